@@ -1,0 +1,589 @@
+//! PUBLISH (MQTT 5.0, 3.3): decoding what comes in, and the encoding that every delivery goes through.
+//!
+//! What always holds: a decoded topic has no wildcard and no U+0000, and is empty only where an alias stands for it.
+//! Encoding reserves once and keeps no intermediate buffer; everything in front of the payload is one run of bytes with
+//! a known place for the packet identifier, so that one encoded form serves many subscribers.
+
+use super::error::DecodeError;
+use super::forwarded::properties;
+use super::frame::{Frame, PACKET_SIZE_MAX_BYTES, PacketType};
+use super::properties::{Allowed, Forwarded, Properties, Property, id};
+use super::wire::{Reader, STRING_MAX_BYTES, put_varint, varint_bytes, varint_len};
+use super::{Side, Version};
+use crate::ids::{PacketId, Qos, SubscriptionId, TopicAlias};
+
+/// A message as it came in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Publish<'a> {
+    /// Sent again.
+    pub dup: bool,
+    /// Quality of service.
+    pub qos: Qos,
+    /// From a client: to be retained. From a server: out of store, or as published.
+    pub retain: bool,
+    /// Empty if `topic_alias` stands for it.
+    pub topic: &'a str,
+    /// There is one exactly if the quality of service is not 0.
+    pub packet_id: Option<PacketId>,
+    /// Any bytes. Whether they are what the payload format says is not checked here.
+    pub payload: &'a [u8],
+    /// Number that the sender uses for the topic from now on, or has used before.
+    pub topic_alias: Option<TopicAlias>,
+    /// Seconds that the message lives.
+    pub message_expiry_s: Option<u32>,
+    /// Properties that go on to subscribers.
+    pub properties: Forwarded<'a>,
+    /// Identifiers of the subscriptions that matched; from a client always empty.
+    pub subscription_ids: SubscriptionIds<'a>,
+}
+
+impl<'a> Publish<'a> {
+    /// Decodes a message; `side` is who reads it.
+    #[inline]
+    pub fn decode(frame: Frame<'a>, version: Version, side: Side) -> Result<Self, DecodeError> {
+        debug_assert!(frame.packet_type() == PacketType::Publish);
+        let flags = frame.flags();
+        let qos = Qos::from_bits(flags >> 1 & 3).ok_or(DecodeError::Malformed("QoS 3"))?; // [MQTT-3.3.1-4]
+        let dup = flags & DUP != 0;
+        if dup && qos == Qos::AtMostOnce {
+            return Err(DecodeError::Malformed("DUP in a QoS 0 message")); // [MQTT-3.3.1-2]
+        }
+        let mut reader = Reader::new(frame.body);
+        let topic = reader.topic_name()?; // [MQTT-3.3.2-1, -2]
+        let packet_id = if qos == Qos::AtMostOnce { None } else { Some(reader.packet_id()?) };
+        let properties = match version {
+            Version::V5 => MessageProperties::read(&mut reader, side)?,
+            Version::V31 | Version::V311 => MessageProperties::default(),
+        };
+        if topic.is_empty() && properties.topic_alias.is_none() {
+            return Err(no_topic(version));
+        }
+        Ok(Self {
+            dup,
+            qos,
+            retain: flags & 1 != 0,
+            topic,
+            packet_id,
+            payload: reader.rest(),
+            topic_alias: properties.topic_alias,
+            message_expiry_s: properties.message_expiry_s,
+            properties: properties.forwarded,
+            subscription_ids: properties.subscription_ids,
+        })
+    }
+
+    /// Appends the message as a client sends it or a test repeats it. Copies the properties on the way; a server's
+    /// deliveries use [`PublishOut`] directly.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        let subscription_ids: Vec<SubscriptionId> = self.subscription_ids.iter().collect();
+        PublishOut {
+            version,
+            topic: self.topic,
+            topic_alias: self.topic_alias,
+            qos: self.qos,
+            dup: self.dup,
+            retain: self.retain,
+            packet_id: self.packet_id,
+            message_expiry_s: self.message_expiry_s,
+            subscription_ids: &subscription_ids,
+            forwarded: self.properties,
+            payload: self.payload,
+        }
+        .encode(out);
+    }
+}
+
+/// What the property block of a message holds.
+#[derive(Default)]
+struct MessageProperties<'a> {
+    topic_alias: Option<TopicAlias>,
+    message_expiry_s: Option<u32>,
+    forwarded: Forwarded<'a>,
+    subscription_ids: SubscriptionIds<'a>,
+}
+
+impl<'a> MessageProperties<'a> {
+    #[inline]
+    fn read(reader: &mut Reader<'a>, side: Side) -> Result<Self, DecodeError> {
+        let properties = Properties::take_from(reader, Allowed::PUBLISH)?;
+        if properties.block().is_empty() { Ok(Self::default()) } else { Self::walk(properties, side) }
+    }
+
+    fn walk(mut properties: Properties<'a>, side: Side) -> Result<Self, DecodeError> {
+        let mut read = Self::default();
+        let block = properties.block();
+        let mut hop_bytes = 0;
+        while let Some(property) = properties.next()? {
+            match property {
+                Property::TopicAlias(alias) => {
+                    read.topic_alias = Some(alias);
+                    hop_bytes += 3;
+                }
+                Property::MessageExpiryInterval(seconds) => {
+                    read.message_expiry_s = Some(seconds);
+                    hop_bytes += 5;
+                }
+                Property::SubscriptionIdentifier(id) => {
+                    if side == Side::Server {
+                        return Err(DecodeError::Protocol("subscription identifier from a client")); // [MQTT-3.3.4-6]
+                    }
+                    read.subscription_ids = SubscriptionIds { block };
+                    hop_bytes += 1 + varint_len(id.get());
+                }
+                _ => {}
+            }
+        }
+        read.forwarded = Forwarded::from_received(block, hop_bytes);
+        Ok(read)
+    }
+}
+
+#[cold]
+fn no_topic(version: Version) -> DecodeError {
+    match version {
+        Version::V5 => DecodeError::Protocol("neither topic nor alias"), // 3.3.2.1
+        _ => DecodeError::TopicNameInvalid("empty topic name"),          // [MQTT-4.7.3-1]
+    }
+}
+
+/// The subscription identifiers of a message, still in its property block.
+#[derive(Clone, Copy, Default)]
+pub struct SubscriptionIds<'a> {
+    block: &'a [u8],
+}
+
+impl<'a> SubscriptionIds<'a> {
+    /// No identifiers.
+    pub const EMPTY: Self = Self { block: &[] };
+
+    /// Whether there are none. Constant time.
+    pub const fn is_empty(&self) -> bool {
+        self.block.is_empty()
+    }
+
+    /// The identifiers in their order.
+    pub fn iter(&self) -> impl Iterator<Item = SubscriptionId> + Clone + use<'a> {
+        properties(self.block).filter_map(|property| match property {
+            Property::SubscriptionIdentifier(id) => Some(id),
+            _ => None,
+        })
+    }
+}
+
+impl PartialEq for SubscriptionIds<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for SubscriptionIds<'_> {}
+
+impl std::fmt::Debug for SubscriptionIds<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// A message on its way out. Everything about properties is ignored before 5.0.
+#[derive(Clone, Copy)]
+pub struct PublishOut<'a> {
+    /// The receiver's version.
+    pub version: Version,
+    /// Empty only if `topic_alias` stands for it.
+    pub topic: &'a str,
+    /// Within what the receiver takes.
+    pub topic_alias: Option<TopicAlias>,
+    /// Quality of service of this delivery.
+    pub qos: Qos,
+    /// Sent again; never with QoS 0 [MQTT-3.3.1-2].
+    pub dup: bool,
+    /// The retain flag of this delivery.
+    pub retain: bool,
+    /// There is one exactly if `qos` is not 0.
+    pub packet_id: Option<PacketId>,
+    /// Seconds that are left.
+    pub message_expiry_s: Option<u32>,
+    /// Identifiers of the receiver's subscriptions that matched.
+    pub subscription_ids: &'a [SubscriptionId],
+    /// What goes on unchanged; what ends at this hop is left out.
+    pub forwarded: Forwarded<'a>,
+    /// Any bytes.
+    pub payload: &'a [u8],
+}
+
+/// What [`PublishOut`] has written in front of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Where the packet identifier is, counted from the packet's first byte.
+    pub packet_id_at: Option<usize>,
+    /// Bytes in front of the payload, fixed header included.
+    pub len: usize,
+}
+
+impl Head {
+    /// Writes another packet identifier into an encoded packet that begins with this head. One of QoS 0 has no place
+    /// for it and stays as it is.
+    pub fn set_packet_id(self, packet: &mut [u8], packet_id: PacketId) {
+        debug_assert!(packet.len() >= self.len);
+        if let Some(at) = self.packet_id_at {
+            packet[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+        }
+    }
+
+    /// Marks an encoded packet that begins with this head as sent again, or not. QoS 0 is never marked.
+    pub fn set_dup(self, packet: &mut [u8], dup: bool) {
+        if self.packet_id_at.is_some() {
+            packet[0] = packet[0] & !DUP | u8::from(dup) << 3;
+        }
+    }
+}
+
+const DUP: u8 = 0b1000;
+
+impl PublishOut<'_> {
+    /// Length of the whole packet. It can be more than MQTT can express where a message of the largest size gains
+    /// properties on its way to another version: ask [`PublishOut::fits`] before encoding.
+    pub fn encoded_len(&self) -> usize {
+        let remaining = self.remaining_len(self.properties_len());
+        1 + varint_len(u32::try_from(remaining).unwrap_or(u32::MAX)) + remaining
+    }
+
+    /// Whether the packet may go to a receiver that takes `max_size_bytes` [MQTT-3.1.2-24].
+    pub fn fits(&self, max_size_bytes: u32) -> bool {
+        self.encoded_len() <= max_size_bytes.min(PACKET_SIZE_MAX_BYTES) as usize
+    }
+
+    /// Appends everything in front of the payload, whose length is already in the header.
+    pub fn encode_head(&self, out: &mut Vec<u8>) -> Head {
+        self.put_head(out, 0)
+    }
+
+    /// Appends the whole packet.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Head {
+        let head = self.put_head(out, self.payload.len());
+        out.extend_from_slice(self.payload);
+        head
+    }
+
+    /// Property bytes, their length excluded; 0 before 5.0.
+    #[inline]
+    fn properties_len(&self) -> usize {
+        if !self.version.is_v5() {
+            return 0;
+        }
+        let ids: usize = self.subscription_ids.iter().map(|id| 1 + varint_len(id.get())).sum();
+        let alias = if self.topic_alias.is_some() { 3 } else { 0 };
+        let expiry = if self.message_expiry_s.is_some() { 5 } else { 0 };
+        alias + expiry + ids + self.forwarded.len_bytes()
+    }
+
+    #[inline]
+    fn remaining_len(&self, properties_len: usize) -> usize {
+        let packet_id = if self.qos == Qos::AtMostOnce { 0 } else { 2 };
+        let length_of_properties = if self.version.is_v5() { varint_len(properties_len as u32) } else { 0 };
+        2 + self.topic.len() + packet_id + length_of_properties + properties_len + self.payload.len()
+    }
+
+    /// Reserves for the head and `extra_bytes`, and appends the head.
+    #[inline]
+    fn put_head(&self, out: &mut Vec<u8>, extra_bytes: usize) -> Head {
+        assert!(self.packet_id.is_some() == (self.qos != Qos::AtMostOnce), "packet identifier and QoS disagree");
+        assert!(self.topic.len() <= STRING_MAX_BYTES, "a topic of {} bytes", self.topic.len());
+        debug_assert!(!(self.dup && self.qos == Qos::AtMostOnce), "DUP in a QoS 0 message");
+        debug_assert!(!self.topic.is_empty() || (self.version.is_v5() && self.topic_alias.is_some()));
+        let properties_len = self.properties_len();
+        let remaining = self.remaining_len(properties_len);
+        let (remaining_bytes, remaining_count) = varint_bytes(u32::try_from(remaining).unwrap_or(u32::MAX));
+        let start = out.len();
+        let len = 1 + remaining_count + remaining - self.payload.len();
+        out.reserve(len + extra_bytes);
+
+        let first = 0x30 | u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain);
+        let [high, low] = (self.topic.len() as u16).to_be_bytes();
+        let [a, b, c, d] = remaining_bytes;
+        // Runs of a constant length are stores; a variable one would be a call.
+        match remaining_count {
+            1 => out.extend_from_slice(&[first, a, high, low]),
+            2 => out.extend_from_slice(&[first, a, b, high, low]),
+            3 => out.extend_from_slice(&[first, a, b, c, high, low]),
+            _ => out.extend_from_slice(&[first, a, b, c, d, high, low]),
+        }
+        out.extend_from_slice(self.topic.as_bytes());
+
+        let packet_id_at = self.packet_id.map(|packet_id| {
+            let at = out.len() - start;
+            out.extend_from_slice(&packet_id.get().to_be_bytes());
+            at
+        });
+        if self.version.is_v5() {
+            self.put_properties(out, properties_len);
+        }
+        debug_assert_eq!(out.len() - start, len);
+        Head { packet_id_at, len }
+    }
+
+    #[inline]
+    fn put_properties(&self, out: &mut Vec<u8>, properties_len: usize) {
+        if properties_len < 0x80 {
+            out.push(properties_len as u8); // [MQTT-2.2.2-1]
+        } else {
+            put_varint(out, u32::try_from(properties_len).unwrap_or(u32::MAX));
+        }
+        if properties_len == 0 {
+            return;
+        }
+        if let Some(seconds) = self.message_expiry_s {
+            let [a, b, c, d] = seconds.to_be_bytes();
+            out.extend_from_slice(&[id::MESSAGE_EXPIRY_INTERVAL, a, b, c, d]);
+        }
+        if let Some(alias) = self.topic_alias {
+            let [a, b] = alias.get().to_be_bytes();
+            out.extend_from_slice(&[id::TOPIC_ALIAS, a, b]);
+        }
+        for subscription_id in self.subscription_ids {
+            Property::SubscriptionIdentifier(*subscription_id).write_to(out);
+        }
+        self.forwarded.write_to(out);
+    }
+}
+
+/// Shows how long the payload is, never what it is: payloads do not belong into logs.
+impl std::fmt::Debug for Publish<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Publish")
+            .field("dup", &self.dup)
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("topic", &self.topic)
+            .field("packet_id", &self.packet_id)
+            .field("payload_bytes", &self.payload.len())
+            .field("topic_alias", &self.topic_alias)
+            .field("message_expiry_s", &self.message_expiry_s)
+            .field("property_bytes", &self.properties.len_bytes())
+            .field("subscription_ids", &self.subscription_ids)
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for PublishOut<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("PublishOut")
+            .field("version", &self.version)
+            .field("dup", &self.dup)
+            .field("qos", &self.qos)
+            .field("retain", &self.retain)
+            .field("topic", &self.topic)
+            .field("packet_id", &self.packet_id)
+            .field("payload_bytes", &self.payload.len())
+            .field("topic_alias", &self.topic_alias)
+            .field("message_expiry_s", &self.message_expiry_s)
+            .field("property_bytes", &self.forwarded.len_bytes())
+            .field("subscription_ids", &self.subscription_ids)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Packet;
+    use super::super::tests::{both_ways, bytes, decodes, refused};
+    use super::*;
+    use Side::{Client, Server};
+    use Version::{V5, V31, V311};
+
+    fn message(topic: &'static str, payload: &'static [u8]) -> Publish<'static> {
+        Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic,
+            packet_id: None,
+            payload,
+            topic_alias: None,
+            message_expiry_s: None,
+            properties: Forwarded::EMPTY,
+            subscription_ids: SubscriptionIds::EMPTY,
+        }
+    }
+
+    #[test]
+    fn samples_of_all_versions() {
+        let packet_id = PacketId::new(0x0102);
+        let qos1 = Publish { qos: Qos::AtLeastOnce, packet_id, ..message("a/b", b"hi") };
+        let qos2 = Publish { qos: Qos::ExactlyOnce, dup: true, retain: true, packet_id, ..message("a/b", b"") };
+        for side in [Server, Client] {
+            for version in [V31, V311] {
+                both_ways(version, side, "30 07 00 03 'a/b' 'hi'", &Packet::Publish(message("a/b", b"hi")));
+                both_ways(version, side, "32 09 00 03 'a/b' 01 02 'hi'", &Packet::Publish(qos1));
+                both_ways(version, side, "3d 07 00 03 'a/b' 01 02", &Packet::Publish(qos2));
+            }
+            both_ways(V5, side, "30 08 00 03 'a/b' 00 'hi'", &Packet::Publish(message("a/b", b"hi")));
+            both_ways(V5, side, "32 0a 00 03 'a/b' 01 02 00 'hi'", &Packet::Publish(qos1));
+            both_ways(V5, side, "3d 08 00 03 'a/b' 01 02 00", &Packet::Publish(qos2));
+        }
+    }
+
+    #[test]
+    fn properties_are_parted_into_those_that_go_on_and_those_that_end_here() {
+        let mut block = Vec::new();
+        Property::PayloadFormatIndicator(true).write_to(&mut block);
+        Property::UserProperty("b", "1").write_to(&mut block);
+        Property::UserProperty("a", "2").write_to(&mut block);
+        let publish = Publish {
+            topic_alias: TopicAlias::new(3),
+            message_expiry_s: Some(10),
+            properties: Forwarded::from_clean_block(&block),
+            ..message("t", b"p")
+        };
+        let goes_on = "01 01 26 00 01 'b' 00 01 '1' 26 00 01 'a' 00 01 '2'";
+        let sample = format!("30 1d 00 01 't' 18 02 00 00 00 0a 23 00 03 {goes_on} 'p'");
+        both_ways(V5, Server, &sample, &Packet::Publish(publish));
+        let mixed =
+            "30 1d 00 01 't' 18 01 01 26 00 01 'b' 00 01 '1' 23 00 03 26 00 01 'a' 00 01 '2' 02 00 00 00 0a 'p'";
+        decodes(V5, Server, mixed, &Packet::Publish(publish));
+
+        let bytes = bytes(mixed);
+        let body = &bytes[2..];
+        let read = Publish::decode(Frame { first: 0x30, body }, V5, Server).unwrap();
+        let mut written = Vec::new();
+        read.properties.write_to(&mut written);
+        assert_eq!(written, block);
+        assert_eq!(read.properties.len_bytes(), block.len());
+    }
+
+    #[test]
+    fn an_alias_may_stand_for_the_topic() {
+        let publish = Publish { topic_alias: TopicAlias::new(1), ..message("", b"p") };
+        both_ways(V5, Server, "30 07 00 00 03 23 00 01 'p'", &Packet::Publish(publish));
+        refused(V5, Server, "30 04 00 00 00 'p'", DecodeError::Protocol("neither topic nor alias"));
+        refused(V311, Server, "30 03 00 00 'p'", DecodeError::TopicNameInvalid("empty topic name"));
+    }
+
+    #[test]
+    fn subscription_identifiers_come_from_servers_only() {
+        let sample = "30 0a 00 01 't' 05 0b 01 0b ac 02 'p'";
+        let bytes = bytes(sample);
+        let read = Publish::decode(Frame { first: 0x30, body: &bytes[2..] }, V5, Client).unwrap();
+        assert_eq!(read.subscription_ids.iter().map(SubscriptionId::get).collect::<Vec<_>>(), [1, 300]);
+        assert!(!read.subscription_ids.is_empty() && read.properties.is_empty());
+        both_ways(V5, Client, sample, &Packet::Publish(read));
+        refused(V5, Server, sample, DecodeError::Protocol("subscription identifier from a client"));
+    }
+
+    #[test]
+    fn what_a_message_may_not_be() {
+        let cases = [
+            (V311, "38 05 00 01 't' 'hi'", DecodeError::Malformed("DUP in a QoS 0 message")),
+            (V311, "32 05 00 01 't' 00 00", DecodeError::Protocol("packet identifier 0")),
+            (V5, "34 06 00 01 't' 00 00 00", DecodeError::Protocol("packet identifier 0")),
+            (V311, "32 04 00 01 't' 01", DecodeError::Malformed("packet ends inside a field")),
+            (V311, "30 05 00 03 'a/+'", DecodeError::TopicNameInvalid("wildcard in a topic name")),
+            (V31, "30 03 00 01 '#'", DecodeError::TopicNameInvalid("wildcard in a topic name")),
+            (V311, "30 03 00 01 00", DecodeError::Malformed("U+0000 in a string")),
+            (V311, "30 05 00 03 ed a0 80", DecodeError::Malformed("string is not UTF-8")),
+            (V311, "30 04 00 09 't' 'p'", DecodeError::Malformed("packet ends inside a field")),
+            (V311, "30 01 00", DecodeError::Malformed("packet ends inside a field")),
+            (V311, "30 00", DecodeError::Malformed("packet ends inside a field")),
+            (V5, "30 07 00 01 't' 03 23 00 00", DecodeError::TopicAliasInvalid),
+            (V5, "30 03 00 01 't'", DecodeError::Malformed("packet ends inside a field")),
+            (V5, "30 04 00 01 't' 05", DecodeError::Malformed("packet ends inside a field")),
+            (V5, "30 05 00 01 't' 80 00", DecodeError::Malformed("variable byte integer not in its shortest form")),
+            (V5, "30 06 00 01 't' 02 11 00", DecodeError::Malformed("property that this packet may not carry")),
+        ];
+        for (version, sample, error) in cases {
+            refused(version, Server, sample, error);
+        }
+        let qos3 = Frame { first: 0x36, body: b"\0\x01t\0\x01" };
+        assert_eq!(Publish::decode(qos3, V311, Server), Err(DecodeError::Malformed("QoS 3")));
+    }
+
+    fn out(version: Version, topic: &'static str, payload: &'static [u8]) -> PublishOut<'static> {
+        PublishOut {
+            version,
+            topic,
+            topic_alias: None,
+            qos: Qos::AtMostOnce,
+            dup: false,
+            retain: false,
+            packet_id: None,
+            message_expiry_s: None,
+            subscription_ids: &[],
+            forwarded: Forwarded::EMPTY,
+            payload,
+        }
+    }
+
+    #[test]
+    fn a_head_tells_where_the_packet_identifier_is() {
+        for version in [V311, V5] {
+            let first = PublishOut {
+                qos: Qos::AtLeastOnce,
+                packet_id: PacketId::new(1),
+                message_expiry_s: Some(9),
+                ..out(version, "sensors/1", b"payload")
+            };
+            let mut buffer = vec![0xaa; 5];
+            let head = first.encode(&mut buffer);
+            assert_eq!(buffer.len(), 5 + first.encoded_len());
+            let packet = &mut buffer[5..];
+            head.set_packet_id(packet, PacketId::MAX);
+            head.set_dup(packet, true);
+            let mut expected = Vec::new();
+            PublishOut { packet_id: Some(PacketId::MAX), dup: true, ..first }.encode(&mut expected);
+            assert_eq!(*packet, expected);
+            head.set_dup(packet, false);
+            assert_eq!(packet[0], 0x32);
+        }
+        let mut packet = Vec::new();
+        let head = out(V311, "t", b"p").encode(&mut packet);
+        assert_eq!(head, Head { packet_id_at: None, len: 5 });
+        let before = packet.clone();
+        head.set_packet_id(&mut packet, PacketId::MAX);
+        head.set_dup(&mut packet, true);
+        assert_eq!(packet, before);
+    }
+
+    #[test]
+    fn encoding_grows_a_buffer_once_and_an_ample_one_never() {
+        let ids = [SubscriptionId::MAX.min(SubscriptionId::new(300).unwrap()); 3];
+        let message = PublishOut { subscription_ids: &ids, ..out(V5, "sensors/1", b"payload") };
+        let mut exact = Vec::with_capacity(message.encoded_len());
+        let at = exact.as_ptr();
+        message.encode(&mut exact);
+        assert_eq!((exact.as_ptr(), exact.len()), (at, message.encoded_len()));
+    }
+
+    #[test]
+    fn lengths_are_right_where_the_remaining_length_grows() {
+        static PAYLOAD: [u8; 20_000] = [7; 20_000];
+        for version in [V311, V5] {
+            for len in (0..200).chain(16_300..16_500) {
+                let message = out(version, "t", &PAYLOAD[..len]);
+                let mut packet = Vec::new();
+                message.encode(&mut packet);
+                assert_eq!(packet.len(), message.encoded_len());
+                assert_eq!(super::super::frame::total_len(&packet, u32::MAX), Ok(Some(packet.len())));
+            }
+        }
+    }
+
+    #[test]
+    fn debugging_shows_no_payload() {
+        let shown = format!("{:?} {:?}", message("t", b"SECRET"), out(V5, "t", b"SECRET"));
+        assert!(
+            !shown.contains("SECRET") && !shown.contains("83, 69") && shown.contains("payload_bytes: 6"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_packet_fits_up_to_the_receivers_maximum() {
+        let message = out(V311, "t", b"12345");
+        assert!(message.fits(10) && !message.fits(9) && message.fits(u32::MAX));
+        // The largest message of 3.1.1 has no room for the property length of 5.0.
+        let payload = vec![0; PACKET_SIZE_MAX_BYTES as usize - 5 - 3];
+        let largest = PublishOut { payload: &payload, ..out(V311, "t", b"") };
+        assert_eq!(largest.encoded_len(), PACKET_SIZE_MAX_BYTES as usize);
+        assert!(largest.fits(u32::MAX) && !PublishOut { version: V5, ..largest }.fits(u32::MAX));
+    }
+}

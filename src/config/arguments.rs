@@ -1,0 +1,280 @@
+//! The command line. Options that are no settings stand in [`Options`]; every setting's flag follows from the table.
+
+#![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
+
+use std::{ffi::OsString, fmt::Write as _, path::PathBuf};
+
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, parser::ValueSource};
+
+use super::{
+    Given, Layer,
+    error::{Exit, Source},
+    setting::{Kind, Setting},
+    table::SETTINGS,
+    variables::FILE_VARIABLE,
+};
+
+const ABOUT: &str = "An MQTT broker for large IoT fleets (3.1, 3.1.1 and 5.0), one shard per core, sockets on io_uring";
+
+const LONG_ABOUT: &str = "\
+An MQTT broker for large IoT fleets (3.1, 3.1.1 and 5.0), one shard per core, sockets on io_uring
+
+Without arguments it serves this machine alone, on 127.0.0.1:1883. To serve others:
+
+    dunlin --bind 0.0.0.0 --allow-anonymous";
+
+/// What is no setting.
+#[derive(Debug, Parser)]
+#[command(name = "dunlin", version, about = ABOUT, long_about = LONG_ABOUT, max_term_width = 100)]
+struct Options {
+    /// Read settings from this TOML file
+    ///
+    /// Without it no file is read. The variable DUNLIN_CONFIG names one as well.
+    #[arg(short, long, visible_alias = "config-file", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Print the settings in effect as a file that --config takes, then exit
+    ///
+    /// A comment at each says where its value came from.
+    #[arg(long)]
+    print_config: bool,
+
+    /// Check file, variables and flags, say what is wrong, then exit with 0 or 1
+    #[arg(long, conflicts_with = "print_config")]
+    test_config: bool,
+
+    /// Log more: -v is --log-level debug, -vv is trace
+    #[arg(short, long, action = ArgAction::Count, conflicts_with_all = ["quiet", "log-level"])]
+    verbose: u8,
+
+    /// Log errors only: --log-level error
+    #[arg(short, long, conflicts_with = "log-level")]
+    quiet: bool,
+}
+
+/// What the command line says.
+pub(super) struct Arguments {
+    pub(super) layer: Layer,
+    pub(super) file: Option<PathBuf>,
+    pub(super) print_config: bool,
+    pub(super) test_config: bool,
+}
+
+/// Reads the arguments, the program's name first. Help and version come back as an error, as clap has it.
+pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let matches = command().try_get_matches_from(arguments)?;
+    let options = Options::from_arg_matches(&matches)?;
+    let mut layer = Layer::empty();
+    for (index, setting) in SETTINGS.iter().enumerate() {
+        if let Some(given) = given(setting, &matches) {
+            layer.set(index, given);
+        }
+    }
+    // clap saw to it that these never meet --log-level.
+    let level = match (options.verbose, options.quiet) {
+        (0, false) => None,
+        (0, true) => Some(("error", "--quiet")),
+        (1, _) => Some(("debug", "--verbose")),
+        (_, _) => Some(("trace", "--verbose")),
+    };
+    if let Some((level, flag)) = level {
+        let index = SETTINGS.iter().position(|setting| setting.flag == "log-level").expect("the table has log-level");
+        layer.set(index, Given { texts: vec![level.to_owned()], source: Source::Flag(flag.to_owned()) });
+    }
+    Ok(Arguments { layer, file: options.config, print_config: options.print_config, test_config: options.test_config })
+}
+
+/// The whole command line: options, then settings under the headings of their sections.
+pub(super) fn command() -> clap::Command {
+    let mut command = Options::command();
+    for setting in SETTINGS {
+        command = command.next_help_heading(setting.section.heading()).arg(flag(setting));
+        if let Kind::Switch { off_flag } = setting.kind {
+            let negation = Arg::new(off_flag).long(off_flag).action(ArgAction::SetTrue).conflicts_with(setting.flag);
+            command = command.arg(negation.help(format!("Same as --{}=false", setting.flag)));
+        }
+    }
+    command.after_help(SHORT_ENDING).after_long_help(long_ending())
+}
+
+const SHORT_ENDING: &str = "\
+Sizes take KB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024); durations s,
+m, h, d or w. --help explains each setting, with its range, its key in the file
+and its environment variable.";
+
+fn long_ending() -> String {
+    let mut text = format!(
+        "\
+Settings:
+  A flag wins over its environment variable, that over the file, that over
+  the default. In the file a setting stands under its section, the word in
+  brackets above:
+
+      [listener]
+      bind = [\"0.0.0.0\", \"::1\"]
+      max_connections = 200_000
+
+      [mqtt]
+      max_packet_size = \"256KiB\"
+
+  A variable is DUNLIN_, the section, two underscores and the key, as in
+  DUNLIN_MQTT__MAX_PACKET_SIZE=256KiB; {FILE_VARIABLE} names the file.
+  A key or a variable that is not known is an error.
+
+Units:
+  KB, MB and GB are powers of 1000 bytes, KiB, MiB and GiB powers of 1024.
+  Durations are s, m, h, d or w, also together: 1h30m. A plain number is
+  bytes or seconds.
+
+Signals:
+  TERM and INT stop the broker once queued packets have left; USR1 opens the
+  log file again.
+
+Exit status:
+"
+    );
+    for (exit, meaning) in Exit::ALL {
+        let _ = writeln!(text, "  {:>2}  {meaning}", exit as u8);
+    }
+    text
+}
+
+fn flag(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.flag).long(setting.flag).help(short_help(setting)).long_help(long_help(setting));
+    let arg = match setting.short {
+        Some(letter) => arg.short(letter),
+        None => arg,
+    };
+    let bare = |arg: Arg, word: &'static str| arg.num_args(0..=1).require_equals(true).default_missing_value(word);
+    match setting.kind {
+        Kind::Number { unit, .. } => arg.value_name(unit.value_name()),
+        Kind::Switch { .. } => bare(arg, "true").value_name("true|false"),
+        Kind::Choice { value_name, bare: word, .. } => {
+            let arg = arg.value_name(value_name);
+            if let Some(word) = word { bare(arg, word) } else { arg }
+        }
+        Kind::Addresses => arg.value_name("ADDR").action(ArgAction::Append),
+        Kind::Name => arg.value_name("NAME"),
+        Kind::Path => arg.value_name("PATH"),
+    }
+}
+
+fn short_help(setting: &Setting) -> String {
+    format!("{} [default: {}]", setting.summary(), setting.default_text())
+}
+
+fn long_help(setting: &Setting) -> String {
+    let mut text = format!("{}.", setting.summary());
+    for paragraph in setting.details() {
+        text.push(' ');
+        text.push_str(&paragraph);
+    }
+    format!(
+        "{text}\n\n[default: {}] [allowed: {}]\n{} = ..., {}",
+        setting.default_text(),
+        setting.range_text(),
+        setting.path(),
+        setting.variable()
+    )
+}
+
+fn given(setting: &Setting, matches: &ArgMatches) -> Option<Given> {
+    if let Kind::Switch { off_flag } = setting.kind
+        && matches.get_flag(off_flag)
+    {
+        return Some(Given { texts: vec!["false".to_owned()], source: Source::Flag(format!("--{off_flag}")) });
+    }
+    if matches.value_source(setting.flag) != Some(ValueSource::CommandLine) {
+        return None;
+    }
+    let texts = matches.get_many::<String>(setting.flag)?.cloned().collect();
+    Some(Given { texts, source: Source::Flag(format!("--{}", setting.flag)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        read(std::iter::once("dunlin").chain(arguments.iter().copied()).map(OsString::from))
+    }
+
+    fn texts(arguments: &[&str], flag: &str) -> Option<String> {
+        let index = SETTINGS.iter().position(|setting| setting.flag == flag).unwrap();
+        let read = read_all(arguments).unwrap_or_else(|error| panic!("{error}"));
+        read.layer.get(index).map(|given| format!("{}: {}", given.source, given.texts.join(" ")))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_has_its_flag_with_range_key_and_variable_in_the_help() {
+        let short = command().render_help().to_string();
+        let long = command().term_width(0).render_long_help().to_string();
+        for setting in SETTINGS {
+            let flag = format!("--{}", setting.flag);
+            assert!(short.contains(&flag) && long.contains(&flag), "{flag}");
+            for part in [setting.path(), setting.variable(), setting.range_text(), setting.default_text()] {
+                assert!(long.contains(&part), "{flag} without {part}");
+            }
+            assert_eq!(texts(&[&format!("{flag}=x")], setting.flag), Some(format!("{flag}: x")));
+        }
+        for (exit, meaning) in Exit::ALL {
+            assert!(long.contains(&format!("{:>2}  {meaning}", exit as u8)), "{meaning}");
+        }
+    }
+
+    #[test]
+    fn flags_are_read_in_all_their_forms() {
+        let table: &[(&[&str], &str, Option<&str>)] = &[
+            (&[], "port", None),
+            (&["-p", "1884"], "port", Some("--port: 1884")),
+            (&["--port=1884"], "port", Some("--port: 1884")),
+            (&["--bind", "::1", "--bind", "10.0.0.1,10.0.0.2"], "bind", Some("--bind: ::1 10.0.0.1,10.0.0.2")),
+            (&["--pin"], "pin", Some("--pin: true")),
+            (&["--pin=false"], "pin", Some("--pin: false")),
+            (&["--no-pin"], "pin", Some("--no-pin: false")),
+            (&["--allow-anonymous"], "allow-anonymous", Some("--allow-anonymous: true")),
+            (&["--allow-anonymous=false"], "allow-anonymous", Some("--allow-anonymous: false")),
+            (&["-v"], "log-level", Some("--verbose: debug")),
+            (&["-vv"], "log-level", Some("--verbose: trace")),
+            (&["-vvv"], "log-level", Some("--verbose: trace")),
+            (&["-q"], "log-level", Some("--quiet: error")),
+            (&["--log-level", "warn"], "log-level", Some("--log-level: warn")),
+        ];
+        for (arguments, flag, expected) in table {
+            assert_eq!(texts(arguments, flag).as_deref(), *expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_an_error() {
+        let table: &[&[&str]] = &[
+            &["--prot", "1"],
+            &["--port"],
+            &["--port", "1", "--port", "2"],
+            &["--pin", "--no-pin"],
+            &["-v", "-q"],
+            &["-v", "--log-level", "info"],
+            &["--print-config", "--test-config"],
+            &["extra"],
+        ];
+        for arguments in table {
+            let error = read_all(arguments).err().unwrap_or_else(|| panic!("{arguments:?}"));
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_has_two_flags() {
+        for flag in ["-c", "--config", "--config-file"] {
+            assert_eq!(
+                read_all(&[flag, "d.toml"]).unwrap_or_else(|error| panic!("{error}")).file,
+                Some("d.toml".into())
+            );
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What settings must be to each other: errors where they contradict, warnings where they are probably not meant.
+
+use std::{
+    collections::HashSet,
+    fs::{self, OpenOptions},
+    path::Path,
+};
+
+use super::{AnonymousAccess, Config, LogTarget, Problem, units::Unit};
+
+/// What contradicts itself.
+pub(super) fn problems(config: &Config) -> Vec<Problem> {
+    let mut seen = HashSet::new();
+    // Port 0 is another port each time.
+    let twice = config.listeners.iter().filter(|listener| listener.addr.port() != 0 && !seen.insert(listener.addr));
+    twice.map(|listener| config.problem("bind", format!("{} is given twice", listener.addr))).collect()
+}
+
+/// What is legal but probably not meant, a sentence each.
+pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
+    let values = &config.values;
+    let mut warnings = Vec::new();
+    let closed = config.listeners.iter().filter(|listener| !listener.anonymous);
+    let closed: Vec<String> = closed.map(|listener| listener.addr.to_string()).collect();
+    if !closed.is_empty() {
+        let why = match values.allow_anonymous {
+            AnonymousAccess::Nowhere => format!(
+                "anonymous clients are refused everywhere ({} says so); leave it out to admit those of loopback, or \
+                 give --allow-anonymous to admit all",
+                config.source("allow-anonymous")
+            ),
+            _ => "anonymous clients are admitted on loopback only; give --allow-anonymous to admit all".to_owned(),
+        };
+        warnings.push(format!("no client can connect on {}: {why}", closed.join(", ")));
+    }
+    let packet = values.packet_size_max_bytes as u64;
+    for (path, bytes) in [
+        ("[session] max_queued_bytes", values.queued_bytes_max),
+        ("[listener] outbox_max_bytes", values.outbox_max_bytes as u64),
+    ] {
+        if bytes < packet {
+            let (bytes, packet) = (Unit::Bytes.show(bytes), Unit::Bytes.show(packet));
+            warnings.push(format!(
+                "{path} is {bytes}, less than the {packet} of [mqtt] max_packet_size: a message of that size is \
+                 accepted but never waits"
+            ));
+        }
+    }
+    if values.shards > cores {
+        warnings.push(format!(
+            "[node] shards is {}, but this process may use {cores} core{}: shards will take turns",
+            values.shards,
+            if cores == 1 { "" } else { "s" }
+        ));
+    }
+    warnings
+}
+
+/// Whether the log could be written to its file; touches nothing.
+pub(super) fn log_file(config: &Config) -> Option<Problem> {
+    let LogTarget::File(path) = &config.values.log_file else { return None };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let error = if path.exists() {
+        OpenOptions::new().append(true).open(path).err().map(|error| error.to_string())
+    } else {
+        match fs::metadata(directory) {
+            Ok(metadata) if metadata.is_dir() => None,
+            Ok(_) => Some(format!("{} is no directory", directory.display())),
+            Err(error) => Some(format!("{}: {error}", directory.display())),
+        }
+    };
+    error.map(|error| log_problem(config, &error))
+}
+
+/// What is wrong with the log's target.
+pub(super) fn log_problem(config: &Config, error: &str) -> Problem {
+    let target = match &config.values.log_file {
+        LogTarget::Stderr => Path::new("stderr"),
+        LogTarget::File(path) => path,
+    };
+    config.problem("log-file", format!("{} cannot be written: {error}", target.display()))
+}

@@ -1,0 +1,263 @@
+//! The three places together: precedence, the round trip of `--print-config`, messages, warnings.
+
+use super::{units::Unit, *};
+
+/// As rows of a table have them.
+type Arguments = &'static [&'static str];
+type Environment = &'static [(&'static str, &'static str)];
+
+/// A machine with `cores` cores and one file, `d.toml`.
+struct Machine<'a> {
+    cores: usize,
+    host_name: &'a str,
+    file: &'a str,
+}
+
+const MACHINE: Machine<'static> = Machine { cores: 4, host_name: "edge-1", file: "" };
+
+impl Machine<'_> {
+    fn load(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, ConfigError> {
+        let read = |path: &Path| match path.to_str() {
+            Some("d.toml") => Ok(self.file.to_owned()),
+            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        let system = System { cores: self.cores, host_name: self.host_name.to_owned(), read_file: &read };
+        let arguments = std::iter::once("dunlin").chain(arguments.iter().copied()).map(OsString::from);
+        load_on(&system, arguments, environment.iter().map(|&(name, value)| (name.into(), value.into())))
+    }
+
+    fn config(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Config {
+        match self.load(arguments, environment) {
+            Ok(Command::Run(config)) => *config,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn problems(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Vec<String> {
+        match self.load(arguments, environment) {
+            Err(ConfigError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_variable_over_the_file_over_the_default() {
+    let machine = Machine { file: "[listener]\nport = 2001\n", ..MACHINE };
+    let table: &[(Arguments, Environment, u16, &str)] = &[
+        (&[], &[], 1883, "default"),
+        (&["-c", "d.toml"], &[], 2001, "d.toml:2"),
+        (&[], &[("DUNLIN_CONFIG", "d.toml")], 2001, "d.toml:2"),
+        (&["-c", "d.toml"], &[("DUNLIN_LISTENER__PORT", "2002")], 2002, "DUNLIN_LISTENER__PORT"),
+        (&["-p2003", "-c", "d.toml"], &[("DUNLIN_LISTENER__PORT", "2002")], 2003, "--port"),
+        (&["-p2003", "-c", "d.toml"], &[("DUNLIN_CONFIG", "none.toml")], 2003, "--port"),
+        (&["-p2003"], &[("DUNLIN_LISTENER__PORT", "2002")], 2003, "--port"),
+        (&[], &[("DUNLIN_LISTENER__PORT", "2002")], 2002, "DUNLIN_LISTENER__PORT"),
+    ];
+    for (arguments, environment, port, source) in table {
+        let config = machine.config(arguments, environment);
+        assert_eq!((config.values.port, config.source("port").to_string().as_str()), (*port, *source), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_setting_is_taken_from_each_of_the_three_places() {
+    for (index, setting) in SETTINGS.iter().enumerate() {
+        let text = other_than_default(setting);
+        let file = format!("[{}]\n{} = {:?}\n", setting.section.name(), setting.key(), text);
+        let machine = Machine { file: &file, ..MACHINE };
+        let flag = format!("--{}={text}", setting.flag);
+        let variable = setting.variable();
+        let configs = [
+            machine.config(&["-c", "d.toml"], &[]),
+            machine.config(&[], &[(&variable, &text)]),
+            machine.config(&[&flag], &[]),
+        ];
+        let default = MACHINE.config(&[], &[]);
+        for config in configs {
+            assert_ne!(config.values, default.values, "{}", setting.path());
+            assert_eq!(config.resolved[index].value, setting.parse(std::slice::from_ref(&text)).unwrap());
+            let changed = config.resolved.iter().filter(|resolved| resolved.source != Source::Default).count();
+            assert_eq!(changed, 1, "{}", setting.path());
+        }
+    }
+}
+
+/// A valid text for a setting that is not its default, written with a unit where there is one.
+fn other_than_default(setting: &Setting) -> String {
+    match setting.kind {
+        setting::Kind::Number { unit, min, .. } => match unit {
+            Unit::Count if setting.flag == "port" => "1884".to_owned(),
+            Unit::Count => (min + 1).to_string(),
+            Unit::Bytes => "2MiB".to_owned(),
+            Unit::Seconds => "2m".to_owned(),
+        },
+        setting::Kind::Switch { .. } => "false".to_owned(),
+        setting::Kind::Choice { words, .. } => words[1].to_owned(),
+        setting::Kind::Addresses => "::1".to_owned(),
+        setting::Kind::Name => "other".to_owned(),
+        setting::Kind::Path => "/var/log/\"dunlin\".log".to_owned(),
+    }
+}
+
+#[test]
+fn what_is_printed_is_read_back_as_the_same_settings() {
+    let everything: Vec<String> =
+        SETTINGS.iter().map(|setting| format!("--{}={}", setting.flag, other_than_default(setting))).collect();
+    let everything: Vec<&str> = everything.iter().map(String::as_str).collect();
+    let table: &[&[&str]] = &[
+        &[],
+        &everything,
+        &["--sys-interval", "off", "--session-expiry-max", "never", "--keep-alive-max", "any", "--allow-anonymous"],
+        &["--allow-anonymous=false", "--bind", "::,127.0.0.1:1", "--max-packet-size", "12345", "--log-rate", "all"],
+        &["--log-file", "a\nb # \"c\"\\"],
+    ];
+    for arguments in table {
+        let config = MACHINE.config(arguments, &[]);
+        let printed = config.to_toml();
+        // On another machine: every value is in the file, none is left to a default.
+        let machine = Machine { cores: 1, host_name: "elsewhere", file: &printed };
+        let again = machine.config(&["-c", "d.toml"], &[]);
+        assert_eq!(again.values, config.values, "{printed}");
+        assert_eq!(again.listeners, config.listeners);
+        assert!(again.resolved.iter().all(|resolved| matches!(resolved.source, Source::File { .. })), "{printed}");
+    }
+}
+
+#[test]
+fn what_is_printed_says_where_each_value_came_from() {
+    let machine = Machine { file: "[mqtt]\nmax_inflight = 32\n", ..MACHINE };
+    let arguments = ["-c", "d.toml", "-v", "--print-config"];
+    let Ok(Command::PrintConfig { toml, .. }) = machine.load(&arguments, &[("DUNLIN_NODE__NAME", "n")]) else {
+        panic!("prints");
+    };
+    let line = |key: &str| {
+        toml.lines().find(|line| line.starts_with(key)).unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("max_inflight"), "max_inflight = 32 # d.toml:2");
+    assert_eq!(line("max_packet_size"), "max_packet_size = \"1MiB\" # default");
+    assert_eq!(line("name"), "name = \"n\" # DUNLIN_NODE__NAME");
+    assert_eq!(line("level"), "level = \"debug\" # --verbose");
+    assert_eq!(line("bind"), "bind = [\"127.0.0.1\"] # default");
+}
+
+#[test]
+fn a_value_out_of_range_names_setting_place_value_and_range() {
+    let machine = Machine { file: "[mqtt]\nmax_inflight = 70000\ntopic_levels_max = -1\n", ..MACHINE };
+    assert_eq!(
+        machine.problems(
+            &["-c", "d.toml", "--connect-timeout", "1h", "--bind", "nowhere"],
+            &[("DUNLIN_MQTT__MAX_PACKET_SIZE", "1M"), ("DUNLIN_NODE__SHARDS", "")]
+        ),
+        [
+            "--bind: \"nowhere\" is not an IP address: write 127.0.0.1, 0.0.0.0 (all of IPv4), \
+             :: (all of IPv6), 192.0.2.1:1884 or [::1]:1884; names are not looked up",
+            "--connect-timeout: 1h is out of range: allowed is 1s to 5m (default 10s)",
+            "DUNLIN_MQTT__MAX_PACKET_SIZE: \"1M\" could mean two sizes: write 1MB (powers of \
+             1000) or 1MiB (powers of 1024)",
+            "d.toml:2: [mqtt] max_inflight: 70000 is out of range: allowed is 1 to 65535 (default 64)",
+            "d.toml:3: [mqtt] topic_levels_max: \"-1\" is not a whole number such as 1000 or 1_000",
+            "DUNLIN_NODE__SHARDS: \"\" is not a whole number such as 1000 or 1_000",
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_value_is_told_even_where_a_higher_place_hides_it() {
+    let machine = Machine { file: "[listener]\nport = 70000\n", ..MACHINE };
+    let problems = machine.problems(&["-c", "d.toml", "--port", "1884"], &[]);
+    assert_eq!(problems, ["d.toml:2: [listener] port: 70000 is out of range: allowed is 0 to 65535 (default 1883)"]);
+}
+
+#[test]
+fn every_number_is_held_to_its_bounds() {
+    for setting in SETTINGS {
+        let setting::Kind::Number { min, max, .. } = setting.kind else { continue };
+        let flag = |number: u64| format!("--{}={number}", setting.flag);
+        for number in [min, max] {
+            assert!(MACHINE.load(&[&flag(number)], &[]).is_ok(), "{}", flag(number));
+        }
+        for number in [min.checked_sub(1), max.checked_add(1)].into_iter().flatten() {
+            let problems = MACHINE.problems(&[&flag(number)], &[]);
+            assert!(
+                problems[0].starts_with(&format!("--{}: ", setting.flag)) && problems[0].contains("is out of range"),
+                "{problems:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn defaults_follow_the_machine() {
+    let config = MACHINE.config(&[], &[]);
+    assert_eq!((config.values.shards, config.values.node_name.as_str()), (4, "edge-1"));
+    let config = Machine { cores: 256, host_name: "what a name/", ..MACHINE }.config(&[], &[]);
+    assert_eq!((config.values.shards, config.values.node_name.as_str()), (64, "dunlin"));
+    let detected = System::detect();
+    assert!(detected.cores >= 1 && !detected.host_name.contains('\n'));
+}
+
+#[test]
+fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
+    type Listeners = &'static [(&'static str, bool)];
+    let table: &[(Arguments, Listeners, Option<&str>)] = &[
+        (&[], &[("127.0.0.1:1883", true)], None),
+        (
+            &["--bind", "0.0.0.0,::1"],
+            &[("0.0.0.0:1883", false), ("[::1]:1883", true)],
+            Some(
+                "no client can connect on 0.0.0.0:1883: anonymous clients are admitted on loopback only; give \
+                 --allow-anonymous to admit all",
+            ),
+        ),
+        (&["--bind", "::,10.0.0.1:99", "--allow-anonymous", "-p1"], &[("[::]:1", true), ("10.0.0.1:99", true)], None),
+        (
+            &["--allow-anonymous=false"],
+            &[("127.0.0.1:1883", false)],
+            Some(
+                "no client can connect on 127.0.0.1:1883: anonymous clients are refused everywhere (--allow-anonymous \
+                 says so); leave it out to admit those of loopback, or give --allow-anonymous to admit all",
+            ),
+        ),
+    ];
+    for (arguments, expected, warning) in table {
+        let config = MACHINE.config(arguments, &[]);
+        let listeners: Vec<(String, bool)> =
+            config.listeners.iter().map(|listener| (listener.addr.to_string(), listener.anonymous)).collect();
+        let expected: Vec<(String, bool)> =
+            expected.iter().map(|(addr, anonymous)| ((*addr).to_owned(), *anonymous)).collect();
+        assert_eq!(listeners, expected, "{arguments:?}");
+        assert_eq!(config.warnings.first().map(String::as_str), *warning, "{arguments:?}");
+    }
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_told() {
+    assert_eq!(MACHINE.problems(&["--bind", "::1,[::1]:1883"], &[]), ["--bind: [::1]:1883 is given twice"]);
+    assert_eq!(MACHINE.config(&["--bind", "::1,::1", "--port", "0"], &[]).listeners.len(), 2);
+    let warnings = |arguments: &[&str]| MACHINE.config(arguments, &[]).warnings;
+    assert_eq!(warnings(&["--max-packet-size", "2MiB", "--outbox-max-bytes", "2MiB"]), [""; 0]);
+    assert!(warnings(&["--max-packet-size", "2MiB"])[0].starts_with("[listener] outbox_max_bytes is 1MiB, less than"));
+    assert!(warnings(&["--max-queued-bytes", "1KiB"])[0].starts_with("[session] max_queued_bytes is 1KiB, less than"));
+    assert_eq!(
+        warnings(&["--shards", "5"])[0],
+        "[node] shards is 5, but this process may use 4 cores: shards will take turns"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_or_holds_nothing_is_refused() {
+    assert!(MACHINE.problems(&["-c", "gone.toml"], &[])[0].starts_with("gone.toml: cannot be read: "));
+    assert!(MACHINE.problems(&["-c", "d.toml"], &[])[0].starts_with("d.toml:1: holds no setting"));
+}
+
+#[test]
+fn each_outcome_has_its_exit_status() {
+    let exit = |arguments: &[&str]| MACHINE.load(arguments, &[]).err().map(|error| error.exit());
+    assert_eq!(exit(&["--test-config"]), None);
+    assert_eq!(exit(&["--help"]), None);
+    assert_eq!(exit(&["--test-config", "-c", "gone.toml"]), Some(Exit::TestFailed));
+    assert_eq!(exit(&["-c", "gone.toml"]), Some(Exit::Config));
+    assert_eq!(exit(&["--port", "99999"]), Some(Exit::Config));
+    assert_eq!(exit(&["--prot", "1"]), Some(Exit::Usage));
+}

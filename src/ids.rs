@@ -1,0 +1,162 @@
+//! Newtypes for what is counted, indexed or named, so that one kind of number cannot be taken for another.
+
+use std::num::{NonZeroU16, NonZeroU32};
+
+/// Quality of service (MQTT 5.0, 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum Qos {
+    /// At most once.
+    #[default]
+    AtMostOnce = 0,
+    /// At least once.
+    AtLeastOnce = 1,
+    /// Exactly once.
+    ExactlyOnce = 2,
+}
+
+impl Qos {
+    /// The two bits of a header; `None` for 3, which no packet may carry [MQTT-3.3.1-4].
+    pub const fn from_bits(bits: u8) -> Option<Self> {
+        match bits {
+            0 => Some(Self::AtMostOnce),
+            1 => Some(Self::AtLeastOnce),
+            2 => Some(Self::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
+/// Packet identifier: never zero (MQTT 5.0, 2.2.1).
+pub type PacketId = NonZeroU16;
+/// Subscription identifier: 1 to 268,435,455 (MQTT 5.0, 3.8.2.1.2).
+pub type SubscriptionId = NonZeroU32;
+/// Topic alias: never zero (MQTT 5.0, 3.3.2.3.4).
+pub type TopicAlias = NonZeroU16;
+
+/// One shard of the process: one core, one executor, one partition of the sessions. `0..limits::SHARDS_MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u8);
+
+impl ShardId {
+    /// The shard that owns a client's session. Stable across restarts, because a session's log lies with its shard.
+    /// FNV-1a, then a multiply-shift onto the range (Lemire, "Fast random integer generation in an interval", 2019).
+    pub fn owner_of(client_id: &str, shards: usize) -> Self {
+        debug_assert!((1..=crate::limits::SHARDS_MAX).contains(&shards));
+        let hash = client_id
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        // FNV's high bits are weak for short keys; one round of mixing spreads them.
+        let mixed = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self(((u128::from(mixed) * shards as u128) >> 64) as u8)
+    }
+
+    /// As an index into a table with one row per shard.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A set of shards, one bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub struct ShardSet(pub u64);
+
+impl ShardSet {
+    /// Whether no shard is in it.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+    /// Whether `shard` is in it.
+    pub const fn contains(self, shard: ShardId) -> bool {
+        self.0 >> shard.0 & 1 == 1
+    }
+    /// Adds `shard`.
+    pub const fn insert(&mut self, shard: ShardId) {
+        self.0 |= 1 << shard.0;
+    }
+    /// Takes `shard` out.
+    pub const fn remove(&mut self, shard: ShardId) {
+        self.0 &= !(1 << shard.0);
+    }
+    /// Adds every shard of `other`.
+    pub const fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+    /// The shards in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = ShardId> {
+        let mut bits = self.0;
+        std::iter::from_fn(move || {
+            let next = (bits != 0).then(|| ShardId(bits.trailing_zeros() as u8))?;
+            bits &= bits - 1;
+            Some(next)
+        })
+    }
+}
+
+/// A connection of one shard: the slot that holds it and the slot's generation, so that a late word about an earlier
+/// connection in the same slot is recognised and ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// Index of the slot.
+    pub slot: u32,
+    /// Counts the connections that the slot has held.
+    pub generation: u32,
+}
+
+/// A session of one shard: the slot that holds it. Whoever keeps one across turns also keeps a reason why the session
+/// still exists (the subscription index does: subscriptions go when the session goes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u32);
+
+impl SessionId {
+    /// As an index into the shard's table of sessions.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A client id reduced to 64 bits with the process's random key: tells across shards whether two messages and
+/// sessions belong to the same client (no-local) without carrying the string.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientKey(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_spread_evenly() {
+        for shards in [2_usize, 3, 5, 64] {
+            let mut counts = vec![0_u32; shards];
+            for n in 0..64_000 {
+                counts[ShardId::owner_of(&format!("device-{n}"), shards).index()] += 1;
+            }
+            let fair = 64_000 / shards as u32;
+            assert!(
+                counts.iter().all(|&count| count > fair * 8 / 10 && count < fair * 12 / 10),
+                "{shards}: {counts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn owners_are_stable_across_builds() {
+        assert_eq!(ShardId::owner_of("device-1", 1), ShardId(0));
+        let owners: Vec<u8> = ["a", "b", "device-1", ""].iter().map(|id| ShardId::owner_of(id, 64).0).collect();
+        assert_eq!(owners, OWNERS_OF_64);
+    }
+
+    /// Written down when the hash was chosen: changing it would orphan every stored session.
+    const OWNERS_OF_64: [u8; 4] = [32, 18, 58, 33];
+
+    #[test]
+    fn shard_set_lists_its_members_in_order() {
+        let mut set = ShardSet::default();
+        for shard in [63, 0, 5] {
+            set.insert(ShardId(shard));
+        }
+        set.remove(ShardId(5));
+        assert_eq!(set.iter().map(|shard| shard.0).collect::<Vec<_>>(), [0, 63]);
+        assert!(set.contains(ShardId(63)) && !set.contains(ShardId(5)));
+    }
+}

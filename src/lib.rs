@@ -1,0 +1,44 @@
+//! dunlin: an MQTT broker for large IoT fleets on Linux.
+//!
+//! One core of pure state machines, one thin edge that touches the operating system. Read in this order: [`limits`],
+//! [`ids`], [`time`]; [`codec`] and [`topic`]; [`session`], then [`shard`] (the heart: `Shard::handle`); [`store`];
+//! then the edge, `ring`, `net`, `runtime`. `docs/ARCHITECTURE.md` follows one PUBLISH through all of them.
+//!
+//! Who may import whom (kept by `tests/tidy.rs`):
+//!
+//! ```text
+//! limits time slab         <- nothing of ours
+//! ids                      <- limits
+//! codec topic              <- limits ids
+//! telemetry                <- limits ids time            (counters and reasons; its log writer is edge)
+//! store                    <- codec limits ids time
+//! session                  <- codec topic limits ids time telemetry
+//! auth                     <- topic ids
+//! shard                    <- session topic codec auth store telemetry limits ids time slab
+//! ---- feature "runtime": the edge ----
+//! ring                     <- limits ids                 (knows sockets and buffers, nothing of MQTT)
+//! config                   <- limits ids shard (its settings)
+//! net                      <- codec shard ring config telemetry limits ids time slab
+//! runtime                  <- everything; the only one that names glommio
+//! ```
+
+pub mod auth;
+pub mod codec;
+pub mod ids;
+pub mod limits;
+pub mod session;
+pub mod shard;
+pub mod slab;
+pub mod store;
+pub mod telemetry;
+pub mod time;
+pub mod topic;
+
+#[cfg(feature = "runtime")]
+pub mod config;
+#[cfg(feature = "runtime")]
+pub mod net;
+#[cfg(feature = "runtime")]
+pub mod ring;
+#[cfg(feature = "runtime")]
+pub mod runtime;

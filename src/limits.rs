@@ -1,0 +1,185 @@
+//! Every bound of the broker, with its unit and its reason.
+//!
+//! What a peer can make the broker hold is bounded here and nowhere else. A default is what the configuration starts
+//! from; a `_MAX` or `_MIN` is what the configuration itself may not cross. Units come last in a name.
+
+/// Shards one process may have. A set of shards is one `u64` at every node of the subscription index, and each shard
+/// carries several hundred thousand messages a second: 64 of them outrun any network card a server has.
+pub const SHARDS_MAX: usize = 64;
+
+// --- packets ---------------------------------------------------------------------------------------------------
+
+/// The largest remaining length that the variable byte integer can express (MQTT 5.0, 1.5.5).
+pub const REMAINING_LENGTH_MAX_BYTES: u32 = 268_435_455;
+/// Default of `--max-packet-size`: whole packet, fixed header included. Brokers ship 1 to 2 MB.
+pub const PACKET_SIZE_DEFAULT_BYTES: u32 = 1024 * 1024;
+/// Smallest `--max-packet-size` that still admits every packet of a plain client.
+pub const PACKET_SIZE_MIN_BYTES: u32 = 1024;
+/// Largest `--max-packet-size`: the round number next to the longest packet there is, 268,435,460 bytes.
+pub const PACKET_SIZE_MAX_BYTES: u32 = 256 * 1024 * 1024;
+/// CONNECT is read before anybody is known, so it is held to less than other packets: a client id, a will and
+/// credentials fit; 10,000 peers that announce more and send nothing hold nothing.
+pub const CONNECT_SIZE_MAX_BYTES: u32 = 128 * 1024;
+/// User properties in one packet. Each costs its receiver work; Mosquitto's CVE-2021-41039 is what no bound leads to.
+pub const USER_PROPERTIES_MAX: usize = 64;
+/// Topic filters in one SUBSCRIBE or UNSUBSCRIBE.
+pub const FILTERS_PER_PACKET_MAX: usize = 1024;
+
+// --- topics ----------------------------------------------------------------------------------------------------
+
+/// Default of `--topic-levels-max`. Brokers ship 128 to 200; a match costs at most a constant a level and filter.
+pub const TOPIC_LEVELS_DEFAULT: u16 = 128;
+/// Most that `--topic-levels-max` can be set to: as many as a topic of 65,535 bytes has.
+pub const TOPIC_LEVELS_MAX: u16 = u16::MAX;
+/// Different shapes (at which levels the `+` are) that the filters of all sessions may have, counting every level a
+/// filter leads through. A match visits at most one node of the index for each: this many take under a millisecond even
+/// where every one of them misses the cache.
+pub const FILTER_SHAPES_MAX: usize = 4_096;
+/// Filters of up to this many levels are admitted whatever shapes there are: they have at most 2^(this + 1) together, so
+/// nobody can use up what ordinary filters need.
+pub const FILTER_SHAPES_FREE_LEVELS: usize = 8;
+/// Default of `--topic-alias-max`, both ways. An alias table is allocated as it is used: at most this many topics.
+pub const TOPIC_ALIAS_DEFAULT: u16 = 16;
+/// Smallest `--topic-levels-max` that still admits the broker's own topics, `$SYS/brokers/<node>/clients/<id>/connected`.
+pub const TOPIC_LEVELS_MIN: u16 = 8;
+
+/// Aliases that the broker gives out on one connection, whatever the client allows: they are searched one by one.
+pub const TOPIC_ALIAS_OUT_MAX: u16 = 64;
+
+// --- one session -----------------------------------------------------------------------------------------------
+
+/// Default of `--max-inflight`: QoS 1 and 2 messages sent to one client and not yet acknowledged.
+pub const INFLIGHT_DEFAULT: u16 = 64;
+/// Default of `--receive-max`: QoS 1 and 2 messages accepted from one client and not yet settled.
+pub const RECEIVE_MAXIMUM_DEFAULT: u16 = 1024;
+/// Default of `--max-queued-messages`: messages that wait for one session.
+pub const QUEUED_MESSAGES_DEFAULT: u32 = 1_000;
+/// Default of `--max-queued-bytes`: bytes of message (topic, properties, payload) that wait for one session.
+pub const QUEUED_DEFAULT_BYTES: u64 = 16 * 1024 * 1024;
+/// Default of `--session-expiry-max`: one week. A session that nobody comes back for must end some day.
+pub const SESSION_EXPIRY_DEFAULT_S: u32 = 7 * 24 * 3600;
+/// Default of `--keep-alive-max`: what the client asks for, 0 (off) included. A lower value caps every client, also
+/// those that asked for none; TCP keep-alive finds dead peers in any case.
+pub const KEEP_ALIVE_DEFAULT_S: u16 = u16::MAX;
+/// Default of `--max-subscriptions`: subscriptions of one session.
+pub const SUBSCRIPTIONS_DEFAULT: u32 = 100_000;
+/// Most that `--max-queued-messages` can be set to. Its least is 1, not 0: elsewhere 0 means "no limit", and a file that
+/// was carried over must not silently mean the opposite.
+pub const QUEUED_MESSAGES_MAX: u32 = 10_000_000;
+/// Smallest `--max-queued-bytes`.
+pub const QUEUED_MIN_BYTES: u64 = 1024;
+/// Largest `--max-queued-bytes`: one session must not be able to take a whole server's memory.
+pub const QUEUED_MAX_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+/// A session expiry interval that never ends (MQTT 5.0, 3.1.2.11.2).
+pub const SESSION_EXPIRY_NEVER_S: u32 = u32::MAX;
+/// Most that `--max-subscriptions` can be set to.
+pub const SUBSCRIPTIONS_MAX: u32 = 10_000_000;
+
+// --- one connection --------------------------------------------------------------------------------------------
+
+/// Default of `--connect-timeout`: from accept to a complete CONNECT.
+pub const CONNECT_TIMEOUT_DEFAULT_S: u16 = 10;
+/// Default of `--outbox-max-bytes`: encoded packets that wait for one slow socket. QoS 0 beyond it is dropped.
+pub const OUTBOX_DEFAULT_BYTES: u32 = 1024 * 1024;
+/// Smallest `--outbox-max-bytes`: less than one receive buffer's worth of small packets would drop on every burst.
+pub const OUTBOX_MIN_BYTES: u32 = 16 * 1024;
+/// Largest `--outbox-max-bytes`.
+pub const OUTBOX_MAX_BYTES: u32 = 1024 * 1024 * 1024;
+/// Longest `--connect-timeout`: until then a peer that says nothing holds a slot.
+pub const CONNECT_TIMEOUT_MAX_S: u16 = 300;
+/// Payloads from here on are sent by reference; below, a copy into the outbox is cheaper than an entry of its own.
+pub const PAYLOAD_BY_REFERENCE_MIN_BYTES: usize = 4 * 1024;
+
+// --- the whole broker ------------------------------------------------------------------------------------------
+
+/// Default of `--max-connections`.
+pub const CONNECTIONS_DEFAULT: u32 = 1_000_000;
+/// Default of `--retained-max`: retained messages. Above it a new topic is refused, an existing one still replaced.
+pub const RETAINED_DEFAULT: u32 = 1_000_000;
+/// A deleted retained message is remembered this long, so that an older write that is still on its way between shards
+/// cannot bring it back. A shard that stalls for longer is stopped by the watchdog.
+pub const TOMBSTONE_S: u32 = 60;
+/// Deletions remembered at a time; beyond it the oldest is forgotten early. Deleting costs a peer nothing, so what it
+/// leaves behind is bounded: an older write would have to be on its way for longer than this many deletions take.
+pub const TOMBSTONES_MAX: usize = 64 * 1024;
+/// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long
+/// other clients of the shard wait for it.
+pub const WORK_PER_TURN_MESSAGES: usize = 256;
+/// How often `$SYS` topics are published.
+pub const SYS_INTERVAL_DEFAULT_S: u16 = 10;
+/// Granularity of the shard's timers.
+pub const TIMER_TICK_MS: u64 = 100;
+/// Furthest ahead that a timer is armed. A session that ends leaves its timer, four bytes, behind for that long: 25,000
+/// connects a second for ten minutes are 60 MB, where a keep alive of 65,535 s would make them ten gigabytes.
+pub const TIMER_HORIZON_S: u32 = 600;
+/// Default of `--shutdown-timeout`: how long SIGTERM waits for queued packets to leave.
+pub const SHUTDOWN_TIMEOUT_DEFAULT_S: u16 = 5;
+/// Longest `--shutdown-timeout`.
+pub const SHUTDOWN_TIMEOUT_MAX_S: u16 = 3_600;
+/// Most that `--max-connections` can be set to: a million for each of the most shards there can be.
+pub const CONNECTIONS_MAX: u32 = (SHARDS_MAX as u32) << 20;
+/// Most that `--retained-max` can be set to.
+pub const RETAINED_MAX: u32 = 100_000_000;
+/// Longest `--sys-interval`.
+pub const SYS_INTERVAL_MAX_S: u16 = 3_600;
+/// Listening addresses one process may have; each is a socket on every shard.
+pub const LISTENERS_MAX: usize = 16;
+/// Longest `--node-name` in bytes; as long as a host name may be.
+pub const NODE_NAME_MAX_BYTES: usize = 64;
+
+// --- the log ---------------------------------------------------------------------------------------------------
+
+/// Default of `--log-rate`: lines a second of one kind (connects, disconnects, ...) that are written; the rest is
+/// counted. A storm of 25,000 connects a second then costs the log what a busy hour does.
+pub const LOG_RATE_DEFAULT: u32 = 1_000;
+/// Most that `--log-rate` can be set to.
+pub const LOG_RATE_MAX: u32 = 1_000_000;
+/// Lines that wait for the log's writer. When a disk or a pipe stalls, further lines are lost and counted.
+pub const LOG_QUEUE_LINES: usize = 8 * 1024;
+/// Bytes of one field that are shown in a log line. A client chooses its id, up to 65,535 bytes of it.
+pub const LOG_FIELD_MAX_BYTES: usize = 256;
+
+// --- between shards --------------------------------------------------------------------------------------------
+
+/// Batches that fit a mesh channel between two shards before the sender keeps them itself.
+pub const MESH_CHANNEL_BATCHES: usize = 256;
+/// Messages waiting for one shard beyond which the sender stops receiving from its own publishers.
+pub const MESH_PAUSE_MESSAGES: usize = 16 * 1024;
+/// ... and goes on receiving once no more than this wait.
+pub const MESH_RESUME_MESSAGES: usize = 4 * 1024;
+
+// --- the socket plane ------------------------------------------------------------------------------------------
+
+/// Submissions one ring queues before it enters the kernel by itself. A turn that sends to more connections than this
+/// costs one more system call for every 1,024 of them: nothing a measurement would show.
+pub const RING_ENTRIES: u32 = 1024;
+/// Completions one ring holds between two entries into the kernel (16 bytes each). The plane empties it after every
+/// entry, and a full queue loses nothing: the kernel keeps what does not fit.
+pub const RING_COMPLETIONS: u32 = 4096;
+/// Rings one shard may open. A ring holds as many sockets as the process may open files, so a shard outgrows one ring
+/// only where that limit is low: 64 rings of 20,000 are more than a million sockets a shard.
+pub const RINGS_MAX: usize = 64;
+/// Sockets one ring's table can hold at most (the kernel's `IORING_MAX_FIXED_FILES`).
+pub const RING_DESCRIPTORS_MAX: u32 = 1 << 20;
+/// Receive buffers one ring lends to its sockets; a power of two. With `RECEIVE_BUFFER_BYTES`: 4 MiB a shard.
+pub const RECEIVE_BUFFERS: u16 = 1024;
+/// Size of one receive buffer: a page. Most packets of a fleet fit many times over, a large one takes several.
+pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
+/// Completions after which a turn stops reaping and handles what it has, so that latency stays bounded under load.
+pub const COMPLETIONS_PER_TURN: usize = 512;
+/// Connections the kernel keeps for a listener that is busy (the system's `somaxconn` caps it).
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// How long accepting rests after the system ran out of descriptors or memory: trying again at once would spin.
+pub const ACCEPT_PAUSE_MS: u32 = 20;
+
+// --- the edge --------------------------------------------------------------------------------------------------
+
+/// Outboxes kept for the next turn; of at most 16 KiB each.
+pub const OUTBOX_POOL: usize = 1024;
+/// How long a connection that the broker ends may take to accept its last words, in milliseconds.
+pub const PARTING_MS: u64 = 2_000;
+/// Encoded bytes that one turn gathers before they are given to the sockets in its middle.
+pub const TURN_MAX_BYTES: usize = 1024 * 1024;
+/// A shard that is awake and completes no turn for this long ends the process. Less than `TOMBSTONE_S`.
+pub const WATCHDOG_S: u64 = 30;
+const _: () = assert!(WATCHDOG_S < TOMBSTONE_S as u64);

@@ -1,0 +1,366 @@
+//! One shard's edge: its plane, its connections, and what happens when the plane says something.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::feed::feed;
+use super::greeting::Handover;
+use super::outbox::Outbox;
+use super::table::{Connection, Fin, Phase, Table, connection_of};
+use crate::codec::{Side, decode};
+use crate::ids::ShardId;
+use crate::limits;
+use crate::ring::{EndCause, Event, ListenConfig, ListenerId, Plane, PlaneHandle, RingError, SocketId, Ticket, Token};
+use crate::shard::{Effects, Input, Shard};
+use crate::telemetry::CloseReason;
+use crate::time::{Deadline, Now};
+
+/// One address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// The address; every shard has a listener of its own on it.
+    pub address: SocketAddr,
+    /// Clients need no credentials.
+    pub anonymous: bool,
+}
+
+/// What an edge is made with.
+#[derive(Clone, Debug)]
+pub struct EdgeConfig {
+    /// Its shard.
+    pub own: ShardId,
+    /// Shards of the process.
+    pub shards: usize,
+    /// From accept to a complete CONNECT, in seconds.
+    pub connect_timeout_s: u16,
+    /// Connections of the whole process.
+    pub connections_max: u32,
+    /// Connections of the whole process at present, shared by all edges.
+    pub connections: Arc<AtomicU32>,
+    /// Random, the same for all shards; makes assigned client ids unique.
+    pub seed: u64,
+}
+
+/// See the module's text.
+pub struct Edge {
+    pub(super) config: EdgeConfig,
+    /// The sockets.
+    pub plane: Plane,
+    pub(super) table: Table,
+    pub(super) listeners: Vec<(ListenerId, bool)>,
+    /// How to reach the other shards' planes, by shard.
+    pub(super) planes: Vec<PlaneHandle>,
+    /// Connections with something to send.
+    pub(super) dirty: Vec<Token>,
+    /// Outboxes that nobody has.
+    #[expect(clippy::vec_box, reason = "they are lent to connections, which have room for a pointer")]
+    pub(super) pool: Vec<Box<Outbox>>,
+    /// Connections that the shard has let go and whose outbox may be empty.
+    pub(super) partings: Vec<Token>,
+    /// Greetings in the order in which their time runs out, and likewise partings.
+    pub(super) greetings: VecDeque<(Deadline, Token)>,
+    pub(super) lingering: VecDeque<(Deadline, Token)>,
+    /// Connections whose receive ended for want of buffers.
+    starved: Vec<Token>,
+    /// Receive events that wait until the mesh has room again.
+    held: VecDeque<Event>,
+    paused: bool,
+    /// Sockets that came before the message about them, and messages that came before their socket.
+    pub(super) adopted: HashMap<Ticket, SocketId>,
+    pub(super) expected: HashMap<Ticket, Box<Handover>>,
+    /// Sockets that were sent off, by ticket.
+    pub(super) leaving: HashMap<Ticket, Token>,
+    pub(super) tickets: u64,
+    pub(super) assigned_ids: u64,
+    /// Handovers for other shards' edges; the pump takes them to the mesh.
+    pub outgoing: Vec<(ShardId, Handover)>,
+}
+
+/// Connections beyond `connections_max` that are still heard, to be told in CONNACK why they cannot stay.
+const SURPLUS_MAX: u32 = 256;
+
+impl Edge {
+    /// An edge over a plane, listening nowhere yet.
+    pub fn new(config: EdgeConfig, plane: Plane) -> Self {
+        Self {
+            config,
+            plane,
+            table: Table::default(),
+            listeners: Vec::new(),
+            planes: Vec::new(),
+            dirty: Vec::new(),
+            pool: Vec::new(),
+            partings: Vec::new(),
+            greetings: VecDeque::new(),
+            lingering: VecDeque::new(),
+            starved: Vec::new(),
+            held: VecDeque::new(),
+            paused: false,
+            adopted: HashMap::new(),
+            expected: HashMap::new(),
+            leaving: HashMap::new(),
+            tickets: 0,
+            assigned_ids: 0,
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// Starts listening. Returns the address in use, which tells the port where 0 was asked for.
+    pub fn listen(&mut self, listening: Listening) -> Result<SocketAddr, RingError> {
+        let (id, address) = self.plane.listen(&ListenConfig::new(listening.address))?;
+        self.listeners.push((id, listening.anonymous));
+        Ok(address)
+    }
+
+    /// Tells how to reach every shard's plane, this one's included.
+    pub fn set_planes(&mut self, planes: Vec<PlaneHandle>) {
+        self.planes = planes;
+    }
+
+    /// Stops accepting.
+    pub fn stop_listening(&mut self) {
+        for (listener, _) in self.listeners.drain(..) {
+            self.plane.close_listener(listener);
+        }
+    }
+
+    /// Connections that have not closed.
+    pub const fn connections(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Stops taking in what peers send, or goes on. Meanwhile buffers are not given back, and TCP slows the peers.
+    pub fn set_paused(&mut self, now: Now, paused: bool, shard: &mut Shard, fx: &mut Effects) {
+        self.paused = paused;
+        while !self.paused
+            && let Some(event) = self.held.pop_front()
+        {
+            self.handle_event(now, event, shard, fx);
+        }
+    }
+
+    /// Whether receiving is paused.
+    pub const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// One thing that happened on the plane.
+    pub fn handle_event(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
+        if self.paused && matches!(event, Event::Received { .. } | Event::ReceiveEnded { .. }) {
+            self.held.push_back(event);
+            return;
+        }
+        match event {
+            Event::Received { token, buffer, more } => {
+                shard.counters.bytes_received += buffer.len() as u64;
+                self.handle_received(now, token, &buffer, shard, fx);
+                self.plane.give_back(buffer);
+                if !more {
+                    self.receive_on(token);
+                }
+            }
+            Event::ReceiveEnded { token, cause } => self.handle_receive_ended(now, token, cause, shard, fx),
+            Event::Accepted { listener, socket } => self.handle_accepted(now, listener, socket, shard),
+            Event::AcceptFailed { .. } => shard.counters.closed(CloseReason::Resources),
+            Event::Sent { token, error, .. } => self.handle_sent(now, token, error.is_some(), shard, fx),
+            Event::Peer { token, address } => {
+                if let Some(connection) = self.table.get_mut(token) {
+                    connection.peer = address;
+                }
+            }
+            Event::Adopted { ticket, socket } => self.handle_adopted(now, ticket, socket, shard, fx),
+            Event::HandedOver { ticket } => {
+                if let Some(token) = self.leaving.remove(&ticket) {
+                    self.table.remove(token);
+                }
+            }
+            Event::HandOverFailed { ticket, socket, .. } => self.handle_hand_over_failed(ticket, socket, shard),
+            Event::Finished { token } => self.handle_finished(token),
+            Event::Timeout => {}
+        }
+    }
+
+    fn handle_accepted(&mut self, now: Now, listener: ListenerId, socket: SocketId, shard: &mut Shard) {
+        shard.counters.sockets += 1;
+        let before = self.config.connections.fetch_add(1, Ordering::Relaxed);
+        if before >= self.config.connections_max.saturating_add(SURPLUS_MAX) {
+            self.config.connections.fetch_sub(1, Ordering::Relaxed);
+            self.plane.abort(socket);
+            shard.counters.closed(CloseReason::ConnectionsFull);
+            return;
+        }
+        let anonymous = self.listeners.iter().any(|&(id, anonymous)| id == listener && anonymous);
+        let mut connection = Connection::new(socket, anonymous);
+        connection.surplus = before >= self.config.connections_max;
+        let token = self.table.insert(connection);
+        self.plane.peer_address(socket, token);
+        self.plane.receive_once(socket, token);
+        self.greetings.push_back((now.after_s(self.config.connect_timeout_s.into()), token));
+    }
+
+    fn handle_received(
+        &mut self,
+        now: Now,
+        token: Token,
+        buffer: &crate::ring::Buffer,
+        shard: &mut Shard,
+        fx: &mut Effects,
+    ) {
+        let Some(connection) = self.table.get_mut(token) else { return };
+        match connection.phase {
+            Phase::Open => {
+                let data = self.plane.bytes(buffer);
+                feed_shard(now, token, connection, data, shard, fx);
+            }
+            Phase::Greeting => self.greet(now, token, buffer, shard, fx),
+            Phase::Moving => unreachable!("nothing is received from a socket that moves"),
+            Phase::Parting(_) => {} // read only to see the peer's end
+        }
+    }
+
+    /// A single receive has brought what it could: what next depends on where the connection stands now.
+    fn receive_on(&mut self, token: Token) {
+        let Some(connection) = self.table.get(token) else { return };
+        match connection.phase {
+            Phase::Greeting => self.plane.receive_once(connection.socket, token),
+            Phase::Open | Phase::Parting(_) => self.plane.receive_multi(connection.socket, token),
+            Phase::Moving => {}
+        }
+    }
+
+    fn handle_receive_ended(&mut self, now: Now, token: Token, cause: EndCause, shard: &mut Shard, fx: &mut Effects) {
+        let Some(connection) = self.table.get(token) else { return };
+        match (cause, connection.phase) {
+            (EndCause::OutOfBuffers, _) => self.starved.push(token),
+            (_, Phase::Open) => shard.handle(now, Input::Closed { connection: connection_of(token) }, fx),
+            (_, Phase::Greeting) => {
+                shard.counters.closed(CloseReason::SocketClosed);
+                self.close(token);
+            }
+            (_, Phase::Parting(_)) => self.close(token),
+            (_, Phase::Moving) => {}
+        }
+    }
+
+    /// Lets the connections receive again that were without buffers, as far as there are buffers now.
+    pub fn feed_starved(&mut self) {
+        let mut waiting = std::mem::take(&mut self.starved);
+        waiting.retain(|&token| {
+            let Some(connection) = self.table.get(token) else { return false };
+            if self.plane.buffers_free(connection.socket) == 0 {
+                return true;
+            }
+            self.receive_on(token);
+            false
+        });
+        waiting.append(&mut self.starved);
+        self.starved = waiting;
+    }
+
+    /// The time is `now`: greetings and partings that took too long end.
+    pub fn handle_time(&mut self, now: Now, shard: &mut Shard) {
+        while self.greetings.front().is_some_and(|(due, _)| due.is_due(now)) {
+            let Some((_, token)) = self.greetings.pop_front() else { break };
+            if self.table.get(token).is_some_and(|connection| connection.phase == Phase::Greeting) {
+                shard.counters.closed(CloseReason::ConnectTimeout);
+                self.close(token);
+            }
+        }
+        while self.lingering.front().is_some_and(|(due, _)| due.is_due(now)) {
+            let Some((_, token)) = self.lingering.pop_front() else { break };
+            match self.table.get_mut(token) {
+                Some(connection) if connection.fin == Fin::UnderWay => connection.closing = true,
+                Some(_) => {
+                    let Some(connection) = self.table.remove(token) else { continue };
+                    self.config.connections.fetch_sub(1, Ordering::Relaxed);
+                    self.plane.abort(connection.socket);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// FIN has been sent: the socket may be closed, now or when the peer's comes.
+    fn handle_finished(&mut self, token: Token) {
+        let Some(connection) = self.table.get_mut(token) else { return };
+        connection.fin = Fin::Sent;
+        if connection.closing {
+            self.close(token);
+        }
+    }
+
+    /// When `handle_time` is due.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        let greeting = self.greetings.front().map(|&(due, _)| due);
+        let lingering = self.lingering.front().map(|&(due, _)| due);
+        [greeting, lingering].into_iter().flatten().min()
+    }
+
+    /// Whether something has to be sent or closed before it may sleep.
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty() || !self.partings.is_empty()
+    }
+
+    /// Closes the connections that have not said who they are: the broker stops.
+    pub fn drop_greetings(&mut self) {
+        for (_, token) in std::mem::take(&mut self.greetings) {
+            if self.table.get(token).is_some_and(|connection| connection.phase == Phase::Greeting) {
+                self.close(token);
+            }
+        }
+    }
+
+    /// Closes a connection and forgets it: at once, or as soon as the FIN that is under way has been sent.
+    pub(super) fn close(&mut self, token: Token) {
+        if let Some(connection) = self.table.get_mut(token)
+            && connection.fin == Fin::UnderWay
+        {
+            connection.closing = true;
+            return;
+        }
+        if let Some(mut connection) = self.table.remove(token) {
+            self.config.connections.fetch_sub(1, Ordering::Relaxed);
+            self.plane.close(connection.socket);
+            if let Some(outbox) = connection.outbox.take() {
+                self.recycle(outbox);
+            }
+        }
+    }
+
+    pub(super) fn recycle(&mut self, mut outbox: Box<Outbox>) {
+        if self.pool.len() < limits::OUTBOX_POOL {
+            outbox.clear();
+            self.pool.push(outbox);
+        }
+    }
+}
+
+/// Cuts packets out of `data` and gives them to the shard.
+pub(super) fn feed_shard(
+    now: Now,
+    token: Token,
+    connection: &mut Connection,
+    data: &[u8],
+    shard: &mut Shard,
+    fx: &mut Effects,
+) {
+    let id = connection_of(token);
+    let max_size_bytes = shard.settings().packet_size_max_bytes;
+    let version = connection.version;
+    let result =
+        feed(&mut connection.spill, data, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
+            Ok(packet) => {
+                shard.handle(now, Input::Packet { connection: id, packet }, fx);
+                std::ops::ControlFlow::Continue(())
+            }
+            Err(error) => {
+                shard.handle(now, Input::BadPacket { connection: id, error }, fx);
+                std::ops::ControlFlow::Break(())
+            }
+        });
+    if let Err(error) = result {
+        shard.handle(now, Input::BadPacket { connection: id, error }, fx);
+    }
+}

@@ -1,0 +1,128 @@
+//! Outboxes to sockets: once a turn, every connection that has something to send, one entry into the kernel for all.
+
+use std::io::IoSlice;
+
+use super::edge::Edge;
+use super::table::{Phase, connection_of};
+use crate::ring::{RingError, ShortSend, Token};
+use crate::shard::{Effects, Input, Shard};
+use crate::time::Now;
+
+impl Edge {
+    /// Gives the sockets what they take. What they do not take waits in the kernel's hands, and the shard is told how
+    /// much that is.
+    pub fn flush(&mut self, now: Now, shard: &mut Shard, fx: &mut Effects) -> Result<(), RingError> {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        // Behind a send that is still under way: waits for its end, which puts it back on the list.
+        dirty.retain(|&token| match self.table.get_mut(token) {
+            Some(connection) if connection.rest_bytes > 0 => {
+                connection.dirty = false;
+                let bytes = connection.waiting_bytes();
+                report(now, token, bytes, shard, fx);
+                false
+            }
+            Some(connection) => connection.outbox.is_some(),
+            None => false,
+        });
+        let short = self.send(&dirty)?;
+        shard.flushed();
+        for &token in &dirty {
+            let Some(connection) = self.table.get_mut(token) else { continue };
+            connection.dirty = false;
+            if short.iter().any(|short| short.token == token) {
+                continue;
+            }
+            if let Some(outbox) = connection.outbox.take() {
+                shard.counters.bytes_sent += outbox.len() as u64;
+                self.recycle(outbox);
+            }
+        }
+        for short in short {
+            self.handle_short_send(now, short, shard, fx);
+        }
+        dirty.clear();
+        if self.dirty.is_empty() {
+            self.dirty = dirty;
+        }
+        self.part(now);
+        Ok(())
+    }
+
+    fn send(&mut self, dirty: &[Token]) -> Result<Vec<ShortSend>, RingError> {
+        let Self { plane, table, .. } = self;
+        let table = &*table;
+        let sends = || {
+            dirty.iter().filter_map(|&token| {
+                let connection = table.get(token)?;
+                Some((token, connection.socket, connection.outbox.as_deref()?))
+            })
+        };
+        // Only outboxes with payloads by reference need pieces; mostly there is none.
+        let pieces: Vec<Vec<IoSlice<'_>>> = sends()
+            .filter(|(_, _, outbox)| outbox.contiguous().is_none())
+            .map(|(_, _, outbox)| outbox.pieces())
+            .collect();
+        let short = plane.flush(|batch| {
+            let mut pieces = pieces.iter();
+            for (token, socket, outbox) in sends() {
+                match outbox.contiguous() {
+                    Some(bytes) => batch.send(socket, token, bytes),
+                    None => batch.send_vectored(socket, token, pieces.next().expect("made for each of them")),
+                }
+            }
+        })?;
+        Ok(short.to_vec())
+    }
+
+    /// The socket took less than it was given.
+    fn handle_short_send(&mut self, now: Now, short: ShortSend, shard: &mut Shard, fx: &mut Effects) {
+        let token = short.token;
+        let Some(connection) = self.table.get_mut(token) else { return };
+        let Some(outbox) = connection.outbox.take() else { return };
+        shard.counters.bytes_sent += short.sent as u64;
+        if short.error.is_some() {
+            self.recycle(outbox);
+            self.handle_broken(now, token, shard, fx);
+            return;
+        }
+        let rest = outbox.into_rest(short.sent);
+        connection.rest_bytes = rest.len() as u32;
+        let socket = connection.socket;
+        report(now, token, rest.len() as u32, shard, fx);
+        self.plane.send_rest(socket, token, rest);
+    }
+
+    /// The kernel has sent, or given up on, what an earlier flush left over.
+    pub(super) fn handle_sent(&mut self, now: Now, token: Token, broken: bool, shard: &mut Shard, fx: &mut Effects) {
+        let Some(connection) = self.table.get_mut(token) else { return };
+        shard.counters.bytes_sent += u64::from(connection.rest_bytes);
+        connection.rest_bytes = 0;
+        if broken {
+            self.handle_broken(now, token, shard, fx);
+            return;
+        }
+        if connection.outbox.is_some() {
+            if !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(token);
+            }
+        } else if matches!(connection.phase, Phase::Parting(_)) {
+            self.partings.push(token);
+        }
+        // What waits in the outbox is offered to the socket in this turn's flush; if it takes it, nothing is blocked.
+        report(now, token, 0, shard, fx);
+    }
+
+    /// Nothing can be sent any more. A shard that knows the connection hears that it is gone.
+    fn handle_broken(&mut self, now: Now, token: Token, shard: &mut Shard, fx: &mut Effects) {
+        match self.table.get(token).map(|connection| connection.phase) {
+            Some(Phase::Open) => shard.handle(now, Input::Closed { connection: connection_of(token) }, fx),
+            Some(_) => self.close(token),
+            None => {}
+        }
+    }
+}
+
+fn report(now: Now, token: Token, bytes: u32, shard: &mut Shard, fx: &mut Effects) {
+    shard.handle(now, Input::Blocked { connection: connection_of(token), bytes }, fx);
+}

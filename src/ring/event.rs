@@ -1,0 +1,248 @@
+//! All that a plane can tell its caller, and how completions become that.
+
+use super::Buffer;
+use super::listen::parse_address;
+use super::one::Completion;
+use super::plane::{PEER_NAME_V4_BYTES, PEER_NAME_V6_BYTES, Pending, Plane};
+use super::token::{ListenerId, Op, SocketId, Ticket, Token, payload_of, token_of};
+use bytes::Bytes;
+use io_uring::cqueue;
+use std::net::SocketAddr;
+
+/// One thing that happened. Every variant with a token may concern a connection that the caller has closed since:
+/// compare the generation first.
+#[derive(Debug)]
+pub enum Event {
+    /// A peer connected. Nothing is received until the caller asks for it.
+    Accepted {
+        /// Where.
+        listener: ListenerId,
+        /// The connection's socket.
+        socket: SocketId,
+    },
+    /// A connection was lost on its way in, or none could be taken: for a counter. Accepting goes on by itself, after
+    /// `limits::ACCEPT_PAUSE_MS` if the system is out of something.
+    AcceptFailed {
+        /// Where.
+        listener: ListenerId,
+        /// The kernel's error number; ENFILE when the table of sockets is full.
+        errno: i32,
+    },
+    /// Bytes arrived. The buffer must be given back.
+    Received {
+        /// The connection.
+        token: Token,
+        /// The bytes.
+        buffer: Buffer,
+        /// Whether more will come without asking again. False after `receive_once`, and now and then (when the
+        /// kernel's queue was full) after `receive_multi`, which must then be called again.
+        more: bool,
+    },
+    /// Nothing more will be received without asking again.
+    ReceiveEnded {
+        /// The connection.
+        token: Token,
+        /// Why.
+        cause: EndCause,
+    },
+    /// A `send_rest` is finished and its bytes are back.
+    Sent {
+        /// The connection.
+        token: Token,
+        /// The bytes that were to be sent.
+        bytes: Bytes,
+        /// How many of them went out.
+        sent: usize,
+        /// Why not all: the kernel's error number, or `None` when all did.
+        error: Option<i32>,
+    },
+    /// A `finish_sending` is done, or found the connection broken: the socket may be closed.
+    Finished {
+        /// The connection.
+        token: Token,
+    },
+    /// The answer to `peer_address`.
+    Peer {
+        /// The connection.
+        token: Token,
+        /// `None` if the kernel is older than 6.7.
+        address: Option<SocketAddr>,
+    },
+    /// Another plane handed a socket over; the message about its connection carries the same ticket.
+    Adopted {
+        /// What its former owner called the transfer.
+        ticket: Ticket,
+        /// Its socket here.
+        socket: SocketId,
+    },
+    /// A socket was handed over and is no longer ours.
+    HandedOver {
+        /// The transfer.
+        ticket: Ticket,
+    },
+    /// A socket could not be handed over and is still ours.
+    HandOverFailed {
+        /// The transfer.
+        ticket: Ticket,
+        /// The socket, as it was.
+        socket: SocketId,
+        /// The kernel's error number; ENFILE when the target's table is full.
+        errno: i32,
+    },
+    /// The timeout fired, possibly early: look at the clock and set the next one.
+    Timeout,
+}
+
+/// Why receiving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// The peer sends no more.
+    Eof,
+    /// All buffers are on loan: receive again once `buffers_free` is not zero.
+    OutOfBuffers,
+    /// `stop_receiving`, `close` or `abort` ended it.
+    Cancelled,
+    /// The connection broke: the kernel's error number.
+    Error(i32),
+}
+
+impl Plane {
+    /// The next thing that happened, `None` when all is told: then queue what follows from it and `submit`.
+    pub fn next_event(&mut self) -> Option<Event> {
+        loop {
+            let completion = self.ready.pop_front()?;
+            let user_data = completion.user_data;
+            let event = match Op::of(user_data) {
+                Op::Receive => Some(self.on_receive(completion)),
+                Op::Accept => self.on_accept(completion),
+                Op::AcceptPause => {
+                    self.arm_accept(payload_of(user_data) as usize);
+                    None
+                }
+                Op::SendRest => Some(self.on_sent(completion)),
+                Op::Peer => self.on_peer(completion),
+                Op::HandOver => Some(self.on_handed_over(completion)),
+                Op::Finish => Some(Event::Finished { token: token_of(user_data) }),
+                Op::Adopted => Some(self.on_adopted(completion)),
+                Op::Timeout => {
+                    self.timeout_armed = None;
+                    Some(Event::Timeout)
+                }
+                // `Send` is taken out as completions are reaped.
+                Op::Send | Op::Ignored => None,
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+    }
+
+    fn on_receive(&mut self, completion: Completion) -> Event {
+        let token = token_of(completion.user_data);
+        let buffer = cqueue::buffer_select(completion.flags).map(|id| {
+            self.rings[usize::from(completion.ring)].buffers.take(id);
+            Buffer { ring: completion.ring, id, bytes: completion.value() }
+        });
+        match (buffer, completion.result) {
+            (Some(buffer), 1..) => Event::Received { token, buffer, more: cqueue::more(completion.flags) },
+            (buffer, result) => {
+                if let Some(buffer) = buffer {
+                    self.give_back(buffer);
+                }
+                let cause = match -result {
+                    0 => EndCause::Eof,
+                    libc::ENOBUFS => {
+                        self.counters.out_of_buffers += 1;
+                        EndCause::OutOfBuffers
+                    }
+                    libc::ECANCELED => EndCause::Cancelled,
+                    errno => EndCause::Error(errno),
+                };
+                Event::ReceiveEnded { token, cause }
+            }
+        }
+    }
+
+    fn on_accept(&mut self, completion: Completion) -> Option<Event> {
+        let index = payload_of(completion.user_data) as usize;
+        let listener = ListenerId(index as u8);
+        let ring = usize::from(completion.ring);
+        let more = cqueue::more(completion.flags);
+        if completion.result >= 0 {
+            self.rings[ring].open += 1;
+            if more {
+                self.move_accept_if_full(index, ring);
+            } else {
+                self.arm_accept(index);
+            }
+            return Some(Event::Accepted { listener, socket: SocketId::new(ring, completion.value()) });
+        }
+        let errno = -completion.result;
+        if errno == libc::ECANCELED {
+            self.arm_accept(index);
+            return None;
+        }
+        self.counters.accept_failures += 1;
+        match errno {
+            // The fault of one peer; the next one may be fine.
+            libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM => self.arm_accept(index),
+            libc::ENFILE if self.has_room_besides(ring) => self.arm_accept(index),
+            _ => self.pause_accept(index),
+        }
+        Some(Event::AcceptFailed { listener, errno })
+    }
+
+    fn on_sent(&mut self, completion: Completion) -> Event {
+        let Pending::Send { token, bytes } = self.pending.remove(payload_of(completion.user_data)) else {
+            unreachable!("the index of a send names a send");
+        };
+        let sent = completion.value() as usize;
+        let error = match completion.result {
+            result if result < 0 => Some(-result),
+            // The kernel went on until there was an error, reported what had gone out, and kept the error.
+            _ if sent < bytes.len() => Some(libc::EPIPE),
+            _ => None,
+        };
+        Event::Sent { token, bytes, sent, error }
+    }
+
+    fn on_peer(&mut self, completion: Completion) -> Option<Event> {
+        let index = payload_of(completion.user_data);
+        let Pending::Peer { token, socket, name } = self.pending.get(index) else {
+            unreachable!("the index of a peer lookup names one");
+        };
+        let (token, socket) = (*token, *socket);
+        let bytes = usize::try_from(completion.result).unwrap_or(0).min(name.len());
+        let is_v6 = bytes >= 2 && name[..2] == (libc::AF_INET6 as u16).to_ne_bytes();
+        if is_v6 && bytes < PEER_NAME_V6_BYTES {
+            // The kernel refuses to be asked for more than it has, so the long form is asked for second.
+            debug_assert_eq!(bytes, PEER_NAME_V4_BYTES);
+            self.ask_peer_name(index, socket, PEER_NAME_V6_BYTES);
+            return None;
+        }
+        let address = parse_address(&name[..bytes]);
+        self.pending.remove(index);
+        Some(Event::Peer { token, address })
+    }
+
+    fn on_handed_over(&mut self, completion: Completion) -> Event {
+        let Pending::HandOver { ticket, socket } = self.pending.remove(payload_of(completion.user_data)) else {
+            unreachable!("the index of a transfer names one");
+        };
+        if completion.result < 0 {
+            return Event::HandOverFailed { ticket, socket, errno: -completion.result };
+        }
+        self.free_slot(socket);
+        Event::HandedOver { ticket }
+    }
+
+    fn on_adopted(&mut self, completion: Completion) -> Event {
+        let ring = usize::from(completion.ring);
+        self.rings[ring].open += 1;
+        if self.rings[ring].room() <= self.rings[ring].reserve() {
+            self.choose_adopting();
+        }
+        let socket = SocketId::new(ring, completion.value());
+        Event::Adopted { ticket: Ticket::new(payload_of(completion.user_data)), socket }
+    }
+}

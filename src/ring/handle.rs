@@ -1,0 +1,84 @@
+//! What other threads may know of a plane: how to wake its pump and where to send it a socket.
+
+use super::{RingError, error};
+use crate::limits::RINGS_MAX;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering, fence};
+
+/// A way to reach a plane from any thread. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct PlaneHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    eventfd: OwnedFd,
+    /// Set between `Plane::prepare_sleep` and the wake-up: only then does a wake cost a system call.
+    sleeping: AtomicBool,
+    /// Descriptors of the plane's rings; -1 where there is none (any more).
+    rings: [AtomicI32; RINGS_MAX],
+    /// Which of them takes sockets.
+    adopting: AtomicUsize,
+}
+
+impl PlaneHandle {
+    pub(super) fn new() -> Result<Self, RingError> {
+        // SAFETY: no pointers are passed; the descriptor is checked before it is owned.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(error("make an eventfd")(io::Error::last_os_error()));
+        }
+        // SAFETY: the descriptor was just made and nobody else owns it.
+        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self(Arc::new(Shared {
+            eventfd,
+            sleeping: AtomicBool::new(false),
+            rings: [const { AtomicI32::new(-1) }; RINGS_MAX],
+            adopting: AtomicUsize::new(0),
+        })))
+    }
+
+    /// Makes the plane's pump look around if it sleeps; nothing otherwise, because a pump looks around before it goes
+    /// to sleep. Call it after the thing to look at is there (a message in a channel). From any thread, any number of
+    /// times: of all callers, one pays for one system call per sleep.
+    pub fn wake(&self) {
+        // Pairs with the fence in `set_sleeping`: either the pump sees what was put there before, or we see it asleep.
+        fence(Ordering::SeqCst);
+        if self.0.sleeping.load(Ordering::Relaxed) && self.0.sleeping.swap(false, Ordering::Relaxed) {
+            self.signal();
+        }
+    }
+
+    fn signal(&self) {
+        let one = 1_u64;
+        // SAFETY: writes the 8 bytes of a local to a descriptor that `self` owns. It can only fail with EAGAIN when
+        // 2^64 - 2 wakes are outstanding, or EINTR when it would have to wait for that.
+        let written = unsafe { libc::write(self.0.eventfd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+        debug_assert_eq!(written, 8);
+    }
+
+    pub(super) fn eventfd(&self) -> BorrowedFd<'_> {
+        self.0.eventfd.as_fd()
+    }
+
+    pub(super) fn set_sleeping(&self, sleeping: bool) {
+        self.0.sleeping.store(sleeping, Ordering::Relaxed);
+        if sleeping {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn set_ring(&self, index: usize, fd: RawFd) {
+        self.0.rings[index].store(fd, Ordering::Release);
+    }
+
+    pub(super) fn set_adopting(&self, index: usize) {
+        self.0.adopting.store(index, Ordering::Release);
+    }
+
+    /// The ring that takes sockets now; -1 once the plane is gone, which the kernel refuses with EBADF.
+    pub(super) fn adopting_ring(&self) -> RawFd {
+        self.0.rings[self.0.adopting.load(Ordering::Acquire)].load(Ordering::Acquire)
+    }
+}

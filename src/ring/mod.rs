@@ -1,0 +1,142 @@
+//! The socket plane: one shard's sockets on `io_uring` rings of its own.
+//!
+//! It knows sockets, buffers and the 56 bits by which the caller names a connection; nothing of MQTT, of connections'
+//! states or of time. It owns the rings, the tables of direct descriptors, the receive buffers, the listeners, and the
+//! memory of operations that outlast a turn. It is, with `runtime`, the only place for `unsafe`.
+//!
+//! What always holds:
+//!
+//! - A plane is used by the thread that made it. Everybody else has a [`PlaneHandle`].
+//! - Nothing that was queued is lost: a full submission queue is submitted, a full completion queue is kept by the
+//!   kernel, and both are emptied before [`Plane::submit`] or [`Plane::flush`] returns.
+//! - The kernel sees borrowed bytes only within `flush`; what it needs longer, the plane owns.
+//! - A silent connection costs the plane nothing but its slot in the kernel's table: no buffer, no heap memory.
+//! - Completions carry the caller's [`Token`]; a late one is told by its generation. The plane keeps no table of
+//!   connections and cannot filter them: every event with a token is checked by the caller first.
+//!
+//! # A pump's turn
+//!
+//! ```text
+//! loop {
+//!     while let Some(event) = plane.next_event() {        // 1. what happened; the clock was read once before
+//!         match event {
+//!             Accepted { socket, .. }  => new connection; plane.peer_address(..); plane.receive_once(socket, token)
+//!             Received { buffer, .. }  => feed(plane.bytes(&buffer)); plane.give_back(buffer); receive again if !more
+//!             ReceiveEnded { OutOfBuffers } => remember; receive_multi once plane.buffers_free(socket) > 0
+//!             Adopted { ticket, .. }   => join with the message that carries the ticket; plane.receive_multi(..)
+//!             Sent { bytes, .. }       => the slow connection may send again, what is queued behind goes first
+//!             ...
+//!         }
+//!     }
+//!     the mesh, the shard's timers                        // 2. what others want
+//!     plane.set_timeout(next deadline)
+//!     let short = plane.flush(|batch| for each dirty connection { batch.send(socket, token, &outbox) })?;   // 3.
+//!     for each short: keep what is left, plane.send_rest(socket, token, rest) (sent with the next submit)
+//!     drop what the outboxes held
+//!     if nothing happened in this turn and plane.prepare_sleep() {                                          // 4.
+//!         if the mesh is still empty { sleep on plane.eventfd() }
+//!         plane.awake();
+//!     }
+//!     plane.submit()?                                     // 5. collects, when there is something to collect
+//! }
+//! ```
+//!
+//! A connection has at most one receive and one send under way. From a short send until `Sent`, its bytes wait in its
+//! outbox. Before a hand-over it has neither: receive with `receive_once` until it is known who owns the session.
+//! To slow a peer down, call `stop_receiving`, or hold its buffer: TCP does the rest.
+//! A parting that must arrive is sent, then `finish_sending`, then `close` at the peer's `Eof` or a deadline, but not
+//! before `Finished`.
+//! After `close`, `abort`, or `HandedOver` the `SocketId` is forgotten: its number is used again at once.
+
+mod buffers;
+mod event;
+mod handle;
+mod listen;
+mod one;
+mod plane;
+pub mod probe;
+mod submit;
+mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use buffers::Buffer;
+pub use event::{EndCause, Event};
+pub use handle::PlaneHandle;
+pub use listen::ListenConfig;
+pub use plane::Plane;
+pub use submit::{Batch, ShortSend};
+pub use token::{ListenerId, SocketId, Ticket, Token};
+
+use crate::limits;
+use std::io;
+use std::net::SocketAddr;
+
+/// How large a plane is.
+#[derive(Clone, Copy, Debug)]
+pub struct PlaneConfig {
+    /// Submissions queued before the kernel is entered in mid-turn.
+    pub entries: u32,
+    /// Completions that one entry can bring.
+    pub completions: u32,
+    /// Sockets this plane may hold. More rings are added as needed, each up to the limit on open files.
+    pub sockets_max: u32,
+    /// Sockets in one ring, where that should be fewer than the limit on open files.
+    pub ring_sockets_max: u32,
+    /// Receive buffers of one ring; a power of two.
+    pub buffers: u16,
+    /// Size of a receive buffer.
+    pub buffer_bytes: u32,
+}
+
+impl Default for PlaneConfig {
+    fn default() -> Self {
+        Self {
+            entries: limits::RING_ENTRIES,
+            completions: limits::RING_COMPLETIONS,
+            sockets_max: limits::CONNECTIONS_DEFAULT,
+            ring_sockets_max: limits::RING_DESCRIPTORS_MAX,
+            buffers: limits::RECEIVE_BUFFERS,
+            buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
+        }
+    }
+}
+
+/// What a plane has done since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Calls of `io_uring_enter`.
+    pub enters: u64,
+    /// Completions taken.
+    pub completions: u64,
+    /// Submission queues found full in mid-turn.
+    pub queue_full: u64,
+    /// Receives that found every buffer on loan.
+    pub out_of_buffers: u64,
+    /// Sends that did not go out whole.
+    pub short_sends: u64,
+    /// Connections lost on their way in, or refused for want of a descriptor or memory.
+    pub accept_failures: u64,
+}
+
+/// The system refused something that the plane cannot do without.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing}{}: {source}", .at.map(|at| format!(" {at}")).unwrap_or_default())]
+pub struct RingError {
+    doing: &'static str,
+    at: Option<SocketAddr>,
+    source: io::Error,
+}
+
+impl RingError {
+    /// The system's error number.
+    pub fn errno(&self) -> i32 {
+        self.source.raw_os_error().unwrap_or(0)
+    }
+}
+
+/// For `map_err`: what could not be done.
+fn error(doing: &'static str) -> impl FnOnce(io::Error) -> RingError {
+    move |source| RingError { doing, at: None, source }
+}

@@ -1,0 +1,433 @@
+//! The plane itself: its rings, and every operation on a socket except the sends of a turn.
+
+use super::handle::PlaneHandle;
+use super::listen::ListenConfig;
+use super::one::{Completion, Ring};
+use super::submit::{MESSAGES_MAX, ShortSend};
+use super::token::{ListenerId, Op, SocketId, Ticket, Token};
+use super::{Buffer, Counters, PlaneConfig, RingError, error};
+use crate::limits::{ACCEPT_PAUSE_MS, RING_DESCRIPTORS_MAX, RINGS_MAX};
+use bytes::Bytes;
+use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
+use io_uring::{opcode, squeue};
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::{Ordering, fence};
+
+/// One shard's sockets. Lives on the thread that made it.
+pub struct Plane {
+    config: PlaneConfig,
+    handle: PlaneHandle,
+    pub(super) rings: Vec<Ring>,
+    listeners: Vec<Listener>,
+    pub(super) ready: VecDeque<Completion>,
+    pub(super) short_sends: Vec<ShortSend>,
+    pub(super) messages: Vec<libc::msghdr>,
+    pub(super) pending: PendingTable,
+    pub(super) timeout_wanted: Option<u64>,
+    pub(super) timeout_armed: Option<u64>,
+    pub(super) timespec: Timespec,
+    pub(super) counters: Counters,
+    pub(super) failed: Option<i32>,
+}
+
+struct Listener {
+    /// `None` once it was closed.
+    socket: Option<TcpListener>,
+    /// Where accepting is being ended so that it can go on in another ring.
+    moving: bool,
+    ring: usize,
+}
+
+/// An operation whose memory is the plane's while the kernel works on it.
+pub(super) enum Pending {
+    Send { token: Token, bytes: Bytes },
+    Peer { token: Token, socket: SocketId, name: Box<[u8; PEER_NAME_V6_BYTES]> },
+    HandOver { ticket: Ticket, socket: SocketId },
+}
+
+/// Operations under way, named by their index. Empty, and nearly free of memory, while nothing is under way.
+#[derive(Default)]
+pub(super) struct PendingTable {
+    entries: Vec<Option<Pending>>,
+    free: Vec<u32>,
+}
+
+pub(super) const PEER_NAME_V4_BYTES: usize = size_of::<libc::sockaddr_in>();
+pub(super) const PEER_NAME_V6_BYTES: usize = size_of::<libc::sockaddr_in6>();
+
+/// `SOCKET_URING_OP_GETSOCKOPT`, for which the crate has no operation.
+const SOCKET_GETSOCKOPT: u32 = 2;
+/// Read by the kernel when an abort is submitted: a close that throws away what was not sent and sends RST.
+static LINGER_NOW: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
+static ACCEPT_PAUSE: Timespec = Timespec::new().nsec(ACCEPT_PAUSE_MS * 1_000_000);
+
+impl Plane {
+    /// Sets the plane up on the calling thread, the only one that can use it.
+    pub fn new(config: PlaneConfig) -> Result<Self, RingError> {
+        let handle = PlaneHandle::new()?;
+        let mut plane = Self {
+            config,
+            handle,
+            rings: Vec::new(),
+            listeners: Vec::new(),
+            ready: VecDeque::with_capacity(1024),
+            short_sends: Vec::new(),
+            messages: Vec::with_capacity(MESSAGES_MAX),
+            pending: PendingTable::default(),
+            timeout_wanted: None,
+            timeout_armed: None,
+            timespec: Timespec::new(),
+            counters: Counters::default(),
+            failed: None,
+        };
+        plane.add_ring()?;
+        Ok(plane)
+    }
+
+    /// How other threads reach this plane.
+    pub fn handle(&self) -> PlaneHandle {
+        self.handle.clone()
+    }
+
+    /// The descriptor to sleep on: a blocking eventfd, readable (8 bytes) when there is something to do.
+    pub fn eventfd(&self) -> BorrowedFd<'_> {
+        self.handle.eventfd()
+    }
+
+    /// Counts since the start.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Sockets that the caller has.
+    pub fn sockets(&self) -> u32 {
+        self.rings.iter().map(|ring| ring.open).sum()
+    }
+
+    /// Opens a listener and accepts from it until [`Plane::close_listener`]. Returns the address it is bound to.
+    pub fn listen(&mut self, config: &ListenConfig) -> Result<(ListenerId, SocketAddr), RingError> {
+        let socket = config.open()?;
+        let address = socket.local_addr().map_err(error("read the address of a listener"))?;
+        let index = self.listeners.len();
+        let id = ListenerId(u8::try_from(index).expect("a configuration lists a handful of listeners"));
+        self.listeners.push(Listener { socket: Some(socket), moving: false, ring: 0 });
+        self.arm_accept(index);
+        Ok((id, address))
+    }
+
+    /// Stops accepting. Connections that the kernel has completed already may still be told.
+    pub fn close_listener(&mut self, listener: ListenerId) {
+        let index = usize::from(listener.0);
+        let ring = self.listeners[index].ring;
+        self.cancel(ring, CancelBuilder::user_data(Op::Accept.with(index as u64)));
+        // The kernel must have taken every entry that names the descriptor before the number can mean another file.
+        self.enter_all();
+        self.listeners[index].socket = None;
+    }
+
+    /// Receives once. Nothing else of this socket is in flight afterwards, so that it can be handed over.
+    pub fn receive_once(&mut self, socket: SocketId, token: Token) {
+        let entry = opcode::Recv::new(Fixed(socket.slot()), std::ptr::null_mut(), 0)
+            .buf_group(super::buffers::BufferPool::GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT)
+            .user_data(Op::Receive.of_token(token));
+        // SAFETY: the memory comes from the buffer ring, which outlives the ring's operations (`Ring::drop`).
+        unsafe { self.push(socket.ring(), &entry) };
+    }
+
+    /// Receives until it ends.
+    pub fn receive_multi(&mut self, socket: SocketId, token: Token) {
+        let entry = opcode::RecvMulti::new(Fixed(socket.slot()), super::buffers::BufferPool::GROUP)
+            .build()
+            .user_data(Op::Receive.of_token(token));
+        // SAFETY: as in `receive_once`.
+        unsafe { self.push(socket.ring(), &entry) };
+    }
+
+    /// Ends what `receive_once` or `receive_multi` started, so that the peer is slowed down; `ReceiveEnded` with
+    /// `Cancelled` follows unless it had ended already.
+    pub fn stop_receiving(&mut self, socket: SocketId, token: Token) {
+        self.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_token(token)));
+    }
+
+    /// The bytes in a buffer on loan.
+    pub fn bytes(&self, buffer: &Buffer) -> &[u8] {
+        self.rings[usize::from(buffer.ring)].buffers.bytes(buffer.id, buffer.bytes)
+    }
+
+    /// Lends a buffer to the kernel again.
+    #[expect(clippy::needless_pass_by_value, reason = "who gave a buffer back has none any more")]
+    pub fn give_back(&mut self, buffer: Buffer) {
+        self.rings[usize::from(buffer.ring)].buffers.give_back(buffer.id);
+    }
+
+    /// Buffers that the kernel has left for receiving from `socket`: while zero, receiving ends at once with
+    /// `OutOfBuffers`.
+    pub fn buffers_free(&self, socket: SocketId) -> u16 {
+        self.rings[socket.ring()].buffers.free()
+    }
+
+    /// Sends `bytes`, waiting in the kernel for room as long as it takes; `Event::Sent` brings them back. For what a
+    /// [`ShortSend`] left over. No other send of this socket may be under way. Only `close` and `abort` end it early.
+    pub fn send_rest(&mut self, socket: SocketId, token: Token, bytes: Bytes) {
+        let (address, count) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let index = self.pending.insert(Pending::Send { token, bytes });
+        let entry = opcode::Send::new(Fixed(socket.slot()), address, count)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+            .build()
+            .user_data(Op::SendRest.with(index));
+        // SAFETY: `pending` keeps the reference-counted bytes, which do not move with their handle, until the
+        // completion; a plane that is dropped ends its operations first.
+        unsafe { self.push(socket.ring(), &entry) };
+    }
+
+    /// Says that nothing more will be sent (FIN after what was sent); `Event::Finished` follows, and until then the
+    /// socket must not be closed: the kernel does it on a thread of its own, which looks the descriptor up only then and
+    /// would find whatever connection has the slot by that time. The peer's end of the connection shows as `Eof`; a
+    /// `close` after that loses nothing. For partings, not in bulk.
+    pub fn finish_sending(&mut self, socket: SocketId, token: Token) {
+        let entry =
+            opcode::Shutdown::new(Fixed(socket.slot()), libc::SHUT_WR).build().user_data(Op::Finish.of_token(token));
+        // SAFETY: the operation has no memory.
+        unsafe { self.push(socket.ring(), &entry) };
+    }
+
+    /// Ends whatever is under way on `socket`, closes it, and frees its slot. The kernel still delivers what was sent,
+    /// unless the peer's own bytes lie unread.
+    pub fn close(&mut self, socket: SocketId) {
+        self.cancel(socket.ring(), CancelBuilder::fd(Fixed(socket.slot())).all());
+        self.free_slot(socket);
+    }
+
+    /// As `close`, but throws away what the peer has not taken and resets the connection: for peers that must not keep
+    /// memory. Before Linux 6.7 it is a `close`.
+    pub fn abort(&mut self, socket: SocketId) {
+        let entry = opcode::SetSockOpt::new(
+            Fixed(socket.slot()),
+            libc::SOL_SOCKET as u32,
+            libc::SO_LINGER as u32,
+            (&raw const LINGER_NOW).cast(),
+            size_of::<libc::linger>() as u32,
+        )
+        .build();
+        // SAFETY: the option's value is static.
+        unsafe { self.push_ignored(socket.ring(), entry) };
+        self.close(socket);
+    }
+
+    /// Asks who is at the other end; `Event::Peer` answers.
+    pub fn peer_address(&mut self, socket: SocketId, token: Token) {
+        let name = Box::new([0; PEER_NAME_V6_BYTES]);
+        let index = self.pending.insert(Pending::Peer { token, socket, name });
+        self.ask_peer_name(index, socket, PEER_NAME_V4_BYTES);
+    }
+
+    pub(super) fn ask_peer_name(&mut self, index: u64, socket: SocketId, name_bytes: usize) {
+        let Pending::Peer { name, .. } = self.pending.get_mut(index) else {
+            unreachable!("the index of a peer lookup names one");
+        };
+        let mut entry = opcode::SetSockOpt::new(
+            Fixed(socket.slot()),
+            libc::SOL_SOCKET as u32,
+            libc::SO_PEERNAME as u32,
+            name.as_mut_ptr().cast_const().cast(),
+            name_bytes as u32,
+        )
+        .build()
+        .user_data(Op::Peer.with(index));
+        const { assert!(size_of::<squeue::Entry>() == 64) };
+        // SAFETY: an entry is the kernel's 64-byte io_uring_sqe, in which `cmd_op` is the u32 at offset 8. Reading an
+        // option has the layout of setting one.
+        unsafe { (&raw mut entry).cast::<u32>().add(2).write(SOCKET_GETSOCKOPT) };
+        // SAFETY: the name is boxed and stays in `pending` until the completion.
+        unsafe { self.push(socket.ring(), &entry) };
+    }
+
+    /// Moves a socket, on which nothing is under way, to another plane, where `Event::Adopted` brings `ticket`. Here,
+    /// `HandedOver` or `HandOverFailed` follows; until then the socket is nobody's to use. Bytes that the peer sends
+    /// meanwhile wait in the socket.
+    pub fn hand_over(&mut self, socket: SocketId, ticket: Ticket, target: &PlaneHandle) {
+        let index = self.pending.insert(Pending::HandOver { ticket, socket });
+        let entry = opcode::MsgRingSendFd::new(
+            Fd(target.adopting_ring()),
+            Fixed(socket.slot()),
+            DestinationSlot::auto_target(),
+            Op::Adopted.with(ticket.bits()),
+        )
+        .build()
+        .user_data(Op::HandOver.with(index));
+        // SAFETY: the operation has no memory.
+        unsafe { self.push(socket.ring(), &entry) };
+    }
+
+    /// Wishes for `Event::Timeout` at `at_mono_ns` (`CLOCK_MONOTONIC`), or earlier. The earliest wish counts, one is
+    /// armed at a time, and a later wish costs nothing: an event that comes too early is the reason to wish again.
+    pub fn set_timeout(&mut self, at_mono_ns: u64) {
+        self.timeout_wanted = Some(self.timeout_wanted.map_or(at_mono_ns, |wanted| wanted.min(at_mono_ns)));
+    }
+
+    /// Whether the caller may go to sleep on the eventfd. If so, it looks once more at whatever others may have put
+    /// before it (whoever puts something there after this call wakes it), sleeps, and calls [`Plane::awake`].
+    pub fn prepare_sleep(&mut self) -> bool {
+        if !self.ready.is_empty() || self.rings.iter_mut().any(Ring::has_queued) {
+            return false;
+        }
+        self.handle.set_sleeping(true);
+        for ring in &mut self.rings {
+            ring.set_notify(true);
+        }
+        // The kernel adds work, marks the ring, and then looks whether to notify; we ask for notification and then
+        // look for the mark. With full barriers on both sides one of us sees the other.
+        fence(Ordering::SeqCst);
+        for index in 0..self.rings.len() {
+            // Elsewhere the kernel's marking is not a full barrier, its adding of work is: let it look at the work.
+            if self.rings[index].has_work() || !cfg!(target_arch = "x86_64") {
+                self.settle(index);
+            }
+        }
+        let idle = self.ready.is_empty() && self.failed.is_none();
+        if !idle {
+            self.awake();
+        }
+        idle
+    }
+
+    /// Turns notifications off again: load must not pay for them.
+    pub fn awake(&mut self) {
+        self.handle.set_sleeping(false);
+        for ring in &mut self.rings {
+            ring.set_notify(false);
+        }
+    }
+
+    fn cancel(&mut self, ring: usize, which: CancelBuilder) {
+        let entry = opcode::AsyncCancel2::new(which).build();
+        // SAFETY: the operation has no memory.
+        unsafe { self.push_ignored(ring, entry) };
+    }
+
+    /// Closes the direct descriptor. The kernel runs operations in the order they were queued, so whatever was queued
+    /// for the socket before still finds it.
+    pub(super) fn free_slot(&mut self, socket: SocketId) {
+        let entry = opcode::Close::new(Fixed(socket.slot())).build();
+        self.rings[socket.ring()].open -= 1;
+        // SAFETY: the operation has no memory.
+        unsafe { self.push_ignored(socket.ring(), entry) };
+    }
+
+    /// # Safety
+    /// As [`Ring::push`].
+    unsafe fn push_ignored(&mut self, ring: usize, entry: squeue::Entry) {
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(Op::Ignored.with(0));
+        // SAFETY: the caller's promise.
+        unsafe { self.push(ring, &entry) };
+    }
+
+    /// Starts accepting in the first ring with room to spare, unless the listener is closed.
+    pub(super) fn arm_accept(&mut self, index: usize) {
+        let ring = self.choose_adopting();
+        let listener = &mut self.listeners[index];
+        listener.moving = false;
+        listener.ring = ring;
+        let Some(socket) = &listener.socket else { return };
+        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
+            .allocate_file_index(true)
+            .build()
+            .user_data(Op::Accept.with(index as u64));
+        // SAFETY: the operation has no memory, and holds the listener's file itself once it was submitted.
+        unsafe { self.push(ring, &entry) };
+    }
+
+    /// Ends accepting in a ring that is nearly full, if another has room; it goes on there when it has ended here.
+    pub(super) fn move_accept_if_full(&mut self, index: usize, ring: usize) {
+        if self.rings[ring].room() > self.rings[ring].reserve() || self.listeners[index].moving {
+            return;
+        }
+        if self.choose_adopting() != ring {
+            self.listeners[index].moving = true;
+            self.cancel(ring, CancelBuilder::user_data(Op::Accept.with(index as u64)));
+        }
+    }
+
+    /// Lets accepting rest: there is no descriptor or no memory for a connection, and trying at once would spin.
+    pub(super) fn pause_accept(&mut self, index: usize) {
+        let entry = opcode::Timeout::new(&raw const ACCEPT_PAUSE).build().user_data(Op::AcceptPause.with(index as u64));
+        // SAFETY: the time is static.
+        unsafe { self.push(0, &entry) };
+    }
+
+    pub(super) fn has_room_besides(&mut self, full: usize) -> bool {
+        self.choose_adopting() != full
+    }
+
+    /// Picks the ring that takes the next sockets: one with room to spare, else a new one, else the one with most room.
+    pub(super) fn choose_adopting(&mut self) -> usize {
+        let spare = self.rings.iter().position(|ring| ring.room() > ring.reserve());
+        let chosen = spare.or_else(|| self.add_ring().ok()).unwrap_or_else(|| {
+            (0..self.rings.len()).max_by_key(|&index| self.rings[index].room()).expect("a plane has a ring")
+        });
+        self.handle.set_adopting(chosen);
+        chosen
+    }
+
+    /// Adds a ring as large as the limit on open files and what is missing to the plane's own limit allow.
+    fn add_ring(&mut self) -> Result<usize, RingError> {
+        let index = self.rings.len();
+        let have: u32 = self.rings.iter().map(|ring| ring.descriptors).sum();
+        let want = self.config.sockets_max.saturating_sub(have);
+        if index == RINGS_MAX || want == 0 {
+            return Err(error("add a ring")(std::io::Error::from_raw_os_error(libc::ENFILE)));
+        }
+        let files_max = super::probe::open_files_limit().0.min(u64::from(RING_DESCRIPTORS_MAX)) as u32;
+        let descriptors = want.min(files_max).min(self.config.ring_sockets_max).max(1);
+        let ring = Ring::new(&self.config, descriptors, self.handle.eventfd().as_raw_fd())?;
+        self.handle.set_ring(index, ring.fd());
+        self.rings.push(ring);
+        Ok(index)
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        for index in 0..self.rings.len() {
+            self.handle.set_ring(index, -1);
+        }
+        // The rings go first: they end the operations that use the memory in `pending`.
+        self.rings.clear();
+    }
+}
+
+impl PendingTable {
+    pub(super) fn insert(&mut self, pending: Pending) -> u64 {
+        if let Some(index) = self.free.pop() {
+            self.entries[index as usize] = Some(pending);
+            return u64::from(index);
+        }
+        self.entries.push(Some(pending));
+        self.entries.len() as u64 - 1
+    }
+
+    pub(super) fn get(&self, index: u64) -> &Pending {
+        self.entries[index as usize].as_ref().expect("an operation under way has its entry")
+    }
+
+    pub(super) fn get_mut(&mut self, index: u64) -> &mut Pending {
+        self.entries[index as usize].as_mut().expect("an operation under way has its entry")
+    }
+
+    pub(super) fn remove(&mut self, index: u64) -> Pending {
+        let pending = self.entries[index as usize].take().expect("an operation under way has its entry");
+        self.free.push(index as u32);
+        pending
+    }
+}
+
+#[cfg(test)]
+impl PendingTable {
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Option<Pending>>() + self.free.capacity() * size_of::<u32>()
+    }
+}

@@ -1,0 +1,135 @@
+//! How connections begin and end, and that a late word about one is never taken for another.
+
+use super::*;
+
+#[test]
+fn a_late_completion_carries_the_generation_of_the_connection_it_was_for() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let mut first = client(address);
+    let old_socket = accept(&mut plane);
+    let (old, new) = (Token::new(0, 1), Token::new(0, 2));
+    plane.receive_multi(old_socket, old);
+    plane.submit().unwrap();
+    first.write_all(b"for nobody any more").unwrap();
+    plane.close(old_socket);
+    plane.submit().unwrap();
+
+    let mut second = client(address);
+    let mut socket = None;
+    let mut late = Vec::new();
+    while socket.is_none() || late.last() != Some(&EndCause::Cancelled) {
+        match next(&mut plane) {
+            Event::Accepted { socket: accepted, .. } => socket = Some(accepted),
+            Event::Received { token, buffer, .. } => {
+                assert_eq!(token, old);
+                plane.give_back(buffer);
+            }
+            Event::ReceiveEnded { token, cause } => {
+                assert_eq!(token, old);
+                late.push(cause);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let socket = socket.unwrap();
+    assert_eq!(socket, old_socket, "the slot is used again");
+    plane.receive_multi(socket, new);
+    second.write_all(b"hello").unwrap();
+    assert_eq!(received(&mut plane), (new, b"hello".to_vec(), true));
+}
+
+#[test]
+fn close_delivers_what_was_sent() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let mut peer = client(address);
+    let socket = accept(&mut plane);
+    send_all(&mut plane, socket, Token::new(0, 0), b"goodbye");
+    plane.close(socket);
+    plane.submit().unwrap();
+    let mut last = Vec::new();
+    peer.read_to_end(&mut last).unwrap();
+    assert_eq!(last, b"goodbye");
+}
+
+#[test]
+fn abort_resets_the_connection_and_keeps_nothing() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let mut peer = client(address);
+    let socket = accept(&mut plane);
+    plane.receive_multi(socket, Token::new(0, 0));
+    plane.submit().unwrap();
+    plane.abort(socket);
+    assert_eq!(ended(&mut plane).1, EndCause::Cancelled);
+    assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(plane.sockets(), 0);
+}
+
+#[test]
+fn after_finish_sending_the_peer_reads_to_the_end_and_may_still_speak() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let mut peer = client(address);
+    let socket = accept(&mut plane);
+    plane.receive_multi(socket, Token::new(0, 0));
+    send_all(&mut plane, socket, Token::new(0, 0), b"reason");
+    plane.finish_sending(socket, Token::new(0, 0));
+    plane.submit().unwrap();
+    let mut last = Vec::new();
+    peer.read_to_end(&mut last).unwrap();
+    assert_eq!(last, b"reason");
+    assert!(matches!(next(&mut plane), Event::Finished { token } if token == Token::new(0, 0)));
+    peer.write_all(b"understood").unwrap();
+    assert_eq!(received(&mut plane).1, b"understood");
+    drop(peer);
+    assert_eq!(ended(&mut plane).1, EndCause::Eof);
+    plane.close(socket);
+}
+
+#[test]
+fn peers_are_named_over_ipv4_ipv6_and_ipv4_on_a_dual_stack_listener() {
+    let mut plane = Plane::new(small()).unwrap();
+    for (bind, connect) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "[::1]"), ("[::]:0", "127.0.0.1")] {
+        let (_, address) = plane.listen(&ListenConfig::new(bind.parse().unwrap())).unwrap();
+        let peer = client(format!("{connect}:{}", address.port()).parse().unwrap());
+        let socket = accept(&mut plane);
+        plane.peer_address(socket, Token::new(4, 2));
+        match next(&mut plane) {
+            Event::Peer { token, address } => {
+                assert_eq!((token, address), (Token::new(4, 2), Some(peer.local_addr().unwrap())), "{bind}");
+            }
+            other => panic!("{other:?}"),
+        }
+        plane.close(socket);
+    }
+}
+
+#[test]
+fn a_peer_that_is_gone_already_is_still_answered() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let name = client(address).local_addr().unwrap();
+    let socket = accept(&mut plane);
+    plane.peer_address(socket, Token::new(0, 0));
+    plane.close(socket);
+    match next(&mut plane) {
+        Event::Peer { address, .. } => assert!(address.is_none_or(|address| address == name)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_closed_listener_refuses_and_leaves_its_connections_alone() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (listener, address) = plane.listen(&loopback()).unwrap();
+    let mut peer = client(address);
+    let socket = accept(&mut plane);
+    plane.receive_multi(socket, Token::new(0, 0));
+    plane.close_listener(listener);
+    quiet(&mut plane);
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    peer.write_all(b"still here").unwrap();
+    assert_eq!(received(&mut plane).1, b"still here");
+}

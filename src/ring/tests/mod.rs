@@ -1,0 +1,233 @@
+//! Loopback tests of the plane, against plain blocking clients.
+
+mod lifecycle;
+mod moving;
+mod receiving;
+mod sending;
+mod sleeping;
+mod table;
+
+use super::*;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+/// Generous, because the machine may be busy; no test waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn small() -> PlaneConfig {
+    PlaneConfig {
+        entries: 16,
+        completions: 64,
+        sockets_max: 256,
+        ring_sockets_max: 256,
+        buffers: 16,
+        buffer_bytes: 512,
+    }
+}
+
+fn loopback() -> ListenConfig {
+    ListenConfig::new("127.0.0.1:0".parse().unwrap())
+}
+
+fn client(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one whole timespec.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) }, 0);
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
+}
+
+/// Sleeps as a pump does, on a thread of its own. False after `patience`.
+fn sleep(plane: &mut Plane, patience: Duration) -> bool {
+    plane.submit().unwrap();
+    let mut woken = true;
+    if plane.prepare_sleep() {
+        woken = wait_readable(plane.eventfd(), patience);
+        if woken {
+            drain(plane.eventfd());
+        }
+        plane.awake();
+        plane.submit().unwrap();
+    }
+    woken
+}
+
+fn wait_readable(eventfd: BorrowedFd, patience: Duration) -> bool {
+    let mut poll = libc::pollfd { fd: eventfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd is passed and counted.
+    unsafe { libc::poll(&raw mut poll, 1, patience.as_millis() as i32) == 1 }
+}
+
+fn drain(eventfd: BorrowedFd) {
+    let mut count = 0_u64;
+    // SAFETY: 8 bytes are read into a u64.
+    assert_eq!(unsafe { libc::read(eventfd.as_raw_fd(), (&raw mut count).cast(), 8) }, 8);
+}
+
+/// The next event; sleeps until there is one.
+fn next(plane: &mut Plane) -> Event {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(event) = plane.next_event() {
+            return event;
+        }
+        assert!(Instant::now() < deadline, "nothing happened");
+        sleep(plane, PATIENCE);
+    }
+}
+
+/// That nothing happens for a while.
+fn quiet(plane: &mut Plane) {
+    let until = Instant::now() + Duration::from_millis(50);
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| left.as_millis() > 0) {
+        sleep(plane, left);
+        if let Some(event) = plane.next_event() {
+            panic!("unexpected {event:?}");
+        }
+    }
+}
+
+fn accept(plane: &mut Plane) -> SocketId {
+    match next(plane) {
+        Event::Accepted { socket, .. } => socket,
+        other => panic!("expected a connection: {other:?}"),
+    }
+}
+
+/// One received chunk, its buffer given back.
+fn received(plane: &mut Plane) -> (Token, Vec<u8>, bool) {
+    match next(plane) {
+        Event::Received { token, buffer, more } => {
+            let bytes = plane.bytes(&buffer).to_vec();
+            assert_eq!((bytes.len(), buffer.is_empty()), (buffer.len(), false));
+            plane.give_back(buffer);
+            (token, bytes, more)
+        }
+        other => panic!("expected bytes: {other:?}"),
+    }
+}
+
+fn ended(plane: &mut Plane) -> (Token, EndCause) {
+    match next(plane) {
+        Event::ReceiveEnded { token, cause } => (token, cause),
+        other => panic!("expected the end: {other:?}"),
+    }
+}
+
+/// Sends all of it, whatever it takes; the peer must be reading.
+fn send_all(plane: &mut Plane, socket: SocketId, token: Token, bytes: &[u8]) {
+    let short = plane.flush(|batch| batch.send(socket, token, bytes)).unwrap().to_vec();
+    let Some(short) = short.first() else { return };
+    assert_eq!((short.token, short.error), (token, None));
+    plane.send_rest(socket, token, Bytes::copy_from_slice(&bytes[short.sent..]));
+    match next(plane) {
+        Event::Sent { bytes, sent, error, .. } => assert_eq!((sent, error), (bytes.len(), None)),
+        other => panic!("expected the rest to be sent: {other:?}"),
+    }
+}
+
+/// An echo server in the shape of a pump: events, then one flush, then sleep. Runs until all clients have gone.
+#[derive(Default)]
+struct Echo {
+    connections: HashMap<u32, Connection>,
+    starved: Vec<u32>,
+    accepted: u32,
+}
+
+struct Connection {
+    socket: SocketId,
+    outbox: Vec<u8>,
+    /// A `send_rest` is under way.
+    waiting: bool,
+    eof: bool,
+}
+
+impl Echo {
+    fn run(&mut self, plane: &mut Plane, clients: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.accepted < clients || !self.connections.is_empty() {
+            assert!(Instant::now() < deadline, "stuck with {} connections", self.connections.len());
+            sleep(plane, PATIENCE);
+            while let Some(event) = plane.next_event() {
+                self.handle(plane, event);
+            }
+            self.send(plane);
+            for slot in std::mem::take(&mut self.starved) {
+                let Some(connection) = self.connections.get(&slot) else { continue };
+                if plane.buffers_free(connection.socket) > 0 {
+                    plane.receive_multi(connection.socket, Token::new(slot, 0));
+                } else {
+                    self.starved.push(slot);
+                }
+            }
+        }
+        plane.submit().unwrap();
+    }
+
+    fn handle(&mut self, plane: &mut Plane, event: Event) {
+        match event {
+            Event::Accepted { socket, .. } => {
+                let slot = self.accepted;
+                self.accepted += 1;
+                plane.receive_multi(socket, Token::new(slot, 0));
+                self.connections.insert(slot, Connection { socket, outbox: Vec::new(), waiting: false, eof: false });
+            }
+            Event::Received { token, buffer, more } => {
+                let connection = self.connections.get_mut(&token.slot).unwrap();
+                connection.outbox.extend_from_slice(plane.bytes(&buffer));
+                plane.give_back(buffer);
+                if !more {
+                    plane.receive_multi(connection.socket, token);
+                }
+            }
+            Event::ReceiveEnded { token, cause: EndCause::OutOfBuffers } => self.starved.push(token.slot),
+            Event::ReceiveEnded { token, cause } => {
+                assert_eq!(cause, EndCause::Eof);
+                self.connections.get_mut(&token.slot).unwrap().eof = true;
+            }
+            Event::Sent { token, error, .. } => {
+                assert_eq!(error, None);
+                self.connections.get_mut(&token.slot).unwrap().waiting = false;
+            }
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    fn send(&mut self, plane: &mut Plane) {
+        let connections = &self.connections;
+        let dirty = connections.iter().filter(|(_, connection)| !connection.waiting && !connection.outbox.is_empty());
+        let dirty: Vec<u32> = dirty.map(|(&slot, _)| slot).collect();
+        let short = plane.flush(|batch| {
+            for slot in &dirty {
+                batch.send(connections[slot].socket, Token::new(*slot, 0), &connections[slot].outbox);
+            }
+        });
+        let short = short.unwrap().to_vec();
+        for slot in dirty {
+            let connection = self.connections.get_mut(&slot).unwrap();
+            let outbox = std::mem::take(&mut connection.outbox);
+            if let Some(short) = short.iter().find(|short| short.token.slot == slot) {
+                assert_eq!(short.error, None);
+                connection.waiting = true;
+                plane.send_rest(connection.socket, short.token, Bytes::from(outbox).slice(short.sent..));
+            }
+        }
+        self.connections.retain(|_, connection| {
+            let done = connection.eof && connection.outbox.is_empty() && !connection.waiting;
+            if done {
+                plane.close(connection.socket);
+            }
+            !done
+        });
+    }
+}

@@ -1,0 +1,112 @@
+//! The table of sockets: slots come back, a full table refuses without stopping, more rings make more room.
+
+use super::*;
+
+#[test]
+fn closing_with_a_receive_pending_frees_the_slot() {
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 8, ..small() }).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    for generation in 0..80 {
+        let _peer = client(address);
+        let socket = accept(&mut plane);
+        let token = Token::new(0, generation);
+        plane.receive_multi(socket, token);
+        plane.submit().unwrap();
+        plane.close(socket);
+        assert_eq!(ended(&mut plane), (token, EndCause::Cancelled));
+        assert_eq!(plane.sockets(), 0);
+    }
+    assert_eq!(plane.counters().accept_failures, 0);
+}
+
+#[test]
+fn connections_beyond_the_table_are_refused_and_accepting_goes_on_afterwards() {
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 8, ..small() }).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let peers: Vec<TcpStream> = (0..8).map(|_| client(address)).collect();
+    let sockets: Vec<SocketId> = peers.iter().map(|_| accept(&mut plane)).collect();
+
+    let mut refused = client(address);
+    match next(&mut plane) {
+        Event::AcceptFailed { errno, .. } => assert_eq!(errno, libc::ENFILE),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(refused.read(&mut [0]).unwrap_or(0), 0, "closed, not left hanging");
+    let enters = plane.counters().enters;
+    quiet(&mut plane);
+    assert!(plane.counters().enters - enters < 20, "a full table does not make the plane spin");
+
+    plane.close(sockets[3]);
+    plane.submit().unwrap();
+    let mut late = client(address);
+    let socket = accept(&mut plane);
+    assert_eq!(socket, sockets[3]);
+    send_all(&mut plane, socket, Token::new(0, 0), b"welcome");
+    let mut hello = [0; 7];
+    late.read_exact(&mut hello).unwrap();
+    assert_eq!((&hello, plane.counters().accept_failures), (b"welcome", 1));
+}
+
+#[test]
+fn a_plane_outgrows_one_ring() {
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 40, ring_sockets_max: 16, ..small() }).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let mut peers = Vec::new();
+    let mut sockets = Vec::new();
+    for _ in 0..40 {
+        peers.push(client(address));
+        sockets.push(accept(&mut plane));
+    }
+    let mut rings: Vec<usize> = sockets.iter().map(|socket| socket.ring()).collect();
+    rings.sort_unstable();
+    rings.dedup();
+    assert_eq!((rings, plane.sockets()), (vec![0, 1, 2], 40));
+
+    for (slot, &socket) in sockets.iter().enumerate() {
+        plane.receive_multi(socket, Token::new(slot as u32, 0));
+    }
+    plane.submit().unwrap();
+    let mut heard = [false; 40];
+    for (slot, peer) in peers.iter_mut().enumerate() {
+        peer.write_all(&[slot as u8]).unwrap();
+    }
+    for _ in 0..40 {
+        let (token, bytes, _) = received(&mut plane);
+        assert_eq!(bytes, [token.slot as u8]);
+        heard[token.slot as usize] = true;
+    }
+    assert!(heard.iter().all(|&heard| heard));
+    let short = plane.flush(|batch| {
+        for (slot, &socket) in sockets.iter().enumerate() {
+            batch.send(socket, Token::new(slot as u32, 0), b"ok");
+        }
+    });
+    assert_eq!(short.unwrap(), []);
+    for peer in &mut peers {
+        let mut answer = [0; 2];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ok");
+    }
+    for socket in sockets {
+        plane.close(socket);
+    }
+    plane.submit().unwrap();
+    assert_eq!(plane.sockets(), 0);
+}
+
+#[test]
+fn an_idle_connection_costs_no_memory_and_no_buffer() {
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 2_000, ring_sockets_max: 2_000, ..small() }).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let heap_bytes = |plane: &Plane| plane.ready.capacity() * size_of::<one::Completion>() + plane.pending.heap_bytes();
+    let before = heap_bytes(&plane);
+    let mut peers = Vec::new();
+    for slot in 0..1_000 {
+        peers.push(client(address));
+        let socket = accept(&mut plane);
+        plane.receive_multi(socket, Token::new(slot, 0));
+    }
+    plane.submit().unwrap();
+    assert_eq!(heap_bytes(&plane), before);
+    assert_eq!((plane.rings[0].buffers.free(), plane.sockets()), (16, 1_000));
+}

@@ -1,0 +1,208 @@
+//! One shard's task: turns the plane's events, the mesh's messages and the passing of time into inputs of the shard,
+//! and carries out its effects. The turn is the unit of everything: one clock read, one send per connection, one entry
+//! into the kernel, one batch per target shard.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::clock;
+use super::mesh::{Envelope, Port};
+use super::pump_sleep::PumpSleep;
+use super::watchdog::Heartbeat;
+use crate::limits::{MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
+use crate::net::Edge;
+use crate::ring::{PlaneHandle, RingError};
+use crate::shard::{Effects, Input, Shard};
+use crate::store::{MemoryStore, Position};
+use crate::time::{Deadline, Now};
+
+/// See the module's text.
+pub struct Pump {
+    edge: Edge,
+    shard: Shard,
+    fx: Effects,
+    port: Port,
+    planes: Vec<PlaneHandle>,
+    store: MemoryStore,
+    /// What the shard was last told to be durable.
+    durable: Position,
+    /// Bytes encoded since the last flush.
+    turn_bytes: usize,
+    /// Set for all shards when the process is to stop.
+    stop: Arc<AtomicBool>,
+    stopping: Option<Deadline>,
+    shutdown_timeout_s: u16,
+    heartbeat: Arc<Heartbeat>,
+}
+
+/// What a pump is made of.
+pub struct Parts {
+    /// Listening already.
+    pub edge: Edge,
+    /// Without sessions yet.
+    pub shard: Shard,
+    /// To the other shards.
+    pub port: Port,
+    /// To the other shards' planes, by shard.
+    pub planes: Vec<PlaneHandle>,
+    /// Set when the process is to stop.
+    pub stop: Arc<AtomicBool>,
+    /// How long stopping may take, in seconds.
+    pub shutdown_timeout_s: u16,
+    /// For the watchdog.
+    pub heartbeat: Arc<Heartbeat>,
+}
+
+impl Pump {
+    /// A pump that has not run.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { edge, shard, port, planes, stop, shutdown_timeout_s, heartbeat } = parts;
+        Self {
+            edge,
+            shard,
+            fx: Effects::default(),
+            port,
+            planes,
+            store: MemoryStore::default(),
+            durable: Position::default(),
+            turn_bytes: 0,
+            stop,
+            stopping: None,
+            shutdown_timeout_s,
+            heartbeat,
+        }
+    }
+
+    /// Runs until the process is to stop. Returns how many connections did not take their last words in time.
+    pub async fn run(mut self) -> Result<usize, RingError> {
+        let sleep = PumpSleep::new(self.edge.plane.eventfd()).expect("a descriptor is to be had at start");
+        loop {
+            let busy = self.turn()?;
+            self.heartbeat.beat();
+            if let Some(deadline) = self.stopping {
+                let left = self.edge.connections();
+                if left == 0 || deadline.is_due(clock::now()) {
+                    return Ok(left);
+                }
+            }
+            if !busy && self.edge.plane.prepare_sleep() {
+                if self.port.is_quiet() && self.stop.load(Ordering::SeqCst) == self.stopping.is_some() {
+                    self.heartbeat.set_asleep(true);
+                    sleep.sleep().await.expect("the executor's own ring works");
+                    self.heartbeat.set_asleep(false);
+                }
+                self.edge.plane.awake();
+            }
+            self.edge.plane.submit()?;
+        }
+    }
+
+    /// One turn. Returns whether there is more to do at once.
+    fn turn(&mut self) -> Result<bool, RingError> {
+        let now = clock::now();
+        let mut busy = self.take_events(now)?;
+        busy |= self.take_messages(now)?;
+        self.keep_time(now);
+        self.settle(now)?;
+        if self.store.durable() > self.durable {
+            self.durable = self.store.durable();
+            self.shard.handle(now, Input::Durable { position: self.durable }, &mut self.fx);
+            self.settle(now)?;
+        }
+        self.edge.flush(now, &mut self.shard, &mut self.fx)?;
+        self.turn_bytes = 0;
+        self.settle(now)?;
+        self.edge.feed_starved();
+        self.port.flush(&self.planes);
+        self.push_back(now);
+        let next = [self.shard.next_deadline(), self.edge.next_deadline()].into_iter().flatten().min();
+        if let Some(deadline) = next {
+            self.edge.plane.set_timeout(deadline.0.saturating_mul(1_000_000));
+        }
+        Ok(busy || self.edge.has_work() || self.shard.has_work() || self.port.waiting() > 0)
+    }
+
+    fn take_events(&mut self, now: Now) -> Result<bool, RingError> {
+        let mut any = false;
+        while let Some(event) = self.edge.plane.next_event() {
+            any = true;
+            self.edge.handle_event(now, event, &mut self.shard, &mut self.fx);
+            self.settle(now)?;
+        }
+        Ok(any)
+    }
+
+    fn take_messages(&mut self, now: Now) -> Result<bool, RingError> {
+        let mut any = false;
+        while let Some((from, batch)) = self.port.next_batch() {
+            any = true;
+            for envelope in batch {
+                match envelope {
+                    Envelope::Shard(message) => {
+                        self.shard.handle(now, Input::Mesh { from, message }, &mut self.fx);
+                    }
+                    Envelope::Handover(handover) => {
+                        self.edge.handle_handover(now, handover, &mut self.shard, &mut self.fx);
+                    }
+                }
+                if self.fx.held_bytes() > TURN_MAX_BYTES {
+                    self.settle(now)?;
+                }
+            }
+            self.settle(now)?;
+        }
+        Ok(any)
+    }
+
+    /// Deadlines, work that is left over, and the order to stop.
+    fn keep_time(&mut self, now: Now) {
+        if self.stopping.is_none() && self.stop.load(Ordering::SeqCst) {
+            self.stopping = Some(now.after_s(self.shutdown_timeout_s.into()));
+            self.edge.stop_listening();
+            self.edge.drop_greetings();
+            self.shard.handle(now, Input::Shutdown, &mut self.fx);
+        }
+        self.edge.handle_time(now, &mut self.shard);
+        // While receiving is paused a client's silence is not its own.
+        let due = self.shard.next_deadline().is_some_and(|deadline| deadline.is_due(now));
+        if (due || self.shard.has_work()) && !self.edge.is_paused() {
+            self.shard.handle(now, Input::Tick, &mut self.fx);
+        }
+    }
+
+    /// Carries out what the shard asked for.
+    fn settle(&mut self, now: Now) -> Result<(), RingError> {
+        self.turn_bytes += self.fx.held_bytes();
+        self.edge.apply(&mut self.fx);
+        for (shard, message) in self.fx.mesh.drain(..) {
+            self.port.push(shard, Envelope::Shard(message));
+        }
+        for (shard, handover) in self.edge.outgoing.drain(..) {
+            self.port.push(shard, Envelope::Handover(handover));
+        }
+        if !self.fx.records.is_empty() {
+            let last = self.fx.last_record;
+            self.store.append(self.fx.records.drain(..), last);
+        }
+        self.fx.clear();
+        if self.turn_bytes > TURN_MAX_BYTES {
+            self.turn_bytes = 0;
+            self.edge.flush(now, &mut self.shard, &mut self.fx)?;
+            // What the flush itself led to is carried out with the next call.
+        }
+        Ok(())
+    }
+
+    /// Slows publishers down while other shards cannot keep up with them.
+    fn push_back(&mut self, now: Now) {
+        let waiting = self.port.waiting();
+        if waiting > MESH_PAUSE_MESSAGES && !self.edge.is_paused() {
+            self.edge.set_paused(now, true, &mut self.shard, &mut self.fx);
+        } else if waiting <= MESH_RESUME_MESSAGES && self.edge.is_paused() {
+            self.edge.set_paused(now, false, &mut self.shard, &mut self.fx);
+        }
+        if waiting > 0 {
+            std::thread::yield_now(); // the shard that has to catch up may share this core
+        }
+    }
+}

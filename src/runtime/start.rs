@@ -1,0 +1,294 @@
+//! Starting the process's shards, and stopping them.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+
+use super::clock;
+use super::mesh::{self, Port};
+use super::pump::{Parts, Pump};
+use super::pump_sleep::PREEMPT_TIMER;
+use super::watchdog::{self, Heartbeat};
+use crate::config::{Config, Exit};
+use crate::ids::ShardId;
+use crate::net::{Edge, EdgeConfig, Listening};
+use crate::ring::probe::{self, Needs, Shortfall};
+use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError};
+use crate::shard::Shard;
+use crate::telemetry::log;
+
+/// Why the broker does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The machine lacks something.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Environment(Vec<Shortfall>),
+    /// Somebody else listens there.
+    #[error("{0} is in use by another process; stop that, or choose another with --bind or --port")]
+    AddressInUse(SocketAddr),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The system refused something at start.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// A thread could not be started.
+    #[error("cannot start {0}: {1}")]
+    Thread(String, String),
+}
+
+impl RunError {
+    /// The process's exit status.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::AddressInUse(_) => Exit::AddressInUse,
+            _ => Exit::Environment,
+        }
+    }
+}
+
+/// What each shard's thread is given.
+struct Assignment {
+    own: ShardId,
+    config: Config,
+    listening: Vec<Listening>,
+    port: Port,
+    seed: u64,
+    connections: Arc<AtomicU32>,
+    stop: Arc<AtomicBool>,
+    heartbeat: Arc<Heartbeat>,
+    ready: mpsc::Sender<Result<(PlaneHandle, Vec<SocketAddr>), RingError>>,
+    planes: mpsc::Receiver<Vec<PlaneHandle>>,
+}
+
+type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
+
+/// Runs the broker until a signal stops it. `announce` is called once for each listener, when clients can connect.
+pub fn run(config: &Config, log: &log::Log, announce: impl Fn(SocketAddr, usize)) -> Result<(), RunError> {
+    let begun = Instant::now();
+    let shards = config.values.shards;
+    log::event::starting(env!("CARGO_PKG_VERSION"), &config.values.node_name, shards as u64, std::process::id().into());
+    refuse_huge_pages();
+    probe::probe(needs(config)).map_err(RunError::Environment)?;
+    for listener in &config.listeners {
+        check_free(listener.addr)?;
+    }
+    // Signals are caught before threads exist, so that none is lost and no thread handles them on its own.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+        .map_err(|error| RunError::Thread("the signal handler".into(), error.to_string()))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
+    let (threads, planes, addresses) = start_shards(config, &stop, &heartbeats)?;
+    watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
+    for (address, listener) in addresses.into_iter().zip(&config.listeners) {
+        log::event::listening(&address, shards as u64, listener.anonymous);
+        announce(address, shards);
+    }
+    log::event::ready(begun.elapsed().as_millis() as u64);
+    serve(config, log, &mut signals, &stop, &planes);
+    let undrained = join(threads)?;
+    log::event::stopped(undrained as u64, begun.elapsed().as_secs());
+    Ok(())
+}
+
+/// Transparent huge pages turn every corner of the heap that is touched into 2 MiB: at 15,000 clients that was half of
+/// the resident memory. See PERFORMANCE.md, "Where the bytes go".
+fn refuse_huge_pages() {
+    // SAFETY: sets a flag of this process; no pointers are passed.
+    let result = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+    debug_assert_eq!(result, 0, "every kernel that the probe admits knows the flag");
+}
+
+/// What the process cannot start without. Sockets are not in it: rings are added as connections come, and a table that
+/// is full turns connections away and says so.
+const fn needs(config: &Config) -> Needs {
+    let shards = config.values.shards as u64;
+    Needs {
+        open_files: OPEN_FILES_BASE + shards * OPEN_FILES_PER_SHARD,
+        memlock_bytes: MEMLOCK_BASE_BYTES + shards * 3 * GLOMMIO_IO_BYTES as u64,
+    }
+}
+
+/// Every shard's listener shares its address with the others (`SO_REUSEPORT`), and would share it with another broker of
+/// the same user as well. So one socket that does not share is bound first.
+fn check_free(address: SocketAddr) -> Result<(), RunError> {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(RunError::AddressInUse(address)),
+        Err(error) => Err(RunError::Listen(address, error)),
+    }
+}
+
+/// The shards' threads, how to reach their planes, and the addresses they listen on.
+type Started = (Vec<ShardThread>, Vec<PlaneHandle>, Vec<SocketAddr>);
+
+fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
+    let seed = random();
+    let connections = Arc::new(AtomicU32::new(0));
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let mut listening: Vec<Listening> = config
+        .listeners
+        .iter()
+        .map(|listener| Listening { address: listener.addr, anonymous: listener.anonymous })
+        .collect();
+    let mut threads = Vec::new();
+    let mut planes = Vec::new();
+    let mut starters = Vec::new();
+    for ((index, port), heartbeat) in mesh::ports(config.values.shards).into_iter().enumerate().zip(heartbeats) {
+        let (ready, is_ready) = mpsc::channel();
+        let (give_planes, take_planes) = mpsc::channel();
+        let assignment = Assignment {
+            own: ShardId(index as u8),
+            config: config.clone(),
+            listening: listening.clone(),
+            port,
+            seed,
+            connections: Arc::clone(&connections),
+            stop: Arc::clone(stop),
+            heartbeat: Arc::clone(heartbeat),
+            ready,
+            planes: take_planes,
+        };
+        let name = format!("shard-{index}");
+        let core = if config.values.pin && !cores.is_empty() { Some(cores[index % cores.len()].id) } else { None };
+        let thread = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
+            .name(&name)
+            // The disk and the sleeping are all that goes through glommio's own rings.
+            .io_memory(GLOMMIO_IO_BYTES)
+            .ring_depth(GLOMMIO_RING_DEPTH)
+            .preempt_timer(PREEMPT_TIMER)
+            .spawn(move || run_shard(assignment))
+            .map_err(|error| RunError::Thread(name.clone(), error.to_string()))?;
+        threads.push(thread);
+        let (plane, addresses) =
+            is_ready.recv().map_err(|_| RunError::Thread(name.clone(), "it ended before it was ready".into()))??;
+        // Where port 0 was asked for, the first shard learns the port and the others share it.
+        for (listening, address) in listening.iter_mut().zip(addresses) {
+            listening.address = address;
+        }
+        planes.push(plane);
+        starters.push(give_planes);
+    }
+    for starter in starters {
+        // A shard that is gone meanwhile has reported by its own exit.
+        let _ = starter.send(planes.clone());
+    }
+    Ok((threads, planes, listening.iter().map(|listening| listening.address).collect()))
+}
+
+/// One shard's thread. `None` when the start was called off.
+async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
+    let Assignment { own, config, listening, port, seed, connections, stop, heartbeat, ready, planes } = assignment;
+    let values = &config.values;
+    let edge_config = EdgeConfig {
+        own,
+        shards: values.shards,
+        connect_timeout_s: values.connect_timeout_s,
+        connections_max: values.connections_max,
+        connections,
+        seed,
+    };
+    let opened = Plane::new(PlaneConfig::default()).and_then(|plane| {
+        let mut edge = Edge::new(edge_config, plane);
+        let addresses: Result<Vec<SocketAddr>, RingError> =
+            listening.into_iter().map(|listening| edge.listen(listening)).collect();
+        Ok((edge, addresses?))
+    });
+    let (mut edge, addresses) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return None;
+        }
+    };
+    ready.send(Ok((edge.plane.handle(), addresses))).ok()?;
+    let planes = planes.recv().ok()?;
+    edge.set_planes(planes.clone());
+    let shard = Shard::new(own, config.settings(), seed, clock::now());
+    let parts =
+        Parts { edge, shard, port, planes, stop, shutdown_timeout_s: config.values.shutdown_timeout_s, heartbeat };
+    let result = Pump::new(parts).run().await;
+    if let Err(error) = &result {
+        // Without its ring a shard serves nobody, and its share of the clients would find the port open and silent.
+        log::event::fatal(&format_args!("shard {}: {error}", own.0));
+        std::thread::sleep(Duration::from_millis(200)); // the log's thread has to write that
+        std::process::exit(Exit::Environment as i32);
+    }
+    Some(result)
+}
+
+/// Waits for the signal that stops the broker.
+fn serve(config: &Config, log: &log::Log, signals: &mut Signals, stop: &AtomicBool, planes: &[PlaneHandle]) {
+    for signal in signals.forever() {
+        match signal {
+            SIGUSR1 => match log.reopen() {
+                Ok(()) => log::event::log_reopened(),
+                Err(error) => log::event::log_reopen_failed(&error),
+            },
+            SIGHUP => log::event::config_warning("SIGHUP: there is nothing that can be reloaded yet"),
+            _ => {
+                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+                log::event::stopping(name, config.values.shutdown_timeout_s.into());
+                stop.store(true, Ordering::SeqCst);
+                planes.iter().for_each(PlaneHandle::wake);
+                break;
+            }
+        }
+    }
+}
+
+fn join(threads: Vec<ShardThread>) -> Result<usize, RunError> {
+    let mut undrained = 0;
+    for thread in threads {
+        match thread.join() {
+            Ok(Some(result)) => undrained += result?,
+            Ok(None) => {}
+            Err(error) => return Err(RunError::Thread("a shard".into(), error.to_string())),
+        }
+    }
+    Ok(undrained)
+}
+
+/// A number that nobody outside can guess: std keys its hash maps from the system's random source.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// Standard streams, log, listeners, signal pipe.
+const OPEN_FILES_BASE: u64 = 64;
+/// glommio's three rings and its eventfds, the plane's rings and eventfd, and a slot in each ring's table for a start.
+const OPEN_FILES_PER_SHARD: u64 = 32;
+/// What glommio insists on before it makes an executor.
+const MEMLOCK_BASE_BYTES: u64 = 512 * 1024;
+/// Memory that glommio registers for its own files, per executor and ring.
+const GLOMMIO_IO_BYTES: usize = 64 * 1024;
+/// Depth of glommio's own rings.
+const GLOMMIO_RING_DEPTH: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_are_refused_for_the_whole_process() {
+        refuse_huge_pages();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let enabled = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).map(str::trim);
+        assert_eq!(enabled, Some("0"));
+    }
+
+    #[test]
+    fn an_address_that_somebody_shares_is_in_use_all_the_same() {
+        let mut plane = Plane::new(PlaneConfig::default()).unwrap();
+        let config = crate::ring::ListenConfig::new(([127, 0, 0, 1], 0).into());
+        let (_, address) = plane.listen(&config).unwrap();
+        assert!(matches!(check_free(address), Err(RunError::AddressInUse(at)) if at == address));
+    }
+}

@@ -1,0 +1,139 @@
+//! What a session has only while its client is connected. Dropped whole when the connection ends.
+
+use std::collections::VecDeque;
+
+use super::alias::{AliasesIn, AliasesOut};
+use super::inbound::AckQueue;
+use super::sweep::Sweep;
+use crate::codec::{Connect, Version};
+use crate::ids::{ConnectionId, PacketId};
+use crate::limits;
+use crate::time::{Deadline, Now};
+
+/// What goes out before anything new does.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// Exchanges that were open when the connection was made, oldest first [MQTT-4.4.0-1].
+    pub resend: VecDeque<PacketId>,
+    /// Retained messages still to be replayed to new subscriptions.
+    pub sweeps: VecDeque<Sweep>,
+}
+
+/// One connection's part of a session's state.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// Largest packet the client takes, in bytes [MQTT-3.1.2-24].
+    pub packet_size_max_bytes: u32,
+    /// When anything was last received, in monotonic seconds.
+    pub last_received_s: u32,
+    /// Encoded bytes that the socket has not taken, as the edge last said.
+    blocked_bytes: u32,
+    /// Encoded bytes since the flush `flush`.
+    fresh_bytes: u32,
+    /// The shard's flush that `fresh_bytes` belongs to.
+    flush: u32,
+    /// Monotonic seconds at which the connection was made.
+    pub connected_s: u32,
+    /// In force, after capping; 0 is off.
+    pub keep_alive_s: u16,
+    /// The most the broker may have in flight to the client.
+    pub window_max: u16,
+    /// Aliases that the client takes.
+    pub alias_max: u16,
+    /// Protocol version.
+    pub version: Version,
+    /// Whether reason strings and user properties may go on every packet [MQTT-3.1.2-29].
+    pub problem_information: bool,
+    /// QoS 2 exchanges of the client were open when the connection was made: their PUBREC may never have left.
+    pub inherits_exchanges: bool,
+    /// The client's aliases.
+    pub aliases_in: Option<Box<AliasesIn>>,
+    /// The broker's aliases.
+    pub aliases_out: Option<Box<AliasesOut>>,
+    /// Acknowledgements that wait for stable storage or for their turn.
+    pub acks: Option<Box<AckQueue>>,
+    /// What has to be sent again, or first, to a session that is being resumed or has just subscribed.
+    pub backlog: Option<Box<Backlog>>,
+}
+
+// 15,000 idle clients hold 15,000 of these: growth is a decision. See PERFORMANCE.md, "Where the bytes go".
+const _: () = assert!(size_of::<Link>() <= 80);
+
+impl Link {
+    /// For an accepted CONNECT.
+    pub fn new(
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        keep_alive_s: u16,
+        inflight_max: u16,
+        now: Now,
+    ) -> Self {
+        Self {
+            connection,
+            packet_size_max_bytes: connect.maximum_packet_size_bytes,
+            last_received_s: now.s(),
+            blocked_bytes: 0,
+            fresh_bytes: 0,
+            flush: 0,
+            connected_s: now.s(),
+            keep_alive_s,
+            window_max: connect.receive_maximum.min(inflight_max),
+            alias_max: connect.topic_alias_maximum.min(limits::TOPIC_ALIAS_OUT_MAX),
+            version: connect.version,
+            problem_information: connect.request_problem_information,
+            inherits_exchanges: false,
+            aliases_in: None,
+            aliases_out: None,
+            acks: None,
+            backlog: None,
+        }
+    }
+
+    /// When the client has been silent for too long: 1.5 times the keep alive [MQTT-3.1.2-22].
+    pub fn keep_alive_deadline(&self) -> Option<Deadline> {
+        let keep_alive_ms = u64::from(self.keep_alive_s) * 1_500;
+        (self.keep_alive_s > 0).then(|| Deadline(u64::from(self.last_received_s) * 1_000 + keep_alive_ms + 999))
+    }
+
+    /// Encoded bytes that have not reached the socket. `flush` counts the shard's flushes: what was encoded before the
+    /// latest one has been given to the socket, and whatever did not fit is in what the edge reported.
+    pub const fn outbox_bytes(&self, flush: u32) -> u32 {
+        if self.flush == flush { self.blocked_bytes.saturating_add(self.fresh_bytes) } else { self.blocked_bytes }
+    }
+
+    /// Counts `bytes` more.
+    pub const fn add_outbox(&mut self, flush: u32, bytes: u32) {
+        if self.flush != flush {
+            self.flush = flush;
+            self.fresh_bytes = 0;
+        }
+        self.fresh_bytes = self.fresh_bytes.saturating_add(bytes);
+    }
+
+    /// Whether the socket refuses bytes: the edge will say when it no longer does.
+    pub const fn is_blocked(&self) -> bool {
+        self.blocked_bytes > 0
+    }
+
+    /// Exchanges that were in flight on an earlier connection and have not been sent on this one.
+    pub fn resends(&self) -> usize {
+        self.backlog.as_deref().map_or(0, |backlog| backlog.resend.len())
+    }
+
+    /// Replays that are under way or wait for their turn.
+    pub fn replays(&self) -> usize {
+        self.backlog.as_deref().map_or(0, |backlog| backlog.sweeps.len())
+    }
+
+    /// What goes out before anything new, made if need be.
+    pub fn backlog_mut(&mut self) -> &mut Backlog {
+        self.backlog.get_or_insert_default()
+    }
+
+    /// The edge says how much the socket has not taken.
+    pub const fn set_blocked(&mut self, bytes: u32) {
+        self.blocked_bytes = bytes;
+    }
+}

@@ -1,0 +1,200 @@
+//! The QoS 1 and 2 messages that were sent to a client and are not settled yet, in the order they were sent.
+//!
+//! Owns: packet identifiers of the server's own PUBLISH packets. Always holds: no identifier is used twice at a time
+//! [MQTT-2.2.1-4]; `live <= entries.len()`; the first entry is never a settled one.
+//!
+//! Identifiers are handed out in ascending order and wrap, so the entries are sorted by "identifier minus first
+//! identifier", and an acknowledgement finds its entry by bisection. Only when a client leaves its oldest message
+//! unsettled for 65,535 later ones does the order break; then the search is linear until the window is empty again.
+
+use std::collections::VecDeque;
+
+use super::outbound::Delivery;
+use crate::ids::PacketId;
+
+/// How far the exchange of one message has come.
+#[derive(Debug)]
+pub enum Exchange {
+    /// QoS 1: PUBLISH sent, PUBACK awaited. QoS 2: PUBLISH sent, PUBREC awaited.
+    Published(Delivery),
+    /// QoS 2: PUBREL sent, PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6].
+    Released,
+    /// Settled out of order; waits for those before it to be settled.
+    Settled,
+}
+
+#[derive(Debug)]
+struct Entry {
+    packet_id: PacketId,
+    exchange: Exchange,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Window {
+    entries: VecDeque<Entry>,
+    live: u16,
+    next_id: PacketId,
+    disordered: bool,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { entries: VecDeque::new(), live: 0, next_id: PacketId::MIN, disordered: false }
+    }
+}
+
+impl Window {
+    /// Messages in flight.
+    pub const fn len(&self) -> u16 {
+        self.live
+    }
+
+    /// Whether nothing is in flight.
+    pub const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// The identifier that the next new message would start looking from. Kept when everything else is given back.
+    pub const fn next_id(&self) -> PacketId {
+        self.next_id
+    }
+
+    /// A window that goes on after the identifiers of an earlier one.
+    pub fn continuing_at(next_id: PacketId) -> Self {
+        Self { next_id, ..Self::default() }
+    }
+
+    /// Takes a message into flight and gives it an identifier. The caller keeps `len() < u16::MAX`.
+    pub fn push(&mut self, delivery: Delivery) -> PacketId {
+        assert!(self.live < u16::MAX, "the window's limit is below the number of identifiers");
+        let mut id = self.next_id;
+        if let Some(first) = self.entries.front() {
+            if self.disordered || id == first.packet_id {
+                self.disordered = true;
+                while self.entries.iter().any(|entry| entry.packet_id == id) {
+                    id = following(id);
+                }
+            }
+        } else {
+            self.disordered = false;
+        }
+        self.next_id = following(id);
+        self.entries.push_back(Entry { packet_id: id, exchange: Exchange::Published(delivery) });
+        self.live += 1;
+        id
+    }
+
+    /// The exchange of `id`, if one is open.
+    pub fn get_mut(&mut self, id: PacketId) -> Option<&mut Exchange> {
+        let index = self.find(id)?;
+        Some(&mut self.entries[index].exchange)
+    }
+
+    /// Ends the exchange of `id` and gives back what it was.
+    pub fn settle(&mut self, id: PacketId) -> Option<Exchange> {
+        let index = self.find(id)?;
+        let exchange = std::mem::replace(&mut self.entries[index].exchange, Exchange::Settled);
+        self.live -= 1;
+        while matches!(self.entries.front(), Some(Entry { exchange: Exchange::Settled, .. })) {
+            self.entries.pop_front();
+        }
+        // A client that settles everything but its oldest message must not make the settled ones pile up.
+        if self.entries.len() > 64 && self.entries.len() > 4 * usize::from(self.live) {
+            self.entries.retain(|entry| !matches!(entry.exchange, Exchange::Settled));
+        }
+        Some(exchange)
+    }
+
+    /// Everything in flight, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (PacketId, &Exchange)> {
+        self.entries
+            .iter()
+            .filter(|entry| !matches!(entry.exchange, Exchange::Settled))
+            .map(|entry| (entry.packet_id, &entry.exchange))
+    }
+
+    fn find(&self, id: PacketId) -> Option<usize> {
+        let index = if self.disordered {
+            self.entries.iter().position(|entry| entry.packet_id == id)?
+        } else {
+            let first = self.entries.front()?.packet_id;
+            let distance = distance(first, id);
+            self.entries.binary_search_by_key(&distance, |entry| self::distance(first, entry.packet_id)).ok()?
+        };
+        (!matches!(self.entries[index].exchange, Exchange::Settled)).then_some(index)
+    }
+}
+
+/// The identifier after `id`: 65,535 is followed by 1.
+const fn following(id: PacketId) -> PacketId {
+    match id.checked_add(1) {
+        Some(next) => next,
+        None => PacketId::MIN,
+    }
+}
+
+/// Steps of `following` from `first` to `id`.
+const fn distance(first: PacketId, id: PacketId) -> u16 {
+    let (first, id) = (first.get(), id.get());
+    if id >= first { id - first } else { u16::MAX - first + id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::outbound::tests::delivery;
+
+    fn id(number: u16) -> PacketId {
+        PacketId::new(number).unwrap()
+    }
+
+    #[test]
+    fn identifiers_ascend_from_one_and_wrap_past_zero() {
+        let mut window = Window::default();
+        for expected in (1..=u16::MAX).chain([1, 2]) {
+            let given = window.push(delivery("t"));
+            assert_eq!(given.get(), expected);
+            assert!(window.settle(given).is_some());
+        }
+        assert!(window.is_empty());
+    }
+
+    #[test]
+    fn an_identifier_in_use_is_never_given_again() {
+        let mut window = Window::default();
+        let stuck = window.push(delivery("stuck"));
+        let second = window.push(delivery("second"));
+        for _ in 0..200_000_u32 {
+            let given = window.push(delivery("t"));
+            assert!(given != stuck && given != second);
+            assert!(window.settle(given).is_some());
+        }
+        assert_eq!(window.len(), 2);
+        assert!(window.entries.len() <= 128, "{} entries are held for 2 messages", window.entries.len());
+        assert!(window.settle(second).is_some() && window.settle(stuck).is_some());
+        let _ = window.push(delivery("t"));
+        assert!(!window.disordered, "an empty window forgets the disorder");
+    }
+
+    #[test]
+    fn acknowledgements_may_come_in_any_order_and_only_once() {
+        let mut window = Window::default();
+        let ids: Vec<_> = (0..10).map(|_| window.push(delivery("t"))).collect();
+        for &index in &[9, 0, 5, 1, 2, 8, 3, 4, 7, 6] {
+            assert!(window.settle(ids[index]).is_some());
+            assert!(window.settle(ids[index]).is_none(), "settled twice");
+        }
+        assert!(window.is_empty() && window.entries.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_identifier_changes_nothing() {
+        let mut window = Window::default();
+        assert!(window.settle(id(7)).is_none());
+        let first = window.push(delivery("t"));
+        assert!(window.settle(id(9)).is_none());
+        assert_eq!(window.len(), 1);
+        assert!(window.get_mut(first).is_some());
+    }
+}

@@ -1,0 +1,204 @@
+//! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
+
+use super::{Arrival, Effect, Effects, Event, Shard};
+use crate::auth;
+use crate::codec::{ConnAck, Connect, ReasonCode, Version};
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::{Link, Will};
+use crate::store::Record;
+use crate::telemetry::CloseReason;
+use crate::time::Now;
+use crate::topic::TopicName;
+
+impl Shard {
+    pub(super) fn handle_connect(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        arrival: Arrival,
+        fx: &mut Effects,
+    ) {
+        self.counters.packets_received += 1;
+        // Nothing of an earlier session is touched before the client has been let in.
+        let admitted = self.admit(connect, arrival).and_then(|()| self.check_connack_fits(connect, arrival, fx));
+        if let Err((code, text)) = admitted {
+            self.refuse(connection, connect, code, text, fx);
+            return;
+        }
+        let id = self.take_over(now, connect.client_id, fx);
+        let (id, session_present) = match id {
+            Some(id) if connect.clean_start => {
+                self.end_session(now, id, fx); // [MQTT-3.1.2-4]
+                (self.sessions.insert(connect.client_id), false)
+            }
+            Some(id) => (id, true),                                   // [MQTT-3.1.2-5]
+            None => (self.sessions.insert(connect.client_id), false), // [MQTT-3.1.2-6]
+        };
+        let expiry_s = connect.session_expiry_s.min(self.settings.session_expiry_max_s);
+        self.set_expiry(id, expiry_s, fx);
+        if !session_present && expiry_s > 0 {
+            let client_id = connect.client_id.into();
+            self.log.append(Record::SessionBegun { session: id, client_id, expiry_s }, fx);
+        }
+
+        let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
+        let mut link = Link::new(connection, connect, keep_alive_s, self.settings.inflight_max, now);
+        link.inherits_exchanges = !self.sessions.get(id).exchanges.is_empty();
+        self.sessions.attach(id, link);
+        let session = self.sessions.get_mut(id);
+        let key = session.key;
+        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, key)));
+        self.counters.connections += 1;
+        self.send_connack(now, id, connect, arrival, session_present, fx);
+        fx.events.push(Event::Connected {
+            connection,
+            client_id: connect.client_id.into(),
+            user: connect.username.map(Into::into),
+            version: connect.version,
+            keep_alive_s,
+            clean_start: connect.clean_start,
+            session_present,
+        });
+        self.publish_presence(now, id, true, "", fx);
+        self.arm(now, id);
+        if session_present {
+            self.set_groups_online(id, true, fx);
+            self.resume(now, id, fx);
+        }
+    }
+
+    /// Policy and the checks that need no session.
+    fn admit(&self, connect: &Connect<'_>, arrival: Arrival) -> Result<(), (ReasonCode, &'static str)> {
+        if self.shutting_down {
+            // "Server shutting down" is a reason for DISCONNECT alone (MQTT 5.0, table 3-1).
+            return Err((ReasonCode::ServerUnavailable, "the broker stops"));
+        }
+        if connect.authentication_method.is_some() {
+            // [MQTT-4.12.0-1]
+            return Err((ReasonCode::BadAuthenticationMethod, "no authentication method is configured"));
+        }
+        let policy = auth::Policy { anonymous: arrival.anonymous };
+        if let auth::Decision::Refuse(text) = policy.admit() {
+            return Err((ReasonCode::NotAuthorized, text));
+        }
+        if let Some(will) = &connect.will {
+            match TopicName::parse(will.topic, self.settings.topic_levels_max) {
+                Ok(topic) if !topic.is_dollar() => {}
+                Ok(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic begins with $")),
+                Err(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic is not acceptable")),
+            }
+            if will.retain && !self.may_retain(will.topic) {
+                return Err((ReasonCode::QuotaExceeded, "no room for another retained message"));
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        code: ReasonCode,
+        text: &'static str,
+        fx: &mut Effects,
+    ) {
+        // With a reason string it must still fit [MQTT-3.2.2-19].
+        let fits = connect.maximum_packet_size_bytes as usize >= text.len() + 16;
+        let connack = ConnAck { reason: code, reason_string: fits.then_some(text), ..ConnAck::default() };
+        if connect.maximum_packet_size_bytes >= CONNACK_MIN_BYTES {
+            fx.send(connection, |out| {
+                connack.encode(connect.version, out); // or nothing, where 3.1.1 has no code for it
+            });
+            self.counters.packets_sent += 1;
+        }
+        self.counters.closed(CloseReason::Refused);
+        fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), text });
+        fx.list.push(Effect::Close { connection, reason: CloseReason::Refused });
+    }
+
+    /// Ends an earlier connection of the same client id [MQTT-3.1.4-3]. Returns the session if there still is one: a
+    /// session that was to end with its connection has ended.
+    fn take_over(&mut self, now: Now, client_id: &str, fx: &mut Effects) -> Option<SessionId> {
+        let id = self.sessions.find(client_id)?;
+        if self.sessions.get(id).link.is_some() {
+            let reason = CloseReason::SessionTakenOver;
+            self.close(now, id, ReasonCode::SessionTakenOver, reason, "another connection uses the client id", fx);
+        } else {
+            // Its time may have come since the timer last looked: the timer is coarse, the promise is not.
+            self.end_or_will(now, id, fx);
+        }
+        self.sessions.find(client_id)
+    }
+
+    /// The keep alive in force. The default maximum leaves the choice to the client, "off" included.
+    fn keep_alive_s(&self, asked_s: u16) -> u16 {
+        match self.settings.keep_alive_max_s {
+            u16::MAX => asked_s,
+            max_s if asked_s == 0 => max_s,
+            max_s => asked_s.min(max_s),
+        }
+    }
+
+    fn send_connack(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        connect: &Connect<'_>,
+        arrival: Arrival,
+        session_present: bool,
+        fx: &mut Effects,
+    ) {
+        let connack = ConnAck {
+            // MQTT 3.1 has no such flag: its CONNACK keeps the byte reserved.
+            session_present: session_present && connect.version != Version::V31,
+            ..self.connack(connect, arrival)
+        };
+        let version = connect.version;
+        self.reply(now, id, fx, |out, _| {
+            connack.encode(version, out);
+        });
+    }
+
+    /// The CONNACK of success.
+    fn connack<'a>(&self, connect: &Connect<'a>, arrival: Arrival) -> ConnAck<'a> {
+        let settings = &self.settings;
+        let mut connack = ConnAck::new(ReasonCode::Success);
+        if connect.version.is_v5() {
+            let expiry_s = connect.session_expiry_s.min(settings.session_expiry_max_s);
+            let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
+            connack.session_expiry_s = (expiry_s != connect.session_expiry_s).then_some(expiry_s);
+            connack.receive_maximum = (settings.receive_maximum != u16::MAX).then_some(settings.receive_maximum);
+            connack.maximum_packet_size_bytes = Some(settings.packet_size_max_bytes);
+            connack.topic_alias_maximum = (settings.topic_alias_max > 0).then_some(settings.topic_alias_max);
+            connack.server_keep_alive_s = (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s);
+            connack.assigned_client_id = arrival.assigned_client_id.then_some(connect.client_id);
+        }
+        connack
+    }
+
+    /// A client whose packets must be smaller than CONNACK cannot be told that it is connected [MQTT-3.1.2-24].
+    fn check_connack_fits(
+        &self,
+        connect: &Connect<'_>,
+        arrival: Arrival,
+        fx: &mut Effects,
+    ) -> Result<(), (ReasonCode, &'static str)> {
+        let max_bytes = connect.maximum_packet_size_bytes as usize;
+        if max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {
+            return Ok(());
+        }
+        let connack = self.connack(connect, arrival);
+        let encoded = fx.encode(|out| {
+            connack.encode(connect.version, out);
+            None
+        });
+        let fits = encoded.len() as usize <= max_bytes;
+        if fits { Ok(()) } else { Err((ReasonCode::PacketTooLarge, "it takes no packet as large as CONNACK")) }
+    }
+}
+
+/// A refusal without properties.
+const CONNACK_MIN_BYTES: u32 = 5;
+/// More than a CONNACK of success has beside the client id: a fixed header, two bytes, and six properties.
+const CONNACK_MAX_BYTES: usize = 48;

@@ -1,0 +1,412 @@
+//! From a match to bytes for each subscriber: quality of service, window, queue, limits.
+//!
+//! The encoded form of a message is made once per layout (version, QoS, RETAIN) and patched per subscriber; only what
+//! is special to one subscriber (subscription identifiers, topic aliases, a repetition) is encoded for it alone.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{Effect, Effects, Encoded, Shard, lower};
+use crate::codec::{PublishOut, SubscriptionOptions};
+use crate::ids::{PacketId, Qos, SessionId, ShardId, SubscriptionId};
+use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
+use crate::session::{Delivery, Link, Outbound, QueueLimits, Routed, SubscriptionIds, TopicForm};
+use crate::store::Record;
+use crate::telemetry::DropReason;
+use crate::time::Now;
+use crate::topic::{Matches, Pick, Subscriber};
+
+/// One encoded packet; a long payload stands beside it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing {
+    encoded: Encoded,
+    /// Index into the effects' payloads, and its length.
+    payload: Option<(u32, u32)>,
+}
+
+impl Outgoing {
+    const fn len(self) -> u32 {
+        self.encoded.len() + if let Some((_, len)) = self.payload { len } else { 0 }
+    }
+}
+
+/// The forms in which a message has been encoded so far, while it is being routed.
+#[derive(Debug, Default)]
+pub(super) struct Templates([Option<Outgoing>; 12]);
+
+/// What is special about one copy.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Copy<'a> {
+    pub qos: Qos,
+    pub retain: bool,
+    pub dup: bool,
+    pub ids: &'a [SubscriptionId],
+}
+
+/// What the matching subscriptions of one session grant together [MQTT-3.3.4-2].
+struct Grant<'a> {
+    qos: Qos,
+    retain_as_published: bool,
+    ids: &'a [SubscriptionId],
+}
+
+impl Shard {
+    /// Delivers to every plain subscriber of this shard, once a session however many of its subscriptions match.
+    pub(super) fn deliver_plain(
+        &mut self,
+        now: Now,
+        routed: &mut Routed<'_>,
+        matches: &mut Matches,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) {
+        if matches.entries > 1 {
+            matches.local.sort_unstable_by_key(|subscriber| subscriber.session);
+        }
+        for subscribers in matches.local.chunk_by(|left, right| left.session == right.session) {
+            let id = subscribers[0].session;
+            let own = routed.message.publisher == Some(self.sessions.get(id).key);
+            let mut ids = SmallVec::<[SubscriptionId; 4]>::new();
+            let mut granted: Option<(Qos, bool)> = None;
+            for subscriber in subscribers {
+                let options = options_of(*subscriber);
+                if own && options.no_local {
+                    continue; // [MQTT-3.8.3-3]
+                }
+                let (qos, retain) = granted.unwrap_or_default();
+                granted = Some((qos.max(options.qos), retain | options.retain_as_published));
+                ids.extend(subscriber.identifier);
+            }
+            if let Some((qos, retain_as_published)) = granted {
+                self.deliver(now, id, routed, &Grant { qos, retain_as_published, ids: &ids }, templates, fx);
+            }
+        }
+    }
+
+    /// Picks one member of each matching group; returns the picks that live on other shards, by group key.
+    pub(super) fn deliver_groups(
+        &mut self,
+        now: Now,
+        routed: &mut Routed<'_>,
+        matches: &Matches,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) -> SmallVec<[(ShardId, u64); 2]> {
+        let mut picks = SmallVec::new();
+        for &group in &matches.groups {
+            match self.index.pick(group) {
+                Some(Pick::Local(subscriber)) => self.deliver_shared(now, subscriber, routed, templates, fx),
+                Some(Pick::Remote(shard)) => picks.push((shard, self.index.group_key(group))),
+                None => self.counters.dropped(DropReason::NoGroupMember),
+            }
+        }
+        picks
+    }
+
+    /// Delivers to the picked member of a group.
+    pub(super) fn deliver_shared(
+        &mut self,
+        now: Now,
+        subscriber: Subscriber,
+        routed: &mut Routed<'_>,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) {
+        let options = options_of(subscriber);
+        let grant = Grant {
+            qos: options.qos,
+            retain_as_published: options.retain_as_published,
+            ids: subscriber.identifier.as_slice(),
+        };
+        self.deliver(now, subscriber.session, routed, &grant, templates, fx);
+    }
+
+    /// Replays one retained message to a new subscription: RETAIN is 1 [MQTT-3.3.1-8, 3.1.1]. The caller has made sure
+    /// of room in window and outbox, so that nothing is dropped for want of it.
+    pub(super) fn deliver_retained(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        routed: &mut Routed<'_>,
+        qos: Qos,
+        identifier: Option<SubscriptionId>,
+        fx: &mut Effects,
+    ) {
+        let qos = lower(routed.message.qos, qos);
+        let copy = Copy { qos, retain: true, dup: false, ids: identifier.as_slice() };
+        let mut templates = Templates::default();
+        if qos == Qos::AtMostOnce {
+            self.send_at_most_once(now, id, routed, copy, &mut templates, fx);
+            return;
+        }
+        let delivery = self.owe(id, routed, copy, fx);
+        self.send_delivery(now, id, delivery, routed, &mut templates, fx);
+    }
+
+    /// One message for one session: sent, queued or dropped for a reason.
+    fn deliver(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        routed: &mut Routed<'_>,
+        grant: &Grant<'_>,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) {
+        let copy = Copy {
+            qos: lower(routed.message.qos, grant.qos), // [MQTT-3.8.4-8]
+            retain: routed.message.retain && grant.retain_as_published,
+            dup: false,
+            ids: grant.ids,
+        };
+        if routed.message.is_expired(now) {
+            self.counters.dropped(DropReason::Expired);
+        } else if copy.qos == Qos::AtMostOnce {
+            self.deliver_at_most_once(now, id, routed, copy, templates, fx);
+        } else {
+            self.deliver_acknowledged(now, id, routed, copy, templates, fx);
+        }
+    }
+
+    fn deliver_at_most_once(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        routed: &mut Routed<'_>,
+        copy: Copy<'_>,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) {
+        let flush = self.flush;
+        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else {
+            self.counters.dropped(DropReason::OfflineQos0);
+            return;
+        };
+        let waiting = link.outbox_bytes(flush);
+        if waiting > 0 && waiting as usize + routed.message.payload.len() > self.settings.outbox_max_bytes as usize {
+            self.counters.dropped(DropReason::OutboxFull);
+            return;
+        }
+        self.send_at_most_once(now, id, routed, copy, templates, fx);
+    }
+
+    fn send_at_most_once(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        routed: &mut Routed<'_>,
+        copy: Copy<'_>,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) {
+        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has looked");
+        let Some(outgoing) = encode(now, routed, link, copy, templates, fx) else {
+            self.counters.dropped(DropReason::PacketTooLarge);
+            return;
+        };
+        self.send_publish(id, outgoing, None, routed.message.payload.len(), fx);
+    }
+
+    fn deliver_acknowledged(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        routed: &mut Routed<'_>,
+        copy: Copy<'_>,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) {
+        if self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue) {
+            let delivery = self.owe(id, routed, copy, fx);
+            self.send_delivery(now, id, delivery, routed, templates, fx);
+            return;
+        }
+        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
+        let message_bytes = routed.message.len_bytes();
+        if !self.sessions.get_mut(id).outbound_mut().admits(message_bytes, limits) {
+            self.counters.dropped(DropReason::QueueFull);
+            return;
+        }
+        let delivery = self.owe(id, routed, copy, fx);
+        self.sessions.get_mut(id).outbound_mut().enqueue(delivery);
+        if self.has_window(id) {
+            self.add_work(id); // no acknowledgement may come that would bring it forward
+        }
+    }
+
+    /// Makes a message into a delivery that is kept until it is settled, on stable storage if the session is.
+    fn owe(&mut self, id: SessionId, routed: &mut Routed<'_>, copy: Copy<'_>, fx: &mut Effects) -> Delivery {
+        let message = Arc::clone(routed.share());
+        if self.sessions.get(id).is_persistent() {
+            let message = Arc::clone(&message);
+            self.log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, fx);
+        }
+        Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain }
+    }
+
+    /// Takes a delivery into flight and sends it. The caller has made sure of room.
+    pub(super) fn send_delivery(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        delivery: Delivery,
+        routed: &mut Routed<'_>,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) {
+        let session = self.sessions.get_mut(id);
+        let link = session.link.as_deref_mut().expect("room means a connection");
+        let copy = Copy { qos: delivery.qos, retain: delivery.retain, dup: false, ids: delivery.ids.as_slice() };
+        let Some(outgoing) = encode(now, routed, link, copy, templates, fx) else {
+            // As if its delivery had completed [MQTT-3.1.2-25].
+            self.counters.dropped(DropReason::PacketTooLarge);
+            return;
+        };
+        let packet_id = session.outbound_mut().window.push(delivery);
+        self.send_publish(id, outgoing, Some(packet_id), routed.message.payload.len(), fx);
+    }
+
+    /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].
+    pub(super) fn send_again(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        packet_id: PacketId,
+        delivery: &Delivery,
+        fx: &mut Effects,
+    ) {
+        let mut routed = Routed::shared(&delivery.message);
+        let copy = Copy { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice() };
+        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
+        if let Some(outgoing) = encode(now, &mut routed, link, copy, &mut Templates::default(), fx) {
+            let payload_bytes = routed.message.payload.len();
+            self.send_publish(id, outgoing, Some(packet_id), payload_bytes, fx);
+            return;
+        }
+        self.counters.dropped(DropReason::PacketTooLarge);
+        if let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() {
+            outbound.window.settle(packet_id);
+        }
+    }
+
+    fn send_publish(
+        &mut self,
+        id: SessionId,
+        outgoing: Outgoing,
+        packet_id: Option<PacketId>,
+        payload_bytes: usize,
+        fx: &mut Effects,
+    ) {
+        let flush = self.flush;
+        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has one");
+        link.add_outbox(flush, outgoing.len());
+        let (connection, encoded) = (link.connection, outgoing.encoded);
+        fx.list.push(match outgoing.payload {
+            None => Effect::Send { connection, encoded, packet_id },
+            Some((payload, _)) => Effect::SendPayload { connection, encoded, packet_id, payload },
+        });
+        self.counters.packets_sent += 1;
+        self.counters.publish_sent += 1;
+        self.counters.publish_bytes_sent += payload_bytes as u64;
+    }
+
+    /// Whether the client's receive maximum leaves room [MQTT-3.3.4-9].
+    pub(super) fn has_window(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id);
+        session.link.as_deref().is_some_and(|link| {
+            let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window.len()));
+            in_flight - link.resends().min(in_flight) < usize::from(link.window_max)
+        })
+    }
+
+    /// Whether a new QoS 1 or 2 message may be sent now: connected, nothing to be sent again first, window and outbox.
+    pub(super) fn has_room(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id);
+        self.has_window(id)
+            && session.link.as_deref().is_some_and(|link| {
+                link.resends() == 0 && link.outbox_bytes(self.flush) < self.settings.outbox_max_bytes
+            })
+    }
+}
+
+fn options_of(subscriber: Subscriber) -> SubscriptionOptions {
+    SubscriptionOptions::from_bits(subscriber.options).expect("the index keeps what SUBSCRIBE put there")
+}
+
+/// Encodes one copy, or takes the form that was encoded before. `None` when it is too large for the client.
+fn encode(
+    now: Now,
+    routed: &mut Routed<'_>,
+    link: &mut Link,
+    copy: Copy<'_>,
+    templates: &mut Templates,
+    fx: &mut Effects,
+) -> Option<Outgoing> {
+    let fits = |outgoing: &Outgoing| outgoing.len() <= link.packet_size_max_bytes;
+    let is_v5 = link.version.is_v5();
+    if copy.ids.is_empty() && !copy.dup && link.alias_max == 0 || !is_v5 && !copy.dup {
+        let layout = usize::from(is_v5) * 6 + copy.qos as usize * 2 + usize::from(copy.retain);
+        if templates.0[layout].is_none() {
+            templates.0[layout] = encode_form(now, routed, link, copy, TopicForm::Name, fx);
+        }
+        return templates.0[layout].filter(fits);
+    }
+    let topic = routed.message.topic;
+    let form = match (is_v5, link.alias_max) {
+        (false, _) | (_, 0) => TopicForm::Name,
+        (true, max) => link.aliases_out.get_or_insert_default().form(topic, max),
+    };
+    let outgoing = encode_form(now, routed, link, copy, form, fx).filter(fits);
+    if !matches!(form, TopicForm::NameAndAlias(_)) {
+        return outgoing;
+    }
+    if outgoing.is_none() {
+        // To teach an alias takes three bytes; without them it may fit.
+        return encode_form(now, routed, link, copy, TopicForm::Name, fx).filter(fits);
+    }
+    if let Some(aliases) = link.aliases_out.as_deref_mut() {
+        aliases.sent(topic);
+    }
+    outgoing
+}
+
+/// Encodes one form. `None` when MQTT has no such packet: a message of the largest size can gain bytes on its way.
+fn encode_form(
+    now: Now,
+    routed: &mut Routed<'_>,
+    link: &Link,
+    copy: Copy<'_>,
+    form: TopicForm,
+    fx: &mut Effects,
+) -> Option<Outgoing> {
+    let message = routed.message;
+    let (topic, topic_alias) = match form {
+        TopicForm::Name => (message.topic, None),
+        TopicForm::NameAndAlias(alias) => (message.topic, Some(alias)),
+        TopicForm::Alias(alias) => ("", Some(alias)),
+    };
+    let packet = PublishOut {
+        version: link.version,
+        topic,
+        topic_alias,
+        qos: copy.qos,
+        dup: copy.dup,
+        retain: copy.retain,
+        packet_id: (copy.qos != Qos::AtMostOnce).then_some(PacketId::MIN), // patched per subscriber
+        message_expiry_s: message.expires.map(|expires| expires.left_s(now)), // [MQTT-3.3.2-6]
+        subscription_ids: copy.ids,
+        forwarded: message.properties,
+        payload: message.payload,
+    };
+    if !packet.fits(u32::MAX) {
+        return None;
+    }
+    if message.payload.len() < PAYLOAD_BY_REFERENCE_MIN_BYTES {
+        let encoded = fx.encode(|out| packet.encode(out).packet_id_at);
+        return Some(Outgoing { encoded, payload: None });
+    }
+    let encoded = fx.encode(|out| packet.encode_head(out).packet_id_at);
+    let payload = fx.payload(routed.share().payload());
+    Some(Outgoing { encoded, payload: Some((payload, message.payload.len() as u32)) })
+}

@@ -1,0 +1,211 @@
+//! Everything that a shard can ask of its edge, and the bytes it has encoded.
+
+use bytes::Bytes;
+
+use super::mesh::MeshMessage;
+use crate::codec::Version;
+use crate::ids::{ConnectionId, PacketId, ShardId};
+use crate::session::Message;
+use crate::store::{Position, Record};
+use crate::telemetry::CloseReason;
+
+/// Encoded bytes in [`Effects::bytes`]. One may be sent to many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    start: u32,
+    len: u32,
+    /// Offset of the packet identifier from `start`; 0 when there is none to patch.
+    packet_id_at: u32,
+}
+
+impl Encoded {
+    /// Length in bytes, payload by reference not included.
+    pub const fn len(self) -> u32 {
+        self.len
+    }
+
+    /// Whether it has no bytes.
+    pub const fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+/// One effect on a connection, in order.
+#[derive(Clone, Copy, Debug)]
+pub enum Effect {
+    /// Append encoded bytes to the connection's outbox.
+    Send {
+        /// The connection.
+        connection: ConnectionId,
+        /// What to append.
+        encoded: Encoded,
+        /// The packet identifier to write into this copy.
+        packet_id: Option<PacketId>,
+    },
+    /// The same, followed by a payload that is not copied.
+    SendPayload {
+        /// The connection.
+        connection: ConnectionId,
+        /// What to append before the payload.
+        encoded: Encoded,
+        /// The packet identifier to write into this copy.
+        packet_id: Option<PacketId>,
+        /// Index into [`Effects::payloads`].
+        payload: u32,
+    },
+    /// Send what is in the outbox, then close. Nothing more comes for this connection, and the shard has forgotten it.
+    Close {
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A CONNECT was accepted.
+    Connected {
+        /// The connection, by which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Client id.
+        client_id: Box<str>,
+        /// User name, if one was sent.
+        user: Option<Box<str>>,
+        /// Protocol version.
+        version: Version,
+        /// In force, in seconds.
+        keep_alive_s: u16,
+        /// As the client asked.
+        clean_start: bool,
+        /// As CONNACK said.
+        session_present: bool,
+    },
+    /// A CONNECT was refused.
+    Refused {
+        /// The connection.
+        connection: ConnectionId,
+        /// Client id.
+        client_id: Box<str>,
+        /// Why, in words.
+        text: &'static str,
+    },
+    /// A connected client has gone.
+    Disconnected {
+        /// The connection.
+        connection: ConnectionId,
+        /// Client id.
+        client_id: Box<str>,
+        /// Why.
+        reason: CloseReason,
+        /// What exactly, where the reason alone does not say.
+        text: &'static str,
+        /// How long it was connected.
+        duration_s: u32,
+    },
+}
+
+/// The output of one or more calls of `Shard::handle`. The edge takes it and calls [`Effects::clear`]; nothing is
+/// allocated once it has grown to the size of a turn.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Encoded packets, referred to by [`Encoded`].
+    bytes: Vec<u8>,
+    /// Payloads that are sent without being copied.
+    pub payloads: Vec<Bytes>,
+    /// What to do with connections, in order.
+    pub list: Vec<Effect>,
+    /// Messages to other shards, in order.
+    pub mesh: Vec<(ShardId, MeshMessage)>,
+    /// Records for the store, in order.
+    pub records: Vec<Record<Message>>,
+    /// The position of the last of them.
+    pub last_record: Position,
+    /// Log events.
+    pub events: Vec<Event>,
+}
+
+impl Effects {
+    /// The bytes of `encoded`.
+    pub fn encoded(&self, encoded: Encoded) -> &[u8] {
+        &self.bytes[encoded.start as usize..][..encoded.len as usize]
+    }
+
+    /// Appends one copy of `encoded` to `out` with `packet_id` written into it.
+    pub fn copy_to(&self, encoded: Encoded, packet_id: Option<PacketId>, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(self.encoded(encoded));
+        if let Some(packet_id) = packet_id {
+            debug_assert_ne!(encoded.packet_id_at, 0, "a packet without an identifier cannot be given one");
+            let at = start + encoded.packet_id_at as usize;
+            out[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
+        }
+    }
+
+    /// Encodes with `write`, which returns the offset of the packet identifier within what it wrote, if there is one.
+    pub fn encode(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Option<usize>) -> Encoded {
+        let start = self.bytes.len();
+        let packet_id_at = write(&mut self.bytes).unwrap_or(0) as u32;
+        Encoded { start: start as u32, len: (self.bytes.len() - start) as u32, packet_id_at }
+    }
+
+    /// Encodes one packet for one connection and sends it. Returns its length in bytes.
+    pub fn send(&mut self, connection: ConnectionId, write: impl FnOnce(&mut Vec<u8>)) -> u32 {
+        let encoded = self.encode(|out| {
+            write(out);
+            None
+        });
+        self.list.push(Effect::Send { connection, encoded, packet_id: None });
+        encoded.len
+    }
+
+    /// Adds a payload that is sent by reference and returns its index.
+    pub fn payload(&mut self, payload: Bytes) -> u32 {
+        self.payloads.push(payload);
+        (self.payloads.len() - 1) as u32
+    }
+
+    /// Encoded bytes held: the edge takes them before they become many.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Forgets everything, keeps the memory unless a turn was exceptionally large.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(HELD_MAX_BYTES);
+        self.payloads.clear();
+        self.list.clear();
+        self.mesh.clear();
+        self.records.clear();
+        self.events.clear();
+    }
+}
+
+/// A turn that encoded more than this gives the excess back.
+const HELD_MAX_BYTES: usize = 1024 * 1024;
+
+const _: () = assert!(size_of::<Effect>() <= 32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_copy_gets_its_own_packet_identifier() {
+        let mut effects = Effects::default();
+        let _ = effects.encode(|out| {
+            out.extend_from_slice(b"before");
+            None
+        });
+        let encoded = effects.encode(|out| {
+            out.extend_from_slice(&[0x32, 7, 0, 1, b't', 0xff, 0xff, b'p', b'p']);
+            Some(5)
+        });
+        let mut outbox = vec![0xaa];
+        effects.copy_to(encoded, PacketId::new(1), &mut outbox);
+        effects.copy_to(encoded, PacketId::new(0x0203), &mut outbox);
+        assert_eq!(outbox, [0xaa, 0x32, 7, 0, 1, b't', 0, 1, b'p', b'p', 0x32, 7, 0, 1, b't', 2, 3, b'p', b'p']);
+    }
+}

@@ -1,0 +1,171 @@
+//! How connections and sessions end: DISCONNECT, a lost socket, expiry; and what then becomes of the will.
+
+use super::timers::Timers;
+use super::{Effect, Effects, Event, Shard};
+use crate::codec::{Disconnect, ReasonCode};
+use crate::ids::{Qos, SessionId};
+use crate::session::{Exchange, Link, Routed};
+use crate::store::Record;
+use crate::telemetry::{CloseReason, DropReason};
+use crate::time::{Deadline, Now};
+use crate::topic::TopicName;
+
+impl Shard {
+    pub(super) fn handle_disconnect(&mut self, now: Now, id: SessionId, disconnect: &Disconnect<'_>, fx: &mut Effects) {
+        if let Some(expiry_s) = disconnect.session_expiry_s {
+            if !self.sessions.get(id).is_persistent() && expiry_s > 0 {
+                // What was 0 in CONNECT cannot be raised now (MQTT 5.0, 3.14.2.2.2).
+                let text = "DISCONNECT raises a session expiry of 0";
+                self.close(now, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, text, fx);
+                return;
+            }
+            self.set_expiry(id, expiry_s.min(self.settings.session_expiry_max_s), fx);
+        }
+        if disconnect.reason == ReasonCode::DisconnectWithWill {
+            let reason = CloseReason::ClientDisconnectWithWill;
+            self.end_connection(now, id, reason, "the client asked for its will", fx);
+        } else if disconnect.reason.is_error() {
+            // Any other reason than 0x00 leaves the will in force [MQTT-3.1.2-8].
+            self.end_connection(now, id, CloseReason::ClientDisconnectWithWill, "the client reported an error", fx);
+        } else {
+            self.sessions.get_mut(id).will = None; // [MQTT-3.14.4-3]
+            self.end_connection(now, id, CloseReason::ClientDisconnect, "the client said goodbye", fx);
+        }
+    }
+
+    /// Takes the connection from a session and has the edge close it. A session that does not outlive its connection
+    /// ends here.
+    pub(super) fn end_connection(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        reason: CloseReason,
+        text: &'static str,
+        fx: &mut Effects,
+    ) {
+        let mut link = self.sessions.detach(id).expect("a connection ends once");
+        self.counters.closed(reason);
+        let connection = link.connection;
+        self.park_replays(id, &mut link);
+        fx.list.push(Effect::Close { connection, reason });
+        let session = self.sessions.get_mut(id);
+        session.disconnected = Some(Deadline(now.ms()));
+        session.trim();
+        fx.events.push(Event::Disconnected {
+            connection,
+            client_id: session.client_id.clone(),
+            reason,
+            text,
+            duration_s: now.s().saturating_sub(link.connected_s),
+        });
+        // What is published on its account is not for itself: shared groups must not pick it any more.
+        if self.sessions.get(id).is_persistent() {
+            self.set_groups_online(id, false, fx);
+        } else {
+            self.unsubscribe_all(id, fx);
+        }
+        self.publish_presence(now, id, false, reason.label(), fx);
+        if self.sessions.get(id).is_persistent() {
+            if self.sessions.get(id).will_due().is_some_and(|due| due.is_due(now)) {
+                self.publish_will(now, id, fx);
+            }
+            self.arm(now, id);
+        } else {
+            self.end_session(now, id, fx);
+        }
+    }
+
+    /// What a kept session was to be shown is owed to it: its replays go on with the next connection.
+    fn park_replays(&mut self, id: SessionId, link: &mut Link) {
+        let mut sweeps = link.backlog.take().map(|backlog| backlog.sweeps).unwrap_or_default();
+        for owed in self.announcements.sweeps_of(link.connection) {
+            sweeps.extend(owed.drain(..));
+        }
+        let session = self.sessions.get_mut(id);
+        sweeps.retain(|sweep| sweep.qos > Qos::AtMostOnce); // QoS 0 is no part of the session's state
+        if session.is_persistent() && !sweeps.is_empty() {
+            session.outbound_mut().park(sweeps);
+        }
+    }
+
+    /// Ends a session that has no connection: its subscriptions, its queue, its will.
+    pub(super) fn end_session(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
+        self.unsubscribe_all(id, fx);
+        self.publish_will(now, id, fx); // the session's end is the latest moment for it [MQTT-3.1.2-8]
+        let mut session = self.sessions.remove(id);
+        if let Some(mut outbound) = session.take_outbound() {
+            let open =
+                outbound.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Published(_))).count();
+            let queued = std::iter::from_fn(|| outbound.dequeue()).count();
+            self.counters.drops[DropReason::SessionEnded as usize] += (open + queued) as u64;
+        }
+        if session.is_persistent() {
+            self.log.append(Record::SessionEnded { session: id }, fx);
+        }
+    }
+
+    /// Publishes the will, if there still is one, and forgets it [MQTT-3.1.2-10].
+    pub(super) fn publish_will(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
+        let Some(will) = self.sessions.get_mut(id).will.take() else { return };
+        let message = will.message(now);
+        if message.retain && !self.may_retain(message.topic) {
+            self.counters.dropped(DropReason::RetainedFull);
+            return;
+        }
+        let topic = TopicName::parse(message.topic, u16::MAX).expect("a will's topic was checked in CONNECT");
+        self.route(now, topic, &mut Routed::borrowed(message), None, fx);
+    }
+
+    /// The timer of `tick` has come for a session that may have changed or gone since it was armed.
+    pub(super) fn session_due(&mut self, now: Now, id: SessionId, tick: u32, fx: &mut Effects) {
+        match self.sessions.try_get(id) {
+            Some(session) if session.armed_tick == Some(tick) => {}
+            _ => return,
+        }
+        let session = self.sessions.get_mut(id);
+        session.armed_tick = None;
+        session.trim();
+        if let Some(link) = &session.link {
+            if link.keep_alive_deadline().is_some_and(|due| due.is_due(now)) {
+                let reason = CloseReason::KeepAliveTimeout;
+                self.close(
+                    now,
+                    id,
+                    ReasonCode::KeepAliveTimeout,
+                    reason,
+                    "nothing came within 1.5 times the keep alive",
+                    fx,
+                );
+                return; // which has armed the timer again if the session lives on
+            }
+        } else if self.end_or_will(now, id, fx) {
+            return;
+        }
+        self.arm(now, id);
+    }
+
+    /// Does what has come due of a session without a connection. Returns whether the session has ended.
+    pub(super) fn end_or_will(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> bool {
+        let session = self.sessions.get(id);
+        if session.expires().is_some_and(|due| due.is_due(now)) {
+            self.counters.sessions_expired += 1;
+            self.end_session(now, id, fx);
+            return true;
+        }
+        if session.will_due().is_some_and(|due| due.is_due(now)) {
+            self.publish_will(now, id, fx);
+        }
+        false
+    }
+
+    /// Makes sure that the session is looked at when its next deadline comes, or earlier.
+    pub(super) fn arm(&mut self, now: Now, id: SessionId) {
+        let session = self.sessions.get_mut(id);
+        let Some(deadline) = session.next_deadline() else { return };
+        let tick = Timers::tick_for(now, deadline);
+        if session.armed_tick.is_none_or(|armed| armed > tick) {
+            session.armed_tick = Some(tick);
+            self.timers.arm(id, tick);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What a shard holds, counted: for tests and the simulator, which say what must be left of it, and for whoever
+//! wants to know where memory goes.
+//!
+//! Always holds: looking changes nothing. Both functions visit every session and are not for the data path.
+
+use super::Shard;
+use crate::session::Exchange;
+
+/// What one shard holds, by what it is held for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// Sessions, connected or not.
+    pub sessions: usize,
+    /// Distinct filters in the index, those of other shards included.
+    pub filters: usize,
+    /// Topics in the retained store, those included whose deletion is still remembered.
+    pub retained_entries: usize,
+    /// Timers that have not come due, stale ones included.
+    pub timers: usize,
+    /// Places in the list of sessions with work.
+    pub work: usize,
+    /// SUBACKs that wait for other shards.
+    pub owed_subacks: usize,
+    /// Acknowledgements that wait for the store.
+    pub waiting_for_store: usize,
+    /// Bytes of the subscription index.
+    pub index_bytes: usize,
+}
+
+impl Shard {
+    /// Counts what the shard holds.
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            sessions: self.sessions.len(),
+            filters: self.index.filters_count(),
+            retained_entries: self.retained.entries(),
+            timers: self.timers.len(),
+            work: self.work.len(),
+            owed_subacks: self.announcements.owed(),
+            waiting_for_store: self.log.waiting(),
+            index_bytes: self.index.memory_bytes(),
+        }
+    }
+
+    /// Checks what must hold between two inputs.
+    ///
+    /// # Panics
+    /// When something does not.
+    pub fn assert_invariants(&self) {
+        let settings = &self.settings;
+        let mut connected = 0;
+        let mut subscriptions = 0;
+        for (id, session) in self.sessions.iter() {
+            subscriptions += session.subscriptions.len();
+            assert_eq!(self.sessions.find(&session.client_id), Some(id), "a client id leads to its session");
+            assert!(session.subscriptions.len() <= settings.subscriptions_max as usize, "subscriptions are bounded");
+            assert!(
+                session.link.is_some() || session.is_persistent(),
+                "a session that is not kept ends with its client"
+            );
+            if let Some(link) = session.link.as_deref() {
+                connected += 1;
+                assert_eq!(self.sessions.of_connection(link.connection), Some(id), "a connection leads to its session");
+                let acks = link.acks.as_deref().map_or(0, crate::session::AckQueue::len);
+                assert!(u16::try_from(acks).is_ok(), "waiting acknowledgements are bounded");
+                assert!(link.replays() <= settings.subscriptions_max as usize, "replays are bounded");
+            } else {
+                assert!(session.expires().is_none() || session.armed_tick.is_some(), "somebody will look at it");
+            }
+            let Some(outbound) = session.outbound() else { continue };
+            assert!(outbound.queued() <= settings.queued_messages_max as usize, "the queue is bounded in messages");
+            assert!(outbound.queued_bytes() <= settings.queued_bytes_max, "the queue is bounded in bytes");
+            assert!(outbound.window.len() <= settings.inflight_max, "the window is bounded");
+            let mut ids: Vec<u16> = outbound.window.iter().map(|(packet_id, _)| packet_id.get()).collect();
+            assert_eq!(ids.len(), usize::from(outbound.window.len()), "the window counts its messages");
+            ids.sort_unstable();
+            ids.dedup();
+            assert_eq!(ids.len(), usize::from(outbound.window.len()), "no identifier is used twice at a time");
+            let settled = outbound.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Settled)).count();
+            assert_eq!(settled, 0, "what is settled is not in flight");
+        }
+        assert_eq!(connected, self.sessions.connected(), "connections are counted");
+        assert_eq!(subscriptions, self.index.subscriptions_count(), "index and sessions agree");
+        assert!(self.retained.len() <= self.retained.entries(), "live messages are entries");
+    }
+}

@@ -1,0 +1,72 @@
+//! Everything that can happen to a shard.
+
+use crate::codec::{Connect, DecodeError, Packet};
+use crate::ids::{ConnectionId, ShardId};
+use crate::store::Position;
+
+use super::mesh::MeshMessage;
+
+/// What the edge knows about a connection when its CONNECT arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The client sent no client id and the edge has made one up, which CONNACK must tell [MQTT-3.2.2-16].
+    pub assigned_client_id: bool,
+    /// The listener lets clients in without credentials.
+    pub anonymous: bool,
+}
+
+/// One input. The edge calls `Shard::handle` with each, in the order in which they happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A connection was handed to this shard, which owns its client id, with its CONNECT.
+    Connect {
+        /// The edge's name for it.
+        connection: ConnectionId,
+        /// The decoded packet. `client_id` is never empty.
+        connect: &'a Connect<'a>,
+        /// What the edge knows.
+        arrival: Arrival,
+    },
+    /// A packet after CONNECT.
+    Packet {
+        /// Where it came from.
+        connection: ConnectionId,
+        /// The decoded packet.
+        packet: Packet<'a>,
+    },
+    /// Bytes that are no packet. The connection reads nothing more.
+    BadPacket {
+        /// Where they came from.
+        connection: ConnectionId,
+        /// What is wrong with them.
+        error: DecodeError,
+    },
+    /// The socket is gone: end of file or an error.
+    Closed {
+        /// The connection that it carried.
+        connection: ConnectionId,
+    },
+    /// What the socket did not take waits in the edge: so many bytes now.
+    Blocked {
+        /// The connection.
+        connection: ConnectionId,
+        /// Bytes that wait; 0 when the last of them has gone.
+        bytes: u32,
+    },
+    /// A message from another shard, in the order in which that shard sent it.
+    Mesh {
+        /// The sender.
+        from: ShardId,
+        /// What it says.
+        message: MeshMessage,
+    },
+    /// Every record up to here is on stable storage.
+    Durable {
+        /// The last durable record.
+        position: Position,
+    },
+    /// Time has passed, or `Shard::has_work` said so.
+    Tick,
+    /// The broker stops: tell every client.
+    Shutdown,
+}

@@ -1,0 +1,118 @@
+//! When every shard knows what this one is interested in.
+//!
+//! A SUBACK leaves only after every other shard has applied the announcements that were made up to its SUBSCRIBE:
+//! whoever publishes after seeing the SUBACK reaches the subscriber. Announcements are numbered; a peer says up to
+//! which number it has applied them, which is enough because the mesh keeps order.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use crate::codec::ReasonCode;
+use crate::ids::{ConnectionId, PacketId, ShardId};
+use crate::session::Sweep;
+
+/// A SUBACK that is owed, and the replays that begin with it.
+#[derive(Debug)]
+pub struct OwedSubAck {
+    /// To whom.
+    pub connection: ConnectionId,
+    /// Of the SUBSCRIBE.
+    pub packet_id: PacketId,
+    /// One for each filter [MQTT-3.8.4-6].
+    pub codes: SmallVec<[ReasonCode; 8]>,
+    /// Retained messages to replay.
+    pub sweeps: Vec<Sweep>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Announcements {
+    announced: u64,
+    /// What each shard has applied; this shard's own place is always up to date.
+    applied: Vec<u64>,
+    own: ShardId,
+    owed: VecDeque<(u64, OwedSubAck)>,
+}
+
+impl Announcements {
+    /// For one of `shards` shards.
+    pub fn new(own: ShardId, shards: usize) -> Self {
+        Self { announced: 0, applied: vec![0; shards], own, owed: VecDeque::new() }
+    }
+
+    /// The number of the next announcement. With one shard there is nobody to tell, and so no number.
+    pub fn next_number(&mut self) -> u64 {
+        self.announced += 1;
+        self.applied[self.own.index()] = self.announced;
+        self.announced
+    }
+
+    /// SUBACKs that wait.
+    pub fn owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// Keeps a SUBACK until everything announced so far has been applied everywhere.
+    pub fn owe(&mut self, suback: OwedSubAck) {
+        self.owed.push_back((self.announced, suback));
+    }
+
+    /// `shard` has applied everything up to `number`.
+    pub fn applied(&mut self, shard: ShardId, number: u64) {
+        let applied = &mut self.applied[shard.index()];
+        debug_assert!(*applied <= number && number <= self.announced);
+        *applied = number;
+    }
+
+    /// The replays that will begin with the SUBACKs a connection is still owed.
+    pub fn sweeps_of(&mut self, connection: ConnectionId) -> impl Iterator<Item = &mut Vec<Sweep>> {
+        let owed = self.owed.iter_mut().map(|(_, suback)| suback);
+        owed.filter(move |suback| suback.connection == connection).map(|suback| &mut suback.sweeps)
+    }
+
+    /// The next SUBACK that may leave.
+    pub fn next_ready(&mut self) -> Option<OwedSubAck> {
+        let (number, _) = self.owed.front()?;
+        if self.applied.iter().any(|applied| applied < number) {
+            return None;
+        }
+        self.owed.pop_front().map(|(_, suback)| suback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn suback(packet_id: u16) -> OwedSubAck {
+        OwedSubAck {
+            connection: ConnectionId { slot: 0, generation: 0 },
+            packet_id: PacketId::new(packet_id).unwrap(),
+            codes: SmallVec::new(),
+            sweeps: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_suback_waits_for_every_shard_and_for_its_turn() {
+        let mut announcements = Announcements::new(ShardId(1), 3);
+        let number = announcements.next_number();
+        announcements.owe(suback(1));
+        announcements.owe(suback(2));
+        assert!(announcements.next_ready().is_none());
+        announcements.applied(ShardId(0), number);
+        assert!(announcements.next_ready().is_none());
+        announcements.applied(ShardId(2), number);
+        assert_eq!(announcements.next_ready().unwrap().packet_id.get(), 1);
+        assert_eq!(announcements.next_ready().unwrap().packet_id.get(), 2);
+        assert!(announcements.next_ready().is_none());
+    }
+
+    #[test]
+    fn nothing_announced_means_nothing_to_wait_for() {
+        let mut announcements = Announcements::new(ShardId(0), 2);
+        announcements.owe(suback(7));
+        assert!(announcements.next_ready().is_some());
+    }
+}

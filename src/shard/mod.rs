@@ -1,0 +1,340 @@
+//! One core's state: the heart of the broker.
+//!
+//! Owns: the sessions whose client ids hash to this shard, a replica of the subscription index, a copy of the retained
+//! messages, timers, and what is owed to clients and to other shards.
+//! Always holds: [`Shard::handle`] is a function of state, time and input; it blocks on nothing, asks no clock and no
+//! random source, and speaks to the world through [`Effects`] alone. Messages of one publisher on one topic and QoS leave in the
+//! order in which they came. Every drop has a reason and is counted.
+//! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
+//!
+//! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
+//! `deliver`, `ack`, `subscribe`, `end`, `work`, `sys`.
+
+mod ack;
+mod connect;
+mod deliver;
+pub mod effects;
+mod end;
+pub mod holdings;
+pub mod input;
+mod interest;
+mod log;
+pub mod mesh;
+mod publish;
+mod retained;
+mod sessions;
+mod settings;
+
+mod subscribe;
+mod sys;
+mod timers;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
+use crate::ids::{ConnectionId, Qos, SessionId, ShardId};
+use crate::telemetry::{CloseReason, Counters, Gauges};
+use crate::time::{Deadline, Now};
+use crate::topic::{Matches, SubscriptionIndex};
+
+pub use effects::{Effect, Effects, Encoded, Event};
+pub use holdings::Holdings;
+pub use input::{Arrival, Input};
+pub use mesh::{ConfirmToken, MeshMessage, Stamp};
+pub use settings::Settings;
+
+use interest::Announcements;
+use log::Log;
+use retained::RetainedStore;
+use sessions::Sessions;
+use sys::Sys;
+use timers::Timers;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Shard {
+    id: ShardId,
+    settings: Settings,
+    /// What has happened so far. The edge adds the bytes it moved.
+    pub counters: Counters,
+    sessions: Sessions,
+    index: SubscriptionIndex,
+    retained: RetainedStore,
+    timers: Timers,
+    announcements: Announcements,
+    log: Log,
+    sys: Sys,
+    /// Sessions with a replay or a backlog to go on with.
+    work: VecDeque<SessionId>,
+    /// Counts [`Shard::flushed`].
+    flush: u32,
+    next_tidy: Deadline,
+    /// Kept for its memory: the result of the latest match.
+    matches: Matches,
+    /// Kept for its memory: a topic that came as an alias.
+    alias_topic: String,
+    shutting_down: bool,
+}
+
+impl Shard {
+    /// A shard without sessions. `seed` is random and the same for all shards of a process: it keys every table that
+    /// peers can fill.
+    pub fn new(id: ShardId, settings: Settings, seed: u64, now: Now) -> Self {
+        assert!(id.index() < settings.shards, "shard {} of {}", id.0, settings.shards);
+        Self {
+            id,
+            counters: Counters::default(),
+            sessions: Sessions::new(seed),
+            index: SubscriptionIndex::new(seed, id),
+            retained: RetainedStore::default(),
+            timers: Timers::default(),
+            announcements: Announcements::new(id, settings.shards),
+            log: Log::default(),
+            sys: Sys::new(&settings, now),
+            work: VecDeque::new(),
+            flush: 1,
+            next_tidy: now.after_s(1),
+            matches: Matches::default(),
+            alias_topic: String::new(),
+            shutting_down: false,
+            settings,
+        }
+    }
+
+    /// Takes one input and adds what follows from it to `fx`.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+        match input {
+            Input::Packet { connection, packet } => self.handle_packet(now, connection, packet, fx),
+            Input::Mesh { from, message } => self.handle_mesh(now, from, message, fx),
+            Input::Connect { connection, connect, arrival } => {
+                self.handle_connect(now, connection, connect, arrival, fx);
+            }
+            Input::Closed { connection } => {
+                if let Some(id) = self.sessions.of_connection(connection) {
+                    self.end_connection(now, id, CloseReason::SocketClosed, "the peer closed the socket", fx);
+                }
+            }
+            Input::BadPacket { connection, error } => self.handle_bad_packet(now, connection, error, fx),
+            Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
+            Input::Durable { position } => {
+                self.log.durable(position);
+                self.release_acks(fx);
+            }
+            Input::Tick => self.handle_tick(now, fx),
+            Input::Shutdown => self.handle_shutdown(now, fx),
+        }
+    }
+
+    /// The edge has given everything encoded so far to the sockets; what they did not take it reports by
+    /// [`Input::Blocked`].
+    pub const fn flushed(&mut self) {
+        self.flush = self.flush.wrapping_add(1);
+    }
+
+    /// Whether a [`Input::Tick`] would find work now, whatever the time.
+    pub fn has_work(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// When the next [`Input::Tick`] is due.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        [self.timers.next_deadline(), self.sys.next_deadline(), Some(self.next_tidy)].into_iter().flatten().min()
+    }
+
+    /// What the shard holds now.
+    pub fn gauges(&self) -> Gauges {
+        let mut gauges = Gauges {
+            clients_connected: self.sessions.connected() as u64,
+            clients_disconnected: (self.sessions.len() - self.sessions.connected()) as u64,
+            subscriptions: self.index.subscriptions_count() as u64,
+            shared_subscriptions: self.index.shared_count() as u64,
+            retained_messages: self.retained.len() as u64,
+            ..Gauges::default()
+        };
+        for (_, session) in self.sessions.iter() {
+            if let Some(outbound) = session.outbound() {
+                gauges.stored_messages += outbound.len() as u64;
+                gauges.stored_bytes += outbound.queued_bytes();
+            }
+        }
+        gauges
+    }
+
+    /// The settings it was made with.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn handle_packet(&mut self, now: Now, connection: ConnectionId, packet: Packet<'_>, fx: &mut Effects) {
+        let Some(id) = self.sessions.of_connection(connection) else {
+            return; // the shard has closed it; the edge had not heard yet
+        };
+        self.counters.packets_received += 1;
+        let session = self.sessions.get_mut(id);
+        let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
+        link.last_received_s = now.s();
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(now, id, &publish, fx),
+            Packet::Ack(ack) => self.handle_ack(now, id, &ack, fx),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe, fx),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe, fx),
+            Packet::PingReq => self.reply(now, id, fx, |out, _| out.extend_from_slice(&[0xd0, 0])),
+            Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect, fx),
+            Packet::Auth(_) => {
+                // No method was agreed on in CONNECT, so none can be gone on with [MQTT-4.12.0-7].
+                self.close(now, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "AUTH without a method", fx);
+            }
+            Packet::Connect(_) => {
+                // [MQTT-3.1.0-2]
+                self.close(now, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "a second CONNECT", fx);
+            }
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                unreachable!("the codec refuses what only a server sends")
+            }
+        }
+    }
+
+    fn handle_bad_packet(&mut self, now: Now, connection: ConnectionId, error: DecodeError, fx: &mut Effects) {
+        let Some(id) = self.sessions.of_connection(connection) else { return };
+        // A second CONNECT may be wrong in a way that only CONNACK has a code for.
+        let reason = match error.reason() {
+            reason if reason.is_allowed_in(PacketType::Disconnect) => reason,
+            _ => ReasonCode::ProtocolError,
+        };
+        let close_reason = match reason {
+            ReasonCode::PacketTooLarge => CloseReason::PacketTooLarge,
+            ReasonCode::MalformedPacket => CloseReason::Malformed,
+            ReasonCode::TopicAliasInvalid => CloseReason::TopicAliasInvalid,
+            _ => CloseReason::ProtocolError,
+        };
+        self.close(now, id, reason, close_reason, error.text(), fx);
+    }
+
+    fn handle_mesh(&mut self, now: Now, from: ShardId, message: MeshMessage, fx: &mut Effects) {
+        match message {
+            MeshMessage::Publish { message, plain, groups, retained, confirm } => {
+                self.handle_mesh_publish(now, &message, plain, &groups, retained, confirm, fx);
+            }
+            MeshMessage::Barrier { token } => self.confirm_when_durable(token, fx),
+            MeshMessage::Stored { token } => {
+                self.confirm(token);
+                self.send_ready_acks(token.connection, fx);
+            }
+            MeshMessage::Interest { number, filter, interest } => {
+                self.apply_interest(from, number, &filter, interest, fx);
+            }
+            MeshMessage::Applied { number } => {
+                self.announcements.applied(from, number);
+                self.release_subacks(now, fx);
+            }
+            MeshMessage::Report(report) => self.sys.report(from, *report),
+        }
+    }
+
+    fn handle_tick(&mut self, now: Now, fx: &mut Effects) {
+        while let Some((tick, sessions)) = self.timers.next_due(now) {
+            for id in sessions {
+                self.session_due(now, id, tick, fx);
+            }
+        }
+        if self.next_tidy.is_due(now) {
+            self.next_tidy = now.after_s(1);
+            self.retained.tidy(now);
+        }
+        if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
+            self.publish_sys(now, fx);
+        }
+        self.work(now, fx);
+    }
+
+    fn handle_blocked(&mut self, connection: ConnectionId, bytes: u32) {
+        let Some(id) = self.sessions.of_connection(connection) else { return };
+        let session = self.sessions.get_mut(id);
+        if let Some(link) = session.link.as_deref_mut() {
+            link.set_blocked(bytes);
+        }
+        if bytes == 0 {
+            self.add_work(id);
+        }
+    }
+
+    fn handle_shutdown(&mut self, now: Now, fx: &mut Effects) {
+        self.shutting_down = true;
+        let connected: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, session)| session.link.is_some()).map(|(id, _)| id).collect();
+        for id in connected {
+            // A will that this publishes may reach sessions that are still to be told.
+            let reason = ReasonCode::ServerShuttingDown;
+            self.close(now, id, reason, CloseReason::ServerShutdown, "the broker stops", fx);
+        }
+    }
+
+    /// Sends a packet that answers one of the client's. A client that goes on asking while it reads no answers is cut
+    /// off: answers cannot be dropped, and must not pile up.
+    fn reply(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        fx: &mut Effects,
+        write: impl FnOnce(&mut Vec<u8>, &crate::session::Link),
+    ) {
+        let flush = self.flush;
+        let Some(link) = self.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else {
+            return; // an earlier answer to the same packet has cut it off
+        };
+        let encoded = fx.encode(|out| {
+            write(out, link);
+            None
+        });
+        if encoded.len() > link.packet_size_max_bytes {
+            // The client may not be sent it [MQTT-3.1.2-24], and would wait for it for ever.
+            let reason = CloseReason::PacketTooLarge;
+            self.close(now, id, ReasonCode::PacketTooLarge, reason, "the answer is larger than it takes", fx);
+            return;
+        }
+        fx.list.push(Effect::Send { connection: link.connection, encoded, packet_id: None });
+        link.add_outbox(flush, encoded.len());
+        self.counters.packets_sent += 1;
+        let limit = self.settings.outbox_max_bytes.saturating_mul(2);
+        if link.outbox_bytes(flush) > limit {
+            self.end_connection(now, id, CloseReason::Resources, "it reads no answers", fx);
+        }
+    }
+
+    /// Closes a connection for a reason of the broker's: DISCONNECT where the version has one, then the end.
+    fn close(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        code: ReasonCode,
+        reason: CloseReason,
+        text: &'static str,
+        fx: &mut Effects,
+    ) {
+        if let Some(link) = self.sessions.get(id).link.as_deref()
+            && link.version.is_v5()
+        {
+            // DISCONNECT may carry a reason string whatever the client said about problem information
+            // [MQTT-3.1.2-29], but not beyond its packet size [MQTT-3.14.2-3].
+            let fits = link.packet_size_max_bytes as usize >= text.len() + 16;
+            // A CONNECT in the wrong place can be wrong in itself too, in ways that only CONNACK has codes for.
+            let code = if code.is_allowed_in(PacketType::Disconnect) { code } else { ReasonCode::ProtocolError };
+            let packet = Disconnect { reason: code, reason_string: fits.then_some(text), ..Disconnect::default() };
+            let version = link.version;
+            if link.packet_size_max_bytes >= 4 {
+                fx.send(link.connection, |out| packet.encode(version, out));
+                self.counters.packets_sent += 1;
+            }
+        }
+        self.end_connection(now, id, reason, text, fx);
+    }
+}
+
+/// The lower of two.
+fn lower(left: Qos, right: Qos) -> Qos {
+    left.min(right)
+}

@@ -1,0 +1,340 @@
+//! PUBLISH from a client: checked against the session, routed to sessions here and to shards that want it, acknowledged
+//! when that means something.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::deliver::Templates;
+use super::{ConfirmToken, Effects, MeshMessage, Shard, Stamp};
+use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
+use crate::ids::{PacketId, Qos, SessionId, ShardId, ShardSet};
+use crate::session::{AckQueue, AliasesIn, Message, MessageRef, Routed};
+use crate::store::Record;
+use crate::telemetry::{CloseReason, DropReason};
+use crate::time::Now;
+use crate::topic::{Matches, Pick, TopicName};
+
+/// What became of a routed message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outcome {
+    /// Somebody has a matching subscription.
+    pub matched: bool,
+    /// Confirmations that the acknowledgement has to wait for: other shards, and this shard's own store.
+    pub waits: u8,
+}
+
+impl Shard {
+    pub(super) fn handle_publish(&mut self, now: Now, id: SessionId, publish: &Publish<'_>, fx: &mut Effects) {
+        self.counters.publish_received += 1;
+        self.counters.publish_bytes_received += publish.payload.len() as u64;
+        let Some(alias) = publish.topic_alias else {
+            self.publish_to(now, id, publish, publish.topic, fx);
+            return;
+        };
+        let maximum = self.settings.topic_alias_max;
+        let session = self.sessions.get_mut(id);
+        let link = session.link.as_deref_mut().expect("the packet came over it");
+        if alias.get() > maximum {
+            // [MQTT-3.3.2-9]
+            self.close_for_alias(now, id, "a topic alias above the maximum that CONNACK announced", fx);
+        } else if !publish.topic.is_empty() {
+            link.aliases_in.get_or_insert_with(|| Box::new(AliasesIn::default())).set(alias, publish.topic);
+            self.publish_to(now, id, publish, publish.topic, fx);
+        } else if let Some(topic) = link.aliases_in.as_deref().and_then(|aliases| aliases.get(alias)) {
+            let mut resolved = std::mem::take(&mut self.alias_topic);
+            resolved.clear();
+            resolved.push_str(topic);
+            self.publish_to(now, id, publish, &resolved, fx);
+            self.alias_topic = resolved;
+        } else {
+            self.close_for_alias(now, id, "a topic alias that was never set", fx);
+        }
+    }
+
+    fn close_for_alias(&mut self, now: Now, id: SessionId, text: &'static str, fx: &mut Effects) {
+        self.close(now, id, ReasonCode::TopicAliasInvalid, CloseReason::TopicAliasInvalid, text, fx);
+    }
+
+    /// The topic is known; now the exchange.
+    fn publish_to(&mut self, now: Now, id: SessionId, publish: &Publish<'_>, topic: &str, fx: &mut Effects) {
+        let session = self.sessions.get_mut(id);
+        let message = MessageRef {
+            topic,
+            qos: publish.qos,
+            retain: publish.retain,
+            expires: publish.message_expiry_s.map(|seconds| now.after_s(seconds)),
+            publisher: Some(session.key),
+            properties: publish.properties,
+            payload: publish.payload,
+        };
+        let Some(packet_id) = publish.packet_id else {
+            if let Ok(topic) = self.admit_publish(&message) {
+                self.route(now, topic, &mut Routed::borrowed(message), None, fx);
+            }
+            return;
+        };
+        let link = session.link.as_deref().expect("the packet came over it");
+        let kind = if publish.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
+        let is_repetition = kind == AckKind::PubRec && session.exchanges.contains(packet_id);
+        let (waiting, alone) = link.acks.as_deref().map_or((0, 0), |acks| (acks.len(), acks.in_flight_alone()));
+        // Clients before 5.0 are told no maximum, and a repetition takes no new place; but nobody can have more
+        // messages in flight than there are identifiers, and what waits for a slow store must not pile up.
+        let in_flight = alone + session.exchanges.len();
+        let exceeds = link.version.is_v5() && !is_repetition && in_flight >= usize::from(self.settings.receive_maximum);
+        if exceeds || waiting >= usize::from(u16::MAX) {
+            let reason = CloseReason::ReceiveMaximumExceeded;
+            let text = "more QoS 1 and 2 messages in flight than CONNACK announced";
+            self.close(now, id, ReasonCode::ReceiveMaximumExceeded, reason, text, fx); // [MQTT-3.3.4-7]
+            return;
+        }
+        if is_repetition {
+            self.acknowledge_again(now, id, packet_id, fx);
+            return;
+        }
+        let topic = match self.admit_publish(&message) {
+            Ok(topic) => topic,
+            Err(reason) => {
+                self.acknowledge(now, id, kind, packet_id, reason, 0, fx);
+                return;
+            }
+        };
+        let token = self.next_ack(id);
+        let session = self.sessions.get_mut(id);
+        if kind == AckKind::PubRec {
+            session.exchanges.insert(packet_id);
+            if session.is_persistent() {
+                self.log.append(Record::ExchangeOpened { session: id, packet_id }, fx);
+            }
+        }
+        let outcome = self.route(now, topic, &mut Routed::borrowed(message), Some(token), fx);
+        let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+        self.acknowledge(now, id, kind, packet_id, reason, outcome.waits, fx);
+    }
+
+    /// A QoS 2 message that came before is acknowledged again and not routed again [MQTT-4.3.3-10]. If it came over an
+    /// earlier connection, nobody knows any more what its PUBREC was waiting for: then everything is waited for.
+    fn acknowledge_again(&mut self, now: Now, id: SessionId, packet_id: PacketId, fx: &mut Effects) {
+        let token = self.next_ack(id);
+        let mut waits = 0;
+        if self.sessions.get(id).link.as_deref().is_some_and(|link| link.inherits_exchanges) {
+            if !self.log.is_durable() {
+                self.log.wait(token);
+                waits += 1;
+            }
+            for shard in all_but(self.id, self.settings.shards).iter() {
+                fx.mesh.push((shard, MeshMessage::Barrier { token }));
+                waits += 1;
+            }
+        }
+        self.acknowledge(now, id, AckKind::PubRec, packet_id, ReasonCode::Success, waits, fx);
+    }
+
+    /// Names the acknowledgement that a connection is owed next.
+    fn next_ack(&self, id: SessionId) -> ConfirmToken {
+        let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
+        let number = link.acks.as_deref().map_or_else(|| AckQueue::default().next_number(), AckQueue::next_number);
+        ConfirmToken { shard: self.id, connection: link.connection, number }
+    }
+
+    /// Whether the broker takes a message from a client; otherwise the reason for its PUBACK or PUBREC.
+    fn admit_publish<'a>(&mut self, message: &MessageRef<'a>) -> Result<TopicName<'a>, ReasonCode> {
+        let topic = match TopicName::parse(message.topic, self.settings.topic_levels_max) {
+            Ok(topic) if !topic.is_dollar() => topic,
+            _ => {
+                self.counters.dropped(DropReason::TopicRefused);
+                return Err(ReasonCode::TopicNameInvalid);
+            }
+        };
+        if message.retain && !message.payload.is_empty() && !self.may_retain(message.topic) {
+            self.counters.dropped(DropReason::RetainedFull);
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(topic)
+    }
+
+    /// Whether there is room to retain a message on `topic`.
+    pub(super) fn may_retain(&self, topic: &str) -> bool {
+        self.retained.len() < self.settings.retained_max as usize || self.retained.contains(topic)
+    }
+
+    /// Sends PUBACK or PUBREC now, or when `waits` confirmations have come and those before it have left.
+    #[expect(clippy::too_many_arguments, reason = "one acknowledgement is described by this many facts")]
+    fn acknowledge(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        kind: AckKind,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        waits: u8,
+        fx: &mut Effects,
+    ) {
+        // Routing may have cut this very connection off, when it is its own slow subscriber.
+        let Some(session) = self.sessions.try_get_mut(id) else { return };
+        if reason.is_error() {
+            session.exchanges.remove(packet_id); // [MQTT-4.3.3-9]
+        }
+        let Some(link) = session.link.as_deref_mut() else { return };
+        if waits == 0 && link.acks.as_deref().is_none_or(AckQueue::is_empty) {
+            self.reply(now, id, fx, |out, link| encode_ack(link.version, kind, packet_id, reason, None, out));
+        } else {
+            link.acks.get_or_insert_default().push(kind, packet_id, reason, waits);
+        }
+    }
+
+    /// Gives a message to everybody who is to have it: the retained store, sessions of this shard, other shards.
+    pub(super) fn route(
+        &mut self,
+        now: Now,
+        topic: TopicName<'_>,
+        routed: &mut Routed<'_>,
+        confirm: Option<ConfirmToken>,
+        fx: &mut Effects,
+    ) -> Outcome {
+        let before = self.log.last();
+        let stamp = routed.message.retain.then(|| self.retain(now, routed, fx));
+        let mut matches = std::mem::take(&mut self.matches);
+        self.index.matches(topic, &mut matches);
+        let mut templates = Templates::default();
+        self.deliver_plain(now, routed, &mut matches, &mut templates, fx);
+        let picks = self.deliver_groups(now, routed, &matches, &mut templates, fx);
+        let mut outcome = Outcome {
+            matched: !matches.local.is_empty() || !matches.shards.is_empty() || !matches.groups.is_empty(),
+            waits: 0,
+        };
+        let confirm = confirm.filter(|_| routed.message.qos != Qos::AtMostOnce);
+        if let Some(token) = confirm
+            && self.log.last() > before
+        {
+            self.log.wait(token);
+            outcome.waits += 1;
+        }
+        if self.settings.shards > 1 {
+            outcome.waits += self.send_to_shards(routed, &matches, &picks, stamp, confirm, fx);
+        }
+        self.matches = matches;
+        outcome
+    }
+
+    /// Writes a retained message, or deletes one [MQTT-3.3.1-6], on this shard.
+    fn retain(&mut self, now: Now, routed: &mut Routed<'_>, fx: &mut Effects) -> Stamp {
+        let stamp = self.retained.stamp(now, self.id);
+        let message = (!routed.message.payload.is_empty()).then(|| Arc::clone(routed.share()));
+        self.log.append(Record::Retained { topic: routed.message.topic.into(), message: message.clone() }, fx);
+        self.retained.write(now, routed.message.topic, message, stamp);
+        stamp
+    }
+
+    /// One message per interested shard. Returns how many of them will confirm.
+    fn send_to_shards(
+        &mut self,
+        routed: &mut Routed<'_>,
+        matches: &Matches,
+        picks: &[(ShardId, u64)],
+        retained: Option<Stamp>,
+        confirm: Option<ConfirmToken>,
+        fx: &mut Effects,
+    ) -> u8 {
+        let mut targets = matches.shards;
+        for &(shard, _) in picks {
+            targets.insert(shard);
+        }
+        if retained.is_some() {
+            targets = all_but(self.id, self.settings.shards);
+        }
+        let mut waits = 0;
+        for shard in targets.iter() {
+            let groups: SmallVec<[u64; 2]> =
+                picks.iter().filter(|&&(picked, _)| picked == shard).map(|&(_, key)| key).collect();
+            // A retained message is taken over when every copy has it: whoever subscribes after seeing it acknowledged
+            // is shown it with RETAIN 1, wherever the subscription lives.
+            let owed = retained.is_some() || matches.durable_shards.contains(shard) || !groups.is_empty();
+            let confirm = confirm.filter(|_| owed);
+            waits += u8::from(confirm.is_some());
+            let message = Arc::clone(routed.share());
+            let plain = matches.shards.contains(shard);
+            self.counters.mesh_sent += 1;
+            fx.mesh.push((shard, MeshMessage::Publish { message, plain, groups, retained, confirm }));
+        }
+        waits
+    }
+
+    /// A message that a client of another shard published.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one mesh message")]
+    pub(super) fn handle_mesh_publish(
+        &mut self,
+        now: Now,
+        message: &Arc<Message>,
+        plain: bool,
+        groups: &[u64],
+        retained: Option<Stamp>,
+        confirm: Option<ConfirmToken>,
+        fx: &mut Effects,
+    ) {
+        let before = self.log.last();
+        let mut routed = Routed::shared(message);
+        let text = routed.message.topic;
+        if let Some(stamp) = retained {
+            let message = (!routed.message.payload.is_empty()).then(|| Arc::clone(message));
+            self.retained.write(now, text, message, stamp);
+        }
+        let mut templates = Templates::default();
+        // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
+        if plain || retained.is_some() {
+            let mut matches = std::mem::take(&mut self.matches);
+            let topic = TopicName::parse(text, u16::MAX).expect("the publisher's shard has checked it");
+            self.index.matches(topic, &mut matches);
+            self.deliver_plain(now, &mut routed, &mut matches, &mut templates, fx);
+            self.matches = matches;
+        }
+        let mut forwarded = SmallVec::<[(ShardId, u64); 2]>::new();
+        for &key in groups {
+            self.deliver_to_group_member(now, key, &mut routed, &mut templates, &mut forwarded, fx);
+        }
+        let stored_here = self.log.last() > before;
+        let mut confirm = confirm;
+        for (shard, key) in forwarded {
+            // Whoever takes the message last confirms, unless something of it is stored here.
+            let confirm = if stored_here { None } else { confirm.take() };
+            let groups = SmallVec::from_slice(&[key]);
+            let message = Arc::clone(message);
+            self.counters.mesh_sent += 1;
+            fx.mesh.push((shard, MeshMessage::Publish { message, plain: false, groups, retained: None, confirm }));
+        }
+        match confirm {
+            Some(token) if stored_here => self.log.wait(token),
+            Some(token) => fx.mesh.push((token.shard, MeshMessage::Stored { token })),
+            None => {}
+        }
+    }
+
+    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked.
+    fn deliver_to_group_member(
+        &mut self,
+        now: Now,
+        key: u64,
+        routed: &mut Routed<'_>,
+        templates: &mut Templates,
+        forwarded: &mut SmallVec<[(ShardId, u64); 2]>,
+        fx: &mut Effects,
+    ) {
+        let group = self.index.group_by_key(key);
+        if let Some(subscriber) = group.and_then(|group| self.index.pick_local(group)) {
+            self.deliver_shared(now, subscriber, routed, templates, fx);
+            return;
+        }
+        match group.and_then(|group| self.index.pick(group)) {
+            Some(Pick::Remote(shard)) => forwarded.push((shard, key)),
+            Some(Pick::Local(_)) => unreachable!("the group has no local member"),
+            None => self.counters.dropped(DropReason::NoGroupMember),
+        }
+    }
+}
+
+/// Every shard of `shards` except `own`.
+pub(super) const fn all_but(own: ShardId, shards: usize) -> ShardSet {
+    let mut set = ShardSet(if shards == 64 { u64::MAX } else { (1 << shards) - 1 });
+    set.remove(own);
+    set
+}

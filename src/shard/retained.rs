@@ -1,0 +1,273 @@
+//! Retained messages. Every shard holds all of them: the index is copied, topics and payloads are shared.
+//!
+//! Always holds: all shards come to the same message for a topic, the one with the highest [`Stamp`]; a replay never
+//! waits for another shard. A deletion, or an expiry, leaves a tombstone for a while, so that an older write that is still
+//! on its way cannot bring anything back.
+//! Decided in `docs/decisions/2026-11-22-retained-copies.md`.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::mesh::Stamp;
+use crate::ids::ShardId;
+use crate::limits::{TOMBSTONE_S, TOMBSTONES_MAX};
+use crate::session::Message;
+use crate::time::{Deadline, Now};
+use crate::topic::{Cursor, RetainedTree, Scan, TopicFilter};
+
+#[derive(Debug)]
+struct Retained {
+    /// `None` for a deleted one.
+    message: Option<Arc<Message>>,
+    stamp: Stamp,
+    /// The store's count of writes after this one.
+    written: u64,
+}
+
+/// A topic without a message that is still remembered.
+#[derive(Debug)]
+struct Tombstone {
+    due: Deadline,
+    /// Of the write that the entry still has, unless a later one has come.
+    stamp: Stamp,
+    topic: Box<str>,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct RetainedStore {
+    tree: RetainedTree<Retained>,
+    tombstones: VecDeque<Tombstone>,
+    live: usize,
+    expiring: usize,
+    written: u64,
+    last_stamp_ns: u64,
+    janitor: Cursor,
+}
+
+/// How many entries one step of the janitor looks at.
+const JANITOR_STEP: usize = 1_000;
+
+impl RetainedStore {
+    /// A stamp later than every stamp this shard has given or seen.
+    pub fn stamp(&mut self, now: Now, shard: ShardId) -> Stamp {
+        self.last_stamp_ns = now.mono_ns.max(self.last_stamp_ns + 1);
+        Stamp { time_ns: self.last_stamp_ns, shard: shard.0 }
+    }
+
+    /// Retained messages.
+    pub const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Topics held, deleted ones that are still remembered included.
+    pub fn entries(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Writes so far. A replay that begins now shows entries written up to this count.
+    pub const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether `topic` has a retained message.
+    pub fn contains(&self, topic: &str) -> bool {
+        self.tree.get(topic).is_some_and(|entry| entry.message.is_some())
+    }
+
+    /// Writes `message`, or deletes with `None`. A write that is older than what is there changes nothing; returns
+    /// whether it took effect.
+    pub fn write(&mut self, now: Now, topic: &str, message: Option<Arc<Message>>, stamp: Stamp) -> bool {
+        self.last_stamp_ns = self.last_stamp_ns.max(stamp.time_ns);
+        self.written += 1;
+        let written = self.written;
+        let expires = message.as_ref().is_some_and(|message| message.expires().is_some());
+        let deleted = message.is_none();
+        if let Some(entry) = self.tree.get_mut(topic) {
+            if entry.stamp >= stamp {
+                return false;
+            }
+            let old = std::mem::replace(entry, Retained { message, stamp, written }).message;
+            self.forget(old.as_deref());
+        } else {
+            self.tree.insert(topic, Retained { message, stamp, written });
+        }
+        if deleted {
+            self.bury(now, topic, stamp);
+        } else {
+            self.live += 1;
+            self.expiring += usize::from(expires);
+        }
+        true
+    }
+
+    /// Visits the live messages that match `filter`, from `cursor` on, at most `budget` entries looked at.
+    pub fn scan(
+        &self,
+        now: Now,
+        filter: TopicFilter<'_>,
+        cursor: &mut Cursor,
+        budget: usize,
+        as_of: u64,
+        mut visit: impl FnMut(&Arc<Message>) -> ControlFlow<()>,
+    ) -> Scan {
+        self.tree.scan(filter, cursor, budget, |_, entry| match &entry.message {
+            Some(message) if entry.written <= as_of && !message.is_expired(now) => visit(message),
+            _ => ControlFlow::Continue(()),
+        })
+    }
+
+    /// One small step of housekeeping: tombstones that have served their time, messages that have expired.
+    pub fn tidy(&mut self, now: Now) {
+        while self.tombstones.front().is_some_and(|tombstone| tombstone.due.is_due(now)) {
+            self.forget_oldest_tombstone();
+        }
+        if self.expiring > 0 {
+            self.drop_expired(now);
+        }
+    }
+
+    fn bury(&mut self, now: Now, topic: &str, stamp: Stamp) {
+        self.tombstones.push_back(Tombstone { due: now.after_s(TOMBSTONE_S), stamp, topic: topic.into() });
+        if self.tombstones.len() > TOMBSTONES_MAX {
+            self.forget_oldest_tombstone();
+        }
+    }
+
+    fn forget_oldest_tombstone(&mut self) {
+        let Some(Tombstone { stamp, topic, .. }) = self.tombstones.pop_front() else { return };
+        // A topic that was written again, or deleted again later, is not this tombstone's any more.
+        if self.tree.get(&topic).is_some_and(|entry| entry.message.is_none() && entry.stamp == stamp) {
+            self.tree.remove(&topic);
+        }
+    }
+
+    fn drop_expired(&mut self, now: Now) {
+        let everything = TopicFilter::parse("#", u16::MAX).expect("`#` is a filter");
+        let mut expired: Vec<Box<str>> = Vec::new();
+        let mut cursor = std::mem::take(&mut self.janitor);
+        let scan = self.tree.scan(everything, &mut cursor, JANITOR_STEP, |topic, entry| {
+            if entry.message.as_ref().is_some_and(|message| message.is_expired(now)) {
+                expired.push(topic.into());
+            }
+            ControlFlow::Continue(())
+        });
+        self.janitor = if matches!(scan, Scan::Done) { Cursor::default() } else { cursor };
+        for topic in expired {
+            // Every shard's copy expires by the same clock: nothing has to be told.
+            let Some(entry) = self.tree.get_mut(&topic) else { continue };
+            let (old, stamp) = (entry.message.take(), entry.stamp);
+            self.forget(old.as_deref());
+            self.bury(now, &topic, stamp);
+        }
+    }
+
+    fn forget(&mut self, message: Option<&Message>) {
+        if let Some(message) = message {
+            self.live -= 1;
+            self.expiring -= usize::from(message.expires().is_some());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::properties::Forwarded;
+    use crate::ids::Qos;
+    use crate::session::MessageRef;
+
+    const NOW: Now = Now { mono_ns: 1_000_000_000, unix_ms: 0 };
+
+    #[expect(clippy::unnecessary_wraps, reason = "what a write takes")]
+    fn message(topic: &str, payload: &[u8], expires: Option<Deadline>) -> Option<Arc<Message>> {
+        Some(Message::new(&MessageRef {
+            topic,
+            qos: Qos::AtMostOnce,
+            retain: true,
+            expires,
+            publisher: None,
+            properties: Forwarded::EMPTY,
+            payload,
+        }))
+    }
+
+    fn stamp(time_ns: u64, shard: u8) -> Stamp {
+        Stamp { time_ns, shard }
+    }
+
+    fn read(store: &RetainedStore, now: Now, as_of: u64) -> Vec<Vec<u8>> {
+        let mut seen = Vec::new();
+        let filter = TopicFilter::parse("#", 8).unwrap();
+        let scan = store.scan(now, filter, &mut Cursor::default(), 100, as_of, |message| {
+            seen.push(message.borrow().payload.to_vec());
+            ControlFlow::Continue(())
+        });
+        assert!(matches!(scan, Scan::Done));
+        seen
+    }
+
+    #[test]
+    fn the_later_stamp_wins_in_whatever_order_the_writes_arrive() {
+        for reversed in [false, true] {
+            let mut writes = [(stamp(5, 0), b"old"), (stamp(5, 1), b"new")];
+            if reversed {
+                writes.reverse();
+            }
+            let mut store = RetainedStore::default();
+            for (stamp, payload) in writes {
+                store.write(NOW, "t", message("t", payload, None), stamp);
+            }
+            assert_eq!(read(&store, NOW, u64::MAX), [b"new"]);
+            assert_eq!(store.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_late_write_cannot_bring_a_deleted_message_back() {
+        let mut store = RetainedStore::default();
+        assert!(store.write(NOW, "t", None, stamp(9, 0)));
+        assert!(!store.write(NOW, "t", message("t", b"late", None), stamp(8, 1)));
+        assert!(store.is_empty() && read(&store, NOW, u64::MAX).is_empty());
+        let later = Now { mono_ns: NOW.mono_ns + 61_000_000_000, unix_ms: 0 };
+        store.tidy(later);
+        assert_eq!(store.tree.len(), 0, "the tombstone has gone");
+    }
+
+    #[test]
+    fn a_stamp_follows_every_stamp_seen_before() {
+        let mut store = RetainedStore::default();
+        store.write(NOW, "t", message("t", b"x", None), stamp(NOW.mono_ns + 50, 3));
+        assert!(store.stamp(NOW, ShardId(0)) > stamp(NOW.mono_ns + 50, 3));
+    }
+
+    #[test]
+    fn a_replay_passes_over_what_was_written_after_it_began() {
+        let mut store = RetainedStore::default();
+        store.write(NOW, "a", message("a", b"a1", None), stamp(1, 0));
+        let as_of = store.written();
+        store.write(NOW, "a", message("a", b"a2", None), stamp(2, 0));
+        store.write(NOW, "b", message("b", b"b1", None), stamp(3, 0));
+        assert!(read(&store, NOW, as_of).is_empty());
+        assert_eq!(read(&store, NOW, store.written()).len(), 2);
+    }
+
+    #[test]
+    fn expired_messages_are_neither_shown_nor_kept() {
+        let mut store = RetainedStore::default();
+        store.write(NOW, "a", message("a", b"x", Some(NOW.after_s(5))), stamp(1, 0));
+        let later = Now { mono_ns: 7_000_000_000, unix_ms: 0 };
+        assert_eq!(read(&store, NOW, u64::MAX).len(), 1);
+        assert!(read(&store, later, u64::MAX).is_empty());
+        store.tidy(later);
+        assert_eq!((store.len(), store.expiring), (0, 0));
+        store.tidy(Now { mono_ns: later.mono_ns + 61_000_000_000, unix_ms: 0 });
+        assert_eq!(store.tree.len(), 0, "the tombstone has gone");
+    }
+}

@@ -1,0 +1,137 @@
+//! The sessions of one shard: by slot, by client id and by connection.
+//!
+//! Always holds: a client id has at most one session; a connection leads to a session exactly while that session's link
+//! leads back to the connection.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+use crate::ids::{ClientKey, ConnectionId, SessionId};
+use crate::session::{Link, Session};
+use crate::slab::Slab;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct ConnectionSlot {
+    generation: u32,
+    /// Session slot plus one; 0 for none.
+    session: u32,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Sessions {
+    slab: Slab<Session>,
+    by_client_id: HashTable<SessionId>,
+    by_connection: Vec<ConnectionSlot>,
+    hasher: RandomState,
+    connected: usize,
+}
+
+impl Sessions {
+    /// No sessions. `seed` is the process's: all shards reduce a client id to the same key.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            slab: Slab::default(),
+            by_client_id: HashTable::new(),
+            by_connection: Vec::new(),
+            hasher: RandomState::with_seeds(seed, !seed, seed.rotate_left(17), seed.rotate_left(41)),
+            connected: 0,
+        }
+    }
+
+    /// The key of a client id.
+    pub fn key(&self, client_id: &str) -> ClientKey {
+        ClientKey(self.hasher.hash_one(client_id))
+    }
+
+    /// The session of a client id.
+    pub fn find(&self, client_id: &str) -> Option<SessionId> {
+        let slab = &self.slab;
+        let same = |id: &SessionId| slab.get(id.0).is_some_and(|session| *session.client_id == *client_id);
+        self.by_client_id.find(self.key(client_id).0, same).copied()
+    }
+
+    /// Begins a session for a client id that has none.
+    pub fn insert(&mut self, client_id: &str) -> SessionId {
+        debug_assert!(self.find(client_id).is_none());
+        let key = self.key(client_id);
+        let id = SessionId(self.slab.insert(Session::new(client_id, key)));
+        let slab = &self.slab;
+        self.by_client_id.insert_unique(key.0, id, |id| slab.get(id.0).map_or(0, |session| session.key.0));
+        id
+    }
+
+    /// Ends a session that has no connection.
+    pub fn remove(&mut self, id: SessionId) -> Session {
+        let session = self.slab.remove(id.0).expect("a session is removed once");
+        assert!(session.link.is_none(), "a connected session does not end");
+        if let Ok(entry) = self.by_client_id.find_entry(session.key.0, |&other| other == id) {
+            entry.remove();
+        }
+        session
+    }
+
+    /// The session in a slot that is known to hold one.
+    pub fn get(&self, id: SessionId) -> &Session {
+        self.slab.get(id.0).expect("whoever names a session knows that it exists")
+    }
+
+    /// The session in a slot that is known to hold one.
+    pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
+        self.slab.get_mut(id.0).expect("whoever names a session knows that it exists")
+    }
+
+    /// The session in a slot that may have been emptied meanwhile.
+    pub fn try_get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.slab.get_mut(id.0)
+    }
+
+    /// The session in a slot that may have been emptied meanwhile.
+    pub fn try_get(&self, id: SessionId) -> Option<&Session> {
+        self.slab.get(id.0)
+    }
+
+    /// The session that a connection carries; `None` for a late word about one that has ended.
+    pub fn of_connection(&self, connection: ConnectionId) -> Option<SessionId> {
+        let slot = self.by_connection.get(connection.slot as usize)?;
+        (slot.generation == connection.generation && slot.session > 0).then(|| SessionId(slot.session - 1))
+    }
+
+    /// Gives a session its connection.
+    pub fn attach(&mut self, id: SessionId, link: Link) {
+        let connection = link.connection;
+        let index = connection.slot as usize;
+        if self.by_connection.len() <= index {
+            self.by_connection.resize(index + 1, ConnectionSlot::default());
+        }
+        self.by_connection[index] = ConnectionSlot { generation: connection.generation, session: id.0 + 1 };
+        let session = self.get_mut(id);
+        assert!(session.link.is_none(), "a session has one connection at a time");
+        session.link = Some(Box::new(link));
+        session.disconnected = None;
+        self.connected += 1;
+    }
+
+    /// Takes its connection from a session.
+    pub fn detach(&mut self, id: SessionId) -> Option<Box<Link>> {
+        let link = self.get_mut(id).link.take()?;
+        self.by_connection[link.connection.slot as usize].session = 0;
+        self.connected -= 1;
+        Some(link)
+    }
+
+    /// Sessions held.
+    pub const fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Sessions with a connection.
+    pub const fn connected(&self) -> usize {
+        self.connected
+    }
+
+    /// All sessions.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.slab.iter().map(|(slot, session)| (SessionId(slot), session))
+    }
+}

@@ -1,0 +1,291 @@
+//! SUBSCRIBE and UNSUBSCRIBE: the index here, the announcement to the other shards, and SUBACK once all of them know.
+
+use smallvec::SmallVec;
+
+use super::interest::OwedSubAck;
+use super::publish::all_but;
+use super::{Effects, MeshMessage, Shard};
+use crate::codec::{
+    ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, Version, encode_suback,
+    encode_unsuback,
+};
+use crate::ids::{SessionId, ShardId, SubscriptionId};
+use crate::session::{Place, Sweep};
+use crate::store::Record;
+use crate::telemetry::CloseReason;
+use crate::time::Now;
+use crate::topic::{Cursor, EntryId, Interest, SubscribedFilter, Subscriber};
+
+impl Shard {
+    pub(super) fn handle_subscribe(&mut self, now: Now, id: SessionId, subscribe: &Subscribe<'_>, fx: &mut Effects) {
+        let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
+        let (connection, version) = (link.connection, link.version);
+        let is_v5 = version.is_v5();
+        // The whole packet is looked at before any of it takes effect.
+        if let Err((code, text)) = self.check_filters(subscribe, version) {
+            self.close(now, id, code, CloseReason::ProtocolError, text, fx);
+            return;
+        }
+        let mut codes = SmallVec::<[ReasonCode; 8]>::new();
+        let mut sweeps = Vec::new();
+        let room = self.replays_room(id);
+        for requested in subscribe.filters() {
+            let code = match SubscribedFilter::parse(requested.filter, self.settings.topic_levels_max) {
+                Ok(_) if sweeps.len() >= room => ReasonCode::QuotaExceeded,
+                Ok(filter) => self.subscribe(id, &filter, requested, subscribe.subscription_id, &mut sweeps, fx),
+                Err(_) if is_v5 => ReasonCode::TopicFilterInvalid,
+                Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
+            };
+            codes.push(code);
+        }
+        if version == Version::V31 && codes.iter().any(|code| code.is_error()) {
+            let text = "a subscription was refused, and SUBACK of 3.1 cannot say so";
+            self.close(now, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text, fx);
+            return;
+        }
+        self.announcements.owe(OwedSubAck { connection, packet_id: subscribe.packet_id, codes, sweeps });
+        self.release_subacks(now, fx);
+    }
+
+    /// How many more replays a session may have waiting. A client that subscribes over and over and settles nothing must
+    /// not make them pile up; one that has every subscription it may have is shown them all.
+    fn replays_room(&mut self, id: SessionId) -> usize {
+        let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
+        let (connection, replays) = (link.connection, link.replays());
+        let owed: usize = self.announcements.sweeps_of(connection).map(|sweeps| sweeps.len()).sum();
+        (self.settings.subscriptions_max as usize).saturating_sub(replays + owed)
+    }
+
+    /// What makes the whole SUBSCRIBE an error of the protocol, not of one filter.
+    fn check_filters(&self, subscribe: &Subscribe<'_>, version: Version) -> Result<(), (ReasonCode, &'static str)> {
+        let is_v5 = version.is_v5();
+        for requested in subscribe.filters() {
+            match SubscribedFilter::parse(requested.filter, self.settings.topic_levels_max) {
+                Ok(filter) if filter.share.is_some() && requested.options.no_local => {
+                    // [MQTT-3.8.3-4]
+                    return Err((ReasonCode::ProtocolError, "no-local on a shared subscription"));
+                }
+                // Before 5.0 there is no code for a filter that is none [MQTT-4.7.1-2, MQTT-4.7.1-3]. One that is
+                // merely too deep is refused in SUBACK, which can say so since 3.1.1.
+                Err(error) if !is_v5 && (!error.is_policy() || version == Version::V31) => {
+                    return Err((ReasonCode::TopicFilterInvalid, "a topic filter that is none"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// One filter of a SUBSCRIBE. Returns its reason code.
+    fn subscribe(
+        &mut self,
+        id: SessionId,
+        filter: &SubscribedFilter<'_>,
+        requested: SubscribeFilter<'_>,
+        identifier: Option<SubscriptionId>,
+        sweeps: &mut Vec<Sweep>,
+        fx: &mut Effects,
+    ) -> ReasonCode {
+        let options = requested.options;
+        let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
+        let entry = self.index.find(filter);
+        let session = self.sessions.get_mut(id);
+        let held = entry.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
+        let is_new = held.is_none();
+        if let Some((entry, position)) = held {
+            self.index.replace(entry, position, subscriber); // [MQTT-3.8.4-3]
+        } else {
+            if session.subscriptions.len() >= self.settings.subscriptions_max as usize || !self.index.admits(filter) {
+                return ReasonCode::QuotaExceeded;
+            }
+            let inserted = self.index.insert(filter, subscriber, session.is_persistent());
+            session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
+            if let Some(interest) = inserted.change {
+                self.announce(requested.filter, interest, fx);
+            }
+        }
+        if self.sessions.get(id).is_persistent() {
+            let filter = requested.filter.into();
+            self.log.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, fx);
+        }
+        let replays = match options.retain_handling {
+            RetainHandling::SendAlways => true,  // [MQTT-3.3.1-9]
+            RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
+            RetainHandling::Never => false,      // [MQTT-3.3.1-11]
+        };
+        if replays && filter.share.is_none() && !self.retained.is_empty() {
+            sweeps.push(Sweep {
+                filter: filter.filter.as_str().into(),
+                cursor: Cursor::default(),
+                as_of: self.retained.written(),
+                qos: options.qos,
+                except: options.no_local.then_some(self.sessions.get(id).key), // [MQTT-3.8.3-3]
+                id: identifier,
+            });
+        }
+        ReasonCode::granted(options.qos)
+    }
+
+    /// Sends the SUBACKs whose announcements every shard has applied, and begins their replays.
+    pub(super) fn release_subacks(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(suback) = self.announcements.next_ready() {
+            let Some(id) = self.sessions.of_connection(suback.connection) else { continue };
+            let OwedSubAck { packet_id, codes, sweeps, .. } = suback;
+            self.reply(now, id, fx, |out, link| {
+                encode_suback(link.version, packet_id, &codes, None, out);
+            });
+            let Some(session) = self.sessions.try_get_mut(id) else { continue };
+            let Some(link) = session.link.as_deref_mut() else { continue };
+            if !sweeps.is_empty() {
+                link.backlog_mut().sweeps.extend(sweeps);
+                self.advance(now, id, fx); // the first page at once: mostly it is the only one
+            }
+        }
+    }
+
+    pub(super) fn handle_unsubscribe(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        unsubscribe: &Unsubscribe<'_>,
+        fx: &mut Effects,
+    ) {
+        let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
+        let is_v5 = link.version.is_v5();
+        let mut codes = SmallVec::<[ReasonCode; 8]>::new();
+        for text in unsubscribe.filters() {
+            let code = match SubscribedFilter::parse(text, self.settings.topic_levels_max) {
+                Ok(filter) => self.unsubscribe(id, &filter, text, fx),
+                Err(error) if !is_v5 && !error.is_policy() => {
+                    let reason = CloseReason::ProtocolError;
+                    self.close(now, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none", fx);
+                    return;
+                }
+                Err(_) => ReasonCode::TopicFilterInvalid,
+            };
+            codes.push(code);
+        }
+        let packet_id = unsubscribe.packet_id;
+        self.reply(now, id, fx, |out, link| {
+            encode_unsuback(link.version, packet_id, &codes, None, out);
+        });
+    }
+
+    fn unsubscribe(
+        &mut self,
+        id: SessionId,
+        filter: &SubscribedFilter<'_>,
+        text: &str,
+        fx: &mut Effects,
+    ) -> ReasonCode {
+        let session = self.sessions.get_mut(id);
+        let held = self.index.find(filter).and_then(|entry| Some((entry, session.subscriptions.remove(entry)?)));
+        let Some((entry, position)) = held else { return ReasonCode::NoSubscriptionExisted };
+        let durable = session.is_persistent();
+        if filter.share.is_none() {
+            self.end_replays(id, filter.filter.as_str());
+        }
+        self.remove_from_index(entry, position, durable, text, fx);
+        if durable {
+            self.log.append(Record::Unsubscribed { session: id, filter: text.into() }, fx);
+        }
+        ReasonCode::Success
+    }
+
+    /// Replays for a subscription that has ended, under way or waiting for their SUBACK, have lost their reason.
+    fn end_replays(&mut self, id: SessionId, filter: &str) {
+        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
+        if let Some(backlog) = link.backlog.as_deref_mut() {
+            backlog.sweeps.retain(|sweep| *sweep.filter != *filter);
+        }
+        for sweeps in self.announcements.sweeps_of(link.connection) {
+            sweeps.retain(|sweep| *sweep.filter != *filter);
+        }
+    }
+
+    /// Ends every subscription of a session that ends.
+    pub(super) fn unsubscribe_all(&mut self, id: SessionId, fx: &mut Effects) {
+        let durable = self.sessions.get(id).is_persistent();
+        let mut text = String::new();
+        while let Some(Place { entry, position }) = self.sessions.get_mut(id).subscriptions.pop() {
+            text.clear();
+            self.index.filter_text(entry, &mut text);
+            self.remove_from_index(entry, position, durable, &text, fx);
+        }
+    }
+
+    fn remove_from_index(&mut self, entry: EntryId, position: u32, durable: bool, text: &str, fx: &mut Effects) {
+        let removed = self.index.remove(entry, position, durable);
+        if let Some(moved) = removed.moved {
+            self.sessions.get_mut(moved).subscriptions.set(Place { entry, position });
+        }
+        if let Some(interest) = removed.change {
+            self.announce(text, interest, fx);
+        }
+    }
+
+    /// Changes how long a session outlives its connection, which is also what decides whether a publisher's
+    /// acknowledgement has to wait for its copy to be stored.
+    pub(super) fn set_expiry(&mut self, id: SessionId, expiry_s: u32, fx: &mut Effects) {
+        let session = self.sessions.get_mut(id);
+        let was_durable = session.is_persistent();
+        session.expiry_s = expiry_s;
+        let durable = session.is_persistent();
+        if was_durable == durable {
+            return;
+        }
+        if was_durable {
+            // Whatever was written down about it must not come back after a restart.
+            self.log.append(Record::SessionEnded { session: id }, fx);
+        }
+        let places: Vec<Place> = session.subscriptions.iter().collect();
+        let mut text = String::new();
+        for Place { entry, position } in places {
+            if let Some(interest) = self.index.set_durable(entry, position, durable) {
+                text.clear();
+                self.index.filter_text(entry, &mut text);
+                self.announce(&text, interest, fx);
+            }
+        }
+    }
+
+    /// Tells the other shards whether a session's client is there to take messages of its shared groups.
+    pub(super) fn set_groups_online(&mut self, id: SessionId, online: bool, fx: &mut Effects) {
+        let places: SmallVec<[Place; 8]> = self.sessions.get(id).subscriptions.iter().collect();
+        let mut text = String::new();
+        for Place { entry, position } in places {
+            if let Some(interest) = self.index.set_online(entry, position, online) {
+                text.clear();
+                self.index.filter_text(entry, &mut text);
+                self.announce(&text, interest, fx);
+            }
+        }
+    }
+
+    fn announce(&mut self, filter: &str, interest: Interest, fx: &mut Effects) {
+        let others = all_but(self.id, self.settings.shards);
+        if others.is_empty() {
+            return;
+        }
+        let number = self.announcements.next_number();
+        for shard in others.iter() {
+            fx.mesh.push((shard, MeshMessage::Interest { number, filter: filter.into(), interest }));
+        }
+    }
+
+    /// Another shard's interest in a filter has changed.
+    pub(super) fn apply_interest(
+        &mut self,
+        from: ShardId,
+        number: u64,
+        filter: &str,
+        interest: Interest,
+        fx: &mut Effects,
+    ) {
+        let filter = SubscribedFilter::parse(filter, u16::MAX).expect("the announcing shard has checked it");
+        self.index.apply_remote(from, &filter, interest);
+        fx.mesh.push((from, MeshMessage::Applied { number }));
+    }
+}
+
+const _: () = assert!(size_of::<SubscriptionOptions>() <= 4);

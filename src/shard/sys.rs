@@ -1,0 +1,267 @@
+//! `$SYS`: the broker's own topics, with Mosquitto's names, and presence events.
+//!
+//! Every shard reports its numbers to shard 0 once an interval; shard 0 adds them up and publishes what has changed, as
+//! retained messages. Presence events are published where the client is, and cost nothing while nobody subscribes.
+
+use std::fmt::Write as _;
+
+use super::{Effects, MeshMessage, Settings, Shard};
+use crate::codec::properties::Forwarded;
+use crate::ids::{Qos, SessionId, ShardId};
+use crate::session::{MessageRef, Routed};
+use crate::telemetry::{Counters, Gauges};
+use crate::time::{Deadline, Now};
+use crate::topic::TopicName;
+
+/// One exponentially weighted rate a minute, over 1, 5 and 15 minutes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    last: u64,
+    averages: [f64; 3],
+}
+
+const LOAD_MINUTES: [(f64, &str); 3] = [(1.0, "1min"), (5.0, "5min"), (15.0, "15min")];
+
+impl Load {
+    /// Goes on to a counter's new value after `interval_s` seconds.
+    fn update(&mut self, value: u64, interval_s: f64) {
+        #[expect(clippy::cast_precision_loss, reason = "a rate that is shown with two decimals")]
+        let per_minute = value.saturating_sub(self.last) as f64 * 60.0 / interval_s;
+        self.last = value;
+        for (average, (minutes, _)) in self.averages.iter_mut().zip(LOAD_MINUTES) {
+            let weight = (-interval_s / (60.0 * minutes)).exp();
+            *average = per_minute + weight * (*average - per_minute);
+        }
+    }
+}
+
+/// What `$SYS` needs to remember.
+#[derive(Debug)]
+pub(super) struct Sys {
+    interval_s: u16,
+    next: Option<Deadline>,
+    started_s: u32,
+    last_s: u32,
+    reports: Vec<(Counters, Gauges)>,
+    clients_maximum: u64,
+    loads: [Load; LOADS.len()],
+    /// What was published last, in the order of `topics`.
+    published: Vec<String>,
+    /// Kept for its memory.
+    text: String,
+}
+
+type Counter = fn(&Counters) -> u64;
+
+/// Names of the load topics and the counters behind them.
+const LOADS: [(&str, Counter); 9] = [
+    ("messages/received", |counters| counters.packets_received),
+    ("messages/sent", |counters| counters.packets_sent),
+    ("publish/received", |counters| counters.publish_received),
+    ("publish/sent", |counters| counters.publish_sent),
+    ("publish/dropped", Counters::dropped_total),
+    ("bytes/received", |counters| counters.bytes_received),
+    ("bytes/sent", |counters| counters.bytes_sent),
+    ("sockets", |counters| counters.sockets),
+    ("connections", |counters| counters.connections),
+];
+
+impl Sys {
+    pub(super) fn new(settings: &Settings, now: Now) -> Self {
+        let interval_s = settings.sys_interval_s;
+        Self {
+            interval_s,
+            // The first publication is early, so that a subscriber need not wait an interval for the version.
+            next: (interval_s > 0).then(|| now.after_ms(FIRST_PUBLICATION_MS)),
+            started_s: now.s(),
+            last_s: now.s(),
+            reports: vec![<(Counters, Gauges)>::default(); settings.shards],
+            clients_maximum: 0,
+            loads: [Load::default(); LOADS.len()],
+            published: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    pub(super) const fn next_deadline(&self) -> Option<Deadline> {
+        self.next
+    }
+
+    /// Takes another shard's numbers.
+    pub(super) fn report(&mut self, from: ShardId, report: (Counters, Gauges)) {
+        self.reports[from.index()] = report;
+    }
+
+    /// Every topic with its present value, always in the same order.
+    fn topics(&mut self, now: Now) -> Vec<(String, String)> {
+        let mut counters = Counters::default();
+        let mut gauges = Gauges::default();
+        for (theirs, held) in &self.reports {
+            counters.add(theirs);
+            gauges.add(held);
+        }
+        let interval_s = f64::from(now.s().saturating_sub(self.last_s).max(1));
+        self.last_s = now.s();
+        let total = gauges.clients_connected + gauges.clients_disconnected;
+        self.clients_maximum = self.clients_maximum.max(gauges.clients_connected);
+        let values: [(&str, u64); 20] = [
+            ("clients/connected", gauges.clients_connected),
+            ("clients/active", gauges.clients_connected),
+            ("clients/disconnected", gauges.clients_disconnected),
+            ("clients/inactive", gauges.clients_disconnected),
+            ("clients/total", total),
+            ("clients/maximum", self.clients_maximum),
+            ("clients/expired", counters.sessions_expired),
+            ("messages/received", counters.packets_received),
+            ("messages/sent", counters.packets_sent),
+            ("publish/messages/received", counters.publish_received),
+            ("publish/messages/sent", counters.publish_sent),
+            ("publish/messages/dropped", counters.dropped_total()),
+            ("publish/bytes/received", counters.publish_bytes_received),
+            ("publish/bytes/sent", counters.publish_bytes_sent),
+            ("bytes/received", counters.bytes_received),
+            ("bytes/sent", counters.bytes_sent),
+            ("retained messages/count", gauges.retained_messages),
+            ("subscriptions/count", gauges.subscriptions),
+            ("shared_subscriptions/count", gauges.shared_subscriptions),
+            ("store/messages/count", gauges.stored_messages),
+        ];
+        let mut topics = vec![
+            ("version".to_owned(), concat!("dunlin version ", env!("CARGO_PKG_VERSION")).to_owned()),
+            ("uptime".to_owned(), format!("{} seconds", now.s().saturating_sub(self.started_s))),
+            ("store/messages/bytes".to_owned(), gauges.stored_bytes.to_string()),
+        ];
+        topics.extend(values.map(|(name, value)| (name.to_owned(), value.to_string())));
+        for (load, (name, counter)) in self.loads.iter_mut().zip(LOADS) {
+            load.update(counter(&counters), interval_s);
+            for (average, (_, minutes)) in load.averages.iter().zip(LOAD_MINUTES) {
+                topics.push((format!("load/{name}/{minutes}"), format!("{average:.2}")));
+            }
+        }
+        topics
+    }
+}
+
+/// See `Sys::new`.
+const FIRST_PUBLICATION_MS: u64 = 1_000;
+
+impl Shard {
+    /// Shard 0 publishes; the others report to it.
+    pub(super) fn publish_sys(&mut self, now: Now, fx: &mut Effects) {
+        self.sys.next = Some(now.after_s(u32::from(self.sys.interval_s)));
+        let report = (self.counters.clone(), self.gauges());
+        if self.id != ShardId(0) {
+            fx.mesh.push((ShardId(0), MeshMessage::Report(Box::new(report))));
+            return;
+        }
+        self.sys.report(ShardId(0), report);
+        let topics = self.sys.topics(now);
+        let mut published = std::mem::take(&mut self.sys.published);
+        published.resize(topics.len(), String::new());
+        for ((name, value), last) in topics.into_iter().zip(&mut published) {
+            if *last != value {
+                self.publish_own(now, &format!("$SYS/broker/{name}"), value.as_bytes(), true, fx);
+                *last = value;
+            }
+        }
+        self.sys.published = published;
+    }
+
+    /// Tells whoever subscribes to it that a client has come or gone.
+    pub(super) fn publish_presence(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        connected: bool,
+        reason: &str,
+        fx: &mut Effects,
+    ) {
+        if self.sys.interval_s == 0 {
+            return;
+        }
+        let mut text = std::mem::take(&mut self.sys.text);
+        text.clear();
+        let client_id = &self.sessions.get(id).client_id;
+        let event = if connected { "connected" } else { "disconnected" };
+        let _ = write!(text, "$SYS/brokers/{}/clients/", self.settings.node_name);
+        push_topic_level(&mut text, client_id);
+        let _ = write!(text, "/{event}");
+        let topic_bytes = text.len();
+        text.push_str("{\"client_id\":\"");
+        push_json(&mut text, client_id);
+        let _ = write!(text, "\",\"event\":\"{event}\",\"time_ms\":{}", now.unix_ms);
+        if !connected {
+            let _ = write!(text, ",\"reason\":\"{reason}\"");
+        }
+        text.push('}');
+        let (topic, payload) = text.split_at(topic_bytes);
+        self.publish_own(now, topic, payload.as_bytes(), false, fx);
+        self.sys.text = text;
+    }
+
+    fn publish_own(&mut self, now: Now, topic: &str, payload: &[u8], retain: bool, fx: &mut Effects) {
+        // A client id may make the topic longer than a topic can be: then there is nobody who could subscribe to it.
+        let Ok(name) = TopicName::parse(topic, u16::MAX) else { return };
+        let message = MessageRef {
+            topic,
+            qos: Qos::AtMostOnce,
+            retain,
+            expires: None,
+            publisher: None,
+            properties: Forwarded::EMPTY,
+            payload,
+        };
+        self.route(now, name, &mut Routed::borrowed(message), None, fx);
+    }
+}
+
+/// A client id as one topic level: what is special in topics is percent-encoded.
+fn push_topic_level(out: &mut String, client_id: &str) {
+    for character in client_id.chars() {
+        match character {
+            '/' | '+' | '#' | '%' => {
+                let _ = write!(out, "%{:02X}", character as u32);
+            }
+            _ => out.push(character),
+        }
+    }
+}
+
+/// A string's content in JSON (RFC 8259, section 7).
+fn push_json(out: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => out.extend(['\\', character]),
+            control if control < ' ' => {
+                let _ = write!(out, "\\u{:04x}", control as u32);
+            }
+            _ => out.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_rate_is_what_the_averages_come_to() {
+        let mut load = Load::default();
+        for step in 1..=2_000_u64 {
+            load.update(step * 100, 10.0);
+        }
+        for average in load.averages {
+            assert!((average - 600.0).abs() < 1.0, "{average} a minute instead of 600");
+        }
+    }
+
+    #[test]
+    fn client_ids_cannot_break_out_of_topic_or_json() {
+        let mut text = String::new();
+        push_topic_level(&mut text, "a/+#%b");
+        assert_eq!(text, "a%2F%2B%23%25b");
+        text.clear();
+        push_json(&mut text, "a\"\\\u{1}b");
+        assert_eq!(text, "a\\\"\\\\\\u0001b");
+    }
+}

@@ -1,0 +1,429 @@
+//! A world in which shards live without a runtime: scripted peers, a mesh that keeps order, a store that confirms.
+//!
+//! What always holds: one input is one turn; its effects are applied in their order, then `flushed` is called, then
+//! mesh, store and work run until nothing moves. Mesh, store and a peer's socket can be held, and are released in order.
+//! What a peer receives is shown as text, one line a packet, so that a test reads like a transcript.
+
+use std::collections::VecDeque;
+
+use super::show::show;
+use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
+use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
+use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
+use crate::shard::{Arrival, Effect, Effects, Event, Input, MeshMessage, Settings, Shard};
+use crate::store::Position;
+use crate::telemetry::DropReason;
+use crate::time::Now;
+
+/// A connection as the test names it.
+pub(super) type Peer = usize;
+
+#[derive(Debug)]
+struct PeerState {
+    shard: usize,
+    connection: ConnectionId,
+    version: Version,
+    /// Bytes that the client has not read yet.
+    received: Vec<u8>,
+    /// Bytes that its socket does not take; `None` while it takes everything.
+    stuck: Option<Vec<u8>>,
+    closed: Option<&'static str>,
+}
+
+/// See the module's text.
+pub(super) struct World {
+    pub(super) shards: Vec<Shard>,
+    pub(super) now: Now,
+    pub(super) events: Vec<Event>,
+    peers: Vec<PeerState>,
+    fx: Effects,
+    mesh: VecDeque<(ShardId, ShardId, MeshMessage)>,
+    mesh_held: bool,
+    stored: Vec<Position>,
+    store_held: bool,
+    /// Messages that crossed the mesh, as `Debug` names them.
+    pub(super) crossed: Vec<&'static str>,
+    /// Records that went to the stores, as `Debug` names them.
+    pub(super) recorded: Vec<String>,
+}
+
+impl World {
+    /// One shard, nothing published by the broker itself.
+    pub(super) fn new() -> Self {
+        Self::with(1, |_| {})
+    }
+
+    /// `shards` shards.
+    pub(super) fn of(shards: usize) -> Self {
+        Self::with(shards, |_| {})
+    }
+
+    /// `shards` shards with settings of the test's choice.
+    pub(super) fn with(shards: usize, choose: impl FnOnce(&mut Settings)) -> Self {
+        let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
+        let mut settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
+        choose(&mut settings);
+        Self {
+            shards: (0..shards).map(|n| Shard::new(ShardId(n as u8), settings.clone(), 42, now)).collect(),
+            now,
+            events: Vec::new(),
+            peers: Vec::new(),
+            fx: Effects::default(),
+            mesh: VecDeque::new(),
+            mesh_held: false,
+            stored: vec![Position(0); shards],
+            store_held: false,
+            crossed: Vec::new(),
+            recorded: Vec::new(),
+        }
+    }
+
+    /// A client id that `shard` owns.
+    pub(super) fn name_on(&self, shard: u8, stem: &str) -> String {
+        (0..10_000)
+            .map(|n| format!("{stem}{n}"))
+            .find(|name| ShardId::owner_of(name, self.shards.len()) == ShardId(shard))
+            .expect("the hash reaches every shard")
+    }
+
+    /// A connection with its CONNECT, whatever comes of it.
+    pub(super) fn open(&mut self, connect: &Connect<'_>) -> Peer {
+        let peer = self.peers.len();
+        let shard = ShardId::owner_of(connect.client_id, self.shards.len()).index();
+        let connection = ConnectionId { slot: peer as u32, generation: 7 };
+        self.peers.push(PeerState {
+            shard,
+            connection,
+            version: connect.version,
+            received: Vec::new(),
+            stuck: None,
+            closed: None,
+        });
+        let mut bytes = Vec::new();
+        connect.encode(&mut bytes);
+        let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
+        let connect = Connect::decode(frame).unwrap();
+        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
+        peer
+    }
+
+    /// A connection that is accepted; its CONNACK has been read.
+    pub(super) fn connect(&mut self, connect: &Connect<'_>) -> Peer {
+        let peer = self.open(connect);
+        let answer = self.read(peer);
+        assert!(answer[0].starts_with("CONNACK success"), "{answer:?}");
+        // What else came (a resumed session's messages) is the test's to read.
+        let rest = answer.len() > 1;
+        assert!(!rest, "use `resume` where more than CONNACK comes: {answer:?}");
+        peer
+    }
+
+    /// A connection that is accepted, and what it received.
+    pub(super) fn resume(&mut self, connect: &Connect<'_>) -> (Peer, Vec<String>) {
+        let peer = self.open(connect);
+        let answer = self.read(peer);
+        (peer, answer)
+    }
+
+    /// A 5.0 client with a clean start and nothing special.
+    pub(super) fn client(&mut self, client_id: &str) -> Peer {
+        self.connect(&v5(client_id))
+    }
+
+    /// Sends bytes as they are, cut into frames as the edge does it.
+    pub(super) fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
+        let PeerState { shard, connection, version, .. } = self.peers[peer];
+        let max = self.shards[shard].settings().packet_size_max_bytes;
+        let mut rest = bytes;
+        loop {
+            let input = match frame::next(rest, max) {
+                Ok(None) => return,
+                Err(error) => {
+                    rest = &[];
+                    Input::BadPacket { connection, error }
+                }
+                Ok(Some((frame, len))) => {
+                    rest = &rest[len..];
+                    match crate::codec::decode(frame, version, Side::Server) {
+                        Ok(packet) => Input::Packet { connection, packet },
+                        Err(error) => Input::BadPacket { connection, error },
+                    }
+                }
+            };
+            self.turn(shard, input);
+        }
+    }
+
+    /// Sends one packet.
+    pub(super) fn send(&mut self, peer: Peer, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(self.peers[peer].version, &mut bytes);
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// Sends an acknowledgement.
+    pub(super) fn ack(&mut self, peer: Peer, kind: AckKind, number: u16) {
+        self.send(peer, &Packet::Ack(Ack::new(kind, id(number), ReasonCode::Success)));
+    }
+
+    /// SUBSCRIBE with packet identifier 1 for one filter; what came up to the SUBACK and behind it is left to be read.
+    pub(super) fn subscribe_with(
+        &mut self,
+        peer: Peer,
+        filter: &str,
+        options: SubscriptionOptions,
+        identifier: Option<u32>,
+    ) {
+        let mut bytes = Vec::new();
+        let version = self.peers[peer].version;
+        let identifier = identifier.map(|number| SubscriptionId::new(number).unwrap());
+        encode_subscribe(version, id(1), identifier, [SubscribeFilter { filter, options }], &mut bytes);
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// A subscription that is granted, with nothing retained to be replayed.
+    pub(super) fn subscribe(&mut self, peer: Peer, filter: &str, qos: u8) {
+        self.subscribe_with(peer, filter, options(qos), None);
+        assert_eq!(self.read(peer), [format!("SUBACK #1 [{qos}]")]);
+    }
+
+    /// UNSUBSCRIBE with packet identifier 2, whose answer is left to be read.
+    pub(super) fn unsubscribe_silently(&mut self, peer: Peer, filter: &str) {
+        let mut bytes = Vec::new();
+        encode_unsubscribe(self.peers[peer].version, id(2), [filter], &mut bytes);
+        self.send_bytes(peer, &bytes);
+    }
+
+    /// UNSUBSCRIBE that is answered.
+    pub(super) fn unsubscribe(&mut self, peer: Peer, filter: &str) {
+        self.unsubscribe_silently(peer, filter);
+        let answer = self.read(peer);
+        assert!(answer.last().is_some_and(|last| last.starts_with("UNSUBACK #2")), "{answer:?}");
+    }
+
+    /// What the peer has received since it last looked, a line a packet; the last line is `CLOSED reason` if so.
+    pub(super) fn read(&mut self, peer: Peer) -> Vec<String> {
+        let state = &mut self.peers[peer];
+        let bytes = std::mem::take(&mut state.received);
+        let mut lines = Vec::new();
+        let mut rest = bytes.as_slice();
+        while let Some((frame, len)) = frame::next(rest, u32::MAX).expect("the broker sends packets") {
+            let packet = crate::codec::decode(frame, state.version, Side::Client).expect("the broker sends valid ones");
+            lines.push(show(&packet));
+            rest = &rest[len..];
+        }
+        assert!(rest.is_empty(), "half a packet was sent");
+        if let Some(reason) = state.closed.take() {
+            lines.push(format!("CLOSED {reason}"));
+        }
+        lines
+    }
+
+    /// The bytes that the peer has received since it last looked.
+    pub(super) fn read_raw(&mut self, peer: Peer) -> Vec<u8> {
+        std::mem::take(&mut self.peers[peer].received)
+    }
+
+    /// The peer's socket breaks.
+    pub(super) fn cut(&mut self, peer: Peer) {
+        let PeerState { shard, connection, .. } = self.peers[peer];
+        self.turn(shard, Input::Closed { connection });
+        assert_eq!(self.read(peer).last().map(String::as_str), Some("CLOSED socket_closed"));
+    }
+
+    /// The same, after the peer was sent what it never read.
+    pub(super) fn cut_with_unread(&mut self, peer: Peer, unread: &[&str]) {
+        assert_eq!(self.read(peer), unread);
+        self.cut(peer);
+    }
+
+    /// The peer stops reading.
+    pub(super) fn block(&mut self, peer: Peer) {
+        self.peers[peer].stuck.get_or_insert_default();
+    }
+
+    /// The peer reads again, and everything that was stuck.
+    pub(super) fn unblock(&mut self, peer: Peer) {
+        let state = &mut self.peers[peer];
+        let bytes = state.stuck.take().expect("it was blocked");
+        state.received.extend(bytes);
+        let (shard, connection) = (state.shard, state.connection);
+        self.turn(shard, Input::Blocked { connection, bytes: 0 });
+    }
+
+    /// Bytes that the broker has sent and a blocked peer's socket has not taken.
+    pub(super) fn stuck_bytes(&self, peer: Peer) -> usize {
+        self.peers[peer].stuck.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Time passes; every deadline on the way is met at its instant.
+    pub(super) fn pass_ms(&mut self, ms: u64) {
+        let end = self.now.mono_ns + ms * 1_000_000;
+        loop {
+            let next = self.shards.iter().filter_map(Shard::next_deadline).map(|due| due.0 * 1_000_000).min();
+            let Some(next) = next.filter(|&next| next <= end) else { break };
+            self.set_clock(next.max(self.now.mono_ns));
+            for shard in 0..self.shards.len() {
+                if self.shards[shard].next_deadline().is_some_and(|due| due.is_due(self.now)) {
+                    self.turn(shard, Input::Tick);
+                }
+            }
+        }
+        self.set_clock(end);
+    }
+
+    /// The same in seconds.
+    pub(super) fn pass_s(&mut self, seconds: u64) {
+        self.pass_ms(seconds * 1_000);
+    }
+
+    fn set_clock(&mut self, mono_ns: u64) {
+        self.now.unix_ms += (mono_ns - self.now.mono_ns) / 1_000_000;
+        self.now.mono_ns = mono_ns;
+    }
+
+    /// Messages between shards stay on their way from now on.
+    pub(super) fn hold_mesh(&mut self) {
+        self.mesh_held = true;
+    }
+
+    /// They arrive, in order.
+    pub(super) fn release_mesh(&mut self) {
+        self.mesh_held = false;
+        self.settle();
+    }
+
+    /// The oldest message from one shard to another arrives, while the mesh is held. Returns whether there was one.
+    pub(super) fn deliver_one(&mut self, from: u8, to: u8) -> bool {
+        let pair = (ShardId(from), ShardId(to));
+        let Some(at) = self.mesh.iter().position(|&(from, to, _)| (from, to) == pair) else { return false };
+        let (from, to, message) = self.mesh.remove(at).unwrap();
+        self.turn(to.index(), Input::Mesh { from, message });
+        true
+    }
+
+    /// Nothing becomes durable from now on.
+    pub(super) fn hold_store(&mut self) {
+        self.store_held = true;
+    }
+
+    /// Everything becomes durable.
+    pub(super) fn release_store(&mut self) {
+        self.store_held = false;
+        self.settle();
+    }
+
+    /// Messages dropped for `reason`, on all shards.
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
+        self.shards.iter().map(|shard| shard.counters.drops[reason as usize]).sum()
+    }
+
+    /// One input to one shard, and all that follows from it.
+    pub(super) fn turn(&mut self, shard: usize, input: Input<'_>) {
+        self.shards[shard].handle(self.now, input, &mut self.fx);
+        self.apply(shard);
+        self.settle();
+    }
+
+    /// Runs mesh, store and work until nothing moves.
+    fn settle(&mut self) {
+        for _ in 0..1_000_000 {
+            if !self.mesh_held
+                && let Some((from, to, message)) = self.mesh.pop_front()
+            {
+                self.shards[to.index()].handle(self.now, Input::Mesh { from, message }, &mut self.fx);
+                self.apply(to.index());
+            } else if !self.store_held
+                && let Some(shard) = (0..self.shards.len()).find(|&shard| self.stored[shard] != Position(0))
+            {
+                let position = std::mem::take(&mut self.stored[shard]);
+                self.shards[shard].handle(self.now, Input::Durable { position }, &mut self.fx);
+                self.apply(shard);
+            } else if let Some(shard) = self.shards.iter().position(Shard::has_work) {
+                self.shards[shard].handle(self.now, Input::Tick, &mut self.fx);
+                self.apply(shard);
+            } else {
+                return;
+            }
+        }
+        panic!("the shards never come to rest");
+    }
+
+    /// Does what a shard asks for, and says what the sockets did not take.
+    fn apply(&mut self, shard: usize) {
+        let mut stuck = Vec::new();
+        for effect in &self.fx.list {
+            let (connection, encoded, packet_id, payload) = match *effect {
+                Effect::Send { connection, encoded, packet_id } => (connection, encoded, packet_id, None),
+                Effect::SendPayload { connection, encoded, packet_id, payload } => {
+                    (connection, encoded, packet_id, Some(payload))
+                }
+                Effect::Close { connection, reason } => {
+                    let state = &mut self.peers[connection.slot as usize];
+                    assert!(state.closed.is_none(), "closed twice");
+                    state.closed = Some(reason.label());
+                    continue;
+                }
+            };
+            let state = &mut self.peers[connection.slot as usize];
+            assert!(state.shard == shard && state.closed.is_none(), "sent after the connection was closed");
+            if state.stuck.is_some() {
+                stuck.push(connection);
+            }
+            let out = state.stuck.as_mut().unwrap_or(&mut state.received);
+            self.fx.copy_to(encoded, packet_id, out);
+            if let Some(payload) = payload {
+                out.extend_from_slice(&self.fx.payloads[payload as usize]);
+            }
+        }
+        for (to, message) in self.fx.mesh.drain(..) {
+            self.crossed.push(kind(&message));
+            self.mesh.push_back((ShardId(shard as u8), to, message));
+        }
+        for record in self.fx.records.drain(..) {
+            let text = format!("{record:?}");
+            self.recorded.push(text.split(' ').next().unwrap_or_default().to_owned());
+            self.stored[shard] = self.fx.last_record;
+        }
+        self.events.append(&mut self.fx.events);
+        self.fx.clear();
+        self.shards[shard].flushed();
+        for connection in stuck {
+            let bytes = self.stuck_bytes(connection.slot as usize) as u32;
+            self.shards[shard].handle(self.now, Input::Blocked { connection, bytes }, &mut self.fx);
+        }
+        assert!(self.fx.list.is_empty(), "a blocked socket is no reason to send");
+    }
+}
+
+const fn kind(message: &MeshMessage) -> &'static str {
+    match message {
+        MeshMessage::Publish { .. } => "Publish",
+        MeshMessage::Barrier { .. } => "Barrier",
+        MeshMessage::Stored { .. } => "Stored",
+        MeshMessage::Interest { .. } => "Interest",
+        MeshMessage::Applied { .. } => "Applied",
+        MeshMessage::Report(_) => "Report",
+    }
+}
+
+/// A 5.0 client with a clean start and no session to keep.
+pub(super) fn v5(client_id: &str) -> Connect<'_> {
+    Connect::new(Version::V5, client_id, true)
+}
+
+/// A 5.0 client that comes back to its session, which is kept for an hour.
+pub(super) fn v5_kept(client_id: &str) -> Connect<'_> {
+    Connect { session_expiry_s: 3_600, ..Connect::new(Version::V5, client_id, false) }
+}
+
+/// A packet identifier.
+pub(super) fn id(number: u16) -> PacketId {
+    PacketId::new(number).unwrap()
+}
+
+/// Subscription options that are nothing but a QoS.
+pub(super) fn options(qos: u8) -> SubscriptionOptions {
+    SubscriptionOptions::from_bits(qos).unwrap()
+}

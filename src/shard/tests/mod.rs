@@ -1,0 +1,19 @@
+//! The shard as its peers see it: one file a theme, each test a transcript of packets.
+
+mod harness;
+mod show;
+
+mod acks;
+mod alias;
+mod connect;
+mod group;
+mod keep_alive;
+mod limits;
+mod qos_in;
+mod qos_out;
+mod queue;
+mod replay;
+mod retained;
+mod routing;
+mod sys;
+mod will;

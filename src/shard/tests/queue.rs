@@ -1,0 +1,152 @@
+//! Messages that cannot be sent now: offline queues, full outboxes, slow sockets.
+
+use super::harness::{Peer, World, v5, v5_kept};
+use super::show::{publish, publish1};
+use crate::codec::{AckKind, Connect, Packet};
+use crate::telemetry::DropReason;
+
+fn publish_numbers(world: &mut World, publisher: Peer, numbers: std::ops::RangeInclusive<u16>) {
+    for number in numbers {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &number.to_string())));
+    }
+}
+
+#[test]
+fn an_offline_queue_keeps_the_oldest_up_to_its_limit_of_messages() {
+    let mut world = World::with(1, |settings| settings.queued_messages_max = 3);
+    let sub = world.connect(&v5_kept("sub"));
+    world.subscribe(sub, "t", 1);
+    world.cut(sub);
+    let publisher = world.client("pub");
+    publish_numbers(&mut world, publisher, 1..=5);
+    assert_eq!(world.read(publisher).len(), 5, "the publisher is not to blame");
+    assert_eq!(world.dropped(DropReason::QueueFull), 2);
+    assert_eq!(world.shards[0].gauges().stored_messages, 3);
+    let (_, answer) = world.resume(&v5_kept("sub"));
+    assert_eq!(answer[1..], ["PUBLISH t q1 #1 1", "PUBLISH t q1 #2 2", "PUBLISH t q1 #3 3"]);
+}
+
+#[test]
+fn an_offline_queue_is_bounded_in_bytes_too() {
+    let mut world = World::with(1, |settings| settings.queued_bytes_max = 1_024);
+    let sub = world.connect(&v5_kept("sub"));
+    world.subscribe(sub, "t", 1);
+    world.cut(sub);
+    let publisher = world.client("pub");
+    let text = "x".repeat(500);
+    for number in 1..=3 {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &text)));
+    }
+    assert_eq!(world.dropped(DropReason::QueueFull), 1);
+    assert_eq!(world.shards[0].gauges().stored_bytes, 1_002);
+    let (sub, answer) = world.resume(&v5_kept("sub"));
+    assert_eq!(answer.len(), 3);
+    for number in 1..=2 {
+        world.ack(sub, AckKind::PubAck, number);
+    }
+    assert_eq!((world.shards[0].gauges().stored_messages, world.shards[0].gauges().stored_bytes), (0, 0));
+}
+
+#[test]
+fn qos_0_does_not_wait_for_a_client_that_is_away() {
+    let mut world = World::new();
+    let sub = world.connect(&v5_kept("sub"));
+    world.subscribe(sub, "t", 1);
+    world.cut(sub);
+    let publisher = world.client("pub");
+    world.send(publisher, &Packet::Publish(publish("t", "x")));
+    assert_eq!(world.dropped(DropReason::OfflineQos0), 1);
+    assert_eq!(world.resume(&v5_kept("sub")).1, ["CONNACK success present"]);
+}
+
+#[test]
+fn a_full_outbox_drops_qos_0_and_counts_it_and_qos_1_waits() {
+    let mut world = World::with(1, |settings| {
+        settings.outbox_max_bytes = 16 * 1024;
+        settings.inflight_max = 1_000;
+    });
+    let sub = world.client("sub");
+    world.subscribe(sub, "t", 1);
+    let other = world.client("other");
+    world.subscribe(other, "t", 0);
+    world.block(sub);
+    let publisher = world.client("pub");
+    let text = "x".repeat(1_000);
+    for _ in 0..100 {
+        world.send(publisher, &Packet::Publish(publish("t", &text)));
+    }
+    let dropped = world.dropped(DropReason::OutboxFull);
+    assert!((83..=86).contains(&dropped), "{dropped}");
+    assert!(world.stuck_bytes(sub) <= 17 * 1024);
+    for number in 1..=100 {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &text)));
+    }
+    assert!(world.stuck_bytes(sub) <= 18 * 1024, "{}", world.stuck_bytes(sub));
+    assert_eq!(world.read(other).len(), 200, "a slow neighbour costs nobody a message");
+    assert_eq!(world.read(publisher).len(), 100);
+    // The client reads again: what waited comes, all of it and in order.
+    for _ in 0..20 {
+        world.unblock(sub);
+        world.block(sub);
+    }
+    world.unblock(sub);
+    let lines = world.read(sub);
+    let identified: Vec<&String> = lines.iter().filter(|line| line.contains(" q1 ")).collect();
+    assert_eq!(identified.len(), 100);
+    for (at, line) in identified.iter().enumerate() {
+        assert!(line.starts_with(&format!("PUBLISH t q1 #{} ", at + 1)), "{line}");
+    }
+}
+
+#[test]
+fn a_client_that_asks_and_never_reads_is_cut_off() {
+    let mut world = World::with(1, |settings| settings.outbox_max_bytes = 16 * 1024);
+    let peer = world.client("c");
+    world.block(peer);
+    for _ in 0..20_000 {
+        world.send(peer, &Packet::PingReq);
+    }
+    assert!(world.stuck_bytes(peer) <= 33 * 1024);
+    assert_eq!(world.shards[0].gauges().clients_connected, 0);
+}
+
+#[test]
+fn a_message_larger_than_the_whole_outbox_still_gets_through_an_empty_one() {
+    let mut world = World::with(1, |settings| settings.outbox_max_bytes = 16 * 1024);
+    let sub = world.client("sub");
+    world.subscribe(sub, "t", 1);
+    let publisher = world.client("pub");
+    let text = "x".repeat(100_000);
+    world.send(publisher, &Packet::Publish(publish("t", &text)));
+    world.send(publisher, &Packet::Publish(publish1(1, "t", &text)));
+    assert_eq!(world.read(sub), ["PUBLISH t (100000 bytes)", "PUBLISH t q1 #1 (100000 bytes)"]);
+}
+
+#[test]
+fn a_queued_message_that_expires_is_dropped_and_the_next_one_goes_out() {
+    let mut world = World::new();
+    let sub = world.connect(&Connect { receive_maximum: 1, ..v5("sub") });
+    world.subscribe(sub, "t", 1);
+    let publisher = world.client("pub");
+    publish_numbers(&mut world, publisher, 1..=1);
+    let expiring = crate::codec::Publish { message_expiry_s: Some(5), ..publish1(2, "t", "2") };
+    world.send(publisher, &Packet::Publish(expiring));
+    publish_numbers(&mut world, publisher, 3..=3);
+    assert_eq!(world.read(sub), ["PUBLISH t q1 #1 1"]);
+    world.pass_s(5);
+    world.ack(sub, AckKind::PubAck, 1);
+    assert_eq!(world.read(sub), ["PUBLISH t q1 #2 3"]);
+    assert_eq!(world.dropped(DropReason::Expired), 1);
+}
+
+#[test]
+fn a_message_that_finds_the_queue_full_is_not_written_down_as_owed() {
+    let mut world = World::with(1, |settings| settings.queued_messages_max = 1);
+    let sub = world.connect(&v5_kept("sub"));
+    world.subscribe(sub, "t", 1);
+    world.cut(sub);
+    let publisher = world.client("pub");
+    publish_numbers(&mut world, publisher, 1..=3);
+    assert_eq!(world.recorded.iter().filter(|record| *record == "Owed").count(), 1);
+    assert_eq!(world.read(publisher).len(), 3);
+}

@@ -1,0 +1,127 @@
+//! The numbers one shard keeps. Counters only grow; gauges are read off the state when they are shown.
+
+use super::{CloseReason, DropReason};
+
+/// What has happened on one shard since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes taken from sockets.
+    pub bytes_received: u64,
+    /// Bytes given to sockets.
+    pub bytes_sent: u64,
+    /// Packets of any kind from clients.
+    pub packets_received: u64,
+    /// Packets of any kind to clients.
+    pub packets_sent: u64,
+    /// PUBLISH packets from clients.
+    pub publish_received: u64,
+    /// PUBLISH packets to clients.
+    pub publish_sent: u64,
+    /// Payload bytes of PUBLISH packets from clients.
+    pub publish_bytes_received: u64,
+    /// Payload bytes of PUBLISH packets to clients.
+    pub publish_bytes_sent: u64,
+    /// Sockets accepted.
+    pub sockets: u64,
+    /// CONNECTs accepted.
+    pub connections: u64,
+    /// Sessions ended because nobody came back in time.
+    pub sessions_expired: u64,
+    /// Messages to other shards.
+    pub mesh_sent: u64,
+    /// Dropped messages by reason.
+    pub drops: [u64; DropReason::COUNT],
+    /// Ended connections by reason.
+    pub closes: [u64; CloseReason::COUNT],
+}
+
+impl Counters {
+    /// Counts one dropped message.
+    pub const fn dropped(&mut self, reason: DropReason) {
+        self.drops[reason as usize] += 1;
+    }
+
+    /// Counts one ended connection.
+    pub const fn closed(&mut self, reason: CloseReason) {
+        self.closes[reason as usize] += 1;
+    }
+
+    /// Messages dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
+        self.packets_received += other.packets_received;
+        self.packets_sent += other.packets_sent;
+        self.publish_received += other.publish_received;
+        self.publish_sent += other.publish_sent;
+        self.publish_bytes_received += other.publish_bytes_received;
+        self.publish_bytes_sent += other.publish_bytes_sent;
+        self.sockets += other.sockets;
+        self.connections += other.connections;
+        self.sessions_expired += other.sessions_expired;
+        self.mesh_sent += other.mesh_sent;
+        for (mine, theirs) in self.drops.iter_mut().zip(other.drops) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.closes.iter_mut().zip(other.closes) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// What one shard holds at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Sessions with a connection.
+    pub clients_connected: u64,
+    /// Sessions without one.
+    pub clients_disconnected: u64,
+    /// Subscriptions, shared ones included.
+    pub subscriptions: u64,
+    /// Shared subscriptions.
+    pub shared_subscriptions: u64,
+    /// Retained messages (every shard holds them all).
+    pub retained_messages: u64,
+    /// Messages queued or in flight to clients.
+    pub stored_messages: u64,
+    /// Bytes of those.
+    pub stored_bytes: u64,
+}
+
+impl Gauges {
+    /// Adds what another shard holds. Retained messages are the same ones everywhere and are not added.
+    pub fn add(&mut self, other: &Self) {
+        self.clients_connected += other.clients_connected;
+        self.clients_disconnected += other.clients_disconnected;
+        self.subscriptions += other.subscriptions;
+        self.shared_subscriptions += other.shared_subscriptions;
+        self.retained_messages = self.retained_messages.max(other.retained_messages);
+        self.stored_messages += other.stored_messages;
+        self.stored_bytes += other.stored_bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adding_two_shards_keeps_every_reason_apart() {
+        let mut left = Counters::default();
+        left.dropped(DropReason::QueueFull);
+        let mut right = Counters { publish_received: 2, ..Counters::default() };
+        right.dropped(DropReason::QueueFull);
+        right.dropped(DropReason::Expired);
+        right.closed(CloseReason::Malformed);
+        left.add(&right);
+        assert_eq!(left.drops[DropReason::QueueFull as usize], 2);
+        assert_eq!(left.drops[DropReason::Expired as usize], 1);
+        assert_eq!(left.closes[CloseReason::Malformed as usize], 1);
+        assert_eq!((left.publish_received, left.dropped_total()), (2, 3));
+    }
+}

@@ -1,0 +1,150 @@
+//! The events the edge logs, one type each. Their fields are those of the line, in its order.
+//!
+//! Always holds: what peers can cause goes through the rate limit of its kind before anything is formatted; an address
+//! is taken as something that can be shown, so that even its text is made only for a line that is written.
+
+use std::fmt::Display;
+
+use tracing::{debug, error, info, warn};
+
+use super::rate::Kind;
+
+/// Every line of the broker's own is under this target, which the filter knows.
+const TARGET: &str = "dunlin";
+
+/// A client's CONNECT was accepted.
+#[derive(Clone, Copy)]
+pub struct ClientConnected<'a> {
+    /// Client id, as the session is called.
+    pub client: &'a str,
+    /// User name, if one was given.
+    pub user: Option<&'a str>,
+    /// The peer's address.
+    pub peer: &'a dyn Display,
+    /// `3.1`, `3.1.1` or `5.0`.
+    pub version: &'a str,
+    /// Keep alive in effect, in seconds; 0 is none.
+    pub keep_alive_s: u64,
+    /// Clean start, or clean session before 5.0.
+    pub clean_start: bool,
+    /// Whether a session was there already.
+    pub session_present: bool,
+    /// The shard that owns the session.
+    pub shard: u64,
+}
+
+impl ClientConnected<'_> {
+    /// Logs it, or counts it in a storm.
+    pub fn log(&self) {
+        let Self { client, user, peer, version, keep_alive_s, clean_start, session_present, shard } = *self;
+        if Kind::ClientConnected.admit() {
+            info!(
+                target: TARGET,
+                event = Kind::ClientConnected.name(),
+                client, user, %peer, version, keep_alive_s, clean_start, session_present, shard
+            );
+        }
+    }
+}
+
+/// A connection of an accepted client ended.
+#[derive(Clone, Copy)]
+pub struct ClientDisconnected<'a> {
+    /// Client id.
+    pub client: &'a str,
+    /// The peer's address.
+    pub peer: &'a dyn Display,
+    /// Why, as the label of the metric has it.
+    pub reason: &'a str,
+    /// The same with what is known beyond the label, in words; may be empty.
+    pub text: &'a str,
+    /// How long the connection lasted, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl ClientDisconnected<'_> {
+    /// Logs it, or counts it in a storm.
+    pub fn log(&self) {
+        let Self { client, peer, reason, text, duration_ms } = *self;
+        let text = (!text.is_empty()).then_some(text);
+        if Kind::ClientDisconnected.admit() {
+            info!(
+                target: TARGET,
+                event = Kind::ClientDisconnected.name(),
+                client, %peer, reason, text, duration_ms
+            );
+        }
+    }
+}
+
+/// A connection ended before a client was accepted on it. The reason is that of the metric; `text` may be empty.
+pub fn connect_refused(peer: &dyn Display, reason: &str, text: &str) {
+    let text = (!text.is_empty()).then_some(text);
+    if Kind::ConnectRefused.admit() {
+        info!(target: TARGET, event = Kind::ConnectRefused.name(), %peer, reason, text);
+    }
+}
+
+/// A peer broke the protocol: what exactly, for whoever mends that client. The end of its connection is logged apart.
+pub fn protocol_error(client: &str, peer: &dyn Display, text: &str) {
+    // Asked first, so that what is not logged at this level is not reported as held back either.
+    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) && Kind::ProtocolError.admit() {
+        debug!(target: TARGET, event = Kind::ProtocolError.name(), client, %peer, text);
+    }
+}
+
+/// The broker starts, under this version and name.
+pub fn starting(version: &str, node: &str, shards: u64, pid: u64) {
+    info!(target: TARGET, event = "starting", version, node, shards, pid);
+}
+
+/// An address is open on this many shards.
+pub fn listening(addr: &dyn Display, shards: u64, anonymous: bool) {
+    info!(target: TARGET, event = "listening", %addr, shards, anonymous);
+}
+
+/// Every address is open and the broker serves.
+pub fn ready(took_ms: u64) {
+    info!(target: TARGET, event = "ready", took_ms);
+}
+
+/// A signal told the broker to stop; it waits at most so long for queued packets.
+pub fn stopping(signal: &str, timeout_s: u64) {
+    info!(target: TARGET, event = "stopping", signal, timeout_s);
+}
+
+/// The broker has stopped, with this many connections left that did not drain in time.
+pub fn stopped(undrained: u64, uptime_s: u64) {
+    info!(target: TARGET, event = "stopped", undrained, uptime_s);
+}
+
+/// The log file was opened again; the first line of the new one.
+pub fn log_reopened() {
+    info!(target: TARGET, event = "log_reopened");
+}
+
+/// The log file could not be opened again; lines go on into the old one.
+pub fn log_reopen_failed(text: &dyn Display) {
+    error!(target: TARGET, event = "log_reopen_failed", %text);
+}
+
+/// A setting is legal but probably not meant.
+pub fn config_warning(text: &str) {
+    warn!(target: TARGET, event = "config_warning", text);
+}
+
+/// The broker cannot go on.
+pub fn fatal(text: &dyn Display) {
+    error!(target: TARGET, event = "fatal", %text);
+}
+
+/// So many events of this kind were not written since the last such line.
+pub(super) fn lines_suppressed(kind: Kind, suppressed: u64) {
+    let (kind, text) = (kind.name(), format!("{suppressed} similar lines suppressed"));
+    info!(target: TARGET, event = "lines_suppressed", kind, suppressed, text);
+}
+
+/// Lines were lost because the log's file or pipe did not take them.
+pub(super) fn lines_lost(lost: u64, lost_total: u64) {
+    warn!(target: TARGET, event = "lines_lost", lost, lost_total, text = "the log's writer was stalled");
+}

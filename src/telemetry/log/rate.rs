@@ -1,0 +1,159 @@
+//! Rate limit: of each kind of event so many lines a second are written, the rest is counted.
+//!
+//! Always holds: every event is either written or counted in a later `lines_suppressed`. Held back, an event costs a
+//! look at the clock and one or two atomic operations; nothing is formatted.
+
+use std::{
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use super::event;
+use crate::limits;
+
+/// Kinds of events that peers can cause, each with a limit of its own: a storm of one does not hide another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A client's CONNECT was accepted.
+    ClientConnected,
+    /// A connection of an accepted client ended.
+    ClientDisconnected,
+    /// A connection ended before it was accepted.
+    ConnectRefused,
+    /// A peer broke the protocol.
+    ProtocolError,
+}
+
+impl Kind {
+    /// Every kind, in the order of its number.
+    pub const ALL: [Self; 4] =
+        [Self::ClientConnected, Self::ClientDisconnected, Self::ConnectRefused, Self::ProtocolError];
+
+    /// The name of the event in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ClientConnected => "client_connected",
+            Self::ClientDisconnected => "client_disconnected",
+            Self::ConnectRefused => "connect_refused",
+            Self::ProtocolError => "protocol_error",
+        }
+    }
+
+    /// Whether a line of this kind may be written now; if not, it was counted.
+    pub fn admit(self) -> bool {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let lines_per_s = LINES_PER_S.load(Relaxed);
+        lines_per_s == 0 || LIMITS[self as usize].admit(START.elapsed().as_secs() as u32, lines_per_s)
+    }
+}
+
+static LIMITS: [RateLimit; Kind::ALL.len()] = [const { RateLimit::new() }; Kind::ALL.len()];
+static LINES_PER_S: AtomicU32 = AtomicU32::new(limits::LOG_RATE_DEFAULT);
+
+/// Sets the limit for every kind; 0 is none.
+pub(super) fn set_lines_per_s(lines_per_s: u32) {
+    LINES_PER_S.store(lines_per_s, Relaxed);
+}
+
+/// Logs what was held back since the last report, a line per kind that had any.
+pub(super) fn report() {
+    for kind in Kind::ALL {
+        let suppressed = LIMITS[kind as usize].take_suppressed();
+        if suppressed > 0 {
+            event::lines_suppressed(kind, suppressed);
+        }
+    }
+}
+
+/// The limit of one kind, shared by all threads without a lock.
+#[derive(Debug)]
+pub struct RateLimit {
+    /// The second that is running, and in the low half the lines that it has admitted.
+    window: AtomicU64,
+    /// Events held back and not yet reported.
+    suppressed: AtomicU64,
+}
+
+impl RateLimit {
+    /// A limit that has admitted nothing.
+    pub const fn new() -> Self {
+        Self { window: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+    }
+
+    /// Whether one more line fits into the second `now_s`, of which there may be `lines_per_s`; if not, it is counted.
+    pub fn admit(&self, now_s: u32, lines_per_s: u32) -> bool {
+        let step = |window: u64| {
+            let (second, lines) = ((window >> 32) as u32, window as u32);
+            match () {
+                // Threads read the clock apart: one that is late by a moment counts into the second that runs.
+                () if now_s > second => Some((now_s as u64) << 32 | 1),
+                () if lines < lines_per_s => Some(window + 1),
+                () => None,
+            }
+        };
+        let admitted = self.window.fetch_update(Relaxed, Relaxed, step).is_ok();
+        if !admitted {
+            self.suppressed.fetch_add(1, Relaxed);
+        }
+        admitted
+    }
+
+    /// How many were held back since this was last asked.
+    pub fn take_suppressed(&self) -> u64 {
+        // Asked every second of every kind: the line stays shared unless there is something to take.
+        if self.suppressed.load(Relaxed) == 0 { 0 } else { self.suppressed.swap(0, Relaxed) }
+    }
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_lines_a_second_pass_and_the_rest_is_counted() {
+        let limit = RateLimit::new();
+        let passed = |second: u32, events: u32| (0..events).filter(|_| limit.admit(second, 3)).count();
+        assert_eq!((passed(0, 10), limit.take_suppressed()), (3, 7));
+        assert_eq!((passed(1, 2), limit.take_suppressed()), (2, 0));
+        assert_eq!((passed(1, 2), limit.take_suppressed()), (1, 1));
+        assert_eq!((passed(9, 3), limit.take_suppressed()), (3, 0));
+    }
+
+    #[test]
+    fn a_thread_that_is_late_does_not_open_the_past_again() {
+        let limit = RateLimit::new();
+        assert!(limit.admit(5, 1));
+        assert!(!limit.admit(4, 1));
+        assert!(!limit.admit(5, 1));
+        assert!(limit.admit(6, 1));
+        assert_eq!(limit.take_suppressed(), 2);
+    }
+
+    #[test]
+    fn threads_together_pass_no_more_than_the_limit_and_lose_no_count() {
+        let limit = RateLimit::new();
+        let passed: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (0..10_000).filter(|_| limit.admit(1, 500)).count())).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!((passed, limit.take_suppressed()), (500, 39_500));
+    }
+
+    #[test]
+    fn kinds_are_numbered_in_the_order_of_their_list() {
+        for (number, kind) in Kind::ALL.into_iter().enumerate() {
+            assert_eq!(kind as usize, number, "{}", kind.name());
+        }
+    }
+}

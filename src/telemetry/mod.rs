@@ -1,0 +1,15 @@
+//! Counters, reasons and log events.
+//!
+//! Owns: what is counted ([`Counters`], plain numbers of one shard, added up by whoever shows them), and the closed
+//! enums that say why something was dropped or closed ([`DropReason`], [`CloseReason`]). The same enum names the metric
+//! label, the log field and the test.
+//! Always holds: whatever the broker throws away is counted under a reason.
+//! Leaves to others: publishing (`shard::sys`), writing log lines (`telemetry::log`, edge).
+
+pub mod counters;
+#[cfg(feature = "runtime")]
+pub mod log;
+pub mod reasons;
+
+pub use counters::{Counters, Gauges};
+pub use reasons::{CloseReason, DropReason};

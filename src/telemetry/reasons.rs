@@ -1,0 +1,152 @@
+//! Why something was dropped or closed. Each reason is a metric label, a log field and the name of a test.
+
+/// Why a message did not reach a subscriber, or was not taken from a publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// QoS 0 for a connection whose outbox is full.
+    OutboxFull,
+    /// The session's queue holds `--max-queued-messages` or `--max-queued-bytes`.
+    QueueFull,
+    /// QoS 0 for a session whose client is not connected.
+    OfflineQos0,
+    /// Longer than the client's maximum packet size [MQTT-3.1.2-25].
+    PacketTooLarge,
+    /// Its message expiry interval passed before it was sent [MQTT-3.3.2-5].
+    Expired,
+    /// A client published to a topic that begins with `$` or has too many levels.
+    TopicRefused,
+    /// A new retained topic beyond `--retained-max`.
+    RetainedFull,
+    /// A shared group whose last member left while the message was on its way.
+    NoGroupMember,
+    /// What was queued for a session that ended.
+    SessionEnded,
+}
+
+impl DropReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 9;
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::OutboxFull,
+        Self::QueueFull,
+        Self::OfflineQos0,
+        Self::PacketTooLarge,
+        Self::Expired,
+        Self::TopicRefused,
+        Self::RetainedFull,
+        Self::NoGroupMember,
+        Self::SessionEnded,
+    ];
+
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::OutboxFull => "outbox_full",
+            Self::QueueFull => "queue_full",
+            Self::OfflineQos0 => "offline_qos0",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::Expired => "expired",
+            Self::TopicRefused => "topic_refused",
+            Self::RetainedFull => "retained_full",
+            Self::NoGroupMember => "no_group_member",
+            Self::SessionEnded => "session_ended",
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// DISCONNECT from the client, will discarded.
+    ClientDisconnect,
+    /// DISCONNECT 0x04 from the client, will kept.
+    ClientDisconnectWithWill,
+    /// The peer closed the socket or it failed.
+    SocketClosed,
+    /// Bytes that are no MQTT.
+    Malformed,
+    /// MQTT, but not allowed here and now.
+    ProtocolError,
+    /// A packet above `--max-packet-size`.
+    PacketTooLarge,
+    /// More QoS 1 and 2 messages in flight than the broker announced.
+    ReceiveMaximumExceeded,
+    /// A topic alias that is zero, too large or unknown.
+    TopicAliasInvalid,
+    /// Nothing was received for 1.5 times the keep alive.
+    KeepAliveTimeout,
+    /// Another connection came with the same client id.
+    SessionTakenOver,
+    /// The CONNECT was refused: credentials, method, will or identifier.
+    Refused,
+    /// No complete CONNECT within `--connect-timeout`.
+    ConnectTimeout,
+    /// `--max-connections` is reached.
+    ConnectionsFull,
+    /// The broker stops.
+    ServerShutdown,
+    /// A resource of the broker's own ran short for this connection.
+    Resources,
+}
+
+impl CloseReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 15;
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::ClientDisconnect,
+        Self::ClientDisconnectWithWill,
+        Self::SocketClosed,
+        Self::Malformed,
+        Self::ProtocolError,
+        Self::PacketTooLarge,
+        Self::ReceiveMaximumExceeded,
+        Self::TopicAliasInvalid,
+        Self::KeepAliveTimeout,
+        Self::SessionTakenOver,
+        Self::Refused,
+        Self::ConnectTimeout,
+        Self::ConnectionsFull,
+        Self::ServerShutdown,
+        Self::Resources,
+    ];
+
+    /// The metric label and log field.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ClientDisconnect => "client_disconnect",
+            Self::ClientDisconnectWithWill => "client_disconnect_with_will",
+            Self::SocketClosed => "socket_closed",
+            Self::Malformed => "malformed",
+            Self::ProtocolError => "protocol_error",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::ReceiveMaximumExceeded => "receive_maximum_exceeded",
+            Self::TopicAliasInvalid => "topic_alias_invalid",
+            Self::KeepAliveTimeout => "keep_alive_timeout",
+            Self::SessionTakenOver => "session_taken_over",
+            Self::Refused => "refused",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::ConnectionsFull => "connections_full",
+            Self::ServerShutdown => "server_shutdown",
+            Self::Resources => "resources",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_numbered_in_the_order_of_their_list() {
+        for (number, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number, "{}", reason.label());
+        }
+        for (number, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number, "{}", reason.label());
+        }
+    }
+}

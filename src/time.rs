@@ -1,0 +1,64 @@
+//! Time as the core sees it: a value that is passed in. The core never asks a clock.
+
+/// One reading of the clocks, taken once a turn after the turn's input was collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic nanoseconds since an arbitrary start that all shards of the process share.
+    pub mono_ns: u64,
+    /// Milliseconds since 1970-01-01 UTC; for what is shown or stored, never for intervals.
+    pub unix_ms: u64,
+}
+
+impl Now {
+    /// Monotonic milliseconds.
+    pub const fn ms(self) -> u64 {
+        self.mono_ns / 1_000_000
+    }
+
+    /// Monotonic whole seconds, coarse enough for 136 years in 32 bits.
+    pub const fn s(self) -> u32 {
+        (self.mono_ns / 1_000_000_000) as u32
+    }
+
+    /// The instant `seconds` from now.
+    pub const fn after_s(self, seconds: u32) -> Deadline {
+        Deadline(self.ms() + seconds as u64 * 1_000)
+    }
+
+    /// The instant `ms` milliseconds from now.
+    pub const fn after_ms(self, ms: u64) -> Deadline {
+        Deadline(self.ms() + ms)
+    }
+}
+
+/// An instant on the monotonic clock, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Deadline(pub u64);
+
+impl Deadline {
+    /// Whether the instant has come.
+    pub const fn is_due(self, now: Now) -> bool {
+        self.0 <= now.ms()
+    }
+
+    /// Whole seconds left, rounded up, so that what is sent on never claims less time than there is.
+    pub const fn left_s(self, now: Now) -> u32 {
+        self.0.saturating_sub(now.ms()).div_ceil(1_000) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadline_is_due_at_its_instant_and_rounds_up_what_is_left() {
+        let now = Now { mono_ns: 5_000_000_000, unix_ms: 0 };
+        let deadline = now.after_s(2);
+        assert_eq!(deadline.left_s(now), 2);
+        let later = Now { mono_ns: 6_000_000_001, unix_ms: 0 };
+        assert_eq!(deadline.left_s(later), 1);
+        assert!(!deadline.is_due(later));
+        assert!(deadline.is_due(Now { mono_ns: 7_000_000_000, unix_ms: 0 }));
+    }
+}

@@ -1,0 +1,46 @@
+//! The number of an entry: one per distinct (share name, filter).
+
+/// One entry of the index: a filter, or a share name and filter. Valid as long as this shard has a subscriber or member
+/// in it; for shared subscriptions and filters with `+`, also as long as another shard announces interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(u32);
+
+/// Which of the index's stores an entry is in, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// A plain filter without `+`, in the hash table.
+    Literal(u32),
+    /// A plain filter with `+`, in the trie.
+    Wildcard(u32),
+    /// A shared subscription.
+    Group(u32),
+}
+
+const KIND_SHIFT: u32 = 30;
+const NUMBER_MASK: u32 = (1 << KIND_SHIFT) - 1;
+
+impl EntryId {
+    pub(super) const fn new(stored: Stored) -> Self {
+        let (kind, number) = match stored {
+            Stored::Literal(number) => (0, number),
+            Stored::Wildcard(number) => (1, number),
+            Stored::Group(number) => (2, number),
+        };
+        assert!(number <= NUMBER_MASK, "a store has at most 2^30 entries");
+        Self(kind << KIND_SHIFT | number)
+    }
+
+    pub(super) const fn stored(self) -> Stored {
+        let number = self.0 & NUMBER_MASK;
+        match self.0 >> KIND_SHIFT {
+            0 => Stored::Literal(number),
+            1 => Stored::Wildcard(number),
+            _ => Stored::Group(number),
+        }
+    }
+
+    /// Whether it is a shared subscription.
+    pub const fn is_shared(self) -> bool {
+        matches!(self.stored(), Stored::Group(_))
+    }
+}

@@ -1,0 +1,323 @@
+//! Shared subscriptions: members here, counts of members on other shards, and whose turn it is (MQTT 5.0, 4.8.2).
+//!
+//! Every shard divides the messages of its own publishers over all members of all shards: in `weight` messages each
+//! member gets exactly one. Which shard is next is decided here; which of a shard's members is decided by that shard,
+//! in turn, so that a session never has to be named across shards. Members whose client is connected come first; only
+//! when there is none anywhere does a message go to a session that must keep it.
+
+use smallvec::SmallVec;
+
+use crate::ids::ShardId;
+use crate::limits::SHARDS_MAX;
+
+use super::subscribers::{Interest, Subscriber};
+use super::trie::{NONE, Place};
+
+/// Who of a group gets a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pick {
+    /// This member, of this shard.
+    Local(Subscriber),
+    /// A member of this shard, which picks it with `pick_local`.
+    Remote(ShardId),
+}
+
+/// One shared subscription.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    /// `$share/name/filter`.
+    pub(super) text: Box<str>,
+    /// Hash of name and filter, the same on every shard of the process.
+    pub(super) key: u64,
+    /// Where in the trie its filter ends; `None` only in a free slot.
+    pub(super) place: Option<Place>,
+    /// Position among the groups that end there.
+    pub(super) place_position: u32,
+    members: Vec<Member>,
+    /// Positions of the members that are online, in no order.
+    online: Vec<u32>,
+    durable: u32,
+    /// Other shards with members, in the order of their distance from this shard, so that not every shard begins with
+    /// shard 0.
+    remote: SmallVec<[RemoteMembers; 1]>,
+    member_turn: u32,
+    shard_turn: Turn,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    subscriber: Subscriber,
+    /// Position in `online`, or `NONE`.
+    online_position: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RemoteMembers {
+    shard: ShardId,
+    online: u32,
+    total: u32,
+    durable: bool,
+}
+
+/// A place in a cycle of `weight` turns that visits each once, neighbours far apart: messages for a shard with half of
+/// the members come every other time, not all in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    weight: u64,
+    stride: u64,
+    at: u64,
+}
+
+impl Group {
+    /// One without members, to be filled at once.
+    pub(super) fn new(text: String, key: u64, place: Place, place_position: u32) -> Self {
+        Self { text: text.into_boxed_str(), key, place: Some(place), place_position, ..Self::default() }
+    }
+
+    /// Appends a member, taken to be online: its client has just subscribed. Returns its position.
+    pub(super) fn push(&mut self, subscriber: Subscriber, durable: bool) -> u32 {
+        let position = self.members.len() as u32;
+        self.members.push(Member { subscriber, online_position: self.online.len() as u32 });
+        self.online.push(position);
+        self.durable += u32::from(durable);
+        position
+    }
+
+    /// Takes the member at `position` out; the last one takes its place and is returned, unless it was the last.
+    pub(super) fn swap_remove(&mut self, position: u32, durable: bool) -> Option<Subscriber> {
+        self.set_online(position, false);
+        self.members.swap_remove(position as usize);
+        self.durable = self.durable.checked_sub(u32::from(durable)).expect("no more durable ones go than came");
+        let moved = self.members.get(position as usize).copied();
+        if let Some(Member { online_position, .. }) = moved
+            && online_position != NONE
+        {
+            self.online[online_position as usize] = position;
+        }
+        if self.members.capacity() >= 4 * self.members.len().max(1) {
+            self.members.shrink_to(2 * self.members.len());
+            self.online.shrink_to(2 * self.online.len());
+        }
+        moved.map(|member| member.subscriber)
+    }
+
+    pub(super) fn get(&self, position: u32) -> Subscriber {
+        self.members[position as usize].subscriber
+    }
+
+    pub(super) fn replace(&mut self, position: u32, subscriber: Subscriber) {
+        self.members[position as usize].subscriber = subscriber;
+    }
+
+    pub(super) fn set_online(&mut self, position: u32, online: bool) {
+        let member = &mut self.members[position as usize];
+        match (member.online_position, online) {
+            (NONE, true) => {
+                member.online_position = self.online.len() as u32;
+                self.online.push(position);
+            }
+            (at, false) if at != NONE => {
+                member.online_position = NONE;
+                self.online.swap_remove(at as usize);
+                if let Some(&moved) = self.online.get(at as usize) {
+                    self.members[moved as usize].online_position = at;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn change_durable(&mut self, is_durable: bool) {
+        let changed = if is_durable { self.durable.checked_add(1) } else { self.durable.checked_sub(1) };
+        self.durable = changed.expect("no more durable ones go than came");
+    }
+
+    pub(super) fn interest(&self) -> Interest {
+        Interest::Shared {
+            online: self.online.len() as u32,
+            total: self.members.len() as u32,
+            durable: self.durable > 0,
+        }
+    }
+
+    /// Notes what `shard` says of its members. `own` is the shard of this replica.
+    pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, online: u32, total: u32, durable: bool) {
+        let distance = |of: ShardId| (of.index() + SHARDS_MAX - own.index()) % SHARDS_MAX;
+        let told = RemoteMembers { shard, online: online.min(total), total, durable };
+        match self.remote.binary_search_by_key(&distance(shard), |known| distance(known.shard)) {
+            Ok(at) if total == 0 => {
+                self.remote.remove(at);
+                self.remote.shrink_to_fit();
+            }
+            Ok(at) => self.remote[at] = told,
+            Err(_) if total == 0 => {}
+            Err(at) => self.remote.insert(at, told),
+        }
+    }
+
+    pub(super) fn is_unused(&self) -> bool {
+        self.members.is_empty() && self.remote.is_empty()
+    }
+
+    pub(super) fn is_durable_at(&self, shard: ShardId) -> bool {
+        self.remote.iter().any(|remote| remote.shard == shard && remote.durable)
+    }
+
+    /// Whose turn it is among the members of all shards.
+    pub(super) fn pick(&mut self) -> Option<Pick> {
+        let online_weight =
+            self.online.len() as u64 + self.remote.iter().map(|remote| u64::from(remote.online)).sum::<u64>();
+        let any_online = online_weight > 0;
+        let (weight, own) = if any_online {
+            (online_weight, self.online.len())
+        } else {
+            let remote = self.remote.iter().map(|remote| u64::from(remote.total)).sum::<u64>();
+            (self.members.len() as u64 + remote, self.members.len())
+        };
+        if weight == 0 {
+            return None;
+        }
+        let mut turn = self.shard_turn.next(weight);
+        if turn < own as u64 {
+            return self.pick_local().map(Pick::Local);
+        }
+        turn -= own as u64;
+        for remote in &self.remote {
+            let weight = u64::from(if any_online { remote.online } else { remote.total });
+            if turn < weight {
+                return Some(Pick::Remote(remote.shard));
+            }
+            turn -= weight;
+        }
+        unreachable!("a turn is less than the sum of the weights")
+    }
+
+    /// Whose turn it is among the members of this shard.
+    pub(super) fn pick_local(&mut self) -> Option<Subscriber> {
+        let among = if self.online.is_empty() { self.members.len() } else { self.online.len() };
+        if among == 0 {
+            return None;
+        }
+        let turn = if self.member_turn as usize >= among { 0 } else { self.member_turn as usize };
+        self.member_turn = turn as u32 + 1;
+        let position = self.online.get(turn).map_or(turn, |&position| position as usize);
+        Some(self.members[position].subscriber)
+    }
+
+    /// Bytes that it holds outside of itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let spilled = if self.remote.spilled() { self.remote.capacity() } else { 0 };
+        self.text.len()
+            + self.members.capacity() * size_of::<Member>()
+            + self.online.capacity() * size_of::<u32>()
+            + spilled * size_of::<RemoteMembers>()
+    }
+}
+
+impl Turn {
+    /// The next of `weight` turns. A cycle is fair from the first turn after `weight` last changed.
+    fn next(&mut self, weight: u64) -> u64 {
+        if weight != self.weight {
+            self.weight = weight;
+            // The golden section leaves the largest gaps; the next number without a common divisor visits every turn.
+            self.stride = (weight * 618 / 1000).max(1);
+            while greatest_common_divisor(self.stride, weight) != 1 {
+                self.stride += 1;
+            }
+        }
+        self.at = (self.at + self.stride) % weight;
+        self.at
+    }
+}
+
+const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::SessionId;
+    use std::collections::HashMap;
+
+    fn subscriber(session: u32) -> Subscriber {
+        Subscriber { session: SessionId(session), options: 0, identifier: None }
+    }
+
+    fn counts<K: std::hash::Hash + Eq>(picks: impl IntoIterator<Item = K>) -> HashMap<K, u32> {
+        let mut counts = HashMap::new();
+        picks.into_iter().for_each(|pick| *counts.entry(pick).or_insert(0) += 1);
+        counts
+    }
+
+    #[test]
+    fn in_one_cycle_every_member_of_every_shard_gets_one_message() {
+        let mut group = Group::default();
+        (0..5).for_each(|session| {
+            group.push(subscriber(session), false);
+        });
+        group.apply_remote(ShardId(1), ShardId(0), 3, 9, false);
+        group.apply_remote(ShardId(1), ShardId(2), 4, 4, true);
+        let cycle: Vec<Pick> = (0..12).map(|_| group.pick().unwrap()).collect();
+        let by_shard = counts(cycle.iter().filter_map(|pick| match pick {
+            Pick::Remote(shard) => Some(shard.0),
+            Pick::Local(_) => None,
+        }));
+        assert_eq!(by_shard, HashMap::from([(0, 3), (2, 4)]));
+        let by_member = counts(cycle.iter().filter_map(|pick| match pick {
+            Pick::Local(member) => Some(member.session),
+            Pick::Remote(_) => None,
+        }));
+        assert_eq!(by_member.len(), 5);
+        assert!(by_member.values().all(|&count| count == 1));
+        assert!(group.is_durable_at(ShardId(2)) && !group.is_durable_at(ShardId(0)));
+    }
+
+    #[test]
+    fn turns_are_spread_rather_than_bunched() {
+        let mut group = Group::default();
+        (0..50).for_each(|session| {
+            group.push(subscriber(session), false);
+        });
+        group.apply_remote(ShardId(0), ShardId(1), 50, 50, false);
+        let remote = (0..100).map(|_| matches!(group.pick(), Some(Pick::Remote(_)))).collect::<Vec<_>>();
+        assert_eq!(remote.iter().filter(|&&remote| remote).count(), 50);
+        assert!(!remote.windows(5).any(|run| run.iter().all(|&is| is == run[0])), "{remote:?}");
+    }
+
+    #[test]
+    fn members_without_connection_are_picked_only_when_nobody_is_online() {
+        let mut group = Group::default();
+        (0..3).for_each(|session| {
+            group.push(subscriber(session), true);
+        });
+        group.set_online(0, false);
+        group.set_online(2, false);
+        group.set_online(2, false);
+        assert_eq!(group.interest(), Interest::Shared { online: 1, total: 3, durable: true });
+        assert!((0..9).all(|_| group.pick() == Some(Pick::Local(subscriber(1)))));
+        group.apply_remote(ShardId(0), ShardId(5), 1, 1, false);
+        group.set_online(1, false);
+        assert!((0..9).all(|_| group.pick() == Some(Pick::Remote(ShardId(5)))));
+        group.apply_remote(ShardId(0), ShardId(5), 0, 1, false);
+        let cycle = counts((0..40).map(|_| format!("{:?}", group.pick().unwrap())));
+        assert_eq!(cycle.len(), 4);
+        assert!(cycle.values().all(|&count| count == 10), "{cycle:?}");
+        group.apply_remote(ShardId(0), ShardId(5), 0, 0, false);
+        for _ in 0..3 {
+            group.swap_remove(0, true);
+        }
+        assert!(group.is_unused() && group.pick().is_none() && group.pick_local().is_none());
+    }
+
+    #[test]
+    fn any_weight_has_a_stride_that_visits_every_turn() {
+        for weight in 1..300 {
+            let mut turn = Turn::default();
+            assert_eq!(counts((0..weight).map(|_| turn.next(weight))).len() as u64, weight);
+        }
+    }
+}

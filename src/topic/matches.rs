@@ -1,0 +1,63 @@
+//! What a match found, in memory that is used again for the next.
+
+use crate::ids::ShardSet;
+
+use super::entry::EntryId;
+use super::subscribers::Subscriber;
+
+/// Everybody whom one message is for. Made once and passed to every match: once grown, a match allocates nothing.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Subscribers of this shard by plain filters, one after another by entry. A session whose filters overlap is in it
+    /// once for each of them [MQTT-3.3.4-2].
+    pub local: Vec<Subscriber>,
+    /// How many entries `local` came from: with one or none, no session can be in it twice.
+    pub entries: u32,
+    /// Other shards with subscribers by plain filters.
+    pub shards: ShardSet,
+    /// Those of them where one such subscriber is a persistent session.
+    pub durable_shards: ShardSet,
+    /// Shared subscriptions that match; each is due the message once, by [`super::SubscriptionIndex::pick`].
+    pub groups: Vec<EntryId>,
+    /// Nodes of the wildcard trie that were looked at: what the match cost.
+    pub nodes_visited: u32,
+    pub(super) walk: Walk,
+}
+
+/// The working memory of one walk of the trie.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// Nodes still to be looked at, each with the number of topic levels that lead to it.
+    pub(super) stack: Vec<(u32, u32)>,
+    /// The topic's levels as far as the walk has come.
+    pub(super) levels: Vec<Level>,
+}
+
+/// One level of the topic: its bytes, and its hash once some node needed it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Level {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    pub(super) hash: Option<u64>,
+}
+
+impl Matches {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether the message is for nobody at all.
+    pub fn is_empty(&self) -> bool {
+        self.local.is_empty() && self.shards.is_empty() && self.groups.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.local.clear();
+        self.groups.clear();
+        self.entries = 0;
+        self.nodes_visited = 0;
+        self.shards = ShardSet::default();
+        self.durable_shards = ShardSet::default();
+    }
+}

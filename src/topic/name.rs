@@ -1,0 +1,123 @@
+//! Topic names: what a PUBLISH is addressed to (MQTT 5.0, 4.7). A `TopicName` that exists is valid.
+
+use thiserror::Error;
+
+use super::scan::census;
+
+/// Longest topic name or filter: the length field of a UTF-8 string has two bytes [MQTT-4.7.3-3].
+pub(super) const TOPIC_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Why a string is no topic name, topic filter or shared subscription. Always the peer's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TopicError {
+    /// At least one character is required [MQTT-4.7.3-1].
+    #[error("the topic is empty")]
+    Empty,
+    /// More than 65,535 bytes [MQTT-4.7.3-3].
+    #[error("the topic is longer than 65535 bytes")]
+    TooLong,
+    /// U+0000 is forbidden [MQTT-4.7.3-2].
+    #[error("the topic contains U+0000")]
+    Nul,
+    /// More levels than `--topic-levels-max` admits.
+    #[error("the topic has too many levels")]
+    TooManyLevels,
+    /// A topic name may not contain wildcards [MQTT-4.7.0-1].
+    #[error("a topic name may not contain wildcards")]
+    WildcardInName,
+    /// `#` must be the last level and alone in it [MQTT-4.7.1-1], `+` alone in its level [MQTT-4.7.1-2].
+    #[error("a wildcard must occupy a whole level, and # must be the last")]
+    MisplacedWildcard,
+    /// `$share/` must be followed by a non-empty name without `/`, `+`, `#`, and by a filter
+    /// [MQTT-4.8.2-1] [MQTT-4.8.2-2].
+    #[error("the shared subscription is malformed")]
+    MalformedShare,
+}
+
+impl TopicError {
+    /// Whether the string is what MQTT allows and only the operator's bound refuses it.
+    pub const fn is_policy(self) -> bool {
+        matches!(self, Self::TooManyLevels)
+    }
+}
+
+/// A valid topic name: not empty, at most 65,535 bytes, no wildcard, no U+0000, a bounded number of levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicName<'a>(&'a str);
+
+impl<'a> TopicName<'a> {
+    /// Checks `text`; `levels_max` is the operator's bound on the number of levels.
+    pub fn parse(text: &'a str, levels_max: u16) -> Result<Self, TopicError> {
+        if check_string(text, levels_max)? {
+            return Err(TopicError::WildcardInName);
+        }
+        Ok(Self(text))
+    }
+
+    /// The name as it was sent.
+    pub const fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// Whether it begins with `$`: such topics are the server's own and no leading wildcard matches them
+    /// [MQTT-4.7.2-1].
+    pub fn is_dollar(self) -> bool {
+        self.0.starts_with('$')
+    }
+}
+
+/// Checks what holds for names and filters alike, and says whether there is a wildcard anywhere.
+pub(super) fn check_string(text: &str, levels_max: u16) -> Result<bool, TopicError> {
+    if text.is_empty() {
+        return Err(TopicError::Empty);
+    }
+    if text.len() > TOPIC_BYTES_MAX {
+        return Err(TopicError::TooLong);
+    }
+    let census = census(text.as_bytes());
+    if census.has_nul {
+        return Err(TopicError::Nul);
+    }
+    if census.slashes >= usize::from(levels_max) {
+        return Err(TopicError::TooManyLevels);
+    }
+    Ok(census.has_wildcard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        let long = "a".repeat(65_536);
+        let table: &[(&str, Result<(), TopicError>)] = &[
+            ("a", Ok(())),
+            ("/", Ok(())),
+            ("//", Ok(())),
+            ("a/b/", Ok(())),
+            ("$SYS/broker", Ok(())),
+            ("ä/ö 1", Ok(())),
+            (&long[1..], Ok(())),
+            ("", Err(TopicError::Empty)),
+            (&long, Err(TopicError::TooLong)),
+            ("a\0b", Err(TopicError::Nul)),
+            ("a/+", Err(TopicError::WildcardInName)),
+            ("a+", Err(TopicError::WildcardInName)),
+            ("#", Err(TopicError::WildcardInName)),
+            ("1/2/3/4/5", Err(TopicError::TooManyLevels)),
+            ("////", Err(TopicError::TooManyLevels)),
+        ];
+        for (text, expected) in table {
+            let levels_max = 4;
+            assert_eq!(TopicName::parse(text, levels_max).map(|_| ()), *expected, "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn only_a_leading_dollar_makes_a_topic_the_servers_own() {
+        for (text, expected) in [("$SYS/x", true), ("$", true), ("a/$SYS", false), ("/$SYS", false)] {
+            assert_eq!(TopicName::parse(text, 9).unwrap().is_dollar(), expected, "{text}");
+        }
+    }
+}

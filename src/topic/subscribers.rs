@@ -1,0 +1,266 @@
+//! Who subscribes, and what one shard tells the others about it.
+
+use std::num::NonZeroU32;
+
+use crate::ids::{SessionId, SubscriptionId};
+
+use super::slab::Slab;
+
+/// One subscription as the index stores it: 12 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Whose it is, on this shard.
+    pub session: SessionId,
+    /// Maximum quality of service and the other subscription options, as bits that only the caller reads.
+    pub options: u8,
+    /// What to send along with each message, if the client asked for it [MQTT-3.3.4-3].
+    pub identifier: Option<SubscriptionId>,
+}
+
+/// The interest of one shard's sessions in one entry: what it announces to the other shards. Absolute, so that saying
+/// it twice changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// In a plain filter.
+    Plain {
+        /// Whether there is any subscriber.
+        any: bool,
+        /// Whether one of them is a persistent session, for whose shard's store an acknowledgement must wait.
+        durable: bool,
+    },
+    /// In a shared subscription.
+    Shared {
+        /// Members whose client is connected.
+        online: u32,
+        /// All members.
+        total: u32,
+        /// Whether one of them is a persistent session.
+        durable: bool,
+    },
+}
+
+impl Interest {
+    /// Whether nobody is interested (any more).
+    pub const fn is_nothing(self) -> bool {
+        matches!(self, Self::Plain { any: false, .. } | Self::Shared { total: 0, .. })
+    }
+}
+
+/// The subscribers of one plain entry: none or one in place, more in a list. 12 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Subscribers {
+    #[default]
+    None,
+    One {
+        session: SessionId,
+        identifier: Option<NonZeroU32>,
+        options: u8,
+        durable: bool,
+    },
+    /// The id of a `Many`.
+    Many(u32),
+}
+
+const _: () = assert!(size_of::<Subscriber>() == 12 && size_of::<Subscribers>() == 12);
+
+/// Two or more subscribers of an entry.
+#[derive(Debug, Default)]
+struct Many {
+    list: Vec<Subscriber>,
+    durable: u32,
+}
+
+/// Where the lists of all entries with more than one subscriber are.
+#[derive(Debug)]
+pub(super) struct SubscriberLists {
+    many: Slab<Many>,
+    heap_bytes: usize,
+}
+
+impl SubscriberLists {
+    pub(super) const fn new() -> Self {
+        Self { many: Slab::new(), heap_bytes: 0 }
+    }
+
+    /// Appends to the entry's subscribers and returns the position.
+    pub(super) fn push(&mut self, to: &mut Subscribers, subscriber: Subscriber, durable: bool) -> u32 {
+        match *to {
+            Subscribers::None => {
+                *to = one(subscriber, durable);
+                0
+            }
+            Subscribers::One { durable: first_durable, .. } => {
+                let mut list = Vec::with_capacity(2);
+                list.extend([first(to), subscriber]);
+                self.heap_bytes += capacity_bytes(&list);
+                let durable = u32::from(first_durable) + u32::from(durable);
+                *to = Subscribers::Many(self.many.insert(Many { list, durable }));
+                1
+            }
+            Subscribers::Many(id) => {
+                let many = &mut self.many[id];
+                self.heap_bytes -= capacity_bytes(&many.list);
+                many.list.push(subscriber);
+                self.heap_bytes += capacity_bytes(&many.list);
+                many.durable += u32::from(durable);
+                many.list.len() as u32 - 1
+            }
+        }
+    }
+
+    /// Takes out the subscriber at `position`; the last one takes its place and is named, unless it was the last.
+    pub(super) fn swap_remove(&mut self, from: &mut Subscribers, position: u32, durable: bool) -> Option<SessionId> {
+        let id = match *from {
+            Subscribers::None => unreachable!("an entry without subscribers has no positions"),
+            Subscribers::One { durable: was_durable, .. } => {
+                assert!(position == 0 && was_durable == durable, "the session knows its subscription");
+                *from = Subscribers::None;
+                return None;
+            }
+            Subscribers::Many(id) => id,
+        };
+        let many = &mut self.many[id];
+        many.list.swap_remove(position as usize);
+        many.durable = many.durable.checked_sub(u32::from(durable)).expect("no more durable ones go than came");
+        let moved = many.list.get(position as usize).map(|moved| moved.session);
+        let (len, capacity) = (many.list.len(), many.list.capacity());
+        if len == 1 {
+            let many = self.many.remove(id);
+            self.heap_bytes -= capacity_bytes(&many.list);
+            *from = one(many.list[0], many.durable > 0);
+        } else if capacity >= 4 * len {
+            // A crowd that left gives its room back, by halves so that each removal stays O(1) on average.
+            self.heap_bytes -= capacity_bytes(&many.list);
+            many.list.shrink_to(capacity / 2);
+            self.heap_bytes += capacity_bytes(&many.list);
+        }
+        moved
+    }
+
+    pub(super) fn get(&self, of: &Subscribers, position: u32) -> Subscriber {
+        self.all(of, |all| all[position as usize])
+    }
+
+    pub(super) fn replace(&mut self, of: &mut Subscribers, position: u32, subscriber: Subscriber) {
+        match *of {
+            Subscribers::None => unreachable!("an entry without subscribers has no positions"),
+            Subscribers::One { durable, .. } => {
+                assert!(position == 0, "the session knows its subscription");
+                *of = one(subscriber, durable);
+            }
+            Subscribers::Many(id) => self.many[id].list[position as usize] = subscriber,
+        }
+    }
+
+    /// One of the entry's subscribers has become a persistent session, or is none any more.
+    pub(super) fn change_durable(&mut self, of: &mut Subscribers, position: u32, is_durable: bool) {
+        match of {
+            Subscribers::None => unreachable!("an entry without subscribers has no positions"),
+            Subscribers::One { durable, .. } => {
+                assert!(position == 0 && *durable != is_durable, "the session knows its subscription");
+                *durable = is_durable;
+            }
+            Subscribers::Many(id) => {
+                let count = &mut self.many[*id].durable;
+                let changed = if is_durable { count.checked_add(1) } else { count.checked_sub(1) };
+                *count = changed.expect("no more durable ones go than came");
+            }
+        }
+    }
+
+    pub(super) fn interest(&self, of: &Subscribers) -> Interest {
+        match *of {
+            Subscribers::None => Interest::Plain { any: false, durable: false },
+            Subscribers::One { durable, .. } => Interest::Plain { any: true, durable },
+            Subscribers::Many(id) => Interest::Plain { any: true, durable: self.many[id].durable > 0 },
+        }
+    }
+
+    /// Appends all of the entry's subscribers to `out` and says whether there were any.
+    #[inline]
+    pub(super) fn copy_to(&self, of: &Subscribers, out: &mut Vec<Subscriber>) -> bool {
+        match *of {
+            Subscribers::None => return false,
+            Subscribers::One { .. } => out.push(first(of)),
+            Subscribers::Many(id) => out.extend_from_slice(&self.many[id].list),
+        }
+        true
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.many.shrink();
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.many.memory_bytes() + self.heap_bytes
+    }
+
+    fn all<R>(&self, of: &Subscribers, read: impl FnOnce(&[Subscriber]) -> R) -> R {
+        match *of {
+            Subscribers::None => read(&[]),
+            Subscribers::One { .. } => read(&[first(of)]),
+            Subscribers::Many(id) => read(&self.many[id].list),
+        }
+    }
+}
+
+const fn one(subscriber: Subscriber, durable: bool) -> Subscribers {
+    let Subscriber { session, options, identifier } = subscriber;
+    Subscribers::One { session, identifier, options, durable }
+}
+
+fn first(of: &Subscribers) -> Subscriber {
+    match *of {
+        Subscribers::One { session, identifier, options, .. } => Subscriber { session, options, identifier },
+        Subscribers::None | Subscribers::Many(_) => unreachable!("asked of one subscriber in place only"),
+    }
+}
+
+const fn capacity_bytes(list: &Vec<Subscriber>) -> usize {
+    list.capacity() * size_of::<Subscriber>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subscriber(session: u32) -> Subscriber {
+        Subscriber { session: SessionId(session), options: session as u8, identifier: NonZeroU32::new(session) }
+    }
+
+    #[test]
+    fn the_last_takes_the_place_of_the_one_that_goes() {
+        let mut lists = SubscriberLists::new();
+        let mut entry = Subscribers::None;
+        for session in 0..4 {
+            assert_eq!(lists.push(&mut entry, subscriber(session), session == 2), session);
+        }
+        assert_eq!(lists.interest(&entry), Interest::Plain { any: true, durable: true });
+        assert_eq!(lists.swap_remove(&mut entry, 1, false), Some(SessionId(3)));
+        assert_eq!(lists.get(&entry, 1), subscriber(3));
+        assert_eq!(lists.swap_remove(&mut entry, 2, true), None);
+        assert_eq!(lists.interest(&entry), Interest::Plain { any: true, durable: false });
+        assert_eq!(lists.swap_remove(&mut entry, 0, false), Some(SessionId(3)));
+        assert!(matches!(entry, Subscribers::One { .. }));
+        assert_eq!(lists.get(&entry, 0), subscriber(3));
+        lists.replace(&mut entry, 0, subscriber(9));
+        assert_eq!(lists.get(&entry, 0), subscriber(9));
+        assert_eq!(lists.swap_remove(&mut entry, 0, false), None);
+        assert!(lists.interest(&entry).is_nothing());
+        lists.shrink();
+        assert_eq!(lists.memory_bytes(), 0);
+    }
+
+    #[test]
+    fn a_crowd_that_left_gives_its_room_back() {
+        let mut lists = SubscriberLists::new();
+        let mut entry = Subscribers::None;
+        for session in 0..100_000 {
+            lists.push(&mut entry, subscriber(session), false);
+        }
+        for position in (2..100_000).rev() {
+            lists.swap_remove(&mut entry, position, false);
+        }
+        assert!(lists.heap_bytes <= 8 * size_of::<Subscriber>(), "{}", lists.heap_bytes);
+    }
+}

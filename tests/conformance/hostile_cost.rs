@@ -1,0 +1,280 @@
+//! Hostile input by what it costs: memory and CPU time of a broker that one peer, or ten thousand, try to exhaust.
+//!
+//! Every test prints what it measured (`--nocapture` shows it). Bounds are those of a debug build with room for noise: they fail on a different order of growth, not on a slow day.
+
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::broker::Broker;
+use crate::client::{Client, PATIENCE};
+use crate::packets::{Connect, PUBACK, PUBLISH, PUBREC, Publish, V5, V311, field, frame, prop, subscribe, varint};
+use crate::world::{World, eventually, with_own_broker};
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+
+/// Descriptors this process may still open, with some left for everything else.
+fn spare_descriptors() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").expect("Linux has it");
+    let line = limits.lines().find(|l| l.starts_with("Max open files")).expect("a limit on open files");
+    let soft = line.split_whitespace().nth(3).and_then(|n| n.parse::<usize>().ok()).unwrap_or(usize::MAX);
+    soft.saturating_sub(500)
+}
+
+/// Growth of resident memory for each of `n` while `action` runs, in bytes.
+fn growth_each(broker: &Broker, n: usize, action: impl FnOnce()) -> u64 {
+    let before = broker.resident_bytes();
+    action();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.resident_bytes().saturating_sub(before) / n as u64
+}
+
+/// True while the server has neither said anything nor closed.
+fn is_open(socket: &TcpStream) -> bool {
+    socket.set_nonblocking(true).expect("a socket can be made non-blocking");
+    matches!(socket.peek(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+/// A client connects and exchanges a packet, so buffers and pools that come with the first client are there.
+fn warm_up(w: &World) -> Client {
+    let mut client = w.client(V5, "warm");
+    client.subscribe(&w.topic("warm"), 1);
+    client.deliver(Publish::new(w.topic("warm"), "x").qos(1));
+    client.take_payload("x");
+    client
+}
+
+// covers: [MQTT-3.1.4-2] (5.0)
+#[test]
+fn ten_thousand_sockets_that_announce_much_and_send_one_byte_cost_4_kib_each_at_most() {
+    with_own_broker(&["--connect-timeout", "60"], |w, broker| {
+        use std::io::Write as _;
+        let mut control = warm_up(w);
+        let n = spare_descriptors().min(10_000);
+        // What is announced is the most a CONNECT may be that is not refused by its header, and then 256 MiB.
+        for announced in [100_000, 268_435_455] {
+            let mut sockets = Vec::with_capacity(n);
+            let each = growth_each(broker, n, || {
+                for _ in 0..n {
+                    let mut socket = TcpStream::connect(w.addr).expect("the backlog holds");
+                    // One that was refused already gives an error here, which is as good.
+                    let _ = socket.write_all(&[&[0x10][..], &varint(announced), &[0]].concat());
+                    sockets.push(socket);
+                }
+                control.ping();
+            });
+            let waiting = sockets.iter().filter(|socket| is_open(socket)).count();
+            eprintln!(
+                "measured: {each} bytes for each socket that announced {announced}, {waiting} of {n} still waiting"
+            );
+            // The first kind is waited for, so its memory was there to be seen; the second is refused by its header.
+            assert_eq!(waiting, if announced == 100_000 { n } else { 0 });
+            assert!(each <= 4 * KIB, "{each} bytes for each of {n} sockets that announced {announced}");
+        }
+        control.ping();
+    });
+}
+
+// covers: [MQTT-3.3.2-10] (5.0)
+#[test]
+fn what_a_connect_promises_to_accept_is_not_allocated_ahead() {
+    with_own_broker(&[], |w, broker| {
+        let mut control = warm_up(w);
+        let n = spare_descriptors().min(2_000);
+        let mut clients = Vec::with_capacity(n);
+        let each = growth_each(broker, n, || {
+            for _ in 0..n {
+                let greedy = Connect::new(V5, w.id("greedy"))
+                    .prop(prop::topic_alias_maximum(u16::MAX))
+                    .prop(prop::receive_maximum(u16::MAX))
+                    .prop(prop::maximum_packet_size(u32::MAX))
+                    .expiry(1);
+                clients.push(w.connect(&greedy).0);
+            }
+        });
+        eprintln!("measured: {each} bytes for each connected client that promises to accept everything");
+        assert!(each <= 8 * KIB, "{each} bytes for each of {n} connected clients");
+        control.ping();
+    });
+}
+
+// covers: [MQTT-4.3.3-10] (5.0)
+#[test]
+fn half_open_qos_2_exchanges_are_bounded_in_bytes() {
+    with_own_broker(&[], |w, broker| {
+        let mut control = warm_up(w);
+        let before = broker.resident_bytes();
+        let mut client = w.client(V311, "half");
+        let topic = w.topic("half");
+        let payload = vec![b'x'; 1024];
+        // Before 5.0 a client knows of no receive maximum: all are taken or it is closed, but they are not all stored.
+        'rounds: for round in 0..128u16 {
+            let ids = (round * 511 + 1)..=(round * 511 + 511);
+            let batch = ids
+                .clone()
+                .flat_map(|id| Publish::new(&topic, &payload).qos(2).id(id).encode(V311))
+                .collect::<Vec<u8>>();
+            client.send(batch);
+            for id in ids {
+                match client.next_event(Instant::now() + PATIENCE) {
+                    crate::client::Event::Packet(crate::decode::Packet::Ack(a)) => {
+                        assert_eq!((a.first, a.id), (PUBREC, id));
+                    }
+                    crate::client::Event::Closed => break 'rounds,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let grown = broker.resident_bytes().saturating_sub(before);
+        eprintln!("measured: {grown} bytes for half-open QoS 2 exchanges of 64 MiB");
+        assert!(grown <= 16 * MIB, "{grown} bytes for half-open exchanges of 64 MiB");
+        control.ping();
+    });
+}
+
+/// CPU time the broker uses while a PUBLISH of `size` bytes comes one byte at a time.
+fn cost_of_single_bytes(w: &World, broker: &Broker, size: usize) -> Duration {
+    let mut client = w.client(V5, "bytes");
+    let packet = Publish::new(w.topic("bytes"), vec![b'x'; size]).qos(1).id(1).encode(V5);
+    let before = broker.cpu_time();
+    for byte in &packet {
+        client.send_quietly(&[*byte]);
+    }
+    client.await_ack(PUBACK, 1);
+    broker.cpu_time().saturating_sub(before)
+}
+
+// covers: [MQTT-4.2-1] (5.0)
+#[test]
+fn a_packet_fed_one_byte_at_a_time_costs_in_proportion_to_its_length() {
+    with_own_broker(&[], |w, broker| {
+        let mut control = warm_up(w);
+        let (small, large) = (20_000, 160_000);
+        let short = cost_of_single_bytes(w, broker, small).max(Duration::from_millis(20));
+        let long = cost_of_single_bytes(w, broker, large);
+        let ratio = long.as_secs_f64() / short.as_secs_f64();
+        eprintln!("measured: {short:?} of CPU time for {small} single bytes, {long:?} for {large}");
+        assert!(ratio < 8.0 * 3.0, "eight times the bytes cost {ratio:.1} times as much: {short:?} and {long:?}");
+        control.ping();
+    });
+}
+
+// covers: [MQTT-3.1.2-22] (5.0)
+#[test]
+fn idle_sockets_cost_no_cpu_time() {
+    with_own_broker(&["--connect-timeout", "60"], |w, broker| {
+        let mut control = warm_up(w);
+        let idle: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(w.addr).expect("a connection")).collect();
+        let clients: Vec<Client> =
+            (0..500).map(|_| w.connect(&Connect::new(V5, w.id("idle")).keep_alive(60)).0).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        let before = broker.cpu_time();
+        std::thread::sleep(Duration::from_secs(3));
+        let used = broker.cpu_time().saturating_sub(before);
+        eprintln!("measured: {used:?} of CPU time in 3 s for 1,000 idle sockets");
+        assert!(used <= Duration::from_millis(300), "{used:?} of CPU time in three idle seconds");
+        control.ping();
+        drop((idle, clients));
+    });
+}
+
+// covers: [MQTT-3.3.4-10] (5.0)
+#[test]
+fn a_subscriber_that_never_reads_costs_no_more_than_its_limits() {
+    with_own_broker(&["--outbox-max-bytes", "65536", "--max-queued-bytes", "262144"], |w, broker| {
+        let mut control = warm_up(w);
+        let mut deaf = w.client(V5, "deaf");
+        let topic = w.topic("flood");
+        deaf.subscribe(&topic, 1);
+        let before = broker.resident_bytes();
+        let mut publisher = w.client(V5, "pub");
+        let payload = vec![b'x'; 8 * 1024];
+        for round in 0..6_000u16 {
+            let qos = u8::from(round % 2 == 0);
+            publisher.send_quietly(&Publish::new(&topic, &payload).qos(qos).id(1).encode(V5));
+            if qos == 1 {
+                publisher.await_ack(PUBACK, 1);
+            }
+        }
+        publisher.ping();
+        control.ping();
+        let grown = broker.resident_bytes().saturating_sub(before);
+        eprintln!("measured: {grown} bytes for 48 MiB that nobody reads");
+        assert!(grown <= 24 * MIB, "{grown} bytes for 48 MiB that nobody reads");
+        drop(deaf);
+    });
+}
+
+/// CPU time of one packet, from many of them.
+fn cost_of(broker: &Broker, what: &str, n: u32, mut send: impl FnMut()) -> Duration {
+    let before = broker.cpu_time();
+    for _ in 0..n {
+        send();
+    }
+    let each = broker.cpu_time().saturating_sub(before) / n;
+    eprintln!("measured: {each:?} of CPU time a packet: {what}");
+    each
+}
+
+// covers: [MQTT-3.3.2-17] [MQTT-4.7.3-4] (5.0)
+#[test]
+fn the_most_expensive_packets_cost_milliseconds_at_most() {
+    with_own_broker(&["--max-packet-size", "65536"], |w, broker| {
+        let mut client = warm_up(w);
+        let limit = Duration::from_millis(8);
+        let properties = vec![prop::user("k", "v"); 9_000];
+        let body = [field("t"), crate::packets::properties(V5, &properties)].concat();
+        let publish = frame(PUBLISH, body);
+        let cost = cost_of(broker, "9,000 user properties", 50, || {
+            let mut client = w.client(V5, "props");
+            client.send_quietly(&publish);
+            client.cut_off();
+        });
+        assert!(cost < limit, "9,000 user properties: {cost:?}");
+
+        // As many filters as match one topic in as many ways as there are.
+        let letters = ["a", "+"];
+        let filters: Vec<String> = (0..1_024usize)
+            .map(|bits| w.topic(&(0..10).map(|i| letters[bits >> i & 1]).collect::<Vec<_>>().join("/")))
+            .collect();
+        for chunk in filters.chunks(128) {
+            let pairs: Vec<(&str, u8)> = chunk.iter().map(|f| (f.as_str(), 0)).collect();
+            client.subscribe_with(&pairs, &[]);
+        }
+        let topic = w.topic(&["a"; 10].join("/"));
+        let cost = cost_of(broker, "a topic that 1,024 filters match", 100, || {
+            client.publish(&topic, "x");
+            client.expect_payload("x");
+        });
+        assert!(cost < limit, "a topic that 1,024 filters match: {cost:?}");
+
+        let wild = format!("{}#", "+/".repeat(100));
+        let mut id = 1_000;
+        let cost = cost_of(broker, "a filter of 100 wildcards", 100, || {
+            id += 1;
+            client.send(subscribe(V5, id, &[], &[(&wild, 0)]));
+            client.ping_through();
+        });
+        assert!(cost < limit, "a filter of a hundred wildcards: {cost:?}");
+    });
+}
+
+// covers: [MQTT-4.1.0-2] (5.0)
+#[test]
+fn memory_comes_back_when_connections_and_sessions_end() {
+    with_own_broker(&[], |w, broker| {
+        let mut control = warm_up(w);
+        let round = || {
+            let clients: Vec<Client> = (0..300).map(|_| w.client(V5, "round")).collect();
+            for mut client in clients {
+                client.subscribe(&w.topic(&format!("round/{}", client.id)), 1);
+                client.cut_off();
+            }
+        };
+        (0..3).for_each(|_| round());
+        let settled = broker.resident_bytes();
+        (0..8).for_each(|_| round());
+        eventually("memory stays where it settled", PATIENCE, || broker.resident_bytes() <= settled + 4 * MIB);
+        control.ping();
+    });
+}

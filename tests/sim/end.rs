@@ -1,0 +1,314 @@
+//! The end of a run: everybody comes back and takes what is owed, then everybody leaves and nothing may be left.
+
+use std::collections::BTreeMap;
+
+use dunlin::codec::{Connect, Packet, Publish, Side, SubscribeFilter, Version, decode, encode_subscribe, frame};
+use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
+use dunlin::shard::{Arrival, Effect, Input};
+use dunlin::store::Position;
+
+use crate::actions::options;
+use crate::oracle::{Check, Tag};
+use crate::world::World;
+
+/// Rounds after which a world that still moves will never come to rest.
+const ROUNDS: usize = 100_000;
+
+impl World {
+    /// Runs to the end and checks what must be true there.
+    pub(crate) fn finish(&mut self) -> Check {
+        self.trace.note("everybody comes back");
+        for number in 0..self.hostiles.len() {
+            if let Some(index) = self.hostiles[number].conn.take() {
+                self.drop_conn(index);
+            }
+        }
+        self.rest(true)?;
+        self.oracle.at_rest(&self.counters())?;
+        for client in &self.clients {
+            if client.conn.is_some() && !client.is_settled() {
+                return Err(format!("client {} still waits: {client:?}", client.index));
+            }
+        }
+        self.compare_retained()?;
+        self.leave()
+    }
+
+    /// Moves everything until nothing moves. With `come_back`, whoever has a session to come back to does.
+    fn rest(&mut self, come_back: bool) -> Check {
+        for _ in 0..ROUNDS {
+            self.trace.step += 1;
+            self.pass_us(100);
+            let mut moved = false;
+            for index in self.conns.keys().copied().collect::<Vec<_>>() {
+                moved |= self.settle_conn(index)?;
+            }
+            self.bury();
+            for number in 0..self.clients.len() {
+                moved |= self.settle_client(number, come_back);
+            }
+            moved |= self.settle_shards()?;
+            self.check()?;
+            if !moved {
+                return Ok(());
+            }
+        }
+        Err("the world never comes to rest".to_owned())
+    }
+
+    fn settle_conn(&mut self, index: usize) -> Result<bool, String> {
+        let Some(conn) = self.conns.get(&index) else { return Ok(false) };
+        let paused = conn.at.is_some_and(|(shard, _)| self.is_paused(shard));
+        if !conn.to_broker.is_empty() && !paused {
+            let all = conn.to_broker.len();
+            // Two writes at one instant on two shards are ordered by shard and not by this loop.
+            self.pass_us(1);
+            self.arrive(index, all)?;
+            return Ok(true);
+        }
+        if conn.dropped && !conn.closed {
+            self.notice_drop(index)?;
+            return Ok(true);
+        }
+        let reads = !conn.dropped && (!conn.to_client.is_empty() || conn.closed);
+        if reads {
+            let all = conn.to_client.len();
+            self.read(index, all)?;
+        }
+        Ok(reads)
+    }
+
+    fn settle_client(&mut self, number: usize, come_back: bool) -> bool {
+        let client = &mut self.clients[number];
+        let Some(index) = client.conn else {
+            if come_back && self.oracle.sessions.contains_key(&number) {
+                self.open(number, false);
+                return true;
+            }
+            return false;
+        };
+        let mut out = Vec::new();
+        client.send_acks(&mut self.rng, &mut out);
+        if out.is_empty() {
+            return false;
+        }
+        if let Some(conn) = self.conns.get_mut(&index) {
+            conn.to_broker.extend(out);
+        }
+        true
+    }
+
+    fn settle_shards(&mut self) -> Result<bool, String> {
+        let mut moved = false;
+        let count = self.shards.len();
+        for (from, to) in (0..count * count).map(|n| (n / count, n % count)) {
+            while !self.channels[from][to].sent.is_empty() {
+                self.deliver_mesh(from, to)?;
+                moved = true;
+            }
+        }
+        for shard in 0..count {
+            let Position(appended) = self.stores[shard].appended;
+            if self.stores[shard].durable.0 < appended {
+                self.confirm(shard, Position(appended))?;
+                moved = true;
+            }
+            let due = self.shards[shard].next_deadline().is_some_and(|due| due.is_due(self.now));
+            if self.shards[shard].has_work() || due {
+                self.turn(shard, Input::Tick)?;
+                moved = true;
+            }
+            self.flush(shard)?;
+        }
+        Ok(moved)
+    }
+
+    /// Every shard shows the same retained messages, and they are the last writes.
+    fn compare_retained(&mut self) -> Check {
+        let shown: Vec<BTreeMap<String, Vec<u8>>> =
+            (0..self.shards.len()).map(|shard| self.audit(shard, &[])).collect();
+        for (shard, retained) in shown.iter().enumerate() {
+            if *retained != shown[0] {
+                return Err(format!("shard {shard} retains {retained:?}, shard 0 {:?}", shown[0]));
+            }
+        }
+        let now_ms = self.now.ms();
+        for (topic, key) in &self.oracle.retained {
+            let alive = key.filter(|key| self.oracle.messages[key].expires_ms.is_none_or(|expires| expires > now_ms));
+            let found = shown[0].get(topic).map(|payload| Tag::of(payload));
+            if alive.map(Tag::Known) != found {
+                return Err(format!("{topic} retains {found:?}, the last write is {alive:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody leaves for good, what is retained is deleted, and time passes: nothing may be left.
+    fn leave(&mut self) -> Check {
+        let retained = self.audit(0, &[]);
+        let topics: Vec<&str> = retained.keys().map(String::as_str).collect();
+        self.audit(0, &topics);
+        for number in 0..self.clients.len() {
+            self.drop_client(number);
+        }
+        self.rest(false)?;
+        let names: Vec<String> = self.clients.iter().map(|client| client.plan.name.clone()).collect();
+        let others = (0..self.hostiles.len()).map(|n| format!("hostile-{n}"));
+        let assigned = (0..=self.next_conn).map(|n| format!("assigned-{n}"));
+        self.oracle.sessions.clear(); // from here on only the shards' own word counts
+        for name in names.into_iter().chain(others).chain(assigned) {
+            self.come_and_go(&name)?;
+        }
+        self.rest(false)?;
+        // Sessions of clients that got their own name wrong end by themselves.
+        self.pass_us(8 * 24 * 3_600 * 1_000_000);
+        for _ in 0..720 {
+            self.pass_us(1_000_000);
+            self.rest(false)?;
+        }
+        self.nothing_is_left()
+    }
+
+    fn nothing_is_left(&self) -> Check {
+        let own_topics = self.plan.settings.sys_interval_s > 0;
+        for (number, shard) in self.shards.iter().enumerate() {
+            let mut gauges = shard.gauges();
+            let mut holdings = shard.holdings();
+            let grown_bytes = holdings.index_bytes.saturating_sub(self.fresh_index_bytes);
+            if own_topics {
+                (gauges.retained_messages, holdings.retained_entries) = (0, 0);
+            }
+            if gauges != dunlin::telemetry::Gauges::default() {
+                return Err(format!("shard {number} is not empty: {gauges:?}"));
+            }
+            holdings.index_bytes = 0;
+            if holdings != dunlin::shard::Holdings::default() {
+                return Err(format!("shard {number} still holds {holdings:?}"));
+            }
+            if grown_bytes > INDEX_KEEPS_BYTES {
+                return Err(format!("the index of shard {number} keeps {grown_bytes} bytes for nothing"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A client comes with a clean start and goes at once: whatever there was of its session ends.
+    fn come_and_go(&mut self, name: &str) -> Check {
+        let shard = ShardId::owner_of(name, self.shards.len()).index();
+        let connection = AUDITOR;
+        let connect = Connect::new(Version::V311, name, true);
+        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
+        self.ask(shard, Input::Closed { connection });
+        self.settle_shards().map(|_| ())
+    }
+
+    /// Connects to a shard, deletes the retained messages of `topics`, and returns what is retained there.
+    fn audit(&mut self, shard: usize, topics: &[&str]) -> BTreeMap<String, Vec<u8>> {
+        let names = (0..10_000).map(|n| format!("auditor-{n}"));
+        let name = names
+            .into_iter()
+            .find(|name| ShardId::owner_of(name, self.shards.len()).index() == shard)
+            .expect("the hash reaches every shard");
+        let connection = AUDITOR;
+        let connect = Connect::new(Version::V5, &name, true);
+        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
+        for topic in topics {
+            let publish = Publish {
+                dup: false,
+                qos: Qos::AtMostOnce,
+                retain: true,
+                topic,
+                packet_id: None,
+                payload: &[],
+                topic_alias: None,
+                message_expiry_s: None,
+                properties: dunlin::codec::Forwarded::EMPTY,
+                subscription_ids: dunlin::codec::SubscriptionIds::EMPTY,
+            };
+            self.ask(shard, Input::Packet { connection, packet: Packet::Publish(publish) });
+            let _ = self.rest(false);
+        }
+        let mut bytes = Vec::new();
+        let filter = SubscribeFilter { filter: "#", options: options(0) };
+        encode_subscribe(Version::V5, PacketId::MIN, None, [filter], &mut bytes);
+        let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
+        let packet = decode(frame, Version::V5, Side::Server).expect("a SUBSCRIBE");
+        let mut sent = self.ask(shard, Input::Packet { connection, packet });
+        for _ in 0..ROUNDS {
+            let mut moved = self.mesh_round(&mut sent, shard);
+            while self.shards[shard].has_work() {
+                sent.extend(self.ask(shard, Input::Tick));
+                moved = true;
+            }
+            if !moved {
+                break;
+            }
+        }
+        sent.extend(self.ask(shard, Input::Closed { connection }));
+        let _ = self.settle_shards();
+        let mut retained = BTreeMap::new();
+        for packet in sent {
+            let (frame, _) = frame::next(&packet, u32::MAX).expect("a packet").expect("a whole one");
+            if let Ok(Packet::Publish(publish)) = decode(frame, Version::V5, Side::Client)
+                && publish.retain
+            {
+                retained.insert(publish.topic.to_owned(), publish.payload.to_vec());
+            }
+        }
+        retained
+    }
+
+    /// Delivers what is on its way between shards; what comes of it for the auditor is appended to `sent`.
+    fn mesh_round(&mut self, sent: &mut Vec<Vec<u8>>, auditor: usize) -> bool {
+        let count = self.shards.len();
+        let mut moved = false;
+        for (from, to) in (0..count * count).map(|n| (n / count, n % count)) {
+            while let Some(message) = self.channels[from][to].sent.pop_front() {
+                let kept = self.channels[from][to].kept.pop_front();
+                self.channels[from][to].sent.extend(kept);
+                let answer = self.ask(to, Input::Mesh { from: ShardId(from as u8), message });
+                if to == auditor {
+                    sent.extend(answer);
+                }
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// One input from outside the model, and what is sent to the auditor because of it.
+    fn ask(&mut self, shard: usize, input: Input<'_>) -> Vec<Vec<u8>> {
+        self.shards[shard].handle(self.now, input, &mut self.fx);
+        let mut fx = std::mem::take(&mut self.fx);
+        let mut sent = Vec::new();
+        for effect in &fx.list {
+            let mut packet = Vec::new();
+            match *effect {
+                Effect::Send { connection, encoded, packet_id } if connection == AUDITOR => {
+                    fx.copy_to(encoded, packet_id, &mut packet);
+                }
+                Effect::SendPayload { connection, encoded, packet_id, payload } if connection == AUDITOR => {
+                    fx.copy_to(encoded, packet_id, &mut packet);
+                    packet.extend_from_slice(&fx.payloads[payload as usize]);
+                }
+                _ => continue,
+            }
+            sent.push(packet);
+        }
+        for (to, message) in fx.mesh.drain(..) {
+            self.send_to_shard(shard, to.index(), message);
+        }
+        self.take_records(shard, &fx.records, fx.last_record);
+        fx.clear();
+        self.fx = fx;
+        self.shards[shard].flushed();
+        sent
+    }
+}
+
+/// A connection that no slot of the edge names.
+const AUDITOR: ConnectionId = ConnectionId { slot: 5_000, generation: 1 };
+/// Table space that an index may keep once it has grown.
+const INDEX_KEEPS_BYTES: usize = 256 * 1024;

@@ -1,0 +1,126 @@
+//! The model broker: what the specification allows a broker to do with the same inputs.
+//!
+//! It is told what a shard is about to handle (`handle_*`, `begin_*`), what leaves for a client (`sent_*`) and what the
+//! client has read (`received`), and answers with what is wrong. It knows neither queues nor shards; it knows which
+//! messages exist, who subscribed to what and when the SUBACK left, and what therefore must, may and must not come.
+//!
+//! What must come is an [`Owed`]: made when a message is published, for every session whose matching subscription has
+//! been acknowledged. It is taken back when the session ends, or when the session changes its mind about the filter.
+
+mod finish;
+mod messages;
+mod sent;
+mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dunlin::time::Now;
+use dunlin::topic::{TopicFilter, TopicName};
+
+pub(crate) use messages::{Key, Message, Tag, payload, will_payload};
+pub(crate) use sessions::{ConnectAs, Session};
+
+/// What a check found, in words.
+pub(crate) type Check = Result<(), String>;
+
+/// A message that must reach a session.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    /// The least QoS with which it can come.
+    pub(crate) qos: u8,
+    /// The session was kept when the message was published, so the acknowledgement waits for the store.
+    pub(crate) kept: bool,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    pub(crate) step: u64,
+    pub(crate) now_ms: u64,
+    /// By client.
+    pub(crate) sessions: BTreeMap<usize, Session>,
+    pub(crate) messages: BTreeMap<Key, Message>,
+    pub(crate) owed: BTreeMap<(usize, Key), Owed>,
+    /// What one member of a shared subscription must get.
+    pub(crate) owed_to_group: BTreeSet<(String, Key)>,
+    /// How often a group got a message.
+    pub(crate) group_firsts: BTreeMap<(String, Key), u32>,
+    /// The last write to each retained topic.
+    pub(crate) retained: BTreeMap<String, Option<Key>>,
+    subscribes: u64,
+    wills: u32,
+    inflight_max: u16,
+    /// Queues are so short that messages may be dropped.
+    may_drop: bool,
+    /// Deliveries that the model has seen, by kind: that a run did something.
+    pub(crate) stats: Stats,
+    /// What stores were given: the clients for which a message was written down as owed.
+    pub(crate) written: BTreeSet<(usize, Key)>,
+}
+
+/// That a run did something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stats {
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) again: u64,
+    pub(crate) replayed: u64,
+    pub(crate) shared: u64,
+    pub(crate) wills: u64,
+    pub(crate) resumed: u64,
+    pub(crate) taken_over: u64,
+}
+
+impl Stats {
+    pub(crate) const fn add(&mut self, other: Self) {
+        self.published += other.published;
+        self.delivered += other.delivered;
+        self.again += other.again;
+        self.replayed += other.replayed;
+        self.shared += other.shared;
+        self.wills += other.wills;
+        self.resumed += other.resumed;
+        self.taken_over += other.taken_over;
+    }
+}
+
+impl Oracle {
+    pub(crate) fn new(inflight_max: u16, may_drop: bool) -> Self {
+        Self { inflight_max, may_drop, ..Self::default() }
+    }
+
+    /// Time passes: sessions end, wills come due.
+    pub(crate) fn pass(&mut self, step: u64, now: Now) {
+        self.step = step;
+        self.now_ms = now.ms();
+        let due: Vec<usize> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.is_over(self.now_ms) || session.owes_will(self.now_ms))
+            .map(|(&client, _)| client)
+            .collect();
+        for client in due {
+            if self.sessions[&client].is_over(self.now_ms) {
+                self.end_session(client);
+            } else {
+                self.publish_will(client);
+            }
+        }
+    }
+}
+
+/// Whether `filter`, without its share name, matches `topic`.
+pub(crate) fn matches(filter: &str, topic: &str) -> bool {
+    let (Ok(filter), Ok(topic)) = (TopicFilter::parse(inner(filter), u16::MAX), TopicName::parse(topic, u16::MAX))
+    else {
+        return false;
+    };
+    dunlin::topic::matches(filter, topic)
+}
+
+/// The filter inside of a shared subscription.
+fn inner(filter: &str) -> &str {
+    match filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/')) {
+        Some((_, inner)) => inner,
+        None => filter,
+    }
+}

@@ -1,0 +1,297 @@
+//! What leaves for a client, checked packet by packet.
+
+use dunlin::codec::{AckKind, ConnAck, Packet, Publish, ReasonCode, SubAck};
+use dunlin::ids::Qos;
+
+use super::messages::{SLACK_BYTES, WILL};
+use super::sessions::Past;
+use super::{Check, Key, Oracle, Session, Tag, matches};
+
+/// One message on its way to a client, from PUBLISH to its last acknowledgement.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) packet_id: u16,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: u8,
+    /// The connection it was last sent on, if that is the present one.
+    pub(crate) sent_on: Option<usize>,
+    /// PUBREC has come.
+    pub(crate) released: bool,
+}
+
+impl Oracle {
+    /// A packet leaves for a client of the model. `topic` is the PUBLISH's, its alias resolved; `bytes` its length.
+    pub(crate) fn sent(&mut self, client: usize, conn: usize, packet: &Packet<'_>, topic: &str, bytes: usize) -> Check {
+        let Some(session) = self.sessions.get(&client).filter(|session| session.conn == Some(conn)) else {
+            // A takeover's DISCONNECT is the last that an old connection gets.
+            return match packet {
+                Packet::Disconnect(_) => Ok(()),
+                other => Err(format!("client {client} is sent {other:?} on connection {conn}, which is not its own")),
+            };
+        };
+        if bytes > session.packet_size_max_bytes as usize {
+            return Err(format!("{bytes} bytes for client {client}, which takes {}", session.packet_size_max_bytes));
+        }
+        if !session.connack_left && !matches!(packet, Packet::ConnAck(_)) {
+            return Err(format!("client {client} is sent {packet:?} before CONNACK"));
+        }
+        match packet {
+            Packet::ConnAck(connack) => self.sent_connack(client, connack),
+            Packet::Publish(publish) => self.sent_publish(client, conn, publish, topic),
+            Packet::Ack(ack) => self.sent_ack(client, ack.kind, ack.packet_id.get(), ack.reason),
+            Packet::SubAck(suback) => self.sent_suback(client, suback),
+            _ => Ok(()),
+        }
+    }
+
+    fn sent_connack(&mut self, client: usize, connack: &ConnAck<'_>) -> Check {
+        let session = self.sessions.get_mut(&client).expect("just found");
+        if connack.reason != ReasonCode::Success || session.connack_left {
+            return Err(format!("client {client} is refused or told twice: {connack:?}"));
+        }
+        session.connack_left = true;
+        let told = connack.session_present;
+        // MQTT 3.1 has no such flag.
+        if told != session.present && session.version != dunlin::codec::Version::V31 {
+            return Err(format!("client {client} is told session present {told}, the truth is {}", session.present));
+        }
+        Ok(())
+    }
+
+    fn sent_suback(&mut self, client: usize, suback: &SubAck<'_>) -> Check {
+        let session = self.sessions.get_mut(&client).expect("just found");
+        let Some(asked) = session.asked.remove(&suback.packet_id.get()) else {
+            return Err(format!("client {client} never asked for {suback:?}"));
+        };
+        if asked.len() != suback.codes().count() {
+            return Err(format!("{} filters for client {client}, but {suback:?}", asked.len()));
+        }
+        for ((filter, made), code) in asked.into_iter().zip(suback.codes()) {
+            if code.is_error() {
+                return Err(format!("client {client} is refused {filter}: {code}"));
+            }
+            if let Some(subscription) = session.subscriptions.get_mut(&filter).filter(|known| known.made == made) {
+                if subscription.qos != code as u8 {
+                    return Err(format!("client {client} is granted {code} for {filter}"));
+                }
+                subscription.acked = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn sent_ack(&mut self, client: usize, kind: AckKind, packet_id: u16, reason: ReasonCode) -> Check {
+        match kind {
+            AckKind::PubAck | AckKind::PubRec => {
+                if reason.is_error() {
+                    return Err(format!("client {client} is refused message #{packet_id}: {reason}"));
+                }
+                let session = self.sessions.get_mut(&client).expect("just found");
+                let Some(key) = session.publishing.remove(&packet_id) else { return Ok(()) };
+                self.must_be_stored(key)
+            }
+            AckKind::PubRel => {
+                let session = &self.sessions[&client];
+                let open = session.open.iter().find(|open| open.packet_id == packet_id);
+                match (open, reason) {
+                    (Some(open), ReasonCode::Success) if open.released => Ok(()),
+                    (None, ReasonCode::PacketIdentifierNotFound) => Ok(()),
+                    (None, _) if !session.version.is_v5() => Ok(()), // which cannot say so
+                    _ => Err(format!("PUBREL #{packet_id} ({reason}) to client {client} without a PUBREC")),
+                }
+            }
+            AckKind::PubComp => Ok(()),
+        }
+    }
+
+    /// Before a publisher is told so, every kept session that must get the message has it written down.
+    fn must_be_stored(&self, key: Key) -> Check {
+        if self.may_drop || self.messages.get(&key).is_none_or(|message| message.expires_ms.is_some()) {
+            return Ok(()); // dropped before it was written down, perhaps
+        }
+        for (&(client, key), owed) in self.owed.iter().filter(|((_, owed), _)| *owed == key) {
+            if owed.kept && owed.qos > 0 && !self.written.contains(&(client, key)) {
+                return Err(format!("message {key:?} is acknowledged, but nothing is stored for client {client}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn sent_publish(&mut self, client: usize, conn: usize, publish: &Publish<'_>, topic: &str) -> Check {
+        let tag = Tag::of(publish.payload);
+        let known = match tag {
+            Tag::Known(key) if self.messages.contains_key(&key) => Some(key),
+            Tag::Known(key) if key.1 > WILL => {
+                return Err(format!("a will is published that is not owed: {key:?} to client {client}"));
+            }
+            Tag::Known(key) => return Err(format!("message {key:?} was never published, and client {client} gets it")),
+            Tag::Empty | Tag::Wild => None,
+        };
+        self.check_subscribed(client, publish, topic, known)?;
+        let is_new = self.check_exchange(client, conn, publish)?;
+        let Some(key) = known else { return Ok(()) };
+        if !is_new {
+            self.stats.again += 1;
+            return Ok(());
+        }
+        let message = &self.messages[&key];
+        if message.topic != topic {
+            return Err(format!("message {key:?} of {} comes on {topic}", message.topic));
+        }
+        if message.expires_ms.is_some_and(|expires_ms| expires_ms <= self.now_ms) {
+            return Err(format!("message {key:?} comes to client {client} after it expired"));
+        }
+        if publish.qos as u8 > message.qos || (publish.retain && !message.retain) {
+            return Err(format!("message {key:?} comes to client {client} as more than it was: {publish:?}"));
+        }
+        self.count_first(client, key, publish)
+    }
+
+    /// A message leaves for a session for the first time, or as another of what it is owed.
+    fn count_first(&mut self, client: usize, key: Key, publish: &Publish<'_>) -> Check {
+        let message = &self.messages[&key];
+        let session = self.sessions.get_mut(&client).expect("just found");
+        *session.sent_as.entry((key, publish.qos as u8)).or_default() += 1;
+        let shared = shared_by(session, publish);
+        if let Some(group) = shared {
+            self.stats.shared += 1;
+            let count = self.group_firsts.entry((group.clone(), key)).or_default();
+            *count += 1;
+            if *count > message.routings {
+                return Err(format!("{group} gets message {key:?} {count} times for {}", message.routings));
+            }
+            self.owed_to_group.remove(&(group, key));
+            return Ok(());
+        }
+        let count = session.firsts.entry(key).or_default();
+        *count += 1;
+        let of_groups = session.history.iter().filter(|past| {
+            past.subscription.is_shared()
+                && matches(&past.filter, &message.topic)
+                && past.subscription.identifier.is_none()
+        });
+        let replays = session
+            .history
+            .iter()
+            .filter(|past| message.retain && past.subscription.replays && matches(&past.filter, &message.topic));
+        let most = message.routings * (1 + of_groups.count() as u32) + replays.count() as u32;
+        if *count > most {
+            return Err(format!("message {key:?} comes to client {client} {count} times, {most} are the most"));
+        }
+        self.stats.delivered += 1;
+        if publish.retain {
+            self.stats.replayed += 1; // or live, where the subscription keeps the flag: neither has an order to keep
+            return Ok(());
+        }
+        let stream = (key.0, message.topic.clone(), message.qos, publish.qos as u8);
+        let newest = session.newest.entry(stream).or_default();
+        // What the publisher sent again after a reconnect has its place in the order by its first publication; whoever
+        // subscribed since then meets it out of order.
+        if key.1 < *newest && *count == 1 && message.routings == 1 {
+            return Err(format!("message {key:?} comes to client {client} after {newest}: the order is lost"));
+        }
+        *newest = key.1.max(*newest);
+        Ok(())
+    }
+
+    /// Nothing without a subscription, and not with more than it grants.
+    fn check_subscribed(&self, client: usize, publish: &Publish<'_>, topic: &str, key: Option<Key>) -> Check {
+        let session = &self.sessions[&client];
+        let since = key.map_or(0, |key| self.messages[&key].step);
+        let own = key.is_some_and(|key| key.0 == client);
+        // A message that was published again (QoS 1) may have met any subscription since it first was.
+        let fits = |past: &&Past| {
+            past.until.is_none_or(|until| until >= since)
+                && matches(&past.filter, topic)
+                && !(own && past.subscription.no_local)
+                && past.subscription.qos >= publish.qos as u8
+        };
+        if publish.dup {
+            return Ok(()); // it was looked at when it was first sent
+        }
+        let mut fitting = session.history.iter().filter(fits);
+        if fitting.next().is_none() {
+            return Err(format!("client {client} gets {topic} without a subscription that grants it: {publish:?}"));
+        }
+        for identifier in publish.subscription_ids.iter().map(u32::from) {
+            let by = |past: &Past| past.subscription.identifier == Some(identifier) && matches(&past.filter, topic);
+            if !session.history.iter().any(by) {
+                return Err(format!("client {client} gets {topic} with identifier {identifier} of another filter"));
+            }
+        }
+        if publish.retain {
+            // Where subscriptions overlap, one may grant the QoS and another the flag.
+            let keeps = |past: &Past| {
+                matches(&past.filter, topic) && (past.subscription.retain_as_published || past.subscription.replays)
+            };
+            if !session.history.iter().any(keeps) {
+                return Err(format!("client {client} gets {topic} with RETAIN, which no subscription keeps"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Packet identifiers, window and order of what is sent again. Returns whether the message is new.
+    fn check_exchange(&mut self, client: usize, conn: usize, publish: &Publish<'_>) -> Result<bool, String> {
+        let inflight_max = self.inflight_max;
+        let session = self.sessions.get_mut(&client).expect("just found");
+        let Some(packet_id) = publish.packet_id.filter(|_| publish.qos != Qos::AtMostOnce) else { return Ok(true) };
+        let packet_id = packet_id.get();
+        // What was so large that it went out by its alias alone cannot be sent again by name: it counts as delivered.
+        let max_bytes = session.packet_size_max_bytes as usize;
+        let mut reached = false;
+        session.open.retain(|open| {
+            reached |= open.packet_id == packet_id;
+            let may_be_too_large = open.payload.len() + SLACK_BYTES > max_bytes;
+            reached || open.sent_on.is_some() || open.released || !may_be_too_large
+        });
+        let known = session.open.iter().position(|open| open.packet_id == packet_id);
+        match (known, publish.dup) {
+            (Some(_), false) => {
+                return Err(format!("identifier {packet_id} of client {client} is used twice at a time"));
+            }
+            (None, true) => return Err(format!("#{packet_id} of client {client} is sent again and was never sent")),
+            (None, false) => {
+                if let Some(left) = session.open.iter().find(|open| open.sent_on.is_none() && !open.released) {
+                    let left = left.packet_id;
+                    return Err(format!("#{packet_id} of client {client} is sent before #{left} was sent again"));
+                }
+                session.open.push_back(Open {
+                    packet_id,
+                    payload: publish.payload.to_vec(),
+                    qos: publish.qos as u8,
+                    sent_on: Some(conn),
+                    released: false,
+                });
+            }
+            (Some(at), true) => {
+                let open = &session.open[at];
+                if open.payload != publish.payload || open.qos != publish.qos as u8 || open.released {
+                    return Err(format!("#{packet_id} of client {client} is sent again as something else"));
+                }
+                if open.sent_on.is_some() {
+                    return Err(format!("#{packet_id} of client {client} is sent again on the same connection"));
+                }
+                if session.open.iter().take(at).any(|open| open.sent_on.is_none() && !open.released) {
+                    return Err(format!("#{packet_id} of client {client} is sent again out of order"));
+                }
+                session.open[at].sent_on = Some(conn);
+            }
+        }
+        let in_flight = session.open.iter().filter(|open| open.sent_on.is_some() || open.released).count();
+        let window = usize::from(session.receive_maximum.min(inflight_max));
+        // PUBRELs that are still to be sent again do not count, and cannot be told from those that were.
+        let released = session.open.iter().filter(|open| open.released).count();
+        if in_flight - released > window {
+            return Err(format!("{in_flight} messages are in flight to client {client}, which takes {window}"));
+        }
+        Ok(!publish.dup)
+    }
+}
+
+/// The group that a delivery is for, where its identifier says so.
+fn shared_by(session: &Session, publish: &Publish<'_>) -> Option<String> {
+    let identifier = publish.subscription_ids.iter().map(u32::from).next()?;
+    let of = |past: &&Past| past.subscription.identifier == Some(identifier) && past.subscription.is_shared();
+    session.history.iter().find(of).map(|past| past.filter.clone())
+}

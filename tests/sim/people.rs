@@ -1,0 +1,236 @@
+//! The steps of those who are connected: bytes that arrive, bytes that are read, decisions.
+
+use dunlin::codec::{Forwarded, Will};
+use dunlin::ids::Qos;
+
+use crate::actions::Move;
+use crate::client::Client;
+use crate::conn::{Conn, Owner};
+use crate::oracle::{Check, will_payload};
+use crate::world::World;
+
+impl World {
+    /// Some bytes of somebody reach the broker, or the news that there are no more.
+    pub(crate) fn some_bytes_arrive(&mut self) -> Check {
+        let waiting: Vec<usize> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| {
+                let paused = conn.at.is_some_and(|(shard, _)| self.is_paused(shard));
+                (!conn.to_broker.is_empty() && !paused) || (conn.dropped && !conn.closed)
+            })
+            .map(|(&index, _)| index)
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let index = *self.rng.pick(&waiting);
+        let conn = &self.conns[&index];
+        if conn.to_broker.is_empty() || (conn.dropped && self.rng.percent(5)) {
+            self.notice_drop(index)?;
+        } else {
+            let all = conn.to_broker.len();
+            let count = if self.rng.percent(40) { all } else { self.rng.between(1, all) };
+            self.arrive(index, count)?;
+        }
+        self.bury();
+        Ok(())
+    }
+
+    /// Somebody reads some of what has been sent.
+    pub(crate) fn somebody_reads(&mut self) -> Check {
+        let waiting: Vec<usize> = self
+            .conns
+            .iter()
+            .filter(|(_, conn)| {
+                let reads = match conn.owner {
+                    Owner::Client(_) => true,
+                    Owner::Hostile(hostile) => self.hostiles[hostile].reads,
+                };
+                reads && !conn.dropped && (!conn.to_client.is_empty() || conn.closed)
+            })
+            .map(|(&index, _)| index)
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let index = *self.rng.pick(&waiting);
+        if let Owner::Client(client) = self.conns[&index].owner
+            && self.clients[client].plan.slow
+            && self.rng.percent(80)
+        {
+            return Ok(());
+        }
+        let all = self.conns[&index].to_client.len();
+        let count = if self.rng.percent(50) || all == 0 { all } else { self.rng.between(1, all) };
+        self.read(index, count)?;
+        self.bury();
+        Ok(())
+    }
+
+    /// A client reads `count` bytes and does what has to follow at once.
+    pub(crate) fn read(&mut self, index: usize, count: usize) -> Check {
+        let socket_bytes = self.plan.socket_bytes;
+        let conn = self.conns.get_mut(&index).expect("the caller has it");
+        let bytes: Vec<u8> = conn.to_client.drain(..count).collect();
+        conn.flush(socket_bytes);
+        let at_end = conn.is_at_end();
+        if let Owner::Client(client) = conn.owner
+            && self.clients[client].conn == Some(index)
+        {
+            let client = &mut self.clients[client];
+            let mut out = Vec::new();
+            client.read(&bytes, &mut self.oracle, &mut out)?;
+            if !out.is_empty() {
+                client.sent_ms = self.now.ms();
+            }
+            conn.to_broker.extend(out);
+            if at_end {
+                client.disconnected(self.now.ms());
+            }
+        } else if let Owner::Hostile(hostile) = conn.owner
+            && at_end
+            && self.hostiles[hostile].conn == Some(index)
+        {
+            self.hostiles[hostile].conn = None;
+        }
+        let drained = conn.outbox.is_empty() && conn.told_bytes > 0 && !conn.closed;
+        match conn.at {
+            Some((shard, _)) if drained => self.flush(shard),
+            _ => Ok(()),
+        }
+    }
+
+    /// Somebody decides.
+    pub(crate) fn somebody_acts(&mut self) {
+        let number = self.rng.below(self.clients.len() + self.hostiles.len());
+        if number < self.clients.len() {
+            self.client_acts(number);
+        } else {
+            self.hostile_acts(number - self.clients.len());
+        }
+        self.bury();
+    }
+
+    fn client_acts(&mut self, number: usize) {
+        let mut out = Vec::new();
+        let client = &mut self.clients[number];
+        let decision = client.act(&mut self.rng, self.now.ms(), &mut out);
+        if let Some(index) = client.conn
+            && !out.is_empty()
+        {
+            client.sent_ms = self.now.ms();
+            if let Some(conn) = self.conns.get_mut(&index) {
+                conn.to_broker.extend(out);
+            }
+        }
+        match decision {
+            Move::Nothing => {}
+            Move::Open { clean_start } => self.open(number, clean_start),
+            Move::Drop => self.drop_client(number),
+            Move::Takeover { clean_start } => {
+                self.drop_client(number);
+                self.open(number, clean_start);
+            }
+        }
+    }
+
+    /// A client opens a connection and sends CONNECT.
+    pub(crate) fn open(&mut self, number: usize, clean_start: bool) {
+        let plan = self.clients[number].plan.clone();
+        let mut conn = Conn::new(Owner::Client(number), plan.version);
+        // Before 5.0, a session that is not kept is what a clean one is.
+        let never_kept = !plan.version.is_v5() && plan.expiry_s == 0;
+        let expired = self.clients[number].has_expired(self.now.ms());
+        let clean_start = clean_start || never_kept || expired || self.clients[number].forgot;
+        if clean_start {
+            self.clients[number].forget();
+        }
+        let mut connect = Client::connect(&plan.name, &plan, clean_start);
+        let will_number = self.oracle.next_will();
+        let (topic, payload) = (format!("will/{number}"), will_payload(number, will_number));
+        if !plan.watcher && self.rng.percent(40) {
+            connect.will = Some(Will {
+                topic: &topic,
+                payload: &payload,
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                delay_s: if plan.version.is_v5() { *self.rng.pick(&[0, 0, 2, 30]) } else { 0 },
+                message_expiry_s: None,
+                properties: Forwarded::EMPTY,
+            });
+        }
+        let mut bytes = Vec::new();
+        connect.encode(&mut bytes);
+        conn.to_broker.extend(bytes);
+        let index = self.add_conn(conn);
+        self.trace.note(&format!("client {number} opens connection {index}, clean start {}", connect.clean_start));
+        self.clients[number].conn = Some(index);
+        self.clients[number].expiry_s = connect.session_expiry_s.min(self.plan.settings.session_expiry_max_s);
+        self.clients[number].sent_ms = self.now.ms();
+    }
+
+    fn add_conn(&mut self, conn: Conn) -> usize {
+        self.next_conn += 1;
+        self.conns.insert(self.next_conn, conn);
+        self.next_conn
+    }
+
+    /// A client walks off. What it has sent may still arrive.
+    pub(crate) fn drop_client(&mut self, number: usize) {
+        let Some(index) = self.clients[number].conn else { return };
+        self.trace.note(&format!("client {number} drops connection {index}"));
+        self.clients[number].disconnected(self.now.ms());
+        self.drop_conn(index);
+    }
+
+    pub(crate) fn drop_conn(&mut self, index: usize) {
+        let Some(conn) = self.conns.get_mut(&index) else { return };
+        conn.dropped = true;
+        conn.to_client.clear();
+        conn.outbox.clear();
+        if self.rng.percent(30) {
+            conn.to_broker.clear(); // a reset: what was on its way is lost
+        }
+    }
+
+    fn hostile_acts(&mut self, number: usize) {
+        let mut out = Vec::new();
+        let Some(index) = self.hostiles[number].conn else {
+            let version = self.hostiles[number].connect(&mut self.rng, &mut out);
+            let mut conn = Conn::new(Owner::Hostile(number), version);
+            conn.to_broker.extend(out);
+            let index = self.add_conn(conn);
+            self.hostiles[number].conn = Some(index);
+            return;
+        };
+        let drops = self.hostiles[number].act(&mut self.rng, &mut out);
+        let Some(conn) = self.conns.get_mut(&index).filter(|conn| !conn.closed) else {
+            self.hostiles[number].conn = None;
+            self.drop_conn(index);
+            return;
+        };
+        if conn.to_broker.len() < 20_000 {
+            conn.to_broker.extend(out);
+        }
+        if drops {
+            self.hostiles[number].conn = None;
+            self.drop_conn(index);
+        }
+    }
+
+    /// Connections that are over leave the books.
+    pub(crate) fn bury(&mut self) {
+        let over: Vec<usize> = self.conns.iter().filter(|(_, conn)| conn.is_over()).map(|(&index, _)| index).collect();
+        for index in over {
+            if let Owner::Client(client) = self.conns[&index].owner
+                && self.clients[client].conn == Some(index)
+            {
+                self.clients[client].disconnected(self.now.ms());
+            }
+            self.conns.remove(&index);
+            self.aliases.retain(|&(conn, _), _| conn != index);
+            self.aliases_in.retain(|&(conn, _), _| conn != index);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What kind of world a seed makes: how many shards, how narrow the pipes, who lives in it.
+
+use dunlin::codec::Version;
+use dunlin::shard::Settings;
+
+use crate::rng::Rng;
+
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    /// Messages that a mesh channel holds before the sender keeps them itself.
+    pub(crate) mesh_channel: usize,
+    /// Messages kept by a sender beyond which its shard stops reading from clients.
+    pub(crate) mesh_pause: usize,
+    /// Bytes that a socket takes before it is full.
+    pub(crate) socket_bytes: usize,
+    /// Some limit is so low that messages may be dropped: what is missing must then be counted.
+    pub(crate) tight: bool,
+    pub(crate) clients: Vec<ClientPlan>,
+    pub(crate) hostiles: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ClientPlan {
+    pub(crate) name: String,
+    pub(crate) version: Version,
+    pub(crate) expiry_s: u32,
+    pub(crate) keep_alive_s: u16,
+    pub(crate) receive_maximum: u16,
+    pub(crate) packet_size_max_bytes: u32,
+    pub(crate) topic_alias_maximum: u16,
+    /// Hears wills and does nothing else.
+    pub(crate) watcher: bool,
+    /// Sends acknowledgements of QoS 1 in any order.
+    pub(crate) shuffles: bool,
+    /// Reads little at a time, and late.
+    pub(crate) slow: bool,
+    /// How often it gives its session up, in percent of its connects.
+    pub(crate) clean_percent: usize,
+}
+
+impl Plan {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let shards = rng.between(1, 5);
+        let tight = rng.percent(25);
+        let settings = Settings {
+            shards,
+            sys_interval_s: if rng.percent(15) { 10 } else { 0 },
+            packet_size_max_bytes: 64 * 1024,
+            inflight_max: *rng.pick(&[1, 2, 5, 20, 64]),
+            receive_maximum: *rng.pick(&[1, 3, 10, 100]),
+            queued_messages_max: if tight { 8 } else { 1_000_000 },
+            queued_bytes_max: if tight && rng.percent(50) { 4_000 } else { 1 << 30 },
+            topic_alias_max: *rng.pick(&[0, 2, 10]),
+            outbox_max_bytes: if rng.percent(50) { 16 * 1024 } else { 256 * 1024 },
+            ..Settings::default()
+        };
+        let count = rng.between(4, 14);
+        let mut clients: Vec<ClientPlan> = (0..count).map(|n| ClientPlan::new(rng, n)).collect();
+        clients.extend((0..2).map(|n| ClientPlan::watcher(&format!("watcher-{n}"))));
+        Self {
+            settings,
+            mesh_channel: rng.between(1, 16),
+            mesh_pause: rng.between(8, 64),
+            socket_bytes: *rng.pick(&[64, 1_000, 8_000, 64_000]),
+            tight,
+            clients,
+            hostiles: rng.between(0, 4),
+        }
+    }
+}
+
+impl ClientPlan {
+    fn new(rng: &mut Rng, number: usize) -> Self {
+        let version = *rng.pick(&[Version::V5, Version::V5, Version::V311, Version::V31]);
+        let small = version.is_v5() && rng.percent(10);
+        Self {
+            name: format!("client-{number}"),
+            version,
+            expiry_s: *rng.pick(&[0, 5, 60, 3_600, u32::MAX]),
+            keep_alive_s: *rng.pick(&[0, 0, 0, 5, 60]),
+            receive_maximum: *rng.pick(&[1, 2, 7, 65_535]),
+            packet_size_max_bytes: if small { 120 } else { u32::MAX },
+            topic_alias_maximum: if version.is_v5() { *rng.pick(&[0, 1, 5]) } else { 0 },
+            watcher: false,
+            shuffles: rng.percent(30),
+            slow: rng.percent(20),
+            clean_percent: *rng.pick(&[0, 10, 50]),
+        }
+    }
+
+    fn watcher(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: Version::V5,
+            expiry_s: u32::MAX,
+            keep_alive_s: 0,
+            receive_maximum: 65_535,
+            packet_size_max_bytes: u32::MAX,
+            topic_alias_maximum: 0,
+            watcher: true,
+            shuffles: false,
+            slow: false,
+            clean_percent: 0,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! N pure shards and everything around them, moved one random step at a time.
+//!
+//! The edge's part is played as the runtime plays it: frames are cut by `codec::frame`, a CONNECT goes to the shard that
+//! owns the client id, effects are applied in their order, `flushed` follows once the bytes were given to the sockets,
+//! and what a socket did not take is reported as `Blocked`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use dunlin::ids::{ConnectionId, ShardId};
+use dunlin::shard::{Effects, Input, MeshMessage, Shard};
+use dunlin::store::Position;
+use dunlin::telemetry::Counters;
+use dunlin::time::Now;
+
+use crate::canary::{Cage, Canary};
+use crate::client::Client;
+use crate::conn::Conn;
+use crate::hostile::Hostile;
+use crate::oracle::{Check, Key, Oracle};
+use crate::plan::Plan;
+use crate::rng::Rng;
+use crate::trace::Trace;
+
+/// One direction between two shards.
+#[derive(Debug, Default)]
+pub(crate) struct Channel {
+    /// In the channel, which holds so many.
+    pub(crate) sent: VecDeque<MeshMessage>,
+    /// With the sender, which keeps what does not fit.
+    pub(crate) kept: VecDeque<MeshMessage>,
+}
+
+/// What a shard's store was given and has not confirmed.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) appended: Position,
+    pub(crate) durable: Position,
+    /// Clients by the slot of their session.
+    pub(crate) names: BTreeMap<u32, Option<usize>>,
+    /// Messages that are owed to a client, by position.
+    pub(crate) owed: VecDeque<(Position, usize, Key)>,
+}
+
+/// The connections of one shard, by slot; a slot is used again with another generation.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) generations: Vec<u32>,
+    pub(crate) free: Vec<u32>,
+}
+
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) rng: Rng,
+    pub(crate) now: Now,
+    pub(crate) shards: Vec<Shard>,
+    pub(crate) fx: Effects,
+    pub(crate) channels: Vec<Vec<Channel>>,
+    pub(crate) stores: Vec<Store>,
+    pub(crate) slots: Vec<Slots>,
+    pub(crate) conns: BTreeMap<usize, Conn>,
+    pub(crate) by_name: BTreeMap<(usize, ConnectionId), usize>,
+    pub(crate) next_conn: usize,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) hostiles: Vec<Hostile>,
+    pub(crate) oracle: Oracle,
+    pub(crate) trace: Trace,
+    pub(crate) cage: Cage,
+    /// Topic aliases that the broker gave out, by connection.
+    pub(crate) aliases: BTreeMap<(usize, u16), String>,
+    /// Topic aliases of clients, by connection.
+    pub(crate) aliases_in: BTreeMap<(usize, u16), String>,
+    /// Bytes of the index of a shard that has seen nothing.
+    pub(crate) fresh_index_bytes: usize,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, canary: Canary) -> Self {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::new(&mut rng);
+        let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: 1_700_000_000_000 };
+        let shards: Vec<Shard> =
+            (0..plan.settings.shards).map(|n| Shard::new(ShardId(n as u8), plan.settings.clone(), seed, now)).collect();
+        let count = shards.len();
+        let clients = plan.clients.iter().cloned().enumerate().map(|(n, plan)| Client::new(n, plan)).collect();
+        Self {
+            oracle: Oracle::new(plan.settings.inflight_max, plan.tight),
+            hostiles: (0..plan.hostiles).map(Hostile::new).collect(),
+            fresh_index_bytes: shards[0].holdings().index_bytes,
+            rng,
+            now,
+            shards,
+            fx: Effects::default(),
+            channels: (0..count).map(|_| (0..count).map(|_| Channel::default()).collect()).collect(),
+            stores: (0..count).map(|_| Store::default()).collect(),
+            slots: (0..count).map(|_| Slots::default()).collect(),
+            conns: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            next_conn: 0,
+            clients,
+            trace: Trace::new(),
+            cage: Cage::new(canary),
+            aliases: BTreeMap::new(),
+            aliases_in: BTreeMap::new(),
+            plan,
+        }
+    }
+
+    /// One random step, and what must hold after it.
+    pub(crate) fn step(&mut self) -> Check {
+        self.trace.step += 1;
+        let jump_us = match self.rng.below(4_000) {
+            0..8 => self.rng.between(100_000, 3_000_000),
+            8 => self.rng.between(5_000_000, 70_000_000),
+            _ => self.rng.between(1, 300),
+        };
+        self.pass_us(jump_us);
+        match self.rng.below(100) {
+            0..30 => self.some_bytes_arrive()?,
+            30..55 => self.somebody_reads()?,
+            55..68 => self.mesh_delivers()?,
+            68..74 => self.store_confirms()?,
+            74..90 => self.somebody_acts(),
+            _ => {}
+        }
+        for shard in 0..self.shards.len() {
+            let due = self.shards[shard].next_deadline().is_some_and(|due| due.is_due(self.now));
+            if (due || self.shards[shard].has_work()) && self.rng.percent(30) {
+                self.turn(shard, Input::Tick)?;
+            }
+        }
+        self.check()
+    }
+
+    pub(crate) fn pass_us(&mut self, us: usize) {
+        self.now.mono_ns += us as u64 * 1_000;
+        self.now.unix_ms = 1_700_000_000_000 + self.now.ms();
+        self.oracle.pass(self.trace.step, self.now);
+    }
+
+    /// One input, its effects, and the flush that ends a turn.
+    pub(crate) fn turn(&mut self, shard: usize, input: Input<'_>) -> Check {
+        self.handle(shard, input)?;
+        self.flush(shard)
+    }
+
+    /// One message of the mesh arrives, or a few.
+    fn mesh_delivers(&mut self) -> Check {
+        let count = self.shards.len();
+        let waiting: Vec<(usize, usize)> = (0..count * count)
+            .map(|n| (n / count, n % count))
+            .filter(|&(from, to)| !self.channels[from][to].sent.is_empty())
+            .collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let (from, to) = *self.rng.pick(&waiting);
+        for _ in 0..self.rng.between(1, 6) {
+            self.deliver_mesh(from, to)?;
+        }
+        self.flush(to)
+    }
+
+    pub(crate) fn deliver_mesh(&mut self, from: usize, to: usize) -> Check {
+        let channel = &mut self.channels[from][to];
+        let Some(message) = channel.sent.pop_front() else { return Ok(()) };
+        channel.sent.extend(channel.kept.pop_front());
+        self.trace.note(&format!("mesh {from}->{to} {}", kind(&message)));
+        self.handle(to, Input::Mesh { from: ShardId(from as u8), message })
+    }
+
+    /// A store makes some of what it was given durable.
+    fn store_confirms(&mut self) -> Check {
+        let shard = self.rng.below(self.shards.len());
+        let store = &self.stores[shard];
+        let waiting = (store.appended.0 - store.durable.0) as usize;
+        if waiting == 0 {
+            return Ok(());
+        }
+        let position = Position(store.durable.0 + self.rng.between(1, waiting) as u64);
+        self.confirm(shard, position)
+    }
+
+    pub(crate) fn confirm(&mut self, shard: usize, position: Position) -> Check {
+        let store = &mut self.stores[shard];
+        let mut told = position;
+        if self.cage.canary == Canary::StoreLies {
+            told = store.appended;
+        }
+        store.durable = told;
+        while store.owed.front().is_some_and(|&(at, ..)| at <= position) {
+            let (_, client, key) = store.owed.pop_front().expect("just seen");
+            self.oracle.written.insert((client, key));
+        }
+        self.trace.note(&format!("store {shard} durable {}", told.0));
+        self.turn(shard, Input::Durable { position: told })
+    }
+
+    /// A shard whose messages to others pile up is not given more by its clients.
+    pub(crate) fn is_paused(&self, shard: usize) -> bool {
+        self.channels[shard].iter().any(|channel| channel.kept.len() > self.plan.mesh_pause)
+    }
+
+    /// What must hold between any two steps.
+    pub(crate) fn check(&self) -> Check {
+        for (number, shard) in self.shards.iter().enumerate() {
+            shard.assert_invariants();
+            let connected = shard.gauges().clients_connected as usize;
+            let held = self.conns.values().filter(|conn| conn.at.is_some_and(|(at, _)| at == number) && !conn.closed);
+            if held.count() != connected {
+                return Err(format!("shard {number} counts {connected} connections, the edge has others"));
+            }
+        }
+        let limit =
+            self.plan.settings.outbox_max_bytes as usize * 2 + self.plan.settings.packet_size_max_bytes as usize;
+        for (index, conn) in &self.conns {
+            if conn.outbox.len() > limit {
+                return Err(format!("{} bytes wait in the outbox of connection {index}", conn.outbox.len()));
+            }
+        }
+        for client in &self.clients {
+            let owner = crate::conn::Owner::Client(client.index);
+            let open = self.conns.values().filter(|conn| conn.owner == owner && conn.at.is_some() && !conn.closed);
+            if open.count() > 1 {
+                return Err(format!("client {} has two connections", client.index));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.shards.iter().fold(Counters::default(), |mut sum, shard| {
+            sum.add(&shard.counters);
+            sum
+        })
+    }
+}
+
+pub(crate) const fn kind(message: &MeshMessage) -> &'static str {
+    match message {
+        MeshMessage::Publish { .. } => "Publish",
+        MeshMessage::Barrier { .. } => "Barrier",
+        MeshMessage::Stored { .. } => "Stored",
+        MeshMessage::Interest { .. } => "Interest",
+        MeshMessage::Applied { .. } => "Applied",
+        MeshMessage::Report(_) => "Report",
+    }
+}
