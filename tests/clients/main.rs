@@ -5,6 +5,7 @@
 //! `mosquitto.rs` runs Mosquitto's commands as a user would type them. The suite starts the broker and speaks MQTT to
 //! nobody itself. `scripts/test` installs the clients.
 
+mod life;
 mod mosquitto;
 mod peer;
 mod process;

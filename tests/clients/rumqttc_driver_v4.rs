@@ -9,6 +9,7 @@ use rumqttc::{
 };
 use tokio::sync::oneshot;
 
+use crate::life::Life;
 use crate::words::{Command, Connect, Event, Message, Properties};
 
 /// Commands on their way to the event loop; a scenario never has more outstanding.
@@ -21,7 +22,7 @@ pub(crate) struct Driver {
     events: mpsc::Sender<Event>,
     client: Option<AsyncClient>,
     /// Dropping it ends the event loop, and with it the socket.
-    life: Option<oneshot::Sender<()>>,
+    life: Option<Life>,
 }
 
 impl Driver {
@@ -56,9 +57,8 @@ impl Driver {
             options.set_last_will(LastWill::new(&message.topic, message.payload.clone(), qos, message.retain));
         }
         let (client, event_loop) = AsyncClient::new(options, COMMANDS_MAX);
-        let (life, end) = oneshot::channel();
         let events = self.events.clone();
-        std::thread::spawn(move || run(event_loop, end, &events));
+        let life = Life::start(move |end| run(event_loop, end, &events));
         (self.client, self.life) = (Some(client), Some(life));
     }
 }

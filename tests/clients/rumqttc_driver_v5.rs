@@ -13,6 +13,7 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event as Happened, EventLoop, Mq
 use rumqttc::{Outgoing, v5::mqttbytes::qos};
 use tokio::sync::oneshot;
 
+use crate::life::Life;
 use crate::words::{Command, Connect, Event, Message, Properties, Subscription, Will};
 
 /// Commands on their way to the event loop; a scenario never has more outstanding.
@@ -25,7 +26,7 @@ pub(crate) struct Driver {
     events: mpsc::Sender<Event>,
     client: Option<AsyncClient>,
     /// Dropping it ends the event loop, and with it the socket.
-    life: Option<oneshot::Sender<()>>,
+    life: Option<Life>,
 }
 
 impl Driver {
@@ -61,9 +62,8 @@ impl Driver {
             options.set_last_will(last_will(will));
         }
         let (client, event_loop) = AsyncClient::new(options, COMMANDS_MAX);
-        let (life, end) = oneshot::channel();
         let events = self.events.clone();
-        std::thread::spawn(move || run(event_loop, end, &events));
+        let life = Life::start(move |end| run(event_loop, end, &events));
         (self.client, self.life) = (Some(client), Some(life));
     }
 }
