@@ -192,3 +192,19 @@ fn a_wrong_variable_is_refused_by_its_name() {
     );
     assert!(stderr(&output).contains("dunlin: DUNLIN_LISTENER__PORT: \"tcp://x\" is not a whole number"));
 }
+
+/// Regression: for root the limit was not looked at, glommio refused it all the same, and nobody said why.
+#[test]
+fn what_the_machine_is_short_of_is_named_with_its_remedy() {
+    for (limit, named, remedy) in [
+        ("-n 40", "40 open files are allowed", "LimitNOFILE="),
+        ("-l 16", "16 KiB of memory may be locked", "ulimit -l "),
+    ] {
+        let script = format!("ulimit {limit} && exec {} --port 0 --log-level error", env!("CARGO_BIN_EXE_dunlin"));
+        let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+        assert_eq!(output.status.code(), Some(71), "{output:?}");
+        let told = stderr(&output);
+        assert_eq!(told.lines().count(), 1, "{told}");
+        assert!(told.contains(named) && told.contains(remedy), "{told}");
+    }
+}

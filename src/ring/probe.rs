@@ -24,6 +24,9 @@ pub struct Needs {
     pub open_files: u64,
     /// Locked memory: the executors' registered buffers.
     pub memlock_bytes: u64,
+    /// The part of it that is asked for even where the limit does not apply (`CAP_IPC_LOCK`): the executor compares the
+    /// limit itself and knows no capability.
+    pub memlock_always_bytes: u64,
 }
 
 /// One thing that is missing, in one line: what, by how much, and the command that mends it.
@@ -45,7 +48,7 @@ impl fmt::Display for Shortfall {
 pub const KERNEL_MIN: (u32, u32) = (6, 1);
 const KERNEL_SOCKET_OPTIONS: (u32, u32) = (6, 7);
 
-/// Raises the soft limit on open files to the hard one and checks everything that the broker stands on.
+/// Raises the soft limits on open files and locked memory to the hard ones and checks everything that the broker stands on.
 ///
 /// # Errors
 /// Everything that is missing, not just the first.
@@ -57,12 +60,11 @@ pub fn probe(needs: Needs) -> Result<Capabilities, Vec<Shortfall>> {
     } else if let Err(error) = try_ring() {
         shortfalls.push(ring_shortfall(&error, sysctl_io_uring_disabled().as_deref()));
     }
-    let open_files = raise_open_files();
+    let open_files = raise(libc::RLIMIT_NOFILE);
     shortfalls.extend(open_files_shortfall(open_files, needs.open_files));
-    let memlock_bytes = limit(libc::RLIMIT_MEMLOCK).0;
-    if !may_lock_memory() {
-        shortfalls.extend(memlock_shortfall(memlock_bytes, needs.memlock_bytes));
-    }
+    let memlock_bytes = raise(libc::RLIMIT_MEMLOCK).0;
+    let memlock_needed_bytes = if may_lock_memory() { needs.memlock_always_bytes } else { needs.memlock_bytes };
+    shortfalls.extend(memlock_shortfall(memlock_bytes, memlock_needed_bytes));
     if shortfalls.is_empty() {
         Ok(Capabilities {
             kernel,
@@ -168,14 +170,15 @@ fn parse_release(release: &str) -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-fn raise_open_files() -> (u64, u64) {
-    let (soft, hard) = open_files_limit();
+/// Raises a soft limit to its hard one. Returns both.
+fn raise(resource: libc::__rlimit_resource_t) -> (u64, u64) {
+    let (soft, hard) = limit(resource);
     if soft < hard {
         let wish = libc::rlimit { rlim_cur: hard, rlim_max: hard };
         // SAFETY: passes a whole rlimit. A refusal leaves the limit as it was, which is read again below.
-        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const wish) };
+        unsafe { libc::setrlimit(resource, &raw const wish) };
     }
-    open_files_limit()
+    limit(resource)
 }
 
 fn limit(resource: libc::__rlimit_resource_t) -> (u64, u64) {
@@ -197,9 +200,11 @@ fn may_lock_memory() -> bool {
 mod tests {
     use super::*;
 
+    const NOTHING: Needs = Needs { open_files: 0, memlock_bytes: 0, memlock_always_bytes: 0 };
+
     #[test]
     fn this_machine_is_good_enough_and_says_what_it_has() {
-        let have = probe(Needs { open_files: 64, memlock_bytes: 0 }).expect("tests run where the broker runs");
+        let have = probe(Needs { open_files: 64, ..NOTHING }).expect("tests run where the broker runs");
         assert!(have.kernel >= KERNEL_MIN && have.open_files >= 64, "{have:?}");
         let (soft, hard) = open_files_limit();
         assert_eq!((soft, have.open_files), (hard, hard), "the soft limit was raised");
@@ -207,7 +212,7 @@ mod tests {
 
     #[test]
     fn too_few_descriptors_are_counted_and_the_command_is_given() {
-        let shortfalls = probe(Needs { open_files: u64::MAX, memlock_bytes: 0 }).unwrap_err();
+        let shortfalls = probe(Needs { open_files: u64::MAX, ..NOTHING }).unwrap_err();
         let line = shortfalls[0].to_string();
         assert!(line.contains("short") && line.contains("LimitNOFILE=") && !line.contains('\n'), "{line}");
         assert_eq!(

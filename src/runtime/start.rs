@@ -112,6 +112,7 @@ const fn needs(config: &Config) -> Needs {
     Needs {
         open_files: OPEN_FILES_BASE + shards * OPEN_FILES_PER_SHARD,
         memlock_bytes: MEMLOCK_BASE_BYTES + shards * 3 * GLOMMIO_IO_BYTES as u64,
+        memlock_always_bytes: MEMLOCK_BASE_BYTES,
     }
 }
 
