@@ -15,8 +15,9 @@
 //! session                  <- codec topic limits ids time telemetry
 //! auth                     <- topic ids
 //! shard                    <- session topic codec auth store telemetry limits ids time slab
-//! ---- feature "runtime": the edge ----
+//! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids                 (knows sockets and buffers, nothing of MQTT)
+//! ---- feature "runtime": the edge ----
 //! config                   <- limits ids shard (its settings)
 //! net                      <- codec shard ring config telemetry limits ids time slab
 //! runtime                  <- everything; the only one that names glommio
@@ -38,7 +39,7 @@ pub mod topic;
 pub mod config;
 #[cfg(feature = "runtime")]
 pub mod net;
-#[cfg(feature = "runtime")]
+#[cfg(feature = "ring")]
 pub mod ring;
 #[cfg(feature = "runtime")]
 pub mod runtime;

@@ -1,0 +1,84 @@
+//! How a run is watched and stopped from outside.
+
+use crate::outcome::Second;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The strings by which a run is held.
+#[derive(Clone, Default)]
+pub struct Control {
+    stop: Arc<AtomicBool>,
+    /// Asked before each stage, and once more before the end.
+    pub gate: Option<Arc<dyn Gate>>,
+}
+
+impl Control {
+    /// Ends the run cleanly: connections are closed and what is known is reported. From any thread or signal handler.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was told to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// The flag behind `stop`, for signal handlers that take one.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+}
+
+/// Keeps the parts of a run in step: no part begins a stage before all have ended the one before.
+pub trait Gate: Send + Sync {
+    /// Blocks until all parts may begin stage `index` (the number of stages: may end). False stops the run.
+    fn pass(&self, index: usize) -> bool;
+}
+
+/// Is told how it goes. Called on the thread that called `run`.
+pub trait Watcher {
+    /// A stage begins.
+    fn handle_stage(&mut self, index: usize, name: &str) {
+        let _ = (index, name);
+    }
+
+    /// A second has passed.
+    fn handle_second(&mut self, progress: &Progress<'_>);
+}
+
+/// Where the run is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The last second; the watcher may add what it knows of the broker by itself, later.
+    pub second: &'a Second,
+    /// Index of the stage.
+    pub stage: usize,
+    /// Its name.
+    pub stage_name: &'a str,
+    /// How much of the stage is done, where that can be said: 0 to 1.
+    pub stage_done: Option<f64>,
+    /// Clients of this part.
+    pub clients: u64,
+}
+
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Watcher for Silent {
+    fn handle_second(&mut self, _: &Progress<'_>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopped_run_is_stopped_for_every_copy() {
+        let control = Control::default();
+        let copy = control.clone();
+        assert!(!copy.is_stopped());
+        control.stop();
+        assert!(copy.is_stopped() && copy.flag().load(Ordering::SeqCst));
+    }
+}

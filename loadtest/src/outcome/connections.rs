@@ -1,0 +1,96 @@
+//! Connections: tried, made, failed and lost, each failure and loss by its reason.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Connections: tried, made, failed and lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Connections {
+    /// Tried to make.
+    pub attempted: u64,
+    /// Got a CONNACK that lets them in.
+    pub established: u64,
+    /// Of these, got every subscription granted, or had none to ask for.
+    pub subscribed: u64,
+    /// Did not get so far.
+    pub failed: BTreeMap<FailureReason, u64>,
+    /// Were established and ended without our doing.
+    pub lost: BTreeMap<LossReason, u64>,
+    /// Ended by us, as the plan says.
+    pub dropped: u64,
+    /// Most that were established at a time; of merged parts the sum.
+    pub peak: u64,
+    /// Established when the last stage was over.
+    pub at_end: u64,
+    /// Subscriptions that the broker refused.
+    pub subscriptions_refused: u64,
+    /// Connections that found their session with the broker.
+    pub sessions_present: u64,
+    /// The first refusal or error, in words, for a message to a person.
+    pub first_failure: Option<String>,
+}
+
+/// Why a connection was not established.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureReason {
+    /// Nobody listens there (ECONNREFUSED).
+    Refused,
+    /// No way there (EHOSTUNREACH, ENETUNREACH).
+    Unreachable,
+    /// No port left at the source address (EADDRNOTAVAIL).
+    NoPort,
+    /// TCP did not connect in time.
+    TcpTimeout,
+    /// Any other error of TCP.
+    TcpError,
+    /// Closed before CONNACK.
+    Closed,
+    /// No CONNACK in time.
+    ConnackTimeout,
+    /// CONNACK says: user name, password or authorization.
+    NotAuthorized,
+    /// CONNACK says: too busy, quota, rate.
+    Busy,
+    /// CONNACK says anything else.
+    RefusedByBroker,
+    /// No SUBACK in time.
+    SubackTimeout,
+    /// SUBACK refuses a subscription.
+    SubscriptionRefused,
+    /// The answer was no MQTT, or broke its rules.
+    Protocol,
+    /// No descriptor, memory or ring for it on this side.
+    NoResources,
+}
+
+/// Why a connection was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossReason {
+    /// The broker closed it (FIN).
+    Closed,
+    /// The broker said DISCONNECT first.
+    Disconnected,
+    /// RST.
+    Reset,
+    /// No PINGRESP within a keep-alive.
+    PingTimeout,
+    /// The broker broke the rules of MQTT.
+    Protocol,
+    /// Any other error of TCP.
+    TcpError,
+}
+
+impl Connections {
+    /// Not established, all reasons together.
+    pub fn failed_total(&self) -> u64 {
+        self.failed.values().sum()
+    }
+
+    /// Lost, all reasons together.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.values().sum()
+    }
+}

@@ -1,0 +1,144 @@
+//! What happened: connections, times, and a verdict on every message.
+//!
+//! Owns the shape of an outcome and how two of them become one ([`Outcome::merge`]): of the threads of a process and of
+//! the parts of a run alike. Numbers are sums, times are histograms, so that merging loses nothing: percentiles of a merged
+//! outcome are those of all its messages together. What the engine cannot know (broker, kernel, machine, command line) is
+//! filled in by who runs it.
+//!
+//! Leaves to others: how it is shown, thresholds, and every clock.
+
+mod connections;
+mod merge;
+mod series;
+mod timing;
+mod usage;
+mod verdict;
+
+pub use connections::{Connections, FailureReason, LossReason};
+pub use series::{Second, StageOutcome};
+pub use timing::Timing;
+pub use usage::{Bottleneck, BrokerUsage, GeneratorUsage, KernelMemory, Machine};
+pub use verdict::{Deliveries, Messages, Verdict};
+
+use crate::plan::LoopKind;
+use serde::{Deserialize, Serialize};
+
+/// All that is known about a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outcome {
+    /// The plan's name.
+    pub name: String,
+    /// The plan's sentence.
+    pub description: String,
+    /// `host:port` of the broker.
+    pub target: String,
+    /// The run that its messages named.
+    pub run_id: u32,
+    /// When it began, by the wall clock: milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// From the first stage to the end of draining.
+    pub duration_s: f64,
+    /// Of that, the measured stages.
+    pub measured_s: f64,
+    /// How messages were paced.
+    pub loop_kind: LoopKind,
+    /// How many under way in the closed loop, the largest of all groups; 0 in the open loop.
+    pub window: u32,
+    /// How it ended.
+    pub ending: Ending,
+    /// Stage by stage.
+    pub stages: Vec<StageOutcome>,
+    /// Connections, made and lost.
+    pub connections: Connections,
+    /// How long things took, in measured stages; connecting and subscribing: in all.
+    pub timings: Timings,
+    /// Messages and deliveries.
+    pub verdict: Verdict,
+    /// Of measured stages only: what rates are computed from.
+    pub measured: Traffic,
+    /// Of the whole run.
+    pub traffic: Traffic,
+    /// Second by second.
+    pub series: Vec<Second>,
+    /// What the load generator itself took.
+    pub generator: GeneratorUsage,
+    /// What the broker took, where somebody looked.
+    pub broker: Option<BrokerUsage>,
+    /// What the kernel took for sockets, where somebody looked.
+    pub kernel: Option<KernelMemory>,
+    /// Where it ran.
+    pub machine: Option<Machine>,
+    /// As it was called.
+    pub command_line: Vec<String>,
+    /// What limited the rate, if anything did.
+    pub bottleneck: Bottleneck,
+    /// What a reader must know before believing the numbers.
+    pub warnings: Vec<String>,
+    /// How many parts (processes) are in here; those of agents that died are missing.
+    pub parts: u32,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// All stages were gone through.
+    #[default]
+    Finished,
+    /// Somebody stopped it.
+    Interrupted,
+    /// Every connection was lost and none could be made again: the broker is gone.
+    BrokerLost {
+        /// Seconds after the start.
+        at_s: f64,
+    },
+}
+
+/// How long things took.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Timings {
+    /// From the start of connecting until TCP was connected.
+    pub tcp_connect: Timing,
+    /// From CONNECT to CONNACK.
+    pub connack: Timing,
+    /// From SUBSCRIBE to SUBACK.
+    pub suback: Timing,
+    /// From PUBLISH to PUBACK (QoS 1) or PUBCOMP (QoS 2).
+    pub acknowledged: Timing,
+    /// From the time a message was meant to be sent until a subscriber had it. In the closed loop the same as `latency_sent`.
+    pub latency_intended: Timing,
+    /// From the time a message was handed to the kernel until a subscriber had it.
+    pub latency_sent: Timing,
+    /// How long after its time a message of the open loop was sent: the generator's own delay, and that of full windows.
+    pub send_delay: Timing,
+    /// From PINGREQ to PINGRESP.
+    pub ping: Timing,
+}
+
+/// What went over the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traffic {
+    /// PUBLISH packets sent.
+    pub messages_sent: u64,
+    /// PUBLISH packets received.
+    pub messages_received: u64,
+    /// PUBACK and PUBCOMP received.
+    pub messages_acknowledged: u64,
+    /// Bytes sent, of all packets.
+    pub bytes_sent: u64,
+    /// Bytes received, of all packets.
+    pub bytes_received: u64,
+}
+
+impl Outcome {
+    /// Adds what another thread or part did. What describes the run as a whole stays as it is here.
+    pub fn merge(&mut self, other: &Self) {
+        merge::outcome(self, other);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The verdict: what became of every message, by QoS, against what the QoS promises.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of every message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Verdict {
+    /// By the QoS that messages were published with.
+    pub messages: [Messages; 3],
+    /// By the QoS that deliveries have: the lower one of message and subscription.
+    pub deliveries: [Deliveries; 3],
+    /// Retained messages that a new subscription is owed: one each topic.
+    pub retained: Deliveries,
+    /// Messages without a valid stamp that have the length of ours, and stamped ones whose body differs.
+    pub corrupted: u64,
+    /// Messages of another run or another program, on topics that this run subscribes to.
+    pub foreign: u64,
+    /// Deliveries to clients that no subscription of this run entitles to them.
+    pub misdirected: u64,
+}
+
+/// Messages as their publishers saw them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Messages {
+    /// Sent once at least.
+    pub sent: u64,
+    /// Acknowledged: PUBACK or PUBCOMP. QoS 0: none ever.
+    pub acknowledged: u64,
+    /// Refused by a reason code of 0x80 and above.
+    pub refused: u64,
+    /// Sent again, because the connection was lost before the acknowledgement.
+    pub resent: u64,
+    /// Sent, and never acknowledged: nobody knows.
+    pub unconfirmed: u64,
+    /// Scheduled and not sent: the client was not connected, or its window full until the end of the stage.
+    pub unsent: u64,
+}
+
+/// Deliveries as their subscribers saw them. What a subscriber is owed begins with its SUBACK and ends when its session
+/// does; `lost` can be read once all parts of a run are merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Deliveries {
+    /// Owed: one for each message and subscriber, or group of a shared subscription, that it is for.
+    pub expected: u64,
+    /// Of what is expected, what nobody can demand: unconfirmed or refused by the broker, under way to a session that
+    /// ended, or for a session that is away.
+    pub excused: u64,
+    /// Arrived once at least, of what was expected.
+    pub received: u64,
+    /// Came again. Allowed by QoS 1, forbidden by 2; by 0 as well, unless the network of a bridge did it.
+    pub duplicated: u64,
+    /// Came after a later one of the same publisher and topic. Never allowed; shared subscriptions are not looked at.
+    pub reordered: u64,
+}
+
+impl Deliveries {
+    /// Owed, and never arrived.
+    pub const fn lost(&self) -> u64 {
+        self.expected.saturating_sub(self.excused).saturating_sub(self.received)
+    }
+
+    /// Adds another part's.
+    pub const fn add(&mut self, other: &Self) {
+        self.expected += other.expected;
+        self.excused += other.excused;
+        self.received += other.received;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+    }
+}
+
+impl Messages {
+    /// Adds another part's.
+    pub const fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.acknowledged += other.acknowledged;
+        self.refused += other.refused;
+        self.resent += other.resent;
+        self.unconfirmed += other.unconfirmed;
+        self.unsent += other.unsent;
+    }
+}
+
+impl Verdict {
+    /// All QoS together, without retained ones.
+    pub fn all_messages(&self) -> Messages {
+        let mut all = Messages::default();
+        self.messages.iter().for_each(|messages| all.add(messages));
+        all
+    }
+
+    /// All QoS together, retained ones included.
+    pub fn all_deliveries(&self) -> Deliveries {
+        let mut all = self.retained;
+        self.deliveries.iter().for_each(|deliveries| all.add(deliveries));
+        all
+    }
+
+    /// Lost deliveries of every QoS, 0 included.
+    pub fn lost(&self) -> u64 {
+        self.deliveries.iter().chain([&self.retained]).map(Deliveries::lost).sum()
+    }
+
+    /// What no QoS allows, in words; empty if the broker kept every promise. Loss at QoS 0 and duplicates at QoS 1 are
+    /// counted but are no breach.
+    pub fn breaches(&self) -> Vec<String> {
+        let [_, at_least_once, exactly_once] = &self.deliveries;
+        let reordered: u64 = self.deliveries.iter().map(|deliveries| deliveries.reordered).sum();
+        let list = [
+            (at_least_once.lost(), "lost at QoS 1"),
+            (exactly_once.lost(), "lost at QoS 2"),
+            (self.retained.lost(), "retained lost"),
+            (self.deliveries[0].duplicated, "duplicated at QoS 0"),
+            (exactly_once.duplicated, "duplicated at QoS 2"),
+            (self.retained.duplicated, "retained duplicated"),
+            (reordered, "reordered"),
+            (self.corrupted, "corrupted"),
+            (self.misdirected, "misdirected"),
+        ];
+        list.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
+
+    /// Adds another part's.
+    pub fn add(&mut self, other: &Self) {
+        for qos in 0..3 {
+            self.messages[qos].add(&other.messages[qos]);
+            self.deliveries[qos].add(&other.deliveries[qos]);
+        }
+        self.retained.add(&other.retained);
+        self.corrupted += other.corrupted;
+        self.foreign += other.foreign;
+        self.misdirected += other.misdirected;
+    }
+}
