@@ -1,7 +1,7 @@
 //! The relay: as little as can be done with a message on this plane, in the shape of a pump.
 
 use bytes::Bytes;
-use dunlin::ring::{EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, SocketId, Token};
+use dunlin::ring::{EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, SocketId, Token, UnderWay};
 use dunlin::runtime::pump_sleep::{PREEMPT_TIMER, PumpSleep};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::collections::HashMap;
@@ -78,7 +78,9 @@ impl Relay {
                 }
             }
             Event::ReceiveEnded { token, cause: EndCause::OutOfBuffers } => self.starved.push(token.slot),
-            Event::ReceiveEnded { token, .. } => plane.close(self.connections[token.slot as usize].socket),
+            Event::ReceiveEnded { token, .. } => {
+                plane.close(self.connections[token.slot as usize].socket, UnderWay::Anything);
+            }
             Event::Sent { token, .. } => {
                 self.connections[token.slot as usize].sending = false;
                 self.dirty.push(token.slot);

@@ -12,7 +12,9 @@ use super::table::{Connection, Fin, Phase, Table, connection_of};
 use crate::codec::{Side, decode};
 use crate::ids::ShardId;
 use crate::limits;
-use crate::ring::{EndCause, Event, ListenConfig, ListenerId, Plane, PlaneHandle, RingError, SocketId, Ticket, Token};
+use crate::ring::{
+    EndCause, Event, ListenConfig, ListenerId, Plane, PlaneHandle, RingError, SocketId, Ticket, Token, UnderWay,
+};
 use crate::shard::{Effects, Input, Shard};
 use crate::telemetry::CloseReason;
 use crate::time::{Deadline, Now};
@@ -187,7 +189,7 @@ impl Edge {
         let before = self.config.connections.fetch_add(1, Ordering::Relaxed);
         if before >= self.config.connections_max.saturating_add(SURPLUS_MAX) {
             self.config.connections.fetch_sub(1, Ordering::Relaxed);
-            self.plane.abort(socket);
+            self.plane.abort(socket, UnderWay::Nothing);
             shard.counters.closed(CloseReason::ConnectionsFull);
             return;
         }
@@ -275,7 +277,7 @@ impl Edge {
                 Some(_) => {
                     let Some(connection) = self.table.remove(token) else { continue };
                     self.config.connections.fetch_sub(1, Ordering::Relaxed);
-                    self.plane.abort(connection.socket);
+                    self.plane.abort(connection.socket, connection.under_way(token));
                 }
                 None => {}
             }
@@ -322,7 +324,7 @@ impl Edge {
         }
         if let Some(mut connection) = self.table.remove(token) {
             self.config.connections.fetch_sub(1, Ordering::Relaxed);
-            self.plane.close(connection.socket);
+            self.plane.close(connection.socket, connection.under_way(token));
             if let Some(outbox) = connection.outbox.take() {
                 self.recycle(outbox);
             }

@@ -26,19 +26,17 @@ impl Edge {
         });
         let short = self.send(&dirty)?;
         shard.flushed();
+        // These first: it leaves the others, which were sent whole, with their outboxes.
+        for short in short {
+            self.handle_short_send(now, short, shard, fx);
+        }
         for &token in &dirty {
             let Some(connection) = self.table.get_mut(token) else { continue };
             connection.dirty = false;
-            if short.iter().any(|short| short.token == token) {
-                continue;
-            }
             if let Some(outbox) = connection.outbox.take() {
                 shard.counters.bytes_sent += outbox.len() as u64;
                 self.recycle(outbox);
             }
-        }
-        for short in short {
-            self.handle_short_send(now, short, shard, fx);
         }
         dirty.clear();
         if self.dirty.is_empty() {

@@ -6,7 +6,7 @@ use super::feed::Spill;
 use super::outbox::Outbox;
 use crate::codec::Version;
 use crate::ids::ConnectionId;
-use crate::ring::{SocketId, Token};
+use crate::ring::{SocketId, Token, UnderWay};
 use crate::slab::Slab;
 use crate::telemetry::CloseReason;
 
@@ -82,6 +82,11 @@ impl Connection {
             rest_bytes: 0,
             peer: None,
         }
+    }
+
+    /// What must be ended before its socket closes. `token` is its name.
+    pub const fn under_way(&self, token: Token) -> UnderWay {
+        if self.rest_bytes > 0 { UnderWay::Anything } else { UnderWay::Receive(token) }
     }
 
     /// Encoded bytes that have not left.

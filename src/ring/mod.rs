@@ -65,7 +65,7 @@ pub use buffers::Buffer;
 pub use event::{EndCause, Event};
 pub use handle::PlaneHandle;
 pub use listen::ListenConfig;
-pub use plane::Plane;
+pub use plane::{Plane, UnderWay};
 pub use submit::{Batch, ShortSend};
 pub use token::{ListenerId, SocketId, Ticket, Token};
 

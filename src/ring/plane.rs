@@ -32,6 +32,18 @@ pub struct Plane {
     pub(super) failed: Option<i32>,
 }
 
+/// What has to be ended before a socket can close: an operation that stays under way would keep the socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderWay {
+    /// Neither a receive nor a send.
+    Nothing,
+    /// A receive at most, of this token. The kernel finds it by its name.
+    Receive(Token),
+    /// A `send_rest`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
+    /// grows with the number of connections.
+    Anything,
+}
+
 struct Listener {
     /// `None` once it was closed.
     socket: Option<TcpListener>,
@@ -195,16 +207,22 @@ impl Plane {
         unsafe { self.push(socket.ring(), &entry) };
     }
 
-    /// Ends whatever is under way on `socket`, closes it, and frees its slot. The kernel still delivers what was sent,
+    /// Ends what is under way on `socket`, closes it, and frees its slot. The kernel still delivers what was sent,
     /// unless the peer's own bytes lie unread.
-    pub fn close(&mut self, socket: SocketId) {
-        self.cancel(socket.ring(), CancelBuilder::fd(Fixed(socket.slot())).all());
+    pub fn close(&mut self, socket: SocketId, under_way: UnderWay) {
+        match under_way {
+            UnderWay::Nothing => {}
+            UnderWay::Receive(token) => {
+                self.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_token(token)));
+            }
+            UnderWay::Anything => self.cancel(socket.ring(), CancelBuilder::fd(Fixed(socket.slot())).all()),
+        }
         self.free_slot(socket);
     }
 
     /// As `close`, but throws away what the peer has not taken and resets the connection: for peers that must not keep
     /// memory. Before Linux 6.7 it is a `close`.
-    pub fn abort(&mut self, socket: SocketId) {
+    pub fn abort(&mut self, socket: SocketId, under_way: UnderWay) {
         let entry = opcode::SetSockOpt::new(
             Fixed(socket.slot()),
             libc::SOL_SOCKET as u32,
@@ -215,7 +233,7 @@ impl Plane {
         .build();
         // SAFETY: the option's value is static.
         unsafe { self.push_ignored(socket.ring(), entry) };
-        self.close(socket);
+        self.close(socket, under_way);
     }
 
     /// Asks who is at the other end; `Event::Peer` answers.

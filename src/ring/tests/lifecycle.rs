@@ -12,7 +12,7 @@ fn a_late_completion_carries_the_generation_of_the_connection_it_was_for() {
     plane.receive_multi(old_socket, old);
     plane.submit().unwrap();
     first.write_all(b"for nobody any more").unwrap();
-    plane.close(old_socket);
+    plane.close(old_socket, UnderWay::Receive(old));
     plane.submit().unwrap();
 
     let mut second = client(address);
@@ -44,9 +44,10 @@ fn close_delivers_what_was_sent() {
     let mut plane = Plane::new(small()).unwrap();
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
-    let socket = accept(&mut plane);
-    send_all(&mut plane, socket, Token::new(0, 0), b"goodbye");
-    plane.close(socket);
+    let (socket, token) = (accept(&mut plane), Token::new(0, 0));
+    plane.receive_multi(socket, token);
+    send_all(&mut plane, socket, token, b"goodbye");
+    plane.close(socket, UnderWay::Receive(token));
     plane.submit().unwrap();
     let mut last = Vec::new();
     peer.read_to_end(&mut last).unwrap();
@@ -61,7 +62,7 @@ fn abort_resets_the_connection_and_keeps_nothing() {
     let socket = accept(&mut plane);
     plane.receive_multi(socket, Token::new(0, 0));
     plane.submit().unwrap();
-    plane.abort(socket);
+    plane.abort(socket, UnderWay::Receive(Token::new(0, 0)));
     assert_eq!(ended(&mut plane).1, EndCause::Cancelled);
     assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(plane.sockets(), 0);
@@ -85,7 +86,7 @@ fn after_finish_sending_the_peer_reads_to_the_end_and_may_still_speak() {
     assert_eq!(received(&mut plane).1, b"understood");
     drop(peer);
     assert_eq!(ended(&mut plane).1, EndCause::Eof);
-    plane.close(socket);
+    plane.close(socket, UnderWay::Nothing);
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn peers_are_named_over_ipv4_ipv6_and_ipv4_on_a_dual_stack_listener() {
             }
             other => panic!("{other:?}"),
         }
-        plane.close(socket);
+        plane.close(socket, UnderWay::Nothing);
     }
 }
 
@@ -113,7 +114,7 @@ fn a_peer_that_is_gone_already_is_still_answered() {
     let name = client(address).local_addr().unwrap();
     let socket = accept(&mut plane);
     plane.peer_address(socket, Token::new(0, 0));
-    plane.close(socket);
+    plane.close(socket, UnderWay::Nothing);
     match next(&mut plane) {
         Event::Peer { address, .. } => assert!(address.is_none_or(|address| address == name)),
         other => panic!("{other:?}"),

@@ -225,7 +225,7 @@ impl Echo {
         self.connections.retain(|_, connection| {
             let done = connection.eof && connection.outbox.is_empty() && !connection.waiting;
             if done {
-                plane.close(connection.socket);
+                plane.close(connection.socket, UnderWay::Nothing);
             }
             !done
         });

@@ -87,7 +87,7 @@ fn adopt_all(handles: &mpsc::Sender<PlaneHandle>) -> HashMap<u32, Vec<u8>> {
                 assert_eq!(cause, EndCause::Eof);
                 let socket = sockets[&token.slot];
                 send_all(&mut plane, socket, token, b"heard you");
-                plane.close(socket);
+                plane.close(socket, UnderWay::Nothing);
                 ended += 1;
             }
             other => panic!("{other:?}"),

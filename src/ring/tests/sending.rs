@@ -143,7 +143,7 @@ fn close_ends_a_send_that_waits_and_brings_its_bytes_back() {
     let data = Bytes::from(vec![3; 2_000_000]);
     plane.send_rest(socket, Token::new(0, 0), data.clone());
     quiet(&mut plane);
-    plane.close(socket);
+    plane.close(socket, UnderWay::Anything);
     match next(&mut plane) {
         Event::Sent { bytes, sent, error, .. } => {
             assert!(bytes == data && sent < data.len() && error.is_some(), "{sent} {error:?}");

@@ -12,7 +12,7 @@ fn closing_with_a_receive_pending_frees_the_slot() {
         let token = Token::new(0, generation);
         plane.receive_multi(socket, token);
         plane.submit().unwrap();
-        plane.close(socket);
+        plane.close(socket, UnderWay::Receive(token));
         assert_eq!(ended(&mut plane), (token, EndCause::Cancelled));
         assert_eq!(plane.sockets(), 0);
     }
@@ -36,7 +36,7 @@ fn connections_beyond_the_table_are_refused_and_accepting_goes_on_afterwards() {
     quiet(&mut plane);
     assert!(plane.counters().enters - enters < 20, "a full table does not make the plane spin");
 
-    plane.close(sockets[3]);
+    plane.close(sockets[3], UnderWay::Nothing);
     plane.submit().unwrap();
     let mut late = client(address);
     let socket = accept(&mut plane);
@@ -88,7 +88,7 @@ fn a_plane_outgrows_one_ring() {
         assert_eq!(&answer, b"ok");
     }
     for socket in sockets {
-        plane.close(socket);
+        plane.close(socket, UnderWay::Anything);
     }
     plane.submit().unwrap();
     assert_eq!(plane.sockets(), 0);
