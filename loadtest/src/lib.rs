@@ -13,10 +13,26 @@
 //! plan                     <- nothing of ours           (dunlin: topic, to check filters)
 //! outcome                  <- plan
 //! engine                   <- plan outcome              (dunlin: codec, topic, ring)
+//! units suggest            <- nothing of ours
+//! preset scenario          <- plan threshold units suggest
+//! threshold                <- outcome units suggest
+//! machine                  <- outcome units
+//! exit                     <- plan outcome engine threshold units
+//! report                   <- plan outcome engine exit machine units
 //! ```
 
 #![forbid(unsafe_code)]
+// Figures: counts far below 2^52 become rates, and rates and percentages that are never negative become counts.
+#![allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
 pub mod engine;
+pub mod exit;
+pub mod machine;
 pub mod outcome;
 pub mod plan;
+pub mod preset;
+pub mod report;
+pub mod scenario;
+pub mod suggest;
+pub mod threshold;
+pub mod units;

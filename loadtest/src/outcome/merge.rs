@@ -113,6 +113,12 @@ fn second(into: &mut Second, from: &Second) {
     into.generator_cores += from.generator_cores;
     into.broker_cores = into.broker_cores.or(from.broker_cores);
     into.broker_rss_bytes = into.broker_rss_bytes.or(from.broker_rss_bytes);
+    into.generator_rss_bytes = match (into.generator_rss_bytes, from.generator_rss_bytes) {
+        (Some(ours), Some(theirs)) => Some(ours + theirs),
+        (ours, theirs) => ours.or(theirs),
+    };
+    into.slab_bytes = into.slab_bytes.or(from.slab_bytes);
+    into.tcp_buffer_bytes = into.tcp_buffer_bytes.or(from.tcp_buffer_bytes);
 }
 
 fn generator(into: &mut GeneratorUsage, from: &GeneratorUsage) {

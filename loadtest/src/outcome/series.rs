@@ -36,6 +36,12 @@ pub struct Second {
     pub broker_cores: Option<f64>,
     /// Resident memory of the broker at its end, where somebody looked.
     pub broker_rss_bytes: Option<u64>,
+    /// Resident memory of the generator at its end, where somebody looked.
+    pub generator_rss_bytes: Option<u64>,
+    /// Slab of the kernel at its end, where somebody looked.
+    pub slab_bytes: Option<u64>,
+    /// Buffers of TCP sockets at its end, where somebody looked.
+    pub tcp_buffer_bytes: Option<u64>,
 }
 
 /// One stage of the run.

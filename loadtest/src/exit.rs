@@ -1,0 +1,289 @@
+//! How a run ends: exit statuses, and what is told about it.
+//!
+//! Owns: the judgement of an [`Outcome`]: which promises were broken, and which status says so. Always holds: every status
+//! but 0 comes with at least one line that says why; the first is the one that decided the status.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::{
+    engine::EngineError,
+    outcome::{Bottleneck, Connections, Ending, FailureReason, Outcome},
+    plan::{Plan, Reads},
+    threshold::{Held, Threshold},
+    units::grouped,
+};
+
+/// The statuses, and the end of `--help`.
+pub const STATUSES: &str = "\
+Exit status:
+  0  every promise of the QoS was kept, every threshold held
+  1  a threshold is broken, or messages were lost, duplicated, reordered or corrupted beyond what the QoS allows, or
+     connections failed or were lost
+  2  wrong flags or a wrong scenario
+  3  the broker cannot be reached
+  4  the broker refuses the login
+  5  the broker died or hung up on everybody during the run
+  6  what answers there is no MQTT broker, or none of this version
+  7  this machine does not suffice for the run
+  8  an agent could not be reached or was lost: the figures are those of the others
+  130  interrupted twice; once stops cleanly, reports, and ends with the status that the report deserves";
+
+/// An exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exit {
+    /// All went well.
+    Ok,
+    /// A threshold or a promise is broken.
+    Broken,
+    /// Wrong flags or scenario.
+    Usage,
+    /// The broker cannot be reached.
+    Unreachable,
+    /// The broker refuses the login.
+    Refused,
+    /// The broker died during the run.
+    BrokerLost,
+    /// What answers is no broker.
+    NoBroker,
+    /// The machine does not suffice.
+    Machine,
+    /// An agent is missing.
+    AgentLost,
+}
+
+impl Exit {
+    /// The number.
+    pub const fn status(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Broken => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Refused => 4,
+            Self::BrokerLost => 5,
+            Self::NoBroker => 6,
+            Self::Machine => 7,
+            Self::AgentLost => 8,
+        }
+    }
+
+    /// The status of a number that another process ended with or sent.
+    pub fn from_status(status: u8) -> Self {
+        let all = [
+            Self::Ok,
+            Self::Broken,
+            Self::Usage,
+            Self::Unreachable,
+            Self::Refused,
+            Self::BrokerLost,
+            Self::NoBroker,
+            Self::Machine,
+            Self::AgentLost,
+        ];
+        all.into_iter().find(|exit| exit.status() == status).unwrap_or(Self::Machine)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.status())
+    }
+}
+
+/// A failure before or instead of a report: one line, and a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The status.
+    pub exit: Exit,
+    /// One line.
+    pub line: String,
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self::new(Exit::from_status(error.exit_status()), error.to_string())
+    }
+}
+
+impl Failure {
+    /// A failure with its line.
+    pub fn new(exit: Exit, line: impl Into<String>) -> Self {
+        Self { exit, line: line.into() }
+    }
+}
+
+/// What a run deserves.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Judgement {
+    /// The status.
+    pub exit: Exit,
+    /// Why, most important first; empty if all went well.
+    pub complaints: Vec<String>,
+    /// What became of each threshold.
+    pub thresholds: Vec<Held>,
+}
+
+/// Judges a run. `missing` says which agents are not in the outcome.
+pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: &[String]) -> Judgement {
+    let held: Vec<Held> = thresholds.iter().map(|threshold| threshold.hold(outcome)).collect();
+    let mut complaints: Vec<(Exit, String)> = missing.iter().map(|line| (Exit::AgentLost, line.clone())).collect();
+    if let Ending::BrokerLost { at_s } = outcome.ending {
+        let at = format!(
+            "the broker was lost {at_s:.1} s after the start: every connection ended, none could be made again"
+        );
+        complaints.push((Exit::BrokerLost, at));
+    }
+    let connections = &outcome.connections;
+    if connections.established == 0 && connections.failed_total() > 0 {
+        complaints.push(nobody_connected(outcome));
+    } else if connections.failed_total() > 0 {
+        complaints.push((Exit::Broken, failed(connections)));
+    }
+    if connections.lost_total() > 0 && outcome.ending == Ending::Finished && !plan.may_be_cut_off() {
+        let reasons: Vec<String> =
+            connections.lost.iter().map(|(reason, count)| format!("{} {}", grouped(*count), word(reason))).collect();
+        let total = grouped(connections.lost_total());
+        complaints.push((Exit::Broken, format!("{total} connections were lost: {}", reasons.join(", "))));
+    }
+    // What is missing from a part that is missing proves nothing.
+    if missing.is_empty() {
+        complaints.extend(outcome.verdict.breaches().into_iter().map(|breach| (Exit::Broken, breach)));
+    }
+    complaints.extend(held.iter().filter(|held| held.broken).map(|held| (Exit::Broken, held.to_string())));
+    // The status of the worst cause stands, and its line first: a broker that died explains what was lost by it.
+    complaints.sort_by_key(|(exit, _)| *exit == Exit::Broken);
+    Judgement {
+        exit: complaints.first().map_or(Exit::Ok, |(exit, _)| *exit),
+        complaints: complaints.into_iter().map(|(_, line)| line).collect(),
+        thresholds: held,
+    }
+}
+
+/// What a reader must know before believing the figures, beside the engine's own warnings.
+pub fn generator_bound(outcome: &Outcome) -> Option<String> {
+    (outcome.bottleneck == Bottleneck::Generator).then(|| {
+        format!(
+            "generator-bound: the busiest worker of loadtest was busy {:.0} % of a second; the broker may do better than \
+             these figures (give it --workers, --agents, or a machine of its own)",
+            outcome.generator.busiest_worker_share * 100.0
+        )
+    })
+}
+
+fn nobody_connected(outcome: &Outcome) -> (Exit, String) {
+    let connections = &outcome.connections;
+    let most = connections.failed.iter().max_by_key(|(_, count)| **count).map(|(reason, _)| *reason);
+    let exit = match most {
+        Some(FailureReason::NotAuthorized | FailureReason::RefusedByBroker | FailureReason::Busy) => Exit::Refused,
+        Some(FailureReason::Protocol | FailureReason::Closed | FailureReason::ConnackTimeout) => Exit::NoBroker,
+        Some(FailureReason::NoPort | FailureReason::NoResources) => Exit::Machine,
+        _ => Exit::Unreachable,
+    };
+    (exit, format!("{}: {}", outcome.target, failed(connections)))
+}
+
+fn failed(connections: &Connections) -> String {
+    let reasons: Vec<String> =
+        connections.failed.iter().map(|(reason, count)| format!("{} {}", grouped(*count), word(reason))).collect();
+    let first = connections.first_failure.as_ref().map(|text| format!(" ({text})")).unwrap_or_default();
+    format!("{} connections failed: {}{first}", grouped(connections.failed_total()), reasons.join(", "))
+}
+
+/// A reason's name as it is in JSON, with blanks.
+fn word(reason: &impl Serialize) -> String {
+    match serde_json::to_value(reason) {
+        Ok(serde_json::Value::String(text)) => text.replace('_', " "),
+        _ => "for another reason".to_owned(),
+    }
+}
+
+impl Plan {
+    /// Whether a broker may rightly end connections of this plan: of those that do not read.
+    fn may_be_cut_off(&self) -> bool {
+        self.groups.iter().any(|group| group.reads != Reads::AllTheTime)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        outcome::{Deliveries, LossReason},
+        preset::{self, Tuning},
+    };
+
+    fn plan() -> Plan {
+        preset::build("quick", &Tuning::default()).unwrap()
+    }
+
+    fn connected() -> Outcome {
+        let mut outcome = Outcome { target: "127.0.0.1:1883".to_owned(), ..Outcome::default() };
+        outcome.connections.established = 10;
+        outcome
+    }
+
+    #[test]
+    fn a_run_that_kept_everything_is_ok() {
+        let judgement = judge(&plan(), &connected(), &[Threshold::parse("loss>0").unwrap()], &[]);
+        assert_eq!((judgement.exit, judgement.complaints.len(), judgement.thresholds[0].broken), (Exit::Ok, 0, false));
+    }
+
+    #[test]
+    fn each_cause_has_its_status_and_its_line() {
+        let mut outcome = connected();
+        outcome.verdict.deliveries[1] = Deliveries { expected: 9, received: 8, ..Deliveries::default() };
+        let thresholds = [Threshold::parse("loss>0").unwrap(), Threshold::parse("p99>1s").unwrap()];
+        let judgement = judge(&plan(), &outcome, &thresholds, &[]);
+        assert_eq!(judgement.exit, Exit::Broken);
+        assert_eq!(
+            judgement.complaints,
+            ["1 lost at QoS 1", "threshold loss>0 broken: it was 1", "threshold p99>1s broken: it was not measured"]
+        );
+
+        outcome.connections.lost.insert(LossReason::Reset, 1_200);
+        let judgement = judge(&plan(), &outcome, &[], &[]);
+        assert_eq!(judgement.complaints[0], "1,200 connections were lost: 1,200 reset");
+        let slow = preset::build("slow-consumer", &Tuning::default()).unwrap();
+        assert_eq!(judge(&slow, &outcome, &[], &[]).complaints, ["1 lost at QoS 1"]);
+
+        outcome.ending = Ending::BrokerLost { at_s: 3.25 };
+        let judgement = judge(&plan(), &outcome, &[], &[]);
+        assert_eq!(judgement.exit, Exit::BrokerLost);
+        assert!(judgement.complaints[0].starts_with("the broker was lost 3.2 s after"), "{:?}", judgement.complaints);
+
+        let judgement = judge(&plan(), &connected(), &[], &["agent 10.0.0.2:9000 was lost".to_owned()]);
+        assert_eq!((judgement.exit, judgement.complaints.len()), (Exit::AgentLost, 1));
+    }
+
+    #[test]
+    fn who_cannot_connect_learns_why() {
+        for (reason, exit, part) in [
+            (FailureReason::Refused, Exit::Unreachable, "5 refused"),
+            (FailureReason::Unreachable, Exit::Unreachable, "5 unreachable"),
+            (FailureReason::NotAuthorized, Exit::Refused, "5 not authorized (bad password)"),
+            (FailureReason::NoPort, Exit::Machine, "5 no port"),
+        ] {
+            let mut outcome = Outcome { target: "broker:1883".to_owned(), ..Outcome::default() };
+            outcome.connections.failed.insert(reason, 5);
+            outcome.connections.first_failure = Some("bad password".to_owned());
+            let judgement = judge(&plan(), &outcome, &[], &[]);
+            assert_eq!(judgement.exit, exit);
+            assert!(judgement.complaints[0].starts_with("broker:1883: 5 connections failed"));
+            assert!(judgement.complaints[0].contains(part), "{:?}", judgement.complaints);
+        }
+        let mut outcome = connected();
+        outcome.connections.failed.insert(FailureReason::Busy, 2);
+        assert_eq!(judge(&plan(), &outcome, &[], &[]).exit, Exit::Broken);
+    }
+
+    #[test]
+    fn statuses_are_numbers_and_stand_in_the_help() {
+        for status in 0..=8 {
+            assert_eq!(Exit::from_status(status).status(), status);
+            assert!(STATUSES.contains(&format!("\n  {status}  ")), "{status}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Workloads of the open MQTT benchmark suite: their names are a grammar, so any sizes work.
+//!
+//! `p2p-50K-50K-50K-50K` is 50,000 publishers, 50,000 subscribers, 50,000 messages a second in and as many out. The suite
+//! holds each for thirty minutes; here it is half a minute unless `--duration` says more.
+
+use super::{Knob, Tuning, measure, plan, publishers, publishing, ramp, subscribers, warm_up};
+use crate::{
+    plan::{Group, MqttVersion, Pace, Plan},
+    units::{count, grouped, measured},
+};
+
+/// Workloads whose names carry their sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// The grammar.
+    pub pattern: &'static str,
+    /// Names that people compare by.
+    pub examples: &'static [&'static str],
+    /// One sentence.
+    pub what: &'static str,
+    prefix: &'static str,
+    sizes: usize,
+    build: fn(&str, &[u64], &Tuning) -> Result<Plan, String>,
+}
+
+const KNOBS: &[Knob] = &[Knob::Qos, Knob::Payload, Knob::Duration, Knob::ConnectRate];
+/// Connections a second for the workloads whose name does not say.
+const CONNECT_RATE: f64 = 5_000.0;
+
+/// All of them.
+pub(super) const FAMILIES: &[Family] = &[
+    Family {
+        pattern: "conn-tcp-CLIENTS-RATE",
+        examples: &["conn-tcp-10K-100", "conn-tcp-1M-5K"],
+        what: "CLIENTS connect over TCP, RATE of them a second, and stay",
+        prefix: "conn-tcp-",
+        sizes: 2,
+        build: conn,
+    },
+    Family {
+        pattern: "p2p-PUBLISHERS-SUBSCRIBERS-RATE-RATE",
+        examples: &["p2p-1K-1K-1K-1K", "p2p-50K-50K-50K-50K"],
+        what: "each publisher has a topic and each topic one subscriber; RATE messages a second in, and as many out",
+        prefix: "p2p-",
+        sizes: 4,
+        build: p2p,
+    },
+    Family {
+        pattern: "fanout-PUBLISHERS-SUBSCRIBERS-TOPICS-RATE",
+        examples: &["fanout-1-1K-1-1K", "fanout-5-1000-5-250K"],
+        what: "each publisher has a topic and each subscriber all of them; RATE messages a second arrive",
+        prefix: "fanout-",
+        sizes: 4,
+        build: fanout,
+    },
+    Family {
+        pattern: "sharedsub-PUBLISHERS-SUBSCRIBERS-RATE-RATE",
+        examples: &["sharedsub-1K-5-1K-1K", "sharedsub-50K-500-50K-50K"],
+        what: "subscribers share one subscription to the topics of all publishers; RATE messages a second in, and out",
+        prefix: "sharedsub-",
+        sizes: 4,
+        build: sharedsub,
+    },
+];
+
+/// The plan of a name that begins as a family's do; `None` for any other name.
+pub(super) fn build(name: &str, tuning: &Tuning) -> Option<Result<Plan, String>> {
+    // The suite's pages spell it both ways.
+    let spelled = name.strip_prefix("sharesub-").map(|sizes| format!("sharedsub-{sizes}"));
+    let text = spelled.as_deref().unwrap_or(name);
+    let family = FAMILIES.iter().find(|family| {
+        let kind = family.prefix.split('-').next().unwrap_or_default();
+        text.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-'))
+    })?;
+    Some(sized(family, name, text, tuning))
+}
+
+fn sized(family: &Family, name: &str, text: &str, tuning: &Tuning) -> Result<Plan, String> {
+    let wrong = |problem: String| format!("{name}: {problem} (it is read as {})", family.pattern);
+    let sizes = text.strip_prefix(family.prefix).ok_or_else(|| wrong("only TCP so far".to_owned()))?;
+    let sizes: Vec<u64> = sizes.split('-').map(count).collect::<Result<_, _>>().map_err(wrong)?;
+    if sizes.len() != family.sizes {
+        return Err(wrong(format!("{} sizes are needed", family.sizes)));
+    }
+    if sizes.contains(&0) {
+        return Err(wrong("every size is at least one".to_owned()));
+    }
+    tuning.refuse_others(name, KNOBS)?;
+    (family.build)(name, &sizes, tuning).map_err(wrong)
+}
+
+/// As the suite has it: 3.1.1 where the feature is not one of 5.0.
+fn version(mut plan: Plan, version: MqttVersion) -> Plan {
+    plan.target.version = version;
+    plan
+}
+
+fn clients(size: u64) -> Result<u32, String> {
+    u32::try_from(size).map_err(|_| format!("{} clients are more than one run can have", grouped(size)))
+}
+
+fn connect_rate(tuning: &Tuning) -> f64 {
+    tuning.connect_rate.unwrap_or(CONNECT_RATE)
+}
+
+fn conn(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
+    let group = Group::new("clients", clients(sizes[0])?, "loadtest-%i");
+    let rate = tuning.connect_rate.unwrap_or(sizes[1] as f64);
+    let what = format!("{} clients connect, {} a second, and stay", grouped(sizes[0]), measured(rate));
+    let stages = vec![ramp(&["clients"], rate).measured(), measure(tuning.seconds(30.0), &[])];
+    Ok(version(plan(name, what, vec![group], stages), MqttVersion::V311))
+}
+
+fn p2p(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
+    let &[publishers_wanted, subscribers_wanted, rate_in, rate_out] = sizes else { return Err("four sizes".into()) };
+    if publishers_wanted != subscribers_wanted {
+        return Err("there must be as many subscribers as publishers".to_owned());
+    }
+    if rate_in != rate_out {
+        return Err("as many messages arrive as are sent".to_owned());
+    }
+    let pairs = clients(publishers_wanted)?;
+    let pace = Pace::Open { per_client_per_s: rate_in as f64 / f64::from(pairs) };
+    let groups = vec![
+        subscribers("sub", pairs, &["loadtest/p2p/%i"], tuning.qos()),
+        publishers("pub", pairs, publishing("loadtest/p2p/%i", tuning, pace)),
+    ];
+    let what = format!(
+        "{} publishers, each with one subscriber of its own, {} messages a second in all",
+        grouped(publishers_wanted),
+        grouped(rate_in)
+    );
+    Ok(version(plan(name, what, groups, steady(tuning)), MqttVersion::V311))
+}
+
+fn fanout(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
+    let &[publishers_wanted, subscribers_wanted, topics, rate_out] = sizes else { return Err("four sizes".into()) };
+    if topics != publishers_wanted {
+        return Err("each publisher has a topic of its own, so the first and the third size are equal".to_owned());
+    }
+    let rate_in = rate_out as f64 / subscribers_wanted as f64;
+    let pace = Pace::Open { per_client_per_s: rate_in / publishers_wanted as f64 };
+    // The suite's subscribers name each topic; beyond what one SUBSCRIBE should carry, a wildcard says the same.
+    let filters: Vec<String> = match topics {
+        1..=20 => (0..topics).map(|topic| format!("loadtest/fanout/{topic}")).collect(),
+        _ => vec!["loadtest/fanout/+".to_owned()],
+    };
+    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+    let groups = vec![
+        subscribers("sub", clients(subscribers_wanted)?, &filters, tuning.qos()),
+        publishers("pub", clients(publishers_wanted)?, publishing("loadtest/fanout/%i", tuning, pace)),
+    ];
+    let what = format!(
+        "{} publishers to {} subscribers each, {} messages a second in and {} out",
+        grouped(publishers_wanted),
+        grouped(subscribers_wanted),
+        measured(rate_in),
+        grouped(rate_out)
+    );
+    Ok(version(plan(name, what, groups, steady(tuning)), MqttVersion::V311))
+}
+
+fn sharedsub(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
+    let &[publishers_wanted, subscribers_wanted, rate_in, rate_out] = sizes else { return Err("four sizes".into()) };
+    if rate_in != rate_out {
+        return Err("as many messages arrive as are sent".to_owned());
+    }
+    let pace = Pace::Open { per_client_per_s: rate_in as f64 / publishers_wanted as f64 };
+    let shared = "$share/loadtest/loadtest/shared/#";
+    let groups = vec![
+        subscribers("sub", clients(subscribers_wanted)?, &[shared], tuning.qos()),
+        publishers("pub", clients(publishers_wanted)?, publishing("loadtest/shared/%i", tuning, pace)),
+    ];
+    let what = format!(
+        "{} publishers to {} subscribers that share one subscription, {} messages a second",
+        grouped(publishers_wanted),
+        grouped(subscribers_wanted),
+        grouped(rate_in)
+    );
+    Ok(version(plan(name, what, groups, steady(tuning)), MqttVersion::V5))
+}
+
+fn steady(tuning: &Tuning) -> Vec<crate::plan::Stage> {
+    let rate = connect_rate(tuning);
+    vec![ramp(&["sub", "pub"], rate), warm_up(&["pub"]), measure(tuning.seconds(30.0), &["pub"])]
+}

@@ -1,0 +1,212 @@
+//! Workloads by name: the ones that brokers are compared by, and our own.
+//!
+//! Owns: what each name means as a [`Plan`], which flags resize it, and the list that `loadtest list` prints. Always holds:
+//! a flag that a workload has no use for is refused, never ignored; a name that follows the grammar of a family works
+//! with any sizes. Leaves to `cli`: the broker's address and how clients greet it.
+
+mod families;
+mod ours;
+mod shapes;
+mod tuning;
+
+pub use tuning::{Knob, Tuning};
+
+use crate::{
+    plan::{Action, Group, Pace, Plan, Publishing, Stage, Subscription, Template},
+    suggest,
+};
+
+/// The workload that runs where none is named.
+pub const CANONICAL: &str = "quick";
+
+/// One row of `loadtest list`.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed {
+    /// The name, or an example of a family's.
+    pub name: &'static str,
+    /// One sentence.
+    pub what: &'static str,
+    /// The flags that resize it.
+    pub knobs: &'static [Knob],
+    build: fn(&Tuning) -> Result<Plan, String>,
+}
+
+/// Names that stand for one workload each.
+pub fn fixed() -> impl Iterator<Item = &'static Listed> {
+    ours::LIST.iter().chain(shapes::LIST)
+}
+
+/// Families whose names carry their sizes: pattern, examples, meaning.
+pub fn families() -> &'static [families::Family] {
+    families::FAMILIES
+}
+
+/// The plan that a name stands for, resized by flags.
+pub fn build(name: &str, tuning: &Tuning) -> Result<Plan, String> {
+    if let Some(listed) = fixed().find(|listed| listed.name == name) {
+        tuning.refuse_others(name, listed.knobs)?;
+        return (listed.build)(tuning);
+    }
+    if let Some(plan) = families::build(name, tuning) {
+        return plan;
+    }
+    let known: Vec<&str> = fixed()
+        .map(|listed| listed.name)
+        .chain(families::FAMILIES.iter().flat_map(|family| family.examples.iter().copied()))
+        .collect();
+    let meant = suggest::nearest(name, known.iter().copied());
+    let meant = meant.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+    Err(format!("{name:?} is no workload: {meant}`loadtest list` shows all of them"))
+}
+
+// --- what workloads are made of ------------------------------------------------------------------------------------------
+
+/// A plan of groups and stages; the broker is filled in later.
+fn plan(name: &str, description: String, groups: Vec<Group>, stages: Vec<Stage>) -> Plan {
+    Plan {
+        name: name.to_owned(),
+        description,
+        target: crate::plan::Target::default(),
+        groups,
+        stages,
+        workers: 0,
+        sources: crate::plan::Sources::Auto,
+        run_id: 0,
+        seed: 1,
+        drain_s: 10,
+        part: crate::plan::Part::default(),
+    }
+}
+
+/// Clients that subscribe to `filters`.
+fn subscribers(name: &str, clients: u32, filters: &[&str], qos: u8) -> Group {
+    let mut group = Group::new(name, clients, &format!("loadtest-{name}-%i"));
+    group.subscriptions = filters.iter().map(|filter| Subscription::new(filter, qos)).collect();
+    group
+}
+
+/// Clients that publish to `topic`.
+fn publishers(name: &str, clients: u32, publishing: Publishing) -> Group {
+    let mut group = Group::new(name, clients, &format!("loadtest-{name}-%i"));
+    group.publishing = Some(publishing);
+    group
+}
+
+fn publishing(topic: &str, tuning: &Tuning, pace: Pace) -> Publishing {
+    Publishing {
+        topic: Template::new(topic),
+        qos: tuning.qos(),
+        retain: false,
+        payload_bytes: tuning.payload_bytes(),
+        pace,
+        messages_per_client: None,
+        targets: None,
+    }
+}
+
+fn ramp(groups: &[&str], rate_per_s: f64) -> Stage {
+    Stage::new("connect", Action::Ramp { groups: owned(groups), rate_per_s })
+}
+
+/// Two seconds in which the load runs and nothing is measured yet: caches fill, schedules spread out.
+fn warm_up(publish: &[&str]) -> Stage {
+    Stage::new("warm up", Action::Hold { seconds: 2.0, publish: owned(publish) })
+}
+
+fn measure(seconds: f64, publish: &[&str]) -> Stage {
+    Stage::new("measure", Action::Hold { seconds, publish: owned(publish) }).measured()
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::MqttVersion;
+
+    #[test]
+    fn every_listed_workload_is_a_valid_plan() {
+        let names = fixed().map(|listed| listed.name);
+        let examples = families().iter().flat_map(|family| family.examples.iter().copied());
+        for name in names.chain(examples) {
+            let plan = build(name, &Tuning::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(plan.check(), Ok(()), "{name}");
+            assert_eq!(plan.name, name);
+            assert!(plan.stages.iter().any(|stage| stage.measured), "{name} measures nothing");
+            assert!(!plan.description.is_empty());
+        }
+    }
+
+    #[test]
+    fn every_knob_that_a_workload_lists_changes_it() {
+        for listed in fixed() {
+            for knob in listed.knobs {
+                let mut tuning = Tuning::default();
+                knob.set_for_test(&mut tuning);
+                let changed = build(listed.name, &tuning).unwrap_or_else(|error| panic!("{}: {error}", listed.name));
+                let plain = build(listed.name, &Tuning::default()).unwrap();
+                assert_ne!(changed, plain, "{} {}", listed.name, knob.flag());
+                assert_eq!(changed.check(), Ok(()), "{} {}", listed.name, knob.flag());
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_without_a_use_is_refused() {
+        let tuning = Tuning { window: Some(8), ..Tuning::default() };
+        let error = build("p2p-1K-1K-1K-1K", &tuning).unwrap_err();
+        assert_eq!(
+            error,
+            "p2p-1K-1K-1K-1K has no use for --window; it takes --qos, --payload, --duration, --connect-rate"
+        );
+    }
+
+    #[test]
+    fn a_slip_finds_its_workload() {
+        let error = build("recconect-storm", &Tuning::default()).unwrap_err();
+        assert!(error.contains("did you mean reconnect-storm?"), "{error}");
+        assert!(build("x", &Tuning::default()).unwrap_err().ends_with("`loadtest list` shows all of them"));
+    }
+
+    #[test]
+    fn families_are_what_the_suite_says() {
+        let plan = build("p2p-50K-50K-50K-50K", &Tuning::default()).unwrap();
+        assert_eq!((plan.clients(), plan.target.version, plan.target.keep_alive_s), (100_000, MqttVersion::V311, 300));
+        let publishing = plan.groups[1].publishing.as_ref().unwrap();
+        assert_eq!((publishing.qos, publishing.payload_bytes), (1, 16));
+        assert_eq!(publishing.pace, Pace::Open { per_client_per_s: 1.0 });
+
+        let plan = build("fanout-5-1000-5-250K", &Tuning::default()).unwrap();
+        let publishing = plan.groups[1].publishing.as_ref().unwrap();
+        assert_eq!(publishing.pace, Pace::Open { per_client_per_s: 50.0 });
+        assert_eq!((plan.groups[0].clients, plan.groups[1].clients), (1000, 5));
+
+        let plan = build("sharedsub-50K-500-50K-50K", &Tuning::default()).unwrap();
+        assert_eq!((plan.clients(), plan.target.version), (50_500, MqttVersion::V5));
+        assert!(plan.groups[0].subscriptions[0].filter.0.starts_with("$share/"));
+
+        let plan = build("conn-tcp-7-3", &Tuning::default()).unwrap();
+        assert_eq!(plan.clients(), 7);
+        assert!(matches!(plan.stages[0].action, Action::Ramp { rate_per_s: 3.0, .. }));
+    }
+
+    #[test]
+    fn a_family_says_which_sizes_contradict_each_other() {
+        for (name, part) in [
+            ("p2p-1K-2K-1K-1K", "as many subscribers as publishers"),
+            ("p2p-1K-1K-1K-2K", "as many messages arrive as are sent"),
+            ("p2p-1K-1K-1K", "p2p-PUBLISHERS-SUBSCRIBERS-RATE-RATE"),
+            ("p2p-1K-1K-1K-x", "\"x\" is not a count"),
+            ("p2p-0-0-1K-1K", "at least one"),
+            ("fanout-5-1000-4-250K", "a topic of its own"),
+            ("conn-tcp-10K-0", "at least one"),
+            ("conn-udp-10K-100", "conn-tcp-"),
+            ("sharedsub-1K-5-1K-2K", "as many messages arrive as are sent"),
+        ] {
+            let error = build(name, &Tuning::default()).unwrap_err();
+            assert!(error.contains(part), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The flags that resize a workload, and which of them a workload has a use for.
+
+use std::time::Duration;
+
+/// What a flag resizes. `None` everywhere is the workload as its name says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tuning {
+    /// `--clients`
+    pub clients: Option<u32>,
+    /// `--publishers`
+    pub publishers: Option<u32>,
+    /// `--subscribers`
+    pub subscribers: Option<u32>,
+    /// `--rate`: messages a second of all publishers together, open loop.
+    pub rate: Option<f64>,
+    /// `--window`: messages under way per publisher, closed loop.
+    pub window: Option<u32>,
+    /// `--messages` of each publisher, where a workload counts them.
+    pub messages: Option<u64>,
+    /// `--qos`
+    pub qos: Option<u8>,
+    /// `--payload`
+    pub payload_bytes: Option<u32>,
+    /// `--duration` of what is measured.
+    pub duration: Option<Duration>,
+    /// `--connect-rate`
+    pub connect_rate: Option<f64>,
+}
+
+/// One of the flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Knob {
+    /// `--clients`
+    Clients,
+    /// `--publishers`
+    Publishers,
+    /// `--subscribers`
+    Subscribers,
+    /// `--rate`
+    Rate,
+    /// `--window`
+    Window,
+    /// `--messages`
+    Messages,
+    /// `--qos`
+    Qos,
+    /// `--payload`
+    Payload,
+    /// `--duration`
+    Duration,
+    /// `--connect-rate`
+    ConnectRate,
+}
+
+impl Knob {
+    const ALL: [Self; 10] = [
+        Self::Clients,
+        Self::Publishers,
+        Self::Subscribers,
+        Self::Rate,
+        Self::Window,
+        Self::Messages,
+        Self::Qos,
+        Self::Payload,
+        Self::Duration,
+        Self::ConnectRate,
+    ];
+
+    /// The flag as it is written.
+    pub const fn flag(self) -> &'static str {
+        match self {
+            Self::Clients => "--clients",
+            Self::Publishers => "--publishers",
+            Self::Subscribers => "--subscribers",
+            Self::Rate => "--rate",
+            Self::Window => "--window",
+            Self::Messages => "--messages",
+            Self::Qos => "--qos",
+            Self::Payload => "--payload",
+            Self::Duration => "--duration",
+            Self::ConnectRate => "--connect-rate",
+        }
+    }
+
+    const fn is_set(self, tuning: &Tuning) -> bool {
+        match self {
+            Self::Clients => tuning.clients.is_some(),
+            Self::Publishers => tuning.publishers.is_some(),
+            Self::Subscribers => tuning.subscribers.is_some(),
+            Self::Rate => tuning.rate.is_some(),
+            Self::Window => tuning.window.is_some(),
+            Self::Messages => tuning.messages.is_some(),
+            Self::Qos => tuning.qos.is_some(),
+            Self::Payload => tuning.payload_bytes.is_some(),
+            Self::Duration => tuning.duration.is_some(),
+            Self::ConnectRate => tuning.connect_rate.is_some(),
+        }
+    }
+
+    /// Sets it to what no workload has by itself.
+    #[cfg(test)]
+    pub(super) fn set_for_test(self, tuning: &mut Tuning) {
+        match self {
+            Self::Clients => tuning.clients = Some(123),
+            Self::Publishers => tuning.publishers = Some(3),
+            Self::Subscribers => tuning.subscribers = Some(7),
+            Self::Rate => tuning.rate = Some(77.0),
+            Self::Window => tuning.window = Some(77),
+            Self::Messages => tuning.messages = Some(77),
+            Self::Qos => tuning.qos = Some(2),
+            Self::Payload => tuning.payload_bytes = Some(77),
+            Self::Duration => tuning.duration = Some(Duration::from_secs(77)),
+            Self::ConnectRate => tuning.connect_rate = Some(77.0),
+        }
+    }
+}
+
+impl Tuning {
+    /// Refuses a flag that the workload `name` has no use for.
+    pub fn refuse_others(&self, name: &str, useful: &[Knob]) -> Result<(), String> {
+        let stray = Knob::ALL.into_iter().find(|knob| knob.is_set(self) && !useful.contains(knob));
+        let Some(stray) = stray else { return Ok(()) };
+        let takes: Vec<&str> = useful.iter().map(|knob| knob.flag()).collect();
+        Err(format!("{name} has no use for {}; it takes {}", stray.flag(), takes.join(", ")))
+    }
+
+    /// QoS 1 unless told otherwise: the one that fleets use and brokers are compared by.
+    pub fn qos(&self) -> u8 {
+        self.qos.unwrap_or(1)
+    }
+
+    /// 16 bytes unless told otherwise, as in the open benchmark suite.
+    pub fn payload_bytes(&self) -> u32 {
+        self.payload_bytes.unwrap_or(16)
+    }
+
+    /// How long to measure, in seconds.
+    pub fn seconds(&self, usual: f64) -> f64 {
+        self.duration.map_or(usual, |duration| duration.as_secs_f64())
+    }
+}

@@ -1,0 +1,60 @@
+//! Reports: one outcome for a person, a program, a spreadsheet, the tools of `HdrHistogram`, and a browser.
+//!
+//! Owns: every format and what is in it. Always holds: all formats say the same figures; latency is counted from the
+//! intended time of sending, and every report says whether the loop was open or closed; every report but the series
+//! carries machine and command line.
+//! Leaves to others: judging (`exit`), and where a report is written to.
+
+pub mod console;
+pub mod csv;
+pub mod hdr;
+pub mod html;
+pub mod json;
+pub mod summary;
+
+use crate::{
+    outcome::{Outcome, Timing},
+    plan::LoopKind,
+    units::grouped,
+};
+
+/// The distributions of an outcome under the names that reports give them, those that are empty left out.
+pub fn timings(outcome: &Outcome) -> Vec<(&'static str, &Timing)> {
+    let timings = &outcome.timings;
+    let all = [
+        ("delivery", &timings.latency_intended),
+        ("delivery since sent", &timings.latency_sent),
+        ("acknowledgement", &timings.acknowledged),
+        ("send delay", &timings.send_delay),
+        ("TCP connect", &timings.tcp_connect),
+        ("CONNACK", &timings.connack),
+        ("SUBACK", &timings.suback),
+        ("ping", &timings.ping),
+    ];
+    let closed = outcome.loop_kind == LoopKind::Closed;
+    // In the closed loop a message is meant to be sent when it is.
+    let says_the_same = |name: &str| closed && matches!(name, "delivery since sent" | "send delay");
+    all.into_iter().filter(|(name, timing)| !timing.is_empty() && !says_the_same(name)).collect()
+}
+
+/// Which loop it was, and what latency is therefore counted from.
+pub fn loop_words(outcome: &Outcome) -> String {
+    let window = grouped(outcome.window.into());
+    match outcome.loop_kind {
+        LoopKind::None => "nothing was published".to_owned(),
+        LoopKind::Open => "open loop: latency counts from the time each message was meant to be sent".to_owned(),
+        LoopKind::Closed => format!(
+            "closed loop, window {window}: the next message follows an earlier one's end, so a slow broker slows the load \
+             down and latency leaves out who waits"
+        ),
+        LoopKind::Mixed => format!("open loop for some groups, closed with window {window} for others"),
+    }
+}
+
+/// The rate of something counted in the measured stages.
+pub fn per_second(outcome: &Outcome, count: u64) -> f64 {
+    if outcome.measured_s > 0.0 { count as f64 / outcome.measured_s } else { 0.0 }
+}
+
+#[cfg(test)]
+pub(crate) mod sample;

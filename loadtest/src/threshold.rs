@@ -1,0 +1,363 @@
+//! Thresholds: `--fail-if 'p99>5ms'`, read into a metric, a comparison and a limit, and held against an outcome.
+//!
+//! Owns: the names of metrics and what each is of an [`Outcome`]. Always holds: a threshold that cannot be measured (no
+//! message arrived, no broker was sampled) is broken, because a check that passes for want of figures is none.
+
+use std::fmt;
+
+use crate::{
+    outcome::{Outcome, Timing},
+    suggest,
+    units::{self, grouped, measured, show_size, show_span},
+};
+
+/// A condition under which a run fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Threshold {
+    /// As it was written.
+    pub text: String,
+    metric: Metric,
+    comparison: Comparison,
+    limit: f64,
+}
+
+/// What became of a threshold.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Held {
+    /// As it was written.
+    pub threshold: String,
+    /// What was measured, in nanoseconds, bytes, percent or a plain number; absent: nothing was.
+    pub measured: Option<f64>,
+    /// The same in words.
+    pub shown: String,
+    /// Whether the run fails by it.
+    pub broken: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Metric {
+    /// A percentile (100: the longest; `None`: the mean) of a timing.
+    Timing(Clock, Option<f64>),
+    Number(Number),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Clock {
+    Latency,
+    Sent,
+    Connect,
+    Connack,
+    Suback,
+    Ack,
+    Delay,
+    Ping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Above,
+    AtLeast,
+    Below,
+    AtMost,
+}
+
+/// What a limit counts, and so how it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Span,
+    Count,
+    Percent,
+    Bytes,
+    PerSecond,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Number {
+    Loss,
+    LossPercent,
+    Duplicates,
+    Reordered,
+    Corrupted,
+    Misdirected,
+    Failed,
+    Lost,
+    Unsent,
+    Rate,
+    SentRate,
+    BrokerCores,
+    BrokerRss,
+    GeneratorBusy,
+}
+
+const CLOCKS: [(&str, Clock); 8] = [
+    ("", Clock::Latency),
+    ("sent_", Clock::Sent),
+    ("connect_", Clock::Connect),
+    ("connack_", Clock::Connack),
+    ("suback_", Clock::Suback),
+    ("ack_", Clock::Ack),
+    ("delay_", Clock::Delay),
+    ("ping_", Clock::Ping),
+];
+
+const NUMBERS: [(&str, Number, Unit); 13] = [
+    ("loss", Number::Loss, Unit::Count),
+    ("duplicates", Number::Duplicates, Unit::Count),
+    ("reordered", Number::Reordered, Unit::Count),
+    ("corrupted", Number::Corrupted, Unit::Count),
+    ("misdirected", Number::Misdirected, Unit::Count),
+    ("failed", Number::Failed, Unit::Count),
+    ("disconnects", Number::Lost, Unit::Count),
+    ("unsent", Number::Unsent, Unit::Count),
+    ("rate", Number::Rate, Unit::PerSecond),
+    ("sent_rate", Number::SentRate, Unit::PerSecond),
+    ("broker_cpu", Number::BrokerCores, Unit::PerSecond),
+    ("broker_rss", Number::BrokerRss, Unit::Bytes),
+    ("generator_busy", Number::GeneratorBusy, Unit::Percent),
+];
+
+/// What may stand left of the comparison, for help and errors.
+pub fn known() -> String {
+    let numbers: Vec<&str> = NUMBERS.iter().map(|(name, ..)| *name).collect();
+    let clocks: Vec<String> = CLOCKS[1..].iter().map(|(prefix, _)| format!("{prefix}p99")).collect();
+    format!("p50 p99 p99.9 (any percentile) mean max, the same as {}, and {}", clocks.join(" "), numbers.join(" "))
+}
+
+impl Threshold {
+    /// Reads `METRIC COMPARISON LIMIT`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let at = text.find(['>', '<']).ok_or_else(|| {
+            format!("{text:?} is not a threshold: write a metric, > or <, and a limit, as in p99>5ms or loss>0")
+        })?;
+        let (name, rest) = (text[..at].trim(), &text[at..]);
+        let (comparison, limit) = match (&rest[..1], rest[1..].strip_prefix('=')) {
+            (">", Some(limit)) => (Comparison::AtLeast, limit),
+            (">", None) => (Comparison::Above, &rest[1..]),
+            (_, Some(limit)) => (Comparison::AtMost, limit),
+            (_, None) => (Comparison::Below, &rest[1..]),
+        };
+        let limit = limit.trim();
+        let (mut metric, unit) = metric(name)?;
+        if metric == Metric::Number(Number::Loss) && limit.ends_with('%') {
+            metric = Metric::Number(Number::LossPercent);
+        }
+        let limit = read_limit(limit, if limit.ends_with('%') { Unit::Percent } else { unit }, unit)
+            .map_err(|error| format!("{text:?}: {error}"))?;
+        Ok(Self { text: text.to_owned(), metric, comparison, limit })
+    }
+
+    /// Holds it against an outcome.
+    pub fn hold(&self, outcome: &Outcome) -> Held {
+        let value = self.metric.of(outcome);
+        let broken = value.is_none_or(|value| match self.comparison {
+            Comparison::Above => value > self.limit,
+            Comparison::AtLeast => value >= self.limit,
+            Comparison::Below => value < self.limit,
+            Comparison::AtMost => value <= self.limit,
+        });
+        let shown = value.map_or_else(|| "was not measured".to_owned(), |value| self.metric.show(value));
+        Held { threshold: self.text.clone(), measured: value, shown, broken }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.broken { "broken" } else { "held" };
+        if self.measured.is_none() {
+            return write!(f, "threshold {} {verdict}: it was not measured", self.threshold);
+        }
+        write!(f, "threshold {} {verdict}: it was {}", self.threshold, self.shown)
+    }
+}
+
+fn metric(name: &str) -> Result<(Metric, Unit), String> {
+    if let Some((_, number, unit)) = NUMBERS.iter().find(|(known, ..)| *known == name) {
+        return Ok((Metric::Number(*number), *unit));
+    }
+    for (prefix, clock) in CLOCKS {
+        let Some(rest) = name.strip_prefix(prefix) else { continue };
+        let percentile = match rest {
+            "mean" => None,
+            "max" => Some(100.0),
+            _ => match rest.strip_prefix('p').and_then(|number| number.parse::<f64>().ok()) {
+                Some(percent) if (0.0..=100.0).contains(&percent) => Some(percent),
+                _ => continue,
+            },
+        };
+        return Ok((Metric::Timing(clock, percentile), Unit::Span));
+    }
+    let mut candidates: Vec<String> = NUMBERS.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    for (prefix, _) in CLOCKS {
+        candidates.extend(["p50", "p99", "mean", "max"].map(|what| format!("{prefix}{what}")));
+    }
+    let meant = suggest::nearest(name, candidates.iter().map(String::as_str));
+    let meant = meant.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+    Err(format!("{name:?} is not a metric: {meant}Known are {}", known()))
+}
+
+/// A limit in `unit`; `own` is the metric's, which decides whether a percent sign has a meaning.
+fn read_limit(text: &str, unit: Unit, own: Unit) -> Result<f64, String> {
+    match unit {
+        Unit::Span => units::span(text, None).map(|span| span.as_nanos() as f64),
+        Unit::Bytes => units::size(text).map(|bytes| bytes as f64),
+        Unit::Percent if matches!(own, Unit::Count | Unit::Percent) => {
+            let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
+            number.ok().filter(|percent| *percent >= 0.0).ok_or_else(|| format!("{text:?} is not a percentage"))
+        }
+        Unit::Percent => Err("only loss and generator_busy are compared with percentages".to_owned()),
+        Unit::Count => units::count(text).map(|count| count as f64),
+        Unit::PerSecond => {
+            let text = text.strip_suffix("/s").unwrap_or(text).trim();
+            text.parse::<f64>().or_else(|_| units::count(text).map(|count| count as f64))
+        }
+    }
+}
+
+impl Metric {
+    fn of(self, outcome: &Outcome) -> Option<f64> {
+        match self {
+            Self::Timing(clock, percentile) => {
+                let timing = clock.of(outcome);
+                (!timing.is_empty()).then(|| match percentile {
+                    None => timing.mean_ns(),
+                    Some(percent) if percent >= 100.0 => timing.max_ns() as f64,
+                    Some(percent) => timing.percentile_ns(percent) as f64,
+                })
+            }
+            Self::Number(number) => number.of(outcome),
+        }
+    }
+
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Timing(..) => show_span(value as u64),
+            Self::Number(Number::BrokerRss) => show_size(value as u64),
+            Self::Number(Number::LossPercent | Number::GeneratorBusy) => format!("{value:.3} %"),
+            Self::Number(Number::Rate | Number::SentRate) => format!("{} /s", measured(value)),
+            Self::Number(Number::BrokerCores) => format!("{value:.2} cores"),
+            Self::Number(_) => grouped(value as u64),
+        }
+    }
+}
+
+impl Clock {
+    fn of(self, outcome: &Outcome) -> &Timing {
+        let timings = &outcome.timings;
+        match self {
+            Self::Latency => &timings.latency_intended,
+            Self::Sent => &timings.latency_sent,
+            Self::Connect => &timings.tcp_connect,
+            Self::Connack => &timings.connack,
+            Self::Suback => &timings.suback,
+            Self::Ack => &timings.acknowledged,
+            Self::Delay => &timings.send_delay,
+            Self::Ping => &timings.ping,
+        }
+    }
+}
+
+impl Number {
+    fn of(self, outcome: &Outcome) -> Option<f64> {
+        let deliveries = outcome.verdict.all_deliveries();
+        let per_second = |count: u64| (outcome.measured_s > 0.0).then(|| count as f64 / outcome.measured_s);
+        let count = match self {
+            Self::Loss => outcome.verdict.lost(),
+            Self::LossPercent => {
+                let expected = deliveries.expected.saturating_sub(deliveries.excused);
+                return (expected > 0).then(|| outcome.verdict.lost() as f64 / expected as f64 * 100.0);
+            }
+            Self::Duplicates => deliveries.duplicated,
+            Self::Reordered => deliveries.reordered,
+            Self::Corrupted => outcome.verdict.corrupted,
+            Self::Misdirected => outcome.verdict.misdirected,
+            Self::Failed => outcome.connections.failed_total(),
+            Self::Lost => outcome.connections.lost_total(),
+            Self::Unsent => outcome.verdict.all_messages().unsent,
+            Self::Rate => return per_second(outcome.measured.messages_received),
+            Self::SentRate => return per_second(outcome.measured.messages_sent),
+            Self::BrokerCores => {
+                let broker = outcome.broker.as_ref()?;
+                return (outcome.measured_s > 0.0).then(|| broker.cpu_measured_s / outcome.measured_s);
+            }
+            Self::BrokerRss => outcome.broker.as_ref()?.rss_peak_bytes,
+            Self::GeneratorBusy => return Some(outcome.generator.busiest_worker_share * 100.0),
+        };
+        Some(count as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{BrokerUsage, Deliveries, Traffic};
+
+    fn outcome() -> Outcome {
+        let mut outcome = Outcome { measured_s: 10.0, ..Outcome::default() };
+        (1..=1000).for_each(|i| outcome.timings.latency_intended.record(i * 10_000));
+        outcome.timings.connack.record(2_000_000);
+        outcome.verdict.deliveries[1] =
+            Deliveries { expected: 1000, received: 990, duplicated: 3, ..Deliveries::default() };
+        outcome.measured = Traffic { messages_received: 990, messages_sent: 1000, ..Traffic::default() };
+        outcome
+    }
+
+    #[test]
+    fn a_threshold_is_broken_or_held() {
+        let mut outcome = outcome();
+        outcome.broker = Some(BrokerUsage { cpu_measured_s: 5.0, rss_peak_bytes: 2 << 20, ..BrokerUsage::default() });
+        for (text, broken) in [
+            ("p99>5ms", true),
+            ("p99 > 10ms", false),
+            ("p50>=5ms", true),
+            ("p99.9<1s", true),
+            ("max>10.5ms", false),
+            ("mean>5ms", true),
+            ("connack_p99>1ms", true),
+            ("loss>0", true),
+            ("loss>10", false),
+            ("loss>=1%", true),
+            ("loss>1.5%", false),
+            ("duplicates>0", true),
+            ("reordered>0", false),
+            ("rate<99.5", true),
+            ("rate<99/s", false),
+            ("sent_rate<=100", true),
+            ("broker_cpu>0.6", false),
+            ("broker_rss>1MiB", true),
+            ("generator_busy>90%", false),
+        ] {
+            let held = Threshold::parse(text).unwrap().hold(&outcome);
+            assert_eq!(held.broken, broken, "{held}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_broken() {
+        let outcome = outcome();
+        for text in ["suback_p99>1s", "broker_rss>1GiB", "connect_max>1s"] {
+            let held = Threshold::parse(text).unwrap().hold(&outcome);
+            assert!(held.broken, "{held}");
+            assert_eq!(held.to_string(), format!("threshold {text} broken: it was not measured"));
+        }
+        assert!(Threshold::parse("rate<1").unwrap().hold(&Outcome::default()).broken);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_what_is_known() {
+        for (text, part) in [
+            ("p99", "is not a threshold"),
+            ("lost>0", "did you mean loss?"),
+            ("duplicate>0", "did you mean duplicates?"),
+            ("conack_p99>1ms", "did you mean connack_p99?"),
+            ("weather>0", "Known are p50"),
+            ("p101>1ms", "is not a metric"),
+            ("p99>5", "is not a span of time"),
+            ("p99>5%", "only loss"),
+            ("loss>some", "is not a count"),
+            ("broker_rss>1M", "is not a size"),
+        ] {
+            let error = Threshold::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}
