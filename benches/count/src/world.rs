@@ -1,0 +1,138 @@
+//! A shard with clients, driven as the edge drives it: bytes are cut and decoded, effects are copied into an outbox,
+//! records are durable at the end of the turn. No socket, no clock.
+
+use dunlin::codec::{
+    Connect, Frame, PublishOut, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_subscribe, frame,
+};
+use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
+use dunlin::shard::{Arrival, Effect, Effects, Input, Settings, Shard};
+use dunlin::time::Now;
+
+/// Bytes of payload in a message.
+const PAYLOAD: [u8; 64] = [b'x'; 64];
+
+/// See the module's text.
+pub(super) struct World {
+    shard: Shard,
+    fx: Effects,
+    now: Now,
+    outbox: Vec<u8>,
+}
+
+/// A client's connection.
+#[derive(Clone, Copy)]
+pub(super) struct Client(u32);
+
+impl World {
+    pub(super) fn new() -> Self {
+        let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
+        let settings = Settings { sys_interval_s: 0, ..Settings::default() };
+        let shard = Shard::new(ShardId(0), settings, 42, now);
+        Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
+    }
+
+    /// Connects a client. The same `client_id` with `clean` off finds its session again.
+    pub(super) fn connect(&mut self, slot: u32, client_id: &str, clean: bool) -> Client {
+        let connection = ConnectionId { slot, generation: 1 };
+        let connect = Connect::new(Version::V311, client_id, clean);
+        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        self.shard.handle(self.now, Input::Connect { connection, connect: &connect, arrival }, &mut self.fx);
+        self.finish_turn();
+        Client(slot)
+    }
+
+    /// What a client sends, in one receive. More of them may make a turn.
+    pub(super) fn receive(&mut self, client: Client, mut bytes: &[u8]) {
+        let connection = ConnectionId { slot: client.0, generation: 1 };
+        while let Ok(Some((frame, total))) = frame::next(bytes, 1 << 20) {
+            bytes = &bytes[total..];
+            self.handle_frame(connection, frame);
+        }
+        assert!(bytes.is_empty(), "only whole packets are sent");
+        self.apply();
+    }
+
+    fn handle_frame(&mut self, connection: ConnectionId, frame: Frame<'_>) {
+        match decode(frame, Version::V311, Side::Server) {
+            Ok(packet) => self.shard.handle(self.now, Input::Packet { connection, packet }, &mut self.fx),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The socket of a client closes without a word.
+    pub(super) fn close(&mut self, client: Client) {
+        let connection = ConnectionId { slot: client.0, generation: 1 };
+        self.shard.handle(self.now, Input::Closed { connection }, &mut self.fx);
+        self.finish_turn();
+    }
+
+    /// The end of a turn: what is owed is durable, what is left over goes on, outboxes are sent.
+    pub(super) fn finish_turn(&mut self) {
+        self.apply();
+        loop {
+            let position = self.fx.last_record;
+            self.shard.handle(self.now, Input::Durable { position }, &mut self.fx);
+            self.apply();
+            self.outbox.clear();
+            self.shard.flushed();
+            if !self.shard.has_work() {
+                return;
+            }
+            self.shard.handle(self.now, Input::Tick, &mut self.fx);
+            self.apply();
+        }
+    }
+
+    fn apply(&mut self) {
+        for effect in &self.fx.list {
+            match *effect {
+                Effect::Send { encoded, packet_id, .. } | Effect::SendPayload { encoded, packet_id, .. } => {
+                    self.fx.copy_to(encoded, packet_id, &mut self.outbox);
+                }
+                Effect::Close { .. } => {}
+            }
+        }
+        self.fx.clear();
+    }
+
+    /// Packets that the broker has sent since the start.
+    pub(super) const fn packets_sent(&self) -> u64 {
+        self.shard.counters.packets_sent
+    }
+}
+
+/// PUBLISH of 3.1.1 with 64 bytes of payload; the packet identifier is `id` where there is one.
+pub(super) fn publish(topic: &str, qos: Qos, retain: bool, id: u16) -> Vec<u8> {
+    let mut out = Vec::new();
+    publish_out(topic, qos, retain, id).encode(&mut out);
+    out
+}
+
+fn publish_out(topic: &str, qos: Qos, retain: bool, id: u16) -> PublishOut<'_> {
+    PublishOut {
+        version: Version::V311,
+        topic,
+        topic_alias: None,
+        qos,
+        dup: false,
+        retain,
+        packet_id: PacketId::new(id).filter(|_| qos != Qos::AtMostOnce),
+        message_expiry_s: None,
+        subscription_ids: &[],
+        forwarded: dunlin::codec::Forwarded::EMPTY,
+        payload: &PAYLOAD,
+    }
+}
+
+/// SUBSCRIBE of 3.1.1 to one filter.
+pub(super) fn subscribe(filter: &str, qos: Qos) -> Vec<u8> {
+    let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+    let mut out = Vec::new();
+    encode_subscribe(Version::V311, PacketId::MIN, None, [SubscribeFilter { filter, options }], &mut out);
+    out
+}
+
+/// PUBACK, PUBREC, PUBREL or PUBCOMP by its first byte, for identifiers `ids`.
+pub(super) fn acks(first: u8, ids: std::ops::RangeInclusive<u16>) -> Vec<u8> {
+    ids.flat_map(|id| [first, 2, (id >> 8) as u8, id as u8]).collect()
+}
