@@ -180,7 +180,8 @@ impl Edge {
             }
             Event::HandOverFailed { ticket, socket, .. } => self.handle_hand_over_failed(ticket, socket, shard),
             Event::Finished { token } => self.handle_finished(token),
-            Event::Timeout => {}
+            // The broker opens no connections.
+            Event::Connected { .. } | Event::Timeout => {}
         }
     }
 

@@ -28,6 +28,13 @@ pub enum Event {
         /// The kernel's error number; ENFILE when the table of sockets is full.
         errno: i32,
     },
+    /// A `connect` is finished.
+    Connected {
+        /// The connection.
+        token: Token,
+        /// Why it failed: the kernel's error number. The socket is to be closed all the same.
+        error: Option<i32>,
+    },
     /// Bytes arrived. The buffer must be given back.
     Received {
         /// The connection.
@@ -106,6 +113,11 @@ pub enum EndCause {
     Error(i32),
 }
 
+fn on_connected(completion: Completion) -> Event {
+    let error = (completion.result < 0).then_some(-completion.result);
+    Event::Connected { token: token_of(completion.user_data), error }
+}
+
 impl Plane {
     /// The next thing that happened, `None` when all is told: then queue what follows from it and `submit`.
     pub fn next_event(&mut self) -> Option<Event> {
@@ -124,12 +136,18 @@ impl Plane {
                 Op::HandOver => Some(self.on_handed_over(completion)),
                 Op::Finish => Some(Event::Finished { token: token_of(user_data) }),
                 Op::Adopted => Some(self.on_adopted(completion)),
+                Op::Connect => Some(on_connected(completion)),
+                Op::Woken => {
+                    self.wake_armed = false;
+                    self.take_signal();
+                    None
+                }
                 Op::Timeout => {
                     self.timeout_armed = None;
                     Some(Event::Timeout)
                 }
-                // `Send` is taken out as completions are reaped.
-                Op::Send | Op::Ignored => None,
+                // `Send` is taken out as completions are reaped, `Install` where it is waited for.
+                Op::Send | Op::Ignored | Op::Install => None,
             };
             if event.is_some() {
                 return event;

@@ -56,7 +56,7 @@ impl ListenConfig {
     }
 }
 
-fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> Result<(), RingError> {
+pub(super) fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> Result<(), RingError> {
     // SAFETY: the option value is a local int of exactly the length that is passed.
     let result = unsafe {
         libc::setsockopt(
@@ -67,10 +67,10 @@ fn set_option(socket: &OwnedFd, level: i32, name: i32, value: i32) -> Result<(),
             size_of::<i32>() as libc::socklen_t,
         )
     };
-    if result == 0 { Ok(()) } else { Err(error("set an option of a listening socket")(io::Error::last_os_error())) }
+    if result == 0 { Ok(()) } else { Err(error("set an option of a socket")(io::Error::last_os_error())) }
 }
 
-fn bind(socket: &OwnedFd, address: SocketAddr) -> Result<(), RingError> {
+pub(super) fn bind(socket: &OwnedFd, address: SocketAddr) -> Result<(), RingError> {
     let fd = socket.as_raw_fd();
     let result = match address {
         SocketAddr::V4(v4) => {

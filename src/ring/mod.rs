@@ -41,6 +41,9 @@
 //! }
 //! ```
 //!
+//! A client opens its connections with `connect`, and may use them from `Connected` on. A program without an executor
+//! takes `wait` for step 4 and 5.
+//!
 //! A connection has at most one receive and one send under way. From a short send until `Sent`, its bytes wait in its
 //! outbox. Before a hand-over it has neither: receive with `receive_once` until it is known who owns the session.
 //! To slow a peer down, call `stop_receiving`, or hold its buffer: TCP does the rest.
@@ -49,6 +52,7 @@
 //! After `close`, `abort`, or `HandedOver` the `SocketId` is forgotten: its number is used again at once.
 
 mod buffers;
+mod connect;
 mod event;
 mod handle;
 mod listen;
@@ -57,6 +61,7 @@ mod plane;
 pub mod probe;
 mod submit;
 mod token;
+mod wait;
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +73,7 @@ pub use listen::ListenConfig;
 pub use plane::{Plane, UnderWay};
 pub use submit::{Batch, ShortSend};
 pub use token::{ListenerId, SocketId, Ticket, Token};
+pub use wait::monotonic_ns;
 
 use crate::limits;
 use std::io;

@@ -7,6 +7,7 @@ use io_uring::{EnterFlags, IoUring, squeue};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 /// What the kernel said about one operation.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +126,19 @@ impl Ring {
                 Err(error) if error.raw_os_error() != Some(libc::ETIME) => return Err(error),
                 _ => return Ok(()),
             }
+        }
+    }
+
+    /// One `io_uring_enter`: submits what is queued and waits until something has completed or `patience` has passed.
+    pub(super) fn enter_and_wait(&mut self, patience: Duration) -> io::Result<()> {
+        let patience = Timespec::from(patience);
+        match self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&patience)) {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // Time is up, a signal came, or the kernel is short of memory: what is queued stays queued.
+                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
+                _ => Err(error),
+            },
         }
     }
 

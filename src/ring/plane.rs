@@ -1,5 +1,6 @@
 //! The plane itself: its rings, and every operation on a socket except the sends of a turn.
 
+use super::connect::Name;
 use super::handle::PlaneHandle;
 use super::listen::ListenConfig;
 use super::one::{Completion, Ring};
@@ -30,6 +31,10 @@ pub struct Plane {
     pub(super) timespec: Timespec,
     pub(super) counters: Counters,
     pub(super) failed: Option<i32>,
+    /// Peers that were connected to, as the kernel reads their names.
+    pub(super) names: Vec<(SocketAddr, Box<Name>)>,
+    /// Whether the first ring watches the eventfd.
+    pub(super) wake_armed: bool,
 }
 
 /// What has to be ended before a socket can close: an operation that stays under way would keep the socket open.
@@ -39,7 +44,7 @@ pub enum UnderWay {
     Nothing,
     /// A receive at most, of this token. The kernel finds it by its name.
     Receive(Token),
-    /// A `send_rest`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
+    /// A `send_rest` or `connect`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
     /// grows with the number of connections.
     Anything,
 }
@@ -93,6 +98,8 @@ impl Plane {
             timespec: Timespec::new(),
             counters: Counters::default(),
             failed: None,
+            names: Vec::new(),
+            wake_armed: false,
         };
         plane.add_ring()?;
         Ok(plane)
@@ -321,6 +328,10 @@ impl Plane {
         }
     }
 
+    pub(super) fn set_sleeping(&self, sleeping: bool) {
+        self.handle.set_sleeping(sleeping);
+    }
+
     fn cancel(&mut self, ring: usize, which: CancelBuilder) {
         let entry = opcode::AsyncCancel2::new(which).build();
         // SAFETY: the operation has no memory.
@@ -392,7 +403,7 @@ impl Plane {
     }
 
     /// Adds a ring as large as the limit on open files and what is missing to the plane's own limit allow.
-    fn add_ring(&mut self) -> Result<usize, RingError> {
+    pub(super) fn add_ring(&mut self) -> Result<usize, RingError> {
         let index = self.rings.len();
         let have: u32 = self.rings.iter().map(|ring| ring.descriptors).sum();
         let want = self.config.sockets_max.saturating_sub(have);

@@ -115,7 +115,7 @@ impl Plane {
         self.check()
     }
 
-    fn check(&self) -> Result<(), RingError> {
+    pub(super) fn check(&self) -> Result<(), RingError> {
         match self.failed {
             Some(errno) => Err(error("enter the ring")(io::Error::from_raw_os_error(errno))),
             None => Ok(()),
@@ -189,7 +189,7 @@ impl Plane {
     }
 
     /// Takes the completions of one ring, sorting out the short sends: `flush` must know them before it returns.
-    fn reap(&mut self, index: usize) -> usize {
+    pub(super) fn reap(&mut self, index: usize) -> usize {
         let before = self.ready.len();
         let count = self.rings[index].reap(index as u8, &mut self.ready);
         self.counters.completions += count as u64;
@@ -219,7 +219,7 @@ impl Plane {
     }
 
     /// Queues the timeout that `set_timeout` wished for, if it is earlier than the one that is armed.
-    fn arm_timeout(&mut self) {
+    pub(super) fn arm_timeout(&mut self) {
         let Some(at) = self.timeout_wanted.take() else { return };
         if self.timeout_armed.is_some_and(|armed| armed <= at) {
             return;

@@ -112,6 +112,12 @@ pub(super) enum Op {
     Timeout = 9,
     /// Token.
     Finish = 10,
+    /// Token.
+    Connect = 11,
+    /// Nothing.
+    Install = 12,
+    /// Nothing.
+    Woken = 13,
 }
 
 impl Op {
@@ -136,6 +142,9 @@ impl Op {
             8 => Self::Adopted,
             9 => Self::Timeout,
             10 => Self::Finish,
+            11 => Self::Connect,
+            12 => Self::Install,
+            13 => Self::Woken,
             _ => Self::Ignored,
         }
     }
@@ -157,7 +166,8 @@ mod tests {
     fn user_data_gives_back_operation_and_payload() {
         for (slot, generation) in [(0, 0), (u32::MAX, 0x00ff_ffff), (7, 0x0012_3456)] {
             let token = Token::new(slot, generation);
-            for op in [Op::Accept, Op::Receive, Op::Send, Op::Timeout, Op::Ignored, Op::Adopted] {
+            for op in [Op::Accept, Op::Receive, Op::Send, Op::Timeout, Op::Ignored, Op::Adopted, Op::Connect, Op::Woken]
+            {
                 let user_data = op.of_token(token);
                 assert_eq!((Op::of(user_data), token_of(user_data)), (op, token));
             }

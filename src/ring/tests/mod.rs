@@ -1,11 +1,13 @@
 //! Loopback tests of the plane, against plain blocking clients.
 
+mod connecting;
 mod lifecycle;
 mod moving;
 mod receiving;
 mod sending;
 mod sleeping;
 mod table;
+mod waiting;
 
 use super::*;
 use bytes::Bytes;
@@ -38,13 +40,6 @@ fn client(address: SocketAddr) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
-}
-
-fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one whole timespec.
-    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) }, 0);
-    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// Sleeps as a pump does, on a thread of its own. False after `patience`.

@@ -1,0 +1,105 @@
+//! Outgoing connections: made, refused, spread over sources and rings, and given up.
+
+use super::*;
+use std::net::{IpAddr, TcpListener};
+
+fn connected(plane: &mut Plane) -> (Token, Option<i32>) {
+    match next(plane) {
+        Event::Connected { token, error } => (token, error),
+        other => panic!("expected a connection: {other:?}"),
+    }
+}
+
+#[test]
+fn a_connection_is_made_and_carries_bytes_both_ways() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut plane = Plane::new(small()).unwrap();
+    let token = Token::new(7, 3);
+    let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
+    assert_eq!(connected(&mut plane), (token, None));
+    let (mut peer, _) = listener.accept().unwrap();
+    plane.receive_multi(socket, token);
+    peer.write_all(b"to the client").unwrap();
+    assert_eq!(received(&mut plane).1, b"to the client");
+    send_all(&mut plane, socket, token, b"to the server");
+    let mut bytes = [0; 13];
+    peer.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"to the server");
+    assert_eq!(plane.sockets(), 1);
+    plane.close(socket, UnderWay::Receive(token));
+    plane.submit().unwrap();
+    assert_eq!((peer.read(&mut bytes).unwrap(), plane.sockets()), (0, 0));
+}
+
+#[test]
+fn a_port_where_nobody_listens_refuses() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut plane = Plane::new(small()).unwrap();
+    let socket = plane.connect(address, None, Token::new(1, 0)).unwrap();
+    assert_eq!(connected(&mut plane), (Token::new(1, 0), Some(libc::ECONNREFUSED)));
+    plane.close(socket, UnderWay::Nothing);
+    assert_eq!(plane.sockets(), 0);
+}
+
+#[test]
+fn a_connection_comes_from_the_address_that_was_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut plane = Plane::new(small()).unwrap();
+    for source in ["127.0.0.2", "127.11.12.13"] {
+        let source: IpAddr = source.parse().unwrap();
+        plane.connect(listener.local_addr().unwrap(), Some(source), Token::new(0, 0)).unwrap();
+        assert_eq!(connected(&mut plane).1, None);
+        assert_eq!(listener.accept().unwrap().1.ip(), source);
+    }
+    let elsewhere = plane.connect(listener.local_addr().unwrap(), Some("192.0.2.1".parse().unwrap()), Token::new(0, 0));
+    assert_eq!(elsewhere.unwrap_err().errno(), libc::EADDRNOTAVAIL);
+    assert_eq!(plane.sockets(), 2);
+}
+
+#[test]
+fn connections_fill_ring_after_ring_and_slots_are_used_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 12, ring_sockets_max: 5, ..small() }).unwrap();
+    for round in 0..3 {
+        let sockets: Vec<SocketId> =
+            (0..12).map(|slot| plane.connect(address, None, Token::new(slot, round)).unwrap()).collect();
+        assert_eq!(plane.connect(address, None, Token::new(12, round)).unwrap_err().errno(), libc::ENFILE);
+        plane.submit().unwrap();
+        let mut peers: Vec<TcpStream> = (0..12).map(|_| listener.accept().unwrap().0).collect();
+        let mut seen: Vec<u32> = (0..12).map(|_| connected(&mut plane).0.slot).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..12).collect::<Vec<_>>());
+        assert_eq!((plane.rings.len(), plane.sockets()), (3, 12));
+        for socket in sockets {
+            plane.close(socket, UnderWay::Nothing);
+        }
+        plane.submit().unwrap();
+        for peer in &mut peers {
+            assert_eq!(peer.read(&mut [0]).unwrap_or(0), 0, "the connection is closed");
+        }
+    }
+}
+
+#[test]
+fn waiting_for_a_peer_that_does_not_answer_can_be_given_up() {
+    // A full backlog: the kernel drops the handshakes of whoever comes next.
+    let mut plane = Plane::new(small()).unwrap();
+    let config = ListenConfig { backlog: 0, ..loopback() };
+    let listener = config.open().unwrap();
+    let address = listener.local_addr().unwrap();
+    let sockets: Vec<SocketId> =
+        (0..4).map(|slot| plane.connect(address, None, Token::new(slot, 0)).unwrap()).collect();
+    assert_eq!(connected(&mut plane), (Token::new(0, 0), None));
+    let last = Token::new(3, 0);
+    plane.close(sockets[3], UnderWay::Anything);
+    loop {
+        let (token, error) = connected(&mut plane);
+        if token == last {
+            assert_eq!(error, Some(libc::ECANCELED));
+            break;
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Waiting on a thread of one's own, with one ring and with several.
+
+use super::*;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn planes() -> [Plane; 2] {
+    let one = Plane::new(small()).unwrap();
+    let mut several = Plane::new(PlaneConfig { ring_sockets_max: 2, ..small() }).unwrap();
+    several.add_ring().unwrap();
+    [one, several]
+}
+
+#[test]
+fn waiting_ends_when_something_arrives() {
+    for mut plane in planes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let token = Token::new(0, 0);
+        let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
+        plane.submit().unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        plane.receive_multi(socket, token);
+        let echo = std::thread::spawn(move || {
+            let mut byte = [0];
+            while peer.read_exact(&mut byte).is_ok() {
+                peer.write_all(&byte).unwrap();
+            }
+        });
+        let mut answers = 0_u8;
+        let begin = Instant::now();
+        while answers < 100 {
+            assert!(begin.elapsed() < PATIENCE, "{answers} answers");
+            let mut send = false;
+            while let Some(event) = plane.next_event() {
+                match event {
+                    Event::Connected { error: None, .. } => send = true,
+                    Event::Received { buffer, .. } => {
+                        assert_eq!(plane.bytes(&buffer), [answers]);
+                        plane.give_back(buffer);
+                        answers += 1;
+                        send = true;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            if send {
+                let byte = [answers];
+                assert!(plane.flush(|batch| batch.send(socket, token, &byte)).unwrap().is_empty());
+            }
+            plane.wait(PATIENCE, || true).unwrap();
+        }
+        plane.close(socket, UnderWay::Receive(token));
+        plane.submit().unwrap();
+        echo.join().unwrap();
+    }
+}
+
+#[test]
+fn waiting_ends_when_time_is_up() {
+    for mut plane in planes() {
+        let begin = Instant::now();
+        // An early return is allowed, so only that there is an end and that it is no busy loop is looked at.
+        let mut waits = 0;
+        while begin.elapsed() < Duration::from_millis(20) {
+            plane.wait(Duration::from_millis(5), || true).unwrap();
+            waits += 1;
+        }
+        assert!(plane.next_event().is_none());
+        assert!(waits < 50, "{waits} returns in 20 ms");
+    }
+}
+
+#[test]
+fn another_thread_ends_the_waiting_and_is_never_missed() {
+    for mut plane in planes() {
+        let handle = plane.handle();
+        let mail = Arc::new(AtomicBool::new(false));
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let sender = {
+            let mail = Arc::clone(&mail);
+            std::thread::spawn(move || {
+                while gone.recv().is_ok() {
+                    mail.store(true, Ordering::SeqCst);
+                    handle.wake();
+                }
+            })
+        };
+        for _ in 0..200 {
+            go.send(()).unwrap();
+            let begin = Instant::now();
+            while !mail.swap(false, Ordering::SeqCst) {
+                plane.wait(PATIENCE, || !mail.load(Ordering::SeqCst)).unwrap();
+                assert!(plane.next_event().is_none());
+                assert!(begin.elapsed() < PATIENCE / 2, "a wake-up was missed");
+            }
+        }
+        drop(go);
+        sender.join().unwrap();
+    }
+}
