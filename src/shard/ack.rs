@@ -82,6 +82,11 @@ impl Shard {
         }
         if waiting {
             self.pump(now, id, PUMP_PER_ACK, fx);
+            // Dropped messages, those too large for the client, bring no acknowledgement that would go on with the queue,
+            // and neither does an outbox that this very turn has filled.
+            if self.queue_can_go_on(id) {
+                self.add_work(id);
+            }
         }
         if self.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
             self.add_work(id);
@@ -95,19 +100,25 @@ impl Shard {
     /// The store has made records durable.
     pub(super) fn release_acks(&mut self, fx: &mut Effects) {
         while let Some(token) = self.log.next_ready() {
-            if token.shard == self.id {
-                self.confirm(token);
-                self.send_ready_acks(token.connection, fx);
-            } else {
-                fx.mesh.push((token.shard, MeshMessage::Stored { token }));
-            }
+            self.tell_stored(token, fx);
+        }
+    }
+
+    /// What an acknowledgement waited for has happened here. The publisher's shard may be this very one, also for a
+    /// message that came over the mesh: one for a shared group is sent on when its member has left, and may come home.
+    pub(super) fn tell_stored(&mut self, token: ConfirmToken, fx: &mut Effects) {
+        if token.shard == self.id {
+            self.confirm(token);
+            self.send_ready_acks(token.connection, fx);
+        } else {
+            fx.mesh.push((token.shard, MeshMessage::Stored { token }));
         }
     }
 
     /// Another shard wants to know when everything it has sent is stored here.
     pub(super) fn confirm_when_durable(&mut self, token: ConfirmToken, fx: &mut Effects) {
         if self.log.is_durable() {
-            fx.mesh.push((token.shard, MeshMessage::Stored { token }));
+            self.tell_stored(token, fx);
         } else {
             self.log.wait(token);
         }

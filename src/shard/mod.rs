@@ -299,7 +299,10 @@ impl Shard {
         fx.list.push(Effect::Send { connection: link.connection, encoded, packet_id: None });
         link.add_outbox(flush, encoded.len());
         self.counters.packets_sent += 1;
-        let limit = self.settings.outbox_max_bytes.saturating_mul(2);
+        // What waits may be an outbox of messages and one more that was as large as a packet can be: that the client has
+        // asked for, and it is no reason to cut it off.
+        let settings = &self.settings;
+        let limit = settings.outbox_max_bytes.saturating_mul(2).saturating_add(settings.packet_size_max_bytes);
         if link.outbox_bytes(flush) > limit {
             self.end_connection(now, id, CloseReason::Resources, "it reads no answers", fx);
         }

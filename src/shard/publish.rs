@@ -304,7 +304,7 @@ impl Shard {
         }
         match confirm {
             Some(token) if stored_here => self.log.wait(token),
-            Some(token) => fx.mesh.push((token.shard, MeshMessage::Stored { token })),
+            Some(token) => self.tell_stored(token, fx),
             None => {}
         }
     }

@@ -12,7 +12,7 @@ use super::{Effects, Shard};
 use crate::codec::{AckKind, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId};
 use crate::limits::WORK_PER_TURN_MESSAGES;
-use crate::session::{Backlog, Exchange, Message, Outbound, Routed};
+use crate::session::{Backlog, Exchange, Link, Message, Outbound, Routed};
 use crate::telemetry::DropReason;
 use crate::time::Now;
 use crate::topic::{Scan, TopicFilter};
@@ -162,6 +162,13 @@ impl Shard {
             link.backlog_mut().sweeps.push_front(sweep);
         }
         true
+    }
+
+    /// Whether a queue waits for nobody: neither for the client to acknowledge something nor for its socket.
+    pub(super) fn queue_can_go_on(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id);
+        let blocked = session.link.as_deref().is_none_or(Link::is_blocked);
+        !blocked && session.outbound().is_some_and(Outbound::has_queue) && self.has_window(id)
     }
 
     /// Sends from the queue as far as window, outbox and `budget` go. Returns how many messages were sent.

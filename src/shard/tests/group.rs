@@ -76,6 +76,28 @@ fn members_that_are_away_get_messages_only_when_nobody_is_there() {
     assert_eq!(world.resume(&v5_kept(&name)).1[1..], ["PUBLISH t q1 #1 kept"]);
 }
 
+/// The publisher's own shard is the last to take the message, so what its acknowledgement waits for happens at home.
+#[test]
+fn a_message_that_comes_back_to_its_publishers_shard_is_acknowledged() {
+    for kept in [false, true] {
+        let mut world = World::of(2);
+        let leaving = world.client(&world.name_on(1, "leaving"));
+        world.subscribe(leaving, "$share/g/t", 1);
+        let name = world.name_on(0, "staying");
+        let staying = if kept { world.connect(&v5_kept(&name)) } else { world.client(&name) };
+        world.subscribe(staying, "$share/g/t", 1);
+        let publisher = world.client(&world.name_on(0, "pub"));
+        world.hold_mesh();
+        for number in 1..=4 {
+            world.send(publisher, &Packet::Publish(publish1(number, "t", &number.to_string())));
+        }
+        world.cut(leaving);
+        world.release_mesh();
+        assert_eq!(world.read(publisher), [1, 2, 3, 4].map(|number| format!("PUBACK #{number}")), "kept {kept}");
+        assert_eq!(world.read(staying).len(), 4, "kept {kept}");
+    }
+}
+
 #[test]
 fn a_message_on_its_way_to_a_member_that_leaves_finds_another() {
     // The member on shard 0 was picked by shard 2 and leaves; shard 1 has another one.

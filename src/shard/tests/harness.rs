@@ -378,6 +378,7 @@ impl World {
             }
         }
         for (to, message) in self.fx.mesh.drain(..) {
+            assert_ne!(to.index(), shard, "a shard sends itself no messages: {message:?}");
             self.crossed.push(kind(&message));
             self.mesh.push_back((ShardId(shard as u8), to, message));
         }

@@ -138,3 +138,29 @@ fn an_answer_beyond_the_clients_packet_size_ends_the_connection() {
     world.send_bytes(peer, &bytes);
     assert_eq!(world.read(peer), ["DISCONNECT packet too large", "CLOSED packet_too_large"]);
 }
+
+#[test]
+fn a_slow_client_may_acknowledge_a_message_as_large_as_its_outbox_but_not_ask_on_and_on() {
+    let mut world = World::with(1, |settings| {
+        settings.outbox_max_bytes = 4_096;
+        settings.packet_size_max_bytes = 8_192;
+    });
+    let sub = world.client("sub");
+    world.subscribe(sub, "t", 1);
+    let publisher = world.client("pub");
+    world.block(sub);
+    for (number, size) in [(1, 4_000), (2, 8_000)] {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &"x".repeat(size))));
+    }
+    assert!(world.stuck_bytes(sub) > 12_000, "the second went out because the first had left room");
+    world.ack(sub, AckKind::PubAck, 1);
+    world.send(sub, &Packet::PingReq);
+    assert!(world.stuck_bytes(sub) < 16_384);
+    // It never reads an answer, and asks for another 10,000 bytes of them.
+    for _ in 0..5_000 {
+        world.send(sub, &Packet::PingReq);
+    }
+    let stuck = world.stuck_bytes(sub);
+    assert!((16_384..16_390).contains(&stuck), "{stuck} bytes wait");
+    assert_eq!(world.read(sub), ["CLOSED resources"]);
+}

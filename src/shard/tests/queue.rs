@@ -100,13 +100,16 @@ fn a_full_outbox_drops_qos_0_and_counts_it_and_qos_1_waits() {
 
 #[test]
 fn a_client_that_asks_and_never_reads_is_cut_off() {
-    let mut world = World::with(1, |settings| settings.outbox_max_bytes = 16 * 1024);
+    let mut world = World::with(1, |settings| {
+        settings.outbox_max_bytes = 16 * 1024;
+        settings.packet_size_max_bytes = 1_024;
+    });
     let peer = world.client("c");
     world.block(peer);
     for _ in 0..20_000 {
         world.send(peer, &Packet::PingReq);
     }
-    assert!(world.stuck_bytes(peer) <= 33 * 1024);
+    assert!(world.stuck_bytes(peer) <= 33 * 1024 + 2);
     assert_eq!(world.shards[0].gauges().clients_connected, 0);
 }
 
@@ -149,4 +152,22 @@ fn a_message_that_finds_the_queue_full_is_not_written_down_as_owed() {
     publish_numbers(&mut world, publisher, 1..=3);
     assert_eq!(world.recorded.iter().filter(|record| *record == "Owed").count(), 1);
     assert_eq!(world.read(publisher).len(), 3);
+}
+
+/// Nothing that was sent will be acknowledged, so nobody else would look at the queue again.
+#[test]
+fn messages_too_large_for_the_client_do_not_hold_up_what_waits_behind_them() {
+    let mut world = World::new();
+    let sub = world.connect(&Connect { maximum_packet_size_bytes: 60, receive_maximum: 1, ..v5("sub") });
+    world.subscribe(sub, "t", 1);
+    let publisher = world.client("pub");
+    world.send(publisher, &Packet::Publish(publish1(1, "t", "first")));
+    for number in 2..=100 {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &"x".repeat(100))));
+    }
+    world.send(publisher, &Packet::Publish(publish1(101, "t", "last")));
+    assert_eq!(world.read(sub), ["PUBLISH t q1 #1 first"]);
+    world.ack(sub, AckKind::PubAck, 1);
+    assert_eq!(world.read(sub), ["PUBLISH t q1 #2 last"]);
+    assert_eq!(world.dropped(DropReason::PacketTooLarge), 99);
 }
