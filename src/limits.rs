@@ -87,6 +87,12 @@ pub const OUTBOX_MIN_BYTES: u32 = 16 * 1024;
 pub const OUTBOX_MAX_BYTES: u32 = 1024 * 1024 * 1024;
 /// Longest `--connect-timeout`: until then a peer that says nothing holds a slot.
 pub const CONNECT_TIMEOUT_MAX_S: u16 = 300;
+/// Takeovers of one client id that are let through in a row. A device whose network flaps needs a few of them; two clients
+/// that were given one identifier take each other's connection for ever, and each time costs a session's hand-over and
+/// two presence messages to everybody who listens. Beyond it the newcomer is refused and the connection that is there stays.
+pub const TAKEOVERS_BURST: u8 = 16;
+/// One more takeover is let through for each of these that has passed since the connection at hand was made.
+pub const TAKEOVER_REFILL_MS: u64 = 1_000;
 /// Payloads from here on are sent by reference; below, a copy into the outbox is cheaper than an entry of its own.
 pub const PAYLOAD_BY_REFERENCE_MIN_BYTES: usize = 4 * 1024;
 

@@ -81,13 +81,13 @@ impl Edge {
             Event::Refused { connection, text, .. } => {
                 log::event::connect_refused(&self.peer(*connection), CloseReason::Refused.label(), text);
             }
-            Event::Disconnected { connection, client_id, reason, text, duration_s } => {
+            Event::Disconnected { connection, client_id, reason, text, duration_ms } => {
                 log::event::ClientDisconnected {
                     client: client_id,
                     peer: &self.peer(*connection),
                     reason: reason.label(),
                     text,
-                    duration_ms: u64::from(*duration_s) * 1_000,
+                    duration_ms: *duration_ms,
                 }
                 .log();
             }

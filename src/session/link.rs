@@ -34,8 +34,8 @@ pub struct Link {
     fresh_bytes: u32,
     /// The shard's flush that `fresh_bytes` belongs to.
     flush: u32,
-    /// Monotonic seconds at which the connection was made.
-    pub connected_s: u32,
+    /// When the connection was made. Exact: the log tells how long it lasted, and most that fail last milliseconds.
+    pub connected: Deadline,
     /// In force, after capping; 0 is off.
     pub keep_alive_s: u16,
     /// The most the broker may have in flight to the client.
@@ -46,6 +46,8 @@ pub struct Link {
     pub version: Version,
     /// Whether reason strings and user properties may go on every packet [MQTT-3.1.2-29].
     pub problem_information: bool,
+    /// Takeovers of this client id that weigh on the next one; see [`Link::takeovers_at`].
+    pub takeovers: u8,
     /// QoS 2 exchanges of the client were open when the connection was made: their PUBREC may never have left.
     pub inherits_exchanges: bool,
     /// The client's aliases.
@@ -77,12 +79,13 @@ impl Link {
             blocked_bytes: 0,
             fresh_bytes: 0,
             flush: 0,
-            connected_s: now.s(),
+            connected: Deadline(now.ms()),
             keep_alive_s,
             window_max: connect.receive_maximum.min(inflight_max),
             alias_max: connect.topic_alias_maximum.min(limits::TOPIC_ALIAS_OUT_MAX),
             version: connect.version,
             problem_information: connect.request_problem_information,
+            takeovers: 0,
             inherits_exchanges: false,
             aliases_in: None,
             aliases_out: None,
@@ -95,6 +98,13 @@ impl Link {
     pub fn keep_alive_deadline(&self) -> Option<Deadline> {
         let keep_alive_ms = u64::from(self.keep_alive_s) * 1_500;
         (self.keep_alive_s > 0).then(|| Deadline(u64::from(self.last_received_s) * 1_000 + keep_alive_ms + 999))
+    }
+
+    /// Takeovers of this client id that are not forgotten yet: a leaky bucket that this connection inherited with its
+    /// client id, and that leaks since it was made.
+    pub fn takeovers_at(&self, now: Now) -> u8 {
+        let leaked = now.ms().saturating_sub(self.connected.0) / limits::TAKEOVER_REFILL_MS;
+        self.takeovers.saturating_sub(u8::try_from(leaked).unwrap_or(u8::MAX))
     }
 
     /// Encoded bytes that have not reached the socket. `flush` counts the shard's flushes: what was encoded before the

@@ -4,6 +4,7 @@ use super::{Arrival, Effect, Effects, Event, Shard};
 use crate::auth;
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
+use crate::limits;
 use crate::session::{Link, Will};
 use crate::store::Record;
 use crate::telemetry::CloseReason;
@@ -21,11 +22,14 @@ impl Shard {
     ) {
         self.counters.packets_received += 1;
         // Nothing of an earlier session is touched before the client has been let in.
-        let admitted = self.admit(connect, arrival).and_then(|()| self.check_connack_fits(connect, arrival, fx));
-        if let Err((code, text)) = admitted {
-            self.refuse(connection, connect, code, text, fx);
-            return;
-        }
+        let admitted = self
+            .admit(connect, arrival)
+            .and_then(|()| self.check_connack_fits(connect, arrival, fx))
+            .and_then(|()| self.weigh_takeover(now, connect.client_id));
+        let takeovers = match admitted {
+            Ok(takeovers) => takeovers,
+            Err((code, text)) => return self.refuse(connection, connect, code, text, fx),
+        };
         let id = self.take_over(now, connect.client_id, fx);
         let (id, session_present) = match id {
             Some(id) if connect.clean_start => {
@@ -44,6 +48,7 @@ impl Shard {
 
         let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
         let mut link = Link::new(connection, connect, keep_alive_s, self.settings.inflight_max, now);
+        link.takeovers = takeovers;
         link.inherits_exchanges = !self.sessions.get(id).exchanges.is_empty();
         self.sessions.attach(id, link);
         let session = self.sessions.get_mut(id);
@@ -115,6 +120,19 @@ impl Shard {
         self.counters.closed(CloseReason::Refused);
         fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), text });
         fx.list.push(Effect::Close { connection, reason: CloseReason::Refused });
+    }
+
+    /// What the connection to come inherits of its client id's takeovers, its own included. Two clients that fight for one
+    /// identifier do it at the pace of the limit, and whoever is connected then stays.
+    fn weigh_takeover(&self, now: Now, client_id: &str) -> Result<u8, (ReasonCode, &'static str)> {
+        let Some(link) = self.sessions.find(client_id).and_then(|id| self.sessions.get(id).link.as_deref()) else {
+            return Ok(0);
+        };
+        let takeovers = link.takeovers_at(now);
+        if takeovers >= limits::TAKEOVERS_BURST {
+            return Err((ReasonCode::ConnectionRateExceeded, "its client id is taken over too often"));
+        }
+        Ok(takeovers + 1)
     }
 
     /// Ends an earlier connection of the same client id [MQTT-3.1.4-3]. Returns the session if there still is one: a

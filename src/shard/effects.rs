@@ -102,7 +102,7 @@ pub enum Event {
         /// What exactly, where the reason alone does not say.
         text: &'static str,
         /// How long it was connected.
-        duration_s: u32,
+        duration_ms: u64,
     },
 }
 

@@ -56,7 +56,7 @@ impl Shard {
             client_id: session.client_id.clone(),
             reason,
             text,
-            duration_s: now.s().saturating_sub(link.connected_s),
+            duration_ms: now.ms().saturating_sub(link.connected.0),
         });
         // What is published on its account is not for itself: shared groups must not pick it any more.
         if self.sessions.get(id).is_persistent() {

@@ -80,7 +80,7 @@ pub enum CloseReason {
     KeepAliveTimeout,
     /// Another connection came with the same client id.
     SessionTakenOver,
-    /// The CONNECT was refused: credentials, method, will or identifier.
+    /// The CONNECT was refused: credentials, method, will, identifier, or too many takeovers.
     Refused,
     /// No complete CONNECT within `--connect-timeout`.
     ConnectTimeout,

@@ -16,4 +16,5 @@ mod replay;
 mod retained;
 mod routing;
 mod sys;
+mod takeover;
 mod will;
