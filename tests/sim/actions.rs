@@ -38,6 +38,9 @@ impl Client {
             let clean_start = rng.percent(self.plan.clean_percent);
             return if rng.percent(30) { Move::Open { clean_start } } else { Move::Nothing };
         }
+        if self.plan.fights && rng.percent(60) {
+            return Move::Takeover { clean_start: rng.percent(self.plan.clean_percent) };
+        }
         if !self.ready {
             return if rng.percent(2) { Move::Drop } else { Move::Nothing };
         }

@@ -1,7 +1,14 @@
-//! Rules broken on purpose, in the simulator's own mesh and pipes: a run that does not notice proves nothing.
+//! Rules broken on purpose, in the simulator's own mesh, pipes and store: a run that does not notice proves nothing.
+//!
+//! One for each promise that the simulator checks. None touches the shards: it is what they say, or hear, that is
+//! changed on the way, as a bug in them would change it.
 
 use dunlin::codec::{Packet, Side, Version, decode, frame};
 use dunlin::ids::Qos;
+use dunlin::shard::MeshMessage;
+use dunlin::telemetry::CloseReason;
+
+use crate::oracle::{Tag, is_will};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Canary {
@@ -9,12 +16,64 @@ pub(crate) enum Canary {
     None,
     /// Every 1,000th message between shards is lost.
     LoseMeshMessage,
+    /// Every 20th message that is published to another shard overtakes the one before it.
+    SwapPublishes,
     /// Every 200th QoS 1 or 2 PUBLISH carries the identifier of the one before it.
     ReusePacketId,
+    /// Every 100th QoS 0 PUBLISH is delivered a second time.
+    RepeatQos0,
     /// Every 100th QoS 2 PUBLISH is delivered a second time, as another exchange.
     RepeatQos2,
+    /// Every 100th PUBLISH reaches another client as well.
+    Misdeliver,
+    /// Every 10th write to the retained store reaches the other shards as a live message only.
+    ForgetRetained,
+    /// Every 10th announcement of a filter is answered and not applied.
+    EarlySuback,
+    /// Every 20th CONNACK tells the contrary of what is true about the session.
+    DenySession,
+    /// Every 10th will is not sent.
+    LoseWill,
+    /// Every 10th DISCONNECT is taken for a lost connection.
+    ForgetGoodbye,
+    /// A connection that is taken over stays, every 10th time.
+    KeepBoth,
+    /// Every 10th lost connection is not told to its shard.
+    HideLoss,
+    /// Shards do not hear of sockets that take no more.
+    HideBlocked,
     /// Acknowledgements do not wait for the store.
     StoreLies,
+}
+
+impl Canary {
+    /// All that break something.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::LoseMeshMessage,
+        Self::SwapPublishes,
+        Self::ReusePacketId,
+        Self::RepeatQos0,
+        Self::RepeatQos2,
+        Self::Misdeliver,
+        Self::ForgetRetained,
+        Self::EarlySuback,
+        Self::DenySession,
+        Self::LoseWill,
+        Self::ForgetGoodbye,
+        Self::KeepBoth,
+        Self::HideLoss,
+        Self::HideBlocked,
+        Self::StoreLies,
+    ];
+}
+
+/// What becomes of a message between two shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Sent,
+    Lost,
+    /// It overtakes the one before it.
+    Overtakes,
 }
 
 #[derive(Debug, Default)]
@@ -29,16 +88,63 @@ impl Cage {
         Self { canary, count: 0, last_id: None }
     }
 
-    /// Whether the mesh loses the next message.
-    pub(crate) fn loses_message(&mut self) -> bool {
-        self.canary == Canary::LoseMeshMessage && self.turn(1_000)
+    /// What the mesh does with a message.
+    pub(crate) fn mesh(&mut self, message: &mut MeshMessage) -> Fate {
+        match (self.canary, message) {
+            (Canary::LoseMeshMessage, _) if self.turn(1_000) => Fate::Lost,
+            (Canary::SwapPublishes, MeshMessage::Publish { .. }) if self.turn(20) => Fate::Overtakes,
+            (Canary::ForgetRetained, MeshMessage::Publish { retained, .. }) if retained.is_some() && self.turn(10) => {
+                *retained = None;
+                Fate::Sent
+            }
+            _ => Fate::Sent,
+        }
+    }
+
+    /// An announcement that its receiver answers and does not apply: its number.
+    pub(crate) fn ignores(&mut self, message: &MeshMessage) -> Option<u64> {
+        match (self.canary, message) {
+            (Canary::EarlySuback, MeshMessage::Interest { number, .. }) => self.turn(10).then_some(*number),
+            _ => None,
+        }
+    }
+
+    /// Whether another client gets this packet too.
+    pub(crate) fn misdelivers(&mut self, packet: &[u8]) -> bool {
+        self.canary == Canary::Misdeliver && packet[0] >> 4 == 3 && self.turn(100)
+    }
+
+    /// Whether a DISCONNECT looks like a lost connection.
+    pub(crate) fn forgets_goodbye(&mut self, packet: &Packet<'_>) -> bool {
+        self.canary == Canary::ForgetGoodbye && matches!(packet, Packet::Disconnect(_)) && self.turn(10)
+    }
+
+    /// Whether a connection that the shard lets go is kept.
+    pub(crate) fn keeps(&mut self, reason: CloseReason) -> bool {
+        self.canary == Canary::KeepBoth && reason == CloseReason::SessionTakenOver && self.turn(10)
+    }
+
+    /// Whether a shard does not hear of a lost connection.
+    pub(crate) fn hides_loss(&mut self) -> bool {
+        self.canary == Canary::HideLoss && self.turn(10)
     }
 
     /// What becomes of a packet on its way to a client's socket.
-    pub(crate) fn pass(&mut self, version: Version, packet: Vec<u8>) -> Vec<Vec<u8>> {
-        if !matches!(self.canary, Canary::ReusePacketId | Canary::RepeatQos2) {
-            return vec![packet];
+    pub(crate) fn pass(&mut self, version: Version, mut packet: Vec<u8>) -> Vec<Vec<u8>> {
+        let (first, canary) = (packet[0] >> 4, self.canary);
+        match canary {
+            Canary::ReusePacketId | Canary::RepeatQos2 => self.pass_with_id(version, packet),
+            Canary::RepeatQos0 if packet[0] & 0xf6 == 0x30 && self.turn(100) => vec![packet.clone(), packet],
+            Canary::DenySession if first == 2 && self.turn(20) => {
+                packet[2] ^= 1;
+                vec![packet]
+            }
+            Canary::LoseWill if is_will_packet(version, &packet) && self.turn(10) => Vec::new(),
+            _ => vec![packet],
         }
+    }
+
+    fn pass_with_id(&mut self, version: Version, packet: Vec<u8>) -> Vec<Vec<u8>> {
         let Some((qos, at)) = packet_id_at(version, &packet) else { return vec![packet] };
         let id = [packet[at], packet[at + 1]];
         let mut packets = vec![packet];
@@ -62,10 +168,21 @@ impl Cage {
     }
 }
 
-/// QoS of a new message with an identifier, and where that stands.
-fn packet_id_at(version: Version, packet: &[u8]) -> Option<(Qos, usize)> {
+/// A PUBLISH in these bytes, and where its packet identifier stands if it has one.
+fn publish_of(version: Version, packet: &[u8]) -> Option<(dunlin::codec::Publish<'_>, usize)> {
     let (frame, len) = frame::next(packet, u32::MAX).ok()??;
     let Packet::Publish(publish) = decode(frame, version, Side::Client).ok()? else { return None };
+    Some((publish, len - frame.body.len() + 2 + publish.topic.len()))
+}
+
+/// QoS of a new message with an identifier, and where that stands.
+fn packet_id_at(version: Version, packet: &[u8]) -> Option<(Qos, usize)> {
+    let (publish, at) = publish_of(version, packet)?;
     publish.packet_id.filter(|_| !publish.dup)?;
-    Some((publish.qos, len - frame.body.len() + 2 + publish.topic.len()))
+    Some((publish.qos, at))
+}
+
+fn is_will_packet(version: Version, packet: &[u8]) -> bool {
+    let Some((publish, _)) = publish_of(version, packet) else { return false };
+    matches!(Tag::of(publish.payload), Tag::Known(key) if is_will(key))
 }

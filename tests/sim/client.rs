@@ -49,6 +49,8 @@ pub(crate) struct Client {
     pub(crate) next_message: u32,
     pub(crate) next_subscription: u32,
     pub(crate) subscribed: BTreeSet<String>,
+    /// Its last CONNECT was refused, and it lets some time pass before the next.
+    pub(crate) refused: bool,
     /// It has asked for a clean start and not heard whether it got one: it has no session to come back to.
     pub(crate) forgot: bool,
     /// How long its session outlives the present connection, or the last one.
@@ -81,6 +83,7 @@ impl Client {
             next_message: 0,
             next_subscription: 0,
             subscribed: BTreeSet::new(),
+            refused: false,
             forgot: false,
             expiry_s: 0,
             left_ms: 0,
@@ -160,7 +163,12 @@ impl Client {
 
     fn take(&mut self, packet: &Packet<'_>, oracle: &mut Oracle, out: &mut Vec<u8>) -> Check {
         match packet {
+            Packet::ConnAck(connack) if connack.reason.is_error() => {
+                self.refused = true;
+                Ok(())
+            }
             Packet::ConnAck(connack) => {
+                self.refused = false;
                 self.window = usize::from(connack.receive_maximum.unwrap_or(u16::MAX));
                 self.alias_maximum = connack.topic_alias_maximum.unwrap_or(0);
                 self.ready = true;

@@ -2,12 +2,13 @@
 
 use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::ids::{ConnectionId, ShardId};
-use dunlin::shard::{Arrival, Effect, Input};
+use dunlin::shard::{Arrival, Effect, Input, MeshMessage};
 use dunlin::store::{Position, Record};
 use dunlin::telemetry::CloseReason;
 
+use crate::canary::{Canary, Fate};
 use crate::conn::Owner;
-use crate::oracle::{Check, ConnectAs, Tag};
+use crate::oracle::{Check, ConnectAs, Tag, WILL};
 use crate::world::World;
 
 impl World {
@@ -67,6 +68,10 @@ impl World {
             return Ok(());
         }
         self.trace.note(&format!("connection {index} is found dropped"));
+        if conn.at.is_some() && self.cage.hides_loss() {
+            conn.closed = true;
+            return Ok(());
+        }
         if let Some((shard, connection)) = conn.at {
             return self.turn(shard, Input::Closed { connection });
         }
@@ -103,7 +108,7 @@ impl World {
         self.trace.note(&format!("CONNECT on {index} as {} at shard {shard}", connect.client_id));
         if let Owner::Client(client) = conn.owner {
             let will = connect.will.as_ref().map(|will| match Tag::of(will.payload) {
-                Tag::Known((_, number)) => (will.delay_s, number - (1 << 24)),
+                Tag::Known((_, number)) => (will.delay_s, number - WILL),
                 other => panic!("a will without a number: {other:?}"),
             });
             let as_asked = ConnectAs {
@@ -127,6 +132,9 @@ impl World {
             && self.oracle.sessions.get(&client).is_some_and(|session| session.conn == Some(index))
         {
             self.tell_oracle(index, client, &packet);
+        }
+        if self.cage.forgets_goodbye(&packet) {
+            return self.handle(shard, Input::Closed { connection });
         }
         self.handle(shard, Input::Packet { connection, packet })
     }
@@ -188,7 +196,16 @@ impl World {
             let Some(&index) = self.by_name.get(&(shard, connection)) else {
                 return Err(format!("{} bytes for connection {connection:?}, which is closed", packet.len()));
             };
-            for packet in self.cage.pass(self.conns[&index].version, packet) {
+            let version = self.conns[&index].version;
+            if self.cage.misdelivers(&packet)
+                && let Some(&other) = self.by_name.values().find(|&&other| {
+                    let conn = &self.conns[&other];
+                    other != index && conn.version == version && matches!(conn.owner, Owner::Client(_))
+                })
+            {
+                self.emit(other, &packet)?;
+            }
+            for packet in self.cage.pass(version, packet) {
                 self.emit(index, &packet)?;
             }
         }
@@ -201,10 +218,21 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn send_to_shard(&mut self, from: usize, to: usize, message: dunlin::shard::MeshMessage) {
-        if self.cage.loses_message() {
-            self.trace.note(&format!("canary: mesh {from}->{to} {} is lost", crate::world::kind(&message)));
-            return;
+    pub(crate) fn send_to_shard(&mut self, from: usize, to: usize, mut message: MeshMessage) {
+        assert_ne!(from, to, "a shard sends itself no messages: {message:?}"); // the runtime has no channel for them
+        match self.cage.mesh(&mut message) {
+            Fate::Sent => {}
+            Fate::Lost => {
+                self.trace.note(&format!("canary: mesh {from}->{to} {} is lost", crate::world::kind(&message)));
+                return;
+            }
+            Fate::Overtakes => {
+                let channel = &mut self.channels[from][to];
+                let last = channel.kept.back_mut().or_else(|| channel.sent.back_mut());
+                if let Some(last @ MeshMessage::Publish { .. }) = last {
+                    std::mem::swap(last, &mut message);
+                }
+            }
         }
         let channel = &mut self.channels[from][to];
         if channel.kept.is_empty() && channel.sent.len() < self.plan.mesh_channel {
@@ -240,6 +268,7 @@ impl World {
     fn emit(&mut self, index: usize, bytes: &[u8]) -> Check {
         let conn = self.conns.get_mut(&index).expect("it has a name");
         conn.outbox.extend_from_slice(bytes);
+        self.trace.mix(bytes);
         let version = conn.version;
         let Ok(Some((frame, len))) = frame::next(bytes, u32::MAX) else {
             return Err(format!("what is sent on {index} is no packet: {bytes:02x?}"));
@@ -268,6 +297,10 @@ impl World {
         let Some(index) = self.by_name.remove(&(shard, connection)) else {
             return Err(format!("connection {connection:?} is closed twice"));
         };
+        if self.cage.keeps(reason) {
+            self.by_name.insert((shard, connection), index);
+            return Ok(());
+        }
         self.slots[shard].free.push(connection.slot);
         let conn = self.conns.get_mut(&index).expect("it had a name");
         conn.closed = true;
@@ -289,6 +322,9 @@ impl World {
                 conn.told_bytes = conn.outbox.len();
                 told.push((conn.at.expect("just seen").1, conn.told_bytes as u32));
             }
+        }
+        if self.cage.canary == Canary::HideBlocked {
+            told.clear();
         }
         for (connection, bytes) in told {
             self.handle(shard, Input::Blocked { connection, bytes })?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use dunlin::codec::{Connect, Packet, Publish, Side, SubscribeFilter, Version, decode, encode_subscribe, frame};
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
+use dunlin::limits;
 use dunlin::shard::{Arrival, Effect, Input};
 use dunlin::store::Position;
 
@@ -82,6 +83,9 @@ impl World {
         let client = &mut self.clients[number];
         let Some(index) = client.conn else {
             if come_back && self.oracle.sessions.contains_key(&number) {
+                if std::mem::take(&mut client.refused) {
+                    self.pass_us(limits::TAKEOVER_REFILL_MS as usize * 1_000);
+                }
                 self.open(number, false);
                 return true;
             }

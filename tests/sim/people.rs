@@ -129,7 +129,12 @@ impl World {
             Move::Open { clean_start } => self.open(number, clean_start),
             Move::Drop => self.drop_client(number),
             Move::Takeover { clean_start } => {
-                self.drop_client(number);
+                if self.clients[number].plan.fights {
+                    // The other one's connection: it stays, and reads what comes until it is taken over.
+                    self.clients[number].disconnected(self.now.ms());
+                } else {
+                    self.drop_client(number);
+                }
                 self.open(number, clean_start);
             }
         }

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) socket_bytes: usize,
     /// Some limit is so low that messages may be dropped: what is missing must then be counted.
     pub(crate) tight: bool,
+    /// Everything happens within seconds: nothing expires, and fights for a client id are fierce.
+    pub(crate) dense: bool,
     pub(crate) clients: Vec<ClientPlan>,
     pub(crate) hostiles: usize,
 }
@@ -35,6 +37,8 @@ pub(crate) struct ClientPlan {
     pub(crate) shuffles: bool,
     /// Reads little at a time, and late.
     pub(crate) slow: bool,
+    /// Shares its client id with another that comes back at once: it is taken over again and again.
+    pub(crate) fights: bool,
     /// How often it gives its session up, in percent of its connects.
     pub(crate) clean_percent: usize,
 }
@@ -46,17 +50,24 @@ impl Plan {
         let settings = Settings {
             shards,
             sys_interval_s: if rng.percent(15) { 10 } else { 0 },
-            packet_size_max_bytes: 64 * 1024,
+            packet_size_max_bytes: 8 * 1024,
             inflight_max: *rng.pick(&[1, 2, 5, 20, 64]),
             receive_maximum: *rng.pick(&[1, 3, 10, 100]),
             queued_messages_max: if tight { 8 } else { 1_000_000 },
             queued_bytes_max: if tight && rng.percent(50) { 4_000 } else { 1 << 30 },
             topic_alias_max: *rng.pick(&[0, 2, 10]),
-            outbox_max_bytes: if rng.percent(50) { 16 * 1024 } else { 256 * 1024 },
+            outbox_max_bytes: *rng.pick(&[4 * 1024, 16 * 1024, 256 * 1024]),
             ..Settings::default()
         };
         let count = rng.between(4, 14);
         let mut clients: Vec<ClientPlan> = (0..count).map(|n| ClientPlan::new(rng, n)).collect();
+        let dense = rng.percent(15);
+        clients[0].fights |= dense;
+        for client in clients.iter_mut().filter(|client| client.fights) {
+            // Which of two that fight is the last to arrive decides whose clean start counts: nobody could keep its half
+            // of the session in step.
+            (client.expiry_s, client.clean_percent) = (u32::MAX, 0);
+        }
         clients.extend((0..2).map(|n| ClientPlan::watcher(&format!("watcher-{n}"))));
         Self {
             settings,
@@ -64,6 +75,7 @@ impl Plan {
             mesh_pause: rng.between(8, 64),
             socket_bytes: *rng.pick(&[64, 1_000, 8_000, 64_000]),
             tight,
+            dense,
             clients,
             hostiles: rng.between(0, 4),
         }
@@ -85,6 +97,7 @@ impl ClientPlan {
             watcher: false,
             shuffles: rng.percent(30),
             slow: rng.percent(20),
+            fights: rng.percent(4),
             clean_percent: *rng.pick(&[0, 10, 50]),
         }
     }
@@ -101,6 +114,7 @@ impl ClientPlan {
             watcher: true,
             shuffles: false,
             slow: false,
+            fights: false,
             clean_percent: 0,
         }
     }

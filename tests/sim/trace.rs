@@ -3,26 +3,33 @@
 
 use std::collections::VecDeque;
 
-/// Events that are kept in words.
-const LAST: usize = 150;
+/// Events that are kept in words, where `SIM_EVENTS` does not say another number.
+const LAST: u64 = 150;
 
 #[derive(Debug)]
 pub(crate) struct Trace {
     pub(crate) step: u64,
     hash: u64,
     last: VecDeque<String>,
+    keeps: usize,
 }
 
 impl Trace {
-    pub(crate) const fn new() -> Self {
-        Self { step: 0, hash: 0xcbf2_9ce4_8422_2325, last: VecDeque::new() }
+    pub(crate) fn new() -> Self {
+        let keeps = crate::number("SIM_EVENTS", LAST) as usize;
+        Self { step: 0, hash: 0xcbf2_9ce4_8422_2325, last: VecDeque::new(), keeps }
+    }
+
+    /// Bytes that are part of the history, but of no interest to whoever reads it.
+    pub(crate) fn mix(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
     }
 
     pub(crate) fn note(&mut self, text: &str) {
-        for byte in text.bytes() {
-            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        if self.last.len() == LAST {
+        self.mix(text.as_bytes());
+        if self.last.len() >= self.keeps {
             self.last.pop_front();
         }
         self.last.push_back(format!("{:>7}  {text}", self.step));

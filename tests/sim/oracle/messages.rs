@@ -8,6 +8,11 @@ pub(crate) type Key = (usize, u32);
 /// Where the counts of wills begin.
 pub(crate) const WILL: u32 = 1 << 24;
 
+/// Whether it is a will's.
+pub(crate) const fn is_will(key: Key) -> bool {
+    key.1 > WILL
+}
+
 /// What a payload says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
@@ -49,6 +54,9 @@ pub(crate) struct Message {
     pub(crate) qos: u8,
     pub(crate) retain: bool,
     pub(crate) expires_ms: Option<u64>,
+    /// Its place among those of its publisher: the count, and for wills, whose connections may overtake each other on
+    /// their way to the broker, the order in which they came due.
+    pub(crate) order: u32,
     /// When it was first published.
     pub(crate) step: u64,
     /// How often it was: a QoS 1 message that is sent again after a reconnect is another message to the broker.

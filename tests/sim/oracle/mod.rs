@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dunlin::time::Now;
 use dunlin::topic::{TopicFilter, TopicName};
 
-pub(crate) use messages::{Key, Message, Tag, payload, will_payload};
+pub(crate) use messages::{Key, Message, Tag, WILL, is_will, payload, will_payload};
 pub(crate) use sessions::{ConnectAs, Session};
 
 /// What a check found, in words.
@@ -46,6 +46,8 @@ pub(crate) struct Oracle {
     pub(crate) group_firsts: BTreeMap<(String, Key), u32>,
     /// The last write to each retained topic.
     pub(crate) retained: BTreeMap<String, Option<Key>>,
+    /// Connections whose CONNECT is to be refused: their client id was taken over too often.
+    pub(crate) refused: BTreeSet<usize>,
     subscribes: u64,
     wills: u32,
     inflight_max: u16,
@@ -68,6 +70,7 @@ pub(crate) struct Stats {
     pub(crate) wills: u64,
     pub(crate) resumed: u64,
     pub(crate) taken_over: u64,
+    pub(crate) refused: u64,
 }
 
 impl Stats {
@@ -80,6 +83,7 @@ impl Stats {
         self.wills += other.wills;
         self.resumed += other.resumed;
         self.taken_over += other.taken_over;
+        self.refused += other.refused;
     }
 }
 

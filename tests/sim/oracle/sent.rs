@@ -3,7 +3,7 @@
 use dunlin::codec::{AckKind, ConnAck, Packet, Publish, ReasonCode, SubAck};
 use dunlin::ids::Qos;
 
-use super::messages::{SLACK_BYTES, WILL};
+use super::messages::{SLACK_BYTES, is_will};
 use super::sessions::Past;
 use super::{Check, Key, Oracle, Session, Tag, matches};
 
@@ -23,9 +23,10 @@ impl Oracle {
     /// A packet leaves for a client of the model. `topic` is the PUBLISH's, its alias resolved; `bytes` its length.
     pub(crate) fn sent(&mut self, client: usize, conn: usize, packet: &Packet<'_>, topic: &str, bytes: usize) -> Check {
         let Some(session) = self.sessions.get(&client).filter(|session| session.conn == Some(conn)) else {
-            // A takeover's DISCONNECT is the last that an old connection gets.
+            // A takeover's DISCONNECT is the last that an old connection gets, a refusal all that a refused one does.
             return match packet {
-                Packet::Disconnect(_) => Ok(()),
+                Packet::Disconnect(_) if !self.refused.contains(&conn) => Ok(()),
+                Packet::ConnAck(connack) if self.refused.contains(&conn) && connack.reason.is_error() => Ok(()),
                 other => Err(format!("client {client} is sent {other:?} on connection {conn}, which is not its own")),
             };
         };
@@ -121,7 +122,7 @@ impl Oracle {
         let tag = Tag::of(publish.payload);
         let known = match tag {
             Tag::Known(key) if self.messages.contains_key(&key) => Some(key),
-            Tag::Known(key) if key.1 > WILL => {
+            Tag::Known(key) if is_will(key) => {
                 return Err(format!("a will is published that is not owed: {key:?} to client {client}"));
             }
             Tag::Known(key) => return Err(format!("message {key:?} was never published, and client {client} gets it")),
@@ -187,10 +188,10 @@ impl Oracle {
         let newest = session.newest.entry(stream).or_default();
         // What the publisher sent again after a reconnect has its place in the order by its first publication; whoever
         // subscribed since then meets it out of order.
-        if key.1 < *newest && *count == 1 && message.routings == 1 {
+        if message.order < *newest && *count == 1 && message.routings == 1 {
             return Err(format!("message {key:?} comes to client {client} after {newest}: the order is lost"));
         }
-        *newest = key.1.max(*newest);
+        *newest = message.order.max(*newest);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dunlin::codec::{AckKind, Publish, ReasonCode, RetainHandling, Subscribe, Version};
 use dunlin::ids::Qos;
+use dunlin::limits;
 use dunlin::telemetry::CloseReason;
 
 use super::messages::WILL;
@@ -67,6 +68,9 @@ pub(crate) struct Session {
     pub(crate) receive_maximum: u16,
     pub(crate) packet_size_max_bytes: u32,
     pub(crate) ended_ms: Option<u64>,
+    /// When the present connection, or the last one, was made, and the takeovers that weighed on it then.
+    pub(crate) connected_ms: u64,
+    pub(crate) takeovers: u64,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     /// All subscriptions that this session ever had, the present ones included.
     pub(crate) history: Vec<Past>,
@@ -102,8 +106,20 @@ impl Session {
 }
 
 impl Oracle {
-    /// A shard is about to handle a CONNECT that it has to accept.
+    /// A shard is about to handle a CONNECT that it has to accept, unless the client id was taken over too often.
     pub(crate) fn begin_connect(&mut self, client: usize, conn: usize, connect: &ConnectAs) {
+        let takeovers = match self.sessions.get(&client).filter(|session| session.conn.is_some()) {
+            Some(session) => {
+                let forgotten = (self.now_ms - session.connected_ms) / limits::TAKEOVER_REFILL_MS;
+                session.takeovers.saturating_sub(forgotten) + 1
+            }
+            None => 0,
+        };
+        if takeovers > u64::from(limits::TAKEOVERS_BURST) {
+            self.refused.insert(conn);
+            self.stats.refused += 1;
+            return;
+        }
         if let Some(old) = self.sessions.get(&client).and_then(|session| session.conn) {
             self.stats.taken_over += 1;
             self.end_connection(client, old);
@@ -125,6 +141,7 @@ impl Oracle {
         session.receive_maximum = connect.receive_maximum;
         session.packet_size_max_bytes = connect.packet_size_max_bytes;
         session.ended_ms = None;
+        (session.connected_ms, session.takeovers) = (self.now_ms, takeovers);
         session.will = connect.will.map(|(delay_s, number)| WillModel { number, delay_s });
         self.expiry_changed(client);
     }
@@ -146,6 +163,8 @@ impl Oracle {
             receive_maximum: 0,
             packet_size_max_bytes: 0,
             ended_ms: None,
+            connected_ms: 0,
+            takeovers: 0,
             subscriptions: BTreeMap::new(),
             history: Vec::new(),
             asked: BTreeMap::new(),
@@ -180,6 +199,7 @@ impl Oracle {
                     qos: publish.qos as u8,
                     retain: publish.retain,
                     expires_ms: publish.message_expiry_s.map(|seconds| self.now_ms + u64::from(seconds) * 1_000),
+                    order: key.1,
                     step: self.step,
                     routings: 0,
                     bytes: topic.len() + publish.payload.len(),
@@ -267,6 +287,12 @@ impl Oracle {
 
     /// The broker has closed a connection.
     pub(crate) fn closed(&mut self, client: usize, conn: usize, reason: CloseReason, keep_alive: bool) -> Check {
+        if self.refused.remove(&conn) {
+            return match reason {
+                CloseReason::Refused => Ok(()),
+                reason => Err(format!("client {client} was to be refused, and is closed: {}", reason.label())),
+            };
+        }
         if self.sessions.get(&client).is_none_or(|session| session.conn != Some(conn)) {
             return Ok(()); // a takeover, which was seen before
         }
@@ -324,6 +350,7 @@ impl Oracle {
             qos: 1,
             retain: false,
             expires_ms: None,
+            order: self.stats.wills as u32,
             step: self.step,
             routings: 0,
             bytes: 40,
