@@ -8,7 +8,7 @@ use crate::packets::{
     UNSUBACK, UNSUBSCRIBE, V5, V311, VERSIONS, ack, ack_with, disconnect_with, field, frame, one_of_each, properties,
     subscribe, unsubscribe,
 };
-use crate::world::{everywhere, once};
+use crate::world::{everywhere, in_whole_packets};
 
 // covers: [MQTT-2.1.3-1] (5.0)
 // covers: [MQTT-2.2.2-1] [MQTT-2.2.2-2] (3.1.1)
@@ -163,7 +163,7 @@ fn the_server_uses_no_identifier_twice_at_a_time() {
 // covers: [MQTT-2.3.1-4] (3.1.1)
 #[test]
 fn identifiers_that_wrap_around_pass_over_those_still_in_use() {
-    once(|w| {
+    in_whole_packets(|w| {
         let topic = w.topic("wrap");
         let mut subscriber = w.client(V311, "sub");
         let mut publisher = w.client(V311, "pub");
@@ -190,6 +190,46 @@ fn identifiers_that_wrap_around_pass_over_those_still_in_use() {
         }
         subscriber.acknowledge(&kept);
         subscriber.ping();
+    });
+}
+
+// covers: [MQTT-4.2-1] [MQTT-2.2.1-5] [MQTT-2.2.1-6] (5.0)
+// covers: [MQTT-7.1.1-1] [MQTT-2.3.1-6] [MQTT-2.3.1-7] (3.1.1)
+#[test]
+fn every_packet_is_understood_when_its_bytes_come_a_millisecond_apart() {
+    everywhere(|w| {
+        for version in VERSIONS {
+            let topic = w.topic("slowly");
+            let mut client = w.open(version, "slowly");
+            client.send_slowly(&Connect::new(version, w.id("slowly")).encode());
+            client.expect_connack();
+            client.send_slowly(&subscribe(version, 1, &[], &[(&topic, 2)]));
+            assert!(matches!(client.recv(), Packet::SubAck(suback) if suback.id == 1));
+            for qos in 0..=2 {
+                client.send_slowly(&Publish::new(&topic, "payload").qos(qos).id(2).encode(version));
+                if qos > 0 {
+                    client.await_ack(if qos == 1 { PUBACK } else { PUBREC }, 2);
+                }
+                let publish = client.expect_payload("payload");
+                match qos {
+                    0 => {}
+                    1 => client.send_slowly(&ack(PUBACK, publish.id)),
+                    _ => {
+                        client.send_slowly(&ack(PUBREC, publish.id));
+                        client.expect_ack(PUBREL, publish.id);
+                        client.send_slowly(&ack(PUBCOMP, publish.id));
+                        client.send_slowly(&ack(PUBREL, 2));
+                        client.expect_ack(PUBCOMP, 2);
+                    }
+                }
+            }
+            client.send_slowly(&unsubscribe(version, 3, &[&topic]));
+            assert!(matches!(client.recv(), Packet::UnsubAck(unsuback) if unsuback.id == 3));
+            client.send_slowly(&frame(PINGREQ, []));
+            assert_eq!(client.recv(), Packet::PingResp);
+            client.send_slowly(&frame(DISCONNECT, []));
+            client.expect_closed();
+        }
     });
 }
 

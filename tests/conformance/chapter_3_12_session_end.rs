@@ -7,7 +7,7 @@ use crate::packets::{
     AUTH, Connect, DISCONNECT, PINGREQ, Publish, V5, V31, V311, VERSIONS, disconnect_with, field, frame, prop,
     properties,
 };
-use crate::world::{everywhere, with_own_broker};
+use crate::world::{everywhere, with_own_brokers};
 
 // covers: [MQTT-3.12.4-1] (5.0)
 // covers: [MQTT-3.12.4-1] (3.1.1)
@@ -148,7 +148,7 @@ fn auth_does_not_exist_before_5_0() {
 // covers: [MQTT-3.14.2-1] [MQTT-3.14.4-2] [MQTT-3.1.2-23] (5.0)
 #[test]
 fn a_server_that_shuts_down_says_so() {
-    with_own_broker(&[], |w, broker| {
+    with_own_brokers(&[], |w, broker| {
         let mut clients: Vec<_> = VERSIONS.into_iter().map(|version| w.client(version, "live")).collect();
         broker.terminate();
         for client in &mut clients {

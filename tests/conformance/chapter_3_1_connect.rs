@@ -5,7 +5,7 @@ use crate::packets::{
     CONNECT, Connect, PUBACK, Publish, SUBSCRIBE, V5, V31, V311, VERSIONS, Version, Will, frame, one_of_each, prop,
     properties, subscribe,
 };
-use crate::world::{World, everywhere, once};
+use crate::world::{World, everywhere, with_flags};
 
 /// Sends these bytes on a new connection and expects that no session comes of it.
 #[track_caller]
@@ -386,8 +386,8 @@ fn identifiers_of_1_to_23_letters_and_digits_are_accepted() {
 // covers: [MQTT-3.1.3-5] (3.1.1)
 #[test]
 fn identifiers_of_one_and_two_characters_are_accepted() {
-    // Too short to be unlike those of another run on the same broker, so there is only one.
-    once(|w| {
+    // Too short to be unlike those of another run, so each has a broker of its own.
+    with_flags(&[], |w| {
         for version in VERSIONS {
             for id in ["0", "z", "A9", "Zz"] {
                 let (mut client, _) = w.connect(&Connect::new(version, id));

@@ -132,10 +132,12 @@ fn will_retain_decides_whether_the_will_is_stored() {
                 let mut observer = observer(w, version, &topic);
                 let will = Will::new(&topic, "last words").qos(1);
                 let will = if retain { will.retain() } else { will };
-                let (client, _) = w.connect(&Connect::new(version, w.id("dying")).will(will));
+                let id = w.id("dying");
+                let (client, _) = w.connect(&Connect::new(version, &id).will(will));
                 client.vanish();
                 let live = observer.take_payload("last words");
                 assert!(!live.retain, "established subscriptions get RETAIN 0");
+                w.settle_retained(&mut w.connect(&Connect::new(version, &id)).0);
                 let mut late = w.client(version, "late");
                 late.subscribe(&topic, 1);
                 if retain {

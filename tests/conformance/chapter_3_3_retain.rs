@@ -10,13 +10,11 @@ fn the_last_retained_message_and_its_qos_are_stored_for_new_subscribers() {
     everywhere(|w| {
         for version in VERSIONS {
             let topic = w.topic("retained");
-            let behind = w.topic("behind");
             let mut publisher = w.client(version, "pub");
             for qos in [2, 0, 1] {
                 publisher.deliver(Publish::new(&topic, "old").qos(2).retain());
                 publisher.deliver(Publish::new(&topic, format!("new {qos}")).qos(qos).retain());
-                // Nothing tells a publisher of QoS 0 when its message is stored, except a later one's acknowledgement.
-                publisher.deliver(Publish::new(&behind, "").qos(1).retain());
+                w.settle_retained(&mut publisher);
                 for granted in 0..=2 {
                     let mut subscriber = w.client(version, "sub");
                     subscriber.subscribe(&topic, granted);
@@ -68,7 +66,7 @@ fn an_empty_retained_message_is_delivered_and_removes_the_stored_one() {
                 publisher.deliver(Publish::new(&topic, "").qos(qos).retain());
                 let empty = live.take_payload("");
                 assert_eq!((empty.retain, empty.qos), (false, qos));
-                publisher.ping();
+                w.settle_retained(&mut publisher);
                 let mut late = w.client(version, "late");
                 late.subscribe(&topic, 1);
                 w.fence(&mut publisher, &mut late);
@@ -119,7 +117,7 @@ fn a_retained_qos_0_message_replaces_the_stored_one() {
             let mut publisher = w.client(version, "pub");
             publisher.deliver(Publish::new(&topic, "old").qos(2).retain());
             publisher.deliver(Publish::new(&topic, "new").retain());
-            publisher.ping();
+            w.settle_retained(&mut publisher);
             let mut late = w.client(version, "late");
             late.subscribe(&topic, 2);
             assert_eq!(late.take_payload("new").qos, 0);
@@ -300,7 +298,7 @@ fn a_large_retained_set_is_delivered_whole_within_the_receive_window() {
         for i in 0..COUNT {
             publisher.send(Publish::new(w.topic(&format!("many/{i}")), "x").retain().encode(V311));
         }
-        publisher.ping();
+        w.settle_retained(&mut publisher);
         for connect in [
             crate::packets::Connect::new(V5, w.id("narrow")).prop(prop::receive_maximum(3)),
             crate::packets::Connect::new(V311, w.id("wide")),

@@ -54,7 +54,7 @@ fn filters_match_level_by_level_without_any_normalization() {
                 for _ in hits {
                     subscriber.expect_publish();
                 }
-                publisher.ping();
+                w.settle_retained(&mut publisher);
                 let mut late = w.client(version, "late");
                 late.subscribe(&below(filter), 0);
                 let mut found: Vec<String> = hits.iter().map(|_| late.expect_publish().topic).collect();

@@ -111,6 +111,24 @@ impl Client {
         }
     }
 
+    /// Writes the bytes one at a time and a millisecond apart, so that a server which is not very busy reads each alone.
+    /// (The bytes of [`Client::send`] in a bytewise setting are segments of their own too, but may be read several at once.)
+    pub(crate) fn send_slowly(&mut self, bytes: &[u8]) {
+        self.log.add(&self.label, &format!("> {} slowly {}", packet_name(bytes[0]), hex(bytes)));
+        for byte in bytes {
+            std::thread::sleep(Duration::from_millis(1));
+            if let Err(error) = self.stream.write_all(&[*byte]) {
+                return self.log.add(&self.label, &format!("> the write failed: {error}"));
+            }
+        }
+    }
+
+    /// Reads what there is, and a little longer, and makes nothing of it.
+    pub(crate) fn read_idly(&mut self) {
+        self.stream.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout above zero");
+        while matches!(self.stream.read(&mut [0; 4_096]), Ok(count) if count > 0) {}
+    }
+
     /// Sends CONNECT and takes over what it promises: the identifier and the client's own limits.
     pub(crate) fn start(&mut self, connect: &Connect) {
         self.id = String::from_utf8_lossy(&connect.id).into_owned();

@@ -1,9 +1,12 @@
 //! The two-party fuzzer: one hostile peer that sends what comes to its mind, one control client that must be served.
 //!
 //! `CONFORMANCE_FUZZ_ROUNDS` sets how many connections the hostile peer makes in each setting, `CONFORMANCE_FUZZ_SEED` where
-//! it begins. A failure names the seed of its round, and that seed alone repeats it.
+//! it begins. A failure names the seed of its round; `scripts/fuzz` goes on for as long as one lets it.
 
-use crate::packets::{Connect, Publish, V5, VERSIONS, Version, Will, one_of_each, prop};
+use std::collections::VecDeque;
+
+use crate::client::Client;
+use crate::packets::{Connect, Publish, V5, VERSIONS, Version, Will, one_of_each, prop, subscribe};
 use crate::world::{World, everywhere};
 
 /// A small generator of random numbers (`SplitMix64`): one seed, one sequence.
@@ -62,25 +65,61 @@ fn mutate(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-/// One connection of the hostile peer.
-fn hostile_round(w: &World, seed: u64) {
-    let mut random = Random(seed);
-    let version = VERSIONS[random.below(3)];
-    let mut peer = w.open(version, "hostile");
-    let mut connect = rich_connect(version, &format!("fuzz{}", random.below(4)));
-    if random.below(4) == 0 {
-        mutate(&mut random, &mut connect);
+/// Connections that the hostile peer keeps open, most of them in the middle of something.
+const HELD: usize = 8;
+
+/// The hostile peer: what it does next follows from the seed of the round.
+struct Hostile<'w> {
+    w: &'w World,
+    held: VecDeque<Client>,
+}
+
+impl Hostile<'_> {
+    /// One more connection.
+    fn round(&mut self, seed: u64) {
+        let mut random = Random(seed);
+        let version = VERSIONS[random.below(3)];
+        let mut peer = self.w.open(version, "hostile");
+        let mut connect = rich_connect(version, &format!("fuzz{}", random.below(4)));
+        if random.below(4) == 0 {
+            mutate(&mut random, &mut connect);
+        }
+        peer.send(connect);
+        match random.below(8) {
+            0 => flood(&mut random, &mut peer),
+            // Hears everything, the control client included, acknowledges nothing and reads nothing.
+            1 => peer.send(subscribe(version, 1, &[], &[("#", 2), ("$SYS/#", 2), ("$share/fuzz/#", 1)])),
+            2 => peer.send((0..random.below(400)).map(|_| random.byte()).collect::<Vec<u8>>()),
+            _ => mutated(&mut random, &mut peer),
+        }
+        match random.below(4) {
+            0 => self.held.push_back(peer),
+            1 => peer.read_idly(),
+            _ => peer.cut_off(),
+        }
+        if self.held.len() > HELD {
+            self.held.pop_front();
+        }
     }
-    peer.send(connect);
-    let kinds = one_of_each(version, "fuzz/topic");
+}
+
+/// Packets of every kind, most of them damaged.
+fn mutated(random: &mut Random, peer: &mut Client) {
+    let kinds = one_of_each(peer.version, "fuzz/topic");
     for _ in 0..random.below(12) {
         let mut packet = kinds[random.below(kinds.len())].1.clone();
         if random.below(3) > 0 {
-            mutate(&mut random, &mut packet);
+            mutate(random, &mut packet);
         }
         peer.send(packet);
     }
-    peer.cut_off();
+}
+
+/// One packet over and over, as fast as it goes.
+fn flood(random: &mut Random, peer: &mut Client) {
+    let kinds = one_of_each(peer.version, "fuzz/topic");
+    let packet = &kinds[random.below(kinds.len())].1;
+    peer.send_quietly(&packet.repeat(1 + random.below(300)));
 }
 
 // covers: [MQTT-4.13.1-1] (5.0)
@@ -93,8 +132,9 @@ fn a_hostile_peer_never_keeps_a_control_client_from_being_served() {
         let mut control = w.client(V5, "control");
         let topic = w.topic("control");
         control.subscribe(&topic, 2);
+        let mut hostile = Hostile { w, held: VecDeque::new() };
         for seed in first..first + rounds {
-            hostile_round(w, seed);
+            hostile.round(seed);
             if seed % 10 == 0 {
                 let text = format!("seed {seed}");
                 control.deliver(Publish::new(&topic, &text).qos(1 + (seed / 10 % 2) as u8));

@@ -7,7 +7,7 @@ use crate::packets::{
     Connect, DISCONNECT, PUBACK, PUBCOMP, PUBREC, PUBREL, Publish, V5, V311, VERSIONS, ack, frame, one_of_each, prop,
     subscribe, unsubscribe,
 };
-use crate::world::{World, everywhere, once, with_flags, with_own_broker};
+use crate::world::{World, everywhere, with_flags, with_own_brokers};
 
 /// A client that must be served throughout, and the topic it talks to itself on.
 struct Control {
@@ -109,7 +109,7 @@ fn every_packet_with_too_little_in_it_harms_nobody_else() {
 fn all_packet_types_in_all_states_close_at_most_their_own_connection() {
     everywhere(|w| {
         let mut control = Control::new(w);
-        for version in [V311, V5] {
+        for version in VERSIONS {
             for first in 0..=255u8 {
                 let packet = frame(first, [0, 1, 0]);
                 let mut before = w.open(version, "before");
@@ -119,6 +119,34 @@ fn all_packet_types_in_all_states_close_at_most_their_own_connection() {
                 after.send([packet, frame(DISCONNECT, [])].concat());
                 expect_end(&mut after);
                 if first % 32 == 0 {
+                    control.is_served();
+                }
+            }
+        }
+    });
+}
+
+// covers: [MQTT-4.13.1-1] (5.0)
+// covers: [MQTT-4.8.0-1] (3.1.1)
+#[test]
+fn all_packet_types_in_the_middle_of_exchanges_close_at_most_their_own_connection() {
+    everywhere(|w| {
+        let mut control = Control::new(w);
+        for version in VERSIONS {
+            let topic = w.topic("middle");
+            // Every type with the flags it should have and with some it should not, where it would answer something.
+            let kinds = (0..16u8).flat_map(|kind| [kind << 4, kind << 4 | 0b0010, kind << 4 | 0b1101]);
+            for (number, first) in kinds.enumerate() {
+                let mut client = w.client(version, "middle");
+                client.subscribe(&topic, 2);
+                // Identifier 1 is open in both directions: a message of its own without PUBREL, one of the server's
+                // without PUBREC.
+                client.send(Publish::new(&topic, "x").qos(2).id(1).encode(version));
+                client.await_ack(PUBREC, 1);
+                client.expect_payload("x");
+                client.send([frame(first, [0, 1]), frame(DISCONNECT, []), frame(first, [0, 1])].concat());
+                expect_end(&mut client);
+                if number % 8 == 0 {
                     control.is_served();
                 }
             }
@@ -199,6 +227,36 @@ fn a_connect_that_is_refused_touches_no_session() {
     });
 }
 
+// covers: [MQTT-3.1.4-3] (5.0)
+// covers: [MQTT-3.1.4-2] (3.1.1)
+#[test]
+fn a_takeover_loop_is_damped_and_whoever_is_connected_then_stays() {
+    everywhere(|w| {
+        for version in VERSIONS {
+            let connect = Connect::new(version, w.id("loop")).persistent();
+            let mut holder = w.connect(&connect).0;
+            let deadline = Instant::now() + PATIENCE;
+            // Each takes the last one's place, as fast as it can, until one is told to wait.
+            let refusal = loop {
+                assert!(Instant::now() < deadline, "takeovers go on without an end");
+                let mut next = w.start(&connect);
+                let connack = next.expect_connack();
+                if connack.code != 0 {
+                    next.expect_closed();
+                    break connack.code;
+                }
+                holder = next;
+            };
+            assert_eq!(refusal, if version == V5 { 0x9F } else { 3 });
+            holder.ping();
+            // Time pays for another one.
+            let mut late = settled(w, &connect);
+            late.ping();
+            holder.expect_refusal(&[0x8E]);
+        }
+    });
+}
+
 /// A connection with an identifier that others asked for just before: their CONNECTs may still be read and take it over,
 /// so it is asked for again until it has been left alone for a while.
 #[track_caller]
@@ -214,6 +272,7 @@ fn settled(w: &World, connect: &Connect) -> Client {
             }
         }
         assert!(Instant::now() < deadline, "never left alone, last {connack:?}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -318,7 +377,7 @@ fn publishing_reconnecting_and_subscribing_with_one_identifier_ends_in_order() {
 // covers: [MQTT-3.3.4-9] [MQTT-2.2.1-3] (5.0)
 #[test]
 fn acknowledgements_of_everything_that_was_never_sent_change_nothing() {
-    once(|w| {
+    everywhere(|w| {
         for version in VERSIONS {
             let mut control = Control::new(w);
             let mut client = w.client(version, "acks");
@@ -419,7 +478,7 @@ fn more_user_properties_than_any_client_needs_harm_nobody_else() {
 // covers: [MQTT-3.1.3-2] (5.0)
 #[test]
 fn the_log_holds_neither_raw_control_characters_nor_payloads_nor_passwords() {
-    with_own_broker(&["--log-level", "trace"], |w, broker| {
+    with_own_brokers(&["--log-level", "trace"], |w, broker| {
         let id = format!("\u{1b}[31m\n\r\t\u{7f}\u{9b}{}", w.id("log"));
         let topic = w.topic("log\u{1b}[0m\n");
         let connect = Connect::new(V5, &id).user("user\n\u{7}").password("pass-word-of-the-test");

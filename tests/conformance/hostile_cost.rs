@@ -3,12 +3,14 @@
 //! Every test prints what it measured (`--nocapture` shows it). Bounds are those of a debug build with room for noise: they fail on a different order of growth, not on a slow day.
 
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::client::{Client, PATIENCE};
-use crate::packets::{Connect, PUBACK, PUBLISH, PUBREC, Publish, V5, V311, field, frame, prop, subscribe, varint};
-use crate::world::{World, eventually, with_own_broker};
+use crate::packets::{
+    Connect, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Publish, V5, V311, ack, field, frame, prop, subscribe, varint,
+};
+use crate::world::{World, eventually, measured};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -47,7 +49,7 @@ fn warm_up(w: &World) -> Client {
 // covers: [MQTT-3.1.4-2] (5.0)
 #[test]
 fn ten_thousand_sockets_that_announce_much_and_send_one_byte_cost_4_kib_each_at_most() {
-    with_own_broker(&["--connect-timeout", "60"], |w, broker| {
+    measured(&["--connect-timeout", "60"], |w, broker| {
         use std::io::Write as _;
         let mut control = warm_up(w);
         let n = spare_descriptors().min(10_000);
@@ -78,7 +80,7 @@ fn ten_thousand_sockets_that_announce_much_and_send_one_byte_cost_4_kib_each_at_
 // covers: [MQTT-3.3.2-10] (5.0)
 #[test]
 fn what_a_connect_promises_to_accept_is_not_allocated_ahead() {
-    with_own_broker(&[], |w, broker| {
+    measured(&[], |w, broker| {
         let mut control = warm_up(w);
         let n = spare_descriptors().min(2_000);
         let mut clients = Vec::with_capacity(n);
@@ -98,37 +100,71 @@ fn what_a_connect_promises_to_accept_is_not_allocated_ahead() {
     });
 }
 
+/// Begins every QoS 2 exchange that identifiers allow, 65,535 of them, and finishes none.
+#[track_caller]
+fn open_all_exchanges(client: &mut Client, topic: &str, payload: &[u8]) {
+    for first in (1..=u16::MAX).step_by(511) {
+        let ids = first..=first.saturating_add(510);
+        let publish = |id| Publish::new(topic, payload).qos(2).id(id).encode(client.version);
+        let batch: Vec<u8> = ids.clone().flat_map(publish).collect();
+        client.send_quietly(&batch);
+        for id in ids {
+            client.expect_ack(PUBREC, id);
+        }
+    }
+}
+
 // covers: [MQTT-4.3.3-10] (5.0)
+// covers: [MQTT-4.3.3-2] (3.1.1)
 #[test]
-fn half_open_qos_2_exchanges_are_bounded_in_bytes() {
-    with_own_broker(&[], |w, broker| {
+fn a_client_with_65535_half_open_qos_2_exchanges_costs_few_bytes_and_gives_them_back() {
+    // 64 MiB pass through; what may stay is which identifiers are open.
+    measured(&["--receive-max", "65535"], |w, broker| {
         let mut control = warm_up(w);
-        let before = broker.resident_bytes();
-        let mut client = w.client(V311, "half");
         let topic = w.topic("half");
         let payload = vec![b'x'; 1024];
-        // Before 5.0 a client knows of no receive maximum: all are taken or it is closed, but they are not all stored.
-        'rounds: for round in 0..128u16 {
-            let ids = (round * 511 + 1)..=(round * 511 + 511);
-            let batch = ids
-                .clone()
-                .flat_map(|id| Publish::new(&topic, &payload).qos(2).id(id).encode(V311))
-                .collect::<Vec<u8>>();
-            client.send(batch);
-            for id in ids {
-                match client.next_event(Instant::now() + PATIENCE) {
-                    crate::client::Event::Packet(crate::decode::Packet::Ack(a)) => {
-                        assert_eq!((a.first, a.id), (PUBREC, id));
-                    }
-                    crate::client::Event::Closed => break 'rounds,
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
+        let mut round = |version| {
+            let mut client = w.client(version, "half");
+            open_all_exchanges(&mut client, &topic, &payload);
+            client
+        };
+        // What the way through needs once (buffers, the allocator's pools) is there after the first.
+        drop(round(V311));
+        let before = broker.resident_bytes();
+        let held = [V311, V5, V5].map(&mut round);
         let grown = broker.resident_bytes().saturating_sub(before);
-        eprintln!("measured: {grown} bytes for half-open QoS 2 exchanges of 64 MiB");
-        assert!(grown <= 16 * MIB, "{grown} bytes for half-open exchanges of 64 MiB");
+        eprintln!("measured: {grown} bytes for three clients with 65,535 half-open QoS 2 exchanges of 64 MiB each");
+        assert!(grown <= 3 * MIB, "{grown} bytes for half-open exchanges of 192 MiB");
         control.ping();
+        for mut client in held {
+            // The exchanges are really open: a repetition is one, and PUBREL ends it.
+            client.send(Publish::new(&topic, &payload).qos(2).id(u16::MAX).dup().encode(client.version));
+            client.expect_ack(PUBREC, u16::MAX);
+            client.send(ack(PUBREL, u16::MAX));
+            assert_eq!(client.expect_ack(PUBCOMP, u16::MAX), 0);
+            client.disconnect();
+        }
+        for _ in 0..3 {
+            drop(round(V5));
+        }
+        eventually("memory comes back", PATIENCE, || broker.resident_bytes() <= before + 3 * MIB);
+    });
+}
+
+// covers: [MQTT-3.3.4-7] (5.0)
+#[test]
+fn half_open_qos_2_exchanges_beyond_the_receive_maximum_end_the_connection() {
+    measured(&[], |w, _| {
+        let mut client = w.client(V5, "half");
+        let topic = w.topic("beyond");
+        let publish = |id| Publish::new(&topic, "x").qos(2).id(id).encode(V5);
+        // The default that CONNACK announces.
+        for id in 1..=1_024 {
+            client.send_quietly(&publish(id));
+            client.expect_ack(PUBREC, id);
+        }
+        client.send(publish(1_025));
+        client.expect_refusal(&[0x93]);
     });
 }
 
@@ -147,7 +183,7 @@ fn cost_of_single_bytes(w: &World, broker: &Broker, size: usize) -> Duration {
 // covers: [MQTT-4.2-1] (5.0)
 #[test]
 fn a_packet_fed_one_byte_at_a_time_costs_in_proportion_to_its_length() {
-    with_own_broker(&[], |w, broker| {
+    measured(&[], |w, broker| {
         let mut control = warm_up(w);
         let (small, large) = (20_000, 160_000);
         let short = cost_of_single_bytes(w, broker, small).max(Duration::from_millis(20));
@@ -162,7 +198,7 @@ fn a_packet_fed_one_byte_at_a_time_costs_in_proportion_to_its_length() {
 // covers: [MQTT-3.1.2-22] (5.0)
 #[test]
 fn idle_sockets_cost_no_cpu_time() {
-    with_own_broker(&["--connect-timeout", "60"], |w, broker| {
+    measured(&["--connect-timeout", "60"], |w, broker| {
         let mut control = warm_up(w);
         let idle: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(w.addr).expect("a connection")).collect();
         let clients: Vec<Client> =
@@ -181,7 +217,7 @@ fn idle_sockets_cost_no_cpu_time() {
 // covers: [MQTT-3.3.4-10] (5.0)
 #[test]
 fn a_subscriber_that_never_reads_costs_no_more_than_its_limits() {
-    with_own_broker(&["--outbox-max-bytes", "65536", "--max-queued-bytes", "262144"], |w, broker| {
+    measured(&["--outbox-max-bytes", "65536", "--max-queued-bytes", "262144"], |w, broker| {
         let mut control = warm_up(w);
         let mut deaf = w.client(V5, "deaf");
         let topic = w.topic("flood");
@@ -219,7 +255,7 @@ fn cost_of(broker: &Broker, what: &str, n: u32, mut send: impl FnMut()) -> Durat
 // covers: [MQTT-3.3.2-17] [MQTT-4.7.3-4] (5.0)
 #[test]
 fn the_most_expensive_packets_cost_milliseconds_at_most() {
-    with_own_broker(&["--max-packet-size", "65536"], |w, broker| {
+    measured(&["--max-packet-size", "65536"], |w, broker| {
         let mut client = warm_up(w);
         let limit = Duration::from_millis(8);
         let properties = vec![prop::user("k", "v"); 9_000];
@@ -262,7 +298,7 @@ fn the_most_expensive_packets_cost_milliseconds_at_most() {
 // covers: [MQTT-4.1.0-2] (5.0)
 #[test]
 fn memory_comes_back_when_connections_and_sessions_end() {
-    with_own_broker(&[], |w, broker| {
+    measured(&[], |w, broker| {
         let mut control = warm_up(w);
         let round = || {
             let clients: Vec<Client> = (0..300).map(|_| w.client(V5, "round")).collect();

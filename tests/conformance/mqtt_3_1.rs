@@ -77,9 +77,11 @@ fn the_will_of_a_3_1_client_has_its_qos_and_retain_flag() {
         let mut observer = w.client(V31, "obs");
         observer.subscribe(&topic, 2);
         let will = Will::new(&topic, "gone").qos(2).retain();
-        let (client, _) = w.connect(&Connect::new(V31, w.id("old")).will(will.clone()));
+        let id = w.id("old");
+        let (client, _) = w.connect(&Connect::new(V31, &id).will(will.clone()));
         client.vanish();
         assert_eq!(observer.take_payload("gone").qos, 2);
+        w.settle_retained(&mut w.connect(&Connect::new(V31, &id)).0);
         let mut late = w.client(V31, "late");
         late.subscribe(&topic, 2);
         assert!(late.take_payload("gone").retain);

@@ -31,17 +31,18 @@ const fn setting(name: &'static str, shards: usize, spread: bool, bytewise: bool
 }
 
 /// All ways to run a test.
-static SETTINGS: [Setting; 6] = [
+static SETTINGS: [Setting; 8] = [
     setting("1-shard", 1, false, false),
     setting("2-shards-same", 2, false, false),
     setting("2-shards-different", 2, true, false),
     setting("5-shards-same", 5, false, false),
     setting("5-shards-different", 5, true, false),
+    setting("1-shard-bytewise", 1, false, true),
     setting("2-shards-bytewise", 2, true, true),
+    setting("5-shards-bytewise", 5, true, true),
 ];
-
-/// The settings of tests whose brokers have flags of their own.
-const WITH_FLAGS: [usize; 4] = [0, 2, 4, 5];
+/// The one in which costs are measured.
+const MEASURED: usize = 2;
 
 /// What one run of a test body sees: a broker, names of its own, and the record of all its connections.
 pub(crate) struct World {
@@ -59,29 +60,35 @@ pub(crate) fn everywhere(test: impl Fn(&World) + Sync) {
     run(settings, &test);
 }
 
-/// Runs the test body once, on two shards, against the shared broker: for what costs much and has nothing to do with
-/// placement or transport.
-pub(crate) fn once(test: impl Fn(&World) + Sync) {
-    run(vec![(&SETTINGS[2], broker::shared(2))], &test);
+/// Runs the test body in every setting but those of single bytes: for the few whose tens of thousands of packets would take
+/// minutes that way. What they prove about packets, others prove byte by byte.
+pub(crate) fn in_whole_packets(test: impl Fn(&World) + Sync) {
+    run(SETTINGS.iter().filter(|s| !s.bytewise && selected(s)).map(|s| (s, broker::shared(s.shards))).collect(), &test);
 }
 
-/// Runs the test body against brokers that were started with `flags`, with 1, 2 and 5 shards and byte by byte.
+/// Runs the test body in every setting against brokers that were started with `flags`.
 pub(crate) fn with_flags(flags: &[&str], test: impl Fn(&World) + Sync) {
-    with_brokers(&WITH_FLAGS, flags, |world, _| test(world));
+    with_brokers(&SETTINGS, flags, |world, _| test(world));
 }
 
-/// Like [`with_flags`] for one broker of two shards that the body may also measure or stop.
-pub(crate) fn with_own_broker(flags: &[&str], test: impl Fn(&World, &Broker) + Sync) {
-    with_brokers(&[2], flags, test);
+/// Like [`with_flags`] for a body that stops its broker or reads its log.
+pub(crate) fn with_own_brokers(flags: &[&str], test: impl Fn(&World, &Broker) + Sync) {
+    with_brokers(&SETTINGS, flags, test);
 }
 
-fn with_brokers(which: &[usize], flags: &[&str], test: impl Fn(&World, &Broker) + Sync) {
+/// Like [`with_own_brokers`] for one broker of two shards, whose memory and CPU time the body measures: with several at
+/// once on one machine it would measure the others too.
+pub(crate) fn measured(flags: &[&str], test: impl Fn(&World, &Broker) + Sync) {
+    with_brokers(&SETTINGS[MEASURED..=MEASURED], flags, test);
+}
+
+fn with_brokers(settings: &'static [Setting], flags: &[&str], test: impl Fn(&World, &Broker) + Sync) {
     if broker::external().is_some() {
         eprintln!("not run against an external broker: needs {flags:?}");
         return;
     }
     // One for each setting, not for each shard count: a limit of the whole broker must not be shared by two runs.
-    let settings: Vec<&'static Setting> = which.iter().map(|i| &SETTINGS[*i]).filter(|s| selected(s)).collect();
+    let settings: Vec<&'static Setting> = settings.iter().filter(|s| selected(s)).collect();
     let brokers: Vec<Broker> = settings.iter().map(|s| Broker::start(s.shards, flags)).collect();
     run_with(settings.into_iter().zip(&brokers).collect(), &test);
 }
@@ -191,6 +198,13 @@ impl World {
     #[track_caller]
     pub(crate) fn client(&self, version: Version, label: &str) -> Client {
         self.connect(&Connect::new(version, self.id(label))).0
+    }
+
+    /// Waits until every shard has what `client`, and others of its shard, have written to retained topics so far. A write
+    /// with QoS 1 is acknowledged when all have it, and shards keep the order; QoS 0 and wills tell nobody.
+    #[track_caller]
+    pub(crate) fn settle_retained(&self, client: &mut Client) {
+        client.deliver(crate::packets::Publish::new(format!("settled-{}", self.unique), "").qos(1).retain());
     }
 
     /// Proves that nothing (more) is on its way to `to` from `from`: a marker published by `from` after all else is the
