@@ -19,12 +19,16 @@
 //! machine                  <- outcome units
 //! exit                     <- plan outcome engine threshold units
 //! report                   <- plan outcome engine exit machine units
+//! cli                      <- plan preset scenario threshold exit machine units
+//! agents run               <- everything
 //! ```
 
 #![forbid(unsafe_code)]
 // Figures: counts far below 2^52 become rates, and rates and percentages that are never negative become counts.
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
+pub mod agents;
+pub mod cli;
 pub mod engine;
 pub mod exit;
 pub mod machine;
@@ -32,6 +36,7 @@ pub mod outcome;
 pub mod plan;
 pub mod preset;
 pub mod report;
+pub mod run;
 pub mod scenario;
 pub mod suggest;
 pub mod threshold;

@@ -6,4 +6,5 @@
 pub mod describe;
 pub mod preflight;
 pub mod prometheus;
+pub mod record;
 pub mod sample;

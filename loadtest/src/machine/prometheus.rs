@@ -4,6 +4,7 @@
 //! broker that hangs or floods costs the sampler's thread two seconds and 4 MiB at most.
 
 use std::{
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     time::Duration,
@@ -59,6 +60,19 @@ impl Address {
     }
 }
 
+/// Every counter and gauge of a page, each added up over its labels; at most `most` of them, and no buckets.
+pub fn all(page: &str, most: usize) -> BTreeMap<String, f64> {
+    let mut sums = BTreeMap::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let end = line.find(|c: char| c == '{' || c.is_whitespace()).unwrap_or(line.len());
+        let name = &line[..end];
+        if !name.is_empty() && !name.ends_with("_bucket") && sums.len() < most && !sums.contains_key(name) {
+            sums.extend(sum(page, name).map(|value| (name.to_owned(), value)));
+        }
+    }
+    sums
+}
+
 /// The sum of a metric over all its labels; `None` where the page has none.
 pub fn sum(page: &str, metric: &str) -> Option<f64> {
     let values = page.lines().filter_map(|line| {
@@ -88,6 +102,8 @@ mod tests {
         assert_eq!(sum(PAGE, "process_resident_memory_bytes"), Some(15_000_000.0));
         assert_eq!(sum(PAGE, "x_total"), Some(7.0));
         assert_eq!(sum(PAGE, "absent"), None);
+        let all = all(PAGE, 3);
+        assert_eq!((all.len(), all["x_total"]), (3, 7.0));
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) fn outcome(into: &mut Outcome, from: &Outcome) {
     traffic(&mut into.traffic, &from.traffic);
     for (at, theirs) in from.series.iter().enumerate() {
         match into.series.get_mut(at) {
-            Some(ours) => second(ours, theirs),
+            Some(ours) => ours.merge(theirs),
             None => into.series.push(*theirs),
         }
     }
@@ -98,7 +98,14 @@ fn traffic(into: &mut Traffic, from: &Traffic) {
     into.add(from);
 }
 
-/// Percentiles cannot be added: of a merged second the worst part's stand. The whole run's come from histograms.
+impl Second {
+    /// Adds another part's. Percentiles cannot be added: of a merged second the worst part's stand. The whole run's come from
+    /// histograms.
+    pub fn merge(&mut self, from: &Self) {
+        second(self, from);
+    }
+}
+
 fn second(into: &mut Second, from: &Second) {
     into.stage = into.stage.max(from.stage);
     into.connected += from.connected;

@@ -4,6 +4,10 @@
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -24,13 +28,22 @@ pub struct Console {
     lines: usize,
     stage_began: Instant,
     is_bar_drawn: bool,
+    stop: Arc<AtomicBool>,
+    is_stop_told: bool,
 }
 
 impl Console {
-    /// One that shows nothing if it is to be quiet.
-    pub fn new(is_quiet: bool) -> Self {
-        let is_terminal = io::stderr().is_terminal();
-        Self { is_quiet, is_terminal, lines: 0, stage_began: Instant::now(), is_bar_drawn: false }
+    /// One that shows nothing if it is to be quiet. `stop` is the flag that an interrupt sets.
+    pub fn new(is_quiet: bool, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            is_quiet,
+            is_terminal: io::stderr().is_terminal(),
+            lines: 0,
+            stage_began: Instant::now(),
+            is_bar_drawn: false,
+            stop,
+            is_stop_told: false,
+        }
     }
 
     /// A line that is not of the table.
@@ -75,6 +88,10 @@ impl Watcher for Console {
             self.print(&header());
         }
         self.lines += 1;
+        if self.stop.load(Ordering::SeqCst) && !self.is_stop_told {
+            self.is_stop_told = true;
+            self.print("stopping: what is on its way is waited for; once more exits at once");
+        }
         self.print(&row(progress.stage_name, progress.second));
         if self.is_terminal {
             self.draw_bar(progress);

@@ -1,0 +1,196 @@
+//! The agent: waits for a controller, carries out its share, waits again.
+
+use std::{
+    io::{self, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::wire::{self, Command, HEARTBEAT, Receiver, Report, Sender};
+use crate::{
+    engine::{Control, Gate, Progress, Watcher},
+    exit::{Exit, Failure},
+    machine::describe,
+    plan::Plan,
+    run::{self, Engine},
+};
+
+/// An agent that listens.
+pub struct Agent {
+    listener: TcpListener,
+    engine: Engine,
+}
+
+/// Listens until the process ends, and says where.
+pub fn serve(listen: &str, engine: Engine) -> Result<Exit, Failure> {
+    let failed = |error: io::Error| Failure::new(Exit::Machine, format!("agent: {listen}: {error}"));
+    let agent = Agent::bind(listen, engine).map_err(failed)?;
+    let address = agent.address().map_err(failed)?;
+    drop(writeln!(io::stdout(), "loadtest agent listening on {address}"));
+    loop {
+        agent.serve_one().map_err(failed)?;
+    }
+}
+
+impl Agent {
+    /// Listens.
+    pub fn bind(listen: &str, engine: Engine) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(listen)?, engine })
+    }
+
+    /// Where.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Waits for one controller and serves it to its end. What goes wrong with one is told and over with it.
+    pub fn serve_one(&self) -> io::Result<()> {
+        let (stream, peer) = self.listener.accept()?;
+        match converse(stream, self.engine) {
+            Ok(name) => drop(writeln!(io::stdout(), "{peer}: {name} done")),
+            Err(error) => drop(writeln!(io::stdout(), "{peer}: {}", wire::told(&error))),
+        }
+        Ok(())
+    }
+}
+
+/// One conversation; the name of what was run.
+fn converse(stream: TcpStream, engine: Engine) -> io::Result<String> {
+    let (sender, mut receiver) = wire::halves(stream)?;
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    sender.send(&Report::Hello { version: version.clone(), boot })?;
+    match receiver.receive()? {
+        Command::Hello { version: theirs } if theirs == version => {}
+        Command::Hello { version: theirs } => {
+            let line = format!("this agent is loadtest {version}, the controller is {theirs}: they must be the same");
+            sender.send(&Report::Failed { status: Exit::AgentLost.status(), line })?;
+            return Err(io::Error::other("a controller of another version"));
+        }
+        _ => return Err(io::Error::other("no controller of loadtest")),
+    }
+    let plan = loop {
+        match receiver.receive()? {
+            Command::Run(plan) => break plan,
+            Command::Alive => {}
+            _ => return Err(io::Error::other("no plan came")),
+        }
+    };
+    carry_out(&plan, &sender, receiver, engine)?;
+    Ok(plan.name)
+}
+
+fn carry_out(plan: &Plan, sender: &Sender, receiver: Receiver, engine: Engine) -> io::Result<()> {
+    let mut control = Control::default();
+    let passes =
+        Arc::new(Passes { sender: sender.clone(), passed: Mutex::new(Passed::default()), changed: Condvar::new() });
+    control.gate = Some(Arc::clone(&passes) as Arc<dyn Gate>);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let listening = std::thread::spawn({
+        let (control, passes) = (control.clone(), Arc::clone(&passes));
+        move || listen(receiver, &control, &passes)
+    });
+    let beating = std::thread::spawn({
+        let (sender, is_over) = (sender.clone(), Arc::clone(&is_over));
+        move || {
+            while !is_over.load(Ordering::SeqCst) && sender.send(&Report::Alive).is_ok() {
+                std::thread::park_timeout(HEARTBEAT);
+            }
+        }
+    });
+    let result = run::check_machine(plan, None, true).and_then(|()| {
+        let mut watcher = Remote { sender: sender.clone() };
+        engine(plan, &control, &mut watcher).map_err(Failure::from)
+    });
+    is_over.store(true, Ordering::SeqCst);
+    beating.thread().unpark();
+    drop(beating.join());
+    let sent = match result {
+        Ok(mut outcome) => {
+            outcome.machine.get_or_insert_with(describe::machine);
+            sender.send(&Report::Done(Box::new(outcome)))
+        }
+        Err(Failure { exit, line }) => sender.send(&Report::Failed { status: exit.status(), line }),
+    };
+    // The controller ends the connection when it has read the outcome; what listens ends with it.
+    drop(listening.join());
+    sender.shut_down();
+    sent
+}
+
+/// Hears the controller until it is gone, which also ends the run.
+fn listen(mut receiver: Receiver, control: &Control, passes: &Passes) {
+    loop {
+        match receiver.receive() {
+            Ok(Command::Pass { index }) => passes.allow(index),
+            Ok(Command::Alive) => {}
+            Ok(Command::Stop) => {
+                control.stop();
+                passes.end();
+            }
+            Ok(Command::Hello { .. } | Command::Run(_)) | Err(_) => {
+                control.stop();
+                passes.end();
+                return;
+            }
+        }
+    }
+}
+
+/// The gate of an agent's run: the controller opens it.
+struct Passes {
+    sender: Sender,
+    passed: Mutex<Passed>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Passed {
+    /// Stages below this one may begin.
+    below: usize,
+    is_over: bool,
+}
+
+impl Passes {
+    fn allow(&self, index: usize) {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.below = passed.below.max(index + 1);
+        self.changed.notify_all();
+    }
+
+    fn end(&self) {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+        self.changed.notify_all();
+    }
+}
+
+impl Gate for Passes {
+    fn pass(&self, index: usize) -> bool {
+        if self.sender.send(&Report::Waits { index }).is_err() {
+            return false;
+        }
+        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = self.changed.wait_while(passed, |passed| passed.below <= index && !passed.is_over);
+        let passed = passed.unwrap_or_else(PoisonError::into_inner);
+        passed.below > index && !passed.is_over
+    }
+}
+
+/// Sends what it sees. A controller that is gone is noticed by who listens to it.
+struct Remote {
+    sender: Sender,
+}
+
+impl Watcher for Remote {
+    fn handle_second(&mut self, progress: &Progress<'_>) {
+        drop(self.sender.send(&Report::Second {
+            second: Box::new(*progress.second),
+            stage: progress.stage,
+            stage_name: progress.stage_name.to_owned(),
+            stage_done: progress.stage_done,
+        }));
+    }
+}

@@ -1,0 +1,245 @@
+//! Flags that every load takes: the broker, where connections come from, what makes it fail, and reports.
+
+// Doc comments here are what `--help` prints: backticks would be no markup there.
+#![allow(clippy::doc_markdown)]
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::Files;
+use crate::{
+    machine::{prometheus, sample},
+    plan::{MqttVersion, Plan, Sources, Template},
+    preset, scenario,
+    threshold::Threshold,
+    units,
+};
+
+/// The prefix of client ids and topics of workloads by name.
+const PREFIX: &str = "loadtest";
+
+/// Flags that every load takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The broker's name or address [default: 127.0.0.1]
+    #[arg(short = 'h', long, global = true, help_heading = "Broker")]
+    host: Option<String>,
+    /// The broker's port [default: 1883]
+    #[arg(short = 'p', long, global = true, help_heading = "Broker")]
+    port: Option<u16>,
+    /// Version of MQTT: 5, 3.1.1 (or 4), 3.1 (or 3)
+    #[arg(short = 'V', long, global = true, value_parser = scenario::version, help_heading = "Broker")]
+    mqtt_version: Option<MqttVersion>,
+    /// User name; %i is the client's number, %c its id
+    #[arg(short = 'u', long, global = true, help_heading = "Broker")]
+    username: Option<String>,
+    /// Password; reports do not repeat it
+    #[arg(short = 'P', long, global = true, help_heading = "Broker")]
+    password: Option<String>,
+    /// Keep alive in seconds; 0 turns it off [default: 300]
+    #[arg(short = 'k', long = "keep-alive", visible_alias = "keepalive", global = true, help_heading = "Broker")]
+    keep_alive: Option<u16>,
+    /// How long to wait for CONNACK and SUBACK [default: 30s]
+    #[arg(long, global = true, value_parser = units::seconds, value_name = "SPAN", help_heading = "Broker")]
+    connect_timeout: Option<Duration>,
+
+    /// Source addresses, with commas [default: 127.0.0.0/8 to a broker on loopback, else the system's choice]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR", help_heading = "Generator")]
+    ifaddr: Vec<IpAddr>,
+    /// Threads that carry clients [default: one, two for very many clients]
+    #[arg(long, global = true, help_heading = "Generator")]
+    workers: Option<u16>,
+    /// What client ids begin with, and the topics of workloads by name [default: loadtest]
+    #[arg(long, global = true, help_heading = "Generator")]
+    prefix: Option<String>,
+    /// Where whatever is drawn by lot comes from
+    #[arg(long, global = true, help_heading = "Generator")]
+    seed: Option<u64>,
+    /// How long to wait at the end for what is still owed [default: 10s]
+    #[arg(long, global = true, value_parser = units::seconds, value_name = "SPAN", help_heading = "Generator")]
+    drain: Option<Duration>,
+    /// Agents that share the load (`loadtest agent`), with commas
+    #[arg(long, global = true, value_delimiter = ',', value_name = "HOST:PORT", help_heading = "Generator")]
+    agents: Vec<String>,
+    /// Start even where ports, files, memory or conntrack seem to be short
+    #[arg(long, global = true, help_heading = "Generator")]
+    pub(super) no_preflight: bool,
+
+    /// The broker's process on this machine: its CPU and memory are sampled
+    #[arg(long, global = true, value_name = "PID", conflicts_with = "broker_metrics", help_heading = "Report")]
+    broker_pid: Option<u32>,
+    /// The broker's Prometheus page, the same by its own account: host:port or http://host:port/path
+    #[arg(long, global = true, value_name = "URL", help_heading = "Report")]
+    broker_metrics: Option<String>,
+    /// Exit with 1 if this is so, as in 'p99>5ms', 'loss>0', 'connack_p99.9>=1s', 'rate<1000'; may be repeated
+    #[arg(long, global = true, value_name = "CONDITION", help_heading = "Report")]
+    fail_if: Vec<String>,
+    /// Everything as JSON; `-` is standard output
+    #[arg(short = 'o', long, global = true, value_name = "FILE", help_heading = "Report")]
+    json: Option<PathBuf>,
+    /// Second by second as CSV
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Report")]
+    csv: Option<PathBuf>,
+    /// Distributions as an HdrHistogram log, or as a percentile table if the name ends in .hgrm
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Report")]
+    hdr: Option<PathBuf>,
+    /// One self-contained page with plots
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Report")]
+    html: Option<PathBuf>,
+    /// No lines while it runs
+    #[arg(long, global = true, help_heading = "Report")]
+    pub(super) quiet: bool,
+}
+
+impl Common {
+    /// What client ids begin with.
+    pub(super) fn prefix(&self) -> &str {
+        self.prefix.as_deref().unwrap_or(PREFIX)
+    }
+
+    /// Puts `--prefix` into the names of a workload, so that two runs at one broker do not take each other's sessions.
+    pub(super) fn rename(&self, plan: &mut Plan) {
+        let Some(prefix) = &self.prefix else { return };
+        let renamed = |template: &mut Template| {
+            template.0 = template.0.replacen("loadtest-", &format!("{prefix}-"), 1);
+            template.0 = template.0.replace("loadtest/", &format!("{prefix}/"));
+        };
+        for group in &mut plan.groups {
+            renamed(&mut group.client_id);
+            group.subscriptions.iter_mut().for_each(|subscription| renamed(&mut subscription.filter));
+            if let Some(publishing) = &mut group.publishing {
+                renamed(&mut publishing.topic);
+            }
+        }
+    }
+
+    /// Puts the broker and the generator's flags into a plan; what was not given stays as it is.
+    pub(super) fn fill(&self, plan: &mut Plan) -> Result<(), String> {
+        let target = &mut plan.target;
+        if let Some(host) = &self.host {
+            target.host.clone_from(host);
+        }
+        target.port = self.port.unwrap_or(target.port);
+        target.version = self.mqtt_version.unwrap_or(target.version);
+        target.keep_alive_s = self.keep_alive.unwrap_or(target.keep_alive_s);
+        if let Some(timeout) = self.connect_timeout {
+            target.connect_timeout_s = whole_seconds("--connect-timeout", timeout)?;
+        }
+        if let Some(username) = &self.username {
+            target.username = Some(Template::new(username));
+        }
+        if self.password.is_some() {
+            target.password.clone_from(&self.password);
+        }
+        if !self.ifaddr.is_empty() {
+            plan.sources = Sources::Addresses(self.ifaddr.clone());
+        }
+        plan.workers = self.workers.unwrap_or(plan.workers);
+        plan.seed = self.seed.unwrap_or(plan.seed);
+        if let Some(drain) = self.drain {
+            plan.drain_s = whole_seconds("--drain", drain)?;
+        }
+        plan.run_id = random_run_id();
+        Ok(())
+    }
+
+    pub(super) fn thresholds(&self) -> Result<Vec<Threshold>, String> {
+        self.fail_if.iter().map(|text| Threshold::parse(text).map_err(|error| format!("--fail-if {error}"))).collect()
+    }
+
+    pub(super) fn broker(&self) -> Result<Option<sample::Broker>, String> {
+        if let Some(pid) = self.broker_pid {
+            let broker = sample::Broker::Pid(pid);
+            return match broker.sample() {
+                Some(_) => Ok(Some(broker)),
+                None => Err(format!("--broker-pid {pid}: there is no such process on this machine")),
+            };
+        }
+        let Some(text) = &self.broker_metrics else { return Ok(None) };
+        let address = prometheus::Address::parse(text).map_err(|error| format!("--broker-metrics {error}"))?;
+        address.fetch().map_err(|error| format!("--broker-metrics {text}: {error}"))?;
+        Ok(Some(sample::Broker::Metrics(address)))
+    }
+
+    pub(super) fn files(&self) -> Files {
+        Files { json: self.json.clone(), csv: self.csv.clone(), hdr: self.hdr.clone(), html: self.html.clone() }
+    }
+
+    pub(super) fn agents(&self) -> Vec<String> {
+        self.agents.clone()
+    }
+}
+
+fn whole_seconds<T: TryFrom<u64>>(flag: &str, span: Duration) -> Result<T, String> {
+    let seconds = if span.subsec_nanos() == 0 { T::try_from(span.as_secs()).ok() } else { None };
+    seconds.ok_or_else(|| format!("{flag} is whole seconds, and fewer"))
+}
+
+/// Different for each run: the hasher's keys are random.
+fn random_run_id() -> u32 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(std::process::id()) as u32
+}
+
+/// Flags that resize workloads by name.
+#[derive(Debug, Args)]
+pub(super) struct Tuning {
+    /// Clients, or pairs of them
+    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
+    clients: Option<u64>,
+    /// Publishers
+    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
+    publishers: Option<u64>,
+    /// Subscribers
+    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
+    subscribers: Option<u64>,
+    /// Open loop: messages a second of all publishers together
+    #[arg(long, value_parser = rate, value_name = "N", conflicts_with = "window", help_heading = "Workload")]
+    rate: Option<f64>,
+    /// Closed loop: messages under way per publisher
+    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
+    window: Option<u64>,
+    /// Messages, where a workload counts them
+    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
+    messages: Option<u64>,
+    /// QoS of messages and subscriptions
+    #[arg(short = 'q', long, value_parser = clap::value_parser!(u8).range(0..=2), help_heading = "Workload")]
+    qos: Option<u8>,
+    /// Size of the payload, at least 16 bytes
+    #[arg(short = 's', long, value_parser = units::size, value_name = "SIZE", help_heading = "Workload")]
+    payload: Option<u64>,
+    /// How long to measure
+    #[arg(short = 'd', long, value_parser = units::seconds, value_name = "SPAN", help_heading = "Workload")]
+    duration: Option<Duration>,
+    /// Connections a second; 0: as fast as it goes
+    #[arg(short = 'R', long, value_parser = rate, value_name = "N", help_heading = "Workload")]
+    connect_rate: Option<f64>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().or_else(|_| units::count(text).map(|count| count as f64))?;
+    if (0.0..1e9).contains(&number) { Ok(number) } else { Err(format!("{text:?} is no rate")) }
+}
+
+impl Tuning {
+    pub(super) fn read(&self) -> Result<preset::Tuning, String> {
+        let narrow = |flag: &str, count: Option<u64>| match count.map(u32::try_from) {
+            None => Ok(None),
+            Some(Ok(count)) if count > 0 => Ok(Some(count)),
+            Some(_) => Err(format!("{flag} must be at least 1 and at most 4294967295")),
+        };
+        Ok(preset::Tuning {
+            clients: narrow("--clients", self.clients)?,
+            publishers: narrow("--publishers", self.publishers)?,
+            subscribers: narrow("--subscribers", self.subscribers)?,
+            rate: self.rate,
+            window: narrow("--window", self.window)?,
+            messages: self.messages,
+            qos: self.qos,
+            payload_bytes: narrow("--payload", self.payload)?,
+            duration: self.duration,
+            connect_rate: self.connect_rate,
+        })
+    }
+}

@@ -1,0 +1,136 @@
+//! Command lines: what they mean, and what is refused with which words.
+
+use super::*;
+use crate::plan::{Action, MqttVersion, Pace, Sources};
+
+fn parse_line(line: &str) -> Result<Order, clap::Error> {
+    let words = std::iter::once("loadtest").chain(line.split_whitespace());
+    parse(words.map(|word| word.trim_matches('\'').to_owned()))
+}
+
+fn run(line: &str) -> Run {
+    match parse_line(line) {
+        Ok(Order::Run(run)) => *run,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_command_is_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn without_arguments_the_canonical_workload_runs_here() {
+    let run = run("");
+    assert_eq!(run.plan.name, "quick");
+    assert_eq!((run.plan.target.host.as_str(), run.plan.target.port), ("127.0.0.1", 1883));
+    assert!(run.plan.run_id != 0 && run.is_checked && !run.is_quiet && run.agents.is_empty());
+}
+
+#[test]
+fn flags_stand_before_and_behind_the_workload() {
+    for line in [
+        "p2p-10-10-100-100 -h broker -p 1884 -V 5 -k 60 -u user-%i -P secret --ifaddr 10.0.0.1,10.0.0.2",
+        "-h broker -p 1884 -V 5 -k 60 -u user-%i -P secret --ifaddr 10.0.0.1,10.0.0.2 p2p-10-10-100-100",
+    ] {
+        let plan = run(line).plan;
+        assert_eq!((plan.target.host.as_str(), plan.target.port, plan.target.keep_alive_s), ("broker", 1884, 60));
+        assert_eq!(plan.target.version, MqttVersion::V5);
+        assert_eq!(plan.target.username.unwrap().0, "user-%i");
+        assert!(matches!(plan.sources, Sources::Addresses(addresses) if addresses.len() == 2));
+    }
+    let plan = run("one-to-one --clients 2K --window 16 -q 2 -s 1KiB -d 5s --prefix mine").plan;
+    let publishing = plan.groups[1].publishing.as_ref().unwrap();
+    assert_eq!((publishing.pace, publishing.qos, publishing.payload_bytes), (Pace::Closed { window: 16 }, 2, 1024));
+    assert_eq!((plan.groups[1].client_id.0.as_str(), publishing.topic.0.as_str()), ("mine-pub-%i", "mine/one/%i"));
+    assert_eq!(plan.groups[0].clients, 2_000);
+}
+
+#[test]
+fn reports_and_thresholds_are_read() {
+    let run =
+        run("-o out.json --csv out.csv --hdr out.hlog --html out.html --fail-if 'p99>5ms' --fail-if 'loss>0' --quiet");
+    assert_eq!(run.files.json, Some(PathBuf::from("out.json")));
+    assert_eq!((run.thresholds.len(), run.is_quiet), (2, true));
+    let order = parse_line("agent --listen 127.0.0.1:0").unwrap();
+    assert!(matches!(order, Order::Agent { listen } if listen == "127.0.0.1:0"));
+    assert!(matches!(parse_line("list").unwrap(), Order::List));
+}
+
+#[test]
+fn the_commands_of_emqtt_bench_mean_the_same() {
+    let plan =
+        run("pub -h b -p 1884 -c 50 -R 100 -I 20 -t bench/%i -s 64 -q 1 -V 4 -k 30 -C false -x 9 -n 7 -L 100 -F 5")
+            .plan;
+    let group = &plan.groups[0];
+    assert_eq!((group.clients, group.first, group.clean_start, group.session_expiry_s), (50, 7, false, 9));
+    assert_eq!((group.receive_maximum, group.client_id.0.as_str()), (5, "loadtest_bench_pub_%i"));
+    let publishing = group.publishing.as_ref().unwrap();
+    assert_eq!((publishing.pace, publishing.messages_per_client), (Pace::Open { per_client_per_s: 50.0 }, Some(2)));
+    assert!(matches!(plan.stages[0].action, Action::Ramp { rate_per_s: 100.0, .. }));
+    assert!(matches!(plan.stages[1].action, Action::Hold { seconds, .. } if seconds < 2.0));
+    assert_eq!((plan.target.version, plan.target.keep_alive_s), (MqttVersion::V311, 30));
+
+    let plan = run("sub -c 3 -i 20 -t a/%i -t b/%c -q 2 --prefix x").plan;
+    assert_eq!(plan.groups[0].subscriptions.len(), 2);
+    assert_eq!(plan.groups[0].client_id.0, "x_bench_sub_%i");
+    assert!(matches!(plan.stages[0].action, Action::Ramp { rate_per_s: 50.0, .. }));
+
+    let plan = run("conn -c 9 -D 5s").plan;
+    assert!(matches!(plan.stages[1].action, Action::Hold { seconds: 5.0, .. }));
+    let plan = run("pub -t a -I 0 -F 10 -L 1000 -c 10").plan;
+    assert!(matches!(plan.stages[1].action, Action::Burst { messages_per_client: 100, .. }));
+}
+
+#[test]
+fn what_is_wrong_is_told_and_exits_with_2() {
+    for (line, part) in [
+        ("reconect-storm", "did you mean reconnect-storm?"),
+        ("p2p-1-2-3-3", "as many subscribers as publishers"),
+        ("--fail-if 'p99'", "is not a threshold"),
+        ("--fail-if 'latency>1ms'", "is not a metric"),
+        ("p2p-1-1-1-1 --window 3", "has no use for --window"),
+        ("one-to-one --rate 5 --window 3", "cannot be used with"),
+        ("--clients 0", "--clients must be at least 1"),
+        ("--payload 8", "payload_bytes = 8"),
+        ("--qos 3", "3 is not in 0..=2"),
+        ("-V 6", "no version of MQTT"),
+        ("--broker-pid 4194305", "no such process"),
+        ("--broker-metrics nowhere", "is not a metrics address"),
+        ("--duraton 5s", "--duration"),
+        ("pub -t a/+", "topic"),
+        ("pub", "--topic"),
+        ("sub -t a#", "filter"),
+        ("run /nowhere/scenario.toml", "/nowhere/scenario.toml: No such file"),
+        ("conn --clients 5", "unexpected argument"),
+        ("--clients 5 conn", "resize workloads by name"),
+        ("--drain 1.5s", "whole seconds"),
+    ] {
+        let error = parse_line(line).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains(part), "{line}: {error}");
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn help_is_for_help_and_h_is_for_host() {
+    let error = parse_line("--help").map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DisplayHelp);
+    let text = error.to_string();
+    for part in ["Exit status:", "--host", "--fail-if", "Examples:"] {
+        assert!(text.contains(part), "{part}");
+    }
+    assert_eq!(parse_line("pub --help").map(|_| ()).unwrap_err().kind(), ErrorKind::DisplayHelp);
+    assert_eq!(parse_line("--version").map(|_| ()).unwrap_err().kind(), ErrorKind::DisplayVersion);
+}
+
+#[test]
+fn the_list_has_every_name() {
+    let text = list_text();
+    for name in
+        ["conn-tcp-1M-5K", "sharedsub-50K-500-50K-50K", "reconnect-storm", "mixed-fleet", "one-to-one", "million"]
+    {
+        assert!(text.contains(name), "{name}");
+    }
+}
