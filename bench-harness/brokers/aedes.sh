@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# aedes, a broker for Node.js, from npm. It has one thread, whatever it is given.
+# shellcheck source=bench-harness/brokers/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+modules=$cache_dir/aedes
+
+version() {
+    needs node 'Debian package nodejs'
+    cmp -s "$brokers_dir/aedes/package-lock.json" "$modules/package-lock.json" ||
+        die "aedes is not installed, or not as its package-lock.json says (scripts/bench --install)"
+    node -p '"aedes " + JSON.parse(require("fs").readFileSync(process.argv[1])).version' "$modules/node_modules/aedes/package.json"
+}
+
+install() {
+    needs npm 'Debian package npm'
+    mkdir -p "$modules"
+    cp "$brokers_dir"/aedes/* "$modules"
+    (cd "$modules" && npm ci --no-audit --no-fund --loglevel=error)
+}
+
+run() {
+    exec node "$modules/server.js" "$1"
+}
+
+answer version install run "$@"

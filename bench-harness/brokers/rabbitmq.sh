@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# RabbitMQ with its MQTT plugin, as Debian packages it. QoS 2 is served as QoS 1. One scheduler a core. As root it would give
+# up its rights to the user rabbitmq, whom DATA_DIR does not belong to, so the script calls what the wrapper calls.
+# shellcheck source=bench-harness/brokers/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+home=/usr/lib/rabbitmq
+
+version() {
+    [ -x $home/bin/rabbitmq-server ] || die "rabbitmq-server is not installed (Debian package rabbitmq-server)"
+    basename $home/lib/rabbitmq_server-* | sed 's/_server-/ /'
+}
+
+install() {
+    [ -x $home/bin/rabbitmq-server ] || install_debian rabbitmq-server
+}
+
+run() {
+    cat >"$2/rabbitmq.conf" <<CONF
+listeners.tcp = none
+mqtt.listeners.tcp.1 = 127.0.0.1:$1
+mqtt.allow_anonymous = true
+mqtt.default_user = guest
+mqtt.default_pass = guest
+mqtt.prefetch = 1000
+mqtt.tcp_listen_options.backlog = 4096
+mqtt.tcp_listen_options.nodelay = true
+log.console = false
+log.file.level = error
+vm_memory_high_watermark.relative = 0.5
+CONF
+    echo '[rabbitmq_mqtt].' >"$2/enabled_plugins"
+    # Erlang's name service is a daemon. As a child of this script it ends with the broker.
+    export ERL_EPMD_PORT=$(($1 < 45000 ? $1 + 20000 : $1 - 20000)) ERL_EPMD_ADDRESS=127.0.0.1
+    epmd -port $ERL_EPMD_PORT -address 127.0.0.1 &
+    export HOME=$2 RABBITMQ_BASE=$2 RABBITMQ_NODENAME=bench-$1@localhost RABBITMQ_CONFIG_FILE=$2/rabbitmq.conf
+    export RABBITMQ_ENABLED_PLUGINS_FILE=$2/enabled_plugins RABBITMQ_MNESIA_BASE=$2/mnesia RABBITMQ_LOG_BASE=$2/log
+    export RABBITMQ_PID_FILE=$2/pid RABBITMQ_NODE_PORT='' RABBITMQ_DIST_PORT=$((ERL_EPMD_PORT + 1))
+    export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_FEATURE_FLAGS_FILE=$2/feature_flags
+    export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S $threads:$threads +SDcpu $threads +SDio 1 +A 1 +sbwt none +P 1048576 +Q 65536"
+    exec $home/bin/rabbitmq-server
+}
+
+answer version install run "$@"

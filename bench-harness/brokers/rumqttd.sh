@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# rumqttd from crates.io, MQTT 3.1.1. Its router is one thread and each listener another, whatever it is given. It keeps each
+# topic's messages in a ring of memory segments (here 16 of 4 MiB) and a subscriber that falls behind loses the oldest.
+# shellcheck source=bench-harness/brokers/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+pinned=0.20.0
+
+version() { crate_version rumqttd; }
+install() { install_crate rumqttd $pinned; }
+
+run() {
+    cat >"$2/rumqttd.toml" <<CONF
+id = 0
+
+[router]
+id = 0
+max_connections = 200000
+max_outgoing_packet_count = 200
+max_segment_size = 4194304
+max_segment_count = 16
+
+[v4.1]
+name = "v4"
+listen = "127.0.0.1:$1"
+next_connection_delay_ms = 0
+
+[v4.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 1048576
+max_inflight_count = 100
+dynamic_filters = true
+CONF
+    cd "$2"
+    exec "$cache_dir/bin/rumqttd" --quiet --config "$2/rumqttd.toml"
+}
+
+answer version install run "$@"

@@ -1,0 +1,213 @@
+//! Brokers: which there are, whether they can be had, and how one is started, found ready, and ended.
+//!
+//! A broker is a start script (`brokers/lib.sh` says what is asked of it). A running one is a process group of its own, so
+//! that whatever it started ends with it; should this program die first, the kernel kills the broker.
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The brokers that have a start script here, dunlin first.
+pub const BUILT_IN: [&str; 7] = ["dunlin", "mosquitto", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq"];
+/// How long a broker may take until it answers a CONNECT. RabbitMQ takes 20 s on a machine with other work.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long SIGTERM has before SIGKILL.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How often a condition is looked at that no event tells of.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A broker that can be started, or the reason why it cannot.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    /// As tables name it.
+    pub name: String,
+    script: PathBuf,
+    /// Name and version as it says itself, or why it is missing.
+    pub version: Result<String, String>,
+}
+
+impl Broker {
+    /// One that has its script in `brokers/`; it is asked for its version.
+    pub fn built_in(name: &str) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("brokers").join(format!("{name}.sh"));
+        let version = match Command::new(&script).arg("--version").stdin(Stdio::null()).output() {
+            Ok(output) if output.status.success() => Ok(last_line(&output.stdout)),
+            Ok(output) => Err(last_line(&output.stderr)),
+            Err(error) => Err(format!("{}: {error}", script.display())),
+        };
+        Self { name: name.to_owned(), script, version }
+    }
+
+    /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only.
+    pub fn added(text: &str) -> Result<Self, String> {
+        let Some((name, path)) = text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty())
+        else {
+            return Err(format!("--broker {text}: write name=path/to/start.sh"));
+        };
+        let script = std::fs::canonicalize(path).map_err(|error| format!("--broker {name}: {path}: {error}"))?;
+        Ok(Self { name: name.to_owned(), script, version: Ok(format!("{name} by its own script")) })
+    }
+
+    /// Starts it on these cores (as `taskset` writes them), told to use so many threads. Its files go to a new directory
+    /// below `scratch` and are gone when it ends.
+    pub fn start(&self, cores: &str, threads: usize, scratch: &Path) -> Result<Running, String> {
+        self.version.clone()?;
+        let io = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", self.name);
+        let port = free_port().map_err(|error| io("no free port", error))?;
+        let dir = scratch.join(format!("{}-{port}", self.name));
+        std::fs::create_dir_all(dir.join("data")).map_err(|error| io("its directory", error))?;
+        let log = dir.join("output");
+        let output = File::create(&log).map_err(|error| io("its output", error))?;
+        let errors = output.try_clone().map_err(|error| io("its output", error))?;
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "taskset", "--cpu-list", cores])
+            .arg(&self.script)
+            .arg(port.to_string())
+            .arg(dir.join("data"))
+            .env("BENCH_THREADS", threads.to_string())
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| io("setpriv (Debian package util-linux)", error))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut running = Running { child, address, dir, log };
+        running.await_ready(START_LIMIT).map_err(|problem| format!("{}: {problem}", self.name))?;
+        Ok(running)
+    }
+}
+
+/// A broker that listens. Dropping it ends it and all that it started, and removes its files.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    dir: PathBuf,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Its first process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What is wrong, if it is no longer there.
+    pub fn death(&mut self) -> Option<String> {
+        let status = self.child.try_wait().ok().flatten()?;
+        let said = std::fs::read(&self.log).map(|bytes| last_line(&bytes)).unwrap_or_default();
+        Some(if said.is_empty() { format!("it ended: {status}") } else { format!("it ended: {status}: {said}") })
+    }
+
+    fn await_ready(&mut self, limit: Duration) -> Result<(), String> {
+        let begin = Instant::now();
+        loop {
+            if let Some(death) = self.death() {
+                return Err(death);
+            }
+            if let Ok(answer) = greet(self.address) {
+                return answer;
+            }
+            if begin.elapsed() > limit {
+                return Err(format!("nothing answered a CONNECT at {} within {limit:?}", self.address));
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = Pid::from_raw(self.child.id() as i32);
+        // What is gone already needs no signal.
+        let _ = killpg(group, Signal::SIGTERM);
+        let begin = Instant::now();
+        while begin.elapsed() < STOP_LIMIT && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Says CONNECT. An error means: not there yet; the answer of one that is there may still be a refusal.
+fn greet(address: SocketAddr) -> std::io::Result<Result<(), String>> {
+    // MQTT 3.1.1, clean session, no keep alive, client id "bench"; then DISCONNECT.
+    const CONNECT: &[u8] = b"\x10\x11\0\x04MQTT\x04\x02\0\0\0\x05bench";
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(CONNECT)?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer)?;
+    // What follows the answer concerns nobody.
+    let _ = stream.write_all(&[0xe0, 0]);
+    Ok(if answer == [0x20, 2, 0, 0] { Ok(()) } else { Err(format!("it refuses a CONNECT: {answer:02x?}")) })
+}
+
+/// One that nobody has now. Another program may take it before the broker does; the broker then says so.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn last_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A start script that does what it is told, and a broker of it.
+    fn scripted(name: &str, body: &str) -> (Broker, PathBuf) {
+        let dir = std::env::temp_dir().join(format!("bench-harness-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let script = dir.join("start.sh");
+        std::fs::write(&script, format!("#!/bin/sh\n{body}\n")).expect("a file");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        (Broker::added(&format!("{name}={}", script.display())).expect("a path"), dir)
+    }
+
+    #[test]
+    fn every_broker_of_the_registry_has_a_script_that_tells_a_version_or_a_reason() {
+        for name in BUILT_IN {
+            let (Ok(words) | Err(words)) = Broker::built_in(name).version;
+            assert!(words.contains(name) || words.contains("installed"), "{name}: {words:?}");
+        }
+    }
+
+    #[test]
+    fn a_broker_that_fails_to_start_tells_its_last_words() {
+        let (broker, dir) = scripted("fails", "echo first; echo 'no licence' >&2; exit 3");
+        let problem = broker.start("0", 1, &dir).expect_err("it fails");
+        assert_eq!(problem, "fails: it ended: exit status: 3: no licence");
+        std::fs::remove_dir_all(dir).expect("ours");
+    }
+
+    #[test]
+    fn a_broker_that_refuses_everybody_is_no_broker() {
+        let answers = "import socket, sys\nlistener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
+                       while True:\n    peer, _ = listener.accept()\n    peer.recv(64)\n    peer.sendall(b'\\x20\\x02\\0\\x05')";
+        let (broker, dir) = scripted("refuses", &format!("exec python3 -c \"{answers}\" \"$1\""));
+        let problem = broker.start("0", 1, &dir).expect_err("it refuses");
+        assert_eq!(problem, "refuses: it refuses a CONNECT: [20, 02, 00, 05]");
+        std::fs::remove_dir_all(dir).expect("ours");
+    }
+
+    #[test]
+    fn what_is_added_needs_a_name_and_a_script_that_is_there() {
+        for text in ["", "x", "=start.sh", "x=", "x=/nowhere/start.sh"] {
+            assert!(Broker::added(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What is measured, as a table: each cell a load, where it runs, and which figure it is about.
+//!
+//! A cell that belongs to a series is one point of a curve. Names are what `--cells` takes; a word selects every cell whose
+//! name contains it.
+
+use crate::results::metric;
+use crate::scenario::{Pace, Scenario};
+
+/// A cell.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// For the command line and the results file.
+    pub name: String,
+    /// For tables.
+    pub title: String,
+    /// Where it is shown.
+    pub section: Section,
+    /// On which cores.
+    pub placement: Placement,
+    /// What happens.
+    pub load: Load,
+    /// The figure that it is about.
+    pub headline: &'static str,
+}
+
+/// Where a cell is shown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Section {
+    /// CPU a message, on one core.
+    OneCore,
+    /// How long a lump of work takes.
+    Lumps,
+    /// Idle clients and accepting.
+    Idle,
+    /// Latency at a fixed rate.
+    Latency,
+    /// The whole machine.
+    AllCores,
+    /// A point of a curve.
+    Series(Series, f64),
+}
+
+/// Curves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Series {
+    /// CPU a message against connections.
+    Connections,
+    /// Memory against connections.
+    Memory,
+    /// CPU a delivered message against subscribers.
+    FanOut,
+    /// Messages a second against shards.
+    Shards,
+}
+
+/// On which cores a cell runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// The broker on one core, with one thread where it can be told; the generator on another.
+    OneCore,
+    /// Both wherever the scheduler puts them; the broker has a thread a core.
+    AllCores,
+    /// As `AllCores`, with so many threads for the broker.
+    Threads(usize),
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug)]
+pub enum Load {
+    /// Publishers with a subscriber each.
+    Pairs {
+        /// How many.
+        pairs: u32,
+        /// Of messages and subscriptions.
+        qos: u8,
+        /// Of each publisher, or of all together.
+        pace: Pace,
+    },
+    /// Every subscriber wants everything.
+    Star {
+        /// How many publish.
+        publishers: u32,
+        /// How many listen.
+        subscribers: u32,
+        /// Under way a publisher.
+        window: u32,
+    },
+    /// Subscribers with 100 wildcard filters each.
+    Wildcards {
+        /// How many.
+        sites: u32,
+    },
+    /// Retained messages to one new subscriber, while others exchange messages.
+    Sweep {
+        /// How many.
+        messages: u32,
+    },
+    /// Sessions that return.
+    Backlog {
+        /// How many.
+        sessions: u32,
+        /// For each.
+        messages: u32,
+    },
+    /// Silent clients.
+    Idle {
+        /// How many.
+        clients: u32,
+    },
+}
+
+impl Load {
+    /// For loadtest.
+    pub fn scenario(self, seconds: f64) -> Scenario {
+        match self {
+            Self::Pairs { pairs, qos, pace } => Scenario::pairs(pairs, qos, pace, seconds),
+            Self::Star { publishers, subscribers, window } => {
+                Scenario::star(publishers, subscribers, 0, Pace::Window(window), seconds)
+            }
+            Self::Wildcards { sites } => Scenario::wildcards(sites, 4, seconds),
+            Self::Sweep { messages } => Scenario::retained_sweep(messages),
+            Self::Backlog { sessions, messages } => Scenario::offline_backlog(sessions, u64::from(messages)),
+            Self::Idle { clients } => Scenario::idle(clients),
+        }
+    }
+
+    /// The same in small: to see that all of it works, not how fast.
+    #[must_use]
+    pub fn quick(self) -> Self {
+        match self {
+            Self::Pairs { pairs, qos, pace } => {
+                let pace = if let Pace::PerSecond(_) = pace { Pace::PerSecond(500.0) } else { pace };
+                Self::Pairs { pairs: pairs.min(10), qos, pace }
+            }
+            Self::Star { publishers, subscribers, window } => {
+                Self::Star { publishers: publishers.min(20), subscribers: subscribers.min(20), window }
+            }
+            Self::Wildcards { .. } => Self::Wildcards { sites: 10 },
+            Self::Sweep { .. } => Self::Sweep { messages: 500 },
+            Self::Backlog { .. } => Self::Backlog { sessions: 10, messages: 10 },
+            Self::Idle { .. } => Self::Idle { clients: 50 },
+        }
+    }
+}
+
+/// All cells, in the order in which they are measured and shown.
+pub fn all() -> Vec<Cell> {
+    let mut cells = vec![
+        pairs("p2p-qos0-w1", 500, 0, 1),
+        pairs("p2p-qos0-w16", 500, 0, 16),
+        pairs("p2p-qos1-w1", 500, 1, 1),
+        pairs("p2p-qos1-w8", 500, 1, 8),
+        pairs("p2p-qos2-w1", 200, 2, 1),
+        pairs("p2p-qos2-w4", 200, 2, 4),
+        star("fan-out", "fan-out 1 to 1,000, 8 in flight", 1, 1_000, 8),
+        star("fan-in", "fan-in 1,000 to 1, 4 in flight each", 1_000, 1, 4),
+        Cell {
+            title: "100,000 wildcard filters, 3-5 hits a message".to_owned(),
+            ..one_core("wildcards", Section::OneCore, Load::Wildcards { sites: 1_000 }, metric::CPU_US)
+        },
+        Cell {
+            title: "100,000 retained messages to one `#` subscriber".to_owned(),
+            ..one_core("retained-sweep", Section::Lumps, Load::Sweep { messages: 100_000 }, metric::COMPLETE_MS)
+        },
+        Cell {
+            title: "1,000 sessions return, 100 queued QoS 1 messages each".to_owned(),
+            ..one_core(
+                "offline-backlog",
+                Section::Lumps,
+                Load::Backlog { sessions: 1_000, messages: 100 },
+                metric::COMPLETE_MS,
+            )
+        },
+        Cell {
+            title: "15,000 idle clients, one subscription each".to_owned(),
+            ..one_core("idle", Section::Idle, Load::Idle { clients: 15_000 }, metric::IDLE_BYTES)
+        },
+        Cell {
+            title: "20,000 messages a second, 500 pairs, QoS 0, open loop".to_owned(),
+            ..one_core("latency", Section::Latency, steady_rate(500), metric::P99_US)
+        },
+    ];
+    let whole = |cell: &Cell| Cell {
+        name: format!("all-{}", cell.name),
+        section: Section::AllCores,
+        placement: Placement::AllCores,
+        ..cell.clone()
+    };
+    let on_all = ["p2p-qos0-w16", "p2p-qos1-w8", "fan-out", "fan-in"];
+    let everywhere: Vec<Cell> = cells.iter().filter(|cell| on_all.contains(&cell.name.as_str())).map(whole).collect();
+    cells.extend(everywhere);
+    cells.extend(series());
+    cells
+}
+
+/// The cells whose names contain one of the words; all without words. A word that selects nothing is an error.
+pub fn selected(words: &[String]) -> Result<Vec<Cell>, String> {
+    let cells = all();
+    if let Some(word) = words.iter().find(|word| !cells.iter().any(|cell| cell.name.contains(*word))) {
+        let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
+        return Err(format!("--cells {word}: no cell's name contains it; there are {}", names.join(", ")));
+    }
+    Ok(cells.into_iter().filter(|cell| words.is_empty() || words.iter().any(|word| cell.name.contains(word))).collect())
+}
+
+fn series() -> Vec<Cell> {
+    let point = |name: &str, series: Series, x: u32, load: Load, headline| {
+        let section = Section::Series(series, f64::from(x));
+        Cell { title: x.to_string(), ..one_core(&format!("series-{name}-{x}"), section, load, headline) }
+    };
+    let mut cells = Vec::new();
+    for connections in [1_000, 3_000, 10_000, 18_000, 50_000, 100_000] {
+        let load = steady_rate(connections / 2);
+        cells.push(point("connections", Series::Connections, connections, load, metric::CPU_US));
+    }
+    for clients in [1_000, 3_000, 15_000, 50_000, 100_000] {
+        let load = Load::Idle { clients };
+        cells.push(point("memory", Series::Memory, clients, load, metric::IDLE_BYTES));
+    }
+    for subscribers in [1, 10, 100, 1_000, 10_000] {
+        let load = Load::Star { publishers: 1, subscribers, window: 8 };
+        cells.push(point("fan-out", Series::FanOut, subscribers, load, metric::CPU_US));
+    }
+    for threads in [1, 2] {
+        let load = Load::Pairs { pairs: 500, qos: 0, pace: Pace::Window(16) };
+        let cell = point("shards", Series::Shards, threads, load, metric::CPU_US);
+        cells.push(Cell { placement: Placement::Threads(threads as usize), ..cell });
+    }
+    cells
+}
+
+/// The same load whatever the number of pairs.
+fn steady_rate(pairs: u32) -> Load {
+    Load::Pairs { pairs, qos: 0, pace: Pace::PerSecond(20_000.0) }
+}
+
+fn pairs(name: &str, pairs: u32, qos: u8, window: u32) -> Cell {
+    let load = Load::Pairs { pairs, qos, pace: Pace::Window(window) };
+    let title = format!("one-to-one QoS {qos}, {pairs} pairs, {window} in flight");
+    Cell { title, ..one_core(name, Section::OneCore, load, metric::CPU_US) }
+}
+
+fn star(name: &str, title: &str, publishers: u32, subscribers: u32, window: u32) -> Cell {
+    let load = Load::Star { publishers, subscribers, window };
+    Cell { title: title.to_owned(), ..one_core(name, Section::OneCore, load, metric::CPU_US) }
+}
+
+fn one_core(name: &str, section: Section, load: Load, headline: &'static str) -> Cell {
+    Cell { name: name.to_owned(), title: String::new(), section, placement: Placement::OneCore, load, headline }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_words_select_by_part() {
+        let mut names: Vec<String> = all().into_iter().map(|cell| cell.name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        let chosen = |word: &str| selected(&[word.to_owned()]).map(|cells| cells.len());
+        assert_eq!(chosen("p2p-qos0-w16").expect("there"), 2, "on one core and on all");
+        assert_eq!(selected(&[]).expect("all").len(), count);
+        assert!(chosen("fan-sideways").expect_err("there is none").contains("p2p-qos0-w1"));
+    }
+}

@@ -1,0 +1,83 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Measures dunlin beside other MQTT brokers on this machine, and writes tables and plots from it.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measures cells and adds them to a results file.
+    Run(RunOptions),
+    /// Writes tables and plots from a results file.
+    Report(ReportOptions),
+    /// Lists the cells, and the brokers with what they say of themselves.
+    List,
+}
+
+/// What to measure, and with what.
+#[derive(Args, Debug)]
+pub struct RunOptions {
+    /// Results file; what it holds of other cells stays.
+    #[arg(long, default_value = "target/bench/results.json")]
+    pub results: PathBuf,
+    /// Cells whose names contain one of these words, separated by commas; all by default.
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<String>,
+    /// Brokers, separated by commas. Without it: all that `list` shows but RabbitMQ, whose start takes 20 s each time.
+    #[arg(long, value_delimiter = ',')]
+    pub brokers: Vec<String>,
+    /// A broker of your own, as name=path/to/start.sh. The script is called with `PORT` and `DATA_DIR`, listens on
+    /// 127.0.0.1:PORT and stays in the foreground; `BENCH_THREADS` says for how many cores to configure it.
+    #[arg(long = "broker", value_name = "NAME=SCRIPT")]
+    pub added: Vec<String>,
+    /// Rounds; the brokers take turns in each.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: u32,
+    /// Length of the measured stage where a cell has no end of its own.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Small loads, one round, a short measured stage: to see that everything works, not how fast.
+    #[arg(long)]
+    pub quick: bool,
+    /// The built loadtest.
+    #[arg(long, env = "LOADTEST", default_value = "target/release/loadtest")]
+    pub loadtest: PathBuf,
+    /// The built relay benchmark; without it the floor is not measured.
+    #[arg(long, env = "RELAY")]
+    pub relay: Option<PathBuf>,
+    /// The built trie benchmark; with it the subscription index is measured as well.
+    #[arg(long, env = "TRIE")]
+    pub trie: Option<PathBuf>,
+    /// The broker's core, where a cell gives it one.
+    #[arg(long, default_value_t = 0)]
+    pub broker_core: usize,
+    /// The generator's core in those cells, and always this program's.
+    #[arg(long, default_value_t = 1)]
+    pub generator_core: usize,
+    /// What else the machine did, for the description.
+    #[arg(long, default_value = "")]
+    pub remark: String,
+}
+
+/// What to write.
+#[derive(Args, Debug)]
+pub struct ReportOptions {
+    /// Results file.
+    #[arg(long, default_value = "target/bench/results.json")]
+    pub results: PathBuf,
+    /// The document whose marked places are written: `<!-- bench:NAME -->` to `<!-- /bench:NAME -->`.
+    #[arg(long, default_value = "PERFORMANCE.md")]
+    pub document: PathBuf,
+    /// Where the plots go.
+    #[arg(long, default_value = "docs/plots")]
+    pub plots: PathBuf,
+}

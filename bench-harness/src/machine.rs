@@ -1,0 +1,48 @@
+//! The machine that something was measured on, as far as it bears on the figures.
+
+use serde::{Deserialize, Serialize};
+
+/// A machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// As the processor calls itself.
+    pub cpu: String,
+    /// Logical cores.
+    pub cores: usize,
+    /// Physical memory.
+    pub memory_gib: u64,
+    /// Kernel release.
+    pub kernel: String,
+    /// Distribution.
+    pub system: String,
+    /// Open files of a process.
+    pub open_files_max: u64,
+    /// Other work at the time: the load average of the last minute when measuring began, and a remark.
+    pub noise: String,
+}
+
+impl Machine {
+    /// This one, now.
+    pub fn here(remark: &str) -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, key: &str, separator: char| {
+            let line = text.lines().find(|line| line.starts_with(key))?.split_once(separator)?.1;
+            Some(line.trim().trim_matches('"').to_owned())
+        };
+        let memory_kib = field(&read("/proc/meminfo"), "MemTotal", ':')
+            .and_then(|text| text.split(' ').next()?.parse::<u64>().ok())
+            .unwrap_or_default();
+        let load = read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned();
+        let remark = if remark.is_empty() { String::new() } else { format!("; {remark}") };
+        Self {
+            cpu: field(&read("/proc/cpuinfo"), "model name", ':').unwrap_or_default(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: memory_kib.div_ceil(1 << 20),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            system: field(&read("/etc/os-release"), "PRETTY_NAME", '=').unwrap_or_default(),
+            open_files_max: nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+                .map_or(0, |(_, hard)| hard),
+            noise: format!("load average {load} when measuring began{remark}"),
+        }
+    }
+}

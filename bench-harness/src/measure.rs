@@ -1,0 +1,245 @@
+//! One cell, one broker, one round: start, load, look, judge.
+//!
+//! The broker is fresh in every round. Its CPU time is taken over exactly the stage that the generator measured, by the
+//! wall clock that both carry. A round whose messages did not all arrive keeps its figures and says what is wrong.
+
+use crate::broker::{Broker, Running};
+use crate::cells::{Cell, Load, Placement};
+use crate::generator::{Generator, Report, StageReport};
+use crate::results::{Bottleneck, Figures, Verdict, metric};
+use crate::scenario::{self, Scenario};
+use crate::usage::{Sampler, Usage};
+use std::path::PathBuf;
+
+/// A core that is busy for this share of the time is the bottleneck.
+const BUSY: f64 = 0.95;
+/// Pairs and messages a second of those who are watched beside a sweep.
+const OBSERVER_PAIRS: u32 = 50;
+const OBSERVER_RATE: f64 = 2_000.0;
+/// Longer than any sweep: the observer is told to stop.
+const OBSERVER_S: f64 = 120.0;
+
+/// How everything is measured.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The built loadtest.
+    pub loadtest: PathBuf,
+    /// The broker's core where it gets one.
+    pub broker_core: usize,
+    /// The generator's core then.
+    pub generator_core: usize,
+    /// Length of a measured stage.
+    pub seconds: f64,
+    /// Small loads.
+    pub quick: bool,
+    /// For the files of brokers and runs.
+    pub scratch: PathBuf,
+    /// Open files that a process may have.
+    pub open_files_max: u64,
+}
+
+struct Place {
+    broker_cores: String,
+    generator_cores: String,
+    /// What the broker is told to use.
+    threads: usize,
+    /// What it can use.
+    cores: f64,
+}
+
+impl Setup {
+    fn place(&self, placement: Placement) -> Place {
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let all = format!("0-{}", count - 1);
+        match placement {
+            Placement::OneCore | Placement::Threads(1) => Place {
+                broker_cores: self.broker_core.to_string(),
+                generator_cores: self.generator_core.to_string(),
+                threads: 1,
+                cores: 1.0,
+            },
+            Placement::AllCores => {
+                Place { broker_cores: all.clone(), generator_cores: all, threads: count, cores: count as f64 }
+            }
+            Placement::Threads(threads) => {
+                Place { broker_cores: all.clone(), generator_cores: all, threads, cores: threads.min(count) as f64 }
+            }
+        }
+    }
+
+    /// Measures once.
+    pub fn measure(&self, cell: &Cell, broker: &Broker) -> Result<Figures, String> {
+        let load = if self.quick { cell.load.quick() } else { cell.load };
+        let scenario = load.scenario(self.seconds);
+        let mut place = self.place(cell.placement);
+        place.threads = self.threads_for(&scenario, broker, place.threads)?;
+        let mut running = broker.start(&place.broker_cores, place.threads, &self.scratch)?;
+        let generator = Generator { program: self.loadtest.clone(), cores: place.generator_cores.clone() };
+        let observer = match load {
+            Load::Sweep { .. } => {
+                let scenario = Scenario::observer(OBSERVER_PAIRS, OBSERVER_RATE, OBSERVER_S);
+                Some(generator.start(&scenario, running.address, &self.scratch.join("observer"))?)
+            }
+            _ => None,
+        };
+        let sampler = Sampler::start(running.pid());
+        let report = generator.start(&scenario, running.address, &self.scratch.join("load"))?.finish();
+        let usage = sampler.finish();
+        let watched = observer.map(|observer| observer.interrupt().and_then(crate::generator::Run::finish)).transpose();
+        let report = report.map_err(|problem| blame(&mut running, problem))?;
+        let mut figures = figures(load, &report, &usage, place.cores)?;
+        if let Some(watched) = watched? {
+            add_observed(&mut figures, &report, &watched);
+        }
+        Ok(figures)
+    }
+
+    /// Where a process cannot have a file for every client, dunlin can by more shards: its limit holds for each ring.
+    fn threads_for(&self, scenario: &Scenario, broker: &Broker, threads: usize) -> Result<usize, String> {
+        const OTHER_FILES: u64 = 500;
+        let clients = u64::from(scenario.clients());
+        let room = self.open_files_max.saturating_sub(OTHER_FILES);
+        if clients <= room {
+            Ok(threads)
+        } else if broker.name.starts_with("dunlin") {
+            // Sessions are spread by a hash, not evenly.
+            Ok(threads.max((clients + clients / 10).div_ceil(room) as usize))
+        } else {
+            Err(format!("a process may open {} files here, too few for {clients} clients", self.open_files_max))
+        }
+    }
+}
+
+/// A broken run's problem, with the broker's death before it if there was one.
+fn blame(running: &mut Running, problem: String) -> String {
+    running.death().map_or(problem, |death| format!("the broker died: {death}"))
+}
+
+fn figures(load: Load, report: &Report, usage: &Usage, cores: f64) -> Result<Figures, String> {
+    let mut figures = Figures { verdict: verdict(load, report), ..Figures::default() };
+    if let Load::Idle { .. } = load {
+        add_idle(&mut figures, report, usage)?;
+        return Ok(figures);
+    }
+    let stage = report.stage(scenario::MEASURED).ok_or("loadtest's report lacks the measured stage")?;
+    let (from, to) = span(report, stage);
+    let seconds = (to - from) / 1e3;
+    let received = stage.traffic.messages_received as f64;
+    let cpu_s = usage.cpu_s_between(from, to).ok_or("the broker was gone before the measured stage was over")?;
+    let values = &mut figures.values;
+    let mut put = |name: &str, value: f64| {
+        if value.is_finite() {
+            values.insert(name.to_owned(), value);
+        }
+    };
+    put(metric::CPU_US, cpu_s * 1e6 / received);
+    put(metric::PER_SECOND, received / seconds);
+    put(metric::BROKER_SHARE, cpu_s / seconds / cores);
+    put(metric::GENERATOR_SHARE, stage.generator_cpu_s / seconds);
+    if let Some(complete_ms) = stage.completed_in_ms {
+        put(metric::COMPLETE_MS, complete_ms);
+    }
+    let latency = report.timings.latency_intended;
+    if latency.count > 0 {
+        put(metric::P50_US, latency.p50_ns / 1e3);
+        put(metric::P99_US, latency.p99_ns / 1e3);
+        put(metric::P99_9_US, latency.p99_9_ns / 1e3);
+    }
+    figures.bottleneck = bottleneck(cpu_s / seconds / cores, stage.generator_cpu_s / seconds);
+    Ok(figures)
+}
+
+fn bottleneck(broker_share: f64, generator_share: f64) -> Bottleneck {
+    match (broker_share >= BUSY, generator_share >= BUSY) {
+        (true, true) => Bottleneck::Both,
+        (true, false) => Bottleneck::Broker,
+        (false, true) => Bottleneck::Generator,
+        (false, false) => Bottleneck::Neither,
+    }
+}
+
+/// A stage by the wall clock. One that waits for deliveries ends when the last has come.
+fn span(report: &Report, stage: &StageReport) -> (f64, f64) {
+    let from = report.started_unix_ms + stage.started_ms;
+    (from, stage.completed_in_ms.map_or(report.started_unix_ms + stage.ended_ms, |ms| from + ms))
+}
+
+fn add_idle(figures: &mut Figures, report: &Report, usage: &Usage) -> Result<(), String> {
+    let stage = |name: &str| report.stage(name).ok_or_else(|| format!("loadtest's report lacks the stage {name:?}"));
+    let end = |stage: &StageReport| report.started_unix_ms + stage.ended_ms;
+    let rss = |stage: &StageReport| usage.rss_bytes_at(end(stage)).ok_or("the broker was gone too early");
+    let (before, idle) = (rss(stage(scenario::BEFORE_IDLE)?)?, rss(stage(scenario::IDLE)?)?);
+    let come = stage(scenario::IDLE_COME)?.established as f64;
+    let accept = stage(scenario::ACCEPT)?;
+    let (from, to) = span(report, accept);
+    let cpu_s = usage.cpu_s_between(from, to).ok_or("the broker was gone too early")?;
+    let accepted = accept.established as f64;
+    for (name, value) in [
+        (metric::IDLE_BYTES, (idle - before) / come),
+        (metric::ACCEPT_US, cpu_s * 1e6 / accepted),
+        (metric::CONNECTS_PER_SECOND, accepted * 1e3 / (to - from)),
+    ] {
+        if value.is_finite() {
+            figures.values.insert(name.to_owned(), value);
+        }
+    }
+    let seconds = (to - from) / 1e3;
+    figures.bottleneck = bottleneck(cpu_s / seconds, accept.generator_cpu_s / seconds);
+    Ok(())
+}
+
+/// How others fared in the seconds of the sweep and in the rest before it.
+fn add_observed(figures: &mut Figures, report: &Report, watched: &Report) {
+    let worst_p99_us = |stage: Option<&StageReport>, whole: bool| {
+        let (from, to) = span(report, stage?);
+        let seconds = watched.series.iter().filter(|second| {
+            let end = watched.started_unix_ms + second.at_s * 1e3;
+            let begin = end - 1e3;
+            if whole { begin >= from && end <= to } else { begin < to && end > from }
+        });
+        let busy = seconds.filter(|second| second.messages_received > 0);
+        busy.map(|second| second.p99_ns / 1e3).max_by(f64::total_cmp)
+    };
+    let quiet = worst_p99_us(report.stage(scenario::REST), true);
+    let sweep = worst_p99_us(report.stage(scenario::MEASURED), false);
+    for (name, value) in [(metric::OTHERS_QUIET_P99_US, quiet), (metric::OTHERS_SWEEP_P99_US, sweep)] {
+        if let Some(value) = value {
+            figures.values.insert(name.to_owned(), value);
+        }
+    }
+    let lost: u64 = watched.verdict.deliveries.iter().map(crate::generator::Deliveries::lost).sum();
+    if lost > 0 {
+        figures.verdict.faults.push(format!("others lost {lost}"));
+    }
+}
+
+/// Everything that may not happen on connections that stay, at any QoS.
+fn verdict(load: Load, report: &Report) -> Verdict {
+    let told = &report.verdict;
+    let all = [&told.deliveries[0], &told.deliveries[1], &told.deliveries[2], &told.retained];
+    let expected = all.iter().map(|deliveries| deliveries.expected).sum();
+    let mut faults = Vec::new();
+    let connections = &report.connections;
+    if connections.subscribed < connections.attempted {
+        let missing = connections.attempted - connections.subscribed;
+        let why = connections.first_failure.as_deref().unwrap_or("no reason told");
+        faults.push(format!("{missing} of {} clients not served: {why}", connections.attempted));
+    }
+    let lost_connections: u64 = connections.lost.values().sum();
+    let counts = [
+        (lost_connections, "connections lost"),
+        (all.iter().map(|deliveries| deliveries.lost()).sum(), "lost"),
+        (all.iter().map(|deliveries| deliveries.duplicated).sum(), "duplicated"),
+        (all.iter().map(|deliveries| deliveries.reordered).sum(), "reordered"),
+        (told.corrupted, "corrupted"),
+        (told.misdirected, "misdirected"),
+    ];
+    faults.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    if expected == 0 && !matches!(load, Load::Idle { .. }) {
+        faults.push("nothing was owed to anybody".to_owned());
+    }
+    Verdict { expected, faults }
+}
+
+#[cfg(test)]
+mod tests;

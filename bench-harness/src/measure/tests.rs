@@ -1,0 +1,141 @@
+//! What is made of a report: figures over the measured stage, and a fault for all that may not happen.
+
+use super::*;
+use crate::usage::Sample;
+
+/// A report of a run that began at 1,000 ms: connect, then a measured second with 500 messages.
+fn report(change: impl FnOnce(&mut serde_json::Value)) -> Report {
+    let deliveries = |expected: u64| serde_json::json!({ "expected": expected, "excused": 0, "received": expected, "duplicated": 0, "reordered": 0 });
+    let stage = |name: &str, from: f64, to: f64, received: u64, completed: Option<f64>| {
+        serde_json::json!({
+            "name": name, "started_ms": from, "action_ended_ms": to, "ended_ms": to, "completed_in_ms": completed,
+            "established": 10, "traffic": { "messages_received": received }, "generator_cpu_s": 0.5,
+        })
+    };
+    let mut value = serde_json::json!({
+        "started_unix_ms": 1000,
+        "stages": [stage("connect", 0.0, 500.0, 0, None), stage("measured", 500.0, 1500.0, 500, None)],
+        "connections": {
+            "attempted": 10, "established": 10, "subscribed": 10, "lost": {}, "first_failure": null,
+        },
+        "verdict": {
+            "deliveries": [deliveries(600), deliveries(0), deliveries(0)], "retained": deliveries(0),
+            "corrupted": 0, "misdirected": 0,
+        },
+        "timings": { "latency_intended": { "count": 500, "p50_ns": 1000, "p99_ns": 2000, "p99_9_ns": 3000 } },
+        "generator": { "worker_share_measured": 0.5 },
+        "series": [],
+    });
+    change(&mut value);
+    serde_json::from_value(value).expect("a report")
+}
+
+/// One CPU second a second from 0 to 4,000 ms.
+fn busy() -> Usage {
+    let sample = |tick: u32| Sample {
+        unix_ms: f64::from(tick) * 100.0,
+        cpu_s: f64::from(tick) / 10.0,
+        rss_bytes: f64::from(tick) * 1e3,
+    };
+    Usage((0..=40).map(sample).collect())
+}
+
+const PAIRS: Load = Load::Pairs { pairs: 5, qos: 0, pace: crate::scenario::Pace::Window(1) };
+
+#[test]
+fn cpu_is_taken_over_the_measured_stage_alone() {
+    let figures = figures(PAIRS, &report(|_| ()), &busy(), 1.0).expect("figures");
+    let value = |name: &str| (figures.values[name] * 1e3).round() / 1e3;
+    assert_eq!((value(metric::CPU_US), value(metric::PER_SECOND)), (2_000.0, 500.0), "1 s of CPU for 500 messages");
+    assert_eq!((value(metric::BROKER_SHARE), value(metric::GENERATOR_SHARE)), (1.0, 0.5));
+    assert_eq!(figures.bottleneck, Bottleneck::Broker);
+    assert_eq!(figures.verdict, Verdict { expected: 600, faults: Vec::new() });
+}
+
+#[test]
+fn a_stage_that_waits_for_deliveries_ends_with_the_last() {
+    let report = report(|value| value["stages"][1]["completed_in_ms"] = 250.0.into());
+    let figures = figures(PAIRS, &report, &busy(), 2.0).expect("figures");
+    assert!((figures.values[metric::CPU_US] - 500.0).abs() < 1e-6, "0.25 s for 500 messages");
+    assert_eq!(figures.values[metric::COMPLETE_MS], 250.0);
+    assert_eq!(figures.bottleneck, Bottleneck::Generator, "half of two cores, and more than one core for the load");
+}
+
+#[test]
+fn a_broker_that_died_has_no_figures() {
+    let until_half = Usage(busy().0.into_iter().filter(|sample| sample.unix_ms < 2_000.0).collect());
+    assert!(figures(PAIRS, &report(|_| ()), &until_half, 1.0).expect_err("no").contains("gone"));
+}
+
+#[test]
+fn every_broken_promise_is_a_fault() {
+    type Spoil = fn(&mut serde_json::Value);
+    let table: [(&str, Spoil); 8] = [
+        ("3 lost", |value| value["verdict"]["deliveries"][0]["received"] = 597.into()),
+        ("2 duplicated", |value| value["verdict"]["deliveries"][1]["duplicated"] = 2.into()),
+        ("1 reordered", |value| value["verdict"]["deliveries"][2]["reordered"] = 1.into()),
+        ("1 lost", |value| value["verdict"]["retained"]["expected"] = 1.into()),
+        ("4 corrupted", |value| value["verdict"]["corrupted"] = 4.into()),
+        ("5 misdirected", |value| value["verdict"]["misdirected"] = 5.into()),
+        ("6 connections lost", |value| value["connections"]["lost"]["reset"] = 6.into()),
+        ("1 of 10 clients not served: full", |value| {
+            value["connections"]["subscribed"] = 9.into();
+            value["connections"]["first_failure"] = "full".into();
+        }),
+    ];
+    for (fault, spoil) in table {
+        assert_eq!(verdict(PAIRS, &report(spoil)).faults, [fault]);
+    }
+    let nothing = report(|value| {
+        value["verdict"]["deliveries"][0]["expected"] = 0.into();
+        value["verdict"]["deliveries"][0]["received"] = 0.into();
+    });
+    assert_eq!(verdict(PAIRS, &nothing).faults, ["nothing was owed to anybody"]);
+    assert!(verdict(Load::Idle { clients: 1 }, &nothing).faults.is_empty());
+}
+
+#[test]
+fn idle_memory_is_the_growth_while_they_are_silent() {
+    let stages = |value: &mut serde_json::Value| {
+        let stage = |name: &str, from: f64, to: f64| {
+            let mut stage = value["stages"][0].clone();
+            stage["name"] = name.into();
+            stage["started_ms"] = from.into();
+            stage["ended_ms"] = to.into();
+            stage
+        };
+        let stages = [
+            stage(scenario::BEFORE_IDLE, 0.0, 500.0),
+            stage(scenario::IDLE_COME, 500.0, 1_000.0),
+            stage(scenario::IDLE, 1_000.0, 2_000.0),
+            stage(scenario::ACCEPT, 2_000.0, 2_500.0),
+        ];
+        value["stages"] = stages.into_iter().collect();
+    };
+    let figures = figures(Load::Idle { clients: 10 }, &report(stages), &busy(), 1.0).expect("figures");
+    let value = |name: &str| figures.values[name].round();
+    // The samples grow by 10 bytes a millisecond: 1,500 ms, ten clients.
+    assert_eq!(value(metric::IDLE_BYTES), 1_500.0);
+    assert_eq!(value(metric::ACCEPT_US), 50_000.0, "half a second for ten");
+    assert_eq!(value(metric::CONNECTS_PER_SECOND), 20.0);
+}
+
+#[test]
+fn others_are_compared_between_the_rest_and_the_sweep() {
+    let report = report(|value| {
+        value["stages"][0]["name"] = scenario::REST.into();
+        value["stages"][0]["ended_ms"] = 2_500.0.into();
+        value["stages"][1]["started_ms"] = 2_500.0.into();
+        value["stages"][1]["completed_in_ms"] = 100.0.into();
+    });
+    let watched = self::report(|value| {
+        let second =
+            |at_s: f64, p99_ns: u64| serde_json::json!({ "at_s": at_s, "p99_ns": p99_ns, "messages_received": 9 });
+        value["series"] =
+            [second(1.0, 7_000), second(2.0, 5_000), second(3.0, 90_000), second(4.0, 6_000)].into_iter().collect();
+    });
+    let mut figures = Figures::default();
+    add_observed(&mut figures, &report, &watched);
+    assert_eq!(figures.values[metric::OTHERS_QUIET_P99_US], 7.0);
+    assert_eq!(figures.values[metric::OTHERS_SWEEP_P99_US], 90.0);
+}

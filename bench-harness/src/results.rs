@@ -1,0 +1,194 @@
+//! What was measured, as plain values in a JSON file.
+//!
+//! A file grows: measuring a cell anew replaces what it holds of that cell and broker and leaves everything else, so that
+//! a long programme can be run in pieces. Tables and plots are made from the file alone.
+
+use crate::index::IndexPoint;
+use crate::machine::Machine;
+use crate::stats::Spread;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Everything that was measured on one machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Where.
+    pub machine: Machine,
+    /// Brokers by name: what they call themselves, or why they are missing.
+    pub brokers: BTreeMap<String, Result<String, String>>,
+    /// Round by round.
+    pub measurements: Vec<Measurement>,
+    /// The subscription index by itself.
+    #[serde(default)]
+    pub index: Vec<IndexPoint>,
+}
+
+/// One cell, one broker, one round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The cell's name.
+    pub cell: String,
+    /// The broker's name.
+    pub broker: String,
+    /// From 1.
+    pub round: u32,
+    /// What came of it.
+    pub outcome: Result<Figures, String>,
+}
+
+/// What one round showed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// By their names in [`metric`].
+    pub values: BTreeMap<String, f64>,
+    /// Whether every message came, once and in its place.
+    pub verdict: Verdict,
+    /// Who was busy all the time.
+    pub bottleneck: Bottleneck,
+}
+
+/// What became of the messages.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Owed to subscribers.
+    pub expected: u64,
+    /// What is wrong, in words; empty if nothing is.
+    pub faults: Vec<String>,
+}
+
+/// Who was busy all the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bottleneck {
+    /// The broker used 95 % of its cores or more.
+    Broker,
+    /// The generator used 95 % of its cores or more.
+    Generator,
+    /// Both.
+    Both,
+    /// Neither: the load was limited by its own schedule, or by waiting.
+    #[default]
+    Neither,
+}
+
+/// Names of figures.
+pub mod metric {
+    /// Broker CPU microseconds a delivered message.
+    pub const CPU_US: &str = "cpu_us_per_message";
+    /// Delivered messages a second.
+    pub const PER_SECOND: &str = "messages_per_s";
+    /// Share of its cores that the broker used.
+    pub const BROKER_SHARE: &str = "broker_share";
+    /// Share of its core that the generator used.
+    pub const GENERATOR_SHARE: &str = "generator_share";
+    /// Latency: half are shorter.
+    pub const P50_US: &str = "latency_p50_us";
+    /// Latency: 99 of 100 are shorter.
+    pub const P99_US: &str = "latency_p99_us";
+    /// Latency: 999 of 1,000 are shorter.
+    pub const P99_9_US: &str = "latency_p99_9_us";
+    /// From the start until all that was owed had come.
+    pub const COMPLETE_MS: &str = "complete_ms";
+    /// Growth of resident memory by one idle client.
+    pub const IDLE_BYTES: &str = "rss_bytes_per_idle_client";
+    /// Broker CPU microseconds an accepted connection.
+    pub const ACCEPT_US: &str = "cpu_us_per_connection";
+    /// Connections a second while they came as fast as they could.
+    pub const CONNECTS_PER_SECOND: &str = "connections_per_s";
+    /// 99th percentile of others' latency in quiet seconds, in the same run.
+    pub const OTHERS_QUIET_P99_US: &str = "others_quiet_p99_us";
+    /// 99th percentile of others' latency in the seconds of the sweep.
+    pub const OTHERS_SWEEP_P99_US: &str = "others_sweep_p99_us";
+}
+
+impl Results {
+    /// From a file; empty if there is none.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(format!("{}: {error}", path.display())),
+        }
+    }
+
+    /// Into a file, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<(), String> {
+        let text = serde_json::to_string_pretty(self).expect("results are plain data") + "\n";
+        let beside = path.with_extension("json.new");
+        std::fs::write(&beside, text)
+            .and_then(|()| std::fs::rename(&beside, path))
+            .map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// Takes what was measured of a cell in the place of what there is of the same cell and brokers.
+    pub fn replace(&mut self, measured: Vec<Measurement>) {
+        let again = |old: &Measurement| measured.iter().any(|new| (&new.cell, &new.broker) == (&old.cell, &old.broker));
+        self.measurements.retain(|old| !again(old));
+        self.measurements.extend(measured);
+    }
+
+    /// All rounds of a broker in a cell.
+    pub fn of<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Measurement> {
+        self.measurements.iter().filter(move |one| one.cell == cell && one.broker == broker)
+    }
+
+    /// The rounds that have figures.
+    pub fn figures<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Figures> {
+        self.of(cell, broker).filter_map(|one| one.outcome.as_ref().ok())
+    }
+
+    /// A figure over all rounds.
+    pub fn spread(&self, cell: &str, broker: &str, metric: &str) -> Option<Spread> {
+        Spread::of(self.figures(cell, broker).filter_map(|figures| figures.values.get(metric).copied()))
+    }
+
+    /// What is wrong with a broker in a cell: the first failure or fault of any round.
+    pub fn fault(&self, cell: &str, broker: &str) -> Option<String> {
+        self.of(cell, broker).find_map(|one| match &one.outcome {
+            Err(problem) => Some(problem.clone()),
+            Ok(figures) if !figures.verdict.faults.is_empty() => Some(figures.verdict.faults.join(", ")),
+            Ok(_) => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(cell: &str, broker: &str, cpu_us: f64) -> Measurement {
+        let values = BTreeMap::from([(metric::CPU_US.to_owned(), cpu_us)]);
+        Measurement {
+            cell: cell.to_owned(),
+            broker: broker.to_owned(),
+            round: 1,
+            outcome: Ok(Figures { values, ..Figures::default() }),
+        }
+    }
+
+    #[test]
+    fn measuring_again_replaces_that_cell_of_that_broker_only() {
+        let mut results = Results::default();
+        results.replace(vec![measured("a", "x", 1.0), measured("a", "y", 2.0), measured("b", "x", 3.0)]);
+        results.replace(vec![measured("a", "x", 9.0), measured("a", "x", 11.0)]);
+        let median = |cell, broker| results.spread(cell, broker, metric::CPU_US).map(|spread| spread.median);
+        assert_eq!((median("a", "x"), median("a", "y"), median("b", "x")), (Some(10.0), Some(2.0), Some(3.0)));
+    }
+
+    #[test]
+    fn results_survive_their_file() {
+        let path = std::env::temp_dir().join(format!("bench-results-{}.json", std::process::id()));
+        let mut results = Results::default();
+        results.brokers.insert("gone".to_owned(), Err("not installed".to_owned()));
+        results.replace(vec![
+            measured("a", "x", 1.5),
+            Measurement { outcome: Err("it ended".to_owned()), ..measured("a", "z", 0.0) },
+        ]);
+        results.write(&path).expect("written");
+        assert_eq!(Results::read(&path).expect("read"), results);
+        assert_eq!(results.fault("a", "z").as_deref(), Some("it ended"));
+        std::fs::remove_file(&path).expect("ours");
+        assert_eq!(Results::read(&path), Ok(Results::default()), "no file: nothing measured yet");
+    }
+}

@@ -1,0 +1,154 @@
+//! Rounds: cell by cell, the brokers take turns in each round, so that what else the machine does falls on all of them.
+//!
+//! The results file is written after every cell: what was measured is not lost with what was not.
+
+use crate::broker::{BUILT_IN, Broker};
+use crate::cells::{self, Cell};
+use crate::cli::RunOptions;
+use crate::machine::Machine;
+use crate::measure::Setup;
+use crate::results::{Figures, Measurement, Results};
+use crate::{floor, index};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::path::Path;
+
+/// Who takes part without being named: RabbitMQ takes 20 s to start, each time.
+const LEFT_OUT: &str = "rabbitmq";
+/// Length of a measured stage with `--quick`.
+const QUICK_S: f64 = 0.3;
+
+/// Measures and writes the results file.
+pub fn run(options: &RunOptions) -> Result<(), String> {
+    let cells = cells::selected(&options.cells)?;
+    let brokers = brokers(options)?;
+    let loadtest = std::fs::canonicalize(&options.loadtest)
+        .map_err(|error| format!("{}: {error} (scripts/bench builds it)", options.loadtest.display()))?;
+    let open_files_max = raise_open_files()?;
+    let scratch = Scratch::new()?;
+    let setup = Setup {
+        loadtest,
+        broker_core: options.broker_core,
+        generator_core: options.generator_core,
+        seconds: if options.quick { QUICK_S } else { options.seconds },
+        quick: options.quick,
+        scratch: scratch.0.clone(),
+        open_files_max,
+    };
+    let mut results = Results::read(&options.results)?;
+    results.machine = Machine::here(&options.remark);
+    for broker in &brokers {
+        results.brokers.insert(broker.name.clone(), broker.version.clone());
+        if let Err(reason) = &broker.version {
+            println!("{:<16} is missing: {reason}", broker.name);
+        }
+    }
+    if let Some(parent) = options.results.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
+    }
+    for cell in &cells {
+        results.replace(measure_cell(cell, &brokers, options, &setup));
+        results.write(&options.results)?;
+    }
+    if let Some(trie) = &options.trie {
+        results.index = index::measure(trie)?;
+        results.write(&options.results)?;
+    }
+    println!("{} holds what was measured", options.results.display());
+    Ok(())
+}
+
+/// Prints what there is.
+pub fn list() {
+    for cell in cells::all() {
+        println!("{:<26} {}", cell.name, cell.title);
+    }
+    println!();
+    for name in BUILT_IN {
+        match Broker::built_in(name).version {
+            Ok(version) => println!("{name:<26} {version}"),
+            Err(reason) => println!("{name:<26} MISSING: {reason}"),
+        }
+    }
+}
+
+fn brokers(options: &RunOptions) -> Result<Vec<Broker>, String> {
+    let added = options.added.iter().map(|text| Broker::added(text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(name) = options.brokers.iter().find(|name| !BUILT_IN.contains(&name.as_str())) {
+        return Err(format!(
+            "--brokers {name}: there are {}; others by --broker {name}=path/to/start.sh",
+            BUILT_IN.join(", ")
+        ));
+    }
+    let wanted = |name: &&str| {
+        if options.brokers.is_empty() {
+            **name != *LEFT_OUT
+        } else {
+            options.brokers.iter().any(|wanted| wanted == *name)
+        }
+    };
+    let built_in = BUILT_IN.iter().filter(|name| wanted(name)).map(|name| Broker::built_in(name));
+    Ok(built_in.chain(added).collect())
+}
+
+fn measure_cell(cell: &Cell, brokers: &[Broker], options: &RunOptions, setup: &Setup) -> Vec<Measurement> {
+    let mut measurements = Vec::new();
+    let rounds = if options.quick { 1 } else { options.rounds };
+    println!("{}: {}", cell.name, cell.title);
+    for round in 1..=rounds {
+        let mut keep = |broker: &str, outcome: Result<Figures, String>| {
+            println!("  {round} {broker:<12} {}", in_words(cell, &outcome));
+            let (cell, broker) = (cell.name.clone(), broker.to_owned());
+            measurements.push(Measurement { cell, broker, round, outcome });
+        };
+        for broker in brokers.iter().filter(|broker| broker.version.is_ok()) {
+            keep(&broker.name, setup.measure(cell, broker));
+        }
+        if let Some(relay) = options.relay.as_deref().filter(|_| floor::covers(cell)) {
+            keep(floor::NAME, floor::measure(relay, cell, setup));
+        }
+    }
+    measurements
+}
+
+fn in_words(cell: &Cell, outcome: &Result<Figures, String>) -> String {
+    match outcome {
+        Err(problem) => format!("FAILED: {problem}"),
+        Ok(figures) => {
+            let mut words = match figures.values.get(cell.headline) {
+                Some(value) => format!("{value:10.2} {}", cell.headline),
+                None => format!("no {}", cell.headline),
+            };
+            for fault in &figures.verdict.faults {
+                words.push_str("; ");
+                words.push_str(fault);
+            }
+            words
+        }
+    }
+}
+
+/// Brokers and load inherit it.
+fn raise_open_files() -> Result<u64, String> {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map(|()| hard));
+    raised.map_err(|error| format!("the limit on open files: {error}"))
+}
+
+/// A directory of this run's, gone when it ends.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("dunlin-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let path: &Path = &self.0;
+        // Leftovers in the temporary directory hurt nobody.
+        let _ = std::fs::remove_dir_all(path);
+    }
+}

@@ -1,0 +1,311 @@
+//! What the load generator is told to do, as the TOML that `loadtest run FILE` reads.
+//!
+//! Owns the few shapes of load that the cells need. Every scenario goes through named stages; the names are what
+//! `measure` looks for in the report.
+
+use serde::Serialize;
+
+/// The stage whose figures count.
+pub const MEASURED: &str = "measured";
+/// The pause before the measured stage of a lump of work.
+pub const REST: &str = "rest";
+/// The pause before which nobody but a few warm-up clients was there, and after which the idle ones come.
+pub const BEFORE_IDLE: &str = "before idle";
+/// The idle clients come.
+pub const IDLE_COME: &str = "idle come";
+/// The idle clients are silent.
+pub const IDLE: &str = "idle";
+/// Clients without a subscription come, which is what accepting costs.
+pub const ACCEPT: &str = "accept";
+
+/// A whole scenario file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scenario {
+    /// For the report.
+    pub name: String,
+    /// How long the end waits for what is owed.
+    drain: String,
+    /// How clients greet the broker.
+    broker: Greeting,
+    group: Vec<Group>,
+    stage: Vec<Stage>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Greeting {
+    version: &'static str,
+    keep_alive: &'static str,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Group {
+    name: String,
+    clients: u32,
+    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clean_start: Option<bool>,
+    qos: u8,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subscribe: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    publish: Option<Publish>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Publish {
+    topic: String,
+    payload: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retain: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    targets: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target_order: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+struct Stage {
+    name: &'static str,
+    #[serde(rename = "do")]
+    doing: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    publish: Vec<&'static str>,
+    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    await_deliveries: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measure: Option<bool>,
+}
+
+/// How publishers are paced.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// So many messages of each publisher under way.
+    Window(u32),
+    /// So many messages a second, of all publishers together, whatever the broker does.
+    PerSecond(f64),
+}
+
+/// Bytes of a payload, in every cell.
+const PAYLOAD_BYTES: u32 = 64;
+/// The longest that anything may take to be delivered at the end.
+const DELIVERY_LIMIT_S: u32 = 60;
+
+impl Scenario {
+    /// `pairs` publishers, each with a subscriber of its own.
+    pub fn pairs(pairs: u32, qos: u8, pace: Pace, seconds: f64) -> Self {
+        let groups = vec![
+            subscribers("sub", pairs, qos, &["p2p/%i"]),
+            publishers("pub", pairs, qos, Publish::paced("p2p/%i", pace)),
+        ];
+        Self::steady(groups, seconds)
+    }
+
+    /// Every subscriber wants everything.
+    pub fn star(publishers_count: u32, subscribers_count: u32, qos: u8, pace: Pace, seconds: f64) -> Self {
+        let groups = vec![
+            subscribers("sub", subscribers_count, qos, &["star/+"]),
+            publishers("pub", publishers_count, qos, Publish::paced("star/%i", pace)),
+        ];
+        Self::steady(groups, seconds)
+    }
+
+    /// Some 100 filters with wildcards for each of `sites` subscribers. A message to one of `sites` times 90 topics finds
+    /// three of them, and up to two more in the lower halves of both numbers.
+    pub fn wildcards(sites: u32, window: u32, seconds: f64) -> Self {
+        const ROOMS: u32 = 90;
+        let hit: Vec<String> = (0..ROOMS).map(|room| format!("w/%i/r{room}/+")).collect();
+        let near: Vec<String> = (0..9).map(|kind| format!("w/%i/+/x{kind}")).collect();
+        let own = |name: &str, clients: u32, filters: Vec<String>| Group {
+            subscribe: filters,
+            ..subscribers(name, clients, 0, &[])
+        };
+        let pace = Publish::paced("w/%r/r%i/t", Pace::Window(window));
+        let publishing = Publish { targets: Some(sites), target_order: Some("random"), ..pace };
+        let groups = vec![
+            own("sub", sites, [hit, near, vec!["w/%i/#".to_owned()]].concat()),
+            own("rooms", ROOMS, vec!["w/+/r%i/t".to_owned()]),
+            own("rooms2", ROOMS / 2, vec!["w/+/r%i/+".to_owned()]),
+            own("sites2", sites / 2, vec!["w/%i/+/t".to_owned()]),
+            publishers("pub", ROOMS.min(sites), 0, publishing),
+        ];
+        Self::steady_of(groups, &["sub", "rooms", "rooms2", "sites2", "pub"], seconds)
+    }
+
+    /// `messages` retained ones, then one subscriber that wants them all.
+    pub fn retained_sweep(messages: u32) -> Self {
+        const WRITERS: u32 = 10;
+        let pace = Publish::paced("kept/%r", Pace::Window(20));
+        let publishing = Publish { retain: Some(true), targets: Some(messages), target_order: Some("in_turn"), ..pace };
+        let groups = vec![publishers("pub", WRITERS, 1, publishing), subscribers("sub", 1, 1, &["kept/#"])];
+        let each = u64::from(messages.div_ceil(WRITERS));
+        let stages = vec![
+            Stage { groups: vec!["pub"], ..Stage::new("connect", "ramp") },
+            Stage { groups: vec!["pub"], messages: Some(each), ..Stage::new("write", "burst") },
+            // Two whole seconds of it, to compare others' latency with.
+            Stage { seconds: Some(3.0), ..Stage::new(REST, "hold") },
+            Stage { groups: vec!["sub"], ..Stage::new(MEASURED, "ramp") }.awaited(),
+        ];
+        Self::new(groups, stages)
+    }
+
+    /// `sessions` are away while `messages` arrive for each, then they return.
+    pub fn offline_backlog(sessions: u32, messages: u64) -> Self {
+        const WRITERS: u32 = 10;
+        let pace = Publish::paced("away/%r", Pace::Window(20));
+        let publishing = Publish { targets: Some(sessions), target_order: Some("in_turn"), ..pace };
+        let away = Group { clean_start: Some(false), ..subscribers("sub", sessions, 1, &["away/%i"]) };
+        let groups = vec![away, publishers("pub", WRITERS, 1, publishing)];
+        let each = messages * u64::from(sessions.div_ceil(WRITERS));
+        let stages = vec![
+            Stage { groups: vec!["sub", "pub"], ..Stage::new("connect", "ramp") },
+            Stage { groups: vec!["sub"], ..Stage::new("leave", "drop") },
+            Stage { groups: vec!["pub"], messages: Some(each), ..Stage::new("fill", "burst") },
+            Stage { seconds: Some(0.5), ..Stage::new(REST, "hold") },
+            Stage { groups: vec!["sub"], ..Stage::new(MEASURED, "resume") }.awaited(),
+        ];
+        Self::new(groups, stages)
+    }
+
+    /// A few clients come and go, then `clients` come with a subscription each and stay silent, then leave, and as many
+    /// come without a subscription.
+    pub fn idle(clients: u32) -> Self {
+        let groups = vec![
+            subscribers("warm", 500.min(clients), 1, &["warm/up/of/the/heap/%i"]),
+            subscribers("idle", clients, 1, &["fleet/devices/%i"]),
+            Group { subscribe: Vec::new(), ..subscribers("bare", clients, 1, &[]) },
+        ];
+        let of = |groups: &[&'static str], stage: Stage| Stage { groups: groups.to_vec(), ..stage };
+        let stages = vec![
+            of(&["warm"], Stage::new("warm up", "ramp")),
+            of(&["warm"], Stage::new("warm down", "drop")),
+            Stage { seconds: Some(1.0), ..Stage::new(BEFORE_IDLE, "hold") },
+            of(&["idle"], Stage::new(IDLE_COME, "ramp")),
+            Stage { seconds: Some(2.0), measure: Some(true), ..Stage::new(IDLE, "hold") },
+            of(&["idle"], Stage::new("idle leave", "drop")),
+            Stage { seconds: Some(0.5), ..Stage::new(REST, "hold") },
+            of(&["bare"], Stage::new(ACCEPT, "ramp")),
+        ];
+        Self::new(groups, stages)
+    }
+
+    /// `pairs` that carry a load all the time: what others notice of something that goes on beside them.
+    pub fn observer(pairs: u32, per_second: f64, seconds: f64) -> Self {
+        let pace = Pace::PerSecond(per_second);
+        let groups = vec![
+            subscribers("osub", pairs, 0, &["others/%i"]),
+            publishers("opub", pairs, 0, Publish::paced("others/%i", pace)),
+        ];
+        Self::steady_of(groups, &["osub", "opub"], seconds)
+    }
+
+    fn steady(groups: Vec<Group>, seconds: f64) -> Self {
+        Self::steady_of(groups, &["sub", "pub"], seconds)
+    }
+
+    /// All connect, the last group publishes: shortly unmeasured, then measured.
+    fn steady_of(groups: Vec<Group>, names: &[&'static str], seconds: f64) -> Self {
+        let publish = || names.last().copied().into_iter().collect();
+        let stages = vec![
+            Stage { groups: names.to_vec(), ..Stage::new("connect", "ramp") },
+            Stage { publish: publish(), seconds: Some(0.5), ..Stage::new("warm up", "hold") },
+            Stage { publish: publish(), seconds: Some(seconds), measure: Some(true), ..Stage::new(MEASURED, "hold") },
+        ];
+        Self::new(groups, stages)
+    }
+
+    fn new(group: Vec<Group>, stage: Vec<Stage>) -> Self {
+        let drain = format!("{}s", DELIVERY_LIMIT_S / 6);
+        // The version that every broker speaks. No pings: a silent client is to be silent.
+        let broker = Greeting { version: "3.1.1", keep_alive: "0s" };
+        Self { name: "bench".to_owned(), drain, broker, group, stage }
+    }
+
+    /// Clients of all groups: an upper bound for the connections at a time.
+    pub fn clients(&self) -> u32 {
+        self.group.iter().map(|group| group.clients).sum()
+    }
+
+    /// As `loadtest run` reads it.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a scenario is plain data")
+    }
+}
+
+impl Stage {
+    fn new(name: &'static str, doing: &'static str) -> Self {
+        Self { name, doing, ..Self::default() }
+    }
+
+    /// Measured, and lasting until all that is owed has come.
+    fn awaited(self) -> Self {
+        Self { measure: Some(true), await_deliveries: Some(DELIVERY_LIMIT_S), ..self }
+    }
+}
+
+impl Publish {
+    fn paced(topic: &str, pace: Pace) -> Self {
+        let (window, rate) = match pace {
+            Pace::Window(window) => (Some(window), None),
+            Pace::PerSecond(rate) => (None, Some(rate)),
+        };
+        Self { topic: topic.to_owned(), payload: PAYLOAD_BYTES, window, rate, ..Self::default() }
+    }
+}
+
+fn subscribers(name: &str, clients: u32, qos: u8, filters: &[&str]) -> Group {
+    let subscribe = filters.iter().map(|filter| (*filter).to_owned()).collect();
+    Group { name: name.to_owned(), clients, client_id: format!("{name}-%i"), qos, subscribe, ..Group::default() }
+}
+
+fn publishers(name: &str, clients: u32, qos: u8, publish: Publish) -> Group {
+    Group { publish: Some(publish), ..subscribers(name, clients, qos, &[]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_valid_toml_whose_stages_name_groups_that_exist() {
+        let scenarios = [
+            Scenario::pairs(500, 0, Pace::Window(16), 2.0),
+            Scenario::star(1, 1_000, 0, Pace::Window(8), 2.0),
+            Scenario::wildcards(1_000, 1, 2.0),
+            Scenario::retained_sweep(100_000),
+            Scenario::offline_backlog(1_000, 100),
+            Scenario::idle(15_000),
+            Scenario::observer(50, 2_000.0, 3.0),
+        ];
+        for scenario in scenarios {
+            let text = scenario.to_toml();
+            let table: toml::Table = text.parse().expect("valid TOML");
+            let groups: Vec<&str> =
+                table["group"].as_array().expect("groups").iter().filter_map(|group| group["name"].as_str()).collect();
+            for stage in table["stage"].as_array().expect("stages") {
+                for key in ["groups", "publish"] {
+                    let named = stage.get(key).and_then(toml::Value::as_array).into_iter().flatten();
+                    for name in named.filter_map(toml::Value::as_str) {
+                        assert!(groups.contains(&name), "{name} is no group of\n{text}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_wildcard_cell_has_a_hundred_thousand_filters() {
+        let scenario = Scenario::wildcards(1_000, 1, 1.0);
+        let filters: usize = scenario.group.iter().map(|group| group.clients as usize * group.subscribe.len()).sum();
+        assert!((100_000..102_000).contains(&filters), "{filters}");
+    }
+}

@@ -1,0 +1,169 @@
+//! What a broker takes of the machine: CPU time and resident memory of all its threads and processes, sampled while it
+//! is under load.
+//!
+//! CPU time comes from the kernel's per-process clocks, which count nanoseconds and keep what threads took that have
+//! ended. The samples carry the wall clock, so that the load generator's stages can be laid over them afterwards; between
+//! two samples the time is interpolated.
+
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Time from one sample to the next: short beside a round, long beside what a sample costs (some 20 us).
+const INTERVAL: Duration = Duration::from_millis(25);
+
+/// What a process and its descendants took until a moment, and hold in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Milliseconds since 1970.
+    pub unix_ms: f64,
+    /// CPU time until then.
+    pub cpu_s: f64,
+    /// Resident then.
+    pub rss_bytes: f64,
+}
+
+/// All samples of a broker, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct Usage(pub Vec<Sample>);
+
+impl Usage {
+    /// Broker CPU seconds between two moments; `None` where the samples do not cover them.
+    pub fn cpu_s_between(&self, from_unix_ms: f64, to_unix_ms: f64) -> Option<f64> {
+        Some(self.at(to_unix_ms)?.cpu_s - self.at(from_unix_ms)?.cpu_s)
+    }
+
+    /// Resident bytes in a moment.
+    pub fn rss_bytes_at(&self, unix_ms: f64) -> Option<f64> {
+        Some(self.at(unix_ms)?.rss_bytes)
+    }
+
+    fn at(&self, unix_ms: f64) -> Option<Sample> {
+        let after = self.0.partition_point(|sample| sample.unix_ms < unix_ms);
+        let later = self.0.get(after)?;
+        let Some(earlier) = after.checked_sub(1).map(|before| self.0[before]) else {
+            return (later.unix_ms <= unix_ms).then_some(*later);
+        };
+        let share = (unix_ms - earlier.unix_ms) / (later.unix_ms - earlier.unix_ms);
+        let between = |from: f64, to: f64| from + (to - from) * share;
+        Some(Sample {
+            unix_ms,
+            cpu_s: between(earlier.cpu_s, later.cpu_s),
+            rss_bytes: between(earlier.rss_bytes, later.rss_bytes),
+        })
+    }
+}
+
+/// A thread that takes samples until it is told to stop.
+pub struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Usage>,
+}
+
+impl Sampler {
+    /// Begins at once.
+    pub fn start(pid: u32) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut samples = Vec::new();
+            while !stopped.load(Relaxed) {
+                samples.extend(sample(pid));
+                std::thread::sleep(INTERVAL);
+            }
+            samples.extend(sample(pid));
+            Usage(samples)
+        });
+        Self { stop, thread }
+    }
+
+    /// All that was seen.
+    pub fn finish(self) -> Usage {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// One look at a process and its descendants; `None` when it is gone.
+pub fn sample(pid: u32) -> Option<Sample> {
+    let mut total = Sample { unix_ms: unix_ms(), ..Sample::default() };
+    let mut found = false;
+    for pid in descendants(pid) {
+        if let Some((cpu_s, rss_bytes)) = one_process(pid) {
+            (total.cpu_s, total.rss_bytes, found) = (total.cpu_s + cpu_s, total.rss_bytes + rss_bytes, true);
+        }
+    }
+    found.then_some(total)
+}
+
+/// Milliseconds since 1970.
+pub fn unix_ms() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1e3)
+}
+
+fn one_process(pid: u32) -> Option<(f64, f64)> {
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid).ok()?)).ok()?;
+    let cpu = Duration::from(clock_gettime(clock).ok()?).as_secs_f64();
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let resident_pages: f64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some((cpu, resident_pages * page_bytes()))
+}
+
+/// The process itself, its children, theirs, and so on.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = vec![pid];
+    let mut at = 0;
+    while let Some(&pid) = all.get(at) {
+        at += 1;
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = std::fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    all
+}
+
+fn page_bytes() -> f64 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().map_or(4096.0, |bytes| bytes as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_samples_the_time_is_interpolated_and_outside_nothing_is_claimed() {
+        let sample = |unix_ms, cpu_s, rss_bytes| Sample { unix_ms, cpu_s, rss_bytes };
+        let usage = Usage(vec![sample(100.0, 1.0, 10.0), sample(200.0, 2.0, 30.0), sample(300.0, 5.0, 30.0)]);
+        assert_eq!(usage.cpu_s_between(100.0, 300.0), Some(4.0));
+        assert_eq!(usage.cpu_s_between(150.0, 250.0), Some(2.0));
+        assert_eq!(usage.rss_bytes_at(150.0), Some(20.0));
+        assert_eq!(usage.cpu_s_between(99.0, 200.0), None);
+        assert_eq!(usage.cpu_s_between(100.0, 301.0), None);
+    }
+
+    #[test]
+    fn the_work_of_a_child_counts() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sh -c 'while :; do :; done' & wait"])
+            .spawn()
+            .expect("a shell");
+        let begin = std::time::Instant::now();
+        let mut cpu_s = 0.0;
+        while cpu_s < 0.05 && begin.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+            cpu_s = super::sample(child.id()).map_or(0.0, |sample| sample.cpu_s);
+        }
+        let family = descendants(child.id());
+        for pid in family.iter().rev() {
+            let _ = nix::sys::signal::kill(Pid::from_raw(*pid as i32), nix::sys::signal::Signal::SIGKILL);
+        }
+        child.wait().expect("it ends");
+        assert_eq!(family.len(), 2, "the shell and its child");
+        assert!(cpu_s >= 0.05, "{cpu_s} s: the child's work was not seen");
+    }
+}
