@@ -4,10 +4,35 @@
 //! nothing is allocated per message; an idle client costs less than 1 KiB of this process, whatever its names look like,
 //! because names are computed from its number when they are needed.
 //!
+//! One thread does it all, in turns: what the plane tells, what time asks for, what goes out, then one entry into the kernel.
+//! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged.
+//!
+//! Reading order: [`run`] and `turn`; `stages`; `crew` with its steps `life`, `publish` and `receive`; then what they rest on:
+//! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
+//! `client`, `tally`.
+//!
 //! Leaves to others: where plans come from, what the broker and the machine are doing, and how outcomes are shown.
 
+mod cast;
+mod client;
 mod control;
+mod crew;
 mod error;
+mod interest;
+mod life;
+mod names;
+mod outbox;
+mod publish;
+mod receive;
+mod run;
+mod schedule;
+mod stages;
+mod stamp;
+mod system;
+mod tally;
+mod tracker;
+mod turn;
 
 pub use control::{Control, Gate, Progress, Silent, Watcher};
 pub use error::EngineError;
+pub use run::run;

@@ -1,0 +1,138 @@
+//! Who takes part: groups, the clients of this part in one row, and the streams that they publish.
+//!
+//! Two numberings. A client of this part has a **local** number, its index in the table of clients. In its group, over all
+//! parts, it has an **index**; `%i` is that plus the group's first number. Streams are numbered over all parts alike, so that
+//! a stamp means the same everywhere.
+
+use super::names::{Name, Who};
+use crate::plan::{Group, Part, Plan, Publishing, Subscription};
+
+/// Everybody.
+pub(super) struct Cast {
+    pub(super) part: Part,
+    pub(super) roles: Vec<Role>,
+    /// Clients of this part.
+    pub(super) clients: u32,
+    /// Streams of all parts.
+    pub(super) streams: u32,
+    username: Option<Name>,
+}
+
+/// One group.
+pub(super) struct Role {
+    pub(super) group: Group,
+    /// Local number of its first client here.
+    pub(super) first_local: u32,
+    /// Clients here.
+    pub(super) here: u32,
+    pub(super) client_id: Name,
+    pub(super) filters: Vec<(Name, Subscription)>,
+    pub(super) publishing: Option<PublishingRole>,
+    pub(super) keeps_session: bool,
+}
+
+/// What one group publishes.
+pub(super) struct PublishingRole {
+    pub(super) topic: Name,
+    pub(super) what: Publishing,
+    pub(super) first_stream: u32,
+    pub(super) streams: u32,
+}
+
+impl Cast {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let is_v5 = plan.target.version == crate::plan::MqttVersion::V5;
+        let (mut clients, mut streams) = (0, 0);
+        let mut roles = Vec::with_capacity(plan.groups.len());
+        for group in &plan.groups {
+            let publishing = group.publishing.as_ref().map(|what| {
+                let count = what.targets.map_or(group.clients, |targets| targets.count);
+                let role = PublishingRole {
+                    topic: Name::new(&what.topic),
+                    what: what.clone(),
+                    first_stream: streams,
+                    streams: count,
+                };
+                streams += count;
+                role
+            });
+            let here = plan.part.count(group.clients) as u32;
+            roles.push(Role {
+                group: group.clone(),
+                first_local: clients,
+                here,
+                client_id: Name::new(&group.client_id),
+                filters: group.subscriptions.iter().map(|one| (Name::new(&one.filter), one.clone())).collect(),
+                publishing,
+                keeps_session: group.keeps_session(is_v5),
+            });
+            clients += here;
+        }
+        Self { part: plan.part, roles, clients, streams, username: plan.target.username.as_ref().map(Name::new) }
+    }
+
+    /// The role of a client.
+    #[inline]
+    pub(super) fn role_of(&self, client: u32) -> usize {
+        let mut role = 0;
+        while client >= self.roles[role].first_local + self.roles[role].here {
+            role += 1;
+        }
+        role
+    }
+
+    /// A client's index in its group.
+    #[inline]
+    pub(super) fn index_of(&self, role: usize, client: u32) -> u32 {
+        (client - self.roles[role].first_local) * self.part.of + self.part.index
+    }
+
+    /// The role that publishes a stream.
+    #[inline]
+    pub(super) fn role_of_stream(&self, stream: u32) -> Option<usize> {
+        let has = |publishing: &PublishingRole| {
+            stream >= publishing.first_stream && stream - publishing.first_stream < publishing.streams
+        };
+        self.roles.iter().position(|role| role.publishing.as_ref().is_some_and(has))
+    }
+
+    /// The local number of the client that publishes a stream, if it is of this part.
+    pub(super) fn publisher_of(&self, role: usize, stream: u32) -> Option<u32> {
+        let role = &self.roles[role];
+        let publishing = role.publishing.as_ref()?;
+        let index = (stream - publishing.first_stream) % role.group.clients;
+        self.part.has(index).then(|| role.first_local + index / self.part.of)
+    }
+
+    /// Appends a client's id.
+    pub(super) fn write_client_id(&self, role: usize, index: u32, out: &mut String) {
+        self.roles[role].client_id.write(out, self.who(role, index), 0);
+    }
+
+    /// Appends a client's user name; false if it has none.
+    pub(super) fn write_username(&self, role: usize, index: u32, out: &mut String) -> bool {
+        let Some(username) = &self.username else { return false };
+        username.write(out, self.who(role, index), 0);
+        true
+    }
+
+    /// Appends one of a client's filters.
+    pub(super) fn write_filter(&self, role: usize, index: u32, filter: usize, out: &mut String) {
+        self.roles[role].filters[filter].0.write(out, self.who(role, index), 0);
+    }
+
+    /// Appends the topic of a stream.
+    pub(super) fn write_topic(&self, role: usize, stream: u32, out: &mut String) {
+        let Some(publishing) = &self.roles[role].publishing else { return };
+        let at = stream - publishing.first_stream;
+        let first = publishing.what.targets.map_or(0, |targets| targets.first);
+        let who = self.who(role, at % self.roles[role].group.clients);
+        publishing.topic.write(out, who, first + u64::from(at));
+    }
+
+    fn who(&self, role: usize, index: u32) -> Who<'_> {
+        let role = &self.roles[role];
+        let number = role.group.first + u64::from(index);
+        Who { number, client_id: &role.client_id, username: self.username.as_ref() }
+    }
+}

@@ -1,0 +1,116 @@
+//! All clients of this part and what they share: the state that the engine's steps work on.
+//!
+//! Three kinds of step, one file each: what comes in (`receive`), what goes out (`publish`), and connections' lives (`life`).
+//! None of them touches the plane: what it is to do is put into `orders` and the outbox, and done at the end of the turn.
+
+use super::cast::Cast;
+use super::client::Client;
+use super::interest::Interest;
+use super::outbox::Outbox;
+use super::publish::Mode;
+use super::stamp::Stamper;
+use super::tally::Tally;
+use super::tracker::Trackers;
+use crate::plan::{MqttVersion, Plan};
+use dunlin::codec::Version;
+use std::collections::VecDeque;
+
+/// All clients of this part and what they share.
+pub(super) struct Crew {
+    pub(super) cast: Cast,
+    pub(super) interest: Interest,
+    pub(super) clients: Vec<Client>,
+    pub(super) trackers: Trackers,
+    pub(super) stamper: Stamper,
+    pub(super) outbox: Outbox,
+    pub(super) tally: Tally,
+    /// By stream: the sequence number of its next message.
+    pub(super) next_sequence: Vec<u32>,
+    /// Clients that may have something to send.
+    pub(super) eager: VecDeque<u32>,
+    /// By role: how it publishes just now.
+    pub(super) modes: Vec<Mode>,
+    pub(super) orders: Vec<Order>,
+    pub(super) version: Version,
+    pub(super) keep_alive_s: u16,
+    pub(super) password: Option<Vec<u8>>,
+    /// Connections being made.
+    pub(super) under_way: u32,
+    /// Messages of this run's publishers that were sent by this part.
+    pub(super) any_sent: bool,
+    pub(super) dice: u64,
+    /// Scratch for names.
+    pub(super) text: String,
+    pub(super) topic_of: (u32, String),
+}
+
+/// What the plane is to do at the end of the turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Order {
+    /// Close a connection; `reset` throws away what is unsent, `connecting` says that TCP still connects.
+    Close { client: u32, reset: bool, connecting: bool },
+    /// Begin to receive at a consumer's own pace.
+    Slow { client: u32 },
+    /// Receive no more.
+    Stall { client: u32 },
+}
+
+impl Crew {
+    pub(super) fn new(plan: &Plan, cast: Cast, interest: Interest, tally: Tally) -> Self {
+        let lengths = plan.groups.iter().filter_map(|group| group.publishing.as_ref());
+        let lengths = lengths.map(|publishing| publishing.payload_bytes as usize).collect();
+        let mut clients = Vec::with_capacity(cast.clients as usize);
+        clients.resize_with(cast.clients as usize, Client::new);
+        Self {
+            clients,
+            trackers: Trackers::new(),
+            stamper: Stamper::new(plan.run_id, lengths),
+            outbox: Outbox::default(),
+            tally,
+            next_sequence: vec![0; cast.streams as usize],
+            eager: VecDeque::new(),
+            modes: cast.roles.iter().map(|_| Mode::Silent).collect(),
+            orders: Vec::new(),
+            version: match plan.target.version {
+                MqttVersion::V31 => Version::V31,
+                MqttVersion::V311 => Version::V311,
+                MqttVersion::V5 => Version::V5,
+            },
+            keep_alive_s: plan.target.keep_alive_s,
+            password: plan.target.password.as_ref().map(|password| password.clone().into_bytes()),
+            under_way: 0,
+            any_sent: false,
+            dice: plan.seed ^ 0x9e37_79b9_7f4a_7c15 ^ u64::from(plan.part.index) << 32 | 1,
+            text: String::new(),
+            topic_of: (u32::MAX, String::new()),
+            cast,
+            interest,
+        }
+    }
+
+    /// A number below `below`, drawn by lot (xorshift64*).
+    pub(super) fn draw(&mut self, below: u32) -> u32 {
+        self.dice ^= self.dice >> 12;
+        self.dice ^= self.dice << 25;
+        self.dice ^= self.dice >> 27;
+        let drawn = self.dice.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        ((drawn * u64::from(below)) >> 32) as u32
+    }
+
+    /// Notes that a client may have something to send.
+    pub(super) fn make_eager(&mut self, client: u32) {
+        let state = &mut self.clients[client as usize];
+        if !state.eager {
+            state.eager = true;
+            self.eager.push_back(client);
+        }
+    }
+
+    /// Notes that deliveries are not owed after all.
+    pub(super) fn excuse_fan(&mut self, role: usize, stream: u32) {
+        let fan = self.interest.fan(role, stream);
+        for (deliveries, count) in self.tally.outcome.verdict.deliveries.iter_mut().zip(fan) {
+            deliveries.excused += u64::from(count);
+        }
+    }
+}

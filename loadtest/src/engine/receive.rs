@@ -1,0 +1,364 @@
+//! What comes in: packets out of bytes, and what each of them means.
+
+use super::client::{State, Unacknowledged};
+use super::crew::{Crew, Order};
+use super::stamp::Reading;
+use super::tracker::Seen;
+use crate::outcome::{FailureReason, LossReason};
+use crate::plan::{Reads, RetainHandling};
+use dunlin::codec::{
+    Ack, AckKind, ConnAck, DecodeError, Packet, Publish, ReasonCode, Side, SubAck, decode, encode_ack, frame,
+};
+use dunlin::ids::{PacketId, Qos};
+use dunlin::ring::monotonic_ns;
+
+/// A stream's number with this bit names its retained message.
+const RETAINED: u32 = 1 << 31;
+/// The largest packet that a broker may send here.
+const PACKET_MAX_BYTES: u32 = frame::PACKET_SIZE_MAX_BYTES;
+
+impl Crew {
+    /// Takes bytes of a client.
+    pub(super) fn feed(&mut self, client: u32, bytes: &[u8]) {
+        self.tally.outcome.traffic.bytes_received += bytes.len() as u64;
+        let now_ns = monotonic_ns();
+        let state = &mut self.clients[client as usize];
+        let waiting =
+            state.busy.as_mut().map(|busy| std::mem::take(&mut busy.partial)).filter(|partial| !partial.is_empty());
+        let taken = match waiting {
+            None => {
+                let taken = self.take_packets(now_ns, client, bytes);
+                taken.map(|taken| if taken < bytes.len() { bytes[taken..].to_vec() } else { Vec::new() })
+            }
+            Some(mut partial) => {
+                partial.extend_from_slice(bytes);
+                self.take_packets(now_ns, client, &partial).map(|taken| {
+                    partial.drain(..taken);
+                    partial
+                })
+            }
+        };
+        match taken {
+            Ok(rest) if rest.is_empty() => self.clients[client as usize].tidy(),
+            Ok(rest) => self.clients[client as usize].busy().partial = rest,
+            Err(error) => self.end_by_protocol(client, &error.to_string()),
+        }
+    }
+
+    /// Handles whole packets; returns how many bytes they took.
+    fn take_packets(&mut self, now_ns: u64, client: u32, bytes: &[u8]) -> Result<usize, DecodeError> {
+        let role = self.cast.role_of(client);
+        let mut taken = 0;
+        while let Some((frame, len)) = frame::next(&bytes[taken..], PACKET_MAX_BYTES)? {
+            taken += len;
+            match decode(frame, self.version, Side::Client)? {
+                Packet::Publish(publish) => self.handle_publish(now_ns, role, client, &publish),
+                Packet::Ack(ack) => self.handle_ack(now_ns, role, client, &ack)?,
+                Packet::ConnAck(connack) => self.handle_connack(now_ns, role, client, &connack)?,
+                Packet::SubAck(suback) => self.handle_suback(now_ns, role, client, &suback)?,
+                Packet::PingResp => self.handle_ping_response(now_ns, client),
+                Packet::Disconnect(disconnect) => {
+                    self.end_by_peer(client, LossReason::Disconnected, disconnect.reason.text());
+                }
+                _ => return Err(DecodeError::Protocol("a packet that was not asked for")),
+            }
+            if self.clients[client as usize].state == State::Away {
+                return Ok(bytes.len());
+            }
+        }
+        Ok(taken)
+    }
+
+    fn handle_connack(
+        &mut self,
+        now_ns: u64,
+        role: usize,
+        client: u32,
+        connack: &ConnAck<'_>,
+    ) -> Result<(), DecodeError> {
+        let state = &mut self.clients[client as usize];
+        if state.state != State::Greeting {
+            return Err(DecodeError::Protocol("a second CONNACK"));
+        }
+        if connack.reason.is_error() {
+            let reason = match connack.reason {
+                ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized | ReasonCode::Banned => {
+                    FailureReason::NotAuthorized
+                }
+                ReasonCode::ServerBusy | ReasonCode::QuotaExceeded | ReasonCode::ConnectionRateExceeded => {
+                    FailureReason::Busy
+                }
+                _ => FailureReason::RefusedByBroker,
+            };
+            self.fail(client, reason, connack.reason.text());
+            return Ok(());
+        }
+        let outcome = &mut self.tally.outcome;
+        outcome.timings.connack.record(now_ns.saturating_sub(state.since_ns));
+        outcome.connections.established += 1;
+        self.tally.connected += 1;
+        outcome.connections.peak = outcome.connections.peak.max(self.tally.connected);
+        outcome.connections.sessions_present += u64::from(connack.session_present);
+        state.since_ns = now_ns;
+        let role_of = &self.cast.roles[role];
+        if role_of.publishing.is_some() {
+            let flight = &mut state.busy().flight;
+            flight.acknowledged_max = connack.receive_maximum.unwrap_or(u16::MAX).min(role_of.group.receive_maximum);
+        }
+        self.settle_unacknowledged(role, client, connack.session_present);
+        if self.cast.roles[role].filters.is_empty() {
+            self.become_live(role, client);
+        } else {
+            self.clients[client as usize].state = State::Subscribing;
+            self.write_subscribe(role, client);
+        }
+        Ok(())
+    }
+
+    /// What waited for an acknowledgement when the connection was lost is sent again where the session goes on, and is
+    /// nobody's business any more where it does not.
+    fn settle_unacknowledged(&mut self, role: usize, client: u32, session_present: bool) {
+        let Some(busy) = &mut self.clients[client as usize].busy else { return };
+        if !session_present {
+            busy.unreleased.clear();
+        }
+        let waiting: Vec<Unacknowledged> = busy.flight.unacknowledged.iter().copied().collect();
+        if session_present && self.cast.roles[role].keeps_session {
+            for message in waiting {
+                let Some(id) = PacketId::new(message.packet_id) else { continue };
+                if message.released {
+                    self.write_ack(client, AckKind::PubRel, id);
+                } else {
+                    let qos = self.cast.roles[role].publishing.as_ref().map_or(0, |publishing| publishing.what.qos);
+                    self.tally.outcome.verdict.messages[usize::from(qos)].resent += 1;
+                    self.write_message(role, client, &message, Some(id), true);
+                }
+            }
+        } else {
+            busy.flight.unacknowledged.clear();
+            self.abandon(role, &waiting);
+        }
+    }
+
+    /// Messages that nobody will acknowledge: what became of them is not the broker's promise.
+    pub(super) fn abandon(&mut self, role: usize, messages: &[Unacknowledged]) {
+        let qos = self.cast.roles[role].publishing.as_ref().map_or(0, |publishing| publishing.what.qos);
+        for message in messages {
+            self.tally.outcome.verdict.messages[usize::from(qos)].unconfirmed += 1;
+            self.excuse_fan(role, message.stream);
+        }
+    }
+
+    fn handle_suback(&mut self, now_ns: u64, role: usize, client: u32, suback: &SubAck<'_>) -> Result<(), DecodeError> {
+        let state = &mut self.clients[client as usize];
+        if state.state != State::Subscribing {
+            return Err(DecodeError::Protocol("a SUBACK that was not asked for"));
+        }
+        let outcome = &mut self.tally.outcome;
+        outcome.timings.suback.record(now_ns.saturating_sub(state.since_ns));
+        if let Some(refused) = suback.codes().find(|code| code.is_error()) {
+            outcome.connections.subscriptions_refused += suback.codes().filter(|code| code.is_error()).count() as u64;
+            self.fail(client, FailureReason::SubscriptionRefused, refused.text());
+            return Ok(());
+        }
+        outcome.connections.subscribed += 1;
+        let was_owed = std::mem::replace(&mut state.owed, true);
+        let goes_on = was_owed && self.cast.roles[role].keeps_session;
+        if self.any_sent {
+            self.begin_owing(role, client, goes_on);
+        }
+        self.become_live(role, client);
+        match self.cast.roles[role].group.reads {
+            Reads::AllTheTime => {}
+            Reads::Slow { .. } => self.orders.push(Order::Slow { client }),
+            Reads::Stalled => self.orders.push(Order::Stall { client }),
+        }
+        Ok(())
+    }
+
+    /// From here on a subscriber is owed what is published, and now what is retained. `goes_on`: its session was there.
+    fn begin_owing(&mut self, role: usize, client: u32, goes_on: bool) {
+        let index = self.cast.index_of(role, client);
+        let handling =
+            self.cast.roles[role].filters.first().map_or(RetainHandling::DoNotSend, |one| one.1.retain_handling);
+        let retained = match handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => !goes_on,
+            RetainHandling::DoNotSend => false,
+        };
+        let (trackers, next) = (&mut self.trackers, &self.next_sequence);
+        let (verdict, cast) = (&mut self.tally.outcome.verdict, &self.cast);
+        self.interest.for_each_stream(cast, role, index, &mut |stream, qos| {
+            let sent = next[stream as usize];
+            if sent == 0 {
+                return;
+            }
+            if !goes_on {
+                let at = trackers.find(client, stream, u32::MAX);
+                let excused = trackers.get_mut(at).rebase(sent);
+                verdict.deliveries[usize::from(qos)].excused += u64::from(excused);
+            }
+            let is_retained = retained
+                && cast
+                    .role_of_stream(stream)
+                    .and_then(|role| cast.roles[role].publishing.as_ref())
+                    .is_some_and(|publishing| publishing.what.retain);
+            if is_retained {
+                let at = trackers.find(client, stream | RETAINED, u32::MAX);
+                // The one that is there, or a later one that takes its place meanwhile.
+                trackers.get_mut(at).rebase(sent - 1);
+                verdict.retained.expected += 1;
+            }
+        });
+    }
+
+    /// Who is away with its session gone is owed nothing: all that it was and did not get is excused. At the end so is
+    /// what waits for sessions that are away.
+    pub(super) fn excuse_absent(&mut self, at_the_end: bool) {
+        for client in 0..self.cast.clients {
+            let role = self.cast.role_of(client);
+            let state = &self.clients[client as usize];
+            let is_kept = state.owed && self.cast.roles[role].keeps_session;
+            let is_gone = state.state != State::Live && (at_the_end || !is_kept);
+            if !is_gone || self.cast.roles[role].filters.is_empty() || !self.any_sent {
+                continue;
+            }
+            let index = self.cast.index_of(role, client);
+            let (trackers, next, verdict) = (&mut self.trackers, &self.next_sequence, &mut self.tally.outcome.verdict);
+            self.interest.for_each_stream(&self.cast, role, index, &mut |stream, qos| {
+                if next[stream as usize] > 0 {
+                    let at = trackers.find(client, stream, u32::MAX);
+                    let excused = trackers.get_mut(at).rebase(next[stream as usize]);
+                    verdict.deliveries[usize::from(qos)].excused += u64::from(excused);
+                }
+            });
+        }
+    }
+
+    #[inline]
+    fn handle_publish(&mut self, now_ns: u64, role: usize, client: u32, publish: &Publish<'_>) {
+        self.tally.outcome.traffic.messages_received += 1;
+        if let Some(id) = publish.packet_id {
+            if publish.qos == Qos::AtLeastOnce {
+                self.write_ack(client, AckKind::PubAck, id);
+            } else {
+                self.write_ack(client, AckKind::PubRec, id);
+                let unreleased = &mut self.clients[client as usize].busy().unreleased;
+                // The same message again, because the broker did not see our PUBREC: that is how QoS 2 works.
+                if unreleased.contains(&id.get()) {
+                    return;
+                }
+                unreleased.push(id.get());
+            }
+        }
+        match self.stamper.read(publish.payload, now_ns) {
+            Reading::Ours(stamp) => {
+                let Some(publisher) = self.cast.role_of_stream(stamp.stream) else {
+                    self.tally.outcome.verdict.corrupted += 1;
+                    return;
+                };
+                let len = self.cast.roles[publisher].publishing.as_ref().map_or(0, |one| one.what.payload_bytes);
+                if len as usize != publish.payload.len() {
+                    self.tally.outcome.verdict.corrupted += 1;
+                    return;
+                }
+                self.judge(role, client, publisher, stamp.stream, stamp.sequence, publish.retain);
+                self.tally.last_delivery_ns = now_ns;
+                self.tally.latency_intended.record(now_ns.saturating_sub(stamp.intended_ns));
+                self.tally.latency_sent.record(now_ns.saturating_sub(stamp.sent_ns));
+            }
+            Reading::Foreign => self.tally.outcome.verdict.foreign += 1,
+            Reading::Corrupted => self.tally.outcome.verdict.corrupted += 1,
+        }
+    }
+
+    #[inline]
+    fn judge(&mut self, role: usize, client: u32, publisher: usize, stream: u32, sequence: u32, retain: bool) {
+        let index = self.cast.index_of(role, client);
+        let Some(due) = self.interest.due(role, index, publisher, stream) else {
+            self.tally.outcome.verdict.misdirected += 1;
+            return;
+        };
+        let as_published = self.cast.roles[role].filters.iter().any(|one| one.1.retain_as_published);
+        let is_retained = retain && !as_published;
+        // All members of a shared subscription look at one tracker, which has a client's number that no client has.
+        let who = due.share.map_or(client, |share| u32::MAX - share);
+        let key = if is_retained { stream | RETAINED } else { stream };
+        let hint = self.clients[client as usize].tracker;
+        let at = self.trackers.find(who, key, hint);
+        self.clients[client as usize].tracker = at;
+        let seen = self.trackers.get_mut(at).see(sequence);
+        let verdict = &mut self.tally.outcome.verdict;
+        let deliveries =
+            if is_retained { &mut verdict.retained } else { &mut verdict.deliveries[usize::from(due.qos)] };
+        match seen {
+            Seen::New => deliveries.received += 1,
+            Seen::Late => {
+                deliveries.received += 1;
+                deliveries.reordered += u64::from(due.share.is_none() && !is_retained);
+            }
+            Seen::Again => deliveries.duplicated += 1,
+            Seen::NotOwed => {}
+        }
+        if matches!(seen, Seen::New | Seen::Late) && !is_retained {
+            self.note_delivered(publisher, stream, sequence);
+        }
+    }
+
+    fn handle_ack(&mut self, now_ns: u64, role: usize, client: u32, ack: &Ack<'_>) -> Result<(), DecodeError> {
+        let id = ack.packet_id.get();
+        if ack.kind == AckKind::PubRel {
+            if let Some(busy) = &mut self.clients[client as usize].busy {
+                busy.unreleased.retain(|unreleased| *unreleased != id);
+            }
+            self.write_ack(client, AckKind::PubComp, ack.packet_id);
+            return Ok(());
+        }
+        let qos = self.cast.roles[role].publishing.as_ref().map_or(0, |publishing| publishing.what.qos);
+        let unknown = DecodeError::Protocol("an acknowledgement of nothing");
+        let Some(busy) = &mut self.clients[client as usize].busy else { return Err(unknown) };
+        let waiting = &mut busy.flight.unacknowledged;
+        let Some(at) = waiting.iter().position(|one| one.packet_id == id) else {
+            // After a reconnection the broker may answer what it had before.
+            return if ack.kind == AckKind::PubComp { Ok(()) } else { Err(unknown) };
+        };
+        let expected = match (qos, waiting[at].released) {
+            (1, _) => AckKind::PubAck,
+            (_, false) => AckKind::PubRec,
+            (_, true) => AckKind::PubComp,
+        };
+        if ack.kind != expected {
+            return Err(DecodeError::Protocol("an acknowledgement of another step"));
+        }
+        if ack.kind == AckKind::PubRec && !ack.reason.is_error() {
+            waiting[at].released = true;
+            self.write_ack(client, AckKind::PubRel, ack.packet_id);
+            return Ok(());
+        }
+        let Some(message) = waiting.remove(at) else { return Ok(()) };
+        let messages = &mut self.tally.outcome.verdict.messages[usize::from(qos)];
+        if ack.reason.is_error() {
+            messages.refused += 1;
+            busy.flight.open.retain(|one| (one.stream, one.sequence) != (message.stream, message.sequence));
+            self.excuse_fan(role, message.stream);
+        } else {
+            messages.acknowledged += 1;
+            self.tally.outcome.traffic.messages_acknowledged += 1;
+            self.tally.acknowledged.record(now_ns.saturating_sub(message.sent_ns));
+        }
+        self.make_eager(client);
+        Ok(())
+    }
+
+    fn handle_ping_response(&mut self, now_ns: u64, client: u32) {
+        let state = &mut self.clients[client as usize];
+        if std::mem::take(&mut state.ping_sent) {
+            self.tally.outcome.timings.ping.record(now_ns.saturating_sub(state.since_ns));
+        }
+    }
+
+    fn write_ack(&mut self, client: u32, kind: AckKind, id: PacketId) {
+        let version = self.version;
+        self.outbox.write(client, |out| encode_ack(version, kind, id, ReasonCode::Success, None, out));
+    }
+}

@@ -1,0 +1,139 @@
+//! Counts and times of a run as they grow, cut into seconds and stages.
+
+use crate::outcome::{FailureReason, LossReason, Outcome, Second, StageOutcome, Timing, Traffic};
+
+/// Everything that is counted. Latencies are kept for the second, then added to the stage's and, in measured stages, the
+/// run's.
+pub(super) struct Tally {
+    pub(super) outcome: Outcome,
+    pub(super) connected: u64,
+    /// Deliveries that are expected so far, by QoS, are in the verdict; this is what of all is still owed.
+    pub(super) latency_intended: Timing,
+    pub(super) latency_sent: Timing,
+    pub(super) acknowledged: Timing,
+    pub(super) send_delay: Timing,
+    pub(super) last_delivery_ns: u64,
+    pub(super) written_off: u64,
+    pub(super) measured: bool,
+    before: Before,
+}
+
+/// Counts at the end of the last second.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    traffic: Traffic,
+    established: u64,
+    failed: u64,
+    lost: u64,
+}
+
+impl Tally {
+    pub(super) fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            connected: 0,
+            latency_intended: Timing::default(),
+            latency_sent: Timing::default(),
+            acknowledged: Timing::default(),
+            send_delay: Timing::default(),
+            last_delivery_ns: 0,
+            written_off: 0,
+            measured: false,
+            before: Before::default(),
+        }
+    }
+
+    pub(super) fn failed(&mut self, reason: FailureReason, words: impl FnOnce() -> String) {
+        *self.outcome.connections.failed.entry(reason).or_default() += 1;
+        self.outcome.connections.first_failure.get_or_insert_with(words);
+    }
+
+    pub(super) fn lost(&mut self, reason: LossReason) {
+        *self.outcome.connections.lost.entry(reason).or_default() += 1;
+    }
+
+    /// Deliveries that are owed and have not come, of all QoS.
+    pub(super) fn owed(&self) -> u64 {
+        let deliveries = self.outcome.verdict.all_deliveries();
+        deliveries.expected.saturating_sub(deliveries.excused).saturating_sub(deliveries.received)
+    }
+
+    /// Ends a second (or what there is of one): its row, and its latencies into the stage's and the run's.
+    pub(super) fn end_second(&mut self, at_s: f64, stage: usize, generator_cores: f64) {
+        let connections = &self.outcome.connections;
+        let now = Before {
+            traffic: self.outcome.traffic,
+            established: connections.established,
+            failed: connections.failed_total(),
+            lost: connections.lost_total(),
+        };
+        self.outcome.series.push(Second {
+            at_s,
+            stage: stage as u32,
+            connected: self.connected,
+            established: now.established - self.before.established,
+            failed: now.failed - self.before.failed,
+            lost: now.lost - self.before.lost,
+            traffic: difference(&now.traffic, &self.before.traffic),
+            owed: self.owed(),
+            p50_ns: self.latency_intended.percentile_ns(50.0),
+            p99_ns: self.latency_intended.percentile_ns(99.0),
+            max_ns: self.latency_intended.max_ns(),
+            generator_cores,
+            ..Second::default()
+        });
+        self.before = now;
+        self.file_latencies();
+    }
+
+    /// Moves the latencies of the second where they belong.
+    pub(super) fn file_latencies(&mut self) {
+        if let Some(stage) = self.outcome.stages.last_mut() {
+            stage.latency.merge(&self.latency_intended);
+        }
+        if self.measured {
+            self.outcome.timings.latency_intended.merge(&self.latency_intended);
+            self.outcome.timings.latency_sent.merge(&self.latency_sent);
+            self.outcome.timings.acknowledged.merge(&self.acknowledged);
+            self.outcome.timings.send_delay.merge(&self.send_delay);
+        }
+        for timing in [&mut self.latency_intended, &mut self.latency_sent, &mut self.acknowledged, &mut self.send_delay]
+        {
+            if !timing.is_empty() {
+                timing.clear();
+            }
+        }
+    }
+
+    pub(super) fn begin_stage(&mut self, stage: StageOutcome) {
+        self.file_latencies();
+        self.measured = stage.measured;
+        self.outcome.stages.push(stage);
+    }
+
+    /// Ends a stage that began with `before`.
+    pub(super) fn end_stage(&mut self, before: &Traffic, established_before: u64) {
+        self.file_latencies();
+        let traffic = difference(&self.outcome.traffic, before);
+        let established = self.outcome.connections.established - established_before;
+        let Some(stage) = self.outcome.stages.last_mut() else { return };
+        stage.traffic = traffic;
+        stage.established = established;
+        if stage.measured {
+            self.outcome.measured.add(&traffic);
+            self.outcome.measured_s += (stage.ended_ms - stage.started_ms) / 1e3;
+            self.outcome.generator.cpu_measured_s += stage.generator_cpu_s;
+        }
+        self.measured = false;
+    }
+}
+
+fn difference(now: &Traffic, before: &Traffic) -> Traffic {
+    Traffic {
+        messages_sent: now.messages_sent - before.messages_sent,
+        messages_received: now.messages_received - before.messages_received,
+        messages_acknowledged: now.messages_acknowledged - before.messages_acknowledged,
+        bytes_sent: now.bytes_sent - before.bytes_sent,
+        bytes_received: now.bytes_received - before.bytes_received,
+    }
+}

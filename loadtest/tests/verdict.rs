@@ -1,0 +1,217 @@
+//! A broker that lies, and the verdict that must call each lie by its name, at every QoS and payload length.
+
+#[path = "support/liar.rs"]
+mod liar;
+
+use liar::{Liar, Lie};
+use loadtest::engine::{Control, EngineError, Silent, run};
+use loadtest::outcome::{Bottleneck, Ending, Outcome};
+use loadtest::plan::{Action, Group, MqttVersion, Pace, Part, Plan, Publishing, Sources, Stage, Subscription, Target};
+use std::time::Duration;
+
+const MESSAGES: u64 = 400;
+
+fn plan(liar: &Liar, qos: u8, payload_bytes: u32, pace: Pace) -> Plan {
+    let mut publishers = Group::new("pub", 2, "pub-%i");
+    publishers.publishing = Some(Publishing {
+        topic: "t/%i".into(),
+        qos,
+        retain: false,
+        payload_bytes,
+        pace,
+        messages_per_client: Some(MESSAGES / 2),
+        targets: None,
+    });
+    let mut subscribers = Group::new("sub", 2, "sub-%i");
+    subscribers.subscriptions.push(Subscription::new("t/%i", qos));
+    let groups = vec!["sub".to_owned(), "pub".to_owned()];
+    Plan {
+        name: "lies".to_owned(),
+        description: String::new(),
+        target: Target { port: liar.address.port(), connect_timeout_s: 10, ..Target::default() },
+        groups: vec![publishers, subscribers],
+        stages: vec![
+            Stage::new("connect", Action::Ramp { groups, rate_per_s: 0.0 }),
+            Stage::new("publish", Action::Hold { seconds: 1.0, publish: vec!["pub".to_owned()] }).measured(),
+        ],
+        workers: 1,
+        sources: Sources::Auto,
+        run_id: 0x1234_5678,
+        seed: 1,
+        drain_s: 1,
+        part: Part::default(),
+    }
+}
+
+fn outcome(lie: Lie, qos: u8, payload_bytes: u32) -> (Outcome, u64) {
+    let liar = Liar::start(lie);
+    let pace = Pace::Open { per_client_per_s: 400.0 };
+    let outcome = run(&plan(&liar, qos, payload_bytes, pace), &Control::default(), &mut Silent).expect("an outcome");
+    let sent: u64 = outcome.verdict.messages.iter().map(|messages| messages.sent).sum();
+    assert_eq!(sent, MESSAGES, "{lie:?}: the schedule is kept");
+    (outcome, liar.lies())
+}
+
+/// Lost, duplicated, reordered, corrupted, foreign.
+fn findings(outcome: &Outcome) -> [u64; 5] {
+    let all = outcome.verdict.all_deliveries();
+    [outcome.verdict.lost(), all.duplicated, all.reordered, outcome.verdict.corrupted, outcome.verdict.foreign]
+}
+
+#[test]
+fn an_honest_broker_is_found_honest() {
+    for (qos, payload_bytes) in [(0, 16), (1, 16), (2, 40), (1, 5000)] {
+        let (outcome, _) = outcome(Lie::None, qos, payload_bytes);
+        assert_eq!(findings(&outcome), [0; 5], "QoS {qos}");
+        assert_eq!(outcome.verdict.breaches(), Vec::<String>::new());
+        let deliveries = outcome.verdict.deliveries[usize::from(qos)];
+        assert_eq!((deliveries.expected, deliveries.received), (MESSAGES, MESSAGES));
+        let acknowledged = if qos == 0 { 0 } else { MESSAGES };
+        assert_eq!(outcome.verdict.messages[usize::from(qos)].acknowledged, acknowledged);
+        assert_eq!((outcome.connections.established, outcome.connections.at_end), (4, 4));
+        assert_eq!((outcome.ending.clone(), outcome.bottleneck), (Ending::Finished, Bottleneck::None));
+        assert_eq!(outcome.timings.latency_intended.count(), MESSAGES);
+        assert_eq!((outcome.timings.tcp_connect.count(), outcome.timings.suback.count()), (4, 2));
+    }
+}
+
+#[test]
+fn every_lie_is_called_by_its_name() {
+    for (qos, payload_bytes) in [(0, 16), (1, 32), (2, 100)] {
+        let table = [(Lie::Drop(10), 0), (Lie::Duplicate(7), 1), (Lie::Corrupt(13), 3), (Lie::Foreign(11), 4)];
+        for (lie, name) in table {
+            let (outcome, lies) = outcome(lie, qos, payload_bytes);
+            let found = findings(&outcome);
+            assert!(lies > 5, "{lie:?} was told {lies} times");
+            let mut expected = [0; 5];
+            expected[name] = lies;
+            // A spoilt message is one that its subscriber never had.
+            if matches!(lie, Lie::Corrupt(_)) {
+                expected[0] = lies;
+            }
+            assert_eq!(found, expected, "{lie:?} at QoS {qos}");
+            let is_allowed = matches!((lie, qos), (Lie::Drop(_), 0) | (Lie::Duplicate(_), 1) | (Lie::Foreign(_), _));
+            assert_eq!(outcome.verdict.breaches().is_empty(), is_allowed, "{lie:?} at QoS {qos}");
+        }
+    }
+}
+
+#[test]
+fn messages_of_one_publisher_that_change_places_are_seen() {
+    let liar = Liar::start(Lie::Swap(20));
+    let mut plan = plan(&liar, 1, 16, Pace::Open { per_client_per_s: 800.0 });
+    for group in &mut plan.groups {
+        group.clients = 1;
+    }
+    plan.groups[0].publishing.as_mut().expect("it publishes").messages_per_client = Some(MESSAGES);
+    let outcome = run(&plan, &Control::default(), &mut Silent).expect("an outcome");
+    assert!(liar.lies() >= 19, "{}", liar.lies());
+    // The last one that was held back may have had nobody to change places with.
+    let [lost, _, reordered, ..] = findings(&outcome);
+    assert_eq!(reordered + lost, liar.lies());
+    assert!(lost <= 1);
+}
+
+#[test]
+fn an_acknowledgement_that_never_comes_leaves_a_message_unconfirmed() {
+    let (outcome, lies) = outcome(Lie::Forget(8), 1, 16);
+    let messages = outcome.verdict.messages[1];
+    assert_eq!((messages.unconfirmed, messages.acknowledged), (lies, MESSAGES - lies));
+    assert_eq!(outcome.verdict.lost(), 0);
+}
+
+/// Messages whose latency is above `ms`.
+fn slower_than(outcome: &Outcome, ms: u64) -> u64 {
+    let histogram = outcome.timings.latency_intended.histogram();
+    histogram.count_between(ms * 1_000_000, histogram.max().max(ms * 1_000_000))
+}
+
+#[test]
+fn a_stall_shows_in_the_open_loop_as_theory_says_and_hides_in_the_closed_one() {
+    let stall = Duration::from_millis(400);
+    let run_with = |pace: Pace| {
+        let liar = Liar::start(Lie::Stall(100, stall));
+        let mut plan = plan(&liar, 1, 32, pace);
+        for group in &mut plan.groups {
+            group.clients = 1;
+        }
+        plan.groups[0].publishing.as_mut().expect("it publishes").messages_per_client = Some(MESSAGES);
+        plan.stages[1].action = Action::Hold { seconds: 2.0, publish: vec!["pub".to_owned()] };
+        run(&plan, &Control::default(), &mut Silent).expect("an outcome")
+    };
+    let open = run_with(Pace::Open { per_client_per_s: 200.0 });
+    let closed = run_with(Pace::Closed { window: 1 });
+    for outcome in [&open, &closed] {
+        assert_eq!((outcome.verdict.lost(), outcome.verdict.all_messages().sent), (0, MESSAGES));
+        assert!(outcome.timings.latency_intended.max_ns() >= 390_000_000);
+    }
+    // 200 messages a second were meant to leave during 400 ms: those of the first 300 ms are late by more than 100 ms.
+    let late = slower_than(&open, 100);
+    assert!((55..=90).contains(&late), "{late} late messages in the open loop, theory says 60");
+    // The closed loop sent nothing while it waited: one message knows of the stall.
+    assert_eq!(slower_than(&closed, 390), 1);
+    assert!(slower_than(&closed, 100) <= 3, "one message, and what the machine adds");
+}
+
+#[test]
+fn what_ends_a_run_early_has_a_name_and_a_status_of_its_own() {
+    let run_with = |lie: Lie| {
+        let liar = Liar::start(lie);
+        run(&plan(&liar, 1, 16, Pace::Open { per_client_per_s: 400.0 }), &Control::default(), &mut Silent)
+    };
+    let refused = run_with(Lie::Refuse(dunlin::codec::ReasonCode::BadUserNameOrPassword)).expect_err("nobody gets in");
+    assert!(matches!(refused, EngineError::Refused { .. }) && refused.exit_status() == 4, "{refused}");
+    let babble = run_with(Lie::Babble).expect_err("it is no broker");
+    assert!(matches!(babble, EngineError::NoBroker { .. }) && babble.exit_status() == 6, "{babble}");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
+    let liar = Liar::start(Lie::None);
+    let mut nobody = plan(&liar, 1, 16, Pace::Closed { window: 1 });
+    nobody.target.port = port;
+    let unreachable = run(&nobody, &Control::default(), &mut Silent).expect_err("nobody listens");
+    assert!(matches!(unreachable, EngineError::Unreachable { .. }), "{unreachable}");
+    assert_eq!(unreachable.to_string(), format!("cannot reach 127.0.0.1:{port}: Connection refused (os error 111)"));
+    nobody.target.host = "no such host".to_owned();
+    assert_eq!(run(&nobody, &Control::default(), &mut Silent).expect_err("no such name").exit_status(), 3);
+}
+
+#[test]
+fn a_broker_that_dies_half_way_leaves_an_outcome_that_says_so() {
+    let liar = Liar::start(Lie::Die(100));
+    let plan = plan(&liar, 1, 16, Pace::Open { per_client_per_s: 400.0 });
+    let outcome = run(&plan, &Control::default(), &mut Silent).expect("an outcome all the same");
+    assert!(matches!(outcome.ending, Ending::BrokerLost { .. }), "{:?}", outcome.ending);
+    assert_eq!((outcome.connections.lost_total(), outcome.connections.at_end), (4, 0));
+    assert_eq!(outcome.verdict.lost(), 0, "what was under way is nobody's promise");
+}
+
+struct StopAfterASecond(Control);
+
+impl loadtest::engine::Watcher for StopAfterASecond {
+    fn handle_second(&mut self, progress: &loadtest::engine::Progress<'_>) {
+        assert_eq!(progress.clients, 4);
+        self.0.stop();
+    }
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_reports_what_it_has() {
+    let liar = Liar::start(Lie::None);
+    let mut plan = plan(&liar, 1, 16, Pace::Open { per_client_per_s: 100.0 });
+    plan.stages[1].action = Action::Hold { seconds: 1000.0, publish: vec!["pub".to_owned()] };
+    let control = Control::default();
+    let outcome = run(&plan, &control, &mut StopAfterASecond(control.clone())).expect("an outcome");
+    assert_eq!(outcome.ending, Ending::Interrupted);
+    assert!(outcome.verdict.messages[1].sent > 50 && outcome.verdict.lost() == 0 && !outcome.series.is_empty());
+}
+
+#[test]
+fn older_versions_are_spoken_too() {
+    for version in [MqttVersion::V31, MqttVersion::V311] {
+        let liar = Liar::start(Lie::None);
+        let mut plan = plan(&liar, 2, 16, Pace::Closed { window: 4 });
+        plan.target.version = version;
+        let outcome = run(&plan, &Control::default(), &mut Silent).expect("an outcome");
+        assert_eq!(findings(&outcome), [0; 5], "{version:?}");
+        assert_eq!(outcome.verdict.messages[2].acknowledged, MESSAGES, "{version:?}");
+    }
+}
