@@ -1,6 +1,7 @@
 //! The relay: as little as can be done with a message on this plane, in the shape of a pump.
 
 use bytes::Bytes;
+use dunlin::limits::COMPLETIONS_PER_TURN;
 use dunlin::ring::{EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, SocketId, Token, UnderWay};
 use dunlin::runtime::pump_sleep::{PREEMPT_TIMER, PumpSleep};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -28,13 +29,19 @@ pub(super) fn serve(core: usize) {
         let sleep = PumpSleep::new(plane.eventfd()).expect("a descriptor");
         let mut relay = Relay::default();
         loop {
-            let mut busy = false;
-            while let Some(event) = plane.next_event() {
-                relay.handle(&mut plane, event);
-                busy = true;
+            let mut taken = 0;
+            loop {
+                let before = taken;
+                while let Some(event) = plane.next_event() {
+                    relay.handle(&mut plane, event);
+                    taken += 1;
+                }
+                if taken == before || taken >= COMPLETIONS_PER_TURN || !plane.collect().expect("the ring works") {
+                    break;
+                }
             }
             relay.send(&mut plane);
-            if !busy && plane.prepare_sleep() {
+            if taken == 0 && plane.prepare_sleep() {
                 sleep.sleep().await.expect("the executor's ring works");
                 plane.awake();
             }

@@ -115,6 +115,21 @@ impl Plane {
         self.check()
     }
 
+    /// Collects what has arrived since the last entry into the kernel, without sending anything. Returns whether there
+    /// are events now. No system call where the kernel has marked nothing.
+    ///
+    /// # Errors
+    /// As [`Plane::submit`].
+    pub fn collect(&mut self) -> Result<bool, RingError> {
+        for index in 0..self.rings.len() {
+            if self.rings[index].has_work() {
+                self.enter(index);
+            }
+        }
+        self.check()?;
+        Ok(!self.ready.is_empty())
+    }
+
     pub(super) fn check(&self) -> Result<(), RingError> {
         match self.failed {
             Some(errno) => Err(error("enter the ring")(io::Error::from_raw_os_error(errno))),

@@ -9,7 +9,7 @@ use super::clock;
 use super::mesh::{Envelope, Port};
 use super::pump_sleep::PumpSleep;
 use super::watchdog::Heartbeat;
-use crate::limits::{MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
+use crate::limits::{COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
 use crate::net::Edge;
 use crate::ring::{PlaneHandle, RingError};
 use crate::shard::{Effects, Input, Shard};
@@ -123,13 +123,19 @@ impl Pump {
     }
 
     fn take_events(&mut self, now: Now) -> Result<bool, RingError> {
-        let mut any = false;
-        while let Some(event) = self.edge.plane.next_event() {
-            any = true;
-            self.edge.handle_event(now, event, &mut self.shard, &mut self.fx);
-            self.settle(now)?;
+        let mut taken = 0;
+        loop {
+            let before = taken;
+            while let Some(event) = self.edge.plane.next_event() {
+                taken += 1;
+                self.edge.handle_event(now, event, &mut self.shard, &mut self.fx);
+                self.settle(now)?;
+            }
+            // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
+            if taken == before || taken >= COMPLETIONS_PER_TURN || !self.edge.plane.collect()? {
+                return Ok(taken > 0);
+            }
         }
-        Ok(any)
     }
 
     fn take_messages(&mut self, now: Now) -> Result<bool, RingError> {
