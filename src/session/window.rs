@@ -120,7 +120,13 @@ impl Window {
         } else {
             let first = self.entries.front()?.packet_id;
             let distance = distance(first, id);
-            self.entries.binary_search_by_key(&distance, |entry| self::distance(first, entry.packet_id)).ok()?
+            match self.entries.get(usize::from(distance)) {
+                // Mostly no entry is missing between the first and this one.
+                Some(entry) if entry.packet_id == id => usize::from(distance),
+                _ => {
+                    self.entries.binary_search_by_key(&distance, |entry| self::distance(first, entry.packet_id)).ok()?
+                }
+            }
         };
         (!matches!(self.entries[index].exchange, Exchange::Settled)).then_some(index)
     }

@@ -31,9 +31,10 @@ impl Outgoing {
     }
 }
 
-/// The forms in which a message has been encoded so far, while it is being routed.
+/// The forms in which a message has been encoded so far, by layout, while it is being routed. There are twelve layouts
+/// and mostly one subscriber, so nothing is laid out in advance. `None`: MQTT has no such packet.
 #[derive(Debug, Default)]
-pub(super) struct Templates([Option<Outgoing>; 12]);
+pub(super) struct Templates(SmallVec<[(u8, Option<Outgoing>); 2]>);
 
 /// What is special about one copy.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +67,12 @@ impl Shard {
         }
         for subscribers in matches.local.chunk_by(|left, right| left.session == right.session) {
             let id = subscribers[0].session;
+            if let [subscriber] = *subscribers
+                && !options_of(subscriber).no_local
+            {
+                self.deliver_shared(now, subscriber, routed, templates, fx);
+                continue;
+            }
             let own = routed.message.publisher == Some(self.sessions.get(id).key);
             let mut ids = SmallVec::<[SubscriptionId; 4]>::new();
             let mut granted: Option<(Qos, bool)> = None;
@@ -104,7 +111,7 @@ impl Shard {
         picks
     }
 
-    /// Delivers to the picked member of a group.
+    /// Delivers for one subscription alone: that of the picked member of a group, or the only one of a session.
     pub(super) fn deliver_shared(
         &mut self,
         now: Now,
@@ -191,6 +198,8 @@ impl Shard {
         self.send_at_most_once(now, id, routed, copy, templates, fx);
     }
 
+    /// Sends without asking for room. The session has a connection.
+    #[inline]
     fn send_at_most_once(
         &mut self,
         now: Now,
@@ -205,7 +214,8 @@ impl Shard {
             self.counters.dropped(DropReason::PacketTooLarge);
             return;
         };
-        self.send_publish(id, outgoing, None, routed.message.payload.len(), fx);
+        send_publish(link, self.flush, outgoing, None, fx);
+        self.count_publish(routed.message.payload.len());
     }
 
     fn deliver_acknowledged(
@@ -264,7 +274,9 @@ impl Shard {
             return;
         };
         let packet_id = session.outbound_mut().window.push(delivery);
-        self.send_publish(id, outgoing, Some(packet_id), routed.message.payload.len(), fx);
+        let link = session.link.as_deref_mut().expect("it had one above");
+        send_publish(link, self.flush, outgoing, Some(packet_id), fx);
+        self.count_publish(routed.message.payload.len());
     }
 
     /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].
@@ -280,8 +292,8 @@ impl Shard {
         let copy = Copy { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice() };
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
         if let Some(outgoing) = encode(now, &mut routed, link, copy, &mut Templates::default(), fx) {
-            let payload_bytes = routed.message.payload.len();
-            self.send_publish(id, outgoing, Some(packet_id), payload_bytes, fx);
+            send_publish(link, self.flush, outgoing, Some(packet_id), fx);
+            self.count_publish(routed.message.payload.len());
             return;
         }
         self.counters.dropped(DropReason::PacketTooLarge);
@@ -290,22 +302,7 @@ impl Shard {
         }
     }
 
-    fn send_publish(
-        &mut self,
-        id: SessionId,
-        outgoing: Outgoing,
-        packet_id: Option<PacketId>,
-        payload_bytes: usize,
-        fx: &mut Effects,
-    ) {
-        let flush = self.flush;
-        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has one");
-        link.add_outbox(flush, outgoing.len());
-        let (connection, encoded) = (link.connection, outgoing.encoded);
-        fx.list.push(match outgoing.payload {
-            None => Effect::Send { connection, encoded, packet_id },
-            Some((payload, _)) => Effect::SendPayload { connection, encoded, packet_id, payload },
-        });
+    const fn count_publish(&mut self, payload_bytes: usize) {
         self.counters.packets_sent += 1;
         self.counters.publish_sent += 1;
         self.counters.publish_bytes_sent += payload_bytes as u64;
@@ -334,6 +331,16 @@ fn options_of(subscriber: Subscriber) -> SubscriptionOptions {
     SubscriptionOptions::from_bits(subscriber.options).expect("the index keeps what SUBSCRIBE put there")
 }
 
+/// Sends one copy. `flush` counts the shard's flushes.
+fn send_publish(link: &mut Link, flush: u32, outgoing: Outgoing, packet_id: Option<PacketId>, fx: &mut Effects) {
+    link.add_outbox(flush, outgoing.len());
+    let (connection, encoded) = (link.connection, outgoing.encoded);
+    fx.list.push(match outgoing.payload {
+        None => Effect::Send { connection, encoded, packet_id },
+        Some((payload, _)) => Effect::SendPayload { connection, encoded, packet_id, payload },
+    });
+}
+
 /// Encodes one copy, or takes the form that was encoded before. `None` when it is too large for the client.
 fn encode(
     now: Now,
@@ -346,11 +353,13 @@ fn encode(
     let fits = |outgoing: &Outgoing| outgoing.len() <= link.packet_size_max_bytes;
     let is_v5 = link.version.is_v5();
     if copy.ids.is_empty() && !copy.dup && link.alias_max == 0 || !is_v5 && !copy.dup {
-        let layout = usize::from(is_v5) * 6 + copy.qos as usize * 2 + usize::from(copy.retain);
-        if templates.0[layout].is_none() {
-            templates.0[layout] = encode_form(now, routed, link, copy, TopicForm::Name, fx);
+        let layout = u8::from(is_v5) * 6 + copy.qos as u8 * 2 + u8::from(copy.retain);
+        if let Some(&(_, outgoing)) = templates.0.iter().find(|&&(made, _)| made == layout) {
+            return outgoing.filter(fits);
         }
-        return templates.0[layout].filter(fits);
+        let outgoing = encode_form(now, routed, link, copy, TopicForm::Name, fx);
+        templates.0.push((layout, outgoing));
+        return outgoing.filter(fits);
     }
     let topic = routed.message.topic;
     let form = match (is_v5, link.alias_max) {

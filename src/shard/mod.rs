@@ -73,8 +73,8 @@ pub struct Shard {
     /// Counts [`Shard::flushed`].
     flush: u32,
     next_tidy: Deadline,
-    /// Kept for its memory: the result of the latest match.
-    matches: Matches,
+    /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
+    matches: Option<Box<Matches>>,
     /// Kept for its memory: a topic that came as an alias.
     alias_topic: String,
     shutting_down: bool,
@@ -98,7 +98,7 @@ impl Shard {
             work: VecDeque::new(),
             flush: 1,
             next_tidy: now.after_s(1),
-            matches: Matches::default(),
+            matches: None,
             alias_topic: String::new(),
             shutting_down: false,
             settings,

@@ -194,7 +194,7 @@ impl Shard {
     ) -> Outcome {
         let before = self.log.last();
         let stamp = routed.message.retain.then(|| self.retain(now, routed, fx));
-        let mut matches = std::mem::take(&mut self.matches);
+        let mut matches = self.matches.take().unwrap_or_default();
         self.index.matches(topic, &mut matches);
         let mut templates = Templates::default();
         self.deliver_plain(now, routed, &mut matches, &mut templates, fx);
@@ -213,7 +213,7 @@ impl Shard {
         if self.settings.shards > 1 {
             outcome.waits += self.send_to_shards(routed, &matches, &picks, stamp, confirm, fx);
         }
-        self.matches = matches;
+        self.matches = Some(matches);
         outcome
     }
 
@@ -282,11 +282,11 @@ impl Shard {
         let mut templates = Templates::default();
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
         if plain || retained.is_some() {
-            let mut matches = std::mem::take(&mut self.matches);
+            let mut matches = self.matches.take().unwrap_or_default();
             let topic = TopicName::parse(text, u16::MAX).expect("the publisher's shard has checked it");
             self.index.matches(topic, &mut matches);
             self.deliver_plain(now, &mut routed, &mut matches, &mut templates, fx);
-            self.matches = matches;
+            self.matches = Some(matches);
         }
         let mut forwarded = SmallVec::<[(ShardId, u64); 2]>::new();
         for &key in groups {
