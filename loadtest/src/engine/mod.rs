@@ -5,7 +5,8 @@
 //! because names are computed from its number when they are needed.
 //!
 //! One thread does it all, in turns: what the plane tells, what time asks for, what goes out, then one entry into the kernel.
-//! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged.
+//! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged:
+//! between threads (`workers`), and in the same way between processes.
 //!
 //! Reading order: [`run`] and `turn`; `stages`; `crew` with its steps `life`, `publish` and `receive`; then what they rest on:
 //! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
@@ -32,6 +33,7 @@ mod system;
 mod tally;
 mod tracker;
 mod turn;
+mod workers;
 
 pub use control::{Control, Gate, Progress, Silent, Watcher};
 pub use error::EngineError;

@@ -24,6 +24,11 @@ pub(super) enum Mode {
     },
 }
 
+/// Whether a message is due that was not sent.
+fn is_due(schedule: &Schedule, now_ns: u64) -> bool {
+    schedule.next_ns().is_some_and(|at| at <= now_ns)
+}
+
 /// Messages that one client sends before another has its turn.
 const SPREE_MAX: u32 = 64;
 /// Bytes of one flush: what is stamped now is with the kernel soon.
@@ -245,10 +250,16 @@ impl Crew {
     }
 
     /// Sets how a role publishes from now on.
-    pub(super) fn set_mode(&mut self, role: usize, mode: Mode) {
+    pub(super) fn set_mode(&mut self, role: usize, mode: Mode, now_ns: u64) {
         let clients = self.cast.roles[role].first_local..self.cast.roles[role].first_local + self.cast.roles[role].here;
         let qos = self.qos_of(role) as usize;
-        self.modes[role] = mode;
+        if let Mode::Open(mut schedule) = std::mem::replace(&mut self.modes[role], mode) {
+            // What was due before the end of the stage and was not sent by then, never is.
+            while is_due(&schedule, now_ns) {
+                schedule.take();
+                self.tally.outcome.verdict.messages[qos].unsent += 1;
+            }
+        }
         for client in clients {
             let Some(busy) = &mut self.clients[client as usize].busy else { continue };
             self.tally.outcome.verdict.messages[qos].unsent += std::mem::take(&mut busy.flight.waiting);

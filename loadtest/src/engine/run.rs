@@ -10,6 +10,7 @@ use super::stages::Doing;
 use super::system;
 use super::tally::Tally;
 use super::turn::Turn;
+use super::workers;
 use crate::outcome::{Bottleneck, Ending, FailureReason, Outcome, StageOutcome, Traffic};
 use crate::plan::{Action, LoopKind, Pace, Plan, PlanError, Sources};
 use dunlin::ring::monotonic_ns;
@@ -33,6 +34,14 @@ const BUSY_SHARE: f64 = 0.9;
 /// There is no outcome: the plan is wrong, the broker cannot be reached or lets nobody in, or the system lacks something.
 pub fn run(plan: &Plan, control: &Control, watcher: &mut dyn Watcher) -> Result<Outcome, EngineError> {
     plan.check()?;
+    match workers::count(plan) {
+        1 => run_part(plan, control, watcher),
+        several => workers::run(plan, several, control, watcher),
+    }
+}
+
+/// Carries out one part of a plan on the calling thread.
+pub(super) fn run_part(plan: &Plan, control: &Control, watcher: &mut dyn Watcher) -> Result<Outcome, EngineError> {
     let target = resolve(plan)?;
     let cast = Cast::new(plan);
     let interest = Interest::new(&cast)
@@ -128,8 +137,10 @@ impl Run<'_> {
             self.turn.go(step.wake_ns)?;
             self.look_around()?;
         }
+        // The last messages that are due still leave.
+        self.turn.crew.follow_schedules();
         for role in 0..self.turn.crew.modes.len() {
-            self.turn.crew.set_mode(role, Mode::Silent);
+            self.turn.crew.set_mode(role, Mode::Silent, monotonic_ns());
         }
         let action_ended = self.ms_of(monotonic_ns());
         let completed_ns = match stage.await_deliveries_s {

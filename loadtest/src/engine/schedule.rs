@@ -7,6 +7,8 @@
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     start_ns: u64,
+    /// No message is meant for this time or later.
+    end_ns: u64,
     period_ns: f64,
     /// Clients of the group, over all parts.
     clients: u32,
@@ -20,15 +22,17 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
+    /// From `times.start` to `times.end`, in nanoseconds.
     pub(super) fn new(
-        start_ns: u64,
+        times: std::ops::Range<u64>,
         per_client_per_s: f64,
         clients: u32,
         part: crate::plan::Part,
         limit: Option<u64>,
     ) -> Self {
         Self {
-            start_ns,
+            start_ns: times.start,
+            end_ns: times.end,
             period_ns: 1e9 / per_client_per_s,
             clients,
             part: part.index,
@@ -42,7 +46,8 @@ impl Schedule {
 
     /// When the next message is to be sent; `None`: never.
     pub(super) fn next_ns(&self) -> Option<u64> {
-        (self.here > 0 && self.round < self.limit).then(|| self.time_of(self.round, self.next))
+        let time = (self.here > 0 && self.round < self.limit).then(|| self.time_of(self.round, self.next))?;
+        (time < self.end_ns).then_some(time)
     }
 
     /// The next client, counted among those of this part.
@@ -82,18 +87,24 @@ mod tests {
 
     #[test]
     fn clients_are_spread_evenly_and_keep_their_pace() {
-        let schedule = Schedule::new(1000, 1e6, 4, Part::default(), Some(2));
+        let schedule = Schedule::new(1000..u64::MAX, 1e6, 4, Part::default(), Some(2));
         let expected = [(0, 1000), (1, 1250), (2, 1500), (3, 1750), (0, 2000), (1, 2250), (2, 2500), (3, 2750)];
         assert_eq!(times(schedule, 100), expected);
     }
 
     #[test]
+    fn nothing_is_meant_for_after_the_end() {
+        let schedule = Schedule::new(1000..2250, 1e6, 4, Part::default(), None);
+        assert_eq!(times(schedule, 100), [(0, 1000), (1, 1250), (2, 1500), (3, 1750), (0, 2000)]);
+    }
+
+    #[test]
     fn parts_together_keep_the_schedule_of_the_whole() {
         let whole: Vec<u64> =
-            times(Schedule::new(0, 10.0, 5, Part::default(), None), 50).iter().map(|one| one.1).collect();
+            times(Schedule::new(0..u64::MAX, 10.0, 5, Part::default(), None), 50).iter().map(|one| one.1).collect();
         let mut together = Vec::new();
         for index in 0..2 {
-            let schedule = Schedule::new(0, 10.0, 5, Part { index, of: 2 }, Some(10));
+            let schedule = Schedule::new(0..u64::MAX, 10.0, 5, Part { index, of: 2 }, Some(10));
             together.extend(times(schedule, 50).iter().map(|one| one.1));
         }
         together.sort_unstable();
@@ -102,7 +113,7 @@ mod tests {
 
     #[test]
     fn six_minutes_later_it_has_not_drifted() {
-        let mut schedule = Schedule::new(0, 1e4, 1, Part::default(), None);
+        let mut schedule = Schedule::new(0..u64::MAX, 1e4, 1, Part::default(), None);
         for _ in 0..3_600 * 1000 {
             schedule.take();
         }

@@ -14,7 +14,7 @@ pub(super) enum Doing {
     /// Lets time pass.
     Passing { until_ns: u64 },
     /// Waits until these roles have sent all.
-    Bursting { roles: Vec<usize> },
+    Bursting { roles: Vec<usize>, look_ns: u64 },
     /// Ends the connections of a list.
     Dropping { clients: Vec<u32>, at: usize, how: DropHow },
     /// Lets clients go and come back.
@@ -31,6 +31,8 @@ pub(super) struct Connecting {
 
 /// Connections under way at a time, without a rate.
 const UNDER_WAY_MAX: u32 = 1000;
+/// How often it is looked whether a burst is over.
+const LOOK_NS: u64 = 1_000_000;
 /// Connections begun, or ended, in one turn.
 const TURN_MAX: usize = 128;
 
@@ -54,7 +56,7 @@ impl Doing {
         for name in action.publishers() {
             let Some(role) = role_named(crew, name) else { continue };
             let mode = mode_of(action, crew, role, now_ns);
-            crew.set_mode(role, mode);
+            crew.set_mode(role, mode, now_ns);
         }
         let after = |seconds: f64| now_ns + (seconds * 1e9) as u64;
         match action {
@@ -68,7 +70,7 @@ impl Doing {
             }
             Action::Hold { seconds, .. } => Self::Passing { until_ns: after(*seconds) },
             Action::Burst { groups, .. } => {
-                Self::Bursting { roles: groups.iter().filter_map(|name| role_named(crew, name)).collect() }
+                Self::Bursting { roles: groups.iter().filter_map(|name| role_named(crew, name)).collect(), look_ns: 0 }
             }
             Action::Drop { groups, percent, how } => {
                 let clients = clients_of(crew, groups, *percent, |state| state == State::Live);
@@ -92,10 +94,13 @@ impl Doing {
             Self::Passing { until_ns } => {
                 Step { wake_ns: Some(*until_ns), over: now_ns >= *until_ns, ..Step::default() }
             }
-            Self::Bursting { roles } => Step {
-                over: crew.outbox.len() == 0 && roles.iter().all(|role| crew.has_burst(*role)),
-                ..Step::default()
-            },
+            // To look at every client takes its time, so it is not done in every turn.
+            Self::Bursting { look_ns, .. } if now_ns < *look_ns => Step { wake_ns: Some(*look_ns), ..Step::default() },
+            Self::Bursting { roles, look_ns } => {
+                *look_ns = now_ns + LOOK_NS;
+                let over = crew.outbox.len() == 0 && roles.iter().all(|role| crew.has_burst(*role));
+                Step { wake_ns: Some(*look_ns), over, ..Step::default() }
+            }
             Self::Dropping { clients, at, how } => {
                 let next = (*at + TURN_MAX).min(clients.len());
                 clients[*at..next].iter().for_each(|client| crew.part(*client, *how));
@@ -164,11 +169,15 @@ fn mode_of(action: &Action, crew: &Crew, role: usize, now_ns: u64) -> Mode {
     if let Action::Burst { messages_per_client, .. } = action {
         return Mode::Burst { limit: *messages_per_client };
     }
+    let end_ns = match action {
+        Action::Hold { seconds, .. } | Action::Churn { seconds, .. } => now_ns + (seconds * 1e9) as u64,
+        _ => u64::MAX,
+    };
     let role = &crew.cast.roles[role];
     let Some(publishing) = &role.publishing else { return Mode::Silent };
     match publishing.what.pace {
         Pace::Open { per_client_per_s } => Mode::Open(Schedule::new(
-            now_ns,
+            now_ns..end_ns,
             per_client_per_s,
             role.group.clients,
             crew.cast.part,
