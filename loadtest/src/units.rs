@@ -83,9 +83,14 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// `1 publisher`, `2,000 publishers`.
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// A rate or another measured number: whole and grouped where it is large, two digits behind the point where it is small.
 pub fn measured(number: f64) -> String {
-    if number.abs() >= 100.0 || number == 0.0 { grouped(number.round() as u64) } else { format!("{number:.2}") }
+    if number.abs() >= 100.0 || number.fract() == 0.0 { grouped(number.round() as u64) } else { format!("{number:.2}") }
 }
 
 /// A span in the unit that leaves one to four digits before the point.
@@ -176,10 +181,14 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), text);
         }
+        assert_eq!(
+            [counted(1, "agent"), counted(0, "agent"), counted(2_000, "agent")],
+            ["1 agent", "0 agents", "2,000 agents"]
+        );
         for (bytes, text) in [(12, "12 B"), (1_024, "1,024 B"), (20_480, "20.0 KiB"), (1_572_864, "1.5 MiB")] {
             assert_eq!(show_size(bytes), text);
         }
-        for (number, text) in [(0.0, "0"), (0.5, "0.50"), (1234.5, "1,235"), (12.345, "12.35")] {
+        for (number, text) in [(0.0, "0"), (0.5, "0.50"), (50.0, "50"), (1234.5, "1,235"), (12.345, "12.35")] {
             assert_eq!(measured(number), text);
         }
     }

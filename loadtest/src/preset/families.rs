@@ -6,7 +6,7 @@
 use super::{Knob, Tuning, measure, plan, publishers, publishing, ramp, subscribers, warm_up};
 use crate::{
     plan::{Group, MqttVersion, Pace, Plan},
-    units::{count, grouped, measured},
+    units::{count, counted, grouped, measured},
 };
 
 /// Workloads whose names carry their sizes.
@@ -151,9 +151,9 @@ fn fanout(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
         publishers("pub", clients(publishers_wanted)?, publishing("loadtest/fanout/%i", tuning, pace)),
     ];
     let what = format!(
-        "{} publishers to {} subscribers each, {} messages a second in and {} out",
-        grouped(publishers_wanted),
-        grouped(subscribers_wanted),
+        "{} to {}, everything to everybody, {} messages a second in and {} out",
+        counted(publishers_wanted, "publisher"),
+        counted(subscribers_wanted, "subscriber"),
         measured(rate_in),
         grouped(rate_out)
     );

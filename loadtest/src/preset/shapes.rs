@@ -3,7 +3,7 @@
 use super::{Knob, Listed, Tuning, measure, plan, publishers, publishing, ramp, subscribers, warm_up};
 use crate::{
     plan::{Group, Pace, Plan},
-    units::{grouped, measured},
+    units::{counted, grouped, measured},
 };
 
 const BOTH: &[Knob] = &[
@@ -104,9 +104,9 @@ fn many_to_many(name: &str, (senders, receivers): (u32, u32), tuning: &Tuning) -
         publishers("pub", senders, publishing(&format!("loadtest/{name}/%i"), tuning, pace)),
     ];
     let what = format!(
-        "{} publishers to {} subscribers that want everything, {words}",
-        grouped(senders.into()),
-        grouped(receivers.into())
+        "{} to {}, everything to everybody, {words}",
+        counted(senders.into(), "publisher"),
+        counted(receivers.into(), "subscriber")
     );
     Ok(steady(name, what, groups, tuning))
 }

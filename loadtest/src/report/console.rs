@@ -26,6 +26,8 @@ pub struct Console {
     is_quiet: bool,
     is_terminal: bool,
     lines: usize,
+    /// The end of the last second that was shown.
+    shown_s: f64,
     stage_began: Instant,
     is_bar_drawn: bool,
     stop: Arc<AtomicBool>,
@@ -39,6 +41,7 @@ impl Console {
             is_quiet,
             is_terminal: io::stderr().is_terminal(),
             lines: 0,
+            shown_s: 0.0,
             stage_began: Instant::now(),
             is_bar_drawn: false,
             stop,
@@ -92,7 +95,8 @@ impl Watcher for Console {
             self.is_stop_told = true;
             self.print("stopping: what is on its way is waited for; once more exits at once");
         }
-        self.print(&row(progress.stage_name, progress.second));
+        let took_s = progress.second.at_s - std::mem::replace(&mut self.shown_s, progress.second.at_s);
+        self.print(&row(progress.stage_name, progress.second, took_s));
         if self.is_terminal {
             self.draw_bar(progress);
         }
@@ -106,16 +110,18 @@ fn header() -> String {
     )
 }
 
-fn row(stage: &str, second: &Second) -> String {
-    let span = |ns: u64| if second.traffic.messages_received == 0 { "-".to_owned() } else { show_span(ns) };
+/// `took_s`: the last second of a run is shorter than one.
+fn row(stage: &str, second: &Second, took_s: f64) -> String {
+    let rate = |count: u64| grouped((count as f64 / took_s.max(0.001)).round() as u64);
+    let span = |ns: u64| if second.max_ns == 0 { "-".to_owned() } else { show_span(ns) };
     let stage: String = stage.chars().take(12).collect();
     format!(
-        "{:>5.0}s  {:<12} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>8} {:>5.2}",
+        "{:>5.1}s  {:<12} {:>10} {:>10} {:>10} {:>9} {:>9} {:>9} {:>8} {:>5.2}",
         second.at_s,
         stage,
         grouped(second.connected),
-        grouped(second.traffic.messages_sent),
-        grouped(second.traffic.messages_received),
+        rate(second.traffic.messages_sent),
+        rate(second.traffic.messages_received),
         span(second.p50_ns),
         span(second.p99_ns),
         span(second.max_ns),
@@ -128,7 +134,7 @@ fn bar(stage: &str, done: f64, took_s: f64) -> String {
     let done = done.clamp(0.0, 1.0);
     let full = (done * BAR_CELLS as f64) as usize;
     let cells = format!("{}{}", "█".repeat(full), "░".repeat(BAR_CELLS - full));
-    let left = if done > 0.02 && done < 1.0 {
+    let left = if (0.02..0.995).contains(&done) {
         format!(", {} left", show_span((took_s * (1.0 - done) / done * 1e9) as u64))
     } else {
         String::new()
@@ -143,7 +149,7 @@ mod tests {
 
     #[test]
     fn rows_stand_under_the_header() {
-        let row = row("measure", &sample::outcome().series[1]);
+        let row = row("measure", &sample::outcome().series[1], 1.0);
         assert_eq!(row.chars().count(), header().chars().count(), "\n{}\n{row}", header());
         assert!(row.contains("1.00 ms   1.90 ms   1.99 ms"), "{row}");
     }

@@ -45,7 +45,7 @@ pub fn text(outcome: &Outcome) -> String {
 }
 
 fn micros(second: &Second, ns: u64) -> String {
-    if second.traffic.messages_received == 0 { String::new() } else { format!("{:.1}", ns as f64 / 1e3) }
+    if second.max_ns == 0 { String::new() } else { format!("{:.1}", ns as f64 / 1e3) }
 }
 
 fn optional(value: Option<u64>) -> String {

@@ -54,7 +54,7 @@ fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
         "notes": notes,
         "duration_s": outcome.duration_s.max(outcome.series.last().map_or(0.0, |second| second.at_s)),
         "tiles": tiles(outcome),
-        "series": outcome.series.iter().map(second).collect::<Vec<_>>(),
+        "series": series(&outcome.series),
         "curves": curves,
         "stages": stages,
         "tables": [times(outcome), deliveries(outcome), stages_table(outcome), thresholds(judgement)],
@@ -91,12 +91,25 @@ fn tiles(outcome: &Outcome) -> Vec<Value> {
     tiles
 }
 
-fn second(second: &Second) -> Value {
-    let ms = |ns: u64| (second.traffic.messages_received > 0).then_some(ns as f64 / 1e6);
+/// The seconds as the plots take them. A last one that is too short to have a rate is left out.
+fn series(seconds: &[Second]) -> Vec<Value> {
+    let mut before_s = 0.0;
+    let mut values = Vec::new();
+    for one in seconds {
+        let took_s = one.at_s - std::mem::replace(&mut before_s, one.at_s);
+        if took_s > 0.2 {
+            values.push(second(one, took_s));
+        }
+    }
+    values
+}
+
+fn second(second: &Second, took_s: f64) -> Value {
+    let ms = |ns: u64| (second.max_ns > 0).then_some(ns as f64 / 1e6);
     json!({
         "t": second.at_s,
-        "sent": second.traffic.messages_sent,
-        "received": second.traffic.messages_received,
+        "sent": second.traffic.messages_sent as f64 / took_s,
+        "received": second.traffic.messages_received as f64 / took_s,
         "connected": second.connected,
         "p50": ms(second.p50_ns),
         "p99": ms(second.p99_ns),

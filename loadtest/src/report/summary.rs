@@ -174,11 +174,12 @@ fn usage(out: &mut String, outcome: &Outcome) {
         out,
         "loadtest",
         &format!(
-            "{:.2} cores, busiest worker of {} busy {:.0} %, {} resident",
+            "{:.2} cores, busiest worker of {} busy {:.0} %, {} resident{}",
             (generator.cpu_user_s + generator.cpu_system_s) / outcome.duration_s.max(0.001),
             generator.workers,
             generator.busiest_worker_share * 100.0,
-            show_size(generator.rss_peak_bytes)
+            show_size(generator.rss_peak_bytes),
+            each(outcome, generator.rss_peak_bytes.saturating_sub(generator.rss_start_bytes))
         ),
     );
     if let Some(broker) = &outcome.broker {
@@ -200,7 +201,7 @@ fn usage(out: &mut String, outcome: &Outcome) {
 /// Bytes that were added for each connection, where there are enough of them for that to mean something.
 fn each(outcome: &Outcome, bytes: u64) -> String {
     let connections = outcome.connections.peak;
-    if connections < 1_000 { String::new() } else { format!(" ({} a connection)", grouped(bytes / connections)) }
+    if connections < 1_000 { String::new() } else { format!(" ({} B a connection)", grouped(bytes / connections)) }
 }
 
 fn broker_words(broker: &BrokerUsage, outcome: &Outcome) -> String {
