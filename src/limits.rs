@@ -63,6 +63,9 @@ pub const SESSION_EXPIRY_DEFAULT_S: u32 = 7 * 24 * 3600;
 pub const KEEP_ALIVE_DEFAULT_S: u16 = u16::MAX;
 /// Default of `--max-subscriptions`: subscriptions of one session.
 pub const SUBSCRIPTIONS_DEFAULT: u32 = 100_000;
+/// Bytes of filters that one session may be subscribed to, `$share/...` included. 100,000 subscriptions of ordinary length
+/// fit; as many of 65,535 bytes would be six gigabytes on every shard.
+pub const SUBSCRIPTIONS_MAX_BYTES: u32 = 16 * 1024 * 1024;
 /// Most that `--max-queued-messages` can be set to. Its least is 1, not 0: elsewhere 0 means "no limit", and a file that
 /// was carried over must not silently mean the opposite.
 pub const QUEUED_MESSAGES_MAX: u32 = 10_000_000;

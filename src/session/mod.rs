@@ -40,6 +40,8 @@ pub struct Session {
     pub link: Option<Box<Link>>,
     /// What it is subscribed to.
     pub subscriptions: Subscriptions,
+    /// Bytes of the filters that it is subscribed to.
+    pub subscriptions_bytes: u32,
     outbound: Option<Box<Outbound>>,
     /// QoS 2 exchanges begun by the client.
     pub exchanges: OpenExchanges,
@@ -67,6 +69,7 @@ impl Session {
             key,
             link: None,
             subscriptions: Subscriptions::default(),
+            subscriptions_bytes: 0,
             outbound: None,
             exchanges: OpenExchanges::default(),
             will: None,

@@ -90,21 +90,6 @@ impl Subscriptions {
         }
     }
 
-    /// Takes any one out; `None` when none is left.
-    pub fn pop(&mut self) -> Option<Place> {
-        match self {
-            Self::Few(places) => places.pop(),
-            Self::Many(places) => {
-                let (&entry, &position) = places.iter().next()?;
-                places.remove(&entry);
-                if places.is_empty() {
-                    *self = Self::default();
-                }
-                Some(Place { entry, position })
-            }
-        }
-    }
-
     /// All of them, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Place> + '_ {
         let (few, many) = match self {

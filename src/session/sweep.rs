@@ -5,11 +5,13 @@
 //! and nothing comes twice.
 
 use crate::ids::{ClientKey, Qos, SubscriptionId};
-use crate::topic::Cursor;
+use crate::topic::{Cursor, EntryId};
 
 /// One replay that is under way.
 #[derive(Debug)]
 pub struct Sweep {
+    /// The subscription's entry in the index: what tells one replay of a session from another.
+    pub entry: EntryId,
     /// The subscription's filter.
     pub filter: Box<str>,
     /// Where it goes on.

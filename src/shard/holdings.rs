@@ -54,6 +54,9 @@ impl Shard {
             subscriptions += session.subscriptions.len();
             assert_eq!(self.sessions.find(&session.client_id), Some(id), "a client id leads to its session");
             assert!(session.subscriptions.len() <= settings.subscriptions_max as usize, "subscriptions are bounded");
+            let mut text = String::new();
+            session.subscriptions.iter().for_each(|place| self.index.filter_text(place.entry, &mut text));
+            assert_eq!(session.subscriptions_bytes as usize, text.len(), "bytes of filters are counted");
             assert!(
                 session.link.is_some() || session.is_persistent(),
                 "a session that is not kept ends with its client"

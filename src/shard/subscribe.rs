@@ -1,5 +1,6 @@
 //! SUBSCRIBE and UNSUBSCRIBE: the index here, the announcement to the other shards, and SUBACK once all of them know.
 
+use hashbrown::HashSet;
 use smallvec::SmallVec;
 
 use super::interest::OwedSubAck;
@@ -10,6 +11,7 @@ use crate::codec::{
     encode_unsuback,
 };
 use crate::ids::{SessionId, ShardId, SubscriptionId};
+use crate::limits;
 use crate::session::{Place, Sweep};
 use crate::store::Record;
 use crate::telemetry::CloseReason;
@@ -88,22 +90,29 @@ impl Shard {
     ) -> ReasonCode {
         let options = requested.options;
         let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
-        let entry = self.index.find(filter);
+        let found = self.index.find(filter);
         let session = self.sessions.get_mut(id);
-        let held = entry.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
+        let held = found.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
         let is_new = held.is_none();
-        if let Some((entry, position)) = held {
+        let entry = if let Some((entry, position)) = held {
             self.index.replace(entry, position, subscriber); // [MQTT-3.8.4-3]
+            entry
         } else {
-            if session.subscriptions.len() >= self.settings.subscriptions_max as usize || !self.index.admits(filter) {
+            let bytes = session.subscriptions_bytes + requested.filter.len() as u32;
+            if session.subscriptions.len() >= self.settings.subscriptions_max as usize
+                || bytes > limits::SUBSCRIPTIONS_MAX_BYTES
+                || !self.index.admits(filter)
+            {
                 return ReasonCode::QuotaExceeded;
             }
+            session.subscriptions_bytes = bytes;
             let inserted = self.index.insert(filter, subscriber, session.is_persistent());
             session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
             if let Some(interest) = inserted.change {
                 self.announce(requested.filter, interest, fx);
             }
-        }
+            inserted.entry
+        };
         if self.sessions.get(id).is_persistent() {
             let filter = requested.filter.into();
             self.log.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, fx);
@@ -115,6 +124,7 @@ impl Shard {
         };
         if replays && filter.share.is_none() && !self.retained.is_empty() {
             sweeps.push(Sweep {
+                entry,
                 filter: filter.filter.as_str().into(),
                 cursor: Cursor::default(),
                 as_of: self.retained.written(),
@@ -153,10 +163,12 @@ impl Shard {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
         let is_v5 = link.version.is_v5();
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
+        let mut ended = SmallVec::<[EntryId; 8]>::new();
         for text in unsubscribe.filters() {
             let code = match SubscribedFilter::parse(text, self.settings.topic_levels_max) {
-                Ok(filter) => self.unsubscribe(id, &filter, text, fx),
+                Ok(filter) => self.unsubscribe(id, &filter, text, &mut ended, fx),
                 Err(error) if !is_v5 && !error.is_policy() => {
+                    self.end_replays(id, &ended);
                     let reason = CloseReason::ProtocolError;
                     self.close(now, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none", fx);
                     return;
@@ -165,6 +177,7 @@ impl Shard {
             };
             codes.push(code);
         }
+        self.end_replays(id, &ended);
         let packet_id = unsubscribe.packet_id;
         self.reply(now, id, fx, |out, link| {
             encode_unsuback(link.version, packet_id, &codes, None, out);
@@ -176,15 +189,15 @@ impl Shard {
         id: SessionId,
         filter: &SubscribedFilter<'_>,
         text: &str,
+        ended: &mut SmallVec<[EntryId; 8]>,
         fx: &mut Effects,
     ) -> ReasonCode {
         let session = self.sessions.get_mut(id);
         let held = self.index.find(filter).and_then(|entry| Some((entry, session.subscriptions.remove(entry)?)));
         let Some((entry, position)) = held else { return ReasonCode::NoSubscriptionExisted };
+        session.subscriptions_bytes -= text.len() as u32;
         let durable = session.is_persistent();
-        if filter.share.is_none() {
-            self.end_replays(id, filter.filter.as_str());
-        }
+        ended.push(entry);
         self.remove_from_index(entry, position, durable, text, fx);
         if durable {
             self.log.append(Record::Unsubscribed { session: id, filter: text.into() }, fx);
@@ -192,22 +205,31 @@ impl Shard {
         ReasonCode::Success
     }
 
-    /// Replays for a subscription that has ended, under way or waiting for their SUBACK, have lost their reason.
-    fn end_replays(&mut self, id: SessionId, filter: &str) {
+    /// Replays for subscriptions that have ended, under way or waiting for their SUBACK, have lost their reason. All those of
+    /// a packet are looked for at once: a client may have as many replays waiting as subscriptions.
+    fn end_replays(&mut self, id: SessionId, ended: &[EntryId]) {
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
+        // Entry ids are given out by the index and not by peers: the key need not be secret.
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let mut set = HashSet::with_capacity_and_hasher(ended.len(), hasher);
+        set.extend(ended.iter().copied());
+        let goes_on = |sweep: &Sweep| !set.contains(&sweep.entry);
         if let Some(backlog) = link.backlog.as_deref_mut() {
-            backlog.sweeps.retain(|sweep| *sweep.filter != *filter);
+            backlog.sweeps.retain(goes_on);
         }
         for sweeps in self.announcements.sweeps_of(link.connection) {
-            sweeps.retain(|sweep| *sweep.filter != *filter);
+            sweeps.retain(goes_on);
         }
     }
 
     /// Ends every subscription of a session that ends.
     pub(super) fn unsubscribe_all(&mut self, id: SessionId, fx: &mut Effects) {
-        let durable = self.sessions.get(id).is_persistent();
+        let session = self.sessions.get_mut(id);
+        let durable = session.is_persistent();
+        let subscriptions = std::mem::take(&mut session.subscriptions);
+        session.subscriptions_bytes = 0;
         let mut text = String::new();
-        while let Some(Place { entry, position }) = self.sessions.get_mut(id).subscriptions.pop() {
+        for Place { entry, position } in subscriptions.iter() {
             text.clear();
             self.index.filter_text(entry, &mut text);
             self.remove_from_index(entry, position, durable, &text, fx);

@@ -164,3 +164,20 @@ fn a_slow_client_may_acknowledge_a_message_as_large_as_its_outbox_but_not_ask_on
     assert!((16_384..16_390).contains(&stuck), "{stuck} bytes wait");
     assert_eq!(world.read(sub), ["CLOSED resources"]);
 }
+
+#[test]
+fn the_filters_of_a_session_are_bounded_in_bytes_and_give_them_back() {
+    let mut world = World::with(2, |_| {});
+    let peer = world.client("c");
+    let long = |number: usize| format!("{number:05}/{}", "x".repeat(60_000));
+    let fits = crate::limits::SUBSCRIPTIONS_MAX_BYTES as usize / long(0).len();
+    for number in 0..fits {
+        world.subscribe(peer, &long(number), 0);
+    }
+    world.subscribe_with(peer, &long(fits), options(0), None);
+    assert_eq!(world.read(peer), ["SUBACK #1 [151]"]);
+    world.subscribe(peer, &long(0), 1); // no new one
+    world.unsubscribe(peer, &long(0));
+    world.subscribe(peer, &long(fits), 0);
+    world.shards.iter().for_each(crate::shard::Shard::assert_invariants);
+}

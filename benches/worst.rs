@@ -1,0 +1,295 @@
+//! What the worst packets cost one shard: CPU time a packet, for everything whose cost a peer can drive up.
+//!
+//! `cargo bench --no-default-features --bench worst`. Each case brings a shard into the state that makes its packet dear,
+//! hands the packet to the codec and the shard, and takes the shortest of several runs, so that a busy machine adds little.
+//! It fails
+//! when one takes longer than it may. The results stand in `docs/LIMITS.md` (`tests/conformance/measured.tsv`).
+
+use std::time::{Duration, Instant};
+
+use dunlin::codec::{
+    AckKind, Connect, PublishOut, ReasonCode, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_ack,
+    encode_subscribe, encode_unsubscribe, frame,
+};
+use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
+use dunlin::limits;
+use dunlin::shard::{Arrival, Effects, Input, Settings, Shard};
+use dunlin::store::Position;
+use dunlin::time::Now;
+
+/// One shard of two, and what it was last asked.
+struct World {
+    shard: Shard,
+    fx: Effects,
+    now: Now,
+    next_slot: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
+        let settings = Settings { shards: 2, sys_interval_s: 0, ..Settings::default() };
+        Self { shard: Shard::new(ShardId(0), settings, 7, now), fx: Effects::default(), now, next_slot: 0 }
+    }
+
+    fn name(stem: &str) -> String {
+        let mut names = (0..).map(|n| format!("{stem}{n}"));
+        names.find(|name| ShardId::owner_of(name, 2) == ShardId(0)).expect("the hash reaches every shard")
+    }
+
+    /// Does what the pump does between two inputs: everything is stored, applied by the other shard and sent.
+    fn settle(&mut self) {
+        for _ in 0..3 {
+            let announced = self.fx.mesh.iter().filter_map(|(_, message)| match message {
+                dunlin::shard::MeshMessage::Interest { number, .. } => Some(*number),
+                _ => None,
+            });
+            let (last, position) = (announced.max(), self.fx.last_record);
+            let stored = !self.fx.records.is_empty();
+            self.fx.clear();
+            if let Some(number) = last {
+                let message = dunlin::shard::MeshMessage::Applied { number };
+                self.shard.handle(self.now, Input::Mesh { from: ShardId(1), message }, &mut self.fx);
+            }
+            if stored && position > Position(0) {
+                self.shard.handle(self.now, Input::Durable { position }, &mut self.fx);
+            }
+        }
+        self.fx.clear();
+        self.shard.flushed();
+    }
+
+    fn connect(&mut self, connect: &Connect<'_>) -> (ConnectionId, Duration) {
+        self.next_slot += 1;
+        let connection = ConnectionId { slot: self.next_slot, generation: 1 };
+        let mut bytes = Vec::new();
+        connect.encode(&mut bytes);
+        let began = Instant::now();
+        let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
+        let connect = Connect::decode(frame).expect("a CONNECT");
+        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        self.shard.handle(self.now, Input::Connect { connection, connect: &connect, arrival }, &mut self.fx);
+        let took = began.elapsed();
+        self.settle();
+        (connection, took)
+    }
+
+    /// One packet through codec and shard; how long that took.
+    fn packet(&mut self, connection: ConnectionId, bytes: &[u8]) -> Duration {
+        let began = Instant::now();
+        let (frame, _) = frame::next(bytes, u32::MAX).expect("a packet").expect("a whole one");
+        let packet = decode(frame, Version::V5, Side::Server).expect("a packet a client may send");
+        self.shard.handle(self.now, Input::Packet { connection, packet }, &mut self.fx);
+        let took = began.elapsed();
+        self.settle();
+        took
+    }
+
+    fn tick(&mut self) -> Duration {
+        let began = Instant::now();
+        self.shard.handle(self.now, Input::Tick, &mut self.fx);
+        let took = began.elapsed();
+        self.settle();
+        took
+    }
+}
+
+fn kept(name: &str) -> Connect<'_> {
+    Connect { session_expiry_s: 3_600, keep_alive_s: 0, ..Connect::new(Version::V5, name, false) }
+}
+
+fn publish(topic: &str, qos: Qos, id: u16, retain: bool, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let packet = PublishOut {
+        version: Version::V5,
+        topic,
+        topic_alias: None,
+        qos,
+        dup: false,
+        retain,
+        packet_id: PacketId::new(id).filter(|_| qos != Qos::AtMostOnce),
+        message_expiry_s: None,
+        subscription_ids: &[],
+        forwarded: dunlin::codec::Forwarded::EMPTY,
+        payload,
+    };
+    packet.encode(&mut bytes);
+    bytes
+}
+
+fn subscribe(filters: &[String], qos: u8) -> Vec<u8> {
+    let options = SubscriptionOptions::from_bits(qos).expect("a QoS");
+    let filters = filters.iter().map(|filter| SubscribeFilter { filter, options });
+    let mut bytes = Vec::new();
+    encode_subscribe(Version::V5, PacketId::MIN, None, filters, &mut bytes);
+    bytes
+}
+
+fn unsubscribe(filters: &[String]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_unsubscribe(Version::V5, PacketId::MIN, filters.iter().map(String::as_str), &mut bytes);
+    bytes
+}
+
+/// A session with `count` subscriptions to filters of its own.
+fn with_subscriptions(world: &mut World, name: &str, count: usize, qos: u8) -> ConnectionId {
+    let (connection, _) = world.connect(&kept(name));
+    let filters: Vec<String> = (0..count).map(|n| format!("own/{name}/{n:06}")).collect();
+    for filters in filters.chunks(limits::FILTERS_PER_PACKET_MAX) {
+        world.packet(connection, &subscribe(filters, qos));
+    }
+    connection
+}
+
+/// All filters of `levels` levels of `a` and `+`: as many shapes as one topic can meet.
+fn shapes(levels: u32) -> Vec<String> {
+    let level = |bits: u32, at: u32| if bits >> at & 1 == 1 { "+" } else { "a" };
+    (0..1 << levels).map(|bits| (0..levels).map(|at| level(bits, at)).collect::<Vec<_>>().join("/")).collect()
+}
+
+/// What is tried, the milliseconds that it may take, and how to do it once.
+type Case = (&'static str, u64, fn() -> Duration);
+
+const CASES: [Case; 12] = [
+    ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
+        let mut world = World::new();
+        let (sub, _) = world.connect(&kept(&World::name("sub")));
+        world.packet(sub, &subscribe(&shapes(10), 0));
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        let topic = ["a"; 10].join("/");
+        world.packet(publisher, &publish(&topic, Qos::AtMostOnce, 0, false, b"x"))
+    }),
+    ("PUBLISH where as many shapes are in use as may be", 1, || {
+        let mut world = World::new();
+        let (sub, _) = world.connect(&kept(&World::name("sub")));
+        for filters in shapes(12).chunks(1_024) {
+            world.packet(sub, &subscribe(filters, 0));
+        }
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        let topic = ["a"; 12].join("/");
+        world.packet(publisher, &publish(&topic, Qos::AtMostOnce, 0, false, b"x"))
+    }),
+    ("PUBLISH, retained, on a new topic of 128 levels and 65,000 bytes", 1, || {
+        let mut world = World::new();
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        let topic = vec!["l".repeat(506); 128].join("/");
+        world.packet(publisher, &publish(&topic, Qos::AtLeastOnce, 1, true, b"x"))
+    }),
+    ("PUBLISH of 1 MiB to 1 subscriber", 1, || {
+        let mut world = World::new();
+        let (sub, _) = world.connect(&kept(&World::name("sub")));
+        world.packet(sub, &subscribe(&["t".to_owned()], 1));
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        world.packet(publisher, &publish("t", Qos::AtLeastOnce, 1, false, &vec![b'x'; 1_000_000]))
+    }),
+    ("PUBLISH with QoS 2 before 65,534 open exchanges", 1, || {
+        let mut world = World::new();
+        let (publisher, _) = world.connect(&Connect { ..Connect::new(Version::V311, &World::name("pub"), true) });
+        let bytes = |id| {
+            let mut bytes = publish("t", Qos::ExactlyOnce, id, false, b"x");
+            bytes[1] -= 1; // 3.1.1 has no properties
+            bytes.remove(7);
+            bytes
+        };
+        for id in 2..=u16::MAX {
+            old_packet(&mut world, publisher, &bytes(id));
+        }
+        old_packet(&mut world, publisher, &bytes(1))
+    }),
+    ("SUBSCRIBE to 1,024 new filters of 128 levels", 1, || {
+        let mut world = World::new();
+        let (sub, _) = world.connect(&kept(&World::name("sub")));
+        let tail = vec!["l"; 126].join("/");
+        let filters: Vec<String> = (0..1_024).map(|n| format!("f/{n}/{tail}")).collect();
+        world.packet(sub, &subscribe(&filters, 1))
+    }),
+    ("UNSUBSCRIBE from 1,024 filters of 128 levels", 1, || {
+        let mut world = World::new();
+        let (sub, _) = world.connect(&kept(&World::name("sub")));
+        let tail = vec!["l"; 126].join("/");
+        let filters: Vec<String> = (0..1_024).map(|n| format!("f/{n}/{tail}")).collect();
+        world.packet(sub, &subscribe(&filters, 1));
+        world.packet(sub, &unsubscribe(&filters))
+    }),
+    ("UNSUBSCRIBE from 1,024 filters, 99,000 replays waiting", 10, || {
+        let mut world = World::new();
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        for n in 0..64 {
+            world.packet(publisher, &publish(&format!("r/{n}"), Qos::AtLeastOnce, 1, true, b"x"));
+        }
+        let name = World::name("sub");
+        let (sub, _) = world.connect(&Connect { receive_maximum: 1, ..kept(&name) });
+        world.packet(sub, &subscribe(&["r/#".to_owned()], 1));
+        let connection = sub;
+        let filters: Vec<String> = (0..99_000).map(|n| format!("own/{n:06}")).collect();
+        for filters in filters.chunks(1_024) {
+            world.packet(connection, &subscribe(filters, 1));
+        }
+        world.packet(connection, &unsubscribe(&filters[..1_024]))
+    }),
+    ("SUBSCRIBE to # with 100,000 retained messages", 1, || {
+        let mut world = World::new();
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        for n in 0..100_000 {
+            world.packet(publisher, &publish(&format!("r/{}/{n}", n % 100), Qos::AtMostOnce, 0, true, b"x"));
+        }
+        let (sub, _) = world.connect(&kept(&World::name("sub")));
+        let first = world.packet(sub, &subscribe(&["#".to_owned()], 0));
+        (0..50).map(|_| world.tick()).max().unwrap_or_default().max(first)
+    }),
+    ("PUBACK with 1,000 messages behind it that have expired", 1, || {
+        let mut world = World::new();
+        let name = World::name("sub");
+        let (sub, _) = world.connect(&Connect { receive_maximum: 1, ..kept(&name) });
+        world.packet(sub, &subscribe(&["t".to_owned()], 1));
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        world.packet(publisher, &publish("t", Qos::AtLeastOnce, 1, false, b"x"));
+        let mut expiring = publish("t", Qos::AtLeastOnce, 2, false, b"x");
+        expiring[1] += 5;
+        expiring[7] = 5;
+        expiring.splice(8..8, [2, 0, 0, 0, 1]);
+        for _ in 0..1_000 {
+            world.packet(publisher, &expiring);
+        }
+        world.now.mono_ns += 2_000_000_000;
+        let mut ack = Vec::new();
+        encode_ack(Version::V5, AckKind::PubAck, PacketId::MIN, ReasonCode::Success, None, &mut ack);
+        world.packet(sub, &ack)
+    }),
+    ("CONNECT that resumes a session with 100,000 subscriptions", 10, || {
+        let mut world = World::new();
+        let name = World::name("sub");
+        with_subscriptions(&mut world, &name, 99_999, 1);
+        world.connect(&kept(&name)).1
+    }),
+    ("CONNECT that discards a session with 100,000 subscriptions", 500, || {
+        let mut world = World::new();
+        let name = World::name("sub");
+        with_subscriptions(&mut world, &name, 99_999, 1);
+        world.connect(&Connect { clean_start: true, ..kept(&name) }).1
+    }),
+];
+
+fn old_packet(world: &mut World, connection: ConnectionId, bytes: &[u8]) -> Duration {
+    let began = Instant::now();
+    let (frame, _) = frame::next(bytes, u32::MAX).expect("a packet").expect("a whole one");
+    let packet = decode(frame, Version::V311, Side::Server).expect("a packet a client may send");
+    world.shard.handle(world.now, Input::Packet { connection, packet }, &mut world.fx);
+    let took = began.elapsed();
+    world.settle();
+    took
+}
+
+fn main() {
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let mut too_dear = 0;
+    for (what, bound_ms, run) in
+        CASES.iter().filter(|(what, ..)| wanted.as_ref().is_none_or(|wanted| what.contains(wanted)))
+    {
+        let shortest = (0..5).map(|_| run()).min().expect("five runs");
+        let verdict = if shortest <= Duration::from_millis(*bound_ms) { "" } else { "  ABOVE ITS BOUND" };
+        too_dear += u32::from(!verdict.is_empty());
+        println!("{:>10.1} us of {bound_ms:>3} ms  {what}{verdict}", shortest.as_secs_f64() * 1e6);
+    }
+    assert!(too_dear == 0, "{too_dear} cases take longer than they may");
+}
