@@ -254,10 +254,10 @@ fn cost_of(broker: &Broker, what: &str, n: u32, mut send: impl FnMut()) -> Durat
 
 // covers: [MQTT-3.3.2-17] [MQTT-4.7.3-4] (5.0)
 #[test]
-fn the_most_expensive_packets_cost_milliseconds_at_most() {
+fn the_most_expensive_packets_cost_a_millisecond_at_most() {
     measured(&["--max-packet-size", "65536"], |w, broker| {
         let mut client = warm_up(w);
-        let limit = Duration::from_millis(8);
+        let limit = Duration::from_millis(1);
         let properties = vec![prop::user("k", "v"); 9_000];
         let body = [field("t"), crate::packets::properties(V5, &properties)].concat();
         let publish = frame(PUBLISH, body);
