@@ -105,7 +105,14 @@ impl Doing {
                 let next = (*at + TURN_MAX).min(clients.len());
                 clients[*at..next].iter().for_each(|client| crew.part(*client, *how));
                 *at = next;
-                let over = next == clients.len();
+                // Closing takes a turn or more; whoever is closed leaves the list from its end, so each is looked at once.
+                if next == clients.len() {
+                    while clients.last().is_some_and(|client| crew.clients[*client as usize].socket.is_none()) {
+                        clients.pop();
+                    }
+                    *at = clients.len();
+                }
+                let over = clients.is_empty();
                 Step { wake_ns: (!over).then_some(now_ns), over, ..Step::default() }
             }
             Self::Churning { clients, began_ns, until_ns, per_s, gone, back } => {
