@@ -425,6 +425,10 @@ impl Drop for Plane {
             self.handle.set_ring(index, -1);
         }
         // The rings go first: they end the operations that use the memory in `pending`.
+        let holds_memory = !self.pending.is_empty();
+        for ring in &mut self.rings {
+            ring.holds_memory = holds_memory;
+        }
         self.rings.clear();
     }
 }
@@ -437,6 +441,11 @@ impl PendingTable {
         }
         self.entries.push(Some(pending));
         self.entries.len() as u64 - 1
+    }
+
+    /// Whether no operation with memory of its own is under way.
+    pub(super) fn is_empty(&self) -> bool {
+        self.free.len() == self.entries.len()
     }
 
     pub(super) fn get(&self, index: u64) -> &Pending {
