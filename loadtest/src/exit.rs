@@ -148,6 +148,7 @@ pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: 
         let total = grouped(connections.lost_total());
         complaints.push((Exit::Broken, format!("{total} connections were lost: {}", reasons.join(", "))));
     }
+    complaints.extend(undone(outcome).into_iter().map(|line| (Exit::Broken, line)));
     // What is missing from a part that is missing proves nothing.
     if missing.is_empty() {
         complaints.extend(outcome.verdict.breaches().into_iter().map(|breach| (Exit::Broken, breach)));
@@ -160,6 +161,22 @@ pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: 
         complaints: complaints.into_iter().map(|(_, line)| line).collect(),
         thresholds: held,
     }
+}
+
+/// What a run that went to its end did not get done. Where connections ended on purpose or were lost, that is no wonder and
+/// told already.
+fn undone(outcome: &Outcome) -> Vec<String> {
+    let connections = &outcome.connections;
+    if outcome.ending != Ending::Finished || connections.dropped > 0 || connections.lost_total() > 0 {
+        return Vec::new();
+    }
+    let messages = outcome.verdict.all_messages();
+    let list = [
+        (messages.unsent, "messages of the schedule were not sent in time: a window was full, or loadtest was late"),
+        (messages.unconfirmed, "messages were not acknowledged before the run ended (--drain says how long to wait)"),
+    ];
+    let told = list.into_iter().filter(|(count, _)| *count > 0);
+    told.map(|(count, what)| format!("{} {what}", grouped(count))).collect()
 }
 
 /// What a reader must know before believing the figures, beside the engine's own warnings.
@@ -242,6 +259,12 @@ mod tests {
             judgement.complaints,
             ["1 lost at QoS 1", "threshold loss>0 broken: it was 1", "threshold p99>1s broken: it was not measured"]
         );
+
+        outcome.verdict.messages[1].unsent = 25_000;
+        outcome.verdict.messages[1].unconfirmed = 3;
+        let complaints = judge(&plan(), &outcome, &[], &[]).complaints;
+        assert!(complaints[0].starts_with("25,000 messages of the schedule were not sent in time"), "{complaints:?}");
+        assert!(complaints[1].starts_with("3 messages were not acknowledged"), "{complaints:?}");
 
         outcome.connections.lost.insert(LossReason::Reset, 1_200);
         let judgement = judge(&plan(), &outcome, &[], &[]);
