@@ -16,7 +16,7 @@ install() {
 run() {
     cd "$2"
     exec "$dunlin" --port "$1" --shards "$threads" --log-level warn --sys-interval off \
-        --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
+        --max-inflight 1000 --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
 }
 
 answer version install run "$@"

@@ -32,10 +32,12 @@ install_debian() {
     ensure_packages "$@"
 }
 
-# install_crate NAME VERSION: builds a crate's binary into the cache, with the dependencies that its authors locked.
+# install_crate NAME VERSION [FLAG]...: builds a crate's binary into the cache, unless that version is there.
 install_crate() {
-    [ "$("$cache_dir/bin/$1" --version 2>/dev/null | head -n 1)" ] && grep -q "\"$1 $2 " "$cache_dir/.crates.toml" && return 0
-    cargo install --locked --root "$cache_dir" "$1@$2"
+    local name=$1 version=$2
+    shift 2
+    if [ -x "$cache_dir/bin/$name" ] && grep -q "\"$name $version " "$cache_dir/.crates.toml"; then return 0; fi
+    cargo install --root "$cache_dir" "$@" "$name@$version"
 }
 
 # crate_version NAME: the version that `install_crate` put there.

@@ -5,7 +5,15 @@
 pinned=0.24.0
 
 version() { crate_version rmqttd; }
-install() { install_crate rmqttd $pinned; }
+
+# Its build wants protoc and cmake, and takes the better part of an hour on two cores.
+install() {
+    local missing=()
+    command -v protoc >/dev/null || missing+=(protobuf-compiler)
+    command -v cmake >/dev/null || missing+=(cmake)
+    [ ${#missing[@]} -eq 0 ] || install_debian "${missing[@]}"
+    install_crate rmqttd $pinned --locked
+}
 
 run() {
     mkdir "$2/plugins"

@@ -6,6 +6,7 @@
 pinned=0.20.0
 
 version() { crate_version rumqttd; }
+# Without --locked: the version of its dependency `metrics` that its authors locked does not compile since Rust 1.95.
 install() { install_crate rumqttd $pinned; }
 
 run() {

@@ -163,7 +163,7 @@ impl Generator {
             .arg(&self.program)
             .arg("run")
             .arg(&file)
-            .args(["--host", &broker.ip().to_string(), "--port", &broker.port().to_string(), "--json"])
+            .args(["--host", &broker.ip().to_string(), "--port", &broker.port().to_string(), "--quiet", "--json"])
             .arg(&json)
             .stdin(Stdio::null())
             .stdout(output)

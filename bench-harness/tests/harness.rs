@@ -40,9 +40,9 @@ impl Scratch {
             "series":[]}"#;
         let report = report.replace("RECEIVED", &received.to_string());
         let text = format!(
-            "#!/bin/bash\nset -e\n[ \"$1\" = run ] && [ -s \"$2\" ] && [ \"$3 $5 $7\" = '--host --port --json' ]\n\
+            "#!/bin/bash\nset -e\n[ \"$1\" = run ] && [ -s \"$2\" ] && [ \"$3 $5 $7 $8\" = '--host --port --quiet --json' ]\n\
              exec 3<>/dev/tcp/$4/$6\nstarted=$(date +%s%3N)\nsleep 0.4\n\
-             cat >\"$8\" <<JSON\n{}\nJSON\n",
+             cat >\"$9\" <<JSON\n{}\nJSON\n",
             report.replace("STARTED", "$started")
         );
         self.script(&format!("loadtest-{received}"), &text)

@@ -109,7 +109,7 @@ pub fn svg(curve: &Curve) -> String {
     }
     let _ = writeln!(out, r#"<path d="M{left} {bottom}H{right}" stroke="{FAINT}"/>"#);
     text(&mut out, f64::midpoint(left, right), HEIGHT - 12.0, "middle", INK, 13, &curve.x_label);
-    text(&mut out, 16.0, 40.0, "start", INK, 13, &curve.y_label);
+    text(&mut out, 16.0, 43.0, "start", INK, 13, &curve.y_label);
     // dunlin last, so that it lies on top.
     let mut order: Vec<(usize, &Line)> = curve.lines.iter().enumerate().collect();
     order.sort_by_key(|(_, line)| line.name == "dunlin");
@@ -175,7 +175,7 @@ fn name_lines(out: &mut String, curve: &Curve, x: &Axis, y: &Axis) {
 }
 
 /// Rows of dots over a logarithmic axis.
-pub fn bars(dots: &Dots) -> String {
+pub fn dots(dots: &Dots) -> String {
     const ROW: f64 = 46.0;
     let (left, right, top) = (290.0, WIDTH - 30.0, 92.0);
     let bottom = top + ROW * dots.rows.len() as f64;

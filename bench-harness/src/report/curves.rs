@@ -43,7 +43,7 @@ pub struct Dots {
     pub rows: Vec<(String, Vec<(String, Spread)>)>,
 }
 
-/// The curves that something is known of.
+/// All curves; one that nothing is known of has no lines.
 pub fn all(results: &Results) -> Vec<Curve> {
     let describe = |name: &str, title: &str, x_label: &str, y_label: &str, log: (bool, bool)| Curve {
         name: name.to_owned(),
@@ -53,8 +53,8 @@ pub fn all(results: &Results) -> Vec<Curve> {
         log,
         lines: Vec::new(),
     };
-    let cpu = "broker CPU us a message";
-    let mut curves = vec![
+    let cpu = "broker CPU µs a message";
+    vec![
         Curve {
             lines: lines(results, Series::Connections, metric::CPU_US, |_, y| y),
             ..describe(
@@ -95,13 +95,11 @@ pub fn all(results: &Results) -> Vec<Curve> {
                 "scale-fan-out",
                 "One publisher, 8 messages in flight, more and more subscribers",
                 "subscribers",
-                "broker CPU us a delivered message",
+                "broker CPU µs a delivered message",
                 (true, true),
             )
         },
-    ];
-    curves.retain(|curve| !curve.lines.is_empty());
-    curves
+    ]
 }
 
 /// CPU a message of the cells on one core.

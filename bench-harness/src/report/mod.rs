@@ -21,14 +21,21 @@ pub fn write(options: &ReportOptions) -> Result<(), String> {
     std::fs::create_dir_all(&options.plots).map_err(|error| said(&options.plots, error))?;
     let mut places = tables::all(&results);
     for curve in curves::all(&results) {
+        if curve.lines.is_empty() {
+            places.push((curve.name, tables::NOTHING.to_owned()));
+            continue;
+        }
         let path = options.plots.join(format!("{}.svg", curve.name));
         std::fs::write(&path, chart::svg(&curve)).map_err(|error| said(&path, error))?;
         let link = format!("![{}]({})\n\n{}", curve.title, path.display(), curve.table());
         places.push((curve.name.clone(), link));
     }
-    if let Some(bars) = curves::headline(&results) {
+    if let Some(dots) = curves::headline(&results) {
         let path = options.plots.join("one-core.svg");
-        std::fs::write(&path, chart::bars(&bars)).map_err(|error| said(&path, error))?;
+        std::fs::write(&path, chart::dots(&dots)).map_err(|error| said(&path, error))?;
+        for (_, table) in places.iter_mut().filter(|(name, _)| name == "one-core") {
+            *table = format!("![{}]({})\n\n{table}", dots.title, path.display());
+        }
     }
     let old = std::fs::read_to_string(&options.document).map_err(|error| said(&options.document, error))?;
     let new = markers::fill(&old, &places).map_err(|problem| format!("{}: {problem}", options.document.display()))?;

@@ -12,6 +12,10 @@ use crate::stats::Spread;
 use std::fmt::Write as _;
 
 const DUNLIN: &str = "dunlin";
+/// The broker that everybody knows.
+const YARDSTICK: &str = "mosquitto";
+/// In the place of what has no figures.
+pub const NOTHING: &str = "Not measured yet.\n";
 
 /// All tables by the names of their places.
 pub fn all(results: &Results) -> Vec<(String, String)> {
@@ -87,7 +91,7 @@ fn table(results: &Results, first: &str, rows: &[Row]) -> String {
     let rows: Vec<&Row> =
         rows.iter().filter(|row| results.measurements.iter().any(|one| one.cell == row.cell)).collect();
     if rows.is_empty() {
-        return "Not measured yet.\n".to_owned();
+        return NOTHING.to_owned();
     }
     let columns = columns(results, &rows);
     let mut text = format!("| {first} |");
@@ -170,7 +174,15 @@ fn standing(results: &Results, row: &Row, columns: &[String]) -> String {
     let Some(own) = results.spread(&row.cell, DUNLIN, row.metric) else { return "-".to_owned() };
     let Some(other) = best(results, row, columns, |name| name != DUNLIN) else { return "no other".to_owned() };
     let Some(theirs) = results.spread(&row.cell, &other, row.metric) else { return "-".to_owned() };
-    compared(own, theirs, row.more_is_better(), &other)
+    let words = compared(own, theirs, row.more_is_better(), &other);
+    // The yardstick of the aims, where it is not the best of the others anyway.
+    let yardstick = results
+        .spread(&row.cell, YARDSTICK, row.metric)
+        .filter(|_| other != YARDSTICK && results.fault(&row.cell, YARDSTICK).is_none());
+    match yardstick {
+        Some(theirs) => format!("{words}; {}", compared(own, theirs, row.more_is_better(), YARDSTICK)),
+        None => words,
+    }
 }
 
 fn compared(own: Spread, theirs: Spread, more_is_better: bool, other: &str) -> String {
