@@ -141,8 +141,8 @@ impl Drop for Running {
 
 /// Says CONNECT. An error means: not there yet; the answer of one that is there may still be a refusal.
 fn greet(address: SocketAddr) -> std::io::Result<Result<(), String>> {
-    // MQTT 3.1.1, clean session, no keep alive, client id "bench"; then DISCONNECT.
-    const CONNECT: &[u8] = b"\x10\x11\0\x04MQTT\x04\x02\0\0\0\x05bench";
+    // MQTT 3.1.1, clean session, keep alive 60 s (rumqttd refuses to do without), client id "bench"; then DISCONNECT.
+    const CONNECT: &[u8] = b"\x10\x11\0\x04MQTT\x04\x02\0\x3c\0\x05bench";
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(CONNECT)?;
