@@ -200,7 +200,12 @@ pub fn selected(words: &[String]) -> Result<Vec<Cell>, String> {
         let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();
         return Err(format!("--cells {word}: no cell's name contains it; there are {}", names.join(", ")));
     }
-    Ok(cells.into_iter().filter(|cell| words.is_empty() || words.iter().any(|word| cell.name.contains(word))).collect())
+    let is_name: Vec<bool> = words.iter().map(|word| cells.iter().any(|cell| cell.name == *word)).collect();
+    let means = |(word, is_name): (&String, &bool), cell: &Cell| {
+        if *is_name { cell.name == *word } else { cell.name.contains(word) }
+    };
+    let wanted = |cell: &Cell| words.is_empty() || words.iter().zip(&is_name).any(|pair| means(pair, cell));
+    Ok(cells.into_iter().filter(wanted).collect())
 }
 
 fn series() -> Vec<Cell> {
@@ -261,7 +266,8 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), count);
         let chosen = |word: &str| selected(&[word.to_owned()]).map(|cells| cells.len());
-        assert_eq!(chosen("p2p-qos0-w16").expect("there"), 2, "on one core and on all");
+        assert_eq!(chosen("p2p-qos0-w16").expect("there"), 1, "a whole name means that cell");
+        assert_eq!(chosen("qos0-w16").expect("there"), 2, "on one core and on all");
         assert_eq!(selected(&[]).expect("all").len(), count);
         assert!(chosen("fan-sideways").expect_err("there is none").contains("p2p-qos0-w1"));
     }

@@ -29,7 +29,7 @@ pub struct RunOptions {
     /// Results file; what it holds of other cells stays.
     #[arg(long, default_value = "target/bench/results.json")]
     pub results: PathBuf,
-    /// Cells whose names contain one of these words, separated by commas; all by default.
+    /// Cells by name, or all whose names contain a word, separated by commas; all by default.
     #[arg(long, value_delimiter = ',')]
     pub cells: Vec<String>,
     /// Brokers, separated by commas. Without it: all that `list` shows but RabbitMQ, whose start takes 20 s each time.
