@@ -24,7 +24,7 @@ const PAIRS: u16 = 100;
 const ROUNDS: u64 = 1_000;
 
 /// All cases, in the order in which they are counted.
-pub(super) const CASES: [Case; 15] = [
+pub(super) const CASES: [Case; 16] = [
     Case {
         name: "codec: decode PUBLISH QoS 0",
         ready: || decoding(publish(TOPIC, Qos::AtMostOnce, false, 1)),
@@ -44,6 +44,7 @@ pub(super) const CASES: [Case; 15] = [
     Case { name: "turn: one-to-one QoS 0, 16 each", ready: || pairs(Qos::AtMostOnce, 16), units: 16 * PAIRS as u64 },
     Case { name: "turn: one-to-one QoS 1, 8 each", ready: || pairs(Qos::AtLeastOnce, 8), units: 8 * PAIRS as u64 },
     Case { name: "turn: one-to-one QoS 2, 4 each", ready: || pairs(Qos::ExactlyOnce, 4), units: 4 * PAIRS as u64 },
+    Case { name: "turn: QoS 0 to the other shard, 16 each", ready: across, units: 16 * PAIRS as u64 },
     Case { name: "turn: 1 to 1,000 QoS 0", ready: fan_out, units: 1_000 },
     Case { name: "turn: 1,000 retained to one", ready: sweep, units: 1_000 },
     Case { name: "turn: backlog of 100 QoS 1", ready: backlog, units: 100 },
@@ -179,6 +180,29 @@ fn answer(world: &mut World, clients: impl Iterator<Item = Client>, bytes: &[u8]
         world.receive(client, bytes);
     }
     world.finish_turn();
+}
+
+/// Publishers on one shard, their subscribers on the other.
+fn across() -> Box<dyn FnMut()> {
+    let mut worlds = World::two();
+    let mut publishers: Vec<(Client, Vec<u8>)> = Vec::new();
+    for number in 0..PAIRS {
+        let topic = format!("p/{number}");
+        let subscriber = worlds[1].connect(u32::from(number), &format!("subscriber-{number}"), true);
+        worlds[1].receive(subscriber, &subscribe(&topic, Qos::AtMostOnce));
+        World::exchange(&mut worlds);
+        let publisher = worlds[0].connect(u32::from(number), &format!("publisher-{number}"), true);
+        publishers.push((publisher, publish(&topic, Qos::AtMostOnce, false, 0).repeat(16)));
+    }
+    Box::new(move || {
+        let before = worlds[1].packets_sent();
+        for (publisher, messages) in &publishers {
+            worlds[0].receive(*publisher, messages);
+        }
+        worlds[0].finish_turn();
+        World::exchange(&mut worlds);
+        assert_eq!(worlds[1].packets_sent() - before, 16 * u64::from(PAIRS), "every message crosses");
+    })
 }
 
 fn fan_out() -> Box<dyn FnMut()> {

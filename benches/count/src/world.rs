@@ -1,11 +1,11 @@
 //! A shard with clients, driven as the edge drives it: bytes are cut and decoded, effects are copied into an outbox,
-//! records are durable at the end of the turn. No socket, no clock.
+//! records are durable at the end of the turn. Two of them exchange what shards say to each other. No socket, no clock.
 
 use dunlin::codec::{
     Connect, Frame, PublishOut, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_subscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
-use dunlin::shard::{Arrival, Effect, Effects, Input, Settings, Shard};
+use dunlin::shard::{Arrival, Effect, Effects, Input, MeshMessage, Settings, Shard};
 use dunlin::time::Now;
 
 /// Bytes of payload in a message.
@@ -17,6 +17,8 @@ pub(super) struct World {
     fx: Effects,
     now: Now,
     outbox: Vec<u8>,
+    /// What it has said to the other shard.
+    said: Vec<MeshMessage>,
 }
 
 /// A client's connection.
@@ -25,10 +27,36 @@ pub(super) struct Client(u32);
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::of(ShardId(0), 1)
+    }
+
+    /// The two shards of a process.
+    pub(super) fn two() -> [Self; 2] {
+        [Self::of(ShardId(0), 2), Self::of(ShardId(1), 2)]
+    }
+
+    fn of(own: ShardId, shards: usize) -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
-        let settings = Settings { sys_interval_s: 0, ..Settings::default() };
-        let shard = Shard::new(ShardId(0), settings, 42, now);
-        Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
+        let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
+        let shard = Shard::new(own, settings, 42, now);
+        Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22), said: Vec::new() }
+    }
+
+    /// Lets two shards hear each other until neither has anything to say.
+    pub(super) fn exchange(worlds: &mut [Self; 2]) {
+        while worlds.iter().any(|world| !world.said.is_empty()) {
+            for (from, to) in [(0, 1), (1, 0)] {
+                let mut said = std::mem::take(&mut worlds[from].said);
+                for message in said.drain(..) {
+                    let input = Input::Mesh { from: ShardId(from as u8), message };
+                    let World { shard, now, fx, .. } = &mut worlds[to];
+                    shard.handle(*now, input, fx);
+                }
+                worlds[to].finish_turn();
+                // Its memory, as a channel keeps it; nothing was said by it meanwhile.
+                worlds[from].said = said;
+            }
+        }
     }
 
     /// Connects a client. The same `client_id` with `clean` off finds its session again.
@@ -92,6 +120,7 @@ impl World {
                 Effect::Close { .. } => {}
             }
         }
+        self.said.extend(self.fx.mesh.drain(..).map(|(_, message)| message));
         self.fx.clear();
     }
 
