@@ -1,8 +1,8 @@
 //! The floor under every broker: `benches/relay`, which moves the same bytes and knows nothing of MQTT.
 //!
-//! It brings its own load, so only the cells that it knows (pairs, `QoS` 0, closed loop) have a floor.
+//! It brings its own load, so only the cells that it knows (pairs, `QoS` 0, closed loop, one core) have a floor.
 
-use crate::cells::{Cell, Load};
+use crate::cells::{Cell, Load, Placement};
 use crate::measure::Setup;
 use crate::results::{Figures, metric};
 use crate::scenario::Pace;
@@ -14,7 +14,7 @@ pub const NAME: &str = "relay";
 
 /// Whether the relay can do what the cell does.
 pub fn covers(cell: &Cell) -> bool {
-    matches!(cell.load, Load::Pairs { qos: 0, pace: Pace::Window(_), .. })
+    cell.placement == Placement::OneCore && matches!(cell.load, Load::Pairs { qos: 0, pace: Pace::Window(_), .. })
 }
 
 /// One round of the built `relay` benchmark.

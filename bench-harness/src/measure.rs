@@ -97,7 +97,7 @@ impl Setup {
     /// Where a process cannot have a file for every client, dunlin can by more shards: its limit holds for each ring.
     fn threads_for(&self, scenario: &Scenario, broker: &Broker, threads: usize) -> Result<usize, String> {
         const OTHER_FILES: u64 = 500;
-        let clients = u64::from(scenario.clients());
+        let clients = u64::from(scenario.clients_at_once());
         let room = self.open_files_max.saturating_sub(OTHER_FILES);
         if clients <= room {
             Ok(threads)

@@ -132,13 +132,15 @@ impl Scenario {
         let pace = Publish::paced("w/%r/r%i/t", Pace::Window(window));
         let publishing = Publish { targets: Some(sites), target_order: Some("random"), ..pace };
         let groups = vec![
-            own("sub", sites, [hit, near, vec!["w/%i/#".to_owned()]].concat()),
+            own("sub", sites, [hit, near].concat()),
+            // Of another client: one whose own filters overlap may get a message once for each of them, or once.
+            own("sites", sites, vec!["w/%i/#".to_owned()]),
             own("rooms", ROOMS, vec!["w/+/r%i/t".to_owned()]),
             own("rooms2", ROOMS / 2, vec!["w/+/r%i/+".to_owned()]),
             own("sites2", sites / 2, vec!["w/%i/+/t".to_owned()]),
             publishers("pub", ROOMS.min(sites), 0, publishing),
         ];
-        Self::steady_of(groups, &["sub", "rooms", "rooms2", "sites2", "pub"], seconds)
+        Self::steady_of(groups, &["sub", "sites", "rooms", "rooms2", "sites2", "pub"], seconds)
     }
 
     /// `messages` retained ones, then one subscriber that wants them all.
@@ -230,9 +232,20 @@ impl Scenario {
         Self { name: "bench".to_owned(), drain, broker, group, stage }
     }
 
-    /// Clients of all groups: an upper bound for the connections at a time.
-    pub fn clients(&self) -> u32 {
-        self.group.iter().map(|group| group.clients).sum()
+    /// The most clients that are connected at a time.
+    pub fn clients_at_once(&self) -> u32 {
+        let mut there: Vec<&str> = Vec::new();
+        let mut most = 0;
+        for stage in &self.stage {
+            match stage.doing {
+                "ramp" | "resume" => there.extend(&stage.groups),
+                "drop" => there.retain(|name| !stage.groups.contains(name)),
+                _ => {}
+            }
+            let groups = self.group.iter().filter(|group| there.contains(&group.name.as_str()));
+            most = most.max(groups.map(|group| group.clients).sum());
+        }
+        most
     }
 
     /// As `loadtest run` reads it.
@@ -300,6 +313,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn those_who_left_do_not_count_as_connected() {
+        let at_once = |scenario: Scenario| scenario.clients_at_once();
+        assert_eq!(at_once(Scenario::idle(15_000)), 15_000);
+        assert_eq!(at_once(Scenario::offline_backlog(1_000, 100)), 1_010);
+        assert_eq!(at_once(Scenario::pairs(500, 0, Pace::Window(1), 1.0)), 1_000);
     }
 
     #[test]

@@ -15,7 +15,7 @@ const GRID: &str = "#e1e6eb";
 
 /// The same for a broker everywhere. Told apart by people who confuse red and green, too.
 fn colour(name: &str, position: usize) -> &'static str {
-    const OTHERS: [&str; 4] = ["#0072b2", "#e69f00", "#56b4e9", "#999999"];
+    const OTHERS: [&str; 4] = ["#7a5195", "#a6761d", "#4d7c0f", "#0e7490"];
     match name {
         "dunlin" => "#d1350f",
         "mosquitto" => "#0072b2",
@@ -85,7 +85,7 @@ fn step(most: f64) -> f64 {
 /// Lines.
 pub fn svg(curve: &Curve) -> String {
     const HEIGHT: f64 = 400.0;
-    let (left, right, top, bottom) = (76.0, WIDTH - 170.0, 52.0, HEIGHT - 54.0);
+    let (left, right, top, bottom) = (76.0, WIDTH - 205.0, 52.0, HEIGHT - 54.0);
     let points = || curve.lines.iter().flat_map(|line| &line.points);
     // A few whole numbers need no axis from zero, but room at both ends.
     let mut x = Axis::over(points().map(|point| point.0), curve.log.0, left, right);
@@ -184,7 +184,8 @@ pub fn dots(dots: &Dots) -> String {
     let values: Vec<f64> = spreads.flat_map(|spread| [spread.min, spread.max]).collect();
     let x = Axis::over(values.iter().copied(), true, left, right);
     let mut out = head(height, &dots.title);
-    legend(&mut out, dots);
+    let names = names(dots);
+    legend(&mut out, &names);
     for tick in x.ticks() {
         let at = x.at(tick);
         let _ = writeln!(out, r#"<path d="M{at:.1} {top}V{bottom}" stroke="{GRID}"/>"#);
@@ -199,10 +200,10 @@ pub fn dots(dots: &Dots) -> String {
         let (first, second) = two_lines(title);
         text(&mut out, 16.0, middle + if second.is_empty() { 4.0 } else { -4.0 }, "start", INK, 13, first);
         text(&mut out, 16.0, middle + 13.0, "start", FAINT, 12, second);
-        let mut order: Vec<(usize, &(String, crate::stats::Spread))> = brokers.iter().enumerate().collect();
-        order.sort_by_key(|(_, one)| one.0 == "dunlin");
-        for (position, (name, spread)) in order {
-            let colour = colour(name, position);
+        let mut order: Vec<&(String, crate::stats::Spread)> = brokers.iter().collect();
+        order.sort_by_key(|one| one.0 == "dunlin");
+        for (name, spread) in order {
+            let colour = colour(name, names.iter().position(|known| known == name).unwrap_or_default());
             let (low, high, place) = (x.at(spread.min), x.at(spread.max), x.at(spread.median));
             let _ = writeln!(
                 out,
@@ -231,17 +232,20 @@ fn mark(out: &mut String, name: &str, colour: &str, x: f64, y: f64) {
     };
 }
 
-fn legend(out: &mut String, dots: &Dots) {
-    let mut seen: Vec<&str> = Vec::new();
-    for (_, brokers) in &dots.rows {
-        for (name, _) in brokers {
-            if !seen.contains(&name.as_str()) {
-                seen.push(name);
-            }
+/// Everybody who has a dot somewhere, in the order of appearance.
+fn names(dots: &Dots) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for (name, _) in dots.rows.iter().flat_map(|row| &row.1) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
         }
     }
+    names
+}
+
+fn legend(out: &mut String, names: &[&str]) {
     let mut at = 24.0;
-    for (position, name) in seen.into_iter().enumerate() {
+    for (position, name) in names.iter().enumerate() {
         mark(out, name, colour(name, position), at, 62.0);
         text(out, at + 13.0, 66.0, "start", INK, 13, name);
         at += 40.0 + 7.6 * name.len() as f64;

@@ -135,7 +135,7 @@ impl Curve {
         }
         let _ = writeln!(text, "\n{rule}");
         for x in xs {
-            let _ = write!(text, "| {} |", if x < 10.0 { format!("{x}") } else { number(x) });
+            let _ = write!(text, "| {} |", if x < 1_000.0 { format!("{x}") } else { number(x) });
             for line in &self.lines {
                 let point = line.points.iter().find(|point| point.0.total_cmp(&x).is_eq()).map(|point| point.1);
                 let cell = point.map_or("-".to_owned(), |spread| {
@@ -188,7 +188,7 @@ fn shard_lines(results: &Results) -> Vec<Line> {
 fn index_lines(results: &Results) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
     for point in &results.index {
-        let name = format!("{} ({} hits)", point.filters, point.hits);
+        let name = format!("{} ({} hit{})", point.filters, point.hits, if point.hits == 1 { "" } else { "s" });
         let spread = Spread { median: point.ns_per_match, min: point.ns_per_match, max: point.ns_per_match, rounds: 1 };
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push((point.count, spread)),

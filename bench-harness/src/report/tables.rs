@@ -97,7 +97,7 @@ fn table(results: &Results, first: &str, rows: &[Row]) -> String {
     let mut text = format!("| {first} |");
     let mut line = "|---|".to_owned();
     for column in &columns {
-        let _ = write!(text, " {} |", if column == floor::NAME { "relay (floor)" } else { column });
+        let _ = write!(text, " {} |", if column == floor::NAME { "bare relay" } else { column });
         line.push_str("---|");
     }
     let _ = writeln!(text, " dunlin against the best other |\n{line}---|");
