@@ -1,6 +1,6 @@
 //! One shard's task: turns the plane's events, the mesh's messages and the passing of time into inputs of the shard,
-//! and carries out its effects. The turn is the unit of everything: one clock read, one send per connection, one entry
-//! into the kernel, one batch per target shard.
+//! and carries out its effects. The turn is the unit of everything: one clock read (and one for each batch
+//! of another shard), one send per connection, one entry into the kernel, one batch per target shard.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,7 +101,8 @@ impl Pump {
     fn turn(&mut self) -> Result<bool, RingError> {
         let now = clock::now();
         let mut busy = self.take_events(now)?;
-        busy |= self.take_messages(now)?;
+        let (came, now) = self.take_messages(now)?;
+        busy |= came;
         self.keep_time(now);
         self.settle(now)?;
         if self.store.durable() > self.durable {
@@ -138,10 +139,14 @@ impl Pump {
         }
     }
 
-    fn take_messages(&mut self, now: Now) -> Result<bool, RingError> {
+    /// Returns whether there were any, and the time that holds for the rest of the turn.
+    fn take_messages(&mut self, mut now: Now) -> Result<(bool, Now), RingError> {
         let mut any = false;
         while let Some((from, batch)) = self.port.next_batch() {
             any = true;
+            // What came may have been sent after this turn began, by a later clock: a message that expires in 100 s would
+            // have 101 left by ours.
+            now = clock::now();
             for envelope in batch {
                 match envelope {
                     Envelope::Shard(message) => {
@@ -157,7 +162,7 @@ impl Pump {
             }
             self.settle(now)?;
         }
-        Ok(any)
+        Ok((any, now))
     }
 
     /// Deadlines, work that is left over, and the order to stop.
