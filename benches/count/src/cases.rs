@@ -7,7 +7,7 @@ use dunlin::session::{Delivery, Message, MessageRef, SubscriptionIds, Window};
 use dunlin::topic::{Matches, SubscribedFilter, Subscriber, SubscriptionIndex, TopicName};
 use std::hint::black_box;
 
-use crate::world::{Client, World, acks, publish, subscribe};
+use crate::world::{Client, World, acks, publish, subscribe, subscribe_all, unsubscribe_all};
 
 /// One thing to count.
 pub(super) struct Case {
@@ -22,9 +22,12 @@ pub(super) struct Case {
 const TOPIC: &str = "fleet/berlin/truck-0042/telemetry";
 const PAIRS: u16 = 100;
 const ROUNDS: u64 = 1_000;
+/// Of one client: so many that work which is done for each of them at each of them shows itself.
+const MANY_FILTERS: usize = 10_000;
+const FILTERS_PER_PACKET: usize = 1_000;
 
 /// All cases, in the order in which they are counted.
-pub(super) const CASES: [Case; 16] = [
+pub(super) const CASES: [Case; 18] = [
     Case {
         name: "codec: decode PUBLISH QoS 0",
         ready: || decoding(publish(TOPIC, Qos::AtMostOnce, false, 1)),
@@ -49,6 +52,8 @@ pub(super) const CASES: [Case; 16] = [
     Case { name: "turn: 1,000 retained to one", ready: sweep, units: 1_000 },
     Case { name: "turn: backlog of 100 QoS 1", ready: backlog, units: 100 },
     Case { name: "turn: connect, subscribe, leave", ready: coming_and_going, units: 100 },
+    Case { name: "turn: 10,000 filters behind replays end", ready: replays_end, units: MANY_FILTERS as u64 },
+    Case { name: "turn: a session of 10,000 filters ends", ready: session_ends, units: MANY_FILTERS as u64 },
 ];
 
 fn decoding(packet: Vec<u8>) -> Box<dyn FnMut()> {
@@ -280,6 +285,52 @@ fn coming_and_going() -> Box<dyn FnMut()> {
         for guest in guests {
             world.receive(guest, &[0xe0, 0]);
         }
+        world.finish_turn();
+    })
+}
+
+/// SUBSCRIBE packets for many filters of one client.
+fn many_filters() -> (Vec<String>, Vec<Vec<u8>>) {
+    let filters: Vec<String> = (0..MANY_FILTERS).map(|number| format!("own/{number}")).collect();
+    let packets = filters.chunks(FILTERS_PER_PACKET).map(|filters| subscribe_all(filters, Qos::AtLeastOnce)).collect();
+    (filters, packets)
+}
+
+/// A client that acknowledges nothing subscribes, so that every replay waits behind the first, and unsubscribes.
+fn replays_end() -> Box<dyn FnMut()> {
+    let mut world = World::new();
+    let publisher = world.connect(0, "publisher", true);
+    for number in 0..1_000 {
+        world.receive(publisher, &publish(&format!("retained/{number}"), Qos::AtLeastOnce, true, 1));
+        world.finish_turn();
+    }
+    let subscriber = world.connect(1, "subscriber", true);
+    world.receive(subscriber, &subscribe("retained/#", Qos::AtLeastOnce));
+    world.finish_turn();
+    let (filters, subscribes) = many_filters();
+    let unsubscribes: Vec<Vec<u8>> = filters.chunks(FILTERS_PER_PACKET).map(unsubscribe_all).collect();
+    Box::new(move || {
+        let before = world.packets_sent();
+        for packet in subscribes.iter().chain(&unsubscribes) {
+            world.receive(subscriber, packet);
+            world.finish_turn();
+        }
+        let answers = (subscribes.len() + unsubscribes.len()) as u64;
+        assert_eq!(world.packets_sent() - before, answers, "every packet is answered, and no replay goes on");
+    })
+}
+
+/// A client with many subscriptions comes and goes.
+fn session_ends() -> Box<dyn FnMut()> {
+    let mut world = World::new();
+    let (_, subscribes) = many_filters();
+    Box::new(move || {
+        let guest = world.connect(0, "guest", true);
+        for packet in &subscribes {
+            world.receive(guest, packet);
+            world.finish_turn();
+        }
+        world.receive(guest, &[0xe0, 0]);
         world.finish_turn();
     })
 }

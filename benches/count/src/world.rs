@@ -2,7 +2,8 @@
 //! records are durable at the end of the turn. Two of them exchange what shards say to each other. No socket, no clock.
 
 use dunlin::codec::{
-    Connect, Frame, PublishOut, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_subscribe, frame,
+    Connect, Frame, PublishOut, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_subscribe,
+    encode_unsubscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::shard::{Arrival, Effect, Effects, Input, MeshMessage, Settings, Shard};
@@ -155,9 +156,22 @@ fn publish_out(topic: &str, qos: Qos, retain: bool, id: u16) -> PublishOut<'_> {
 
 /// SUBSCRIBE of 3.1.1 to one filter.
 pub(super) fn subscribe(filter: &str, qos: Qos) -> Vec<u8> {
+    subscribe_all(&[filter], qos)
+}
+
+/// SUBSCRIBE of 3.1.1 to several.
+pub(super) fn subscribe_all<S: AsRef<str>>(filters: &[S], qos: Qos) -> Vec<u8> {
     let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+    let filters = filters.iter().map(|filter| SubscribeFilter { filter: filter.as_ref(), options });
     let mut out = Vec::new();
-    encode_subscribe(Version::V311, PacketId::MIN, None, [SubscribeFilter { filter, options }], &mut out);
+    encode_subscribe(Version::V311, PacketId::MIN, None, filters, &mut out);
+    out
+}
+
+/// UNSUBSCRIBE of 3.1.1.
+pub(super) fn unsubscribe_all(filters: &[String]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_unsubscribe(Version::V311, PacketId::MIN, filters.iter().map(String::as_str), &mut out);
     out
 }
 
