@@ -1,6 +1,5 @@
 //! SUBSCRIBE and UNSUBSCRIBE: the index here, the announcement to the other shards, and SUBACK once all of them know.
 
-use hashbrown::HashSet;
 use smallvec::SmallVec;
 
 use super::interest::OwedSubAck;
@@ -168,7 +167,7 @@ impl Shard {
             let code = match SubscribedFilter::parse(text, self.settings.topic_levels_max) {
                 Ok(filter) => self.unsubscribe(id, &filter, text, &mut ended, fx),
                 Err(error) if !is_v5 && !error.is_policy() => {
-                    self.end_replays(id, &ended);
+                    self.end_replays(id, &mut ended);
                     let reason = CloseReason::ProtocolError;
                     self.close(now, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none", fx);
                     return;
@@ -177,7 +176,7 @@ impl Shard {
             };
             codes.push(code);
         }
-        self.end_replays(id, &ended);
+        self.end_replays(id, &mut ended);
         let packet_id = unsubscribe.packet_id;
         self.reply(now, id, fx, |out, link| {
             encode_unsuback(link.version, packet_id, &codes, None, out);
@@ -207,13 +206,10 @@ impl Shard {
 
     /// Replays for subscriptions that have ended, under way or waiting for their SUBACK, have lost their reason. All those of
     /// a packet are looked for at once: a client may have as many replays waiting as subscriptions.
-    fn end_replays(&mut self, id: SessionId, ended: &[EntryId]) {
+    fn end_replays(&mut self, id: SessionId, ended: &mut [EntryId]) {
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
-        // Entry ids are given out by the index and not by peers: the key need not be secret.
-        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
-        let mut set = HashSet::with_capacity_and_hasher(ended.len(), hasher);
-        set.extend(ended.iter().copied());
-        let goes_on = |sweep: &Sweep| !set.contains(&sweep.entry);
+        ended.sort_unstable();
+        let goes_on = |sweep: &Sweep| ended.binary_search(&sweep.entry).is_err();
         if let Some(backlog) = link.backlog.as_deref_mut() {
             backlog.sweeps.retain(goes_on);
         }
