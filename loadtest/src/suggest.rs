@@ -1,6 +1,8 @@
 //! "Did you mean": the known word that a misspelled one is nearest to.
 //!
-//! Owns: the distance between words and what is too far to be a slip. Leaves to the caller: the sentence around it.
+//! Owns: what is too far to be a slip. Leaves to the caller: the sentence around it.
+
+use strsim::levenshtein as distance;
 
 /// The word of `known` that `word` was probably meant to be; hyphens, underscores and case do not matter.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -24,22 +26,6 @@ pub fn hint(word: &str, known: &[&str]) -> String {
 
 fn plain(word: &str) -> String {
     word.replace('-', "_").to_lowercase()
-}
-
-/// Edits (insert, delete, replace one character) from `a` to `b`: Levenshtein, one row at a time.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a_char) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &b_char) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(a_char != b_char);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

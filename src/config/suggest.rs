@@ -1,5 +1,7 @@
 //! "Did you mean": the known key that a misspelled one is closest to.
 
+use strsim::levenshtein as distance;
+
 use super::{
     setting::{Section, Setting},
     table::SETTINGS,
@@ -69,33 +71,9 @@ fn tolerance(key: &str) -> usize {
     (key.chars().count() / 3).max(2)
 }
 
-/// Edits (insert, delete, replace one character) from `a` to `b`: Levenshtein, one row at a time.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a_char) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, &b_char) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(a_char != b_char);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distance_counts_edits() {
-        for (a, b, edits) in [("", "", 0), ("", "abc", 3), ("port", "prot", 2), ("kitten", "sitting", 3)] {
-            assert_eq!(distance(a, b), edits, "{a} {b}");
-            assert_eq!(distance(b, a), edits, "{b} {a}");
-        }
-    }
 
     #[test]
     fn a_misspelled_key_finds_the_one_that_was_meant() {
