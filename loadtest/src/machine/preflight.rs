@@ -213,13 +213,13 @@ fn conntrack(need: &Need, facts: &Facts) -> Option<Finding> {
 }
 
 /// A broker that keeps its sockets in its table of files takes no more than that. dunlin does not: its limit holds per
-/// shard, and more shards are more. So this is a note.
+/// ring, and a shard opens as many as it needs. So this is a note.
 fn broker_files(need: &Need, facts: &Facts) -> Option<Finding> {
     let limit = facts.broker_files?;
     (limit < need.connections).then(|| Finding {
         severity: Severity::Note,
         what: format!(
-            "broker: may open {} files, {} connections are wanted (dunlin: the limit holds for each shard)",
+            "broker: may open {} files, {} connections are wanted (dunlin: the limit holds for each ring)",
             grouped(limit),
             grouped(need.connections)
         ),
