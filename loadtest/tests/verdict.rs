@@ -96,6 +96,36 @@ fn every_lie_is_called_by_its_name() {
     }
 }
 
+/// Each subscriber has one topic by name at the QoS of the run, and both by a wildcard at QoS 0.
+fn overlapping(lie: Lie, qos: u8) -> (Outcome, u64) {
+    let liar = Liar::start(lie);
+    let mut plan = plan(&liar, qos, 32, Pace::Open { per_client_per_s: 400.0 });
+    plan.groups[1].subscriptions.insert(0, Subscription::new("t/+", 0));
+    let outcome = run(&plan, &Control::default(), &mut Silent).expect("an outcome");
+    let all = outcome.verdict.all_deliveries();
+    assert_eq!((all.expected, all.received, all.reordered), (2 * MESSAGES, 2 * MESSAGES, 0), "{lie:?} at QoS {qos}");
+    let named = outcome.verdict.deliveries[usize::from(qos)].expected;
+    assert_eq!(named, if qos == 0 { 2 * MESSAGES } else { MESSAGES }, "{lie:?}: owed at the highest QoS that matches");
+    (outcome, liar.lies())
+}
+
+#[test]
+fn a_copy_for_each_overlapping_subscription_is_allowed_and_one_more_is_a_duplicate() {
+    for qos in 0..=2 {
+        for (lie, copies) in [(Lie::None, MESSAGES), (Lie::Merge, 0)] {
+            let (outcome, _) = overlapping(lie, qos);
+            let all = outcome.verdict.all_deliveries();
+            assert_eq!((all.copies, all.duplicated), (copies, 0), "{lie:?} at QoS {qos}");
+            assert_eq!(outcome.verdict.breaches(), Vec::<String>::new(), "{lie:?} at QoS {qos}");
+        }
+        let (outcome, lies) = overlapping(Lie::Duplicate(7), qos);
+        let all = outcome.verdict.all_deliveries();
+        assert_eq!(lies, 3 * MESSAGES / 7);
+        assert_eq!((all.copies, all.duplicated), (MESSAGES, lies), "QoS {qos}");
+        assert!(!outcome.verdict.breaches().is_empty(), "the wildcard's are of QoS 0");
+    }
+}
+
 #[test]
 fn messages_of_one_publisher_that_change_places_are_seen() {
     let liar = Liar::start(Lie::Swap(20));

@@ -21,6 +21,8 @@ pub(super) struct Crew {
     pub(super) interest: Interest,
     pub(super) clients: Vec<Client>,
     pub(super) trackers: Trackers,
+    /// Of second copies, third ones, and so on, where a client's subscriptions overlap.
+    pub(super) copies: Vec<Trackers>,
     pub(super) stamper: Stamper,
     pub(super) outbox: Outbox,
     pub(super) tally: Tally,
@@ -64,6 +66,7 @@ impl Crew {
         Self {
             clients,
             trackers: Trackers::new(),
+            copies: Vec::new(),
             stamper: Stamper::new(plan.run_id, lengths),
             outbox: Outbox::default(),
             tally,

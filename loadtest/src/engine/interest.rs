@@ -1,12 +1,13 @@
 //! Who is owed what: computed from filters and topics before the run, and asked for every message.
 //!
 //! For each pair of a publishing group and a subscription of another (or the same) group, the streams that it covers, in the
-//! smallest form that tells them. A client is owed a message once, whatever number of its subscriptions match: the first
-//! that does decides the QoS. A shared subscription is owed it once for all its members.
+//! smallest form that tells them. A client is owed a message once, at the highest QoS of its own subscriptions that match,
+//! and a broker may send it a copy for each of them (3.1.1 section 3.3.5, 5.0 section 3.3.4). A shared subscription is owed
+//! it once for all its members, whatever else they subscribe to.
 
 use super::cast::Cast;
 use dunlin::topic::{SubscribedFilter, TopicName, matches};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Levels that are matched; a plan's names were checked against the same.
 const LEVELS_MAX: u16 = 1024;
@@ -15,7 +16,11 @@ const PAIRS_MAX: u64 = 200_000_000;
 
 /// Who is owed what.
 pub(super) struct Interest {
+    /// Those of one pair of roles stand together.
     claims: Vec<Claim>,
+    /// By publishing and subscribing role: where their claims are.
+    pairs: Vec<std::ops::Range<usize>>,
+    roles: usize,
     /// For each publishing role, deliveries of one message by their QoS.
     fans: Vec<Option<Fan>>,
 }
@@ -47,11 +52,15 @@ enum Fan {
     Each { first: u32, counts: Vec<[u32; 3]> },
 }
 
-/// What a message is to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a message is to a client: nothing, where there are neither copies nor shares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
+    /// The highest of the client's own subscriptions that match.
     pub(super) qos: u8,
-    pub(super) share: Option<u32>,
+    /// How many these are: one is owed, and so many may come.
+    pub(super) copies: u32,
+    /// A shared subscription of the client matches.
+    pub(super) is_shared: bool,
 }
 
 const NOBODY: u32 = u32::MAX;
@@ -62,11 +71,19 @@ impl Interest {
     pub(super) fn new(cast: &Cast) -> Result<Self, String> {
         let mut claims: Vec<Claim> = Vec::new();
         let mut shares: HashMap<String, u32> = HashMap::new();
-        for publisher in 0..cast.roles.len() {
+        let roles = cast.roles.len();
+        let mut pairs = vec![0..0; roles * roles];
+        for publisher in 0..roles {
             let Some(publishing) = &cast.roles[publisher].publishing else { continue };
             let topics = Topics::new(cast, publisher);
             for (subscriber, role) in cast.roles.iter().enumerate() {
+                let first = claims.len();
                 for (at, (name, subscription)) in role.filters.iter().enumerate() {
+                    let template = |at: usize| &role.filters[at].1.filter;
+                    // Asked for twice, a filter is one subscription still, and the later options stand.
+                    if (at + 1..role.filters.len()).any(|later| template(later) == template(at)) {
+                        continue;
+                    }
                     let text = filter_text(cast, subscriber, 0, at);
                     let share = match text.strip_prefix("$share/") {
                         Some(_) if !name.is_constant() => {
@@ -82,20 +99,44 @@ impl Interest {
                     let qos = subscription.qos.min(publishing.what.qos);
                     claims.push(Claim { subscriber, publisher, qos, share, covers });
                 }
+                pairs[publisher * roles + subscriber] = first..claims.len();
             }
         }
-        let fans = (0..cast.roles.len()).map(|role| fan(cast, &claims, role)).collect();
-        Ok(Self { claims, fans })
+        let fans = (0..roles).map(|role| fan(cast, &claims, role)).collect();
+        Ok(Self { claims, pairs, roles, fans })
     }
 
-    /// What a message of a stream is to a client; `None` if it is owed none.
     #[inline]
-    pub(super) fn due(&self, subscriber: usize, index: u32, publisher: usize, stream: u32) -> Option<Due> {
-        self.claims
-            .iter()
-            .filter(|claim| claim.subscriber == subscriber && claim.publisher == publisher)
-            .find(|claim| claim.covers.has(index, stream))
-            .map(|claim| Due { qos: claim.qos, share: claim.share })
+    fn claims_of(&self, subscriber: usize, publisher: usize) -> &[Claim] {
+        &self.claims[self.pairs[publisher * self.roles + subscriber].clone()]
+    }
+
+    /// What a message of a stream is to a client.
+    #[inline]
+    pub(super) fn due(&self, subscriber: usize, index: u32, publisher: usize, stream: u32) -> Due {
+        let mut due = Due::default();
+        for claim in self.claims_of(subscriber, publisher).iter().filter(|claim| claim.covers.has(index, stream)) {
+            if claim.share.is_some() {
+                due.is_shared = true;
+            } else {
+                due.copies += 1;
+                due.qos = due.qos.max(claim.qos);
+            }
+        }
+        due
+    }
+
+    /// The shared subscriptions of a client that match a stream, each with its QoS.
+    pub(super) fn shares(
+        &self,
+        subscriber: usize,
+        index: u32,
+        publisher: usize,
+        stream: u32,
+    ) -> impl Iterator<Item = (u32, u8)> {
+        let matching =
+            self.claims_of(subscriber, publisher).iter().filter(move |claim| claim.covers.has(index, stream));
+        matching.filter_map(|claim| claim.share.map(|share| (share, claim.qos)))
     }
 
     /// Deliveries that a message of this stream leads to, over all parts.
@@ -110,35 +151,42 @@ impl Interest {
 
     /// Calls `visit` with each stream that a client is owed by itself, and with the QoS.
     pub(super) fn for_each_stream(&self, cast: &Cast, subscriber: usize, index: u32, visit: &mut dyn FnMut(u32, u8)) {
-        for (at, claim) in self.claims.iter().enumerate() {
-            if claim.subscriber != subscriber || claim.share.is_some() {
-                continue;
-            }
-            let before = self.claims[..at]
-                .iter()
-                .filter(|earlier| earlier.subscriber == subscriber && earlier.publisher == claim.publisher);
-            let mut visit = |stream: u32| {
-                if !before.clone().any(|earlier| earlier.covers.has(index, stream)) {
-                    visit(stream, claim.qos);
-                }
-            };
-            match &claim.covers {
-                Covers::All => {
-                    if let Some(publishing) = &cast.roles[claim.publisher].publishing {
-                        (publishing.first_stream..publishing.first_stream + publishing.streams).for_each(visit);
+        for publisher in 0..self.roles {
+            let claims = self.claims_of(subscriber, publisher);
+            for (at, claim) in claims.iter().enumerate().filter(|(_, claim)| claim.share.is_none()) {
+                let mut visit = |stream: u32| {
+                    if let Some(qos) = first_of_own(claims, at, index, stream) {
+                        visit(stream, qos);
                     }
-                }
-                Covers::Same(streams) => streams.iter().copied().for_each(visit),
-                Covers::One(streams) => {
-                    let stream = streams[index as usize];
-                    if stream != NOBODY {
-                        visit(stream);
+                };
+                match &claim.covers {
+                    Covers::All => {
+                        if let Some(publishing) = &cast.roles[publisher].publishing {
+                            (publishing.first_stream..publishing.first_stream + publishing.streams).for_each(visit);
+                        }
                     }
+                    Covers::Same(streams) => streams.iter().copied().for_each(visit),
+                    Covers::One(streams) => {
+                        let stream = streams[index as usize];
+                        if stream != NOBODY {
+                            visit(stream);
+                        }
+                    }
+                    Covers::Each(streams) => streams[index as usize].iter().copied().for_each(visit),
                 }
-                Covers::Each(streams) => streams[index as usize].iter().copied().for_each(visit),
             }
         }
     }
+}
+
+/// The QoS at which a client is owed a stream by its own subscriptions, if claim `at` of the pair is the first of them that
+/// covers it: so each stream counts once.
+fn first_of_own(claims: &[Claim], at: usize, index: u32, stream: u32) -> Option<u8> {
+    let covers = |claim: &&Claim| claim.share.is_none() && claim.covers.has(index, stream);
+    if claims[..at].iter().any(|claim| covers(&claim)) {
+        return None;
+    }
+    claims[at..].iter().filter(covers).map(|claim| claim.qos).max()
 }
 
 impl Covers {
@@ -249,19 +297,20 @@ fn fan(cast: &Cast, claims: &[Claim], publisher: usize) -> Option<Fan> {
     let simple = mine.all(|claim| matches!(claim.covers, Covers::All));
     // Streams are alike where every claim covers them all: one will do for the others.
     let mut counts = vec![[0_u32; 3]; if simple { 1 } else { streams }];
-    let mut shares: Vec<(u32, u32)> = Vec::new();
-    for (at, claim) in claims.iter().enumerate().filter(|(_, claim)| claim.publisher == publisher) {
-        let earlier =
-            || claims[..at].iter().filter(|one| one.publisher == publisher && one.subscriber == claim.subscriber);
+    let mut shares: HashSet<(u32, u32)> = HashSet::new();
+    let pairs = claims.chunk_by(|a, b| (a.publisher, a.subscriber) == (b.publisher, b.subscriber));
+    for (pair, at) in pairs.flat_map(|pair| (0..pair.len()).map(move |at| (pair, at))) {
+        let claim = &pair[at];
+        if claim.publisher != publisher {
+            continue;
+        }
         let clients = cast.roles[claim.subscriber].group.clients;
         let mut add = |index: u32, stream: u32, many: u32| {
+            let count = &mut counts[(stream - first) as usize];
             if let Some(share) = claim.share {
-                if !shares.contains(&(share, stream)) {
-                    shares.push((share, stream));
-                    counts[(stream - first) as usize][usize::from(claim.qos)] += 1;
-                }
-            } else if !earlier().any(|one| one.covers.has(index, stream)) {
-                counts[(stream - first) as usize][usize::from(claim.qos)] += many;
+                count[usize::from(claim.qos)] += u32::from(shares.insert((share, stream)));
+            } else if let Some(qos) = first_of_own(pair, at, index, stream) {
+                count[usize::from(qos)] += many;
             }
         };
         match &claim.covers {
@@ -285,3 +334,6 @@ fn fan(cast: &Cast, claims: &[Claim], publisher: usize) -> Option<Fan> {
     let uniform = counts.windows(2).all(|two| two[0] == two[1]);
     Some(if uniform { Fan::Uniform(counts[0]) } else { Fan::Each { first, counts } })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,9 @@
 
 use super::client::{State, Unacknowledged};
 use super::crew::{Crew, Order};
+use super::interest::Due;
 use super::stamp::Reading;
-use super::tracker::Seen;
+use super::tracker::{Seen, Trackers};
 use crate::outcome::{FailureReason, LossReason};
 use crate::plan::{Reads, RetainHandling};
 use dunlin::codec::{
@@ -186,7 +187,7 @@ impl Crew {
             RetainHandling::SendIfNew => !goes_on,
             RetainHandling::DoNotSend => false,
         };
-        let (trackers, next) = (&mut self.trackers, &self.next_sequence);
+        let (trackers, copies, next) = (&mut self.trackers, &mut self.copies, &self.next_sequence);
         let (verdict, cast) = (&mut self.tally.outcome.verdict, &self.cast);
         self.interest.for_each_stream(cast, role, index, &mut |stream, qos| {
             let sent = next[stream as usize];
@@ -204,9 +205,11 @@ impl Crew {
                     .and_then(|role| cast.roles[role].publishing.as_ref())
                     .is_some_and(|publishing| publishing.what.retain);
             if is_retained {
-                let at = trackers.find(client, stream | RETAINED, u32::MAX);
-                // The one that is there, or a later one that takes its place meanwhile.
-                trackers.get_mut(at).rebase(sent - 1);
+                // The one that is there, or a later one that takes its place meanwhile; again, if it was here before.
+                for trackers in std::iter::once(&mut *trackers).chain(copies.iter_mut()) {
+                    let at = trackers.find(client, stream | RETAINED, u32::MAX);
+                    trackers.get_mut(at).restart(sent - 1);
+                }
                 verdict.retained.expected += 1;
             }
         });
@@ -275,33 +278,78 @@ impl Crew {
     #[inline]
     fn judge(&mut self, role: usize, client: u32, publisher: usize, stream: u32, sequence: u32, retain: bool) {
         let index = self.cast.index_of(role, client);
-        let Some(due) = self.interest.due(role, index, publisher, stream) else {
+        let due = self.interest.due(role, index, publisher, stream);
+        if due.copies == 0 && !due.is_shared {
             self.tally.outcome.verdict.misdirected += 1;
             return;
-        };
+        }
         let as_published = self.cast.roles[role].filters.iter().any(|one| one.1.retain_as_published);
         let is_retained = retain && !as_published;
-        // All members of a shared subscription look at one tracker, which has a client's number that no client has.
-        let who = due.share.map_or(client, |share| u32::MAX - share);
         let key = if is_retained { stream | RETAINED } else { stream };
-        let hint = self.clients[client as usize].tracker;
-        let at = self.trackers.find(who, key, hint);
-        self.clients[client as usize].tracker = at;
-        let seen = self.trackers.get_mut(at).see(sequence);
+        let mut seen = Seen::Again;
+        if due.copies > 0 {
+            let hint = self.clients[client as usize].tracker;
+            let at = self.trackers.find(client, key, hint);
+            self.clients[client as usize].tracker = at;
+            seen = self.trackers.get_mut(at).see(sequence);
+            self.count(due.qos, is_retained, true, seen);
+        }
+        if due.is_shared && seen == Seen::Again {
+            seen = self.judge_shared(role, index, publisher, stream, sequence);
+        }
+        if seen == Seen::Again {
+            self.judge_copy(client, key, sequence, due);
+        } else if seen != Seen::NotOwed && !is_retained {
+            self.note_delivered(publisher, stream, sequence);
+        }
+    }
+
+    /// Counts a message that came first, of those that a client or a shared subscription is owed.
+    #[inline]
+    fn count(&mut self, qos: u8, is_retained: bool, is_ordered: bool, seen: Seen) {
         let verdict = &mut self.tally.outcome.verdict;
+        let deliveries = if is_retained { &mut verdict.retained } else { &mut verdict.deliveries[usize::from(qos)] };
+        deliveries.received += u64::from(matches!(seen, Seen::New | Seen::Late));
+        deliveries.reordered += u64::from(seen == Seen::Late && is_ordered && !is_retained);
+    }
+
+    /// What a message is to the shared subscriptions of a client. All members of one look at one tracker, which has a client's
+    /// number that no client has.
+    fn judge_shared(&mut self, role: usize, index: u32, publisher: usize, stream: u32, sequence: u32) -> Seen {
+        let mut first = None;
+        for (share, qos) in self.interest.shares(role, index, publisher, stream) {
+            let at = self.trackers.find(u32::MAX - share, stream, u32::MAX);
+            let seen = self.trackers.get_mut(at).see(sequence);
+            if seen != Seen::Again {
+                first = Some((qos, seen));
+                break;
+            }
+        }
+        let Some((qos, seen)) = first else { return Seen::Again };
+        self.count(qos, false, false, seen);
+        seen
+    }
+
+    /// A message that was here before: a copy for another subscription of the client that matches, of which each has its own
+    /// trackers, or one too many.
+    #[cold]
+    fn judge_copy(&mut self, client: u32, key: u32, sequence: u32, due: Due) {
+        let more = due.copies.saturating_sub(1) as usize;
+        if self.copies.len() < more {
+            self.copies.resize_with(more, Trackers::new);
+        }
+        let is_allowed = self.copies[..more].iter_mut().any(|trackers| {
+            let at = trackers.find(client, key, u32::MAX);
+            trackers.get_mut(at).see(sequence) != Seen::Again
+        });
+        let verdict = &mut self.tally.outcome.verdict;
+        let is_retained = key & RETAINED != 0;
         let deliveries =
             if is_retained { &mut verdict.retained } else { &mut verdict.deliveries[usize::from(due.qos)] };
-        match seen {
-            Seen::New => deliveries.received += 1,
-            Seen::Late => {
-                deliveries.received += 1;
-                deliveries.reordered += u64::from(due.share.is_none() && !is_retained);
-            }
-            Seen::Again => deliveries.duplicated += 1,
-            Seen::NotOwed => {}
-        }
-        if matches!(seen, Seen::New | Seen::Late) && !is_retained {
-            self.note_delivered(publisher, stream, sequence);
+        if is_allowed {
+            deliveries.copies += 1;
+        } else {
+            deliveries.duplicated += 1;
         }
     }
 

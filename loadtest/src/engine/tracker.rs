@@ -89,9 +89,16 @@ impl Tracker {
     pub(super) fn rebase(&mut self, floor: u32) -> u32 {
         let excused = floor.saturating_sub(self.next);
         if floor > self.floor {
-            *self = Self { floor, base: floor, next: floor.max(self.next), missing: 0, window: 0, ..*self };
+            let next = floor.max(self.next);
+            self.restart(floor);
+            self.next = next;
         }
         excused
+    }
+
+    /// Begins anew: what is from `floor` on is owed, whether it was here before or not.
+    pub(super) fn restart(&mut self, floor: u32) {
+        *self = Self { floor, base: floor, next: floor, ..Self::new(self.client, self.stream) };
     }
 }
 
@@ -178,6 +185,14 @@ mod tests {
         assert_eq!(tracker.rebase(10), 7, "3 to 9; 1 was overtaken, so it is lost");
         assert_eq!((tracker.see(9), tracker.see(10)), (NotOwed, New));
         assert_eq!(tracker.rebase(11), 0);
+    }
+
+    #[test]
+    fn what_is_owed_again_is_new_again() {
+        let mut tracker = Tracker::new(0, 0);
+        assert_eq!((tracker.see(0), tracker.see(0)), (New, Again));
+        tracker.restart(0);
+        assert_eq!((tracker.see(0), tracker.see(0)), (New, Again));
     }
 
     #[test]

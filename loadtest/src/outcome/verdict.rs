@@ -50,7 +50,11 @@ pub struct Deliveries {
     pub excused: u64,
     /// Arrived once at least, of what was expected.
     pub received: u64,
-    /// Came again. Allowed by QoS 1, forbidden by 2; by 0 as well, unless the network of a bridge did it.
+    /// Came again, but not more often than the client has subscriptions that match: at every QoS a broker may send a copy for
+    /// each of them.
+    pub copies: u64,
+    /// Came again, and more often than that. Allowed by QoS 1, forbidden by 2; by 0 as well, unless the network of a bridge
+    /// did it.
     pub duplicated: u64,
     /// Came after a later one of the same publisher and topic. Never allowed; shared subscriptions are not looked at.
     pub reordered: u64,
@@ -67,6 +71,7 @@ impl Deliveries {
         self.expected += other.expected;
         self.excused += other.excused;
         self.received += other.received;
+        self.copies += other.copies;
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
     }

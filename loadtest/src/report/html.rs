@@ -172,11 +172,12 @@ fn deliveries(outcome: &Outcome) -> Table {
             fault(owed.lost(), name != "QoS 0"),
             fault(owed.duplicated, name != "QoS 1"),
             fault(owed.reordered, true),
+            json!(grouped(owed.copies)),
         ]
     });
     Table {
         title: "What became of every message",
-        columns: vec!["", "sent", "acknowledged", "owed", "received", "lost", "duplicated", "reordered"],
+        columns: vec!["", "sent", "acknowledged", "owed", "received", "lost", "duplicated", "reordered", "copies"],
         rows: rows.collect(),
     }
 }

@@ -165,6 +165,9 @@ fn words(deliveries: &Deliveries) -> String {
         grouped(deliveries.duplicated),
         grouped(deliveries.reordered)
     );
+    if deliveries.copies > 0 {
+        let _ = write!(text, ", {} copies for overlapping subscriptions", grouped(deliveries.copies));
+    }
     text
 }
 

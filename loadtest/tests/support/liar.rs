@@ -20,6 +20,9 @@ use std::time::Duration;
 pub enum Lie {
     /// Nothing.
     None,
+    /// Nothing either, but where several of a client's subscriptions match it sends one message, at the highest QoS, instead
+    /// of a copy for each. Both are allowed.
+    Merge,
     /// Every n-th delivery is not made.
     Drop(u64),
     /// Every n-th delivery is made twice.
@@ -184,12 +187,16 @@ impl House {
             encode_ack(version, kind, id, ReasonCode::Success, None, out);
             guest.write(&std::mem::take(out));
         }
-        let targets: Vec<(Qos, Arc<Guest>)> = state
+        let mut targets: Vec<(Qos, Arc<Guest>)> = state
             .subscriptions
             .iter()
             .filter(|(filter, ..)| is_matched(filter, publish.topic))
             .map(|(_, qos, guest)| (*qos, Arc::clone(guest)))
             .collect();
+        if self.lie == Lie::Merge {
+            targets.sort_by_key(|(qos, guest)| (Arc::as_ptr(guest), std::cmp::Reverse(*qos)));
+            targets.dedup_by_key(|(_, guest)| Arc::as_ptr(guest));
+        }
         for (qos, guest) in targets {
             let bytes = guest.encode(version, publish, qos.min(publish.qos), publish.payload);
             self.deliver(&mut state, version, publish, guest, bytes);

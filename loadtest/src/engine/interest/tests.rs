@@ -1,0 +1,135 @@
+//! Who is owed what, held against the definition: every client's every filter matched with every topic, one by one.
+
+use super::*;
+use crate::plan::{Group, Order, Pace, Part, Plan, Publishing, Sources, Stage, Subscription, Target, Targets};
+use std::collections::BTreeMap;
+
+fn publishing(topic: &str, qos: u8) -> Publishing {
+    Publishing {
+        topic: topic.into(),
+        qos,
+        retain: false,
+        payload_bytes: 16,
+        pace: Pace::Closed { window: 1 },
+        messages_per_client: None,
+        targets: None,
+    }
+}
+
+fn group(name: &str, clients: u32, filters: &[(&str, u8)], publishing: Option<Publishing>) -> Group {
+    let mut group = Group::new(name, clients, &format!("{name}-%i"));
+    group.subscriptions = filters.iter().map(|(filter, qos)| Subscription::new(filter, *qos)).collect();
+    group.publishing = publishing;
+    group
+}
+
+fn plan(groups: Vec<Group>) -> Plan {
+    Plan {
+        name: "interest".to_owned(),
+        description: String::new(),
+        target: Target::default(),
+        groups,
+        stages: Vec::<Stage>::new(),
+        workers: 1,
+        sources: Sources::Auto,
+        run_id: 1,
+        seed: 1,
+        drain_s: 1,
+        part: Part::default(),
+    }
+}
+
+/// Groups of every form that a claim can have.
+fn many() -> Vec<Group> {
+    let mut aimed = publishing("aim/%r/x", 1);
+    aimed.targets = Some(Targets { first: 2, count: 9, order: Order::InTurn });
+    let mut late = group("late", 3, &[("pair/%i", 2)], None);
+    late.first = 2;
+    vec![
+        group("pairs", 4, &[("pair/%i", 2)], Some(publishing("pair/%i", 2))),
+        late,
+        group("aimed", 2, &[], Some(aimed)),
+        group("same", 3, &[("one", 0)], Some(publishing("one", 1))),
+        group("overlap", 3, &[("pair/#", 0), ("pair/%i", 1), ("+/+", 2), ("aim/%i/+", 1)], None),
+        group("partly", 2, &[("pair/1", 1), ("aim/4/#", 2), ("one", 2)], None),
+        group("twice", 2, &[("pair/+", 2), ("pair/+", 0)], None),
+        group("share", 3, &[("$share/g/pair/+", 1), ("$share/h/#", 0)], None),
+        group("both", 2, &[("pair/%i", 1), ("$share/g/pair/+", 1)], None),
+        group("nothing", 2, &[("else/%i", 1), ("$share/n/else", 1)], None),
+    ]
+}
+
+/// A client's filters as a broker has them: one of each text, the later options.
+fn filters_of(cast: &Cast, role: usize, index: u32) -> BTreeMap<String, u8> {
+    let filters = cast.roles[role].filters.iter().enumerate();
+    filters.map(|(at, (_, subscription))| (filter_text(cast, role, index, at), subscription.qos)).collect()
+}
+
+fn is_matched(filter: &str, topic: &str) -> bool {
+    let filter = SubscribedFilter::parse(filter, LEVELS_MAX).unwrap();
+    matches(filter.filter, TopicName::parse(topic, LEVELS_MAX).unwrap())
+}
+
+#[test]
+fn every_claim_is_what_filters_and_topics_say() {
+    let cast = Cast::new(&plan(many()));
+    let interest = Interest::new(&cast).unwrap();
+    let (mut owed, mut overlapping, mut shared) = (0, 0, 0);
+    for publisher in 0..cast.roles.len() {
+        let Some(publishing) = &cast.roles[publisher].publishing else { continue };
+        for stream in publishing.first_stream..publishing.first_stream + publishing.streams {
+            let mut topic = String::new();
+            cast.write_topic(publisher, stream, &mut topic);
+            let mut fan = [0; 3];
+            let mut shares = BTreeMap::new();
+            for (role, index) in (0..cast.roles.len()).flat_map(|role| {
+                let clients = cast.roles[role].group.clients;
+                (0..clients).map(move |index| (role, index))
+            }) {
+                let filters = filters_of(&cast, role, index);
+                let (of_all, own): (Vec<_>, Vec<_>) = filters
+                    .iter()
+                    .filter(|(filter, _)| is_matched(filter, &topic))
+                    .partition(|(filter, _)| filter.starts_with("$share/"));
+                let qos = own.iter().map(|(_, qos)| **qos).max().unwrap_or(0).min(publishing.what.qos);
+                let due = interest.due(role, index, publisher, stream);
+                let expected = Due { qos, copies: own.len() as u32, is_shared: !of_all.is_empty() };
+                assert_eq!(due, expected, "{} {index} of {topic}", cast.roles[role].group.name);
+                assert_eq!(interest.shares(role, index, publisher, stream).count(), of_all.len());
+                fan[usize::from(qos)] += u32::from(!own.is_empty());
+                for (filter, qos) in of_all {
+                    shares.insert(filter.clone(), (*qos).min(publishing.what.qos));
+                }
+                let mut visits = Vec::new();
+                interest.for_each_stream(&cast, role, index, &mut |one, qos| {
+                    if one == stream {
+                        visits.push(qos);
+                    }
+                });
+                assert_eq!(visits, if own.is_empty() { vec![] } else { vec![qos] }, "each stream once");
+                owed += u32::from(!own.is_empty());
+                overlapping += u32::from(own.len() > 1);
+            }
+            shared += shares.len();
+            for qos in shares.values() {
+                fan[usize::from(*qos)] += 1;
+            }
+            assert_eq!(interest.fan(publisher, stream), fan, "{topic}");
+        }
+    }
+    assert!(owed > 40 && overlapping > 10 && shared > 10, "{owed} {overlapping} {shared}: the table is not empty");
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused_with_its_name() {
+    let own_share =
+        plan(vec![group("pub", 2, &[], Some(publishing("a/%i", 1))), group("sub", 2, &[("$share/g/a/%i", 1)], None)]);
+    let error = Interest::new(&Cast::new(&own_share)).err().unwrap();
+    assert!(error.contains("$share/g/a/0: a shared subscription must be the same for all"), "{error}");
+    let too_many = plan(vec![
+        group("pub", 20_000, &[], Some(publishing("a/%i/b", 1))),
+        group("sub", 20_000, &[("a/%i/+", 1)], None),
+    ]);
+    let error = Interest::new(&Cast::new(&too_many)).err().unwrap();
+    assert!(error.contains("20000 clients with a wildcard of their own against 20000 topics"), "{error}");
+}
