@@ -6,7 +6,7 @@
 use std::fmt;
 
 use crate::{
-    outcome::{Outcome, Timing},
+    outcome::{Deliveries, Outcome, Timing},
     suggest,
     units::{self, grouped, measured, show_size, show_span},
 };
@@ -45,6 +45,7 @@ enum Metric {
 enum Clock {
     Latency,
     Sent,
+    Slow,
     Connect,
     Connack,
     Suback,
@@ -75,6 +76,7 @@ enum Unit {
 enum Number {
     Loss,
     LossPercent,
+    SlowLoss,
     Duplicates,
     Reordered,
     Corrupted,
@@ -89,9 +91,10 @@ enum Number {
     GeneratorBusy,
 }
 
-const CLOCKS: [(&str, Clock); 8] = [
+const CLOCKS: [(&str, Clock); 9] = [
     ("", Clock::Latency),
     ("sent_", Clock::Sent),
+    ("slow_", Clock::Slow),
     ("connect_", Clock::Connect),
     ("connack_", Clock::Connack),
     ("suback_", Clock::Suback),
@@ -100,8 +103,9 @@ const CLOCKS: [(&str, Clock); 8] = [
     ("ping_", Clock::Ping),
 ];
 
-const NUMBERS: [(&str, Number, Unit); 13] = [
+const NUMBERS: [(&str, Number, Unit); 14] = [
     ("loss", Number::Loss, Unit::Count),
+    ("slow_loss", Number::SlowLoss, Unit::Count),
     ("duplicates", Number::Duplicates, Unit::Count),
     ("reordered", Number::Reordered, Unit::Count),
     ("corrupted", Number::Corrupted, Unit::Count),
@@ -246,6 +250,7 @@ impl Clock {
         match self {
             Self::Latency => &timings.latency_intended,
             Self::Sent => &timings.latency_sent,
+            Self::Slow => &timings.latency_slow,
             Self::Connect => &timings.tcp_connect,
             Self::Connack => &timings.connack,
             Self::Suback => &timings.suback,
@@ -263,9 +268,12 @@ impl Number {
         let count = match self {
             Self::Loss => outcome.verdict.lost(),
             Self::LossPercent => {
-                let expected = deliveries.expected.saturating_sub(deliveries.excused);
+                let slow = outcome.verdict.slow;
+                let owed = |deliveries: &Deliveries| deliveries.expected.saturating_sub(deliveries.excused);
+                let expected = owed(&deliveries).saturating_sub(slow.iter().map(owed).sum());
                 return (expected > 0).then(|| outcome.verdict.lost() as f64 / expected as f64 * 100.0);
             }
+            Self::SlowLoss => outcome.verdict.lost_by_slow(),
             Self::Duplicates => deliveries.duplicated,
             Self::Reordered => deliveries.reordered,
             Self::Corrupted => outcome.verdict.corrupted,
@@ -289,7 +297,7 @@ impl Number {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{BrokerUsage, Deliveries, Traffic};
+    use crate::outcome::{BrokerUsage, Traffic};
 
     fn outcome() -> Outcome {
         let mut outcome = Outcome { measured_s: 10.0, ..Outcome::default() };
@@ -297,6 +305,8 @@ mod tests {
         outcome.timings.connack.record(2_000_000);
         outcome.verdict.deliveries[1] =
             Deliveries { expected: 1000, received: 990, duplicated: 3, ..Deliveries::default() };
+        outcome.verdict.slow[0] = Deliveries { expected: 20, received: 15, ..Deliveries::default() };
+        outcome.timings.latency_slow.record(2_000_000_000);
         outcome.measured = Traffic { messages_received: 990, messages_sent: 1000, ..Traffic::default() };
         outcome
     }
@@ -317,6 +327,9 @@ mod tests {
             ("loss>10", false),
             ("loss>=1%", true),
             ("loss>1.5%", false),
+            ("slow_loss>4", true),
+            ("slow_p99>1s", true),
+            ("slow_p50<2s", false),
             ("duplicates>0", true),
             ("reordered>0", false),
             ("rate<99.5", true),

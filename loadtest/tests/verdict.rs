@@ -6,7 +6,9 @@ mod liar;
 use liar::{Liar, Lie};
 use loadtest::engine::{Control, EngineError, Silent, run};
 use loadtest::outcome::{Bottleneck, Ending, Outcome};
-use loadtest::plan::{Action, Group, MqttVersion, Pace, Part, Plan, Publishing, Sources, Stage, Subscription, Target};
+use loadtest::plan::{
+    Action, Group, MqttVersion, Pace, Part, Plan, Publishing, Reads, Sources, Stage, Subscription, Target,
+};
 use std::time::Duration;
 
 const MESSAGES: u64 = 400;
@@ -181,6 +183,34 @@ fn a_stall_shows_in_the_open_loop_as_theory_says_and_hides_in_the_closed_one() {
     // The closed loop sent nothing while it waited: one message knows of the stall.
     assert_eq!(slower_than(&closed, 390), 1);
     assert!(slower_than(&closed, 100) <= 3, "one message, and what the machine adds");
+}
+
+#[test]
+fn readers_that_are_slow_on_purpose_are_reported_apart() {
+    let liar = Liar::start(Lie::None);
+    let mut plan = plan(&liar, 1, 1024, Pace::Open { per_client_per_s: 200.0 });
+    for (name, filter, qos, reads) in
+        [("slow", "t/0", 1, Reads::Slow { bytes_per_s: 100_000 }), ("stalled", "t/#", 0, Reads::Stalled)]
+    {
+        let mut group = Group::new(name, 1, name);
+        group.subscriptions.push(Subscription::new(filter, qos));
+        group.reads = reads;
+        plan.groups.push(group);
+    }
+    let groups = ["sub", "slow", "stalled", "pub"].map(str::to_owned).to_vec();
+    plan.stages[0].action = Action::Ramp { groups, rate_per_s: 0.0 };
+    plan.drain_s = 30;
+    let outcome = run(&plan, &Control::default(), &mut Silent).expect("an outcome");
+    let [quick, slow, stalled] = [outcome.verdict.deliveries[1], outcome.verdict.slow[1], outcome.verdict.slow[0]];
+    assert_eq!((quick.expected, quick.received, outcome.verdict.deliveries[0].expected), (MESSAGES, MESSAGES, 0));
+    assert_eq!((slow.expected, slow.received), (MESSAGES / 2, MESSAGES / 2), "late, but all of it");
+    assert_eq!((stalled.expected, stalled.excused, stalled.received), (MESSAGES, MESSAGES, 0), "it reads nothing");
+    assert_eq!((outcome.verdict.breaches(), outcome.connections.lost_total()), (Vec::new(), 0));
+    // 200 messages of 1 KiB a second, of which 100 KB a second are read: the last measured one is half a second late.
+    let timings = &outcome.timings;
+    assert_eq!(timings.latency_intended.count(), MESSAGES, "those who read, and nobody else");
+    assert!(timings.latency_slow.max_ns() > 300_000_000 && timings.latency_slow.count() < MESSAGES / 2);
+    assert!(outcome.duration_s < 25.0, "nobody waits for who hangs: {} s", outcome.duration_s);
 }
 
 #[test]

@@ -112,8 +112,8 @@ impl Crew {
     /// Notes that deliveries are not owed after all.
     pub(super) fn excuse_fan(&mut self, role: usize, stream: u32) {
         let fan = self.interest.fan(role, stream);
-        for (deliveries, count) in self.tally.outcome.verdict.deliveries.iter_mut().zip(fan) {
-            deliveries.excused += u64::from(count);
+        for (lane, count) in (0..).zip(fan) {
+            self.tally.outcome.verdict.lane_mut(lane).excused += u64::from(count);
         }
     }
 }

@@ -4,8 +4,12 @@
 //! smallest form that tells them. A client is owed a message once, at the highest QoS of its own subscriptions that match,
 //! and a broker may send it a copy for each of them (3.1.1 section 3.3.5, 5.0 section 3.3.4). A shared subscription is owed
 //! it once for all its members, whatever else they subscribe to.
+//!
+//! A delivery is charged to a [lane](crate::outcome::Verdict::lane_mut): its QoS, apart for readers that are slow on purpose.
 
 use super::cast::Cast;
+use crate::outcome::{LANES, lane};
+use crate::plan::Reads;
 use dunlin::topic::{SubscribedFilter, TopicName, matches};
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +25,7 @@ pub(super) struct Interest {
     /// By publishing and subscribing role: where their claims are.
     pairs: Vec<std::ops::Range<usize>>,
     roles: usize,
-    /// For each publishing role, deliveries of one message by their QoS.
+    /// For each publishing role, deliveries of one message by their lane.
     fans: Vec<Option<Fan>>,
 }
 
@@ -29,8 +33,8 @@ pub(super) struct Interest {
 struct Claim {
     subscriber: usize,
     publisher: usize,
-    /// The lower one of both.
-    qos: u8,
+    /// Of the lower QoS of both.
+    lane: u8,
     /// Number of the shared subscription, for those of constant text.
     share: Option<u32>,
     covers: Covers,
@@ -46,17 +50,17 @@ enum Covers {
     Each(Vec<Vec<u32>>),
 }
 
-/// Deliveries of one message, by QoS.
+/// Deliveries of one message, by lane.
 enum Fan {
-    Uniform([u32; 3]),
-    Each { first: u32, counts: Vec<[u32; 3]> },
+    Uniform([u32; LANES]),
+    Each { first: u32, counts: Vec<[u32; LANES]> },
 }
 
 /// What a message is to a client: nothing, where there are neither copies nor shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
     /// The highest of the client's own subscriptions that match.
-    pub(super) qos: u8,
+    pub(super) lane: u8,
     /// How many these are: one is owed, and so many may come.
     pub(super) copies: u32,
     /// A shared subscription of the client matches.
@@ -71,6 +75,8 @@ impl Interest {
     pub(super) fn new(cast: &Cast) -> Result<Self, String> {
         let mut claims: Vec<Claim> = Vec::new();
         let mut shares: HashMap<String, u32> = HashMap::new();
+        // One for all members, whatever the group that each is of: that of the first.
+        let mut share_lanes: HashMap<(u32, usize), u8> = HashMap::new();
         let roles = cast.roles.len();
         let mut pairs = vec![0..0; roles * roles];
         for publisher in 0..roles {
@@ -96,8 +102,10 @@ impl Interest {
                         None => None,
                     };
                     let Some(covers) = topics.covered(cast, subscriber, at, name.is_constant())? else { continue };
-                    let qos = subscription.qos.min(publishing.what.qos);
-                    claims.push(Claim { subscriber, publisher, qos, share, covers });
+                    let is_slow = role.group.reads != Reads::AllTheTime;
+                    let lane = lane(subscription.qos.min(publishing.what.qos), is_slow);
+                    let lane = share.map_or(lane, |share| *share_lanes.entry((share, publisher)).or_insert(lane));
+                    claims.push(Claim { subscriber, publisher, lane, share, covers });
                 }
                 pairs[publisher * roles + subscriber] = first..claims.len();
             }
@@ -120,13 +128,13 @@ impl Interest {
                 due.is_shared = true;
             } else {
                 due.copies += 1;
-                due.qos = due.qos.max(claim.qos);
+                due.lane = due.lane.max(claim.lane);
             }
         }
         due
     }
 
-    /// The shared subscriptions of a client that match a stream, each with its QoS.
+    /// The shared subscriptions of a client that match a stream, each with its lane.
     pub(super) fn shares(
         &self,
         subscriber: usize,
@@ -136,27 +144,27 @@ impl Interest {
     ) -> impl Iterator<Item = (u32, u8)> {
         let matching =
             self.claims_of(subscriber, publisher).iter().filter(move |claim| claim.covers.has(index, stream));
-        matching.filter_map(|claim| claim.share.map(|share| (share, claim.qos)))
+        matching.filter_map(|claim| claim.share.map(|share| (share, claim.lane)))
     }
 
-    /// Deliveries that a message of this stream leads to, over all parts.
+    /// Deliveries that a message of this stream leads to, over all parts, by lane.
     #[inline]
-    pub(super) fn fan(&self, publisher: usize, stream: u32) -> [u32; 3] {
+    pub(super) fn fan(&self, publisher: usize, stream: u32) -> [u32; LANES] {
         match &self.fans[publisher] {
-            None => [0; 3],
+            None => [0; LANES],
             Some(Fan::Uniform(counts)) => *counts,
             Some(Fan::Each { first, counts }) => counts[(stream - first) as usize],
         }
     }
 
-    /// Calls `visit` with each stream that a client is owed by itself, and with the QoS.
+    /// Calls `visit` with each stream that a client is owed by itself, and with the lane.
     pub(super) fn for_each_stream(&self, cast: &Cast, subscriber: usize, index: u32, visit: &mut dyn FnMut(u32, u8)) {
         for publisher in 0..self.roles {
             let claims = self.claims_of(subscriber, publisher);
             for (at, claim) in claims.iter().enumerate().filter(|(_, claim)| claim.share.is_none()) {
                 let mut visit = |stream: u32| {
-                    if let Some(qos) = first_of_own(claims, at, index, stream) {
-                        visit(stream, qos);
+                    if let Some(lane) = first_of_own(claims, at, index, stream) {
+                        visit(stream, lane);
                     }
                 };
                 match &claim.covers {
@@ -179,14 +187,14 @@ impl Interest {
     }
 }
 
-/// The QoS at which a client is owed a stream by its own subscriptions, if claim `at` of the pair is the first of them that
+/// The lane in which a client is owed a stream by its own subscriptions, if claim `at` of the pair is the first of them that
 /// covers it: so each stream counts once.
 fn first_of_own(claims: &[Claim], at: usize, index: u32, stream: u32) -> Option<u8> {
     let covers = |claim: &&Claim| claim.share.is_none() && claim.covers.has(index, stream);
     if claims[..at].iter().any(|claim| covers(&claim)) {
         return None;
     }
-    claims[at..].iter().filter(covers).map(|claim| claim.qos).max()
+    claims[at..].iter().filter(covers).map(|claim| claim.lane).max()
 }
 
 impl Covers {
@@ -296,7 +304,7 @@ fn fan(cast: &Cast, claims: &[Claim], publisher: usize) -> Option<Fan> {
     let mut mine = claims.iter().filter(move |claim| claim.publisher == publisher);
     let simple = mine.all(|claim| matches!(claim.covers, Covers::All));
     // Streams are alike where every claim covers them all: one will do for the others.
-    let mut counts = vec![[0_u32; 3]; if simple { 1 } else { streams }];
+    let mut counts = vec![[0_u32; LANES]; if simple { 1 } else { streams }];
     let mut shares: HashSet<(u32, u32)> = HashSet::new();
     let pairs = claims.chunk_by(|a, b| (a.publisher, a.subscriber) == (b.publisher, b.subscriber));
     for (pair, at) in pairs.flat_map(|pair| (0..pair.len()).map(move |at| (pair, at))) {
@@ -308,9 +316,9 @@ fn fan(cast: &Cast, claims: &[Claim], publisher: usize) -> Option<Fan> {
         let mut add = |index: u32, stream: u32, many: u32| {
             let count = &mut counts[(stream - first) as usize];
             if let Some(share) = claim.share {
-                count[usize::from(claim.qos)] += u32::from(shares.insert((share, stream)));
-            } else if let Some(qos) = first_of_own(pair, at, index, stream) {
-                count[usize::from(qos)] += many;
+                count[usize::from(claim.lane)] += u32::from(shares.insert((share, stream)));
+            } else if let Some(lane) = first_of_own(pair, at, index, stream) {
+                count[usize::from(lane)] += many;
             }
         };
         match &claim.covers {

@@ -160,8 +160,8 @@ impl Crew {
         let fan = self.interest.fan(role, stream);
         let verdict = &mut self.tally.outcome.verdict;
         verdict.messages[qos as usize].sent += 1;
-        for (deliveries, count) in verdict.deliveries.iter_mut().zip(fan) {
-            deliveries.expected += u64::from(count);
+        for (lane, count) in (0..).zip(fan) {
+            verdict.lane_mut(lane).expected += u64::from(count);
         }
         let state = &mut self.clients[client as usize];
         let mut packet_id = None;

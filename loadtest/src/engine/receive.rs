@@ -189,7 +189,7 @@ impl Crew {
         };
         let (trackers, copies, next) = (&mut self.trackers, &mut self.copies, &self.next_sequence);
         let (verdict, cast) = (&mut self.tally.outcome.verdict, &self.cast);
-        self.interest.for_each_stream(cast, role, index, &mut |stream, qos| {
+        self.interest.for_each_stream(cast, role, index, &mut |stream, lane| {
             let sent = next[stream as usize];
             if sent == 0 {
                 return;
@@ -197,7 +197,7 @@ impl Crew {
             if !goes_on {
                 let at = trackers.find(client, stream, u32::MAX);
                 let excused = trackers.get_mut(at).rebase(sent);
-                verdict.deliveries[usize::from(qos)].excused += u64::from(excused);
+                verdict.lane_mut(lane).excused += u64::from(excused);
             }
             let is_retained = retained
                 && cast
@@ -216,23 +216,24 @@ impl Crew {
     }
 
     /// Who is away with its session gone is owed nothing: all that it was and did not get is excused. At the end so is
-    /// what waits for sessions that are away.
+    /// what waits for sessions that are away, and for readers that hang, as the plan has it.
     pub(super) fn excuse_absent(&mut self, at_the_end: bool) {
         for client in 0..self.cast.clients {
             let role = self.cast.role_of(client);
             let state = &self.clients[client as usize];
             let is_kept = state.owed && self.cast.roles[role].keeps_session;
-            let is_gone = state.state != State::Live && (at_the_end || !is_kept);
+            let hangs = at_the_end && self.cast.roles[role].group.reads == Reads::Stalled;
+            let is_gone = hangs || state.state != State::Live && (at_the_end || !is_kept);
             if !is_gone || self.cast.roles[role].filters.is_empty() || !self.any_sent {
                 continue;
             }
             let index = self.cast.index_of(role, client);
             let (trackers, next, verdict) = (&mut self.trackers, &self.next_sequence, &mut self.tally.outcome.verdict);
-            self.interest.for_each_stream(&self.cast, role, index, &mut |stream, qos| {
+            self.interest.for_each_stream(&self.cast, role, index, &mut |stream, lane| {
                 if next[stream as usize] > 0 {
                     let at = trackers.find(client, stream, u32::MAX);
                     let excused = trackers.get_mut(at).rebase(next[stream as usize]);
-                    verdict.deliveries[usize::from(qos)].excused += u64::from(excused);
+                    verdict.lane_mut(lane).excused += u64::from(excused);
                 }
             });
         }
@@ -267,8 +268,12 @@ impl Crew {
                 }
                 self.judge(role, client, publisher, stamp.stream, stamp.sequence, publish.retain);
                 self.tally.last_delivery_ns = now_ns;
-                self.tally.latency_intended.record(now_ns.saturating_sub(stamp.intended_ns));
-                self.tally.latency_sent.record(now_ns.saturating_sub(stamp.sent_ns));
+                if self.cast.roles[role].group.reads == Reads::AllTheTime {
+                    self.tally.latency_intended.record(now_ns.saturating_sub(stamp.intended_ns));
+                    self.tally.latency_sent.record(now_ns.saturating_sub(stamp.sent_ns));
+                } else {
+                    self.tally.latency_slow.record(now_ns.saturating_sub(stamp.intended_ns));
+                }
             }
             Reading::Foreign => self.tally.outcome.verdict.foreign += 1,
             Reading::Corrupted => self.tally.outcome.verdict.corrupted += 1,
@@ -292,7 +297,7 @@ impl Crew {
             let at = self.trackers.find(client, key, hint);
             self.clients[client as usize].tracker = at;
             seen = self.trackers.get_mut(at).see(sequence);
-            self.count(due.qos, is_retained, true, seen);
+            self.count(due.lane, is_retained, true, seen);
         }
         if due.is_shared && seen == Seen::Again {
             seen = self.judge_shared(role, index, publisher, stream, sequence);
@@ -306,9 +311,9 @@ impl Crew {
 
     /// Counts a message that came first, of those that a client or a shared subscription is owed.
     #[inline]
-    fn count(&mut self, qos: u8, is_retained: bool, is_ordered: bool, seen: Seen) {
+    fn count(&mut self, lane: u8, is_retained: bool, is_ordered: bool, seen: Seen) {
         let verdict = &mut self.tally.outcome.verdict;
-        let deliveries = if is_retained { &mut verdict.retained } else { &mut verdict.deliveries[usize::from(qos)] };
+        let deliveries = if is_retained { &mut verdict.retained } else { verdict.lane_mut(lane) };
         deliveries.received += u64::from(matches!(seen, Seen::New | Seen::Late));
         deliveries.reordered += u64::from(seen == Seen::Late && is_ordered && !is_retained);
     }
@@ -317,16 +322,16 @@ impl Crew {
     /// number that no client has.
     fn judge_shared(&mut self, role: usize, index: u32, publisher: usize, stream: u32, sequence: u32) -> Seen {
         let mut first = None;
-        for (share, qos) in self.interest.shares(role, index, publisher, stream) {
+        for (share, lane) in self.interest.shares(role, index, publisher, stream) {
             let at = self.trackers.find(u32::MAX - share, stream, u32::MAX);
             let seen = self.trackers.get_mut(at).see(sequence);
             if seen != Seen::Again {
-                first = Some((qos, seen));
+                first = Some((lane, seen));
                 break;
             }
         }
-        let Some((qos, seen)) = first else { return Seen::Again };
-        self.count(qos, false, false, seen);
+        let Some((lane, seen)) = first else { return Seen::Again };
+        self.count(lane, false, false, seen);
         seen
     }
 
@@ -344,8 +349,7 @@ impl Crew {
         });
         let verdict = &mut self.tally.outcome.verdict;
         let is_retained = key & RETAINED != 0;
-        let deliveries =
-            if is_retained { &mut verdict.retained } else { &mut verdict.deliveries[usize::from(due.qos)] };
+        let deliveries = if is_retained { &mut verdict.retained } else { verdict.lane_mut(due.lane) };
         if is_allowed {
             deliveries.copies += 1;
         } else {

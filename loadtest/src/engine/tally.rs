@@ -10,6 +10,7 @@ pub(super) struct Tally {
     /// Deliveries that are expected so far, by QoS, are in the verdict; this is what of all is still owed.
     pub(super) latency_intended: Timing,
     pub(super) latency_sent: Timing,
+    pub(super) latency_slow: Timing,
     pub(super) acknowledged: Timing,
     pub(super) send_delay: Timing,
     pub(super) last_delivery_ns: u64,
@@ -34,6 +35,7 @@ impl Tally {
             connected: 0,
             latency_intended: Timing::default(),
             latency_sent: Timing::default(),
+            latency_slow: Timing::default(),
             acknowledged: Timing::default(),
             send_delay: Timing::default(),
             last_delivery_ns: 0,
@@ -94,11 +96,18 @@ impl Tally {
         if self.measured {
             self.outcome.timings.latency_intended.merge(&self.latency_intended);
             self.outcome.timings.latency_sent.merge(&self.latency_sent);
+            self.outcome.timings.latency_slow.merge(&self.latency_slow);
             self.outcome.timings.acknowledged.merge(&self.acknowledged);
             self.outcome.timings.send_delay.merge(&self.send_delay);
         }
-        for timing in [&mut self.latency_intended, &mut self.latency_sent, &mut self.acknowledged, &mut self.send_delay]
-        {
+        let all = [
+            &mut self.latency_intended,
+            &mut self.latency_sent,
+            &mut self.latency_slow,
+            &mut self.acknowledged,
+            &mut self.send_delay,
+        ];
+        for timing in all {
             if !timing.is_empty() {
                 timing.clear();
             }

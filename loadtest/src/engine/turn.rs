@@ -186,6 +186,8 @@ impl Turn {
                 let pause_ns = bytes as u64 * 1_000_000_000 / u64::from(bytes_per_s);
                 self.slow.push(Reverse((monotonic_ns() + pause_ns, token.slot)));
             }
+            // Its last receive ended on the SUBACK, or found no buffer: nothing more is asked for.
+            Reads::Stalled if self.crew.clients[token.slot as usize].state == State::Live => {}
             _ => self.receive_multi(token),
         }
     }

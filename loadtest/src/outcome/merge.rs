@@ -90,6 +90,7 @@ fn timings(into: &mut Timings, from: &Timings) {
     into.acknowledged.merge(&from.acknowledged);
     into.latency_intended.merge(&from.latency_intended);
     into.latency_sent.merge(&from.latency_sent);
+    into.latency_slow.merge(&from.latency_slow);
     into.send_delay.merge(&from.send_delay);
     into.ping.merge(&from.ping);
 }

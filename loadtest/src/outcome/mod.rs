@@ -18,7 +18,7 @@ pub use connections::{Connections, FailureReason, LossReason};
 pub use series::{Second, StageOutcome};
 pub use timing::Timing;
 pub use usage::{Bottleneck, BrokerUsage, GeneratorUsage, KernelMemory, Machine};
-pub use verdict::{Deliveries, Messages, Verdict};
+pub use verdict::{Deliveries, LANES, Messages, Verdict, lane};
 
 use crate::plan::LoopKind;
 use serde::{Deserialize, Serialize};
@@ -107,10 +107,13 @@ pub struct Timings {
     pub suback: Timing,
     /// From PUBLISH to PUBACK (QoS 1) or PUBCOMP (QoS 2).
     pub acknowledged: Timing,
-    /// From the time a message was meant to be sent until a subscriber had it. In the closed loop the same as `latency_sent`.
+    /// From the time a message was meant to be sent until a subscriber had it, of those who read all the time. In the closed
+    /// loop the same as `latency_sent`.
     pub latency_intended: Timing,
     /// From the time a message was handed to the kernel until a subscriber had it.
     pub latency_sent: Timing,
+    /// From the intended time until a subscriber had it that reads slowly, as the plan has it.
+    pub latency_slow: Timing,
     /// How long after its time a message of the open loop was sent: the generator's own delay, and that of full windows.
     pub send_delay: Timing,
     /// From PINGREQ to PINGRESP.

@@ -24,7 +24,7 @@ pub struct Second {
     pub traffic: Traffic,
     /// Deliveries owed at its end.
     pub owed: u64,
-    /// Latency (from the intended time) of what arrived in it: middle.
+    /// Latency (from the intended time) of what arrived in it at those who read all the time: middle.
     pub p50_ns: u64,
     /// 99 of 100.
     pub p99_ns: u64,

@@ -10,6 +10,8 @@ pub struct Verdict {
     pub messages: [Messages; 3],
     /// By the QoS that deliveries have: the lower one of message and subscription.
     pub deliveries: [Deliveries; 3],
+    /// The same of clients that read slowly or not at all, as the plan has it. They are in none of the others.
+    pub slow: [Deliveries; 3],
     /// Retained messages that a new subscription is owed: one each topic.
     pub retained: Deliveries,
     /// Messages without a valid stamp that have the length of ours, and stamped ones whose body differs.
@@ -46,7 +48,7 @@ pub struct Deliveries {
     /// Owed: one for each message and subscriber, or group of a shared subscription, that it is for.
     pub expected: u64,
     /// Of what is expected, what nobody can demand: unconfirmed or refused by the broker, under way to a session that
-    /// ended, or for a session that is away.
+    /// ended, for a session that is away, or for a reader that hangs.
     pub excused: u64,
     /// Arrived once at least, of what was expected.
     pub received: u64,
@@ -58,6 +60,14 @@ pub struct Deliveries {
     pub duplicated: u64,
     /// Came after a later one of the same publisher and topic. Never allowed; shared subscriptions are not looked at.
     pub reordered: u64,
+}
+
+/// Deliveries are counted apart in so many ways: by three QoS, for those who read and for those who are slow.
+pub const LANES: usize = 6;
+
+/// The lane of a delivery.
+pub const fn lane(qos: u8, is_slow: bool) -> u8 {
+    if is_slow { qos + 3 } else { qos }
 }
 
 impl Deliveries {
@@ -97,29 +107,46 @@ impl Verdict {
         all
     }
 
-    /// All QoS together, retained ones included.
+    /// The deliveries of a [`lane`].
+    #[inline]
+    pub const fn lane_mut(&mut self, lane: u8) -> &mut Deliveries {
+        match lane {
+            0..3 => &mut self.deliveries[lane as usize],
+            _ => &mut self.slow[lane as usize - 3],
+        }
+    }
+
+    /// All QoS and readers together, retained messages included.
     pub fn all_deliveries(&self) -> Deliveries {
         let mut all = self.retained;
-        self.deliveries.iter().for_each(|deliveries| all.add(deliveries));
+        self.deliveries.iter().chain(&self.slow).for_each(|deliveries| all.add(deliveries));
         all
     }
 
-    /// Lost deliveries of every QoS, 0 included.
+    /// Lost deliveries of every QoS, 0 included, to those who read.
     pub fn lost(&self) -> u64 {
         self.deliveries.iter().chain([&self.retained]).map(Deliveries::lost).sum()
+    }
+
+    /// The same to those who are slow.
+    pub fn lost_by_slow(&self) -> u64 {
+        self.slow.iter().map(Deliveries::lost).sum()
     }
 
     /// What no QoS allows, in words; empty if the broker kept every promise. Loss at QoS 0 and duplicates at QoS 1 are
     /// counted but are no breach.
     pub fn breaches(&self) -> Vec<String> {
         let [_, at_least_once, exactly_once] = &self.deliveries;
-        let reordered: u64 = self.deliveries.iter().map(|deliveries| deliveries.reordered).sum();
+        let [_, slow_once, slow_exactly] = &self.slow;
+        let reordered: u64 = self.deliveries.iter().chain(&self.slow).map(|deliveries| deliveries.reordered).sum();
         let list = [
             (at_least_once.lost(), "lost at QoS 1"),
             (exactly_once.lost(), "lost at QoS 2"),
+            (slow_once.lost(), "lost at QoS 1 by slow readers"),
+            (slow_exactly.lost(), "lost at QoS 2 by slow readers"),
             (self.retained.lost(), "retained lost"),
-            (self.deliveries[0].duplicated, "duplicated at QoS 0"),
-            (exactly_once.duplicated, "duplicated at QoS 2"),
+            (self.deliveries[0].duplicated + self.slow[0].duplicated, "duplicated at QoS 0"),
+            (exactly_once.duplicated + slow_exactly.duplicated, "duplicated at QoS 2"),
             (self.retained.duplicated, "retained duplicated"),
             (reordered, "reordered"),
             (self.corrupted, "corrupted"),
@@ -133,6 +160,7 @@ impl Verdict {
         for qos in 0..3 {
             self.messages[qos].add(&other.messages[qos]);
             self.deliveries[qos].add(&other.deliveries[qos]);
+            self.slow[qos].add(&other.slow[qos]);
         }
         self.retained.add(&other.retained);
         self.corrupted += other.corrupted;

@@ -46,7 +46,7 @@ fn log(outcome: &Outcome) -> Result<Vec<u8>, String> {
         .begin_log_with(&mut bytes, &mut serializer)
         .map_err(|error| format!("{error:?}"))?;
     for (name, timing) in timings(outcome) {
-        let tag = name.replace(' ', "-");
+        let tag = name.replace(',', "").replace(' ', "-");
         let tag = Tag::new(&tag).ok_or_else(|| format!("{tag} is no tag"))?;
         writer
             .write_histogram(timing.histogram(), Duration::ZERO, Duration::from_secs_f64(outcome.duration_s), Some(tag))

@@ -37,7 +37,9 @@ fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
     let verdict = if judgement.exit == Exit::Ok { "every promise kept" } else { "failed" };
     let curves: Vec<Value> = timings(outcome)
         .into_iter()
-        .filter(|(name, _)| matches!(*name, "delivery" | "delivery since sent" | "acknowledgement" | "CONNACK"))
+        .filter(|(name, _)| {
+            matches!(*name, "delivery" | "delivery since sent" | "delivery, slow" | "acknowledgement" | "CONNACK")
+        })
         .map(|(name, timing)| json!({ "name": name, "points": curve(timing) }))
         .collect();
     let stages: Vec<Value> = outcome
@@ -156,7 +158,9 @@ fn deliveries(outcome: &Outcome) -> Table {
     let verdict = &outcome.verdict;
     let names = ["QoS 0", "QoS 1", "QoS 2"];
     let kinds = names.into_iter().zip(verdict.deliveries.iter().zip(verdict.messages.iter().map(Some)));
-    let kinds = kinds.chain([("retained", (&verdict.retained, None))]);
+    let slow =
+        ["QoS 0, slow", "QoS 1, slow", "QoS 2, slow"].into_iter().zip(verdict.slow.iter().map(|owed| (owed, None)));
+    let kinds = kinds.chain(slow).chain([("retained", (&verdict.retained, None))]);
     let rows = kinds.filter(|(_, (owed, sent))| owed.expected > 0 || sent.is_some_and(|sent| sent.sent > 0));
     let rows = rows.map(|(name, (owed, sent))| {
         // What a QoS does not promise is shown but not as a fault.
@@ -166,11 +170,11 @@ fn deliveries(outcome: &Outcome) -> Table {
         vec![
             json!(name),
             number(sent.map(|sent| sent.sent)),
-            number(sent.filter(|_| name != "QoS 0").map(|sent| sent.acknowledged)),
+            number(sent.filter(|_| !name.starts_with("QoS 0")).map(|sent| sent.acknowledged)),
             json!(grouped(owed.expected)),
             json!(grouped(owed.received)),
-            fault(owed.lost(), name != "QoS 0"),
-            fault(owed.duplicated, name != "QoS 1"),
+            fault(owed.lost(), !name.starts_with("QoS 0")),
+            fault(owed.duplicated, !name.starts_with("QoS 1")),
             fault(owed.reordered, true),
             json!(grouped(owed.copies)),
         ]

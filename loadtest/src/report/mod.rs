@@ -24,6 +24,7 @@ pub fn timings(outcome: &Outcome) -> Vec<(&'static str, &Timing)> {
     let all = [
         ("delivery", &timings.latency_intended),
         ("delivery since sent", &timings.latency_sent),
+        ("delivery, slow", &timings.latency_slow),
         ("acknowledgement", &timings.acknowledged),
         ("send delay", &timings.send_delay),
         ("TCP connect", &timings.tcp_connect),

@@ -140,6 +140,9 @@ fn verdict(out: &mut String, outcome: &Outcome) {
             row(out, "", &text);
         }
     }
+    for (qos, deliveries) in verdict.slow.iter().enumerate().filter(|(_, deliveries)| deliveries.expected > 0) {
+        row(out, std::mem::take(&mut name), &format!("QoS {qos}, slow readers: {}", words(deliveries)));
+    }
     if verdict.retained.expected > 0 {
         row(out, std::mem::take(&mut name), &format!("retained: {}", words(&verdict.retained)));
     }

@@ -45,6 +45,8 @@ fn many() -> Vec<Group> {
     aimed.targets = Some(Targets { first: 2, count: 9, order: Order::InTurn });
     let mut late = group("late", 3, &[("pair/%i", 2)], None);
     late.first = 2;
+    let mut slow = group("slow", 2, &[("pair/#", 1), ("$share/g/pair/+", 1)], None);
+    slow.reads = Reads::Stalled;
     vec![
         group("pairs", 4, &[("pair/%i", 2)], Some(publishing("pair/%i", 2))),
         late,
@@ -55,6 +57,7 @@ fn many() -> Vec<Group> {
         group("twice", 2, &[("pair/+", 2), ("pair/+", 0)], None),
         group("share", 3, &[("$share/g/pair/+", 1), ("$share/h/#", 0)], None),
         group("both", 2, &[("pair/%i", 1), ("$share/g/pair/+", 1)], None),
+        slow,
         group("nothing", 2, &[("else/%i", 1), ("$share/n/else", 1)], None),
     ]
 }
@@ -80,7 +83,7 @@ fn every_claim_is_what_filters_and_topics_say() {
         for stream in publishing.first_stream..publishing.first_stream + publishing.streams {
             let mut topic = String::new();
             cast.write_topic(publisher, stream, &mut topic);
-            let mut fan = [0; 3];
+            let mut fan = [0; LANES];
             let mut shares = BTreeMap::new();
             for (role, index) in (0..cast.roles.len()).flat_map(|role| {
                 let clients = cast.roles[role].group.clients;
@@ -92,27 +95,30 @@ fn every_claim_is_what_filters_and_topics_say() {
                     .filter(|(filter, _)| is_matched(filter, &topic))
                     .partition(|(filter, _)| filter.starts_with("$share/"));
                 let qos = own.iter().map(|(_, qos)| **qos).max().unwrap_or(0).min(publishing.what.qos);
+                let is_slow = cast.roles[role].group.reads != Reads::AllTheTime;
+                let lane = if own.is_empty() { 0 } else { lane(qos, is_slow) };
                 let due = interest.due(role, index, publisher, stream);
-                let expected = Due { qos, copies: own.len() as u32, is_shared: !of_all.is_empty() };
+                let expected = Due { lane, copies: own.len() as u32, is_shared: !of_all.is_empty() };
                 assert_eq!(due, expected, "{} {index} of {topic}", cast.roles[role].group.name);
                 assert_eq!(interest.shares(role, index, publisher, stream).count(), of_all.len());
-                fan[usize::from(qos)] += u32::from(!own.is_empty());
+                fan[usize::from(lane)] += u32::from(!own.is_empty());
                 for (filter, qos) in of_all {
+                    // A shared subscription is of its first member's group, and those that read come first here.
                     shares.insert(filter.clone(), (*qos).min(publishing.what.qos));
                 }
                 let mut visits = Vec::new();
-                interest.for_each_stream(&cast, role, index, &mut |one, qos| {
+                interest.for_each_stream(&cast, role, index, &mut |one, lane| {
                     if one == stream {
-                        visits.push(qos);
+                        visits.push(lane);
                     }
                 });
-                assert_eq!(visits, if own.is_empty() { vec![] } else { vec![qos] }, "each stream once");
+                assert_eq!(visits, if own.is_empty() { vec![] } else { vec![lane] }, "each stream once");
                 owed += u32::from(!own.is_empty());
                 overlapping += u32::from(own.len() > 1);
             }
             shared += shares.len();
-            for qos in shares.values() {
-                fan[usize::from(*qos)] += 1;
+            for lane in shares.values() {
+                fan[usize::from(*lane)] += 1;
             }
             assert_eq!(interest.fan(publisher, stream), fan, "{topic}");
         }
