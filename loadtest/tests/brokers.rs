@@ -27,6 +27,7 @@ fn plan(address: SocketAddr, name: &str, groups: Vec<Group>, stages: Vec<Stage>)
         seed: 7,
         drain_s: 20,
         part: Part::default(),
+        clocks: Vec::new(),
     }
 }
 

@@ -4,11 +4,12 @@
 mod liar;
 
 use liar::{Liar, Lie};
-use loadtest::engine::{Control, EngineError, Silent, run};
+use loadtest::engine::{Control, EngineError, Gate, Silent, run};
 use loadtest::outcome::{Bottleneck, Ending, Outcome};
 use loadtest::plan::{
     Action, Group, MqttVersion, Pace, Part, Plan, Publishing, Reads, Sources, Stage, Subscription, Target,
 };
+use std::sync::Arc;
 use std::time::Duration;
 
 const MESSAGES: u64 = 400;
@@ -42,6 +43,7 @@ fn plan(liar: &Liar, qos: u8, payload_bytes: u32, pace: Pace) -> Plan {
         seed: 1,
         drain_s: 1,
         part: Part::default(),
+        clocks: Vec::new(),
     }
 }
 
@@ -242,6 +244,53 @@ fn a_broker_that_dies_half_way_leaves_an_outcome_that_says_so() {
     assert!(matches!(outcome.ending, Ending::BrokerLost { .. }), "{:?}", outcome.ending);
     assert_eq!((outcome.connections.lost_total(), outcome.connections.at_end), (4, 0));
     assert_eq!(outcome.verdict.lost(), 0, "what was under way is nobody's promise");
+}
+
+/// Keeps parts that run in one test in step.
+struct Together(std::sync::Barrier);
+
+impl Gate for Together {
+    fn pass(&self, _: usize) -> bool {
+        self.0.wait();
+        true
+    }
+}
+
+/// Runs a plan in two parts, as two agents would, and merges their outcomes.
+fn in_two_parts(plan: &Plan) -> Outcome {
+    let mut control = Control::default();
+    control.gate = Some(Arc::new(Together(std::sync::Barrier::new(2))));
+    let mut outcomes = std::thread::scope(|scope| {
+        let parts = [0, 1].map(|index| {
+            let (plan, control) = (Plan { part: Part { index, of: 2 }, ..plan.clone() }, control.clone());
+            scope.spawn(move || run(&plan, &control, &mut Silent).expect("an outcome"))
+        });
+        parts.map(|part| part.join().expect("a part ends")).into_iter()
+    });
+    let mut merged = outcomes.next().expect("two of them");
+    outcomes.for_each(|other| merged.merge(&other));
+    merged
+}
+
+#[test]
+fn what_another_machine_stamped_is_in_no_latency() {
+    for (clocks, timed) in [(vec![], 2 * MESSAGES), (vec![0, 0], 2 * MESSAGES), (vec![0, 1], MESSAGES)] {
+        let liar = Liar::start(Lie::None);
+        let mut plan = plan(&liar, 1, 32, Pace::Open { per_client_per_s: 400.0 });
+        plan.groups[1].subscriptions[0].filter = "t/+".into();
+        plan.clocks = clocks;
+        let outcome = in_two_parts(&plan);
+        let all = outcome.verdict.all_deliveries();
+        assert_eq!((all.received, outcome.verdict.lost()), (2 * MESSAGES, 0), "every message has its verdict");
+        let timings = &outcome.timings;
+        assert_eq!(
+            (timings.latency_intended.count(), timings.latency_sent.count()),
+            (timed, timed),
+            "{:?}",
+            plan.clocks
+        );
+        assert_eq!(outcome.untimed, 2 * MESSAGES - timed, "{:?}", plan.clocks);
+    }
 }
 
 struct StopAfterASecond(Control);

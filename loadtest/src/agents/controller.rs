@@ -48,17 +48,22 @@ pub fn run(plan: &Plan, names: &[String], control: &Control, watcher: &mut dyn W
     let of = names.len() as u32;
     let mut remotes = Vec::new();
     let mut receivers = Vec::new();
-    let mut boots = Vec::new();
+    let mut names_of_clocks: Vec<String> = Vec::new();
+    let mut clocks = Vec::new();
     for name in names {
         let failed = |error: &io::Error| Failure::new(Exit::AgentLost, format!("agent {name}: {}", wire::told(error)));
-        let (sender, receiver, boot) = greet(name).map_err(|error| failed(&error))?;
-        boots.push(boot);
+        let (sender, receiver, clock) = greet(name).map_err(|error| failed(&error))?;
+        let known = names_of_clocks.iter().position(|known| *known == clock);
+        clocks.push(known.unwrap_or(names_of_clocks.len()) as u32);
+        if known.is_none() {
+            names_of_clocks.push(clock);
+        }
         receivers.push(receiver);
         remotes.push(Remote { name: name.clone(), sender, clients: 0, state: State::Runs });
     }
     let (words, heard) = mpsc::channel();
     for (index, (remote, mut receiver)) in remotes.iter_mut().zip(receivers).enumerate() {
-        let part = Plan { part: Part { index: index as u32, of }, ..plan.clone() };
+        let part = Plan { part: Part { index: index as u32, of }, clocks: clocks.clone(), ..plan.clone() };
         remote.clients = part.clients_here();
         let sent = remote.sender.send(&Command::Run(Box::new(part)));
         sent.map_err(|error| Failure::new(Exit::AgentLost, format!("agent {}: {}", remote.name, wire::told(&error))))?;
@@ -77,12 +82,12 @@ pub fn run(plan: &Plan, names: &[String], control: &Control, watcher: &mut dyn W
     let mut fleet = Fleet { remotes, seconds: BTreeMap::new(), shown: 0 };
     fleet.attend(&heard, control, watcher);
     let mut merged = fleet.merge()?;
-    if boots.iter().any(|boot| *boot != boots[0]) {
-        merged.outcome.warnings.push(
-            "agents are on more than one machine: between them a latency compares two clocks and says nothing; where \
-             publisher and subscriber have the same number they share an agent"
-                .to_owned(),
-        );
+    if merged.outcome.untimed > 0 {
+        merged.outcome.warnings.push(format!(
+            "{} deliveries went from one machine's agent to another's and are in no latency, because two clocks cannot be \
+             compared; those between agents of one machine are (publisher and subscriber of the same number share an agent)",
+            grouped(merged.outcome.untimed)
+        ));
     }
     Ok(merged)
 }
@@ -95,7 +100,7 @@ fn greet(name: &str) -> io::Result<(Sender, Receiver, String)> {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     sender.send(&Command::Hello { version: version.clone() })?;
     match receiver.receive()? {
-        Report::Hello { version: theirs, boot } if theirs == version => Ok((sender, receiver, boot)),
+        Report::Hello { version: theirs, clock } if theirs == version => Ok((sender, receiver, clock)),
         Report::Hello { version: theirs, .. } => {
             Err(io::Error::other(format!("it is loadtest {theirs}, this is {version}: they must be the same")))
         }

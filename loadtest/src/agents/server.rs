@@ -22,6 +22,7 @@ use crate::{
 pub struct Agent {
     listener: TcpListener,
     engine: Engine,
+    clock: String,
 }
 
 /// Listens until the process ends, and says where.
@@ -38,7 +39,13 @@ pub fn serve(listen: &str, engine: Engine) -> Result<Exit, Failure> {
 impl Agent {
     /// Listens.
     pub fn bind(listen: &str, engine: Engine) -> io::Result<Self> {
-        Ok(Self { listener: TcpListener::bind(listen)?, engine })
+        Ok(Self { listener: TcpListener::bind(listen)?, engine, clock: clock() })
+    }
+
+    /// One that says it has another clock.
+    #[cfg(test)]
+    pub(super) fn with_clock(self, clock: &str) -> Self {
+        Self { clock: clock.to_owned(), ..self }
     }
 
     /// Where.
@@ -49,38 +56,45 @@ impl Agent {
     /// Waits for one controller and serves it to its end. What goes wrong with one is told and over with it.
     pub fn serve_one(&self) -> io::Result<()> {
         let (stream, peer) = self.listener.accept()?;
-        match converse(stream, self.engine) {
+        match self.converse(stream) {
             Ok(name) => drop(writeln!(io::stdout(), "{peer}: {name} done")),
             Err(error) => drop(writeln!(io::stdout(), "{peer}: {}", wire::told(&error))),
         }
         Ok(())
     }
+
+    /// One conversation; the name of what was run.
+    fn converse(&self, stream: TcpStream) -> io::Result<String> {
+        let (sender, mut receiver) = wire::halves(stream)?;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        sender.send(&Report::Hello { version: version.clone(), clock: self.clock.clone() })?;
+        match receiver.receive()? {
+            Command::Hello { version: theirs } if theirs == version => {}
+            Command::Hello { version: theirs } => {
+                let line =
+                    format!("this agent is loadtest {version}, the controller is {theirs}: they must be the same");
+                sender.send(&Report::Failed { status: Exit::AgentLost.status(), line })?;
+                return Err(io::Error::other("a controller of another version"));
+            }
+            _ => return Err(io::Error::other("no controller of loadtest")),
+        }
+        let plan = loop {
+            match receiver.receive()? {
+                Command::Run(plan) => break plan,
+                Command::Alive => {}
+                _ => return Err(io::Error::other("no plan came")),
+            }
+        };
+        carry_out(&plan, &sender, receiver, self.engine)?;
+        Ok(plan.name)
+    }
 }
 
-/// One conversation; the name of what was run.
-fn converse(stream: TcpStream, engine: Engine) -> io::Result<String> {
-    let (sender, mut receiver) = wire::halves(stream)?;
-    let version = env!("CARGO_PKG_VERSION").to_owned();
+/// Names the clock that this process reads: `CLOCK_MONOTONIC` counts from the boot, and in a time namespace from elsewhere.
+fn clock() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    sender.send(&Report::Hello { version: version.clone(), boot })?;
-    match receiver.receive()? {
-        Command::Hello { version: theirs } if theirs == version => {}
-        Command::Hello { version: theirs } => {
-            let line = format!("this agent is loadtest {version}, the controller is {theirs}: they must be the same");
-            sender.send(&Report::Failed { status: Exit::AgentLost.status(), line })?;
-            return Err(io::Error::other("a controller of another version"));
-        }
-        _ => return Err(io::Error::other("no controller of loadtest")),
-    }
-    let plan = loop {
-        match receiver.receive()? {
-            Command::Run(plan) => break plan,
-            Command::Alive => {}
-            _ => return Err(io::Error::other("no plan came")),
-        }
-    };
-    carry_out(&plan, &sender, receiver, engine)?;
-    Ok(plan.name)
+    let namespace = std::fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    format!("{} {}", boot.trim(), namespace.display())
 }
 
 fn carry_out(plan: &Plan, sender: &Sender, receiver: Receiver, engine: Engine) -> io::Result<()> {

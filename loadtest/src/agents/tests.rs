@@ -95,6 +95,33 @@ fn two_agents_share_the_clients_and_their_verdicts_are_summed() {
     assert_eq!(shown.0.last(), Some(&(3.0, 200)), "the last second is both parts' together");
 }
 
+/// Keeps what it was told of clocks.
+fn noting_clocks(plan: &Plan, _: &Control, _: &mut dyn Watcher) -> Result<Outcome, EngineError> {
+    let warnings = vec![format!("{} has {:?}", plan.part.index, plan.clocks)];
+    Ok(Outcome { parts: 1, untimed: 1_000, warnings, ..Outcome::default() })
+}
+
+#[test]
+fn every_agent_knows_which_others_share_its_clock_and_what_was_not_timed_is_told() {
+    let clocks = [None, Some("another machine"), None];
+    let (names, threads): (Vec<String>, Vec<JoinHandle<()>>) = clocks
+        .map(|clock| {
+            let agent = Agent::bind("127.0.0.1:0", noting_clocks).unwrap();
+            let agent =
+                clock.map_or_else(|| Agent::bind("127.0.0.1:0", noting_clocks).unwrap(), |name| agent.with_clock(name));
+            (agent.address().unwrap().to_string(), std::thread::spawn(move || agent.serve_one().unwrap()))
+        })
+        .into_iter()
+        .unzip();
+    let outcome = run(&plan(), &names, &Control::default(), &mut Silent).unwrap().outcome;
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let noted = &outcome.warnings;
+    assert_eq!(noted[..3], ["0 has [0, 1, 0]", "1 has [0, 1, 0]", "2 has [0, 1, 0]"]);
+    assert!(noted[3].starts_with("3,000 deliveries went from one machine's agent to another's"), "{noted:?}");
+}
+
 /// How many of the two have entered a stage, and the most that one was ahead.
 static ENTERED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 static AHEAD: Mutex<usize> = Mutex::new(0);
@@ -130,7 +157,7 @@ fn dying_agent() -> (String, JoinHandle<()>) {
     let thread = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let version = env!("CARGO_PKG_VERSION");
-        writeln!(stream, "{{\"Hello\":{{\"version\":\"{version}\",\"boot\":\"\"}}}}").unwrap();
+        writeln!(stream, "{{\"Hello\":{{\"version\":\"{version}\",\"clock\":\"\"}}}}").unwrap();
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         assert!(lines.next().unwrap().unwrap().contains("Hello"));
         assert!(lines.next().unwrap().unwrap().contains("\"index\":1,\"of\":2"));
@@ -168,7 +195,7 @@ fn an_agent_that_is_not_there_or_is_none_is_told() {
     let address = listener.local_addr().unwrap().to_string();
     let thread = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        writeln!(stream, "{{\"Hello\":{{\"version\":\"0.0.1\",\"boot\":\"\"}}}}").unwrap();
+        writeln!(stream, "{{\"Hello\":{{\"version\":\"0.0.1\",\"clock\":\"\"}}}}").unwrap();
     });
     let failure = run(&plan(), &[address], &Control::default(), &mut Silent).unwrap_err();
     thread.join().unwrap();

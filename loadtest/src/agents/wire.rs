@@ -52,8 +52,8 @@ pub(super) enum Report {
     Hello {
         /// Of loadtest.
         version: String,
-        /// The boot that the agent's clock counts from.
-        boot: String,
+        /// Names the clock that the agent stamps with: equal on one machine, and nowhere else.
+        clock: String,
     },
     /// Stage `index` may begin, as far as this part goes.
     Waits {

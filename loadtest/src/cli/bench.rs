@@ -128,6 +128,7 @@ impl Clients {
             seed: 1,
             drain_s: 5,
             part: Part::default(),
+            clocks: Vec::new(),
         }
     }
 }

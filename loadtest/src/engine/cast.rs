@@ -16,6 +16,8 @@ pub(super) struct Cast {
     /// Streams of all parts.
     pub(super) streams: u32,
     username: Option<Name>,
+    /// By agent: whether it stamps with another clock than ours. Empty where all share one.
+    other_clock: Vec<bool>,
 }
 
 /// One group.
@@ -68,7 +70,25 @@ impl Cast {
             });
             clients += here;
         }
-        Self { part: plan.part, roles, clients, streams, username: plan.target.username.as_ref().map(Name::new) }
+        let ours = plan.clocks.get(plan.part.index as usize % plan.clocks.len().max(1));
+        let other_clock: Vec<bool> = plan.clocks.iter().map(|clock| Some(clock) != ours).collect();
+        let other_clock = if other_clock.contains(&true) { other_clock } else { Vec::new() };
+        let username = plan.target.username.as_ref().map(Name::new);
+        Self { part: plan.part, roles, clients, streams, username, other_clock }
+    }
+
+    /// Whether a stream's stamps were made by the clock that we read.
+    #[inline]
+    pub(super) fn shares_clock(&self, role: usize, stream: u32) -> bool {
+        self.other_clock.is_empty() || !self.is_of_another_clock(role, stream)
+    }
+
+    fn is_of_another_clock(&self, role: usize, stream: u32) -> bool {
+        let role = &self.roles[role];
+        let first = role.publishing.as_ref().map_or(0, |publishing| publishing.first_stream);
+        let index = (stream - first) % role.group.clients;
+        // An agent's threads are parts of its part: what a client's number leaves over names the agent all the same.
+        self.other_clock[index as usize % self.other_clock.len()]
     }
 
     /// The role of a client.

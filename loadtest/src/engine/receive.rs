@@ -268,7 +268,9 @@ impl Crew {
                 }
                 self.judge(role, client, publisher, stamp.stream, stamp.sequence, publish.retain);
                 self.tally.last_delivery_ns = now_ns;
-                if self.cast.roles[role].group.reads == Reads::AllTheTime {
+                if !self.cast.shares_clock(publisher, stamp.stream) {
+                    self.tally.outcome.untimed += u64::from(self.tally.measured);
+                } else if self.cast.roles[role].group.reads == Reads::AllTheTime {
                     self.tally.latency_intended.record(now_ns.saturating_sub(stamp.intended_ns));
                     self.tally.latency_sent.record(now_ns.saturating_sub(stamp.sent_ns));
                 } else {

@@ -20,6 +20,7 @@ pub(super) fn outcome(into: &mut Outcome, from: &Outcome) {
     }
     connections(&mut into.connections, &from.connections);
     timings(&mut into.timings, &from.timings);
+    into.untimed += from.untimed;
     into.verdict.add(&from.verdict);
     traffic(&mut into.measured, &from.measured);
     traffic(&mut into.traffic, &from.traffic);

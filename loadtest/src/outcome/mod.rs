@@ -53,6 +53,8 @@ pub struct Outcome {
     pub connections: Connections,
     /// How long things took, in measured stages; connecting and subscribing: in all.
     pub timings: Timings,
+    /// Deliveries of measured stages that are in no latency, because they were stamped by another machine's clock.
+    pub untimed: u64,
     /// Messages and deliveries.
     pub verdict: Verdict,
     /// Of measured stages only: what rates are computed from.

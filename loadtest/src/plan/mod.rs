@@ -58,6 +58,10 @@ pub struct Plan {
     /// Which clients of the plan run here.
     #[serde(default)]
     pub part: Part,
+    /// Where several agents share the plan: for each the number of the clock that it stamps with, so that those on one machine
+    /// have the same. Empty: all parts share one clock.
+    #[serde(default)]
+    pub clocks: Vec<u32>,
 }
 
 fn default_drain_s() -> u32 {

@@ -31,6 +31,7 @@ fn plan() -> Plan {
         seed: 1,
         drain_s: 5,
         part: Part::default(),
+        clocks: Vec::new(),
     }
 }
 

@@ -75,6 +75,7 @@ fn plan(name: &str, description: String, groups: Vec<Group>, stages: Vec<Stage>)
         seed: 1,
         drain_s: 10,
         part: crate::plan::Part::default(),
+        clocks: Vec::new(),
     }
 }
 

@@ -48,6 +48,7 @@ pub fn read(name: &str, text: &str) -> Result<Scenario, String> {
         seed: file.count("seed")?.unwrap_or(1),
         drain_s: file.whole_seconds("drain")?.unwrap_or(10),
         part: crate::plan::Part::default(),
+        clocks: Vec::new(),
     };
     let thresholds = file.texts("fail_if")?.iter().map(|text| Threshold::parse(text)).collect::<Result<Vec<_>, _>>()?;
     file.finish()?;

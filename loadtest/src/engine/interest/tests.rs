@@ -36,6 +36,7 @@ fn plan(groups: Vec<Group>) -> Plan {
         seed: 1,
         drain_s: 1,
         part: Part::default(),
+        clocks: Vec::new(),
     }
 }
 
