@@ -185,6 +185,7 @@ impl Config {
             topic_levels_max: values.topic_levels_max,
             retained_max: values.retained_max,
             subscriptions_max: values.subscriptions_max,
+            subscriptions_per_turn: crate::limits::SUBSCRIPTIONS_PER_TURN,
             outbox_max_bytes: values.outbox_max_bytes,
             sys_interval_s: values.sys_interval_s,
             node_name: values.node_name.as_str().into(),

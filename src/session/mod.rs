@@ -56,6 +56,14 @@ pub struct Session {
     next_packet_id: PacketId,
     /// Whether it stands in the shard's list of sessions with work.
     pub has_work: bool,
+    /// Whether the index counts its subscriptions as ones that publishers' acknowledgements wait for. Set for good when it
+    /// begins as a kept session: one whose client comes back and asks for no expiry is counted on, which costs others a
+    /// round trip and nothing else, where it would cost this shard a walk over all its subscriptions.
+    pub counts_as_durable: bool,
+    /// It has ended and waits for its subscriptions to be taken out of the index, some in each turn.
+    pub has_ended: bool,
+    /// Of its shared subscriptions, so many from the first have not been told whether the client is connected.
+    pub groups_untold: u32,
 }
 
 // See PERFORMANCE.md, "Where the bytes go".
@@ -78,6 +86,9 @@ impl Session {
             armed_tick: None,
             next_packet_id: PacketId::MIN,
             has_work: false,
+            counts_as_durable: false,
+            has_ended: false,
+            groups_untold: 0,
         }
     }
 

@@ -68,7 +68,7 @@ impl Shard {
         self.publish_presence(now, id, true, "", fx);
         self.arm(now, id);
         if session_present {
-            self.set_groups_online(id, true, fx);
+            self.connection_changed(id, fx);
             self.resume(now, id, fx);
         }
     }

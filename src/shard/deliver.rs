@@ -9,13 +9,13 @@ use smallvec::SmallVec;
 
 use super::{Effect, Effects, Encoded, Shard, lower};
 use crate::codec::{PublishOut, SubscriptionOptions};
-use crate::ids::{PacketId, Qos, SessionId, ShardId, SubscriptionId};
+use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::session::{Delivery, Link, Outbound, QueueLimits, Routed, SubscriptionIds, TopicForm};
 use crate::store::Record;
 use crate::telemetry::DropReason;
 use crate::time::Now;
-use crate::topic::{Matches, Pick, Subscriber};
+use crate::topic::{Matches, Subscriber};
 
 /// One encoded packet; a long payload stands beside it.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,7 @@ impl Shard {
         templates: &mut Templates,
         fx: &mut Effects,
     ) {
+        self.leave_out_ended(matches);
         if matches.entries > 1 {
             matches.local.sort_unstable_by_key(|subscriber| subscriber.session);
         }
@@ -89,26 +90,6 @@ impl Shard {
                 self.deliver(now, id, routed, &Grant { qos, retain_as_published, ids: &ids }, templates, fx);
             }
         }
-    }
-
-    /// Picks one member of each matching group; returns the picks that live on other shards, by group key.
-    pub(super) fn deliver_groups(
-        &mut self,
-        now: Now,
-        routed: &mut Routed<'_>,
-        matches: &Matches,
-        templates: &mut Templates,
-        fx: &mut Effects,
-    ) -> SmallVec<[(ShardId, u64); 2]> {
-        let mut picks = SmallVec::new();
-        for &group in &matches.groups {
-            match self.index.pick(group) {
-                Some(Pick::Local(subscriber)) => self.deliver_shared(now, subscriber, routed, templates, fx),
-                Some(Pick::Remote(shard)) => picks.push((shard, self.index.group_key(group))),
-                None => self.counters.dropped(DropReason::NoGroupMember),
-            }
-        }
-        picks
     }
 
     /// Delivers for one subscription alone: that of the picked member of a group, or the only one of a session.

@@ -4,7 +4,7 @@ use super::timers::Timers;
 use super::{Effect, Effects, Event, Shard};
 use crate::codec::{Disconnect, ReasonCode};
 use crate::ids::{Qos, SessionId};
-use crate::session::{Exchange, Link, Routed};
+use crate::session::{Exchange, Link, OpenExchanges, Routed};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::time::{Deadline, Now};
@@ -60,9 +60,9 @@ impl Shard {
         });
         // What is published on its account is not for itself: shared groups must not pick it any more.
         if self.sessions.get(id).is_persistent() {
-            self.set_groups_online(id, false, fx);
+            self.connection_changed(id, fx);
         } else {
-            self.unsubscribe_all(id, fx);
+            self.sessions.end(id);
         }
         self.publish_presence(now, id, false, reason.label(), fx);
         if self.sessions.get(id).is_persistent() {
@@ -71,7 +71,22 @@ impl Shard {
             }
             self.arm(now, id);
         } else {
-            self.end_session(now, id, fx);
+            self.wind_up(now, id, fx);
+        }
+    }
+
+    /// Changes how long a session outlives its connection.
+    pub(super) fn set_expiry(&mut self, id: SessionId, expiry_s: u32, fx: &mut Effects) {
+        let session = self.sessions.get_mut(id);
+        let was_persistent = session.is_persistent();
+        session.expiry_s = expiry_s;
+        if session.is_persistent() && !session.counts_as_durable {
+            assert!(session.subscriptions.is_empty(), "a session begins as a kept one or never is one");
+            session.counts_as_durable = true;
+        }
+        if was_persistent && !session.is_persistent() {
+            // Whatever was written down about it must not come back after a restart.
+            self.log.append(Record::SessionEnded { session: id }, fx);
         }
     }
 
@@ -90,9 +105,16 @@ impl Shard {
 
     /// Ends a session that has no connection: its subscriptions, its queue, its will.
     pub(super) fn end_session(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
-        self.unsubscribe_all(id, fx);
+        self.sessions.end(id);
+        self.wind_up(now, id, fx);
+    }
+
+    /// What follows from a session's end.
+    fn wind_up(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
         self.publish_will(now, id, fx); // the session's end is the latest moment for it [MQTT-3.1.2-8]
-        let mut session = self.sessions.remove(id);
+        let session = self.sessions.get_mut(id);
+        (session.armed_tick, session.has_work, session.groups_untold) = (None, false, 0);
+        session.exchanges = OpenExchanges::default();
         if let Some(mut outbound) = session.take_outbound() {
             let open =
                 outbound.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Published(_))).count();
@@ -102,6 +124,7 @@ impl Shard {
         if session.is_persistent() {
             self.log.append(Record::SessionEnded { session: id }, fx);
         }
+        self.begin_teardown(id, fx);
     }
 
     /// Publishes the will, if there still is one, and forgets it [MQTT-3.1.2-10].

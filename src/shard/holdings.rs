@@ -11,6 +11,8 @@ use crate::session::Exchange;
 pub struct Holdings {
     /// Sessions, connected or not.
     pub sessions: usize,
+    /// Sessions that have ended and whose subscriptions are being taken out of the index.
+    pub ended_sessions: usize,
     /// Distinct filters in the index, those of other shards included.
     pub filters: usize,
     /// Topics in the retained store, those included whose deletion is still remembered.
@@ -32,6 +34,7 @@ impl Shard {
     pub fn holdings(&self) -> Holdings {
         Holdings {
             sessions: self.sessions.len(),
+            ended_sessions: self.sessions.ended().len(),
             filters: self.index.filters_count(),
             retained_entries: self.retained.entries(),
             timers: self.timers.len(),
@@ -48,15 +51,27 @@ impl Shard {
     /// When something does not.
     pub fn assert_invariants(&self) {
         let settings = &self.settings;
-        let mut connected = 0;
+        let (mut connected, mut ended) = (0, 0);
         let mut subscriptions = 0;
         for (id, session) in self.sessions.iter() {
             subscriptions += session.subscriptions.len();
+            if session.has_ended {
+                ended += 1;
+                assert_ne!(self.sessions.find(&session.client_id), Some(id), "nobody finds a session that has ended");
+                assert!(self.sessions.ended().contains(&id) && session.link.is_none(), "it is being taken down");
+                assert!(session.outbound().is_none() && session.will.is_none(), "nothing else is left of it");
+                continue;
+            }
             assert_eq!(self.sessions.find(&session.client_id), Some(id), "a client id leads to its session");
             assert!(session.subscriptions.len() <= settings.subscriptions_max as usize, "subscriptions are bounded");
             let mut text = String::new();
-            session.subscriptions.iter().for_each(|place| self.index.filter_text(place.entry, &mut text));
+            session.subscriptions.places().iter().for_each(|place| self.index.filter_text(place.entry, &mut text));
             assert_eq!(session.subscriptions_bytes as usize, text.len(), "bytes of filters are counted");
+            for place in session.subscriptions.shared().iter().skip(session.groups_untold as usize) {
+                let online = self.index.is_online(place.entry, place.position);
+                assert_eq!(online, Some(session.link.is_some()), "its groups know whether its client is there");
+            }
+            assert!(session.groups_untold == 0 || session.has_work, "or will be told");
             assert!(
                 session.link.is_some() || session.is_persistent(),
                 "a session that is not kept ends with its client"
@@ -83,6 +98,7 @@ impl Shard {
             assert_eq!(settled, 0, "what is settled is not in flight");
         }
         assert_eq!(connected, self.sessions.connected(), "connections are counted");
+        assert_eq!(ended, self.sessions.ended().len(), "sessions that have ended are counted");
         assert_eq!(subscriptions, self.index.subscriptions_count(), "index and sessions agree");
         assert!(self.retained.len() <= self.retained.entries(), "live messages are entries");
     }

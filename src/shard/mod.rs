@@ -8,13 +8,14 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `ack`, `subscribe`, `end`, `work`, `sys`.
+//! `deliver`, `groups`, `ack`, `subscribe`, `end`, `teardown`, `work`, `sys`.
 
 mod ack;
 mod connect;
 mod deliver;
 pub mod effects;
 mod end;
+mod groups;
 pub mod holdings;
 pub mod input;
 mod interest;
@@ -27,6 +28,7 @@ mod settings;
 
 mod subscribe;
 mod sys;
+mod teardown;
 mod timers;
 mod work;
 
@@ -68,8 +70,10 @@ pub struct Shard {
     announcements: Announcements,
     log: Log,
     sys: Sys,
-    /// Sessions with a replay or a backlog to go on with.
+    /// Sessions with something to go on with: a replay, a backlog, groups to be told.
     work: VecDeque<SessionId>,
+    /// Subscriptions since the last turn, counted while sessions that have ended are being taken down.
+    inserted_meanwhile: usize,
     /// Counts [`Shard::flushed`].
     flush: u32,
     next_tidy: Deadline,
@@ -96,6 +100,7 @@ impl Shard {
             log: Log::default(),
             sys: Sys::new(&settings, now),
             work: VecDeque::new(),
+            inserted_meanwhile: 0,
             flush: 1,
             next_tidy: now.after_s(1),
             matches: None,
@@ -137,7 +142,7 @@ impl Shard {
 
     /// Whether a [`Input::Tick`] would find work now, whatever the time.
     pub fn has_work(&self) -> bool {
-        !self.work.is_empty()
+        !self.work.is_empty() || !self.sessions.ended().is_empty()
     }
 
     /// When the next [`Input::Tick`] is due.
@@ -155,6 +160,11 @@ impl Shard {
             retained_messages: self.retained.len() as u64,
             ..Gauges::default()
         };
+        for &id in self.sessions.ended() {
+            let subscriptions = &self.sessions.get(id).subscriptions;
+            gauges.subscriptions -= subscriptions.len() as u64;
+            gauges.shared_subscriptions -= subscriptions.shared_len() as u64;
+        }
         for (_, session) in self.sessions.iter() {
             if let Some(outbound) = session.outbound() {
                 gauges.stored_messages += outbound.len() as u64;
@@ -248,6 +258,7 @@ impl Shard {
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
             self.publish_sys(now, fx);
         }
+        self.tear_down(fx);
         self.work(now, fx);
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::deliver::Templates;
+use super::groups::RemotePicks;
 use super::{ConfirmToken, Effects, MeshMessage, Shard, Stamp};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardId, ShardSet};
@@ -13,7 +14,7 @@ use crate::session::{AckQueue, AliasesIn, Message, MessageRef, Routed};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::time::Now;
-use crate::topic::{Matches, Pick, TopicName};
+use crate::topic::{Matches, TopicName};
 
 /// What became of a routed message.
 #[derive(Clone, Copy, Debug, Default)]
@@ -198,11 +199,9 @@ impl Shard {
         self.index.matches(topic, &mut matches);
         let mut templates = Templates::default();
         self.deliver_plain(now, routed, &mut matches, &mut templates, fx);
-        let picks = self.deliver_groups(now, routed, &matches, &mut templates, fx);
-        let mut outcome = Outcome {
-            matched: !matches.local.is_empty() || !matches.shards.is_empty() || !matches.groups.is_empty(),
-            waits: 0,
-        };
+        let (picks, any_member) = self.deliver_groups(now, routed, &matches, &mut templates, fx);
+        let matched = !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
+        let mut outcome = Outcome { matched, waits: 0 };
         let confirm = confirm.filter(|_| routed.message.qos != Qos::AtMostOnce);
         if let Some(token) = confirm
             && self.log.last() > before
@@ -288,7 +287,7 @@ impl Shard {
             self.deliver_plain(now, &mut routed, &mut matches, &mut templates, fx);
             self.matches = Some(matches);
         }
-        let mut forwarded = SmallVec::<[(ShardId, u64); 2]>::new();
+        let mut forwarded = RemotePicks::new();
         for &key in groups {
             self.deliver_to_group_member(now, key, &mut routed, &mut templates, &mut forwarded, fx);
         }
@@ -306,28 +305,6 @@ impl Shard {
             Some(token) if stored_here => self.log.wait(token),
             Some(token) => self.tell_stored(token, fx),
             None => {}
-        }
-    }
-
-    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked.
-    fn deliver_to_group_member(
-        &mut self,
-        now: Now,
-        key: u64,
-        routed: &mut Routed<'_>,
-        templates: &mut Templates,
-        forwarded: &mut SmallVec<[(ShardId, u64); 2]>,
-        fx: &mut Effects,
-    ) {
-        let group = self.index.group_by_key(key);
-        if let Some(subscriber) = group.and_then(|group| self.index.pick_local(group)) {
-            self.deliver_shared(now, subscriber, routed, templates, fx);
-            return;
-        }
-        match group.and_then(|group| self.index.pick(group)) {
-            Some(Pick::Remote(shard)) => forwarded.push((shard, key)),
-            Some(Pick::Local(_)) => unreachable!("the group has no local member"),
-            None => self.counters.dropped(DropReason::NoGroupMember),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The sessions of one shard: by slot, by client id and by connection.
 //!
 //! Always holds: a client id has at most one session; a connection leads to a session exactly while that session's link
-//! leads back to the connection.
+//! leads back to the connection. A session that has ended is found by nobody who does not have its slot already: the
+//! index does, until its last subscription is out of it, and so long the slot is not given to another.
+
+use std::collections::VecDeque;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -25,6 +28,8 @@ pub struct Sessions {
     by_connection: Vec<ConnectionSlot>,
     hasher: RandomState,
     connected: usize,
+    /// Those that have ended and still have subscriptions, the oldest first.
+    ended: VecDeque<SessionId>,
 }
 
 impl Sessions {
@@ -36,6 +41,7 @@ impl Sessions {
             by_connection: Vec::new(),
             hasher: RandomState::with_seeds(seed, !seed, seed.rotate_left(17), seed.rotate_left(41)),
             connected: 0,
+            ended: VecDeque::new(),
         }
     }
 
@@ -61,14 +67,33 @@ impl Sessions {
         id
     }
 
-    /// Ends a session that has no connection.
-    pub fn remove(&mut self, id: SessionId) -> Session {
-        let session = self.slab.remove(id.0).expect("a session is removed once");
-        assert!(session.link.is_none(), "a connected session does not end");
-        if let Ok(entry) = self.by_client_id.find_entry(session.key.0, |&other| other == id) {
-            entry.remove();
+    /// Ends a session that has no connection. Its slot is held until [`Self::free`].
+    pub fn end(&mut self, id: SessionId) {
+        let session = self.get_mut(id);
+        assert!(session.link.is_none() && !session.has_ended, "a session ends once, without a connection");
+        session.has_ended = true;
+        let key = session.key;
+        let entry = self.by_client_id.find_entry(key.0, |&other| other == id);
+        entry.expect("until now it was found by its client id").remove();
+        self.ended.push_back(id);
+    }
+
+    /// Gives the slot of an ended session free, of which the index knows nothing any more.
+    pub fn free(&mut self, id: SessionId) {
+        let session = self.slab.remove(id.0).expect("a slot is given free once");
+        assert!(session.has_ended && session.subscriptions.is_empty(), "nobody names a session that is gone");
+        // Mostly it is the oldest, or the one that ended just now.
+        if self.ended.front() == Some(&id) {
+            self.ended.pop_front();
+        } else {
+            let at = self.ended.iter().rposition(|&other| other == id);
+            self.ended.remove(at.expect("it has ended"));
         }
-        session
+    }
+
+    /// Sessions that have ended and still have subscriptions, the oldest first.
+    pub const fn ended(&self) -> &VecDeque<SessionId> {
+        &self.ended
     }
 
     /// The session in a slot that is known to hold one.
@@ -120,9 +145,9 @@ impl Sessions {
         Some(link)
     }
 
-    /// Sessions held.
-    pub const fn len(&self) -> usize {
-        self.slab.len()
+    /// Sessions that have not ended.
+    pub fn len(&self) -> usize {
+        self.slab.len() - self.ended.len()
     }
 
     /// Sessions with a connection.
@@ -130,7 +155,7 @@ impl Sessions {
         self.connected
     }
 
-    /// All sessions.
+    /// All sessions, ended ones included.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.slab.iter().map(|(slot, session)| (SessionId(slot), session))
     }

@@ -29,12 +29,22 @@ pub struct Settings {
     pub retained_max: u32,
     /// Subscriptions of one session.
     pub subscriptions_max: u32,
+    /// Subscriptions that one turn sees to where all of a session's have to be. Not the operator's choice: simulations
+    /// choose so few that sessions have more.
+    pub subscriptions_per_turn: u32,
     /// Encoded bytes that wait for one slow connection before QoS 0 is dropped.
     pub outbox_max_bytes: u32,
     /// Seconds between two publications of `$SYS`; 0 publishes none.
     pub sys_interval_s: u16,
     /// The node's name in `$SYS/brokers/<node>/...`.
     pub node_name: Box<str>,
+}
+
+impl Settings {
+    /// Of one session's subscriptions, how many are seen to before the next one's turn.
+    pub const fn subscriptions_per_share(&self) -> usize {
+        self.subscriptions_per_turn as usize / 4
+    }
 }
 
 impl Default for Settings {
@@ -52,6 +62,7 @@ impl Default for Settings {
             topic_levels_max: limits::TOPIC_LEVELS_DEFAULT,
             retained_max: limits::RETAINED_DEFAULT,
             subscriptions_max: limits::SUBSCRIPTIONS_DEFAULT,
+            subscriptions_per_turn: limits::SUBSCRIPTIONS_PER_TURN,
             outbox_max_bytes: limits::OUTBOX_DEFAULT_BYTES,
             sys_interval_s: limits::SYS_INTERVAL_DEFAULT_S,
             node_name: "dunlin".into(),

@@ -105,8 +105,9 @@ impl Shard {
                 return ReasonCode::QuotaExceeded;
             }
             session.subscriptions_bytes = bytes;
-            let inserted = self.index.insert(filter, subscriber, session.is_persistent());
+            let inserted = self.index.insert(filter, subscriber, session.counts_as_durable);
             session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
+            self.inserted_meanwhile += usize::from(!self.sessions.ended().is_empty());
             if let Some(interest) = inserted.change {
                 self.announce(requested.filter, interest, fx);
             }
@@ -195,10 +196,10 @@ impl Shard {
         let held = self.index.find(filter).and_then(|entry| Some((entry, session.subscriptions.remove(entry)?)));
         let Some((entry, position)) = held else { return ReasonCode::NoSubscriptionExisted };
         session.subscriptions_bytes -= text.len() as u32;
-        let durable = session.is_persistent();
+        let (durable, is_persistent) = (session.counts_as_durable, session.is_persistent());
         ended.push(entry);
-        self.remove_from_index(entry, position, durable, text, fx);
-        if durable {
+        self.remove_from_index(Place { entry, position }, durable, fx);
+        if is_persistent {
             self.log.append(Record::Unsubscribed { session: id, filter: text.into() }, fx);
         }
         ReasonCode::Success
@@ -218,69 +219,8 @@ impl Shard {
         }
     }
 
-    /// Ends every subscription of a session that ends.
-    pub(super) fn unsubscribe_all(&mut self, id: SessionId, fx: &mut Effects) {
-        let session = self.sessions.get_mut(id);
-        let durable = session.is_persistent();
-        let subscriptions = std::mem::take(&mut session.subscriptions);
-        session.subscriptions_bytes = 0;
-        let mut text = String::new();
-        for Place { entry, position } in subscriptions.iter() {
-            text.clear();
-            self.index.filter_text(entry, &mut text);
-            self.remove_from_index(entry, position, durable, &text, fx);
-        }
-    }
-
-    fn remove_from_index(&mut self, entry: EntryId, position: u32, durable: bool, text: &str, fx: &mut Effects) {
-        let removed = self.index.remove(entry, position, durable);
-        if let Some(moved) = removed.moved {
-            self.sessions.get_mut(moved).subscriptions.set(Place { entry, position });
-        }
-        if let Some(interest) = removed.change {
-            self.announce(text, interest, fx);
-        }
-    }
-
-    /// Changes how long a session outlives its connection, which is also what decides whether a publisher's
-    /// acknowledgement has to wait for its copy to be stored.
-    pub(super) fn set_expiry(&mut self, id: SessionId, expiry_s: u32, fx: &mut Effects) {
-        let session = self.sessions.get_mut(id);
-        let was_durable = session.is_persistent();
-        session.expiry_s = expiry_s;
-        let durable = session.is_persistent();
-        if was_durable == durable {
-            return;
-        }
-        if was_durable {
-            // Whatever was written down about it must not come back after a restart.
-            self.log.append(Record::SessionEnded { session: id }, fx);
-        }
-        let places: Vec<Place> = session.subscriptions.iter().collect();
-        let mut text = String::new();
-        for Place { entry, position } in places {
-            if let Some(interest) = self.index.set_durable(entry, position, durable) {
-                text.clear();
-                self.index.filter_text(entry, &mut text);
-                self.announce(&text, interest, fx);
-            }
-        }
-    }
-
-    /// Tells the other shards whether a session's client is there to take messages of its shared groups.
-    pub(super) fn set_groups_online(&mut self, id: SessionId, online: bool, fx: &mut Effects) {
-        let places: SmallVec<[Place; 8]> = self.sessions.get(id).subscriptions.iter().collect();
-        let mut text = String::new();
-        for Place { entry, position } in places {
-            if let Some(interest) = self.index.set_online(entry, position, online) {
-                text.clear();
-                self.index.filter_text(entry, &mut text);
-                self.announce(&text, interest, fx);
-            }
-        }
-    }
-
-    fn announce(&mut self, filter: &str, interest: Interest, fx: &mut Effects) {
+    /// Tells the other shards what this one is interested in now.
+    pub(super) fn announce(&mut self, filter: &str, interest: Interest, fx: &mut Effects) {
         let others = all_but(self.id, self.settings.shards);
         if others.is_empty() {
             return;

@@ -1,5 +1,5 @@
 //! Work that no packet asks for any more: exchanges sent again after a reconnect, retained messages for a new
-//! subscription, a queue behind a window that has room.
+//! subscription, a queue behind a window that has room, groups that are to know whether a client is there.
 //!
 //! Always holds: all of it pages under the client's window and outbox and under a budget for the turn, so a replay of a
 //! million messages neither stops at a cap nor holds other clients up.
@@ -47,7 +47,8 @@ impl Shard {
                 Some(session) if session.has_work => session.has_work = false,
                 _ => continue, // the session has ended
             }
-            budget = budget.saturating_sub(self.advance(now, id, fx).max(1));
+            let done = self.tell_groups(id, fx) + self.advance(now, id, fx);
+            budget = budget.saturating_sub(done.max(1));
         }
     }
 

@@ -127,9 +127,8 @@ impl Group {
         }
     }
 
-    pub(super) fn change_durable(&mut self, is_durable: bool) {
-        let changed = if is_durable { self.durable.checked_add(1) } else { self.durable.checked_sub(1) };
-        self.durable = changed.expect("no more durable ones go than came");
+    pub(super) fn is_online(&self, position: u32) -> bool {
+        self.members[position as usize].online_position != NONE
     }
 
     pub(super) fn interest(&self) -> Interest {

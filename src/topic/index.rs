@@ -104,8 +104,8 @@ impl SubscriptionIndex {
         Some(EntryId::new(stored))
     }
 
-    /// Adds a subscription. The session must not have one in the entry yet: see [`Self::replace`]. `durable`: its
-    /// session is persistent. A member of a shared subscription counts as online.
+    /// Adds a subscription. The session must not have one in the entry yet: see [`Self::replace`]. `durable`: whoever
+    /// sends its shard a message has to wait for the store. A member of a shared subscription counts as online.
     pub fn insert(&mut self, filter: &SubscribedFilter<'_>, subscriber: Subscriber, durable: bool) -> Inserted {
         let entry = self.ensure(filter);
         let before = self.interest(entry);
@@ -141,7 +141,7 @@ impl SubscriptionIndex {
         }
     }
 
-    /// Takes the subscription at `position` out of `entry`, in constant time. `durable` as it was last said.
+    /// Takes the subscription at `position` out of `entry`, in constant time. `durable` as it was said then.
     pub fn remove(&mut self, entry: EntryId, position: u32, durable: bool) -> Removed {
         let before = self.interest(entry);
         let moved = match self.subscribers_mut(entry) {
@@ -174,14 +174,10 @@ impl SubscriptionIndex {
         self.change_since(before, entry)
     }
 
-    /// Notes that the session of a subscription has become persistent, or is no longer. To be called when it changes.
-    pub fn set_durable(&mut self, entry: EntryId, position: u32, durable: bool) -> Option<Interest> {
-        let before = self.interest(entry);
-        match self.subscribers_mut(entry) {
-            Ok((subscribers, lists)) => lists.change_durable(subscribers, position, durable),
-            Err(group) => self.groups[group].change_durable(durable),
-        }
-        self.change_since(before, entry)
+    /// Whether the member at `position` of a shared subscription counts as online; `None` for a plain filter.
+    pub fn is_online(&self, entry: EntryId, position: u32) -> Option<bool> {
+        let Stored::Group(group) = entry.stored() else { return None };
+        Some(self.groups[group].is_online(position))
     }
 
     /// What this shard's own sessions want of `entry`: what a shard that starts anew must be told.

@@ -161,13 +161,10 @@ impl Model {
         let Subscription { shard, filter, .. } = self.subscriptions[at].clone();
         let before = self.interest_of(shard, &filter);
         let (subscription, index) = (&mut self.subscriptions[at], &mut self.indexes[shard]);
-        let change = if subscription.entry.is_shared() && self.random.one_in(2) {
-            subscription.online = !subscription.online;
-            index.set_online(subscription.entry, subscription.position, subscription.online)
-        } else {
-            subscription.durable = !subscription.durable;
-            index.set_durable(subscription.entry, subscription.position, subscription.durable)
-        };
+        subscription.online ^= subscription.entry.is_shared();
+        let Subscription { entry, position, online, .. } = *subscription;
+        let change = index.set_online(entry, position, online);
+        assert_eq!(index.is_online(entry, position), entry.is_shared().then_some(online));
         self.check_change(shard, &filter, before, change);
     }
 

@@ -152,22 +152,6 @@ impl SubscriberLists {
         }
     }
 
-    /// One of the entry's subscribers has become a persistent session, or is none any more.
-    pub(super) fn change_durable(&mut self, of: &mut Subscribers, position: u32, is_durable: bool) {
-        match of {
-            Subscribers::None => unreachable!("an entry without subscribers has no positions"),
-            Subscribers::One { durable, .. } => {
-                assert!(position == 0 && *durable != is_durable, "the session knows its subscription");
-                *durable = is_durable;
-            }
-            Subscribers::Many(id) => {
-                let count = &mut self.many[*id].durable;
-                let changed = if is_durable { count.checked_add(1) } else { count.checked_sub(1) };
-                *count = changed.expect("no more durable ones go than came");
-            }
-        }
-    }
-
     pub(super) fn interest(&self, of: &Subscribers) -> Interest {
         match *of {
             Subscribers::None => Interest::Plain { any: false, durable: false },

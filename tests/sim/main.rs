@@ -168,7 +168,8 @@ fn every_canary_is_caught() {
 #[test]
 fn a_run_exercises_what_it_checks() {
     let stats = run_all(0..8, STEPS, Canary::None).unwrap_or_else(|what| panic!("{what}"));
-    let Stats { published, delivered, again, replayed, shared, wills, resumed, taken_over, refused } = stats;
+    let Stats { published, delivered, again, replayed, shared, wills, resumed, taken_over, refused, taking_down } =
+        stats;
     for (count, least) in [
         (published, 1_000),
         (delivered, 2_000),
@@ -179,6 +180,7 @@ fn a_run_exercises_what_it_checks() {
         (resumed, 100),
         (taken_over, 20),
         (refused, 5),
+        (taking_down, 50),
     ] {
         assert!(count >= least, "{stats:?}");
     }

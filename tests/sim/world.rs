@@ -114,6 +114,9 @@ impl World {
             8 => self.rng.between(5_000_000, 70_000_000),
             _ => self.rng.between(1, 300),
         };
+        if jump_us >= LONG_US {
+            self.mesh_arrives()?;
+        }
         self.pass_us(jump_us);
         match self.rng.below(100) {
             0..30 => self.some_bytes_arrive()?,
@@ -129,6 +132,10 @@ impl World {
             if (due || self.shards[shard].has_work()) && !self.is_paused(shard) && self.rng.percent(30) {
                 self.turn(shard, Input::Tick)?;
             }
+        }
+        if self.trace.step.is_multiple_of(16) {
+            let is_at_it = self.shards.iter().any(|shard| shard.holdings().ended_sessions > 0);
+            self.oracle.stats.taking_down += u64::from(is_at_it);
         }
         self.check()
     }
@@ -160,6 +167,19 @@ impl World {
             self.deliver_mesh(from, to)?;
         }
         self.flush(to)
+    }
+
+    /// Everything between shards arrives: none of it is on its way for longer than the watchdog lets a shard stand still.
+    fn mesh_arrives(&mut self) -> Check {
+        let count = self.shards.len();
+        while let Some((from, to)) = (0..count * count)
+            .map(|n| (n / count, n % count))
+            .find(|&(from, to)| !self.channels[from][to].sent.is_empty())
+        {
+            self.deliver_mesh(from, to)?;
+            self.flush(to)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn deliver_mesh(&mut self, from: usize, to: usize) -> Check {
@@ -246,6 +266,9 @@ impl World {
         })
     }
 }
+
+/// A time that passes at once and is long: several of them are more than a deleted retained message is remembered for.
+const LONG_US: usize = 5_000_000;
 
 /// The longest answer to a packet of this world: the one that shows that nobody reads them.
 const ANSWER_BYTES: usize = 64;

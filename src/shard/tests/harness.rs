@@ -1,7 +1,7 @@
 //! A world in which shards live without a runtime: scripted peers, a mesh that keeps order, a store that confirms.
 //!
 //! What always holds: one input is one turn; its effects are applied in their order, then `flushed` is called, then
-//! mesh, store and work run until nothing moves. Mesh, store and a peer's socket can be held, and are released in order.
+//! mesh, store and work run until nothing moves. Mesh, store, work and a peer's socket can be held, and are released in order.
 //! What a peer receives is shown as text, one line a packet, so that a test reads like a transcript.
 
 use std::collections::VecDeque;
@@ -41,6 +41,7 @@ pub(super) struct World {
     mesh_held: bool,
     stored: Vec<Position>,
     store_held: bool,
+    work_held: bool,
     /// Messages that crossed the mesh, as `Debug` names them.
     pub(super) crossed: Vec<&'static str>,
     /// Records that went to the stores, as `Debug` names them.
@@ -73,6 +74,7 @@ impl World {
             mesh_held: false,
             stored: vec![Position(0); shards],
             store_held: false,
+            work_held: false,
             crossed: Vec::new(),
             recorded: Vec::new(),
         }
@@ -314,6 +316,22 @@ impl World {
         self.settle();
     }
 
+    /// Work that no packet asks for stays undone from now on.
+    pub(super) fn hold_work(&mut self) {
+        self.work_held = true;
+    }
+
+    /// One turn of it.
+    pub(super) fn work_once(&mut self, shard: usize) {
+        self.turn(shard, Input::Tick);
+    }
+
+    /// It is done.
+    pub(super) fn release_work(&mut self) {
+        self.work_held = false;
+        self.settle();
+    }
+
     /// Messages dropped for `reason`, on all shards.
     pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.shards.iter().map(|shard| shard.counters.drops[reason as usize]).sum()
@@ -340,7 +358,9 @@ impl World {
                 let position = std::mem::take(&mut self.stored[shard]);
                 self.shards[shard].handle(self.now, Input::Durable { position }, &mut self.fx);
                 self.apply(shard);
-            } else if let Some(shard) = self.shards.iter().position(Shard::has_work) {
+            } else if !self.work_held
+                && let Some(shard) = self.shards.iter().position(Shard::has_work)
+            {
                 self.shards[shard].handle(self.now, Input::Tick, &mut self.fx);
                 self.apply(shard);
             } else {

@@ -17,4 +17,5 @@ mod retained;
 mod routing;
 mod sys;
 mod takeover;
+mod teardown;
 mod will;

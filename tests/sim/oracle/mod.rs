@@ -71,6 +71,8 @@ pub(crate) struct Stats {
     pub(crate) resumed: u64,
     pub(crate) taken_over: u64,
     pub(crate) refused: u64,
+    /// Steps, of those that were looked at, in which the subscriptions of an ended session were still being taken out.
+    pub(crate) taking_down: u64,
 }
 
 impl Stats {
@@ -84,6 +86,7 @@ impl Stats {
         self.resumed += other.resumed;
         self.taken_over += other.taken_over;
         self.refused += other.refused;
+        self.taking_down += other.taking_down;
     }
 }
 

@@ -1,0 +1,139 @@
+//! Shared subscriptions: who of a group gets a message, and groups that are to know whether a member's client is there.
+//!
+//! Always holds: a message is for no member that has ended, and for one without connection only where the index knows of
+//! none that has one. A session with many shared subscriptions tells its groups some in each turn; a group that picks a
+//! member before it was told puts that right, tells the other shards, and picks again.
+
+use smallvec::SmallVec;
+
+use super::deliver::Templates;
+use super::{Effects, Shard};
+use crate::ids::{SessionId, ShardId};
+use crate::session::{Place, Routed};
+use crate::telemetry::DropReason;
+use crate::time::Now;
+use crate::topic::{EntryId, Matches, Pick, Subscriber};
+
+/// Which members of a group are picked from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Among {
+    AllShards,
+    ThisShard,
+}
+
+/// The picks for one message that live on other shards, by group key.
+pub(super) type RemotePicks = SmallVec<[(ShardId, u64); 2]>;
+
+impl Shard {
+    /// Picks one member of each matching group. Returns the picks that live on other shards, and whether any group had a
+    /// member.
+    pub(super) fn deliver_groups(
+        &mut self,
+        now: Now,
+        routed: &mut Routed<'_>,
+        matches: &Matches,
+        templates: &mut Templates,
+        fx: &mut Effects,
+    ) -> (RemotePicks, bool) {
+        let mut picks = RemotePicks::new();
+        let mut any = false;
+        for &group in &matches.groups {
+            let key = self.index.group_key(group);
+            let pick = self.pick(key, Among::AllShards, fx);
+            any |= pick.is_some();
+            match pick {
+                Some(Pick::Local(subscriber)) => self.deliver_shared(now, subscriber, routed, templates, fx),
+                Some(Pick::Remote(shard)) => picks.push((shard, key)),
+                None => {} // its last members have ended: it was left in the index for being taken out
+            }
+        }
+        (picks, any)
+    }
+
+    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked.
+    pub(super) fn deliver_to_group_member(
+        &mut self,
+        now: Now,
+        key: u64,
+        routed: &mut Routed<'_>,
+        templates: &mut Templates,
+        forwarded: &mut RemotePicks,
+        fx: &mut Effects,
+    ) {
+        let pick = self.pick(key, Among::ThisShard, fx).or_else(|| self.pick(key, Among::AllShards, fx));
+        match pick {
+            Some(Pick::Local(subscriber)) => self.deliver_shared(now, subscriber, routed, templates, fx),
+            Some(Pick::Remote(shard)) => forwarded.push((shard, key)),
+            None => self.counters.dropped(DropReason::NoGroupMember),
+        }
+    }
+
+    /// Whose turn it is in a group. `None` if there is no group, or no member of it.
+    fn pick(&mut self, key: u64, among: Among, fx: &mut Effects) -> Option<Pick> {
+        loop {
+            let group = self.index.group_by_key(key)?;
+            let pick = match among {
+                Among::AllShards => self.index.pick(group)?,
+                Among::ThisShard => Pick::Local(self.index.pick_local(group)?),
+            };
+            match pick {
+                Pick::Local(subscriber) if self.put_right(group, subscriber, fx) => {}
+                pick => return Some(pick),
+            }
+        }
+    }
+
+    /// Whether the index did not know yet what has become of a member that was picked. Now it does: each of its
+    /// subscriptions is here once at most.
+    fn put_right(&mut self, group: EntryId, picked: Subscriber, fx: &mut Effects) -> bool {
+        let session = self.sessions.get_mut(picked.session);
+        if session.link.is_some() || !session.has_ended && session.groups_untold == 0 {
+            return false;
+        }
+        if session.has_ended {
+            let position = session.subscriptions.remove(group).expect("it was picked for this subscription");
+            let durable = session.counts_as_durable;
+            self.remove_from_index(Place { entry: group, position }, durable, fx);
+            return true;
+        }
+        let position = session.subscriptions.position(group).expect("it was picked for this subscription");
+        self.tell_group(Place { entry: group, position }, false, fx)
+    }
+
+    /// A session's client has come or gone: its groups are to know. Now if they are few, else some in each turn.
+    pub(super) fn connection_changed(&mut self, id: SessionId, fx: &mut Effects) {
+        let session = self.sessions.get_mut(id);
+        session.groups_untold = session.subscriptions.shared_len() as u32;
+        self.tell_groups(id, fx);
+    }
+
+    /// Goes on telling them. Returns how many were told.
+    pub(super) fn tell_groups(&mut self, id: SessionId, fx: &mut Effects) -> usize {
+        let session = self.sessions.get_mut(id);
+        if session.groups_untold == 0 {
+            return 0;
+        }
+        let online = session.link.is_some();
+        let shared = session.subscriptions.shared();
+        let until = shared.len().min(session.groups_untold as usize);
+        let from = until.saturating_sub(self.settings.subscriptions_per_share().max(1));
+        let places = SmallVec::<[Place; 8]>::from_slice(&shared[from..until]);
+        session.groups_untold = from as u32;
+        for &place in &places {
+            self.tell_group(place, online, fx);
+        }
+        if from > 0 {
+            self.add_work(id);
+        }
+        places.len()
+    }
+
+    /// Returns whether that was new.
+    fn tell_group(&mut self, place: Place, online: bool, fx: &mut Effects) -> bool {
+        let Some(interest) = self.index.set_online(place.entry, place.position, online) else { return false };
+        let mut text = String::new();
+        self.index.filter_text(place.entry, &mut text);
+        self.announce(&text, interest, fx);
+        true
+    }
+}
