@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use dunlin::limits::COMPLETIONS_PER_TURN;
-use dunlin::ring::{EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, SocketId, Token, UnderWay};
-use dunlin::runtime::pump_sleep::{PREEMPT_TIMER, PumpSleep};
+use dunlin::ring::{Batch, EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, SocketId, Token, UnderWay};
+use dunlin::runtime::pump_sleep::PREEMPT_TIMER;
 use glommio::{LocalExecutorBuilder, Placement};
 use std::collections::HashMap;
 use std::io::Write;
@@ -26,7 +26,6 @@ pub(super) fn serve(core: usize) {
         let (_, address) = plane.listen(&config).expect("a listener");
         println!("{address}");
         std::io::stdout().flush().expect("somebody reads this");
-        let sleep = PumpSleep::new(plane.eventfd()).expect("a descriptor");
         let mut relay = Relay::default();
         loop {
             let mut taken = 0;
@@ -40,11 +39,7 @@ pub(super) fn serve(core: usize) {
                     break;
                 }
             }
-            relay.send(&mut plane);
-            if taken == 0 && plane.prepare_sleep() {
-                sleep.sleep().await.expect("the executor's ring works");
-                plane.awake();
-            }
+            relay.send(&mut plane, taken < COMPLETIONS_PER_TURN);
             plane.submit().expect("the ring works");
         }
     });
@@ -124,18 +119,21 @@ impl Relay {
         }
     }
 
-    fn send(&mut self, plane: &mut Plane) {
+    /// Sends, and waits in the same entry into the kernel if nothing else is to be done.
+    fn send(&mut self, plane: &mut Plane, waits: bool) {
+        for slot in std::mem::take(&mut self.starved) {
+            plane.receive_multi(self.connections[slot as usize].socket, Token::new(slot, 0));
+        }
         self.dirty.retain(|&slot| {
             let connection = &self.connections[slot as usize];
             !connection.sending && !connection.outbox.is_empty()
         });
         let (connections, dirty) = (&self.connections, &self.dirty);
-        let short = plane.flush(|batch| {
-            for &slot in dirty {
-                let connection = &connections[slot as usize];
-                batch.send(connection.socket, Token::new(slot, 0), &connection.outbox);
-            }
-        });
+        let short = if waits {
+            plane.flush_and_wait(|| true, |batch| queue(batch, connections, dirty))
+        } else {
+            plane.flush(|batch| queue(batch, connections, dirty))
+        };
         let short: Vec<ShortSend> = short.expect("the ring works").to_vec();
         for short in short.into_iter().filter(|short| short.error.is_none()) {
             let connection = &mut self.connections[short.token.slot as usize];
@@ -146,8 +144,12 @@ impl Relay {
         for slot in self.dirty.drain(..) {
             self.connections[slot as usize].outbox.clear();
         }
-        for slot in std::mem::take(&mut self.starved) {
-            plane.receive_multi(self.connections[slot as usize].socket, Token::new(slot, 0));
-        }
+    }
+}
+
+fn queue<'env>(batch: &mut Batch<'_, 'env>, connections: &'env [Connection], dirty: &[u32]) {
+    for &slot in dirty {
+        let connection = &connections[slot as usize];
+        batch.send(connection.socket, Token::new(slot, 0), &connection.outbox);
     }
 }

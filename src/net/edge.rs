@@ -301,9 +301,14 @@ impl Edge {
         [greeting, lingering].into_iter().flatten().min()
     }
 
-    /// Whether something has to be sent or closed before it may sleep.
+    /// Whether it has something to do, besides sending, before it may sleep.
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.partings.is_empty()
+        !self.partings.is_empty()
+    }
+
+    /// Whether something waits for the next flush.
+    pub fn has_unsent(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// Closes the connections that have not said who they are: the broker stops.

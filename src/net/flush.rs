@@ -1,18 +1,42 @@
-//! Outboxes to sockets: once a turn, every connection that has something to send, one entry into the kernel for all.
+//! Outboxes to sockets: once a turn, every connection that has something to send, one entry into the kernel for all, which
+//! is also the one that waits for more to do where there is nothing else.
 
 use std::io::IoSlice;
 
 use super::edge::Edge;
+use super::outbox::Outbox;
 use super::table::{Phase, connection_of};
-use crate::ring::{RingError, ShortSend, Token};
+use crate::ring::{Batch, RingError, ShortSend, SocketId, Token};
 use crate::shard::{Effects, Input, Shard};
 use crate::time::Now;
+
+/// What was offered to the sockets and is to be settled: [`Edge::settle_offer`].
+#[must_use = "outboxes are given back and short sends continued only by `settle_offer`"]
+pub struct Offer {
+    dirty: Vec<Token>,
+    short: Vec<ShortSend>,
+}
 
 impl Edge {
     /// Gives the sockets what they take. What they do not take waits in the kernel's hands, and the shard is told how
     /// much that is.
     pub fn flush(&mut self, now: Now, shard: &mut Shard, fx: &mut Effects) -> Result<(), RingError> {
+        let offer = self.offer(now, None::<fn() -> bool>, shard, fx)?;
+        self.settle_offer(now, offer, shard, fx);
+        Ok(())
+    }
+
+    /// The first half of a flush: every outbox to its socket. With `is_quiet` it goes on to wait for the next event, or for
+    /// a wake-up that makes `is_quiet` false: for when there is nothing to do but to send.
+    pub fn offer(
+        &mut self,
+        now: Now,
+        is_quiet: Option<impl FnOnce() -> bool>,
+        shard: &mut Shard,
+        fx: &mut Effects,
+    ) -> Result<Offer, RingError> {
         let mut dirty = std::mem::take(&mut self.dirty);
+        let wanted = dirty.len();
         // Behind a send that is still under way: waits for its end, which puts it back on the list.
         dirty.retain(|&token| match self.table.get_mut(token) {
             Some(connection) if connection.rest_bytes > 0 => {
@@ -24,7 +48,15 @@ impl Edge {
             Some(connection) => connection.outbox.is_some(),
             None => false,
         });
-        let short = self.send(&dirty)?;
+        // What the shard was told just now may have given it something to do.
+        let is_quiet = is_quiet.filter(|_| dirty.len() == wanted);
+        let short = self.send(&dirty, is_quiet)?;
+        Ok(Offer { dirty, short })
+    }
+
+    /// The second half: what did not leave is continued, and outboxes that are empty are given back.
+    pub fn settle_offer(&mut self, now: Now, offer: Offer, shard: &mut Shard, fx: &mut Effects) {
+        let Offer { mut dirty, short } = offer;
         shard.flushed();
         // These first: it leaves the others, which were sent whole, with their outboxes.
         for short in short {
@@ -43,10 +75,9 @@ impl Edge {
             self.dirty = dirty;
         }
         self.part(now);
-        Ok(())
     }
 
-    fn send(&mut self, dirty: &[Token]) -> Result<Vec<ShortSend>, RingError> {
+    fn send(&mut self, dirty: &[Token], is_quiet: Option<impl FnOnce() -> bool>) -> Result<Vec<ShortSend>, RingError> {
         let Self { plane, table, .. } = self;
         let table = &*table;
         let sends = || {
@@ -60,15 +91,10 @@ impl Edge {
             .filter(|(_, _, outbox)| outbox.contiguous().is_none())
             .map(|(_, _, outbox)| outbox.pieces())
             .collect();
-        let short = plane.flush(|batch| {
-            let mut pieces = pieces.iter();
-            for (token, socket, outbox) in sends() {
-                match outbox.contiguous() {
-                    Some(bytes) => batch.send(socket, token, bytes),
-                    None => batch.send_vectored(socket, token, pieces.next().expect("made for each of them")),
-                }
-            }
-        })?;
+        let short = match is_quiet {
+            Some(is_quiet) => plane.flush_and_wait(is_quiet, |batch| queue(batch, sends(), &pieces))?,
+            None => plane.flush(|batch| queue(batch, sends(), &pieces))?,
+        };
         Ok(short.to_vec())
     }
 
@@ -117,6 +143,20 @@ impl Edge {
             Some(Phase::Open) => shard.handle(now, Input::Closed { connection: connection_of(token) }, fx),
             Some(_) => self.close(token),
             None => {}
+        }
+    }
+}
+
+fn queue<'env>(
+    batch: &mut Batch<'_, 'env>,
+    sends: impl Iterator<Item = (Token, SocketId, &'env Outbox)>,
+    pieces: &'env [Vec<IoSlice<'env>>],
+) {
+    let mut pieces = pieces.iter();
+    for (token, socket, outbox) in sends {
+        match outbox.contiguous() {
+            Some(bytes) => batch.send(socket, token, bytes),
+            None => batch.send_vectored(socket, token, pieces.next().expect("made for each of them")),
         }
     }
 }

@@ -30,19 +30,16 @@
 //!     }
 //!     the mesh, the shard's timers                        // 2. what others want
 //!     plane.set_timeout(next deadline)
-//!     let short = plane.flush(|batch| for each dirty connection { batch.send(socket, token, &outbox) })?;   // 3.
+//!     let short = plane.flush_and_wait(|| the mesh is still empty,                                          // 3.
+//!         |batch| for each dirty connection { batch.send(socket, token, &outbox) })?;   // `flush` if there is more to do
 //!     for each short: keep what is left, plane.send_rest(socket, token, rest) (sent with the next submit)
 //!     drop what the outboxes held
-//!     if nothing happened in this turn and plane.prepare_sleep() {                                          // 4.
-//!         if the mesh is still empty { sleep on plane.eventfd() }
-//!         plane.awake();
-//!     }
-//!     plane.submit()?                                     // 5. collects, when there is something to collect
+//!     plane.submit()?                                     // 4. collects, when there is something to collect
 //! }
 //! ```
 //!
-//! A client opens its connections with `connect`, and may use them from `Connected` on. A program without an executor
-//! takes `wait` for step 4 and 5.
+//! A pump that must not block its thread flushes, and then sleeps on `plane.eventfd()` between `prepare_sleep` and `awake`.
+//! A client opens its connections with `connect`, and may use them from `Connected` on.
 //!
 //! A connection has at most one receive and one send under way. From a short send until `Sent`, its bytes wait in its
 //! outbox. Before a hand-over it has neither: receive with `receive_once` until it is known who owns the session.

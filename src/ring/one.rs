@@ -132,9 +132,15 @@ impl Ring {
     }
 
     /// One `io_uring_enter`: submits what is queued and waits until something has completed or `patience` has passed.
-    pub(super) fn enter_and_wait(&mut self, patience: Duration) -> io::Result<()> {
-        let patience = Timespec::from(patience);
-        match self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&patience)) {
+    /// Without `patience` the kernel arms no timer.
+    pub(super) fn enter_and_wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
+        let patience = patience.map(Timespec::from);
+        let submitter = self.uring.submitter();
+        let entered = match &patience {
+            Some(patience) => submitter.submit_with_args(1, &SubmitArgs::new().timespec(patience)),
+            None => submitter.submit_and_wait(1),
+        };
+        match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
                 // Time is up, a signal came, or the kernel is short of memory: what is queued stays queued.

@@ -106,6 +106,33 @@ impl Plane {
         Ok(&self.short_sends)
     }
 
+    /// As [`Plane::flush`], and goes on to wait, without `patience` and in the same entry into the kernel where it can, as
+    /// [`Plane::wait`] does. It does not wait if a send went out short or there are events already.
+    ///
+    /// # Errors
+    /// As [`Plane::submit`].
+    pub fn flush_and_wait<'env>(
+        &mut self,
+        is_quiet: impl FnOnce() -> bool,
+        queue: impl FnOnce(&mut Batch<'_, 'env>),
+    ) -> Result<&[ShortSend], RingError> {
+        self.short_sends.clear();
+        self.messages.clear();
+        let guard = SubmitOnDrop(self);
+        queue(&mut Batch { plane: &mut *guard.0, env: PhantomData });
+        if guard.0.rings.len() == 1 && guard.0.short_sends.is_empty() {
+            guard.0.wait_in_ring(None, is_quiet)?;
+            drop(guard);
+        } else {
+            drop(guard);
+            if self.short_sends.is_empty() {
+                self.wait(None, is_quiet)?;
+            }
+        }
+        self.check()?;
+        Ok(&self.short_sends)
+    }
+
     /// Submits what is queued and collects what is due. No system call if there is neither.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Waiting on a thread of one's own: for programs that have no executor to sleep in.
+//! Waiting for something to happen with as few entries into the kernel as can be: the thread blocks, and with it whatever
+//! else runs on it.
 
 use super::RingError;
 use super::plane::Plane;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 impl Plane {
     /// Submits what is queued and waits until there is an event, somebody called [`PlaneHandle::wake`], or `patience`
-    /// has passed. `is_quiet` is asked last: whoever puts something where it looks, and then wakes, is not missed.
+    /// has passed; without `patience`, for as long as it takes. `is_quiet` is asked last: whoever puts something where it
+    /// looks, and then wakes, is not missed.
     ///
     /// With one ring that is a single entry into the kernel; several rings are waited for through the eventfd. It may
     /// return early with nothing to tell.
@@ -19,7 +21,7 @@ impl Plane {
     ///
     /// # Errors
     /// As [`Plane::submit`].
-    pub fn wait(&mut self, patience: Duration, is_quiet: impl FnOnce() -> bool) -> Result<(), RingError> {
+    pub fn wait(&mut self, patience: Option<Duration>, is_quiet: impl FnOnce() -> bool) -> Result<(), RingError> {
         if self.rings.len() == 1 {
             return self.wait_in_ring(patience, is_quiet);
         }
@@ -33,7 +35,11 @@ impl Plane {
         self.submit()
     }
 
-    fn wait_in_ring(&mut self, patience: Duration, is_quiet: impl FnOnce() -> bool) -> Result<(), RingError> {
+    pub(super) fn wait_in_ring(
+        &mut self,
+        patience: Option<Duration>,
+        is_quiet: impl FnOnce() -> bool,
+    ) -> Result<(), RingError> {
         if !self.ready.is_empty() {
             return self.submit();
         }
@@ -47,7 +53,7 @@ impl Plane {
         }
         self.arm_timeout();
         self.set_sleeping(true);
-        let patience = if is_quiet() { patience } else { Duration::ZERO };
+        let patience = if is_quiet() { patience } else { Some(Duration::ZERO) };
         self.counters.enters += 1;
         let result = self.rings[0].enter_and_wait(patience);
         self.set_sleeping(false);
@@ -59,26 +65,27 @@ impl Plane {
     }
 
     /// Sleeps on the eventfd; its count is taken.
-    fn wait_for_signal(&mut self, patience: Duration) {
+    fn wait_for_signal(&mut self, patience: Option<Duration>) {
         if self.is_signalled(patience) {
             self.take_signal();
         }
     }
 
-    fn is_signalled(&self, patience: Duration) -> bool {
+    fn is_signalled(&self, patience: Option<Duration>) -> bool {
         let fd = self.eventfd().as_raw_fd();
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let patience = libc::timespec {
+        let patience = patience.map(|patience| libc::timespec {
             tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: patience.subsec_nanos().into(),
-        };
-        // SAFETY: one pollfd is passed and counted; the timespec is a local; no signal mask is passed.
-        unsafe { libc::ppoll(&raw mut poll, 1, &raw const patience, std::ptr::null()) == 1 }
+        });
+        let patience = patience.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+        // SAFETY: one pollfd is passed and counted; the timespec is a local or none; no signal mask is passed.
+        unsafe { libc::ppoll(&raw mut poll, 1, patience, std::ptr::null()) == 1 }
     }
 
     /// Takes the eventfd's count unless somebody did: reading nothing would block.
     pub(super) fn take_signal(&mut self) {
-        if !self.is_signalled(Duration::ZERO) {
+        if !self.is_signalled(Some(Duration::ZERO)) {
             return;
         }
         let mut count = 0_u64;

@@ -77,7 +77,8 @@ impl Pump {
     pub async fn run(mut self) -> Result<usize, RingError> {
         let sleep = PumpSleep::new(self.edge.plane.eventfd()).expect("a descriptor is to be had at start");
         loop {
-            let busy = self.turn()?;
+            let alone = sleep.is_alone();
+            let busy = self.turn(alone)?;
             self.heartbeat.beat();
             if let Some(deadline) = self.stopping {
                 let left = self.edge.connections();
@@ -85,8 +86,8 @@ impl Pump {
                     return Ok(left);
                 }
             }
-            if !busy && self.edge.plane.prepare_sleep() {
-                if self.port.is_quiet() && self.stop.load(Ordering::SeqCst) == self.stopping.is_some() {
+            if !alone && !busy && self.edge.plane.prepare_sleep() {
+                if self.is_quiet() {
                     self.heartbeat.set_asleep(true);
                     sleep.sleep().await.expect("the executor's own ring works");
                     self.heartbeat.set_asleep(false);
@@ -97,12 +98,12 @@ impl Pump {
         }
     }
 
-    /// One turn. Returns whether there is more to do at once.
-    fn turn(&mut self) -> Result<bool, RingError> {
+    /// One turn: everything there is to do, then the sends; where nothing is left and the pump is `alone`, the entry into
+    /// the kernel that sends also waits for the next event. Returns whether there is more to do at once.
+    fn turn(&mut self, alone: bool) -> Result<bool, RingError> {
         let now = clock::now();
-        let mut busy = self.take_events(now)?;
-        let (came, now) = self.take_messages(now)?;
-        busy |= came;
+        let more = self.take_events(now)?;
+        let now = self.take_messages(now)?;
         self.keep_time(now);
         self.settle(now)?;
         if self.store.durable() > self.durable {
@@ -110,19 +111,50 @@ impl Pump {
             self.shard.handle(now, Input::Durable { position: self.durable }, &mut self.fx);
             self.settle(now)?;
         }
-        self.edge.flush(now, &mut self.shard, &mut self.fx)?;
-        self.turn_bytes = 0;
-        self.settle(now)?;
         self.edge.feed_starved();
         self.port.flush(&self.planes);
         self.push_back(now);
-        let next = [self.shard.next_deadline(), self.edge.next_deadline()].into_iter().flatten().min();
-        if let Some(deadline) = next {
+        let deadlines = [self.shard.next_deadline(), self.edge.next_deadline(), self.stopping];
+        if let Some(deadline) = deadlines.into_iter().flatten().min() {
             self.edge.plane.set_timeout(deadline.0.saturating_mul(1_000_000));
         }
-        Ok(busy || self.edge.has_work() || self.shard.has_work() || self.port.waiting() > 0)
+        let busy = more || self.has_work();
+        let now = self.send(now, alone && !busy && !self.is_stopped())?;
+        self.settle(now)?;
+        Ok(busy || self.has_work() || self.edge.has_unsent())
     }
 
+    /// Whether something is left to do, besides sending, before it may sleep.
+    fn has_work(&self) -> bool {
+        self.edge.has_work() || self.shard.has_work() || self.port.waiting() > 0
+    }
+
+    /// Whether nobody wants anything: neither another shard nor whoever stops the process.
+    fn is_quiet(&self) -> bool {
+        self.port.is_quiet() && self.stop.load(Ordering::SeqCst) == self.stopping.is_some()
+    }
+
+    /// Sends what the turn made, and may then sleep. Returns the time afterwards.
+    fn send(&mut self, mut now: Now, sleeps: bool) -> Result<Now, RingError> {
+        let Self { edge, shard, fx, port, stop, stopping, heartbeat, .. } = self;
+        let is_quiet = || port.is_quiet() && stop.load(Ordering::SeqCst) == stopping.is_some();
+        heartbeat.set_asleep(sleeps);
+        let offer = edge.offer(now, sleeps.then_some(is_quiet), shard, fx)?;
+        if sleeps {
+            heartbeat.set_asleep(false);
+            now = clock::now();
+        }
+        edge.settle_offer(now, offer, shard, fx);
+        self.turn_bytes = 0;
+        Ok(now)
+    }
+
+    /// Whether there is nothing to wait for any more.
+    fn is_stopped(&self) -> bool {
+        self.stopping.is_some() && self.edge.connections() == 0
+    }
+
+    /// Returns whether there may be more than one turn should take.
     fn take_events(&mut self, now: Now) -> Result<bool, RingError> {
         let mut taken = 0;
         loop {
@@ -133,17 +165,18 @@ impl Pump {
                 self.settle(now)?;
             }
             // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
-            if taken == before || taken >= COMPLETIONS_PER_TURN || !self.edge.plane.collect()? {
-                return Ok(taken > 0);
+            if taken >= COMPLETIONS_PER_TURN {
+                return Ok(true);
+            }
+            if taken == before || !self.edge.plane.collect()? {
+                return Ok(false);
             }
         }
     }
 
-    /// Returns whether there were any, and the time that holds for the rest of the turn.
-    fn take_messages(&mut self, mut now: Now) -> Result<(bool, Now), RingError> {
-        let mut any = false;
+    /// Returns the time that holds for the rest of the turn.
+    fn take_messages(&mut self, mut now: Now) -> Result<Now, RingError> {
         while let Some((from, batch)) = self.port.next_batch() {
-            any = true;
             // What came may have been sent after this turn began, by a later clock: a message that expires in 100 s would
             // have 101 left by ours.
             now = clock::now();
@@ -162,7 +195,7 @@ impl Pump {
             }
             self.settle(now)?;
         }
-        Ok((any, now))
+        Ok(now)
     }
 
     /// Deadlines, work that is left over, and the order to stop.

@@ -1,16 +1,19 @@
-//! How a pump sleeps: inside its executor, until its plane's eventfd is signalled.
+//! How a pump sleeps while its executor has other tasks: inside the executor, until its plane's eventfd is signalled.
 //!
-//! The executor reads the eventfd like a file, so timers, disk and other tasks of the shard go on meanwhile, and the
-//! thread blocks only when none of them has anything to do either. The read is never cancelled: glommio leaks a pending
-//! task that is dropped, so whoever wants the pump wakes it through its `PlaneHandle`.
+//! Alone, a pump sleeps in the entry into the kernel that sends (`Plane::flush_and_wait`), which blocks the thread and so
+//! everything else on it. While there is a [`Guest`], it sleeps here instead: the executor reads the eventfd like a file, so
+//! timers, disk and other tasks of the shard go on meanwhile, and the thread blocks only when none of them has anything to
+//! do either. The read is never cancelled: glommio leaks a pending task that is dropped, so whoever wants the pump wakes it
+//! through its `PlaneHandle`. See `docs/decisions/2026-11-25-sleeping.md`.
 //!
-//! A pump that is busy for long lets other tasks of its executor run by the same way: [`PumpSleep::breathe`]. Nobody else
-//! is there yet; a disk task will be.
+//! A pump that is busy for long lets the guests run by the same way: [`PumpSleep::breathe`].
 
 use glommio::io::BufferedFile;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, FromRawFd, IntoRawFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The executors' preempt timer: practically never.
@@ -25,6 +28,17 @@ pub const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 pub struct PumpSleep {
     reading: BufferedFile,
     writing: File,
+    guests: Rc<Cell<usize>>,
+}
+
+/// A task of a pump's executor besides the pump: while it exists, it is given its turns. Whoever becomes one wakes the pump,
+/// or does it from within the pump's own turn.
+pub struct Guest(Rc<Cell<usize>>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl PumpSleep {
@@ -36,7 +50,18 @@ impl PumpSleep {
         let writing = File::from(eventfd.try_clone_to_owned()?);
         let own = eventfd.try_clone_to_owned()?.into_raw_fd();
         // SAFETY: the duplicate is handed over; nobody else owns or closes it.
-        Ok(Self { reading: unsafe { BufferedFile::from_raw_fd(own) }, writing })
+        Ok(Self { reading: unsafe { BufferedFile::from_raw_fd(own) }, writing, guests: Rc::default() })
+    }
+
+    /// For a task that is about to join the executor.
+    pub fn guest(&self) -> Guest {
+        self.guests.set(self.guests.get() + 1);
+        Guest(Rc::clone(&self.guests))
+    }
+
+    /// Whether the executor has nobody but the pump.
+    pub fn is_alone(&self) -> bool {
+        self.guests.get() == 0
     }
 
     /// Sleeps until the eventfd was signalled since the last sleep ended. Call it between `Plane::prepare_sleep` and
@@ -66,8 +91,6 @@ mod tests {
     use super::*;
     use crate::ring::{Plane, PlaneConfig};
     use glommio::LocalExecutorBuilder;
-    use std::cell::Cell;
-    use std::rc::Rc;
 
     #[test]
     fn a_busy_pump_lets_timers_and_tasks_of_its_executor_run() {
@@ -89,6 +112,20 @@ mod tests {
                 sleep.breathe().await.unwrap();
             }
             other.await;
+        });
+    }
+
+    #[test]
+    fn guests_are_counted_as_they_come_and_go() {
+        LocalExecutorBuilder::default().io_memory(1 << 16).make().unwrap().run(async {
+            let plane = Plane::new(PlaneConfig { sockets_max: 16, buffers: 16, ..PlaneConfig::default() }).unwrap();
+            let sleep = PumpSleep::new(plane.eventfd()).unwrap();
+            assert!(sleep.is_alone());
+            let (one, other) = (sleep.guest(), sleep.guest());
+            drop(one);
+            assert!(!sleep.is_alone());
+            drop(other);
+            assert!(sleep.is_alone());
         });
     }
 

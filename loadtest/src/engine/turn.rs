@@ -126,7 +126,7 @@ impl Turn {
         let wake_ns = wakes.into_iter().flatten().min().unwrap_or(u64::MAX).min(now_ns + NAP_NS);
         match wake_ns.saturating_sub(now_ns) {
             0 => self.plane.submit(),
-            patience => self.plane.wait(Duration::from_nanos(patience), || true),
+            patience => self.plane.wait(Some(Duration::from_nanos(patience)), || true),
         }
         .map_err(broken)
     }

@@ -48,7 +48,7 @@ fn waiting_ends_when_something_arrives() {
                 let byte = [answers];
                 assert!(plane.flush(|batch| batch.send(socket, token, &byte)).unwrap().is_empty());
             }
-            plane.wait(PATIENCE, || true).unwrap();
+            plane.wait(None, || true).unwrap();
         }
         plane.close(socket, UnderWay::Receive(token));
         plane.submit().unwrap();
@@ -63,7 +63,7 @@ fn waiting_ends_when_time_is_up() {
         // An early return is allowed, so only that there is an end and that it is no busy loop is looked at.
         let mut waits = 0;
         while begin.elapsed() < Duration::from_millis(20) {
-            plane.wait(Duration::from_millis(5), || true).unwrap();
+            plane.wait(Some(Duration::from_millis(5)), || true).unwrap();
             waits += 1;
         }
         assert!(plane.next_event().is_none());
@@ -90,12 +90,86 @@ fn another_thread_ends_the_waiting_and_is_never_missed() {
             go.send(()).unwrap();
             let begin = Instant::now();
             while !mail.swap(false, Ordering::SeqCst) {
-                plane.wait(PATIENCE, || !mail.load(Ordering::SeqCst)).unwrap();
+                plane.wait(Some(PATIENCE), || !mail.load(Ordering::SeqCst)).unwrap();
                 assert!(plane.next_event().is_none());
                 assert!(begin.elapsed() < PATIENCE / 2, "a wake-up was missed");
             }
         }
         drop(go);
         sender.join().unwrap();
+    }
+}
+
+/// A peer that sends back what it gets.
+fn echo(listener: &TcpListener) -> std::thread::JoinHandle<()> {
+    let (mut peer, _) = listener.accept().unwrap();
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while peer.read_exact(&mut byte).is_ok() && peer.write_all(&byte).is_ok() {}
+    })
+}
+
+fn connected(plane: &mut Plane, listener: &TcpListener, token: Token) -> SocketId {
+    let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
+    plane.submit().unwrap();
+    assert!(matches!(next(plane), Event::Connected { error: None, .. }));
+    plane.receive_multi(socket, token);
+    plane.submit().unwrap();
+    socket
+}
+
+#[test]
+fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
+    let mut plane = Plane::new(small()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let token = Token::new(0, 0);
+    let socket = connected(&mut plane, &listener, token);
+    let echo = echo(&listener);
+    let before = plane.counters().enters;
+    let (mut answers, mut send) = (0, true);
+    let begin = Instant::now();
+    while answers < 100 {
+        assert!(begin.elapsed() < PATIENCE, "{answers} answers");
+        let queue = |batch: &mut Batch<'_, '_>| {
+            if send {
+                batch.send(socket, token, b"x");
+            }
+        };
+        assert!(plane.flush_and_wait(|| true, queue).unwrap().is_empty());
+        send = false;
+        while let Some(event) = plane.next_event() {
+            let Event::Received { buffer, .. } = event else { panic!("{event:?}") };
+            plane.give_back(buffer);
+            answers += 1;
+            send = true;
+        }
+    }
+    let entries = plane.counters().enters - before;
+    // Two each would be the flush and the wait apart. Some early returns are the kernel's own.
+    assert!(entries < 150, "{entries} entries for 100 answers");
+    plane.close(socket, UnderWay::Receive(token));
+    plane.submit().unwrap();
+    echo.join().unwrap();
+}
+
+#[test]
+fn a_send_that_went_out_short_is_told_at_once() {
+    let bytes = vec![7; 32 << 20];
+    for mut plane in planes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let token = Token::new(0, 0);
+        let socket = connected(&mut plane, &listener, token);
+        let (_peer, _) = listener.accept().unwrap(); // and reads nothing
+        let short = plane.flush_and_wait(|| true, |batch| batch.send(socket, token, &bytes)).unwrap();
+        assert!(matches!(short, [ShortSend { sent, error: None, .. }] if *sent < bytes.len()), "{short:?}");
+    }
+}
+
+#[test]
+fn what_became_true_before_the_wait_is_seen() {
+    for mut plane in planes() {
+        let begin = Instant::now();
+        assert!(plane.flush_and_wait(|| false, |_| ()).unwrap().is_empty());
+        assert!(begin.elapsed() < PATIENCE, "it waited for ever, nearly");
     }
 }
