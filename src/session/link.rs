@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::alias::{AliasesIn, AliasesOut};
 use super::inbound::AckQueue;
-use super::sweep::Sweep;
+use super::replays::{Replay, Replays};
 use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, PacketId};
 use crate::limits;
@@ -16,7 +16,17 @@ pub struct Backlog {
     /// Exchanges that were open when the connection was made, oldest first [MQTT-4.4.0-1].
     pub resend: VecDeque<PacketId>,
     /// Retained messages still to be replayed to new subscriptions.
-    pub sweeps: VecDeque<Sweep>,
+    pub replays: Replays,
+    /// SUBACKs that had been owed when the connection was made: replays that belong to them are of an earlier one.
+    pub inherited: u64,
+}
+
+impl Backlog {
+    /// The oldest replay, if nothing has to come first: a SUBACK goes before it, and `released` of them have left.
+    pub fn ready_replay(&self, released: u64) -> Option<&Replay> {
+        let replay = self.replays.first()?;
+        (self.resend.is_empty() && replay.suback <= released.max(self.inherited)).then_some(replay)
+    }
 }
 
 /// One connection's part of a session's state.
@@ -134,7 +144,7 @@ impl Link {
 
     /// Replays that are under way or wait for their turn.
     pub fn replays(&self) -> usize {
-        self.backlog.as_deref().map_or(0, |backlog| backlog.sweeps.len())
+        self.backlog.as_deref().map_or(0, |backlog| backlog.replays.len())
     }
 
     /// What goes out before anything new, made if need be.

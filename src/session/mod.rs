@@ -11,8 +11,8 @@ pub mod inbound;
 pub mod link;
 pub mod message;
 pub mod outbound;
+pub mod replays;
 pub mod subscriptions;
-pub mod sweep;
 pub mod will;
 pub mod window;
 
@@ -24,8 +24,8 @@ pub use inbound::{AckNumber, AckQueue, OpenExchanges};
 pub use link::{Backlog, Link};
 pub use message::{Message, MessageRef, Routed};
 pub use outbound::{Delivery, Outbound, QueueLimits, SubscriptionIds};
+pub use replays::{Replay, Replays};
 pub use subscriptions::{Place, Subscriptions};
-pub use sweep::Sweep;
 pub use will::Will;
 pub use window::{Exchange, Window};
 

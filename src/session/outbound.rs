@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::message::Message;
-use super::sweep::Sweep;
+use super::replays::Replays;
 use super::window::Window;
 use crate::ids::{PacketId, Qos, SubscriptionId};
 
@@ -64,8 +64,7 @@ pub struct Outbound {
     queue: VecDeque<Delivery>,
     queued_bytes: u64,
     /// Replays that the end of a connection broke off, to be gone on with on the next.
-    #[expect(clippy::box_collection, reason = "rare: 8 bytes in every session with messages on their way, not 32")]
-    parked: Option<Box<VecDeque<Sweep>>>,
+    parked: Option<Box<Replays>>,
 }
 
 /// The queue's limits.
@@ -89,13 +88,13 @@ impl Outbound {
     }
 
     /// Keeps replays until the client is back.
-    pub fn park(&mut self, sweeps: VecDeque<Sweep>) {
-        self.parked = (!sweeps.is_empty()).then(|| Box::new(sweeps));
+    pub fn park(&mut self, replays: Replays) {
+        self.parked = Some(Box::new(replays));
     }
 
     /// Takes the replays that were kept.
-    pub fn unpark(&mut self) -> VecDeque<Sweep> {
-        self.parked.take().map(|sweeps| *sweeps).unwrap_or_default()
+    pub fn unpark(&mut self) -> Replays {
+        self.parked.take().map(|replays| *replays).unwrap_or_default()
     }
 
     /// Whether something waits behind the window.

@@ -163,7 +163,7 @@ fn shared_len(places: &[Place]) -> usize {
 
 impl Many {
     fn find(&self, entry: EntryId) -> Option<usize> {
-        let found = self.by_entry.find(hash(entry), |&at| self.places[at as usize].entry == entry);
+        let found = self.by_entry.find(entry.hash(), |&at| self.places[at as usize].entry == entry);
         found.map(|&at| at as usize)
     }
 
@@ -179,12 +179,12 @@ impl Many {
             self.shared += 1;
         }
         let places = &self.places;
-        self.by_entry.insert_unique(hash(place.entry), at as u32, |&at| hash(places[at as usize].entry));
+        self.by_entry.insert_unique(place.entry.hash(), at as u32, |&at| places[at as usize].entry.hash());
     }
 
     fn remove_at(&mut self, at: usize) -> Place {
         let place = self.places[at];
-        if let Ok(found) = self.by_entry.find_entry(hash(place.entry), |&other| other as usize == at) {
+        if let Ok(found) = self.by_entry.find_entry(place.entry.hash(), |&other| other as usize == at) {
             found.remove();
         }
         let mut hole = at;
@@ -204,26 +204,21 @@ impl Many {
             return;
         }
         let place = self.places[from];
-        let found = self.by_entry.find_mut(hash(place.entry), |&at| at as usize == from);
+        let found = self.by_entry.find_mut(place.entry.hash(), |&at| at as usize == from);
         *found.expect("every place is found by its entry") = to as u32;
         self.places[to] = place;
     }
 }
 
-/// Entry ids are given out by the index and not by peers: the key need not be secret.
-fn hash(entry: EntryId) -> u64 {
-    ahash::RandomState::with_seeds(1, 2, 3, 4).hash_one(entry)
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::ids::{SessionId, ShardId};
     use crate::topic::{SubscribedFilter, Subscriber, SubscriptionIndex};
     use std::collections::BTreeMap;
 
     /// Entries as the index gives them out, every third one shared.
-    fn entries(count: usize) -> Vec<EntryId> {
+    pub(in crate::session) fn entries(count: usize) -> Vec<EntryId> {
         let mut index = SubscriptionIndex::new(1, ShardId(0));
         let subscriber = Subscriber { session: SessionId(0), options: 0, identifier: None };
         let text = |n: usize| if n.is_multiple_of(3) { format!("$share/g/{n}") } else { n.to_string() };

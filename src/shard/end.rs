@@ -3,7 +3,7 @@
 use super::timers::Timers;
 use super::{Effect, Effects, Event, Shard};
 use crate::codec::{Disconnect, ReasonCode};
-use crate::ids::{Qos, SessionId};
+use crate::ids::SessionId;
 use crate::session::{Exchange, Link, OpenExchanges, Routed};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
@@ -90,16 +90,13 @@ impl Shard {
         }
     }
 
-    /// What a kept session was to be shown is owed to it: its replays go on with the next connection.
+    /// What a kept session was to be shown is owed to it: its replays go on with the next connection, unless all of them
+    /// have QoS 0, which is no part of a session's state.
     fn park_replays(&mut self, id: SessionId, link: &mut Link) {
-        let mut sweeps = link.backlog.take().map(|backlog| backlog.sweeps).unwrap_or_default();
-        for owed in self.announcements.sweeps_of(link.connection) {
-            sweeps.extend(owed.drain(..));
-        }
+        let replays = link.backlog.take().map(|backlog| backlog.replays).unwrap_or_default();
         let session = self.sessions.get_mut(id);
-        sweeps.retain(|sweep| sweep.qos > Qos::AtMostOnce); // QoS 0 is no part of the session's state
-        if session.is_persistent() && !sweeps.is_empty() {
-            session.outbound_mut().park(sweeps);
+        if session.is_persistent() && replays.any_acknowledged() {
+            session.outbound_mut().park(replays);
         }
     }
 

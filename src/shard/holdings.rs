@@ -82,6 +82,10 @@ impl Shard {
                 let acks = link.acks.as_deref().map_or(0, crate::session::AckQueue::len);
                 assert!(u16::try_from(acks).is_ok(), "waiting acknowledgements are bounded");
                 assert!(link.replays() <= settings.subscriptions_max as usize, "replays are bounded");
+                if let Some(replay) = link.backlog.as_deref().and_then(|backlog| backlog.replays.first()) {
+                    let held = session.subscriptions.position(replay.entry);
+                    assert!(held.is_some(), "a replay ends with its subscription");
+                }
             } else {
                 assert!(session.expires().is_none() || session.armed_tick.is_some(), "somebody will look at it");
             }

@@ -10,9 +10,8 @@ use smallvec::SmallVec;
 
 use crate::codec::ReasonCode;
 use crate::ids::{ConnectionId, PacketId, ShardId};
-use crate::session::Sweep;
 
-/// A SUBACK that is owed, and the replays that begin with it.
+/// A SUBACK that is owed.
 #[derive(Debug)]
 pub struct OwedSubAck {
     /// To whom.
@@ -21,8 +20,6 @@ pub struct OwedSubAck {
     pub packet_id: PacketId,
     /// One for each filter [MQTT-3.8.4-6].
     pub codes: SmallVec<[ReasonCode; 8]>,
-    /// Retained messages to replay.
-    pub sweeps: Vec<Sweep>,
 }
 
 /// See the module's text.
@@ -33,12 +30,13 @@ pub struct Announcements {
     applied: Vec<u64>,
     own: ShardId,
     owed: VecDeque<(u64, OwedSubAck)>,
+    released: u64,
 }
 
 impl Announcements {
     /// For one of `shards` shards.
     pub fn new(own: ShardId, shards: usize) -> Self {
-        Self { announced: 0, applied: vec![0; shards], own, owed: VecDeque::new() }
+        Self { announced: 0, applied: vec![0; shards], own, owed: VecDeque::new(), released: 0 }
     }
 
     /// The number of the next announcement. With one shard there is nobody to tell, and so no number.
@@ -65,10 +63,14 @@ impl Announcements {
         *applied = number;
     }
 
-    /// The replays that will begin with the SUBACKs a connection is still owed.
-    pub fn sweeps_of(&mut self, connection: ConnectionId) -> impl Iterator<Item = &mut Vec<Sweep>> {
-        let owed = self.owed.iter_mut().map(|(_, suback)| suback);
-        owed.filter(move |suback| suback.connection == connection).map(|suback| &mut suback.sweeps)
+    /// SUBACKs that were ever owed.
+    pub fn owed_so_far(&self) -> u64 {
+        self.released + self.owed.len() as u64
+    }
+
+    /// How many of them have left, the oldest first.
+    pub const fn released(&self) -> u64 {
+        self.released
     }
 
     /// The next SUBACK that may leave.
@@ -77,6 +79,7 @@ impl Announcements {
         if self.applied.iter().any(|applied| applied < number) {
             return None;
         }
+        self.released += 1;
         self.owed.pop_front().map(|(_, suback)| suback)
     }
 }
@@ -90,7 +93,6 @@ mod tests {
             connection: ConnectionId { slot: 0, generation: 0 },
             packet_id: PacketId::new(packet_id).unwrap(),
             codes: SmallVec::new(),
-            sweeps: Vec::new(),
         }
     }
 
@@ -103,8 +105,10 @@ mod tests {
         assert!(announcements.next_ready().is_none());
         announcements.applied(ShardId(0), number);
         assert!(announcements.next_ready().is_none());
+        assert_eq!((announcements.owed_so_far(), announcements.released()), (2, 0));
         announcements.applied(ShardId(2), number);
         assert_eq!(announcements.next_ready().unwrap().packet_id.get(), 1);
+        assert_eq!((announcements.owed_so_far(), announcements.released()), (2, 1));
         assert_eq!(announcements.next_ready().unwrap().packet_id.get(), 2);
         assert!(announcements.next_ready().is_none());
     }

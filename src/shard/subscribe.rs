@@ -11,11 +11,11 @@ use crate::codec::{
 };
 use crate::ids::{SessionId, ShardId, SubscriptionId};
 use crate::limits;
-use crate::session::{Place, Sweep};
+use crate::session::{Place, Replay};
 use crate::store::Record;
 use crate::telemetry::CloseReason;
 use crate::time::Now;
-use crate::topic::{Cursor, EntryId, Interest, SubscribedFilter, Subscriber};
+use crate::topic::{Interest, SubscribedFilter, Subscriber};
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, now: Now, id: SessionId, subscribe: &Subscribe<'_>, fx: &mut Effects) {
@@ -28,33 +28,22 @@ impl Shard {
             return;
         }
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
-        let mut sweeps = Vec::new();
-        let room = self.replays_room(id);
+        let suback = self.announcements.owed_so_far() + 1;
         for requested in subscribe.filters() {
             let code = match SubscribedFilter::parse(requested.filter, self.settings.topic_levels_max) {
-                Ok(_) if sweeps.len() >= room => ReasonCode::QuotaExceeded,
-                Ok(filter) => self.subscribe(id, &filter, requested, subscribe.subscription_id, &mut sweeps, fx),
+                Ok(filter) => self.subscribe(id, &filter, requested, subscribe.subscription_id, suback, fx),
                 Err(_) if is_v5 => ReasonCode::TopicFilterInvalid,
                 Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
             };
             codes.push(code);
         }
-        if version == Version::V31 && codes.iter().any(|code| code.is_error()) {
+        let refused = codes.iter().any(|code| code.is_error());
+        self.announcements.owe(OwedSubAck { connection, packet_id: subscribe.packet_id, codes });
+        if version == Version::V31 && refused {
             let text = "a subscription was refused, and SUBACK of 3.1 cannot say so";
             self.close(now, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text, fx);
-            return;
         }
-        self.announcements.owe(OwedSubAck { connection, packet_id: subscribe.packet_id, codes, sweeps });
         self.release_subacks(now, fx);
-    }
-
-    /// How many more replays a session may have waiting. A client that subscribes over and over and settles nothing must
-    /// not make them pile up; one that has every subscription it may have is shown them all.
-    fn replays_room(&mut self, id: SessionId) -> usize {
-        let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
-        let (connection, replays) = (link.connection, link.replays());
-        let owed: usize = self.announcements.sweeps_of(connection).map(|sweeps| sweeps.len()).sum();
-        (self.settings.subscriptions_max as usize).saturating_sub(replays + owed)
     }
 
     /// What makes the whole SUBSCRIBE an error of the protocol, not of one filter.
@@ -77,20 +66,26 @@ impl Shard {
         Ok(())
     }
 
-    /// One filter of a SUBSCRIBE. Returns its reason code.
+    /// One filter of a SUBSCRIBE, which is answered by the shard's `suback`th SUBACK. Returns its reason code.
     fn subscribe(
         &mut self,
         id: SessionId,
         filter: &SubscribedFilter<'_>,
         requested: SubscribeFilter<'_>,
         identifier: Option<SubscriptionId>,
-        sweeps: &mut Vec<Sweep>,
+        suback: u64,
         fx: &mut Effects,
     ) -> ReasonCode {
         let options = requested.options;
         let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
         let found = self.index.find(filter);
         let session = self.sessions.get_mut(id);
+        let replays = session.link.as_deref().expect("the packet came over it").replays();
+        // A client that subscribes over and over and settles nothing must not make replays pile up; one that has every
+        // subscription it may have is shown them all.
+        if replays >= self.settings.subscriptions_max as usize {
+            return ReasonCode::QuotaExceeded;
+        }
         let held = found.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
         let is_new = held.is_none();
         let entry = if let Some((entry, position)) = held {
@@ -123,15 +118,10 @@ impl Shard {
             RetainHandling::Never => false,      // [MQTT-3.3.1-11]
         };
         if replays && filter.share.is_none() && !self.retained.is_empty() {
-            sweeps.push(Sweep {
-                entry,
-                filter: filter.filter.as_str().into(),
-                cursor: Cursor::default(),
-                as_of: self.retained.written(),
-                qos: options.qos,
-                except: options.no_local.then_some(self.sessions.get(id).key), // [MQTT-3.8.3-3]
-                id: identifier,
-            });
+            let (qos, as_of) = (options.qos, self.retained.written());
+            let replay = Replay { entry, as_of, suback, qos, no_local: options.no_local, id: identifier };
+            let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it had one above");
+            link.backlog_mut().replays.push(replay);
         }
         ReasonCode::granted(options.qos)
     }
@@ -140,14 +130,12 @@ impl Shard {
     pub(super) fn release_subacks(&mut self, now: Now, fx: &mut Effects) {
         while let Some(suback) = self.announcements.next_ready() {
             let Some(id) = self.sessions.of_connection(suback.connection) else { continue };
-            let OwedSubAck { packet_id, codes, sweeps, .. } = suback;
+            let OwedSubAck { packet_id, codes, .. } = suback;
             self.reply(now, id, fx, |out, link| {
                 encode_suback(link.version, packet_id, &codes, None, out);
             });
-            let Some(session) = self.sessions.try_get_mut(id) else { continue };
-            let Some(link) = session.link.as_deref_mut() else { continue };
-            if !sweeps.is_empty() {
-                link.backlog_mut().sweeps.extend(sweeps);
+            let Some(session) = self.sessions.try_get(id) else { continue };
+            if session.link.as_deref().is_some_and(|link| link.replays() > 0) {
                 self.advance(now, id, fx); // the first page at once: mostly it is the only one
             }
         }
@@ -163,12 +151,10 @@ impl Shard {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
         let is_v5 = link.version.is_v5();
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
-        let mut ended = SmallVec::<[EntryId; 8]>::new();
         for text in unsubscribe.filters() {
             let code = match SubscribedFilter::parse(text, self.settings.topic_levels_max) {
-                Ok(filter) => self.unsubscribe(id, &filter, text, &mut ended, fx),
+                Ok(filter) => self.unsubscribe(id, &filter, text, fx),
                 Err(error) if !is_v5 && !error.is_policy() => {
-                    self.end_replays(id, &mut ended);
                     let reason = CloseReason::ProtocolError;
                     self.close(now, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none", fx);
                     return;
@@ -177,7 +163,6 @@ impl Shard {
             };
             codes.push(code);
         }
-        self.end_replays(id, &mut ended);
         let packet_id = unsubscribe.packet_id;
         self.reply(now, id, fx, |out, link| {
             encode_unsuback(link.version, packet_id, &codes, None, out);
@@ -189,7 +174,6 @@ impl Shard {
         id: SessionId,
         filter: &SubscribedFilter<'_>,
         text: &str,
-        ended: &mut SmallVec<[EntryId; 8]>,
         fx: &mut Effects,
     ) -> ReasonCode {
         let session = self.sessions.get_mut(id);
@@ -197,26 +181,15 @@ impl Shard {
         let Some((entry, position)) = held else { return ReasonCode::NoSubscriptionExisted };
         session.subscriptions_bytes -= text.len() as u32;
         let (durable, is_persistent) = (session.counts_as_durable, session.is_persistent());
-        ended.push(entry);
+        // Its replays, under way or waiting for their SUBACK, have lost their reason.
+        if let Some(backlog) = session.link.as_deref_mut().and_then(|link| link.backlog.as_deref_mut()) {
+            backlog.replays.end(entry);
+        }
         self.remove_from_index(Place { entry, position }, durable, fx);
         if is_persistent {
             self.log.append(Record::Unsubscribed { session: id, filter: text.into() }, fx);
         }
         ReasonCode::Success
-    }
-
-    /// Replays for subscriptions that have ended, under way or waiting for their SUBACK, have lost their reason. All those of
-    /// a packet are looked for at once: a client may have as many replays waiting as subscriptions.
-    fn end_replays(&mut self, id: SessionId, ended: &mut [EntryId]) {
-        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
-        ended.sort_unstable();
-        let goes_on = |sweep: &Sweep| ended.binary_search(&sweep.entry).is_err();
-        if let Some(backlog) = link.backlog.as_deref_mut() {
-            backlog.sweeps.retain(goes_on);
-        }
-        for sweeps in self.announcements.sweeps_of(link.connection) {
-            sweeps.retain(goes_on);
-        }
     }
 
     /// Tells the other shards what this one is interested in now.

@@ -12,7 +12,7 @@ use super::{Effects, Shard};
 use crate::codec::{AckKind, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId};
 use crate::limits::WORK_PER_TURN_MESSAGES;
-use crate::session::{Backlog, Exchange, Link, Message, Outbound, Routed};
+use crate::session::{Backlog, Exchange, Link, Message, Outbound, Replay, Routed};
 use crate::telemetry::DropReason;
 use crate::time::Now;
 use crate::topic::{Scan, TopicFilter};
@@ -58,10 +58,11 @@ impl Shard {
         let session = self.sessions.get_mut(id);
         let open: Vec<PacketId> =
             session.outbound().map(|outbound| outbound.window.iter().map(|(id, _)| id).collect()).unwrap_or_default();
-        let sweeps = session.outbound_existing_mut().map(Outbound::unpark).unwrap_or_default();
+        let replays = session.outbound_existing_mut().map(Outbound::unpark).unwrap_or_default();
         let Some(link) = session.link.as_deref_mut() else { return };
-        if !open.is_empty() || !sweeps.is_empty() {
-            *link.backlog_mut() = Backlog { resend: open.into(), sweeps };
+        if !open.is_empty() || !replays.is_empty() {
+            let inherited = self.announcements.owed_so_far();
+            *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited };
         }
         self.advance(now, id, fx);
     }
@@ -72,28 +73,30 @@ impl Shard {
         let mut done = 0;
         if self.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
             done += self.send_backlog_again(now, id, fx);
-            while done < SHARE_MESSAGES && self.sweep(now, id, SHARE_MESSAGES - done, &mut done, fx) {}
+            while done < SHARE_MESSAGES && self.replay(now, id, SHARE_MESSAGES - done, &mut done, fx) {}
         }
         if done < SHARE_MESSAGES {
             done += self.pump(now, id, SHARE_MESSAGES - done, fx);
         }
         let session = self.sessions.get_mut(id);
         let Some(link) = session.link.as_deref_mut() else { return done };
-        link.backlog.take_if(|backlog| backlog.resend.is_empty() && backlog.sweeps.is_empty());
-        let backlog = link.backlog.is_some();
+        link.backlog.take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty());
+        let resends = link.resends() > 0;
         let blocked = link.is_blocked();
         let queue = session.outbound().is_some_and(Outbound::has_queue);
+        let replay = self.ready_replay(id);
+        let replays_at_most_once = replay.is_some_and(|replay| replay.qos == Qos::AtMostOnce);
         // A full outbox that is not blocked is empty after the next flush; a full window waits for the client.
-        if (backlog || queue) && !blocked && (self.has_window(id) || self.sweeps_at_most_once(id)) {
+        let goes_on = (resends || queue || replay.is_some()) && self.has_window(id) || replays_at_most_once;
+        if goes_on && !blocked {
             self.add_work(id);
         }
         done
     }
 
-    fn sweeps_at_most_once(&self, id: SessionId) -> bool {
-        let link = self.sessions.get(id).link.as_deref();
-        let sweep = link.and_then(|link| link.backlog.as_deref()?.sweeps.front());
-        sweep.is_some_and(|sweep| sweep.qos == Qos::AtMostOnce)
+    fn ready_replay(&self, id: SessionId) -> Option<Replay> {
+        let backlog = self.sessions.get(id).link.as_deref()?.backlog.as_deref()?;
+        backlog.ready_replay(self.announcements.released()).copied()
     }
 
     /// Sends exchanges of an earlier connection again, as far as window and outbox go.
@@ -126,41 +129,51 @@ impl Shard {
     }
 
     /// One page of the oldest replay. Returns whether there may be more that can be sent now.
-    fn sweep(&mut self, now: Now, id: SessionId, budget: usize, done: &mut usize, fx: &mut Effects) -> bool {
+    fn replay(&mut self, now: Now, id: SessionId, budget: usize, done: &mut usize, fx: &mut Effects) -> bool {
         let (flush, limit) = (self.flush, self.settings.outbox_max_bytes as usize);
+        let Some(replay) = self.ready_replay(id) else { return false };
         let session = self.sessions.get_mut(id);
         let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window.len()));
         let queued = session.outbound().is_some_and(Outbound::has_queue);
-        let Some(link) = session.link.as_deref_mut().filter(|link| link.resends() == 0) else { return false };
+        let key = session.key;
+        let link = session.link.as_deref_mut().expect("a replay is ready on it");
         let window = usize::from(link.window_max).saturating_sub(in_flight);
         let mut room_bytes = (limit / 2).saturating_sub(link.outbox_bytes(flush) as usize);
-        let Some(mut sweep) = link.backlog.as_deref_mut().and_then(|backlog| backlog.sweeps.pop_front()) else {
-            return false;
-        };
-        let at_most_once = sweep.qos == Qos::AtMostOnce;
+        let at_most_once = replay.qos == Qos::AtMostOnce;
+        let backlog = link.backlog_mut();
+        if at_most_once && replay.suback <= backlog.inherited {
+            backlog.replays.finish_first(); // QoS 0 was no part of the session's state
+            *done += 1;
+            return true;
+        }
         let room = if at_most_once { budget } else { budget.min(window) };
         // Live messages that queue behind a full window go first, or a long replay would let their queue overflow.
         if room == 0 || room_bytes == 0 || queued && !at_most_once {
-            link.backlog_mut().sweeps.push_front(sweep);
             return false;
         }
+        let mut cursor = std::mem::take(&mut backlog.replays.cursor);
         let mut page: Vec<Arc<Message>> = Vec::new();
-        let filter = TopicFilter::parse(&sweep.filter, u16::MAX).expect("it was checked in SUBSCRIBE");
-        let scan = self.retained.scan(now, filter, &mut sweep.cursor, SHARE_ENTRIES, sweep.as_of, |message| {
-            if sweep.except.is_some() && message.publisher() == sweep.except {
-                return ControlFlow::Continue(());
+        let mut text = String::new();
+        self.index.filter_text(replay.entry, &mut text);
+        let filter = TopicFilter::parse(&text, u16::MAX).expect("it was checked in SUBSCRIBE");
+        let scan = self.retained.scan(now, filter, &mut cursor, SHARE_ENTRIES, replay.as_of, |message| {
+            if replay.no_local && message.publisher() == Some(key) {
+                return ControlFlow::Continue(()); // [MQTT-3.8.3-3]
             }
             page.push(Arc::clone(message));
             room_bytes = room_bytes.saturating_sub(message.len_bytes() as usize + HEADER_BYTES);
             if page.len() == room || room_bytes == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        let finished = matches!(scan, Scan::Done);
         *done += page.len().max(1);
         for message in &page {
-            self.deliver_retained(now, id, &mut Routed::shared(message), sweep.qos, sweep.id, fx);
+            self.deliver_retained(now, id, &mut Routed::shared(message), replay.qos, replay.id, fx);
         }
-        if !finished && let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() {
-            link.backlog_mut().sweeps.push_front(sweep);
+        if let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() {
+            let replays = &mut link.backlog_mut().replays;
+            match scan {
+                Scan::Done => replays.finish_first(),
+                Scan::More => replays.cursor = cursor,
+            }
         }
         true
     }

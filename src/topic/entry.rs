@@ -39,6 +39,12 @@ impl EntryId {
         }
     }
 
+    /// For a table with these as keys. They are given out by the index and not by peers: nothing secret is in it.
+    pub const fn hash(self) -> u64 {
+        let spread = (self.0 as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15); // 2^64 by the golden section
+        spread ^ (spread >> 32)
+    }
+
     /// Whether it is a shared subscription.
     pub const fn is_shared(self) -> bool {
         matches!(self.stored(), Stored::Group(_))
