@@ -77,9 +77,11 @@ fn all_of_it(address: SocketAddr) {
     fan_out(address);
     shared(address);
     retained(address);
-    backlog(address);
+    backlog(address, 1);
+    backlog(address, 2);
     random_targets(address);
-    storm(address);
+    storm(address, 1);
+    storm(address, 2);
     churn(address);
     pings(address);
     slow_consumers(address);
@@ -148,8 +150,9 @@ fn retained(address: SocketAddr) {
     assert_eq!(outcome.stages[1].traffic.messages_acknowledged, 500);
 }
 
-/// Sessions go, messages queue, sessions come back and get all of them.
-fn backlog(address: SocketAddr) {
+/// Sessions go, messages queue, sessions come back and get all of them. With two workers a publisher and its subscribers are
+/// on different ones.
+fn backlog(address: SocketAddr, workers: u16) {
     let mut away = subscribers(5, "b/#", 1);
     (away.clean_start, away.session_expiry_s) = (false, 300);
     let groups = vec![publishers(1, "b/%i", 1, Pace::Closed { window: 10 }), away];
@@ -160,7 +163,7 @@ fn backlog(address: SocketAddr) {
         Stage::new("return", Action::Resume { groups: owned(&["sub"]), percent: 100.0, rate_per_s: 0.0 })
             .until_delivered(20),
     ];
-    let outcome = outcome_of(&plan(address, "backlog", groups, stages));
+    let outcome = outcome_of(&Plan { workers, ..plan(address, "backlog", groups, stages) });
     assert_eq!((outcome.verdict.deliveries[1].received, outcome.connections.sessions_present), (1500, 5));
     assert!(outcome.stages[3].completed_in_ms.is_some(), "{:?}", outcome.stages[3]);
 }
@@ -178,7 +181,7 @@ fn random_targets(address: SocketAddr) {
 }
 
 /// All connections are reset at once and come back.
-fn storm(address: SocketAddr) {
+fn storm(address: SocketAddr, workers: u16) {
     let groups = vec![publishers(5, "w/%i", 1, Pace::Open { per_client_per_s: 20.0 }), subscribers(200, "w/+", 1)];
     let stages = vec![
         ramp(&["sub", "pub"]),
@@ -189,7 +192,7 @@ fn storm(address: SocketAddr) {
         Stage::new("storm", Action::Resume { groups: owned(&["sub"]), percent: 100.0, rate_per_s: 5000.0 }),
         publish(0.3),
     ];
-    let outcome = outcome_of(&plan(address, "storm", groups, stages));
+    let outcome = outcome_of(&Plan { workers, ..plan(address, "storm", groups, stages) });
     let deliveries = outcome.verdict.deliveries[1];
     // 30 messages while all are there, 30 to half of them, 30 to all.
     assert_eq!((deliveries.expected, deliveries.excused, deliveries.received), (18_000, 3_000, 15_000));

@@ -10,6 +10,7 @@ use loadtest::plan::{
     Action, Group, MqttVersion, Pace, Part, Plan, Publishing, Reads, Sources, Stage, Subscription, Target,
 };
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const MESSAGES: u64 = 400;
@@ -247,19 +248,23 @@ fn a_broker_that_dies_half_way_leaves_an_outcome_that_says_so() {
 }
 
 /// Keeps parts that run in one test in step.
-struct Together(std::sync::Barrier);
+#[derive(Default)]
+struct Together(AtomicUsize);
 
 impl Gate for Together {
-    fn pass(&self, _: usize) -> bool {
-        self.0.wait();
-        true
+    fn arrive(&self, _: usize) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn answer(&self, index: usize) -> Option<bool> {
+        (self.0.load(Ordering::SeqCst) >= 2 * (index + 1)).then_some(true)
     }
 }
 
 /// Runs a plan in two parts, as two agents would, and merges their outcomes.
 fn in_two_parts(plan: &Plan) -> Outcome {
     let mut control = Control::default();
-    control.gate = Some(Arc::new(Together(std::sync::Barrier::new(2))));
+    control.gate = Some(Arc::new(Together::default()));
     let mut outcomes = std::thread::scope(|scope| {
         let parts = [0, 1].map(|index| {
             let (plan, control) = (Plan { part: Part { index, of: 2 }, ..plan.clone() }, control.clone());
@@ -291,6 +296,48 @@ fn what_another_machine_stamped_is_in_no_latency() {
         );
         assert_eq!(outcome.untimed, 2 * MESSAGES - timed, "{:?}", plan.clocks);
     }
+}
+
+/// Two publishers with one message under way each, two subscribers to both of them, all of QoS 0.
+fn closed_fan_out(liar: &Liar) -> Plan {
+    let mut plan = plan(liar, 0, 32, Pace::Closed { window: 1 });
+    plan.groups[1].subscriptions[0].filter = "t/+".into();
+    plan.stages[1].action = Action::Hold { seconds: 4.0, publish: vec!["pub".to_owned()] };
+    plan
+}
+
+#[test]
+fn the_closed_loop_waits_for_subscribers_of_other_workers() {
+    for workers in [1, 2] {
+        let liar = Liar::start(Lie::None);
+        let outcome =
+            run(&Plan { workers, ..closed_fan_out(&liar) }, &Control::default(), &mut Silent).expect("an outcome");
+        assert_eq!(outcome.generator.workers, u32::from(workers));
+        let deliveries = outcome.verdict.deliveries[0];
+        assert_eq!((deliveries.expected, deliveries.received), (2 * MESSAGES, 2 * MESSAGES), "{workers} workers");
+        assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
+
+        // A message that one subscriber never gets holds its publisher up: after one of each, nothing is sent any more.
+        let liar = Liar::start(Lie::Drop(40));
+        let outcome =
+            run(&Plan { workers, ..closed_fan_out(&liar) }, &Control::default(), &mut Silent).expect("an outcome");
+        assert_eq!((liar.lies(), outcome.verdict.lost()), (2, 2), "{workers} workers");
+        assert!(outcome.verdict.messages[0].sent <= 80, "{workers} workers sent {}", outcome.verdict.messages[0].sent);
+    }
+}
+
+#[test]
+fn the_closed_loop_of_several_agents_says_whom_it_does_not_wait_for() {
+    let liar = Liar::start(Lie::None);
+    let mut plan = closed_fan_out(&liar);
+    plan.stages[1].action = Action::Hold { seconds: 0.5, publish: vec!["pub".to_owned()] };
+    let warnings = in_two_parts(&plan).warnings;
+    assert!(warnings.len() == 1 && warnings[0].starts_with("closed loop over several agents"), "{warnings:?}");
+    // Who has the same number shares an agent, and is waited for.
+    plan.groups[1].subscriptions[0].filter = "t/%i".into();
+    let outcome = in_two_parts(&plan);
+    assert!(outcome.warnings.is_empty() && outcome.verdict.messages[0].sent > 20, "{:?}", outcome.warnings);
+    assert_eq!(outcome.verdict.lost(), 0);
 }
 
 struct StopAfterASecond(Control);

@@ -4,7 +4,7 @@ use std::{
     io::{self, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -99,8 +99,7 @@ fn clock() -> String {
 
 fn carry_out(plan: &Plan, sender: &Sender, receiver: Receiver, engine: Engine) -> io::Result<()> {
     let mut control = Control::default();
-    let passes =
-        Arc::new(Passes { sender: sender.clone(), passed: Mutex::new(Passed::default()), changed: Condvar::new() });
+    let passes = Arc::new(Passes { sender: sender.clone(), passed: Mutex::default() });
     control.gate = Some(Arc::clone(&passes) as Arc<dyn Gate>);
     let is_over = Arc::new(AtomicBool::new(false));
     let listening = std::thread::spawn({
@@ -158,7 +157,6 @@ fn listen(mut receiver: Receiver, control: &Control, passes: &Passes) {
 struct Passes {
     sender: Sender,
     passed: Mutex<Passed>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -170,26 +168,29 @@ struct Passed {
 
 impl Passes {
     fn allow(&self, index: usize) {
-        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut passed = self.lock();
         passed.below = passed.below.max(index + 1);
-        self.changed.notify_all();
     }
 
     fn end(&self) {
-        self.passed.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
-        self.changed.notify_all();
+        self.lock().is_over = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Passed> {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Gate for Passes {
-    fn pass(&self, index: usize) -> bool {
+    fn arrive(&self, index: usize) {
         if self.sender.send(&Report::Waits { index }).is_err() {
-            return false;
+            self.end();
         }
-        let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = self.changed.wait_while(passed, |passed| passed.below <= index && !passed.is_over);
-        let passed = passed.unwrap_or_else(PoisonError::into_inner);
-        passed.below > index && !passed.is_over
+    }
+
+    fn answer(&self, index: usize) -> Option<bool> {
+        let passed = self.lock();
+        (passed.is_over || passed.below > index).then_some(!passed.is_over)
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 
 use super::*;
 use crate::{
-    engine::{Control, EngineError, Progress, Silent, Watcher},
+    engine::{Control, EngineError, Gate, Progress, Silent, Watcher},
     exit::{Exit, judge},
     outcome::{Connections, Deliveries, Second},
     plan::Plan,
@@ -30,13 +30,23 @@ fn agent(engine: Engine) -> (String, JoinHandle<()>) {
     (address, std::thread::spawn(move || agent.serve_one().unwrap()))
 }
 
+fn pass(gate: &dyn Gate, index: usize) -> bool {
+    gate.arrive(index);
+    loop {
+        match gate.answer(index) {
+            Some(may_pass) => return may_pass,
+            None => std::thread::yield_now(),
+        }
+    }
+}
+
 /// Goes through the stages in step with the others, reports a second in each, and connects everyone of its part.
 fn counting(plan: &Plan, control: &Control, watcher: &mut dyn Watcher) -> Result<Outcome, EngineError> {
     let clients = plan.clients_here();
     let mut outcome = Outcome { name: plan.name.clone(), parts: 1, ..Outcome::default() };
-    let gate = control.gate.as_ref().expect("an agent's run has a gate");
+    let gate = control.gate.as_deref().expect("an agent's run has a gate");
     for (index, stage) in plan.stages.iter().enumerate() {
-        if !gate.pass(index) {
+        if !pass(gate, index) {
             break;
         }
         let second = Second { at_s: index as f64 + 1.0, connected: clients, ..Second::default() };
@@ -44,7 +54,7 @@ fn counting(plan: &Plan, control: &Control, watcher: &mut dyn Watcher) -> Result
         watcher.handle_second(&progress);
         outcome.series.push(second);
     }
-    gate.pass(plan.stages.len());
+    pass(gate, plan.stages.len());
     outcome.connections = Connections { established: clients, peak: clients, ..Connections::default() };
     outcome.timings.latency_intended.record(1_000 * (u64::from(plan.part.index) + 1));
     // Each part sends to a subscriber of the other one: only the sum comes out even.
@@ -127,10 +137,10 @@ static ENTERED: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
 static AHEAD: Mutex<usize> = Mutex::new(0);
 
 fn in_step(plan: &Plan, control: &Control, _: &mut dyn Watcher) -> Result<Outcome, EngineError> {
-    let gate = control.gate.as_ref().expect("an agent's run has a gate");
+    let gate = control.gate.as_deref().expect("an agent's run has a gate");
     let (me, other) = (plan.part.index as usize, 1 - plan.part.index as usize);
     for index in 0..50 {
-        assert!(gate.pass(index));
+        assert!(pass(gate, index));
         let entered = ENTERED[me].fetch_add(1, Ordering::SeqCst) + 1;
         let mut ahead = AHEAD.lock().unwrap();
         *ahead = (*ahead).max(entered.saturating_sub(ENTERED[other].load(Ordering::SeqCst)));

@@ -5,7 +5,7 @@
 //! a stamp means the same everywhere.
 
 use super::names::{Name, Who};
-use crate::plan::{Group, Part, Plan, Publishing, Subscription};
+use crate::plan::{Group, Pace, Part, Plan, Publishing, Subscription};
 
 /// Everybody.
 pub(super) struct Cast {
@@ -13,8 +13,6 @@ pub(super) struct Cast {
     pub(super) roles: Vec<Role>,
     /// Clients of this part.
     pub(super) clients: u32,
-    /// Streams of all parts.
-    pub(super) streams: u32,
     username: Option<Name>,
     /// By agent: whether it stamps with another clock than ours. Empty where all share one.
     other_clock: Vec<bool>,
@@ -31,6 +29,8 @@ pub(super) struct Role {
     pub(super) filters: Vec<(Name, Subscription)>,
     pub(super) publishing: Option<PublishingRole>,
     pub(super) keeps_session: bool,
+    /// It publishes in the closed loop.
+    pub(super) is_closed: bool,
 }
 
 /// What one group publishes.
@@ -67,6 +67,7 @@ impl Cast {
                 filters: group.subscriptions.iter().map(|one| (Name::new(&one.filter), one.clone())).collect(),
                 publishing,
                 keeps_session: group.keeps_session(is_v5),
+                is_closed: matches!(&group.publishing, Some(what) if matches!(what.pace, Pace::Closed { .. })),
             });
             clients += here;
         }
@@ -74,7 +75,7 @@ impl Cast {
         let other_clock: Vec<bool> = plan.clocks.iter().map(|clock| Some(clock) != ours).collect();
         let other_clock = if other_clock.contains(&true) { other_clock } else { Vec::new() };
         let username = plan.target.username.as_ref().map(Name::new);
-        Self { part: plan.part, roles, clients, streams, username, other_clock }
+        Self { part: plan.part, roles, clients, username, other_clock }
     }
 
     /// Whether a stream's stamps were made by the clock that we read.
@@ -84,11 +85,8 @@ impl Cast {
     }
 
     fn is_of_another_clock(&self, role: usize, stream: u32) -> bool {
-        let role = &self.roles[role];
-        let first = role.publishing.as_ref().map_or(0, |publishing| publishing.first_stream);
-        let index = (stream - first) % role.group.clients;
         // An agent's threads are parts of its part: what a client's number leaves over names the agent all the same.
-        self.other_clock[index as usize % self.other_clock.len()]
+        self.other_clock[self.publisher_index(role, stream) as usize % self.other_clock.len()]
     }
 
     /// The role of a client.
@@ -117,11 +115,18 @@ impl Cast {
     }
 
     /// The local number of the client that publishes a stream, if it is of this part.
+    #[inline]
     pub(super) fn publisher_of(&self, role: usize, stream: u32) -> Option<u32> {
+        let index = self.publisher_index(role, stream);
+        self.part.has(index).then(|| self.roles[role].first_local + index / self.part.of)
+    }
+
+    /// The index in its group of the client that publishes a stream.
+    #[inline]
+    pub(super) fn publisher_index(&self, role: usize, stream: u32) -> u32 {
         let role = &self.roles[role];
-        let publishing = role.publishing.as_ref()?;
-        let index = (stream - publishing.first_stream) % role.group.clients;
-        self.part.has(index).then(|| role.first_local + index / self.part.of)
+        let first = role.publishing.as_ref().map_or(0, |publishing| publishing.first_stream);
+        (stream - first) % role.group.clients
     }
 
     /// Appends a client's id.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone, Default)]
 pub struct Control {
     stop: Arc<AtomicBool>,
-    /// Asked before each stage, and once more before the end.
+    /// Passed before each stage, and once more before the end.
     pub gate: Option<Arc<dyn Gate>>,
 }
 
@@ -31,8 +31,12 @@ impl Control {
 
 /// Keeps the parts of a run in step: no part begins a stage before all have ended the one before.
 pub trait Gate: Send + Sync {
-    /// Blocks until all parts may begin stage `index` (the number of stages: may end). False stops the run.
-    fn pass(&self, index: usize) -> bool;
+    /// This part wants to begin stage `index` (the number of stages: to end).
+    fn arrive(&self, index: usize);
+
+    /// Whether all parts may begin it; `None`: not yet, and whoever asks goes on reading and pinging meanwhile. False stops
+    /// the run.
+    fn answer(&self, index: usize) -> Option<bool>;
 }
 
 /// Is told how it goes. Called on the thread that called `run`.

@@ -3,6 +3,7 @@
 //! Three kinds of step, one file each: what comes in (`receive`), what goes out (`publish`), and connections' lives (`life`).
 //! None of them touches the plane: what it is to do is put into `orders` and the outbox, and done at the end of the turn.
 
+use super::board::Seat;
 use super::cast::Cast;
 use super::client::Client;
 use super::interest::Interest;
@@ -26,8 +27,8 @@ pub(super) struct Crew {
     pub(super) stamper: Stamper,
     pub(super) outbox: Outbox,
     pub(super) tally: Tally,
-    /// By stream: the sequence number of its next message.
-    pub(super) next_sequence: Vec<u32>,
+    /// What other workers of this process know and are told.
+    pub(super) seat: Seat,
     /// Clients that may have something to send.
     pub(super) eager: VecDeque<u32>,
     /// By role: how it publishes just now.
@@ -38,8 +39,6 @@ pub(super) struct Crew {
     pub(super) password: Option<Vec<u8>>,
     /// Connections being made.
     pub(super) under_way: u32,
-    /// Messages of this run's publishers that were sent by this part.
-    pub(super) any_sent: bool,
     pub(super) dice: u64,
     /// Scratch for names.
     pub(super) text: String,
@@ -58,7 +57,7 @@ pub(super) enum Order {
 }
 
 impl Crew {
-    pub(super) fn new(plan: &Plan, cast: Cast, interest: Interest, tally: Tally) -> Self {
+    pub(super) fn new(plan: &Plan, seat: Seat, cast: Cast, interest: Interest, tally: Tally) -> Self {
         let lengths = plan.groups.iter().filter_map(|group| group.publishing.as_ref());
         let lengths = lengths.map(|publishing| publishing.payload_bytes as usize).collect();
         let mut clients = Vec::with_capacity(cast.clients as usize);
@@ -70,7 +69,7 @@ impl Crew {
             stamper: Stamper::new(plan.run_id, lengths),
             outbox: Outbox::default(),
             tally,
-            next_sequence: vec![0; cast.streams as usize],
+            seat,
             eager: VecDeque::new(),
             modes: cast.roles.iter().map(|_| Mode::Silent).collect(),
             orders: Vec::new(),
@@ -82,7 +81,6 @@ impl Crew {
             keep_alive_s: plan.target.keep_alive_s,
             password: plan.target.password.as_ref().map(|password| password.clone().into_bytes()),
             under_way: 0,
-            any_sent: false,
             dice: plan.seed ^ 0x9e37_79b9_7f4a_7c15 ^ u64::from(plan.part.index) << 32 | 1,
             text: String::new(),
             topic_of: (u32::MAX, String::new()),

@@ -9,7 +9,7 @@
 
 use super::cast::Cast;
 use crate::outcome::{LANES, lane};
-use crate::plan::Reads;
+use crate::plan::{Part, Reads};
 use dunlin::topic::{SubscribedFilter, TopicName, matches};
 use std::collections::{HashMap, HashSet};
 
@@ -27,6 +27,8 @@ pub(super) struct Interest {
     roles: usize,
     /// For each publishing role, deliveries of one message by their lane.
     fans: Vec<Option<Fan>>,
+    /// Of these, what subscribers in this process get; `None`: all of it.
+    fans_here: Option<Vec<Option<Fan>>>,
 }
 
 /// One subscription of one role, towards the streams of one publishing role.
@@ -56,6 +58,17 @@ enum Fan {
     Each { first: u32, counts: Vec<[u32; LANES]> },
 }
 
+impl Fan {
+    #[inline]
+    fn of(fan: Option<&Self>, stream: u32) -> [u32; LANES] {
+        match fan {
+            None => [0; LANES],
+            Some(Self::Uniform(counts)) => *counts,
+            Some(Self::Each { first, counts }) => counts[(stream - first) as usize],
+        }
+    }
+}
+
 /// What a message is to a client: nothing, where there are neither copies nor shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
@@ -72,7 +85,9 @@ const NOBODY: u32 = u32::MAX;
 impl Interest {
     /// # Errors
     /// So many filters with wildcards and placeholders against so many topics that finding out would take minutes.
-    pub(super) fn new(cast: &Cast) -> Result<Self, String> {
+    ///
+    /// `process` says which clients are in this process.
+    pub(super) fn new(cast: &Cast, process: Part) -> Result<Self, String> {
         let mut claims: Vec<Claim> = Vec::new();
         let mut shares: HashMap<String, u32> = HashMap::new();
         // One for all members, whatever the group that each is of: that of the first.
@@ -110,8 +125,9 @@ impl Interest {
                 pairs[publisher * roles + subscriber] = first..claims.len();
             }
         }
-        let fans = (0..roles).map(|role| fan(cast, &claims, role)).collect();
-        Ok(Self { claims, pairs, roles, fans })
+        let fans_of = |part: Part| (0..roles).map(|role| fan(cast, &claims, role, part)).collect();
+        let (fans, fans_here) = (fans_of(Part::default()), (process.of > 1).then(|| fans_of(process)));
+        Ok(Self { claims, pairs, roles, fans, fans_here })
     }
 
     #[inline]
@@ -150,11 +166,23 @@ impl Interest {
     /// Deliveries that a message of this stream leads to, over all parts, by lane.
     #[inline]
     pub(super) fn fan(&self, publisher: usize, stream: u32) -> [u32; LANES] {
-        match &self.fans[publisher] {
-            None => [0; LANES],
-            Some(Fan::Uniform(counts)) => *counts,
-            Some(Fan::Each { first, counts }) => counts[(stream - first) as usize],
-        }
+        Fan::of(self.fans[publisher].as_ref(), stream)
+    }
+
+    /// Of these deliveries, those to subscribers in this process. Of a shared subscription that has members elsewhere: none.
+    #[inline]
+    pub(super) fn fan_here(&self, publisher: usize, stream: u32) -> [u32; LANES] {
+        Fan::of(self.fans_here.as_ref().unwrap_or(&self.fans)[publisher].as_ref(), stream)
+    }
+
+    /// Whether messages of a role's clients in this process go to subscribers in other ones.
+    pub(super) fn leaves_process(&self, cast: &Cast, publisher: usize, process: Part) -> bool {
+        let Some(publishing) = &cast.roles[publisher].publishing else { return false };
+        let mut streams = publishing.first_stream..publishing.first_stream + publishing.streams;
+        streams.any(|stream| {
+            process.has(cast.publisher_index(publisher, stream))
+                && self.fan(publisher, stream) != self.fan_here(publisher, stream)
+        })
     }
 
     /// Calls `visit` with each stream that a client is owed by itself, and with the lane.
@@ -298,7 +326,8 @@ impl<'a> Topics<'a> {
     }
 }
 
-fn fan(cast: &Cast, claims: &[Claim], publisher: usize) -> Option<Fan> {
+/// Deliveries of one message to the clients of a part.
+fn fan(cast: &Cast, claims: &[Claim], publisher: usize, part: Part) -> Option<Fan> {
     let publishing = cast.roles[publisher].publishing.as_ref()?;
     let (first, streams) = (publishing.first_stream, publishing.streams as usize);
     let mut mine = claims.iter().filter(move |claim| claim.publisher == publisher);
@@ -312,11 +341,11 @@ fn fan(cast: &Cast, claims: &[Claim], publisher: usize) -> Option<Fan> {
         if claim.publisher != publisher {
             continue;
         }
-        let clients = cast.roles[claim.subscriber].group.clients;
+        let clients = part.count(cast.roles[claim.subscriber].group.clients) as u32;
         let mut add = |index: u32, stream: u32, many: u32| {
             let count = &mut counts[(stream - first) as usize];
             if let Some(share) = claim.share {
-                count[usize::from(claim.lane)] += u32::from(shares.insert((share, stream)));
+                count[usize::from(claim.lane)] += u32::from(part.of == 1 && shares.insert((share, stream)));
             } else if let Some(lane) = first_of_own(pair, at, index, stream) {
                 count[usize::from(lane)] += many;
             }
@@ -326,14 +355,15 @@ fn fan(cast: &Cast, claims: &[Claim], publisher: usize) -> Option<Fan> {
             Covers::All => (0..publishing.streams).for_each(|at| add(0, first + at, clients)),
             Covers::Same(list) => list.iter().for_each(|stream| add(0, *stream, clients)),
             Covers::One(list) => {
-                for (index, stream) in list.iter().enumerate().filter(|(_, stream)| **stream != NOBODY) {
-                    add(index as u32, *stream, 1);
+                for (index, stream) in (0..).zip(list).filter(|(index, stream)| part.has(*index) && **stream != NOBODY)
+                {
+                    add(index, *stream, 1);
                 }
             }
             Covers::Each(lists) => {
-                for (index, list) in lists.iter().enumerate() {
+                for (index, list) in (0..).zip(lists).filter(|(index, _)| part.has(*index)) {
                     for stream in list {
-                        add(index as u32, *stream, 1);
+                        add(index, *stream, 1);
                     }
                 }
             }

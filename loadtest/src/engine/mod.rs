@@ -6,7 +6,7 @@
 //!
 //! One thread does it all, in turns: what the plane tells, what time asks for, what goes out, then one entry into the kernel.
 //! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged:
-//! between threads (`workers`), and in the same way between processes.
+//! between threads (`workers`, which meet at the `board`), and in the same way between processes.
 //!
 //! Reading order: [`run`] and `turn`; `stages`; `crew` with its steps `life`, `publish` and `receive`; then what they rest on:
 //! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
@@ -14,6 +14,7 @@
 //!
 //! Leaves to others: where plans come from, what the broker and the machine are doing, and how outcomes are shown.
 
+mod board;
 mod cast;
 mod client;
 mod control;

@@ -1,5 +1,6 @@
 //! What goes out: who may send, which message is next, and its bytes.
 
+use super::board::Note;
 use super::client::{Open, State, Unacknowledged};
 use super::crew::Crew;
 use super::schedule::Schedule;
@@ -141,9 +142,7 @@ impl Crew {
     /// Sends one message. Without an intended time it is now.
     fn send(&mut self, role: usize, client: u32, intended_ns: Option<u64>) {
         let stream = self.next_stream(role, client);
-        let sequence = self.next_sequence[stream as usize];
-        self.next_sequence[stream as usize] = sequence.wrapping_add(1);
-        self.any_sent = true;
+        let sequence = self.seat.take_next(stream);
         let sent_ns = monotonic_ns();
         let message = Unacknowledged {
             packet_id: 0,
@@ -172,9 +171,9 @@ impl Crew {
         }
         let flight = &mut state.busy().flight;
         flight.sent += 1;
-        let left = fan.iter().sum();
-        // What another part's subscribers have cannot be seen here.
-        if left > 0 && self.cast.part.of == 1 && matches!(self.modes[role], Mode::Closed { .. }) {
+        // What subscribers in another process have cannot be seen here: of those, the acknowledgement must do.
+        let left = self.interest.fan_here(role, stream).iter().sum();
+        if left > 0 && matches!(self.modes[role], Mode::Closed { .. }) {
             flight.open.push_back(Open { stream, sequence, left, sent_ns });
         }
         self.write_message(role, client, &message, packet_id, false);
@@ -324,13 +323,29 @@ impl Crew {
         }
     }
 
+    /// Takes what other workers noted of their subscribers.
+    pub(super) fn take_notes(&mut self) {
+        if self.seat.has_notes() {
+            let notes = self.seat.take_notes();
+            for note in &notes {
+                if let Some(role) = self.cast.role_of_stream(note.stream) {
+                    self.note_delivered(role, note.stream, note.sequence);
+                }
+            }
+            self.seat.give_back(notes);
+        }
+    }
+
     /// Notes that a subscriber has a message of the closed loop.
     #[inline]
     pub(super) fn note_delivered(&mut self, role: usize, stream: u32, sequence: u32) {
-        if !matches!(self.modes[role], Mode::Closed { .. }) {
+        if !self.cast.roles[role].is_closed {
             return;
         }
-        let Some(publisher) = self.cast.publisher_of(role, stream) else { return };
+        let Some(publisher) = self.cast.publisher_of(role, stream) else {
+            self.seat.note(self.cast.publisher_index(role, stream), Note { stream, sequence });
+            return;
+        };
         let Some(busy) = &mut self.clients[publisher as usize].busy else { return };
         let open = &mut busy.flight.open;
         let Some(at) = open.iter().position(|one| one.stream == stream && one.sequence == sequence) else { return };

@@ -165,7 +165,7 @@ impl Crew {
         outcome.connections.subscribed += 1;
         let was_owed = std::mem::replace(&mut state.owed, true);
         let goes_on = was_owed && self.cast.roles[role].keeps_session;
-        if self.any_sent {
+        if self.seat.any_sent() {
             self.begin_owing(role, client, goes_on);
         }
         self.become_live(role, client);
@@ -187,10 +187,10 @@ impl Crew {
             RetainHandling::SendIfNew => !goes_on,
             RetainHandling::DoNotSend => false,
         };
-        let (trackers, copies, next) = (&mut self.trackers, &mut self.copies, &self.next_sequence);
+        let (trackers, copies, next) = (&mut self.trackers, &mut self.copies, &self.seat);
         let (verdict, cast) = (&mut self.tally.outcome.verdict, &self.cast);
         self.interest.for_each_stream(cast, role, index, &mut |stream, lane| {
-            let sent = next[stream as usize];
+            let sent = next.next_of(stream);
             if sent == 0 {
                 return;
             }
@@ -224,15 +224,16 @@ impl Crew {
             let is_kept = state.owed && self.cast.roles[role].keeps_session;
             let hangs = at_the_end && self.cast.roles[role].group.reads == Reads::Stalled;
             let is_gone = hangs || state.state != State::Live && (at_the_end || !is_kept);
-            if !is_gone || self.cast.roles[role].filters.is_empty() || !self.any_sent {
+            if !is_gone || self.cast.roles[role].filters.is_empty() || !self.seat.any_sent() {
                 continue;
             }
             let index = self.cast.index_of(role, client);
-            let (trackers, next, verdict) = (&mut self.trackers, &self.next_sequence, &mut self.tally.outcome.verdict);
+            let (trackers, next, verdict) = (&mut self.trackers, &self.seat, &mut self.tally.outcome.verdict);
             self.interest.for_each_stream(&self.cast, role, index, &mut |stream, lane| {
-                if next[stream as usize] > 0 {
+                let sent = next.next_of(stream);
+                if sent > 0 {
                     let at = trackers.find(client, stream, u32::MAX);
-                    let excused = trackers.get_mut(at).rebase(next[stream as usize]);
+                    let excused = trackers.get_mut(at).rebase(sent);
                     verdict.lane_mut(lane).excused += u64::from(excused);
                 }
             });

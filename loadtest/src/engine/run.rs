@@ -1,5 +1,6 @@
 //! A run from beginning to end: stage after stage, turn after turn, second after second.
 
+use super::board::{Board, Seat};
 use super::cast::Cast;
 use super::control::{Control, Progress, Watcher};
 use super::crew::Crew;
@@ -21,12 +22,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const NAP_NS: u64 = 50_000_000;
 /// Connections from one source address: a third of the usual port range, so that a free port is found at once.
 const CONNECTIONS_PER_SOURCE: u64 = 10_000;
-/// Without news for so long, a part that cannot know what it is owed takes it that all has come.
+/// How often it is looked whether all parts have come to a gate.
+const GATE_LOOK_NS: u64 = 1_000_000;
+/// Without news for so long, a process that cannot know what it is owed takes it that all has come.
 const QUIET_NS: u64 = 1_000_000_000;
 /// More connections than this are left to the end of the process instead of a DISCONNECT each.
 const FAREWELLS_MAX: u32 = 100_000;
 /// A generator that is busy for so much of its time is the bottleneck.
 const BUSY_SHARE: f64 = 0.9;
+
+/// What a reader of the closed loop's figures must know, where subscribers are in other processes than publishers.
+const ELSEWHERE: &str = "closed loop over several agents: a message is waited for until its acknowledgement, and until the \
+    subscribers of the same agent have it; those of other agents may have it later, so more than the window may be under way";
 
 /// Carries out a plan. Blocks until it is over or stopped.
 ///
@@ -35,18 +42,29 @@ const BUSY_SHARE: f64 = 0.9;
 pub fn run(plan: &Plan, control: &Control, watcher: &mut dyn Watcher) -> Result<Outcome, EngineError> {
     plan.check()?;
     match workers::count(plan) {
-        1 => run_part(plan, control, watcher),
+        1 => run_part(plan, Seat::new(Board::new(plan, 1), 0), control, watcher),
         several => workers::run(plan, several, control, watcher),
     }
 }
 
 /// Carries out one part of a plan on the calling thread.
-pub(super) fn run_part(plan: &Plan, control: &Control, watcher: &mut dyn Watcher) -> Result<Outcome, EngineError> {
+pub(super) fn run_part(
+    plan: &Plan,
+    seat: Seat,
+    control: &Control,
+    watcher: &mut dyn Watcher,
+) -> Result<Outcome, EngineError> {
     let target = resolve(plan)?;
     let cast = Cast::new(plan);
-    let interest = Interest::new(&cast)
+    let interest = Interest::new(&cast, seat.process())
         .map_err(|problem| EngineError::Plan(PlanError { place: format!("plan {}", plan.name), problem }))?;
-    let crew = Crew::new(plan, cast, interest, Tally::new(blank_outcome(plan)));
+    let mut outcome = blank_outcome(plan);
+    if (0..cast.roles.len())
+        .any(|role| cast.roles[role].is_closed && interest.leaves_process(&cast, role, seat.process()))
+    {
+        outcome.warnings.push(ELSEWHERE.to_owned());
+    }
+    let crew = Crew::new(plan, seat, cast, interest, Tally::new(outcome));
     let turn = Turn::new(crew, target, sources(plan, target), plan.target.connect_timeout_s)
         .map_err(|error| EngineError::System(error.to_string()))?;
     system::sharpen_timers();
@@ -85,7 +103,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn go(mut self) -> Result<Outcome, EngineError> {
         for at in 0..self.plan.stages.len() {
-            if !self.may_begin(at) {
+            if !self.may_begin(at)? {
                 self.end(Ending::Interrupted);
             }
             if self.is_over() {
@@ -93,14 +111,26 @@ impl Run<'_> {
             }
             self.stage(at)?;
         }
-        if !self.is_over() && !self.may_begin(self.plan.stages.len()) {
+        if !self.is_over() && !self.may_begin(self.plan.stages.len())? {
             self.end(Ending::Interrupted);
         }
         self.finish()
     }
 
-    fn may_begin(&self, stage: usize) -> bool {
-        !self.control.is_stopped() && self.control.gate.as_ref().is_none_or(|gate| gate.pass(stage))
+    /// Whether a stage may begin. Waits for the other parts; connections are read from and kept alive meanwhile.
+    fn may_begin(&mut self, stage: usize) -> Result<bool, EngineError> {
+        if self.control.is_stopped() {
+            return Ok(false);
+        }
+        let Some(gate) = &self.control.gate else { return Ok(true) };
+        gate.arrive(stage);
+        loop {
+            if let Some(may_begin) = gate.answer(stage) {
+                return Ok(may_begin);
+            }
+            self.turn.go(Some(monotonic_ns() + GATE_LOOK_NS))?;
+            self.look_around()?;
+        }
     }
 
     fn end(&mut self, ending: Ending) {
@@ -142,6 +172,7 @@ impl Run<'_> {
         for role in 0..self.turn.crew.modes.len() {
             self.turn.crew.set_mode(role, Mode::Silent, monotonic_ns());
         }
+        self.turn.crew.seat.end_action();
         let action_ended = self.ms_of(monotonic_ns());
         let completed_ns = match stage.await_deliveries_s {
             Some(at_most_s) if !self.is_over() => self.await_deliveries(began_ns, u64::from(at_most_s))?,
@@ -183,9 +214,10 @@ impl Run<'_> {
         loop {
             let now_ns = monotonic_ns();
             let last = self.turn.crew.tally.last_delivery_ns;
-            // Of what other parts publish and receive, only silence can be known.
-            let complete = if self.plan.part.of == 1 {
-                self.turn.crew.tally.owed() == 0
+            // Of what other processes publish and receive, only silence can be known.
+            let crew = &mut self.turn.crew;
+            let complete = if crew.seat.is_whole() {
+                crew.seat.is_settled(&crew.tally)
             } else {
                 now_ns.saturating_sub(last.max(asked_ns)) > QUIET_NS
             };
@@ -293,9 +325,9 @@ impl Run<'_> {
         // A stop that was asked for is not asked for again: a second one ends the process.
         loop {
             let now_ns = monotonic_ns();
-            let crew = &self.turn.crew;
+            let crew = &mut self.turn.crew;
             let quiet = now_ns.saturating_sub(crew.tally.last_delivery_ns.max(began_ns)) > QUIET_NS;
-            let nothing_owed = if self.plan.part.of == 1 { crew.tally.owed() == 0 } else { quiet };
+            let nothing_owed = if crew.seat.is_whole() { crew.seat.is_settled(&crew.tally) } else { quiet };
             if (nothing_owed && !crew.has_unacknowledged()) || now_ns >= deadline || crew.tally.connected == 0 {
                 return Ok(());
             }
@@ -359,13 +391,6 @@ fn blank_outcome(plan: &Plan) -> Outcome {
     };
     outcome.generator.workers = 1;
     outcome.generator.cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
-    if plan.part.of > 1 && outcome.window > 0 {
-        outcome.warnings.push(
-            "closed loop in several parts: a message is waited for until its acknowledgement, not until its subscribers \
-             have it"
-                .to_owned(),
-        );
-    }
     outcome
 }
 

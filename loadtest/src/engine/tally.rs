@@ -54,6 +54,12 @@ impl Tally {
         *self.outcome.connections.lost.entry(reason).or_default() += 1;
     }
 
+    /// What is owed by this part's messages less what came to its subscribers: the sum over all parts is what is owed.
+    pub(super) fn balance(&self) -> i64 {
+        let deliveries = self.outcome.verdict.all_deliveries();
+        deliveries.expected.cast_signed() - deliveries.excused.cast_signed() - deliveries.received.cast_signed()
+    }
+
     /// Deliveries that are owed and have not come, of all QoS.
     pub(super) fn owed(&self) -> u64 {
         let deliveries = self.outcome.verdict.all_deliveries();

@@ -61,6 +61,7 @@ impl Turn {
             buffer_bytes,
             ..PlaneConfig::default()
         })?;
+        crew.seat.sit_down(plane.handle());
         Ok(Self {
             crew,
             plane,
@@ -104,11 +105,13 @@ impl Turn {
         while let Some(event) = self.plane.next_event() {
             self.handle_event(event);
         }
+        self.crew.take_notes();
         self.now_ns = monotonic_ns();
         let ping_ns = self.keep_alive();
         self.keep_deadlines();
         let scheduled_ns = self.crew.follow_schedules();
         let more = self.crew.serve_eager();
+        self.crew.seat.post(&self.crew.tally);
         self.flush()?;
         let busy = self.carry_out_orders();
         self.feed_starved();
@@ -126,7 +129,7 @@ impl Turn {
         let wake_ns = wakes.into_iter().flatten().min().unwrap_or(u64::MAX).min(now_ns + NAP_NS);
         match wake_ns.saturating_sub(now_ns) {
             0 => self.plane.submit(),
-            patience => self.plane.wait(Some(Duration::from_nanos(patience)), || true),
+            patience => self.plane.wait(Some(Duration::from_nanos(patience)), || !self.crew.seat.has_notes()),
         }
         .map_err(broken)
     }

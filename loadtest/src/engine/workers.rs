@@ -1,21 +1,23 @@
 //! Several threads share a plan: each carries out a part of its own, and their outcomes become one.
 //!
-//! A thread is to the run what a process is to several of them: a [`Part`] with its own clients, ring and accounts. They
-//! share nothing while they run but the gate that keeps their stages in step.
+//! A thread is to the run what a process is to several of them: a [`Part`](crate::plan::Part) with its own clients, ring and
+//! accounts. They share the gate that keeps their stages in step, and the board that says what each must know of the others.
 
+use super::board::{Board, Seat};
 use super::control::{Control, Gate, Progress, Watcher};
 use super::error::EngineError;
 use super::run::run_part;
 use super::system;
 use crate::outcome::{Outcome, Second};
-use crate::plan::{LoopKind, Part, Plan};
+use crate::plan::{LoopKind, Plan};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// From so many clients on, two threads share them if nothing speaks against it.
 const CLIENTS_FOR_TWO: u64 = 200_000;
 
-/// How many threads carry a plan out. The closed loop waits for subscribers, so it stays on one unless told otherwise.
+/// How many threads carry a plan out. The closed loop waits for subscribers, and across threads that takes a wake-up of the
+/// other one, so it stays on one unless told otherwise.
 pub(super) fn count(plan: &Plan) -> u32 {
     let wanted = match plan.workers {
         0 if plan.clients_here() >= CLIENTS_FOR_TWO && matches!(plan.loop_kind(), LoopKind::None | LoopKind::Open) => 2,
@@ -33,19 +35,20 @@ pub(super) fn run(
     control: &Control,
     watcher: &mut dyn Watcher,
 ) -> Result<Outcome, EngineError> {
-    let step = Arc::new(Step { outer: control.gate.clone(), state: Mutex::default(), changed: Condvar::new() });
-    lock(&step.state).workers = workers;
+    let board = Board::new(plan, workers);
+    let step = Step::new(workers, control.gate.clone());
     let (sender, seconds) = channel();
     let results: Vec<Result<Outcome, EngineError>> = std::thread::scope(|scope| {
         let handles: Vec<_> = (0..workers)
             .map(|worker| {
-                let (sender, step) = (sender.clone(), Arc::clone(&step));
+                let (sender, step, board) = (sender.clone(), Arc::clone(&step), Arc::clone(&board));
                 scope.spawn(move || {
-                    let part = Part { index: plan.part.index + worker * plan.part.of, of: plan.part.of * workers };
-                    let plan = Plan { part, workers: 1, ..plan.clone() };
+                    let plan = Plan { part: board.part(worker), workers: 1, ..plan.clone() };
+                    let seat = Seat::new(Arc::clone(&board), worker);
                     let mut control = control.clone();
                     control.gate = Some(Arc::clone(&step) as Arc<dyn Gate>);
-                    let result = run_part(&plan, &control, &mut Reporter { worker, sender });
+                    let result = run_part(&plan, seat, &control, &mut Reporter { worker, sender });
+                    board.leave();
                     step.leave();
                     if result.is_err() {
                         control.stop();
@@ -144,72 +147,97 @@ impl Watcher for Reporter {
 struct Step {
     outer: Option<Arc<dyn Gate>>,
     state: Mutex<StepState>,
-    changed: Condvar,
 }
 
 #[derive(Default)]
 struct StepState {
     workers: u32,
     waiting: u32,
-    /// Counts how often the gate opened.
-    round: u64,
-    /// What the outer gate said.
-    may_pass: bool,
+    /// All are here, and the outer gate was told.
+    asks_outer: bool,
+    /// What each gate said, in their order.
+    answers: Vec<bool>,
+}
+
+impl StepState {
+    fn open(&mut self, may_pass: bool) {
+        self.answers.push(may_pass);
+        self.waiting = 0;
+        self.asks_outer = false;
+    }
 }
 
 impl Step {
+    fn new(workers: u32, outer: Option<Arc<dyn Gate>>) -> Arc<Self> {
+        Arc::new(Self { outer, state: Mutex::new(StepState { workers, ..StepState::default() }) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, StepState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A worker that will not come to the gate again.
     fn leave(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.lock();
         state.workers -= 1;
-        if state.waiting > 0 && state.waiting == state.workers {
+        if state.waiting > 0 && state.waiting == state.workers && !state.asks_outer {
             // Those who wait would wait for nobody: a part of the run is over, so all of it is.
-            state.may_pass = false;
-            state.waiting = 0;
-            state.round += 1;
-            self.changed.notify_all();
+            state.open(false);
         }
     }
 }
 
 impl Gate for Step {
-    fn pass(&self, index: usize) -> bool {
-        let mut state = lock(&self.state);
+    fn arrive(&self, index: usize) {
+        let mut state = self.lock();
         state.waiting += 1;
-        if state.waiting == state.workers {
-            // The others are held by the round, not by the lock; but nobody else can come, so it may be kept.
-            state.may_pass = self.outer.as_ref().is_none_or(|gate| gate.pass(index));
-            state.waiting = 0;
-            state.round += 1;
-            self.changed.notify_all();
-            return state.may_pass;
+        if state.waiting < state.workers {
+            return;
         }
-        let round = state.round;
-        let state =
-            self.changed.wait_while(state, |state| state.round == round).unwrap_or_else(PoisonError::into_inner);
-        state.may_pass
+        match &self.outer {
+            None => state.open(true),
+            Some(outer) => {
+                state.asks_outer = true;
+                outer.arrive(index);
+            }
+        }
     }
-}
 
-fn lock(state: &Mutex<StepState>) -> MutexGuard<'_, StepState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn answer(&self, index: usize) -> Option<bool> {
+        let mut state = self.lock();
+        if state.asks_outer
+            && let Some(may_pass) = self.outer.as_ref().and_then(|outer| outer.answer(index))
+        {
+            state.open(may_pass);
+        }
+        state.answers.get(index).copied()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn pass(step: &Step, index: usize) -> bool {
+        step.arrive(index);
+        loop {
+            match step.answer(index) {
+                Some(may_pass) => return may_pass,
+                None => std::thread::yield_now(),
+            }
+        }
+    }
+
     #[test]
     fn nobody_passes_the_gate_alone_and_nobody_waits_for_who_has_left() {
-        let step = Step { outer: None, state: Mutex::default(), changed: Condvar::new() };
-        lock(&step.state).workers = 3;
+        let step = Step::new(3, None);
         let passed = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for worker in 0..3_u32 {
                 let (step, passed) = (&step, &passed);
                 scope.spawn(move || {
                     for index in 0..10 {
-                        let may_pass = step.pass(index);
+                        let may_pass = pass(step, index);
                         passed.lock().unwrap().push((index, worker, may_pass));
                         if worker == 2 && index == 5 {
                             break;

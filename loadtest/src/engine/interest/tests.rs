@@ -77,7 +77,7 @@ fn is_matched(filter: &str, topic: &str) -> bool {
 #[test]
 fn every_claim_is_what_filters_and_topics_say() {
     let cast = Cast::new(&plan(many()));
-    let interest = Interest::new(&cast).unwrap();
+    let interest = Interest::new(&cast, Part::default()).unwrap();
     let (mut owed, mut overlapping, mut shared) = (0, 0, 0);
     for publisher in 0..cast.roles.len() {
         let Some(publishing) = &cast.roles[publisher].publishing else { continue };
@@ -128,15 +128,45 @@ fn every_claim_is_what_filters_and_topics_say() {
 }
 
 #[test]
+fn what_subscribers_of_all_processes_get_is_the_sum_of_what_each_knows() {
+    let mut groups = many();
+    groups.retain(|group| !group.subscriptions.iter().any(|one| one.filter.0.starts_with("$share/")));
+    let cast = Cast::new(&plan(groups));
+    let of = |index: u32| Interest::new(&cast, Part { index, of: 2 }).unwrap();
+    let (all, here) = (Interest::new(&cast, Part::default()).unwrap(), [of(0), of(1)]);
+    for (role, publishing) in
+        cast.roles.iter().enumerate().filter_map(|(at, role)| Some((at, role.publishing.as_ref()?)))
+    {
+        for stream in publishing.first_stream..publishing.first_stream + publishing.streams {
+            let mut sum = [0; LANES];
+            for interest in &here {
+                interest.fan_here(role, stream).iter().zip(&mut sum).for_each(|(count, sum)| *sum += count);
+                assert_eq!(interest.fan(role, stream), all.fan(role, stream));
+            }
+            assert_eq!(sum, all.fan(role, stream), "stream {stream}");
+            assert_eq!(all.fan_here(role, stream), all.fan(role, stream));
+        }
+        assert!(!all.leaves_process(&cast, role, Part::default()));
+        assert!(here[0].leaves_process(&cast, role, Part { index: 0, of: 2 }));
+    }
+    let pairs = plan(vec![group("pub", 4, &[], Some(publishing("p/%i", 1))), group("sub", 4, &[("p/%i", 1)], None)]);
+    let (cast, process) = (Cast::new(&pairs), Part { index: 1, of: 2 });
+    let interest = Interest::new(&cast, process).unwrap();
+    assert!(!interest.leaves_process(&cast, 0, process));
+    let here: Vec<u32> = (0..4).map(|stream| interest.fan_here(0, stream).iter().sum()).collect();
+    assert_eq!(here, [0, 1, 0, 1], "who has the same number shares a process");
+}
+
+#[test]
 fn what_cannot_be_judged_is_refused_with_its_name() {
     let own_share =
         plan(vec![group("pub", 2, &[], Some(publishing("a/%i", 1))), group("sub", 2, &[("$share/g/a/%i", 1)], None)]);
-    let error = Interest::new(&Cast::new(&own_share)).err().unwrap();
+    let error = Interest::new(&Cast::new(&own_share), Part::default()).err().unwrap();
     assert!(error.contains("$share/g/a/0: a shared subscription must be the same for all"), "{error}");
     let too_many = plan(vec![
         group("pub", 20_000, &[], Some(publishing("a/%i/b", 1))),
         group("sub", 20_000, &[("a/%i/+", 1)], None),
     ]);
-    let error = Interest::new(&Cast::new(&too_many)).err().unwrap();
+    let error = Interest::new(&Cast::new(&too_many), Part::default()).err().unwrap();
     assert!(error.contains("20000 clients with a wildcard of their own against 20000 topics"), "{error}");
 }
