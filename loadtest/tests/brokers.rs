@@ -148,6 +148,13 @@ fn retained(address: SocketAddr) {
     assert_eq!((outcome.verdict.retained.expected, outcome.verdict.retained.received), (1000, 1000));
     assert!(outcome.stages[2].completed_in_ms.is_some_and(|ms| ms > 0.0), "{:?}", outcome.stages[2]);
     assert_eq!(outcome.stages[1].traffic.messages_acknowledged, 500);
+    // They were taken back: who comes now is sent nothing, and a ping's answer tells that it was not on its way.
+    let hold = Stage::new("look", Action::Hold { seconds: 1.5, publish: Vec::new() });
+    let mut plan = plan(address, "after", vec![subscribers(2, "r/#", 1)], vec![ramp(&["sub"]), hold]);
+    plan.target.keep_alive_s = 1;
+    let outcome = outcome_of(&plan);
+    assert!(outcome.timings.ping.count() >= 2);
+    assert_eq!(outcome.traffic.messages_received, 0);
 }
 
 /// Sessions go, messages queue, sessions come back and get all of them. With two workers a publisher and its subscribers are
@@ -155,6 +162,8 @@ fn retained(address: SocketAddr) {
 fn backlog(address: SocketAddr, workers: u16) {
     let mut away = subscribers(5, "b/#", 1);
     (away.clean_start, away.session_expiry_s) = (false, 300);
+    // The sessions of a run before are with the broker still.
+    away.client_id = format!("%i-away-{workers}").as_str().into();
     let groups = vec![publishers(1, "b/%i", 1, Pace::Closed { window: 10 }), away];
     let stages = vec![
         ramp(&["pub", "sub"]),

@@ -272,6 +272,20 @@ fn an_interrupt_stops_cleanly_and_reports() {
 }
 
 #[test]
+fn retained_messages_are_taken_back_after_an_interrupt_too() {
+    let liar = Liar::start(Lie::None);
+    let line = format!("retained-sweep --messages 500 --subscribers 2 -p {}", liar.address.port());
+    let mut running = Running::start(&line);
+    // It keeps book of retained messages and sends none, so they are waited for.
+    running.wait_for("sweep").expect("it waits for them");
+    assert_eq!(liar.retained(), 500);
+    running.signal("-INT");
+    let (_, summary) = running.finish();
+    assert!(summary.contains(", interrupted\n") && !summary.contains("could not be taken back"), "{summary}");
+    assert_eq!(liar.retained(), 0);
+}
+
+#[test]
 fn a_second_interrupt_ends_it_at_once() {
     // What is never acknowledged is waited for, for longer than the test has patience.
     let liar = Liar::start(Lie::Drop(2));

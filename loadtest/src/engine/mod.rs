@@ -10,7 +10,7 @@
 //!
 //! Reading order: [`run`] and `turn`; `stages`; `crew` with its steps `life`, `publish` and `receive`; then what they rest on:
 //! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
-//! `client`, `tally`.
+//! `client`, `tally`; last `sweep` (what is taken back from the broker).
 //!
 //! Leaves to others: where plans come from, what the broker and the machine are doing, and how outcomes are shown.
 
@@ -30,6 +30,7 @@ mod run;
 mod schedule;
 mod stages;
 mod stamp;
+mod sweep;
 mod system;
 mod tally;
 mod tracker;

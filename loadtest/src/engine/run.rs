@@ -8,6 +8,7 @@ use super::error::EngineError;
 use super::interest::Interest;
 use super::publish::Mode;
 use super::stages::Doing;
+use super::sweep::Sweep;
 use super::system;
 use super::tally::Tally;
 use super::turn::Turn;
@@ -26,6 +27,8 @@ const CONNECTIONS_PER_SOURCE: u64 = 10_000;
 const GATE_LOOK_NS: u64 = 1_000_000;
 /// Without news for so long, a process that cannot know what it is owed takes it that all has come.
 const QUIET_NS: u64 = 1_000_000_000;
+/// Retained messages that were not taken back after this time stay with the broker.
+const SWEEP_NS: u64 = 60_000_000_000;
 /// More connections than this are left to the end of the process instead of a DISCONNECT each.
 const FAREWELLS_MAX: u32 = 100_000;
 /// A generator that is busy for so much of its time is the bottleneck.
@@ -296,13 +299,18 @@ impl Run<'_> {
             self.end_second(ended_ns);
         }
         self.turn.crew.tally.outcome.connections.at_end = self.turn.crew.tally.connected;
+        let written_off = self.turn.crew.tally.written_off;
+        let mut outcome = std::mem::take(&mut self.turn.crew.tally.outcome);
+        outcome.duration_s = self.ms_of(ended_ns) / 1e3;
+        let left = if matches!(outcome.ending, Ending::BrokerLost { .. }) { 0 } else { self.sweep()? };
+        if left > 0 {
+            outcome
+                .warnings
+                .push(format!("{left} retained messages of this run could not be taken back from the broker"));
+        }
         if self.turn.crew.cast.clients <= FAREWELLS_MAX {
             self.turn.say_goodbye()?;
         }
-        let duration_s = self.ms_of(ended_ns) / 1e3;
-        let written_off = self.turn.crew.tally.written_off;
-        let mut outcome = std::mem::take(&mut self.turn.crew.tally.outcome);
-        outcome.duration_s = duration_s;
         let generator = &mut outcome.generator;
         (generator.cpu_user_s, generator.cpu_system_s) = system::process_cpu_s();
         if outcome.measured_s > 0.0 {
@@ -336,6 +344,17 @@ impl Run<'_> {
                 self.end_second(self.turn.now_ns);
             }
         }
+    }
+
+    /// Takes retained messages back. Returns how many stay.
+    fn sweep(&mut self) -> Result<u64, EngineError> {
+        let mut sweep = Sweep::new(&self.turn.crew);
+        self.turn.stop_keeping_alive();
+        let deadline = monotonic_ns() + SWEEP_NS;
+        while monotonic_ns() < deadline && sweep.step(&mut self.turn.crew, monotonic_ns()) {
+            self.turn.go(Some(deadline))?;
+        }
+        Ok(sweep.left())
     }
 
     fn share_of_time(&self, action: &Action, began_ns: u64) -> Option<f64> {

@@ -228,9 +228,14 @@ impl Turn {
         }
     }
 
+    /// From now on somebody else pings.
+    pub(super) fn stop_keeping_alive(&mut self) {
+        self.next_ping_ns = u64::MAX;
+    }
+
     /// Pings whoever's turn it is. Every client has its turn once in a round, so no timer is kept for any.
     fn keep_alive(&mut self) -> Option<u64> {
-        if self.crew.keep_alive_s == 0 || self.crew.cast.clients == 0 {
+        if self.next_ping_ns == u64::MAX || self.crew.keep_alive_s == 0 || self.crew.cast.clients == 0 {
             return None;
         }
         let round_ns = f64::from(self.crew.keep_alive_s) * 1e9 * PING_SHARE;

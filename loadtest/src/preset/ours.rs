@@ -30,7 +30,7 @@ pub(super) const LIST: &[Listed] = &[
     },
     Listed {
         name: "retained-sweep",
-        what: "10,000 retained messages, then subscribers with a wildcard that want all of them (they stay at the broker)",
+        what: "10,000 retained messages, then subscribers with a wildcard that want all of them; at the end they are taken back",
         knobs: &[Knob::Subscribers, Knob::Messages, Knob::Qos, Knob::Payload, Knob::ConnectRate],
         build: retained_sweep,
     },

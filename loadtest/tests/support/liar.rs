@@ -9,6 +9,7 @@ use dunlin::codec::{
 };
 use dunlin::ids::{PacketId, Qos};
 use dunlin::topic::{SubscribedFilter, TopicName, matches};
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,6 +48,7 @@ pub enum Lie {
 
 /// A running liar. Its threads end with the test's process.
 pub struct Liar {
+    house: Arc<House>,
     /// Where it listens.
     pub address: SocketAddr,
     /// How often it lied.
@@ -66,6 +68,8 @@ struct State {
     guests: Vec<Arc<Guest>>,
     deliveries: u64,
     received: u64,
+    /// Topics with a retained message. It keeps book of them and delivers none.
+    retained: HashSet<String>,
     held: Option<(Arc<Guest>, Vec<u8>)>,
     dead: bool,
 }
@@ -82,16 +86,22 @@ impl Liar {
         let address = listener.local_addr().expect("its address");
         let lies = Arc::new(AtomicU64::new(0));
         let house = Arc::new(House { address, lie, lies: Arc::clone(&lies), state: Mutex::default() });
+        let door = Arc::clone(&house);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                if house.lock().dead {
+                if door.lock().dead {
                     return;
                 }
-                let house = Arc::clone(&house);
+                let house = Arc::clone(&door);
                 std::thread::spawn(move || house.serve(stream));
             }
         });
-        Self { address, lies }
+        Self { house, address, lies }
+    }
+
+    /// Topics that have a retained message.
+    pub fn retained(&self) -> usize {
+        self.house.lock().retained.len()
     }
 
     /// How often it lied.
@@ -179,6 +189,11 @@ impl House {
     fn handle_publish(&self, guest: &Guest, version: Version, publish: &Publish<'_>, out: &mut Vec<u8>) {
         let mut state = self.lock();
         state.received += 1;
+        match (publish.retain, publish.payload.is_empty()) {
+            (true, false) => drop(state.retained.insert(publish.topic.to_owned())),
+            (true, true) => drop(state.retained.remove(publish.topic)),
+            (false, _) => {}
+        }
         let is_forgotten = matches!(self.lie, Lie::Forget(n) if state.received.is_multiple_of(n));
         if is_forgotten {
             self.lies.fetch_add(1, Ordering::SeqCst);
