@@ -182,6 +182,9 @@ pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
 pub const COMPLETIONS_PER_TURN: usize = 512;
 /// Connections the kernel keeps for a listener that is busy (the system's `somaxconn` caps it).
 pub const LISTEN_BACKLOG: i32 = 4096;
+/// A peer that connects and says nothing is left to the kernel, which keeps less for it than a connection takes, for about
+/// this long, in seconds; `--connect-timeout` begins after that. MQTT's client speaks first, so others do not notice.
+pub const DEFER_ACCEPT_S: u16 = 1;
 /// How long accepting rests after the system ran out of descriptors or memory: trying again at once would spin.
 pub const ACCEPT_PAUSE_MS: u32 = 20;
 

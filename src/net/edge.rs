@@ -111,7 +111,10 @@ impl Edge {
 
     /// Starts listening. Returns the address in use, which tells the port where 0 was asked for.
     pub fn listen(&mut self, listening: Listening) -> Result<SocketAddr, RingError> {
-        let (id, address) = self.plane.listen(&ListenConfig::new(listening.address))?;
+        // In MQTT, in TLS and in HTTP the client speaks first.
+        let config =
+            ListenConfig { defer_accept_s: Some(limits::DEFER_ACCEPT_S), ..ListenConfig::new(listening.address) };
+        let (id, address) = self.plane.listen(&config)?;
         self.listeners.push((id, listening.anonymous));
         Ok(address)
     }

@@ -12,6 +12,9 @@ pub struct ListenConfig {
     pub address: SocketAddr,
     /// Connections the kernel keeps for us; `limits::LISTEN_BACKLOG`.
     pub backlog: i32,
+    /// Tells of a connection only when its peer has said something, or after about so many seconds of silence: for
+    /// protocols in which the client speaks first. The first receive then finds bytes and need not wait for them.
+    pub defer_accept_s: Option<u16>,
     /// Fixed size of the kernel's send buffer of each connection; `None` leaves it to the kernel's own tuning.
     pub send_buffer_bytes: Option<u32>,
     /// Fixed size of the kernel's receive buffer of each connection; `None` leaves it to the kernel's own tuning.
@@ -21,7 +24,13 @@ pub struct ListenConfig {
 impl ListenConfig {
     /// Listens at `address` with the kernel's own buffer sizes.
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, backlog: crate::limits::LISTEN_BACKLOG, send_buffer_bytes: None, receive_buffer_bytes: None }
+        Self {
+            address,
+            backlog: crate::limits::LISTEN_BACKLOG,
+            defer_accept_s: None,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
+        }
     }
 
     /// Binds and listens. `SO_REUSEPORT` lets every shard have a listener of its own at the same address; the options
@@ -38,6 +47,9 @@ impl ListenConfig {
         set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
         set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
         set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+        if let Some(seconds) = self.defer_accept_s {
+            set_option(&socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, seconds.into())?;
+        }
         if self.address.is_ipv6() {
             // Only the unspecified address may serve IPv4 too; elsewhere the option means nothing.
             set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, i32::from(!self.address.ip().is_unspecified()))?;

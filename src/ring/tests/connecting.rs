@@ -103,3 +103,20 @@ fn waiting_for_a_peer_that_does_not_answer_can_be_given_up() {
         }
     }
 }
+
+#[test]
+fn a_peer_that_speaks_is_told_of_before_one_that_is_silent() {
+    let mut plane = Plane::new(small()).unwrap();
+    let (_, address) = plane.listen(&ListenConfig { defer_accept_s: Some(1), ..loopback() }).unwrap();
+    plane.submit().unwrap();
+    let _silent = client(address);
+    let mut speaking = client(address);
+    speaking.write_all(b"hello").unwrap();
+    let (first, token) = (accept(&mut plane), Token::new(0, 0));
+    plane.receive_once(first, token);
+    plane.submit().unwrap();
+    assert_eq!(received(&mut plane), (token, b"hello".to_vec(), false));
+    // The other is told of as well, in its time.
+    let second = accept(&mut plane);
+    assert_ne!(first, second);
+}
