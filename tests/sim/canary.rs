@@ -44,11 +44,15 @@ pub(crate) enum Canary {
     HideBlocked,
     /// Acknowledgements do not wait for the store.
     StoreLies,
+    /// The client's receive maximum is not kept to.
+    IgnoreReceiveMaximum,
+    /// Every 3rd time that a shard is no longer interested in a filter, the others keep what they know of it.
+    KeepInterest,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -64,6 +68,8 @@ impl Canary {
         Self::HideLoss,
         Self::HideBlocked,
         Self::StoreLies,
+        Self::IgnoreReceiveMaximum,
+        Self::KeepInterest,
     ];
 }
 
@@ -105,8 +111,16 @@ impl Cage {
     pub(crate) fn ignores(&mut self, message: &MeshMessage) -> Option<u64> {
         match (self.canary, message) {
             (Canary::EarlySuback, MeshMessage::Interest { number, .. }) => self.turn(10).then_some(*number),
+            (Canary::KeepInterest, MeshMessage::Interest { number, interest, .. }) if interest.is_nothing() => {
+                self.turn(3).then_some(*number)
+            }
             _ => None,
         }
+    }
+
+    /// What a shard hears of the receive maximum in a CONNECT.
+    pub(crate) fn receive_maximum(&self, asked: u16) -> u16 {
+        if self.canary == Canary::IgnoreReceiveMaximum { u16::MAX } else { asked }
     }
 
     /// Whether another client gets this packet too.

@@ -122,6 +122,7 @@ impl World {
             self.oracle.begin_connect(client, index, &as_asked);
         }
         let arrival = Arrival { assigned_client_id, anonymous: true };
+        let connect = Connect { receive_maximum: self.cage.receive_maximum(connect.receive_maximum), ..connect };
         self.handle(shard, Input::Connect { connection, connect: &connect, arrival })
     }
 
