@@ -77,7 +77,7 @@ impl Crew {
             }
             flight.waiting += 1;
         } else {
-            self.send(role, client, Some(intended_ns));
+            self.send(role, client, Some(intended_ns), monotonic_ns());
         }
     }
 
@@ -98,6 +98,8 @@ impl Crew {
     /// Sends what a client may send now, up to a spree. Returns whether it could send more.
     fn serve(&mut self, client: u32) -> bool {
         let role = self.cast.role_of(client);
+        // Once for all that leave together: the next entry into the kernel takes them all.
+        let now_ns = monotonic_ns();
         for _ in 0..SPREE_MAX {
             let state = &mut self.clients[client as usize];
             if state.state != State::Live || state.is_blocked() {
@@ -134,16 +136,15 @@ impl Crew {
                     None
                 }
             };
-            self.send(role, client, intended_ns);
+            self.send(role, client, intended_ns, now_ns);
         }
         true
     }
 
     /// Sends one message. Without an intended time it is now.
-    fn send(&mut self, role: usize, client: u32, intended_ns: Option<u64>) {
+    fn send(&mut self, role: usize, client: u32, intended_ns: Option<u64>, sent_ns: u64) {
         let stream = self.next_stream(role, client);
         let sequence = self.seat.take_next(stream);
-        let sent_ns = monotonic_ns();
         let message = Unacknowledged {
             packet_id: 0,
             released: false,

@@ -10,6 +10,8 @@ pub(super) struct Tally {
     /// Deliveries that are expected so far, by QoS, are in the verdict; this is what of all is still owed.
     pub(super) latency_intended: Timing,
     pub(super) latency_sent: Timing,
+    /// Of messages that were sent when they were meant to be: of both, recorded once.
+    latency_on_time: Timing,
     pub(super) latency_slow: Timing,
     pub(super) acknowledged: Timing,
     pub(super) send_delay: Timing,
@@ -35,6 +37,7 @@ impl Tally {
             connected: 0,
             latency_intended: Timing::default(),
             latency_sent: Timing::default(),
+            latency_on_time: Timing::default(),
             latency_slow: Timing::default(),
             acknowledged: Timing::default(),
             send_delay: Timing::default(),
@@ -42,6 +45,26 @@ impl Tally {
             written_off: 0,
             measured: false,
             before: Before::default(),
+        }
+    }
+
+    /// A message has come to who reads all the time.
+    #[inline]
+    pub(super) fn record_latency(&mut self, now_ns: u64, intended_ns: u64, sent_ns: u64) {
+        if intended_ns == sent_ns {
+            self.latency_on_time.record(now_ns.saturating_sub(sent_ns));
+        } else {
+            self.latency_intended.record(now_ns.saturating_sub(intended_ns));
+            self.latency_sent.record(now_ns.saturating_sub(sent_ns));
+        }
+    }
+
+    /// Puts what was recorded once where it belongs.
+    fn spread_latencies(&mut self) {
+        if !self.latency_on_time.is_empty() {
+            self.latency_intended.merge(&self.latency_on_time);
+            self.latency_sent.merge(&self.latency_on_time);
+            self.latency_on_time.clear();
         }
     }
 
@@ -68,6 +91,7 @@ impl Tally {
 
     /// Ends a second (or what there is of one): its row, and its latencies into the stage's and the run's.
     pub(super) fn end_second(&mut self, at_s: f64, stage: usize, generator_cores: f64) {
+        self.spread_latencies();
         let connections = &self.outcome.connections;
         let now = Before {
             traffic: self.outcome.traffic,
@@ -96,6 +120,7 @@ impl Tally {
 
     /// Moves the latencies of the second where they belong.
     pub(super) fn file_latencies(&mut self) {
+        self.spread_latencies();
         if let Some(stage) = self.outcome.stages.last_mut() {
             stage.latency.merge(&self.latency_intended);
         }
