@@ -110,7 +110,8 @@ fn pairs(address: SocketAddr) {
             let sent = outcome.verdict.messages[usize::from(qos)].sent;
             match pace {
                 Pace::Open { .. } => assert_eq!(sent + outcome.verdict.messages[usize::from(qos)].unsent, 250),
-                Pace::Closed { .. } => assert!(sent > 100, "{sent} messages in half a second"),
+                // More than the windows hold: the loop went round, however busy the machine is.
+                Pace::Closed { .. } => assert!(sent > 20, "{sent} messages in half a second"),
             }
             assert_eq!(outcome.timings.latency_sent.count(), outcome.measured.messages_received);
         }
