@@ -146,8 +146,12 @@ impl Plane {
                     self.timeout_armed = None;
                     Some(Event::Timeout)
                 }
+                Op::Nudge => {
+                    self.neighbours[payload_of(user_data) as usize].signal();
+                    None
+                }
                 // `Send` is taken out as completions are reaped, `Install` where it is waited for.
-                Op::Send | Op::Ignored | Op::Install => None,
+                Op::Send | Op::Ignored | Op::Install | Op::Nudged => None,
             };
             if event.is_some() {
                 return event;

@@ -43,14 +43,24 @@ impl PlaneHandle {
     /// to sleep. Call it after the thing to look at is there (a message in a channel). From any thread, any number of
     /// times: of all callers, one pays for one system call per sleep.
     pub fn wake(&self) {
-        // Pairs with the fence in `set_sleeping`: either the pump sees what was put there before, or we see it asleep.
-        fence(Ordering::SeqCst);
-        if self.0.sleeping.load(Ordering::Relaxed) && self.0.sleeping.swap(false, Ordering::Relaxed) {
+        if self.is_to_be_woken() {
             self.signal();
         }
     }
 
-    fn signal(&self) {
+    /// Whether the pump sleeps and nobody has set out to wake it: whoever is told so has to.
+    pub(super) fn is_to_be_woken(&self) -> bool {
+        // Pairs with the fence in `set_sleeping`: either the pump sees what was put there before, or we see it asleep.
+        fence(Ordering::SeqCst);
+        self.0.sleeping.load(Ordering::Relaxed) && self.0.sleeping.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether both lead to the same plane.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn signal(&self) {
         let one = 1_u64;
         // SAFETY: writes the 8 bytes of a local to a descriptor that `self` owns. It can only fail with EAGAIN when
         // 2^64 - 2 wakes are outstanding, or EINTR when it would have to wait for that.

@@ -35,6 +35,8 @@ pub struct Plane {
     pub(super) names: Vec<(SocketAddr, Box<Name>)>,
     /// Whether the first ring watches the eventfd.
     pub(super) wake_armed: bool,
+    /// Planes that this one has woken.
+    pub(super) neighbours: Vec<PlaneHandle>,
 }
 
 /// What has to be ended before a socket can close: an operation that stays under way would keep the socket open.
@@ -100,6 +102,7 @@ impl Plane {
             failed: None,
             names: Vec::new(),
             wake_armed: false,
+            neighbours: Vec::new(),
         };
         plane.add_ring()?;
         Ok(plane)

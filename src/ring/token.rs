@@ -118,6 +118,10 @@ pub(super) enum Op {
     Install = 12,
     /// Nothing.
     Woken = 13,
+    /// Nothing; posted by another plane, to end a wait.
+    Nudged = 14,
+    /// Index of a neighbour. Posted only when it could not be nudged.
+    Nudge = 15,
 }
 
 impl Op {
@@ -145,6 +149,8 @@ impl Op {
             11 => Self::Connect,
             12 => Self::Install,
             13 => Self::Woken,
+            14 => Self::Nudged,
+            15 => Self::Nudge,
             _ => Self::Ignored,
         }
     }

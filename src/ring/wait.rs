@@ -1,11 +1,11 @@
 //! Waiting for something to happen with as few entries into the kernel as can be: the thread blocks, and with it whatever
 //! else runs on it.
 
-use super::RingError;
 use super::plane::Plane;
 use super::token::Op;
-use io_uring::opcode;
+use super::{PlaneHandle, RingError};
 use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -62,6 +62,27 @@ impl Plane {
         }
         self.reap(0);
         self.submit()
+    }
+
+    /// As [`PlaneHandle::wake`], for whoever has a plane: the wake-up is no system call of its own but leaves with this plane's
+    /// next entry into the kernel.
+    ///
+    /// [`PlaneHandle::wake`]: super::PlaneHandle::wake
+    pub fn wake(&mut self, other: &PlaneHandle) {
+        if !other.is_to_be_woken() {
+            return;
+        }
+        let known = self.neighbours.iter().position(|neighbour| neighbour.is_same(other));
+        let index = known.unwrap_or_else(|| {
+            self.neighbours.push(other.clone());
+            self.neighbours.len() - 1
+        });
+        let entry = opcode::MsgRingData::new(Fd(other.adopting_ring()), 0, Op::Nudged.with(0), None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Op::Nudge.with(index as u64));
+        // SAFETY: the operation has no memory.
+        unsafe { self.push(0, &entry) };
     }
 
     /// Sleeps on the eventfd; its count is taken.

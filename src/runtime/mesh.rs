@@ -9,7 +9,6 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use crate::ids::ShardId;
 use crate::limits::MESH_CHANNEL_BATCHES;
 use crate::net::Handover;
-use crate::ring::PlaneHandle;
 use crate::shard::MeshMessage;
 
 /// What one shard's thread says to another's.
@@ -59,15 +58,15 @@ impl Port {
         lane.waiting.push(envelope);
     }
 
-    /// Sends what waits, as far as the channels have room, and wakes whom it was sent to.
-    pub fn flush(&mut self, planes: &[PlaneHandle]) {
-        for (lane, plane) in self.to.iter_mut().zip(planes) {
+    /// Sends what waits, as far as the channels have room; `wake` is to wake whom it was sent to.
+    pub fn flush(&mut self, mut wake: impl FnMut(ShardId)) {
+        for (shard, lane) in self.to.iter_mut().enumerate() {
             let Some(sender) = &lane.sender else { continue };
             if lane.waiting.is_empty() {
                 continue;
             }
             match sender.try_send(std::mem::take(&mut lane.waiting)) {
-                Ok(()) => plane.wake(),
+                Ok(()) => wake(ShardId(shard as u8)),
                 Err(TrySendError::Full(batch)) => lane.waiting = batch,
                 // The other shard has drained its clients and stopped: the process is stopping.
                 Err(TrySendError::Disconnected(_)) => {}
@@ -112,19 +111,22 @@ mod tests {
 
     #[test]
     fn a_full_channel_keeps_order_and_loses_nothing() {
-        let plane = crate::ring::Plane::new(crate::ring::PlaneConfig::default()).unwrap();
-        let planes = [plane.handle(), plane.handle()];
         let mut ports = ports(2);
         let mut receiver = ports.pop().unwrap();
         let mut sender = ports.pop().unwrap();
         let count = 2 * MESH_CHANNEL_BATCHES as u64;
+        let mut woken = 0;
         for number in 0..count {
             sender.push(ShardId(1), applied(number));
-            sender.flush(&planes);
+            sender.flush(|shard| {
+                assert_eq!(shard, ShardId(1));
+                woken += 1;
+            });
         }
+        assert_eq!(woken, MESH_CHANNEL_BATCHES, "once for each batch that was sent");
         assert_eq!(sender.waiting(), MESH_CHANNEL_BATCHES, "the channel took one batch each");
         let mut seen = numbers(&mut receiver);
-        sender.flush(&planes);
+        sender.flush(|_| ());
         assert_eq!(sender.waiting(), 0);
         assert!(!receiver.is_quiet());
         seen.extend(numbers(&mut receiver));

@@ -112,7 +112,7 @@ impl Pump {
             self.settle(now)?;
         }
         self.edge.feed_starved();
-        self.port.flush(&self.planes);
+        self.port.flush(|shard| self.edge.plane.wake(&self.planes[shard.index()]));
         self.push_back(now);
         let deadlines = [self.shard.next_deadline(), self.edge.next_deadline(), self.stopping];
         if let Some(deadline) = deadlines.into_iter().flatten().min() {

@@ -173,3 +173,63 @@ fn what_became_true_before_the_wait_is_seen() {
         assert!(begin.elapsed() < PATIENCE, "it waited for ever, nearly");
     }
 }
+
+/// Two planes on threads of their own hand a number to and fro; each sleeps until the other wakes it.
+#[test]
+fn planes_wake_each_other_and_no_wake_is_missed() {
+    for (left_rings, right_rings) in [(1, 1), (1, 2), (2, 1)] {
+        let ball = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let play = |rings: usize, parity: u32, mine: std::sync::mpsc::Sender<PlaneHandle>, ball: Arc<_>| {
+            let (give, other) = std::sync::mpsc::channel::<PlaneHandle>();
+            let thread = std::thread::spawn(move || {
+                let ball: Arc<std::sync::atomic::AtomicU32> = ball;
+                let mut plane = Plane::new(PlaneConfig { ring_sockets_max: 2, ..small() }).unwrap();
+                for _ in 1..rings {
+                    plane.add_ring().unwrap();
+                }
+                mine.send(plane.handle()).unwrap();
+                let other = other.recv().unwrap();
+                let begin = Instant::now();
+                while ball.load(Ordering::SeqCst) < 1_000 {
+                    assert!(begin.elapsed() < PATIENCE, "a wake-up was missed");
+                    let is_mine = || ball.load(Ordering::SeqCst) % 2 == parity || ball.load(Ordering::SeqCst) >= 1_000;
+                    if is_mine() {
+                        ball.fetch_add(1, Ordering::SeqCst);
+                        plane.wake(&other);
+                    }
+                    assert!(plane.next_event().is_none());
+                    plane.wait(Some(PATIENCE), || !is_mine()).unwrap();
+                }
+                // The last one leaves only after it has woken the other.
+                plane.wake(&other);
+                plane.submit().unwrap();
+            });
+            (thread, give)
+        };
+        let (mine, theirs) = std::sync::mpsc::channel();
+        let (left, give_left) = play(left_rings, 0, mine, Arc::clone(&ball));
+        let left_handle = theirs.recv().unwrap();
+        let (mine, theirs) = std::sync::mpsc::channel();
+        let (right, give_right) = play(right_rings, 1, mine, Arc::clone(&ball));
+        give_left.send(theirs.recv().unwrap()).unwrap();
+        give_right.send(left_handle).unwrap();
+        left.join().unwrap();
+        right.join().unwrap();
+        assert!(ball.load(Ordering::SeqCst) >= 1_000);
+    }
+}
+
+#[test]
+fn a_plane_that_cannot_be_nudged_is_signalled() {
+    let mut plane = Plane::new(small()).unwrap();
+    let mut other = Plane::new(small()).unwrap();
+    let handle = other.handle();
+    assert!(other.prepare_sleep());
+    handle.set_ring(0, -1); // as if the kernel refused it
+    plane.wake(&handle);
+    plane.submit().unwrap();
+    assert!(plane.next_event().is_none());
+    assert!(wait_readable(other.eventfd(), PATIENCE));
+    drain(other.eventfd());
+    other.awake();
+}
