@@ -86,7 +86,7 @@ impl Crew {
         }
     }
 
-    /// Sends a PINGREQ, or gives a broker up that did not answer the last. For every client once a round.
+    /// Sends a PINGREQ, or gives a broker up that did not answer the last..
     pub(super) fn ping(&mut self, now_ns: u64, client: u32) {
         let state = &mut self.clients[client as usize];
         if state.state != State::Live {

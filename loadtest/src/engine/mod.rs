@@ -24,6 +24,7 @@ mod interest;
 mod life;
 mod names;
 mod outbox;
+mod pings;
 mod publish;
 mod receive;
 mod run;

@@ -3,6 +3,7 @@
 use super::client::{State, take_blocked};
 use super::crew::{Crew, Order};
 use super::error::EngineError;
+use super::pings::Pings;
 use crate::outcome::LossReason;
 use crate::plan::{DropHow, Reads};
 use bytes::Bytes;
@@ -14,8 +15,6 @@ use std::time::Duration;
 
 /// Longest sleep: so soon a stop is seen.
 const NAP_NS: u64 = 50_000_000;
-/// Of a keep-alive, how long after its last ping a client sends the next.
-const PING_SHARE: f64 = 0.75;
 /// Receive buffers of a ring and their size, where there are so few connections that one ring holds them, and where there
 /// are many rings: then they are small, as the packets of a fleet are, and a ring costs a quarter of a mebibyte.
 const BUFFERS_ONE_RING: (u16, u32) = (512, 4096);
@@ -39,8 +38,7 @@ pub(super) struct Turn {
     slow: BinaryHeap<Reverse<(u64, u32)>>,
     /// Connections that found no receive buffer.
     starved: Vec<Token>,
-    next_ping_ns: u64,
-    next_pinged: u32,
+    pings: Pings,
     pub(super) now_ns: u64,
 }
 
@@ -62,6 +60,7 @@ impl Turn {
             ..PlaneConfig::default()
         })?;
         crew.seat.sit_down(plane.handle());
+        let pings = Pings::new(crew.cast.clients, crew.keep_alive_s, monotonic_ns());
         Ok(Self {
             crew,
             plane,
@@ -71,8 +70,7 @@ impl Turn {
             connect_timeout_ns: u64::from(connect_timeout_s.max(1)) * 1_000_000_000,
             slow: BinaryHeap::new(),
             starved: Vec::new(),
-            next_ping_ns: 0,
-            next_pinged: 0,
+            pings,
             now_ns: monotonic_ns(),
         })
     }
@@ -94,6 +92,7 @@ impl Turn {
                 Ok(socket) => {
                     self.crew.clients[*client as usize].socket = Some(socket);
                     self.deadlines.push_back((now_ns + self.connect_timeout_ns, token));
+                    self.pings.join(*client, now_ns);
                 }
                 Err(error) => self.crew.fail_tcp(*client, error.errno()),
             }
@@ -230,25 +229,18 @@ impl Turn {
 
     /// From now on somebody else pings.
     pub(super) fn stop_keeping_alive(&mut self) {
-        self.next_ping_ns = u64::MAX;
+        self.pings.stop();
     }
 
-    /// Pings whoever's turn it is. Every client has its turn once in a round, so no timer is kept for any.
+    /// Pings whoever's turn it is. Returns when the next is due.
     fn keep_alive(&mut self) -> Option<u64> {
-        if self.next_ping_ns == u64::MAX || self.crew.keep_alive_s == 0 || self.crew.cast.clients == 0 {
-            return None;
+        while let Some(client) = self.pings.next_due(self.now_ns) {
+            self.crew.ping(self.now_ns, client);
+            if self.crew.clients[client as usize].state != State::Away {
+                self.pings.join(client, self.now_ns);
+            }
         }
-        let round_ns = f64::from(self.crew.keep_alive_s) * 1e9 * PING_SHARE;
-        let step_ns = ((round_ns / f64::from(self.crew.cast.clients)) as u64).max(1);
-        if self.next_ping_ns == 0 {
-            self.next_ping_ns = self.now_ns + step_ns;
-        }
-        while self.next_ping_ns <= self.now_ns {
-            self.crew.ping(self.now_ns, self.next_pinged);
-            self.next_pinged = (self.next_pinged + 1) % self.crew.cast.clients;
-            self.next_ping_ns += step_ns;
-        }
-        Some(self.next_ping_ns)
+        self.pings.due_ns()
     }
 
     fn keep_deadlines(&mut self) {
