@@ -87,7 +87,7 @@ impl Pump {
                 }
             }
             if !alone && !busy && self.edge.plane.prepare_sleep() {
-                if self.is_quiet() {
+                if is_quiet(&self.port, &self.stop, self.stopping) {
                     self.heartbeat.set_asleep(true);
                     sleep.sleep().await.expect("the executor's own ring works");
                     self.heartbeat.set_asleep(false);
@@ -129,17 +129,11 @@ impl Pump {
         self.edge.has_work() || self.shard.has_work() || self.port.waiting() > 0
     }
 
-    /// Whether nobody wants anything: neither another shard nor whoever stops the process.
-    fn is_quiet(&self) -> bool {
-        self.port.is_quiet() && self.stop.load(Ordering::SeqCst) == self.stopping.is_some()
-    }
-
     /// Sends what the turn made, and may then sleep. Returns the time afterwards.
     fn send(&mut self, mut now: Now, sleeps: bool) -> Result<Now, RingError> {
         let Self { edge, shard, fx, port, stop, stopping, heartbeat, .. } = self;
-        let is_quiet = || port.is_quiet() && stop.load(Ordering::SeqCst) == stopping.is_some();
         heartbeat.set_asleep(sleeps);
-        let offer = edge.offer(now, sleeps.then_some(is_quiet), shard, fx)?;
+        let offer = edge.offer(now, sleeps.then_some(|| is_quiet(port, stop, *stopping)), shard, fx)?;
         if sleeps {
             heartbeat.set_asleep(false);
             now = clock::now();
@@ -249,4 +243,9 @@ impl Pump {
             std::thread::yield_now(); // the shard that has to catch up may share this core
         }
     }
+}
+
+/// Whether nobody wants anything of a pump: neither another shard nor whoever stops the process.
+fn is_quiet(port: &Port, stop: &AtomicBool, stopping: Option<Deadline>) -> bool {
+    port.is_quiet() && stop.load(Ordering::SeqCst) == stopping.is_some()
 }
