@@ -185,11 +185,18 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// A peer that connects and says nothing is left to the kernel, which keeps less for it than a connection takes, for about
 /// this long, in seconds; `--connect-timeout` begins after that. MQTT's client speaks first, so others do not notice.
 pub const DEFER_ACCEPT_S: u16 = 1;
+/// Connections that one turn takes in at most from one listener. Each leads to a few completions, so that a turn takes
+/// far fewer than it can handle, and whoever is connected is served at a flood's side; the others wait in the kernel.
+pub const ACCEPTS_PER_TURN: u16 = 64;
 /// How long accepting rests after the system ran out of descriptors or memory: trying again at once would spin.
 pub const ACCEPT_PAUSE_MS: u32 = 20;
 
 // --- the edge --------------------------------------------------------------------------------------------------
 
+/// Connections on their way to one shard beyond which no shard accepts more: the shard that owns them cannot keep up.
+pub const ARRIVING_MAX: u32 = 256;
+/// ... and when to look again, in milliseconds.
+pub const ACCEPT_AGAIN_MS: u64 = 2;
 /// Outboxes kept for the next turn; of at most 16 KiB each.
 pub const OUTBOX_POOL: usize = 1024;
 /// How long a connection that the broker ends may take to accept its last words, in milliseconds.

@@ -39,6 +39,7 @@ pub(super) fn serve(core: usize) {
                     break;
                 }
             }
+            plane.accept_more();
             relay.send(&mut plane, taken < COMPLETIONS_PER_TURN);
             plane.submit().expect("the ring works");
         }

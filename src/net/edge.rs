@@ -41,6 +41,8 @@ pub struct EdgeConfig {
     pub connections_max: u32,
     /// Connections of the whole process at present, shared by all edges.
     pub connections: Arc<AtomicU32>,
+    /// Connections on their way to each shard, by shard: sent off, and not yet with its edge. Shared by all edges.
+    pub arriving: Arc<[AtomicU32]>,
     /// Random, the same for all shards; makes assigned client ids unique.
     pub seed: u64,
 }
@@ -69,11 +71,13 @@ pub struct Edge {
     /// Receive events that wait until the mesh has room again.
     held: VecDeque<Event>,
     paused: bool,
+    /// When to look again whether the other shards have taken in what is on its way to them.
+    accept_again: Option<Deadline>,
     /// Sockets that came before the message about them, and messages that came before their socket.
     pub(super) adopted: HashMap<Ticket, SocketId>,
     pub(super) expected: HashMap<Ticket, Box<Handover>>,
-    /// Sockets that were sent off, by ticket.
-    pub(super) leaving: HashMap<Ticket, Token>,
+    /// Sockets that were sent off, and where to, by ticket.
+    pub(super) leaving: HashMap<Ticket, (Token, ShardId)>,
     pub(super) tickets: u64,
     pub(super) assigned_ids: u64,
     /// Handovers for other shards' edges; the pump takes them to the mesh.
@@ -100,6 +104,7 @@ impl Edge {
             starved: Vec::new(),
             held: VecDeque::new(),
             paused: false,
+            accept_again: None,
             adopted: HashMap::new(),
             expected: HashMap::new(),
             leaving: HashMap::new(),
@@ -151,6 +156,21 @@ impl Edge {
         self.paused
     }
 
+    /// Takes in more connections, unless those that have come must be served first: a connection waits better in the
+    /// kernel than here, where it has cost a descriptor and others that were served before it.
+    pub fn accept_more(&mut self, now: Now) {
+        self.accept_again = None;
+        if self.paused {
+            return; // the turn in which it ends calls again
+        }
+        let full = self.config.arriving.iter().any(|arriving| arriving.load(Ordering::Relaxed) > limits::ARRIVING_MAX);
+        if full {
+            self.accept_again = Some(now.after_ms(limits::ACCEPT_AGAIN_MS));
+        } else {
+            self.plane.accept_more();
+        }
+    }
+
     /// One thing that happened on the plane.
     pub fn handle_event(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
         if self.paused && matches!(event, Event::Received { .. } | Event::ReceiveEnded { .. }) {
@@ -167,17 +187,12 @@ impl Edge {
                 }
             }
             Event::ReceiveEnded { token, cause } => self.handle_receive_ended(now, token, cause, shard, fx),
-            Event::Accepted { listener, socket } => self.handle_accepted(now, listener, socket, shard),
+            Event::Accepted { listener, socket, peer } => self.handle_accepted(now, listener, socket, peer, shard),
             Event::AcceptFailed { .. } => shard.counters.closed(CloseReason::Resources),
             Event::Sent { token, error, .. } => self.handle_sent(now, token, error.is_some(), shard, fx),
-            Event::Peer { token, address } => {
-                if let Some(connection) = self.table.get_mut(token) {
-                    connection.peer = address;
-                }
-            }
             Event::Adopted { ticket, socket } => self.handle_adopted(now, ticket, socket, shard, fx),
             Event::HandedOver { ticket } => {
-                if let Some(token) = self.leaving.remove(&ticket) {
+                if let Some((token, _)) = self.leaving.remove(&ticket) {
                     self.table.remove(token);
                 }
             }
@@ -188,7 +203,14 @@ impl Edge {
         }
     }
 
-    fn handle_accepted(&mut self, now: Now, listener: ListenerId, socket: SocketId, shard: &mut Shard) {
+    fn handle_accepted(
+        &mut self,
+        now: Now,
+        listener: ListenerId,
+        socket: SocketId,
+        peer: Option<SocketAddr>,
+        shard: &mut Shard,
+    ) {
         shard.counters.sockets += 1;
         let before = self.config.connections.fetch_add(1, Ordering::Relaxed);
         if before >= self.config.connections_max.saturating_add(SURPLUS_MAX) {
@@ -200,8 +222,8 @@ impl Edge {
         let anonymous = self.listeners.iter().any(|&(id, anonymous)| id == listener && anonymous);
         let mut connection = Connection::new(socket, anonymous);
         connection.surplus = before >= self.config.connections_max;
+        connection.peer = peer;
         let token = self.table.insert(connection);
-        self.plane.peer_address(socket, token);
         self.plane.receive_once(socket, token);
         self.greetings.push_back((now.after_s(self.config.connect_timeout_s.into()), token));
     }
@@ -301,7 +323,7 @@ impl Edge {
     pub fn next_deadline(&self) -> Option<Deadline> {
         let greeting = self.greetings.front().map(|&(due, _)| due);
         let lingering = self.lingering.front().map(|&(due, _)| due);
-        [greeting, lingering].into_iter().flatten().min()
+        [greeting, lingering, self.accept_again].into_iter().flatten().min()
     }
 
     /// Whether it has something to do, besides sending, before it may sleep.

@@ -5,6 +5,7 @@
 //! and whatever came behind it go over the mesh, and a ticket joins the two.
 
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use super::edge::{Edge, feed_shard};
 use super::table::{Connection, Phase, connection_of};
@@ -108,7 +109,8 @@ impl Edge {
         self.tickets += 1;
         let ticket = Ticket::new(u64::from(self.config.own.0) << 48 | self.tickets);
         self.plane.hand_over(connection.socket, ticket, &self.planes[owner.index()]);
-        self.leaving.insert(ticket, token);
+        self.leaving.insert(ticket, (token, owner));
+        self.config.arriving[owner.index()].fetch_add(1, Ordering::Relaxed);
         self.outgoing.push((owner, Handover { ticket, arrival: Some(Box::new(moved)) }));
     }
 
@@ -177,13 +179,11 @@ impl Edge {
     }
 
     fn adopt(&mut self, now: Now, socket: SocketId, moved: &Moved, shard: &mut Shard, fx: &mut Effects) {
+        self.config.arriving[self.config.own.index()].fetch_sub(1, Ordering::Relaxed);
         let mut connection = Connection::new(socket, moved.anonymous);
         connection.phase = Phase::Open;
         connection.peer = moved.peer;
         let token = self.table.insert(connection);
-        if moved.peer.is_none() {
-            self.plane.peer_address(socket, token);
-        }
         self.plane.receive_multi(socket, token);
         self.open(now, token, moved, shard, fx);
     }
@@ -191,7 +191,8 @@ impl Edge {
     /// The target's table is full: the client is turned away, and the target told to expect nobody.
     pub(super) fn handle_hand_over_failed(&mut self, ticket: Ticket, socket: SocketId, shard: &mut Shard) {
         shard.counters.closed(CloseReason::Resources);
-        if let Some(token) = self.leaving.remove(&ticket) {
+        if let Some((token, owner)) = self.leaving.remove(&ticket) {
+            self.config.arriving[owner.index()].fetch_sub(1, Ordering::Relaxed);
             if let Some(connection) = self.table.get_mut(token) {
                 connection.socket = socket;
             }

@@ -18,6 +18,8 @@ mod greeting;
 mod outbox;
 mod parting;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use edge::{Edge, EdgeConfig, Listening};
 pub use greeting::Handover;

@@ -59,7 +59,7 @@ pub struct Connection {
     pub outbox: Option<Box<Outbox>>,
     /// Bytes that the kernel is still sending from an earlier outbox.
     pub rest_bytes: u32,
-    /// The peer's address, once it is known.
+    /// The peer's address.
     pub peer: Option<SocketAddr>,
 }
 

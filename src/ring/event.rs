@@ -1,9 +1,8 @@
 //! All that a plane can tell its caller, and how completions become that.
 
 use super::Buffer;
-use super::listen::parse_address;
 use super::one::Completion;
-use super::plane::{PEER_NAME_V4_BYTES, PEER_NAME_V6_BYTES, Pending, Plane};
+use super::plane::{Pending, Plane};
 use super::token::{ListenerId, Op, SocketId, Ticket, Token, payload_of, token_of};
 use bytes::Bytes;
 use io_uring::cqueue;
@@ -19,9 +18,11 @@ pub enum Event {
         listener: ListenerId,
         /// The connection's socket.
         socket: SocketId,
+        /// Who connected; `None` for a family that nobody speaks here.
+        peer: Option<SocketAddr>,
     },
-    /// A connection was lost on its way in, or none could be taken: for a counter. Accepting goes on by itself, after
-    /// `limits::ACCEPT_PAUSE_MS` if the system is out of something.
+    /// A connection was lost on its way in, or none could be taken: for a counter. Accepting goes on with the next
+    /// `accept_more`, after `limits::ACCEPT_PAUSE_MS` if the system is out of something.
     AcceptFailed {
         /// Where.
         listener: ListenerId,
@@ -67,13 +68,6 @@ pub enum Event {
     Finished {
         /// The connection.
         token: Token,
-    },
-    /// The answer to `peer_address`.
-    Peer {
-        /// The connection.
-        token: Token,
-        /// `None` if the kernel is older than 6.7.
-        address: Option<SocketAddr>,
     },
     /// Another plane handed a socket over; the message about its connection carries the same ticket.
     Adopted {
@@ -128,11 +122,10 @@ impl Plane {
                 Op::Receive => Some(self.on_receive(completion)),
                 Op::Accept => self.on_accept(completion),
                 Op::AcceptPause => {
-                    self.arm_accept(payload_of(user_data) as usize);
+                    self.on_rested(payload_of(user_data) as usize);
                     None
                 }
                 Op::SendRest => Some(self.on_sent(completion)),
-                Op::Peer => self.on_peer(completion),
                 Op::HandOver => Some(self.on_handed_over(completion)),
                 Op::Finish => Some(Event::Finished { token: token_of(user_data) }),
                 Op::Adopted => Some(self.on_adopted(completion)),
@@ -185,35 +178,6 @@ impl Plane {
         }
     }
 
-    fn on_accept(&mut self, completion: Completion) -> Option<Event> {
-        let index = payload_of(completion.user_data) as usize;
-        let listener = ListenerId(index as u8);
-        let ring = usize::from(completion.ring);
-        let more = cqueue::more(completion.flags);
-        if completion.result >= 0 {
-            self.rings[ring].open += 1;
-            if more {
-                self.move_accept_if_full(index, ring);
-            } else {
-                self.arm_accept(index);
-            }
-            return Some(Event::Accepted { listener, socket: SocketId::new(ring, completion.value()) });
-        }
-        let errno = -completion.result;
-        if errno == libc::ECANCELED {
-            self.arm_accept(index);
-            return None;
-        }
-        self.counters.accept_failures += 1;
-        match errno {
-            // The fault of one peer; the next one may be fine.
-            libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM => self.arm_accept(index),
-            libc::ENFILE if self.has_room_besides(ring) => self.arm_accept(index),
-            _ => self.pause_accept(index),
-        }
-        Some(Event::AcceptFailed { listener, errno })
-    }
-
     fn on_sent(&mut self, completion: Completion) -> Event {
         let Pending::Send { token, bytes } = self.pending.remove(payload_of(completion.user_data)) else {
             unreachable!("the index of a send names a send");
@@ -226,25 +190,6 @@ impl Plane {
             _ => None,
         };
         Event::Sent { token, bytes, sent, error }
-    }
-
-    fn on_peer(&mut self, completion: Completion) -> Option<Event> {
-        let index = payload_of(completion.user_data);
-        let Pending::Peer { token, socket, name } = self.pending.get(index) else {
-            unreachable!("the index of a peer lookup names one");
-        };
-        let (token, socket) = (*token, *socket);
-        let bytes = usize::try_from(completion.result).unwrap_or(0).min(name.len());
-        let is_v6 = bytes >= 2 && name[..2] == (libc::AF_INET6 as u16).to_ne_bytes();
-        if is_v6 && bytes < PEER_NAME_V6_BYTES {
-            // The kernel refuses to be asked for more than it has, so the long form is asked for second.
-            debug_assert_eq!(bytes, PEER_NAME_V4_BYTES);
-            self.ask_peer_name(index, socket, PEER_NAME_V6_BYTES);
-            return None;
-        }
-        let address = parse_address(&name[..bytes]);
-        self.pending.remove(index);
-        Some(Event::Peer { token, address })
     }
 
     fn on_handed_over(&mut self, completion: Completion) -> Event {

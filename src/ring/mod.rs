@@ -20,7 +20,7 @@
 //! loop {
 //!     while let Some(event) = plane.next_event() {        // 1. what happened; the clock was read once before
 //!         match event {
-//!             Accepted { socket, .. }  => new connection; plane.peer_address(..); plane.receive_once(socket, token)
+//!             Accepted { socket, .. }  => new connection; plane.receive_once(socket, token)
 //!             Received { buffer, .. }  => feed(plane.bytes(&buffer)); plane.give_back(buffer); receive again if !more
 //!             ReceiveEnded { OutOfBuffers } => remember; receive_multi once plane.buffers_free(socket) > 0
 //!             Adopted { ticket, .. }   => join with the message that carries the ticket; plane.receive_multi(..)
@@ -29,6 +29,7 @@
 //!         }
 //!     }
 //!     the mesh, the shard's timers                        // 2. what others want
+//!     plane.accept_more()                                 //    unless others must be served first
 //!     plane.set_timeout(next deadline)
 //!     let short = plane.flush_and_wait(|| the mesh is still empty,                                          // 3.
 //!         |batch| for each dirty connection { batch.send(socket, token, &outbox) })?;   // `flush` if there is more to do
@@ -48,6 +49,7 @@
 //! before `Finished`.
 //! After `close`, `abort`, or `HandedOver` the `SocketId` is forgotten: its number is used again at once.
 
+mod accept;
 mod buffers;
 mod connect;
 mod event;

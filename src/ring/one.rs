@@ -2,7 +2,7 @@
 
 use super::buffers::BufferPool;
 use super::{PlaneConfig, RingError, error};
-use io_uring::types::{CancelBuilder, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
 use std::collections::VecDeque;
 use std::io;
@@ -161,6 +161,12 @@ impl Ring {
             ring,
         }));
         count
+    }
+
+    /// Ends every operation on a descriptor, and returns when they have ended.
+    pub(super) fn end_all(&self, fd: RawFd) {
+        // ENOENT says that there were none; and what the kernel cannot end it has nearly done.
+        let _ = self.uring.submitter().register_sync_cancel(None, CancelBuilder::fd(Fd(fd)).all());
     }
 
     /// Whether completions are signalled on the eventfd: only while somebody sleeps on it.

@@ -1,18 +1,18 @@
 //! The plane itself: its rings, and every operation on a socket except the sends of a turn.
 
+use super::accept::Listener;
 use super::connect::Name;
 use super::handle::PlaneHandle;
-use super::listen::ListenConfig;
 use super::one::{Completion, Ring};
 use super::submit::{MESSAGES_MAX, ShortSend};
-use super::token::{ListenerId, Op, SocketId, Ticket, Token};
+use super::token::{Op, SocketId, Ticket, Token};
 use super::{Buffer, Counters, PlaneConfig, RingError, error};
-use crate::limits::{ACCEPT_PAUSE_MS, RING_DESCRIPTORS_MAX, RINGS_MAX};
+use crate::limits::{RING_DESCRIPTORS_MAX, RINGS_MAX};
 use bytes::Bytes;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
 use io_uring::{opcode, squeue};
 use std::collections::VecDeque;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{Ordering, fence};
 
@@ -21,7 +21,7 @@ pub struct Plane {
     config: PlaneConfig,
     handle: PlaneHandle,
     pub(super) rings: Vec<Ring>,
-    listeners: Vec<Listener>,
+    pub(super) listeners: Vec<Listener>,
     pub(super) ready: VecDeque<Completion>,
     pub(super) short_sends: Vec<ShortSend>,
     pub(super) messages: Vec<libc::msghdr>,
@@ -51,18 +51,9 @@ pub enum UnderWay {
     Anything,
 }
 
-struct Listener {
-    /// `None` once it was closed.
-    socket: Option<TcpListener>,
-    /// Where accepting is being ended so that it can go on in another ring.
-    moving: bool,
-    ring: usize,
-}
-
 /// An operation whose memory is the plane's while the kernel works on it.
 pub(super) enum Pending {
     Send { token: Token, bytes: Bytes },
-    Peer { token: Token, socket: SocketId, name: Box<[u8; PEER_NAME_V6_BYTES]> },
     HandOver { ticket: Ticket, socket: SocketId },
 }
 
@@ -73,14 +64,8 @@ pub(super) struct PendingTable {
     free: Vec<u32>,
 }
 
-pub(super) const PEER_NAME_V4_BYTES: usize = size_of::<libc::sockaddr_in>();
-pub(super) const PEER_NAME_V6_BYTES: usize = size_of::<libc::sockaddr_in6>();
-
-/// `SOCKET_URING_OP_GETSOCKOPT`, for which the crate has no operation.
-const SOCKET_GETSOCKOPT: u32 = 2;
 /// Read by the kernel when an abort is submitted: a close that throws away what was not sent and sends RST.
 static LINGER_NOW: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
-static ACCEPT_PAUSE: Timespec = Timespec::new().nsec(ACCEPT_PAUSE_MS * 1_000_000);
 
 impl Plane {
     /// Sets the plane up on the calling thread, the only one that can use it.
@@ -126,27 +111,6 @@ impl Plane {
     /// Sockets that the caller has.
     pub fn sockets(&self) -> u32 {
         self.rings.iter().map(|ring| ring.open).sum()
-    }
-
-    /// Opens a listener and accepts from it until [`Plane::close_listener`]. Returns the address it is bound to.
-    pub fn listen(&mut self, config: &ListenConfig) -> Result<(ListenerId, SocketAddr), RingError> {
-        let socket = config.open()?;
-        let address = socket.local_addr().map_err(error("read the address of a listener"))?;
-        let index = self.listeners.len();
-        let id = ListenerId(u8::try_from(index).expect("a configuration lists a handful of listeners"));
-        self.listeners.push(Listener { socket: Some(socket), moving: false, ring: 0 });
-        self.arm_accept(index);
-        Ok((id, address))
-    }
-
-    /// Stops accepting. Connections that the kernel has completed already may still be told.
-    pub fn close_listener(&mut self, listener: ListenerId) {
-        let index = usize::from(listener.0);
-        let ring = self.listeners[index].ring;
-        self.cancel(ring, CancelBuilder::user_data(Op::Accept.with(index as u64)));
-        // The kernel must have taken every entry that names the descriptor before the number can mean another file.
-        self.enter_all();
-        self.listeners[index].socket = None;
     }
 
     /// Receives once. Nothing else of this socket is in flight afterwards, so that it can be handed over.
@@ -246,34 +210,6 @@ impl Plane {
         self.close(socket, under_way);
     }
 
-    /// Asks who is at the other end; `Event::Peer` answers.
-    pub fn peer_address(&mut self, socket: SocketId, token: Token) {
-        let name = Box::new([0; PEER_NAME_V6_BYTES]);
-        let index = self.pending.insert(Pending::Peer { token, socket, name });
-        self.ask_peer_name(index, socket, PEER_NAME_V4_BYTES);
-    }
-
-    pub(super) fn ask_peer_name(&mut self, index: u64, socket: SocketId, name_bytes: usize) {
-        let Pending::Peer { name, .. } = self.pending.get_mut(index) else {
-            unreachable!("the index of a peer lookup names one");
-        };
-        let mut entry = opcode::SetSockOpt::new(
-            Fixed(socket.slot()),
-            libc::SOL_SOCKET as u32,
-            libc::SO_PEERNAME as u32,
-            name.as_mut_ptr().cast_const().cast(),
-            name_bytes as u32,
-        )
-        .build()
-        .user_data(Op::Peer.with(index));
-        const { assert!(size_of::<squeue::Entry>() == 64) };
-        // SAFETY: an entry is the kernel's 64-byte io_uring_sqe, in which `cmd_op` is the u32 at offset 8. Reading an
-        // option has the layout of setting one.
-        unsafe { (&raw mut entry).cast::<u32>().add(2).write(SOCKET_GETSOCKOPT) };
-        // SAFETY: the name is boxed and stays in `pending` until the completion.
-        unsafe { self.push(socket.ring(), &entry) };
-    }
-
     /// Moves a socket, on which nothing is under way, to another plane, where `Event::Adopted` brings `ticket`. Here,
     /// `HandedOver` or `HandOverFailed` follows; until then the socket is nobody's to use. Bytes that the peer sends
     /// meanwhile wait in the socket.
@@ -335,7 +271,7 @@ impl Plane {
         self.handle.set_sleeping(sleeping);
     }
 
-    fn cancel(&mut self, ring: usize, which: CancelBuilder) {
+    pub(super) fn cancel(&mut self, ring: usize, which: CancelBuilder) {
         let entry = opcode::AsyncCancel2::new(which).build();
         // SAFETY: the operation has no memory.
         unsafe { self.push_ignored(ring, entry) };
@@ -356,43 +292,6 @@ impl Plane {
         let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(Op::Ignored.with(0));
         // SAFETY: the caller's promise.
         unsafe { self.push(ring, &entry) };
-    }
-
-    /// Starts accepting in the first ring with room to spare, unless the listener is closed.
-    pub(super) fn arm_accept(&mut self, index: usize) {
-        let ring = self.choose_adopting();
-        let listener = &mut self.listeners[index];
-        listener.moving = false;
-        listener.ring = ring;
-        let Some(socket) = &listener.socket else { return };
-        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
-            .allocate_file_index(true)
-            .build()
-            .user_data(Op::Accept.with(index as u64));
-        // SAFETY: the operation has no memory, and holds the listener's file itself once it was submitted.
-        unsafe { self.push(ring, &entry) };
-    }
-
-    /// Ends accepting in a ring that is nearly full, if another has room; it goes on there when it has ended here.
-    pub(super) fn move_accept_if_full(&mut self, index: usize, ring: usize) {
-        if self.rings[ring].room() > self.rings[ring].reserve() || self.listeners[index].moving {
-            return;
-        }
-        if self.choose_adopting() != ring {
-            self.listeners[index].moving = true;
-            self.cancel(ring, CancelBuilder::user_data(Op::Accept.with(index as u64)));
-        }
-    }
-
-    /// Lets accepting rest: there is no descriptor or no memory for a connection, and trying at once would spin.
-    pub(super) fn pause_accept(&mut self, index: usize) {
-        let entry = opcode::Timeout::new(&raw const ACCEPT_PAUSE).build().user_data(Op::AcceptPause.with(index as u64));
-        // SAFETY: the time is static.
-        unsafe { self.push(0, &entry) };
-    }
-
-    pub(super) fn has_room_besides(&mut self, full: usize) -> bool {
-        self.choose_adopting() != full
     }
 
     /// Picks the ring that takes the next sockets: one with room to spare, else a new one, else the one with most room.
@@ -427,6 +326,12 @@ impl Drop for Plane {
         for index in 0..self.rings.len() {
             self.handle.set_ring(index, -1);
         }
+        // Accepts write down who came, into memory of the listeners.
+        for listener in &self.listeners {
+            if let Some(socket) = &listener.socket {
+                self.rings[listener.ring].end_all(socket.as_raw_fd());
+            }
+        }
         // The rings go first: they end the operations that use the memory in `pending`.
         let holds_memory = !self.pending.is_empty();
         for ring in &mut self.rings {
@@ -449,14 +354,6 @@ impl PendingTable {
     /// Whether no operation with memory of its own is under way.
     pub(super) fn is_empty(&self) -> bool {
         self.free.len() == self.entries.len()
-    }
-
-    pub(super) fn get(&self, index: u64) -> &Pending {
-        self.entries[index as usize].as_ref().expect("an operation under way has its entry")
-    }
-
-    pub(super) fn get_mut(&mut self, index: u64) -> &mut Pending {
-        self.entries[index as usize].as_mut().expect("an operation under way has its entry")
     }
 
     pub(super) fn remove(&mut self, index: u64) -> Pending {

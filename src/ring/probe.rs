@@ -145,8 +145,7 @@ fn try_ring() -> io::Result<()> {
     ring.submitter().register_files_sparse(1)?;
     let mut operations = io_uring::Probe::new();
     ring.submitter().register_probe(&mut operations)?;
-    let needed =
-        [opcode::AcceptMulti::CODE, opcode::RecvMulti::CODE, opcode::SendMsg::CODE, opcode::MsgRingSendFd::CODE];
+    let needed = [opcode::Accept::CODE, opcode::RecvMulti::CODE, opcode::SendMsg::CODE, opcode::MsgRingSendFd::CODE];
     if needed.iter().all(|&code| operations.is_supported(code)) {
         Ok(())
     } else {

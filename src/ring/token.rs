@@ -92,7 +92,7 @@ const PAYLOAD_MASK: u64 = (1 << PAYLOAD_BITS) - 1;
 pub(super) enum Op {
     /// Nobody waits for the outcome: close, cancel, socket options.
     Ignored = 0,
-    /// Listener.
+    /// Listener, and its place.
     Accept = 1,
     /// Listener.
     AcceptPause = 2,
@@ -102,8 +102,6 @@ pub(super) enum Op {
     Send = 4,
     /// Index of a `Pending`.
     SendRest = 5,
-    /// Index of a `Pending`.
-    Peer = 6,
     /// Index of a `Pending`.
     HandOver = 7,
     /// Ticket; posted by another plane.
@@ -141,7 +139,6 @@ impl Op {
             3 => Self::Receive,
             4 => Self::Send,
             5 => Self::SendRest,
-            6 => Self::Peer,
             7 => Self::HandOver,
             8 => Self::Adopted,
             9 => Self::Timeout,

@@ -114,6 +114,7 @@ impl Pump {
         self.edge.feed_starved();
         self.port.flush(|shard| self.edge.plane.wake(&self.planes[shard.index()]));
         self.push_back(now);
+        self.edge.accept_more(now);
         let deadlines = [self.shard.next_deadline(), self.edge.next_deadline(), self.stopping];
         if let Some(deadline) = deadlines.into_iter().flatten().min() {
             self.edge.plane.set_timeout(deadline.0.saturating_mul(1_000_000));

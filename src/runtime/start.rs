@@ -61,6 +61,7 @@ struct Assignment {
     port: Port,
     seed: u64,
     connections: Arc<AtomicU32>,
+    arriving: Arc<[AtomicU32]>,
     stop: Arc<AtomicBool>,
     heartbeat: Arc<Heartbeat>,
     ready: mpsc::Sender<Result<(PlaneHandle, Vec<SocketAddr>), RingError>>,
@@ -132,6 +133,7 @@ type Started = (Vec<ShardThread>, Vec<PlaneHandle>, Vec<SocketAddr>);
 fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
     let seed = random();
     let connections = Arc::new(AtomicU32::new(0));
+    let arriving: Arc<[AtomicU32]> = (0..config.values.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut listening: Vec<Listening> = config
         .listeners
@@ -151,6 +153,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             port,
             seed,
             connections: Arc::clone(&connections),
+            arriving: Arc::clone(&arriving),
             stop: Arc::clone(stop),
             heartbeat: Arc::clone(heartbeat),
             ready,
@@ -185,7 +188,8 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
 
 /// One shard's thread. `None` when the start was called off.
 async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
-    let Assignment { own, config, listening, port, seed, connections, stop, heartbeat, ready, planes } = assignment;
+    let Assignment { own, config, listening, port, seed, connections, arriving, stop, heartbeat, ready, planes } =
+        assignment;
     let values = &config.values;
     let edge_config = EdgeConfig {
         own,
@@ -193,6 +197,7 @@ async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         connect_timeout_s: values.connect_timeout_s,
         connections_max: values.connections_max,
         connections,
+        arriving,
         seed,
     };
     let opened = Plane::new(PlaneConfig::default()).and_then(|plane| {

@@ -98,7 +98,13 @@ fn selected(setting: &Setting) -> bool {
     if broker::external().is_some() && setting.name != "1-shard" && !setting.bytewise {
         return false;
     }
-    std::env::var("DUNLIN_TEST_SETTING").map_or(true, |wanted| setting.name.contains(&wanted))
+    let Ok(wanted) = std::env::var("DUNLIN_TEST_SETTING") else { return true };
+    // A name that is none would let every test pass without having run.
+    assert!(
+        SETTINGS.iter().any(|s| s.name.contains(&wanted)),
+        "DUNLIN_TEST_SETTING={wanted} is part of no setting's name"
+    );
+    setting.name.contains(&wanted)
 }
 
 fn run(settings: Vec<(&'static Setting, &Broker)>, test: &(impl Fn(&World) + Sync)) {

@@ -95,30 +95,59 @@ fn peers_are_named_over_ipv4_ipv6_and_ipv4_on_a_dual_stack_listener() {
     for (bind, connect) in [("127.0.0.1:0", "127.0.0.1"), ("[::1]:0", "[::1]"), ("[::]:0", "127.0.0.1")] {
         let (_, address) = plane.listen(&ListenConfig::new(bind.parse().unwrap())).unwrap();
         let peer = client(format!("{connect}:{}", address.port()).parse().unwrap());
-        let socket = accept(&mut plane);
-        plane.peer_address(socket, Token::new(4, 2));
         match next(&mut plane) {
-            Event::Peer { token, address } => {
-                assert_eq!((token, address), (Token::new(4, 2), Some(peer.local_addr().unwrap())), "{bind}");
+            Event::Accepted { socket, peer: name, .. } => {
+                assert_eq!(name, Some(peer.local_addr().unwrap()), "{bind}");
+                plane.close(socket, UnderWay::Nothing);
             }
             other => panic!("{other:?}"),
         }
-        plane.close(socket, UnderWay::Nothing);
     }
 }
 
 #[test]
-fn a_peer_that_is_gone_already_is_still_answered() {
+fn a_peer_that_is_gone_already_still_has_its_name() {
     let mut plane = Plane::new(small()).unwrap();
     let (_, address) = plane.listen(&loopback()).unwrap();
-    let name = client(address).local_addr().unwrap();
-    let socket = accept(&mut plane);
-    plane.peer_address(socket, Token::new(0, 0));
-    plane.close(socket, UnderWay::Nothing);
+    let mut peer = client(address);
+    let name = peer.local_addr().unwrap();
+    peer.write_all(b"bye").unwrap();
+    drop(peer);
     match next(&mut plane) {
-        Event::Peer { address, .. } => assert!(address.is_none_or(|address| address == name)),
+        Event::Accepted { peer, .. } => assert_eq!(peer, Some(name)),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn no_more_connections_come_than_were_asked_for_and_none_is_lost() {
+    let turn = usize::from(limits::ACCEPTS_PER_TURN);
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 2_000, ring_sockets_max: 2_000, ..small() }).unwrap();
+    let (listener, address) = plane.listen(&loopback()).unwrap();
+    let peers: Vec<TcpStream> = (0..3 * turn + 5).map(|_| client(address)).collect();
+    let mut names = Vec::new();
+    for expected in [turn, turn, turn, 5] {
+        for _ in 0..expected {
+            sleep_until_event(&mut plane);
+            match plane.next_event() {
+                Some(Event::Accepted { peer, .. }) => names.push(peer.unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+        quiet(&mut plane);
+        plane.accept_more();
+    }
+    assert_eq!(plane.sockets() as usize, peers.len());
+    let mut expected: Vec<SocketAddr> = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
+    expected.sort_unstable();
+    names.sort_unstable();
+    assert_eq!(names, expected);
+
+    // With all its places taken by accepts that wait, a listener still closes.
+    plane.close_listener(listener);
+    plane.accept_more();
+    quiet(&mut plane);
+    assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
 #[test]

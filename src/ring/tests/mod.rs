@@ -69,6 +69,15 @@ fn drain(eventfd: BorrowedFd) {
     assert_eq!(unsafe { libc::read(eventfd.as_raw_fd(), (&raw mut count).cast(), 8) }, 8);
 }
 
+/// Sleeps until there is an event, and asks for no further connections.
+fn sleep_until_event(plane: &mut Plane) {
+    let deadline = Instant::now() + PATIENCE;
+    while plane.ready.is_empty() {
+        assert!(Instant::now() < deadline, "nothing happened");
+        sleep(plane, PATIENCE);
+    }
+}
+
 /// The next event; sleeps until there is one.
 fn next(plane: &mut Plane) -> Event {
     let deadline = Instant::now() + PATIENCE;
@@ -77,6 +86,7 @@ fn next(plane: &mut Plane) -> Event {
             return event;
         }
         assert!(Instant::now() < deadline, "nothing happened");
+        plane.accept_more();
         sleep(plane, PATIENCE);
     }
 }
@@ -156,6 +166,7 @@ impl Echo {
             while let Some(event) = plane.next_event() {
                 self.handle(plane, event);
             }
+            plane.accept_more();
             self.send(plane);
             for slot in std::mem::take(&mut self.starved) {
                 let Some(connection) = self.connections.get(&slot) else { continue };

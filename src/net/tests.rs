@@ -1,0 +1,159 @@
+//! An edge on real sockets, without the pump around it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::edge::{Edge, EdgeConfig, Listening};
+use crate::ids::ShardId;
+use crate::limits::{ACCEPT_AGAIN_MS, ACCEPTS_PER_TURN, ARRIVING_MAX};
+use crate::ring::{Plane, PlaneConfig, monotonic_ns};
+use crate::shard::{Effects, Settings, Shard};
+use crate::time::Now;
+
+/// Generous, because the machine may be busy; no test waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The first of two shards, and the port it listens on.
+struct Stage {
+    edge: Edge,
+    shard: Shard,
+    arriving: Arc<[AtomicU32]>,
+    address: SocketAddr,
+}
+
+fn now() -> Now {
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Now { mono_ns: monotonic_ns(), unix_ms: unix.as_millis() as u64 }
+}
+
+impl Stage {
+    fn new() -> Self {
+        let arriving: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        let config = EdgeConfig {
+            own: ShardId(0),
+            shards: 2,
+            connect_timeout_s: 60,
+            connections_max: 10_000,
+            connections: Arc::default(),
+            arriving: Arc::clone(&arriving),
+            seed: 1,
+        };
+        let plane = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
+        let mut edge = Edge::new(config, plane);
+        let listening = Listening { address: "127.0.0.1:0".parse().unwrap(), anonymous: true };
+        let address = edge.listen(listening).unwrap();
+        let shard = Shard::new(ShardId(0), Settings { shards: 2, ..Settings::default() }, 1, now());
+        Self { edge, shard, arriving, address }
+    }
+
+    fn peers(&self, count: usize) -> Vec<TcpStream> {
+        let connect = |_| {
+            let mut peer = TcpStream::connect(self.address).unwrap();
+            peer.write_all(&[0x10]).unwrap(); // it speaks, so that it is not left to the kernel for its silence
+            peer
+        };
+        (0..count).map(connect).collect()
+    }
+
+    /// Turns until so many connections are there.
+    fn until(&mut self, connections: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.edge.connections() < connections {
+            assert!(Instant::now() < deadline, "{} of {connections} connections", self.edge.connections());
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        let now = now();
+        self.edge.plane.wait(Some(Duration::from_millis(5)), || true).unwrap();
+        while let Some(event) = self.edge.plane.next_event() {
+            self.edge.handle_event(now, event, &mut self.shard, &mut Effects::default());
+        }
+        self.edge.accept_more(now);
+        self.edge.plane.submit().unwrap();
+    }
+}
+
+#[test]
+fn nobody_is_taken_in_while_another_shard_has_too_many_on_their_way_to_it() {
+    let turn = usize::from(ACCEPTS_PER_TURN);
+    let mut stage = Stage::new();
+    stage.arriving[1].store(ARRIVING_MAX + 1, Ordering::Relaxed);
+    let peers = stage.peers(turn + 40);
+    stage.until(turn); // those that had been asked for before
+    for _ in 0..20 {
+        stage.turn();
+    }
+    assert_eq!(stage.edge.connections(), turn);
+    let again = stage.edge.next_deadline().expect("it looks again by itself");
+    assert!(again <= now().after_ms(ACCEPT_AGAIN_MS), "{again:?}");
+
+    stage.arriving[1].store(ARRIVING_MAX, Ordering::Relaxed);
+    stage.until(peers.len());
+}
+
+#[test]
+fn nobody_is_taken_in_while_receiving_is_paused() {
+    let turn = usize::from(ACCEPTS_PER_TURN);
+    let mut stage = Stage::new();
+    stage.edge.set_paused(now(), true, &mut stage.shard, &mut Effects::default());
+    let peers = stage.peers(turn + 40);
+    stage.until(turn);
+    for _ in 0..20 {
+        stage.turn();
+    }
+    assert_eq!(stage.edge.connections(), turn);
+    stage.edge.set_paused(now(), false, &mut stage.shard, &mut Effects::default());
+    stage.until(peers.len());
+}
+
+#[test]
+fn a_connection_counts_as_arriving_until_its_shard_has_it_or_cannot() {
+    let mut stage = Stage::new();
+    let target = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
+    let planes = vec![stage.edge.plane.handle(), target.handle()];
+    stage.edge.set_planes(planes);
+    // Of ten client ids some belong to the other shard.
+    let mut peers = Vec::new();
+    for number in 0..10_u8 {
+        let mut peer = TcpStream::connect(stage.address).unwrap();
+        let connect = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'a' + number];
+        peer.write_all(&connect).unwrap();
+        peers.push(peer);
+    }
+    let owned = |id: &u8| ShardId::owner_of(std::str::from_utf8(&[*id]).unwrap(), 2) == ShardId(1);
+    let moved = (b'a'..b'a' + 10).filter(owned).count();
+    assert!(moved > 0, "all ten belong to one shard");
+    let deadline = Instant::now() + PATIENCE;
+    while stage.edge.outgoing.len() < moved {
+        assert!(Instant::now() < deadline, "{} of {moved} were sent off", stage.edge.outgoing.len());
+        stage.turn();
+    }
+    let arriving = || stage.arriving[1].load(Ordering::Relaxed) as usize;
+    assert_eq!(arriving(), moved);
+
+    // The other shard takes them in, whichever comes first, socket or message.
+    let config = EdgeConfig { own: ShardId(1), ..stage.edge.config.clone() };
+    let mut other = Edge::new(config, target);
+    let mut shard = Shard::new(ShardId(1), Settings { shards: 2, ..Settings::default() }, 1, now());
+    for (_, handover) in std::mem::take(&mut stage.edge.outgoing) {
+        other.handle_handover(now(), handover, &mut shard, &mut Effects::default());
+    }
+    while other.connections() < moved {
+        assert!(Instant::now() < deadline, "{} of {moved} arrived", other.connections());
+        other.plane.wait(Some(Duration::from_millis(5)), || true).unwrap();
+        while let Some(event) = other.plane.next_event() {
+            other.handle_event(now(), event, &mut shard, &mut Effects::default());
+        }
+    }
+    assert_eq!(arriving(), 0);
+    for peer in &mut peers {
+        peer.set_nonblocking(true).unwrap();
+        let error = peer.read(&mut [0]).expect_err("nobody has been sent anything, or been closed");
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    }
+}
