@@ -7,8 +7,8 @@ mod process;
 use loadtest::engine::{Control, Silent, run};
 use loadtest::outcome::{Bottleneck, Ending, Outcome};
 use loadtest::plan::{
-    Action, DropHow, Group, MqttVersion, Order, Pace, Part, Plan, Publishing, Reads, Sources, Stage, Subscription,
-    Target, Targets,
+    Action, DropHow, Group, MqttVersion, Order, Pace, Part, Pipeline, Plan, Publishing, Reads, Sources, Stage,
+    Subscription, Target, Targets,
 };
 use process::Broker;
 use std::net::SocketAddr;
@@ -77,8 +77,11 @@ fn all_of_it(address: SocketAddr) {
     fan_out(address);
     shared(address);
     retained(address);
-    backlog(address, 1);
-    backlog(address, 2);
+    for pipeline in [false, true] {
+        backlog(address, 1, pipeline);
+        backlog(address, 2, pipeline);
+    }
+    pipelined(address);
     random_targets(address);
     storm(address, 1);
     storm(address, 2);
@@ -160,11 +163,12 @@ fn retained(address: SocketAddr) {
 
 /// Sessions go, messages queue, sessions come back and get all of them. With two workers a publisher and its subscribers are
 /// on different ones.
-fn backlog(address: SocketAddr, workers: u16) {
+fn backlog(address: SocketAddr, workers: u16, pipeline: bool) {
     let mut away = subscribers(5, "b/#", 1);
     (away.clean_start, away.session_expiry_s) = (false, 300);
     // The sessions of a run before are with the broker still.
-    away.client_id = format!("%i-away-{workers}").as_str().into();
+    away.client_id = format!("%i-away-{workers}-{pipeline}").as_str().into();
+    away.pipeline = pipeline;
     let groups = vec![publishers(1, "b/%i", 1, Pace::Closed { window: 10 }), away];
     let stages = vec![
         ramp(&["pub", "sub"]),
@@ -176,6 +180,24 @@ fn backlog(address: SocketAddr, workers: u16) {
     let outcome = outcome_of(&Plan { workers, ..plan(address, "backlog", groups, stages) });
     assert_eq!((outcome.verdict.deliveries[1].received, outcome.connections.sessions_present), (1500, 5));
     assert!(outcome.stages[3].completed_in_ms.is_some(), "{:?}", outcome.stages[3]);
+}
+
+/// Subscribers that do not wait for CONNACK, in every version.
+fn pipelined(address: SocketAddr) {
+    for version in [MqttVersion::V5, MqttVersion::V311, MqttVersion::V31] {
+        let mut eager = subscribers(50, "e/%i", 1);
+        eager.subscriptions.push(Subscription::new("e/all", 0));
+        eager.pipeline = true;
+        let groups = vec![publishers(50, "e/%i", 1, Pace::Open { per_client_per_s: 20.0 }), eager];
+        let mut plan = plan(address, "pipelined", groups, vec![ramp(&["sub", "pub"]), publish(0.5)]);
+        plan.target.version = version;
+        let outcome = outcome_of(&plan);
+        assert_eq!(outcome.pipeline, Pipeline::On);
+        assert_eq!(outcome.verdict.deliveries[1].received, 500, "{version:?}");
+        let (connections, timings) = (&outcome.connections, &outcome.timings);
+        assert_eq!((connections.established, connections.subscribed), (100, 100), "{version:?}");
+        assert_eq!((timings.connack.count(), timings.suback.count()), (100, 50), "{version:?}");
+    }
 }
 
 /// One publisher draws its topics among those that a hundred clients subscribe to.

@@ -24,6 +24,7 @@ const LINES: &[&str] = &[
     "slow-consumer --subscribers 5 --rate 50 -d 500ms",
     "mixed-fleet --clients 50 --rate 100 -d 500ms",
     "million --clients 100 --rate 100 -d 500ms",
+    "million --clients 100 --rate 100 -d 500ms --pipeline",
     "one-to-one --clients 10 --window 4 -d 500ms",
     "fan-in --publishers 10 -d 500ms",
     "fan-out --subscribers 10 --rate 50 -d 500ms",

@@ -86,6 +86,9 @@ pub(super) struct Sub {
     /// QoS
     #[arg(short = 'q', long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
+    /// Send SUBSCRIBE together with CONNECT, without waiting for CONNACK (section 3.1.4 of MQTT allows it)
+    #[arg(long)]
+    pipeline: bool,
 }
 
 impl Clients {
@@ -144,6 +147,7 @@ impl Sub {
     pub(super) fn plan(&self, prefix: &str) -> Plan {
         let mut group = self.clients.group("sub", prefix);
         group.subscriptions = self.topic.iter().map(|filter| Subscription::new(filter, self.qos)).collect();
+        group.pipeline = self.pipeline;
         self.clients.plan(group, "subscribe; what arrives is of other runs", self.clients.seconds())
     }
 }

@@ -215,6 +215,9 @@ pub(super) struct Tuning {
     /// Connections a second; 0: as fast as it goes
     #[arg(short = 'R', long, value_parser = rate, value_name = "N", help_heading = "Workload")]
     connect_rate: Option<f64>,
+    /// Send SUBSCRIBE together with CONNECT, without waiting for CONNACK (section 3.1.4 of MQTT allows it)
+    #[arg(long, help_heading = "Workload")]
+    pipeline: bool,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -240,6 +243,7 @@ impl Tuning {
             payload_bytes: narrow("--payload", self.payload)?,
             duration: self.duration,
             connect_rate: self.connect_rate,
+            pipeline: self.pipeline,
         })
     }
 }

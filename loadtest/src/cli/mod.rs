@@ -137,8 +137,8 @@ fn order(arguments: Arguments) -> Result<Order, String> {
     let tuned = tuning.read()?;
     if command.is_some() && (workload.is_some() || tuned != preset::Tuning::default()) {
         return Err(
-            "--clients, --publishers, --subscribers, --rate, --window, --messages, --qos, --payload, --duration and \
-                    --connect-rate resize workloads by name; this command has flags of its own (see its --help)"
+            "--clients, --publishers, --subscribers, --rate, --window, --messages, --qos, --payload, --duration, \
+             --connect-rate and --pipeline are for workloads by name; this command has flags of its own (see its --help)"
                 .to_owned(),
         );
     }

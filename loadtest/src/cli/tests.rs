@@ -77,6 +77,8 @@ fn the_commands_of_emqtt_bench_mean_the_same() {
     assert_eq!(plan.groups[0].client_id.0, "x_bench_sub_%i");
     assert!(matches!(plan.stages[0].action, Action::Ramp { rate_per_s: 50.0, .. }));
 
+    assert!(!plan.groups[0].pipeline && run("sub -t a --pipeline").plan.groups[0].pipeline);
+
     let plan = run("conn -c 9 -D 5s").plan;
     assert!(matches!(plan.stages[1].action, Action::Hold { seconds: 5.0, .. }));
     let plan = run("pub -t a -I 0 -F 10 -L 1000 -c 10").plan;
@@ -104,7 +106,10 @@ fn what_is_wrong_is_told_and_exits_with_2() {
         ("sub -t a#", "filter"),
         ("run /nowhere/scenario.toml", "/nowhere/scenario.toml: No such file"),
         ("conn --clients 5", "unexpected argument"),
-        ("--clients 5 conn", "resize workloads by name"),
+        ("--clients 5 conn", "are for workloads by name"),
+        ("--pipeline sub -t a", "are for workloads by name"),
+        ("pub -t a --pipeline", "unexpected argument"),
+        ("conn-tcp-5-5 --pipeline", "has no use for --pipeline"),
         ("--drain 1.5s", "whole seconds"),
     ] {
         let error = parse_line(line).map(|_| ()).unwrap_err();

@@ -11,9 +11,9 @@ pub(super) enum State {
     Away,
     /// TCP connects.
     Connecting,
-    /// CONNECT was sent.
+    /// CONNECT was sent, and SUBSCRIBE with it where the group pipelines.
     Greeting,
-    /// SUBSCRIBE was sent.
+    /// SUBSCRIBE was sent, and CONNACK has come.
     Subscribing,
     /// All is set up.
     Live,
@@ -23,7 +23,7 @@ pub(super) enum State {
 pub(super) struct Client {
     pub(super) socket: Option<SocketId>,
     generation: u32,
-    /// When its state began; of a live one, when the last PINGREQ was sent.
+    /// When what its state waits for was asked for; of a live one, when the last PINGREQ was sent.
     pub(super) since_ns: u64,
     /// Probably the tracker of its next message.
     pub(super) tracker: u32,

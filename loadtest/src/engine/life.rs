@@ -26,7 +26,7 @@ mod errno {
 }
 
 impl Crew {
-    /// TCP is connected: CONNECT goes out.
+    /// TCP is connected: CONNECT goes out, and SUBSCRIBE in the same send where the group pipelines.
     pub(super) fn greet(&mut self, now_ns: u64, client: u32) {
         let role = self.cast.role_of(client);
         let index = self.cast.index_of(role, client);
@@ -48,6 +48,9 @@ impl Crew {
             connect.receive_maximum = group.receive_maximum;
         }
         self.outbox.write(client, |out| connect.encode(out));
+        if group.pipeline {
+            self.write_subscribe(role, client);
+        }
     }
 
     /// All subscriptions of a client in one packet.

@@ -106,8 +106,11 @@ impl Crew {
         self.tally.connected += 1;
         outcome.connections.peak = outcome.connections.peak.max(self.tally.connected);
         outcome.connections.sessions_present += u64::from(connack.session_present);
-        state.since_ns = now_ns;
         let role_of = &self.cast.roles[role];
+        let is_subscribe_sent = role_of.group.pipeline;
+        if !is_subscribe_sent {
+            state.since_ns = now_ns;
+        }
         if role_of.publishing.is_some() {
             let flight = &mut state.busy().flight;
             flight.acknowledged_max = connack.receive_maximum.unwrap_or(u16::MAX).min(role_of.group.receive_maximum);
@@ -117,7 +120,9 @@ impl Crew {
             self.become_live(role, client);
         } else {
             self.clients[client as usize].state = State::Subscribing;
-            self.write_subscribe(role, client);
+            if !is_subscribe_sent {
+                self.write_subscribe(role, client);
+            }
         }
         Ok(())
     }
@@ -158,8 +163,10 @@ impl Crew {
 
     fn handle_suback(&mut self, now_ns: u64, role: usize, client: u32, suback: &SubAck<'_>) -> Result<(), DecodeError> {
         let state = &mut self.clients[client as usize];
-        if state.state != State::Subscribing {
-            return Err(DecodeError::Protocol("a SUBACK that was not asked for"));
+        match state.state {
+            State::Subscribing => {}
+            State::Greeting => return Err(DecodeError::Protocol("a SUBACK before CONNACK")),
+            _ => return Err(DecodeError::Protocol("a SUBACK that was not asked for")),
         }
         let outcome = &mut self.tally.outcome;
         outcome.timings.suback.record(now_ns.saturating_sub(state.since_ns));

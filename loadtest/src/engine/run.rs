@@ -404,6 +404,7 @@ fn blank_outcome(plan: &Plan) -> Outcome {
         run_id: plan.run_id,
         started_unix_ms: since_1970.as_millis() as u64,
         loop_kind: plan.loop_kind(),
+        pipeline: plan.pipeline(),
         window: window.max().unwrap_or(0),
         parts: 1,
         ..Outcome::default()

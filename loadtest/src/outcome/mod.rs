@@ -20,7 +20,7 @@ pub use timing::Timing;
 pub use usage::{Bottleneck, BrokerUsage, GeneratorUsage, KernelMemory, Machine};
 pub use verdict::{Deliveries, LANES, Messages, Verdict, lane};
 
-use crate::plan::LoopKind;
+use crate::plan::{LoopKind, Pipeline};
 use serde::{Deserialize, Serialize};
 
 /// All that is known about a run.
@@ -45,6 +45,8 @@ pub struct Outcome {
     pub loop_kind: LoopKind,
     /// How many under way in the closed loop, the largest of all groups; 0 in the open loop.
     pub window: u32,
+    /// Whether SUBSCRIBE went out together with CONNECT.
+    pub pipeline: Pipeline,
     /// How it ended.
     pub ending: Ending,
     /// Stage by stage.
@@ -105,7 +107,7 @@ pub struct Timings {
     pub tcp_connect: Timing,
     /// From CONNECT to CONNACK.
     pub connack: Timing,
-    /// From SUBSCRIBE to SUBACK.
+    /// From SUBSCRIBE to SUBACK; pipelined, SUBSCRIBE went out with CONNECT.
     pub suback: Timing,
     /// From PUBLISH to PUBACK (QoS 1) or PUBCOMP (QoS 2).
     pub acknowledged: Timing,

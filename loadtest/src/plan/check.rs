@@ -99,6 +99,9 @@ fn check_group(group: &Group) -> Result<(), String> {
     if let Reads::Slow { bytes_per_s: 0 } = group.reads {
         return Err("bytes_per_s must be at least 1; `stalled` reads nothing".to_owned());
     }
+    if group.pipeline && group.subscriptions.is_empty() {
+        return Err("pipeline = true, but it subscribes to nothing that could go out with CONNECT".to_owned());
+    }
     for subscription in &group.subscriptions {
         let text = sample(&subscription.filter.pieces());
         let parsed = SubscribedFilter::parse(&text, LEVELS_MAX);

@@ -34,6 +34,9 @@ pub struct Group {
     /// One SUBSCRIBE each connection, with all of them.
     #[serde(default)]
     pub subscriptions: Vec<Subscription>,
+    /// SUBSCRIBE goes out together with CONNECT, without waiting for CONNACK (section 3.1.4 of MQTT allows it).
+    #[serde(default)]
+    pub pipeline: bool,
     /// What it publishes, when a stage lets it.
     #[serde(default)]
     pub publishing: Option<Publishing>,
@@ -62,6 +65,7 @@ impl Group {
             session_expiry_s: 0,
             receive_maximum: default_receive_maximum(),
             subscriptions: Vec::new(),
+            pipeline: false,
             publishing: None,
             reads: Reads::AllTheTime,
         }

@@ -100,6 +100,24 @@ impl Plan {
         }
         kind
     }
+
+    /// Whether its subscribers wait for CONNACK: what a report must say beside every figure of connecting.
+    pub fn pipeline(&self) -> Pipeline {
+        let mut subscribers = self.groups.iter().filter(|group| !group.subscriptions.is_empty());
+        let pipelining = subscribers.clone().filter(|group| group.pipeline).count();
+        match pipelining {
+            0 => Pipeline::Off,
+            _ if subscribers.all(|group| group.pipeline) => Pipeline::On,
+            _ => Pipeline::Mixed,
+        }
+    }
+
+    /// Lets every group that subscribes do so without waiting for CONNACK.
+    pub fn pipeline_subscribers(&mut self) {
+        for group in self.groups.iter_mut().filter(|group| !group.subscriptions.is_empty()) {
+            group.pipeline = true;
+        }
+    }
 }
 
 /// How messages were paced.
@@ -114,6 +132,19 @@ pub enum LoopKind {
     /// A message follows an earlier one's end; a slow broker slows the load down.
     Closed,
     /// Some groups so, others so.
+    Mixed,
+}
+
+/// Whether SUBSCRIBE went out together with CONNECT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pipeline {
+    /// Nobody's: it waited for CONNACK.
+    #[default]
+    Off,
+    /// That of all who subscribe.
+    On,
+    /// That of some groups.
     Mixed,
 }
 

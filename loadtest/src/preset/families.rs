@@ -20,10 +20,13 @@ pub struct Family {
     pub what: &'static str,
     prefix: &'static str,
     sizes: usize,
+    knobs: &'static [Knob],
     build: fn(&str, &[u64], &Tuning) -> Result<Plan, String>,
 }
 
 const KNOBS: &[Knob] = &[Knob::Qos, Knob::Payload, Knob::Duration, Knob::ConnectRate];
+/// Where somebody subscribes.
+const SUBSCRIBING: &[Knob] = &[Knob::Qos, Knob::Payload, Knob::Duration, Knob::ConnectRate, Knob::Pipeline];
 /// Connections a second for the workloads whose name does not say.
 const CONNECT_RATE: f64 = 5_000.0;
 
@@ -35,6 +38,7 @@ pub(super) const FAMILIES: &[Family] = &[
         what: "CLIENTS connect over TCP, RATE of them a second, and stay",
         prefix: "conn-tcp-",
         sizes: 2,
+        knobs: KNOBS,
         build: conn,
     },
     Family {
@@ -43,6 +47,7 @@ pub(super) const FAMILIES: &[Family] = &[
         what: "each publisher has a topic and each topic one subscriber; RATE messages a second in, and as many out",
         prefix: "p2p-",
         sizes: 4,
+        knobs: SUBSCRIBING,
         build: p2p,
     },
     Family {
@@ -51,6 +56,7 @@ pub(super) const FAMILIES: &[Family] = &[
         what: "each publisher has a topic and each subscriber all of them; RATE messages a second arrive",
         prefix: "fanout-",
         sizes: 4,
+        knobs: SUBSCRIBING,
         build: fanout,
     },
     Family {
@@ -59,6 +65,7 @@ pub(super) const FAMILIES: &[Family] = &[
         what: "subscribers share one subscription to the topics of all publishers; RATE messages a second in, and out",
         prefix: "sharedsub-",
         sizes: 4,
+        knobs: SUBSCRIBING,
         build: sharedsub,
     },
 ];
@@ -85,7 +92,7 @@ fn sized(family: &Family, name: &str, text: &str, tuning: &Tuning) -> Result<Pla
     if sizes.contains(&0) {
         return Err(wrong("every size is at least one".to_owned()));
     }
-    tuning.refuse_others(name, KNOBS)?;
+    tuning.refuse_others(name, family.knobs)?;
     (family.build)(name, &sizes, tuning).map_err(wrong)
 }
 

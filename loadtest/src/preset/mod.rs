@@ -43,6 +43,14 @@ pub fn families() -> &'static [families::Family] {
 
 /// The plan that a name stands for, resized by flags.
 pub fn build(name: &str, tuning: &Tuning) -> Result<Plan, String> {
+    let mut plan = sized(name, tuning)?;
+    if tuning.pipeline {
+        plan.pipeline_subscribers();
+    }
+    Ok(plan)
+}
+
+fn sized(name: &str, tuning: &Tuning) -> Result<Plan, String> {
     if let Some(listed) = fixed().find(|listed| listed.name == name) {
         tuning.refuse_others(name, listed.knobs)?;
         return (listed.build)(tuning);
@@ -125,7 +133,7 @@ fn owned(names: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::MqttVersion;
+    use crate::plan::{MqttVersion, Pipeline};
 
     #[test]
     fn every_listed_workload_is_a_valid_plan() {
@@ -160,8 +168,20 @@ mod tests {
         let error = build("p2p-1K-1K-1K-1K", &tuning).unwrap_err();
         assert_eq!(
             error,
-            "p2p-1K-1K-1K-1K has no use for --window; it takes --qos, --payload, --duration, --connect-rate"
+            "p2p-1K-1K-1K-1K has no use for --window; it takes --qos, --payload, --duration, --connect-rate, \
+             --pipeline"
         );
+    }
+
+    #[test]
+    fn pipelining_is_off_and_is_refused_where_nobody_subscribes() {
+        let piped = Tuning { pipeline: true, ..Tuning::default() };
+        for listed in fixed() {
+            assert_eq!(build(listed.name, &Tuning::default()).unwrap().pipeline(), Pipeline::Off, "{}", listed.name);
+            assert_eq!(build(listed.name, &piped).unwrap().pipeline(), Pipeline::On, "{}", listed.name);
+        }
+        let error = build("conn-tcp-10-10", &piped).unwrap_err();
+        assert!(error.starts_with("conn-tcp-10-10 has no use for --pipeline; "), "{error}");
     }
 
     #[test]

@@ -15,9 +15,18 @@ const BOTH: &[Knob] = &[
     Knob::Payload,
     Knob::Duration,
     Knob::ConnectRate,
+    Knob::Pipeline,
 ];
-const PAIRS: &[Knob] =
-    &[Knob::Clients, Knob::Window, Knob::Rate, Knob::Qos, Knob::Payload, Knob::Duration, Knob::ConnectRate];
+const PAIRS: &[Knob] = &[
+    Knob::Clients,
+    Knob::Window,
+    Knob::Rate,
+    Knob::Qos,
+    Knob::Payload,
+    Knob::Duration,
+    Knob::ConnectRate,
+    Knob::Pipeline,
+];
 
 pub(super) const LIST: &[Listed] = &[
     Listed {

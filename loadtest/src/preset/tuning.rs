@@ -25,6 +25,8 @@ pub struct Tuning {
     pub duration: Option<Duration>,
     /// `--connect-rate`
     pub connect_rate: Option<f64>,
+    /// `--pipeline`: SUBSCRIBE goes out together with CONNECT.
+    pub pipeline: bool,
 }
 
 /// One of the flags.
@@ -50,10 +52,12 @@ pub enum Knob {
     Duration,
     /// `--connect-rate`
     ConnectRate,
+    /// `--pipeline`
+    Pipeline,
 }
 
 impl Knob {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Clients,
         Self::Publishers,
         Self::Subscribers,
@@ -64,6 +68,7 @@ impl Knob {
         Self::Payload,
         Self::Duration,
         Self::ConnectRate,
+        Self::Pipeline,
     ];
 
     /// The flag as it is written.
@@ -79,6 +84,7 @@ impl Knob {
             Self::Payload => "--payload",
             Self::Duration => "--duration",
             Self::ConnectRate => "--connect-rate",
+            Self::Pipeline => "--pipeline",
         }
     }
 
@@ -94,6 +100,7 @@ impl Knob {
             Self::Payload => tuning.payload_bytes.is_some(),
             Self::Duration => tuning.duration.is_some(),
             Self::ConnectRate => tuning.connect_rate.is_some(),
+            Self::Pipeline => tuning.pipeline,
         }
     }
 
@@ -111,6 +118,7 @@ impl Knob {
             Self::Payload => tuning.payload_bytes = Some(77),
             Self::Duration => tuning.duration = Some(Duration::from_secs(77)),
             Self::ConnectRate => tuning.connect_rate = Some(77.0),
+            Self::Pipeline => tuning.pipeline = true,
         }
     }
 }

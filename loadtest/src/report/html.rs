@@ -3,10 +3,12 @@
 //! The page (`page.html`) draws; here is what it draws, as JSON inside it. Nothing is loaded from anywhere, and the page's own
 //! policy forbids that it could be.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{loop_words, per_second, timings};
+use super::{loop_words, per_second, pipeline_words, timings};
 use crate::{
     exit::{self, Exit, Judgement},
     machine::describe,
@@ -51,7 +53,7 @@ fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
         "title": outcome.name,
         "good": judgement.exit == Exit::Ok,
         "verdict": verdict,
-        "lead": format!("{}. Against {}. {}.", outcome.description.trim_end_matches('.'), outcome.target, capital(&loop_words(outcome))),
+        "lead": lead(outcome),
         "told": judgement.complaints,
         "notes": notes,
         "duration_s": outcome.duration_s.max(outcome.series.last().map_or(0.0, |second| second.at_s)),
@@ -63,6 +65,14 @@ fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
         "machine": machine(outcome),
         "foot": format!("loadtest {}, {}", env!("CARGO_PKG_VERSION"), describe::rfc3339(outcome.started_unix_ms / 1_000)),
     })
+}
+
+fn lead(outcome: &Outcome) -> String {
+    let mut lead = format!("{}. Against {}.", outcome.description.trim_end_matches('.'), outcome.target);
+    for words in std::iter::once(loop_words(outcome).as_str()).chain(pipeline_words(outcome)) {
+        let _ = write!(lead, " {}.", capital(words));
+    }
+    lead
 }
 
 fn capital(text: &str) -> String {

@@ -1,8 +1,8 @@
 //! Reports: one outcome for a person, a program, a spreadsheet, the tools of `HdrHistogram`, and a browser.
 //!
 //! Owns: every format and what is in it. Always holds: all formats say the same figures; latency is counted from the
-//! intended time of sending, and every report says whether the loop was open or closed; every report but the series
-//! carries machine and command line.
+//! intended time of sending, and every report says whether the loop was open or closed, and if subscribers did not wait
+//! for CONNACK; every report but the series carries machine and command line.
 //! Leaves to others: judging (`exit`), and where a report is written to.
 
 pub mod console;
@@ -14,7 +14,7 @@ pub mod summary;
 
 use crate::{
     outcome::{Outcome, Timing},
-    plan::LoopKind,
+    plan::{LoopKind, Pipeline},
     units::grouped,
 };
 
@@ -49,6 +49,21 @@ pub fn loop_words(outcome: &Outcome) -> String {
              down and latency leaves out who waits"
         ),
         LoopKind::Mixed => format!("open loop for some groups, closed with window {window} for others"),
+    }
+}
+
+/// That SUBSCRIBE did not wait for CONNACK, and what that means for the figures; nothing where it did.
+pub fn pipeline_words(outcome: &Outcome) -> Option<&'static str> {
+    match outcome.pipeline {
+        Pipeline::Off => None,
+        Pipeline::On => Some(
+            "pipelined: SUBSCRIBE was sent together with CONNECT, so connecting is not comparable with a run that waits \
+             for CONNACK",
+        ),
+        Pipeline::Mixed => Some(
+            "pipelined for some groups: their SUBSCRIBE was sent together with CONNECT, so connecting is not comparable \
+             with a run that waits for CONNACK",
+        ),
     }
 }
 

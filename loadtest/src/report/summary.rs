@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{loop_words, per_second, timings};
+use super::{loop_words, per_second, pipeline_words, timings};
 use crate::{
     exit::{self, Exit, Judgement},
     outcome::{BrokerUsage, Deliveries, Ending, KernelMemory, Outcome},
@@ -65,6 +65,9 @@ fn connections(out: &mut String, outcome: &Outcome) {
         }
     }
     row(out, "connections", &text);
+    if let Some(words) = pipeline_words(outcome) {
+        row(out, "subscribing", words);
+    }
     if connections.subscriptions_refused > 0 {
         row(out, "", &format!("{} subscriptions refused", grouped(connections.subscriptions_refused)));
     }

@@ -98,6 +98,7 @@ fn group(fields: Fields) -> Result<Group, String> {
     group.receive_maximum = fields.count("receive_maximum")?.unwrap_or(group.receive_maximum);
     group.subscriptions =
         fields.values("subscribe")?.iter().map(|value| subscription(&fields, value, qos)).collect::<Result<_, _>>()?;
+    group.pipeline = fields.flag("pipeline")?.unwrap_or(group.pipeline);
     group.publishing = fields.table("publish")?.map(|publish| publishing(publish, clients, qos)).transpose()?;
     group.reads = match fields.text("reads")?.as_deref() {
         None | Some("all") => Reads::AllTheTime,

@@ -1,7 +1,7 @@
 //! Scenario files: what is read, and what is refused with which words.
 
 use super::*;
-use crate::plan::{Action, DropHow};
+use crate::plan::{Action, DropHow, Pipeline};
 
 const FULL: &str = r#"
 name = "evening"
@@ -87,6 +87,15 @@ fn a_scenario_becomes_a_plan() {
 }
 
 #[test]
+fn a_group_that_subscribes_may_pipeline_and_the_plan_tells_of_whom_it_is_so() {
+    assert_eq!(read("file", FULL).unwrap().plan.pipeline(), Pipeline::Off);
+    let piped = FULL.replacen("clean_start = false", "clean_start = false\npipeline = true", 1);
+    assert_eq!(read("file", &piped).unwrap().plan.pipeline(), Pipeline::On, "who publishes only does not count");
+    let some = piped.replacen("qos = 2", "subscribe = [\"home/+/report\"]", 1);
+    assert_eq!(read("file", &some).unwrap().plan.pipeline(), Pipeline::Mixed);
+}
+
+#[test]
 fn a_mistake_is_told_with_its_place_and_what_was_meant() {
     let table: &[(&str, &str, &str)] = &[
         ("seed = 7", "sed = 7", "scenario: unknown key \"sed\"; did you mean \"seed\"?"),
@@ -101,6 +110,8 @@ fn a_mistake_is_told_with_its_place_and_what_was_meant() {
         ("how = \"reset\"", "how = \"rest\"", "did you mean \"reset\"?"),
         ("groups = [\"devices\"]", "groups = [\"device\"]", "no group is called device; there are devices, control"),
         ("version = \"3.1.1\"", "version = \"6\"", "version = \"6\" is not known"),
+        ("qos = 2", "pipeline = true", "pipeline = true, but it subscribes to nothing"),
+        ("qos = 2", "pipeline = 1", "pipeline = 1 is not true or false"),
         ("qos = 2", "qos = 3", "qos = 3, but it must be 0, 1 or 2"),
         ("\"p99>50ms\"", "\"p99\"", "is not a threshold"),
         ("targets = 2000\n", "", "targets is missing"),

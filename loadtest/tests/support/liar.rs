@@ -42,6 +42,10 @@ pub enum Lie {
     Refuse(ReasonCode),
     /// Answers with something that is no MQTT.
     Babble,
+    /// No lie: CONNACK waits until SUBSCRIBE has come, and goes out in one write with SUBACK.
+    LateConnack,
+    /// The same, but SUBACK stands before CONNACK.
+    EarlySuback,
     /// Every n-th PUBLISH is not acknowledged.
     Forget(u64),
 }
@@ -68,6 +72,8 @@ struct State {
     guests: Vec<Arc<Guest>>,
     deliveries: u64,
     received: u64,
+    /// Guests whose SUBSCRIBE was there when their CONNECT was read.
+    pipelined: u64,
     /// Topics with a retained message. It keeps book of them and delivers none.
     retained: HashSet<String>,
     held: Option<(Arc<Guest>, Vec<u8>)>,
@@ -104,6 +110,11 @@ impl Liar {
         self.house.lock().retained.len()
     }
 
+    /// How often SUBSCRIBE came in one piece with CONNECT.
+    pub fn pipelined(&self) -> u64 {
+        self.house.lock().pipelined
+    }
+
     /// How often it lied.
     pub fn lies(&self) -> u64 {
         self.lies.load(Ordering::SeqCst)
@@ -120,8 +131,9 @@ impl House {
         let Ok(mut reading) = stream.try_clone() else { return };
         let guest = Arc::new(Guest { stream, next_id: Mutex::new(0) });
         self.lock().guests.push(Arc::clone(&guest));
-        let (mut bytes, mut chunk, mut version) = (Vec::new(), [0; 4096], None);
+        let (mut bytes, mut chunk, mut version, mut reads) = (Vec::new(), [0; 4096], None, 0);
         while let Ok(count @ 1..) = reading.read(&mut chunk) {
+            reads += 1;
             bytes.extend_from_slice(&chunk[..count]);
             let mut taken = 0;
             while let Ok(Some((frame, len))) = frame::next(&bytes[taken..], 1 << 20) {
@@ -130,10 +142,15 @@ impl House {
                     None => {
                         let Ok(connect) = Connect::decode(frame) else { return };
                         version = Some(connect.version);
-                        self.greet(&guest, connect.version);
+                        if !matches!(self.lie, Lie::LateConnack | Lie::EarlySuback) {
+                            self.greet(&guest, connect.version);
+                        }
                     }
                     Some(version) => {
                         let Ok(packet) = decode(frame, version, Side::Server) else { return };
+                        if reads == 1 && matches!(packet, Packet::Subscribe(_)) {
+                            self.lock().pipelined += 1;
+                        }
                         self.handle(&guest, version, &packet);
                     }
                 }
@@ -167,7 +184,14 @@ impl House {
                     state.subscriptions.push((one.filter.to_owned(), one.options.qos, Arc::clone(guest)));
                     codes.push(ReasonCode::granted(one.options.qos));
                 }
+                let welcome = ConnAck::new(ReasonCode::Success);
+                if self.lie == Lie::LateConnack {
+                    welcome.encode(version, &mut out);
+                }
                 encode_suback(version, subscribe.packet_id, &codes, None, &mut out);
+                if self.lie == Lie::EarlySuback {
+                    welcome.encode(version, &mut out);
+                }
             }
             Packet::Publish(publish) => self.handle_publish(guest, version, publish, &mut out),
             Packet::Ack(Ack { kind, packet_id, .. }) => {
