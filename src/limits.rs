@@ -131,6 +131,10 @@ pub const SHUTDOWN_TIMEOUT_DEFAULT_S: u16 = 5;
 pub const SHUTDOWN_TIMEOUT_MAX_S: u16 = 3_600;
 /// Most that `--max-connections` can be set to: a million for each of the most shards there can be.
 pub const CONNECTIONS_MAX: u32 = (SHARDS_MAX as u32) << 20;
+/// Default of `--retained-max-bytes`: bytes of retained messages (topic, properties, payload). The shards share them.
+pub const RETAINED_DEFAULT_BYTES: u64 = 1024 * 1024 * 1024;
+/// Largest `--retained-max-bytes`.
+pub const RETAINED_MAX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
 /// Most that `--retained-max` can be set to.
 pub const RETAINED_MAX: u32 = 100_000_000;
 /// Longest `--sys-interval`.

@@ -184,6 +184,7 @@ impl Config {
             topic_alias_max: values.topic_alias_max,
             topic_levels_max: values.topic_levels_max,
             retained_max: values.retained_max,
+            retained_max_bytes: values.retained_max_bytes,
             subscriptions_max: values.subscriptions_max,
             subscriptions_per_turn: crate::limits::SUBSCRIPTIONS_PER_TURN,
             outbox_max_bytes: values.outbox_max_bytes,

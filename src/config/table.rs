@@ -135,6 +135,14 @@ settings! {
         retained_max: u32 = Setting::number(
             "retained-max", Count, 0, limits::RETAINED_MAX as u64, limits::RETAINED_DEFAULT as u64,
         );
+
+        /// Most bytes of retained messages, over the whole broker.
+        ///
+        /// Topic, properties and payload count. A message that does not fit, in place of the one its topic has, is
+        /// refused.
+        retained_max_bytes: u64 = Setting::number(
+            "retained-max-bytes", Bytes, 0, limits::RETAINED_MAX_BYTES, limits::RETAINED_DEFAULT_BYTES,
+        );
     }
 
     Session {

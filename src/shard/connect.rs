@@ -93,7 +93,8 @@ impl Shard {
                 Ok(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic begins with $")),
                 Err(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic is not acceptable")),
             }
-            if will.retain && !self.may_retain(will.topic) {
+            let will_bytes = will.topic.len() + will.properties.len_bytes() + will.payload.len();
+            if will.retain && !will.payload.is_empty() && !self.may_retain(will.topic, will_bytes as u64) {
                 return Err((ReasonCode::QuotaExceeded, "no room for another retained message"));
             }
         }

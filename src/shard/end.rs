@@ -128,7 +128,7 @@ impl Shard {
     pub(super) fn publish_will(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
         let Some(will) = self.sessions.get_mut(id).will.take() else { return };
         let message = will.message(now);
-        if message.retain && !self.may_retain(message.topic) {
+        if message.retain && !message.payload.is_empty() && !self.may_retain(message.topic, message.len_bytes()) {
             self.counters.dropped(DropReason::RetainedFull);
             return;
         }

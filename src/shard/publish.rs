@@ -147,16 +147,18 @@ impl Shard {
                 return Err(ReasonCode::TopicNameInvalid);
             }
         };
-        if message.retain && !message.payload.is_empty() && !self.may_retain(message.topic) {
+        if message.retain && !message.payload.is_empty() && !self.may_retain(message.topic, message.len_bytes()) {
             self.counters.dropped(DropReason::RetainedFull);
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(topic)
     }
 
-    /// Whether there is room to retain a message on `topic`.
-    pub(super) fn may_retain(&self, topic: &str) -> bool {
-        self.retained.len() < self.settings.retained_max as usize || self.retained.contains(topic)
+    /// Whether there is room to retain a message of so many bytes on `topic`, in place of the one that it may have.
+    pub(super) fn may_retain(&self, topic: &str, bytes: u64) -> bool {
+        let old_bytes = self.retained.bytes_of(topic);
+        let has_place = old_bytes.is_some() || self.retained.len() < self.settings.retained_max as usize;
+        has_place && self.retained.bytes() - old_bytes.unwrap_or(0) + bytes <= self.settings.retained_max_bytes
     }
 
     /// Sends PUBACK or PUBREC now, or when `waits` confirmations have come and those before it have left.

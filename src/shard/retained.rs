@@ -40,6 +40,8 @@ pub struct RetainedStore {
     tree: RetainedTree<Retained>,
     tombstones: VecDeque<Tombstone>,
     live: usize,
+    /// Of the live messages: topics, properties and payloads.
+    bytes: u64,
     expiring: usize,
     written: u64,
     last_stamp_ns: u64,
@@ -61,6 +63,11 @@ impl RetainedStore {
         self.live
     }
 
+    /// Bytes of the retained messages: topic, properties and payload of each.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
         self.live == 0
@@ -76,9 +83,9 @@ impl RetainedStore {
         self.written
     }
 
-    /// Whether `topic` has a retained message.
-    pub fn contains(&self, topic: &str) -> bool {
-        self.tree.get(topic).is_some_and(|entry| entry.message.is_some())
+    /// Bytes of the retained message of `topic`, if it has one.
+    pub fn bytes_of(&self, topic: &str) -> Option<u64> {
+        self.tree.get(topic)?.message.as_ref().map(|message| message.len_bytes())
     }
 
     /// Writes `message`, or deletes with `None`. A write that is older than what is there changes nothing; returns
@@ -88,7 +95,7 @@ impl RetainedStore {
         self.written += 1;
         let written = self.written;
         let expires = message.as_ref().is_some_and(|message| message.expires().is_some());
-        let deleted = message.is_none();
+        let bytes = message.as_ref().map(|message| message.len_bytes());
         if let Some(entry) = self.tree.get_mut(topic) {
             if entry.stamp >= stamp {
                 return false;
@@ -98,11 +105,13 @@ impl RetainedStore {
         } else {
             self.tree.insert(topic, Retained { message, stamp, written });
         }
-        if deleted {
-            self.bury(now, topic, stamp);
-        } else {
-            self.live += 1;
-            self.expiring += usize::from(expires);
+        match bytes {
+            Some(bytes) => {
+                self.live += 1;
+                self.bytes += bytes;
+                self.expiring += usize::from(expires);
+            }
+            None => self.bury(now, topic, stamp),
         }
         true
     }
@@ -171,6 +180,7 @@ impl RetainedStore {
     fn forget(&mut self, message: Option<&Message>) {
         if let Some(message) = message {
             self.live -= 1;
+            self.bytes -= message.len_bytes();
             self.expiring -= usize::from(message.expires().is_some());
         }
     }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub topic_levels_max: u16,
     /// Retained messages.
     pub retained_max: u32,
+    /// Bytes of retained messages: topic, properties and payload.
+    pub retained_max_bytes: u64,
     /// Subscriptions of one session.
     pub subscriptions_max: u32,
     /// Subscriptions that one turn sees to where all of a session's have to be. Not the operator's choice: simulations
@@ -61,6 +63,7 @@ impl Default for Settings {
             topic_alias_max: limits::TOPIC_ALIAS_DEFAULT,
             topic_levels_max: limits::TOPIC_LEVELS_DEFAULT,
             retained_max: limits::RETAINED_DEFAULT,
+            retained_max_bytes: limits::RETAINED_DEFAULT_BYTES,
             subscriptions_max: limits::SUBSCRIPTIONS_DEFAULT,
             subscriptions_per_turn: limits::SUBSCRIPTIONS_PER_TURN,
             outbox_max_bytes: limits::OUTBOX_DEFAULT_BYTES,

@@ -389,6 +389,26 @@ fn above_the_retained_limit_known_topics_are_replaced_and_new_ones_are_not_store
     });
 }
 
+// covers: [MQTT-3.3.1-5] (5.0)
+#[test]
+fn retained_messages_beyond_the_limit_in_bytes_are_refused_until_there_is_room() {
+    with_flags(&["--retained-max-bytes", "4KiB", "--sys-interval", "0"], |w| {
+        let mut publisher = w.client(V5, "pub");
+        let (first, second) = (w.topic("bytes/1"), w.topic("bytes/2"));
+        let (large, larger) = ("x".repeat(3_000), "y".repeat(3_500));
+        assert!(publisher.deliver(Publish::new(&first, &large).qos(1).retain()) < 0x80);
+        assert_eq!(publisher.deliver(Publish::new(&second, &large).qos(1).retain()), 0x97, "quota exceeded");
+        assert!(publisher.deliver(Publish::new(&first, &larger).qos(1).retain()) < 0x80, "in the place of the old one");
+        let mut subscriber = w.client(V5, "sub");
+        subscriber.subscribe(&w.topic("bytes/+"), 1);
+        assert_eq!(subscriber.take().text(), larger);
+        w.fence_wildcard(&mut publisher, &mut subscriber);
+        publisher.deliver(Publish::new(&first, "").qos(1).retain());
+        assert!(publisher.deliver(Publish::new(&second, &large).qos(1).retain()) < 0x80, "there is room again");
+        publisher.deliver(Publish::new(&second, "").qos(1).retain());
+    });
+}
+
 // covers: [MQTT-3.3.1-9] [MQTT-3.8.3-3] (5.0)
 #[test]
 fn no_local_does_not_keep_a_clients_own_retained_message_back_from_others() {

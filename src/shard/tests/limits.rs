@@ -2,7 +2,8 @@
 
 use super::harness::{World, options, v5, v5_kept};
 use super::show::{publish, publish1, retained};
-use crate::codec::{AckKind, Connect, Packet, Publish, Version};
+use super::will::will;
+use crate::codec::{AckKind, Connect, Packet, Publish, Version, Will};
 use crate::telemetry::DropReason;
 
 #[test]
@@ -125,6 +126,33 @@ fn subscriptions_and_retained_messages_have_their_limits() {
     world.send(peer, &Packet::Publish(retained(publish("x", ""))));
     world.send(peer, &Packet::Publish(retained(publish1(5, "z", "v"))));
     assert_eq!(world.read(peer), ["PUBACK #5 no matching subscribers"]);
+}
+
+#[test]
+fn retained_messages_have_a_limit_in_bytes_and_give_back_what_they_held() {
+    // Two messages of ten bytes, topic included, and five bytes more.
+    let mut world = World::with(1, |settings| settings.retained_max_bytes = 25);
+    let peer = world.client("c");
+    let mut retain = |number, topic: &str, payload: &str| {
+        world.send(peer, &Packet::Publish(retained(publish1(number, topic, payload))));
+        world.read(peer).remove(0)
+    };
+    let (kept, refused) = ("no matching subscribers", "quota exceeded");
+    assert_eq!(retain(1, "x", "123456789"), format!("PUBACK #1 {kept}"));
+    assert_eq!(retain(2, "y", "123456789"), format!("PUBACK #2 {kept}"));
+    assert_eq!(retain(3, "z", "12345"), format!("PUBACK #3 {refused}"));
+    assert_eq!(retain(4, "z", "1234"), format!("PUBACK #4 {kept}"), "to the last byte");
+    // In the place of an old one, as much as that gives back.
+    assert_eq!(retain(5, "x", "1234567890"), format!("PUBACK #5 {refused}"));
+    assert_eq!(retain(6, "x", "abcdefghi"), format!("PUBACK #6 {kept}"));
+    assert_eq!(retain(7, "x", ""), format!("PUBACK #7 {kept}"), "a deletion needs no room");
+    assert_eq!(retain(8, "y", "12345678901234567890"), format!("PUBACK #8 {refused}"));
+    assert_eq!(retain(9, "y", "1234567890123456789"), format!("PUBACK #9 {kept}"));
+
+    let will = |payload| Connect { will: Some(Will { retain: true, topic: "x", payload, ..will(0) }), ..v5("w") };
+    let peer = world.open(&will(b"1"));
+    assert_eq!(world.read(peer), ["CONNACK quota exceeded", "CLOSED refused"]);
+    world.connect(&will(b"")); // a will that deletes needs no room either
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::show::{publish, retained};
 use crate::codec::{Connect, Disconnect, Forwarded, Packet, ReasonCode, Version, Will};
 use crate::ids::Qos;
 
-fn will(delay_s: u32) -> Will<'static> {
+pub(super) fn will(delay_s: u32) -> Will<'static> {
     Will {
         topic: "will",
         payload: b"gone",
