@@ -156,9 +156,11 @@ impl Shard {
 
     /// Whether there is room to retain a message of so many bytes on `topic`, in place of the one that it may have.
     pub(super) fn may_retain(&self, topic: &str, bytes: u64) -> bool {
-        let old_bytes = self.retained.bytes_of(topic);
-        let has_place = old_bytes.is_some() || self.retained.len() < self.settings.retained_max as usize;
-        has_place && self.retained.bytes() - old_bytes.unwrap_or(0) + bytes <= self.settings.retained_max_bytes
+        let has_room = |sum_bytes: u64| sum_bytes + bytes <= self.settings.retained_max_bytes;
+        if self.retained.len() < self.settings.retained_max as usize && has_room(self.retained.bytes()) {
+            return true; // without looking anything up
+        }
+        self.retained.bytes_of(topic).is_some_and(|old_bytes| has_room(self.retained.bytes() - old_bytes))
     }
 
     /// Sends PUBACK or PUBREC now, or when `waits` confirmations have come and those before it have left.
