@@ -240,8 +240,7 @@ fn churn(address: SocketAddr) {
     let action = Action::Churn { groups: owned(&["guest"]), seconds: 0.5, rate_per_s: 100.0, publish: owned(&["pub"]) };
     let stages = vec![ramp(&["sub", "pub", "guest"]), Stage::new("churn", action).measured()];
     let outcome = outcome_of(&plan(address, "churn", groups, stages));
-    // 50 at the rate asked for; fewer where a loaded machine is slow to let them back in, but all of them once.
-    assert!((20..=50).contains(&outcome.connections.dropped), "{:?}", outcome.connections);
+    assert!((45..=50).contains(&outcome.connections.dropped), "{:?}", outcome.connections);
     assert_eq!(outcome.connections.established, 30 + outcome.connections.dropped);
     assert_eq!(outcome.verdict.messages[1].acknowledged, 50);
 }
