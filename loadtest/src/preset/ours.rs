@@ -9,6 +9,10 @@ use crate::{
     units::{grouped, measured},
 };
 
+/// What sizes a fleet of devices.
+const FLEET: &[Knob] =
+    &[Knob::Clients, Knob::Rate, Knob::Qos, Knob::Payload, Knob::Duration, Knob::ConnectRate, Knob::Pipeline];
+
 pub(super) const LIST: &[Listed] = &[
     Listed {
         name: super::CANONICAL,
@@ -28,29 +32,13 @@ pub(super) const LIST: &[Listed] = &[
     Listed {
         name: "reconnect-storm",
         what: "10,000 devices lose their connections at once and all come back as fast as they can",
-        knobs: &[
-            Knob::Clients,
-            Knob::Rate,
-            Knob::Qos,
-            Knob::Payload,
-            Knob::Duration,
-            Knob::ConnectRate,
-            Knob::Pipeline,
-        ],
+        knobs: FLEET,
         build: reconnect_storm,
     },
     Listed {
         name: "churn",
         what: "clients go and come back all the time while others exchange messages",
-        knobs: &[
-            Knob::Clients,
-            Knob::Rate,
-            Knob::Qos,
-            Knob::Payload,
-            Knob::Duration,
-            Knob::ConnectRate,
-            Knob::Pipeline,
-        ],
+        knobs: FLEET,
         build: churn,
     },
     Listed {
@@ -74,29 +62,13 @@ pub(super) const LIST: &[Listed] = &[
     Listed {
         name: "mixed-fleet",
         what: "2,000 devices that report rarely, dashboards with wildcards, commands back to single devices",
-        knobs: &[
-            Knob::Clients,
-            Knob::Rate,
-            Knob::Qos,
-            Knob::Payload,
-            Knob::Duration,
-            Knob::ConnectRate,
-            Knob::Pipeline,
-        ],
+        knobs: FLEET,
         build: mixed_fleet,
     },
     Listed {
         name: "million",
         what: "1,000,000 idle clients with a subscription each, of which a random 1 % gets a message each second",
-        knobs: &[
-            Knob::Clients,
-            Knob::Rate,
-            Knob::Qos,
-            Knob::Payload,
-            Knob::Duration,
-            Knob::ConnectRate,
-            Knob::Pipeline,
-        ],
+        knobs: FLEET,
         build: million,
     },
 ];
