@@ -176,6 +176,9 @@ pub const RING_COMPLETIONS: u32 = 4096;
 /// Rings one shard may open. A ring holds as many sockets as the process may open files, so a shard outgrows one ring
 /// only where that limit is low: 64 rings of 20,000 are more than a million sockets a shard.
 pub const RINGS_MAX: usize = 64;
+/// Sockets beyond `--max-connections` that a shard has room for: those that are told that the broker is full, and those
+/// that are on their way in, out or to another shard.
+pub const SOCKETS_SURPLUS: u32 = 16 * 1024;
 /// Sockets one ring's table can hold at most (the kernel's `IORING_MAX_FIXED_FILES`).
 pub const RING_DESCRIPTORS_MAX: u32 = 1 << 20;
 /// Receive buffers one ring lends to its sockets; a power of two. With `RECEIVE_BUFFER_BYTES`: 4 MiB a shard.

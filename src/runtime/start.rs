@@ -17,6 +17,7 @@ use super::pump_sleep::PREEMPT_TIMER;
 use super::watchdog::{self, Heartbeat};
 use crate::config::{Config, Exit};
 use crate::ids::ShardId;
+use crate::limits;
 use crate::net::{Edge, EdgeConfig, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError};
@@ -186,6 +187,11 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
     Ok((threads, planes, listening.iter().map(|listening| listening.address).collect()))
 }
 
+/// One shard's plane has room for every connection of the broker: which shard a client belongs to, its identifier says.
+fn plane_config(connections_max: u32) -> PlaneConfig {
+    PlaneConfig { sockets_max: connections_max.saturating_add(limits::SOCKETS_SURPLUS), ..PlaneConfig::default() }
+}
+
 /// One shard's thread. `None` when the start was called off.
 async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     let Assignment { own, config, listening, port, seed, connections, arriving, stop, heartbeat, ready, planes } =
@@ -200,7 +206,7 @@ async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         arriving,
         seed,
     };
-    let opened = Plane::new(PlaneConfig::default()).and_then(|plane| {
+    let opened = Plane::new(plane_config(values.connections_max)).and_then(|plane| {
         let mut edge = Edge::new(edge_config, plane);
         let addresses: Result<Vec<SocketAddr>, RingError> =
             listening.into_iter().map(|listening| edge.listen(listening)).collect();
@@ -288,6 +294,13 @@ mod tests {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let enabled = status.lines().find_map(|line| line.strip_prefix("THP_enabled:")).map(str::trim);
         assert_eq!(enabled, Some("0"));
+    }
+
+    #[test]
+    fn one_shard_has_room_for_every_connection_that_was_asked_for() {
+        for connections_max in [10, limits::CONNECTIONS_DEFAULT, limits::CONNECTIONS_DEFAULT + 1000] {
+            assert!(plane_config(connections_max).sockets_max > connections_max);
+        }
     }
 
     #[test]
