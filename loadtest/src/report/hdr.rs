@@ -18,7 +18,7 @@ use hdrhistogram::{
     },
 };
 
-use super::timings;
+use super::{loop_words, pipeline_words, timings};
 use crate::outcome::Outcome;
 
 /// Of a histogram of three digits.
@@ -39,8 +39,12 @@ fn log(outcome: &Outcome) -> Result<Vec<u8>, String> {
     let started = SystemTime::UNIX_EPOCH + Duration::from_millis(outcome.started_unix_ms);
     let lines =
         format!("loadtest {}: {} against {}; nanoseconds", env!("CARGO_PKG_VERSION"), outcome.name, outcome.target);
-    let mut writer = IntervalLogWriterBuilder::new()
-        .add_comment(&lines)
+    let mut builder = IntervalLogWriterBuilder::new();
+    builder.add_comment(&lines).add_comment(&loop_words(outcome));
+    if let Some(words) = pipeline_words(outcome) {
+        builder.add_comment(words);
+    }
+    let mut writer = builder
         .with_start_time(started)
         .with_max_value_divisor(1e6)
         .begin_log_with(&mut bytes, &mut serializer)
@@ -82,6 +86,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::plan::Pipeline;
     use crate::report::sample;
 
     #[test]
@@ -102,6 +107,19 @@ mod tests {
             tags.push(tag);
         }
         assert_eq!(tags, ["delivery", "delivery-since-sent", "TCP-connect", "CONNACK"]);
+    }
+
+    #[test]
+    fn the_log_says_which_loop_it_was_and_who_pipelined() {
+        let mut outcome = sample::outcome();
+        let comments = |outcome: &Outcome| {
+            let text = String::from_utf8(content(outcome, Path::new("run.hlog")).unwrap()).unwrap();
+            text.lines().filter(|line| line.starts_with('#')).collect::<Vec<_>>().join("\n")
+        };
+        assert!(comments(&outcome).contains(&loop_words(&outcome)));
+        assert!(!comments(&outcome).contains("pipelined"));
+        outcome.pipeline = Pipeline::On;
+        assert!(comments(&outcome).contains("#pipelined: SUBSCRIBE was sent together"));
     }
 
     #[test]
