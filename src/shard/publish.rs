@@ -200,7 +200,7 @@ impl Shard {
         let before = self.log.last();
         let stamp = routed.message.retain.then(|| self.retain(now, routed, fx));
         let mut matches = self.matches.take().unwrap_or_default();
-        self.index.matches(topic, &mut matches);
+        self.index.matches_again(topic, &mut matches);
         let mut templates = Templates::default();
         self.deliver_plain(now, routed, &mut matches, &mut templates, fx);
         let (picks, any_member) = self.deliver_groups(now, routed, &matches, &mut templates, fx);
@@ -287,7 +287,7 @@ impl Shard {
         if plain || retained.is_some() {
             let mut matches = self.matches.take().unwrap_or_default();
             let topic = TopicName::parse(text, u16::MAX).expect("the publisher's shard has checked it");
-            self.index.matches(topic, &mut matches);
+            self.index.matches_again(topic, &mut matches);
             self.deliver_plain(now, &mut routed, &mut matches, &mut templates, fx);
             self.matches = Some(matches);
         }

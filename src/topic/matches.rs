@@ -3,6 +3,7 @@
 use crate::ids::ShardSet;
 
 use super::entry::EntryId;
+use super::name::TopicName;
 use super::subscribers::Subscriber;
 
 /// Everybody whom one message is for. Made once and passed to every match: once grown, a match allocates nothing.
@@ -22,7 +23,14 @@ pub struct Matches {
     /// Nodes of the wildcard trie that were looked at: what the match cost.
     pub nodes_visited: u32,
     pub(super) walk: Walk,
+    /// The topic that this was found for; empty where that is not known.
+    topic: String,
+    /// How often the index had changed by then.
+    changes: u64,
 }
+
+/// Longer topics are matched anew each time.
+const NOTED_TOPIC_MAX_BYTES: usize = 256;
 
 /// The working memory of one walk of the trie.
 #[derive(Debug, Default)]
@@ -52,7 +60,21 @@ impl Matches {
         self.local.is_empty() && self.shards.is_empty() && self.groups.is_empty()
     }
 
+    /// Whether this was found for `topic` by an index that had changed so often.
+    pub(super) fn is_for(&self, topic: TopicName<'_>, changes: u64) -> bool {
+        self.changes == changes && self.topic == topic.as_str()
+    }
+
+    /// Notes what this was found for.
+    pub(super) fn note(&mut self, topic: TopicName<'_>, changes: u64) {
+        if topic.as_str().len() <= NOTED_TOPIC_MAX_BYTES {
+            self.topic.push_str(topic.as_str());
+            self.changes = changes;
+        }
+    }
+
     pub(super) fn clear(&mut self) {
+        self.topic.clear();
         self.local.clear();
         self.groups.clear();
         self.entries = 0;
