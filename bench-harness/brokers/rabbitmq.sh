@@ -35,7 +35,7 @@ CONF
     export HOME=$2 RABBITMQ_BASE=$2 RABBITMQ_NODENAME=bench-$1@localhost RABBITMQ_CONFIG_FILE=$2/rabbitmq.conf
     export RABBITMQ_ENABLED_PLUGINS_FILE=$2/enabled_plugins RABBITMQ_MNESIA_BASE=$2/mnesia RABBITMQ_LOG_BASE=$2/log
     export RABBITMQ_PID_FILE=$2/pid RABBITMQ_NODE_PORT='' RABBITMQ_DIST_PORT=$((ERL_EPMD_PORT + 1))
-    export RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_FEATURE_FLAGS_FILE=$2/feature_flags
+    export ERL_CRASH_DUMP=$2/erl_crash.dump RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_FEATURE_FLAGS_FILE=$2/feature_flags
     export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S $threads:$threads +SDcpu $threads +SDio 1 +A 1 +sbwt none +P 1048576 +Q 65536"
     exec $home/bin/rabbitmq-server
 }
