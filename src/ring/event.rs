@@ -159,7 +159,10 @@ impl Plane {
             Buffer { ring: completion.ring, id, bytes: completion.value() }
         });
         match (buffer, completion.result) {
-            (Some(buffer), 1..) => Event::Received { token, buffer, more: cqueue::more(completion.flags) },
+            (Some(buffer), 1..) => {
+                self.turn.receives += 1;
+                Event::Received { token, buffer, more: cqueue::more(completion.flags) }
+            }
             (buffer, result) => {
                 if let Some(buffer) = buffer {
                     self.give_back(buffer);

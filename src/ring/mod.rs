@@ -39,6 +39,8 @@
 //! }
 //! ```
 //!
+//! Where many send to few, that wait goes on for several arrivals, 64 us at most (`moderation.rs`).
+//!
 //! A pump that must not block its thread flushes, and then sleeps on `plane.eventfd()` between `prepare_sleep` and `awake`.
 //! A client opens its connections with `connect`, and may use them from `Connected` on.
 //!
@@ -55,6 +57,7 @@ mod connect;
 mod event;
 mod handle;
 mod listen;
+mod moderation;
 mod one;
 mod plane;
 pub mod probe;

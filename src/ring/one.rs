@@ -1,6 +1,7 @@
 //! One `io_uring` ring with its table of sockets and its receive buffers: set-up, queueing, entering, reaping.
 
 use super::buffers::BufferPool;
+use super::moderation::Moderation;
 use super::{PlaneConfig, RingError, error};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
@@ -24,6 +25,18 @@ impl Completion {
         self.result.max(0).cast_unsigned()
     }
 }
+
+/// The kernel's `struct io_uring_getevents_arg`.
+#[repr(C)]
+struct GetEvents {
+    sigmask: u64,
+    sigmask_bytes: u32,
+    min_wait_us: u32,
+    timespec: u64,
+}
+
+/// How long `enter_and_gather` may wait for a first event.
+const GATHER_MAX: Duration = Duration::from_secs(3600);
 
 pub(super) struct Ring {
     uring: IoUring,
@@ -140,14 +153,31 @@ impl Ring {
             Some(patience) => submitter.submit_with_args(1, &SubmitArgs::new().timespec(patience)),
             None => submitter.submit_and_wait(1),
         };
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match error.raw_os_error() {
-                // Time is up, a signal came, or the kernel is short of memory: what is queued stays queued.
-                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
-                _ => Err(error),
-            },
-        }
+        entered.map(drop).or_else(tolerate)
+    }
+
+    /// Whether the kernel has `enter_and_gather` (Linux 6.12).
+    pub(super) fn can_moderate(&self) -> bool {
+        self.uring.params().is_feature_min_timeout()
+    }
+
+    /// One `io_uring_enter`: submits what is queued and waits until there are `moderation.events`; after `moderation.window`
+    /// one is enough. It may return early.
+    pub(super) fn enter_and_gather(&mut self, moderation: Moderation) -> io::Result<()> {
+        // Without an end of the wait the kernel takes the window for it.
+        let end = Timespec::from(GATHER_MAX);
+        let arguments = GetEvents {
+            sigmask: 0,
+            sigmask_bytes: 0,
+            min_wait_us: moderation.window.as_micros() as u32,
+            timespec: (&raw const end).addr() as u64,
+        };
+        let queued = self.uring.submission().len() as u32;
+        let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
+        // SAFETY: `GetEvents` is what the kernel reads with `EXT_ARG`, its pointer is to a local, no signal mask is passed,
+        // and the count is the queue's own.
+        let entered = unsafe { self.uring.submitter().enter(queued, moderation.events, flags, Some(&arguments)) };
+        entered.map(drop).or_else(tolerate)
     }
 
     /// Moves all completions to the end of `into`.
@@ -173,6 +203,15 @@ impl Ring {
     pub(super) fn set_notify(&mut self, notify: bool) {
         let completions = self.uring.completion();
         if notify { completions.enable_eventfd() } else { completions.disable_eventfd() }
+    }
+}
+
+/// Forgives a wait what leaves the ring whole: time is up, a signal came, or the kernel is short of memory. What is queued
+/// stays queued.
+fn tolerate(error: io::Error) -> io::Result<()> {
+    match error.raw_os_error() {
+        Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
+        _ => Err(error),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::accept::Listener;
 use super::connect::Name;
 use super::handle::PlaneHandle;
+use super::moderation::Turn;
 use super::one::{Completion, Ring};
 use super::submit::{MESSAGES_MAX, ShortSend};
 use super::token::{Op, SocketId, Ticket, Token};
@@ -35,6 +36,8 @@ pub struct Plane {
     pub(super) names: Vec<(SocketAddr, Box<Name>)>,
     /// Whether the first ring watches the eventfd.
     pub(super) wake_armed: bool,
+    /// Since the last wait.
+    pub(super) turn: Turn,
     /// Planes that this one has woken.
     pub(super) neighbours: Vec<PlaneHandle>,
 }
@@ -87,6 +90,7 @@ impl Plane {
             failed: None,
             names: Vec::new(),
             wake_armed: false,
+            turn: Turn::default(),
             neighbours: Vec::new(),
         };
         plane.add_ring()?;

@@ -49,6 +49,7 @@ impl<'env> Batch<'_, 'env> {
         // SAFETY: `bytes` lives for 'env, which outlives `flush`; `flush` returns (or unwinds) only after everything
         // queued was submitted, and with MSG_DONTWAIT a submitted send has already happened.
         unsafe { self.plane.push(socket.ring(), &entry) };
+        self.plane.turn.sends += 1;
     }
 
     /// Sends `pieces` in order as one, without copying them together. As `send` otherwise.
@@ -76,6 +77,7 @@ impl<'env> Batch<'_, 'env> {
         // SAFETY: as in `send` for the pieces (an IoSlice is an iovec by its own promise); the header lies in a vector
         // that has its full capacity from the start and is cleared only after an entry into the kernel.
         unsafe { plane.push(socket.ring(), &entry) };
+        plane.turn.sends += 1;
     }
 }
 

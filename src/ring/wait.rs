@@ -15,7 +15,8 @@ impl Plane {
     /// looks, and then wakes, is not missed.
     ///
     /// With one ring that is a single entry into the kernel; several rings are waited for through the eventfd. It may
-    /// return early with nothing to tell.
+    /// return early with nothing to tell. Without `patience` it may go on for a moment after the first event, where more of
+    /// them are worth it (`moderation.rs`).
     ///
     /// [`PlaneHandle::wake`]: super::PlaneHandle::wake
     ///
@@ -54,8 +55,12 @@ impl Plane {
         self.arm_timeout();
         self.set_sleeping(true);
         let patience = if is_quiet() { patience } else { Some(Duration::ZERO) };
+        let moderation = std::mem::take(&mut self.turn).moderation(self.rings[0].open);
         self.counters.enters += 1;
-        let result = self.rings[0].enter_and_wait(patience);
+        let result = match (moderation, patience) {
+            (Some(moderation), None) if self.rings[0].can_moderate() => self.rings[0].enter_and_gather(moderation),
+            _ => self.rings[0].enter_and_wait(patience),
+        };
         self.set_sleeping(false);
         if let Err(error) = result {
             self.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));

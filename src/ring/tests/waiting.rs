@@ -1,5 +1,6 @@
 //! Waiting on a thread of one's own, with one ring and with several.
 
+use super::super::moderation::{Moderation, Turn};
 use super::*;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -232,4 +233,94 @@ fn a_plane_that_cannot_be_nudged_is_signalled() {
     assert!(wait_readable(other.eventfd(), PATIENCE));
     drain(other.eventfd());
     other.awake();
+}
+
+/// A plane with `COUNT` connections that receive, and the clients at their other ends.
+fn with_clients<const COUNT: usize>(plane: &mut Plane) -> [TcpStream; COUNT] {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    std::array::from_fn(|index| {
+        let token = Token::new(index as u32, 0);
+        connected(plane, &listener, token);
+        listener.accept().unwrap().0
+    })
+}
+
+fn gather(plane: &mut Plane, events: u32, window: Duration) -> (usize, Duration) {
+    if !plane.rings[0].can_moderate() {
+        // Such a kernel ignores the window and waits for all `events`; the broker does not ask it to.
+        return (events as usize, window);
+    }
+    let begin = Instant::now();
+    while plane.ready.is_empty() {
+        assert!(begin.elapsed() < PATIENCE, "nothing came");
+        plane.rings[0].enter_and_gather(Moderation { events, window }).unwrap();
+        plane.reap(0);
+    }
+    (plane.ready.len(), begin.elapsed())
+}
+
+#[test]
+fn gathering_ends_with_the_last_event_that_it_waits_for() {
+    let mut plane = Plane::new(small()).unwrap();
+    let mut clients = with_clients::<4>(&mut plane);
+    let sender = std::thread::spawn(move || {
+        for client in &mut clients {
+            std::thread::sleep(Duration::from_millis(2));
+            client.write_all(b"x").unwrap();
+        }
+        clients
+    });
+    // The window is longer than anybody's patience.
+    let (events, took) = gather(&mut plane, 4, PATIENCE * 2);
+    assert_eq!(events, 4);
+    assert!(took < PATIENCE || !plane.rings[0].can_moderate(), "{took:?}");
+    sender.join().unwrap();
+}
+
+#[test]
+fn gathering_ends_with_the_window_where_fewer_came_and_tells_of_those() {
+    let mut plane = Plane::new(small()).unwrap();
+    let mut clients = with_clients::<4>(&mut plane);
+    for client in &mut clients[..2] {
+        client.write_all(b"x").unwrap();
+    }
+    let (events, took) = gather(&mut plane, 4, Duration::from_millis(50));
+    assert!(took < PATIENCE, "{took:?}");
+    assert!(events == 2 || !plane.rings[0].can_moderate(), "{events}");
+}
+
+#[test]
+fn after_the_window_gathering_ends_with_the_first_event() {
+    let mut plane = Plane::new(small()).unwrap();
+    let mut clients = with_clients::<1>(&mut plane);
+    let sender = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        clients[0].write_all(b"x").unwrap();
+        clients
+    });
+    let (events, took) = gather(&mut plane, 4, Duration::from_micros(100));
+    assert!(events == 1 || !plane.rings[0].can_moderate(), "{events}");
+    assert!(took < PATIENCE, "{took:?}");
+    sender.join().unwrap();
+}
+
+#[test]
+fn a_plane_counts_its_receives_and_sends_from_wait_to_wait() {
+    let mut plane = Plane::new(small()).unwrap();
+    let mut clients = with_clients::<3>(&mut plane);
+    while plane.next_event().is_some() {}
+    plane.wait(Some(Duration::ZERO), || true).unwrap();
+    assert_eq!(plane.turn, Turn::default());
+    for client in &mut clients {
+        client.write_all(b"x").unwrap();
+    }
+    let mut sockets = Vec::new();
+    while sockets.len() < 3 {
+        let Event::Received { token, buffer, .. } = next(&mut plane) else { panic!("something else") };
+        plane.give_back(buffer);
+        sockets.push(token);
+    }
+    assert_eq!(plane.turn, Turn { receives: 3, sends: 0 });
+    plane.wait(Some(Duration::ZERO), || true).unwrap();
+    assert_eq!(plane.turn, Turn::default());
 }
