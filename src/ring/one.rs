@@ -147,13 +147,7 @@ impl Ring {
     /// One `io_uring_enter`: submits what is queued and waits until something has completed or `patience` has passed.
     /// Without `patience` the kernel arms no timer.
     pub(super) fn enter_and_wait(&mut self, patience: Option<Duration>) -> io::Result<()> {
-        let patience = patience.map(Timespec::from);
-        let submitter = self.uring.submitter();
-        let entered = match &patience {
-            Some(patience) => submitter.submit_with_args(1, &SubmitArgs::new().timespec(patience)),
-            None => submitter.submit_and_wait(1),
-        };
-        entered.map(drop).or_else(tolerate)
+        self.enter_for(1, Duration::ZERO, patience)
     }
 
     /// Whether the kernel has `enter_and_gather` (Linux 6.12).
@@ -165,19 +159,33 @@ impl Ring {
     /// one is enough. It may return early.
     pub(super) fn enter_and_gather(&mut self, moderation: Moderation) -> io::Result<()> {
         // Without an end of the wait the kernel takes the window for it.
-        let end = Timespec::from(GATHER_MAX);
+        self.enter_for(moderation.events, moderation.window, Some(GATHER_MAX))
+    }
+
+    fn enter_for(&mut self, events: u32, window: Duration, patience: Option<Duration>) -> io::Result<()> {
+        let end = patience.map(Timespec::from);
         let arguments = GetEvents {
             sigmask: 0,
             sigmask_bytes: 0,
-            min_wait_us: moderation.window.as_micros() as u32,
-            timespec: (&raw const end).addr() as u64,
+            min_wait_us: window.as_micros() as u32,
+            timespec: end.as_ref().map_or(0, |end| std::ptr::from_ref(end).addr() as u64),
         };
+        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        // A shard that waits for its clients waits for no disk: without this (Linux 6.15) an idle broker looks like a machine
+        // whose storage is stuck.
+        flags.set(EnterFlags::NO_IOWAIT, self.uring.params().is_feature_no_iowait());
         let queued = self.uring.submission().len() as u32;
-        let flags = (EnterFlags::GETEVENTS | EnterFlags::EXT_ARG).bits();
-        // SAFETY: `GetEvents` is what the kernel reads with `EXT_ARG`, its pointer is to a local, no signal mask is passed,
-        // and the count is the queue's own.
-        let entered = unsafe { self.uring.submitter().enter(queued, moderation.events, flags, Some(&arguments)) };
-        entered.map(drop).or_else(tolerate)
+        // SAFETY: `GetEvents` is what the kernel reads with `EXT_ARG`, its pointer is to a local or null, no signal mask is
+        // passed, and the count is the queue's own.
+        let entered = unsafe { self.uring.submitter().enter(queued, events, flags.bits(), Some(&arguments)) };
+        match entered {
+            Ok(_) => Ok(()),
+            Err(error) => match error.raw_os_error() {
+                // Time is up, a signal came, or the kernel is short of memory: what is queued stays queued.
+                Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
+                _ => Err(error),
+            },
+        }
     }
 
     /// Moves all completions to the end of `into`.
@@ -203,15 +211,6 @@ impl Ring {
     pub(super) fn set_notify(&mut self, notify: bool) {
         let completions = self.uring.completion();
         if notify { completions.enable_eventfd() } else { completions.disable_eventfd() }
-    }
-}
-
-/// Forgives a wait what leaves the ring whole: time is up, a signal came, or the kernel is short of memory. What is queued
-/// stays queued.
-fn tolerate(error: io::Error) -> io::Result<()> {
-    match error.raw_os_error() {
-        Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM) => Ok(()),
-        _ => Err(error),
     }
 }
 
