@@ -36,7 +36,7 @@ impl Machine {
         let remark = if remark.is_empty() { String::new() } else { format!("; {remark}") };
         Self {
             cpu: field(&read("/proc/cpuinfo"), "model name", ':').unwrap_or_default(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             memory_gib: memory_kib.div_ceil(1 << 20),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             system: field(&read("/etc/os-release"), "PRETTY_NAME", '=').unwrap_or_default(),
@@ -44,5 +44,30 @@ impl Machine {
                 .map_or(0, |(_, hard)| hard),
             noise: format!("load average {load} when measuring began{remark}"),
         }
+    }
+}
+/// Logical cores of the machine, whichever of them this process may use: `scripts/bench` keeps it to the generator's.
+pub fn cores() -> usize {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_those_of_the_machine_not_those_of_the_process() {
+        let allowed = std::thread::available_parallelism().unwrap().get();
+        let whole = cores();
+        assert!(whole >= allowed, "{whole} cores, {allowed} of them allowed");
+        let own = nix::unistd::Pid::from_raw(0);
+        let before = nix::sched::sched_getaffinity(own).unwrap();
+        let mut one = nix::sched::CpuSet::new();
+        let first = (0..nix::sched::CpuSet::count()).find(|&core| before.is_set(core).unwrap()).unwrap();
+        one.set(first).unwrap();
+        // Of this thread alone, which ends with the test.
+        nix::sched::sched_setaffinity(own, &one).unwrap();
+        assert_eq!(cores(), whole);
     }
 }

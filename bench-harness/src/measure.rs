@@ -49,7 +49,7 @@ struct Place {
 
 impl Setup {
     fn place(&self, placement: Placement) -> Place {
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let count = crate::machine::cores();
         let all = format!("0-{}", count - 1);
         match placement {
             Placement::OneCore | Placement::Threads(1) => Place {
@@ -197,7 +197,8 @@ fn add_observed(figures: &mut Figures, report: &Report, watched: &Report) {
             let begin = end - 1e3;
             if whole { begin >= from && end <= to } else { begin < to && end > from }
         });
-        let busy = seconds.filter(|second| second.messages_received > 0);
+        // A second whose only messages were sent in the second before has nothing timed.
+        let busy = seconds.filter(|second| second.messages_received > 0 && second.p99_ns > 0.0);
         busy.map(|second| second.p99_ns / 1e3).max_by(f64::total_cmp)
     };
     let quiet = worst_p99_us(report.stage(scenario::REST), true);
