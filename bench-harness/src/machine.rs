@@ -46,6 +46,7 @@ impl Machine {
         }
     }
 }
+
 /// Logical cores of the machine, whichever of them this process may use: `scripts/bench` keeps it to the generator's.
 pub fn cores() -> usize {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

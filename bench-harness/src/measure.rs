@@ -197,7 +197,7 @@ fn add_observed(figures: &mut Figures, report: &Report, watched: &Report) {
             let begin = end - 1e3;
             if whole { begin >= from && end <= to } else { begin < to && end > from }
         });
-        // A second whose only messages were sent in the second before has nothing timed.
+        // Zero says that nothing was timed in that second.
         let busy = seconds.filter(|second| second.messages_received > 0 && second.p99_ns > 0.0);
         busy.map(|second| second.p99_ns / 1e3).max_by(f64::total_cmp)
     };
