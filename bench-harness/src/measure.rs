@@ -16,8 +16,8 @@ const BUSY: f64 = 0.95;
 /// Pairs and messages a second of those who are watched beside a sweep.
 const OBSERVER_PAIRS: u32 = 50;
 const OBSERVER_RATE: f64 = 2_000.0;
-/// Longer than any sweep: the observer is told to stop.
-const OBSERVER_S: f64 = 120.0;
+/// Longer than all sweeps: the observer is told to stop.
+const OBSERVER_S: f64 = 230.0;
 
 /// How everything is measured.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub struct Setup {
     pub scratch: PathBuf,
     /// Open files that a process may have.
     pub open_files_max: u64,
+    /// Whether a generator may have a real-time priority.
+    pub may_go_ahead: bool,
 }
 
 struct Place {
@@ -74,16 +76,20 @@ impl Setup {
         let mut place = self.place(cell.placement);
         place.threads = self.threads_for(&scenario, broker, place.threads)?;
         let mut running = broker.start(&place.broker_cores, place.threads, &self.scratch)?;
-        let generator = Generator { program: self.loadtest.clone(), cores: place.generator_cores.clone() };
+        let generator = |ahead: bool| Generator {
+            program: self.loadtest.clone(),
+            cores: place.generator_cores.clone(),
+            ahead: ahead && self.may_go_ahead,
+        };
         let observer = match load {
             Load::Sweep { .. } => {
                 let scenario = Scenario::observer(OBSERVER_PAIRS, OBSERVER_RATE, OBSERVER_S);
-                Some(generator.start(&scenario, running.address, &self.scratch.join("observer"))?)
+                Some(generator(true).start(&scenario, running.address, &self.scratch.join("observer"))?)
             }
             _ => None,
         };
         let sampler = Sampler::start(running.pid());
-        let report = generator.start(&scenario, running.address, &self.scratch.join("load"))?.finish();
+        let report = generator(false).start(&scenario, running.address, &self.scratch.join("load"))?.finish();
         let usage = sampler.finish();
         let watched = observer.map(|observer| observer.interrupt().and_then(crate::generator::Run::finish)).transpose();
         let report = report.map_err(|problem| blame(&mut running, problem))?;
@@ -188,21 +194,21 @@ fn add_idle(figures: &mut Figures, report: &Report, usage: &Usage) -> Result<(),
     Ok(())
 }
 
-/// How others fared in the seconds of the sweep and in the rest before it.
+/// How others fared in the seconds of the sweeps and in the rest before them.
 fn add_observed(figures: &mut Figures, report: &Report, watched: &Report) {
-    let worst_p99_us = |stage: Option<&StageReport>, whole: bool| {
-        let (from, to) = span(report, stage?);
+    let worst_p99_us = |from: f64, to: f64, whole: bool| {
         let seconds = watched.series.iter().filter(|second| {
             let end = watched.started_unix_ms + second.at_s * 1e3;
             let begin = end - 1e3;
             if whole { begin >= from && end <= to } else { begin < to && end > from }
         });
-        // Zero says that nothing was timed in that second.
-        let busy = seconds.filter(|second| second.messages_received > 0 && second.p99_ns > 0.0);
+        let busy = seconds.filter(|second| second.messages_received > 0);
         busy.map(|second| second.p99_ns / 1e3).max_by(f64::total_cmp)
     };
-    let quiet = worst_p99_us(report.stage(scenario::REST), true);
-    let sweep = worst_p99_us(report.stage(scenario::MEASURED), false);
+    let of =
+        |first: &str, last: &str| Some((span(report, report.stage(first)?).0, span(report, report.stage(last)?).1));
+    let quiet = of(scenario::REST, scenario::REST).and_then(|(from, to)| worst_p99_us(from, to, true));
+    let sweep = of(scenario::MEASURED, scenario::LAST_SWEEP).and_then(|(from, to)| worst_p99_us(from, to, false));
     for (name, value) in [(metric::OTHERS_QUIET_P99_US, quiet), (metric::OTHERS_SWEEP_P99_US, sweep)] {
         if let Some(value) = value {
             figures.values.insert(name.to_owned(), value);

@@ -8,7 +8,7 @@ use crate::cli::RunOptions;
 use crate::machine::Machine;
 use crate::measure::Setup;
 use crate::results::{Figures, Measurement, Results};
-use crate::{floor, index};
+use crate::{floor, generator, index};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
 
@@ -33,7 +33,14 @@ pub fn run(options: &RunOptions) -> Result<(), String> {
         quick: options.quick,
         scratch: scratch.0.clone(),
         open_files_max,
+        may_go_ahead: generator::may_go_ahead(),
     };
+    if !setup.may_go_ahead {
+        println!(
+            "No right to real-time priorities (CAP_SYS_NICE): what others notice of a sweep will hold how long the \
+             generator waits for its own core."
+        );
+    }
     let mut results = Results::read(&options.results)?;
     results.machine = Machine::here(&options.remark);
     for broker in &brokers {

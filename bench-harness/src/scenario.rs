@@ -17,6 +17,8 @@ pub const IDLE_COME: &str = "idle come";
 pub const IDLE: &str = "idle";
 /// Clients without a subscription come, which is what accepting costs.
 pub const ACCEPT: &str = "accept";
+/// The last of the sweeps that others are watched beside; the first is measured.
+pub const LAST_SWEEP: &str = "last sweep";
 
 /// A whole scenario file.
 #[derive(Clone, Debug, Serialize)]
@@ -143,20 +145,28 @@ impl Scenario {
         Self::steady_of(groups, &["sub", "sites", "rooms", "rooms2", "sites2", "pub"], seconds)
     }
 
-    /// `messages` retained ones, then one subscriber that wants them all.
+    /// `messages` retained ones, then a subscriber that wants them all, again and again: unmeasured, while the generator
+    /// makes its books, then measured, then as often as fills a second of what others notice.
     pub fn retained_sweep(messages: u32) -> Self {
         const WRITERS: u32 = 10;
+        const AGAIN: usize = 12;
+        const LIMIT_S: u32 = 15;
         let pace = Publish::paced("kept/%r", Pace::Window(20));
         let publishing = Publish { retain: Some(true), targets: Some(messages), target_order: Some("in_turn"), ..pace };
         let groups = vec![publishers("pub", WRITERS, 1, publishing), subscribers("sub", 1, 1, &["kept/#"])];
         let each = u64::from(messages.div_ceil(WRITERS));
-        let stages = vec![
+        let of = |stage: Stage| Stage { groups: vec!["sub"], ..stage };
+        let mut stages = vec![
             Stage { groups: vec!["pub"], ..Stage::new("connect", "ramp") },
             Stage { groups: vec!["pub"], messages: Some(each), ..Stage::new("write", "burst") },
             // Two whole seconds of it, to compare others' latency with.
             Stage { seconds: Some(3.0), ..Stage::new(REST, "hold") },
-            Stage { groups: vec!["sub"], ..Stage::new(MEASURED, "ramp") }.awaited(),
+            Stage { await_deliveries: Some(LIMIT_S), ..of(Stage::new("warm up", "ramp")) },
         ];
+        for name in std::iter::once(MEASURED).chain(["sweep again"; AGAIN - 1]).chain([LAST_SWEEP]) {
+            stages.push(of(Stage::new("leave", "drop")));
+            stages.push(of(Stage::new(name, "resume")).awaited(LIMIT_S));
+        }
         Self::new(groups, stages)
     }
 
@@ -173,7 +183,7 @@ impl Scenario {
             Stage { groups: vec!["sub"], ..Stage::new("leave", "drop") },
             Stage { groups: vec!["pub"], messages: Some(each), ..Stage::new("fill", "burst") },
             Stage { seconds: Some(0.5), ..Stage::new(REST, "hold") },
-            Stage { groups: vec!["sub"], ..Stage::new(MEASURED, "resume") }.awaited(),
+            Stage { groups: vec!["sub"], ..Stage::new(MEASURED, "resume") }.awaited(DELIVERY_LIMIT_S),
         ];
         Self::new(groups, stages)
     }
@@ -259,9 +269,9 @@ impl Stage {
         Self { name, doing, ..Self::default() }
     }
 
-    /// Measured, and lasting until all that is owed has come.
-    fn awaited(self) -> Self {
-        Self { measure: Some(true), await_deliveries: Some(DELIVERY_LIMIT_S), ..self }
+    /// Measured, and lasting until all that is owed has come, or so many seconds.
+    fn awaited(self, limit_s: u32) -> Self {
+        Self { measure: Some(true), await_deliveries: Some(limit_s), ..self }
     }
 }
 

@@ -127,12 +127,19 @@ fn others_are_compared_between_the_rest_and_the_sweep() {
         value["stages"][0]["ended_ms"] = 2_500.0.into();
         value["stages"][1]["started_ms"] = 2_500.0.into();
         value["stages"][1]["completed_in_ms"] = 100.0.into();
+        let mut last = value["stages"][1].clone();
+        last["name"] = scenario::LAST_SWEEP.into();
+        last["started_ms"] = 2_700.0.into();
+        last["completed_in_ms"] = 400.0.into();
+        value["stages"].as_array_mut().expect("stages").push(last);
     });
     let watched = self::report(|value| {
         let second =
             |at_s: f64, p99_ns: u64| serde_json::json!({ "at_s": at_s, "p99_ns": p99_ns, "messages_received": 9 });
         value["series"] =
-            [second(1.0, 7_000), second(2.0, 5_000), second(3.0, 90_000), second(4.0, 6_000)].into_iter().collect();
+            [second(1.0, 7_000), second(2.0, 5_000), second(3.0, 80_000), second(4.0, 90_000), second(5.0, 99_000)]
+                .into_iter()
+                .collect();
     });
     let mut figures = Figures::default();
     add_observed(&mut figures, &report, &watched);

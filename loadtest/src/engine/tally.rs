@@ -2,8 +2,8 @@
 
 use crate::outcome::{FailureReason, LossReason, Outcome, Second, StageOutcome, Timing, Traffic};
 
-/// Everything that is counted. Latencies are kept for the second, then added to the stage's and, in measured stages, the
-/// run's.
+/// Everything that is counted. Latencies are kept until the second or the stage ends, then added to the stage's and, in
+/// measured stages, the run's; a second's row holds all of the second, whatever stages began in it.
 pub(super) struct Tally {
     pub(super) outcome: Outcome,
     pub(super) connected: u64,
@@ -15,6 +15,8 @@ pub(super) struct Tally {
     pub(super) latency_slow: Timing,
     pub(super) acknowledged: Timing,
     pub(super) send_delay: Timing,
+    /// From the intended time, what came in this second in stages that have ended.
+    latency_filed: Timing,
     pub(super) last_delivery_ns: u64,
     pub(super) written_off: u64,
     pub(super) measured: bool,
@@ -41,6 +43,7 @@ impl Tally {
             latency_slow: Timing::default(),
             acknowledged: Timing::default(),
             send_delay: Timing::default(),
+            latency_filed: Timing::default(),
             last_delivery_ns: 0,
             written_off: 0,
             measured: false,
@@ -91,7 +94,10 @@ impl Tally {
 
     /// Ends a second (or what there is of one): its row, and its latencies into the stage's and the run's.
     pub(super) fn end_second(&mut self, at_s: f64, stage: usize, generator_cores: f64) {
-        self.spread_latencies();
+        self.file_latencies();
+        let latency = &mut self.latency_filed;
+        let (p50_ns, p99_ns, max_ns) = (latency.percentile_ns(50.0), latency.percentile_ns(99.0), latency.max_ns());
+        latency.clear();
         let connections = &self.outcome.connections;
         let now = Before {
             traffic: self.outcome.traffic,
@@ -108,19 +114,19 @@ impl Tally {
             lost: now.lost - self.before.lost,
             traffic: difference(&now.traffic, &self.before.traffic),
             owed: self.owed(),
-            p50_ns: self.latency_intended.percentile_ns(50.0),
-            p99_ns: self.latency_intended.percentile_ns(99.0),
-            max_ns: self.latency_intended.max_ns(),
+            p50_ns,
+            p99_ns,
+            max_ns,
             generator_cores,
             ..Second::default()
         });
         self.before = now;
-        self.file_latencies();
     }
 
-    /// Moves the latencies of the second where they belong.
-    pub(super) fn file_latencies(&mut self) {
+    /// Moves the latencies since the last call where they belong.
+    fn file_latencies(&mut self) {
         self.spread_latencies();
+        self.latency_filed.merge(&self.latency_intended);
         if let Some(stage) = self.outcome.stages.last_mut() {
             stage.latency.merge(&self.latency_intended);
         }
@@ -175,5 +181,28 @@ fn difference(now: &Traffic, before: &Traffic) -> Traffic {
         messages_acknowledged: now.messages_acknowledged - before.messages_acknowledged,
         bytes_sent: now.bytes_sent - before.bytes_sent,
         bytes_received: now.bytes_received - before.bytes_received,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holds_the_latencies_of_all_its_stages() {
+        let mut tally = Tally::new(Outcome::default());
+        tally.begin_stage(StageOutcome { measured: true, ..StageOutcome::default() });
+        tally.record_latency(5_000, 0, 0);
+        tally.end_stage(&Traffic::default(), 0);
+        tally.begin_stage(StageOutcome::default());
+        tally.end_second(1.0, 1, 0.0);
+        tally.record_latency(9_000, 0, 1_000);
+        tally.end_second(2.0, 1, 0.0);
+        let [first, second] = tally.outcome.series[..] else { panic!("two seconds") };
+        assert_eq!((first.p50_ns / 10, first.p99_ns / 10, first.max_ns / 10), (500, 500, 500));
+        assert_eq!(second.max_ns / 10, 900, "and not those of the second before");
+        let counts: Vec<u64> = tally.outcome.stages.iter().map(|stage| stage.latency.count()).collect();
+        assert_eq!(counts, [1, 1]);
+        assert_eq!(tally.outcome.timings.latency_intended.count(), 1, "of the measured stage");
     }
 }
