@@ -167,6 +167,8 @@ impl Scenario {
             stages.push(of(Stage::new("leave", "drop")));
             stages.push(of(Stage::new(name, "resume")).awaited(LIMIT_S));
         }
+        // The generator deletes what it has retained before it ends: not in a second that counts as the sweep's.
+        stages.push(Stage { seconds: Some(1.1), ..Stage::new("rest again", "hold") });
         Self::new(groups, stages)
     }
 
