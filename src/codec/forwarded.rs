@@ -44,15 +44,22 @@ impl<'a> Forwarded<'a> {
 
     /// Appends the properties without a length in front.
     pub fn write_to(&self, out: &mut Vec<u8>) {
+        if self.hop_bytes > 0 {
+            out.reserve(self.len_bytes());
+        }
+        self.for_each_piece(|piece| out.extend_from_slice(piece));
+    }
+
+    /// Hands over the properties in pieces, without a length in front.
+    pub fn for_each_piece(&self, mut each: impl FnMut(&[u8])) {
         if self.hop_bytes == 0 {
-            out.extend_from_slice(self.block);
+            each(self.block);
             return;
         }
-        out.reserve(self.len_bytes());
         let mut rest = self.block;
         while let Some((property, behind)) = split_first(rest) {
             if !ends_here(&property) {
-                out.extend_from_slice(&rest[..rest.len() - behind.len()]);
+                each(&rest[..rest.len() - behind.len()]);
             }
             rest = behind;
         }

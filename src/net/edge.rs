@@ -86,6 +86,7 @@ pub struct Edge {
 
 /// Connections beyond `connections_max` that are still heard, to be told in CONNACK why they cannot stay.
 const SURPLUS_MAX: u32 = 256;
+const _: () = assert!(SURPLUS_MAX < crate::limits::SOCKETS_SURPLUS, "each of them needs a socket");
 
 impl Edge {
     /// An edge over a plane, listening nowhere yet.

@@ -65,7 +65,9 @@ impl Port {
             if lane.waiting.is_empty() {
                 continue;
             }
-            match sender.try_send(std::mem::take(&mut lane.waiting)) {
+            // The next batch is likely to be as long.
+            let next = Batch::with_capacity(lane.waiting.len());
+            match sender.try_send(std::mem::replace(&mut lane.waiting, next)) {
                 Ok(()) => wake(ShardId(shard as u8)),
                 Err(TrySendError::Full(batch)) => lane.waiting = batch,
                 // The other shard has drained its clients and stopped: the process is stopping.

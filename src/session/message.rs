@@ -1,11 +1,11 @@
 //! An application message: borrowed while it is routed, shared once somebody must keep it.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
+use triomphe::ThinArc;
 
 use crate::codec::properties::Forwarded;
 use crate::ids::{ClientKey, Qos};
+use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::time::{Deadline, Now};
 
 /// A message as it is routed: borrowed from the packet it came in.
@@ -39,83 +39,107 @@ impl MessageRef<'_> {
     }
 }
 
-/// A message that somebody keeps: immutable, shared by every queue and every shard that holds it. One allocation for
-/// topic, properties and payload together.
+/// A message that somebody keeps: immutable, shared by every queue and every shard that holds it, so a clone is the same
+/// message. One pointer, and one allocation for everything but a long payload.
+#[derive(Clone, Debug)]
+pub struct Message(ThinArc<Header, u8>);
+
+/// What stands before topic, properties and payload.
 #[derive(Debug)]
-pub struct Message {
-    /// topic | forwarded properties | payload
-    bytes: Bytes,
-    topic_bytes: u16,
-    properties_bytes: u32,
-    qos: Qos,
-    retain: bool,
+struct Header {
+    /// A payload that is sent by reference, and so has to be shared by itself.
+    long_payload: Option<Box<Bytes>>,
     expires: Option<Deadline>,
     publisher: Option<ClientKey>,
+    properties_bytes: u32,
+    topic_bytes: u16,
+    qos: Qos,
+    retain: bool,
 }
 
 impl Message {
     /// Copies a borrowed message into one that can be kept.
-    pub fn new(message: &MessageRef<'_>) -> Arc<Self> {
-        let properties_bytes = message.properties.len_bytes();
-        let mut bytes = Vec::with_capacity(message.topic.len() + properties_bytes + message.payload.len());
-        bytes.extend_from_slice(message.topic.as_bytes());
-        message.properties.write_to(&mut bytes);
-        debug_assert_eq!(bytes.len(), message.topic.len() + properties_bytes);
-        bytes.extend_from_slice(message.payload);
-        Arc::new(Self {
-            topic_bytes: message.topic.len() as u16,
-            properties_bytes: properties_bytes as u32,
-            bytes: Bytes::from(bytes),
-            qos: message.qos,
-            retain: message.retain,
+    pub fn new(message: &MessageRef<'_>) -> Self {
+        let is_long = message.payload.len() >= PAYLOAD_BY_REFERENCE_MIN_BYTES;
+        let header = Header {
+            long_payload: is_long.then(|| Box::new(Bytes::copy_from_slice(message.payload))),
             expires: message.expires,
             publisher: message.publisher,
-        })
+            properties_bytes: message.properties.len_bytes() as u32,
+            topic_bytes: message.topic.len() as u16,
+            qos: message.qos,
+            retain: message.retain,
+        };
+        let payload = if is_long { &[] } else { message.payload };
+        let len = message.topic.len() + header.properties_bytes as usize + payload.len();
+        // Put together where it costs no allocation: most messages are short.
+        let mut short = [0; 256];
+        let mut long = Vec::new();
+        let bytes = short.get_mut(..len).unwrap_or_else(|| {
+            long.resize(len, 0);
+            &mut long
+        });
+        let (topic, rest) = bytes.split_at_mut(message.topic.len());
+        let (mut properties, rest) = rest.split_at_mut(header.properties_bytes as usize);
+        topic.copy_from_slice(message.topic.as_bytes());
+        message.properties.for_each_piece(|piece| {
+            let (here, behind) = std::mem::take(&mut properties).split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            properties = behind;
+        });
+        debug_assert!(properties.is_empty(), "its length was told before");
+        rest.copy_from_slice(payload);
+        Self(ThinArc::from_header_and_slice(header, bytes))
     }
 
     /// The message in its borrowed form.
     pub fn borrow(&self) -> MessageRef<'_> {
-        let properties_at = usize::from(self.topic_bytes);
-        let payload_at = properties_at + self.properties_bytes as usize;
+        let (header, bytes) = (&self.0.header.header, &self.0.slice);
+        let (topic, rest) = bytes.split_at(header.topic_bytes.into());
+        let (properties, payload) = rest.split_at(header.properties_bytes as usize);
         MessageRef {
-            topic: std::str::from_utf8(&self.bytes[..properties_at]).expect("copied from a str"),
-            qos: self.qos,
-            retain: self.retain,
-            expires: self.expires,
-            publisher: self.publisher,
-            properties: Forwarded::from_clean_block(&self.bytes[properties_at..payload_at]),
-            payload: &self.bytes[payload_at..],
+            topic: std::str::from_utf8(topic).expect("copied from a str"),
+            qos: header.qos,
+            retain: header.retain,
+            expires: header.expires,
+            publisher: header.publisher,
+            properties: Forwarded::from_clean_block(properties),
+            payload: header.long_payload.as_deref().map_or(payload, |long| long),
         }
     }
 
-    /// The payload, shared and not copied.
-    pub fn payload(&self) -> Bytes {
-        self.bytes.slice(usize::from(self.topic_bytes) + self.properties_bytes as usize..)
+    /// A payload of `PAYLOAD_BY_REFERENCE_MIN_BYTES` and more, shared and not copied.
+    pub fn long_payload(&self) -> Option<Bytes> {
+        self.header().long_payload.as_deref().cloned()
     }
 
     /// Bytes that count against queues: topic, properties and payload.
     pub fn len_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        (self.0.slice.len() + self.header().long_payload.as_deref().map_or(0, Bytes::len)) as u64
     }
 
     /// Who published.
-    pub const fn publisher(&self) -> Option<ClientKey> {
-        self.publisher
+    pub fn publisher(&self) -> Option<ClientKey> {
+        self.header().publisher
     }
 
     /// QoS of the publisher.
-    pub const fn qos(&self) -> Qos {
-        self.qos
+    pub fn qos(&self) -> Qos {
+        self.header().qos
     }
 
     /// Whether its message expiry interval has passed.
     pub fn is_expired(&self, now: Now) -> bool {
-        self.expires.is_some_and(|expires| expires.is_due(now))
+        self.expires().is_some_and(|expires| expires.is_due(now))
     }
 
     /// When nobody may get it any more.
-    pub const fn expires(&self) -> Option<Deadline> {
-        self.expires
+    pub fn expires(&self) -> Option<Deadline> {
+        self.header().expires
+    }
+
+    fn header(&self) -> &Header {
+        &self.0.header.header
     }
 }
 
@@ -124,7 +148,7 @@ impl Message {
 pub struct Routed<'a> {
     /// What is being routed.
     pub message: MessageRef<'a>,
-    shared: Option<Arc<Message>>,
+    shared: Option<Message>,
 }
 
 impl<'a> Routed<'a> {
@@ -134,12 +158,12 @@ impl<'a> Routed<'a> {
     }
 
     /// From a message that is already shared.
-    pub fn shared(message: &'a Arc<Message>) -> Self {
-        Self { message: message.borrow(), shared: Some(Arc::clone(message)) }
+    pub fn shared(message: &'a Message) -> Self {
+        Self { message: message.borrow(), shared: Some(message.clone()) }
     }
 
     /// The shared form.
-    pub fn share(&mut self) -> &Arc<Message> {
+    pub fn share(&mut self) -> &Message {
         self.shared.get_or_insert_with(|| Message::new(&self.message))
     }
 }
@@ -165,8 +189,28 @@ mod tests {
         assert_eq!((read.topic, read.payload, read.qos, read.retain), ("a/b", &b"payload"[..], Qos::AtLeastOnce, true));
         assert_eq!((read.expires, read.publisher), (Some(Deadline(7)), Some(ClientKey(3))));
         assert_eq!(read.properties.len_bytes(), 2);
-        assert_eq!(&kept.payload()[..], b"payload");
-        assert_eq!(kept.len_bytes(), 12);
+        assert_eq!((kept.len_bytes(), kept.long_payload()), (12, None));
+    }
+
+    #[test]
+    fn a_long_payload_is_shared_and_not_copied() {
+        for len in [PAYLOAD_BY_REFERENCE_MIN_BYTES - 1, PAYLOAD_BY_REFERENCE_MIN_BYTES] {
+            let payload: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let kept = Message::new(&MessageRef {
+                topic: "long",
+                qos: Qos::AtMostOnce,
+                retain: false,
+                expires: None,
+                publisher: None,
+                properties: Forwarded::EMPTY,
+                payload: &payload,
+            });
+            assert_eq!(kept.borrow().payload, payload);
+            assert_eq!(kept.len_bytes(), 4 + len as u64);
+            let long = kept.clone().long_payload();
+            assert_eq!(long.is_some(), len == PAYLOAD_BY_REFERENCE_MIN_BYTES);
+            assert!(long.is_none_or(|long| long.as_ptr() == kept.borrow().payload.as_ptr()));
+        }
     }
 
     #[test]
@@ -181,7 +225,7 @@ mod tests {
             payload: b"",
         };
         let mut routed = Routed::borrowed(message);
-        let first = Arc::clone(routed.share());
-        assert!(Arc::ptr_eq(&first, routed.share()));
+        let first = routed.share().clone();
+        assert!(std::ptr::eq(first.borrow().topic, routed.share().borrow().topic));
     }
 }

@@ -4,7 +4,6 @@
 //! newer of QoS 1 or 2 is sent; the queue stays within its limits of messages and bytes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::message::Message;
 use super::replays::Replays;
@@ -47,7 +46,7 @@ impl SubscriptionIds {
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// The message.
-    pub message: Arc<Message>,
+    pub message: Message,
     /// Identifiers of the subscriptions that it is delivered for.
     pub ids: SubscriptionIds,
     /// The lower of published and granted QoS [MQTT-3.8.4-8].

@@ -1,7 +1,5 @@
 //! A will: the message that a client leaves behind (MQTT 5.0, 3.1.2.5).
 
-use std::sync::Arc;
-
 use super::message::{Message, MessageRef};
 use crate::codec;
 use crate::ids::{ClientKey, Qos};
@@ -11,7 +9,7 @@ use crate::time::Now;
 #[derive(Debug)]
 pub struct Will {
     /// The message, without its expiry: that begins when the will is published.
-    message: Arc<Message>,
+    message: Message,
     /// How long after the connection's end it is published, in seconds.
     pub delay_s: u32,
     message_expiry_s: Option<u32>,

@@ -3,8 +3,6 @@
 //! The encoded form of a message is made once per layout (version, QoS, RETAIN) and patched per subscriber; only what
 //! is special to one subscriber (subscription identifiers, topic aliases, a repetition) is encoded for it alone.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use super::{Effect, Effects, Encoded, Shard, lower};
@@ -228,9 +226,9 @@ impl Shard {
 
     /// Makes a message into a delivery that is kept until it is settled, on stable storage if the session is.
     fn owe(&mut self, id: SessionId, routed: &mut Routed<'_>, copy: Copy<'_>, fx: &mut Effects) -> Delivery {
-        let message = Arc::clone(routed.share());
+        let message = routed.share().clone();
         if self.sessions.get(id).is_persistent() {
-            let message = Arc::clone(&message);
+            let message = message.clone();
             self.log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, fx);
         }
         Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain }
@@ -397,6 +395,6 @@ fn encode_form(
         return Some(Outgoing { encoded, payload: None });
     }
     let encoded = fx.encode(|out| packet.encode_head(out).packet_id_at);
-    let payload = fx.payload(routed.share().payload());
+    let payload = fx.payload(routed.share().long_payload().expect("its length is what makes it long"));
     Some(Outgoing { encoded, payload: Some((payload, message.payload.len() as u32)) })
 }

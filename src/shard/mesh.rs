@@ -1,7 +1,5 @@
 //! What shards say to each other. Each pair of shards has one channel that keeps order and loses nothing.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use crate::ids::{ConnectionId, ShardId};
@@ -30,28 +28,42 @@ pub struct ConfirmToken {
     pub number: AckNumber,
 }
 
+/// What a message between shards may have to say besides itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rider {
+    /// Shared groups, by key, of which a member on the receiving shard was picked.
+    pub groups: SmallVec<[u64; 2]>,
+    /// Set when it is also a write to the retained store, which every shard has a copy of.
+    pub retained: Option<Stamp>,
+    /// Asks for [`MeshMessage::Stored`] once every record that it led to is durable.
+    pub confirm: Option<ConfirmToken>,
+}
+
+impl Rider {
+    /// `None` for one that says nothing.
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
 /// One message between two shards.
 #[derive(Clone, Debug)]
 pub enum MeshMessage {
     /// An application message for the receiver's subscribers: one per interested shard, never per subscriber.
     Publish {
         /// The message.
-        message: Arc<Message>,
+        message: Message,
         /// Whether the receiver's plain subscriptions get it.
         plain: bool,
-        /// Shared groups, by key, of which a member on the receiving shard was picked.
-        groups: SmallVec<[u64; 2]>,
-        /// Set when it is also a write to the retained store, which every shard has a copy of.
-        retained: Option<Stamp>,
-        /// Asks for [`MeshMessage::Stored`] once every record that it led to is durable.
-        confirm: Option<ConfirmToken>,
+        /// `None` if there is nothing else to say, as mostly: a message that crosses is copied from core to core.
+        rider: Option<Box<Rider>>,
     },
     /// Asks for [`MeshMessage::Stored`] once everything that the sender's messages so far have led to is durable.
     Barrier {
         /// To be answered with.
         token: ConfirmToken,
     },
-    /// Answers `Publish::confirm` and `Barrier`.
+    /// Answers [`Rider::confirm`] and `Barrier`.
     Stored {
         /// As it was asked.
         token: ConfirmToken,

@@ -46,7 +46,7 @@ use crate::topic::{Matches, SubscriptionIndex};
 pub use effects::{Effect, Effects, Encoded, Event};
 pub use holdings::Holdings;
 pub use input::{Arrival, Input};
-pub use mesh::{ConfirmToken, MeshMessage, Stamp};
+pub use mesh::{ConfirmToken, MeshMessage, Rider, Stamp};
 pub use settings::Settings;
 
 use interest::Announcements;
@@ -226,8 +226,8 @@ impl Shard {
 
     fn handle_mesh(&mut self, now: Now, from: ShardId, message: MeshMessage, fx: &mut Effects) {
         match message {
-            MeshMessage::Publish { message, plain, groups, retained, confirm } => {
-                self.handle_mesh_publish(now, &message, plain, &groups, retained, confirm, fx);
+            MeshMessage::Publish { message, plain, rider } => {
+                self.handle_mesh_publish(now, &message, plain, rider.map(|rider| *rider).unwrap_or_default(), fx);
             }
             MeshMessage::Barrier { token } => self.confirm_when_durable(token, fx),
             MeshMessage::Stored { token } => {

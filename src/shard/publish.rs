@@ -1,13 +1,11 @@
 //! PUBLISH from a client: checked against the session, routed to sessions here and to shards that want it, acknowledged
 //! when that means something.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use super::deliver::Templates;
 use super::groups::RemotePicks;
-use super::{ConfirmToken, Effects, MeshMessage, Shard, Stamp};
+use super::{ConfirmToken, Effects, MeshMessage, Rider, Shard, Stamp};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardId, ShardSet};
 use crate::session::{AckQueue, AliasesIn, Message, MessageRef, Routed};
@@ -223,7 +221,7 @@ impl Shard {
     /// Writes a retained message, or deletes one [MQTT-3.3.1-6], on this shard.
     fn retain(&mut self, now: Now, routed: &mut Routed<'_>, fx: &mut Effects) -> Stamp {
         let stamp = self.retained.stamp(now, self.id);
-        let message = (!routed.message.payload.is_empty()).then(|| Arc::clone(routed.share()));
+        let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
         self.log.append(Record::Retained { topic: routed.message.topic.into(), message: message.clone() }, fx);
         self.retained.write(now, routed.message.topic, message, stamp);
         stamp
@@ -255,55 +253,53 @@ impl Shard {
             let owed = retained.is_some() || matches.durable_shards.contains(shard) || !groups.is_empty();
             let confirm = confirm.filter(|_| owed);
             waits += u8::from(confirm.is_some());
-            let message = Arc::clone(routed.share());
+            let message = routed.share().clone();
             let plain = matches.shards.contains(shard);
             self.counters.mesh_sent += 1;
-            fx.mesh.push((shard, MeshMessage::Publish { message, plain, groups, retained, confirm }));
+            let rider = Rider { groups, retained, confirm }.boxed();
+            fx.mesh.push((shard, MeshMessage::Publish { message, plain, rider }));
         }
         waits
     }
 
     /// A message that a client of another shard published.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one mesh message")]
     pub(super) fn handle_mesh_publish(
         &mut self,
         now: Now,
-        message: &Arc<Message>,
+        message: &Message,
         plain: bool,
-        groups: &[u64],
-        retained: Option<Stamp>,
-        confirm: Option<ConfirmToken>,
+        rider: Rider,
         fx: &mut Effects,
     ) {
+        let Rider { groups, retained, mut confirm } = rider;
         let before = self.log.last();
         let mut routed = Routed::shared(message);
         let text = routed.message.topic;
         if let Some(stamp) = retained {
-            let message = (!routed.message.payload.is_empty()).then(|| Arc::clone(message));
+            let message = (!routed.message.payload.is_empty()).then(|| message.clone());
             self.retained.write(now, text, message, stamp);
         }
         let mut templates = Templates::default();
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
         if plain || retained.is_some() {
             let mut matches = self.matches.take().unwrap_or_default();
-            let topic = TopicName::parse(text, u16::MAX).expect("the publisher's shard has checked it");
+            let topic = TopicName::checked_before(text);
             self.index.matches_again(topic, &mut matches);
             self.deliver_plain(now, &mut routed, &mut matches, &mut templates, fx);
             self.matches = Some(matches);
         }
         let mut forwarded = RemotePicks::new();
-        for &key in groups {
+        for key in groups {
             self.deliver_to_group_member(now, key, &mut routed, &mut templates, &mut forwarded, fx);
         }
         let stored_here = self.log.last() > before;
-        let mut confirm = confirm;
         for (shard, key) in forwarded {
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
-            let groups = SmallVec::from_slice(&[key]);
-            let message = Arc::clone(message);
+            let rider = Rider { groups: SmallVec::from_slice(&[key]), retained: None, confirm }.boxed();
+            let message = message.clone();
             self.counters.mesh_sent += 1;
-            fx.mesh.push((shard, MeshMessage::Publish { message, plain: false, groups, retained: None, confirm }));
+            fx.mesh.push((shard, MeshMessage::Publish { message, plain: false, rider }));
         }
         match confirm {
             Some(token) if stored_here => self.log.wait(token),

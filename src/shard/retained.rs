@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::mesh::Stamp;
 use crate::ids::ShardId;
@@ -19,7 +18,7 @@ use crate::topic::{Cursor, RetainedTree, Scan, TopicFilter};
 #[derive(Debug)]
 struct Retained {
     /// `None` for a deleted one.
-    message: Option<Arc<Message>>,
+    message: Option<Message>,
     stamp: Stamp,
     /// The store's count of writes after this one.
     written: u64,
@@ -85,23 +84,23 @@ impl RetainedStore {
 
     /// Bytes of the retained message of `topic`, if it has one.
     pub fn bytes_of(&self, topic: &str) -> Option<u64> {
-        self.tree.get(topic)?.message.as_ref().map(|message| message.len_bytes())
+        self.tree.get(topic)?.message.as_ref().map(Message::len_bytes)
     }
 
     /// Writes `message`, or deletes with `None`. A write that is older than what is there changes nothing; returns
     /// whether it took effect.
-    pub fn write(&mut self, now: Now, topic: &str, message: Option<Arc<Message>>, stamp: Stamp) -> bool {
+    pub fn write(&mut self, now: Now, topic: &str, message: Option<Message>, stamp: Stamp) -> bool {
         self.last_stamp_ns = self.last_stamp_ns.max(stamp.time_ns);
         self.written += 1;
         let written = self.written;
         let expires = message.as_ref().is_some_and(|message| message.expires().is_some());
-        let bytes = message.as_ref().map(|message| message.len_bytes());
+        let bytes = message.as_ref().map(Message::len_bytes);
         if let Some(entry) = self.tree.get_mut(topic) {
             if entry.stamp >= stamp {
                 return false;
             }
             let old = std::mem::replace(entry, Retained { message, stamp, written }).message;
-            self.forget(old.as_deref());
+            self.forget(old.as_ref());
         } else {
             self.tree.insert(topic, Retained { message, stamp, written });
         }
@@ -124,7 +123,7 @@ impl RetainedStore {
         cursor: &mut Cursor,
         budget: usize,
         as_of: u64,
-        mut visit: impl FnMut(&Arc<Message>) -> ControlFlow<()>,
+        mut visit: impl FnMut(&Message) -> ControlFlow<()>,
     ) -> Scan {
         self.tree.scan(filter, cursor, budget, |_, entry| match &entry.message {
             Some(message) if entry.written <= as_of && !message.is_expired(now) => visit(message),
@@ -172,7 +171,7 @@ impl RetainedStore {
             // Every shard's copy expires by the same clock: nothing has to be told.
             let Some(entry) = self.tree.get_mut(&topic) else { continue };
             let (old, stamp) = (entry.message.take(), entry.stamp);
-            self.forget(old.as_deref());
+            self.forget(old.as_ref());
             self.bury(now, &topic, stamp);
         }
     }
@@ -196,7 +195,7 @@ mod tests {
     const NOW: Now = Now { mono_ns: 1_000_000_000, unix_ms: 0 };
 
     #[expect(clippy::unnecessary_wraps, reason = "what a write takes")]
-    fn message(topic: &str, payload: &[u8], expires: Option<Deadline>) -> Option<Arc<Message>> {
+    fn message(topic: &str, payload: &[u8], expires: Option<Deadline>) -> Option<Message> {
         Some(Message::new(&MessageRef {
             topic,
             qos: Qos::AtMostOnce,

@@ -5,7 +5,6 @@
 //! million messages neither stops at a cap nor holds other clients up.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::deliver::Templates;
 use super::{Effects, Shard};
@@ -152,7 +151,7 @@ impl Shard {
             return false;
         }
         let mut cursor = std::mem::take(&mut backlog.replays.cursor);
-        let mut page: Vec<Arc<Message>> = Vec::new();
+        let mut page: Vec<Message> = Vec::new();
         let mut text = String::new();
         self.index.filter_text(replay.entry, &mut text);
         let filter = TopicFilter::parse(&text, u16::MAX).expect("it was checked in SUBSCRIBE");
@@ -160,7 +159,7 @@ impl Shard {
             if replay.no_local && message.publisher() == Some(key) {
                 return ControlFlow::Continue(()); // [MQTT-3.8.3-3]
             }
-            page.push(Arc::clone(message));
+            page.push(message.clone());
             room_bytes = room_bytes.saturating_sub(message.len_bytes() as usize + HEADER_BYTES);
             if page.len() == room || room_bytes == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -196,7 +195,7 @@ impl Shard {
                 self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
                 continue;
             }
-            let message = Arc::clone(&delivery.message);
+            let message = delivery.message.clone();
             let mut routed = Routed::shared(&message);
             self.send_delivery(now, id, delivery, &mut routed, &mut Templates::default(), fx);
             done += 1;

@@ -47,7 +47,7 @@ pub enum Record<M> {
         /// Slot of the session.
         session: SessionId,
         /// The message.
-        message: Arc<M>,
+        message: M,
         /// QoS of this delivery: 1 or 2.
         qos: Qos,
         /// RETAIN of this delivery.
@@ -79,6 +79,6 @@ pub enum Record<M> {
         /// Its topic.
         topic: Arc<str>,
         /// The message, or none.
-        message: Option<Arc<M>>,
+        message: Option<M>,
     },
 }
