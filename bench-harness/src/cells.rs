@@ -36,6 +36,8 @@ pub enum Section {
     Latency,
     /// The whole machine.
     AllCores,
+    /// The same load on one shard and on two.
+    Shards,
     /// A point of a curve.
     Series(Series, f64),
 }
@@ -189,8 +191,25 @@ pub fn all() -> Vec<Cell> {
     let on_all = ["p2p-qos0-w16", "p2p-qos1-w8", "fan-out", "fan-in"];
     let everywhere: Vec<Cell> = cells.iter().filter(|cell| on_all.contains(&cell.name.as_str())).map(whole).collect();
     cells.extend(everywhere);
+    let of_shards: Vec<Cell> =
+        SHARD_LOADS.iter().flat_map(|load| [1, 2].map(|threads| on_shards(load, threads, &cells))).collect();
+    cells.extend(of_shards);
     cells.extend(series());
     cells
+}
+
+/// What is measured on one shard and on two: cells on one core, by name.
+pub const SHARD_LOADS: [&str; 4] = ["p2p-qos0-w1", "p2p-qos0-w16", "p2p-qos1-w8", "fan-out"];
+
+/// The name of the cell that measures one of `SHARD_LOADS` on so many shards.
+pub fn on_shards_name(load: &str, threads: usize) -> String {
+    format!("shards-{threads}-{load}")
+}
+
+fn on_shards(load: &str, threads: usize, cells: &[Cell]) -> Cell {
+    let of = cells.iter().find(|cell| cell.name == load).expect("it is one of the cells on one core");
+    let name = on_shards_name(load, threads);
+    Cell { name, section: Section::Shards, placement: Placement::Threads(threads), ..of.clone() }
 }
 
 /// The cells whose names contain one of the words; all without words. A word that selects nothing is an error.
@@ -267,7 +286,7 @@ mod tests {
         assert_eq!(names.len(), count);
         let chosen = |word: &str| selected(&[word.to_owned()]).map(|cells| cells.len());
         assert_eq!(chosen("p2p-qos0-w16").expect("there"), 1, "a whole name means that cell");
-        assert_eq!(chosen("qos0-w16").expect("there"), 2, "on one core and on all");
+        assert_eq!(chosen("qos0-w16").expect("there"), 4, "on one core, on all, on one shard and on two");
         assert_eq!(selected(&[]).expect("all").len(), count);
         assert!(chosen("fan-sideways").expect_err("there is none").contains("p2p-qos0-w1"));
     }

@@ -71,6 +71,7 @@ pub fn all(results: &Results) -> Vec<(String, String)> {
             ),
         ),
         ("throughput".to_owned(), throughput(results)),
+        ("shards".to_owned(), shards(results)),
     ]
 }
 
@@ -207,6 +208,27 @@ fn throughput(results: &Results) -> String {
         })
         .collect();
     table(results, "messages a second", &rows)
+}
+
+/// What dunlin spends on a message with one shard and with two, and so what two cores would carry.
+fn shards(results: &Results) -> String {
+    let mut text = String::new();
+    for load in cells::SHARD_LOADS {
+        let spread = |threads| {
+            let cell = cells::on_shards_name(load, threads);
+            results.spread(&cell, DUNLIN, metric::CPU_US).filter(|_| results.fault(&cell, DUNLIN).is_none())
+        };
+        let (Some(one), Some(two)) = (spread(1), spread(2)) else { continue };
+        let title = cells::all().into_iter().find(|cell| cell.name == load).map_or(String::new(), |cell| cell.title);
+        let range =
+            |spread: &Spread| format!("{} ({}-{})", number(spread.median), number(spread.min), number(spread.max));
+        let carries = number(2.0 * one.median / two.median);
+        let _ = writeln!(text, "| {title} | {} | {} | {carries} |", range(&one), range(&two));
+    }
+    if text.is_empty() {
+        return NOTHING.to_owned();
+    }
+    format!("| CPU us a message | 1 shard | 2 shards | so two cores carry |\n|---|---|---|---|\n{text}")
 }
 
 fn machine(results: &Results) -> String {
