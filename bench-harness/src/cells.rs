@@ -62,8 +62,9 @@ pub enum Placement {
     OneCore,
     /// Both wherever the scheduler puts them; the broker has a thread a core.
     AllCores,
-    /// As `AllCores`, with so many threads for the broker.
-    Threads(usize),
+    /// So many cores for both together, and as many threads for the broker: what shares a core with the generator is slower
+    /// than what has one to itself, so one thread is not given what two could not have.
+    Shared(usize),
 }
 
 /// What happens.
@@ -209,7 +210,7 @@ pub fn on_shards_name(load: &str, threads: usize) -> String {
 fn on_shards(load: &str, threads: usize, cells: &[Cell]) -> Cell {
     let of = cells.iter().find(|cell| cell.name == load).expect("it is one of the cells on one core");
     let name = on_shards_name(load, threads);
-    Cell { name, section: Section::Shards, placement: Placement::Threads(threads), ..of.clone() }
+    Cell { name, section: Section::Shards, placement: Placement::Shared(threads), ..of.clone() }
 }
 
 /// The cells whose names contain one of the words; all without words. A word that selects nothing is an error.
@@ -248,7 +249,7 @@ fn series() -> Vec<Cell> {
     for threads in [1, 2] {
         let load = Load::Pairs { pairs: 500, qos: 0, pace: Pace::Window(16) };
         let cell = point("shards", Series::Shards, threads, load, metric::CPU_US);
-        cells.push(Cell { placement: Placement::Threads(threads as usize), ..cell });
+        cells.push(Cell { placement: Placement::Shared(threads as usize), ..cell });
     }
     cells
 }

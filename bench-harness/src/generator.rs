@@ -25,6 +25,8 @@ pub struct Generator {
     pub cores: String,
     /// Ahead of everything else on these cores, with a real-time priority: a clock that others can hold up measures them.
     pub ahead: bool,
+    /// Threads that carry clients; `None` leaves it to the generator.
+    pub workers: Option<usize>,
 }
 
 /// Whether this user may give a process a real-time priority (`CAP_SYS_NICE`).
@@ -182,6 +184,7 @@ impl Generator {
             .arg(&file)
             .args(["--host", &broker.ip().to_string(), "--port", &broker.port().to_string(), "--quiet", "--json"])
             .arg(&json)
+            .args(self.workers.iter().flat_map(|workers| ["--workers".to_owned(), workers.to_string()]))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

@@ -47,6 +47,8 @@ struct Place {
     threads: usize,
     /// What it can use.
     cores: f64,
+    /// What the generator is told to use.
+    workers: Option<usize>,
 }
 
 impl Setup {
@@ -54,17 +56,22 @@ impl Setup {
         let count = crate::machine::cores();
         let all = format!("0-{}", count - 1);
         match placement {
-            Placement::OneCore | Placement::Threads(1) => Place {
+            Placement::OneCore => Place {
                 broker_cores: self.broker_core.to_string(),
                 generator_cores: self.generator_core.to_string(),
                 threads: 1,
                 cores: 1.0,
+                workers: None,
             },
             Placement::AllCores => {
-                Place { broker_cores: all.clone(), generator_cores: all, threads: count, cores: count as f64 }
+                let (broker_cores, cores) = (all.clone(), count as f64);
+                Place { broker_cores, generator_cores: all, threads: count, cores, workers: None }
             }
-            Placement::Threads(threads) => {
-                Place { broker_cores: all.clone(), generator_cores: all, threads, cores: threads.min(count) as f64 }
+            Placement::Shared(threads) => {
+                let cores = threads.min(count);
+                let these = format!("0-{}", cores - 1);
+                let (broker_cores, workers) = (these.clone(), Some(cores));
+                Place { broker_cores, generator_cores: these, threads, cores: cores as f64, workers }
             }
         }
     }
@@ -80,6 +87,7 @@ impl Setup {
             program: self.loadtest.clone(),
             cores: place.generator_cores.clone(),
             ahead: ahead && self.may_go_ahead,
+            workers: place.workers,
         };
         let observer = match load {
             Load::Sweep { .. } => {

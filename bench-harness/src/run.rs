@@ -3,7 +3,7 @@
 //! The results file is written after every cell: what was measured is not lost with what was not.
 
 use crate::broker::{BUILT_IN, Broker};
-use crate::cells::{self, Cell};
+use crate::cells::{self, Cell, Placement};
 use crate::cli::RunOptions;
 use crate::machine::Machine;
 use crate::measure::Setup;
@@ -52,8 +52,10 @@ pub fn run(options: &RunOptions) -> Result<(), String> {
     if let Some(parent) = options.results.parent() {
         std::fs::create_dir_all(parent).map_err(|error| format!("{}: {error}", parent.display()))?;
     }
-    for cell in &cells {
-        results.replace(measure_cell(cell, &brokers, options, &setup));
+    // Cells that are compared with each other take turns, too.
+    let shared = |cell: &Cell| matches!(cell.placement, Placement::Shared(_));
+    for together in cells.chunk_by(|left, right| shared(left) && shared(right)) {
+        results.replace(measure_cells(together, &brokers, options, &setup));
         results.write(&options.results)?;
     }
     if let Some(trie) = &options.trie {
@@ -97,11 +99,13 @@ fn brokers(options: &RunOptions) -> Result<Vec<Broker>, String> {
     Ok(built_in.chain(added).collect())
 }
 
-fn measure_cell(cell: &Cell, brokers: &[Broker], options: &RunOptions, setup: &Setup) -> Vec<Measurement> {
+fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup: &Setup) -> Vec<Measurement> {
     let mut measurements = Vec::new();
     let rounds = if options.quick { 1 } else { options.rounds };
-    println!("{}: {}", cell.name, cell.title);
-    for round in 1..=rounds {
+    for (round, cell) in (1..=rounds).flat_map(|round| cells.iter().map(move |cell| (round, cell))) {
+        if round == 1 || cells.len() > 1 {
+            println!("{}: {}", cell.name, cell.title);
+        }
         let mut keep = |broker: &str, outcome: Result<Figures, String>| {
             println!("  {round} {broker:<12} {}", in_words(cell, &outcome));
             let (cell, broker) = (cell.name.clone(), broker.to_owned());

@@ -83,8 +83,8 @@ pub fn all(results: &Results) -> Vec<Curve> {
             lines: shard_lines(results),
             ..describe(
                 "scale-shards",
-                "What the broker could deliver if its cores were its own",
-                "threads",
+                "Broker and generator together on one core, and on two",
+                "cores, and threads of each",
                 "messages a second",
                 (false, false),
             )
@@ -167,21 +167,14 @@ fn lines(results: &Results, series: Series, metric: &str, shown: impl Fn(f64, f6
 }
 
 /// Messages that `threads` cores could carry at the CPU time that a message took with so many threads.
+/// Of brokers that were measured with several threads: others have one point and no line.
 fn shard_lines(results: &Results) -> Vec<Line> {
-    let capacity = |threads: f64, cpu_us: f64| threads * 1e6 / cpu_us;
     let several = |name: &str| {
-        let mut cells = cells::all().into_iter().filter(|cell| matches!(cell.placement, Placement::Threads(2..)));
+        let mut cells = cells::all().into_iter().filter(|cell| matches!(cell.placement, Placement::Shared(2..)));
         cells.any(|cell| results.of(&cell.name, name).next().is_some())
     };
-    let mut lines = lines(results, Series::Shards, metric::CPU_US, capacity);
+    let mut lines = lines(results, Series::Shards, metric::PER_SECOND, |_, y| y);
     lines.retain(|line| several(&line.name));
-    for line in &mut lines {
-        for point in &mut line.points {
-            // What is least in microseconds is most in messages.
-            let spread = point.1;
-            point.1 = Spread { min: spread.min.min(spread.max), max: spread.min.max(spread.max), ..spread };
-        }
-    }
     lines
 }
 

@@ -210,25 +210,35 @@ fn throughput(results: &Results) -> String {
     table(results, "messages a second", &rows)
 }
 
-/// What dunlin spends on a message with one shard and with two, and so what two cores would carry.
+/// dunlin and the generator together on one core, and on two: what they carry, and what the broker spends on a message.
 fn shards(results: &Results) -> String {
     let mut text = String::new();
     for load in cells::SHARD_LOADS {
-        let spread = |threads| {
+        let spread = |threads, metric| {
             let cell = cells::on_shards_name(load, threads);
-            results.spread(&cell, DUNLIN, metric::CPU_US).filter(|_| results.fault(&cell, DUNLIN).is_none())
+            results.spread(&cell, DUNLIN, metric).filter(|_| results.fault(&cell, DUNLIN).is_none())
         };
-        let (Some(one), Some(two)) = (spread(1), spread(2)) else { continue };
+        let pair = |metric| Some((spread(1, metric)?, spread(2, metric)?));
+        let (Some(carried), Some(cpu)) = (pair(metric::PER_SECOND), pair(metric::CPU_US)) else { continue };
         let title = cells::all().into_iter().find(|cell| cell.name == load).map_or(String::new(), |cell| cell.title);
         let range =
             |spread: &Spread| format!("{} ({}-{})", number(spread.median), number(spread.min), number(spread.max));
-        let carries = number(2.0 * one.median / two.median);
-        let _ = writeln!(text, "| {title} | {} | {} | {carries} |", range(&one), range(&two));
+        let (carries, could) = (carried.1.median / carried.0.median, 2.0 * cpu.0.median / cpu.1.median);
+        let _ = writeln!(
+            text,
+            "| {title} | {} | {} | {carries:.2} | {} | {} | {could:.2} |",
+            range(&carried.0),
+            range(&carried.1),
+            range(&cpu.0),
+            range(&cpu.1)
+        );
     }
     if text.is_empty() {
         return NOTHING.to_owned();
     }
-    format!("| CPU us a message | 1 shard | 2 shards | so two cores carry |\n|---|---|---|---|\n{text}")
+    let head =
+        "| load | 1 shard, messages/s | 2 shards | times | CPU us a message, 1 shard | 2 shards | so two carry |";
+    format!("{head}\n|---|---|---|---|---|---|---|\n{text}")
 }
 
 fn machine(results: &Results) -> String {
