@@ -22,6 +22,9 @@ pub enum Envelope {
 
 type Batch = Vec<Envelope>;
 
+/// Messages that a new batch has room for at most: with many shards there are thousands of lanes.
+const KEPT_CAPACITY: usize = 256;
+
 /// One shard's end of the mesh.
 pub struct Port {
     to: Vec<Lane>,
@@ -65,8 +68,8 @@ impl Port {
             if lane.waiting.is_empty() {
                 continue;
             }
-            // The next batch is likely to be as long.
-            let next = Batch::with_capacity(lane.waiting.len());
+            // The next batch is likely to be as long; what a storm took is given back all the same.
+            let next = Batch::with_capacity(lane.waiting.len().min(KEPT_CAPACITY));
             match sender.try_send(std::mem::replace(&mut lane.waiting, next)) {
                 Ok(()) => wake(ShardId(shard as u8)),
                 Err(TrySendError::Full(batch)) => lane.waiting = batch,
