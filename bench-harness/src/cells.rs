@@ -51,8 +51,6 @@ pub enum Series {
     Memory,
     /// CPU a delivered message against subscribers.
     FanOut,
-    /// Messages a second against shards.
-    Shards,
 }
 
 /// On which cores a cell runs.
@@ -193,7 +191,7 @@ pub fn all() -> Vec<Cell> {
     let everywhere: Vec<Cell> = cells.iter().filter(|cell| on_all.contains(&cell.name.as_str())).map(whole).collect();
     cells.extend(everywhere);
     let of_shards: Vec<Cell> =
-        SHARD_LOADS.iter().flat_map(|load| [1, 2].map(|threads| on_shards(load, threads, &cells))).collect();
+        SHARD_LOADS.iter().flat_map(|load| SHARD_COUNTS.map(|threads| on_shards(load, threads, &cells))).collect();
     cells.extend(of_shards);
     cells.extend(series());
     cells
@@ -201,6 +199,11 @@ pub fn all() -> Vec<Cell> {
 
 /// What is measured on one shard and on two: cells on one core, by name.
 pub const SHARD_LOADS: [&str; 4] = ["p2p-qos0-w1", "p2p-qos0-w16", "p2p-qos1-w8", "fan-out"];
+
+/// The one of them that is drawn.
+pub const SHARDS_SHOWN: &str = "p2p-qos0-w16";
+/// Shards, and cores for them.
+pub const SHARD_COUNTS: [usize; 2] = [1, 2];
 
 /// The name of the cell that measures one of `SHARD_LOADS` on so many shards.
 pub fn on_shards_name(load: &str, threads: usize) -> String {
@@ -245,11 +248,6 @@ fn series() -> Vec<Cell> {
     for subscribers in [1, 10, 100, 1_000, 10_000] {
         let load = Load::Star { publishers: 1, subscribers, window: 8 };
         cells.push(point("fan-out", Series::FanOut, subscribers, load, metric::CPU_US));
-    }
-    for threads in [1, 2] {
-        let load = Load::Pairs { pairs: 500, qos: 0, pace: Pace::Window(16) };
-        let cell = point("shards", Series::Shards, threads, load, metric::CPU_US);
-        cells.push(Cell { placement: Placement::Shared(threads as usize), ..cell });
     }
     cells
 }

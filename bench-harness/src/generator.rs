@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Beyond this a run is ended and called a failure: no scenario here is meant to take half as long.
+/// Beyond this a run is ended and called a failure: no scenario here takes as long, even where all its limits run out.
 const RUN_LIMIT: Duration = Duration::from_secs(250);
 
 /// Where the generator is and on which cores it runs.

@@ -1,6 +1,7 @@
 //! Rounds: cell by cell, the brokers take turns in each round, so that what else the machine does falls on all of them.
 //!
-//! The results file is written after every cell: what was measured is not lost with what was not.
+//! The results file is written after every cell, or after all of those that take turns with each other: what was measured
+//! is not lost with what was not.
 
 use crate::broker::{BUILT_IN, Broker};
 use crate::cells::{self, Cell, Placement};

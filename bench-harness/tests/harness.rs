@@ -66,7 +66,7 @@ impl Scratch {
 
     fn run(&self, loadtest: &Path, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_bench-harness"))
-            .args(["run", "--cells", "series-shards-1", "--seconds", "0.2", "--generator-core", "0"])
+            .args(["run", "--cells", "shards-1-p2p-qos0-w1", "--seconds", "0.2", "--generator-core", "0"])
             .arg("--results")
             .arg(self.0.join("results.json"))
             .arg("--loadtest")

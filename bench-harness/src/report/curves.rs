@@ -1,7 +1,7 @@
 //! The curves: which points belong to one, and the same as a table.
 
 use super::tables::number;
-use crate::cells::{self, Cell, Placement, Section, Series};
+use crate::cells::{self, Cell, Section, Series};
 use crate::results::{Results, metric};
 use crate::stats::Spread;
 use std::fmt::Write as _;
@@ -166,16 +166,18 @@ fn lines(results: &Results, series: Series, metric: &str, shown: impl Fn(f64, f6
     names(results).into_iter().filter_map(line).collect()
 }
 
-/// Messages that `threads` cores could carry at the CPU time that a message took with so many threads.
-/// Of brokers that were measured with several threads: others have one point and no line.
+/// Of brokers that were measured with several threads: what `SHARDS_SHOWN` carries with each number of them.
 fn shard_lines(results: &Results) -> Vec<Line> {
-    let several = |name: &str| {
-        let mut cells = cells::all().into_iter().filter(|cell| matches!(cell.placement, Placement::Shared(2..)));
-        cells.any(|cell| results.of(&cell.name, name).next().is_some())
+    let line = |name: String| {
+        let point = |threads: usize| {
+            let cell = cells::on_shards_name(cells::SHARDS_SHOWN, threads);
+            let spread = results.spread(&cell, &name, metric::PER_SECOND)?;
+            results.fault(&cell, &name).is_none().then_some((threads as f64, spread))
+        };
+        let points: Vec<_> = cells::SHARD_COUNTS.into_iter().filter_map(point).collect();
+        (points.len() == cells::SHARD_COUNTS.len()).then_some(Line { name, points })
     };
-    let mut lines = lines(results, Series::Shards, metric::PER_SECOND, |_, y| y);
-    lines.retain(|line| several(&line.name));
-    lines
+    names(results).into_iter().filter_map(line).collect()
 }
 
 fn index_lines(results: &Results) -> Vec<Line> {
