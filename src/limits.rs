@@ -183,6 +183,9 @@ pub const SOCKETS_SURPLUS: u32 = 16 * 1024;
 pub const RING_DESCRIPTORS_MAX: u32 = 1 << 20;
 /// Receive buffers one ring lends to its sockets; a power of two. With `RECEIVE_BUFFER_BYTES`: 4 MiB a shard.
 pub const RECEIVE_BUFFERS: u16 = 1024;
+/// ... and a further ring, which is there because the process may not open enough files for one. Together they have more than
+/// one ring would have for the same sockets; as many each were 40 of the 646 bytes a client at 100,000 clients.
+pub const LATER_RING_RECEIVE_BUFFERS: u16 = 256;
 /// Size of one receive buffer: a page. Most packets of a fleet fit many times over, a large one takes several.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
 /// Completions after which a turn stops reaping and handles what it has, so that latency stays bounded under load.

@@ -132,7 +132,6 @@ impl Plane {
                 Op::Connect => Some(on_connected(completion)),
                 Op::Woken => {
                     self.wake_armed = false;
-                    self.take_signal();
                     None
                 }
                 Op::Timeout => {

@@ -91,4 +91,9 @@ impl PlaneHandle {
     pub(super) fn adopting_ring(&self) -> RawFd {
         self.0.rings[self.0.adopting.load(Ordering::Acquire)].load(Ordering::Acquire)
     }
+
+    /// The ring that the plane waits in; -1 as above.
+    pub(super) fn first_ring(&self) -> RawFd {
+        self.0.rings[0].load(Ordering::Acquire)
+    }
 }

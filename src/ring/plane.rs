@@ -8,12 +8,13 @@ use super::one::{Completion, Ring};
 use super::submit::{MESSAGES_MAX, ShortSend};
 use super::token::{Op, SocketId, Ticket, Token};
 use super::{Buffer, Counters, PlaneConfig, RingError, error};
-use crate::limits::{RING_DESCRIPTORS_MAX, RINGS_MAX};
+use crate::limits::{LATER_RING_RECEIVE_BUFFERS, RING_DESCRIPTORS_MAX, RINGS_MAX};
 use bytes::Bytes;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
 use io_uring::{opcode, squeue};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{Ordering, fence};
 
@@ -34,8 +35,10 @@ pub struct Plane {
     pub(super) failed: Option<i32>,
     /// Peers that were connected to, as the kernel reads their names.
     pub(super) names: Vec<(SocketAddr, Box<Name>)>,
-    /// Whether the first ring watches the eventfd.
+    /// Whether the first ring reads the eventfd.
     pub(super) wake_armed: bool,
+    /// Where it writes what it read.
+    pub(super) wake_count: Box<u64>,
     /// Since the last wait.
     pub(super) turn: Turn,
     /// Planes that this one has woken.
@@ -90,6 +93,7 @@ impl Plane {
             failed: None,
             names: Vec::new(),
             wake_armed: false,
+            wake_count: Box::default(),
             turn: Turn::default(),
             neighbours: Vec::new(),
         };
@@ -244,18 +248,7 @@ impl Plane {
             return false;
         }
         self.handle.set_sleeping(true);
-        for ring in &mut self.rings {
-            ring.set_notify(true);
-        }
-        // The kernel adds work, marks the ring, and then looks whether to notify; we ask for notification and then
-        // look for the mark. With full barriers on both sides one of us sees the other.
-        fence(Ordering::SeqCst);
-        for index in 0..self.rings.len() {
-            // Elsewhere the kernel's marking is not a full barrier, its adding of work is: let it look at the work.
-            if self.rings[index].has_work() || !cfg!(target_arch = "x86_64") {
-                self.settle(index);
-            }
-        }
+        self.watch(0..self.rings.len());
         let idle = self.ready.is_empty() && self.failed.is_none();
         if !idle {
             self.awake();
@@ -266,7 +259,31 @@ impl Plane {
     /// Turns notifications off again: load must not pay for them.
     pub fn awake(&mut self) {
         self.handle.set_sleeping(false);
-        for ring in &mut self.rings {
+        self.unwatch(0..self.rings.len());
+    }
+
+    /// From now on what happens in these rings is signalled on the eventfd; what has happened already is collected.
+    pub(super) fn watch(&mut self, rings: Range<usize>) {
+        if rings.is_empty() {
+            return;
+        }
+        for ring in &mut self.rings[rings.clone()] {
+            ring.set_notify(true);
+        }
+        // The kernel adds work, marks the ring, and then looks whether to notify; we ask for notification and then
+        // look for the mark. With full barriers on both sides one of us sees the other.
+        fence(Ordering::SeqCst);
+        for index in rings {
+            // Elsewhere the kernel's marking is not a full barrier, its adding of work is: let it look at the work.
+            if self.rings[index].has_work() || !cfg!(target_arch = "x86_64") {
+                self.settle(index);
+            }
+        }
+    }
+
+    /// Ends what `watch` began.
+    pub(super) fn unwatch(&mut self, rings: Range<usize>) {
+        for ring in &mut self.rings[rings] {
             ring.set_notify(false);
         }
     }
@@ -318,7 +335,10 @@ impl Plane {
         }
         let files_max = super::probe::open_files_limit().0.min(u64::from(RING_DESCRIPTORS_MAX)) as u32;
         let descriptors = want.min(files_max).min(self.config.ring_sockets_max).max(1);
-        let ring = Ring::new(&self.config, descriptors, self.handle.eventfd().as_raw_fd())?;
+        let buffers_max = if index == 0 { u16::MAX } else { LATER_RING_RECEIVE_BUFFERS };
+        let buffers = self.config.buffers.min(buffers_max);
+        let config = PlaneConfig { buffers, ..self.config };
+        let ring = Ring::new(&config, descriptors, self.handle.eventfd().as_raw_fd())?;
         self.handle.set_ring(index, ring.fd());
         self.rings.push(ring);
         Ok(index)
@@ -335,6 +355,10 @@ impl Drop for Plane {
             if let Some(socket) = &listener.socket {
                 self.rings[listener.ring].end_all(socket.as_raw_fd());
             }
+        }
+        // The first ring writes down how often it was woken, into `wake_count`.
+        if self.wake_armed {
+            self.rings[0].end_all(self.handle.eventfd().as_raw_fd());
         }
         // The rings go first: they end the operations that use the memory in `pending`.
         let holds_memory = !self.pending.is_empty();

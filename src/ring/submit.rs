@@ -9,6 +9,7 @@ use io_uring::types::{Fixed, TimeoutFlags, Timespec};
 use io_uring::{opcode, squeue};
 use std::io::{self, IoSlice};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// A send that did not go out whole: the socket's buffer is full, or the connection is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,15 +123,10 @@ impl Plane {
         self.messages.clear();
         let guard = SubmitOnDrop(self);
         queue(&mut Batch { plane: &mut *guard.0, env: PhantomData });
-        if guard.0.rings.len() == 1 && guard.0.short_sends.is_empty() {
-            guard.0.wait_in_ring(None, is_quiet)?;
-            drop(guard);
-        } else {
-            drop(guard);
-            if self.short_sends.is_empty() {
-                self.wait(None, is_quiet)?;
-            }
+        if guard.0.short_sends.is_empty() {
+            guard.0.wait(None, is_quiet)?;
         }
+        drop(guard);
         self.check()?;
         Ok(&self.short_sends)
     }
@@ -183,7 +179,12 @@ impl Plane {
 
     /// Enters every ring that has something to submit or to collect.
     pub(super) fn enter_all(&mut self) {
-        for index in 0..self.rings.len() {
+        self.enter_each(0..self.rings.len());
+    }
+
+    /// Enters those of these rings that have something to submit or to collect.
+    pub(super) fn enter_each(&mut self, rings: Range<usize>) {
+        for index in rings {
             let ring = &mut self.rings[index];
             if ring.has_queued() || ring.has_work() {
                 self.enter(index);

@@ -14,59 +14,54 @@ impl Plane {
     /// has passed; without `patience`, for as long as it takes. `is_quiet` is asked last: whoever puts something where it
     /// looks, and then wakes, is not missed.
     ///
-    /// With one ring that is a single entry into the kernel; several rings are waited for through the eventfd. It may
-    /// return early with nothing to tell. Without `patience` it may go on for a moment after the first event, where more of
-    /// them are worth it (`moderation.rs`).
+    /// It waits in the first ring, in the entry into the kernel that submits. What happens in other rings is told there by
+    /// the eventfd. It may return early with nothing to tell. Without `patience` it may go on for a moment after the first
+    /// event, where more of them are worth it (`moderation.rs`).
     ///
     /// [`PlaneHandle::wake`]: super::PlaneHandle::wake
     ///
     /// # Errors
     /// As [`Plane::submit`].
     pub fn wait(&mut self, patience: Option<Duration>, is_quiet: impl FnOnce() -> bool) -> Result<(), RingError> {
-        if self.rings.len() == 1 {
-            return self.wait_in_ring(patience, is_quiet);
-        }
-        self.submit()?;
-        if self.prepare_sleep() {
-            if is_quiet() {
-                self.wait_for_signal(patience);
-            }
-            self.awake();
-        }
-        self.submit()
-    }
-
-    pub(super) fn wait_in_ring(
-        &mut self,
-        patience: Option<Duration>,
-        is_quiet: impl FnOnce() -> bool,
-    ) -> Result<(), RingError> {
         if !self.ready.is_empty() {
             return self.submit();
         }
-        if !self.wake_armed {
-            self.wake_armed = true;
-            let entry = opcode::PollAdd::new(Fd(self.eventfd().as_raw_fd()), libc::POLLIN as u32)
-                .build()
-                .user_data(Op::Woken.with(0));
-            // SAFETY: the operation has no memory.
-            unsafe { self.push(0, &entry) };
-        }
+        self.arm_wake();
         self.arm_timeout();
+        let others = 1..self.rings.len();
+        let short_sends = self.short_sends.len();
+        self.enter_each(others.clone());
         self.set_sleeping(true);
-        let patience = if is_quiet() { patience } else { Some(Duration::ZERO) };
-        let moderation = std::mem::take(&mut self.turn).moderation(self.rings[0].open);
+        self.watch(others.clone());
+        let nothing_new = self.ready.is_empty() && self.short_sends.len() == short_sends && self.failed.is_none();
+        let patience = if nothing_new && is_quiet() { patience } else { Some(Duration::ZERO) };
+        let moderation = std::mem::take(&mut self.turn).moderation(self.sockets());
         self.counters.enters += 1;
         let result = match (moderation, patience) {
             (Some(moderation), None) if self.rings[0].can_moderate() => self.rings[0].enter_and_gather(moderation),
             _ => self.rings[0].enter_and_wait(patience),
         };
         self.set_sleeping(false);
+        self.unwatch(others);
         if let Err(error) = result {
             self.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));
         }
         self.reap(0);
         self.submit()
+    }
+
+    /// Has the first ring read the eventfd, unless it does.
+    fn arm_wake(&mut self) {
+        if self.wake_armed {
+            return;
+        }
+        self.wake_armed = true;
+        let count = (&raw mut *self.wake_count).cast();
+        let entry = opcode::Read::new(Fd(self.eventfd().as_raw_fd()), count, size_of::<u64>() as u32)
+            .build()
+            .user_data(Op::Woken.with(0));
+        // SAFETY: the count is the plane's, boxed, and touched by nobody else; a plane that is dropped ends the read first.
+        unsafe { self.push(0, &entry) };
     }
 
     /// As [`PlaneHandle::wake`], for whoever has a plane: the wake-up is no system call of its own but leaves with this plane's
@@ -82,42 +77,12 @@ impl Plane {
             self.neighbours.push(other.clone());
             self.neighbours.len() - 1
         });
-        let entry = opcode::MsgRingData::new(Fd(other.adopting_ring()), 0, Op::Nudged.with(0), None)
+        let entry = opcode::MsgRingData::new(Fd(other.first_ring()), 0, Op::Nudged.with(0), None)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
             .user_data(Op::Nudge.with(index as u64));
         // SAFETY: the operation has no memory.
         unsafe { self.push(0, &entry) };
-    }
-
-    /// Sleeps on the eventfd; its count is taken.
-    fn wait_for_signal(&mut self, patience: Option<Duration>) {
-        if self.is_signalled(patience) {
-            self.take_signal();
-        }
-    }
-
-    fn is_signalled(&self, patience: Option<Duration>) -> bool {
-        let fd = self.eventfd().as_raw_fd();
-        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let patience = patience.map(|patience| libc::timespec {
-            tv_sec: i64::try_from(patience.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: patience.subsec_nanos().into(),
-        });
-        let patience = patience.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: one pollfd is passed and counted; the timespec is a local or none; no signal mask is passed.
-        unsafe { libc::ppoll(&raw mut poll, 1, patience, std::ptr::null()) == 1 }
-    }
-
-    /// Takes the eventfd's count unless somebody did: reading nothing would block.
-    pub(super) fn take_signal(&mut self) {
-        if !self.is_signalled(Some(Duration::ZERO)) {
-            return;
-        }
-        let mut count = 0_u64;
-        // SAFETY: 8 bytes are read into a u64 from a descriptor that the plane owns. A failure leaves the count to the
-        // next call.
-        unsafe { libc::read(self.eventfd().as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
     }
 }
 

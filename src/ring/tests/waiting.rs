@@ -154,6 +154,65 @@ fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
 }
 
 #[test]
+fn in_three_rings_each_answer_takes_few_entries_and_none_is_missed() {
+    let mut plane = Plane::new(PlaneConfig { ring_sockets_max: 1, ..small() }).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tokens: [Token; 3] = std::array::from_fn(|slot| Token::new(slot as u32, 0));
+    let sockets = tokens.map(|token| connected(&mut plane, &listener, token));
+    assert_eq!(sockets.map(SocketId::ring), [0, 1, 2]);
+    let echoes: Vec<_> = (0..3).map(|_| echo(&listener)).collect();
+    let before = plane.counters().enters;
+    let (mut answers, mut to) = (0, Some(0));
+    let begin = Instant::now();
+    while answers < 300 {
+        assert!(begin.elapsed() < PATIENCE, "{answers} answers");
+        let queue = |batch: &mut Batch<'_, '_>| {
+            if let Some(to) = to {
+                batch.send(sockets[to], tokens[to], b"x");
+            }
+        };
+        assert!(plane.flush_and_wait(|| true, queue).unwrap().is_empty());
+        to = None;
+        while let Some(event) = plane.next_event() {
+            let Event::Received { buffer, token, .. } = event else { panic!("{event:?}") };
+            plane.give_back(buffer);
+            answers += 1;
+            to = Some((token.slot as usize + 1) % 3);
+        }
+    }
+    // One that sends, one that waits, one that collects, where that is another ring; and the first ring's read of the eventfd.
+    let entries = plane.counters().enters - before;
+    assert!(entries < 300 * 5, "{entries} entries for 300 answers");
+    for (socket, token) in sockets.into_iter().zip(tokens) {
+        plane.close(socket, UnderWay::Receive(token));
+    }
+    plane.submit().unwrap();
+    for echo in echoes {
+        echo.join().unwrap();
+    }
+}
+
+#[test]
+fn whoever_waited_in_the_ring_may_go_on_to_sleep_on_the_eventfd() {
+    for mut plane in planes() {
+        plane.wait(Some(Duration::ZERO), || true).unwrap();
+        // The first ring reads the eventfd by now, and what it has read is signalled once more.
+        for _ in 0..100 {
+            let handle = plane.handle();
+            while !plane.prepare_sleep() {
+                plane.submit().unwrap();
+                assert!(plane.next_event().is_none());
+            }
+            let waker = std::thread::spawn(move || handle.wake());
+            assert!(wait_readable(plane.eventfd(), PATIENCE), "a wake-up was lost");
+            plane.awake();
+            waker.join().unwrap();
+            plane.wait(Some(Duration::ZERO), || true).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_send_that_went_out_short_is_told_at_once() {
     let bytes = vec![7; 32 << 20];
     for mut plane in planes() {
