@@ -28,6 +28,8 @@ pub struct Broker {
     /// As tables name it.
     pub name: String,
     script: PathBuf,
+    /// What the script must know besides.
+    environment: Vec<(&'static str, PathBuf)>,
     /// Name and version as it says itself, or why it is missing.
     pub version: Result<String, String>,
 }
@@ -41,7 +43,7 @@ impl Broker {
             Ok(output) => Err(last_line(&output.stderr)),
             Err(error) => Err(format!("{}: {error}", script.display())),
         };
-        Self { name: name.to_owned(), script, version }
+        Self { name: name.to_owned(), script, environment: Vec::new(), version }
     }
 
     /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only.
@@ -51,7 +53,14 @@ impl Broker {
             return Err(format!("--broker {text}: write name=path/to/start.sh"));
         };
         let script = std::fs::canonicalize(path).map_err(|error| format!("--broker {name}: {path}: {error}"))?;
-        Ok(Self { name: name.to_owned(), script, version: Ok(format!("{name} by its own script")) })
+        let version = Ok(format!("{name} by its own script"));
+        Ok(Self { name: name.to_owned(), script, environment: Vec::new(), version })
+    }
+
+    /// The bare relay, which is none: `program` is its built benchmark.
+    pub fn relay(program: &Path) -> Self {
+        let environment = vec![("RELAY", program.to_path_buf())];
+        Self { environment, version: Ok("bare relay".to_owned()), ..Self::built_in("relay") }
     }
 
     /// Starts it on these cores (as `taskset` writes them), told to use so many threads. Its files go to a new directory
@@ -71,6 +80,7 @@ impl Broker {
             .arg(port.to_string())
             .arg(dir.join("data"))
             .env("BENCH_THREADS", threads.to_string())
+            .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

@@ -58,7 +58,7 @@ pub enum Series {
 pub enum Placement {
     /// The broker on one core, with one thread where it can be told; the generator on another.
     OneCore,
-    /// Both wherever the scheduler puts them; the broker has a thread a core.
+    /// Both wherever the scheduler puts them, with a thread a core each.
     AllCores,
     /// So many cores for both together, and as many threads for the broker: what shares a core with the generator is slower
     /// than what has one to itself, so one thread is not given what two could not have.

@@ -1,8 +1,10 @@
 //! The floor under every broker: `benches/relay`, which moves the same bytes and knows nothing of MQTT.
 //!
-//! It brings its own load, so only the cells that it knows (pairs, `QoS` 0, closed loop, one core) have a floor.
+//! Only pairs with `QoS` 0 on one core have a floor. In the closed loop the relay brings its own load, which takes less of the
+//! other core than `loadtest`; at a fixed rate it is loaded as the brokers are, so that its latency may be compared with theirs.
 
-use crate::cells::{Cell, Load, Placement};
+use crate::broker::Broker;
+use crate::cells::{Cell, Load, Placement, Section};
 use crate::measure::Setup;
 use crate::results::{Figures, metric};
 use crate::scenario::Pace;
@@ -14,15 +16,20 @@ pub const NAME: &str = "relay";
 
 /// Whether the relay can do what the cell does.
 pub fn covers(cell: &Cell) -> bool {
-    cell.placement == Placement::OneCore && matches!(cell.load, Load::Pairs { qos: 0, pace: Pace::Window(_), .. })
+    let is_shown = matches!(cell.section, Section::OneCore | Section::Latency);
+    is_shown && cell.placement == Placement::OneCore && matches!(cell.load, Load::Pairs { qos: 0, .. })
 }
 
 /// One round of the built `relay` benchmark.
 pub fn measure(program: &Path, cell: &Cell, setup: &Setup) -> Result<Figures, String> {
     let load = if setup.quick { cell.load.quick() } else { cell.load };
-    let Load::Pairs { pairs, pace: Pace::Window(window), .. } = load else {
-        return Err("the relay knows pairs only".to_owned());
-    };
+    match load {
+        Load::Pairs { pairs, pace: Pace::Window(window), .. } => measure_alone(program, pairs, window, setup),
+        _ => setup.measure(cell, &Broker::relay(program)),
+    }
+}
+
+fn measure_alone(program: &Path, pairs: u32, window: u32, setup: &Setup) -> Result<Figures, String> {
     let output = Command::new(program)
         .args(["--bench", "--rounds", "1", "--seconds", &setup.seconds.to_string()])
         .args(["--pairs", &pairs.to_string(), "--in-flight", &window.to_string()])

@@ -63,9 +63,10 @@ impl Setup {
                 cores: 1.0,
                 workers: None,
             },
+            // One thread would take a core from the broker's threads on that core only.
             Placement::AllCores => {
                 let (broker_cores, cores) = (all.clone(), count as f64);
-                Place { broker_cores, generator_cores: all, threads: count, cores, workers: None }
+                Place { broker_cores, generator_cores: all, threads: count, cores, workers: Some(count) }
             }
             Placement::Shared(threads) => {
                 let cores = threads.min(count);
@@ -80,8 +81,8 @@ impl Setup {
     pub fn measure(&self, cell: &Cell, broker: &Broker) -> Result<Figures, String> {
         let load = if self.quick { cell.load.quick() } else { cell.load };
         let scenario = load.scenario(self.seconds);
-        let mut place = self.place(cell.placement);
-        place.threads = self.threads_for(&scenario, broker, place.threads)?;
+        let place = self.place(cell.placement);
+        self.check_room(&scenario, broker)?;
         let mut running = broker.start(&place.broker_cores, place.threads, &self.scratch)?;
         let generator = |ahead: bool| Generator {
             program: self.loadtest.clone(),
@@ -108,19 +109,15 @@ impl Setup {
         Ok(figures)
     }
 
-    /// Where a process cannot have a file for every client, dunlin can by more shards: its limit holds for each ring.
-    fn threads_for(&self, scenario: &Scenario, broker: &Broker, threads: usize) -> Result<usize, String> {
+    /// Whether the broker can have so many clients: dunlin's limit on open files holds for each ring, and a shard adds rings as
+    /// it needs them; others need a file for every client.
+    fn check_room(&self, scenario: &Scenario, broker: &Broker) -> Result<(), String> {
         const OTHER_FILES: u64 = 500;
         let clients = u64::from(scenario.clients_at_once());
-        let room = self.open_files_max.saturating_sub(OTHER_FILES);
-        if clients <= room {
-            Ok(threads)
-        } else if broker.name.starts_with("dunlin") {
-            // Sessions are spread by a hash, not evenly.
-            Ok(threads.max((clients + clients / 10).div_ceil(room) as usize))
-        } else {
-            Err(format!("a process may open {} files here, too few for {clients} clients", self.open_files_max))
+        if broker.name.starts_with("dunlin") || clients + OTHER_FILES <= self.open_files_max {
+            return Ok(());
         }
+        Err(format!("a process may open {} files here, too few for {clients} clients", self.open_files_max))
     }
 }
 

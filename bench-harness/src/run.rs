@@ -1,10 +1,11 @@
-//! Rounds: cell by cell, the brokers take turns in each round, so that what else the machine does falls on all of them.
+//! Rounds: cell by cell, the brokers take turns in each round, so that what else the machine does falls on all of them. One
+//! that loses messages, or fails otherwise, has no speed: it is spared the further rounds of that cell.
 //!
 //! The results file is written after every cell, or after all of those that take turns with each other: what was measured
 //! is not lost with what was not.
 
 use crate::broker::{BUILT_IN, Broker};
-use crate::cells::{self, Cell, Placement};
+use crate::cells::{self, Cell, Placement, Section};
 use crate::cli::RunOptions;
 use crate::machine::Machine;
 use crate::measure::Setup;
@@ -13,8 +14,11 @@ use crate::{floor, generator, index};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
 
-/// Who takes part without being named: RabbitMQ takes 20 s to start, each time.
+/// Who takes part only if named: RabbitMQ takes 20 s to start, each time.
 const LEFT_OUT: &str = "rabbitmq";
+/// Whose curves are drawn beside dunlin's and those of added brokers without being named: the yardstick of the aims. A plot of
+/// eight curves shows nothing, and measuring them takes an hour.
+const IN_CURVES: &str = "mosquitto";
 /// Length of a measured stage with `--quick`.
 const QUICK_S: f64 = 0.3;
 
@@ -100,6 +104,16 @@ fn brokers(options: &RunOptions) -> Result<Vec<Broker>, String> {
     Ok(built_in.chain(added).collect())
 }
 
+/// Whether a broker takes part in a cell, where none was named.
+fn takes_part(cell: &Cell, broker: &str) -> bool {
+    match cell.section {
+        // Two shards are compared with one.
+        Section::Shards => broker.starts_with("dunlin"),
+        Section::Series(..) => broker == "dunlin" || broker == IN_CURVES || !BUILT_IN.contains(&broker),
+        _ => true,
+    }
+}
+
 fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup: &Setup) -> Vec<Measurement> {
     let mut measurements = Vec::new();
     let rounds = if options.quick { 1 } else { options.rounds };
@@ -107,19 +121,30 @@ fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup
         if round == 1 || cells.len() > 1 {
             println!("{}: {}", cell.name, cell.title);
         }
-        let mut keep = |broker: &str, outcome: Result<Figures, String>| {
+        let keep = |broker: &str, outcome: Result<Figures, String>| {
             println!("  {round} {broker:<12} {}", in_words(cell, &outcome));
             let (cell, broker) = (cell.name.clone(), broker.to_owned());
-            measurements.push(Measurement { cell, broker, round, outcome });
+            Measurement { cell, broker, round, outcome }
         };
-        for broker in brokers.iter().filter(|broker| broker.version.is_ok()) {
-            keep(&broker.name, setup.measure(cell, broker));
+        let is_asked = |broker: &&Broker| !options.brokers.is_empty() || takes_part(cell, &broker.name);
+        for broker in brokers.iter().filter(|broker| broker.version.is_ok()).filter(is_asked) {
+            // Its fault is what the tables will say of it, whatever came after.
+            if !has_failed(&measurements, &cell.name, &broker.name) {
+                measurements.push(keep(&broker.name, setup.measure(cell, broker)));
+            }
         }
         if let Some(relay) = options.relay.as_deref().filter(|_| floor::covers(cell)) {
-            keep(floor::NAME, floor::measure(relay, cell, setup));
+            measurements.push(keep(floor::NAME, floor::measure(relay, cell, setup)));
         }
     }
     measurements
+}
+
+/// Whether an earlier round had no figures, or not every message.
+fn has_failed(measurements: &[Measurement], cell: &str, broker: &str) -> bool {
+    let of_both = |one: &&Measurement| one.cell == cell && one.broker == broker;
+    let is_whole = |one: &Measurement| one.outcome.as_ref().is_ok_and(|figures| figures.verdict.faults.is_empty());
+    !measurements.iter().filter(of_both).all(is_whole)
 }
 
 fn in_words(cell: &Cell, outcome: &Result<Figures, String>) -> String {
@@ -162,5 +187,22 @@ impl Drop for Scratch {
         let path: &Path = &self.0;
         // Leftovers in the temporary directory hurt nobody.
         let _ = std::fs::remove_dir_all(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unless_named_all_are_in_the_tables_and_few_in_the_curves() {
+        let cell = |name: &str| cells::selected(&[name.to_owned()]).expect("there").remove(0);
+        let of = |name: &str| {
+            let all = ["dunlin", "mosquitto", "nats", "flashmq", "dunlin-before"];
+            all.into_iter().filter(|broker| takes_part(&cell(name), broker)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("p2p-qos0-w1"), ["dunlin", "mosquitto", "nats", "flashmq", "dunlin-before"]);
+        assert_eq!(of("series-memory-1000"), ["dunlin", "mosquitto", "flashmq", "dunlin-before"]);
+        assert_eq!(of("shards-2-p2p-qos0-w1"), ["dunlin", "dunlin-before"]);
     }
 }

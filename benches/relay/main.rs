@@ -40,6 +40,10 @@ struct Arguments {
     /// Core of the relay; the load runs on `--load-core`.
     #[arg(long, default_value_t = 0)]
     core: usize,
+    /// Load nobody: be a relay for clients of MQTT on this port, until killed. Each publisher has one topic, each topic one
+    /// subscriber, who comes first, and all is `QoS` 0.
+    #[arg(long, value_name = "PORT")]
+    serve_mqtt: Option<u16>,
     /// Core of the load.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
@@ -61,8 +65,16 @@ struct Round {
 
 fn main() {
     let arguments = Arguments::parse();
+    if let Some(port) = arguments.serve_mqtt {
+        return server::serve(None, port, Greeting::Mqtt);
+    }
     if arguments.serve {
-        return server::serve(arguments.core);
+        // Whoever started it may be gone without a word: then the input ends.
+        std::thread::spawn(|| {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            std::process::exit(0);
+        });
+        return server::serve(Some(arguments.core), 0, Greeting::Raw);
     }
     let load_core = core_affinity::CoreId { id: arguments.load_core };
     assert!(core_affinity::set_for_current(load_core), "core {} cannot be used", arguments.load_core);

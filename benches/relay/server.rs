@@ -1,6 +1,13 @@
 //! The relay: as little as can be done with a message on this plane, in the shape of a pump.
+//!
+//! Two connections are made a pair by what they say first: the pair's number, or, where clients of MQTT are to meet it, a
+//! SUBSCRIBE and the first PUBLISH to the same topic. From then on bytes are passed on and not looked at.
 
+use super::fleet::Greeting;
 use bytes::Bytes;
+use dunlin::codec::{
+    ConnAck, Connect, Frame, Packet, PacketType, ReasonCode, Side, Version, decode, encode_suback, frame,
+};
 use dunlin::limits::COMPLETIONS_PER_TURN;
 use dunlin::ring::{Batch, EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, SocketId, Token, UnderWay};
 use dunlin::runtime::pump_sleep::PREEMPT_TIMER;
@@ -8,13 +15,14 @@ use glommio::{LocalExecutorBuilder, Placement};
 use std::collections::HashMap;
 use std::io::Write;
 
-/// Relays until the process is killed, or whoever started it has gone and its input ends.
-pub(super) fn serve(core: usize) {
-    std::thread::spawn(|| {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        std::process::exit(0);
-    });
-    let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
+/// Longest packet of a greeting.
+const GREETING_MAX_BYTES: u32 = 64 * 1024;
+/// Packets of two bytes that a publisher sends besides its messages. Each comes by itself.
+const NOT_TO_PASS_ON: [u8; 2] = [0xc0, 0xe0]; // PINGREQ, DISCONNECT
+
+/// Relays on `port` (0: any) until the process is killed.
+pub(super) fn serve(core: Option<usize>, port: u16, greeting: Greeting) {
+    let executor = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
         .io_memory(1 << 16)
         .ring_depth(64)
         .preempt_timer(PREEMPT_TIMER)
@@ -22,11 +30,11 @@ pub(super) fn serve(core: usize) {
         .expect("an executor");
     executor.run(async {
         let mut plane = Plane::new(PlaneConfig { sockets_max: 20_000, ..PlaneConfig::default() }).expect("a plane");
-        let config = ListenConfig::new(([127, 0, 0, 1], 0).into());
+        let config = ListenConfig::new(([127, 0, 0, 1], port).into());
         let (_, address) = plane.listen(&config).expect("a listener");
         println!("{address}");
         std::io::stdout().flush().expect("somebody reads this");
-        let mut relay = Relay::default();
+        let mut relay = Relay::new(greeting);
         loop {
             let mut taken = 0;
             loop {
@@ -46,32 +54,43 @@ pub(super) fn serve(core: usize) {
     });
 }
 
-#[derive(Default)]
 struct Relay {
+    greeting: Greeting,
     connections: Vec<Connection>,
-    /// Of each pair the side that has come first and waits for the other.
-    waiting: HashMap<[u8; 2], u32>,
+    /// Of each pair the side that has come first and waits for the other: by its number, or by its topic.
+    waiting: HashMap<Vec<u8>, u32>,
     dirty: Vec<u32>,
     starved: Vec<u32>,
 }
 
 struct Connection {
     socket: SocketId,
-    /// What a connection says first: its pair in two bytes, then its side; the side is the answer.
+    /// What a connection says first: its pair in two bytes, then its side; the side is the answer. Or packets.
     hello: Vec<u8>,
+    version: Version,
     partner: Option<u32>,
     outbox: Vec<u8>,
     sending: bool,
 }
 
 impl Relay {
+    fn new(greeting: Greeting) -> Self {
+        let (connections, waiting) = (Vec::new(), HashMap::new());
+        Self { greeting, connections, waiting, dirty: Vec::new(), starved: Vec::new() }
+    }
+
     fn handle(&mut self, plane: &mut Plane, event: Event) {
         match event {
             Event::Accepted { socket, .. } => {
                 plane.receive_multi(socket, Token::new(self.connections.len() as u32, 0));
-                let connection =
-                    Connection { socket, hello: Vec::new(), partner: None, outbox: Vec::new(), sending: false };
-                self.connections.push(connection);
+                self.connections.push(Connection {
+                    socket,
+                    hello: Vec::new(),
+                    version: Version::default(),
+                    partner: None,
+                    outbox: Vec::new(),
+                    sending: false,
+                });
             }
             Event::Received { token, buffer, more } => {
                 self.relay(token.slot, plane.bytes(&buffer));
@@ -96,13 +115,14 @@ impl Relay {
         let connection = &mut self.connections[slot as usize];
         let Some(partner) = connection.partner else {
             connection.hello.extend_from_slice(bytes);
-            if let [high, low, side] = connection.hello[..] {
-                connection.outbox.push(side);
-                self.dirty.push(slot);
-                self.join([high, low], slot);
-            }
-            return;
+            return match self.greeting {
+                Greeting::Raw => self.greet_raw(slot),
+                Greeting::Mqtt => self.greet_mqtt(slot),
+            };
         };
+        if self.greeting == Greeting::Mqtt && matches!(bytes, [first, 0] if NOT_TO_PASS_ON.contains(first)) {
+            return;
+        }
         let outbox = &mut self.connections[partner as usize].outbox;
         if outbox.is_empty() {
             self.dirty.push(partner);
@@ -110,14 +130,56 @@ impl Relay {
         outbox.extend_from_slice(bytes);
     }
 
-    fn join(&mut self, pair: [u8; 2], slot: u32) {
-        match self.waiting.remove(&pair) {
+    fn greet_raw(&mut self, slot: u32) {
+        let connection = &mut self.connections[slot as usize];
+        let [high, low, side] = connection.hello[..] else { return };
+        connection.outbox.push(side);
+        self.dirty.push(slot);
+        match self.waiting.remove(&[high, low][..]) {
             Some(other) => {
                 self.connections[slot as usize].partner = Some(other);
                 self.connections[other as usize].partner = Some(slot);
             }
-            None => drop(self.waiting.insert(pair, slot)),
+            None => drop(self.waiting.insert(vec![high, low], slot)),
         }
+    }
+
+    /// Answers CONNECT and SUBSCRIBE; from the first PUBLISH to a topic that somebody has, it is only passed on.
+    fn greet_mqtt(&mut self, slot: u32) {
+        let hello = std::mem::take(&mut self.connections[slot as usize].hello);
+        let mut rest = &hello[..];
+        while let Some((packet, len)) = frame::next(rest, GREETING_MAX_BYTES).expect("a client speaks MQTT") {
+            if let Some(subscriber) = self.answer(slot, packet) {
+                self.connections[slot as usize].partner = Some(subscriber);
+                return self.relay(slot, rest);
+            }
+            rest = &rest[len..];
+        }
+        self.connections[slot as usize].hello = rest.to_vec();
+    }
+
+    /// Returns whom a PUBLISH is for.
+    fn answer(&mut self, slot: u32, packet: Frame<'_>) -> Option<u32> {
+        let connection = &mut self.connections[slot as usize];
+        if packet.packet_type() == PacketType::Connect {
+            connection.version = Connect::decode(packet).expect("a CONNECT").version;
+            ConnAck::new(ReasonCode::Success).encode(connection.version, &mut connection.outbox);
+            self.dirty.push(slot);
+            return None;
+        }
+        match decode(packet, connection.version, Side::Server).expect("a client speaks MQTT") {
+            Packet::Publish(publish) => return self.waiting.get(publish.topic.as_bytes()).copied(),
+            Packet::Subscribe(subscribe) => {
+                let codes: Vec<ReasonCode> = subscribe.filters().map(|_| ReasonCode::Success).collect();
+                encode_suback(connection.version, subscribe.packet_id, &codes, None, &mut connection.outbox);
+                self.dirty.push(slot);
+                for filter in subscribe.filters() {
+                    self.waiting.insert(filter.filter.as_bytes().to_vec(), slot);
+                }
+            }
+            _ => {}
+        }
+        None
     }
 
     /// Sends, and waits in the same entry into the kernel if nothing else is to be done.
