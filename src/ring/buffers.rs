@@ -25,6 +25,12 @@ impl Buffer {
         self.bytes as usize
     }
 
+    /// One of no ring, for tests of what only counts them.
+    #[cfg(test)]
+    pub(crate) const fn of_no_ring(bytes: u32) -> Self {
+        Self { ring: u8::MAX, id: 0, bytes }
+    }
+
     /// Never: an empty receive is the end of a connection, not a buffer.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0

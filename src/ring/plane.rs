@@ -12,6 +12,7 @@ use crate::limits::{LATER_RING_RECEIVE_BUFFERS, RING_DESCRIPTORS_MAX, RINGS_MAX}
 use bytes::Bytes;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
 use io_uring::{opcode, squeue};
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -37,8 +38,8 @@ pub struct Plane {
     pub(super) names: Vec<(SocketAddr, Box<Name>)>,
     /// Whether the first ring reads the eventfd.
     pub(super) wake_armed: bool,
-    /// Where it writes what it read.
-    pub(super) wake_count: Box<u64>,
+    /// Where the kernel writes what it read; boxed, because the read under way points to it.
+    pub(super) wake_count: Box<UnsafeCell<u64>>,
     /// Since the last wait.
     pub(super) turn: Turn,
     /// Planes that this one has woken.

@@ -56,7 +56,7 @@ impl Plane {
             return;
         }
         self.wake_armed = true;
-        let count = (&raw mut *self.wake_count).cast();
+        let count = self.wake_count.get().cast();
         let entry = opcode::Read::new(Fd(self.eventfd().as_raw_fd()), count, size_of::<u64>() as u32)
             .build()
             .user_data(Op::Woken.with(0));
