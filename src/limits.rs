@@ -103,6 +103,10 @@ pub const PAYLOAD_BY_REFERENCE_MIN_BYTES: usize = 4 * 1024;
 
 /// Default of `--max-connections`.
 pub const CONNECTIONS_DEFAULT: u32 = 1_000_000;
+/// Default of `--max-sessions`: as many again as may be connected. One that nobody comes back for takes 300 bytes and more.
+pub const SESSIONS_DEFAULT: u32 = 2 * CONNECTIONS_DEFAULT;
+/// Most that `--max-sessions` can be set to.
+pub const SESSIONS_MAX: u32 = 100_000_000;
 /// Default of `--retained-max`: retained messages. Above it a new topic is refused, an existing one still replaced.
 pub const RETAINED_DEFAULT: u32 = 1_000_000;
 /// A deleted retained message is remembered this long, so that an older write that is still on its way between shards
@@ -207,6 +211,14 @@ pub const ACCEPT_PAUSE_MS: u32 = 20;
 pub const ARRIVING_MAX: u32 = 256;
 /// ... and when to look again, in milliseconds.
 pub const ACCEPT_AGAIN_MS: u64 = 2;
+/// Bytes in a row that a turn handles of one connection before all others have had theirs: a hundred messages or two.
+pub const TURN_SHARE_BYTES: usize = 8 * 1024;
+/// Bytes that a turn handles, once the others have been served, of connections that have sent more than their share: half a
+/// millisecond of small messages.
+pub const PUT_OFF_TURN_BYTES: usize = 32 * 1024;
+/// Receive buffers that may wait for their connections' next shares; beyond it a connection that sends more receives
+/// no longer until what it has sent was handled. Half of what the smallest ring has, so that others can receive meanwhile.
+pub const PUT_OFF_BUFFERS_MAX: usize = LATER_RING_RECEIVE_BUFFERS as usize / 2;
 /// Outboxes kept for the next turn; of at most 16 KiB each.
 pub const OUTBOX_POOL: usize = 1024;
 /// How long a connection that the broker ends may take to accept its last words, in milliseconds.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::feed::feed;
 use super::greeting::Handover;
 use super::outbox::Outbox;
+use super::share::{Admission, Shares};
 use super::table::{Connection, Fin, Phase, Table, connection_of};
 use crate::codec::{Side, decode};
 use crate::ids::ShardId;
@@ -70,6 +71,8 @@ pub struct Edge {
     starved: Vec<Token>,
     /// Receive events that wait until the mesh has room again.
     held: VecDeque<Event>,
+    /// Receive events that wait until others have been served.
+    shares: Shares,
     paused: bool,
     /// When to look again whether the other shards have taken in what is on its way to them.
     accept_again: Option<Deadline>,
@@ -104,6 +107,7 @@ impl Edge {
             lingering: VecDeque::new(),
             starved: Vec::new(),
             held: VecDeque::new(),
+            shares: Shares::default(),
             paused: false,
             accept_again: None,
             adopted: HashMap::new(),
@@ -172,12 +176,35 @@ impl Edge {
         }
     }
 
-    /// One thing that happened on the plane.
+    /// A turn begins.
+    pub fn begin_turn(&mut self) {
+        self.shares.begin_turn();
+    }
+
+    /// One thing that happened on the plane. What somebody has sent beyond a share of the turn is put off.
     pub fn handle_event(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
         if self.paused && matches!(event, Event::Received { .. } | Event::ReceiveEnded { .. }) {
             self.held.push_back(event);
             return;
         }
+        match self.shares.admit(event) {
+            Admission::Now(event) => self.handle_admitted(now, event, shard, fx),
+            Admission::Later(Some(token)) => {
+                if let Some(connection) = self.table.get(token) {
+                    self.plane.stop_receiving(connection.socket, token);
+                }
+            }
+            Admission::Later(None) => {}
+        }
+    }
+
+    /// The next event that was put off, if the turn has time for it: for `handle_admitted`, when all others have been handled.
+    pub fn next_put_off(&mut self) -> Option<Event> {
+        if self.paused { None } else { self.shares.next() }
+    }
+
+    /// One thing that happened on the plane, whatever the connection has had of the turn.
+    pub fn handle_admitted(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
         match event {
             Event::Received { token, buffer, more } => {
                 shard.counters.bytes_received += buffer.len() as u64;
@@ -263,6 +290,8 @@ impl Edge {
         let Some(connection) = self.table.get(token) else { return };
         match (cause, connection.phase) {
             (EndCause::OutOfBuffers, _) => self.starved.push(token),
+            // It had sent more than could wait here, and all of that has been handled.
+            (EndCause::Cancelled, _) => self.receive_on(token),
             (_, Phase::Open) => shard.handle(now, Input::Closed { connection: connection_of(token) }, fx),
             (_, Phase::Greeting) => {
                 shard.counters.closed(CloseReason::SocketClosed);
@@ -329,7 +358,7 @@ impl Edge {
 
     /// Whether it has something to do, besides sending, before it may sleep.
     pub fn has_work(&self) -> bool {
-        !self.partings.is_empty()
+        !self.partings.is_empty() || (!self.paused && !self.shares.is_empty())
     }
 
     /// Whether something waits for the next flush.

@@ -76,6 +76,129 @@ impl Stage {
         self.edge.accept_more(now);
         self.edge.plane.submit().unwrap();
     }
+
+    /// A turn as the pump has it, answers included.
+    fn whole_turn(&mut self) {
+        let (now, mut fx) = (now(), Effects::default());
+        let patience = if self.edge.has_work() { Duration::ZERO } else { Duration::from_millis(5) };
+        self.edge.plane.wait(Some(patience), || true).unwrap();
+        self.edge.begin_turn();
+        while let Some(event) = self.edge.plane.next_event() {
+            self.edge.handle_event(now, event, &mut self.shard, &mut fx);
+            self.carry_out(&mut fx);
+        }
+        while let Some(event) = self.edge.next_put_off() {
+            self.edge.handle_admitted(now, event, &mut self.shard, &mut fx);
+            self.carry_out(&mut fx);
+        }
+        self.edge.feed_starved();
+        self.edge.accept_more(now);
+        self.edge.flush(now, &mut self.shard, &mut fx).unwrap();
+        self.carry_out(&mut fx);
+    }
+
+    fn carry_out(&mut self, fx: &mut Effects) {
+        self.edge.apply(fx);
+        fx.clear();
+    }
+
+    /// A client whose session is this shard's, with its CONNACK read.
+    fn client(&mut self, number: u8) -> TcpStream {
+        let id = (0..=u8::MAX).map(|salt| format!("{number}-{salt}")).find(|id| ShardId::owner_of(id, 2) == ShardId(0));
+        let id = id.unwrap();
+        let mut client = TcpStream::connect(self.address).unwrap();
+        let mut connect = vec![0x10, 12 + id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, id.len() as u8];
+        connect.extend(id.as_bytes());
+        client.write_all(&connect).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let connack = self.answer::<4>(&mut client);
+        assert_eq!(connack, [0x20, 2, 0, 0]);
+        client
+    }
+
+    /// Turns until so many bytes have come.
+    fn answer<const BYTES: usize>(&mut self, client: &mut TcpStream) -> [u8; BYTES] {
+        let (mut bytes, mut count) = ([0; BYTES], 0);
+        let deadline = Instant::now() + PATIENCE;
+        while count < BYTES {
+            assert!(Instant::now() < deadline, "{count} of {BYTES} bytes");
+            self.whole_turn();
+            match client.read(&mut bytes[count..]) {
+                Ok(0) => panic!("closed"),
+                Ok(read) => count += read,
+                Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            }
+        }
+        bytes
+    }
+}
+
+const PINGREQ: [u8; 2] = [0xc0, 0];
+const PINGRESP: [u8; 2] = [0xd0, 0];
+
+/// So many PUBLISH packets of 64 bytes to a topic that nobody listens to, and a PINGREQ.
+fn flood(messages: usize) -> Vec<u8> {
+    let mut packet = vec![0x30, 62, 0, 1, b't'];
+    packet.resize(64, b'x');
+    let mut bytes = packet.repeat(messages);
+    bytes.extend(PINGREQ);
+    bytes
+}
+
+#[test]
+fn who_writes_much_at_once_is_handled_in_shares_and_others_in_between() {
+    let mut stage = Stage::new();
+    let (mut loud, mut quiet) = (stage.client(1), stage.client(2));
+    // All of it has come before any of it is handled.
+    stage.edge.set_paused(now(), true, &mut stage.shard, &mut Effects::default());
+    let bytes = flood(2_000);
+    loud.set_nonblocking(false).unwrap();
+    loud.write_all(&bytes).unwrap();
+    let before = stage.edge.plane.counters().completions;
+    let deadline = Instant::now() + PATIENCE;
+    while stage.edge.plane.counters().completions < before + bytes.len() as u64 / 4096 {
+        assert!(Instant::now() < deadline, "the flood has not come");
+        stage.turn();
+    }
+    quiet.write_all(&PINGREQ).unwrap();
+    for _ in 0..3 {
+        stage.turn();
+    }
+    let received = stage.shard.counters.publish_received;
+    let mut fx = Effects::default();
+    stage.edge.begin_turn();
+    stage.edge.set_paused(now(), false, &mut stage.shard, &mut fx);
+    stage.carry_out(&mut fx);
+    assert_eq!(stage.answer::<2>(&mut quiet), PINGRESP);
+    let handled = stage.shard.counters.publish_received - received;
+    assert!((1..2_000).contains(&handled), "{handled} messages of the flood were handled before the other's PINGREQ");
+    loud.set_nonblocking(true).unwrap();
+    assert_eq!(stage.answer::<2>(&mut loud), PINGRESP, "what came last is handled last");
+    assert_eq!(stage.shard.counters.publish_received - received, 2_000);
+}
+
+#[test]
+fn nothing_of_a_flood_that_is_stopped_and_goes_on_is_lost() {
+    let mut stage = Stage::new();
+    let mut loud = stage.client(1);
+    let received = stage.shard.counters.publish_received;
+    let messages = 100_000;
+    let bytes = flood(messages);
+    let writer = std::thread::spawn(move || {
+        loud.set_nonblocking(false).unwrap();
+        loud.write_all(&bytes).unwrap();
+        loud.set_nonblocking(true).unwrap();
+        loud
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while !writer.is_finished() {
+        assert!(Instant::now() < deadline, "the flood does not end");
+        stage.whole_turn();
+    }
+    let mut loud = writer.join().unwrap();
+    assert_eq!(stage.answer::<2>(&mut loud), PINGRESP);
+    assert_eq!(stage.shard.counters.publish_received - received, messages as u64);
+    assert!(stage.edge.plane.counters().out_of_buffers == 0, "others would have had no buffers");
 }
 
 #[test]

@@ -151,6 +151,17 @@ impl Pump {
 
     /// Returns whether there may be more than one turn should take.
     fn take_events(&mut self, now: Now) -> Result<bool, RingError> {
+        self.edge.begin_turn();
+        let more = self.take_admitted(now)?;
+        // Who has sent more than a share goes on when the others have been served.
+        while let Some(event) = self.edge.next_put_off() {
+            self.edge.handle_admitted(now, event, &mut self.shard, &mut self.fx);
+            self.settle(now)?;
+        }
+        Ok(more)
+    }
+
+    fn take_admitted(&mut self, now: Now) -> Result<bool, RingError> {
         let mut taken = 0;
         loop {
             let before = taken;
