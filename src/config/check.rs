@@ -46,6 +46,13 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
             ));
         }
     }
+    if values.sessions_max < values.connections_max {
+        warnings.push(format!(
+            "[session] max_sessions is {}, less than the {} of [listener] max_connections: every client has a session, so \
+             fewer can connect",
+            values.sessions_max, values.connections_max
+        ));
+    }
     if values.shards > cores {
         warnings.push(format!(
             "[node] shards is {}, but this process may use {cores} core{}: shards will take turns",

@@ -177,6 +177,7 @@ impl Config {
             packet_size_max_bytes: values.packet_size_max_bytes,
             inflight_max: values.inflight_max,
             receive_maximum: values.receive_maximum,
+            sessions_max: values.sessions_max,
             queued_messages_max: values.queued_messages_max,
             queued_bytes_max: values.queued_bytes_max,
             session_expiry_max_s: values.session_expiry_max_s,

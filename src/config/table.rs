@@ -146,6 +146,14 @@ settings! {
     }
 
     Session {
+        /// Most sessions, connected or not, over the whole broker.
+        ///
+        /// Each shard has an equal part of it. At the limit a client comes back to the session that it has, and one that has
+        /// none is refused: with 0x97, with 3 before MQTT 5.0.
+        sessions_max: u32 = Setting::number(
+            "max-sessions", Count, 1, limits::SESSIONS_MAX as u64, limits::SESSIONS_DEFAULT as u64,
+        );
+
         /// Most messages queued for one session.
         ///
         /// Beyond it further ones for that session are dropped and counted.

@@ -87,6 +87,10 @@ impl Shard {
         if let auth::Decision::Refuse(text) = policy.admit() {
             return Err((ReasonCode::NotAuthorized, text));
         }
+        let is_full = self.sessions.len() >= self.settings.sessions_of_shard_max();
+        if is_full && self.sessions.find(connect.client_id).is_none() {
+            return Err((ReasonCode::QuotaExceeded, "no room for another session"));
+        }
         if let Some(will) = &connect.will {
             match TopicName::parse(will.topic, self.settings.topic_levels_max) {
                 Ok(topic) if !topic.is_dollar() => {}

@@ -13,6 +13,8 @@ pub struct Settings {
     pub inflight_max: u16,
     /// QoS 1 and 2 messages accepted from one client and not yet settled; announced to 5.0 clients.
     pub receive_maximum: u16,
+    /// Sessions of the whole process, connected or not.
+    pub sessions_max: u32,
     /// Messages queued for one session.
     pub queued_messages_max: u32,
     /// Bytes queued for one session.
@@ -43,6 +45,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Sessions of one shard: client ids are spread evenly, so each has an equal part.
+    pub const fn sessions_of_shard_max(&self) -> usize {
+        (self.sessions_max as usize).div_ceil(self.shards)
+    }
+
     /// Of one session's subscriptions, how many are seen to before the next one's turn.
     pub const fn subscriptions_per_share(&self) -> usize {
         self.subscriptions_per_turn as usize / 4
@@ -56,6 +63,7 @@ impl Default for Settings {
             packet_size_max_bytes: limits::PACKET_SIZE_DEFAULT_BYTES,
             inflight_max: limits::INFLIGHT_DEFAULT,
             receive_maximum: limits::RECEIVE_MAXIMUM_DEFAULT,
+            sessions_max: limits::SESSIONS_DEFAULT,
             queued_messages_max: limits::QUEUED_MESSAGES_DEFAULT,
             queued_bytes_max: limits::QUEUED_DEFAULT_BYTES,
             session_expiry_max_s: limits::SESSION_EXPIRY_DEFAULT_S,

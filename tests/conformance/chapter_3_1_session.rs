@@ -197,6 +197,35 @@ fn a_session_expiry_above_the_servers_limit_is_lowered_and_announced() {
     });
 }
 
+#[test]
+fn beyond_the_limit_on_sessions_new_clients_are_refused_and_who_has_one_comes_back() {
+    with_flags(&["--max-sessions", "10", "--log-level", "error"], |w| {
+        let mut kept: Vec<String> = Vec::new();
+        loop {
+            let id = w.id(&format!("kept-{}", kept.len()));
+            let mut client = w.start(&Connect::new(V5, &id).resume().expiry(100));
+            let connack = client.expect_connack();
+            if connack.code != 0 {
+                assert_eq!(connack.code, 0x97, "quota exceeded");
+                client.expect_closed();
+                w.start(&Connect::new(V311, &id)).expect_connect_refused(&[3]);
+                break;
+            }
+            client.disconnect();
+            kept.push(id);
+            assert!(kept.len() <= 10, "ten sessions were asked for");
+        }
+        // Each shard has a part of the ten, and the first that is full refuses.
+        assert!(kept.len() >= 2, "{kept:?}");
+        for id in &kept {
+            let (client, connack) = w.connect(&Connect::new(V5, id).resume().expiry(0));
+            assert!(connack.session_present, "{id}");
+            client.disconnect();
+        }
+        w.connect(&Connect::new(V5, w.id("new")).resume().expiry(100));
+    });
+}
+
 // covers: [MQTT-3.1.4-3] [MQTT-3.2.2-3] (5.0)
 // covers: [MQTT-3.1.4-2] (3.1.1)
 #[test]

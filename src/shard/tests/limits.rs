@@ -156,6 +156,38 @@ fn retained_messages_have_a_limit_in_bytes_and_give_back_what_they_held() {
 }
 
 #[test]
+fn sessions_have_a_limit_that_keeps_nobody_from_coming_back() {
+    let mut world = World::with(1, |settings| settings.sessions_max = 2);
+    let kept = world.connect(&v5_kept("kept"));
+    world.cut(kept);
+    world.connect(&v5("connected"));
+    let refused = world.open(&v5_kept("new"));
+    assert_eq!(world.read(refused), ["CONNACK quota exceeded", "CLOSED refused"]);
+    let refused = world.open(&Connect::new(Version::V311, "old", true));
+    assert_eq!(world.read(refused), ["CONNACK server unavailable", "CLOSED refused"]);
+    // Who has a session may come back, take it over, or begin anew in its place.
+    let (_, answers) = world.resume(&v5_kept("kept"));
+    assert_eq!(answers, ["CONNACK success present"]);
+    world.connect(&v5("kept"));
+    let there = world.connect(&v5("connected"));
+    world.cut(there); // and with its connection the session ends
+    world.connect(&v5_kept("new"));
+}
+
+#[test]
+fn shards_have_equal_parts_of_the_sessions() {
+    let mut world = World::with(2, |settings| settings.sessions_max = 3);
+    for shard in 0..2 {
+        for (number, stem) in ["a", "b", "c"].into_iter().enumerate() {
+            let name = world.name_on(shard, stem);
+            let peer = world.open(&v5(&name));
+            let admitted = world.read(peer)[0].starts_with("CONNACK success");
+            assert_eq!(admitted, number < 2, "{name} of shard {shard}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_beyond_the_clients_packet_size_ends_the_connection() {
     let mut world = World::new();
     let peer = world.connect(&Connect { maximum_packet_size_bytes: 30, ..v5("c") });
