@@ -103,7 +103,7 @@ pub const PAYLOAD_BY_REFERENCE_MIN_BYTES: usize = 4 * 1024;
 
 /// Default of `--max-connections`.
 pub const CONNECTIONS_DEFAULT: u32 = 1_000_000;
-/// Default of `--max-sessions`: as many again as may be connected. One that nobody comes back for takes 300 bytes and more.
+/// Default of `--max-sessions`: as many again as may be connected.
 pub const SESSIONS_DEFAULT: u32 = 2 * CONNECTIONS_DEFAULT;
 /// Most that `--max-sessions` can be set to.
 pub const SESSIONS_MAX: u32 = 100_000_000;
@@ -188,7 +188,7 @@ pub const RING_DESCRIPTORS_MAX: u32 = 1 << 20;
 /// Receive buffers one ring lends to its sockets; a power of two. With `RECEIVE_BUFFER_BYTES`: 4 MiB a shard.
 pub const RECEIVE_BUFFERS: u16 = 1024;
 /// ... and a further ring, which is there because the process may not open enough files for one. Together they have more than
-/// one ring would have for the same sockets; as many each were 40 of the 646 bytes a client at 100,000 clients.
+/// one ring would have for the same sockets.
 pub const LATER_RING_RECEIVE_BUFFERS: u16 = 256;
 /// Size of one receive buffer: a page. Most packets of a fleet fit many times over, a large one takes several.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
@@ -213,8 +213,8 @@ pub const ARRIVING_MAX: u32 = 256;
 pub const ACCEPT_AGAIN_MS: u64 = 2;
 /// Bytes in a row that a turn handles of one connection before all others have had theirs: a hundred messages or two.
 pub const TURN_SHARE_BYTES: usize = 8 * 1024;
-/// Bytes that a turn handles, once the others have been served, of connections that have sent more than their share: half a
-/// millisecond of small messages.
+/// Bytes that a turn handles, once the others have been served, of connections that have sent more than their share: five
+/// hundred messages of 64 bytes.
 pub const PUT_OFF_TURN_BYTES: usize = 32 * 1024;
 /// Receive buffers that may wait for their connections' next shares; beyond it a connection that sends more receives
 /// no longer until what it has sent was handled. Half of what the smallest ring has, so that others can receive meanwhile.
