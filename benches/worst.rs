@@ -13,7 +13,7 @@ use dunlin::codec::{
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
-use dunlin::shard::{Arrival, Effects, Input, Settings, Shard};
+use dunlin::shard::{Arrival, Effects, Input, MeshMessage, Settings, Shard};
 use dunlin::store::Position;
 use dunlin::time::Now;
 
@@ -40,16 +40,20 @@ impl World {
     /// Does what the pump does between two inputs: everything is stored, applied by the other shard and sent.
     fn settle(&mut self) {
         for _ in 0..3 {
-            let announced = self.fx.mesh.iter().filter_map(|(_, message)| match message {
-                dunlin::shard::MeshMessage::Interest { number, .. } => Some(*number),
-                _ => None,
-            });
-            let (last, position) = (announced.max(), self.fx.last_record);
+            let mut last = None;
+            for (_, batch) in self.fx.mesh.batches() {
+                let announced = batch.messages.drain(..).filter_map(|message| match message {
+                    MeshMessage::Interest { number, .. } => Some(number),
+                    _ => None,
+                });
+                last = last.max(announced.max());
+            }
+            let position = self.fx.last_record;
             let stored = !self.fx.records.is_empty();
             self.fx.clear();
             if let Some(number) = last {
-                let message = dunlin::shard::MeshMessage::Applied { number };
-                self.shard.handle(self.now, Input::Mesh { from: ShardId(1), message }, &mut self.fx);
+                let input = Input::Mesh { from: ShardId(1), message: MeshMessage::Applied { number }, bytes: &[] };
+                self.shard.handle(self.now, input, &mut self.fx);
             }
             if stored && position > Position(0) {
                 self.shard.handle(self.now, Input::Durable { position }, &mut self.fx);

@@ -1,40 +1,51 @@
 //! Between shards: one bounded channel per pair, batches, one wake per turn and target.
 //!
 //! Always holds: messages of one shard to another arrive in the order they were pushed; a full channel never blocks a
-//! core; nothing is lost while the process lives. What does not fit waits here, and [`Port::waiting`] tells the pump to
-//! stop receiving from its own publishers before that becomes much.
+//! core; nothing is lost while the process lives. What does not fit waits in the sender's [`MeshOut`], and the pump stops
+//! receiving from its own publishers before that becomes much. Empty batches go back to who filled them, so that a core
+//! frees nothing that another has allocated.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use crate::ids::ShardId;
 use crate::limits::MESH_CHANNEL_BATCHES;
 use crate::net::Handover;
-use crate::shard::MeshMessage;
+use crate::shard::{MeshBatch, MeshOut};
 
 /// What one shard's thread says to another's.
-#[derive(Debug)]
-pub enum Envelope {
+#[derive(Debug, Default)]
+pub struct Batch {
     /// From core to core.
-    Shard(MeshMessage),
-    /// From edge to edge.
-    Handover(Handover),
+    pub shard: MeshBatch,
+    /// From edge to edge. They come behind what the core said later in the same turn, which does not matter: it has
+    /// nothing to say of a connection that another shard has not been given yet.
+    pub handovers: Vec<Handover>,
 }
 
-type Batch = Vec<Envelope>;
-
-/// Messages that a new batch has room for at most: with many shards there are thousands of lanes.
-const KEPT_CAPACITY: usize = 256;
+/// Messages that an empty batch keeps room for at most: with many shards there are thousands of lanes.
+const KEPT_MESSAGES: usize = 256;
+/// The same in bytes of messages.
+const KEPT_BYTES: usize = 32 * 1024;
+/// Empty batches on their way back to a sender.
+const SPARE_BATCHES: usize = 2;
 
 /// One shard's end of the mesh.
 pub struct Port {
-    to: Vec<Lane>,
-    from: Vec<(ShardId, Receiver<Batch>)>,
+    /// By shard; none to itself.
+    to: Vec<Option<Lane>>,
+    /// By shard; none from itself.
+    from: Vec<Option<Source>>,
 }
 
 struct Lane {
-    /// `None` towards itself.
-    sender: Option<Sender<Batch>>,
-    waiting: Batch,
+    sender: Sender<Batch>,
+    spare: Receiver<MeshBatch>,
+    handovers: Vec<Handover>,
+}
+
+struct Source {
+    receiver: Receiver<Batch>,
+    spare: Sender<MeshBatch>,
 }
 
 /// Channels between all pairs of `shards` shards, one port for each.
@@ -42,74 +53,89 @@ pub fn ports(shards: usize) -> Vec<Port> {
     let mut ports: Vec<Port> = (0..shards).map(|_| Port { to: Vec::new(), from: Vec::new() }).collect();
     for from in 0..shards {
         for to in 0..shards {
-            let sender = (from != to).then(|| {
-                let (sender, receiver) = bounded(MESH_CHANNEL_BATCHES);
-                ports[to].from.push((ShardId(from as u8), receiver));
-                sender
-            });
-            ports[from].to.push(Lane { sender, waiting: Vec::new() });
+            let (lane, source) = (from != to).then(lane).unzip();
+            ports[from].to.push(lane);
+            ports[to].from.push(source);
         }
     }
     ports
 }
 
+fn lane() -> (Lane, Source) {
+    let (sender, receiver) = bounded(MESH_CHANNEL_BATCHES);
+    let (spare_sender, spare) = bounded(SPARE_BATCHES);
+    (Lane { sender, spare, handovers: Vec::new() }, Source { receiver, spare: spare_sender })
+}
+
 impl Port {
-    /// Puts a message into the next batch for `shard`.
-    pub fn push(&mut self, shard: ShardId, envelope: Envelope) {
-        let lane = &mut self.to[shard.index()];
-        assert!(lane.sender.is_some(), "a shard sends itself no messages");
-        lane.waiting.push(envelope);
+    /// Puts a connection into the next batch for `shard`.
+    pub fn hand_over(&mut self, shard: ShardId, handover: Handover) {
+        let lane = self.to[shard.index()].as_mut().expect("a shard hands nothing over to itself");
+        lane.handovers.push(handover);
     }
 
-    /// Sends what waits, as far as the channels have room; `wake` is to wake whom it was sent to.
-    pub fn flush(&mut self, mut wake: impl FnMut(ShardId)) {
+    /// Sends what waits here and in `mesh`, as far as the channels have room; `wake` is to wake whom it was sent to.
+    pub fn flush(&mut self, mesh: &mut MeshOut, mut wake: impl FnMut(ShardId)) {
         for (shard, lane) in self.to.iter_mut().enumerate() {
-            let Some(sender) = &lane.sender else { continue };
-            if lane.waiting.is_empty() {
+            let shard = ShardId(shard as u8);
+            let Some(lane) = lane else {
+                assert!(mesh.to(shard).messages.is_empty(), "a shard sends itself no messages");
+                continue;
+            };
+            let waiting = mesh.to(shard);
+            if waiting.messages.is_empty() && lane.handovers.is_empty() || lane.sender.is_full() {
                 continue;
             }
-            // The next batch is likely to be as long; what a storm took is given back all the same.
-            let next = Batch::with_capacity(lane.waiting.len().min(KEPT_CAPACITY));
-            match sender.try_send(std::mem::replace(&mut lane.waiting, next)) {
-                Ok(()) => wake(ShardId(shard as u8)),
-                Err(TrySendError::Full(batch)) => lane.waiting = batch,
+            let next = lane.spare.try_recv().unwrap_or_default();
+            let batch =
+                Batch { shard: std::mem::replace(waiting, next), handovers: std::mem::take(&mut lane.handovers) };
+            match lane.sender.try_send(batch) {
+                Ok(()) => wake(shard),
+                Err(TrySendError::Full(_)) => unreachable!("nobody else fills this channel"),
                 // The other shard has drained its clients and stopped: the process is stopping.
                 Err(TrySendError::Disconnected(_)) => {}
             }
         }
     }
 
-    /// The next batch from any shard.
+    /// The next batch from any shard. To be given back when it has been read.
     pub fn next_batch(&mut self) -> Option<(ShardId, Batch)> {
-        self.from.iter().find_map(|(shard, receiver)| Some((*shard, receiver.try_recv().ok()?)))
+        let mut sources = self.from.iter().enumerate();
+        sources.find_map(|(shard, source)| Some((ShardId(shard as u8), source.as_ref()?.receiver.try_recv().ok()?)))
     }
 
-    /// Most messages that wait for one shard.
-    pub fn waiting(&self) -> usize {
-        self.to.iter().map(|lane| lane.waiting.len()).max().unwrap_or(0)
+    /// Returns the memory of a batch that has been read to the shard that it came `from`.
+    pub fn give_back(&mut self, from: ShardId, mut batch: MeshBatch) {
+        let Some(source) = &self.from[from.index()] else { return };
+        batch.clear(KEPT_MESSAGES, KEPT_BYTES);
+        // If it has enough of them, or has stopped, it is freed here.
+        let _ = source.spare.try_send(batch);
+    }
+
+    /// Whether connections wait to be handed over.
+    pub fn has_handovers(&self) -> bool {
+        self.to.iter().flatten().any(|lane| !lane.handovers.is_empty())
     }
 
     /// Whether there is nothing to receive.
     pub fn is_quiet(&self) -> bool {
-        self.from.iter().all(|(_, receiver)| receiver.is_empty())
+        self.from.iter().flatten().all(|source| source.receiver.is_empty())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn applied(number: u64) -> Envelope {
-        Envelope::Shard(MeshMessage::Applied { number })
-    }
+    use crate::shard::MeshMessage;
 
     fn numbers(port: &mut Port) -> Vec<u64> {
         let mut numbers = Vec::new();
-        while let Some((_, batch)) = port.next_batch() {
-            numbers.extend(batch.iter().map(|envelope| match envelope {
-                Envelope::Shard(MeshMessage::Applied { number }) => *number,
+        while let Some((from, batch)) = port.next_batch() {
+            numbers.extend(batch.shard.messages.iter().map(|message| match message {
+                MeshMessage::Applied { number } => *number,
                 other => panic!("{other:?}"),
             }));
+            port.give_back(from, batch.shard);
         }
         numbers
     }
@@ -119,22 +145,50 @@ mod tests {
         let mut ports = ports(2);
         let mut receiver = ports.pop().unwrap();
         let mut sender = ports.pop().unwrap();
+        let mut mesh = MeshOut::default();
         let count = 2 * MESH_CHANNEL_BATCHES as u64;
         let mut woken = 0;
         for number in 0..count {
-            sender.push(ShardId(1), applied(number));
-            sender.flush(|shard| {
+            mesh.to(ShardId(1)).messages.push(MeshMessage::Applied { number });
+            sender.flush(&mut mesh, |shard| {
                 assert_eq!(shard, ShardId(1));
                 woken += 1;
             });
         }
         assert_eq!(woken, MESH_CHANNEL_BATCHES, "once for each batch that was sent");
-        assert_eq!(sender.waiting(), MESH_CHANNEL_BATCHES, "the channel took one batch each");
+        assert_eq!(mesh.waiting(), MESH_CHANNEL_BATCHES, "the channel took one batch each");
         let mut seen = numbers(&mut receiver);
-        sender.flush(|_| ());
-        assert_eq!(sender.waiting(), 0);
+        sender.flush(&mut mesh, |_| ());
+        assert_eq!(mesh.waiting(), 0);
         assert!(!receiver.is_quiet());
         seen.extend(numbers(&mut receiver));
         assert_eq!(seen, (0..count).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_batch_comes_back_to_be_filled_again_without_what_a_storm_took() {
+        let mut ports = ports(2);
+        let mut receiver = ports.pop().unwrap();
+        let mut sender = ports.pop().unwrap();
+        let mut mesh = MeshOut::default();
+        for (messages, bytes) in [(10, 1_000), (100 * KEPT_MESSAGES, 100 * KEPT_BYTES)] {
+            let batch = mesh.to(ShardId(1));
+            batch.messages.extend((0..messages).map(|number| MeshMessage::Applied { number: number as u64 }));
+            batch.bytes.resize(bytes, 0);
+            sender.flush(&mut mesh, |_| ());
+            let (from, batch) = receiver.next_batch().unwrap();
+            assert_eq!((from, batch.shard.messages.len()), (ShardId(0), messages));
+            let memory = batch.shard.messages.as_ptr();
+            receiver.give_back(from, batch.shard);
+            // What is sent now leaves the spare batch behind, to be filled.
+            mesh.to(ShardId(1)).messages.push(MeshMessage::Applied { number: 0 });
+            sender.flush(&mut mesh, |_| ());
+            let next = mesh.to(ShardId(1));
+            assert!(next.messages.is_empty() && next.bytes.is_empty());
+            assert!(next.messages.capacity() >= messages.min(KEPT_MESSAGES), "it is the same memory");
+            assert!(next.messages.capacity() <= KEPT_MESSAGES && next.bytes.capacity() <= KEPT_BYTES);
+            assert!(messages > KEPT_MESSAGES || next.messages.as_ptr() == memory);
+            drop(receiver.next_batch());
+        }
     }
 }

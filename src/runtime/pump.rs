@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::clock;
-use super::mesh::{Envelope, Port};
+use super::mesh::{Batch, Port};
 use super::pump_sleep::PumpSleep;
 use super::watchdog::Heartbeat;
 use crate::limits::{COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
@@ -112,7 +112,7 @@ impl Pump {
             self.settle(now)?;
         }
         self.edge.feed_starved();
-        self.port.flush(|shard| self.edge.plane.wake(&self.planes[shard.index()]));
+        self.port.flush(&mut self.fx.mesh, |shard| self.edge.plane.wake(&self.planes[shard.index()]));
         self.push_back(now);
         self.edge.accept_more(now);
         let deadlines = [self.shard.next_deadline(), self.edge.next_deadline(), self.stopping];
@@ -127,7 +127,7 @@ impl Pump {
 
     /// Whether something is left to do, besides sending, before it may sleep.
     fn has_work(&self) -> bool {
-        self.edge.has_work() || self.shard.has_work() || self.port.waiting() > 0
+        self.edge.has_work() || self.shard.has_work() || self.fx.mesh.waiting() > 0 || self.port.has_handovers()
     }
 
     /// Sends what the turn made, and may then sleep. Returns the time afterwards.
@@ -186,15 +186,17 @@ impl Pump {
             // What came may have been sent after this turn began, by a later clock: a message that expires in 100 s would
             // have 101 left by ours.
             now = clock::now();
-            for envelope in batch {
-                match envelope {
-                    Envelope::Shard(message) => {
-                        self.shard.handle(now, Input::Mesh { from, message }, &mut self.fx);
-                    }
-                    Envelope::Handover(handover) => {
-                        self.edge.handle_handover(now, handover, &mut self.shard, &mut self.fx);
-                    }
+            let Batch { shard: mut batch, handovers } = batch;
+            for message in batch.messages.drain(..) {
+                let input = Input::Mesh { from, message, bytes: &batch.bytes };
+                self.shard.handle(now, input, &mut self.fx);
+                if self.fx.held_bytes() > TURN_MAX_BYTES {
+                    self.settle(now)?;
                 }
+            }
+            self.port.give_back(from, batch);
+            for handover in handovers {
+                self.edge.handle_handover(now, handover, &mut self.shard, &mut self.fx);
                 if self.fx.held_bytes() > TURN_MAX_BYTES {
                     self.settle(now)?;
                 }
@@ -224,11 +226,8 @@ impl Pump {
     fn settle(&mut self, now: Now) -> Result<(), RingError> {
         self.turn_bytes += self.fx.held_bytes();
         self.edge.apply(&mut self.fx);
-        for (shard, message) in self.fx.mesh.drain(..) {
-            self.port.push(shard, Envelope::Shard(message));
-        }
         for (shard, handover) in self.edge.outgoing.drain(..) {
-            self.port.push(shard, Envelope::Handover(handover));
+            self.port.hand_over(shard, handover);
         }
         if !self.fx.records.is_empty() {
             let last = self.fx.last_record;
@@ -245,7 +244,7 @@ impl Pump {
 
     /// Slows publishers down while other shards cannot keep up with them.
     fn push_back(&mut self, now: Now) {
-        let waiting = self.port.waiting();
+        let waiting = self.fx.mesh.waiting();
         if waiting > MESH_PAUSE_MESSAGES && !self.edge.is_paused() {
             self.edge.set_paused(now, true, &mut self.shard, &mut self.fx);
         } else if waiting <= MESH_RESUME_MESSAGES && self.edge.is_paused() {

@@ -49,6 +49,12 @@ pub struct Message(ThinArc<Header, u8>);
 struct Header {
     /// A payload that is sent by reference, and so has to be shared by itself.
     long_payload: Option<Box<Bytes>>,
+    facts: Facts,
+}
+
+/// What there is to say of a message besides its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Facts {
     expires: Option<Deadline>,
     publisher: Option<ClientKey>,
     properties_bytes: u32,
@@ -57,21 +63,44 @@ struct Header {
     retain: bool,
 }
 
-impl Message {
-    /// Copies a borrowed message into one that can be kept.
-    pub fn new(message: &MessageRef<'_>) -> Self {
-        let is_long = message.payload.len() >= PAYLOAD_BY_REFERENCE_MIN_BYTES;
-        let header = Header {
-            long_payload: is_long.then(|| Box::new(Bytes::copy_from_slice(message.payload))),
+impl Facts {
+    fn of(message: &MessageRef<'_>) -> Self {
+        Self {
             expires: message.expires,
             publisher: message.publisher,
             properties_bytes: message.properties.len_bytes() as u32,
             topic_bytes: message.topic.len() as u16,
             qos: message.qos,
             retain: message.retain,
+        }
+    }
+
+    /// The message whose topic, properties and payload are `bytes`.
+    fn read(self, bytes: &[u8]) -> MessageRef<'_> {
+        let (topic, rest) = bytes.split_at(self.topic_bytes.into());
+        let (properties, payload) = rest.split_at(self.properties_bytes as usize);
+        MessageRef {
+            topic: std::str::from_utf8(topic).expect("copied from a str"),
+            qos: self.qos,
+            retain: self.retain,
+            expires: self.expires,
+            publisher: self.publisher,
+            properties: Forwarded::from_clean_block(properties),
+            payload,
+        }
+    }
+}
+
+impl Message {
+    /// Copies a borrowed message into one that can be kept.
+    pub fn new(message: &MessageRef<'_>) -> Self {
+        let is_long = message.payload.len() >= PAYLOAD_BY_REFERENCE_MIN_BYTES;
+        let header = Header {
+            long_payload: is_long.then(|| Box::new(Bytes::copy_from_slice(message.payload))),
+            facts: Facts::of(message),
         };
         let payload = if is_long { &[] } else { message.payload };
-        let len = message.topic.len() + header.properties_bytes as usize + payload.len();
+        let len = message.topic.len() + header.facts.properties_bytes as usize + payload.len();
         // Put together where it costs no allocation: most messages are short.
         let mut short = [0; 256];
         let mut long = Vec::new();
@@ -80,7 +109,7 @@ impl Message {
             &mut long
         });
         let (topic, rest) = bytes.split_at_mut(message.topic.len());
-        let (mut properties, rest) = rest.split_at_mut(header.properties_bytes as usize);
+        let (mut properties, rest) = rest.split_at_mut(header.facts.properties_bytes as usize);
         topic.copy_from_slice(message.topic.as_bytes());
         message.properties.for_each_piece(|piece| {
             let (here, behind) = std::mem::take(&mut properties).split_at_mut(piece.len());
@@ -94,17 +123,10 @@ impl Message {
 
     /// The message in its borrowed form.
     pub fn borrow(&self) -> MessageRef<'_> {
-        let (header, bytes) = (&self.0.header.header, &self.0.slice);
-        let (topic, rest) = bytes.split_at(header.topic_bytes.into());
-        let (properties, payload) = rest.split_at(header.properties_bytes as usize);
-        MessageRef {
-            topic: std::str::from_utf8(topic).expect("copied from a str"),
-            qos: header.qos,
-            retain: header.retain,
-            expires: header.expires,
-            publisher: header.publisher,
-            properties: Forwarded::from_clean_block(properties),
-            payload: header.long_payload.as_deref().map_or(payload, |long| long),
+        let message = self.header().facts.read(&self.0.slice);
+        match self.header().long_payload.as_deref() {
+            None => message,
+            Some(long) => MessageRef { payload: long, ..message },
         }
     }
 
@@ -120,12 +142,12 @@ impl Message {
 
     /// Who published.
     pub fn publisher(&self) -> Option<ClientKey> {
-        self.header().publisher
+        self.header().facts.publisher
     }
 
     /// QoS of the publisher.
     pub fn qos(&self) -> Qos {
-        self.header().qos
+        self.header().facts.qos
     }
 
     /// Whether its message expiry interval has passed.
@@ -135,11 +157,41 @@ impl Message {
 
     /// When nobody may get it any more.
     pub fn expires(&self) -> Option<Deadline> {
-        self.header().expires
+        self.header().facts.expires
     }
 
     fn header(&self) -> &Header {
         &self.0.header.header
+    }
+}
+
+/// A short message in a block of bytes that holds others too, for as long as the block lasts: it costs no allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Copied {
+    facts: Facts,
+    payload_bytes: u16,
+    at: usize,
+}
+
+impl Copied {
+    /// Appends a message to a block. `None` for one that is too long to be copied for every shard that wants it.
+    pub fn append(message: &MessageRef<'_>, block: &mut Vec<u8>) -> Option<Self> {
+        if message.len_bytes() >= PAYLOAD_BY_REFERENCE_MIN_BYTES as u64 {
+            return None;
+        }
+        let at = block.len();
+        block.extend_from_slice(message.topic.as_bytes());
+        message.properties.for_each_piece(|piece| block.extend_from_slice(piece));
+        block.extend_from_slice(message.payload);
+        Some(Self { facts: Facts::of(message), payload_bytes: message.payload.len() as u16, at })
+    }
+
+    /// The message. `block` is the one that it was appended to.
+    pub fn borrow(self, block: &[u8]) -> MessageRef<'_> {
+        let len = usize::from(self.facts.topic_bytes)
+            + self.facts.properties_bytes as usize
+            + usize::from(self.payload_bytes);
+        self.facts.read(&block[self.at..][..len])
     }
 }
 
@@ -160,6 +212,11 @@ impl<'a> Routed<'a> {
     /// From a message that is already shared.
     pub fn shared(message: &'a Message) -> Self {
         Self { message: message.borrow(), shared: Some(message.clone()) }
+    }
+
+    /// The shared form, if somebody keeps it already.
+    pub const fn already_shared(&self) -> Option<&Message> {
+        self.shared.as_ref()
     }
 
     /// The shared form.
@@ -210,6 +267,34 @@ mod tests {
             let long = kept.clone().long_payload();
             assert_eq!(long.is_some(), len == PAYLOAD_BY_REFERENCE_MIN_BYTES);
             assert!(long.is_none_or(|long| long.as_ptr() == kept.borrow().payload.as_ptr()));
+        }
+    }
+
+    #[test]
+    fn a_block_holds_short_messages_one_behind_the_other() {
+        let properties = [0x01, 0x01];
+        let payload = vec![7; PAYLOAD_BY_REFERENCE_MIN_BYTES];
+        let message = |topic, len: usize| MessageRef {
+            topic,
+            qos: Qos::ExactlyOnce,
+            retain: false,
+            expires: Some(Deadline(9)),
+            publisher: Some(ClientKey(4)),
+            properties: Forwarded::from_clean_block(&properties),
+            payload: &payload[..len],
+        };
+        let mut block = Vec::new();
+        let longest = PAYLOAD_BY_REFERENCE_MIN_BYTES - 1 - 2 - 1;
+        let sizes = [0, 64, longest];
+        let copied = sizes.map(|len| Copied::append(&message("a", len), &mut block).unwrap());
+        let before = block.len();
+        assert!(Copied::append(&message("a", longest + 1), &mut block).is_none());
+        assert_eq!(block.len(), before, "what is not copied leaves nothing behind");
+        for (copied, len) in copied.into_iter().zip(sizes) {
+            let (read, expected) = (copied.borrow(&block), message("a", len));
+            assert_eq!((read.topic, read.payload, read.qos, read.retain), ("a", expected.payload, expected.qos, false));
+            assert_eq!((read.expires, read.publisher), (expected.expires, expected.publisher));
+            assert_eq!((read.properties.len_bytes(), read.len_bytes()), (2, expected.len_bytes()));
         }
     }
 

@@ -22,7 +22,7 @@ use crate::time::Deadline;
 pub use alias::{AliasesIn, AliasesOut, TopicForm};
 pub use inbound::{AckNumber, AckQueue, OpenExchanges};
 pub use link::{Backlog, Link};
-pub use message::{Message, MessageRef, Routed};
+pub use message::{Copied, Message, MessageRef, Routed};
 pub use outbound::{Delivery, Outbound, QueueLimits, SubscriptionIds};
 pub use replays::{Replay, Replays};
 pub use subscriptions::{Place, Subscriptions};

@@ -111,7 +111,7 @@ impl Shard {
             self.confirm(token);
             self.send_ready_acks(token.connection, fx);
         } else {
-            fx.mesh.push((token.shard, MeshMessage::Stored { token }));
+            fx.mesh.push(token.shard, MeshMessage::Stored { token });
         }
     }
 

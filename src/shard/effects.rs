@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::mesh::MeshMessage;
+use super::mesh::MeshOut;
 use crate::codec::Version;
-use crate::ids::{ConnectionId, PacketId, ShardId};
+use crate::ids::{ConnectionId, PacketId};
 use crate::session::Message;
 use crate::store::{Position, Record};
 use crate::telemetry::CloseReason;
@@ -116,8 +116,8 @@ pub struct Effects {
     pub payloads: Vec<Bytes>,
     /// What to do with connections, in order.
     pub list: Vec<Effect>,
-    /// Messages to other shards, in order.
-    pub mesh: Vec<(ShardId, MeshMessage)>,
+    /// Messages to other shards. They stay until there is room on the way: whoever sends a batch takes it out.
+    pub mesh: MeshOut,
     /// Records for the store, in order.
     pub records: Vec<Record<Message>>,
     /// The position of the last of them.
@@ -171,13 +171,12 @@ impl Effects {
         self.bytes.len()
     }
 
-    /// Forgets everything, keeps the memory unless a turn was exceptionally large.
+    /// Forgets everything but [`Effects::mesh`], keeps the memory unless a turn was exceptionally large.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(HELD_MAX_BYTES);
         self.payloads.clear();
         self.list.clear();
-        self.mesh.clear();
         self.records.clear();
         self.events.clear();
     }

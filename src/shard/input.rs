@@ -59,6 +59,8 @@ pub enum Input<'a> {
         from: ShardId,
         /// What it says.
         message: MeshMessage,
+        /// The bytes of the batch that it came with.
+        bytes: &'a [u8],
     },
     /// Every record up to here is on stable storage.
     Durable {

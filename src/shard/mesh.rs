@@ -1,9 +1,12 @@
 //! What shards say to each other. Each pair of shards has one channel that keeps order and loses nothing.
+//!
+//! Always holds: a short message crosses as bytes in its batch, so that neither shard allocates for it or frees what the
+//! other has allocated; what some queue holds anyway, and what is long, is shared.
 
 use smallvec::SmallVec;
 
 use crate::ids::{ConnectionId, ShardId};
-use crate::session::{AckNumber, Message};
+use crate::session::{AckNumber, Copied, Message, Routed};
 use crate::telemetry::{Counters, Gauges};
 use crate::topic::Interest;
 
@@ -46,13 +49,32 @@ impl Rider {
     }
 }
 
+/// An application message between two shards.
+#[derive(Clone, Debug)]
+pub enum Crossing {
+    /// In the bytes of its batch.
+    Copied(Copied),
+    /// The same on both shards.
+    Shared(Message),
+}
+
+impl Crossing {
+    /// The message as a shard routes it; `bytes` are its batch's.
+    pub(super) fn routed<'a>(&'a self, bytes: &'a [u8]) -> Routed<'a> {
+        match self {
+            Self::Copied(copied) => Routed::borrowed(copied.borrow(bytes)),
+            Self::Shared(message) => Routed::shared(message),
+        }
+    }
+}
+
 /// One message between two shards.
 #[derive(Clone, Debug)]
 pub enum MeshMessage {
     /// An application message for the receiver's subscribers: one per interested shard, never per subscriber.
     Publish {
         /// The message.
-        message: Message,
+        message: Crossing,
         /// Whether the receiver's plain subscriptions get it.
         plain: bool,
         /// `None` if there is nothing else to say, as mostly: a message that crosses is copied from core to core.
@@ -84,4 +106,83 @@ pub enum MeshMessage {
     },
     /// The sender's numbers, for `$SYS`; sent to shard 0.
     Report(Box<(Counters, Gauges)>),
+}
+
+/// Messages to one shard, in order.
+#[derive(Debug, Default)]
+pub struct MeshBatch {
+    /// What is said.
+    pub messages: Vec<MeshMessage>,
+    /// Of those that are [`Crossing::Copied`].
+    pub bytes: Vec<u8>,
+}
+
+impl MeshBatch {
+    /// Appends a message that has no bytes in the batch.
+    pub fn push(&mut self, message: MeshMessage) {
+        self.messages.push(message);
+    }
+
+    /// Empties it and keeps its memory, for so many messages and bytes at most.
+    pub fn clear(&mut self, messages_max: usize, bytes_max: usize) {
+        self.messages.clear();
+        self.messages.shrink_to(messages_max);
+        self.bytes.clear();
+        self.bytes.shrink_to(bytes_max);
+    }
+
+    /// Takes it apart into batches of one message each.
+    pub fn singles(&mut self) -> impl Iterator<Item = Self> {
+        let bytes = std::mem::take(&mut self.bytes);
+        std::mem::take(&mut self.messages).into_iter().map(move |message| match message {
+            MeshMessage::Publish { message: Crossing::Copied(copied), plain, rider } => {
+                let mut own = Vec::new();
+                let copied = Copied::append(&copied.borrow(&bytes), &mut own).expect("it was short enough before");
+                let message = MeshMessage::Publish { message: Crossing::Copied(copied), plain, rider };
+                Self { messages: vec![message], bytes: own }
+            }
+            message => Self { messages: vec![message], bytes: Vec::new() },
+        })
+    }
+}
+
+/// What a shard has to say to the others: a batch for each.
+#[derive(Debug, Default)]
+pub struct MeshOut(Vec<MeshBatch>);
+
+impl MeshOut {
+    /// The batch for a shard.
+    pub fn to(&mut self, shard: ShardId) -> &mut MeshBatch {
+        if self.0.len() <= shard.index() {
+            self.0.resize_with(shard.index() + 1, MeshBatch::default);
+        }
+        &mut self.0[shard.index()]
+    }
+
+    /// Appends a message that is no application message.
+    pub(super) fn push(&mut self, to: ShardId, message: MeshMessage) {
+        self.to(to).push(message);
+    }
+
+    /// Appends an application message: copied, unless it is long or kept by somebody anyway.
+    pub(super) fn publish(&mut self, to: ShardId, routed: &mut Routed<'_>, plain: bool, rider: Rider) {
+        let batch = self.to(to);
+        let copied = match routed.already_shared() {
+            None => Copied::append(&routed.message, &mut batch.bytes).map(Crossing::Copied),
+            Some(_) => None,
+        };
+        let message = copied.unwrap_or_else(|| Crossing::Shared(routed.share().clone()));
+        batch.push(MeshMessage::Publish { message, plain, rider: rider.boxed() });
+    }
+
+    /// All batches that are not empty, with the shard that each is for.
+    pub fn batches(&mut self) -> impl Iterator<Item = (ShardId, &mut MeshBatch)> {
+        let batches = self.0.iter_mut().enumerate().filter(|(_, batch)| !batch.messages.is_empty());
+        batches.map(|(shard, batch)| (ShardId(shard as u8), batch))
+    }
+
+    /// Most messages that wait for one shard.
+    pub fn waiting(&self) -> usize {
+        self.0.iter().map(|batch| batch.messages.len()).max().unwrap_or(0)
+    }
 }

@@ -46,7 +46,7 @@ use crate::topic::{Matches, SubscriptionIndex};
 pub use effects::{Effect, Effects, Encoded, Event};
 pub use holdings::Holdings;
 pub use input::{Arrival, Input};
-pub use mesh::{ConfirmToken, MeshMessage, Rider, Stamp};
+pub use mesh::{ConfirmToken, Crossing, MeshBatch, MeshMessage, MeshOut, Rider, Stamp};
 pub use settings::Settings;
 
 use interest::Announcements;
@@ -114,7 +114,7 @@ impl Shard {
     pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
         match input {
             Input::Packet { connection, packet } => self.handle_packet(now, connection, packet, fx),
-            Input::Mesh { from, message } => self.handle_mesh(now, from, message, fx),
+            Input::Mesh { from, message, bytes } => self.handle_mesh(now, from, message, bytes, fx),
             Input::Connect { connection, connect, arrival } => {
                 self.handle_connect(now, connection, connect, arrival, fx);
             }
@@ -224,10 +224,11 @@ impl Shard {
         self.close(now, id, reason, close_reason, error.text(), fx);
     }
 
-    fn handle_mesh(&mut self, now: Now, from: ShardId, message: MeshMessage, fx: &mut Effects) {
+    fn handle_mesh(&mut self, now: Now, from: ShardId, message: MeshMessage, bytes: &[u8], fx: &mut Effects) {
         match message {
             MeshMessage::Publish { message, plain, rider } => {
-                self.handle_mesh_publish(now, &message, plain, rider.map(|rider| *rider).unwrap_or_default(), fx);
+                let rider = rider.map(|rider| *rider).unwrap_or_default();
+                self.handle_mesh_publish(now, message.routed(bytes), plain, rider, fx);
             }
             MeshMessage::Barrier { token } => self.confirm_when_durable(token, fx),
             MeshMessage::Stored { token } => {

@@ -8,7 +8,7 @@ use super::groups::RemotePicks;
 use super::{ConfirmToken, Effects, MeshMessage, Rider, Shard, Stamp};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardId, ShardSet};
-use crate::session::{AckQueue, AliasesIn, Message, MessageRef, Routed};
+use crate::session::{AckQueue, AliasesIn, MessageRef, Routed};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::time::Now;
@@ -122,7 +122,7 @@ impl Shard {
                 waits += 1;
             }
             for shard in all_but(self.id, self.settings.shards).iter() {
-                fx.mesh.push((shard, MeshMessage::Barrier { token }));
+                fx.mesh.push(shard, MeshMessage::Barrier { token });
                 waits += 1;
             }
         }
@@ -253,11 +253,8 @@ impl Shard {
             let owed = retained.is_some() || matches.durable_shards.contains(shard) || !groups.is_empty();
             let confirm = confirm.filter(|_| owed);
             waits += u8::from(confirm.is_some());
-            let message = routed.share().clone();
-            let plain = matches.shards.contains(shard);
             self.counters.mesh_sent += 1;
-            let rider = Rider { groups, retained, confirm }.boxed();
-            fx.mesh.push((shard, MeshMessage::Publish { message, plain, rider }));
+            fx.mesh.publish(shard, routed, matches.shards.contains(shard), Rider { groups, retained, confirm });
         }
         waits
     }
@@ -266,17 +263,16 @@ impl Shard {
     pub(super) fn handle_mesh_publish(
         &mut self,
         now: Now,
-        message: &Message,
+        mut routed: Routed<'_>,
         plain: bool,
         rider: Rider,
         fx: &mut Effects,
     ) {
         let Rider { groups, retained, mut confirm } = rider;
         let before = self.log.last();
-        let mut routed = Routed::shared(message);
         let text = routed.message.topic;
         if let Some(stamp) = retained {
-            let message = (!routed.message.payload.is_empty()).then(|| message.clone());
+            let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
             self.retained.write(now, text, message, stamp);
         }
         let mut templates = Templates::default();
@@ -296,10 +292,9 @@ impl Shard {
         for (shard, key) in forwarded {
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
-            let rider = Rider { groups: SmallVec::from_slice(&[key]), retained: None, confirm }.boxed();
-            let message = message.clone();
+            let rider = Rider { groups: SmallVec::from_slice(&[key]), retained: None, confirm };
             self.counters.mesh_sent += 1;
-            fx.mesh.push((shard, MeshMessage::Publish { message, plain: false, rider }));
+            fx.mesh.publish(shard, &mut routed, false, rider);
         }
         match confirm {
             Some(token) if stored_here => self.log.wait(token),

@@ -200,7 +200,7 @@ impl Shard {
         }
         let number = self.announcements.next_number();
         for shard in others.iter() {
-            fx.mesh.push((shard, MeshMessage::Interest { number, filter: filter.into(), interest }));
+            fx.mesh.push(shard, MeshMessage::Interest { number, filter: filter.into(), interest });
         }
     }
 
@@ -215,7 +215,7 @@ impl Shard {
     ) {
         let filter = SubscribedFilter::parse(filter, u16::MAX).expect("the announcing shard has checked it");
         self.index.apply_remote(from, &filter, interest);
-        fx.mesh.push((from, MeshMessage::Applied { number }));
+        fx.mesh.push(from, MeshMessage::Applied { number });
     }
 }
 

@@ -151,7 +151,7 @@ impl Shard {
         self.sys.next = Some(now.after_s(u32::from(self.sys.interval_s)));
         let report = (self.counters.clone(), self.gauges());
         if self.id != ShardId(0) {
-            fx.mesh.push((ShardId(0), MeshMessage::Report(Box::new(report))));
+            fx.mesh.push(ShardId(0), MeshMessage::Report(Box::new(report)));
             return;
         }
         self.sys.report(ShardId(0), report);

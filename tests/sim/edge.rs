@@ -2,7 +2,7 @@
 
 use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::ids::{ConnectionId, ShardId};
-use dunlin::shard::{Arrival, Effect, Input, MeshMessage};
+use dunlin::shard::{Arrival, Effect, Effects, Input, MeshBatch, MeshMessage};
 use dunlin::store::{Position, Record};
 use dunlin::telemetry::CloseReason;
 
@@ -210,36 +210,46 @@ impl World {
                 self.emit(index, &packet)?;
             }
         }
-        for (to, message) in fx.mesh.drain(..) {
-            self.send_to_shard(shard, to.index(), message);
-        }
+        self.take_mesh(shard, &mut fx);
         self.take_records(shard, &fx.records, fx.last_record);
         fx.clear();
         self.fx = fx;
         Ok(())
     }
 
-    pub(crate) fn send_to_shard(&mut self, from: usize, to: usize, mut message: MeshMessage) {
+    pub(crate) fn take_mesh(&mut self, shard: usize, fx: &mut Effects) {
+        for (to, batch) in fx.mesh.batches() {
+            for single in batch.singles() {
+                self.send_to_shard(shard, to.index(), single);
+            }
+        }
+    }
+
+    /// Sends a batch of one message.
+    pub(crate) fn send_to_shard(&mut self, from: usize, to: usize, mut single: MeshBatch) {
+        let message = &mut single.messages[0];
         assert_ne!(from, to, "a shard sends itself no messages: {message:?}"); // the runtime has no channel for them
-        match self.cage.mesh(&mut message) {
+        match self.cage.mesh(message) {
             Fate::Sent => {}
             Fate::Lost => {
-                self.trace.note(&format!("canary: mesh {from}->{to} {} is lost", crate::world::kind(&message)));
+                self.trace.note(&format!("canary: mesh {from}->{to} {} is lost", crate::world::kind(message)));
                 return;
             }
             Fate::Overtakes => {
                 let channel = &mut self.channels[from][to];
                 let last = channel.kept.back_mut().or_else(|| channel.sent.back_mut());
-                if let Some(last @ MeshMessage::Publish { .. }) = last {
-                    std::mem::swap(last, &mut message);
+                if let Some(last) = last
+                    && matches!(last.messages[0], MeshMessage::Publish { .. })
+                {
+                    std::mem::swap(last, &mut single);
                 }
             }
         }
         let channel = &mut self.channels[from][to];
         if channel.kept.is_empty() && channel.sent.len() < self.plan.mesh_channel {
-            channel.sent.push_back(message);
+            channel.sent.push_back(single);
         } else {
-            channel.kept.push_back(message);
+            channel.kept.push_back(single);
         }
     }
 

@@ -269,10 +269,11 @@ impl World {
         let count = self.shards.len();
         let mut moved = false;
         for (from, to) in (0..count * count).map(|n| (n / count, n % count)) {
-            while let Some(message) = self.channels[from][to].sent.pop_front() {
+            while let Some(mut single) = self.channels[from][to].sent.pop_front() {
                 let kept = self.channels[from][to].kept.pop_front();
                 self.channels[from][to].sent.extend(kept);
-                let answer = self.ask(to, Input::Mesh { from: ShardId(from as u8), message });
+                let message = single.messages.pop().expect("a batch of one message");
+                let answer = self.ask(to, Input::Mesh { from: ShardId(from as u8), message, bytes: &single.bytes });
                 if to == auditor {
                     sent.extend(answer);
                 }
@@ -301,9 +302,7 @@ impl World {
             }
             sent.push(packet);
         }
-        for (to, message) in fx.mesh.drain(..) {
-            self.send_to_shard(shard, to.index(), message);
-        }
+        self.take_mesh(shard, &mut fx);
         self.take_records(shard, &fx.records, fx.last_record);
         fx.clear();
         self.fx = fx;

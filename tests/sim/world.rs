@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use dunlin::ids::{ConnectionId, ShardId};
-use dunlin::shard::{Effects, Input, MeshMessage, Shard};
+use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Shard};
 use dunlin::store::Position;
 use dunlin::telemetry::Counters;
 use dunlin::time::Now;
@@ -21,13 +21,13 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::trace::Trace;
 
-/// One direction between two shards.
+/// One direction between two shards, in batches of one message.
 #[derive(Debug, Default)]
 pub(crate) struct Channel {
     /// In the channel, which holds so many.
-    pub(crate) sent: VecDeque<MeshMessage>,
+    pub(crate) sent: VecDeque<MeshBatch>,
     /// With the sender, which keeps what does not fit.
-    pub(crate) kept: VecDeque<MeshMessage>,
+    pub(crate) kept: VecDeque<MeshBatch>,
 }
 
 /// What a shard's store was given and has not confirmed.
@@ -184,14 +184,16 @@ impl World {
 
     pub(crate) fn deliver_mesh(&mut self, from: usize, to: usize) -> Check {
         let channel = &mut self.channels[from][to];
-        let Some(message) = channel.sent.pop_front() else { return Ok(()) };
+        let Some(mut single) = channel.sent.pop_front() else { return Ok(()) };
         channel.sent.extend(channel.kept.pop_front());
+        let message = single.messages.pop().expect("a batch of one message");
         self.trace.note(&format!("mesh {from}->{to} {}", kind(&message)));
         if let Some(number) = self.cage.ignores(&message) {
-            self.send_to_shard(to, from, MeshMessage::Applied { number });
+            single.messages.push(MeshMessage::Applied { number });
+            self.send_to_shard(to, from, single);
             return Ok(());
         }
-        self.handle(to, Input::Mesh { from: ShardId(from as u8), message })
+        self.handle(to, Input::Mesh { from: ShardId(from as u8), message, bytes: &single.bytes })
     }
 
     /// A store makes some of what it was given durable.

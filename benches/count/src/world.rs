@@ -6,7 +6,7 @@ use dunlin::codec::{
     encode_unsubscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
-use dunlin::shard::{Arrival, Effect, Effects, Input, MeshMessage, Settings, Shard};
+use dunlin::shard::{Arrival, Effect, Effects, Input, Settings, Shard};
 use dunlin::time::Now;
 
 /// Bytes of payload in a message.
@@ -18,8 +18,6 @@ pub(super) struct World {
     fx: Effects,
     now: Now,
     outbox: Vec<u8>,
-    /// What it has said to the other shard.
-    said: Vec<MeshMessage>,
 }
 
 /// A client's connection.
@@ -40,22 +38,24 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         let shard = Shard::new(own, settings, 42, now);
-        Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22), said: Vec::new() }
+        Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
     }
 
     /// Lets two shards hear each other until neither has anything to say.
     pub(super) fn exchange(worlds: &mut [Self; 2]) {
-        while worlds.iter().any(|world| !world.said.is_empty()) {
+        while worlds.iter().any(|world| world.fx.mesh.waiting() > 0) {
             for (from, to) in [(0, 1), (1, 0)] {
-                let mut said = std::mem::take(&mut worlds[from].said);
-                for message in said.drain(..) {
-                    let input = Input::Mesh { from: ShardId(from as u8), message };
+                let (from_id, to_id) = (ShardId(from as u8), ShardId(to as u8));
+                let mut batch = std::mem::take(worlds[from].fx.mesh.to(to_id));
+                for message in batch.messages.drain(..) {
+                    let input = Input::Mesh { from: from_id, message, bytes: &batch.bytes };
                     let World { shard, now, fx, .. } = &mut worlds[to];
                     shard.handle(*now, input, fx);
                 }
                 worlds[to].finish_turn();
-                // Its memory, as a channel keeps it; nothing was said by it meanwhile.
-                worlds[from].said = said;
+                // Its memory goes back, as in a lane; nothing was said by it meanwhile.
+                batch.clear(usize::MAX, usize::MAX);
+                *worlds[from].fx.mesh.to(to_id) = batch;
             }
         }
     }
@@ -121,7 +121,6 @@ impl World {
                 Effect::Close { .. } => {}
             }
         }
-        self.said.extend(self.fx.mesh.drain(..).map(|(_, message)| message));
         self.fx.clear();
     }
 

@@ -10,7 +10,7 @@ use super::show::show;
 use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
 use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
-use crate::shard::{Arrival, Effect, Effects, Event, Input, MeshMessage, Settings, Shard};
+use crate::shard::{Arrival, Effect, Effects, Event, Input, MeshBatch, MeshMessage, Settings, Shard};
 use crate::store::Position;
 use crate::telemetry::DropReason;
 use crate::time::Now;
@@ -37,7 +37,8 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     peers: Vec<PeerState>,
     fx: Effects,
-    mesh: VecDeque<(ShardId, ShardId, MeshMessage)>,
+    /// Batches of one message each.
+    mesh: VecDeque<(ShardId, ShardId, MeshBatch)>,
     mesh_held: bool,
     stored: Vec<Position>,
     store_held: bool,
@@ -300,8 +301,9 @@ impl World {
     pub(super) fn deliver_one(&mut self, from: u8, to: u8) -> bool {
         let pair = (ShardId(from), ShardId(to));
         let Some(at) = self.mesh.iter().position(|&(from, to, _)| (from, to) == pair) else { return false };
-        let (from, to, message) = self.mesh.remove(at).unwrap();
-        self.turn(to.index(), Input::Mesh { from, message });
+        let (from, to, batch) = self.mesh.remove(at).unwrap();
+        self.hear(from, to, batch);
+        self.settle();
         true
     }
 
@@ -344,14 +346,22 @@ impl World {
         self.settle();
     }
 
+    /// What one shard says to another arrives.
+    fn hear(&mut self, from: ShardId, to: ShardId, batch: MeshBatch) {
+        let MeshBatch { messages, bytes } = batch;
+        for message in messages {
+            self.shards[to.index()].handle(self.now, Input::Mesh { from, message, bytes: &bytes }, &mut self.fx);
+            self.apply(to.index());
+        }
+    }
+
     /// Runs mesh, store and work until nothing moves.
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
             if !self.mesh_held
-                && let Some((from, to, message)) = self.mesh.pop_front()
+                && let Some((from, to, batch)) = self.mesh.pop_front()
             {
-                self.shards[to.index()].handle(self.now, Input::Mesh { from, message }, &mut self.fx);
-                self.apply(to.index());
+                self.hear(from, to, batch);
             } else if !self.store_held
                 && let Some(shard) = (0..self.shards.len()).find(|&shard| self.stored[shard] != Position(0))
             {
@@ -397,10 +407,12 @@ impl World {
                 out.extend_from_slice(&self.fx.payloads[payload as usize]);
             }
         }
-        for (to, message) in self.fx.mesh.drain(..) {
-            assert_ne!(to.index(), shard, "a shard sends itself no messages: {message:?}");
-            self.crossed.push(kind(&message));
-            self.mesh.push_back((ShardId(shard as u8), to, message));
+        for (to, batch) in self.fx.mesh.batches() {
+            assert_ne!(to.index(), shard, "a shard sends itself no messages: {batch:?}");
+            for single in batch.singles() {
+                self.crossed.push(kind(&single.messages[0]));
+                self.mesh.push_back((ShardId(shard as u8), to, single));
+            }
         }
         for record in self.fx.records.drain(..) {
             let text = format!("{record:?}");
