@@ -2,8 +2,8 @@
 //!
 //! Always holds: messages of one shard to another arrive in the order they were pushed; a full channel never blocks a
 //! core; nothing is lost while the process lives. What does not fit waits in the sender's [`MeshOut`], and the pump stops
-//! receiving from its own publishers before that becomes much. Empty batches go back to who filled them, so that a core
-//! frees nothing that another has allocated.
+//! receiving from its own publishers before that becomes much ([`Port::waiting`]). Empty batches go back to who filled
+//! them, so that a core seldom frees what another has allocated.
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -13,7 +13,7 @@ use crate::net::Handover;
 use crate::shard::{MeshBatch, MeshOut};
 
 /// What one shard's thread says to another's.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     /// From core to core.
     pub shard: MeshBatch,
@@ -106,15 +106,16 @@ impl Port {
 
     /// Returns the memory of a batch that has been read to the shard that it came `from`.
     pub fn give_back(&mut self, from: ShardId, mut batch: MeshBatch) {
-        let Some(source) = &self.from[from.index()] else { return };
+        let source = self.from[from.index()].as_ref().expect("a shard hears nothing from itself");
         batch.clear(KEPT_MESSAGES, KEPT_BYTES);
         // If it has enough of them, or has stopped, it is freed here.
         let _ = source.spare.try_send(batch);
     }
 
-    /// Whether connections wait to be handed over.
-    pub fn has_handovers(&self) -> bool {
-        self.to.iter().flatten().any(|lane| !lane.handovers.is_empty())
+    /// Most that waits for one shard, here and in `mesh`: messages and connections.
+    pub fn waiting(&self, mesh: &MeshOut) -> usize {
+        let lanes = self.to.iter().enumerate().filter_map(|(shard, lane)| Some((ShardId(shard as u8), lane.as_ref()?)));
+        lanes.map(|(shard, lane)| mesh.waiting_for(shard) + lane.handovers.len()).max().unwrap_or(0)
     }
 
     /// Whether there is nothing to receive.
@@ -126,7 +127,15 @@ impl Port {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ring::Ticket;
     use crate::shard::MeshMessage;
+
+    /// The ends of a sender and of a receiver.
+    fn pair() -> (Port, Port) {
+        let mut ports = ports(2);
+        let receiver = ports.pop().unwrap();
+        (ports.pop().unwrap(), receiver)
+    }
 
     fn numbers(port: &mut Port) -> Vec<u64> {
         let mut numbers = Vec::new();
@@ -142,9 +151,7 @@ mod tests {
 
     #[test]
     fn a_full_channel_keeps_order_and_loses_nothing() {
-        let mut ports = ports(2);
-        let mut receiver = ports.pop().unwrap();
-        let mut sender = ports.pop().unwrap();
+        let (mut sender, mut receiver) = pair();
         let mut mesh = MeshOut::default();
         let count = 2 * MESH_CHANNEL_BATCHES as u64;
         let mut woken = 0;
@@ -156,20 +163,33 @@ mod tests {
             });
         }
         assert_eq!(woken, MESH_CHANNEL_BATCHES, "once for each batch that was sent");
-        assert_eq!(mesh.waiting(), MESH_CHANNEL_BATCHES, "the channel took one batch each");
+        assert_eq!(sender.waiting(&mesh), MESH_CHANNEL_BATCHES, "the channel took one batch each");
         let mut seen = numbers(&mut receiver);
         sender.flush(&mut mesh, |_| ());
-        assert_eq!(mesh.waiting(), 0);
+        assert_eq!(sender.waiting(&mesh), 0);
         assert!(!receiver.is_quiet());
         seen.extend(numbers(&mut receiver));
         assert_eq!(seen, (0..count).collect::<Vec<_>>());
     }
 
     #[test]
+    fn connections_that_wait_count_like_messages() {
+        let (mut sender, mut receiver) = pair();
+        let mut mesh = MeshOut::default();
+        for bits in 0..3 {
+            sender.hand_over(ShardId(1), Handover { ticket: Ticket::new(bits), arrival: None });
+        }
+        mesh.to(ShardId(1)).messages.push(MeshMessage::Applied { number: 0 });
+        assert_eq!(sender.waiting(&mesh), 4);
+        sender.flush(&mut mesh, |_| ());
+        assert_eq!(sender.waiting(&mesh), 0);
+        let (_, batch) = receiver.next_batch().unwrap();
+        assert_eq!((batch.shard.messages.len(), batch.handovers.len()), (1, 3));
+    }
+
+    #[test]
     fn a_batch_comes_back_to_be_filled_again_without_what_a_storm_took() {
-        let mut ports = ports(2);
-        let mut receiver = ports.pop().unwrap();
-        let mut sender = ports.pop().unwrap();
+        let (mut sender, mut receiver) = pair();
         let mut mesh = MeshOut::default();
         for (messages, bytes) in [(10, 1_000), (100 * KEPT_MESSAGES, 100 * KEPT_BYTES)] {
             let batch = mesh.to(ShardId(1));

@@ -127,7 +127,7 @@ impl Pump {
 
     /// Whether something is left to do, besides sending, before it may sleep.
     fn has_work(&self) -> bool {
-        self.edge.has_work() || self.shard.has_work() || self.fx.mesh.waiting() > 0 || self.port.has_handovers()
+        self.edge.has_work() || self.shard.has_work() || self.port.waiting(&self.fx.mesh) > 0
     }
 
     /// Sends what the turn made, and may then sleep. Returns the time afterwards.
@@ -244,7 +244,7 @@ impl Pump {
 
     /// Slows publishers down while other shards cannot keep up with them.
     fn push_back(&mut self, now: Now) {
-        let waiting = self.fx.mesh.waiting();
+        let waiting = self.port.waiting(&self.fx.mesh);
         if waiting > MESH_PAUSE_MESSAGES && !self.edge.is_paused() {
             self.edge.set_paused(now, true, &mut self.shard, &mut self.fx);
         } else if waiting <= MESH_RESUME_MESSAGES && self.edge.is_paused() {

@@ -176,6 +176,7 @@ pub struct Copied {
 impl Copied {
     /// Appends a message to a block. `None` for one that is too long to be copied for every shard that wants it.
     pub fn append(message: &MessageRef<'_>, block: &mut Vec<u8>) -> Option<Self> {
+        const { assert!(PAYLOAD_BY_REFERENCE_MIN_BYTES <= u16::MAX as usize, "a length is kept in 16 bits") };
         if message.len_bytes() >= PAYLOAD_BY_REFERENCE_MIN_BYTES as u64 {
             return None;
         }

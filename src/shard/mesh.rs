@@ -1,7 +1,8 @@
 //! What shards say to each other. Each pair of shards has one channel that keeps order and loses nothing.
 //!
 //! Always holds: a short message crosses as bytes in its batch, so that neither shard allocates for it or frees what the
-//! other has allocated; what some queue holds anyway, and what is long, is shared.
+//! other has allocated; what the sender keeps anyway, and what is long, is shared.
+//! Leaves to others: when a batch is sent and what becomes of its memory (`runtime`).
 
 use smallvec::SmallVec;
 
@@ -118,11 +119,6 @@ pub struct MeshBatch {
 }
 
 impl MeshBatch {
-    /// Appends a message that has no bytes in the batch.
-    pub fn push(&mut self, message: MeshMessage) {
-        self.messages.push(message);
-    }
-
     /// Empties it and keeps its memory, for so many messages and bytes at most.
     pub fn clear(&mut self, messages_max: usize, bytes_max: usize) {
         self.messages.clear();
@@ -131,7 +127,8 @@ impl MeshBatch {
         self.bytes.shrink_to(bytes_max);
     }
 
-    /// Takes it apart into batches of one message each.
+    /// Takes it apart into batches of one message each, for whoever delays or loses every message by itself: the
+    /// simulator and tests.
     pub fn singles(&mut self) -> impl Iterator<Item = Self> {
         let bytes = std::mem::take(&mut self.bytes);
         std::mem::take(&mut self.messages).into_iter().map(move |message| match message {
@@ -161,7 +158,7 @@ impl MeshOut {
 
     /// Appends a message that is no application message.
     pub(super) fn push(&mut self, to: ShardId, message: MeshMessage) {
-        self.to(to).push(message);
+        self.to(to).messages.push(message);
     }
 
     /// Appends an application message: copied, unless it is long or kept by somebody anyway.
@@ -172,7 +169,7 @@ impl MeshOut {
             Some(_) => None,
         };
         let message = copied.unwrap_or_else(|| Crossing::Shared(routed.share().clone()));
-        batch.push(MeshMessage::Publish { message, plain, rider: rider.boxed() });
+        batch.messages.push(MeshMessage::Publish { message, plain, rider: rider.boxed() });
     }
 
     /// All batches that are not empty, with the shard that each is for.
@@ -181,8 +178,8 @@ impl MeshOut {
         batches.map(|(shard, batch)| (ShardId(shard as u8), batch))
     }
 
-    /// Most messages that wait for one shard.
-    pub fn waiting(&self) -> usize {
-        self.0.iter().map(|batch| batch.messages.len()).max().unwrap_or(0)
+    /// Messages that wait for a shard.
+    pub fn waiting_for(&self, shard: ShardId) -> usize {
+        self.0.get(shard.index()).map_or(0, |batch| batch.messages.len())
     }
 }

@@ -43,7 +43,7 @@ impl World {
 
     /// Lets two shards hear each other until neither has anything to say.
     pub(super) fn exchange(worlds: &mut [Self; 2]) {
-        while worlds.iter().any(|world| world.fx.mesh.waiting() > 0) {
+        while worlds.iter_mut().any(|world| world.fx.mesh.batches().next().is_some()) {
             for (from, to) in [(0, 1), (1, 0)] {
                 let (from_id, to_id) = (ShardId(from as u8), ShardId(to as u8));
                 let mut batch = std::mem::take(worlds[from].fx.mesh.to(to_id));
