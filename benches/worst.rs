@@ -29,7 +29,13 @@ impl World {
     fn new() -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Settings { shards: 2, sys_interval_s: 0, ..Settings::default() };
-        Self { shard: Shard::new(ShardId(0), settings, 7, now), fx: Effects::default(), now, next_slot: 0 }
+        let queued_memory = settings.queued_memory();
+        Self {
+            shard: Shard::new(ShardId(0), settings, queued_memory, 7, now),
+            fx: Effects::default(),
+            now,
+            next_slot: 0,
+        }
     }
 
     fn name(stem: &str) -> String {

@@ -107,6 +107,13 @@ pub const CONNECTIONS_DEFAULT: u32 = 1_000_000;
 pub const SESSIONS_DEFAULT: u32 = 2 * CONNECTIONS_DEFAULT;
 /// Most that `--max-sessions` can be set to.
 pub const SESSIONS_MAX: u32 = 100_000_000;
+/// Default of `--max-queued-memory`: what the queues of all sessions take together. 256 sessions with full queues
+/// (`QUEUED_DEFAULT_BYTES`) and no message in common.
+pub const QUEUED_MEMORY_DEFAULT_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// Smallest `--max-queued-memory`.
+pub const QUEUED_MEMORY_MIN_BYTES: u64 = 64 * 1024;
+/// Largest `--max-queued-memory`.
+pub const QUEUED_MEMORY_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024 * 1024;
 /// Default of `--retained-max`: retained messages. Above it a new topic is refused, an existing one still replaced.
 pub const RETAINED_DEFAULT: u32 = 1_000_000;
 /// A deleted retained message is remembered this long, so that an older write that is still on its way between shards

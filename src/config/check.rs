@@ -46,6 +46,14 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
             ));
         }
     }
+    if values.queued_bytes_max > values.queued_memory_max_bytes {
+        let (one, all) = (values.queued_bytes_max, values.queued_memory_max_bytes);
+        let (one, all) = (Unit::Bytes.show(one), Unit::Bytes.show(all));
+        warnings.push(format!(
+            "[session] max_queued_bytes is {one}, more than the {all} of max_queued_memory: one session can take what is \
+             meant for all"
+        ));
+    }
     if values.sessions_max < values.connections_max {
         warnings.push(format!(
             "[session] max_sessions is {}, less than the {} of [listener] max_connections: every client has a session, so \

@@ -180,6 +180,7 @@ impl Config {
             sessions_max: values.sessions_max,
             queued_messages_max: values.queued_messages_max,
             queued_bytes_max: values.queued_bytes_max,
+            queued_memory_max_bytes: values.queued_memory_max_bytes,
             session_expiry_max_s: values.session_expiry_max_s,
             keep_alive_max_s: values.keep_alive_max_s,
             topic_alias_max: values.topic_alias_max,

@@ -170,6 +170,15 @@ settings! {
             limits::QUEUED_DEFAULT_BYTES,
         );
 
+        /// Most memory for what is queued for all sessions together.
+        ///
+        /// A message that waits for many sessions counts once, with some bytes more for each of them. Beyond it messages that
+        /// would have to be queued are dropped, counted and reported in the log; what can be sent at once is sent.
+        queued_memory_max_bytes: u64 = Setting::number(
+            "max-queued-memory", Bytes, limits::QUEUED_MEMORY_MIN_BYTES, limits::QUEUED_MEMORY_MAX_BYTES,
+            limits::QUEUED_MEMORY_DEFAULT_BYTES,
+        );
+
         /// Longest time a session outlives its connection.
         ///
         /// Also the life of MQTT 3.1.1 sessions with clean session off, which ask for no end. 0 ends every session

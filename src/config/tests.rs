@@ -239,6 +239,10 @@ fn settings_that_do_not_go_together_are_told() {
     assert_eq!(warnings(&["--max-packet-size", "2MiB", "--outbox-max-bytes", "2MiB"]), [""; 0]);
     assert!(warnings(&["--max-packet-size", "2MiB"])[0].starts_with("[listener] outbox_max_bytes is 1MiB, less than"));
     assert!(warnings(&["--max-queued-bytes", "1KiB"])[0].starts_with("[session] max_queued_bytes is 1KiB, less than"));
+    assert!(
+        warnings(&["--max-queued-memory", "1MiB"])[0].starts_with("[session] max_queued_bytes is 16MiB, more than")
+    );
+    assert_eq!(warnings(&["--max-queued-memory", "16MiB"]), [""; 0]);
     assert_eq!(
         warnings(&["--shards", "5"])[0],
         "[node] shards is 5, but this process may use 4 cores: shards will take turns"

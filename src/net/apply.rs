@@ -91,6 +91,7 @@ impl Edge {
                 }
                 .log();
             }
+            Event::QueuedMemoryFull { max_bytes } => log::event::queued_memory_full(*max_bytes),
         }
     }
 

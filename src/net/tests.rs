@@ -45,7 +45,9 @@ impl Stage {
         let mut edge = Edge::new(config, plane);
         let listening = Listening { address: "127.0.0.1:0".parse().unwrap(), anonymous: true };
         let address = edge.listen(listening).unwrap();
-        let shard = Shard::new(ShardId(0), Settings { shards: 2, ..Settings::default() }, 1, now());
+        let settings = Settings { shards: 2, ..Settings::default() };
+        let queued_memory = settings.queued_memory();
+        let shard = Shard::new(ShardId(0), settings, queued_memory, 1, now());
         Self { edge, shard, arriving, address }
     }
 
@@ -262,7 +264,9 @@ fn a_connection_counts_as_arriving_until_its_shard_has_it_or_cannot() {
     // The other shard takes them in, whichever comes first, socket or message.
     let config = EdgeConfig { own: ShardId(1), ..stage.edge.config.clone() };
     let mut other = Edge::new(config, target);
-    let mut shard = Shard::new(ShardId(1), Settings { shards: 2, ..Settings::default() }, 1, now());
+    let settings = Settings { shards: 2, ..Settings::default() };
+    let queued_memory = settings.queued_memory();
+    let mut shard = Shard::new(ShardId(1), settings, queued_memory, 1, now());
     for (_, handover) in std::mem::take(&mut stage.edge.outgoing) {
         other.handle_handover(now(), handover, &mut shard, &mut Effects::default());
     }

@@ -21,6 +21,7 @@ use crate::limits;
 use crate::net::{Edge, EdgeConfig, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError};
+use crate::session::QueuedMemory;
 use crate::shard::Shard;
 use crate::telemetry::log;
 
@@ -61,6 +62,7 @@ struct Assignment {
     listening: Vec<Listening>,
     port: Port,
     seed: u64,
+    queued_memory: Arc<QueuedMemory>,
     connections: Arc<AtomicU32>,
     arriving: Arc<[AtomicU32]>,
     stop: Arc<AtomicBool>,
@@ -133,6 +135,7 @@ type Started = (Vec<ShardThread>, Vec<PlaneHandle>, Vec<SocketAddr>);
 
 fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
     let seed = random();
+    let queued_memory = config.settings().queued_memory();
     let connections = Arc::new(AtomicU32::new(0));
     let arriving: Arc<[AtomicU32]> = (0..config.values.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -153,6 +156,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             listening: listening.clone(),
             port,
             seed,
+            queued_memory: Arc::clone(&queued_memory),
             connections: Arc::clone(&connections),
             arriving: Arc::clone(&arriving),
             stop: Arc::clone(stop),
@@ -194,8 +198,20 @@ fn plane_config(connections_max: u32) -> PlaneConfig {
 
 /// One shard's thread. `None` when the start was called off.
 async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
-    let Assignment { own, config, listening, port, seed, connections, arriving, stop, heartbeat, ready, planes } =
-        assignment;
+    let Assignment {
+        own,
+        config,
+        listening,
+        port,
+        seed,
+        queued_memory,
+        connections,
+        arriving,
+        stop,
+        heartbeat,
+        ready,
+        planes,
+    } = assignment;
     let values = &config.values;
     let edge_config = EdgeConfig {
         own,
@@ -222,7 +238,7 @@ async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     ready.send(Ok((edge.plane.handle(), addresses))).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes.clone());
-    let shard = Shard::new(own, config.settings(), seed, clock::now());
+    let shard = Shard::new(own, config.settings(), queued_memory, seed, clock::now());
     let parts =
         Parts { edge, shard, port, planes, stop, shutdown_timeout_s: config.values.shutdown_timeout_s, heartbeat };
     let result = Pump::new(parts).run().await;

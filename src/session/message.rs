@@ -1,5 +1,7 @@
 //! An application message: borrowed while it is routed, shared once somebody must keep it.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
 use bytes::Bytes;
 use triomphe::ThinArc;
 
@@ -50,6 +52,8 @@ struct Header {
     /// A payload that is sent by reference, and so has to be shared by itself.
     long_payload: Option<Box<Bytes>>,
     facts: Facts,
+    /// Places in queues, of all shards.
+    places: AtomicU32,
 }
 
 /// What there is to say of a message besides its bytes.
@@ -98,6 +102,7 @@ impl Message {
         let header = Header {
             long_payload: is_long.then(|| Box::new(Bytes::copy_from_slice(message.payload))),
             facts: Facts::of(message),
+            places: AtomicU32::new(0),
         };
         let payload = if is_long { &[] } else { message.payload };
         let len = message.topic.len() + header.facts.properties_bytes as usize + payload.len();
@@ -138,6 +143,23 @@ impl Message {
     /// Bytes that count against queues: topic, properties and payload.
     pub fn len_bytes(&self) -> u64 {
         (self.0.slice.len() + self.header().long_payload.as_deref().map_or(0, Bytes::len)) as u64
+    }
+
+    /// Bytes of memory that it takes, near enough.
+    pub fn memory_bytes(&self) -> u64 {
+        let long_payload = if self.header().long_payload.is_some() { 2 * size_of::<Bytes>() } else { 0 };
+        // Beside the header stand a count of references and a length.
+        self.len_bytes() + (size_of::<Header>() + 2 * size_of::<usize>() + long_payload) as u64
+    }
+
+    /// Notes one more place in a queue. Returns whether it is the only one.
+    pub(super) fn enter_queue(&self) -> bool {
+        self.header().places.fetch_add(1, Relaxed) == 0
+    }
+
+    /// Notes one place less. Returns whether it was the last.
+    pub(super) fn leave_queue(&self) -> bool {
+        self.header().places.fetch_sub(1, Relaxed) == 1
     }
 
     /// Who published.

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use super::message::Message;
+use super::queued_memory::QueuedMemory;
 use super::replays::Replays;
 use super::window::Window;
 use crate::ids::{PacketId, Qos, SubscriptionId};
@@ -53,6 +54,17 @@ pub struct Delivery {
     pub qos: Qos,
     /// RETAIN of this copy.
     pub retain: bool,
+}
+
+impl Delivery {
+    /// Bytes that count against a queue: topic, properties (the identifiers are among them) and payload.
+    pub fn len_bytes(&self) -> u64 {
+        self.message.len_bytes() + self.ids_bytes()
+    }
+
+    pub(super) fn ids_bytes(&self) -> u64 {
+        size_of_val(self.ids.as_slice()) as u64
+    }
 }
 
 /// See the module's text.
@@ -127,15 +139,17 @@ impl Outbound {
     }
 
     /// Appends to the queue. The caller has asked [`Self::admits`].
-    pub fn enqueue(&mut self, delivery: Delivery) {
-        self.queued_bytes += delivery.message.len_bytes();
+    pub fn enqueue(&mut self, delivery: Delivery, memory: &QueuedMemory) {
+        memory.take(&delivery);
+        self.queued_bytes += delivery.len_bytes();
         self.queue.push_back(delivery);
     }
 
     /// Takes the oldest queued message.
-    pub fn dequeue(&mut self) -> Option<Delivery> {
+    pub fn dequeue(&mut self, memory: &QueuedMemory) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        self.queued_bytes -= delivery.message.len_bytes();
+        memory.give_back(&delivery);
+        self.queued_bytes -= delivery.len_bytes();
         if self.queue.is_empty() {
             debug_assert_eq!(self.queued_bytes, 0);
             self.queue = VecDeque::new(); // a drained backlog gives its memory back
@@ -143,9 +157,9 @@ impl Outbound {
         Some(delivery)
     }
 
-    /// The oldest queued message.
-    pub fn peek(&self) -> Option<&Delivery> {
-        self.queue.front()
+    /// What is queued, oldest first.
+    pub fn queue(&self) -> impl Iterator<Item = &Delivery> {
+        self.queue.iter()
     }
 }
 
@@ -171,17 +185,17 @@ pub(crate) mod tests {
     #[test]
     fn the_queue_is_bounded_in_messages_and_in_bytes() {
         let mut outbound = Outbound::default();
-        let two = QueueLimits { messages: 2, bytes: 1_000 };
+        let (two, memory) = (QueueLimits { messages: 2, bytes: 1_000 }, QueuedMemory::new(u64::MAX));
         for topic in ["a", "b"] {
             assert!(outbound.admits(6, two));
-            outbound.enqueue(delivery(topic));
+            outbound.enqueue(delivery(topic), &memory);
         }
         assert!(!outbound.admits(6, two));
         assert!(!outbound.admits(6, QueueLimits { messages: 10, bytes: 17 }));
         assert!(outbound.admits(6, QueueLimits { messages: 10, bytes: 18 }));
         assert_eq!((outbound.queued(), outbound.queued_bytes()), (2, 12));
-        assert_eq!(outbound.dequeue().unwrap().message.borrow().topic, "a");
-        assert_eq!(outbound.dequeue().unwrap().message.borrow().topic, "b");
-        assert!(outbound.dequeue().is_none() && outbound.is_idle());
+        assert_eq!(outbound.dequeue(&memory).unwrap().message.borrow().topic, "a");
+        assert_eq!(outbound.dequeue(&memory).unwrap().message.borrow().topic, "b");
+        assert!(outbound.dequeue(&memory).is_none() && outbound.is_idle());
     }
 }

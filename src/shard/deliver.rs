@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Effect, Effects, Encoded, Shard, lower};
+use super::{Effect, Effects, Encoded, Event, Shard, lower};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
@@ -212,15 +212,29 @@ impl Shard {
             return;
         }
         let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
-        let message_bytes = routed.message.len_bytes();
-        if !self.sessions.get_mut(id).outbound_mut().admits(message_bytes, limits) {
+        let len_bytes = routed.message.len_bytes() + size_of_val(copy.ids) as u64;
+        if !self.sessions.get_mut(id).outbound_mut().admits(len_bytes, limits) {
             self.counters.dropped(DropReason::QueueFull);
             return;
         }
+        if self.queued_memory.is_full() {
+            self.counters.dropped(DropReason::QueuedMemoryFull);
+            self.say_memory_is_full(now, fx);
+            return;
+        }
         let delivery = self.owe(id, routed, copy, fx);
-        self.sessions.get_mut(id).outbound_mut().enqueue(delivery);
+        self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &self.queued_memory);
         if self.has_window(id) {
             self.add_work(id); // no acknowledgement may come that would bring it forward
+        }
+    }
+
+    /// Once a minute at most: the operator is to know why messages are dropped for everybody.
+    #[cold]
+    fn say_memory_is_full(&mut self, now: Now, fx: &mut Effects) {
+        if self.next_full_report.is_due(now) {
+            self.next_full_report = now.after_s(60);
+            fx.events.push(Event::QueuedMemoryFull { max_bytes: self.settings.queued_memory_max_bytes });
         }
     }
 

@@ -104,6 +104,11 @@ pub enum Event {
         /// How long it was connected.
         duration_ms: u64,
     },
+    /// A message was dropped because all queues together have no room.
+    QueuedMemoryFull {
+        /// How much they may take.
+        max_bytes: u64,
+    },
 }
 
 /// The output of one or more calls of `Shard::handle`. The edge takes it and calls [`Effects::clear`]; nothing is

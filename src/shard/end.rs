@@ -115,7 +115,7 @@ impl Shard {
         if let Some(mut outbound) = session.take_outbound() {
             let open =
                 outbound.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Published(_))).count();
-            let queued = std::iter::from_fn(|| outbound.dequeue()).count();
+            let queued = std::iter::from_fn(|| outbound.dequeue(&self.queued_memory)).count();
             self.counters.drops[DropReason::SessionEnded as usize] += (open + queued) as u64;
         }
         if session.is_persistent() {

@@ -4,7 +4,7 @@
 //! Always holds: looking changes nothing. Both functions visit every session and are not for the data path.
 
 use super::Shard;
-use crate::session::Exchange;
+use crate::session::{Exchange, QueuedMemory};
 
 /// What one shard holds, by what it is held for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,18 @@ impl Shard {
         }
     }
 
-    /// Checks what must hold between two inputs.
+    /// Checks what must hold of all shards of a process between two inputs.
+    ///
+    /// # Panics
+    /// When something does not.
+    pub fn assert_invariants_of_all(shards: &[Self]) {
+        let sessions = shards.iter().flat_map(|shard| shard.sessions.iter());
+        let queues = sessions.filter_map(|(_, session)| session.outbound());
+        let memory = &shards[0].queued_memory;
+        assert_eq!(memory.taken_bytes(), QueuedMemory::count(queues), "memory of what is queued is counted");
+    }
+
+    /// Checks what must hold of one shard between two inputs.
     ///
     /// # Panics
     /// When something does not.

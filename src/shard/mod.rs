@@ -36,9 +36,11 @@ mod work;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, Qos, SessionId, ShardId};
+use crate::session::QueuedMemory;
 use crate::telemetry::{CloseReason, Counters, Gauges};
 use crate::time::{Deadline, Now};
 use crate::topic::{Matches, SubscriptionIndex};
@@ -77,6 +79,10 @@ pub struct Shard {
     /// Counts [`Shard::flushed`].
     flush: u32,
     next_tidy: Deadline,
+    /// When it may be said again that there is no room in queues.
+    next_full_report: Deadline,
+    /// One for all shards.
+    queued_memory: Arc<QueuedMemory>,
     /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
     matches: Option<Box<Matches>>,
     /// Kept for its memory: a topic that came as an alias.
@@ -86,8 +92,8 @@ pub struct Shard {
 
 impl Shard {
     /// A shard without sessions. `seed` is random and the same for all shards of a process: it keys every table that
-    /// peers can fill.
-    pub fn new(id: ShardId, settings: Settings, seed: u64, now: Now) -> Self {
+    /// peers can fill. `queued_memory` is the same one for all of them, made by [`Settings::queued_memory`].
+    pub fn new(id: ShardId, settings: Settings, queued_memory: Arc<QueuedMemory>, seed: u64, now: Now) -> Self {
         assert!(id.index() < settings.shards, "shard {} of {}", id.0, settings.shards);
         Self {
             id,
@@ -103,6 +109,8 @@ impl Shard {
             inserted_meanwhile: 0,
             flush: 1,
             next_tidy: now.after_s(1),
+            next_full_report: Deadline(0),
+            queued_memory,
             matches: None,
             alias_topic: String::new(),
             shutting_down: false,

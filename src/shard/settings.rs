@@ -1,6 +1,9 @@
 //! What the operator chose, as the core needs it. Filled by `config`, by tests and by the simulator.
 
+use std::sync::Arc;
+
 use crate::limits;
+use crate::session::QueuedMemory;
 
 /// Settings of one shard; the same on every shard of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Settings {
     pub queued_messages_max: u32,
     /// Bytes queued for one session.
     pub queued_bytes_max: u64,
+    /// Bytes of memory that the queues of all sessions of the process may take together.
+    pub queued_memory_max_bytes: u64,
     /// Longest time a session outlives its connection, in seconds.
     pub session_expiry_max_s: u32,
     /// Longest keep alive, in seconds; `u16::MAX` leaves the client's choice alone, 0 (off) included.
@@ -50,6 +55,11 @@ impl Settings {
         (self.sessions_max as usize).div_ceil(self.shards)
     }
 
+    /// What the queues of the process may take, for all of its shards.
+    pub fn queued_memory(&self) -> Arc<QueuedMemory> {
+        Arc::new(QueuedMemory::new(self.queued_memory_max_bytes))
+    }
+
     /// Of one session's subscriptions, how many are seen to before the next one's turn.
     pub const fn subscriptions_per_share(&self) -> usize {
         self.subscriptions_per_turn as usize / 4
@@ -66,6 +76,7 @@ impl Default for Settings {
             sessions_max: limits::SESSIONS_DEFAULT,
             queued_messages_max: limits::QUEUED_MESSAGES_DEFAULT,
             queued_bytes_max: limits::QUEUED_DEFAULT_BYTES,
+            queued_memory_max_bytes: limits::QUEUED_MEMORY_DEFAULT_BYTES,
             session_expiry_max_s: limits::SESSION_EXPIRY_DEFAULT_S,
             keep_alive_max_s: limits::KEEP_ALIVE_DEFAULT_S,
             topic_alias_max: limits::TOPIC_ALIAS_DEFAULT,

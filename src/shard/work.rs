@@ -188,9 +188,8 @@ impl Shard {
     pub(super) fn pump(&mut self, now: Now, id: SessionId, budget: usize, fx: &mut Effects) -> usize {
         let mut done = 0;
         while done < budget && self.has_room(id) {
-            let Some(delivery) = self.sessions.get_mut(id).outbound_existing_mut().and_then(Outbound::dequeue) else {
-                break;
-            };
+            let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() else { break };
+            let Some(delivery) = outbound.dequeue(&self.queued_memory) else { break };
             if delivery.message.is_expired(now) {
                 self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
                 continue;

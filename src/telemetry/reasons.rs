@@ -8,6 +8,8 @@ pub enum DropReason {
     OutboxFull,
     /// The session's queue holds `--max-queued-messages` or `--max-queued-bytes`.
     QueueFull,
+    /// The queues of all sessions together hold `--max-queued-memory`.
+    QueuedMemoryFull,
     /// QoS 0 for a session whose client is not connected.
     OfflineQos0,
     /// Longer than the client's maximum packet size [MQTT-3.1.2-25].
@@ -26,11 +28,12 @@ pub enum DropReason {
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutboxFull,
         Self::QueueFull,
+        Self::QueuedMemoryFull,
         Self::OfflineQos0,
         Self::PacketTooLarge,
         Self::Expired,
@@ -45,6 +48,7 @@ impl DropReason {
         match self {
             Self::OutboxFull => "outbox_full",
             Self::QueueFull => "queue_full",
+            Self::QueuedMemoryFull => "queued_memory_full",
             Self::OfflineQos0 => "offline_qos0",
             Self::PacketTooLarge => "packet_too_large",
             Self::Expired => "expired",

@@ -241,6 +241,52 @@ fn a_subscriber_that_never_reads_costs_no_more_than_its_limits() {
     });
 }
 
+#[test]
+fn what_waits_for_all_sessions_together_takes_no_more_than_its_limit() {
+    measured(&["--max-queued-memory", "16MiB"], |w, broker| {
+        let mut there = warm_up(w);
+        let topic = |number: usize| w.topic(&format!("away/{number}"));
+        let away: Vec<Connect> = (0..100).map(|n| Connect::new(V5, w.id(&format!("away-{n}"))).persistent()).collect();
+        for (number, connect) in away.iter().enumerate() {
+            let (mut client, _) = w.connect(connect);
+            client.subscribe(&topic(number), 1);
+            client.disconnect();
+        }
+        there.subscribe(&topic(0), 1);
+        let before = broker.resident_bytes();
+        let mut publisher = w.client(V5, "pub");
+        let payload = "x".repeat(8 * 1024);
+        for message in 0..64 {
+            for number in 0..away.len() {
+                publisher.deliver(Publish::new(topic(number), format!("{message} {payload}")).qos(1));
+            }
+            let got = there.take();
+            assert!(got.text().starts_with(&format!("{message} ")), "who is there gets every message");
+        }
+        let grown = broker.resident_bytes().saturating_sub(before);
+        eprintln!("measured: {grown} bytes for 50 MiB of which 16 MiB may wait");
+        assert!(grown <= 24 * MIB, "{grown} bytes for 50 MiB of which 16 MiB may wait");
+        // Whoever comes back gets the first ones, none of them left out; and then there is room again.
+        let mut kept = 0;
+        for (number, connect) in away.iter().enumerate() {
+            let (mut client, connack) = w.connect(connect);
+            assert!(connack.session_present);
+            client.deliver(Publish::new(topic(number), "end").qos(1));
+            let mut got = client.take();
+            for message in 0.. {
+                if got.text() == "end" {
+                    break;
+                }
+                assert!(got.text().starts_with(&format!("{message} ")), "{message} for {number}");
+                kept += 1;
+                got = client.take();
+            }
+            client.disconnect();
+        }
+        assert!((1_800..2_100).contains(&kept), "{kept} messages of 8 KiB in 16 MiB");
+    });
+}
+
 /// CPU time of one packet, from many of them.
 fn cost_of(broker: &Broker, what: &str, n: u32, mut send: impl FnMut()) -> Duration {
     let before = broker.cpu_time();

@@ -55,9 +55,14 @@ impl Plan {
             receive_maximum: *rng.pick(&[1, 3, 10, 100]),
             queued_messages_max: if tight { 8 } else { 1_000_000 },
             queued_bytes_max: if tight && rng.percent(50) { 4_000 } else { 1 << 30 },
+            // From sources of their own, so that what a seed does otherwise stays as it was when it found something.
+            queued_memory_max_bytes: if tight {
+                *Rng::new(!rng.clone().next()).pick(&[1_000, 10_000, 1 << 30])
+            } else {
+                1 << 30
+            },
             topic_alias_max: *rng.pick(&[0, 2, 10]),
             outbox_max_bytes: *rng.pick(&[4 * 1024, 16 * 1024, 256 * 1024]),
-            // From a source of its own, so that what a seed does otherwise stays as it was when it found something.
             subscriptions_per_turn: *Rng::new(rng.clone().next()).pick(&[1, 1, 2, 8, 256]),
             ..Settings::default()
         };

@@ -5,6 +5,7 @@
 //! and what a socket did not take is reported as `Blocked`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use dunlin::ids::{ConnectionId, ShardId};
 use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Shard};
@@ -78,8 +79,9 @@ impl World {
         let mut rng = Rng::new(seed);
         let plan = Plan::new(&mut rng);
         let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: 1_700_000_000_000 };
-        let shards: Vec<Shard> =
-            (0..plan.settings.shards).map(|n| Shard::new(ShardId(n as u8), plan.settings.clone(), seed, now)).collect();
+        let queued_memory = plan.settings.queued_memory();
+        let shard = |n| Shard::new(ShardId(n as u8), plan.settings.clone(), Arc::clone(&queued_memory), seed, now);
+        let shards: Vec<Shard> = (0..plan.settings.shards).map(shard).collect();
         let count = shards.len();
         let clients = plan.clients.iter().cloned().enumerate().map(|(n, plan)| Client::new(n, plan)).collect();
         Self {
@@ -230,6 +232,7 @@ impl World {
 
     /// What must hold between any two steps.
     pub(crate) fn check(&self) -> Check {
+        Shard::assert_invariants_of_all(&self.shards);
         for (number, shard) in self.shards.iter().enumerate() {
             shard.assert_invariants();
             let connected = shard.gauges().clients_connected as usize;

@@ -37,7 +37,8 @@ impl World {
     fn of(own: ShardId, shards: usize) -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
-        let shard = Shard::new(own, settings, 42, now);
+        let queued_memory = settings.queued_memory();
+        let shard = Shard::new(own, settings, queued_memory, 42, now);
         Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
     }
 

@@ -162,6 +162,7 @@ fn every_accepted_connect_has_its_two_events() {
         .map(|event| match event {
             Event::Connected { client_id, clean_start, .. } => format!("{client_id} came, clean {clean_start}"),
             Event::Refused { client_id, .. } => format!("{client_id} refused"),
+            Event::QueuedMemoryFull { .. } => "no room in queues".to_owned(),
             Event::Disconnected { client_id, reason, duration_ms, .. } => {
                 format!("{client_id} went, {} after {duration_ms} ms", reason.label())
             }

@@ -5,6 +5,7 @@
 //! What a peer receives is shown as text, one line a packet, so that a test reads like a transcript.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::show::show;
 use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
@@ -65,8 +66,10 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let mut settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         choose(&mut settings);
+        let queued_memory = settings.queued_memory();
+        let shard = |n| Shard::new(ShardId(n as u8), settings.clone(), Arc::clone(&queued_memory), 42, now);
         Self {
-            shards: (0..shards).map(|n| Shard::new(ShardId(n as u8), settings.clone(), 42, now)).collect(),
+            shards: (0..shards).map(shard).collect(),
             now,
             events: Vec::new(),
             peers: Vec::new(),

@@ -1,8 +1,9 @@
 //! Messages that cannot be sent now: offline queues, full outboxes, slow sockets.
 
-use super::harness::{Peer, World, v5, v5_kept};
+use super::harness::{Peer, World, options, v5, v5_kept};
 use super::show::{publish, publish1};
 use crate::codec::{AckKind, Connect, Packet};
+use crate::shard::{Event, Shard};
 use crate::telemetry::DropReason;
 
 fn publish_numbers(world: &mut World, publisher: Peer, numbers: std::ops::RangeInclusive<u16>) {
@@ -45,6 +46,69 @@ fn an_offline_queue_is_bounded_in_bytes_too() {
         world.ack(sub, AckKind::PubAck, number);
     }
     assert_eq!((world.shards[0].gauges().stored_messages, world.shards[0].gauges().stored_bytes), (0, 0));
+}
+
+#[test]
+fn subscription_identifiers_count_in_an_offline_queue() {
+    let mut world = World::with(1, |settings| settings.queued_bytes_max = 1_024);
+    let sub = world.connect(&v5_kept("sub"));
+    for number in 1..=100 {
+        let filter = format!("{}/#", vec!["+"; number].join("/"));
+        world.subscribe_with(sub, &filter, options(1), Some(number as u32));
+        world.read(sub);
+    }
+    world.cut(sub);
+    let publisher = world.client("pub");
+    let topic = vec!["t"; 100].join("/");
+    for number in 1..=3 {
+        world.send(publisher, &Packet::Publish(publish1(number, &topic, "1")));
+    }
+    // 200 bytes of topic and payload, and a hundred identifiers of 4.
+    assert_eq!((world.dropped(DropReason::QueueFull), world.shards[0].gauges().stored_bytes), (2, 600));
+    assert_eq!(world.resume(&v5_kept("sub")).1.len(), 2);
+}
+
+/// Two sessions on different shards wait for the same, up to what all queues together may take.
+#[test]
+fn all_queues_together_have_a_limit_that_others_do_not_feel() {
+    let mut world = World::with(2, |settings| settings.queued_memory_max_bytes = 100_000);
+    let away: Vec<String> = (0..2).map(|shard| world.name_on(shard, "away")).collect();
+    for name in &away {
+        let sub = world.connect(&v5_kept(name));
+        world.subscribe(sub, "t", 1);
+        world.cut(sub);
+    }
+    let there = world.client("there");
+    world.subscribe(there, "t", 1);
+    let publisher = world.client("pub");
+    let text = "x".repeat(5_000);
+    for number in 1..=40 {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &text)));
+        world.ack(there, AckKind::PubAck, number);
+    }
+    assert_eq!(world.read(there).len(), 40, "who need not wait gets everything");
+    assert_eq!(world.read(publisher).len(), 40, "the publisher is not to blame");
+    let kept: u64 = world.shards.iter().map(|shard| shard.gauges().stored_messages).sum();
+    assert!((36..=38).contains(&kept), "a message counts once for both, {kept} deliveries of 5 kB in 100 kB");
+    assert_eq!(world.dropped(DropReason::QueuedMemoryFull), 80 - kept);
+    let told = |world: &World| world.events.iter().filter(|one| matches!(one, Event::QueuedMemoryFull { .. })).count();
+    assert!((1..=2).contains(&told(&world)), "each shard says it once a minute");
+    Shard::assert_invariants_of_all(&world.shards);
+    // Sessions give it back when they are emptied and when they end.
+    world.connect(&v5(&away[0])); // a clean start
+    let (sub, _) = world.resume(&v5_kept(&away[1]));
+    for number in 1..=kept as u16 {
+        world.ack(sub, AckKind::PubAck, number);
+    }
+    Shard::assert_invariants_of_all(&world.shards);
+    world.cut(sub);
+    world.pass_s(61);
+    for number in 41..=80 {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &text)));
+    }
+    let kept = world.shards[1].gauges().stored_messages;
+    assert!((19..=20).contains(&kept), "there is room again: {kept}");
+    assert!(told(&world) > 1, "and again later");
 }
 
 #[test]

@@ -133,6 +133,13 @@ pub fn config_warning(text: &str) {
     warn!(target: TARGET, event = "config_warning", text);
 }
 
+/// All queues together have no room: what cannot be sent at once is dropped.
+pub fn queued_memory_full(max_bytes: u64) {
+    let text =
+        "what is queued for all sessions takes --max-queued-memory: messages that would have to wait are dropped";
+    warn!(target: TARGET, event = "queued_memory_full", max_bytes, text);
+}
+
 /// The broker cannot go on.
 pub fn fatal(text: &dyn Display) {
     error!(target: TARGET, event = "fatal", %text);

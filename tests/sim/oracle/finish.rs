@@ -32,7 +32,7 @@ impl Oracle {
                 .map(|(&(client, key), _)| (client, key))
         };
         let (lost, all) = (missing(false).count() as u64, missing(true).chain(missing(false)).count() as u64);
-        let allowed = dropped(DropReason::QueueFull);
+        let allowed = dropped(DropReason::QueueFull) + dropped(DropReason::QueuedMemoryFull);
         // What is owed with QoS 0 may have been queued after all, for a subscription whose SUBACK never left.
         let allowed_of_all = allowed + dropped(DropReason::OutboxFull) + dropped(DropReason::PacketTooLarge);
         if lost > allowed || all > allowed_of_all {
