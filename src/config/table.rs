@@ -156,7 +156,8 @@ settings! {
 
         /// Most messages queued for one session.
         ///
-        /// Beyond it further ones for that session are dropped and counted.
+        /// Beyond it further ones for that session are dropped and counted, unless older ones have expired meanwhile: those
+        /// give way.
         queued_messages_max: u32 = Setting::number(
             "max-queued-messages", Count, 1, limits::QUEUED_MESSAGES_MAX as u64,
             limits::QUEUED_MESSAGES_DEFAULT as u64,

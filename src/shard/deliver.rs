@@ -15,6 +15,10 @@ use crate::telemetry::DropReason;
 use crate::time::Now;
 use crate::topic::{Matches, Subscriber};
 
+/// Messages that have expired and give way to one new one: so many small ones that it has room, yet no work for a
+/// millisecond.
+const GIVE_WAY_MAX: usize = 256;
+
 /// One encoded packet; a long payload stands beside it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing {
@@ -211,15 +215,12 @@ impl Shard {
             self.send_delivery(now, id, delivery, routed, templates, fx);
             return;
         }
-        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
         let len_bytes = routed.message.len_bytes() + size_of_val(copy.ids) as u64;
-        if !self.sessions.get_mut(id).outbound_mut().admits(len_bytes, limits) {
-            self.counters.dropped(DropReason::QueueFull);
-            return;
-        }
-        if self.queued_memory.is_full() {
-            self.counters.dropped(DropReason::QueuedMemoryFull);
-            self.say_memory_is_full(now, fx);
+        if let Err(reason) = self.make_room(now, id, len_bytes) {
+            self.counters.dropped(reason);
+            if reason == DropReason::QueuedMemoryFull {
+                self.say_memory_is_full(now, fx);
+            }
             return;
         }
         let delivery = self.owe(id, routed, copy, fx);
@@ -227,6 +228,26 @@ impl Shard {
         if self.has_window(id) {
             self.add_work(id); // no acknowledgement may come that would bring it forward
         }
+    }
+
+    /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it and has expired meanwhile
+    /// gives way. If there is none, the newest is the one to drop, for this reason.
+    fn make_room(&mut self, now: Now, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
+        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
+        let outbound = self.sessions.get_mut(id).outbound_mut();
+        for _ in 0..GIVE_WAY_MAX {
+            let reason = match (outbound.admits(len_bytes, limits), self.queued_memory.is_full()) {
+                (true, false) => return Ok(()),
+                (true, true) => DropReason::QueuedMemoryFull,
+                (false, _) => DropReason::QueueFull,
+            };
+            if !outbound.queue().next().is_some_and(|oldest| oldest.message.is_expired(now)) {
+                return Err(reason);
+            }
+            outbound.dequeue(&self.queued_memory);
+            self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
+        }
+        Err(DropReason::QueueFull)
     }
 
     /// Once a minute at most: the operator is to know why messages are dropped for everybody.

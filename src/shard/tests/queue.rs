@@ -2,8 +2,8 @@
 
 use super::harness::{Peer, World, options, v5, v5_kept};
 use super::show::{publish, publish1};
-use crate::codec::{AckKind, Connect, Packet};
-use crate::shard::{Event, Shard};
+use crate::codec::{AckKind, Connect, Packet, Publish};
+use crate::shard::{Event, Settings, Shard};
 use crate::telemetry::DropReason;
 
 fn publish_numbers(world: &mut World, publisher: Peer, numbers: std::ops::RangeInclusive<u16>) {
@@ -196,7 +196,7 @@ fn a_queued_message_that_expires_is_dropped_and_the_next_one_goes_out() {
     world.subscribe(sub, "t", 1);
     let publisher = world.client("pub");
     publish_numbers(&mut world, publisher, 1..=1);
-    let expiring = crate::codec::Publish { message_expiry_s: Some(5), ..publish1(2, "t", "2") };
+    let expiring = Publish { message_expiry_s: Some(5), ..publish1(2, "t", "2") };
     world.send(publisher, &Packet::Publish(expiring));
     publish_numbers(&mut world, publisher, 3..=3);
     assert_eq!(world.read(sub), ["PUBLISH t q1 #1 1"]);
@@ -204,6 +204,46 @@ fn a_queued_message_that_expires_is_dropped_and_the_next_one_goes_out() {
     world.ack(sub, AckKind::PubAck, 1);
     assert_eq!(world.read(sub), ["PUBLISH t q1 #2 3"]);
     assert_eq!(world.dropped(DropReason::Expired), 1);
+}
+
+#[test]
+fn what_has_expired_in_a_full_queue_gives_way_to_what_is_new() {
+    type Limit = fn(&mut Settings);
+    let limits: [Limit; 3] = [
+        |settings| settings.queued_messages_max = 4,
+        |settings| settings.queued_bytes_max = 8,
+        |settings| settings.queued_memory_max_bytes = 500,
+    ];
+    for (number, limit) in limits.into_iter().enumerate() {
+        let mut world = World::with(1, limit);
+        let sub = world.connect(&v5_kept("sub"));
+        world.subscribe(sub, "t", 1);
+        world.cut(sub);
+        let publisher = world.client("pub");
+        let send = |world: &mut World, number: u16, message_expiry_s| {
+            let text = number.to_string();
+            let message = Publish { message_expiry_s, ..publish1(number, "t", &text) };
+            world.send(publisher, &Packet::Publish(message));
+        };
+        for message in 1..=3 {
+            send(&mut world, message, Some(10));
+        }
+        send(&mut world, 4, None);
+        send(&mut world, 5, Some(1_000));
+        let dropped = |world: &World| {
+            let full = world.dropped(DropReason::QueueFull) + world.dropped(DropReason::QueuedMemoryFull);
+            (full, world.dropped(DropReason::Expired))
+        };
+        assert_eq!(dropped(&world), (1, 0), "limit {number}: 5 finds no room");
+        world.pass_s(11);
+        for message in 6..=9 {
+            send(&mut world, message, None);
+        }
+        assert_eq!(dropped(&world), (2, 3), "limit {number}: 1, 2 and 3 give way to 6, 7 and 8; 9 finds no room");
+        let (_, answers) = world.resume(&v5_kept("sub"));
+        let expected = ["PUBLISH t q1 #1 4", "PUBLISH t q1 #2 6", "PUBLISH t q1 #3 7", "PUBLISH t q1 #4 8"];
+        assert_eq!(answers[1..], expected, "limit {number}");
+    }
 }
 
 #[test]
