@@ -29,8 +29,9 @@ log.file.level = error
 vm_memory_high_watermark.relative = 0.5
 CONF
     echo '[rabbitmq_mqtt].' >"$2/enabled_plugins"
-    # Erlang's name service is a daemon. As a child of this script it ends with the broker.
-    export ERL_EPMD_PORT=$(($1 < 45000 ? $1 + 20000 : $1 - 20000)) ERL_EPMD_ADDRESS=127.0.0.1
+    # Erlang's name service is a daemon. As a child of this script it ends with the broker. Its port and the next one lie below
+    # those that the system gives to the load's connections, one of which may have had any other a moment ago.
+    export ERL_EPMD_PORT=$((20000 + $1 % 6000 * 2)) ERL_EPMD_ADDRESS=127.0.0.1
     epmd -port $ERL_EPMD_PORT -address 127.0.0.1 &
     export HOME=$2 RABBITMQ_BASE=$2 RABBITMQ_NODENAME=bench-$1@localhost RABBITMQ_CONFIG_FILE=$2/rabbitmq.conf
     export RABBITMQ_ENABLED_PLUGINS_FILE=$2/enabled_plugins RABBITMQ_MNESIA_BASE=$2/mnesia RABBITMQ_LOG_BASE=$2/log

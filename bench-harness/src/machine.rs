@@ -1,6 +1,11 @@
 //! The machine that something was measured on, as far as it bears on the figures.
 
+use crate::noise;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How long it is watched.
+const WATCHED: Duration = Duration::from_secs(2);
 
 /// A machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,12 +22,13 @@ pub struct Machine {
     pub system: String,
     /// Open files of a process.
     pub open_files_max: u64,
-    /// Other work at the time: the load average of the last minute when measuring began, and a remark.
+    /// Other work at the time: the load average of the last minute when measuring began, how the cores were held up, and a
+    /// remark.
     pub noise: String,
 }
 
 impl Machine {
-    /// This one, now.
+    /// This one, now. Watches its cores for two seconds.
     pub fn here(remark: &str) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, key: &str, separator: char| {
@@ -42,7 +48,7 @@ impl Machine {
             system: field(&read("/etc/os-release"), "PRETTY_NAME", '=').unwrap_or_default(),
             open_files_max: nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
                 .map_or(0, |(_, hard)| hard),
-            noise: format!("load average {load} when measuring began{remark}"),
+            noise: format!("load average {load} when measuring began; {}{remark}", noise::watch(cores(), WATCHED)),
         }
     }
 }

@@ -24,6 +24,7 @@ mod generator;
 mod index;
 mod machine;
 mod measure;
+mod noise;
 mod report;
 mod results;
 mod run;
