@@ -12,9 +12,12 @@ const FONT: &str = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
 const INK: &str = "#1f2933";
 const FAINT: &str = "#52606d";
 const GRID: &str = "#e1e6eb";
+/// Between two lines of a legend.
+const LEGEND_LINE: f64 = 24.0;
 
 /// The same for a broker everywhere. Told apart by people who confuse red and green, too.
-fn colour(name: &str, position: usize) -> &'static str {
+fn colour(name: &str) -> &'static str {
+    // Those that come by a script of their own.
     const OTHERS: [&str; 4] = ["#7a5195", "#a6761d", "#4d7c0f", "#0e7490"];
     match name {
         "dunlin" => "#d1350f",
@@ -25,7 +28,7 @@ fn colour(name: &str, position: usize) -> &'static str {
         "aedes" => "#e69f00",
         "rabbitmq" => "#56b4e9",
         "relay" => "#1f2933",
-        _ => OTHERS[position % OTHERS.len()],
+        _ => OTHERS[name.bytes().map(usize::from).sum::<usize>() % OTHERS.len()],
     }
 }
 
@@ -111,10 +114,10 @@ pub fn svg(curve: &Curve) -> String {
     text(&mut out, f64::midpoint(left, right), HEIGHT - 12.0, "middle", INK, 13, &curve.x_label);
     text(&mut out, 16.0, 43.0, "start", INK, 13, &curve.y_label);
     // dunlin last, so that it lies on top.
-    let mut order: Vec<(usize, &Line)> = curve.lines.iter().enumerate().collect();
-    order.sort_by_key(|(_, line)| line.name == "dunlin");
-    for (position, line) in order {
-        draw_line(&mut out, line, colour(&line.name, position), &x, &y);
+    let mut order: Vec<&Line> = curve.lines.iter().collect();
+    order.sort_by_key(|line| line.name == "dunlin");
+    for line in order {
+        draw_line(&mut out, line, colour(&line.name), &x, &y);
     }
     name_lines(&mut out, curve, &x, &y);
     out + "</svg>\n"
@@ -145,19 +148,19 @@ fn draw_line(out: &mut String, line: &Line, colour: &str, x: &Axis, y: &Axis) {
 /// Each name beside the last point of its line, moved apart where they would overlap.
 fn name_lines(out: &mut String, curve: &Curve, x: &Axis, y: &Axis) {
     const ROOM: f64 = 16.0;
-    let mut names: Vec<(f64, f64, usize, &Line)> = Vec::new();
-    for (position, line) in curve.lines.iter().enumerate() {
+    let mut names: Vec<(f64, f64, &Line)> = Vec::new();
+    for line in &curve.lines {
         if let Some((value, spread)) = line.points.last() {
-            names.push((y.at(spread.median), x.at(*value), position, line));
+            names.push((y.at(spread.median), x.at(*value), line));
         }
     }
     names.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut lowest = f64::NEG_INFINITY;
     let right = x.to + 14.0;
-    for (at, end, position, line) in names {
+    for (at, end, line) in names {
         let place = at.max(lowest + ROOM);
         lowest = place;
-        let colour = colour(&line.name, position);
+        let colour = colour(&line.name);
         let _ = writeln!(
             out,
             r#"<path d="M{:.1} {at:.1}L{:.1} {place:.1}" stroke="{colour}" stroke-width="0.8" stroke-dasharray="2 3"/>"#,
@@ -177,14 +180,15 @@ fn name_lines(out: &mut String, curve: &Curve, x: &Axis, y: &Axis) {
 /// Rows of dots over a logarithmic axis.
 pub fn dots(dots: &Dots) -> String {
     const ROW: f64 = 46.0;
-    let (left, right, top) = (290.0, WIDTH - 30.0, 92.0);
+    let names = names(dots);
+    let legend_bottom = legend_places(&names).last().map_or(62.0, |place| place.1);
+    let (left, right, top) = (290.0, WIDTH - 30.0, legend_bottom + 30.0);
     let bottom = top + ROW * dots.rows.len() as f64;
     let height = bottom + 54.0;
     let spreads = dots.rows.iter().flat_map(|row| row.1.iter().map(|one| one.1));
     let values: Vec<f64> = spreads.flat_map(|spread| [spread.min, spread.max]).collect();
     let x = Axis::over(values.iter().copied(), true, left, right);
     let mut out = head(height, &dots.title);
-    let names = names(dots);
     legend(&mut out, &names);
     for tick in x.ticks() {
         let at = x.at(tick);
@@ -203,7 +207,7 @@ pub fn dots(dots: &Dots) -> String {
         let mut order: Vec<&(String, crate::stats::Spread)> = brokers.iter().collect();
         order.sort_by_key(|one| one.0 == "dunlin");
         for (name, spread) in order {
-            let colour = colour(name, names.iter().position(|known| known == name).unwrap_or_default());
+            let colour = colour(name);
             let (low, high, place) = (x.at(spread.min), x.at(spread.max), x.at(spread.median));
             let _ = writeln!(
                 out,
@@ -244,12 +248,26 @@ fn names(dots: &Dots) -> Vec<&str> {
 }
 
 fn legend(out: &mut String, names: &[&str]) {
-    let mut at = 24.0;
-    for (position, name) in names.iter().enumerate() {
-        mark(out, name, colour(name, position), at, 62.0);
-        text(out, at + 13.0, 66.0, "start", INK, 13, name);
-        at += 40.0 + 7.6 * name.len() as f64;
+    for (name, (x, y)) in names.iter().zip(legend_places(names)) {
+        mark(out, name, colour(name), x, y);
+        text(out, x + 13.0, y + 4.0, "start", INK, 13, name);
     }
+}
+
+/// Where the legend's marks stand: in as many lines as the names need.
+fn legend_places(names: &[&str]) -> Vec<(f64, f64)> {
+    const FIRST: (f64, f64) = (24.0, 62.0);
+    let (mut x, mut y) = FIRST;
+    let place = |name: &&str| {
+        let width = 40.0 + 7.6 * name.len() as f64;
+        if x + width > WIDTH {
+            (x, y) = (FIRST.0, y + LEGEND_LINE);
+        }
+        let place = (x, y);
+        x += width;
+        place
+    };
+    names.iter().map(place).collect()
 }
 
 /// A title's beginning, and what follows its first comma.
@@ -336,6 +354,38 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_legend_of_many_brokers_takes_the_lines_that_it_needs() {
+        let brokers = [&crate::broker::BUILT_IN[..], &["flashmq", "nanomq", "vernemq", "relay"]].concat();
+        for count in 1..=brokers.len() {
+            let spread = Spread { median: 2.0, min: 1.0, max: 3.0, rounds: 3 };
+            let row = brokers[..count].iter().map(|name| ((*name).to_owned(), spread)).collect();
+            let rows = vec![("a cell, of a kind".to_owned(), row)];
+            let svg = dots(&Dots { title: "t".to_owned(), x_label: "x".to_owned(), rows });
+            for name in &brokers[..count] {
+                let (before, _) = svg.split_once(&format!(">{name}</text>")).expect("it is in the legend");
+                let tag = before.rsplit_once('<').expect("text has a tag").1;
+                let x = coordinates(tag, "x")[0];
+                assert!(x + 7.6 * name.len() as f64 <= WIDTH, "{name} of {count} begins at {x}");
+            }
+            let height = coordinates(&svg, "height")[0];
+            assert!(coordinates(&svg, "cy").iter().all(|y| *y < height - 54.0), "{count}: {svg}");
+        }
+    }
+
+    #[test]
+    fn a_broker_has_one_colour_in_all_plots() {
+        let mut both = curve((true, true));
+        both.lines[1].name = "flashmq".to_owned();
+        let alone = Curve { lines: both.lines.split_off(1), ..curve((true, true)) };
+        both.lines.extend(alone.lines.clone());
+        let expected = colour("flashmq");
+        for curve in [both, alone] {
+            assert!(svg(&curve).contains(&format!(r#"fill="{expected}" font-size="13" font-weight="400">flashmq<"#)));
+        }
+        assert_eq!(crate::broker::BUILT_IN.map(colour).iter().collect::<std::collections::HashSet<_>>().len(), 7);
     }
 
     #[test]
