@@ -1,7 +1,8 @@
 //! One client's state machine.
 //!
 //! Owns: what MQTT calls session state (subscriptions by place in the index, exchanges in both directions, the queue,
-//! the will, the expiry) and, while connected, the [`Link`].
+//! the will, the expiry) and, while connected, the [`Link`]. One thing is not of one client: [`QueuedMemory`], the sum of
+//! what stands in the queues of all.
 //! Always holds: at most one link; nothing here allocates for a client that is silent; queues stay within the limits
 //! that the caller passes in.
 //! Leaves to others: who gets which message (`shard`), bytes (`codec`), time (passed in), storage (`store`).

@@ -235,19 +235,21 @@ impl Shard {
     fn make_room(&mut self, now: Now, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
         let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
         let outbound = self.sessions.get_mut(id).outbound_mut();
-        for _ in 0..GIVE_WAY_MAX {
+        let mut given_way = 0;
+        loop {
             let reason = match (outbound.admits(len_bytes, limits), self.queued_memory.is_full()) {
                 (true, false) => return Ok(()),
                 (true, true) => DropReason::QueuedMemoryFull,
                 (false, _) => DropReason::QueueFull,
             };
-            if !outbound.queue().next().is_some_and(|oldest| oldest.message.is_expired(now)) {
+            let may_go = outbound.queue().next().is_some_and(|oldest| oldest.message.is_expired(now));
+            if !may_go || given_way == GIVE_WAY_MAX {
                 return Err(reason);
             }
             outbound.dequeue(&self.queued_memory);
             self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
+            given_way += 1;
         }
-        Err(DropReason::QueueFull)
     }
 
     /// Once a minute at most: the operator is to know why messages are dropped for everybody.

@@ -246,6 +246,28 @@ fn what_has_expired_in_a_full_queue_gives_way_to_what_is_new() {
     }
 }
 
+/// No message makes the shard look through a long queue, and the last one that may give way is not given up for nothing.
+#[test]
+fn at_most_256_expired_messages_give_way_to_one() {
+    for (expired, gives_way) in [(256, true), (257, false)] {
+        let mut world = World::with(1, |settings| settings.queued_bytes_max = 2 * u64::from(expired));
+        let sub = world.connect(&v5_kept("sub"));
+        world.subscribe(sub, "t", 1);
+        world.cut(sub);
+        let publisher = world.client("pub");
+        for number in 1..=expired {
+            let message = Publish { message_expiry_s: Some(10), ..publish1(number, "t", "1") };
+            world.send(publisher, &Packet::Publish(message));
+        }
+        world.pass_s(11);
+        let text = "x".repeat(2 * usize::from(expired) - 1);
+        world.send(publisher, &Packet::Publish(publish1(1_000, "t", &text)));
+        let dropped = (world.dropped(DropReason::Expired), world.dropped(DropReason::QueueFull));
+        assert_eq!(dropped, (256, u64::from(!gives_way)), "{expired}");
+        assert_eq!(world.shards[0].gauges().stored_messages, 1, "{expired}: the new one, or the last of the old");
+    }
+}
+
 #[test]
 fn a_message_that_finds_the_queue_full_is_not_written_down_as_owed() {
     let mut world = World::with(1, |settings| settings.queued_messages_max = 1);
