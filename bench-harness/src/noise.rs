@@ -12,8 +12,6 @@ const SHORT: Duration = Duration::from_micros(100);
 /// What the threads missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interruptions {
-    /// On all cores.
-    pub count: u32,
     /// Their sum over all cores.
     pub held: Duration,
     /// The longest.
@@ -31,7 +29,6 @@ impl Interruptions {
             let gap = last.map_or(Duration::ZERO, |last| reading.saturating_sub(last));
             seen.watched += gap;
             if gap > SHORT {
-                seen.count += 1;
                 seen.held += gap;
                 seen.longest = seen.longest.max(gap);
             }
@@ -42,7 +39,6 @@ impl Interruptions {
 
     fn and(self, other: Self) -> Self {
         Self {
-            count: self.count + other.count,
             held: self.held + other.held,
             longest: self.longest.max(other.longest),
             watched: self.watched + other.watched,
@@ -90,17 +86,17 @@ mod tests {
         let ms = Duration::from_millis;
         let readings = [0, 50, 100, 2_100, 2_150, 7_150].map(Duration::from_micros);
         let seen = Interruptions::between(readings);
-        assert_eq!((seen.count, seen.held, seen.longest), (2, ms(7), ms(5)));
+        assert_eq!((seen.held, seen.longest), (ms(7), ms(5)));
         assert_eq!(seen.watched, Duration::from_micros(7_150));
-        let both = seen.and(Interruptions { count: 1, held: ms(6), longest: ms(6), watched: ms(100) });
-        assert_eq!((both.count, both.held, both.longest), (3, ms(13), ms(6)));
+        let both = seen.and(Interruptions { held: ms(6), longest: ms(6), watched: ms(100) });
+        assert_eq!((both.held, both.longest, both.watched), (ms(13), ms(6), Duration::from_micros(107_150)));
         assert_eq!(Interruptions::between([]), Interruptions::default());
     }
 
     #[test]
     fn the_words_say_share_and_longest() {
         let ms = Duration::from_millis;
-        let seen = Interruptions { count: 3, held: ms(10), longest: ms(7), watched: Duration::from_secs(4) };
+        let seen = Interruptions { held: ms(10), longest: ms(7), watched: Duration::from_secs(4) };
         let text = seen.to_string();
         assert!(text.ends_with("was stopped 0.25 % of 4 s, 7.0 ms at the longest"), "{text}");
     }
@@ -124,6 +120,6 @@ mod tests {
             seen
         });
         assert!(seen.watched >= time / 2, "{seen:?}");
-        assert!(seen.count > 0 && seen.held > time / 10, "{seen:?}");
+        assert!(seen.longest > SHORT && seen.held > time / 10, "{seen:?}");
     }
 }
