@@ -71,7 +71,7 @@ impl World {
 
     fn connect(&mut self, connect: &Connect<'_>) -> (ConnectionId, Duration) {
         self.next_slot += 1;
-        let connection = ConnectionId { slot: self.next_slot, generation: 1 };
+        let connection = ConnectionId::new(self.next_slot, 1);
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
         let began = Instant::now();

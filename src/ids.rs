@@ -93,15 +93,91 @@ impl ShardSet {
     }
 }
 
-/// A connection of one shard: the slot that holds it and the slot's generation, so that a late word about an earlier
-/// connection in the same slot is recognised and ignored.
+/// A connection of one shard: the slot that holds it and how many connections the slot has held, so that a late word
+/// about an earlier connection in the same slot is recognised and ignored.
+///
+/// It fits into 56 bits, which go through the kernel with every operation on the connection's socket and come back with
+/// its completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     /// Index of the slot.
     pub slot: u32,
-    /// Counts the connections that the slot has held.
-    pub generation: u32,
+    generation: u32,
 }
+
+impl ConnectionId {
+    /// Bits of a generation that fit beside slot and operation. It takes 16,777,216 connections in one slot while one
+    /// completion is outstanding to take one for the other.
+    pub const GENERATION_BITS: u32 = 24;
+
+    /// Names the connection in `slot`; of `generation` the low 24 bits count.
+    pub const fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation: generation & ((1 << Self::GENERATION_BITS) - 1) }
+    }
+
+    /// The generation, 24 bits.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+
+    /// As 56 bits.
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// From what [`Self::to_bits`] gave.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self::new(bits as u32, (bits >> 32) as u32)
+    }
+}
+
+/// A socket of one plane: which ring, and which slot of that ring's table of direct descriptors.
+///
+/// Valid from `Accepted` or `Adopted` until `close`, `abort` or `hand_over`. The slot is used again afterwards, so a
+/// connection forgets its `SocketId` when it calls one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(u32);
+
+impl SocketId {
+    const SLOT_BITS: u32 = 24;
+
+    /// Names the socket in `slot` of `ring`.
+    pub const fn new(ring: usize, slot: u32) -> Self {
+        debug_assert!(slot < 1 << Self::SLOT_BITS && ring < 256);
+        Self((ring as u32) << Self::SLOT_BITS | slot)
+    }
+
+    /// Index of the ring.
+    pub const fn ring(self) -> usize {
+        (self.0 >> Self::SLOT_BITS) as usize
+    }
+
+    /// Index in the ring's table.
+    pub const fn slot(self) -> u32 {
+        self.0 & ((1 << Self::SLOT_BITS) - 1)
+    }
+}
+
+/// Names one socket on its way between two planes: 56 bits that the source chooses so that no two sources choose the
+/// same (its shard number and a counter), and that the target finds in the message about the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+impl Ticket {
+    /// Of `bits` the low 56 count.
+    pub const fn new(bits: u64) -> Self {
+        Self(bits & ((1 << 56) - 1))
+    }
+
+    /// The 56 bits.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// Names a listener of one plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub u8);
 
 /// A session of one shard: the slot that holds it. Whoever keeps one across turns also keeps a reason why the session
 /// still exists (the subscription index does: subscriptions go when the session goes).
@@ -148,6 +224,22 @@ mod tests {
 
     /// Written down when the hash was chosen: changing it would orphan every stored session.
     const OWNERS_OF_64: [u8; 4] = [32, 18, 58, 33];
+
+    #[test]
+    fn a_connection_fits_into_56_bits_and_its_generation_wraps() {
+        for (slot, generation) in [(0, 0), (u32::MAX, 0x00ff_ffff), (7, 0x0012_3456)] {
+            let connection = ConnectionId::new(slot, generation);
+            assert_eq!(connection.to_bits() >> 56, 0);
+            assert_eq!(ConnectionId::from_bits(connection.to_bits()), connection);
+        }
+        assert_eq!(ConnectionId::new(5, 0x0100_0001).generation(), 1);
+    }
+
+    #[test]
+    fn a_socket_names_ring_and_slot() {
+        let socket = SocketId::new(63, 0x00ab_cdef);
+        assert_eq!((socket.ring(), socket.slot()), (63, 0x00ab_cdef));
+    }
 
     #[test]
     fn shard_set_lists_its_members_in_order() {

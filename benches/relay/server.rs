@@ -8,8 +8,9 @@ use bytes::Bytes;
 use dunlin::codec::{
     ConnAck, Connect, Frame, Packet, PacketType, ReasonCode, Side, Version, decode, encode_suback, frame,
 };
+use dunlin::ids::{ConnectionId, SocketId};
 use dunlin::limits::COMPLETIONS_PER_TURN;
-use dunlin::ring::{Batch, EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, SocketId, Token, UnderWay};
+use dunlin::ring::{Batch, EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, UnderWay};
 use dunlin::runtime::pump_sleep::PREEMPT_TIMER;
 use glommio::{LocalExecutorBuilder, Placement};
 use std::collections::HashMap;
@@ -82,7 +83,7 @@ impl Relay {
     fn handle(&mut self, plane: &mut Plane, event: Event) {
         match event {
             Event::Accepted { socket, .. } => {
-                plane.receive_multi(socket, Token::new(self.connections.len() as u32, 0));
+                plane.receive_multi(socket, ConnectionId::new(self.connections.len() as u32, 0));
                 self.connections.push(Connection {
                     socket,
                     hello: Vec::new(),
@@ -185,7 +186,7 @@ impl Relay {
     /// Sends, and waits in the same entry into the kernel if nothing else is to be done.
     fn send(&mut self, plane: &mut Plane, waits: bool) {
         for slot in std::mem::take(&mut self.starved) {
-            plane.receive_multi(self.connections[slot as usize].socket, Token::new(slot, 0));
+            plane.receive_multi(self.connections[slot as usize].socket, ConnectionId::new(slot, 0));
         }
         self.dirty.retain(|&slot| {
             let connection = &self.connections[slot as usize];
@@ -213,6 +214,6 @@ impl Relay {
 fn queue<'env>(batch: &mut Batch<'_, 'env>, connections: &'env [Connection], dirty: &[u32]) {
     for &slot in dirty {
         let connection = &connections[slot as usize];
-        batch.send(connection.socket, Token::new(slot, 0), &connection.outbox);
+        batch.send(connection.socket, ConnectionId::new(slot, 0), &connection.outbox);
     }
 }

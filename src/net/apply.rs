@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::edge::Edge;
-use super::table::{Phase, token_of};
+use super::table::Phase;
 use crate::ids::{ConnectionId, PacketId};
 use crate::shard::{Effect, Effects, Encoded, Event};
 use crate::telemetry::{CloseReason, log};
@@ -39,7 +39,7 @@ impl Edge {
         packet_id: Option<PacketId>,
         payload: Option<u32>,
     ) {
-        let token = token_of(connection);
+        let token = connection;
         let Some(connection) = self.table.get_mut(token) else { return };
         let pool = &mut self.pool;
         let outbox = connection.outbox.get_or_insert_with(|| pool.pop().unwrap_or_default());
@@ -55,7 +55,7 @@ impl Edge {
 
     /// The shard has forgotten the connection; it closes once its outbox is empty.
     fn let_go(&mut self, connection: ConnectionId, reason: CloseReason) {
-        let token = token_of(connection);
+        let token = connection;
         if let Some(connection) = self.table.get_mut(token) {
             connection.phase = Phase::Parting(reason);
             connection.spill.take();
@@ -96,7 +96,7 @@ impl Edge {
     }
 
     fn peer(&self, connection: ConnectionId) -> Peer {
-        Peer(self.table.get(token_of(connection)).and_then(|found| found.peer))
+        Peer(self.table.get(connection).and_then(|found| found.peer))
     }
 }
 

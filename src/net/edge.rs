@@ -9,13 +9,11 @@ use super::feed::feed;
 use super::greeting::Handover;
 use super::outbox::Outbox;
 use super::share::{Admission, Shares};
-use super::table::{Connection, Fin, Phase, Table, connection_of};
+use super::table::{Connection, Fin, Phase, Table};
 use crate::codec::{Side, decode};
-use crate::ids::ShardId;
+use crate::ids::{ConnectionId, ListenerId, ShardId, SocketId, Ticket};
 use crate::limits;
-use crate::ring::{
-    EndCause, Event, ListenConfig, ListenerId, Plane, PlaneHandle, RingError, SocketId, Ticket, Token, UnderWay,
-};
+use crate::ring::{EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, UnderWay};
 use crate::shard::{Effects, Input, Shard};
 use crate::telemetry::CloseReason;
 use crate::time::{Deadline, Now};
@@ -58,17 +56,17 @@ pub struct Edge {
     /// How to reach the other shards' planes, by shard.
     pub(super) planes: Vec<PlaneHandle>,
     /// Connections with something to send.
-    pub(super) dirty: Vec<Token>,
+    pub(super) dirty: Vec<ConnectionId>,
     /// Outboxes that nobody has.
     #[expect(clippy::vec_box, reason = "they are lent to connections, which have room for a pointer")]
     pub(super) pool: Vec<Box<Outbox>>,
     /// Connections that the shard has let go and whose outbox may be empty.
-    pub(super) partings: Vec<Token>,
+    pub(super) partings: Vec<ConnectionId>,
     /// Greetings in the order in which their time runs out, and likewise partings.
-    pub(super) greetings: VecDeque<(Deadline, Token)>,
-    pub(super) lingering: VecDeque<(Deadline, Token)>,
+    pub(super) greetings: VecDeque<(Deadline, ConnectionId)>,
+    pub(super) lingering: VecDeque<(Deadline, ConnectionId)>,
     /// Connections whose receive ended for want of buffers.
-    starved: Vec<Token>,
+    starved: Vec<ConnectionId>,
     /// Receive events that wait until the mesh has room again.
     held: VecDeque<Event>,
     /// Receive events that wait until others have been served.
@@ -80,7 +78,7 @@ pub struct Edge {
     pub(super) adopted: HashMap<Ticket, SocketId>,
     pub(super) expected: HashMap<Ticket, Box<Handover>>,
     /// Sockets that were sent off, and where to, by ticket.
-    pub(super) leaving: HashMap<Ticket, (Token, ShardId)>,
+    pub(super) leaving: HashMap<Ticket, (ConnectionId, ShardId)>,
     pub(super) tickets: u64,
     pub(super) assigned_ids: u64,
     /// Handovers for other shards' edges; the pump takes them to the mesh.
@@ -259,7 +257,7 @@ impl Edge {
     fn handle_received(
         &mut self,
         now: Now,
-        token: Token,
+        token: ConnectionId,
         buffer: &crate::ring::Buffer,
         shard: &mut Shard,
         fx: &mut Effects,
@@ -277,7 +275,7 @@ impl Edge {
     }
 
     /// A single receive has brought what it could: what next depends on where the connection stands now.
-    fn receive_on(&mut self, token: Token) {
+    fn receive_on(&mut self, token: ConnectionId) {
         let Some(connection) = self.table.get(token) else { return };
         match connection.phase {
             Phase::Greeting => self.plane.receive_once(connection.socket, token),
@@ -286,13 +284,20 @@ impl Edge {
         }
     }
 
-    fn handle_receive_ended(&mut self, now: Now, token: Token, cause: EndCause, shard: &mut Shard, fx: &mut Effects) {
+    fn handle_receive_ended(
+        &mut self,
+        now: Now,
+        token: ConnectionId,
+        cause: EndCause,
+        shard: &mut Shard,
+        fx: &mut Effects,
+    ) {
         let Some(connection) = self.table.get(token) else { return };
         match (cause, connection.phase) {
             (EndCause::OutOfBuffers, _) => self.starved.push(token),
             // It had sent more than could wait here, and all of that has been handled.
             (EndCause::Cancelled, _) => self.receive_on(token),
-            (_, Phase::Open) => shard.handle(now, Input::Closed { connection: connection_of(token) }, fx),
+            (_, Phase::Open) => shard.handle(now, Input::Closed { connection: token }, fx),
             (_, Phase::Greeting) => {
                 shard.counters.closed(CloseReason::SocketClosed);
                 self.close(token);
@@ -341,7 +346,7 @@ impl Edge {
     }
 
     /// FIN has been sent: the socket may be closed, now or when the peer's comes.
-    fn handle_finished(&mut self, token: Token) {
+    fn handle_finished(&mut self, token: ConnectionId) {
         let Some(connection) = self.table.get_mut(token) else { return };
         connection.fin = Fin::Sent;
         if connection.closing {
@@ -376,7 +381,7 @@ impl Edge {
     }
 
     /// Closes a connection and forgets it: at once, or as soon as the FIN that is under way has been sent.
-    pub(super) fn close(&mut self, token: Token) {
+    pub(super) fn close(&mut self, token: ConnectionId) {
         if let Some(connection) = self.table.get_mut(token)
             && connection.fin == Fin::UnderWay
         {
@@ -403,13 +408,13 @@ impl Edge {
 /// Cuts packets out of `data` and gives them to the shard.
 pub(super) fn feed_shard(
     now: Now,
-    token: Token,
+    token: ConnectionId,
     connection: &mut Connection,
     data: &[u8],
     shard: &mut Shard,
     fx: &mut Effects,
 ) {
-    let id = connection_of(token);
+    let id = token;
     let max_size_bytes = shard.settings().packet_size_max_bytes;
     let version = connection.version;
     let result =

@@ -1,19 +1,20 @@
 //! Outboxes to sockets: once a turn, every connection that has something to send, one entry into the kernel for all, which
 //! is also the one that waits for more to do where there is nothing else.
 
+use crate::ids::{ConnectionId, SocketId};
 use std::io::IoSlice;
 
 use super::edge::Edge;
 use super::outbox::Outbox;
-use super::table::{Phase, connection_of};
-use crate::ring::{Batch, RingError, ShortSend, SocketId, Token};
+use super::table::Phase;
+use crate::ring::{Batch, RingError, ShortSend};
 use crate::shard::{Effects, Input, Shard};
 use crate::time::Now;
 
 /// What was offered to the sockets and is to be settled: [`Edge::settle_offer`].
 #[must_use = "outboxes are given back and short sends continued only by `settle_offer`"]
 pub struct Offer {
-    dirty: Vec<Token>,
+    dirty: Vec<ConnectionId>,
     short: Vec<ShortSend>,
 }
 
@@ -77,7 +78,11 @@ impl Edge {
         self.part(now);
     }
 
-    fn send(&mut self, dirty: &[Token], is_quiet: Option<impl FnOnce() -> bool>) -> Result<Vec<ShortSend>, RingError> {
+    fn send(
+        &mut self,
+        dirty: &[ConnectionId],
+        is_quiet: Option<impl FnOnce() -> bool>,
+    ) -> Result<Vec<ShortSend>, RingError> {
         let Self { plane, table, .. } = self;
         let table = &*table;
         let sends = || {
@@ -117,7 +122,14 @@ impl Edge {
     }
 
     /// The kernel has sent, or given up on, what an earlier flush left over.
-    pub(super) fn handle_sent(&mut self, now: Now, token: Token, broken: bool, shard: &mut Shard, fx: &mut Effects) {
+    pub(super) fn handle_sent(
+        &mut self,
+        now: Now,
+        token: ConnectionId,
+        broken: bool,
+        shard: &mut Shard,
+        fx: &mut Effects,
+    ) {
         let Some(connection) = self.table.get_mut(token) else { return };
         shard.counters.bytes_sent += u64::from(connection.rest_bytes);
         connection.rest_bytes = 0;
@@ -138,9 +150,9 @@ impl Edge {
     }
 
     /// Nothing can be sent any more. A shard that knows the connection hears that it is gone.
-    fn handle_broken(&mut self, now: Now, token: Token, shard: &mut Shard, fx: &mut Effects) {
+    fn handle_broken(&mut self, now: Now, token: ConnectionId, shard: &mut Shard, fx: &mut Effects) {
         match self.table.get(token).map(|connection| connection.phase) {
-            Some(Phase::Open) => shard.handle(now, Input::Closed { connection: connection_of(token) }, fx),
+            Some(Phase::Open) => shard.handle(now, Input::Closed { connection: token }, fx),
             Some(_) => self.close(token),
             None => {}
         }
@@ -149,7 +161,7 @@ impl Edge {
 
 fn queue<'env>(
     batch: &mut Batch<'_, 'env>,
-    sends: impl Iterator<Item = (Token, SocketId, &'env Outbox)>,
+    sends: impl Iterator<Item = (ConnectionId, SocketId, &'env Outbox)>,
     pieces: &'env [Vec<IoSlice<'env>>],
 ) {
     let mut pieces = pieces.iter();
@@ -161,6 +173,6 @@ fn queue<'env>(
     }
 }
 
-fn report(now: Now, token: Token, bytes: u32, shard: &mut Shard, fx: &mut Effects) {
-    shard.handle(now, Input::Blocked { connection: connection_of(token), bytes }, fx);
+fn report(now: Now, token: ConnectionId, bytes: u32, shard: &mut Shard, fx: &mut Effects) {
+    shard.handle(now, Input::Blocked { connection: token, bytes }, fx);
 }

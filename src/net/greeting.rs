@@ -8,11 +8,11 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::edge::{Edge, feed_shard};
-use super::table::{Connection, Phase, connection_of};
+use super::table::{Connection, Phase};
 use crate::codec::{ConnAck, Connect, DecodeError, ReasonCode, frame};
-use crate::ids::ShardId;
+use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
-use crate::ring::{Buffer, SocketId, Ticket, Token};
+use crate::ring::Buffer;
 use crate::shard::{Arrival, Effects, Input, Shard};
 use crate::telemetry::CloseReason;
 use crate::time::Now;
@@ -42,7 +42,14 @@ pub struct Moved {
 const CONNECT_FIRST: u8 = 0x10;
 
 impl Edge {
-    pub(super) fn greet(&mut self, now: Now, token: Token, buffer: &Buffer, shard: &mut Shard, fx: &mut Effects) {
+    pub(super) fn greet(
+        &mut self,
+        now: Now,
+        token: ConnectionId,
+        buffer: &Buffer,
+        shard: &mut Shard,
+        fx: &mut Effects,
+    ) {
         let Some(connection) = self.table.get_mut(token) else { return };
         let data = self.plane.bytes(buffer);
         if connection.spill.is_empty() && data.first() != Some(&CONNECT_FIRST) {
@@ -81,7 +88,7 @@ impl Edge {
     }
 
     /// CONNECT is whole: it is refused, opened here, or sent on.
-    fn settle_owner(&mut self, now: Now, token: Token, mut moved: Moved, shard: &mut Shard, fx: &mut Effects) {
+    fn settle_owner(&mut self, now: Now, token: ConnectionId, mut moved: Moved, shard: &mut Shard, fx: &mut Effects) {
         let Ok(Some((frame, _))) = frame::next(&moved.bytes, CONNECT_SIZE_MAX_BYTES) else { return };
         let client_id = match Connect::decode(frame) {
             Ok(connect) => connect.client_id,
@@ -121,7 +128,7 @@ impl Edge {
     }
 
     /// The connection is where its session is: the shard hears its CONNECT and what came behind it.
-    fn open(&mut self, now: Now, token: Token, moved: &Moved, shard: &mut Shard, fx: &mut Effects) {
+    fn open(&mut self, now: Now, token: ConnectionId, moved: &Moved, shard: &mut Shard, fx: &mut Effects) {
         let decoded = frame::next(&moved.bytes, CONNECT_SIZE_MAX_BYTES);
         let Ok(Some((frame, total))) = decoded else { unreachable!("it was whole when it was taken") };
         let Ok(mut connect) = Connect::decode(frame) else { unreachable!("it was decoded before") };
@@ -140,7 +147,7 @@ impl Edge {
         let Some(connection) = self.table.get_mut(token) else { return };
         connection.version = connect.version;
         let arrival = Arrival { assigned_client_id: moved.assigned_client_id.is_some(), anonymous: moved.anonymous };
-        shard.handle(now, Input::Connect { connection: connection_of(token), connect: &connect, arrival }, fx);
+        shard.handle(now, Input::Connect { connection: token, connect: &connect, arrival }, fx);
         let rest = &moved.bytes[total..];
         if !rest.is_empty() {
             feed_shard(now, token, connection, rest, shard, fx);

@@ -5,14 +5,14 @@
 
 use super::edge::Edge;
 use super::table::{Fin, Phase};
+use crate::ids::ConnectionId;
 use crate::limits::PARTING_MS;
-use crate::ring::Token;
 use crate::telemetry::CloseReason;
 use crate::time::Now;
 
 impl Edge {
     /// Lets a connection go that the shard never knew, with last words.
-    pub(super) fn part_with(&mut self, token: Token, reason: CloseReason, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn part_with(&mut self, token: ConnectionId, reason: CloseReason, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(connection) = self.table.get_mut(token) else { return };
         let mut outbox = self.pool.pop().unwrap_or_default();
         write(outbox.bytes_mut());

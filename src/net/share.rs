@@ -7,20 +7,21 @@
 //!
 //! It knows events and their sizes; what is done with them is `edge`'s.
 
+use crate::ids::ConnectionId;
 use std::collections::{HashMap, VecDeque};
 
 use crate::limits::{PUT_OFF_BUFFERS_MAX, PUT_OFF_TURN_BYTES, TURN_SHARE_BYTES};
-use crate::ring::{Event, Token};
+use crate::ring::Event;
 
 /// Receive events that wait.
 #[derive(Debug, Default)]
 pub struct Shares {
     /// Who sent last, and how many bytes in a row.
-    last: Option<Token>,
+    last: Option<ConnectionId>,
     last_bytes: usize,
-    queues: HashMap<Token, Queue>,
+    queues: HashMap<ConnectionId, Queue>,
     /// Whose queues these are, in the order of their turns.
-    order: VecDeque<Token>,
+    order: VecDeque<ConnectionId>,
     /// Buffers on loan to the events that wait.
     buffers: usize,
     /// Bytes taken from the first in order, and from all of them, since the turn began.
@@ -41,7 +42,7 @@ pub enum Admission {
     /// It is to be handled.
     Now(Event),
     /// It waits. With a token: so much waits that this connection is to receive no more until it has been handled.
-    Later(Option<Token>),
+    Later(Option<ConnectionId>),
 }
 
 impl Shares {
@@ -106,7 +107,7 @@ impl Shares {
 }
 
 /// Whose receive an event is, and of how many bytes.
-const fn received(event: &Event) -> Option<(Token, usize)> {
+const fn received(event: &Event) -> Option<(ConnectionId, usize)> {
     match event {
         Event::Received { token, buffer, .. } => Some((*token, buffer.len())),
         Event::ReceiveEnded { token, .. } => Some((*token, 0)),
@@ -123,11 +124,11 @@ mod tests {
     const PAGES_PER_SHARE: usize = TURN_SHARE_BYTES / PAGE;
 
     fn page(slot: u32) -> Event {
-        Event::Received { token: Token::new(slot, 0), buffer: Buffer::of_no_ring(PAGE as u32), more: true }
+        Event::Received { token: ConnectionId::new(slot, 0), buffer: Buffer::of_no_ring(PAGE as u32), more: true }
     }
 
     fn end(slot: u32) -> Event {
-        Event::ReceiveEnded { token: Token::new(slot, 0), cause: EndCause::Eof }
+        Event::ReceiveEnded { token: ConnectionId::new(slot, 0), cause: EndCause::Eof }
     }
 
     /// Whether it is handled at once.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::feed::Spill;
 use super::outbox::Outbox;
 use crate::codec::Version;
-use crate::ids::ConnectionId;
-use crate::ring::{SocketId, Token, UnderWay};
+use crate::ids::{ConnectionId, SocketId};
+use crate::ring::UnderWay;
 use crate::slab::Slab;
 use crate::telemetry::CloseReason;
 
@@ -85,7 +85,7 @@ impl Connection {
     }
 
     /// What must be ended before its socket closes. `token` is its name.
-    pub const fn under_way(&self, token: Token) -> UnderWay {
+    pub const fn under_way(&self, token: ConnectionId) -> UnderWay {
         if self.rest_bytes > 0 { UnderWay::Anything } else { UnderWay::Receive(token) }
     }
 
@@ -109,18 +109,18 @@ impl Table {
     }
 
     /// Adds a connection and names it.
-    pub fn insert(&mut self, connection: Connection) -> Token {
+    pub fn insert(&mut self, connection: Connection) -> ConnectionId {
         let slot = self.slab.insert(connection);
         if self.generations.len() <= slot as usize {
             self.generations.resize(slot as usize + 1, 0);
         }
         let generation = &mut self.generations[slot as usize];
         *generation = generation.wrapping_add(1);
-        Token::new(slot, *generation)
+        ConnectionId::new(slot, *generation)
     }
 
     /// The connection of a name, unless it has gone.
-    pub fn get_mut(&mut self, token: Token) -> Option<&mut Connection> {
+    pub fn get_mut(&mut self, token: ConnectionId) -> Option<&mut Connection> {
         if !self.is_current(token) {
             return None;
         }
@@ -128,30 +128,20 @@ impl Table {
     }
 
     /// The connection of a name, unless it has gone.
-    pub fn get(&self, token: Token) -> Option<&Connection> {
+    pub fn get(&self, token: ConnectionId) -> Option<&Connection> {
         self.slab.get(token.slot).filter(|_| self.is_current(token))
     }
 
     /// Takes a connection out.
-    pub fn remove(&mut self, token: Token) -> Option<Connection> {
+    pub fn remove(&mut self, token: ConnectionId) -> Option<Connection> {
         if !self.is_current(token) {
             return None;
         }
         self.slab.remove(token.slot)
     }
 
-    fn is_current(&self, token: Token) -> bool {
+    fn is_current(&self, token: ConnectionId) -> bool {
         let generation = self.generations.get(token.slot as usize);
-        generation.is_some_and(|&generation| Token::new(token.slot, generation) == token)
+        generation.is_some_and(|&generation| ConnectionId::new(token.slot, generation) == token)
     }
-}
-
-/// The shard's name for the connection that the ring calls `token`.
-pub const fn connection_of(token: Token) -> ConnectionId {
-    ConnectionId { slot: token.slot, generation: token.generation() }
-}
-
-/// The ring's name for the shard's `connection`.
-pub const fn token_of(connection: ConnectionId) -> Token {
-    Token::new(connection.slot, connection.generation)
 }

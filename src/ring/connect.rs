@@ -6,8 +6,9 @@
 use super::listen::{bind, set_option};
 use super::one::Completion;
 use super::plane::Plane;
-use super::token::{Op, SocketId, Token};
+use super::token::Op;
 use super::{RingError, error};
+use crate::ids::{ConnectionId, SocketId};
 use io_uring::opcode;
 use io_uring::types::Fixed;
 use std::io;
@@ -32,7 +33,12 @@ impl Plane {
     ///
     /// # Errors
     /// Nothing was opened: no descriptor or ring is left (ENFILE, EMFILE), or `from` is not an address of this machine.
-    pub fn connect(&mut self, to: SocketAddr, from: Option<IpAddr>, token: Token) -> Result<SocketId, RingError> {
+    pub fn connect(
+        &mut self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        token: ConnectionId,
+    ) -> Result<SocketId, RingError> {
         let ring = self.choose_connecting()?;
         let socket = open(to, from)?;
         let slot = self.install(ring, socket.as_raw_fd())?;

@@ -3,7 +3,8 @@
 use super::Buffer;
 use super::one::Completion;
 use super::plane::{Pending, Plane};
-use super::token::{ListenerId, Op, SocketId, Ticket, Token, payload_of, token_of};
+use super::token::{Op, payload_of, token_of};
+use crate::ids::{ConnectionId, ListenerId, SocketId, Ticket};
 use bytes::Bytes;
 use io_uring::cqueue;
 use std::net::SocketAddr;
@@ -32,14 +33,14 @@ pub enum Event {
     /// A `connect` is finished.
     Connected {
         /// The connection.
-        token: Token,
+        token: ConnectionId,
         /// Why it failed: the kernel's error number. The socket is to be closed all the same.
         error: Option<i32>,
     },
     /// Bytes arrived. The buffer must be given back.
     Received {
         /// The connection.
-        token: Token,
+        token: ConnectionId,
         /// The bytes.
         buffer: Buffer,
         /// Whether more will come without asking again. False after `receive_once`, and now and then (when the
@@ -49,14 +50,14 @@ pub enum Event {
     /// Nothing more will be received without asking again.
     ReceiveEnded {
         /// The connection.
-        token: Token,
+        token: ConnectionId,
         /// Why.
         cause: EndCause,
     },
     /// A `send_rest` is finished and its bytes are back.
     Sent {
         /// The connection.
-        token: Token,
+        token: ConnectionId,
         /// The bytes that were to be sent.
         bytes: Bytes,
         /// How many of them went out.
@@ -67,7 +68,7 @@ pub enum Event {
     /// A `finish_sending` is done, or found the connection broken: the socket may be closed.
     Finished {
         /// The connection.
-        token: Token,
+        token: ConnectionId,
     },
     /// Another plane handed a socket over; the message about its connection carries the same ticket.
     Adopted {

@@ -11,7 +11,7 @@
 //!   kernel, and both are emptied before [`Plane::submit`] or [`Plane::flush`] returns.
 //! - The kernel sees borrowed bytes only within `flush`; what it needs longer, the plane owns.
 //! - A silent connection costs the plane nothing but its slot in the kernel's table: no buffer, no heap memory.
-//! - Completions carry the caller's [`Token`]; a late one is told by its generation. The plane keeps no table of
+//! - Completions carry the caller's [`ConnectionId`]; a late one is told by its generation. The plane keeps no table of
 //!   connections and cannot filter them: every event with a token is checked by the caller first.
 //!
 //! # A pump's turn
@@ -74,7 +74,6 @@ pub use handle::PlaneHandle;
 pub use listen::ListenConfig;
 pub use plane::{Plane, UnderWay};
 pub use submit::{Batch, ShortSend};
-pub use token::{ListenerId, SocketId, Ticket, Token};
 pub use wait::monotonic_ns;
 
 use crate::limits;

@@ -6,8 +6,9 @@ use super::handle::PlaneHandle;
 use super::moderation::Turn;
 use super::one::{Completion, Ring};
 use super::submit::{MESSAGES_MAX, ShortSend};
-use super::token::{Op, SocketId, Ticket, Token};
+use super::token::Op;
 use super::{Buffer, Counters, PlaneConfig, RingError, error};
+use crate::ids::{ConnectionId, SocketId, Ticket};
 use crate::limits::{LATER_RING_RECEIVE_BUFFERS, RING_DESCRIPTORS_MAX, RINGS_MAX};
 use bytes::Bytes;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
@@ -52,7 +53,7 @@ pub enum UnderWay {
     /// Neither a receive nor a send.
     Nothing,
     /// A receive at most, of this token. The kernel finds it by its name.
-    Receive(Token),
+    Receive(ConnectionId),
     /// A `send_rest` or `connect`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
     /// grows with the number of connections.
     Anything,
@@ -60,7 +61,7 @@ pub enum UnderWay {
 
 /// An operation whose memory is the plane's while the kernel works on it.
 pub(super) enum Pending {
-    Send { token: Token, bytes: Bytes },
+    Send { token: ConnectionId, bytes: Bytes },
     HandOver { ticket: Ticket, socket: SocketId },
 }
 
@@ -123,7 +124,7 @@ impl Plane {
     }
 
     /// Receives once. Nothing else of this socket is in flight afterwards, so that it can be handed over.
-    pub fn receive_once(&mut self, socket: SocketId, token: Token) {
+    pub fn receive_once(&mut self, socket: SocketId, token: ConnectionId) {
         let entry = opcode::Recv::new(Fixed(socket.slot()), std::ptr::null_mut(), 0)
             .buf_group(super::buffers::BufferPool::GROUP)
             .build()
@@ -134,7 +135,7 @@ impl Plane {
     }
 
     /// Receives until it ends.
-    pub fn receive_multi(&mut self, socket: SocketId, token: Token) {
+    pub fn receive_multi(&mut self, socket: SocketId, token: ConnectionId) {
         let entry = opcode::RecvMulti::new(Fixed(socket.slot()), super::buffers::BufferPool::GROUP)
             .build()
             .user_data(Op::Receive.of_token(token));
@@ -144,7 +145,7 @@ impl Plane {
 
     /// Ends what `receive_once` or `receive_multi` started, so that the peer is slowed down; `ReceiveEnded` with
     /// `Cancelled` follows unless it had ended already.
-    pub fn stop_receiving(&mut self, socket: SocketId, token: Token) {
+    pub fn stop_receiving(&mut self, socket: SocketId, token: ConnectionId) {
         self.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_token(token)));
     }
 
@@ -167,7 +168,7 @@ impl Plane {
 
     /// Sends `bytes`, waiting in the kernel for room as long as it takes; `Event::Sent` brings them back. For what a
     /// [`ShortSend`] left over. No other send of this socket may be under way. Only `close` and `abort` end it early.
-    pub fn send_rest(&mut self, socket: SocketId, token: Token, bytes: Bytes) {
+    pub fn send_rest(&mut self, socket: SocketId, token: ConnectionId, bytes: Bytes) {
         let (address, count) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let index = self.pending.insert(Pending::Send { token, bytes });
         let entry = opcode::Send::new(Fixed(socket.slot()), address, count)
@@ -183,7 +184,7 @@ impl Plane {
     /// socket must not be closed: the kernel does it on a thread of its own, which looks the descriptor up only then and
     /// would find whatever connection has the slot by that time. The peer's end of the connection shows as `Eof`; a
     /// `close` after that loses nothing. For partings, not in bulk.
-    pub fn finish_sending(&mut self, socket: SocketId, token: Token) {
+    pub fn finish_sending(&mut self, socket: SocketId, token: ConnectionId) {
         let entry =
             opcode::Shutdown::new(Fixed(socket.slot()), libc::SHUT_WR).build().user_data(Op::Finish.of_token(token));
         // SAFETY: the operation has no memory.

@@ -2,8 +2,9 @@
 
 use super::one::Completion;
 use super::plane::Plane;
-use super::token::{Op, SocketId, Token, token_of};
+use super::token::{Op, token_of};
 use super::{RingError, error};
+use crate::ids::{ConnectionId, SocketId};
 use crate::limits::COMPLETIONS_PER_TURN;
 use io_uring::types::{Fixed, TimeoutFlags, Timespec};
 use io_uring::{opcode, squeue};
@@ -15,7 +16,7 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShortSend {
     /// The connection.
-    pub token: Token,
+    pub token: ConnectionId,
     /// How many bytes went out; the caller keeps the others and passes them to `send_rest`.
     pub sent: usize,
     /// The connection is broken: the kernel's error number. `None` while it is only slow.
@@ -40,7 +41,7 @@ const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIG
 
 impl<'env> Batch<'_, 'env> {
     /// Sends `bytes` as far as the socket's buffer has room. No other send of this socket may be under way.
-    pub fn send(&mut self, socket: SocketId, token: Token, bytes: &'env [u8]) {
+    pub fn send(&mut self, socket: SocketId, token: ConnectionId, bytes: &'env [u8]) {
         assert!(bytes.len() <= SEND_MAX_BYTES, "an outbox is bounded far below this");
         let entry = opcode::Send::new(Fixed(socket.slot()), bytes.as_ptr(), bytes.len() as u32)
             .flags(SEND_FLAGS)
@@ -54,7 +55,7 @@ impl<'env> Batch<'_, 'env> {
     }
 
     /// Sends `pieces` in order as one, without copying them together. As `send` otherwise.
-    pub fn send_vectored(&mut self, socket: SocketId, token: Token, pieces: &'env [IoSlice<'env>]) {
+    pub fn send_vectored(&mut self, socket: SocketId, token: ConnectionId, pieces: &'env [IoSlice<'env>]) {
         assert!(pieces.iter().map(|piece| piece.len()).sum::<usize>() <= SEND_MAX_BYTES);
         assert!(pieces.len() <= libc::UIO_MAXIOV as usize);
         let plane = &mut *self.plane;

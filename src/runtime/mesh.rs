@@ -127,7 +127,7 @@ impl Port {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Ticket;
+    use crate::ids::Ticket;
     use crate::shard::MeshMessage;
 
     /// The ends of a sender and of a receiver.

@@ -90,7 +90,7 @@ mod tests {
 
     fn suback(packet_id: u16) -> OwedSubAck {
         OwedSubAck {
-            connection: ConnectionId { slot: 0, generation: 0 },
+            connection: ConnectionId::new(0, 0),
             packet_id: PacketId::new(packet_id).unwrap(),
             codes: SmallVec::new(),
         }

@@ -74,7 +74,7 @@ mod tests {
         let mut log = Log::default();
         let mut fx = Effects::default();
         let waiter = |slot| {
-            let connection = ConnectionId { slot, generation: 0 };
+            let connection = ConnectionId::new(slot, 0);
             ConfirmToken { shard: ShardId(0), connection, number: AckNumber(0) }
         };
         for slot in 0..3 {

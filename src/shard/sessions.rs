@@ -119,7 +119,7 @@ impl Sessions {
     /// The session that a connection carries; `None` for a late word about one that has ended.
     pub fn of_connection(&self, connection: ConnectionId) -> Option<SessionId> {
         let slot = self.by_connection.get(connection.slot as usize)?;
-        (slot.generation == connection.generation && slot.session > 0).then(|| SessionId(slot.session - 1))
+        (slot.generation == connection.generation() && slot.session > 0).then(|| SessionId(slot.session - 1))
     }
 
     /// Gives a session its connection.
@@ -129,7 +129,7 @@ impl Sessions {
         if self.by_connection.len() <= index {
             self.by_connection.resize(index + 1, ConnectionSlot::default());
         }
-        self.by_connection[index] = ConnectionSlot { generation: connection.generation, session: id.0 + 1 };
+        self.by_connection[index] = ConnectionSlot { generation: connection.generation(), session: id.0 + 1 };
         let session = self.get_mut(id);
         assert!(session.link.is_none(), "a session has one connection at a time");
         session.link = Some(Box::new(link));

@@ -100,7 +100,7 @@ impl World {
             slots.generations.len() as u32 - 1
         });
         slots.generations[slot as usize] += 1;
-        let connection = ConnectionId { slot, generation: slots.generations[slot as usize] };
+        let connection = ConnectionId::new(slot, slots.generations[slot as usize]);
         let conn = self.conns.get_mut(&index).expect("still there");
         conn.at = Some((shard, connection));
         conn.version = connect.version;

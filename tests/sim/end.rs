@@ -312,6 +312,6 @@ impl World {
 }
 
 /// A connection that no slot of the edge names.
-const AUDITOR: ConnectionId = ConnectionId { slot: 5_000, generation: 1 };
+const AUDITOR: ConnectionId = ConnectionId::new(5_000, 1);
 /// Table space that an index may keep once it has grown.
 const INDEX_KEEPS_BYTES: usize = 256 * 1024;

@@ -63,7 +63,7 @@ impl World {
 
     /// Connects a client. The same `client_id` with `clean` off finds its session again.
     pub(super) fn connect(&mut self, slot: u32, client_id: &str, clean: bool) -> Client {
-        let connection = ConnectionId { slot, generation: 1 };
+        let connection = ConnectionId::new(slot, 1);
         let connect = Connect::new(Version::V311, client_id, clean);
         let arrival = Arrival { assigned_client_id: false, anonymous: true };
         self.shard.handle(self.now, Input::Connect { connection, connect: &connect, arrival }, &mut self.fx);
@@ -73,7 +73,7 @@ impl World {
 
     /// What a client sends, in one receive. More of them may make a turn.
     pub(super) fn receive(&mut self, client: Client, mut bytes: &[u8]) {
-        let connection = ConnectionId { slot: client.0, generation: 1 };
+        let connection = ConnectionId::new(client.0, 1);
         while let Ok(Some((frame, total))) = frame::next(bytes, 1 << 20) {
             bytes = &bytes[total..];
             self.handle_frame(connection, frame);
@@ -91,7 +91,7 @@ impl World {
 
     /// The socket of a client closes without a word.
     pub(super) fn close(&mut self, client: Client) {
-        let connection = ConnectionId { slot: client.0, generation: 1 };
+        let connection = ConnectionId::new(client.0, 1);
         self.shard.handle(self.now, Input::Closed { connection }, &mut self.fx);
         self.finish_turn();
     }

@@ -1,7 +1,7 @@
 //! One client, as small as an idle one can be. What only a busy one needs is boxed and comes and goes with the need.
 
 use bytes::Bytes;
-use dunlin::ring::{SocketId, Token};
+use dunlin::ids::{ConnectionId, SocketId};
 use std::collections::VecDeque;
 
 /// Where a client is in its connection's life.
@@ -108,13 +108,13 @@ impl Client {
     }
 
     /// The name of its connection.
-    pub(super) const fn token(&self, client: u32) -> Token {
-        Token::new(client, self.generation)
+    pub(super) const fn token(&self, client: u32) -> ConnectionId {
+        ConnectionId::new(client, self.generation)
     }
 
     /// Whether an event is about the connection that it has now.
-    pub(super) const fn is_current(&self, token: Token) -> bool {
-        self.socket.is_some() && Token::new(0, self.generation).generation() == token.generation()
+    pub(super) const fn is_current(&self, token: ConnectionId) -> bool {
+        self.socket.is_some() && ConnectionId::new(0, self.generation).generation() == token.generation()
     }
 
     /// Names the next connection.

@@ -7,7 +7,8 @@ use super::pings::Pings;
 use crate::outcome::LossReason;
 use crate::plan::{DropHow, Reads};
 use bytes::Bytes;
-use dunlin::ring::{EndCause, Event, Plane, PlaneConfig, RingError, ShortSend, Token, UnderWay, monotonic_ns};
+use dunlin::ids::ConnectionId;
+use dunlin::ring::{EndCause, Event, Plane, PlaneConfig, RingError, ShortSend, UnderWay, monotonic_ns};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -32,12 +33,12 @@ pub(super) struct Turn {
     pub(super) target: SocketAddr,
     sources: Vec<IpAddr>,
     /// When connections that are being made are given up: in order, because all have the same time.
-    deadlines: VecDeque<(u64, Token)>,
+    deadlines: VecDeque<(u64, ConnectionId)>,
     connect_timeout_ns: u64,
     /// Slow consumers, by when they may receive again.
     slow: BinaryHeap<Reverse<(u64, u32)>>,
     /// Connections that found no receive buffer.
-    starved: Vec<Token>,
+    starved: Vec<ConnectionId>,
     pings: Pings,
     pub(super) now_ns: u64,
 }
@@ -170,7 +171,7 @@ impl Turn {
         }
     }
 
-    fn is_current(&self, token: Token) -> bool {
+    fn is_current(&self, token: ConnectionId) -> bool {
         self.crew
             .clients
             .get(token.slot as usize)
@@ -178,7 +179,7 @@ impl Turn {
     }
 
     /// After a receive that is to be asked for again: at once, or at a slow consumer's pace.
-    fn receive_on(&mut self, token: Token, bytes: usize) {
+    fn receive_on(&mut self, token: ConnectionId, bytes: usize) {
         let role = self.crew.cast.role_of(token.slot);
         if self.crew.clients[token.slot as usize].state == State::Away {
             return;
@@ -194,7 +195,7 @@ impl Turn {
         }
     }
 
-    fn receive_multi(&mut self, token: Token) {
+    fn receive_multi(&mut self, token: ConnectionId) {
         let state = &mut self.crew.clients[token.slot as usize];
         if let Some(socket) = state.socket {
             state.receiving = true;
@@ -202,7 +203,7 @@ impl Turn {
         }
     }
 
-    fn handle_receive_ended(&mut self, token: Token, cause: EndCause) {
+    fn handle_receive_ended(&mut self, token: ConnectionId, cause: EndCause) {
         let client = token.slot;
         self.crew.clients[client as usize].receiving = false;
         match cause {
@@ -218,7 +219,7 @@ impl Turn {
         }
     }
 
-    fn send_blocked(&mut self, token: Token) {
+    fn send_blocked(&mut self, token: ConnectionId) {
         let state = &mut self.crew.clients[token.slot as usize];
         let (Some(socket), Some(busy)) = (state.socket, state.busy.as_mut()) else { return };
         match take_blocked(busy) {

@@ -1,9 +1,10 @@
 //! Outgoing connections: made, refused, spread over sources and rings, and given up.
 
 use super::*;
+use crate::ids::{ConnectionId, SocketId};
 use std::net::{IpAddr, TcpListener};
 
-fn connected(plane: &mut Plane) -> (Token, Option<i32>) {
+fn connected(plane: &mut Plane) -> (ConnectionId, Option<i32>) {
     match next(plane) {
         Event::Connected { token, error } => (token, error),
         other => panic!("expected a connection: {other:?}"),
@@ -14,7 +15,7 @@ fn connected(plane: &mut Plane) -> (Token, Option<i32>) {
 fn a_connection_is_made_and_carries_bytes_both_ways() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut plane = Plane::new(small()).unwrap();
-    let token = Token::new(7, 3);
+    let token = ConnectionId::new(7, 3);
     let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
     assert_eq!(connected(&mut plane), (token, None));
     let (mut peer, _) = listener.accept().unwrap();
@@ -37,8 +38,8 @@ fn a_port_where_nobody_listens_refuses() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let mut plane = Plane::new(small()).unwrap();
-    let socket = plane.connect(address, None, Token::new(1, 0)).unwrap();
-    assert_eq!(connected(&mut plane), (Token::new(1, 0), Some(libc::ECONNREFUSED)));
+    let socket = plane.connect(address, None, ConnectionId::new(1, 0)).unwrap();
+    assert_eq!(connected(&mut plane), (ConnectionId::new(1, 0), Some(libc::ECONNREFUSED)));
     plane.close(socket, UnderWay::Nothing);
     assert_eq!(plane.sockets(), 0);
 }
@@ -49,11 +50,12 @@ fn a_connection_comes_from_the_address_that_was_asked_for() {
     let mut plane = Plane::new(small()).unwrap();
     for source in ["127.0.0.2", "127.11.12.13"] {
         let source: IpAddr = source.parse().unwrap();
-        plane.connect(listener.local_addr().unwrap(), Some(source), Token::new(0, 0)).unwrap();
+        plane.connect(listener.local_addr().unwrap(), Some(source), ConnectionId::new(0, 0)).unwrap();
         assert_eq!(connected(&mut plane).1, None);
         assert_eq!(listener.accept().unwrap().1.ip(), source);
     }
-    let elsewhere = plane.connect(listener.local_addr().unwrap(), Some("192.0.2.1".parse().unwrap()), Token::new(0, 0));
+    let elsewhere =
+        plane.connect(listener.local_addr().unwrap(), Some("192.0.2.1".parse().unwrap()), ConnectionId::new(0, 0));
     assert_eq!(elsewhere.unwrap_err().errno(), libc::EADDRNOTAVAIL);
     assert_eq!(plane.sockets(), 2);
 }
@@ -65,8 +67,8 @@ fn connections_fill_ring_after_ring_and_slots_are_used_again() {
     let mut plane = Plane::new(PlaneConfig { sockets_max: 12, ring_sockets_max: 5, ..small() }).unwrap();
     for round in 0..3 {
         let sockets: Vec<SocketId> =
-            (0..12).map(|slot| plane.connect(address, None, Token::new(slot, round)).unwrap()).collect();
-        assert_eq!(plane.connect(address, None, Token::new(12, round)).unwrap_err().errno(), libc::ENFILE);
+            (0..12).map(|slot| plane.connect(address, None, ConnectionId::new(slot, round)).unwrap()).collect();
+        assert_eq!(plane.connect(address, None, ConnectionId::new(12, round)).unwrap_err().errno(), libc::ENFILE);
         plane.submit().unwrap();
         let mut peers: Vec<TcpStream> = (0..12).map(|_| listener.accept().unwrap().0).collect();
         let mut seen: Vec<u32> = (0..12).map(|_| connected(&mut plane).0.slot).collect();
@@ -91,9 +93,9 @@ fn waiting_for_a_peer_that_does_not_answer_can_be_given_up() {
     let listener = config.open().unwrap();
     let address = listener.local_addr().unwrap();
     let sockets: Vec<SocketId> =
-        (0..4).map(|slot| plane.connect(address, None, Token::new(slot, 0)).unwrap()).collect();
-    assert_eq!(connected(&mut plane), (Token::new(0, 0), None));
-    let last = Token::new(3, 0);
+        (0..4).map(|slot| plane.connect(address, None, ConnectionId::new(slot, 0)).unwrap()).collect();
+    assert_eq!(connected(&mut plane), (ConnectionId::new(0, 0), None));
+    let last = ConnectionId::new(3, 0);
     plane.close(sockets[3], UnderWay::Anything);
     loop {
         let (token, error) = connected(&mut plane);
@@ -112,7 +114,7 @@ fn a_peer_that_speaks_is_told_of_before_one_that_is_silent() {
     let _silent = client(address);
     let mut speaking = client(address);
     speaking.write_all(b"hello").unwrap();
-    let (first, token) = (accept(&mut plane), Token::new(0, 0));
+    let (first, token) = (accept(&mut plane), ConnectionId::new(0, 0));
     plane.receive_once(first, token);
     plane.submit().unwrap();
     assert_eq!(received(&mut plane), (token, b"hello".to_vec(), false));

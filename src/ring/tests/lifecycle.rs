@@ -1,6 +1,7 @@
 //! How connections begin and end, and that a late word about one is never taken for another.
 
 use super::*;
+use crate::ids::ConnectionId;
 
 #[test]
 fn a_late_completion_carries_the_generation_of_the_connection_it_was_for() {
@@ -8,7 +9,7 @@ fn a_late_completion_carries_the_generation_of_the_connection_it_was_for() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut first = client(address);
     let old_socket = accept(&mut plane);
-    let (old, new) = (Token::new(0, 1), Token::new(0, 2));
+    let (old, new) = (ConnectionId::new(0, 1), ConnectionId::new(0, 2));
     plane.receive_multi(old_socket, old);
     plane.submit().unwrap();
     first.write_all(b"for nobody any more").unwrap();
@@ -44,7 +45,7 @@ fn close_delivers_what_was_sent() {
     let mut plane = Plane::new(small()).unwrap();
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
-    let (socket, token) = (accept(&mut plane), Token::new(0, 0));
+    let (socket, token) = (accept(&mut plane), ConnectionId::new(0, 0));
     plane.receive_multi(socket, token);
     send_all(&mut plane, socket, token, b"goodbye");
     plane.close(socket, UnderWay::Receive(token));
@@ -60,9 +61,9 @@ fn abort_resets_the_connection_and_keeps_nothing() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    plane.receive_multi(socket, Token::new(0, 0));
+    plane.receive_multi(socket, ConnectionId::new(0, 0));
     plane.submit().unwrap();
-    plane.abort(socket, UnderWay::Receive(Token::new(0, 0)));
+    plane.abort(socket, UnderWay::Receive(ConnectionId::new(0, 0)));
     assert_eq!(ended(&mut plane).1, EndCause::Cancelled);
     assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(plane.sockets(), 0);
@@ -74,14 +75,14 @@ fn after_finish_sending_the_peer_reads_to_the_end_and_may_still_speak() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    plane.receive_multi(socket, Token::new(0, 0));
-    send_all(&mut plane, socket, Token::new(0, 0), b"reason");
-    plane.finish_sending(socket, Token::new(0, 0));
+    plane.receive_multi(socket, ConnectionId::new(0, 0));
+    send_all(&mut plane, socket, ConnectionId::new(0, 0), b"reason");
+    plane.finish_sending(socket, ConnectionId::new(0, 0));
     plane.submit().unwrap();
     let mut last = Vec::new();
     peer.read_to_end(&mut last).unwrap();
     assert_eq!(last, b"reason");
-    assert!(matches!(next(&mut plane), Event::Finished { token } if token == Token::new(0, 0)));
+    assert!(matches!(next(&mut plane), Event::Finished { token } if token == ConnectionId::new(0, 0)));
     peer.write_all(b"understood").unwrap();
     assert_eq!(received(&mut plane).1, b"understood");
     drop(peer);
@@ -156,7 +157,7 @@ fn a_closed_listener_refuses_and_leaves_its_connections_alone() {
     let (listener, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    plane.receive_multi(socket, Token::new(0, 0));
+    plane.receive_multi(socket, ConnectionId::new(0, 0));
     plane.close_listener(listener);
     quiet(&mut plane);
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);

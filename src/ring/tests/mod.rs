@@ -10,6 +10,7 @@ mod table;
 mod waiting;
 
 use super::*;
+use crate::ids::{ConnectionId, SocketId};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -110,7 +111,7 @@ fn accept(plane: &mut Plane) -> SocketId {
 }
 
 /// One received chunk, its buffer given back.
-fn received(plane: &mut Plane) -> (Token, Vec<u8>, bool) {
+fn received(plane: &mut Plane) -> (ConnectionId, Vec<u8>, bool) {
     match next(plane) {
         Event::Received { token, buffer, more } => {
             let bytes = plane.bytes(&buffer).to_vec();
@@ -122,7 +123,7 @@ fn received(plane: &mut Plane) -> (Token, Vec<u8>, bool) {
     }
 }
 
-fn ended(plane: &mut Plane) -> (Token, EndCause) {
+fn ended(plane: &mut Plane) -> (ConnectionId, EndCause) {
     match next(plane) {
         Event::ReceiveEnded { token, cause } => (token, cause),
         other => panic!("expected the end: {other:?}"),
@@ -130,7 +131,7 @@ fn ended(plane: &mut Plane) -> (Token, EndCause) {
 }
 
 /// Sends all of it, whatever it takes; the peer must be reading.
-fn send_all(plane: &mut Plane, socket: SocketId, token: Token, bytes: &[u8]) {
+fn send_all(plane: &mut Plane, socket: SocketId, token: ConnectionId, bytes: &[u8]) {
     let short = plane.flush(|batch| batch.send(socket, token, bytes)).unwrap().to_vec();
     let Some(short) = short.first() else { return };
     assert_eq!((short.token, short.error), (token, None));
@@ -171,7 +172,7 @@ impl Echo {
             for slot in std::mem::take(&mut self.starved) {
                 let Some(connection) = self.connections.get(&slot) else { continue };
                 if plane.buffers_free(connection.socket) > 0 {
-                    plane.receive_multi(connection.socket, Token::new(slot, 0));
+                    plane.receive_multi(connection.socket, ConnectionId::new(slot, 0));
                 } else {
                     self.starved.push(slot);
                 }
@@ -185,7 +186,7 @@ impl Echo {
             Event::Accepted { socket, .. } => {
                 let slot = self.accepted;
                 self.accepted += 1;
-                plane.receive_multi(socket, Token::new(slot, 0));
+                plane.receive_multi(socket, ConnectionId::new(slot, 0));
                 self.connections.insert(slot, Connection { socket, outbox: Vec::new(), waiting: false, eof: false });
             }
             Event::Received { token, buffer, more } => {
@@ -215,7 +216,7 @@ impl Echo {
         let dirty: Vec<u32> = dirty.map(|(&slot, _)| slot).collect();
         let short = plane.flush(|batch| {
             for slot in &dirty {
-                batch.send(connections[slot].socket, Token::new(*slot, 0), &connections[slot].outbox);
+                batch.send(connections[slot].socket, ConnectionId::new(*slot, 0), &connections[slot].outbox);
             }
         });
         let short = short.unwrap().to_vec();

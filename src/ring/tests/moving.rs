@@ -1,6 +1,7 @@
 //! Sockets move between planes on different threads.
 
 use super::*;
+use crate::ids::{ConnectionId, SocketId, Ticket};
 use std::sync::mpsc;
 
 const CONNECTIONS: u32 = 50;
@@ -21,7 +22,7 @@ fn a_socket_moves_to_another_thread_and_no_byte_is_lost_on_the_way() {
         match next(&mut plane) {
             Event::Accepted { socket, .. } => {
                 before.insert(accepted, (socket, Vec::new()));
-                plane.receive_once(socket, Token::new(accepted, 0));
+                plane.receive_once(socket, ConnectionId::new(accepted, 0));
                 accepted += 1;
             }
             Event::Received { token, buffer, more } => {
@@ -70,7 +71,7 @@ fn adopt_all(handles: &mpsc::Sender<PlaneHandle>) -> HashMap<u32, Vec<u8>> {
                 let slot = (ticket.bits() & 0xffff) as u32;
                 assert_eq!(ticket.bits() >> 16, 0x00ab_cdef);
                 sockets.insert(slot, socket);
-                plane.receive_multi(socket, Token::new(slot, 7));
+                plane.receive_multi(socket, ConnectionId::new(slot, 7));
             }
             Event::Received { token, buffer, more } => {
                 assert_eq!(token.generation(), 7);
@@ -141,7 +142,7 @@ fn a_target_without_room_leaves_the_socket_where_it_was() {
         }
         other => panic!("{other:?}"),
     }
-    send_all(&mut plane, second_socket, Token::new(1, 0), b"still here");
+    send_all(&mut plane, second_socket, ConnectionId::new(1, 0), b"still here");
     let mut answer = [0; 10];
     second.read_exact(&mut answer).unwrap();
     assert_eq!((&answer, plane.sockets()), (b"still here", 1));

@@ -1,6 +1,7 @@
 //! Bytes come in: whole, split, more than the buffers hold, and not while they are not wanted.
 
 use super::*;
+use crate::ids::ConnectionId;
 
 fn pattern(seed: u32, bytes: usize) -> Vec<u8> {
     (0..bytes as u32).map(|n| (n.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13) as u8).collect()
@@ -47,7 +48,7 @@ fn held_buffers_stop_receiving_and_nothing_is_lost_or_reordered() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    let token = Token::new(0, 1);
+    let token = ConnectionId::new(0, 1);
     plane.receive_multi(socket, token);
     let data = pattern(1, 16 * 512 + 5_000);
     peer.write_all(&data).unwrap();
@@ -84,13 +85,13 @@ fn receive_once_takes_one_chunk_and_leaves_the_rest_in_the_socket() {
     let mut peer = client(address);
     let socket = accept(&mut plane);
     peer.write_all(&pattern(2, 700)).unwrap();
-    plane.receive_once(socket, Token::new(3, 4));
+    plane.receive_once(socket, ConnectionId::new(3, 4));
     let (token, first, more) = received(&mut plane);
-    assert_eq!((token, first.len(), more), (Token::new(3, 4), 512, false));
+    assert_eq!((token, first.len(), more), (ConnectionId::new(3, 4), 512, false));
     quiet(&mut plane);
-    plane.receive_once(socket, Token::new(3, 4));
+    plane.receive_once(socket, ConnectionId::new(3, 4));
     assert_eq!([first, received(&mut plane).1].concat(), pattern(2, 700));
-    plane.receive_once(socket, Token::new(3, 4));
+    plane.receive_once(socket, ConnectionId::new(3, 4));
     drop(peer);
     assert_eq!(ended(&mut plane).1, EndCause::Eof);
 }
@@ -101,7 +102,7 @@ fn a_peer_that_is_not_listened_to_waits_and_is_heard_later() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    let token = Token::new(0, 0);
+    let token = ConnectionId::new(0, 0);
     plane.receive_multi(socket, token);
     peer.write_all(b"one").unwrap();
     assert_eq!(received(&mut plane), (token, b"one".to_vec(), true));
@@ -121,8 +122,8 @@ fn a_reset_by_the_peer_is_told_with_its_error() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let peer = client(address);
     let socket = accept(&mut plane);
-    plane.receive_multi(socket, Token::new(0, 0));
-    send_all(&mut plane, socket, Token::new(0, 0), b"unread bytes make the peer's close a reset");
+    plane.receive_multi(socket, ConnectionId::new(0, 0));
+    send_all(&mut plane, socket, ConnectionId::new(0, 0), b"unread bytes make the peer's close a reset");
     drop(peer);
     assert_eq!(ended(&mut plane).1, EndCause::Error(libc::ECONNRESET));
 }

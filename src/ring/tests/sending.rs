@@ -1,6 +1,7 @@
 //! Bytes go out: many at once, in pieces, to slow readers and to nobody.
 
 use super::*;
+use crate::ids::{ConnectionId, SocketId};
 use std::io::IoSlice;
 
 /// A connection whose buffers on both sides are small, so that a few hundred KiB do not fit.
@@ -24,7 +25,7 @@ fn read_exactly(peer: &mut TcpStream, bytes: usize) -> Vec<u8> {
 fn what_a_slow_reader_does_not_take_is_sent_as_it_reads() {
     let mut plane = Plane::new(small()).unwrap();
     let (mut peer, socket) = slow_pair(&mut plane);
-    let token = Token::new(9, 9);
+    let token = ConnectionId::new(9, 9);
     let data: Vec<u8> = (0..2_000_000_u32).map(|n| (n >> 8) as u8).collect();
     let short = plane.flush(|batch| batch.send(socket, token, &data)).unwrap();
     let [ShortSend { token: told, sent, error: None }] = *short else { panic!("{short:?}") };
@@ -56,7 +57,7 @@ fn a_whole_send_says_nothing_and_its_bytes_may_go_at_once() {
     let (mut peer, socket) = pair(&mut plane, &loopback());
     for n in 0..1_000_u32 {
         let bytes = n.to_be_bytes().to_vec();
-        let short = plane.flush(|batch| batch.send(socket, Token::new(0, 0), &bytes)).unwrap();
+        let short = plane.flush(|batch| batch.send(socket, ConnectionId::new(0, 0), &bytes)).unwrap();
         assert_eq!(short, []);
     }
     let expected: Vec<u8> = (0..1_000_u32).flat_map(u32::to_be_bytes).collect();
@@ -68,7 +69,7 @@ fn a_whole_send_says_nothing_and_its_bytes_may_go_at_once() {
 fn pieces_go_out_in_order_without_being_joined_and_are_counted_together() {
     let mut plane = Plane::new(small()).unwrap();
     let (mut peer, socket) = slow_pair(&mut plane);
-    let token = Token::new(1, 2);
+    let token = ConnectionId::new(1, 2);
     let payload = vec![7; 1_500_000];
     let pieces = [IoSlice::new(b"head"), IoSlice::new(b""), IoSlice::new(&payload), IoSlice::new(b"tail")];
     let short = plane.flush(|batch| batch.send_vectored(socket, token, &pieces)).unwrap();
@@ -89,8 +90,8 @@ fn more_sends_than_the_queue_holds_all_go_out_in_one_flush() {
         numbers.iter().map(|number| [IoSlice::new(&number[..1]), IoSlice::new(&number[1..])]).collect();
     let short = plane.flush(|batch| {
         for (number, pieces) in numbers.iter().zip(&pieces) {
-            batch.send(a, Token::new(0, 0), number);
-            batch.send_vectored(b, Token::new(1, 0), pieces);
+            batch.send(a, ConnectionId::new(0, 0), number);
+            batch.send_vectored(b, ConnectionId::new(1, 0), pieces);
         }
     });
     assert_eq!(short.unwrap(), []);
@@ -110,7 +111,7 @@ fn every_short_send_of_a_flush_is_told_even_when_completions_overflow() {
     let data = vec![1; 2_000_000];
     let short = plane.flush(|batch| {
         for (slot, &socket) in sockets.iter().enumerate() {
-            batch.send(socket, Token::new(slot as u32, 5), &data);
+            batch.send(socket, ConnectionId::new(slot as u32, 5), &data);
         }
     });
     let slots: Vec<u32> = short.unwrap().iter().map(|short| short.token.slot).collect();
@@ -121,9 +122,9 @@ fn every_short_send_of_a_flush_is_told_even_when_completions_overflow() {
 fn a_send_to_a_connection_that_broke_says_so() {
     let mut plane = Plane::new(small()).unwrap();
     let (peer, socket) = slow_pair(&mut plane);
-    send_all(&mut plane, socket, Token::new(0, 0), b"unread, so that the close is a reset");
+    send_all(&mut plane, socket, ConnectionId::new(0, 0), b"unread, so that the close is a reset");
     drop(peer);
-    let token = Token::new(0, 1);
+    let token = ConnectionId::new(0, 1);
     let error = (0..1_000).find_map(|_| {
         let short = plane.flush(|batch| batch.send(socket, token, b"anybody?")).unwrap();
         short.first().map(|short| short.error)
@@ -141,7 +142,7 @@ fn close_ends_a_send_that_waits_and_brings_its_bytes_back() {
     let mut plane = Plane::new(small()).unwrap();
     let (_peer, socket) = slow_pair(&mut plane);
     let data = Bytes::from(vec![3; 2_000_000]);
-    plane.send_rest(socket, Token::new(0, 0), data.clone());
+    plane.send_rest(socket, ConnectionId::new(0, 0), data.clone());
     quiet(&mut plane);
     plane.close(socket, UnderWay::Anything);
     match next(&mut plane) {
@@ -159,7 +160,7 @@ fn borrowed_bytes_are_out_of_the_kernels_sight_when_queueing_panics() {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let bytes = b"sent before the panic".to_vec();
         let _ = plane.flush(|batch| {
-            batch.send(socket, Token::new(0, 0), &bytes);
+            batch.send(socket, ConnectionId::new(0, 0), &bytes);
             panic!("in the middle of a turn");
         });
     }));
@@ -171,9 +172,9 @@ fn borrowed_bytes_are_out_of_the_kernels_sight_when_queueing_panics() {
 fn a_plane_that_is_dropped_lets_go_of_the_bytes_it_was_sending() {
     let mut plane = Plane::new(small()).unwrap();
     let (_peer, socket) = slow_pair(&mut plane);
-    plane.receive_multi(socket, Token::new(0, 0));
+    plane.receive_multi(socket, ConnectionId::new(0, 0));
     let data = Bytes::from(vec![3; 2_000_000]);
-    plane.send_rest(socket, Token::new(0, 0), data.clone());
+    plane.send_rest(socket, ConnectionId::new(0, 0), data.clone());
     plane.set_timeout(monotonic_ns() + 3_600_000_000_000);
     quiet(&mut plane);
     assert!(!data.is_unique());

@@ -1,6 +1,7 @@
 //! Sleeping and waking: no wake-up is lost, and none is paid for while awake.
 
 use super::*;
+use crate::ids::ConnectionId;
 
 const MS: u64 = 1_000_000;
 
@@ -110,7 +111,7 @@ fn nothing_is_signalled_while_the_pump_is_awake() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    plane.receive_multi(socket, Token::new(0, 0));
+    plane.receive_multi(socket, ConnectionId::new(0, 0));
     plane.submit().unwrap();
     plane.handle().wake();
     for _ in 0..100 {
@@ -135,7 +136,7 @@ fn nobody_sleeps_while_the_kernel_holds_more_than_it_hands_over_at_once() {
     let mut peers: Vec<TcpStream> = (0..200).map(|_| client(address)).collect();
     for slot in 0..200 {
         let socket = accept(&mut plane);
-        plane.receive_multi(socket, Token::new(slot, 0));
+        plane.receive_multi(socket, ConnectionId::new(slot, 0));
     }
     plane.submit().unwrap();
     for round in 0..5 {

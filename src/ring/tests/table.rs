@@ -1,6 +1,7 @@
 //! The table of sockets: slots come back, a full table refuses without stopping, more rings make more room.
 
 use super::*;
+use crate::ids::{ConnectionId, SocketId};
 
 #[test]
 fn closing_with_a_receive_pending_frees_the_slot() {
@@ -9,7 +10,7 @@ fn closing_with_a_receive_pending_frees_the_slot() {
     for generation in 0..80 {
         let _peer = client(address);
         let socket = accept(&mut plane);
-        let token = Token::new(0, generation);
+        let token = ConnectionId::new(0, generation);
         plane.receive_multi(socket, token);
         plane.submit().unwrap();
         plane.close(socket, UnderWay::Receive(token));
@@ -36,7 +37,7 @@ fn connections_beyond_the_table_wait_in_the_kernel_until_there_is_a_slot() {
     plane.submit().unwrap();
     let socket = accept(&mut plane);
     assert_eq!(socket, sockets[3]);
-    send_all(&mut plane, socket, Token::new(0, 0), b"welcome");
+    send_all(&mut plane, socket, ConnectionId::new(0, 0), b"welcome");
     let mut hello = [0; 7];
     late.read_exact(&mut hello).unwrap();
     assert_eq!((&hello, plane.counters().accept_failures), (b"welcome", 0));
@@ -58,7 +59,7 @@ fn a_plane_outgrows_one_ring() {
     assert_eq!((rings, plane.sockets()), (vec![0, 1, 2], 40));
 
     for (slot, &socket) in sockets.iter().enumerate() {
-        plane.receive_multi(socket, Token::new(slot as u32, 0));
+        plane.receive_multi(socket, ConnectionId::new(slot as u32, 0));
     }
     plane.submit().unwrap();
     let mut heard = [false; 40];
@@ -73,7 +74,7 @@ fn a_plane_outgrows_one_ring() {
     assert!(heard.iter().all(|&heard| heard));
     let short = plane.flush(|batch| {
         for (slot, &socket) in sockets.iter().enumerate() {
-            batch.send(socket, Token::new(slot as u32, 0), b"ok");
+            batch.send(socket, ConnectionId::new(slot as u32, 0), b"ok");
         }
     });
     assert_eq!(short.unwrap(), []);
@@ -99,7 +100,7 @@ fn an_idle_connection_costs_no_memory_and_no_buffer() {
     for slot in 0..1_000 {
         peers.push(client(address));
         let socket = accept(&mut plane);
-        plane.receive_multi(socket, Token::new(slot, 0));
+        plane.receive_multi(socket, ConnectionId::new(slot, 0));
     }
     plane.submit().unwrap();
     assert_eq!(heap_bytes(&plane), before);

@@ -2,6 +2,7 @@
 
 use super::super::moderation::{Moderation, Turn};
 use super::*;
+use crate::ids::{ConnectionId, SocketId};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,7 @@ fn planes() -> [Plane; 2] {
 fn waiting_ends_when_something_arrives() {
     for mut plane in planes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let token = Token::new(0, 0);
+        let token = ConnectionId::new(0, 0);
         let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
         plane.submit().unwrap();
         let (mut peer, _) = listener.accept().unwrap();
@@ -110,7 +111,7 @@ fn echo(listener: &TcpListener) -> std::thread::JoinHandle<()> {
     })
 }
 
-fn connected(plane: &mut Plane, listener: &TcpListener, token: Token) -> SocketId {
+fn connected(plane: &mut Plane, listener: &TcpListener, token: ConnectionId) -> SocketId {
     let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
     plane.submit().unwrap();
     assert!(matches!(next(plane), Event::Connected { error: None, .. }));
@@ -123,7 +124,7 @@ fn connected(plane: &mut Plane, listener: &TcpListener, token: Token) -> SocketI
 fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
     let mut plane = Plane::new(small()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let token = Token::new(0, 0);
+    let token = ConnectionId::new(0, 0);
     let socket = connected(&mut plane, &listener, token);
     let echo = echo(&listener);
     let before = plane.counters().enters;
@@ -157,7 +158,7 @@ fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
 fn in_three_rings_each_answer_takes_few_entries_and_none_is_missed() {
     let mut plane = Plane::new(PlaneConfig { ring_sockets_max: 1, ..small() }).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let tokens: [Token; 3] = std::array::from_fn(|slot| Token::new(slot as u32, 0));
+    let tokens: [ConnectionId; 3] = std::array::from_fn(|slot| ConnectionId::new(slot as u32, 0));
     let sockets = tokens.map(|token| connected(&mut plane, &listener, token));
     assert_eq!(sockets.map(SocketId::ring), [0, 1, 2]);
     let echoes: Vec<_> = (0..3).map(|_| echo(&listener)).collect();
@@ -217,7 +218,7 @@ fn a_send_that_went_out_short_is_told_at_once() {
     let bytes = vec![7; 32 << 20];
     for mut plane in planes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let token = Token::new(0, 0);
+        let token = ConnectionId::new(0, 0);
         let socket = connected(&mut plane, &listener, token);
         let (_peer, _) = listener.accept().unwrap(); // and reads nothing
         let short = plane.flush_and_wait(|| true, |batch| batch.send(socket, token, &bytes)).unwrap();
@@ -298,7 +299,7 @@ fn a_plane_that_cannot_be_nudged_is_signalled() {
 fn with_clients<const COUNT: usize>(plane: &mut Plane) -> [TcpStream; COUNT] {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     std::array::from_fn(|index| {
-        let token = Token::new(index as u32, 0);
+        let token = ConnectionId::new(index as u32, 0);
         connected(plane, &listener, token);
         listener.accept().unwrap().0
     })
@@ -368,7 +369,7 @@ fn a_plane_counts_its_receives_and_sends_from_wait_to_wait() {
     let mut plane = Plane::new(small()).unwrap();
     let mut clients = Vec::from(with_clients::<1>(&mut plane));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (token, other) = (Token::new(1, 0), Token::new(2, 0));
+    let (token, other) = (ConnectionId::new(1, 0), ConnectionId::new(2, 0));
     let socket = connected(&mut plane, &listener, token);
     let other_socket = connected(&mut plane, &listener, other);
     clients.extend([listener.accept().unwrap().0, listener.accept().unwrap().0]);

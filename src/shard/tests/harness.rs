@@ -96,7 +96,7 @@ impl World {
     pub(super) fn open(&mut self, connect: &Connect<'_>) -> Peer {
         let peer = self.peers.len();
         let shard = ShardId::owner_of(connect.client_id, self.shards.len()).index();
-        let connection = ConnectionId { slot: peer as u32, generation: 7 };
+        let connection = ConnectionId::new(peer as u32, 7);
         self.peers.push(PeerState {
             shard,
             connection,

@@ -92,7 +92,7 @@ fn a_word_about_a_connection_that_is_gone_changes_nothing() {
     let mut world = World::new();
     let peer = world.connect(&v5("c"));
     world.cut(peer);
-    let connection = crate::ids::ConnectionId { slot: 0, generation: 7 };
+    let connection = crate::ids::ConnectionId::new(0, 7);
     world.turn(0, Input::Blocked { connection, bytes: 10 });
     world.turn(0, Input::Closed { connection });
     world.send(peer, &Packet::Publish(publish("t", "a")));
