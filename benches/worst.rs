@@ -13,8 +13,9 @@ use dunlin::codec::{
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
-use dunlin::shard::{Arrival, Effects, Input, MeshMessage, Settings, Shard};
+use dunlin::shard::{Arrival, Effects, Input, MeshMessage, ProcessContext, Settings, Shard, Turn};
 use dunlin::store::Position;
+use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 
 /// One shard of two, and what it was last asked.
@@ -29,9 +30,9 @@ impl World {
     fn new() -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Settings { shards: 2, sys_interval_s: 0, ..Settings::default() };
-        let queued_memory = settings.queued_memory();
+
         Self {
-            shard: Shard::new(ShardId(0), settings, queued_memory, 7, now),
+            shard: Shard::new(ShardId(0), &ProcessContext::new(settings, 7), now),
             fx: Effects::default(),
             now,
             next_slot: 0,
@@ -59,14 +60,14 @@ impl World {
             self.fx.clear();
             if let Some(number) = last {
                 let input = Input::Mesh { from: ShardId(1), message: MeshMessage::Applied { number }, bytes: &[] };
-                self.shard.handle(self.now, input, &mut self.fx);
+                self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
             }
             if stored && position > Position(0) {
-                self.shard.handle(self.now, Input::Durable { position }, &mut self.fx);
+                self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Durable { position });
             }
         }
         self.fx.clear();
-        self.shard.flushed();
+        self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
     }
 
     fn connect(&mut self, connect: &Connect<'_>) -> (ConnectionId, Duration) {
@@ -78,7 +79,10 @@ impl World {
         let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
         let connect = Connect::decode(frame).expect("a CONNECT");
         let arrival = Arrival { assigned_client_id: false, anonymous: true };
-        self.shard.handle(self.now, Input::Connect { connection, connect: &connect, arrival }, &mut self.fx);
+        self.shard.handle(
+            &mut Turn { now: self.now, fx: &mut self.fx },
+            Input::Connect { connection, connect: &connect, arrival },
+        );
         let took = began.elapsed();
         self.settle();
         (connection, took)
@@ -87,7 +91,7 @@ impl World {
     /// The socket of a connection is gone.
     fn close(&mut self, connection: ConnectionId) -> Duration {
         let began = Instant::now();
-        self.shard.handle(self.now, Input::Closed { connection }, &mut self.fx);
+        self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Closed { connection });
         let took = began.elapsed();
         self.settle();
         took
@@ -98,7 +102,7 @@ impl World {
         let began = Instant::now();
         let (frame, _) = frame::next(bytes, u32::MAX).expect("a packet").expect("a whole one");
         let packet = decode(frame, Version::V5, Side::Server).expect("a packet a client may send");
-        self.shard.handle(self.now, Input::Packet { connection, packet }, &mut self.fx);
+        self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Packet { connection, packet });
         let took = began.elapsed();
         self.settle();
         took
@@ -115,7 +119,10 @@ impl World {
 
     fn tick(&mut self) -> Duration {
         let began = Instant::now();
-        self.shard.handle(self.now, Input::Tick, &mut self.fx);
+        self.shard.handle(
+            &mut Turn { now: self.now, fx: &mut self.fx },
+            Input::Tick { transport: &TransportCounters::default() },
+        );
         let took = began.elapsed();
         self.settle();
         took
@@ -331,7 +338,7 @@ fn old_packet(world: &mut World, connection: ConnectionId, bytes: &[u8]) -> Dura
     let began = Instant::now();
     let (frame, _) = frame::next(bytes, u32::MAX).expect("a packet").expect("a whole one");
     let packet = decode(frame, Version::V311, Side::Server).expect("a packet a client may send");
-    world.shard.handle(world.now, Input::Packet { connection, packet }, &mut world.fx);
+    world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, Input::Packet { connection, packet });
     let took = began.elapsed();
     world.settle();
     took

@@ -14,8 +14,8 @@ use crate::codec::{Side, decode};
 use crate::ids::{ConnectionId, ListenerId, ShardId, SocketId, Ticket};
 use crate::limits;
 use crate::ring::{EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, UnderWay};
-use crate::shard::{Effects, Input, Shard};
-use crate::telemetry::CloseReason;
+use crate::shard::{Effects, Input, Settings, Shard, Turn};
+use crate::telemetry::{CloseReason, TransportCounters};
 use crate::time::{Deadline, Now};
 
 /// One address to listen on.
@@ -42,6 +42,8 @@ pub struct EdgeConfig {
     pub connections: Arc<AtomicU32>,
     /// Connections on their way to each shard, by shard: sent off, and not yet with its edge. Shared by all edges.
     pub arriving: Arc<[AtomicU32]>,
+    /// What the core was given, too: the size of a packet is checked before the core sees it.
+    pub settings: Arc<Settings>,
     /// Random, the same for all shards; makes assigned client ids unique.
     pub seed: u64,
 }
@@ -51,6 +53,8 @@ pub struct Edge {
     pub(super) config: EdgeConfig,
     /// The sockets.
     pub plane: Plane,
+    /// What has happened on them.
+    pub counters: TransportCounters,
     pub(super) table: Table,
     pub(super) listeners: Vec<(ListenerId, bool)>,
     /// How to reach the other shards' planes, by shard.
@@ -95,6 +99,7 @@ impl Edge {
         Self {
             config,
             plane,
+            counters: TransportCounters::default(),
             table: Table::default(),
             listeners: Vec::new(),
             planes: Vec::new(),
@@ -205,7 +210,7 @@ impl Edge {
     pub fn handle_admitted(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
         match event {
             Event::Received { token, buffer, more } => {
-                shard.counters.bytes_received += buffer.len() as u64;
+                self.counters.bytes_received += buffer.len() as u64;
                 self.handle_received(now, token, &buffer, shard, fx);
                 self.plane.give_back(buffer);
                 if !more {
@@ -213,8 +218,8 @@ impl Edge {
                 }
             }
             Event::ReceiveEnded { token, cause } => self.handle_receive_ended(now, token, cause, shard, fx),
-            Event::Accepted { listener, socket, peer } => self.handle_accepted(now, listener, socket, peer, shard),
-            Event::AcceptFailed { .. } => shard.counters.closed(CloseReason::Resources),
+            Event::Accepted { listener, socket, peer } => self.handle_accepted(now, listener, socket, peer),
+            Event::AcceptFailed { .. } => self.counters.closed(CloseReason::Resources),
             Event::Sent { token, error, .. } => self.handle_sent(now, token, error.is_some(), shard, fx),
             Event::Adopted { ticket, socket } => self.handle_adopted(now, ticket, socket, shard, fx),
             Event::HandedOver { ticket } => {
@@ -222,27 +227,20 @@ impl Edge {
                     self.table.remove(token);
                 }
             }
-            Event::HandOverFailed { ticket, socket, .. } => self.handle_hand_over_failed(ticket, socket, shard),
+            Event::HandOverFailed { ticket, socket, .. } => self.handle_hand_over_failed(ticket, socket),
             Event::Finished { token } => self.handle_finished(token),
             // The broker opens no connections.
             Event::Connected { .. } | Event::Timeout => {}
         }
     }
 
-    fn handle_accepted(
-        &mut self,
-        now: Now,
-        listener: ListenerId,
-        socket: SocketId,
-        peer: Option<SocketAddr>,
-        shard: &mut Shard,
-    ) {
-        shard.counters.sockets += 1;
+    fn handle_accepted(&mut self, now: Now, listener: ListenerId, socket: SocketId, peer: Option<SocketAddr>) {
+        self.counters.sockets += 1;
         let before = self.config.connections.fetch_add(1, Ordering::Relaxed);
         if before >= self.config.connections_max.saturating_add(SURPLUS_MAX) {
             self.config.connections.fetch_sub(1, Ordering::Relaxed);
             self.plane.abort(socket, UnderWay::Nothing);
-            shard.counters.closed(CloseReason::ConnectionsFull);
+            self.counters.closed(CloseReason::ConnectionsFull);
             return;
         }
         let anonymous = self.listeners.iter().any(|&(id, anonymous)| id == listener && anonymous);
@@ -266,7 +264,8 @@ impl Edge {
         match connection.phase {
             Phase::Open => {
                 let data = self.plane.bytes(buffer);
-                feed_shard(now, token, connection, data, shard, fx);
+                let max_bytes = self.config.settings.packet_size_max_bytes;
+                feed_shard(&mut Turn { now, fx }, token, connection, data, max_bytes, shard);
             }
             Phase::Greeting => self.greet(now, token, buffer, shard, fx),
             Phase::Moving => unreachable!("nothing is received from a socket that moves"),
@@ -297,9 +296,9 @@ impl Edge {
             (EndCause::OutOfBuffers, _) => self.starved.push(token),
             // It had sent more than could wait here, and all of that has been handled.
             (EndCause::Cancelled, _) => self.receive_on(token),
-            (_, Phase::Open) => shard.handle(now, Input::Closed { connection: token }, fx),
+            (_, Phase::Open) => shard.handle(&mut Turn { now, fx }, Input::Closed { connection: token }),
             (_, Phase::Greeting) => {
-                shard.counters.closed(CloseReason::SocketClosed);
+                self.counters.closed(CloseReason::SocketClosed);
                 self.close(token);
             }
             (_, Phase::Parting(_)) => self.close(token),
@@ -323,11 +322,11 @@ impl Edge {
     }
 
     /// The time is `now`: greetings and partings that took too long end.
-    pub fn handle_time(&mut self, now: Now, shard: &mut Shard) {
+    pub fn handle_time(&mut self, now: Now) {
         while self.greetings.front().is_some_and(|(due, _)| due.is_due(now)) {
             let Some((_, token)) = self.greetings.pop_front() else { break };
             if self.table.get(token).is_some_and(|connection| connection.phase == Phase::Greeting) {
-                shard.counters.closed(CloseReason::ConnectTimeout);
+                self.counters.closed(CloseReason::ConnectTimeout);
                 self.close(token);
             }
         }
@@ -407,28 +406,26 @@ impl Edge {
 
 /// Cuts packets out of `data` and gives them to the shard.
 pub(super) fn feed_shard(
-    now: Now,
-    token: ConnectionId,
+    turn: &mut Turn<'_>,
+    id: ConnectionId,
     connection: &mut Connection,
     data: &[u8],
+    max_size_bytes: u32,
     shard: &mut Shard,
-    fx: &mut Effects,
 ) {
-    let id = token;
-    let max_size_bytes = shard.settings().packet_size_max_bytes;
     let version = connection.version;
     let result =
         feed(&mut connection.spill, data, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
             Ok(packet) => {
-                shard.handle(now, Input::Packet { connection: id, packet }, fx);
+                shard.handle(turn, Input::Packet { connection: id, packet });
                 std::ops::ControlFlow::Continue(())
             }
             Err(error) => {
-                shard.handle(now, Input::BadPacket { connection: id, error }, fx);
+                shard.handle(turn, Input::BadPacket { connection: id, error });
                 std::ops::ControlFlow::Break(())
             }
         });
     if let Err(error) = result {
-        shard.handle(now, Input::BadPacket { connection: id, error }, fx);
+        shard.handle(turn, Input::BadPacket { connection: id, error });
     }
 }

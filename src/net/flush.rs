@@ -8,7 +8,7 @@ use super::edge::Edge;
 use super::outbox::Outbox;
 use super::table::Phase;
 use crate::ring::{Batch, RingError, ShortSend};
-use crate::shard::{Effects, Input, Shard};
+use crate::shard::{Effects, Input, Shard, Turn};
 use crate::time::Now;
 
 /// What was offered to the sockets and is to be settled: [`Edge::settle_offer`].
@@ -58,7 +58,7 @@ impl Edge {
     /// The second half: what did not leave is continued, and outboxes that are empty are given back.
     pub fn settle_offer(&mut self, now: Now, offer: Offer, shard: &mut Shard, fx: &mut Effects) {
         let Offer { mut dirty, short } = offer;
-        shard.flushed();
+        shard.handle(&mut Turn { now, fx }, Input::Flushed);
         // These first: it leaves the others, which were sent whole, with their outboxes.
         for short in short {
             self.handle_short_send(now, short, shard, fx);
@@ -67,7 +67,7 @@ impl Edge {
             let Some(connection) = self.table.get_mut(token) else { continue };
             connection.dirty = false;
             if let Some(outbox) = connection.outbox.take() {
-                shard.counters.bytes_sent += outbox.len() as u64;
+                self.counters.bytes_sent += outbox.len() as u64;
                 self.recycle(outbox);
             }
         }
@@ -108,7 +108,7 @@ impl Edge {
         let token = short.token;
         let Some(connection) = self.table.get_mut(token) else { return };
         let Some(outbox) = connection.outbox.take() else { return };
-        shard.counters.bytes_sent += short.sent as u64;
+        self.counters.bytes_sent += short.sent as u64;
         if short.error.is_some() {
             self.recycle(outbox);
             self.handle_broken(now, token, shard, fx);
@@ -131,7 +131,7 @@ impl Edge {
         fx: &mut Effects,
     ) {
         let Some(connection) = self.table.get_mut(token) else { return };
-        shard.counters.bytes_sent += u64::from(connection.rest_bytes);
+        self.counters.bytes_sent += u64::from(connection.rest_bytes);
         connection.rest_bytes = 0;
         if broken {
             self.handle_broken(now, token, shard, fx);
@@ -152,7 +152,7 @@ impl Edge {
     /// Nothing can be sent any more. A shard that knows the connection hears that it is gone.
     fn handle_broken(&mut self, now: Now, token: ConnectionId, shard: &mut Shard, fx: &mut Effects) {
         match self.table.get(token).map(|connection| connection.phase) {
-            Some(Phase::Open) => shard.handle(now, Input::Closed { connection: token }, fx),
+            Some(Phase::Open) => shard.handle(&mut Turn { now, fx }, Input::Closed { connection: token }),
             Some(_) => self.close(token),
             None => {}
         }
@@ -174,5 +174,5 @@ fn queue<'env>(
 }
 
 fn report(now: Now, token: ConnectionId, bytes: u32, shard: &mut Shard, fx: &mut Effects) {
-    shard.handle(now, Input::Blocked { connection: token, bytes }, fx);
+    shard.handle(&mut Turn { now, fx }, Input::Blocked { connection: token, bytes });
 }

@@ -13,7 +13,7 @@ use crate::codec::{ConnAck, Connect, DecodeError, ReasonCode, frame};
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
 use crate::ring::Buffer;
-use crate::shard::{Arrival, Effects, Input, Shard};
+use crate::shard::{Arrival, Effects, Input, Shard, Turn};
 use crate::telemetry::CloseReason;
 use crate::time::Now;
 
@@ -54,7 +54,7 @@ impl Edge {
         let data = self.plane.bytes(buffer);
         if connection.spill.is_empty() && data.first() != Some(&CONNECT_FIRST) {
             // [MQTT-3.1.0-1] Whoever it is, it does not speak MQTT, and gets no answer that it could not read.
-            shard.counters.closed(CloseReason::Malformed);
+            self.counters.closed(CloseReason::Malformed);
             self.close(token);
             return;
         }
@@ -81,7 +81,7 @@ impl Edge {
                 self.settle_owner(now, token, moved, shard, fx);
             }
             Err(error) => {
-                shard.counters.closed(close_reason(error));
+                self.counters.closed(close_reason(error));
                 self.close(token);
             }
         }
@@ -93,7 +93,7 @@ impl Edge {
         let client_id = match Connect::decode(frame) {
             Ok(connect) => connect.client_id,
             Err(refusal) => {
-                shard.counters.closed(close_reason(refusal.error));
+                self.counters.closed(close_reason(refusal.error));
                 self.part_with(token, close_reason(refusal.error), |out| refusal.write_connack(out));
                 return;
             }
@@ -136,7 +136,7 @@ impl Edge {
             connect.client_id = assigned;
         }
         if moved.surplus {
-            shard.counters.closed(CloseReason::ConnectionsFull);
+            self.counters.closed(CloseReason::ConnectionsFull);
             let version = connect.version;
             self.part_with(token, CloseReason::ConnectionsFull, |out| {
                 let connack = ConnAck { reason: ReasonCode::QuotaExceeded, ..ConnAck::default() };
@@ -147,10 +147,11 @@ impl Edge {
         let Some(connection) = self.table.get_mut(token) else { return };
         connection.version = connect.version;
         let arrival = Arrival { assigned_client_id: moved.assigned_client_id.is_some(), anonymous: moved.anonymous };
-        shard.handle(now, Input::Connect { connection: token, connect: &connect, arrival }, fx);
+        shard.handle(&mut Turn { now, fx }, Input::Connect { connection: token, connect: &connect, arrival });
         let rest = &moved.bytes[total..];
         if !rest.is_empty() {
-            feed_shard(now, token, connection, rest, shard, fx);
+            let max_bytes = self.config.settings.packet_size_max_bytes;
+            feed_shard(&mut Turn { now, fx }, token, connection, rest, max_bytes, shard);
         }
     }
 
@@ -196,8 +197,8 @@ impl Edge {
     }
 
     /// The target's table is full: the client is turned away, and the target told to expect nobody.
-    pub(super) fn handle_hand_over_failed(&mut self, ticket: Ticket, socket: SocketId, shard: &mut Shard) {
-        shard.counters.closed(CloseReason::Resources);
+    pub(super) fn handle_hand_over_failed(&mut self, ticket: Ticket, socket: SocketId) {
+        self.counters.closed(CloseReason::Resources);
         if let Some((token, owner)) = self.leaving.remove(&ticket) {
             self.config.arriving[owner.index()].fetch_sub(1, Ordering::Relaxed);
             if let Some(connection) = self.table.get_mut(token) {

@@ -10,7 +10,7 @@ use super::edge::{Edge, EdgeConfig, Listening};
 use crate::ids::ShardId;
 use crate::limits::{ACCEPT_AGAIN_MS, ACCEPTS_PER_TURN, ARRIVING_MAX};
 use crate::ring::{Plane, PlaneConfig, monotonic_ns};
-use crate::shard::{Effects, Settings, Shard};
+use crate::shard::{Effects, ProcessContext, Settings, Shard};
 use crate::time::Now;
 
 /// Generous, because the machine may be busy; no test waits for it to pass.
@@ -32,7 +32,9 @@ fn now() -> Now {
 impl Stage {
     fn new() -> Self {
         let arriving: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1);
         let config = EdgeConfig {
+            settings: Arc::clone(&process.settings),
             own: ShardId(0),
             shards: 2,
             connect_timeout_s: 60,
@@ -45,9 +47,7 @@ impl Stage {
         let mut edge = Edge::new(config, plane);
         let listening = Listening { address: "127.0.0.1:0".parse().unwrap(), anonymous: true };
         let address = edge.listen(listening).unwrap();
-        let settings = Settings { shards: 2, ..Settings::default() };
-        let queued_memory = settings.queued_memory();
-        let shard = Shard::new(ShardId(0), settings, queued_memory, 1, now());
+        let shard = Shard::new(ShardId(0), &process, now());
         Self { edge, shard, arriving, address }
     }
 
@@ -166,24 +166,24 @@ fn who_writes_much_at_once_is_handled_in_shares_and_others_in_between() {
     for _ in 0..3 {
         stage.turn();
     }
-    let received = stage.shard.counters.publish_received;
+    let received = stage.shard.counters().publish_received;
     let mut fx = Effects::default();
     stage.edge.begin_turn();
     stage.edge.set_paused(now(), false, &mut stage.shard, &mut fx);
     stage.carry_out(&mut fx);
     assert_eq!(stage.answer::<2>(&mut quiet), PINGRESP);
-    let handled = stage.shard.counters.publish_received - received;
+    let handled = stage.shard.counters().publish_received - received;
     assert!((1..2_000).contains(&handled), "{handled} messages of the flood were handled before the other's PINGREQ");
     loud.set_nonblocking(true).unwrap();
     assert_eq!(stage.answer::<2>(&mut loud), PINGRESP, "what came last is handled last");
-    assert_eq!(stage.shard.counters.publish_received - received, 2_000);
+    assert_eq!(stage.shard.counters().publish_received - received, 2_000);
 }
 
 #[test]
 fn nothing_of_a_flood_that_is_stopped_and_goes_on_is_lost() {
     let mut stage = Stage::new();
     let mut loud = stage.client(1);
-    let received = stage.shard.counters.publish_received;
+    let received = stage.shard.counters().publish_received;
     let messages = 100_000;
     let bytes = flood(messages);
     let writer = std::thread::spawn(move || {
@@ -199,7 +199,7 @@ fn nothing_of_a_flood_that_is_stopped_and_goes_on_is_lost() {
     }
     let mut loud = writer.join().unwrap();
     assert_eq!(stage.answer::<2>(&mut loud), PINGRESP);
-    assert_eq!(stage.shard.counters.publish_received - received, messages as u64);
+    assert_eq!(stage.shard.counters().publish_received - received, messages as u64);
     assert!(stage.edge.plane.counters().out_of_buffers == 0, "others would have had no buffers");
 }
 
@@ -264,9 +264,8 @@ fn a_connection_counts_as_arriving_until_its_shard_has_it_or_cannot() {
     // The other shard takes them in, whichever comes first, socket or message.
     let config = EdgeConfig { own: ShardId(1), ..stage.edge.config.clone() };
     let mut other = Edge::new(config, target);
-    let settings = Settings { shards: 2, ..Settings::default() };
-    let queued_memory = settings.queued_memory();
-    let mut shard = Shard::new(ShardId(1), settings, queued_memory, 1, now());
+    let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1);
+    let mut shard = Shard::new(ShardId(1), &process, now());
     for (_, handover) in std::mem::take(&mut stage.edge.outgoing) {
         other.handle_handover(now(), handover, &mut shard, &mut Effects::default());
     }

@@ -12,7 +12,7 @@ use super::watchdog::Heartbeat;
 use crate::limits::{COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
 use crate::net::Edge;
 use crate::ring::{PlaneHandle, RingError};
-use crate::shard::{Effects, Input, Shard};
+use crate::shard::{Effects, Input, Shard, Turn};
 use crate::store::{MemoryStore, Position};
 use crate::time::{Deadline, Now};
 
@@ -108,7 +108,7 @@ impl Pump {
         self.settle(now)?;
         if self.store.durable() > self.durable {
             self.durable = self.store.durable();
-            self.shard.handle(now, Input::Durable { position: self.durable }, &mut self.fx);
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Durable { position: self.durable });
             self.settle(now)?;
         }
         self.edge.feed_starved();
@@ -189,7 +189,7 @@ impl Pump {
             let Batch { shard: mut batch, handovers } = batch;
             for message in batch.messages.drain(..) {
                 let input = Input::Mesh { from, message, bytes: &batch.bytes };
-                self.shard.handle(now, input, &mut self.fx);
+                self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
                 if self.fx.held_bytes() > TURN_MAX_BYTES {
                     self.settle(now)?;
                 }
@@ -212,13 +212,13 @@ impl Pump {
             self.stopping = Some(now.after_s(self.shutdown_timeout_s.into()));
             self.edge.stop_listening();
             self.edge.drop_greetings();
-            self.shard.handle(now, Input::Shutdown, &mut self.fx);
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Shutdown);
         }
-        self.edge.handle_time(now, &mut self.shard);
+        self.edge.handle_time(now);
         // While receiving is paused a client's silence is not its own.
         let due = self.shard.next_deadline().is_some_and(|deadline| deadline.is_due(now));
         if (due || self.shard.has_work()) && !self.edge.is_paused() {
-            self.shard.handle(now, Input::Tick, &mut self.fx);
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Tick { transport: &self.edge.counters });
         }
     }
 

@@ -21,8 +21,7 @@ use crate::limits;
 use crate::net::{Edge, EdgeConfig, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError};
-use crate::session::QueuedMemory;
-use crate::shard::Shard;
+use crate::shard::{ProcessContext, Shard};
 use crate::telemetry::log;
 
 /// Why the broker does not run.
@@ -61,8 +60,7 @@ struct Assignment {
     config: Config,
     listening: Vec<Listening>,
     port: Port,
-    seed: u64,
-    queued_memory: Arc<QueuedMemory>,
+    process: ProcessContext,
     connections: Arc<AtomicU32>,
     arriving: Arc<[AtomicU32]>,
     stop: Arc<AtomicBool>,
@@ -134,8 +132,7 @@ fn check_free(address: SocketAddr) -> Result<(), RunError> {
 type Started = (Vec<ShardThread>, Vec<PlaneHandle>, Vec<SocketAddr>);
 
 fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
-    let seed = random();
-    let queued_memory = config.settings().queued_memory();
+    let process = ProcessContext::new(config.settings(), random());
     let connections = Arc::new(AtomicU32::new(0));
     let arriving: Arc<[AtomicU32]> = (0..config.values.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -155,8 +152,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             config: config.clone(),
             listening: listening.clone(),
             port,
-            seed,
-            queued_memory: Arc::clone(&queued_memory),
+            process: process.clone(),
             connections: Arc::clone(&connections),
             arriving: Arc::clone(&arriving),
             stop: Arc::clone(stop),
@@ -198,20 +194,8 @@ fn plane_config(connections_max: u32) -> PlaneConfig {
 
 /// One shard's thread. `None` when the start was called off.
 async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
-    let Assignment {
-        own,
-        config,
-        listening,
-        port,
-        seed,
-        queued_memory,
-        connections,
-        arriving,
-        stop,
-        heartbeat,
-        ready,
-        planes,
-    } = assignment;
+    let Assignment { own, config, listening, port, process, connections, arriving, stop, heartbeat, ready, planes } =
+        assignment;
     let values = &config.values;
     let edge_config = EdgeConfig {
         own,
@@ -220,7 +204,8 @@ async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         connections_max: values.connections_max,
         connections,
         arriving,
-        seed,
+        settings: Arc::clone(&process.settings),
+        seed: process.seed,
     };
     let opened = Plane::new(plane_config(values.connections_max)).and_then(|plane| {
         let mut edge = Edge::new(edge_config, plane);
@@ -238,7 +223,7 @@ async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     ready.send(Ok((edge.plane.handle(), addresses))).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes.clone());
-    let shard = Shard::new(own, config.settings(), queued_memory, seed, clock::now());
+    let shard = Shard::new(own, &process, clock::now());
     let parts =
         Parts { edge, shard, port, planes, stop, shutdown_timeout_s: config.values.shutdown_timeout_s, heartbeat };
     let result = Pump::new(parts).run().await;

@@ -8,6 +8,7 @@
 //! Leaves to others: who gets which message (`shard`), bytes (`codec`), time (passed in), storage (`store`).
 
 pub mod alias;
+pub mod delivery;
 pub mod inbound;
 pub mod link;
 pub mod message;
@@ -22,11 +23,12 @@ use crate::ids::{ClientKey, PacketId};
 use crate::time::Deadline;
 
 pub use alias::{AliasesIn, AliasesOut, TopicForm};
+pub use delivery::{Delivery, SubscriptionIds};
 pub use inbound::{AckNumber, AckQueue, OpenExchanges};
 pub use link::{Backlog, Link};
 pub use message::{Copied, Message, MessageRef, Routed};
-pub use outbound::{Delivery, Outbound, QueueLimits, SubscriptionIds};
-pub use queued_memory::QueuedMemory;
+pub use outbound::{Outbound, QueueLimits};
+pub use queued_memory::{QueueTotals, QueuedMemory};
 pub use replays::{Replay, Replays};
 pub use subscriptions::{Place, Subscriptions};
 pub use will::Will;
@@ -125,7 +127,7 @@ impl Session {
         if let Some(outbound) = &self.outbound
             && outbound.is_idle()
         {
-            self.next_packet_id = outbound.window.next_id();
+            self.next_packet_id = outbound.window().next_id();
             self.outbound = None;
         }
         self.exchanges.trim();

@@ -5,73 +5,16 @@
 
 use std::collections::VecDeque;
 
-use super::message::Message;
-use super::queued_memory::QueuedMemory;
+use super::delivery::Delivery;
+use super::queued_memory::QueueTotals;
 use super::replays::Replays;
-use super::window::Window;
-use crate::ids::{PacketId, Qos, SubscriptionId};
-
-/// The subscription identifiers that one delivery carries: mostly none or one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SubscriptionIds {
-    /// No matching subscription has an identifier.
-    #[default]
-    None,
-    /// Exactly one has.
-    One(SubscriptionId),
-    /// Several have [MQTT-3.3.4-4].
-    Many(Box<[SubscriptionId]>),
-}
-
-impl SubscriptionIds {
-    /// From a list.
-    pub fn from_slice(ids: &[SubscriptionId]) -> Self {
-        match ids {
-            [] => Self::None,
-            [one] => Self::One(*one),
-            many => Self::Many(many.into()),
-        }
-    }
-
-    /// As a list.
-    pub const fn as_slice(&self) -> &[SubscriptionId] {
-        match self {
-            Self::None => &[],
-            Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
-        }
-    }
-}
-
-/// One message for one client, with what is special about this copy.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// The message.
-    pub message: Message,
-    /// Identifiers of the subscriptions that it is delivered for.
-    pub ids: SubscriptionIds,
-    /// The lower of published and granted QoS [MQTT-3.8.4-8].
-    pub qos: Qos,
-    /// RETAIN of this copy.
-    pub retain: bool,
-}
-
-impl Delivery {
-    /// Bytes that count against a queue: topic, properties (the identifiers are among them) and payload.
-    pub fn len_bytes(&self) -> u64 {
-        self.message.len_bytes() + self.ids_bytes()
-    }
-
-    pub(super) fn ids_bytes(&self) -> u64 {
-        size_of_val(self.ids.as_slice()) as u64
-    }
-}
+use super::window::{Exchange, Window};
+use crate::ids::PacketId;
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Outbound {
-    /// In flight.
-    pub window: Window,
+    window: Window,
     queue: VecDeque<Delivery>,
     queued_bytes: u64,
     /// Replays that the end of a connection broke off, to be gone on with on the next.
@@ -139,22 +82,51 @@ impl Outbound {
     }
 
     /// Appends to the queue. The caller has asked [`Self::admits`].
-    pub fn enqueue(&mut self, delivery: Delivery, memory: &QueuedMemory) {
-        memory.take(&delivery);
+    pub fn enqueue(&mut self, delivery: Delivery, totals: &mut QueueTotals) {
+        totals.enqueued(&delivery);
         self.queued_bytes += delivery.len_bytes();
         self.queue.push_back(delivery);
     }
 
     /// Takes the oldest queued message.
-    pub fn dequeue(&mut self, memory: &QueuedMemory) -> Option<Delivery> {
+    pub fn dequeue(&mut self, totals: &mut QueueTotals) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        memory.give_back(&delivery);
+        totals.dequeued(&delivery);
         self.queued_bytes -= delivery.len_bytes();
         if self.queue.is_empty() {
             debug_assert_eq!(self.queued_bytes, 0);
             self.queue = VecDeque::new(); // a drained backlog gives its memory back
         }
         Some(delivery)
+    }
+
+    /// What is in flight.
+    pub const fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// The exchange of `packet_id`, if one is open.
+    pub fn exchange_mut(&mut self, packet_id: PacketId) -> Option<&mut Exchange> {
+        self.window.get_mut(packet_id)
+    }
+
+    /// Takes a message into flight and gives it an identifier.
+    pub fn send(&mut self, delivery: Delivery, totals: &mut QueueTotals) -> PacketId {
+        totals.sent();
+        self.window.push(delivery)
+    }
+
+    /// Ends an exchange, if it is open.
+    pub fn settle(&mut self, packet_id: PacketId, totals: &mut QueueTotals) {
+        totals.settled(u64::from(self.window.settle(packet_id).is_some()));
+    }
+
+    /// Gives everything up. Returns how many messages that the client had not received were lost.
+    pub fn discard(mut self, totals: &mut QueueTotals) -> u64 {
+        let open = self.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Published(_))).count();
+        let queued = std::iter::from_fn(|| self.dequeue(totals)).count();
+        totals.settled(self.window.len().into());
+        (open + queued) as u64
     }
 
     /// What is queued, oldest first.
@@ -164,38 +136,41 @@ impl Outbound {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-    use crate::codec::properties::Forwarded;
-    use crate::session::message::MessageRef;
-
-    pub(crate) fn delivery(topic: &str) -> Delivery {
-        let message = Message::new(&MessageRef {
-            topic,
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            expires: None,
-            publisher: None,
-            properties: Forwarded::EMPTY,
-            payload: b"12345",
-        });
-        Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false }
-    }
+    use crate::session::{QueuedMemory, delivery::tests::delivery};
+    use std::sync::Arc;
 
     #[test]
     fn the_queue_is_bounded_in_messages_and_in_bytes() {
         let mut outbound = Outbound::default();
-        let (two, memory) = (QueueLimits { messages: 2, bytes: 1_000 }, QueuedMemory::new(u64::MAX));
+        let two = QueueLimits { messages: 2, bytes: 1_000 };
+        let mut totals = QueueTotals::new(Arc::new(QueuedMemory::new(u64::MAX)));
         for topic in ["a", "b"] {
             assert!(outbound.admits(6, two));
-            outbound.enqueue(delivery(topic), &memory);
+            outbound.enqueue(delivery(topic), &mut totals);
         }
         assert!(!outbound.admits(6, two));
         assert!(!outbound.admits(6, QueueLimits { messages: 10, bytes: 17 }));
         assert!(outbound.admits(6, QueueLimits { messages: 10, bytes: 18 }));
         assert_eq!((outbound.queued(), outbound.queued_bytes()), (2, 12));
-        assert_eq!(outbound.dequeue(&memory).unwrap().message.borrow().topic, "a");
-        assert_eq!(outbound.dequeue(&memory).unwrap().message.borrow().topic, "b");
-        assert!(outbound.dequeue(&memory).is_none() && outbound.is_idle());
+        assert_eq!(outbound.dequeue(&mut totals).unwrap().message.borrow().topic, "a");
+        assert_eq!(outbound.dequeue(&mut totals).unwrap().message.borrow().topic, "b");
+        assert!(outbound.dequeue(&mut totals).is_none() && outbound.is_idle());
+    }
+
+    #[test]
+    fn the_totals_follow_what_is_queued_sent_settled_and_discarded() {
+        let mut totals = QueueTotals::new(Arc::new(QueuedMemory::new(u64::MAX)));
+        let mut outbound = Outbound::default();
+        let sent = ["a", "b"].map(|topic| outbound.send(delivery(topic), &mut totals));
+        outbound.enqueue(delivery("c"), &mut totals);
+        assert_eq!((totals.messages(), totals.queued_bytes()), (3, 6));
+        outbound.settle(sent[0], &mut totals);
+        outbound.settle(sent[0], &mut totals); // a repetition
+        assert_eq!((totals.messages(), totals.queued_bytes()), (2, 6));
+        *outbound.exchange_mut(sent[1]).unwrap() = Exchange::Released;
+        assert_eq!(outbound.discard(&mut totals), 1, "the client has the released one");
+        assert_eq!((totals.messages(), totals.queued_bytes(), totals.memory().taken_bytes()), (0, 0, 0));
     }
 }

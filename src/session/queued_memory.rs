@@ -5,22 +5,28 @@
 //! Leaves to others: what becomes of a message that finds no room.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::outbound::{Delivery, Outbound};
+use super::delivery::Delivery;
 
 /// See the module's text. All shards of a process share one. It is asked only where a message has to wait, never where it
 /// is sent at once.
 #[derive(Debug)]
 pub struct QueuedMemory {
     taken_bytes: AtomicU64,
-    max_bytes: u64,
+    max_bytes: AtomicU64,
 }
 
 impl QueuedMemory {
     /// Nothing taken of `max_bytes`.
     pub const fn new(max_bytes: u64) -> Self {
-        Self { taken_bytes: AtomicU64::new(0), max_bytes }
+        Self { taken_bytes: AtomicU64::new(0), max_bytes: AtomicU64::new(max_bytes) }
+    }
+
+    /// Changes the limit. What is queued stays, even if it is more now.
+    pub fn set_max_bytes(&self, max_bytes: u64) {
+        self.max_bytes.store(max_bytes, Relaxed);
     }
 
     /// Bytes taken: never more than the limit and one message of each shard, which came when there was some room yet.
@@ -30,28 +36,78 @@ impl QueuedMemory {
 
     /// Whether nothing more is to be queued.
     pub fn is_full(&self) -> bool {
-        self.taken_bytes() >= self.max_bytes
+        self.taken_bytes() >= self.max_bytes.load(Relaxed)
     }
 
-    /// What these queues take, counted anew: for tests, which hold it against [`Self::taken_bytes`].
-    pub fn count<'a>(queues: impl Iterator<Item = &'a Outbound>) -> u64 {
+    /// What these queued messages take, counted anew: for tests, which hold it against [`Self::taken_bytes`].
+    pub fn count<'a>(queued: impl Iterator<Item = &'a Delivery>) -> u64 {
         let mut seen = HashSet::new();
-        let deliveries = queues.flat_map(Outbound::queue);
-        deliveries.map(|one| memory_bytes(one, seen.insert(one.message.borrow().topic.as_ptr()))).sum()
+        queued.map(|one| memory_bytes(one, seen.insert(one.message.borrow().topic.as_ptr()))).sum()
     }
 
     /// A delivery has got a place in a queue.
-    pub(super) fn take(&self, delivery: &Delivery) {
+    fn take(&self, delivery: &Delivery) {
         let is_first = delivery.message.enter_queue();
         self.taken_bytes.fetch_add(memory_bytes(delivery, is_first), Relaxed);
     }
 
     /// It has left it.
-    pub(super) fn give_back(&self, delivery: &Delivery) {
+    fn give_back(&self, delivery: &Delivery) {
         let is_last = delivery.message.leave_queue();
         let bytes = memory_bytes(delivery, is_last);
         let taken_bytes = self.taken_bytes.fetch_sub(bytes, Relaxed);
         debug_assert!(taken_bytes >= bytes, "what is given back was taken");
+    }
+}
+
+/// What one shard's sessions have queued and in flight, kept with every message that comes and goes, so that nobody has to
+/// count it by walking over the sessions. Through it goes what all shards' queues take together.
+#[derive(Debug)]
+pub struct QueueTotals {
+    memory: Arc<QueuedMemory>,
+    messages: u64,
+    queued_bytes: u64,
+}
+
+impl QueueTotals {
+    /// Nothing queued, of a process whose queues share `memory`.
+    pub const fn new(memory: Arc<QueuedMemory>) -> Self {
+        Self { memory, messages: 0, queued_bytes: 0 }
+    }
+
+    /// Messages queued or in flight.
+    pub const fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// Bytes queued, in flight not counted.
+    pub const fn queued_bytes(&self) -> u64 {
+        self.queued_bytes
+    }
+
+    /// What the queues of all shards take together.
+    pub fn memory(&self) -> &QueuedMemory {
+        &self.memory
+    }
+
+    pub(super) fn enqueued(&mut self, delivery: &Delivery) {
+        self.memory.take(delivery);
+        self.messages += 1;
+        self.queued_bytes += delivery.len_bytes();
+    }
+
+    pub(super) fn dequeued(&mut self, delivery: &Delivery) {
+        self.memory.give_back(delivery);
+        self.messages -= 1;
+        self.queued_bytes -= delivery.len_bytes();
+    }
+
+    pub(super) const fn sent(&mut self) {
+        self.messages += 1;
+    }
+
+    pub(super) const fn settled(&mut self, messages: u64) {
+        self.messages -= messages;
     }
 }
 
@@ -66,48 +122,58 @@ fn memory_bytes(delivery: &Delivery, is_only: bool) -> u64 {
 mod tests {
     use super::*;
     use crate::ids::SubscriptionId;
-    use crate::session::SubscriptionIds;
-    use crate::session::outbound::tests::delivery;
+    use crate::session::delivery::tests::delivery;
+    use crate::session::{Outbound, SubscriptionIds};
+
+    fn totals(max_bytes: u64) -> QueueTotals {
+        QueueTotals::new(Arc::new(QueuedMemory::new(max_bytes)))
+    }
 
     #[test]
     fn a_message_counts_once_and_each_of_its_places() {
-        let memory = QueuedMemory::new(1_000);
+        let mut totals = totals(1_000);
         let first = delivery("a");
         let place_bytes = 2 * size_of::<Delivery>() as u64;
         let one = place_bytes + first.message.memory_bytes();
         let mut queues = [Outbound::default(), Outbound::default()];
         for (queue, taken) in [(0, one), (1, one + place_bytes), (0, one + 2 * place_bytes)] {
-            queues[queue].enqueue(first.clone(), &memory);
-            assert_eq!((memory.taken_bytes(), QueuedMemory::count(queues.iter())), (taken, taken));
+            queues[queue].enqueue(first.clone(), &mut totals);
+            assert_eq!(
+                (totals.memory().taken_bytes(), QueuedMemory::count(queues.iter().flat_map(Outbound::queue))),
+                (taken, taken)
+            );
         }
-        queues[1].enqueue(delivery("a"), &memory);
-        assert_eq!(memory.taken_bytes(), 2 * one + 2 * place_bytes, "one that is equal is another one");
+        queues[1].enqueue(delivery("a"), &mut totals);
+        assert_eq!(totals.memory().taken_bytes(), 2 * one + 2 * place_bytes, "one that is equal is another one");
         for (queue, left) in [(0, 2 * one + place_bytes), (1, 2 * one), (0, one), (1, 0)] {
-            queues[queue].dequeue(&memory).unwrap();
-            assert_eq!((memory.taken_bytes(), QueuedMemory::count(queues.iter())), (left, left));
+            queues[queue].dequeue(&mut totals).unwrap();
+            assert_eq!(
+                (totals.memory().taken_bytes(), QueuedMemory::count(queues.iter().flat_map(Outbound::queue))),
+                (left, left)
+            );
         }
     }
 
     #[test]
     fn it_is_full_when_nothing_is_left() {
-        let memory = QueuedMemory::new(1);
+        let mut totals = totals(1);
         let mut queue = Outbound::default();
-        assert!(!memory.is_full());
-        queue.enqueue(delivery("a"), &memory);
-        assert!(memory.is_full(), "the last one may be larger than what was left");
-        queue.dequeue(&memory).unwrap();
-        assert!(!memory.is_full());
+        assert!(!totals.memory().is_full());
+        queue.enqueue(delivery("a"), &mut totals);
+        assert!(totals.memory().is_full(), "the last one may be larger than what was left");
+        queue.dequeue(&mut totals).unwrap();
+        assert!(!totals.memory().is_full());
     }
 
     #[test]
     fn identifiers_that_need_memory_count() {
-        let memory = QueuedMemory::new(1_000);
+        let mut totals = totals(1_000);
         let ids: Vec<SubscriptionId> = (1..=100).map(|id| SubscriptionId::new(id).unwrap()).collect();
         let many = Delivery { ids: SubscriptionIds::from_slice(&ids), ..delivery("a") };
         let mut queue = Outbound::default();
-        queue.enqueue(many, &memory);
-        assert!(memory.taken_bytes() >= 400);
-        queue.dequeue(&memory).unwrap();
-        assert_eq!(memory.taken_bytes(), 0);
+        queue.enqueue(many, &mut totals);
+        assert!(totals.memory().taken_bytes() >= 400);
+        queue.dequeue(&mut totals).unwrap();
+        assert_eq!(totals.memory().taken_bytes(), 0);
     }
 }

@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use super::outbound::Delivery;
+use super::delivery::Delivery;
 use crate::ids::PacketId;
 
 /// How far the exchange of one message has come.
@@ -149,7 +149,7 @@ const fn distance(first: PacketId, id: PacketId) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::outbound::tests::delivery;
+    use crate::session::delivery::tests::delivery;
 
     fn id(number: u16) -> PacketId {
         PacketId::new(number).unwrap()

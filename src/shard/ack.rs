@@ -68,14 +68,14 @@ impl Shard {
     }
 
     fn exchange(&mut self, id: SessionId, packet_id: PacketId) -> Option<&mut Exchange> {
-        self.sessions.get_mut(id).outbound_existing_mut()?.window.get_mut(packet_id)
+        self.sessions.get_mut(id).outbound_existing_mut()?.exchange_mut(packet_id)
     }
 
     /// Ends an exchange; what waits behind the window moves up.
     fn settle(&mut self, now: Now, id: SessionId, packet_id: PacketId, fx: &mut Effects) {
         let session = self.sessions.get_mut(id);
         let outbound = session.outbound_existing_mut().expect("the exchange was just found in it");
-        outbound.window.settle(packet_id);
+        outbound.settle(packet_id, &mut self.queues);
         let waiting = outbound.has_queue();
         if session.is_persistent() {
             self.log.append(Record::Settled { session: id, packet_id }, fx);

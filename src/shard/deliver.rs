@@ -224,7 +224,7 @@ impl Shard {
             return;
         }
         let delivery = self.owe(id, routed, copy, fx);
-        self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &self.queued_memory);
+        self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &mut self.queues);
         if self.has_window(id) {
             self.add_work(id); // no acknowledgement may come that would bring it forward
         }
@@ -237,7 +237,7 @@ impl Shard {
         let outbound = self.sessions.get_mut(id).outbound_mut();
         let mut given_way = 0;
         loop {
-            let reason = match (outbound.admits(len_bytes, limits), self.queued_memory.is_full()) {
+            let reason = match (outbound.admits(len_bytes, limits), self.queues.memory().is_full()) {
                 (true, false) => return Ok(()),
                 (true, true) => DropReason::QueuedMemoryFull,
                 (false, _) => DropReason::QueueFull,
@@ -246,7 +246,7 @@ impl Shard {
             if !may_go || given_way == GIVE_WAY_MAX {
                 return Err(reason);
             }
-            outbound.dequeue(&self.queued_memory);
+            outbound.dequeue(&mut self.queues);
             self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
             given_way += 1;
         }
@@ -289,7 +289,7 @@ impl Shard {
             self.counters.dropped(DropReason::PacketTooLarge);
             return;
         };
-        let packet_id = session.outbound_mut().window.push(delivery);
+        let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), fx);
         self.count_publish(routed.message.payload.len());
@@ -314,7 +314,7 @@ impl Shard {
         }
         self.counters.dropped(DropReason::PacketTooLarge);
         if let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() {
-            outbound.window.settle(packet_id);
+            outbound.settle(packet_id, &mut self.queues);
         }
     }
 
@@ -328,7 +328,7 @@ impl Shard {
     pub(super) fn has_window(&self, id: SessionId) -> bool {
         let session = self.sessions.get(id);
         session.link.as_deref().is_some_and(|link| {
-            let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window.len()));
+            let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window().len()));
             in_flight - link.resends().min(in_flight) < usize::from(link.window_max)
         })
     }

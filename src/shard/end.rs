@@ -4,7 +4,7 @@ use super::timers::Timers;
 use super::{Effect, Effects, Event, Shard};
 use crate::codec::{Disconnect, ReasonCode};
 use crate::ids::SessionId;
-use crate::session::{Exchange, Link, OpenExchanges, Routed};
+use crate::session::{Link, OpenExchanges, Routed};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::time::{Deadline, Now};
@@ -112,11 +112,8 @@ impl Shard {
         let session = self.sessions.get_mut(id);
         (session.armed_tick, session.has_work, session.groups_untold) = (None, false, 0);
         session.exchanges = OpenExchanges::default();
-        if let Some(mut outbound) = session.take_outbound() {
-            let open =
-                outbound.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Published(_))).count();
-            let queued = std::iter::from_fn(|| outbound.dequeue(&self.queued_memory)).count();
-            self.counters.drops[DropReason::SessionEnded as usize] += (open + queued) as u64;
+        if let Some(outbound) = session.take_outbound() {
+            self.counters.drops[DropReason::SessionEnded as usize] += outbound.discard(&mut self.queues);
         }
         if session.is_persistent() {
             self.log.append(Record::SessionEnded { session: id }, fx);

@@ -91,9 +91,9 @@ impl Shard {
             return false;
         }
         if session.has_ended {
-            let position = session.subscriptions.remove(group).expect("it was picked for this subscription");
             let durable = session.counts_as_durable;
-            self.remove_from_index(Place { entry: group, position }, durable, fx);
+            let place = self.sessions.take_from_ended(picked.session, group);
+            self.remove_from_index(place.expect("it was picked for this subscription"), durable, fx);
             return true;
         }
         let position = session.subscriptions.position(group).expect("it was picked for this subscription");

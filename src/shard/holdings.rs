@@ -4,7 +4,7 @@
 //! Always holds: looking changes nothing. Both functions visit every session and are not for the data path.
 
 use super::Shard;
-use crate::session::{Exchange, QueuedMemory};
+use crate::session::{Exchange, Outbound, QueuedMemory};
 
 /// What one shard holds, by what it is held for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,9 +51,9 @@ impl Shard {
     /// When something does not.
     pub fn assert_invariants_of_all(shards: &[Self]) {
         let sessions = shards.iter().flat_map(|shard| shard.sessions.iter());
-        let queues = sessions.filter_map(|(_, session)| session.outbound());
-        let memory = &shards[0].queued_memory;
-        assert_eq!(memory.taken_bytes(), QueuedMemory::count(queues), "memory of what is queued is counted");
+        let queued = sessions.filter_map(|(_, session)| session.outbound()).flat_map(Outbound::queue);
+        let memory = shards[0].queues.memory();
+        assert_eq!(memory.taken_bytes(), QueuedMemory::count(queued), "memory of what is queued is counted");
     }
 
     /// Checks what must hold of one shard between two inputs.
@@ -64,10 +64,14 @@ impl Shard {
         let settings = &self.settings;
         let (mut connected, mut ended) = (0, 0);
         let mut subscriptions = 0;
+        let (mut stored_messages, mut stored_bytes) = (0, 0);
+        let mut ended_subscriptions = (0, 0);
         for (id, session) in self.sessions.iter() {
             subscriptions += session.subscriptions.len();
             if session.has_ended {
                 ended += 1;
+                ended_subscriptions.0 += session.subscriptions.len();
+                ended_subscriptions.1 += session.subscriptions.shared_len();
                 assert_ne!(self.sessions.find(&session.client_id), Some(id), "nobody finds a session that has ended");
                 assert!(self.sessions.ended().contains(&id) && session.link.is_none(), "it is being taken down");
                 assert!(session.outbound().is_none() && session.will.is_none(), "nothing else is left of it");
@@ -101,19 +105,25 @@ impl Shard {
                 assert!(session.expires().is_none() || session.armed_tick.is_some(), "somebody will look at it");
             }
             let Some(outbound) = session.outbound() else { continue };
+            stored_messages += outbound.len() as u64;
+            stored_bytes += outbound.queued_bytes();
             assert!(outbound.queued() <= settings.queued_messages_max as usize, "the queue is bounded in messages");
             assert!(outbound.queued_bytes() <= settings.queued_bytes_max, "the queue is bounded in bytes");
-            assert!(outbound.window.len() <= settings.inflight_max, "the window is bounded");
-            let mut ids: Vec<u16> = outbound.window.iter().map(|(packet_id, _)| packet_id.get()).collect();
-            assert_eq!(ids.len(), usize::from(outbound.window.len()), "the window counts its messages");
+            assert!(outbound.window().len() <= settings.inflight_max, "the window is bounded");
+            let mut ids: Vec<u16> = outbound.window().iter().map(|(packet_id, _)| packet_id.get()).collect();
+            assert_eq!(ids.len(), usize::from(outbound.window().len()), "the window counts its messages");
             ids.sort_unstable();
             ids.dedup();
-            assert_eq!(ids.len(), usize::from(outbound.window.len()), "no identifier is used twice at a time");
-            let settled = outbound.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Settled)).count();
+            assert_eq!(ids.len(), usize::from(outbound.window().len()), "no identifier is used twice at a time");
+            let settled =
+                outbound.window().iter().filter(|(_, exchange)| matches!(exchange, Exchange::Settled)).count();
             assert_eq!(settled, 0, "what is settled is not in flight");
         }
         assert_eq!(connected, self.sessions.connected(), "connections are counted");
         assert_eq!(ended, self.sessions.ended().len(), "sessions that have ended are counted");
+        assert_eq!(ended_subscriptions, self.sessions.ended_subscriptions(), "and what they were subscribed to");
+        assert_eq!(stored_messages, self.queues.messages(), "what is queued and in flight is counted");
+        assert_eq!(stored_bytes, self.queues.queued_bytes(), "and its bytes");
         assert_eq!(subscriptions, self.index.subscriptions_count(), "index and sessions agree");
         assert!(self.retained.len() <= self.retained.entries(), "live messages are entries");
     }

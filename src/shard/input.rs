@@ -3,6 +3,7 @@
 use crate::codec::{Connect, DecodeError, Packet};
 use crate::ids::{ConnectionId, ShardId};
 use crate::store::Position;
+use crate::telemetry::TransportCounters;
 
 use super::mesh::MeshMessage;
 
@@ -67,8 +68,14 @@ pub enum Input<'a> {
         /// The last durable record.
         position: Position,
     },
+    /// Everything encoded so far has been given to the sockets; what they did not take came by [`Input::Blocked`], or
+    /// will.
+    Flushed,
     /// Time has passed, or `Shard::has_work` said so.
-    Tick,
+    Tick {
+        /// What has happened on the shard's sockets so far.
+        transport: &'a TransportCounters,
+    },
     /// The broker stops: tell every client.
     Shutdown,
 }

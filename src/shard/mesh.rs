@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::ids::{ConnectionId, ShardId};
 use crate::session::{AckNumber, Copied, Message, Routed};
-use crate::telemetry::{Counters, Gauges};
+use crate::telemetry::Report;
 use crate::topic::Interest;
 
 /// Orders the writes to one retained topic across shards: a hybrid logical clock. All shards of a process read one
@@ -106,7 +106,7 @@ pub enum MeshMessage {
         number: u64,
     },
     /// The sender's numbers, for `$SYS`; sent to shard 0.
-    Report(Box<(Counters, Gauges)>),
+    Report(Box<Report>),
 }
 
 /// Messages to one shard, in order.

@@ -40,8 +40,8 @@ use std::sync::Arc;
 
 use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, Qos, SessionId, ShardId};
-use crate::session::QueuedMemory;
-use crate::telemetry::{CloseReason, Counters, Gauges};
+use crate::session::QueueTotals;
+use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
 use crate::topic::{Matches, SubscriptionIndex};
 
@@ -49,7 +49,7 @@ pub use effects::{Effect, Effects, Encoded, Event};
 pub use holdings::Holdings;
 pub use input::{Arrival, Input};
 pub use mesh::{ConfirmToken, Crossing, MeshBatch, MeshMessage, MeshOut, Rider, Stamp};
-pub use settings::Settings;
+pub use settings::{ProcessContext, Settings};
 
 use interest::Announcements;
 use log::Log;
@@ -58,13 +58,21 @@ use sessions::Sessions;
 use sys::Sys;
 use timers::Timers;
 
+/// What every input comes with: the time, and where to put what follows from it.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// Read once a turn.
+    pub now: Now,
+    /// What follows.
+    pub fx: &'a mut Effects,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Shard {
     id: ShardId,
-    settings: Settings,
-    /// What has happened so far. The edge adds the bytes it moved.
-    pub counters: Counters,
+    settings: Arc<Settings>,
+    counters: Counters,
     sessions: Sessions,
     index: SubscriptionIndex,
     retained: RetainedStore,
@@ -76,13 +84,12 @@ pub struct Shard {
     work: VecDeque<SessionId>,
     /// Subscriptions since the last turn, counted while sessions that have ended are being taken down.
     inserted_meanwhile: usize,
-    /// Counts [`Shard::flushed`].
+    /// Counts [`Input::Flushed`].
     flush: u32,
     next_tidy: Deadline,
     /// When it may be said again that there is no room in queues.
     next_full_report: Deadline,
-    /// One for all shards.
-    queued_memory: Arc<QueuedMemory>,
+    queues: QueueTotals,
     /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
     matches: Option<Box<Matches>>,
     /// Kept for its memory: a topic that came as an alias.
@@ -91,15 +98,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard without sessions. `seed` is random and the same for all shards of a process: it keys every table that
-    /// peers can fill. `queued_memory` is the same one for all of them, made by [`Settings::queued_memory`].
-    pub fn new(id: ShardId, settings: Settings, queued_memory: Arc<QueuedMemory>, seed: u64, now: Now) -> Self {
+    /// A shard without sessions.
+    pub fn new(id: ShardId, process: &ProcessContext, now: Now) -> Self {
+        let settings = Arc::clone(&process.settings);
         assert!(id.index() < settings.shards, "shard {} of {}", id.0, settings.shards);
         Self {
             id,
             counters: Counters::default(),
-            sessions: Sessions::new(seed),
-            index: SubscriptionIndex::new(seed, id),
+            sessions: Sessions::new(process.seed),
+            index: SubscriptionIndex::new(process.seed, id),
             retained: RetainedStore::default(),
             timers: Timers::default(),
             announcements: Announcements::new(id, settings.shards),
@@ -110,7 +117,7 @@ impl Shard {
             flush: 1,
             next_tidy: now.after_s(1),
             next_full_report: Deadline(0),
-            queued_memory,
+            queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             matches: None,
             alias_topic: String::new(),
             shutting_down: false,
@@ -118,8 +125,9 @@ impl Shard {
         }
     }
 
-    /// Takes one input and adds what follows from it to `fx`.
-    pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+    /// Takes one input and adds what follows from it to the turn's effects.
+    pub fn handle(&mut self, turn: &mut Turn<'_>, input: Input<'_>) {
+        let Turn { now, ref mut fx } = *turn;
         match input {
             Input::Packet { connection, packet } => self.handle_packet(now, connection, packet, fx),
             Input::Mesh { from, message, bytes } => self.handle_mesh(now, from, message, bytes, fx),
@@ -137,15 +145,10 @@ impl Shard {
                 self.log.durable(position);
                 self.release_acks(fx);
             }
-            Input::Tick => self.handle_tick(now, fx),
+            Input::Flushed => self.flush = self.flush.wrapping_add(1),
+            Input::Tick { transport } => self.handle_tick(now, transport, fx),
             Input::Shutdown => self.handle_shutdown(now, fx),
         }
-    }
-
-    /// The edge has given everything encoded so far to the sockets; what they did not take it reports by
-    /// [`Input::Blocked`].
-    pub const fn flushed(&mut self) {
-        self.flush = self.flush.wrapping_add(1);
     }
 
     /// Whether a [`Input::Tick`] would find work now, whatever the time.
@@ -158,33 +161,23 @@ impl Shard {
         [self.timers.next_deadline(), self.sys.next_deadline(), Some(self.next_tidy)].into_iter().flatten().min()
     }
 
-    /// What the shard holds now.
-    pub fn gauges(&self) -> Gauges {
-        let mut gauges = Gauges {
-            clients_connected: self.sessions.connected() as u64,
-            clients_disconnected: (self.sessions.len() - self.sessions.connected()) as u64,
-            subscriptions: self.index.subscriptions_count() as u64,
-            shared_subscriptions: self.index.shared_count() as u64,
-            retained_messages: self.retained.len() as u64,
-            ..Gauges::default()
-        };
-        for &id in self.sessions.ended() {
-            let subscriptions = &self.sessions.get(id).subscriptions;
-            gauges.subscriptions -= subscriptions.len() as u64;
-            gauges.shared_subscriptions -= subscriptions.shared_len() as u64;
-        }
-        for (_, session) in self.sessions.iter() {
-            if let Some(outbound) = session.outbound() {
-                gauges.stored_messages += outbound.len() as u64;
-                gauges.stored_bytes += outbound.queued_bytes();
-            }
-        }
-        gauges
+    /// What has happened so far.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
     }
 
-    /// The settings it was made with.
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
+    /// What the shard holds now.
+    pub fn gauges(&self) -> Gauges {
+        let (ended_subscriptions, ended_shared) = self.sessions.ended_subscriptions();
+        Gauges {
+            clients_connected: self.sessions.connected() as u64,
+            clients_disconnected: (self.sessions.len() - self.sessions.connected()) as u64,
+            subscriptions: (self.index.subscriptions_count() - ended_subscriptions) as u64,
+            shared_subscriptions: (self.index.shared_count() - ended_shared) as u64,
+            retained_messages: self.retained.len() as u64,
+            stored_messages: self.queues.messages(),
+            stored_bytes: self.queues.queued_bytes(),
+        }
     }
 
     fn handle_packet(&mut self, now: Now, connection: ConnectionId, packet: Packet<'_>, fx: &mut Effects) {
@@ -254,7 +247,7 @@ impl Shard {
         }
     }
 
-    fn handle_tick(&mut self, now: Now, fx: &mut Effects) {
+    fn handle_tick(&mut self, now: Now, transport: &TransportCounters, fx: &mut Effects) {
         while let Some((tick, sessions)) = self.timers.next_due(now) {
             for id in sessions {
                 self.session_due(now, id, tick, fx);
@@ -265,7 +258,7 @@ impl Shard {
             self.retained.tidy(now);
         }
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
-            self.publish_sys(now, fx);
+            self.publish_sys(now, transport, fx);
         }
         self.tear_down(fx);
         self.work(now, fx);

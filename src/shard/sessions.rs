@@ -10,8 +10,9 @@ use ahash::RandomState;
 use hashbrown::HashTable;
 
 use crate::ids::{ClientKey, ConnectionId, SessionId};
-use crate::session::{Link, Session};
+use crate::session::{Link, Place, Session};
 use crate::slab::Slab;
+use crate::topic::EntryId;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct ConnectionSlot {
@@ -30,6 +31,8 @@ pub struct Sessions {
     connected: usize,
     /// Those that have ended and still have subscriptions, the oldest first.
     ended: VecDeque<SessionId>,
+    /// Their subscriptions that are still in the index, and how many of these are shared.
+    ended_subscriptions: (usize, usize),
 }
 
 impl Sessions {
@@ -42,6 +45,7 @@ impl Sessions {
             hasher: RandomState::with_seeds(seed, !seed, seed.rotate_left(17), seed.rotate_left(41)),
             connected: 0,
             ended: VecDeque::new(),
+            ended_subscriptions: (0, 0),
         }
     }
 
@@ -72,10 +76,37 @@ impl Sessions {
         let session = self.get_mut(id);
         assert!(session.link.is_none() && !session.has_ended, "a session ends once, without a connection");
         session.has_ended = true;
-        let key = session.key;
+        let (key, subscriptions) = (session.key, (session.subscriptions.len(), session.subscriptions.shared_len()));
+        self.ended_subscriptions.0 += subscriptions.0;
+        self.ended_subscriptions.1 += subscriptions.1;
         let entry = self.by_client_id.find_entry(key.0, |&other| other == id);
         entry.expect("until now it was found by its client id").remove();
         self.ended.push_back(id);
+    }
+
+    /// Takes a subscription from a session that has ended.
+    pub fn take_from_ended(&mut self, id: SessionId, entry: EntryId) -> Option<Place> {
+        let subscriptions = &mut self.get_mut(id).subscriptions;
+        let position = subscriptions.remove(entry)?;
+        self.count_taken(entry);
+        Some(Place { entry, position })
+    }
+
+    /// Takes any subscription from a session that has ended, a shared one as long as there is any.
+    pub fn take_any_from_ended(&mut self, id: SessionId) -> Option<Place> {
+        let place = self.get_mut(id).subscriptions.pop()?;
+        self.count_taken(place.entry);
+        Some(place)
+    }
+
+    fn count_taken(&mut self, entry: EntryId) {
+        self.ended_subscriptions.0 -= 1;
+        self.ended_subscriptions.1 -= usize::from(entry.is_shared());
+    }
+
+    /// Subscriptions in the index of sessions that have ended, and how many of these are shared.
+    pub const fn ended_subscriptions(&self) -> (usize, usize) {
+        self.ended_subscriptions
     }
 
     /// Gives the slot of an ended session free, of which the index knows nothing any more.

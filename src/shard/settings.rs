@@ -55,14 +55,29 @@ impl Settings {
         (self.sessions_max as usize).div_ceil(self.shards)
     }
 
-    /// What the queues of the process may take, for all of its shards.
-    pub fn queued_memory(&self) -> Arc<QueuedMemory> {
-        Arc::new(QueuedMemory::new(self.queued_memory_max_bytes))
-    }
-
     /// Of one session's subscriptions, how many are seen to before the next one's turn.
     pub const fn subscriptions_per_share(&self) -> usize {
         self.subscriptions_per_turn as usize / 4
+    }
+}
+
+/// What all shards of a process share: made once, and given to each.
+#[derive(Clone, Debug)]
+pub struct ProcessContext {
+    /// What the operator chose, until [`super::Command::Reload`] brings something else.
+    pub settings: Arc<Settings>,
+    /// What the queues of all shards take together.
+    pub queued_memory: Arc<QueuedMemory>,
+    /// Keys every table that peers can fill, and all that is hashed alike on every shard. Random in a process; a simulation
+    /// chooses it.
+    pub seed: u64,
+}
+
+impl ProcessContext {
+    /// For shards with these settings.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        let queued_memory = Arc::new(QueuedMemory::new(settings.queued_memory_max_bytes));
+        Self { settings: Arc::new(settings), queued_memory, seed }
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Effects, MeshMessage, Settings, Shard};
 use crate::codec::properties::Forwarded;
 use crate::ids::{Qos, SessionId, ShardId};
 use crate::session::{MessageRef, Routed};
-use crate::telemetry::{Counters, Gauges};
+use crate::telemetry::{Report, TransportCounters};
 use crate::time::{Deadline, Now};
 use crate::topic::TopicName;
 
@@ -42,7 +42,7 @@ pub(super) struct Sys {
     next: Option<Deadline>,
     started_s: u32,
     last_s: u32,
-    reports: Vec<(Counters, Gauges)>,
+    reports: Vec<Report>,
     clients_maximum: u64,
     loads: [Load; LOADS.len()],
     /// What was published last, in the order of `topics`.
@@ -51,19 +51,19 @@ pub(super) struct Sys {
     text: String,
 }
 
-type Counter = fn(&Counters) -> u64;
+type Counter = fn(&Report) -> u64;
 
 /// Names of the load topics and the counters behind them.
 const LOADS: [(&str, Counter); 9] = [
-    ("messages/received", |counters| counters.packets_received),
-    ("messages/sent", |counters| counters.packets_sent),
-    ("publish/received", |counters| counters.publish_received),
-    ("publish/sent", |counters| counters.publish_sent),
-    ("publish/dropped", Counters::dropped_total),
-    ("bytes/received", |counters| counters.bytes_received),
-    ("bytes/sent", |counters| counters.bytes_sent),
-    ("sockets", |counters| counters.sockets),
-    ("connections", |counters| counters.connections),
+    ("messages/received", |sum| sum.counters.packets_received),
+    ("messages/sent", |sum| sum.counters.packets_sent),
+    ("publish/received", |sum| sum.counters.publish_received),
+    ("publish/sent", |sum| sum.counters.publish_sent),
+    ("publish/dropped", |sum| sum.counters.dropped_total()),
+    ("bytes/received", |sum| sum.transport.bytes_received),
+    ("bytes/sent", |sum| sum.transport.bytes_sent),
+    ("sockets", |sum| sum.transport.sockets),
+    ("connections", |sum| sum.counters.connections),
 ];
 
 impl Sys {
@@ -75,7 +75,7 @@ impl Sys {
             next: (interval_s > 0).then(|| now.after_ms(FIRST_PUBLICATION_MS)),
             started_s: now.s(),
             last_s: now.s(),
-            reports: vec![<(Counters, Gauges)>::default(); settings.shards],
+            reports: vec![Report::default(); settings.shards],
             clients_maximum: 0,
             loads: [Load::default(); LOADS.len()],
             published: Vec::new(),
@@ -88,18 +88,15 @@ impl Sys {
     }
 
     /// Takes another shard's numbers.
-    pub(super) fn report(&mut self, from: ShardId, report: (Counters, Gauges)) {
+    pub(super) fn report(&mut self, from: ShardId, report: Report) {
         self.reports[from.index()] = report;
     }
 
     /// Every topic with its present value, always in the same order.
     fn topics(&mut self, now: Now) -> Vec<(String, String)> {
-        let mut counters = Counters::default();
-        let mut gauges = Gauges::default();
-        for (theirs, held) in &self.reports {
-            counters.add(theirs);
-            gauges.add(held);
-        }
+        let mut sum = Report::default();
+        self.reports.iter().for_each(|report| sum.add(report));
+        let Report { counters, transport, gauges } = &sum;
         let interval_s = f64::from(now.s().saturating_sub(self.last_s).max(1));
         self.last_s = now.s();
         let total = gauges.clients_connected + gauges.clients_disconnected;
@@ -119,8 +116,8 @@ impl Sys {
             ("publish/messages/dropped", counters.dropped_total()),
             ("publish/bytes/received", counters.publish_bytes_received),
             ("publish/bytes/sent", counters.publish_bytes_sent),
-            ("bytes/received", counters.bytes_received),
-            ("bytes/sent", counters.bytes_sent),
+            ("bytes/received", transport.bytes_received),
+            ("bytes/sent", transport.bytes_sent),
             ("retained messages/count", gauges.retained_messages),
             ("subscriptions/count", gauges.subscriptions),
             ("shared_subscriptions/count", gauges.shared_subscriptions),
@@ -133,7 +130,7 @@ impl Sys {
         ];
         topics.extend(values.map(|(name, value)| (name.to_owned(), value.to_string())));
         for (load, (name, counter)) in self.loads.iter_mut().zip(LOADS) {
-            load.update(counter(&counters), interval_s);
+            load.update(counter(&sum), interval_s);
             for (average, (_, minutes)) in load.averages.iter().zip(LOAD_MINUTES) {
                 topics.push((format!("load/{name}/{minutes}"), format!("{average:.2}")));
             }
@@ -147,9 +144,9 @@ const FIRST_PUBLICATION_MS: u64 = 1_000;
 
 impl Shard {
     /// Shard 0 publishes; the others report to it.
-    pub(super) fn publish_sys(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn publish_sys(&mut self, now: Now, transport: &TransportCounters, fx: &mut Effects) {
         self.sys.next = Some(now.after_s(u32::from(self.sys.interval_s)));
-        let report = (self.counters.clone(), self.gauges());
+        let report = Report { counters: self.counters.clone(), transport: transport.clone(), gauges: self.gauges() };
         if self.id != ShardId(0) {
             fx.mesh.push(ShardId(0), MeshMessage::Report(Box::new(report)));
             return;

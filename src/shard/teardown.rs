@@ -32,7 +32,7 @@ impl Shard {
         let durable = self.sessions.get(id).counts_as_durable;
         let mut done = 0;
         while done < max
-            && let Some(place) = self.sessions.get_mut(id).subscriptions.pop()
+            && let Some(place) = self.sessions.take_any_from_ended(id)
         {
             self.remove_from_index(place, durable, fx);
             done += 1;

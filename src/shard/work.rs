@@ -56,7 +56,7 @@ impl Shard {
     pub(super) fn resume(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
         let session = self.sessions.get_mut(id);
         let open: Vec<PacketId> =
-            session.outbound().map(|outbound| outbound.window.iter().map(|(id, _)| id).collect()).unwrap_or_default();
+            session.outbound().map(|outbound| outbound.window().iter().map(|(id, _)| id).collect()).unwrap_or_default();
         let replays = session.outbound_existing_mut().map(Outbound::unpark).unwrap_or_default();
         let Some(link) = session.link.as_deref_mut() else { return };
         if !open.is_empty() || !replays.is_empty() {
@@ -109,7 +109,7 @@ impl Shard {
             let Some(packet_id) = link.backlog.as_deref_mut().and_then(|backlog| backlog.resend.pop_front()) else {
                 break;
             };
-            let exchange = session.outbound_existing_mut().and_then(|outbound| outbound.window.get_mut(packet_id));
+            let exchange = session.outbound_existing_mut().and_then(|outbound| outbound.exchange_mut(packet_id));
             match exchange {
                 Some(Exchange::Published(delivery)) => {
                     let delivery = delivery.clone();
@@ -132,7 +132,7 @@ impl Shard {
         let (flush, limit) = (self.flush, self.settings.outbox_max_bytes as usize);
         let Some(replay) = self.ready_replay(id) else { return false };
         let session = self.sessions.get_mut(id);
-        let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window.len()));
+        let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window().len()));
         let queued = session.outbound().is_some_and(Outbound::has_queue);
         let key = session.key;
         let link = session.link.as_deref_mut().expect("a replay is ready on it");
@@ -189,7 +189,7 @@ impl Shard {
         let mut done = 0;
         while done < budget && self.has_room(id) {
             let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() else { break };
-            let Some(delivery) = outbound.dequeue(&self.queued_memory) else { break };
+            let Some(delivery) = outbound.dequeue(&mut self.queues) else { break };
             if delivery.message.is_expired(now) {
                 self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
                 continue;

@@ -5,10 +5,6 @@ use super::{CloseReason, DropReason};
 /// What has happened on one shard since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Bytes taken from sockets.
-    pub bytes_received: u64,
-    /// Bytes given to sockets.
-    pub bytes_sent: u64,
     /// Packets of any kind from clients.
     pub packets_received: u64,
     /// Packets of any kind to clients.
@@ -21,8 +17,6 @@ pub struct Counters {
     pub publish_bytes_received: u64,
     /// Payload bytes of PUBLISH packets to clients.
     pub publish_bytes_sent: u64,
-    /// Sockets accepted.
-    pub sockets: u64,
     /// CONNECTs accepted.
     pub connections: u64,
     /// Sessions ended because nobody came back in time.
@@ -53,21 +47,49 @@ impl Counters {
 
     /// Adds what another shard counted.
     pub fn add(&mut self, other: &Self) {
-        self.bytes_received += other.bytes_received;
-        self.bytes_sent += other.bytes_sent;
         self.packets_received += other.packets_received;
         self.packets_sent += other.packets_sent;
         self.publish_received += other.publish_received;
         self.publish_sent += other.publish_sent;
         self.publish_bytes_received += other.publish_bytes_received;
         self.publish_bytes_sent += other.publish_bytes_sent;
-        self.sockets += other.sockets;
         self.connections += other.connections;
         self.sessions_expired += other.sessions_expired;
         self.mesh_sent += other.mesh_sent;
         for (mine, theirs) in self.drops.iter_mut().zip(other.drops) {
             *mine += theirs;
         }
+        for (mine, theirs) in self.closes.iter_mut().zip(other.closes) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// What has happened on one shard's sockets since it started, beside what its clients said: counted by whoever moves
+/// the bytes, and told to the shard with each tick.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransportCounters {
+    /// Bytes taken from sockets.
+    pub bytes_received: u64,
+    /// Bytes given to sockets.
+    pub bytes_sent: u64,
+    /// Sockets accepted.
+    pub sockets: u64,
+    /// Connections that ended before a shard knew them, by reason.
+    pub closes: [u64; CloseReason::COUNT],
+}
+
+impl TransportCounters {
+    /// Counts one connection that ended before a shard knew it.
+    pub const fn closed(&mut self, reason: CloseReason) {
+        self.closes[reason as usize] += 1;
+    }
+
+    /// Adds what another shard's sockets counted.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
+        self.sockets += other.sockets;
         for (mine, theirs) in self.closes.iter_mut().zip(other.closes) {
             *mine += theirs;
         }
@@ -103,6 +125,26 @@ impl Gauges {
         self.retained_messages = self.retained_messages.max(other.retained_messages);
         self.stored_messages += other.stored_messages;
         self.stored_bytes += other.stored_bytes;
+    }
+}
+
+/// All the numbers of one shard, or of several added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// What has happened.
+    pub counters: Counters,
+    /// What has happened on its sockets.
+    pub transport: TransportCounters,
+    /// What is held now.
+    pub gauges: Gauges,
+}
+
+impl Report {
+    /// Adds another shard's.
+    pub fn add(&mut self, other: &Self) {
+        self.counters.add(&other.counters);
+        self.transport.add(&other.transport);
+        self.gauges.add(&other.gauges);
     }
 }
 

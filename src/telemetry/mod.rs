@@ -11,5 +11,5 @@ pub mod counters;
 pub mod log;
 pub mod reasons;
 
-pub use counters::{Counters, Gauges};
+pub use counters::{Counters, Gauges, Report, TransportCounters};
 pub use reasons::{CloseReason, DropReason};

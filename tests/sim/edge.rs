@@ -2,7 +2,7 @@
 
 use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::ids::{ConnectionId, ShardId};
-use dunlin::shard::{Arrival, Effect, Effects, Input, MeshBatch, MeshMessage};
+use dunlin::shard::{Arrival, Effect, Effects, Input, MeshBatch, MeshMessage, Turn};
 use dunlin::store::{Position, Record};
 use dunlin::telemetry::CloseReason;
 
@@ -176,7 +176,7 @@ impl World {
 
     /// One input and its effects.
     pub(crate) fn handle(&mut self, shard: usize, input: Input<'_>) -> Check {
-        self.shards[shard].handle(self.now, input, &mut self.fx);
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let mut fx = std::mem::take(&mut self.fx);
         for effect in &fx.list {
             let (connection, encoded, packet_id, payload) = match *effect {
@@ -325,7 +325,7 @@ impl World {
 
     /// The end of a turn: bytes go to the sockets, and the shard is told what they did not take.
     pub(crate) fn flush(&mut self, shard: usize) -> Check {
-        self.shards[shard].flushed();
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
         let mut told = Vec::new();
         for conn in self.conns.values_mut().filter(|conn| conn.at.is_some_and(|(at, _)| at == shard)) {
             conn.flush(self.plan.socket_bytes);

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use dunlin::codec::{Connect, Packet, Publish, Side, SubscribeFilter, Version, decode, encode_subscribe, frame};
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
-use dunlin::shard::{Arrival, Effect, Input};
+use dunlin::shard::{Arrival, Effect, Input, Turn};
 use dunlin::store::Position;
+use dunlin::telemetry::TransportCounters;
 
 use crate::actions::options;
 use crate::oracle::{Check, Tag};
@@ -119,7 +120,7 @@ impl World {
             }
             let due = self.shards[shard].next_deadline().is_some_and(|due| due.is_due(self.now));
             if self.shards[shard].has_work() || due {
-                self.turn(shard, Input::Tick)?;
+                self.turn(shard, Input::Tick { transport: &TransportCounters::default() })?;
                 moved = true;
             }
             self.flush(shard)?;
@@ -243,7 +244,7 @@ impl World {
         for _ in 0..ROUNDS {
             let mut moved = self.mesh_round(&mut sent, shard);
             while self.shards[shard].has_work() {
-                sent.extend(self.ask(shard, Input::Tick));
+                sent.extend(self.ask(shard, Input::Tick { transport: &TransportCounters::default() }));
                 moved = true;
             }
             if !moved {
@@ -285,7 +286,7 @@ impl World {
 
     /// One input from outside the model, and what is sent to the auditor because of it.
     fn ask(&mut self, shard: usize, input: Input<'_>) -> Vec<Vec<u8>> {
-        self.shards[shard].handle(self.now, input, &mut self.fx);
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let mut fx = std::mem::take(&mut self.fx);
         let mut sent = Vec::new();
         for effect in &fx.list {
@@ -306,7 +307,7 @@ impl World {
         self.take_records(shard, &fx.records, fx.last_record);
         fx.clear();
         self.fx = fx;
-        self.shards[shard].flushed();
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
         sent
     }
 }

@@ -5,12 +5,11 @@
 //! and what a socket did not take is reported as `Blocked`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use dunlin::ids::{ConnectionId, ShardId};
-use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Shard};
+use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, ProcessContext, Shard};
 use dunlin::store::Position;
-use dunlin::telemetry::Counters;
+use dunlin::telemetry::{Counters, TransportCounters};
 use dunlin::time::Now;
 
 use crate::canary::{Cage, Canary};
@@ -79,8 +78,8 @@ impl World {
         let mut rng = Rng::new(seed);
         let plan = Plan::new(&mut rng);
         let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: 1_700_000_000_000 };
-        let queued_memory = plan.settings.queued_memory();
-        let shard = |n| Shard::new(ShardId(n as u8), plan.settings.clone(), Arc::clone(&queued_memory), seed, now);
+        let process = ProcessContext::new(plan.settings.clone(), seed);
+        let shard = |n| Shard::new(ShardId(n as u8), &process, now);
         let shards: Vec<Shard> = (0..plan.settings.shards).map(shard).collect();
         let count = shards.len();
         let clients = plan.clients.iter().cloned().enumerate().map(|(n, plan)| Client::new(n, plan)).collect();
@@ -132,7 +131,7 @@ impl World {
             let due = self.shards[shard].next_deadline().is_some_and(|due| due.is_due(self.now));
             // A shard whose messages pile up does nothing of its own accord, as in the runtime.
             if (due || self.shards[shard].has_work()) && !self.is_paused(shard) && self.rng.percent(30) {
-                self.turn(shard, Input::Tick)?;
+                self.turn(shard, Input::Tick { transport: &TransportCounters::default() })?;
             }
         }
         if self.trace.step.is_multiple_of(16) {
@@ -266,7 +265,7 @@ impl World {
 
     pub(crate) fn counters(&self) -> Counters {
         self.shards.iter().fold(Counters::default(), |mut sum, shard| {
-            sum.add(&shard.counters);
+            sum.add(shard.counters());
             sum
         })
     }

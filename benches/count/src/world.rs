@@ -6,7 +6,8 @@ use dunlin::codec::{
     encode_unsubscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
-use dunlin::shard::{Arrival, Effect, Effects, Input, Settings, Shard};
+use dunlin::shard::{Arrival, Effect, Effects, Input, ProcessContext, Settings, Shard, Turn};
+use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 
 /// Bytes of payload in a message.
@@ -37,8 +38,8 @@ impl World {
     fn of(own: ShardId, shards: usize) -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
-        let queued_memory = settings.queued_memory();
-        let shard = Shard::new(own, settings, queued_memory, 42, now);
+
+        let shard = Shard::new(own, &ProcessContext::new(settings, 42), now);
         Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
     }
 
@@ -51,7 +52,7 @@ impl World {
                 for message in batch.messages.drain(..) {
                     let input = Input::Mesh { from: from_id, message, bytes: &batch.bytes };
                     let World { shard, now, fx, .. } = &mut worlds[to];
-                    shard.handle(*now, input, fx);
+                    shard.handle(&mut Turn { now: *now, fx }, input);
                 }
                 worlds[to].finish_turn();
                 // Its memory goes back, as in a lane; nothing was said by it meanwhile.
@@ -66,7 +67,10 @@ impl World {
         let connection = ConnectionId::new(slot, 1);
         let connect = Connect::new(Version::V311, client_id, clean);
         let arrival = Arrival { assigned_client_id: false, anonymous: true };
-        self.shard.handle(self.now, Input::Connect { connection, connect: &connect, arrival }, &mut self.fx);
+        self.shard.handle(
+            &mut Turn { now: self.now, fx: &mut self.fx },
+            Input::Connect { connection, connect: &connect, arrival },
+        );
         self.finish_turn();
         Client(slot)
     }
@@ -84,7 +88,9 @@ impl World {
 
     fn handle_frame(&mut self, connection: ConnectionId, frame: Frame<'_>) {
         match decode(frame, Version::V311, Side::Server) {
-            Ok(packet) => self.shard.handle(self.now, Input::Packet { connection, packet }, &mut self.fx),
+            Ok(packet) => {
+                self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Packet { connection, packet });
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -92,7 +98,7 @@ impl World {
     /// The socket of a client closes without a word.
     pub(super) fn close(&mut self, client: Client) {
         let connection = ConnectionId::new(client.0, 1);
-        self.shard.handle(self.now, Input::Closed { connection }, &mut self.fx);
+        self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Closed { connection });
         self.finish_turn();
     }
 
@@ -101,14 +107,17 @@ impl World {
         self.apply();
         loop {
             let position = self.fx.last_record;
-            self.shard.handle(self.now, Input::Durable { position }, &mut self.fx);
+            self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Durable { position });
             self.apply();
             self.outbox.clear();
-            self.shard.flushed();
+            self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
             if !self.shard.has_work() {
                 return;
             }
-            self.shard.handle(self.now, Input::Tick, &mut self.fx);
+            self.shard.handle(
+                &mut Turn { now: self.now, fx: &mut self.fx },
+                Input::Tick { transport: &TransportCounters::default() },
+            );
             self.apply();
         }
     }
@@ -127,7 +136,7 @@ impl World {
 
     /// Packets that the broker has sent since the start.
     pub(super) const fn packets_sent(&self) -> u64 {
-        self.shard.counters.packets_sent
+        self.shard.counters().packets_sent
     }
 }
 

@@ -84,7 +84,7 @@ fn the_operators_maximum_shortens_the_expiry_and_the_client_is_told() {
     world.cut(peer);
     world.pass_s(11);
     assert_eq!(world.shards[0].gauges().clients_disconnected, 0);
-    assert_eq!(world.shards[0].counters.sessions_expired, 1);
+    assert_eq!(world.shards[0].counters().sessions_expired, 1);
 }
 
 #[test]

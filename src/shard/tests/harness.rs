@@ -1,6 +1,6 @@
 //! A world in which shards live without a runtime: scripted peers, a mesh that keeps order, a store that confirms.
 //!
-//! What always holds: one input is one turn; its effects are applied in their order, then `flushed` is called, then
+//! What always holds: one input is one turn; its effects are applied in their order, then comes `Flushed`, then
 //! mesh, store and work run until nothing moves. Mesh, store, work and a peer's socket can be held, and are released in order.
 //! What a peer receives is shown as text, one line a packet, so that a test reads like a transcript.
 
@@ -11,9 +11,11 @@ use super::show::show;
 use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
 use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
-use crate::shard::{Arrival, Effect, Effects, Event, Input, MeshBatch, MeshMessage, Settings, Shard};
+use crate::shard::{
+    Arrival, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Settings, Shard, Turn,
+};
 use crate::store::Position;
-use crate::telemetry::DropReason;
+use crate::telemetry::{DropReason, TransportCounters};
 use crate::time::Now;
 
 /// A connection as the test names it.
@@ -34,6 +36,7 @@ struct PeerState {
 /// See the module's text.
 pub(super) struct World {
     pub(super) shards: Vec<Shard>,
+    settings: Arc<Settings>,
     pub(super) now: Now,
     pub(super) events: Vec<Event>,
     peers: Vec<PeerState>,
@@ -66,10 +69,11 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let mut settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         choose(&mut settings);
-        let queued_memory = settings.queued_memory();
-        let shard = |n| Shard::new(ShardId(n as u8), settings.clone(), Arc::clone(&queued_memory), 42, now);
+        let process = ProcessContext::new(settings, 42);
+        let shard = |n| Shard::new(ShardId(n as u8), &process, now);
         Self {
             shards: (0..shards).map(shard).collect(),
+            settings: Arc::clone(&process.settings),
             now,
             events: Vec::new(),
             peers: Vec::new(),
@@ -140,7 +144,7 @@ impl World {
     /// Sends bytes as they are, cut into frames as the edge does it.
     pub(super) fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
         let PeerState { shard, connection, version, .. } = self.peers[peer];
-        let max = self.shards[shard].settings().packet_size_max_bytes;
+        let max = self.settings.packet_size_max_bytes;
         let mut rest = bytes;
         loop {
             let input = match frame::next(rest, max) {
@@ -272,7 +276,7 @@ impl World {
             self.set_clock(next.max(self.now.mono_ns));
             for shard in 0..self.shards.len() {
                 if self.shards[shard].next_deadline().is_some_and(|due| due.is_due(self.now)) {
-                    self.turn(shard, Input::Tick);
+                    self.turn(shard, Input::Tick { transport: &TransportCounters::default() });
                 }
             }
         }
@@ -328,7 +332,7 @@ impl World {
 
     /// One turn of it.
     pub(super) fn work_once(&mut self, shard: usize) {
-        self.turn(shard, Input::Tick);
+        self.turn(shard, Input::Tick { transport: &TransportCounters::default() });
     }
 
     /// It is done.
@@ -339,12 +343,12 @@ impl World {
 
     /// Messages dropped for `reason`, on all shards.
     pub(super) fn dropped(&self, reason: DropReason) -> u64 {
-        self.shards.iter().map(|shard| shard.counters.drops[reason as usize]).sum()
+        self.shards.iter().map(|shard| shard.counters().drops[reason as usize]).sum()
     }
 
     /// One input to one shard, and all that follows from it.
     pub(super) fn turn(&mut self, shard: usize, input: Input<'_>) {
-        self.shards[shard].handle(self.now, input, &mut self.fx);
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         self.apply(shard);
         self.settle();
     }
@@ -353,7 +357,8 @@ impl World {
     fn hear(&mut self, from: ShardId, to: ShardId, batch: MeshBatch) {
         let MeshBatch { messages, bytes } = batch;
         for message in messages {
-            self.shards[to.index()].handle(self.now, Input::Mesh { from, message, bytes: &bytes }, &mut self.fx);
+            self.shards[to.index()]
+                .handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Mesh { from, message, bytes: &bytes });
             self.apply(to.index());
         }
     }
@@ -369,12 +374,15 @@ impl World {
                 && let Some(shard) = (0..self.shards.len()).find(|&shard| self.stored[shard] != Position(0))
             {
                 let position = std::mem::take(&mut self.stored[shard]);
-                self.shards[shard].handle(self.now, Input::Durable { position }, &mut self.fx);
+                self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Durable { position });
                 self.apply(shard);
             } else if !self.work_held
                 && let Some(shard) = self.shards.iter().position(Shard::has_work)
             {
-                self.shards[shard].handle(self.now, Input::Tick, &mut self.fx);
+                self.shards[shard].handle(
+                    &mut Turn { now: self.now, fx: &mut self.fx },
+                    Input::Tick { transport: &TransportCounters::default() },
+                );
                 self.apply(shard);
             } else {
                 return;
@@ -424,10 +432,11 @@ impl World {
         }
         self.events.append(&mut self.fx.events);
         self.fx.clear();
-        self.shards[shard].flushed();
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
         for connection in stuck {
             let bytes = self.stuck_bytes(connection.slot as usize) as u32;
-            self.shards[shard].handle(self.now, Input::Blocked { connection, bytes }, &mut self.fx);
+            self.shards[shard]
+                .handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Blocked { connection, bytes });
         }
         assert!(self.fx.list.is_empty(), "a blocked socket is no reason to send");
     }

@@ -63,7 +63,7 @@ fn a_replay_pages_under_the_clients_window() {
         *counts.entry(line.split(' ').nth(1).unwrap().to_owned()).or_default() += 1;
     }
     every_topic_once(&counts);
-    assert_eq!(world.shards[0].counters.dropped_total(), 0);
+    assert_eq!(world.shards[0].counters().dropped_total(), 0);
 }
 
 /// Small messages whose headers outweigh them, and large ones that leave little room: nothing may fall off the edge of
@@ -156,7 +156,7 @@ fn live_messages_come_before_the_rest_of_a_replay_and_none_is_dropped() {
         }
     });
     assert_eq!(counts.len(), TOPICS + 300);
-    assert_eq!(world.shards[0].counters.dropped_total(), 0);
+    assert_eq!(world.shards[0].counters().dropped_total(), 0);
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn an_expired_session_leaves_in_turns_and_its_name_is_free_at_once() {
     world.cut(sub);
     world.hold_work();
     world.pass_s(6);
-    assert_eq!(world.shards[1].counters.sessions_expired, 1);
+    assert_eq!(world.shards[1].counters().sessions_expired, 1);
     let holdings = world.shards[1].holdings();
     assert_eq!((holdings.sessions, holdings.ended_sessions), (0, 1));
     let again = world.open(&v5_kept(&name));

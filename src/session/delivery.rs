@@ -1,0 +1,80 @@
+//! One message for one client: what stands in its queue and in its window.
+
+use super::message::Message;
+use crate::ids::{Qos, SubscriptionId};
+
+/// The subscription identifiers that one delivery carries: mostly none or one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SubscriptionIds {
+    /// No matching subscription has an identifier.
+    #[default]
+    None,
+    /// Exactly one has.
+    One(SubscriptionId),
+    /// Several have [MQTT-3.3.4-4].
+    Many(Box<[SubscriptionId]>),
+}
+
+impl SubscriptionIds {
+    /// From a list.
+    pub fn from_slice(ids: &[SubscriptionId]) -> Self {
+        match ids {
+            [] => Self::None,
+            [one] => Self::One(*one),
+            many => Self::Many(many.into()),
+        }
+    }
+
+    /// As a list.
+    pub const fn as_slice(&self) -> &[SubscriptionId] {
+        match self {
+            Self::None => &[],
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}
+
+/// One message for one client, with what is special about this copy.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    /// Identifiers of the subscriptions that it is delivered for.
+    pub ids: SubscriptionIds,
+    /// The lower of published and granted QoS [MQTT-3.8.4-8].
+    pub qos: Qos,
+    /// RETAIN of this copy.
+    pub retain: bool,
+}
+
+impl Delivery {
+    /// Bytes that count against a queue: topic, properties (the identifiers are among them) and payload.
+    pub fn len_bytes(&self) -> u64 {
+        self.message.len_bytes() + self.ids_bytes()
+    }
+
+    pub(super) fn ids_bytes(&self) -> u64 {
+        size_of_val(self.ids.as_slice()) as u64
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::codec::properties::Forwarded;
+    use crate::session::message::MessageRef;
+
+    pub(crate) fn delivery(topic: &str) -> Delivery {
+        let message = Message::new(&MessageRef {
+            topic,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            expires: None,
+            publisher: None,
+            properties: Forwarded::EMPTY,
+            payload: b"12345",
+        });
+        Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false }
+    }
+}
