@@ -1,6 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
-use super::{Arrival, Effect, Effects, Event, Shard};
+use super::{Arrival, Effect, Event, Shard, Turn};
 use crate::auth;
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
@@ -14,40 +14,39 @@ use crate::topic::TopicName;
 impl Shard {
     pub(super) fn handle_connect(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
         arrival: Arrival,
-        fx: &mut Effects,
     ) {
         self.counters.packets_received += 1;
         // Nothing of an earlier session is touched before the client has been let in.
         let admitted = self
             .admit(connect, arrival)
-            .and_then(|()| self.check_connack_fits(connect, arrival, fx))
-            .and_then(|()| self.weigh_takeover(now, connect.client_id));
+            .and_then(|()| self.check_connack_fits(turn, connect, arrival))
+            .and_then(|()| self.weigh_takeover(turn.now, connect.client_id));
         let takeovers = match admitted {
             Ok(takeovers) => takeovers,
-            Err((code, text)) => return self.refuse(connection, connect, code, text, fx),
+            Err((code, text)) => return self.refuse(turn, connection, connect, code, text),
         };
-        let id = self.take_over(now, connect.client_id, fx);
+        let id = self.take_over(turn, connect.client_id);
         let (id, session_present) = match id {
             Some(id) if connect.clean_start => {
-                self.end_session(now, id, fx); // [MQTT-3.1.2-4]
+                self.end_session(turn, id); // [MQTT-3.1.2-4]
                 (self.sessions.insert(connect.client_id), false)
             }
             Some(id) => (id, true),                                   // [MQTT-3.1.2-5]
             None => (self.sessions.insert(connect.client_id), false), // [MQTT-3.1.2-6]
         };
         let expiry_s = connect.session_expiry_s.min(self.settings.session_expiry_max_s);
-        self.set_expiry(id, expiry_s, fx);
+        self.set_expiry(turn, id, expiry_s);
         if !session_present && expiry_s > 0 {
             let client_id = connect.client_id.into();
-            self.log.append(Record::SessionBegun { session: id, client_id, expiry_s }, fx);
+            self.log.append(Record::SessionBegun { session: id, client_id, expiry_s }, turn.fx);
         }
 
         let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
-        let mut link = Link::new(connection, connect, keep_alive_s, self.settings.inflight_max, now);
+        let mut link = Link::new(connection, connect, keep_alive_s, self.settings.inflight_max, turn.now);
         link.takeovers = takeovers;
         link.inherits_exchanges = !self.sessions.get(id).exchanges.is_empty();
         self.sessions.attach(id, link);
@@ -55,8 +54,8 @@ impl Shard {
         let key = session.key;
         session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, key)));
         self.counters.connections += 1;
-        self.send_connack(now, id, connect, arrival, session_present, fx);
-        fx.events.push(Event::Connected {
+        self.send_connack(turn, id, connect, arrival, session_present);
+        turn.fx.events.push(Event::Connected {
             connection,
             client_id: connect.client_id.into(),
             user: connect.username.map(Into::into),
@@ -65,11 +64,11 @@ impl Shard {
             clean_start: connect.clean_start,
             session_present,
         });
-        self.publish_presence(now, id, true, "", fx);
-        self.arm(now, id);
+        self.publish_presence(turn, id, true, "");
+        self.arm(turn.now, id);
         if session_present {
-            self.connection_changed(id, fx);
-            self.resume(now, id, fx);
+            self.connection_changed(turn, id);
+            self.resume(turn, id);
         }
     }
 
@@ -107,24 +106,24 @@ impl Shard {
 
     fn refuse(
         &mut self,
+        turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
         code: ReasonCode,
         text: &'static str,
-        fx: &mut Effects,
     ) {
         // With a reason string it must still fit [MQTT-3.2.2-19].
         let fits = connect.maximum_packet_size_bytes as usize >= text.len() + 16;
         let connack = ConnAck { reason: code, reason_string: fits.then_some(text), ..ConnAck::default() };
         if connect.maximum_packet_size_bytes >= CONNACK_MIN_BYTES {
-            fx.send(connection, |out| {
+            turn.fx.send(connection, |out| {
                 connack.encode(connect.version, out); // or nothing, where 3.1.1 has no code for it
             });
             self.counters.packets_sent += 1;
         }
         self.counters.closed(CloseReason::Refused);
-        fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), text });
-        fx.list.push(Effect::Close { connection, reason: CloseReason::Refused });
+        turn.fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), text });
+        turn.fx.list.push(Effect::Close { connection, reason: CloseReason::Refused });
     }
 
     /// What the connection to come inherits of its client id's takeovers, its own included. Two clients that fight for one
@@ -142,14 +141,14 @@ impl Shard {
 
     /// Ends an earlier connection of the same client id [MQTT-3.1.4-3]. Returns the session if there still is one: a
     /// session that was to end with its connection has ended.
-    fn take_over(&mut self, now: Now, client_id: &str, fx: &mut Effects) -> Option<SessionId> {
+    fn take_over(&mut self, turn: &mut Turn<'_>, client_id: &str) -> Option<SessionId> {
         let id = self.sessions.find(client_id)?;
         if self.sessions.get(id).link.is_some() {
             let reason = CloseReason::SessionTakenOver;
-            self.close(now, id, ReasonCode::SessionTakenOver, reason, "another connection uses the client id", fx);
+            self.close(turn, id, ReasonCode::SessionTakenOver, reason, "another connection uses the client id");
         } else {
             // Its time may have come since the timer last looked: the timer is coarse, the promise is not.
-            self.end_or_will(now, id, fx);
+            self.end_or_will(turn, id);
         }
         self.sessions.find(client_id)
     }
@@ -165,12 +164,11 @@ impl Shard {
 
     fn send_connack(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         connect: &Connect<'_>,
         arrival: Arrival,
         session_present: bool,
-        fx: &mut Effects,
     ) {
         let connack = ConnAck {
             // MQTT 3.1 has no such flag: its CONNACK keeps the byte reserved.
@@ -178,7 +176,7 @@ impl Shard {
             ..self.connack(connect, arrival)
         };
         let version = connect.version;
-        self.reply(now, id, fx, |out, _| {
+        self.reply(turn, id, |out, _| {
             connack.encode(version, out);
         });
     }
@@ -203,16 +201,16 @@ impl Shard {
     /// A client whose packets must be smaller than CONNACK cannot be told that it is connected [MQTT-3.1.2-24].
     fn check_connack_fits(
         &self,
+        turn: &mut Turn<'_>,
         connect: &Connect<'_>,
         arrival: Arrival,
-        fx: &mut Effects,
     ) -> Result<(), (ReasonCode, &'static str)> {
         let max_bytes = connect.maximum_packet_size_bytes as usize;
         if max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {
             return Ok(());
         }
         let connack = self.connack(connect, arrival);
-        let encoded = fx.encode(|out| {
+        let encoded = turn.fx.encode(|out| {
             connack.encode(connect.version, out);
             None
         });

@@ -5,7 +5,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Effect, Effects, Encoded, Event, Shard, lower};
+use super::{Effect, Effects, Encoded, Event, Shard, Turn, lower};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
@@ -58,11 +58,10 @@ impl Shard {
     /// Delivers to every plain subscriber of this shard, once a session however many of its subscriptions match.
     pub(super) fn deliver_plain(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         routed: &mut Routed<'_>,
         matches: &mut Matches,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) {
         self.leave_out_ended(matches);
         if matches.entries > 1 {
@@ -73,7 +72,7 @@ impl Shard {
             if let [subscriber] = *subscribers
                 && !options_of(subscriber).no_local
             {
-                self.deliver_shared(now, subscriber, routed, templates, fx);
+                self.deliver_shared(turn, subscriber, routed, templates);
                 continue;
             }
             let own = routed.message.publisher == Some(self.sessions.get(id).key);
@@ -89,7 +88,7 @@ impl Shard {
                 ids.extend(subscriber.identifier);
             }
             if let Some((qos, retain_as_published)) = granted {
-                self.deliver(now, id, routed, &Grant { qos, retain_as_published, ids: &ids }, templates, fx);
+                self.deliver(turn, id, routed, &Grant { qos, retain_as_published, ids: &ids }, templates);
             }
         }
     }
@@ -97,11 +96,10 @@ impl Shard {
     /// Delivers for one subscription alone: that of the picked member of a group, or the only one of a session.
     pub(super) fn deliver_shared(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         subscriber: Subscriber,
         routed: &mut Routed<'_>,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) {
         let options = options_of(subscriber);
         let grant = Grant {
@@ -109,40 +107,38 @@ impl Shard {
             retain_as_published: options.retain_as_published,
             ids: subscriber.identifier.as_slice(),
         };
-        self.deliver(now, subscriber.session, routed, &grant, templates, fx);
+        self.deliver(turn, subscriber.session, routed, &grant, templates);
     }
 
     /// Replays one retained message to a new subscription: RETAIN is 1 [MQTT-3.3.1-8, 3.1.1]. The caller has made sure
     /// of room in window and outbox, so that nothing is dropped for want of it.
     pub(super) fn deliver_retained(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         routed: &mut Routed<'_>,
         qos: Qos,
         identifier: Option<SubscriptionId>,
-        fx: &mut Effects,
     ) {
         let qos = lower(routed.message.qos, qos);
         let copy = Copy { qos, retain: true, dup: false, ids: identifier.as_slice() };
         let mut templates = Templates::default();
         if qos == Qos::AtMostOnce {
-            self.send_at_most_once(now, id, routed, copy, &mut templates, fx);
+            self.send_at_most_once(turn, id, routed, copy, &mut templates);
             return;
         }
-        let delivery = self.owe(id, routed, copy, fx);
-        self.send_delivery(now, id, delivery, routed, &mut templates, fx);
+        let delivery = self.owe(turn, id, routed, copy);
+        self.send_delivery(turn, id, delivery, routed, &mut templates);
     }
 
     /// One message for one session: sent, queued or dropped for a reason.
     fn deliver(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         routed: &mut Routed<'_>,
         grant: &Grant<'_>,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) {
         let copy = Copy {
             qos: lower(routed.message.qos, grant.qos), // [MQTT-3.8.4-8]
@@ -150,23 +146,22 @@ impl Shard {
             dup: false,
             ids: grant.ids,
         };
-        if routed.message.is_expired(now) {
+        if routed.message.is_expired(turn.now) {
             self.counters.dropped(DropReason::Expired);
         } else if copy.qos == Qos::AtMostOnce {
-            self.deliver_at_most_once(now, id, routed, copy, templates, fx);
+            self.deliver_at_most_once(turn, id, routed, copy, templates);
         } else {
-            self.deliver_acknowledged(now, id, routed, copy, templates, fx);
+            self.deliver_acknowledged(turn, id, routed, copy, templates);
         }
     }
 
     fn deliver_at_most_once(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         routed: &mut Routed<'_>,
         copy: Copy<'_>,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) {
         let flush = self.flush;
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else {
@@ -178,52 +173,50 @@ impl Shard {
             self.counters.dropped(DropReason::OutboxFull);
             return;
         }
-        self.send_at_most_once(now, id, routed, copy, templates, fx);
+        self.send_at_most_once(turn, id, routed, copy, templates);
     }
 
     /// Sends without asking for room. The session has a connection.
     #[inline]
     fn send_at_most_once(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         routed: &mut Routed<'_>,
         copy: Copy<'_>,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has looked");
-        let Some(outgoing) = encode(now, routed, link, copy, templates, fx) else {
+        let Some(outgoing) = encode(turn, routed, link, copy, templates) else {
             self.counters.dropped(DropReason::PacketTooLarge);
             return;
         };
-        send_publish(link, self.flush, outgoing, None, fx);
+        send_publish(link, self.flush, outgoing, None, turn.fx);
         self.count_publish(routed.message.payload.len());
     }
 
     fn deliver_acknowledged(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         routed: &mut Routed<'_>,
         copy: Copy<'_>,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) {
         if self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue) {
-            let delivery = self.owe(id, routed, copy, fx);
-            self.send_delivery(now, id, delivery, routed, templates, fx);
+            let delivery = self.owe(turn, id, routed, copy);
+            self.send_delivery(turn, id, delivery, routed, templates);
             return;
         }
         let len_bytes = routed.message.len_bytes() + size_of_val(copy.ids) as u64;
-        if let Err(reason) = self.make_room(now, id, len_bytes) {
+        if let Err(reason) = self.make_room(turn.now, id, len_bytes) {
             self.counters.dropped(reason);
             if reason == DropReason::QueuedMemoryFull {
-                self.say_memory_is_full(now, fx);
+                self.say_memory_is_full(turn);
             }
             return;
         }
-        let delivery = self.owe(id, routed, copy, fx);
+        let delivery = self.owe(turn, id, routed, copy);
         self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &mut self.queues);
         if self.has_window(id) {
             self.add_work(id); // no acknowledgement may come that would bring it forward
@@ -254,19 +247,19 @@ impl Shard {
 
     /// Once a minute at most: the operator is to know why messages are dropped for everybody.
     #[cold]
-    fn say_memory_is_full(&mut self, now: Now, fx: &mut Effects) {
-        if self.next_full_report.is_due(now) {
-            self.next_full_report = now.after_s(60);
-            fx.events.push(Event::QueuedMemoryFull { max_bytes: self.settings.queued_memory_max_bytes });
+    fn say_memory_is_full(&mut self, turn: &mut Turn<'_>) {
+        if self.next_full_report.is_due(turn.now) {
+            self.next_full_report = turn.now.after_s(60);
+            turn.fx.events.push(Event::QueuedMemoryFull { max_bytes: self.settings.queued_memory_max_bytes });
         }
     }
 
     /// Makes a message into a delivery that is kept until it is settled, on stable storage if the session is.
-    fn owe(&mut self, id: SessionId, routed: &mut Routed<'_>, copy: Copy<'_>, fx: &mut Effects) -> Delivery {
+    fn owe(&mut self, turn: &mut Turn<'_>, id: SessionId, routed: &mut Routed<'_>, copy: Copy<'_>) -> Delivery {
         let message = routed.share().clone();
         if self.sessions.get(id).is_persistent() {
             let message = message.clone();
-            self.log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, fx);
+            self.log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
         }
         Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain }
     }
@@ -274,41 +267,33 @@ impl Shard {
     /// Takes a delivery into flight and sends it. The caller has made sure of room.
     pub(super) fn send_delivery(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         delivery: Delivery,
         routed: &mut Routed<'_>,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) {
         let session = self.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("room means a connection");
         let copy = Copy { qos: delivery.qos, retain: delivery.retain, dup: false, ids: delivery.ids.as_slice() };
-        let Some(outgoing) = encode(now, routed, link, copy, templates, fx) else {
+        let Some(outgoing) = encode(turn, routed, link, copy, templates) else {
             // As if its delivery had completed [MQTT-3.1.2-25].
             self.counters.dropped(DropReason::PacketTooLarge);
             return;
         };
         let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
-        send_publish(link, self.flush, outgoing, Some(packet_id), fx);
+        send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
         self.count_publish(routed.message.payload.len());
     }
 
     /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].
-    pub(super) fn send_again(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        packet_id: PacketId,
-        delivery: &Delivery,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn send_again(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, delivery: &Delivery) {
         let mut routed = Routed::shared(&delivery.message);
         let copy = Copy { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice() };
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
-        if let Some(outgoing) = encode(now, &mut routed, link, copy, &mut Templates::default(), fx) {
-            send_publish(link, self.flush, outgoing, Some(packet_id), fx);
+        if let Some(outgoing) = encode(turn, &mut routed, link, copy, &mut Templates::default()) {
+            send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
             self.count_publish(routed.message.payload.len());
             return;
         }
@@ -359,12 +344,11 @@ fn send_publish(link: &mut Link, flush: u32, outgoing: Outgoing, packet_id: Opti
 
 /// Encodes one copy, or takes the form that was encoded before. `None` when it is too large for the client.
 fn encode(
-    now: Now,
+    turn: &mut Turn<'_>,
     routed: &mut Routed<'_>,
     link: &mut Link,
     copy: Copy<'_>,
     templates: &mut Templates,
-    fx: &mut Effects,
 ) -> Option<Outgoing> {
     let fits = |outgoing: &Outgoing| outgoing.len() <= link.packet_size_max_bytes;
     let is_v5 = link.version.is_v5();
@@ -373,7 +357,7 @@ fn encode(
         if let Some(&(_, outgoing)) = templates.0.iter().find(|&&(made, _)| made == layout) {
             return outgoing.filter(fits);
         }
-        let outgoing = encode_form(now, routed, link, copy, TopicForm::Name, fx);
+        let outgoing = encode_form(turn, routed, link, copy, TopicForm::Name);
         templates.0.push((layout, outgoing));
         return outgoing.filter(fits);
     }
@@ -382,13 +366,13 @@ fn encode(
         (false, _) | (_, 0) => TopicForm::Name,
         (true, max) => link.aliases_out.get_or_insert_default().form(topic, max),
     };
-    let outgoing = encode_form(now, routed, link, copy, form, fx).filter(fits);
+    let outgoing = encode_form(turn, routed, link, copy, form).filter(fits);
     if !matches!(form, TopicForm::NameAndAlias(_)) {
         return outgoing;
     }
     if outgoing.is_none() {
         // To teach an alias takes three bytes; without them it may fit.
-        return encode_form(now, routed, link, copy, TopicForm::Name, fx).filter(fits);
+        return encode_form(turn, routed, link, copy, TopicForm::Name).filter(fits);
     }
     if let Some(aliases) = link.aliases_out.as_deref_mut() {
         aliases.sent(topic);
@@ -398,12 +382,11 @@ fn encode(
 
 /// Encodes one form. `None` when MQTT has no such packet: a message of the largest size can gain bytes on its way.
 fn encode_form(
-    now: Now,
+    turn: &mut Turn<'_>,
     routed: &mut Routed<'_>,
     link: &Link,
     copy: Copy<'_>,
     form: TopicForm,
-    fx: &mut Effects,
 ) -> Option<Outgoing> {
     let message = routed.message;
     let (topic, topic_alias) = match form {
@@ -419,7 +402,7 @@ fn encode_form(
         dup: copy.dup,
         retain: copy.retain,
         packet_id: (copy.qos != Qos::AtMostOnce).then_some(PacketId::MIN), // patched per subscriber
-        message_expiry_s: message.expires.map(|expires| expires.left_s(now)), // [MQTT-3.3.2-6]
+        message_expiry_s: message.expires.map(|expires| expires.left_s(turn.now)), // [MQTT-3.3.2-6]
         subscription_ids: copy.ids,
         forwarded: message.properties,
         payload: message.payload,
@@ -428,10 +411,10 @@ fn encode_form(
         return None;
     }
     if message.payload.len() < PAYLOAD_BY_REFERENCE_MIN_BYTES {
-        let encoded = fx.encode(|out| packet.encode(out).packet_id_at);
+        let encoded = turn.fx.encode(|out| packet.encode(out).packet_id_at);
         return Some(Outgoing { encoded, payload: None });
     }
-    let encoded = fx.encode(|out| packet.encode_head(out).packet_id_at);
-    let payload = fx.payload(routed.share().long_payload().expect("its length is what makes it long"));
+    let encoded = turn.fx.encode(|out| packet.encode_head(out).packet_id_at);
+    let payload = turn.fx.payload(routed.share().long_payload().expect("its length is what makes it long"));
     Some(Outgoing { encoded, payload: Some((payload, message.payload.len() as u32)) })
 }

@@ -1,7 +1,7 @@
 //! How connections and sessions end: DISCONNECT, a lost socket, expiry; and what then becomes of the will.
 
 use super::timers::Timers;
-use super::{Effect, Effects, Event, Shard};
+use super::{Effect, Event, Shard, Turn};
 use crate::codec::{Disconnect, ReasonCode};
 use crate::ids::SessionId;
 use crate::session::{Link, OpenExchanges, Routed};
@@ -11,25 +11,25 @@ use crate::time::{Deadline, Now};
 use crate::topic::TopicName;
 
 impl Shard {
-    pub(super) fn handle_disconnect(&mut self, now: Now, id: SessionId, disconnect: &Disconnect<'_>, fx: &mut Effects) {
+    pub(super) fn handle_disconnect(&mut self, turn: &mut Turn<'_>, id: SessionId, disconnect: &Disconnect<'_>) {
         if let Some(expiry_s) = disconnect.session_expiry_s {
             if !self.sessions.get(id).is_persistent() && expiry_s > 0 {
                 // What was 0 in CONNECT cannot be raised now (MQTT 5.0, 3.14.2.2.2).
                 let text = "DISCONNECT raises a session expiry of 0";
-                self.close(now, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, text, fx);
+                self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, text);
                 return;
             }
-            self.set_expiry(id, expiry_s.min(self.settings.session_expiry_max_s), fx);
+            self.set_expiry(turn, id, expiry_s.min(self.settings.session_expiry_max_s));
         }
         if disconnect.reason == ReasonCode::DisconnectWithWill {
             let reason = CloseReason::ClientDisconnectWithWill;
-            self.end_connection(now, id, reason, "the client asked for its will", fx);
+            self.end_connection(turn, id, reason, "the client asked for its will");
         } else if disconnect.reason.is_error() {
             // Any other reason than 0x00 leaves the will in force [MQTT-3.1.2-8].
-            self.end_connection(now, id, CloseReason::ClientDisconnectWithWill, "the client reported an error", fx);
+            self.end_connection(turn, id, CloseReason::ClientDisconnectWithWill, "the client reported an error");
         } else {
             self.sessions.get_mut(id).will = None; // [MQTT-3.14.4-3]
-            self.end_connection(now, id, CloseReason::ClientDisconnect, "the client said goodbye", fx);
+            self.end_connection(turn, id, CloseReason::ClientDisconnect, "the client said goodbye");
         }
     }
 
@@ -37,46 +37,45 @@ impl Shard {
     /// ends here.
     pub(super) fn end_connection(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         reason: CloseReason,
         text: &'static str,
-        fx: &mut Effects,
     ) {
         let mut link = self.sessions.detach(id).expect("a connection ends once");
         self.counters.closed(reason);
         let connection = link.connection;
         self.park_replays(id, &mut link);
-        fx.list.push(Effect::Close { connection, reason });
+        turn.fx.list.push(Effect::Close { connection, reason });
         let session = self.sessions.get_mut(id);
-        session.disconnected = Some(Deadline(now.ms()));
+        session.disconnected = Some(Deadline(turn.now.ms()));
         session.trim();
-        fx.events.push(Event::Disconnected {
+        turn.fx.events.push(Event::Disconnected {
             connection,
             client_id: session.client_id.clone(),
             reason,
             text,
-            duration_ms: now.ms().saturating_sub(link.connected.0),
+            duration_ms: turn.now.ms().saturating_sub(link.connected.0),
         });
         // What is published on its account is not for itself: shared groups must not pick it any more.
         if self.sessions.get(id).is_persistent() {
-            self.connection_changed(id, fx);
+            self.connection_changed(turn, id);
         } else {
             self.sessions.end(id);
         }
-        self.publish_presence(now, id, false, reason.label(), fx);
+        self.publish_presence(turn, id, false, reason.label());
         if self.sessions.get(id).is_persistent() {
-            if self.sessions.get(id).will_due().is_some_and(|due| due.is_due(now)) {
-                self.publish_will(now, id, fx);
+            if self.sessions.get(id).will_due().is_some_and(|due| due.is_due(turn.now)) {
+                self.publish_will(turn, id);
             }
-            self.arm(now, id);
+            self.arm(turn.now, id);
         } else {
-            self.wind_up(now, id, fx);
+            self.wind_up(turn, id);
         }
     }
 
     /// Changes how long a session outlives its connection.
-    pub(super) fn set_expiry(&mut self, id: SessionId, expiry_s: u32, fx: &mut Effects) {
+    pub(super) fn set_expiry(&mut self, turn: &mut Turn<'_>, id: SessionId, expiry_s: u32) {
         let session = self.sessions.get_mut(id);
         let was_persistent = session.is_persistent();
         session.expiry_s = expiry_s;
@@ -86,7 +85,7 @@ impl Shard {
         }
         if was_persistent && !session.is_persistent() {
             // Whatever was written down about it must not come back after a restart.
-            self.log.append(Record::SessionEnded { session: id }, fx);
+            self.log.append(Record::SessionEnded { session: id }, turn.fx);
         }
     }
 
@@ -101,14 +100,14 @@ impl Shard {
     }
 
     /// Ends a session that has no connection: its subscriptions, its queue, its will.
-    pub(super) fn end_session(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
+    pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         self.sessions.end(id);
-        self.wind_up(now, id, fx);
+        self.wind_up(turn, id);
     }
 
     /// What follows from a session's end.
-    fn wind_up(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
-        self.publish_will(now, id, fx); // the session's end is the latest moment for it [MQTT-3.1.2-8]
+    fn wind_up(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        self.publish_will(turn, id); // the session's end is the latest moment for it [MQTT-3.1.2-8]
         let session = self.sessions.get_mut(id);
         (session.armed_tick, session.has_work, session.groups_untold) = (None, false, 0);
         session.exchanges = OpenExchanges::default();
@@ -116,25 +115,25 @@ impl Shard {
             self.counters.drops[DropReason::SessionEnded as usize] += outbound.discard(&mut self.queues);
         }
         if session.is_persistent() {
-            self.log.append(Record::SessionEnded { session: id }, fx);
+            self.log.append(Record::SessionEnded { session: id }, turn.fx);
         }
-        self.begin_teardown(id, fx);
+        self.begin_teardown(turn, id);
     }
 
     /// Publishes the will, if there still is one, and forgets it [MQTT-3.1.2-10].
-    pub(super) fn publish_will(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
+    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Some(will) = self.sessions.get_mut(id).will.take() else { return };
-        let message = will.message(now);
+        let message = will.message(turn.now);
         if message.retain && !message.payload.is_empty() && !self.may_retain(message.topic, message.len_bytes()) {
             self.counters.dropped(DropReason::RetainedFull);
             return;
         }
         let topic = TopicName::parse(message.topic, u16::MAX).expect("a will's topic was checked in CONNECT");
-        self.route(now, topic, &mut Routed::borrowed(message), None, fx);
+        self.route(turn, topic, &mut Routed::borrowed(message), None);
     }
 
     /// The timer of `tick` has come for a session that may have changed or gone since it was armed.
-    pub(super) fn session_due(&mut self, now: Now, id: SessionId, tick: u32, fx: &mut Effects) {
+    pub(super) fn session_due(&mut self, turn: &mut Turn<'_>, id: SessionId, tick: u32) {
         match self.sessions.try_get(id) {
             Some(session) if session.armed_tick == Some(tick) => {}
             _ => return,
@@ -143,34 +142,33 @@ impl Shard {
         session.armed_tick = None;
         session.trim();
         if let Some(link) = &session.link {
-            if link.keep_alive_deadline().is_some_and(|due| due.is_due(now)) {
+            if link.keep_alive_deadline().is_some_and(|due| due.is_due(turn.now)) {
                 let reason = CloseReason::KeepAliveTimeout;
                 self.close(
-                    now,
+                    turn,
                     id,
                     ReasonCode::KeepAliveTimeout,
                     reason,
                     "nothing came within 1.5 times the keep alive",
-                    fx,
                 );
                 return; // which has armed the timer again if the session lives on
             }
-        } else if self.end_or_will(now, id, fx) {
+        } else if self.end_or_will(turn, id) {
             return;
         }
-        self.arm(now, id);
+        self.arm(turn.now, id);
     }
 
     /// Does what has come due of a session without a connection. Returns whether the session has ended.
-    pub(super) fn end_or_will(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> bool {
+    pub(super) fn end_or_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
         let session = self.sessions.get(id);
-        if session.expires().is_some_and(|due| due.is_due(now)) {
+        if session.expires().is_some_and(|due| due.is_due(turn.now)) {
             self.counters.sessions_expired += 1;
-            self.end_session(now, id, fx);
+            self.end_session(turn, id);
             return true;
         }
-        if session.will_due().is_some_and(|due| due.is_due(now)) {
-            self.publish_will(now, id, fx);
+        if session.will_due().is_some_and(|due| due.is_due(turn.now)) {
+            self.publish_will(turn, id);
         }
         false
     }

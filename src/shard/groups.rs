@@ -7,11 +7,10 @@
 use smallvec::SmallVec;
 
 use super::deliver::Templates;
-use super::{Effects, Shard};
+use super::{Shard, Turn};
 use crate::ids::{SessionId, ShardId};
 use crate::session::{Place, Routed};
 use crate::telemetry::DropReason;
-use crate::time::Now;
 use crate::topic::{EntryId, Matches, Pick, Subscriber};
 
 /// Which members of a group are picked from.
@@ -29,20 +28,19 @@ impl Shard {
     /// member.
     pub(super) fn deliver_groups(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         routed: &mut Routed<'_>,
         matches: &Matches,
         templates: &mut Templates,
-        fx: &mut Effects,
     ) -> (RemotePicks, bool) {
         let mut picks = RemotePicks::new();
         let mut any = false;
         for &group in &matches.groups {
             let key = self.index.group_key(group);
-            let pick = self.pick(key, Among::AllShards, fx);
+            let pick = self.pick(turn, key, Among::AllShards);
             any |= pick.is_some();
             match pick {
-                Some(Pick::Local(subscriber)) => self.deliver_shared(now, subscriber, routed, templates, fx),
+                Some(Pick::Local(subscriber)) => self.deliver_shared(turn, subscriber, routed, templates),
                 Some(Pick::Remote(shard)) => picks.push((shard, key)),
                 None => {} // its last members have ended: it was left in the index for being taken out
             }
@@ -53,23 +51,22 @@ impl Shard {
     /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked.
     pub(super) fn deliver_to_group_member(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         key: u64,
         routed: &mut Routed<'_>,
         templates: &mut Templates,
         forwarded: &mut RemotePicks,
-        fx: &mut Effects,
     ) {
-        let pick = self.pick(key, Among::ThisShard, fx).or_else(|| self.pick(key, Among::AllShards, fx));
+        let pick = self.pick(turn, key, Among::ThisShard).or_else(|| self.pick(turn, key, Among::AllShards));
         match pick {
-            Some(Pick::Local(subscriber)) => self.deliver_shared(now, subscriber, routed, templates, fx),
+            Some(Pick::Local(subscriber)) => self.deliver_shared(turn, subscriber, routed, templates),
             Some(Pick::Remote(shard)) => forwarded.push((shard, key)),
             None => self.counters.dropped(DropReason::NoGroupMember),
         }
     }
 
     /// Whose turn it is in a group. `None` if there is no group, or no member of it.
-    fn pick(&mut self, key: u64, among: Among, fx: &mut Effects) -> Option<Pick> {
+    fn pick(&mut self, turn: &mut Turn<'_>, key: u64, among: Among) -> Option<Pick> {
         loop {
             let group = self.index.group_by_key(key)?;
             let pick = match among {
@@ -77,7 +74,7 @@ impl Shard {
                 Among::ThisShard => Pick::Local(self.index.pick_local(group)?),
             };
             match pick {
-                Pick::Local(subscriber) if self.put_right(group, subscriber, fx) => {}
+                Pick::Local(subscriber) if self.put_right(turn, group, subscriber) => {}
                 pick => return Some(pick),
             }
         }
@@ -85,7 +82,7 @@ impl Shard {
 
     /// Whether the index did not know yet what has become of a member that was picked. Now it does: each of its
     /// subscriptions is here once at most.
-    fn put_right(&mut self, group: EntryId, picked: Subscriber, fx: &mut Effects) -> bool {
+    fn put_right(&mut self, turn: &mut Turn<'_>, group: EntryId, picked: Subscriber) -> bool {
         let session = self.sessions.get_mut(picked.session);
         if session.link.is_some() || !session.has_ended && session.groups_untold == 0 {
             return false;
@@ -93,22 +90,22 @@ impl Shard {
         if session.has_ended {
             let durable = session.counts_as_durable;
             let place = self.sessions.take_from_ended(picked.session, group);
-            self.remove_from_index(place.expect("it was picked for this subscription"), durable, fx);
+            self.remove_from_index(turn, place.expect("it was picked for this subscription"), durable);
             return true;
         }
         let position = session.subscriptions.position(group).expect("it was picked for this subscription");
-        self.tell_group(Place { entry: group, position }, false, fx)
+        self.tell_group(turn, Place { entry: group, position }, false)
     }
 
     /// A session's client has come or gone: its groups are to know. Now if they are few, else some in each turn.
-    pub(super) fn connection_changed(&mut self, id: SessionId, fx: &mut Effects) {
+    pub(super) fn connection_changed(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let session = self.sessions.get_mut(id);
         session.groups_untold = session.subscriptions.shared_len() as u32;
-        self.tell_groups(id, fx);
+        self.tell_groups(turn, id);
     }
 
     /// Goes on telling them. Returns how many were told.
-    pub(super) fn tell_groups(&mut self, id: SessionId, fx: &mut Effects) -> usize {
+    pub(super) fn tell_groups(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let session = self.sessions.get_mut(id);
         if session.groups_untold == 0 {
             return 0;
@@ -120,7 +117,7 @@ impl Shard {
         let places = SmallVec::<[Place; 8]>::from_slice(&shared[from..until]);
         session.groups_untold = from as u32;
         for &place in &places {
-            self.tell_group(place, online, fx);
+            self.tell_group(turn, place, online);
         }
         if from > 0 {
             self.add_work(id);
@@ -129,11 +126,11 @@ impl Shard {
     }
 
     /// Returns whether that was new.
-    fn tell_group(&mut self, place: Place, online: bool, fx: &mut Effects) -> bool {
+    fn tell_group(&mut self, turn: &mut Turn<'_>, place: Place, online: bool) -> bool {
         let Some(interest) = self.index.set_online(place.entry, place.position, online) else { return false };
         let mut text = String::new();
         self.index.filter_text(place.entry, &mut text);
-        self.announce(&text, interest, fx);
+        self.announce(turn, &text, interest);
         true
     }
 }

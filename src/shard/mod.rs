@@ -127,27 +127,26 @@ impl Shard {
 
     /// Takes one input and adds what follows from it to the turn's effects.
     pub fn handle(&mut self, turn: &mut Turn<'_>, input: Input<'_>) {
-        let Turn { now, ref mut fx } = *turn;
         match input {
-            Input::Packet { connection, packet } => self.handle_packet(now, connection, packet, fx),
-            Input::Mesh { from, message, bytes } => self.handle_mesh(now, from, message, bytes, fx),
+            Input::Packet { connection, packet } => self.handle_packet(turn, connection, packet),
+            Input::Mesh { from, message, bytes } => self.handle_mesh(turn, from, message, bytes),
             Input::Connect { connection, connect, arrival } => {
-                self.handle_connect(now, connection, connect, arrival, fx);
+                self.handle_connect(turn, connection, connect, arrival);
             }
             Input::Closed { connection } => {
                 if let Some(id) = self.sessions.of_connection(connection) {
-                    self.end_connection(now, id, CloseReason::SocketClosed, "the peer closed the socket", fx);
+                    self.end_connection(turn, id, CloseReason::SocketClosed, "the peer closed the socket");
                 }
             }
-            Input::BadPacket { connection, error } => self.handle_bad_packet(now, connection, error, fx),
+            Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
             Input::Durable { position } => {
                 self.log.durable(position);
-                self.release_acks(fx);
+                self.release_acks(turn);
             }
             Input::Flushed => self.flush = self.flush.wrapping_add(1),
-            Input::Tick { transport } => self.handle_tick(now, transport, fx),
-            Input::Shutdown => self.handle_shutdown(now, fx),
+            Input::Tick { transport } => self.handle_tick(turn, transport),
+            Input::Shutdown => self.handle_shutdown(turn),
         }
     }
 
@@ -180,28 +179,28 @@ impl Shard {
         }
     }
 
-    fn handle_packet(&mut self, now: Now, connection: ConnectionId, packet: Packet<'_>, fx: &mut Effects) {
+    fn handle_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, packet: Packet<'_>) {
         let Some(id) = self.sessions.of_connection(connection) else {
             return; // the shard has closed it; the edge had not heard yet
         };
         self.counters.packets_received += 1;
         let session = self.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
-        link.last_received_s = now.s();
+        link.last_received_s = turn.now.s();
         match packet {
-            Packet::Publish(publish) => self.handle_publish(now, id, &publish, fx),
-            Packet::Ack(ack) => self.handle_ack(now, id, &ack, fx),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(now, id, &subscribe, fx),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(now, id, &unsubscribe, fx),
-            Packet::PingReq => self.reply(now, id, fx, |out, _| out.extend_from_slice(&[0xd0, 0])),
-            Packet::Disconnect(disconnect) => self.handle_disconnect(now, id, &disconnect, fx),
+            Packet::Publish(publish) => self.handle_publish(turn, id, &publish),
+            Packet::Ack(ack) => self.handle_ack(turn, id, &ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, &unsubscribe),
+            Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&[0xd0, 0])),
+            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, &disconnect),
             Packet::Auth(_) => {
                 // No method was agreed on in CONNECT, so none can be gone on with [MQTT-4.12.0-7].
-                self.close(now, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "AUTH without a method", fx);
+                self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "AUTH without a method");
             }
             Packet::Connect(_) => {
                 // [MQTT-3.1.0-2]
-                self.close(now, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "a second CONNECT", fx);
+                self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "a second CONNECT");
             }
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 unreachable!("the codec refuses what only a server sends")
@@ -209,7 +208,7 @@ impl Shard {
         }
     }
 
-    fn handle_bad_packet(&mut self, now: Now, connection: ConnectionId, error: DecodeError, fx: &mut Effects) {
+    fn handle_bad_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, error: DecodeError) {
         let Some(id) = self.sessions.of_connection(connection) else { return };
         // A second CONNECT may be wrong in a way that only CONNACK has a code for.
         let reason = match error.reason() {
@@ -222,46 +221,46 @@ impl Shard {
             ReasonCode::TopicAliasInvalid => CloseReason::TopicAliasInvalid,
             _ => CloseReason::ProtocolError,
         };
-        self.close(now, id, reason, close_reason, error.text(), fx);
+        self.close(turn, id, reason, close_reason, error.text());
     }
 
-    fn handle_mesh(&mut self, now: Now, from: ShardId, message: MeshMessage, bytes: &[u8], fx: &mut Effects) {
+    fn handle_mesh(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage, bytes: &[u8]) {
         match message {
             MeshMessage::Publish { message, plain, rider } => {
                 let rider = rider.map(|rider| *rider).unwrap_or_default();
-                self.handle_mesh_publish(now, message.routed(bytes), plain, rider, fx);
+                self.handle_mesh_publish(turn, message.routed(bytes), plain, rider);
             }
-            MeshMessage::Barrier { token } => self.confirm_when_durable(token, fx),
+            MeshMessage::Barrier { token } => self.confirm_when_durable(turn, token),
             MeshMessage::Stored { token } => {
                 self.confirm(token);
-                self.send_ready_acks(token.connection, fx);
+                self.send_ready_acks(turn, token.connection);
             }
             MeshMessage::Interest { number, filter, interest } => {
-                self.apply_interest(from, number, &filter, interest, fx);
+                self.apply_interest(turn, from, number, &filter, interest);
             }
             MeshMessage::Applied { number } => {
                 self.announcements.applied(from, number);
-                self.release_subacks(now, fx);
+                self.release_subacks(turn);
             }
             MeshMessage::Report(report) => self.sys.report(from, *report),
         }
     }
 
-    fn handle_tick(&mut self, now: Now, transport: &TransportCounters, fx: &mut Effects) {
-        while let Some((tick, sessions)) = self.timers.next_due(now) {
+    fn handle_tick(&mut self, turn: &mut Turn<'_>, transport: &TransportCounters) {
+        while let Some((tick, sessions)) = self.timers.next_due(turn.now) {
             for id in sessions {
-                self.session_due(now, id, tick, fx);
+                self.session_due(turn, id, tick);
             }
         }
-        if self.next_tidy.is_due(now) {
-            self.next_tidy = now.after_s(1);
-            self.retained.tidy(now);
+        if self.next_tidy.is_due(turn.now) {
+            self.next_tidy = turn.now.after_s(1);
+            self.retained.tidy(turn.now);
         }
-        if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(now)) {
-            self.publish_sys(now, transport, fx);
+        if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(turn.now)) {
+            self.publish_sys(turn, transport);
         }
-        self.tear_down(fx);
-        self.work(now, fx);
+        self.tear_down(turn);
+        self.work(turn);
     }
 
     fn handle_blocked(&mut self, connection: ConnectionId, bytes: u32) {
@@ -275,41 +274,35 @@ impl Shard {
         }
     }
 
-    fn handle_shutdown(&mut self, now: Now, fx: &mut Effects) {
+    fn handle_shutdown(&mut self, turn: &mut Turn<'_>) {
         self.shutting_down = true;
         let connected: Vec<SessionId> =
             self.sessions.iter().filter(|(_, session)| session.link.is_some()).map(|(id, _)| id).collect();
         for id in connected {
             // A will that this publishes may reach sessions that are still to be told.
             let reason = ReasonCode::ServerShuttingDown;
-            self.close(now, id, reason, CloseReason::ServerShutdown, "the broker stops", fx);
+            self.close(turn, id, reason, CloseReason::ServerShutdown, "the broker stops");
         }
     }
 
     /// Sends a packet that answers one of the client's. A client that goes on asking while it reads no answers is cut
     /// off: answers cannot be dropped, and must not pile up.
-    fn reply(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        fx: &mut Effects,
-        write: impl FnOnce(&mut Vec<u8>, &crate::session::Link),
-    ) {
+    fn reply(&mut self, turn: &mut Turn<'_>, id: SessionId, write: impl FnOnce(&mut Vec<u8>, &crate::session::Link)) {
         let flush = self.flush;
         let Some(link) = self.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else {
             return; // an earlier answer to the same packet has cut it off
         };
-        let encoded = fx.encode(|out| {
+        let encoded = turn.fx.encode(|out| {
             write(out, link);
             None
         });
         if encoded.len() > link.packet_size_max_bytes {
             // The client may not be sent it [MQTT-3.1.2-24], and would wait for it for ever.
             let reason = CloseReason::PacketTooLarge;
-            self.close(now, id, ReasonCode::PacketTooLarge, reason, "the answer is larger than it takes", fx);
+            self.close(turn, id, ReasonCode::PacketTooLarge, reason, "the answer is larger than it takes");
             return;
         }
-        fx.list.push(Effect::Send { connection: link.connection, encoded, packet_id: None });
+        turn.fx.list.push(Effect::Send { connection: link.connection, encoded, packet_id: None });
         link.add_outbox(flush, encoded.len());
         self.counters.packets_sent += 1;
         // What waits may be an outbox of messages and one more that was as large as a packet can be: that the client has
@@ -317,20 +310,12 @@ impl Shard {
         let settings = &self.settings;
         let limit = settings.outbox_max_bytes.saturating_mul(2).saturating_add(settings.packet_size_max_bytes);
         if link.outbox_bytes(flush) > limit {
-            self.end_connection(now, id, CloseReason::Resources, "it reads no answers", fx);
+            self.end_connection(turn, id, CloseReason::Resources, "it reads no answers");
         }
     }
 
     /// Closes a connection for a reason of the broker's: DISCONNECT where the version has one, then the end.
-    fn close(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        code: ReasonCode,
-        reason: CloseReason,
-        text: &'static str,
-        fx: &mut Effects,
-    ) {
+    fn close(&mut self, turn: &mut Turn<'_>, id: SessionId, code: ReasonCode, reason: CloseReason, text: &'static str) {
         if let Some(link) = self.sessions.get(id).link.as_deref()
             && link.version.is_v5()
         {
@@ -342,11 +327,11 @@ impl Shard {
             let packet = Disconnect { reason: code, reason_string: fits.then_some(text), ..Disconnect::default() };
             let version = link.version;
             if link.packet_size_max_bytes >= 4 {
-                fx.send(link.connection, |out| packet.encode(version, out));
+                turn.fx.send(link.connection, |out| packet.encode(version, out));
                 self.counters.packets_sent += 1;
             }
         }
-        self.end_connection(now, id, reason, text, fx);
+        self.end_connection(turn, id, reason, text);
     }
 }
 

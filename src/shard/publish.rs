@@ -5,13 +5,12 @@ use smallvec::SmallVec;
 
 use super::deliver::Templates;
 use super::groups::RemotePicks;
-use super::{ConfirmToken, Effects, MeshMessage, Rider, Shard, Stamp};
+use super::{ConfirmToken, MeshMessage, Rider, Shard, Stamp, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardId, ShardSet};
 use crate::session::{AckQueue, AliasesIn, MessageRef, Routed};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
-use crate::time::Now;
 use crate::topic::{Matches, TopicName};
 
 /// What became of a routed message.
@@ -24,11 +23,11 @@ pub(super) struct Outcome {
 }
 
 impl Shard {
-    pub(super) fn handle_publish(&mut self, now: Now, id: SessionId, publish: &Publish<'_>, fx: &mut Effects) {
+    pub(super) fn handle_publish(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>) {
         self.counters.publish_received += 1;
         self.counters.publish_bytes_received += publish.payload.len() as u64;
         let Some(alias) = publish.topic_alias else {
-            self.publish_to(now, id, publish, publish.topic, fx);
+            self.publish_to(turn, id, publish, publish.topic);
             return;
         };
         let maximum = self.settings.topic_alias_max;
@@ -36,40 +35,40 @@ impl Shard {
         let link = session.link.as_deref_mut().expect("the packet came over it");
         if alias.get() > maximum {
             // [MQTT-3.3.2-9]
-            self.close_for_alias(now, id, "a topic alias above the maximum that CONNACK announced", fx);
+            self.close_for_alias(turn, id, "a topic alias above the maximum that CONNACK announced");
         } else if !publish.topic.is_empty() {
             link.aliases_in.get_or_insert_with(|| Box::new(AliasesIn::default())).set(alias, publish.topic);
-            self.publish_to(now, id, publish, publish.topic, fx);
+            self.publish_to(turn, id, publish, publish.topic);
         } else if let Some(topic) = link.aliases_in.as_deref().and_then(|aliases| aliases.get(alias)) {
             let mut resolved = std::mem::take(&mut self.alias_topic);
             resolved.clear();
             resolved.push_str(topic);
-            self.publish_to(now, id, publish, &resolved, fx);
+            self.publish_to(turn, id, publish, &resolved);
             self.alias_topic = resolved;
         } else {
-            self.close_for_alias(now, id, "a topic alias that was never set", fx);
+            self.close_for_alias(turn, id, "a topic alias that was never set");
         }
     }
 
-    fn close_for_alias(&mut self, now: Now, id: SessionId, text: &'static str, fx: &mut Effects) {
-        self.close(now, id, ReasonCode::TopicAliasInvalid, CloseReason::TopicAliasInvalid, text, fx);
+    fn close_for_alias(&mut self, turn: &mut Turn<'_>, id: SessionId, text: &'static str) {
+        self.close(turn, id, ReasonCode::TopicAliasInvalid, CloseReason::TopicAliasInvalid, text);
     }
 
     /// The topic is known; now the exchange.
-    fn publish_to(&mut self, now: Now, id: SessionId, publish: &Publish<'_>, topic: &str, fx: &mut Effects) {
+    fn publish_to(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         let session = self.sessions.get_mut(id);
         let message = MessageRef {
             topic,
             qos: publish.qos,
             retain: publish.retain,
-            expires: publish.message_expiry_s.map(|seconds| now.after_s(seconds)),
+            expires: publish.message_expiry_s.map(|seconds| turn.now.after_s(seconds)),
             publisher: Some(session.key),
             properties: publish.properties,
             payload: publish.payload,
         };
         let Some(packet_id) = publish.packet_id else {
             if let Ok(topic) = self.admit_publish(&message) {
-                self.route(now, topic, &mut Routed::borrowed(message), None, fx);
+                self.route(turn, topic, &mut Routed::borrowed(message), None);
             }
             return;
         };
@@ -84,17 +83,17 @@ impl Shard {
         if exceeds || waiting >= usize::from(u16::MAX) {
             let reason = CloseReason::ReceiveMaximumExceeded;
             let text = "more QoS 1 and 2 messages in flight than CONNACK announced";
-            self.close(now, id, ReasonCode::ReceiveMaximumExceeded, reason, text, fx); // [MQTT-3.3.4-7]
+            self.close(turn, id, ReasonCode::ReceiveMaximumExceeded, reason, text); // [MQTT-3.3.4-7]
             return;
         }
         if is_repetition {
-            self.acknowledge_again(now, id, packet_id, fx);
+            self.acknowledge_again(turn, id, packet_id);
             return;
         }
         let topic = match self.admit_publish(&message) {
             Ok(topic) => topic,
             Err(reason) => {
-                self.acknowledge(now, id, kind, packet_id, reason, 0, fx);
+                self.acknowledge(turn, id, kind, packet_id, reason, 0);
                 return;
             }
         };
@@ -103,17 +102,17 @@ impl Shard {
         if kind == AckKind::PubRec {
             session.exchanges.insert(packet_id);
             if session.is_persistent() {
-                self.log.append(Record::ExchangeOpened { session: id, packet_id }, fx);
+                self.log.append(Record::ExchangeOpened { session: id, packet_id }, turn.fx);
             }
         }
-        let outcome = self.route(now, topic, &mut Routed::borrowed(message), Some(token), fx);
+        let outcome = self.route(turn, topic, &mut Routed::borrowed(message), Some(token));
         let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        self.acknowledge(now, id, kind, packet_id, reason, outcome.waits, fx);
+        self.acknowledge(turn, id, kind, packet_id, reason, outcome.waits);
     }
 
     /// A QoS 2 message that came before is acknowledged again and not routed again [MQTT-4.3.3-10]. If it came over an
     /// earlier connection, nobody knows any more what its PUBREC was waiting for: then everything is waited for.
-    fn acknowledge_again(&mut self, now: Now, id: SessionId, packet_id: PacketId, fx: &mut Effects) {
+    fn acknowledge_again(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
         let token = self.next_ack(id);
         let mut waits = 0;
         if self.sessions.get(id).link.as_deref().is_some_and(|link| link.inherits_exchanges) {
@@ -122,11 +121,11 @@ impl Shard {
                 waits += 1;
             }
             for shard in all_but(self.id, self.settings.shards).iter() {
-                fx.mesh.push(shard, MeshMessage::Barrier { token });
+                turn.fx.mesh.push(shard, MeshMessage::Barrier { token });
                 waits += 1;
             }
         }
-        self.acknowledge(now, id, AckKind::PubRec, packet_id, ReasonCode::Success, waits, fx);
+        self.acknowledge(turn, id, AckKind::PubRec, packet_id, ReasonCode::Success, waits);
     }
 
     /// Names the acknowledgement that a connection is owed next.
@@ -165,13 +164,12 @@ impl Shard {
     #[expect(clippy::too_many_arguments, reason = "one acknowledgement is described by this many facts")]
     fn acknowledge(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         id: SessionId,
         kind: AckKind,
         packet_id: PacketId,
         reason: ReasonCode,
         waits: u8,
-        fx: &mut Effects,
     ) {
         // Routing may have cut this very connection off, when it is its own slow subscriber.
         let Some(session) = self.sessions.try_get_mut(id) else { return };
@@ -180,7 +178,7 @@ impl Shard {
         }
         let Some(link) = session.link.as_deref_mut() else { return };
         if waits == 0 && link.acks.as_deref().is_none_or(AckQueue::is_empty) {
-            self.reply(now, id, fx, |out, link| encode_ack(link.version, kind, packet_id, reason, None, out));
+            self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, reason, None, out));
         } else {
             link.acks.get_or_insert_default().push(kind, packet_id, reason, waits);
         }
@@ -189,19 +187,18 @@ impl Shard {
     /// Gives a message to everybody who is to have it: the retained store, sessions of this shard, other shards.
     pub(super) fn route(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         topic: TopicName<'_>,
         routed: &mut Routed<'_>,
         confirm: Option<ConfirmToken>,
-        fx: &mut Effects,
     ) -> Outcome {
         let before = self.log.last();
-        let stamp = routed.message.retain.then(|| self.retain(now, routed, fx));
+        let stamp = routed.message.retain.then(|| self.retain(turn, routed));
         let mut matches = self.matches.take().unwrap_or_default();
         self.index.matches_again(topic, &mut matches);
         let mut templates = Templates::default();
-        self.deliver_plain(now, routed, &mut matches, &mut templates, fx);
-        let (picks, any_member) = self.deliver_groups(now, routed, &matches, &mut templates, fx);
+        self.deliver_plain(turn, routed, &mut matches, &mut templates);
+        let (picks, any_member) = self.deliver_groups(turn, routed, &matches, &mut templates);
         let matched = !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
         let mut outcome = Outcome { matched, waits: 0 };
         let confirm = confirm.filter(|_| routed.message.qos != Qos::AtMostOnce);
@@ -212,30 +209,30 @@ impl Shard {
             outcome.waits += 1;
         }
         if self.settings.shards > 1 {
-            outcome.waits += self.send_to_shards(routed, &matches, &picks, stamp, confirm, fx);
+            outcome.waits += self.send_to_shards(turn, routed, &matches, &picks, stamp, confirm);
         }
         self.matches = Some(matches);
         outcome
     }
 
     /// Writes a retained message, or deletes one [MQTT-3.3.1-6], on this shard.
-    fn retain(&mut self, now: Now, routed: &mut Routed<'_>, fx: &mut Effects) -> Stamp {
-        let stamp = self.retained.stamp(now, self.id);
+    fn retain(&mut self, turn: &mut Turn<'_>, routed: &mut Routed<'_>) -> Stamp {
+        let stamp = self.retained.stamp(turn.now, self.id);
         let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
-        self.log.append(Record::Retained { topic: routed.message.topic.into(), message: message.clone() }, fx);
-        self.retained.write(now, routed.message.topic, message, stamp);
+        self.log.append(Record::Retained { topic: routed.message.topic.into(), message: message.clone() }, turn.fx);
+        self.retained.write(turn.now, routed.message.topic, message, stamp);
         stamp
     }
 
     /// One message per interested shard. Returns how many of them will confirm.
     fn send_to_shards(
         &mut self,
+        turn: &mut Turn<'_>,
         routed: &mut Routed<'_>,
         matches: &Matches,
         picks: &[(ShardId, u64)],
         retained: Option<Stamp>,
         confirm: Option<ConfirmToken>,
-        fx: &mut Effects,
     ) -> u8 {
         let mut targets = matches.shards;
         for &(shard, _) in picks {
@@ -254,7 +251,7 @@ impl Shard {
             let confirm = confirm.filter(|_| owed);
             waits += u8::from(confirm.is_some());
             self.counters.mesh_sent += 1;
-            fx.mesh.publish(shard, routed, matches.shards.contains(shard), Rider { groups, retained, confirm });
+            turn.fx.mesh.publish(shard, routed, matches.shards.contains(shard), Rider { groups, retained, confirm });
         }
         waits
     }
@@ -262,18 +259,17 @@ impl Shard {
     /// A message that a client of another shard published.
     pub(super) fn handle_mesh_publish(
         &mut self,
-        now: Now,
+        turn: &mut Turn<'_>,
         mut routed: Routed<'_>,
         plain: bool,
         rider: Rider,
-        fx: &mut Effects,
     ) {
         let Rider { groups, retained, mut confirm } = rider;
         let before = self.log.last();
         let text = routed.message.topic;
         if let Some(stamp) = retained {
             let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
-            self.retained.write(now, text, message, stamp);
+            self.retained.write(turn.now, text, message, stamp);
         }
         let mut templates = Templates::default();
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
@@ -281,12 +277,12 @@ impl Shard {
             let mut matches = self.matches.take().unwrap_or_default();
             let topic = TopicName::checked_before(text);
             self.index.matches_again(topic, &mut matches);
-            self.deliver_plain(now, &mut routed, &mut matches, &mut templates, fx);
+            self.deliver_plain(turn, &mut routed, &mut matches, &mut templates);
             self.matches = Some(matches);
         }
         let mut forwarded = RemotePicks::new();
         for key in groups {
-            self.deliver_to_group_member(now, key, &mut routed, &mut templates, &mut forwarded, fx);
+            self.deliver_to_group_member(turn, key, &mut routed, &mut templates, &mut forwarded);
         }
         let stored_here = self.log.last() > before;
         for (shard, key) in forwarded {
@@ -294,11 +290,11 @@ impl Shard {
             let confirm = if stored_here { None } else { confirm.take() };
             let rider = Rider { groups: SmallVec::from_slice(&[key]), retained: None, confirm };
             self.counters.mesh_sent += 1;
-            fx.mesh.publish(shard, &mut routed, false, rider);
+            turn.fx.mesh.publish(shard, &mut routed, false, rider);
         }
         match confirm {
             Some(token) if stored_here => self.log.wait(token),
-            Some(token) => self.tell_stored(token, fx),
+            Some(token) => self.tell_stored(turn, token),
             None => {}
         }
     }

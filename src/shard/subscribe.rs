@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::interest::OwedSubAck;
 use super::publish::all_but;
-use super::{Effects, MeshMessage, Shard};
+use super::{MeshMessage, Shard, Turn};
 use crate::codec::{
     ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, Version, encode_suback,
     encode_unsuback,
@@ -14,24 +14,23 @@ use crate::limits;
 use crate::session::{Place, Replay};
 use crate::store::Record;
 use crate::telemetry::CloseReason;
-use crate::time::Now;
 use crate::topic::{Interest, SubscribedFilter, Subscriber};
 
 impl Shard {
-    pub(super) fn handle_subscribe(&mut self, now: Now, id: SessionId, subscribe: &Subscribe<'_>, fx: &mut Effects) {
+    pub(super) fn handle_subscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, subscribe: &Subscribe<'_>) {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
         let (connection, version) = (link.connection, link.version);
         let is_v5 = version.is_v5();
         // The whole packet is looked at before any of it takes effect.
         if let Err((code, text)) = self.check_filters(subscribe, version) {
-            self.close(now, id, code, CloseReason::ProtocolError, text, fx);
+            self.close(turn, id, code, CloseReason::ProtocolError, text);
             return;
         }
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
         let suback = self.announcements.owed_so_far() + 1;
         for requested in subscribe.filters() {
             let code = match SubscribedFilter::parse(requested.filter, self.settings.topic_levels_max) {
-                Ok(filter) => self.subscribe(id, &filter, requested, subscribe.subscription_id, suback, fx),
+                Ok(filter) => self.subscribe(turn, id, &filter, requested, subscribe.subscription_id, suback),
                 Err(_) if is_v5 => ReasonCode::TopicFilterInvalid,
                 Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
             };
@@ -41,9 +40,9 @@ impl Shard {
         self.announcements.owe(OwedSubAck { connection, packet_id: subscribe.packet_id, codes });
         if version == Version::V31 && refused {
             let text = "a subscription was refused, and SUBACK of 3.1 cannot say so";
-            self.close(now, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text, fx);
+            self.close(turn, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text);
         }
-        self.release_subacks(now, fx);
+        self.release_subacks(turn);
     }
 
     /// What makes the whole SUBSCRIBE an error of the protocol, not of one filter.
@@ -69,12 +68,12 @@ impl Shard {
     /// One filter of a SUBSCRIBE, which is answered by the shard's `suback`th SUBACK. Returns its reason code.
     fn subscribe(
         &mut self,
+        turn: &mut Turn<'_>,
         id: SessionId,
         filter: &SubscribedFilter<'_>,
         requested: SubscribeFilter<'_>,
         identifier: Option<SubscriptionId>,
         suback: u64,
-        fx: &mut Effects,
     ) -> ReasonCode {
         let options = requested.options;
         let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
@@ -104,13 +103,13 @@ impl Shard {
             session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
             self.inserted_meanwhile += usize::from(!self.sessions.ended().is_empty());
             if let Some(interest) = inserted.change {
-                self.announce(requested.filter, interest, fx);
+                self.announce(turn, requested.filter, interest);
             }
             inserted.entry
         };
         if self.sessions.get(id).is_persistent() {
             let filter = requested.filter.into();
-            self.log.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, fx);
+            self.log.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, turn.fx);
         }
         let replays = match options.retain_handling {
             RetainHandling::SendAlways => true,  // [MQTT-3.3.1-9]
@@ -127,36 +126,30 @@ impl Shard {
     }
 
     /// Sends the SUBACKs whose announcements every shard has applied, and begins their replays.
-    pub(super) fn release_subacks(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn release_subacks(&mut self, turn: &mut Turn<'_>) {
         while let Some(suback) = self.announcements.next_ready() {
             let Some(id) = self.sessions.of_connection(suback.connection) else { continue };
             let OwedSubAck { packet_id, codes, .. } = suback;
-            self.reply(now, id, fx, |out, link| {
+            self.reply(turn, id, |out, link| {
                 encode_suback(link.version, packet_id, &codes, None, out);
             });
             let Some(session) = self.sessions.try_get(id) else { continue };
             if session.link.as_deref().is_some_and(|link| link.replays() > 0) {
-                self.advance(now, id, fx); // the first page at once: mostly it is the only one
+                self.advance(turn, id); // the first page at once: mostly it is the only one
             }
         }
     }
 
-    pub(super) fn handle_unsubscribe(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        unsubscribe: &Unsubscribe<'_>,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn handle_unsubscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, unsubscribe: &Unsubscribe<'_>) {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
         let is_v5 = link.version.is_v5();
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
         for text in unsubscribe.filters() {
             let code = match SubscribedFilter::parse(text, self.settings.topic_levels_max) {
-                Ok(filter) => self.unsubscribe(id, &filter, text, fx),
+                Ok(filter) => self.unsubscribe(turn, id, &filter, text),
                 Err(error) if !is_v5 && !error.is_policy() => {
                     let reason = CloseReason::ProtocolError;
-                    self.close(now, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none", fx);
+                    self.close(turn, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none");
                     return;
                 }
                 Err(_) => ReasonCode::TopicFilterInvalid,
@@ -164,17 +157,17 @@ impl Shard {
             codes.push(code);
         }
         let packet_id = unsubscribe.packet_id;
-        self.reply(now, id, fx, |out, link| {
+        self.reply(turn, id, |out, link| {
             encode_unsuback(link.version, packet_id, &codes, None, out);
         });
     }
 
     fn unsubscribe(
         &mut self,
+        turn: &mut Turn<'_>,
         id: SessionId,
         filter: &SubscribedFilter<'_>,
         text: &str,
-        fx: &mut Effects,
     ) -> ReasonCode {
         let session = self.sessions.get_mut(id);
         let held = self.index.find(filter).and_then(|entry| Some((entry, session.subscriptions.remove(entry)?)));
@@ -185,37 +178,37 @@ impl Shard {
         if let Some(backlog) = session.link.as_deref_mut().and_then(|link| link.backlog.as_deref_mut()) {
             backlog.replays.end(entry);
         }
-        self.remove_from_index(Place { entry, position }, durable, fx);
+        self.remove_from_index(turn, Place { entry, position }, durable);
         if is_persistent {
-            self.log.append(Record::Unsubscribed { session: id, filter: text.into() }, fx);
+            self.log.append(Record::Unsubscribed { session: id, filter: text.into() }, turn.fx);
         }
         ReasonCode::Success
     }
 
     /// Tells the other shards what this one is interested in now.
-    pub(super) fn announce(&mut self, filter: &str, interest: Interest, fx: &mut Effects) {
+    pub(super) fn announce(&mut self, turn: &mut Turn<'_>, filter: &str, interest: Interest) {
         let others = all_but(self.id, self.settings.shards);
         if others.is_empty() {
             return;
         }
         let number = self.announcements.next_number();
         for shard in others.iter() {
-            fx.mesh.push(shard, MeshMessage::Interest { number, filter: filter.into(), interest });
+            turn.fx.mesh.push(shard, MeshMessage::Interest { number, filter: filter.into(), interest });
         }
     }
 
     /// Another shard's interest in a filter has changed.
     pub(super) fn apply_interest(
         &mut self,
+        turn: &mut Turn<'_>,
         from: ShardId,
         number: u64,
         filter: &str,
         interest: Interest,
-        fx: &mut Effects,
     ) {
         let filter = SubscribedFilter::parse(filter, u16::MAX).expect("the announcing shard has checked it");
         self.index.apply_remote(from, &filter, interest);
-        fx.mesh.push(from, MeshMessage::Applied { number });
+        turn.fx.mesh.push(from, MeshMessage::Applied { number });
     }
 }
 

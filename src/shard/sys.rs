@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Effects, MeshMessage, Settings, Shard};
+use super::{MeshMessage, Settings, Shard, Turn};
 use crate::codec::properties::Forwarded;
 use crate::ids::{Qos, SessionId, ShardId};
 use crate::session::{MessageRef, Routed};
@@ -144,20 +144,20 @@ const FIRST_PUBLICATION_MS: u64 = 1_000;
 
 impl Shard {
     /// Shard 0 publishes; the others report to it.
-    pub(super) fn publish_sys(&mut self, now: Now, transport: &TransportCounters, fx: &mut Effects) {
-        self.sys.next = Some(now.after_s(u32::from(self.sys.interval_s)));
+    pub(super) fn publish_sys(&mut self, turn: &mut Turn<'_>, transport: &TransportCounters) {
+        self.sys.next = Some(turn.now.after_s(u32::from(self.sys.interval_s)));
         let report = Report { counters: self.counters.clone(), transport: transport.clone(), gauges: self.gauges() };
         if self.id != ShardId(0) {
-            fx.mesh.push(ShardId(0), MeshMessage::Report(Box::new(report)));
+            turn.fx.mesh.push(ShardId(0), MeshMessage::Report(Box::new(report)));
             return;
         }
         self.sys.report(ShardId(0), report);
-        let topics = self.sys.topics(now);
+        let topics = self.sys.topics(turn.now);
         let mut published = std::mem::take(&mut self.sys.published);
         published.resize(topics.len(), String::new());
         for ((name, value), last) in topics.into_iter().zip(&mut published) {
             if *last != value {
-                self.publish_own(now, &format!("$SYS/broker/{name}"), value.as_bytes(), true, fx);
+                self.publish_own(turn, &format!("$SYS/broker/{name}"), value.as_bytes(), true);
                 *last = value;
             }
         }
@@ -165,14 +165,7 @@ impl Shard {
     }
 
     /// Tells whoever subscribes to it that a client has come or gone.
-    pub(super) fn publish_presence(
-        &mut self,
-        now: Now,
-        id: SessionId,
-        connected: bool,
-        reason: &str,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn publish_presence(&mut self, turn: &mut Turn<'_>, id: SessionId, connected: bool, reason: &str) {
         if self.sys.interval_s == 0 {
             return;
         }
@@ -186,17 +179,17 @@ impl Shard {
         let topic_bytes = text.len();
         text.push_str("{\"client_id\":\"");
         push_json(&mut text, client_id);
-        let _ = write!(text, "\",\"event\":\"{event}\",\"time_ms\":{}", now.unix_ms);
+        let _ = write!(text, "\",\"event\":\"{event}\",\"time_ms\":{}", turn.now.unix_ms);
         if !connected {
             let _ = write!(text, ",\"reason\":\"{reason}\"");
         }
         text.push('}');
         let (topic, payload) = text.split_at(topic_bytes);
-        self.publish_own(now, topic, payload.as_bytes(), false, fx);
+        self.publish_own(turn, topic, payload.as_bytes(), false);
         self.sys.text = text;
     }
 
-    fn publish_own(&mut self, now: Now, topic: &str, payload: &[u8], retain: bool, fx: &mut Effects) {
+    fn publish_own(&mut self, turn: &mut Turn<'_>, topic: &str, payload: &[u8], retain: bool) {
         // A client id may make the topic longer than a topic can be: then there is nobody who could subscribe to it.
         let Ok(name) = TopicName::parse(topic, u16::MAX) else { return };
         let message = MessageRef {
@@ -208,7 +201,7 @@ impl Shard {
             properties: Forwarded::EMPTY,
             payload,
         };
-        self.route(now, name, &mut Routed::borrowed(message), None, fx);
+        self.route(turn, name, &mut Routed::borrowed(message), None);
     }
 }
 

@@ -4,37 +4,37 @@
 //! index names one, a turn takes out of it at least as many subscriptions as clients have put in since the last: who ends
 //! sessions faster than they are taken down does not make it grow.
 
-use super::{Effects, Shard};
+use super::{Shard, Turn};
 use crate::ids::SessionId;
 use crate::session::Place;
 use crate::topic::Matches;
 
 impl Shard {
     /// Ends the subscriptions of a session that has ended, now if they are few.
-    pub(super) fn begin_teardown(&mut self, id: SessionId, fx: &mut Effects) {
+    pub(super) fn begin_teardown(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         if self.sessions.get(id).subscriptions.len() <= self.settings.subscriptions_per_share() {
-            self.take_out(id, usize::MAX, fx);
+            self.take_out(turn, id, usize::MAX);
         }
     }
 
     /// One turn's part of what is to be taken out.
-    pub(super) fn tear_down(&mut self, fx: &mut Effects) {
+    pub(super) fn tear_down(&mut self, turn: &mut Turn<'_>) {
         let mut left = std::mem::take(&mut self.inserted_meanwhile).max(self.settings.subscriptions_per_turn as usize);
         while left > 0
             && let Some(&id) = self.sessions.ended().front()
         {
-            left -= self.take_out(id, left, fx).min(left);
+            left -= self.take_out(turn, id, left).min(left);
         }
     }
 
     /// Takes at most `max` of its subscriptions out of the index, and gives its slot free when none is left.
-    fn take_out(&mut self, id: SessionId, max: usize, fx: &mut Effects) -> usize {
+    fn take_out(&mut self, turn: &mut Turn<'_>, id: SessionId, max: usize) -> usize {
         let durable = self.sessions.get(id).counts_as_durable;
         let mut done = 0;
         while done < max
             && let Some(place) = self.sessions.take_any_from_ended(id)
         {
-            self.remove_from_index(place, durable, fx);
+            self.remove_from_index(turn, place, durable);
             done += 1;
         }
         if self.sessions.get(id).subscriptions.is_empty() {
@@ -44,14 +44,14 @@ impl Shard {
     }
 
     /// Takes one subscription out of the index, of which its session knows nothing any more.
-    pub(super) fn remove_from_index(&mut self, place: Place, durable: bool, fx: &mut Effects) {
+    pub(super) fn remove_from_index(&mut self, turn: &mut Turn<'_>, place: Place, durable: bool) {
         let Place { entry, position } = place;
         let removed = self.index.remove(entry, position, durable);
         if let Some(moved) = removed.moved {
             self.sessions.get_mut(moved).subscriptions.set(place);
         }
         if let (Some(interest), Some(filter)) = (removed.change, removed.filter) {
-            self.announce(&filter, interest, fx);
+            self.announce(turn, &filter, interest);
         }
     }
 

@@ -7,13 +7,12 @@
 use std::ops::ControlFlow;
 
 use super::deliver::Templates;
-use super::{Effects, Shard};
+use super::{Shard, Turn};
 use crate::codec::{AckKind, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId};
 use crate::limits::WORK_PER_TURN_MESSAGES;
 use crate::session::{Backlog, Exchange, Link, Message, Outbound, Replay, Routed};
 use crate::telemetry::DropReason;
-use crate::time::Now;
 use crate::topic::{Scan, TopicFilter};
 
 /// Messages for one session before the next one's turn.
@@ -35,7 +34,7 @@ impl Shard {
     }
 
     /// Gives each session with work its share, until the turn's budget is used up.
-    pub(super) fn work(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn work(&mut self, turn: &mut Turn<'_>) {
         let mut budget = WORK_PER_TURN_MESSAGES;
         for _ in 0..self.work.len() {
             if budget == 0 {
@@ -46,14 +45,14 @@ impl Shard {
                 Some(session) if session.has_work => session.has_work = false,
                 _ => continue, // the session has ended
             }
-            let done = self.tell_groups(id, fx) + self.advance(now, id, fx);
+            let done = self.tell_groups(turn, id) + self.advance(turn, id);
             budget = budget.saturating_sub(done.max(1));
         }
     }
 
     /// A client is back: everything that was in flight is sent again, in order, before anything new; replays that the
     /// end of its connection broke off go on.
-    pub(super) fn resume(&mut self, now: Now, id: SessionId, fx: &mut Effects) {
+    pub(super) fn resume(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let session = self.sessions.get_mut(id);
         let open: Vec<PacketId> =
             session.outbound().map(|outbound| outbound.window().iter().map(|(id, _)| id).collect()).unwrap_or_default();
@@ -63,19 +62,19 @@ impl Shard {
             let inherited = self.announcements.owed_so_far();
             *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited };
         }
-        self.advance(now, id, fx);
+        self.advance(turn, id);
     }
 
     /// Does one session's share. Returns how many messages that were. What is left and can go on is noted as work;
     /// what waits for the client (an acknowledgement, room in the socket) comes back with it.
-    pub(super) fn advance(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> usize {
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let mut done = 0;
         if self.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
-            done += self.send_backlog_again(now, id, fx);
-            while done < SHARE_MESSAGES && self.replay(now, id, SHARE_MESSAGES - done, &mut done, fx) {}
+            done += self.send_backlog_again(turn, id);
+            while done < SHARE_MESSAGES && self.replay(turn, id, SHARE_MESSAGES - done, &mut done) {}
         }
         if done < SHARE_MESSAGES {
-            done += self.pump(now, id, SHARE_MESSAGES - done, fx);
+            done += self.pump(turn, id, SHARE_MESSAGES - done);
         }
         let session = self.sessions.get_mut(id);
         let Some(link) = session.link.as_deref_mut() else { return done };
@@ -99,7 +98,7 @@ impl Shard {
     }
 
     /// Sends exchanges of an earlier connection again, as far as window and outbox go.
-    fn send_backlog_again(&mut self, now: Now, id: SessionId, fx: &mut Effects) -> usize {
+    fn send_backlog_again(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let mut done = 0;
         while done < SHARE_MESSAGES && self.has_window(id) {
             let flush = self.flush;
@@ -113,12 +112,12 @@ impl Shard {
             match exchange {
                 Some(Exchange::Published(delivery)) => {
                     let delivery = delivery.clone();
-                    self.send_again(now, id, packet_id, &delivery, fx);
+                    self.send_again(turn, id, packet_id, &delivery);
                 }
                 Some(Exchange::Released) => {
                     let kind = AckKind::PubRel;
                     let code = ReasonCode::Success;
-                    self.reply(now, id, fx, |out, link| encode_ack(link.version, kind, packet_id, code, None, out));
+                    self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, code, None, out));
                 }
                 Some(Exchange::Settled) | None => {} // settled by a late acknowledgement
             }
@@ -128,7 +127,7 @@ impl Shard {
     }
 
     /// One page of the oldest replay. Returns whether there may be more that can be sent now.
-    fn replay(&mut self, now: Now, id: SessionId, budget: usize, done: &mut usize, fx: &mut Effects) -> bool {
+    fn replay(&mut self, turn: &mut Turn<'_>, id: SessionId, budget: usize, done: &mut usize) -> bool {
         let (flush, limit) = (self.flush, self.settings.outbox_max_bytes as usize);
         let Some(replay) = self.ready_replay(id) else { return false };
         let session = self.sessions.get_mut(id);
@@ -155,7 +154,7 @@ impl Shard {
         let mut text = String::new();
         self.index.filter_text(replay.entry, &mut text);
         let filter = TopicFilter::parse(&text, u16::MAX).expect("it was checked in SUBSCRIBE");
-        let scan = self.retained.scan(now, filter, &mut cursor, SHARE_ENTRIES, replay.as_of, |message| {
+        let scan = self.retained.scan(turn.now, filter, &mut cursor, SHARE_ENTRIES, replay.as_of, |message| {
             if replay.no_local && message.publisher() == Some(key) {
                 return ControlFlow::Continue(()); // [MQTT-3.8.3-3]
             }
@@ -165,7 +164,7 @@ impl Shard {
         });
         *done += page.len().max(1);
         for message in &page {
-            self.deliver_retained(now, id, &mut Routed::shared(message), replay.qos, replay.id, fx);
+            self.deliver_retained(turn, id, &mut Routed::shared(message), replay.qos, replay.id);
         }
         if let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() {
             let replays = &mut link.backlog_mut().replays;
@@ -185,18 +184,18 @@ impl Shard {
     }
 
     /// Sends from the queue as far as window, outbox and `budget` go. Returns how many messages were sent.
-    pub(super) fn pump(&mut self, now: Now, id: SessionId, budget: usize, fx: &mut Effects) -> usize {
+    pub(super) fn pump(&mut self, turn: &mut Turn<'_>, id: SessionId, budget: usize) -> usize {
         let mut done = 0;
         while done < budget && self.has_room(id) {
             let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() else { break };
             let Some(delivery) = outbound.dequeue(&mut self.queues) else { break };
-            if delivery.message.is_expired(now) {
+            if delivery.message.is_expired(turn.now) {
                 self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
                 continue;
             }
             let message = delivery.message.clone();
             let mut routed = Routed::shared(&message);
-            self.send_delivery(now, id, delivery, &mut routed, &mut Templates::default(), fx);
+            self.send_delivery(turn, id, delivery, &mut routed, &mut Templates::default());
             done += 1;
         }
         done
