@@ -5,6 +5,7 @@
 //! It fails
 //! when one takes longer than it may. The results stand in `docs/LIMITS.md` (`tests/conformance/measured.tsv`).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin::codec::{
@@ -13,7 +14,11 @@ use dunlin::codec::{
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
-use dunlin::shard::{Arrival, Effects, Input, MeshMessage, ProcessContext, Settings, Shard, Turn};
+use dunlin::session::{Message, MessageRef};
+use dunlin::shard::command::PAGE_MAX;
+use dunlin::shard::{
+    Arrival, Command, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate, Settings, Shard, Turn,
+};
 use dunlin::store::Position;
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
@@ -28,11 +33,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::of(&Settings { shards: 2, sys_interval_s: 0, ..Settings::default() })
+    }
+
+    fn of(settings: &Settings) -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
-        let settings = Settings { shards: 2, sys_interval_s: 0, ..Settings::default() };
 
         Self {
-            shard: Shard::new(ShardId(0), &ProcessContext::new(settings, 7), now),
+            shard: Shard::new(ShardId(0), &ProcessContext::new(settings.clone(), 7), now),
             fx: Effects::default(),
             now,
             next_slot: 0,
@@ -103,6 +111,16 @@ impl World {
         let (frame, _) = frame::next(bytes, u32::MAX).expect("a packet").expect("a whole one");
         let packet = decode(frame, Version::V5, Side::Server).expect("a packet a client may send");
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Packet { connection, packet });
+        let took = began.elapsed();
+        self.settle();
+        took
+    }
+
+    /// One command; how long that took. Its answer is left in the effects.
+    fn command(&mut self, command: Command) -> Duration {
+        let (began, transport) = (Instant::now(), TransportCounters::default());
+        let input = Input::Command { request: RequestId(0), command, transport: &transport };
+        self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let took = began.elapsed();
         self.settle();
         took
@@ -200,7 +218,7 @@ fn shapes(levels: u32) -> Vec<String> {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 24] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -332,7 +350,85 @@ const CASES: [Case; 16] = [
         with_subscriptions(&mut world, &name, "$share/own", 99_999, 1);
         world.connect(&Connect { clean_start: true, ..kept(&name) }).1.max(world.turns())
     }),
+    ("$SYS is published, 1,000,000 sessions", 1, || {
+        let mut world = a_million_sessions();
+        world.now.mono_ns += 2_000_000_000;
+        world.tick()
+    }),
+    ("command: counts, 1,000,000 sessions", 1, || a_million_sessions().command(Command::Counts)),
+    ("command: each page of 1,000,000 sessions", 1, || {
+        let mut world = a_million_sessions();
+        let (mut after, mut longest) = (None, Duration::ZERO);
+        loop {
+            longest = longest.max(world.command(Command::ListClients { after, limit: PAGE_MAX }));
+            let Some((_, Reply::Clients { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
+            match next {
+                Some(_) => after = next,
+                None => return longest,
+            }
+        }
+    }),
+    ("command: describe and list a client with 100,000 subscriptions", 1, || {
+        let mut world = World::new();
+        let name = World::name("sub");
+        with_subscriptions(&mut world, &name, "own", 99_999, 1);
+        let describe = world.command(Command::DescribeClient { client_id: name.as_str().into() });
+        let list = Command::ListSubscriptions { client_id: name.as_str().into(), skip: 99_000 };
+        world.command(list).max(describe)
+    }),
+    ("command: disconnect a client with 100,000 subscriptions and end its session", 2, || {
+        let mut world = World::new();
+        let name = World::name("sub");
+        with_subscriptions(&mut world, &name, "own", 99_999, 1);
+        let command = Command::Disconnect { client_id: name.as_str().into(), session: SessionFate::Ended };
+        world.command(command).max(world.turns())
+    }),
+    ("command: publish to 1,000 subscribers", 1, || {
+        let mut world = World::new();
+        for n in 0..1_000 {
+            let (sub, _) = world.connect(&kept(&World::name(&format!("sub{n}-"))));
+            world.packet(sub, &subscribe(&["t".to_owned()], 0));
+        }
+        world.command(Command::Publish(Message::new(&message("t"))))
+    }),
+    ("command: delete 100,000 retained messages, each slice", 1, || {
+        let mut world = World::new();
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        for n in 0..100_000 {
+            world.packet(publisher, &publish(&format!("r/{}/{n}", n % 100), Qos::AtMostOnce, 0, true, b"x"));
+        }
+        world.command(Command::DeleteRetained { filter: "#".into() }).max(world.turns())
+    }),
+    ("command: new settings, 1,000,000 sessions", 1, || {
+        let settings = Settings { shards: 2, subscriptions_max: 7, ..Settings::default() };
+        a_million_sessions().command(Command::Reload(Arc::new(settings)))
+    }),
 ];
+
+/// A million kept sessions without a connection.
+fn a_million_sessions() -> World {
+    let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+    let mut names = (0..).map(|n| format!("session-{n}")).filter(|id| ShardId::owner_of(id, 2) == ShardId(0));
+    for _ in 0..1_000_000 {
+        let name = names.next().expect("they are endless");
+        let (connection, _) = world.connect(&kept(&name));
+        world.close(connection);
+    }
+    world.tick(); // what is due once
+    world
+}
+
+fn message(topic: &str) -> MessageRef<'_> {
+    MessageRef {
+        topic,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        expires: None,
+        publisher: None,
+        properties: dunlin::codec::Forwarded::EMPTY,
+        payload: b"x",
+    }
+}
 
 fn old_packet(world: &mut World, connection: ConnectionId, bytes: &[u8]) -> Duration {
     let began = Instant::now();

@@ -62,6 +62,13 @@ impl ShardId {
 pub struct ShardSet(pub u64);
 
 impl ShardSet {
+    /// Every shard of `shards` except `own`.
+    pub const fn all_but(own: ShardId, shards: usize) -> Self {
+        let mut set = Self(if shards == 64 { u64::MAX } else { (1 << shards) - 1 });
+        set.remove(own);
+        set
+    }
+
     /// Whether no shard is in it.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

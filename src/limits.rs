@@ -122,6 +122,12 @@ pub const TOMBSTONE_S: u32 = 60;
 /// Deletions remembered at a time; beyond it the oldest is forgotten early. Deleting costs a peer nothing, so what it
 /// leaves behind is bounded: an older write would have to be on its way for longer than this many deletions take.
 pub const TOMBSTONES_MAX: usize = 64 * 1024;
+/// Commands of operators that go on over many turns at once, a shard: more are refused.
+pub const COMMANDS_UNDER_WAY_MAX: usize = 16;
+/// Commands of operators that a shard takes in one turn: each may cost it what a packet may.
+pub const COMMANDS_PER_TURN: usize = 4;
+/// Commands of operators that wait for a shard: whoever has more is told that the lane is full.
+pub const INBOX_COMMANDS: usize = 256;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long
 /// other clients of the shard wait for it.
 pub const WORK_PER_TURN_MESSAGES: usize = 256;

@@ -28,6 +28,11 @@ impl<T> Slab<T> {
         self.len == 0
     }
 
+    /// One more than the highest slot that has ever been used.
+    pub const fn slots(&self) -> u32 {
+        self.fresh
+    }
+
     /// Puts `value` into a free slot and tells which.
     pub fn insert(&mut self, value: T) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {

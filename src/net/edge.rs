@@ -137,6 +137,11 @@ impl Edge {
         self.planes = planes;
     }
 
+    /// Uses other settings from now on.
+    pub fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.config.settings = settings;
+    }
+
     /// Stops accepting.
     pub fn stop_listening(&mut self) {
         for (listener, _) in self.listeners.drain(..) {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::clock;
+use super::inbox::Inbox;
 use super::mesh::{Batch, Port};
-use super::pump_sleep::PumpSleep;
 use super::watchdog::Heartbeat;
 use crate::limits::{COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
 use crate::net::Edge;
 use crate::ring::{PlaneHandle, RingError};
-use crate::shard::{Effects, Input, Shard, Turn};
+use crate::shard::{Command, Effects, Input, Shard, Turn};
 use crate::store::{MemoryStore, Position};
 use crate::time::{Deadline, Now};
 
@@ -22,6 +22,7 @@ pub struct Pump {
     shard: Shard,
     fx: Effects,
     port: Port,
+    inbox: Inbox,
     planes: Vec<PlaneHandle>,
     store: MemoryStore,
     /// What the shard was last told to be durable.
@@ -43,6 +44,8 @@ pub struct Parts {
     pub shard: Shard,
     /// To the other shards.
     pub port: Port,
+    /// From threads that are no shard.
+    pub inbox: Inbox,
     /// To the other shards' planes, by shard.
     pub planes: Vec<PlaneHandle>,
     /// Set when the process is to stop.
@@ -56,12 +59,13 @@ pub struct Parts {
 impl Pump {
     /// A pump that has not run.
     pub fn new(parts: Parts) -> Self {
-        let Parts { edge, shard, port, planes, stop, shutdown_timeout_s, heartbeat } = parts;
+        let Parts { edge, shard, port, inbox, planes, stop, shutdown_timeout_s, heartbeat } = parts;
         Self {
             edge,
             shard,
             fx: Effects::default(),
             port,
+            inbox,
             planes,
             store: MemoryStore::default(),
             durable: Position::default(),
@@ -74,11 +78,9 @@ impl Pump {
     }
 
     /// Runs until the process is to stop. Returns how many connections did not take their last words in time.
-    pub async fn run(mut self) -> Result<usize, RingError> {
-        let sleep = PumpSleep::new(self.edge.plane.eventfd()).expect("a descriptor is to be had at start");
+    pub fn run(mut self) -> Result<usize, RingError> {
         loop {
-            let alone = sleep.is_alone();
-            let busy = self.turn(alone)?;
+            self.turn()?;
             self.heartbeat.beat();
             if let Some(deadline) = self.stopping {
                 let left = self.edge.connections();
@@ -86,24 +88,17 @@ impl Pump {
                     return Ok(left);
                 }
             }
-            if !alone && !busy && self.edge.plane.prepare_sleep() {
-                if is_quiet(&self.port, &self.stop, self.stopping) {
-                    self.heartbeat.set_asleep(true);
-                    sleep.sleep().await.expect("the executor's own ring works");
-                    self.heartbeat.set_asleep(false);
-                }
-                self.edge.plane.awake();
-            }
             self.edge.plane.submit()?;
         }
     }
 
-    /// One turn: everything there is to do, then the sends; where nothing is left and the pump is `alone`, the entry into
-    /// the kernel that sends also waits for the next event. Returns whether there is more to do at once.
-    fn turn(&mut self, alone: bool) -> Result<bool, RingError> {
+    /// One turn: everything there is to do, then the sends; where nothing is left, the entry into the kernel that sends also
+    /// waits for the next event.
+    fn turn(&mut self) -> Result<(), RingError> {
         let now = clock::now();
         let more = self.take_events(now)?;
         let now = self.take_messages(now)?;
+        self.take_commands(now)?;
         self.keep_time(now);
         self.settle(now)?;
         if self.store.durable() > self.durable {
@@ -120,21 +115,21 @@ impl Pump {
             self.edge.plane.set_timeout(deadline.0.saturating_mul(1_000_000));
         }
         let busy = more || self.has_work();
-        let now = self.send(now, alone && !busy && !self.is_stopped())?;
-        self.settle(now)?;
-        Ok(busy || self.has_work() || self.edge.has_unsent())
+        let now = self.send(now, !busy && !self.is_stopped())?;
+        self.settle(now)
     }
 
     /// Whether something is left to do, besides sending, before it may sleep.
     fn has_work(&self) -> bool {
-        self.edge.has_work() || self.shard.has_work() || self.port.waiting(&self.fx.mesh) > 0
+        self.edge.has_work() || self.shard.has_work() || self.port.waiting(&self.fx.mesh) > 0 || !self.inbox.is_quiet()
     }
 
     /// Sends what the turn made, and may then sleep. Returns the time afterwards.
     fn send(&mut self, mut now: Now, sleeps: bool) -> Result<Now, RingError> {
-        let Self { edge, shard, fx, port, stop, stopping, heartbeat, .. } = self;
+        let Self { edge, shard, fx, port, inbox, stop, stopping, heartbeat, .. } = self;
         heartbeat.set_asleep(sleeps);
-        let offer = edge.offer(now, sleeps.then_some(|| is_quiet(port, stop, *stopping)), shard, fx)?;
+        let offer =
+            edge.offer(now, sleeps.then_some(|| inbox.is_quiet() && is_quiet(port, stop, *stopping)), shard, fx)?;
         if sleeps {
             heartbeat.set_asleep(false);
             now = clock::now();
@@ -206,6 +201,20 @@ impl Pump {
         Ok(now)
     }
 
+    /// What threads that are no shard ask for.
+    fn take_commands(&mut self, now: Now) -> Result<(), RingError> {
+        self.inbox.begin_turn();
+        while let Some((request, command)) = self.inbox.next_command() {
+            if let Command::Reload(settings) = &command {
+                self.edge.set_settings(Arc::clone(settings));
+            }
+            let input = Input::Command { request, command, transport: &self.edge.counters };
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
+            self.settle(now)?;
+        }
+        Ok(())
+    }
+
     /// Deadlines, work that is left over, and the order to stop.
     fn keep_time(&mut self, now: Now) {
         if self.stopping.is_none() && self.stop.load(Ordering::SeqCst) {
@@ -228,6 +237,9 @@ impl Pump {
         self.edge.apply(&mut self.fx);
         for (shard, handover) in self.edge.outgoing.drain(..) {
             self.port.hand_over(shard, handover);
+        }
+        for (request, reply) in self.fx.replies.drain(..) {
+            self.inbox.reply(request, reply);
         }
         if !self.fx.records.is_empty() {
             let last = self.fx.last_record;

@@ -11,9 +11,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::clock;
+use super::inbox::{self, InboxSender};
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
-use super::pump_sleep::PREEMPT_TIMER;
 use super::watchdog::{self, Heartbeat};
 use crate::config::{Config, Exit};
 use crate::ids::ShardId;
@@ -65,8 +65,15 @@ struct Assignment {
     arriving: Arc<[AtomicU32]>,
     stop: Arc<AtomicBool>,
     heartbeat: Arc<Heartbeat>,
-    ready: mpsc::Sender<Result<(PlaneHandle, Vec<SocketAddr>), RingError>>,
+    ready: mpsc::Sender<Result<Ready, RingError>>,
     planes: mpsc::Receiver<Vec<PlaneHandle>>,
+}
+
+/// What a shard's thread tells when it can serve.
+struct Ready {
+    plane: PlaneHandle,
+    inbox: InboxSender,
+    addresses: Vec<SocketAddr>,
 }
 
 type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
@@ -86,7 +93,7 @@ pub fn run(config: &Config, log: &log::Log, announce: impl Fn(SocketAddr, usize)
         .map_err(|error| RunError::Thread("the signal handler".into(), error.to_string()))?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
-    let (threads, planes, addresses) = start_shards(config, &stop, &heartbeats)?;
+    let Started { threads, planes, addresses, .. } = start_shards(config, &stop, &heartbeats)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.into_iter().zip(&config.listeners) {
         log::event::listening(&address, shards as u64, listener.anonymous);
@@ -128,8 +135,17 @@ fn check_free(address: SocketAddr) -> Result<(), RunError> {
     }
 }
 
-/// The shards' threads, how to reach their planes, and the addresses they listen on.
-type Started = (Vec<ShardThread>, Vec<PlaneHandle>, Vec<SocketAddr>);
+/// The shards that were started.
+struct Started {
+    threads: Vec<ShardThread>,
+    /// How to wake them.
+    planes: Vec<PlaneHandle>,
+    /// How to put commands to them.
+    #[expect(dead_code, reason = "for what a reload brings")]
+    inboxes: Vec<InboxSender>,
+    /// What they listen on.
+    addresses: Vec<SocketAddr>,
+}
 
 fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
     let process = ProcessContext::new(config.settings(), random());
@@ -143,6 +159,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
         .collect();
     let mut threads = Vec::new();
     let mut planes = Vec::new();
+    let mut inboxes = Vec::new();
     let mut starters = Vec::new();
     for ((index, port), heartbeat) in mesh::ports(config.values.shards).into_iter().enumerate().zip(heartbeats) {
         let (ready, is_ready) = mpsc::channel();
@@ -171,20 +188,22 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             .spawn(move || run_shard(assignment))
             .map_err(|error| RunError::Thread(name.clone(), error.to_string()))?;
         threads.push(thread);
-        let (plane, addresses) =
+        let Ready { plane, inbox, addresses } =
             is_ready.recv().map_err(|_| RunError::Thread(name.clone(), "it ended before it was ready".into()))??;
         // Where port 0 was asked for, the first shard learns the port and the others share it.
         for (listening, address) in listening.iter_mut().zip(addresses) {
             listening.address = address;
         }
         planes.push(plane);
+        inboxes.push(inbox);
         starters.push(give_planes);
     }
     for starter in starters {
         // A shard that is gone meanwhile has reported by its own exit.
         let _ = starter.send(planes.clone());
     }
-    Ok((threads, planes, listening.iter().map(|listening| listening.address).collect()))
+    let addresses = listening.iter().map(|listening| listening.address).collect();
+    Ok(Started { threads, planes, inboxes, addresses })
 }
 
 /// One shard's plane has room for every connection of the broker: which shard a client belongs to, its identifier says.
@@ -220,13 +239,22 @@ async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
             return None;
         }
     };
-    ready.send(Ok((edge.plane.handle(), addresses))).ok()?;
+    let (sender, inbox) = inbox::lane(edge.plane.handle());
+    ready.send(Ok(Ready { plane: edge.plane.handle(), inbox: sender, addresses })).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes.clone());
     let shard = Shard::new(own, &process, clock::now());
-    let parts =
-        Parts { edge, shard, port, planes, stop, shutdown_timeout_s: config.values.shutdown_timeout_s, heartbeat };
-    let result = Pump::new(parts).run().await;
+    let parts = Parts {
+        edge,
+        shard,
+        port,
+        inbox,
+        planes,
+        stop,
+        shutdown_timeout_s: config.values.shutdown_timeout_s,
+        heartbeat,
+    };
+    let result = Pump::new(parts).run();
     if let Err(error) = &result {
         // Without its ring a shard serves nobody, and its share of the clients would find the port open and silent.
         log::event::fatal(&format_args!("shard {}: {error}", own.0));
@@ -282,6 +310,12 @@ const OPEN_FILES_PER_SHARD: u64 = 32;
 const MEMLOCK_BASE_BYTES: u64 = 512 * 1024;
 /// Memory that glommio registers for its own files, per executor and ring.
 const GLOMMIO_IO_BYTES: usize = 64 * 1024;
+/// The executors' preempt timer: practically never.
+///
+/// glommio 0.9.0 (fixed upstream, not released) loses a wake-up when the timer fires between its look for completions and
+/// the first task queue: then the executor parks on top of a task that is ready to run. A pump has its executor to itself and
+/// needs no preemption. See `docs/decisions/2026-11-22-preempt-timer.md`.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// Depth of glommio's own rings.
 const GLOMMIO_RING_DEPTH: usize = 64;
 

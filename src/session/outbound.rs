@@ -83,16 +83,14 @@ impl Outbound {
 
     /// Appends to the queue. The caller has asked [`Self::admits`].
     pub fn enqueue(&mut self, delivery: Delivery, totals: &mut QueueTotals) {
-        totals.enqueued(&delivery);
-        self.queued_bytes += delivery.len_bytes();
+        self.queued_bytes += totals.enqueued(&delivery);
         self.queue.push_back(delivery);
     }
 
     /// Takes the oldest queued message.
     pub fn dequeue(&mut self, totals: &mut QueueTotals) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
-        totals.dequeued(&delivery);
-        self.queued_bytes -= delivery.len_bytes();
+        self.queued_bytes -= totals.dequeued(&delivery);
         if self.queue.is_empty() {
             debug_assert_eq!(self.queued_bytes, 0);
             self.queue = VecDeque::new(); // a drained backlog gives its memory back

@@ -90,16 +90,22 @@ impl QueueTotals {
         &self.memory
     }
 
-    pub(super) fn enqueued(&mut self, delivery: &Delivery) {
+    /// Counts a message that has got a place in a queue. Returns its bytes.
+    pub(super) fn enqueued(&mut self, delivery: &Delivery) -> u64 {
+        let bytes = delivery.len_bytes();
         self.memory.take(delivery);
         self.messages += 1;
-        self.queued_bytes += delivery.len_bytes();
+        self.queued_bytes += bytes;
+        bytes
     }
 
-    pub(super) fn dequeued(&mut self, delivery: &Delivery) {
+    /// Counts a message that has left its queue. Returns its bytes.
+    pub(super) fn dequeued(&mut self, delivery: &Delivery) -> u64 {
+        let bytes = delivery.len_bytes();
         self.memory.give_back(delivery);
         self.messages -= 1;
-        self.queued_bytes -= delivery.len_bytes();
+        self.queued_bytes -= bytes;
+        bytes
     }
 
     pub(super) const fn sent(&mut self) {

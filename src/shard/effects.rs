@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::command::{Reply, RequestId};
 use super::mesh::MeshOut;
 use crate::codec::Version;
 use crate::ids::{ConnectionId, PacketId};
@@ -129,6 +130,8 @@ pub struct Effects {
     pub last_record: Position,
     /// Log events.
     pub events: Vec<Event>,
+    /// Answers to commands. They stay until they are taken out.
+    pub replies: Vec<(RequestId, Reply)>,
 }
 
 impl Effects {
@@ -176,7 +179,7 @@ impl Effects {
         self.bytes.len()
     }
 
-    /// Forgets everything but [`Effects::mesh`], keeps the memory unless a turn was exceptionally large.
+    /// Forgets everything but [`Effects::mesh`] and [`Effects::replies`], keeps the memory unless a turn was exceptionally large.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(HELD_MAX_BYTES);

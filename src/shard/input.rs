@@ -5,6 +5,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::store::Position;
 use crate::telemetry::TransportCounters;
 
+use super::command::{Command, RequestId};
 use super::mesh::MeshMessage;
 
 /// What the edge knows about a connection when its CONNECT arrives.
@@ -73,6 +74,15 @@ pub enum Input<'a> {
     Flushed,
     /// Time has passed, or `Shard::has_work` said so.
     Tick {
+        /// What has happened on the shard's sockets so far.
+        transport: &'a TransportCounters,
+    },
+    /// Somebody who is no client asks for something.
+    Command {
+        /// Names the answer.
+        request: RequestId,
+        /// What is asked for.
+        command: Command,
         /// What has happened on the shard's sockets so far.
         transport: &'a TransportCounters,
     },

@@ -105,6 +105,13 @@ pub enum MeshMessage {
         /// The receiver's announcement.
         number: u64,
     },
+    /// An operator has deleted a retained message: a write to the retained store that subscribers are not shown.
+    RetainedDeleted {
+        /// Its topic.
+        topic: Box<str>,
+        /// Of the deletion.
+        stamp: Stamp,
+    },
     /// The sender's numbers, for `$SYS`; sent to shard 0.
     Report(Box<Report>),
 }

@@ -11,6 +11,8 @@
 //! `deliver`, `groups`, `ack`, `subscribe`, `end`, `teardown`, `work`, `sys`.
 
 mod ack;
+mod answer;
+pub mod command;
 mod connect;
 mod deliver;
 pub mod effects;
@@ -45,12 +47,14 @@ use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
 use crate::topic::{Matches, SubscriptionIndex};
 
+pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event};
 pub use holdings::Holdings;
 pub use input::{Arrival, Input};
 pub use mesh::{ConfirmToken, Crossing, MeshBatch, MeshMessage, MeshOut, Rider, Stamp};
 pub use settings::{ProcessContext, Settings};
 
+use answer::CommandsUnderWay;
 use interest::Announcements;
 use log::Log;
 use retained::RetainedStore;
@@ -82,6 +86,7 @@ pub struct Shard {
     sys: Sys,
     /// Sessions with something to go on with: a replay, a backlog, groups to be told.
     work: VecDeque<SessionId>,
+    commands: CommandsUnderWay,
     /// Subscriptions since the last turn, counted while sessions that have ended are being taken down.
     inserted_meanwhile: usize,
     /// Counts [`Input::Flushed`].
@@ -113,6 +118,7 @@ impl Shard {
             log: Log::default(),
             sys: Sys::new(&settings, now),
             work: VecDeque::new(),
+            commands: CommandsUnderWay::default(),
             inserted_meanwhile: 0,
             flush: 1,
             next_tidy: now.after_s(1),
@@ -146,13 +152,14 @@ impl Shard {
             }
             Input::Flushed => self.flush = self.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
+            Input::Command { request, command, transport } => self.handle_command(turn, request, command, transport),
             Input::Shutdown => self.handle_shutdown(turn),
         }
     }
 
     /// Whether a [`Input::Tick`] would find work now, whatever the time.
     pub fn has_work(&self) -> bool {
-        !self.work.is_empty() || !self.sessions.ended().is_empty()
+        !self.work.is_empty() || !self.sessions.ended().is_empty() || !self.commands.is_empty()
     }
 
     /// When the next [`Input::Tick`] is due.
@@ -242,6 +249,7 @@ impl Shard {
                 self.announcements.applied(from, number);
                 self.release_subacks(turn);
             }
+            MeshMessage::RetainedDeleted { topic, stamp } => self.apply_retained_deletion(turn, &topic, stamp),
             MeshMessage::Report(report) => self.sys.report(from, *report),
         }
     }
@@ -261,6 +269,7 @@ impl Shard {
         }
         self.tear_down(turn);
         self.work(turn);
+        self.advance_command(turn);
     }
 
     fn handle_blocked(&mut self, connection: ConnectionId, bytes: u32) {

@@ -120,7 +120,7 @@ impl Shard {
                 self.log.wait(token);
                 waits += 1;
             }
-            for shard in all_but(self.id, self.settings.shards).iter() {
+            for shard in ShardSet::all_but(self.id, self.settings.shards).iter() {
                 turn.fx.mesh.push(shard, MeshMessage::Barrier { token });
                 waits += 1;
             }
@@ -161,7 +161,6 @@ impl Shard {
     }
 
     /// Sends PUBACK or PUBREC now, or when `waits` confirmations have come and those before it have left.
-    #[expect(clippy::too_many_arguments, reason = "one acknowledgement is described by this many facts")]
     fn acknowledge(
         &mut self,
         turn: &mut Turn<'_>,
@@ -239,7 +238,7 @@ impl Shard {
             targets.insert(shard);
         }
         if retained.is_some() {
-            targets = all_but(self.id, self.settings.shards);
+            targets = ShardSet::all_but(self.id, self.settings.shards);
         }
         let mut waits = 0;
         for shard in targets.iter() {
@@ -298,11 +297,4 @@ impl Shard {
             None => {}
         }
     }
-}
-
-/// Every shard of `shards` except `own`.
-pub(super) const fn all_but(own: ShardId, shards: usize) -> ShardSet {
-    let mut set = ShardSet(if shards == 64 { u64::MAX } else { (1 << shards) - 1 });
-    set.remove(own);
-    set
 }

@@ -176,6 +176,11 @@ impl Sessions {
         Some(link)
     }
 
+    /// One more than the highest slot that has ever held a session.
+    pub const fn slots(&self) -> u32 {
+        self.slab.slots()
+    }
+
     /// Sessions that have not ended.
     pub fn len(&self) -> usize {
         self.slab.len() - self.ended.len()

@@ -3,13 +3,12 @@
 use smallvec::SmallVec;
 
 use super::interest::OwedSubAck;
-use super::publish::all_but;
 use super::{MeshMessage, Shard, Turn};
 use crate::codec::{
     ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, Version, encode_suback,
     encode_unsuback,
 };
-use crate::ids::{SessionId, ShardId, SubscriptionId};
+use crate::ids::{SessionId, ShardId, ShardSet, SubscriptionId};
 use crate::limits;
 use crate::session::{Place, Replay};
 use crate::store::Record;
@@ -187,7 +186,7 @@ impl Shard {
 
     /// Tells the other shards what this one is interested in now.
     pub(super) fn announce(&mut self, turn: &mut Turn<'_>, filter: &str, interest: Interest) {
-        let others = all_but(self.id, self.settings.shards);
+        let others = ShardSet::all_but(self.id, self.settings.shards);
         if others.is_empty() {
             return;
         }

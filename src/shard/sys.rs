@@ -87,6 +87,15 @@ impl Sys {
         self.next
     }
 
+    /// Changes the interval; the next publication is an early one if it was off.
+    pub(super) fn set_interval_s(&mut self, now: Now, interval_s: u16) {
+        if interval_s == self.interval_s {
+            return;
+        }
+        self.interval_s = interval_s;
+        self.next = (interval_s > 0).then(|| now.after_ms(FIRST_PUBLICATION_MS));
+    }
+
     /// Takes another shard's numbers.
     pub(super) fn report(&mut self, from: ShardId, report: Report) {
         self.reports[from.index()] = report;
@@ -146,7 +155,7 @@ impl Shard {
     /// Shard 0 publishes; the others report to it.
     pub(super) fn publish_sys(&mut self, turn: &mut Turn<'_>, transport: &TransportCounters) {
         self.sys.next = Some(turn.now.after_s(u32::from(self.sys.interval_s)));
-        let report = Report { counters: self.counters.clone(), transport: transport.clone(), gauges: self.gauges() };
+        let report = self.report(transport);
         if self.id != ShardId(0) {
             turn.fx.mesh.push(ShardId(0), MeshMessage::Report(Box::new(report)));
             return;

@@ -92,13 +92,15 @@ pub enum CloseReason {
     ConnectionsFull,
     /// The broker stops.
     ServerShutdown,
+    /// An operator closed it.
+    AdministrativeAction,
     /// A resource of the broker's own ran short for this connection.
     Resources,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 15;
+    pub const COUNT: usize = 16;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -115,6 +117,7 @@ impl CloseReason {
         Self::ConnectTimeout,
         Self::ConnectionsFull,
         Self::ServerShutdown,
+        Self::AdministrativeAction,
         Self::Resources,
     ];
 
@@ -135,6 +138,7 @@ impl CloseReason {
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectionsFull => "connections_full",
             Self::ServerShutdown => "server_shutdown",
+            Self::AdministrativeAction => "administrative_action",
             Self::Resources => "resources",
         }
     }

@@ -12,7 +12,8 @@ use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, fra
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
 use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
 use crate::shard::{
-    Arrival, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Settings, Shard, Turn,
+    Arrival, Command, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
+    Settings, Shard, Turn,
 };
 use crate::store::Position;
 use crate::telemetry::{DropReason, TransportCounters};
@@ -346,6 +347,30 @@ impl World {
         self.shards.iter().map(|shard| shard.counters().drops[reason as usize]).sum()
     }
 
+    /// What the shards were made with.
+    pub(super) fn settings(&self) -> Settings {
+        (*self.settings).clone()
+    }
+
+    /// Gives a shard a command. Its answer may come later: [`Self::replies`].
+    pub(super) fn command(&mut self, shard: usize, request: u64, command: Command) {
+        let transport = TransportCounters::default();
+        self.turn(shard, Input::Command { request: RequestId(request), command, transport: &transport });
+    }
+
+    /// Gives a shard a command that is answered at once.
+    pub(super) fn ask(&mut self, shard: usize, command: Command) -> Reply {
+        self.command(shard, 0, command);
+        let mut replies = self.replies();
+        assert_eq!(replies.len(), 1, "{replies:?}");
+        replies.remove(0).1
+    }
+
+    /// The answers that have come since it was last called.
+    pub(super) fn replies(&mut self) -> Vec<(RequestId, Reply)> {
+        std::mem::take(&mut self.fx.replies)
+    }
+
     /// One input to one shard, and all that follows from it.
     pub(super) fn turn(&mut self, shard: usize, input: Input<'_>) {
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
@@ -449,6 +474,7 @@ const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::Stored { .. } => "Stored",
         MeshMessage::Interest { .. } => "Interest",
         MeshMessage::Applied { .. } => "Applied",
+        MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
         MeshMessage::Report(_) => "Report",
     }
 }

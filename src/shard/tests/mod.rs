@@ -5,6 +5,7 @@ mod show;
 
 mod acks;
 mod alias;
+mod command;
 mod connect;
 mod group;
 mod keep_alive;

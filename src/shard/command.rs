@@ -1,0 +1,173 @@
+//! Questions that are put to a shard from outside, and its answers.
+//!
+//! Always holds: a command is an input like any other. None takes a millisecond of its shard: a list comes in pages, and
+//! what touches more than a page goes on with the shard's ticks. Each command is answered once, by [`Effects::replies`]
+//! (at once or later).
+//! Leaves to others: who may ask what (whoever passes the command on), the way to the shard and back (`runtime`).
+//!
+//! [`Effects::replies`]: super::Effects::replies
+
+use std::sync::Arc;
+
+use super::Settings;
+use crate::codec::Version;
+use crate::session::Message;
+use crate::telemetry::Report;
+
+/// Names a command. Chosen by whoever passes it on; the answer carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What a shard can be asked, or told to do, by others than its clients.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Use these settings from now on. The number of shards cannot change. Answered by [`Reply::Done`].
+    Reload(Arc<Settings>),
+    /// What has happened and what is held. Answered by [`Reply::Counts`].
+    Counts,
+    /// A page of the sessions of this shard. Answered by [`Reply::Clients`].
+    ListClients {
+        /// Where the page before it ended; `None` begins.
+        after: Option<ClientCursor>,
+        /// Sessions that the page may have, up to [`PAGE_MAX`].
+        limit: u16,
+    },
+    /// What one client holds. Answered by [`Reply::Client`] or [`Reply::NotFound`].
+    DescribeClient {
+        /// The client.
+        client_id: Box<str>,
+    },
+    /// A page of one client's filters. Answered by [`Reply::Subscriptions`] or [`Reply::NotFound`].
+    ListSubscriptions {
+        /// The client.
+        client_id: Box<str>,
+        /// Filters to pass over.
+        skip: u32,
+    },
+    /// Close a client's connection with 0x98, and end its session if asked to. Answered by [`Reply::Done`] or
+    /// [`Reply::NotFound`].
+    Disconnect {
+        /// The client.
+        client_id: Box<str>,
+        /// What becomes of its session.
+        session: SessionFate,
+    },
+    /// Publish a message on nobody's account. Answered by [`Reply::Published`] or [`Reply::Refused`] when it has been
+    /// routed, which says nothing about storage.
+    Publish(Message),
+    /// Delete the retained messages that match a filter, on every shard. Subscribers are sent nothing. Messages written
+    /// after the command stay. Answered by [`Reply::Deleted`] or [`Reply::Refused`].
+    DeleteRetained {
+        /// The filter. `#` does not match topics that begin with `$`.
+        filter: Box<str>,
+    },
+}
+
+/// What becomes of the session of a client that is disconnected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionFate {
+    /// As with any other lost connection.
+    Kept,
+    /// It ends: subscriptions and queue go, its will is published.
+    Ended,
+}
+
+/// Where a page of sessions ended, and where the last one will: sessions that begin meanwhile cannot make a list endless.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientCursor {
+    /// The next slot to be looked at.
+    pub(super) next: u32,
+    /// One more than the last.
+    pub(super) end: u32,
+}
+
+/// The answer to a [`Command`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// No session has that client id.
+    NotFound,
+    /// It cannot be done, for this reason.
+    Refused(&'static str),
+    /// To [`Command::Counts`].
+    Counts(Box<Report>),
+    /// To [`Command::ListClients`].
+    Clients {
+        /// Sessions, each of them once in all pages together if it exists from the first to the last.
+        page: Vec<ClientSummary>,
+        /// For the next page; `None` after the last. A page may have fewer sessions than asked for, or none, before it.
+        next: Option<ClientCursor>,
+    },
+    /// To [`Command::DescribeClient`].
+    Client(Box<ClientDetails>),
+    /// To [`Command::ListSubscriptions`].
+    Subscriptions {
+        /// Filters, whole, `$share/...` included.
+        page: Vec<Box<str>>,
+        /// Filters in all.
+        total: u32,
+    },
+    /// To [`Command::Publish`].
+    Published {
+        /// Whether anybody has a matching subscription.
+        matched: bool,
+    },
+    /// To [`Command::DeleteRetained`].
+    Deleted {
+        /// Messages.
+        messages: u64,
+    },
+}
+
+/// One line of a list of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSummary {
+    /// The client.
+    pub client_id: Box<str>,
+    /// Its connection's protocol version; `None` while it has no connection.
+    pub connected: Option<Version>,
+    /// Filters it is subscribed to.
+    pub subscriptions: u32,
+    /// Messages queued or in flight to it.
+    pub messages: u32,
+}
+
+/// What one client holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientDetails {
+    /// As in a list.
+    pub summary: ClientSummary,
+    /// Of its connection.
+    pub connection: Option<ConnectionDetails>,
+    /// How long the session outlives its connection, in seconds; `u32::MAX` never ends.
+    pub session_expiry_s: u32,
+    /// Messages sent and not yet acknowledged.
+    pub in_flight: u16,
+    /// Bytes of topics, properties and payloads that are queued.
+    pub queued_bytes: u64,
+    /// QoS 2 messages of the client that it has not released yet.
+    pub open_exchanges: u32,
+    /// Whether a will waits to be published or discarded.
+    pub has_will: bool,
+}
+
+/// What a connected client holds beside its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionDetails {
+    /// How long it has been connected, in milliseconds.
+    pub connected_ms: u64,
+    /// Seconds since it last sent anything.
+    pub silent_s: u32,
+    /// In force, in seconds; 0 is off.
+    pub keep_alive_s: u16,
+    /// QoS 1 and 2 messages that it may be sent before it acknowledges one.
+    pub receive_maximum: u16,
+    /// Largest packet that it takes, in bytes.
+    pub packet_size_max_bytes: u32,
+    /// Bytes that its socket has not taken.
+    pub unsent_bytes: u32,
+}
+
+/// Sessions, or filters, of one page.
+pub const PAGE_MAX: u16 = 256;
