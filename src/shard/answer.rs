@@ -12,7 +12,7 @@ use super::{Settings, Shard, Turn};
 use crate::codec::ReasonCode;
 use crate::ids::{SessionId, ShardId, ShardSet};
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
-use crate::session::{Message, Routed, Session};
+use crate::session::{Message, Outbound, Routed, Session};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, Report, TransportCounters};
 use crate::topic::{Cursor, Scan, TopicFilter, TopicName};
@@ -113,7 +113,7 @@ impl Shard {
             connection,
             session_expiry_s: session.expiry_s,
             in_flight: outbound.map_or(0, |outbound| outbound.window().len()),
-            queued_bytes: outbound.map_or(0, |outbound| outbound.queued_bytes()),
+            queued_bytes: outbound.map_or(0, Outbound::queued_bytes),
             open_exchanges: session.exchanges.len() as u32,
             has_will: session.will.is_some(),
         }))
@@ -180,7 +180,7 @@ impl Shard {
             });
         deletion.deleted += topics.len() as u64;
         for topic in topics {
-            self.delete_retained(turn, topic);
+            self.delete_retained(turn, &topic);
         }
         match scan {
             Scan::Done => turn.fx.replies.push((deletion.request, Reply::Deleted { messages: deletion.deleted })),
@@ -189,13 +189,13 @@ impl Shard {
     }
 
     /// Deletes one retained message here and on all other shards.
-    fn delete_retained(&mut self, turn: &mut Turn<'_>, topic: Box<str>) {
+    fn delete_retained(&mut self, turn: &mut Turn<'_>, topic: &str) {
         let stamp = self.retained.stamp(turn.now, self.id);
-        self.retained.write(turn.now, &topic, None, stamp);
+        self.retained.write(turn.now, topic, None, stamp);
         for shard in ShardSet::all_but(self.id, self.settings.shards).iter() {
-            turn.fx.mesh.push(shard, MeshMessage::RetainedDeleted { topic: topic.clone(), stamp });
+            turn.fx.mesh.push(shard, MeshMessage::RetainedDeleted { topic: topic.into(), stamp });
         }
-        self.log.append(Record::Retained { topic: (*topic).into(), message: None }, turn.fx);
+        self.log.append(Record::Retained { topic: topic.into(), message: None }, turn.fx);
     }
 
     /// Another shard has deleted a retained message.
