@@ -1,5 +1,6 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP, in both roles; and acknowledgements that waited for stable storage.
 
+use super::clients::Clients;
 use super::{ConfirmToken, MeshMessage, Shard, Turn};
 use crate::codec::{Ack, AckKind, ReasonCode, encode_ack};
 use crate::ids::{ConnectionId, PacketId, SessionId};
@@ -18,7 +19,7 @@ impl Shard {
     }
 
     fn handle_puback(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
-        match self.exchange(id, packet_id) {
+        match self.clients.exchange(id, packet_id) {
             None => {} // a repetition, or an identifier that was never used: no quota is raised by it
             Some(Exchange::Published(delivery)) if delivery.qos == crate::ids::Qos::AtLeastOnce => {
                 self.settle(turn, id, packet_id);
@@ -28,7 +29,7 @@ impl Shard {
     }
 
     fn handle_pubrec(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, reason: ReasonCode) {
-        let answer = match self.exchange(id, packet_id) {
+        let answer = match self.clients.exchange(id, packet_id) {
             // After a lost session state the client may answer what the broker no longer knows.
             None => ReasonCode::PacketIdentifierNotFound,
             Some(Exchange::Published(delivery)) if delivery.qos == crate::ids::Qos::AtLeastOnce => {
@@ -48,10 +49,10 @@ impl Shard {
     }
 
     fn handle_pubrel(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
-        let session = self.sessions.get_mut(id);
+        let session = self.clients.sessions.get_mut(id);
         let known = session.exchanges.remove(packet_id);
         if known && session.is_persistent() {
-            self.log.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
+            self.clients.ledger.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
         }
         let answer = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         // [MQTT-4.3.3-11]
@@ -59,46 +60,48 @@ impl Shard {
     }
 
     fn handle_pubcomp(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
-        match self.exchange(id, packet_id) {
+        match self.clients.exchange(id, packet_id) {
             None => {}
             Some(Exchange::Released) => self.settle(turn, id, packet_id),
             Some(_) => self.close_for_ack(turn, id, "PUBCOMP before PUBREC"),
         }
     }
 
-    fn exchange(&mut self, id: SessionId, packet_id: PacketId) -> Option<&mut Exchange> {
-        self.sessions.get_mut(id).outbound_existing_mut()?.exchange_mut(packet_id)
-    }
-
     /// Ends an exchange; what waits behind the window moves up.
     fn settle(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
-        let session = self.sessions.get_mut(id);
+        let session = self.clients.sessions.get_mut(id);
         let outbound = session.outbound_existing_mut().expect("the exchange was just found in it");
-        outbound.settle(packet_id, &mut self.queues);
+        outbound.settle(packet_id, &mut self.clients.queues);
         let waiting = outbound.has_queue();
         if session.is_persistent() {
-            self.log.append(Record::Settled { session: id, packet_id }, turn.fx);
+            self.clients.ledger.append(Record::Settled { session: id, packet_id }, turn.fx);
         }
         if waiting {
-            self.pump(turn, id, PUMP_PER_ACK);
+            self.clients.pump(turn, id, PUMP_PER_ACK);
             // Dropped messages, those too large for the client, bring no acknowledgement that would go on with the queue,
             // and neither does an outbox that this very turn has filled.
-            if self.queue_can_go_on(id) {
-                self.add_work(id);
+            if self.clients.queue_can_go_on(id) {
+                self.clients.add_work(id);
             }
         }
-        if self.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
-            self.add_work(id);
+        if self.clients.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
+            self.clients.add_work(id);
         }
     }
 
     fn close_for_ack(&mut self, turn: &mut Turn<'_>, id: SessionId, text: &'static str) {
         self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, text);
     }
+}
+
+impl Clients {
+    pub(super) fn exchange(&mut self, id: SessionId, packet_id: PacketId) -> Option<&mut Exchange> {
+        self.sessions.get_mut(id).outbound_existing_mut()?.exchange_mut(packet_id)
+    }
 
     /// The store has made records durable.
     pub(super) fn release_acks(&mut self, turn: &mut Turn<'_>) {
-        while let Some(token) = self.log.next_ready() {
+        while let Some(token) = self.ledger.next_ready() {
             self.tell_stored(turn, token);
         }
     }
@@ -116,10 +119,10 @@ impl Shard {
 
     /// Another shard wants to know when everything it has sent is stored here.
     pub(super) fn confirm_when_durable(&mut self, turn: &mut Turn<'_>, token: ConfirmToken) {
-        if self.log.is_durable() {
+        if self.ledger.is_durable() {
             self.tell_stored(turn, token);
         } else {
-            self.log.wait(token);
+            self.ledger.wait(token);
         }
     }
 
@@ -145,7 +148,7 @@ impl Shard {
         }
     }
 
-    fn acks_of(&mut self, connection: ConnectionId) -> Option<&mut AckQueue> {
+    pub(super) fn acks_of(&mut self, connection: ConnectionId) -> Option<&mut AckQueue> {
         let id = self.sessions.of_connection(connection)?;
         self.sessions.get_mut(id).link.as_deref_mut()?.acks.as_deref_mut()
     }

@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::clients::Clients;
 use super::command::{
     ClientCursor, ClientDetails, ClientSummary, Command, ConnectionDetails, PAGE_MAX, Reply, RequestId, SessionFate,
 };
 use super::mesh::MeshMessage;
+use super::router::Router;
 use super::{Settings, Shard, Turn};
 use crate::codec::ReasonCode;
 use crate::ids::{SessionId, ShardId, ShardSet};
@@ -71,24 +73,24 @@ impl Shard {
 
     /// All the shard's numbers.
     pub(super) fn report(&self, transport: &TransportCounters) -> Report {
-        Report { counters: self.counters.clone(), transport: transport.clone(), gauges: self.gauges() }
+        Report { counters: self.clients.counters.clone(), transport: transport.clone(), gauges: self.gauges() }
     }
 
     fn reload(&mut self, turn: &Turn<'_>, settings: Arc<Settings>) -> Reply {
-        assert_eq!(settings.shards, self.settings.shards, "the number of shards is settled at start");
-        self.queues.memory().set_max_bytes(settings.queued_memory_max_bytes);
+        assert_eq!(settings.shards, self.clients.settings.shards, "the number of shards is settled at start");
+        self.clients.queues.memory().set_max_bytes(settings.queued_memory_max_bytes);
         self.sys.set_interval_s(turn.now, settings.sys_interval_s);
-        self.settings = settings;
+        self.clients.settings = settings;
         Reply::Done
     }
 
     fn list_clients(&self, after: Option<ClientCursor>, limit: u16) -> Reply {
         let limit = usize::from(limit.clamp(1, PAGE_MAX));
-        let ClientCursor { next, end } = after.unwrap_or(ClientCursor { next: 0, end: self.sessions.slots() });
-        let mut page = Vec::with_capacity(limit.min(self.sessions.len()));
+        let ClientCursor { next, end } = after.unwrap_or(ClientCursor { next: 0, end: self.clients.sessions.slots() });
+        let mut page = Vec::with_capacity(limit.min(self.clients.sessions.len()));
         let mut slot = next;
         while slot < end.min(next.saturating_add(SLOTS_PER_PAGE)) && page.len() < limit {
-            if let Some(session) = self.sessions.try_get(SessionId(slot)).filter(|session| !session.has_ended) {
+            if let Some(session) = self.clients.sessions.try_get(SessionId(slot)).filter(|session| !session.has_ended) {
                 page.push(summary(session));
             }
             slot += 1;
@@ -97,15 +99,15 @@ impl Shard {
     }
 
     fn describe_client(&self, turn: &Turn<'_>, client_id: &str) -> Reply {
-        let Some(id) = self.sessions.find(client_id) else { return Reply::NotFound };
-        let (now, session) = (turn.now, self.sessions.get(id));
+        let Some(id) = self.clients.sessions.find(client_id) else { return Reply::NotFound };
+        let (now, session) = (turn.now, self.clients.sessions.get(id));
         let connection = session.link.as_deref().map(|link| ConnectionDetails {
             connected_ms: now.ms().saturating_sub(link.connected.0),
             silent_s: now.s().saturating_sub(link.last_received_s),
             keep_alive_s: link.keep_alive_s,
             receive_maximum: link.window_max,
             packet_size_max_bytes: link.packet_size_max_bytes,
-            unsent_bytes: link.outbox_bytes(self.flush),
+            unsent_bytes: link.outbox_bytes(self.clients.flush),
         });
         let outbound = session.outbound();
         Reply::Client(Box::new(ClientDetails {
@@ -120,24 +122,24 @@ impl Shard {
     }
 
     fn list_subscriptions(&self, client_id: &str, skip: u32) -> Reply {
-        let Some(id) = self.sessions.find(client_id) else { return Reply::NotFound };
-        let places = self.sessions.get(id).subscriptions.places();
+        let Some(id) = self.clients.sessions.find(client_id) else { return Reply::NotFound };
+        let places = self.clients.sessions.get(id).subscriptions.places();
         let page = places.iter().skip(skip as usize).take(usize::from(PAGE_MAX)).map(|place| {
             let mut filter = String::new();
-            self.index.filter_text(place.entry, &mut filter);
+            self.router.index.filter_text(place.entry, &mut filter);
             filter.into()
         });
         Reply::Subscriptions { page: page.collect(), total: places.len() as u32 }
     }
 
     fn disconnect_client(&mut self, turn: &mut Turn<'_>, client_id: &str, fate: SessionFate) -> Reply {
-        let Some(id) = self.sessions.find(client_id) else { return Reply::NotFound };
-        if self.sessions.get(id).link.is_some() {
+        let Some(id) = self.clients.sessions.find(client_id) else { return Reply::NotFound };
+        if self.clients.sessions.get(id).link.is_some() {
             let reason = CloseReason::AdministrativeAction;
             self.close(turn, id, ReasonCode::AdministrativeAction, reason, "an operator closed the connection");
         }
         if fate == SessionFate::Ended
-            && let Some(id) = self.sessions.find(client_id)
+            && let Some(id) = self.clients.sessions.find(client_id)
         {
             self.end_session(turn, id);
         }
@@ -146,24 +148,27 @@ impl Shard {
 
     fn publish_for_operator(&mut self, turn: &mut Turn<'_>, message: &Message) -> Reply {
         let borrowed = message.borrow();
-        let Ok(topic) = TopicName::parse(borrowed.topic, self.settings.topic_levels_max) else {
+        let Ok(topic) = TopicName::parse(borrowed.topic, self.clients.settings.topic_levels_max) else {
             return Reply::Refused("the topic is no topic name");
         };
-        if borrowed.retain && !borrowed.payload.is_empty() && !self.may_retain(borrowed.topic, borrowed.len_bytes()) {
+        if borrowed.retain
+            && !borrowed.payload.is_empty()
+            && !self.router.may_retain(&self.clients.settings, borrowed.topic, borrowed.len_bytes())
+        {
             return Reply::Refused("no room for another retained message");
         }
-        let outcome = self.route(turn, topic, &mut Routed::shared(message), None);
+        let outcome = self.router.route(turn, &mut self.clients, topic, &mut Routed::shared(message), None);
         Reply::Published { matched: outcome.matched }
     }
 
     fn begin_deletion(&mut self, request: RequestId, filter: Box<str>) -> Result<(), &'static str> {
-        if TopicFilter::parse(&filter, self.settings.topic_levels_max).is_err() {
+        if TopicFilter::parse(&filter, self.clients.settings.topic_levels_max).is_err() {
             return Err("the filter is no topic filter");
         }
         if self.commands.0.len() >= COMMANDS_UNDER_WAY_MAX {
             return Err("too many commands are under way");
         }
-        let as_of = self.retained.written();
+        let as_of = self.router.retained.written();
         self.commands.0.push_back(Deletion { request, filter, cursor: Cursor::default(), as_of, deleted: 0 });
         Ok(())
     }
@@ -173,34 +178,48 @@ impl Shard {
         let Some(mut deletion) = self.commands.0.pop_front() else { return };
         let filter = TopicFilter::parse(&deletion.filter, u16::MAX).expect("it was checked when the command came");
         let mut topics: Vec<Box<str>> = Vec::new();
-        let scan =
-            self.retained.scan(turn.now, filter, &mut deletion.cursor, ENTRIES_PER_SLICE, deletion.as_of, |message| {
+        let scan = self.router.retained.scan(
+            turn.now,
+            filter,
+            &mut deletion.cursor,
+            ENTRIES_PER_SLICE,
+            deletion.as_of,
+            |message| {
                 topics.push(message.borrow().topic.into());
                 if topics.len() == DELETIONS_PER_SLICE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            });
+            },
+        );
         deletion.deleted += topics.len() as u64;
         for topic in topics {
-            self.delete_retained(turn, &topic);
+            self.router.delete_retained(turn, &mut self.clients, &topic);
         }
         match scan {
             Scan::Done => turn.fx.replies.push((deletion.request, Reply::Deleted { messages: deletion.deleted })),
             Scan::More => self.commands.0.push_back(deletion),
         }
     }
+}
 
+impl Router {
     /// Deletes one retained message here and on all other shards.
-    fn delete_retained(&mut self, turn: &mut Turn<'_>, topic: &str) {
-        let stamp = self.retained.stamp(turn.now, self.id);
+    pub(super) fn delete_retained(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, topic: &str) {
+        let stamp = self.retained.stamp(turn.now, clients.id);
         self.retained.write(turn.now, topic, None, stamp);
-        for shard in ShardSet::all_but(self.id, self.settings.shards).iter() {
+        for shard in ShardSet::all_but(clients.id, clients.settings.shards).iter() {
             turn.fx.mesh.push(shard, MeshMessage::RetainedDeleted { topic: topic.into(), stamp });
         }
-        self.log.append(Record::Retained { topic: topic.into(), message: None }, turn.fx);
+        clients.ledger.append(Record::Retained { topic: topic.into(), message: None }, turn.fx);
     }
 
     /// Another shard has deleted a retained message.
-    pub(super) fn apply_retained_deletion(&mut self, turn: &Turn<'_>, topic: &str, stamp: super::Stamp) {
-        debug_assert_ne!(ShardId(stamp.shard), self.id, "a shard says nothing to itself");
+    pub(super) fn apply_retained_deletion(
+        &mut self,
+        turn: &Turn<'_>,
+        clients: &mut Clients,
+        topic: &str,
+        stamp: super::Stamp,
+    ) {
+        debug_assert_ne!(ShardId(stamp.shard), clients.id, "a shard says nothing to itself");
         self.retained.write(turn.now, topic, None, stamp);
     }
 }

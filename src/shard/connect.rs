@@ -19,7 +19,7 @@ impl Shard {
         connect: &Connect<'_>,
         arrival: Arrival,
     ) {
-        self.counters.packets_received += 1;
+        self.clients.counters.packets_received += 1;
         // Nothing of an earlier session is touched before the client has been let in.
         let admitted = self
             .admit(connect, arrival)
@@ -33,27 +33,27 @@ impl Shard {
         let (id, session_present) = match id {
             Some(id) if connect.clean_start => {
                 self.end_session(turn, id); // [MQTT-3.1.2-4]
-                (self.sessions.insert(connect.client_id), false)
+                (self.clients.sessions.insert(connect.client_id), false)
             }
-            Some(id) => (id, true),                                   // [MQTT-3.1.2-5]
-            None => (self.sessions.insert(connect.client_id), false), // [MQTT-3.1.2-6]
+            Some(id) => (id, true),                                           // [MQTT-3.1.2-5]
+            None => (self.clients.sessions.insert(connect.client_id), false), // [MQTT-3.1.2-6]
         };
-        let expiry_s = connect.session_expiry_s.min(self.settings.session_expiry_max_s);
-        self.set_expiry(turn, id, expiry_s);
+        let expiry_s = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s);
+        self.clients.set_expiry(turn, id, expiry_s);
         if !session_present && expiry_s > 0 {
             let client_id = connect.client_id.into();
-            self.log.append(Record::SessionBegun { session: id, client_id, expiry_s }, turn.fx);
+            self.clients.ledger.append(Record::SessionBegun { session: id, client_id, expiry_s }, turn.fx);
         }
 
         let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
-        let mut link = Link::new(connection, connect, keep_alive_s, self.settings.inflight_max, turn.now);
+        let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
         link.takeovers = takeovers;
-        link.inherits_exchanges = !self.sessions.get(id).exchanges.is_empty();
-        self.sessions.attach(id, link);
-        let session = self.sessions.get_mut(id);
+        link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
+        self.clients.sessions.attach(id, link);
+        let session = self.clients.sessions.get_mut(id);
         let key = session.key;
         session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, key)));
-        self.counters.connections += 1;
+        self.clients.counters.connections += 1;
         self.send_connack(turn, id, connect, arrival, session_present);
         turn.fx.events.push(Event::Connected {
             connection,
@@ -65,9 +65,9 @@ impl Shard {
             session_present,
         });
         self.publish_presence(turn, id, true, "");
-        self.arm(turn.now, id);
+        self.clients.arm(turn.now, id);
         if session_present {
-            self.connection_changed(turn, id);
+            self.router.connection_changed(turn, &mut self.clients, id);
             self.resume(turn, id);
         }
     }
@@ -86,18 +86,21 @@ impl Shard {
         if let auth::Decision::Refuse(text) = policy.admit() {
             return Err((ReasonCode::NotAuthorized, text));
         }
-        let is_full = self.sessions.len() >= self.settings.sessions_of_shard_max();
-        if is_full && self.sessions.find(connect.client_id).is_none() {
+        let is_full = self.clients.sessions.len() >= self.clients.settings.sessions_of_shard_max();
+        if is_full && self.clients.sessions.find(connect.client_id).is_none() {
             return Err((ReasonCode::QuotaExceeded, "no room for another session"));
         }
         if let Some(will) = &connect.will {
-            match TopicName::parse(will.topic, self.settings.topic_levels_max) {
+            match TopicName::parse(will.topic, self.clients.settings.topic_levels_max) {
                 Ok(topic) if !topic.is_dollar() => {}
                 Ok(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic begins with $")),
                 Err(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic is not acceptable")),
             }
             let will_bytes = will.topic.len() + will.properties.len_bytes() + will.payload.len();
-            if will.retain && !will.payload.is_empty() && !self.may_retain(will.topic, will_bytes as u64) {
+            if will.retain
+                && !will.payload.is_empty()
+                && !self.router.may_retain(&self.clients.settings, will.topic, will_bytes as u64)
+            {
                 return Err((ReasonCode::QuotaExceeded, "no room for another retained message"));
             }
         }
@@ -119,9 +122,9 @@ impl Shard {
             turn.fx.send(connection, |out| {
                 connack.encode(connect.version, out); // or nothing, where 3.1.1 has no code for it
             });
-            self.counters.packets_sent += 1;
+            self.clients.counters.packets_sent += 1;
         }
-        self.counters.closed(CloseReason::Refused);
+        self.clients.counters.closed(CloseReason::Refused);
         turn.fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), text });
         turn.fx.list.push(Effect::Close { connection, reason: CloseReason::Refused });
     }
@@ -129,7 +132,9 @@ impl Shard {
     /// What the connection to come inherits of its client id's takeovers, its own included. Two clients that fight for one
     /// identifier do it at the pace of the limit, and whoever is connected then stays.
     fn weigh_takeover(&self, now: Now, client_id: &str) -> Result<u8, (ReasonCode, &'static str)> {
-        let Some(link) = self.sessions.find(client_id).and_then(|id| self.sessions.get(id).link.as_deref()) else {
+        let Some(link) =
+            self.clients.sessions.find(client_id).and_then(|id| self.clients.sessions.get(id).link.as_deref())
+        else {
             return Ok(0);
         };
         let takeovers = link.takeovers_at(now);
@@ -142,20 +147,20 @@ impl Shard {
     /// Ends an earlier connection of the same client id [MQTT-3.1.4-3]. Returns the session if there still is one: a
     /// session that was to end with its connection has ended.
     fn take_over(&mut self, turn: &mut Turn<'_>, client_id: &str) -> Option<SessionId> {
-        let id = self.sessions.find(client_id)?;
-        if self.sessions.get(id).link.is_some() {
+        let id = self.clients.sessions.find(client_id)?;
+        if self.clients.sessions.get(id).link.is_some() {
             let reason = CloseReason::SessionTakenOver;
             self.close(turn, id, ReasonCode::SessionTakenOver, reason, "another connection uses the client id");
         } else {
             // Its time may have come since the timer last looked: the timer is coarse, the promise is not.
             self.end_or_will(turn, id);
         }
-        self.sessions.find(client_id)
+        self.clients.sessions.find(client_id)
     }
 
     /// The keep alive in force. The default maximum leaves the choice to the client, "off" included.
     fn keep_alive_s(&self, asked_s: u16) -> u16 {
-        match self.settings.keep_alive_max_s {
+        match self.clients.settings.keep_alive_max_s {
             u16::MAX => asked_s,
             max_s if asked_s == 0 => max_s,
             max_s => asked_s.min(max_s),
@@ -183,7 +188,7 @@ impl Shard {
 
     /// The CONNACK of success.
     fn connack<'a>(&self, connect: &Connect<'a>, arrival: Arrival) -> ConnAck<'a> {
-        let settings = &self.settings;
+        let settings = &self.clients.settings;
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
             let expiry_s = connect.session_expiry_s.min(settings.session_expiry_max_s);

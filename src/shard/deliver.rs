@@ -5,7 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::{Effect, Effects, Encoded, Event, Shard, Turn, lower};
+use super::clients::Clients;
+use super::{Effect, Effects, Encoded, Event, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
@@ -54,7 +55,7 @@ struct Grant<'a> {
     ids: &'a [SubscriptionId],
 }
 
-impl Shard {
+impl Clients {
     /// Delivers to every plain subscriber of this shard, once a session however many of its subscriptions match.
     pub(super) fn deliver_plain(
         &mut self,
@@ -120,7 +121,7 @@ impl Shard {
         qos: Qos,
         identifier: Option<SubscriptionId>,
     ) {
-        let qos = lower(routed.message.qos, qos);
+        let qos = routed.message.qos.min(qos);
         let copy = Copy { qos, retain: true, dup: false, ids: identifier.as_slice() };
         let mut templates = Templates::default();
         if qos == Qos::AtMostOnce {
@@ -132,7 +133,7 @@ impl Shard {
     }
 
     /// One message for one session: sent, queued or dropped for a reason.
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
@@ -141,7 +142,7 @@ impl Shard {
         templates: &mut Templates,
     ) {
         let copy = Copy {
-            qos: lower(routed.message.qos, grant.qos), // [MQTT-3.8.4-8]
+            qos: routed.message.qos.min(grant.qos), // [MQTT-3.8.4-8]
             retain: routed.message.retain && grant.retain_as_published,
             dup: false,
             ids: grant.ids,
@@ -155,7 +156,7 @@ impl Shard {
         }
     }
 
-    fn deliver_at_most_once(
+    pub(super) fn deliver_at_most_once(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
@@ -178,7 +179,7 @@ impl Shard {
 
     /// Sends without asking for room. The session has a connection.
     #[inline]
-    fn send_at_most_once(
+    pub(super) fn send_at_most_once(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
@@ -195,7 +196,7 @@ impl Shard {
         self.count_publish(routed.message.payload.len());
     }
 
-    fn deliver_acknowledged(
+    pub(super) fn deliver_acknowledged(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
@@ -225,7 +226,7 @@ impl Shard {
 
     /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it and has expired meanwhile
     /// gives way. If there is none, the newest is the one to drop, for this reason.
-    fn make_room(&mut self, now: Now, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
+    pub(super) fn make_room(&mut self, now: Now, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
         let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
         let outbound = self.sessions.get_mut(id).outbound_mut();
         let mut given_way = 0;
@@ -247,7 +248,7 @@ impl Shard {
 
     /// Once a minute at most: the operator is to know why messages are dropped for everybody.
     #[cold]
-    fn say_memory_is_full(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn say_memory_is_full(&mut self, turn: &mut Turn<'_>) {
         if self.next_full_report.is_due(turn.now) {
             self.next_full_report = turn.now.after_s(60);
             turn.fx.events.push(Event::QueuedMemoryFull { max_bytes: self.settings.queued_memory_max_bytes });
@@ -255,11 +256,17 @@ impl Shard {
     }
 
     /// Makes a message into a delivery that is kept until it is settled, on stable storage if the session is.
-    fn owe(&mut self, turn: &mut Turn<'_>, id: SessionId, routed: &mut Routed<'_>, copy: Copy<'_>) -> Delivery {
+    pub(super) fn owe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        routed: &mut Routed<'_>,
+        copy: Copy<'_>,
+    ) -> Delivery {
         let message = routed.share().clone();
         if self.sessions.get(id).is_persistent() {
             let message = message.clone();
-            self.log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
+            self.ledger.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
         }
         Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain }
     }
@@ -303,7 +310,7 @@ impl Shard {
         }
     }
 
-    const fn count_publish(&mut self, payload_bytes: usize) {
+    pub(super) const fn count_publish(&mut self, payload_bytes: usize) {
         self.counters.packets_sent += 1;
         self.counters.publish_sent += 1;
         self.counters.publish_bytes_sent += payload_bytes as u64;

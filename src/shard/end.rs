@@ -1,5 +1,6 @@
 //! How connections and sessions end: DISCONNECT, a lost socket, expiry; and what then becomes of the will.
 
+use super::clients::Clients;
 use super::timers::Timers;
 use super::{Effect, Event, Shard, Turn};
 use crate::codec::{Disconnect, ReasonCode};
@@ -13,13 +14,13 @@ use crate::topic::TopicName;
 impl Shard {
     pub(super) fn handle_disconnect(&mut self, turn: &mut Turn<'_>, id: SessionId, disconnect: &Disconnect<'_>) {
         if let Some(expiry_s) = disconnect.session_expiry_s {
-            if !self.sessions.get(id).is_persistent() && expiry_s > 0 {
+            if !self.clients.sessions.get(id).is_persistent() && expiry_s > 0 {
                 // What was 0 in CONNECT cannot be raised now (MQTT 5.0, 3.14.2.2.2).
                 let text = "DISCONNECT raises a session expiry of 0";
                 self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, text);
                 return;
             }
-            self.set_expiry(turn, id, expiry_s.min(self.settings.session_expiry_max_s));
+            self.clients.set_expiry(turn, id, expiry_s.min(self.clients.settings.session_expiry_max_s));
         }
         if disconnect.reason == ReasonCode::DisconnectWithWill {
             let reason = CloseReason::ClientDisconnectWithWill;
@@ -28,7 +29,7 @@ impl Shard {
             // Any other reason than 0x00 leaves the will in force [MQTT-3.1.2-8].
             self.end_connection(turn, id, CloseReason::ClientDisconnectWithWill, "the client reported an error");
         } else {
-            self.sessions.get_mut(id).will = None; // [MQTT-3.14.4-3]
+            self.clients.sessions.get_mut(id).will = None; // [MQTT-3.14.4-3]
             self.end_connection(turn, id, CloseReason::ClientDisconnect, "the client said goodbye");
         }
     }
@@ -42,12 +43,12 @@ impl Shard {
         reason: CloseReason,
         text: &'static str,
     ) {
-        let mut link = self.sessions.detach(id).expect("a connection ends once");
-        self.counters.closed(reason);
+        let mut link = self.clients.sessions.detach(id).expect("a connection ends once");
+        self.clients.counters.closed(reason);
         let connection = link.connection;
-        self.park_replays(id, &mut link);
+        self.clients.park_replays(id, &mut link);
         turn.fx.list.push(Effect::Close { connection, reason });
-        let session = self.sessions.get_mut(id);
+        let session = self.clients.sessions.get_mut(id);
         session.disconnected = Some(Deadline(turn.now.ms()));
         session.trim();
         turn.fx.events.push(Event::Disconnected {
@@ -58,87 +59,66 @@ impl Shard {
             duration_ms: turn.now.ms().saturating_sub(link.connected.0),
         });
         // What is published on its account is not for itself: shared groups must not pick it any more.
-        if self.sessions.get(id).is_persistent() {
-            self.connection_changed(turn, id);
+        if self.clients.sessions.get(id).is_persistent() {
+            self.router.connection_changed(turn, &mut self.clients, id);
         } else {
-            self.sessions.end(id);
+            self.clients.sessions.end(id);
         }
         self.publish_presence(turn, id, false, reason.label());
-        if self.sessions.get(id).is_persistent() {
-            if self.sessions.get(id).will_due().is_some_and(|due| due.is_due(turn.now)) {
+        if self.clients.sessions.get(id).is_persistent() {
+            if self.clients.sessions.get(id).will_due().is_some_and(|due| due.is_due(turn.now)) {
                 self.publish_will(turn, id);
             }
-            self.arm(turn.now, id);
+            self.clients.arm(turn.now, id);
         } else {
             self.wind_up(turn, id);
         }
     }
 
-    /// Changes how long a session outlives its connection.
-    pub(super) fn set_expiry(&mut self, turn: &mut Turn<'_>, id: SessionId, expiry_s: u32) {
-        let session = self.sessions.get_mut(id);
-        let was_persistent = session.is_persistent();
-        session.expiry_s = expiry_s;
-        if session.is_persistent() && !session.counts_as_durable {
-            assert!(session.subscriptions.is_empty(), "a session begins as a kept one or never is one");
-            session.counts_as_durable = true;
-        }
-        if was_persistent && !session.is_persistent() {
-            // Whatever was written down about it must not come back after a restart.
-            self.log.append(Record::SessionEnded { session: id }, turn.fx);
-        }
-    }
-
-    /// What a kept session was to be shown is owed to it: its replays go on with the next connection, unless all of them
-    /// have QoS 0, which is no part of a session's state.
-    fn park_replays(&mut self, id: SessionId, link: &mut Link) {
-        let replays = link.backlog.take().map(|backlog| backlog.replays).unwrap_or_default();
-        let session = self.sessions.get_mut(id);
-        if session.is_persistent() && replays.any_acknowledged() {
-            session.outbound_mut().park(replays);
-        }
-    }
-
     /// Ends a session that has no connection: its subscriptions, its queue, its will.
     pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        self.sessions.end(id);
+        self.clients.sessions.end(id);
         self.wind_up(turn, id);
     }
 
     /// What follows from a session's end.
     fn wind_up(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         self.publish_will(turn, id); // the session's end is the latest moment for it [MQTT-3.1.2-8]
-        let session = self.sessions.get_mut(id);
+        let session = self.clients.sessions.get_mut(id);
         (session.armed_tick, session.has_work, session.groups_untold) = (None, false, 0);
         session.exchanges = OpenExchanges::default();
         if let Some(outbound) = session.take_outbound() {
-            self.counters.drops[DropReason::SessionEnded as usize] += outbound.discard(&mut self.queues);
+            self.clients.counters.drops[DropReason::SessionEnded as usize] +=
+                outbound.discard(&mut self.clients.queues);
         }
         if session.is_persistent() {
-            self.log.append(Record::SessionEnded { session: id }, turn.fx);
+            self.clients.ledger.append(Record::SessionEnded { session: id }, turn.fx);
         }
-        self.begin_teardown(turn, id);
+        self.router.begin_teardown(turn, &mut self.clients, id);
     }
 
     /// Publishes the will, if there still is one, and forgets it [MQTT-3.1.2-10].
     pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Some(will) = self.sessions.get_mut(id).will.take() else { return };
+        let Some(will) = self.clients.sessions.get_mut(id).will.take() else { return };
         let message = will.message(turn.now);
-        if message.retain && !message.payload.is_empty() && !self.may_retain(message.topic, message.len_bytes()) {
-            self.counters.dropped(DropReason::RetainedFull);
+        if message.retain
+            && !message.payload.is_empty()
+            && !self.router.may_retain(&self.clients.settings, message.topic, message.len_bytes())
+        {
+            self.clients.counters.dropped(DropReason::RetainedFull);
             return;
         }
         let topic = TopicName::parse(message.topic, u16::MAX).expect("a will's topic was checked in CONNECT");
-        self.route(turn, topic, &mut Routed::borrowed(message), None);
+        self.router.route(turn, &mut self.clients, topic, &mut Routed::borrowed(message), None);
     }
 
     /// The timer of `tick` has come for a session that may have changed or gone since it was armed.
     pub(super) fn session_due(&mut self, turn: &mut Turn<'_>, id: SessionId, tick: u32) {
-        match self.sessions.try_get(id) {
+        match self.clients.sessions.try_get(id) {
             Some(session) if session.armed_tick == Some(tick) => {}
             _ => return,
         }
-        let session = self.sessions.get_mut(id);
+        let session = self.clients.sessions.get_mut(id);
         session.armed_tick = None;
         session.trim();
         if let Some(link) = &session.link {
@@ -156,14 +136,14 @@ impl Shard {
         } else if self.end_or_will(turn, id) {
             return;
         }
-        self.arm(turn.now, id);
+        self.clients.arm(turn.now, id);
     }
 
     /// Does what has come due of a session without a connection. Returns whether the session has ended.
     pub(super) fn end_or_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
-        let session = self.sessions.get(id);
+        let session = self.clients.sessions.get(id);
         if session.expires().is_some_and(|due| due.is_due(turn.now)) {
-            self.counters.sessions_expired += 1;
+            self.clients.counters.sessions_expired += 1;
             self.end_session(turn, id);
             return true;
         }
@@ -171,6 +151,33 @@ impl Shard {
             self.publish_will(turn, id);
         }
         false
+    }
+}
+
+impl Clients {
+    /// Changes how long a session outlives its connection.
+    pub(super) fn set_expiry(&mut self, turn: &mut Turn<'_>, id: SessionId, expiry_s: u32) {
+        let session = self.sessions.get_mut(id);
+        let was_persistent = session.is_persistent();
+        session.expiry_s = expiry_s;
+        if session.is_persistent() && !session.counts_as_durable {
+            assert!(session.subscriptions.is_empty(), "a session begins as a kept one or never is one");
+            session.counts_as_durable = true;
+        }
+        if was_persistent && !session.is_persistent() {
+            // Whatever was written down about it must not come back after a restart.
+            self.ledger.append(Record::SessionEnded { session: id }, turn.fx);
+        }
+    }
+
+    /// What a kept session was to be shown is owed to it: its replays go on with the next connection, unless all of them
+    /// have QoS 0, which is no part of a session's state.
+    pub(super) fn park_replays(&mut self, id: SessionId, link: &mut Link) {
+        let replays = link.backlog.take().map(|backlog| backlog.replays).unwrap_or_default();
+        let session = self.sessions.get_mut(id);
+        if session.is_persistent() && replays.any_acknowledged() {
+            session.outbound_mut().park(replays);
+        }
     }
 
     /// Makes sure that the session is looked at when its next deadline comes, or earlier.

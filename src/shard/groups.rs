@@ -6,8 +6,10 @@
 
 use smallvec::SmallVec;
 
+use super::Turn;
+use super::clients::Clients;
 use super::deliver::Templates;
-use super::{Shard, Turn};
+use super::router::Router;
 use crate::ids::{SessionId, ShardId};
 use crate::session::{Place, Routed};
 use crate::telemetry::DropReason;
@@ -23,12 +25,13 @@ enum Among {
 /// The picks for one message that live on other shards, by group key.
 pub(super) type RemotePicks = SmallVec<[(ShardId, u64); 2]>;
 
-impl Shard {
+impl Router {
     /// Picks one member of each matching group. Returns the picks that live on other shards, and whether any group had a
     /// member.
     pub(super) fn deliver_groups(
         &mut self,
         turn: &mut Turn<'_>,
+        clients: &mut Clients,
         routed: &mut Routed<'_>,
         matches: &Matches,
         templates: &mut Templates,
@@ -37,10 +40,10 @@ impl Shard {
         let mut any = false;
         for &group in &matches.groups {
             let key = self.index.group_key(group);
-            let pick = self.pick(turn, key, Among::AllShards);
+            let pick = self.pick(turn, clients, key, Among::AllShards);
             any |= pick.is_some();
             match pick {
-                Some(Pick::Local(subscriber)) => self.deliver_shared(turn, subscriber, routed, templates),
+                Some(Pick::Local(subscriber)) => clients.deliver_shared(turn, subscriber, routed, templates),
                 Some(Pick::Remote(shard)) => picks.push((shard, key)),
                 None => {} // its last members have ended: it was left in the index for being taken out
             }
@@ -52,21 +55,23 @@ impl Shard {
     pub(super) fn deliver_to_group_member(
         &mut self,
         turn: &mut Turn<'_>,
+        clients: &mut Clients,
         key: u64,
         routed: &mut Routed<'_>,
         templates: &mut Templates,
         forwarded: &mut RemotePicks,
     ) {
-        let pick = self.pick(turn, key, Among::ThisShard).or_else(|| self.pick(turn, key, Among::AllShards));
+        let pick =
+            self.pick(turn, clients, key, Among::ThisShard).or_else(|| self.pick(turn, clients, key, Among::AllShards));
         match pick {
-            Some(Pick::Local(subscriber)) => self.deliver_shared(turn, subscriber, routed, templates),
+            Some(Pick::Local(subscriber)) => clients.deliver_shared(turn, subscriber, routed, templates),
             Some(Pick::Remote(shard)) => forwarded.push((shard, key)),
-            None => self.counters.dropped(DropReason::NoGroupMember),
+            None => clients.counters.dropped(DropReason::NoGroupMember),
         }
     }
 
     /// Whose turn it is in a group. `None` if there is no group, or no member of it.
-    fn pick(&mut self, turn: &mut Turn<'_>, key: u64, among: Among) -> Option<Pick> {
+    fn pick(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, key: u64, among: Among) -> Option<Pick> {
         loop {
             let group = self.index.group_by_key(key)?;
             let pick = match among {
@@ -74,7 +79,7 @@ impl Shard {
                 Among::ThisShard => Pick::Local(self.index.pick_local(group)?),
             };
             match pick {
-                Pick::Local(subscriber) if self.put_right(turn, group, subscriber) => {}
+                Pick::Local(subscriber) if self.put_right(turn, clients, group, subscriber) => {}
                 pick => return Some(pick),
             }
         }
@@ -82,55 +87,67 @@ impl Shard {
 
     /// Whether the index did not know yet what has become of a member that was picked. Now it does: each of its
     /// subscriptions is here once at most.
-    fn put_right(&mut self, turn: &mut Turn<'_>, group: EntryId, picked: Subscriber) -> bool {
-        let session = self.sessions.get_mut(picked.session);
+    pub(super) fn put_right(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        group: EntryId,
+        picked: Subscriber,
+    ) -> bool {
+        let session = clients.sessions.get_mut(picked.session);
         if session.link.is_some() || !session.has_ended && session.groups_untold == 0 {
             return false;
         }
         if session.has_ended {
             let durable = session.counts_as_durable;
-            let place = self.sessions.take_from_ended(picked.session, group);
-            self.remove_from_index(turn, place.expect("it was picked for this subscription"), durable);
+            let place = clients.sessions.take_from_ended(picked.session, group);
+            self.remove_from_index(turn, clients, place.expect("it was picked for this subscription"), durable);
             return true;
         }
         let position = session.subscriptions.position(group).expect("it was picked for this subscription");
-        self.tell_group(turn, Place { entry: group, position }, false)
+        self.tell_group(turn, clients, Place { entry: group, position }, false)
     }
 
     /// A session's client has come or gone: its groups are to know. Now if they are few, else some in each turn.
-    pub(super) fn connection_changed(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let session = self.sessions.get_mut(id);
+    pub(super) fn connection_changed(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) {
+        let session = clients.sessions.get_mut(id);
         session.groups_untold = session.subscriptions.shared_len() as u32;
-        self.tell_groups(turn, id);
+        self.tell_groups(turn, clients, id);
     }
 
     /// Goes on telling them. Returns how many were told.
-    pub(super) fn tell_groups(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
-        let session = self.sessions.get_mut(id);
+    pub(super) fn tell_groups(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) -> usize {
+        let session = clients.sessions.get_mut(id);
         if session.groups_untold == 0 {
             return 0;
         }
         let online = session.link.is_some();
         let shared = session.subscriptions.shared();
         let until = shared.len().min(session.groups_untold as usize);
-        let from = until.saturating_sub(self.settings.subscriptions_per_share().max(1));
+        let from = until.saturating_sub(clients.settings.subscriptions_per_share().max(1));
         let places = SmallVec::<[Place; 8]>::from_slice(&shared[from..until]);
         session.groups_untold = from as u32;
         for &place in &places {
-            self.tell_group(turn, place, online);
+            self.tell_group(turn, clients, place, online);
         }
         if from > 0 {
-            self.add_work(id);
+            clients.add_work(id);
         }
         places.len()
     }
 
     /// Returns whether that was new.
-    fn tell_group(&mut self, turn: &mut Turn<'_>, place: Place, online: bool) -> bool {
+    pub(super) fn tell_group(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        place: Place,
+        online: bool,
+    ) -> bool {
         let Some(interest) = self.index.set_online(place.entry, place.position, online) else { return false };
         let mut text = String::new();
         self.index.filter_text(place.entry, &mut text);
-        self.announce(turn, &text, interest);
+        self.announce(turn, clients, &text, interest);
         true
     }
 }

@@ -33,15 +33,15 @@ impl Shard {
     /// Counts what the shard holds.
     pub fn holdings(&self) -> Holdings {
         Holdings {
-            sessions: self.sessions.len(),
-            ended_sessions: self.sessions.ended().len(),
-            filters: self.index.filters_count(),
-            retained_entries: self.retained.entries(),
-            timers: self.timers.len(),
-            work: self.work.len(),
-            owed_subacks: self.announcements.owed(),
-            waiting_for_store: self.log.waiting(),
-            index_bytes: self.index.memory_bytes(),
+            sessions: self.clients.sessions.len(),
+            ended_sessions: self.clients.sessions.ended().len(),
+            filters: self.router.index.filters_count(),
+            retained_entries: self.router.retained.entries(),
+            timers: self.clients.timers.len(),
+            work: self.clients.work.len(),
+            owed_subacks: self.router.announcements.owed(),
+            waiting_for_store: self.clients.ledger.waiting(),
+            index_bytes: self.router.index.memory_bytes(),
         }
     }
 
@@ -50,9 +50,9 @@ impl Shard {
     /// # Panics
     /// When something does not.
     pub fn assert_invariants_of_all(shards: &[Self]) {
-        let sessions = shards.iter().flat_map(|shard| shard.sessions.iter());
+        let sessions = shards.iter().flat_map(|shard| shard.clients.sessions.iter());
         let queued = sessions.filter_map(|(_, session)| session.outbound()).flat_map(Outbound::queue);
-        let memory = shards[0].queues.memory();
+        let memory = shards[0].clients.queues.memory();
         assert_eq!(memory.taken_bytes(), QueuedMemory::count(queued), "memory of what is queued is counted");
     }
 
@@ -61,29 +61,40 @@ impl Shard {
     /// # Panics
     /// When something does not.
     pub fn assert_invariants(&self) {
-        let settings = &self.settings;
+        let settings = &self.clients.settings;
         let (mut connected, mut ended) = (0, 0);
         let mut subscriptions = 0;
         let (mut stored_messages, mut stored_bytes) = (0, 0);
         let mut ended_subscriptions = (0, 0);
-        for (id, session) in self.sessions.iter() {
+        for (id, session) in self.clients.sessions.iter() {
             subscriptions += session.subscriptions.len();
             if session.has_ended {
                 ended += 1;
                 ended_subscriptions.0 += session.subscriptions.len();
                 ended_subscriptions.1 += session.subscriptions.shared_len();
-                assert_ne!(self.sessions.find(&session.client_id), Some(id), "nobody finds a session that has ended");
-                assert!(self.sessions.ended().contains(&id) && session.link.is_none(), "it is being taken down");
+                assert_ne!(
+                    self.clients.sessions.find(&session.client_id),
+                    Some(id),
+                    "nobody finds a session that has ended"
+                );
+                assert!(
+                    self.clients.sessions.ended().contains(&id) && session.link.is_none(),
+                    "it is being taken down"
+                );
                 assert!(session.outbound().is_none() && session.will.is_none(), "nothing else is left of it");
                 continue;
             }
-            assert_eq!(self.sessions.find(&session.client_id), Some(id), "a client id leads to its session");
+            assert_eq!(self.clients.sessions.find(&session.client_id), Some(id), "a client id leads to its session");
             assert!(session.subscriptions.len() <= settings.subscriptions_max as usize, "subscriptions are bounded");
             let mut text = String::new();
-            session.subscriptions.places().iter().for_each(|place| self.index.filter_text(place.entry, &mut text));
+            session
+                .subscriptions
+                .places()
+                .iter()
+                .for_each(|place| self.router.index.filter_text(place.entry, &mut text));
             assert_eq!(session.subscriptions_bytes as usize, text.len(), "bytes of filters are counted");
             for place in session.subscriptions.shared().iter().skip(session.groups_untold as usize) {
-                let online = self.index.is_online(place.entry, place.position);
+                let online = self.router.index.is_online(place.entry, place.position);
                 assert_eq!(online, Some(session.link.is_some()), "its groups know whether its client is there");
             }
             assert!(session.groups_untold == 0 || session.has_work, "or will be told");
@@ -93,7 +104,11 @@ impl Shard {
             );
             if let Some(link) = session.link.as_deref() {
                 connected += 1;
-                assert_eq!(self.sessions.of_connection(link.connection), Some(id), "a connection leads to its session");
+                assert_eq!(
+                    self.clients.sessions.of_connection(link.connection),
+                    Some(id),
+                    "a connection leads to its session"
+                );
                 let acks = link.acks.as_deref().map_or(0, crate::session::AckQueue::len);
                 assert!(u16::try_from(acks).is_ok(), "waiting acknowledgements are bounded");
                 assert!(link.replays() <= settings.subscriptions_max as usize, "replays are bounded");
@@ -119,12 +134,16 @@ impl Shard {
                 outbound.window().iter().filter(|(_, exchange)| matches!(exchange, Exchange::Settled)).count();
             assert_eq!(settled, 0, "what is settled is not in flight");
         }
-        assert_eq!(connected, self.sessions.connected(), "connections are counted");
-        assert_eq!(ended, self.sessions.ended().len(), "sessions that have ended are counted");
-        assert_eq!(ended_subscriptions, self.sessions.ended_subscriptions(), "and what they were subscribed to");
-        assert_eq!(stored_messages, self.queues.messages(), "what is queued and in flight is counted");
-        assert_eq!(stored_bytes, self.queues.queued_bytes(), "and its bytes");
-        assert_eq!(subscriptions, self.index.subscriptions_count(), "index and sessions agree");
-        assert!(self.retained.len() <= self.retained.entries(), "live messages are entries");
+        assert_eq!(connected, self.clients.sessions.connected(), "connections are counted");
+        assert_eq!(ended, self.clients.sessions.ended().len(), "sessions that have ended are counted");
+        assert_eq!(
+            ended_subscriptions,
+            self.clients.sessions.ended_subscriptions(),
+            "and what they were subscribed to"
+        );
+        assert_eq!(stored_messages, self.clients.queues.messages(), "what is queued and in flight is counted");
+        assert_eq!(stored_bytes, self.clients.queues.queued_bytes(), "and its bytes");
+        assert_eq!(subscriptions, self.router.index.subscriptions_count(), "index and sessions agree");
+        assert!(self.router.retained.len() <= self.router.retained.entries(), "live messages are entries");
     }
 }

@@ -12,6 +12,7 @@
 
 mod ack;
 mod answer;
+mod clients;
 pub mod command;
 mod connect;
 mod deliver;
@@ -21,13 +22,14 @@ mod groups;
 pub mod holdings;
 pub mod input;
 mod interest;
-mod log;
+mod ledger;
 pub mod mesh;
 mod publish;
 mod retained;
+mod route;
+mod router;
 mod sessions;
 mod settings;
-
 mod subscribe;
 mod sys;
 mod teardown;
@@ -37,15 +39,10 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
 use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
-use crate::ids::{ConnectionId, Qos, SessionId, ShardId};
-use crate::session::QueueTotals;
+use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
-use crate::topic::{Matches, SubscriptionIndex};
 
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event};
@@ -55,12 +52,9 @@ pub use mesh::{ConfirmToken, Crossing, MeshBatch, MeshMessage, MeshOut, Rider, S
 pub use settings::{ProcessContext, Settings};
 
 use answer::CommandsUnderWay;
-use interest::Announcements;
-use log::Log;
-use retained::RetainedStore;
-use sessions::Sessions;
+use clients::Clients;
+use router::Router;
 use sys::Sys;
-use timers::Timers;
 
 /// What every input comes with: the time, and where to put what follows from it.
 #[derive(Debug)]
@@ -74,29 +68,11 @@ pub struct Turn<'a> {
 /// See the module's text.
 #[derive(Debug)]
 pub struct Shard {
-    id: ShardId,
-    settings: Arc<Settings>,
-    counters: Counters,
-    sessions: Sessions,
-    index: SubscriptionIndex,
-    retained: RetainedStore,
-    timers: Timers,
-    announcements: Announcements,
-    log: Log,
+    clients: Clients,
+    router: Router,
     sys: Sys,
-    /// Sessions with something to go on with: a replay, a backlog, groups to be told.
-    work: VecDeque<SessionId>,
     commands: CommandsUnderWay,
-    /// Subscriptions since the last turn, counted while sessions that have ended are being taken down.
-    inserted_meanwhile: usize,
-    /// Counts [`Input::Flushed`].
-    flush: u32,
     next_tidy: Deadline,
-    /// When it may be said again that there is no room in queues.
-    next_full_report: Deadline,
-    queues: QueueTotals,
-    /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
-    matches: Option<Box<Matches>>,
     /// Kept for its memory: a topic that came as an alias.
     alias_topic: String,
     shutting_down: bool,
@@ -105,29 +81,16 @@ pub struct Shard {
 impl Shard {
     /// A shard without sessions.
     pub fn new(id: ShardId, process: &ProcessContext, now: Now) -> Self {
-        let settings = Arc::clone(&process.settings);
-        assert!(id.index() < settings.shards, "shard {} of {}", id.0, settings.shards);
+        let shards = process.settings.shards;
+        assert!(id.index() < shards, "shard {} of {shards}", id.0);
         Self {
-            id,
-            counters: Counters::default(),
-            sessions: Sessions::new(process.seed),
-            index: SubscriptionIndex::new(process.seed, id),
-            retained: RetainedStore::default(),
-            timers: Timers::default(),
-            announcements: Announcements::new(id, settings.shards),
-            log: Log::default(),
-            sys: Sys::new(&settings, now),
-            work: VecDeque::new(),
+            clients: Clients::new(id, process),
+            router: Router::new(id, process),
+            sys: Sys::new(&process.settings, now),
             commands: CommandsUnderWay::default(),
-            inserted_meanwhile: 0,
-            flush: 1,
             next_tidy: now.after_s(1),
-            next_full_report: Deadline(0),
-            queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
-            matches: None,
             alias_topic: String::new(),
             shutting_down: false,
-            settings,
         }
     }
 
@@ -140,17 +103,17 @@ impl Shard {
                 self.handle_connect(turn, connection, connect, arrival);
             }
             Input::Closed { connection } => {
-                if let Some(id) = self.sessions.of_connection(connection) {
+                if let Some(id) = self.clients.sessions.of_connection(connection) {
                     self.end_connection(turn, id, CloseReason::SocketClosed, "the peer closed the socket");
                 }
             }
             Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
             Input::Durable { position } => {
-                self.log.durable(position);
-                self.release_acks(turn);
+                self.clients.ledger.durable(position);
+                self.clients.release_acks(turn);
             }
-            Input::Flushed => self.flush = self.flush.wrapping_add(1),
+            Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
             Input::Command { request, command, transport } => self.handle_command(turn, request, command, transport),
             Input::Shutdown => self.handle_shutdown(turn),
@@ -159,39 +122,42 @@ impl Shard {
 
     /// Whether a [`Input::Tick`] would find work now, whatever the time.
     pub fn has_work(&self) -> bool {
-        !self.work.is_empty() || !self.sessions.ended().is_empty() || !self.commands.is_empty()
+        !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty() || !self.commands.is_empty()
     }
 
     /// When the next [`Input::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        [self.timers.next_deadline(), self.sys.next_deadline(), Some(self.next_tidy)].into_iter().flatten().min()
+        [self.clients.timers.next_deadline(), self.sys.next_deadline(), Some(self.next_tidy)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// What has happened so far.
     pub const fn counters(&self) -> &Counters {
-        &self.counters
+        &self.clients.counters
     }
 
     /// What the shard holds now.
     pub fn gauges(&self) -> Gauges {
-        let (ended_subscriptions, ended_shared) = self.sessions.ended_subscriptions();
+        let (ended_subscriptions, ended_shared) = self.clients.sessions.ended_subscriptions();
         Gauges {
-            clients_connected: self.sessions.connected() as u64,
-            clients_disconnected: (self.sessions.len() - self.sessions.connected()) as u64,
-            subscriptions: (self.index.subscriptions_count() - ended_subscriptions) as u64,
-            shared_subscriptions: (self.index.shared_count() - ended_shared) as u64,
-            retained_messages: self.retained.len() as u64,
-            stored_messages: self.queues.messages(),
-            stored_bytes: self.queues.queued_bytes(),
+            clients_connected: self.clients.sessions.connected() as u64,
+            clients_disconnected: (self.clients.sessions.len() - self.clients.sessions.connected()) as u64,
+            subscriptions: (self.router.index.subscriptions_count() - ended_subscriptions) as u64,
+            shared_subscriptions: (self.router.index.shared_count() - ended_shared) as u64,
+            retained_messages: self.router.retained.len() as u64,
+            stored_messages: self.clients.queues.messages(),
+            stored_bytes: self.clients.queues.queued_bytes(),
         }
     }
 
     fn handle_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, packet: Packet<'_>) {
-        let Some(id) = self.sessions.of_connection(connection) else {
+        let Some(id) = self.clients.sessions.of_connection(connection) else {
             return; // the shard has closed it; the edge had not heard yet
         };
-        self.counters.packets_received += 1;
-        let session = self.sessions.get_mut(id);
+        self.clients.counters.packets_received += 1;
+        let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
         link.last_received_s = turn.now.s();
         match packet {
@@ -216,7 +182,7 @@ impl Shard {
     }
 
     fn handle_bad_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, error: DecodeError) {
-        let Some(id) = self.sessions.of_connection(connection) else { return };
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
         // A second CONNECT may be wrong in a way that only CONNACK has a code for.
         let reason = match error.reason() {
             reason if reason.is_allowed_in(PacketType::Disconnect) => reason,
@@ -235,58 +201,60 @@ impl Shard {
         match message {
             MeshMessage::Publish { message, plain, rider } => {
                 let rider = rider.map(|rider| *rider).unwrap_or_default();
-                self.handle_mesh_publish(turn, message.routed(bytes), plain, rider);
+                self.router.handle_mesh_publish(turn, &mut self.clients, message.routed(bytes), plain, rider);
             }
-            MeshMessage::Barrier { token } => self.confirm_when_durable(turn, token),
+            MeshMessage::Barrier { token } => self.clients.confirm_when_durable(turn, token),
             MeshMessage::Stored { token } => {
-                self.confirm(token);
-                self.send_ready_acks(turn, token.connection);
+                self.clients.confirm(token);
+                self.clients.send_ready_acks(turn, token.connection);
             }
             MeshMessage::Interest { number, filter, interest } => {
-                self.apply_interest(turn, from, number, &filter, interest);
+                self.router.apply_interest(turn, from, number, &filter, interest);
             }
             MeshMessage::Applied { number } => {
-                self.announcements.applied(from, number);
+                self.router.announcements.applied(from, number);
                 self.release_subacks(turn);
             }
-            MeshMessage::RetainedDeleted { topic, stamp } => self.apply_retained_deletion(turn, &topic, stamp),
+            MeshMessage::RetainedDeleted { topic, stamp } => {
+                self.router.apply_retained_deletion(turn, &mut self.clients, &topic, stamp)
+            }
             MeshMessage::Report(report) => self.sys.report(from, *report),
         }
     }
 
     fn handle_tick(&mut self, turn: &mut Turn<'_>, transport: &TransportCounters) {
-        while let Some((tick, sessions)) = self.timers.next_due(turn.now) {
+        while let Some((tick, sessions)) = self.clients.timers.next_due(turn.now) {
             for id in sessions {
                 self.session_due(turn, id, tick);
             }
         }
         if self.next_tidy.is_due(turn.now) {
             self.next_tidy = turn.now.after_s(1);
-            self.retained.tidy(turn.now);
+            self.router.retained.tidy(turn.now);
         }
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(turn.now)) {
             self.publish_sys(turn, transport);
         }
-        self.tear_down(turn);
+        self.router.tear_down(turn, &mut self.clients);
         self.work(turn);
         self.advance_command(turn);
     }
 
     fn handle_blocked(&mut self, connection: ConnectionId, bytes: u32) {
-        let Some(id) = self.sessions.of_connection(connection) else { return };
-        let session = self.sessions.get_mut(id);
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        let session = self.clients.sessions.get_mut(id);
         if let Some(link) = session.link.as_deref_mut() {
             link.set_blocked(bytes);
         }
         if bytes == 0 {
-            self.add_work(id);
+            self.clients.add_work(id);
         }
     }
 
     fn handle_shutdown(&mut self, turn: &mut Turn<'_>) {
         self.shutting_down = true;
         let connected: Vec<SessionId> =
-            self.sessions.iter().filter(|(_, session)| session.link.is_some()).map(|(id, _)| id).collect();
+            self.clients.sessions.iter().filter(|(_, session)| session.link.is_some()).map(|(id, _)| id).collect();
         for id in connected {
             // A will that this publishes may reach sessions that are still to be told.
             let reason = ReasonCode::ServerShuttingDown;
@@ -297,8 +265,8 @@ impl Shard {
     /// Sends a packet that answers one of the client's. A client that goes on asking while it reads no answers is cut
     /// off: answers cannot be dropped, and must not pile up.
     fn reply(&mut self, turn: &mut Turn<'_>, id: SessionId, write: impl FnOnce(&mut Vec<u8>, &crate::session::Link)) {
-        let flush = self.flush;
-        let Some(link) = self.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else {
+        let flush = self.clients.flush;
+        let Some(link) = self.clients.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else {
             return; // an earlier answer to the same packet has cut it off
         };
         let encoded = turn.fx.encode(|out| {
@@ -313,10 +281,10 @@ impl Shard {
         }
         turn.fx.list.push(Effect::Send { connection: link.connection, encoded, packet_id: None });
         link.add_outbox(flush, encoded.len());
-        self.counters.packets_sent += 1;
+        self.clients.counters.packets_sent += 1;
         // What waits may be an outbox of messages and one more that was as large as a packet can be: that the client has
         // asked for, and it is no reason to cut it off.
-        let settings = &self.settings;
+        let settings = &self.clients.settings;
         let limit = settings.outbox_max_bytes.saturating_mul(2).saturating_add(settings.packet_size_max_bytes);
         if link.outbox_bytes(flush) > limit {
             self.end_connection(turn, id, CloseReason::Resources, "it reads no answers");
@@ -325,7 +293,7 @@ impl Shard {
 
     /// Closes a connection for a reason of the broker's: DISCONNECT where the version has one, then the end.
     fn close(&mut self, turn: &mut Turn<'_>, id: SessionId, code: ReasonCode, reason: CloseReason, text: &'static str) {
-        if let Some(link) = self.sessions.get(id).link.as_deref()
+        if let Some(link) = self.clients.sessions.get(id).link.as_deref()
             && link.version.is_v5()
         {
             // DISCONNECT may carry a reason string whatever the client said about problem information
@@ -337,14 +305,9 @@ impl Shard {
             let version = link.version;
             if link.packet_size_max_bytes >= 4 {
                 turn.fx.send(link.connection, |out| packet.encode(version, out));
-                self.counters.packets_sent += 1;
+                self.clients.counters.packets_sent += 1;
             }
         }
         self.end_connection(turn, id, reason, text);
     }
-}
-
-/// The lower of two.
-fn lower(left: Qos, right: Qos) -> Qos {
-    left.min(right)
 }

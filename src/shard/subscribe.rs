@@ -2,7 +2,9 @@
 
 use smallvec::SmallVec;
 
+use super::clients::Clients;
 use super::interest::OwedSubAck;
+use super::router::Router;
 use super::{MeshMessage, Shard, Turn};
 use crate::codec::{
     ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, Version, encode_suback,
@@ -17,7 +19,7 @@ use crate::topic::{Interest, SubscribedFilter, Subscriber};
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, subscribe: &Subscribe<'_>) {
-        let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
+        let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
         let (connection, version) = (link.connection, link.version);
         let is_v5 = version.is_v5();
         // The whole packet is looked at before any of it takes effect.
@@ -26,17 +28,25 @@ impl Shard {
             return;
         }
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
-        let suback = self.announcements.owed_so_far() + 1;
+        let suback = self.router.announcements.owed_so_far() + 1;
         for requested in subscribe.filters() {
-            let code = match SubscribedFilter::parse(requested.filter, self.settings.topic_levels_max) {
-                Ok(filter) => self.subscribe(turn, id, &filter, requested, subscribe.subscription_id, suback),
+            let code = match SubscribedFilter::parse(requested.filter, self.clients.settings.topic_levels_max) {
+                Ok(filter) => self.router.subscribe(
+                    turn,
+                    &mut self.clients,
+                    id,
+                    &filter,
+                    requested,
+                    subscribe.subscription_id,
+                    suback,
+                ),
                 Err(_) if is_v5 => ReasonCode::TopicFilterInvalid,
                 Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
             };
             codes.push(code);
         }
         let refused = codes.iter().any(|code| code.is_error());
-        self.announcements.owe(OwedSubAck { connection, packet_id: subscribe.packet_id, codes });
+        self.router.announcements.owe(OwedSubAck { connection, packet_id: subscribe.packet_id, codes });
         if version == Version::V31 && refused {
             let text = "a subscription was refused, and SUBACK of 3.1 cannot say so";
             self.close(turn, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text);
@@ -48,7 +58,7 @@ impl Shard {
     fn check_filters(&self, subscribe: &Subscribe<'_>, version: Version) -> Result<(), (ReasonCode, &'static str)> {
         let is_v5 = version.is_v5();
         for requested in subscribe.filters() {
-            match SubscribedFilter::parse(requested.filter, self.settings.topic_levels_max) {
+            match SubscribedFilter::parse(requested.filter, self.clients.settings.topic_levels_max) {
                 Ok(filter) if filter.share.is_some() && requested.options.no_local => {
                     // [MQTT-3.8.3-4]
                     return Err((ReasonCode::ProtocolError, "no-local on a shared subscription"));
@@ -64,75 +74,15 @@ impl Shard {
         Ok(())
     }
 
-    /// One filter of a SUBSCRIBE, which is answered by the shard's `suback`th SUBACK. Returns its reason code.
-    fn subscribe(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        filter: &SubscribedFilter<'_>,
-        requested: SubscribeFilter<'_>,
-        identifier: Option<SubscriptionId>,
-        suback: u64,
-    ) -> ReasonCode {
-        let options = requested.options;
-        let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
-        let found = self.index.find(filter);
-        let session = self.sessions.get_mut(id);
-        let replays = session.link.as_deref().expect("the packet came over it").replays();
-        // A client that subscribes over and over and settles nothing must not make replays pile up; one that has every
-        // subscription it may have is shown them all.
-        if replays >= self.settings.subscriptions_max as usize {
-            return ReasonCode::QuotaExceeded;
-        }
-        let held = found.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
-        let is_new = held.is_none();
-        let entry = if let Some((entry, position)) = held {
-            self.index.replace(entry, position, subscriber); // [MQTT-3.8.4-3]
-            entry
-        } else {
-            let bytes = session.subscriptions_bytes + requested.filter.len() as u32;
-            if session.subscriptions.len() >= self.settings.subscriptions_max as usize
-                || bytes > limits::SUBSCRIPTIONS_MAX_BYTES
-                || !self.index.admits(filter)
-            {
-                return ReasonCode::QuotaExceeded;
-            }
-            session.subscriptions_bytes = bytes;
-            let inserted = self.index.insert(filter, subscriber, session.counts_as_durable);
-            session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
-            self.inserted_meanwhile += usize::from(!self.sessions.ended().is_empty());
-            if let Some(interest) = inserted.change {
-                self.announce(turn, requested.filter, interest);
-            }
-            inserted.entry
-        };
-        if self.sessions.get(id).is_persistent() {
-            let filter = requested.filter.into();
-            self.log.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, turn.fx);
-        }
-        let replays = match options.retain_handling {
-            RetainHandling::SendAlways => true,  // [MQTT-3.3.1-9]
-            RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
-            RetainHandling::Never => false,      // [MQTT-3.3.1-11]
-        };
-        if replays && filter.share.is_none() && !self.retained.is_empty() {
-            let (qos, as_of) = (options.qos, self.retained.written());
-            let replay = Replay { entry, as_of, suback, qos, no_local: options.no_local, id: identifier };
-            let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it had one above");
-            link.backlog_mut().replays.push(replay);
-        }
-        ReasonCode::granted(options.qos)
-    }
-
     /// Sends the SUBACKs whose announcements every shard has applied, and begins their replays.
     pub(super) fn release_subacks(&mut self, turn: &mut Turn<'_>) {
-        while let Some(suback) = self.announcements.next_ready() {
-            let Some(id) = self.sessions.of_connection(suback.connection) else { continue };
+        while let Some(suback) = self.router.announcements.next_ready() {
+            let Some(id) = self.clients.sessions.of_connection(suback.connection) else { continue };
             let OwedSubAck { packet_id, codes, .. } = suback;
             self.reply(turn, id, |out, link| {
                 encode_suback(link.version, packet_id, &codes, None, out);
             });
-            let Some(session) = self.sessions.try_get(id) else { continue };
+            let Some(session) = self.clients.sessions.try_get(id) else { continue };
             if session.link.as_deref().is_some_and(|link| link.replays() > 0) {
                 self.advance(turn, id); // the first page at once: mostly it is the only one
             }
@@ -140,12 +90,12 @@ impl Shard {
     }
 
     pub(super) fn handle_unsubscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, unsubscribe: &Unsubscribe<'_>) {
-        let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
+        let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
         let is_v5 = link.version.is_v5();
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
         for text in unsubscribe.filters() {
-            let code = match SubscribedFilter::parse(text, self.settings.topic_levels_max) {
-                Ok(filter) => self.unsubscribe(turn, id, &filter, text),
+            let code = match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
+                Ok(filter) => self.router.unsubscribe(turn, &mut self.clients, id, &filter, text),
                 Err(error) if !is_v5 && !error.is_policy() => {
                     let reason = CloseReason::ProtocolError;
                     self.close(turn, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none");
@@ -160,15 +110,79 @@ impl Shard {
             encode_unsuback(link.version, packet_id, &codes, None, out);
         });
     }
+}
 
-    fn unsubscribe(
+impl Router {
+    /// One filter of a SUBSCRIBE, which is answered by the shard's `suback`th SUBACK. Returns its reason code.
+    pub(super) fn subscribe(
         &mut self,
         turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        id: SessionId,
+        filter: &SubscribedFilter<'_>,
+        requested: SubscribeFilter<'_>,
+        identifier: Option<SubscriptionId>,
+        suback: u64,
+    ) -> ReasonCode {
+        let options = requested.options;
+        let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
+        let found = self.index.find(filter);
+        let session = clients.sessions.get_mut(id);
+        let replays = session.link.as_deref().expect("the packet came over it").replays();
+        // A client that subscribes over and over and settles nothing must not make replays pile up; one that has every
+        // subscription it may have is shown them all.
+        if replays >= clients.settings.subscriptions_max as usize {
+            return ReasonCode::QuotaExceeded;
+        }
+        let held = found.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
+        let is_new = held.is_none();
+        let entry = if let Some((entry, position)) = held {
+            self.index.replace(entry, position, subscriber); // [MQTT-3.8.4-3]
+            entry
+        } else {
+            let bytes = session.subscriptions_bytes + requested.filter.len() as u32;
+            if session.subscriptions.len() >= clients.settings.subscriptions_max as usize
+                || bytes > limits::SUBSCRIPTIONS_MAX_BYTES
+                || !self.index.admits(filter)
+            {
+                return ReasonCode::QuotaExceeded;
+            }
+            session.subscriptions_bytes = bytes;
+            let inserted = self.index.insert(filter, subscriber, session.counts_as_durable);
+            session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
+            self.inserted_meanwhile += usize::from(!clients.sessions.ended().is_empty());
+            if let Some(interest) = inserted.change {
+                self.announce(turn, clients, requested.filter, interest);
+            }
+            inserted.entry
+        };
+        if clients.sessions.get(id).is_persistent() {
+            let filter = requested.filter.into();
+            clients.ledger.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, turn.fx);
+        }
+        let replays = match options.retain_handling {
+            RetainHandling::SendAlways => true,  // [MQTT-3.3.1-9]
+            RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
+            RetainHandling::Never => false,      // [MQTT-3.3.1-11]
+        };
+        if replays && filter.share.is_none() && !self.retained.is_empty() {
+            let (qos, as_of) = (options.qos, self.retained.written());
+            let replay = Replay { entry, as_of, suback, qos, no_local: options.no_local, id: identifier };
+            let link = clients.sessions.get_mut(id).link.as_deref_mut().expect("it had one above");
+            link.backlog_mut().replays.push(replay);
+        }
+        ReasonCode::granted(options.qos)
+    }
+
+    pub(super) fn unsubscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
         id: SessionId,
         filter: &SubscribedFilter<'_>,
         text: &str,
     ) -> ReasonCode {
-        let session = self.sessions.get_mut(id);
+        let session = clients.sessions.get_mut(id);
         let held = self.index.find(filter).and_then(|entry| Some((entry, session.subscriptions.remove(entry)?)));
         let Some((entry, position)) = held else { return ReasonCode::NoSubscriptionExisted };
         session.subscriptions_bytes -= text.len() as u32;
@@ -177,16 +191,16 @@ impl Shard {
         if let Some(backlog) = session.link.as_deref_mut().and_then(|link| link.backlog.as_deref_mut()) {
             backlog.replays.end(entry);
         }
-        self.remove_from_index(turn, Place { entry, position }, durable);
+        self.remove_from_index(turn, clients, Place { entry, position }, durable);
         if is_persistent {
-            self.log.append(Record::Unsubscribed { session: id, filter: text.into() }, turn.fx);
+            clients.ledger.append(Record::Unsubscribed { session: id, filter: text.into() }, turn.fx);
         }
         ReasonCode::Success
     }
 
     /// Tells the other shards what this one is interested in now.
-    pub(super) fn announce(&mut self, turn: &mut Turn<'_>, filter: &str, interest: Interest) {
-        let others = ShardSet::all_but(self.id, self.settings.shards);
+    pub(super) fn announce(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, filter: &str, interest: Interest) {
+        let others = ShardSet::all_but(clients.id, clients.settings.shards);
         if others.is_empty() {
             return;
         }
@@ -200,6 +214,7 @@ impl Shard {
     pub(super) fn apply_interest(
         &mut self,
         turn: &mut Turn<'_>,
+
         from: ShardId,
         number: u64,
         filter: &str,

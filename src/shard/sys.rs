@@ -156,7 +156,7 @@ impl Shard {
     pub(super) fn publish_sys(&mut self, turn: &mut Turn<'_>, transport: &TransportCounters) {
         self.sys.next = Some(turn.now.after_s(u32::from(self.sys.interval_s)));
         let report = self.report(transport);
-        if self.id != ShardId(0) {
+        if self.clients.id != ShardId(0) {
             turn.fx.mesh.push(ShardId(0), MeshMessage::Report(Box::new(report)));
             return;
         }
@@ -180,9 +180,9 @@ impl Shard {
         }
         let mut text = std::mem::take(&mut self.sys.text);
         text.clear();
-        let client_id = &self.sessions.get(id).client_id;
+        let client_id = &self.clients.sessions.get(id).client_id;
         let event = if connected { "connected" } else { "disconnected" };
-        let _ = write!(text, "$SYS/brokers/{}/clients/", self.settings.node_name);
+        let _ = write!(text, "$SYS/brokers/{}/clients/", self.clients.settings.node_name);
         push_topic_level(&mut text, client_id);
         let _ = write!(text, "/{event}");
         let topic_bytes = text.len();
@@ -210,7 +210,7 @@ impl Shard {
             properties: Forwarded::EMPTY,
             payload,
         };
-        self.route(turn, name, &mut Routed::borrowed(message), None);
+        self.router.route(turn, &mut self.clients, name, &mut Routed::borrowed(message), None);
     }
 }
 

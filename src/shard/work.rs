@@ -6,7 +6,9 @@
 
 use std::ops::ControlFlow;
 
+use super::clients::Clients;
 use super::deliver::Templates;
+use super::router::Router;
 use super::{Shard, Turn};
 use crate::codec::{AckKind, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId};
@@ -24,28 +26,19 @@ const SHARE_ENTRIES: usize = 1_024;
 const HEADER_BYTES: usize = 23;
 
 impl Shard {
-    /// Notes that a session may have something to send.
-    pub(super) fn add_work(&mut self, id: SessionId) {
-        let session = self.sessions.get_mut(id);
-        if !session.has_work {
-            session.has_work = true;
-            self.work.push_back(id);
-        }
-    }
-
     /// Gives each session with work its share, until the turn's budget is used up.
     pub(super) fn work(&mut self, turn: &mut Turn<'_>) {
         let mut budget = WORK_PER_TURN_MESSAGES;
-        for _ in 0..self.work.len() {
+        for _ in 0..self.clients.work.len() {
             if budget == 0 {
                 break;
             }
-            let Some(id) = self.work.pop_front() else { break };
-            match self.sessions.try_get_mut(id) {
+            let Some(id) = self.clients.work.pop_front() else { break };
+            match self.clients.sessions.try_get_mut(id) {
                 Some(session) if session.has_work => session.has_work = false,
                 _ => continue, // the session has ended
             }
-            let done = self.tell_groups(turn, id) + self.advance(turn, id);
+            let done = self.router.tell_groups(turn, &mut self.clients, id) + self.advance(turn, id);
             budget = budget.saturating_sub(done.max(1));
         }
     }
@@ -53,13 +46,13 @@ impl Shard {
     /// A client is back: everything that was in flight is sent again, in order, before anything new; replays that the
     /// end of its connection broke off go on.
     pub(super) fn resume(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let session = self.sessions.get_mut(id);
+        let session = self.clients.sessions.get_mut(id);
         let open: Vec<PacketId> =
             session.outbound().map(|outbound| outbound.window().iter().map(|(id, _)| id).collect()).unwrap_or_default();
         let replays = session.outbound_existing_mut().map(Outbound::unpark).unwrap_or_default();
         let Some(link) = session.link.as_deref_mut() else { return };
         if !open.is_empty() || !replays.is_empty() {
-            let inherited = self.announcements.owed_so_far();
+            let inherited = self.router.announcements.owed_so_far();
             *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited };
         }
         self.advance(turn, id);
@@ -69,41 +62,38 @@ impl Shard {
     /// what waits for the client (an acknowledgement, room in the socket) comes back with it.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let mut done = 0;
-        if self.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
+        if self.clients.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
             done += self.send_backlog_again(turn, id);
-            while done < SHARE_MESSAGES && self.replay(turn, id, SHARE_MESSAGES - done, &mut done) {}
+            while done < SHARE_MESSAGES
+                && self.router.replay(turn, &mut self.clients, id, SHARE_MESSAGES - done, &mut done)
+            {}
         }
         if done < SHARE_MESSAGES {
-            done += self.pump(turn, id, SHARE_MESSAGES - done);
+            done += self.clients.pump(turn, id, SHARE_MESSAGES - done);
         }
-        let session = self.sessions.get_mut(id);
+        let session = self.clients.sessions.get_mut(id);
         let Some(link) = session.link.as_deref_mut() else { return done };
         link.backlog.take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty());
         let resends = link.resends() > 0;
         let blocked = link.is_blocked();
         let queue = session.outbound().is_some_and(Outbound::has_queue);
-        let replay = self.ready_replay(id);
+        let replay = self.router.ready_replay(&mut self.clients, id);
         let replays_at_most_once = replay.is_some_and(|replay| replay.qos == Qos::AtMostOnce);
         // A full outbox that is not blocked is empty after the next flush; a full window waits for the client.
-        let goes_on = (resends || queue || replay.is_some()) && self.has_window(id) || replays_at_most_once;
+        let goes_on = (resends || queue || replay.is_some()) && self.clients.has_window(id) || replays_at_most_once;
         if goes_on && !blocked {
-            self.add_work(id);
+            self.clients.add_work(id);
         }
         done
-    }
-
-    fn ready_replay(&self, id: SessionId) -> Option<Replay> {
-        let backlog = self.sessions.get(id).link.as_deref()?.backlog.as_deref()?;
-        backlog.ready_replay(self.announcements.released()).copied()
     }
 
     /// Sends exchanges of an earlier connection again, as far as window and outbox go.
     fn send_backlog_again(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let mut done = 0;
-        while done < SHARE_MESSAGES && self.has_window(id) {
-            let flush = self.flush;
-            let limit = self.settings.outbox_max_bytes;
-            let session = self.sessions.get_mut(id);
+        while done < SHARE_MESSAGES && self.clients.has_window(id) {
+            let flush = self.clients.flush;
+            let limit = self.clients.settings.outbox_max_bytes;
+            let session = self.clients.sessions.get_mut(id);
             let Some(link) = session.link.as_deref_mut().filter(|link| link.outbox_bytes(flush) < limit) else { break };
             let Some(packet_id) = link.backlog.as_deref_mut().and_then(|backlog| backlog.resend.pop_front()) else {
                 break;
@@ -112,7 +102,7 @@ impl Shard {
             match exchange {
                 Some(Exchange::Published(delivery)) => {
                     let delivery = delivery.clone();
-                    self.send_again(turn, id, packet_id, &delivery);
+                    self.clients.send_again(turn, id, packet_id, &delivery);
                 }
                 Some(Exchange::Released) => {
                     let kind = AckKind::PubRel;
@@ -125,12 +115,26 @@ impl Shard {
         }
         done
     }
+}
+
+impl Router {
+    pub(super) fn ready_replay(&self, clients: &mut Clients, id: SessionId) -> Option<Replay> {
+        let backlog = clients.sessions.get(id).link.as_deref()?.backlog.as_deref()?;
+        backlog.ready_replay(self.announcements.released()).copied()
+    }
 
     /// One page of the oldest replay. Returns whether there may be more that can be sent now.
-    fn replay(&mut self, turn: &mut Turn<'_>, id: SessionId, budget: usize, done: &mut usize) -> bool {
-        let (flush, limit) = (self.flush, self.settings.outbox_max_bytes as usize);
-        let Some(replay) = self.ready_replay(id) else { return false };
-        let session = self.sessions.get_mut(id);
+    pub(super) fn replay(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        id: SessionId,
+        budget: usize,
+        done: &mut usize,
+    ) -> bool {
+        let (flush, limit) = (clients.flush, clients.settings.outbox_max_bytes as usize);
+        let Some(replay) = self.ready_replay(clients, id) else { return false };
+        let session = clients.sessions.get_mut(id);
         let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window().len()));
         let queued = session.outbound().is_some_and(Outbound::has_queue);
         let key = session.key;
@@ -164,9 +168,9 @@ impl Shard {
         });
         *done += page.len().max(1);
         for message in &page {
-            self.deliver_retained(turn, id, &mut Routed::shared(message), replay.qos, replay.id);
+            clients.deliver_retained(turn, id, &mut Routed::shared(message), replay.qos, replay.id);
         }
-        if let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() {
+        if let Some(link) = clients.sessions.get_mut(id).link.as_deref_mut() {
             let replays = &mut link.backlog_mut().replays;
             match scan {
                 Scan::Done => replays.finish_first(),
@@ -174,6 +178,17 @@ impl Shard {
             }
         }
         true
+    }
+}
+
+impl Clients {
+    /// Notes that a session may have something to send.
+    pub(super) fn add_work(&mut self, id: SessionId) {
+        let session = self.sessions.get_mut(id);
+        if !session.has_work {
+            session.has_work = true;
+            self.work.push_back(id);
+        }
     }
 
     /// Whether a queue waits for nobody: neither for the client to acknowledge something nor for its socket.

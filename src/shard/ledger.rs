@@ -12,13 +12,13 @@ use crate::store::{Position, Record};
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub struct Log {
+pub struct Ledger {
     last: Position,
     durable: Position,
     waiters: VecDeque<(Position, ConfirmToken)>,
 }
 
-impl Log {
+impl Ledger {
     /// Acknowledgements that wait.
     pub fn waiting(&self) -> usize {
         self.waiters.len()
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn waiters_are_told_in_order_and_not_before_their_record_is_durable() {
-        let mut log = Log::default();
+        let mut log = Ledger::default();
         let mut fx = Effects::default();
         let waiter = |slot| {
             let connection = ConnectionId::new(slot, 0);

@@ -1,0 +1,55 @@
+//! The part of a shard that has to do with one client at a time: its session and connection, what it is owed, and when
+//! somebody has to look after it.
+//!
+//! Owns: the sessions of this shard, their timers and the list of those with work, the totals of their queues, the ledger
+//! of what waits for stable storage, and what is counted.
+//! Always holds: a message is delivered to a session within its limits or dropped for a reason that is counted.
+//! Leaves to others: which session gets a message (`router`), what a packet means (the shard).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::ledger::Ledger;
+use super::sessions::Sessions;
+use super::settings::{ProcessContext, Settings};
+use super::timers::Timers;
+use crate::ids::{SessionId, ShardId};
+use crate::session::QueueTotals;
+use crate::telemetry::Counters;
+use crate::time::Deadline;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Clients {
+    pub id: ShardId,
+    pub settings: Arc<Settings>,
+    pub counters: Counters,
+    pub sessions: Sessions,
+    pub timers: Timers,
+    pub ledger: Ledger,
+    pub queues: QueueTotals,
+    /// Sessions with something to go on with: a replay, a backlog, groups to be told.
+    pub work: VecDeque<SessionId>,
+    /// Counts the flushes, so that a session knows which of its bytes the sockets have been given.
+    pub flush: u32,
+    /// When it may be said again that there is no room in queues.
+    pub next_full_report: Deadline,
+}
+
+impl Clients {
+    /// No clients.
+    pub fn new(id: ShardId, process: &ProcessContext) -> Self {
+        Self {
+            id,
+            settings: Arc::clone(&process.settings),
+            counters: Counters::default(),
+            sessions: Sessions::new(process.seed),
+            timers: Timers::default(),
+            ledger: Ledger::default(),
+            queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
+            work: VecDeque::new(),
+            flush: 1,
+            next_full_report: Deadline(0),
+        }
+    }
+}

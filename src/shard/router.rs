@@ -1,0 +1,39 @@
+//! The part of a shard that knows who gets which message.
+//!
+//! Owns: this shard's replica of the subscription index, its copy of the retained messages, and what it has announced to the
+//! other shards.
+//! Always holds: what other shards were told of this one's subscriptions is what the index has.
+//! Leaves to others: what becomes of a message at the session that gets it (`clients`, which its methods are handed).
+//!
+//! Its methods are where their subject is: `route`, `groups`, `teardown`, `subscribe`, `work`.
+
+use super::interest::Announcements;
+use super::retained::RetainedStore;
+use super::settings::ProcessContext;
+use crate::ids::ShardId;
+use crate::topic::{Matches, SubscriptionIndex};
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Router {
+    pub index: SubscriptionIndex,
+    pub retained: RetainedStore,
+    pub announcements: Announcements,
+    /// Subscriptions since the last turn, counted while sessions that have ended are being taken down.
+    pub inserted_meanwhile: usize,
+    /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
+    pub matches: Option<Box<Matches>>,
+}
+
+impl Router {
+    /// Nobody subscribes, and nothing is retained.
+    pub fn new(id: ShardId, process: &ProcessContext) -> Self {
+        Self {
+            index: SubscriptionIndex::new(process.seed, id),
+            retained: RetainedStore::default(),
+            announcements: Announcements::new(id, process.settings.shards),
+            inserted_meanwhile: 0,
+            matches: None,
+        }
+    }
+}
