@@ -11,7 +11,7 @@ use dunlin::codec::{
 use dunlin::ids::{ConnectionId, SocketId};
 use dunlin::limits::COMPLETIONS_PER_TURN;
 use dunlin::ring::{Batch, EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, UnderWay};
-use dunlin::runtime::pump_sleep::PREEMPT_TIMER;
+use dunlin::runtime::PREEMPT_TIMER;
 use glommio::{LocalExecutorBuilder, Placement};
 use std::collections::HashMap;
 use std::io::Write;

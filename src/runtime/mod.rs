@@ -15,4 +15,4 @@ mod pump;
 mod start;
 mod watchdog;
 
-pub use start::{RunError, run};
+pub use start::{PREEMPT_TIMER, RunError, run};

@@ -185,7 +185,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             .io_memory(GLOMMIO_IO_BYTES)
             .ring_depth(GLOMMIO_RING_DEPTH)
             .preempt_timer(PREEMPT_TIMER)
-            .spawn(move || run_shard(assignment))
+            .spawn(move || async move { run_shard(assignment) })
             .map_err(|error| RunError::Thread(name.clone(), error.to_string()))?;
         threads.push(thread);
         let Ready { plane, inbox, addresses } =
@@ -212,7 +212,7 @@ fn plane_config(connections_max: u32) -> PlaneConfig {
 }
 
 /// One shard's thread. `None` when the start was called off.
-async fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
+fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     let Assignment { own, config, listening, port, process, connections, arriving, stop, heartbeat, ready, planes } =
         assignment;
     let values = &config.values;
@@ -315,7 +315,7 @@ const GLOMMIO_IO_BYTES: usize = 64 * 1024;
 /// glommio 0.9.0 (fixed upstream, not released) loses a wake-up when the timer fires between its look for completions and
 /// the first task queue: then the executor parks on top of a task that is ready to run. A pump has its executor to itself and
 /// needs no preemption. See `docs/decisions/2026-11-22-preempt-timer.md`.
-const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
+pub const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
 /// Depth of glommio's own rings.
 const GLOMMIO_RING_DEPTH: usize = 64;
 

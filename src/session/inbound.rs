@@ -58,29 +58,29 @@ impl OpenExchanges {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AckNumber(pub u32);
 
-/// An acknowledgement that is owed.
+/// A PUBACK or PUBREC that has not left.
 #[derive(Clone, Copy, Debug)]
-pub struct OwedAck {
+pub struct PendingAck {
     /// PUBACK or PUBREC.
     pub kind: AckKind,
     /// Of the PUBLISH.
     pub packet_id: PacketId,
     /// What it will say.
     pub reason: ReasonCode,
-    /// Confirmations that are still missing.
-    waits: u8,
+    /// Confirmations that are still missing. None: it waits for its turn only.
+    pub waits: u8,
 }
 
 /// Acknowledgements of one connection, in the order of the PUBLISH packets they answer. Empty unless one has to wait.
 #[derive(Debug, Default)]
 pub struct AckQueue {
-    owed: VecDeque<OwedAck>,
+    pending: VecDeque<PendingAck>,
     first: u32,
     /// How many of them answer a message that is no open exchange.
     alone: usize,
 }
 
-impl OwedAck {
+impl PendingAck {
     /// PUBACK, or a PUBREC that ends the exchange it answers: only here is it known that the message is in flight.
     const fn is_alone(self) -> bool {
         matches!(self.kind, AckKind::PubAck) || self.reason.is_error()
@@ -90,12 +90,12 @@ impl OwedAck {
 impl AckQueue {
     /// Whether nothing waits, so that an acknowledgement may leave at once.
     pub fn is_empty(&self) -> bool {
-        self.owed.is_empty()
+        self.pending.is_empty()
     }
 
     /// Acknowledgements that wait.
     pub fn len(&self) -> usize {
-        self.owed.len()
+        self.pending.len()
     }
 
     /// Messages in flight from the client that are not among its open exchanges. A QoS 2 message is: its PUBREC that
@@ -106,32 +106,31 @@ impl AckQueue {
 
     /// The number that the next one pushed will have.
     pub fn next_number(&self) -> AckNumber {
-        AckNumber(self.first.wrapping_add(self.owed.len() as u32))
+        AckNumber(self.first.wrapping_add(self.pending.len() as u32))
     }
 
-    /// Appends an acknowledgement that needs `waits` confirmations (none: only its turn).
-    pub fn push(&mut self, kind: AckKind, packet_id: PacketId, reason: ReasonCode, waits: u8) {
-        let ack = OwedAck { kind, packet_id, reason, waits };
+    /// Appends an acknowledgement.
+    pub fn push(&mut self, ack: PendingAck) {
         self.alone += usize::from(ack.is_alone());
-        self.owed.push_back(ack);
+        self.pending.push_back(ack);
     }
 
     /// Counts one confirmation.
     pub fn confirm(&mut self, number: AckNumber) {
         let index = number.0.wrapping_sub(self.first) as usize;
-        if let Some(ack) = self.owed.get_mut(index) {
+        if let Some(ack) = self.pending.get_mut(index) {
             assert!(ack.waits > 0, "one confirmation more than was asked for");
             ack.waits -= 1;
         }
     }
 
     /// The next acknowledgement whose turn has come.
-    pub fn next_ready(&mut self) -> Option<OwedAck> {
-        if self.owed.front()?.waits > 0 {
+    pub fn next_ready(&mut self) -> Option<PendingAck> {
+        if self.pending.front()?.waits > 0 {
             return None;
         }
         self.first = self.first.wrapping_add(1);
-        let ack = self.owed.pop_front()?;
+        let ack = self.pending.pop_front()?;
         self.alone -= usize::from(ack.is_alone());
         Some(ack)
     }
@@ -154,12 +153,16 @@ mod tests {
         assert_eq!(open.len(), 2);
     }
 
+    fn puback(number: u16, waits: u8) -> PendingAck {
+        PendingAck { kind: AckKind::PubAck, packet_id: id(number), reason: ReasonCode::Success, waits }
+    }
+
     #[test]
     fn acknowledgements_leave_in_the_order_of_their_publishes() {
         let mut queue = AckQueue::default();
         let first = queue.next_number();
-        queue.push(AckKind::PubAck, id(1), ReasonCode::Success, 2);
-        queue.push(AckKind::PubAck, id(2), ReasonCode::Success, 0);
+        queue.push(puback(1, 2));
+        queue.push(puback(2, 0));
         assert!(queue.next_ready().is_none());
         queue.confirm(first);
         assert!(queue.next_ready().is_none(), "one of two confirmations is missing");

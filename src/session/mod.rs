@@ -24,7 +24,7 @@ use crate::time::Deadline;
 
 pub use alias::{AliasesIn, AliasesOut, TopicForm};
 pub use delivery::{Delivery, SubscriptionIds};
-pub use inbound::{AckNumber, AckQueue, OpenExchanges};
+pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck};
 pub use link::{Backlog, Link};
 pub use message::{Copied, Message, MessageRef, Routed};
 pub use outbound::{Outbound, QueueLimits};
@@ -68,7 +68,7 @@ pub struct Session {
     /// It has ended and waits for its subscriptions to be taken out of the index, some in each turn.
     pub has_ended: bool,
     /// Of its shared subscriptions, so many from the first have not been told whether the client is connected.
-    pub groups_untold: u32,
+    pub groups_to_update: u32,
 }
 
 // See PERFORMANCE.md, "Where the bytes go".
@@ -93,7 +93,7 @@ impl Session {
             has_work: false,
             counts_as_durable: false,
             has_ended: false,
-            groups_untold: 0,
+            groups_to_update: 0,
         }
     }
 

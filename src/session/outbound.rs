@@ -115,15 +115,15 @@ impl Outbound {
     }
 
     /// Ends an exchange, if it is open.
-    pub fn settle(&mut self, packet_id: PacketId, totals: &mut QueueTotals) {
-        totals.settled(u64::from(self.window.settle(packet_id).is_some()));
+    pub fn complete(&mut self, packet_id: PacketId, totals: &mut QueueTotals) {
+        totals.completed(u64::from(self.window.complete(packet_id).is_some()));
     }
 
     /// Gives everything up. Returns how many messages that the client had not received were lost.
     pub fn discard(mut self, totals: &mut QueueTotals) -> u64 {
         let open = self.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Published(_))).count();
         let queued = std::iter::from_fn(|| self.dequeue(totals)).count();
-        totals.settled(self.window.len().into());
+        totals.completed(self.window.len().into());
         (open + queued) as u64
     }
 
@@ -164,8 +164,8 @@ mod tests {
         let sent = ["a", "b"].map(|topic| outbound.send(delivery(topic), &mut totals));
         outbound.enqueue(delivery("c"), &mut totals);
         assert_eq!((totals.messages(), totals.queued_bytes()), (3, 6));
-        outbound.settle(sent[0], &mut totals);
-        outbound.settle(sent[0], &mut totals); // a repetition
+        outbound.complete(sent[0], &mut totals);
+        outbound.complete(sent[0], &mut totals); // a repetition
         assert_eq!((totals.messages(), totals.queued_bytes()), (2, 6));
         *outbound.exchange_mut(sent[1]).unwrap() = Exchange::Released;
         assert_eq!(outbound.discard(&mut totals), 1, "the client has the released one");

@@ -112,7 +112,7 @@ impl QueueTotals {
         self.messages += 1;
     }
 
-    pub(super) const fn settled(&mut self, messages: u64) {
+    pub(super) const fn completed(&mut self, messages: u64) {
         self.messages -= messages;
     }
 }

@@ -19,8 +19,8 @@ pub enum Exchange {
     Published(Delivery),
     /// QoS 2: PUBREL sent, PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6].
     Released,
-    /// Settled out of order; waits for those before it to be settled.
-    Settled,
+    /// Completed out of order; waits for those before it to be settled.
+    Completed,
 }
 
 #[derive(Debug)]
@@ -92,16 +92,16 @@ impl Window {
     }
 
     /// Ends the exchange of `id` and gives back what it was.
-    pub fn settle(&mut self, id: PacketId) -> Option<Exchange> {
+    pub fn complete(&mut self, id: PacketId) -> Option<Exchange> {
         let index = self.find(id)?;
-        let exchange = std::mem::replace(&mut self.entries[index].exchange, Exchange::Settled);
+        let exchange = std::mem::replace(&mut self.entries[index].exchange, Exchange::Completed);
         self.live -= 1;
-        while matches!(self.entries.front(), Some(Entry { exchange: Exchange::Settled, .. })) {
+        while matches!(self.entries.front(), Some(Entry { exchange: Exchange::Completed, .. })) {
             self.entries.pop_front();
         }
         // A client that settles everything but its oldest message must not make the settled ones pile up.
         if self.entries.len() > 64 && self.entries.len() > 4 * usize::from(self.live) {
-            self.entries.retain(|entry| !matches!(entry.exchange, Exchange::Settled));
+            self.entries.retain(|entry| !matches!(entry.exchange, Exchange::Completed));
         }
         Some(exchange)
     }
@@ -110,7 +110,7 @@ impl Window {
     pub fn iter(&self) -> impl Iterator<Item = (PacketId, &Exchange)> {
         self.entries
             .iter()
-            .filter(|entry| !matches!(entry.exchange, Exchange::Settled))
+            .filter(|entry| !matches!(entry.exchange, Exchange::Completed))
             .map(|entry| (entry.packet_id, &entry.exchange))
     }
 
@@ -128,7 +128,7 @@ impl Window {
                 }
             }
         };
-        (!matches!(self.entries[index].exchange, Exchange::Settled)).then_some(index)
+        (!matches!(self.entries[index].exchange, Exchange::Completed)).then_some(index)
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
         for expected in (1..=u16::MAX).chain([1, 2]) {
             let given = window.push(delivery("t"));
             assert_eq!(given.get(), expected);
-            assert!(window.settle(given).is_some());
+            assert!(window.complete(given).is_some());
         }
         assert!(window.is_empty());
     }
@@ -174,11 +174,11 @@ mod tests {
         for _ in 0..200_000_u32 {
             let given = window.push(delivery("t"));
             assert!(given != stuck && given != second);
-            assert!(window.settle(given).is_some());
+            assert!(window.complete(given).is_some());
         }
         assert_eq!(window.len(), 2);
         assert!(window.entries.len() <= 128, "{} entries are held for 2 messages", window.entries.len());
-        assert!(window.settle(second).is_some() && window.settle(stuck).is_some());
+        assert!(window.complete(second).is_some() && window.complete(stuck).is_some());
         let _ = window.push(delivery("t"));
         assert!(!window.disordered, "an empty window forgets the disorder");
     }
@@ -188,8 +188,8 @@ mod tests {
         let mut window = Window::default();
         let ids: Vec<_> = (0..10).map(|_| window.push(delivery("t"))).collect();
         for &index in &[9, 0, 5, 1, 2, 8, 3, 4, 7, 6] {
-            assert!(window.settle(ids[index]).is_some());
-            assert!(window.settle(ids[index]).is_none(), "settled twice");
+            assert!(window.complete(ids[index]).is_some());
+            assert!(window.complete(ids[index]).is_none(), "settled twice");
         }
         assert!(window.is_empty() && window.entries.is_empty());
     }
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn an_unknown_identifier_changes_nothing() {
         let mut window = Window::default();
-        assert!(window.settle(id(7)).is_none());
+        assert!(window.complete(id(7)).is_none());
         let first = window.push(delivery("t"));
-        assert!(window.settle(id(9)).is_none());
+        assert!(window.complete(id(9)).is_none());
         assert_eq!(window.len(), 1);
         assert!(window.get_mut(first).is_some());
     }

@@ -22,7 +22,7 @@ impl Shard {
         match self.clients.exchange(id, packet_id) {
             None => {} // a repetition, or an identifier that was never used: no quota is raised by it
             Some(Exchange::Published(delivery)) if delivery.qos == crate::ids::Qos::AtLeastOnce => {
-                self.settle(turn, id, packet_id);
+                self.complete_exchange(turn, id, packet_id);
             }
             Some(_) => self.close_for_ack(turn, id, "PUBACK for a QoS 2 message"),
         }
@@ -37,7 +37,7 @@ impl Shard {
                 return;
             }
             Some(_) if reason.is_error() => {
-                self.settle(turn, id, packet_id); // [MQTT-4.4.0-2]
+                self.complete_exchange(turn, id, packet_id); // [MQTT-4.4.0-2]
                 return;
             }
             Some(exchange) => {
@@ -52,7 +52,7 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         let known = session.exchanges.remove(packet_id);
         if known && session.is_persistent() {
-            self.clients.ledger.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
+            self.clients.record_log.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
         }
         let answer = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         // [MQTT-4.3.3-11]
@@ -62,22 +62,22 @@ impl Shard {
     fn handle_pubcomp(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
         match self.clients.exchange(id, packet_id) {
             None => {}
-            Some(Exchange::Released) => self.settle(turn, id, packet_id),
+            Some(Exchange::Released) => self.complete_exchange(turn, id, packet_id),
             Some(_) => self.close_for_ack(turn, id, "PUBCOMP before PUBREC"),
         }
     }
 
     /// Ends an exchange; what waits behind the window moves up.
-    fn settle(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+    fn complete_exchange(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
         let session = self.clients.sessions.get_mut(id);
         let outbound = session.outbound_existing_mut().expect("the exchange was just found in it");
-        outbound.settle(packet_id, &mut self.clients.queues);
+        outbound.complete(packet_id, &mut self.clients.queues);
         let waiting = outbound.has_queue();
         if session.is_persistent() {
-            self.clients.ledger.append(Record::Settled { session: id, packet_id }, turn.fx);
+            self.clients.record_log.append(Record::Completed { session: id, packet_id }, turn.fx);
         }
         if waiting {
-            self.clients.pump(turn, id, PUMP_PER_ACK);
+            self.clients.send_queued(turn, id, QUEUED_PER_ACK);
             // Dropped messages, those too large for the client, bring no acknowledgement that would go on with the queue,
             // and neither does an outbox that this very turn has filled.
             if self.clients.queue_can_go_on(id) {
@@ -95,13 +95,13 @@ impl Shard {
 }
 
 impl Clients {
-    pub(super) fn exchange(&mut self, id: SessionId, packet_id: PacketId) -> Option<&mut Exchange> {
+    fn exchange(&mut self, id: SessionId, packet_id: PacketId) -> Option<&mut Exchange> {
         self.sessions.get_mut(id).outbound_existing_mut()?.exchange_mut(packet_id)
     }
 
     /// The store has made records durable.
     pub(super) fn release_acks(&mut self, turn: &mut Turn<'_>) {
-        while let Some(token) = self.ledger.next_ready() {
+        while let Some(token) = self.record_log.next_ready() {
             self.tell_stored(turn, token);
         }
     }
@@ -119,10 +119,10 @@ impl Clients {
 
     /// Another shard wants to know when everything it has sent is stored here.
     pub(super) fn confirm_when_durable(&mut self, turn: &mut Turn<'_>, token: ConfirmToken) {
-        if self.ledger.is_durable() {
+        if self.record_log.is_durable() {
             self.tell_stored(turn, token);
         } else {
-            self.ledger.wait(token);
+            self.record_log.wait(token);
         }
     }
 
@@ -148,11 +148,11 @@ impl Clients {
         }
     }
 
-    pub(super) fn acks_of(&mut self, connection: ConnectionId) -> Option<&mut AckQueue> {
+    fn acks_of(&mut self, connection: ConnectionId) -> Option<&mut AckQueue> {
         let id = self.sessions.of_connection(connection)?;
         self.sessions.get_mut(id).link.as_deref_mut()?.acks.as_deref_mut()
     }
 }
 
 /// One acknowledgement makes room for one message; a few more are let through when the window has grown meanwhile.
-const PUMP_PER_ACK: usize = 4;
+const QUEUED_PER_ACK: usize = 4;

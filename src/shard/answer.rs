@@ -9,6 +9,7 @@ use super::command::{
     ClientCursor, ClientDetails, ClientSummary, Command, ConnectionDetails, PAGE_MAX, Reply, RequestId, SessionFate,
 };
 use super::mesh::MeshMessage;
+use super::retained::Page;
 use super::router::Router;
 use super::{Settings, Shard, Turn};
 use crate::codec::ReasonCode;
@@ -157,7 +158,7 @@ impl Shard {
         {
             return Reply::Refused("no room for another retained message");
         }
-        let outcome = self.router.route(turn, &mut self.clients, topic, &mut Routed::shared(message), None);
+        let outcome = self.router.route(turn, &mut self.clients, topic, Routed::shared(message), None);
         Reply::Published { matched: outcome.matched }
     }
 
@@ -178,17 +179,12 @@ impl Shard {
         let Some(mut deletion) = self.commands.0.pop_front() else { return };
         let filter = TopicFilter::parse(&deletion.filter, u16::MAX).expect("it was checked when the command came");
         let mut topics: Vec<Box<str>> = Vec::new();
-        let scan = self.router.retained.scan(
-            turn.now,
-            filter,
-            &mut deletion.cursor,
-            ENTRIES_PER_SLICE,
-            deletion.as_of,
-            |message| {
-                topics.push(message.borrow().topic.into());
-                if topics.len() == DELETIONS_PER_SLICE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            },
-        );
+        let Deletion { ref mut cursor, as_of, .. } = deletion;
+        let entries = Page { filter, cursor, budget: ENTRIES_PER_SLICE, as_of };
+        let scan = self.router.retained.scan(turn.now, entries, |message| {
+            topics.push(message.borrow().topic.into());
+            if topics.len() == DELETIONS_PER_SLICE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
         deletion.deleted += topics.len() as u64;
         for topic in topics {
             self.router.delete_retained(turn, &mut self.clients, &topic);
@@ -202,13 +198,13 @@ impl Shard {
 
 impl Router {
     /// Deletes one retained message here and on all other shards.
-    pub(super) fn delete_retained(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, topic: &str) {
+    fn delete_retained(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, topic: &str) {
         let stamp = self.retained.stamp(turn.now, clients.id);
         self.retained.write(turn.now, topic, None, stamp);
         for shard in ShardSet::all_but(clients.id, clients.settings.shards).iter() {
             turn.fx.mesh.push(shard, MeshMessage::RetainedDeleted { topic: topic.into(), stamp });
         }
-        clients.ledger.append(Record::Retained { topic: topic.into(), message: None }, turn.fx);
+        clients.record_log.append(Record::Retained { topic: topic.into(), message: None }, turn.fx);
     }
 
     /// Another shard has deleted a retained message.

@@ -1,7 +1,7 @@
 //! The part of a shard that has to do with one client at a time: its session and connection, what it is owed, and when
 //! somebody has to look after it.
 //!
-//! Owns: the sessions of this shard, their timers and the list of those with work, the totals of their queues, the ledger
+//! Owns: the sessions of this shard, their timers and the list of those with work, the totals of their queues, the record_log
 //! of what waits for stable storage, and what is counted.
 //! Always holds: a message is delivered to a session within its limits or dropped for a reason that is counted.
 //! Leaves to others: which session gets a message (`router`), what a packet means (the shard).
@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::ledger::Ledger;
+use super::record_log::RecordLog;
 use super::sessions::Sessions;
 use super::settings::{ProcessContext, Settings};
 use super::timers::Timers;
@@ -26,7 +26,7 @@ pub(super) struct Clients {
     pub counters: Counters,
     pub sessions: Sessions,
     pub timers: Timers,
-    pub ledger: Ledger,
+    pub record_log: RecordLog,
     pub queues: QueueTotals,
     /// Sessions with something to go on with: a replay, a backlog, groups to be told.
     pub work: VecDeque<SessionId>,
@@ -45,7 +45,7 @@ impl Clients {
             counters: Counters::default(),
             sessions: Sessions::new(process.seed),
             timers: Timers::default(),
-            ledger: Ledger::default(),
+            record_log: RecordLog::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             work: VecDeque::new(),
             flush: 1,

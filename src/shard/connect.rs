@@ -24,7 +24,7 @@ impl Shard {
         let admitted = self
             .admit(connect, arrival)
             .and_then(|()| self.check_connack_fits(turn, connect, arrival))
-            .and_then(|()| self.weigh_takeover(turn.now, connect.client_id));
+            .and_then(|()| self.check_takeover_rate(turn.now, connect.client_id));
         let takeovers = match admitted {
             Ok(takeovers) => takeovers,
             Err((code, text)) => return self.refuse(turn, connection, connect, code, text),
@@ -42,7 +42,7 @@ impl Shard {
         self.clients.set_expiry(turn, id, expiry_s);
         if !session_present && expiry_s > 0 {
             let client_id = connect.client_id.into();
-            self.clients.ledger.append(Record::SessionBegun { session: id, client_id, expiry_s }, turn.fx);
+            self.clients.record_log.append(Record::SessionBegun { session: id, client_id, expiry_s }, turn.fx);
         }
 
         let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
@@ -131,7 +131,7 @@ impl Shard {
 
     /// What the connection to come inherits of its client id's takeovers, its own included. Two clients that fight for one
     /// identifier do it at the pace of the limit, and whoever is connected then stays.
-    fn weigh_takeover(&self, now: Now, client_id: &str) -> Result<u8, (ReasonCode, &'static str)> {
+    fn check_takeover_rate(&self, now: Now, client_id: &str) -> Result<u8, (ReasonCode, &'static str)> {
         let Some(link) =
             self.clients.sessions.find(client_id).and_then(|id| self.clients.sessions.get(id).link.as_deref())
         else {

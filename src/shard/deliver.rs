@@ -34,14 +34,23 @@ impl Outgoing {
     }
 }
 
-/// The forms in which a message has been encoded so far, by layout, while it is being routed. There are twelve layouts
-/// and mostly one subscriber, so nothing is laid out in advance. `None`: MQTT has no such packet.
-#[derive(Debug, Default)]
-pub(super) struct Templates(SmallVec<[(u8, Option<Outgoing>); 2]>);
+/// One message on its way to its subscribers, and the forms in which it has been encoded so far, by layout. There are twelve
+/// layouts and mostly one subscriber, so nothing is laid out in advance. `None`: MQTT has no such packet.
+#[derive(Debug)]
+pub(super) struct Fanout<'a> {
+    pub routed: Routed<'a>,
+    forms: SmallVec<[(u8, Option<Outgoing>); 2]>,
+}
+
+impl<'a> Fanout<'a> {
+    pub fn new(routed: Routed<'a>) -> Self {
+        Self { routed, forms: SmallVec::new() }
+    }
+}
 
 /// What is special about one copy.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Copy<'a> {
+pub(super) struct DeliveryOptions<'a> {
     pub qos: Qos,
     pub retain: bool,
     pub dup: bool,
@@ -49,7 +58,7 @@ pub(super) struct Copy<'a> {
 }
 
 /// What the matching subscriptions of one session grant together [MQTT-3.3.4-2].
-struct Grant<'a> {
+struct EffectiveOptions<'a> {
     qos: Qos,
     retain_as_published: bool,
     ids: &'a [SubscriptionId],
@@ -57,14 +66,8 @@ struct Grant<'a> {
 
 impl Clients {
     /// Delivers to every plain subscriber of this shard, once a session however many of its subscriptions match.
-    pub(super) fn deliver_plain(
-        &mut self,
-        turn: &mut Turn<'_>,
-        routed: &mut Routed<'_>,
-        matches: &mut Matches,
-        templates: &mut Templates,
-    ) {
-        self.leave_out_ended(matches);
+    pub(super) fn deliver_plain(&mut self, turn: &mut Turn<'_>, fanout: &mut Fanout<'_>, matches: &mut Matches) {
+        self.remove_ended_sessions(matches);
         if matches.entries > 1 {
             matches.local.sort_unstable_by_key(|subscriber| subscriber.session);
         }
@@ -73,10 +76,10 @@ impl Clients {
             if let [subscriber] = *subscribers
                 && !options_of(subscriber).no_local
             {
-                self.deliver_shared(turn, subscriber, routed, templates);
+                self.deliver_to_one(turn, subscriber, fanout);
                 continue;
             }
-            let own = routed.message.publisher == Some(self.sessions.get(id).key);
+            let own = fanout.routed.message.publisher == Some(self.sessions.get(id).key);
             let mut ids = SmallVec::<[SubscriptionId; 4]>::new();
             let mut granted: Option<(Qos, bool)> = None;
             for subscriber in subscribers {
@@ -89,26 +92,20 @@ impl Clients {
                 ids.extend(subscriber.identifier);
             }
             if let Some((qos, retain_as_published)) = granted {
-                self.deliver(turn, id, routed, &Grant { qos, retain_as_published, ids: &ids }, templates);
+                self.deliver(turn, id, fanout, &EffectiveOptions { qos, retain_as_published, ids: &ids });
             }
         }
     }
 
     /// Delivers for one subscription alone: that of the picked member of a group, or the only one of a session.
-    pub(super) fn deliver_shared(
-        &mut self,
-        turn: &mut Turn<'_>,
-        subscriber: Subscriber,
-        routed: &mut Routed<'_>,
-        templates: &mut Templates,
-    ) {
+    pub(super) fn deliver_to_one(&mut self, turn: &mut Turn<'_>, subscriber: Subscriber, fanout: &mut Fanout<'_>) {
         let options = options_of(subscriber);
-        let grant = Grant {
+        let grant = EffectiveOptions {
             qos: options.qos,
             retain_as_published: options.retain_as_published,
             ids: subscriber.identifier.as_slice(),
         };
-        self.deliver(turn, subscriber.session, routed, &grant, templates);
+        self.deliver(turn, subscriber.session, fanout, &grant);
     }
 
     /// Replays one retained message to a new subscription: RETAIN is 1 [MQTT-3.3.1-8, 3.1.1]. The caller has made sure
@@ -117,19 +114,19 @@ impl Clients {
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        routed: &mut Routed<'_>,
+        routed: Routed<'_>,
         qos: Qos,
         identifier: Option<SubscriptionId>,
     ) {
         let qos = routed.message.qos.min(qos);
-        let copy = Copy { qos, retain: true, dup: false, ids: identifier.as_slice() };
-        let mut templates = Templates::default();
+        let copy = DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice() };
+        let mut fanout = Fanout::new(routed);
         if qos == Qos::AtMostOnce {
-            self.send_at_most_once(turn, id, routed, copy, &mut templates);
+            self.send_at_most_once(turn, id, &mut fanout, copy);
             return;
         }
-        let delivery = self.owe(turn, id, routed, copy);
-        self.send_delivery(turn, id, delivery, routed, &mut templates);
+        let delivery = self.add_delivery(turn, id, &mut fanout, copy);
+        self.send_delivery(turn, id, delivery, &mut fanout);
     }
 
     /// One message for one session: sent, queued or dropped for a reason.
@@ -137,32 +134,30 @@ impl Clients {
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        routed: &mut Routed<'_>,
-        grant: &Grant<'_>,
-        templates: &mut Templates,
+        fanout: &mut Fanout<'_>,
+        grant: &EffectiveOptions<'_>,
     ) {
-        let copy = Copy {
-            qos: routed.message.qos.min(grant.qos), // [MQTT-3.8.4-8]
-            retain: routed.message.retain && grant.retain_as_published,
+        let copy = DeliveryOptions {
+            qos: fanout.routed.message.qos.min(grant.qos), // [MQTT-3.8.4-8]
+            retain: fanout.routed.message.retain && grant.retain_as_published,
             dup: false,
             ids: grant.ids,
         };
-        if routed.message.is_expired(turn.now) {
+        if fanout.routed.message.is_expired(turn.now) {
             self.counters.dropped(DropReason::Expired);
         } else if copy.qos == Qos::AtMostOnce {
-            self.deliver_at_most_once(turn, id, routed, copy, templates);
+            self.deliver_at_most_once(turn, id, fanout, copy);
         } else {
-            self.deliver_acknowledged(turn, id, routed, copy, templates);
+            self.deliver_acknowledged(turn, id, fanout, copy);
         }
     }
 
-    pub(super) fn deliver_at_most_once(
+    fn deliver_at_most_once(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        routed: &mut Routed<'_>,
-        copy: Copy<'_>,
-        templates: &mut Templates,
+        fanout: &mut Fanout<'_>,
+        copy: DeliveryOptions<'_>,
     ) {
         let flush = self.flush;
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else {
@@ -170,54 +165,54 @@ impl Clients {
             return;
         };
         let waiting = link.outbox_bytes(flush);
-        if waiting > 0 && waiting as usize + routed.message.payload.len() > self.settings.outbox_max_bytes as usize {
+        if waiting > 0
+            && waiting as usize + fanout.routed.message.payload.len() > self.settings.outbox_max_bytes as usize
+        {
             self.counters.dropped(DropReason::OutboxFull);
             return;
         }
-        self.send_at_most_once(turn, id, routed, copy, templates);
+        self.send_at_most_once(turn, id, fanout, copy);
     }
 
     /// Sends without asking for room. The session has a connection.
     #[inline]
-    pub(super) fn send_at_most_once(
+    fn send_at_most_once(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        routed: &mut Routed<'_>,
-        copy: Copy<'_>,
-        templates: &mut Templates,
+        fanout: &mut Fanout<'_>,
+        copy: DeliveryOptions<'_>,
     ) {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has looked");
-        let Some(outgoing) = encode(turn, routed, link, copy, templates) else {
+        let Some(outgoing) = encode(turn, fanout, link, copy) else {
             self.counters.dropped(DropReason::PacketTooLarge);
             return;
         };
         send_publish(link, self.flush, outgoing, None, turn.fx);
-        self.count_publish(routed.message.payload.len());
+        self.count_publish(fanout.routed.message.payload.len());
     }
 
-    pub(super) fn deliver_acknowledged(
+    fn deliver_acknowledged(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        routed: &mut Routed<'_>,
-        copy: Copy<'_>,
-        templates: &mut Templates,
+        fanout: &mut Fanout<'_>,
+        copy: DeliveryOptions<'_>,
     ) {
         if self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue) {
-            let delivery = self.owe(turn, id, routed, copy);
-            self.send_delivery(turn, id, delivery, routed, templates);
+            let delivery = self.add_delivery(turn, id, fanout, copy);
+            self.send_delivery(turn, id, delivery, fanout);
             return;
         }
-        let len_bytes = routed.message.len_bytes() + size_of_val(copy.ids) as u64;
+        let len_bytes = fanout.routed.message.len_bytes() + size_of_val(copy.ids) as u64;
         if let Err(reason) = self.make_room(turn.now, id, len_bytes) {
             self.counters.dropped(reason);
             if reason == DropReason::QueuedMemoryFull {
-                self.say_memory_is_full(turn);
+                self.report_queues_full(turn);
             }
             return;
         }
-        let delivery = self.owe(turn, id, routed, copy);
+        let delivery = self.add_delivery(turn, id, fanout, copy);
         self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &mut self.queues);
         if self.has_window(id) {
             self.add_work(id); // no acknowledgement may come that would bring it forward
@@ -226,7 +221,7 @@ impl Clients {
 
     /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it and has expired meanwhile
     /// gives way. If there is none, the newest is the one to drop, for this reason.
-    pub(super) fn make_room(&mut self, now: Now, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
+    fn make_room(&mut self, now: Now, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
         let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
         let outbound = self.sessions.get_mut(id).outbound_mut();
         let mut given_way = 0;
@@ -248,7 +243,7 @@ impl Clients {
 
     /// Once a minute at most: the operator is to know why messages are dropped for everybody.
     #[cold]
-    pub(super) fn say_memory_is_full(&mut self, turn: &mut Turn<'_>) {
+    fn report_queues_full(&mut self, turn: &mut Turn<'_>) {
         if self.next_full_report.is_due(turn.now) {
             self.next_full_report = turn.now.after_s(60);
             turn.fx.events.push(Event::QueuedMemoryFull { max_bytes: self.settings.queued_memory_max_bytes });
@@ -256,17 +251,17 @@ impl Clients {
     }
 
     /// Makes a message into a delivery that is kept until it is settled, on stable storage if the session is.
-    pub(super) fn owe(
+    fn add_delivery(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        routed: &mut Routed<'_>,
-        copy: Copy<'_>,
+        fanout: &mut Fanout<'_>,
+        copy: DeliveryOptions<'_>,
     ) -> Delivery {
-        let message = routed.share().clone();
+        let message = fanout.routed.share().clone();
         if self.sessions.get(id).is_persistent() {
             let message = message.clone();
-            self.ledger.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
+            self.record_log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
         }
         Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain }
     }
@@ -277,13 +272,13 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         delivery: Delivery,
-        routed: &mut Routed<'_>,
-        templates: &mut Templates,
+        fanout: &mut Fanout<'_>,
     ) {
         let session = self.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("room means a connection");
-        let copy = Copy { qos: delivery.qos, retain: delivery.retain, dup: false, ids: delivery.ids.as_slice() };
-        let Some(outgoing) = encode(turn, routed, link, copy, templates) else {
+        let copy =
+            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: false, ids: delivery.ids.as_slice() };
+        let Some(outgoing) = encode(turn, fanout, link, copy) else {
             // As if its delivery had completed [MQTT-3.1.2-25].
             self.counters.dropped(DropReason::PacketTooLarge);
             return;
@@ -291,26 +286,27 @@ impl Clients {
         let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
-        self.count_publish(routed.message.payload.len());
+        self.count_publish(fanout.routed.message.payload.len());
     }
 
     /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].
     pub(super) fn send_again(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, delivery: &Delivery) {
-        let mut routed = Routed::shared(&delivery.message);
-        let copy = Copy { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice() };
+        let mut fanout = Fanout::new(Routed::shared(&delivery.message));
+        let copy =
+            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice() };
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
-        if let Some(outgoing) = encode(turn, &mut routed, link, copy, &mut Templates::default()) {
+        if let Some(outgoing) = encode(turn, &mut fanout, link, copy) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
-            self.count_publish(routed.message.payload.len());
+            self.count_publish(fanout.routed.message.payload.len());
             return;
         }
         self.counters.dropped(DropReason::PacketTooLarge);
         if let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() {
-            outbound.settle(packet_id, &mut self.queues);
+            outbound.complete(packet_id, &mut self.queues);
         }
     }
 
-    pub(super) const fn count_publish(&mut self, payload_bytes: usize) {
+    const fn count_publish(&mut self, payload_bytes: usize) {
         self.counters.packets_sent += 1;
         self.counters.publish_sent += 1;
         self.counters.publish_bytes_sent += payload_bytes as u64;
@@ -352,34 +348,33 @@ fn send_publish(link: &mut Link, flush: u32, outgoing: Outgoing, packet_id: Opti
 /// Encodes one copy, or takes the form that was encoded before. `None` when it is too large for the client.
 fn encode(
     turn: &mut Turn<'_>,
-    routed: &mut Routed<'_>,
+    fanout: &mut Fanout<'_>,
     link: &mut Link,
-    copy: Copy<'_>,
-    templates: &mut Templates,
+    copy: DeliveryOptions<'_>,
 ) -> Option<Outgoing> {
     let fits = |outgoing: &Outgoing| outgoing.len() <= link.packet_size_max_bytes;
     let is_v5 = link.version.is_v5();
     if copy.ids.is_empty() && !copy.dup && link.alias_max == 0 || !is_v5 && !copy.dup {
         let layout = u8::from(is_v5) * 6 + copy.qos as u8 * 2 + u8::from(copy.retain);
-        if let Some(&(_, outgoing)) = templates.0.iter().find(|&&(made, _)| made == layout) {
+        if let Some(&(_, outgoing)) = fanout.forms.iter().find(|&&(made, _)| made == layout) {
             return outgoing.filter(fits);
         }
-        let outgoing = encode_form(turn, routed, link, copy, TopicForm::Name);
-        templates.0.push((layout, outgoing));
+        let outgoing = encode_form(turn, &mut fanout.routed, link, copy, TopicForm::Name);
+        fanout.forms.push((layout, outgoing));
         return outgoing.filter(fits);
     }
-    let topic = routed.message.topic;
+    let topic = fanout.routed.message.topic;
     let form = match (is_v5, link.alias_max) {
         (false, _) | (_, 0) => TopicForm::Name,
         (true, max) => link.aliases_out.get_or_insert_default().form(topic, max),
     };
-    let outgoing = encode_form(turn, routed, link, copy, form).filter(fits);
+    let outgoing = encode_form(turn, &mut fanout.routed, link, copy, form).filter(fits);
     if !matches!(form, TopicForm::NameAndAlias(_)) {
         return outgoing;
     }
     if outgoing.is_none() {
         // To teach an alias takes three bytes; without them it may fit.
-        return encode_form(turn, routed, link, copy, TopicForm::Name).filter(fits);
+        return encode_form(turn, &mut fanout.routed, link, copy, TopicForm::Name).filter(fits);
     }
     if let Some(aliases) = link.aliases_out.as_deref_mut() {
         aliases.sent(topic);
@@ -392,7 +387,7 @@ fn encode_form(
     turn: &mut Turn<'_>,
     routed: &mut Routed<'_>,
     link: &Link,
-    copy: Copy<'_>,
+    copy: DeliveryOptions<'_>,
     form: TopicForm,
 ) -> Option<Outgoing> {
     let message = routed.message;

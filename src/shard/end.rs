@@ -71,34 +71,34 @@ impl Shard {
             }
             self.clients.arm(turn.now, id);
         } else {
-            self.wind_up(turn, id);
+            self.finish_end(turn, id);
         }
     }
 
     /// Ends a session that has no connection: its subscriptions, its queue, its will.
     pub(super) fn end_session(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         self.clients.sessions.end(id);
-        self.wind_up(turn, id);
+        self.finish_end(turn, id);
     }
 
     /// What follows from a session's end.
-    fn wind_up(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+    fn finish_end(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         self.publish_will(turn, id); // the session's end is the latest moment for it [MQTT-3.1.2-8]
         let session = self.clients.sessions.get_mut(id);
-        (session.armed_tick, session.has_work, session.groups_untold) = (None, false, 0);
+        (session.armed_tick, session.has_work, session.groups_to_update) = (None, false, 0);
         session.exchanges = OpenExchanges::default();
         if let Some(outbound) = session.take_outbound() {
             self.clients.counters.drops[DropReason::SessionEnded as usize] +=
                 outbound.discard(&mut self.clients.queues);
         }
         if session.is_persistent() {
-            self.clients.ledger.append(Record::SessionEnded { session: id }, turn.fx);
+            self.clients.record_log.append(Record::SessionEnded { session: id }, turn.fx);
         }
         self.router.begin_teardown(turn, &mut self.clients, id);
     }
 
     /// Publishes the will, if there still is one, and forgets it [MQTT-3.1.2-10].
-    pub(super) fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+    fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Some(will) = self.clients.sessions.get_mut(id).will.take() else { return };
         let message = will.message(turn.now);
         if message.retain
@@ -109,7 +109,7 @@ impl Shard {
             return;
         }
         let topic = TopicName::parse(message.topic, u16::MAX).expect("a will's topic was checked in CONNECT");
-        self.router.route(turn, &mut self.clients, topic, &mut Routed::borrowed(message), None);
+        self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
     }
 
     /// The timer of `tick` has come for a session that may have changed or gone since it was armed.
@@ -166,13 +166,13 @@ impl Clients {
         }
         if was_persistent && !session.is_persistent() {
             // Whatever was written down about it must not come back after a restart.
-            self.ledger.append(Record::SessionEnded { session: id }, turn.fx);
+            self.record_log.append(Record::SessionEnded { session: id }, turn.fx);
         }
     }
 
     /// What a kept session was to be shown is owed to it: its replays go on with the next connection, unless all of them
     /// have QoS 0, which is no part of a session's state.
-    pub(super) fn park_replays(&mut self, id: SessionId, link: &mut Link) {
+    fn park_replays(&mut self, id: SessionId, link: &mut Link) {
         let replays = link.backlog.take().map(|backlog| backlog.replays).unwrap_or_default();
         let session = self.sessions.get_mut(id);
         if session.is_persistent() && replays.any_acknowledged() {

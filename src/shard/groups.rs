@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 
 use super::Turn;
 use super::clients::Clients;
-use super::deliver::Templates;
+use super::deliver::Fanout;
 use super::router::Router;
 use crate::ids::{SessionId, ShardId};
-use crate::session::{Place, Routed};
+use crate::session::Place;
 use crate::telemetry::DropReason;
 use crate::topic::{EntryId, Matches, Pick, Subscriber};
 
@@ -32,9 +32,8 @@ impl Router {
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
-        routed: &mut Routed<'_>,
+        fanout: &mut Fanout<'_>,
         matches: &Matches,
-        templates: &mut Templates,
     ) -> (RemotePicks, bool) {
         let mut picks = RemotePicks::new();
         let mut any = false;
@@ -43,7 +42,7 @@ impl Router {
             let pick = self.pick(turn, clients, key, Among::AllShards);
             any |= pick.is_some();
             match pick {
-                Some(Pick::Local(subscriber)) => clients.deliver_shared(turn, subscriber, routed, templates),
+                Some(Pick::Local(subscriber)) => clients.deliver_to_one(turn, subscriber, fanout),
                 Some(Pick::Remote(shard)) => picks.push((shard, key)),
                 None => {} // its last members have ended: it was left in the index for being taken out
             }
@@ -51,23 +50,23 @@ impl Router {
         (picks, any)
     }
 
-    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked.
+    /// This shard was picked for a group whose members may have left meanwhile: then another shard is asked: it is
+    /// returned.
     pub(super) fn deliver_to_group_member(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
         key: u64,
-        routed: &mut Routed<'_>,
-        templates: &mut Templates,
-        forwarded: &mut RemotePicks,
-    ) {
+        fanout: &mut Fanout<'_>,
+    ) -> Option<(ShardId, u64)> {
         let pick =
             self.pick(turn, clients, key, Among::ThisShard).or_else(|| self.pick(turn, clients, key, Among::AllShards));
         match pick {
-            Some(Pick::Local(subscriber)) => clients.deliver_shared(turn, subscriber, routed, templates),
-            Some(Pick::Remote(shard)) => forwarded.push((shard, key)),
+            Some(Pick::Local(subscriber)) => clients.deliver_to_one(turn, subscriber, fanout),
+            Some(Pick::Remote(shard)) => return Some((shard, key)),
             None => clients.counters.dropped(DropReason::NoGroupMember),
         }
+        None
     }
 
     /// Whose turn it is in a group. `None` if there is no group, or no member of it.
@@ -79,7 +78,7 @@ impl Router {
                 Among::ThisShard => Pick::Local(self.index.pick_local(group)?),
             };
             match pick {
-                Pick::Local(subscriber) if self.put_right(turn, clients, group, subscriber) => {}
+                Pick::Local(subscriber) if self.correct_stale_pick(turn, clients, group, subscriber) => {}
                 pick => return Some(pick),
             }
         }
@@ -87,7 +86,7 @@ impl Router {
 
     /// Whether the index did not know yet what has become of a member that was picked. Now it does: each of its
     /// subscriptions is here once at most.
-    pub(super) fn put_right(
+    fn correct_stale_pick(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
@@ -95,7 +94,7 @@ impl Router {
         picked: Subscriber,
     ) -> bool {
         let session = clients.sessions.get_mut(picked.session);
-        if session.link.is_some() || !session.has_ended && session.groups_untold == 0 {
+        if session.link.is_some() || !session.has_ended && session.groups_to_update == 0 {
             return false;
         }
         if session.has_ended {
@@ -105,30 +104,30 @@ impl Router {
             return true;
         }
         let position = session.subscriptions.position(group).expect("it was picked for this subscription");
-        self.tell_group(turn, clients, Place { entry: group, position }, false)
+        self.update_group(turn, clients, Place { entry: group, position }, false)
     }
 
     /// A session's client has come or gone: its groups are to know. Now if they are few, else some in each turn.
     pub(super) fn connection_changed(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) {
         let session = clients.sessions.get_mut(id);
-        session.groups_untold = session.subscriptions.shared_len() as u32;
-        self.tell_groups(turn, clients, id);
+        session.groups_to_update = session.subscriptions.shared_len() as u32;
+        self.update_groups(turn, clients, id);
     }
 
     /// Goes on telling them. Returns how many were told.
-    pub(super) fn tell_groups(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) -> usize {
+    fn update_groups(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) -> usize {
         let session = clients.sessions.get_mut(id);
-        if session.groups_untold == 0 {
+        if session.groups_to_update == 0 {
             return 0;
         }
         let online = session.link.is_some();
         let shared = session.subscriptions.shared();
-        let until = shared.len().min(session.groups_untold as usize);
+        let until = shared.len().min(session.groups_to_update as usize);
         let from = until.saturating_sub(clients.settings.subscriptions_per_share().max(1));
         let places = SmallVec::<[Place; 8]>::from_slice(&shared[from..until]);
-        session.groups_untold = from as u32;
+        session.groups_to_update = from as u32;
         for &place in &places {
-            self.tell_group(turn, clients, place, online);
+            self.update_group(turn, clients, place, online);
         }
         if from > 0 {
             clients.add_work(id);
@@ -137,13 +136,7 @@ impl Router {
     }
 
     /// Returns whether that was new.
-    pub(super) fn tell_group(
-        &mut self,
-        turn: &mut Turn<'_>,
-        clients: &mut Clients,
-        place: Place,
-        online: bool,
-    ) -> bool {
+    fn update_group(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, place: Place, online: bool) -> bool {
         let Some(interest) = self.index.set_online(place.entry, place.position, online) else { return false };
         let mut text = String::new();
         self.index.filter_text(place.entry, &mut text);

@@ -40,7 +40,7 @@ impl Shard {
             timers: self.clients.timers.len(),
             work: self.clients.work.len(),
             owed_subacks: self.router.announcements.owed(),
-            waiting_for_store: self.clients.ledger.waiting(),
+            waiting_for_store: self.clients.record_log.waiting(),
             index_bytes: self.router.index.memory_bytes(),
         }
     }
@@ -93,11 +93,11 @@ impl Shard {
                 .iter()
                 .for_each(|place| self.router.index.filter_text(place.entry, &mut text));
             assert_eq!(session.subscriptions_bytes as usize, text.len(), "bytes of filters are counted");
-            for place in session.subscriptions.shared().iter().skip(session.groups_untold as usize) {
+            for place in session.subscriptions.shared().iter().skip(session.groups_to_update as usize) {
                 let online = self.router.index.is_online(place.entry, place.position);
                 assert_eq!(online, Some(session.link.is_some()), "its groups know whether its client is there");
             }
-            assert!(session.groups_untold == 0 || session.has_work, "or will be told");
+            assert!(session.groups_to_update == 0 || session.has_work, "or will be told");
             assert!(
                 session.link.is_some() || session.is_persistent(),
                 "a session that is not kept ends with its client"
@@ -131,7 +131,7 @@ impl Shard {
             ids.dedup();
             assert_eq!(ids.len(), usize::from(outbound.window().len()), "no identifier is used twice at a time");
             let settled =
-                outbound.window().iter().filter(|(_, exchange)| matches!(exchange, Exchange::Settled)).count();
+                outbound.window().iter().filter(|(_, exchange)| matches!(exchange, Exchange::Completed)).count();
             assert_eq!(settled, 0, "what is settled is not in flight");
         }
         assert_eq!(connected, self.clients.sessions.connected(), "connections are counted");

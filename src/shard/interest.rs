@@ -13,7 +13,7 @@ use crate::ids::{ConnectionId, PacketId, ShardId};
 
 /// A SUBACK that is owed.
 #[derive(Debug)]
-pub struct OwedSubAck {
+pub struct PendingSubAck {
     /// To whom.
     pub connection: ConnectionId,
     /// Of the SUBSCRIBE.
@@ -29,7 +29,7 @@ pub struct Announcements {
     /// What each shard has applied; this shard's own place is always up to date.
     applied: Vec<u64>,
     own: ShardId,
-    owed: VecDeque<(u64, OwedSubAck)>,
+    owed: VecDeque<(u64, PendingSubAck)>,
     released: u64,
 }
 
@@ -52,7 +52,7 @@ impl Announcements {
     }
 
     /// Keeps a SUBACK until everything announced so far has been applied everywhere.
-    pub fn owe(&mut self, suback: OwedSubAck) {
+    pub fn add(&mut self, suback: PendingSubAck) {
         self.owed.push_back((self.announced, suback));
     }
 
@@ -74,7 +74,7 @@ impl Announcements {
     }
 
     /// The next SUBACK that may leave.
-    pub fn next_ready(&mut self) -> Option<OwedSubAck> {
+    pub fn next_ready(&mut self) -> Option<PendingSubAck> {
         let (number, _) = self.owed.front()?;
         if self.applied.iter().any(|applied| applied < number) {
             return None;
@@ -88,8 +88,8 @@ impl Announcements {
 mod tests {
     use super::*;
 
-    fn suback(packet_id: u16) -> OwedSubAck {
-        OwedSubAck {
+    fn suback(packet_id: u16) -> PendingSubAck {
+        PendingSubAck {
             connection: ConnectionId::new(0, 0),
             packet_id: PacketId::new(packet_id).unwrap(),
             codes: SmallVec::new(),
@@ -100,8 +100,8 @@ mod tests {
     fn a_suback_waits_for_every_shard_and_for_its_turn() {
         let mut announcements = Announcements::new(ShardId(1), 3);
         let number = announcements.next_number();
-        announcements.owe(suback(1));
-        announcements.owe(suback(2));
+        announcements.add(suback(1));
+        announcements.add(suback(2));
         assert!(announcements.next_ready().is_none());
         announcements.applied(ShardId(0), number);
         assert!(announcements.next_ready().is_none());
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn nothing_announced_means_nothing_to_wait_for() {
         let mut announcements = Announcements::new(ShardId(0), 2);
-        announcements.owe(suback(7));
+        announcements.add(suback(7));
         assert!(announcements.next_ready().is_some());
     }
 }

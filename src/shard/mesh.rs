@@ -34,7 +34,7 @@ pub struct ConfirmToken {
 
 /// What a message between shards may have to say besides itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rider {
+pub struct PublishDetails {
     /// Shared groups, by key, of which a member on the receiving shard was picked.
     pub groups: SmallVec<[u64; 2]>,
     /// Set when it is also a write to the retained store, which every shard has a copy of.
@@ -43,23 +43,23 @@ pub struct Rider {
     pub confirm: Option<ConfirmToken>,
 }
 
-impl Rider {
+impl PublishDetails {
     /// `None` for one that says nothing.
-    pub(super) fn boxed(self) -> Option<Box<Self>> {
+    fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 }
 
 /// An application message between two shards.
 #[derive(Clone, Debug)]
-pub enum Crossing {
+pub enum MessageInTransit {
     /// In the bytes of its batch.
     Copied(Copied),
     /// The same on both shards.
     Shared(Message),
 }
 
-impl Crossing {
+impl MessageInTransit {
     /// The message as a shard routes it; `bytes` are its batch's.
     pub(super) fn routed<'a>(&'a self, bytes: &'a [u8]) -> Routed<'a> {
         match self {
@@ -75,18 +75,18 @@ pub enum MeshMessage {
     /// An application message for the receiver's subscribers: one per interested shard, never per subscriber.
     Publish {
         /// The message.
-        message: Crossing,
+        message: MessageInTransit,
         /// Whether the receiver's plain subscriptions get it.
         plain: bool,
         /// `None` if there is nothing else to say, as mostly: a message that crosses is copied from core to core.
-        rider: Option<Box<Rider>>,
+        details: Option<Box<PublishDetails>>,
     },
     /// Asks for [`MeshMessage::Stored`] once everything that the sender's messages so far have led to is durable.
     Barrier {
         /// To be answered with.
         token: ConfirmToken,
     },
-    /// Answers [`Rider::confirm`] and `Barrier`.
+    /// Answers [`PublishDetails::confirm`] and `Barrier`.
     Stored {
         /// As it was asked.
         token: ConfirmToken,
@@ -121,7 +121,7 @@ pub enum MeshMessage {
 pub struct MeshBatch {
     /// What is said.
     pub messages: Vec<MeshMessage>,
-    /// Of those that are [`Crossing::Copied`].
+    /// Of those that are [`MessageInTransit::Copied`].
     pub bytes: Vec<u8>,
 }
 
@@ -139,10 +139,10 @@ impl MeshBatch {
     pub fn singles(&mut self) -> impl Iterator<Item = Self> {
         let bytes = std::mem::take(&mut self.bytes);
         std::mem::take(&mut self.messages).into_iter().map(move |message| match message {
-            MeshMessage::Publish { message: Crossing::Copied(copied), plain, rider } => {
+            MeshMessage::Publish { message: MessageInTransit::Copied(copied), plain, details } => {
                 let mut own = Vec::new();
                 let copied = Copied::append(&copied.borrow(&bytes), &mut own).expect("it was short enough before");
-                let message = MeshMessage::Publish { message: Crossing::Copied(copied), plain, rider };
+                let message = MeshMessage::Publish { message: MessageInTransit::Copied(copied), plain, details };
                 Self { messages: vec![message], bytes: own }
             }
             message => Self { messages: vec![message], bytes: Vec::new() },
@@ -169,14 +169,14 @@ impl MeshOut {
     }
 
     /// Appends an application message: copied, unless it is long or kept by somebody anyway.
-    pub(super) fn publish(&mut self, to: ShardId, routed: &mut Routed<'_>, plain: bool, rider: Rider) {
+    pub(super) fn publish(&mut self, to: ShardId, routed: &mut Routed<'_>, plain: bool, details: PublishDetails) {
         let batch = self.to(to);
         let copied = match routed.already_shared() {
-            None => Copied::append(&routed.message, &mut batch.bytes).map(Crossing::Copied),
+            None => Copied::append(&routed.message, &mut batch.bytes).map(MessageInTransit::Copied),
             Some(_) => None,
         };
-        let message = copied.unwrap_or_else(|| Crossing::Shared(routed.share().clone()));
-        batch.messages.push(MeshMessage::Publish { message, plain, rider: rider.boxed() });
+        let message = copied.unwrap_or_else(|| MessageInTransit::Shared(routed.share().clone()));
+        batch.messages.push(MeshMessage::Publish { message, plain, details: details.boxed() });
     }
 
     /// All batches that are not empty, with the shard that each is for.

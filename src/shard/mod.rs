@@ -22,9 +22,9 @@ mod groups;
 pub mod holdings;
 pub mod input;
 mod interest;
-mod ledger;
 pub mod mesh;
 mod publish;
+mod record_log;
 mod retained;
 mod route;
 mod router;
@@ -48,7 +48,7 @@ pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event};
 pub use holdings::Holdings;
 pub use input::{Arrival, Input};
-pub use mesh::{ConfirmToken, Crossing, MeshBatch, MeshMessage, MeshOut, Rider, Stamp};
+pub use mesh::{ConfirmToken, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
 pub use settings::{ProcessContext, Settings};
 
 use answer::CommandsUnderWay;
@@ -110,7 +110,7 @@ impl Shard {
             Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
             Input::Durable { position } => {
-                self.clients.ledger.durable(position);
+                self.clients.record_log.durable(position);
                 self.clients.release_acks(turn);
             }
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
@@ -199,9 +199,9 @@ impl Shard {
 
     fn handle_mesh(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage, bytes: &[u8]) {
         match message {
-            MeshMessage::Publish { message, plain, rider } => {
-                let rider = rider.map(|rider| *rider).unwrap_or_default();
-                self.router.handle_mesh_publish(turn, &mut self.clients, message.routed(bytes), plain, rider);
+            MeshMessage::Publish { message, plain, details } => {
+                let details = details.map(|details| *details).unwrap_or_default();
+                self.router.handle_mesh_publish(turn, &mut self.clients, message.routed(bytes), plain, details);
             }
             MeshMessage::Barrier { token } => self.clients.confirm_when_durable(turn, token),
             MeshMessage::Stored { token } => {

@@ -5,7 +5,7 @@ use super::clients::Clients;
 use super::{ConfirmToken, MeshMessage, Shard, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
-use crate::session::{AckQueue, AliasesIn, MessageRef, Routed};
+use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Routed};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::topic::TopicName;
@@ -56,7 +56,7 @@ impl Shard {
         };
         let Some(packet_id) = publish.packet_id else {
             if let Ok(topic) = self.admit_publish(&message) {
-                self.router.route(turn, &mut self.clients, topic, &mut Routed::borrowed(message), None);
+                self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
             }
             return;
         };
@@ -82,7 +82,7 @@ impl Shard {
         let topic = match self.admit_publish(&message) {
             Ok(topic) => topic,
             Err(reason) => {
-                self.acknowledge(turn, id, kind, packet_id, reason, 0);
+                self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: 0 });
                 return;
             }
         };
@@ -91,12 +91,12 @@ impl Shard {
         if kind == AckKind::PubRec {
             session.exchanges.insert(packet_id);
             if session.is_persistent() {
-                self.clients.ledger.append(Record::ExchangeOpened { session: id, packet_id }, turn.fx);
+                self.clients.record_log.append(Record::ExchangeOpened { session: id, packet_id }, turn.fx);
             }
         }
-        let outcome = self.router.route(turn, &mut self.clients, topic, &mut Routed::borrowed(message), Some(token));
+        let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), Some(token));
         let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        self.acknowledge(turn, id, kind, packet_id, reason, outcome.waits);
+        self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: outcome.waits });
     }
 
     /// A QoS 2 message that came before is acknowledged again and not routed again [MQTT-4.3.3-10]. If it came over an
@@ -105,8 +105,8 @@ impl Shard {
         let token = self.clients.next_ack(id);
         let mut waits = 0;
         if self.clients.sessions.get(id).link.as_deref().is_some_and(|link| link.inherits_exchanges) {
-            if !self.clients.ledger.is_durable() {
-                self.clients.ledger.wait(token);
+            if !self.clients.record_log.is_durable() {
+                self.clients.record_log.wait(token);
                 waits += 1;
             }
             for shard in ShardSet::all_but(self.clients.id, self.clients.settings.shards).iter() {
@@ -114,7 +114,8 @@ impl Shard {
                 waits += 1;
             }
         }
-        self.acknowledge(turn, id, AckKind::PubRec, packet_id, ReasonCode::Success, waits);
+        let ack = PendingAck { kind: AckKind::PubRec, packet_id, reason: ReasonCode::Success, waits };
+        self.acknowledge(turn, id, ack);
     }
 
     /// Whether the broker takes a message from a client; otherwise the reason for its PUBACK or PUBREC.
@@ -136,18 +137,11 @@ impl Shard {
         Ok(topic)
     }
 
-    /// Sends PUBACK or PUBREC now, or when `waits` confirmations have come and those before it have left.
-    fn acknowledge(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        kind: AckKind,
-        packet_id: PacketId,
-        reason: ReasonCode,
-        waits: u8,
-    ) {
+    /// Sends PUBACK or PUBREC now, or when the confirmations that it waits for have come and those before it have left.
+    fn acknowledge(&mut self, turn: &mut Turn<'_>, id: SessionId, ack: PendingAck) {
         // Routing may have cut this very connection off, when it is its own slow subscriber.
         let Some(session) = self.clients.sessions.try_get_mut(id) else { return };
+        let PendingAck { kind, packet_id, reason, waits } = ack;
         if reason.is_error() {
             session.exchanges.remove(packet_id); // [MQTT-4.3.3-9]
         }
@@ -155,14 +149,14 @@ impl Shard {
         if waits == 0 && link.acks.as_deref().is_none_or(AckQueue::is_empty) {
             self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, reason, None, out));
         } else {
-            link.acks.get_or_insert_default().push(kind, packet_id, reason, waits);
+            link.acks.get_or_insert_default().push(ack);
         }
     }
 }
 
 impl Clients {
     /// Names the acknowledgement that a connection is owed next.
-    pub(super) fn next_ack(&self, id: SessionId) -> ConfirmToken {
+    fn next_ack(&self, id: SessionId) -> ConfirmToken {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
         let number = link.acks.as_deref().map_or_else(|| AckQueue::default().next_number(), AckQueue::next_number);
         ConfirmToken { shard: self.id, connection: link.connection, number }

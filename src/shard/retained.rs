@@ -44,11 +44,24 @@ pub struct RetainedStore {
     expiring: usize,
     written: u64,
     last_stamp_ns: u64,
-    janitor: Cursor,
+    expiry_cursor: Cursor,
 }
 
-/// How many entries one step of the janitor looks at.
-const JANITOR_STEP: usize = 1_000;
+/// What one scan looks at.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// Of the topics.
+    pub filter: TopicFilter<'a>,
+    /// Where the page before it ended; moved to where this one does.
+    pub cursor: &'a mut Cursor,
+    /// Entries looked at, at most.
+    pub budget: usize,
+    /// Entries written after this count ([`RetainedStore::written`]) are passed over.
+    pub as_of: u64,
+}
+
+/// How many entries one step of the expiry_cursor looks at.
+const EXPIRY_STEP: usize = 1_000;
 
 impl RetainedStore {
     /// A stamp later than every stamp this shard has given or seen.
@@ -110,21 +123,14 @@ impl RetainedStore {
                 self.bytes += bytes;
                 self.expiring += usize::from(expires);
             }
-            None => self.bury(now, topic, stamp),
+            None => self.add_tombstone(now, topic, stamp),
         }
         true
     }
 
-    /// Visits the live messages that match `filter`, from `cursor` on, at most `budget` entries looked at.
-    pub fn scan(
-        &self,
-        now: Now,
-        filter: TopicFilter<'_>,
-        cursor: &mut Cursor,
-        budget: usize,
-        as_of: u64,
-        mut visit: impl FnMut(&Message) -> ControlFlow<()>,
-    ) -> Scan {
+    /// Visits the live messages that match a page's filter, from its cursor on.
+    pub fn scan(&self, now: Now, page: Page<'_>, mut visit: impl FnMut(&Message) -> ControlFlow<()>) -> Scan {
+        let Page { filter, cursor, budget, as_of } = page;
         self.tree.scan(filter, cursor, budget, |_, entry| match &entry.message {
             Some(message) if entry.written <= as_of && !message.is_expired(now) => visit(message),
             _ => ControlFlow::Continue(()),
@@ -134,21 +140,21 @@ impl RetainedStore {
     /// One small step of housekeeping: tombstones that have served their time, messages that have expired.
     pub fn tidy(&mut self, now: Now) {
         while self.tombstones.front().is_some_and(|tombstone| tombstone.due.is_due(now)) {
-            self.forget_oldest_tombstone();
+            self.remove_oldest_tombstone();
         }
         if self.expiring > 0 {
             self.drop_expired(now);
         }
     }
 
-    fn bury(&mut self, now: Now, topic: &str, stamp: Stamp) {
+    fn add_tombstone(&mut self, now: Now, topic: &str, stamp: Stamp) {
         self.tombstones.push_back(Tombstone { due: now.after_s(TOMBSTONE_S), stamp, topic: topic.into() });
         if self.tombstones.len() > TOMBSTONES_MAX {
-            self.forget_oldest_tombstone();
+            self.remove_oldest_tombstone();
         }
     }
 
-    fn forget_oldest_tombstone(&mut self) {
+    fn remove_oldest_tombstone(&mut self) {
         let Some(Tombstone { stamp, topic, .. }) = self.tombstones.pop_front() else { return };
         // A topic that was written again, or deleted again later, is not this tombstone's any more.
         if self.tree.get(&topic).is_some_and(|entry| entry.message.is_none() && entry.stamp == stamp) {
@@ -159,20 +165,20 @@ impl RetainedStore {
     fn drop_expired(&mut self, now: Now) {
         let everything = TopicFilter::parse("#", u16::MAX).expect("`#` is a filter");
         let mut expired: Vec<Box<str>> = Vec::new();
-        let mut cursor = std::mem::take(&mut self.janitor);
-        let scan = self.tree.scan(everything, &mut cursor, JANITOR_STEP, |topic, entry| {
+        let mut cursor = std::mem::take(&mut self.expiry_cursor);
+        let scan = self.tree.scan(everything, &mut cursor, EXPIRY_STEP, |topic, entry| {
             if entry.message.as_ref().is_some_and(|message| message.is_expired(now)) {
                 expired.push(topic.into());
             }
             ControlFlow::Continue(())
         });
-        self.janitor = if matches!(scan, Scan::Done) { Cursor::default() } else { cursor };
+        self.expiry_cursor = if matches!(scan, Scan::Done) { Cursor::default() } else { cursor };
         for topic in expired {
             // Every shard's copy expires by the same clock: nothing has to be told.
             let Some(entry) = self.tree.get_mut(&topic) else { continue };
             let (old, stamp) = (entry.message.take(), entry.stamp);
             self.forget(old.as_ref());
-            self.bury(now, &topic, stamp);
+            self.add_tombstone(now, &topic, stamp);
         }
     }
 
@@ -214,7 +220,8 @@ mod tests {
     fn read(store: &RetainedStore, now: Now, as_of: u64) -> Vec<Vec<u8>> {
         let mut seen = Vec::new();
         let filter = TopicFilter::parse("#", 8).unwrap();
-        let scan = store.scan(now, filter, &mut Cursor::default(), 100, as_of, |message| {
+        let page = Page { filter, cursor: &mut Cursor::default(), budget: 100, as_of };
+        let scan = store.scan(now, page, |message| {
             seen.push(message.borrow().payload.to_vec());
             ControlFlow::Continue(())
         });

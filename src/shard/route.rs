@@ -4,10 +4,10 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::deliver::Templates;
+use super::deliver::Fanout;
 use super::groups::RemotePicks;
 use super::router::Router;
-use super::{ConfirmToken, Rider, Settings, Stamp, Turn};
+use super::{ConfirmToken, PublishDetails, Settings, Stamp, Turn};
 use crate::ids::{Qos, ShardId, ShardSet};
 use crate::session::Routed;
 use crate::store::Record;
@@ -38,27 +38,28 @@ impl Router {
         turn: &mut Turn<'_>,
         clients: &mut Clients,
         topic: TopicName<'_>,
-        routed: &mut Routed<'_>,
+        routed: Routed<'_>,
         confirm: Option<ConfirmToken>,
     ) -> Outcome {
-        let before = clients.ledger.last();
-        let stamp = routed.message.retain.then(|| self.retain(turn, clients, routed));
+        let before = clients.record_log.last();
+        let mut fanout = Fanout::new(routed);
+        let retained = fanout.routed.message.retain.then(|| self.retain(turn, clients, &mut fanout.routed));
         let mut matches = self.matches.take().unwrap_or_default();
         self.index.matches_again(topic, &mut matches);
-        let mut templates = Templates::default();
-        clients.deliver_plain(turn, routed, &mut matches, &mut templates);
-        let (picks, any_member) = self.deliver_groups(turn, clients, routed, &matches, &mut templates);
+        clients.deliver_plain(turn, &mut fanout, &mut matches);
+        let (picks, any_member) = self.deliver_groups(turn, clients, &mut fanout, &matches);
         let matched = !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
         let mut outcome = Outcome { matched, waits: 0 };
-        let confirm = confirm.filter(|_| routed.message.qos != Qos::AtMostOnce);
+        let confirm = confirm.filter(|_| fanout.routed.message.qos != Qos::AtMostOnce);
         if let Some(token) = confirm
-            && clients.ledger.last() > before
+            && clients.record_log.last() > before
         {
-            clients.ledger.wait(token);
+            clients.record_log.wait(token);
             outcome.waits += 1;
         }
         if clients.settings.shards > 1 {
-            outcome.waits += self.send_to_shards(turn, clients, routed, &matches, &picks, stamp, confirm);
+            let crossing = ToOtherShards { matches: &matches, picks: &picks, retained, confirm };
+            outcome.waits += crossing.send(turn, clients, &mut fanout.routed);
         }
         self.matches = Some(matches);
         outcome
@@ -69,43 +70,10 @@ impl Router {
         let stamp = self.retained.stamp(turn.now, clients.id);
         let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
         clients
-            .ledger
+            .record_log
             .append(Record::Retained { topic: routed.message.topic.into(), message: message.clone() }, turn.fx);
         self.retained.write(turn.now, routed.message.topic, message, stamp);
         stamp
-    }
-
-    /// One message per interested shard. Returns how many of them will confirm.
-    pub(super) fn send_to_shards(
-        &mut self,
-        turn: &mut Turn<'_>,
-        clients: &mut Clients,
-        routed: &mut Routed<'_>,
-        matches: &Matches,
-        picks: &[(ShardId, u64)],
-        retained: Option<Stamp>,
-        confirm: Option<ConfirmToken>,
-    ) -> u8 {
-        let mut targets = matches.shards;
-        for &(shard, _) in picks {
-            targets.insert(shard);
-        }
-        if retained.is_some() {
-            targets = ShardSet::all_but(clients.id, clients.settings.shards);
-        }
-        let mut waits = 0;
-        for shard in targets.iter() {
-            let groups: SmallVec<[u64; 2]> =
-                picks.iter().filter(|&&(picked, _)| picked == shard).map(|&(_, key)| key).collect();
-            // A retained message is taken over when every copy has it: whoever subscribes after seeing it acknowledged
-            // is shown it with RETAIN 1, wherever the subscription lives.
-            let owed = retained.is_some() || matches.durable_shards.contains(shard) || !groups.is_empty();
-            let confirm = confirm.filter(|_| owed);
-            waits += u8::from(confirm.is_some());
-            clients.counters.mesh_sent += 1;
-            turn.fx.mesh.publish(shard, routed, matches.shards.contains(shard), Rider { groups, retained, confirm });
-        }
-        waits
     }
 
     /// A message that a client of another shard published.
@@ -115,40 +83,78 @@ impl Router {
         clients: &mut Clients,
         mut routed: Routed<'_>,
         plain: bool,
-        rider: Rider,
+        details: PublishDetails,
     ) {
-        let Rider { groups, retained, mut confirm } = rider;
-        let before = clients.ledger.last();
+        let PublishDetails { groups, retained, mut confirm } = details;
+        let before = clients.record_log.last();
         let text = routed.message.topic;
         if let Some(stamp) = retained {
             let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
             self.retained.write(turn.now, text, message, stamp);
         }
-        let mut templates = Templates::default();
+        let mut fanout = Fanout::new(routed);
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
         if plain || retained.is_some() {
             let mut matches = self.matches.take().unwrap_or_default();
             let topic = TopicName::checked_before(text);
             self.index.matches_again(topic, &mut matches);
-            clients.deliver_plain(turn, &mut routed, &mut matches, &mut templates);
+            clients.deliver_plain(turn, &mut fanout, &mut matches);
             self.matches = Some(matches);
         }
         let mut forwarded = RemotePicks::new();
         for key in groups {
-            self.deliver_to_group_member(turn, clients, key, &mut routed, &mut templates, &mut forwarded);
+            forwarded.extend(self.deliver_to_group_member(turn, clients, key, &mut fanout));
         }
-        let stored_here = clients.ledger.last() > before;
+        let stored_here = clients.record_log.last() > before;
         for (shard, key) in forwarded {
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
-            let rider = Rider { groups: SmallVec::from_slice(&[key]), retained: None, confirm };
+            let details = PublishDetails { groups: SmallVec::from_slice(&[key]), retained: None, confirm };
             clients.counters.mesh_sent += 1;
-            turn.fx.mesh.publish(shard, &mut routed, false, rider);
+            turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
         }
         match confirm {
-            Some(token) if stored_here => clients.ledger.wait(token),
+            Some(token) if stored_here => clients.record_log.wait(token),
             Some(token) => clients.tell_stored(turn, token),
             None => {}
         }
+    }
+}
+
+/// What goes to other shards of a message that was routed here.
+struct ToOtherShards<'a> {
+    matches: &'a Matches,
+    /// Members of groups that were picked there.
+    picks: &'a [(ShardId, u64)],
+    /// Set when it is also a write to the retained store.
+    retained: Option<Stamp>,
+    /// The acknowledgement that waits for them.
+    confirm: Option<ConfirmToken>,
+}
+
+impl ToOtherShards<'_> {
+    /// One message per interested shard. Returns how many of them will confirm.
+    fn send(&self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>) -> u8 {
+        let mut targets = self.matches.shards;
+        for &(shard, _) in self.picks {
+            targets.insert(shard);
+        }
+        if self.retained.is_some() {
+            targets = ShardSet::all_but(clients.id, clients.settings.shards);
+        }
+        let mut waits = 0;
+        for shard in targets.iter() {
+            let groups: SmallVec<[u64; 2]> =
+                self.picks.iter().filter(|&&(picked, _)| picked == shard).map(|&(_, key)| key).collect();
+            // A retained message is taken over when every copy has it: whoever subscribes after seeing it acknowledged
+            // is shown it with RETAIN 1, wherever the subscription lives.
+            let owed = self.retained.is_some() || self.matches.durable_shards.contains(shard) || !groups.is_empty();
+            let confirm = self.confirm.filter(|_| owed);
+            waits += u8::from(confirm.is_some());
+            clients.counters.mesh_sent += 1;
+            let details = PublishDetails { groups, retained: self.retained, confirm };
+            turn.fx.mesh.publish(shard, routed, self.matches.shards.contains(shard), details);
+        }
+        waits
     }
 }

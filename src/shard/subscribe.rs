@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::interest::OwedSubAck;
+use super::interest::PendingSubAck;
 use super::router::Router;
 use super::{MeshMessage, Shard, Turn};
 use crate::codec::{
@@ -31,22 +31,17 @@ impl Shard {
         let suback = self.router.announcements.owed_so_far() + 1;
         for requested in subscribe.filters() {
             let code = match SubscribedFilter::parse(requested.filter, self.clients.settings.topic_levels_max) {
-                Ok(filter) => self.router.subscribe(
-                    turn,
-                    &mut self.clients,
-                    id,
-                    &filter,
-                    requested,
-                    subscribe.subscription_id,
-                    suback,
-                ),
+                Ok(filter) => {
+                    let request = Request { id, filter, requested, identifier: subscribe.subscription_id, suback };
+                    self.router.subscribe(turn, &mut self.clients, &request)
+                }
                 Err(_) if is_v5 => ReasonCode::TopicFilterInvalid,
                 Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
             };
             codes.push(code);
         }
         let refused = codes.iter().any(|code| code.is_error());
-        self.router.announcements.owe(OwedSubAck { connection, packet_id: subscribe.packet_id, codes });
+        self.router.announcements.add(PendingSubAck { connection, packet_id: subscribe.packet_id, codes });
         if version == Version::V31 && refused {
             let text = "a subscription was refused, and SUBACK of 3.1 cannot say so";
             self.close(turn, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text);
@@ -78,7 +73,7 @@ impl Shard {
     pub(super) fn release_subacks(&mut self, turn: &mut Turn<'_>) {
         while let Some(suback) = self.router.announcements.next_ready() {
             let Some(id) = self.clients.sessions.of_connection(suback.connection) else { continue };
-            let OwedSubAck { packet_id, codes, .. } = suback;
+            let PendingSubAck { packet_id, codes, .. } = suback;
             self.reply(turn, id, |out, link| {
                 encode_suback(link.version, packet_id, &codes, None, out);
             });
@@ -112,18 +107,20 @@ impl Shard {
     }
 }
 
+/// One filter of a SUBSCRIBE.
+struct Request<'a> {
+    id: SessionId,
+    filter: SubscribedFilter<'a>,
+    requested: SubscribeFilter<'a>,
+    identifier: Option<SubscriptionId>,
+    /// Which of the shard's SUBACKs, counted from its start, answers it.
+    suback: u64,
+}
+
 impl Router {
-    /// One filter of a SUBSCRIBE, which is answered by the shard's `suback`th SUBACK. Returns its reason code.
-    pub(super) fn subscribe(
-        &mut self,
-        turn: &mut Turn<'_>,
-        clients: &mut Clients,
-        id: SessionId,
-        filter: &SubscribedFilter<'_>,
-        requested: SubscribeFilter<'_>,
-        identifier: Option<SubscriptionId>,
-        suback: u64,
-    ) -> ReasonCode {
+    /// One filter of a SUBSCRIBE. Returns its reason code.
+    fn subscribe(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, request: &Request<'_>) -> ReasonCode {
+        let Request { id, ref filter, requested, identifier, suback } = *request;
         let options = requested.options;
         let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
         let found = self.index.find(filter);
@@ -158,7 +155,7 @@ impl Router {
         };
         if clients.sessions.get(id).is_persistent() {
             let filter = requested.filter.into();
-            clients.ledger.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, turn.fx);
+            clients.record_log.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, turn.fx);
         }
         let replays = match options.retain_handling {
             RetainHandling::SendAlways => true,  // [MQTT-3.3.1-9]
@@ -174,7 +171,7 @@ impl Router {
         ReasonCode::granted(options.qos)
     }
 
-    pub(super) fn unsubscribe(
+    fn unsubscribe(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
@@ -193,7 +190,7 @@ impl Router {
         }
         self.remove_from_index(turn, clients, Place { entry, position }, durable);
         if is_persistent {
-            clients.ledger.append(Record::Unsubscribed { session: id, filter: text.into() }, turn.fx);
+            clients.record_log.append(Record::Unsubscribed { session: id, filter: text.into() }, turn.fx);
         }
         ReasonCode::Success
     }

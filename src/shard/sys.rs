@@ -210,7 +210,7 @@ impl Shard {
             properties: Forwarded::EMPTY,
             payload,
         };
-        self.router.route(turn, &mut self.clients, name, &mut Routed::borrowed(message), None);
+        self.router.route(turn, &mut self.clients, name, Routed::borrowed(message), None);
     }
 }
 

@@ -31,7 +31,7 @@ impl Router {
     }
 
     /// Takes at most `max` of its subscriptions out of the index, and gives its slot free when none is left.
-    pub(super) fn take_out(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId, max: usize) -> usize {
+    fn take_out(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId, max: usize) -> usize {
         let durable = clients.sessions.get(id).counts_as_durable;
         let mut done = 0;
         while done < max
@@ -67,7 +67,7 @@ impl Router {
 
 impl Clients {
     /// Leaves out of a match what sessions that have ended were subscribed to.
-    pub(super) fn leave_out_ended(&self, matches: &mut Matches) {
+    pub(super) fn remove_ended_sessions(&self, matches: &mut Matches) {
         if !self.sessions.ended().is_empty() {
             matches.local.retain(|subscriber| !self.sessions.get(subscriber.session).has_ended);
         }

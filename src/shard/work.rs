@@ -7,7 +7,8 @@
 use std::ops::ControlFlow;
 
 use super::clients::Clients;
-use super::deliver::Templates;
+use super::deliver::Fanout;
+use super::retained::Page;
 use super::router::Router;
 use super::{Shard, Turn};
 use crate::codec::{AckKind, ReasonCode, encode_ack};
@@ -38,7 +39,7 @@ impl Shard {
                 Some(session) if session.has_work => session.has_work = false,
                 _ => continue, // the session has ended
             }
-            let done = self.router.tell_groups(turn, &mut self.clients, id) + self.advance(turn, id);
+            let done = self.router.update_groups(turn, &mut self.clients, id) + self.advance(turn, id);
             budget = budget.saturating_sub(done.max(1));
         }
     }
@@ -69,7 +70,7 @@ impl Shard {
             {}
         }
         if done < SHARE_MESSAGES {
-            done += self.clients.pump(turn, id, SHARE_MESSAGES - done);
+            done += self.clients.send_queued(turn, id, SHARE_MESSAGES - done);
         }
         let session = self.clients.sessions.get_mut(id);
         let Some(link) = session.link.as_deref_mut() else { return done };
@@ -109,7 +110,7 @@ impl Shard {
                     let code = ReasonCode::Success;
                     self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, code, None, out));
                 }
-                Some(Exchange::Settled) | None => {} // settled by a late acknowledgement
+                Some(Exchange::Completed) | None => {} // settled by a late acknowledgement
             }
             done += 1;
         }
@@ -118,13 +119,13 @@ impl Shard {
 }
 
 impl Router {
-    pub(super) fn ready_replay(&self, clients: &mut Clients, id: SessionId) -> Option<Replay> {
+    fn ready_replay(&self, clients: &mut Clients, id: SessionId) -> Option<Replay> {
         let backlog = clients.sessions.get(id).link.as_deref()?.backlog.as_deref()?;
         backlog.ready_replay(self.announcements.released()).copied()
     }
 
     /// One page of the oldest replay. Returns whether there may be more that can be sent now.
-    pub(super) fn replay(
+    fn replay(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
@@ -158,7 +159,8 @@ impl Router {
         let mut text = String::new();
         self.index.filter_text(replay.entry, &mut text);
         let filter = TopicFilter::parse(&text, u16::MAX).expect("it was checked in SUBSCRIBE");
-        let scan = self.retained.scan(turn.now, filter, &mut cursor, SHARE_ENTRIES, replay.as_of, |message| {
+        let entries = Page { filter, cursor: &mut cursor, budget: SHARE_ENTRIES, as_of: replay.as_of };
+        let scan = self.retained.scan(turn.now, entries, |message| {
             if replay.no_local && message.publisher() == Some(key) {
                 return ControlFlow::Continue(()); // [MQTT-3.8.3-3]
             }
@@ -168,7 +170,7 @@ impl Router {
         });
         *done += page.len().max(1);
         for message in &page {
-            clients.deliver_retained(turn, id, &mut Routed::shared(message), replay.qos, replay.id);
+            clients.deliver_retained(turn, id, Routed::shared(message), replay.qos, replay.id);
         }
         if let Some(link) = clients.sessions.get_mut(id).link.as_deref_mut() {
             let replays = &mut link.backlog_mut().replays;
@@ -199,7 +201,7 @@ impl Clients {
     }
 
     /// Sends from the queue as far as window, outbox and `budget` go. Returns how many messages were sent.
-    pub(super) fn pump(&mut self, turn: &mut Turn<'_>, id: SessionId, budget: usize) -> usize {
+    pub(super) fn send_queued(&mut self, turn: &mut Turn<'_>, id: SessionId, budget: usize) -> usize {
         let mut done = 0;
         while done < budget && self.has_room(id) {
             let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() else { break };
@@ -209,8 +211,7 @@ impl Clients {
                 continue;
             }
             let message = delivery.message.clone();
-            let mut routed = Routed::shared(&message);
-            self.send_delivery(turn, id, delivery, &mut routed, &mut Templates::default());
+            self.send_delivery(turn, id, delivery, &mut Fanout::new(Routed::shared(&message)));
             done += 1;
         }
         done

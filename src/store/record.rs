@@ -54,7 +54,7 @@ pub enum Record<M> {
         retain: bool,
     },
     /// The client settled the oldest open delivery with this identifier.
-    Settled {
+    Completed {
         /// Slot of the session.
         session: SessionId,
         /// Identifier of the exchange.

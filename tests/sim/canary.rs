@@ -99,10 +99,10 @@ impl Cage {
         match (self.canary, message) {
             (Canary::LoseMeshMessage, _) if self.turn(1_000) => Fate::Lost,
             (Canary::SwapPublishes, MeshMessage::Publish { .. }) if self.turn(20) => Fate::Overtakes,
-            (Canary::ForgetRetained, MeshMessage::Publish { rider: Some(rider), .. })
-                if rider.retained.is_some() && self.turn(10) =>
+            (Canary::ForgetRetained, MeshMessage::Publish { details: Some(details), .. })
+                if details.retained.is_some() && self.turn(10) =>
             {
-                rider.retained = None;
+                details.retained = None;
                 Fate::Sent
             }
             _ => Fate::Sent,

@@ -17,7 +17,7 @@ pub(crate) enum Owner {
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) owner: Owner,
-    /// Settled by CONNECT.
+    /// Completed by CONNECT.
     pub(crate) version: Version,
     /// The shard that it was handed to with its CONNECT, and its name there.
     pub(crate) at: Option<(usize, ConnectionId)>,

@@ -45,7 +45,7 @@ impl World {
             for index in self.conns.keys().copied().collect::<Vec<_>>() {
                 moved |= self.settle_conn(index)?;
             }
-            self.bury();
+            self.add_tombstone();
             for number in 0..self.clients.len() {
                 moved |= self.settle_client(number, come_back);
             }

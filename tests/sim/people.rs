@@ -33,7 +33,7 @@ impl World {
             let count = if self.rng.percent(40) { all } else { self.rng.between(1, all) };
             self.arrive(index, count)?;
         }
-        self.bury();
+        self.add_tombstone();
         Ok(())
     }
 
@@ -64,7 +64,7 @@ impl World {
         let all = self.conns[&index].to_client.len();
         let count = if self.rng.percent(50) || all == 0 { all } else { self.rng.between(1, all) };
         self.read(index, count)?;
-        self.bury();
+        self.add_tombstone();
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl World {
         } else {
             self.hostile_acts(number - self.clients.len());
         }
-        self.bury();
+        self.add_tombstone();
     }
 
     fn client_acts(&mut self, number: usize) {
@@ -225,7 +225,7 @@ impl World {
     }
 
     /// Connections that are over leave the books.
-    pub(crate) fn bury(&mut self) {
+    pub(crate) fn add_tombstone(&mut self) {
         let over: Vec<usize> = self.conns.iter().filter(|(_, conn)| conn.is_over()).map(|(&index, _)| index).collect();
         for index in over {
             if let Owner::Client(client) = self.conns[&index].owner

@@ -287,6 +287,7 @@ pub(crate) const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::Stored { .. } => "Stored",
         MeshMessage::Interest { .. } => "Interest",
         MeshMessage::Applied { .. } => "Applied",
+        MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
         MeshMessage::Report(_) => "Report",
     }
 }

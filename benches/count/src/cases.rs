@@ -137,7 +137,7 @@ fn windowing() -> Box<dyn FnMut()> {
     Box::new(move || {
         let ids = [(); 8].map(|()| window.push(delivery.clone()));
         for id in ids {
-            assert!(black_box(window.settle(id)).is_some());
+            assert!(black_box(window.complete(id)).is_some());
         }
     })
 }

@@ -302,7 +302,7 @@ impl World {
     /// They arrive, in order.
     pub(super) fn release_mesh(&mut self) {
         self.mesh_held = false;
-        self.settle();
+        self.run_until_idle();
     }
 
     /// The oldest message from one shard to another arrives, while the mesh is held. Returns whether there was one.
@@ -311,7 +311,7 @@ impl World {
         let Some(at) = self.mesh.iter().position(|&(from, to, _)| (from, to) == pair) else { return false };
         let (from, to, batch) = self.mesh.remove(at).unwrap();
         self.hear(from, to, batch);
-        self.settle();
+        self.run_until_idle();
         true
     }
 
@@ -323,7 +323,7 @@ impl World {
     /// Everything becomes durable.
     pub(super) fn release_store(&mut self) {
         self.store_held = false;
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Work that no packet asks for stays undone from now on.
@@ -339,7 +339,7 @@ impl World {
     /// It is done.
     pub(super) fn release_work(&mut self) {
         self.work_held = false;
-        self.settle();
+        self.run_until_idle();
     }
 
     /// Messages dropped for `reason`, on all shards.
@@ -375,7 +375,7 @@ impl World {
     pub(super) fn turn(&mut self, shard: usize, input: Input<'_>) {
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         self.apply(shard);
-        self.settle();
+        self.run_until_idle();
     }
 
     /// What one shard says to another arrives.
@@ -389,7 +389,7 @@ impl World {
     }
 
     /// Runs mesh, store and work until nothing moves.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         for _ in 0..1_000_000 {
             if !self.mesh_held
                 && let Some((from, to, batch)) = self.mesh.pop_front()

@@ -12,13 +12,13 @@ use crate::store::{Position, Record};
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct RecordLog {
     last: Position,
     durable: Position,
     waiters: VecDeque<(Position, ConfirmToken)>,
 }
 
-impl Ledger {
+impl RecordLog {
     /// Acknowledgements that wait.
     pub fn waiting(&self) -> usize {
         self.waiters.len()
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn waiters_are_told_in_order_and_not_before_their_record_is_durable() {
-        let mut log = Ledger::default();
+        let mut log = RecordLog::default();
         let mut fx = Effects::default();
         let waiter = |slot| {
             let connection = ConnectionId::new(slot, 0);
