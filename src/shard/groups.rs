@@ -115,7 +115,7 @@ impl Router {
     }
 
     /// Goes on telling them. Returns how many were told.
-    fn update_groups(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) -> usize {
+    pub(super) fn update_groups(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) -> usize {
         let session = clients.sessions.get_mut(id);
         if session.groups_to_update == 0 {
             return 0;
