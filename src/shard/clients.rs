@@ -1,7 +1,7 @@
 //! The part of a shard that has to do with one client at a time: its session and connection, what it is owed, and when
 //! somebody has to look after it.
 //!
-//! Owns: the sessions of this shard, their timers and the list of those with work, the totals of their queues, the record_log
+//! Owns: the sessions of this shard, their timers and the list of those with work, the totals of their queues, the record log
 //! of what waits for stable storage, and what is counted.
 //! Always holds: a message is delivered to a session within its limits or dropped for a reason that is counted.
 //! Leaves to others: which session gets a message (`router`), what a packet means (the shard).

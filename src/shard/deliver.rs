@@ -130,7 +130,7 @@ impl Clients {
     }
 
     /// One message for one session: sent, queued or dropped for a reason.
-    pub(super) fn deliver(
+    fn deliver(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
