@@ -7,16 +7,18 @@
 //! Who may import whom (kept by `tests/tidy.rs`):
 //!
 //! ```text
-//! limits time slab         <- nothing of ours
+//! limits time              <- nothing of ours
 //! ids                      <- limits
-//! codec topic              <- limits ids
+//! slab                     <- ids
+//! codec                    <- limits ids
+//! topic                    <- limits ids slab
 //! telemetry                <- limits ids time            (counters and reasons; its log writer is edge)
 //! store                    <- codec limits ids time
 //! session                  <- codec topic limits ids time telemetry
 //! auth                     <- topic ids
 //! shard                    <- session topic codec auth store telemetry limits ids time slab
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
-//! ring                     <- limits ids                 (knows sockets and buffers, nothing of MQTT)
+//! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
 //! config                   <- limits ids shard (its settings)
 //! net                      <- codec shard ring config telemetry limits ids time slab

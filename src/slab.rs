@@ -1,77 +1,303 @@
-//! A slab in chunks: growing it never copies what it holds, so a shard with a million sessions has no pause for it.
+//! The one slot table of the house: values under small numbers that stay valid until the value is removed.
+//!
+//! Owns: which slots are free, and, for [`GenerationalSlab`], how many values a slot has held.
+//!
+//! What always holds:
+//! - Growing never copies more than one chunk, so a shard with a million sessions has no pause for it.
+//! - A slot costs the size of `Option<T>` and one bit: a `T` with a niche (a box, a string, an enum) pays for no tag.
+//! - Nothing is held in reserve beyond one chunk. A chunk whose slots are all free is given back at once, except the
+//!   first, which grows by doubling: a small table is small, and one that empties and fills does not allocate.
+//!
+//! Leaves to others: what a number means. A plain [`Slab`] is for whoever removes a number from everywhere before the
+//! value goes; a [`GenerationalSlab`] is for numbers that travel (through the kernel, to another shard) and may come
+//! back late. Crates keep their slots in one `Vec` and copy them all when it is full:
+//! `docs/decisions/2026-11-29-one-slab.md`.
 
-const CHUNK: usize = 1024;
+use crate::ids::ConnectionId;
 
-/// See the module's text.
+const CHUNK_BITS: u32 = 10;
+const CHUNK_SLOTS: usize = 1 << CHUNK_BITS;
+
+/// Values under `u32` numbers. Reading takes two loads, inserting and removing constant time.
 #[derive(Debug)]
 pub struct Slab<T> {
-    chunks: Vec<Box<[Option<T>]>>,
-    free: Vec<u32>,
+    chunks: Vec<Vec<Option<T>>>,
+    free: Vec<FreeSlots>,
+    /// Every chunk that has a free slot, each once; the last is filled first.
+    roomy: Vec<u32>,
     len: usize,
-    fresh: u32,
 }
 
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Self { chunks: Vec::new(), free: Vec::new(), len: 0, fresh: 0 }
-    }
+/// Which slots below the chunk's length are free, a bit a slot, and how many are not.
+#[derive(Debug)]
+struct FreeSlots {
+    bits: [u64; CHUNK_SLOTS / 64],
+    used: usize,
 }
 
 impl<T> Slab<T> {
-    /// Values held.
+    /// An empty slab, without an allocation.
+    pub const fn new() -> Self {
+        Self { chunks: Vec::new(), free: Vec::new(), roomy: Vec::new(), len: 0 }
+    }
+
+    /// How many values it holds.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it holds none.
+    /// Whether it holds no value.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// One more than the highest slot that has ever been used.
-    pub const fn slots(&self) -> u32 {
-        self.fresh
+    /// Above every slot that is in use: where a walk by number ends.
+    pub fn slots(&self) -> u32 {
+        self.chunks.last().map_or(0, |last| ((self.chunks.len() - 1) << CHUNK_BITS | last.len()) as u32)
     }
 
-    /// Puts `value` into a free slot and tells which.
+    /// Puts `value` into a free slot and returns its number. Panics beyond 2^32 slots, which no memory reaches.
     pub fn insert(&mut self, value: T) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            let slot = self.fresh;
-            self.fresh += 1;
-            if slot as usize / CHUNK == self.chunks.len() {
-                self.chunks.push(std::iter::repeat_with(|| None).take(CHUNK).collect());
-            }
+        let chunk = match self.roomy.last() {
+            Some(&chunk) => chunk as usize,
+            None => self.add_chunk(),
+        };
+        let (slots, free) = (&mut self.chunks[chunk], &mut self.free[chunk]);
+        let slot = if free.used < slots.len() {
+            let slot = free.take_first();
+            slots[slot] = Some(value);
             slot
-        });
-        let place = &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK];
-        assert!(place.is_none(), "a free slot holds nothing");
-        *place = Some(value);
+        } else {
+            if slots.len() == slots.capacity() {
+                let wanted = if chunk > 0 { CHUNK_SLOTS } else { (2 * slots.len()).clamp(4, CHUNK_SLOTS) };
+                slots.reserve_exact(wanted - slots.len());
+            }
+            slots.push(Some(value));
+            slots.len() - 1
+        };
+        free.used += 1;
+        if free.used == CHUNK_SLOTS {
+            self.roomy.pop();
+        }
         self.len += 1;
-        slot
+        (chunk << CHUNK_BITS | slot) as u32
     }
 
-    /// The value in `slot`.
+    /// The value in `slot`; `None` if the slot is free or was never used.
+    #[inline]
     pub fn get(&self, slot: u32) -> Option<&T> {
-        self.chunks.get(slot as usize / CHUNK)?[slot as usize % CHUNK].as_ref()
+        let (chunk, slot) = split(slot);
+        self.chunks.get(chunk)?.get(slot)?.as_ref()
     }
 
-    /// The value in `slot`.
+    /// As [`Self::get`], to be changed in place.
+    #[inline]
     pub fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
-        self.chunks.get_mut(slot as usize / CHUNK)?[slot as usize % CHUNK].as_mut()
+        let (chunk, slot) = split(slot);
+        self.chunks.get_mut(chunk)?.get_mut(slot)?.as_mut()
     }
 
-    /// Takes the value out of `slot`.
+    /// Takes the value out of `slot` and frees the slot; `None` if it was free already.
     pub fn remove(&mut self, slot: u32) -> Option<T> {
-        let value = self.chunks.get_mut(slot as usize / CHUNK)?[slot as usize % CHUNK].take()?;
-        self.free.push(slot);
+        let (chunk, slot) = split(slot);
+        let value = self.chunks.get_mut(chunk)?.get_mut(slot)?.take()?;
+        let free = &mut self.free[chunk];
+        free.bits[slot / 64] |= 1 << (slot % 64);
+        if free.used == CHUNK_SLOTS {
+            self.roomy.push(chunk as u32);
+        }
+        free.used -= 1;
+        if free.used == 0 && chunk > 0 {
+            free.bits = [0; CHUNK_SLOTS / 64];
+            self.chunks[chunk] = Vec::new();
+        }
         self.len -= 1;
         Some(value)
     }
 
-    /// All values with their slots.
+    /// All values with their slots, in the order of the slots.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        let slots = self.chunks.iter().flat_map(|chunk| chunk.iter());
-        slots.enumerate().filter_map(|(slot, value)| Some((slot as u32, value.as_ref()?)))
+        self.iter_from(0)
+    }
+
+    /// The values in `first` and the slots after it: goes on where an earlier walk stopped, whatever came and went
+    /// between the two.
+    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = (u32, &T)> {
+        let (first_chunk, first_slot) = split(first);
+        self.chunks.iter().enumerate().skip(first_chunk).flat_map(move |(chunk, slots)| {
+            let skipped = if chunk == first_chunk { first_slot } else { 0 };
+            let slots = slots.iter().enumerate().skip(skipped);
+            slots.filter_map(move |(slot, value)| Some(((chunk << CHUNK_BITS | slot) as u32, value.as_ref()?)))
+        })
+    }
+
+    /// Bytes allocated for the slots and for the record of the free ones; not what the values hold elsewhere. Takes
+    /// time in the number of chunks.
+    pub fn memory_bytes(&self) -> usize {
+        let slots: usize = self.chunks.iter().map(Vec::capacity).sum();
+        slots * size_of::<Option<T>>()
+            + self.chunks.capacity() * size_of::<Vec<Option<T>>>()
+            + self.free.capacity() * size_of::<FreeSlots>()
+            + self.roomy.capacity() * size_of::<u32>()
+    }
+
+    fn add_chunk(&mut self) -> usize {
+        let chunk = self.chunks.len();
+        assert!(chunk < 1 << (u32::BITS - CHUNK_BITS), "slots have 32 bits");
+        self.chunks.push(Vec::new());
+        self.free.push(FreeSlots { bits: [0; CHUNK_SLOTS / 64], used: 0 });
+        self.roomy.push(chunk as u32);
+        chunk
+    }
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// For slots that are known to be in use. Panics otherwise: a broken invariant of the owner's.
+impl<T> std::ops::Index<u32> for Slab<T> {
+    type Output = T;
+
+    #[inline]
+    fn index(&self, slot: u32) -> &T {
+        let (chunk, slot) = split(slot);
+        self.chunks[chunk][slot].as_ref().expect(IN_USE)
+    }
+}
+
+impl<T> std::ops::IndexMut<u32> for Slab<T> {
+    #[inline]
+    fn index_mut(&mut self, slot: u32) -> &mut T {
+        let (chunk, slot) = split(slot);
+        self.chunks[chunk][slot].as_mut().expect(IN_USE)
+    }
+}
+
+const IN_USE: &str = "whoever names a slot knows that it is in use";
+
+impl FreeSlots {
+    fn take_first(&mut self) -> usize {
+        let word = self.bits.iter().position(|&bits| bits != 0).expect("fewer slots are used than there are");
+        let bit = self.bits[word].trailing_zeros() as usize;
+        self.bits[word] &= self.bits[word] - 1;
+        word * 64 + bit
+    }
+}
+
+const fn split(slot: u32) -> (usize, usize) {
+    ((slot >> CHUNK_BITS) as usize, slot as usize & (CHUNK_SLOTS - 1))
+}
+
+/// Bits of a generation, so that slot, generation and an operation fit the 64 bits that travel through the kernel. It
+/// takes 16,777,216 values in one slot while one answer is outstanding to take one value for the other.
+pub const GENERATION_BITS: u32 = 24;
+
+/// What names a value of a [`GenerationalSlab`]: a slot, and the low [`GENERATION_BITS`] of how many values it has held.
+pub trait Key: Copy + Eq {
+    /// The key of `slot` with `generation`, of which only the low [`GENERATION_BITS`] may count.
+    fn new(slot: u32, generation: u32) -> Self;
+    /// The slot, all 32 bits.
+    fn slot(self) -> u32;
+}
+
+impl Key for ConnectionId {
+    fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation: generation & ((1 << GENERATION_BITS) - 1) }
+    }
+
+    fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
+/// Values under keys that say which use of the slot they mean: a key of a value that has gone finds nothing, whoever
+/// has the slot now. Costs 4 bytes a slot more than a [`Slab`], and these are kept when the values go.
+#[derive(Debug)]
+pub struct GenerationalSlab<K, T> {
+    values: Slab<T>,
+    /// How many values each slot has held, in chunks like the values.
+    generations: Vec<Box<[u32; CHUNK_SLOTS]>>,
+    key: std::marker::PhantomData<fn() -> K>,
+}
+
+impl<K: Key, T> GenerationalSlab<K, T> {
+    /// An empty slab, without an allocation.
+    pub const fn new() -> Self {
+        Self { values: Slab::new(), generations: Vec::new(), key: std::marker::PhantomData }
+    }
+
+    /// How many values it holds.
+    pub const fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether it holds no value.
+    pub const fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Puts `value` into a free slot and returns its key. No two keys are equal until a slot has held 2^24 values.
+    pub fn insert(&mut self, value: T) -> K {
+        let slot = self.values.insert(value);
+        let (chunk, at) = split(slot);
+        if chunk == self.generations.len() {
+            self.generations.push(Box::new([0; CHUNK_SLOTS]));
+        }
+        let generation = &mut self.generations[chunk][at];
+        *generation = generation.wrapping_add(1);
+        K::new(slot, *generation)
+    }
+
+    /// The value of `key`, unless it has gone.
+    #[inline]
+    pub fn get(&self, key: K) -> Option<&T> {
+        if self.is_latest(key) { self.values.get(key.slot()) } else { None }
+    }
+
+    /// As [`Self::get`], to be changed in place.
+    #[inline]
+    pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
+        if self.is_latest(key) { self.values.get_mut(key.slot()) } else { None }
+    }
+
+    /// Takes the value of `key` out, unless it has gone.
+    pub fn remove(&mut self, key: K) -> Option<T> {
+        if self.is_latest(key) { self.values.remove(key.slot()) } else { None }
+    }
+
+    /// All values with their keys, in the order of the slots.
+    pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
+        self.iter_from(0)
+    }
+
+    /// The values in `first` and the slots after it: see [`Slab::iter_from`].
+    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = (K, &T)> {
+        self.values.iter_from(first).map(|(slot, value)| {
+            let (chunk, at) = split(slot);
+            (K::new(slot, self.generations[chunk][at]), value)
+        })
+    }
+
+    /// Bytes allocated for the slots and their generations; not what the values hold elsewhere.
+    pub fn memory_bytes(&self) -> usize {
+        let (chunks, chunk) = (self.generations.len(), size_of::<[u32; CHUNK_SLOTS]>());
+        self.values.memory_bytes() + self.generations.capacity() * size_of::<usize>() + chunks * chunk
+    }
+
+    /// Whether no value has come into the slot of `key` since that of `key`, which may have gone.
+    #[inline]
+    fn is_latest(&self, key: K) -> bool {
+        let (chunk, at) = split(key.slot());
+        self.generations.get(chunk).is_some_and(|generations| K::new(key.slot(), generations[at]) == key)
+    }
+}
+
+impl<K: Key, T> Default for GenerationalSlab<K, T> {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -80,14 +306,111 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_reused_and_values_stay_where_they_are() {
-        let mut slab = Slab::default();
-        let slots: Vec<u32> = (0..3000).map(|n| slab.insert(n)).collect();
-        assert_eq!(slab.remove(slots[1500]), Some(1500));
-        assert_eq!(slab.remove(slots[1500]), None);
-        assert_eq!(slab.get(slots[2999]), Some(&2999));
-        assert_eq!(slab.insert(7), slots[1500]);
-        assert_eq!((slab.len(), slab.iter().count()), (3000, 3000));
-        assert_eq!(slab.get(1_000_000), None);
+    fn freed_slots_are_used_again_and_values_stay_where_they_are() {
+        let mut slab = Slab::<u64>::new();
+        let slots: Vec<u32> = (0..10_000).map(|value| slab.insert(value)).collect();
+        assert!(slots.iter().enumerate().all(|(value, &slot)| slab[slot] == value as u64));
+        let chunks = slab.chunks.len();
+        for &slot in slots.iter().step_by(2) {
+            assert_eq!(slab.remove(slot), Some(u64::from(slot)));
+            assert!(slab.remove(slot).is_none() && slab.get(slot).is_none());
+        }
+        for value in 0..5_000 {
+            slab.insert(value);
+        }
+        assert_eq!((slab.len(), slab.chunks.len()), (10_000, chunks), "every freed slot was found");
+        assert!(slots.iter().enumerate().skip(1).step_by(2).all(|(value, &slot)| slab[slot] == value as u64));
+        assert!(slab.get(1_000_000).is_none() && slab.remove(1_000_000).is_none());
+    }
+
+    #[test]
+    fn empty_chunks_are_given_back_and_a_small_slab_is_small() {
+        let mut slab = Slab::<u64>::new();
+        assert_eq!(slab.memory_bytes(), 0);
+        slab.insert(0);
+        let small = slab.memory_bytes();
+        assert!(small < 1_024, "{small}");
+        for value in 1..10_000 {
+            slab.insert(value);
+        }
+        for slot in 1..10_000 {
+            slab.remove(slot);
+        }
+        let (held, one_chunk) = (slab.memory_bytes(), CHUNK_SLOTS * size_of::<Option<u64>>());
+        assert!(held < one_chunk + 16 * 200, "{held} bytes for one value");
+        assert_eq!((slab.len(), slab.is_empty()), (1, false));
+    }
+
+    #[test]
+    fn a_slab_that_empties_and_fills_keeps_its_first_chunk() {
+        let mut slab = Slab::new();
+        assert_eq!(slab.insert("a"), 0);
+        let held = slab.memory_bytes();
+        for _ in 0..3 {
+            assert_eq!(slab.remove(0), Some("a"));
+            assert_eq!((slab.memory_bytes(), slab.is_empty()), (held, true));
+            assert_eq!(slab.insert("a"), 0);
+        }
+    }
+
+    #[test]
+    fn a_niche_makes_the_tag_free() {
+        assert_eq!(size_of::<Option<Box<u8>>>(), size_of::<Box<u8>>());
+        let mut slab = Slab::new();
+        for _ in 0..100 * CHUNK_SLOTS {
+            slab.insert(Box::new(1_u8));
+        }
+        let (held, values) = (slab.memory_bytes(), slab.len());
+        assert!(10 * held < 83 * values, "{held} bytes for {values} boxes of 8");
+    }
+
+    #[test]
+    fn a_walk_goes_on_where_an_earlier_one_stopped() {
+        let mut slab = Slab::new();
+        for value in 0..3_000_u32 {
+            slab.insert(value);
+        }
+        for slot in 1_000..2_100 {
+            slab.remove(slot);
+        }
+        let expected: Vec<u32> = (0..1_000).chain(2_100..3_000).collect();
+        let (mut seen, mut next) = (Vec::new(), 0);
+        while let Some((last, _)) = slab.iter_from(next).take(7).inspect(|(_, value)| seen.push(**value)).last() {
+            next = last + 1;
+        }
+        assert_eq!(seen, expected);
+        assert!(slab.iter().map(|(slot, _)| slot).eq(expected));
+        assert_eq!(slab.iter_from(1 << 20).count(), 0);
+    }
+
+    #[test]
+    fn the_key_of_a_value_that_has_gone_finds_nothing() {
+        let mut slab = GenerationalSlab::<ConnectionId, &str>::new();
+        let first = slab.insert("first");
+        assert_eq!(slab.remove(first), Some("first"));
+        assert!(slab.get(first).is_none() && slab.remove(first).is_none());
+        let second = slab.insert("second");
+        assert_eq!(second.slot(), first.slot());
+        assert!(slab.get(first).is_none() && slab.get_mut(first).is_none() && slab.remove(first).is_none());
+        assert_eq!((slab.get(second), slab.len(), slab.is_empty()), (Some(&"second"), 1, false));
+        assert_eq!(slab.iter().collect::<Vec<_>>(), [(second, &"second")]);
+        assert_eq!(slab.get(Key::new(1 << 20, 1)), None);
+    }
+
+    #[test]
+    fn a_generation_wraps_and_outlives_its_chunk() {
+        let mut slab = GenerationalSlab::<ConnectionId, u32>::new();
+        let keys: Vec<ConnectionId> = (0..=CHUNK_SLOTS as u32).map(|value| slab.insert(value)).collect();
+        let last = keys[CHUNK_SLOTS];
+        assert_eq!(slab.remove(last), Some(CHUNK_SLOTS as u32));
+        assert!(slab.values.chunks[1].is_empty(), "the chunk was given back");
+        let again = slab.insert(7);
+        assert_eq!(again.slot(), last.slot());
+        assert!(again != last && slab.get(last).is_none());
+        slab.generations[0][0] = u32::MAX >> (32 - GENERATION_BITS);
+        slab.remove(keys[0]);
+        let before = ConnectionId::new(0, (1 << GENERATION_BITS) - 1);
+        assert_eq!(slab.remove(before), Some(0));
+        assert_eq!(slab.insert(8), ConnectionId::new(0, 0));
     }
 }

@@ -23,14 +23,14 @@ pub enum Pick {
 }
 
 /// One shared subscription.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Group {
     /// `$share/name/filter`.
     pub(super) text: Box<str>,
     /// Hash of name and filter, the same on every shard of the process.
     pub(super) key: u64,
-    /// Where in the trie its filter ends; `None` only in a free slot.
-    pub(super) place: Option<Place>,
+    /// Where in the trie its filter ends.
+    pub(super) place: Place,
     /// Position among the groups that end there.
     pub(super) place_position: u32,
     members: Vec<Member>,
@@ -56,7 +56,6 @@ struct RemoteMembers {
     shard: ShardId,
     online: u32,
     total: u32,
-    durable: bool,
 }
 
 /// A place in a cycle of `weight` turns that visits each once, neighbours far apart: messages for a shard with half of
@@ -71,7 +70,18 @@ struct Turn {
 impl Group {
     /// One without members, to be filled at once.
     pub(super) fn new(text: String, key: u64, place: Place, place_position: u32) -> Self {
-        Self { text: text.into_boxed_str(), key, place: Some(place), place_position, ..Self::default() }
+        Self {
+            text: text.into_boxed_str(),
+            key,
+            place,
+            place_position,
+            members: Vec::new(),
+            online: Vec::new(),
+            durable: 0,
+            remote: SmallVec::new(),
+            member_turn: 0,
+            shard_turn: Turn::default(),
+        }
     }
 
     /// Appends a member, taken to be online: its client has just subscribed. Returns its position.
@@ -140,9 +150,9 @@ impl Group {
     }
 
     /// Notes what `shard` says of its members. `own` is the shard of this replica.
-    pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, online: u32, total: u32, durable: bool) {
+    pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, online: u32, total: u32) {
         let distance = |of: ShardId| (of.index() + SHARDS_MAX - own.index()) % SHARDS_MAX;
-        let told = RemoteMembers { shard, online: online.min(total), total, durable };
+        let told = RemoteMembers { shard, online: online.min(total), total };
         match self.remote.binary_search_by_key(&distance(shard), |known| distance(known.shard)) {
             Ok(at) if total == 0 => {
                 self.remote.remove(at);
@@ -156,10 +166,6 @@ impl Group {
 
     pub(super) fn is_unused(&self) -> bool {
         self.members.is_empty() && self.remote.is_empty()
-    }
-
-    pub(super) fn is_durable_at(&self, shard: ShardId) -> bool {
-        self.remote.iter().any(|remote| remote.shard == shard && remote.durable)
     }
 
     /// Whose turn it is among the members of all shards.
@@ -240,10 +246,17 @@ const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::ids::SessionId;
+    use crate::topic::{filter::TopicFilter, table::Keys, trie::Trie};
     use std::collections::HashMap;
 
     fn subscriber(session: u32) -> Subscriber {
         Subscriber { session: SessionId(session), options: 0, identifier: None }
+    }
+
+    fn group() -> Group {
+        let mut trie = Trie::new();
+        let place = trie.ensure(TopicFilter::parse("a", 1).unwrap(), &Keys::new(0));
+        Group::new("$share/g/a".to_owned(), 0, place, 0)
     }
 
     fn counts<K: std::hash::Hash + Eq>(picks: impl IntoIterator<Item = K>) -> HashMap<K, u32> {
@@ -254,12 +267,12 @@ mod tests {
 
     #[test]
     fn in_one_cycle_every_member_of_every_shard_gets_one_message() {
-        let mut group = Group::default();
+        let mut group = group();
         (0..5).for_each(|session| {
             group.push(subscriber(session), false);
         });
-        group.apply_remote(ShardId(1), ShardId(0), 3, 9, false);
-        group.apply_remote(ShardId(1), ShardId(2), 4, 4, true);
+        group.apply_remote(ShardId(1), ShardId(0), 3, 9);
+        group.apply_remote(ShardId(1), ShardId(2), 4, 4);
         let cycle: Vec<Pick> = (0..12).map(|_| group.pick().unwrap()).collect();
         let by_shard = counts(cycle.iter().filter_map(|pick| match pick {
             Pick::Remote(shard) => Some(shard.0),
@@ -272,16 +285,15 @@ mod tests {
         }));
         assert_eq!(by_member.len(), 5);
         assert!(by_member.values().all(|&count| count == 1));
-        assert!(group.is_durable_at(ShardId(2)) && !group.is_durable_at(ShardId(0)));
     }
 
     #[test]
     fn turns_are_spread_rather_than_bunched() {
-        let mut group = Group::default();
+        let mut group = group();
         (0..50).for_each(|session| {
             group.push(subscriber(session), false);
         });
-        group.apply_remote(ShardId(0), ShardId(1), 50, 50, false);
+        group.apply_remote(ShardId(0), ShardId(1), 50, 50);
         let remote = (0..100).map(|_| matches!(group.pick(), Some(Pick::Remote(_)))).collect::<Vec<_>>();
         assert_eq!(remote.iter().filter(|&&remote| remote).count(), 50);
         assert!(!remote.windows(5).any(|run| run.iter().all(|&is| is == run[0])), "{remote:?}");
@@ -289,7 +301,7 @@ mod tests {
 
     #[test]
     fn members_without_connection_are_picked_only_when_nobody_is_online() {
-        let mut group = Group::default();
+        let mut group = group();
         (0..3).for_each(|session| {
             group.push(subscriber(session), true);
         });
@@ -298,14 +310,14 @@ mod tests {
         group.set_online(2, false);
         assert_eq!(group.interest(), Interest::Shared { online: 1, total: 3, durable: true });
         assert!((0..9).all(|_| group.pick() == Some(Pick::Local(subscriber(1)))));
-        group.apply_remote(ShardId(0), ShardId(5), 1, 1, false);
+        group.apply_remote(ShardId(0), ShardId(5), 1, 1);
         group.set_online(1, false);
         assert!((0..9).all(|_| group.pick() == Some(Pick::Remote(ShardId(5)))));
-        group.apply_remote(ShardId(0), ShardId(5), 0, 1, false);
+        group.apply_remote(ShardId(0), ShardId(5), 0, 1);
         let cycle = counts((0..40).map(|_| format!("{:?}", group.pick().unwrap())));
         assert_eq!(cycle.len(), 4);
         assert!(cycle.values().all(|&count| count == 10), "{cycle:?}");
-        group.apply_remote(ShardId(0), ShardId(5), 0, 0, false);
+        group.apply_remote(ShardId(0), ShardId(5), 0, 0);
         for _ in 0..3 {
             group.swap_remove(0, true);
         }

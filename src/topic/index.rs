@@ -1,6 +1,7 @@
 //! The subscription index: who, here and on which other shards, gets a message on a topic.
 
 use crate::ids::{SessionId, ShardId, ShardSet};
+use crate::slab::Slab;
 
 use super::entry::{EntryId, Stored};
 use super::filter::SubscribedFilter;
@@ -8,7 +9,6 @@ use super::group::{Group, Pick};
 use super::literal::{LiteralKey, Literals};
 use super::matches::Matches;
 use super::name::TopicName;
-use super::slab::Slab;
 use super::subscribers::{Interest, Subscriber, SubscriberLists, Subscribers};
 use super::table::{Keys, StripedTable};
 use super::trie::{NONE, Place, Trie};
@@ -33,15 +33,17 @@ pub struct SubscriptionIndex {
     changes: u64,
 }
 
-/// A plain filter with `+`: 48 bytes besides its nodes.
-#[derive(Debug, Default)]
+/// A plain filter with `+`: 40 bytes besides its nodes.
+#[derive(Debug)]
 struct Wildcard {
-    /// `None` only in a free slot.
-    place: Option<Place>,
+    place: Place,
     subscribers: Subscribers,
     shards: ShardSet,
     durable_shards: ShardSet,
 }
+
+// No tag: a slot of a slab is as large as what it holds.
+const _: () = assert!(size_of::<Option<Wildcard>>() == 40 && size_of::<Option<Group>>() == size_of::<Group>());
 
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,8 +202,7 @@ impl SubscriptionIndex {
         match entry.stored() {
             Stored::Literal(id) => out.push_str(self.literals.filter(id)),
             Stored::Wildcard(id) => {
-                let place = self.wildcards[id].place.expect("an entry in use has its place");
-                self.trie.write_filter(place, out);
+                self.trie.write_filter(self.wildcards[id].place, out);
             }
             Stored::Group(id) => out.push_str(&self.groups[id].text),
         }
@@ -231,11 +232,11 @@ impl SubscriptionIndex {
                 set_member(&mut wildcard.durable_shards, shard, any && durable);
                 self.free_if_unused(entry);
             }
-            Interest::Shared { online, total, durable } => {
+            Interest::Shared { online, total, .. } => {
                 assert!(filter.share.is_some(), "a shared interest is in a shared subscription");
                 let (entry, own) = (self.ensure(filter), self.own);
                 let Stored::Group(id) = entry.stored() else { unreachable!("it has a share name") };
-                self.with_group(id, |group| group.apply_remote(own, shard, online, total, durable));
+                self.with_group(id, |group| group.apply_remote(own, shard, online, total));
                 self.free_if_unused(entry);
             }
         }
@@ -275,13 +276,6 @@ impl SubscriptionIndex {
     /// Which member of this shard gets the next message of a shared subscription; `None` if this shard has none.
     pub fn pick_local(&mut self, group: EntryId) -> Option<Subscriber> {
         self.group_mut(group).pick_local()
-    }
-
-    /// Whether `shard` has a persistent session among the members, so that an acknowledgement of what is sent there
-    /// must wait for its store.
-    pub fn is_group_durable(&self, group: EntryId, shard: ShardId) -> bool {
-        let Stored::Group(id) = group.stored() else { unreachable!("asked of shared subscriptions only") };
-        self.groups[id].is_durable_at(shard)
     }
 
     /// What names a shared subscription among the shards of this process: a keyed hash of share name and filter.
@@ -330,16 +324,10 @@ impl SubscriptionIndex {
             + self.heap_bytes
     }
 
-    /// Gives back table space that growth left behind. Rehashes everything: for a quiet moment after many have gone.
-    pub fn shrink(&mut self) {
-        self.literals.shrink(&self.keys);
-        self.trie.shrink(&self.keys);
-        self.wildcards.shrink();
-        self.groups.shrink();
-        let groups = &self.groups;
-        self.groups_by_key.shrink(|&id| groups[id].key);
-        self.groups_at.shrink();
-        self.lists.shrink();
+    /// Bytes of texts and lists: what must be nothing once the last subscription has gone.
+    #[cfg(test)]
+    pub(super) fn text_and_list_bytes(&self) -> usize {
+        self.heap_bytes + self.literals.heap_bytes() + self.trie.heap_bytes() + self.lists.heap_bytes()
     }
 
     fn ensure(&mut self, filter: &SubscribedFilter<'_>) -> EntryId {
@@ -352,7 +340,12 @@ impl SubscriptionIndex {
         let place = self.trie.ensure(filter.filter, &self.keys);
         let ends = self.trie.ends_mut(place);
         if ends.plain == NONE {
-            ends.plain = self.wildcards.insert(Wildcard { place: Some(place), ..Wildcard::default() });
+            ends.plain = self.wildcards.insert(Wildcard {
+                place,
+                subscribers: Subscribers::None,
+                shards: ShardSet::default(),
+                durable_shards: ShardSet::default(),
+            });
         }
         EntryId::new(Stored::Wildcard(ends.plain))
     }
@@ -404,7 +397,7 @@ impl SubscriptionIndex {
             Stored::Wildcard(id) => {
                 let wildcard = &self.wildcards[id];
                 if matches!(wildcard.subscribers, Subscribers::None) && wildcard.shards.is_empty() {
-                    let place = self.wildcards.remove(id).place.expect("an entry in use has its place");
+                    let place = self.wildcards.remove(id).expect("an entry is freed once").place;
                     self.trie.ends_mut(place).plain = NONE;
                     self.trie.prune(place, &self.keys);
                 }
@@ -418,11 +411,10 @@ impl SubscriptionIndex {
     }
 
     fn free_group(&mut self, id: u32) {
-        let group = self.groups.remove(id);
+        let group = self.groups.remove(id).expect("an entry is freed once");
         self.heap_bytes -= group.heap_bytes();
         self.groups_by_key.remove(group.key, |&found| found == id).expect("every group is in the table");
-        let place = group.place.expect("an entry in use has its place");
-        let ends = self.trie.ends_mut(place);
+        let ends = self.trie.ends_mut(group.place);
         let at = &mut self.groups_at[ends.groups];
         self.heap_bytes -= at.capacity() * size_of::<u32>();
         at.swap_remove(group.place_position as usize);
@@ -432,7 +424,7 @@ impl SubscriptionIndex {
         if at.is_empty() {
             self.groups_at.remove(ends.groups);
             ends.groups = NONE;
-            self.trie.prune(place, &self.keys);
+            self.trie.prune(group.place, &self.keys);
         } else {
             self.heap_bytes += at.capacity() * size_of::<u32>();
         }

@@ -15,7 +15,7 @@
 //!
 //! Reading order: [`name`](TopicName) and [`filter`](TopicFilter); `index`, over its three stores `literal` (filters
 //! without `+`: hash tables), `trie` (filters with `+`, bounded by `shape`) and `group` (shared subscriptions);
-//! `retained`. `slab`, `table`, `text` and `scan` are what they are built of.
+//! `retained`. `table`, `text` and `scan` are what they are built of.
 
 mod entry;
 mod filter;
@@ -29,7 +29,6 @@ mod name;
 mod retained;
 mod scan;
 mod shape;
-mod slab;
 mod subscribers;
 mod table;
 mod text;

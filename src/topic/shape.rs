@@ -8,7 +8,8 @@
 
 use crate::limits::{FILTER_SHAPES_FREE_LEVELS, FILTER_SHAPES_MAX};
 
-use super::slab::Slab;
+use crate::slab::Slab;
+
 use super::trie::NONE;
 
 /// One shape: how often it occurs, and the shapes that are one level longer.
@@ -60,7 +61,7 @@ impl Shapes {
             let parent = self.0[shape].parent;
             let is_plus = self.0[parent].plus == shape;
             *self.child_mut(parent, is_plus) = NONE;
-            let gone = self.0.remove(shape);
+            let gone = self.0.remove(shape).expect("a shape goes once");
             assert!(gone.literal == NONE && gone.plus == NONE, "children go before their parents");
         }
     }
@@ -74,10 +75,6 @@ impl Shapes {
             new += usize::from(shape == NONE);
         }
         new == 0 || depth <= FILTER_SHAPES_FREE_LEVELS || self.len() + new <= FILTER_SHAPES_MAX
-    }
-
-    pub(super) fn shrink(&mut self) {
-        self.0.shrink();
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

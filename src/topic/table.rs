@@ -55,13 +55,6 @@ impl<T> StripedTable<T> {
         Some(found.remove().0)
     }
 
-    /// Gives back what growth left behind.
-    pub(super) fn shrink(&mut self, hash_of: impl Fn(&T) -> u64) {
-        for stripe in &mut self.stripes {
-            stripe.shrink_to_fit(&hash_of);
-        }
-    }
-
     pub(super) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.stripes) + self.stripes.iter().map(HashTable::allocation_size).sum::<usize>()
     }
