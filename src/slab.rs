@@ -191,42 +191,19 @@ const fn split(slot: u32) -> (usize, usize) {
     ((slot >> CHUNK_BITS) as usize, slot as usize & (CHUNK_SLOTS - 1))
 }
 
-/// Bits of a generation, so that slot, generation and an operation fit the 64 bits that travel through the kernel. It
-/// takes 16,777,216 values in one slot while one answer is outstanding to take one value for the other.
-pub const GENERATION_BITS: u32 = 24;
-
-/// What names a value of a [`GenerationalSlab`]: a slot, and the low [`GENERATION_BITS`] of how many values it has held.
-pub trait Key: Copy + Eq {
-    /// The key of `slot` with `generation`, of which only the low [`GENERATION_BITS`] may count.
-    fn new(slot: u32, generation: u32) -> Self;
-    /// The slot, all 32 bits.
-    fn slot(self) -> u32;
-}
-
-impl Key for ConnectionId {
-    fn new(slot: u32, generation: u32) -> Self {
-        Self { slot, generation: generation & ((1 << GENERATION_BITS) - 1) }
-    }
-
-    fn slot(self) -> u32 {
-        self.slot
-    }
-}
-
-/// Values under keys that say which use of the slot they mean: a key of a value that has gone finds nothing, whoever
-/// has the slot now. Costs 4 bytes a slot more than a [`Slab`], and these are kept when the values go.
+/// Values under ids that say which use of the slot they mean: the id of a value that has gone finds nothing, whoever has
+/// the slot now. Costs 4 bytes a slot more than a [`Slab`], and these are kept when the values go.
 #[derive(Debug)]
-pub struct GenerationalSlab<K, T> {
+pub struct GenerationalSlab<T> {
     values: Slab<T>,
     /// How many values each slot has held, in chunks like the values.
     generations: Vec<Box<[u32; CHUNK_SLOTS]>>,
-    key: std::marker::PhantomData<fn() -> K>,
 }
 
-impl<K: Key, T> GenerationalSlab<K, T> {
+impl<T> GenerationalSlab<T> {
     /// An empty slab, without an allocation.
     pub const fn new() -> Self {
-        Self { values: Slab::new(), generations: Vec::new(), key: std::marker::PhantomData }
+        Self { values: Slab::new(), generations: Vec::new() }
     }
 
     /// How many values it holds.
@@ -239,8 +216,8 @@ impl<K: Key, T> GenerationalSlab<K, T> {
         self.values.is_empty()
     }
 
-    /// Puts `value` into a free slot and returns its key. No two keys are equal until a slot has held 2^24 values.
-    pub fn insert(&mut self, value: T) -> K {
+    /// Puts `value` into a free slot and returns its id. No two ids are equal until a slot has held 2^24 values.
+    pub fn insert(&mut self, value: T) -> ConnectionId {
         let slot = self.values.insert(value);
         let (chunk, at) = split(slot);
         if chunk == self.generations.len() {
@@ -248,36 +225,36 @@ impl<K: Key, T> GenerationalSlab<K, T> {
         }
         let generation = &mut self.generations[chunk][at];
         *generation = generation.wrapping_add(1);
-        K::new(slot, *generation)
+        ConnectionId::new(slot, *generation)
     }
 
-    /// The value of `key`, unless it has gone.
+    /// The value of `id`, unless it has gone.
     #[inline]
-    pub fn get(&self, key: K) -> Option<&T> {
-        if self.is_latest(key) { self.values.get(key.slot()) } else { None }
+    pub fn get(&self, id: ConnectionId) -> Option<&T> {
+        if self.is_latest(id) { self.values.get(id.slot) } else { None }
     }
 
     /// As [`Self::get`], to be changed in place.
     #[inline]
-    pub fn get_mut(&mut self, key: K) -> Option<&mut T> {
-        if self.is_latest(key) { self.values.get_mut(key.slot()) } else { None }
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut T> {
+        if self.is_latest(id) { self.values.get_mut(id.slot) } else { None }
     }
 
-    /// Takes the value of `key` out, unless it has gone.
-    pub fn remove(&mut self, key: K) -> Option<T> {
-        if self.is_latest(key) { self.values.remove(key.slot()) } else { None }
+    /// Takes the value of `id` out, unless it has gone.
+    pub fn remove(&mut self, id: ConnectionId) -> Option<T> {
+        if self.is_latest(id) { self.values.remove(id.slot) } else { None }
     }
 
-    /// All values with their keys, in the order of the slots.
-    pub fn iter(&self) -> impl Iterator<Item = (K, &T)> {
+    /// All values with their ids, in the order of the slots.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &T)> {
         self.iter_from(0)
     }
 
     /// The values in `first` and the slots after it: see [`Slab::iter_from`].
-    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = (K, &T)> {
+    pub fn iter_from(&self, first: u32) -> impl Iterator<Item = (ConnectionId, &T)> {
         self.values.iter_from(first).map(|(slot, value)| {
             let (chunk, at) = split(slot);
-            (K::new(slot, self.generations[chunk][at]), value)
+            (ConnectionId::new(slot, self.generations[chunk][at]), value)
         })
     }
 
@@ -287,15 +264,15 @@ impl<K: Key, T> GenerationalSlab<K, T> {
         self.values.memory_bytes() + self.generations.capacity() * size_of::<usize>() + chunks * chunk
     }
 
-    /// Whether no value has come into the slot of `key` since that of `key`, which may have gone.
+    /// Whether no value has come into the slot of `id` since that of `id`, which may have gone.
     #[inline]
-    fn is_latest(&self, key: K) -> bool {
-        let (chunk, at) = split(key.slot());
-        self.generations.get(chunk).is_some_and(|generations| K::new(key.slot(), generations[at]) == key)
+    fn is_latest(&self, id: ConnectionId) -> bool {
+        let (chunk, at) = split(id.slot);
+        self.generations.get(chunk).is_some_and(|generations| ConnectionId::new(id.slot, generations[at]) == id)
     }
 }
 
-impl<K: Key, T> Default for GenerationalSlab<K, T> {
+impl<T> Default for GenerationalSlab<T> {
     fn default() -> Self {
         Self::new()
     }
@@ -384,32 +361,32 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_a_value_that_has_gone_finds_nothing() {
-        let mut slab = GenerationalSlab::<ConnectionId, &str>::new();
+    fn the_id_of_a_value_that_has_gone_finds_nothing() {
+        let mut slab = GenerationalSlab::<&str>::new();
         let first = slab.insert("first");
         assert_eq!(slab.remove(first), Some("first"));
         assert!(slab.get(first).is_none() && slab.remove(first).is_none());
         let second = slab.insert("second");
-        assert_eq!(second.slot(), first.slot());
+        assert_eq!(second.slot, first.slot);
         assert!(slab.get(first).is_none() && slab.get_mut(first).is_none() && slab.remove(first).is_none());
         assert_eq!((slab.get(second), slab.len(), slab.is_empty()), (Some(&"second"), 1, false));
         assert_eq!(slab.iter().collect::<Vec<_>>(), [(second, &"second")]);
-        assert_eq!(slab.get(Key::new(1 << 20, 1)), None);
+        assert_eq!(slab.get(ConnectionId::new(1 << 20, 1)), None);
     }
 
     #[test]
     fn a_generation_wraps_and_outlives_its_chunk() {
-        let mut slab = GenerationalSlab::<ConnectionId, u32>::new();
-        let keys: Vec<ConnectionId> = (0..=CHUNK_SLOTS as u32).map(|value| slab.insert(value)).collect();
-        let last = keys[CHUNK_SLOTS];
+        let mut slab = GenerationalSlab::<u32>::new();
+        let ids: Vec<ConnectionId> = (0..=CHUNK_SLOTS as u32).map(|value| slab.insert(value)).collect();
+        let last = ids[CHUNK_SLOTS];
         assert_eq!(slab.remove(last), Some(CHUNK_SLOTS as u32));
         assert!(slab.values.chunks[1].is_empty(), "the chunk was given back");
         let again = slab.insert(7);
-        assert_eq!(again.slot(), last.slot());
+        assert_eq!(again.slot, last.slot);
         assert!(again != last && slab.get(last).is_none());
-        slab.generations[0][0] = u32::MAX >> (32 - GENERATION_BITS);
-        slab.remove(keys[0]);
-        let before = ConnectionId::new(0, (1 << GENERATION_BITS) - 1);
+        slab.generations[0][0] = u32::MAX >> (32 - ConnectionId::GENERATION_BITS);
+        slab.remove(ids[0]);
+        let before = ConnectionId::new(0, (1 << ConnectionId::GENERATION_BITS) - 1);
         assert_eq!(slab.remove(before), Some(0));
         assert_eq!(slab.insert(8), ConnectionId::new(0, 0));
     }
