@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::process::{Command, ExitCode};
 
 use dunlin::codec::{
-    AckKind, Connect, Packet, Property, PublishOut, ReasonCode, Side, Version, Will, decode, encode_ack, frame,
+    AckKind, Connect, ConnectWill, Packet, Property, PublishOut, ReasonCode, Side, Version, decode, encode_ack, frame,
 };
 use dunlin::ids::{PacketId, Qos, TopicAlias};
 
@@ -65,7 +65,7 @@ fn properties() -> Vec<u8> {
 }
 
 fn connect() -> Vec<u8> {
-    let will = Will {
+    let will = ConnectWill {
         topic: "fleet/berlin/truck-0042/lost",
         payload: b"1",
         qos: Qos::AtLeastOnce,

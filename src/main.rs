@@ -91,8 +91,8 @@ fn abort_on_panic() {
     }));
 }
 
-fn log_options(config: &Config) -> log::Options {
-    log::Options {
+fn log_options(config: &Config) -> log::LogOptions {
+    log::LogOptions {
         format: match config.values.log_format {
             LogFormat::Text => log::Format::Text,
             LogFormat::Json => log::Format::Json,

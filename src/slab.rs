@@ -53,7 +53,7 @@ impl<T> Slab<T> {
 
     /// Above every slot that is in use: where a walk by number ends.
     pub fn slots(&self) -> u32 {
-        self.chunks.last().map_or(0, |last| ((self.chunks.len() - 1) << CHUNK_BITS | last.len()) as u32)
+        self.chunks.last().map_or(0, |last| (((self.chunks.len() - 1) << CHUNK_BITS) + last.len()) as u32)
     }
 
     /// Puts `value` into a free slot and returns its number. Panics beyond 2^32 slots, which no memory reaches.

@@ -13,9 +13,9 @@ pub struct Policy {
 /// Whether a client comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It does.
+    /// CONNACK says success.
     Admit,
-    /// It does not, for this reason.
+    /// CONNACK says not authorized; the text is for the log.
     Refuse(&'static str),
 }
 

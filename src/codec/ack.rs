@@ -1,10 +1,12 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 5.0, 3.4 to 3.7): four packets of one shape.
 
 use super::error::DecodeError;
-use super::frame::{Frame, PacketType};
-use super::properties::{Allowed, Properties, Property, UserProperties, put_some};
+use super::forwarded::UserProperties;
+use super::frame::Frame;
+use super::packet_type::PacketType;
+use super::properties::{Allowed, Properties, Property, put_some};
 use super::reason::ReasonCode;
-use super::wire::{Reader, put_packet, put_u8, put_u16, put_with_length};
+use super::wire::{Reader, put_packet, put_u8, put_u16, put_with_length, reason_code};
 use super::{Version, expect_first, expect_first_of_request};
 use crate::ids::PacketId;
 
@@ -15,14 +17,14 @@ pub enum AckKind {
     PubAck,
     /// First answer to a QoS 2 message.
     PubRec,
-    /// Answer to PUBREC.
+    /// Second step of QoS 2: answers PUBREC, by the publisher.
     PubRel,
     /// Answer to PUBREL: settles a QoS 2 message.
     PubComp,
 }
 
 impl AckKind {
-    /// The packet's type.
+    /// The type in the first byte of such a packet.
     pub const fn packet_type(self) -> PacketType {
         match self {
             Self::PubAck => PacketType::PubAck,
@@ -46,15 +48,15 @@ impl AckKind {
 /// One step of a message's acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack<'a> {
-    /// Which step.
+    /// Which of the four steps of an exchange it is.
     pub kind: AckKind,
-    /// The message's identifier.
+    /// That of the PUBLISH whose exchange this is a step of.
     pub packet_id: PacketId,
     /// Always success before 5.0.
     pub reason: ReasonCode,
-    /// For people.
+    /// Text for people, not for programs; `None` if none was sent.
     pub reason_string: Option<&'a str>,
-    /// As received.
+    /// In the order in which they were sent; empty before 5.0.
     pub user_properties: UserProperties<'a>,
 }
 
@@ -88,7 +90,7 @@ impl<'a> Ack<'a> {
 
     /// Reason code and properties, each of which may be missing at the end (MQTT 5.0, 3.4.2.1 and 3.4.2.2.1).
     fn read_outcome(&mut self, reader: &mut Reader<'a>) -> Result<(), DecodeError> {
-        self.reason = ReasonCode::decode(reader.u8()?, self.kind.packet_type())?;
+        self.reason = reason_code(reader.u8()?, self.kind.packet_type())?;
         if reader.is_empty() {
             return Ok(());
         }

@@ -1,10 +1,11 @@
 //! AUTH (MQTT 5.0, 3.15): a step of enhanced authentication. Whether one is due is for the session.
 
 use super::error::DecodeError;
-use super::frame::{Frame, PacketType};
+use super::frame::Frame;
+use super::packet_type::PacketType;
 use super::properties::{Allowed, Properties, Property, put_some};
 use super::reason::ReasonCode;
-use super::wire::{Reader, put_packet, put_u8, put_with_length};
+use super::wire::{Reader, put_packet, put_u8, put_with_length, reason_code};
 use super::{Side, expect_first};
 
 /// A step of enhanced authentication.
@@ -16,7 +17,7 @@ pub struct Auth<'a> {
     pub method: Option<&'a str>,
     /// As the method has it.
     pub data: Option<&'a [u8]>,
-    /// For people.
+    /// Text for people, not for programs; `None` if none was sent.
     pub reason_string: Option<&'a str>,
 }
 
@@ -27,7 +28,7 @@ impl<'a> Auth<'a> {
         let mut reader = Reader::new(frame.body);
         let mut auth = Self::default();
         if !reader.is_empty() {
-            auth.reason = ReasonCode::decode(reader.u8()?, PacketType::Auth)?; // [MQTT-3.15.2-1]
+            auth.reason = reason_code(reader.u8()?, PacketType::Auth)?; // [MQTT-3.15.2-1]
             auth.read_properties(&mut reader)?;
         }
         reader.finish()?;

@@ -3,10 +3,11 @@
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::error::DecodeError;
-use super::frame::{Frame, PacketType};
+use super::frame::Frame;
+use super::packet_type::PacketType;
 use super::properties::{Allowed, Properties, Property, put_some};
 use super::reason::ReasonCode;
-use super::wire::{Reader, put_packet, put_u8, put_with_length};
+use super::wire::{Reader, put_packet, put_u8, put_with_length, reason_code};
 use super::{Version, expect_first};
 use crate::ids::Qos;
 
@@ -46,9 +47,9 @@ pub struct ConnAck<'a> {
     pub response_information: Option<&'a str>,
     /// Another server to use.
     pub server_reference: Option<&'a str>,
-    /// Enhanced authentication's method.
+    /// Set exactly if CONNECT asked for enhanced authentication [MQTT-4.12.0-5].
     pub authentication_method: Option<&'a str>,
-    /// Enhanced authentication's data.
+    /// The last bytes of the exchange; only with a method.
     pub authentication_data: Option<&'a [u8]>,
 }
 
@@ -70,7 +71,7 @@ impl<'a> ConnAck<'a> {
             return Err(DecodeError::Malformed("reserved connect acknowledge flags")); // [MQTT-3.2.2-1]
         }
         let reason = match version {
-            Version::V5 => ReasonCode::decode(code, PacketType::ConnAck)?,
+            Version::V5 => reason_code(code, PacketType::ConnAck)?,
             _ => ReasonCode::from_v3_return_code(code).ok_or(DecodeError::Protocol("reserved return code"))?,
         };
         if flags == 1 && reason.is_error() {

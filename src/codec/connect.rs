@@ -4,8 +4,10 @@
 //! form its sender understands it. Whether the client may connect is for `auth` and the session.
 
 use super::error::{ConnectRefusal, DecodeError};
-use super::frame::{Frame, PacketType};
-use super::properties::{Allowed, Forwarded, Properties, Property, put_some};
+use super::forwarded::Forwarded;
+use super::frame::Frame;
+use super::packet_type::PacketType;
+use super::properties::{Allowed, Properties, Property, put_some};
 use super::wire::{Reader, put_binary, put_packet, put_string, put_u8, put_u16, put_with_length};
 use super::{Version, expect_first};
 use crate::ids::Qos;
@@ -22,12 +24,12 @@ pub struct Connect<'a> {
     pub clean_start: bool,
     /// Seconds; 0 turns it off.
     pub keep_alive_s: u16,
-    /// User Name.
+    /// `None` if the flag is off; may be empty.
     pub username: Option<&'a str>,
     /// Password, which need not be text.
     pub password: Option<&'a [u8]>,
     /// The message to publish when the connection is lost.
-    pub will: Option<Will<'a>>,
+    pub will: Option<ConnectWill<'a>>,
     /// Seconds that the session outlives the connection, `u32::MAX` for ever. In 3.x that is what Clean Session 0
     /// asks for, and 0 what Clean Session 1 does.
     pub session_expiry_s: u32,
@@ -41,7 +43,7 @@ pub struct Connect<'a> {
     pub request_response_information: bool,
     /// Whether reason strings and user properties may go in packets other than PUBLISH, CONNACK and DISCONNECT.
     pub request_problem_information: bool,
-    /// Enhanced authentication's method.
+    /// `Some` asks for enhanced authentication (MQTT 5.0, 4.12).
     pub authentication_method: Option<&'a str>,
     /// Enhanced authentication's first data.
     pub authentication_data: Option<&'a [u8]>,
@@ -49,10 +51,10 @@ pub struct Connect<'a> {
 
 /// The message that a server publishes for a client that was lost.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Will<'a> {
+pub struct ConnectWill<'a> {
     /// Topic name, not empty and without wildcards.
     pub topic: &'a str,
-    /// Payload.
+    /// Any bytes, up to 65,535 of them; may be empty.
     pub payload: &'a [u8],
     /// Quality of service to publish it with.
     pub qos: Qos,
@@ -132,7 +134,7 @@ impl<'a> Connect<'a> {
             return Err(DecodeError::ClientIdInvalid);
         }
         if flags & flag::WILL != 0 {
-            connect.will = Some(Will::read(&mut reader, flags, version)?);
+            connect.will = Some(ConnectWill::read(&mut reader, flags, version)?);
         }
         // In 3.1 the remaining length takes precedence over these two flags: a string that a flag announces may be
         // missing at the end (MQTT 3.1, "User name and password flags").
@@ -168,7 +170,7 @@ impl<'a> Connect<'a> {
         Ok(())
     }
 
-    /// Appends the packet.
+    /// Appends the packet as its own version has it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         debug_assert!(self.version.is_v5() || self.username.is_some() || self.password.is_none());
         put_packet(out, 0x10, |out| {
@@ -220,7 +222,7 @@ impl<'a> Connect<'a> {
     }
 }
 
-impl<'a> Will<'a> {
+impl<'a> ConnectWill<'a> {
     fn read(reader: &mut Reader<'a>, flags: u8, version: Version) -> Result<Self, DecodeError> {
         let qos = Qos::from_bits((flags & flag::WILL_QOS) >> 3).ok_or(DecodeError::Malformed("will QoS 3"))?;
         let mut will = Self {
@@ -324,7 +326,7 @@ impl std::fmt::Debug for Connect<'_> {
     }
 }
 
-impl std::fmt::Debug for Will<'_> {
+impl std::fmt::Debug for ConnectWill<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Will")
             .field("topic", &self.topic)
@@ -345,9 +347,9 @@ mod tests {
     use super::*;
     use Version::{V5, V31, V311};
 
-    fn will(topic: &'static str, payload: &'static [u8], qos: Qos, retain: bool) -> Will<'static> {
+    fn will(topic: &'static str, payload: &'static [u8], qos: Qos, retain: bool) -> ConnectWill<'static> {
         let properties = Forwarded::EMPTY;
-        Will { topic, payload, qos, retain, delay_s: 0, message_expiry_s: None, properties }
+        ConnectWill { topic, payload, qos, retain, delay_s: 0, message_expiry_s: None, properties }
     }
 
     #[test]
@@ -412,7 +414,7 @@ mod tests {
         let mut block = Vec::new();
         Property::ContentType("j").write_to(&mut block);
         Property::UserProperty("k", "v").write_to(&mut block);
-        let will = Will {
+        let will = ConnectWill {
             delay_s: 5,
             message_expiry_s: Some(9),
             properties: Forwarded::from_clean_block(&block),
@@ -525,7 +527,7 @@ mod tests {
 
     #[test]
     fn debugging_shows_no_secrets() {
-        let will = Some(Will { payload: b"SECRET", ..will("w", b"", Qos::AtMostOnce, false) });
+        let will = Some(ConnectWill { payload: b"SECRET", ..will("w", b"", Qos::AtMostOnce, false) });
         let connect =
             Connect { password: Some(b"SECRET"), authentication_data: Some(b"SECRET"), will, ..Connect::default() };
         let shown = format!("{connect:?} {connect:#?}");

@@ -1,10 +1,11 @@
 //! DISCONNECT (MQTT 5.0, 3.14): the last packet of a connection. Before 5.0 only clients send it, and it is empty.
 
 use super::error::DecodeError;
-use super::frame::{Frame, PacketType};
+use super::frame::Frame;
+use super::packet_type::PacketType;
 use super::properties::{Allowed, Properties, Property, put_some};
 use super::reason::ReasonCode;
-use super::wire::{Reader, put_packet, put_u8, put_with_length};
+use super::wire::{Reader, put_packet, put_u8, put_with_length, reason_code};
 use super::{Side, Version, expect_first};
 
 /// Why a connection ends.
@@ -14,7 +15,7 @@ pub struct Disconnect<'a> {
     pub reason: ReasonCode,
     /// From a client: seconds that its session is to live on. Whether it may still ask for that is for the session.
     pub session_expiry_s: Option<u32>,
-    /// For people.
+    /// Text for people, not for programs; `None` if none was sent.
     pub reason_string: Option<&'a str>,
     /// Another server to use.
     pub server_reference: Option<&'a str>,
@@ -32,7 +33,7 @@ impl<'a> Disconnect<'a> {
         let mut reader = Reader::new(frame.body);
         let mut disconnect = Self::default();
         if version.is_v5() && !reader.is_empty() {
-            disconnect.reason = ReasonCode::decode(reader.u8()?, PacketType::Disconnect)?; // [MQTT-3.14.2-1]
+            disconnect.reason = reason_code(reader.u8()?, PacketType::Disconnect)?; // [MQTT-3.14.2-1]
             if !reader.is_empty() {
                 disconnect.read_properties(&mut reader, side)?;
             }

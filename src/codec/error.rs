@@ -2,9 +2,8 @@
 //! counter and the reason code that MQTT 5.0 has for it. Nothing allocates, so refusing costs less than sending.
 
 use super::Version;
-use super::frame::PacketType;
+use super::packet_type::PacketType;
 use super::reason::ReasonCode;
-use super::wire::put_u8;
 
 /// What is wrong with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,8 +130,7 @@ impl ConnectRefusal {
         match self.answer {
             Answer::Silence => {}
             Answer::ReturnCode(code) => {
-                out.extend_from_slice(&[0x20, 2, 0]);
-                put_u8(out, code);
+                out.extend_from_slice(&[0x20, 2, 0, code]);
             }
             Answer::Reason(reason) => out.extend_from_slice(&[0x20, 3, 0, reason as u8, 0]),
         }

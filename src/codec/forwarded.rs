@@ -17,7 +17,7 @@ pub struct Forwarded<'a> {
 }
 
 impl<'a> Forwarded<'a> {
-    /// No properties.
+    /// Of a message that has no properties, and of any message before 5.0.
     pub const EMPTY: Self = Self { block: &[], hop_bytes: 0 };
 
     /// A block that an earlier [`Forwarded::write_to`] or [`Property::write_to`] produced: validated, and without
@@ -93,7 +93,7 @@ pub struct UserProperties<'a> {
 }
 
 impl<'a> UserProperties<'a> {
-    /// No user properties.
+    /// Of a packet that has none, and of any packet before 5.0.
     pub const EMPTY: Self = Self { block: &[] };
 
     /// Those of a validated block.

@@ -5,92 +5,13 @@
 //! nobody wait for it. Nothing here copies or allocates.
 
 use super::error::DecodeError;
+use super::packet_type::PacketType;
 use crate::limits::REMAINING_LENGTH_MAX_BYTES;
 
 /// The longest fixed header: a type and four bytes of remaining length.
 pub const HEADER_MAX_BYTES: usize = 5;
 /// The largest packet there is, fixed header included.
 pub const PACKET_SIZE_MAX_BYTES: u32 = REMAINING_LENGTH_MAX_BYTES + HEADER_MAX_BYTES as u32;
-
-/// Control packet types (MQTT 5.0, 2.1.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-#[expect(missing_docs, reason = "the packets' own names")]
-pub enum PacketType {
-    /// Forbidden; [`next`] lets none through.
-    Reserved = 0,
-    Connect = 1,
-    ConnAck = 2,
-    Publish = 3,
-    PubAck = 4,
-    PubRec = 5,
-    PubRel = 6,
-    PubComp = 7,
-    Subscribe = 8,
-    SubAck = 9,
-    Unsubscribe = 10,
-    UnsubAck = 11,
-    PingReq = 12,
-    PingResp = 13,
-    Disconnect = 14,
-    /// Forbidden before MQTT 5.0.
-    Auth = 15,
-}
-
-impl PacketType {
-    /// All sixteen, in order.
-    pub const ALL: [Self; 16] = [
-        Self::Reserved,
-        Self::Connect,
-        Self::ConnAck,
-        Self::Publish,
-        Self::PubAck,
-        Self::PubRec,
-        Self::PubRel,
-        Self::PubComp,
-        Self::Subscribe,
-        Self::SubAck,
-        Self::Unsubscribe,
-        Self::UnsubAck,
-        Self::PingReq,
-        Self::PingResp,
-        Self::Disconnect,
-        Self::Auth,
-    ];
-
-    /// The type that the first byte of a packet names.
-    pub const fn from_first(first: u8) -> Self {
-        Self::ALL[(first >> 4) as usize]
-    }
-
-    /// The name as the specification writes it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Reserved => "reserved type 0",
-            Self::Connect => "CONNECT",
-            Self::ConnAck => "CONNACK",
-            Self::Publish => "PUBLISH",
-            Self::PubAck => "PUBACK",
-            Self::PubRec => "PUBREC",
-            Self::PubRel => "PUBREL",
-            Self::PubComp => "PUBCOMP",
-            Self::Subscribe => "SUBSCRIBE",
-            Self::SubAck => "SUBACK",
-            Self::Unsubscribe => "UNSUBSCRIBE",
-            Self::UnsubAck => "UNSUBACK",
-            Self::PingReq => "PINGREQ",
-            Self::PingResp => "PINGRESP",
-            Self::Disconnect => "DISCONNECT",
-            Self::Auth => "AUTH",
-        }
-    }
-}
-
-impl std::fmt::Display for PacketType {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(self.name())
-    }
-}
 
 /// One whole packet: its first byte and what follows the remaining length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +49,7 @@ pub fn total_len(bytes: &[u8], max_size_bytes: u32) -> Result<Option<usize>, Dec
 }
 
 /// A complete fixed header.
-struct Header {
+struct FixedHeader {
     first: u8,
     /// Length of the header itself.
     len: usize,
@@ -136,7 +57,7 @@ struct Header {
     total: usize,
 }
 
-fn header(bytes: &[u8], max_size_bytes: u32) -> Result<Option<Header>, DecodeError> {
+fn header(bytes: &[u8], max_size_bytes: u32) -> Result<Option<FixedHeader>, DecodeError> {
     let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
     if !FIRST_BYTE_VALID[first as usize] {
         return Err(refuse_first(first));
@@ -154,7 +75,7 @@ fn header(bytes: &[u8], max_size_bytes: u32) -> Result<Option<Header>, DecodeErr
             if total > max_size_bytes as usize {
                 return Err(DecodeError::TooLarge { size_bytes: total as u32, max_size_bytes });
             }
-            return Ok(Some(Header { first, len, total }));
+            return Ok(Some(FixedHeader { first, len, total }));
         }
     }
     Err(DecodeError::Malformed("remaining length of more than four bytes"))

@@ -9,21 +9,22 @@
 //! [`decode`] reads all others. Each packet kind has its own file with struct, decoding, encoding and tests; `wire` has
 //! the data types below them and `properties` the properties of MQTT 5.0.
 
-pub mod ack;
-pub mod auth;
-pub mod connack;
-pub mod connect;
-pub mod disconnect;
-pub mod error;
+mod ack;
+mod auth;
+mod connack;
+mod connect;
+mod disconnect;
+mod error;
 mod forwarded;
 pub mod frame;
-pub mod properties;
-pub mod publish;
-pub mod reason;
-pub mod suback;
-pub mod subscribe;
-pub mod unsuback;
-pub mod unsubscribe;
+mod packet_type;
+mod properties;
+mod publish;
+mod reason;
+mod suback;
+mod subscribe;
+mod unsuback;
+mod unsubscribe;
 mod wire;
 
 #[cfg(test)]
@@ -32,21 +33,23 @@ mod tests;
 pub use ack::{Ack, AckKind, encode_ack};
 pub use auth::Auth;
 pub use connack::ConnAck;
-pub use connect::{Connect, Will};
+pub use connect::{Connect, ConnectWill};
 pub use disconnect::Disconnect;
 pub use error::{ConnectRefusal, DecodeError};
-pub use frame::{Frame, PacketType};
-pub use properties::{Forwarded, Property, UserProperties};
-pub use publish::{Head, Publish, PublishOut, SubscriptionIds};
+pub use forwarded::{Forwarded, UserProperties};
+pub use frame::Frame;
+pub use packet_type::PacketType;
+pub use properties::Property;
+pub use publish::{EncodedSubscriptionIds, Head, Publish, PublishOut};
 pub use reason::ReasonCode;
 pub use suback::{SubAck, encode_suback};
 pub use subscribe::{RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, encode_subscribe};
 pub use unsuback::{UnsubAck, encode_unsuback};
 pub use unsubscribe::{Unsubscribe, encode_unsubscribe};
 
-/// A whole PINGREQ.
+/// PINGREQ as bytes: it has no body in any version.
 pub const PINGREQ: [u8; 2] = [0xc0, 0];
-/// A whole PINGRESP.
+/// PINGRESP as bytes: it has no body in any version.
 pub const PINGRESP: [u8; 2] = [0xd0, 0];
 
 /// The protocol level of CONNECT.
@@ -55,10 +58,10 @@ pub const PINGRESP: [u8; 2] = [0xd0, 0];
 pub enum Version {
     /// MQTT 3.1 (protocol name `MQIsdp`).
     V31 = 3,
-    /// MQTT 3.1.1.
+    /// MQTT 3.1.1 (protocol name `MQTT`).
     #[default]
     V311 = 4,
-    /// MQTT 5.0.
+    /// MQTT 5.0 (protocol name `MQTT`).
     V5 = 5,
 }
 

@@ -4,8 +4,6 @@
 //! outside its range and more user properties than `limits.rs` allows are refused while walking; a walk that reached its
 //! end has seen valid properties only. What a property means is for the packet that carries it.
 
-pub use super::forwarded::{Forwarded, UserProperties};
-
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::error::DecodeError;
@@ -40,7 +38,7 @@ pub enum Property<'a> {
     TopicAlias(TopicAlias),
     MaximumQos(Qos),
     RetainAvailable(bool),
-    /// Name and value.
+    /// Name and value; one name may occur several times.
     UserProperty(&'a str, &'a str),
     MaximumPacketSize(NonZeroU32),
     WildcardSubscriptionAvailable(bool),
@@ -301,7 +299,7 @@ impl<'a> Property<'a> {
         }
     }
 
-    /// Appends identifier and value. A run of these without a length in front is what [`Forwarded::from_clean_block`]
+    /// Appends identifier and value. A run of these without a length in front is what [`Forwarded::from_clean_block`](super::Forwarded::from_clean_block)
     /// takes.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         put_u8(out, self.id());

@@ -5,9 +5,10 @@
 //! a known place for the packet identifier, so that one encoded form serves many subscribers.
 
 use super::error::DecodeError;
-use super::forwarded::properties;
-use super::frame::{Frame, PACKET_SIZE_MAX_BYTES, PacketType};
-use super::properties::{Allowed, Forwarded, Properties, Property, id};
+use super::forwarded::{Forwarded, properties};
+use super::frame::{Frame, PACKET_SIZE_MAX_BYTES};
+use super::packet_type::PacketType;
+use super::properties::{Allowed, Properties, Property, id};
 use super::wire::{Reader, STRING_MAX_BYTES, put_varint, varint_bytes, varint_len};
 use super::{Side, Version};
 use crate::ids::{PacketId, Qos, SubscriptionId, TopicAlias};
@@ -15,9 +16,9 @@ use crate::ids::{PacketId, Qos, SubscriptionId, TopicAlias};
 /// A message as it came in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Publish<'a> {
-    /// Sent again.
+    /// Set by a sender that sends it again; never with QoS 0 [MQTT-3.3.1-2].
     pub dup: bool,
-    /// Quality of service.
+    /// As the sender chose it.
     pub qos: Qos,
     /// From a client: to be retained. From a server: out of store, or as published.
     pub retain: bool,
@@ -34,7 +35,7 @@ pub struct Publish<'a> {
     /// Properties that go on to subscribers.
     pub properties: Forwarded<'a>,
     /// Identifiers of the subscriptions that matched; from a client always empty.
-    pub subscription_ids: SubscriptionIds<'a>,
+    pub subscription_ids: EncodedSubscriptionIds<'a>,
 }
 
 impl<'a> Publish<'a> {
@@ -99,7 +100,7 @@ struct MessageProperties<'a> {
     topic_alias: Option<TopicAlias>,
     message_expiry_s: Option<u32>,
     forwarded: Forwarded<'a>,
-    subscription_ids: SubscriptionIds<'a>,
+    subscription_ids: EncodedSubscriptionIds<'a>,
 }
 
 impl<'a> MessageProperties<'a> {
@@ -127,7 +128,7 @@ impl<'a> MessageProperties<'a> {
                     if side == Side::Server {
                         return Err(DecodeError::Protocol("subscription identifier from a client")); // [MQTT-3.3.4-6]
                     }
-                    read.subscription_ids = SubscriptionIds { block };
+                    read.subscription_ids = EncodedSubscriptionIds { block };
                     hop_bytes += 1 + varint_len(id.get());
                 }
                 _ => {}
@@ -148,12 +149,12 @@ fn no_topic(version: Version) -> DecodeError {
 
 /// The subscription identifiers of a message, still in its property block.
 #[derive(Clone, Copy, Default)]
-pub struct SubscriptionIds<'a> {
+pub struct EncodedSubscriptionIds<'a> {
     block: &'a [u8],
 }
 
-impl<'a> SubscriptionIds<'a> {
-    /// No identifiers.
+impl<'a> EncodedSubscriptionIds<'a> {
+    /// Of a message that matched no subscription with an identifier.
     pub const EMPTY: Self = Self { block: &[] };
 
     /// Whether there are none. Constant time.
@@ -170,15 +171,15 @@ impl<'a> SubscriptionIds<'a> {
     }
 }
 
-impl PartialEq for SubscriptionIds<'_> {
+impl PartialEq for EncodedSubscriptionIds<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())
     }
 }
 
-impl Eq for SubscriptionIds<'_> {}
+impl Eq for EncodedSubscriptionIds<'_> {}
 
-impl std::fmt::Debug for SubscriptionIds<'_> {
+impl std::fmt::Debug for EncodedSubscriptionIds<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_list().entries(self.iter()).finish()
     }
@@ -187,7 +188,7 @@ impl std::fmt::Debug for SubscriptionIds<'_> {
 /// A message on its way out. Everything about properties is ignored before 5.0.
 #[derive(Clone, Copy)]
 pub struct PublishOut<'a> {
-    /// The receiver's version.
+    /// What the receiver speaks; decides about properties.
     pub version: Version,
     /// Empty only if `topic_alias` stands for it.
     pub topic: &'a str,
@@ -207,7 +208,7 @@ pub struct PublishOut<'a> {
     pub subscription_ids: &'a [SubscriptionId],
     /// What goes on unchanged; what ends at this hop is left out.
     pub forwarded: Forwarded<'a>,
-    /// Any bytes.
+    /// Any bytes; may be empty.
     pub payload: &'a [u8],
 }
 
@@ -227,13 +228,6 @@ impl Head {
         debug_assert!(packet.len() >= self.len);
         if let Some(at) = self.packet_id_at {
             packet[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
-        }
-    }
-
-    /// Marks an encoded packet that begins with this head as sent again, or not. QoS 0 is never marked.
-    pub fn set_dup(self, packet: &mut [u8], dup: bool) {
-        if self.packet_id_at.is_some() {
-            packet[0] = packet[0] & !DUP | u8::from(dup) << 3;
         }
     }
 }
@@ -402,7 +396,7 @@ mod tests {
             topic_alias: None,
             message_expiry_s: None,
             properties: Forwarded::EMPTY,
-            subscription_ids: SubscriptionIds::EMPTY,
+            subscription_ids: EncodedSubscriptionIds::EMPTY,
         }
     }
 
@@ -527,19 +521,15 @@ mod tests {
             assert_eq!(buffer.len(), 5 + first.encoded_len());
             let packet = &mut buffer[5..];
             head.set_packet_id(packet, PacketId::MAX);
-            head.set_dup(packet, true);
             let mut expected = Vec::new();
-            PublishOut { packet_id: Some(PacketId::MAX), dup: true, ..first }.encode(&mut expected);
+            PublishOut { packet_id: Some(PacketId::MAX), ..first }.encode(&mut expected);
             assert_eq!(*packet, expected);
-            head.set_dup(packet, false);
-            assert_eq!(packet[0], 0x32);
         }
         let mut packet = Vec::new();
         let head = out(V311, "t", b"p").encode(&mut packet);
         assert_eq!(head, Head { packet_id_at: None, len: 5 });
         let before = packet.clone();
         head.set_packet_id(&mut packet, PacketId::MAX);
-        head.set_dup(&mut packet, true);
         assert_eq!(packet, before);
     }
 

@@ -1,8 +1,8 @@
 //! Reason codes (MQTT 5.0, 2.4): one enum for all packets, a table of which packet may carry which, and the return
 //! codes of MQTT 3.x that stand for some of them.
 
-use super::error::DecodeError;
-use super::frame::PacketType;
+use super::packet_type::PacketType;
+use crate::ids::Qos;
 
 /// Every reason code of MQTT 5.0. Code 0 has three names in the specification; here it is [`ReasonCode::Success`],
 /// with [`ReasonCode::NORMAL_DISCONNECTION`] and [`ReasonCode::GRANTED_QOS_0`] as other names of the same value.
@@ -129,13 +129,11 @@ impl ReasonCode {
         if at == 0xff { None } else { Some(ALL[at as usize].0) }
     }
 
-    /// The reason with this code in that kind of packet. A code that the packet may not carry is a protocol error
-    /// [MQTT-3.2.2-8, MQTT-3.4.2-1, MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1, MQTT-3.9.3-2, MQTT-3.11.3-2,
-    /// MQTT-3.14.2-1, MQTT-3.15.2-1].
-    pub const fn decode(code: u8, packet: PacketType) -> Result<Self, DecodeError> {
+    /// The reason with this code, if that kind of packet may carry it.
+    pub const fn from_u8_in(code: u8, packet: PacketType) -> Option<Self> {
         match Self::from_u8(code) {
-            Some(reason) if reason.is_allowed_in(packet) => Ok(reason),
-            _ => Err(DecodeError::Protocol("reason code that this packet may not carry")),
+            Some(reason) if reason.is_allowed_in(packet) => Some(reason),
+            _ => None,
         }
     }
 
@@ -155,11 +153,11 @@ impl ReasonCode {
     }
 
     /// The reason in a SUBACK that grants `qos`.
-    pub const fn granted(qos: crate::ids::Qos) -> Self {
+    pub const fn granted(qos: Qos) -> Self {
         match qos {
-            crate::ids::Qos::AtMostOnce => Self::GRANTED_QOS_0,
-            crate::ids::Qos::AtLeastOnce => Self::GrantedQos1,
-            crate::ids::Qos::ExactlyOnce => Self::GrantedQos2,
+            Qos::AtMostOnce => Self::GRANTED_QOS_0,
+            Qos::AtLeastOnce => Self::GrantedQos1,
+            Qos::ExactlyOnce => Self::GrantedQos2,
         }
     }
 
@@ -290,13 +288,12 @@ mod tests {
             (PacketType::PingReq, 0),
         ];
         for (packet, count) in counts {
-            let allowed = (0..=255).filter(|&code| ReasonCode::decode(code, packet).is_ok()).count();
+            let allowed = (0..=255).filter(|&code| ReasonCode::from_u8_in(code, packet).is_some()).count();
             assert_eq!(allowed, count, "{packet}");
         }
-        let refused = Err(DecodeError::Protocol("reason code that this packet may not carry"));
-        assert_eq!(ReasonCode::decode(0x10, PacketType::PubRel), refused);
-        assert_eq!(ReasonCode::decode(0x8e, PacketType::ConnAck), refused);
-        assert_eq!(ReasonCode::decode(0x03, PacketType::Disconnect), refused);
+        assert_eq!(ReasonCode::from_u8_in(0x10, PacketType::PubRel), None);
+        assert_eq!(ReasonCode::from_u8_in(0x8e, PacketType::ConnAck), None);
+        assert_eq!(ReasonCode::from_u8_in(0x03, PacketType::Disconnect), None);
     }
 
     #[test]

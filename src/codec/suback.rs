@@ -1,10 +1,11 @@
 //! SUBACK (MQTT 5.0, 3.9): one code for each filter of the SUBSCRIBE, in its order.
 
 use super::error::DecodeError;
-use super::frame::{Frame, PacketType};
+use super::frame::Frame;
+use super::packet_type::PacketType;
 use super::properties::{Allowed, Properties, Property, put_some};
 use super::reason::ReasonCode;
-use super::wire::{Reader, put_packet, put_u16, put_with_length};
+use super::wire::{Reader, put_packet, put_u16, put_with_length, reason_code};
 use super::{Version, expect_first};
 use crate::ids::PacketId;
 
@@ -13,7 +14,7 @@ use crate::ids::PacketId;
 pub struct SubAck<'a> {
     /// That of the SUBSCRIBE.
     pub packet_id: PacketId,
-    /// For people.
+    /// Text for people, not for programs; `None` if none was sent.
     pub reason_string: Option<&'a str>,
     codes: &'a [u8],
 }
@@ -28,7 +29,7 @@ impl<'a> SubAck<'a> {
             if !version.is_v5() && !matches!(code, 0 | 1 | 2 | 0x80) {
                 return Err(DecodeError::Malformed("reserved return code"));
             }
-            ReasonCode::decode(code, PacketType::SubAck)?;
+            reason_code(code, PacketType::SubAck)?;
         }
         if codes.is_empty() {
             return Err(DecodeError::Protocol("SUBACK without a code"));
@@ -41,7 +42,7 @@ impl<'a> SubAck<'a> {
         self.codes.iter().filter_map(|&code| ReasonCode::from_u8(code))
     }
 
-    /// Appends the packet.
+    /// Appends the packet as `version` has it.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         let codes: Vec<ReasonCode> = self.codes().collect();
         encode_suback(version, self.packet_id, &codes, self.reason_string, out);
@@ -80,9 +81,9 @@ pub fn encode_suback(
 }
 
 /// Packet identifier, reason string and the codes, not yet checked. UNSUBACK has the same shape.
-pub(super) type Parts<'a> = (PacketId, Option<&'a str>, &'a [u8]);
+pub(super) type AckParts<'a> = (PacketId, Option<&'a str>, &'a [u8]);
 
-pub(super) fn read(body: &[u8], version: Version) -> Result<Parts<'_>, DecodeError> {
+pub(super) fn read(body: &[u8], version: Version) -> Result<AckParts<'_>, DecodeError> {
     let mut reader = Reader::new(body);
     let packet_id = reader.packet_id()?;
     let mut reason_string = None;

@@ -21,7 +21,7 @@ pub enum RetainHandling {
     SendAlways = 0,
     /// If the subscription did not exist.
     SendIfNew = 1,
-    /// Not at all.
+    /// The subscription begins with what is published from now on.
     Never = 2,
 }
 
@@ -71,7 +71,7 @@ impl SubscriptionOptions {
     }
 }
 
-/// One filter of a SUBSCRIBE.
+/// What a SUBSCRIBE asks for, one of the 1 to `limits::FILTERS_PER_PACKET_MAX` it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeFilter<'a> {
     /// UTF-8 without U+0000; otherwise unchecked.
@@ -137,7 +137,7 @@ impl<'a> Subscribe<'a> {
         self.count as usize
     }
 
-    /// Appends the packet.
+    /// Appends the packet as `version` has it.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         encode_subscribe(version, self.packet_id, self.subscription_id, self.filters(), out);
     }

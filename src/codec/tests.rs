@@ -194,7 +194,7 @@ mod generated {
         }
         fn reason(&mut self, packet: PacketType) -> ReasonCode {
             loop {
-                if let Ok(reason) = ReasonCode::decode(self.next() as u8, packet) {
+                if let Some(reason) = ReasonCode::from_u8_in(self.next() as u8, packet) {
                     return reason;
                 }
             }
@@ -281,7 +281,7 @@ mod generated {
         if version.is_v5() || connect.username.is_some() {
             connect.password = rng.maybe(|rng| words.binary(rng));
         }
-        connect.will = rng.maybe(|rng| Will {
+        connect.will = rng.maybe(|rng| ConnectWill {
             topic: words.name(rng),
             payload: words.binary(rng),
             qos: rng.pick(&QOS),

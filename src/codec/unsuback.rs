@@ -1,10 +1,11 @@
 //! UNSUBACK (MQTT 5.0, 3.11): one code for each filter of the UNSUBSCRIBE; before 5.0 no codes at all.
 
 use super::error::DecodeError;
-use super::frame::{Frame, PacketType};
+use super::frame::Frame;
+use super::packet_type::PacketType;
 use super::properties::{Property, put_some};
 use super::reason::ReasonCode;
-use super::wire::{put_packet, put_u16, put_with_length};
+use super::wire::{put_packet, put_u16, put_with_length, reason_code};
 use super::{Version, expect_first, suback};
 use crate::ids::PacketId;
 
@@ -13,7 +14,7 @@ use crate::ids::PacketId;
 pub struct UnsubAck<'a> {
     /// That of the UNSUBSCRIBE.
     pub packet_id: PacketId,
-    /// For people.
+    /// Text for people, not for programs; `None` if none was sent.
     pub reason_string: Option<&'a str>,
     codes: &'a [u8],
 }
@@ -30,7 +31,7 @@ impl<'a> UnsubAck<'a> {
             });
         }
         for &code in codes {
-            ReasonCode::decode(code, PacketType::UnsubAck)?;
+            reason_code(code, PacketType::UnsubAck)?;
         }
         Ok(Self { packet_id, reason_string, codes })
     }
@@ -40,7 +41,7 @@ impl<'a> UnsubAck<'a> {
         self.codes.iter().filter_map(|&code| ReasonCode::from_u8(code))
     }
 
-    /// Appends the packet.
+    /// Appends the packet as `version` has it.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         let codes: Vec<ReasonCode> = self.codes().collect();
         encode_unsuback(version, self.packet_id, &codes, self.reason_string, out);

@@ -53,7 +53,7 @@ impl<'a> Unsubscribe<'a> {
         self.count as usize
     }
 
-    /// Appends the packet.
+    /// Appends the packet as `version` has it.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         encode_unsubscribe(version, self.packet_id, self.filters(), out);
     }
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Unsubscribe<'_> {
     }
 }
 
-/// Appends an UNSUBSCRIBE.
+/// Appends an UNSUBSCRIBE of filters that are at hand one by one.
 pub fn encode_unsubscribe<'a>(
     version: Version,
     packet_id: PacketId,

@@ -4,6 +4,8 @@
 //! U+0000. Writing asserts only what the codec or its caller chose.
 
 use super::error::DecodeError;
+use super::packet_type::PacketType;
+use super::reason::ReasonCode;
 use crate::ids::PacketId;
 use crate::limits::REMAINING_LENGTH_MAX_BYTES;
 
@@ -115,6 +117,13 @@ impl<'a> Reader<'a> {
         let text = utf8(bytes)?;
         if holds_nul_or_wildcard(bytes) { Err(refuse_name(bytes)) } else { Ok(text) }
     }
+}
+
+/// The reason with this code. One that the packet may not carry is a protocol error [MQTT-3.2.2-8, MQTT-3.4.2-1,
+/// MQTT-3.5.2-1, MQTT-3.6.2-1, MQTT-3.7.2-1, MQTT-3.9.3-2, MQTT-3.11.3-2, MQTT-3.14.2-1, MQTT-3.15.2-1].
+pub(super) fn reason_code(code: u8, packet: PacketType) -> Result<ReasonCode, DecodeError> {
+    const NOT_ALLOWED: DecodeError = DecodeError::Protocol("reason code that this packet may not carry");
+    ReasonCode::from_u8_in(code, packet).ok_or(NOT_ALLOWED)
 }
 
 const NUL: DecodeError = DecodeError::Malformed("U+0000 in a string"); // [MQTT-1.5.4-2]

@@ -79,7 +79,7 @@ struct Ready {
 type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
 
 /// Runs the broker until a signal stops it. `announce` is called once for each listener, when clients can connect.
-pub fn run(config: &Config, log: &log::Log, announce: impl Fn(SocketAddr, usize)) -> Result<(), RunError> {
+pub fn run(config: &Config, log: &log::LogWriter, announce: impl Fn(SocketAddr, usize)) -> Result<(), RunError> {
     let begun = Instant::now();
     let shards = config.values.shards;
     log::event::starting(env!("CARGO_PKG_VERSION"), &config.values.node_name, shards as u64, std::process::id().into());
@@ -265,7 +265,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
 }
 
 /// Waits for the signal that stops the broker.
-fn serve(config: &Config, log: &log::Log, signals: &mut Signals, stop: &AtomicBool, planes: &[PlaneHandle]) {
+fn serve(config: &Config, log: &log::LogWriter, signals: &mut Signals, stop: &AtomicBool, planes: &[PlaneHandle]) {
     for signal in signals.forever() {
         match signal {
             SIGUSR1 => match log.reopen() {

@@ -62,7 +62,7 @@ impl Delivery {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::codec::properties::Forwarded;
+    use crate::codec::Forwarded;
     use crate::session::message::MessageRef;
 
     pub(crate) fn delivery(topic: &str) -> Delivery {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use bytes::Bytes;
 use triomphe::ThinArc;
 
-use crate::codec::properties::Forwarded;
+use crate::codec::Forwarded;
 use crate::ids::{ClientKey, Qos};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::time::{Deadline, Now};

@@ -17,7 +17,7 @@ pub struct Will {
 
 impl Will {
     /// From CONNECT; topic and flags have been checked.
-    pub fn new(will: &codec::Will<'_>, publisher: ClientKey) -> Self {
+    pub fn new(will: &codec::ConnectWill<'_>, publisher: ClientKey) -> Self {
         let message = Message::new(&MessageRef {
             topic: will.topic,
             qos: will.qos,

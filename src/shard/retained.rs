@@ -194,7 +194,7 @@ impl RetainedStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::properties::Forwarded;
+    use crate::codec::Forwarded;
     use crate::ids::Qos;
     use crate::session::MessageRef;
 

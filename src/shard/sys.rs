@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::{MeshMessage, Settings, Shard, Turn};
-use crate::codec::properties::Forwarded;
+use crate::codec::Forwarded;
 use crate::ids::{Qos, SessionId, ShardId};
 use crate::session::{MessageRef, Routed};
 use crate::telemetry::{Report, TransportCounters};

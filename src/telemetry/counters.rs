@@ -17,7 +17,7 @@ pub struct Counters {
     pub publish_bytes_received: u64,
     /// Payload bytes of PUBLISH packets to clients.
     pub publish_bytes_sent: u64,
-    /// CONNECTs accepted.
+    /// CONNECTs answered with success.
     pub connections: u64,
     /// Sessions ended because nobody came back in time.
     pub sessions_expired: u64,
@@ -101,17 +101,17 @@ impl TransportCounters {
 pub struct Gauges {
     /// Sessions with a connection.
     pub clients_connected: u64,
-    /// Sessions without one.
+    /// Sessions that wait for their client.
     pub clients_disconnected: u64,
     /// Subscriptions, shared ones included.
     pub subscriptions: u64,
-    /// Shared subscriptions.
+    /// Those of them that are members of a `$share` group.
     pub shared_subscriptions: u64,
     /// Retained messages (every shard holds them all).
     pub retained_messages: u64,
     /// Messages queued or in flight to clients.
     pub stored_messages: u64,
-    /// Bytes of those.
+    /// Topic, properties and payload of those.
     pub stored_bytes: u64,
 }
 

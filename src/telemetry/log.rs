@@ -28,13 +28,13 @@ use crate::limits;
 
 pub mod event;
 mod line;
-pub mod rate;
+mod rate;
 
 pub use line::Format;
 
 /// How the log is to be.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct LogOptions {
     /// Shape of a line.
     pub format: Format,
     /// Least severe line that is written.
@@ -47,7 +47,7 @@ pub struct Options {
 
 /// The open log. Dropping it writes what is still queued, for about a second at most.
 #[derive(Debug)]
-pub struct Log {
+pub struct LogWriter {
     output: Output,
     lost: ErrorCounter,
     // Fields drop in this order: the summaries of the reporter are lines, so the writer goes last.
@@ -59,16 +59,16 @@ pub struct Log {
 ///
 /// # Errors
 /// The file cannot be opened, or a log is open already.
-pub fn start(options: &Options) -> io::Result<Log> {
+pub fn start(options: &LogOptions) -> io::Result<LogWriter> {
     let output = Output::open(options.file.as_deref())?;
     let (writer, guard) = writer(output.clone());
     let lost = writer.error_counter();
     rate::set_lines_per_s(options.rate);
     subscriber(options, writer).try_init().map_err(io::Error::other)?;
-    Ok(Log { output, _reporter: Reporter::start(lost.clone())?, lost, _writer: guard })
+    Ok(LogWriter { output, _reporter: Reporter::start(lost.clone())?, lost, _writer: guard })
 }
 
-impl Log {
+impl LogWriter {
     /// Opens the log file again under its name, after it was moved away; SIGUSR1. Standard error stays as it is.
     ///
     /// # Errors
@@ -92,14 +92,14 @@ fn writer(output: Output) -> (NonBlocking, WorkerGuard) {
 }
 
 /// What formats and filters; apart from [`start`] so that a test can have one of its own.
-fn subscriber<W>(options: &Options, writer: W) -> impl Subscriber + Send + Sync + use<W>
+fn subscriber<W>(options: &LogOptions, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let level = LevelFilter::from_level(options.level);
     // What other crates have to say is for their authors, below a warning.
     let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("dunlin", level);
-    let lines = fmt::layer().event_format(line::Lines::new(options.format)).with_writer(writer);
+    let lines = fmt::layer().event_format(line::LineFormatter::new(options.format)).with_writer(writer);
     tracing_subscriber::registry().with(filter).with(lines)
 }
 
@@ -193,7 +193,7 @@ impl Reporter {
             let mut told = 0;
             loop {
                 let running = stopped.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout);
-                rate::report();
+                rate::take_suppressed().for_each(|(kind, suppressed)| event::lines_suppressed(kind, suppressed));
                 let total = lost.dropped_lines() as u64;
                 if total > told {
                     event::lines_lost(total - told, total);

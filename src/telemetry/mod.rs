@@ -6,10 +6,10 @@
 //! Always holds: whatever the broker throws away is counted under a reason.
 //! Leaves to others: publishing (`shard::sys`), writing log lines (`telemetry::log`, edge).
 
-pub mod counters;
+mod counters;
 #[cfg(feature = "runtime")]
 pub mod log;
-pub mod reasons;
+mod reasons;
 
 pub use counters::{Counters, Gauges, Report, TransportCounters};
 pub use reasons::{CloseReason, DropReason};

@@ -43,7 +43,7 @@ impl DropReason {
         Self::SessionEnded,
     ];
 
-    /// The metric label.
+    /// The label of the metric, stable for whoever has dashboards.
     pub const fn label(self) -> &'static str {
         match self {
             Self::OutboxFull => "outbox_full",
@@ -88,9 +88,9 @@ pub enum CloseReason {
     Refused,
     /// No complete CONNECT within `--connect-timeout`.
     ConnectTimeout,
-    /// `--max-connections` is reached.
+    /// Accepted beyond `--max-connections`, only to be told so.
     ConnectionsFull,
-    /// The broker stops.
+    /// SIGTERM or SIGINT: every client is told and cut off.
     ServerShutdown,
     /// An operator closed it.
     AdministrativeAction,

@@ -1,5 +1,8 @@
 //! The number of an entry: one per distinct (share name, filter).
 
+/// No node, no entry, no position: what the fields of the index hold where there is none, in 4 bytes instead of 8.
+pub(super) const NONE: u32 = u32::MAX;
+
 /// One entry of the index: a filter, or a share name and filter. Valid as long as this shard has a subscriber or member
 /// in it; for shared subscriptions and filters with `+`, also as long as another shard announces interest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,7 +15,7 @@ pub(super) enum Stored {
     Literal(u32),
     /// A plain filter with `+`, in the trie.
     Wildcard(u32),
-    /// A shared subscription.
+    /// A share name and its filter, in the trie.
     Group(u32),
 }
 

@@ -140,8 +140,8 @@ mod tests {
 
     #[test]
     fn shares_are_taken_apart() {
-        type Parts = (Option<&'static str>, &'static str);
-        let table: &[(&str, Result<Parts, TopicError>)] = &[
+        type Split = (Option<&'static str>, &'static str);
+        let table: &[(&str, Result<Split, TopicError>)] = &[
             ("a/b", Ok((None, "a/b"))),
             ("$SYS/#", Ok((None, "$SYS/#"))),
             ("$shared/g/x", Ok((None, "$shared/g/x"))),

@@ -10,8 +10,9 @@ use smallvec::SmallVec;
 use crate::ids::ShardId;
 use crate::limits::SHARDS_MAX;
 
+use super::entry::NONE;
 use super::subscribers::{Interest, Subscriber};
-use super::trie::{NONE, Place};
+use super::trie::FilterEnd;
 
 /// Who of a group gets a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +23,15 @@ pub enum Pick {
     Remote(ShardId),
 }
 
-/// One shared subscription.
+/// The members of one share name and filter, and whose turn it is.
 #[derive(Debug)]
 pub(super) struct Group {
-    /// `$share/name/filter`.
+    /// `$share/name/filter`, as in SUBSCRIBE.
     pub(super) text: Box<str>,
     /// Hash of name and filter, the same on every shard of the process.
     pub(super) key: u64,
     /// Where in the trie its filter ends.
-    pub(super) place: Place,
+    pub(super) place: FilterEnd,
     /// Position among the groups that end there.
     pub(super) place_position: u32,
     members: Vec<Member>,
@@ -41,7 +42,7 @@ pub(super) struct Group {
     /// shard 0.
     remote: SmallVec<[RemoteMembers; 1]>,
     member_turn: u32,
-    shard_turn: Turn,
+    shard_turn: Rotation,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +62,7 @@ struct RemoteMembers {
 /// A place in a cycle of `weight` turns that visits each once, neighbours far apart: messages for a shard with half of
 /// the members come every other time, not all in a row.
 #[derive(Clone, Copy, Debug, Default)]
-struct Turn {
+struct Rotation {
     weight: u64,
     stride: u64,
     at: u64,
@@ -69,7 +70,7 @@ struct Turn {
 
 impl Group {
     /// One without members, to be filled at once.
-    pub(super) fn new(text: String, key: u64, place: Place, place_position: u32) -> Self {
+    pub(super) fn new(text: String, key: u64, place: FilterEnd, place_position: u32) -> Self {
         Self {
             text: text.into_boxed_str(),
             key,
@@ -80,7 +81,7 @@ impl Group {
             durable: 0,
             remote: SmallVec::new(),
             member_turn: 0,
-            shard_turn: Turn::default(),
+            shard_turn: Rotation::default(),
         }
     }
 
@@ -219,7 +220,7 @@ impl Group {
     }
 }
 
-impl Turn {
+impl Rotation {
     /// The next of `weight` turns. A cycle is fair from the first turn after `weight` last changed.
     fn next(&mut self, weight: u64) -> u64 {
         if weight != self.weight {
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn any_weight_has_a_stride_that_visits_every_turn() {
         for weight in 1..300 {
-            let mut turn = Turn::default();
+            let mut turn = Rotation::default();
             assert_eq!(counts((0..weight).map(|_| turn.next(weight))).len() as u64, weight);
         }
     }

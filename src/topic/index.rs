@@ -3,7 +3,7 @@
 use crate::ids::{SessionId, ShardId, ShardSet};
 use crate::slab::Slab;
 
-use super::entry::{EntryId, Stored};
+use super::entry::{EntryId, NONE, Stored};
 use super::filter::SubscribedFilter;
 use super::group::{Group, Pick};
 use super::literal::{LiteralKey, Literals};
@@ -11,7 +11,7 @@ use super::matches::Matches;
 use super::name::TopicName;
 use super::subscribers::{Interest, Subscriber, SubscriberLists, Subscribers};
 use super::table::{Keys, StripedTable};
-use super::trie::{NONE, Place, Trie};
+use super::trie::{FilterEnd, Trie};
 
 /// One shard's replica of the subscriptions of the process.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub struct SubscriptionIndex {
 /// A plain filter with `+`: 40 bytes besides its nodes.
 #[derive(Debug)]
 struct Wildcard {
-    place: Place,
+    place: FilterEnd,
     subscribers: Subscribers,
     shards: ShardSet,
     durable_shards: ShardSet,
@@ -48,7 +48,7 @@ const _: () = assert!(size_of::<Option<Wildcard>>() == 40 && size_of::<Option<Gr
 /// What an insertion did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inserted {
-    /// The filter's entry.
+    /// Where the subscription is; the session keeps it with the position.
     pub entry: EntryId,
     /// The subscriber's position in it, until a removal moves it.
     pub position: u32,
@@ -216,7 +216,7 @@ impl SubscriptionIndex {
             && let Some(key) = LiteralKey::of(filter.filter)
         {
             assert!(filter.share.is_none(), "a plain interest is in a plain filter");
-            self.literals.apply_remote(shard, key, any, durable, &self.keys);
+            self.literals.apply_remote(shard, key, any.then_some(durable), &self.keys);
             return;
         }
         if interest.is_nothing() && self.find(filter).is_none() {

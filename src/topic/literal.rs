@@ -52,7 +52,7 @@ struct Remote {
 
 const _: () = assert!(size_of::<Option<Literal>>() == 40 && size_of::<Remote>() == 12);
 
-/// All literal filters.
+/// The filters without `+` of this shard, by text, and of the others, by fingerprint.
 #[derive(Debug)]
 pub(super) struct Literals {
     entries: Slab<Literal>,
@@ -128,12 +128,12 @@ impl Literals {
         &mut self.entries[id].subscribers
     }
 
-    /// Takes note of another shard's interest, or of its end.
-    pub(super) fn apply_remote(&mut self, shard: ShardId, key: LiteralKey<'_>, any: bool, durable: bool, keys: &Keys) {
+    /// Notes another shard's interest: whether it is a durable one, or `None` where it has ended.
+    pub(super) fn apply_remote(&mut self, shard: ShardId, key: LiteralKey<'_>, durable: Option<bool>, keys: &Keys) {
         let hash = key.hash(keys);
-        let told = Remote::new(hash, keys.check(key.bytes), shard, durable);
+        let told = Remote::new(hash, keys.check(key.bytes), shard, durable == Some(true));
         let of_same_shard = |found: &Remote| found.is_same_filter(&told) && found.shard() == shard;
-        if !any {
+        if durable.is_none() {
             if self.remote.remove(hash, of_same_shard).is_some() {
                 self.depths.subtract(key);
                 if !self.has_remote(hash, key, keys) && self.find_hashed(key, hash).is_none() {

@@ -50,7 +50,7 @@ pub(super) struct Level {
 }
 
 impl Matches {
-    /// An empty one.
+    /// For a first match; allocates nothing yet.
     pub fn new() -> Self {
         Self::default()
     }

@@ -52,13 +52,13 @@ pub enum Scan {
 /// What one topic means for the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step<'f> {
-    /// It matches.
+    /// The topic matches: show it.
     Visit,
     /// It does not, and the next one may be anything.
     Next,
     /// Nothing matches before the first `keep` bytes of this topic, followed by `level` and `tail`.
     Leap { keep: usize, level: &'f str, tail: &'static str },
-    /// Nothing further matches.
+    /// Neither this topic nor any after it matches.
     End,
 }
 
@@ -68,7 +68,7 @@ const AFTER_SLASH: &str = "0";
 const AFTER_DOLLAR: &str = "%";
 
 impl<V> RetainedTree<V> {
-    /// An empty one.
+    /// A tree without topics, without an allocation.
     pub const fn new() -> Self {
         Self { by_topic: BTreeMap::new() }
     }

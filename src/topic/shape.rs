@@ -10,7 +10,7 @@ use crate::limits::{FILTER_SHAPES_FREE_LEVELS, FILTER_SHAPES_MAX};
 
 use crate::slab::Slab;
 
-use super::trie::NONE;
+use super::entry::NONE;
 
 /// One shape: how often it occurs, and the shapes that are one level longer.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ pub enum Interest {
     Shared {
         /// Members whose client is connected.
         online: u32,
-        /// All members.
+        /// Members, connected or not; 0 ends the interest.
         total: u32,
         /// Whether one of them is a persistent session.
         durable: bool,
@@ -56,7 +56,7 @@ pub(super) enum Subscribers {
         options: u8,
         durable: bool,
     },
-    /// The id of a `Many`.
+    /// The id of a `SubscriberList`.
     Many(u32),
 }
 
@@ -64,7 +64,7 @@ const _: () = assert!(size_of::<Subscriber>() == 12 && size_of::<Subscribers>() 
 
 /// Two or more subscribers of an entry.
 #[derive(Debug)]
-struct Many {
+struct SubscriberList {
     list: Vec<Subscriber>,
     durable: u32,
 }
@@ -72,7 +72,7 @@ struct Many {
 /// Where the lists of all entries with more than one subscriber are.
 #[derive(Debug)]
 pub(super) struct SubscriberLists {
-    many: Slab<Many>,
+    many: Slab<SubscriberList>,
     heap_bytes: usize,
 }
 
@@ -93,7 +93,7 @@ impl SubscriberLists {
                 list.extend([first(to), subscriber]);
                 self.heap_bytes += capacity_bytes(&list);
                 let durable = u32::from(first_durable) + u32::from(durable);
-                *to = Subscribers::Many(self.many.insert(Many { list, durable }));
+                *to = Subscribers::Many(self.many.insert(SubscriberList { list, durable }));
                 1
             }
             Subscribers::Many(id) => {

@@ -116,7 +116,7 @@ impl Keys {
         hash(&self.check, text)
     }
 
-    /// One level.
+    /// The text between two slashes, without them.
     #[inline]
     pub(super) fn level(&self, level: &[u8]) -> u64 {
         hash(&self.level, level)

@@ -9,7 +9,7 @@ const INLINE_BYTES_MAX: usize = 22;
 pub(super) enum Text {
     /// The first `len` of `bytes`.
     Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
-    /// Everything longer.
+    /// A longer one.
     Heap(Box<[u8]>),
 }
 

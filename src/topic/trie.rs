@@ -6,6 +6,7 @@
 
 use crate::slab::Slab;
 
+use super::entry::NONE;
 use super::filter::TopicFilter;
 use super::matches::{Level, Matches};
 use super::name::TopicName;
@@ -14,15 +15,12 @@ use super::shape::Shapes;
 use super::table::{Keys, StripedTable};
 use super::text::Text;
 
-/// No node, no entry.
-pub(super) const NONE: u32 = u32::MAX;
-
 const ROOT: u32 = 0;
 
 /// One level of one or more filters.
 #[derive(Debug)]
 #[repr(align(64))]
-struct Node {
+struct TrieNode {
     level: Text,
     parent: u32,
     plus: u32,
@@ -34,20 +32,20 @@ struct Node {
     below: Ends,
 }
 
-const _: () = assert!(size_of::<Option<Node>>() == 64);
+const _: () = assert!(size_of::<Option<TrieNode>>() == 64);
 
 /// What ends at one place of the trie; the trie stores the numbers and knows nothing of what they mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
-    /// The plain entry.
+    /// The number of the plain entry, or `NONE`.
     pub(super) plain: u32,
-    /// The list of shared subscriptions.
+    /// The number of the list of shared subscriptions, or `NONE`.
     pub(super) groups: u32,
 }
 
 /// A place where filters end: a node, and whether a `#` follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct FilterEnd {
     node: u32,
     below: bool,
 }
@@ -55,7 +53,7 @@ pub(super) struct Place {
 /// The trie of all shards' filters.
 #[derive(Debug)]
 pub(super) struct Trie {
-    nodes: Slab<Node>,
+    nodes: Slab<TrieNode>,
     edges: StripedTable<u32>,
     shapes: Shapes,
     heap_bytes: usize,
@@ -64,7 +62,7 @@ pub(super) struct Trie {
 impl Trie {
     pub(super) fn new() -> Self {
         let mut nodes = Slab::new();
-        let root = nodes.insert(Node { shape: Shapes::ROOT, ..Node::default() });
+        let root = nodes.insert(TrieNode { shape: Shapes::ROOT, ..TrieNode::default() });
         assert_eq!(root, ROOT);
         Self { nodes, edges: StripedTable::new(), shapes: Shapes::new(), heap_bytes: 0 }
     }
@@ -79,11 +77,11 @@ impl Trie {
         self.shapes.len()
     }
 
-    pub(super) fn find(&self, filter: TopicFilter<'_>, keys: &Keys) -> Option<Place> {
+    pub(super) fn find(&self, filter: TopicFilter<'_>, keys: &Keys) -> Option<FilterEnd> {
         let mut node = ROOT;
         for level in filter.as_str().split('/') {
             node = match level {
-                "#" => return Some(Place { node, below: true }),
+                "#" => return Some(FilterEnd { node, below: true }),
                 "+" => self.nodes[node].plus,
                 _ => self.literal_child(node, level.as_bytes(), keys.level(level.as_bytes()), keys),
             };
@@ -91,15 +89,15 @@ impl Trie {
                 return None;
             }
         }
-        Some(Place { node, below: false })
+        Some(FilterEnd { node, below: false })
     }
 
     /// Finds where `filter` ends, making what is missing on the way.
-    pub(super) fn ensure(&mut self, filter: TopicFilter<'_>, keys: &Keys) -> Place {
+    pub(super) fn ensure(&mut self, filter: TopicFilter<'_>, keys: &Keys) -> FilterEnd {
         let mut node = ROOT;
         for level in filter.as_str().split('/') {
             node = match level {
-                "#" => return Place { node, below: true },
+                "#" => return FilterEnd { node, below: true },
                 "+" => match self.nodes[node].plus {
                     NONE => self.add_plus(node),
                     plus => plus,
@@ -110,21 +108,21 @@ impl Trie {
                 },
             };
         }
-        Place { node, below: false }
+        FilterEnd { node, below: false }
     }
 
-    pub(super) fn ends(&self, at: Place) -> Ends {
+    pub(super) fn ends(&self, at: FilterEnd) -> Ends {
         let node = &self.nodes[at.node];
         if at.below { node.below } else { node.here }
     }
 
-    pub(super) fn ends_mut(&mut self, at: Place) -> &mut Ends {
+    pub(super) fn ends_mut(&mut self, at: FilterEnd) -> &mut Ends {
         let node = &mut self.nodes[at.node];
         if at.below { &mut node.below } else { &mut node.here }
     }
 
     /// Frees the node and those above it that nothing needs any more.
-    pub(super) fn prune(&mut self, at: Place, keys: &Keys) {
+    pub(super) fn prune(&mut self, at: FilterEnd, keys: &Keys) {
         let mut id = at.node;
         while id != ROOT && self.nodes[id].is_bare() {
             let node = self.nodes.remove(id).expect("a node is freed once");
@@ -142,7 +140,7 @@ impl Trie {
     }
 
     /// The filter that ends there, appended to `out`.
-    pub(super) fn write_filter(&self, at: Place, out: &mut String) {
+    pub(super) fn write_filter(&self, at: FilterEnd, out: &mut String) {
         let mut path = Vec::new();
         let mut id = at.node;
         while id != ROOT {
@@ -235,7 +233,7 @@ impl Trie {
 
     fn add_plus(&mut self, parent: u32) -> u32 {
         let shape = self.shapes.enter(self.nodes[parent].shape, true);
-        let id = self.nodes.insert(Node { level: Text::new("+"), parent, shape, ..Node::default() });
+        let id = self.nodes.insert(TrieNode { level: Text::new("+"), parent, shape, ..TrieNode::default() });
         self.nodes[parent].plus = id;
         id
     }
@@ -245,7 +243,7 @@ impl Trie {
         let level = Text::new(level);
         self.heap_bytes += level.heap_bytes();
         let hash = keys.edge(parent, keys.level(level.as_bytes()));
-        let id = self.nodes.insert(Node { level, parent, shape, ..Node::default() });
+        let id = self.nodes.insert(TrieNode { level, parent, shape, ..TrieNode::default() });
         self.nodes[parent].literal_children += 1;
         let nodes = &self.nodes;
         self.edges.insert(hash, id, |&id| edge_hash(&nodes[id], keys));
@@ -257,13 +255,13 @@ impl Ends {
     pub(super) const NOTHING: Self = Self { plain: NONE, groups: NONE };
 }
 
-impl Node {
+impl TrieNode {
     fn is_bare(&self) -> bool {
         self.here == Ends::NOTHING && self.below == Ends::NOTHING && self.plus == NONE && self.literal_children == 0
     }
 }
 
-impl Default for Node {
+impl Default for TrieNode {
     fn default() -> Self {
         Self {
             level: Text::default(),
@@ -277,7 +275,7 @@ impl Default for Node {
     }
 }
 
-fn edge_hash(node: &Node, keys: &Keys) -> u64 {
+fn edge_hash(node: &TrieNode, keys: &Keys) -> u64 {
     keys.edge(node.parent, keys.level(node.level.as_bytes()))
 }
 

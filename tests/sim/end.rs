@@ -230,7 +230,7 @@ impl World {
                 topic_alias: None,
                 message_expiry_s: None,
                 properties: dunlin::codec::Forwarded::EMPTY,
-                subscription_ids: dunlin::codec::SubscriptionIds::EMPTY,
+                subscription_ids: dunlin::codec::EncodedSubscriptionIds::EMPTY,
             };
             self.ask(shard, Input::Packet { connection, packet: Packet::Publish(publish) });
             let _ = self.rest(false);

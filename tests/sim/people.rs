@@ -1,6 +1,6 @@
 //! The steps of those who are connected: bytes that arrive, bytes that are read, decisions.
 
-use dunlin::codec::{Forwarded, Will};
+use dunlin::codec::{ConnectWill, Forwarded};
 use dunlin::ids::Qos;
 
 use crate::actions::Move;
@@ -155,7 +155,7 @@ impl World {
         let will_number = self.oracle.next_will();
         let (topic, payload) = (format!("will/{number}"), will_payload(number, will_number));
         if !plan.watcher && self.rng.percent(40) {
-            connect.will = Some(Will {
+            connect.will = Some(ConnectWill {
                 topic: &topic,
                 payload: &payload,
                 qos: Qos::AtLeastOnce,

@@ -34,7 +34,7 @@ fn message(topic: &str, retain: bool, payload: &[u8]) -> Message {
         retain,
         expires: None,
         publisher: None,
-        properties: crate::codec::properties::Forwarded::EMPTY,
+        properties: crate::codec::Forwarded::EMPTY,
         payload,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::harness::{World, v5, v5_kept};
 use super::show::{publish, publish1};
-use crate::codec::{Connect, Disconnect, Packet, ReasonCode, Version, Will};
+use crate::codec::{Connect, ConnectWill, Disconnect, Packet, ReasonCode, Version};
 use crate::ids::Qos;
 use crate::shard::Event;
 
@@ -133,7 +133,7 @@ fn a_refused_connect_leaves_an_earlier_session_alone() {
     let method = Connect { authentication_method: Some("SCRAM"), ..v5("c") };
     let second = world.open(&method);
     assert_eq!(world.read(second), ["CONNACK bad authentication method", "CLOSED refused"]);
-    let will = Will {
+    let will = ConnectWill {
         topic: "$SYS/x",
         payload: b"",
         qos: Qos::AtMostOnce,

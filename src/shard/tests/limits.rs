@@ -3,7 +3,7 @@
 use super::harness::{World, options, v5, v5_kept};
 use super::show::{publish, publish1, retained};
 use super::will::will;
-use crate::codec::{AckKind, Connect, Packet, Publish, Version, Will};
+use crate::codec::{AckKind, Connect, ConnectWill, Packet, Publish, Version};
 use crate::telemetry::DropReason;
 
 #[test]
@@ -149,7 +149,8 @@ fn retained_messages_have_a_limit_in_bytes_and_give_back_what_they_held() {
     assert_eq!(retain(8, "y", "12345678901234567890"), format!("PUBACK #8 {refused}"));
     assert_eq!(retain(9, "y", "1234567890123456789"), format!("PUBACK #9 {kept}"));
 
-    let will = |payload| Connect { will: Some(Will { retain: true, topic: "x", payload, ..will(0) }), ..v5("w") };
+    let will =
+        |payload| Connect { will: Some(ConnectWill { retain: true, topic: "x", payload, ..will(0) }), ..v5("w") };
     let peer = world.open(&will(b"1"));
     assert_eq!(world.read(peer), ["CONNACK quota exceeded", "CLOSED refused"]);
     world.connect(&will(b"")); // a will that deletes needs no room either

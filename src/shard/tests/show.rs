@@ -87,7 +87,7 @@ pub(super) fn publish<'a>(topic: &'a str, payload: &'a str) -> Publish<'a> {
         topic_alias: None,
         message_expiry_s: None,
         properties: crate::codec::Forwarded::EMPTY,
-        subscription_ids: crate::codec::SubscriptionIds::EMPTY,
+        subscription_ids: crate::codec::EncodedSubscriptionIds::EMPTY,
     }
 }
 

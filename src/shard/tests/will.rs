@@ -2,11 +2,11 @@
 
 use super::harness::{Peer, World, v5, v5_kept};
 use super::show::{publish, retained};
-use crate::codec::{Connect, Disconnect, Forwarded, Packet, ReasonCode, Version, Will};
+use crate::codec::{Connect, ConnectWill, Disconnect, Forwarded, Packet, ReasonCode, Version};
 use crate::ids::Qos;
 
-pub(super) fn will(delay_s: u32) -> Will<'static> {
-    Will {
+pub(super) fn will(delay_s: u32) -> ConnectWill<'static> {
+    ConnectWill {
         topic: "will",
         payload: b"gone",
         qos: Qos::AtLeastOnce,
@@ -108,7 +108,7 @@ fn a_protocol_error_and_a_keep_alive_timeout_publish_the_will() {
 #[test]
 fn a_wills_expiry_begins_when_it_is_published() {
     let (mut world, heir) = world();
-    let with_expiry = Will { message_expiry_s: Some(7), ..will(10) };
+    let with_expiry = ConnectWill { message_expiry_s: Some(7), ..will(10) };
     let peer = world.connect(&Connect { will: Some(with_expiry), ..v5_kept("c") });
     world.cut(peer);
     world.pass_s(10);
@@ -118,7 +118,7 @@ fn a_wills_expiry_begins_when_it_is_published() {
 #[test]
 fn a_retained_will_is_retained() {
     let (mut world, heir) = world();
-    let peer = world.connect(&Connect { will: Some(Will { retain: true, ..will(0) }), ..v5("c") });
+    let peer = world.connect(&Connect { will: Some(ConnectWill { retain: true, ..will(0) }), ..v5("c") });
     world.cut(peer);
     assert_eq!(world.read(heir), ["PUBLISH will gone"]);
     let late = world.client("late");
@@ -129,7 +129,7 @@ fn a_retained_will_is_retained() {
 #[test]
 fn a_retained_will_beyond_the_limit_is_refused_at_connect_and_dropped_later() {
     let mut world = World::with(1, |settings| settings.retained_max = 1);
-    let retained_will = Connect { will: Some(Will { retain: true, ..will(0) }), ..v5("c") };
+    let retained_will = Connect { will: Some(ConnectWill { retain: true, ..will(0) }), ..v5("c") };
     let peer = world.connect(&retained_will);
     let filler = world.client("filler");
     world.send(filler, &Packet::Publish(retained(publish("other", "x"))));

@@ -3,11 +3,11 @@
 //! Always holds: what peers can cause goes through the rate limit of its kind before anything is formatted; an address
 //! is taken as something that can be shown, so that even its text is made only for a line that is written.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use tracing::{debug, error, info, warn};
 
-use super::rate::Kind;
+use super::rate::LogKind;
 
 /// Every line of the broker's own is under this target, which the filter knows.
 const TARGET: &str = "dunlin";
@@ -19,7 +19,7 @@ pub struct ClientConnected<'a> {
     pub client: &'a str,
     /// User name, if one was given.
     pub user: Option<&'a str>,
-    /// The peer's address.
+    /// Where the peer comes from, shown only if the line is written.
     pub peer: &'a dyn Display,
     /// `3.1`, `3.1.1` or `5.0`.
     pub version: &'a str,
@@ -33,14 +33,21 @@ pub struct ClientConnected<'a> {
     pub shard: u64,
 }
 
+/// Without the peer, which can be shown and not debugged.
+impl fmt::Debug for ClientConnected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConnected").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
 impl ClientConnected<'_> {
     /// Logs it, or counts it in a storm.
     pub fn log(&self) {
         let Self { client, user, peer, version, keep_alive_s, clean_start, session_present, shard } = *self;
-        if Kind::ClientConnected.admit() {
+        if LogKind::ClientConnected.admit() {
             info!(
                 target: TARGET,
-                event = Kind::ClientConnected.name(),
+                event = LogKind::ClientConnected.name(),
                 client, user, %peer, version, keep_alive_s, clean_start, session_present, shard
             );
         }
@@ -50,9 +57,9 @@ impl ClientConnected<'_> {
 /// A connection of an accepted client ended.
 #[derive(Clone, Copy)]
 pub struct ClientDisconnected<'a> {
-    /// Client id.
+    /// The client id that the session is called by.
     pub client: &'a str,
-    /// The peer's address.
+    /// Where the peer comes from, shown only if the line is written.
     pub peer: &'a dyn Display,
     /// Why, as the label of the metric has it.
     pub reason: &'a str,
@@ -62,15 +69,23 @@ pub struct ClientDisconnected<'a> {
     pub duration_ms: u64,
 }
 
+/// Without the peer, as above.
+impl fmt::Debug for ClientDisconnected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ClientDisconnected");
+        shown.field("client", &self.client).field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
 impl ClientDisconnected<'_> {
     /// Logs it, or counts it in a storm.
     pub fn log(&self) {
         let Self { client, peer, reason, text, duration_ms } = *self;
         let text = (!text.is_empty()).then_some(text);
-        if Kind::ClientDisconnected.admit() {
+        if LogKind::ClientDisconnected.admit() {
             info!(
                 target: TARGET,
-                event = Kind::ClientDisconnected.name(),
+                event = LogKind::ClientDisconnected.name(),
                 client, %peer, reason, text, duration_ms
             );
         }
@@ -80,16 +95,16 @@ impl ClientDisconnected<'_> {
 /// A connection ended before a client was accepted on it. The reason is that of the metric; `text` may be empty.
 pub fn connect_refused(peer: &dyn Display, reason: &str, text: &str) {
     let text = (!text.is_empty()).then_some(text);
-    if Kind::ConnectRefused.admit() {
-        info!(target: TARGET, event = Kind::ConnectRefused.name(), %peer, reason, text);
+    if LogKind::ConnectRefused.admit() {
+        info!(target: TARGET, event = LogKind::ConnectRefused.name(), %peer, reason, text);
     }
 }
 
 /// A peer broke the protocol: what exactly, for whoever mends that client. The end of its connection is logged apart.
 pub fn protocol_error(client: &str, peer: &dyn Display, text: &str) {
     // Asked first, so that what is not logged at this level is not reported as held back either.
-    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) && Kind::ProtocolError.admit() {
-        debug!(target: TARGET, event = Kind::ProtocolError.name(), client, %peer, text);
+    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) && LogKind::ProtocolError.admit() {
+        debug!(target: TARGET, event = LogKind::ProtocolError.name(), client, %peer, text);
     }
 }
 
@@ -146,7 +161,7 @@ pub fn fatal(text: &dyn Display) {
 }
 
 /// So many events of this kind were not written since the last such line.
-pub(super) fn lines_suppressed(kind: Kind, suppressed: u64) {
+pub(super) fn lines_suppressed(kind: LogKind, suppressed: u64) {
     let (kind, text) = (kind.name(), format!("{suppressed} similar lines suppressed"));
     info!(target: TARGET, event = "lines_suppressed", kind, suppressed, text);
 }

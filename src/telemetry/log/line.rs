@@ -29,31 +29,31 @@ use crate::limits;
 /// The shape of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// `key=value` fields.
+    /// `key=value` fields, for reading.
     Text,
-    /// One JSON object.
+    /// One JSON object a line, for collectors.
     Json,
 }
 
 /// Writes events as lines; the clock can be exchanged for a test's.
-pub(super) struct Lines<T = SystemTime> {
+pub(super) struct LineFormatter<T = SystemTime> {
     format: Format,
     clock: T,
 }
 
-impl Lines {
+impl LineFormatter {
     pub(super) fn new(format: Format) -> Self {
         Self::with_clock(format, SystemTime)
     }
 }
 
-impl<T> Lines<T> {
+impl<T> LineFormatter<T> {
     pub(super) fn with_clock(format: Format, clock: T) -> Self {
         Self { format, clock }
     }
 }
 
-impl<S, N, T> FormatEvent<S, N> for Lines<T>
+impl<S, N, T> FormatEvent<S, N> for LineFormatter<T>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,

@@ -11,13 +11,12 @@ use std::{
     time::Instant,
 };
 
-use super::event;
 use crate::limits;
 
 /// Kinds of events that peers can cause, each with a limit of its own: a storm of one does not hide another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Kind {
+pub(super) enum LogKind {
     /// A client's CONNECT was accepted.
     ClientConnected,
     /// A connection of an accepted client ended.
@@ -28,13 +27,13 @@ pub enum Kind {
     ProtocolError,
 }
 
-impl Kind {
+impl LogKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 4] =
+    pub(super) const ALL: [Self; 4] =
         [Self::ClientConnected, Self::ClientDisconnected, Self::ConnectRefused, Self::ProtocolError];
 
     /// The name of the event in the log.
-    pub const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::ClientConnected => "client_connected",
             Self::ClientDisconnected => "client_disconnected",
@@ -44,14 +43,14 @@ impl Kind {
     }
 
     /// Whether a line of this kind may be written now; if not, it was counted.
-    pub fn admit(self) -> bool {
+    pub(super) fn admit(self) -> bool {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let lines_per_s = LINES_PER_S.load(Relaxed);
         lines_per_s == 0 || LIMITS[self as usize].admit(START.elapsed().as_secs() as u32, lines_per_s)
     }
 }
 
-static LIMITS: [RateLimit; Kind::ALL.len()] = [const { RateLimit::new() }; Kind::ALL.len()];
+static LIMITS: [RateLimit; LogKind::ALL.len()] = [const { RateLimit::new() }; LogKind::ALL.len()];
 static LINES_PER_S: AtomicU32 = AtomicU32::new(limits::LOG_RATE_DEFAULT);
 
 /// Sets the limit for every kind; 0 is none.
@@ -59,19 +58,15 @@ pub(super) fn set_lines_per_s(lines_per_s: u32) {
     LINES_PER_S.store(lines_per_s, Relaxed);
 }
 
-/// Logs what was held back since the last report, a line per kind that had any.
-pub(super) fn report() {
-    for kind in Kind::ALL {
-        let suppressed = LIMITS[kind as usize].take_suppressed();
-        if suppressed > 0 {
-            event::lines_suppressed(kind, suppressed);
-        }
-    }
+/// How many events of each kind were held back since this was last asked; kinds that had none are left out.
+pub(super) fn take_suppressed() -> impl Iterator<Item = (LogKind, u64)> {
+    let counts = LogKind::ALL.into_iter().map(|kind| (kind, LIMITS[kind as usize].take_suppressed()));
+    counts.filter(|&(_, suppressed)| suppressed > 0)
 }
 
 /// The limit of one kind, shared by all threads without a lock.
 #[derive(Debug)]
-pub struct RateLimit {
+pub(super) struct RateLimit {
     /// The second that is running, and in the low half the lines that it has admitted.
     window: AtomicU64,
     /// Events held back and not yet reported.
@@ -80,12 +75,12 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// A limit that has admitted nothing.
-    pub const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { window: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
     }
 
     /// Whether one more line fits into the second `now_s`, of which there may be `lines_per_s`; if not, it is counted.
-    pub fn admit(&self, now_s: u32, lines_per_s: u32) -> bool {
+    pub(super) fn admit(&self, now_s: u32, lines_per_s: u32) -> bool {
         let step = |window: u64| {
             let (second, lines) = ((window >> 32) as u32, window as u32);
             match () {
@@ -103,7 +98,7 @@ impl RateLimit {
     }
 
     /// How many were held back since this was last asked.
-    pub fn take_suppressed(&self) -> u64 {
+    pub(super) fn take_suppressed(&self) -> u64 {
         // Asked every second of every kind: the line stays shared unless there is something to take.
         if self.suppressed.load(Relaxed) == 0 { 0 } else { self.suppressed.swap(0, Relaxed) }
     }
@@ -152,7 +147,7 @@ mod tests {
 
     #[test]
     fn kinds_are_numbered_in_the_order_of_their_list() {
-        for (number, kind) in Kind::ALL.into_iter().enumerate() {
+        for (number, kind) in LogKind::ALL.into_iter().enumerate() {
             assert_eq!(kind as usize, number, "{}", kind.name());
         }
     }

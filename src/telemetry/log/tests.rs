@@ -21,8 +21,8 @@ impl Write for Kept {
     }
 }
 
-fn options(format: Format, level: tracing::Level) -> Options {
-    Options { format, level, file: None, rate: 0 }
+fn options(format: Format, level: tracing::Level) -> LogOptions {
+    LogOptions { format, level, file: None, rate: 0 }
 }
 
 /// What `log` writes under these options.
