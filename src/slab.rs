@@ -52,8 +52,11 @@ impl<T> Slab<T> {
     }
 
     /// Above every slot that is in use: where a walk by number ends.
-    pub fn slots(&self) -> u32 {
-        self.chunks.last().map_or(0, |last| (((self.chunks.len() - 1) << CHUNK_BITS) + last.len()) as u32)
+    pub const fn slots(&self) -> u32 {
+        match self.chunks.as_slice() {
+            [] => 0,
+            [before @ .., last] => ((before.len() << CHUNK_BITS) + last.len()) as u32,
+        }
     }
 
     /// Puts `value` into a free slot and returns its number. Panics beyond 2^32 slots, which no memory reaches.
@@ -287,6 +290,7 @@ mod tests {
         let mut slab = Slab::<u64>::new();
         let slots: Vec<u32> = (0..10_000).map(|value| slab.insert(value)).collect();
         assert!(slots.iter().enumerate().all(|(value, &slot)| slab[slot] == value as u64));
+        assert_eq!(slab.slots(), 10_000);
         let chunks = slab.chunks.len();
         for &slot in slots.iter().step_by(2) {
             assert_eq!(slab.remove(slot), Some(u64::from(slot)));

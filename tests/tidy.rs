@@ -1,11 +1,20 @@
 //! The rules of the house that a machine can keep. Each failure names file and line and says what to do instead.
 //!
 //! A remark that was made twice in a review belongs here. A rule is a function from a path and a text to findings
-//! (`tidy/rules.rs`, `tidy/imports.rs`), so that it is tested on samples (`tidy/samples.rs`) as well as run over the
-//! tree. The import table has one source, the charter of `src/lib.rs`: `docs/ARCHITECTURE.md` repeats it word for word.
+//! (`tidy/rules.rs`, `tidy/imports.rs` and others beside them), so that it is tested on samples (`tidy/samples.rs`) as
+//! well as run over the tree. What breaks a rule that is younger than itself stands in `tidy/known.txt`, which may only
+//! shrink. The import table has one source, the charter of `src/lib.rs`: `docs/ARCHITECTURE.md` repeats it word for word.
 
+#[path = "tidy/circles.rs"]
+mod circles;
+#[path = "tidy/commits.rs"]
+mod commits;
 #[path = "tidy/imports.rs"]
 mod imports;
+#[path = "tidy/known.rs"]
+mod known;
+#[path = "tidy/manifest.rs"]
+mod manifest;
 #[path = "tidy/rules.rs"]
 mod rules;
 #[path = "tidy/rust.rs"]
@@ -13,14 +22,22 @@ mod rust;
 #[cfg(test)]
 #[path = "tidy/samples.rs"]
 mod samples;
+#[cfg(test)]
+#[path = "tidy/samples_names.rs"]
+mod samples_names;
+#[path = "tidy/words.rs"]
+mod words;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use imports::ImportTable;
+use known::{Known, Measured};
+use words::Named;
 
 /// A place that breaks a rule, and what to do about it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Finding {
     /// Path from the root of the repository.
     pub(crate) path: String,
@@ -105,6 +122,116 @@ fn decisions_are_dated() {
 #[test]
 fn no_line_ends_in_blanks() {
     check(&["rs", "md", "toml", "py", "js", "json", "sh", "yml", ""], rules::trailing_blanks);
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let roots = ["src/", "loadtest/src/", "bench-harness/src/"];
+    let circles = roots.iter().flat_map(|root| circles::circles(root, &texts_below(&[root], &["rs"])));
+    report_measured(known().except("circles", circles.collect()));
+}
+
+#[test]
+fn functions_take_few_parameters_and_no_two_bools_side_by_side() {
+    let texts = texts_below(&OUR_SOURCES, &["rs"]);
+    report_measured(known().except("parameters", each(&texts, words::many_parameters)));
+    report_measured(known().except("bools", each(&texts, words::adjacent_bools)));
+}
+
+#[test]
+fn type_names_stand_once_and_shadow_nothing_of_std() {
+    let texts = texts_below(&["src/"], &["rs"]);
+    report_measured(known().except("types", words::repeated_types(&texts)));
+    report_measured(known().except("shadows", each(&texts, words::shadowed_types)));
+}
+
+#[test]
+fn words_that_the_lexicon_gave_up_are_not_used() {
+    let texts = texts_below(&["src/"], &["rs"]);
+    report_measured(known().except_counted("words", each(&texts, words::given_up_words)));
+}
+
+#[test]
+fn docs_say_more_than_the_name() {
+    let texts = texts_below(&["src/", "loadtest/", "bench-harness/", "benches/", "tests/", "fuzz/"], &["rs"]);
+    report_measured(known().except_counted("docs", each(&texts, words::docs_that_repeat)));
+}
+
+#[test]
+fn every_dependency_is_named_in_the_source() {
+    let sources = texts_below(&[""], &["rs"]);
+    let mut manifests = texts_below(&[""], &["toml"]);
+    manifests.retain(|(path, _)| path.ends_with("Cargo.toml"));
+    let paths: Vec<&str> = manifests.iter().map(|(path, _)| path.as_str()).collect();
+    let unused = manifests.iter().flat_map(|(path, text)| {
+        manifest::unused_dependencies(path, text, &manifest::Sources::of(path, &paths, &sources))
+    });
+    report_measured(known().except("dependencies", unused.collect()));
+}
+
+#[test]
+fn commit_subjects_fit_a_line() {
+    let range = format!("{}..HEAD", commits::SINCE);
+    let git = std::process::Command::new("git")
+        .args(["-C", env!("CARGO_MANIFEST_DIR"), "log", "--no-merges", "--format=%h %s", &range])
+        .output();
+    match git {
+        Ok(log) if log.status.success() => {
+            report_measured(known().except("commits", commits::long_subjects(&String::from_utf8_lossy(&log.stdout))));
+        }
+        // A source archive or a shallow clone: there is nothing to look at.
+        _ => println!("SKIPPED: no git history back to {} here, commit subjects were not looked at", commits::SINCE),
+    }
+}
+
+#[test]
+fn known_offenders_are_listed_under_rules_that_exist() {
+    let rules = ["circles", "parameters", "bools", "types", "shadows", "words", "docs", "dependencies", "commits"];
+    let known = known();
+    let unknown: Vec<&str> = known.rules().filter(|rule| !rules.contains(rule)).collect();
+    assert!(unknown.is_empty(), "{}: no rule is called {unknown:?}", known::PATH);
+}
+
+/// The packages whose functions are held to the rules about names.
+const OUR_SOURCES: [&str; 3] = ["src/", "loadtest/src/", "bench-harness/src/"];
+
+/// Reports what is not listed, and what is listed and not true any more; with `TIDY_SHRINK` set, takes that off the lists.
+fn report_measured(measured: Measured) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let Measured { mut findings, stale } = measured;
+    if std::env::var_os("TIDY_SHRINK").is_none() {
+        findings.extend(stale.iter().map(known::Stale::finding));
+    } else if !stale.is_empty() {
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let shrunk = known::shrunk(&read(known::PATH), &stale);
+        std::fs::write(root().join(known::PATH), shrunk).expect("the lists can be written");
+    }
+    report(&findings);
+}
+
+fn known() -> Known {
+    Known::parse(&read(known::PATH))
+}
+
+/// A rule about single files over all of them.
+fn each(texts: &[(String, String)], rule: impl Fn(&str, &str) -> Vec<Named>) -> Vec<Named> {
+    texts.iter().flat_map(|(path, text)| rule(path, text)).collect()
+}
+
+/// Paths and texts of the files below one of the folders, with one of the extensions.
+fn texts_below(folders: &[&str], extensions: &[&str]) -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    collect(root(), &mut paths);
+    paths.retain(|path| folders.iter().any(|folder| path.starts_with(folder)));
+    paths.retain(|path| {
+        let extension = Path::new(path).extension().and_then(|extension| extension.to_str());
+        extension.is_some_and(|extension| extensions.contains(&extension))
+    });
+    assert!(!paths.is_empty(), "no file below {folders:?} with an extension in {extensions:?}");
+    paths
+        .into_iter()
+        .filter_map(|path| Some((path.clone(), std::fs::read_to_string(root().join(&path)).ok()?)))
+        .collect()
 }
 
 /// Runs a rule over every file of the repository with one of the extensions (`""`: files that have none).

@@ -15,7 +15,7 @@ pub(crate) struct Token {
 /// A function with a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Function {
-    /// Its name.
+    /// As it is called, without what generics follow.
     pub(crate) name: String,
     /// The line of its `fn`.
     pub(crate) line: usize,
@@ -214,6 +214,142 @@ fn body_end(tokens: &[Token]) -> Option<usize> {
         }
     }
     None
+}
+
+/// A function's name and what it takes besides `self`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Signature {
+    /// As it is called, without what generics follow.
+    pub(crate) name: String,
+    /// The line of its `fn`.
+    pub(crate) line: usize,
+    /// The types of its parameters, their tokens without blanks between them.
+    pub(crate) types: Vec<String>,
+}
+
+/// The functions of a source with their parameters, declarations in traits included.
+pub(crate) fn signatures(tokens: &[Token]) -> Vec<Signature> {
+    let mut found = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let Some(name) = tokens.get(at + 1).filter(|name| token.text == "fn" && is_word(&name.text)) else { continue };
+        let Some(open) = parameters_begin(tokens, at + 2) else { continue };
+        let types = parameters(&tokens[open..]).into_iter().filter_map(|parameter| {
+            let colon = parameter.iter().position(|token| token.text == ":")?;
+            let is_self = parameter[..colon].iter().any(|token| token.text == "self");
+            (!is_self).then(|| parameter[colon + 1..].iter().map(|token| token.text.as_str()).collect())
+        });
+        found.push(Signature { name: name.text.clone(), line: token.line, types: types.collect() });
+    }
+    found
+}
+
+/// Where the parenthesis of the parameters opens: behind the name, or behind the generics, whose bounds may hold
+/// parentheses of their own.
+fn parameters_begin(tokens: &[Token], from: usize) -> Option<usize> {
+    let mut angles = 0_i32;
+    for at in from..tokens.len() {
+        match tokens[at].text.as_str() {
+            "<" => angles += 1,
+            ">" if tokens[at - 1].text != "-" => angles -= 1,
+            "(" if angles == 0 => return Some(at),
+            "{" | ";" => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What stands between the commas of the list that opens first.
+fn parameters(tokens: &[Token]) -> Vec<&[Token]> {
+    let (mut depth, mut begin, mut found) = (0_i32, 1, Vec::new());
+    for (at, token) in tokens.iter().enumerate() {
+        let closes = match token.text.as_str() {
+            "(" | "[" | "{" | "<" => {
+                depth += 1;
+                false
+            }
+            ">" if tokens[at - 1].text == "-" => false,
+            ")" | "]" | "}" | ">" => {
+                depth -= 1;
+                depth == 0
+            }
+            _ => false,
+        };
+        if closes || (depth == 1 && token.text == ",") {
+            found.push(&tokens[begin..at]);
+            begin = at + 1;
+        }
+        if closes {
+            break;
+        }
+    }
+    found.retain(|parameter| !parameter.is_empty());
+    found
+}
+
+/// A type that a source defines.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct TypeName {
+    /// Without generics.
+    pub(crate) name: String,
+    /// Where.
+    pub(crate) line: usize,
+}
+
+/// The structs, enums, unions, traits and aliases that a source defines; what an `impl` or trait calls a type of its own
+/// is none.
+pub(crate) fn type_names(tokens: &[Token]) -> Vec<TypeName> {
+    let mut found = Vec::new();
+    // For each open brace whether an `impl` or `trait` opened it.
+    let (mut open, mut in_impl) = (Vec::new(), false);
+    for (at, token) in tokens.iter().enumerate() {
+        match token.text.as_str() {
+            // `-> impl Trait` and `x: impl Trait` open nothing.
+            "impl" | "trait"
+                if at == 0
+                    || matches!(tokens[at - 1].text.as_str(), "}" | ";" | "]" | "{" | ")" | "pub" | "unsafe") =>
+            {
+                in_impl = true;
+            }
+            ";" => in_impl = false,
+            "{" => open.push(std::mem::take(&mut in_impl)),
+            "}" => {
+                open.pop();
+            }
+            _ => {}
+        }
+        let defines = match token.text.as_str() {
+            "struct" | "enum" | "union" | "trait" => true,
+            "type" => !open.last().copied().unwrap_or(false),
+            _ => false,
+        };
+        if let Some(name) = tokens.get(at + 1).filter(|name| defines && name.text.starts_with(char::is_uppercase)) {
+            found.push(TypeName { name: name.text.clone(), line: name.line });
+        }
+    }
+    found
+}
+
+/// The tokens without the inline modules and declarations that only a test build has.
+pub(crate) fn without_tests(tokens: &[Token]) -> Vec<Token> {
+    const MARK: [&str; 7] = ["#", "[", "cfg", "(", "test", ")", "]"];
+    let mut kept = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_marked = tokens[at..].iter().zip(MARK).filter(|(token, mark)| token.text == *mark).count() == MARK.len();
+        let item = at + MARK.len();
+        if is_marked && tokens.get(item).is_some_and(|token| token.text == "mod") {
+            let end = tokens[item..].iter().position(|token| token.text == "{" || token.text == ";").unwrap_or(0);
+            at = item + end;
+            if tokens.get(at).is_some_and(|token| token.text == "{") {
+                at += body_end(&tokens[at..]).unwrap_or(tokens.len());
+            }
+        } else {
+            kept.push(tokens[at].clone());
+        }
+        at += 1;
+    }
+    kept
 }
 
 /// Every path in a file of module depth `depth` (1 for `src/ids.rs` and `src/topic/mod.rs`, 2 for `src/topic/trie.rs`)

@@ -1,0 +1,233 @@
+//! Rules about names: functions' parameters, types, words that were given up, and docs that only say the name again.
+//!
+//! Each returns offenders with the name that `known.txt` would list them under.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::Finding;
+use crate::rust::{Token, is_word, lines_of, signatures, tokens, type_names, without_tests};
+
+/// The most parameters of a function, `self` aside.
+pub(crate) const PARAMETERS_MAX: usize = 5;
+
+/// Names of std that a type of ours may not have: a reader takes them for std's.
+const STD: &str = "\
+    Any Arc Arguments AsMut AsRef Atomic Barrier BTreeMap BTreeSet Borrow Bound Box Cell Chain Clone \
+    ControlFlow Copy Cow Debug Default Deref Display Drop Duration Eq Error Fn FnMut FnOnce From Future Hash \
+    HashMap HashSet Hasher Instant Into Iterator Mutex Never Once OnceCell Option Ord Ordering PartialEq \
+    PartialOrd Path PathBuf Pin Range Rc RefCell Result RwLock Send Sized String Sync SystemTime Thread \
+    ToString Vec VecDeque Waker Weak";
+
+/// Words that nothing is called by any more, and what to say instead.
+const GIVEN_UP: [(&str, &str); 26] = [
+    ("Rider", "PublishDetails"),
+    ("Crossing", "MessageInTransit"),
+    ("Moved", "HandedOver"),
+    ("Arrival", "ConnectInfo"),
+    ("Grant", "EffectiveOptions"),
+    ("Spill", "PartialPacket"),
+    ("greet", "handle_connect_bytes"),
+    ("greeting", "connecting"),
+    ("part_with", "linger_with"),
+    ("parting", "lingering"),
+    ("partings", "lingering"),
+    ("surplus", "over_limit"),
+    ("put_off", "deferred"),
+    ("settle", "complete, apply_effects, drain or what it is here"),
+    ("settled", "completed"),
+    ("untold", "groups_to_update"),
+    ("put_right", "correct_stale_pick"),
+    ("say_memory", "report_queues_full"),
+    ("owe", "add_delivery"),
+    ("owed", "queued or pending"),
+    ("wind_up", "finish_end"),
+    ("weigh", "check"),
+    ("bury", "add_tombstone"),
+    ("janitor", "expiry_cursor"),
+    ("let_go", "release"),
+    ("fn pump", "send_queued"),
+];
+
+/// A finding under the name that a list would have it by.
+pub(crate) type Named = (String, Finding);
+
+/// Rule: whoever calls a function can keep its parameters in mind.
+pub(crate) fn many_parameters(path: &str, text: &str) -> Vec<Named> {
+    let signatures = signatures(&tokens(text));
+    let many = signatures.into_iter().filter(|signature| signature.types.len() > PARAMETERS_MAX);
+    many.map(|signature| {
+        let remedy = format!(
+            "`{}` takes {} parameters, {PARAMETERS_MAX} are the end: make what travels together a struct",
+            signature.name,
+            signature.types.len()
+        );
+        (format!("{path} {}", signature.name), Finding::new(path, signature.line, remedy))
+    })
+    .collect()
+}
+
+/// Rule: two bools side by side can be swapped and nobody notices.
+pub(crate) fn adjacent_bools(path: &str, text: &str) -> Vec<Named> {
+    let signatures = signatures(&tokens(text));
+    let swapped = signatures
+        .into_iter()
+        .filter(|signature| signature.types.windows(2).any(|pair| pair[0] == "bool" && pair[1] == "bool"));
+    swapped
+        .map(|signature| {
+            let remedy = format!(
+                "`{}` takes two bools side by side, which a caller can swap: make one of them an enum",
+                signature.name
+            );
+            (format!("{path} {}", signature.name), Finding::new(path, signature.line, remedy))
+        })
+        .collect()
+}
+
+/// Rule: a type name stands once in the crate, whose files are given with their texts. Tests may repeat one.
+pub(crate) fn repeated_types(texts: &[(String, String)]) -> Vec<Named> {
+    let mut defined: BTreeMap<String, Vec<(&str, usize)>> = BTreeMap::new();
+    for (path, text) in texts.iter().filter(|(path, _)| !is_test(path)) {
+        for found in type_names(&without_tests(&tokens(text))) {
+            defined.entry(found.name).or_default().push((path, found.line));
+        }
+    }
+    let repeated = defined.into_iter().filter(|(_, places)| places.len() > 1);
+    repeated
+        .map(|(name, places)| {
+            let first = format!("{}:{}", places[0].0, places[0].1);
+            let (path, line) = places[1];
+            let remedy = format!("`{name}` is a type at {first} already: name what is special about this one");
+            (name, Finding::new(path, line, remedy))
+        })
+        .collect()
+}
+
+/// Rule: no type of ours is called like one that every Rust reader knows.
+pub(crate) fn shadowed_types(path: &str, text: &str) -> Vec<Named> {
+    let types = type_names(&without_tests(&tokens(text)));
+    let shadowing = types.into_iter().filter(|found| STD.split(' ').any(|name| name == found.name) && !is_test(path));
+    shadowing
+        .map(|found| {
+            let remedy = format!("`{}` is std's name for something else: say what kind this one is", found.name);
+            (found.name, Finding::new(path, found.line, remedy))
+        })
+        .collect()
+}
+
+/// Rule: words that `docs/LEXICON.md` gave up. A word of small letters is found as a part of any identifier, one with a
+/// capital as a type's whole name, and several words as tokens in a row. Counted by word and room.
+pub(crate) fn given_up_words(path: &str, text: &str) -> Vec<Named> {
+    let tokens = tokens(text);
+    let parts: Vec<(String, usize)> = tokens
+        .iter()
+        .filter(|token| is_word(&token.text))
+        .map(|token| (format!("_{}_", snake(&token.text)), token.line))
+        .collect();
+    let mut found = Vec::new();
+    for (word, instead) in GIVEN_UP {
+        let lines = if word.contains(' ') {
+            lines_of(&tokens, &word.split(' ').collect::<Vec<_>>())
+        } else if word.starts_with(char::is_uppercase) {
+            lines_of(&tokens, &[word])
+        } else {
+            let wanted = format!("_{word}_");
+            parts.iter().filter(|(part, _)| part.contains(&wanted)).map(|(_, line)| *line).collect()
+        };
+        for line in lines {
+            let remedy = format!("`{word}` was given up: the lexicon has {instead} for it (docs/LEXICON.md)");
+            found.push((format!("{word} {}", room_of(path)), Finding::new(path, line, remedy)));
+        }
+    }
+    found
+}
+
+/// Rule: a doc comment that only says the name again says nothing. Counted by room.
+pub(crate) fn docs_that_repeat(path: &str, text: &str) -> Vec<Named> {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let begin = at;
+        while lines.get(at).is_some_and(|line| line.starts_with("///")) {
+            at += 1;
+        }
+        if at > begin {
+            let doc = lines[begin..at].iter().map(|line| line.trim_start_matches('/')).collect::<Vec<_>>().join(" ");
+            let item = lines[at..].iter().find(|line| !line.starts_with("#[") && !line.starts_with("//"));
+            let item = item.map(|item| tokens(item)).unwrap_or_default();
+            if let Some(name) = item_name(&item)
+                && repeats(&doc, &item)
+            {
+                let remedy = format!(
+                    "the doc of `{name}` only says the name again: say its unit, range, who sets it or what `None` means"
+                );
+                found.push((room_of(path).to_owned(), Finding::new(path, begin + 1, remedy)));
+            }
+        }
+        at += 1;
+    }
+    found
+}
+
+/// The name that a line of source gives to an item, field or variant.
+fn item_name(tokens: &[Token]) -> Option<String> {
+    const KEYWORDS: [&str; 12] =
+        ["fn", "struct", "enum", "union", "trait", "type", "mod", "const", "static", "unsafe", "async", "mut"];
+    let mut words = tokens.iter().peekable();
+    while let Some(token) = words.next() {
+        match token.text.as_str() {
+            "pub" => {
+                if words.peek().is_some_and(|token| token.text == "(") {
+                    words.by_ref().find(|token| token.text == ")");
+                }
+            }
+            text if KEYWORDS.contains(&text) => {}
+            text => return is_word(text).then(|| text.to_owned()),
+        }
+    }
+    None
+}
+
+/// Whether every word of `doc` that means something is in the item's line: in its name, or in the type behind it.
+fn repeats(doc: &str, item: &[Token]) -> bool {
+    const STOP: [&str; 34] = [
+        "a", "an", "all", "and", "any", "are", "as", "at", "be", "by", "each", "every", "for", "from", "has", "have",
+        "in", "is", "it", "its", "of", "on", "one", "our", "that", "the", "their", "this", "to", "was", "which",
+        "whose", "with", "your",
+    ];
+    let plain = |word: &str| word.strip_suffix('s').filter(|word| word.len() > 2).unwrap_or(word).to_owned();
+    let said = item.iter().take_while(|token| !matches!(token.text.as_str(), "{" | "="));
+    let said: BTreeSet<String> =
+        said.flat_map(|token| snake(&token.text).split('_').map(plain).collect::<Vec<_>>()).collect();
+    let mut words = doc
+        .split(|c: char| !c.is_alphanumeric())
+        .flat_map(|word| snake(word).split('_').map(str::to_owned).collect::<Vec<_>>())
+        .filter(|word| word.len() > 1 && !STOP.contains(&word.as_str()))
+        .peekable();
+    words.peek().is_some() && words.all(|word| said.contains(&plain(&word)))
+}
+
+/// The name in small letters, its words separated by underscores.
+fn snake(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    let mut before = '_';
+    for c in name.chars() {
+        if c.is_uppercase() && before.is_lowercase() {
+            snake.push('_');
+        }
+        snake.extend(c.to_lowercase());
+        before = c;
+    }
+    snake
+}
+
+/// The part of the repository that a path belongs to: a module of `src`, or the first folder.
+pub(crate) fn room_of(path: &str) -> &str {
+    let below_src = path.strip_prefix("src/").map(|below| below.find('/').map_or(path.len(), |at| at + "src/".len()));
+    &path[..below_src.or_else(|| path.find('/')).unwrap_or(path.len())]
+}
+
+/// Whether a file holds nothing but tests.
+fn is_test(path: &str) -> bool {
+    path.ends_with("tests.rs") || path.contains("/tests/") || path.starts_with("tests/")
+}
