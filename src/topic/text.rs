@@ -1,55 +1,31 @@
-//! Short strings stored in place. Topic levels and most whole topics of a fleet fit 22 bytes; a box would cost them 16
-//! bytes of pointer and length, the allocator's rounding, and one more cache miss at every comparison.
+//! The strings of the index, stored in place while they are short: topic levels and most whole topics of a fleet fit 24
+//! bytes. A box would cost them 16 bytes of pointer and length, the allocator's rounding, and one more cache miss at
+//! every comparison.
 
-/// Bytes that fit without an allocation: what makes a `Text` as large as a boxed slice and its tag, 24 bytes.
-const INLINE_BYTES_MAX: usize = 22;
+use compact_str::CompactString;
 
 /// A string of any length, never changed.
-#[derive(Debug)]
-pub(super) enum Text {
-    /// The first `len` of `bytes`.
-    Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
-    /// A longer one.
-    Heap(Box<[u8]>),
-}
+#[derive(Debug, Default)]
+pub(super) struct Text(CompactString);
 
-const _: () = assert!(size_of::<Text>() == 24);
+const _: () = assert!(size_of::<Option<Text>>() == 24);
 
 impl Text {
     pub(super) fn new(text: &str) -> Self {
-        let mut bytes = [0; INLINE_BYTES_MAX];
-        match bytes.get_mut(..text.len()) {
-            Some(start) => {
-                start.copy_from_slice(text.as_bytes());
-                Self::Inline { len: text.len() as u8, bytes }
-            }
-            None => Self::Heap(text.as_bytes().into()),
-        }
+        Self(CompactString::new(text))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Inline { len, bytes } => &bytes[..usize::from(*len)],
-            Self::Heap(bytes) => bytes,
-        }
+        self.0.as_bytes()
     }
 
     pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.as_bytes()).expect("a Text is made from a str")
+        self.0.as_str()
     }
 
     /// Bytes that it holds outside of itself.
     pub(super) fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Inline { .. } => 0,
-            Self::Heap(bytes) => bytes.len(),
-        }
-    }
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self::Inline { len: 0, bytes: [0; INLINE_BYTES_MAX] }
+        if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
     }
 }
 
@@ -58,12 +34,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_comes_back_whatever_its_length() {
-        for len in [0, 1, 21, 22, 23, 300, 65_535] {
+    fn what_is_held_elsewhere_is_counted() {
+        for (len, held) in [(0, 0), (24, 0), (25, 32), (32, 32), (33, 33), (65_535, 65_535)] {
             let text = "x".repeat(len);
-            let stored = Text::new(&text);
-            assert_eq!(stored.as_str(), text);
-            assert_eq!(stored.heap_bytes(), if len > 22 { len } else { 0 });
+            assert_eq!((Text::new(&text).as_str(), Text::new(&text).heap_bytes()), (text.as_str(), held));
         }
     }
 }
