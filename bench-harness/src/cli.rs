@@ -17,8 +17,12 @@ pub struct Arguments {
 pub enum Command {
     /// Measures cells and adds them to a results file.
     Run(RunOptions),
-    /// Writes tables and plots from a results file.
+    /// Writes docs/measurements/DATE.md, with its figures and plots, from a results file.
     Report(ReportOptions),
+    /// Takes the figures and plots of one day over into the marked places of PERFORMANCE.md and README.md.
+    Adopt(AdoptOptions),
+    /// Says whether documents and plots agree with the figures in docs/measurements.
+    Check(CheckOptions),
     /// Lists the cells, and the brokers with what they say of themselves.
     List,
 }
@@ -74,10 +78,41 @@ pub struct ReportOptions {
     /// Results file.
     #[arg(long, default_value = "target/bench/results.json")]
     pub results: PathBuf,
-    /// The document whose marked places are written: `<!-- bench:NAME -->` to `<!-- /bench:NAME -->`.
-    #[arg(long, default_value = "PERFORMANCE.md")]
-    pub document: PathBuf,
-    /// Where the plots go.
-    #[arg(long, default_value = "docs/plots")]
-    pub plots: PathBuf,
+    /// The day, as YYYY-MM-DD: the name of what is written.
+    #[arg(long, value_parser = date)]
+    pub date: String,
+    /// Takes the figures from docs/measurements/DATE.json instead of the results file: draws the same anew.
+    #[arg(long)]
+    pub redraw: bool,
+    /// The repository.
+    #[arg(long, default_value = ".")]
+    pub root: PathBuf,
+}
+
+/// What to take over.
+#[derive(Args, Debug)]
+pub struct AdoptOptions {
+    /// The day, as YYYY-MM-DD.
+    #[arg(long, value_parser = date)]
+    pub date: String,
+    /// The repository.
+    #[arg(long, default_value = ".")]
+    pub root: PathBuf,
+}
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub struct CheckOptions {
+    /// The repository.
+    #[arg(long, default_value = ".")]
+    pub root: PathBuf,
+}
+
+/// The form alone: the calendar is the caller's.
+fn date(text: &str) -> Result<String, String> {
+    let is_digit = |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
+    if text.len() == 10 && text.bytes().enumerate().all(is_digit) {
+        return Ok(text.to_owned());
+    }
+    Err("a day is written YYYY-MM-DD".to_owned())
 }

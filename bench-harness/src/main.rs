@@ -1,11 +1,12 @@
 //! bench-harness: dunlin beside other MQTT brokers, on one machine, in one run.
 //!
-//! Owns the measuring and the writing of what PERFORMANCE.md shows; `scripts/bench` builds what it needs and calls it.
+//! Owns the measuring and the writing of what docs/measurements shows; `scripts/bench` builds what it needs and calls it.
 //! It knows the built binaries only (dunlin, loadtest, the relay) and no crate of this repository. What always holds:
 //! brokers take turns within a cell, round by round; a figure is a median with its least and most; and a broker that lost,
 //! doubled or disordered anything in a cell has no figure there.
 //!
-//! Read in this order: `cells` (what is measured), `broker` (whom), `measure` (how), `results`, then `report`.
+//! Read in this order: `cells` (what is measured), `broker` (whom), `measure` (how), `results` and `summary`, then
+//! `report`.
 
 #![allow(clippy::cast_precision_loss, reason = "counts and times of a run are far below 2^52")]
 #![allow(
@@ -30,6 +31,7 @@ mod results;
 mod run;
 mod scenario;
 mod stats;
+mod summary;
 mod usage;
 
 use clap::Parser;
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
     let done = match &arguments.command {
         cli::Command::Run(options) => run::run(options),
         cli::Command::Report(options) => report::write(options),
+        cli::Command::Adopt(options) => report::adopt(options),
+        cli::Command::Check(options) => report::check(options),
         cli::Command::List => {
             run::list();
             Ok(())

@@ -137,23 +137,60 @@ fn lost_messages_are_a_fault_and_a_dead_generator_is_a_failure() {
 }
 
 #[test]
-fn a_report_fills_the_marked_places_and_draws_the_plots() {
+fn a_run_becomes_a_page_of_its_day_and_leaves_what_users_read_alone() {
     let scratch = Scratch::new("report");
     let one = scratch.broker("one");
     let output = scratch.run(&scratch.loadtest(100), &["--brokers", "aedes", "--broker", &one, "--rounds", "1"]);
     assert!(output.status.success(), "{}", text(&output));
-    let document = scratch.0.join("PERFORMANCE.md");
-    std::fs::write(&document, "top\n<!-- bench:machine --><!-- /bench:machine -->\nend\n").expect("a document");
-    let report = Command::new(env!("CARGO_BIN_EXE_bench-harness"))
-        .arg("report")
-        .args([Path::new("--results"), &scratch.0.join("results.json"), Path::new("--document"), &document])
-        .args([Path::new("--plots"), &scratch.0.join("plots")])
-        .output()
-        .expect("the harness runs");
-    assert!(report.status.success(), "{}", text(&report));
-    let filled = std::fs::read_to_string(&document).expect("the document");
-    assert!(filled.starts_with("top\n<!-- bench:machine -->\n") && filled.ends_with("<!-- /bench:machine -->\nend\n"));
-    assert!(filled.contains("logical cores") && filled.contains("load average"), "{filled}");
+    let harness = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bench-harness"));
+        command.args(arguments).arg("--root").arg(&scratch.0).output().expect("the harness runs")
+    };
+    let read =
+        |path: &str| std::fs::read_to_string(scratch.0.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let short = "# Short\n<!-- bench:source --><!-- /bench:source -->\nend\n";
+    for name in ["PERFORMANCE.md", "README.md"] {
+        std::fs::write(scratch.0.join(name), short).expect("a document");
+    }
+    let results = scratch.0.join("results.json");
+    let report = ["report", "--date", "2026-01-02", "--results", results.to_str().expect("UTF-8")];
+    let done = harness(&report);
+    assert!(done.status.success(), "{}", text(&done));
+    let page = read("docs/measurements/2026-01-02.md");
+    assert!(page.starts_with("# Measured on 2026-01-02\n") && page.contains("logical cores"), "{page}");
+    assert!(read("docs/measurements/2026-01-02.json").contains("\"broker\":\"one\""));
+    assert_eq!(read("PERFORMANCE.md"), short, "a run changes no promise");
+
+    // What somebody has added to the page stays when it is written again.
+    std::fs::write(scratch.0.join("docs/measurements/2026-01-02.md"), page.clone() + "\nIt rained.\n").expect("a page");
+    let again = harness(&report);
+    assert!(again.status.success(), "{}", text(&again));
+    assert_eq!(read("docs/measurements/2026-01-02.md"), page + "\nIt rained.\n");
+
+    let adopted = harness(&["adopt", "--date", "2026-01-02"]);
+    assert!(adopted.status.success(), "{}", text(&adopted));
+    assert!(read("README.md").contains("Measured on 2026-01-02"), "{}", read("README.md"));
+    assert!(harness(&["check"]).status.success());
+    for (path, from, to, stale) in [
+        ("PERFORMANCE.md", "logical cores", "logical kernels", "PERFORMANCE.md"),
+        ("docs/measurements/2026-01-02.md", "Not measured yet.", "42", "docs/measurements/2026-01-02.md"),
+        (
+            "docs/measurements/2026-01-02.json",
+            "\"cores\":",
+            "\"cores\":1",
+            "PERFORMANCE.md, README.md, docs/measurements",
+        ),
+    ] {
+        let before = read(path);
+        assert!(before.contains(from), "{path}: {before}");
+        std::fs::write(scratch.0.join(path), before.replacen(from, to, 1)).expect("a document");
+        let checked = harness(&["check"]);
+        let said = text(&checked);
+        let first = said.lines().next().unwrap_or_default();
+        assert!(!checked.status.success() && first.contains(stale), "{path}: {said}");
+        std::fs::write(scratch.0.join(path), before).expect("a document");
+    }
+    assert!(!harness(&["report", "--date", "tomorrow"]).status.success());
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! The curves: which points belong to one, and the same as a table.
+//! The plots: what belongs to each, and the same as a table.
 
-use super::tables::number;
+use super::tables::{Faults, number};
 use crate::cells::{self, Cell, Section, Series};
-use crate::results::{Results, metric};
+use crate::results::metric;
 use crate::stats::Spread;
+use crate::summary::Summary;
 use std::fmt::Write as _;
 
 /// A plot of lines.
@@ -11,119 +12,161 @@ use std::fmt::Write as _;
 pub struct Curve {
     /// Of its place in the document and of its file.
     pub name: String,
-    /// Above the plot.
+    /// Above the plot: what it answers.
     pub title: String,
+    /// Below the title: what was done.
+    pub conditions: String,
     /// Below the horizontal axis.
     pub x_label: String,
-    /// Beside the vertical axis.
+    /// Above the vertical axis.
     pub y_label: String,
     /// Whether the axes are logarithmic.
     pub log: (bool, bool),
     /// A line each.
     pub lines: Vec<Line>,
+    /// Who was measured and has no line, with the reason.
+    pub missing: Vec<String>,
 }
 
 /// A line of a plot.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Beside it.
+    /// At its end.
     pub name: String,
     /// From left to right.
     pub points: Vec<(f64, Spread)>,
+    /// Why it ends before others do.
+    pub ends: Option<String>,
 }
 
 /// A plot of dots: a row for each cell, a dot for each broker.
 #[derive(Clone, Debug)]
 pub struct Dots {
-    /// Above the plot.
+    /// Above the plot: what it answers.
     pub title: String,
+    /// Below the title: what was done.
+    pub conditions: String,
     /// Below the axis.
     pub x_label: String,
-    /// Rows from top to bottom: label, and each broker's figure.
-    pub rows: Vec<(String, Vec<(String, Spread)>)>,
+    /// From top to bottom.
+    pub rows: Vec<DotsRow>,
+}
+
+/// A cell in a plot of dots.
+#[derive(Clone, Debug)]
+pub struct DotsRow {
+    /// Its label.
+    pub title: String,
+    /// Who has a figure.
+    pub brokers: Vec<(String, Spread)>,
+    /// Who was measured and has none.
+    pub failed: Vec<String>,
+}
+
+/// What is drawn of a curve beside its lines.
+struct Frame {
+    name: &'static str,
+    title: &'static str,
+    conditions: &'static str,
+    labels: (&'static str, &'static str),
+    log: (bool, bool),
+}
+
+const CONNECTIONS: Frame = Frame {
+    name: "scale-connections",
+    title: "What a message costs as more clients are connected (less is better)",
+    conditions: "20,000 messages a second in all, pairs of clients, QoS 0, broker on one core",
+    labels: ("connected clients", "microseconds of broker CPU a message"),
+    log: (true, false),
+};
+const FILTERS: Frame = Frame {
+    name: "scale-filters",
+    title: "How long dunlin looks for a message's subscribers as there are more filters",
+    conditions: "The subscription index by itself, one core",
+    labels: ("topic filters in the index", "nanoseconds a message"),
+    log: (true, true),
+};
+const MEMORY: Frame = Frame {
+    name: "scale-memory",
+    title: "Memory that one idle client takes in the broker (less is better)",
+    conditions: "Clients with one subscription each that send nothing; growth of the broker's resident memory",
+    labels: ("connected clients", "bytes a client"),
+    log: (true, false),
+};
+const SHARDS: Frame = Frame {
+    name: "scale-shards",
+    title: "Messages a second on one core and on two (more is better)",
+    conditions: "500 pairs, QoS 0, 16 in flight; broker and load generator share the cores, with a thread a core each",
+    labels: ("cores", "messages a second"),
+    log: (false, false),
+};
+const FAN_OUT: Frame = Frame {
+    name: "scale-fan-out",
+    title: "What one delivery costs as one topic has more subscribers (less is better)",
+    conditions: "One publisher, 8 messages in flight, QoS 0, broker on one core",
+    labels: ("subscribers", "microseconds of broker CPU a delivered message"),
+    log: (true, true),
+};
+
+impl Frame {
+    fn around(&self, lines: Vec<Line>, missing: Vec<String>) -> Curve {
+        let (x_label, y_label) = self.labels;
+        Curve {
+            name: self.name.to_owned(),
+            title: self.title.to_owned(),
+            conditions: self.conditions.to_owned(),
+            x_label: x_label.to_owned(),
+            y_label: y_label.to_owned(),
+            log: self.log,
+            lines,
+            missing,
+        }
+    }
 }
 
 /// All curves; one that nothing is known of has no lines.
-pub fn all(results: &Results) -> Vec<Curve> {
-    let describe = |name: &str, title: &str, x_label: &str, y_label: &str, log: (bool, bool)| Curve {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        x_label: x_label.to_owned(),
-        y_label: y_label.to_owned(),
-        log,
-        lines: Vec::new(),
+pub fn all(summary: &Summary) -> Vec<Curve> {
+    let series = |frame: &Frame, series, metric| {
+        let (lines, missing) = lines(summary, series, metric);
+        frame.around(lines, missing)
     };
-    let cpu = "broker CPU µs a message";
     vec![
-        Curve {
-            lines: lines(results, Series::Connections, metric::CPU_US, |_, y| y),
-            ..describe(
-                "scale-connections",
-                "20,000 messages a second over more and more connections",
-                "connections",
-                cpu,
-                (true, false),
-            )
-        },
-        Curve {
-            lines: index_lines(results),
-            ..describe("scale-filters", "One match of the subscription index", "filters", "ns a match", (true, true))
-        },
-        Curve {
-            lines: lines(results, Series::Memory, metric::IDLE_BYTES, |x, y| x * y / 1e6),
-            ..describe(
-                "scale-memory",
-                "Growth of resident memory by idle clients with one subscription",
-                "connections",
-                "MB of RSS",
-                (true, true),
-            )
-        },
-        Curve {
-            lines: shard_lines(results),
-            ..describe(
-                "scale-shards",
-                "Broker and generator together on one core, and on two",
-                "cores, and threads of each",
-                "messages a second",
-                (false, false),
-            )
-        },
-        Curve {
-            lines: lines(results, Series::FanOut, metric::CPU_US, |_, y| y),
-            ..describe(
-                "scale-fan-out",
-                "One publisher, 8 messages in flight, more and more subscribers",
-                "subscribers",
-                "broker CPU µs a delivered message",
-                (true, true),
-            )
-        },
+        series(&CONNECTIONS, Series::Connections, metric::CPU_US),
+        FILTERS.around(index_lines(summary), Vec::new()),
+        series(&MEMORY, Series::Memory, metric::IDLE_BYTES),
+        SHARDS.around(shard_lines(summary), Vec::new()),
+        series(&FAN_OUT, Series::FanOut, metric::CPU_US),
     ]
 }
 
 /// CPU a message of the cells on one core.
-pub fn headline(results: &Results) -> Option<Dots> {
+pub fn headline(summary: &Summary) -> Option<Dots> {
     let cells = cells::all().into_iter().filter(|cell| cell.section == Section::OneCore);
     let row = |cell: Cell| {
-        let brokers: Vec<(String, Spread)> = names(results)
-            .into_iter()
-            .filter(|name| results.fault(&cell.name, name).is_none())
-            .filter_map(|name| Some((name.clone(), results.spread(&cell.name, &name, cell.headline)?)))
-            .collect();
-        (!brokers.is_empty()).then_some((cell.title, brokers))
+        let (mut brokers, mut failed) = (Vec::new(), Vec::new());
+        for name in summary.names() {
+            if summary.fault(&cell.name, &name).is_some() {
+                failed.push(name);
+            } else if let Some(spread) = summary.spread(&cell.name, &name, cell.headline) {
+                brokers.push((name, spread));
+            }
+        }
+        (!brokers.is_empty()).then_some(DotsRow { title: cell.title, brokers, failed })
     };
     let rows: Vec<_> = cells.filter_map(row).collect();
     (!rows.is_empty()).then(|| Dots {
-        title: "Broker CPU a delivered message, one core, 64-byte payload".to_owned(),
-        x_label: "microseconds (logarithmic; less is better; bars from least to most)".to_owned(),
+        title: "CPU time that the broker spends on one delivered message (less is better)".to_owned(),
+        conditions:
+            "Broker on one core with one thread, 64-byte payload; a dot is the median, a bar the least and the most"
+                .to_owned(),
+        x_label: "microseconds (each step is ten times the one before)".to_owned(),
         rows,
     })
 }
 
 impl Curve {
-    /// The same as a table: a row for each point, a column for each line.
-    pub fn table(&self) -> String {
+    /// The same as a table: a row for each point, a column for each line; a point that failed has its reason below.
+    pub fn table(&self, summary: &Summary) -> String {
         let mut xs: Vec<f64> = self.lines.iter().flat_map(|line| line.points.iter().map(|point| point.0)).collect();
         xs.sort_by(f64::total_cmp);
         xs.dedup();
@@ -134,75 +177,153 @@ impl Curve {
             rule.push_str("---|");
         }
         let _ = writeln!(text, "\n{rule}");
+        let mut faults = Faults::default();
         for x in xs {
             let _ = write!(text, "| {} |", if x < 1_000.0 { format!("{x}") } else { number(x) });
             for line in &self.lines {
                 let point = line.points.iter().find(|point| point.0.total_cmp(&x).is_eq()).map(|point| point.1);
-                let cell = point.map_or("-".to_owned(), |spread| {
-                    if spread.rounds == 1 {
-                        return number(spread.median);
-                    }
-                    format!("{} ({}-{})", number(spread.median), number(spread.min), number(spread.max))
-                });
-                let _ = write!(text, " {cell} |");
+                let _ = write!(text, " {} |", self.place(summary, line, x, point, &mut faults));
             }
             text.push('\n');
         }
-        text
+        text + &faults.text()
+    }
+
+    fn place(&self, summary: &Summary, line: &Line, x: f64, point: Option<Spread>, faults: &mut Faults) -> String {
+        match point {
+            Some(spread) if spread.rounds == 1 => number(spread.median),
+            Some(spread) => format!("{} ({}-{})", number(spread.median), number(spread.min), number(spread.max)),
+            None => {
+                let cell = point_name(&self.name, x);
+                summary
+                    .fault(&cell, &line.name)
+                    .map_or("-".to_owned(), |fault| format!("- ({})", faults.number(&line.name, fault)))
+            }
+        }
     }
 }
 
-/// A line for each broker that has a point without a fault; `shown` turns a figure into what is drawn.
-fn lines(results: &Results, series: Series, metric: &str, shown: impl Fn(f64, f64) -> f64) -> Vec<Line> {
-    let line = |name: String| {
-        let point = |cell: Cell| {
-            let Section::Series(of, x) = cell.section else { return None };
-            let spread = results.spread(&cell.name, &name, metric).filter(|_| of == series)?;
-            results.fault(&cell.name, &name).is_none().then_some((x, map(spread, |y| shown(x, y))))
-        };
-        let points: Vec<_> = cells::all().into_iter().filter_map(point).collect();
-        (!points.is_empty()).then_some(Line { name, points })
-    };
-    names(results).into_iter().filter_map(line).collect()
+/// The cell behind a point of a curve.
+fn point_name(curve: &str, x: f64) -> String {
+    format!("{}-{x}", curve.replace("scale-", "series-"))
+}
+
+/// A line for each broker that has a point without a fault, and who has none at all.
+fn lines(summary: &Summary, series: Series, metric: &str) -> (Vec<Line>, Vec<String>) {
+    let (mut lines, mut missing) = (Vec::new(), Vec::new());
+    for name in summary.names() {
+        let mut line = Line { name, points: Vec::new(), ends: None };
+        let mut fault = None;
+        for cell in cells::all() {
+            let Section::Series(of, x) = cell.section else { continue };
+            if of != series {
+                continue;
+            }
+            if let Some(problem) = summary.fault(&cell.name, &line.name) {
+                fault = fault.or_else(|| Some(problem.to_owned()));
+            } else if let Some(spread) = summary.spread(&cell.name, &line.name, metric) {
+                // A point behind a failed one is no end.
+                fault = None;
+                line.points.push((x, spread));
+            }
+        }
+        match fault {
+            Some(problem) if line.points.is_empty() => missing.push(format!("{} ({})", line.name, in_short(&problem))),
+            fault => line.ends = fault.as_deref().map(in_short),
+        }
+        if !line.points.is_empty() {
+            lines.push(line);
+        }
+    }
+    (lines, missing)
+}
+
+/// A fault's first clause: there is little room beside a line.
+fn in_short(fault: &str) -> String {
+    const LETTERS_MAX: usize = 46;
+    let clause = fault.split([':', ',']).next().unwrap_or_default().trim();
+    let mut short: String = clause.chars().take(LETTERS_MAX).collect();
+    if short.len() < clause.len() {
+        short.push('\u{2026}');
+    }
+    short
 }
 
 /// Of brokers that were measured with several threads: what `SHARDS_SHOWN` carries with each number of them.
-fn shard_lines(results: &Results) -> Vec<Line> {
+fn shard_lines(summary: &Summary) -> Vec<Line> {
     let line = |name: String| {
         let point = |threads: usize| {
             let cell = cells::on_shards_name(cells::SHARDS_SHOWN, threads);
-            let spread = results.spread(&cell, &name, metric::PER_SECOND)?;
-            results.fault(&cell, &name).is_none().then_some((threads as f64, spread))
+            let spread = summary.spread(&cell, &name, metric::PER_SECOND)?;
+            summary.fault(&cell, &name).is_none().then_some((threads as f64, spread))
         };
         let points: Vec<_> = cells::SHARD_COUNTS.into_iter().filter_map(point).collect();
-        (points.len() == cells::SHARD_COUNTS.len()).then_some(Line { name, points })
+        (points.len() == cells::SHARD_COUNTS.len()).then_some(Line { name, points, ends: None })
     };
-    names(results).into_iter().filter_map(line).collect()
+    summary.names().into_iter().filter_map(line).collect()
 }
 
-fn index_lines(results: &Results) -> Vec<Line> {
+fn index_lines(summary: &Summary) -> Vec<Line> {
     let mut lines: Vec<Line> = Vec::new();
-    for point in &results.index {
+    for point in &summary.index {
         let name = format!("{} ({} hit{})", point.filters, point.hits, if point.hits == 1 { "" } else { "s" });
         let spread = Spread { median: point.ns_per_match, min: point.ns_per_match, max: point.ns_per_match, rounds: 1 };
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push((point.count, spread)),
-            None => lines.push(Line { name, points: vec![(point.count, spread)] }),
+            None => lines.push(Line { name, points: vec![(point.count, spread)], ends: None }),
         }
     }
     lines
 }
 
-fn names(results: &Results) -> Vec<String> {
-    let mut names: Vec<String> = crate::broker::BUILT_IN.iter().map(|name| (*name).to_owned()).collect();
-    for one in &results.measurements {
-        if !names.contains(&one.broker) {
-            names.push(one.broker.clone());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::Outcome;
+
+    fn point(broker: &str, clients: u32, bytes: Result<f64, &str>) -> Outcome {
+        let values = bytes.map(|bytes| (metric::IDLE_BYTES.to_owned(), [bytes; 3])).into_iter().collect();
+        Outcome {
+            cell: format!("series-memory-{clients}"),
+            broker: broker.to_owned(),
+            rounds: 3,
+            fault: bytes.err().map(str::to_owned),
+            values,
+            ..Outcome::default()
         }
     }
-    names
-}
 
-fn map(spread: Spread, of: impl Fn(f64) -> f64) -> Spread {
-    Spread { median: of(spread.median), min: of(spread.min), max: of(spread.max), rounds: spread.rounds }
+    #[test]
+    fn a_line_that_ends_early_says_why_in_plot_and_table() {
+        const FILES: &str = "a process may open 20000 files here, too few for 50000 clients";
+        let outcomes = vec![
+            point("dunlin", 15_000, Ok(423.0)),
+            point("dunlin", 50_000, Ok(476.0)),
+            point("mosquitto", 15_000, Ok(980.0)),
+            point("mosquitto", 50_000, Err(FILES)),
+            point("nats", 15_000, Err("200 connections lost")),
+        ];
+        let summary = Summary { outcomes, ..Summary::default() };
+        let curve = all(&summary).into_iter().find(|curve| curve.name == "scale-memory").expect("there");
+        let ends: Vec<_> = curve.lines.iter().map(|line| (line.name.as_str(), line.ends.as_deref())).collect();
+        assert_eq!(ends, [("dunlin", None), ("mosquitto", Some("a process may open 20000 files here"))]);
+        assert_eq!(curve.missing, ["nats (200 connections lost)"]);
+        let table = curve.table(&summary);
+        assert!(table.contains("| 50,000 | 476 (476-476) | - (1) |"), "{table}");
+        assert!(table.ends_with(&format!("\n1. mosquitto: {FILES}\n")), "{table}");
+    }
+
+    #[test]
+    fn who_failed_in_a_cell_is_named_in_the_plot_of_dots() {
+        let outcome = |broker: &str, fault: Option<&str>| Outcome {
+            cell: "fan-out".to_owned(),
+            broker: broker.to_owned(),
+            fault: fault.map(str::to_owned),
+            values: [(metric::CPU_US.to_owned(), [1.0; 3])].into(),
+            ..Outcome::default()
+        };
+        let outcomes = vec![outcome("dunlin", None), outcome("nats", Some("7 lost"))];
+        let dots = headline(&Summary { outcomes, ..Summary::default() }).expect("a plot");
+        assert_eq!((dots.rows[0].brokers.len(), &dots.rows[0].failed), (1, &vec!["nats".to_owned()]));
+    }
 }

@@ -7,37 +7,45 @@
 use crate::broker::BUILT_IN;
 use crate::cells::{self, Cell, Section};
 use crate::floor;
-use crate::results::{Bottleneck, Results, metric};
+use crate::results::{Bottleneck, metric};
 use crate::stats::Spread;
+use crate::summary::Summary;
 use std::fmt::Write as _;
 
-const DUNLIN: &str = "dunlin";
+/// Ours.
+pub const DUNLIN: &str = "dunlin";
 /// The broker that everybody knows.
-const YARDSTICK: &str = "mosquitto";
+pub const YARDSTICK: &str = "mosquitto";
 /// In the place of what has no figures.
 pub const NOTHING: &str = "Not measured yet.\n";
 
 /// All tables by the names of their places.
-pub fn all(results: &Results) -> Vec<(String, String)> {
+pub fn all(summary: &Summary) -> Vec<(String, String)> {
+    let mut places = vec![("machine".to_owned(), machine(summary)), ("brokers".to_owned(), brokers(summary))];
+    let tables = comparisons().into_iter();
+    places.extend(tables.map(|(name, first, rows)| (name.to_owned(), table(summary, first, &rows))));
+    places.push(("shards".to_owned(), shards(summary)));
+    places
+}
+
+/// The tables that compare brokers: the name of the place, the head of the first column, the rows.
+pub fn comparisons() -> Vec<(&'static str, &'static str, Vec<Row>)> {
     let by_cell = |section: Section| {
-        let cells: Vec<Cell> = cells::all().into_iter().filter(|cell| cell.section == section).collect();
-        let rows =
-            cells.iter().map(|cell| Row { label: cell.title.clone(), cell: cell.name.clone(), metric: cell.headline });
-        table(results, "cell", &rows.collect::<Vec<_>>())
+        let cells = cells::all().into_iter().filter(|cell| cell.section == section);
+        cells.map(|cell| Row { label: cell.title, cell: cell.name, metric: cell.headline }).collect::<Vec<_>>()
     };
     let of_one = |cell: &str, rows: &[(&str, &'static str)]| {
-        let row =
-            |(label, metric): &(&str, &'static str)| Row { label: (*label).to_owned(), cell: cell.to_owned(), metric };
-        table(results, "figure", &rows.iter().map(row).collect::<Vec<_>>())
+        let row = |(label, metric): &(&str, &'static str)| Row::new(label, cell, metric);
+        rows.iter().map(row).collect::<Vec<_>>()
     };
     vec![
-        ("machine".to_owned(), machine(results)),
-        ("brokers".to_owned(), brokers(results)),
-        ("one-core".to_owned(), by_cell(Section::OneCore)),
-        ("all-cores".to_owned(), by_cell(Section::AllCores)),
-        ("lumps".to_owned(), by_cell(Section::Lumps)),
+        ("one-core", "cell", by_cell(Section::OneCore)),
+        ("throughput", "messages a second", throughput()),
+        ("all-cores", "cell", by_cell(Section::AllCores)),
+        ("lumps", "cell", by_cell(Section::Lumps)),
         (
-            "sweep-others".to_owned(),
+            "sweep-others",
+            "figure",
             of_one(
                 "retained-sweep",
                 &[
@@ -48,7 +56,8 @@ pub fn all(results: &Results) -> Vec<(String, String)> {
             ),
         ),
         (
-            "idle".to_owned(),
+            "idle",
+            "figure",
             of_one(
                 "idle",
                 &[
@@ -59,7 +68,8 @@ pub fn all(results: &Results) -> Vec<(String, String)> {
             ),
         ),
         (
-            "latency".to_owned(),
+            "latency",
+            "figure",
             of_one(
                 "latency",
                 &[
@@ -70,31 +80,37 @@ pub fn all(results: &Results) -> Vec<(String, String)> {
                 ],
             ),
         ),
-        ("throughput".to_owned(), throughput(results)),
-        ("shards".to_owned(), shards(results)),
     ]
 }
 
 /// A line of a table.
-struct Row {
-    label: String,
-    cell: String,
-    metric: &'static str,
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// In the first column.
+    pub label: String,
+    /// Where it was measured.
+    pub cell: String,
+    /// Which figure it shows.
+    pub metric: &'static str,
 }
 
 impl Row {
+    /// A line for a figure of a cell.
+    pub fn new(label: &str, cell: &str, metric: &'static str) -> Self {
+        Self { label: label.to_owned(), cell: cell.to_owned(), metric }
+    }
+
     fn more_is_better(&self) -> bool {
         [metric::PER_SECOND, metric::CONNECTS_PER_SECOND].contains(&self.metric)
     }
 }
 
-fn table(results: &Results, first: &str, rows: &[Row]) -> String {
-    let rows: Vec<&Row> =
-        rows.iter().filter(|row| results.measurements.iter().any(|one| one.cell == row.cell)).collect();
+fn table(summary: &Summary, first: &str, rows: &[Row]) -> String {
+    let rows: Vec<&Row> = rows.iter().filter(|row| summary.has_cell(&row.cell)).collect();
     if rows.is_empty() {
         return NOTHING.to_owned();
     }
-    let columns = columns(results, &rows);
+    let columns = columns(summary, &rows);
     let mut text = format!("| {first} |");
     let mut line = "|---|".to_owned();
     for column in &columns {
@@ -102,56 +118,66 @@ fn table(results: &Results, first: &str, rows: &[Row]) -> String {
         line.push_str("---|");
     }
     let _ = writeln!(text, " dunlin against the best other |\n{line}---|");
-    let mut faults = Vec::new();
+    let mut faults = Faults::default();
     for row in rows {
         let _ = write!(text, "| {} |", row.label);
-        let best = best(results, row, &columns, |_| true);
+        let best = best(summary, row, &columns, |_| true);
         for column in &columns {
-            let _ = write!(text, " {} |", place(results, row, column, best.as_deref(), &mut faults));
+            let _ = write!(text, " {} |", place(summary, row, column, best.as_deref(), &mut faults));
         }
-        let _ = writeln!(text, " {} |", standing(results, row, &columns));
+        let _ = writeln!(text, " {} |", standing(summary, row, &columns));
     }
-    if !faults.is_empty() {
-        text.push('\n');
-    }
-    for (number, fault) in faults.iter().enumerate() {
-        let _ = writeln!(text, "{}. {fault}", number + 1);
-    }
-    text
+    text + &faults.text()
 }
 
-/// Who has something to say in these rows, in the order of the registry; added ones behind, the floor last.
-fn columns(results: &Results, rows: &[&Row]) -> Vec<String> {
-    let speaks = |name: &str| rows.iter().any(|row| results.of(&row.cell, name).next().is_some());
-    let built_in = BUILT_IN.iter().map(|name| (*name).to_owned());
-    let added = results.brokers.keys().filter(|name| !BUILT_IN.contains(&name.as_str())).cloned();
-    built_in.chain(added).chain([floor::NAME.to_owned()]).filter(|name| speaks(name)).collect()
+/// Who has something to say in these rows.
+fn columns(summary: &Summary, rows: &[&Row]) -> Vec<String> {
+    let speaks = |name: &String| rows.iter().any(|row| summary.outcome(&row.cell, name).is_some());
+    summary.names().into_iter().filter(speaks).collect()
 }
 
-fn place(results: &Results, row: &Row, broker: &str, best: Option<&str>, faults: &mut Vec<String>) -> String {
-    if let Some(fault) = results.fault(&row.cell, broker) {
-        let fault = format!("{broker}: {}", one_line(&fault));
-        let number = faults.iter().position(|known| *known == fault).unwrap_or_else(|| {
-            faults.push(fault);
-            faults.len() - 1
+/// Reasons for what has no figure, numbered in the order in which they are met.
+#[derive(Debug, Default)]
+pub struct Faults(Vec<String>);
+
+impl Faults {
+    /// The number of a reason.
+    pub fn number(&mut self, broker: &str, fault: &str) -> usize {
+        let fault = format!("{broker}: {}", one_line(fault));
+        let number = self.0.iter().position(|known| *known == fault).unwrap_or_else(|| {
+            self.0.push(fault);
+            self.0.len() - 1
         });
-        return format!("failed ({})", number + 1);
+        number + 1
     }
-    let Some(spread) = results.spread(&row.cell, broker, row.metric) else { return "-".to_owned() };
+
+    /// The list below the table; nothing if there is no fault.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (number, fault) in self.0.iter().enumerate() {
+            let _ = writeln!(text, "{}{}. {fault}", if number == 0 { "\n" } else { "" }, number + 1);
+        }
+        text
+    }
+}
+
+fn place(summary: &Summary, row: &Row, broker: &str, best: Option<&str>, faults: &mut Faults) -> String {
+    if let Some(fault) = summary.fault(&row.cell, broker) {
+        return format!("failed ({})", faults.number(broker, fault));
+    }
+    let Some(spread) = summary.spread(&row.cell, broker, row.metric) else { return "-".to_owned() };
     let median = number(spread.median);
     let median = if best == Some(broker) { format!("**{median}**") } else { median };
     let range = format!("({}-{})", number(spread.min), number(spread.max));
-    format!("{median} {range}{}", busy(results, row, broker))
+    format!("{median} {range}{}", busy(summary, row, broker))
 }
 
 /// A letter for who was busy in most rounds.
-fn busy(results: &Results, row: &Row, broker: &str) -> &'static str {
+fn busy(summary: &Summary, row: &Row, broker: &str) -> &'static str {
     if broker == floor::NAME {
         return "";
     }
-    let count = |which: Bottleneck| results.figures(&row.cell, broker).filter(|one| one.bottleneck == which).count();
-    let kinds = [Bottleneck::Neither, Bottleneck::Broker, Bottleneck::Generator, Bottleneck::Both];
-    match kinds.into_iter().max_by_key(|kind| count(*kind)) {
+    match summary.outcome(&row.cell, broker).map(|outcome| outcome.bottleneck) {
         Some(Bottleneck::Broker) => " b",
         Some(Bottleneck::Generator) => " g",
         Some(Bottleneck::Both) => " bg",
@@ -160,63 +186,82 @@ fn busy(results: &Results, row: &Row, broker: &str) -> &'static str {
 }
 
 /// The one of these that does best, if it has no fault. The floor takes no part.
-fn best(results: &Results, row: &Row, columns: &[String], takes_part: impl Fn(&str) -> bool) -> Option<String> {
-    let median = |name: &String| Some((results.spread(&row.cell, name, row.metric)?.median, name.clone()));
-    let whole = |name: &&String| *name != floor::NAME && takes_part(name) && results.fault(&row.cell, name).is_none();
+pub fn best(summary: &Summary, row: &Row, columns: &[String], takes_part: impl Fn(&str) -> bool) -> Option<String> {
+    let median = |name: &String| Some((summary.spread(&row.cell, name, row.metric)?.median, name.clone()));
+    let whole = |name: &&String| *name != floor::NAME && takes_part(name) && summary.fault(&row.cell, name).is_none();
     let all = columns.iter().filter(whole).filter_map(median);
     let by_value = |a: &(f64, String), b: &(f64, String)| a.0.total_cmp(&b.0);
     if row.more_is_better() { all.max_by(by_value) } else { all.min_by(by_value) }.map(|(_, name)| name)
 }
 
-fn standing(results: &Results, row: &Row, columns: &[String]) -> String {
-    if results.fault(&row.cell, DUNLIN).is_some() {
+fn standing(summary: &Summary, row: &Row, columns: &[String]) -> String {
+    if summary.fault(&row.cell, DUNLIN).is_some() {
         return "**no figure: see its fault**".to_owned();
     }
-    let Some(own) = results.spread(&row.cell, DUNLIN, row.metric) else { return "-".to_owned() };
-    let Some(other) = best(results, row, columns, |name| name != DUNLIN) else { return "no other".to_owned() };
-    let Some(theirs) = results.spread(&row.cell, &other, row.metric) else { return "-".to_owned() };
-    let words = compared(own, theirs, row.more_is_better(), &other);
+    let Some(other) = best(summary, row, columns, |name| name != DUNLIN) else { return "no other".to_owned() };
+    let Some(best) = against(summary, row, &other) else { return "-".to_owned() };
     // The yardstick of the aims, where it is not the best of the others anyway.
-    let yardstick = results
-        .spread(&row.cell, YARDSTICK, row.metric)
-        .filter(|_| other != YARDSTICK && results.fault(&row.cell, YARDSTICK).is_none());
-    match yardstick {
-        Some(theirs) => format!("{words}; {}", compared(own, theirs, row.more_is_better(), YARDSTICK)),
-        None => words,
+    let is_apart = other != YARDSTICK && summary.fault(&row.cell, YARDSTICK).is_none();
+    match against(summary, row, YARDSTICK).filter(|_| is_apart) {
+        Some(yardstick) => format!("{}; {}", best.words(), yardstick.words()),
+        None => best.words(),
     }
 }
 
-fn compared(own: Spread, theirs: Spread, more_is_better: bool, other: &str) -> String {
-    let factor = if more_is_better { own.median / theirs.median } else { theirs.median / own.median };
-    let overlap = own.min <= theirs.max && theirs.min <= own.max;
-    let words = if factor >= 1.0 {
-        format!("{factor:.2}x better than {other}")
-    } else {
-        format!("**loses**: {:.2}x worse than {other}", 1.0 / factor)
-    };
-    if overlap { format!("{words} (ranges overlap)") } else { words }
+/// dunlin against one other broker.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// The other.
+    pub other: String,
+    /// How many times better dunlin is; below 1 it is worse.
+    pub factor: f64,
+    /// Whether some round of one was like some round of the other: then nothing follows from it.
+    pub overlaps: bool,
+}
+
+impl Standing {
+    /// For a table.
+    pub fn words(&self) -> String {
+        let Self { other, factor, overlaps } = self;
+        let words = if *factor >= 1.0 {
+            format!("{factor:.2}x better than {other}")
+        } else {
+            format!("**loses**: {:.2}x worse than {other}", 1.0 / factor)
+        };
+        if *overlaps { format!("{words} (ranges overlap)") } else { words }
+    }
+}
+
+/// Against the best of all others, where dunlin and at least one other have a figure.
+pub fn against_the_best(summary: &Summary, row: &Row) -> Option<Standing> {
+    let other = best(summary, row, &summary.names(), |name| name != DUNLIN)?;
+    against(summary, row, &other).filter(|_| summary.fault(&row.cell, DUNLIN).is_none())
+}
+
+fn against(summary: &Summary, row: &Row, other: &str) -> Option<Standing> {
+    let own = summary.spread(&row.cell, DUNLIN, row.metric)?;
+    let theirs = summary.spread(&row.cell, other, row.metric)?;
+    let factor = if row.more_is_better() { own.median / theirs.median } else { theirs.median / own.median };
+    Some(Standing { other: other.to_owned(), factor, overlaps: own.min <= theirs.max && theirs.min <= own.max })
 }
 
 /// Messages a second, where they say something: the broker was busy all the time.
-fn throughput(results: &Results) -> String {
-    let rows: Vec<Row> = cells::all()
-        .into_iter()
-        .filter(|cell| [Section::OneCore, Section::AllCores].contains(&cell.section))
-        .map(|cell| {
-            let all = if cell.section == Section::AllCores { ", all cores" } else { "" };
-            Row { label: format!("{}{all}", cell.title), cell: cell.name, metric: metric::PER_SECOND }
-        })
-        .collect();
-    table(results, "messages a second", &rows)
+fn throughput() -> Vec<Row> {
+    let cells = cells::all().into_iter();
+    let row = |cell: Cell| {
+        let all = if cell.section == Section::AllCores { ", all cores" } else { "" };
+        Row { label: format!("{}{all}", cell.title), cell: cell.name, metric: metric::PER_SECOND }
+    };
+    cells.filter(|cell| [Section::OneCore, Section::AllCores].contains(&cell.section)).map(row).collect()
 }
 
 /// dunlin and the generator together on one core, and on two: what they carry, and what the broker spends on a message.
-fn shards(results: &Results) -> String {
+pub fn shards(summary: &Summary) -> String {
     let mut text = String::new();
     for load in cells::SHARD_LOADS {
         let spread = |threads, metric| {
             let cell = cells::on_shards_name(load, threads);
-            results.spread(&cell, DUNLIN, metric).filter(|_| results.fault(&cell, DUNLIN).is_none())
+            summary.spread(&cell, DUNLIN, metric).filter(|_| summary.fault(&cell, DUNLIN).is_none())
         };
         let pair = |metric| Some((spread(1, metric)?, spread(2, metric)?));
         let (Some(carried), Some(cpu)) = (pair(metric::PER_SECOND), pair(metric::CPU_US)) else { continue };
@@ -241,8 +286,8 @@ fn shards(results: &Results) -> String {
     format!("{head}\n|---|---|---|---|---|---|---|\n{text}")
 }
 
-fn machine(results: &Results) -> String {
-    let machine = &results.machine;
+fn machine(summary: &Summary) -> String {
+    let machine = &summary.machine;
     format!(
         "{}, {} logical cores, {} GiB of memory; {}, Linux {}; {} open files a process. Noise: {}.\n",
         machine.cpu,
@@ -255,10 +300,10 @@ fn machine(results: &Results) -> String {
     )
 }
 
-fn brokers(results: &Results) -> String {
+fn brokers(summary: &Summary) -> String {
     let mut text = "| broker | version |\n|---|---|\n".to_owned();
     let order = |name: &str| BUILT_IN.iter().position(|known| *known == name).unwrap_or(BUILT_IN.len());
-    let mut all: Vec<_> = results.brokers.iter().collect();
+    let mut all: Vec<_> = summary.brokers.iter().collect();
     all.sort_by_key(|(name, _)| order(name));
     for (name, version) in all {
         let words = match version {
@@ -296,44 +341,38 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Figures, Measurement, Verdict};
+    use crate::summary::Outcome;
 
-    fn measured(broker: &str, values: [f64; 3], faults: &[&str]) -> Vec<Measurement> {
-        let figures = |cpu_us: f64| Figures {
-            values: [(metric::CPU_US.to_owned(), cpu_us)].into(),
-            verdict: Verdict { expected: 9, faults: faults.iter().map(|fault| (*fault).to_owned()).collect() },
-            bottleneck: Bottleneck::Broker,
-        };
-        let one = |cpu_us: f64| Measurement {
+    fn measured(broker: &str, cpu_us: [f64; 3], fault: Option<&str>) -> Outcome {
+        Outcome {
             cell: "p2p-qos0-w1".to_owned(),
             broker: broker.to_owned(),
-            round: 1,
-            outcome: Ok(figures(cpu_us)),
-        };
-        values.into_iter().map(one).collect()
+            rounds: 3,
+            fault: fault.map(str::to_owned),
+            bottleneck: Bottleneck::Broker,
+            values: [(metric::CPU_US.to_owned(), cpu_us)].into(),
+        }
     }
 
-    fn one_core(measurements: Vec<Measurement>) -> String {
-        let results = Results { measurements, ..Results::default() };
-        all(&results).into_iter().find(|(name, _)| name == "one-core").expect("a table").1
+    fn one_core(outcomes: &[Outcome; 2]) -> String {
+        let summary = Summary { outcomes: outcomes.to_vec(), ..Summary::default() };
+        all(&summary).into_iter().find(|(name, _)| name == "one-core").expect("a table").1
     }
 
     #[test]
     fn a_broker_that_loses_messages_has_no_speed() {
-        let table = one_core(
-            [measured("dunlin", [2.0, 2.5, 3.0], &[]), measured("mosquitto", [1.0, 1.0, 1.0], &["7 lost"])].concat(),
-        );
+        let table =
+            one_core(&[measured("dunlin", [2.5, 2.0, 3.0], None), measured("mosquitto", [1.0; 3], Some("7 lost"))]);
         assert!(table.contains("| **2.50** (2.00-3.00) b | failed (1) | no other |"), "{table}");
-        assert!(table.contains("1. mosquitto: 7 lost"), "{table}");
+        assert!(table.ends_with("\n\n1. mosquitto: 7 lost\n"), "{table}");
     }
 
     #[test]
     fn a_cell_that_dunlin_loses_says_so() {
-        let table =
-            one_core([measured("dunlin", [4.0, 4.0, 4.0], &[]), measured("mosquitto", [2.0, 2.0, 2.0], &[])].concat());
+        let table = one_core(&[measured("dunlin", [4.0; 3], None), measured("mosquitto", [2.0; 3], None)]);
         assert!(table.contains("**loses**: 2.00x worse than mosquitto"), "{table}");
         let own_fault =
-            one_core([measured("dunlin", [1.0; 3], &["1 lost"]), measured("mosquitto", [2.0; 3], &[])].concat());
+            one_core(&[measured("dunlin", [1.0; 3], Some("1 lost")), measured("mosquitto", [2.0; 3], None)]);
         assert!(own_fault.contains("**no figure: see its fault**"), "{own_fault}");
     }
 

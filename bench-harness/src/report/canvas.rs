@@ -1,0 +1,184 @@
+//! What both kinds of plots are drawn with: paper, words, axes and colours, as SVG by hand. It is less code than a library
+//! would need calls.
+//!
+//! What always holds: dunlin has its own colour and the heavier stroke everywhere, no two names share a colour in one plot,
+//! a broker has the same colour in all plots of one summary, and the picture is readable on white and on black paper.
+
+use super::tables::number;
+use crate::broker::BUILT_IN;
+use crate::floor;
+use std::fmt::Write as _;
+
+pub const WIDTH: f64 = 760.0;
+const FONT: &str = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
+pub const INK: &str = "#1f2933";
+pub const FAINT: &str = "#52606d";
+pub const GRID: &str = "#e1e6eb";
+
+/// Of the brokers that the harness knows, in their order. Told apart by people who confuse red and green, too.
+const OWN: [&str; BUILT_IN.len()] = ["#d1350f", "#0072b2", "#8a8f98", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+/// Of those that come by a script of their own, and of lines that are no brokers.
+const OTHERS: [&str; 6] = ["#6a3d9a", "#4d7c0f", "#0f4c5c", "#8c510a", "#b5179e", "#3f3f46"];
+
+/// Who has which colour.
+#[derive(Clone, Debug, Default)]
+pub struct Palette {
+    /// Neither brokers of the registry nor the floor, in a fixed order.
+    others: Vec<String>,
+}
+
+impl Palette {
+    /// For these names.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let is_other = |name: &String| !BUILT_IN.contains(&name.as_str()) && name != floor::NAME;
+        let mut others = Vec::new();
+        for name in names.into_iter().filter(is_other) {
+            if !others.contains(&name) {
+                others.push(name);
+            }
+        }
+        Self { others }
+    }
+
+    /// Of a name that it was made for.
+    pub fn colour(&self, name: &str) -> &'static str {
+        if name == floor::NAME {
+            return INK;
+        }
+        if let Some(at) = BUILT_IN.iter().position(|known| *known == name) {
+            return OWN[at];
+        }
+        let at = self.others.iter().position(|known| known == name).unwrap_or_default();
+        OTHERS[at % OTHERS.len()]
+    }
+}
+
+/// An axis: from values to places.
+pub struct Axis {
+    log: bool,
+    pub low: f64,
+    pub high: f64,
+    from: f64,
+    pub to: f64,
+}
+
+impl Axis {
+    /// Wide enough for the values; a linear one begins at zero.
+    pub fn over(values: impl Iterator<Item = f64> + Clone, log: bool, from: f64, to: f64) -> Self {
+        let least = values.clone().fold(f64::INFINITY, f64::min);
+        let most = values.fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = if log {
+            (10_f64.powf(least.max(1e-9).log10().floor()), 10_f64.powf(most.max(1e-9).log10().ceil()))
+        } else {
+            let step = step(most);
+            (0.0, (most / step).ceil().max(1.0) * step)
+        };
+        let high = if high > low { high } else { low * 10.0 + 1.0 };
+        Self { log, low, high, from, to }
+    }
+
+    /// The place of a value.
+    pub fn at(&self, value: f64) -> f64 {
+        let share = if self.log {
+            (value.max(self.low) / self.low).log10() / (self.high / self.low).log10()
+        } else {
+            (value - self.low) / (self.high - self.low)
+        };
+        self.from + (self.to - self.from) * share
+    }
+
+    /// Values that get a line and a number.
+    pub fn ticks(&self) -> Vec<f64> {
+        if self.log {
+            let decades = (self.high / self.low).log10().round() as i32;
+            let tick = |decade: i32, factor: f64| self.low * 10_f64.powi(decade) * factor;
+            let factors: &[f64] = if decades <= 1 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+            let inner = (0..decades).flat_map(|decade| factors.iter().map(move |factor| tick(decade, *factor)));
+            return inner.chain([self.high]).collect();
+        }
+        let step = step(self.high);
+        (0..=(self.high / step).round() as u32).map(|count| f64::from(count) * step).collect()
+    }
+}
+
+/// 1, 2 or 5 times a power of ten, so that four to eight steps make `most`.
+fn step(most: f64) -> f64 {
+    let raw = most.max(1e-9) / 5.0;
+    let power = 10_f64.powf(raw.log10().floor());
+    [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= raw).unwrap_or(raw)
+}
+
+/// The paper, with what is shown and under which conditions.
+pub fn head(height: f64, title: &str, conditions: &str) -> String {
+    let mut out = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-family="{FONT}" role="img">
+<title>{0}</title>
+<rect width="{WIDTH}" height="{height}" rx="8" fill="white"/>
+<text x="16" y="24" fill="{INK}" font-size="15" font-weight="600">{0}</text>
+"#,
+        escaped(title)
+    );
+    out.reserve(8 << 10);
+    text(&mut out, (16.0, 42.0), "start", FAINT, 12, conditions);
+    out
+}
+
+/// Words at a place; none, and nothing is drawn.
+pub fn text(out: &mut String, at: (f64, f64), anchor: &str, colour: &str, size: u32, words: &str) {
+    if !words.is_empty() {
+        let (x, y) = at;
+        let words = escaped(words);
+        let _ = writeln!(
+            out,
+            r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" fill="{colour}" font-size="{size}">{words}</text>"#
+        );
+    }
+}
+
+/// An axis's number, short.
+pub fn label(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        value if value >= 1e6 => format!("{}M", (value / 1e6 * 10.0).round() / 10.0),
+        value if value >= 1e3 => number((value * 10.0).round() / 10.0),
+        value => format!("{}", (value * 1e4).round() / 1e4),
+    }
+}
+
+/// For the inside of an element.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// All numbers that an attribute of this name holds.
+#[cfg(test)]
+pub fn coordinates(svg: &str, attribute: &str) -> Vec<f64> {
+    let open = format!(" {attribute}=\"");
+    svg.split(&open).skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_names_of_a_plot_share_a_colour() {
+        let added = ["flashmq", "nanomq", "vernemq", "exact (1 hit)", "+ only (4 hits)", "# only (1 hit)"];
+        let palette = Palette::new(added.map(str::to_owned));
+        let all: Vec<&str> = BUILT_IN.iter().chain(&added).chain(&[floor::NAME]).copied().collect();
+        let colours: HashSet<&str> = all.iter().map(|name| palette.colour(name)).collect();
+        assert_eq!(colours.len(), all.len());
+        let fewer = Palette::new(["dunlin".to_owned(), "flashmq".to_owned()]);
+        assert_eq!(fewer.colour("dunlin"), palette.colour("dunlin"), "whoever else is there");
+        assert_eq!(fewer.colour("flashmq"), palette.colour("flashmq"), "the first that was added");
+    }
+
+    #[test]
+    fn ticks_are_round_and_cover_what_is_shown() {
+        let axis = Axis::over([0.7, 60.0].into_iter(), true, 0.0, 100.0);
+        assert_eq!(axis.ticks(), [0.1, 1.0, 10.0, 100.0]);
+        let axis = Axis::over([3.0, 13.9].into_iter(), false, 0.0, 100.0);
+        assert_eq!((axis.ticks(), axis.at(15.0)), (vec![0.0, 5.0, 10.0, 15.0], 100.0));
+    }
+}
