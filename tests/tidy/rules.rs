@@ -167,7 +167,9 @@ fn is_own_path(name: &str, is_link: bool) -> bool {
 
 /// Rule: a decision file sorts by the day it was made.
 pub(crate) fn undated_decision(path: &str) -> Vec<Finding> {
-    let Some(name) = path.strip_prefix("docs/decisions/") else { return Vec::new() };
+    let Some(name) = path.strip_prefix("docs/decisions/").filter(|name| *name != "README.md") else {
+        return Vec::new();
+    };
     let mut parts = name.splitn(4, '-');
     let mut number = |digits: usize, most: u32| {
         parts

@@ -25,7 +25,7 @@ const PLOTS: &str = "docs/plots";
 /// Documents that take over the figures of one day.
 const ADOPTERS: [&str; 2] = ["PERFORMANCE.md", "README.md"];
 /// What a new day begins with.
-const TEMPLATE: &str = include_str!("measurement.md");
+const TEMPLATE: &str = include_str!("measurement.template");
 
 /// A file as it should be: its path from the root of the repository, and its text.
 type File = (PathBuf, String);
