@@ -12,7 +12,7 @@ version() {
 }
 
 install() {
-    needs npm 'Debian package npm'
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then install_debian nodejs npm; fi
     mkdir -p "$modules"
     cp "$brokers_dir"/aedes/* "$modules"
     (cd "$modules" && npm ci --no-audit --no-fund --loglevel=error)
