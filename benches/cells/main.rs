@@ -1,4 +1,4 @@
-//! The cells of PERFORMANCE.md for whoever tunes the broker: brokers that run already, loaded in turns from one core.
+//! The cells of `scripts/bench` for whoever tunes the broker: brokers that run already, loaded in turns from one core.
 //!
 //! `cargo bench --bench cells -- --broker NAME=HOST:PORT,PID ... [--cells q0w1,fanout]`. Start each broker pinned to one
 //! core and with one thread, on another core than `--load-core`. Prints the broker's CPU microseconds a delivered

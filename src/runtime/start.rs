@@ -107,7 +107,7 @@ pub fn run(config: &Config, log: &log::LogWriter, announce: impl Fn(SocketAddr, 
 }
 
 /// Transparent huge pages turn every corner of the heap that is touched into 2 MiB: at 15,000 clients that was half of
-/// the resident memory. See PERFORMANCE.md, "Where the bytes go".
+/// the resident memory. See docs/measurements, "Where the bytes go".
 fn refuse_huge_pages() {
     // SAFETY: sets a flag of this process; no pointers are passed.
     let result = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };

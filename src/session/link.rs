@@ -70,7 +70,7 @@ pub struct Link {
     pub backlog: Option<Box<Backlog>>,
 }
 
-// 15,000 idle clients hold 15,000 of these: growth is a decision. See PERFORMANCE.md, "Where the bytes go".
+// 15,000 idle clients hold 15,000 of these: growth is a decision. See docs/measurements, "Where the bytes go".
 const _: () = assert!(size_of::<Link>() <= 80);
 
 impl Link {

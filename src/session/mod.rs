@@ -71,7 +71,7 @@ pub struct Session {
     pub groups_to_update: u32,
 }
 
-// See PERFORMANCE.md, "Where the bytes go".
+// See docs/measurements, "Where the bytes go".
 const _: () = assert!(size_of::<Session>() <= 152);
 
 impl Session {
