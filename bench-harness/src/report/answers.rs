@@ -149,7 +149,7 @@ fn source(summary: &Summary, date: &str) -> String {
     let machine = &summary.machine;
     let versions: Vec<&str> = summary.brokers.values().filter_map(|version| version.as_deref().ok()).collect();
     format!(
-        "Measured on {date} on one machine: {}, {} logical cores, {} GiB of memory, Linux {}.\nMeasured: {}.\n\
+        "Measured on {date} on one machine: {}, {} logical cores, {} GiB of memory, Linux {}.\nBrokers: {}.\n\
          All figures: [docs/measurements/{date}.md](docs/measurements/{date}.md).\n",
         machine.cpu,
         machine.cores,

@@ -13,7 +13,7 @@ mod lines;
 mod markers;
 mod tables;
 
-use crate::cli::{AdoptOptions, CheckOptions, ReportOptions};
+use crate::cli::{self, AdoptOptions, CheckOptions, ReportOptions};
 use crate::results::Results;
 use crate::summary::Summary;
 use std::path::{Path, PathBuf};
@@ -138,8 +138,10 @@ fn adopted(root: &Path, date: &str) -> Result<Vec<File>, String> {
 fn adopted_date(root: &Path) -> Result<String, String> {
     let [first, _] = ADOPTERS;
     let text = std::fs::read_to_string(root.join(first)).map_err(|error| format!("{first}: {error}"))?;
-    let named = text.split_once(&format!("{MEASUREMENTS}/")).and_then(|(_, rest)| rest.split_once(".md"));
-    named.map(|(date, _)| date.to_owned()).ok_or_else(|| format!("{first} names no file of {MEASUREMENTS}"))
+    let folder = format!("{MEASUREMENTS}/");
+    let named = text.split(&folder).skip(1).filter_map(|rest| rest.split_once(".md"));
+    let mut dates = named.filter_map(|(date, _)| cli::date(date).ok());
+    dates.next().ok_or_else(|| format!("{first} names no file of {MEASUREMENTS}"))
 }
 
 /// All days that there are, in order.
