@@ -133,6 +133,49 @@ fn a_figure_is_found_in_prose_and_nowhere_else() {
     assert_eq!(figures(text), ["634 MiB", "9,710 bytes", "1.5 times", "38.9 s"]);
 }
 
+// --- scripts -------------------------------------------------------------------------------------------------------------
+
+/// A folder with a cargo in it that only says that it was called.
+struct NoCargo(PathBuf);
+
+impl NoCargo {
+    fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = std::env::temp_dir().join(format!("dunlin-documents-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let cargo = folder.join("cargo");
+        std::fs::write(&cargo, "#!/bin/sh\necho compiling\nexit 9\n").expect("a file");
+        std::fs::set_permissions(&cargo, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+        Self(folder)
+    }
+}
+
+impl Drop for NoCargo {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn who_asks_a_script_for_help_gets_it_without_a_compiler() {
+    let no_cargo = NoCargo::new();
+    let path = format!("{}:{}", no_cargo.0.display(), std::env::var("PATH").expect("a path"));
+    for script in ["scripts/start", "scripts/million", "scripts/bench"] {
+        for flag in ["--help", "-h"] {
+            let output = std::process::Command::new(root().join(script))
+                .arg(flag)
+                .env("PATH", &path)
+                .env("CARGO_TARGET_DIR", no_cargo.0.join("target"))
+                .output()
+                .expect("the script runs");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success(), "{script} {flag}: {}", String::from_utf8_lossy(&output.stderr));
+            assert!(said.contains(script) && !said.contains("set -euo"), "{script} {flag}: {said}");
+            assert!(!said.contains("compiling\n"), "{script} {flag} compiles");
+        }
+    }
+}
+
 // --- $SYS ----------------------------------------------------------------------------------------------------------------
 
 /// A topic's row in `docs/SYS.md`: topics (braces written out) and example.
