@@ -234,7 +234,9 @@ pub fn selected(words: &[String]) -> Result<Vec<Cell>, String> {
 fn series() -> Vec<Cell> {
     let point = |name: &str, series: Series, x: u32, load: Load, headline| {
         let section = Section::Series(series, f64::from(x));
-        Cell { title: x.to_string(), ..one_core(&format!("series-{name}-{x}"), section, load, headline) }
+        let who = if series == Series::FanOut { "subscribers" } else { "clients" };
+        let title = format!("a point of the curve `{name}`: {x} {who}");
+        Cell { title, ..one_core(&format!("series-{name}-{x}"), section, load, headline) }
     };
     let mut cells = Vec::new();
     for connections in [1_000, 3_000, 10_000, 18_000, 50_000, 100_000] {
