@@ -1,7 +1,7 @@
 //! dunlin: an MQTT broker for large IoT fleets on Linux.
 //!
 //! One core of pure state machines, one thin edge that touches the operating system. Read in this order: [`limits`],
-//! [`ids`], [`time`]; [`codec`] and [`topic`]; [`session`], then [`shard`] (the heart: `Shard::handle`); [`store`];
+//! [`ids`], [`time`], [`settings`]; [`codec`] and [`topic`]; [`session`], then [`shard`] (the heart: `Shard::handle`); [`store`];
 //! then the edge, `ring`, `net`, `runtime`. `docs/ARCHITECTURE.md` follows one PUBLISH through all of them.
 //!
 //! Who may import whom (kept by `tests/tidy.rs`):
@@ -9,6 +9,7 @@
 //! ```text
 //! limits time              <- nothing of ours
 //! ids                      <- limits
+//! settings                 <- limits
 //! slab                     <- ids
 //! codec                    <- limits ids
 //! topic                    <- limits ids slab
@@ -16,12 +17,12 @@
 //! store                    <- codec limits ids time
 //! session                  <- codec topic limits ids time telemetry
 //! auth                     <- topic ids
-//! shard                    <- session topic codec auth store telemetry limits ids time slab
+//! shard                    <- session topic codec auth store telemetry settings limits ids time slab
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
-//! config                   <- limits ids shard (its settings)
-//! net                      <- codec shard ring config telemetry limits ids time slab
+//! config                   <- settings limits
+//! net                      <- codec shard ring settings telemetry limits ids time slab
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 
@@ -30,6 +31,7 @@ pub mod codec;
 pub mod ids;
 pub mod limits;
 pub mod session;
+pub mod settings;
 pub mod shard;
 pub mod slab;
 pub mod store;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dunlin::{
-    config::{self, Command, Config, Exit, LogFormat, LogLevel, LogTarget},
+    config::{self, Config, Exit, Invocation, LogFormat, LogLevel, LogTarget},
     runtime,
     telemetry::log,
 };
@@ -18,9 +18,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     abort_on_panic();
     let exit = match config::load(std::env::args_os(), std::env::vars_os()) {
-        Ok(Command::Run(config)) => run(&config),
-        Ok(Command::Help(text)) => printed(text.print()),
-        Ok(Command::PrintConfig { toml: text, warnings } | Command::TestConfig { summary: text, warnings }) => {
+        Ok(Invocation::Run(config)) => run(&config),
+        Ok(Invocation::Help(text)) => printed(text.print()),
+        Ok(Invocation::PrintConfig { toml: text, warnings } | Invocation::TestConfig { summary: text, warnings }) => {
             for warning in warnings {
                 tell(&format_args!("warning: {warning}"));
             }
@@ -93,21 +93,21 @@ fn abort_on_panic() {
 
 fn log_options(config: &Config) -> log::LogOptions {
     log::LogOptions {
-        format: match config.values.log_format {
+        format: match config.process.log_format {
             LogFormat::Text => log::Format::Text,
             LogFormat::Json => log::Format::Json,
         },
-        level: match config.values.log_level {
+        level: match config.process.log_level {
             LogLevel::Error => tracing::Level::ERROR,
             LogLevel::Warn => tracing::Level::WARN,
             LogLevel::Info => tracing::Level::INFO,
             LogLevel::Debug => tracing::Level::DEBUG,
             LogLevel::Trace => tracing::Level::TRACE,
         },
-        file: match &config.values.log_file {
+        file: match &config.process.log_file {
             LogTarget::Stderr => None,
             LogTarget::File(path) => Some(path.clone()),
         },
-        rate: config.values.log_rate,
+        rate: config.process.log_rate,
     }
 }

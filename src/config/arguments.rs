@@ -4,15 +4,20 @@
 
 use std::{ffi::OsString, fmt::Write as _, path::PathBuf};
 
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser, parser::ValueSource};
+use clap::{
+    Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
 
 use super::{
-    Given, Layer,
     error::{Exit, Source},
-    setting::{Kind, Setting},
-    table::SETTINGS,
+    foreign,
+    layers::{Given, Layer, ROWS, index, with_flags},
+    suggest,
     variables::FILE_VARIABLE,
 };
+use crate::settings::{Change, Kind, Setting};
 
 const ABOUT: &str = "An MQTT broker for large IoT fleets (3.1, 3.1.1 and 5.0), one shard per core, sockets on io_uring";
 
@@ -53,7 +58,7 @@ struct Options {
 }
 
 /// What the command line says.
-pub(super) struct Arguments {
+pub(super) struct CommandLine {
     pub(super) layer: Layer,
     pub(super) file: Option<PathBuf>,
     pub(super) print_config: bool,
@@ -61,13 +66,14 @@ pub(super) struct Arguments {
 }
 
 /// Reads the arguments, the program's name first. Help and version come back as an error, as clap has it.
-pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
-    let matches = command().try_get_matches_from(arguments)?;
+pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
+    let matches = command().try_get_matches_from(arguments).map_err(with_true_answer)?;
     let options = Options::from_arg_matches(&matches)?;
     let mut layer = Layer::empty();
-    for (index, setting) in SETTINGS.iter().enumerate() {
-        if let Some(given) = given(setting, &matches) {
-            layer.set(index, given);
+    let mut set = |index, given| layer.set(index, given).expect("a flag is given once, clap sees to it");
+    for (index, row) in ROWS.iter().enumerate().filter(|(_, row)| row.has_flag()) {
+        if let Some(given) = given(row, &matches) {
+            set(index, given);
         }
     }
     // clap saw to it that these never meet --log-level.
@@ -78,17 +84,47 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Argu
         (_, _) => Some(("trace", "--verbose")),
     };
     if let Some((level, flag)) = level {
-        let index = SETTINGS.iter().position(|setting| setting.flag == "log-level").expect("the table has log-level");
-        layer.set(index, Given { texts: vec![level.to_owned()], source: Source::Flag(flag.to_owned()) });
+        set(index("log-level"), Given { texts: vec![level.to_owned()], source: Source::Flag(flag.to_owned()) });
     }
-    Ok(Arguments { layer, file: options.config, print_config: options.print_config, test_config: options.test_config })
+    Ok(CommandLine {
+        layer,
+        file: options.config,
+        print_config: options.print_config,
+        test_config: options.test_config,
+    })
+}
+
+/// clap names the flag that looks most like an unknown one. Where another broker has that flag, this says what to do here;
+/// where it looks like none of ours, it says nothing.
+fn with_true_answer(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
+    if error.kind() != ErrorKind::UnknownArgument {
+        return error;
+    }
+    if let Some(answer) = foreign::answer(flag.split('=').next().unwrap_or_default()) {
+        forget_nearest(&mut error);
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![answer.into()]));
+    } else if let Some(ContextValue::String(nearest)) = error.get(ContextKind::SuggestedArg)
+        && !suggest::is_near(&flag, nearest)
+    {
+        forget_nearest(&mut error);
+    }
+    error
+}
+
+fn forget_nearest(error: &mut clap::Error) {
+    error.remove(ContextKind::SuggestedArg);
+    error.remove(ContextKind::Suggested);
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(command().render_usage()));
 }
 
 /// The whole command line: options, then settings under the headings of their sections.
 pub(super) fn command() -> clap::Command {
     let mut command = Options::command();
-    for setting in SETTINGS {
-        command = command.next_help_heading(setting.section.heading()).arg(flag(setting));
+    for setting in with_flags() {
+        let section = setting.section;
+        let heading = format!("{} [{}]", section.title(), section.name());
+        command = command.next_help_heading(heading).arg(flag(setting));
         if let Kind::Switch { off_flag } = setting.kind {
             let negation = Arg::new(off_flag).long(off_flag).action(ArgAction::SetTrue).conflicts_with(setting.flag);
             command = command.arg(negation.help(format!("Same as --{}=false", setting.flag)));
@@ -112,14 +148,19 @@ Settings:
 
       [listener]
       bind = [\"0.0.0.0\", \"::1\"]
-      max_connections = 200_000
 
       [mqtt]
       max_packet_size = \"256KiB\"
 
+  Listeners that differ have a [[listener]] table each; docs/dunlin.toml is
+  an example of everything.
+
   A variable is DUNLIN_, the section, two underscores and the key, as in
   DUNLIN_MQTT__MAX_PACKET_SIZE=256KiB; {FILE_VARIABLE} names the file.
   A key or a variable that is not known is an error.
+
+Switches:
+  true, on, yes and 1, or false, off, no and 0.
 
 Units:
   KB, MB and GB are powers of 1000 bytes, KiB, MiB and GiB powers of 1024.
@@ -127,8 +168,8 @@ Units:
   bytes or seconds.
 
 Signals:
-  TERM and INT stop the broker once queued packets have left; USR1 opens the
-  log file again.
+  TERM and INT stop the broker once queued packets have left; HUP reads the
+  settings again; USR1 opens the log file again.
 
 Exit status:
 "
@@ -140,6 +181,7 @@ Exit status:
 }
 
 fn flag(setting: &'static Setting) -> Arg {
+    let value_name = setting.value_name();
     let arg = Arg::new(setting.flag).long(setting.flag).help(short_help(setting)).long_help(long_help(setting));
     let arg = match setting.short {
         Some(letter) => arg.short(letter),
@@ -147,15 +189,10 @@ fn flag(setting: &'static Setting) -> Arg {
     };
     let bare = |arg: Arg, word: &'static str| arg.num_args(0..=1).require_equals(true).default_missing_value(word);
     match setting.kind {
-        Kind::Number { unit, .. } => arg.value_name(unit.value_name()),
-        Kind::Switch { .. } => bare(arg, "true").value_name("true|false"),
-        Kind::Choice { value_name, bare: word, .. } => {
-            let arg = arg.value_name(value_name);
-            if let Some(word) = word { bare(arg, word) } else { arg }
-        }
-        Kind::Addresses => arg.value_name("ADDR").action(ArgAction::Append),
-        Kind::Name => arg.value_name("NAME"),
-        Kind::Path => arg.value_name("PATH"),
+        Kind::Switch { .. } => bare(arg.value_name(value_name), "true"),
+        Kind::Choice { bare: Some(word), .. } => bare(arg.value_name(value_name), word),
+        Kind::Texts { .. } => arg.value_name(value_name).action(ArgAction::Append),
+        Kind::Number { .. } | Kind::Choice { .. } | Kind::Text { .. } => arg.value_name(value_name),
     }
 }
 
@@ -169,12 +206,16 @@ fn long_help(setting: &Setting) -> String {
         text.push(' ');
         text.push_str(&paragraph);
     }
+    let change = match setting.change {
+        Change::Reload => "changes at SIGHUP",
+        Change::Start => "changes at a start",
+    };
     format!(
-        "{text}\n\n[default: {}] [allowed: {}]\n{} = ..., {}",
+        "{text}\n\n[default: {}] [allowed: {}] [{change}]\n{} = ..., {}",
         setting.default_text(),
         setting.range_text(),
         setting.path(),
-        setting.variable()
+        setting.variable().unwrap_or_default()
     )
 }
 
@@ -195,14 +236,13 @@ fn given(setting: &Setting, matches: &ArgMatches) -> Option<Given> {
 mod tests {
     use super::*;
 
-    fn read_all(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+    fn read_all(arguments: &[&str]) -> Result<CommandLine, clap::Error> {
         read(std::iter::once("dunlin").chain(arguments.iter().copied()).map(OsString::from))
     }
 
     fn texts(arguments: &[&str], flag: &str) -> Option<String> {
-        let index = SETTINGS.iter().position(|setting| setting.flag == flag).unwrap();
         let read = read_all(arguments).unwrap_or_else(|error| panic!("{error}"));
-        read.layer.get(index).map(|given| format!("{}: {}", given.source, given.texts.join(" ")))
+        read.layer.get(index(flag)).map(|given| format!("{}: {}", given.source, given.texts.join(" ")))
     }
 
     #[test]
@@ -214,10 +254,11 @@ mod tests {
     fn every_setting_has_its_flag_with_range_key_and_variable_in_the_help() {
         let short = command().render_help().to_string();
         let long = command().term_width(0).render_long_help().to_string();
-        for setting in SETTINGS {
+        for setting in with_flags() {
             let flag = format!("--{}", setting.flag);
             assert!(short.contains(&flag) && long.contains(&flag), "{flag}");
-            for part in [setting.path(), setting.variable(), setting.range_text(), setting.default_text()] {
+            let variable = setting.variable().unwrap();
+            for part in [setting.path(), variable, setting.range_text(), setting.default_text()] {
                 assert!(long.contains(&part), "{flag} without {part}");
             }
             assert_eq!(texts(&[&format!("{flag}=x")], setting.flag), Some(format!("{flag}: x")));
@@ -266,6 +307,25 @@ mod tests {
             let error = read_all(arguments).err().unwrap_or_else(|| panic!("{arguments:?}"));
             assert_eq!(error.exit_code(), 2, "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn an_unknown_flag_gets_the_true_answer_or_the_one_that_was_meant() {
+        let table = [
+            ("--prot", "a similar argument exists: '--port'"),
+            ("--max-packet-sise", "a similar argument exists: '--max-packet-size'"),
+            ("--persistence", "kept in memory only"),
+            ("--acl-file=/etc/acl", "there are no passwords and no access rules yet"),
+            ("--tls-cert", "TLS is not built yet"),
+            ("-d", "dunlin stays in the foreground"),
+            ("--max-clients", "use [node] max_connections (--max-connections)"),
+        ];
+        for (flag, answer) in table {
+            let told = read_all(&[flag]).err().unwrap_or_else(|| panic!("{flag}")).to_string();
+            assert!(told.contains(answer) && !told.contains("--version"), "{told}");
+        }
+        let told = read_all(&["--colour"]).err().expect("unknown").to_string();
+        assert!(told.contains("unexpected argument '--colour'") && !told.contains("tip:"), "{told}");
     }
 
     #[test]

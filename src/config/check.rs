@@ -1,42 +1,22 @@
-//! What settings must be to each other: errors where they contradict, warnings where they are probably not meant.
+//! What settings are to each other: warnings where they are probably not meant. And whether the log can be written.
 
 use std::{
-    collections::HashSet,
     fs::{self, OpenOptions},
     path::Path,
 };
 
-use super::{AnonymousAccess, Config, LogTarget, Problem, units::Unit};
-
-/// What contradicts itself.
-pub(super) fn problems(config: &Config) -> Vec<Problem> {
-    let mut seen = HashSet::new();
-    // Port 0 is another port each time.
-    let twice = config.listeners.iter().filter(|listener| listener.addr.port() != 0 && !seen.insert(listener.addr));
-    twice.map(|listener| config.problem("bind", format!("{} is given twice", listener.addr))).collect()
-}
+use super::{Config, LogTarget, Problem};
+use crate::settings::{AnonymousAccess, Unit};
 
 /// What is legal but probably not meant, a sentence each.
 pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
-    let values = &config.values;
     let mut warnings = Vec::new();
-    let closed = config.listeners.iter().filter(|listener| !listener.anonymous);
-    let closed: Vec<String> = closed.map(|listener| listener.addr.to_string()).collect();
-    if !closed.is_empty() {
-        let why = match values.allow_anonymous {
-            AnonymousAccess::Nowhere => format!(
-                "anonymous clients are refused everywhere ({} says so); leave it out to admit those of loopback, or \
-                 give --allow-anonymous to admit all",
-                config.source("allow-anonymous")
-            ),
-            _ => "anonymous clients are admitted on loopback only; give --allow-anonymous to admit all".to_owned(),
-        };
-        warnings.push(format!("no client can connect on {}: {why}", closed.join(", ")));
-    }
+    warnings.extend(closed(config));
+    let values = &config.settings;
     let packet = values.packet_size_max_bytes as u64;
     for (path, bytes) in [
         ("[session] max_queued_bytes", values.queued_bytes_max),
-        ("[listener] outbox_max_bytes", values.outbox_max_bytes as u64),
+        ("[session] outbox_max_bytes", values.outbox_max_bytes as u64),
     ] {
         if bytes < packet {
             let (bytes, packet) = (Unit::Bytes.show(bytes), Unit::Bytes.show(packet));
@@ -54,11 +34,12 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
              meant for all"
         ));
     }
-    if values.sessions_max < values.connections_max {
+    let connections_max = config.process.connections_max;
+    if values.sessions_max < connections_max {
         warnings.push(format!(
-            "[session] max_sessions is {}, less than the {} of [listener] max_connections: every client has a session, so \
-             fewer can connect",
-            values.sessions_max, values.connections_max
+            "[session] max_sessions is {}, less than the {connections_max} of [node] max_connections: every client has a \
+             session, so fewer can connect",
+            values.sessions_max
         ));
     }
     if values.shards > cores {
@@ -71,9 +52,26 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
     warnings
 }
 
+/// Listeners that nobody can come in by, and why.
+fn closed(config: &Config) -> Option<String> {
+    let closed: Vec<_> = config.listeners.iter().filter(|listener| !listener.settings.anonymous).collect();
+    let first = closed.first()?;
+    let why = match first.settings.allow_anonymous {
+        AnonymousAccess::Nowhere if config.source("allow-anonymous") != &super::Source::Default => format!(
+            "anonymous clients are refused everywhere ({} says so); leave it out to admit those of loopback, or give \
+             --allow-anonymous to admit all",
+            config.source("allow-anonymous")
+        ),
+        AnonymousAccess::Nowhere => "its allow_anonymous says so".to_owned(),
+        _ => "anonymous clients are admitted on loopback only; give --allow-anonymous to admit all".to_owned(),
+    };
+    let addresses: Vec<String> = closed.iter().map(|listener| listener.address.to_string()).collect();
+    Some(format!("no client can connect on {}: {why}", addresses.join(", ")))
+}
+
 /// Whether the log could be written to its file; touches nothing.
 pub(super) fn log_file(config: &Config) -> Option<Problem> {
-    let LogTarget::File(path) = &config.values.log_file else { return None };
+    let LogTarget::File(path) = &config.process.log_file else { return None };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -92,9 +90,9 @@ pub(super) fn log_file(config: &Config) -> Option<Problem> {
 
 /// What is wrong with the log's target.
 pub(super) fn log_problem(config: &Config, error: &str) -> Problem {
-    let target = match &config.values.log_file {
+    let target = match &config.process.log_file {
         LogTarget::Stderr => Path::new("stderr"),
         LogTarget::File(path) => path,
     };
-    config.problem("log-file", format!("{} cannot be written: {error}", target.display()))
+    config.problem("log-file", &format!("{} cannot be written: {error}", target.display()))
 }

@@ -10,6 +10,8 @@ use std::{
     process::ExitCode,
 };
 
+use super::process::LogFormat;
+
 /// Where a value was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -74,6 +76,8 @@ pub enum ConfigError {
         problems: Vec<Problem>,
         /// Whether this is the verdict of `--test-config`.
         tested: bool,
+        /// The shape that lines are to have, as far as that could be read.
+        format: LogFormat,
     },
 }
 

@@ -1,4 +1,4 @@
-//! The configuration file: TOML, a section per table, a setting per key.
+//! The configuration file: TOML, a section per table, a setting per key, and a `[[listener]]` table per listener.
 //!
 //! Always holds: nothing in the file is skipped. A key or section that is not known, a value of the wrong shape and a
 //! file without a single setting are problems with their line; a file that was cut short never means "defaults".
@@ -8,51 +8,59 @@ use std::{ops::Range, path::Path};
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    Given, Layer,
     error::{Problem, Source},
-    setting::Section,
+    foreign,
+    layers::{Given, Layer, ListenerTable, ROWS},
     suggest,
-    table::SETTINGS,
 };
+use crate::settings::{Scope, Section, Setting};
 
 /// Reads the file's text; `path` is how messages name it. What could be read comes back beside what could not.
-pub(super) fn read(path: &Path, text: &str) -> (Layer, Vec<Problem>) {
-    let mut reader = Reader { path, text, layer: Layer::empty(), problems: Vec::new() };
-    match DeTable::parse(text) {
-        Ok(document) if document.get_ref().is_empty() => {
-            let text = "holds no setting: was it cut short? Leave out --config to run with defaults";
-            reader.problem(&(0..0), text.to_owned());
-        }
-        Ok(document) => {
-            for (key, value) in document.get_ref() {
-                reader.section(key.get_ref(), &key.span(), value.get_ref());
-            }
-        }
-        // The parser's words may span lines; a problem is one line.
-        Err(error) => {
-            let words = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            reader.problem(&error.span().unwrap_or_default(), format!("this is not TOML: {words}"));
-        }
-    }
-    let Reader { layer, mut problems, .. } = reader;
+pub(super) fn read(path: &Path, text: &str) -> (Layer, Vec<ListenerTable>, Vec<Problem>) {
+    let mut reader = FileReader { path, text, layer: Layer::empty(), tables: Vec::new(), problems: Vec::new() };
+    reader.read();
+    let FileReader { layer, tables, mut problems, .. } = reader;
     problems.sort_by_key(|problem| match problem.source {
         Source::File { line, .. } => line,
         _ => 0,
     });
-    (layer, problems)
+    (layer, tables, problems)
 }
 
-struct Reader<'a> {
+struct FileReader<'a> {
     path: &'a Path,
     text: &'a str,
     layer: Layer,
+    tables: Vec<ListenerTable>,
     problems: Vec<Problem>,
 }
 
-impl Reader<'_> {
+impl<'a> FileReader<'a> {
+    fn read(&mut self) {
+        let (document, errors) = DeTable::parse_recoverable(self.text);
+        if !errors.is_empty() {
+            // What follows from a broken line would be guesses, so keys are not looked at.
+            return self.not_toml(&errors);
+        }
+        if document.get_ref().is_empty() {
+            let text = "holds no setting: was it cut short? Leave out --config to run with defaults";
+            self.problem(&(0..0), text.to_owned());
+        }
+        for (key, value) in document.get_ref() {
+            self.section(key.get_ref(), &key.span(), value.get_ref());
+        }
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        self.text.get(..span.start).unwrap_or(self.text).matches('\n').count() + 1
+    }
+
+    fn source_at(&self, line: usize) -> Source {
+        Source::File { path: self.path.to_owned(), line }
+    }
+
     fn source(&self, span: &Range<usize>) -> Source {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        Source::File { path: self.path.to_owned(), line: before.matches('\n').count() + 1 }
+        self.source_at(self.line(span))
     }
 
     fn problem(&mut self, span: &Range<usize>, text: String) {
@@ -60,12 +68,43 @@ impl Reader<'_> {
         self.problems.push(Problem { source, text });
     }
 
-    fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'_>) {
+    fn not_toml(&mut self, errors: &[toml::de::Error]) {
+        if let Some(lines) = foreign::mosquitto_conf(self.text) {
+            let head = (1, foreign::MOSQUITTO_CONF.to_owned());
+            for (line, text) in std::iter::once(head).chain(lines) {
+                let source = self.source_at(line);
+                self.problems.push(Problem { source, text });
+            }
+            return;
+        }
+        for error in errors {
+            // The parser's words may span lines; a problem is one line, and a line has one problem.
+            let words = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+            let span = error.span().unwrap_or_default();
+            let line = self.line(&span);
+            let source = self.source_at(line);
+            if self.problems.iter().any(|problem| problem.source == source) {
+                continue;
+            }
+            let text = match unquoted(self.text.lines().nth(line - 1).unwrap_or_default()) {
+                Some(quoted) => format!("this is not TOML; put the value in quotes: {quoted}"),
+                None => format!("this is not TOML: {words}"),
+            };
+            self.problems.push(Problem { source, text });
+        }
+    }
+
+    fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {
         let section = Section::ALL.into_iter().find(|section| section.name() == name);
         match (section, value) {
             (Some(section), DeValue::Table(table)) => {
                 for (key, value) in table {
                     self.setting(section, key.get_ref(), &key.span(), value.get_ref());
+                }
+            }
+            (Some(Section::Listener), DeValue::Array(array)) if !array.is_empty() => {
+                for table in array {
+                    self.listener(&table.span(), table.get_ref());
                 }
             }
             (Some(_), _) => self.problem(span, format!("{name} is a section: write [{name}] on a line of its own")),
@@ -80,19 +119,61 @@ impl Reader<'_> {
     }
 
     fn setting(&mut self, section: Section, key: &str, span: &Range<usize>, value: &DeValue<'_>) {
-        let known = SETTINGS.iter().position(|setting| setting.section == section && setting.key() == key);
-        let Some(index) = known else {
+        let is_meant = |row: &Setting| {
+            row.place != Scope::TableOnly
+                && (row.section == section || row.also_in == Some(section))
+                && row.key() == key
+        };
+        let Some(index) = ROWS.iter().position(is_meant) else {
             let hint = suggest::for_key(Some(section), key);
             return self.problem(span, format!("unknown key {key:?} in [{}]; {hint}", section.name()));
         };
+        if let Some(given) = self.given(&ROWS[index].path(), index, span, value)
+            && let Err(problem) = self.layer.set(index, given)
+        {
+            self.problems.push(problem);
+        }
+    }
+
+    fn listener(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
+        let DeValue::Table(table) = value else {
+            return self.problem(span, "listener holds tables: write [[listener]] on a line of its own".to_owned());
+        };
+        let mut layer = Layer::empty();
+        for (key, value) in table {
+            let is_meant = |row: &Setting| row.is_of_listener() && row.key() == *key.get_ref();
+            let Some(index) = ROWS.iter().position(is_meant) else {
+                let hint = suggest::for_listener_key(key.get_ref());
+                self.problem(&key.span(), format!("unknown key {:?} in [[listener]]; {hint}", key.get_ref()));
+                continue;
+            };
+            let path = format!("[[listener]] {}", key.get_ref());
+            if let Some(given) = self.given(&path, index, &key.span(), value.get_ref())
+                && let Err(problem) = layer.set(index, given)
+            {
+                self.problems.push(problem);
+            }
+        }
+        self.tables.push(ListenerTable { source: self.source(span), layer });
+    }
+
+    fn given(&mut self, path: &str, index: usize, span: &Range<usize>, value: &DeValue<'_>) -> Option<Given> {
         match texts(value) {
-            Ok(texts) => self.layer.set(index, Given { texts, source: self.source(span) }),
+            Ok(texts) => Some(Given { texts, source: self.source(span) }),
             Err(found) => {
-                let path = SETTINGS[index].path();
-                self.problem(span, format!("{path}: {found} stands where {} is expected", SETTINGS[index].shape()));
+                self.problem(span, format!("{path}: {found} stands where {} is expected", ROWS[index].shape()));
+                None
             }
         }
     }
+}
+
+/// The line with its value in quotes, if that is all it lacks.
+fn unquoted(line: &str) -> Option<String> {
+    let (key, value) = line.split_once('=')?;
+    let (key, value) = (key.trim(), value.split('#').next().unwrap_or_default().trim());
+    let takes = |row: &Setting| row.key() == key && row.parse(&[value.to_owned()]).is_ok();
+    (!value.starts_with(['"', '\'', '[', '{']) && ROWS.iter().any(takes)).then(|| format!("{key} = \"{value}\""))
 }
 
 /// The text of a value as a flag would have it, or the name of its type where no setting takes that type.
@@ -121,23 +202,23 @@ fn scalar(value: &DeValue<'_>) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::layers::index;
 
     fn lines(text: &str) -> Vec<String> {
-        let (_, problems) = read(Path::new("d.toml"), text);
+        let (_, _, problems) = read(Path::new("d.toml"), text);
         problems.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn values_come_with_their_line() {
-        let (layer, problems) = read(
+        let (layer, tables, problems) = read(
             Path::new("d.toml"),
             "[listener]\nport = 1_884\nbind = [\n  \"::1\",\n  \"127.0.0.1\",\n]\nauth.x = 1\n\
              [auth]\nallow_anonymous = false\n",
         );
-        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!((problems.len(), tables.len()), (1, 0), "{problems:?}");
         let get = |flag: &str| {
-            let index = SETTINGS.iter().position(|setting| setting.flag == flag).unwrap();
-            let given = layer.get(index).unwrap();
+            let given = layer.get(index(flag)).unwrap();
             format!("{} {}", given.texts.join(" "), given.source)
         };
         assert_eq!(get("port"), "1884 d.toml:2");
@@ -146,7 +227,24 @@ mod tests {
     }
 
     #[test]
+    fn each_listener_has_a_table_of_its_own() {
+        let text = "[[listener]]\nname = \"a\"\nport = 1\n\n[[listener]]\nallow_anonymous = true\n";
+        let (_, tables, problems) = read(Path::new("d.toml"), text);
+        assert_eq!(problems, []);
+        let get = |table: usize, flag: &str| {
+            let given = tables[table].layer.get(index(flag));
+            given.map(|given| format!("{} {}", given.texts.join(" "), given.source))
+        };
+        assert_eq!(tables[1].source.to_string(), "d.toml:5");
+        assert_eq!(get(0, "listener-name").as_deref(), Some("a d.toml:2"));
+        assert_eq!(get(0, "port").as_deref(), Some("1 d.toml:3"));
+        assert_eq!(get(1, "port"), None);
+        assert_eq!(get(1, "allow-anonymous").as_deref(), Some("true d.toml:6"));
+    }
+
+    #[test]
     fn whatever_is_wrong_is_named_with_line_key_and_remedy() {
+        let nothing = "d.toml:1: holds no setting: was it cut short? Leave out --config to run with defaults";
         let table: &[(&str, &[&str])] = &[
             (
                 "[mqtt]\n\nmax_packet_sise = \"1MB\"\n",
@@ -160,14 +258,33 @@ mod tests {
                 "[listener]\nport = 1.5\n[node]\nname = { a = 1 }\n",
                 &[
                     "d.toml:2: [listener] port: a number with a fraction stands where a number is expected",
-                    "d.toml:4: [node] name: a table stands where a name is expected",
+                    "d.toml:4: [node] name: a table stands where text (name) is expected",
                 ],
             ),
-            ("", &["d.toml:1: holds no setting: was it cut short? Leave out --config to run with defaults"]),
             (
-                "# only a comment\n",
-                &["d.toml:1: holds no setting: was it cut short? Leave out --config to run with defaults"],
+                "[[listener]]\nprot = 1\noutbox_max_bytes = 1\n[[listener]]\nport = 1.5\n",
+                &[
+                    "d.toml:2: unknown key \"prot\" in [[listener]]; did you mean [[listener]] port?",
+                    "d.toml:3: unknown key \"outbox_max_bytes\" in [[listener]]; did you mean [session] \
+                     outbox_max_bytes?",
+                    "d.toml:5: [[listener]] port: a number with a fraction stands where a number is expected",
+                ],
             ),
+            ("listener = []\n", &["d.toml:1: listener is a section: write [listener] on a line of its own"]),
+            ("listener = [1]\n", &["d.toml:1: listener holds tables: write [[listener]] on a line of its own"]),
+            (
+                "[listener]\nname = \"x\"\n",
+                &[
+                    "d.toml:2: unknown key \"name\" in [listener]; name stands in a [[listener]] table: write [[listener]] \
+                   in place of [listener]",
+                ],
+            ),
+            (
+                "[listener]\nmax_connections = 1\n[node]\nmax_connections = 2\n",
+                &["d.toml:4: is the same as d.toml:2, which is given too"],
+            ),
+            ("", &[nothing]),
+            ("# only a comment\n", &[nothing]),
         ];
         for (text, expected) in table {
             assert_eq!(lines(text), *expected, "{text}");
@@ -185,5 +302,18 @@ mod tests {
             assert!(!told[0].contains('\n'), "{told:?}");
         }
         assert!(lines("[log]\nlevel = \"info\"\nlevel = \"warn\"\n")[0].starts_with("d.toml:3: "));
+    }
+
+    #[test]
+    fn every_value_that_only_lacks_its_quotes_is_told_so() {
+        let text = "[listener]\nbind = 0.0.0.0 # all\n[mqtt]\nmax_packet_size = 1MB\n[log]\nlevel = warn\n";
+        assert_eq!(
+            lines(text),
+            [
+                "d.toml:2: this is not TOML; put the value in quotes: bind = \"0.0.0.0\"",
+                "d.toml:4: this is not TOML; put the value in quotes: max_packet_size = \"1MB\"",
+                "d.toml:6: this is not TOML; put the value in quotes: level = \"warn\"",
+            ]
+        );
     }
 }

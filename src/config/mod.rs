@@ -1,19 +1,18 @@
-//! Command line, environment and file to one checked configuration.
+//! Invocation line, environment and file to one checked configuration.
 //!
-//! Owns: the table of settings ([`SETTINGS`]; each is written down once, in [`table`]), reading them from three places,
-//! and what is said when one of them is wrong.
-//! Always holds: a flag wins over its variable, that over the file, that over the default. A [`Config`] that exists is
-//! valid: every value is within its bounds, and nothing that was given was left unread. Every value given is checked,
-//! also one that a higher place hides.
-//! Leaves to others: what a setting means (its reader), opening sockets and the log, reading the configuration again.
+//! Owns: reading the settings (declared in `settings` and [`process`]) from three places, what is said when one of them is
+//! wrong, and what changes when they are read again.
+//! Always holds: a [`Config`] that exists is valid: every value is within its bounds, and nothing that was given was left
+//! unread.
+//! Leaves to others: what a setting means (its reader), opening sockets and the log.
 //!
-//! Reading order: [`table`], [`setting`], [`units`]; then `arguments`, `variables`, `file`, which each fill a layer.
+//! Reading order: [`layers`]; `arguments`, `variables`, `file`, which each fill a layer; `listeners`; `reload`.
 
 use std::{
     ffi::OsString,
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 mod arguments;
@@ -22,25 +21,27 @@ mod check;
 mod documentation;
 pub mod error;
 mod file;
+mod foreign;
+pub mod layers;
+mod listeners;
 mod print;
-pub mod setting;
+pub mod process;
+mod reload;
 mod suggest;
-pub mod table;
-pub mod units;
-pub mod value;
 mod variables;
 
 pub use error::{ConfigError, Exit, Problem, Source};
-pub use table::{SETTINGS, Values};
-pub use value::{AnonymousAccess, LogFormat, LogLevel, LogTarget};
+pub use listeners::Listener;
+pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
+pub use reload::Changes;
 
-use crate::shard::Settings;
-use setting::{Default, Setting};
-use value::Value;
+use crate::settings::{Machine, Setting, Settings};
+use layers::{Layer, ListenerTable, Resolved, index};
+use listeners::Described;
 
 /// What the command line asks for.
 #[derive(Debug)]
-pub enum Command {
+pub enum Invocation {
     /// Run the broker.
     Run(Box<Config>),
     /// Print the help or the version; [`clap::Error::print`] does, in colour on a terminal.
@@ -64,33 +65,35 @@ pub enum Command {
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Every setting.
-    pub values: Values,
-    /// Where to listen, from `--bind`, `--port` and `--allow-anonymous`; at least one, no two the same.
+    /// What the edge has to know.
+    pub process: ProcessSettings,
+    /// What every shard has to know.
+    pub settings: Arc<Settings>,
+    /// Where to listen; at least one, no two the same.
     pub listeners: Vec<Listener>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
     pub warnings: Vec<String>,
     /// The file that was read.
     pub file: Option<PathBuf>,
-    /// Every setting's value and where it came from, in the order of [`SETTINGS`].
+    /// Every setting's value and where it came from, in the order of [`layers::ROWS`].
     resolved: Vec<Resolved>,
+    /// The same of each listener, if the file has tables of them.
+    tables: Option<Vec<Described>>,
+    /// What it was read from, to read it again.
+    origin: Origin,
 }
 
-/// One address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// Address and port; port 0 is any free port, the same one on every shard.
-    pub addr: SocketAddr,
-    /// Whether clients without credentials are admitted.
-    pub anonymous: bool,
+/// What a configuration is read from.
+#[derive(Clone, Debug, Default)]
+struct Origin {
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
 }
 
 /// What the configuration asks the machine; injected so that tests need neither files nor a certain machine.
 pub struct System<'a> {
-    /// Cores this process may use.
-    pub cores: usize,
-    /// The machine's name.
-    pub host_name: String,
+    /// What defaults follow.
+    pub machine: Machine,
     /// Reads a file as text.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
 }
@@ -102,7 +105,8 @@ impl System<'static> {
         let quota = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = core_affinity::get_core_ids().map_or(quota, |ids| ids.len().min(quota)).max(1);
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self { cores, host_name: host_name.trim().to_owned(), read_file: &|path| std::fs::read_to_string(path) }
+        let machine = Machine { cores, host_name: host_name.trim().to_owned() };
+        Self { machine, read_file: &|path| std::fs::read_to_string(path) }
     }
 }
 
@@ -110,7 +114,7 @@ impl System<'static> {
 pub fn load(
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Command, ConfigError> {
+) -> Result<Invocation, ConfigError> {
     load_on(&System::detect(), arguments, environment)
 }
 
@@ -119,80 +123,74 @@ pub fn load_on(
     system: &System<'_>,
     arguments: impl IntoIterator<Item = OsString>,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Command, ConfigError> {
-    let arguments = match arguments::read(arguments) {
+) -> Result<Invocation, ConfigError> {
+    let is_ours = |(name, _): &(OsString, OsString)| name.as_encoded_bytes().starts_with(b"DUNLIN_");
+    let origin = Origin {
+        arguments: arguments.into_iter().collect(),
+        environment: environment.into_iter().filter(is_ours).collect(),
+    };
+    let variables = variables::read(origin.environment.iter().cloned());
+    let arguments = match arguments::read(origin.arguments.iter().cloned()) {
         Ok(arguments) => arguments,
-        Err(error) if error.exit_code() == 0 => return Ok(Command::Help(error)),
+        Err(error) if error.exit_code() == 0 => return Ok(Invocation::Help(error)),
         Err(error) => return Err(ConfigError::Usage(error)),
     };
     let tested = arguments.test_config;
-    let variables = variables::read(environment);
     let path = arguments.file.or(variables.file);
     let mut problems = variables.problems;
-    let from_file = path.as_deref().map_or_else(Layer::empty, |path| read_file(system, path, &mut problems));
-    let resolved = resolve(system, [&arguments.layer, &variables.layer, &from_file], &mut problems);
-    let config = resolved.and_then(|resolved| Config::new(system, resolved, path, &mut problems));
+    let (from_file, tables) =
+        path.as_deref().map_or_else(|| (Layer::empty(), Vec::new()), |path| read_file(system, path, &mut problems));
+    let resolved = layers::resolve(&system.machine, [&arguments.layer, &variables.layer, &from_file], &mut problems);
+    let config = resolved.and_then(|resolved| Config::new(system, resolved, &tables, &mut problems));
+    let config = config.map(|config| Config { file: path, origin, ..config });
     if let (Some(config), true) = (&config, tested) {
         problems.extend(check::log_file(config));
     }
     match config {
         Some(config) if problems.is_empty() => Ok(if arguments.print_config {
-            Command::PrintConfig { toml: config.to_toml(), warnings: config.warnings }
+            Invocation::PrintConfig { toml: config.to_toml(), warnings: config.warnings }
         } else if tested {
-            Command::TestConfig { summary: print::summary(&config), warnings: config.warnings }
+            Invocation::TestConfig { summary: print::summary(&config), warnings: config.warnings }
         } else {
-            Command::Run(Box::new(config))
+            Invocation::Run(Box::new(config))
         }),
-        _ => Err(ConfigError::Invalid { problems, tested }),
+        config => {
+            let format = config.map_or(LogFormat::Text, |config| config.process.log_format);
+            Err(ConfigError::Invalid { problems, tested, format })
+        }
     }
 }
 
 impl Config {
-    /// From one resolved value per setting; what does not go together becomes a problem.
+    /// From one resolved value per setting and the tables; what does not go together becomes a problem.
     fn new(
         system: &System<'_>,
         resolved: Vec<Resolved>,
-        file: Option<PathBuf>,
+        tables: &[ListenerTable],
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
-        let values = Values::from_values(resolved.iter().map(|resolved| resolved.value.clone()));
-        let listeners = values.bind.iter().map(|address| Listener {
-            addr: address.with_port(values.port),
-            anonymous: values.allow_anonymous.on(address.ip),
-        });
-        let listeners: Vec<Listener> = listeners.collect();
-        let mut config = Self { values, listeners, warnings: Vec::new(), file, resolved };
-        let found = check::problems(&config);
-        let valid = found.is_empty();
-        problems.extend(found);
-        config.warnings = check::warnings(&config, system.cores);
-        valid.then_some(config)
-    }
-
-    /// What the core has to know.
-    pub fn settings(&self) -> Settings {
-        let values = &self.values;
-        Settings {
-            shards: values.shards,
-            packet_size_max_bytes: values.packet_size_max_bytes,
-            inflight_max: values.inflight_max,
-            receive_maximum: values.receive_maximum,
-            sessions_max: values.sessions_max,
-            queued_messages_max: values.queued_messages_max,
-            queued_bytes_max: values.queued_bytes_max,
-            queued_memory_max_bytes: values.queued_memory_max_bytes,
-            session_expiry_max_s: values.session_expiry_max_s,
-            keep_alive_max_s: values.keep_alive_max_s,
-            topic_alias_max: values.topic_alias_max,
-            topic_levels_max: values.topic_levels_max,
-            retained_max: values.retained_max,
-            retained_max_bytes: values.retained_max_bytes,
-            subscriptions_max: values.subscriptions_max,
-            subscriptions_per_turn: crate::limits::SUBSCRIPTIONS_PER_TURN,
-            outbox_max_bytes: values.outbox_max_bytes,
-            sys_interval_s: values.sys_interval_s,
-            node_name: values.node_name.as_str().into(),
+        let of_tables = layers::resolve_tables(tables, &resolved, problems)?;
+        let before = problems.len();
+        let described = listeners::describe(&resolved, tables, of_tables, problems);
+        problems.extend(listeners::twice(&described));
+        if problems.len() > before {
+            return None;
         }
+        let mut warnings = listeners::without_effect(&resolved, tables, &described);
+        let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
+        let mut config = Self {
+            process: ProcessSettings::from_values(&value_of),
+            settings: Arc::new(Settings::from_values(&value_of)),
+            listeners: described.iter().map(|described| described.listener.clone()).collect(),
+            warnings: Vec::new(),
+            file: None,
+            tables: (!tables.is_empty()).then_some(described),
+            resolved,
+            origin: Origin::default(),
+        };
+        warnings.extend(check::warnings(&config, system.machine.cores));
+        config.warnings = warnings;
+        Some(config)
     }
 
     /// The settings in effect as a file that has the same effect, each with a comment that says where it came from.
@@ -211,105 +209,25 @@ impl Config {
     }
 
     /// What is wrong with the value of `flag`.
-    fn problem(&self, flag: &str, text: String) -> Problem {
+    fn problem(&self, flag: &str, text: &str) -> Problem {
         let source = self.source(flag);
-        Problem::new(source, about(&SETTINGS[index(flag)], source, text))
+        Problem::new(source, layers::about(&layers::ROWS[index(flag)].path(), source, text))
     }
 }
 
-/// The row of the setting with this long flag.
-fn index(flag: &str) -> usize {
-    SETTINGS.iter().position(|setting| setting.flag == flag).expect("a flag of the table")
-}
-
-/// What one place (arguments, environment, file) says: for each setting at most one text or list of texts.
-struct Layer(Vec<Option<Given>>);
-
-/// What was given for a setting, unread.
-#[derive(Clone, Debug)]
-struct Given {
-    texts: Vec<String>,
-    source: Source,
-}
-
-impl Layer {
-    fn empty() -> Self {
-        Self(SETTINGS.iter().map(|_| None).collect())
-    }
-
-    fn set(&mut self, index: usize, given: Given) {
-        self.0[index] = Some(given);
-    }
-
-    fn get(&self, index: usize) -> Option<&Given> {
-        self.0[index].as_ref()
-    }
-}
-
-/// A setting's value in effect.
-#[derive(Clone, Debug)]
-struct Resolved {
-    value: Value,
-    source: Source,
-}
-
-fn read_file(system: &System<'_>, path: &Path, problems: &mut Vec<Problem>) -> Layer {
+fn read_file(system: &System<'_>, path: &Path, problems: &mut Vec<Problem>) -> (Layer, Vec<ListenerTable>) {
     match (system.read_file)(path) {
         Ok(text) => {
-            let (layer, found) = file::read(path, &text);
+            let (layer, tables, found) = file::read(path, &text);
             problems.extend(found);
-            layer
+            (layer, tables)
         }
         Err(error) => {
             let source = Source::File { path: path.to_owned(), line: 0 };
             problems.push(Problem::new(&source, format!("cannot be read: {error}")));
-            Layer::empty()
+            (Layer::empty(), Vec::new())
         }
     }
-}
-
-/// Takes each setting from the first layer that has it. `None` if any value of any layer is wrong.
-fn resolve(system: &System<'_>, layers: [&Layer; 3], problems: &mut Vec<Problem>) -> Option<Vec<Resolved>> {
-    let mut resolved = Vec::with_capacity(SETTINGS.len());
-    let mut valid = true;
-    for (index, setting) in SETTINGS.iter().enumerate() {
-        let mut winner = None;
-        for given in layers.iter().filter_map(|layer| layer.get(index)) {
-            match setting.parse(&given.texts) {
-                Ok(value) => {
-                    winner.get_or_insert(Resolved { value, source: given.source.clone() });
-                }
-                Err(text) => {
-                    valid = false;
-                    problems.push(Problem::new(&given.source, about(setting, &given.source, text)));
-                }
-            }
-        }
-        resolved.push(winner.unwrap_or_else(|| default(system, setting)));
-    }
-    valid.then_some(resolved)
-}
-
-/// A flag and a variable name their setting; a line of a file does not.
-fn about(setting: &Setting, source: &Source, text: String) -> String {
-    match source {
-        Source::File { .. } => format!("{}: {text}", setting.path()),
-        _ => text,
-    }
-}
-
-fn default(system: &System<'_>, setting: &Setting) -> Resolved {
-    let value = match setting.default {
-        Default::Number(number) => Value::Number(number),
-        Default::Switch(on) => Value::Switch(on),
-        Default::Text(text) => setting.parse(&[text.to_owned()]).expect("the table's defaults are valid"),
-        Default::Cores => Value::Number(system.cores.clamp(1, crate::limits::SHARDS_MAX) as u64),
-        // A machine may be called what no topic level may be.
-        Default::HostName => {
-            setting.parse(std::slice::from_ref(&system.host_name)).unwrap_or_else(|_| Value::Text("dunlin".to_owned()))
-        }
-    };
-    Resolved { value, source: Source::Default }
 }
 
 #[cfg(test)]

@@ -3,28 +3,43 @@
 use std::fmt::Write as _;
 
 use super::{
-    Config, Resolved, SETTINGS,
-    setting::{Kind, Section, Setting},
-    value::Value,
+    Config,
+    layers::{ROWS, Resolved},
 };
+use crate::settings::{Kind, Scope, Section, Setting, Value};
 
 /// As a file. What is written here reads back as the same values, whatever the machine.
 pub(super) fn to_toml(config: &Config) -> String {
     let mut text = format!("# dunlin {}: the settings in effect\n", env!("CARGO_PKG_VERSION"));
     for section in Section::ALL {
-        let rows = SETTINGS.iter().zip(&config.resolved).filter(|(setting, _)| setting.section == section);
-        let lines: Vec<(String, &Resolved)> = rows
-            .map(|(setting, resolved)| (format!("{} = {}", setting.key(), toml(setting, &resolved.value)), resolved))
-            .collect();
-        let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
-        let _ = write!(text, "\n[{}]\n", section.name());
-        for (line, resolved) in lines {
-            // A path may hold anything, a line break too, which would end the comment.
-            let source: String = resolved.source.to_string().chars().flat_map(printable).collect();
-            let _ = writeln!(text, "{line:width$}  # {source}");
+        match &config.tables {
+            Some(tables) if section == Section::Listener => {
+                for table in tables {
+                    let _ = write!(text, "\n[[{}]]\n", section.name());
+                    write_rows(&mut text, &table.resolved, Setting::is_of_listener);
+                }
+            }
+            _ => {
+                let _ = write!(text, "\n[{}]\n", section.name());
+                write_rows(&mut text, &config.resolved, |row| row.section == section && row.place != Scope::TableOnly);
+            }
         }
     }
     text
+}
+
+fn write_rows(text: &mut String, resolved: &[Resolved], belongs: impl Fn(&Setting) -> bool) {
+    let rows = ROWS.iter().zip(resolved).filter(|(row, _)| belongs(row));
+    // A listener's name that is empty is its address, wherever that is.
+    let rows = rows.filter(|(_, resolved)| resolved.value != Value::Text(String::new()));
+    let lines: Vec<(String, &Resolved)> =
+        rows.map(|(row, resolved)| (format!("{} = {}", row.key(), toml(row, &resolved.value)), resolved)).collect();
+    let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);
+    for (line, resolved) in lines {
+        // A path may hold anything, a line break too, which would end the comment.
+        let source: String = resolved.source.to_string().chars().flat_map(printable).collect();
+        let _ = writeln!(text, "{line:width$}  # {source}");
+    }
 }
 
 /// What `--test-config` says when all is well.
@@ -37,38 +52,48 @@ pub(super) fn summary(config: &Config) -> String {
         .listeners
         .iter()
         .map(|listener| {
-            let who = if listener.anonymous { "anonymous clients admitted" } else { "anonymous clients refused" };
-            format!("{} ({who})", listener.addr)
+            let anonymous = listener.settings.anonymous;
+            let who = if anonymous { "anonymous clients admitted" } else { "anonymous clients refused" };
+            format!("{} ({who})", listener.address)
         })
         .collect();
     format!(
         "the configuration is usable: {file}, {} shard{}, listening on {}\n",
-        config.values.shards,
-        if config.values.shards == 1 { "" } else { "s" },
+        config.settings.shards,
+        if config.settings.shards == 1 { "" } else { "s" },
         listeners.join(", ")
     )
 }
 
-fn toml(setting: &Setting, value: &Value) -> String {
-    match value {
-        Value::Number(number) => {
-            let shown = setting.kind.show_number(*number);
+/// A value as the file has it.
+pub(super) fn toml(row: &Setting, value: &Value) -> String {
+    match (row.kind, value) {
+        (_, Value::Number(number)) => {
+            let shown = row.kind.show_number(*number);
             if shown.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_') { shown } else { quoted(&shown) }
         }
-        Value::Switch(on) => on.to_string(),
-        Value::Text(text) => match (setting.kind, text.as_str()) {
-            (Kind::Choice { .. }, "true" | "false") => text.clone(),
-            _ => quoted(text),
+        (_, Value::Switch(on)) => on.to_string(),
+        (Kind::Choice { .. }, Value::Text(text)) if text == "true" || text == "false" => text.clone(),
+        (_, Value::Text(text)) => quoted(text),
+        (_, Value::Texts(texts)) => match texts.as_slice() {
+            [text] => quoted(text),
+            texts => format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
         },
-        Value::Addresses(addresses) => {
-            let addresses: Vec<String> = addresses.iter().map(|address| quoted(&address.to_string())).collect();
-            format!("[{}]", addresses.join(", "))
-        }
     }
 }
 
+/// A basic string of TOML.
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => _ = write!(quoted, "\\u{:04X}", c as u32),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {

@@ -1,34 +1,36 @@
 //! The three places together: precedence, the round trip of `--print-config`, messages, warnings.
 
-use super::{units::Unit, *};
+use super::{layers::ROWS, *};
+use crate::settings::{Kind, Scope, Unit};
 
 /// As rows of a table have them.
 type Arguments = &'static [&'static str];
 type Environment = &'static [(&'static str, &'static str)];
 
 /// A machine with `cores` cores and one file, `d.toml`.
-struct Machine<'a> {
+struct Computer<'a> {
     cores: usize,
     host_name: &'a str,
     file: &'a str,
 }
 
-const MACHINE: Machine<'static> = Machine { cores: 4, host_name: "edge-1", file: "" };
+const COMPUTER: Computer<'static> = Computer { cores: 4, host_name: "edge-1", file: "" };
 
-impl Machine<'_> {
-    fn load(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Command, ConfigError> {
+impl Computer<'_> {
+    fn load(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, ConfigError> {
         let read = |path: &Path| match path.to_str() {
             Some("d.toml") => Ok(self.file.to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
-        let system = System { cores: self.cores, host_name: self.host_name.to_owned(), read_file: &read };
+        let machine = Machine { cores: self.cores, host_name: self.host_name.to_owned() };
+        let system = System { machine, read_file: &read };
         let arguments = std::iter::once("dunlin").chain(arguments.iter().copied()).map(OsString::from);
         load_on(&system, arguments, environment.iter().map(|&(name, value)| (name.into(), value.into())))
     }
 
     fn config(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Config {
         match self.load(arguments, environment) {
-            Ok(Command::Run(config)) => *config,
+            Ok(Invocation::Run(config)) => *config,
             other => panic!("{other:?}"),
         }
     }
@@ -43,7 +45,7 @@ impl Machine<'_> {
 
 #[test]
 fn a_flag_wins_over_the_variable_over_the_file_over_the_default() {
-    let machine = Machine { file: "[listener]\nport = 2001\n", ..MACHINE };
+    let machine = Computer { file: "[listener]\nport = 2001\n", ..COMPUTER };
     let table: &[(Arguments, Environment, u16, &str)] = &[
         (&[], &[], 1883, "default"),
         (&["-c", "d.toml"], &[], 2001, "d.toml:2"),
@@ -56,54 +58,59 @@ fn a_flag_wins_over_the_variable_over_the_file_over_the_default() {
     ];
     for (arguments, environment, port, source) in table {
         let config = machine.config(arguments, environment);
-        assert_eq!((config.values.port, config.source("port").to_string().as_str()), (*port, *source), "{arguments:?}");
+        assert_eq!(
+            (config.process.port, config.source("port").to_string().as_str()),
+            (*port, *source),
+            "{arguments:?}"
+        );
     }
 }
 
 #[test]
 fn every_setting_is_taken_from_each_of_the_three_places() {
-    for (index, setting) in SETTINGS.iter().enumerate() {
-        let text = other_than_default(setting);
-        let file = format!("[{}]\n{} = {:?}\n", setting.section.name(), setting.key(), text);
-        let machine = Machine { file: &file, ..MACHINE };
-        let flag = format!("--{}={text}", setting.flag);
-        let variable = setting.variable();
+    for (index, row) in ROWS.iter().enumerate().filter(|(_, row)| row.has_flag()) {
+        let text = other_than_default(row);
+        let file = format!("[{}]\n{} = {:?}\n", row.section.name(), row.key(), text);
+        let machine = Computer { file: &file, ..COMPUTER };
+        let flag = format!("--{}={text}", row.flag);
+        let variable = row.variable().unwrap();
         let configs = [
             machine.config(&["-c", "d.toml"], &[]),
             machine.config(&[], &[(&variable, &text)]),
             machine.config(&[&flag], &[]),
         ];
-        let default = MACHINE.config(&[], &[]);
+        let default = COMPUTER.config(&[], &[]);
+        let all = |config: &Config| (config.process.clone(), config.settings.clone(), config.listeners.clone());
         for config in configs {
-            assert_ne!(config.values, default.values, "{}", setting.path());
-            assert_eq!(config.resolved[index].value, setting.parse(std::slice::from_ref(&text)).unwrap());
+            assert_ne!(all(&config), all(&default), "{}", row.path());
+            assert_eq!(config.resolved[index].value, row.parse(std::slice::from_ref(&text)).unwrap());
             let changed = config.resolved.iter().filter(|resolved| resolved.source != Source::Default).count();
-            assert_eq!(changed, 1, "{}", setting.path());
+            assert_eq!(changed, 1, "{}", row.path());
         }
     }
 }
 
 /// A valid text for a setting that is not its default, written with a unit where there is one.
-fn other_than_default(setting: &Setting) -> String {
-    match setting.kind {
-        setting::Kind::Number { unit, min, .. } => match unit {
-            Unit::Count if setting.flag == "port" => "1884".to_owned(),
+fn other_than_default(row: &Setting) -> String {
+    match row.kind {
+        Kind::Number { unit, min, .. } => match unit {
+            Unit::Count if row.flag == "port" => "1884".to_owned(),
             Unit::Count => (min + 1).to_string(),
             Unit::Bytes => "2MiB".to_owned(),
             Unit::Seconds => "2m".to_owned(),
         },
-        setting::Kind::Switch { .. } => "false".to_owned(),
-        setting::Kind::Choice { words, .. } => words[1].to_owned(),
-        setting::Kind::Addresses => "::1".to_owned(),
-        setting::Kind::Name => "other".to_owned(),
-        setting::Kind::Path => "/var/log/\"dunlin\".log".to_owned(),
+        Kind::Switch { .. } => "false".to_owned(),
+        Kind::Choice { words, .. } => words[1].to_owned(),
+        Kind::Texts { .. } => "::1".to_owned(),
+        Kind::Text { noun: "name", .. } => "other".to_owned(),
+        Kind::Text { .. } => "/var/log/\"dunlin\".log".to_owned(),
     }
 }
 
 #[test]
 fn what_is_printed_is_read_back_as_the_same_settings() {
     let everything: Vec<String> =
-        SETTINGS.iter().map(|setting| format!("--{}={}", setting.flag, other_than_default(setting))).collect();
+        layers::with_flags().map(|row| format!("--{}={}", row.flag, other_than_default(row))).collect();
     let everything: Vec<&str> = everything.iter().map(String::as_str).collect();
     let table: &[&[&str]] = &[
         &[],
@@ -113,22 +120,24 @@ fn what_is_printed_is_read_back_as_the_same_settings() {
         &["--log-file", "a\nb # \"c\"\\"],
     ];
     for arguments in table {
-        let config = MACHINE.config(arguments, &[]);
+        let config = COMPUTER.config(arguments, &[]);
         let printed = config.to_toml();
         // On another machine: every value is in the file, none is left to a default.
-        let machine = Machine { cores: 1, host_name: "elsewhere", file: &printed };
+        let machine = Computer { cores: 1, host_name: "elsewhere", file: &printed };
         let again = machine.config(&["-c", "d.toml"], &[]);
-        assert_eq!(again.values, config.values, "{printed}");
+        assert_eq!((&again.process, &again.settings), (&config.process, &config.settings), "{printed}");
         assert_eq!(again.listeners, config.listeners);
-        assert!(again.resolved.iter().all(|resolved| matches!(resolved.source, Source::File { .. })), "{printed}");
+        for (row, resolved) in ROWS.iter().zip(&again.resolved).filter(|(row, _)| row.has_flag()) {
+            assert!(matches!(resolved.source, Source::File { .. }), "{}: {printed}", row.flag);
+        }
     }
 }
 
 #[test]
 fn what_is_printed_says_where_each_value_came_from() {
-    let machine = Machine { file: "[mqtt]\nmax_inflight = 32\n", ..MACHINE };
+    let machine = Computer { file: "[mqtt]\nmax_inflight = 32\n", ..COMPUTER };
     let arguments = ["-c", "d.toml", "-v", "--print-config"];
-    let Ok(Command::PrintConfig { toml, .. }) = machine.load(&arguments, &[("DUNLIN_NODE__NAME", "n")]) else {
+    let Ok(Invocation::PrintConfig { toml, .. }) = machine.load(&arguments, &[("DUNLIN_NODE__NAME", "n")]) else {
         panic!("prints");
     };
     let line = |key: &str| {
@@ -138,12 +147,12 @@ fn what_is_printed_says_where_each_value_came_from() {
     assert_eq!(line("max_packet_size"), "max_packet_size = \"1MiB\" # default");
     assert_eq!(line("name"), "name = \"n\" # DUNLIN_NODE__NAME");
     assert_eq!(line("level"), "level = \"debug\" # --verbose");
-    assert_eq!(line("bind"), "bind = [\"127.0.0.1\"] # default");
+    assert_eq!(line("bind"), "bind = \"127.0.0.1\" # default");
 }
 
 #[test]
 fn a_value_out_of_range_names_setting_place_value_and_range() {
-    let machine = Machine { file: "[mqtt]\nmax_inflight = 70000\ntopic_levels_max = -1\n", ..MACHINE };
+    let machine = Computer { file: "[mqtt]\nmax_inflight = 70000\ntopic_levels_max = -1\n", ..COMPUTER };
     assert_eq!(
         machine.problems(
             &["-c", "d.toml", "--connect-timeout", "1h", "--bind", "nowhere"],
@@ -164,37 +173,50 @@ fn a_value_out_of_range_names_setting_place_value_and_range() {
 
 #[test]
 fn a_wrong_value_is_told_even_where_a_higher_place_hides_it() {
-    let machine = Machine { file: "[listener]\nport = 70000\n", ..MACHINE };
+    let machine = Computer { file: "[listener]\nport = 70000\n", ..COMPUTER };
     let problems = machine.problems(&["-c", "d.toml", "--port", "1884"], &[]);
     assert_eq!(problems, ["d.toml:2: [listener] port: 70000 is out of range: allowed is 0 to 65535 (default 1883)"]);
 }
 
 #[test]
 fn every_number_is_held_to_its_bounds() {
-    for setting in SETTINGS {
-        let setting::Kind::Number { min, max, .. } = setting.kind else { continue };
-        let flag = |number: u64| format!("--{}={number}", setting.flag);
+    for row in ROWS.iter() {
+        let Kind::Number { min, max, .. } = row.kind else { continue };
+        let text = |number: u64| match row.place {
+            Scope::TableOnly => (format!("[[listener]]\n{} = {number}\n", row.key()), "d.toml:2: ".to_owned(), vec![]),
+            _ => (String::new(), format!("--{}: ", row.flag), vec![format!("--{}={number}", row.flag)]),
+        };
+        let problems = |number: u64| {
+            let (file, source, mut arguments) = text(number);
+            if !file.is_empty() {
+                arguments = vec!["-c".to_owned(), "d.toml".to_owned()];
+            }
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let told = match (Computer { file: &file, ..COMPUTER }).load(&arguments, &[]) {
+                Err(ConfigError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
+                Ok(_) => String::new(),
+                Err(other) => panic!("{other}"),
+            };
+            (told, source)
+        };
         for number in [min, max] {
-            assert!(MACHINE.load(&[&flag(number)], &[]).is_ok(), "{}", flag(number));
+            assert_eq!(problems(number).0, "", "{} {number}", row.flag);
         }
         for number in [min.checked_sub(1), max.checked_add(1)].into_iter().flatten() {
-            let problems = MACHINE.problems(&[&flag(number)], &[]);
-            assert!(
-                problems[0].starts_with(&format!("--{}: ", setting.flag)) && problems[0].contains("is out of range"),
-                "{problems:?}"
-            );
+            let (told, source) = problems(number);
+            assert!(told.starts_with(&source) && told.contains("is out of range"), "{told}");
         }
     }
 }
 
 #[test]
 fn defaults_follow_the_machine() {
-    let config = MACHINE.config(&[], &[]);
-    assert_eq!((config.values.shards, config.values.node_name.as_str()), (4, "edge-1"));
-    let config = Machine { cores: 256, host_name: "what a name/", ..MACHINE }.config(&[], &[]);
-    assert_eq!((config.values.shards, config.values.node_name.as_str()), (64, "dunlin"));
+    let config = COMPUTER.config(&[], &[]);
+    assert_eq!((config.settings.shards, &*config.settings.node_name), (4, "edge-1"));
+    let config = Computer { cores: 256, host_name: "what a name/", ..COMPUTER }.config(&[], &[]);
+    assert_eq!((config.settings.shards, &*config.settings.node_name), (64, "dunlin"));
     let detected = System::detect();
-    assert!(detected.cores >= 1 && !detected.host_name.contains('\n'));
+    assert!(detected.machine.cores >= 1 && !detected.machine.host_name.contains('\n'));
 }
 
 #[test]
@@ -221,9 +243,12 @@ fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
         ),
     ];
     for (arguments, expected, warning) in table {
-        let config = MACHINE.config(arguments, &[]);
-        let listeners: Vec<(String, bool)> =
-            config.listeners.iter().map(|listener| (listener.addr.to_string(), listener.anonymous)).collect();
+        let config = COMPUTER.config(arguments, &[]);
+        let listeners: Vec<(String, bool)> = config
+            .listeners
+            .iter()
+            .map(|listener| (listener.address.to_string(), listener.settings.anonymous))
+            .collect();
         let expected: Vec<(String, bool)> =
             expected.iter().map(|(addr, anonymous)| ((*addr).to_owned(), *anonymous)).collect();
         assert_eq!(listeners, expected, "{arguments:?}");
@@ -233,11 +258,11 @@ fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
 
 #[test]
 fn settings_that_do_not_go_together_are_told() {
-    assert_eq!(MACHINE.problems(&["--bind", "::1,[::1]:1883"], &[]), ["--bind: [::1]:1883 is given twice"]);
-    assert_eq!(MACHINE.config(&["--bind", "::1,::1", "--port", "0"], &[]).listeners.len(), 2);
-    let warnings = |arguments: &[&str]| MACHINE.config(arguments, &[]).warnings;
+    assert_eq!(COMPUTER.problems(&["--bind", "::1,[::1]:1883"], &[]), ["--bind: [::1]:1883 is given twice"]);
+    assert_eq!(COMPUTER.config(&["--bind", "::1,::1", "--port", "0"], &[]).listeners.len(), 2);
+    let warnings = |arguments: &[&str]| COMPUTER.config(arguments, &[]).warnings;
     assert_eq!(warnings(&["--max-packet-size", "2MiB", "--outbox-max-bytes", "2MiB"]), [""; 0]);
-    assert!(warnings(&["--max-packet-size", "2MiB"])[0].starts_with("[listener] outbox_max_bytes is 1MiB, less than"));
+    assert!(warnings(&["--max-packet-size", "2MiB"])[0].starts_with("[session] outbox_max_bytes is 1MiB, less than"));
     assert!(warnings(&["--max-queued-bytes", "1KiB"])[0].starts_with("[session] max_queued_bytes is 1KiB, less than"));
     assert!(
         warnings(&["--max-queued-memory", "1MiB"])[0].starts_with("[session] max_queued_bytes is 16MiB, more than")
@@ -251,13 +276,13 @@ fn settings_that_do_not_go_together_are_told() {
 
 #[test]
 fn a_file_that_cannot_be_read_or_holds_nothing_is_refused() {
-    assert!(MACHINE.problems(&["-c", "gone.toml"], &[])[0].starts_with("gone.toml: cannot be read: "));
-    assert!(MACHINE.problems(&["-c", "d.toml"], &[])[0].starts_with("d.toml:1: holds no setting"));
+    assert!(COMPUTER.problems(&["-c", "gone.toml"], &[])[0].starts_with("gone.toml: cannot be read: "));
+    assert!(COMPUTER.problems(&["-c", "d.toml"], &[])[0].starts_with("d.toml:1: holds no setting"));
 }
 
 #[test]
 fn each_outcome_has_its_exit_status() {
-    let exit = |arguments: &[&str]| MACHINE.load(arguments, &[]).err().map(|error| error.exit());
+    let exit = |arguments: &[&str]| COMPUTER.load(arguments, &[]).err().map(|error| error.exit());
     assert_eq!(exit(&["--test-config"]), None);
     assert_eq!(exit(&["--help"]), None);
     assert_eq!(exit(&["--test-config", "-c", "gone.toml"]), Some(Exit::TestFailed));

@@ -6,12 +6,11 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use super::{
-    Given, Layer,
     error::{Problem, Source},
-    setting::Setting,
+    layers::{Given, Layer, ROWS},
     suggest,
-    table::SETTINGS,
 };
+use crate::settings::Setting;
 
 /// The variable that names the configuration file.
 pub(super) const FILE_VARIABLE: &str = "DUNLIN_CONFIG";
@@ -24,30 +23,40 @@ pub(super) struct Variables {
 }
 
 pub(super) fn read(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Variables {
-    let names: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
     let mut variables = Variables { layer: Layer::empty(), file: None, problems: Vec::new() };
+    let mut environment: Vec<_> = environment.into_iter().collect();
+    // The environment has no order of its own.
+    environment.sort();
     for (name, value) in environment {
         // A name that is no UTF-8 cannot begin a name of ours that matters.
         let Some(name) = name.to_str() else { continue };
-        if name == FILE_VARIABLE {
-            variables.file = Some(PathBuf::from(value));
-            continue;
-        }
         let Some(rest) = name.strip_prefix("DUNLIN_") else { continue };
         let source = Source::Variable(name.to_owned());
-        match (names.iter().position(|known| known == name), value.into_string()) {
-            (Some(index), Ok(text)) => variables.layer.set(index, Given { texts: vec![text], source }),
-            (Some(_), Err(_)) => variables.problems.push(Problem::new(&source, "the value is not UTF-8")),
+        if name == FILE_VARIABLE {
+            if value.is_empty() {
+                variables.problems.push(Problem::new(&source, "is empty: name a file, or unset it to read none"));
+            } else {
+                variables.file = Some(PathBuf::from(value));
+            }
+            continue;
+        }
+        let problem = match (ROWS.iter().position(|row| is_called(row, name)), value.into_string()) {
+            (Some(index), Ok(text)) => variables.layer.set(index, Given { texts: vec![text], source }).err(),
+            (Some(_), Err(_)) => Some(Problem::new(&source, "the value is not UTF-8")),
             (None, _) if rest.contains("__") => {
                 let text = format!("no setting has this variable; {}", suggest::for_variable(name));
-                variables.problems.push(Problem::new(&source, text));
+                Some(Problem::new(&source, text))
             }
-            (None, _) => {}
-        }
+            (None, _) => None,
+        };
+        variables.problems.extend(problem);
     }
-    // The environment has no order of its own.
-    variables.problems.sort_by_key(ToString::to_string);
     variables
+}
+
+fn is_called(row: &Setting, name: &str) -> bool {
+    let in_other_section = || row.also_in.map(|section| row.variable_in(section));
+    row.variable().is_some_and(|variable| variable == name) || in_other_section().is_some_and(|other| other == name)
 }
 
 #[cfg(test)]
@@ -60,27 +69,41 @@ mod tests {
         read(pairs.iter().map(|&(name, value)| (name.into(), value.into())))
     }
 
+    fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
+        read_all(pairs).problems.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
-    fn every_setting_has_its_variable() {
-        for (index, setting) in SETTINGS.iter().enumerate() {
-            let variables = read_all(&[(&setting.variable(), "x")]);
-            let given = variables.layer.get(index).expect(setting.flag);
-            assert_eq!((given.texts[0].as_str(), given.source.to_string()), ("x", setting.variable()));
+    fn every_setting_with_a_flag_has_its_variable() {
+        for (index, row) in ROWS.iter().enumerate() {
+            let Some(variable) = row.variable() else { continue };
+            let variables = read_all(&[(&variable, "x")]);
+            let given = variables.layer.get(index).expect(row.flag);
+            assert_eq!((given.texts[0].as_str(), given.source.to_string()), ("x", variable));
         }
     }
 
     #[test]
     fn a_misspelled_variable_is_a_problem_and_kubernetes_names_are_not() {
-        let variables = read_all(&[
+        let pairs = [
             ("DUNLIN_MQTT__MAX_INFLIHGT", "1"),
             ("DUNLIN_PORT", "tcp://10.0.0.1:1883"),
             ("DUNLIN_SERVICE_HOST", "10.0.0.1"),
             ("PATH", "/bin"),
-        ]);
-        let problems: Vec<String> = variables.problems.iter().map(ToString::to_string).collect();
+        ];
         assert_eq!(
-            problems,
+            problems(&pairs),
             ["DUNLIN_MQTT__MAX_INFLIHGT: no setting has this variable; did you mean DUNLIN_MQTT__MAX_INFLIGHT?"]
+        );
+    }
+
+    #[test]
+    fn a_setting_of_two_sections_is_given_once() {
+        let pairs = [("DUNLIN_LISTENER__MAX_CONNECTIONS", "1"), ("DUNLIN_NODE__MAX_CONNECTIONS", "1")];
+        assert_eq!(problems(&pairs[..1]), [""; 0]);
+        assert_eq!(
+            problems(&pairs),
+            ["DUNLIN_NODE__MAX_CONNECTIONS: is the same as DUNLIN_LISTENER__MAX_CONNECTIONS, which is given too"]
         );
     }
 
@@ -91,7 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn the_file_can_be_named() {
+    fn the_file_can_be_named_but_not_by_nothing() {
         assert_eq!(read_all(&[("DUNLIN_CONFIG", "/etc/d.toml")]).file, Some("/etc/d.toml".into()));
+        assert_eq!(
+            problems(&[("DUNLIN_CONFIG", "")]),
+            ["DUNLIN_CONFIG: is empty: name a file, or unset it to read none"]
+        );
     }
 }

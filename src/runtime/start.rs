@@ -81,12 +81,17 @@ type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
 /// Runs the broker until a signal stops it. `announce` is called once for each listener, when clients can connect.
 pub fn run(config: &Config, log: &log::LogWriter, announce: impl Fn(SocketAddr, usize)) -> Result<(), RunError> {
     let begun = Instant::now();
-    let shards = config.values.shards;
-    log::event::starting(env!("CARGO_PKG_VERSION"), &config.values.node_name, shards as u64, std::process::id().into());
+    let shards = config.settings.shards;
+    log::event::starting(
+        env!("CARGO_PKG_VERSION"),
+        &config.settings.node_name,
+        shards as u64,
+        std::process::id().into(),
+    );
     refuse_huge_pages();
     probe::probe(needs(config)).map_err(RunError::Environment)?;
     for listener in &config.listeners {
-        check_free(listener.addr)?;
+        check_free(listener.address)?;
     }
     // Signals are caught before threads exist, so that none is lost and no thread handles them on its own.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
@@ -96,7 +101,7 @@ pub fn run(config: &Config, log: &log::LogWriter, announce: impl Fn(SocketAddr, 
     let Started { threads, planes, addresses, .. } = start_shards(config, &stop, &heartbeats)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.into_iter().zip(&config.listeners) {
-        log::event::listening(&address, shards as u64, listener.anonymous);
+        log::event::listening(&address, shards as u64, listener.settings.anonymous);
         announce(address, shards);
     }
     log::event::ready(begun.elapsed().as_millis() as u64);
@@ -116,8 +121,8 @@ fn refuse_huge_pages() {
 
 /// What the process cannot start without. Sockets are not in it: rings are added as connections come, and a table that
 /// is full turns connections away and says so.
-const fn needs(config: &Config) -> Needs {
-    let shards = config.values.shards as u64;
+fn needs(config: &Config) -> Needs {
+    let shards = config.settings.shards as u64;
     Needs {
         open_files: OPEN_FILES_BASE + shards * OPEN_FILES_PER_SHARD,
         memlock_bytes: MEMLOCK_BASE_BYTES + shards * 3 * GLOMMIO_IO_BYTES as u64,
@@ -148,20 +153,20 @@ struct Started {
 }
 
 fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
-    let process = ProcessContext::new(config.settings(), random());
+    let process = ProcessContext::new((*config.settings).clone(), random());
     let connections = Arc::new(AtomicU32::new(0));
-    let arriving: Arc<[AtomicU32]> = (0..config.values.shards).map(|_| AtomicU32::new(0)).collect();
+    let arriving: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut listening: Vec<Listening> = config
         .listeners
         .iter()
-        .map(|listener| Listening { address: listener.addr, anonymous: listener.anonymous })
+        .map(|listener| Listening { address: listener.address, anonymous: listener.settings.anonymous })
         .collect();
     let mut threads = Vec::new();
     let mut planes = Vec::new();
     let mut inboxes = Vec::new();
     let mut starters = Vec::new();
-    for ((index, port), heartbeat) in mesh::ports(config.values.shards).into_iter().enumerate().zip(heartbeats) {
+    for ((index, port), heartbeat) in mesh::ports(config.settings.shards).into_iter().enumerate().zip(heartbeats) {
         let (ready, is_ready) = mpsc::channel();
         let (give_planes, take_planes) = mpsc::channel();
         let assignment = Assignment {
@@ -178,7 +183,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             planes: take_planes,
         };
         let name = format!("shard-{index}");
-        let core = if config.values.pin && !cores.is_empty() { Some(cores[index % cores.len()].id) } else { None };
+        let core = if config.process.pin && !cores.is_empty() { Some(cores[index % cores.len()].id) } else { None };
         let thread = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
             .name(&name)
             // The disk and the sleeping are all that goes through glommio's own rings.
@@ -215,18 +220,17 @@ fn plane_config(connections_max: u32) -> PlaneConfig {
 fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     let Assignment { own, config, listening, port, process, connections, arriving, stop, heartbeat, ready, planes } =
         assignment;
-    let values = &config.values;
     let edge_config = EdgeConfig {
         own,
-        shards: values.shards,
-        connect_timeout_s: values.connect_timeout_s,
-        connections_max: values.connections_max,
+        shards: config.settings.shards,
+        connect_timeout_s: config.listeners[0].settings.connect_timeout_s,
+        connections_max: config.process.connections_max,
         connections,
         arriving,
         settings: Arc::clone(&process.settings),
         seed: process.seed,
     };
-    let opened = Plane::new(plane_config(values.connections_max)).and_then(|plane| {
+    let opened = Plane::new(plane_config(config.process.connections_max)).and_then(|plane| {
         let mut edge = Edge::new(edge_config, plane);
         let addresses: Result<Vec<SocketAddr>, RingError> =
             listening.into_iter().map(|listening| edge.listen(listening)).collect();
@@ -251,7 +255,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         inbox,
         planes,
         stop,
-        shutdown_timeout_s: config.values.shutdown_timeout_s,
+        shutdown_timeout_s: config.process.shutdown_timeout_s,
         heartbeat,
     };
     let result = Pump::new(parts).run();
@@ -275,7 +279,7 @@ fn serve(config: &Config, log: &log::LogWriter, signals: &mut Signals, stop: &At
             SIGHUP => log::event::config_warning("SIGHUP: there is nothing that can be reloaded yet"),
             _ => {
                 let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                log::event::stopping(name, config.values.shutdown_timeout_s.into());
+                log::event::stopping(name, config.process.shutdown_timeout_s.into());
                 stop.store(true, Ordering::SeqCst);
                 planes.iter().for_each(PlaneHandle::wake);
                 break;

@@ -1,0 +1,128 @@
+//! Layers: what the command line, the environment and the file say of each setting, and which of them holds.
+//!
+//! Always holds: a flag wins over its variable, that over the file, that over the default. Every value that is given is
+//! checked, also one that a higher layer hides.
+
+use std::sync::LazyLock;
+
+use super::{
+    error::{Problem, Source},
+    process::PROCESS_ROWS,
+};
+use crate::settings::{LISTENER_ROWS, Machine, SETTINGS_ROWS, Scope, Setting, Value};
+
+/// Every setting; within a section in the order of the documentation.
+pub static ROWS: LazyLock<Vec<Setting>> = LazyLock::new(|| [PROCESS_ROWS, LISTENER_ROWS, SETTINGS_ROWS].concat());
+
+/// The row of the setting with this long flag.
+pub(super) fn index(flag: &str) -> usize {
+    ROWS.iter().position(|row| row.flag == flag).expect("a flag of the rows")
+}
+
+/// What one place says: for each setting at most one text or list of texts.
+#[derive(Clone, Debug)]
+pub(super) struct Layer(Vec<Option<Given>>);
+
+/// What was given for a setting, unread.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) texts: Vec<String>,
+    pub(super) source: Source,
+}
+
+impl Layer {
+    pub(super) fn empty() -> Self {
+        Self(ROWS.iter().map(|_| None).collect())
+    }
+
+    /// Sets what is given for a row, once: a setting that may stand in two sections can be given in both.
+    pub(super) fn set(&mut self, index: usize, given: Given) -> Result<(), Problem> {
+        if let Some(first) = &self.0[index] {
+            let text = format!("is the same as {}, which is given too", first.source);
+            return Err(Problem::new(&given.source, text));
+        }
+        self.0[index] = Some(given);
+        Ok(())
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Given> {
+        self.0[index].as_ref()
+    }
+}
+
+/// A `[[listener]]` table of the file, unread.
+#[derive(Clone, Debug)]
+pub(super) struct ListenerTable {
+    pub(super) source: Source,
+    pub(super) layer: Layer,
+}
+
+/// A setting's value in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Resolved {
+    pub(super) value: Value,
+    pub(super) source: Source,
+}
+
+/// Takes each setting from the first layer that has it. `None` if any value of any layer is wrong.
+pub(super) fn resolve(machine: &Machine, layers: [&Layer; 3], problems: &mut Vec<Problem>) -> Option<Vec<Resolved>> {
+    let mut resolved = Vec::with_capacity(ROWS.len());
+    let mut valid = true;
+    for (index, row) in ROWS.iter().enumerate() {
+        let mut winner = None;
+        for given in layers.iter().filter_map(|layer| layer.get(index)) {
+            match read(row, given, &row.path()) {
+                Ok(value) => _ = winner.get_or_insert(value),
+                Err(problem) => {
+                    valid = false;
+                    problems.push(problem);
+                }
+            }
+        }
+        let default = || Resolved { value: row.default_value(machine), source: Source::Default };
+        resolved.push(winner.unwrap_or_else(default));
+    }
+    valid.then_some(resolved)
+}
+
+/// Each `[[listener]]` table's values: its own, and those of `all` for what it leaves out.
+pub(super) fn resolve_tables(
+    tables: &[ListenerTable],
+    all: &[Resolved],
+    problems: &mut Vec<Problem>,
+) -> Option<Vec<Vec<Resolved>>> {
+    let before = problems.len();
+    let tables = tables.iter().map(|table| {
+        let mut resolved = all.to_vec();
+        for (index, row) in ROWS.iter().enumerate() {
+            let Some(given) = table.layer.get(index) else { continue };
+            match read(row, given, &format!("[[listener]] {}", row.key())) {
+                Ok(value) => resolved[index] = value,
+                Err(problem) => problems.push(problem),
+            }
+        }
+        resolved
+    });
+    let tables: Vec<_> = tables.collect();
+    (problems.len() == before).then_some(tables)
+}
+
+fn read(row: &Setting, given: &Given, path: &str) -> Result<Resolved, Problem> {
+    match row.parse(&given.texts) {
+        Ok(value) => Ok(Resolved { value, source: given.source.clone() }),
+        Err(text) => Err(Problem::new(&given.source, about(path, &given.source, &text))),
+    }
+}
+
+/// A flag and a variable name their setting; a line of a file does not.
+pub(super) fn about(path: &str, source: &Source, text: &str) -> String {
+    match source {
+        Source::File { .. } => format!("{path}: {text}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Rows that have a flag and a variable.
+pub(super) fn with_flags() -> impl Iterator<Item = &'static Setting> {
+    ROWS.iter().filter(|row| row.place != Scope::TableOnly)
+}

@@ -1,0 +1,254 @@
+//! The settings of the process: where it listens when no table says so, its threads, its log.
+
+#![allow(clippy::doc_markdown, reason = "what explains a setting is shown on terminals, as it stands")]
+
+use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, str::FromStr};
+
+use crate::limits;
+use crate::settings::{
+    Fallback, FromValue, Kind, Section, Setting,
+    Unit::{Count, Seconds},
+    Value, declare_settings, words,
+};
+
+declare_settings! {
+    /// What the operator chose, as the edge needs it.
+    ProcessSettings, PROCESS_ROWS;
+
+    Listener {
+        /// Addresses to listen on.
+        ///
+        /// IPv4 or IPv6, each with a port of its own or with that of --port; repeat the flag or separate them with
+        /// commas. 0.0.0.0 is every IPv4 address of the machine, :: every address of both kinds. A [[listener]] table has
+        /// one address.
+        bind: Vec<BindAddress> = Setting::new(
+            "bind",
+            Kind::Texts { check: check_address, noun: "address", most: limits::LISTENERS_MAX },
+            Fallback::Text("127.0.0.1"),
+        ).for_each_listener(), Start;
+
+        /// TCP port of every address that names none.
+        ///
+        /// 0 lets the kernel choose a free one; the log names it.
+        port: u16 = Setting::number("port", Count, 0, u16::MAX as u64, 1883).short('p').for_each_listener(), Start;
+    }
+
+    Node {
+        /// Most connections at one time, over all listeners.
+        ///
+        /// Further ones are closed at once. Each shard needs its share of it within the limit on open files.
+        connections_max: u32 = Setting::number(
+            "max-connections", Count, 1, limits::CONNECTIONS_MAX as u64, limits::CONNECTIONS_DEFAULT as u64,
+        ).also_in(Section::Listener), Start;
+
+        /// Keep each shard on a core of its own.
+        ///
+        /// Switch it off where another busy process shares the cores.
+        pin: bool = Setting::new("pin", Kind::Switch { off_flag: "no-pin" }, Fallback::Switch(true)), Start;
+
+        /// How long SIGTERM and SIGINT wait for queued packets to leave.
+        shutdown_timeout_s: u16 = Setting::number(
+            "shutdown-timeout", Seconds, 0, limits::SHUTDOWN_TIMEOUT_MAX_S as u64,
+            limits::SHUTDOWN_TIMEOUT_DEFAULT_S as u64,
+        ), Start;
+    }
+
+    Log {
+        /// Shape of a log line.
+        ///
+        /// text is a time, a level, an event and key=value fields; json is one object with the same names.
+        log_format: LogFormat = Setting::new(
+            "log-format", Kind::Choice { words: LogFormat::WORDS, planned: &[], bare: None },
+            Fallback::Text("text"),
+        ).key_in_file("format"), Start;
+
+        /// Least severe line that is logged: error, warn, info, debug or trace.
+        log_level: LogLevel = Setting::new(
+            "log-level", Kind::Choice { words: LogLevel::WORDS, planned: &[], bare: None },
+            Fallback::Text("info"),
+        ).key_in_file("level"), Reload;
+
+        /// Where log lines go.
+        ///
+        /// A path is appended to and opened again on SIGUSR1, after the file was moved away.
+        log_file: LogTarget = Setting::new(
+            "log-file",
+            Kind::Text { check: check_path, noun: "path", allowed: "stderr or a path" },
+            Fallback::Text("stderr"),
+        ).key_in_file("file"), Start;
+
+        /// Most lines a second about one kind of event.
+        ///
+        /// Kinds are connects, disconnects, refusals and the like: a storm of them costs no more. The rest is counted,
+        /// and the count is logged.
+        log_rate: u32 = Setting::number(
+            "log-rate", Count, 0, limits::LOG_RATE_MAX as u64, limits::LOG_RATE_DEFAULT as u64,
+        ).word("all", 0).key_in_file("rate"), Reload;
+    }
+}
+
+/// An address of `--bind`: with a port of its own or with that of `--port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindAddress {
+    /// IPv4 or IPv6, possibly the wildcard.
+    pub ip: IpAddr,
+    /// Its own port, if one was given.
+    pub port: Option<u16>,
+}
+
+impl BindAddress {
+    /// The address to listen on.
+    pub fn with_port(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(port))
+    }
+}
+
+impl FromStr for BindAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+        if let Ok(ip) = bare.parse() {
+            return Ok(Self { ip, port: None });
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(addr) => Ok(Self { ip: addr.ip(), port: Some(addr.port()) }),
+            Err(_) => Err(format!(
+                "{text:?} is not an IP address: write 127.0.0.1, 0.0.0.0 (all of IPv4), :: (all of IPv6), \
+                 192.0.2.1:1884 or [::1]:1884; names are not looked up"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for BindAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
+            None => self.ip.fmt(f),
+        }
+    }
+}
+
+fn check_address(text: &str) -> Result<String, String> {
+    text.parse::<BindAddress>().map(|address| address.to_string())
+}
+
+fn check_path(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("the path is empty or holds a NUL".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `key=value` fields.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The least severe line that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What stops the broker or loses data.
+    Error,
+    /// What the operator should look at.
+    Warn,
+    /// Starts, stops, connects, disconnects.
+    Info,
+    /// Why a client was refused or dropped, in detail.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard error.
+    Stderr,
+    /// A file, appended to; opened again on SIGUSR1.
+    File(PathBuf),
+}
+
+impl FromValue for Vec<BindAddress> {
+    fn from_value(value: Value) -> Self {
+        let texts = Vec::<String>::from_value(value);
+        texts.iter().map(|text| text.parse().expect("the row has checked it")).collect()
+    }
+}
+
+impl FromValue for LogTarget {
+    fn from_value(value: Value) -> Self {
+        match String::from_value(value) {
+            word if word == "stderr" => Self::Stderr,
+            path => Self::File(path.into()),
+        }
+    }
+}
+
+words!(LogFormat { "text" => Self::Text, "json" => Self::Json });
+words!(LogLevel {
+    "error" => Self::Error,
+    "warn" => Self::Warn,
+    "info" => Self::Info,
+    "debug" => Self::Debug,
+    "trace" => Self::Trace,
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_with_and_without_a_port() {
+        let table = [
+            ("127.0.0.1", "127.0.0.1:1883", "127.0.0.1"),
+            ("0.0.0.0:1884", "0.0.0.0:1884", "0.0.0.0:1884"),
+            ("::", "[::]:1883", "::"),
+            ("[::1]", "[::1]:1883", "::1"),
+            (" [2001:db8::1]:1884 ", "[2001:db8::1]:1884", "[2001:db8::1]:1884"),
+        ];
+        for (text, addr, shown) in table {
+            let address: BindAddress = text.parse().unwrap();
+            assert_eq!(address.with_port(1883).to_string(), addr, "{text}");
+            assert_eq!(address.to_string(), shown, "{text}");
+            assert_eq!(address.to_string().parse(), Ok(address), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "localhost", "*", "127.0.0.1:", "127.0.0.1:99999", "::1:1883:x", "[::1", "1.2.3"] {
+            let error = text.parse::<BindAddress>().unwrap_err();
+            assert!(error.contains("is not an IP address"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_bound_and_every_word_fits_its_field() {
+        let words = PROCESS_ROWS.iter().filter_map(|row| match row.kind {
+            Kind::Choice { words, .. } => Some(words.iter().map(|word| (row.flag, (*word).to_owned()))),
+            _ => None,
+        });
+        for (flag, word) in words.flatten() {
+            let machine = crate::settings::Machine::default();
+            let settings = ProcessSettings::from_values(&|row| {
+                let given = (row.flag == flag).then(|| row.parse(std::slice::from_ref(&word)).expect("its word"));
+                given.unwrap_or_else(|| row.default_value(&machine))
+            });
+            assert!(format!("{settings:?}").to_lowercase().contains(&format!(": {word}")), "{word}: {settings:?}");
+        }
+        for most in [false, true] {
+            let settings = ProcessSettings::from_values(&|row| match row.kind {
+                Kind::Number { min, max, .. } => Value::Number(if most { max } else { min }),
+                _ => row.default_value(&crate::settings::Machine::default()),
+            });
+            assert_eq!(settings.port, if most { u16::MAX } else { 0 });
+        }
+    }
+}

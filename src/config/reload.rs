@@ -1,0 +1,192 @@
+//! Reading the configuration again: what it changes at once, and what would need a start.
+//!
+//! Always holds: all or nothing. A configuration with anything wrong in it changes nothing; of a good one, what can change
+//! while the broker runs is taken over together, and what cannot stays as it is and is named.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    Config, ConfigError, Invocation, ProcessSettings, Settings, System,
+    layers::{ROWS, index},
+    listeners::Described,
+};
+use crate::settings::{Change, Setting};
+
+/// One setting that is another than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// As the file has it.
+    pub name: String,
+    /// What it was, as a flag would have it.
+    pub old: String,
+    /// What it is now.
+    pub new: String,
+}
+
+/// What reading the configuration again has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// In effect from now on.
+    pub now: Vec<Changed>,
+    /// Left as it was until the broker starts again.
+    pub at_start: Vec<Changed>,
+}
+
+impl Config {
+    /// Reads the same places again as this one was read from.
+    ///
+    /// # Errors
+    /// As at a start; this one stays as it is.
+    pub fn read_again(&self) -> Result<Self, ConfigError> {
+        self.read_again_on(&System::detect())
+    }
+
+    pub(super) fn read_again_on(&self, system: &System<'_>) -> Result<Self, ConfigError> {
+        let origin = self.origin.clone();
+        match super::load_on(system, origin.arguments, origin.environment)? {
+            Invocation::Run(config) => Ok(*config),
+            other => unreachable!("the same arguments led to a run before, now to {other:?}"),
+        }
+    }
+
+    /// This configuration with what `new` changes and may change while the broker runs.
+    pub fn changed_by(&self, new: Self) -> (Self, Changes) {
+        let mut changes = Changes::default();
+        let mut resolved = self.resolved.clone();
+        for (at, row) in ROWS.iter().enumerate() {
+            let (old, new) = (&self.resolved[at], &new.resolved[at]);
+            let changed = || Changed { name: row.path(), old: row.show(&old.value), new: row.show(&new.value) };
+            match row.change {
+                Change::Reload if old.value == new.value => resolved[at] = new.clone(),
+                Change::Reload => {
+                    changes.now.push(changed());
+                    resolved[at] = new.clone();
+                }
+                // What a listener inherits is told with the listener, if there are tables.
+                Change::Start if old.value != new.value && !(self.tables.is_some() && row.is_of_listener()) => {
+                    changes.at_start.push(changed());
+                }
+                Change::Start => {}
+            }
+        }
+        changes.at_start.extend(listeners(self, &new));
+        let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
+        let config = Self {
+            process: ProcessSettings::from_values(&value_of),
+            settings: Arc::new(Settings::from_values(&value_of)),
+            warnings: new.warnings,
+            resolved,
+            ..self.clone()
+        };
+        (config, changes)
+    }
+}
+
+/// Listeners that came, went or are others than before, by the name of their tables.
+fn listeners(old: &Config, new: &Config) -> Vec<Changed> {
+    let by_name = |config: &Config| -> BTreeMap<String, Described> {
+        let tables = config.tables.clone().unwrap_or_default();
+        tables.into_iter().map(|table| (table.listener.settings.name.to_string(), table)).collect()
+    };
+    let (olds, news) = (by_name(old), by_name(new));
+    let mut changed = Vec::new();
+    for (name, table) in &olds {
+        let Some(new) = news.get(name) else {
+            let old = table.listener.address.to_string();
+            changed.push(Changed { name: format!("[[listener]] {name}"), old, new: "none".to_owned() });
+            continue;
+        };
+        for (at, row) in ROWS.iter().enumerate().filter(|(_, row)| row.is_of_listener()) {
+            let (old, new) = (&table.resolved[at].value, &new.resolved[at].value);
+            if old != new {
+                let name = format!("[[listener]] {name} {}", row.key());
+                changed.push(Changed { name, old: row.show(old), new: row.show(new) });
+            }
+        }
+    }
+    for (name, table) in news.iter().filter(|(name, _)| !olds.contains_key(*name)) {
+        let new = table.listener.address.to_string();
+        changed.push(Changed { name: format!("[[listener]] {name}"), old: "none".to_owned(), new });
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Machine;
+
+    fn load(file: &str, cores: usize, arguments: &[&str]) -> Result<Config, ConfigError> {
+        let read = |_: &std::path::Path| Ok(file.to_owned());
+        let system = System { machine: Machine { cores, host_name: "host".to_owned() }, read_file: &read };
+        let arguments = ["dunlin", "-c", "d.toml"].iter().chain(arguments).map(Into::into);
+        match super::super::load_on(&system, arguments, [])? {
+            Invocation::Run(config) => Ok(*config),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn told(changes: &[Changed]) -> Vec<String> {
+        changes.iter().map(|changed| format!("{}: {} -> {}", changed.name, changed.old, changed.new)).collect()
+    }
+
+    #[test]
+    fn what_may_change_changes_and_the_rest_is_named_each_time() {
+        let old = load("[mqtt]\nmax_inflight = 10\nmax_packet_size = \"64KiB\"\n", 2, &[]).unwrap();
+        let file = "[mqtt]\nmax_inflight = 20\nmax_packet_size = \"1MB\"\n[log]\nlevel = \"warn\"\n";
+        let (now, changes) = old.changed_by(load(file, 4, &[]).unwrap());
+        assert_eq!(told(&changes.now), ["[log] level: info -> warn", "[mqtt] max_inflight: 10 -> 20"]);
+        assert_eq!(told(&changes.at_start), ["[mqtt] max_packet_size: 64KiB -> 1MB", "[node] shards: 2 -> 4"]);
+        assert_eq!(
+            (now.settings.inflight_max, now.settings.packet_size_max_bytes, now.settings.shards),
+            (20, 65_536, 2)
+        );
+        assert_eq!(now.process.log_level, super::super::LogLevel::Warn);
+        let (again, changes) = now.changed_by(load(file, 4, &[]).unwrap());
+        assert_eq!((changes.now.len(), changes.at_start.len()), (0, 2));
+        assert_eq!(again.settings, now.settings);
+    }
+
+    #[test]
+    fn a_flag_still_hides_what_changes_in_the_file() {
+        let arguments = ["--max-inflight", "5"];
+        let old = load("[mqtt]\nmax_inflight = 10\n", 2, &arguments).unwrap();
+        let (_, changes) = old.changed_by(load("[mqtt]\nmax_inflight = 20\n", 2, &arguments).unwrap());
+        assert_eq!(changes, Changes::default());
+    }
+
+    #[test]
+    fn what_is_read_again_has_the_same_arguments_and_may_be_wrong() {
+        let old = load("[mqtt]\nmax_inflight = 10\n", 2, &["--port", "1884"]).unwrap();
+        let machine = Machine { cores: 2, host_name: "host".to_owned() };
+        for (file, expected) in [("[mqtt]\nmax_inflight = 20\n", Some(20)), ("[mqtt]\nmax_inflight = 0\n", None)] {
+            let read = |_: &std::path::Path| Ok(file.to_owned());
+            let new = old.read_again_on(&System { machine: machine.clone(), read_file: &read });
+            assert_eq!(new.as_ref().ok().map(|new| new.settings.inflight_max), expected);
+            assert!(new.is_err() || new.is_ok_and(|new| new.process.port == 1884));
+        }
+    }
+
+    #[test]
+    fn listeners_are_told_by_their_names() {
+        let old =
+            load("[[listener]]\nname = \"a\"\n[[listener]]\nname = \"b\"\nport = 2\n[[listener]]\nport = 3\n", 2, &[]);
+        let new = load(
+            "[auth]\nallow_anonymous = true\n[[listener]]\nname = \"a\"\nport = 9\n[[listener]]\nport = 4\n\
+             [[listener]]\nport = 3\nallow_anonymous = \"loopback\"\n",
+            2,
+            &[],
+        );
+        let (_, changes) = old.unwrap().changed_by(new.unwrap());
+        assert_eq!(changes.now, []);
+        assert_eq!(
+            told(&changes.at_start),
+            [
+                "[[listener]] a port: 1883 -> 9",
+                "[[listener]] a allow_anonymous: loopback -> true",
+                "[[listener]] b: 127.0.0.1:2 -> none",
+                "[[listener]] 127.0.0.1:4: none -> 127.0.0.1:4",
+            ]
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! The settings that the core reads: those of the whole broker and those of one listener.
+//!
+//! Always holds: a shard and a connection are given these structs by `Arc` and see them change at a reload only.
+
+#![allow(clippy::doc_markdown, reason = "what explains a setting is shown on terminals, as it stands")]
+
+use super::{
+    Fallback, Kind, Section, Setting,
+    Unit::{Bytes, Count, Seconds},
+    value::{AnonymousAccess, ListenerKind},
+};
+use crate::limits;
+
+super::declare_settings! {
+    /// What the operator chose, as shards need it; the same on every shard of a process.
+    Settings, SETTINGS_ROWS;
+
+    Mqtt {
+        /// Largest packet taken from a client.
+        ///
+        /// The whole packet counts, fixed header included. A longer one closes its connection before anything is
+        /// allocated for it.
+        packet_size_max_bytes: u32 = Setting::number(
+            "max-packet-size", Bytes, limits::PACKET_SIZE_MIN_BYTES as u64, limits::PACKET_SIZE_MAX_BYTES as u64,
+            limits::PACKET_SIZE_DEFAULT_BYTES as u64,
+        ), Start;
+
+        /// Most QoS 1 and 2 messages in flight to one client.
+        ///
+        /// Further ones wait in its session's queue. An MQTT 5.0 client may ask for fewer with its receive maximum.
+        inflight_max: u16 = Setting::number(
+            "max-inflight", Count, 1, u16::MAX as u64, limits::INFLIGHT_DEFAULT as u64,
+        ), Reload;
+
+        /// Most QoS 1 and 2 messages in flight from one client.
+        ///
+        /// Announced to MQTT 5.0 clients as the receive maximum.
+        receive_maximum: u16 = Setting::number(
+            "receive-max", Count, 1, u16::MAX as u64, limits::RECEIVE_MAXIMUM_DEFAULT as u64,
+        ), Start;
+
+        /// Longest keep alive a client may have.
+        ///
+        /// A client is closed after 1.5 times its keep alive without a packet. A client that asks for a longer one, or
+        /// for none, gets this one; "any" leaves every client its choice.
+        keep_alive_max_s: u16 = Setting::number(
+            "keep-alive-max", Seconds, 1, u16::MAX as u64, limits::KEEP_ALIVE_DEFAULT_S as u64,
+        ).word("any", u16::MAX as u64), Reload;
+
+        /// Most topic aliases of one connection, in each direction.
+        topic_alias_max: u16 = Setting::number(
+            "topic-alias-max", Count, 0, u16::MAX as u64, limits::TOPIC_ALIAS_DEFAULT as u64,
+        ), Start;
+
+        /// Most levels of a topic name or filter.
+        topic_levels_max: u16 = Setting::number(
+            "topic-levels-max", Count, limits::TOPIC_LEVELS_MIN as u64, limits::TOPIC_LEVELS_MAX as u64,
+            limits::TOPIC_LEVELS_DEFAULT as u64,
+        ), Reload;
+
+        /// Most retained messages, over the whole broker.
+        ///
+        /// At the limit a new topic is refused; a topic that has one already can still be replaced.
+        retained_max: u32 = Setting::number(
+            "retained-max", Count, 0, limits::RETAINED_MAX as u64, limits::RETAINED_DEFAULT as u64,
+        ), Reload;
+
+        /// Most bytes of retained messages, over the whole broker.
+        ///
+        /// Topic, properties and payload count. A message that does not fit, in place of the one its topic has, is
+        /// refused.
+        retained_max_bytes: u64 = Setting::number(
+            "retained-max-bytes", Bytes, 0, limits::RETAINED_MAX_BYTES, limits::RETAINED_DEFAULT_BYTES,
+        ), Reload;
+    }
+
+    Session {
+        /// Most sessions, connected or not, over the whole broker.
+        ///
+        /// Each shard has an equal part of it. At the limit a client comes back to the session that it has, and one that has
+        /// none is refused: with 0x97, with 3 before MQTT 5.0.
+        sessions_max: u32 = Setting::number(
+            "max-sessions", Count, 1, limits::SESSIONS_MAX as u64, limits::SESSIONS_DEFAULT as u64,
+        ), Reload;
+
+        /// Most messages queued for one session.
+        ///
+        /// Beyond it further ones for that session are dropped and counted, unless older ones have expired meanwhile: those
+        /// give way.
+        queued_messages_max: u32 = Setting::number(
+            "max-queued-messages", Count, 1, limits::QUEUED_MESSAGES_MAX as u64,
+            limits::QUEUED_MESSAGES_DEFAULT as u64,
+        ), Reload;
+
+        /// Most bytes queued for one session.
+        ///
+        /// Topic, properties and payload count.
+        queued_bytes_max: u64 = Setting::number(
+            "max-queued-bytes", Bytes, limits::QUEUED_MIN_BYTES, limits::QUEUED_MAX_BYTES,
+            limits::QUEUED_DEFAULT_BYTES,
+        ), Reload;
+
+        /// Most memory for what is queued for all sessions together.
+        ///
+        /// A message that waits for many sessions counts once, with some bytes more for each of them. Beyond it messages that
+        /// would have to be queued are dropped, counted and reported in the log; what can be sent at once is sent.
+        queued_memory_max_bytes: u64 = Setting::number(
+            "max-queued-memory", Bytes, limits::QUEUED_MEMORY_MIN_BYTES, limits::QUEUED_MEMORY_MAX_BYTES,
+            limits::QUEUED_MEMORY_DEFAULT_BYTES,
+        ), Start;
+
+        /// Longest time a session outlives its connection.
+        ///
+        /// Also the life of MQTT 3.1.1 sessions with clean session off, which ask for no end. 0 ends every session
+        /// with its connection.
+        session_expiry_max_s: u32 = Setting::number(
+            "session-expiry-max", Seconds, 0, limits::SESSION_EXPIRY_NEVER_S as u64,
+            limits::SESSION_EXPIRY_DEFAULT_S as u64,
+        ).word("never", limits::SESSION_EXPIRY_NEVER_S as u64).key_in_file("expiry_max"), Reload;
+
+        /// Most subscriptions of one session.
+        subscriptions_max: u32 = Setting::number(
+            "max-subscriptions", Count, 1, limits::SUBSCRIPTIONS_MAX as u64, limits::SUBSCRIPTIONS_DEFAULT as u64,
+        ), Reload;
+
+        /// Most bytes that wait for one slow connection.
+        ///
+        /// Beyond it QoS 0 messages for that client are dropped and counted; QoS 1 and 2 stay in its session's queue.
+        outbox_max_bytes: u32 = Setting::number(
+            "outbox-max-bytes", Bytes, limits::OUTBOX_MIN_BYTES as u64, limits::OUTBOX_MAX_BYTES as u64,
+            limits::OUTBOX_DEFAULT_BYTES as u64,
+        ).also_in(Section::Listener), Reload;
+    }
+
+    Node {
+        /// This broker's name in $SYS topics and metrics.
+        node_name: Box<str> = Setting::new(
+            "node-name",
+            Kind::Text { check: check_name, noun: "name", allowed: NAMES },
+            Fallback::HostName,
+        ).key_in_file("name"), Start;
+
+        /// Threads that each serve a part of the clients.
+        ///
+        /// A session stays with one of them, and they share nothing. The default follows the process's CPU affinity and
+        /// its cgroup's quota. More shards than cores is legal and seldom of use.
+        shards: usize = Setting::number("shards", Count, 1, limits::SHARDS_MAX as u64, 1)
+            .default_from(Fallback::Cores), Start;
+
+        /// Time from one publication of the $SYS topics to the next.
+        sys_interval_s: u16 = Setting::number(
+            "sys-interval", Seconds, 0, limits::SYS_INTERVAL_MAX_S as u64, limits::SYS_INTERVAL_DEFAULT_S as u64,
+        ).word("off", 0), Start;
+    }
+
+    .. derived {
+        /// Subscriptions that one turn sees to where all of a session's have to be. Not the operator's choice:
+        /// simulations choose so few that sessions have more.
+        subscriptions_per_turn: u32 = limits::SUBSCRIPTIONS_PER_TURN;
+    }
+}
+
+super::declare_settings! {
+    /// What the operator chose for one listener. Shared with the connections that were accepted on it.
+    ListenerSettings, LISTENER_ROWS;
+
+    Listener {
+        /// The listener's name in the log.
+        name: Box<str> = Setting::new(
+            "listener-name",
+            Kind::Text { check: check_name, noun: "name", allowed: NAMES },
+            Fallback::Address,
+        ).key_in_file("name").in_tables_only(), Start;
+
+        /// What it speaks below MQTT.
+        ///
+        /// TLS, WebSocket (ws, wss), Unix sockets and MQTT-SN are not built yet and are refused.
+        kind: ListenerKind = Setting::new(
+            "listener-kind",
+            Kind::Choice { words: ListenerKind::WORDS, planned: &["tls", "ws", "wss", "unix", "mqtt-sn"], bare: None },
+            Fallback::Text("tcp"),
+        ).key_in_file("kind").in_tables_only(), Start;
+
+        /// Most connections of this listener at one time.
+        ///
+        /// Further ones are closed at once. Those of all listeners together are bounded by [node] max_connections.
+        connections_max: u32 = Setting::number(
+            "listener-max-connections", Count, 1, limits::CONNECTIONS_MAX as u64, limits::CONNECTIONS_MAX as u64,
+        ).key_in_file("max_connections").word("all", limits::CONNECTIONS_MAX as u64).in_tables_only(), Start;
+
+        /// Time from accepting a connection to its complete CONNECT.
+        connect_timeout_s: u16 = Setting::number(
+            "connect-timeout", Seconds, 1, limits::CONNECT_TIMEOUT_MAX_S as u64,
+            limits::CONNECT_TIMEOUT_DEFAULT_S as u64,
+        ).for_each_listener(), Start;
+    }
+
+    Auth {
+        /// Admit clients without credentials: loopback, true (all) or false.
+        ///
+        /// loopback admits those of loopback listeners and nobody else. true (or the bare flag) admits every client of
+        /// every listener; false admits none, not even on loopback.
+        allow_anonymous: AnonymousAccess = Setting::new(
+            "allow-anonymous", Kind::Choice { words: AnonymousAccess::WORDS, planned: &[], bare: Some("true") },
+            Fallback::Text("loopback"),
+        ).for_each_listener(), Start;
+    }
+
+    .. derived {
+        /// Whether clients without credentials come in here: what `allow_anonymous` says of the listener's address.
+        anonymous: bool = false;
+    }
+}
+
+/// What names may hold.
+const NAMES: &str = "1 to 64 letters, digits, dots, hyphens and underscores";
+const _: () = assert!(limits::NODE_NAME_MAX_BYTES == 64, "NAMES says so");
+
+/// Names become a level of `$SYS` topics and a label of metrics, so nothing that either would have to escape.
+fn check_name(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if (1..=limits::NODE_NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is no name: allowed is {NAMES}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Value;
+
+    #[test]
+    fn names_fit_a_topic_level_and_a_label() {
+        for good in ["a", "edge-7.example.com", "NODE_1"] {
+            assert_eq!(check_name(good).as_deref(), Ok(good));
+        }
+        let long = "x".repeat(65);
+        for bad in ["", "a/b", "a+b", "#", "a b", "a\nb", "ä", long.as_str()] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_bound_and_every_word_fits_its_field() {
+        let extreme = |row: &Setting, most: bool| match row.kind {
+            Kind::Number { min, max, .. } => Value::Number(if most { max } else { min }),
+            Kind::Choice { words, .. } => {
+                let words: Vec<Value> = words.iter().map(|word| Value::Text((*word).to_owned())).collect();
+                if most { words[words.len() - 1].clone() } else { words[0].clone() }
+            }
+            _ => row.default_value(&crate::settings::Machine::default()),
+        };
+        for most in [false, true] {
+            let settings = Settings::from_values(&|row| extreme(row, most));
+            assert_eq!(settings.inflight_max, if most { u16::MAX } else { 1 });
+            let listener = ListenerSettings::from_values(&|row| extreme(row, most));
+            assert_eq!(listener.connect_timeout_s, if most { limits::CONNECT_TIMEOUT_MAX_S } else { 1 });
+        }
+        for (word, access) in [
+            ("loopback", AnonymousAccess::Loopback),
+            ("true", AnonymousAccess::Everywhere),
+            ("false", AnonymousAccess::Nowhere),
+        ] {
+            let listener = ListenerSettings::from_values(&|row| match row.flag {
+                "allow-anonymous" => row.parse(&[word.to_owned()]).expect(word),
+                _ => row.default_value(&crate::settings::Machine::default()),
+            });
+            assert_eq!(listener.allow_anonymous, access);
+        }
+    }
+
+    #[test]
+    fn what_simulations_start_from_is_what_the_rows_say() {
+        let settings = Settings::default();
+        assert_eq!((settings.shards, &*settings.node_name), (1, "dunlin"));
+        assert_eq!(settings.queued_messages_max, limits::QUEUED_MESSAGES_DEFAULT);
+    }
+}

@@ -1,0 +1,139 @@
+//! The types a setting can have once it was read.
+//!
+//! Owns: [`Value`], the untyped result of reading any setting, and how it goes into a typed field.
+//! Always holds: a value that reaches [`FromValue`] was read by its row, whose kind and bounds fit the field. A test runs
+//! each row's extremes and words through it.
+
+/// What one setting was set to, before it goes into its field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A count, bytes or seconds.
+    Number(u64),
+    /// On or off.
+    Switch(bool),
+    /// A word, a name or a path.
+    Text(String),
+    /// A list.
+    Texts(Vec<String>),
+}
+
+/// Who may connect without credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnonymousAccess {
+    /// Clients of loopback listeners: nobody beyond this machine.
+    Loopback,
+    /// Every client.
+    Everywhere,
+    /// No client.
+    Nowhere,
+}
+
+impl AnonymousAccess {
+    /// Whether a listener admits clients without credentials, by whether its address is a loopback one.
+    pub const fn admits(self, is_loopback: bool) -> bool {
+        match self {
+            Self::Loopback => is_loopback,
+            Self::Everywhere => true,
+            Self::Nowhere => false,
+        }
+    }
+}
+
+/// What a listener speaks below MQTT. TLS, WebSocket, Unix sockets and MQTT-SN become variants when they are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// TCP.
+    Tcp,
+}
+
+/// From the untyped value into a field.
+pub(crate) trait FromValue {
+    fn from_value(value: Value) -> Self;
+}
+
+macro_rules! from_number {
+    ($($number:ty)*) => { $(
+        impl FromValue for $number {
+            fn from_value(value: Value) -> Self {
+                match value {
+                    Value::Number(number) => Self::try_from(number).expect("the row's range fits the field's type"),
+                    other => unreachable!("a number's row reads numbers, not {other:?}"),
+                }
+            }
+        }
+    )* };
+}
+from_number!(u16 u32 u64 usize);
+
+impl FromValue for bool {
+    fn from_value(value: Value) -> Self {
+        match value {
+            Value::Switch(on) => on,
+            other => unreachable!("a switch's row reads switches, not {other:?}"),
+        }
+    }
+}
+
+impl FromValue for String {
+    fn from_value(value: Value) -> Self {
+        match value {
+            Value::Text(text) => text,
+            other => unreachable!("a text's row reads text, not {other:?}"),
+        }
+    }
+}
+
+impl FromValue for Box<str> {
+    fn from_value(value: Value) -> Self {
+        String::from_value(value).into()
+    }
+}
+
+impl FromValue for Vec<String> {
+    fn from_value(value: Value) -> Self {
+        match value {
+            Value::Texts(texts) => texts,
+            other => unreachable!("a list's row reads lists, not {other:?}"),
+        }
+    }
+}
+
+/// A field whose type is one of a closed list of words; its row takes the same words.
+macro_rules! words {
+    ($type:ty { $($word:literal => $value:expr),* $(,)? }) => {
+        impl $type {
+            /// The words of this setting, in the order of the documentation.
+            pub(crate) const WORDS: &'static [&'static str] = &[$($word),*];
+        }
+        impl $crate::settings::FromValue for $type {
+            fn from_value(value: $crate::settings::Value) -> Self {
+                match <String as $crate::settings::FromValue>::from_value(value).as_str() {
+                    $($word => $value,)*
+                    other => unreachable!("the row admits only the words of this type, not {other:?}"),
+                }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words!(AnonymousAccess {
+    "loopback" => Self::Loopback,
+    "true" => Self::Everywhere,
+    "false" => Self::Nowhere,
+});
+words!(ListenerKind { "tcp" => Self::Tcp });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_admits_anonymous_clients_unless_told_otherwise() {
+        for is_loopback in [true, false] {
+            assert_eq!(AnonymousAccess::Loopback.admits(is_loopback), is_loopback);
+            assert!(AnonymousAccess::Everywhere.admits(is_loopback));
+            assert!(!AnonymousAccess::Nowhere.admits(is_loopback));
+        }
+    }
+}
