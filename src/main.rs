@@ -3,12 +3,13 @@
 use std::{
     fmt::Display,
     io::{self, Write},
+    net::SocketAddr,
     process::ExitCode,
 };
 
 use dunlin::{
-    config::{self, Config, Exit, Invocation, LogFormat, LogLevel, LogTarget},
-    runtime,
+    config::{self, Config, ConfigError, Exit, Invocation, LogFormat, LogTarget},
+    runtime::{self, End, RunError},
     telemetry::log,
 };
 
@@ -16,7 +17,7 @@ use dunlin::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    abort_on_panic();
+    abort_on_panic(LogFormat::Text);
     let exit = match config::load(std::env::args_os(), std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(&config),
         Ok(Invocation::Help(text)) => printed(text.print()),
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
             printed(io::stdout().write_all(text.as_bytes()))
         }
         Err(error) => {
-            error.print();
+            refuse(&error);
             error.exit()
         }
     };
@@ -46,48 +47,87 @@ fn printed(result: io::Result<()>) -> Exit {
     }
 }
 
-/// A line on standard error, before there is a log. If that takes nothing, the exit status has to do.
+/// A line for people on standard error. If that takes nothing, the exit status has to do.
 fn tell(text: &dyn Display) {
     drop(writeln!(io::stderr(), "dunlin: {text}"));
 }
 
-fn run(config: &Config) -> Exit {
-    let log = match log::start(&log_options(config)) {
-        Ok(log) => log,
-        Err(error) => {
-            tell(&config.log_problem(&error));
-            return Exit::Config;
+/// Says what is wrong with the configuration, before there is a log, in the shape that its lines would have.
+fn refuse(error: &ConfigError) {
+    match error {
+        ConfigError::Invalid { problems, format: LogFormat::Json, .. } => {
+            let events = || problems.iter().for_each(|problem| log::event::config_error(problem));
+            log::say_on_stderr(log::Format::Json, events);
         }
-    };
-    for warning in &config.warnings {
-        log::event::config_warning(warning);
-    }
-    let announce = |address, shards| {
-        let plural = if shards == 1 { "" } else { "s" };
-        // Nobody reading it is no reason to stop.
-        drop(writeln!(
-            io::stdout(),
-            "dunlin {} listening on {address} ({shards} shard{plural})",
-            env!("CARGO_PKG_VERSION")
-        ));
-    };
-    match runtime::run(config, &log, announce) {
-        Ok(()) => Exit::Ok,
-        Err(error) => {
-            for line in error.to_string().lines() {
-                tell(&line);
+        ConfigError::Usage { error, format: LogFormat::Json } => {
+            log::say_on_stderr(log::Format::Json, || log::event::config_error(error));
+        }
+        // A standard error that takes nothing leaves nobody to tell; the exit status stands.
+        ConfigError::Usage { error, .. } => drop(error.print()),
+        ConfigError::Invalid { problems, tested, .. } => {
+            problems.iter().for_each(|problem| tell(problem));
+            if *tested {
+                tell(&"the configuration is NOT usable");
             }
-            error.exit()
         }
     }
 }
 
+fn run(config: &Config) -> Exit {
+    let format = config.process.log_format;
+    let log = match log::start(&log_options(config)) {
+        Ok(log) => log,
+        Err(error) => {
+            let problem = config.log_problem(&error);
+            refuse(&ConfigError::Invalid { problems: vec![problem], tested: false, format });
+            return Exit::Config;
+        }
+    };
+    abort_on_panic(format);
+    for warning in &config.warnings {
+        log::event::config_warning(warning);
+    }
+    let announce = |addresses: &[SocketAddr]| {
+        if format == LogFormat::Text {
+            announce(addresses, config.settings.shards);
+        }
+    };
+    match runtime::run(config, &log, announce) {
+        Ok(()) => Exit::Ok,
+        Err(error) => give_up(config, &error),
+    }
+}
+
+/// Tells people and scripts where clients can connect: the one line on standard output.
+fn announce(addresses: &[SocketAddr], shards: usize) {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let (addresses, plural) = (addresses.join(", "), if shards == 1 { "" } else { "s" });
+    let version = env!("CARGO_PKG_VERSION");
+    // Nobody reading it is no reason to stop.
+    drop(writeln!(io::stdout(), "dunlin {version} listening on {addresses} ({shards} shard{plural})"));
+}
+
+/// The broker cannot run: the reason is the last line of the log, and stands on standard error in any case.
+fn give_up(config: &Config, error: &RunError) -> ! {
+    // What a machine lacks is told in several lines, which the log has as one.
+    let reason = error.to_string().replace('\n', "; ");
+    if config.process.log_file != LogTarget::Stderr {
+        match config.process.log_format {
+            LogFormat::Text => error.to_string().lines().for_each(|line| tell(&line)),
+            LogFormat::Json => log::say_on_stderr(log::Format::Json, || log::event::fatal(&reason)),
+        }
+    }
+    runtime::fatal(&reason, End::Exit(error.exit()))
+}
+
 /// A panic is a bug of ours. Half a process that goes on without one of its shards would be worse than none.
-fn abort_on_panic() {
+fn abort_on_panic(format: LogFormat) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        report(panic);
-        std::process::abort();
+        if format == LogFormat::Text {
+            report(panic);
+        }
+        runtime::fatal(panic, End::Abort);
     }));
 }
 
@@ -97,13 +137,7 @@ fn log_options(config: &Config) -> log::LogOptions {
             LogFormat::Text => log::Format::Text,
             LogFormat::Json => log::Format::Json,
         },
-        level: match config.process.log_level {
-            LogLevel::Error => tracing::Level::ERROR,
-            LogLevel::Warn => tracing::Level::WARN,
-            LogLevel::Info => tracing::Level::INFO,
-            LogLevel::Debug => tracing::Level::DEBUG,
-            LogLevel::Trace => tracing::Level::TRACE,
-        },
+        level: config.process.log_level.into(),
         file: match &config.process.log_file {
             LogTarget::Stderr => None,
             LogTarget::File(path) => Some(path.clone()),

@@ -25,6 +25,15 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Where users may run it who may not read the repository.
+    fn copy_of_the_binary(&self) -> String {
+        let path = self.0.join("dunlin");
+        fs::copy(env!("CARGO_BIN_EXE_dunlin"), &path).expect("a copy");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+}
+
 impl Drop for Directory {
     fn drop(&mut self) {
         drop(fs::remove_dir_all(&self.0));
@@ -207,4 +216,119 @@ fn what_the_machine_is_short_of_is_named_with_its_remedy() {
         assert_eq!(told.lines().count(), 1, "{told}");
         assert!(told.contains(named) && told.contains(remedy), "{told}");
     }
+}
+
+#[test]
+fn flags_of_other_brokers_get_the_true_answer() {
+    for (flag, answer) in [
+        ("--persistence", "sessions and retained messages are kept in memory only so far"),
+        ("--acl-file", "there are no passwords and no access rules yet"),
+        ("--tls-port", "TLS is not built yet"),
+        ("-d", "dunlin stays in the foreground"),
+    ] {
+        let output = dunlin(&[flag], &[]);
+        assert_eq!(output.status.code(), Some(2), "{flag}");
+        assert!(stderr(&output).contains(answer) && !stderr(&output).contains("--version"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_mosquitto_conf_is_answered_line_by_line() {
+    let directory = Directory::new("mosquitto");
+    let conf = "# my broker\nlistener 1883\nallow_anonymous true\npersistence true\nmax_inflight_messages 40\n";
+    let file = directory.file("mosquitto.conf", conf);
+    let output = dunlin(&["-c", &file], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    let lines: Vec<&str> = stderr(&output).lines().collect();
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+    assert!(
+        lines[0].contains("this is a mosquitto.conf") && lines[0].contains("docs/CONFIGURATION.md"),
+        "{}",
+        lines[0]
+    );
+    assert_eq!(lines[2], format!("dunlin: {file}:3: allow_anonymous: is [auth] allow_anonymous (--allow-anonymous)"));
+    assert_eq!(lines[4], format!("dunlin: {file}:5: max_inflight_messages: use [mqtt] max_inflight (--max-inflight)"));
+}
+
+#[test]
+fn slips_of_the_pen_are_told_with_what_was_meant() {
+    let directory = Directory::new("slips");
+    let unquoted = directory.file("unquoted.toml", "[listener]\nbind = 0.0.0.0\n");
+    let tables = directory.file("tables.toml", "[[listener]]\nport = 1884\n");
+    let table: &[(&[&str], &[(&str, &str)], i32, &str)] = &[
+        (&["-c", &unquoted], &[], 78, ":2: this is not TOML; put the value in quotes: bind = \"0.0.0.0\"\n"),
+        (&["--session-expiry-max", "forever"], &[], 78, "did you mean \"never\"?"),
+        (&["--test-config"], &[("DUNLIN_CONFIG", "")], 1, "dunlin: DUNLIN_CONFIG: is empty: name a file, or unset it"),
+        (&["-c", &tables, "--port", "1885", "--test-config"], &[], 0, "--port has no effect: every [[listener]] has"),
+        (&["--pin=off", "--allow-anonymous=no", "--test-config"], &[("DUNLIN_NODE__PIN", "on")], 0, "no client can"),
+    ];
+    for (arguments, environment, status, words) in table {
+        let output = dunlin(arguments, environment);
+        assert_eq!(output.status.code(), Some(*status), "{arguments:?}");
+        assert!(stderr(&output).contains(words), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_told_with_a_remedy() {
+    let output = dunlin(&["--bind", "192.0.2.1", "--allow-anonymous"], &[]);
+    assert_eq!(output.status.code(), Some(71));
+    assert!(stderr(&output).contains("192.0.2.1 is no address of this machine"), "{}", stderr(&output));
+
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").expect("every kernel has it");
+    let privileged = "1";
+    assert!(first.trim().parse::<u16>().expect("a port") > 1, "here everybody may listen on port {privileged}");
+    // Nobody's user without capabilities, whoever runs this.
+    let mut command = Command::new("setpriv");
+    if fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).expect("/proc") == 0 {
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    let directory = Directory::new("port");
+    let output = command.args([&directory.copy_of_the_binary(), "--port", privileged]).output().expect("setpriv runs");
+    assert_eq!(output.status.code(), Some(71), "{output:?}");
+    assert!(stderr(&output).contains("AmbientCapabilities=CAP_NET_BIND_SERVICE"), "{}", stderr(&output));
+}
+
+/// Every line of both streams is an object, whatever happens; the line for people is left out.
+#[test]
+fn with_json_every_line_is_an_object_and_a_fatal_error_is_the_last_one() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let directory = Directory::new("json");
+    let log = directory.0.join("dunlin.log");
+    let log = log.to_str().expect("UTF-8");
+    let table: &[(&[&str], i32, &str)] = &[
+        (&["--port", &port], 75, "fatal"),
+        (&["--port", &port, "--log-file", log], 75, "fatal"),
+        (&["--port", "x"], 78, "config_error"),
+        (&["--prot", "1"], 2, "config_error"),
+        (&["--log-file", "/nonexistent/x"], 78, "config_error"),
+    ];
+    for (arguments, status, event) in table {
+        let arguments: Vec<&str> = ["--log-format", "json"].iter().chain(*arguments).copied().collect();
+        let output = dunlin(&arguments, &[]);
+        assert_eq!((output.status.code(), stdout(&output)), (Some(*status), ""), "{arguments:?}");
+        assert_eq!(events(stderr(&output)).last().map(String::as_str), Some(*event), "{arguments:?}");
+    }
+    assert_eq!(events(&fs::read_to_string(log).expect("the log")), ["starting", "fatal"]);
+}
+
+fn events(lines: &str) -> Vec<String> {
+    let event = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect(line)["event"].clone();
+    lines.lines().map(|line| event(line).as_str().expect("a name").to_owned()).collect()
+}
+
+#[test]
+fn a_fatal_error_is_in_a_log_file_and_on_standard_error() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address");
+    let directory = Directory::new("fatal");
+    let log = directory.0.join("dunlin.log");
+    let output = dunlin(&["--port", &address.port().to_string(), "--log-file", log.to_str().expect("UTF-8")], &[]);
+    assert_eq!(output.status.code(), Some(75));
+    assert!(stderr(&output).starts_with(&format!("dunlin: {address} is in use by another process")));
+    let written = fs::read_to_string(&log).expect("the log");
+    let lines: Vec<&str> = written.lines().collect();
+    assert!(lines[0].contains(" starting ") && lines[1].contains("ERROR fatal text=\""), "{written}");
+    assert_eq!(lines.len(), 2, "{written}");
 }

@@ -3,12 +3,7 @@
 //! Always holds: a problem names its place (flag, variable, or file and line), so that it can be mended without a
 //! search; all problems of one start are told at once.
 
-use std::{
-    fmt,
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{fmt, path::PathBuf, process::ExitCode};
 
 use super::process::LogFormat;
 
@@ -67,8 +62,13 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The command line cannot be understood.
-    #[error("{0}")]
-    Usage(clap::Error),
+    #[error("{error}")]
+    Usage {
+        /// Prints itself, in colour on a terminal.
+        error: clap::Error,
+        /// As in [`Self::Invalid`].
+        format: LogFormat,
+    },
     /// The file, a variable or a flag holds something that cannot be.
     #[error("{}", Lines(.problems))]
     Invalid {
@@ -97,20 +97,10 @@ impl ConfigError {
     /// The status the process ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Usage(_) => Exit::Usage,
+            Self::Usage { .. } => Exit::Usage,
             Self::Invalid { tested: true, .. } => Exit::TestFailed,
             Self::Invalid { tested: false, .. } => Exit::Config,
         }
-    }
-
-    /// Writes it to standard error, in colour where that is a terminal.
-    pub fn print(&self) {
-        let verdict = if self.exit() == Exit::TestFailed { "dunlin: the configuration is NOT usable\n" } else { "" };
-        // A standard error that takes nothing leaves nobody to tell; the exit status stands.
-        drop(match self {
-            Self::Usage(error) => error.print(),
-            Self::Invalid { .. } => write!(io::stderr(), "{self}{verdict}"),
-        });
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use super::{
     error::{Problem, Source},
-    process::PROCESS_ROWS,
+    process::{LogFormat, PROCESS_ROWS},
 };
-use crate::settings::{LISTENER_ROWS, Machine, SETTINGS_ROWS, Scope, Setting, Value};
+use crate::settings::{FromValue, LISTENER_ROWS, Machine, SETTINGS_ROWS, Scope, Setting, Value};
 
 /// Every setting; within a section in the order of the documentation.
 pub static ROWS: LazyLock<Vec<Setting>> = LazyLock::new(|| [PROCESS_ROWS, LISTENER_ROWS, SETTINGS_ROWS].concat());
@@ -64,25 +64,29 @@ pub(super) struct Resolved {
     pub(super) source: Source,
 }
 
-/// Takes each setting from the first layer that has it. `None` if any value of any layer is wrong.
-pub(super) fn resolve(machine: &Machine, layers: [&Layer; 3], problems: &mut Vec<Problem>) -> Option<Vec<Resolved>> {
+/// Takes each setting from the first layer that has it. Where what is given is wrong, that is a problem, and the default
+/// stands in, so that whatever else is wrong is found as well.
+pub(super) fn resolve(machine: &Machine, layers: [&Layer; 3], problems: &mut Vec<Problem>) -> Vec<Resolved> {
     let mut resolved = Vec::with_capacity(ROWS.len());
-    let mut valid = true;
     for (index, row) in ROWS.iter().enumerate() {
         let mut winner = None;
         for given in layers.iter().filter_map(|layer| layer.get(index)) {
             match read(row, given, &row.path()) {
                 Ok(value) => _ = winner.get_or_insert(value),
-                Err(problem) => {
-                    valid = false;
-                    problems.push(problem);
-                }
+                Err(problem) => problems.push(problem),
             }
         }
         let default = || Resolved { value: row.default_value(machine), source: Source::Default };
         resolved.push(winner.unwrap_or_else(default));
     }
-    valid.then_some(resolved)
+    resolved
+}
+
+/// The shape of log lines, whatever else is wrong.
+pub(super) fn format_asked_for(layers: [&Layer; 3]) -> LogFormat {
+    let at = index("log-format");
+    let given = layers.iter().filter_map(|layer| layer.get(at)).find_map(|given| ROWS[at].parse(&given.texts).ok());
+    given.map_or(LogFormat::Text, LogFormat::from_value)
 }
 
 /// Each `[[listener]]` table's values: its own, and those of `all` for what it leaves out.
@@ -90,8 +94,7 @@ pub(super) fn resolve_tables(
     tables: &[ListenerTable],
     all: &[Resolved],
     problems: &mut Vec<Problem>,
-) -> Option<Vec<Vec<Resolved>>> {
-    let before = problems.len();
+) -> Vec<Vec<Resolved>> {
     let tables = tables.iter().map(|table| {
         let mut resolved = all.to_vec();
         for (index, row) in ROWS.iter().enumerate() {
@@ -103,8 +106,7 @@ pub(super) fn resolve_tables(
         }
         resolved
     });
-    let tables: Vec<_> = tables.collect();
-    (problems.len() == before).then_some(tables)
+    tables.collect()
 }
 
 fn read(row: &Setting, given: &Given, path: &str) -> Result<Resolved, Problem> {

@@ -90,6 +90,17 @@ struct Origin {
     environment: Vec<(OsString, OsString)>,
 }
 
+impl Origin {
+    /// The shape of log lines as far as it can be seen in arguments that could not be read.
+    fn format_asked_for(&self) -> LogFormat {
+        let words: Vec<_> = self.arguments.iter().map(|word| word.to_string_lossy()).collect();
+        let flag = words.windows(2).any(|pair| pair[0] == "--log-format" && pair[1] == "json");
+        let json = |(name, value): &(OsString, OsString)| name == "DUNLIN_LOG__FORMAT" && value == "json";
+        let asked = flag || words.iter().any(|word| word == "--log-format=json") || self.environment.iter().any(json);
+        if asked { LogFormat::Json } else { LogFormat::Text }
+    }
+}
+
 /// What the configuration asks the machine; injected so that tests need neither files nor a certain machine.
 pub struct System<'a> {
     /// What defaults follow.
@@ -133,7 +144,7 @@ pub fn load_on(
     let arguments = match arguments::read(origin.arguments.iter().cloned()) {
         Ok(arguments) => arguments,
         Err(error) if error.exit_code() == 0 => return Ok(Invocation::Help(error)),
-        Err(error) => return Err(ConfigError::Usage(error)),
+        Err(error) => return Err(ConfigError::Usage { error, format: origin.format_asked_for() }),
     };
     let tested = arguments.test_config;
     let path = arguments.file.or(variables.file);
@@ -141,7 +152,8 @@ pub fn load_on(
     let (from_file, tables) =
         path.as_deref().map_or_else(|| (Layer::empty(), Vec::new()), |path| read_file(system, path, &mut problems));
     let resolved = layers::resolve(&system.machine, [&arguments.layer, &variables.layer, &from_file], &mut problems);
-    let config = resolved.and_then(|resolved| Config::new(system, resolved, &tables, &mut problems));
+    let config = Config::new(system, resolved, &tables, &mut problems);
+    let format = layers::format_asked_for([&arguments.layer, &variables.layer, &from_file]);
     let config = config.map(|config| Config { file: path, origin, ..config });
     if let (Some(config), true) = (&config, tested) {
         problems.extend(check::log_file(config));
@@ -154,26 +166,25 @@ pub fn load_on(
         } else {
             Invocation::Run(Box::new(config))
         }),
-        config => {
-            let format = config.map_or(LogFormat::Text, |config| config.process.log_format);
-            Err(ConfigError::Invalid { problems, tested, format })
-        }
+        _ => Err(ConfigError::Invalid { problems, tested, format }),
     }
 }
 
 impl Config {
-    /// From one resolved value per setting and the tables; what does not go together becomes a problem.
+    /// From one resolved value per setting and the tables, unless there are problems; what does not go together becomes one.
     fn new(
         system: &System<'_>,
         resolved: Vec<Resolved>,
         tables: &[ListenerTable],
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
-        let of_tables = layers::resolve_tables(tables, &resolved, problems)?;
-        let before = problems.len();
+        let of_tables = layers::resolve_tables(tables, &resolved, problems);
+        if !problems.is_empty() {
+            return None;
+        }
         let described = listeners::describe(&resolved, tables, of_tables, problems);
         problems.extend(listeners::twice(&described));
-        if problems.len() > before {
+        if !problems.is_empty() {
             return None;
         }
         let mut warnings = listeners::without_effect(&resolved, tables, &described);

@@ -281,6 +281,24 @@ fn a_file_that_cannot_be_read_or_holds_nothing_is_refused() {
 }
 
 #[test]
+fn errors_have_the_shape_that_log_lines_would_have() {
+    let format = |arguments: &[&str], environment: &[(&str, &str)], file: &str| match (Computer { file, ..COMPUTER })
+        .load(arguments, environment)
+    {
+        Err(ConfigError::Usage { format, .. } | ConfigError::Invalid { format, .. }) => format,
+        other => panic!("{other:?}"),
+    };
+    let json = [("DUNLIN_LOG__FORMAT", "json")];
+    assert_eq!(format(&["--prot"], &[], ""), LogFormat::Text);
+    assert_eq!(format(&["--prot", "--log-format", "json"], &[], ""), LogFormat::Json);
+    assert_eq!(format(&["--log-format=json", "--prot"], &[], ""), LogFormat::Json);
+    assert_eq!(format(&["--prot"], &json, ""), LogFormat::Json);
+    assert_eq!(format(&["--port=x"], &json, ""), LogFormat::Json);
+    assert_eq!(format(&["--port=x", "--log-format=text"], &json, ""), LogFormat::Text);
+    assert_eq!(format(&["--port=x", "-c", "d.toml"], &[], "[log]\nformat = \"json\"\n"), LogFormat::Json);
+}
+
+#[test]
 fn each_outcome_has_its_exit_status() {
     let exit = |arguments: &[&str]| COMPUTER.load(arguments, &[]).err().map(|error| error.exit());
     assert_eq!(exit(&["--test-config"]), None);
@@ -289,4 +307,75 @@ fn each_outcome_has_its_exit_status() {
     assert_eq!(exit(&["-c", "gone.toml"]), Some(Exit::Config));
     assert_eq!(exit(&["--port", "99999"]), Some(Exit::Config));
     assert_eq!(exit(&["--prot", "1"]), Some(Exit::Usage));
+}
+
+#[test]
+fn whatever_is_wrong_anywhere_is_told_at_once() {
+    let file = "[[listener]]\nprot = 1\nkind = \"tls\"\n[[listener]]\nmax_connections = 0\n[session]\nexpiry_max = \"forever\"\n";
+    let machine = Computer { file, ..COMPUTER };
+    assert_eq!(
+        machine.problems(&["-c", "d.toml", "--port", "x"], &[("DUNLIN_NODE__PIN", "maybe")]),
+        [
+            "d.toml:2: unknown key \"prot\" in [[listener]]; did you mean [[listener]] port?",
+            "--port: \"x\" is not a whole number such as 1000 or 1_000",
+            "DUNLIN_NODE__PIN: \"maybe\" is neither true nor false",
+            "d.toml:7: [session] expiry_max: \"forever\" is not a duration: write seconds as a whole number, or with s, m, \
+             h, d or w, as in 90s or 1h30m; did you mean \"never\"?",
+            "d.toml:3: [[listener]] kind: \"tls\" is not built yet: this version has tcp",
+            "d.toml:5: [[listener]] max_connections: 0 is out of range: allowed is 1 to 67_108_863, or all (default all)",
+        ]
+    );
+}
+
+#[test]
+fn a_table_has_its_own_and_takes_the_rest_from_what_is_said_for_all() {
+    let file = "[[listener]]\nname = \"a\"\nbind = \"10.0.0.1\"\nconnect_timeout = \"3s\"\n\n\
+                [[listener]]\nport = 99\nallow_anonymous = false\nmax_connections = 7\n";
+    let config = Computer { file, ..COMPUTER }.config(&["-c", "d.toml", "--allow-anonymous", "--port", "1884"], &[]);
+    let told: Vec<String> = config
+        .listeners
+        .iter()
+        .map(|Listener { address, settings }| {
+            let max = settings.connections_max;
+            format!("{} {address} {} {}s {max}", settings.name, settings.anonymous, settings.connect_timeout_s)
+        })
+        .collect();
+    assert_eq!(told, ["a 10.0.0.1:1884 true 3s 67108864", "127.0.0.1:99 127.0.0.1:99 false 10s 7"]);
+    let printed = config.to_toml();
+    let again = Computer { file: &printed, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
+    assert_eq!((again.listeners, again.settings), (config.listeners, config.settings), "{printed}");
+    assert!(printed.contains("[[listener]]\nbind = \"10.0.0.1\"") && printed.contains("# d.toml:2"), "{printed}");
+}
+
+#[test]
+fn listeners_that_collide_or_have_several_addresses_are_refused() {
+    let table = [
+        ("[[listener]]\n[[listener]]\nconnect_timeout = 1\n", "d.toml:2: 127.0.0.1:1883 is given twice"),
+        (
+            "[[listener]]\nname = \"a\"\n[[listener]]\nname = \"a\"\nport = 1\n",
+            "d.toml:3: a listener is called \"a\" already",
+        ),
+        (
+            "[[listener]]\nport = 5\nbind = [\"::1\", \"127.0.0.1\"]\n",
+            "d.toml:3: [[listener]] bind: a listener has one address, not 2: write a [[listener]] for each",
+        ),
+    ];
+    for (file, problem) in table {
+        assert_eq!(Computer { file, ..COMPUTER }.problems(&["-c", "d.toml"], &[]), [problem], "{file}");
+    }
+}
+
+#[test]
+fn what_no_listener_takes_up_is_warned_of() {
+    let tables = "[[listener]]\nport = 1\n[[listener]]\nbind = \"127.0.0.1:2\"\n";
+    let warnings = |file: &str, arguments: &[&str]| {
+        let arguments: Vec<&str> = ["-c", "d.toml"].iter().chain(arguments).copied().collect();
+        Computer { file, ..COMPUTER }.config(&arguments, &[]).warnings
+    };
+    assert_eq!(warnings(tables, &["-p", "3"]), ["--port has no effect: every [[listener]] has its own port"]);
+    assert_eq!(warnings(tables, &["--connect-timeout", "3"]), [""; 0]);
+    assert_eq!(warnings("[[listener]]\n", &["-p", "3"]), [""; 0]);
+    let bind = "[listener]\nbind = [\"127.0.0.1:5\", \"127.0.0.2:6\"]\n";
+    assert_eq!(warnings(bind, &["-p", "3"]), ["--port has no effect: every address of --bind has its own port"]);
+    assert_eq!(warnings("[listener]\nbind = [\"127.0.0.1:5\", \"127.0.0.2\"]\n", &["-p", "3"]), [""; 0]);
 }

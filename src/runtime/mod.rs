@@ -6,13 +6,16 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start`, `pump`, `mesh`, `inbox`, `clock`, `watchdog`.
+//! Reading order: `start`, `pump`, `mesh`, `inbox`, `reload`, `clock`, `watchdog`, `fatal`.
 
 mod clock;
+mod fatal;
 mod inbox;
 mod mesh;
 mod pump;
+mod reload;
 mod start;
 mod watchdog;
 
+pub use fatal::{End, fatal};
 pub use start::{PREEMPT_TIMER, RunError, run};

@@ -7,13 +7,15 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::clock;
+use super::fatal::{End, fatal};
 use super::inbox::{self, InboxSender};
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
+use super::reload::reload;
 use super::watchdog::{self, Heartbeat};
 use crate::config::{Config, Exit};
 use crate::ids::ShardId;
@@ -34,7 +36,7 @@ pub enum RunError {
     #[error("{0} is in use by another process; stop that, or choose another with --bind or --port")]
     AddressInUse(SocketAddr),
     /// An address cannot be listened on.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {reason}", reason = why_not(.0, .1))]
     Listen(SocketAddr, io::Error),
     /// The system refused something at start.
     #[error(transparent)]
@@ -51,6 +53,26 @@ impl RunError {
             Self::AddressInUse(_) => Exit::AddressInUse,
             _ => Exit::Environment,
         }
+    }
+}
+
+/// Why an address cannot be listened on, and what to do about it.
+fn why_not(address: &SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied if address.port() < 1024 => format!(
+            "{error}; ports below 1024 need the capability CAP_NET_BIND_SERVICE: in a systemd unit \
+             AmbientCapabilities=CAP_NET_BIND_SERVICE, by hand `setcap cap_net_bind_service=+ep` on the binary; or choose \
+             another port with --port"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!(
+            "{} is no address of this machine; `ip address` lists those that are, and {} is all of them",
+            address.ip(),
+            if address.is_ipv4() { "0.0.0.0" } else { "::" }
+        ),
+        _ if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && address.is_ipv6() => {
+            format!("{error}; this machine has no IPv6: --bind 0.0.0.0 is all of IPv4")
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -78,9 +100,13 @@ struct Ready {
 
 type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
 
-/// Runs the broker until a signal stops it. `announce` is called once for each listener, when clients can connect.
-pub fn run(config: &Config, log: &log::LogWriter, announce: impl Fn(SocketAddr, usize)) -> Result<(), RunError> {
+/// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
+pub fn run(config: &Config, log: &log::LogWriter, announce: impl FnOnce(&[SocketAddr])) -> Result<(), RunError> {
     let begun = Instant::now();
+    // Signals are caught first, and before threads exist: none is lost, none ends a broker that is only starting, and no
+    // thread handles them on its own.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
+        .map_err(|error| RunError::Thread("the signal handler".into(), error.to_string()))?;
     let shards = config.settings.shards;
     log::event::starting(
         env!("CARGO_PKG_VERSION"),
@@ -93,19 +119,19 @@ pub fn run(config: &Config, log: &log::LogWriter, announce: impl Fn(SocketAddr, 
     for listener in &config.listeners {
         check_free(listener.address)?;
     }
-    // Signals are caught before threads exist, so that none is lost and no thread handles them on its own.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
-        .map_err(|error| RunError::Thread("the signal handler".into(), error.to_string()))?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
-    let Started { threads, planes, addresses, .. } = start_shards(config, &stop, &heartbeats)?;
+    let Started { threads, planes, inboxes, addresses } = start_shards(config, &stop, &heartbeats)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
-    for (address, listener) in addresses.into_iter().zip(&config.listeners) {
-        log::event::listening(&address, shards as u64, listener.settings.anonymous);
-        announce(address, shards);
+    for (address, listener) in addresses.iter().zip(&config.listeners) {
+        log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.anonymous);
     }
+    announce(&addresses);
     log::event::ready(begun.elapsed().as_millis() as u64);
-    serve(config, log, &mut signals, &stop, &planes);
+    let signal = serve(config.clone(), log, &mut signals, &inboxes);
+    log::event::stopping(signal, config.process.shutdown_timeout_s.into());
+    stop.store(true, Ordering::SeqCst);
+    planes.iter().for_each(PlaneHandle::wake);
     let undrained = join(threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
@@ -146,7 +172,6 @@ struct Started {
     /// How to wake them.
     planes: Vec<PlaneHandle>,
     /// How to put commands to them.
-    #[expect(dead_code, reason = "for what a reload brings")]
     inboxes: Vec<InboxSender>,
     /// What they listen on.
     addresses: Vec<SocketAddr>,
@@ -261,31 +286,26 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     let result = Pump::new(parts).run();
     if let Err(error) = &result {
         // Without its ring a shard serves nobody, and its share of the clients would find the port open and silent.
-        log::event::fatal(&format_args!("shard {}: {error}", own.0));
-        std::thread::sleep(Duration::from_millis(200)); // the log's thread has to write that
-        std::process::exit(Exit::Environment as i32);
+        fatal(&format_args!("shard {}: {error}", own.0), End::Exit(Exit::Environment));
     }
     Some(result)
 }
 
-/// Waits for the signal that stops the broker.
-fn serve(config: &Config, log: &log::LogWriter, signals: &mut Signals, stop: &AtomicBool, planes: &[PlaneHandle]) {
+/// Does what signals ask for until one stops the broker. Returns its name.
+fn serve(mut config: Config, log: &log::LogWriter, signals: &mut Signals, inboxes: &[InboxSender]) -> &'static str {
     for signal in signals.forever() {
         match signal {
             SIGUSR1 => match log.reopen() {
                 Ok(()) => log::event::log_reopened(),
                 Err(error) => log::event::log_reopen_failed(&error),
             },
-            SIGHUP => log::event::config_warning("SIGHUP: there is nothing that can be reloaded yet"),
-            _ => {
-                let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-                log::event::stopping(name, config.process.shutdown_timeout_s.into());
-                stop.store(true, Ordering::SeqCst);
-                planes.iter().for_each(PlaneHandle::wake);
-                break;
-            }
+            SIGHUP => reload(&mut config, log, inboxes),
+            SIGUSR2 => log::event::signal_ignored("SIGUSR2"),
+            SIGINT => return "SIGINT",
+            _ => return "SIGTERM",
         }
     }
+    unreachable!("signals come until the handle is closed, which nobody does")
 }
 
 fn join(threads: Vec<ShardThread>) -> Result<usize, RunError> {
@@ -340,6 +360,22 @@ mod tests {
         for connections_max in [10, limits::CONNECTIONS_DEFAULT, limits::CONNECTIONS_DEFAULT + 1000] {
             assert!(plane_config(connections_max).sockets_max > connections_max);
         }
+    }
+
+    #[test]
+    fn what_keeps_it_from_listening_comes_with_a_remedy() {
+        let table = [
+            ("192.0.2.1:1883", libc::EADDRNOTAVAIL, "192.0.2.1 is no address of this machine; `ip address` lists"),
+            ("[2001:db8::1]:1883", libc::EADDRNOTAVAIL, "and :: is all of them"),
+            ("0.0.0.0:80", libc::EACCES, "AmbientCapabilities=CAP_NET_BIND_SERVICE"),
+            ("[::1]:1883", libc::EAFNOSUPPORT, "this machine has no IPv6: --bind 0.0.0.0"),
+        ];
+        for (address, number, remedy) in table {
+            let error = RunError::Listen(address.parse().unwrap(), io::Error::from_raw_os_error(number)).to_string();
+            assert!(error.starts_with(&format!("cannot listen on {address}: ")) && error.contains(remedy), "{error}");
+        }
+        let other = RunError::Listen("0.0.0.0:1883".parse().unwrap(), io::Error::from_raw_os_error(libc::EACCES));
+        assert!(!other.to_string().contains("1024"), "{other}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::fatal::{End, fatal};
 use crate::limits::WATCHDOG_S;
-use crate::telemetry::log;
 
 /// One shard's sign of life.
 #[derive(Debug, Default)]
@@ -59,9 +59,7 @@ pub fn start(heartbeats: Vec<Arc<Heartbeat>>) -> std::io::Result<()> {
             std::thread::sleep(Duration::from_secs(LOOK_S));
             for (shard, (watch, heartbeat)) in watches.iter_mut().zip(&heartbeats).enumerate() {
                 if watch.look(heartbeat, LOOK_S) {
-                    log::event::fatal(&format_args!("shard {shard} has made no progress for {WATCHDOG_S} s"));
-                    std::thread::sleep(Duration::from_millis(200)); // the log's thread has to write that
-                    std::process::abort();
+                    fatal(&format_args!("shard {shard} has made no progress for {WATCHDOG_S} s"), End::Abort);
                 }
             }
         }

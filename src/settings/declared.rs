@@ -107,7 +107,7 @@ super::declare_settings! {
         queued_memory_max_bytes: u64 = Setting::number(
             "max-queued-memory", Bytes, limits::QUEUED_MEMORY_MIN_BYTES, limits::QUEUED_MEMORY_MAX_BYTES,
             limits::QUEUED_MEMORY_DEFAULT_BYTES,
-        ), Start;
+        ), Reload;
 
         /// Longest time a session outlives its connection.
         ///
@@ -150,7 +150,7 @@ super::declare_settings! {
         /// Time from one publication of the $SYS topics to the next.
         sys_interval_s: u16 = Setting::number(
             "sys-interval", Seconds, 0, limits::SYS_INTERVAL_MAX_S as u64, limits::SYS_INTERVAL_DEFAULT_S as u64,
-        ).word("off", 0), Start;
+        ).word("off", 0), Reload;
     }
 
     .. derived {

@@ -18,9 +18,11 @@ use std::{
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
+    Registry,
     filter::Targets,
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -45,15 +47,23 @@ pub struct LogOptions {
     pub rate: u32,
 }
 
-/// The open log. Dropping it writes what is still queued, for about a second at most.
+/// The open log. Dropping it is [`finish`].
 #[derive(Debug)]
 pub struct LogWriter {
     output: Output,
     lost: ErrorCounter,
+    filter: reload::Handle<Targets, Registry>,
+}
+
+/// What writes the lines of the open log.
+struct Writing {
     // Fields drop in this order: the summaries of the reporter are lines, so the writer goes last.
     _reporter: Reporter,
     _writer: WorkerGuard,
 }
+
+/// The process's, while a log is open.
+static WRITING: Mutex<Option<Writing>> = Mutex::new(None);
 
 /// Opens the log and makes it the process's; once per process.
 ///
@@ -64,8 +74,23 @@ pub fn start(options: &LogOptions) -> io::Result<LogWriter> {
     let (writer, guard) = writer(output.clone());
     let lost = writer.error_counter();
     rate::set_lines_per_s(options.rate);
-    subscriber(options, writer).try_init().map_err(io::Error::other)?;
-    Ok(LogWriter { output, _reporter: Reporter::start(lost.clone())?, lost, _writer: guard })
+    let (lines, filter) = subscriber(options, writer);
+    lines.try_init().map_err(io::Error::other)?;
+    let writing = Writing { _reporter: Reporter::start(lost.clone())?, _writer: guard };
+    *WRITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(writing);
+    Ok(LogWriter { output, lost, filter })
+}
+
+/// Writes what is still queued, for about a second at most, and ends the log: later lines go nowhere. For any thread.
+pub fn finish() {
+    let writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(writing);
+}
+
+/// Writes the lines of `say` to standard error at once: for what is said before there is a log, or beside it.
+pub fn say_on_stderr(format: Format, say: impl FnOnce()) {
+    let options = LogOptions { format, level: tracing::Level::INFO, file: None, rate: 0 };
+    tracing::subscriber::with_default(subscriber(&options, io::stderr).0, say);
 }
 
 impl LogWriter {
@@ -75,6 +100,12 @@ impl LogWriter {
     /// The file cannot be opened; lines go on into the one that is open.
     pub fn reopen(&self) -> io::Result<()> {
         self.output.reopen()
+    }
+
+    /// Uses another level and rate from now on; format and file stay.
+    pub fn change(&self, level: tracing::Level, rate: u32) {
+        rate::set_lines_per_s(rate);
+        self.filter.reload(targets(level)).expect("the subscriber is the process's and stays");
     }
 
     /// Lines that were lost since the start because the writer was stalled.
@@ -91,16 +122,29 @@ fn writer(output: Output) -> (NonBlocking, WorkerGuard) {
         .finish(output)
 }
 
-/// What formats and filters; apart from [`start`] so that a test can have one of its own.
-fn subscriber<W>(options: &LogOptions, writer: W) -> impl Subscriber + Send + Sync + use<W>
+impl Drop for LogWriter {
+    fn drop(&mut self) {
+        finish();
+    }
+}
+
+/// What formats and filters, and how to filter otherwise; apart from [`start`] so that a test can have one of its own.
+fn subscriber<W>(
+    options: &LogOptions,
+    writer: W,
+) -> (impl Subscriber + Send + Sync + use<W>, reload::Handle<Targets, Registry>)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let level = LevelFilter::from_level(options.level);
-    // What other crates have to say is for their authors, below a warning.
-    let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("dunlin", level);
+    let (filter, handle) = reload::Layer::new(targets(options.level));
     let lines = fmt::layer().event_format(line::LineFormatter::new(options.format)).with_writer(writer);
-    tracing_subscriber::registry().with(filter).with(lines)
+    (tracing_subscriber::registry().with(filter).with(lines), handle)
+}
+
+fn targets(level: tracing::Level) -> Targets {
+    let level = LevelFilter::from_level(level);
+    // What other crates have to say is for their authors, below a warning.
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("dunlin", level)
 }
 
 /// Where lines go: shared by the writer thread and whoever reopens. No shard ever takes the lock.

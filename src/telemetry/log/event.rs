@@ -114,8 +114,8 @@ pub fn starting(version: &str, node: &str, shards: u64, pid: u64) {
 }
 
 /// An address is open on this many shards.
-pub fn listening(addr: &dyn Display, shards: u64, anonymous: bool) {
-    info!(target: TARGET, event = "listening", %addr, shards, anonymous);
+pub fn listening(addr: &dyn Display, listener: &str, shards: u64, anonymous: bool) {
+    info!(target: TARGET, event = "listening", %addr, listener, shards, anonymous);
 }
 
 /// Every address is open and the broker serves.
@@ -146,6 +146,36 @@ pub fn log_reopen_failed(text: &dyn Display) {
 /// A setting is legal but probably not meant.
 pub fn config_warning(text: &str) {
     warn!(target: TARGET, event = "config_warning", text);
+}
+
+/// A setting, a file or a flag is wrong, and there is no log yet.
+pub fn config_error(text: &dyn Display) {
+    error!(target: TARGET, event = "config_error", %text);
+}
+
+/// A reload gave a setting another value.
+pub fn config_changed(name: &str, old: &str, new: &str) {
+    info!(target: TARGET, event = "config_changed", name, old, new);
+}
+
+/// A setting has another value than at the start, which a reload cannot give it.
+pub fn config_needs_start(name: &str, old: &str, new: &str) {
+    warn!(target: TARGET, event = "config_needs_start", name, old, new);
+}
+
+/// A reload is done: so many settings changed, so many wait for a start.
+pub fn config_reloaded(changed: u64, needs_start: u64) {
+    info!(target: TARGET, event = "config_reloaded", changed, needs_start);
+}
+
+/// Nothing was reloaded; the settings are as they were.
+pub fn config_reload_failed(text: &dyn Display) {
+    error!(target: TARGET, event = "config_reload_failed", %text);
+}
+
+/// A signal that means nothing here was ignored.
+pub fn signal_ignored(signal: &str) {
+    info!(target: TARGET, event = "signal_ignored", signal);
 }
 
 /// All queues together have no room: what cannot be sent at once is dropped.

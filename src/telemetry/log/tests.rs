@@ -29,7 +29,7 @@ fn options(format: Format, level: tracing::Level) -> LogOptions {
 fn written(format: Format, level: tracing::Level, log: impl FnOnce()) -> String {
     let kept = Kept::default();
     let writer = kept.clone();
-    tracing::subscriber::with_default(subscriber(&options(format, level), move || writer.clone()), log);
+    tracing::subscriber::with_default(subscriber(&options(format, level), move || writer.clone()).0, log);
     let bytes = kept.0.lock().unwrap().clone();
     String::from_utf8(bytes).expect("lines are UTF-8")
 }

@@ -1,0 +1,76 @@
+//! SIGHUP: the settings again, onto every shard.
+//!
+//! Always holds: all or nothing. Nothing is sent to a shard before the whole configuration was read and found right, and
+//! the thread that waits for the shards is no shard.
+
+use std::time::Duration;
+use std::{fmt::Write as _, sync::Arc};
+
+use super::fatal::{End, fatal};
+use super::inbox::{InboxSender, SendError};
+use crate::config::{Config, ConfigError, Exit};
+use crate::limits::WATCHDOG_S;
+use crate::shard::{Command, Settings};
+use crate::telemetry::log;
+
+/// Reads the configuration again. `config` becomes what holds from now on.
+pub(super) fn reload(config: &mut Config, log: &log::LogWriter, inboxes: &[InboxSender]) {
+    let new = match config.read_again() {
+        Ok(new) => new,
+        Err(error) => return log::event::config_reload_failed(&one_line(&error)),
+    };
+    let (new, changes) = config.changed_by(new);
+    if new.settings != config.settings {
+        give(&new.settings, inboxes);
+    }
+    let use_level = || log.change(new.process.log_level.into(), new.process.log_rate);
+    // What changed is said at the more talkative of the two levels.
+    let is_louder = new.process.log_level > config.process.log_level;
+    if is_louder {
+        use_level();
+    }
+    for changed in &changes.now {
+        log::event::config_changed(&changed.name, &changed.old, &changed.new);
+    }
+    for changed in &changes.at_start {
+        log::event::config_needs_start(&changed.name, &changed.old, &changed.new);
+    }
+    for warning in &new.warnings {
+        log::event::config_warning(warning);
+    }
+    log::event::config_reloaded(changes.now.len() as u64, changes.at_start.len() as u64);
+    if !is_louder {
+        use_level();
+    }
+    *config = new;
+}
+
+/// Gives every shard the settings and waits until each has them.
+fn give(settings: &Arc<Settings>, inboxes: &[InboxSender]) {
+    let send = |inbox: &InboxSender| loop {
+        match inbox.send(Command::Reload(Arc::clone(settings))) {
+            // Others ask this shard as well: it takes a few of them each turn.
+            Err(SendError::Full) => std::thread::sleep(Duration::from_millis(1)),
+            sent => return sent,
+        }
+    };
+    let answers: Vec<_> = inboxes.iter().map(send).collect();
+    for (shard, answer) in answers.into_iter().enumerate() {
+        // A shard that has stopped ends the process by itself.
+        let Ok(answer) = answer else { continue };
+        if answer.recv_timeout(Duration::from_secs(2 * WATCHDOG_S)).is_err_and(|error| error.is_timeout()) {
+            // The watchdog ends the process long before, unless it hangs too.
+            fatal(&format_args!("shard {shard} has not taken new settings"), End::Exit(Exit::Environment));
+        }
+    }
+}
+
+/// Everything that is wrong, in one line.
+fn one_line(error: &ConfigError) -> String {
+    let ConfigError::Invalid { problems, .. } = error else { return error.to_string() };
+    let mut text = "the settings stay as they were: ".to_owned();
+    for (number, problem) in problems.iter().enumerate() {
+        let _ = write!(text, "{}{problem}", if number > 0 { "; " } else { "" });
+    }
+    text
+}
