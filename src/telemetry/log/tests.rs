@@ -69,7 +69,7 @@ fn text_lines_have_time_level_event_and_fields() {
         };
         gone.log();
         event::connect_refused(&"10.0.0.9:1", "refused", "bad user name or password");
-        event::listening(&"0.0.0.0:1883", 4, false);
+        event::listening(&"0.0.0.0:1883", "devices", 4, false);
         event::config_warning("no client can connect");
     });
     let lines: Vec<&str> = text.lines().map(without_time).collect();
@@ -82,7 +82,7 @@ fn text_lines_have_time_level_event_and_fields() {
              clean_start=true session_present=false shard=3",
             "INFO  client_disconnected client=sensor-7 peer=10.0.0.9:51544 reason=keep_alive_timeout duration_ms=90000",
             "INFO  connect_refused peer=10.0.0.9:1 reason=refused text=\"bad user name or password\"",
-            "INFO  listening addr=0.0.0.0:1883 shards=4 anonymous=false",
+            "INFO  listening addr=0.0.0.0:1883 listener=devices shards=4 anonymous=false",
             "WARN  config_warning text=\"no client can connect\"",
         ]
     );
