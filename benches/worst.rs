@@ -40,7 +40,7 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
 
         Self {
-            shard: Shard::new(ShardId(0), &ProcessContext::new(settings.clone(), 7), now),
+            shard: Shard::new(ShardId(0), &ProcessContext::new(settings.clone(), 7, now), now),
             fx: Effects::default(),
             now,
             next_slot: 0,

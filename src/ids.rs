@@ -1,6 +1,9 @@
 //! Newtypes for what is counted, indexed or named, so that one kind of number cannot be taken for another.
 
+use std::hash::Hasher;
 use std::num::{NonZeroU16, NonZeroU32};
+
+use siphasher::sip::SipHasher13;
 
 /// Quality of service (MQTT 5.0, 4.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -198,10 +201,64 @@ impl SessionId {
     }
 }
 
-/// A client id reduced to 64 bits with the process's random key: tells across shards whether two messages and
+/// A client id reduced to 64 bits under a [`NameKey`]: tells across shards, and across restarts, whether two messages and
 /// sessions belong to the same client (no-local) without carrying the string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(pub u64);
+
+/// The secret under which names are reduced to 64 bits wherever the result may outlive the process or leave it: client
+/// ids, and shared subscriptions. SipHash-1-3 (Aumasson, Bernstein 2012), which every build computes alike.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct NameKey {
+    /// The first 64 bits.
+    pub first: u64,
+    /// The other 64 bits.
+    pub second: u64,
+}
+
+impl NameKey {
+    /// Reduces a client id.
+    pub fn client(self, client_id: &str) -> ClientKey {
+        ClientKey(self.hash(b'c', client_id, ""))
+    }
+
+    /// Reduces a shared subscription: its share name and its filter.
+    pub fn group(self, share: &str, filter: &str) -> u64 {
+        self.hash(b'g', share, filter)
+    }
+
+    fn hash(self, kind: u8, name: &str, rest: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.first, self.second);
+        hasher.write(&[kind]);
+        hasher.write(name.as_bytes());
+        hasher.write(&[0]); // no name has this byte, so where it ends is part of what is hashed
+        hasher.write(rest.as_bytes());
+        hasher.finish()
+    }
+}
+
+impl std::fmt::Debug for NameKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("NameKey(secret)")
+    }
+}
+
+/// What all hashing of a process is keyed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashKeys {
+    /// For tables that live and die with the process. Random.
+    pub tables: u64,
+    /// For what is written down or told to others.
+    pub names: NameKey,
+}
+
+/// Everything from one number, as simulations and tests have it.
+impl From<u64> for HashKeys {
+    fn from(seed: u64) -> Self {
+        let first = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self { tables: seed, names: NameKey { first, second: !first.rotate_left(32) } }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -240,6 +297,24 @@ mod tests {
             assert_eq!(ConnectionId::from_bits(connection.to_bits()), connection);
         }
         assert_eq!(ConnectionId::new(5, 0x0100_0001).generation(), 1);
+    }
+
+    #[test]
+    fn names_are_reduced_alike_by_every_build_and_apart_by_every_key() {
+        let key = NameKey { first: 0x0706_0504_0302_0100, second: 0x0f0e_0d0c_0b0a_0908 };
+        // Written down when the hash was chosen: another value would make strangers of a client and its messages.
+        assert_eq!((key.client("device-1").0, key.group("g", "a/#")), NAMES);
+        let other = NameKey { first: key.first + 1, ..key };
+        assert_ne!(key.client("device-1"), other.client("device-1"));
+        assert_ne!(key.client("device-1").0, key.group("device-1", ""));
+    }
+
+    const NAMES: (u64, u64) = (7_539_048_260_043_582_712, 9_505_624_904_275_223_755);
+
+    #[test]
+    fn where_a_share_name_ends_is_part_of_its_key() {
+        let key = HashKeys::from(1).names;
+        assert_ne!(key.group("ab", "c"), key.group("a", "bc"));
     }
 
     #[test]

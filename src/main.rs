@@ -65,7 +65,9 @@ fn refuse(error: &ConfigError) {
         // A standard error that takes nothing leaves nobody to tell; the exit status stands.
         ConfigError::Usage { error, .. } => drop(error.print()),
         ConfigError::Invalid { problems, tested, .. } => {
-            problems.iter().for_each(|problem| tell(problem));
+            for problem in problems {
+                tell(problem);
+            }
             if *tested {
                 tell(&"the configuration is NOT usable");
             }

@@ -25,11 +25,26 @@ impl Now {
         Deadline(self.ms() + seconds as u64 * 1_000)
     }
 
+    /// What the wall clock says, or said, or will say at a monotonic instant, if nobody sets it.
+    pub const fn timestamp_of(self, instant: Deadline) -> Timestamp {
+        Timestamp((self.unix_ms + instant.0).saturating_sub(self.ms()))
+    }
+
+    /// The monotonic instant at which the wall clock says `timestamp`. What lies before the monotonic clock's zero is due.
+    pub const fn deadline_of(self, timestamp: Timestamp) -> Deadline {
+        Deadline((self.ms() + timestamp.0).saturating_sub(self.unix_ms))
+    }
+
     /// The instant `ms` milliseconds from now.
     pub const fn after_ms(self, ms: u64) -> Deadline {
         Deadline(self.ms() + ms)
     }
 }
+
+/// An instant of the wall clock, in milliseconds since 1970-01-01 UTC: what is written down or told to others, because a
+/// monotonic instant means nothing to another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
 
 /// An instant on the monotonic clock, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +65,19 @@ impl Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instant_survives_a_restart_as_a_timestamp() {
+        let before = Now { mono_ns: 9_000_000_000_000, unix_ms: 1_700_000_000_000 };
+        let timestamp = before.timestamp_of(before.after_s(60));
+        assert_eq!(timestamp, Timestamp(1_700_000_060_000));
+        // Another process, ten seconds later, on a machine that was just started.
+        let after = Now { mono_ns: 2_000_000_000, unix_ms: 1_700_000_010_000 };
+        assert_eq!(after.deadline_of(timestamp), after.after_s(50));
+        assert_eq!(after.timestamp_of(after.deadline_of(timestamp)), timestamp);
+        let long_ago = before.timestamp_of(Deadline(0));
+        assert!(after.deadline_of(long_ago).is_due(after));
+    }
 
     #[test]
     fn deadline_is_due_at_its_instant_and_rounds_up_what_is_left() {

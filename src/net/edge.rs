@@ -44,8 +44,8 @@ pub struct EdgeConfig {
     pub arriving: Arc<[AtomicU32]>,
     /// What the core was given, too: the size of a packet is checked before the core sees it.
     pub settings: Arc<Settings>,
-    /// Random, the same for all shards; makes assigned client ids unique.
-    pub seed: u64,
+    /// Random, the same for all shards: makes assigned client ids unique. Clients see it, so nothing is keyed with it.
+    pub instance: u64,
 }
 
 /// See the module's text.

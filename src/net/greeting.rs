@@ -124,7 +124,7 @@ impl Edge {
     /// A client id that no other client has [MQTT-3.2.2-16].
     fn assign_client_id(&mut self) -> Box<str> {
         self.assigned_ids += 1;
-        format!("auto-{:016x}-{}-{}", self.config.seed, self.config.own.0, self.assigned_ids).into()
+        format!("auto-{:016x}-{}-{}", self.config.instance, self.config.own.0, self.assigned_ids).into()
     }
 
     /// The connection is where its session is: the shard hears its CONNECT and what came behind it.

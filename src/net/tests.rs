@@ -32,7 +32,7 @@ fn now() -> Now {
 impl Stage {
     fn new() -> Self {
         let arriving: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
-        let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1);
+        let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1, now());
         let config = EdgeConfig {
             settings: Arc::clone(&process.settings),
             own: ShardId(0),
@@ -41,7 +41,7 @@ impl Stage {
             connections_max: 10_000,
             connections: Arc::default(),
             arriving: Arc::clone(&arriving),
-            seed: 1,
+            instance: 1,
         };
         let plane = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
         let mut edge = Edge::new(config, plane);
@@ -264,7 +264,7 @@ fn a_connection_counts_as_arriving_until_its_shard_has_it_or_cannot() {
     // The other shard takes them in, whichever comes first, socket or message.
     let config = EdgeConfig { own: ShardId(1), ..stage.edge.config.clone() };
     let mut other = Edge::new(config, target);
-    let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1);
+    let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1, now());
     let mut shard = Shard::new(ShardId(1), &process, now());
     for (_, handover) in std::mem::take(&mut stage.edge.outgoing) {
         other.handle_handover(now(), handover, &mut shard, &mut Effects::default());

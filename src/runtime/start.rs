@@ -18,7 +18,7 @@ use super::pump::{Parts, Pump};
 use super::reload::reload;
 use super::watchdog::{self, Heartbeat};
 use crate::config::{Config, Exit};
-use crate::ids::ShardId;
+use crate::ids::{HashKeys, NameKey, ShardId};
 use crate::limits;
 use crate::net::{Edge, EdgeConfig, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
@@ -83,6 +83,8 @@ struct Assignment {
     listening: Vec<Listening>,
     port: Port,
     process: ProcessContext,
+    /// Random; for names that clients see.
+    instance: u64,
     connections: Arc<AtomicU32>,
     arriving: Arc<[AtomicU32]>,
     stop: Arc<AtomicBool>,
@@ -178,7 +180,9 @@ struct Started {
 }
 
 fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
-    let process = ProcessContext::new((*config.settings).clone(), random());
+    let instance = random();
+    let keys = HashKeys { tables: random(), names: NameKey { first: random(), second: random() } };
+    let process = ProcessContext::new((*config.settings).clone(), keys, clock::now());
     let connections = Arc::new(AtomicU32::new(0));
     let arriving: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -200,6 +204,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             listening: listening.clone(),
             port,
             process: process.clone(),
+            instance,
             connections: Arc::clone(&connections),
             arriving: Arc::clone(&arriving),
             stop: Arc::clone(stop),
@@ -243,8 +248,20 @@ fn plane_config(connections_max: u32) -> PlaneConfig {
 
 /// One shard's thread. `None` when the start was called off.
 fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
-    let Assignment { own, config, listening, port, process, connections, arriving, stop, heartbeat, ready, planes } =
-        assignment;
+    let Assignment {
+        own,
+        config,
+        listening,
+        port,
+        process,
+        instance,
+        connections,
+        arriving,
+        stop,
+        heartbeat,
+        ready,
+        planes,
+    } = assignment;
     let edge_config = EdgeConfig {
         own,
         shards: config.settings.shards,
@@ -253,7 +270,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         connections,
         arriving,
         settings: Arc::clone(&process.settings),
-        seed: process.seed,
+        instance,
     };
     let opened = Plane::new(plane_config(config.process.connections_max)).and_then(|plane| {
         let mut edge = Edge::new(edge_config, plane);

@@ -115,6 +115,8 @@ impl Shard {
             summary: summary(session),
             connection,
             session_expiry_s: session.expiry_s,
+            disconnected_at: session.disconnected.map(|instant| now.timestamp_of(instant)),
+            expires_at: session.expires().map(|instant| now.timestamp_of(instant)),
             in_flight: outbound.map_or(0, |outbound| outbound.window().len()),
             queued_bytes: outbound.map_or(0, Outbound::queued_bytes),
             open_exchanges: session.exchanges.len() as u32,

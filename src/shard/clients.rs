@@ -43,7 +43,7 @@ impl Clients {
             id,
             settings: Arc::clone(&process.settings),
             counters: Counters::default(),
-            sessions: Sessions::new(process.seed),
+            sessions: Sessions::new(process.keys.names),
             timers: Timers::default(),
             record_log: RecordLog::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),

@@ -13,6 +13,7 @@ use super::Settings;
 use crate::codec::Version;
 use crate::session::Message;
 use crate::telemetry::Report;
+use crate::time::Timestamp;
 
 /// Names a command. Chosen by whoever passes it on; the answer carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,6 +143,10 @@ pub struct ClientDetails {
     pub connection: Option<ConnectionDetails>,
     /// How long the session outlives its connection, in seconds; `u32::MAX` never ends.
     pub session_expiry_s: u32,
+    /// When its connection ended; `None` while it has one.
+    pub disconnected_at: Option<Timestamp>,
+    /// When the session ends if the client does not come back; `None` while it is connected, and for one that never ends.
+    pub expires_at: Option<Timestamp>,
     /// Messages sent and not yet acknowledged.
     pub in_flight: u16,
     /// Bytes of topics, properties and payloads that are queued.

@@ -130,13 +130,7 @@ impl Clients {
     }
 
     /// One message for one session: sent, queued or dropped for a reason.
-    fn deliver(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        fanout: &mut Fanout<'_>,
-        grant: &EffectiveOptions<'_>,
-    ) {
+    fn deliver(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &mut Fanout<'_>, grant: &EffectiveOptions<'_>) {
         let copy = DeliveryOptions {
             qos: fanout.routed.message.qos.min(grant.qos), // [MQTT-3.8.4-8]
             retain: fanout.routed.message.retain && grant.retain_as_published,

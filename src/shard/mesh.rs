@@ -9,16 +9,46 @@ use smallvec::SmallVec;
 use crate::ids::{ConnectionId, ShardId};
 use crate::session::{AckNumber, Copied, Message, Routed};
 use crate::telemetry::Report;
+use crate::time::Now;
 use crate::topic::Interest;
 
-/// Orders the writes to one retained topic across shards: a hybrid logical clock. All shards of a process read one
-/// monotonic clock, so a client that publishes after it has seen an earlier write acknowledged gets the later stamp.
+/// Orders the writes to one retained topic across shards, and across restarts: a hybrid logical clock (Kulkarni and others,
+/// 2014). All shards of a process read one monotonic clock, so a client that publishes after it has seen an earlier write
+/// acknowledged gets the later stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Stamp {
-    /// Monotonic nanoseconds, pushed beyond every stamp seen before.
+    /// Nanoseconds since 1970-01-01 UTC, pushed beyond every stamp seen before.
     pub time_ns: u64,
     /// The writing shard, so that no two stamps are equal.
     pub shard: u8,
+}
+
+/// Where a process's stamps begin: the same on all of its shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StampClock {
+    /// The wall clock at the monotonic clock's zero. The wall clock may be set meanwhile: stamps go on with the monotonic
+    /// one.
+    unix_ns_at_zero: u64,
+    /// The last stamp of the process before.
+    last_ns: u64,
+}
+
+impl StampClock {
+    /// Of a process that begins at `now`, and goes on after stamps up to `last_ns`.
+    pub const fn new(now: Now, last_ns: u64) -> Self {
+        Self { unix_ns_at_zero: (now.unix_ms * 1_000_000).saturating_sub(now.mono_ns), last_ns }
+    }
+
+    /// A time for a stamp, later than every one seen before.
+    pub(super) fn next_ns(&mut self, now: Now) -> u64 {
+        self.last_ns = (self.unix_ns_at_zero + now.mono_ns).max(self.last_ns + 1);
+        self.last_ns
+    }
+
+    /// Another shard has given this time.
+    pub(super) fn seen(&mut self, time_ns: u64) {
+        self.last_ns = self.last_ns.max(time_ns);
+    }
 }
 
 /// The acknowledgement at the publisher's shard that waits for another shard's store.

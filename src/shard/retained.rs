@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::mesh::Stamp;
+use super::mesh::{Stamp, StampClock};
 use crate::ids::ShardId;
 use crate::limits::{TOMBSTONE_S, TOMBSTONES_MAX};
 use crate::session::Message;
@@ -34,7 +34,7 @@ struct Tombstone {
 }
 
 /// See the module's text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RetainedStore {
     tree: RetainedTree<Retained>,
     tombstones: VecDeque<Tombstone>,
@@ -43,7 +43,7 @@ pub struct RetainedStore {
     bytes: u64,
     expiring: usize,
     written: u64,
-    last_stamp_ns: u64,
+    stamps: StampClock,
     expiry_cursor: Cursor,
 }
 
@@ -60,14 +60,27 @@ pub struct Page<'a> {
     pub as_of: u64,
 }
 
-/// How many entries one step of the expiry_cursor looks at.
+/// How many entries one step towards expiry looks at.
 const EXPIRY_STEP: usize = 1_000;
 
 impl RetainedStore {
+    /// Nothing retained.
+    pub fn new(stamps: StampClock) -> Self {
+        Self {
+            tree: RetainedTree::default(),
+            tombstones: VecDeque::new(),
+            live: 0,
+            bytes: 0,
+            expiring: 0,
+            written: 0,
+            stamps,
+            expiry_cursor: Cursor::default(),
+        }
+    }
+
     /// A stamp later than every stamp this shard has given or seen.
     pub fn stamp(&mut self, now: Now, shard: ShardId) -> Stamp {
-        self.last_stamp_ns = now.mono_ns.max(self.last_stamp_ns + 1);
-        Stamp { time_ns: self.last_stamp_ns, shard: shard.0 }
+        Stamp { time_ns: self.stamps.next_ns(now), shard: shard.0 }
     }
 
     /// Retained messages.
@@ -103,7 +116,7 @@ impl RetainedStore {
     /// Writes `message`, or deletes with `None`. A write that is older than what is there changes nothing; returns
     /// whether it took effect.
     pub fn write(&mut self, now: Now, topic: &str, message: Option<Message>, stamp: Stamp) -> bool {
-        self.last_stamp_ns = self.last_stamp_ns.max(stamp.time_ns);
+        self.stamps.seen(stamp.time_ns);
         self.written += 1;
         let written = self.written;
         let expires = message.as_ref().is_some_and(|message| message.expires().is_some());
@@ -236,7 +249,7 @@ mod tests {
             if reversed {
                 writes.reverse();
             }
-            let mut store = RetainedStore::default();
+            let mut store = RetainedStore::new(StampClock::new(NOW, 0));
             for (stamp, payload) in writes {
                 store.write(NOW, "t", message("t", payload, None), stamp);
             }
@@ -247,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_late_write_cannot_bring_a_deleted_message_back() {
-        let mut store = RetainedStore::default();
+        let mut store = RetainedStore::new(StampClock::new(NOW, 0));
         assert!(store.write(NOW, "t", None, stamp(9, 0)));
         assert!(!store.write(NOW, "t", message("t", b"late", None), stamp(8, 1)));
         assert!(store.is_empty() && read(&store, NOW, u64::MAX).is_empty());
@@ -258,14 +271,27 @@ mod tests {
 
     #[test]
     fn a_stamp_follows_every_stamp_seen_before() {
-        let mut store = RetainedStore::default();
+        let mut store = RetainedStore::new(StampClock::new(NOW, 0));
         store.write(NOW, "t", message("t", b"x", None), stamp(NOW.mono_ns + 50, 3));
         assert!(store.stamp(NOW, ShardId(0)) > stamp(NOW.mono_ns + 50, 3));
     }
 
     #[test]
+    fn stamps_tell_the_wall_clock_and_go_on_after_those_of_an_earlier_process() {
+        let now = Now { mono_ns: 5_000_000_000, unix_ms: 1_700_000_000_000 };
+        let unix_ns = 1_700_000_000_000_000_000;
+        let mut store = RetainedStore::new(StampClock::new(now, 0));
+        let later = Now { mono_ns: 6_000_000_000, unix_ms: 3 }; // somebody has set the clock meanwhile
+        assert_eq!(store.stamp(now, ShardId(1)), stamp(unix_ns, 1));
+        assert_eq!(store.stamp(later, ShardId(1)), stamp(unix_ns + 1_000_000_000, 1));
+        let ahead = unix_ns + 60_000_000_000;
+        let mut restarted = RetainedStore::new(StampClock::new(now, ahead));
+        assert_eq!(restarted.stamp(now, ShardId(0)), stamp(ahead + 1, 0), "its clock was a minute ahead");
+    }
+
+    #[test]
     fn a_replay_passes_over_what_was_written_after_it_began() {
-        let mut store = RetainedStore::default();
+        let mut store = RetainedStore::new(StampClock::new(NOW, 0));
         store.write(NOW, "a", message("a", b"a1", None), stamp(1, 0));
         let as_of = store.written();
         store.write(NOW, "a", message("a", b"a2", None), stamp(2, 0));
@@ -276,7 +302,7 @@ mod tests {
 
     #[test]
     fn expired_messages_are_neither_shown_nor_kept() {
-        let mut store = RetainedStore::default();
+        let mut store = RetainedStore::new(StampClock::new(NOW, 0));
         store.write(NOW, "a", message("a", b"x", Some(NOW.after_s(5))), stamp(1, 0));
         let later = Now { mono_ns: 7_000_000_000, unix_ms: 0 };
         assert_eq!(read(&store, NOW, u64::MAX).len(), 1);

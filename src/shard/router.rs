@@ -29,8 +29,8 @@ impl Router {
     /// Nobody subscribes, and nothing is retained.
     pub fn new(id: ShardId, process: &ProcessContext) -> Self {
         Self {
-            index: SubscriptionIndex::new(process.seed, id),
-            retained: RetainedStore::default(),
+            index: SubscriptionIndex::new(process.keys, id),
+            retained: RetainedStore::new(process.stamps),
             announcements: Announcements::new(id, process.settings.shards),
             inserted_meanwhile: 0,
             matches: None,

@@ -6,10 +6,9 @@
 
 use std::collections::VecDeque;
 
-use ahash::RandomState;
 use hashbrown::HashTable;
 
-use crate::ids::{ClientKey, ConnectionId, SessionId};
+use crate::ids::{ClientKey, ConnectionId, NameKey, SessionId};
 use crate::session::{Link, Place, Session};
 use crate::slab::Slab;
 use crate::topic::EntryId;
@@ -27,7 +26,7 @@ pub struct Sessions {
     slab: Slab<Session>,
     by_client_id: HashTable<SessionId>,
     by_connection: Vec<ConnectionSlot>,
-    hasher: RandomState,
+    names: NameKey,
     connected: usize,
     /// Those that have ended and still have subscriptions, the oldest first.
     ended: VecDeque<SessionId>,
@@ -36,13 +35,13 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// No sessions. `seed` is the process's: all shards reduce a client id to the same key.
-    pub fn new(seed: u64) -> Self {
+    /// No sessions. `names` is the same on all shards of a process.
+    pub fn new(names: NameKey) -> Self {
         Self {
             slab: Slab::default(),
             by_client_id: HashTable::new(),
             by_connection: Vec::new(),
-            hasher: RandomState::with_seeds(seed, !seed, seed.rotate_left(17), seed.rotate_left(41)),
+            names,
             connected: 0,
             ended: VecDeque::new(),
             ended_subscriptions: (0, 0),
@@ -51,7 +50,7 @@ impl Sessions {
 
     /// The key of a client id.
     pub fn key(&self, client_id: &str) -> ClientKey {
-        ClientKey(self.hasher.hash_one(client_id))
+        self.names.client(client_id)
     }
 
     /// The session of a client id.

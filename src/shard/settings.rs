@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use super::mesh::StampClock;
+use crate::ids::HashKeys;
 use crate::session::QueuedMemory;
 pub use crate::settings::Settings;
+use crate::time::Now;
 
 impl Settings {
     /// Sessions of one shard: client ids are spread evenly, so each has an equal part.
@@ -24,15 +27,17 @@ pub struct ProcessContext {
     pub settings: Arc<Settings>,
     /// What the queues of all shards take together.
     pub queued_memory: Arc<QueuedMemory>,
-    /// Keys every table that peers can fill, and all that is hashed alike on every shard. Random in a process; a simulation
-    /// chooses it.
-    pub seed: u64,
+    /// Keys every table that peers can fill, and all that is hashed alike on every shard.
+    pub keys: HashKeys,
+    /// Where the stamps of retained messages begin.
+    pub stamps: StampClock,
 }
 
 impl ProcessContext {
-    /// For shards with these settings.
-    pub fn new(settings: Settings, seed: u64) -> Self {
+    /// For shards with these settings, of a process that begins at `now` and has no history.
+    pub fn new(settings: Settings, keys: impl Into<HashKeys>, now: Now) -> Self {
         let queued_memory = Arc::new(QueuedMemory::new(settings.queued_memory_max_bytes));
-        Self { settings: Arc::new(settings), queued_memory, seed }
+        let stamps = StampClock::new(now, 0);
+        Self { settings: Arc::new(settings), queued_memory, keys: keys.into(), stamps }
     }
 }

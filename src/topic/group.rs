@@ -246,6 +246,7 @@ const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::HashKeys;
     use crate::ids::SessionId;
     use crate::topic::{filter::TopicFilter, table::Keys, trie::Trie};
     use std::collections::HashMap;
@@ -256,7 +257,7 @@ mod tests {
 
     fn group() -> Group {
         let mut trie = Trie::new();
-        let place = trie.ensure(TopicFilter::parse("a", 1).unwrap(), &Keys::new(0));
+        let place = trie.ensure(TopicFilter::parse("a", 1).unwrap(), &Keys::new(HashKeys::from(0)));
         Group::new("$share/g/a".to_owned(), 0, place, 0)
     }
 

@@ -1,6 +1,6 @@
 //! The subscription index: who, here and on which other shards, gets a message on a topic.
 
-use crate::ids::{SessionId, ShardId, ShardSet};
+use crate::ids::{HashKeys, SessionId, ShardId, ShardSet};
 use crate::slab::Slab;
 
 use super::entry::{EntryId, NONE, Stored};
@@ -68,12 +68,12 @@ pub struct Removed {
 }
 
 impl SubscriptionIndex {
-    /// An empty index of shard `own`. All shards of a process take the same random `seed`: it keys the hash tables and
+    /// An empty index of shard `own`. All shards of a process take the same `keys`: they key the hash tables and
     /// [`Self::group_key`].
-    pub fn new(seed: u64, own: ShardId) -> Self {
+    pub fn new(keys: impl Into<HashKeys>, own: ShardId) -> Self {
         Self {
             own,
-            keys: Keys::new(seed),
+            keys: Keys::new(keys.into()),
             literals: Literals::new(),
             trie: Trie::new(),
             wildcards: Slab::new(),

@@ -331,6 +331,7 @@ impl Default for Depths {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::HashKeys;
 
     fn key(filter: &str) -> Option<LiteralKey<'_>> {
         LiteralKey::of(TopicFilter::parse(filter, u16::MAX).unwrap())
@@ -363,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_fingerprint_keeps_its_shard_and_flag_apart_from_the_filter() {
-        let keys = Keys::new(3);
+        let keys = Keys::new(HashKeys::from(3));
         let of = |text: &[u8], shard, durable| Remote::new(keys.exact(text), keys.check(text), ShardId(shard), durable);
         let told = of(b"a", 63, true);
         assert_eq!((told.shard(), told.is_durable(), told.hash()), (ShardId(63), true, keys.exact(b"a")));

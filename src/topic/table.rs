@@ -7,6 +7,8 @@
 use std::hash::{BuildHasher, Hasher};
 
 use ahash::RandomState;
+
+use crate::ids::{HashKeys, NameKey};
 use hashbrown::HashTable;
 
 /// Stripes of a table. Not a power of two, so that a million entries (the default of `--max-connections`) find every
@@ -73,13 +75,13 @@ pub(super) struct Keys {
     below: RandomState,
     check: RandomState,
     level: RandomState,
-    group: RandomState,
+    names: NameKey,
     edge: u64,
 }
 
 impl Keys {
-    pub(super) fn new(seed: u64) -> Self {
-        let mut state = seed;
+    pub(super) fn new(keys: HashKeys) -> Self {
+        let mut state = keys.tables;
         // splitmix64 (Steele, Lea, Flood 2014): one word of seed stretched to as many as are needed.
         let mut next = || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -93,7 +95,7 @@ impl Keys {
             below: random_state(),
             check: random_state(),
             level: random_state(),
-            group: random_state(),
+            names: keys.names,
             edge: next() | 1,
         }
     }
@@ -131,10 +133,7 @@ impl Keys {
 
     /// A share name and its filter.
     pub(super) fn group(&self, share: &str, filter: &str) -> u64 {
-        let mut hasher = self.group.build_hasher();
-        hasher.write(share.as_bytes());
-        hasher.write(filter.as_bytes());
-        hasher.finish()
+        self.names.group(share, filter)
     }
 }
 
@@ -157,7 +156,7 @@ mod tests {
 
     #[test]
     fn stripes_share_the_load_evenly() {
-        let keys = Keys::new(1);
+        let keys = Keys::new(HashKeys::from(1));
         let mut table = StripedTable::new();
         for n in 0..100_000_u32 {
             table.insert(keys.exact(&n.to_le_bytes()), n, |n| keys.exact(&n.to_le_bytes()));
@@ -170,8 +169,8 @@ mod tests {
 
     #[test]
     fn one_seed_gives_one_set_of_keys() {
-        assert_eq!(Keys::new(5).group("g", "a/+"), Keys::new(5).group("g", "a/+"));
-        assert_ne!(Keys::new(5).group("g", "a/+"), Keys::new(6).group("g", "a/+"));
-        assert_ne!(Keys::new(5).exact(b"a"), Keys::new(5).below(b"a"));
+        assert_eq!(Keys::new(HashKeys::from(5)).group("g", "a/+"), Keys::new(HashKeys::from(5)).group("g", "a/+"));
+        assert_ne!(Keys::new(HashKeys::from(5)).group("g", "a/+"), Keys::new(HashKeys::from(6)).group("g", "a/+"));
+        assert_ne!(Keys::new(HashKeys::from(5)).exact(b"a"), Keys::new(HashKeys::from(5)).below(b"a"));
     }
 }

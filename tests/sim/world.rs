@@ -78,7 +78,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let plan = Plan::new(&mut rng);
         let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: 1_700_000_000_000 };
-        let process = ProcessContext::new(plan.settings.clone(), seed);
+        let process = ProcessContext::new(plan.settings.clone(), seed, now);
         let shard = |n| Shard::new(ShardId(n as u8), &process, now);
         let shards: Vec<Shard> = (0..plan.settings.shards).map(shard).collect();
         let count = shards.len();

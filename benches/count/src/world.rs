@@ -39,7 +39,7 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
 
-        let shard = Shard::new(own, &ProcessContext::new(settings, 42), now);
+        let shard = Shard::new(own, &ProcessContext::new(settings, 42, now), now);
         Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
     }
 

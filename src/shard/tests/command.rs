@@ -9,6 +9,7 @@ use crate::ids::Qos;
 use crate::session::{Message, MessageRef};
 use crate::shard::command::PAGE_MAX;
 use crate::shard::{ClientCursor, Command, Reply, RequestId, SessionFate};
+use crate::time::Timestamp;
 
 /// Every client id on a shard, page by page, with what happens between two pages.
 fn list(world: &mut World, limit: u16, mut between: impl FnMut(&mut World)) -> Vec<String> {
@@ -95,6 +96,9 @@ fn a_client_is_described_with_what_it_holds() {
     world.cut(sub);
     let Reply::Client(details) = world.ask(0, Command::DescribeClient { client_id: "sub".into() }) else { panic!() };
     assert_eq!((details.connection, details.summary.connected), (None, None));
+    let ended_ms = world.now.unix_ms;
+    assert_eq!(details.disconnected_at, Some(Timestamp(ended_ms)));
+    assert_eq!(details.expires_at, Some(Timestamp(ended_ms + 3_600_000)));
     for command in [
         Command::DescribeClient { client_id: "nobody".into() },
         Command::ListSubscriptions { client_id: "nobody".into(), skip: 0 },

@@ -70,7 +70,7 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let mut settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         choose(&mut settings);
-        let process = ProcessContext::new(settings, 42);
+        let process = ProcessContext::new(settings, 42, now);
         let shard = |n| Shard::new(ShardId(n as u8), &process, now);
         Self {
             shards: (0..shards).map(shard).collect(),
