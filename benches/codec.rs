@@ -142,7 +142,7 @@ fn run(work: &Work, rounds: u64) {
             for _ in 0..rounds {
                 out.clear();
                 let (packet_id, reason) = (black_box(PacketId::MIN), black_box(ReasonCode::Success));
-                encode_ack(black_box(*version), AckKind::PubAck, packet_id, reason, None, &mut out);
+                encode_ack(black_box(*version), AckKind::PubAck, packet_id, reason, &mut out);
                 black_box(&out);
             }
         }

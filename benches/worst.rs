@@ -322,7 +322,7 @@ const CASES: [Case; 24] = [
         }
         world.now.mono_ns += 2_000_000_000;
         let mut ack = Vec::new();
-        encode_ack(Version::V5, AckKind::PubAck, PacketId::MIN, ReasonCode::Success, None, &mut ack);
+        encode_ack(Version::V5, AckKind::PubAck, PacketId::MIN, ReasonCode::Success, &mut ack);
         world.packet(sub, &ack)
     }),
     ("CONNECT that resumes a session with 100,000 subscriptions", 2, || {

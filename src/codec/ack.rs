@@ -106,35 +106,26 @@ impl<'a> Ack<'a> {
 
     /// Appends the packet with all that it holds.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        if self.user_properties.iter().next().is_none() {
-            return encode_ack(version, self.kind, self.packet_id, self.reason, self.reason_string, out);
+        if version.is_v5() && (self.reason_string.is_some() || self.user_properties.iter().next().is_some()) {
+            put_long(self, out);
+        } else {
+            encode_ack(version, self.kind, self.packet_id, self.reason, out);
         }
-        put_long(self, out);
     }
 }
 
 /// Appends an acknowledgement in its shortest form: four bytes when there is nothing to say, and always before 5.0.
 ///
-/// The reason string is the caller's to leave out where the receiver's maximum packet size does not admit it
-/// [MQTT-3.4.2-2] or its Request Problem Information is 0 [MQTT-3.1.2-29].
-pub fn encode_ack(
-    version: Version,
-    kind: AckKind,
-    packet_id: PacketId,
-    reason: ReasonCode,
-    reason_string: Option<&str>,
-    out: &mut Vec<u8>,
-) {
+/// It has no reason string: a receiver may not be sent one that its maximum packet size does not admit [MQTT-3.4.2-2] or
+/// that its Request Problem Information declines [MQTT-3.1.2-29].
+pub fn encode_ack(version: Version, kind: AckKind, packet_id: PacketId, reason: ReasonCode, out: &mut Vec<u8>) {
     debug_assert!(reason.is_allowed_in(kind.packet_type()), "{reason} in {}", kind.packet_type());
     let [high, low] = packet_id.get().to_be_bytes();
-    match (version, reason, reason_string) {
-        (Version::V31 | Version::V311, _, _) | (Version::V5, ReasonCode::Success, None) => {
+    match (version, reason) {
+        (Version::V31 | Version::V311, _) | (Version::V5, ReasonCode::Success) => {
             out.extend_from_slice(&[kind.first(), 2, high, low]);
         }
-        (Version::V5, reason, None) => out.extend_from_slice(&[kind.first(), 3, high, low, reason as u8]),
-        (Version::V5, reason, reason_string) => {
-            put_long(&Ack { reason_string, ..Ack::new(kind, packet_id, reason) }, out);
-        }
+        (Version::V5, reason) => out.extend_from_slice(&[kind.first(), 3, high, low, reason as u8]),
     }
 }
 
@@ -230,7 +221,8 @@ mod tests {
     fn before_5_0_a_reason_stays_at_home() {
         for version in [V31, V311] {
             let mut out = Vec::new();
-            encode_ack(version, AckKind::PubAck, PacketId::MIN, ReasonCode::NotAuthorized, Some("no"), &mut out);
+            let ack = Ack::new(AckKind::PubAck, PacketId::MIN, ReasonCode::NotAuthorized);
+            Ack { reason_string: Some("no"), ..ack }.encode(version, &mut out);
             assert_eq!(out, [0x40, 2, 0, 1]);
         }
     }

@@ -387,7 +387,7 @@ mod generated {
             ack.reason = rng.reason(kind.packet_type());
             ack.reason_string = rng.maybe(|rng| words.text(rng));
         }
-        encode_ack(version, kind, ack.packet_id, ack.reason, ack.reason_string, out);
+        ack.encode(version, out);
         meant(out, version, rng.pick(&[Side::Server, Side::Client]), &Packet::Ack(ack))
     }
 

@@ -45,7 +45,7 @@ impl Shard {
                 ReasonCode::Success
             }
         };
-        self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubRel, packet_id, answer, None, out));
+        self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubRel, packet_id, answer, out));
     }
 
     fn handle_pubrel(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
@@ -56,7 +56,7 @@ impl Shard {
         }
         let answer = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         // [MQTT-4.3.3-11]
-        self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubComp, packet_id, answer, None, out));
+        self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubComp, packet_id, answer, out));
     }
 
     fn handle_pubcomp(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
@@ -141,8 +141,7 @@ impl Clients {
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
         let version = link.version;
         while let Some(ack) = link.acks.as_deref_mut().and_then(AckQueue::next_ready) {
-            let bytes =
-                turn.fx.send(connection, |out| encode_ack(version, ack.kind, ack.packet_id, ack.reason, None, out));
+            let bytes = turn.fx.send(connection, |out| encode_ack(version, ack.kind, ack.packet_id, ack.reason, out));
             link.add_outbox(flush, bytes);
             self.counters.packets_sent += 1;
         }

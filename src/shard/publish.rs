@@ -147,7 +147,7 @@ impl Shard {
         }
         let Some(link) = session.link.as_deref_mut() else { return };
         if waits == 0 && link.acks.as_deref().is_none_or(AckQueue::is_empty) {
-            self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, reason, None, out));
+            self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, reason, out));
         } else {
             link.acks.get_or_insert_default().push(ack);
         }

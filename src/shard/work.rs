@@ -108,7 +108,7 @@ impl Shard {
                 Some(Exchange::Released) => {
                     let kind = AckKind::PubRel;
                     let code = ReasonCode::Success;
-                    self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, code, None, out));
+                    self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, code, out));
                 }
                 Some(Exchange::Completed) | None => {} // settled by a late acknowledgement
             }

@@ -82,7 +82,7 @@ impl Client {
             }
             let Some((kind, id)) = self.pending.remove(at) else { return };
             let id = PacketId::new(id).expect("not 0");
-            encode_ack(self.plan.version, kind, id, ReasonCode::Success, None, out);
+            encode_ack(self.plan.version, kind, id, ReasonCode::Success, out);
         }
     }
 

@@ -205,7 +205,7 @@ impl Client {
         for outgoing in &self.outgoing {
             if outgoing.released {
                 let id = PacketId::new(outgoing.packet_id).expect("not 0");
-                encode_ack(version, AckKind::PubRel, id, ReasonCode::Success, None, out);
+                encode_ack(version, AckKind::PubRel, id, ReasonCode::Success, out);
             } else {
                 let at = out.len();
                 out.extend_from_slice(&outgoing.packet);
@@ -266,7 +266,7 @@ impl Client {
                     self.outgoing.remove(at);
                 } else {
                     self.outgoing[at].released = true;
-                    encode_ack(self.plan.version, AckKind::PubRel, ack.packet_id, ReasonCode::Success, None, out);
+                    encode_ack(self.plan.version, AckKind::PubRel, ack.packet_id, ReasonCode::Success, out);
                 }
                 Ok(())
             }

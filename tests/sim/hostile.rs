@@ -80,7 +80,7 @@ impl Hostile {
                 } else {
                     ReasonCode::Success
                 };
-                encode_ack(self.version, kind, id, reason, None, out);
+                encode_ack(self.version, kind, id, reason, out);
             }
             85..97 => out.extend_from_slice(&dunlin::codec::PINGREQ),
             97 => Connect::new(self.version, "hostile-second", true).encode(out),

@@ -425,6 +425,6 @@ impl Crew {
 
     fn write_ack(&mut self, client: u32, kind: AckKind, id: PacketId) {
         let version = self.version;
-        self.outbox.write(client, |out| encode_ack(version, kind, id, ReasonCode::Success, None, out));
+        self.outbox.write(client, |out| encode_ack(version, kind, id, ReasonCode::Success, out));
     }
 }

@@ -201,7 +201,7 @@ impl House {
                     AckKind::PubAck | AckKind::PubComp => None,
                 };
                 if let Some(kind) = answer {
-                    encode_ack(version, kind, *packet_id, ReasonCode::Success, None, &mut out);
+                    encode_ack(version, kind, *packet_id, ReasonCode::Success, &mut out);
                 }
             }
             Packet::PingReq => out.extend_from_slice(&PINGRESP),
@@ -223,7 +223,7 @@ impl House {
             self.lies.fetch_add(1, Ordering::SeqCst);
         } else if let Some(id) = publish.packet_id {
             let kind = if publish.qos == Qos::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
-            encode_ack(version, kind, id, ReasonCode::Success, None, out);
+            encode_ack(version, kind, id, ReasonCode::Success, out);
             guest.write(&std::mem::take(out));
         }
         let mut targets: Vec<(Qos, Arc<Guest>)> = state
