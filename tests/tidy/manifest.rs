@@ -4,14 +4,10 @@ use crate::Finding;
 use crate::rust::{Token, tokens};
 use crate::words::Named;
 
-/// A package's sources, cut into tokens: what it is built from, and all of it, with its tests and benchmarks.
+/// A package's sources, cut into tokens, and for each whether the package is built from it; else it is a test, a
+/// benchmark or an example.
 #[derive(Debug, Default)]
-pub(crate) struct Sources {
-    /// Of `src`.
-    pub(crate) library: Vec<Vec<Token>>,
-    /// Of everything in the package.
-    pub(crate) package: Vec<Vec<Token>>,
-}
+pub(crate) struct Sources(Vec<(bool, Vec<Token>)>);
 
 impl Sources {
     /// The sources of the package of `manifest`, of all files with their texts. `manifests` are those of all packages: what
@@ -29,11 +25,8 @@ impl Sources {
             if others.iter().any(|other| path.starts_with(other)) {
                 continue;
             }
-            let tokens = tokens(text);
-            if below.starts_with("src/") || below.starts_with("fuzz_targets/") {
-                sources.library.push(tokens.clone());
-            }
-            sources.package.push(tokens);
+            let is_built = below.starts_with("src/") || below.starts_with("fuzz_targets/");
+            sources.0.push((is_built, tokens(text)));
         }
         sources
     }
@@ -48,15 +41,16 @@ pub(crate) fn unused_dependencies(path: &str, text: &str, sources: &Sources) -> 
             section = name.split(']').next().unwrap_or_default();
             continue;
         }
-        let searched = match section {
-            "dependencies" => &sources.library,
-            "dev-dependencies" | "build-dependencies" => &sources.package,
+        let only_built = match section {
+            "dependencies" => true,
+            "dev-dependencies" | "build-dependencies" => false,
             _ => continue,
         };
         let Some((name, _)) = line.split_once('=').filter(|_| !line.starts_with([' ', '#', '"'])) else { continue };
         let name = name.trim();
         let word = name.replace('-', "_");
-        if !searched.iter().any(|tokens| is_named(tokens, &word)) {
+        let mut searched = sources.0.iter().filter(|(is_built, _)| *is_built || !only_built);
+        if !searched.any(|(_, tokens)| is_named(tokens, &word)) {
             let remedy = format!("nothing in this package's source names `{word}`: take the dependency out");
             found.push((format!("{path} {name}"), Finding::new(path, at + 1, remedy)));
         }
