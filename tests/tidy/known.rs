@@ -117,9 +117,8 @@ impl Known {
             let now = here.len();
             if now > count {
                 here.truncate(SHOWN);
-                for finding in &mut here {
-                    finding.remedy += &format!(" ([{rule}] lets `{name}` have {count} of these, here are {now})");
-                }
+                let excess = format!(" ([{rule}] lets `{name}` have {count} of these, here are {now})");
+                here.iter_mut().for_each(|finding| finding.remedy += &excess);
                 measured.findings.append(&mut here);
             } else if now < count {
                 let instead = (now > 0).then(|| format!("{name} {now}"));
