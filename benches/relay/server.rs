@@ -93,20 +93,20 @@ impl Relay {
                     sending: false,
                 });
             }
-            Event::Received { token, buffer, more } => {
-                self.relay(token.slot, plane.bytes(&buffer));
+            Event::Received { connection: id, buffer, more } => {
+                self.relay(id.slot, plane.bytes(&buffer));
                 plane.give_back(buffer);
                 if !more {
-                    plane.receive_multi(self.connections[token.slot as usize].socket, token);
+                    plane.receive_multi(self.connections[id.slot as usize].socket, id);
                 }
             }
-            Event::ReceiveEnded { token, cause: EndCause::OutOfBuffers } => self.starved.push(token.slot),
-            Event::ReceiveEnded { token, .. } => {
-                plane.close(self.connections[token.slot as usize].socket, UnderWay::Anything);
+            Event::ReceiveEnded { connection: id, cause: EndCause::OutOfBuffers } => self.starved.push(id.slot),
+            Event::ReceiveEnded { connection: id, .. } => {
+                plane.close(self.connections[id.slot as usize].socket, UnderWay::Anything);
             }
-            Event::Sent { token, .. } => {
-                self.connections[token.slot as usize].sending = false;
-                self.dirty.push(token.slot);
+            Event::Sent { connection: id, .. } => {
+                self.connections[id.slot as usize].sending = false;
+                self.dirty.push(id.slot);
             }
             _ => {}
         }
@@ -200,10 +200,10 @@ impl Relay {
         };
         let short: Vec<ShortSend> = short.expect("the ring works").to_vec();
         for short in short.into_iter().filter(|short| short.error.is_none()) {
-            let connection = &mut self.connections[short.token.slot as usize];
+            let connection = &mut self.connections[short.connection.slot as usize];
             connection.sending = true;
             let rest = Bytes::from(std::mem::take(&mut connection.outbox)).slice(short.sent..);
-            plane.send_rest(connection.socket, short.token, rest);
+            plane.send_rest(connection.socket, short.connection, rest);
         }
         for slot in self.dirty.drain(..) {
             self.connections[slot as usize].outbox.clear();

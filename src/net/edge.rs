@@ -214,7 +214,7 @@ impl Edge {
     /// One thing that happened on the plane, whatever the connection has had of the turn.
     pub fn handle_admitted(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
         match event {
-            Event::Received { token, buffer, more } => {
+            Event::Received { connection: token, buffer, more } => {
                 self.counters.bytes_received += buffer.len() as u64;
                 self.handle_received(now, token, &buffer, shard, fx);
                 self.plane.give_back(buffer);
@@ -222,10 +222,10 @@ impl Edge {
                     self.receive_on(token);
                 }
             }
-            Event::ReceiveEnded { token, cause } => self.handle_receive_ended(now, token, cause, shard, fx),
+            Event::ReceiveEnded { connection: token, cause } => self.handle_receive_ended(now, token, cause, shard, fx),
             Event::Accepted { listener, socket, peer } => self.handle_accepted(now, listener, socket, peer),
             Event::AcceptFailed { .. } => self.counters.closed(CloseReason::Resources),
-            Event::Sent { token, error, .. } => self.handle_sent(now, token, error.is_some(), shard, fx),
+            Event::Sent { connection: token, error, .. } => self.handle_sent(now, token, error.is_some(), shard, fx),
             Event::Adopted { ticket, socket } => self.handle_adopted(now, ticket, socket, shard, fx),
             Event::HandedOver { ticket } => {
                 if let Some((token, _)) = self.leaving.remove(&ticket) {
@@ -233,7 +233,7 @@ impl Edge {
                 }
             }
             Event::HandOverFailed { ticket, socket, .. } => self.handle_hand_over_failed(ticket, socket),
-            Event::Finished { token } => self.handle_finished(token),
+            Event::Finished { connection: token } => self.handle_finished(token),
             // The broker opens no connections.
             Event::Connected { .. } | Event::Timeout => {}
         }

@@ -105,7 +105,7 @@ impl Edge {
 
     /// The socket took less than it was given.
     fn handle_short_send(&mut self, now: Now, short: ShortSend, shard: &mut Shard, fx: &mut Effects) {
-        let token = short.token;
+        let token = short.connection;
         let Some(connection) = self.table.get_mut(token) else { return };
         let Some(outbox) = connection.outbox.take() else { return };
         self.counters.bytes_sent += short.sent as u64;

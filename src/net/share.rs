@@ -109,8 +109,8 @@ impl Shares {
 /// Whose receive an event is, and of how many bytes.
 const fn received(event: &Event) -> Option<(ConnectionId, usize)> {
     match event {
-        Event::Received { token, buffer, .. } => Some((*token, buffer.len())),
-        Event::ReceiveEnded { token, .. } => Some((*token, 0)),
+        Event::Received { connection: token, buffer, .. } => Some((*token, buffer.len())),
+        Event::ReceiveEnded { connection: token, .. } => Some((*token, 0)),
         _ => None,
     }
 }
@@ -124,11 +124,11 @@ mod tests {
     const PAGES_PER_SHARE: usize = TURN_SHARE_BYTES / PAGE;
 
     fn page(slot: u32) -> Event {
-        Event::Received { token: ConnectionId::new(slot, 0), buffer: Buffer::of_no_ring(PAGE as u32), more: true }
+        Event::Received { connection: ConnectionId::new(slot, 0), buffer: Buffer::of_no_ring(PAGE as u32), more: true }
     }
 
     fn end(slot: u32) -> Event {
-        Event::ReceiveEnded { token: ConnectionId::new(slot, 0), cause: EndCause::Eof }
+        Event::ReceiveEnded { connection: ConnectionId::new(slot, 0), cause: EndCause::Eof }
     }
 
     /// Whether it is handled at once.
@@ -140,8 +140,8 @@ mod tests {
     fn rest_of_turn(shares: &mut Shares) -> Vec<(u32, bool)> {
         std::iter::from_fn(|| shares.next())
             .map(|event| match event {
-                Event::Received { token, .. } => (token.slot, false),
-                Event::ReceiveEnded { token, .. } => (token.slot, true),
+                Event::Received { connection: token, .. } => (token.slot, false),
+                Event::ReceiveEnded { connection: token, .. } => (token.slot, true),
                 other => panic!("{other:?}"),
             })
             .collect()

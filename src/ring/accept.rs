@@ -11,7 +11,7 @@ use super::event::Event;
 use super::listen::{ListenConfig, parse_address};
 use super::one::Completion;
 use super::plane::Plane;
-use super::token::{Op, payload_of};
+use super::user_data::{Op, payload_of};
 use crate::ids::{ListenerId, SocketId};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN};
 use io_uring::opcode;

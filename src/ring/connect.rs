@@ -6,7 +6,7 @@
 use super::listen::{bind, set_option};
 use super::one::Completion;
 use super::plane::Plane;
-use super::token::Op;
+use super::user_data::Op;
 use super::{RingError, error};
 use crate::ids::{ConnectionId, SocketId};
 use io_uring::opcode;
@@ -37,7 +37,7 @@ impl Plane {
         &mut self,
         to: SocketAddr,
         from: Option<IpAddr>,
-        token: ConnectionId,
+        connection: ConnectionId,
     ) -> Result<SocketId, RingError> {
         let ring = self.choose_connecting()?;
         let socket = open(to, from)?;
@@ -45,8 +45,9 @@ impl Plane {
         self.rings[ring].open += 1;
         let name = self.name_of(to);
         let (address, len) = (self.names[name].1.bytes.as_ptr(), self.names[name].1.len);
-        let entry =
-            opcode::Connect::new(Fixed(slot), address.cast(), len).build().user_data(Op::Connect.of_token(token));
+        let entry = opcode::Connect::new(Fixed(slot), address.cast(), len)
+            .build()
+            .user_data(Op::Connect.of_connection(connection));
         // SAFETY: the name is boxed, and stays until everything that was queued before has been submitted (`name_of`).
         unsafe { self.push(ring, &entry) };
         Ok(SocketId::new(ring, slot))

@@ -3,13 +3,13 @@
 use super::Buffer;
 use super::one::Completion;
 use super::plane::{Pending, Plane};
-use super::token::{Op, payload_of, token_of};
+use super::user_data::{Op, connection_of, payload_of};
 use crate::ids::{ConnectionId, ListenerId, SocketId, Ticket};
 use bytes::Bytes;
 use io_uring::cqueue;
 use std::net::SocketAddr;
 
-/// One thing that happened. Every variant with a token may concern a connection that the caller has closed since:
+/// One thing that happened. Every variant that names a connection may concern one that the caller has closed since:
 /// compare the generation first.
 #[derive(Debug)]
 pub enum Event {
@@ -33,14 +33,14 @@ pub enum Event {
     /// A `connect` is finished.
     Connected {
         /// The connection.
-        token: ConnectionId,
+        connection: ConnectionId,
         /// Why it failed: the kernel's error number. The socket is to be closed all the same.
         error: Option<i32>,
     },
     /// Bytes arrived. The buffer must be given back.
     Received {
         /// The connection.
-        token: ConnectionId,
+        connection: ConnectionId,
         /// The bytes.
         buffer: Buffer,
         /// Whether more will come without asking again. False after `receive_once`, and now and then (when the
@@ -50,14 +50,14 @@ pub enum Event {
     /// Nothing more will be received without asking again.
     ReceiveEnded {
         /// The connection.
-        token: ConnectionId,
+        connection: ConnectionId,
         /// Why.
         cause: EndCause,
     },
     /// A `send_rest` is finished and its bytes are back.
     Sent {
         /// The connection.
-        token: ConnectionId,
+        connection: ConnectionId,
         /// The bytes that were to be sent.
         bytes: Bytes,
         /// How many of them went out.
@@ -68,7 +68,7 @@ pub enum Event {
     /// A `finish_sending` is done, or found the connection broken: the socket may be closed.
     Finished {
         /// The connection.
-        token: ConnectionId,
+        connection: ConnectionId,
     },
     /// Another plane handed a socket over; the message about its connection carries the same ticket.
     Adopted {
@@ -110,7 +110,7 @@ pub enum EndCause {
 
 fn on_connected(completion: Completion) -> Event {
     let error = (completion.result < 0).then_some(-completion.result);
-    Event::Connected { token: token_of(completion.user_data), error }
+    Event::Connected { connection: connection_of(completion.user_data), error }
 }
 
 impl Plane {
@@ -128,7 +128,7 @@ impl Plane {
                 }
                 Op::SendRest => Some(self.on_sent(completion)),
                 Op::HandOver => Some(self.on_handed_over(completion)),
-                Op::Finish => Some(Event::Finished { token: token_of(user_data) }),
+                Op::Finish => Some(Event::Finished { connection: connection_of(user_data) }),
                 Op::Adopted => Some(self.on_adopted(completion)),
                 Op::Connect => Some(on_connected(completion)),
                 Op::Woken => {
@@ -153,7 +153,7 @@ impl Plane {
     }
 
     fn on_receive(&mut self, completion: Completion) -> Event {
-        let token = token_of(completion.user_data);
+        let connection = connection_of(completion.user_data);
         let buffer = cqueue::buffer_select(completion.flags).map(|id| {
             self.rings[usize::from(completion.ring)].buffers.take(id);
             Buffer { ring: completion.ring, id, bytes: completion.value() }
@@ -161,7 +161,7 @@ impl Plane {
         match (buffer, completion.result) {
             (Some(buffer), 1..) => {
                 self.turn.receives += 1;
-                Event::Received { token, buffer, more: cqueue::more(completion.flags) }
+                Event::Received { connection, buffer, more: cqueue::more(completion.flags) }
             }
             (buffer, result) => {
                 if let Some(buffer) = buffer {
@@ -176,13 +176,13 @@ impl Plane {
                     libc::ECANCELED => EndCause::Cancelled,
                     errno => EndCause::Error(errno),
                 };
-                Event::ReceiveEnded { token, cause }
+                Event::ReceiveEnded { connection, cause }
             }
         }
     }
 
     fn on_sent(&mut self, completion: Completion) -> Event {
-        let Pending::Send { token, bytes } = self.pending.remove(payload_of(completion.user_data)) else {
+        let Pending::Send { connection, bytes } = self.pending.remove(payload_of(completion.user_data)) else {
             unreachable!("the index of a send names a send");
         };
         let sent = completion.value() as usize;
@@ -192,7 +192,7 @@ impl Plane {
             _ if sent < bytes.len() => Some(libc::EPIPE),
             _ => None,
         };
-        Event::Sent { token, bytes, sent, error }
+        Event::Sent { connection, bytes, sent, error }
     }
 
     fn on_handed_over(&mut self, completion: Completion) -> Event {

@@ -12,7 +12,7 @@
 //! - The kernel sees borrowed bytes only within `flush`; what it needs longer, the plane owns.
 //! - A silent connection costs the plane nothing but its slot in the kernel's table: no buffer, no heap memory.
 //! - Completions carry the caller's [`ConnectionId`]; a late one is told by its generation. The plane keeps no table of
-//!   connections and cannot filter them: every event with a token is checked by the caller first.
+//!   connections and cannot filter them: the caller checks every event that names one first.
 //!
 //! # A pump's turn
 //!
@@ -20,7 +20,7 @@
 //! loop {
 //!     while let Some(event) = plane.next_event() {        // 1. what happened; the clock was read once before
 //!         match event {
-//!             Accepted { socket, .. }  => new connection; plane.receive_once(socket, token)
+//!             Accepted { socket, .. }  => new connection; plane.receive_once(socket, connection)
 //!             Received { buffer, .. }  => feed(plane.bytes(&buffer)); plane.give_back(buffer); receive again if !more
 //!             ReceiveEnded { OutOfBuffers } => remember; receive_multi once plane.buffers_free(socket) > 0
 //!             Adopted { ticket, .. }   => join with the message that carries the ticket; plane.receive_multi(..)
@@ -32,8 +32,8 @@
 //!     plane.accept_more()                                 //    unless others must be served first
 //!     plane.set_timeout(next deadline)
 //!     let short = plane.flush_and_wait(|| the mesh is still empty,                                          // 3.
-//!         |batch| for each dirty connection { batch.send(socket, token, &outbox) })?;   // `flush` if there is more to do
-//!     for each short: keep what is left, plane.send_rest(socket, token, rest) (sent with the next submit)
+//!         |batch| for each dirty connection { batch.send(socket, connection, &outbox) })?;   // `flush` if there is more to do
+//!     for each short: keep what is left, plane.send_rest(socket, connection, rest) (sent with the next submit)
 //!     drop what the outboxes held
 //!     plane.submit()?                                     // 4. collects, when there is something to collect
 //! }
@@ -62,7 +62,7 @@ mod one;
 mod plane;
 pub mod probe;
 mod submit;
-mod token;
+mod user_data;
 mod wait;
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::handle::PlaneHandle;
 use super::moderation::Turn;
 use super::one::{Completion, Ring};
 use super::submit::{MESSAGES_MAX, ShortSend};
-use super::token::Op;
+use super::user_data::Op;
 use super::{Buffer, Counters, PlaneConfig, RingError, error};
 use crate::ids::{ConnectionId, SocketId, Ticket};
 use crate::limits::{LATER_RING_RECEIVE_BUFFERS, RING_DESCRIPTORS_MAX, RINGS_MAX};
@@ -52,7 +52,7 @@ pub struct Plane {
 pub enum UnderWay {
     /// Neither a receive nor a send.
     Nothing,
-    /// A receive at most, of this token. The kernel finds it by its name.
+    /// A receive at most, of this connection. The kernel finds it by its name.
     Receive(ConnectionId),
     /// A `send_rest` or `connect`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
     /// grows with the number of connections.
@@ -61,7 +61,7 @@ pub enum UnderWay {
 
 /// An operation whose memory is the plane's while the kernel works on it.
 pub(super) enum Pending {
-    Send { token: ConnectionId, bytes: Bytes },
+    Send { connection: ConnectionId, bytes: Bytes },
     HandOver { ticket: Ticket, socket: SocketId },
 }
 
@@ -124,29 +124,29 @@ impl Plane {
     }
 
     /// Receives once. Nothing else of this socket is in flight afterwards, so that it can be handed over.
-    pub fn receive_once(&mut self, socket: SocketId, token: ConnectionId) {
+    pub fn receive_once(&mut self, socket: SocketId, connection: ConnectionId) {
         let entry = opcode::Recv::new(Fixed(socket.slot()), std::ptr::null_mut(), 0)
             .buf_group(super::buffers::BufferPool::GROUP)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT)
-            .user_data(Op::Receive.of_token(token));
+            .user_data(Op::Receive.of_connection(connection));
         // SAFETY: the memory comes from the buffer ring, which outlives the ring's operations (`Ring::drop`).
         unsafe { self.push(socket.ring(), &entry) };
     }
 
     /// Receives until it ends.
-    pub fn receive_multi(&mut self, socket: SocketId, token: ConnectionId) {
+    pub fn receive_multi(&mut self, socket: SocketId, connection: ConnectionId) {
         let entry = opcode::RecvMulti::new(Fixed(socket.slot()), super::buffers::BufferPool::GROUP)
             .build()
-            .user_data(Op::Receive.of_token(token));
+            .user_data(Op::Receive.of_connection(connection));
         // SAFETY: as in `receive_once`.
         unsafe { self.push(socket.ring(), &entry) };
     }
 
     /// Ends what `receive_once` or `receive_multi` started, so that the peer is slowed down; `ReceiveEnded` with
     /// `Cancelled` follows unless it had ended already.
-    pub fn stop_receiving(&mut self, socket: SocketId, token: ConnectionId) {
-        self.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_token(token)));
+    pub fn stop_receiving(&mut self, socket: SocketId, connection: ConnectionId) {
+        self.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_connection(connection)));
     }
 
     /// The bytes in a buffer on loan.
@@ -168,9 +168,9 @@ impl Plane {
 
     /// Sends `bytes`, waiting in the kernel for room as long as it takes; `Event::Sent` brings them back. For what a
     /// [`ShortSend`] left over. No other send of this socket may be under way. Only `close` and `abort` end it early.
-    pub fn send_rest(&mut self, socket: SocketId, token: ConnectionId, bytes: Bytes) {
+    pub fn send_rest(&mut self, socket: SocketId, connection: ConnectionId, bytes: Bytes) {
         let (address, count) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        let index = self.pending.insert(Pending::Send { token, bytes });
+        let index = self.pending.insert(Pending::Send { connection, bytes });
         let entry = opcode::Send::new(Fixed(socket.slot()), address, count)
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build()
@@ -184,9 +184,10 @@ impl Plane {
     /// socket must not be closed: the kernel does it on a thread of its own, which looks the descriptor up only then and
     /// would find whatever connection has the slot by that time. The peer's end of the connection shows as `Eof`; a
     /// `close` after that loses nothing. For partings, not in bulk.
-    pub fn finish_sending(&mut self, socket: SocketId, token: ConnectionId) {
-        let entry =
-            opcode::Shutdown::new(Fixed(socket.slot()), libc::SHUT_WR).build().user_data(Op::Finish.of_token(token));
+    pub fn finish_sending(&mut self, socket: SocketId, connection: ConnectionId) {
+        let entry = opcode::Shutdown::new(Fixed(socket.slot()), libc::SHUT_WR)
+            .build()
+            .user_data(Op::Finish.of_connection(connection));
         // SAFETY: the operation has no memory.
         unsafe { self.push(socket.ring(), &entry) };
     }
@@ -196,8 +197,8 @@ impl Plane {
     pub fn close(&mut self, socket: SocketId, under_way: UnderWay) {
         match under_way {
             UnderWay::Nothing => {}
-            UnderWay::Receive(token) => {
-                self.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_token(token)));
+            UnderWay::Receive(connection) => {
+                self.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_connection(connection)));
             }
             UnderWay::Anything => self.cancel(socket.ring(), CancelBuilder::fd(Fixed(socket.slot())).all()),
         }

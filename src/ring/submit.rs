@@ -2,7 +2,7 @@
 
 use super::one::Completion;
 use super::plane::Plane;
-use super::token::{Op, token_of};
+use super::user_data::{Op, connection_of};
 use super::{RingError, error};
 use crate::ids::{ConnectionId, SocketId};
 use crate::limits::COMPLETIONS_PER_TURN;
@@ -16,7 +16,7 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShortSend {
     /// The connection.
-    pub token: ConnectionId,
+    pub connection: ConnectionId,
     /// How many bytes went out; the caller keeps the others and passes them to `send_rest`.
     pub sent: usize,
     /// The connection is broken: the kernel's error number. `None` while it is only slow.
@@ -41,13 +41,13 @@ const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIG
 
 impl<'env> Batch<'_, 'env> {
     /// Sends `bytes` as far as the socket's buffer has room. No other send of this socket may be under way.
-    pub fn send(&mut self, socket: SocketId, token: ConnectionId, bytes: &'env [u8]) {
+    pub fn send(&mut self, socket: SocketId, connection: ConnectionId, bytes: &'env [u8]) {
         assert!(bytes.len() <= SEND_MAX_BYTES, "an outbox is bounded far below this");
         let entry = opcode::Send::new(Fixed(socket.slot()), bytes.as_ptr(), bytes.len() as u32)
             .flags(SEND_FLAGS)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Op::Send.of_token(token));
+            .user_data(Op::Send.of_connection(connection));
         // SAFETY: `bytes` lives for 'env, which outlives `flush`; `flush` returns (or unwinds) only after everything
         // queued was submitted, and with MSG_DONTWAIT a submitted send has already happened.
         unsafe { self.plane.push(socket.ring(), &entry) };
@@ -55,7 +55,7 @@ impl<'env> Batch<'_, 'env> {
     }
 
     /// Sends `pieces` in order as one, without copying them together. As `send` otherwise.
-    pub fn send_vectored(&mut self, socket: SocketId, token: ConnectionId, pieces: &'env [IoSlice<'env>]) {
+    pub fn send_vectored(&mut self, socket: SocketId, connection: ConnectionId, pieces: &'env [IoSlice<'env>]) {
         assert!(pieces.iter().map(|piece| piece.len()).sum::<usize>() <= SEND_MAX_BYTES);
         assert!(pieces.len() <= libc::UIO_MAXIOV as usize);
         let plane = &mut *self.plane;
@@ -75,7 +75,7 @@ impl<'env> Batch<'_, 'env> {
             .flags(SEND_FLAGS as u32)
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Op::Send.of_token(token));
+            .user_data(Op::Send.of_connection(connection));
         // SAFETY: as in `send` for the pieces (an IoSlice is an iovec by its own promise); the header lies in a vector
         // that has its full capacity from the start and is cleared only after an entry into the kernel.
         unsafe { plane.push(socket.ring(), &entry) };
@@ -261,7 +261,7 @@ impl Plane {
         };
         let sent = completion.value() as usize;
         self.counters.short_sends += 1;
-        self.short_sends.push(ShortSend { token: token_of(completion.user_data), sent, error });
+        self.short_sends.push(ShortSend { connection: connection_of(completion.user_data), sent, error });
     }
 
     /// Queues the timeout that `set_timeout` wished for, if it is earlier than the one that is armed.

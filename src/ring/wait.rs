@@ -2,7 +2,7 @@
 //! else runs on it.
 
 use super::plane::Plane;
-use super::token::Op;
+use super::user_data::Op;
 use super::{PlaneHandle, RingError};
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};

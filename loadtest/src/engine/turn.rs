@@ -136,7 +136,7 @@ impl Turn {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Received { token, buffer, more } => {
+            Event::Received { connection: token, buffer, more } => {
                 let client = token.slot;
                 if self.is_current(token) {
                     self.crew.feed(client, self.plane.bytes(&buffer));
@@ -147,8 +147,10 @@ impl Turn {
                 }
                 self.plane.give_back(buffer);
             }
-            Event::ReceiveEnded { token, cause } if self.is_current(token) => self.handle_receive_ended(token, cause),
-            Event::Connected { token, error } if self.is_current(token) => {
+            Event::ReceiveEnded { connection: token, cause } if self.is_current(token) => {
+                self.handle_receive_ended(token, cause)
+            }
+            Event::Connected { connection: token, error } if self.is_current(token) => {
                 if self.crew.clients[token.slot as usize].state != State::Connecting {
                     return;
                 }
@@ -159,7 +161,7 @@ impl Turn {
                     self.receive_multi(token);
                 }
             }
-            Event::Sent { token, bytes, sent, error } if self.is_current(token) => {
+            Event::Sent { connection: token, bytes, sent, error } if self.is_current(token) => {
                 self.crew.tally.outcome.traffic.bytes_sent += sent as u64;
                 debug_assert!(error.is_some() || sent == bytes.len());
                 match error {
@@ -310,7 +312,7 @@ impl Turn {
 
     /// What a send left over is the kernel's to finish; the client writes behind it meanwhile.
     fn keep_rest(&mut self, short: ShortSend) {
-        let client = short.token.slot;
+        let client = short.connection.slot;
         let Some(piece) = self.crew.outbox.pieces.iter().find(|piece| piece.client == client).copied() else { return };
         let rest = &self.crew.outbox.arena[piece.start + short.sent..piece.end];
         self.crew.tally.outcome.traffic.bytes_sent -= rest.len() as u64;
@@ -322,7 +324,7 @@ impl Turn {
         let state = &mut self.crew.clients[client as usize];
         let Some(socket) = state.socket else { return };
         state.busy().blocked = Some(Vec::new());
-        self.plane.send_rest(socket, short.token, bytes);
+        self.plane.send_rest(socket, short.connection, bytes);
     }
 
     /// Returns whether there were any.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener};
 
 fn connected(plane: &mut Plane) -> (ConnectionId, Option<i32>) {
     match next(plane) {
-        Event::Connected { token, error } => (token, error),
+        Event::Connected { connection, error } => (connection, error),
         other => panic!("expected a connection: {other:?}"),
     }
 }
@@ -15,19 +15,19 @@ fn connected(plane: &mut Plane) -> (ConnectionId, Option<i32>) {
 fn a_connection_is_made_and_carries_bytes_both_ways() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut plane = Plane::new(small()).unwrap();
-    let token = ConnectionId::new(7, 3);
-    let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
-    assert_eq!(connected(&mut plane), (token, None));
+    let connection = ConnectionId::new(7, 3);
+    let socket = plane.connect(listener.local_addr().unwrap(), None, connection).unwrap();
+    assert_eq!(connected(&mut plane), (connection, None));
     let (mut peer, _) = listener.accept().unwrap();
-    plane.receive_multi(socket, token);
+    plane.receive_multi(socket, connection);
     peer.write_all(b"to the client").unwrap();
     assert_eq!(received(&mut plane).1, b"to the client");
-    send_all(&mut plane, socket, token, b"to the server");
+    send_all(&mut plane, socket, connection, b"to the server");
     let mut bytes = [0; 13];
     peer.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"to the server");
     assert_eq!(plane.sockets(), 1);
-    plane.close(socket, UnderWay::Receive(token));
+    plane.close(socket, UnderWay::Receive(connection));
     plane.submit().unwrap();
     assert_eq!((peer.read(&mut bytes).unwrap(), plane.sockets()), (0, 0));
 }
@@ -98,8 +98,8 @@ fn waiting_for_a_peer_that_does_not_answer_can_be_given_up() {
     let last = ConnectionId::new(3, 0);
     plane.close(sockets[3], UnderWay::Anything);
     loop {
-        let (token, error) = connected(&mut plane);
-        if token == last {
+        let (connection, error) = connected(&mut plane);
+        if connection == last {
             assert_eq!(error, Some(libc::ECANCELED));
             break;
         }
@@ -114,10 +114,10 @@ fn a_peer_that_speaks_is_told_of_before_one_that_is_silent() {
     let _silent = client(address);
     let mut speaking = client(address);
     speaking.write_all(b"hello").unwrap();
-    let (first, token) = (accept(&mut plane), ConnectionId::new(0, 0));
-    plane.receive_once(first, token);
+    let (first, connection) = (accept(&mut plane), ConnectionId::new(0, 0));
+    plane.receive_once(first, connection);
     plane.submit().unwrap();
-    assert_eq!(received(&mut plane), (token, b"hello".to_vec(), false));
+    assert_eq!(received(&mut plane), (connection, b"hello".to_vec(), false));
     // The other is told of as well, in its time.
     let second = accept(&mut plane);
     assert_ne!(first, second);

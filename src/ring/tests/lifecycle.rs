@@ -22,12 +22,12 @@ fn a_late_completion_carries_the_generation_of_the_connection_it_was_for() {
     while socket.is_none() || late.last() != Some(&EndCause::Cancelled) {
         match next(&mut plane) {
             Event::Accepted { socket: accepted, .. } => socket = Some(accepted),
-            Event::Received { token, buffer, .. } => {
-                assert_eq!(token, old);
+            Event::Received { connection, buffer, .. } => {
+                assert_eq!(connection, old);
                 plane.give_back(buffer);
             }
-            Event::ReceiveEnded { token, cause } => {
-                assert_eq!(token, old);
+            Event::ReceiveEnded { connection, cause } => {
+                assert_eq!(connection, old);
                 late.push(cause);
             }
             other => panic!("{other:?}"),
@@ -45,10 +45,10 @@ fn close_delivers_what_was_sent() {
     let mut plane = Plane::new(small()).unwrap();
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
-    let (socket, token) = (accept(&mut plane), ConnectionId::new(0, 0));
-    plane.receive_multi(socket, token);
-    send_all(&mut plane, socket, token, b"goodbye");
-    plane.close(socket, UnderWay::Receive(token));
+    let (socket, connection) = (accept(&mut plane), ConnectionId::new(0, 0));
+    plane.receive_multi(socket, connection);
+    send_all(&mut plane, socket, connection, b"goodbye");
+    plane.close(socket, UnderWay::Receive(connection));
     plane.submit().unwrap();
     let mut last = Vec::new();
     peer.read_to_end(&mut last).unwrap();
@@ -82,7 +82,7 @@ fn after_finish_sending_the_peer_reads_to_the_end_and_may_still_speak() {
     let mut last = Vec::new();
     peer.read_to_end(&mut last).unwrap();
     assert_eq!(last, b"reason");
-    assert!(matches!(next(&mut plane), Event::Finished { token } if token == ConnectionId::new(0, 0)));
+    assert!(matches!(next(&mut plane), Event::Finished { connection } if connection == ConnectionId::new(0, 0)));
     peer.write_all(b"understood").unwrap();
     assert_eq!(received(&mut plane).1, b"understood");
     drop(peer);

@@ -113,11 +113,11 @@ fn accept(plane: &mut Plane) -> SocketId {
 /// One received chunk, its buffer given back.
 fn received(plane: &mut Plane) -> (ConnectionId, Vec<u8>, bool) {
     match next(plane) {
-        Event::Received { token, buffer, more } => {
+        Event::Received { connection, buffer, more } => {
             let bytes = plane.bytes(&buffer).to_vec();
             assert_eq!((bytes.len(), buffer.is_empty()), (buffer.len(), false));
             plane.give_back(buffer);
-            (token, bytes, more)
+            (connection, bytes, more)
         }
         other => panic!("expected bytes: {other:?}"),
     }
@@ -125,17 +125,17 @@ fn received(plane: &mut Plane) -> (ConnectionId, Vec<u8>, bool) {
 
 fn ended(plane: &mut Plane) -> (ConnectionId, EndCause) {
     match next(plane) {
-        Event::ReceiveEnded { token, cause } => (token, cause),
+        Event::ReceiveEnded { connection, cause } => (connection, cause),
         other => panic!("expected the end: {other:?}"),
     }
 }
 
 /// Sends all of it, whatever it takes; the peer must be reading.
-fn send_all(plane: &mut Plane, socket: SocketId, token: ConnectionId, bytes: &[u8]) {
-    let short = plane.flush(|batch| batch.send(socket, token, bytes)).unwrap().to_vec();
+fn send_all(plane: &mut Plane, socket: SocketId, connection: ConnectionId, bytes: &[u8]) {
+    let short = plane.flush(|batch| batch.send(socket, connection, bytes)).unwrap().to_vec();
     let Some(short) = short.first() else { return };
-    assert_eq!((short.token, short.error), (token, None));
-    plane.send_rest(socket, token, Bytes::copy_from_slice(&bytes[short.sent..]));
+    assert_eq!((short.connection, short.error), (connection, None));
+    plane.send_rest(socket, connection, Bytes::copy_from_slice(&bytes[short.sent..]));
     match next(plane) {
         Event::Sent { bytes, sent, error, .. } => assert_eq!((sent, error), (bytes.len(), None)),
         other => panic!("expected the rest to be sent: {other:?}"),
@@ -189,22 +189,22 @@ impl Echo {
                 plane.receive_multi(socket, ConnectionId::new(slot, 0));
                 self.connections.insert(slot, Connection { socket, outbox: Vec::new(), waiting: false, eof: false });
             }
-            Event::Received { token, buffer, more } => {
-                let connection = self.connections.get_mut(&token.slot).unwrap();
+            Event::Received { connection: id, buffer, more } => {
+                let connection = self.connections.get_mut(&id.slot).unwrap();
                 connection.outbox.extend_from_slice(plane.bytes(&buffer));
                 plane.give_back(buffer);
                 if !more {
-                    plane.receive_multi(connection.socket, token);
+                    plane.receive_multi(connection.socket, id);
                 }
             }
-            Event::ReceiveEnded { token, cause: EndCause::OutOfBuffers } => self.starved.push(token.slot),
-            Event::ReceiveEnded { token, cause } => {
+            Event::ReceiveEnded { connection: id, cause: EndCause::OutOfBuffers } => self.starved.push(id.slot),
+            Event::ReceiveEnded { connection: id, cause } => {
                 assert_eq!(cause, EndCause::Eof);
-                self.connections.get_mut(&token.slot).unwrap().eof = true;
+                self.connections.get_mut(&id.slot).unwrap().eof = true;
             }
-            Event::Sent { token, error, .. } => {
+            Event::Sent { connection: id, error, .. } => {
                 assert_eq!(error, None);
-                self.connections.get_mut(&token.slot).unwrap().waiting = false;
+                self.connections.get_mut(&id.slot).unwrap().waiting = false;
             }
             other => panic!("unexpected {other:?}"),
         }
@@ -223,10 +223,10 @@ impl Echo {
         for slot in dirty {
             let connection = self.connections.get_mut(&slot).unwrap();
             let outbox = std::mem::take(&mut connection.outbox);
-            if let Some(short) = short.iter().find(|short| short.token.slot == slot) {
+            if let Some(short) = short.iter().find(|short| short.connection.slot == slot) {
                 assert_eq!(short.error, None);
                 connection.waiting = true;
-                plane.send_rest(connection.socket, short.token, Bytes::from(outbox).slice(short.sent..));
+                plane.send_rest(connection.socket, short.connection, Bytes::from(outbox).slice(short.sent..));
             }
         }
         self.connections.retain(|_, connection| {

@@ -25,15 +25,15 @@ fn a_socket_moves_to_another_thread_and_no_byte_is_lost_on_the_way() {
                 plane.receive_once(socket, ConnectionId::new(accepted, 0));
                 accepted += 1;
             }
-            Event::Received { token, buffer, more } => {
+            Event::Received { connection, buffer, more } => {
                 assert!(!more);
-                let (socket, bytes) = before.get_mut(&token.slot).unwrap();
+                let (socket, bytes) = before.get_mut(&connection.slot).unwrap();
                 bytes.extend_from_slice(plane.bytes(&buffer));
                 plane.give_back(buffer);
-                plane.hand_over(*socket, Ticket::new(0x00ab_cdef << 16 | u64::from(token.slot)), &target_handle);
+                plane.hand_over(*socket, Ticket::new(0x00ab_cdef << 16 | u64::from(connection.slot)), &target_handle);
             }
-            Event::ReceiveEnded { token, cause: EndCause::OutOfBuffers } => {
-                plane.receive_once(before[&token.slot].0, token);
+            Event::ReceiveEnded { connection, cause: EndCause::OutOfBuffers } => {
+                plane.receive_once(before[&connection.slot].0, connection);
             }
             Event::HandedOver { ticket } => {
                 assert_eq!(ticket.bits() >> 16, 0x00ab_cdef);
@@ -73,21 +73,21 @@ fn adopt_all(handles: &mpsc::Sender<PlaneHandle>) -> HashMap<u32, Vec<u8>> {
                 sockets.insert(slot, socket);
                 plane.receive_multi(socket, ConnectionId::new(slot, 7));
             }
-            Event::Received { token, buffer, more } => {
-                assert_eq!(token.generation(), 7);
-                heard.entry(token.slot).or_default().extend_from_slice(plane.bytes(&buffer));
+            Event::Received { connection, buffer, more } => {
+                assert_eq!(connection.generation(), 7);
+                heard.entry(connection.slot).or_default().extend_from_slice(plane.bytes(&buffer));
                 plane.give_back(buffer);
                 if !more {
-                    plane.receive_multi(sockets[&token.slot], token);
+                    plane.receive_multi(sockets[&connection.slot], connection);
                 }
             }
-            Event::ReceiveEnded { token, cause: EndCause::OutOfBuffers } => {
-                plane.receive_multi(sockets[&token.slot], token);
+            Event::ReceiveEnded { connection, cause: EndCause::OutOfBuffers } => {
+                plane.receive_multi(sockets[&connection.slot], connection);
             }
-            Event::ReceiveEnded { token, cause } => {
+            Event::ReceiveEnded { connection, cause } => {
                 assert_eq!(cause, EndCause::Eof);
-                let socket = sockets[&token.slot];
-                send_all(&mut plane, socket, token, b"heard you");
+                let socket = sockets[&connection.slot];
+                send_all(&mut plane, socket, connection, b"heard you");
                 plane.close(socket, UnderWay::Nothing);
                 ended += 1;
             }

@@ -48,8 +48,8 @@ fn held_buffers_stop_receiving_and_nothing_is_lost_or_reordered() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    let token = ConnectionId::new(0, 1);
-    plane.receive_multi(socket, token);
+    let connection = ConnectionId::new(0, 1);
+    plane.receive_multi(socket, connection);
     let data = pattern(1, 16 * 512 + 5_000);
     peer.write_all(&data).unwrap();
 
@@ -71,7 +71,7 @@ fn held_buffers_stop_receiving_and_nothing_is_lost_or_reordered() {
         plane.give_back(buffer);
     }
     assert_eq!(plane.buffers_free(socket), 16);
-    plane.receive_multi(socket, token);
+    plane.receive_multi(socket, connection);
     while got.len() < data.len() {
         got.extend(received(&mut plane).1);
     }
@@ -86,8 +86,8 @@ fn receive_once_takes_one_chunk_and_leaves_the_rest_in_the_socket() {
     let socket = accept(&mut plane);
     peer.write_all(&pattern(2, 700)).unwrap();
     plane.receive_once(socket, ConnectionId::new(3, 4));
-    let (token, first, more) = received(&mut plane);
-    assert_eq!((token, first.len(), more), (ConnectionId::new(3, 4), 512, false));
+    let (connection, first, more) = received(&mut plane);
+    assert_eq!((connection, first.len(), more), (ConnectionId::new(3, 4), 512, false));
     quiet(&mut plane);
     plane.receive_once(socket, ConnectionId::new(3, 4));
     assert_eq!([first, received(&mut plane).1].concat(), pattern(2, 700));
@@ -102,17 +102,17 @@ fn a_peer_that_is_not_listened_to_waits_and_is_heard_later() {
     let (_, address) = plane.listen(&loopback()).unwrap();
     let mut peer = client(address);
     let socket = accept(&mut plane);
-    let token = ConnectionId::new(0, 0);
-    plane.receive_multi(socket, token);
+    let connection = ConnectionId::new(0, 0);
+    plane.receive_multi(socket, connection);
     peer.write_all(b"one").unwrap();
-    assert_eq!(received(&mut plane), (token, b"one".to_vec(), true));
-    plane.stop_receiving(socket, token);
-    assert_eq!(ended(&mut plane), (token, EndCause::Cancelled));
+    assert_eq!(received(&mut plane), (connection, b"one".to_vec(), true));
+    plane.stop_receiving(socket, connection);
+    assert_eq!(ended(&mut plane), (connection, EndCause::Cancelled));
     peer.write_all(b"two").unwrap();
     quiet(&mut plane);
-    plane.stop_receiving(socket, token);
+    plane.stop_receiving(socket, connection);
     quiet(&mut plane);
-    plane.receive_multi(socket, token);
+    plane.receive_multi(socket, connection);
     assert_eq!(received(&mut plane).1, b"two");
 }
 

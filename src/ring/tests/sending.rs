@@ -25,25 +25,25 @@ fn read_exactly(peer: &mut TcpStream, bytes: usize) -> Vec<u8> {
 fn what_a_slow_reader_does_not_take_is_sent_as_it_reads() {
     let mut plane = Plane::new(small()).unwrap();
     let (mut peer, socket) = slow_pair(&mut plane);
-    let token = ConnectionId::new(9, 9);
+    let connection = ConnectionId::new(9, 9);
     let data: Vec<u8> = (0..2_000_000_u32).map(|n| (n >> 8) as u8).collect();
-    let short = plane.flush(|batch| batch.send(socket, token, &data)).unwrap();
-    let [ShortSend { token: told, sent, error: None }] = *short else { panic!("{short:?}") };
-    assert!(told == token && sent > 0 && sent < data.len(), "{sent}");
+    let short = plane.flush(|batch| batch.send(socket, connection, &data)).unwrap();
+    let [ShortSend { connection: told, sent, error: None }] = *short else { panic!("{short:?}") };
+    assert!(told == connection && sent > 0 && sent < data.len(), "{sent}");
 
     // Its buffer is full now: little or nothing goes out, and that is not an error.
-    let short = plane.flush(|batch| batch.send(socket, token, &data[sent..])).unwrap();
+    let short = plane.flush(|batch| batch.send(socket, connection, &data[sent..])).unwrap();
     let [ShortSend { sent: more, error: None, .. }] = *short else { panic!("{short:?}") };
     let sent = sent + more;
     assert!(sent < data.len() && plane.counters().short_sends == 2, "{sent}");
 
     let data = Bytes::from(data);
-    plane.send_rest(socket, token, data.slice(sent..));
+    plane.send_rest(socket, connection, data.slice(sent..));
     quiet(&mut plane);
     let reading = std::thread::spawn(move || read_exactly(&mut peer, 2_000_000));
     match next(&mut plane) {
-        Event::Sent { token: told, bytes, sent: rest, error } => {
-            assert_eq!((told, rest, error), (token, data.len() - sent, None));
+        Event::Sent { connection: told, bytes, sent: rest, error } => {
+            assert_eq!((told, rest, error), (connection, data.len() - sent, None));
             assert_eq!(bytes, data.slice(sent..));
         }
         other => panic!("{other:?}"),
@@ -69,10 +69,10 @@ fn a_whole_send_says_nothing_and_its_bytes_may_go_at_once() {
 fn pieces_go_out_in_order_without_being_joined_and_are_counted_together() {
     let mut plane = Plane::new(small()).unwrap();
     let (mut peer, socket) = slow_pair(&mut plane);
-    let token = ConnectionId::new(1, 2);
+    let connection = ConnectionId::new(1, 2);
     let payload = vec![7; 1_500_000];
     let pieces = [IoSlice::new(b"head"), IoSlice::new(b""), IoSlice::new(&payload), IoSlice::new(b"tail")];
-    let short = plane.flush(|batch| batch.send_vectored(socket, token, &pieces)).unwrap();
+    let short = plane.flush(|batch| batch.send_vectored(socket, connection, &pieces)).unwrap();
     let [ShortSend { sent, error: None, .. }] = *short else { panic!("{short:?}") };
     assert!(sent > 4 && sent < payload.len(), "{sent}");
     let got = read_exactly(&mut peer, sent);
@@ -114,7 +114,7 @@ fn every_short_send_of_a_flush_is_told_even_when_completions_overflow() {
             batch.send(socket, ConnectionId::new(slot as u32, 5), &data);
         }
     });
-    let slots: Vec<u32> = short.unwrap().iter().map(|short| short.token.slot).collect();
+    let slots: Vec<u32> = short.unwrap().iter().map(|short| short.connection.slot).collect();
     assert_eq!(slots, (0..100).collect::<Vec<_>>());
 }
 
@@ -124,13 +124,13 @@ fn a_send_to_a_connection_that_broke_says_so() {
     let (peer, socket) = slow_pair(&mut plane);
     send_all(&mut plane, socket, ConnectionId::new(0, 0), b"unread, so that the close is a reset");
     drop(peer);
-    let token = ConnectionId::new(0, 1);
+    let connection = ConnectionId::new(0, 1);
     let error = (0..1_000).find_map(|_| {
-        let short = plane.flush(|batch| batch.send(socket, token, b"anybody?")).unwrap();
+        let short = plane.flush(|batch| batch.send(socket, connection, b"anybody?")).unwrap();
         short.first().map(|short| short.error)
     });
     assert!(matches!(error, Some(Some(libc::ECONNRESET | libc::EPIPE))), "{error:?}");
-    plane.send_rest(socket, token, Bytes::from_static(b"still?"));
+    plane.send_rest(socket, connection, Bytes::from_static(b"still?"));
     match next(&mut plane) {
         Event::Sent { sent, error, .. } => assert_eq!((sent, error), (0, Some(libc::EPIPE))),
         other => panic!("{other:?}"),

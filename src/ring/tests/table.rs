@@ -10,11 +10,11 @@ fn closing_with_a_receive_pending_frees_the_slot() {
     for generation in 0..80 {
         let _peer = client(address);
         let socket = accept(&mut plane);
-        let token = ConnectionId::new(0, generation);
-        plane.receive_multi(socket, token);
+        let connection = ConnectionId::new(0, generation);
+        plane.receive_multi(socket, connection);
         plane.submit().unwrap();
-        plane.close(socket, UnderWay::Receive(token));
-        assert_eq!(ended(&mut plane), (token, EndCause::Cancelled));
+        plane.close(socket, UnderWay::Receive(connection));
+        assert_eq!(ended(&mut plane), (connection, EndCause::Cancelled));
         assert_eq!(plane.sockets(), 0);
     }
     assert_eq!(plane.counters().accept_failures, 0);
@@ -67,9 +67,9 @@ fn a_plane_outgrows_one_ring() {
         peer.write_all(&[slot as u8]).unwrap();
     }
     for _ in 0..40 {
-        let (token, bytes, _) = received(&mut plane);
-        assert_eq!(bytes, [token.slot as u8]);
-        heard[token.slot as usize] = true;
+        let (connection, bytes, _) = received(&mut plane);
+        assert_eq!(bytes, [connection.slot as u8]);
+        heard[connection.slot as usize] = true;
     }
     assert!(heard.iter().all(|&heard| heard));
     let short = plane.flush(|batch| {

@@ -18,11 +18,11 @@ fn planes() -> [Plane; 2] {
 fn waiting_ends_when_something_arrives() {
     for mut plane in planes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let token = ConnectionId::new(0, 0);
-        let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
+        let connection = ConnectionId::new(0, 0);
+        let socket = plane.connect(listener.local_addr().unwrap(), None, connection).unwrap();
         plane.submit().unwrap();
         let (mut peer, _) = listener.accept().unwrap();
-        plane.receive_multi(socket, token);
+        plane.receive_multi(socket, connection);
         let echo = std::thread::spawn(move || {
             let mut byte = [0];
             while peer.read_exact(&mut byte).is_ok() {
@@ -48,11 +48,11 @@ fn waiting_ends_when_something_arrives() {
             }
             if send {
                 let byte = [answers];
-                assert!(plane.flush(|batch| batch.send(socket, token, &byte)).unwrap().is_empty());
+                assert!(plane.flush(|batch| batch.send(socket, connection, &byte)).unwrap().is_empty());
             }
             plane.wait(None, || true).unwrap();
         }
-        plane.close(socket, UnderWay::Receive(token));
+        plane.close(socket, UnderWay::Receive(connection));
         plane.submit().unwrap();
         echo.join().unwrap();
     }
@@ -111,11 +111,11 @@ fn echo(listener: &TcpListener) -> std::thread::JoinHandle<()> {
     })
 }
 
-fn connected(plane: &mut Plane, listener: &TcpListener, token: ConnectionId) -> SocketId {
-    let socket = plane.connect(listener.local_addr().unwrap(), None, token).unwrap();
+fn connected(plane: &mut Plane, listener: &TcpListener, connection: ConnectionId) -> SocketId {
+    let socket = plane.connect(listener.local_addr().unwrap(), None, connection).unwrap();
     plane.submit().unwrap();
     assert!(matches!(next(plane), Event::Connected { error: None, .. }));
-    plane.receive_multi(socket, token);
+    plane.receive_multi(socket, connection);
     plane.submit().unwrap();
     socket
 }
@@ -124,8 +124,8 @@ fn connected(plane: &mut Plane, listener: &TcpListener, token: ConnectionId) -> 
 fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
     let mut plane = Plane::new(small()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let token = ConnectionId::new(0, 0);
-    let socket = connected(&mut plane, &listener, token);
+    let connection = ConnectionId::new(0, 0);
+    let socket = connected(&mut plane, &listener, connection);
     let echo = echo(&listener);
     let before = plane.counters().enters;
     let (mut answers, mut send) = (0, true);
@@ -134,7 +134,7 @@ fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
         assert!(begin.elapsed() < PATIENCE, "{answers} answers");
         let queue = |batch: &mut Batch<'_, '_>| {
             if send {
-                batch.send(socket, token, b"x");
+                batch.send(socket, connection, b"x");
             }
         };
         assert!(plane.flush_and_wait(|| true, queue).unwrap().is_empty());
@@ -149,7 +149,7 @@ fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
     let entries = plane.counters().enters - before;
     // Two each would be the flush and the wait apart. Some early returns are the kernel's own.
     assert!(entries < 150, "{entries} entries for 100 answers");
-    plane.close(socket, UnderWay::Receive(token));
+    plane.close(socket, UnderWay::Receive(connection));
     plane.submit().unwrap();
     echo.join().unwrap();
 }
@@ -158,8 +158,8 @@ fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
 fn in_three_rings_each_answer_takes_few_entries_and_none_is_missed() {
     let mut plane = Plane::new(PlaneConfig { ring_sockets_max: 1, ..small() }).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let tokens: [ConnectionId; 3] = std::array::from_fn(|slot| ConnectionId::new(slot as u32, 0));
-    let sockets = tokens.map(|token| connected(&mut plane, &listener, token));
+    let connections: [ConnectionId; 3] = std::array::from_fn(|slot| ConnectionId::new(slot as u32, 0));
+    let sockets = connections.map(|connection| connected(&mut plane, &listener, connection));
     assert_eq!(sockets.map(SocketId::ring), [0, 1, 2]);
     let echoes: Vec<_> = (0..3).map(|_| echo(&listener)).collect();
     let before = plane.counters().enters;
@@ -169,23 +169,23 @@ fn in_three_rings_each_answer_takes_few_entries_and_none_is_missed() {
         assert!(begin.elapsed() < PATIENCE, "{answers} answers");
         let queue = |batch: &mut Batch<'_, '_>| {
             if let Some(to) = to {
-                batch.send(sockets[to], tokens[to], b"x");
+                batch.send(sockets[to], connections[to], b"x");
             }
         };
         assert!(plane.flush_and_wait(|| true, queue).unwrap().is_empty());
         to = None;
         while let Some(event) = plane.next_event() {
-            let Event::Received { buffer, token, .. } = event else { panic!("{event:?}") };
+            let Event::Received { buffer, connection, .. } = event else { panic!("{event:?}") };
             plane.give_back(buffer);
             answers += 1;
-            to = Some((token.slot as usize + 1) % 3);
+            to = Some((connection.slot as usize + 1) % 3);
         }
     }
     // One that sends, one that waits, one that collects, where that is another ring; and the first ring's read of the eventfd.
     let entries = plane.counters().enters - before;
     assert!(entries < 300 * 5, "{entries} entries for 300 answers");
-    for (socket, token) in sockets.into_iter().zip(tokens) {
-        plane.close(socket, UnderWay::Receive(token));
+    for (socket, connection) in sockets.into_iter().zip(connections) {
+        plane.close(socket, UnderWay::Receive(connection));
     }
     plane.submit().unwrap();
     for echo in echoes {
@@ -218,10 +218,10 @@ fn a_send_that_went_out_short_is_told_at_once() {
     let bytes = vec![7; 32 << 20];
     for mut plane in planes() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let token = ConnectionId::new(0, 0);
-        let socket = connected(&mut plane, &listener, token);
+        let connection = ConnectionId::new(0, 0);
+        let socket = connected(&mut plane, &listener, connection);
         let (_peer, _) = listener.accept().unwrap(); // and reads nothing
-        let short = plane.flush_and_wait(|| true, |batch| batch.send(socket, token, &bytes)).unwrap();
+        let short = plane.flush_and_wait(|| true, |batch| batch.send(socket, connection, &bytes)).unwrap();
         assert!(matches!(short, [ShortSend { sent, error: None, .. }] if *sent < bytes.len()), "{short:?}");
     }
 }
@@ -299,8 +299,8 @@ fn a_plane_that_cannot_be_nudged_is_signalled() {
 fn with_clients<const COUNT: usize>(plane: &mut Plane) -> [TcpStream; COUNT] {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     std::array::from_fn(|index| {
-        let token = ConnectionId::new(index as u32, 0);
-        connected(plane, &listener, token);
+        let connection = ConnectionId::new(index as u32, 0);
+        connected(plane, &listener, connection);
         listener.accept().unwrap().0
     })
 }
@@ -369,8 +369,8 @@ fn a_plane_counts_its_receives_and_sends_from_wait_to_wait() {
     let mut plane = Plane::new(small()).unwrap();
     let mut clients = Vec::from(with_clients::<1>(&mut plane));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (token, other) = (ConnectionId::new(1, 0), ConnectionId::new(2, 0));
-    let socket = connected(&mut plane, &listener, token);
+    let (connection, other) = (ConnectionId::new(1, 0), ConnectionId::new(2, 0));
+    let socket = connected(&mut plane, &listener, connection);
     let other_socket = connected(&mut plane, &listener, other);
     clients.extend([listener.accept().unwrap().0, listener.accept().unwrap().0]);
     while plane.next_event().is_some() {}
@@ -386,7 +386,7 @@ fn a_plane_counts_its_receives_and_sends_from_wait_to_wait() {
     let pieces = [std::io::IoSlice::new(b"x"), std::io::IoSlice::new(b"y")];
     let short = plane.flush(|batch| {
         batch.send(other_socket, other, b"x");
-        batch.send_vectored(socket, token, &pieces);
+        batch.send_vectored(socket, connection, &pieces);
     });
     assert!(short.unwrap().is_empty());
     assert_eq!(plane.turn, Turn { receives: 3, sends: 2 });

@@ -1,7 +1,7 @@
-//! Names: what the caller calls a connection, what the plane calls a socket, and how both travel through the kernel.
+//! What travels through the kernel with an operation.
 //!
 //! A submission carries 64 bits of user data that come back with its completion: 8 bits say which operation it was,
-//! 56 bits are the caller's [`Token`], or a [`Ticket`], or the plane's own index. Nothing is looked up to read them.
+//! 56 bits are the caller's [`ConnectionId`], a ticket, or the plane's own index. Nothing is looked up to read them.
 
 use crate::ids::ConnectionId;
 
@@ -18,9 +18,9 @@ pub(super) enum Op {
     Accept = 1,
     /// Listener.
     AcceptPause = 2,
-    /// Token.
+    /// Connection.
     Receive = 3,
-    /// Token. Posted only when the send was cut short or refused.
+    /// Connection. Posted only when the send was cut short or refused.
     Send = 4,
     /// Index of a `Pending`.
     SendRest = 5,
@@ -30,9 +30,9 @@ pub(super) enum Op {
     Adopted = 8,
     /// Nothing.
     Timeout = 9,
-    /// Token.
+    /// Connection.
     Finish = 10,
-    /// Token.
+    /// Connection.
     Connect = 11,
     /// Nothing.
     Install = 12,
@@ -49,8 +49,8 @@ impl Op {
         (self as u64) << PAYLOAD_BITS | payload & PAYLOAD_MASK
     }
 
-    pub(super) const fn of_token(self, token: ConnectionId) -> u64 {
-        self.with(token.to_bits())
+    pub(super) const fn of_connection(self, connection: ConnectionId) -> u64 {
+        self.with(connection.to_bits())
     }
 
     /// Only this module makes user data, so an unknown operation is a bug, and `Ignored` the harmless reading of it.
@@ -75,7 +75,7 @@ impl Op {
     }
 }
 
-pub(super) const fn token_of(user_data: u64) -> ConnectionId {
+pub(super) const fn connection_of(user_data: u64) -> ConnectionId {
     ConnectionId::from_bits(user_data & PAYLOAD_MASK)
 }
 
@@ -90,19 +90,19 @@ mod tests {
     #[test]
     fn user_data_gives_back_operation_and_payload() {
         for (slot, generation) in [(0, 0), (u32::MAX, 0x00ff_ffff), (7, 0x0012_3456)] {
-            let token = ConnectionId::new(slot, generation);
+            let connection = ConnectionId::new(slot, generation);
             for op in [Op::Accept, Op::Receive, Op::Send, Op::Timeout, Op::Ignored, Op::Adopted, Op::Connect, Op::Woken]
             {
-                let user_data = op.of_token(token);
-                assert_eq!((Op::of(user_data), token_of(user_data)), (op, token));
+                let user_data = op.of_connection(connection);
+                assert_eq!((Op::of(user_data), connection_of(user_data)), (op, connection));
             }
         }
     }
 
     #[test]
     fn a_generation_wraps_and_leaves_the_operation_alone() {
-        let token = ConnectionId::new(5, 0x0100_0001);
-        assert_eq!(token.generation(), 1);
-        assert_eq!(Op::of(Op::Send.of_token(token)), Op::Send);
+        let connection = ConnectionId::new(5, 0x0100_0001);
+        assert_eq!(connection.generation(), 1);
+        assert_eq!(Op::of(Op::Send.of_connection(connection)), Op::Send);
     }
 }
