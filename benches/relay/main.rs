@@ -3,10 +3,11 @@
 //! `cargo bench --bench relay` runs a relay on the socket plane, inside a glommio executor as the broker runs, and loads
 //! it from another core: pairs of connections, small messages, some in flight per pair. It prints the CPU time of the
 //! relay per message. `-- --against HOST:PORT --pid PID` loads an MQTT broker in turns with the relay, with the same
-//! bytes, and prints what the broker costs in floors.
+//! bytes, and prints what the broker costs in floors. `-- --count 50` counts instructions instead (`count.rs`).
 
 #![allow(clippy::cast_precision_loss, reason = "counts of a few seconds are far below 2^52")]
 
+mod count;
 mod fleet;
 mod server;
 
@@ -44,6 +45,12 @@ struct Arguments {
     /// subscriber, who comes first, and all is `QoS` 0.
     #[arg(long, value_name = "PORT")]
     serve_mqtt: Option<u16>,
+    /// Count the instructions of relaying so many messages a pair, and as many more as are in flight, under valgrind.
+    #[arg(long, value_name = "MESSAGES", conflicts_with = "against")]
+    count: Option<u32>,
+    /// Be what is counted.
+    #[arg(long, hide = true)]
+    counted: Option<u32>,
     /// Core of the load.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
@@ -67,6 +74,12 @@ fn main() {
     let arguments = Arguments::parse();
     if let Some(port) = arguments.serve_mqtt {
         return server::serve(None, port, Greeting::Mqtt);
+    }
+    if let Some(messages) = arguments.counted {
+        return count::relay(arguments.pairs, messages, arguments.in_flight[0]);
+    }
+    if let Some(messages) = arguments.count {
+        return count::print(arguments.rounds, arguments.pairs, messages, &arguments.in_flight);
     }
     if arguments.serve {
         // Whoever started it may be gone without a word: then the input ends.

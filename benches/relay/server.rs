@@ -37,25 +37,12 @@ pub(super) fn serve(core: Option<usize>, port: u16, greeting: Greeting) {
         std::io::stdout().flush().expect("somebody reads this");
         let mut relay = Relay::new(greeting);
         loop {
-            let mut taken = 0;
-            loop {
-                let before = taken;
-                while let Some(event) = plane.next_event() {
-                    relay.handle(&mut plane, event);
-                    taken += 1;
-                }
-                if taken == before || taken >= COMPLETIONS_PER_TURN || !plane.collect().expect("the ring works") {
-                    break;
-                }
-            }
-            plane.accept_more();
-            relay.send(&mut plane, taken < COMPLETIONS_PER_TURN);
-            plane.submit().expect("the ring works");
+            relay.turn(&mut plane, true);
         }
     });
 }
 
-struct Relay {
+pub(super) struct Relay {
     greeting: Greeting,
     connections: Vec<Connection>,
     /// Of each pair the side that has come first and waits for the other: by its number, or by its topic.
@@ -75,9 +62,27 @@ struct Connection {
 }
 
 impl Relay {
-    fn new(greeting: Greeting) -> Self {
+    pub(super) fn new(greeting: Greeting) -> Self {
         let (connections, waiting) = (Vec::new(), HashMap::new());
         Self { greeting, connections, waiting, dirty: Vec::new(), starved: Vec::new() }
+    }
+
+    /// What there is to do, and then, if it waits, a wait for more.
+    pub(super) fn turn(&mut self, plane: &mut Plane, waits: bool) {
+        let mut taken = 0;
+        loop {
+            let before = taken;
+            while let Some(event) = plane.next_event() {
+                self.handle(plane, event);
+                taken += 1;
+            }
+            if taken == before || taken >= COMPLETIONS_PER_TURN || !plane.collect().expect("the ring works") {
+                break;
+            }
+        }
+        plane.accept_more();
+        self.send(plane, waits && taken < COMPLETIONS_PER_TURN);
+        plane.submit().expect("the ring works");
     }
 
     fn handle(&mut self, plane: &mut Plane, event: Event) {
