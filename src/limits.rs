@@ -212,6 +212,13 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// A peer that connects and says nothing is left to the kernel, which keeps less for it than a connection takes, for about
 /// this long, in seconds; `--connect-timeout` begins after that. MQTT's client speaks first, so others do not notice.
 pub const DEFER_ACCEPT_S: u16 = 1;
+/// Silence on a connection, in seconds, before TCP asks whether its peer is still there. A peer that lost its power or its
+/// network says no goodbye; without a keep alive of MQTT nothing else finds that out.
+pub const TCP_KEEP_ALIVE_IDLE_S: u32 = 60;
+/// ... and how long it waits before it asks again, in seconds,
+pub const TCP_KEEP_ALIVE_INTERVAL_S: u32 = 15;
+/// ... and how often it asks until the connection counts as broken: two minutes after the last word, all in all.
+pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
 /// Connections that one turn takes in at most from one listener. Each leads to a few completions, so that a turn takes
 /// far fewer than it can handle, and whoever is connected is served at a flood's side; the others wait in the kernel.
 pub const ACCEPTS_PER_TURN: u16 = 64;

@@ -13,7 +13,7 @@ use super::table::{Connection, Fin, Phase, Table};
 use crate::codec::{Side, decode};
 use crate::ids::{ConnectionId, ListenerId, ShardId, SocketId, Ticket};
 use crate::limits;
-use crate::ring::{EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, UnderWay};
+use crate::ring::{EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, TcpKeepAlive, UnderWay};
 use crate::shard::{Effects, Input, Settings, Shard, Turn};
 use crate::telemetry::{CloseReason, TransportCounters};
 use crate::time::{Deadline, Now};
@@ -124,9 +124,16 @@ impl Edge {
 
     /// Starts listening. Returns the address in use, which tells the port where 0 was asked for.
     pub fn listen(&mut self, listening: Listening) -> Result<SocketAddr, RingError> {
-        // In MQTT, in TLS and in HTTP the client speaks first.
-        let config =
-            ListenConfig { defer_accept_s: Some(limits::DEFER_ACCEPT_S), ..ListenConfig::new(listening.address) };
+        let config = ListenConfig {
+            // In MQTT, in TLS and in HTTP the client speaks first.
+            defer_accept_s: Some(limits::DEFER_ACCEPT_S),
+            keep_alive: Some(TcpKeepAlive {
+                idle_s: limits::TCP_KEEP_ALIVE_IDLE_S,
+                interval_s: limits::TCP_KEEP_ALIVE_INTERVAL_S,
+                count: limits::TCP_KEEP_ALIVE_PROBES,
+            }),
+            ..ListenConfig::new(listening.address)
+        };
         let (id, address) = self.plane.listen(&config)?;
         self.listeners.push((id, listening.anonymous));
         Ok(address)

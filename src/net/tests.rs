@@ -283,3 +283,17 @@ fn a_connection_counts_as_arriving_until_its_shard_has_it_or_cannot() {
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
     }
 }
+
+#[test]
+fn tcp_asks_whether_a_silent_client_is_still_there() {
+    use rustix::net::sockopt;
+    let mut stage = Stage::new();
+    let _peers = stage.peers(1);
+    stage.until(1);
+    let socket = stage.edge.plane.as_file(crate::ids::SocketId::new(0, 0));
+    let seconds = |value: u32| Duration::from_secs(value.into());
+    assert!(sockopt::socket_keepalive(&socket).unwrap());
+    assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), seconds(crate::limits::TCP_KEEP_ALIVE_IDLE_S));
+    assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), seconds(crate::limits::TCP_KEEP_ALIVE_INTERVAL_S));
+    assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), crate::limits::TCP_KEEP_ALIVE_PROBES);
+}

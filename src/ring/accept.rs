@@ -5,10 +5,10 @@
 //! in no more than it asked for, and everybody else waits in the kernel's backlog, where a connection costs least.
 //! Accepts move to another ring before theirs is full: those under way are ended, and their places filled there.
 
-use super::RingError;
-use super::error;
+use super::address::{IP_ADDRESS_MAX_BYTES, read_ip_address};
+use super::error::{RingError, error};
 use super::event::Event;
-use super::listen::{ListenConfig, parse_address};
+use super::listen::ListenConfig;
 use super::one::Completion;
 use super::plane::Plane;
 use super::user_data::{Op, payload_of};
@@ -41,7 +41,7 @@ pub(super) struct Listener {
 /// A `sockaddr` of either family as `accept` writes it.
 #[repr(C)]
 struct Peer {
-    bytes: [u8; size_of::<libc::sockaddr_in6>()],
+    bytes: [u8; IP_ADDRESS_MAX_BYTES],
     len: libc::socklen_t,
 }
 
@@ -64,8 +64,7 @@ impl Listener {
 }
 
 impl Peer {
-    const BYTES: usize = size_of::<libc::sockaddr_in6>();
-    const EMPTY: Self = Self { bytes: [0; Self::BYTES], len: Self::BYTES as libc::socklen_t };
+    const EMPTY: Self = Self { bytes: [0; IP_ADDRESS_MAX_BYTES], len: IP_ADDRESS_MAX_BYTES as libc::socklen_t };
 }
 
 impl Plane {
@@ -170,7 +169,7 @@ impl Plane {
         if completion.result >= 0 {
             // SAFETY: the accept has ended, so that the kernel has written what it would, and nobody else holds the place.
             let peer = unsafe { &*listener.peers[usize::from(place)].get() };
-            let peer = parse_address(&peer.bytes[..peer.bytes.len().min(peer.len as usize)]);
+            let peer = read_ip_address(&peer.bytes[..peer.bytes.len().min(peer.len as usize)]);
             let ring = usize::from(completion.ring);
             self.rings[ring].open += 1;
             return Some(Event::Accepted { listener: id, socket: SocketId::new(ring, completion.value()), peer });

@@ -4,7 +4,7 @@
 //! gives it back it is out of circulation. So a silent socket holds none, and a caller that holds buffers back slows
 //! its peers down through TCP.
 
-use super::{RingError, error};
+use super::error::{RingError, error};
 use io_uring::{IoUring, types::BufRingEntry};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};

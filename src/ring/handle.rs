@@ -1,9 +1,9 @@
 //! What other threads may know of a plane: how to wake its pump and where to send it a socket.
 
-use super::{RingError, error};
+use super::error::{RingError, error};
 use crate::limits::RINGS_MAX;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::event::{EventfdFlags, eventfd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering, fence};
 
@@ -24,13 +24,7 @@ struct Shared {
 
 impl PlaneHandle {
     pub(super) fn new() -> Result<Self, RingError> {
-        // SAFETY: no pointers are passed; the descriptor is checked before it is owned.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(error("make an eventfd")(io::Error::last_os_error()));
-        }
-        // SAFETY: the descriptor was just made and nobody else owns it.
-        let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC).map_err(error("make an eventfd"))?;
         Ok(Self(Arc::new(Shared {
             eventfd,
             sleeping: AtomicBool::new(false),
@@ -61,11 +55,9 @@ impl PlaneHandle {
     }
 
     pub(super) fn signal(&self) {
-        let one = 1_u64;
-        // SAFETY: writes the 8 bytes of a local to a descriptor that `self` owns. It can only fail with EAGAIN when
-        // 2^64 - 2 wakes are outstanding, or EINTR when it would have to wait for that.
-        let written = unsafe { libc::write(self.0.eventfd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
-        debug_assert_eq!(written, 8);
+        // It can only fail with EAGAIN when 2^64 - 2 wakes are outstanding, or EINTR when it would have to wait for that.
+        let written = rustix::io::write(&self.0.eventfd, &1_u64.to_ne_bytes());
+        debug_assert_eq!(written, Ok(8));
     }
 
     pub(super) fn eventfd(&self) -> BorrowedFd<'_> {

@@ -52,13 +52,16 @@
 //! After `close`, `abort`, or `HandedOver` the `SocketId` is forgotten: its number is used again at once.
 
 mod accept;
+mod address;
 mod buffers;
 mod connect;
+mod error;
 mod event;
 mod handle;
 mod listen;
 mod moderation;
 mod one;
+mod options;
 mod plane;
 pub mod probe;
 mod submit;
@@ -69,16 +72,16 @@ mod wait;
 mod tests;
 
 pub use buffers::Buffer;
+pub use error::RingError;
 pub use event::{EndCause, Event};
 pub use handle::PlaneHandle;
 pub use listen::ListenConfig;
+pub use options::TcpKeepAlive;
 pub use plane::{Plane, UnderWay};
 pub use submit::{Batch, ShortSend};
 pub use wait::monotonic_ns;
 
 use crate::limits;
-use std::io;
-use std::net::SocketAddr;
 
 /// How large a plane is.
 #[derive(Clone, Copy, Debug)]
@@ -125,25 +128,4 @@ pub struct Counters {
     pub short_sends: u64,
     /// Connections lost on their way in, or refused for want of a descriptor or memory.
     pub accept_failures: u64,
-}
-
-/// The system refused something that the plane cannot do without.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {doing}{}: {source}", .at.map(|at| format!(" {at}")).unwrap_or_default())]
-pub struct RingError {
-    doing: &'static str,
-    at: Option<SocketAddr>,
-    source: io::Error,
-}
-
-impl RingError {
-    /// The system's error number.
-    pub fn errno(&self) -> i32 {
-        self.source.raw_os_error().unwrap_or(0)
-    }
-}
-
-/// For `map_err`: what could not be done.
-fn error(doing: &'static str) -> impl FnOnce(io::Error) -> RingError {
-    move |source| RingError { doing, at: None, source }
 }

@@ -1,8 +1,9 @@
 //! One `io_uring` ring with its table of sockets and its receive buffers: set-up, queueing, entering, reaping.
 
+use super::PlaneConfig;
 use super::buffers::BufferPool;
+use super::error::{RingError, error, error_number};
 use super::moderation::Moderation;
-use super::{PlaneConfig, RingError, error};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
 use std::collections::VecDeque;
@@ -64,7 +65,7 @@ impl Ring {
             .build(config.entries)
             .map_err(error("set up an io_uring ring"))?;
         if !uring.params().is_feature_nodrop() || !uring.params().is_feature_submit_stable() {
-            return Err(error("use io_uring")(io::Error::from_raw_os_error(libc::ENOSYS)));
+            return Err(error_number("use io_uring", libc::ENOSYS));
         }
         let submitter = uring.submitter();
         submitter.register_files_sparse(descriptors).map_err(error("register the table of sockets"))?;

@@ -1,21 +1,21 @@
 //! The plane itself: its rings, and every operation on a socket except the sends of a turn.
 
 use super::accept::Listener;
-use super::connect::Name;
+use super::error::{RingError, error_number};
 use super::handle::PlaneHandle;
 use super::moderation::Turn;
 use super::one::{Completion, Ring};
 use super::submit::{MESSAGES_MAX, ShortSend};
 use super::user_data::Op;
-use super::{Buffer, Counters, PlaneConfig, RingError, error};
+use super::{Buffer, Counters, PlaneConfig};
 use crate::ids::{ConnectionId, SocketId, Ticket};
 use crate::limits::{LATER_RING_RECEIVE_BUFFERS, RING_DESCRIPTORS_MAX, RINGS_MAX};
 use bytes::Bytes;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed, Timespec};
 use io_uring::{opcode, squeue};
+use rustix::net::SocketAddrAny;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{Ordering, fence};
@@ -36,7 +36,7 @@ pub struct Plane {
     pub(super) counters: Counters,
     pub(super) failed: Option<i32>,
     /// Peers that were connected to, as the kernel reads their names.
-    pub(super) names: Vec<(SocketAddr, Box<Name>)>,
+    pub(super) names: Vec<SocketAddrAny>,
     /// Whether the first ring reads the eventfd.
     pub(super) wake_armed: bool,
     /// Where the kernel writes what it read; boxed, because the read under way points to it.
@@ -334,7 +334,7 @@ impl Plane {
         let have: u32 = self.rings.iter().map(|ring| ring.descriptors).sum();
         let want = self.config.sockets_max.saturating_sub(have);
         if index == RINGS_MAX || want == 0 {
-            return Err(error("add a ring")(std::io::Error::from_raw_os_error(libc::ENFILE)));
+            return Err(error_number("add a ring", libc::ENFILE));
         }
         let files_max = super::probe::open_files_limit().0.min(u64::from(RING_DESCRIPTORS_MAX)) as u32;
         let descriptors = want.min(files_max).min(self.config.ring_sockets_max).max(1);

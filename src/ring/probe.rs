@@ -1,6 +1,7 @@
 //! Whether this machine lets us run: asked once at start, answered in lines that an operator can act upon.
 
 use io_uring::{IoUring, opcode};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fmt;
 use std::io;
 
@@ -60,9 +61,9 @@ pub fn probe(needs: Needs) -> Result<Capabilities, Vec<Shortfall>> {
     } else if let Err(error) = try_ring() {
         shortfalls.push(ring_shortfall(&error, sysctl_io_uring_disabled().as_deref()));
     }
-    let open_files = raise(libc::RLIMIT_NOFILE);
+    let open_files = raise(Resource::Nofile);
     shortfalls.extend(open_files_shortfall(open_files, needs.open_files));
-    let memlock_bytes = raise(libc::RLIMIT_MEMLOCK).0;
+    let memlock_bytes = raise(Resource::Memlock).0;
     let memlock_needed_bytes = if may_lock_memory() { needs.memlock_always_bytes } else { needs.memlock_bytes };
     shortfalls.extend(memlock_shortfall(memlock_bytes, memlock_needed_bytes));
     if shortfalls.is_empty() {
@@ -79,7 +80,7 @@ pub fn probe(needs: Needs) -> Result<Capabilities, Vec<Shortfall>> {
 
 /// Soft and hard limit on open files.
 pub(super) fn open_files_limit() -> (u64, u64) {
-    limit(libc::RLIMIT_NOFILE)
+    limit(Resource::Nofile)
 }
 
 fn kernel_shortfall(have: (u32, u32)) -> Shortfall {
@@ -170,21 +171,17 @@ fn parse_release(release: &str) -> (u32, u32) {
 }
 
 /// Raises a soft limit to its hard one. Returns both.
-fn raise(resource: libc::__rlimit_resource_t) -> (u64, u64) {
-    let (soft, hard) = limit(resource);
-    if soft < hard {
-        let wish = libc::rlimit { rlim_cur: hard, rlim_max: hard };
-        // SAFETY: passes a whole rlimit. A refusal leaves the limit as it was, which is read again below.
-        unsafe { libc::setrlimit(resource, &raw const wish) };
-    }
+fn raise(resource: Resource) -> (u64, u64) {
+    let hard = getrlimit(resource).maximum;
+    // A refusal leaves the limit as it was, which is read again below.
+    let _ = setrlimit(resource, Rlimit { current: hard, maximum: hard });
     limit(resource)
 }
 
-fn limit(resource: libc::__rlimit_resource_t) -> (u64, u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel writes one whole rlimit; on failure the zeros stay, which read as "none allowed".
-    unsafe { libc::getrlimit(resource, &raw mut limit) };
-    (limit.rlim_cur, limit.rlim_max)
+/// Soft and hard limit; `u64::MAX` where there is none.
+fn limit(resource: Resource) -> (u64, u64) {
+    let limit = getrlimit(resource);
+    (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX))
 }
 
 /// Whether the process has `CAP_IPC_LOCK`, to which the limit on locked memory does not apply.

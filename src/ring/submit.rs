@@ -1,14 +1,14 @@
 //! Queueing and entering: nothing queued is ever lost, and borrowed bytes are only ever borrowed.
 
+use super::error::{RingError, error_number};
 use super::one::Completion;
 use super::plane::Plane;
 use super::user_data::{Op, connection_of};
-use super::{RingError, error};
 use crate::ids::{ConnectionId, SocketId};
 use crate::limits::COMPLETIONS_PER_TURN;
 use io_uring::types::{Fixed, TimeoutFlags, Timespec};
 use io_uring::{opcode, squeue};
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -158,7 +158,7 @@ impl Plane {
 
     pub(super) fn check(&self) -> Result<(), RingError> {
         match self.failed {
-            Some(errno) => Err(error("enter the ring")(io::Error::from_raw_os_error(errno))),
+            Some(errno) => Err(error_number("enter the ring", errno)),
             None => Ok(()),
         }
     }

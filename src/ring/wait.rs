@@ -1,9 +1,10 @@
 //! Waiting for something to happen with as few entries into the kernel as can be: the thread blocks, and with it whatever
 //! else runs on it.
 
+use super::PlaneHandle;
+use super::error::RingError;
 use super::plane::Plane;
 use super::user_data::Op;
-use super::{PlaneHandle, RingError};
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 use std::os::fd::AsRawFd;
@@ -88,8 +89,6 @@ impl Plane {
 
 /// Nanoseconds of the machine's monotonic clock, the one that `Plane::set_timeout` means: the same in every process.
 pub fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one whole timespec. It cannot fail: the clock exists, and the pointer is good.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }

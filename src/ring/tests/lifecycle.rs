@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::ConnectionId;
+use rustix::net::sockopt;
 
 #[test]
 fn a_late_completion_carries_the_generation_of_the_connection_it_was_for() {
@@ -163,4 +164,39 @@ fn a_closed_listener_refuses_and_leaves_its_connections_alone() {
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
     peer.write_all(b"still here").unwrap();
     assert_eq!(received(&mut plane).1, b"still here");
+}
+
+#[test]
+fn accepted_sockets_have_the_keep_alive_and_the_timeout_of_their_listener() {
+    let mut plane = Plane::new(small()).unwrap();
+    let keep_alive = TcpKeepAlive { idle_s: 61, interval_s: 17, count: 5 };
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let plain = ListenConfig::new(address.parse().unwrap());
+        let (_, address) = plane.listen(&plain).unwrap();
+        let _peer = client(address);
+        let socket = accept(&mut plane);
+        let socket = plane.as_file(socket);
+        assert!(!sockopt::socket_keepalive(&socket).unwrap(), "{address}");
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 0);
+
+        let config = ListenConfig { keep_alive: Some(keep_alive), user_timeout_ms: Some(90_000), ..plain };
+        let (_, address) = plane.listen(&config).unwrap();
+        let _peer = client(address);
+        let socket = accept(&mut plane);
+        let socket = plane.as_file(socket);
+        assert!(sockopt::socket_keepalive(&socket).unwrap(), "{address}");
+        assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), Duration::from_secs(61));
+        assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), Duration::from_secs(17));
+        assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), 5);
+        assert_eq!(sockopt::tcp_user_timeout(&socket).unwrap(), 90_000);
+        assert!(sockopt::tcp_nodelay(&socket).unwrap());
+    }
+}
+
+#[test]
+fn a_keep_alive_that_the_system_does_not_know_is_refused_at_start() {
+    let mut plane = Plane::new(small()).unwrap();
+    let keep_alive = TcpKeepAlive { idle_s: 100_000, interval_s: 1, count: 1 };
+    let error = plane.listen(&ListenConfig { keep_alive: Some(keep_alive), ..loopback() }).unwrap_err();
+    assert_eq!((error.errno(), error.to_string().contains("keep-alive")), (libc::EINVAL, true), "{error}");
 }

@@ -9,13 +9,19 @@ mod sleeping;
 mod table;
 mod waiting;
 
+use super::one::Completion;
+use super::user_data::Op;
 use super::*;
 use crate::ids::{ConnectionId, SocketId};
 use bytes::Bytes;
+use io_uring::opcode;
+use io_uring::types::Fixed;
+use rustix::event::{PollFd, PollFlags, poll};
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Generous, because the machine may be busy; no test waits for it to pass.
@@ -59,15 +65,16 @@ fn sleep(plane: &mut Plane, patience: Duration) -> bool {
 }
 
 fn wait_readable(eventfd: BorrowedFd, patience: Duration) -> bool {
-    let mut poll = libc::pollfd { fd: eventfd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one pollfd is passed and counted.
-    unsafe { libc::poll(&raw mut poll, 1, patience.as_millis() as i32) == 1 }
+    let patience = rustix::time::Timespec::try_from(patience).unwrap();
+    let mut polled = [PollFd::from_borrowed_fd(eventfd, PollFlags::IN)];
+    poll(&mut polled, Some(&patience)).unwrap() == 1
 }
 
-fn drain(eventfd: BorrowedFd) {
-    let mut count = 0_u64;
-    // SAFETY: 8 bytes are read into a u64.
-    assert_eq!(unsafe { libc::read(eventfd.as_raw_fd(), (&raw mut count).cast(), 8) }, 8);
+/// Takes what was signalled, and tells how often it was.
+fn drain(eventfd: BorrowedFd) -> u64 {
+    let mut count = [0; 8];
+    assert_eq!(rustix::io::read(eventfd, &mut count), Ok(8));
+    u64::from_ne_bytes(count)
 }
 
 /// Sleeps until there is an event, and asks for no further connections.
@@ -236,5 +243,21 @@ impl Echo {
             }
             !done
         });
+    }
+}
+
+impl Plane {
+    /// A socket as a descriptor that system calls know, to look at its options (Linux 6.8).
+    pub(crate) fn as_file(&mut self, socket: SocketId) -> OwnedFd {
+        let entry = opcode::FixedFdInstall::new(Fixed(socket.slot()), 0).build().user_data(Op::Install.with(0));
+        // SAFETY: the operation has no memory.
+        unsafe { self.push(socket.ring(), &entry) };
+        self.enter(socket.ring());
+        let is_ours = |completion: &Completion| Op::of(completion.user_data) == Op::Install;
+        let at = self.ready.iter().position(is_ours).expect("the kernel does it as it takes it");
+        let descriptor = self.ready.remove(at).expect("just found").result;
+        assert!(descriptor >= 0, "{}", std::io::Error::from_raw_os_error(-descriptor));
+        // SAFETY: the descriptor was just made and nobody else owns it.
+        unsafe { OwnedFd::from_raw_fd(descriptor) }
     }
 }
