@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 #[must_use = "a buffer that is not given back is lost to the ring"]
 pub struct Buffer {
     pub(super) ring: u8,
+    /// Bytes before those that were received.
+    pub(super) start: u8,
     pub(super) id: u16,
     pub(super) bytes: u32,
 }
@@ -28,7 +30,7 @@ impl Buffer {
     /// One of no ring, for tests of what only counts them.
     #[cfg(test)]
     pub(crate) const fn of_no_ring(bytes: u32) -> Self {
-        Self { ring: u8::MAX, id: 0, bytes }
+        Self { ring: u8::MAX, start: 0, id: 0, bytes }
     }
 
     /// Never: an empty receive is the end of a connection, not a buffer.
@@ -99,12 +101,13 @@ impl BufferPool {
         self.lent += 1;
     }
 
-    /// The first `bytes` bytes of a buffer on loan.
-    pub(super) fn bytes(&self, id: u16, bytes: u32) -> &[u8] {
-        assert!(id < self.count && bytes <= self.buffer_bytes);
+    /// What was received into a buffer on loan.
+    pub(super) fn bytes(&self, buffer: &Buffer) -> &[u8] {
+        let (start, bytes) = (usize::from(buffer.start), buffer.bytes as usize);
+        assert!(buffer.id < self.count && start + bytes <= self.buffer_bytes as usize);
         // SAFETY: the range lies inside the mapping (checked above), was initialised (zero pages, then the kernel), and
         // the kernel does not write to it before `give_back`, which needs `&mut self`.
-        unsafe { std::slice::from_raw_parts(self.buffers.as_ptr().add(self.offset_of(id)), bytes as usize) }
+        unsafe { std::slice::from_raw_parts(self.buffers.as_ptr().add(self.offset_of(buffer.id) + start), bytes) }
     }
 
     /// Lends buffer `id` to the kernel again.

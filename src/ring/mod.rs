@@ -54,78 +54,41 @@
 mod accept;
 mod address;
 mod buffers;
+mod config;
 mod connect;
 mod error;
 mod event;
 mod handle;
+mod headers;
 mod listen;
 mod moderation;
+mod next;
 mod one;
 mod options;
+mod pending;
 mod plane;
 pub mod probe;
-mod submit;
+mod rings;
+mod send;
+mod stream;
+mod table;
+mod timeout;
 mod user_data;
 mod wait;
+mod wakes;
 
 #[cfg(test)]
 mod tests;
 
 pub use buffers::Buffer;
+pub use config::PlaneConfig;
 pub use error::RingError;
 pub use event::{EndCause, Event};
 pub use handle::PlaneHandle;
 pub use listen::ListenConfig;
 pub use options::TcpKeepAlive;
-pub use plane::{Plane, UnderWay};
-pub use submit::{Batch, ShortSend};
+pub use plane::Plane;
+pub use rings::{Counters, ShortSend};
+pub use send::Batch;
+pub use stream::UnderWay;
 pub use wait::monotonic_ns;
-
-use crate::limits;
-
-/// How large a plane is.
-#[derive(Clone, Copy, Debug)]
-pub struct PlaneConfig {
-    /// Submissions queued before the kernel is entered in mid-turn.
-    pub entries: u32,
-    /// Completions that one entry can bring.
-    pub completions: u32,
-    /// Sockets this plane may hold. More rings are added as needed, each up to the limit on open files.
-    pub sockets_max: u32,
-    /// Sockets in one ring, where that should be fewer than the limit on open files.
-    pub ring_sockets_max: u32,
-    /// Receive buffers of one ring; a power of two.
-    pub buffers: u16,
-    /// Size of a receive buffer.
-    pub buffer_bytes: u32,
-}
-
-impl Default for PlaneConfig {
-    fn default() -> Self {
-        Self {
-            entries: limits::RING_ENTRIES,
-            completions: limits::RING_COMPLETIONS,
-            sockets_max: limits::CONNECTIONS_DEFAULT,
-            ring_sockets_max: limits::RING_DESCRIPTORS_MAX,
-            buffers: limits::RECEIVE_BUFFERS,
-            buffer_bytes: limits::RECEIVE_BUFFER_BYTES,
-        }
-    }
-}
-
-/// What a plane has done since its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Calls of `io_uring_enter`.
-    pub enters: u64,
-    /// Completions taken.
-    pub completions: u64,
-    /// Submission queues found full in mid-turn.
-    pub queue_full: u64,
-    /// Receives that found every buffer on loan.
-    pub out_of_buffers: u64,
-    /// Sends that did not go out whole.
-    pub short_sends: u64,
-    /// Connections lost on their way in, or refused for want of a descriptor or memory.
-    pub accept_failures: u64,
-}

@@ -1,7 +1,7 @@
 //! One `io_uring` ring with its table of sockets and its receive buffers: set-up, queueing, entering, reaping.
 
-use super::PlaneConfig;
 use super::buffers::BufferPool;
+use super::config::PlaneConfig;
 use super::error::{RingError, error, error_number};
 use super::moderation::Moderation;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
@@ -120,7 +120,7 @@ impl Ring {
     /// Whether operations wait to be finished by the next `enter`, or did a moment ago. The kernel finishes a bounded
     /// number at a time (20 since Linux 6.13) and sends no further notification for the others, so nobody may sleep
     /// while this holds. But it may hold for nothing: another core adds an operation, we enter and finish it, and only
-    /// then the other core gets to marking the ring; the mark stays until there is work again. See `settle`.
+    /// then the other core gets to marking the ring; the mark stays until there is work again. See `run_task_work`.
     pub(super) fn has_task_work(&mut self) -> bool {
         self.uring.submission().taskrun()
     }
@@ -134,7 +134,7 @@ impl Ring {
 
     /// Finishes operations until one has completed or none is left. When no completion is there afterwards, the kernel
     /// holds nothing back, whatever the mark says. Costs more than an `enter`: the kernel goes as far as arming a timer.
-    pub(super) fn settle(&mut self) -> io::Result<()> {
+    pub(super) fn run_task_work(&mut self) -> io::Result<()> {
         let at_once = Timespec::new();
         loop {
             match self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&at_once)) {

@@ -22,9 +22,9 @@ pub(super) enum Op {
     Receive = 3,
     /// Connection. Posted only when the send was cut short or refused.
     Send = 4,
-    /// Index of a `Pending`.
+    /// Number of a `Pending`.
     SendRest = 5,
-    /// Index of a `Pending`.
+    /// Number of a `Pending`.
     HandOver = 7,
     /// Ticket; posted by another plane.
     Adopted = 8,
@@ -39,9 +39,9 @@ pub(super) enum Op {
     /// Nothing.
     Woken = 13,
     /// Nothing; posted by another plane, to end a wait.
-    Nudged = 14,
-    /// Index of a neighbour. Posted only when it could not be nudged.
-    Nudge = 15,
+    WokenByOther = 14,
+    /// Index of another plane. Posted only when it could not be woken so.
+    WakeOther = 15,
 }
 
 impl Op {
@@ -68,8 +68,8 @@ impl Op {
             11 => Self::Connect,
             12 => Self::Install,
             13 => Self::Woken,
-            14 => Self::Nudged,
-            15 => Self::Nudge,
+            14 => Self::WokenByOther,
+            15 => Self::WakeOther,
             _ => Self::Ignored,
         }
     }

@@ -1,13 +1,8 @@
 //! Waiting for something to happen with as few entries into the kernel as can be: the thread blocks, and with it whatever
 //! else runs on it.
 
-use super::PlaneHandle;
 use super::error::RingError;
 use super::plane::Plane;
-use super::user_data::Op;
-use io_uring::types::Fd;
-use io_uring::{opcode, squeue};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 impl Plane {
@@ -24,66 +19,56 @@ impl Plane {
     /// # Errors
     /// As [`Plane::submit`].
     pub fn wait(&mut self, patience: Option<Duration>, is_quiet: impl FnOnce() -> bool) -> Result<(), RingError> {
-        if !self.ready.is_empty() {
+        if !self.rings.completed.is_empty() {
             return self.submit();
         }
-        self.arm_wake();
-        self.arm_timeout();
-        let others = 1..self.rings.len();
-        let short_sends = self.short_sends.len();
-        self.enter_each(others.clone());
-        self.set_sleeping(true);
-        self.watch(others.clone());
-        let nothing_new = self.ready.is_empty() && self.short_sends.len() == short_sends && self.failed.is_none();
+        self.wakes.arm(&mut self.rings);
+        self.timeout.arm(&mut self.rings);
+        let others = 1..self.rings.all.len();
+        let short_sends = self.rings.short_sends.len();
+        self.rings.enter_each(others.clone());
+        self.rings.handle.set_sleeping(true);
+        self.rings.watch(others.clone());
+        let nothing_new = self.rings.completed.is_empty()
+            && self.rings.short_sends.len() == short_sends
+            && self.rings.failed.is_none();
         let patience = if nothing_new && is_quiet() { patience } else { Some(Duration::ZERO) };
-        let moderation = std::mem::take(&mut self.turn).moderation(self.sockets());
-        self.counters.enters += 1;
+        let moderation = std::mem::take(&mut self.turn).moderation(self.rings.sockets());
+        self.rings.counters.enters += 1;
         let result = match (moderation, patience) {
-            (Some(moderation), None) if self.rings[0].can_moderate() => self.rings[0].enter_and_gather(moderation),
-            _ => self.rings[0].enter_and_wait(patience),
+            (Some(moderation), None) if self.rings.all[0].can_moderate() => {
+                self.rings.all[0].enter_and_gather(moderation)
+            }
+            _ => self.rings.all[0].enter_and_wait(patience),
         };
-        self.set_sleeping(false);
-        self.unwatch(others);
+        self.rings.handle.set_sleeping(false);
+        self.rings.unwatch(others);
         if let Err(error) = result {
-            self.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));
+            self.rings.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));
         }
-        self.reap(0);
+        self.rings.reap(0);
         self.submit()
     }
 
-    /// Has the first ring read the eventfd, unless it does.
-    fn arm_wake(&mut self) {
-        if self.wake_armed {
-            return;
+    /// Whether the caller may go to sleep on the eventfd. If so, it looks once more at whatever others may have put
+    /// before it (whoever puts something there after this call wakes it), sleeps, and calls [`Plane::awake`].
+    pub fn prepare_sleep(&mut self) -> bool {
+        if !self.rings.is_idle() {
+            return false;
         }
-        self.wake_armed = true;
-        let count = self.wake_count.get().cast();
-        let entry = opcode::Read::new(Fd(self.eventfd().as_raw_fd()), count, size_of::<u64>() as u32)
-            .build()
-            .user_data(Op::Woken.with(0));
-        // SAFETY: the count is the plane's, boxed, and touched by nobody else; a plane that is dropped ends the read first.
-        unsafe { self.push(0, &entry) };
+        self.rings.handle.set_sleeping(true);
+        self.rings.watch(0..self.rings.all.len());
+        let idle = self.rings.completed.is_empty() && self.rings.failed.is_none();
+        if !idle {
+            self.awake();
+        }
+        idle
     }
 
-    /// As [`PlaneHandle::wake`], for whoever has a plane: the wake-up is no system call of its own but leaves with this plane's
-    /// next entry into the kernel.
-    ///
-    /// [`PlaneHandle::wake`]: super::PlaneHandle::wake
-    pub fn wake(&mut self, other: &PlaneHandle) {
-        if !other.is_to_be_woken() {
-            return;
-        }
-        let known = self.neighbours.iter().position(|neighbour| neighbour.is_same(other));
-        let index = known.unwrap_or_else(|| {
-            self.neighbours.push(other.clone());
-            self.neighbours.len() - 1
-        });
-        let entry = opcode::MsgRingData::new(Fd(other.first_ring()), 0, Op::Nudged.with(0), None)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(Op::Nudge.with(index as u64));
-        // SAFETY: the operation has no memory.
-        unsafe { self.push(0, &entry) };
+    /// Turns notifications off again: load must not pay for them.
+    pub fn awake(&mut self) {
+        self.rings.handle.set_sleeping(false);
+        self.rings.unwatch(0..self.rings.all.len());
     }
 }
 

@@ -74,7 +74,7 @@ fn connections_fill_ring_after_ring_and_slots_are_used_again() {
         let mut seen: Vec<u32> = (0..12).map(|_| connected(&mut plane).0.slot).collect();
         seen.sort_unstable();
         assert_eq!(seen, (0..12).collect::<Vec<_>>());
-        assert_eq!((plane.rings.len(), plane.sockets()), (3, 12));
+        assert_eq!((plane.rings.all.len(), plane.sockets()), (3, 12));
         for socket in sockets {
             plane.close(socket, UnderWay::Nothing);
         }

@@ -13,6 +13,7 @@ use super::one::Completion;
 use super::user_data::Op;
 use super::*;
 use crate::ids::{ConnectionId, SocketId};
+use crate::limits;
 use bytes::Bytes;
 use io_uring::opcode;
 use io_uring::types::Fixed;
@@ -80,7 +81,7 @@ fn drain(eventfd: BorrowedFd) -> u64 {
 /// Sleeps until there is an event, and asks for no further connections.
 fn sleep_until_event(plane: &mut Plane) {
     let deadline = Instant::now() + PATIENCE;
-    while plane.ready.is_empty() {
+    while plane.rings.completed.is_empty() {
         assert!(Instant::now() < deadline, "nothing happened");
         sleep(plane, PATIENCE);
     }
@@ -251,11 +252,11 @@ impl Plane {
     pub(crate) fn as_file(&mut self, socket: SocketId) -> OwnedFd {
         let entry = opcode::FixedFdInstall::new(Fixed(socket.slot()), 0).build().user_data(Op::Install.with(0));
         // SAFETY: the operation has no memory.
-        unsafe { self.push(socket.ring(), &entry) };
-        self.enter(socket.ring());
+        unsafe { self.rings.push(socket.ring(), &entry) };
+        self.rings.enter(socket.ring());
         let is_ours = |completion: &Completion| Op::of(completion.user_data) == Op::Install;
-        let at = self.ready.iter().position(is_ours).expect("the kernel does it as it takes it");
-        let descriptor = self.ready.remove(at).expect("just found").result;
+        let at = self.rings.completed.iter().position(is_ours).expect("the kernel does it as it takes it");
+        let descriptor = self.rings.completed.remove(at).expect("just found").result;
         assert!(descriptor >= 0, "{}", std::io::Error::from_raw_os_error(-descriptor));
         // SAFETY: the descriptor was just made and nobody else owns it.
         unsafe { OwnedFd::from_raw_fd(descriptor) }

@@ -19,7 +19,7 @@ fn the_timeout_fires_and_can_be_set_again() {
         let at = monotonic_ns() + 5 * MS;
         plane.set_timeout(at);
         assert!(expect_timeout(&mut plane) >= at);
-        assert_eq!(plane.timeout_armed, None);
+        assert_eq!(plane.timeout.armed, None);
     }
     plane.set_timeout(1);
     expect_timeout(&mut plane);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 fn planes() -> [Plane; 2] {
     let one = Plane::new(small()).unwrap();
     let mut several = Plane::new(PlaneConfig { ring_sockets_max: 2, ..small() }).unwrap();
-    several.add_ring().unwrap();
+    several.rings.add_ring().unwrap();
     [one, several]
 }
 
@@ -246,7 +246,7 @@ fn planes_wake_each_other_and_no_wake_is_missed() {
                 let ball: Arc<std::sync::atomic::AtomicU32> = ball;
                 let mut plane = Plane::new(PlaneConfig { ring_sockets_max: 2, ..small() }).unwrap();
                 for _ in 1..rings {
-                    plane.add_ring().unwrap();
+                    plane.rings.add_ring().unwrap();
                 }
                 mine.send(plane.handle()).unwrap();
                 let other = other.recv().unwrap();
@@ -306,17 +306,17 @@ fn with_clients<const COUNT: usize>(plane: &mut Plane) -> [TcpStream; COUNT] {
 }
 
 fn gather(plane: &mut Plane, events: u32, window: Duration) -> (usize, Duration) {
-    if !plane.rings[0].can_moderate() {
+    if !plane.rings.all[0].can_moderate() {
         // Such a kernel ignores the window and waits for all `events`; the broker does not ask it to.
         return (events as usize, window);
     }
     let begin = Instant::now();
-    while plane.ready.is_empty() {
+    while plane.rings.completed.is_empty() {
         assert!(begin.elapsed() < PATIENCE, "nothing came");
-        plane.rings[0].enter_and_gather(Moderation { events, window }).unwrap();
-        plane.reap(0);
+        plane.rings.all[0].enter_and_gather(Moderation { events, window }).unwrap();
+        plane.rings.reap(0);
     }
-    (plane.ready.len(), begin.elapsed())
+    (plane.rings.completed.len(), begin.elapsed())
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn gathering_ends_with_the_last_event_that_it_waits_for() {
     // The window is longer than anybody's patience.
     let (events, took) = gather(&mut plane, 4, PATIENCE * 2);
     assert_eq!(events, 4);
-    assert!(took < PATIENCE || !plane.rings[0].can_moderate(), "{took:?}");
+    assert!(took < PATIENCE || !plane.rings.all[0].can_moderate(), "{took:?}");
     sender.join().unwrap();
 }
 
@@ -346,7 +346,7 @@ fn gathering_ends_with_the_window_where_fewer_came_and_tells_of_those() {
     }
     let (events, took) = gather(&mut plane, 4, Duration::from_millis(50));
     assert!(took < PATIENCE, "{took:?}");
-    assert!(events == 2 || !plane.rings[0].can_moderate(), "{events}");
+    assert!(events == 2 || !plane.rings.all[0].can_moderate(), "{events}");
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn after_the_window_gathering_ends_with_the_first_event() {
         clients
     });
     let (events, took) = gather(&mut plane, 4, Duration::from_micros(100));
-    assert!(events == 1 || !plane.rings[0].can_moderate(), "{events}");
+    assert!(events == 1 || !plane.rings.all[0].can_moderate(), "{events}");
     assert!(took < PATIENCE, "{took:?}");
     sender.join().unwrap();
 }
