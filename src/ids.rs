@@ -1,5 +1,7 @@
 //! Newtypes for what is counted, indexed or named, so that one kind of number cannot be taken for another.
 
+use core::net::SocketAddr;
+use std::fmt;
 use std::hash::Hasher;
 use std::num::{NonZeroU16, NonZeroU32};
 
@@ -189,6 +191,40 @@ impl Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u8);
 
+/// Names a datagram socket of one plane. No other of the plane's sockets is ever named so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DatagramSocketId(pub u16);
+
+/// Who is at the other end of a socket, as far as the system tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PeerAddress {
+    /// Address and port; those of a dual-stack socket's IPv4 peers are IPv4.
+    Ip(SocketAddr),
+    /// A process of this machine.
+    Unix(UnixPeer),
+}
+
+/// Who has connected to a Unix path, noted by the system at that moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UnixPeer {
+    /// `None` for a process that this one cannot name: it is in another container.
+    pub process_id: Option<u32>,
+    /// Whose process it is.
+    pub user_id: u32,
+    /// Its first group.
+    pub group_id: u32,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(out),
+            Self::Unix(UnixPeer { process_id: Some(pid), user_id, .. }) => write!(out, "unix:uid={user_id},pid={pid}"),
+            Self::Unix(UnixPeer { user_id, .. }) => write!(out, "unix:uid={user_id}"),
+        }
+    }
+}
+
 /// A session of one shard: the slot that holds it. Whoever keeps one across turns also keeps a reason why the session
 /// still exists (the subscription index does: subscriptions go when the session goes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -315,6 +351,20 @@ mod tests {
     fn where_a_share_name_ends_is_part_of_its_key() {
         let key = HashKeys::from(1).names;
         assert_ne!(key.group("ab", "c"), key.group("a", "bc"));
+    }
+
+    #[test]
+    fn a_peer_is_shown_as_what_it_is() {
+        let unix = UnixPeer { process_id: Some(42), user_id: 1000, group_id: 100 };
+        let cases = [
+            (PeerAddress::Ip("[::1]:1883".parse().unwrap()), "[::1]:1883"),
+            (PeerAddress::Unix(unix), "unix:uid=1000,pid=42"),
+            (PeerAddress::Unix(UnixPeer { process_id: None, ..unix }), "unix:uid=1000"),
+        ];
+        for (peer, shown) in cases {
+            assert_eq!(peer.to_string(), shown);
+        }
+        assert_eq!(size_of::<PeerAddress>(), size_of::<SocketAddr>(), "a connection that has one grows by nothing");
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! Effects of the shard: bytes into outboxes, connections let go, lines for the log.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use super::edge::Edge;
 use super::table::Phase;
-use crate::ids::{ConnectionId, PacketId};
+use crate::ids::{ConnectionId, PacketId, PeerAddress};
 use crate::shard::{Effect, Effects, Encoded, Event};
 use crate::telemetry::{CloseReason, log};
 
@@ -101,7 +100,7 @@ impl Edge {
 }
 
 /// An address as the log shows it.
-struct Peer(Option<SocketAddr>);
+struct Peer(Option<PeerAddress>);
 
 impl fmt::Display for Peer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::share::{Admission, Shares};
 use super::table::{Connection, Fin, Phase, Table};
 use crate::codec::{Side, decode};
-use crate::ids::{ConnectionId, ListenerId, ShardId, SocketId, Ticket};
+use crate::ids::{ConnectionId, ListenerId, PeerAddress, ShardId, SocketId, Ticket};
 use crate::limits;
 use crate::ring::{EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, TcpKeepAlive, UnderWay};
 use crate::shard::{Effects, Input, Settings, Shard, Turn};
@@ -246,7 +246,7 @@ impl Edge {
         }
     }
 
-    fn handle_accepted(&mut self, now: Now, listener: ListenerId, socket: SocketId, peer: Option<SocketAddr>) {
+    fn handle_accepted(&mut self, now: Now, listener: ListenerId, socket: SocketId, peer: PeerAddress) {
         self.counters.sockets += 1;
         let before = self.config.connections.fetch_add(1, Ordering::Relaxed);
         if before >= self.config.connections_max.saturating_add(SURPLUS_MAX) {
@@ -258,7 +258,7 @@ impl Edge {
         let anonymous = self.listeners.iter().any(|&(id, anonymous)| id == listener && anonymous);
         let mut connection = Connection::new(socket, anonymous);
         connection.surplus = before >= self.config.connections_max;
-        connection.peer = peer;
+        connection.peer = Some(peer);
         let token = self.table.insert(connection);
         self.plane.receive_once(socket, token);
         self.greetings.push_back((now.after_s(self.config.connect_timeout_s.into()), token));

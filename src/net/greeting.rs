@@ -4,13 +4,12 @@
 //! receive at a time. Then the connection moves at most once: its socket goes straight from ring to ring, its CONNECT
 //! and whatever came behind it go over the mesh, and a ticket joins the two.
 
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
 use super::edge::{Edge, feed_shard};
 use super::table::{Connection, Phase};
 use crate::codec::{ConnAck, Connect, DecodeError, ReasonCode, frame};
-use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
+use crate::ids::{ConnectionId, PeerAddress, ShardId, SocketId, Ticket};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
 use crate::ring::Buffer;
 use crate::shard::{Arrival, Effects, Input, Shard, Turn};
@@ -35,7 +34,7 @@ pub struct Moved {
     assigned_client_id: Option<Box<str>>,
     anonymous: bool,
     surplus: bool,
-    peer: Option<SocketAddr>,
+    peer: Option<PeerAddress>,
 }
 
 /// The first byte of every CONNECT.

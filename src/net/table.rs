@@ -1,11 +1,9 @@
 //! The connections of one shard, by slot and generation.
 
-use std::net::SocketAddr;
-
 use super::feed::Spill;
 use super::outbox::Outbox;
 use crate::codec::Version;
-use crate::ids::{ConnectionId, SocketId};
+use crate::ids::{ConnectionId, PeerAddress, SocketId};
 use crate::ring::UnderWay;
 use crate::slab::Slab;
 use crate::telemetry::CloseReason;
@@ -60,7 +58,7 @@ pub struct Connection {
     /// Bytes that the kernel is still sending from an earlier outbox.
     pub rest_bytes: u32,
     /// The peer's address.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<PeerAddress>,
 }
 
 const _: () = assert!(size_of::<Connection>() <= 72);

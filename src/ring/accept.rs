@@ -1,82 +1,140 @@
 //! Accepting: at most so many connections at a time, and then no more until the caller asks.
 //!
 //! Each listener has [`ACCEPTS_PER_TURN`] places. An accept under way occupies one, with room for the peer's address;
-//! its completion empties the place, and only [`Listeners::accept_more`] fills it again. So a caller that falls behind takes
-//! in no more than it asked for, and everybody else waits in the kernel's backlog, where a connection costs least.
+//! its completion empties the place, and only [`Listeners::accept_more`] fills it again. So a caller that falls behind
+//! takes in no more than it asked for, and everybody else waits in the kernel's backlog, where a connection costs least.
 //! Accepts move to another ring before theirs is full: those under way are ended, and their places filled there.
+//!
+//! TCP connections go straight into the ring's table. Those of a Unix path come as a descriptor first, because only a
+//! descriptor tells every kernel's process, user and group of the peer; installing it costs an entry into the kernel.
 
 use super::address::{IP_ADDRESS_MAX_BYTES, read_ip_address};
-use super::event::Event;
+use super::error::RingError;
+use super::event::SocketEvent;
 use super::one::Completion;
 use super::rings::Rings;
+use super::unix::{SharedUnixListener, peer_of};
 use super::user_data::{Op, payload_of};
-use crate::ids::{ListenerId, SocketId};
+use crate::ids::{ListenerId, PeerAddress, SocketId};
 use crate::limits::{ACCEPT_PAUSE_MS, ACCEPTS_PER_TURN};
-use io_uring::opcode;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Timespec};
+use io_uring::{opcode, squeue};
 use std::cell::UnsafeCell;
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 static ACCEPT_PAUSE: Timespec = Timespec::new().nsec(ACCEPT_PAUSE_MS * 1_000_000);
 
 /// The listeners of one plane.
 #[derive(Default)]
 pub(super) struct Listeners {
-    all: Vec<Listener>,
+    all: Vec<ListeningSocket>,
+}
+
+/// What is accepted from.
+pub(super) enum ListenSource {
+    Tcp(TcpListener),
+    Unix(SharedUnixListener),
+}
+
+/// What a listener is doing about its accepts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Accepting {
+    /// It fills its places.
+    On,
+    /// Its ring is nearly full: the accepts under way are being ended so that others can go on elsewhere.
+    Moving,
+    /// The system is out of something: nothing is asked for until a while has passed.
+    Resting,
 }
 
 /// A listening socket and its accepts.
-struct Listener {
+struct ListeningSocket {
     /// `None` once it was closed.
-    socket: Option<TcpListener>,
+    source: Option<ListenSource>,
     /// Where its accepts are under way.
     ring: usize,
-    /// Its ring is nearly full: the accepts under way are being ended so that others can go on elsewhere.
-    moving: bool,
-    /// The system is out of something: nothing is asked for until a while has passed.
-    resting: bool,
+    accepting: Accepting,
     /// Places without an accept.
     empty: Vec<u16>,
     /// Where the kernel writes who it is; boxed, because accepts under way point into it.
-    peers: Box<[UnsafeCell<Peer>]>,
+    peers: Box<[UnsafeCell<AcceptedAddress>]>,
 }
 
-/// A `sockaddr` of either family as `accept` writes it.
+/// A `sockaddr` of either family of IP as `accept` writes it.
 #[repr(C)]
-struct Peer {
+struct AcceptedAddress {
     bytes: [u8; IP_ADDRESS_MAX_BYTES],
     len: libc::socklen_t,
 }
 
-impl Listener {
-    fn new(socket: TcpListener, ring: usize) -> Self {
+impl ListenSource {
+    fn descriptor(&self) -> RawFd {
+        match self {
+            Self::Tcp(socket) => socket.as_raw_fd(),
+            Self::Unix(socket) => socket.as_fd().as_raw_fd(),
+        }
+    }
+}
+
+impl ListeningSocket {
+    fn new(source: ListenSource, ring: usize) -> Self {
+        // The peers of a Unix path have no address that says anything.
+        let addresses = if matches!(source, ListenSource::Tcp(_)) { ACCEPTS_PER_TURN } else { 0 };
         Self {
-            socket: Some(socket),
+            source: Some(source),
             ring,
-            moving: false,
-            resting: false,
+            accepting: Accepting::On,
             empty: (0..ACCEPTS_PER_TURN).rev().collect(),
-            peers: (0..ACCEPTS_PER_TURN).map(|_| UnsafeCell::new(Peer::EMPTY)).collect(),
+            peers: (0..addresses).map(|_| UnsafeCell::new(AcceptedAddress::EMPTY)).collect(),
         }
     }
 
     /// Places that have one.
     const fn under_way(&self) -> usize {
-        self.peers.len() - self.empty.len()
+        ACCEPTS_PER_TURN as usize - self.empty.len()
+    }
+
+    /// An accept into an empty place; `None` where there is none.
+    fn next_accept(&mut self, index: usize) -> Option<squeue::Entry> {
+        let source = self.source.as_ref()?;
+        let place = self.empty.pop()?;
+        let (descriptor, user_data) = (Fd(source.descriptor()), accept_in(index, place));
+        let entry = match source {
+            ListenSource::Tcp(_) => {
+                let peer = self.peers[usize::from(place)].get();
+                // SAFETY: the place was empty, so that neither an accept nor a reference points into it.
+                let (bytes, len) = unsafe {
+                    (*peer).len = AcceptedAddress::EMPTY.len;
+                    (&raw mut (*peer).bytes, &raw mut (*peer).len)
+                };
+                opcode::Accept::new(descriptor, bytes.cast(), len).file_index(Some(DestinationSlot::auto_target()))
+            }
+            ListenSource::Unix(_) => {
+                opcode::Accept::new(descriptor, std::ptr::null_mut(), std::ptr::null_mut()).flags(libc::SOCK_CLOEXEC)
+            }
+        };
+        Some(entry.build().user_data(user_data))
+    }
+
+    /// Who has connected in `place`, now that its accept has ended.
+    fn accepted_address(&self, place: u16) -> Option<PeerAddress> {
+        // SAFETY: the accept has ended, so that the kernel has written what it would, and nobody else holds the place.
+        let peer = unsafe { &*self.peers[usize::from(place)].get() };
+        read_ip_address(&peer.bytes[..peer.bytes.len().min(peer.len as usize)]).map(PeerAddress::Ip)
     }
 }
 
-impl Peer {
+impl AcceptedAddress {
     const EMPTY: Self = Self { bytes: [0; IP_ADDRESS_MAX_BYTES], len: IP_ADDRESS_MAX_BYTES as libc::socklen_t };
 }
 
 impl Listeners {
-    /// Accepts the first connections from `socket`.
-    pub(super) fn add(&mut self, rings: &mut Rings, socket: TcpListener) -> ListenerId {
+    /// Accepts the first connections from `source`.
+    pub(super) fn add(&mut self, rings: &mut Rings, source: ListenSource) -> ListenerId {
         let id = ListenerId(u8::try_from(self.all.len()).expect("a configuration lists a handful of listeners"));
         let ring = rings.choose_adopting();
-        self.all.push(Listener::new(socket, ring));
+        self.all.push(ListeningSocket::new(source, ring));
         self.accept_more(rings);
         id
     }
@@ -85,12 +143,12 @@ impl Listeners {
     pub(super) fn accept_more(&mut self, rings: &mut Rings) {
         for index in 0..self.all.len() {
             let listener = &self.all[index];
-            if listener.empty.is_empty() || listener.socket.is_none() || listener.resting {
+            if listener.empty.is_empty() || listener.source.is_none() || listener.accepting == Accepting::Resting {
                 continue;
             }
             let ring = &rings.all[listener.ring];
             if ring.room() > ring.reserve() {
-                self.all[index].moving = false;
+                self.all[index].accepting = Accepting::On;
             } else if !self.move_accepts(rings, index) {
                 continue;
             }
@@ -102,23 +160,11 @@ impl Listeners {
     fn fill_places(&mut self, rings: &mut Rings, index: usize) {
         let ring = self.all[index].ring;
         let listeners = self.all.iter().filter(|listener| listener.ring == ring);
-        let under_way: usize = listeners.map(Listener::under_way).sum();
+        let under_way: usize = listeners.map(ListeningSocket::under_way).sum();
         for _ in under_way..rings.all[ring].room() as usize {
-            let listener = &mut self.all[index];
-            let Some(socket) = &listener.socket else { return };
-            let Some(place) = listener.empty.pop() else { return };
-            let peer = listener.peers[usize::from(place)].get();
-            // SAFETY: the place was empty, so that neither an accept nor a reference points into it.
-            let (bytes, len) = unsafe {
-                (*peer).len = Peer::EMPTY.len;
-                (&raw mut (*peer).bytes, &raw mut (*peer).len)
-            };
-            let entry = opcode::Accept::new(Fd(socket.as_raw_fd()), bytes.cast(), len)
-                .file_index(Some(DestinationSlot::auto_target()))
-                .build()
-                .user_data(Op::Accept.with((index as u64) << 16 | u64::from(place)));
-            // SAFETY: `peers` is boxed, and is there until the accept has ended: a plane that is dropped calls `end_all`. The
-            // operation holds the listener's file itself once it was submitted.
+            let Some(entry) = self.all[index].next_accept(index) else { return };
+            // SAFETY: `peers` is boxed, and is there until the accept has ended: a plane that is dropped calls `end_all`.
+            // The operation holds the listener's file itself once it was submitted.
             unsafe { rings.push(ring, &entry) };
         }
     }
@@ -131,12 +177,12 @@ impl Listeners {
             return true;
         }
         if listener.under_way() == 0 {
-            listener.moving = false;
+            listener.accepting = Accepting::On;
             listener.ring = chosen;
             return true;
         }
-        if !listener.moving {
-            listener.moving = true;
+        if listener.accepting != Accepting::Moving {
+            listener.accepting = Accepting::Moving;
             self.end_accepts(rings, index);
         }
         false
@@ -145,10 +191,8 @@ impl Listeners {
     /// Ends a listener's accepts; those that the kernel has completed already are still told.
     fn end_accepts(&self, rings: &mut Rings, index: usize) {
         let listener = &self.all[index];
-        let ring = listener.ring;
-        let places = (0..ACCEPTS_PER_TURN).filter(|place| !listener.empty.contains(place));
-        for place in places.collect::<Vec<_>>() {
-            rings.cancel(ring, CancelBuilder::user_data(Op::Accept.with((index as u64) << 16 | u64::from(place))));
+        for place in (0..ACCEPTS_PER_TURN).filter(|place| !listener.empty.contains(place)) {
+            rings.cancel(listener.ring, CancelBuilder::user_data(accept_in(index, place)));
         }
     }
 
@@ -158,38 +202,45 @@ impl Listeners {
         self.end_accepts(rings, index);
         // The kernel must have taken every entry that names the descriptor before the number can mean another file.
         rings.enter_all();
-        self.all[index].socket = None;
+        self.all[index].source = None;
     }
 
-    pub(super) fn on_accept(&mut self, rings: &mut Rings, completion: Completion) -> Option<Event> {
+    pub(super) fn on_accept(&mut self, rings: &mut Rings, completion: Completion) -> Option<SocketEvent> {
         let payload = payload_of(completion.user_data);
         let (index, place) = ((payload >> 16) as usize, payload as u16);
         let listener = &mut self.all[index];
         listener.empty.push(place);
         let id = ListenerId(index as u8);
-        if completion.result >= 0 {
-            // SAFETY: the accept has ended, so that the kernel has written what it would, and nobody else holds the place.
-            let peer = unsafe { &*listener.peers[usize::from(place)].get() };
-            let peer = read_ip_address(&peer.bytes[..peer.bytes.len().min(peer.len as usize)]);
-            let ring = usize::from(completion.ring);
-            rings.all[ring].open += 1;
-            return Some(Event::Accepted { listener: id, socket: SocketId::new(ring, completion.value()), peer });
-        }
-        let errno = -completion.result;
-        if errno == libc::ECANCELED {
-            return None;
-        }
+        let errno = match (completion.result, listener.peers.is_empty()) {
+            (0.., false) => {
+                let ring = usize::from(completion.ring);
+                rings.all[ring].open += 1;
+                let socket = SocketId::new(ring, completion.value());
+                if let Some(peer) = listener.accepted_address(place) {
+                    return Some(SocketEvent::Accepted { listener: id, socket, peer });
+                }
+                rings.free_slot(socket);
+                libc::EAFNOSUPPORT
+            }
+            (0.., true) => match install_unix(rings, completion) {
+                Ok((socket, peer)) => return Some(SocketEvent::Accepted { listener: id, socket, peer }),
+                Err(error) => error.errno(),
+            },
+            (result, _) if result == -libc::ECANCELED => return None,
+            (result, _) => -result,
+        };
         rings.counters.accept_failures += 1;
         // These are the fault of one peer, and the next may be fine. Everything else is the system's.
-        if !matches!(errno, libc::ECONNABORTED | libc::EPROTO | libc::EINTR | libc::EPERM) {
+        let of_peer = [libc::ECONNABORTED, libc::EPROTO, libc::EINTR, libc::EPERM, libc::EAFNOSUPPORT];
+        if !of_peer.contains(&errno) {
             self.rest(rings, index);
         }
-        Some(Event::AcceptFailed { listener: id, errno })
+        Some(SocketEvent::AcceptFailed { listener: id, errno })
     }
 
     /// Lets accepting rest: there is no descriptor or no memory for a connection, and trying at once would spin.
     fn rest(&mut self, rings: &mut Rings, index: usize) {
-        if std::mem::replace(&mut self.all[index].resting, true) {
+        if std::mem::replace(&mut self.all[index].accepting, Accepting::Resting) == Accepting::Resting {
             return;
         }
         let entry = opcode::Timeout::new(&raw const ACCEPT_PAUSE).build().user_data(Op::AcceptPause.with(index as u64));
@@ -198,15 +249,46 @@ impl Listeners {
     }
 
     pub(super) fn on_rested(&mut self, index: usize) {
-        self.all[index].resting = false;
+        self.all[index].accepting = Accepting::On;
     }
 
-    /// Ends every accept, and returns when none points here any more.
+    /// Ends every accept, and returns when none points here any more. Descriptors that came last are closed.
     pub(super) fn end_all(&self, rings: &mut Rings) {
         for listener in &self.all {
-            if let Some(socket) = &listener.socket {
-                rings.all[listener.ring].end_all(socket.as_raw_fd());
+            if let Some(source) = &listener.source {
+                rings.all[listener.ring].end_all(source.descriptor());
+            }
+        }
+        if self.all.iter().all(|listener| !listener.peers.is_empty()) {
+            return;
+        }
+        for index in 0..rings.all.len() {
+            rings.reap(index);
+        }
+        for completion in &rings.completed {
+            let index = (payload_of(completion.user_data) >> 16) as usize;
+            let is_accept = Op::of(completion.user_data) == Op::Accept && completion.result >= 0;
+            if is_accept && self.all[index].peers.is_empty() {
+                drop(accepted_descriptor(*completion));
             }
         }
     }
+}
+
+/// The user data of an accept.
+const fn accept_in(index: usize, place: u16) -> u64 {
+    Op::Accept.with((index as u64) << 16 | place as u64)
+}
+
+/// A connection to a Unix path: asks who it is, and moves it into the ring's table.
+fn install_unix(rings: &mut Rings, completion: Completion) -> Result<(SocketId, PeerAddress), RingError> {
+    let socket = accepted_descriptor(completion);
+    let peer = peer_of(&socket)?;
+    Ok((rings.install(completion.ring.into(), socket)?, PeerAddress::Unix(peer)))
+}
+
+/// The descriptor that an accept from a Unix path has made. Each completion is asked once.
+fn accepted_descriptor(completion: Completion) -> OwnedFd {
+    // SAFETY: the kernel made the descriptor for this completion, and nobody else owns it.
+    unsafe { OwnedFd::from_raw_fd(completion.result) }
 }

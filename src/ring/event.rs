@@ -1,22 +1,21 @@
 //! All that a plane can tell its caller.
 
 use super::buffers::Buffer;
-use crate::ids::{ConnectionId, ListenerId, SocketId, Ticket};
+use crate::ids::{ConnectionId, ListenerId, PeerAddress, SocketId, Ticket};
 use bytes::Bytes;
-use std::net::SocketAddr;
 
 /// One thing that happened. Every variant that names a connection may concern one that the caller has closed since:
 /// compare the generation first.
 #[derive(Debug)]
-pub enum Event {
+pub enum SocketEvent {
     /// A peer connected. Nothing is received until the caller asks for it.
     Accepted {
         /// Where.
         listener: ListenerId,
         /// The connection's socket.
         socket: SocketId,
-        /// Who connected; `None` for a family that nobody speaks here.
-        peer: Option<SocketAddr>,
+        /// Who connected.
+        peer: PeerAddress,
     },
     /// A connection was lost on its way in, or none could be taken: for a counter. Accepting goes on with the next
     /// `accept_more`, after `limits::ACCEPT_PAUSE_MS` if the system is out of something.

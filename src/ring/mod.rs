@@ -39,7 +39,7 @@
 //! }
 //! ```
 //!
-//! Where many send to few, that wait goes on for several arrivals, 64 us at most (`moderation.rs`).
+//! Where many send to few, that wait goes on for several arrivals, 64 us at most (`coalescing.rs`).
 //!
 //! A pump that must not block its thread flushes, and then sleeps on `plane.eventfd()` between `prepare_sleep` and `awake`.
 //! A client opens its connections with `connect`, and may use them from `Connected` on.
@@ -54,6 +54,7 @@
 mod accept;
 mod address;
 mod buffers;
+mod coalescing;
 mod config;
 mod connect;
 mod error;
@@ -61,7 +62,6 @@ mod event;
 mod handle;
 mod headers;
 mod listen;
-mod moderation;
 mod next;
 mod one;
 mod options;
@@ -73,6 +73,7 @@ mod send;
 mod stream;
 mod table;
 mod timeout;
+mod unix;
 mod user_data;
 mod wait;
 mod wakes;
@@ -83,12 +84,17 @@ mod tests;
 pub use buffers::Buffer;
 pub use config::PlaneConfig;
 pub use error::RingError;
-pub use event::{EndCause, Event};
+pub use event::{EndCause, SocketEvent};
+// The names of before, for callers that have not followed yet.
+pub use event::SocketEvent as Event;
 pub use handle::PlaneHandle;
 pub use listen::ListenConfig;
 pub use options::TcpKeepAlive;
 pub use plane::Plane;
-pub use rings::{Counters, ShortSend};
-pub use send::Batch;
+pub use rings::PlaneCounters as Counters;
+pub use rings::{PlaneCounters, ShortSend};
+pub use send::SendBatch as Batch;
+pub use send::SendBatch;
 pub use stream::UnderWay;
+pub use unix::SharedUnixListener;
 pub use wait::monotonic_ns;

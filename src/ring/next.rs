@@ -1,6 +1,6 @@
 //! What completions mean: the next thing that happened, for the caller.
 
-use super::event::{EndCause, Event};
+use super::event::{EndCause, SocketEvent};
 use super::one::Completion;
 use super::pending::Pending;
 use super::plane::Plane;
@@ -10,7 +10,7 @@ use io_uring::cqueue;
 
 impl Plane {
     /// The next thing that happened, `None` when all is told: then queue what follows from it and `submit`.
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<SocketEvent> {
         loop {
             let completion = self.rings.completed.pop_front()?;
             let user_data = completion.user_data;
@@ -23,7 +23,7 @@ impl Plane {
                 }
                 Op::SendRest => Some(self.on_sent(completion)),
                 Op::HandOver => Some(self.on_handed_over(completion)),
-                Op::Finish => Some(Event::Finished { connection: connection_of(user_data) }),
+                Op::Finish => Some(SocketEvent::Finished { connection: connection_of(user_data) }),
                 Op::Adopted => Some(self.on_adopted(completion)),
                 Op::Connect => Some(on_connected(completion)),
                 Op::Woken => {
@@ -32,7 +32,7 @@ impl Plane {
                 }
                 Op::Timeout => {
                     self.timeout.disarm();
-                    Some(Event::Timeout)
+                    Some(SocketEvent::Timeout)
                 }
                 Op::WakeOther => {
                     self.wakes.wake_by_eventfd(payload_of(user_data) as usize);
@@ -47,12 +47,12 @@ impl Plane {
         }
     }
 
-    fn on_receive(&mut self, completion: Completion) -> Event {
+    fn on_receive(&mut self, completion: Completion) -> SocketEvent {
         let connection = connection_of(completion.user_data);
         match (self.rings.take_buffer(completion), completion.result) {
             (Some(buffer), 1..) => {
-                self.turn.receives += 1;
-                Event::Received { connection, buffer, more: cqueue::more(completion.flags) }
+                self.turn_counts.receives += 1;
+                SocketEvent::Received { connection, buffer, more: cqueue::more(completion.flags) }
             }
             (buffer, result) => {
                 if let Some(buffer) = buffer {
@@ -60,12 +60,12 @@ impl Plane {
                 }
                 let cause = EndCause::of(result);
                 self.rings.counters.out_of_buffers += u64::from(cause == EndCause::OutOfBuffers);
-                Event::ReceiveEnded { connection, cause }
+                SocketEvent::ReceiveEnded { connection, cause }
             }
         }
     }
 
-    fn on_sent(&mut self, completion: Completion) -> Event {
+    fn on_sent(&mut self, completion: Completion) -> SocketEvent {
         let Pending::Send { connection, bytes } = self.pending.remove(payload_of(completion.user_data)) else {
             unreachable!("the number of a send names a send");
         };
@@ -76,21 +76,21 @@ impl Plane {
             _ if sent < bytes.len() => Some(libc::EPIPE),
             _ => None,
         };
-        Event::Sent { connection, bytes, sent, error }
+        SocketEvent::Sent { connection, bytes, sent, error }
     }
 
-    fn on_handed_over(&mut self, completion: Completion) -> Event {
+    fn on_handed_over(&mut self, completion: Completion) -> SocketEvent {
         let Pending::HandOver { ticket, socket } = self.pending.remove(payload_of(completion.user_data)) else {
             unreachable!("the number of a transfer names one");
         };
         if completion.result < 0 {
-            return Event::HandOverFailed { ticket, socket, errno: -completion.result };
+            return SocketEvent::HandOverFailed { ticket, socket, errno: -completion.result };
         }
         self.rings.free_slot(socket);
-        Event::HandedOver { ticket }
+        SocketEvent::HandedOver { ticket }
     }
 
-    fn on_adopted(&mut self, completion: Completion) -> Event {
+    fn on_adopted(&mut self, completion: Completion) -> SocketEvent {
         let index = usize::from(completion.ring);
         let ring = &mut self.rings.all[index];
         ring.open += 1;
@@ -98,11 +98,11 @@ impl Plane {
             self.rings.choose_adopting();
         }
         let socket = SocketId::new(index, completion.value());
-        Event::Adopted { ticket: Ticket::new(payload_of(completion.user_data)), socket }
+        SocketEvent::Adopted { ticket: Ticket::new(payload_of(completion.user_data)), socket }
     }
 }
 
-fn on_connected(completion: Completion) -> Event {
+fn on_connected(completion: Completion) -> SocketEvent {
     let error = (completion.result < 0).then_some(-completion.result);
-    Event::Connected { connection: connection_of(completion.user_data), error }
+    SocketEvent::Connected { connection: connection_of(completion.user_data), error }
 }

@@ -1,9 +1,9 @@
 //! One `io_uring` ring with its table of sockets and its receive buffers: set-up, queueing, entering, reaping.
 
 use super::buffers::BufferPool;
+use super::coalescing::Coalescing;
 use super::config::PlaneConfig;
 use super::error::{RingError, error, error_number};
-use super::moderation::Moderation;
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, squeue};
 use std::collections::VecDeque;
@@ -36,8 +36,8 @@ struct GetEvents {
     timespec: u64,
 }
 
-/// How long `enter_and_gather` may wait for a first event.
-const GATHER_MAX: Duration = Duration::from_secs(3600);
+/// How long `enter_and_coalesce` may wait for a first event.
+const COALESCE_MAX: Duration = Duration::from_secs(3600);
 
 pub(super) struct Ring {
     uring: IoUring,
@@ -151,16 +151,16 @@ impl Ring {
         self.enter_for(1, Duration::ZERO, patience)
     }
 
-    /// Whether the kernel has `enter_and_gather` (Linux 6.12).
-    pub(super) fn can_moderate(&self) -> bool {
+    /// Whether the kernel has `enter_and_coalesce` (Linux 6.12).
+    pub(super) fn can_coalesce(&self) -> bool {
         self.uring.params().is_feature_min_timeout()
     }
 
-    /// One `io_uring_enter`: submits what is queued and waits until there are `moderation.events`; after `moderation.window`
+    /// One `io_uring_enter`: submits what is queued and waits until there are `coalescing.events`; after `coalescing.window`
     /// one is enough. It may return early.
-    pub(super) fn enter_and_gather(&mut self, moderation: Moderation) -> io::Result<()> {
+    pub(super) fn enter_and_coalesce(&mut self, coalescing: Coalescing) -> io::Result<()> {
         // Without an end of the wait the kernel takes the window for it.
-        self.enter_for(moderation.events, moderation.window, Some(GATHER_MAX))
+        self.enter_for(coalescing.events, coalescing.window, Some(COALESCE_MAX))
     }
 
     fn enter_for(&mut self, events: u32, window: Duration, patience: Option<Duration>) -> io::Result<()> {

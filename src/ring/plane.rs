@@ -5,22 +5,25 @@
 //! [`Timeout`], [`Wakes`] and [`MessageHeaders`] what their names say. Parts are handed the rings and know nothing of each
 //! other or of the plane.
 
-use super::accept::Listeners;
+use super::accept::{ListenSource, Listeners};
+use super::coalescing::TurnCounts;
 use super::config::PlaneConfig;
 use super::connect::{Connector, open_tcp};
 use super::error::RingError;
 use super::handle::PlaneHandle;
 use super::headers::MessageHeaders;
 use super::listen::ListenConfig;
-use super::moderation::Turn;
 use super::pending::PendingTable;
-use super::rings::{Counters, Rings};
+use super::rings::{PlaneCounters, Rings};
 use super::timeout::Timeout;
+use super::unix::{SharedUnixListener, open_unix, unix_address};
 use super::wakes::Wakes;
 use crate::ids::{ConnectionId, ListenerId, SocketId};
+use rustix::net::SocketFlags;
 use rustix::net::addr::SocketAddrArg;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 /// One shard's sockets. Lives on the thread that made it.
 pub struct Plane {
@@ -32,7 +35,7 @@ pub struct Plane {
     pub(super) wakes: Wakes,
     pub(super) headers: MessageHeaders,
     /// Since the last wait.
-    pub(super) turn: Turn,
+    pub(super) turn_counts: TurnCounts,
 }
 
 impl Plane {
@@ -46,7 +49,7 @@ impl Plane {
             timeout: Timeout::default(),
             wakes: Wakes::default(),
             headers: MessageHeaders::default(),
-            turn: Turn::default(),
+            turn_counts: TurnCounts::default(),
         })
     }
 
@@ -61,7 +64,7 @@ impl Plane {
     }
 
     /// Counts since the start.
-    pub const fn counters(&self) -> Counters {
+    pub const fn counters(&self) -> PlaneCounters {
         self.rings.counters
     }
 
@@ -77,7 +80,12 @@ impl Plane {
     pub fn listen(&mut self, config: &ListenConfig) -> Result<(ListenerId, SocketAddr), RingError> {
         let socket = config.open()?;
         let address = socket.local_addr().map_err(super::error::error("read the address of a listener"))?;
-        Ok((self.listeners.add(&mut self.rings, socket), address))
+        Ok((self.listeners.add(&mut self.rings, ListenSource::Tcp(socket)), address))
+    }
+
+    /// As [`Plane::listen`], for a Unix path, which several planes may listen at together. Each accepts what it asks for.
+    pub fn listen_unix(&mut self, socket: SharedUnixListener) -> ListenerId {
+        self.listeners.add(&mut self.rings, ListenSource::Unix(socket))
     }
 
     /// Asks for as many connections of each listener as were told since the last call. Costs nothing where none were.
@@ -91,7 +99,7 @@ impl Plane {
     }
 
     /// Opens a connection to `to`, from the address `from` where one is given (the system chooses the port, and uses a
-    /// port for several peers). `Event::Connected` tells how that went; the socket is the caller's at once, and `close`
+    /// port for several peers). `SocketEvent::Connected` tells how that went; the socket is the caller's at once, and `close`
     /// gives up waiting. Rings are added as they fill up.
     ///
     /// # Errors
@@ -108,7 +116,19 @@ impl Plane {
         Ok(socket)
     }
 
-    /// Wishes for `Event::Timeout` at `at_mono_ns` (`CLOCK_MONOTONIC`), or earlier. The earliest wish counts, one is
+    /// As [`Plane::connect`], to a Unix path. Where many wait to be accepted, it waits behind them.
+    ///
+    /// # Errors
+    /// Nothing was opened: no descriptor or ring is left (ENFILE, EMFILE), or the path is too long.
+    pub fn connect_unix(&mut self, path: &Path, connection: ConnectionId) -> Result<SocketId, RingError> {
+        let address = unix_address(path)?;
+        let ring = self.rings.choose_with_room()?;
+        let socket = self.rings.install(ring, open_unix(SocketFlags::CLOEXEC)?)?;
+        self.connector.connect(&mut self.rings, socket, address.as_any(), connection);
+        Ok(socket)
+    }
+
+    /// Wishes for `SocketEvent::Timeout` at `at_mono_ns` (`CLOCK_MONOTONIC`), or earlier. The earliest wish counts, one is
     /// armed at a time, and a later wish costs nothing: an event that comes too early is the reason to wish again.
     pub fn set_timeout(&mut self, at_mono_ns: u64) {
         self.timeout.wish(at_mono_ns);

@@ -24,7 +24,7 @@ use std::sync::atomic::{Ordering, fence};
 
 /// What a plane has done since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct PlaneCounters {
     /// Calls of `io_uring_enter`.
     pub enters: u64,
     /// Completions taken.
@@ -63,7 +63,7 @@ pub(super) struct Rings {
     /// Completions in the order in which they came.
     pub(super) completed: VecDeque<Completion>,
     pub(super) short_sends: Vec<ShortSend>,
-    pub(super) counters: Counters,
+    pub(super) counters: PlaneCounters,
     /// The kernel refuses a ring: its error number.
     pub(super) failed: Option<i32>,
 }
@@ -77,7 +77,7 @@ impl Rings {
             all: Vec::new(),
             completed: VecDeque::with_capacity(1024),
             short_sends: Vec::new(),
-            counters: Counters::default(),
+            counters: PlaneCounters::default(),
             failed: None,
         };
         rings.add_ring()?;

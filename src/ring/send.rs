@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::marker::PhantomData;
 
 /// Sends queued during one [`Plane::flush`]. What they borrow outlives the flush, which is all that the kernel needs.
-pub struct Batch<'plane, 'env> {
+pub struct SendBatch<'plane, 'env> {
     plane: &'plane mut Plane,
     /// Invariant, so that nobody can shorten what was promised.
     env: PhantomData<fn(&'env ()) -> &'env ()>,
@@ -22,7 +22,7 @@ const SEND_MAX_BYTES: usize = 1 << 30;
 
 const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
 
-impl<'env> Batch<'_, 'env> {
+impl<'env> SendBatch<'_, 'env> {
     /// Sends `bytes` as far as the socket's buffer has room. No other send of this socket may be under way.
     pub fn send(&mut self, socket: SocketId, connection: ConnectionId, bytes: &'env [u8]) {
         assert!(bytes.len() <= SEND_MAX_BYTES, "an outbox is bounded far below this");
@@ -34,7 +34,7 @@ impl<'env> Batch<'_, 'env> {
         // SAFETY: `bytes` lives for 'env, which outlives `flush`; `flush` returns (or unwinds) only after everything
         // queued was submitted, and with MSG_DONTWAIT a submitted send has already happened.
         unsafe { self.plane.rings.push(socket.ring(), &entry) };
-        self.plane.turn.sends += 1;
+        self.plane.turn_counts.sends += 1;
     }
 
     /// Sends `pieces` in order as one, without copying them together. As `send` otherwise.
@@ -51,7 +51,7 @@ impl<'env> Batch<'_, 'env> {
         // SAFETY: as in `send` for the pieces (an IoSlice is an iovec by its own promise); the header stays where it
         // is until the kernel was entered.
         unsafe { plane.rings.push(socket.ring(), &entry) };
-        plane.turn.sends += 1;
+        plane.turn_counts.sends += 1;
     }
 }
 
@@ -72,11 +72,11 @@ impl Plane {
     ///
     /// # Errors
     /// The ring is beyond repair; see [`Plane::submit`].
-    pub fn flush<'env>(&mut self, queue: impl FnOnce(&mut Batch<'_, 'env>)) -> Result<&[ShortSend], RingError> {
+    pub fn flush<'env>(&mut self, queue: impl FnOnce(&mut SendBatch<'_, 'env>)) -> Result<&[ShortSend], RingError> {
         self.rings.short_sends.clear();
         self.headers.clear();
         let guard = SubmitOnDrop(self);
-        queue(&mut Batch { plane: &mut *guard.0, env: PhantomData });
+        queue(&mut SendBatch { plane: &mut *guard.0, env: PhantomData });
         drop(guard);
         self.rings.check()?;
         Ok(&self.rings.short_sends)
@@ -90,12 +90,12 @@ impl Plane {
     pub fn flush_and_wait<'env>(
         &mut self,
         is_quiet: impl FnOnce() -> bool,
-        queue: impl FnOnce(&mut Batch<'_, 'env>),
+        queue: impl FnOnce(&mut SendBatch<'_, 'env>),
     ) -> Result<&[ShortSend], RingError> {
         self.rings.short_sends.clear();
         self.headers.clear();
         let guard = SubmitOnDrop(self);
-        queue(&mut Batch { plane: &mut *guard.0, env: PhantomData });
+        queue(&mut SendBatch { plane: &mut *guard.0, env: PhantomData });
         if guard.0.rings.short_sends.is_empty() {
             guard.0.wait(None, is_quiet)?;
         }

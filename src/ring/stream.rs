@@ -68,7 +68,7 @@ impl Plane {
         self.rings.all[socket.ring()].buffers.free()
     }
 
-    /// Sends `bytes`, waiting in the kernel for room as long as it takes; `Event::Sent` brings them back. For what a
+    /// Sends `bytes`, waiting in the kernel for room as long as it takes; `SocketEvent::Sent` brings them back. For what a
     /// [`ShortSend`] left over. No other send of this socket may be under way. Only `close` and `abort` end it early.
     pub fn send_rest(&mut self, socket: SocketId, connection: ConnectionId, bytes: Bytes) {
         let (address, count) = (bytes.as_ptr(), u32::try_from(bytes.len()).unwrap_or(u32::MAX));
@@ -82,7 +82,7 @@ impl Plane {
         unsafe { self.rings.push(socket.ring(), &entry) };
     }
 
-    /// Says that nothing more will be sent (FIN after what was sent); `Event::Finished` follows, and until then the
+    /// Says that nothing more will be sent (FIN after what was sent); `SocketEvent::Finished` follows, and until then the
     /// socket must not be closed: the kernel does it on a thread of its own, which looks the descriptor up only then and
     /// would find whatever connection has the slot by that time. The peer's end of the connection shows as `Eof`; a
     /// `close` after that loses nothing. For partings, not in bulk.
@@ -123,7 +123,7 @@ impl Plane {
         self.close(socket, under_way);
     }
 
-    /// Moves a socket, on which nothing is under way, to another plane, where `Event::Adopted` brings `ticket`. Here,
+    /// Moves a socket, on which nothing is under way, to another plane, where `SocketEvent::Adopted` brings `ticket`. Here,
     /// `HandedOver` or `HandOverFailed` follows; until then the socket is nobody's to use. Bytes that the peer sends
     /// meanwhile wait in the socket.
     pub fn hand_over(&mut self, socket: SocketId, ticket: Ticket, target: &PlaneHandle) {

@@ -12,7 +12,7 @@ impl Plane {
     ///
     /// It waits in the first ring, in the entry into the kernel that submits. What happens in other rings is told there by
     /// the eventfd. It may return early with nothing to tell. Without `patience` it may go on for a moment after the first
-    /// event, where more of them are worth it (`moderation.rs`).
+    /// event, where more of them are worth it (`coalescing.rs`).
     ///
     /// [`PlaneHandle::wake`]: super::PlaneHandle::wake
     ///
@@ -33,11 +33,11 @@ impl Plane {
             && self.rings.short_sends.len() == short_sends
             && self.rings.failed.is_none();
         let patience = if nothing_new && is_quiet() { patience } else { Some(Duration::ZERO) };
-        let moderation = std::mem::take(&mut self.turn).moderation(self.rings.sockets());
+        let coalescing = std::mem::take(&mut self.turn_counts).coalescing(self.rings.sockets());
         self.rings.counters.enters += 1;
-        let result = match (moderation, patience) {
-            (Some(moderation), None) if self.rings.all[0].can_moderate() => {
-                self.rings.all[0].enter_and_gather(moderation)
+        let result = match (coalescing, patience) {
+            (Some(coalescing), None) if self.rings.all[0].can_coalesce() => {
+                self.rings.all[0].enter_and_coalesce(coalescing)
             }
             _ => self.rings.all[0].enter_and_wait(patience),
         };

@@ -6,7 +6,7 @@ use std::net::{IpAddr, TcpListener};
 
 fn connected(plane: &mut Plane) -> (ConnectionId, Option<i32>) {
     match next(plane) {
-        Event::Connected { connection, error } => (connection, error),
+        SocketEvent::Connected { connection, error } => (connection, error),
         other => panic!("expected a connection: {other:?}"),
     }
 }

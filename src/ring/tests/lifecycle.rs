@@ -1,7 +1,7 @@
 //! How connections begin and end, and that a late word about one is never taken for another.
 
 use super::*;
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, PeerAddress};
 use rustix::net::sockopt;
 
 #[test]
@@ -22,12 +22,12 @@ fn a_late_completion_carries_the_generation_of_the_connection_it_was_for() {
     let mut late = Vec::new();
     while socket.is_none() || late.last() != Some(&EndCause::Cancelled) {
         match next(&mut plane) {
-            Event::Accepted { socket: accepted, .. } => socket = Some(accepted),
-            Event::Received { connection, buffer, .. } => {
+            SocketEvent::Accepted { socket: accepted, .. } => socket = Some(accepted),
+            SocketEvent::Received { connection, buffer, .. } => {
                 assert_eq!(connection, old);
                 plane.give_back(buffer);
             }
-            Event::ReceiveEnded { connection, cause } => {
+            SocketEvent::ReceiveEnded { connection, cause } => {
                 assert_eq!(connection, old);
                 late.push(cause);
             }
@@ -83,7 +83,7 @@ fn after_finish_sending_the_peer_reads_to_the_end_and_may_still_speak() {
     let mut last = Vec::new();
     peer.read_to_end(&mut last).unwrap();
     assert_eq!(last, b"reason");
-    assert!(matches!(next(&mut plane), Event::Finished { connection } if connection == ConnectionId::new(0, 0)));
+    assert!(matches!(next(&mut plane), SocketEvent::Finished { connection } if connection == ConnectionId::new(0, 0)));
     peer.write_all(b"understood").unwrap();
     assert_eq!(received(&mut plane).1, b"understood");
     drop(peer);
@@ -98,8 +98,8 @@ fn peers_are_named_over_ipv4_ipv6_and_ipv4_on_a_dual_stack_listener() {
         let (_, address) = plane.listen(&ListenConfig::new(bind.parse().unwrap())).unwrap();
         let peer = client(format!("{connect}:{}", address.port()).parse().unwrap());
         match next(&mut plane) {
-            Event::Accepted { socket, peer: name, .. } => {
-                assert_eq!(name, Some(peer.local_addr().unwrap()), "{bind}");
+            SocketEvent::Accepted { socket, peer: name, .. } => {
+                assert_eq!(name, PeerAddress::Ip(peer.local_addr().unwrap()), "{bind}");
                 plane.close(socket, UnderWay::Nothing);
             }
             other => panic!("{other:?}"),
@@ -116,7 +116,7 @@ fn a_peer_that_is_gone_already_still_has_its_name() {
     peer.write_all(b"bye").unwrap();
     drop(peer);
     match next(&mut plane) {
-        Event::Accepted { peer, .. } => assert_eq!(peer, Some(name)),
+        SocketEvent::Accepted { peer, .. } => assert_eq!(peer, PeerAddress::Ip(name)),
         other => panic!("{other:?}"),
     }
 }
@@ -132,7 +132,7 @@ fn no_more_connections_come_than_were_asked_for_and_none_is_lost() {
         for _ in 0..expected {
             sleep_until_event(&mut plane);
             match plane.next_event() {
-                Some(Event::Accepted { peer, .. }) => names.push(peer.unwrap()),
+                Some(SocketEvent::Accepted { peer, .. }) => names.push(ip_of(peer)),
                 other => panic!("{other:?}"),
             }
         }
@@ -199,4 +199,11 @@ fn a_keep_alive_that_the_system_does_not_know_is_refused_at_start() {
     let keep_alive = TcpKeepAlive { idle_s: 100_000, interval_s: 1, count: 1 };
     let error = plane.listen(&ListenConfig { keep_alive: Some(keep_alive), ..loopback() }).unwrap_err();
     assert_eq!((error.errno(), error.to_string().contains("keep-alive")), (libc::EINVAL, true), "{error}");
+}
+
+fn ip_of(peer: PeerAddress) -> SocketAddr {
+    match peer {
+        PeerAddress::Ip(address) => address,
+        PeerAddress::Unix(unix) => panic!("a TCP listener told of {unix:?}"),
+    }
 }

@@ -7,6 +7,7 @@ mod receiving;
 mod sending;
 mod sleeping;
 mod table;
+mod unix;
 mod waiting;
 
 use super::one::Completion;
@@ -88,7 +89,7 @@ fn sleep_until_event(plane: &mut Plane) {
 }
 
 /// The next event; sleeps until there is one.
-fn next(plane: &mut Plane) -> Event {
+fn next(plane: &mut Plane) -> SocketEvent {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(event) = plane.next_event() {
@@ -113,7 +114,7 @@ fn quiet(plane: &mut Plane) {
 
 fn accept(plane: &mut Plane) -> SocketId {
     match next(plane) {
-        Event::Accepted { socket, .. } => socket,
+        SocketEvent::Accepted { socket, .. } => socket,
         other => panic!("expected a connection: {other:?}"),
     }
 }
@@ -121,7 +122,7 @@ fn accept(plane: &mut Plane) -> SocketId {
 /// One received chunk, its buffer given back.
 fn received(plane: &mut Plane) -> (ConnectionId, Vec<u8>, bool) {
     match next(plane) {
-        Event::Received { connection, buffer, more } => {
+        SocketEvent::Received { connection, buffer, more } => {
             let bytes = plane.bytes(&buffer).to_vec();
             assert_eq!((bytes.len(), buffer.is_empty()), (buffer.len(), false));
             plane.give_back(buffer);
@@ -133,7 +134,7 @@ fn received(plane: &mut Plane) -> (ConnectionId, Vec<u8>, bool) {
 
 fn ended(plane: &mut Plane) -> (ConnectionId, EndCause) {
     match next(plane) {
-        Event::ReceiveEnded { connection, cause } => (connection, cause),
+        SocketEvent::ReceiveEnded { connection, cause } => (connection, cause),
         other => panic!("expected the end: {other:?}"),
     }
 }
@@ -145,7 +146,7 @@ fn send_all(plane: &mut Plane, socket: SocketId, connection: ConnectionId, bytes
     assert_eq!((short.connection, short.error), (connection, None));
     plane.send_rest(socket, connection, Bytes::copy_from_slice(&bytes[short.sent..]));
     match next(plane) {
-        Event::Sent { bytes, sent, error, .. } => assert_eq!((sent, error), (bytes.len(), None)),
+        SocketEvent::Sent { bytes, sent, error, .. } => assert_eq!((sent, error), (bytes.len(), None)),
         other => panic!("expected the rest to be sent: {other:?}"),
     }
 }
@@ -189,15 +190,15 @@ impl Echo {
         plane.submit().unwrap();
     }
 
-    fn handle(&mut self, plane: &mut Plane, event: Event) {
+    fn handle(&mut self, plane: &mut Plane, event: SocketEvent) {
         match event {
-            Event::Accepted { socket, .. } => {
+            SocketEvent::Accepted { socket, .. } => {
                 let slot = self.accepted;
                 self.accepted += 1;
                 plane.receive_multi(socket, ConnectionId::new(slot, 0));
                 self.connections.insert(slot, Connection { socket, outbox: Vec::new(), waiting: false, eof: false });
             }
-            Event::Received { connection: id, buffer, more } => {
+            SocketEvent::Received { connection: id, buffer, more } => {
                 let connection = self.connections.get_mut(&id.slot).unwrap();
                 connection.outbox.extend_from_slice(plane.bytes(&buffer));
                 plane.give_back(buffer);
@@ -205,12 +206,12 @@ impl Echo {
                     plane.receive_multi(connection.socket, id);
                 }
             }
-            Event::ReceiveEnded { connection: id, cause: EndCause::OutOfBuffers } => self.starved.push(id.slot),
-            Event::ReceiveEnded { connection: id, cause } => {
+            SocketEvent::ReceiveEnded { connection: id, cause: EndCause::OutOfBuffers } => self.starved.push(id.slot),
+            SocketEvent::ReceiveEnded { connection: id, cause } => {
                 assert_eq!(cause, EndCause::Eof);
                 self.connections.get_mut(&id.slot).unwrap().eof = true;
             }
-            Event::Sent { connection: id, error, .. } => {
+            SocketEvent::Sent { connection: id, error, .. } => {
                 assert_eq!(error, None);
                 self.connections.get_mut(&id.slot).unwrap().waiting = false;
             }

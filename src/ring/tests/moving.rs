@@ -20,22 +20,22 @@ fn a_socket_moves_to_another_thread_and_no_byte_is_lost_on_the_way() {
     let (mut accepted, mut moved) = (0, 0);
     while moved < CONNECTIONS {
         match next(&mut plane) {
-            Event::Accepted { socket, .. } => {
+            SocketEvent::Accepted { socket, .. } => {
                 before.insert(accepted, (socket, Vec::new()));
                 plane.receive_once(socket, ConnectionId::new(accepted, 0));
                 accepted += 1;
             }
-            Event::Received { connection, buffer, more } => {
+            SocketEvent::Received { connection, buffer, more } => {
                 assert!(!more);
                 let (socket, bytes) = before.get_mut(&connection.slot).unwrap();
                 bytes.extend_from_slice(plane.bytes(&buffer));
                 plane.give_back(buffer);
                 plane.hand_over(*socket, Ticket::new(0x00ab_cdef << 16 | u64::from(connection.slot)), &target_handle);
             }
-            Event::ReceiveEnded { connection, cause: EndCause::OutOfBuffers } => {
+            SocketEvent::ReceiveEnded { connection, cause: EndCause::OutOfBuffers } => {
                 plane.receive_once(before[&connection.slot].0, connection);
             }
-            Event::HandedOver { ticket } => {
+            SocketEvent::HandedOver { ticket } => {
                 assert_eq!(ticket.bits() >> 16, 0x00ab_cdef);
                 moved += 1;
             }
@@ -67,13 +67,13 @@ fn adopt_all(handles: &mpsc::Sender<PlaneHandle>) -> HashMap<u32, Vec<u8>> {
     let mut ended = 0;
     while ended < CONNECTIONS {
         match next(&mut plane) {
-            Event::Adopted { ticket, socket } => {
+            SocketEvent::Adopted { ticket, socket } => {
                 let slot = (ticket.bits() & 0xffff) as u32;
                 assert_eq!(ticket.bits() >> 16, 0x00ab_cdef);
                 sockets.insert(slot, socket);
                 plane.receive_multi(socket, ConnectionId::new(slot, 7));
             }
-            Event::Received { connection, buffer, more } => {
+            SocketEvent::Received { connection, buffer, more } => {
                 assert_eq!(connection.generation(), 7);
                 heard.entry(connection.slot).or_default().extend_from_slice(plane.bytes(&buffer));
                 plane.give_back(buffer);
@@ -81,10 +81,10 @@ fn adopt_all(handles: &mpsc::Sender<PlaneHandle>) -> HashMap<u32, Vec<u8>> {
                     plane.receive_multi(sockets[&connection.slot], connection);
                 }
             }
-            Event::ReceiveEnded { connection, cause: EndCause::OutOfBuffers } => {
+            SocketEvent::ReceiveEnded { connection, cause: EndCause::OutOfBuffers } => {
                 plane.receive_multi(sockets[&connection.slot], connection);
             }
-            Event::ReceiveEnded { connection, cause } => {
+            SocketEvent::ReceiveEnded { connection, cause } => {
                 assert_eq!(cause, EndCause::Eof);
                 let socket = sockets[&connection.slot];
                 send_all(&mut plane, socket, connection, b"heard you");
@@ -119,7 +119,7 @@ fn a_target_without_room_leaves_the_socket_where_it_was() {
     let target = std::thread::spawn(move || {
         let mut plane = Plane::new(PlaneConfig { sockets_max: 1, ..small() }).unwrap();
         handles.send(plane.handle()).unwrap();
-        let Event::Adopted { ticket, .. } = next(&mut plane) else { panic!("expected a socket") };
+        let SocketEvent::Adopted { ticket, .. } = next(&mut plane) else { panic!("expected a socket") };
         assert_eq!(ticket, Ticket::new(0));
         while finish.try_recv().is_err() {
             sleep(&mut plane, Duration::from_millis(5));
@@ -134,10 +134,10 @@ fn a_target_without_room_leaves_the_socket_where_it_was() {
     let mut second = client(address);
     let second_socket = accept(&mut plane);
     plane.hand_over(first_socket, Ticket::new(0), &target_handle);
-    assert!(matches!(next(&mut plane), Event::HandedOver { .. }));
+    assert!(matches!(next(&mut plane), SocketEvent::HandedOver { .. }));
     plane.hand_over(second_socket, Ticket::new(1), &target_handle);
     match next(&mut plane) {
-        Event::HandOverFailed { ticket, socket, errno } => {
+        SocketEvent::HandOverFailed { ticket, socket, errno } => {
             assert_eq!((ticket, socket, errno), (Ticket::new(1), second_socket, libc::ENFILE));
         }
         other => panic!("{other:?}"),
@@ -160,7 +160,7 @@ fn a_target_that_is_gone_leaves_the_socket_where_it_was() {
     gone.wake();
     plane.hand_over(socket, Ticket::new(5), &gone);
     match next(&mut plane) {
-        Event::HandOverFailed { socket: kept, errno, .. } => assert_eq!((kept, errno), (socket, libc::EBADF)),
+        SocketEvent::HandOverFailed { socket: kept, errno, .. } => assert_eq!((kept, errno), (socket, libc::EBADF)),
         other => panic!("{other:?}"),
     }
 }

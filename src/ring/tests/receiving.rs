@@ -56,8 +56,8 @@ fn held_buffers_stop_receiving_and_nothing_is_lost_or_reordered() {
     let mut held = Vec::new();
     loop {
         match next(&mut plane) {
-            Event::Received { buffer, .. } => held.push(buffer),
-            Event::ReceiveEnded { cause, .. } => break assert_eq!(cause, EndCause::OutOfBuffers),
+            SocketEvent::Received { buffer, .. } => held.push(buffer),
+            SocketEvent::ReceiveEnded { cause, .. } => break assert_eq!(cause, EndCause::OutOfBuffers),
             other => panic!("{other:?}"),
         }
     }

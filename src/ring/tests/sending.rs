@@ -42,7 +42,7 @@ fn what_a_slow_reader_does_not_take_is_sent_as_it_reads() {
     quiet(&mut plane);
     let reading = std::thread::spawn(move || read_exactly(&mut peer, 2_000_000));
     match next(&mut plane) {
-        Event::Sent { connection: told, bytes, sent: rest, error } => {
+        SocketEvent::Sent { connection: told, bytes, sent: rest, error } => {
             assert_eq!((told, rest, error), (connection, data.len() - sent, None));
             assert_eq!(bytes, data.slice(sent..));
         }
@@ -132,7 +132,7 @@ fn a_send_to_a_connection_that_broke_says_so() {
     assert!(matches!(error, Some(Some(libc::ECONNRESET | libc::EPIPE))), "{error:?}");
     plane.send_rest(socket, connection, Bytes::from_static(b"still?"));
     match next(&mut plane) {
-        Event::Sent { sent, error, .. } => assert_eq!((sent, error), (0, Some(libc::EPIPE))),
+        SocketEvent::Sent { sent, error, .. } => assert_eq!((sent, error), (0, Some(libc::EPIPE))),
         other => panic!("{other:?}"),
     }
 }
@@ -146,7 +146,7 @@ fn close_ends_a_send_that_waits_and_brings_its_bytes_back() {
     quiet(&mut plane);
     plane.close(socket, UnderWay::Anything);
     match next(&mut plane) {
-        Event::Sent { bytes, sent, error, .. } => {
+        SocketEvent::Sent { bytes, sent, error, .. } => {
             assert!(bytes == data && sent < data.len() && error.is_some(), "{sent} {error:?}");
         }
         other => panic!("{other:?}"),

@@ -7,7 +7,7 @@ const MS: u64 = 1_000_000;
 
 fn expect_timeout(plane: &mut Plane) -> u64 {
     match next(plane) {
-        Event::Timeout => monotonic_ns(),
+        SocketEvent::Timeout => monotonic_ns(),
         other => panic!("{other:?}"),
     }
 }
@@ -115,7 +115,7 @@ fn nothing_is_signalled_while_the_pump_is_awake() {
         peer.write_all(b"x").unwrap();
         let buffer = loop {
             match plane.next_event() {
-                Some(Event::Received { buffer, .. }) => break buffer,
+                Some(SocketEvent::Received { buffer, .. }) => break buffer,
                 Some(other) => panic!("{other:?}"),
                 None => plane.submit().unwrap(),
             }

@@ -1,6 +1,6 @@
 //! Waiting on a thread of one's own, with one ring and with several.
 
-use super::super::moderation::{Moderation, Turn};
+use super::super::coalescing::{Coalescing, TurnCounts};
 use super::*;
 use crate::ids::{ConnectionId, SocketId};
 use std::net::TcpListener;
@@ -36,8 +36,8 @@ fn waiting_ends_when_something_arrives() {
             let mut send = false;
             while let Some(event) = plane.next_event() {
                 match event {
-                    Event::Connected { error: None, .. } => send = true,
-                    Event::Received { buffer, .. } => {
+                    SocketEvent::Connected { error: None, .. } => send = true,
+                    SocketEvent::Received { buffer, .. } => {
                         assert_eq!(plane.bytes(&buffer), [answers]);
                         plane.give_back(buffer);
                         answers += 1;
@@ -114,7 +114,7 @@ fn echo(listener: &TcpListener) -> std::thread::JoinHandle<()> {
 fn connected(plane: &mut Plane, listener: &TcpListener, connection: ConnectionId) -> SocketId {
     let socket = plane.connect(listener.local_addr().unwrap(), None, connection).unwrap();
     plane.submit().unwrap();
-    assert!(matches!(next(plane), Event::Connected { error: None, .. }));
+    assert!(matches!(next(plane), SocketEvent::Connected { error: None, .. }));
     plane.receive_multi(socket, connection);
     plane.submit().unwrap();
     socket
@@ -132,7 +132,7 @@ fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
     let begin = Instant::now();
     while answers < 100 {
         assert!(begin.elapsed() < PATIENCE, "{answers} answers");
-        let queue = |batch: &mut Batch<'_, '_>| {
+        let queue = |batch: &mut SendBatch<'_, '_>| {
             if send {
                 batch.send(socket, connection, b"x");
             }
@@ -140,7 +140,7 @@ fn one_entry_into_the_kernel_sends_and_waits_for_the_answer() {
         assert!(plane.flush_and_wait(|| true, queue).unwrap().is_empty());
         send = false;
         while let Some(event) = plane.next_event() {
-            let Event::Received { buffer, .. } = event else { panic!("{event:?}") };
+            let SocketEvent::Received { buffer, .. } = event else { panic!("{event:?}") };
             plane.give_back(buffer);
             answers += 1;
             send = true;
@@ -167,7 +167,7 @@ fn in_three_rings_each_answer_takes_few_entries_and_none_is_missed() {
     let begin = Instant::now();
     while answers < 300 {
         assert!(begin.elapsed() < PATIENCE, "{answers} answers");
-        let queue = |batch: &mut Batch<'_, '_>| {
+        let queue = |batch: &mut SendBatch<'_, '_>| {
             if let Some(to) = to {
                 batch.send(sockets[to], connections[to], b"x");
             }
@@ -175,7 +175,7 @@ fn in_three_rings_each_answer_takes_few_entries_and_none_is_missed() {
         assert!(plane.flush_and_wait(|| true, queue).unwrap().is_empty());
         to = None;
         while let Some(event) = plane.next_event() {
-            let Event::Received { buffer, connection, .. } = event else { panic!("{event:?}") };
+            let SocketEvent::Received { buffer, connection, .. } = event else { panic!("{event:?}") };
             plane.give_back(buffer);
             answers += 1;
             to = Some((connection.slot as usize + 1) % 3);
@@ -306,14 +306,14 @@ fn with_clients<const COUNT: usize>(plane: &mut Plane) -> [TcpStream; COUNT] {
 }
 
 fn gather(plane: &mut Plane, events: u32, window: Duration) -> (usize, Duration) {
-    if !plane.rings.all[0].can_moderate() {
+    if !plane.rings.all[0].can_coalesce() {
         // Such a kernel ignores the window and waits for all `events`; the broker does not ask it to.
         return (events as usize, window);
     }
     let begin = Instant::now();
     while plane.rings.completed.is_empty() {
         assert!(begin.elapsed() < PATIENCE, "nothing came");
-        plane.rings.all[0].enter_and_gather(Moderation { events, window }).unwrap();
+        plane.rings.all[0].enter_and_coalesce(Coalescing { events, window }).unwrap();
         plane.rings.reap(0);
     }
     (plane.rings.completed.len(), begin.elapsed())
@@ -333,7 +333,7 @@ fn gathering_ends_with_the_last_event_that_it_waits_for() {
     // The window is longer than anybody's patience.
     let (events, took) = gather(&mut plane, 4, PATIENCE * 2);
     assert_eq!(events, 4);
-    assert!(took < PATIENCE || !plane.rings.all[0].can_moderate(), "{took:?}");
+    assert!(took < PATIENCE || !plane.rings.all[0].can_coalesce(), "{took:?}");
     sender.join().unwrap();
 }
 
@@ -346,7 +346,7 @@ fn gathering_ends_with_the_window_where_fewer_came_and_tells_of_those() {
     }
     let (events, took) = gather(&mut plane, 4, Duration::from_millis(50));
     assert!(took < PATIENCE, "{took:?}");
-    assert!(events == 2 || !plane.rings.all[0].can_moderate(), "{events}");
+    assert!(events == 2 || !plane.rings.all[0].can_coalesce(), "{events}");
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn after_the_window_gathering_ends_with_the_first_event() {
         clients
     });
     let (events, took) = gather(&mut plane, 4, Duration::from_micros(100));
-    assert!(events == 1 || !plane.rings.all[0].can_moderate(), "{events}");
+    assert!(events == 1 || !plane.rings.all[0].can_coalesce(), "{events}");
     assert!(took < PATIENCE, "{took:?}");
     sender.join().unwrap();
 }
@@ -375,12 +375,12 @@ fn a_plane_counts_its_receives_and_sends_from_wait_to_wait() {
     clients.extend([listener.accept().unwrap().0, listener.accept().unwrap().0]);
     while plane.next_event().is_some() {}
     plane.wait(Some(Duration::ZERO), || true).unwrap();
-    assert_eq!(plane.turn, Turn::default());
+    assert_eq!(plane.turn_counts, TurnCounts::default());
     for client in &mut clients {
         client.write_all(b"x").unwrap();
     }
     for _ in 0..3 {
-        let Event::Received { buffer, .. } = next(&mut plane) else { panic!("something else") };
+        let SocketEvent::Received { buffer, .. } = next(&mut plane) else { panic!("something else") };
         plane.give_back(buffer);
     }
     let pieces = [std::io::IoSlice::new(b"x"), std::io::IoSlice::new(b"y")];
@@ -389,7 +389,7 @@ fn a_plane_counts_its_receives_and_sends_from_wait_to_wait() {
         batch.send_vectored(socket, connection, &pieces);
     });
     assert!(short.unwrap().is_empty());
-    assert_eq!(plane.turn, Turn { receives: 3, sends: 2 });
+    assert_eq!(plane.turn_counts, TurnCounts { receives: 3, sends: 2 });
     plane.wait(Some(Duration::ZERO), || true).unwrap();
-    assert_eq!(plane.turn, Turn::default());
+    assert_eq!(plane.turn_counts, TurnCounts::default());
 }

@@ -1,0 +1,115 @@
+//! Unix stream sockets: listening at a path, connecting to one, and who is at the other end.
+//!
+//! A path has one listening socket, whatever the number of shards: they share it. The file is there from binding until the
+//! last of them lets go. A file that an earlier process left is removed only if it is a socket that nobody listens on.
+
+use super::error::{RingError, error};
+use crate::ids::UnixPeer;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use std::fs::Metadata;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A listening socket at a path. Cheap to clone, for a plane each; the file goes with the last clone.
+#[derive(Clone, Debug)]
+pub struct SharedUnixListener(Arc<BoundPath>);
+
+#[derive(Debug)]
+struct BoundPath {
+    socket: OwnedFd,
+    path: PathBuf,
+    /// Device and inode of the file, so that nobody else's is removed.
+    file: (u64, u64),
+}
+
+impl SharedUnixListener {
+    /// Binds to `path` and listens; `backlog` as in [`ListenConfig`](super::ListenConfig).
+    ///
+    /// # Errors
+    /// Somebody listens there (EADDRINUSE), or what is there is no socket (EEXIST), or the path is too long.
+    pub fn bind(path: &Path, backlog: i32) -> Result<Self, RingError> {
+        let refused = |source: io::Error| RingError::at("listen at", path.display(), source);
+        let address = SocketAddrUnix::new(path).map_err(|errno| refused(errno.into()))?;
+        let socket = open_unix(SocketFlags::CLOEXEC)?;
+        match bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) => {
+                remove_stale(path, &address).map_err(refused)?;
+                bind(&socket, &address).map_err(|errno| refused(errno.into()))?;
+            }
+            result => result.map_err(|errno| refused(errno.into()))?,
+        }
+        let file = identity(&std::fs::symlink_metadata(path).map_err(refused)?);
+        let bound = BoundPath { socket, path: path.to_owned(), file };
+        listen(&bound.socket, backlog).map_err(|errno| refused(errno.into()))?;
+        Ok(Self(Arc::new(bound)))
+    }
+
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+}
+
+impl AsFd for SharedUnixListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.socket.as_fd()
+    }
+}
+
+impl Drop for BoundPath {
+    fn drop(&mut self) {
+        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.file) {
+            // Whoever removed it meanwhile has done the same.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A socket for a connection to a Unix path.
+pub(super) fn open_unix(flags: SocketFlags) -> Result<OwnedFd, RingError> {
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(error("make a socket"))
+}
+
+/// The address of a path.
+pub(super) fn unix_address(path: &Path) -> Result<SocketAddrUnix, RingError> {
+    SocketAddrUnix::new(path).map_err(|errno| RingError::at("connect to", path.display(), errno))
+}
+
+/// Process, user and group that the system noted when the peer connected.
+pub(super) fn peer_of(socket: &OwnedFd) -> Result<UnixPeer, RingError> {
+    // Not by rustix: its process id is never zero, and the kernel's is for a peer in another container.
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes, which are those of `found`; any bytes make a `ucred`.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut found).cast(), &raw mut len)
+    };
+    if result != 0 {
+        return Err(error("ask who has connected")(io::Error::last_os_error()));
+    }
+    let process_id = u32::try_from(found.pid).ok().filter(|&id| id != 0);
+    Ok(UnixPeer { process_id, user_id: found.uid, group_id: found.gid })
+}
+
+/// Removes the file of a socket that nobody listens on.
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(Errno::EXIST.into());
+    }
+    let probe =
+        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)?;
+    match connect(&probe, address) {
+        Err(Errno::CONNREFUSED) => std::fs::remove_file(path),
+        // It has connected, or would have to wait: somebody listens. Or it may not ask.
+        Ok(()) | Err(Errno::AGAIN) => Err(Errno::ADDRINUSE.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn identity(file: &Metadata) -> (u64, u64) {
+    (file.dev(), file.ino())
+}
