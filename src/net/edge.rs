@@ -241,7 +241,9 @@ impl Edge {
             }
             Event::HandOverFailed { ticket, socket, .. } => self.handle_hand_over_failed(ticket, socket),
             Event::Finished { connection: token } => self.handle_finished(token),
-            // The broker opens no connections.
+            // The broker opens no connections and no datagram sockets.
+            Event::Datagram { buffer, .. } => self.plane.give_back(buffer),
+            Event::DatagramsEnded { .. } | Event::DatagramNotSent { .. } => {}
             Event::Connected { .. } | Event::Timeout => {}
         }
     }

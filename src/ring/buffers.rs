@@ -22,7 +22,7 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// How many bytes were received into it; at least one.
+    /// How many bytes were received into it; at least one, but for a datagram.
     pub const fn len(&self) -> usize {
         self.bytes as usize
     }
@@ -33,7 +33,7 @@ impl Buffer {
         Self { ring: u8::MAX, start: 0, id: 0, bytes }
     }
 
-    /// Never: an empty receive is the end of a connection, not a buffer.
+    /// Whether it holds an empty datagram: an empty receive of a connection is its end, not a buffer.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0
     }

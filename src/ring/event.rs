@@ -1,8 +1,9 @@
 //! All that a plane can tell its caller.
 
 use super::buffers::Buffer;
-use crate::ids::{ConnectionId, ListenerId, PeerAddress, SocketId, Ticket};
+use crate::ids::{ConnectionId, DatagramSocketId, ListenerId, PeerAddress, SocketId, Ticket};
 use bytes::Bytes;
+use std::net::SocketAddr;
 
 /// One thing that happened. Every variant that names a connection may concern one that the caller has closed since:
 /// compare the generation first.
@@ -60,6 +61,34 @@ pub enum SocketEvent {
         /// Why not all: the kernel's error number, or `None` when all did.
         error: Option<i32>,
     },
+    /// A datagram came. The buffer must be given back.
+    Datagram {
+        /// Where.
+        socket: DatagramSocketId,
+        /// Who sent it, as `send_datagram` takes it.
+        from: SocketAddr,
+        /// Its bytes; there may be none.
+        buffer: Buffer,
+        /// Whether these are all of them.
+        completeness: Completeness,
+        /// Whether more will come without asking again. False behind an empty datagram, and when the kernel's queue was
+        /// full: then `receive_datagrams` must be called again.
+        more: bool,
+    },
+    /// No more datagrams will be told of without asking again.
+    DatagramsEnded {
+        /// Where.
+        socket: DatagramSocketId,
+        /// Why; never `Eof`.
+        cause: EndCause,
+    },
+    /// A `send_datagram` was refused, and the datagram is lost.
+    DatagramNotSent {
+        /// From where.
+        socket: DatagramSocketId,
+        /// The kernel's error number; EAGAIN when the socket's send buffer is full.
+        errno: i32,
+    },
     /// A `finish_sending` is done, or found the connection broken: the socket may be closed.
     Finished {
         /// The connection.
@@ -88,6 +117,15 @@ pub enum SocketEvent {
     },
     /// The timeout fired, possibly early: look at the clock and set the next one.
     Timeout,
+}
+
+/// Whether a datagram fitted into its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    /// All of it is there.
+    Whole,
+    /// Its end is lost.
+    Truncated,
 }
 
 /// Why receiving ended.

@@ -1,8 +1,8 @@
-//! The socket plane: one shard's sockets on `io_uring` rings of its own.
+//! The socket plane: one shard's sockets on `io_uring` rings of its own, over TCP, Unix paths and UDP.
 //!
 //! It knows sockets, buffers and the 56 bits by which the caller names a connection; nothing of MQTT, of connections'
-//! states or of time. It owns the rings, the tables of direct descriptors, the receive buffers, the listeners, and the
-//! memory of operations that outlast a turn. It is, with `runtime`, the only place for `unsafe`.
+//! states or of time. It owns the rings, the tables of direct descriptors, the provided buffers, the listeners, and the
+//! memory of operations that outlast a turn. It is, with `runtime`, the only place for `unsafe`. `plane.rs` lists its parts.
 //!
 //! What always holds:
 //!
@@ -11,7 +11,7 @@
 //!   kernel, and both are emptied before [`Plane::submit`] or [`Plane::flush`] returns.
 //! - The kernel sees borrowed bytes only within `flush`; what it needs longer, the plane owns.
 //! - A silent connection costs the plane nothing but its slot in the kernel's table: no buffer, no heap memory.
-//! - Completions carry the caller's [`ConnectionId`]; a late one is told by its generation. The plane keeps no table of
+//! - Completions carry the caller's [`ConnectionId`](crate::ids::ConnectionId); a late one is told by its generation. The plane keeps no table of
 //!   connections and cannot filter them: the caller checks every event that names one first.
 //!
 //! # A pump's turn
@@ -47,8 +47,11 @@
 //! A connection has at most one receive and one send under way. From a short send until `Sent`, its bytes wait in its
 //! outbox. Before a hand-over it has neither: receive with `receive_once` until it is known who owns the session.
 //! To slow a peer down, call `stop_receiving`, or hold its buffer: TCP does the rest.
-//! A parting that must arrive is sent, then `finish_sending`, then `close` at the peer's `Eof` or a deadline, but not
+//! Last words that must arrive are sent, then `finish_sending`, then `close` at the peer's `Eof` or a deadline, but not
 //! before `Finished`.
+//! A datagram socket is opened with `bind_datagram`, receives from `receive_datagrams` until its events say that it ended,
+//! and answers with `send_datagram` in a flush. What finds no room is lost, as in any network, and counted.
+//!
 //! After `close`, `abort`, or `HandedOver` the `SocketId` is forgotten: its number is used again at once.
 
 mod accept;
@@ -57,6 +60,7 @@ mod buffers;
 mod coalescing;
 mod config;
 mod connect;
+mod datagram;
 mod error;
 mod event;
 mod handle;
@@ -73,6 +77,7 @@ mod send;
 mod stream;
 mod table;
 mod timeout;
+mod udp;
 mod unix;
 mod user_data;
 mod wait;
@@ -83,8 +88,9 @@ mod tests;
 
 pub use buffers::Buffer;
 pub use config::PlaneConfig;
+pub use datagram::DatagramConfig;
 pub use error::RingError;
-pub use event::{EndCause, SocketEvent};
+pub use event::{Completeness, EndCause, SocketEvent};
 // The names of before, for callers that have not followed yet.
 pub use event::SocketEvent as Event;
 pub use handle::PlaneHandle;

@@ -1,5 +1,6 @@
 //! What completions mean: the next thing that happened, for the caller.
 
+use super::datagram::DatagramSockets;
 use super::event::{EndCause, SocketEvent};
 use super::one::Completion;
 use super::pending::Pending;
@@ -38,6 +39,12 @@ impl Plane {
                     self.wakes.wake_by_eventfd(payload_of(user_data) as usize);
                     None
                 }
+                Op::ReceiveDatagrams => {
+                    let event = self.datagrams.on_received(&mut self.rings, completion);
+                    self.turn_counts.receives += u32::from(matches!(event, Some(SocketEvent::Datagram { .. })));
+                    event
+                }
+                Op::SendDatagram => Some(DatagramSockets::on_not_sent(&mut self.rings, completion)),
                 // `Send` is taken out as completions are reaped, `Install` where it is waited for.
                 Op::Send | Op::Ignored | Op::Install | Op::WokenByOther => None,
             };

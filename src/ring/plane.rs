@@ -1,7 +1,7 @@
 //! The plane itself: its parts, and the calls that concern more than one socket.
 //!
 //! Each part owns what is used together: [`Rings`] the rings, their tables and what has completed; [`Listeners`] the
-//! accepts; [`Connector`] the addresses of connects; [`PendingTable`] the memory of operations that outlast a turn;
+//! accepts; [`DatagramSockets`] what is received without a connection; [`Connector`] the addresses of connects; [`PendingTable`] the memory of operations that outlast a turn;
 //! [`Timeout`], [`Wakes`] and [`MessageHeaders`] what their names say. Parts are handed the rings and know nothing of each
 //! other or of the plane.
 
@@ -9,6 +9,7 @@ use super::accept::{ListenSource, Listeners};
 use super::coalescing::TurnCounts;
 use super::config::PlaneConfig;
 use super::connect::{Connector, open_tcp};
+use super::datagram::DatagramSockets;
 use super::error::RingError;
 use super::handle::PlaneHandle;
 use super::headers::MessageHeaders;
@@ -29,6 +30,7 @@ use std::path::Path;
 pub struct Plane {
     pub(super) rings: Rings,
     pub(super) listeners: Listeners,
+    pub(super) datagrams: DatagramSockets,
     connector: Connector,
     pub(super) pending: PendingTable,
     pub(super) timeout: Timeout,
@@ -44,6 +46,7 @@ impl Plane {
         Ok(Self {
             rings: Rings::new(config)?,
             listeners: Listeners::default(),
+            datagrams: DatagramSockets::default(),
             connector: Connector::default(),
             pending: PendingTable::default(),
             timeout: Timeout::default(),

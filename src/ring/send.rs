@@ -4,11 +4,12 @@ use super::error::RingError;
 use super::plane::Plane;
 use super::rings::ShortSend;
 use super::user_data::Op;
-use crate::ids::{ConnectionId, SocketId};
+use crate::ids::{ConnectionId, DatagramSocketId, SocketId};
 use io_uring::types::Fixed;
 use io_uring::{opcode, squeue};
 use std::io::IoSlice;
 use std::marker::PhantomData;
+use std::net::SocketAddr;
 
 /// Sends queued during one [`Plane::flush`]. What they borrow outlives the flush, which is all that the kernel needs.
 pub struct SendBatch<'plane, 'env> {
@@ -51,6 +52,24 @@ impl<'env> SendBatch<'_, 'env> {
         // SAFETY: as in `send` for the pieces (an IoSlice is an iovec by its own promise); the header stays where it
         // is until the kernel was entered.
         unsafe { plane.rings.push(socket.ring(), &entry) };
+        plane.turn_counts.sends += 1;
+    }
+}
+
+impl<'env> SendBatch<'_, 'env> {
+    /// Sends `bytes` as one datagram. What the socket's buffer has no room for is lost, and `DatagramNotSent` says so, as it
+    /// does for what is too long and for an address that cannot be reached.
+    pub fn send_datagram(&mut self, socket: DatagramSocketId, to: SocketAddr, bytes: &'env [u8]) {
+        let plane = &mut *self.plane;
+        let (from, to) = (plane.datagrams.socket(socket), plane.datagrams.address_for(socket, to));
+        let header = plane.headers.datagram(&mut plane.rings, to, bytes);
+        let entry = opcode::SendMsg::new(Fixed(from.slot()), header)
+            .flags((libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as u32)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(Op::SendDatagram.with(socket.0.into()));
+        // SAFETY: as in `send_vectored`; address and piece lie beside the header.
+        unsafe { plane.rings.push(from.ring(), &entry) };
         plane.turn_counts.sends += 1;
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum Op {
     Send = 4,
     /// Number of a `Pending`.
     SendRest = 5,
+    /// Datagram socket. Posted only when the send was refused.
+    SendDatagram = 6,
     /// Number of a `Pending`.
     HandOver = 7,
     /// Ticket; posted by another plane.
@@ -42,6 +44,8 @@ pub(super) enum Op {
     WokenByOther = 14,
     /// Index of another plane. Posted only when it could not be woken so.
     WakeOther = 15,
+    /// Datagram socket.
+    ReceiveDatagrams = 16,
 }
 
 impl Op {
@@ -61,6 +65,7 @@ impl Op {
             3 => Self::Receive,
             4 => Self::Send,
             5 => Self::SendRest,
+            6 => Self::SendDatagram,
             7 => Self::HandOver,
             8 => Self::Adopted,
             9 => Self::Timeout,
@@ -70,6 +75,7 @@ impl Op {
             13 => Self::Woken,
             14 => Self::WokenByOther,
             15 => Self::WakeOther,
+            16 => Self::ReceiveDatagrams,
             _ => Self::Ignored,
         }
     }
@@ -91,8 +97,18 @@ mod tests {
     fn user_data_gives_back_operation_and_payload() {
         for (slot, generation) in [(0, 0), (u32::MAX, 0x00ff_ffff), (7, 0x0012_3456)] {
             let connection = ConnectionId::new(slot, generation);
-            for op in [Op::Accept, Op::Receive, Op::Send, Op::Timeout, Op::Ignored, Op::Adopted, Op::Connect, Op::Woken]
-            {
+            for op in [
+                Op::SendDatagram,
+                Op::ReceiveDatagrams,
+                Op::Accept,
+                Op::Receive,
+                Op::Send,
+                Op::Timeout,
+                Op::Ignored,
+                Op::Adopted,
+                Op::Connect,
+                Op::Woken,
+            ] {
                 let user_data = op.of_connection(connection);
                 assert_eq!((Op::of(user_data), connection_of(user_data)), (op, connection));
             }

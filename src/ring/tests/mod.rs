@@ -1,6 +1,7 @@
 //! Loopback tests of the plane, against plain blocking clients.
 
 mod connecting;
+mod datagrams;
 mod lifecycle;
 mod moving;
 mod receiving;
