@@ -243,8 +243,8 @@ impl Edge {
             Event::Finished { connection: token } => self.handle_finished(token),
             // The broker opens no connections and no datagram sockets.
             Event::Datagram { buffer, .. } => self.plane.give_back(buffer),
-            Event::DatagramsEnded { .. } | Event::DatagramNotSent { .. } => {}
-            Event::Connected { .. } | Event::Timeout => {}
+            Event::DatagramsEnded { .. } | Event::DatagramNotSent { .. } | Event::Connected { .. } | Event::Timeout => {
+            }
         }
     }
 

@@ -1,17 +1,16 @@
 //! The two clocks, read together.
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::time::Now;
 
 /// Reads the clocks. All shards of the process read the same two.
 pub fn now() -> Now {
     let nanoseconds = |clock| {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: writes a timespec to a local; both clocks exist on every Linux.
-        let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-        assert_eq!(result, 0, "CLOCK_MONOTONIC and CLOCK_REALTIME exist");
+        let time = clock_gettime(clock);
         time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
     };
-    Now { mono_ns: nanoseconds(libc::CLOCK_MONOTONIC), unix_ms: nanoseconds(libc::CLOCK_REALTIME_COARSE) / 1_000_000 }
+    Now { mono_ns: nanoseconds(ClockId::Monotonic), unix_ms: nanoseconds(ClockId::RealtimeCoarse) / 1_000_000 }
 }
 
 #[cfg(test)]

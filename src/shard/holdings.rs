@@ -4,7 +4,8 @@
 //! Always holds: looking changes nothing. Both functions visit every session and are not for the data path.
 
 use super::Shard;
-use crate::session::{Exchange, Outbound, QueuedMemory};
+use crate::ids::SessionId;
+use crate::session::{AckQueue, Exchange, Outbound, QueuedMemory, Session};
 
 /// What one shard holds, by what it is held for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,89 +62,94 @@ impl Shard {
     /// # Panics
     /// When something does not.
     pub fn assert_invariants(&self) {
-        let settings = &self.clients.settings;
-        let (mut connected, mut ended) = (0, 0);
-        let mut subscriptions = 0;
-        let (mut stored_messages, mut stored_bytes) = (0, 0);
-        let mut ended_subscriptions = (0, 0);
-        for (id, session) in self.clients.sessions.iter() {
-            subscriptions += session.subscriptions.len();
+        let Self { clients, router, .. } = self;
+        let mut sum = Sum::default();
+        for (id, session) in clients.sessions.iter() {
+            sum.subscriptions += session.subscriptions.len();
             if session.has_ended {
-                ended += 1;
-                ended_subscriptions.0 += session.subscriptions.len();
-                ended_subscriptions.1 += session.subscriptions.shared_len();
-                assert_ne!(
-                    self.clients.sessions.find(&session.client_id),
-                    Some(id),
-                    "nobody finds a session that has ended"
-                );
-                assert!(
-                    self.clients.sessions.ended().contains(&id) && session.link.is_none(),
-                    "it is being taken down"
-                );
-                assert!(session.outbound().is_none() && session.will.is_none(), "nothing else is left of it");
+                sum.ended += 1;
+                sum.ended_subscriptions.0 += session.subscriptions.len();
+                sum.ended_subscriptions.1 += session.subscriptions.shared_len();
+                self.assert_is_being_taken_down(id, session);
                 continue;
             }
-            assert_eq!(self.clients.sessions.find(&session.client_id), Some(id), "a client id leads to its session");
-            assert!(session.subscriptions.len() <= settings.subscriptions_max as usize, "subscriptions are bounded");
-            let mut text = String::new();
-            session
-                .subscriptions
-                .places()
-                .iter()
-                .for_each(|place| self.router.index.filter_text(place.entry, &mut text));
-            assert_eq!(session.subscriptions_bytes as usize, text.len(), "bytes of filters are counted");
-            for place in session.subscriptions.shared().iter().skip(session.groups_to_update as usize) {
-                let online = self.router.index.is_online(place.entry, place.position);
-                assert_eq!(online, Some(session.link.is_some()), "its groups know whether its client is there");
+            sum.connected += usize::from(session.link.is_some());
+            self.assert_session(id, session);
+            if let Some(outbound) = session.outbound() {
+                sum.stored_messages += outbound.len() as u64;
+                sum.stored_bytes += outbound.queued_bytes();
+                self.assert_outbound(outbound);
             }
-            assert!(session.groups_to_update == 0 || session.has_work, "or will be told");
-            assert!(
-                session.link.is_some() || session.is_persistent(),
-                "a session that is not kept ends with its client"
-            );
-            if let Some(link) = session.link.as_deref() {
-                connected += 1;
-                assert_eq!(
-                    self.clients.sessions.of_connection(link.connection),
-                    Some(id),
-                    "a connection leads to its session"
-                );
-                let acks = link.acks.as_deref().map_or(0, crate::session::AckQueue::len);
-                assert!(u16::try_from(acks).is_ok(), "waiting acknowledgements are bounded");
-                assert!(link.replays() <= settings.subscriptions_max as usize, "replays are bounded");
-                if let Some(replay) = link.backlog.as_deref().and_then(|backlog| backlog.replays.first()) {
-                    let held = session.subscriptions.position(replay.entry);
-                    assert!(held.is_some(), "a replay ends with its subscription");
-                }
-            } else {
-                assert!(session.expires().is_none() || session.armed_tick.is_some(), "somebody will look at it");
-            }
-            let Some(outbound) = session.outbound() else { continue };
-            stored_messages += outbound.len() as u64;
-            stored_bytes += outbound.queued_bytes();
-            assert!(outbound.queued() <= settings.queued_messages_max as usize, "the queue is bounded in messages");
-            assert!(outbound.queued_bytes() <= settings.queued_bytes_max, "the queue is bounded in bytes");
-            assert!(outbound.window().len() <= settings.inflight_max, "the window is bounded");
-            let mut ids: Vec<u16> = outbound.window().iter().map(|(packet_id, _)| packet_id.get()).collect();
-            assert_eq!(ids.len(), usize::from(outbound.window().len()), "the window counts its messages");
-            ids.sort_unstable();
-            ids.dedup();
-            assert_eq!(ids.len(), usize::from(outbound.window().len()), "no identifier is used twice at a time");
-            let settled =
-                outbound.window().iter().filter(|(_, exchange)| matches!(exchange, Exchange::Completed)).count();
-            assert_eq!(settled, 0, "what is settled is not in flight");
         }
-        assert_eq!(connected, self.clients.sessions.connected(), "connections are counted");
-        assert_eq!(ended, self.clients.sessions.ended().len(), "sessions that have ended are counted");
-        assert_eq!(
-            ended_subscriptions,
-            self.clients.sessions.ended_subscriptions(),
-            "and what they were subscribed to"
-        );
-        assert_eq!(stored_messages, self.clients.queues.messages(), "what is queued and in flight is counted");
-        assert_eq!(stored_bytes, self.clients.queues.queued_bytes(), "and its bytes");
-        assert_eq!(subscriptions, self.router.index.subscriptions_count(), "index and sessions agree");
-        assert!(self.router.retained.len() <= self.router.retained.entries(), "live messages are entries");
+        assert_eq!(sum.connected, clients.sessions.connected(), "connections are counted");
+        assert_eq!(sum.ended, clients.sessions.ended().len(), "sessions that have ended are counted");
+        let ended_subscriptions = clients.sessions.ended_subscriptions();
+        assert_eq!(sum.ended_subscriptions, ended_subscriptions, "and what they were subscribed to");
+        assert_eq!(sum.stored_messages, clients.queues.messages(), "what is queued and in flight is counted");
+        assert_eq!(sum.stored_bytes, clients.queues.queued_bytes(), "and its bytes");
+        assert_eq!(sum.subscriptions, router.index.subscriptions_count(), "index and sessions agree");
+        assert!(router.retained.len() <= router.retained.entries(), "live messages are entries");
     }
+
+    fn assert_is_being_taken_down(&self, id: SessionId, session: &Session) {
+        let sessions = &self.clients.sessions;
+        assert_ne!(sessions.find(&session.client_id), Some(id), "nobody finds a session that has ended");
+        assert!(sessions.ended().contains(&id) && session.link.is_none(), "it is being taken down");
+        assert!(session.outbound().is_none() && session.will.is_none(), "nothing else is left of it");
+    }
+
+    fn assert_session(&self, id: SessionId, session: &Session) {
+        let Self { clients, router, .. } = self;
+        let subscriptions_max = clients.settings.subscriptions_max as usize;
+        assert_eq!(clients.sessions.find(&session.client_id), Some(id), "a client id leads to its session");
+        assert!(session.subscriptions.len() <= subscriptions_max, "subscriptions are bounded");
+        let mut text = String::new();
+        session.subscriptions.places().iter().for_each(|place| router.index.filter_text(place.entry, &mut text));
+        assert_eq!(session.subscriptions_bytes as usize, text.len(), "bytes of filters are counted");
+        for place in session.subscriptions.shared().iter().skip(session.groups_to_update as usize) {
+            let online = router.index.is_online(place.entry, place.position);
+            assert_eq!(online, Some(session.link.is_some()), "its groups know whether its client is there");
+        }
+        assert!(session.groups_to_update == 0 || session.has_work, "or will be updated");
+        let Some(link) = session.link.as_deref() else {
+            assert!(session.is_persistent(), "a session that is not kept ends with its client");
+            assert!(session.expires().is_none() || session.armed_tick.is_some(), "somebody will look at it");
+            return;
+        };
+        let connection = clients.sessions.of_connection(link.connection);
+        assert_eq!(connection, Some(id), "a connection leads to its session");
+        let acks = link.acks.as_deref().map_or(0, AckQueue::len);
+        assert!(u16::try_from(acks).is_ok(), "waiting acknowledgements are bounded");
+        assert!(link.replays() <= subscriptions_max, "replays are bounded");
+        if let Some(replay) = link.backlog.as_deref().and_then(|backlog| backlog.replays.first()) {
+            let held = session.subscriptions.position(replay.entry);
+            assert!(held.is_some(), "a replay ends with its subscription");
+        }
+    }
+
+    fn assert_outbound(&self, outbound: &Outbound) {
+        let settings = &self.clients.settings;
+        let window = outbound.window();
+        assert!(outbound.queued() <= settings.queued_messages_max as usize, "the queue is bounded in messages");
+        assert!(outbound.queued_bytes() <= settings.queued_bytes_max, "the queue is bounded in bytes");
+        assert!(window.len() <= settings.inflight_max, "the window is bounded");
+        let mut ids: Vec<u16> = window.iter().map(|(packet_id, _)| packet_id.get()).collect();
+        assert_eq!(ids.len(), usize::from(window.len()), "the window counts its messages");
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), usize::from(window.len()), "no identifier is used twice at a time");
+        let completed = window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Completed)).count();
+        assert_eq!(completed, 0, "what is completed is not in flight");
+    }
+}
+
+/// What the sessions come to, counted one by one.
+#[derive(Default)]
+struct Sum {
+    connected: usize,
+    ended: usize,
+    subscriptions: usize,
+    ended_subscriptions: (usize, usize),
+    stored_messages: u64,
+    stored_bytes: u64,
 }

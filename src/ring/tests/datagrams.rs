@@ -207,7 +207,9 @@ fn two_planes_share_an_address_and_a_peer_stays_with_one() {
     let mut heard_by: HashMap<SocketAddr, Vec<usize>> = HashMap::new();
     let deadline = Instant::now() + PATIENCE;
     for _ in 0..3 {
-        peers.iter().for_each(|peer| drop(peer.send(b"x").unwrap()));
+        for peer in &peers {
+            assert_eq!(peer.send(b"x").unwrap(), 1);
+        }
     }
     while heard_by.values().map(Vec::len).sum::<usize>() < 90 {
         assert!(Instant::now() < deadline, "{heard_by:?}");
@@ -220,7 +222,7 @@ fn two_planes_share_an_address_and_a_peer_stays_with_one() {
                         plane.give_back(buffer);
                     }
                     SocketEvent::DatagramsEnded { socket, cause: EndCause::OutOfBuffers } => {
-                        plane.receive_datagrams(socket)
+                        plane.receive_datagrams(socket);
                     }
                     other => panic!("{other:?}"),
                 }
