@@ -7,7 +7,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::Files;
+use super::files::Files;
 use crate::{
     machine::{prometheus, sample},
     plan::{MqttVersion, Plan, Sources, Template},

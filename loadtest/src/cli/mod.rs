@@ -5,6 +5,7 @@
 //! emqtt-bench, so help is `--help`.
 
 mod bench;
+mod files;
 mod flags;
 mod list;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
+pub use files::Files;
 pub use flags::Common;
 pub use list::text as list_text;
 
@@ -59,19 +61,6 @@ pub struct Run {
     pub is_quiet: bool,
     /// Whether to check the machine first.
     pub is_checked: bool,
-}
-
-/// Where reports go; `-` is standard output.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Files {
-    /// The outcome.
-    pub json: Option<PathBuf>,
-    /// The series.
-    pub csv: Option<PathBuf>,
-    /// The distributions.
-    pub hdr: Option<PathBuf>,
-    /// The page.
-    pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Parser)]

@@ -1,5 +1,6 @@
 //! Why there is no outcome. Each kind has an exit status of its own.
 
+use crate::outcome::FailureReason;
 use crate::plan::PlanError;
 
 /// Why there is no outcome.
@@ -47,6 +48,25 @@ impl EngineError {
             Self::Refused { .. } => 4,
             Self::NoBroker { .. } => 6,
             Self::System(_) => 7,
+        }
+    }
+
+    /// Nobody got in, and this is why the first did not.
+    pub(super) fn no_entry(reason: FailureReason, target: String, words: String) -> Self {
+        match reason {
+            FailureReason::Refused
+            | FailureReason::Unreachable
+            | FailureReason::TcpTimeout
+            | FailureReason::TcpError => Self::Unreachable { target, reason: words },
+            FailureReason::NotAuthorized | FailureReason::Busy | FailureReason::RefusedByBroker => {
+                Self::Refused { target, reason: words }
+            }
+            FailureReason::NoPort | FailureReason::NoResources => Self::System(words),
+            FailureReason::Closed
+            | FailureReason::ConnackTimeout
+            | FailureReason::SubackTimeout
+            | FailureReason::SubscriptionRefused
+            | FailureReason::Protocol => Self::NoBroker { target, reason: words },
         }
     }
 

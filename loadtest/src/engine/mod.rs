@@ -8,13 +8,14 @@
 //! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged:
 //! between threads (`workers`, which meet at the `board`), and in the same way between processes.
 //!
-//! Reading order: [`run`] and `turn`; `stages`; `crew` with its steps `life`, `publish` and `receive`; then what they rest on:
+//! Reading order: [`run`], `part` and `turn`; `stages`; `crew` with its steps `life`, `publish` and `receive`; then what they rest on:
 //! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
 //! `client`, `tally`; last `sweep` (what is taken back from the broker).
 //!
 //! Leaves to others: where plans come from, what the broker and the machine are doing, and how outcomes are shown.
 
 mod board;
+mod bottleneck;
 mod cast;
 mod client;
 mod control;
@@ -22,8 +23,10 @@ mod crew;
 mod error;
 mod interest;
 mod life;
+mod mode;
 mod names;
 mod outbox;
+mod part;
 mod pings;
 mod publish;
 mod receive;
@@ -31,6 +34,7 @@ mod run;
 mod schedule;
 mod stages;
 mod stamp;
+mod start;
 mod sweep;
 mod system;
 mod tally;

@@ -3,27 +3,13 @@
 use super::board::Note;
 use super::client::{Open, State, Unacknowledged};
 use super::crew::Crew;
+use super::mode::Mode;
 use super::schedule::Schedule;
 use super::stamp::Stamp;
 use crate::plan::Order as TargetOrder;
 use dunlin::codec::{Forwarded, PublishOut};
 use dunlin::ids::Qos;
 use dunlin::ring::monotonic_ns;
-
-/// How a role publishes just now.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Mode {
-    Silent,
-    Open(Schedule),
-    Closed {
-        window: u32,
-        limit: u64,
-    },
-    /// As fast as the broker acknowledges.
-    Burst {
-        limit: u64,
-    },
-}
 
 /// Whether a message is due that was not sent.
 fn is_due(schedule: &Schedule, now_ns: u64) -> bool {

@@ -2,7 +2,7 @@
 
 use super::client::State;
 use super::crew::Crew;
-use super::publish::Mode;
+use super::mode::Mode;
 use super::schedule::Schedule;
 use crate::plan::{Action, DropHow, Pace, Plan};
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@
 use super::board::{Board, Seat};
 use super::control::{Control, Gate, Progress, Watcher};
 use super::error::EngineError;
-use super::run::run_part;
+use super::part::run_part;
 use super::system;
 use crate::outcome::{Outcome, Second};
 use crate::plan::{LoopKind, Plan};

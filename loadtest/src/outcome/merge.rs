@@ -4,8 +4,14 @@ use super::{
     Bottleneck, BrokerUsage, Connections, Ending, GeneratorUsage, Outcome, Second, StageOutcome, Timings, Traffic,
 };
 
-/// Adds `from` to `into`.
-pub(super) fn outcome(into: &mut Outcome, from: &Outcome) {
+impl Outcome {
+    /// Adds what another thread or part did. What describes the run as a whole stays as it is here.
+    pub fn merge(&mut self, other: &Self) {
+        outcome(self, other);
+    }
+}
+
+fn outcome(into: &mut Outcome, from: &Outcome) {
     into.duration_s = into.duration_s.max(from.duration_s);
     into.measured_s = into.measured_s.max(from.measured_s);
     into.window = into.window.max(from.window);

@@ -140,12 +140,5 @@ pub struct Traffic {
     pub bytes_received: u64,
 }
 
-impl Outcome {
-    /// Adds what another thread or part did. What describes the run as a whole stays as it is here.
-    pub fn merge(&mut self, other: &Self) {
-        merge::outcome(self, other);
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@
 //! `p2p-50K-50K-50K-50K` is 50,000 publishers, 50,000 subscribers, 50,000 messages a second in and as many out. The suite
 //! holds each for thirty minutes; here it is half a minute unless `--duration` says more.
 
-use super::{Knob, Tuning, measure, plan, publishers, publishing, ramp, subscribers, warm_up};
+use super::blocks::{measure, plan, publishers, publishing, ramp, subscribers, warm_up};
+use super::tuning::{Knob, Tuning};
 use crate::{
     plan::{Group, MqttVersion, Pace, Plan},
     units::{count, counted, grouped, measured},

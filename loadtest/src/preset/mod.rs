@@ -4,32 +4,16 @@
 //! a flag that a workload has no use for is refused, never ignored; a name that follows the grammar of a family works
 //! with any sizes. Leaves to `cli`: the broker's address and how clients greet it.
 
+mod blocks;
 mod families;
 mod ours;
 mod shapes;
 mod tuning;
 
+pub use blocks::{CANONICAL, Listed};
 pub use tuning::{Knob, Tuning};
 
-use crate::{
-    plan::{Action, Group, Pace, Plan, Publishing, Stage, Subscription, Template},
-    suggest,
-};
-
-/// The workload that runs where none is named.
-pub const CANONICAL: &str = "quick";
-
-/// One row of `loadtest list`.
-#[derive(Clone, Copy, Debug)]
-pub struct Listed {
-    /// The name, or an example of a family's.
-    pub name: &'static str,
-    /// One sentence.
-    pub what: &'static str,
-    /// The flags that resize it.
-    pub knobs: &'static [Knob],
-    build: fn(&Tuning) -> Result<Plan, String>,
-}
+use crate::{plan::Plan, suggest};
 
 /// Names that stand for one workload each.
 pub fn fixed() -> impl Iterator<Item = &'static Listed> {
@@ -67,73 +51,10 @@ fn sized(name: &str, tuning: &Tuning) -> Result<Plan, String> {
     Err(format!("{name:?} is no workload: {meant}`loadtest list` shows all of them"))
 }
 
-// --- what workloads are made of ------------------------------------------------------------------------------------------
-
-/// A plan of groups and stages; the broker is filled in later.
-fn plan(name: &str, description: String, groups: Vec<Group>, stages: Vec<Stage>) -> Plan {
-    Plan {
-        name: name.to_owned(),
-        description,
-        target: crate::plan::Target::default(),
-        groups,
-        stages,
-        workers: 0,
-        sources: crate::plan::Sources::Auto,
-        run_id: 0,
-        seed: 1,
-        drain_s: 10,
-        part: crate::plan::Part::default(),
-        clocks: Vec::new(),
-    }
-}
-
-/// Clients that subscribe to `filters`.
-fn subscribers(name: &str, clients: u32, filters: &[&str], qos: u8) -> Group {
-    let mut group = Group::new(name, clients, &format!("loadtest-{name}-%i"));
-    group.subscriptions = filters.iter().map(|filter| Subscription::new(filter, qos)).collect();
-    group
-}
-
-/// Clients that publish to `topic`.
-fn publishers(name: &str, clients: u32, publishing: Publishing) -> Group {
-    let mut group = Group::new(name, clients, &format!("loadtest-{name}-%i"));
-    group.publishing = Some(publishing);
-    group
-}
-
-fn publishing(topic: &str, tuning: &Tuning, pace: Pace) -> Publishing {
-    Publishing {
-        topic: Template::new(topic),
-        qos: tuning.qos(),
-        retain: false,
-        payload_bytes: tuning.payload_bytes(),
-        pace,
-        messages_per_client: None,
-        targets: None,
-    }
-}
-
-fn ramp(groups: &[&str], rate_per_s: f64) -> Stage {
-    Stage::new("connect", Action::Ramp { groups: owned(groups), rate_per_s })
-}
-
-/// Two seconds in which the load runs and nothing is measured yet: caches fill, schedules spread out.
-fn warm_up(publish: &[&str]) -> Stage {
-    Stage::new("warm up", Action::Hold { seconds: 2.0, publish: owned(publish) })
-}
-
-fn measure(seconds: f64, publish: &[&str]) -> Stage {
-    Stage::new("measure", Action::Hold { seconds, publish: owned(publish) }).measured()
-}
-
-fn owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{MqttVersion, Pipeline};
+    use crate::plan::{Action, MqttVersion, Pace, Pipeline};
 
     #[test]
     fn every_listed_workload_is_a_valid_plan() {

@@ -3,7 +3,8 @@
 // Every builder has the signature that the list holds, whether or not there are sizes that it refuses.
 #![allow(clippy::unnecessary_wraps)]
 
-use super::{Knob, Listed, Tuning, measure, owned, plan, publishers, publishing, ramp, subscribers, warm_up};
+use super::blocks::{CANONICAL, Listed, measure, owned, plan, publishers, publishing, ramp, subscribers, warm_up};
+use super::tuning::{Knob, Tuning};
 use crate::{
     plan::{Action, DropHow, Order, Pace, Plan, Reads, Stage, Targets},
     units::{grouped, measured},
@@ -15,7 +16,7 @@ const FLEET: &[Knob] =
 
 pub(super) const LIST: &[Listed] = &[
     Listed {
-        name: super::CANONICAL,
+        name: CANONICAL,
         what: "100 pairs, 1,000 messages a second for ten seconds: what runs where no workload is named",
         knobs: &[
             Knob::Clients,
@@ -90,7 +91,7 @@ fn quick(tuning: &Tuning) -> Result<Plan, String> {
         Stage::new("warm up", Action::Hold { seconds: 1.0, publish: owned(&["pub"]) }),
         measure(tuning.seconds(10.0), &["pub"]),
     ];
-    Ok(plan(super::CANONICAL, what, groups, stages))
+    Ok(plan(CANONICAL, what, groups, stages))
 }
 
 /// A few clients that publish to random ones of a large group.

@@ -1,6 +1,7 @@
 //! Shapes of traffic, sized by flags: closed loop unless `--rate` says otherwise. What benchmarks are made of.
 
-use super::{Knob, Listed, Tuning, measure, plan, publishers, publishing, ramp, subscribers, warm_up};
+use super::blocks::{Listed, measure, plan, publishers, publishing, ramp, subscribers, warm_up};
+use super::tuning::{Knob, Tuning};
 use crate::{
     plan::{Group, Pace, Plan},
     units::{counted, grouped, measured},
