@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::{
     engine::EngineError,
-    outcome::{Bottleneck, Connections, Ending, FailureReason, Outcome},
+    outcome::{BUSY_SHARE, Bottleneck, Connections, Ending, FailureReason, Outcome, Refusals},
     plan::{Plan, Reads},
     threshold::{Held, Threshold},
-    units::grouped,
+    units::{grouped, show_span},
 };
 
 /// The statuses, and the end of `--help`.
@@ -20,7 +20,7 @@ pub const STATUSES: &str = "\
 Exit status:
   0  every promise of the QoS was kept, every threshold held
   1  a threshold is broken, or messages were lost, duplicated, reordered or corrupted beyond what the QoS allows, or
-     connections failed or were lost
+     messages or subscriptions were refused, or connections failed or were lost
   2  wrong flags or a wrong scenario
   3  the broker cannot be reached
   4  the broker refuses the login
@@ -142,11 +142,16 @@ pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: 
     } else if connections.failed_total() > 0 {
         complaints.push((Exit::Broken, failed(connections)));
     }
-    if connections.lost_total() > 0 && outcome.ending == Ending::Finished && !plan.may_be_cut_off() {
+    let is_gone = matches!(outcome.ending, Ending::BrokerLost { .. });
+    if connections.lost_total() > 0 && !is_gone && !plan.may_be_cut_off() {
         let reasons: Vec<String> =
             connections.lost.iter().map(|(reason, count)| format!("{} {}", grouped(*count), word(reason))).collect();
         let total = grouped(connections.lost_total());
         complaints.push((Exit::Broken, format!("{total} connections were lost: {}", reasons.join(", "))));
+    }
+    let refusals = outcome.refusals();
+    if refusals.messages + refusals.subscriptions + refusals.logins > 0 && connections.established > 0 {
+        complaints.push((Exit::Broken, refused(outcome)));
     }
     complaints.extend(undone(outcome).into_iter().map(|line| (Exit::Broken, line)));
     // What is missing from a part that is missing proves nothing.
@@ -167,12 +172,17 @@ pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: 
 /// told already.
 fn undone(outcome: &Outcome) -> Vec<String> {
     let connections = &outcome.connections;
+    if outcome.ending == Ending::Finished && connections.attempted == 0 {
+        return vec!["no client was connected: no stage of the run connects any (do = \"ramp\")".to_owned()];
+    }
     if outcome.ending != Ending::Finished || connections.dropped > 0 || connections.lost_total() > 0 {
         return Vec::new();
     }
     let messages = outcome.verdict.all_messages();
+    let late = messages.unsent.saturating_sub(messages.unconnected);
     let list = [
-        (messages.unsent, "messages of the schedule were not sent in time: a window was full, or loadtest was late"),
+        (messages.unconnected, "messages of the schedule were not sent: their clients were not connected"),
+        (late, "messages of the schedule were not sent in time: a window was full, or loadtest was late"),
         (messages.unconfirmed, "messages were not acknowledged before the run ended (--drain says how long to wait)"),
     ];
     let told = list.into_iter().filter(|(count, _)| *count > 0);
@@ -181,13 +191,35 @@ fn undone(outcome: &Outcome) -> Vec<String> {
 
 /// What a reader must know before believing the figures, beside the engine's own warnings.
 pub fn generator_bound(outcome: &Outcome) -> Option<String> {
-    (outcome.bottleneck == Bottleneck::Generator).then(|| {
+    if outcome.bottleneck != Bottleneck::Generator {
+        return None;
+    }
+    let (own, latency) = (&outcome.timings.own_delay, &outcome.timings.latency_intended);
+    let cause = if outcome.generator.worker_share_measured >= BUSY_SHARE || own.is_empty() {
         format!(
-            "generator-bound: the busiest worker of loadtest was busy {:.0} % of a second; the broker may do better than \
-             these figures (give it --workers, --agents, or a machine of its own)",
+            "the busiest worker of loadtest was busy {:.0} % of a second",
             outcome.generator.busiest_worker_share * 100.0
         )
-    })
+    } else {
+        let of = if latency.is_empty() {
+            String::new()
+        } else {
+            format!(", of {} to the subscriber", show_span(latency.percentile_ns(99.0)))
+        };
+        format!("loadtest sent late by itself, {} at p99{of}", show_span(own.percentile_ns(99.0)))
+    };
+    Some(format!(
+        "generator-bound: {cause}; the broker may do better than these figures (give it --workers, --agents, or a machine \
+         of its own)"
+    ))
+}
+
+/// What the broker refused with reason codes.
+fn refused(outcome: &Outcome) -> String {
+    let refusals = Refusals { connections: 0, ..outcome.refusals() };
+    let reasons = outcome.refusal_reasons();
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({reasons})") };
+    format!("the broker refused {}{reasons}", refusals.words())
 }
 
 fn nobody_connected(outcome: &Outcome) -> (Exit, String) {
@@ -238,7 +270,7 @@ mod tests {
 
     fn connected() -> Outcome {
         let mut outcome = Outcome { target: "127.0.0.1:1883".to_owned(), ..Outcome::default() };
-        outcome.connections.established = 10;
+        (outcome.connections.attempted, outcome.connections.established) = (10, 10);
         outcome
     }
 
@@ -257,7 +289,7 @@ mod tests {
         assert_eq!(judgement.exit, Exit::Broken);
         assert_eq!(
             judgement.complaints,
-            ["1 lost at QoS 1", "threshold loss>0 broken: it was 1", "threshold p99>1s broken: it was not measured"]
+            ["1 lost at QoS 1", "loss 1 (fails above 0)", "p99 was not measured (fails above 1.00 s)"]
         );
 
         outcome.verdict.messages[1].unsent = 25_000;
@@ -279,6 +311,53 @@ mod tests {
 
         let judgement = judge(&plan(), &connected(), &[], &["agent 10.0.0.2:9000 was lost".to_owned()]);
         assert_eq!((judgement.exit, judgement.complaints.len()), (Exit::AgentLost, 1));
+    }
+
+    #[test]
+    fn what_was_refused_fails_a_run_however_it_ended() {
+        for ending in [Ending::Finished, Ending::Interrupted] {
+            let mut outcome = Outcome { ending, ..connected() };
+            outcome.verdict.messages[1].refused = 30;
+            outcome.refused.insert("PUBACK not authorized".to_owned(), 30);
+            let judgement = judge(&plan(), &outcome, &[Threshold::parse("refused>0").unwrap()], &[]);
+            assert_eq!(judgement.exit, Exit::Broken);
+            assert_eq!(
+                judgement.complaints,
+                ["the broker refused 30 messages (30 PUBACK not authorized)", "refused 30 (fails above 0)"]
+            );
+            outcome.connections.lost.insert(LossReason::Closed, 2);
+            let judgement = judge(&plan(), &outcome, &[], &[]);
+            assert_eq!(judgement.complaints[0], "2 connections were lost: 2 closed");
+        }
+    }
+
+    #[test]
+    fn a_run_in_which_nobody_was_connected_says_so() {
+        let mut outcome = connected();
+        (outcome.connections.attempted, outcome.connections.established) = (0, 0);
+        outcome.verdict.messages[1].unsent = 500;
+        outcome.verdict.messages[1].unconnected = 500;
+        let judgement = judge(&plan(), &outcome, &[], &[]);
+        assert_eq!(judgement.exit, Exit::Broken);
+        assert_eq!(judgement.complaints, ["no client was connected: no stage of the run connects any (do = \"ramp\")"]);
+        (outcome.connections.attempted, outcome.connections.established) = (10, 10);
+        let complaints = judge(&plan(), &outcome, &[], &[]).complaints;
+        assert_eq!(complaints, ["500 messages of the schedule were not sent: their clients were not connected"]);
+    }
+
+    #[test]
+    fn who_is_generator_bound_learns_by_what() {
+        let mut outcome = Outcome { bottleneck: Bottleneck::Generator, ..connected() };
+        outcome.generator.busiest_worker_share = 0.97;
+        outcome.generator.worker_share_measured = 0.95;
+        assert!(generator_bound(&outcome).unwrap().contains("busy 97 % of a second"));
+        outcome.generator.worker_share_measured = 0.2;
+        outcome.timings.own_delay.record(66_000_000);
+        outcome.timings.latency_intended.record(157_000_000);
+        let told = generator_bound(&outcome).unwrap();
+        assert!(told.contains("loadtest sent late by itself, 66.03 ms at p99, of 157 ms to the subscriber"), "{told}");
+        outcome.bottleneck = Bottleneck::None;
+        assert_eq!(generator_bound(&outcome), None);
     }
 
     #[test]

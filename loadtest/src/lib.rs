@@ -10,8 +10,8 @@
 //! Who may import whom:
 //!
 //! ```text
-//! plan                     <- nothing of ours           (dunlin: topic, to check filters)
-//! outcome                  <- plan
+//! plan                     <- units                     (dunlin: topic, to check filters)
+//! outcome                  <- plan units
 //! engine                   <- plan outcome              (dunlin: codec, topic, ring)
 //! units suggest            <- nothing of ours
 //! preset scenario          <- plan threshold units suggest
@@ -19,7 +19,10 @@
 //! machine                  <- outcome units
 //! exit                     <- plan outcome engine threshold units
 //! report                   <- plan outcome engine exit machine units
+//! exporter                 <- outcome engine
+//! compare                  <- outcome exit report units
 //! cli                      <- plan preset scenario threshold exit machine units
+//! checks                   <- plan exit machine
 //! agents run               <- everything
 //! ```
 
@@ -28,9 +31,12 @@
 #![allow(clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
 pub mod agents;
+pub mod checks;
 pub mod cli;
+pub mod compare;
 pub mod engine;
 pub mod exit;
+pub mod exporter;
 pub mod machine;
 pub mod outcome;
 pub mod plan;

@@ -8,7 +8,7 @@ use std::{
 use loadtest::{
     agents,
     cli::{self, Order},
-    engine,
+    compare, engine,
     exit::{Exit, Failure},
     run,
 };
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             drop(io::stdout().write_all(cli::list_text().as_bytes()));
             Ok(Exit::Ok)
         }
+        Order::Compare { files: [first, second], tolerance } => compare::run(&first, &second, tolerance),
         Order::Agent { listen } => agents::serve(&listen, engine::run),
         Order::Run(order) => run::run(&order, engine::run),
     };

@@ -7,7 +7,6 @@
 use std::{
     fs::File,
     io::{self, Write as _},
-    net::{IpAddr, ToSocketAddrs as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -19,23 +18,24 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
     agents,
+    checks::{check_machine, check_sources},
     cli::{Files, Run},
-    engine::{Control, EngineError, Watcher},
+    engine::{Control, Engine},
     exit::{self, Exit, Failure, Judgement},
-    machine::{describe, preflight, record::Recorder, sample::Broker},
+    exporter::{Exporter, Shown},
+    machine::{describe, record::Recorder},
     outcome::Outcome,
-    plan::{Action, Plan, Sources},
     report::{self, console::Console},
 };
 
 /// The status of a process that an interrupt ended.
 const INTERRUPTED_STATUS: i32 = 130;
 
-/// What carries out a plan: the engine, or what a test puts in its place.
-pub type Engine = fn(&Plan, &Control, &mut dyn Watcher) -> Result<Outcome, EngineError>;
-
 /// Carries out an order. The line of a failure is for standard error.
 pub fn run(order: &Run, engine: Engine) -> Result<Exit, Failure> {
+    if order.agents.is_empty() {
+        check_sources(&order.plan)?;
+    }
     if order.is_checked && order.agents.is_empty() {
         check_machine(&order.plan, order.broker.as_ref(), order.is_quiet)?;
     }
@@ -43,13 +43,18 @@ pub fn run(order: &Run, engine: Engine) -> Result<Exit, Failure> {
     let control = Control::default();
     listen_for_interrupts(&control.flag())?;
     let mut console = Console::new(order.is_quiet, control.flag());
+    let exporter = order.metrics_listen.as_deref().map(|listen| exporter(listen, &order.plan.name)).transpose()?;
+    if let Some(exporter) = &exporter {
+        console.tell(&format!("metrics at http://{}/metrics", exporter.address()));
+    }
+    let mut watcher = Shown { exporter, next: &mut console };
     let recorder = Recorder::start(order.broker.clone());
     let result = if order.agents.is_empty() {
-        engine(&order.plan, &control, &mut console)
+        engine(&order.plan, &control, &mut watcher)
             .map(|outcome| agents::Merged { outcome, missing: Vec::new() })
             .map_err(Failure::from)
     } else {
-        agents::run(&order.plan, &order.agents, &control, &mut console)
+        agents::run(&order.plan, &order.agents, &control, &mut watcher)
     };
     console.finish();
     let agents::Merged { mut outcome, missing } = result?;
@@ -63,48 +68,9 @@ pub fn run(order: &Run, engine: Engine) -> Result<Exit, Failure> {
     Ok(judgement.exit)
 }
 
-/// Refuses a run that this machine does not carry, and tells what may slow it down.
-pub fn check_machine(plan: &Plan, broker: Option<&Broker>, is_quiet: bool) -> Result<(), Failure> {
-    let target = &plan.target;
-    // A name that means nothing is told by the engine, in its own words.
-    let resolved = (target.host.as_str(), target.port).to_socket_addrs().ok().and_then(|mut found| found.next());
-    let Some(address) = resolved else { return Ok(()) };
-    let rate = plan.stages.iter().map(|stage| match stage.action {
-        Action::Ramp { rate_per_s, .. } | Action::Resume { rate_per_s, .. } if rate_per_s > 0.0 => rate_per_s,
-        Action::Ramp { .. } | Action::Resume { .. } => 1_000.0,
-        _ => 0.0,
-    });
-    let need = preflight::Need {
-        connections: plan.clients_here(),
-        connections_per_s: rate.fold(0.0, f64::max) as u64,
-        target: address.ip(),
-        sources: match &plan.sources {
-            Sources::Auto => 0,
-            Sources::Addresses(addresses) => {
-                addresses.iter().filter(|source| same_family(source, &address.ip())).count()
-            }
-        },
-        broker_pid: match broker {
-            Some(Broker::Pid(pid)) => Some(*pid),
-            _ => None,
-        },
-    };
-    let findings = preflight::check(&need, &preflight::Facts::read(&need));
-    let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    if preflight::forbids(&findings) {
-        let text = format!("this machine does not suffice (--no-preflight starts anyway):\n  {}", lines.join("\n  "));
-        return Err(Failure::new(Exit::Machine, text));
-    }
-    if !is_quiet {
-        for line in lines {
-            drop(writeln!(io::stderr(), "note: {line}"));
-        }
-    }
-    Ok(())
-}
-
-fn same_family(one: &IpAddr, other: &IpAddr) -> bool {
-    one.is_ipv4() == other.is_ipv4()
+fn exporter(listen: &str, name: &str) -> Result<Exporter, Failure> {
+    Exporter::start(listen, name)
+        .map_err(|error| Failure::new(Exit::Usage, format!("--metrics-listen {listen}: {error}")))
 }
 
 /// Once sets the flag, and the run ends cleanly; twice ends the process.

@@ -16,6 +16,7 @@ use crate::{
 pub struct Threshold {
     /// As it was written.
     pub text: String,
+    name: String,
     metric: Metric,
     comparison: Comparison,
     limit: f64,
@@ -26,6 +27,10 @@ pub struct Threshold {
 pub struct Held {
     /// As it was written.
     pub threshold: String,
+    /// What stands left of the comparison.
+    pub metric: String,
+    /// Where it fails, in words: `above 50 ms`.
+    pub fails: String,
     /// What was measured, in nanoseconds, bytes, percent or a plain number; absent: nothing was.
     pub measured: Option<f64>,
     /// The same in words.
@@ -51,6 +56,7 @@ enum Clock {
     Suback,
     Ack,
     Delay,
+    OwnDelay,
     Ping,
 }
 
@@ -81,6 +87,7 @@ enum Number {
     Reordered,
     Corrupted,
     Misdirected,
+    Refused,
     Failed,
     Lost,
     Unsent,
@@ -91,7 +98,7 @@ enum Number {
     GeneratorBusy,
 }
 
-const CLOCKS: [(&str, Clock); 9] = [
+const CLOCKS: [(&str, Clock); 10] = [
     ("", Clock::Latency),
     ("sent_", Clock::Sent),
     ("slow_", Clock::Slow),
@@ -100,16 +107,18 @@ const CLOCKS: [(&str, Clock); 9] = [
     ("suback_", Clock::Suback),
     ("ack_", Clock::Ack),
     ("delay_", Clock::Delay),
+    ("own_delay_", Clock::OwnDelay),
     ("ping_", Clock::Ping),
 ];
 
-const NUMBERS: [(&str, Number, Unit); 14] = [
+const NUMBERS: [(&str, Number, Unit); 15] = [
     ("loss", Number::Loss, Unit::Count),
     ("slow_loss", Number::SlowLoss, Unit::Count),
     ("duplicates", Number::Duplicates, Unit::Count),
     ("reordered", Number::Reordered, Unit::Count),
     ("corrupted", Number::Corrupted, Unit::Count),
     ("misdirected", Number::Misdirected, Unit::Count),
+    ("refused", Number::Refused, Unit::Count),
     ("failed", Number::Failed, Unit::Count),
     ("disconnects", Number::Lost, Unit::Count),
     ("unsent", Number::Unsent, Unit::Count),
@@ -147,7 +156,7 @@ impl Threshold {
         }
         let limit = read_limit(limit, if limit.ends_with('%') { Unit::Percent } else { unit }, unit)
             .map_err(|error| format!("{text:?}: {error}"))?;
-        Ok(Self { text: text.to_owned(), metric, comparison, limit })
+        Ok(Self { text: text.to_owned(), name: name.to_owned(), metric, comparison, limit })
     }
 
     /// Holds it against an outcome.
@@ -160,17 +169,22 @@ impl Threshold {
             Comparison::AtMost => value <= self.limit,
         });
         let shown = value.map_or_else(|| "was not measured".to_owned(), |value| self.metric.show(value));
-        Held { threshold: self.text.clone(), measured: value, shown, broken }
+        let limit = self.metric.show(self.limit);
+        let fails = match self.comparison {
+            Comparison::Above => format!("above {limit}"),
+            Comparison::AtLeast => format!("at {limit} or above"),
+            Comparison::Below => format!("below {limit}"),
+            Comparison::AtMost => format!("at {limit} or below"),
+        };
+        Held { threshold: self.text.clone(), metric: self.name.clone(), fails, measured: value, shown, broken }
     }
 }
 
+/// `ok: p99 8.25 ms (fails above 50 ms)`; without the `ok` where the run fails by it.
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.broken { "broken" } else { "held" };
-        if self.measured.is_none() {
-            return write!(f, "threshold {} {verdict}: it was not measured", self.threshold);
-        }
-        write!(f, "threshold {} {verdict}: it was {}", self.threshold, self.shown)
+        let verdict = if self.broken { "" } else { "ok: " };
+        write!(f, "{verdict}{} {} (fails {})", self.metric, self.shown, self.fails)
     }
 }
 
@@ -256,6 +270,7 @@ impl Clock {
             Self::Suback => &timings.suback,
             Self::Ack => &timings.acknowledged,
             Self::Delay => &timings.send_delay,
+            Self::OwnDelay => &timings.own_delay,
             Self::Ping => &timings.ping,
         }
     }
@@ -278,6 +293,7 @@ impl Number {
             Self::Reordered => deliveries.reordered,
             Self::Corrupted => outcome.verdict.corrupted,
             Self::Misdirected => outcome.verdict.misdirected,
+            Self::Refused => outcome.refusals().total(),
             Self::Failed => outcome.connections.failed_total(),
             Self::Lost => outcome.connections.lost_total(),
             Self::Unsent => outcome.verdict.all_messages().unsent,
@@ -345,12 +361,26 @@ mod tests {
     }
 
     #[test]
+    fn what_became_of_a_threshold_reads_as_it_is_meant() {
+        for (text, told) in [
+            ("p99 > 50ms", "ok: p99 9.90 ms (fails above 50.00 ms)"),
+            ("p99>5ms", "p99 9.90 ms (fails above 5.00 ms)"),
+            ("loss>=1%", "loss 1.000 % (fails at 1.000 % or above)"),
+            ("rate<50/s", "ok: rate 99 /s (fails below 50 /s)"),
+            ("sent_rate<=100", "sent_rate 100 /s (fails at 100 /s or below)"),
+            ("refused>0", "ok: refused 0 (fails above 0)"),
+        ] {
+            assert_eq!(Threshold::parse(text).unwrap().hold(&outcome()).to_string(), told);
+        }
+    }
+
+    #[test]
     fn what_was_not_measured_is_broken() {
         let outcome = outcome();
-        for text in ["suback_p99>1s", "broker_rss>1GiB", "connect_max>1s"] {
+        for (text, limit) in [("suback_p99>1s", "1.00 s"), ("ping_max>1m", "1 min 0 s"), ("connect_max>1s", "1.00 s")] {
             let held = Threshold::parse(text).unwrap().hold(&outcome);
             assert!(held.broken, "{held}");
-            assert_eq!(held.to_string(), format!("threshold {text} broken: it was not measured"));
+            assert_eq!(held.to_string(), format!("{} was not measured (fails above {limit})", &text[..text.len() - 3]));
         }
         assert!(Threshold::parse("rate<1").unwrap().hold(&Outcome::default()).broken);
     }

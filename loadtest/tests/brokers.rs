@@ -38,6 +38,7 @@ fn publishers(count: u32, topic: &str, qos: u8, pace: Pace) -> Group {
         qos,
         retain: false,
         payload_bytes: 16,
+        content: Vec::new(),
         pace,
         messages_per_client: None,
         targets: None,
@@ -251,7 +252,8 @@ fn pings(address: SocketAddr) {
     let mut plan = plan(address, "pings", vec![Group::new("idle", 20, "%i-idle")], vec![ramp(&["idle"]), hold]);
     plan.target.keep_alive_s = 1;
     let outcome = outcome_of(&plan);
-    assert_eq!((outcome.connections.at_end, outcome.bottleneck), (20, Bottleneck::None));
+    assert_eq!(outcome.connections.at_end, 20);
+    assert_ne!(outcome.bottleneck, Bottleneck::Broker);
     assert!(outcome.timings.ping.count() >= 40, "{} pings of 20 clients", outcome.timings.ping.count());
 }
 

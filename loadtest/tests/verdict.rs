@@ -4,9 +4,10 @@
 #[allow(dead_code)] // each test binary asks of a liar what it needs
 mod liar;
 
+use dunlin::codec::ReasonCode;
 use liar::{Liar, Lie};
 use loadtest::engine::{Control, EngineError, Gate, Silent, run};
-use loadtest::outcome::{Bottleneck, Ending, Outcome};
+use loadtest::outcome::{Bottleneck, Ending, Outcome, Refusals};
 use loadtest::plan::{
     Action, Group, MqttVersion, Pace, Part, Plan, Publishing, Reads, Sources, Stage, Subscription, Target,
 };
@@ -23,6 +24,7 @@ fn plan(liar: &Liar, qos: u8, payload_bytes: u32, pace: Pace) -> Plan {
         qos,
         retain: false,
         payload_bytes,
+        content: Vec::new(),
         pace,
         messages_per_client: Some(MESSAGES / 2),
         targets: None,
@@ -75,7 +77,9 @@ fn an_honest_broker_is_found_honest() {
         let acknowledged = if qos == 0 { 0 } else { MESSAGES };
         assert_eq!(outcome.verdict.messages[usize::from(qos)].acknowledged, acknowledged);
         assert_eq!((outcome.connections.established, outcome.connections.at_end), (4, 4));
-        assert_eq!((outcome.ending.clone(), outcome.bottleneck), (Ending::Finished, Bottleneck::None));
+        assert_eq!(outcome.ending, Ending::Finished);
+        // On a busy machine it may be the generator, and says so.
+        assert_ne!(outcome.bottleneck, Bottleneck::Broker);
         assert_eq!(outcome.timings.latency_intended.count(), MESSAGES);
         assert_eq!((outcome.timings.tcp_connect.count(), outcome.timings.suback.count()), (4, 2));
     }
@@ -156,6 +160,48 @@ fn an_acknowledgement_that_never_comes_leaves_a_message_unconfirmed() {
     assert_eq!(outcome.verdict.lost(), 0);
 }
 
+#[test]
+fn what_is_refused_is_counted_by_packet_and_reason_and_owed_to_nobody() {
+    for (qos, packet) in [(1, "PUBACK"), (2, "PUBREC")] {
+        let (outcome, lies) = outcome(Lie::RefuseMessages(ReasonCode::QuotaExceeded), qos, 32);
+        assert_eq!(lies, MESSAGES);
+        let messages = outcome.verdict.messages[usize::from(qos)];
+        assert_eq!((messages.refused, messages.acknowledged, messages.unconfirmed), (MESSAGES, 0, 0));
+        assert_eq!(outcome.refusals(), Refusals { messages: MESSAGES, ..Refusals::default() });
+        assert_eq!(outcome.refusal_reasons(), format!("{MESSAGES} {packet} quota exceeded"));
+        assert_eq!(findings(&outcome), [0; 5], "QoS {qos}");
+    }
+}
+
+#[test]
+fn who_subscribes_after_the_messages_was_owed_none_of_them() {
+    let liar = Liar::start(Lie::None);
+    let mut plan = plan(&liar, 1, 32, Pace::Open { per_client_per_s: 400.0 });
+    let ramp = |name: &str| Stage::new(name, Action::Ramp { groups: vec![name.to_owned()], rate_per_s: 0.0 });
+    plan.stages[0] = ramp("pub");
+    plan.stages.push(ramp("sub"));
+    plan.groups[0].publishing.as_mut().expect("it publishes").retain = true;
+    let outcome = run(&plan, &Control::default(), &mut Silent).expect("an outcome");
+    let live = outcome.verdict.deliveries[1];
+    assert_eq!((live.expected, live.owed(), live.excused_of_owed(), live.received), (MESSAGES, 0, 0, 0));
+    // It keeps book of retained messages and sends none.
+    assert_eq!((outcome.verdict.retained.owed(), outcome.verdict.retained.lost()), (2, 2));
+}
+
+#[test]
+fn every_message_may_have_a_topic_of_its_own() {
+    let liar = Liar::start(Lie::Swap(20));
+    let mut plan = plan(&liar, 1, 32, Pace::Open { per_client_per_s: 400.0 });
+    plan.groups[0].publishing.as_mut().expect("it publishes").topic = "t/%i/%s".into();
+    plan.groups[1].subscriptions[0].filter = "t/%i/+".into();
+    let outcome = run(&plan, &Control::default(), &mut Silent).expect("an outcome");
+    assert!(liar.lies() >= 19, "{}", liar.lies());
+    let deliveries = outcome.verdict.deliveries[1];
+    assert_eq!((deliveries.expected, outcome.verdict.misdirected), (MESSAGES, 0));
+    assert!(deliveries.lost() <= 1, "the last one that was held back may have had nobody to change places with");
+    assert_eq!(deliveries.reordered, 0, "order is promised within a topic");
+}
+
 /// Messages whose latency is above `ms`.
 fn slower_than(outcome: &Outcome, ms: u64) -> u64 {
     let histogram = outcome.timings.latency_intended.histogram();
@@ -223,7 +269,7 @@ fn what_ends_a_run_early_has_a_name_and_a_status_of_its_own() {
         let liar = Liar::start(lie);
         run(&plan(&liar, 1, 16, Pace::Open { per_client_per_s: 400.0 }), &Control::default(), &mut Silent)
     };
-    let refused = run_with(Lie::Refuse(dunlin::codec::ReasonCode::BadUserNameOrPassword)).expect_err("nobody gets in");
+    let refused = run_with(Lie::Refuse(ReasonCode::BadUserNameOrPassword)).expect_err("nobody gets in");
     assert!(matches!(refused, EngineError::Refused { .. }) && refused.exit_status() == 4, "{refused}");
     let babble = run_with(Lie::Babble).expect_err("it is no broker");
     assert!(matches!(babble, EngineError::NoBroker { .. }) && babble.exit_status() == 6, "{babble}");

@@ -11,11 +11,11 @@ use std::{
 
 use super::wire::{self, Command, HEARTBEAT, Receiver, Report, Sender};
 use crate::{
-    engine::{Control, Gate, Progress, Watcher},
+    checks,
+    engine::{Control, Engine, Gate, Progress, Watcher},
     exit::{Exit, Failure},
     machine::describe,
     plan::Plan,
-    run::{self, Engine},
 };
 
 /// An agent that listens.
@@ -27,12 +27,27 @@ pub struct Agent {
 
 /// Listens until the process ends, and says where.
 pub fn serve(listen: &str, engine: Engine) -> Result<Exit, Failure> {
-    let failed = |error: io::Error| Failure::new(Exit::Machine, format!("agent: {listen}: {error}"));
+    let failed =
+        |error: io::Error| Failure::new(Exit::Machine, format!("agent: --listen {listen}: {}", mended(&error)));
     let agent = Agent::bind(listen, engine).map_err(failed)?;
     let address = agent.address().map_err(failed)?;
     drop(writeln!(io::stdout(), "loadtest agent listening on {address}"));
     loop {
         agent.serve_one().map_err(failed)?;
+    }
+}
+
+/// Why an address cannot be listened on, with what mends it.
+fn mended(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address (`ip address` shows those that it has)".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}: a port below 1024 needs CAP_NET_BIND_SERVICE; one above does as well")
+        }
+        io::ErrorKind::AddrInUse => format!("{error}: port 0 takes a free one"),
+        _ => error.to_string(),
     }
 }
 
@@ -114,7 +129,7 @@ fn carry_out(plan: &Plan, sender: &Sender, receiver: Receiver, engine: Engine) -
             }
         }
     });
-    let result = run::check_machine(plan, None, true).and_then(|()| {
+    let result = checks::check_sources(plan).and_then(|()| checks::check_machine(plan, None, true)).and_then(|()| {
         let mut watcher = Remote { sender: sender.clone() };
         engine(plan, &control, &mut watcher).map_err(Failure::from)
     });

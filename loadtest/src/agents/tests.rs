@@ -15,12 +15,11 @@ use std::{
 
 use super::*;
 use crate::{
-    engine::{Control, EngineError, Gate, Progress, Silent, Watcher},
+    engine::{Control, Engine, EngineError, Gate, Progress, Silent, Watcher},
     exit::{Exit, judge},
     outcome::{Connections, Deliveries, Second},
     plan::Plan,
     preset,
-    run::Engine,
 };
 
 /// An agent that serves one controller and ends.
@@ -55,7 +54,8 @@ fn counting(plan: &Plan, control: &Control, watcher: &mut dyn Watcher) -> Result
         outcome.series.push(second);
     }
     pass(gate, plan.stages.len());
-    outcome.connections = Connections { established: clients, peak: clients, ..Connections::default() };
+    outcome.connections =
+        Connections { attempted: clients, established: clients, peak: clients, ..Connections::default() };
     outcome.timings.latency_intended.record(1_000 * (u64::from(plan.part.index) + 1));
     // Each part sends to a subscriber of the other one: only the sum comes out even.
     let (expected, received) = if plan.part.index == 0 { (clients, 0) } else { (0, clients) };

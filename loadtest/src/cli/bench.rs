@@ -3,12 +3,16 @@
 //! The meaning is emqtt-bench's, with two differences that are improvements: publishing is an open loop, and payloads are
 //! at least as long as the stamp that each message carries.
 
+// Doc comments here are what `--help` prints: markup would be none there.
+#![allow(clippy::doc_markdown)]
+
+use std::path::PathBuf;
+
 use clap::Args;
 
+use super::numbers::{any_u32, any_u64, bytes, rate, some_u16, some_u32, switch};
 use crate::{
-    plan::{
-        Action, Group, PAYLOAD_MIN_BYTES, Pace, Part, Plan, Publishing, Sources, Stage, Subscription, Target, Template,
-    },
+    plan::{Action, Content, Group, Pace, Part, Plan, Publishing, Sources, Stage, Subscription, Target, Template},
     units::grouped,
 };
 
@@ -18,22 +22,22 @@ const FOR_EVER_S: f64 = 1e8;
 #[derive(Debug, Args)]
 struct Clients {
     /// Clients
-    #[arg(short = 'c', long, default_value_t = 200)]
+    #[arg(short = 'c', long, default_value = "200", value_name = "N", value_parser = some_u32, allow_negative_numbers = true)]
     count: u32,
     /// Number of the first client
-    #[arg(short = 'n', long, default_value_t = 0)]
+    #[arg(short = 'n', long, default_value = "0", value_name = "N", value_parser = any_u64, allow_negative_numbers = true)]
     startnumber: u64,
     /// Milliseconds between two connections
-    #[arg(short = 'i', long, default_value_t = 10, value_name = "MS")]
+    #[arg(short = 'i', long, default_value = "10", value_name = "MS", value_parser = any_u32, allow_negative_numbers = true)]
     interval: u32,
     /// Connections a second; beats --interval
-    #[arg(short = 'R', long, visible_alias = "connrate", value_name = "N")]
+    #[arg(short = 'R', long, visible_alias = "connrate", value_name = "N", value_parser = rate, allow_negative_numbers = true)]
     connect_rate: Option<f64>,
     /// Clean start: true or false
-    #[arg(short = 'C', long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    #[arg(short = 'C', long, default_value = "true", action = clap::ArgAction::Set, value_name = "BOOL", value_parser = switch)]
     clean: bool,
     /// Session expiry in seconds (5.0)
-    #[arg(short = 'x', long, default_value_t = 0, value_name = "SECONDS")]
+    #[arg(short = 'x', long, default_value = "0", value_name = "SECONDS", value_parser = any_u32, allow_negative_numbers = true)]
     session_expiry: u32,
     /// Seconds to go on; without it until Ctrl-C
     #[arg(short = 'D', long, value_parser = crate::units::seconds, value_name = "SPAN")]
@@ -52,24 +56,34 @@ pub(super) struct Conn {
 pub(super) struct Pub {
     #[command(flatten)]
     clients: Clients,
-    /// Topic; %i is the client's number, %c its id, %u its user name
+    /// Topic; %i is the client's number, %c its id, %u its user name, %s the number of the message
     #[arg(short = 't', long)]
     topic: String,
     /// Bytes of payload
-    #[arg(short = 's', long, default_value_t = 256, value_name = "BYTES")]
+    #[arg(short = 's', long, default_value = "256", value_name = "BYTES", value_parser = bytes, allow_negative_numbers = true)]
     size: u32,
+    /// What messages say instead of a pattern: a text with %i, %c, %u, %s as in topics, %t (milliseconds since 1970) and %m
+    /// (the stamp that every message carries; without it the stamp stands at the end), or template://FILE with such a text
+    #[arg(short = 'm', long, value_name = "TEXT", conflicts_with_all = ["size", "payload_file"])]
+    message: Option<String>,
+    /// A file whose bytes each message carries, with its stamp behind them; may be repeated: they are sent in turn
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
+    payload_file: Vec<PathBuf>,
     /// QoS
     #[arg(short = 'q', long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
     /// Milliseconds between two messages of a client; 0: as fast as --inflight lets it
-    #[arg(short = 'I', long, default_value_t = 1000, value_name = "MS")]
+    #[arg(short = 'I', long, default_value = "1000", value_name = "MS", value_parser = any_u32, allow_negative_numbers = true)]
     interval_of_msg: u32,
-    /// Messages of all clients together; 0: no limit
-    #[arg(short = 'L', long, default_value_t = 0)]
+    /// Messages of all clients together, after which it ends; 0: no limit. With --duration or --keep-connected clients stay
+    #[arg(short = 'L', long, default_value = "0", value_name = "N", value_parser = any_u64, allow_negative_numbers = true)]
     limit: u64,
     /// Unacknowledged messages of a client
-    #[arg(short = 'F', long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'F', long, default_value = "1", value_name = "N", value_parser = some_u16, allow_negative_numbers = true)]
     inflight: u16,
+    /// After the last message of --limit, stay connected until Ctrl-C, or as long as --duration says
+    #[arg(long)]
+    keep_connected: bool,
     /// Set the retain flag
     #[arg(short = 'r', long)]
     retain: bool,
@@ -154,9 +168,6 @@ impl Sub {
 
 impl Pub {
     pub(super) fn plan(&self, prefix: &str) -> Result<Plan, String> {
-        if self.size < PAYLOAD_MIN_BYTES {
-            return Err(format!("--size must be at least {PAYLOAD_MIN_BYTES}: each message carries a stamp"));
-        }
         let clients = u64::from(self.clients.count.max(1));
         let each = self.limit.div_ceil(clients);
         let pace = match self.interval_of_msg {
@@ -170,20 +181,54 @@ impl Pub {
             qos: self.qos,
             retain: self.retain,
             payload_bytes: self.size,
+            content: self.content()?,
             pace,
             messages_per_client: (each > 0).then_some(each),
             targets: None,
         });
-        // With a limit the schedule's own length, and a second for the last one.
-        let scheduled = each as f64 * f64::from(self.interval_of_msg) / 1_000.0 + 1.0;
-        let seconds = self.clients.seconds();
-        let limited = each > 0 && self.interval_of_msg > 0;
         let what = format!("publish to {} at QoS {}; nobody here subscribes", self.topic, self.qos);
-        let mut plan = self.clients.plan(group, &what, if limited { seconds.min(scheduled) } else { seconds });
-        if each > 0 && self.interval_of_msg == 0 {
-            let burst = Action::Burst { groups: vec!["pub".to_owned()], messages_per_client: each };
-            plan.stages[1] = Stage::new("burst", burst).measured();
+        let mut plan = self.clients.plan(group, &what, self.clients.seconds());
+        if each > 0 {
+            plan.stages.truncate(1);
+            plan.stages.extend(self.limited(each));
         }
         Ok(plan)
+    }
+
+    fn content(&self) -> Result<Vec<Content>, String> {
+        if let Some(text) = &self.message {
+            let Some(file) = text.strip_prefix("template://") else { return Ok(vec![Content::Template(text.clone())]) };
+            let read = std::fs::read_to_string(file).map_err(|error| format!("--message {text}: {error}"));
+            return Ok(vec![Content::Template(read?)]);
+        }
+        let read = |file: &PathBuf| {
+            let failed = |error: std::io::Error| format!("--payload-file {}: {error}", file.display());
+            std::fs::read(file).map(Content::Bytes).map_err(failed)
+        };
+        self.payload_file.iter().map(read).collect()
+    }
+
+    /// The stages of `each` messages of a client, and of the time that clients stay connected after the last.
+    fn limited(&self, each: u64) -> Vec<Stage> {
+        let publish = || vec!["pub".to_owned()];
+        let hold = |seconds: f64| Stage::new("publish", Action::Hold { seconds, publish: publish() }).measured();
+        let stay = |seconds: f64| Stage::new("stay", Action::Hold { seconds, publish: Vec::new() });
+        let duration_s = self.clients.duration.map(|duration| duration.as_secs_f64());
+        // The schedule's own length, and a second for the last one.
+        let scheduled_s = each as f64 * f64::from(self.interval_of_msg) / 1_000.0 + 1.0;
+        let mut stages = match (self.interval_of_msg, duration_s) {
+            // The last message may come at any time, so one stage is both.
+            (0, Some(seconds)) => return vec![hold(seconds)],
+            (0, None) => {
+                vec![Stage::new("burst", Action::Burst { groups: publish(), messages_per_client: each }).measured()]
+            }
+            (_, Some(seconds)) if seconds <= scheduled_s => return vec![hold(seconds)],
+            (_, Some(seconds)) => return vec![hold(scheduled_s), stay(seconds - scheduled_s)],
+            (_, None) => vec![hold(scheduled_s)],
+        };
+        if self.keep_connected {
+            stages.push(stay(FOR_EVER_S));
+        }
+        stages
     }
 }

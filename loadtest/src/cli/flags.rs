@@ -5,9 +5,10 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{ArgMatches, Args, Command, parser::ValueSource};
 
 use super::files::Files;
+use super::numbers::{any_u16, any_u64, listen_address, rate, some_u16, some_u32};
 use crate::{
     machine::{prometheus, sample},
     plan::{MqttVersion, Plan, Sources, Template},
@@ -38,17 +39,24 @@ pub struct Common {
     #[arg(short = 'P', long, global = true, help_heading = "Broker")]
     password: Option<String>,
     /// Keep alive in seconds; 0 turns it off [default: 300]
-    #[arg(short = 'k', long = "keep-alive", visible_alias = "keepalive", global = true, help_heading = "Broker")]
+    #[arg(short = 'k', long = "keep-alive", visible_alias = "keepalive", global = true, value_name = "SECONDS", value_parser = any_u16, help_heading = "Broker")]
     keep_alive: Option<u16>,
     /// How long to wait for CONNACK and SUBACK [default: 30s]
     #[arg(long, global = true, value_parser = units::seconds, value_name = "SPAN", help_heading = "Broker")]
     connect_timeout: Option<Duration>,
 
+    /// How often a client that could not connect tries again before it has failed [default: 0]
+    #[arg(long, global = true, value_parser = any_u16, value_name = "N", help_heading = "Broker")]
+    retry: Option<u16>,
+    /// How long it waits before each try [default: 1s]
+    #[arg(long, global = true, value_parser = units::seconds, value_name = "SPAN", help_heading = "Broker")]
+    retry_after: Option<Duration>,
+
     /// Source addresses, with commas [default: 127.0.0.0/8 to a broker on loopback, else the system's choice]
     #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR", help_heading = "Generator")]
     ifaddr: Vec<IpAddr>,
     /// Threads that carry clients [default: one, two for very many clients]
-    #[arg(long, global = true, help_heading = "Generator")]
+    #[arg(long, global = true, value_name = "N", value_parser = some_u16, help_heading = "Generator")]
     workers: Option<u16>,
     /// What client ids begin with, and the topics of workloads by name [default: loadtest]
     #[arg(long, global = true, help_heading = "Generator")]
@@ -72,6 +80,9 @@ pub struct Common {
     /// The broker's Prometheus page, the same by its own account: host:port or http://host:port/path
     #[arg(long, global = true, value_name = "URL", help_heading = "Report")]
     broker_metrics: Option<String>,
+    /// Serve a Prometheus page of the run while it goes on, at http://ADDR:PORT/metrics; port 0 takes a free one and says which
+    #[arg(long, global = true, value_name = "ADDR:PORT", value_parser = listen_address, help_heading = "Report")]
+    pub(super) metrics_listen: Option<String>,
     /// Exit with 1 if this is so, as in 'p99>5ms', 'loss>0', 'connack_p99.9>=1s', 'rate<1000'; may be repeated
     #[arg(long, global = true, value_name = "CONDITION", help_heading = "Report")]
     fail_if: Vec<String>,
@@ -93,6 +104,16 @@ pub struct Common {
 }
 
 impl Common {
+    /// The first of these flags that a command line has, for commands that have no use for any.
+    pub(super) fn first_given(matches: &ArgMatches) -> Option<String> {
+        let all = Self::augment_args(Command::new("all"));
+        let given = all.get_arguments().find(|flag| {
+            let id = flag.get_id().as_str();
+            matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+        });
+        given.and_then(|flag| flag.get_long().map(|long| format!("--{long}")))
+    }
+
     /// What client ids begin with.
     pub(super) fn prefix(&self) -> &str {
         self.prefix.as_deref().unwrap_or(PREFIX)
@@ -125,6 +146,11 @@ impl Common {
         target.keep_alive_s = self.keep_alive.unwrap_or(target.keep_alive_s);
         if let Some(timeout) = self.connect_timeout {
             target.connect_timeout_s = whole_seconds("--connect-timeout", timeout)?;
+        }
+        target.retries = self.retry.unwrap_or(target.retries);
+        if let Some(pause) = self.retry_after {
+            let pause = u32::try_from(pause.as_millis());
+            target.retry_after_ms = pause.map_err(|_| "--retry-after: at most 49 days".to_owned())?;
         }
         if let Some(username) = &self.username {
             target.username = Some(Template::new(username));
@@ -173,7 +199,20 @@ impl Common {
 
 fn whole_seconds<T: TryFrom<u64>>(flag: &str, span: Duration) -> Result<T, String> {
     let seconds = if span.subsec_nanos() == 0 { T::try_from(span.as_secs()).ok() } else { None };
-    seconds.ok_or_else(|| format!("{flag} is whole seconds, and fewer"))
+    let most = u64::MAX >> (64 - 8 * size_of::<T>());
+    seconds.ok_or_else(|| {
+        format!(
+            "{flag} = {}: it takes whole seconds, at most {}",
+            units::show_span(span.as_nanos() as u64),
+            units::grouped(most)
+        )
+    })
+}
+
+/// A size that a payload may have.
+fn size(text: &str) -> Result<u32, String> {
+    let bytes = units::size(text)?;
+    u32::try_from(bytes).map_err(|_| format!("{} bytes are more than a message holds", units::grouped(bytes)))
 }
 
 /// Different for each run: the hasher's keys are random.
@@ -186,29 +225,29 @@ fn random_run_id() -> u32 {
 #[derive(Debug, Args)]
 pub(super) struct Tuning {
     /// Clients, or pairs of them
-    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
-    clients: Option<u64>,
+    #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
+    clients: Option<u32>,
     /// Publishers
-    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
-    publishers: Option<u64>,
+    #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
+    publishers: Option<u32>,
     /// Subscribers
-    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
-    subscribers: Option<u64>,
+    #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
+    subscribers: Option<u32>,
     /// Open loop: messages a second of all publishers together
     #[arg(long, value_parser = rate, value_name = "N", conflicts_with = "window", help_heading = "Workload")]
     rate: Option<f64>,
     /// Closed loop: messages under way per publisher
-    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
-    window: Option<u64>,
+    #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
+    window: Option<u32>,
     /// Messages, where a workload counts them
-    #[arg(long, value_parser = units::count, value_name = "N", help_heading = "Workload")]
+    #[arg(long, value_parser = any_u64, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
     messages: Option<u64>,
     /// QoS of messages and subscriptions
     #[arg(short = 'q', long, value_parser = clap::value_parser!(u8).range(0..=2), help_heading = "Workload")]
     qos: Option<u8>,
     /// Size of the payload, at least 16 bytes
-    #[arg(short = 's', long, value_parser = units::size, value_name = "SIZE", help_heading = "Workload")]
-    payload: Option<u64>,
+    #[arg(short = 's', long, value_parser = size, allow_negative_numbers = true, value_name = "SIZE", help_heading = "Workload")]
+    payload: Option<u32>,
     /// How long to measure
     #[arg(short = 'd', long, value_parser = units::seconds, value_name = "SPAN", help_heading = "Workload")]
     duration: Option<Duration>,
@@ -220,30 +259,20 @@ pub(super) struct Tuning {
     pipeline: bool,
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    let number = text.parse::<f64>().or_else(|_| units::count(text).map(|count| count as f64))?;
-    if (0.0..1e9).contains(&number) { Ok(number) } else { Err(format!("{text:?} is no rate")) }
-}
-
 impl Tuning {
-    pub(super) fn read(&self) -> Result<preset::Tuning, String> {
-        let narrow = |flag: &str, count: Option<u64>| match count.map(u32::try_from) {
-            None => Ok(None),
-            Some(Ok(count)) if count > 0 => Ok(Some(count)),
-            Some(_) => Err(format!("{flag} must be at least 1 and at most 4294967295")),
-        };
-        Ok(preset::Tuning {
-            clients: narrow("--clients", self.clients)?,
-            publishers: narrow("--publishers", self.publishers)?,
-            subscribers: narrow("--subscribers", self.subscribers)?,
+    pub(super) fn read(&self) -> preset::Tuning {
+        preset::Tuning {
+            clients: self.clients,
+            publishers: self.publishers,
+            subscribers: self.subscribers,
             rate: self.rate,
-            window: narrow("--window", self.window)?,
+            window: self.window,
             messages: self.messages,
             qos: self.qos,
-            payload_bytes: narrow("--payload", self.payload)?,
+            payload_bytes: self.payload,
             duration: self.duration,
             connect_rate: self.connect_rate,
             pipeline: self.pipeline,
-        })
+        }
     }
 }

@@ -86,6 +86,49 @@ fn the_commands_of_emqtt_bench_mean_the_same() {
 }
 
 #[test]
+fn every_number_of_conn_pub_and_sub_takes_k_and_m() {
+    let plan = run("pub -t a/%s -c 12K -R 2K -I 1K -s 16K -L 24K -n 1M -x 2K -k 1K").plan;
+    let group = &plan.groups[0];
+    assert_eq!((group.clients, group.first, group.session_expiry_s), (12_000, 1_000_000, 2_000));
+    let publishing = group.publishing.as_ref().unwrap();
+    assert_eq!((publishing.payload_bytes, publishing.messages_per_client), (16_000, Some(2)));
+    assert_eq!((publishing.topic.0.as_str(), plan.target.keep_alive_s), ("a/%s", 1_000));
+    assert!(matches!(plan.stages[0].action, Action::Ramp { rate_per_s: 2000.0, .. }));
+    assert_eq!(run("sub -t a -c 1K -i 2K").plan.groups[0].clients, 1_000);
+    assert!(!run("conn -c 1.5K -C no").plan.groups[0].clean_start);
+}
+
+#[test]
+fn a_limit_ends_a_run_unless_its_clients_are_to_stay() {
+    let holds = |line: &str| -> Vec<(String, f64)> {
+        let stages = run(line).plan.stages;
+        let told = stages[1..].iter().map(|stage| match &stage.action {
+            Action::Hold { seconds, publish } => {
+                assert_eq!(publish.is_empty(), stage.name == "stay", "{line}");
+                (stage.name.clone(), *seconds)
+            }
+            Action::Burst { .. } => (stage.name.clone(), 0.0),
+            other => panic!("{line}: {other:?}"),
+        });
+        told.collect()
+    };
+    let of = |list: &[(&str, f64)]| list.iter().map(|(name, s)| ((*name).to_owned(), *s)).collect::<Vec<_>>();
+    for (line, stages) in [
+        ("pub -t a -c 2 -L 20 -I 100", of(&[("publish", 2.0)])),
+        ("pub -t a -c 2 -L 20 -I 100 -D 30s", of(&[("publish", 2.0), ("stay", 28.0)])),
+        ("pub -t a -c 2 -L 20 -I 100 -D 1s", of(&[("publish", 1.0)])),
+        ("pub -t a -c 2 -L 20 -I 100 --keep-connected", of(&[("publish", 2.0), ("stay", 1e8)])),
+        ("pub -t a -c 2 -L 20 -I 100 --keep-connected -D 5s", of(&[("publish", 2.0), ("stay", 3.0)])),
+        ("pub -t a -c 2 -L 20 -I 0", of(&[("burst", 0.0)])),
+        ("pub -t a -c 2 -L 20 -I 0 -D 5s", of(&[("publish", 5.0)])),
+        ("pub -t a -c 2 -L 20 -I 0 --keep-connected", of(&[("burst", 0.0), ("stay", 1e8)])),
+        ("pub -t a -c 2 -I 0 -D 5s", of(&[("hold", 5.0)])),
+    ] {
+        assert_eq!(holds(line), stages, "{line}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_told_and_exits_with_2() {
     for (line, part) in [
         ("reconect-storm", "did you mean reconnect-storm?"),
@@ -94,16 +137,37 @@ fn what_is_wrong_is_told_and_exits_with_2() {
         ("--fail-if 'latency>1ms'", "is not a metric"),
         ("p2p-1-1-1-1 --window 3", "has no use for --window"),
         ("one-to-one --rate 5 --window 3", "cannot be used with"),
-        ("--clients 0", "--clients must be at least 1"),
-        ("--payload 8", "payload_bytes = 8"),
+        ("--clients 0", "'0' for '--clients <N>': write a whole number from 1 to 4,294,967,295; K and M may follow"),
+        ("conn -c 0", "'0' for '--count <N>': write a whole number from 1 to 4,294,967,295"),
+        ("conn -c 5G", "'5G' for '--count <N>'"),
+        ("sub -t a -c -3", "'-3' for '--count <N>'"),
+        ("pub -t a -I 1.5", "'1.5' for '--interval-of-msg <MS>'"),
+        ("pub -t a -F 70000", "'70000' for '--inflight <N>': write a whole number from 1 to 65,535"),
+        ("pub -t a -R x", "'x' for '--connect-rate <N>'"),
+        ("pub -t a -s some", "'some' for '--size <BYTES>'"),
+        ("pub -t a -s 8", "--size: payload = 8 bytes, but it must be between 16"),
+        ("pub -t a/%s -r", "--topic: topic \"a/%s\": %s and retain"),
+        ("sub -t a/%s", "--topic: filter \"a/%s\": %r and %s are for published topics only"),
+        ("conn -C perhaps", "'perhaps' for '--clean <BOOL>': write true or false"),
+        ("conn -k 70K", "'70K' for '--keep-alive <SECONDS>': write a whole number from 0 to 65,535"),
+        ("conn -p 70000", "'70000' for '--port <PORT>': 70000 is not in 0..=65535"),
+        ("--connect-timeout 20h", "--connect-timeout = 20 h 0 min: it takes whole seconds, at most 65,535"),
+        ("--ifaddr here", "'here' for '--ifaddr <ADDR>'"),
+        ("agent --listen 10.0.0.5", "'10.0.0.5' for '--listen <ADDR:PORT>': write ADDRESS:PORT"),
+        ("agent -p 1884", "agent has no use for --port"),
+        ("-p 1884 agent", "agent has no use for --port"),
+        ("list --html a.html", "list has no use for --html"),
+        ("pub -t a --ssl", "--ssl is not known here: loadtest speaks plain TCP only: there is no TLS yet"),
+        ("conn --ws", "there is no WebSocket yet"),
+        ("--payload 8", "--payload: payload = 8 bytes"),
         ("--qos 3", "3 is not in 0..=2"),
         ("-V 6", "no version of MQTT"),
         ("--broker-pid 4194305", "no such process"),
         ("--broker-metrics nowhere", "is not a metrics address"),
         ("--duraton 5s", "--duration"),
-        ("pub -t a/+", "topic"),
+        ("pub -t a/+", "--topic: topic \"a/+\""),
         ("pub", "--topic"),
-        ("sub -t a#", "filter"),
+        ("sub -t a#", "--topic: filter \"a#\""),
         ("run /nowhere/scenario.toml", "/nowhere/scenario.toml: No such file"),
         ("conn --clients 5", "unexpected argument"),
         ("--clients 5 conn", "are for workloads by name"),
@@ -126,6 +190,12 @@ fn help_is_for_help_and_h_is_for_host() {
     for part in ["Exit status:", "--host", "--fail-if", "Examples:"] {
         assert!(text.contains(part), "{part}");
     }
+    let agent = parse_line("agent --help").map(|_| ()).unwrap_err();
+    assert_eq!(agent.kind(), ErrorKind::DisplayHelp);
+    let flags: Vec<String> =
+        agent.to_string().lines().filter(|line| line.contains("  --")).map(str::to_owned).collect();
+    assert_eq!(flags.len(), 2, "{agent}");
+    assert!(flags[0].contains("--listen <ADDR:PORT>") && flags[1].contains("--help"), "{agent}");
     assert_eq!(parse_line("pub --help").map(|_| ()).unwrap_err().kind(), ErrorKind::DisplayHelp);
     assert_eq!(parse_line("--version").map(|_| ()).unwrap_err().kind(), ErrorKind::DisplayVersion);
 }

@@ -4,7 +4,8 @@
 //! parts, it has an **index**; `%i` is that plus the group's first number. Streams are numbered over all parts alike, so that
 //! a stamp means the same everywhere.
 
-use super::names::{Name, Who};
+use super::content::Content;
+use super::names::{Message, Name, Who};
 use crate::plan::{Group, Pace, Part, Plan, Publishing, Subscription};
 
 /// Everybody.
@@ -37,6 +38,10 @@ pub(super) struct Role {
 pub(super) struct PublishingRole {
     pub(super) topic: Name,
     pub(super) what: Publishing,
+    /// Each message has a topic of its own.
+    pub(super) is_sequenced: bool,
+    /// What payloads hold, in turn; empty: a pattern.
+    pub(super) contents: Vec<Content>,
     pub(super) first_stream: u32,
     pub(super) streams: u32,
 }
@@ -49,8 +54,11 @@ impl Cast {
         for group in &plan.groups {
             let publishing = group.publishing.as_ref().map(|what| {
                 let count = what.targets.map_or(group.clients, |targets| targets.count);
+                let topic = Name::new(&what.topic);
                 let role = PublishingRole {
-                    topic: Name::new(&what.topic),
+                    is_sequenced: topic.has_sequence(),
+                    contents: what.content.iter().map(Content::new).collect(),
+                    topic,
                     what: what.clone(),
                     first_stream: streams,
                     streams: count,
@@ -131,28 +139,46 @@ impl Cast {
 
     /// Appends a client's id.
     pub(super) fn write_client_id(&self, role: usize, index: u32, out: &mut String) {
-        self.roles[role].client_id.write(out, self.who(role, index), 0);
+        self.roles[role].client_id.write(out, self.who(role, index), Message::default());
     }
 
     /// Appends a client's user name; false if it has none.
     pub(super) fn write_username(&self, role: usize, index: u32, out: &mut String) -> bool {
         let Some(username) = &self.username else { return false };
-        username.write(out, self.who(role, index), 0);
+        username.write(out, self.who(role, index), Message::default());
         true
     }
 
     /// Appends one of a client's filters.
     pub(super) fn write_filter(&self, role: usize, index: u32, filter: usize, out: &mut String) {
-        self.roles[role].filters[filter].0.write(out, self.who(role, index), 0);
+        self.roles[role].filters[filter].0.write(out, self.who(role, index), Message::default());
     }
 
-    /// Appends the topic of a stream.
-    pub(super) fn write_topic(&self, role: usize, stream: u32, out: &mut String) {
-        let Some(publishing) = &self.roles[role].publishing else { return };
+    /// Appends the topic of a stream's message.
+    pub(super) fn write_topic(&self, role: usize, stream: u32, sequence: u32, out: &mut String) {
+        if let Some((publishing, who, message)) = self.author(role, stream, sequence) {
+            publishing.topic.write(out, who, message);
+        }
+    }
+
+    /// Who publishes a message, and which one it is, for names and contents.
+    pub(super) fn author(
+        &self,
+        role: usize,
+        stream: u32,
+        sequence: u32,
+    ) -> Option<(&PublishingRole, Who<'_>, Message)> {
+        let publishing = self.roles[role].publishing.as_ref()?;
         let at = stream - publishing.first_stream;
         let first = publishing.what.targets.map_or(0, |targets| targets.first);
         let who = self.who(role, at % self.roles[role].group.clients);
-        publishing.topic.write(out, who, first + u64::from(at));
+        Some((publishing, who, Message { target: first + u64::from(at), sequence }))
+    }
+
+    /// Whether anybody publishes a content.
+    pub(super) fn has_contents(&self) -> bool {
+        let of = |role: &Role| role.publishing.as_ref().is_some_and(|publishing| !publishing.contents.is_empty());
+        self.roles.iter().any(of)
     }
 
     fn who(&self, role: usize, index: u32) -> Who<'_> {

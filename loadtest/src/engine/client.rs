@@ -28,6 +28,8 @@ pub(super) struct Client {
     /// Probably the tracker of its next message.
     pub(super) tracker: u32,
     last_packet_id: u16,
+    /// Tries since it was connected last.
+    pub(super) retries: u16,
     pub(super) state: State,
     /// A receive is under way.
     pub(super) receiving: bool,
@@ -98,6 +100,7 @@ impl Client {
             since_ns: 0,
             tracker: u32::MAX,
             last_packet_id: 0,
+            retries: 0,
             state: State::Away,
             receiving: false,
             ping_sent: false,

@@ -1,6 +1,8 @@
 //! How a run is watched and stopped from outside.
 
-use crate::outcome::Second;
+use super::error::EngineError;
+use crate::outcome::{Outcome, Second};
+use crate::plan::Plan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -64,6 +66,9 @@ pub struct Progress<'a> {
     /// Clients of this part.
     pub clients: u64,
 }
+
+/// What carries out a plan: the engine, or what a test puts in its place.
+pub type Engine = fn(&Plan, &Control, &mut dyn Watcher) -> Result<Outcome, EngineError>;
 
 /// Watches nothing.
 #[derive(Clone, Copy, Debug, Default)]

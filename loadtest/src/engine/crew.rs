@@ -14,7 +14,9 @@ use super::tally::Tally;
 use super::tracker::Trackers;
 use crate::plan::{MqttVersion, Plan};
 use dunlin::codec::Version;
+use dunlin::ring::monotonic_ns;
 use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// All clients of this part and what they share.
 pub(super) struct Crew {
@@ -36,13 +38,21 @@ pub(super) struct Crew {
     pub(super) orders: Vec<Order>,
     pub(super) version: Version,
     pub(super) keep_alive_s: u16,
+    pub(super) retries_max: u16,
     pub(super) password: Option<Vec<u8>>,
     /// Connections being made.
     pub(super) under_way: u32,
     pub(super) dice: u64,
+    /// Whether anybody of the run publishes a content.
+    pub(super) has_contents: bool,
+    /// What is to be added to the monotonic clock for milliseconds since 1970.
+    pub(super) unix_offset_ms: u64,
+    /// Scratch for contents.
+    pub(super) payload: Vec<u8>,
     /// Scratch for names.
     pub(super) text: String,
-    pub(super) topic_of: (u32, String),
+    /// The topic that was written last, of which stream and sequence.
+    pub(super) topic_of: (u32, u32, String),
 }
 
 /// What the plane is to do at the end of the turn.
@@ -50,6 +60,8 @@ pub(super) struct Crew {
 pub(super) enum Order {
     /// Close a connection; `reset` throws away what is unsent, `connecting` says that TCP still connects.
     Close { client: u32, reset: bool, connecting: bool },
+    /// Connect again after the plan's pause.
+    Retry { client: u32 },
     /// Begin to receive at a consumer's own pace.
     Slow { client: u32 },
     /// Receive no more.
@@ -60,6 +72,7 @@ impl Crew {
     pub(super) fn new(plan: &Plan, seat: Seat, cast: Cast, interest: Interest, tally: Tally) -> Self {
         let lengths = plan.groups.iter().filter_map(|group| group.publishing.as_ref());
         let lengths = lengths.map(|publishing| publishing.payload_bytes as usize).collect();
+        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let mut clients = Vec::with_capacity(cast.clients as usize);
         clients.resize_with(cast.clients as usize, Client::new);
         Self {
@@ -79,11 +92,15 @@ impl Crew {
                 MqttVersion::V5 => Version::V5,
             },
             keep_alive_s: plan.target.keep_alive_s,
+            retries_max: plan.target.retries,
             password: plan.target.password.as_ref().map(|password| password.clone().into_bytes()),
             under_way: 0,
             dice: plan.seed ^ 0x9e37_79b9_7f4a_7c15 ^ u64::from(plan.part.index) << 32 | 1,
+            has_contents: cast.has_contents(),
+            unix_offset_ms: unix_ms.saturating_sub(monotonic_ns() / 1_000_000),
+            payload: Vec::new(),
             text: String::new(),
-            topic_of: (u32::MAX, String::new()),
+            topic_of: (u32::MAX, 0, String::new()),
             cast,
             interest,
         }

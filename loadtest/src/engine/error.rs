@@ -82,7 +82,7 @@ mod tests {
     fn every_error_has_one_line_and_a_status_of_its_own() {
         let (target, reason) = ("127.0.0.1:1".to_owned(), "connection refused".to_owned());
         let errors = [
-            EngineError::Plan(PlanError { place: "group a".to_owned(), problem: "b".to_owned() }),
+            EngineError::Plan(PlanError::of_plan("b")),
             EngineError::Unreachable { target: target.clone(), reason: reason.clone() },
             EngineError::Refused { target: target.clone(), reason: reason.clone() },
             EngineError::NoBroker { target, reason: reason.clone() },

@@ -7,16 +7,13 @@
 //!
 //! A delivery is charged to a [lane](crate::outcome::Verdict::lane_mut): its QoS, apart for readers that are slow on purpose.
 
+mod topics;
+
+use self::topics::{Covers, NOBODY, Topics, filter_text};
 use super::cast::Cast;
 use crate::outcome::{LANES, lane};
 use crate::plan::{Part, Reads};
-use dunlin::topic::{SubscribedFilter, TopicName, matches};
 use std::collections::{HashMap, HashSet};
-
-/// Levels that are matched; a plan's names were checked against the same.
-const LEVELS_MAX: u16 = 1024;
-/// Pairs of filter and topic that are tried one by one, at most.
-const PAIRS_MAX: u64 = 200_000_000;
 
 /// Who is owed what.
 pub(super) struct Interest {
@@ -40,16 +37,6 @@ struct Claim {
     /// Number of the shared subscription, for those of constant text.
     share: Option<u32>,
     covers: Covers,
-}
-
-enum Covers {
-    All,
-    /// The same streams for every client; sorted.
-    Same(Vec<u32>),
-    /// One stream at most for each client, by index.
-    One(Vec<u32>),
-    /// Sorted streams for each client, by index.
-    Each(Vec<Vec<u32>>),
 }
 
 /// Deliveries of one message, by lane.
@@ -79,8 +66,6 @@ pub(super) struct Due {
     /// A shared subscription of the client matches.
     pub(super) is_shared: bool,
 }
-
-const NOBODY: u32 = u32::MAX;
 
 impl Interest {
     /// # Errors
@@ -225,152 +210,86 @@ fn first_of_own(claims: &[Claim], at: usize, index: u32, stream: u32) -> Option<
     claims[at..].iter().filter(covers).map(|claim| claim.lane).max()
 }
 
-impl Covers {
-    #[inline]
-    fn has(&self, index: u32, stream: u32) -> bool {
-        match self {
-            Self::All => true,
-            Self::Same(streams) => streams.binary_search(&stream).is_ok(),
-            Self::One(streams) => streams[index as usize] == stream,
-            Self::Each(streams) => streams[index as usize].binary_search(&stream).is_ok(),
-        }
-    }
-}
-
-fn filter_text(cast: &Cast, role: usize, index: u32, filter: usize) -> String {
-    let mut text = String::new();
-    cast.write_filter(role, index, filter, &mut text);
-    text
-}
-
-/// The topics of one publishing role: one for all its streams, or one each.
-struct Topics<'a> {
-    first: u32,
-    streams: u32,
-    constant: bool,
-    cast: &'a Cast,
-    publisher: usize,
-}
-
-impl<'a> Topics<'a> {
-    fn new(cast: &'a Cast, publisher: usize) -> Self {
-        let publishing = cast.roles[publisher].publishing.as_ref().expect("only of roles that publish");
-        Self {
-            first: publishing.first_stream,
-            streams: publishing.streams,
-            constant: publishing.topic.is_constant(),
-            cast,
-            publisher,
-        }
+impl Claim {
+    /// Not shared.
+    const fn is_own(&self) -> bool {
+        self.share.is_none()
     }
 
-    fn covered(&self, cast: &Cast, subscriber: usize, at: usize, constant: bool) -> Result<Option<Covers>, String> {
-        if constant {
-            let streams = self.matched(&filter_text(cast, subscriber, 0, at));
-            return Ok(match streams.len() {
-                0 => None,
-                all if all == self.streams as usize => Some(Covers::All),
-                _ => Some(Covers::Same(streams)),
-            });
-        }
-        let clients = cast.roles[subscriber].group.clients;
-        let literal = !filter_text(cast, subscriber, 0, at).contains(['+', '#']);
-        if literal && !self.constant {
-            return Ok(self.looked_up(cast, subscriber, at, clients));
-        }
-        let tries = if self.constant { 1 } else { self.streams };
-        if u64::from(tries) * u64::from(clients) > PAIRS_MAX {
-            return Err(format!(
-                "filter {}: {clients} clients with a wildcard of their own against {tries} topics are too many to judge",
-                filter_text(cast, subscriber, 0, at)
-            ));
-        }
-        let each: Vec<Vec<u32>> =
-            (0..clients).map(|index| self.matched(&filter_text(cast, subscriber, index, at))).collect();
-        Ok(if each.iter().all(Vec::is_empty) { None } else { Some(Covers::Each(each)) })
-    }
-
-    /// Streams whose topics a filter matches.
-    fn matched(&self, filter: &str) -> Vec<u32> {
-        let Ok(filter) = SubscribedFilter::parse(filter, LEVELS_MAX) else { return Vec::new() };
-        let mut topic = String::new();
-        let mut is_matched = |stream: u32| {
-            topic.clear();
-            self.cast.write_topic(self.publisher, stream, &mut topic);
-            TopicName::parse(&topic, LEVELS_MAX).is_ok_and(|name| matches(filter.filter, name))
-        };
-        let all = self.first..self.first + self.streams;
-        if self.constant {
-            return if is_matched(self.first) { all.collect() } else { Vec::new() };
-        }
-        all.filter(|stream| is_matched(*stream)).collect()
-    }
-
-    /// For filters without wildcards: a table of all topics instead of trying each.
-    fn looked_up(&self, cast: &Cast, subscriber: usize, at: usize, clients: u32) -> Option<Covers> {
-        let hasher = ahash::RandomState::with_seeds(5, 6, 7, 8);
-        let mut by_topic: HashMap<u64, u32> = HashMap::with_capacity(self.streams as usize);
-        let mut text = String::new();
-        for stream in self.first..self.first + self.streams {
-            text.clear();
-            self.cast.write_topic(self.publisher, stream, &mut text);
-            by_topic.insert(hasher.hash_one(text.as_str()), stream);
-        }
-        let mut find = |index: u32| {
-            text.clear();
-            cast.write_filter(subscriber, index, at, &mut text);
-            by_topic.get(&hasher.hash_one(text.as_str())).copied().unwrap_or(NOBODY)
-        };
-        let streams: Vec<u32> = (0..clients).map(&mut find).collect();
-        if streams.iter().all(|stream| *stream == NOBODY) { None } else { Some(Covers::One(streams)) }
+    /// It is not the same for all clients.
+    const fn is_of_single_clients(&self) -> bool {
+        matches!(self.covers, Covers::One(_) | Covers::Each(_))
     }
 }
 
 /// Deliveries of one message to the clients of a part.
 fn fan(cast: &Cast, claims: &[Claim], publisher: usize, part: Part) -> Option<Fan> {
     let publishing = cast.roles[publisher].publishing.as_ref()?;
-    let (first, streams) = (publishing.first_stream, publishing.streams as usize);
+    let (first, streams) = (publishing.first_stream, publishing.streams);
     let mut mine = claims.iter().filter(move |claim| claim.publisher == publisher);
-    let simple = mine.all(|claim| matches!(claim.covers, Covers::All));
     // Streams are alike where every claim covers them all: one will do for the others.
-    let mut counts = vec![[0_u32; LANES]; if simple { 1 } else { streams }];
+    let simple = mine.all(|claim| matches!(claim.covers, Covers::All));
+    let streams = first..first + if simple { 1 } else { streams };
+    let mut counts = vec![[0_u32; LANES]; streams.len()];
     let mut shares: HashSet<(u32, u32)> = HashSet::new();
-    let pairs = claims.chunk_by(|a, b| (a.publisher, a.subscriber) == (b.publisher, b.subscriber));
-    for (pair, at) in pairs.flat_map(|pair| (0..pair.len()).map(move |at| (pair, at))) {
-        let claim = &pair[at];
-        if claim.publisher != publisher {
+    for pair in claims.chunk_by(|a, b| (a.publisher, a.subscriber) == (b.publisher, b.subscriber)) {
+        if pair[0].publisher != publisher {
             continue;
         }
-        let clients = part.count(cast.roles[claim.subscriber].group.clients) as u32;
-        let mut add = |index: u32, stream: u32, many: u32| {
+        let clients = part.count(cast.roles[pair[0].subscriber].group.clients) as u32;
+        for stream in streams.clone() {
             let count = &mut counts[(stream - first) as usize];
-            if let Some(share) = claim.share {
-                count[usize::from(claim.lane)] += u32::from(part.of == 1 && shares.insert((share, stream)));
-            } else if let Some(lane) = first_of_own(pair, at, index, stream) {
-                count[usize::from(lane)] += many;
+            if let Some(lane) = lane_of_all(pair, stream) {
+                count[usize::from(lane)] += clients;
             }
-        };
+            for claim in pair.iter().filter(|claim| part.of == 1 && claim.share.is_some()) {
+                let is_new = claim.covers.has_any(stream) && shares.insert((claim.share.unwrap_or_default(), stream));
+                count[usize::from(claim.lane)] += u32::from(is_new);
+            }
+        }
+        // Clients with subscriptions of their own are owed it at another QoS, or are the only ones.
+        each_of_own(pair, part, &mut |index, stream, at| {
+            let count = &mut counts[(stream - first) as usize];
+            let covers = |claim: &&Claim| claim.is_own() && claim.covers.has(index, stream);
+            if pair[..at].iter().any(|claim| claim.is_of_single_clients() && covers(&claim)) {
+                return;
+            }
+            if let Some(lane) = lane_of_all(pair, stream) {
+                count[usize::from(lane)] -= 1;
+            }
+            let lane = pair.iter().filter(covers).map(|claim| claim.lane).max().unwrap_or_default();
+            count[usize::from(lane)] += 1;
+        });
+    }
+    let uniform = counts.windows(2).all(|two| two[0] == two[1]);
+    Some(if uniform { Fan::Uniform(counts[0]) } else { Fan::Each { first, counts } })
+}
+
+/// The lane in which every client of the pair is owed a stream, by subscriptions that all of them have.
+fn lane_of_all(pair: &[Claim], stream: u32) -> Option<u8> {
+    let covers = |claim: &&Claim| claim.is_own() && !claim.is_of_single_clients() && claim.covers.has(0, stream);
+    pair.iter().filter(covers).map(|claim| claim.lane).max()
+}
+
+/// Calls `visit` with each client of the part, and each stream, that a subscription of single clients covers, and with the
+/// place of that subscription in the pair.
+fn each_of_own(pair: &[Claim], part: Part, visit: &mut dyn FnMut(u32, u32, usize)) {
+    for (at, claim) in pair.iter().enumerate().filter(|(_, claim)| claim.is_own()) {
         match &claim.covers {
-            Covers::All if simple => add(0, first, clients),
-            Covers::All => (0..publishing.streams).for_each(|at| add(0, first + at, clients)),
-            Covers::Same(list) => list.iter().for_each(|stream| add(0, *stream, clients)),
+            Covers::All | Covers::Same(_) => {}
             Covers::One(list) => {
-                for (index, stream) in (0..).zip(list).filter(|(index, stream)| part.has(*index) && **stream != NOBODY)
-                {
-                    add(index, *stream, 1);
-                }
+                let here = (0..).zip(list).filter(|(index, stream)| part.has(*index) && **stream != NOBODY);
+                here.for_each(|(index, stream)| visit(index, *stream, at));
             }
             Covers::Each(lists) => {
                 for (index, list) in (0..).zip(lists).filter(|(index, _)| part.has(*index)) {
                     for stream in list {
-                        add(index, *stream, 1);
+                        visit(index, *stream, at);
                     }
                 }
             }
         }
     }
-    let uniform = counts.windows(2).all(|two| two[0] == two[1]);
-    Some(if uniform { Fan::Uniform(counts[0]) } else { Fan::Each { first, counts } })
 }
 
 #[cfg(test)]

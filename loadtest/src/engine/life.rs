@@ -138,10 +138,21 @@ impl Crew {
             // It was established, and is no more.
             self.tally.connected -= 1;
         }
-        self.under_way -= 1;
-        self.tally.failed(reason, || words.to_owned());
         self.leave(client);
         self.orders.push(Order::Close { client, reset: true, connecting: state == State::Connecting });
+        let retries = &mut self.clients[client as usize].retries;
+        // What the broker has decided it will not decide otherwise.
+        let is_final = matches!(reason, FailureReason::NotAuthorized | FailureReason::SubscriptionRefused);
+        if *retries < self.retries_max && !is_final {
+            // It stays under way, so that the stage waits for it.
+            *retries += 1;
+            self.tally.outcome.connections.retried += 1;
+            self.orders.push(Order::Retry { client });
+        } else {
+            *retries = 0;
+            self.under_way -= 1;
+            self.tally.failed(reason, || words.to_owned());
+        }
     }
 
     /// The broker, or the way to it, ended a connection.
@@ -207,7 +218,9 @@ impl Crew {
             busy.flight.open.clear();
             state.busy = Some(busy);
             if let Some(publishing) = &self.cast.roles[role].publishing {
-                self.tally.outcome.verdict.messages[usize::from(publishing.what.qos)].unsent += unsent;
+                let messages = &mut self.tally.outcome.verdict.messages[usize::from(publishing.what.qos)];
+                messages.unsent += unsent;
+                messages.unconnected += unsent;
             }
             self.abandon(role, &abandoned);
         }

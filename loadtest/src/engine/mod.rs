@@ -8,7 +8,7 @@
 //! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged:
 //! between threads (`workers`, which meet at the `board`), and in the same way between processes.
 //!
-//! Reading order: [`run`], `part` and `turn`; `stages`; `crew` with its steps `life`, `publish` and `receive`; then what they rest on:
+//! Reading order: [`run`], `part` and `turn`; `stages`; `crew` with its steps `life`, `publish`, `receive`, `owing` and `judge`; then what they rest on:
 //! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
 //! `client`, `tally`; last `sweep` (what is taken back from the broker).
 //!
@@ -18,15 +18,19 @@ mod board;
 mod bottleneck;
 mod cast;
 mod client;
+mod content;
 mod control;
 mod crew;
 mod error;
 mod interest;
+mod judge;
 mod life;
 mod mode;
 mod names;
 mod outbox;
+mod owing;
 mod part;
+mod payload;
 mod pings;
 mod publish;
 mod receive;
@@ -42,6 +46,6 @@ mod tracker;
 mod turn;
 mod workers;
 
-pub use control::{Control, Gate, Progress, Silent, Watcher};
+pub use control::{Control, Engine, Gate, Progress, Silent, Watcher};
 pub use error::EngineError;
 pub use run::run;

@@ -15,6 +15,7 @@ enum Part {
     ClientId,
     Username,
     Target,
+    Sequence,
 }
 
 /// Whose name it is.
@@ -25,6 +26,13 @@ pub(super) struct Who<'a> {
     pub(super) username: Option<&'a Name>,
 }
 
+/// Which message it is the topic of; nothing counts in names that are no topics.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Message {
+    pub(super) target: u64,
+    pub(super) sequence: u32,
+}
+
 impl Name {
     pub(super) fn new(template: &Template) -> Self {
         let part = |piece: &Piece<'_>| match piece {
@@ -33,6 +41,7 @@ impl Name {
             Piece::ClientId => Part::ClientId,
             Piece::Username => Part::Username,
             Piece::Target => Part::Target,
+            Piece::Sequence => Part::Sequence,
         };
         Self { parts: template.pieces().iter().map(part).collect() }
     }
@@ -42,13 +51,19 @@ impl Name {
         self.parts.iter().all(|part| matches!(part, Part::Text(_)))
     }
 
+    /// Whether each message has its own.
+    pub(super) fn has_sequence(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Sequence))
+    }
+
     /// Appends the name. An id that refers to itself stands for nothing there.
-    pub(super) fn write(&self, out: &mut String, who: Who<'_>, target: u64) {
+    pub(super) fn write(&self, out: &mut String, who: Who<'_>, message: Message) {
         for part in &self.parts {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Number => push_number(out, who.number),
-                Part::Target => push_number(out, target),
+                Part::Target => push_number(out, message.target),
+                Part::Sequence => push_number(out, message.sequence.into()),
                 Part::ClientId => who.client_id.write_plain(out, who.number),
                 Part::Username => {
                     if let Some(username) = who.username {
@@ -65,7 +80,7 @@ impl Name {
                 Part::Text(text) => out.push_str(text),
                 Part::Number => push_number(out, who.number),
                 Part::ClientId => who.client_id.write_plain(out, who.number),
-                Part::Username | Part::Target => {}
+                Part::Username | Part::Target | Part::Sequence => {}
             }
         }
     }
@@ -75,7 +90,7 @@ impl Name {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Number => push_number(out, number),
-                Part::ClientId | Part::Username | Part::Target => {}
+                Part::ClientId | Part::Username | Part::Target | Part::Sequence => {}
             }
         }
     }
@@ -103,14 +118,19 @@ mod tests {
     #[test]
     fn names_are_written_from_the_number() {
         let (id, user) = (Name::new(&"dev-%i".into()), Name::new(&"u%i@%c".into()));
-        let table =
-            [("t", "t"), ("t/%i", "t/42"), ("%c/%u", "dev-42/u42@dev-42"), ("a/%r/%%", "a/18446744073709551615/%")];
+        let table = [
+            ("t", "t"),
+            ("t/%i", "t/42"),
+            ("%c/%u", "dev-42/u42@dev-42"),
+            ("a/%r/%%/%s", "a/18446744073709551615/%/7"),
+        ];
         for (template, expected) in table {
             let mut out = String::new();
             let who = Who { number: 42, client_id: &id, username: Some(&user) };
-            Name::new(&template.into()).write(&mut out, who, u64::MAX);
+            Name::new(&template.into()).write(&mut out, who, Message { target: u64::MAX, sequence: 7 });
             assert_eq!(out, expected);
         }
         assert!(Name::new(&"a/b".into()).is_constant() && !id.is_constant());
+        assert!(Name::new(&"a/%s".into()).has_sequence() && !id.has_sequence());
     }
 }

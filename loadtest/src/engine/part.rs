@@ -28,6 +28,9 @@ const GATE_LOOK_NS: u64 = 1_000_000;
 const QUIET_NS: u64 = 1_000_000_000;
 /// Retained messages that were not taken back after this time stay with the broker.
 const SWEEP_NS: u64 = 60_000_000_000;
+/// So long a run is short: it is sampled tenth by tenth, because a second is much of it.
+const SHORT_NS: u64 = 3_000_000_000;
+const TENTH_NS: u64 = 100_000_000;
 /// More connections than this are left to the end of the process instead of a DISCONNECT each.
 const FAREWELLS_MAX: u32 = 100_000;
 
@@ -44,8 +47,8 @@ pub(super) fn run_part(
 ) -> Result<Outcome, EngineError> {
     let target = resolve(plan)?;
     let cast = Cast::new(plan);
-    let interest = Interest::new(&cast, seat.process())
-        .map_err(|problem| EngineError::Plan(PlanError { place: format!("plan {}", plan.name), problem }))?;
+    let interest =
+        Interest::new(&cast, seat.process()).map_err(|problem| EngineError::Plan(PlanError::of_plan(problem)))?;
     let mut outcome = blank_outcome(plan);
     if (0..cast.roles.len())
         .any(|role| cast.roles[role].is_closed && interest.leaves_process(&cast, role, seat.process()))
@@ -53,7 +56,7 @@ pub(super) fn run_part(
         outcome.warnings.push(ELSEWHERE.to_owned());
     }
     let crew = Crew::new(plan, seat, cast, interest, Tally::new(outcome));
-    let turn = Turn::new(crew, target, sources(plan, target), plan.target.connect_timeout_s)
+    let turn = Turn::new(crew, target, sources(plan, target), &plan.target)
         .map_err(|error| EngineError::System(error.to_string()))?;
     system::sharpen_timers();
     let now_ns = monotonic_ns();
@@ -66,6 +69,8 @@ pub(super) fn run_part(
         stage: 0,
         second_ns: now_ns,
         second_cpu_ns: system::thread_cpu_ns(),
+        tenth_ns: now_ns,
+        tenth_cpu_ns: system::thread_cpu_ns(),
         probed_losses: 0,
         stage_done: None,
     };
@@ -83,6 +88,9 @@ struct Run<'a> {
     /// When the current second began.
     second_ns: u64,
     second_cpu_ns: u64,
+    /// When the current tenth of a second began, in the first seconds of the run.
+    tenth_ns: u64,
+    tenth_cpu_ns: u64,
     /// Lost connections when the broker was last looked for.
     probed_losses: u64,
     stage_done: Option<f64>,
@@ -226,9 +234,7 @@ impl Run<'_> {
             self.end(Ending::Interrupted);
         }
         let now_ns = self.turn.now_ns;
-        if now_ns >= self.second_ns + 1_000_000_000 {
-            self.end_second(now_ns);
-        }
+        self.keep_time(now_ns);
         let outcome = &self.turn.crew.tally.outcome;
         if outcome.connections.established == 0
             && let Some(reason) = outcome.connections.failed.keys().next().copied()
@@ -246,6 +252,23 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Ends the second, and in the beginning the tenth of one, whose time has come.
+    fn keep_time(&mut self, now_ns: u64) {
+        if now_ns >= self.tenth_ns + TENTH_NS && now_ns < self.start_ns + SHORT_NS + TENTH_NS {
+            self.end_tenth(now_ns);
+        }
+        if now_ns >= self.second_ns + 1_000_000_000 {
+            self.end_second(now_ns);
+        }
+    }
+
+    fn end_tenth(&mut self, now_ns: u64) {
+        let cpu_ns = system::thread_cpu_ns();
+        let cores = (cpu_ns - self.tenth_cpu_ns) as f64 / (now_ns - self.tenth_ns) as f64;
+        (self.tenth_ns, self.tenth_cpu_ns) = (now_ns, cpu_ns);
+        self.turn.crew.tally.end_tenth(self.ms_of(now_ns) / 1e3, self.stage, cores);
     }
 
     fn end_second(&mut self, now_ns: u64) {
@@ -283,8 +306,14 @@ impl Run<'_> {
         if ended_ns > self.second_ns {
             self.end_second(ended_ns);
         }
+        if ended_ns > self.start_ns + SHORT_NS {
+            self.turn.crew.tally.outcome.tenths.clear();
+        } else if ended_ns > self.tenth_ns {
+            self.end_tenth(ended_ns);
+        }
         self.turn.crew.tally.outcome.connections.at_end = self.turn.crew.tally.connected;
         let written_off = self.turn.crew.tally.written_off;
+        self.turn.crew.tally.name_refusals();
         let mut outcome = std::mem::take(&mut self.turn.crew.tally.outcome);
         outcome.duration_s = self.ms_of(ended_ns) / 1e3;
         let left = if matches!(outcome.ending, Ending::BrokerLost { .. }) { 0 } else { self.sweep()? };
@@ -325,9 +354,7 @@ impl Run<'_> {
                 return Ok(());
             }
             self.turn.go(Some(deadline.min(now_ns + NAP_NS)))?;
-            if self.turn.now_ns >= self.second_ns + 1_000_000_000 {
-                self.end_second(self.turn.now_ns);
-            }
+            self.keep_time(self.turn.now_ns);
         }
     }
 

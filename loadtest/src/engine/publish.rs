@@ -51,7 +51,9 @@ impl Crew {
         let qos = self.qos_of(role);
         let state = &mut self.clients[client as usize];
         if state.state != State::Live {
-            self.tally.outcome.verdict.messages[qos as usize].unsent += 1;
+            let messages = &mut self.tally.outcome.verdict.messages[qos as usize];
+            messages.unsent += 1;
+            messages.unconnected += 1;
             return;
         }
         let is_free = !state.is_blocked();
@@ -63,7 +65,9 @@ impl Crew {
             }
             flight.waiting += 1;
         } else {
-            self.send(role, client, Some(intended_ns), monotonic_ns());
+            let now_ns = monotonic_ns();
+            self.tally.own_delay.record(now_ns.saturating_sub(intended_ns));
+            self.send(role, client, Some(intended_ns), now_ns);
         }
     }
 
@@ -176,36 +180,46 @@ impl Crew {
         dup: bool,
     ) {
         let qos = self.qos_of(role);
-        if self.topic_of.0 != message.stream {
-            self.topic_of.1.clear();
-            self.cast.write_topic(role, message.stream, &mut self.topic_of.1);
-            self.topic_of.0 = message.stream;
-        }
         let Some(publishing) = &self.cast.roles[role].publishing else { return };
-        let len = publishing.what.payload_bytes as usize;
+        let sequence = if publishing.is_sequenced { message.sequence } else { 0 };
+        if (self.topic_of.0, self.topic_of.1) != (message.stream, sequence) {
+            self.topic_of.2.clear();
+            self.cast.write_topic(role, message.stream, sequence, &mut self.topic_of.2);
+            (self.topic_of.0, self.topic_of.1) = (message.stream, sequence);
+        }
         let stamp = Stamp {
             stream: message.stream,
             sequence: message.sequence,
             intended_ns: message.intended_ns,
             sent_ns: message.sent_ns,
         };
+        let len = publishing.what.payload_bytes as usize;
+        let has_content = !publishing.contents.is_empty();
+        let retain = publishing.what.retain;
+        if has_content {
+            self.render(role, &stamp);
+        }
         let out = PublishOut {
             version: self.version,
-            topic: &self.topic_of.1,
+            topic: &self.topic_of.2,
             topic_alias: None,
             qos,
             dup,
-            retain: publishing.what.retain,
+            retain,
             packet_id,
             message_expiry_s: None,
             subscription_ids: &[],
             forwarded: Forwarded::EMPTY,
-            payload: self.stamper.blank(len),
+            payload: if has_content { &self.payload } else { self.stamper.blank(len) },
         };
         let stamper = &self.stamper;
         self.outbox.write(client, |bytes| {
-            out.encode_head(bytes);
-            stamper.write(&stamp, len, bytes);
+            if has_content {
+                out.encode(bytes);
+            } else {
+                out.encode_head(bytes);
+                stamper.write(&stamp, len, bytes);
+            }
         });
         self.tally.outcome.traffic.messages_sent += 1;
     }

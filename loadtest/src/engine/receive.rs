@@ -2,11 +2,10 @@
 
 use super::client::{State, Unacknowledged};
 use super::crew::{Crew, Order};
-use super::interest::Due;
+use super::owing::Session;
 use super::stamp::Reading;
-use super::tracker::{Seen, Trackers};
 use crate::outcome::{FailureReason, LossReason};
-use crate::plan::{Reads, RetainHandling};
+use crate::plan::Reads;
 use dunlin::codec::{
     Ack, AckKind, ConnAck, DecodeError, Packet, PacketType, Publish, ReasonCode, Side, SubAck, decode, encode_ack,
     frame,
@@ -14,8 +13,6 @@ use dunlin::codec::{
 use dunlin::ids::{PacketId, Qos};
 use dunlin::ring::monotonic_ns;
 
-/// A stream's number with this bit names its retained message.
-const RETAINED: u32 = 1 << 31;
 /// The largest packet that a broker may send here.
 const PACKET_MAX_BYTES: u32 = frame::PACKET_SIZE_MAX_BYTES;
 
@@ -65,6 +62,9 @@ impl Crew {
                 Packet::SubAck(suback) => self.handle_suback(now_ns, role, client, &suback)?,
                 Packet::PingResp => self.handle_ping_response(now_ns, client),
                 Packet::Disconnect(disconnect) => {
+                    if disconnect.reason.is_error() {
+                        self.tally.refused("DISCONNECT", disconnect.reason);
+                    }
                     self.end_by_peer(client, LossReason::Disconnected, disconnect.reason.text());
                 }
                 _ => return Err(DecodeError::Protocol("a packet that was not asked for")),
@@ -88,6 +88,7 @@ impl Crew {
             return Err(DecodeError::Protocol("a second CONNACK"));
         }
         if connack.reason.is_error() {
+            self.tally.refused("CONNACK", connack.reason);
             let reason = match connack.reason {
                 ReasonCode::BadUserNameOrPassword | ReasonCode::NotAuthorized | ReasonCode::Banned => {
                     FailureReason::NotAuthorized
@@ -100,6 +101,7 @@ impl Crew {
             self.fail(client, reason, connack.reason.text());
             return Ok(());
         }
+        state.retries = 0;
         let outcome = &mut self.tally.outcome;
         outcome.timings.connack.record(now_ns.saturating_sub(state.since_ns));
         outcome.connections.established += 1;
@@ -172,14 +174,19 @@ impl Crew {
         outcome.timings.suback.record(now_ns.saturating_sub(state.since_ns));
         if let Some(refused) = suback.codes().find(|code| code.is_error()) {
             outcome.connections.subscriptions_refused += suback.codes().filter(|code| code.is_error()).count() as u64;
+            suback.codes().filter(|code| code.is_error()).for_each(|code| self.tally.refused("SUBACK", code));
             self.fail(client, FailureReason::SubscriptionRefused, refused.text());
             return Ok(());
         }
         outcome.connections.subscribed += 1;
         let was_owed = std::mem::replace(&mut state.owed, true);
-        let goes_on = was_owed && self.cast.roles[role].keeps_session;
         if self.seat.any_sent() {
-            self.begin_owing(role, client, goes_on);
+            let session = match (was_owed, self.cast.roles[role].keeps_session) {
+                (false, _) => Session::First,
+                (true, false) => Session::Renewed,
+                (true, true) => Session::Kept,
+            };
+            self.begin_owing(role, client, session);
         }
         self.become_live(role, client);
         match self.cast.roles[role].group.reads {
@@ -188,69 +195,6 @@ impl Crew {
             Reads::Stalled => self.orders.push(Order::Stall { client }),
         }
         Ok(())
-    }
-
-    /// From here on a subscriber is owed what is published, and now what is retained. `goes_on`: its session was there.
-    fn begin_owing(&mut self, role: usize, client: u32, goes_on: bool) {
-        let index = self.cast.index_of(role, client);
-        let handling =
-            self.cast.roles[role].filters.first().map_or(RetainHandling::DoNotSend, |one| one.1.retain_handling);
-        let retained = match handling {
-            RetainHandling::Send => true,
-            RetainHandling::SendIfNew => !goes_on,
-            RetainHandling::DoNotSend => false,
-        };
-        let (trackers, copies, next) = (&mut self.trackers, &mut self.copies, &self.seat);
-        let (verdict, cast) = (&mut self.tally.outcome.verdict, &self.cast);
-        self.interest.for_each_stream(cast, role, index, &mut |stream, lane| {
-            let sent = next.next_of(stream);
-            if sent == 0 {
-                return;
-            }
-            if !goes_on {
-                let at = trackers.find(client, stream, u32::MAX);
-                let excused = trackers.get_mut(at).rebase(sent);
-                verdict.lane_mut(lane).excused += u64::from(excused);
-            }
-            let is_retained = retained
-                && cast
-                    .role_of_stream(stream)
-                    .and_then(|role| cast.roles[role].publishing.as_ref())
-                    .is_some_and(|publishing| publishing.what.retain);
-            if is_retained {
-                // The one that is there, or a later one that takes its place meanwhile; again, if it was here before.
-                for trackers in std::iter::once(&mut *trackers).chain(copies.iter_mut()) {
-                    let at = trackers.find(client, stream | RETAINED, u32::MAX);
-                    trackers.get_mut(at).restart(sent - 1);
-                }
-                verdict.retained.expected += 1;
-            }
-        });
-    }
-
-    /// Who is away with its session gone is owed nothing: all that it was and did not get is excused. At the end so is
-    /// what waits for sessions that are away, and for readers that hang, as the plan has it.
-    pub(super) fn excuse_absent(&mut self, at_the_end: bool) {
-        for client in 0..self.cast.clients {
-            let role = self.cast.role_of(client);
-            let state = &self.clients[client as usize];
-            let is_kept = state.owed && self.cast.roles[role].keeps_session;
-            let hangs = at_the_end && self.cast.roles[role].group.reads == Reads::Stalled;
-            let is_gone = hangs || state.state != State::Live && (at_the_end || !is_kept);
-            if !is_gone || self.cast.roles[role].filters.is_empty() || !self.seat.any_sent() {
-                continue;
-            }
-            let index = self.cast.index_of(role, client);
-            let (trackers, next, verdict) = (&mut self.trackers, &self.seat, &mut self.tally.outcome.verdict);
-            self.interest.for_each_stream(&self.cast, role, index, &mut |stream, lane| {
-                let sent = next.next_of(stream);
-                if sent > 0 {
-                    let at = trackers.find(client, stream, u32::MAX);
-                    let excused = trackers.get_mut(at).rebase(sent);
-                    verdict.lane_mut(lane).excused += u64::from(excused);
-                }
-            });
-        }
     }
 
     #[inline]
@@ -269,18 +213,13 @@ impl Crew {
                 unreleased.push(id.get());
             }
         }
-        match self.stamper.read(publish.payload, now_ns) {
+        match self.read_payload(publish.payload, now_ns) {
             Reading::Ours(stamp) => {
                 let Some(publisher) = self.cast.role_of_stream(stamp.stream) else {
                     self.tally.outcome.verdict.corrupted += 1;
                     return;
                 };
-                let len = self.cast.roles[publisher].publishing.as_ref().map_or(0, |one| one.what.payload_bytes);
-                if len as usize != publish.payload.len() {
-                    self.tally.outcome.verdict.corrupted += 1;
-                    return;
-                }
-                self.judge(role, client, publisher, stamp.stream, stamp.sequence, publish.retain);
+                self.judge(role, client, publisher, &stamp, publish.retain);
                 self.tally.last_delivery_ns = now_ns;
                 if !self.cast.shares_clock(publisher, stamp.stream) {
                     self.tally.outcome.untimed += u64::from(self.tally.measured);
@@ -292,82 +231,6 @@ impl Crew {
             }
             Reading::Foreign => self.tally.outcome.verdict.foreign += 1,
             Reading::Corrupted => self.tally.outcome.verdict.corrupted += 1,
-        }
-    }
-
-    #[inline]
-    fn judge(&mut self, role: usize, client: u32, publisher: usize, stream: u32, sequence: u32, retain: bool) {
-        let index = self.cast.index_of(role, client);
-        let due = self.interest.due(role, index, publisher, stream);
-        if due.copies == 0 && !due.is_shared {
-            self.tally.outcome.verdict.misdirected += 1;
-            return;
-        }
-        let is_retained = retain && !self.cast.roles[role].filters.iter().any(|one| one.1.retain_as_published);
-        let key = if is_retained { stream | RETAINED } else { stream };
-        let mut seen = Seen::Again;
-        if due.copies > 0 {
-            let hint = self.clients[client as usize].tracker;
-            let at = self.trackers.find(client, key, hint);
-            self.clients[client as usize].tracker = at;
-            seen = self.trackers.get_mut(at).see(sequence);
-            self.count(due.lane, is_retained, true, seen);
-        }
-        if due.is_shared && seen == Seen::Again {
-            seen = self.judge_shared(role, index, publisher, stream, sequence);
-        }
-        if seen == Seen::Again {
-            self.judge_copy(client, key, sequence, due);
-        } else if seen != Seen::NotOwed && !is_retained {
-            self.note_delivered(publisher, stream, sequence);
-        }
-    }
-
-    /// Counts a message that came first, of those that a client or a shared subscription is owed.
-    #[inline]
-    fn count(&mut self, lane: u8, is_retained: bool, is_ordered: bool, seen: Seen) {
-        let verdict = &mut self.tally.outcome.verdict;
-        let deliveries = if is_retained { &mut verdict.retained } else { verdict.lane_mut(lane) };
-        deliveries.received += u64::from(matches!(seen, Seen::New | Seen::Late));
-        deliveries.reordered += u64::from(seen == Seen::Late && is_ordered && !is_retained);
-    }
-
-    /// What a message is to the shared subscriptions of a client. All members of one look at one tracker, which has a client's
-    /// number that no client has.
-    fn judge_shared(&mut self, role: usize, index: u32, publisher: usize, stream: u32, sequence: u32) -> Seen {
-        let mut first = None;
-        for (share, lane) in self.interest.shares(role, index, publisher, stream) {
-            let at = self.trackers.find(u32::MAX - share, stream, u32::MAX);
-            let seen = self.trackers.get_mut(at).see(sequence);
-            if seen != Seen::Again {
-                first = Some((lane, seen));
-                break;
-            }
-        }
-        let Some((lane, seen)) = first else { return Seen::Again };
-        self.count(lane, false, false, seen);
-        seen
-    }
-
-    /// A message that was here before: a copy for another subscription of the client that matches, of which each has its own
-    /// trackers, or one too many.
-    #[cold]
-    fn judge_copy(&mut self, client: u32, key: u32, sequence: u32, due: Due) {
-        let more = due.copies.saturating_sub(1) as usize;
-        if self.copies.len() < more {
-            self.copies.resize_with(more, Trackers::new);
-        }
-        let is_allowed = self.copies[..more].iter_mut().any(|trackers| {
-            let at = trackers.find(client, key, u32::MAX);
-            trackers.get_mut(at).see(sequence) != Seen::Again
-        });
-        let verdict = &mut self.tally.outcome.verdict;
-        let is_retained = key & RETAINED != 0;
-        let deliveries = if is_retained { &mut verdict.retained } else { verdict.lane_mut(due.lane) };
-        if is_allowed {
-            deliveries.copies += 1;
-        } else {
-            deliveries.duplicated += 1;
         }
     }
 
@@ -405,6 +268,7 @@ impl Crew {
         let messages = &mut self.tally.outcome.verdict.messages[usize::from(qos)];
         if ack.reason.is_error() {
             messages.refused += 1;
+            self.tally.refused(if ack.kind == AckKind::PubRec { "PUBREC" } else { "PUBACK" }, ack.reason);
             busy.flight.open.retain(|one| (one.stream, one.sequence) != (message.stream, message.sequence));
             self.excuse_fan(role, message.stream);
         } else {

@@ -33,7 +33,8 @@ pub(super) enum Reading {
     Corrupted,
 }
 
-const LONG: usize = PAYLOAD_LONG_STAMP_BYTES as usize;
+/// Bytes of a stamp's long form.
+pub(super) const LONG: usize = PAYLOAD_LONG_STAMP_BYTES as usize;
 const SHORT: usize = 16;
 /// Unit of the short form's times.
 const UNIT_SHIFT: u32 = 8;
@@ -63,15 +64,7 @@ impl Stamper {
     /// Appends a payload.
     pub(super) fn write(&self, stamp: &Stamp, len: usize, out: &mut Vec<u8>) {
         let head = if len >= LONG {
-            let mut head = [0_u8; LONG];
-            head[..4].copy_from_slice(&self.run_id.to_le_bytes());
-            head[4..8].copy_from_slice(&stamp.stream.to_le_bytes());
-            head[8..12].copy_from_slice(&stamp.sequence.to_le_bytes());
-            head[12..20].copy_from_slice(&stamp.intended_ns.to_le_bytes());
-            head[20..28].copy_from_slice(&stamp.sent_ns.to_le_bytes());
-            let check = long_check(&head);
-            head[28..].copy_from_slice(&check.to_le_bytes());
-            out.extend_from_slice(&head);
+            out.extend_from_slice(&self.head(stamp));
             LONG
         } else {
             let mut head = [0_u8; SHORT];
@@ -86,6 +79,35 @@ impl Stamper {
             SHORT
         };
         out.extend_from_slice(&self.pattern[head..len]);
+    }
+
+    /// The long form of a stamp.
+    pub(super) fn head(&self, stamp: &Stamp) -> [u8; LONG] {
+        let mut head = [0_u8; LONG];
+        head[..4].copy_from_slice(&self.run_id.to_le_bytes());
+        head[4..8].copy_from_slice(&stamp.stream.to_le_bytes());
+        head[8..12].copy_from_slice(&stamp.sequence.to_le_bytes());
+        head[12..20].copy_from_slice(&stamp.intended_ns.to_le_bytes());
+        head[20..28].copy_from_slice(&stamp.sent_ns.to_le_bytes());
+        let check = long_check(&head);
+        head[28..].copy_from_slice(&check.to_le_bytes());
+        head
+    }
+
+    /// The stamp of this run in a long form.
+    pub(super) fn read_head(&self, head: &[u8; LONG]) -> Option<Stamp> {
+        let is_ours = long_check(head).to_le_bytes() == head[28..] && u32_at(head, 0) == self.run_id;
+        is_ours.then(|| Stamp {
+            stream: u32_at(head, 4),
+            sequence: u32_at(head, 8),
+            intended_ns: u64_at(head, 12),
+            sent_ns: u64_at(head, 20),
+        })
+    }
+
+    /// The run whose stamps these are.
+    pub(super) const fn run_id(&self) -> u32 {
+        self.run_id
     }
 
     /// What a payload is. `now_ns` completes the times of the short form.

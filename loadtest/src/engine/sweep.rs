@@ -79,7 +79,7 @@ impl Crew {
     /// An empty retained message to the topic of a stream: the broker forgets what it has there [MQTT-3.3.1-6].
     fn write_empty(&mut self, client: u32, role: usize, stream: u32) {
         self.text.clear();
-        self.cast.write_topic(role, stream, &mut self.text);
+        self.cast.write_topic(role, stream, 0, &mut self.text);
         let publish = PublishOut {
             version: self.version,
             topic: &self.text,

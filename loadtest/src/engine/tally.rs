@@ -1,6 +1,7 @@
 //! Counts and times of a run as they grow, cut into seconds and stages.
 
 use crate::outcome::{FailureReason, LossReason, Outcome, Second, StageOutcome, Timing, Traffic};
+use dunlin::codec::ReasonCode;
 
 /// Everything that is counted. Latencies are kept until the second or the stage ends, then added to the stage's and, in
 /// measured stages, the run's; a second's row holds all of the second, whatever stages began in it.
@@ -15,15 +16,21 @@ pub(super) struct Tally {
     pub(super) latency_slow: Timing,
     pub(super) acknowledged: Timing,
     pub(super) send_delay: Timing,
+    pub(super) own_delay: Timing,
     /// From the intended time, what came in this second in stages that have ended.
     latency_filed: Timing,
+    /// The same since the last tenth.
+    latency_tenth: Timing,
     pub(super) last_delivery_ns: u64,
     pub(super) written_off: u64,
     pub(super) measured: bool,
+    /// Refusals by packet and reason code: a short list, because there are few of both.
+    refused: Vec<(&'static str, ReasonCode, u64)>,
     before: Before,
+    before_tenth: Before,
 }
 
-/// Counts at the end of the last second.
+/// Counts at the end of the last second, or of the last tenth of one.
 #[derive(Clone, Copy, Default)]
 struct Before {
     traffic: Traffic,
@@ -43,11 +50,15 @@ impl Tally {
             latency_slow: Timing::default(),
             acknowledged: Timing::default(),
             send_delay: Timing::default(),
+            own_delay: Timing::default(),
+            refused: Vec::new(),
             latency_filed: Timing::default(),
+            latency_tenth: Timing::default(),
             last_delivery_ns: 0,
             written_off: 0,
             measured: false,
             before: Before::default(),
+            before_tenth: Before::default(),
         }
     }
 
@@ -76,6 +87,21 @@ impl Tally {
         self.outcome.connections.first_failure.get_or_insert_with(words);
     }
 
+    /// The broker refused something with a reason code.
+    pub(super) fn refused(&mut self, packet: &'static str, reason: ReasonCode) {
+        match self.refused.iter_mut().find(|one| (one.0, one.1) == (packet, reason)) {
+            Some(one) => one.2 += 1,
+            None => self.refused.push((packet, reason, 1)),
+        }
+    }
+
+    /// Puts the refusals into the outcome, in words.
+    pub(super) fn name_refusals(&mut self) {
+        for (packet, reason, count) in std::mem::take(&mut self.refused) {
+            *self.outcome.refused.entry(format!("{packet} {}", reason.text())).or_default() += count;
+        }
+    }
+
     pub(super) fn lost(&mut self, reason: LossReason) {
         *self.outcome.connections.lost.entry(reason).or_default() += 1;
     }
@@ -95,9 +121,22 @@ impl Tally {
     /// Ends a second (or what there is of one): its row, and its latencies into the stage's and the run's.
     pub(super) fn end_second(&mut self, at_s: f64, stage: usize, generator_cores: f64) {
         self.file_latencies();
-        let latency = &mut self.latency_filed;
-        let (p50_ns, p99_ns, max_ns) = (latency.percentile_ns(50.0), latency.percentile_ns(99.0), latency.max_ns());
-        latency.clear();
+        let (row, now) = self.row(at_s, stage, &self.latency_filed, &self.before);
+        self.latency_filed.clear();
+        self.outcome.series.push(Second { generator_cores, ..row });
+        self.before = now;
+    }
+
+    /// The same for a tenth of a second, which has a list of its own.
+    pub(super) fn end_tenth(&mut self, at_s: f64, stage: usize, generator_cores: f64) {
+        self.file_latencies();
+        let (row, now) = self.row(at_s, stage, &self.latency_tenth, &self.before_tenth);
+        self.latency_tenth.clear();
+        self.outcome.tenths.push(Second { generator_cores, ..row });
+        self.before_tenth = now;
+    }
+
+    fn row(&self, at_s: f64, stage: usize, latency: &Timing, before: &Before) -> (Second, Before) {
         let connections = &self.outcome.connections;
         let now = Before {
             traffic: self.outcome.traffic,
@@ -105,28 +144,28 @@ impl Tally {
             failed: connections.failed_total(),
             lost: connections.lost_total(),
         };
-        self.outcome.series.push(Second {
+        let row = Second {
             at_s,
             stage: stage as u32,
             connected: self.connected,
-            established: now.established - self.before.established,
-            failed: now.failed - self.before.failed,
-            lost: now.lost - self.before.lost,
-            traffic: difference(&now.traffic, &self.before.traffic),
+            established: now.established - before.established,
+            failed: now.failed - before.failed,
+            lost: now.lost - before.lost,
+            traffic: difference(&now.traffic, &before.traffic),
             owed: self.owed(),
-            p50_ns,
-            p99_ns,
-            max_ns,
-            generator_cores,
+            p50_ns: latency.percentile_ns(50.0),
+            p99_ns: latency.percentile_ns(99.0),
+            max_ns: latency.max_ns(),
             ..Second::default()
-        });
-        self.before = now;
+        };
+        (row, now)
     }
 
     /// Moves the latencies since the last call where they belong.
     fn file_latencies(&mut self) {
         self.spread_latencies();
         self.latency_filed.merge(&self.latency_intended);
+        self.latency_tenth.merge(&self.latency_intended);
         if let Some(stage) = self.outcome.stages.last_mut() {
             stage.latency.merge(&self.latency_intended);
         }
@@ -136,6 +175,7 @@ impl Tally {
             self.outcome.timings.latency_slow.merge(&self.latency_slow);
             self.outcome.timings.acknowledged.merge(&self.acknowledged);
             self.outcome.timings.send_delay.merge(&self.send_delay);
+            self.outcome.timings.own_delay.merge(&self.own_delay);
         }
         let all = [
             &mut self.latency_intended,
@@ -143,6 +183,7 @@ impl Tally {
             &mut self.latency_slow,
             &mut self.acknowledged,
             &mut self.send_delay,
+            &mut self.own_delay,
         ];
         for timing in all {
             if !timing.is_empty() {
@@ -165,6 +206,7 @@ impl Tally {
         let Some(stage) = self.outcome.stages.last_mut() else { return };
         stage.traffic = traffic;
         stage.established = established;
+        stage.connected = self.connected;
         if stage.measured {
             self.outcome.measured.add(&traffic);
             self.outcome.measured_s += (stage.ended_ms - stage.started_ms) / 1e3;
@@ -201,8 +243,13 @@ mod tests {
         let [first, second] = tally.outcome.series[..] else { panic!("two seconds") };
         assert_eq!((first.p50_ns / 10, first.p99_ns / 10, first.max_ns / 10), (500, 500, 500));
         assert_eq!(second.max_ns / 10, 900, "and not those of the second before");
+        tally.end_tenth(2.0, 1, 0.0);
+        tally.record_latency(7_000, 0, 1_000);
+        tally.end_tenth(2.1, 1, 0.0);
+        let tenths: Vec<u64> = tally.outcome.tenths.iter().map(|tenth| tenth.max_ns / 10).collect();
+        assert_eq!(tenths, [900, 700], "tenths have books of their own");
         let counts: Vec<u64> = tally.outcome.stages.iter().map(|stage| stage.latency.count()).collect();
-        assert_eq!(counts, [1, 1]);
+        assert_eq!(counts, [1, 2]);
         assert_eq!(tally.outcome.timings.latency_intended.count(), 1, "of the measured stage");
     }
 }

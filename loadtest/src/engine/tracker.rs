@@ -7,6 +7,9 @@
 use ahash::RandomState;
 use hashbrown::HashTable;
 
+/// A stream's number with this bit names its retained message.
+pub(super) const RETAINED: u32 = 1 << 31;
+
 /// What a message is to a tracker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {

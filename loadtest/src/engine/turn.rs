@@ -5,7 +5,7 @@ use super::crew::{Crew, Order};
 use super::error::EngineError;
 use super::pings::Pings;
 use crate::outcome::LossReason;
-use crate::plan::{DropHow, Reads};
+use crate::plan::{DropHow, Reads, Target};
 use bytes::Bytes;
 use dunlin::ids::ConnectionId;
 use dunlin::ring::{EndCause, Event, Plane, PlaneConfig, RingError, ShortSend, UnderWay, monotonic_ns};
@@ -35,6 +35,9 @@ pub(super) struct Turn {
     /// When connections that are being made are given up: in order, because all have the same time.
     deadlines: VecDeque<(u64, ConnectionId)>,
     connect_timeout_ns: u64,
+    /// Clients that wait to connect again, and until when: in order, because all wait for the same time.
+    retries: VecDeque<(u64, u32)>,
+    retry_after_ns: u64,
     /// Slow consumers, by when they may receive again.
     slow: BinaryHeap<Reverse<(u64, u32)>>,
     /// Connections that found no receive buffer.
@@ -48,7 +51,7 @@ impl Turn {
         crew: Crew,
         target: SocketAddr,
         sources: Vec<IpAddr>,
-        connect_timeout_s: u16,
+        greeting: &Target,
     ) -> Result<Self, RingError> {
         let many = crew.cast.clients > 15_000;
         let (buffers, buffer_bytes) = if many { BUFFERS_MANY_RINGS } else { BUFFERS_ONE_RING };
@@ -68,7 +71,9 @@ impl Turn {
             target,
             sources,
             deadlines: VecDeque::new(),
-            connect_timeout_ns: u64::from(connect_timeout_s.max(1)) * 1_000_000_000,
+            connect_timeout_ns: u64::from(greeting.connect_timeout_s.max(1)) * 1_000_000_000,
+            retries: VecDeque::new(),
+            retry_after_ns: u64::from(greeting.retry_after_ms) * 1_000_000,
             slow: BinaryHeap::new(),
             starved: Vec::new(),
             pings,
@@ -109,6 +114,7 @@ impl Turn {
         self.now_ns = monotonic_ns();
         let ping_ns = self.keep_alive();
         self.keep_deadlines();
+        self.retry();
         let scheduled_ns = self.crew.follow_schedules();
         let more = self.crew.serve_eager();
         self.crew.seat.post(&self.crew.tally);
@@ -123,6 +129,7 @@ impl Turn {
             ping_ns,
             scheduled_ns,
             self.deadlines.front().map(|one| one.0),
+            self.retries.front().map(|one| one.0),
             self.slow.peek().map(|one| one.0.0),
         ];
         let now_ns = monotonic_ns();
@@ -270,6 +277,18 @@ impl Turn {
         }
     }
 
+    /// Connects those again whose pause is over.
+    fn retry(&mut self) {
+        while let Some((_, client)) = self.retries.front().copied().filter(|one| one.0 <= self.now_ns) {
+            self.retries.pop_front();
+            self.crew.under_way -= 1;
+            // A stage may have connected it meanwhile.
+            if self.crew.clients[client as usize].state == State::Away {
+                self.connect(&[client]);
+            }
+        }
+    }
+
     /// Sends what was written, each client's in one piece.
     fn flush(&mut self) -> Result<(), EngineError> {
         let Crew { outbox, clients, tally, .. } = &mut self.crew;
@@ -333,6 +352,7 @@ impl Turn {
         for order in std::mem::take(&mut self.crew.orders) {
             match order {
                 Order::Close { client, reset, connecting } => self.close(client, reset, connecting),
+                Order::Retry { client } => self.retries.push_back((monotonic_ns() + self.retry_after_ns, client)),
                 Order::Slow { client } | Order::Stall { client } => {
                     let state = &self.crew.clients[client as usize];
                     if let (Some(socket), true) = (state.socket, state.receiving) {

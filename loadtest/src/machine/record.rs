@@ -14,9 +14,14 @@ use super::{
     prometheus,
     sample::{self, Broker, Kernel, Process},
 };
-use crate::outcome::{BrokerUsage, KernelMemory, Outcome};
+use crate::outcome::{BrokerUsage, KernelMemory, Outcome, Second};
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// In the first seconds, which may be all there are. A broker's own page is not asked so often.
+const SHORT_PERIOD: Duration = Duration::from_millis(100);
+const SHORT_S: f64 = 3.2;
+/// The time over which CPU is counted for a tenth: the kernel counts in hundredths of a second.
+const TENTH_WINDOW_S: f64 = 0.3;
 /// A broker's page may have many; a report is no copy of it.
 const METRICS_MAX: usize = 300;
 
@@ -51,7 +56,9 @@ impl Recorder {
         let began = Instant::now();
         let mut record = Record { samples: vec![Sample::take(began, broker.as_ref())], broker, ..Record::default() };
         let thread = std::thread::Builder::new().name("recorder".to_owned()).spawn(move || {
-            while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+            let is_quick = !matches!(record.broker, Some(Broker::Metrics(_)));
+            let period = || if is_quick && began.elapsed().as_secs_f64() < SHORT_S { SHORT_PERIOD } else { PERIOD };
+            while stopped.recv_timeout(period()) == Err(RecvTimeoutError::Timeout) {
                 record.samples.push(Sample::take(began, record.broker.as_ref()));
             }
             record.samples.push(Sample::take(began, record.broker.as_ref()));
@@ -85,23 +92,26 @@ impl Sample {
 impl Record {
     /// Puts what was recorded into the outcome of the run.
     pub fn fill(&self, outcome: &mut Outcome) {
-        for second in &mut outcome.series {
-            let at = second.at_s;
-            let nearest = self.samples.iter().min_by(|a, b| (a.at_s - at).abs().total_cmp(&(b.at_s - at).abs()));
-            let Some(sample) = nearest.filter(|sample| (sample.at_s - at).abs() < 1.5) else { continue };
-            second.generator_rss_bytes = sample.generator.map(|process| process.rss_bytes);
-            second.broker_rss_bytes = sample.broker.map(|process| process.rss_bytes);
-            second.slab_bytes = sample.kernel.map(|kernel| kernel.slab_bytes + kernel.slab_cache_bytes);
-            second.tcp_buffer_bytes = sample.kernel.map(|kernel| kernel.tcp_buffer_bytes);
-            second.broker_cores = self
-                .broker_cpu_s(at)
-                .zip(self.broker_cpu_s((at - 1.0).max(0.0)))
-                .map(|(end, begin)| (end - begin).max(0.0));
-        }
+        outcome.series.iter_mut().for_each(|second| self.fill_second(second, 1.0));
+        outcome.tenths.iter_mut().for_each(|tenth| self.fill_second(tenth, TENTH_WINDOW_S));
         outcome.kernel = self.kernel();
         if self.broker.is_some() {
             outcome.broker = self.broker_usage(outcome);
         }
+    }
+
+    /// `window_s`: the time before its end over which CPU is counted.
+    fn fill_second(&self, second: &mut Second, window_s: f64) {
+        let at = second.at_s;
+        let nearest = self.samples.iter().min_by(|a, b| (a.at_s - at).abs().total_cmp(&(b.at_s - at).abs()));
+        let Some(sample) = nearest.filter(|sample| (sample.at_s - at).abs() < 1.5) else { return };
+        second.generator_rss_bytes = sample.generator.map(|process| process.rss_bytes);
+        second.broker_rss_bytes = sample.broker.map(|process| process.rss_bytes);
+        second.slab_bytes = sample.kernel.map(|kernel| kernel.slab_bytes + kernel.slab_cache_bytes);
+        second.tcp_buffer_bytes = sample.kernel.map(|kernel| kernel.tcp_buffer_bytes);
+        let from = (at - window_s).max(0.0);
+        let spent = self.broker_cpu_s(at).zip(self.broker_cpu_s(from)).map(|(end, begin)| (end - begin).max(0.0));
+        second.broker_cores = spent.map(|spent| spent / (at - from).max(0.01));
     }
 
     /// Seconds of CPU that the broker had spent by then, between two readings in proportion.

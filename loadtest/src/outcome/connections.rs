@@ -13,7 +13,9 @@ pub struct Connections {
     pub established: u64,
     /// Of these, got every subscription granted, or had none to ask for.
     pub subscribed: u64,
-    /// Did not get so far.
+    /// Tries that were made because an earlier one of the client had failed. What succeeds then is no failure.
+    pub retried: u64,
+    /// Did not get so far, and tried no more.
     pub failed: BTreeMap<FailureReason, u64>,
     /// Were established and ended without our doing.
     pub lost: BTreeMap<LossReason, u64>,

@@ -25,16 +25,20 @@ fn outcome(into: &mut Outcome, from: &Outcome) {
         }
     }
     connections(&mut into.connections, &from.connections);
+    for (what, count) in &from.refused {
+        *into.refused.entry(what.clone()).or_default() += count;
+    }
     timings(&mut into.timings, &from.timings);
     into.untimed += from.untimed;
     into.verdict.add(&from.verdict);
     traffic(&mut into.measured, &from.measured);
     traffic(&mut into.traffic, &from.traffic);
-    for (at, theirs) in from.series.iter().enumerate() {
-        match into.series.get_mut(at) {
-            Some(ours) => ours.merge(theirs),
-            None => into.series.push(*theirs),
-        }
+    samples(&mut into.series, &from.series);
+    // A part without them took longer, and so did the run.
+    if into.tenths.is_empty() || from.tenths.is_empty() {
+        into.tenths.clear();
+    } else {
+        samples(&mut into.tenths, &from.tenths);
     }
     generator(&mut into.generator, &from.generator);
     match (&mut into.broker, &from.broker) {
@@ -57,6 +61,15 @@ fn outcome(into: &mut Outcome, from: &Outcome) {
     into.parts += from.parts;
 }
 
+fn samples(into: &mut Vec<Second>, from: &[Second]) {
+    for (at, theirs) in from.iter().enumerate() {
+        match into.get_mut(at) {
+            Some(ours) => ours.merge(theirs),
+            None => into.push(*theirs),
+        }
+    }
+}
+
 fn stage(into: &mut StageOutcome, from: &StageOutcome) {
     into.started_ms = into.started_ms.min(from.started_ms);
     into.action_ended_ms = into.action_ended_ms.max(from.action_ended_ms);
@@ -67,6 +80,7 @@ fn stage(into: &mut StageOutcome, from: &StageOutcome) {
         _ => None,
     };
     into.established += from.established;
+    into.connected += from.connected;
     traffic(&mut into.traffic, &from.traffic);
     into.latency.merge(&from.latency);
     into.generator_cpu_s += from.generator_cpu_s;
@@ -74,6 +88,7 @@ fn stage(into: &mut StageOutcome, from: &StageOutcome) {
 
 fn connections(into: &mut Connections, from: &Connections) {
     into.attempted += from.attempted;
+    into.retried += from.retried;
     into.established += from.established;
     into.subscribed += from.subscribed;
     into.dropped += from.dropped;
@@ -99,6 +114,7 @@ fn timings(into: &mut Timings, from: &Timings) {
     into.latency_sent.merge(&from.latency_sent);
     into.latency_slow.merge(&from.latency_slow);
     into.send_delay.merge(&from.send_delay);
+    into.own_delay.merge(&from.own_delay);
     into.ping.merge(&from.ping);
 }
 

@@ -9,19 +9,22 @@
 
 mod connections;
 mod merge;
+mod refusals;
 mod series;
 mod timing;
 mod usage;
 mod verdict;
 
 pub use connections::{Connections, FailureReason, LossReason};
+pub use refusals::Refusals;
 pub use series::{Second, StageOutcome};
 pub use timing::Timing;
-pub use usage::{Bottleneck, BrokerUsage, GeneratorUsage, KernelMemory, Machine};
+pub use usage::{BUSY_SHARE, Bottleneck, BrokerUsage, GeneratorUsage, KernelMemory, Machine};
 pub use verdict::{Deliveries, LANES, Messages, Verdict, lane};
 
 use crate::plan::{LoopKind, Pipeline};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// All that is known about a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -53,6 +56,8 @@ pub struct Outcome {
     pub stages: Vec<StageOutcome>,
     /// Connections, made and lost.
     pub connections: Connections,
+    /// What the broker refused with a reason code, by packet and reason, as `PUBACK not authorized`.
+    pub refused: BTreeMap<String, u64>,
     /// How long things took, in measured stages; connecting and subscribing: in all.
     pub timings: Timings,
     /// Deliveries of measured stages that are in no latency, because they were stamped by another machine's clock.
@@ -65,6 +70,8 @@ pub struct Outcome {
     pub traffic: Traffic,
     /// Second by second.
     pub series: Vec<Second>,
+    /// A run of three seconds at most: tenth by tenth as well.
+    pub tenths: Vec<Second>,
     /// What the load generator itself took.
     pub generator: GeneratorUsage,
     /// What the broker took, where somebody looked.
@@ -120,6 +127,8 @@ pub struct Timings {
     pub latency_slow: Timing,
     /// How long after its time a message of the open loop was sent: the generator's own delay, and that of full windows.
     pub send_delay: Timing,
+    /// The same of messages that no window held up: the delay is the generator's alone.
+    pub own_delay: Timing,
     /// From PINGREQ to PINGRESP.
     pub ping: Timing,
 }

@@ -65,6 +65,8 @@ pub struct StageOutcome {
     pub completed_in_ms: Option<f64>,
     /// Connections established in it.
     pub established: u64,
+    /// Established connections at its end.
+    pub connected: u64,
     /// What went over the wire in it.
     pub traffic: Traffic,
     /// Latency (from the intended time) of what arrived in it.

@@ -78,6 +78,9 @@ pub struct Machine {
     pub open_files_max: u64,
 }
 
+/// A generator that is busy for so much of its time is the bottleneck.
+pub const BUSY_SHARE: f64 = 0.9;
+
 /// What limited the rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

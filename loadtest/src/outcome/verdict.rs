@@ -38,6 +38,8 @@ pub struct Messages {
     pub unconfirmed: u64,
     /// Scheduled and not sent: the client was not connected, or its window full until the end of the stage.
     pub unsent: u64,
+    /// Of what was not sent, what had no connection to be sent on.
+    pub unconnected: u64,
 }
 
 /// Deliveries as their subscribers saw them. What a subscriber is owed begins with its SUBACK and ends when its session
@@ -48,8 +50,10 @@ pub struct Deliveries {
     /// Owed: one for each message and subscriber, or group of a shared subscription, that it is for.
     pub expected: u64,
     /// Of what is expected, what nobody can demand: unconfirmed or refused by the broker, under way to a session that
-    /// ended, for a session that is away, or for a reader that hangs.
+    /// ended, for a session that is away, or for a reader that hangs, and all that is `unsubscribed`.
     pub excused: u64,
+    /// Of what is excused, what was sent before the subscriber had ever subscribed: it was not owed at all.
+    pub unsubscribed: u64,
     /// Arrived once at least, of what was expected.
     pub received: u64,
     /// Came again, but not more often than the client has subscriptions that match: at every QoS a broker may send a copy for
@@ -76,10 +80,21 @@ impl Deliveries {
         self.expected.saturating_sub(self.excused).saturating_sub(self.received)
     }
 
+    /// Owed to who had subscribed by then.
+    pub const fn owed(&self) -> u64 {
+        self.expected.saturating_sub(self.unsubscribed)
+    }
+
+    /// Of what was owed, what nobody can demand.
+    pub const fn excused_of_owed(&self) -> u64 {
+        self.excused.saturating_sub(self.unsubscribed)
+    }
+
     /// Adds another part's.
     pub const fn add(&mut self, other: &Self) {
         self.expected += other.expected;
         self.excused += other.excused;
+        self.unsubscribed += other.unsubscribed;
         self.received += other.received;
         self.copies += other.copies;
         self.duplicated += other.duplicated;
@@ -96,6 +111,7 @@ impl Messages {
         self.resent += other.resent;
         self.unconfirmed += other.unconfirmed;
         self.unsent += other.unsent;
+        self.unconnected += other.unconnected;
     }
 }
 

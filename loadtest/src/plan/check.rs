@@ -1,16 +1,47 @@
 //! What makes a plan valid. The engine runs no other.
 
-use super::{Action, Group, PAYLOAD_MIN_BYTES, Pace, Piece, Plan, Publishing, Reads};
+use super::{Action, Content, Group, PAYLOAD_MIN_BYTES, Pace, Piece, Plan, Publishing, Reads, Subscription, Template};
+use crate::units::grouped;
 use dunlin::topic::{SubscribedFilter, TopicName};
 
 /// A plan that cannot be carried out: what is wrong and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {problem}")]
+#[error("{}{problem}", self.place())]
 pub struct PlanError {
-    /// `group NAME` or `stage NAME`.
-    pub place: String,
+    /// Where.
+    pub at: At,
+    /// Name of the group or stage; empty for the plan as a whole.
+    pub name: String,
+    /// The key of a scenario that it is about, where it is about one.
+    pub key: Option<&'static str>,
     /// What is wrong, and what is allowed.
     pub problem: String,
+}
+
+/// The part of a plan that is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// All of it.
+    Plan,
+    /// A group, by its place in the plan.
+    Group(usize),
+    /// A stage, by its place in the plan.
+    Stage(usize),
+}
+
+impl PlanError {
+    /// One that is about the plan as a whole.
+    pub fn of_plan(problem: impl Into<String>) -> Self {
+        Self { at: At::Plan, name: String::new(), key: None, problem: problem.into() }
+    }
+
+    fn place(&self) -> String {
+        match self.at {
+            At::Plan => String::new(),
+            At::Group(_) => format!("group {:?}: ", self.name),
+            At::Stage(_) => format!("stage {:?}: ", self.name),
+        }
+    }
 }
 
 /// Levels that a topic or filter may have here; far above any broker's limit, which is the broker's to name.
@@ -19,127 +50,182 @@ const LEVELS_MAX: u16 = 1024;
 const STREAMS_MAX: u64 = 1 << 31;
 /// The largest payload: MQTT's largest packet less room for the topic.
 const PAYLOAD_MAX_BYTES: u32 = 268_000_000;
+/// Messages a second of one client.
+const CLIENT_RATE_MAX: f64 = 1e7;
+
+/// What is wrong in one group or stage: the key, and the problem.
+type Found = (Option<&'static str>, String);
 
 impl Plan {
     /// Whether it can be carried out.
     pub fn check(&self) -> Result<(), PlanError> {
-        let plan = |problem: &str| PlanError { place: format!("plan {}", self.name), problem: problem.to_owned() };
+        self.problems().into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// All that keeps it from being carried out.
+    pub fn problems(&self) -> Vec<PlanError> {
+        let mut problems: Vec<PlanError> = self.whole().into_iter().map(PlanError::of_plan).collect();
+        for (index, group) in self.groups.iter().enumerate() {
+            let mut found = check_group(group);
+            if self.groups[..index].iter().any(|other| other.name == group.name) {
+                found.insert(0, (Some("name"), "another group has this name".to_owned()));
+            }
+            let error = |(key, problem)| PlanError { at: At::Group(index), name: group.name.clone(), key, problem };
+            problems.extend(found.into_iter().map(error));
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            let error = |(key, problem)| PlanError { at: At::Stage(index), name: stage.name.clone(), key, problem };
+            problems.extend(self.check_action(&stage.action).into_iter().map(error));
+        }
+        problems
+    }
+
+    fn whole(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         if self.part.of == 0 || self.part.index >= self.part.of {
-            return Err(plan("its part's index must be below the number of parts"));
+            problems.push("the index of its part must be below the number of parts".to_owned());
         }
         if self.groups.is_empty() || self.stages.is_empty() {
-            return Err(plan("it needs at least one group and one stage"));
+            problems.push("at least one group and one stage are needed".to_owned());
         }
         let streams = |group: &Group| {
             let targets = group.publishing.as_ref().and_then(|publishing| publishing.targets);
             u64::from(targets.map_or(group.clients, |targets| targets.count.max(group.clients)))
         };
         if self.groups.iter().map(streams).sum::<u64>() >= STREAMS_MAX {
-            return Err(plan("more than 2,147,483,647 clients and targets"));
+            problems.push("more than 2,147,483,647 clients and targets".to_owned());
         }
-        for (at, group) in self.groups.iter().enumerate() {
-            if self.groups[..at].iter().any(|other| other.name == group.name) {
-                return Err(PlanError {
-                    place: format!("group {}", group.name),
-                    problem: "another group has this name".to_owned(),
-                });
-            }
-            check_group(group).map_err(|problem| PlanError { place: format!("group {}", group.name), problem })?;
+        let of_message = |name: &Template| name.has(Piece::Target) || name.has(Piece::Sequence);
+        if let Some(username) = self.target.username.as_ref().filter(|name| of_message(name)) {
+            problems.push(format!("username = {:?}: %r and %s are for published topics only", username.0));
         }
-        for stage in &self.stages {
-            self.check_action(&stage.action)
-                .map_err(|problem| PlanError { place: format!("stage {}", stage.name), problem })?;
-        }
-        Ok(())
+        problems
     }
 
-    fn check_action(&self, action: &Action) -> Result<(), String> {
+    fn check_action(&self, action: &Action) -> Vec<Found> {
+        let mut found = Vec::new();
         for name in action.groups() {
             if self.group(name).is_none() {
                 let known: Vec<&str> = self.groups.iter().map(|group| group.name.as_str()).collect();
-                return Err(format!("no group is called {name}; there are {}", known.join(", ")));
+                let key = if action.publishers().iter().any(|one| one == name) { "publish" } else { "groups" };
+                found.push((Some(key), format!("no group is called {name:?}; there are {}", known.join(", "))));
             }
         }
         for name in action.publishers() {
             if self.group(name).is_some_and(|group| group.publishing.is_none()) {
-                return Err(format!("group {name} is to publish but has no `publishing`"));
+                found.push((Some("publish"), format!("group {name:?} is to publish, but it has no `publish`")));
             }
         }
-        let amounts: &[(&str, f64, f64)] = match action {
-            Action::Ramp { rate_per_s, .. } => &[("rate_per_s", *rate_per_s, 1e9)],
-            Action::Hold { seconds, .. } => &[("seconds", *seconds, 1e8)],
+        let amounts: &[(&'static str, f64, f64)] = match action {
+            Action::Ramp { rate_per_s, .. } => &[("rate", *rate_per_s, 1e9)],
+            Action::Hold { seconds, .. } => &[("for", *seconds, 1e8)],
             Action::Burst { .. } => &[],
             Action::Drop { percent, .. } => &[("percent", *percent, 100.0)],
-            Action::Resume { percent, rate_per_s, .. } => {
-                &[("percent", *percent, 100.0), ("rate_per_s", *rate_per_s, 1e9)]
-            }
-            Action::Churn { seconds, rate_per_s, .. } => {
-                &[("seconds", *seconds, 1e8), ("rate_per_s", *rate_per_s, 1e9)]
-            }
+            Action::Resume { percent, rate_per_s, .. } => &[("percent", *percent, 100.0), ("rate", *rate_per_s, 1e9)],
+            Action::Churn { seconds, rate_per_s, .. } => &[("for", *seconds, 1e8), ("rate", *rate_per_s, 1e9)],
         };
-        for (name, value, most) in amounts {
-            if !(0.0..=*most).contains(value) {
-                return Err(format!("{name} = {value}, but it must be between 0 and {most}"));
-            }
+        for (key, value, most) in amounts.iter().filter(|(_, value, most)| !(0.0..=*most).contains(value)) {
+            let most = grouped(*most as u64);
+            found.push((Some(*key), format!("{key} = {value}, but it must be between 0 and {most}")));
         }
-        Ok(())
+        found
     }
 }
 
-fn check_group(group: &Group) -> Result<(), String> {
+fn check_group(group: &Group) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    let mut wrong = |key: &'static str, problem: String| found.push((Some(key), problem));
     if group.clients == 0 {
-        return Err("it needs at least one client".to_owned());
+        wrong("clients", "clients = 0, but it must be at least 1".to_owned());
     }
-    if group.clients > 1 && !group.client_id.has(Piece::Number) {
-        return Err(format!("client_id = {:?} gives all clients the same id: put %i into it", group.client_id.0));
+    let id = &group.client_id;
+    if group.clients > 1 && !id.has(Piece::Number) {
+        wrong("client_id", format!("client_id = {:?} gives all clients the same id: put %i into it", id.0));
+    }
+    if id.has(Piece::Target) || id.has(Piece::Sequence) {
+        wrong("client_id", format!("client_id = {:?}: %r and %s are for published topics only", id.0));
     }
     if group.receive_maximum == 0 {
-        return Err("receive_maximum must be at least 1".to_owned());
+        wrong("receive_maximum", "receive_maximum = 0, but it must be at least 1".to_owned());
     }
     if let Reads::Slow { bytes_per_s: 0 } = group.reads {
-        return Err("bytes_per_s must be at least 1; `stalled` reads nothing".to_owned());
+        wrong("reads", "reads at 0 bytes a second; \"stalled\" reads nothing".to_owned());
     }
     if group.pipeline && group.subscriptions.is_empty() {
-        return Err("pipeline = true, but it subscribes to nothing that could go out with CONNECT".to_owned());
+        let problem = "pipeline = true, but it subscribes to nothing that could go out with CONNECT";
+        wrong("pipeline", problem.to_owned());
     }
-    for subscription in &group.subscriptions {
-        let text = sample(&subscription.filter.pieces());
-        let parsed = SubscribedFilter::parse(&text, LEVELS_MAX);
-        parsed.map_err(|error| format!("filter {:?}: {error}", subscription.filter.0))?;
-        check_qos(subscription.qos)?;
-        if subscription.filter.has(Piece::Target) {
-            return Err(format!("filter {:?}: %r is for published topics only", subscription.filter.0));
-        }
+    for problem in group.subscriptions.iter().filter_map(|one| check_subscription(one).err()) {
+        wrong("subscribe", problem);
     }
-    group.publishing.as_ref().map_or(Ok(()), |publishing| check_publishing(group, publishing))
+    found.extend(group.publishing.iter().flat_map(|publishing| check_publishing(group, publishing)));
+    found
 }
 
-fn check_publishing(group: &Group, publishing: &Publishing) -> Result<(), String> {
-    check_qos(publishing.qos)?;
-    let text = sample(&publishing.topic.pieces());
-    TopicName::parse(&text, LEVELS_MAX).map_err(|error| format!("topic {:?}: {error}", publishing.topic.0))?;
-    if publishing.payload_bytes < PAYLOAD_MIN_BYTES || publishing.payload_bytes > PAYLOAD_MAX_BYTES {
-        return Err(format!(
-            "payload_bytes = {}, but it must be between {PAYLOAD_MIN_BYTES} (what a stamp takes) and {PAYLOAD_MAX_BYTES}",
-            publishing.payload_bytes
-        ));
+fn check_subscription(subscription: &Subscription) -> Result<(), String> {
+    let filter = &subscription.filter;
+    SubscribedFilter::parse(&sample(&filter.pieces()), LEVELS_MAX)
+        .map_err(|error| format!("filter {:?}: {error}", filter.0))?;
+    if filter.has(Piece::Target) || filter.has(Piece::Sequence) {
+        return Err(format!("filter {:?}: %r and %s are for published topics only", filter.0));
+    }
+    check_qos(subscription.qos)
+}
+
+fn check_publishing(group: &Group, publishing: &Publishing) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    let mut wrong = |key: &'static str, problem: String| found.push((Some(key), problem));
+    if let Err(problem) = check_qos(publishing.qos) {
+        wrong("qos", problem);
+    }
+    let topic = &publishing.topic;
+    if let Err(error) = TopicName::parse(&sample(&topic.pieces()), LEVELS_MAX) {
+        wrong("topic", format!("topic {:?}: {error}", topic.0));
+    }
+    if topic.has(Piece::Sequence) && publishing.retain {
+        let problem = "%s and retain: each message would stay with the broker for ever; use %r with targets";
+        wrong("topic", format!("topic {:?}: {problem}", topic.0));
+    }
+    let bytes = publishing.payload_bytes;
+    if !(PAYLOAD_MIN_BYTES..=PAYLOAD_MAX_BYTES).contains(&bytes) {
+        let most = grouped(PAYLOAD_MAX_BYTES.into());
+        let problem = format!(
+            "payload = {bytes} bytes, but it must be between {PAYLOAD_MIN_BYTES} (what a message's stamp takes) and {most}"
+        );
+        wrong("payload", problem);
+    }
+    for content in &publishing.content {
+        let bytes = match content {
+            Content::Template(text) => text.len(),
+            Content::Bytes(bytes) => bytes.len(),
+        };
+        if bytes > PAYLOAD_MAX_BYTES as usize {
+            wrong("payload", format!("a payload of {} bytes is more than a message holds", grouped(bytes as u64)));
+        }
     }
     match publishing.pace {
-        Pace::Open { per_client_per_s } if !(per_client_per_s > 0.0 && per_client_per_s <= 1e7) => {
-            return Err(format!("per_client_per_s = {per_client_per_s}, but it must be above 0 and at most 1e7"));
+        Pace::Open { per_client_per_s: rate } if !(rate > 0.0 && rate <= CLIENT_RATE_MAX) => {
+            let most = grouped(CLIENT_RATE_MAX as u64);
+            wrong(
+                "rate",
+                format!("{rate} messages a second of each client, but it must be above 0 and at most {most}"),
+            );
         }
-        Pace::Closed { window: 0 } => return Err("window must be at least 1".to_owned()),
+        Pace::Closed { window: 0 } => wrong("window", "window = 0, but it must be at least 1".to_owned()),
         Pace::Open { .. } | Pace::Closed { .. } => {}
     }
-    let aimed = publishing.topic.has(Piece::Target);
+    let aimed = topic.has(Piece::Target);
     match publishing.targets {
         Some(targets) if targets.count < group.clients => {
-            Err(format!("{} targets for {} clients: each client needs one of its own", targets.count, group.clients))
+            let problem =
+                format!("{} targets for {} clients: each client needs one of its own", targets.count, group.clients);
+            wrong("targets", problem);
         }
-        Some(_) if !aimed => Err("targets need a topic with %r".to_owned()),
-        None if aimed => Err("a topic with %r needs `targets`".to_owned()),
-        _ => Ok(()),
+        Some(_) if !aimed => wrong("targets", "targets need a topic with %r".to_owned()),
+        None if aimed => wrong("topic", format!("topic {:?}: %r needs targets", topic.0)),
+        _ => {}
     }
+    found
 }
 
 fn check_qos(qos: u8) -> Result<(), String> {

@@ -1,6 +1,7 @@
 //! Clients that are alike: who they are, what they subscribe to, what they publish, how they read.
 
-use super::Template;
+use super::content::Content;
+use super::template::Template;
 use serde::{Deserialize, Serialize};
 
 /// Payloads are at least this long: a stamp that names run, message and times must fit.
@@ -136,8 +137,11 @@ pub struct Publishing {
     /// The retain flag.
     #[serde(default)]
     pub retain: bool,
-    /// At least [`PAYLOAD_MIN_BYTES`].
+    /// At least [`PAYLOAD_MIN_BYTES`]. Nothing to messages with a content.
     pub payload_bytes: u32,
+    /// What payloads hold, message after message in turn; empty: a pattern of `payload_bytes`.
+    #[serde(default)]
+    pub content: Vec<Content>,
     /// When the next message leaves.
     pub pace: Pace,
     /// A client stops after so many in a run; `None`: never.

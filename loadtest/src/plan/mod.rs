@@ -7,12 +7,14 @@
 //! Leaves to others: where plans come from, and every measurement.
 
 mod check;
+mod content;
 mod group;
 mod stage;
 mod target;
 mod template;
 
-pub use check::PlanError;
+pub use check::{At, PlanError};
+pub use content::{Content, ContentPiece};
 pub use group::{
     Group, Order, PAYLOAD_LONG_STAMP_BYTES, PAYLOAD_MIN_BYTES, Pace, Publishing, Reads, RetainHandling, Subscription,
     Targets,

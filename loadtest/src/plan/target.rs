@@ -21,6 +21,10 @@ pub struct Target {
     pub keep_alive_s: u16,
     /// From the first packet to CONNACK, and from SUBSCRIBE to SUBACK.
     pub connect_timeout_s: u16,
+    /// How often a client that could not connect tries again before it has failed.
+    pub retries: u16,
+    /// How long it waits before each of them.
+    pub retry_after_ms: u32,
 }
 
 impl Default for Target {
@@ -33,6 +37,8 @@ impl Default for Target {
             password: None,
             keep_alive_s: 300,
             connect_timeout_s: 30,
+            retries: 0,
+            retry_after_ms: 1_000,
         }
     }
 }

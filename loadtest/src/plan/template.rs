@@ -1,9 +1,9 @@
-//! Names that depend on the client: `%i`, `%c`, `%u` as in emqtt-bench, and `%r` for the target of a message.
+//! Names that depend on the client or the message: `%i`, `%c`, `%u`, `%s` as in emqtt-bench, and `%r` for a message's target.
 
 use serde::{Deserialize, Serialize};
 
 /// A text with placeholders: `%i` the client's number, `%c` its id, `%u` its user name, `%r` the number of the topic that
-/// one message goes to, `%%` a percent sign. Whatever else follows a `%` stands as it is.
+/// one message goes to, `%s` the number of a message among those of its publisher to that target, `%%` a percent sign. Whatever else follows a `%` stands as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Template(pub String);
@@ -21,6 +21,8 @@ pub enum Piece<'a> {
     Username,
     /// `%r`
     Target,
+    /// `%s`
+    Sequence,
 }
 
 impl Template {
@@ -40,6 +42,7 @@ impl Template {
                 Some(b'c') => Piece::ClientId,
                 Some(b'u') => Piece::Username,
                 Some(b'r') => Piece::Target,
+                Some(b's') => Piece::Sequence,
                 Some(b'%') => Piece::Text("%"),
                 _ => {
                     at = percent + 1;
@@ -76,13 +79,13 @@ mod tests {
 
     #[test]
     fn templates_come_apart() {
-        use Piece::{ClientId, Number, Target, Text, Username};
+        use Piece::{ClientId, Number, Sequence, Target, Text, Username};
         let table: &[(&str, &[Piece<'_>])] = &[
             ("", &[]),
             ("a/b", &[Text("a/b")]),
             ("%i", &[Number]),
             ("a/%i/b", &[Text("a/"), Number, Text("/b")]),
-            ("%c%u%r", &[ClientId, Username, Target]),
+            ("%c%u%r%s", &[ClientId, Username, Target, Sequence]),
             ("100%%i", &[Text("100"), Text("%"), Text("i")]),
             ("%x/%", &[Text("%x/%")]),
             ("ä%iö", &[Text("ä"), Number, Text("ö")]),

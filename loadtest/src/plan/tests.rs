@@ -9,6 +9,7 @@ fn plan() -> Plan {
         qos: 1,
         retain: false,
         payload_bytes: 16,
+        content: Vec::new(),
         pace: Pace::Open { per_client_per_s: 1.0 },
         messages_per_client: None,
         targets: None,
@@ -48,28 +49,35 @@ fn a_plan_survives_json() {
 fn what_cannot_be_carried_out_is_refused_by_name() {
     type Spoil = fn(&mut Plan);
     let table: &[(&str, Spoil)] = &[
-        ("group pub: another group", |plan| plan.groups[1].name = "pub".to_owned()),
-        ("group sub: client_id", |plan| plan.groups[1].client_id = "same".into()),
-        ("group sub: filter \"a#\"", |plan| plan.groups[1].subscriptions[0].filter = "a#".into()),
-        ("group sub: filter \"a/%r\"", |plan| plan.groups[1].subscriptions[0].filter = "a/%r".into()),
-        ("group sub: qos = 3", |plan| plan.groups[1].subscriptions[0].qos = 3),
-        ("group pub: topic \"a/+\"", |plan| spoil(plan, |publishing| publishing.topic = "a/+".into())),
-        ("group pub: payload_bytes = 15", |plan| spoil(plan, |publishing| publishing.payload_bytes = 15)),
-        ("group pub: window", |plan| spoil(plan, |publishing| publishing.pace = Pace::Closed { window: 0 })),
-        ("group pub: per_client_per_s", |plan| {
+        ("group \"pub\": another group", |plan| plan.groups[1].name = "pub".to_owned()),
+        ("group \"sub\": client_id", |plan| plan.groups[1].client_id = "same".into()),
+        ("group \"sub\": filter \"a#\"", |plan| plan.groups[1].subscriptions[0].filter = "a#".into()),
+        ("group \"sub\": filter \"a/%r\"", |plan| plan.groups[1].subscriptions[0].filter = "a/%r".into()),
+        ("group \"sub\": qos = 3", |plan| plan.groups[1].subscriptions[0].qos = 3),
+        ("group \"pub\": topic \"a/+\"", |plan| spoil(plan, |publishing| publishing.topic = "a/+".into())),
+        ("group \"pub\": payload = 15 bytes", |plan| spoil(plan, |publishing| publishing.payload_bytes = 15)),
+        ("group \"pub\": window = 0", |plan| spoil(plan, |publishing| publishing.pace = Pace::Closed { window: 0 })),
+        ("group \"pub\": NaN messages a second", |plan| {
             spoil(plan, |publishing| publishing.pace = Pace::Open { per_client_per_s: f64::NAN });
         }),
-        ("group pub: a topic with %r", |plan| spoil(plan, |publishing| publishing.topic = "a/%r".into())),
-        ("stage hold: no group is called x; there are pub, sub", |plan| {
+        ("group \"pub\": topic \"a/%r\": %r needs targets", |plan| {
+            spoil(plan, |publishing| publishing.topic = "a/%r".into());
+        }),
+        ("stage \"hold\": no group is called \"x\"; there are pub, sub", |plan| {
             plan.stages[1].action = Action::Hold { seconds: 1.0, publish: vec!["x".to_owned()] };
         }),
-        ("stage hold: group sub is to publish", |plan| {
+        ("stage \"hold\": group \"sub\" is to publish", |plan| {
             plan.stages[1].action = Action::Hold { seconds: 1.0, publish: vec!["sub".to_owned()] };
         }),
-        ("stage hold: seconds = -1", |plan| {
+        ("stage \"hold\": for = -1", |plan| {
             plan.stages[1].action = Action::Hold { seconds: -1.0, publish: Vec::new() };
         }),
-        ("plan p2p: its part", |plan| plan.part = Part { index: 2, of: 2 }),
+        ("group \"sub\": filter \"a/%s\"", |plan| plan.groups[1].subscriptions[0].filter = "a/%s".into()),
+        ("group \"pub\": topic \"a/%s\": %s and retain", |plan| {
+            spoil(plan, |publishing| (publishing.topic, publishing.retain) = ("a/%s".into(), true));
+        }),
+        ("username = \"u%s\"", |plan| plan.target.username = Some("u%s".into())),
+        ("the index of its part", |plan| plan.part = Part { index: 2, of: 2 }),
     ];
     for (expected, change) in table {
         let mut plan = plan();
@@ -77,6 +85,27 @@ fn what_cannot_be_carried_out_is_refused_by_name() {
         let error = plan.check().expect_err(expected).to_string();
         assert!(error.starts_with(expected), "{error:?} does not begin with {expected:?}");
     }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let mut plan = plan();
+    plan.groups[1].client_id = "same".into();
+    plan.groups[1].subscriptions[0].filter = "a#".into();
+    spoil(&mut plan, |publishing| publishing.payload_bytes = 1);
+    plan.stages[1].action = Action::Hold { seconds: -1.0, publish: vec!["x".to_owned()] };
+    let found: Vec<(At, Option<&str>)> = plan.problems().iter().map(|problem| (problem.at, problem.key)).collect();
+    let (pubs, subs, hold) = (At::Group(0), At::Group(1), At::Stage(1));
+    assert_eq!(
+        found,
+        [
+            (pubs, Some("payload")),
+            (subs, Some("client_id")),
+            (subs, Some("subscribe")),
+            (hold, Some("publish")),
+            (hold, Some("for")),
+        ]
+    );
 }
 
 fn spoil(plan: &mut Plan, change: impl FnOnce(&mut Publishing)) {

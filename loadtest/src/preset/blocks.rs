@@ -56,6 +56,7 @@ pub(super) fn publishing(topic: &str, tuning: &Tuning, pace: Pace) -> Publishing
         qos: tuning.qos(),
         retain: false,
         payload_bytes: tuning.payload_bytes(),
+        content: Vec::new(),
         pace,
         messages_per_client: None,
         targets: None,

@@ -11,6 +11,7 @@ pub mod hdr;
 pub mod html;
 pub mod json;
 pub mod summary;
+mod tables;
 
 use crate::{
     outcome::{Outcome, Timing},
@@ -27,6 +28,7 @@ pub fn timings(outcome: &Outcome) -> Vec<(&'static str, &Timing)> {
         ("delivery, slow", &timings.latency_slow),
         ("acknowledgement", &timings.acknowledged),
         ("send delay", &timings.send_delay),
+        ("own send delay", &timings.own_delay),
         ("TCP connect", &timings.tcp_connect),
         ("CONNACK", &timings.connack),
         ("SUBACK", &timings.suback),
@@ -34,7 +36,7 @@ pub fn timings(outcome: &Outcome) -> Vec<(&'static str, &Timing)> {
     ];
     let closed = outcome.loop_kind == LoopKind::Closed;
     // In the closed loop a message is meant to be sent when it is.
-    let says_the_same = |name: &str| closed && matches!(name, "delivery since sent" | "send delay");
+    let says_the_same = |name: &str| closed && matches!(name, "delivery since sent" | "send delay" | "own send delay");
     all.into_iter().filter(|(name, timing)| !timing.is_empty() && !says_the_same(name)).collect()
 }
 

@@ -57,6 +57,9 @@ fn connections(out: &mut String, outcome: &Outcome) {
         grouped(connections.failed_total()),
         grouped(connections.lost_total())
     );
+    if connections.retried > 0 {
+        let _ = write!(text, ", {} tries again", grouped(connections.retried));
+    }
     for stage in outcome.stages.iter().filter(|stage| matches!(stage.action.as_str(), "ramp" | "resume")) {
         let seconds = (stage.action_ended_ms - stage.started_ms) / 1e3;
         if stage.established > 0 && seconds > 0.0 {
@@ -68,8 +71,11 @@ fn connections(out: &mut String, outcome: &Outcome) {
     if let Some(words) = pipeline_words(outcome) {
         row(out, "subscribing", words);
     }
-    if connections.subscriptions_refused > 0 {
-        row(out, "", &format!("{} subscriptions refused", grouped(connections.subscriptions_refused)));
+    let refusals = outcome.refusals();
+    if refusals.total() > 0 {
+        let reasons = outcome.refusal_reasons();
+        let reasons = if reasons.is_empty() { reasons } else { format!("; {reasons}") };
+        row(out, "refused", &format!("{}{reasons}", refusals.words()));
     }
 }
 
@@ -133,9 +139,11 @@ fn verdict(out: &mut String, outcome: &Outcome) {
         if qos > 0 && messages.sent > 0 {
             let mut text =
                 format!("       {} of {} acknowledged", grouped(messages.acknowledged), grouped(messages.sent));
-            for (count, what) in
-                [(messages.refused, "refused"), (messages.resent, "sent again"), (messages.unsent, "not sent in time")]
-            {
+            for (count, what) in [
+                (messages.refused, "refused"),
+                (messages.resent, "sent again"),
+                (messages.unsent, "of the schedule not sent"),
+            ] {
                 if count > 0 {
                     let _ = write!(text, ", {} {what}", grouped(count));
                 }
@@ -159,9 +167,12 @@ fn verdict(out: &mut String, outcome: &Outcome) {
 }
 
 fn words(deliveries: &Deliveries) -> String {
-    let mut text = format!("{} owed", grouped(deliveries.expected));
-    if deliveries.excused > 0 {
-        let _ = write!(text, " ({} excused)", grouped(deliveries.excused));
+    let mut text = format!("{} owed", grouped(deliveries.owed()));
+    if deliveries.unsubscribed > 0 && deliveries.owed() == 0 {
+        text.push_str(" (nobody had subscribed when they were sent)");
+    }
+    if deliveries.excused_of_owed() > 0 {
+        let _ = write!(text, " ({} excused)", grouped(deliveries.excused_of_owed()));
     }
     let _ = write!(
         text,
@@ -244,7 +255,9 @@ fn result(out: &mut String, outcome: &Outcome, judgement: &Judgement) {
         line(out, &format!("  {held}"));
     }
     if judgement.exit == Exit::Ok {
-        line(out, if outcome.verdict.all_deliveries().expected > 0 { "OK: every promise was kept" } else { "OK" });
+        let until = if outcome.ending == Ending::Interrupted { " until it was interrupted" } else { "" };
+        let kept = if outcome.verdict.all_deliveries().expected > 0 { ": every promise was kept" } else { "" };
+        line(out, &format!("OK{kept}{until}"));
     } else {
         judgement.complaints.iter().for_each(|complaint| line(out, &format!("FAILED: {complaint}")));
     }
@@ -270,11 +283,19 @@ mod tests {
             "  delivery                     199   1.00 ms",
             "QoS 1: 220 owed, 219 received, 1 lost, 0 duplicated, 0 reordered\n",
             "220 of 220 acknowledged\n",
-            "  threshold max>1s held: it was 1.99 ms\n",
-            "FAILED: 1 lost at QoS 1\nFAILED: threshold p99>1ms broken: it was 1.98 ms\n",
+            "  ok: max 1.99 ms (fails above 1.00 s)\n",
+            "FAILED: 1 lost at QoS 1\nFAILED: p99 1.98 ms (fails above 1.00 ms)\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");
         }
         assert!(text.lines().all(|line| line.trim_end() == line), "{text}");
+    }
+
+    #[test]
+    fn what_was_sent_before_anybody_subscribed_is_not_owed() {
+        let before = Deliveries { expected: 200, excused: 200, unsubscribed: 200, ..Deliveries::default() };
+        assert!(words(&before).starts_with("0 owed (nobody had subscribed when they were sent), 0 received, 0 lost"));
+        let late = Deliveries { expected: 200, excused: 150, unsubscribed: 140, received: 50, ..Deliveries::default() };
+        assert!(words(&late).starts_with("60 owed (10 excused), 50 received, 0 lost"), "{}", words(&late));
     }
 }

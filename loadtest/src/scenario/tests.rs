@@ -1,7 +1,9 @@
 //! Scenario files: what is read, and what is refused with which words.
 
 use super::*;
+use crate::plan::Content;
 use crate::plan::{Action, DropHow, Pipeline};
+use crate::plan::{Order, Pace, Reads, RetainHandling};
 
 const FULL: &str = r#"
 name = "evening"
@@ -60,9 +62,8 @@ await_deliveries = 5
 
 #[test]
 fn a_scenario_becomes_a_plan() {
-    let scenario = read("file", FULL).unwrap();
+    let scenario = read("file", FULL, Path::new(".")).unwrap();
     let plan = &scenario.plan;
-    assert!(scenario.names_broker);
     assert_eq!(scenario.thresholds.len(), 2);
     assert_eq!((plan.name.as_str(), plan.seed, plan.drain_s), ("evening", 7, 20));
     assert_eq!((plan.target.host.as_str(), plan.target.port, plan.target.keep_alive_s), ("broker.example", 1884, 120));
@@ -88,11 +89,15 @@ fn a_scenario_becomes_a_plan() {
 
 #[test]
 fn a_group_that_subscribes_may_pipeline_and_the_plan_tells_of_whom_it_is_so() {
-    assert_eq!(read("file", FULL).unwrap().plan.pipeline(), Pipeline::Off);
+    assert_eq!(read("file", FULL, Path::new(".")).unwrap().plan.pipeline(), Pipeline::Off);
     let piped = FULL.replacen("clean_start = false", "clean_start = false\npipeline = true", 1);
-    assert_eq!(read("file", &piped).unwrap().plan.pipeline(), Pipeline::On, "who publishes only does not count");
+    assert_eq!(
+        read("file", &piped, Path::new(".")).unwrap().plan.pipeline(),
+        Pipeline::On,
+        "who publishes only does not count"
+    );
     let some = piped.replacen("qos = 2", "subscribe = [\"home/+/report\"]", 1);
-    assert_eq!(read("file", &some).unwrap().plan.pipeline(), Pipeline::Mixed);
+    assert_eq!(read("file", &some, Path::new(".")).unwrap().plan.pipeline(), Pipeline::Mixed);
 }
 
 #[test]
@@ -108,22 +113,76 @@ fn a_mistake_is_told_with_its_place_and_what_was_meant() {
         ("for = \"1m\"", "for = \"1 parsec\"", "stage \"peak\": for = \"1 parsec\" is not a span of time"),
         ("do = \"drop\"", "do = \"dorp\"", "stage 3: do = \"dorp\" is not known; did you mean \"drop\"?"),
         ("how = \"reset\"", "how = \"rest\"", "did you mean \"reset\"?"),
-        ("groups = [\"devices\"]", "groups = [\"device\"]", "no group is called device; there are devices, control"),
+        (
+            "groups = [\"devices\"]",
+            "groups = [\"device\"]",
+            "no group is called \"device\"; there are devices, control",
+        ),
         ("version = \"3.1.1\"", "version = \"6\"", "version = \"6\" is not known"),
         ("qos = 2", "pipeline = true", "pipeline = true, but it subscribes to nothing"),
         ("qos = 2", "pipeline = 1", "pipeline = 1 is not true or false"),
         ("qos = 2", "qos = 3", "qos = 3, but it must be 0, 1 or 2"),
         ("\"p99>50ms\"", "\"p99\"", "is not a threshold"),
-        ("targets = 2000\n", "", "targets is missing"),
+        ("targets = 2000\n", "\n", "targets is missing"),
         ("percent = 12.5", "percent = 112.5", "percent = 112.5, but it must be between 0 and 100"),
         ("retain_handling", "retain_handing", "did you mean \"retain_handling\"?"),
-        ("[broker]", "[broker", "TOML parse error at line 8"),
+        ("[broker]", "[broker", "8: this is not TOML"),
     ];
     for (from, to, part) in table {
         assert!(FULL.contains(from), "{from}");
-        let error = read("file", &FULL.replacen(from, to, 1)).unwrap_err();
-        assert!(error.contains(part), "{to}: {error}");
+        let problems = read("file", &FULL.replacen(from, to, 1), Path::new(".")).unwrap_err();
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let wanted = FULL[..FULL.find(from).unwrap()].lines().count().max(1);
+        assert!(told.iter().any(|text| text.contains(part)), "{to}: {told:?}");
+        // What is missing is told where its table begins.
+        let is_there = problems.iter().any(|one| one.line == wanted || one.line == wanted + 1);
+        assert!(
+            is_there || part.contains("missing") || part.contains("one of rate"),
+            "{to} in line {wanted}: {told:?}"
+        );
     }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_each_with_its_line() {
+    let text = r#"seed = "seven"
+
+[[group]]
+name = "a"
+clients = 2
+client_id = "same"
+colour = "red"
+
+[[group]]
+name = "b"
+qos = 3
+publish = { topic = "t/+", rate = 1, payload = 1 }
+
+[[stage]]
+do = "hold"
+for = "1s"
+publish = ["c"]
+"#;
+    let told: Vec<String> = read("file", text, Path::new(".")).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "1: scenario: seed = \"seven\" is not a whole number such as 1000 or \"1K\"",
+            "7: group \"a\": unknown key \"colour\"; known: name, clients, client_id, qos, first, clean_start, \
+             session_expiry, receive_maximum, subscribe, pipeline, publish, reads",
+            "9: group \"b\": clients is missing",
+            "17: stage \"hold\": no group is called \"c\"; there are a, b",
+        ],
+        "what stands in a group that could not be read is not judged"
+    );
+    let text = text.replace("colour", "first").replace("\"red\"", "1").replace("qos = 3", "qos = 3\nclients = 1");
+    let told: Vec<String> = read("file", &text, Path::new(".")).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 6, "{told:?}");
+    assert!(told[1].starts_with("6: group \"a\": client_id = \"same\" gives all clients the same id"), "{told:?}");
+    for (text, part) in told[2..5].iter().zip(["qos = 3, but it must be", "payload = 1 bytes", "topic \"t/+\""]) {
+        assert!(text.contains(part), "{told:?}");
+    }
+    assert!(told.iter().all(|text| !text.contains("_per_s") && !text.contains("plan ")), "no names of ours: {told:?}");
 }
 
 #[test]
@@ -132,6 +191,32 @@ fn the_examples_of_the_documentation_are_valid() {
     let examples: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!examples.is_empty(), "docs/LOADTEST.md has no scenario");
     for example in examples {
-        read("example", example).unwrap_or_else(|error| panic!("{error}\n{example}"));
+        read("example", example, Path::new(".")).unwrap_or_else(|problems| panic!("{problems:?}\n{example}"));
     }
+}
+
+#[test]
+fn payloads_come_from_templates_and_files() {
+    let folder = std::env::temp_dir().join(format!("loadtest-scenario-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("m.json"), "{\"n\": %s}").unwrap();
+    std::fs::write(folder.join("b.bin"), [0, 255]).unwrap();
+    let content = |payload: &str| {
+        let text = FULL.replacen("payload = \"1KiB\"", payload, 1);
+        read("file", &text, &folder).map(|scenario| scenario.plan.groups[0].publishing.clone().unwrap().content)
+    };
+    assert_eq!(content("message = '%i: %m'"), Ok(vec![Content::Template("%i: %m".to_owned())]));
+    assert_eq!(content("message_file = 'm.json'"), Ok(vec![Content::Template("{\"n\": %s}".to_owned())]));
+    let file = || Content::Bytes(vec![0, 255]);
+    assert_eq!(content("files = ['b.bin', 'b.bin']"), Ok(vec![file(), file()]));
+    assert_eq!(content("payload = 64"), Ok(Vec::new()));
+    for (payload, part) in [
+        ("files = ['none.bin']", "files: none.bin: No such file"),
+        ("message_file = 'none'", "message_file: none: No such file"),
+        ("payload = 64, message = 'x'", "payload and message are one too many"),
+    ] {
+        let problems = content(payload).unwrap_err();
+        assert!(problems.iter().any(|problem| problem.line == 23 && problem.text.contains(part)), "{problems:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

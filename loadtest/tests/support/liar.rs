@@ -40,6 +40,12 @@ pub enum Lie {
     Die(u64),
     /// Nobody is let in.
     Refuse(ReasonCode),
+    /// Every message is answered with this reason, and delivered to nobody.
+    RefuseMessages(ReasonCode),
+    /// Every subscription is answered with this reason.
+    RefuseSubscriptions(ReasonCode),
+    /// At every n-th PUBLISH the connection that it came on is closed.
+    HangUp(u64),
     /// Answers with something that is no MQTT.
     Babble,
     /// No lie: CONNACK waits until SUBSCRIBE has come, and goes out in one write with SUBACK.
@@ -181,6 +187,11 @@ impl House {
                 let mut state = self.lock();
                 let mut codes = Vec::new();
                 for one in subscribe.filters() {
+                    if let Lie::RefuseSubscriptions(reason) = self.lie {
+                        self.lies.fetch_add(1, Ordering::SeqCst);
+                        codes.push(reason);
+                        continue;
+                    }
                     state.subscriptions.push((one.filter.to_owned(), one.options.qos, Arc::clone(guest)));
                     codes.push(ReasonCode::granted(one.options.qos));
                 }
@@ -218,13 +229,30 @@ impl House {
             (true, true) => drop(state.retained.remove(publish.topic)),
             (false, _) => {}
         }
+        if let Lie::HangUp(n) = self.lie
+            && state.received.is_multiple_of(n)
+        {
+            self.lies.fetch_add(1, Ordering::SeqCst);
+            let _ = guest.stream.shutdown(std::net::Shutdown::Both);
+            return;
+        }
+        let reason = match self.lie {
+            Lie::RefuseMessages(reason) => {
+                self.lies.fetch_add(1, Ordering::SeqCst);
+                reason
+            }
+            _ => ReasonCode::Success,
+        };
         let is_forgotten = matches!(self.lie, Lie::Forget(n) if state.received.is_multiple_of(n));
         if is_forgotten {
             self.lies.fetch_add(1, Ordering::SeqCst);
         } else if let Some(id) = publish.packet_id {
             let kind = if publish.qos == Qos::AtLeastOnce { AckKind::PubAck } else { AckKind::PubRec };
-            encode_ack(version, kind, id, ReasonCode::Success, out);
+            encode_ack(version, kind, id, reason, out);
             guest.write(&std::mem::take(out));
+        }
+        if reason.is_error() {
+            return;
         }
         let mut targets: Vec<(Qos, Arc<Guest>)> = state
             .subscriptions

@@ -1,7 +1,9 @@
 //! Who is owed what, held against the definition: every client's every filter matched with every topic, one by one.
 
+use super::topics::LEVELS_MAX;
 use super::*;
 use crate::plan::{Group, Order, Pace, Part, Plan, Publishing, Sources, Stage, Subscription, Target, Targets};
+use dunlin::topic::{SubscribedFilter, TopicName, matches};
 use std::collections::BTreeMap;
 
 fn publishing(topic: &str, qos: u8) -> Publishing {
@@ -10,6 +12,7 @@ fn publishing(topic: &str, qos: u8) -> Publishing {
         qos,
         retain: false,
         payload_bytes: 16,
+        content: Vec::new(),
         pace: Pace::Closed { window: 1 },
         messages_per_client: None,
         targets: None,
@@ -59,6 +62,8 @@ fn many() -> Vec<Group> {
         group("share", 3, &[("$share/g/pair/+", 1), ("$share/h/#", 0)], None),
         group("both", 2, &[("pair/%i", 1), ("$share/g/pair/+", 1)], None),
         slow,
+        group("reversed", 3, &[("pair/%i", 1), ("pair/+", 0), ("pair/3", 2)], None),
+        group("sequenced", 2, &[("seq/%i/+", 1), ("seq/#", 0)], Some(publishing("seq/%i/%s", 1))),
         group("nothing", 2, &[("else/%i", 1), ("$share/n/else", 1)], None),
     ]
 }
@@ -83,7 +88,7 @@ fn every_claim_is_what_filters_and_topics_say() {
         let Some(publishing) = &cast.roles[publisher].publishing else { continue };
         for stream in publishing.first_stream..publishing.first_stream + publishing.streams {
             let mut topic = String::new();
-            cast.write_topic(publisher, stream, &mut topic);
+            cast.write_topic(publisher, stream, 0, &mut topic);
             let mut fan = [0; LANES];
             let mut shares = BTreeMap::new();
             for (role, index) in (0..cast.roles.len()).flat_map(|role| {
@@ -169,4 +174,18 @@ fn what_cannot_be_judged_is_refused_with_its_name() {
     ]);
     let error = Interest::new(&Cast::new(&too_many), Part::default()).err().unwrap();
     assert!(error.contains("20000 clients with a wildcard of their own against 20000 topics"), "{error}");
+}
+
+#[test]
+fn a_filter_that_takes_some_messages_of_a_sequence_is_refused_and_one_that_takes_none_is_not() {
+    let owed = |topic: &str, filter: &str| {
+        let plan = plan(vec![group("pub", 2, &[], Some(publishing(topic, 1))), group("sub", 2, &[(filter, 1)], None)]);
+        Interest::new(&Cast::new(&plan), Part::default()).map(|interest| interest.fan(0, 1).iter().sum::<u32>())
+    };
+    for (filter, subscribers) in [("a/%i/+", 1), ("a/1/m", 0), ("a/1/0", 0), ("a/+/+", 2), ("b/#", 0)] {
+        assert_eq!(owed("a/%i/m%s", filter), Ok(subscribers), "{filter}");
+    }
+    for filter in ["a/1/m0", "a/+/m17", "a/%i/m4294967295", "a/1/m%i"] {
+        assert!(owed("a/%i/m%s", filter).unwrap_err().contains("put + where %s is"), "{filter}");
+    }
 }
