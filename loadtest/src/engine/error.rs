@@ -2,6 +2,7 @@
 
 use crate::outcome::FailureReason;
 use crate::plan::PlanError;
+use dunlin::ring::RingError;
 
 /// Why there is no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,12 @@ impl EngineError {
 
     /// The exit status of a run whose broker died half-way: there is an outcome, but not the one that was asked for.
     pub const BROKER_LOST_STATUS: u8 = 5;
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+/// A ring that does not work is no broker's fault.
+pub(super) fn broken(error: RingError) -> EngineError {
+    EngineError::System(error.to_string())
 }
 
 #[cfg(test)]

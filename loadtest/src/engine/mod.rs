@@ -8,7 +8,7 @@
 //! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged:
 //! between threads (`workers`, which meet at the `board`), and in the same way between processes.
 //!
-//! Reading order: [`run`], `part` and `turn`; `stages`; `crew` with its steps `life`, `publish`, `receive`, `owing` and `judge`; then what they rest on:
+//! Reading order: [`run`], `part` with `finish`, `turn` with `sends`; `stages`; `crew` with its steps `life`, `publish`, `flights`, `receive`, `owing` and `judge`; then what they rest on:
 //! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
 //! `client`, `tally`; last `sweep` (what is taken back from the broker).
 //!
@@ -22,6 +22,8 @@ mod content;
 mod control;
 mod crew;
 mod error;
+mod finish;
+mod flights;
 mod interest;
 mod judge;
 mod life;
@@ -36,6 +38,7 @@ mod publish;
 mod receive;
 mod run;
 mod schedule;
+mod sends;
 mod stages;
 mod stamp;
 mod start;

@@ -1,7 +1,6 @@
 //! One part of a run from beginning to end: stage after stage, turn after turn, second after second.
 
 use super::board::Seat;
-use super::bottleneck::bottleneck;
 use super::cast::Cast;
 use super::control::{Control, Progress, Watcher};
 use super::crew::Crew;
@@ -10,7 +9,6 @@ use super::interest::Interest;
 use super::mode::Mode;
 use super::stages::Doing;
 use super::start::{action_name, blank_outcome, resolve, sources};
-use super::sweep::Sweep;
 use super::system;
 use super::tally::Tally;
 use super::turn::Turn;
@@ -20,19 +18,13 @@ use dunlin::ring::monotonic_ns;
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Longest sleep: so soon a stop is seen.
-const NAP_NS: u64 = 50_000_000;
 /// How often it is looked whether all parts have come to a gate.
 const GATE_LOOK_NS: u64 = 1_000_000;
 /// Without news for so long, a process that cannot know what it is owed takes it that all has come.
-const QUIET_NS: u64 = 1_000_000_000;
-/// Retained messages that were not taken back after this time stay with the broker.
-const SWEEP_NS: u64 = 60_000_000_000;
+pub(super) const QUIET_NS: u64 = 1_000_000_000;
 /// So long a run is short: it is sampled tenth by tenth, because a second is much of it.
-const SHORT_NS: u64 = 3_000_000_000;
+pub(super) const SHORT_NS: u64 = 3_000_000_000;
 const TENTH_NS: u64 = 100_000_000;
-/// More connections than this are left to the end of the process instead of a DISCONNECT each.
-const FAREWELLS_MAX: u32 = 100_000;
 
 /// What a reader of the closed loop's figures must know, where subscribers are in other processes than publishers.
 const ELSEWHERE: &str = "closed loop over several agents: a message is waited for until its acknowledgement, and until the \
@@ -78,22 +70,23 @@ pub(super) fn run_part(
     run.go()
 }
 
-struct Run<'a> {
-    plan: &'a Plan,
-    control: &'a Control,
-    watcher: &'a mut dyn Watcher,
-    turn: Turn,
-    start_ns: u64,
-    stage: usize,
+/// A part that is under way.
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) control: &'a Control,
+    pub(super) watcher: &'a mut dyn Watcher,
+    pub(super) turn: Turn,
+    pub(super) start_ns: u64,
+    pub(super) stage: usize,
     /// When the current second began.
-    second_ns: u64,
-    second_cpu_ns: u64,
+    pub(super) second_ns: u64,
+    pub(super) second_cpu_ns: u64,
     /// When the current tenth of a second began, in the first seconds of the run.
-    tenth_ns: u64,
-    tenth_cpu_ns: u64,
+    pub(super) tenth_ns: u64,
+    pub(super) tenth_cpu_ns: u64,
     /// Lost connections when the broker was last looked for.
-    probed_losses: u64,
-    stage_done: Option<f64>,
+    pub(super) probed_losses: u64,
+    pub(super) stage_done: Option<f64>,
 }
 
 impl Run<'_> {
@@ -255,7 +248,7 @@ impl Run<'_> {
     }
 
     /// Ends the second, and in the beginning the tenth of one, whose time has come.
-    fn keep_time(&mut self, now_ns: u64) {
+    pub(super) fn keep_time(&mut self, now_ns: u64) {
         if now_ns >= self.tenth_ns + TENTH_NS && now_ns < self.start_ns + SHORT_NS + TENTH_NS {
             self.end_tenth(now_ns);
         }
@@ -264,14 +257,14 @@ impl Run<'_> {
         }
     }
 
-    fn end_tenth(&mut self, now_ns: u64) {
+    pub(super) fn end_tenth(&mut self, now_ns: u64) {
         let cpu_ns = system::thread_cpu_ns();
         let cores = (cpu_ns - self.tenth_cpu_ns) as f64 / (now_ns - self.tenth_ns) as f64;
         (self.tenth_ns, self.tenth_cpu_ns) = (now_ns, cpu_ns);
         self.turn.crew.tally.end_tenth(self.ms_of(now_ns) / 1e3, self.stage, cores);
     }
 
-    fn end_second(&mut self, now_ns: u64) {
+    pub(super) fn end_second(&mut self, now_ns: u64) {
         let cpu_ns = system::thread_cpu_ns();
         let cores = (cpu_ns - self.second_cpu_ns) as f64 / (now_ns - self.second_ns) as f64;
         (self.second_ns, self.second_cpu_ns) = (now_ns, cpu_ns);
@@ -295,86 +288,12 @@ impl Run<'_> {
         }
     }
 
-    /// Waits for what is under way, settles accounts, says goodbye.
-    fn finish(mut self) -> Result<Outcome, EngineError> {
-        self.stage_done = None;
-        if !matches!(self.turn.crew.tally.outcome.ending, Ending::BrokerLost { .. }) {
-            self.drain()?;
-        }
-        self.turn.crew.settle();
-        let ended_ns = monotonic_ns();
-        if ended_ns > self.second_ns {
-            self.end_second(ended_ns);
-        }
-        if ended_ns > self.start_ns + SHORT_NS {
-            self.turn.crew.tally.outcome.tenths.clear();
-        } else if ended_ns > self.tenth_ns {
-            self.end_tenth(ended_ns);
-        }
-        self.turn.crew.tally.outcome.connections.at_end = self.turn.crew.tally.connected;
-        let written_off = self.turn.crew.tally.written_off;
-        self.turn.crew.tally.name_refusals();
-        let mut outcome = std::mem::take(&mut self.turn.crew.tally.outcome);
-        outcome.duration_s = self.ms_of(ended_ns) / 1e3;
-        let left = if matches!(outcome.ending, Ending::BrokerLost { .. }) { 0 } else { self.sweep()? };
-        if left > 0 {
-            outcome
-                .warnings
-                .push(format!("{left} retained messages of this run could not be taken back from the broker"));
-        }
-        if self.turn.crew.cast.clients <= FAREWELLS_MAX {
-            self.turn.say_goodbye()?;
-        }
-        let generator = &mut outcome.generator;
-        (generator.cpu_user_s, generator.cpu_system_s) = system::process_cpu_s();
-        if outcome.measured_s > 0.0 {
-            generator.worker_share_measured = generator.cpu_measured_s / outcome.measured_s;
-        }
-        outcome.bottleneck = bottleneck(&outcome);
-        if written_off > 0 {
-            outcome.warnings.push(format!(
-                "{written_off} messages of the closed loop had not reached all subscribers after 5 s and were no longer \
-                 waited for"
-            ));
-        }
-        Ok(outcome)
-    }
-
-    fn drain(&mut self) -> Result<(), EngineError> {
-        self.turn.crew.excuse_absent(true);
-        let began_ns = monotonic_ns();
-        let deadline = began_ns + u64::from(self.plan.drain_s) * 1_000_000_000;
-        // A stop that was asked for is not asked for again: a second one ends the process.
-        loop {
-            let now_ns = monotonic_ns();
-            let crew = &mut self.turn.crew;
-            let quiet = now_ns.saturating_sub(crew.tally.last_delivery_ns.max(began_ns)) > QUIET_NS;
-            let nothing_owed = if crew.seat.is_whole() { crew.seat.is_settled(&crew.tally) } else { quiet };
-            if (nothing_owed && !crew.has_unacknowledged()) || now_ns >= deadline || crew.tally.connected == 0 {
-                return Ok(());
-            }
-            self.turn.go(Some(deadline.min(now_ns + NAP_NS)))?;
-            self.keep_time(self.turn.now_ns);
-        }
-    }
-
-    /// Takes retained messages back. Returns how many stay.
-    fn sweep(&mut self) -> Result<u64, EngineError> {
-        let mut sweep = Sweep::new(&self.turn.crew);
-        self.turn.stop_keeping_alive();
-        let deadline = monotonic_ns() + SWEEP_NS;
-        while monotonic_ns() < deadline && sweep.step(&mut self.turn.crew, monotonic_ns()) {
-            self.turn.go(Some(deadline))?;
-        }
-        Ok(sweep.left())
-    }
-
     fn share_of_time(&self, action: &Action, began_ns: u64) -> Option<f64> {
         let (Action::Hold { seconds, .. } | Action::Churn { seconds, .. }) = action else { return None };
         Some(((self.turn.now_ns.saturating_sub(began_ns)) as f64 / 1e9 / seconds.max(1e-9)).min(1.0))
     }
 
-    fn ms_of(&self, at_ns: u64) -> f64 {
+    pub(super) fn ms_of(&self, at_ns: u64) -> f64 {
         at_ns.saturating_sub(self.start_ns) as f64 / 1e6
     }
 }
