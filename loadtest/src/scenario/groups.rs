@@ -13,7 +13,7 @@ use crate::{
 
 /// A group.
 pub(super) fn group(fields: Fields, folder: &Path) -> Group {
-    let name = fields.needed("name", fields.text("name")).unwrap_or_default();
+    let name = fields.needed("name", fields.text("name")).unwrap_or_else(|| format!("of line {}", fields.line()));
     let clients = fields.needed("clients", fields.count("clients")).unwrap_or(1);
     let client_id = fields.text("client_id").unwrap_or_else(|| format!("loadtest-{name}-%i"));
     let mut group = Group::new(&name, clients, &client_id);
@@ -76,7 +76,7 @@ fn publishing(fields: Fields, clients: u32, qos: u8, folder: &Path) -> Publishin
     let targets = targets(&fields);
     let topic = fields.needed("topic", fields.text("topic"));
     let publishing = Publishing {
-        topic: Template::new(topic.unwrap_or_default()),
+        topic: Template::new(topic.unwrap_or_else(|| "missing".to_owned())),
         qos: fields.count("qos").unwrap_or(qos),
         retain: fields.flag("retain").unwrap_or(false),
         payload_bytes: fields.size("payload").unwrap_or(64),

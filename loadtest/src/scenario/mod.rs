@@ -40,8 +40,8 @@ pub fn read(name: &str, text: &str, folder: &Path) -> Result<Scenario, Vec<Probl
     let Some(keys) = document::read(text, &problems) else { return Err(problems.take()) };
     let file = Fields::new("scenario", 1, keys, &problems);
     let target = file.table("broker").map_or_else(Target::default, broker);
-    let (groups, group_places) = each(file.tables("group"), &problems, |fields| groups::group(fields, folder));
-    let (stages, stage_places) = each(file.tables("stage"), &problems, stages::stage);
+    let (groups, group_places) = each(file.tables("group"), |fields| groups::group(fields, folder));
+    let (stages, stage_places) = each(file.tables("stage"), stages::stage);
     let plan = Plan {
         name: file.text("name").unwrap_or_else(|| name.to_owned()),
         description: file.text("description").unwrap_or_default(),
@@ -64,15 +64,17 @@ pub fn read(name: &str, text: &str, folder: &Path) -> Result<Scenario, Vec<Probl
         }
     }
     file.finish();
+    let wrong_lines = problems.lines();
     for problem in plan.problems() {
         let place = match problem.at {
             At::Plan => None,
             At::Group(index) => group_places.get(index),
             At::Stage(index) => stage_places.get(index),
         };
+        let line = place.map_or(1, |place| place.line_of(problem.key));
         // Where a value could not be read, what stands in its place proves nothing.
-        if place.is_none_or(|place| place.is_sound) {
-            problems.push(place.map_or(1, |place| place.line_of(problem.key)), problem.to_string());
+        if !wrong_lines.contains(&line) {
+            problems.push(line, problem.to_string());
         }
     }
     if problems.is_empty() { Ok(Scenario { plan, thresholds }) } else { Err(problems.take()) }
@@ -80,8 +82,6 @@ pub fn read(name: &str, text: &str, folder: &Path) -> Result<Scenario, Vec<Probl
 
 /// Where the keys of a group or a stage stand.
 struct Place {
-    /// All of it could be read.
-    is_sound: bool,
     line: usize,
     lines: Vec<(String, usize)>,
 }
@@ -95,11 +95,10 @@ impl Place {
 }
 
 /// Reads tables one by one, and notes of each where its keys are.
-fn each<T>(tables: Vec<Fields>, problems: &Problems, read: impl Fn(Fields) -> T) -> (Vec<T>, Vec<Place>) {
+fn each<T>(tables: Vec<Fields>, read: impl Fn(Fields) -> T) -> (Vec<T>, Vec<Place>) {
     let one = |fields: Fields| {
-        let (before, line, lines) = (problems.len(), fields.line(), fields.lines());
-        let value = read(fields);
-        (value, Place { is_sound: problems.len() == before, line, lines })
+        let place = Place { line: fields.line(), lines: fields.lines() };
+        (read(fields), place)
     };
     tables.into_iter().map(one).unzip()
 }

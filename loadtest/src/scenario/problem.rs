@@ -30,8 +30,9 @@ impl Problems {
         self.0.borrow().is_empty()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.borrow().len()
+    /// Lines that something is wrong with.
+    pub(super) fn lines(&self) -> Vec<usize> {
+        self.0.borrow().iter().map(|problem| problem.line).collect()
     }
 
     /// In the order of the file.
