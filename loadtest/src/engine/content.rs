@@ -58,8 +58,8 @@ impl Content {
             match part {
                 Part::Bytes(bytes) => out.extend_from_slice(bytes),
                 Part::Stamp => out.extend_from_slice(written.stamp),
-                Part::Mark => out.extend_from_slice(&digits(written.stamp)),
-                Part::Time => out.extend_from_slice(format!("{:013}", written.unix_ms).as_bytes()),
+                Part::Mark => out.extend_from_slice(&digits::<MARK_DIGITS>(written.stamp)),
+                Part::Time => out.extend_from_slice(&time_digits(written.unix_ms)),
                 Part::Text(name) => {
                     text.clear();
                     name.write(text, written.who, written.message);
@@ -76,7 +76,7 @@ impl Content {
             let after = match part {
                 Part::Bytes(bytes) => rest.strip_prefix(bytes.as_slice()),
                 Part::Stamp => rest.strip_prefix(written.stamp.as_slice()),
-                Part::Mark => rest.strip_prefix(digits(written.stamp).as_slice()),
+                Part::Mark => rest.strip_prefix(digits::<MARK_DIGITS>(written.stamp).as_slice()),
                 Part::Time => rest
                     .split_at_checked(TIME_DIGITS)
                     .filter(|(time, _)| time.iter().all(u8::is_ascii_digit))
@@ -97,20 +97,37 @@ impl Content {
 /// The stamps that may be in a payload: its last bytes, and the digits of those that begin as this run's do.
 pub(super) fn stamps_in(run_id: u32, payload: &[u8]) -> impl Iterator<Item = [u8; LONG]> {
     let last = payload.last_chunk::<LONG>().copied();
-    let begin = digits(&run_id.to_le_bytes());
+    let begin: [u8; 8] = digits(&run_id.to_le_bytes());
     let marks = payload.windows(MARK_DIGITS).filter(move |window| window.starts_with(&begin)).filter_map(undigits);
     last.into_iter().chain(marks)
 }
 
-/// Whether a payload has what a mark of this run begins with.
+/// Whether a payload has what a stamp of this run begins with, in either form.
 pub(super) fn has_mark(run_id: u32, payload: &[u8]) -> bool {
-    let begin = digits(&run_id.to_le_bytes());
-    payload.windows(begin.len()).any(|window| window == begin)
+    let run_id = run_id.to_le_bytes();
+    let begin: [u8; 8] = digits(&run_id);
+    payload.last_chunk::<LONG>().is_some_and(|last| last.starts_with(&run_id))
+        || payload.windows(begin.len()).any(|window| window == begin)
 }
 
-fn digits(bytes: &[u8]) -> Vec<u8> {
+/// Twice as many digits as there are bytes.
+fn digits<const N: usize>(bytes: &[u8]) -> [u8; N] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]).collect()
+    debug_assert_eq!(N, 2 * bytes.len());
+    std::array::from_fn(|at| {
+        let byte = bytes[at / 2];
+        HEX[usize::from(if at % 2 == 0 { byte >> 4 } else { byte & 15 })]
+    })
+}
+
+/// A time as digits, without the machinery of formatting: one is written for every message.
+fn time_digits(mut unix_ms: u64) -> [u8; TIME_DIGITS] {
+    let mut digits = [b'0'; TIME_DIGITS];
+    for digit in digits.iter_mut().rev() {
+        *digit += (unix_ms % 10) as u8;
+        unix_ms /= 10;
+    }
+    digits
 }
 
 fn undigits(text: &[u8]) -> Option<[u8; LONG]> {

@@ -9,10 +9,10 @@ use super::client::Client;
 use super::interest::Interest;
 use super::mode::Mode;
 use super::outbox::Outbox;
-use super::stamp::Stamper;
+use super::stamp::{LONG, Stamper};
 use super::tally::Tally;
 use super::tracker::Trackers;
-use crate::plan::{MqttVersion, Plan};
+use crate::plan::{Content, MqttVersion, Plan, Publishing};
 use dunlin::codec::Version;
 use dunlin::ring::monotonic_ns;
 use std::collections::VecDeque;
@@ -68,10 +68,22 @@ pub(super) enum Order {
     Stall { client: u32 },
 }
 
+/// Lengths that payloads of a group always have.
+fn lengths_of(publishing: &Publishing) -> Vec<usize> {
+    if publishing.content.is_empty() {
+        return vec![publishing.payload_bytes as usize];
+    }
+    let length = |content: &Content| match content {
+        Content::Bytes(bytes) => Some(bytes.len() + LONG),
+        Content::Template(_) => None,
+    };
+    publishing.content.iter().filter_map(length).collect()
+}
+
 impl Crew {
     pub(super) fn new(plan: &Plan, seat: Seat, cast: Cast, interest: Interest, tally: Tally) -> Self {
         let lengths = plan.groups.iter().filter_map(|group| group.publishing.as_ref());
-        let lengths = lengths.map(|publishing| publishing.payload_bytes as usize).collect();
+        let lengths = lengths.flat_map(lengths_of).collect();
         let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let mut clients = Vec::with_capacity(cast.clients as usize);
         clients.resize_with(cast.clients as usize, Client::new);

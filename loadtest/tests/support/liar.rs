@@ -38,6 +38,8 @@ pub enum Lie {
     Stall(u64, Duration),
     /// At this delivery, all connections end and nobody is let in any more.
     Die(u64),
+    /// The first n connections are closed before a word was said.
+    Slam(u64),
     /// Nobody is let in.
     Refuse(ReasonCode),
     /// Every message is answered with this reason, and delivered to nobody.
@@ -103,6 +105,12 @@ impl Liar {
             for stream in listener.incoming().map_while(Result::ok) {
                 if door.lock().dead {
                     return;
+                }
+                if let Lie::Slam(n) = lie
+                    && door.lies.load(Ordering::SeqCst) < n
+                {
+                    door.lies.fetch_add(1, Ordering::SeqCst);
+                    continue;
                 }
                 let house = Arc::clone(&door);
                 std::thread::spawn(move || house.serve(stream));
