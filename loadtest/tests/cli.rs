@@ -4,55 +4,19 @@
 #[allow(dead_code)] // each test binary tells lies of its own
 mod liar;
 
+#[path = "support/binary.rs"]
+#[allow(dead_code)] // each test binary asks of it what it needs
+mod binary;
+
 use std::{
     io::{BufRead as _, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::Output,
 };
 
+use binary::{Running, Scratch, command, loadtest, status, text};
 use dunlin::codec::ReasonCode;
 use liar::{Liar, Lie};
 use loadtest::outcome::Outcome;
-
-/// A folder that goes with its test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("loadtest-cli-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-fn command(line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    command.args(line.split_whitespace()).stdin(Stdio::null());
-    command
-}
-
-/// Runs to the end.
-fn loadtest(line: &str) -> Output {
-    command(line).output().expect("loadtest runs")
-}
-
-fn status(output: &Output) -> i32 {
-    output.status.code().expect("it exits by itself")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
-}
 
 /// A short workload against a broker that lies.
 fn against(lie: Lie, line: &str) -> Output {
@@ -213,102 +177,7 @@ fn pub_and_sub_do_as_they_are_told() {
     assert_eq!((status(&output), outcome.connections.subscribed), (0, 3));
 }
 
-#[test]
-fn a_broker_that_refuses_is_no_success() {
-    let refused = ReasonCode::NotAuthorized;
-    let publish = "pub -t bench/%i -c 3 -R 0 -L 30 -I 10 -q 1 -s 32";
-    for (lie, line, told) in [
-        (Lie::RefuseMessages(refused), publish, "FAILED: the broker refused 30 messages (30 PUBACK not authorized)"),
-        (
-            Lie::RefuseSubscriptions(refused),
-            "sub -t a/# -c 3 -R 0 -D 500ms",
-            "3 subscriptions (3 SUBACK not authorized)",
-        ),
-        (Lie::HangUp(5), publish, "connections were lost: "),
-        // QoS 0 has no acknowledgement: that the broker hangs up is all that can be seen of it.
-        (Lie::HangUp(5), "pub -t bench/%i -c 3 -R 0 -L 30 -I 10 -s 32", "connections were lost: "),
-    ] {
-        let liar = Liar::start(lie);
-        let port = liar.address.port().to_string();
-        let mut command = command(line);
-        command.args(["-p", &port, "--quiet", "--fail-if", "refused>0"]);
-        let output = command.output().expect("loadtest runs");
-        let summary = text(&output.stdout);
-        assert_eq!(status(&output), 1, "{line}: {summary}{}", text(&output.stderr));
-        assert!(summary.contains(told), "{line}: {summary}");
-        assert!(summary.contains("FAILED: refused ") && summary.contains(" (fails above 0)"), "{line}: {summary}");
-        assert!(!summary.contains("\nOK"), "{line}: {summary}");
-    }
-}
-
-#[test]
-fn a_run_that_connects_nobody_says_so() {
-    let scratch = Scratch::new("nobody");
-    let file = scratch.path("nobody.toml");
-    let scenario = r#"
-        [[group]]
-        name = "pub"
-        clients = 2
-        publish = { topic = "s/%i", rate = 100 }
-        [[stage]]
-        do = "hold"
-        for = "500ms"
-        publish = ["pub"]
-    "#;
-    std::fs::write(&file, scenario).expect("a file");
-    let output = loadtest(&format!("run {file} -p {} --quiet", Liar::start(Lie::None).address.port()));
-    let summary = text(&output.stdout);
-    assert_eq!(status(&output), 1, "{summary}");
-    assert!(summary.contains("FAILED: no client was connected: no stage of the run connects any"), "{summary}");
-    assert!(!summary.contains("a window was full"), "{summary}");
-}
-
 // --- processes that are interrupted --------------------------------------------------------------------------------------
-
-/// A process that ends with its test.
-struct Running(Child);
-
-impl Running {
-    fn start(line: &str) -> Self {
-        Self(command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("loadtest runs"))
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success());
-    }
-
-    /// Reads standard error up to a line that holds `part`; an error with all that was read if there is none.
-    fn wait_for(&mut self, part: &str) -> Result<(), String> {
-        let mut read = String::new();
-        let mut lines = BufReader::new(self.0.stderr.as_mut().expect("piped"));
-        while lines.read_line(&mut read).expect("UTF-8") > 0 {
-            if read.contains(part) {
-                return Ok(());
-            }
-        }
-        Err(read)
-    }
-
-    /// The status, and standard output.
-    fn finish(mut self) -> (i32, String) {
-        // Whatever else it says must not block it.
-        let mut stderr = self.0.stderr.take().expect("piped");
-        let reading = std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
-        let mut summary = String::new();
-        let mut stdout = self.0.stdout.take().expect("piped");
-        std::io::Read::read_to_string(&mut stdout, &mut summary).expect("UTF-8");
-        drop(reading.join());
-        (self.0.wait().expect("it ends").code().expect("it exits by itself"), summary)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 #[test]
 fn an_interrupt_stops_cleanly_and_reports() {

@@ -20,6 +20,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// In the first seconds, which may be all there are. A broker's own page is not asked so often.
 const SHORT_PERIOD: Duration = Duration::from_millis(100);
 const SHORT_S: f64 = 3.2;
+/// A reading that came so much later than a second's end is of that second still.
+const SLACK_S: f64 = 0.02;
 /// The time over which CPU is counted for a tenth: the kernel counts in hundredths of a second.
 const TENTH_WINDOW_S: f64 = 0.3;
 /// A broker's page may have many; a report is no copy of it.
@@ -103,8 +105,11 @@ impl Record {
     /// `window_s`: the time before its end over which CPU is counted.
     fn fill_second(&self, second: &mut Second, window_s: f64) {
         let at = second.at_s;
-        let nearest = self.samples.iter().min_by(|a, b| (a.at_s - at).abs().total_cmp(&(b.at_s - at).abs()));
-        let Some(sample) = nearest.filter(|sample| (sample.at_s - at).abs() < 1.5) else { return };
+        // What was read after it, at the end of the run above all, may be of something else.
+        let before = self.samples.iter().rev().find(|sample| sample.at_s <= at + SLACK_S);
+        let Some(sample) = before.or(self.samples.first()).filter(|sample| (sample.at_s - at).abs() < 1.5) else {
+            return;
+        };
         second.generator_rss_bytes = sample.generator.map(|process| process.rss_bytes);
         second.broker_rss_bytes = sample.broker.map(|process| process.rss_bytes);
         second.slab_bytes = sample.kernel.map(|kernel| kernel.slab_bytes + kernel.slab_cache_bytes);

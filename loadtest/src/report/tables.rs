@@ -87,6 +87,7 @@ pub(super) fn stages_table(outcome: &Outcome) -> Table {
             json!(stage.name),
             json!(format!("{:.2} s", (stage.ended_ms - stage.started_ms) / 1e3)),
             json!(grouped(stage.established)),
+            json!(grouped(stage.connected)),
             json!(grouped(stage.traffic.messages_sent)),
             json!(grouped(stage.traffic.messages_received)),
             json!(if stage.latency.is_empty() { "-".to_owned() } else { show_span(stage.latency.percentile_ns(99.0)) }),
@@ -95,7 +96,16 @@ pub(super) fn stages_table(outcome: &Outcome) -> Table {
     });
     Table {
         title: "Stages",
-        columns: vec!["", "took", "connected", "sent", "received", "p99", "all delivered after"],
+        columns: vec![
+            "",
+            "took",
+            "new connections",
+            "connections after",
+            "sent",
+            "received",
+            "p99",
+            "all delivered after",
+        ],
         rows: rows.collect(),
     }
 }
