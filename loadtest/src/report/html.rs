@@ -55,10 +55,8 @@ const CURVES: [&str; 5] = ["delivery", "delivery since sent", "delivery, slow", 
 
 fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
     let interrupted = (outcome.ending == Ending::Interrupted).then(|| {
-        format!(
-            "the run was interrupted after {:.1} s; all figures are of what had happened until then",
-            outcome.duration_s
-        )
+        let at_s = outcome.stages.last().map_or(outcome.duration_s, |stage| stage.ended_ms / 1e3);
+        format!("the run was interrupted after {at_s:.1} s; all figures are of what had happened until then")
     });
     let notes: Vec<String> =
         interrupted.into_iter().chain(exit::generator_bound(outcome)).chain(outcome.warnings.iter().cloned()).collect();
@@ -67,11 +65,6 @@ fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
         .into_iter()
         .filter(|(name, _)| CURVES.contains(name))
         .map(|(name, timing)| json!({ "name": name, "points": curve(timing) }))
-        .collect();
-    let stages: Vec<Value> = outcome
-        .stages
-        .iter()
-        .map(|stage| json!({ "name": stage.name, "from_s": stage.started_ms / 1e3, "to_s": stage.ended_ms / 1e3 }))
         .collect();
     json!({
         "title": outcome.name,
@@ -86,11 +79,20 @@ fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
         "series": series(outcome),
         "connected": connected(outcome),
         "curves": curves,
-        "stages": stages,
+        "stages": stages(outcome),
         "tables": [times(outcome), deliveries(outcome), stages_table(outcome), thresholds(judgement)],
         "machine": machine(outcome),
         "foot": format!("loadtest {}, {}", env!("CARGO_PKG_VERSION"), describe::rfc3339(outcome.started_unix_ms / 1_000)),
     })
+}
+
+/// The stages as they are marked, and the wait at the end where there was one.
+fn stages(outcome: &Outcome) -> Vec<Value> {
+    let mark = |name: &str, from_s: f64, to_s: f64| json!({ "name": name, "from_s": from_s, "to_s": to_s });
+    let stages = outcome.stages.iter().map(|stage| mark(&stage.name, stage.started_ms / 1e3, stage.ended_ms / 1e3));
+    let ended_s = outcome.stages.last().map_or(0.0, |stage| stage.ended_ms / 1e3);
+    let has_waited = outcome.duration_s - ended_s > outcome.duration_s / 20.0;
+    stages.chain(has_waited.then(|| mark("waiting for the rest", ended_s, outcome.duration_s))).collect()
 }
 
 fn lead(outcome: &Outcome) -> String {

@@ -58,6 +58,17 @@ fn a_run_that_was_interrupted_is_no_success_and_says_so() {
 }
 
 #[test]
+fn the_wait_at_the_end_is_marked_where_there_was_one() {
+    let mut outcome = sample::outcome();
+    assert_eq!(shown(&outcome)["stages"].as_array().unwrap().len(), 2);
+    outcome.duration_s = 13.0;
+    let stages = shown(&outcome)["stages"].clone();
+    assert_eq!(stages[2], json!({ "name": "waiting for the rest", "from_s": 3.0, "to_s": 13.0 }));
+    outcome.ending = Ending::Interrupted;
+    assert!(shown(&outcome)["notes"][0].as_str().unwrap().starts_with("the run was interrupted after 3.0 s"));
+}
+
+#[test]
 fn every_curve_and_line_has_a_colour_of_its_own() {
     let from = PAGE.find("const COLORS = {").unwrap();
     let colours = &PAGE[from..from + PAGE[from..].find("};").unwrap()];
