@@ -169,7 +169,7 @@ impl Threshold {
             Comparison::AtMost => value <= self.limit,
         });
         let shown = value.map_or_else(|| "was not measured".to_owned(), |value| self.metric.show(value));
-        let limit = self.metric.show(self.limit);
+        let limit = short(&self.metric.show(self.limit));
         let fails = match self.comparison {
             Comparison::Above => format!("above {limit}"),
             Comparison::AtLeast => format!("at {limit} or above"),
@@ -185,6 +185,16 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.broken { "" } else { "ok: " };
         write!(f, "{verdict}{} {} (fails {})", self.metric, self.shown, self.fails)
+    }
+}
+
+/// A limit as it was probably written: `50 ms` for `50.00 ms`.
+fn short(shown: &str) -> String {
+    match shown.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => shown.to_owned(),
     }
 }
 

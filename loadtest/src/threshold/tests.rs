@@ -51,9 +51,9 @@ fn a_threshold_is_broken_or_held() {
 #[test]
 fn what_became_of_a_threshold_reads_as_it_is_meant() {
     for (text, told) in [
-        ("p99 > 50ms", "ok: p99 9.90 ms (fails above 50.00 ms)"),
-        ("p99>5ms", "p99 9.90 ms (fails above 5.00 ms)"),
-        ("loss>=1%", "loss 1.000 % (fails at 1.000 % or above)"),
+        ("p99 > 50ms", "ok: p99 9.90 ms (fails above 50 ms)"),
+        ("p99>5ms", "p99 9.90 ms (fails above 5 ms)"),
+        ("loss>=1%", "loss 1.000 % (fails at 1 % or above)"),
         ("rate<50/s", "ok: rate 99 /s (fails below 50 /s)"),
         ("sent_rate<=100", "sent_rate 100 /s (fails at 100 /s or below)"),
         ("refused>0", "ok: refused 0 (fails above 0)"),
@@ -65,7 +65,7 @@ fn what_became_of_a_threshold_reads_as_it_is_meant() {
 #[test]
 fn what_was_not_measured_is_broken() {
     let outcome = outcome();
-    for (text, limit) in [("suback_p99>1s", "1.00 s"), ("ping_max>1m", "1 min 0 s"), ("connect_max>1s", "1.00 s")] {
+    for (text, limit) in [("suback_p99>1s", "1 s"), ("ping_max>1m", "1 min 0 s"), ("connect_max>1s", "1 s")] {
         let held = Threshold::parse(text).unwrap().hold(&outcome);
         assert!(held.broken, "{held}");
         assert_eq!(held.to_string(), format!("{} was not measured (fails above {limit})", &text[..text.len() - 3]));
