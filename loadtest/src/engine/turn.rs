@@ -154,7 +154,7 @@ impl Turn {
                 self.plane.give_back(buffer);
             }
             Event::ReceiveEnded { connection, cause } if self.is_current(connection) => {
-                self.handle_receive_ended(connection, cause)
+                self.handle_receive_ended(connection, cause);
             }
             Event::Connected { connection, error } if self.is_current(connection) => {
                 if self.crew.clients[connection.slot as usize].state != State::Connecting {
@@ -246,7 +246,8 @@ impl Turn {
     fn keep_deadlines(&mut self) {
         while let Some((_, connection)) = self.deadlines.front().copied() {
             let is_due = self.deadlines.front().is_some_and(|one| one.0 <= self.now_ns);
-            let is_settled = !self.is_current(connection) || self.crew.clients[connection.slot as usize].state == State::Live;
+            let is_settled =
+                !self.is_current(connection) || self.crew.clients[connection.slot as usize].state == State::Live;
             if !is_due && !is_settled {
                 break;
             }
