@@ -32,7 +32,7 @@ impl Stopwatch {
     }
 
     fn elapsed(&self) -> Duration {
-        Self::now() - self.0
+        Self::now().saturating_sub(self.0)
     }
 
     fn now() -> Duration {
