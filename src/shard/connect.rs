@@ -20,23 +20,24 @@ impl Shard {
         arrival: Arrival,
     ) {
         self.clients.counters.packets_received += 1;
+        let key = self.clients.sessions.key(connect.client_id);
+        let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
         let admitted = self
-            .admit(connect, arrival)
+            .admit(connect, arrival, known)
             .and_then(|()| self.check_connack_fits(turn, connect, arrival))
-            .and_then(|()| self.check_takeover_rate(turn.now, connect.client_id));
+            .and_then(|()| self.check_takeover_rate(turn.now, known));
         let takeovers = match admitted {
             Ok(takeovers) => takeovers,
             Err((code, text)) => return self.refuse(turn, connection, connect, code, text),
         };
-        let id = self.take_over(turn, connect.client_id);
-        let (id, session_present) = match id {
+        let (id, session_present) = match known.and_then(|id| self.take_over(turn, id)) {
             Some(id) if connect.clean_start => {
                 self.end_session(turn, id); // [MQTT-3.1.2-4]
-                (self.clients.sessions.insert(connect.client_id), false)
+                (self.clients.sessions.insert(key, connect.client_id), false)
             }
-            Some(id) => (id, true),                                           // [MQTT-3.1.2-5]
-            None => (self.clients.sessions.insert(connect.client_id), false), // [MQTT-3.1.2-6]
+            Some(id) => (id, true), // [MQTT-3.1.2-5]
+            None => (self.clients.sessions.insert(key, connect.client_id), false), // [MQTT-3.1.2-6]
         };
         let expiry_s = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s);
         self.clients.set_expiry(turn, id, expiry_s);
@@ -51,7 +52,6 @@ impl Shard {
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
         let session = self.clients.sessions.get_mut(id);
-        let key = session.key;
         session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, key)));
         self.clients.counters.connections += 1;
         self.send_connack(turn, id, connect, arrival, session_present);
@@ -73,7 +73,12 @@ impl Shard {
     }
 
     /// Policy and the checks that need no session.
-    fn admit(&self, connect: &Connect<'_>, arrival: Arrival) -> Result<(), (ReasonCode, &'static str)> {
+    fn admit(
+        &self,
+        connect: &Connect<'_>,
+        arrival: Arrival,
+        known: Option<SessionId>,
+    ) -> Result<(), (ReasonCode, &'static str)> {
         if self.shutting_down {
             // "Server shutting down" is a reason for DISCONNECT alone (MQTT 5.0, table 3-1).
             return Err((ReasonCode::ServerUnavailable, "the broker stops"));
@@ -87,7 +92,7 @@ impl Shard {
             return Err((ReasonCode::NotAuthorized, text));
         }
         let is_full = self.clients.sessions.len() >= self.clients.settings.sessions_of_shard_max();
-        if is_full && self.clients.sessions.find(connect.client_id).is_none() {
+        if is_full && known.is_none() {
             return Err((ReasonCode::QuotaExceeded, "no room for another session"));
         }
         if let Some(will) = &connect.will {
@@ -131,10 +136,8 @@ impl Shard {
 
     /// What the connection to come inherits of its client id's takeovers, its own included. Two clients that fight for one
     /// identifier do it at the pace of the limit, and whoever is connected then stays.
-    fn check_takeover_rate(&self, now: Now, client_id: &str) -> Result<u8, (ReasonCode, &'static str)> {
-        let Some(link) =
-            self.clients.sessions.find(client_id).and_then(|id| self.clients.sessions.get(id).link.as_deref())
-        else {
+    fn check_takeover_rate(&self, now: Now, known: Option<SessionId>) -> Result<u8, (ReasonCode, &'static str)> {
+        let Some(link) = known.and_then(|id| self.clients.sessions.get(id).link.as_deref()) else {
             return Ok(0);
         };
         let takeovers = link.takeovers_at(now);
@@ -146,8 +149,7 @@ impl Shard {
 
     /// Ends an earlier connection of the same client id [MQTT-3.1.4-3]. Returns the session if there still is one: a
     /// session that was to end with its connection has ended.
-    fn take_over(&mut self, turn: &mut Turn<'_>, client_id: &str) -> Option<SessionId> {
-        let id = self.clients.sessions.find(client_id)?;
+    fn take_over(&mut self, turn: &mut Turn<'_>, id: SessionId) -> Option<SessionId> {
         if self.clients.sessions.get(id).link.is_some() {
             let reason = CloseReason::SessionTakenOver;
             self.close(turn, id, ReasonCode::SessionTakenOver, reason, "another connection uses the client id");
@@ -155,7 +157,8 @@ impl Shard {
             // Its time may have come since the timer last looked: the timer is coarse, the promise is not.
             self.end_or_will(turn, id);
         }
-        self.clients.sessions.find(client_id)
+        // Nobody has begun a session meanwhile: if the slot holds one, it is this one.
+        self.clients.sessions.try_get(id).filter(|session| !session.has_ended).map(|_| id)
     }
 
     /// The keep alive in force. The default maximum leaves the choice to the client, "off" included.

@@ -55,15 +55,19 @@ impl Sessions {
 
     /// The session of a client id.
     pub fn find(&self, client_id: &str) -> Option<SessionId> {
+        self.find_by_key(self.key(client_id), client_id)
+    }
+
+    /// The session of a client id whose key is known.
+    pub fn find_by_key(&self, key: ClientKey, client_id: &str) -> Option<SessionId> {
         let slab = &self.slab;
         let same = |id: &SessionId| slab.get(id.0).is_some_and(|session| *session.client_id == *client_id);
-        self.by_client_id.find(self.key(client_id).0, same).copied()
+        self.by_client_id.find(key.0, same).copied()
     }
 
     /// Begins a session for a client id that has none.
-    pub fn insert(&mut self, client_id: &str) -> SessionId {
-        debug_assert!(self.find(client_id).is_none());
-        let key = self.key(client_id);
+    pub fn insert(&mut self, key: ClientKey, client_id: &str) -> SessionId {
+        debug_assert!(key == self.key(client_id) && self.find_by_key(key, client_id).is_none());
         let id = SessionId(self.slab.insert(Session::new(client_id, key)));
         let slab = &self.slab;
         self.by_client_id.insert_unique(key.0, id, |id| slab.get(id.0).map_or(0, |session| session.key.0));
