@@ -52,7 +52,7 @@ fn mended(error: &io::Error) -> String {
 }
 
 impl Agent {
-    /// Listens.
+    /// An agent on `ADDRESS:PORT`; port 0 takes a free one.
     pub fn bind(listen: &str, engine: Engine) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(listen)?, engine, clock: clock() })
     }

@@ -66,7 +66,7 @@ pub(super) enum Report {
         second: Box<Second>,
         /// Index of the stage.
         stage: usize,
-        /// Its name.
+        /// As the plan calls it.
         stage_name: String,
         /// How much of it is done.
         stage_done: Option<f64>,
@@ -77,7 +77,7 @@ pub(super) enum Report {
     Failed {
         /// The exit status.
         status: u8,
-        /// One line.
+        /// Why, for a person.
         line: String,
     },
     /// Nothing; the agent is alive.

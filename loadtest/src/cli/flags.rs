@@ -227,10 +227,10 @@ pub(super) struct Tuning {
     /// Clients, or pairs of them
     #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
     clients: Option<u32>,
-    /// Publishers
+    /// How many clients publish
     #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
     publishers: Option<u32>,
-    /// Subscribers
+    /// How many clients subscribe
     #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
     subscribers: Option<u32>,
     /// Open loop: messages a second of all publishers together

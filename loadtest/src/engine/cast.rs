@@ -97,7 +97,7 @@ impl Cast {
         self.other_clock[self.publisher_index(role, stream) as usize % self.other_clock.len()]
     }
 
-    /// The role of a client.
+    /// By a client's local number.
     #[inline]
     pub(super) fn role_of(&self, client: u32) -> usize {
         let mut role = 0;

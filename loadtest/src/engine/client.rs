@@ -19,7 +19,7 @@ pub(super) enum State {
     Live,
 }
 
-/// One client.
+/// What is kept of a client all the time: a million of them fit into memory.
 pub(super) struct Client {
     pub(super) socket: Option<SocketId>,
     generation: u32,
@@ -67,7 +67,7 @@ pub(super) struct Flight {
     pub(super) waiting_from_ns: u64,
     /// Messages sent in this stage, closed loop and burst.
     pub(super) sent: u64,
-    /// Which target is next.
+    /// Where targets are taken in turn: the next, counted among the client's own.
     pub(super) next_target: u32,
 }
 
@@ -111,13 +111,13 @@ impl Client {
     }
 
     /// The name of its connection.
-    pub(super) const fn token(&self, client: u32) -> ConnectionId {
+    pub(super) const fn connection(&self, client: u32) -> ConnectionId {
         ConnectionId::new(client, self.generation)
     }
 
     /// Whether an event is about the connection that it has now.
-    pub(super) const fn is_current(&self, token: ConnectionId) -> bool {
-        self.socket.is_some() && ConnectionId::new(0, self.generation).generation() == token.generation()
+    pub(super) const fn is_current(&self, connection: ConnectionId) -> bool {
+        self.socket.is_some() && ConnectionId::new(0, self.generation).generation() == connection.generation()
     }
 
     /// Names the next connection.
@@ -182,10 +182,10 @@ mod tests {
     fn an_idle_client_is_small_and_a_late_event_is_told() {
         assert!(size_of::<Client>() <= 64, "{}", size_of::<Client>());
         let mut client = Client::new();
-        let old = client.token(3);
+        let old = client.connection(3);
         assert!(!client.is_current(old), "it has no connection");
         client.renew();
-        assert_ne!(client.token(3), old);
+        assert_ne!(client.connection(3), old);
         client.busy().partial.push(1);
         client.tidy();
         assert!(client.busy.is_some());

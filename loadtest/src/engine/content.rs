@@ -9,7 +9,7 @@ use crate::plan::{Content as What, ContentPiece, Template};
 
 /// Digits of a time in milliseconds since 1970, from 2001 to 2286.
 const TIME_DIGITS: usize = 13;
-/// Digits of a mark.
+/// Hexadecimal, two a byte of the stamp.
 const MARK_DIGITS: usize = 2 * LONG;
 
 /// What one payload holds.
@@ -21,9 +21,9 @@ enum Part {
     Text(Name),
     Bytes(Vec<u8>),
     Time,
-    /// The stamp in hexadecimal digits.
+    /// The stamp, for texts.
     Mark,
-    /// The stamp as it is.
+    /// Binary, 32 bytes.
     Stamp,
 }
 

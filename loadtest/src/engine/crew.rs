@@ -55,11 +55,20 @@ pub(super) struct Crew {
     pub(super) topic_of: (u32, u32, String),
 }
 
+/// How TCP takes leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// What is unsent goes out first.
+    Fin,
+    /// What is unsent is thrown away.
+    Reset,
+}
+
 /// What the plane is to do at the end of the turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
-    /// Close a connection; `reset` throws away what is unsent, `connecting` says that TCP still connects.
-    Close { client: u32, reset: bool, connecting: bool },
+    /// Close a connection; `connecting` says that TCP still connects.
+    Close { client: u32, by: Goodbye, connecting: bool },
     /// Connect again after the plan's pause.
     Retry { client: u32 },
     /// Begin to receive at a consumer's own pace.

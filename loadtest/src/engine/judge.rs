@@ -5,6 +5,17 @@ use super::interest::Due;
 use super::stamp::Stamp;
 use super::tracker::{RETAINED, Seen, Trackers};
 
+/// Where a delivery is booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Book {
+    /// Among retained messages, which have no order.
+    Retained,
+    /// By its lane; it may not come after a later one.
+    Ordered,
+    /// By its lane.
+    Unordered,
+}
+
 impl Crew {
     /// What a message is to a subscriber.
     #[inline]
@@ -24,9 +35,14 @@ impl Crew {
             let at = self.trackers.find(client, key, hint);
             self.clients[client as usize].tracker = at;
             seen = self.trackers.get_mut(at).see(sequence);
-            // Order is promised within a topic.
-            let is_ordered = !self.cast.roles[publisher].publishing.as_ref().is_some_and(|one| one.is_sequenced);
-            self.count(due.lane, is_retained, is_ordered, seen);
+            let is_sequenced = self.cast.roles[publisher].publishing.as_ref().is_some_and(|one| one.is_sequenced);
+            let book = match (is_retained, is_sequenced) {
+                (true, _) => Book::Retained,
+                // Order is promised within a topic.
+                (false, true) => Book::Unordered,
+                (false, false) => Book::Ordered,
+            };
+            self.count(due.lane, book, seen);
         }
         if due.is_shared && seen == Seen::Again {
             seen = self.judge_shared(role, index, publisher, stream, sequence);
@@ -40,11 +56,11 @@ impl Crew {
 
     /// Counts a message that came first, of those that a client or a shared subscription is owed.
     #[inline]
-    fn count(&mut self, lane: u8, is_retained: bool, is_ordered: bool, seen: Seen) {
+    fn count(&mut self, lane: u8, book: Book, seen: Seen) {
         let verdict = &mut self.tally.outcome.verdict;
-        let deliveries = if is_retained { &mut verdict.retained } else { verdict.lane_mut(lane) };
+        let deliveries = if book == Book::Retained { &mut verdict.retained } else { verdict.lane_mut(lane) };
         deliveries.received += u64::from(matches!(seen, Seen::New | Seen::Late));
-        deliveries.reordered += u64::from(seen == Seen::Late && is_ordered && !is_retained);
+        deliveries.reordered += u64::from(seen == Seen::Late && book == Book::Ordered);
     }
 
     /// What a message is to the shared subscriptions of a client. All members of one look at one tracker, which has a client's
@@ -60,7 +76,7 @@ impl Crew {
             }
         }
         let Some((lane, seen)) = first else { return Seen::Again };
-        self.count(lane, false, false, seen);
+        self.count(lane, Book::Unordered, seen);
         seen
     }
 

@@ -1,7 +1,7 @@
 //! A client's connections: greeting, subscribing, pinging, and every way in which they end.
 
 use super::client::{State, Unacknowledged};
-use super::crew::{Crew, Order};
+use super::crew::{Crew, Goodbye, Order};
 use crate::outcome::{FailureReason, LossReason};
 use crate::plan::{DropHow, RetainHandling};
 use dunlin::codec::{
@@ -139,7 +139,7 @@ impl Crew {
             self.tally.connected -= 1;
         }
         self.leave(client);
-        self.orders.push(Order::Close { client, reset: true, connecting: state == State::Connecting });
+        self.orders.push(Order::Close { client, by: Goodbye::Reset, connecting: state == State::Connecting });
         let retries = &mut self.clients[client as usize].retries;
         // What the broker has decided it will not decide otherwise.
         let is_final = matches!(reason, FailureReason::NotAuthorized | FailureReason::SubscriptionRefused);
@@ -163,7 +163,7 @@ impl Crew {
                 self.tally.connected -= 1;
                 self.tally.lost(reason);
                 self.leave(client);
-                self.orders.push(Order::Close { client, reset: false, connecting: false });
+                self.orders.push(Order::Close { client, by: Goodbye::Fin, connecting: false });
             }
             _ => self.fail(client, FailureReason::Closed, words),
         }
@@ -200,7 +200,8 @@ impl Crew {
             self.outbox.write(client, |out| packet.encode(version, out));
         }
         self.leave(client);
-        self.orders.push(Order::Close { client, reset: how == DropHow::Reset, connecting: false });
+        let by = if how == DropHow::Reset { Goodbye::Reset } else { Goodbye::Fin };
+        self.orders.push(Order::Close { client, by, connecting: false });
     }
 
     /// What a connection's end means for the client's state.

@@ -1,7 +1,7 @@
 //! The end of a turn: what was written goes out, and what was ordered of the plane is done.
 
 use super::client::{State, take_blocked};
-use super::crew::{Crew, Order};
+use super::crew::{Crew, Goodbye, Order};
 use super::error::{EngineError, broken};
 use super::turn::Turn;
 use crate::plan::DropHow;
@@ -36,7 +36,7 @@ impl Turn {
                 for piece in pieces {
                     let state = &clients[piece.client as usize];
                     if let Some(socket) = state.socket {
-                        batch.send(socket, state.token(piece.client), &arena[piece.start..piece.end]);
+                        batch.send(socket, state.connection(piece.client), &arena[piece.start..piece.end]);
                     }
                 }
             })
@@ -72,12 +72,12 @@ impl Turn {
         let any = !self.crew.orders.is_empty();
         for order in std::mem::take(&mut self.crew.orders) {
             match order {
-                Order::Close { client, reset, connecting } => self.close(client, reset, connecting),
+                Order::Close { client, by, connecting } => self.close(client, by, connecting),
                 Order::Retry { client } => self.retries.push_back((monotonic_ns() + self.retry_after_ns, client)),
                 Order::Slow { client } | Order::Stall { client } => {
                     let state = &self.crew.clients[client as usize];
                     if let (Some(socket), true) = (state.socket, state.receiving) {
-                        self.plane.stop_receiving(socket, state.token(client));
+                        self.plane.stop_receiving(socket, state.connection(client));
                     }
                 }
             }
@@ -85,9 +85,9 @@ impl Turn {
         any
     }
 
-    fn close(&mut self, client: u32, reset: bool, connecting: bool) {
+    fn close(&mut self, client: u32, by: Goodbye, connecting: bool) {
         let state = &mut self.crew.clients[client as usize];
-        let connection = state.token(client);
+        let connection = state.connection(client);
         let Some(socket) = state.socket.take() else { return };
         let under_way = match (connecting || state.is_blocked(), state.receiving) {
             (true, _) => UnderWay::Anything,
@@ -99,7 +99,7 @@ impl Turn {
             busy.blocked = None;
         }
         state.tidy();
-        if reset {
+        if by == Goodbye::Reset {
             self.plane.abort(socket, under_way);
         } else {
             self.plane.close(socket, under_way);

@@ -87,7 +87,7 @@ impl Turn {
             let state = &mut self.crew.clients[*client as usize];
             debug_assert!(state.state == State::Away && state.socket.is_none());
             state.renew();
-            let connection = state.token(*client);
+            let connection = state.connection(*client);
             let source = (!self.sources.is_empty()).then(|| self.sources[*client as usize % self.sources.len()]);
             state.state = State::Connecting;
             state.since_ns = now_ns;
@@ -262,7 +262,7 @@ impl Turn {
             let state = &mut self.crew.clients[client as usize];
             if let (Some(socket), State::Live, false) = (state.socket, state.state, state.receiving) {
                 state.receiving = true;
-                let connection = state.token(client);
+                let connection = state.connection(client);
                 self.plane.receive_once(socket, connection);
             }
         }
