@@ -15,6 +15,7 @@ use dunlin::codec::{
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
 use dunlin::session::{Message, MessageRef};
+use dunlin::settings::ListenerSettings;
 use dunlin::shard::command::PAGE_MAX;
 use dunlin::shard::{
     Arrival, Command, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate, Settings, Shard, Turn,
@@ -104,7 +105,8 @@ impl World {
         let began = Stopwatch::start();
         let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
         let connect = Connect::decode(frame).expect("a CONNECT");
-        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let arrival = Arrival { assigned_client_id: false, listener: &listener };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },

@@ -2,7 +2,7 @@
 //!
 //! One core of pure state machines, one thin edge that touches the operating system. Read in this order: [`limits`],
 //! [`ids`], [`time`], [`settings`]; [`codec`] and [`topic`]; [`session`], then [`shard`] (the heart: `Shard::handle`); [`store`];
-//! then the edge, `ring`, `net`, `runtime`. `docs/ARCHITECTURE.md` follows one PUBLISH through all of them.
+//! [`conn`]; then the edge, `ring`, `net`, `runtime`. `docs/ARCHITECTURE.md` follows one PUBLISH through all of them.
 //!
 //! Who may import whom (kept by `tests/tidy.rs`):
 //!
@@ -18,16 +18,18 @@
 //! session                  <- codec topic limits ids time telemetry
 //! auth                     <- topic ids
 //! shard                    <- session topic codec auth store telemetry settings limits ids time slab
+//! conn                     <- shard codec telemetry settings limits ids time slab
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
 //! config                   <- settings limits
-//! net                      <- codec shard ring settings telemetry limits ids time slab
+//! net                      <- conn shard codec ring settings telemetry limits ids time slab
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 
 pub mod auth;
 pub mod codec;
+pub mod conn;
 pub mod ids;
 pub mod limits;
 pub mod session;

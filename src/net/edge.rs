@@ -1,124 +1,53 @@
-//! One shard's edge: its plane, its connections, and what happens when the plane says something.
+//! The object: one shard's plane and connections, what happens on the one, and what the other wants done.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
-use super::feed::feed;
-use super::greeting::Handover;
-use super::outbox::Outbox;
-use super::share::{Admission, Shares};
-use super::table::{Connection, Fin, Phase, Table};
-use crate::codec::{Side, decode};
-use crate::ids::{ConnectionId, ListenerId, PeerAddress, ShardId, SocketId, Ticket};
+use crate::conn::{
+    Connections, ConnectionsConfig, Handover, KeptBuffer, ListenerLayers, Operation, ReceiveEnd, ShardTurn, UnderWayOn,
+};
+use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::limits;
-use crate::ring::{EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, TcpKeepAlive, UnderWay};
-use crate::shard::{Effects, Input, Settings, Shard, Turn};
-use crate::telemetry::{CloseReason, TransportCounters};
+use crate::ring::{Buffer, EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, TcpKeepAlive, UnderWay};
+use crate::settings::{ListenerSettings, Settings};
+use crate::shard::Effects;
+use crate::slab::Slab;
+use crate::telemetry::TransportCounters;
 use crate::time::{Deadline, Now};
 
 /// One address to listen on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listening {
     /// The address; every shard has a listener of its own on it.
     pub address: SocketAddr,
-    /// Clients need no credentials.
-    pub anonymous: bool,
-}
-
-/// What an edge is made with.
-#[derive(Clone, Debug)]
-pub struct EdgeConfig {
-    /// Its shard.
-    pub own: ShardId,
-    /// Shards of the process.
-    pub shards: usize,
-    /// From accept to a complete CONNECT, in seconds.
-    pub connect_timeout_s: u16,
-    /// Connections of the whole process.
-    pub connections_max: u32,
-    /// Connections of the whole process at present, shared by all edges.
+    /// What holds for the connections that come by it.
+    pub settings: Arc<ListenerSettings>,
+    /// Those of them that there are at present, shared by all edges.
     pub connections: Arc<AtomicU32>,
-    /// Connections on their way to each shard, by shard: sent off, and not yet with its edge. Shared by all edges.
-    pub arriving: Arc<[AtomicU32]>,
-    /// What the core was given, too: the size of a packet is checked before the core sees it.
-    pub settings: Arc<Settings>,
-    /// Random, the same for all shards: makes assigned client ids unique. Clients see it, so nothing is keyed with it.
-    pub instance: u64,
 }
 
 /// See the module's text.
 pub struct Edge {
-    pub(super) config: EdgeConfig,
-    /// The sockets.
-    pub plane: Plane,
-    /// What has happened on them.
-    pub counters: TransportCounters,
-    pub(super) table: Table,
-    pub(super) listeners: Vec<(ListenerId, bool)>,
+    pub(super) plane: Plane,
+    pub(super) connections: Connections,
+    /// The plane's names of the listeners, in the order of their indexes.
+    listeners: Vec<ListenerId>,
     /// How to reach the other shards' planes, by shard.
-    pub(super) planes: Vec<PlaneHandle>,
-    /// Connections with something to send.
-    pub(super) dirty: Vec<ConnectionId>,
-    /// Outboxes that nobody has.
-    #[expect(clippy::vec_box, reason = "they are lent to connections, which have room for a pointer")]
-    pub(super) pool: Vec<Box<Outbox>>,
-    /// Connections that the shard has let go and whose outbox may be empty.
-    pub(super) partings: Vec<ConnectionId>,
-    /// Greetings in the order in which their time runs out, and likewise partings.
-    pub(super) greetings: VecDeque<(Deadline, ConnectionId)>,
-    pub(super) lingering: VecDeque<(Deadline, ConnectionId)>,
-    /// Connections whose receive ended for want of buffers.
-    starved: Vec<ConnectionId>,
-    /// Receive events that wait until the mesh has room again.
-    held: VecDeque<Event>,
-    /// Receive events that wait until others have been served.
-    shares: Shares,
-    paused: bool,
-    /// When to look again whether the other shards have taken in what is on its way to them.
-    accept_again: Option<Deadline>,
-    /// Sockets that came before the message about them, and messages that came before their socket.
-    pub(super) adopted: HashMap<Ticket, SocketId>,
-    pub(super) expected: HashMap<Ticket, Box<Handover>>,
-    /// Sockets that were sent off, and where to, by ticket.
-    pub(super) leaving: HashMap<Ticket, (ConnectionId, ShardId)>,
-    pub(super) tickets: u64,
-    pub(super) assigned_ids: u64,
-    /// Handovers for other shards' edges; the pump takes them to the mesh.
-    pub outgoing: Vec<(ShardId, Handover)>,
+    planes: Vec<PlaneHandle>,
+    /// Buffers that wait until what is in them may be handled, by the number that `conn` knows them by.
+    kept: Slab<Buffer>,
 }
-
-/// Connections beyond `connections_max` that are still heard, to be told in CONNACK why they cannot stay.
-const SURPLUS_MAX: u32 = 256;
-const _: () = assert!(SURPLUS_MAX < crate::limits::SOCKETS_SURPLUS, "each of them needs a socket");
 
 impl Edge {
     /// An edge over a plane, listening nowhere yet.
-    pub fn new(config: EdgeConfig, plane: Plane) -> Self {
+    pub fn new(config: ConnectionsConfig, plane: Plane) -> Self {
         Self {
-            config,
             plane,
-            counters: TransportCounters::default(),
-            table: Table::default(),
+            connections: Connections::new(config),
             listeners: Vec::new(),
             planes: Vec::new(),
-            dirty: Vec::new(),
-            pool: Vec::new(),
-            partings: Vec::new(),
-            greetings: VecDeque::new(),
-            lingering: VecDeque::new(),
-            starved: Vec::new(),
-            held: VecDeque::new(),
-            shares: Shares::default(),
-            paused: false,
-            accept_again: None,
-            adopted: HashMap::new(),
-            expected: HashMap::new(),
-            leaving: HashMap::new(),
-            tickets: 0,
-            assigned_ids: 0,
-            outgoing: Vec::new(),
+            kept: Slab::new(),
         }
     }
 
@@ -135,7 +64,8 @@ impl Edge {
             ..ListenConfig::new(listening.address)
         };
         let (id, address) = self.plane.listen(&config)?;
-        self.listeners.push((id, listening.anonymous));
+        self.listeners.push(id);
+        self.connections.add_listener(listening.settings, listening.connections, layers_of_listener());
         Ok(address)
     }
 
@@ -146,101 +76,167 @@ impl Edge {
 
     /// Uses other settings from now on.
     pub fn set_settings(&mut self, settings: Arc<Settings>) {
-        self.config.settings = settings;
+        self.connections.set_settings(settings);
+    }
+
+    /// How others reach this plane.
+    pub fn handle(&self) -> PlaneHandle {
+        self.plane.handle()
     }
 
     /// Stops accepting.
     pub fn stop_listening(&mut self) {
-        for (listener, _) in self.listeners.drain(..) {
+        for &listener in &self.listeners {
             self.plane.close_listener(listener);
         }
     }
 
-    /// Connections that have not closed.
-    pub const fn connections(&self) -> usize {
-        self.table.len()
+    /// Closes the connections that have not sent CONNECT: the broker stops.
+    pub fn close_awaiting_connect(&mut self) {
+        self.connections.close_awaiting_connect();
+        self.carry_out();
     }
 
-    /// Stops taking in what peers send, or goes on. Meanwhile buffers are not given back, and TCP slows the peers.
-    pub fn set_paused(&mut self, now: Now, paused: bool, shard: &mut Shard, fx: &mut Effects) {
-        self.paused = paused;
-        while !self.paused
-            && let Some(event) = self.held.pop_front()
-        {
-            self.handle_event(now, event, shard, fx);
+    /// Connections that have not closed.
+    pub const fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// What has happened on the sockets.
+    pub const fn counters(&self) -> &TransportCounters {
+        self.connections.counters()
+    }
+
+    // --- a turn, in the order of its steps -------------------------------------------------------------------------
+
+    /// A turn begins.
+    pub const fn begin_turn(&mut self) {
+        self.connections.begin_turn();
+    }
+
+    /// Takes the next thing that has happened on the plane. Returns whether there was one.
+    pub fn take_event(&mut self, core: &mut ShardTurn<'_>) -> bool {
+        let Some(event) = self.plane.next_event() else { return false };
+        self.handle_event(core, event);
+        self.carry_out();
+        true
+    }
+
+    /// Collects what has arrived since the last entry into the kernel. Returns whether there are events now.
+    pub fn collect(&mut self) -> Result<bool, RingError> {
+        self.plane.collect()
+    }
+
+    /// Takes the next of what was deferred, if the turn has time for it: when all other events have been taken. Returns
+    /// whether there was one.
+    pub fn take_deferred(&mut self, core: &mut ShardTurn<'_>) -> bool {
+        let Some(deferred) = self.connections.next_deferred() else { return false };
+        let buffer = deferred.buffer().and_then(|KeptBuffer(slot)| self.kept.remove(slot));
+        let bytes = buffer.as_ref().map_or(&[][..], |buffer| self.plane.bytes(buffer));
+        self.connections.handle_deferred(core, deferred, bytes);
+        if let Some(buffer) = buffer {
+            self.plane.give_back(buffer);
         }
+        self.carry_out();
+        true
+    }
+
+    /// Takes what another shard says about a connection that it hands over.
+    pub fn take_handover(&mut self, core: &mut ShardTurn<'_>, handover: Handover) {
+        self.connections.take_handover(core, handover);
+        self.carry_out();
+    }
+
+    /// Ends what has taken too long.
+    pub fn handle_deadlines(&mut self, now: Now) {
+        self.connections.handle_deadlines(now);
+        self.carry_out();
+    }
+
+    /// Carries out what the shard asked of its connections. Mesh messages and records are the pump's and stay.
+    pub fn apply(&mut self, fx: &mut Effects) {
+        // Lines for the log first: they name connections that may close below.
+        for event in fx.events.drain(..) {
+            self.write_log(&event);
+        }
+        self.connections.apply(fx); // sockets hear of it with the next flush
+    }
+
+    /// Messages for other shards about connections that go there.
+    pub fn handovers(&mut self) -> impl Iterator<Item = (ShardId, Handover)> + '_ {
+        self.connections.handovers()
+    }
+
+    /// Lets the connections receive again that were without buffers, as far as there are buffers now.
+    pub fn receive_with_freed_buffers(&mut self) {
+        let plane = &self.plane;
+        self.connections.buffers_freed(|socket| plane.buffers_free(socket) > 0);
+        self.carry_out();
+    }
+
+    /// Makes another shard's pump look around.
+    pub fn wake(&mut self, shard: ShardId) {
+        self.plane.wake(&self.planes[shard.index()]);
+    }
+
+    /// Stops handling what peers send, or goes on in the next turn.
+    pub const fn set_paused(&mut self, is_paused: bool) {
+        self.connections.set_paused(is_paused);
     }
 
     /// Whether receiving is paused.
     pub const fn is_paused(&self) -> bool {
-        self.paused
+        self.connections.is_paused()
     }
 
-    /// Takes in more connections, unless those that have come must be served first: a connection waits better in the
-    /// kernel than here, where it has cost a descriptor and others that were served before it.
+    /// Takes in more connections, unless those that have come must be served first.
     pub fn accept_more(&mut self, now: Now) {
-        self.accept_again = None;
-        if self.paused {
-            return; // the turn in which it ends calls again
-        }
-        let full = self.config.arriving.iter().any(|arriving| arriving.load(Ordering::Relaxed) > limits::ARRIVING_MAX);
-        if full {
-            self.accept_again = Some(now.after_ms(limits::ACCEPT_AGAIN_MS));
-        } else {
+        if self.connections.may_accept(now) {
             self.plane.accept_more();
         }
     }
 
-    /// A turn begins.
-    pub fn begin_turn(&mut self) {
-        self.shares.begin_turn();
+    /// When [`Self::handle_deadlines`] or [`Self::accept_more`] is due.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.connections.next_deadline()
     }
 
-    /// One thing that happened on the plane. What somebody has sent beyond a share of the turn is put off.
-    pub fn handle_event(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
-        if self.paused && matches!(event, Event::Received { .. } | Event::ReceiveEnded { .. }) {
-            self.held.push_back(event);
-            return;
-        }
-        match self.shares.admit(event) {
-            Admission::Now(event) => self.handle_admitted(now, event, shard, fx),
-            Admission::Later(Some(token)) => {
-                if let Some(connection) = self.table.get(token) {
-                    self.plane.stop_receiving(connection.socket, token);
-                }
-            }
-            Admission::Later(None) => {}
-        }
+    /// Whether there is something to do, besides sending, before the pump may sleep.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        self.connections.has_work()
     }
 
-    /// The next event that was put off, if the turn has time for it: for `handle_admitted`, when all others have been handled.
-    pub fn next_put_off(&mut self) -> Option<Event> {
-        if self.paused { None } else { self.shares.next() }
+    // --- sleeping --------------------------------------------------------------------------------------------------
+
+    /// Wishes to be awake at `deadline`.
+    pub fn set_timeout(&mut self, deadline: Deadline) {
+        self.plane.set_timeout(deadline.0.saturating_mul(1_000_000));
     }
 
-    /// One thing that happened on the plane, whatever the connection has had of the turn.
-    pub fn handle_admitted(&mut self, now: Now, event: Event, shard: &mut Shard, fx: &mut Effects) {
+    /// Enters the kernel if there is a reason to.
+    pub fn submit(&mut self) -> Result<(), RingError> {
+        self.plane.submit()
+    }
+
+    // --- events in, operations out ---------------------------------------------------------------------------------
+
+    fn handle_event(&mut self, core: &mut ShardTurn<'_>, event: Event) {
         match event {
-            Event::Received { connection: token, buffer, more } => {
-                self.counters.bytes_received += buffer.len() as u64;
-                self.handle_received(now, token, &buffer, shard, fx);
-                self.plane.give_back(buffer);
-                if !more {
-                    self.receive_on(token);
-                }
+            Event::Received { connection, buffer, more } => self.handle_received(core, connection, buffer, more),
+            Event::ReceiveEnded { connection, cause } => {
+                self.connections.receive_ended(core, connection, end_of(cause));
             }
-            Event::ReceiveEnded { connection: token, cause } => self.handle_receive_ended(now, token, cause, shard, fx),
-            Event::Accepted { listener, socket, peer } => self.handle_accepted(now, listener, socket, peer),
-            Event::AcceptFailed { .. } => self.counters.closed(CloseReason::Resources),
-            Event::Sent { connection: token, error, .. } => self.handle_sent(now, token, error.is_some(), shard, fx),
-            Event::Adopted { ticket, socket } => self.handle_adopted(now, ticket, socket, shard, fx),
-            Event::HandedOver { ticket } => {
-                if let Some((token, _)) = self.leaving.remove(&ticket) {
-                    self.table.remove(token);
-                }
+            Event::Accepted { listener, socket, peer } => {
+                let index = self.listeners.iter().position(|&id| id == listener).expect("it was made by `listen`");
+                self.connections.accepted(core.turn.now, index as u8, socket, peer.into());
             }
-            Event::HandOverFailed { ticket, socket, .. } => self.handle_hand_over_failed(ticket, socket),
-            Event::Finished { connection: token } => self.handle_finished(token),
+            Event::AcceptFailed { .. } => self.connections.accept_failed(),
+            Event::Sent { connection, error, .. } => self.connections.sent(core, connection, error.is_some()),
+            Event::Adopted { ticket, socket } => self.connections.adopted(core, ticket, socket),
+            Event::HandedOver { ticket } => self.connections.handed_over(ticket),
+            Event::HandOverFailed { ticket, socket, .. } => self.connections.hand_over_failed(ticket, socket),
+            Event::Finished { connection } => self.connections.finished(connection),
             // The broker opens no connections and no datagram sockets.
             Event::Datagram { buffer, .. } => self.plane.give_back(buffer),
             Event::DatagramsEnded { .. } | Event::DatagramNotSent { .. } | Event::Connected { .. } | Event::Timeout => {
@@ -248,198 +244,68 @@ impl Edge {
         }
     }
 
-    fn handle_accepted(&mut self, now: Now, listener: ListenerId, socket: SocketId, peer: PeerAddress) {
-        self.counters.sockets += 1;
-        let before = self.config.connections.fetch_add(1, Ordering::Relaxed);
-        if before >= self.config.connections_max.saturating_add(SURPLUS_MAX) {
-            self.config.connections.fetch_sub(1, Ordering::Relaxed);
-            self.plane.abort(socket, UnderWay::Nothing);
-            self.counters.closed(CloseReason::ConnectionsFull);
-            return;
-        }
-        let anonymous = self.listeners.iter().any(|&(id, anonymous)| id == listener && anonymous);
-        let mut connection = Connection::new(socket, anonymous);
-        connection.surplus = before >= self.config.connections_max;
-        connection.peer = Some(peer);
-        let token = self.table.insert(connection);
-        self.plane.receive_once(socket, token);
-        self.greetings.push_back((now.after_s(self.config.connect_timeout_s.into()), token));
-    }
-
-    fn handle_received(
-        &mut self,
-        now: Now,
-        token: ConnectionId,
-        buffer: &crate::ring::Buffer,
-        shard: &mut Shard,
-        fx: &mut Effects,
-    ) {
-        let Some(connection) = self.table.get_mut(token) else { return };
-        match connection.phase {
-            Phase::Open => {
-                let data = self.plane.bytes(buffer);
-                let max_bytes = self.config.settings.packet_size_max_bytes;
-                feed_shard(&mut Turn { now, fx }, token, connection, data, max_bytes, shard);
-            }
-            Phase::Greeting => self.greet(now, token, buffer, shard, fx),
-            Phase::Moving => unreachable!("nothing is received from a socket that moves"),
-            Phase::Parting(_) => {} // read only to see the peer's end
-        }
-    }
-
-    /// A single receive has brought what it could: what next depends on where the connection stands now.
-    fn receive_on(&mut self, token: ConnectionId) {
-        let Some(connection) = self.table.get(token) else { return };
-        match connection.phase {
-            Phase::Greeting => self.plane.receive_once(connection.socket, token),
-            Phase::Open | Phase::Parting(_) => self.plane.receive_multi(connection.socket, token),
-            Phase::Moving => {}
-        }
-    }
-
-    fn handle_receive_ended(
-        &mut self,
-        now: Now,
-        token: ConnectionId,
-        cause: EndCause,
-        shard: &mut Shard,
-        fx: &mut Effects,
-    ) {
-        let Some(connection) = self.table.get(token) else { return };
-        match (cause, connection.phase) {
-            (EndCause::OutOfBuffers, _) => self.starved.push(token),
-            // It had sent more than could wait here, and all of that has been handled.
-            (EndCause::Cancelled, _) => self.receive_on(token),
-            (_, Phase::Open) => shard.handle(&mut Turn { now, fx }, Input::Closed { connection: token }),
-            (_, Phase::Greeting) => {
-                self.counters.closed(CloseReason::SocketClosed);
-                self.close(token);
-            }
-            (_, Phase::Parting(_)) => self.close(token),
-            (_, Phase::Moving) => {}
-        }
-    }
-
-    /// Lets the connections receive again that were without buffers, as far as there are buffers now.
-    pub fn feed_starved(&mut self) {
-        let mut waiting = std::mem::take(&mut self.starved);
-        waiting.retain(|&token| {
-            let Some(connection) = self.table.get(token) else { return false };
-            if self.plane.buffers_free(connection.socket) == 0 {
-                return true;
-            }
-            self.receive_on(token);
-            false
+    #[inline]
+    fn handle_received(&mut self, core: &mut ShardTurn<'_>, id: ConnectionId, buffer: Buffer, more: bool) {
+        let Self { plane, connections, kept, .. } = self;
+        let bytes = plane.bytes(&buffer);
+        let mut buffer = Some(buffer);
+        connections.received(core, id, bytes, more, || {
+            let buffer = buffer.take().expect("a buffer is kept once");
+            KeptBuffer(kept.insert(buffer))
         });
-        waiting.append(&mut self.starved);
-        self.starved = waiting;
+        if let Some(buffer) = buffer {
+            plane.give_back(buffer);
+        }
     }
 
-    /// The time is `now`: greetings and partings that took too long end.
-    pub fn handle_time(&mut self, now: Now) {
-        while self.greetings.front().is_some_and(|(due, _)| due.is_due(now)) {
-            let Some((_, token)) = self.greetings.pop_front() else { break };
-            if self.table.get(token).is_some_and(|connection| connection.phase == Phase::Greeting) {
-                self.counters.closed(CloseReason::ConnectTimeout);
-                self.close(token);
-            }
+    /// Queues what `conn` wants done: mostly nothing.
+    #[inline]
+    pub(super) fn carry_out(&mut self) {
+        if self.connections.has_operations() {
+            self.queue_operations();
         }
-        while self.lingering.front().is_some_and(|(due, _)| due.is_due(now)) {
-            let Some((_, token)) = self.lingering.pop_front() else { break };
-            match self.table.get_mut(token) {
-                Some(connection) if connection.fin == Fin::UnderWay => connection.closing = true,
-                Some(_) => {
-                    let Some(connection) = self.table.remove(token) else { continue };
-                    self.config.connections.fetch_sub(1, Ordering::Relaxed);
-                    self.plane.abort(connection.socket, connection.under_way(token));
+    }
+
+    fn queue_operations(&mut self) {
+        while let Some(operation) = self.connections.next_operation() {
+            let plane = &mut self.plane;
+            match operation {
+                Operation::ReceiveOnce { socket, connection } => plane.receive_once(socket, connection),
+                Operation::Receive { socket, connection } => plane.receive_multi(socket, connection),
+                Operation::StopReceiving { socket, connection } => plane.stop_receiving(socket, connection),
+                Operation::Send { socket, connection, bytes } => plane.send_rest(socket, connection, bytes),
+                Operation::FinishSending { socket, connection } => plane.finish_sending(socket, connection),
+                Operation::Close { socket, under_way } => plane.close(socket, under_way_of(under_way)),
+                Operation::Abort { socket, under_way } => plane.abort(socket, under_way_of(under_way)),
+                Operation::HandOver { socket, ticket, target } => {
+                    plane.hand_over(socket, ticket, &self.planes[target.index()]);
                 }
-                None => {}
             }
-        }
-    }
-
-    /// FIN has been sent: the socket may be closed, now or when the peer's comes.
-    fn handle_finished(&mut self, token: ConnectionId) {
-        let Some(connection) = self.table.get_mut(token) else { return };
-        connection.fin = Fin::Sent;
-        if connection.closing {
-            self.close(token);
-        }
-    }
-
-    /// When `handle_time` is due.
-    pub fn next_deadline(&self) -> Option<Deadline> {
-        let greeting = self.greetings.front().map(|&(due, _)| due);
-        let lingering = self.lingering.front().map(|&(due, _)| due);
-        [greeting, lingering, self.accept_again].into_iter().flatten().min()
-    }
-
-    /// Whether it has something to do, besides sending, before it may sleep.
-    pub fn has_work(&self) -> bool {
-        !self.partings.is_empty() || (!self.paused && !self.shares.is_empty())
-    }
-
-    /// Whether something waits for the next flush.
-    pub fn has_unsent(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    /// Closes the connections that have not said who they are: the broker stops.
-    pub fn drop_greetings(&mut self) {
-        for (_, token) in std::mem::take(&mut self.greetings) {
-            if self.table.get(token).is_some_and(|connection| connection.phase == Phase::Greeting) {
-                self.close(token);
-            }
-        }
-    }
-
-    /// Closes a connection and forgets it: at once, or as soon as the FIN that is under way has been sent.
-    pub(super) fn close(&mut self, token: ConnectionId) {
-        if let Some(connection) = self.table.get_mut(token)
-            && connection.fin == Fin::UnderWay
-        {
-            connection.closing = true;
-            return;
-        }
-        if let Some(mut connection) = self.table.remove(token) {
-            self.config.connections.fetch_sub(1, Ordering::Relaxed);
-            self.plane.close(connection.socket, connection.under_way(token));
-            if let Some(outbox) = connection.outbox.take() {
-                self.recycle(outbox);
-            }
-        }
-    }
-
-    pub(super) fn recycle(&mut self, mut outbox: Box<Outbox>) {
-        if self.pool.len() < limits::OUTBOX_POOL {
-            outbox.clear();
-            self.pool.push(outbox);
         }
     }
 }
 
-/// Cuts packets out of `data` and gives them to the shard.
-pub(super) fn feed_shard(
-    turn: &mut Turn<'_>,
-    id: ConnectionId,
-    connection: &mut Connection,
-    data: &[u8],
-    max_size_bytes: u32,
-    shard: &mut Shard,
-) {
-    let version = connection.version;
-    let result =
-        feed(&mut connection.spill, data, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
-            Ok(packet) => {
-                shard.handle(turn, Input::Packet { connection: id, packet });
-                std::ops::ControlFlow::Continue(())
-            }
-            Err(error) => {
-                shard.handle(turn, Input::BadPacket { connection: id, error });
-                std::ops::ControlFlow::Break(())
-            }
-        });
-    if let Err(error) = result {
-        shard.handle(turn, Input::BadPacket { connection: id, error });
+/// What connections of listeners begin with: MQTT, and under test what the test says.
+fn layers_of_listener() -> ListenerLayers {
+    #[cfg(feature = "test-layers")]
+    if std::env::var_os("DUNLIN_TEST_LAYER").is_some_and(|layer| layer == "inverting") {
+        return ListenerLayers::Inverting;
+    }
+    ListenerLayers::None
+}
+
+const fn end_of(cause: EndCause) -> ReceiveEnd {
+    match cause {
+        EndCause::Eof | EndCause::Error(_) => ReceiveEnd::PeerGone,
+        EndCause::OutOfBuffers => ReceiveEnd::OutOfBuffers,
+        EndCause::Cancelled => ReceiveEnd::Stopped,
+    }
+}
+
+const fn under_way_of(under_way: UnderWayOn) -> UnderWay {
+    match under_way {
+        UnderWayOn::Nothing => UnderWay::Nothing,
+        UnderWayOn::Receive(connection) => UnderWay::Receive(connection),
+        UnderWayOn::Anything => UnderWay::Anything,
     }
 }

@@ -1,16 +1,19 @@
-//! An edge on real sockets, without the pump around it.
+//! The driver on real sockets, without the pump around it: that buffers, sends and sockets on their way to another plane go
+//! where `conn` says. What it says is tested there.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::edge::{Edge, EdgeConfig, Listening};
+use super::edge::{Edge, Listening};
+use crate::codec::{Connect, Version};
+use crate::conn::{ConnectionsConfig, ShardTurn};
 use crate::ids::ShardId;
-use crate::limits::{ACCEPT_AGAIN_MS, ACCEPTS_PER_TURN, ARRIVING_MAX};
 use crate::ring::{Plane, PlaneConfig, monotonic_ns};
-use crate::shard::{Effects, ProcessContext, Settings, Shard};
+use crate::settings::ListenerSettings;
+use crate::shard::{Effects, ProcessContext, Settings, Shard, Turn};
 use crate::time::Now;
 
 /// Generous, because the machine may be busy; no test waits for it to pass.
@@ -20,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Stage {
     edge: Edge,
     shard: Shard,
-    arriving: Arc<[AtomicU32]>,
+    fx: Effects,
     address: SocketAddr,
 }
 
@@ -29,92 +32,78 @@ fn now() -> Now {
     Now { mono_ns: monotonic_ns(), unix_ms: unix.as_millis() as u64 }
 }
 
-impl Stage {
-    fn new() -> Self {
-        let arriving: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
-        let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1, now());
-        let config = EdgeConfig {
+/// Two shards on planes of their own; the first listens.
+fn two() -> [Stage; 2] {
+    let handovers: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+    let process = ProcessContext::new(Settings { shards: 2, sys_interval_s: 0, ..Settings::default() }, 1, now());
+    let mut stages = [0, 1].map(|own| {
+        let config = ConnectionsConfig {
             settings: Arc::clone(&process.settings),
-            own: ShardId(0),
+            own: ShardId(own),
             shards: 2,
-            connect_timeout_s: 60,
             connections_max: 10_000,
             connections: Arc::default(),
-            arriving: Arc::clone(&arriving),
+            handovers: Arc::clone(&handovers),
             instance: 1,
         };
         let plane = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
         let mut edge = Edge::new(config, plane);
-        let listening = Listening { address: "127.0.0.1:0".parse().unwrap(), anonymous: true };
-        let address = edge.listen(listening).unwrap();
-        let shard = Shard::new(ShardId(0), &process, now());
-        Self { edge, shard, arriving, address }
+        let settings =
+            Arc::new(ListenerSettings { anonymous: true, connect_timeout_s: 60, ..ListenerSettings::default() });
+        let address = "127.0.0.1:0".parse().unwrap();
+        let address = edge.listen(Listening { address, settings, connections: Arc::default() }).unwrap();
+        let shard = Shard::new(ShardId(own), &process, now());
+        Stage { edge, shard, fx: Effects::default(), address }
+    });
+    let planes = [stages[0].edge.handle(), stages[1].edge.handle()];
+    stages.iter_mut().for_each(|stage| stage.edge.set_planes(planes.to_vec()));
+    stages
+}
+
+impl Stage {
+    fn new() -> Self {
+        let [stage, _] = two();
+        stage
     }
 
-    fn peers(&self, count: usize) -> Vec<TcpStream> {
-        let connect = |_| {
-            let mut peer = TcpStream::connect(self.address).unwrap();
-            peer.write_all(&[0x10]).unwrap(); // it speaks, so that it is not left to the kernel for its silence
-            peer
-        };
-        (0..count).map(connect).collect()
+    /// Does something with the edge, and what follows from it.
+    fn with<T>(&mut self, act: impl FnOnce(&mut Edge, &mut ShardTurn<'_>) -> T) -> T {
+        let turn = Turn { now: now(), fx: &mut self.fx };
+        let outcome = act(&mut self.edge, &mut ShardTurn { shard: &mut self.shard, turn });
+        self.edge.apply(&mut self.fx);
+        self.fx.clear();
+        outcome
     }
 
-    /// Turns until so many connections are there.
-    fn until(&mut self, connections: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.edge.connections() < connections {
-            assert!(Instant::now() < deadline, "{} of {connections} connections", self.edge.connections());
-            self.turn();
-        }
-    }
-
+    /// A turn as the pump has it.
     fn turn(&mut self) {
-        let now = now();
-        self.edge.plane.wait(Some(Duration::from_millis(5)), || true).unwrap();
-        while let Some(event) = self.edge.plane.next_event() {
-            self.edge.handle_event(now, event, &mut self.shard, &mut Effects::default());
-        }
-        self.edge.accept_more(now);
-        self.edge.plane.submit().unwrap();
-    }
-
-    /// A turn as the pump has it, answers included.
-    fn whole_turn(&mut self) {
-        let (now, mut fx) = (now(), Effects::default());
         let patience = if self.edge.has_work() { Duration::ZERO } else { Duration::from_millis(5) };
         self.edge.plane.wait(Some(patience), || true).unwrap();
         self.edge.begin_turn();
-        while let Some(event) = self.edge.plane.next_event() {
-            self.edge.handle_event(now, event, &mut self.shard, &mut fx);
-            self.carry_out(&mut fx);
-        }
-        while let Some(event) = self.edge.next_put_off() {
-            self.edge.handle_admitted(now, event, &mut self.shard, &mut fx);
-            self.carry_out(&mut fx);
-        }
-        self.edge.feed_starved();
-        self.edge.accept_more(now);
-        self.edge.flush(now, &mut self.shard, &mut fx).unwrap();
-        self.carry_out(&mut fx);
+        while self.with(Edge::take_event) {}
+        while self.with(Edge::take_deferred) {}
+        self.edge.receive_with_freed_buffers();
+        self.edge.accept_more(now());
+        self.with(|edge, core| edge.flush(core)).unwrap();
+        self.edge.submit().unwrap();
     }
 
-    fn carry_out(&mut self, fx: &mut Effects) {
-        self.edge.apply(fx);
-        fx.clear();
+    /// A client whose session is the shard's of this number, with its CONNACK not read yet.
+    fn peer(&self, number: u8, owner: ShardId) -> TcpStream {
+        let id = (0..=u8::MAX).map(|salt| format!("{number}-{salt}")).find(|id| ShardId::owner_of(id, 2) == owner);
+        let id = id.unwrap();
+        let mut client = TcpStream::connect(self.address).unwrap();
+        let mut connect = Vec::new();
+        Connect::new(Version::V311, &id, true).encode(&mut connect);
+        client.write_all(&connect).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client
     }
 
     /// A client whose session is this shard's, with its CONNACK read.
     fn client(&mut self, number: u8) -> TcpStream {
-        let id = (0..=u8::MAX).map(|salt| format!("{number}-{salt}")).find(|id| ShardId::owner_of(id, 2) == ShardId(0));
-        let id = id.unwrap();
-        let mut client = TcpStream::connect(self.address).unwrap();
-        let mut connect = vec![0x10, 12 + id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, id.len() as u8];
-        connect.extend(id.as_bytes());
-        client.write_all(&connect).unwrap();
-        client.set_nonblocking(true).unwrap();
-        let connack = self.answer::<4>(&mut client);
-        assert_eq!(connack, [0x20, 2, 0, 0]);
+        let mut client = self.peer(number, ShardId(0));
+        assert_eq!(self.answer::<4>(&mut client), CONNACK);
         client
     }
 
@@ -124,7 +113,7 @@ impl Stage {
         let deadline = Instant::now() + PATIENCE;
         while count < BYTES {
             assert!(Instant::now() < deadline, "{count} of {BYTES} bytes");
-            self.whole_turn();
+            self.turn();
             match client.read(&mut bytes[count..]) {
                 Ok(0) => panic!("closed"),
                 Ok(read) => count += read,
@@ -135,6 +124,7 @@ impl Stage {
     }
 }
 
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 const PINGREQ: [u8; 2] = [0xc0, 0];
 const PINGRESP: [u8; 2] = [0xd0, 0];
 
@@ -152,7 +142,7 @@ fn who_writes_much_at_once_is_handled_in_shares_and_others_in_between() {
     let mut stage = Stage::new();
     let (mut loud, mut quiet) = (stage.client(1), stage.client(2));
     // All of it has come before any of it is handled.
-    stage.edge.set_paused(now(), true, &mut stage.shard, &mut Effects::default());
+    stage.edge.set_paused(true);
     let bytes = flood(2_000);
     loud.set_nonblocking(false).unwrap();
     loud.write_all(&bytes).unwrap();
@@ -167,10 +157,7 @@ fn who_writes_much_at_once_is_handled_in_shares_and_others_in_between() {
         stage.turn();
     }
     let received = stage.shard.counters().publish_received;
-    let mut fx = Effects::default();
-    stage.edge.begin_turn();
-    stage.edge.set_paused(now(), false, &mut stage.shard, &mut fx);
-    stage.carry_out(&mut fx);
+    stage.edge.set_paused(false);
     assert_eq!(stage.answer::<2>(&mut quiet), PINGRESP);
     let handled = stage.shard.counters().publish_received - received;
     assert!((1..2_000).contains(&handled), "{handled} messages of the flood were handled before the other's PINGREQ");
@@ -195,7 +182,7 @@ fn nothing_of_a_flood_that_is_stopped_and_goes_on_is_lost() {
     let deadline = Instant::now() + PATIENCE;
     while !writer.is_finished() {
         assert!(Instant::now() < deadline, "the flood does not end");
-        stage.whole_turn();
+        stage.turn();
     }
     let mut loud = writer.join().unwrap();
     assert_eq!(stage.answer::<2>(&mut loud), PINGRESP);
@@ -204,83 +191,34 @@ fn nothing_of_a_flood_that_is_stopped_and_goes_on_is_lost() {
 }
 
 #[test]
-fn nobody_is_taken_in_while_another_shard_has_too_many_on_their_way_to_it() {
-    let turn = usize::from(ACCEPTS_PER_TURN);
-    let mut stage = Stage::new();
-    stage.arriving[1].store(ARRIVING_MAX + 1, Ordering::Relaxed);
-    let peers = stage.peers(turn + 40);
-    stage.until(turn); // those that had been asked for before
-    for _ in 0..20 {
-        stage.turn();
-    }
-    assert_eq!(stage.edge.connections(), turn);
-    let again = stage.edge.next_deadline().expect("it looks again by itself");
-    assert!(again <= now().after_ms(ACCEPT_AGAIN_MS), "{again:?}");
-
-    stage.arriving[1].store(ARRIVING_MAX, Ordering::Relaxed);
-    stage.until(peers.len());
-}
-
-#[test]
-fn nobody_is_taken_in_while_receiving_is_paused() {
-    let turn = usize::from(ACCEPTS_PER_TURN);
-    let mut stage = Stage::new();
-    stage.edge.set_paused(now(), true, &mut stage.shard, &mut Effects::default());
-    let peers = stage.peers(turn + 40);
-    stage.until(turn);
-    for _ in 0..20 {
-        stage.turn();
-    }
-    assert_eq!(stage.edge.connections(), turn);
-    stage.edge.set_paused(now(), false, &mut stage.shard, &mut Effects::default());
-    stage.until(peers.len());
-}
-
-#[test]
-fn a_connection_counts_as_arriving_until_its_shard_has_it_or_cannot() {
-    let mut stage = Stage::new();
-    let target = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
-    let planes = vec![stage.edge.plane.handle(), target.handle()];
-    stage.edge.set_planes(planes);
-    // Of ten client ids some belong to the other shard.
-    let mut peers = Vec::new();
-    for number in 0..10_u8 {
-        let mut peer = TcpStream::connect(stage.address).unwrap();
-        let connect = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'a' + number];
-        peer.write_all(&connect).unwrap();
-        peers.push(peer);
-    }
-    let owned = |id: &u8| ShardId::owner_of(std::str::from_utf8(&[*id]).unwrap(), 2) == ShardId(1);
-    let moved = (b'a'..b'a' + 10).filter(owned).count();
-    assert!(moved > 0, "all ten belong to one shard");
-    let deadline = Instant::now() + PATIENCE;
-    while stage.edge.outgoing.len() < moved {
-        assert!(Instant::now() < deadline, "{} of {moved} were sent off", stage.edge.outgoing.len());
-        stage.turn();
-    }
-    let arriving = || stage.arriving[1].load(Ordering::Relaxed) as usize;
-    assert_eq!(arriving(), moved);
-
-    // The other shard takes them in, whichever comes first, socket or message.
-    let config = EdgeConfig { own: ShardId(1), ..stage.edge.config.clone() };
-    let mut other = Edge::new(config, target);
-    let process = ProcessContext::new(Settings { shards: 2, ..Settings::default() }, 1, now());
-    let mut shard = Shard::new(ShardId(1), &process, now());
-    for (_, handover) in std::mem::take(&mut stage.edge.outgoing) {
-        other.handle_handover(now(), handover, &mut shard, &mut Effects::default());
-    }
-    while other.connections() < moved {
-        assert!(Instant::now() < deadline, "{} of {moved} arrived", other.connections());
-        other.plane.wait(Some(Duration::from_millis(5)), || true).unwrap();
-        while let Some(event) = other.plane.next_event() {
-            other.handle_event(now(), event, &mut shard, &mut Effects::default());
+fn a_client_of_the_other_shard_is_answered_there_whichever_comes_first() {
+    for message_first in [true, false] {
+        let [mut first, mut second] = two();
+        let mut client = first.peer(1, ShardId(1));
+        let deadline = Instant::now() + PATIENCE;
+        let handover = loop {
+            assert!(Instant::now() < deadline, "nothing is handed over");
+            first.turn();
+            let handover = first.edge.handovers().next();
+            if let Some((to, handover)) = handover {
+                assert_eq!(to, ShardId(1));
+                break handover;
+            }
+        };
+        if message_first {
+            second.with(|edge, core| edge.take_handover(core, handover));
+            assert_eq!(second.edge.connections(), 0, "the socket has not come");
+        } else {
+            for _ in 0..3 {
+                second.turn();
+            }
+            assert_eq!(second.edge.connections(), 0, "the message has not come");
+            second.with(|edge, core| edge.take_handover(core, handover));
         }
-    }
-    assert_eq!(arriving(), 0);
-    for peer in &mut peers {
-        peer.set_nonblocking(true).unwrap();
-        let error = peer.read(&mut [0]).expect_err("nobody has been sent anything, or been closed");
-        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+        assert_eq!(second.answer::<4>(&mut client), CONNACK);
+        assert_eq!(second.edge.connections(), 1);
+        first.turn();
+        assert_eq!(first.edge.connections(), 0);
     }
 }
 
@@ -288,8 +226,7 @@ fn a_connection_counts_as_arriving_until_its_shard_has_it_or_cannot() {
 fn tcp_asks_whether_a_silent_client_is_still_there() {
     use rustix::net::sockopt;
     let mut stage = Stage::new();
-    let _peers = stage.peers(1);
-    stage.until(1);
+    let _client = stage.client(1);
     let socket = stage.edge.plane.as_file(crate::ids::SocketId::new(0, 0));
     let seconds = |value: u32| Duration::from_secs(value.into());
     assert!(sockopt::socket_keepalive(&socket).unwrap());

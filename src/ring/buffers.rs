@@ -27,12 +27,6 @@ impl Buffer {
         self.bytes as usize
     }
 
-    /// One of no ring, for tests of what only counts them.
-    #[cfg(test)]
-    pub(crate) const fn of_no_ring(bytes: u32) -> Self {
-        Self { ring: u8::MAX, start: 0, id: 0, bytes }
-    }
-
     /// Whether it holds an empty datagram: an empty receive of a connection is its end, not a buffer.
     pub const fn is_empty(&self) -> bool {
         self.bytes == 0

@@ -7,9 +7,9 @@
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
+use crate::conn::Handover;
 use crate::ids::ShardId;
 use crate::limits::MESH_CHANNEL_BATCHES;
-use crate::net::Handover;
 use crate::shard::{MeshBatch, MeshOut};
 
 /// What one shard's thread says to another's.
@@ -177,7 +177,7 @@ mod tests {
         let (mut sender, mut receiver) = pair();
         let mut mesh = MeshOut::default();
         for bits in 0..3 {
-            sender.hand_over(ShardId(1), Handover { ticket: Ticket::new(bits), arrival: None });
+            sender.hand_over(ShardId(1), Handover::Failed { ticket: Ticket::new(bits) });
         }
         mesh.to(ShardId(1)).messages.push(MeshMessage::Applied { number: 0 });
         assert_eq!(sender.waiting(&mesh), 4);

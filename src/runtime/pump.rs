@@ -9,9 +9,10 @@ use super::clock;
 use super::inbox::Inbox;
 use super::mesh::{Batch, Port};
 use super::watchdog::Heartbeat;
+use crate::conn::ShardTurn;
 use crate::limits::{COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
 use crate::net::Edge;
-use crate::ring::{PlaneHandle, RingError};
+use crate::ring::RingError;
 use crate::shard::{Command, Effects, Input, Shard, Turn};
 use crate::store::{MemoryStore, Position};
 use crate::time::{Deadline, Now};
@@ -23,7 +24,6 @@ pub struct Pump {
     fx: Effects,
     port: Port,
     inbox: Inbox,
-    planes: Vec<PlaneHandle>,
     store: MemoryStore,
     /// What the shard was last told to be durable.
     durable: Position,
@@ -46,8 +46,6 @@ pub struct Parts {
     pub port: Port,
     /// From threads that are no shard.
     pub inbox: Inbox,
-    /// To the other shards' planes, by shard.
-    pub planes: Vec<PlaneHandle>,
     /// Set when the process is to stop.
     pub stop: Arc<AtomicBool>,
     /// How long stopping may take, in seconds.
@@ -59,14 +57,13 @@ pub struct Parts {
 impl Pump {
     /// A pump that has not run.
     pub fn new(parts: Parts) -> Self {
-        let Parts { edge, shard, port, inbox, planes, stop, shutdown_timeout_s, heartbeat } = parts;
+        let Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat } = parts;
         Self {
             edge,
             shard,
             fx: Effects::default(),
             port,
             inbox,
-            planes,
             store: MemoryStore::default(),
             durable: Position::default(),
             turn_bytes: 0,
@@ -88,7 +85,7 @@ impl Pump {
                     return Ok(left);
                 }
             }
-            self.edge.plane.submit()?;
+            self.edge.submit()?;
         }
     }
 
@@ -106,13 +103,13 @@ impl Pump {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Durable { position: self.durable });
             self.settle(now)?;
         }
-        self.edge.feed_starved();
-        self.port.flush(&mut self.fx.mesh, |shard| self.edge.plane.wake(&self.planes[shard.index()]));
-        self.push_back(now);
+        self.edge.receive_with_freed_buffers();
+        self.port.flush(&mut self.fx.mesh, |shard| self.edge.wake(shard));
+        self.push_back();
         self.edge.accept_more(now);
         let deadlines = [self.shard.next_deadline(), self.edge.next_deadline(), self.stopping];
         if let Some(deadline) = deadlines.into_iter().flatten().min() {
-            self.edge.plane.set_timeout(deadline.0.saturating_mul(1_000_000));
+            self.edge.set_timeout(deadline);
         }
         let busy = more || self.has_work();
         let now = self.send(now, !busy && !self.is_stopped())?;
@@ -128,13 +125,14 @@ impl Pump {
     fn send(&mut self, mut now: Now, sleeps: bool) -> Result<Now, RingError> {
         let Self { edge, shard, fx, port, inbox, stop, stopping, heartbeat, .. } = self;
         heartbeat.set_asleep(sleeps);
-        let offer =
-            edge.offer(now, sleeps.then_some(|| inbox.is_quiet() && is_quiet(port, stop, *stopping)), shard, fx)?;
+        let mut core = ShardTurn { shard, turn: Turn { now, fx } };
+        let offer = edge.offer(&mut core, sleeps.then_some(|| inbox.is_quiet() && is_quiet(port, stop, *stopping)))?;
         if sleeps {
             heartbeat.set_asleep(false);
             now = clock::now();
         }
-        edge.settle_offer(now, offer, shard, fx);
+        core.turn.now = now;
+        edge.finish_offer(&mut core, offer);
         self.turn_bytes = 0;
         Ok(now)
     }
@@ -149,8 +147,7 @@ impl Pump {
         self.edge.begin_turn();
         let more = self.take_admitted(now)?;
         // Who has sent more than a share goes on when the others have been served.
-        while let Some(event) = self.edge.next_put_off() {
-            self.edge.handle_admitted(now, event, &mut self.shard, &mut self.fx);
+        while self.edge.take_deferred(&mut core(now, &mut self.shard, &mut self.fx)) {
             self.settle(now)?;
         }
         Ok(more)
@@ -160,16 +157,15 @@ impl Pump {
         let mut taken = 0;
         loop {
             let before = taken;
-            while let Some(event) = self.edge.plane.next_event() {
+            while self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
                 taken += 1;
-                self.edge.handle_event(now, event, &mut self.shard, &mut self.fx);
                 self.settle(now)?;
             }
             // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
             if taken >= COMPLETIONS_PER_TURN {
                 return Ok(true);
             }
-            if taken == before || !self.edge.plane.collect()? {
+            if taken == before || !self.edge.collect()? {
                 return Ok(false);
             }
         }
@@ -191,7 +187,7 @@ impl Pump {
             }
             self.port.give_back(from, batch);
             for handover in handovers {
-                self.edge.handle_handover(now, handover, &mut self.shard, &mut self.fx);
+                self.edge.take_handover(&mut core(now, &mut self.shard, &mut self.fx), handover);
                 if self.fx.held_bytes() > TURN_MAX_BYTES {
                     self.settle(now)?;
                 }
@@ -208,7 +204,7 @@ impl Pump {
             if let Command::Reload(settings) = &command {
                 self.edge.set_settings(Arc::clone(settings));
             }
-            let input = Input::Command { request, command, transport: &self.edge.counters };
+            let input = Input::Command { request, command, transport: self.edge.counters() };
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
             self.settle(now)?;
         }
@@ -220,14 +216,14 @@ impl Pump {
         if self.stopping.is_none() && self.stop.load(Ordering::SeqCst) {
             self.stopping = Some(now.after_s(self.shutdown_timeout_s.into()));
             self.edge.stop_listening();
-            self.edge.drop_greetings();
+            self.edge.close_awaiting_connect();
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Shutdown);
         }
-        self.edge.handle_time(now);
+        self.edge.handle_deadlines(now);
         // While receiving is paused a client's silence is not its own.
         let due = self.shard.next_deadline().is_some_and(|deadline| deadline.is_due(now));
         if (due || self.shard.has_work()) && !self.edge.is_paused() {
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Tick { transport: &self.edge.counters });
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Tick { transport: self.edge.counters() });
         }
     }
 
@@ -235,7 +231,7 @@ impl Pump {
     fn settle(&mut self, now: Now) -> Result<(), RingError> {
         self.turn_bytes += self.fx.held_bytes();
         self.edge.apply(&mut self.fx);
-        for (shard, handover) in self.edge.outgoing.drain(..) {
+        for (shard, handover) in self.edge.handovers() {
             self.port.hand_over(shard, handover);
         }
         for (request, reply) in self.fx.replies.drain(..) {
@@ -248,24 +244,29 @@ impl Pump {
         self.fx.clear();
         if self.turn_bytes > TURN_MAX_BYTES {
             self.turn_bytes = 0;
-            self.edge.flush(now, &mut self.shard, &mut self.fx)?;
+            self.edge.flush(&mut core(now, &mut self.shard, &mut self.fx))?;
             // What the flush itself led to is carried out with the next call.
         }
         Ok(())
     }
 
     /// Slows publishers down while other shards cannot keep up with them.
-    fn push_back(&mut self, now: Now) {
+    fn push_back(&mut self) {
         let waiting = self.port.waiting(&self.fx.mesh);
         if waiting > MESH_PAUSE_MESSAGES && !self.edge.is_paused() {
-            self.edge.set_paused(now, true, &mut self.shard, &mut self.fx);
+            self.edge.set_paused(true);
         } else if waiting <= MESH_RESUME_MESSAGES && self.edge.is_paused() {
-            self.edge.set_paused(now, false, &mut self.shard, &mut self.fx);
+            self.edge.set_paused(false);
         }
         if waiting > 0 {
             std::thread::yield_now(); // the shard that has to catch up may share this core
         }
     }
+}
+
+/// The shard and its turn, for a call of the edge.
+const fn core<'a>(now: Now, shard: &'a mut Shard, fx: &'a mut Effects) -> ShardTurn<'a> {
+    ShardTurn { shard, turn: Turn { now, fx } }
 }
 
 /// Whether nobody wants anything of a pump: neither another shard nor whoever stops the process.

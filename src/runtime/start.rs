@@ -18,9 +18,10 @@ use super::pump::{Parts, Pump};
 use super::reload::reload;
 use super::watchdog::{self, Heartbeat};
 use crate::config::{Config, Exit};
+use crate::conn::ConnectionsConfig;
 use crate::ids::{HashKeys, NameKey, ShardId};
 use crate::limits;
-use crate::net::{Edge, EdgeConfig, Listening};
+use crate::net::{Edge, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError};
 use crate::shard::{ProcessContext, Shard};
@@ -86,7 +87,7 @@ struct Assignment {
     /// Random; for names that clients see.
     instance: u64,
     connections: Arc<AtomicU32>,
-    arriving: Arc<[AtomicU32]>,
+    handovers: Arc<[AtomicU32]>,
     stop: Arc<AtomicBool>,
     heartbeat: Arc<Heartbeat>,
     ready: mpsc::Sender<Result<Ready, RingError>>,
@@ -184,12 +185,16 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
     let keys = HashKeys { tables: random(), names: NameKey { first: random(), second: random() } };
     let process = ProcessContext::new((*config.settings).clone(), keys, clock::now());
     let connections = Arc::new(AtomicU32::new(0));
-    let arriving: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
+    let handovers: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut listening: Vec<Listening> = config
         .listeners
         .iter()
-        .map(|listener| Listening { address: listener.address, anonymous: listener.settings.anonymous })
+        .map(|listener| Listening {
+            address: listener.address,
+            settings: Arc::clone(&listener.settings),
+            connections: Arc::default(),
+        })
         .collect();
     let mut threads = Vec::new();
     let mut planes = Vec::new();
@@ -206,7 +211,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             process: process.clone(),
             instance,
             connections: Arc::clone(&connections),
-            arriving: Arc::clone(&arriving),
+            handovers: Arc::clone(&handovers),
             stop: Arc::clone(stop),
             heartbeat: Arc::clone(heartbeat),
             ready,
@@ -256,24 +261,23 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         process,
         instance,
         connections,
-        arriving,
+        handovers,
         stop,
         heartbeat,
         ready,
         planes,
     } = assignment;
-    let edge_config = EdgeConfig {
+    let connections_config = ConnectionsConfig {
         own,
         shards: config.settings.shards,
-        connect_timeout_s: config.listeners[0].settings.connect_timeout_s,
         connections_max: config.process.connections_max,
         connections,
-        arriving,
+        handovers,
         settings: Arc::clone(&process.settings),
         instance,
     };
     let opened = Plane::new(plane_config(config.process.connections_max)).and_then(|plane| {
-        let mut edge = Edge::new(edge_config, plane);
+        let mut edge = Edge::new(connections_config, plane);
         let addresses: Result<Vec<SocketAddr>, RingError> =
             listening.into_iter().map(|listening| edge.listen(listening)).collect();
         Ok((edge, addresses?))
@@ -285,21 +289,13 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
             return None;
         }
     };
-    let (sender, inbox) = inbox::lane(edge.plane.handle());
-    ready.send(Ok(Ready { plane: edge.plane.handle(), inbox: sender, addresses })).ok()?;
+    let (sender, inbox) = inbox::lane(edge.handle());
+    ready.send(Ok(Ready { plane: edge.handle(), inbox: sender, addresses })).ok()?;
     let planes = planes.recv().ok()?;
-    edge.set_planes(planes.clone());
+    edge.set_planes(planes);
     let shard = Shard::new(own, &process, clock::now());
-    let parts = Parts {
-        edge,
-        shard,
-        port,
-        inbox,
-        planes,
-        stop,
-        shutdown_timeout_s: config.process.shutdown_timeout_s,
-        heartbeat,
-    };
+    let parts =
+        Parts { edge, shard, port, inbox, stop, shutdown_timeout_s: config.process.shutdown_timeout_s, heartbeat };
     let result = Pump::new(parts).run();
     if let Err(error) = &result {
         // Without its ring a shard serves nobody, and its share of the clients would find the port open and silent.

@@ -17,7 +17,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) {
         self.clients.counters.packets_received += 1;
         let key = self.clients.sessions.key(connect.client_id);
@@ -76,7 +76,7 @@ impl Shard {
     fn admit(
         &self,
         connect: &Connect<'_>,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
         known: Option<SessionId>,
     ) -> Result<(), (ReasonCode, &'static str)> {
         if self.shutting_down {
@@ -87,7 +87,7 @@ impl Shard {
             // [MQTT-4.12.0-1]
             return Err((ReasonCode::BadAuthenticationMethod, "no authentication method is configured"));
         }
-        let policy = auth::Policy { anonymous: arrival.anonymous };
+        let policy = auth::Policy { anonymous: arrival.listener.anonymous };
         if let auth::Decision::Refuse(text) = policy.admit() {
             return Err((ReasonCode::NotAuthorized, text));
         }
@@ -175,7 +175,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         id: SessionId,
         connect: &Connect<'_>,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
         session_present: bool,
     ) {
         let connack = ConnAck {
@@ -190,7 +190,7 @@ impl Shard {
     }
 
     /// The CONNACK of success.
-    fn connack<'a>(&self, connect: &Connect<'a>, arrival: Arrival) -> ConnAck<'a> {
+    fn connack<'a>(&self, connect: &Connect<'a>, arrival: Arrival<'_>) -> ConnAck<'a> {
         let settings = &self.clients.settings;
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
@@ -211,7 +211,7 @@ impl Shard {
         &self,
         turn: &mut Turn<'_>,
         connect: &Connect<'_>,
-        arrival: Arrival,
+        arrival: Arrival<'_>,
     ) -> Result<(), (ReasonCode, &'static str)> {
         let max_bytes = connect.maximum_packet_size_bytes as usize;
         if max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {

@@ -7,14 +7,15 @@ use crate::telemetry::TransportCounters;
 
 use super::command::{Command, RequestId};
 use super::mesh::MeshMessage;
+use crate::settings::ListenerSettings;
 
 /// What the edge knows about a connection when its CONNECT arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
+pub struct Arrival<'a> {
     /// The client sent no client id and the edge has made one up, which CONNACK must tell [MQTT-3.2.2-16].
     pub assigned_client_id: bool,
-    /// The listener lets clients in without credentials.
-    pub anonymous: bool,
+    /// What holds on the listener that it came by.
+    pub listener: &'a ListenerSettings,
 }
 
 /// One input. The edge calls `Shard::handle` with each, in the order in which they happened.
@@ -27,7 +28,7 @@ pub enum Input<'a> {
         /// The decoded packet. `client_id` is never empty.
         connect: &'a Connect<'a>,
         /// What the edge knows.
-        arrival: Arrival,
+        arrival: Arrival<'a>,
     },
     /// A packet after CONNECT.
     Packet {

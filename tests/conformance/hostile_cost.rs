@@ -60,7 +60,8 @@ fn ten_thousand_sockets_that_announce_much_and_send_one_byte_cost_4_kib_each_at_
                 for _ in 0..n {
                     let mut socket = TcpStream::connect(w.addr).expect("the backlog holds");
                     // One that was refused already gives an error here, which is as good.
-                    let _ = socket.write_all(&[&[0x10][..], &varint(announced), &[0]].concat());
+                    let bytes = [&[0x10][..], &varint(announced), &[0]].concat();
+                    let _ = socket.write_all(&crate::transport::to_wire(&bytes));
                     sockets.push(socket);
                 }
                 control.ping();

@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    fn ping(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn ping(&mut self, out: &mut Vec<u8>) {
         if self.pings < 3 {
             self.pings += 1;
             out.extend_from_slice(&dunlin::codec::PINGREQ);

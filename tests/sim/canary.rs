@@ -1,10 +1,11 @@
-//! Rules broken on purpose, in the simulator's own mesh, pipes and store: a run that does not notice proves nothing.
+//! Rules broken on purpose, in the simulator's own mesh, pipes, sockets and store: a run that does not notice proves nothing.
 //!
-//! One for each promise that the simulator checks. None touches the shards: it is what they say, or hear, that is
+//! One for each promise that the simulator checks. None touches the shards or their connections: it is what they say, or hear, that is
 //! changed on the way, as a bug in them would change it.
 
 use dunlin::codec::{Packet, Side, Version, decode, frame};
-use dunlin::ids::Qos;
+use dunlin::conn::Handover;
+use dunlin::ids::{Qos, Ticket};
 use dunlin::shard::MeshMessage;
 use dunlin::telemetry::CloseReason;
 
@@ -48,11 +49,23 @@ pub(crate) enum Canary {
     IgnoreReceiveMaximum,
     /// Every 3rd time that a shard is no longer interested in a filter, the others keep what they know of it.
     KeepInterest,
+    /// What comes behind CONNECT in one piece with it is lost.
+    LoseBehindConnect,
+    /// Every 20th socket that is handed over comes with the ticket of the one before it.
+    StaleHandover,
+    /// The shard that was to have a connection does not hear that its socket could not be sent.
+    LoseHandoverFailure,
+    /// Nobody hears that FIN was sent.
+    ForgetFinished,
+    /// The budget of a turn begins anew with every receive.
+    OneHasTheTurn,
+    /// Nobody hears that a receive has stopped as it was to.
+    NeverResume,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -70,6 +83,12 @@ impl Canary {
         Self::StoreLies,
         Self::IgnoreReceiveMaximum,
         Self::KeepInterest,
+        Self::LoseBehindConnect,
+        Self::StaleHandover,
+        Self::LoseHandoverFailure,
+        Self::ForgetFinished,
+        Self::OneHasTheTurn,
+        Self::NeverResume,
     ];
 }
 
@@ -87,11 +106,12 @@ pub(crate) struct Cage {
     pub(crate) canary: Canary,
     count: u64,
     last_id: Option<[u8; 2]>,
+    last_ticket: Option<Ticket>,
 }
 
 impl Cage {
     pub(crate) const fn new(canary: Canary) -> Self {
-        Self { canary, count: 0, last_id: None }
+        Self { canary, count: 0, last_id: None, last_ticket: None }
     }
 
     /// What the mesh does with a message.
@@ -138,6 +158,27 @@ impl Cage {
     /// Whether a connection that the shard lets go is kept.
     pub(crate) fn keeps(&mut self, reason: CloseReason) -> bool {
         self.canary == Canary::KeepBoth && reason == CloseReason::SessionTakenOver && self.turn(10)
+    }
+
+    /// The ticket that a socket on its way to another shard comes with.
+    pub(crate) fn stale(&mut self, ticket: Ticket) -> Ticket {
+        let last = self.last_ticket.replace(ticket);
+        last.filter(|_| self.canary == Canary::StaleHandover && self.turn(20)).unwrap_or(ticket)
+    }
+
+    /// Whether a message about a handover is lost.
+    pub(crate) fn loses_failure(&self, handover: &Handover) -> bool {
+        self.canary == Canary::LoseHandoverFailure && matches!(handover, Handover::Failed { .. })
+    }
+
+    /// What of the first bytes of a connection is received.
+    pub(crate) fn cut_behind_connect(&self, bytes: &mut Vec<u8>) {
+        if self.canary == Canary::LoseBehindConnect
+            && bytes[0] == 0x10
+            && let Ok(Some((_, total))) = frame::next(bytes, u32::MAX)
+        {
+            bytes.truncate(total);
+        }
     }
 
     /// Whether a shard does not hear of a lost connection.

@@ -1,9 +1,10 @@
-//! One connection: two byte pipes that split writes anywhere, and between them what the edge keeps.
+//! One transport connection of the model: two byte pipes that split writes anywhere, and what the broker's side has under
+//! way on it.
 
 use std::collections::VecDeque;
 
 use dunlin::codec::Version;
-use dunlin::ids::ConnectionId;
+use dunlin::ids::{ConnectionId, SocketId, Ticket};
 
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,65 +15,118 @@ pub(crate) enum Owner {
     Hostile(usize),
 }
 
+/// Where the broker's end of it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the queue of a shard's listener.
+    Backlog(usize),
+    /// A socket of a shard.
+    Socket(usize, SocketId),
+    /// On its way to another shard.
+    Between(Ticket),
+    /// Closed.
+    Closed,
+}
+
+/// What is received from a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Receiving {
+    Nothing,
+    Once(ConnectionId),
+    Until(ConnectionId),
+}
+
+impl Receiving {
+    /// For whom.
+    pub(crate) const fn connection(self) -> Option<ConnectionId> {
+        match self {
+            Self::Nothing => None,
+            Self::Once(connection) | Self::Until(connection) => Some(connection),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Conn {
     pub(crate) owner: Owner,
-    /// Completed by CONNECT.
     pub(crate) version: Version,
-    /// The shard that it was handed to with its CONNECT, and its name there.
+    pub(crate) place: Place,
+    /// Which listener it came by; the second one inverts every byte.
+    pub(crate) listener: u8,
+    /// The shard that was told of it, and its name there.
     pub(crate) at: Option<(usize, ConnectionId)>,
-    /// Written by the client, not yet at the edge.
+    /// The shard has closed it. What is in its outbox still leaves.
+    pub(crate) left: bool,
+    /// Written by the client, not yet received.
     pub(crate) to_broker: VecDeque<u8>,
-    /// The part of a packet that has arrived.
-    pub(crate) spill: Vec<u8>,
-    /// The edge still reads. It stops at the first bytes that are no packet.
-    pub(crate) reads: bool,
-    /// What the socket has not taken.
-    pub(crate) outbox: Vec<u8>,
-    /// What the shard was last told of it.
-    pub(crate) told_bytes: usize,
     /// Taken by the socket, not yet read by the client.
     pub(crate) to_client: VecDeque<u8>,
-    /// The broker has closed it: what is in the outbox still leaves, and nothing more comes.
-    pub(crate) closed: bool,
+    pub(crate) receiving: Receiving,
+    /// What the socket is still being given of an earlier outbox.
+    pub(crate) rest: Option<(ConnectionId, VecDeque<u8>)>,
+    /// FIN has been sent to the client.
+    pub(crate) fin_sent: bool,
     /// The client has dropped it: it reads nothing more, and the broker finds out once `to_broker` is empty.
     pub(crate) dropped: bool,
+    /// The client sends no more, and reads on.
+    pub(crate) half_closed: bool,
 }
 
 impl Conn {
-    pub(crate) fn new(owner: Owner, version: Version) -> Self {
+    pub(crate) fn new(owner: Owner, version: Version, shard: usize, listener: u8) -> Self {
         Self {
             owner,
             version,
+            place: Place::Backlog(shard),
+            listener,
             at: None,
+            left: false,
             to_broker: VecDeque::new(),
-            spill: Vec::new(),
-            reads: true,
-            outbox: Vec::new(),
-            told_bytes: 0,
             to_client: VecDeque::new(),
-            closed: false,
+            receiving: Receiving::Nothing,
+            rest: None,
+            fin_sent: false,
             dropped: false,
+            half_closed: false,
         }
     }
 
-    /// Moves bytes from the outbox into a socket that takes `socket_bytes`.
-    pub(crate) fn flush(&mut self, socket_bytes: usize) {
-        if self.dropped {
-            self.outbox.clear();
-            return;
+    /// The client writes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        if !self.half_closed {
+            self.to_broker.extend(bytes);
         }
-        let room = socket_bytes.saturating_sub(self.to_client.len()).min(self.outbox.len());
-        self.to_client.extend(self.outbox.drain(..room));
+    }
+
+    /// The broker would receive something, bytes or their end.
+    pub(crate) fn has_news(&self) -> bool {
+        self.receiving != Receiving::Nothing && (!self.to_broker.is_empty() || self.dropped || self.half_closed)
+    }
+
+    /// The socket takes bytes as far as it has room. Returns how many.
+    pub(crate) fn take(&mut self, bytes: &mut VecDeque<u8>, socket_bytes: usize) -> usize {
+        let room = socket_bytes.saturating_sub(self.to_client.len()).min(bytes.len());
+        self.to_client.extend(bytes.drain(..room));
+        room
+    }
+
+    /// What the transport at the client's end does with every byte.
+    pub(crate) const fn mask(&self) -> u8 {
+        if self.listener == 1 { 0xff } else { 0 }
+    }
+
+    /// The broker has closed its end.
+    pub(crate) const fn is_closed(&self) -> bool {
+        matches!(self.place, Place::Closed)
     }
 
     /// The client has read everything that will ever come.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.closed && self.outbox.is_empty() && self.to_client.is_empty()
+        (self.is_closed() || self.fin_sent) && self.rest.is_none() && self.to_client.is_empty()
     }
 
     /// Neither side will do anything with it any more.
     pub(crate) fn is_over(&self) -> bool {
-        self.closed && (self.dropped || self.is_at_end())
+        self.is_closed() && (self.dropped || self.is_at_end())
     }
 }

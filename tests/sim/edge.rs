@@ -1,362 +1,426 @@
-//! The edge's part: frames in, effects out, sockets that take only so much.
+//! The sockets' part: what `dunlin::conn` asks for is done here as a kernel does it, now or later, in any order that
+//! sockets allow, and sometimes not at all.
 
-use dunlin::codec::{Connect, Packet, Side, decode, frame};
-use dunlin::ids::{ConnectionId, ShardId};
-use dunlin::shard::{Arrival, Effect, Effects, Input, MeshBatch, MeshMessage, Turn};
-use dunlin::store::{Position, Record};
-use dunlin::telemetry::CloseReason;
+use std::collections::{BTreeMap, VecDeque};
 
-use crate::canary::{Canary, Fate};
-use crate::conn::Owner;
-use crate::oracle::{Check, ConnectAs, Tag, WILL};
+use dunlin::conn::{Connections, Handover, KeptBuffer, Operation, Peer, ReceiveEnd, ShortSent};
+use dunlin::ids::{ConnectionId, ShardId, SocketId, Ticket};
+use dunlin::limits::TURN_SHARE_BYTES;
+
+use crate::canary::Canary;
+use crate::conn::{Place, Receiving};
+use crate::inputs::Told;
+use crate::oracle::Check;
 use crate::world::World;
 
-impl World {
-    /// `count` bytes of a client reach the edge: whole packets become inputs of its shard.
-    pub(crate) fn arrive(&mut self, index: usize, count: usize) -> Check {
-        let conn = self.conns.get_mut(&index).expect("the caller has it");
-        let count = count.min(conn.to_broker.len());
-        let bytes: Vec<u8> = conn.to_broker.drain(..count).collect();
-        if conn.closed || !conn.reads {
-            return Ok(());
-        }
-        conn.spill.extend(bytes);
-        let mut spill = std::mem::take(&mut conn.spill);
-        let mut at = 0;
-        while let Some(conn) = self.conns.get(&index).filter(|conn| conn.reads && !conn.closed) {
-            let max_bytes = self.plan.settings.packet_size_max_bytes;
-            let (cut, used) = match frame::next(&spill[at..], max_bytes) {
-                Ok(None) => break,
-                Ok(Some((frame, len))) => (Ok(frame), len),
-                Err(error) => (Err(error), 0),
-            };
-            at += used;
-            match (cut, conn.at) {
-                (Ok(frame), None) => match Connect::decode(frame) {
-                    Ok(connect) => self.hand_over(index, &connect)?,
-                    Err(_) => self.close_before_connect(index),
-                },
-                (Err(_), None) => self.close_before_connect(index),
-                (cut, Some((shard, connection))) => {
-                    let decoded = cut.and_then(|frame| decode(frame, conn.version, Side::Server));
-                    match decoded {
-                        Ok(packet) => self.take_packet(index, shard, connection, packet)?,
-                        Err(error) => {
-                            self.conns.get_mut(&index).expect("still there").reads = false;
-                            self.trace.note(&format!("bad packet on {index}: {error}"));
-                            self.handle(shard, Input::BadPacket { connection, error })?;
-                        }
-                    }
-                }
-            }
-        }
-        spill.drain(..at);
-        let at = self.conns.get_mut(&index).and_then(|conn| {
-            conn.spill = spill;
-            conn.at
+/// Something that has happened in the kernel and has not been told.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    Ended(ConnectionId, ReceiveEnd),
+    Sent(ConnectionId, bool),
+    Finished(ConnectionId, usize),
+    Adopted(Ticket, SocketId, usize),
+    HandedOver(Ticket),
+    HandOverFailed(Ticket, SocketId),
+}
+
+/// The sockets of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    /// Connections by slot. A free slot is used again at once.
+    slots: Vec<Option<usize>>,
+    pub(crate) happened: Vec<Happened>,
+    /// Bytes of buffers that are kept, by number.
+    kept: BTreeMap<u32, (usize, Vec<u8>)>,
+    next_kept: u32,
+    /// Who was handled last in this turn, and how many bytes in a row.
+    row: Option<(ConnectionId, usize)>,
+    /// A FIN is being sent on these: they may not close before it is.
+    finishing: Vec<usize>,
+}
+
+impl Sockets {
+    fn insert(&mut self, index: usize) -> SocketId {
+        let free = self.slots.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
         });
-        match at {
-            Some((shard, _)) => self.flush(shard),
-            None => Ok(()),
-        }
+        self.slots[free] = Some(index);
+        SocketId::new(0, free as u32)
     }
 
-    /// The edge notices that a client has dropped its connection.
-    pub(crate) fn notice_drop(&mut self, index: usize) -> Check {
-        let conn = self.conns.get_mut(&index).expect("the caller has it");
-        if conn.closed {
-            return Ok(());
-        }
-        self.trace.note(&format!("connection {index} is found dropped"));
-        if conn.at.is_some() && self.cage.hides_loss() {
-            conn.closed = true;
-            return Ok(());
-        }
-        if let Some((shard, connection)) = conn.at {
-            return self.turn(shard, Input::Closed { connection });
-        }
-        self.close_before_connect(index);
-        Ok(())
+    fn remove(&mut self, socket: SocketId) -> usize {
+        self.slots[socket.slot() as usize].take().expect("an operation names an open socket")
     }
 
-    fn close_before_connect(&mut self, index: usize) {
-        let conn = self.conns.get_mut(&index).expect("still there");
-        conn.closed = true;
-        conn.reads = false;
+    fn get(&self, socket: SocketId) -> usize {
+        self.slots[socket.slot() as usize].expect("an operation names an open socket")
     }
 
-    /// CONNECT: to the shard that owns the client id.
-    fn hand_over(&mut self, index: usize, connect: &Connect<'_>) -> Check {
-        let assigned = format!("assigned-{index}");
-        let mut connect = *connect;
-        let assigned_client_id = connect.client_id.is_empty();
-        if assigned_client_id {
-            connect.client_id = &assigned;
-        }
-        let shard = ShardId::owner_of(connect.client_id, self.shards.len()).index();
-        let slots = &mut self.slots[shard];
-        let slot = slots.free.pop().unwrap_or_else(|| {
-            slots.generations.push(0);
-            slots.generations.len() as u32 - 1
-        });
-        slots.generations[slot as usize] += 1;
-        let connection = ConnectionId::new(slot, slots.generations[slot as usize]);
-        let conn = self.conns.get_mut(&index).expect("still there");
-        conn.at = Some((shard, connection));
-        conn.version = connect.version;
-        self.by_name.insert((shard, connection), index);
-        self.trace.note(&format!("CONNECT on {index} as {} at shard {shard}", connect.client_id));
-        if let Owner::Client(client) = conn.owner {
-            let will = connect.will.as_ref().map(|will| match Tag::of(will.payload) {
-                Tag::Known((_, number)) => (will.delay_s, number - WILL),
-                other => panic!("a will without a number: {other:?}"),
-            });
-            let as_asked = ConnectAs {
-                version: connect.version,
-                clean_start: connect.clean_start,
-                expiry_s: connect.session_expiry_s.min(self.plan.settings.session_expiry_max_s),
-                receive_maximum: connect.receive_maximum,
-                packet_size_max_bytes: connect.maximum_packet_size_bytes,
-                will,
-            };
-            self.oracle.begin_connect(client, index, &as_asked);
-        }
-        let arrival = Arrival { assigned_client_id, anonymous: true };
-        let connect = Connect { receive_maximum: self.cage.receive_maximum(connect.receive_maximum), ..connect };
-        self.handle(shard, Input::Connect { connection, connect: &connect, arrival })
-    }
-
-    /// A packet after CONNECT: the model first, then the shard.
-    fn take_packet(&mut self, index: usize, shard: usize, connection: ConnectionId, packet: Packet<'_>) -> Check {
-        let owner = self.conns[&index].owner;
-        if let Owner::Client(client) = owner
-            && self.oracle.sessions.get(&client).is_some_and(|session| session.conn == Some(index))
-        {
-            self.tell_oracle(index, client, &packet);
-        }
-        if self.cage.forgets_goodbye(&packet) {
-            return self.handle(shard, Input::Closed { connection });
-        }
-        self.handle(shard, Input::Packet { connection, packet })
-    }
-
-    fn tell_oracle(&mut self, index: usize, client: usize, packet: &Packet<'_>) {
-        match packet {
-            Packet::Publish(publish) => {
-                let topic = resolve(&mut self.aliases_in, index, publish.topic, publish.topic_alias.map(u16::from));
-                self.trace.note(&format!(
-                    "client {client} PUBLISH {topic} q{} {:?} dup {} retain {} {:?}",
-                    publish.qos as u8,
-                    publish.packet_id,
-                    publish.dup,
-                    publish.retain,
-                    Tag::of(publish.payload)
-                ));
-                self.oracle.handle_publish(client, &topic, publish);
-            }
-            Packet::Ack(ack) => {
-                self.trace.note(&format!("client {client} {:?} #{}", ack.kind, ack.packet_id));
-                self.oracle.handle_ack(client, ack.kind, ack.packet_id.get(), ack.reason);
-            }
-            Packet::Subscribe(subscribe) => {
-                self.trace.note(&format!("client {client} {subscribe:?}"));
-                self.oracle.handle_subscribe(client, subscribe);
-            }
-            Packet::Unsubscribe(unsubscribe) => {
-                self.trace.note(&format!("client {client} {unsubscribe:?}"));
-                self.oracle.handle_unsubscribe(client, unsubscribe.filters());
-            }
-            Packet::Disconnect(disconnect) => {
-                self.trace.note(&format!("client {client} {disconnect:?}"));
-                self.oracle.handle_disconnect(client, disconnect.reason, disconnect.session_expiry_s);
-            }
-            _ => {}
-        }
-    }
-
-    /// One input and its effects.
-    pub(crate) fn handle(&mut self, shard: usize, input: Input<'_>) -> Check {
-        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
-        let mut fx = std::mem::take(&mut self.fx);
-        for effect in &fx.list {
-            let (connection, encoded, packet_id, payload) = match *effect {
-                Effect::Send { connection, encoded, packet_id } => (connection, encoded, packet_id, None),
-                Effect::SendPayload { connection, encoded, packet_id, payload } => {
-                    (connection, encoded, packet_id, Some(payload))
-                }
-                Effect::Close { connection, reason } => {
-                    self.close(shard, connection, reason)?;
-                    continue;
-                }
-            };
-            let mut packet = Vec::new();
-            fx.copy_to(encoded, packet_id, &mut packet);
-            if let Some(payload) = payload {
-                packet.extend_from_slice(&fx.payloads[payload as usize]);
-            }
-            let Some(&index) = self.by_name.get(&(shard, connection)) else {
-                return Err(format!("{} bytes for connection {connection:?}, which is closed", packet.len()));
-            };
-            let version = self.conns[&index].version;
-            if self.cage.misdelivers(&packet)
-                && let Some(&other) = self.by_name.values().find(|&&other| {
-                    let conn = &self.conns[&other];
-                    other != index && conn.version == version && matches!(conn.owner, Owner::Client(_))
-                })
-            {
-                self.emit(other, &packet)?;
-            }
-            for packet in self.cage.pass(version, packet) {
-                self.emit(index, &packet)?;
-            }
-        }
-        self.take_mesh(shard, &mut fx);
-        self.take_records(shard, &fx.records, fx.last_record);
-        fx.clear();
-        self.fx = fx;
-        Ok(())
-    }
-
-    pub(crate) fn take_mesh(&mut self, shard: usize, fx: &mut Effects) {
-        for (to, batch) in fx.mesh.batches() {
-            for single in batch.singles() {
-                self.send_to_shard(shard, to.index(), single);
-            }
-        }
-    }
-
-    /// Sends a batch of one message.
-    pub(crate) fn send_to_shard(&mut self, from: usize, to: usize, mut single: MeshBatch) {
-        let message = &mut single.messages[0];
-        assert_ne!(from, to, "a shard sends itself no messages: {message:?}"); // the runtime has no channel for them
-        match self.cage.mesh(message) {
-            Fate::Sent => {}
-            Fate::Lost => {
-                self.trace.note(&format!("canary: mesh {from}->{to} {} is lost", crate::world::kind(message)));
-                return;
-            }
-            Fate::Overtakes => {
-                let channel = &mut self.channels[from][to];
-                let last = channel.kept.back_mut().or_else(|| channel.sent.back_mut());
-                if let Some(last) = last
-                    && matches!(last.messages[0], MeshMessage::Publish { .. })
-                {
-                    std::mem::swap(last, &mut single);
-                }
-            }
-        }
-        let channel = &mut self.channels[from][to];
-        if channel.kept.is_empty() && channel.sent.len() < self.plan.mesh_channel {
-            channel.sent.push_back(single);
-        } else {
-            channel.kept.push_back(single);
-        }
-    }
-
-    pub(crate) fn take_records(&mut self, shard: usize, records: &[Record<dunlin::session::Message>], last: Position) {
-        let store = &mut self.stores[shard];
-        for record in records {
-            store.appended.0 += 1;
-            match record {
-                Record::SessionBegun { session, client_id, .. } => {
-                    let client = self.clients.iter().position(|client| *client.plan.name == **client_id);
-                    store.names.insert(session.0, client);
-                }
-                Record::Owed { session, message, .. } => {
-                    if let Tag::Known(key) = Tag::of(message.borrow().payload)
-                        && let Some(&Some(client)) = store.names.get(&session.0)
-                    {
-                        store.owed.push_back((store.appended, client, key));
-                    }
-                }
-                _ => {}
-            }
-        }
-        assert!(records.is_empty() || store.appended == last, "the shard lost count of its records");
-    }
-
-    /// A packet leaves the shard.
-    fn emit(&mut self, index: usize, bytes: &[u8]) -> Check {
-        let conn = self.conns.get_mut(&index).expect("it has a name");
-        conn.outbox.extend_from_slice(bytes);
-        self.trace.mix(bytes);
-        let version = conn.version;
-        let Ok(Some((frame, len))) = frame::next(bytes, u32::MAX) else {
-            return Err(format!("what is sent on {index} is no packet: {bytes:02x?}"));
-        };
-        assert_eq!(len, bytes.len(), "an effect sends one packet");
-        let packet = decode(frame, version, Side::Client).map_err(|error| format!("sent on {index}: {error}"))?;
-        let Owner::Client(client) = self.conns[&index].owner else { return Ok(()) };
-        let mut topic = String::new();
-        if let Packet::Publish(publish) = &packet {
-            topic = resolve(&mut self.aliases, index, publish.topic, publish.topic_alias.map(u16::from));
-            self.trace.note(&format!(
-                "to client {client}: PUBLISH {topic} q{} {:?} dup {} retain {} {:?}",
-                publish.qos as u8,
-                publish.packet_id,
-                publish.dup,
-                publish.retain,
-                Tag::of(publish.payload)
-            ));
-        } else {
-            self.trace.note(&format!("to client {client}: {packet:?}"));
-        }
-        self.oracle.sent(client, index, &packet, &topic, len)
-    }
-
-    fn close(&mut self, shard: usize, connection: ConnectionId, reason: CloseReason) -> Check {
-        let Some(index) = self.by_name.remove(&(shard, connection)) else {
-            return Err(format!("connection {connection:?} is closed twice"));
-        };
-        if self.cage.keeps(reason) {
-            self.by_name.insert((shard, connection), index);
-            return Ok(());
-        }
-        self.slots[shard].free.push(connection.slot);
-        let conn = self.conns.get_mut(&index).expect("it had a name");
-        conn.closed = true;
-        self.trace.note(&format!("connection {index} of {:?} closed: {}", conn.owner, reason.label()));
-        if let Owner::Client(client) = conn.owner {
-            let keep_alive = self.plan.clients[client].keep_alive_s > 0;
-            return self.oracle.closed(client, index, reason, keep_alive);
-        }
-        Ok(())
-    }
-
-    /// The end of a turn: bytes go to the sockets, and the shard is told what they did not take.
-    pub(crate) fn flush(&mut self, shard: usize) -> Check {
-        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
-        let mut told = Vec::new();
-        for conn in self.conns.values_mut().filter(|conn| conn.at.is_some_and(|(at, _)| at == shard)) {
-            conn.flush(self.plan.socket_bytes);
-            if !conn.closed && conn.outbox.len() != conn.told_bytes {
-                conn.told_bytes = conn.outbox.len();
-                told.push((conn.at.expect("just seen").1, conn.told_bytes as u32));
-            }
-        }
-        if self.cage.canary == Canary::HideBlocked {
-            told.clear();
-        }
-        for (connection, bytes) in told {
-            self.handle(shard, Input::Blocked { connection, bytes })?;
-        }
-        Ok(())
+    /// Whether nothing is left of any connection.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.slots.iter().all(Option::is_none) && self.happened.is_empty() && self.kept.is_empty()
     }
 }
 
-/// The topic that a PUBLISH is about.
-fn resolve(
-    aliases: &mut std::collections::BTreeMap<(usize, u16), String>,
-    conn: usize,
-    topic: &str,
-    alias: Option<u16>,
-) -> String {
-    match alias {
-        Some(alias) if topic.is_empty() => aliases.get(&(conn, alias)).cloned().unwrap_or_default(),
-        Some(alias) => {
-            aliases.insert((conn, alias), topic.to_owned());
-            topic.to_owned()
+impl World {
+    /// Does something with a shard's connections: inputs go to the model and the shard, effects and operations follow.
+    pub(crate) fn with<T>(
+        &mut self,
+        shard: usize,
+        act: impl FnOnce(&mut Connections, &mut Told<'_>) -> T,
+    ) -> Result<T, String> {
+        let mut connections = self.connections[shard].take().expect("no call is within another");
+        let mut told = Told { world: self, shard, failed: Ok(()) };
+        let outcome = act(&mut connections, &mut told);
+        let failed = told.failed;
+        connections.apply(&self.out);
+        self.out.clear();
+        let operations: Vec<Operation> = std::iter::from_fn(|| connections.next_operation()).collect();
+        let handovers: Vec<(ShardId, Handover)> = connections.handovers().collect();
+        self.connections[shard] = Some(connections);
+        failed?;
+        for operation in operations {
+            self.carry_out(shard, operation)?;
         }
-        None => topic.to_owned(),
+        for (to, handover) in handovers {
+            self.trace.note(&format!("handover {shard}->{}", to.index()));
+            if self.cage.loses_failure(&handover) {
+                continue;
+            }
+            self.handovers[shard][to.index()].push_back(handover);
+        }
+        Ok(outcome)
+    }
+
+    fn carry_out(&mut self, shard: usize, operation: Operation) -> Check {
+        self.trace.mix(format!("{shard} {operation:?}").as_bytes());
+        let conn_of = |world: &Self, socket| world.sockets[shard].get(socket);
+        match operation {
+            Operation::ReceiveOnce { socket, connection } => {
+                self.receive(conn_of(self, socket), Receiving::Once(connection))
+            }
+            Operation::Receive { socket, connection } => {
+                self.receive(conn_of(self, socket), Receiving::Until(connection))
+            }
+            Operation::StopReceiving { socket, connection } => {
+                self.oracle.stats.stopped += 1;
+                let conn = self.conns.get_mut(&conn_of(self, socket)).expect("a socket has one");
+                if conn.receiving.connection() == Some(connection) {
+                    conn.receiving = Receiving::Nothing;
+                    if self.cage.canary != Canary::NeverResume {
+                        self.sockets[shard].happened.push(Happened::Ended(connection, ReceiveEnd::Stopped));
+                    }
+                }
+                Ok(())
+            }
+            Operation::Send { socket, connection, bytes } => {
+                let index = conn_of(self, socket);
+                let conn = self.conns.get_mut(&index).expect("a socket has one");
+                if conn.rest.is_some() {
+                    return Err(format!("two sends are under way on connection {index}"));
+                }
+                conn.rest = Some((connection, bytes.to_vec().into()));
+                self.send_rest(index);
+                Ok(())
+            }
+            Operation::FinishSending { socket, connection } => {
+                let index = conn_of(self, socket);
+                let conn = self.conns.get_mut(&index).expect("a socket has one");
+                if conn.rest.is_some() {
+                    return Err(format!("FIN on connection {index} before its last bytes"));
+                }
+                conn.fin_sent = true;
+                self.oracle.stats.lingered += 1;
+                self.sockets[shard].finishing.push(index);
+                if self.cage.canary != Canary::ForgetFinished {
+                    self.sockets[shard].happened.push(Happened::Finished(connection, index));
+                }
+                Ok(())
+            }
+            Operation::Close { socket, .. } => self.close_socket(shard, socket, false),
+            Operation::Abort { socket, .. } => self.close_socket(shard, socket, true),
+            Operation::HandOver { socket, ticket, target } => self.move_socket(shard, socket, ticket, target.index()),
+        }
+    }
+
+    fn receive(&mut self, index: usize, receiving: Receiving) -> Check {
+        let conn = self.conns.get_mut(&index).expect("a socket has one");
+        if conn.receiving != Receiving::Nothing {
+            return Err(format!("two receives are under way on connection {index}"));
+        }
+        conn.receiving = receiving;
+        Ok(())
+    }
+
+    fn close_socket(&mut self, shard: usize, socket: SocketId, resets: bool) -> Check {
+        let index = self.sockets[shard].remove(socket);
+        let conn = self.conns.get_mut(&index).expect("a socket has one");
+        if self.sockets[shard].finishing.contains(&index) {
+            return Err(format!("connection {index} closes while FIN is being sent"));
+        }
+        conn.place = Place::Closed;
+        conn.receiving = Receiving::Nothing;
+        conn.rest = None;
+        if resets {
+            conn.to_client.clear();
+            self.oracle.stats.aborted += 1;
+        }
+        self.trace.note(&format!("the socket of connection {index} is closed"));
+        Ok(())
+    }
+
+    fn move_socket(&mut self, shard: usize, socket: SocketId, ticket: Ticket, target: usize) -> Check {
+        let index = self.sockets[shard].remove(socket);
+        let conn = self.conns.get_mut(&index).expect("a socket has one");
+        if conn.receiving != Receiving::Nothing || conn.rest.is_some() {
+            return Err(format!("connection {index} is handed over with something under way"));
+        }
+        self.tickets.insert(ticket, index);
+        if self.edge_rng.percent(self.plan.handover_fails_percent) {
+            // The socket has not moved; its number is its own still.
+            self.sockets[shard].slots[socket.slot() as usize] = Some(index);
+            self.sockets[shard].happened.push(Happened::HandOverFailed(ticket, socket));
+            self.oracle.stats.handovers_failed += 1;
+            return Ok(());
+        }
+        conn.place = Place::Between(ticket);
+        let there = self.sockets[target].insert(index);
+        self.sockets[shard].happened.push(Happened::HandedOver(ticket));
+        let told = self.cage.stale(ticket);
+        self.sockets[target].happened.push(Happened::Adopted(told, there, index));
+        self.oracle.stats.handed_over += 1;
+        Ok(())
+    }
+
+    /// The kernel goes on with what a flush left over.
+    pub(crate) fn send_rest(&mut self, index: usize) {
+        let socket_bytes = self.plan.socket_bytes;
+        let conn = self.conns.get_mut(&index).expect("the caller has it");
+        let Some((connection, mut bytes)) = conn.rest.take() else { return };
+        let Place::Socket(shard, _) = conn.place else { return };
+        conn.take(&mut bytes, socket_bytes);
+        if bytes.is_empty() || conn.dropped {
+            self.sockets[shard].happened.push(Happened::Sent(connection, conn.dropped));
+        } else {
+            conn.rest = Some((connection, bytes));
+        }
+    }
+
+    // --- events ----------------------------------------------------------------------------------------------------
+
+    /// One thing that the kernel or another shard has to tell a shard.
+    pub(crate) fn something_happens(&mut self) -> Check {
+        let shard = self.edge_rng.below(self.shards.len());
+        let from = self.edge_rng.below(self.shards.len());
+        if self.edge_rng.percent(50) && !self.handovers[from][shard].is_empty() {
+            return self.deliver_handover(from, shard);
+        }
+        let waiting = self.sockets[shard].happened.len();
+        if waiting == 0 {
+            return self.accept_one(shard).map(|_| ());
+        }
+        let at = self.edge_rng.below(waiting);
+        self.tell(shard, at)
+    }
+
+    pub(crate) fn deliver_handover(&mut self, from: usize, to: usize) -> Check {
+        let Some(handover) = self.handovers[from][to].pop_front() else { return Ok(()) };
+        self.begin_turn(to);
+        if let Handover::Begun { ticket, .. } = &handover {
+            self.adopting = Some(self.tickets[ticket]);
+        }
+        self.with(to, |connections, told| connections.take_handover(told, handover))?;
+        self.adopting = None;
+        self.end_turn(to)
+    }
+
+    /// Tells a shard what happened, of those things the one at `at`.
+    pub(crate) fn tell(&mut self, shard: usize, at: usize) -> Check {
+        let happened = self.sockets[shard].happened.remove(at);
+        self.begin_turn(shard);
+        match happened {
+            Happened::Ended(id, cause) => self.with(shard, |conns, told| conns.receive_ended(told, id, cause))?,
+            Happened::Sent(id, broken) => self.with(shard, |conns, told| conns.sent(told, id, broken))?,
+            Happened::Finished(id, index) => {
+                self.sockets[shard].finishing.retain(|&finishing| finishing != index);
+                self.with(shard, |conns, _| conns.finished(id))?;
+            }
+            Happened::Adopted(ticket, socket, index) => {
+                self.adopting = self.tickets.get(&ticket).copied();
+                self.conns.get_mut(&index).expect("it is on its way").place = Place::Socket(shard, socket);
+                self.with(shard, |conns, told| conns.adopted(told, ticket, socket))?;
+                self.adopting = None;
+            }
+            Happened::HandedOver(ticket) => self.with(shard, |conns, _| conns.handed_over(ticket))?,
+            Happened::HandOverFailed(ticket, socket) => {
+                self.with(shard, |conns, _| conns.hand_over_failed(ticket, socket))?;
+            }
+        }
+        self.end_turn(shard)
+    }
+
+    /// A connection leaves the queue of a listener. Returns whether one did.
+    pub(crate) fn accept_one(&mut self, shard: usize) -> Result<bool, String> {
+        let now = self.now;
+        let waiting = self.conns.iter().find(|(_, conn)| conn.place == Place::Backlog(shard));
+        let Some((&index, conn)) = waiting else { return Ok(false) };
+        let listener = conn.listener;
+        if !self.with(shard, |connections, _| connections.may_accept(now))? {
+            return Ok(false);
+        }
+        let socket = self.sockets[shard].insert(index);
+        self.conns.get_mut(&index).expect("just seen").place = Place::Socket(shard, socket);
+        self.with(shard, |connections, _| connections.accepted(now, listener, socket, Peer::Unknown))?;
+        if self.sockets[shard].slots[socket.slot() as usize].is_some() {
+            let receiving = self.conns[&index].receiving;
+            assert!(matches!(receiving, Receiving::Once(_)), "a connection that is taken in is listened to");
+        }
+        self.end_turn(shard)?;
+        Ok(true)
+    }
+
+    /// The broker notices that a client sends no more.
+    pub(crate) fn notice_drop(&mut self, index: usize) -> Check {
+        let conn = self.conns.get_mut(&index).expect("the caller has it");
+        let (Place::Socket(shard, _), Some(id)) = (conn.place, conn.receiving.connection()) else { return Ok(()) };
+        conn.receiving = Receiving::Nothing;
+        self.begin_turn(shard);
+        self.with(shard, |connections, told| connections.receive_ended(told, id, ReceiveEnd::PeerGone))?;
+        self.end_turn(shard)
+    }
+
+    /// `count` bytes of a client are received, in as many buffers as they need.
+    pub(crate) fn arrive(&mut self, index: usize, count: usize) -> Check {
+        let Place::Socket(shard, _) = self.conns[&index].place else { return Ok(()) };
+        self.begin_turn(shard);
+        let mut left = count;
+        while left > 0 {
+            let taken = self.receive_buffer(shard, index, left)?;
+            if taken == 0 {
+                break;
+            }
+            left -= taken;
+        }
+        self.end_turn(shard)
+    }
+
+    /// Returns how many bytes were received.
+    fn receive_buffer(&mut self, shard: usize, index: usize, most: usize) -> Result<usize, String> {
+        let Some(conn) = self.conns.get_mut(&index) else { return Ok(0) };
+        let Some(id) = conn.receiving.connection() else { return Ok(0) };
+        let count = most.min(conn.to_broker.len()).min(self.plan.buffer_bytes);
+        if count == 0 {
+            return Ok(0);
+        }
+        if self.sockets[shard].kept.len() >= self.plan.buffers {
+            conn.receiving = Receiving::Nothing;
+            self.with(shard, |connections, told| connections.receive_ended(told, id, ReceiveEnd::OutOfBuffers))?;
+            return Ok(0);
+        }
+        let mask = conn.mask();
+        let mut bytes: Vec<u8> = conn.to_broker.drain(..count).map(|byte| byte ^ mask).collect();
+        let is_once = matches!(conn.receiving, Receiving::Once(_));
+        let more = !is_once && self.edge_rng.below(500) > 0;
+        if !more {
+            conn.receiving = Receiving::Nothing;
+        }
+        if is_once && mask == 0 {
+            self.cage.cut_behind_connect(&mut bytes);
+        }
+        if self.cage.canary == Canary::OneHasTheTurn {
+            self.with(shard, |connections, _| connections.begin_turn())?;
+        }
+        let Sockets { mut next_kept, row, .. } = self.sockets[shard];
+        self.receiving = Some(index);
+        let received = bytes.len();
+        let kept = self.with(shard, |connections, told| {
+            let mut kept = None;
+            connections.received(told, id, &bytes, more, || {
+                next_kept += 1;
+                kept = Some(next_kept);
+                KeptBuffer(next_kept)
+            });
+            kept
+        })?;
+        let sockets = &mut self.sockets[shard];
+        sockets.next_kept = next_kept;
+        if let Some(number) = kept {
+            self.oracle.stats.deferred += 1;
+            sockets.kept.insert(number, (index, bytes));
+            return Ok(count);
+        }
+        let before = row.filter(|&(last, _)| last == id).map_or(0, |(_, bytes)| bytes);
+        sockets.row = Some((id, before + received));
+        if before >= TURN_SHARE_BYTES {
+            return Err(format!("connection {index} has {} bytes of a turn in a row", before + received));
+        }
+        Ok(count)
+    }
+
+    // --- turns -----------------------------------------------------------------------------------------------------
+
+    pub(crate) fn begin_turn(&mut self, shard: usize) {
+        let is_paused = self.is_paused(shard);
+        let connections = self.connections[shard].as_mut().expect("no call is within another");
+        connections.set_paused(is_paused);
+        connections.begin_turn();
+        self.sockets[shard].row = None;
+    }
+
+    /// What was deferred, then the sends.
+    pub(crate) fn end_turn(&mut self, shard: usize) -> Check {
+        while let Some(deferred) = self.with(shard, |connections, _| connections.next_deferred())? {
+            let buffer = deferred.buffer().and_then(|KeptBuffer(number)| self.sockets[shard].kept.remove(&number));
+            let (index, bytes) = buffer.unzip();
+            self.receiving = index;
+            let bytes = bytes.unwrap_or_default();
+            self.with(shard, |connections, told| connections.handle_deferred(told, deferred, &bytes))?;
+        }
+        let has_buffers = self.sockets[shard].kept.len() < self.plan.buffers;
+        self.with(shard, |connections, _| connections.buffers_freed(|_| has_buffers))?;
+        self.flush(shard)
+    }
+
+    /// Every outbox to its socket, as far as it has room.
+    pub(crate) fn flush(&mut self, shard: usize) -> Check {
+        let flush = self.with(shard, |connections, told| connections.begin_flush(told))?;
+        let connections = self.connections[shard].as_ref().expect("no call is within another");
+        let mut short = Vec::new();
+        for (id, socket, outbox) in connections.sends(&flush) {
+            let index = self.sockets[shard].get(socket);
+            let conn = self.conns.get_mut(&index).expect("a socket has one");
+            let all = outbox.len();
+            if conn.dropped {
+                // The kernel takes it and finds out later, or has found out already.
+                if self.edge_rng.percent(30) {
+                    short.push(ShortSent { connection: id, sent: 0, broken: true });
+                }
+                continue;
+            }
+            let mut bytes: VecDeque<u8> = outbox.pieces().flatten().copied().collect();
+            let sent = conn.take(&mut bytes, self.plan.socket_bytes);
+            if sent < all {
+                short.push(ShortSent { connection: id, sent, broken: false });
+            }
+        }
+        self.with(shard, |connections, told| connections.finish_flush(told, flush, short.into_iter()))
+    }
+
+    /// Deadlines that have passed, and what was left over.
+    pub(crate) fn keep_time(&mut self, shard: usize) -> Check {
+        let now = self.now;
+        let connections = self.connections[shard].as_ref().expect("no call is within another");
+        let is_due = connections.next_deadline().is_some_and(|due| due.is_due(now));
+        if is_due {
+            self.with(shard, |connections, _| connections.handle_deadlines(now))?;
+            self.with(shard, |connections, _| connections.may_accept(now))?;
+        }
+        let connections = self.connections[shard].as_ref().expect("no call is within another");
+        if is_due || connections.has_work() {
+            self.begin_turn(shard);
+            self.end_turn(shard)?;
+        }
+        Ok(())
     }
 }

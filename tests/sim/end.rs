@@ -1,15 +1,18 @@
 //! The end of a run: everybody comes back and takes what is owed, then everybody leaves and nothing may be left.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use dunlin::codec::{Connect, Packet, Publish, Side, SubscribeFilter, Version, decode, encode_subscribe, frame};
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
+use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Arrival, Effect, Input, Turn};
 use dunlin::store::Position;
 use dunlin::telemetry::TransportCounters;
 
 use crate::actions::options;
+use crate::conn::Place;
 use crate::oracle::{Check, Tag};
 use crate::world::World;
 
@@ -45,7 +48,7 @@ impl World {
             for index in self.conns.keys().copied().collect::<Vec<_>>() {
                 moved |= self.settle_conn(index)?;
             }
-            self.add_tombstone();
+            self.remove_finished();
             for number in 0..self.clients.len() {
                 moved |= self.settle_client(number, come_back);
             }
@@ -60,19 +63,21 @@ impl World {
 
     fn settle_conn(&mut self, index: usize) -> Result<bool, String> {
         let Some(conn) = self.conns.get(&index) else { return Ok(false) };
-        let paused = conn.at.is_some_and(|(shard, _)| self.is_paused(shard));
-        if !conn.to_broker.is_empty() && !paused {
+        if let Place::Backlog(shard) = conn.place {
+            return self.accept_one(shard);
+        }
+        if conn.has_news() && !conn.to_broker.is_empty() {
             let all = conn.to_broker.len();
             // Two writes at one instant on two shards are ordered by shard and not by this loop.
             self.pass_us(1);
             self.arrive(index, all)?;
             return Ok(true);
         }
-        if conn.dropped && !conn.closed {
+        if conn.has_news() {
             self.notice_drop(index)?;
             return Ok(true);
         }
-        let reads = !conn.dropped && (!conn.to_client.is_empty() || conn.closed);
+        let reads = !conn.dropped && (!conn.to_client.is_empty() || conn.is_at_end());
         if reads {
             let all = conn.to_client.len();
             self.read(index, all)?;
@@ -98,7 +103,7 @@ impl World {
             return false;
         }
         if let Some(conn) = self.conns.get_mut(&index) {
-            conn.to_broker.extend(out);
+            conn.write(&out);
         }
         true
     }
@@ -112,7 +117,20 @@ impl World {
                 moved = true;
             }
         }
+        for (from, to) in (0..count * count).map(|n| (n / count, n % count)) {
+            while !self.handovers[from][to].is_empty() {
+                self.deliver_handover(from, to)?;
+                moved = true;
+            }
+        }
         for shard in 0..count {
+            while !self.sockets[shard].happened.is_empty() {
+                self.tell(shard, 0)?;
+                moved = true;
+            }
+            self.keep_time(shard)?;
+            let connections = self.connections[shard].as_ref().expect("no call is within another");
+            moved |= connections.has_work();
             let Position(appended) = self.stores[shard].appended;
             if self.stores[shard].durable.0 < appended {
                 self.confirm(shard, Position(appended))?;
@@ -159,9 +177,8 @@ impl World {
         self.rest(false)?;
         let names: Vec<String> = self.clients.iter().map(|client| client.plan.name.clone()).collect();
         let others = (0..self.hostiles.len()).map(|n| format!("hostile-{n}"));
-        let assigned = (0..=self.next_conn).map(|n| format!("assigned-{n}"));
         self.oracle.sessions.clear(); // from here on only the shards' own word counts
-        for name in names.into_iter().chain(others).chain(assigned) {
+        for name in names.into_iter().chain(others) {
             self.come_and_go(&name)?;
         }
         self.rest(false)?;
@@ -190,6 +207,16 @@ impl World {
             if holdings != dunlin::shard::Holdings::default() {
                 return Err(format!("shard {number} still holds {holdings:?}"));
             }
+            let connections = self.connections[number].as_ref().expect("no call is within another");
+            let (held, pending) = (connections.len(), connections.handovers_pending());
+            if held + pending > 0 || !self.sockets[number].is_idle() {
+                let sockets = &self.sockets[number];
+                return Err(format!("shard {number} holds {held} connections, {pending} handovers, {sockets:?}"));
+            }
+            let on_their_way = self.handovers_counts[number].load(Ordering::Relaxed);
+            if on_their_way > 0 {
+                return Err(format!("{on_their_way} connections are still on their way to shard {number}"));
+            }
             if grown_bytes > INDEX_KEEPS_BYTES {
                 return Err(format!("the index of shard {number} keeps {grown_bytes} bytes for nothing"));
             }
@@ -202,7 +229,8 @@ impl World {
         let shard = ShardId::owner_of(name, self.shards.len()).index();
         let connection = AUDITOR;
         let connect = Connect::new(Version::V311, name, true);
-        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let arrival = Arrival { assigned_client_id: false, listener: &listener };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         self.ask(shard, Input::Closed { connection });
         self.settle_shards().map(|_| ())
@@ -217,7 +245,8 @@ impl World {
             .expect("the hash reaches every shard");
         let connection = AUDITOR;
         let connect = Connect::new(Version::V5, &name, true);
-        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let arrival = Arrival { assigned_client_id: false, listener: &listener };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         for topic in topics {
             let publish = Publish {
@@ -312,7 +341,7 @@ impl World {
     }
 }
 
-/// A connection that no slot of the edge names.
+/// A connection that no slot of a table names.
 const AUDITOR: ConnectionId = ConnectionId::new(5_000, 1);
 /// Table space that an index may keep once it has grown.
 const INDEX_KEEPS_BYTES: usize = 256 * 1024;

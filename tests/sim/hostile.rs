@@ -60,6 +60,26 @@ impl Hostile {
         rng.percent(5)
     }
 
+    /// More at once than a turn takes of one connection.
+    pub(crate) fn flood(&self, rng: &mut Rng, out: &mut Vec<u8>) {
+        for _ in 0..rng.between(2, 5) {
+            PublishOut {
+                version: self.version,
+                topic: "wild/flood",
+                topic_alias: None,
+                qos: Qos::AtMostOnce,
+                dup: false,
+                retain: false,
+                packet_id: None,
+                message_expiry_s: None,
+                subscription_ids: &[],
+                forwarded: Forwarded::EMPTY,
+                payload: &vec![b'h'; 7_000],
+            }
+            .encode(out);
+        }
+    }
+
     fn send(&self, rng: &mut Rng, out: &mut Vec<u8>) {
         let id = PacketId::new(rng.between(1, 20) as u16).expect("not 0");
         match rng.below(100) {

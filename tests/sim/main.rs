@@ -1,4 +1,4 @@
-//! The simulator: pure shards under a virtual clock, byte pipes that split writes anywhere, a bounded mesh with delay, a
+//! The simulator: pure shards and their connections under a virtual clock, sockets that split writes anywhere, a bounded mesh with delay, a
 //! store that confirms late, clients that behave and clients that do not, and a model broker that says what is allowed.
 //!
 //! Everything follows from one seed. `SIM_SEED` runs one, `SIM_SEEDS` so many (64 by default), `SIM_STEPS` so many steps
@@ -12,6 +12,7 @@ mod conn;
 mod edge;
 mod end;
 mod hostile;
+mod inputs;
 mod oracle;
 mod people;
 mod plan;
@@ -168,8 +169,10 @@ fn every_canary_is_caught() {
 #[test]
 fn a_run_exercises_what_it_checks() {
     let stats = run_all(0..8, STEPS, Canary::None).unwrap_or_else(|what| panic!("{what}"));
-    let Stats { published, delivered, again, replayed, shared, wills, resumed, taken_over, refused, taking_down } =
-        stats;
+    let Stats {
+        published, delivered, again, replayed, shared, wills, resumed, taken_over, refused, taking_down, ..
+    } = stats;
+    let Stats { handed_over, handovers_failed, lingered, aborted, deferred, stopped, .. } = stats;
     for (count, least) in [
         (published, 1_000),
         (delivered, 2_000),
@@ -181,6 +184,12 @@ fn a_run_exercises_what_it_checks() {
         (taken_over, 20),
         (refused, 5),
         (taking_down, 50),
+        (handed_over, 100),
+        (handovers_failed, 5),
+        (lingered, 20),
+        (aborted, 5),
+        (deferred, 100),
+        (stopped, 1),
     ] {
         assert!(count >= least, "{stats:?}");
     }

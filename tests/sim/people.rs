@@ -1,6 +1,6 @@
 //! The steps of those who are connected: bytes that arrive, bytes that are read, decisions.
 
-use dunlin::codec::{ConnectWill, Forwarded};
+use dunlin::codec::{ConnectWill, Forwarded, Version};
 use dunlin::ids::Qos;
 
 use crate::actions::Move;
@@ -12,15 +12,8 @@ use crate::world::World;
 impl World {
     /// Some bytes of somebody reach the broker, or the news that there are no more.
     pub(crate) fn some_bytes_arrive(&mut self) -> Check {
-        let waiting: Vec<usize> = self
-            .conns
-            .iter()
-            .filter(|(_, conn)| {
-                let paused = conn.at.is_some_and(|(shard, _)| self.is_paused(shard));
-                (!conn.to_broker.is_empty() && !paused) || (conn.dropped && !conn.closed)
-            })
-            .map(|(&index, _)| index)
-            .collect();
+        let waiting: Vec<usize> =
+            self.conns.iter().filter(|(_, conn)| conn.has_news()).map(|(&index, _)| index).collect();
         if waiting.is_empty() {
             return Ok(());
         }
@@ -33,7 +26,7 @@ impl World {
             let count = if self.rng.percent(40) { all } else { self.rng.between(1, all) };
             self.arrive(index, count)?;
         }
-        self.add_tombstone();
+        self.remove_finished();
         Ok(())
     }
 
@@ -47,7 +40,7 @@ impl World {
                     Owner::Client(_) => true,
                     Owner::Hostile(hostile) => self.hostiles[hostile].reads,
                 };
-                reads && !conn.dropped && (!conn.to_client.is_empty() || conn.closed)
+                reads && !conn.dropped && (!conn.to_client.is_empty() || conn.is_at_end())
             })
             .map(|(&index, _)| index)
             .collect();
@@ -64,16 +57,17 @@ impl World {
         let all = self.conns[&index].to_client.len();
         let count = if self.rng.percent(50) || all == 0 { all } else { self.rng.between(1, all) };
         self.read(index, count)?;
-        self.add_tombstone();
+        self.remove_finished();
         Ok(())
     }
 
     /// A client reads `count` bytes and does what has to follow at once.
     pub(crate) fn read(&mut self, index: usize, count: usize) -> Check {
-        let socket_bytes = self.plan.socket_bytes;
         let conn = self.conns.get_mut(&index).expect("the caller has it");
-        let bytes: Vec<u8> = conn.to_client.drain(..count).collect();
-        conn.flush(socket_bytes);
+        let mask = conn.mask();
+        let bytes: Vec<u8> = conn.to_client.drain(..count).map(|byte| byte ^ mask).collect();
+        self.send_rest(index);
+        let conn = self.conns.get_mut(&index).expect("still there");
         let at_end = conn.is_at_end();
         if let Owner::Client(client) = conn.owner
             && self.clients[client].conn == Some(index)
@@ -84,9 +78,10 @@ impl World {
             if !out.is_empty() {
                 client.sent_ms = self.now.ms();
             }
-            conn.to_broker.extend(out);
             if at_end {
                 client.disconnected(self.now.ms());
+            } else {
+                conn.write(&out);
             }
         } else if let Owner::Hostile(hostile) = conn.owner
             && at_end
@@ -94,11 +89,12 @@ impl World {
         {
             self.hostiles[hostile].conn = None;
         }
-        let drained = conn.outbox.is_empty() && conn.told_bytes > 0 && !conn.closed;
-        match conn.at {
-            Some((shard, _)) if drained => self.flush(shard),
-            _ => Ok(()),
+        // Whoever has read the end closes its own, but for some who never do.
+        let stays = matches!(conn.owner, Owner::Hostile(_)) && self.edge_rng.percent(30);
+        if at_end && !stays {
+            self.drop_conn(index);
         }
+        Ok(())
     }
 
     /// Somebody decides.
@@ -109,7 +105,7 @@ impl World {
         } else {
             self.hostile_acts(number - self.clients.len());
         }
-        self.add_tombstone();
+        self.remove_finished();
     }
 
     fn client_acts(&mut self, number: usize) {
@@ -121,7 +117,7 @@ impl World {
         {
             client.sent_ms = self.now.ms();
             if let Some(conn) = self.conns.get_mut(&index) {
-                conn.to_broker.extend(out);
+                conn.write(&out);
             }
         }
         match decision {
@@ -143,7 +139,7 @@ impl World {
     /// A client opens a connection and sends CONNECT.
     pub(crate) fn open(&mut self, number: usize, clean_start: bool) {
         let plan = self.clients[number].plan.clone();
-        let mut conn = Conn::new(Owner::Client(number), plan.version);
+        let mut conn = self.new_conn(Owner::Client(number), plan.version);
         // Before 5.0, a session that is not kept is what a clean one is.
         let never_kept = !plan.version.is_v5() && plan.expiry_s == 0;
         let expired = self.clients[number].has_expired(self.now.ms());
@@ -167,12 +163,21 @@ impl World {
         }
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
-        conn.to_broker.extend(bytes);
+        if self.edge_rng.percent(25) {
+            self.clients[number].ping(&mut bytes); // it need not wait for CONNACK
+        }
+        conn.write(&bytes);
         let index = self.add_conn(conn);
         self.trace.note(&format!("client {number} opens connection {index}, clean start {}", connect.clean_start));
         self.clients[number].conn = Some(index);
         self.clients[number].expiry_s = connect.session_expiry_s.min(self.plan.settings.session_expiry_max_s);
         self.clients[number].sent_ms = self.now.ms();
+    }
+
+    /// By some shard's listener, of those that the plan has.
+    fn new_conn(&mut self, owner: Owner, version: Version) -> Conn {
+        let shard = self.edge_rng.below(self.shards.len());
+        Conn::new(owner, version, shard, u8::from(self.plan.layered && self.edge_rng.percent(50)))
     }
 
     fn add_conn(&mut self, conn: Conn) -> usize {
@@ -193,39 +198,44 @@ impl World {
         let Some(conn) = self.conns.get_mut(&index) else { return };
         conn.dropped = true;
         conn.to_client.clear();
-        conn.outbox.clear();
         if self.rng.percent(30) {
             conn.to_broker.clear(); // a reset: what was on its way is lost
         }
+        self.send_rest(index);
     }
 
     fn hostile_acts(&mut self, number: usize) {
         let mut out = Vec::new();
         let Some(index) = self.hostiles[number].conn else {
             let version = self.hostiles[number].connect(&mut self.rng, &mut out);
-            let mut conn = Conn::new(Owner::Hostile(number), version);
-            conn.to_broker.extend(out);
+            let mut conn = self.new_conn(Owner::Hostile(number), version);
+            conn.write(&out);
             let index = self.add_conn(conn);
             self.hostiles[number].conn = Some(index);
             return;
         };
         let drops = self.hostiles[number].act(&mut self.rng, &mut out);
-        let Some(conn) = self.conns.get_mut(&index).filter(|conn| !conn.closed) else {
+        if self.edge_rng.percent(3) {
+            self.hostiles[number].flood(&mut self.edge_rng, &mut out);
+        }
+        let Some(conn) = self.conns.get_mut(&index).filter(|conn| !conn.is_closed() && !conn.half_closed) else {
             self.hostiles[number].conn = None;
             self.drop_conn(index);
             return;
         };
         if conn.to_broker.len() < 20_000 {
-            conn.to_broker.extend(out);
+            conn.write(&out);
         }
-        if drops {
+        if drops && self.edge_rng.percent(20) {
+            conn.half_closed = true; // it sends no more, and reads on
+        } else if drops {
             self.hostiles[number].conn = None;
             self.drop_conn(index);
         }
     }
 
     /// Connections that are over leave the books.
-    pub(crate) fn add_tombstone(&mut self) {
+    pub(crate) fn remove_finished(&mut self) {
         let over: Vec<usize> = self.conns.iter().filter(|(_, conn)| conn.is_over()).map(|(&index, _)| index).collect();
         for index in over {
             if let Owner::Client(client) = self.conns[&index].owner
@@ -233,7 +243,9 @@ impl World {
             {
                 self.clients[client].disconnected(self.now.ms());
             }
-            self.conns.remove(&index);
+            if let Some(name) = self.conns.remove(&index).and_then(|conn| conn.at) {
+                self.names.remove(&name);
+            }
             self.aliases.retain(|&(conn, _), _| conn != index);
             self.aliases_in.retain(|&(conn, _), _| conn != index);
         }

@@ -14,6 +14,15 @@ pub(crate) struct Plan {
     pub(crate) mesh_pause: usize,
     /// Bytes that a socket takes before it is full.
     pub(crate) socket_bytes: usize,
+    /// Bytes of a receive buffer, and how many of them a shard has.
+    pub(crate) buffer_bytes: usize,
+    pub(crate) buffers: usize,
+    /// Connections of the whole process; those above are told so.
+    pub(crate) connections_max: u32,
+    /// Sockets that cannot be handed over, in percent.
+    pub(crate) handover_fails_percent: usize,
+    /// Half of the connections come by a listener with a layer that inverts every byte.
+    pub(crate) layered: bool,
     /// Some limit is so low that messages may be dropped: what is missing must then be counted.
     pub(crate) tight: bool,
     /// Everything happens within seconds: nothing expires, and fights for a client id are fierce.
@@ -76,7 +85,15 @@ impl Plan {
             (client.expiry_s, client.clean_percent) = (u32::MAX, 0);
         }
         clients.extend((0..2).map(|n| ClientPlan::watcher(&format!("watcher-{n}"))));
+        // Again from a source of their own.
+        let mut edge = Rng::new(!rng.clone().next() ^ 0xed9e);
+        let buffer_bytes = *edge.pick(&[64, 512, 4_096]);
         Self {
+            buffer_bytes,
+            buffers: *edge.pick(&[8, 400, 1_024]),
+            connections_max: if edge.percent(25) { clients.len() as u32 + 1 } else { 1_000 },
+            handover_fails_percent: *edge.pick(&[0, 2, 10]),
+            layered: edge.percent(40),
             settings,
             mesh_channel: rng.between(1, 16),
             mesh_pause: rng.between(8, 64),

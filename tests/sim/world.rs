@@ -1,12 +1,15 @@
 //! N pure shards and everything around them, moved one random step at a time.
 //!
-//! The edge's part is played as the runtime plays it: frames are cut by `codec::frame`, a CONNECT goes to the shard that
-//! owns the client id, effects are applied in their order, `flushed` follows once the bytes were given to the sockets,
-//! and what a socket did not take is reported as `Blocked`.
+//! The edge's part is played as `net` and the pump play it: what sockets bring goes through `dunlin::conn`, its operations
+//! are carried out, a turn ends with what was deferred and with one flush.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use dunlin::ids::{ConnectionId, ShardId};
+use dunlin::conn::{Connections, ConnectionsConfig, Handover, ListenerLayers};
+use dunlin::ids::{ConnectionId, ShardId, Ticket};
+use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, ProcessContext, Shard};
 use dunlin::store::Position;
 use dunlin::telemetry::{Counters, TransportCounters};
@@ -14,7 +17,8 @@ use dunlin::time::Now;
 
 use crate::canary::{Cage, Canary};
 use crate::client::Client;
-use crate::conn::Conn;
+use crate::conn::{Conn, Place};
+use crate::edge::Sockets;
 use crate::hostile::Hostile;
 use crate::oracle::{Check, Key, Oracle};
 use crate::plan::Plan;
@@ -41,24 +45,36 @@ pub(crate) struct Store {
     pub(crate) owed: VecDeque<(Position, usize, Key)>,
 }
 
-/// The connections of one shard, by slot; a slot is used again with another generation.
-#[derive(Debug, Default)]
-pub(crate) struct Slots {
-    pub(crate) generations: Vec<u32>,
-    pub(crate) free: Vec<u32>,
-}
-
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) rng: Rng,
+    /// What sockets do by chance: from a source of its own, so that the rest of a run stays what it was without it.
+    pub(crate) edge_rng: Rng,
     pub(crate) now: Now,
     pub(crate) shards: Vec<Shard>,
     pub(crate) fx: Effects,
+    /// What shards want of their connections, as canaries have left it.
+    pub(crate) out: Effects,
+    /// By shard; none while it is in a call.
+    pub(crate) connections: Vec<Option<Connections>>,
+    pub(crate) sockets: Vec<Sockets>,
+    /// What is on its way from each shard's connections to each other's.
+    pub(crate) handovers: Vec<Vec<VecDeque<Handover>>>,
+    /// Whose sockets were handed over, by ticket.
+    pub(crate) tickets: BTreeMap<Ticket, usize>,
+    /// Whose CONNECT a shard will hear next: of a connection that is adopted, or received from.
+    pub(crate) adopting: Option<usize>,
+    pub(crate) receiving: Option<usize>,
+    /// Connections of all shards, as they count them.
+    pub(crate) connections_count: Arc<AtomicU32>,
+    pub(crate) handovers_counts: Arc<[AtomicU32]>,
     pub(crate) channels: Vec<Vec<Channel>>,
     pub(crate) stores: Vec<Store>,
-    pub(crate) slots: Vec<Slots>,
     pub(crate) conns: BTreeMap<usize, Conn>,
+    /// Connections that a shard knows.
     pub(crate) by_name: BTreeMap<(usize, ConnectionId), usize>,
+    /// The same, and those that it has closed and that have not gone.
+    pub(crate) names: BTreeMap<(usize, ConnectionId), usize>,
     pub(crate) next_conn: usize,
     pub(crate) clients: Vec<Client>,
     pub(crate) hostiles: Vec<Hostile>,
@@ -82,20 +98,48 @@ impl World {
         let shard = |n| Shard::new(ShardId(n as u8), &process, now);
         let shards: Vec<Shard> = (0..plan.settings.shards).map(shard).collect();
         let count = shards.len();
+        let connections_count = Arc::new(AtomicU32::new(0));
+        let handovers_counts: Arc<[AtomicU32]> = (0..count).map(|_| AtomicU32::new(0)).collect();
+        let connections = |own: usize| {
+            let mut connections = Connections::new(ConnectionsConfig {
+                own: ShardId(own as u8),
+                shards: count,
+                connections_max: plan.connections_max,
+                connections: Arc::clone(&connections_count),
+                handovers: Arc::clone(&handovers_counts),
+                settings: Arc::clone(&process.settings),
+                instance: seed,
+            });
+            let listener = ListenerSettings { anonymous: true, connect_timeout_s: 10, ..ListenerSettings::default() };
+            let listener = Arc::new(listener);
+            connections.add_listener(Arc::clone(&listener), Arc::default(), ListenerLayers::None);
+            connections.add_listener(listener, Arc::default(), ListenerLayers::Inverting);
+            Some(connections)
+        };
         let clients = plan.clients.iter().cloned().enumerate().map(|(n, plan)| Client::new(n, plan)).collect();
         Self {
             oracle: Oracle::new(plan.settings.inflight_max, plan.tight),
             hostiles: (0..plan.hostiles).map(Hostile::new).collect(),
             fresh_index_bytes: shards[0].holdings().index_bytes,
+            connections: (0..count).map(connections).collect(),
+            sockets: (0..count).map(|_| Sockets::default()).collect(),
+            handovers: (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect(),
+            tickets: BTreeMap::new(),
+            adopting: None,
+            receiving: None,
+            connections_count,
+            handovers_counts,
             rng,
+            edge_rng: Rng::new(!seed),
             now,
             shards,
             fx: Effects::default(),
+            out: Effects::default(),
             channels: (0..count).map(|_| (0..count).map(|_| Channel::default()).collect()).collect(),
             stores: (0..count).map(|_| Store::default()).collect(),
-            slots: (0..count).map(|_| Slots::default()).collect(),
             conns: BTreeMap::new(),
             by_name: BTreeMap::new(),
+            names: BTreeMap::new(),
             next_conn: 0,
             clients,
             trace: Trace::new(),
@@ -127,7 +171,14 @@ impl World {
             74..90 => self.somebody_acts(),
             _ => {}
         }
+        for _ in 0..self.edge_rng.below(3) {
+            self.something_happens()?;
+        }
+        self.remove_finished();
         for shard in 0..self.shards.len() {
+            if self.edge_rng.percent(30) {
+                self.keep_time(shard)?;
+            }
             let due = self.shards[shard].next_deadline().is_some_and(|due| due.is_due(self.now));
             // A shard whose messages pile up does nothing of its own accord, as in the runtime.
             if (due || self.shards[shard].has_work()) && !self.is_paused(shard) && self.rng.percent(30) {
@@ -149,8 +200,14 @@ impl World {
 
     /// One input, its effects, and the flush that ends a turn.
     pub(crate) fn turn(&mut self, shard: usize, input: Input<'_>) -> Check {
-        self.handle(shard, input)?;
-        self.flush(shard)
+        self.begin_turn(shard);
+        self.tell_shard(shard, input)?;
+        self.end_turn(shard)
+    }
+
+    /// One input that no connection led to, and its effects.
+    fn tell_shard(&mut self, shard: usize, input: Input<'_>) -> Check {
+        self.with(shard, |_, told| told.failed = told.world.handle(shard, input))
     }
 
     /// One message of the mesh arrives, or a few.
@@ -167,7 +224,7 @@ impl World {
         for _ in 0..self.rng.between(1, 6) {
             self.deliver_mesh(from, to)?;
         }
-        self.flush(to)
+        self.end_turn(to)
     }
 
     /// Everything between shards arrives: none of it is on its way for longer than the watchdog lets a shard stand still.
@@ -178,7 +235,7 @@ impl World {
             .find(|&(from, to)| !self.channels[from][to].sent.is_empty())
         {
             self.deliver_mesh(from, to)?;
-            self.flush(to)?;
+            self.end_turn(to)?;
         }
         Ok(())
     }
@@ -194,7 +251,7 @@ impl World {
             self.send_to_shard(to, from, single);
             return Ok(());
         }
-        self.handle(to, Input::Mesh { from: ShardId(from as u8), message, bytes: &single.bytes })
+        self.tell_shard(to, Input::Mesh { from: ShardId(from as u8), message, bytes: &single.bytes })
     }
 
     /// A store makes some of what it was given durable.
@@ -235,17 +292,16 @@ impl World {
         for (number, shard) in self.shards.iter().enumerate() {
             shard.assert_invariants();
             let connected = shard.gauges().clients_connected as usize;
-            let held = self.conns.values().filter(|conn| conn.at.is_some_and(|(at, _)| at == number) && !conn.closed);
+            let held = self.conns.values().filter(|conn| conn.at.is_some_and(|(at, _)| at == number) && !conn.left);
             if held.count() != connected {
                 return Err(format!("shard {number} counts {connected} connections, the edge has others"));
             }
         }
-        let settings = &self.plan.settings;
-        let limit = settings.outbox_max_bytes as usize * 2 + settings.packet_size_max_bytes as usize + ANSWER_BYTES;
-        for (index, conn) in &self.conns {
-            if conn.outbox.len() > limit {
-                return Err(format!("{} bytes wait in the outbox of connection {index}", conn.outbox.len()));
-            }
+        let open =
+            self.conns.values().filter(|conn| matches!(conn.place, Place::Socket(..) | Place::Between(_))).count();
+        let counted = self.connections_count.load(Ordering::Relaxed);
+        if counted as usize != open {
+            return Err(format!("{counted} connections are counted, and there are {open}"));
         }
         let kept_max = self.plan.mesh_pause + TURN_MESSAGES;
         for (from, channels) in self.channels.iter().enumerate() {
@@ -255,7 +311,7 @@ impl World {
         }
         for client in &self.clients {
             let owner = crate::conn::Owner::Client(client.index);
-            let open = self.conns.values().filter(|conn| conn.owner == owner && conn.at.is_some() && !conn.closed);
+            let open = self.conns.values().filter(|conn| conn.owner == owner && conn.at.is_some() && !conn.left);
             if open.count() > 1 {
                 return Err(format!("client {} has two connections", client.index));
             }
@@ -273,9 +329,6 @@ impl World {
 
 /// A time that passes at once and is long: several of them are more than a deleted retained message is remembered for.
 const LONG_US: usize = 5_000_000;
-
-/// The longest answer to a packet of this world: the one that shows that nobody reads them.
-const ANSWER_BYTES: usize = 64;
 
 /// Messages that one turn may add for one other shard to those that had its shard paused: an arrival's packets.
 const TURN_MESSAGES: usize = 4_096;

@@ -7,6 +7,7 @@ use dunlin::session::{Delivery, Message, MessageRef, SubscriptionIds, Window};
 use dunlin::topic::{Matches, SubscribedFilter, Subscriber, SubscriptionIndex, TopicName};
 use std::hint::black_box;
 
+use crate::connected::{come_and_go, one_in_one_out};
 use crate::world::{Client, World, acks, publish, subscribe, subscribe_all, unsubscribe_all};
 
 /// One thing to count.
@@ -27,7 +28,7 @@ const MANY_FILTERS: usize = 10_000;
 const FILTERS_PER_PACKET: usize = 1_000;
 
 /// All cases, in the order in which they are counted.
-pub(super) const CASES: [Case; 18] = [
+pub(super) const CASES: [Case; 20] = [
     Case {
         name: "codec: decode PUBLISH QoS 0",
         ready: || decoding(publish(TOPIC, Qos::AtMostOnce, false, 1)),
@@ -43,6 +44,8 @@ pub(super) const CASES: [Case; 18] = [
     Case { name: "trie: match 1 exact of 30,000", ready: || matching(exact), units: ROUNDS },
     Case { name: "trie: match 3 mixed of 30,000", ready: || matching(mixed), units: ROUNDS },
     Case { name: "session: window, 8 in and 8 out", ready: windowing, units: 8 },
+    Case { name: "connection: PUBLISH in, PUBLISH out", ready: || one_in_one_out(ROUNDS), units: ROUNDS },
+    Case { name: "connection: CONNECT to DISCONNECT", ready: || come_and_go(100), units: 100 },
     Case { name: "turn: one-to-one QoS 0, 1 each", ready: || pairs(Qos::AtMostOnce, 1), units: PAIRS as u64 },
     Case { name: "turn: one-to-one QoS 0, 16 each", ready: || pairs(Qos::AtMostOnce, 16), units: 16 * PAIRS as u64 },
     Case { name: "turn: one-to-one QoS 1, 8 each", ready: || pairs(Qos::AtLeastOnce, 8), units: 8 * PAIRS as u64 },

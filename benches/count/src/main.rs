@@ -10,6 +10,7 @@
 mod baseline;
 mod callgrind;
 mod cases;
+mod connected;
 mod world;
 
 use baseline::{Cost, Verdict};

@@ -6,6 +6,7 @@ use dunlin::codec::{
     encode_unsubscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
+use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Arrival, Effect, Effects, Input, ProcessContext, Settings, Shard, Turn};
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
@@ -66,7 +67,8 @@ impl World {
     pub(super) fn connect(&mut self, slot: u32, client_id: &str, clean: bool) -> Client {
         let connection = ConnectionId::new(slot, 1);
         let connect = Connect::new(Version::V311, client_id, clean);
-        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let arrival = Arrival { assigned_client_id: false, listener: &listener };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },

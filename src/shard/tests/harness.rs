@@ -11,6 +11,7 @@ use super::show::show;
 use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
 use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
+use crate::settings::ListenerSettings;
 use crate::shard::{
     Arrival, Command, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
     Settings, Shard, Turn,
@@ -114,7 +115,8 @@ impl World {
         connect.encode(&mut bytes);
         let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
         let connect = Connect::decode(frame).unwrap();
-        let arrival = Arrival { assigned_client_id: false, anonymous: true };
+        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let arrival = Arrival { assigned_client_id: false, listener: &listener };
         self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
         peer
     }

@@ -73,6 +73,15 @@ pub(crate) struct Stats {
     pub(crate) refused: u64,
     /// Steps, of those that were looked at, in which the subscriptions of an ended session were still being taken out.
     pub(crate) taking_down: u64,
+    /// Sockets that went to another shard, and that could not.
+    pub(crate) handed_over: u64,
+    pub(crate) handovers_failed: u64,
+    /// Connections that were closed by FIN, and by RST because their peers did not close.
+    pub(crate) lingered: u64,
+    pub(crate) aborted: u64,
+    /// Buffers that were over a budget, and receives that were stopped because too many were.
+    pub(crate) deferred: u64,
+    pub(crate) stopped: u64,
 }
 
 impl Stats {
@@ -87,6 +96,12 @@ impl Stats {
         self.taken_over += other.taken_over;
         self.refused += other.refused;
         self.taking_down += other.taking_down;
+        self.handed_over += other.handed_over;
+        self.handovers_failed += other.handovers_failed;
+        self.lingered += other.lingered;
+        self.aborted += other.aborted;
+        self.deferred += other.deferred;
+        self.stopped += other.stopped;
     }
 }
 

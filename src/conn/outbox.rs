@@ -1,7 +1,5 @@
 //! What one connection is to be sent in this turn: copied packets, with long payloads between them by reference.
 
-use std::io::IoSlice;
-
 use bytes::Bytes;
 
 /// Lent to a connection while it has something to send.
@@ -18,14 +16,19 @@ const KEPT_MAX_BYTES: usize = 16 * 1024;
 
 impl Outbox {
     /// Where copied packets are appended.
-    pub const fn bytes_mut(&mut self) -> &mut Vec<u8> {
+    pub(super) const fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
     /// Appends a payload by reference.
-    pub fn push_payload(&mut self, payload: Bytes) {
+    pub(super) fn push_payload(&mut self, payload: Bytes) {
         self.payload_bytes += payload.len();
         self.payloads.push((self.bytes.len(), payload));
+    }
+
+    /// Whether there is nothing to send.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Bytes to send.
@@ -38,22 +41,28 @@ impl Outbox {
         self.payloads.is_empty().then_some(&self.bytes)
     }
 
-    /// The bytes in order, in pieces.
-    pub fn pieces(&self) -> Vec<IoSlice<'_>> {
-        let mut pieces = Vec::with_capacity(2 * self.payloads.len() + 1);
-        let mut sent = 0;
-        for (before, payload) in &self.payloads {
-            pieces.push(IoSlice::new(&self.bytes[sent..*before]));
-            pieces.push(IoSlice::new(payload));
-            sent = *before;
+    /// The bytes in order, in pieces, none of them empty.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.payloads.iter().map(|(before, _)| *before));
+        let between = self.payloads.iter().zip(starts.clone());
+        let between = between.flat_map(|((before, payload), start)| [&self.bytes[start..*before], payload]);
+        let last = starts.last().unwrap_or(0);
+        between.chain(std::iter::once(&self.bytes[last..])).filter(|piece| !piece.is_empty())
+    }
+
+    /// Rewrites all of it, in one piece.
+    pub(super) fn rewrite(&mut self, rewrite: impl FnOnce(&mut [u8])) {
+        if !self.payloads.is_empty() {
+            let all = self.pieces().collect::<Vec<_>>().concat();
+            self.bytes = all;
+            self.payloads.clear();
+            self.payload_bytes = 0;
         }
-        pieces.push(IoSlice::new(&self.bytes[sent..]));
-        pieces.retain(|piece| !piece.is_empty());
-        pieces
+        rewrite(&mut self.bytes);
     }
 
     /// What is left after `sent` bytes have gone.
-    pub fn into_rest(self, sent: usize) -> Bytes {
+    pub(super) fn into_rest(self, sent: usize) -> Bytes {
         if self.payloads.is_empty() {
             return Bytes::from(self.bytes).slice(sent..);
         }
@@ -68,7 +77,7 @@ impl Outbox {
     }
 
     /// Empties it for the next connection.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_MAX_BYTES);
         self.payloads.clear();
@@ -88,7 +97,7 @@ mod tests {
         outbox.push_payload(Bytes::from_static(b"F"));
         outbox.bytes_mut().extend(b"g");
         assert_eq!((outbox.len(), outbox.contiguous()), (7, None));
-        let joined: Vec<u8> = outbox.pieces().iter().flat_map(|piece| piece.to_vec()).collect();
+        let joined: Vec<u8> = outbox.pieces().flat_map(|piece| piece.to_vec()).collect();
         assert_eq!(joined, b"abCDEFg");
         assert_eq!(&outbox.into_rest(4)[..], b"EFg");
     }

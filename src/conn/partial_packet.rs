@@ -1,7 +1,7 @@
 //! Bytes as they come to whole packets.
 //!
 //! Packets that lie whole in a receive buffer are handed on where they lie. Only the beginning of one that is not whole
-//! yet is copied, into a spill that grows with what has come (never with what was announced) and is given back as soon
+//! yet is copied, into a buffer of its own that grows with what has come (never with what was announced) and is given back as soon
 //! as the packet is complete. A packet fed one byte at a time costs O(n).
 
 use std::ops::ControlFlow;
@@ -11,36 +11,63 @@ use crate::codec::{DecodeError, Frame, frame};
 /// The beginning of a packet. One pointer while there is none.
 #[expect(clippy::box_collection, reason = "an idle connection pays eight bytes for it instead of 24")]
 #[derive(Debug, Default)]
-pub struct Spill(Option<Box<Vec<u8>>>);
+pub(super) struct PartialPacket(Option<Box<Vec<u8>>>);
 
-impl Spill {
+impl PartialPacket {
+    /// Nothing has come.
+    pub(super) const NONE: Self = Self(None);
+
     /// Whether nothing has been kept.
-    pub const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Appends `bytes` and returns all that has come.
-    pub fn extend(&mut self, bytes: &[u8]) -> &[u8] {
-        let kept = self.0.get_or_insert_default();
-        kept.extend_from_slice(bytes);
-        kept
+    /// Forgets what has been kept.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
     }
 
-    /// Takes what has been kept.
-    pub fn take(&mut self) -> Option<Vec<u8>> {
-        self.0.take().map(|kept| *kept)
+    /// Keeps `bytes` behind what has come before.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.0.get_or_insert_default().extend_from_slice(bytes);
+    }
+
+    /// Takes from `data` what the packet still misses. Returns the packet if it is whole now, and what is left.
+    pub(super) fn complete<'a>(
+        &mut self,
+        mut data: &'a [u8],
+        max_size_bytes: u32,
+    ) -> Result<(Option<Vec<u8>>, &'a [u8]), DecodeError> {
+        let kept = self.0.get_or_insert_default();
+        let total = loop {
+            match frame::total_len(kept, max_size_bytes)? {
+                Some(total) => break total,
+                // The header itself is not whole: at most five bytes, one at a time.
+                None => match data.split_first() {
+                    Some((&byte, rest)) => {
+                        kept.push(byte);
+                        data = rest;
+                    }
+                    None => return Ok((None, data)),
+                },
+            }
+        };
+        let taken = (total - kept.len()).min(data.len());
+        kept.extend_from_slice(&data[..taken]);
+        let whole = if kept.len() == total { self.0.take().map(|kept| *kept) } else { None };
+        Ok((whole, &data[taken..]))
     }
 }
 
 /// Hands every packet that `data` completes to `each`, until it breaks off. `max_size_bytes` bounds a whole packet.
-pub fn feed(
-    spill: &mut Spill,
+pub(super) fn feed(
+    partial: &mut PartialPacket,
     mut data: &[u8],
     max_size_bytes: u32,
     mut each: impl FnMut(Frame<'_>) -> ControlFlow<()>,
 ) -> Result<(), DecodeError> {
-    if !spill.is_empty() {
-        let (whole, rest) = complete(spill, data, max_size_bytes)?;
+    if !partial.is_empty() {
+        let (whole, rest) = partial.complete(data, max_size_bytes)?;
         data = rest;
         let Some(packet) = whole else { return Ok(()) };
         let (frame, _) = frame::next(&packet, max_size_bytes)?.expect("it was completed");
@@ -50,7 +77,7 @@ pub fn feed(
     }
     while !data.is_empty() {
         let Some((frame, total)) = frame::next(data, max_size_bytes)? else {
-            spill.extend(data);
+            partial.extend(data);
             break;
         };
         data = &data[total..];
@@ -59,32 +86,6 @@ pub fn feed(
         }
     }
     Ok(())
-}
-
-/// Moves from `data` what the packet in `spill` still misses. Returns the packet if it is whole now, and what is left.
-fn complete<'a>(
-    spill: &mut Spill,
-    mut data: &'a [u8],
-    max_size_bytes: u32,
-) -> Result<(Option<Vec<u8>>, &'a [u8]), DecodeError> {
-    let kept = spill.0.as_deref_mut().expect("the caller has looked");
-    let total = loop {
-        match frame::total_len(kept, max_size_bytes)? {
-            Some(total) => break total,
-            // The header itself is not whole: at most five bytes, one at a time.
-            None => match data.split_first() {
-                Some((&byte, rest)) => {
-                    kept.push(byte);
-                    data = rest;
-                }
-                None => return Ok((None, data)),
-            },
-        }
-    };
-    let taken = (total - kept.len()).min(data.len());
-    kept.extend_from_slice(&data[..taken]);
-    let whole = if kept.len() == total { spill.take() } else { None };
-    Ok((whole, &data[taken..]))
 }
 
 #[cfg(test)]
@@ -101,16 +102,16 @@ mod tests {
     }
 
     fn cut(pieces: &[&[u8]]) -> Vec<(u8, usize)> {
-        let mut spill = Spill::default();
+        let mut partial = PartialPacket::default();
         let mut seen = Vec::new();
         for piece in pieces {
-            feed(&mut spill, piece, 1024, |frame| {
+            feed(&mut partial, piece, 1024, |frame| {
                 seen.push((frame.first, frame.body.len()));
                 ControlFlow::Continue(())
             })
             .unwrap();
         }
-        assert!(spill.is_empty(), "everything was whole in the end");
+        assert!(partial.is_empty(), "everything was whole in the end");
         seen
     }
 
@@ -129,15 +130,15 @@ mod tests {
 
     #[test]
     fn an_announced_size_allocates_nothing() {
-        let mut spill = Spill::default();
-        feed(&mut spill, &[0x30, 0xff, 0xff, 0x3f, 1], 1 << 28, |_| ControlFlow::Continue(())).unwrap();
-        assert!(spill.0.unwrap().capacity() <= 16);
+        let mut partial = PartialPacket::default();
+        feed(&mut partial, &[0x30, 0xff, 0xff, 0x3f, 1], 1 << 28, |_| ControlFlow::Continue(())).unwrap();
+        assert!(partial.0.unwrap().capacity() <= 16);
     }
 
     #[test]
     fn an_oversize_packet_is_refused_by_its_header() {
-        let mut spill = Spill::default();
-        let result = feed(&mut spill, &[0x30, 0xff, 0xff, 0x7f], 1024, |_| ControlFlow::Continue(()));
+        let mut partial = PartialPacket::default();
+        let result = feed(&mut partial, &[0x30, 0xff, 0xff, 0x7f], 1024, |_| ControlFlow::Continue(()));
         assert!(result.is_err());
     }
 }

@@ -1,0 +1,55 @@
+//! Effects of the shard: bytes into outboxes, connections that end.
+
+use super::connection::Phase;
+use super::connections::Connections;
+use crate::ids::{ConnectionId, PacketId};
+use crate::shard::{Effect, Effects, Encoded};
+use crate::telemetry::CloseReason;
+
+impl Connections {
+    /// Carries out what the shard asked of its connections. Lines for the log, which name connections that may close here,
+    /// are to be written before; mesh messages and records are others'.
+    pub fn apply(&mut self, fx: &Effects) {
+        for effect in &fx.list {
+            match *effect {
+                Effect::Send { connection, encoded, packet_id } => {
+                    self.append(connection, fx, encoded, packet_id, None);
+                }
+                Effect::SendPayload { connection, encoded, packet_id, payload } => {
+                    self.append(connection, fx, encoded, packet_id, Some(payload));
+                }
+                Effect::Close { connection, reason } => self.begin_lingering(connection, reason),
+            }
+        }
+    }
+
+    fn append(
+        &mut self,
+        id: ConnectionId,
+        fx: &Effects,
+        encoded: Encoded,
+        packet_id: Option<PacketId>,
+        payload: Option<u32>,
+    ) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        let pool = &mut self.pool;
+        let outbox = connection.outbox.get_or_insert_with(|| pool.pop().unwrap_or_default());
+        fx.copy_to(encoded, packet_id, outbox.bytes_mut());
+        if let Some(payload) = payload {
+            outbox.push_payload(fx.payloads[payload as usize].clone());
+        }
+        if !connection.is_dirty {
+            connection.is_dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// The shard has forgotten the connection; it closes once its outbox is empty.
+    fn begin_lingering(&mut self, id: ConnectionId, reason: CloseReason) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.phase = Phase::Lingering(reason);
+            connection.partial.clear();
+            self.lingering.push(id);
+        }
+    }
+}

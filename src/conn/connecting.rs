@@ -1,0 +1,123 @@
+//! From accept to CONNECT.
+//!
+//! Until CONNECT has been read the broker knows nothing of a peer and gives it little: a bounded packet, a deadline, one
+//! receive at a time. Then the connection is opened here, refused, or handed over to the shard that owns its client id.
+
+use super::connect_packet::ConnectPacket;
+use super::connection::{Phase, Room};
+use super::connections::{Connections, InputHandler};
+use super::handover::HandedOver;
+use super::receiving::feed_shard;
+use crate::codec::{ConnAck, DecodeError, ReasonCode, frame};
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits::CONNECT_SIZE_MAX_BYTES;
+use crate::shard::{Arrival, Input};
+use crate::telemetry::CloseReason;
+
+/// The first byte of every CONNECT.
+const CONNECT_FIRST: u8 = 0x10;
+
+impl Connections {
+    /// Bytes of a connection that has not sent a whole CONNECT.
+    pub(super) fn take_connect_bytes(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        if connection.partial.is_empty() && bytes.first() != Some(&CONNECT_FIRST) {
+            // [MQTT-3.1.0-1] Whoever it is, it does not speak MQTT, and gets no answer that it could not read.
+            self.counters.closed(CloseReason::Malformed);
+            self.close(id);
+            return;
+        }
+        let decoded = if connection.partial.is_empty() {
+            frame::next(bytes, CONNECT_SIZE_MAX_BYTES).map(|framed| {
+                let Some((frame, total)) = framed else {
+                    connection.partial.extend(bytes);
+                    return None;
+                };
+                Some((ConnectPacket::decode(frame), &bytes[total..]))
+            })
+        } else {
+            connection.partial.complete(bytes, CONNECT_SIZE_MAX_BYTES).and_then(|(whole, rest)| {
+                let Some(packet) = whole else { return Ok(None) };
+                let framed = frame::next(&packet, CONNECT_SIZE_MAX_BYTES)?;
+                Ok(framed.map(|(frame, _)| (ConnectPacket::decode(frame), rest)))
+            })
+        };
+        match decoded {
+            Ok(None) => {}
+            Ok(Some((Ok(connect), rest))) => self.take_connect(core, id, connect, rest),
+            Ok(Some((Err(refusal), _))) => {
+                let reason = close_reason(refusal.error);
+                self.counters.closed(reason);
+                self.linger_with(id, reason, |out| refusal.write_connack(out));
+            }
+            Err(error) => {
+                self.counters.closed(close_reason(error));
+                self.close(id);
+            }
+        }
+    }
+
+    /// CONNECT is whole: it is refused, opened here, or handed over. `rest` came behind it.
+    fn take_connect(&mut self, core: &mut impl InputHandler, id: ConnectionId, connect: ConnectPacket, rest: &[u8]) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        if connection.phase == Phase::AwaitingConnect(Room::OverLimit) {
+            self.counters.closed(CloseReason::ConnectionsFull);
+            let version = connect.get().version;
+            self.linger_with(id, CloseReason::ConnectionsFull, |out| {
+                let connack = ConnAck { reason: ReasonCode::QuotaExceeded, ..ConnAck::default() };
+                connack.encode(version, out);
+            });
+            return;
+        }
+        let (listener, peer) = (connection.listener, connection.peer);
+        let assigned_client_id = connect.get().client_id.is_empty().then(|| self.assign_client_id());
+        let client_id = assigned_client_id.as_deref().unwrap_or(connect.get().client_id);
+        let owner = ShardId::owner_of(client_id, self.config.shards);
+        if owner == self.config.own {
+            self.open(core, id, &connect, assigned_client_id.as_deref(), rest);
+            return;
+        }
+        let handed_over = HandedOver::new(connect, rest.to_vec(), assigned_client_id, listener, peer);
+        self.begin_handover(id, owner, Box::new(handed_over));
+    }
+
+    /// A client id that no other client has [MQTT-3.2.2-16].
+    fn assign_client_id(&mut self) -> Box<str> {
+        self.assigned_ids += 1;
+        format!("auto-{:016x}-{}-{}", self.config.instance, self.config.own.0, self.assigned_ids).into()
+    }
+
+    /// The connection is where its session is: the shard hears its CONNECT and what came behind it.
+    pub(super) fn open(
+        &mut self,
+        core: &mut impl InputHandler,
+        id: ConnectionId,
+        packet: &ConnectPacket,
+        assigned_client_id: Option<&str>,
+        rest: &[u8],
+    ) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        let mut connect = *packet.get();
+        if let Some(assigned) = assigned_client_id {
+            connect.client_id = assigned;
+        }
+        connection.phase = Phase::Open;
+        connection.version = connect.version;
+        let listener = &self.listeners[usize::from(connection.listener)].settings;
+        let arrival = Arrival { assigned_client_id: assigned_client_id.is_some(), listener };
+        core.handle(Input::Connect { connection: id, connect: &connect, arrival });
+        if !rest.is_empty() {
+            feed_shard(core, id, connection, rest, self.config.settings.packet_size_max_bytes);
+        }
+    }
+}
+
+/// The counter for bytes that are no CONNECT.
+const fn close_reason(error: DecodeError) -> CloseReason {
+    match error.reason() {
+        ReasonCode::PacketTooLarge => CloseReason::PacketTooLarge,
+        ReasonCode::MalformedPacket => CloseReason::Malformed,
+        ReasonCode::ProtocolError => CloseReason::ProtocolError,
+        _ => CloseReason::Refused,
+    }
+}

@@ -1,0 +1,98 @@
+//! One connection: what is kept for it while it is silent, and how far its life has come.
+
+use super::layers::Wire;
+use super::operation::UnderWayOn;
+use super::outbox::Outbox;
+use super::partial_packet::PartialPacket;
+use super::peer::Peer;
+use crate::codec::Version;
+use crate::ids::{ConnectionId, SocketId};
+use crate::telemetry::CloseReason;
+
+/// How far a connection's life has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for a whole CONNECT.
+    AwaitingConnect(Room),
+    /// CONNECT has come; the socket is on its way to another shard.
+    HandingOver,
+    /// The shard knows it.
+    Open,
+    /// The shard has closed it; what is in the outbox leaves, then the socket closes.
+    Lingering(CloseReason),
+}
+
+/// Whether there was room for a connection when it was accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There was.
+    Enough,
+    /// It came above `--max-connections` and is only told so.
+    OverLimit,
+}
+
+/// How far the sending of FIN has come. While it is under way the socket must not be closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fin {
+    /// Nobody has asked for it.
+    NotSent,
+    /// The kernel is about it.
+    UnderWay,
+    /// The kernel is about it, and the socket is to be closed as soon as it is sent.
+    UnderWayThenClose,
+    /// Done; the peer's is awaited.
+    Sent,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) socket: SocketId,
+    pub(super) phase: Phase,
+    /// Settled by CONNECT.
+    pub(super) version: Version,
+    /// Which listener it came by, as an index.
+    pub(super) listener: u8,
+    pub(super) fin: Fin,
+    /// It stands in the list of connections with something to send.
+    pub(super) is_dirty: bool,
+    /// Bytes that the kernel is still sending from an earlier outbox.
+    pub(super) rest_bytes: u32,
+    /// The beginning of a packet.
+    pub(super) partial: PartialPacket,
+    /// What the shard has encoded and the socket has not been given.
+    pub(super) outbox: Option<Box<Outbox>>,
+    pub(super) wire: Wire,
+    pub(super) peer: Peer,
+}
+
+const _: () = assert!(size_of::<Connection>() <= 64);
+
+impl Connection {
+    /// On a socket, with nothing received or sent yet.
+    pub(super) const fn new(socket: SocketId, phase: Phase, wire: Wire) -> Self {
+        Self {
+            socket,
+            phase,
+            version: Version::V311,
+            listener: 0,
+            fin: Fin::NotSent,
+            is_dirty: false,
+            rest_bytes: 0,
+            partial: PartialPacket::NONE,
+            outbox: None,
+            wire,
+            peer: Peer::Unknown,
+        }
+    }
+
+    /// What must be ended before its socket closes. `id` is its name.
+    pub(super) const fn under_way(&self, id: ConnectionId) -> UnderWayOn {
+        if self.rest_bytes > 0 { UnderWayOn::Anything } else { UnderWayOn::Receive(id) }
+    }
+
+    /// Encoded bytes that have not left.
+    pub(super) fn waiting_bytes(&self) -> u32 {
+        self.rest_bytes.saturating_add(self.outbox.as_deref().map_or(0, Outbox::len) as u32)
+    }
+}

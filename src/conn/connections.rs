@@ -1,0 +1,369 @@
+//! The object: the connections of one shard, what bounds them, and the events that concern all of them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::budget::{Budgets, Deferred};
+use super::connection::{Connection, Fin, Phase, Room};
+use super::handover::{Half, HandedOver, Handover};
+use super::layers::ListenerLayers;
+use super::operation::{Operation, UnderWayOn};
+use super::outbox::Outbox;
+use super::peer::Peer;
+use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
+use crate::limits;
+use crate::settings::{ListenerSettings, Settings};
+use crate::shard::{Input, Shard, Turn};
+use crate::slab::GenerationalSlab;
+use crate::telemetry::{CloseReason, TransportCounters};
+use crate::time::{Deadline, Now};
+
+/// Who takes the inputs that events lead to: a shard, with the time of the turn.
+pub trait InputHandler {
+    /// The time of the turn.
+    fn now(&self) -> Now;
+    /// Takes one input.
+    fn handle(&mut self, input: Input<'_>);
+}
+
+/// A shard and the turn that is on.
+#[derive(Debug)]
+pub struct ShardTurn<'a> {
+    /// Whose clients these are.
+    pub shard: &'a mut Shard,
+    /// The time, and where effects go.
+    pub turn: Turn<'a>,
+}
+
+impl InputHandler for ShardTurn<'_> {
+    #[inline]
+    fn now(&self) -> Now {
+        self.turn.now
+    }
+
+    #[inline]
+    fn handle(&mut self, input: Input<'_>) {
+        self.shard.handle(&mut self.turn, input);
+    }
+}
+
+/// What the connections of a shard are made with.
+#[derive(Clone, Debug)]
+pub struct ConnectionsConfig {
+    /// Their shard.
+    pub own: ShardId,
+    /// Shards of the process.
+    pub shards: usize,
+    /// Connections of the whole process.
+    pub connections_max: u32,
+    /// Connections of the whole process at present, shared by all shards.
+    pub connections: Arc<AtomicU32>,
+    /// Connections on their way to each shard, by shard: sent off, and not yet adopted. Shared by all shards.
+    pub handovers: Arc<[AtomicU32]>,
+    /// What the core was given, too: the size of a packet is checked before the core sees it.
+    pub settings: Arc<Settings>,
+    /// Random, the same for all shards: makes assigned client ids unique. Clients see it, so nothing is keyed with it.
+    pub instance: u64,
+}
+
+/// A listener, as its connections know it. The same ones in the same order on every shard.
+#[derive(Debug)]
+pub(super) struct ListenerEntry {
+    pub(super) settings: Arc<ListenerSettings>,
+    /// Its connections on all shards at present.
+    connections: Arc<AtomicU32>,
+    pub(super) layers: ListenerLayers,
+    /// Connections that have not sent CONNECT, in the order in which their time runs out.
+    pub(super) awaiting_connect: VecDeque<(Deadline, ConnectionId)>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Connections {
+    pub(super) config: ConnectionsConfig,
+    pub(super) listeners: Vec<ListenerEntry>,
+    pub(super) table: GenerationalSlab<Connection>,
+    pub(super) counters: TransportCounters,
+    pub(super) operations: VecDeque<Operation>,
+    /// Connections with something to send.
+    pub(super) dirty: Vec<ConnectionId>,
+    /// Outboxes that nobody has.
+    #[expect(clippy::vec_box, reason = "they are lent to connections, which have room for a pointer")]
+    pub(super) pool: Vec<Box<Outbox>>,
+    /// Connections that are to take the next step of closing.
+    pub(super) lingering: Vec<ConnectionId>,
+    /// Connections whose peers have had their time to read the last words, in the order of their deadlines.
+    pub(super) linger_deadlines: VecDeque<(Deadline, ConnectionId)>,
+    /// Connections whose receive ended for want of buffers.
+    pub(super) out_of_buffers: Vec<ConnectionId>,
+    /// What was received while receiving was paused.
+    pub(super) held: VecDeque<Deferred>,
+    /// What was received of connections that had used up their budget.
+    pub(super) budgets: Budgets,
+    pub(super) is_paused: bool,
+    /// When to look again whether the other shards have adopted what is on its way to them.
+    accept_again: Option<Deadline>,
+    /// Halves of handovers to this shard, by ticket: the socket or the message, whichever came first.
+    pub(super) incoming: HashMap<Ticket, Half>,
+    /// Connections whose sockets were sent off, and where to.
+    pub(super) leaving: HashMap<Ticket, (ConnectionId, ShardId)>,
+    /// Connections that are to be handed over as soon as their layers are quiescent.
+    pub(super) to_be_quiescent: Vec<(ConnectionId, ShardId, Box<HandedOver>)>,
+    /// Messages about them for other shards.
+    pub(super) outgoing: Vec<(ShardId, Handover)>,
+    pub(super) tickets: u64,
+    pub(super) assigned_ids: u64,
+    /// What layers have opened, kept for its memory.
+    pub(super) plain: Vec<u8>,
+}
+
+/// Connections beyond `connections_max` that are still heard, to be told in CONNACK why they cannot stay.
+const OVER_LIMIT_MAX: u32 = 256;
+const _: () = assert!(OVER_LIMIT_MAX < limits::SOCKETS_SURPLUS, "each of them needs a socket");
+
+impl Connections {
+    /// No connections and no listeners yet.
+    pub fn new(config: ConnectionsConfig) -> Self {
+        Self {
+            config,
+            listeners: Vec::new(),
+            table: GenerationalSlab::new(),
+            counters: TransportCounters::default(),
+            operations: VecDeque::new(),
+            dirty: Vec::new(),
+            pool: Vec::new(),
+            lingering: Vec::new(),
+            linger_deadlines: VecDeque::new(),
+            out_of_buffers: Vec::new(),
+            held: VecDeque::new(),
+            budgets: Budgets::default(),
+            is_paused: false,
+            accept_again: None,
+            incoming: HashMap::new(),
+            leaving: HashMap::new(),
+            to_be_quiescent: Vec::new(),
+            outgoing: Vec::new(),
+            tickets: 0,
+            assigned_ids: 0,
+            plain: Vec::new(),
+        }
+    }
+
+    /// Adds a listener and returns its index, for [`Self::accepted`]. Every shard adds the same ones in the same order:
+    /// a connection that is handed over keeps its index. `connections` counts those of the listener over all shards.
+    pub fn add_listener(
+        &mut self,
+        settings: Arc<ListenerSettings>,
+        connections: Arc<AtomicU32>,
+        layers: ListenerLayers,
+    ) -> u8 {
+        self.listeners.push(ListenerEntry { settings, connections, layers, awaiting_connect: VecDeque::new() });
+        u8::try_from(self.listeners.len() - 1).expect("LISTENERS_MAX is far below")
+    }
+
+    /// Uses other settings from now on.
+    pub fn set_settings(&mut self, settings: Arc<Settings>) {
+        self.config.settings = settings;
+    }
+
+    /// What was made of the configuration.
+    pub const fn config(&self) -> &ConnectionsConfig {
+        &self.config
+    }
+
+    /// Connections that have not closed.
+    pub const fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether all have closed.
+    pub const fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// What has happened on the sockets.
+    pub const fn counters(&self) -> &TransportCounters {
+        &self.counters
+    }
+
+    /// Who is at the other end of a connection, as far as it is known.
+    pub fn peer(&self, id: ConnectionId) -> Peer {
+        self.table.get(id).map_or(Peer::Unknown, |connection| connection.peer)
+    }
+
+    /// Whether there is something to do with sockets.
+    #[inline]
+    pub fn has_operations(&self) -> bool {
+        !self.operations.is_empty()
+    }
+
+    /// The next thing to do with a socket.
+    #[inline]
+    pub fn next_operation(&mut self) -> Option<Operation> {
+        self.operations.pop_front()
+    }
+
+    /// Handovers that have begun and not ended, from here or to here.
+    pub fn handovers_pending(&self) -> usize {
+        self.incoming.len() + self.leaving.len() + self.to_be_quiescent.len()
+    }
+
+    /// Messages to other shards about connections that go there.
+    pub fn handovers(&mut self) -> impl Iterator<Item = (ShardId, Handover)> + '_ {
+        self.outgoing.drain(..)
+    }
+
+    /// A turn begins.
+    pub const fn begin_turn(&mut self) {
+        self.budgets.begin_turn();
+    }
+
+    /// Stops handling what peers send, or goes on. Meanwhile buffers are kept, and TCP slows the peers.
+    pub const fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// Whether receiving is paused.
+    pub const fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Whether more connections may be accepted, unless those that have come must be served first: a connection waits
+    /// better in the kernel than here, where it has cost a descriptor and others that were served before it.
+    pub fn may_accept(&mut self, now: Now) -> bool {
+        self.accept_again = None;
+        if self.is_paused {
+            return false; // the turn in which it ends asks again
+        }
+        let mut handovers = self.config.handovers.iter().map(|to| to.load(Ordering::Relaxed));
+        if handovers.any(|to| to > limits::ARRIVING_MAX) {
+            self.accept_again = Some(now.after_ms(limits::ACCEPT_AGAIN_MS));
+            return false;
+        }
+        true
+    }
+
+    /// A peer has connected by a listener.
+    pub fn accepted(&mut self, now: Now, listener: u8, socket: SocketId, peer: Peer) {
+        self.counters.sockets += 1;
+        let entry = &mut self.listeners[usize::from(listener)];
+        let of_all = self.config.connections.fetch_add(1, Ordering::Relaxed);
+        let of_listener = entry.connections.fetch_add(1, Ordering::Relaxed);
+        let limits = [(of_all, self.config.connections_max), (of_listener, entry.settings.connections_max)];
+        if limits.iter().any(|(before, max)| *before >= max.saturating_add(OVER_LIMIT_MAX)) {
+            self.uncount(listener);
+            self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
+            self.counters.closed(CloseReason::ConnectionsFull);
+            return;
+        }
+        let room = if limits.iter().all(|(before, max)| before < max) { Room::Enough } else { Room::OverLimit };
+        let mut connection = Connection::new(socket, Phase::AwaitingConnect(room), entry.layers.begin());
+        connection.listener = listener;
+        connection.peer = peer;
+        let id = self.table.insert(connection);
+        let deadline = now.after_s(entry.settings.connect_timeout_s.into());
+        entry.awaiting_connect.push_back((deadline, id));
+        self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
+    }
+
+    /// A connection was lost on its way in, or none could be taken.
+    pub const fn accept_failed(&mut self) {
+        self.counters.closed(CloseReason::Resources);
+    }
+
+    /// Ends what has taken too long.
+    pub fn handle_deadlines(&mut self, now: Now) {
+        for listener in 0..self.listeners.len() {
+            while let Some(id) = pop_due(&mut self.listeners[listener].awaiting_connect, now) {
+                if self.is_awaiting_connect(id) {
+                    self.counters.closed(CloseReason::ConnectTimeout);
+                    self.close(id);
+                }
+            }
+        }
+        while let Some(id) = pop_due(&mut self.linger_deadlines, now) {
+            self.end_lingering(id);
+        }
+    }
+
+    /// When [`Self::handle_deadlines`] or [`Self::may_accept`] is due.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        let connects = self.listeners.iter().filter_map(|listener| listener.awaiting_connect.front());
+        let deadlines = connects.chain(self.linger_deadlines.front()).map(|&(due, _)| due);
+        deadlines.chain(self.accept_again).min()
+    }
+
+    /// Whether there is something to do, besides sending, before the shard may sleep.
+    #[inline]
+    pub fn has_work(&self) -> bool {
+        let has_deferred = !self.held.is_empty() || !self.budgets.is_empty();
+        !self.lingering.is_empty() || !self.to_be_quiescent.is_empty() || has_deferred && !self.is_paused
+    }
+
+    /// Closes the connections that have not sent CONNECT: the broker stops.
+    pub fn close_awaiting_connect(&mut self) {
+        for listener in 0..self.listeners.len() {
+            for (_, id) in std::mem::take(&mut self.listeners[listener].awaiting_connect) {
+                if self.is_awaiting_connect(id) {
+                    self.close(id);
+                }
+            }
+        }
+    }
+
+    fn is_awaiting_connect(&self, id: ConnectionId) -> bool {
+        self.table.get(id).is_some_and(|connection| matches!(connection.phase, Phase::AwaitingConnect(_)))
+    }
+
+    /// Closes a connection and forgets it: at once, or as soon as the FIN that is under way has been sent.
+    pub(super) fn close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        if matches!(connection.fin, Fin::UnderWay | Fin::UnderWayThenClose) {
+            connection.fin = Fin::UnderWayThenClose;
+            return;
+        }
+        if let Some(mut connection) = self.table.remove(id) {
+            self.uncount(connection.listener);
+            let under_way = connection.under_way(id);
+            self.operations.push_back(Operation::Close { socket: connection.socket, under_way });
+            if let Some(outbox) = connection.outbox.take() {
+                self.release(outbox);
+            }
+        }
+    }
+
+    /// A connection that came by this listener is no more.
+    pub(super) fn uncount(&self, listener: u8) {
+        self.config.connections.fetch_sub(1, Ordering::Relaxed);
+        self.listeners[usize::from(listener)].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Gives an outbox back.
+    pub(super) fn release(&mut self, mut outbox: Box<Outbox>) {
+        if self.pool.len() < limits::OUTBOX_POOL {
+            outbox.clear();
+            self.pool.push(outbox);
+        }
+    }
+
+    /// Notes that a connection has something to send.
+    pub(super) fn mark_dirty(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.table.get_mut(id)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(id);
+        }
+    }
+}
+
+/// Takes the first off a list that is in the order of deadlines, if its has passed.
+fn pop_due(deadlines: &mut VecDeque<(Deadline, ConnectionId)>, now: Now) -> Option<ConnectionId> {
+    let &(due, id) = deadlines.front()?;
+    if !due.is_due(now) {
+        return None;
+    }
+    deadlines.pop_front();
+    Some(id)
+}

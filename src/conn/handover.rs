@@ -1,0 +1,149 @@
+//! To the shard that owns the client id.
+//!
+//! A connection is handed over at most once. Its socket goes straight from ring to ring; its CONNECT, what came behind it
+//! and what its layers hold go over the mesh; a ticket joins the two, whichever comes first. A socket that could not be
+//! sent is closed here, and the shard that was to have it, and nobody else, is told to expect it no longer.
+
+use std::sync::atomic::Ordering;
+
+use super::connect_packet::ConnectPacket;
+use super::connection::{Connection, Phase};
+use super::connections::{Connections, InputHandler};
+use super::layers::Wire;
+use super::operation::Operation;
+use super::peer::Peer;
+use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
+use crate::telemetry::CloseReason;
+
+/// What one shard's connections tell another's.
+#[derive(Debug)]
+pub enum Handover {
+    /// A connection is on its way to the shard that owns its client id.
+    Begun {
+        /// Joins it with its socket.
+        ticket: Ticket,
+        /// What travels with the socket.
+        connection: Box<HandedOver>,
+    },
+    /// The socket could not be sent after all.
+    Failed {
+        /// Of the handover that had begun.
+        ticket: Ticket,
+    },
+}
+
+/// What travels with the socket.
+#[derive(Debug)]
+pub struct HandedOver {
+    connect: ConnectPacket,
+    /// What came behind CONNECT.
+    rest: Vec<u8>,
+    /// The client id that was made up for a client without one.
+    assigned_client_id: Option<Box<str>>,
+    listener: u8,
+    peer: Peer,
+    wire: Wire,
+}
+
+/// The half of a handover that came first.
+#[derive(Debug)]
+pub(super) enum Half {
+    Socket(SocketId),
+    Message(Box<HandedOver>),
+}
+
+impl HandedOver {
+    pub(super) fn new(
+        connect: ConnectPacket,
+        rest: Vec<u8>,
+        assigned_client_id: Option<Box<str>>,
+        listener: u8,
+        peer: Peer,
+    ) -> Self {
+        Self { connect, rest, assigned_client_id, listener, peer, wire: Wire::Plain }
+    }
+}
+
+impl Connections {
+    /// CONNECT has shown who owns the client id: the connection goes there, at once or when its layers are quiescent.
+    pub(super) fn begin_handover(&mut self, id: ConnectionId, owner: ShardId, mut handed_over: Box<HandedOver>) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        connection.phase = Phase::HandingOver;
+        if !connection.wire.is_quiescent() {
+            self.to_be_quiescent.push((id, owner, handed_over));
+            return;
+        }
+        handed_over.wire = std::mem::take(&mut connection.wire);
+        self.tickets += 1;
+        let ticket = Ticket::new(u64::from(self.config.own.0) << 48 | self.tickets);
+        self.operations.push_back(Operation::HandOver { socket: connection.socket, ticket, target: owner });
+        self.leaving.insert(ticket, (id, owner));
+        self.config.handovers[owner.index()].fetch_add(1, Ordering::Relaxed);
+        self.outgoing.push((owner, Handover::Begun { ticket, connection: handed_over }));
+    }
+
+    /// A flush has ended: layers may be quiescent now.
+    pub(super) fn hand_over_quiescent(&mut self) {
+        for (id, owner, handed_over) in std::mem::take(&mut self.to_be_quiescent) {
+            if let Some(connection) = self.table.get_mut(id) {
+                connection.wire.flushed();
+                self.begin_handover(id, owner, handed_over);
+            }
+        }
+    }
+
+    /// Another shard hands a connection over, or could not. From one shard these come in their order.
+    pub fn take_handover(&mut self, core: &mut impl InputHandler, handover: Handover) {
+        match handover {
+            Handover::Begun { ticket, connection } => match self.incoming.remove(&ticket) {
+                Some(Half::Socket(socket)) => self.adopt(core, socket, *connection),
+                Some(Half::Message(_)) | None => {
+                    self.incoming.insert(ticket, Half::Message(connection));
+                }
+            },
+            Handover::Failed { ticket } => {
+                self.incoming.remove(&ticket);
+            }
+        }
+    }
+
+    /// A socket that another shard handed over is here.
+    pub fn adopted(&mut self, core: &mut impl InputHandler, ticket: Ticket, socket: SocketId) {
+        match self.incoming.remove(&ticket) {
+            Some(Half::Message(connection)) => self.adopt(core, socket, *connection),
+            Some(Half::Socket(_)) | None => {
+                self.incoming.insert(ticket, Half::Socket(socket));
+            }
+        }
+    }
+
+    fn adopt(&mut self, core: &mut impl InputHandler, socket: SocketId, handed_over: HandedOver) {
+        let HandedOver { connect, rest, assigned_client_id, listener, peer, wire } = handed_over;
+        self.config.handovers[self.config.own.index()].fetch_sub(1, Ordering::Relaxed);
+        let mut connection = Connection::new(socket, Phase::Open, wire);
+        connection.listener = listener;
+        connection.peer = peer;
+        let id = self.table.insert(connection);
+        self.operations.push_back(Operation::Receive { socket, connection: id });
+        self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
+    }
+
+    /// A socket is the other shard's now.
+    pub fn handed_over(&mut self, ticket: Ticket) {
+        if let Some((id, _)) = self.leaving.remove(&ticket) {
+            self.table.remove(id);
+        }
+    }
+
+    /// The target has no room, or is gone: the socket is still ours, and its client is turned away.
+    pub fn hand_over_failed(&mut self, ticket: Ticket, socket: SocketId) {
+        let Some((id, owner)) = self.leaving.remove(&ticket) else { return };
+        self.counters.closed(CloseReason::Resources);
+        self.config.handovers[owner.index()].fetch_sub(1, Ordering::Relaxed);
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.socket = socket;
+        }
+        self.close(id);
+        self.outgoing.push((owner, Handover::Failed { ticket }));
+    }
+}

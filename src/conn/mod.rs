@@ -1,0 +1,45 @@
+//! Connections, from accept to close: bytes to packets to inputs of the shard, effects of the shard to bytes.
+//!
+//! Owns: the table of one shard's connections, what of a packet has come so far, what of the answers has not left yet,
+//! the layers between socket and MQTT, and every decision about a connection: whether it comes in, how long it may take
+//! to its CONNECT, which shard it belongs to, how much of a turn it has, when receiving stops and goes on, how it closes.
+//! Always holds: a silent connection holds no buffer; a connection has at most one receive and one send under way; what
+//! the shard encoded leaves in its order or the connection ends; nothing is allocated for what a peer merely announces;
+//! a connection is handed over at most once, before its shard knows it, and only while nothing of it is under way.
+//! Leaves to others: what packets mean (`shard`), sockets and buffers (`net` carries out each [`Operation`]), the clock.
+//!
+//! It is driven by events: [`Connections::accepted`], [`Connections::received`], [`Connections::receive_ended`],
+//! [`Connections::sent`], [`Connections::finished`], [`Connections::adopted`], [`Connections::handed_over`],
+//! [`Connections::hand_over_failed`], [`Connections::take_handover`], [`Connections::apply`] and
+//! [`Connections::handle_deadlines`]. What follows for the shard goes to an [`InputHandler`] at once; what follows for
+//! sockets waits in [`Connections::next_operation`].
+//!
+//! Reading order: [`connections`] (the object), `connecting` and `handover` (from accept to the shard that owns the client
+//! id), `receiving`, `budget`, `partial_packet` (bytes in), `apply`, `sending` (bytes out), `lingering` (the end), [`layers`].
+
+mod apply;
+mod budget;
+mod connect_packet;
+mod connecting;
+pub mod connection;
+pub mod connections;
+mod handover;
+pub mod layers;
+mod lingering;
+mod operation;
+mod outbox;
+mod partial_packet;
+mod peer;
+mod receiving;
+mod sending;
+#[cfg(test)]
+mod tests;
+
+pub use budget::{Deferred, KeptBuffer};
+pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};
+pub use handover::{HandedOver, Handover};
+pub use layers::ListenerLayers;
+pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
+pub use outbox::Outbox;
+pub use peer::Peer;
+pub use sending::Flush;

@@ -1,0 +1,198 @@
+//! Bytes from sockets to inputs of the shard, within each connection's budget of the turn.
+
+use std::ops::ControlFlow;
+
+use super::budget::{Backlog, Deferred, DeferredEvent, KeptBuffer};
+use super::connection::{Connection, Phase};
+use super::connections::{Connections, InputHandler};
+use super::layers::Wire;
+use super::operation::{Operation, ReceiveEnd};
+use super::partial_packet::feed;
+use crate::codec::{Side, decode};
+use crate::ids::{ConnectionId, SocketId};
+use crate::shard::Input;
+use crate::telemetry::CloseReason;
+
+impl Connections {
+    /// Bytes have come. They are read within the call, or `keep` is called and the buffer stays with the driver until
+    /// [`Self::next_deferred`] asks for it. `more` says whether more will come without asking again.
+    #[inline]
+    pub fn received(
+        &mut self,
+        core: &mut impl InputHandler,
+        id: ConnectionId,
+        bytes: &[u8],
+        more: bool,
+        keep: impl FnOnce() -> KeptBuffer,
+    ) {
+        if self.may_handle(id, bytes.len()) {
+            self.take_bytes(core, id, bytes);
+            if !more {
+                self.receive_again(id);
+            }
+        } else {
+            let what = DeferredEvent::Bytes { buffer: keep(), len: bytes.len(), more };
+            self.defer(Deferred { connection: id, what });
+        }
+    }
+
+    /// Nothing more comes without asking again.
+    pub fn receive_ended(&mut self, core: &mut impl InputHandler, id: ConnectionId, cause: ReceiveEnd) {
+        if self.may_handle(id, 0) {
+            self.end_receive(core, id, cause);
+        } else {
+            self.defer(Deferred { connection: id, what: DeferredEvent::Ended(cause) });
+        }
+    }
+
+    #[inline]
+    fn may_handle(&mut self, id: ConnectionId, bytes: usize) -> bool {
+        !self.is_paused && self.held.is_empty() && self.budgets.admits(id, bytes)
+    }
+
+    fn defer(&mut self, deferred: Deferred) {
+        if self.is_paused || !self.held.is_empty() {
+            self.held.push_back(deferred);
+            return;
+        }
+        if self.budgets.defer(deferred) == Backlog::StopsReceiving
+            && let Some(connection) = self.table.get(deferred.connection)
+        {
+            let (socket, connection) = (connection.socket, deferred.connection);
+            self.operations.push_back(Operation::StopReceiving { socket, connection });
+        }
+    }
+
+    /// The next of what was deferred, if it may be handled now: for [`Self::handle_deferred`], with the bytes of its
+    /// buffer. To be asked when everything else of the turn has been handled.
+    pub fn next_deferred(&mut self) -> Option<Deferred> {
+        if self.is_paused {
+            return None;
+        }
+        while let Some(deferred) = self.held.pop_front() {
+            if self.budgets.admits(deferred.connection, deferred.len()) {
+                return Some(deferred);
+            }
+            if self.budgets.defer(deferred) == Backlog::StopsReceiving
+                && let Some(connection) = self.table.get(deferred.connection)
+            {
+                let (socket, connection) = (connection.socket, deferred.connection);
+                self.operations.push_back(Operation::StopReceiving { socket, connection });
+            }
+        }
+        self.budgets.next()
+    }
+
+    /// Goes on with what was deferred.
+    pub fn handle_deferred(&mut self, core: &mut impl InputHandler, deferred: Deferred, bytes: &[u8]) {
+        let id = deferred.connection;
+        match deferred.what {
+            DeferredEvent::Bytes { more, .. } => {
+                self.take_bytes(core, id, bytes);
+                if !more {
+                    self.receive_again(id);
+                }
+            }
+            DeferredEvent::Ended(cause) => self.end_receive(core, id, cause),
+        }
+    }
+
+    #[inline]
+    fn take_bytes(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
+        self.counters.bytes_received += bytes.len() as u64;
+        let Some(connection) = self.table.get_mut(id) else { return };
+        match &mut connection.wire {
+            Wire::Plain if connection.phase == Phase::Open => {
+                feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes);
+            }
+            Wire::Plain => self.take_plain(core, id, bytes),
+            Wire::Layered(layers) => {
+                let mut plain = std::mem::take(&mut self.plain);
+                layers.open(bytes, &mut plain);
+                self.take_plain(core, id, &plain);
+                plain.clear();
+                self.plain = plain;
+            }
+        }
+    }
+
+    /// What layers have opened, or what needed none.
+    fn take_plain(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        match connection.phase {
+            Phase::Open => feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes),
+            Phase::AwaitingConnect(_) => self.take_connect_bytes(core, id, bytes),
+            Phase::HandingOver => unreachable!("nothing is received from a socket that is handed over"),
+            Phase::Lingering(_) => {} // read only to see the peer's end
+        }
+    }
+
+    /// A receive has brought what it could: what next depends on where the connection stands now.
+    fn receive_again(&mut self, id: ConnectionId) {
+        let Some(connection) = self.table.get(id) else { return };
+        let socket = connection.socket;
+        match connection.phase {
+            Phase::AwaitingConnect(_) => self.operations.push_back(Operation::ReceiveOnce { socket, connection: id }),
+            Phase::Open | Phase::Lingering(_) => {
+                self.operations.push_back(Operation::Receive { socket, connection: id });
+            }
+            Phase::HandingOver => {}
+        }
+    }
+
+    fn end_receive(&mut self, core: &mut impl InputHandler, id: ConnectionId, cause: ReceiveEnd) {
+        let Some(connection) = self.table.get(id) else { return };
+        match (cause, connection.phase) {
+            (ReceiveEnd::OutOfBuffers, _) => self.out_of_buffers.push(id),
+            // It had sent more than could wait here, and all of that has been handled.
+            (ReceiveEnd::Stopped, _) => self.receive_again(id),
+            (ReceiveEnd::PeerGone, Phase::Open) => core.handle(Input::Closed { connection: id }),
+            (ReceiveEnd::PeerGone, Phase::AwaitingConnect(_)) => {
+                self.counters.closed(CloseReason::SocketClosed);
+                self.close(id);
+            }
+            (ReceiveEnd::PeerGone, Phase::Lingering(_)) => self.close(id),
+            (ReceiveEnd::PeerGone, Phase::HandingOver) => {}
+        }
+    }
+
+    /// Lets the connections receive again that were without buffers, as far as `has_buffers` says that there are some now.
+    pub fn buffers_freed(&mut self, has_buffers: impl Fn(SocketId) -> bool) {
+        let mut waiting = std::mem::take(&mut self.out_of_buffers);
+        waiting.retain(|&id| {
+            let Some(connection) = self.table.get(id) else { return false };
+            if !has_buffers(connection.socket) {
+                return true;
+            }
+            self.receive_again(id);
+            false
+        });
+        self.out_of_buffers = waiting;
+    }
+}
+
+/// Cuts packets out of `bytes` and gives them to the shard.
+#[inline]
+pub(super) fn feed_shard(
+    core: &mut impl InputHandler,
+    id: ConnectionId,
+    connection: &mut Connection,
+    bytes: &[u8],
+    max_size_bytes: u32,
+) {
+    let version = connection.version;
+    let result =
+        feed(&mut connection.partial, bytes, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
+            Ok(packet) => {
+                core.handle(Input::Packet { connection: id, packet });
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                core.handle(Input::BadPacket { connection: id, error });
+                ControlFlow::Break(())
+            }
+        });
+    if let Err(error) = result {
+        core.handle(Input::BadPacket { connection: id, error });
+    }
+}
