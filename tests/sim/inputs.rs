@@ -170,12 +170,12 @@ impl World {
                 Effect::Send { connection, encoded, packet_id } => {
                     let mut packet = Vec::new();
                     fx.copy_to(encoded, packet_id, &mut packet);
-                    self.take_packet_out(shard, connection, packet, None)?;
+                    self.take_packet_out(shard, connection, &packet, None)?;
                 }
                 Effect::SendPayload { connection, encoded, packet_id, payload } => {
                     let mut packet = Vec::new();
                     fx.copy_to(encoded, packet_id, &mut packet);
-                    self.take_packet_out(shard, connection, packet, Some(&fx.payloads[payload as usize]))?;
+                    self.take_packet_out(shard, connection, &packet, Some(&fx.payloads[payload as usize]))?;
                 }
                 Effect::Close { connection, reason } => self.close(shard, connection, reason)?,
             }
@@ -192,10 +192,10 @@ impl World {
         &mut self,
         shard: usize,
         connection: ConnectionId,
-        packet: Vec<u8>,
+        packet: &[u8],
         payload: Option<&bytes::Bytes>,
     ) -> Check {
-        let mut whole = packet.clone();
+        let mut whole = packet.to_vec();
         whole.extend_from_slice(payload.map_or(&[][..], |payload| payload));
         let Some(&index) = self.by_name.get(&(shard, connection)) else {
             return Err(format!("{} bytes for connection {connection:?}, which is closed", whole.len()));
@@ -218,7 +218,7 @@ impl World {
             && *same == whole
         {
             let encoded = self.out.encode(|out| {
-                out.extend_from_slice(&packet);
+                out.extend_from_slice(packet);
                 None
             });
             let payload = self.out.payload(payload.clone());
