@@ -11,12 +11,12 @@ use siphasher::sip::SipHasher13;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(u8)]
 pub enum Qos {
-    /// At most once.
+    /// Sent once and forgotten.
     #[default]
     AtMostOnce = 0,
-    /// At least once.
+    /// Kept and sent again until PUBACK comes: it may arrive twice.
     AtLeastOnce = 1,
-    /// Exactly once.
+    /// Arrives once: PUBREC, PUBREL and PUBCOMP settle who has it.
     ExactlyOnce = 2,
 }
 

@@ -37,7 +37,7 @@ struct Arguments {
     /// Connections of the cell `many`, one publisher in ten.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 4_000, 16_000])]
     many: Vec<u32>,
-    /// Core of the load.
+    /// Number of the core that the load is pinned to; the brokers have another.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
     /// What cargo passes.

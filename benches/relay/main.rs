@@ -51,7 +51,7 @@ struct Arguments {
     /// Be what is counted.
     #[arg(long, hide = true)]
     counted: Option<u32>,
-    /// Core of the load.
+    /// Number of the core that the load is pinned to; the relay has another.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
     /// Be the relay, in a process of its own.

@@ -97,7 +97,7 @@ mod tests {
         outbox.push_payload(Bytes::from_static(b"F"));
         outbox.bytes_mut().extend(b"g");
         assert_eq!((outbox.len(), outbox.contiguous()), (7, None));
-        let joined: Vec<u8> = outbox.pieces().flat_map(|piece| piece.to_vec()).collect();
+        let joined: Vec<u8> = outbox.pieces().flat_map(<[u8]>::to_vec).collect();
         assert_eq!(joined, b"abCDEFg");
         assert_eq!(&outbox.into_rest(4)[..], b"EFg");
     }

@@ -56,7 +56,9 @@ fn two() -> [Stage; 2] {
         Stage { edge, shard, fx: Effects::default(), address }
     });
     let planes = [stages[0].edge.handle(), stages[1].edge.handle()];
-    stages.iter_mut().for_each(|stage| stage.edge.set_planes(planes.to_vec()));
+    for stage in &mut *stages {
+        stage.edge.set_planes(planes.to_vec());
+    }
     stages
 }
 
@@ -84,7 +86,7 @@ impl Stage {
         while self.with(Edge::take_deferred) {}
         self.edge.receive_with_freed_buffers();
         self.edge.accept_more(now());
-        self.with(|edge, core| edge.flush(core)).unwrap();
+        self.with(Edge::flush).unwrap();
         self.edge.submit().unwrap();
     }
 

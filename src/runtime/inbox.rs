@@ -25,7 +25,7 @@ pub(crate) enum SendError {
     /// Too many commands wait for it.
     #[error("too many commands wait for the shard")]
     Full,
-    /// It has stopped.
+    /// Nobody takes commands any more: the process is stopping.
     #[error("the shard has stopped")]
     Stopped,
 }

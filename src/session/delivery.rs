@@ -38,7 +38,7 @@ impl SubscriptionIds {
 /// One message for one client, with what is special about this copy.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The message.
+    /// Shared with every other session that gets it.
     pub message: Message,
     /// Identifiers of the subscriptions that it is delivered for.
     pub ids: SubscriptionIds,

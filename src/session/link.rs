@@ -32,7 +32,7 @@ impl Backlog {
 /// One connection's part of a session's state.
 #[derive(Debug)]
 pub struct Link {
-    /// The connection.
+    /// The edge's name for it, which all effects carry.
     pub connection: ConnectionId,
     /// Largest packet the client takes, in bytes [MQTT-3.1.2-24].
     pub packet_size_max_bytes: u32,

@@ -21,10 +21,10 @@ pub struct Outbound {
     parked: Option<Box<Replays>>,
 }
 
-/// The queue's limits.
+/// How much one session's queue may hold, in flight not counted.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueLimits {
-    /// Messages.
+    /// At most so many, whatever their size.
     pub messages: u32,
     /// Bytes of topic, properties and payload.
     pub bytes: u64,

@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use crate::ids::{Qos, SubscriptionId};
 use crate::topic::{Cursor, EntryId};
 
-/// One replay.
+/// Retained messages that are to be shown to one new subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replay {
     /// The subscription's entry in the index, which knows its filter.

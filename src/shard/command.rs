@@ -35,12 +35,12 @@ pub enum Command {
     },
     /// What one client holds. Answered by [`Reply::Client`] or [`Reply::NotFound`].
     DescribeClient {
-        /// The client.
+        /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
     },
     /// A page of one client's filters. Answered by [`Reply::Subscriptions`] or [`Reply::NotFound`].
     ListSubscriptions {
-        /// The client.
+        /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
         /// Filters to pass over.
         skip: u32,
@@ -48,7 +48,7 @@ pub enum Command {
     /// Close a client's connection with 0x98, and end its session if asked to. Answered by [`Reply::Done`] or
     /// [`Reply::NotFound`].
     Disconnect {
-        /// The client.
+        /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
         /// What becomes of its session.
         session: SessionFate,
@@ -85,7 +85,7 @@ pub struct ClientCursor {
 /// The answer to a [`Command`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// It is done.
+    /// What was asked for holds from now on.
     Done,
     /// No session has that client id.
     NotFound,
@@ -116,7 +116,7 @@ pub enum Reply {
     },
     /// To [`Command::DeleteRetained`].
     Deleted {
-        /// Messages.
+        /// How many this shard had found and deleted.
         messages: u64,
     },
 }
@@ -124,7 +124,7 @@ pub enum Reply {
 /// One line of a list of clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientSummary {
-    /// The client.
+    /// As it came in CONNECT, or was assigned.
     pub client_id: Box<str>,
     /// Its connection's protocol version; `None` while it has no connection.
     pub connected: Option<Version>,
@@ -139,7 +139,7 @@ pub struct ClientSummary {
 pub struct ClientDetails {
     /// As in a list.
     pub summary: ClientSummary,
-    /// Of its connection.
+    /// `None` while it has none.
     pub connection: Option<ConnectionDetails>,
     /// How long the session outlives its connection, in seconds; `u32::MAX` never ends.
     pub session_expiry_s: u32,

@@ -36,7 +36,7 @@ impl Encoded {
 pub enum Effect {
     /// Append encoded bytes to the connection's outbox.
     Send {
-        /// The connection.
+        /// Whose outbox.
         connection: ConnectionId,
         /// What to append.
         encoded: Encoded,
@@ -45,7 +45,7 @@ pub enum Effect {
     },
     /// The same, followed by a payload that is not copied.
     SendPayload {
-        /// The connection.
+        /// Whose outbox.
         connection: ConnectionId,
         /// What to append before the payload.
         encoded: Encoded,
@@ -56,7 +56,7 @@ pub enum Effect {
     },
     /// Send what is in the outbox, then close. Nothing more comes for this connection, and the shard has forgotten it.
     Close {
-        /// The connection.
+        /// Which one the shard has let go.
         connection: ConnectionId,
         /// Why.
         reason: CloseReason,
@@ -70,7 +70,7 @@ pub enum Event {
     Connected {
         /// The connection, by which the edge knows the peer's address.
         connection: ConnectionId,
-        /// Client id.
+        /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
         /// User name, if one was sent.
         user: Option<Box<str>>,
@@ -85,18 +85,18 @@ pub enum Event {
     },
     /// A CONNECT was refused.
     Refused {
-        /// The connection.
+        /// By which the edge knows the peer's address.
         connection: ConnectionId,
-        /// Client id.
+        /// As it came in CONNECT.
         client_id: Box<str>,
         /// Why, in words.
         text: &'static str,
     },
     /// A connected client has gone.
     Disconnected {
-        /// The connection.
+        /// By which the edge knows the peer's address.
         connection: ConnectionId,
-        /// Client id.
+        /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
         /// Why.
         reason: CloseReason,

@@ -51,7 +51,7 @@ pub enum Input<'a> {
     },
     /// What the socket did not take waits in the edge: so many bytes now.
     Blocked {
-        /// The connection.
+        /// Whose socket it is.
         connection: ConnectionId,
         /// Bytes that wait; 0 when the last of them has gone.
         bytes: u32,

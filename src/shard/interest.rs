@@ -34,7 +34,7 @@ pub struct Announcements {
 }
 
 impl Announcements {
-    /// For one of `shards` shards.
+    /// Nothing announced yet. `own` is this shard, which never waits for itself.
     pub fn new(own: ShardId, shards: usize) -> Self {
         Self { announced: 0, applied: vec![0; shards], own, owed: VecDeque::new(), released: 0 }
     }

@@ -104,7 +104,7 @@ impl MessageInTransit {
 pub enum MeshMessage {
     /// An application message for the receiver's subscribers: one per interested shard, never per subscriber.
     Publish {
-        /// The message.
+        /// In the batch's bytes, or shared by reference.
         message: MessageInTransit,
         /// Whether the receiver's plain subscriptions get it.
         plain: bool,
@@ -137,7 +137,7 @@ pub enum MeshMessage {
     },
     /// An operator has deleted a retained message: a write to the retained store that subscribers are not shown.
     RetainedDeleted {
-        /// Its topic.
+        /// On which nothing is retained from now on.
         topic: Box<str>,
         /// Of the deletion.
         stamp: Stamp,
@@ -185,7 +185,7 @@ impl MeshBatch {
 pub struct MeshOut(Vec<MeshBatch>);
 
 impl MeshOut {
-    /// The batch for a shard.
+    /// The batch for a shard, made if it is the first message to it.
     pub fn to(&mut self, shard: ShardId) -> &mut MeshBatch {
         if self.0.len() <= shard.index() {
             self.0.resize_with(shard.index() + 1, MeshBatch::default);

@@ -50,7 +50,7 @@ pub struct RetainedStore {
 /// What one scan looks at.
 #[derive(Debug)]
 pub struct Page<'a> {
-    /// Of the topics.
+    /// Which topics are visited.
     pub filter: TopicFilter<'a>,
     /// Where the page before it ended; moved to where this one does.
     pub cursor: &'a mut Cursor,

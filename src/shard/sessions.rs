@@ -48,12 +48,12 @@ impl Sessions {
         }
     }
 
-    /// The key of a client id.
+    /// A client id reduced to 64 bits, alike on all shards.
     pub fn key(&self, client_id: &str) -> ClientKey {
         self.names.client(client_id)
     }
 
-    /// The session of a client id.
+    /// The session that a client id has, if any: one that has ended is not found.
     pub fn find(&self, client_id: &str) -> Option<SessionId> {
         self.find_by_key(self.key(client_id), client_id)
     }

@@ -46,7 +46,7 @@ pub enum Record<M> {
     Owed {
         /// Slot of the session.
         session: SessionId,
-        /// The message.
+        /// Shared with whoever else keeps it.
         message: M,
         /// QoS of this delivery: 1 or 2.
         qos: Qos,
@@ -76,7 +76,7 @@ pub enum Record<M> {
     },
     /// A retained message was set (`Some`) or cleared (`None`).
     Retained {
-        /// Its topic.
+        /// Under which the message is retained.
         topic: Arc<str>,
         /// The message, or none.
         message: Option<M>,

@@ -165,7 +165,7 @@ fn publish_out(topic: &str, qos: Qos, retain: bool, id: u16) -> PublishOut<'_> {
     }
 }
 
-/// SUBSCRIBE of 3.1.1 to one filter.
+/// One filter as a 3.1.1 client asks for it, encoded.
 pub(super) fn subscribe(filter: &str, qos: Qos) -> Vec<u8> {
     subscribe_all(&[filter], qos)
 }
@@ -179,7 +179,7 @@ pub(super) fn subscribe_all<S: AsRef<str>>(filters: &[S], qos: Qos) -> Vec<u8> {
     out
 }
 
-/// UNSUBSCRIBE of 3.1.1.
+/// Many filters at once, as a 3.1.1 client gives them up, encoded.
 pub(super) fn unsubscribe_all(filters: &[String]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_unsubscribe(Version::V311, PacketId::MIN, filters.iter().map(String::as_str), &mut out);

@@ -61,7 +61,7 @@ impl World {
         Self::with(1, |_| {})
     }
 
-    /// `shards` shards.
+    /// Several shards with default settings, and no `$SYS`.
     pub(super) fn of(shards: usize) -> Self {
         Self::with(shards, |_| {})
     }
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// Sends one packet.
+    /// Encodes a packet in the peer's version and lets it arrive whole.
     pub(super) fn send(&mut self, peer: Peer, packet: &Packet<'_>) {
         let mut bytes = Vec::new();
         packet.encode(self.peers[peer].version, &mut bytes);

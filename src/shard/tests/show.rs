@@ -106,7 +106,7 @@ pub(super) fn retained(publish: Publish<'_>) -> Publish<'_> {
     Publish { retain: true, ..publish }
 }
 
-/// A topic alias.
+/// For a packet that is to be sent: the number is not zero.
 pub(super) fn alias(number: u16) -> TopicAlias {
     TopicAlias::new(number).unwrap()
 }
