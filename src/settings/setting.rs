@@ -64,7 +64,7 @@ pub enum Section {
     Session,
     /// The process.
     Node,
-    /// The log.
+    /// What is written about all of it, and where.
     Log,
 }
 
@@ -121,7 +121,7 @@ pub enum Kind {
     },
     /// One of these words.
     Choice {
-        /// The words.
+        /// In the order of the documentation, spelled as they are shown.
         words: &'static [&'static str],
         /// Words that will be taken one day, as the documentation of other brokers lets expect.
         planned: &'static [&'static str],
@@ -151,11 +151,11 @@ pub enum Kind {
 /// What a setting is when nobody says.
 #[derive(Clone, Copy, Debug)]
 pub enum Fallback {
-    /// This number.
+    /// In the unit of its kind.
     Number(u64),
     /// On or off.
     Switch(bool),
-    /// This text.
+    /// Read as a flag would be.
     Text(&'static str),
     /// As many as the cores this process may use.
     Cores,
@@ -319,7 +319,7 @@ impl Setting {
         }
     }
 
-    /// The default on this machine.
+    /// What it is on `machine` when nobody says.
     pub fn default_value(&self, machine: &Machine) -> Value {
         let read = |text: &str| self.parse(&[text.to_owned()]);
         match self.fallback {

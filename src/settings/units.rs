@@ -10,9 +10,9 @@
 pub enum Unit {
     /// Things: connections, messages, levels.
     Count,
-    /// Bytes.
+    /// Sizes, with or without a suffix such as `KiB`.
     Bytes,
-    /// Seconds.
+    /// Durations, with or without a suffix such as `m`.
     Seconds,
 }
 

@@ -42,7 +42,7 @@ impl AnonymousAccess {
 /// What a listener speaks below MQTT. TLS, WebSocket, Unix sockets and MQTT-SN become variants when they are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
-    /// TCP.
+    /// MQTT straight on a TCP connection.
     Tcp,
 }
 

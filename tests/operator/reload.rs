@@ -1,0 +1,96 @@
+//! Settings that reload under connected clients, and signals that mean nothing.
+
+use std::fs;
+
+use crate::broker::{Broker, Client};
+
+const REFUSED: u8 = 0x80;
+
+#[test]
+fn a_changed_limit_takes_effect_on_every_shard_and_nobody_is_disconnected() {
+    let broker = Broker::start("limit", "[session]\nmax_subscriptions = 2\n");
+    // Their ids put some of them on each shard.
+    let mut clients: Vec<Client> = (b'a'..b'i').map(|id| Client::connect(&broker, id)).collect();
+    for client in &mut clients {
+        assert_eq!((client.subscribe(b'x'), client.subscribe(b'y'), client.subscribe(b'z')), (0, 0, REFUSED));
+    }
+    broker.lines_to(" ready");
+    let told = broker.reload(
+        "[session]\nmax_subscriptions = 3\n[mqtt]\nmax_packet_size = \"64KiB\"\n[log]\nlevel = \"warn\"\n\
+         [listener]\nconnect_timeout = 5\n",
+    );
+    for client in &mut clients {
+        assert_eq!((client.subscribe(b'z'), client.subscribe(b'w')), (0, REFUSED));
+        client.ping();
+    }
+    let has = |words: &str| assert!(told.iter().any(|line| line.contains(words)), "{words}: {told:#?}");
+    has("INFO  config_changed name=\"[session] max_subscriptions\" old=2 new=3");
+    has("INFO  config_changed name=\"[log] level\" old=info new=warn");
+    has("WARN  config_needs_start name=\"[mqtt] max_packet_size\" old=1MiB new=64KiB");
+    has("WARN  config_needs_start name=\"[listener] connect_timeout\" old=10s new=5s");
+    has("INFO  config_reloaded changed=2 needs_start=2");
+    assert!(told.iter().all(|line| !line.contains("client_disconnected")), "{told:#?}");
+    // The new level holds: what is said at info is not said any more.
+    let mut late = Client::connect(&broker, b'z');
+    late.ping();
+    let told = broker.reload("[session]\nmax_subscriptions = 3\n");
+    assert!(told.iter().all(|line| !line.contains("client_connected")), "{told:#?}");
+    Client::connect(&broker, b'y').ping();
+    broker.lines_to("client_connected client=y");
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_is_told_in_one_line() {
+    let broker = Broker::start("broken", "[session]\nmax_subscriptions = 2\n");
+    let mut client = Client::connect(&broker, b'a');
+    assert_eq!((client.subscribe(b'x'), client.subscribe(b'y')), (0, 0));
+    broker.lines_to(" ready");
+    for (file, wrong) in [
+        ("[session]\nmax_subscriptions = 3\nmax_inflight = 0\n", "dunlin.toml:3: unknown key"),
+        (
+            "[session]\nmax_subscriptions = 3\n[mqtt]\nmax_inflight = 0\n",
+            "dunlin.toml:4: [mqtt] max_inflight: 0 is out",
+        ),
+        ("[session\n", "dunlin.toml:1: this is not TOML"),
+        ("", "holds no setting"),
+    ] {
+        let told = broker.reload(file);
+        let failed: Vec<_> = told.iter().filter(|line| line.contains("config_reload_failed")).collect();
+        assert_eq!(failed.len(), 1, "{told:#?}");
+        assert!(failed[0].contains(wrong) && failed[0].contains("the settings stay as they were"), "{failed:?}");
+        assert!(told.iter().all(|line| !line.contains("config_changed")), "{told:#?}");
+        assert_eq!(client.subscribe(b'z'), REFUSED);
+    }
+    fs::remove_file(broker.directory.join("dunlin.toml")).expect("it is there");
+    broker.signal("HUP");
+    let told = broker.lines_to(" config_reload");
+    assert!(told[told.len() - 1].contains("cannot be read"), "{told:#?}");
+    broker.reload("[session]\nmax_subscriptions = 3\n");
+    assert_eq!(client.subscribe(b'z'), 0);
+}
+
+#[test]
+fn a_hundred_reloads_leave_no_descriptor_behind() {
+    let broker = Broker::start("hundred", "[session]\nmax_subscriptions = 1\n");
+    let mut client = Client::connect(&broker, b'a');
+    broker.lines_to(" ready");
+    let files = ["[session]\nmax_subscriptions = 2\n", "[session]\nmax_subscriptions = 1\n", "broken\n"];
+    broker.reload(files[0]);
+    let before = broker.descriptors();
+    for number in 1..=100 {
+        broker.reload(files[number % files.len()]);
+    }
+    assert_eq!(broker.descriptors(), before);
+    client.ping();
+}
+
+#[test]
+fn a_signal_that_means_nothing_ends_nothing() {
+    let broker = Broker::start("signal", "[node]\npin = false\n");
+    let mut client = Client::connect(&broker, b'a');
+    broker.signal("USR2");
+    broker.lines_to("signal_ignored signal=SIGUSR2");
+    client.ping();
+    broker.signal("TERM");
+    broker.lines_to(" stopped");
+}
