@@ -101,7 +101,11 @@ fn with_true_answer(mut error: clap::Error) -> clap::Error {
     if error.kind() != ErrorKind::UnknownArgument {
         return error;
     }
-    if let Some(answer) = foreign::answer(flag.split('=').next().unwrap_or_default()) {
+    if !flag.starts_with('-') {
+        let tip =
+            "a file of settings is named with --config, and the value of a switch stands behind =, as in --pin=false";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    } else if let Some(answer) = foreign::answer(flag.split('=').next().unwrap_or_default()) {
         forget_nearest(&mut error);
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![answer.into()]));
     } else if let Some(ContextValue::String(nearest)) = error.get(ContextKind::SuggestedArg)
@@ -318,6 +322,7 @@ mod tests {
             ("--acl-file=/etc/acl", "there are no passwords and no access rules yet"),
             ("--tls-cert", "TLS is not built yet"),
             ("-d", "dunlin stays in the foreground"),
+            ("broker.toml", "a file of settings is named with --config"),
             ("--max-clients", "use [node] max_connections (--max-connections)"),
         ];
         for (flag, answer) in table {

@@ -11,8 +11,12 @@ use super::{
 };
 use crate::settings::{FromValue, LISTENER_ROWS, Machine, SETTINGS_ROWS, Scope, Setting, Value};
 
-/// Every setting; within a section in the order of the documentation.
-pub static ROWS: LazyLock<Vec<Setting>> = LazyLock::new(|| [PROCESS_ROWS, LISTENER_ROWS, SETTINGS_ROWS].concat());
+/// Every setting, in the order of the documentation.
+pub static ROWS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let mut rows = [PROCESS_ROWS, LISTENER_ROWS, SETTINGS_ROWS].concat();
+    rows.sort_by_key(|row| row.section);
+    rows
+});
 
 /// The row of the setting with this long flag.
 pub(super) fn index(flag: &str) -> usize {

@@ -135,7 +135,7 @@ mod tests {
         let old = load("[mqtt]\nmax_inflight = 10\nmax_packet_size = \"64KiB\"\n", 2, &[]).unwrap();
         let file = "[mqtt]\nmax_inflight = 20\nmax_packet_size = \"1MB\"\n[log]\nlevel = \"warn\"\n";
         let (now, changes) = old.changed_by(load(file, 4, &[]).unwrap());
-        assert_eq!(told(&changes.now), ["[log] level: info -> warn", "[mqtt] max_inflight: 10 -> 20"]);
+        assert_eq!(told(&changes.now), ["[mqtt] max_inflight: 10 -> 20", "[log] level: info -> warn"]);
         assert_eq!(told(&changes.at_start), ["[mqtt] max_packet_size: 64KiB -> 1MB", "[node] shards: 2 -> 4"]);
         assert_eq!(
             (now.settings.inflight_max, now.settings.packet_size_max_bytes, now.settings.shards),

@@ -318,9 +318,9 @@ fn whatever_is_wrong_anywhere_is_told_at_once() {
         [
             "d.toml:2: unknown key \"prot\" in [[listener]]; did you mean [[listener]] port?",
             "--port: \"x\" is not a whole number such as 1000 or 1_000",
-            "DUNLIN_NODE__PIN: \"maybe\" is neither true nor false",
             "d.toml:7: [session] expiry_max: \"forever\" is not a duration: write seconds as a whole number, or with s, m, \
              h, d or w, as in 90s or 1h30m; did you mean \"never\"?",
+            "DUNLIN_NODE__PIN: \"maybe\" is neither true nor false",
             "d.toml:3: [[listener]] kind: \"tls\" is not built yet: this version has tcp",
             "d.toml:5: [[listener]] max_connections: 0 is out of range: allowed is 1 to 67_108_863, or all (default all)",
         ]

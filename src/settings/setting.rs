@@ -51,8 +51,8 @@ pub enum Change {
     Start,
 }
 
-/// Sections of the file, which are also the headings of `--help`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Sections of the file, which are also the headings of `--help`, in the order of the documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     /// Sockets and connections.
     Listener,
@@ -314,6 +314,8 @@ impl Setting {
         match self.kind {
             Kind::Number { unit, .. } => unit.value_name().to_owned(),
             Kind::Switch { .. } => "true|false".to_owned(),
+            // The columns of `-h` are as wide as the longest of these.
+            Kind::Choice { words, .. } if words.len() > 2 => "WORD".to_owned(),
             Kind::Choice { words, .. } => words.join("|"),
             Kind::Text { noun, .. } | Kind::Texts { noun, .. } => noun.to_uppercase(),
         }

@@ -1,6 +1,7 @@
-//! The built binary as it serves an operator who has a file: reloads, signals.
+//! The built binary as it serves an operator who has a file: listeners, reloads, signals.
 
 #![cfg(feature = "runtime")]
 
 mod broker;
+mod listeners;
 mod reload;
