@@ -88,6 +88,20 @@ pub const OUTBOX_DEFAULT_BYTES: u32 = 1024 * 1024;
 pub const OUTBOX_MIN_BYTES: u32 = 16 * 1024;
 /// Largest `--outbox-max-bytes`.
 pub const OUTBOX_MAX_BYTES: u32 = 1024 * 1024 * 1024;
+/// Default of `--tcp-keepalive-idle`: silence before TCP asks whether the peer is still there. A peer that lost its power or
+/// its network says no goodbye; without a keep alive of MQTT nothing else finds that out.
+pub const TCP_KEEPALIVE_IDLE_DEFAULT_S: u16 = 60;
+/// Default of `--tcp-keepalive-interval`: how long it waits before it asks again.
+pub const TCP_KEEPALIVE_INTERVAL_DEFAULT_S: u16 = 15;
+/// Default of `--tcp-keepalive-count`: how often it asks until the connection counts as broken, two minutes after the last
+/// word, all in all.
+pub const TCP_KEEPALIVE_COUNT_DEFAULT: u16 = 4;
+/// Longest `--tcp-keepalive-idle` and `--tcp-keepalive-interval` that Linux takes.
+pub const TCP_KEEPALIVE_MAX_S: u16 = 32_767;
+/// Most that `--tcp-keepalive-count` can be set to on Linux.
+pub const TCP_KEEPALIVE_COUNT_MAX: u16 = 127;
+/// Longest `--tcp-user-timeout`: a day.
+pub const TCP_USER_TIMEOUT_MAX_S: u32 = 24 * 3600;
 /// Longest `--connect-timeout`: until then a peer that says nothing holds a slot.
 pub const CONNECT_TIMEOUT_MAX_S: u16 = 300;
 /// Takeovers of one client id that are let through in a row. A device whose network flaps needs a few of them; two clients
@@ -212,13 +226,6 @@ pub const LISTEN_BACKLOG: i32 = 4096;
 /// A peer that connects and says nothing is left to the kernel, which keeps less for it than a connection takes, for about
 /// this long, in seconds; `--connect-timeout` begins after that. MQTT's client speaks first, so others do not notice.
 pub const DEFER_ACCEPT_S: u16 = 1;
-/// Silence on a connection, in seconds, before TCP asks whether its peer is still there. A peer that lost its power or its
-/// network says no goodbye; without a keep alive of MQTT nothing else finds that out.
-pub const TCP_KEEP_ALIVE_IDLE_S: u32 = 60;
-/// ... and how long it waits before it asks again, in seconds,
-pub const TCP_KEEP_ALIVE_INTERVAL_S: u32 = 15;
-/// ... and how often it asks until the connection counts as broken: two minutes after the last word, all in all.
-pub const TCP_KEEP_ALIVE_PROBES: u32 = 4;
 /// Connections that one turn takes in at most from one listener. Each leads to a few completions, so that a turn takes
 /// far fewer than it can handle, and whoever is connected is served at a flood's side; the others wait in the kernel.
 pub const ACCEPTS_PER_TURN: u16 = 64;

@@ -27,6 +27,19 @@ pub struct Listening {
     pub connections: Arc<AtomicU32>,
 }
 
+fn tcp_keep_alive(settings: &ListenerSettings) -> Option<TcpKeepAlive> {
+    let &ListenerSettings { tcp_keepalive_idle_s, tcp_keepalive_interval_s, tcp_keepalive_count, .. } = settings;
+    (tcp_keepalive_idle_s > 0).then(|| TcpKeepAlive {
+        idle_s: tcp_keepalive_idle_s.into(),
+        interval_s: tcp_keepalive_interval_s.into(),
+        count: tcp_keepalive_count.into(),
+    })
+}
+
+fn user_timeout_ms(settings: &ListenerSettings) -> Option<u32> {
+    (settings.tcp_user_timeout_s > 0).then(|| settings.tcp_user_timeout_s * 1_000)
+}
+
 /// See the module's text.
 pub struct Edge {
     pub(super) plane: Plane,
@@ -56,11 +69,8 @@ impl Edge {
         let config = ListenConfig {
             // In MQTT, in TLS and in HTTP the client speaks first.
             defer_accept_s: Some(limits::DEFER_ACCEPT_S),
-            keep_alive: Some(TcpKeepAlive {
-                idle_s: limits::TCP_KEEP_ALIVE_IDLE_S,
-                interval_s: limits::TCP_KEEP_ALIVE_INTERVAL_S,
-                count: limits::TCP_KEEP_ALIVE_PROBES,
-            }),
+            keep_alive: tcp_keep_alive(&listening.settings),
+            user_timeout_ms: user_timeout_ms(&listening.settings),
             ..ListenConfig::new(listening.address)
         };
         let (id, address) = self.plane.listen(&config)?;

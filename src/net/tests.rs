@@ -232,7 +232,10 @@ fn tcp_asks_whether_a_silent_client_is_still_there() {
     let socket = stage.edge.plane.as_file(crate::ids::SocketId::new(0, 0));
     let seconds = |value: u32| Duration::from_secs(value.into());
     assert!(sockopt::socket_keepalive(&socket).unwrap());
-    assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), seconds(crate::limits::TCP_KEEP_ALIVE_IDLE_S));
-    assert_eq!(sockopt::tcp_keepintvl(&socket).unwrap(), seconds(crate::limits::TCP_KEEP_ALIVE_INTERVAL_S));
-    assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), crate::limits::TCP_KEEP_ALIVE_PROBES);
+    assert_eq!(sockopt::tcp_keepidle(&socket).unwrap(), seconds(crate::limits::TCP_KEEPALIVE_IDLE_DEFAULT_S.into()));
+    assert_eq!(
+        sockopt::tcp_keepintvl(&socket).unwrap(),
+        seconds(crate::limits::TCP_KEEPALIVE_INTERVAL_DEFAULT_S.into())
+    );
+    assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), u32::from(crate::limits::TCP_KEEPALIVE_COUNT_DEFAULT));
 }

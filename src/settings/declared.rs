@@ -193,6 +193,35 @@ super::declare_settings! {
             "connect-timeout", Seconds, 1, limits::CONNECT_TIMEOUT_MAX_S as u64,
             limits::CONNECT_TIMEOUT_DEFAULT_S as u64,
         ).for_each_listener(), Start;
+
+        /// Silence after which TCP asks a peer whether it is still there.
+        ///
+        /// SO_KEEPALIVE with TCP_KEEPIDLE. It ends connections of peers that are gone even where MQTT's keep alive is off. off
+        /// leaves that to MQTT.
+        tcp_keepalive_idle_s: u16 = Setting::number(
+            "tcp-keepalive-idle", Seconds, 0, limits::TCP_KEEPALIVE_MAX_S as u64,
+            limits::TCP_KEEPALIVE_IDLE_DEFAULT_S as u64,
+        ).word("off", 0).for_each_listener(), Start;
+
+        /// Time from one such question to the next, while none is answered.
+        tcp_keepalive_interval_s: u16 = Setting::number(
+            "tcp-keepalive-interval", Seconds, 1, limits::TCP_KEEPALIVE_MAX_S as u64,
+            limits::TCP_KEEPALIVE_INTERVAL_DEFAULT_S as u64,
+        ).for_each_listener(), Start;
+
+        /// Questions without an answer that end a connection.
+        tcp_keepalive_count: u16 = Setting::number(
+            "tcp-keepalive-count", Count, 1, limits::TCP_KEEPALIVE_COUNT_MAX as u64,
+            limits::TCP_KEEPALIVE_COUNT_DEFAULT as u64,
+        ).for_each_listener(), Start;
+
+        /// Longest time that what was sent may go unacknowledged by the peer's TCP.
+        ///
+        /// TCP_USER_TIMEOUT. Beyond it the connection ends. off leaves it to the kernel's retransmissions, a quarter of an
+        /// hour. Where it is set, it also bounds how long unanswered keep-alive questions go on.
+        tcp_user_timeout_s: u32 = Setting::number(
+            "tcp-user-timeout", Seconds, 0, limits::TCP_USER_TIMEOUT_MAX_S as u64, 0,
+        ).word("off", 0).for_each_listener(), Start;
     }
 
     Auth {

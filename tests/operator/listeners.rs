@@ -1,5 +1,6 @@
-//! Listeners that differ: who may come in, how many, and how fast.
+//! Listeners that differ: who may come in, how many, how fast, and what TCP does for their connections.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::broker::{Broker, Client};
@@ -11,11 +12,13 @@ name = \"narrow\"
 allow_anonymous = true
 max_connections = 3
 connect_timeout = \"1s\"
+tcp_keepalive_idle = \"300s\"
 
 [[listener]]
 name = \"closed\"
 bind = \"127.0.0.2\"
 allow_anonymous = false
+tcp_keepalive_idle = \"off\"
 connect_timeout = \"20s\"
 ";
 
@@ -66,4 +69,30 @@ fn a_listener_that_is_full_leaves_room_on_the_others_and_for_whoever_comes_later
     });
     assert!(came_in, "a place was free");
     clients.iter_mut().chain(&mut others).for_each(Client::ping);
+}
+
+/// Nobody can ask for the options of another process's socket, but `ss` shows the timer that they lead to.
+#[test]
+fn tcp_asks_for_silent_peers_where_the_listener_says_so() {
+    let broker = Broker::start("alive", &TWO.replace("allow_anonymous = false", "allow_anonymous = true"));
+    let timer = |client: &Client| {
+        let port = client.0.local_addr().expect("an address").port();
+        let filter = format!("dport = :{port}");
+        let output = Command::new("ss").args(["-Htno", &filter]).output().expect("ss (iproute2) runs");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let mut first = Client::connect(&broker, b'a');
+    let mut second = Client::open(&broker.addresses[1]);
+    assert_eq!(second.say_connect(b'b'), 0);
+    first.ping();
+    second.ping();
+    // What was sent last may still have its own timer for a moment.
+    let minutes = |line: &str| line.contains("timer:(keepalive,4min") || line.contains("timer:(keepalive,5min");
+    let seen = (0..50).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        minutes(&timer(&first))
+    });
+    assert!(seen, "{}", timer(&first));
+    let shown = timer(&second);
+    assert!(shown.contains("127.0.0.2") && !shown.contains("keepalive"), "{shown}");
 }
