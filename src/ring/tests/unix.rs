@@ -131,7 +131,8 @@ fn the_file_of_a_path_goes_with_the_last_that_listens_there() {
 #[test]
 fn planes_that_share_a_path_lose_no_connection() {
     let directory = TemporaryPath::new("shared");
-    let shared = SharedUnixListener::bind(&directory.socket(), 16).unwrap();
+    // All of them connect before anybody is accepted.
+    let shared = SharedUnixListener::bind(&directory.socket(), limits::LISTEN_BACKLOG).unwrap();
     let mut planes = [Plane::new(small()).unwrap(), Plane::new(small()).unwrap()];
     for plane in &mut planes {
         plane.listen_unix(shared.clone());
