@@ -30,7 +30,7 @@ pub(super) fn error<E: Into<io::Error>>(doing: &'static str) -> impl FnOnce(E) -
     move |source| RingError { doing, at: None, source: source.into() }
 }
 
-/// An error with this number.
+/// For what the system says in an `errno`, positive.
 pub(super) fn error_number(doing: &'static str, errno: i32) -> RingError {
     RingError { doing, at: None, source: io::Error::from_raw_os_error(errno) }
 }

@@ -13,7 +13,7 @@ pub enum SocketEvent {
     Accepted {
         /// Where.
         listener: ListenerId,
-        /// The connection's socket.
+        /// Its place in a ring's table, for every call about it.
         socket: SocketId,
         /// Who connected.
         peer: PeerAddress,
@@ -28,14 +28,14 @@ pub enum SocketEvent {
     },
     /// A `connect` is finished.
     Connected {
-        /// The connection.
+        /// The one that `connect` named.
         connection: ConnectionId,
         /// Why it failed: the kernel's error number. The socket is to be closed all the same.
         error: Option<i32>,
     },
     /// Bytes arrived. The buffer must be given back.
     Received {
-        /// The connection.
+        /// The one that asked for it.
         connection: ConnectionId,
         /// The bytes.
         buffer: Buffer,
@@ -45,14 +45,14 @@ pub enum SocketEvent {
     },
     /// Nothing more will be received without asking again.
     ReceiveEnded {
-        /// The connection.
+        /// The one that had asked for it.
         connection: ConnectionId,
         /// Why.
         cause: EndCause,
     },
     /// A `send_rest` is finished and its bytes are back.
     Sent {
-        /// The connection.
+        /// The one that `send_rest` named.
         connection: ConnectionId,
         /// The bytes that were to be sent.
         bytes: Bytes,
@@ -91,7 +91,7 @@ pub enum SocketEvent {
     },
     /// A `finish_sending` is done, or found the connection broken: the socket may be closed.
     Finished {
-        /// The connection.
+        /// The one that `finish_sending` named.
         connection: ConnectionId,
     },
     /// Another plane handed a socket over; the message about its connection carries the same ticket.
@@ -110,7 +110,7 @@ pub enum SocketEvent {
     HandOverFailed {
         /// The transfer.
         ticket: Ticket,
-        /// The socket, as it was.
+        /// Nothing about it has changed.
         socket: SocketId,
         /// The kernel's error number; ENFILE when the target's table is full.
         errno: i32,

@@ -74,7 +74,7 @@ pub(super) fn open_unix(flags: SocketFlags) -> Result<OwnedFd, RingError> {
     socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(error("make a socket"))
 }
 
-/// The address of a path.
+/// As the kernel reads it; refuses what is longer than 107 bytes.
 pub(super) fn unix_address(path: &Path) -> Result<SocketAddrUnix, RingError> {
     SocketAddrUnix::new(path).map_err(|errno| RingError::at("connect to", path.display(), errno))
 }
