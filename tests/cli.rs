@@ -250,12 +250,15 @@ fn a_mosquitto_conf_is_answered_line_by_line() {
     assert_eq!(lines[4], format!("dunlin: {file}:5: max_inflight_messages: use [mqtt] max_inflight (--max-inflight)"));
 }
 
+/// Arguments, variables, the exit status, and what is said.
+type Slip<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+
 #[test]
 fn slips_of_the_pen_are_told_with_what_was_meant() {
     let directory = Directory::new("slips");
     let unquoted = directory.file("unquoted.toml", "[listener]\nbind = 0.0.0.0\n");
     let tables = directory.file("tables.toml", "[[listener]]\nport = 1884\n");
-    let table: &[(&[&str], &[(&str, &str)], i32, &str)] = &[
+    let table: &[Slip<'_>] = &[
         (&["-c", &unquoted], &[], 78, ":2: this is not TOML; put the value in quotes: bind = \"0.0.0.0\"\n"),
         (&["--session-expiry-max", "forever"], &[], 78, "did you mean \"never\"?"),
         (&["--test-config"], &[("DUNLIN_CONFIG", "")], 1, "dunlin: DUNLIN_CONFIG: is empty: name a file, or unset it"),

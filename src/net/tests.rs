@@ -56,7 +56,7 @@ fn two() -> [Stage; 2] {
         Stage { edge, shard, fx: Effects::default(), address }
     });
     let planes = [stages[0].edge.handle(), stages[1].edge.handle()];
-    for stage in &mut *stages {
+    for stage in &mut stages {
         stage.edge.set_planes(planes.to_vec());
     }
     stages

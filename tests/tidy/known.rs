@@ -118,7 +118,9 @@ impl Known {
             if now > count {
                 here.truncate(SHOWN);
                 let excess = format!(" ([{rule}] lets `{name}` have {count} of these, here are {now})");
-                here.iter_mut().for_each(|finding| finding.remedy += &excess);
+                for finding in &mut *here {
+                    finding.remedy += &excess;
+                }
                 measured.findings.append(&mut here);
             } else if now < count {
                 let instead = (now > 0).then(|| format!("{name} {now}"));
