@@ -50,7 +50,7 @@ pub const TOPIC_ALIAS_OUT_MAX: u16 = 64;
 
 /// Default of `--max-inflight`: QoS 1 and 2 messages sent to one client and not yet acknowledged.
 pub const INFLIGHT_DEFAULT: u16 = 64;
-/// Default of `--receive-max`: QoS 1 and 2 messages accepted from one client and not yet settled.
+/// Default of `--receive-max`: QoS 1 and 2 messages accepted from one client and not yet completed.
 pub const RECEIVE_MAXIMUM_DEFAULT: u16 = 1024;
 /// Default of `--max-queued-messages`: messages that wait for one session.
 pub const QUEUED_MESSAGES_DEFAULT: u32 = 1_000;

@@ -97,11 +97,11 @@ impl Pump {
         let now = self.take_messages(now)?;
         self.take_commands(now)?;
         self.keep_time(now);
-        self.settle(now)?;
+        self.apply_effects(now)?;
         if self.store.durable() > self.durable {
             self.durable = self.store.durable();
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Durable { position: self.durable });
-            self.settle(now)?;
+            self.apply_effects(now)?;
         }
         self.edge.receive_with_freed_buffers();
         self.port.flush(&mut self.fx.mesh, |shard| self.edge.wake(shard));
@@ -113,7 +113,7 @@ impl Pump {
         }
         let busy = more || self.has_work();
         let now = self.send(now, !busy && !self.is_stopped())?;
-        self.settle(now)
+        self.apply_effects(now)
     }
 
     /// Whether something is left to do, besides sending, before it may sleep.
@@ -148,7 +148,7 @@ impl Pump {
         let more = self.take_admitted(now)?;
         // Who has sent more than a share goes on when the others have been served.
         while self.edge.take_deferred(&mut core(now, &mut self.shard, &mut self.fx)) {
-            self.settle(now)?;
+            self.apply_effects(now)?;
         }
         Ok(more)
     }
@@ -159,7 +159,7 @@ impl Pump {
             let before = taken;
             while self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
                 taken += 1;
-                self.settle(now)?;
+                self.apply_effects(now)?;
             }
             // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
             if taken >= COMPLETIONS_PER_TURN {
@@ -182,17 +182,17 @@ impl Pump {
                 let input = Input::Mesh { from, message, bytes: &batch.bytes };
                 self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
                 if self.fx.held_bytes() > TURN_MAX_BYTES {
-                    self.settle(now)?;
+                    self.apply_effects(now)?;
                 }
             }
             self.port.give_back(from, batch);
             for handover in handovers {
                 self.edge.take_handover(&mut core(now, &mut self.shard, &mut self.fx), handover);
                 if self.fx.held_bytes() > TURN_MAX_BYTES {
-                    self.settle(now)?;
+                    self.apply_effects(now)?;
                 }
             }
-            self.settle(now)?;
+            self.apply_effects(now)?;
         }
         Ok(now)
     }
@@ -206,7 +206,7 @@ impl Pump {
             }
             let input = Input::Command { request, command, transport: self.edge.counters() };
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
-            self.settle(now)?;
+            self.apply_effects(now)?;
         }
         Ok(())
     }
@@ -228,7 +228,7 @@ impl Pump {
     }
 
     /// Carries out what the shard asked for.
-    fn settle(&mut self, now: Now) -> Result<(), RingError> {
+    fn apply_effects(&mut self, now: Now) -> Result<(), RingError> {
         self.turn_bytes += self.fx.held_bytes();
         self.edge.apply(&mut self.fx);
         for (shard, handover) in self.edge.handovers() {

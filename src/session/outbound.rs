@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_totals_follow_what_is_queued_sent_settled_and_discarded() {
+    fn the_totals_follow_what_is_queued_sent_completed_and_discarded() {
         let mut totals = QueueTotals::new(Arc::new(QueuedMemory::new(u64::MAX)));
         let mut outbound = Outbound::default();
         let sent = ["a", "b"].map(|topic| outbound.send(delivery(topic), &mut totals));

@@ -1,11 +1,11 @@
-//! The QoS 1 and 2 messages that were sent to a client and are not settled yet, in the order they were sent.
+//! The QoS 1 and 2 messages that were sent to a client and are not completed yet, in the order they were sent.
 //!
 //! Owns: packet identifiers of the server's own PUBLISH packets. Always holds: no identifier is used twice at a time
-//! [MQTT-2.2.1-4]; `live <= entries.len()`; the first entry is never a settled one.
+//! [MQTT-2.2.1-4]; `live <= entries.len()`; the first entry is never a completed one.
 //!
 //! Identifiers are handed out in ascending order and wrap, so the entries are sorted by "identifier minus first
 //! identifier", and an acknowledgement finds its entry by bisection. Only when a client leaves its oldest message
-//! unsettled for 65,535 later ones does the order break; then the search is linear until the window is empty again.
+//! uncompleted for 65,535 later ones does the order break; then the search is linear until the window is empty again.
 
 use std::collections::VecDeque;
 
@@ -19,7 +19,7 @@ pub enum Exchange {
     Published(Delivery),
     /// QoS 2: PUBREL sent, PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6].
     Released,
-    /// Completed out of order; waits for those before it to be settled.
+    /// Completed out of order; waits for those before it to be completed.
     Completed,
 }
 
@@ -99,7 +99,7 @@ impl Window {
         while matches!(self.entries.front(), Some(Entry { exchange: Exchange::Completed, .. })) {
             self.entries.pop_front();
         }
-        // A client that settles everything but its oldest message must not make the settled ones pile up.
+        // A client that completes everything but its oldest message must not make the completed ones pile up.
         if self.entries.len() > 64 && self.entries.len() > 4 * usize::from(self.live) {
             self.entries.retain(|entry| !matches!(entry.exchange, Exchange::Completed));
         }
@@ -189,7 +189,7 @@ mod tests {
         let ids: Vec<_> = (0..10).map(|_| window.push(delivery("t"))).collect();
         for &index in &[9, 0, 5, 1, 2, 8, 3, 4, 7, 6] {
             assert!(window.complete(ids[index]).is_some());
-            assert!(window.complete(ids[index]).is_none(), "settled twice");
+            assert!(window.complete(ids[index]).is_none(), "completed twice");
         }
         assert!(window.is_empty() && window.entries.is_empty());
     }

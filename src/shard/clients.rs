@@ -1,4 +1,4 @@
-//! The part of a shard that has to do with one client at a time: its session and connection, what it is owed, and when
+//! The part of a shard that has to do with one client at a time: its session and connection, what it is to be sent, and when
 //! somebody has to look after it.
 //!
 //! Owns: the sessions of this shard, their timers and the list of those with work, the totals of their queues, the record log

@@ -170,7 +170,7 @@ impl Clients {
         }
     }
 
-    /// What a kept session was to be shown is owed to it: its replays go on with the next connection, unless all of them
+    /// What a kept session was to be shown is part of its state: its replays go on with the next connection, unless all of them
     /// have QoS 0, which is no part of a session's state.
     fn park_replays(&mut self, id: SessionId, link: &mut Link) {
         let replays = link.backlog.take().map(|backlog| backlog.replays).unwrap_or_default();

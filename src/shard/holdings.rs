@@ -23,7 +23,7 @@ pub struct Holdings {
     /// Places in the list of sessions with work.
     pub work: usize,
     /// SUBACKs that wait for other shards.
-    pub owed_subacks: usize,
+    pub pending_subacks: usize,
     /// Acknowledgements that wait for the store.
     pub waiting_for_store: usize,
     /// Bytes of the subscription index.
@@ -40,7 +40,7 @@ impl Shard {
             retained_entries: self.router.retained.entries(),
             timers: self.clients.timers.len(),
             work: self.clients.work.len(),
-            owed_subacks: self.router.announcements.owed(),
+            pending_subacks: self.router.announcements.pending(),
             waiting_for_store: self.clients.record_log.waiting(),
             index_bytes: self.router.index.memory_bytes(),
         }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use crate::codec::ReasonCode;
 use crate::ids::{ConnectionId, PacketId, ShardId};
 
-/// A SUBACK that is owed.
+/// A SUBACK that has not left.
 #[derive(Debug)]
 pub struct PendingSubAck {
     /// To whom.
@@ -29,14 +29,14 @@ pub struct Announcements {
     /// What each shard has applied; this shard's own place is always up to date.
     applied: Vec<u64>,
     own: ShardId,
-    owed: VecDeque<(u64, PendingSubAck)>,
+    pending: VecDeque<(u64, PendingSubAck)>,
     released: u64,
 }
 
 impl Announcements {
     /// Nothing announced yet. `own` is this shard, which never waits for itself.
     pub fn new(own: ShardId, shards: usize) -> Self {
-        Self { announced: 0, applied: vec![0; shards], own, owed: VecDeque::new(), released: 0 }
+        Self { announced: 0, applied: vec![0; shards], own, pending: VecDeque::new(), released: 0 }
     }
 
     /// The number of the next announcement. With one shard there is nobody to tell, and so no number.
@@ -47,13 +47,13 @@ impl Announcements {
     }
 
     /// SUBACKs that wait.
-    pub fn owed(&self) -> usize {
-        self.owed.len()
+    pub fn pending(&self) -> usize {
+        self.pending.len()
     }
 
     /// Keeps a SUBACK until everything announced so far has been applied everywhere.
     pub fn add(&mut self, suback: PendingSubAck) {
-        self.owed.push_back((self.announced, suback));
+        self.pending.push_back((self.announced, suback));
     }
 
     /// `shard` has applied everything up to `number`.
@@ -63,9 +63,9 @@ impl Announcements {
         *applied = number;
     }
 
-    /// SUBACKs that were ever owed.
-    pub fn owed_so_far(&self) -> u64 {
-        self.released + self.owed.len() as u64
+    /// SUBACKs so far, those that have left included.
+    pub fn subacks_so_far(&self) -> u64 {
+        self.released + self.pending.len() as u64
     }
 
     /// How many of them have left, the oldest first.
@@ -75,12 +75,12 @@ impl Announcements {
 
     /// The next SUBACK that may leave.
     pub fn next_ready(&mut self) -> Option<PendingSubAck> {
-        let (number, _) = self.owed.front()?;
+        let (number, _) = self.pending.front()?;
         if self.applied.iter().any(|applied| applied < number) {
             return None;
         }
         self.released += 1;
-        self.owed.pop_front().map(|(_, suback)| suback)
+        self.pending.pop_front().map(|(_, suback)| suback)
     }
 }
 
@@ -105,10 +105,10 @@ mod tests {
         assert!(announcements.next_ready().is_none());
         announcements.applied(ShardId(0), number);
         assert!(announcements.next_ready().is_none());
-        assert_eq!((announcements.owed_so_far(), announcements.released()), (2, 0));
+        assert_eq!((announcements.subacks_so_far(), announcements.released()), (2, 0));
         announcements.applied(ShardId(2), number);
         assert_eq!(announcements.next_ready().unwrap().packet_id.get(), 1);
-        assert_eq!((announcements.owed_so_far(), announcements.released()), (2, 1));
+        assert_eq!((announcements.subacks_so_far(), announcements.released()), (2, 1));
         assert_eq!(announcements.next_ready().unwrap().packet_id.get(), 2);
         assert!(announcements.next_ready().is_none());
     }

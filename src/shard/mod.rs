@@ -1,7 +1,7 @@
 //! One core's state: the heart of the broker.
 //!
 //! Owns: the sessions whose client ids hash to this shard, a replica of the subscription index, a copy of the retained
-//! messages, timers, and what is owed to clients and to other shards.
+//! messages, timers, and what clients and other shards are still to be sent.
 //! Always holds: [`Shard::handle`] is a function of state, time and input; it blocks on nothing, asks no clock and no
 //! random source, and speaks to the world through [`Effects`] alone. Messages of one publisher on one topic and QoS leave in the
 //! order in which they came. Every drop has a reason and is counted.

@@ -155,7 +155,7 @@ impl Shard {
 }
 
 impl Clients {
-    /// Names the acknowledgement that a connection is owed next.
+    /// Names the next acknowledgement of a connection.
     fn next_ack(&self, id: SessionId) -> ConfirmToken {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");
         let number = link.acks.as_deref().map_or_else(|| AckQueue::default().next_number(), AckQueue::next_number);

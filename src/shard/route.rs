@@ -148,8 +148,8 @@ impl ToOtherShards<'_> {
                 self.picks.iter().filter(|&&(picked, _)| picked == shard).map(|&(_, key)| key).collect();
             // A retained message is taken over when every copy has it: whoever subscribes after seeing it acknowledged
             // is shown it with RETAIN 1, wherever the subscription lives.
-            let owed = self.retained.is_some() || self.matches.durable_shards.contains(shard) || !groups.is_empty();
-            let confirm = self.confirm.filter(|_| owed);
+            let is_kept = self.retained.is_some() || self.matches.durable_shards.contains(shard) || !groups.is_empty();
+            let confirm = self.confirm.filter(|_| is_kept);
             waits += u8::from(confirm.is_some());
             clients.counters.mesh_sent += 1;
             let details = PublishDetails { groups, retained: self.retained, confirm };

@@ -28,7 +28,7 @@ impl Shard {
             return;
         }
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
-        let suback = self.router.announcements.owed_so_far() + 1;
+        let suback = self.router.announcements.subacks_so_far() + 1;
         for requested in subscribe.filters() {
             let code = match SubscribedFilter::parse(requested.filter, self.clients.settings.topic_levels_max) {
                 Ok(filter) => {

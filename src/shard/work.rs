@@ -53,7 +53,7 @@ impl Shard {
         let replays = session.outbound_existing_mut().map(Outbound::unpark).unwrap_or_default();
         let Some(link) = session.link.as_deref_mut() else { return };
         if !open.is_empty() || !replays.is_empty() {
-            let inherited = self.router.announcements.owed_so_far();
+            let inherited = self.router.announcements.subacks_so_far();
             *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited };
         }
         self.advance(turn, id);

@@ -172,7 +172,7 @@ fn a_large_retained_message_behind_others_is_not_dropped_for_want_of_room() {
     assert_eq!(world.dropped(DropReason::OutboxFull), 0);
 }
 
-/// What a kept session was to be shown is owed to it: a lost connection does not cut the replay short.
+/// What a kept session was to be shown is part of its state: a lost connection does not cut the replay short.
 #[test]
 fn a_replay_goes_on_after_a_reconnect_of_a_kept_session() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Wills: sent when they are owed, and only then.
+//! Wills: sent when they are due, and only then.
 
 use super::harness::{Peer, World, v5, v5_kept};
 use super::show::{publish, retained};
@@ -27,14 +27,14 @@ fn world() -> (World, Peer) {
 
 #[test]
 fn a_will_is_published_unless_the_client_says_goodbye() {
-    // DISCONNECT's reason, or none for a broken socket; whether the will is owed.
+    // DISCONNECT's reason, or none for a broken socket; whether the will is sent.
     let cases = [
         (None, true),
         (Some(ReasonCode::NORMAL_DISCONNECTION), false),
         (Some(ReasonCode::DisconnectWithWill), true),
         (Some(ReasonCode::UnspecifiedError), true),
     ];
-    for (reason, owed) in cases {
+    for (reason, is_sent) in cases {
         for kept in [false, true] {
             let (mut world, heir) = world();
             let base = if kept { v5_kept("c") } else { v5("c") };
@@ -43,7 +43,7 @@ fn a_will_is_published_unless_the_client_says_goodbye() {
                 None => world.cut(peer),
                 Some(reason) => world.send(peer, &Packet::Disconnect(Disconnect::new(reason))),
             }
-            let expected: &[&str] = if owed { &["PUBLISH will gone"] } else { &[] };
+            let expected: &[&str] = if is_sent { &["PUBLISH will gone"] } else { &[] };
             assert_eq!(world.read(heir), expected, "{reason:?}, kept {kept}");
             world.pass_s(10_000);
             assert!(world.read(heir).is_empty(), "a will is published once");
@@ -82,12 +82,12 @@ fn coming_back_in_time_takes_the_will_back() {
 
 #[test]
 fn a_takeover_publishes_an_undelayed_will_and_clean_start_also_a_delayed_one() {
-    for (delay_s, clean_start, owed) in [(0, false, true), (0, true, true), (10, false, false), (10, true, true)] {
+    for (delay_s, clean_start, is_sent) in [(0, false, true), (0, true, true), (10, false, false), (10, true, true)] {
         let (mut world, heir) = world();
         let _first = world.connect(&Connect { will: Some(will(delay_s)), ..v5_kept("c") });
         let second = Connect { clean_start, ..v5_kept("c") };
         let _ = world.resume(&second);
-        let expected: &[&str] = if owed { &["PUBLISH will gone"] } else { &[] };
+        let expected: &[&str] = if is_sent { &["PUBLISH will gone"] } else { &[] };
         assert_eq!(world.read(heir), expected, "delay {delay_s}, clean start {clean_start}");
         world.pass_s(100);
         assert!(world.read(heir).is_empty());
