@@ -30,6 +30,8 @@ impl Shard {
 
     fn handle_pubrec(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, reason: ReasonCode) {
         let answer = match self.clients.exchange(id, packet_id) {
+            // An error ends the exchange, also one that the broker does not know: nothing is answered [MQTT-4.4.0-2].
+            None if reason.is_error() => return,
             // After a lost session state the client may answer what the broker no longer knows.
             None => ReasonCode::PacketIdentifierNotFound,
             Some(Exchange::Published(delivery)) if delivery.qos == crate::ids::Qos::AtLeastOnce => {

@@ -15,7 +15,9 @@ use crate::limits;
 use crate::session::{Place, Replay};
 use crate::store::Record;
 use crate::telemetry::CloseReason;
-use crate::topic::{Interest, SubscribedFilter, Subscriber};
+use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
+
+const EMPTY_FILTER: &str = "an empty topic filter";
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, subscribe: &Subscribe<'_>) {
@@ -63,6 +65,9 @@ impl Shard {
                 Err(error) if !is_v5 && (!error.is_policy() || version == Version::V31) => {
                     return Err((ReasonCode::TopicFilterInvalid, "a topic filter that is none"));
                 }
+                // There is a code for a filter that is none, but this one is not even a string of the right kind
+                // [MQTT-4.7.3-1].
+                Err(TopicError::Empty) => return Err((ReasonCode::ProtocolError, EMPTY_FILTER)),
                 _ => {}
             }
         }
@@ -94,6 +99,11 @@ impl Shard {
                 Err(error) if !is_v5 && !error.is_policy() => {
                     let reason = CloseReason::ProtocolError;
                     self.close(turn, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none");
+                    return;
+                }
+                Err(TopicError::Empty) => {
+                    let (code, reason) = (ReasonCode::ProtocolError, CloseReason::ProtocolError);
+                    self.close(turn, id, code, reason, EMPTY_FILTER); // [MQTT-4.7.3-1]
                     return;
                 }
                 Err(_) => ReasonCode::TopicFilterInvalid,

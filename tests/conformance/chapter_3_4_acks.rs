@@ -32,6 +32,8 @@ fn acknowledgements_use_only_the_reason_codes_of_their_kind() {
         assert_eq!(publisher.expect_ack(PUBCOMP, 999), 0x92, "PUBREL of nothing");
         publisher.send(ack(PUBREC, 998));
         assert_eq!(publisher.expect_ack(PUBREL, 998), 0x92, "PUBREC of nothing");
+        publisher.send(ack_with(PUBREC, 997, 0x80));
+        publisher.ping(); // nothing else comes: the exchange has ended
     });
 }
 

@@ -63,6 +63,8 @@ fn pubrec_with_an_error_ends_the_exchange() {
     assert_eq!(world.read(sub), ["PUBLISH t q2 #2 2"], "no PUBREL, and the window has moved");
     world.ack(sub, AckKind::PubRec, 1);
     assert_eq!(world.read(sub), ["PUBREL #1 packet identifier not found"]);
+    world.send(sub, &Packet::Ack(Ack::new(AckKind::PubRec, id(9), ReasonCode::UnspecifiedError)));
+    assert!(world.read(sub).is_empty(), "an exchange that nobody knows has ended as well, and gets no answer");
 }
 
 #[test]
