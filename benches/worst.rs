@@ -18,7 +18,8 @@ use dunlin::session::{Message, MessageRef};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::command::PAGE_MAX;
 use dunlin::shard::{
-    Arrival, Command, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate, Settings, Shard, Turn,
+    Command, ConnectInfo, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate, Settings, Shard,
+    Turn,
 };
 use dunlin::store::Position;
 use dunlin::telemetry::TransportCounters;
@@ -106,7 +107,7 @@ impl World {
         let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
         let connect = Connect::decode(frame).expect("a CONNECT");
         let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
-        let arrival = Arrival { assigned_client_id: false, listener: &listener };
+        let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },

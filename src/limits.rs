@@ -209,7 +209,7 @@ pub const RING_COMPLETIONS: u32 = 4096;
 pub const RINGS_MAX: usize = 64;
 /// Sockets beyond `--max-connections` that a shard has room for: those that are told that the broker is full, and those
 /// that are on their way in, out or to another shard.
-pub const SOCKETS_SURPLUS: u32 = 16 * 1024;
+pub const SOCKETS_OVER_LIMIT: u32 = 16 * 1024;
 /// Sockets one ring's table can hold at most (the kernel's `IORING_MAX_FIXED_FILES`).
 pub const RING_DESCRIPTORS_MAX: u32 = 1 << 20;
 /// Receive buffers one ring lends to its sockets; a power of two. With `RECEIVE_BUFFER_BYTES`: 4 MiB a shard.
@@ -235,21 +235,21 @@ pub const ACCEPT_PAUSE_MS: u32 = 20;
 // --- the edge --------------------------------------------------------------------------------------------------
 
 /// Connections on their way to one shard beyond which no shard accepts more: the shard that owns them cannot keep up.
-pub const ARRIVING_MAX: u32 = 256;
+pub const HANDOVERS_MAX: u32 = 256;
 /// ... and when to look again, in milliseconds.
 pub const ACCEPT_AGAIN_MS: u64 = 2;
 /// Bytes in a row that a turn handles of one connection before all others have had theirs: a hundred messages or two.
-pub const TURN_SHARE_BYTES: usize = 8 * 1024;
+pub const TURN_BUDGET_BYTES: usize = 8 * 1024;
 /// Bytes that a turn handles, once the others have been served, of connections that have sent more than their share: five
 /// hundred messages of 64 bytes.
-pub const PUT_OFF_TURN_BYTES: usize = 32 * 1024;
+pub const DEFERRED_TURN_BYTES: usize = 32 * 1024;
 /// Receive buffers that may wait for their connections' next shares; beyond it a connection that sends more receives
 /// no longer until what it has sent was handled. Half of what the smallest ring has, so that others can receive meanwhile.
-pub const PUT_OFF_BUFFERS_MAX: usize = LATER_RING_RECEIVE_BUFFERS as usize / 2;
+pub const DEFERRED_BUFFERS_MAX: usize = LATER_RING_RECEIVE_BUFFERS as usize / 2;
 /// Outboxes kept for the next turn; of at most 16 KiB each.
 pub const OUTBOX_POOL: usize = 1024;
 /// How long a connection that the broker ends may take to accept its last words, in milliseconds.
-pub const PARTING_MS: u64 = 2_000;
+pub const LINGER_MS: u64 = 2_000;
 /// Encoded bytes that one turn gathers before they are given to the sockets in its middle.
 pub const TURN_MAX_BYTES: usize = 1024 * 1024;
 /// A shard that is awake and completes no turn for this long ends the process. Less than `TOMBSTONE_S`.

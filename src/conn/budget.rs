@@ -2,7 +2,7 @@
 //! served, so that whoever writes ten thousand messages at once delays its own and nobody else's.
 //!
 //! What always holds: what is received of a connection is handled in the order in which it came, so while some of it
-//! waits, all that comes after does too. Connections that wait go on by turns. Beyond [`PUT_OFF_BUFFERS_MAX`] buffers no
+//! waits, all that comes after does too. Connections that wait go on by turns. Beyond [`DEFERRED_BUFFERS_MAX`] buffers no
 //! more are kept for whoever sends: its receive is to be stopped, and TCP slows it down.
 //!
 //! It knows sizes and names of buffers; the buffers are the driver's.
@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::operation::ReceiveEnd;
 use crate::ids::ConnectionId;
-use crate::limits::{PUT_OFF_BUFFERS_MAX, PUT_OFF_TURN_BYTES, TURN_SHARE_BYTES};
+use crate::limits::{DEFERRED_BUFFERS_MAX, DEFERRED_TURN_BYTES, TURN_BUDGET_BYTES};
 
 /// The driver's name for a buffer that it keeps until what is in it may be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Deferred {
 
 /// What becomes of a connection when more of it was deferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Backlog {
+pub(super) enum Deferral {
     /// There is room for more.
     GoesOn,
     /// So much waits that it is to receive no more until that has been handled.
@@ -95,7 +95,7 @@ impl Budgets {
             self.last_bytes = 0;
         }
         let waits = !self.queues.is_empty() && self.queues.contains_key(&connection);
-        if waits || self.last_bytes >= TURN_SHARE_BYTES {
+        if waits || self.last_bytes >= TURN_BUDGET_BYTES {
             return false;
         }
         self.last_bytes += bytes;
@@ -103,9 +103,9 @@ impl Budgets {
     }
 
     /// Keeps what was not admitted.
-    pub(super) fn defer(&mut self, deferred: Deferred) -> Backlog {
+    pub(super) fn defer(&mut self, deferred: Deferred) -> Deferral {
         self.buffers += usize::from(deferred.buffer().is_some());
-        let is_full = self.buffers > PUT_OFF_BUFFERS_MAX;
+        let is_full = self.buffers > DEFERRED_BUFFERS_MAX;
         let order = &mut self.order;
         let queue = self.queues.entry(deferred.connection).or_insert_with(|| {
             order.push_back(deferred.connection);
@@ -114,14 +114,14 @@ impl Budgets {
         queue.events.push_back(deferred);
         if is_full && !queue.is_stopped {
             queue.is_stopped = true;
-            return Backlog::StopsReceiving;
+            return Deferral::StopsReceiving;
         }
-        Backlog::GoesOn
+        Deferral::GoesOn
     }
 
     /// The next of what waits, until the turn has had enough of it.
     pub(super) fn next(&mut self) -> Option<Deferred> {
-        if self.turn_bytes >= PUT_OFF_TURN_BYTES {
+        if self.turn_bytes >= DEFERRED_TURN_BYTES {
             return None;
         }
         let connection = *self.order.front()?;
@@ -134,7 +134,7 @@ impl Budgets {
             self.queues.remove(&connection);
             self.order.pop_front();
             self.first_bytes = 0;
-        } else if self.first_bytes >= TURN_SHARE_BYTES {
+        } else if self.first_bytes >= TURN_BUDGET_BYTES {
             self.order.rotate_left(1);
             self.first_bytes = 0;
         }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     const PAGE: usize = 4096;
-    const PAGES_PER_SHARE: usize = TURN_SHARE_BYTES / PAGE;
+    const PAGES_PER_SHARE: usize = TURN_BUDGET_BYTES / PAGE;
 
     fn page(slot: u32) -> Deferred {
         let what = DeferredEvent::Bytes { buffer: KeptBuffer(0), len: PAGE, more: true };
@@ -164,7 +164,7 @@ mod tests {
     }
 
     /// `None` if it is handled at once.
-    fn receive(budgets: &mut Budgets, event: Deferred) -> Option<Backlog> {
+    fn receive(budgets: &mut Budgets, event: Deferred) -> Option<Deferral> {
         if budgets.admits(event.connection, event.len()) { None } else { Some(budgets.defer(event)) }
     }
 
@@ -181,10 +181,10 @@ mod tests {
         for _ in 0..PAGES_PER_SHARE {
             assert_eq!(receive(&mut budgets, page(1)), None);
         }
-        assert_eq!(receive(&mut budgets, page(1)), Some(Backlog::GoesOn));
+        assert_eq!(receive(&mut budgets, page(1)), Some(Deferral::GoesOn));
         assert_eq!(receive(&mut budgets, page(2)), None, "another");
-        assert_eq!(receive(&mut budgets, page(1)), Some(Backlog::GoesOn), "it has not gone on yet");
-        assert_eq!(receive(&mut budgets, end(1)), Some(Backlog::GoesOn), "the end comes last");
+        assert_eq!(receive(&mut budgets, page(1)), Some(Deferral::GoesOn), "it has not gone on yet");
+        assert_eq!(receive(&mut budgets, end(1)), Some(Deferral::GoesOn), "the end comes last");
         assert_eq!(rest_of_turn(&mut budgets), [(1, false), (1, false), (1, true)]);
         assert!(budgets.is_empty());
         budgets.begin_turn();
@@ -204,7 +204,7 @@ mod tests {
         while !budgets.is_empty() {
             budgets.begin_turn();
             let turn = rest_of_turn(&mut budgets);
-            assert!(turn.len() * PAGE <= PUT_OFF_TURN_BYTES && !turn.is_empty());
+            assert!(turn.len() * PAGE <= DEFERRED_TURN_BYTES && !turn.is_empty());
             order.extend(turn.into_iter().map(|(slot, _)| slot));
         }
         assert_eq!(order.len(), 3 * (pages - PAGES_PER_SHARE));
@@ -220,16 +220,16 @@ mod tests {
     fn beyond_what_may_wait_each_sender_is_stopped_once_until_its_own_has_been_handled() {
         let mut budgets = Budgets::default();
         let mut stopped = Vec::new();
-        for _ in 0..PAGES_PER_SHARE + PUT_OFF_BUFFERS_MAX + 10 {
-            if receive(&mut budgets, page(1)) == Some(Backlog::StopsReceiving) {
+        for _ in 0..PAGES_PER_SHARE + DEFERRED_BUFFERS_MAX + 10 {
+            if receive(&mut budgets, page(1)) == Some(Deferral::StopsReceiving) {
                 stopped.push((1, budgets.buffers));
             }
         }
-        assert_eq!(stopped, [(1, PUT_OFF_BUFFERS_MAX + 1)]);
+        assert_eq!(stopped, [(1, DEFERRED_BUFFERS_MAX + 1)]);
         for _ in 0..PAGES_PER_SHARE {
             receive(&mut budgets, page(2));
         }
-        assert_eq!(receive(&mut budgets, page(2)), Some(Backlog::StopsReceiving), "another that sends too much");
+        assert_eq!(receive(&mut budgets, page(2)), Some(Deferral::StopsReceiving), "another that sends too much");
         while !budgets.is_empty() {
             budgets.begin_turn();
             rest_of_turn(&mut budgets);

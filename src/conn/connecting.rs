@@ -6,12 +6,12 @@
 use super::connect_packet::ConnectPacket;
 use super::connection::{Phase, Room};
 use super::connections::{Connections, InputHandler};
-use super::handover::HandedOver;
+use super::handed_over::HandedOver;
 use super::receiving::feed_shard;
 use crate::codec::{ConnAck, DecodeError, ReasonCode, frame};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
-use crate::shard::{Arrival, Input};
+use crate::shard::{ConnectInfo, Input};
 use crate::telemetry::CloseReason;
 
 /// The first byte of every CONNECT.
@@ -104,7 +104,7 @@ impl Connections {
         connection.phase = Phase::Open;
         connection.version = connect.version;
         let listener = &self.listeners[usize::from(connection.listener)].settings;
-        let arrival = Arrival { assigned_client_id: assigned_client_id.is_some(), listener };
+        let arrival = ConnectInfo { assigned_client_id: assigned_client_id.is_some(), listener };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });
         if !rest.is_empty() {
             feed_shard(core, id, connection, rest, self.config.settings.packet_size_max_bytes);

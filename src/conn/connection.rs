@@ -44,7 +44,7 @@ pub enum Fin {
     Sent,
 }
 
-/// One connection.
+/// All that is kept for a peer that says nothing, in 64 bytes.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) socket: SocketId,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::budget::{Budgets, Deferred};
 use super::connection::{Connection, Fin, Phase, Room};
-use super::handover::{Half, HandedOver, Handover};
+use super::handed_over::{Half, HandedOver, Handover};
 use super::layers::ListenerLayers;
 use super::operation::{Operation, UnderWayOn};
 use super::outbox::Outbox;
@@ -27,7 +27,7 @@ pub trait InputHandler {
     fn handle(&mut self, input: Input<'_>);
 }
 
-/// A shard and the turn that is on.
+/// A shard as connections reach it: with the time that holds now, and room for what follows.
 #[derive(Debug)]
 pub struct ShardTurn<'a> {
     /// Whose clients these are.
@@ -51,7 +51,7 @@ impl InputHandler for ShardTurn<'_> {
 /// What the connections of a shard are made with.
 #[derive(Clone, Debug)]
 pub struct ConnectionsConfig {
-    /// Their shard.
+    /// The shard that these belong to, and that client ids are compared with.
     pub own: ShardId,
     /// Shards of the process.
     pub shards: usize,
@@ -120,7 +120,7 @@ pub struct Connections {
 
 /// Connections beyond `connections_max` that are still heard, to be told in CONNACK why they cannot stay.
 const OVER_LIMIT_MAX: u32 = 256;
-const _: () = assert!(OVER_LIMIT_MAX < limits::SOCKETS_SURPLUS, "each of them needs a socket");
+const _: () = assert!(OVER_LIMIT_MAX < limits::SOCKETS_OVER_LIMIT, "each of them needs a socket");
 
 impl Connections {
     /// No connections and no listeners yet.
@@ -214,7 +214,7 @@ impl Connections {
         self.outgoing.drain(..)
     }
 
-    /// A turn begins.
+    /// Gives every connection its budget anew; to be called when a turn begins.
     pub const fn begin_turn(&mut self) {
         self.budgets.begin_turn();
     }
@@ -237,7 +237,7 @@ impl Connections {
             return false; // the turn in which it ends asks again
         }
         let mut handovers = self.config.handovers.iter().map(|to| to.load(Ordering::Relaxed));
-        if handovers.any(|to| to > limits::ARRIVING_MAX) {
+        if handovers.any(|to| to > limits::HANDOVERS_MAX) {
             self.accept_again = Some(now.after_ms(limits::ACCEPT_AGAIN_MS));
             return false;
         }

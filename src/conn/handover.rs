@@ -6,63 +6,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::connect_packet::ConnectPacket;
 use super::connection::{Connection, Phase};
 use super::connections::{Connections, InputHandler};
-use super::layers::Wire;
+use super::handed_over::{Half, HandedOver, Handover};
 use super::operation::Operation;
-use super::peer::Peer;
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::telemetry::CloseReason;
-
-/// What one shard's connections tell another's.
-#[derive(Debug)]
-pub enum Handover {
-    /// A connection is on its way to the shard that owns its client id.
-    Begun {
-        /// Joins it with its socket.
-        ticket: Ticket,
-        /// What travels with the socket.
-        connection: Box<HandedOver>,
-    },
-    /// The socket could not be sent after all.
-    Failed {
-        /// Of the handover that had begun.
-        ticket: Ticket,
-    },
-}
-
-/// What travels with the socket.
-#[derive(Debug)]
-pub struct HandedOver {
-    connect: ConnectPacket,
-    /// What came behind CONNECT.
-    rest: Vec<u8>,
-    /// The client id that was made up for a client without one.
-    assigned_client_id: Option<Box<str>>,
-    listener: u8,
-    peer: Peer,
-    wire: Wire,
-}
-
-/// The half of a handover that came first.
-#[derive(Debug)]
-pub(super) enum Half {
-    Socket(SocketId),
-    Message(Box<HandedOver>),
-}
-
-impl HandedOver {
-    pub(super) fn new(
-        connect: ConnectPacket,
-        rest: Vec<u8>,
-        assigned_client_id: Option<Box<str>>,
-        listener: u8,
-        peer: Peer,
-    ) -> Self {
-        Self { connect, rest, assigned_client_id, listener, peer, wire: Wire::Plain }
-    }
-}
 
 impl Connections {
     /// CONNECT has shown who owns the client id: the connection goes there, at once or when its layers are quiescent.

@@ -7,7 +7,7 @@ use super::connection::{Fin, Phase};
 use super::connections::Connections;
 use super::operation::Operation;
 use crate::ids::ConnectionId;
-use crate::limits::PARTING_MS;
+use crate::limits::LINGER_MS;
 use crate::telemetry::CloseReason;
 use crate::time::Now;
 
@@ -40,12 +40,12 @@ impl Connections {
                 self.lingering.push(id); // its last words go with the next flush
             } else if connection.rest_bytes > 0 {
                 // They are under way; `sent` brings it back here.
-                self.linger_deadlines.push_back((now.after_ms(PARTING_MS), id));
+                self.linger_deadlines.push_back((now.after_ms(LINGER_MS), id));
             } else if is_told(reason) && connection.fin == Fin::NotSent {
                 connection.fin = Fin::UnderWay;
                 let socket = connection.socket;
                 self.operations.push_back(Operation::FinishSending { socket, connection: id });
-                self.linger_deadlines.push_back((now.after_ms(PARTING_MS), id));
+                self.linger_deadlines.push_back((now.after_ms(LINGER_MS), id));
             } else if connection.fin == Fin::NotSent {
                 self.close(id);
             }

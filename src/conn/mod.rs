@@ -23,6 +23,7 @@ mod connect_packet;
 mod connecting;
 pub mod connection;
 pub mod connections;
+mod handed_over;
 mod handover;
 pub mod layers;
 mod lingering;
@@ -37,7 +38,7 @@ mod tests;
 
 pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};
-pub use handover::{HandedOver, Handover};
+pub use handed_over::{HandedOver, Handover};
 pub use layers::ListenerLayers;
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;

@@ -73,7 +73,7 @@ pub enum Operation {
 /// What is under way on a socket that is to close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnderWayOn {
-    /// Nothing.
+    /// It was never received from, and nothing was sent.
     Nothing,
     /// A receive at most, of this connection.
     Receive(ConnectionId),

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::budget::{Backlog, Deferred, DeferredEvent, KeptBuffer};
+use super::budget::{Deferral, Deferred, DeferredEvent, KeptBuffer};
 use super::connection::{Connection, Phase};
 use super::connections::{Connections, InputHandler};
 use super::layers::Wire;
@@ -55,7 +55,7 @@ impl Connections {
             self.held.push_back(deferred);
             return;
         }
-        if self.budgets.defer(deferred) == Backlog::StopsReceiving
+        if self.budgets.defer(deferred) == Deferral::StopsReceiving
             && let Some(connection) = self.table.get(deferred.connection)
         {
             let (socket, connection) = (connection.socket, deferred.connection);
@@ -73,7 +73,7 @@ impl Connections {
             if self.budgets.admits(deferred.connection, deferred.len()) {
                 return Some(deferred);
             }
-            if self.budgets.defer(deferred) == Backlog::StopsReceiving
+            if self.budgets.defer(deferred) == Deferral::StopsReceiving
                 && let Some(connection) = self.table.get(deferred.connection)
             {
                 let (socket, connection) = (connection.socket, deferred.connection);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
-use crate::limits::{ACCEPT_AGAIN_MS, ARRIVING_MAX, PARTING_MS, PUT_OFF_BUFFERS_MAX, TURN_SHARE_BYTES};
+use crate::limits::{ACCEPT_AGAIN_MS, DEFERRED_BUFFERS_MAX, HANDOVERS_MAX, LINGER_MS, TURN_BUDGET_BYTES};
 use crate::settings::ListenerSettings;
 use crate::shard::{Effects, ProcessContext, Settings, Shard, Turn};
 use crate::telemetry::CloseReason;
@@ -197,7 +197,7 @@ fn who_reads_no_last_words_is_aborted_in_the_end() {
     stage.flush();
     stage.operations();
     stage.connections.finished(id);
-    stage.pass_ms(PARTING_MS - 1);
+    stage.pass_ms(LINGER_MS - 1);
     assert!(stage.operations().is_empty(), "it has its time");
     stage.pass_ms(1);
     assert!(matches!(stage.operation(), Operation::Abort { .. }));
@@ -336,10 +336,10 @@ fn layers_stay_between_socket_and_packets_and_travel_when_they_are_quiescent() {
 fn nobody_is_accepted_while_a_shard_cannot_keep_up_or_receiving_is_paused() {
     let mut stage = Stage::new();
     let now = stage.now;
-    stage.connections.config.handovers[1].store(ARRIVING_MAX + 1, Ordering::Relaxed);
+    stage.connections.config.handovers[1].store(HANDOVERS_MAX + 1, Ordering::Relaxed);
     assert!(!stage.connections.may_accept(now));
     assert_eq!(stage.connections.next_deadline(), Some(now.after_ms(ACCEPT_AGAIN_MS)), "it looks again by itself");
-    stage.connections.config.handovers[1].store(ARRIVING_MAX, Ordering::Relaxed);
+    stage.connections.config.handovers[1].store(HANDOVERS_MAX, Ordering::Relaxed);
     assert!(stage.connections.may_accept(now));
     stage.connections.set_paused(true);
     assert!(!stage.connections.may_accept(now));
@@ -385,7 +385,7 @@ fn a_flood_is_read_by_turns_stopped_when_too_much_waits_and_goes_on() {
     let mut packet = vec![0x30, 62, 0, 1, b't'];
     packet.resize(64, b'x');
     let page = packet.repeat(PAGE / 64);
-    let pages = TURN_SHARE_BYTES / PAGE + PUT_OFF_BUFFERS_MAX + 1;
+    let pages = TURN_BUDGET_BYTES / PAGE + DEFERRED_BUFFERS_MAX + 1;
     let mut kept = 0;
     stage.connections.begin_turn();
     for _ in 0..pages {
@@ -396,7 +396,7 @@ fn a_flood_is_read_by_turns_stopped_when_too_much_waits_and_goes_on() {
             });
         });
     }
-    assert_eq!(stage.shard.counters().publish_received, (TURN_SHARE_BYTES / 64) as u64);
+    assert_eq!(stage.shard.counters().publish_received, (TURN_BUDGET_BYTES / 64) as u64);
     assert!(matches!(stage.operation(), Operation::StopReceiving { connection, .. } if connection == loud));
     stage.with(|connections, core| connections.receive_ended(core, loud, ReceiveEnd::Stopped));
     stage.with(|connections, core| connections.received(core, quiet, &PINGREQ, true, || panic!("it waits")));

@@ -248,7 +248,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
 
 /// One shard's plane has room for every connection of the broker: which shard a client belongs to, its identifier says.
 fn plane_config(connections_max: u32) -> PlaneConfig {
-    PlaneConfig { sockets_max: connections_max.saturating_add(limits::SOCKETS_SURPLUS), ..PlaneConfig::default() }
+    PlaneConfig { sockets_max: connections_max.saturating_add(limits::SOCKETS_OVER_LIMIT), ..PlaneConfig::default() }
 }
 
 /// One shard's thread. `None` when the start was called off.

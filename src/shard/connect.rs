@@ -1,6 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
-use super::{Arrival, Effect, Event, Shard, Turn};
+use super::{ConnectInfo, Effect, Event, Shard, Turn};
 use crate::auth;
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
@@ -17,7 +17,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: Arrival<'_>,
+        arrival: ConnectInfo<'_>,
     ) {
         self.clients.counters.packets_received += 1;
         let key = self.clients.sessions.key(connect.client_id);
@@ -76,7 +76,7 @@ impl Shard {
     fn admit(
         &self,
         connect: &Connect<'_>,
-        arrival: Arrival<'_>,
+        arrival: ConnectInfo<'_>,
         known: Option<SessionId>,
     ) -> Result<(), (ReasonCode, &'static str)> {
         if self.shutting_down {
@@ -175,7 +175,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         id: SessionId,
         connect: &Connect<'_>,
-        arrival: Arrival<'_>,
+        arrival: ConnectInfo<'_>,
         session_present: bool,
     ) {
         let connack = ConnAck {
@@ -190,7 +190,7 @@ impl Shard {
     }
 
     /// The CONNACK of success.
-    fn connack<'a>(&self, connect: &Connect<'a>, arrival: Arrival<'_>) -> ConnAck<'a> {
+    fn connack<'a>(&self, connect: &Connect<'a>, arrival: ConnectInfo<'_>) -> ConnAck<'a> {
         let settings = &self.clients.settings;
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
@@ -211,7 +211,7 @@ impl Shard {
         &self,
         turn: &mut Turn<'_>,
         connect: &Connect<'_>,
-        arrival: Arrival<'_>,
+        arrival: ConnectInfo<'_>,
     ) -> Result<(), (ReasonCode, &'static str)> {
         let max_bytes = connect.maximum_packet_size_bytes as usize;
         if max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {

@@ -11,7 +11,7 @@ use crate::settings::ListenerSettings;
 
 /// What the edge knows about a connection when its CONNECT arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival<'a> {
+pub struct ConnectInfo<'a> {
     /// The client sent no client id and the edge has made one up, which CONNACK must tell [MQTT-3.2.2-16].
     pub assigned_client_id: bool,
     /// What holds on the listener that it came by.
@@ -28,7 +28,7 @@ pub enum Input<'a> {
         /// The decoded packet. `client_id` is never empty.
         connect: &'a Connect<'a>,
         /// What the edge knows.
-        arrival: Arrival<'a>,
+        arrival: ConnectInfo<'a>,
     },
     /// A packet after CONNECT.
     Packet {

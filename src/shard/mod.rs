@@ -47,7 +47,7 @@ use crate::time::{Deadline, Now};
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event};
 pub use holdings::Holdings;
-pub use input::{Arrival, Input};
+pub use input::{ConnectInfo, Input};
 pub use mesh::{ConfirmToken, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
 pub use settings::{ProcessContext, Settings};
 

@@ -24,7 +24,7 @@ pub(crate) enum Place {
     Socket(usize, SocketId),
     /// On its way to another shard.
     Between(Ticket),
-    /// Closed.
+    /// Nobody has it any more: closed or reset by the broker.
     Closed,
 }
 

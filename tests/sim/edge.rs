@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use dunlin::conn::{Connections, Handover, KeptBuffer, Operation, Peer, ReceiveEnd, ShortSent};
 use dunlin::ids::{ConnectionId, ShardId, SocketId, Ticket};
-use dunlin::limits::TURN_SHARE_BYTES;
+use dunlin::limits::TURN_BUDGET_BYTES;
 
 use crate::canary::Canary;
 use crate::conn::{Place, Receiving};
@@ -352,7 +352,7 @@ impl World {
         }
         let before = row.filter(|&(last, _)| last == id).map_or(0, |(_, bytes)| bytes);
         sockets.row = Some((id, before + received));
-        if before >= TURN_SHARE_BYTES {
+        if before >= TURN_BUDGET_BYTES {
             return Err(format!("connection {index} has {} bytes of a turn in a row", before + received));
         }
         Ok(count)

@@ -7,7 +7,7 @@ use dunlin::codec::{Connect, Packet, Publish, Side, SubscribeFilter, Version, de
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{Arrival, Effect, Input, Turn};
+use dunlin::shard::{ConnectInfo, Effect, Input, Turn};
 use dunlin::store::Position;
 use dunlin::telemetry::TransportCounters;
 
@@ -230,7 +230,7 @@ impl World {
         let connection = AUDITOR;
         let connect = Connect::new(Version::V311, name, true);
         let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
-        let arrival = Arrival { assigned_client_id: false, listener: &listener };
+        let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         self.ask(shard, Input::Closed { connection });
         self.settle_shards().map(|_| ())
@@ -246,7 +246,7 @@ impl World {
         let connection = AUDITOR;
         let connect = Connect::new(Version::V5, &name, true);
         let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
-        let arrival = Arrival { assigned_client_id: false, listener: &listener };
+        let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         for topic in topics {
             let publish = Publish {

@@ -3,7 +3,7 @@
 use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::conn::InputHandler;
 use dunlin::ids::ConnectionId;
-use dunlin::shard::{Arrival, Effect, Effects, Input, MeshBatch, MeshMessage, Turn};
+use dunlin::shard::{ConnectInfo, Effect, Effects, Input, MeshBatch, MeshMessage, Turn};
 use dunlin::store::{Position, Record};
 use dunlin::telemetry::CloseReason;
 use dunlin::time::Now;
@@ -82,7 +82,7 @@ impl World {
         shard: usize,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: Arrival<'_>,
+        arrival: ConnectInfo<'_>,
     ) -> Check {
         let index = match self.adopting.take() {
             Some(index) => index,

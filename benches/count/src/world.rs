@@ -7,7 +7,7 @@ use dunlin::codec::{
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{Arrival, Effect, Effects, Input, ProcessContext, Settings, Shard, Turn};
+use dunlin::shard::{ConnectInfo, Effect, Effects, Input, ProcessContext, Settings, Shard, Turn};
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 
@@ -68,7 +68,7 @@ impl World {
         let connection = ConnectionId::new(slot, 1);
         let connect = Connect::new(Version::V311, client_id, clean);
         let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
-        let arrival = Arrival { assigned_client_id: false, listener: &listener };
+        let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },

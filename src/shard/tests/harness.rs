@@ -13,7 +13,7 @@ use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encod
 use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
 use crate::settings::ListenerSettings;
 use crate::shard::{
-    Arrival, Command, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
+    Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
     Settings, Shard, Turn,
 };
 use crate::store::Position;
@@ -116,7 +116,7 @@ impl World {
         let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
         let connect = Connect::decode(frame).unwrap();
         let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
-        let arrival = Arrival { assigned_client_id: false, listener: &listener };
+        let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
         peer
     }

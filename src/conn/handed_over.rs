@@ -1,0 +1,55 @@
+//! What goes from shard to shard when a connection is handed over: the message, and the half of it that waits for the other.
+
+use super::connect_packet::ConnectPacket;
+use super::layers::Wire;
+use super::peer::Peer;
+use crate::ids::{SocketId, Ticket};
+
+/// What one shard's connections tell another's.
+#[derive(Debug)]
+pub enum Handover {
+    /// A connection is on its way to the shard that owns its client id.
+    Begun {
+        /// Joins it with its socket.
+        ticket: Ticket,
+        /// What travels with the socket.
+        connection: Box<HandedOver>,
+    },
+    /// The socket could not be sent after all.
+    Failed {
+        /// Of the handover that had begun.
+        ticket: Ticket,
+    },
+}
+
+/// What travels with the socket.
+#[derive(Debug)]
+pub struct HandedOver {
+    pub(super) connect: ConnectPacket,
+    /// What came behind CONNECT.
+    pub(super) rest: Vec<u8>,
+    /// The client id that was made up for a client without one.
+    pub(super) assigned_client_id: Option<Box<str>>,
+    pub(super) listener: u8,
+    pub(super) peer: Peer,
+    pub(super) wire: Wire,
+}
+
+/// The half of a handover that came first.
+#[derive(Debug)]
+pub(super) enum Half {
+    Socket(SocketId),
+    Message(Box<HandedOver>),
+}
+
+impl HandedOver {
+    pub(super) fn new(
+        connect: ConnectPacket,
+        rest: Vec<u8>,
+        assigned_client_id: Option<Box<str>>,
+        listener: u8,
+        peer: Peer,
+    ) -> Self {
+        Self { connect, rest, assigned_client_id, listener, peer, wire: Wire::Plain }
+    }
+}
