@@ -62,6 +62,8 @@ pub(crate) struct Conn {
     /// Taken by the socket, not yet read by the client.
     pub(crate) to_client: VecDeque<u8>,
     pub(crate) receiving: Receiving,
+    /// The step at which receiving was stopped, while it is.
+    pub(crate) stopped: Option<u64>,
     /// What the socket is still being given of an earlier outbox.
     pub(crate) rest: Option<(ConnectionId, VecDeque<u8>)>,
     /// FIN has been sent to the client.
@@ -84,6 +86,7 @@ impl Conn {
             to_broker: VecDeque::new(),
             to_client: VecDeque::new(),
             receiving: Receiving::Nothing,
+            stopped: None,
             rest: None,
             fin_sent: false,
             dropped: false,

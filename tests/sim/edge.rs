@@ -108,6 +108,7 @@ impl World {
                 let conn = self.conns.get_mut(&conn_of(self, socket)).expect("a socket has one");
                 if conn.receiving.connection() == Some(connection) {
                     conn.receiving = Receiving::Nothing;
+                    conn.stopped = Some(self.trace.step);
                     if self.cage.canary != Canary::NeverResume {
                         self.sockets[shard].happened.push(Happened::Ended(connection, ReceiveEnd::Stopped));
                     }
@@ -150,6 +151,7 @@ impl World {
             return Err(format!("two receives are under way on connection {index}"));
         }
         conn.receiving = receiving;
+        conn.stopped = None;
         Ok(())
     }
 

@@ -303,6 +303,13 @@ impl World {
         if counted as usize != open {
             return Err(format!("{counted} connections are counted, and there are {open}"));
         }
+        let stopped = self.conns.iter().find(|(_, conn)| {
+            let since = conn.stopped.filter(|_| !conn.left && !conn.is_closed());
+            since.is_some_and(|since| since + RESUME_STEPS < self.trace.step)
+        });
+        if let Some((index, _)) = stopped {
+            return Err(format!("receiving from connection {index} was stopped and never resumed"));
+        }
         let kept_max = self.plan.mesh_pause + TURN_MESSAGES;
         for (from, channels) in self.channels.iter().enumerate() {
             if let Some(channel) = channels.iter().find(|channel| channel.kept.len() > kept_max) {
@@ -329,6 +336,9 @@ impl World {
 
 /// A time that passes at once and is long: several of them are more than a deleted retained message is remembered for.
 const LONG_US: usize = 5_000_000;
+
+/// Steps within which a stopped receive goes on: what was deferred is handled a turn at a time, and turns are by chance.
+const RESUME_STEPS: u64 = 500;
 
 /// Messages that one turn may add for one other shard to those that had its shard paused: an arrival's packets.
 const TURN_MESSAGES: usize = 4_096;
