@@ -226,6 +226,7 @@ impl Setting {
     }
 
     /// Gives the flag a one-letter form.
+    #[cfg(feature = "runtime")]
     pub(crate) const fn short(mut self, letter: char) -> Self {
         self.short = Some(letter);
         self
@@ -369,6 +370,7 @@ impl Setting {
     }
 
     /// What the file is expected to hold, as the end of a sentence.
+    #[cfg(feature = "runtime")]
     pub(crate) fn shape(&self) -> String {
         match self.kind {
             Kind::Number { unit: Unit::Count, .. } => "a number".to_owned(),

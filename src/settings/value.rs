@@ -115,6 +115,7 @@ macro_rules! words {
         }
     };
 }
+#[cfg(feature = "runtime")]
 pub(crate) use words;
 
 words!(AnonymousAccess {

@@ -16,6 +16,7 @@ const PAYLOAD: [u8; 64] = [b'x'; 64];
 
 /// See the module's text.
 pub(super) struct World {
+    listener: ListenerSettings,
     shard: Shard,
     fx: Effects,
     now: Now,
@@ -41,7 +42,8 @@ impl World {
         let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
 
         let shard = Shard::new(own, &ProcessContext::new(settings, 42, now), now);
-        Self { shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
+        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        Self { listener, shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
     }
 
     /// Lets two shards hear each other until neither has anything to say.
@@ -67,8 +69,7 @@ impl World {
     pub(super) fn connect(&mut self, slot: u32, client_id: &str, clean: bool) -> Client {
         let connection = ConnectionId::new(slot, 1);
         let connect = Connect::new(Version::V311, client_id, clean);
-        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
-        let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
+        let arrival = ConnectInfo { assigned_client_id: false, listener: &self.listener };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },
