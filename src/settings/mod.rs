@@ -17,10 +17,10 @@ mod value;
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};
 pub use units::Unit;
-pub use value::{AnonymousAccess, ListenerKind, Value};
 pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]
 pub(crate) use value::words;
+pub use value::{AnonymousAccess, ListenerKind, Value};
 
 /// Makes a struct of typed values and the constant that holds their rows.
 ///
