@@ -11,9 +11,9 @@ use super::command::{
 use super::mesh::MeshMessage;
 use super::retained::Page;
 use super::router::Router;
-use super::{Settings, Shard, Turn};
+use super::{Settings, Shard, Stamp, Turn};
 use crate::codec::ReasonCode;
-use crate::ids::{SessionId, ShardId, ShardSet};
+use crate::ids::{SessionId, ShardSet};
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
 use crate::session::{Message, Outbound, Routed, Session};
 use crate::store::Record;
@@ -168,6 +168,10 @@ impl Shard {
         if TopicFilter::parse(&filter, self.clients.settings.topic_levels_max).is_err() {
             return Err("the filter is no topic filter");
         }
+        if filter.starts_with("$SYS") {
+            // They are written again only when their values change: the version never does.
+            return Err("the broker's own topics are not deleted");
+        }
         if self.commands.0.len() >= COMMANDS_UNDER_WAY_MAX {
             return Err("too many commands are under way");
         }
@@ -210,14 +214,7 @@ impl Router {
     }
 
     /// Another shard has deleted a retained message.
-    pub(super) fn apply_retained_deletion(
-        &mut self,
-        turn: &Turn<'_>,
-        clients: &mut Clients,
-        topic: &str,
-        stamp: super::Stamp,
-    ) {
-        debug_assert_ne!(ShardId(stamp.shard), clients.id, "a shard says nothing to itself");
+    pub(super) fn apply_retained_deletion(&mut self, turn: &Turn<'_>, topic: &str, stamp: Stamp) {
         self.retained.write(turn.now, topic, None, stamp);
     }
 }

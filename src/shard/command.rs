@@ -59,7 +59,7 @@ pub enum Command {
     /// Delete the retained messages that match a filter, on every shard. Subscribers are sent nothing. Messages written
     /// after the command stay. Answered by [`Reply::Deleted`] or [`Reply::Refused`].
     DeleteRetained {
-        /// The filter. `#` does not match topics that begin with `$`.
+        /// The filter. `#` does not match topics that begin with `$`; one that begins with `$SYS` is refused.
         filter: Box<str>,
     },
 }

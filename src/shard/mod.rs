@@ -216,7 +216,7 @@ impl Shard {
                 self.release_subacks(turn);
             }
             MeshMessage::RetainedDeleted { topic, stamp } => {
-                self.router.apply_retained_deletion(turn, &mut self.clients, &topic, stamp);
+                self.router.apply_retained_deletion(turn, &topic, stamp);
             }
             MeshMessage::Report(report) => self.sys.report(from, *report),
         }
