@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The brokers that have a start script here, dunlin first.
-pub const BUILT_IN: [&str; 7] = ["dunlin", "mosquitto", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq"];
+pub(crate) const BUILT_IN: [&str; 7] = ["dunlin", "mosquitto", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq"];
 /// How long a broker may take until it answers a CONNECT. RabbitMQ takes 20 s on a machine with other work.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long SIGTERM has before SIGKILL.
@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A broker that can be started, or the reason why it cannot.
 #[derive(Clone, Debug)]
-pub struct Broker {
+pub(crate) struct Broker {
     /// As tables name it.
     pub name: String,
     script: PathBuf,
@@ -36,7 +36,7 @@ pub struct Broker {
 
 impl Broker {
     /// One that has its script in `brokers/`; it is asked for its version.
-    pub fn built_in(name: &str) -> Self {
+    pub(crate) fn built_in(name: &str) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("brokers").join(format!("{name}.sh"));
         let version = match Command::new(&script).arg("--version").stdin(Stdio::null()).output() {
             Ok(output) if output.status.success() => Ok(last_line(&output.stdout)),
@@ -47,7 +47,7 @@ impl Broker {
     }
 
     /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only.
-    pub fn added(text: &str) -> Result<Self, String> {
+    pub(crate) fn added(text: &str) -> Result<Self, String> {
         let Some((name, path)) = text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty())
         else {
             return Err(format!("--broker {text}: write name=path/to/start.sh"));
@@ -58,14 +58,14 @@ impl Broker {
     }
 
     /// The bare relay, which is none: `program` is its built benchmark.
-    pub fn relay(program: &Path) -> Self {
+    pub(crate) fn relay(program: &Path) -> Self {
         let environment = vec![("RELAY", program.to_path_buf())];
         Self { environment, version: Ok("bare relay".to_owned()), ..Self::built_in("relay") }
     }
 
     /// Starts it on these cores (as `taskset` writes them), told to use so many threads. Its files go to a new directory
     /// below `scratch` and are gone when it ends.
-    pub fn start(&self, cores: &str, threads: usize, scratch: &Path) -> Result<Running, String> {
+    pub(crate) fn start(&self, cores: &str, threads: usize, scratch: &Path) -> Result<Running, String> {
         self.version.clone()?;
         let io = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", self.name);
         let port = free_port().map_err(|error| io("no free port", error))?;
@@ -96,7 +96,7 @@ impl Broker {
 
 /// A broker that listens. Dropping it ends it and all that it started, and removes its files.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
@@ -106,12 +106,12 @@ pub struct Running {
 
 impl Running {
     /// Its first process.
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// What is wrong, if it is no longer there.
-    pub fn death(&mut self) -> Option<String> {
+    pub(crate) fn death(&mut self) -> Option<String> {
         let status = self.child.try_wait().ok().flatten()?;
         let said = std::fs::read(&self.log).map(|bytes| last_line(&bytes)).unwrap_or_default();
         Some(if said.is_empty() { format!("it ended: {status}") } else { format!("it ended: {status}: {said}") })

@@ -8,7 +8,7 @@ use crate::scenario::{Pace, Scenario};
 
 /// A cell.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// For the command line and the results file.
     pub name: String,
     /// For tables.
@@ -25,7 +25,7 @@ pub struct Cell {
 
 /// Where a cell is shown.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Section {
+pub(crate) enum Section {
     /// CPU a message, on one core.
     OneCore,
     /// How long a lump of work takes.
@@ -44,7 +44,7 @@ pub enum Section {
 
 /// Curves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Series {
+pub(crate) enum Series {
     /// CPU a message against connections.
     Connections,
     /// Memory against connections.
@@ -55,7 +55,7 @@ pub enum Series {
 
 /// On which cores a cell runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+pub(crate) enum Placement {
     /// The broker on one core, with one thread where it can be told; the generator on another.
     OneCore,
     /// Both wherever the scheduler puts them, with a thread a core each.
@@ -67,7 +67,7 @@ pub enum Placement {
 
 /// What happens.
 #[derive(Clone, Copy, Debug)]
-pub enum Load {
+pub(crate) enum Load {
     /// Publishers with a subscriber each.
     Pairs {
         /// How many.
@@ -112,7 +112,7 @@ pub enum Load {
 
 impl Load {
     /// For loadtest.
-    pub fn scenario(self, seconds: f64) -> Scenario {
+    pub(crate) fn scenario(self, seconds: f64) -> Scenario {
         match self {
             Self::Pairs { pairs, qos, pace } => Scenario::pairs(pairs, qos, pace, seconds),
             Self::Star { publishers, subscribers, window } => {
@@ -127,7 +127,7 @@ impl Load {
 
     /// The same in small: to see that all of it works, not how fast.
     #[must_use]
-    pub fn quick(self) -> Self {
+    pub(crate) fn quick(self) -> Self {
         match self {
             Self::Pairs { pairs, qos, pace } => {
                 let pace = if let Pace::PerSecond(_) = pace { Pace::PerSecond(500.0) } else { pace };
@@ -145,7 +145,7 @@ impl Load {
 }
 
 /// All cells, in the order in which they are measured and shown.
-pub fn all() -> Vec<Cell> {
+pub(crate) fn all() -> Vec<Cell> {
     let mut cells = vec![
         pairs("p2p-qos0-w1", 500, 0, 1),
         pairs("p2p-qos0-w16", 500, 0, 16),
@@ -198,15 +198,15 @@ pub fn all() -> Vec<Cell> {
 }
 
 /// What is measured on one shard and on two: cells on one core, by name.
-pub const SHARD_LOADS: [&str; 4] = ["p2p-qos0-w1", "p2p-qos0-w16", "p2p-qos1-w8", "fan-out"];
+pub(crate) const SHARD_LOADS: [&str; 4] = ["p2p-qos0-w1", "p2p-qos0-w16", "p2p-qos1-w8", "fan-out"];
 
 /// The one of them that is drawn.
-pub const SHARDS_SHOWN: &str = "p2p-qos0-w16";
+pub(crate) const SHARDS_SHOWN: &str = "p2p-qos0-w16";
 /// Shards, and cores for them.
-pub const SHARD_COUNTS: [usize; 2] = [1, 2];
+pub(crate) const SHARD_COUNTS: [usize; 2] = [1, 2];
 
 /// The name of the cell that measures one of `SHARD_LOADS` on so many shards.
-pub fn on_shards_name(load: &str, threads: usize) -> String {
+pub(crate) fn on_shards_name(load: &str, threads: usize) -> String {
     format!("shards-{threads}-{load}")
 }
 
@@ -217,7 +217,7 @@ fn on_shards(load: &str, threads: usize, cells: &[Cell]) -> Cell {
 }
 
 /// The cells whose names contain one of the words; all without words. A word that selects nothing is an error.
-pub fn selected(words: &[String]) -> Result<Vec<Cell>, String> {
+pub(crate) fn selected(words: &[String]) -> Result<Vec<Cell>, String> {
     let cells = all();
     if let Some(word) = words.iter().find(|word| !cells.iter().any(|cell| cell.name.contains(*word))) {
         let names: Vec<&str> = cells.iter().map(|cell| cell.name.as_str()).collect();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Measures dunlin beside other MQTT brokers on this machine, and writes tables and plots from it.
 #[derive(Debug, Parser)]
 #[command(version)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -14,7 +14,7 @@ pub struct Arguments {
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Measures cells and adds them to a results file.
     Run(RunOptions),
     /// Writes docs/measurements/DATE.md, with its figures and plots, from a results file.
@@ -29,7 +29,7 @@ pub enum Command {
 
 /// What to measure, and with what.
 #[derive(Args, Debug)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// Results file; what it holds of other cells stays.
     #[arg(long, default_value = "target/bench/results.json")]
     pub results: PathBuf,
@@ -74,7 +74,7 @@ pub struct RunOptions {
 
 /// What to write.
 #[derive(Args, Debug)]
-pub struct ReportOptions {
+pub(crate) struct ReportOptions {
     /// Results file.
     #[arg(long, default_value = "target/bench/results.json")]
     pub results: PathBuf,
@@ -91,7 +91,7 @@ pub struct ReportOptions {
 
 /// What to take over.
 #[derive(Args, Debug)]
-pub struct AdoptOptions {
+pub(crate) struct AdoptOptions {
     /// The day, as YYYY-MM-DD.
     #[arg(long, value_parser = date)]
     pub date: String,
@@ -102,14 +102,14 @@ pub struct AdoptOptions {
 
 /// What to look at.
 #[derive(Args, Debug)]
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// The repository.
     #[arg(long, default_value = ".")]
     pub root: PathBuf,
 }
 
 /// A day, by its form alone: the calendar is the caller's.
-pub fn date(text: &str) -> Result<String, String> {
+pub(crate) fn date(text: &str) -> Result<String, String> {
     let is_digit = |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
     if text.len() == 10 && text.bytes().enumerate().all(is_digit) {
         return Ok(text.to_owned());

@@ -12,16 +12,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// As tables and results name it.
-pub const NAME: &str = "relay";
+pub(crate) const NAME: &str = "relay";
 
 /// Whether the relay can do what the cell does.
-pub fn covers(cell: &Cell) -> bool {
+pub(crate) fn covers(cell: &Cell) -> bool {
     let is_shown = matches!(cell.section, Section::OneCore | Section::Latency);
     is_shown && cell.placement == Placement::OneCore && matches!(cell.load, Load::Pairs { qos: 0, .. })
 }
 
 /// One round of the built `relay` benchmark.
-pub fn measure(program: &Path, cell: &Cell, setup: &Setup) -> Result<Figures, String> {
+pub(crate) fn measure(program: &Path, cell: &Cell, setup: &Setup) -> Result<Figures, String> {
     let load = if setup.quick { cell.load.quick() } else { cell.load };
     match load {
         Load::Pairs { pairs, pace: Pace::Window(window), .. } => measure_alone(program, pairs, window, setup),

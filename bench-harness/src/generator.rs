@@ -18,7 +18,7 @@ const RUN_LIMIT: Duration = Duration::from_secs(250);
 
 /// Where the generator is and on which cores it runs.
 #[derive(Clone, Debug)]
-pub struct Generator {
+pub(crate) struct Generator {
     /// The built binary.
     pub program: PathBuf,
     /// As `taskset` writes them.
@@ -30,7 +30,7 @@ pub struct Generator {
 }
 
 /// Whether this user may give a process a real-time priority (`CAP_SYS_NICE`).
-pub fn may_go_ahead() -> bool {
+pub(crate) fn may_go_ahead() -> bool {
     let (program, arguments) = AHEAD.split_first().expect("a command");
     Command::new(program)
         .args(arguments)
@@ -45,7 +45,7 @@ const AHEAD: [&str; 3] = ["chrt", "--fifo", "1"];
 
 /// What a run reported, as far as it is used here.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Wall clock of the beginning, which the stages count from.
     pub started_unix_ms: f64,
     /// Stage by stage.
@@ -62,7 +62,7 @@ pub struct Report {
 
 /// One stage.
 #[derive(Clone, Debug, Deserialize)]
-pub struct StageReport {
+pub(crate) struct StageReport {
     /// As the scenario calls it.
     pub name: String,
     /// Since the beginning.
@@ -81,14 +81,14 @@ pub struct StageReport {
 
 /// Messages on the wire.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     /// PUBLISH packets that arrived.
     pub messages_received: u64,
 }
 
 /// Connections.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Connections {
+pub(crate) struct Connections {
     /// Tried.
     pub attempted: u64,
     /// Made, and every subscription granted.
@@ -101,7 +101,7 @@ pub struct Connections {
 
 /// What became of every message.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// By QoS.
     pub deliveries: [Deliveries; 3],
     /// Retained ones.
@@ -114,7 +114,7 @@ pub struct Verdict {
 
 /// Deliveries.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub struct Deliveries {
+pub(crate) struct Deliveries {
     /// Owed.
     pub expected: u64,
     /// Of these, what nobody can demand.
@@ -129,14 +129,14 @@ pub struct Deliveries {
 
 /// Latencies.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Timings {
+pub(crate) struct Timings {
     /// From the intended time to the subscriber.
     pub latency_intended: Latency,
 }
 
 /// A distribution.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Latency {
+pub(crate) struct Latency {
     /// How many.
     pub count: u64,
     /// Half are shorter.
@@ -149,7 +149,7 @@ pub struct Latency {
 
 /// One second.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Second {
+pub(crate) struct Second {
     /// Its end, since the beginning.
     pub at_s: f64,
     /// 99 of 100 messages that arrived in it took no longer.
@@ -159,7 +159,7 @@ pub struct Second {
 }
 
 /// A run that is under way.
-pub struct Run {
+pub(crate) struct Run {
     child: Child,
     json: PathBuf,
     said: PathBuf,
@@ -167,7 +167,7 @@ pub struct Run {
 
 impl Generator {
     /// Begins a scenario against a broker.
-    pub fn start(&self, scenario: &Scenario, broker: SocketAddr, dir: &Path) -> Result<Run, String> {
+    pub(crate) fn start(&self, scenario: &Scenario, broker: SocketAddr, dir: &Path) -> Result<Run, String> {
         let io = |what: &str, error: std::io::Error| format!("loadtest: {what}: {error}");
         std::fs::create_dir_all(dir).map_err(|error| io("its directory", error))?;
         let (file, json, said) = (dir.join("scenario.toml"), dir.join("report.json"), dir.join("output"));
@@ -196,14 +196,14 @@ impl Generator {
 
 impl Run {
     /// Asks it to stop and report, as Ctrl-C does.
-    pub fn interrupt(self) -> Result<Self, String> {
+    pub(crate) fn interrupt(self) -> Result<Self, String> {
         let pid = Pid::from_raw(self.child.id() as i32);
         kill(pid, Signal::SIGINT).map_err(|error| format!("loadtest ended too early: {error}"))?;
         Ok(self)
     }
 
     /// Waits for its end and reads its report. A failed verdict is no failure of the run.
-    pub fn finish(mut self) -> Result<Report, String> {
+    pub(crate) fn finish(mut self) -> Result<Report, String> {
         let begin = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) {
             if begin.elapsed() > RUN_LIMIT {
@@ -231,14 +231,14 @@ impl Drop for Run {
 
 impl Report {
     /// A stage by its name.
-    pub fn stage(&self, name: &str) -> Option<&StageReport> {
+    pub(crate) fn stage(&self, name: &str) -> Option<&StageReport> {
         self.stages.iter().find(|stage| stage.name == name)
     }
 }
 
 impl Deliveries {
     /// Owed, and never arrived.
-    pub fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.expected.saturating_sub(self.excused).saturating_sub(self.received)
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 /// One line of the benchmark's first table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct IndexPoint {
+pub(crate) struct IndexPoint {
     /// What kind of filters.
     pub filters: String,
     /// How many of them.
@@ -18,7 +18,7 @@ pub struct IndexPoint {
 }
 
 /// Runs the benchmark.
-pub fn measure(program: &Path) -> Result<Vec<IndexPoint>, String> {
+pub(crate) fn measure(program: &Path) -> Result<Vec<IndexPoint>, String> {
     let output = Command::new(program)
         .arg("--bench")
         .stdin(Stdio::null())

@@ -9,7 +9,7 @@ const WATCHED: Duration = Duration::from_secs(2);
 
 /// A machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// As the processor calls itself.
     pub cpu: String,
     /// Logical cores.
@@ -29,7 +29,7 @@ pub struct Machine {
 
 impl Machine {
     /// This one, now. Watches its cores for two seconds.
-    pub fn here(remark: &str) -> Self {
+    pub(crate) fn here(remark: &str) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, key: &str, separator: char| {
             let line = text.lines().find(|line| line.starts_with(key))?.split_once(separator)?.1;
@@ -54,7 +54,7 @@ impl Machine {
 }
 
 /// Logical cores of the machine, whichever of them this process may use: `scripts/bench` keeps it to the generator's.
-pub fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     text.lines().filter(|line| line.starts_with("processor")).count().max(1)
 }

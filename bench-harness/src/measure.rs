@@ -21,7 +21,7 @@ const OBSERVER_S: f64 = 230.0;
 
 /// How everything is measured.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// The built loadtest.
     pub loadtest: PathBuf,
     /// The broker's core where it gets one.
@@ -78,7 +78,7 @@ impl Setup {
     }
 
     /// Measures once.
-    pub fn measure(&self, cell: &Cell, broker: &Broker) -> Result<Figures, String> {
+    pub(crate) fn measure(&self, cell: &Cell, broker: &Broker) -> Result<Figures, String> {
         let load = if self.quick { cell.load.quick() } else { cell.load };
         let scenario = load.scenario(self.seconds);
         let place = self.place(cell.placement);

@@ -11,7 +11,7 @@ const SHORT: Duration = Duration::from_micros(100);
 
 /// What the threads missed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Interruptions {
+pub(crate) struct Interruptions {
     /// Their sum over all cores.
     pub held: Duration,
     /// The longest.
@@ -60,7 +60,7 @@ impl fmt::Display for Interruptions {
 }
 
 /// Watches these cores for `time`. A core that this process may not use is left out.
-pub fn watch(cores: usize, time: Duration) -> Interruptions {
+pub(crate) fn watch(cores: usize, time: Duration) -> Interruptions {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..cores).map(|core| scope.spawn(move || watch_one(core, time))).collect();
         let seen = threads.into_iter().map(|thread| thread.join().expect("it only reads the clock"));

@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Everything that was measured on one machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Results {
+pub(crate) struct Results {
     /// Where.
     pub machine: Machine,
     /// Brokers by name: what they call themselves, or why they are missing.
@@ -26,7 +26,7 @@ pub struct Results {
 
 /// One cell, one broker, one round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Measurement {
+pub(crate) struct Measurement {
     /// The cell's name.
     pub cell: String,
     /// The broker's name.
@@ -39,7 +39,7 @@ pub struct Measurement {
 
 /// What one round showed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Figures {
+pub(crate) struct Figures {
     /// By their names in [`metric`].
     pub values: BTreeMap<String, f64>,
     /// Whether every message came, once and in its place.
@@ -50,7 +50,7 @@ pub struct Figures {
 
 /// What became of the messages.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// Owed to subscribers.
     pub expected: u64,
     /// What is wrong, in words; empty if nothing is.
@@ -60,7 +60,7 @@ pub struct Verdict {
 /// Who was busy all the time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Bottleneck {
+pub(crate) enum Bottleneck {
     /// The broker used 95 % of its cores or more.
     Broker,
     /// The generator used 95 % of its cores or more.
@@ -73,38 +73,38 @@ pub enum Bottleneck {
 }
 
 /// Names of figures.
-pub mod metric {
+pub(crate) mod metric {
     /// Broker CPU microseconds a delivered message.
-    pub const CPU_US: &str = "cpu_us_per_message";
+    pub(crate) const CPU_US: &str = "cpu_us_per_message";
     /// Delivered messages a second.
-    pub const PER_SECOND: &str = "messages_per_s";
+    pub(crate) const PER_SECOND: &str = "messages_per_s";
     /// Share of its cores that the broker used.
-    pub const BROKER_SHARE: &str = "broker_share";
+    pub(crate) const BROKER_SHARE: &str = "broker_share";
     /// Share of its core that the generator used.
-    pub const GENERATOR_SHARE: &str = "generator_share";
+    pub(crate) const GENERATOR_SHARE: &str = "generator_share";
     /// Latency: half are shorter.
-    pub const P50_US: &str = "latency_p50_us";
+    pub(crate) const P50_US: &str = "latency_p50_us";
     /// Latency: 99 of 100 are shorter.
-    pub const P99_US: &str = "latency_p99_us";
+    pub(crate) const P99_US: &str = "latency_p99_us";
     /// Latency: 999 of 1,000 are shorter.
-    pub const P99_9_US: &str = "latency_p99_9_us";
+    pub(crate) const P99_9_US: &str = "latency_p99_9_us";
     /// From the start until all that was owed had come.
-    pub const COMPLETE_MS: &str = "complete_ms";
+    pub(crate) const COMPLETE_MS: &str = "complete_ms";
     /// Growth of resident memory by one idle client.
-    pub const IDLE_BYTES: &str = "rss_bytes_per_idle_client";
+    pub(crate) const IDLE_BYTES: &str = "rss_bytes_per_idle_client";
     /// Broker CPU microseconds an accepted connection.
-    pub const ACCEPT_US: &str = "cpu_us_per_connection";
+    pub(crate) const ACCEPT_US: &str = "cpu_us_per_connection";
     /// Connections a second while they came as fast as they could.
-    pub const CONNECTS_PER_SECOND: &str = "connections_per_s";
+    pub(crate) const CONNECTS_PER_SECOND: &str = "connections_per_s";
     /// 99th percentile of others' latency in quiet seconds, in the same run.
-    pub const OTHERS_QUIET_P99_US: &str = "others_quiet_p99_us";
+    pub(crate) const OTHERS_QUIET_P99_US: &str = "others_quiet_p99_us";
     /// 99th percentile of others' latency in the seconds of the sweep.
-    pub const OTHERS_SWEEP_P99_US: &str = "others_sweep_p99_us";
+    pub(crate) const OTHERS_SWEEP_P99_US: &str = "others_sweep_p99_us";
 }
 
 impl Results {
     /// From a file; empty if there is none.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
         match std::fs::read_to_string(path) {
             Ok(text) => serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
@@ -113,7 +113,7 @@ impl Results {
     }
 
     /// Into a file, whole or not at all.
-    pub fn write(&self, path: &Path) -> Result<(), String> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), String> {
         let text = serde_json::to_string_pretty(self).expect("results are plain data") + "\n";
         let beside = path.with_extension("json.new");
         std::fs::write(&beside, text)
@@ -122,29 +122,29 @@ impl Results {
     }
 
     /// Takes what was measured of a cell in the place of what there is of the same cell and brokers.
-    pub fn replace(&mut self, measured: Vec<Measurement>) {
+    pub(crate) fn replace(&mut self, measured: Vec<Measurement>) {
         let again = |old: &Measurement| measured.iter().any(|new| (&new.cell, &new.broker) == (&old.cell, &old.broker));
         self.measurements.retain(|old| !again(old));
         self.measurements.extend(measured);
     }
 
     /// All rounds of a broker in a cell.
-    pub fn of<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Measurement> {
+    pub(crate) fn of<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Measurement> {
         self.measurements.iter().filter(move |one| one.cell == cell && one.broker == broker)
     }
 
     /// The rounds that have figures.
-    pub fn figures<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Figures> {
+    pub(crate) fn figures<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Figures> {
         self.of(cell, broker).filter_map(|one| one.outcome.as_ref().ok())
     }
 
     /// A figure over all rounds.
-    pub fn spread(&self, cell: &str, broker: &str, metric: &str) -> Option<Spread> {
+    pub(crate) fn spread(&self, cell: &str, broker: &str, metric: &str) -> Option<Spread> {
         Spread::of(self.figures(cell, broker).filter_map(|figures| figures.values.get(metric).copied()))
     }
 
     /// What is wrong with a broker in a cell: the first failure or fault of any round.
-    pub fn fault(&self, cell: &str, broker: &str) -> Option<String> {
+    pub(crate) fn fault(&self, cell: &str, broker: &str) -> Option<String> {
         self.of(cell, broker).find_map(|one| match &one.outcome {
             Err(problem) => Some(problem.clone()),
             Ok(figures) if !figures.verdict.faults.is_empty() => Some(figures.verdict.faults.join(", ")),

@@ -23,7 +23,7 @@ const IN_CURVES: &str = "mosquitto";
 const QUICK_S: f64 = 0.3;
 
 /// Measures and writes the results file.
-pub fn run(options: &RunOptions) -> Result<(), String> {
+pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
     let cells = cells::selected(&options.cells)?;
     let brokers = brokers(options)?;
     let loadtest = std::fs::canonicalize(&options.loadtest)
@@ -72,7 +72,7 @@ pub fn run(options: &RunOptions) -> Result<(), String> {
 }
 
 /// Prints what there is.
-pub fn list() {
+pub(crate) fn list() {
     for cell in cells::all() {
         println!("{:<26} {}", cell.name, cell.title);
     }

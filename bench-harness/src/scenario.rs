@@ -6,23 +6,23 @@
 use serde::Serialize;
 
 /// The stage whose figures count.
-pub const MEASURED: &str = "measured";
+pub(crate) const MEASURED: &str = "measured";
 /// The pause before the measured stage of a lump of work.
-pub const REST: &str = "rest";
+pub(crate) const REST: &str = "rest";
 /// The pause before which nobody but a few warm-up clients was there, and after which the idle ones come.
-pub const BEFORE_IDLE: &str = "before idle";
+pub(crate) const BEFORE_IDLE: &str = "before idle";
 /// The idle clients come.
-pub const IDLE_COME: &str = "idle come";
+pub(crate) const IDLE_COME: &str = "idle come";
 /// The idle clients are silent.
-pub const IDLE: &str = "idle";
+pub(crate) const IDLE: &str = "idle";
 /// Clients without a subscription come, which is what accepting costs.
-pub const ACCEPT: &str = "accept";
+pub(crate) const ACCEPT: &str = "accept";
 /// The last of the sweeps that others are watched beside; the first is measured.
-pub const LAST_SWEEP: &str = "last sweep";
+pub(crate) const LAST_SWEEP: &str = "last sweep";
 
 /// A whole scenario file.
 #[derive(Clone, Debug, Serialize)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     /// For the report.
     pub name: String,
     /// How long the end waits for what is owed.
@@ -90,7 +90,7 @@ struct Stage {
 
 /// How publishers are paced.
 #[derive(Clone, Copy, Debug)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// So many messages of each publisher under way.
     Window(u32),
     /// So many messages a second, of all publishers together, whatever the broker does.
@@ -104,7 +104,7 @@ const DELIVERY_LIMIT_S: u32 = 60;
 
 impl Scenario {
     /// `pairs` publishers, each with a subscriber of its own.
-    pub fn pairs(pairs: u32, qos: u8, pace: Pace, seconds: f64) -> Self {
+    pub(crate) fn pairs(pairs: u32, qos: u8, pace: Pace, seconds: f64) -> Self {
         let groups = vec![
             subscribers("sub", pairs, qos, &["p2p/%i"]),
             publishers("pub", pairs, qos, Publish::paced("p2p/%i", pace)),
@@ -113,7 +113,7 @@ impl Scenario {
     }
 
     /// Every subscriber wants everything.
-    pub fn star(publishers_count: u32, subscribers_count: u32, qos: u8, pace: Pace, seconds: f64) -> Self {
+    pub(crate) fn star(publishers_count: u32, subscribers_count: u32, qos: u8, pace: Pace, seconds: f64) -> Self {
         let groups = vec![
             subscribers("sub", subscribers_count, qos, &["star/+"]),
             publishers("pub", publishers_count, qos, Publish::paced("star/%i", pace)),
@@ -123,7 +123,7 @@ impl Scenario {
 
     /// Some 100 filters with wildcards for each of `sites` subscribers. A message to one of `sites` times 90 topics finds
     /// three of them, and up to two more in the lower halves of both numbers.
-    pub fn wildcards(sites: u32, window: u32, seconds: f64) -> Self {
+    pub(crate) fn wildcards(sites: u32, window: u32, seconds: f64) -> Self {
         const ROOMS: u32 = 90;
         let hit: Vec<String> = (0..ROOMS).map(|room| format!("w/%i/r{room}/+")).collect();
         let near: Vec<String> = (0..9).map(|kind| format!("w/%i/+/x{kind}")).collect();
@@ -147,7 +147,7 @@ impl Scenario {
 
     /// `messages` retained ones, then a subscriber that wants them all, again and again: unmeasured, while the generator
     /// makes its books, then measured, then as often as fills a second of what others notice.
-    pub fn retained_sweep(messages: u32) -> Self {
+    pub(crate) fn retained_sweep(messages: u32) -> Self {
         const WRITERS: u32 = 10;
         const AGAIN: usize = 12;
         const LIMIT_S: u32 = 15;
@@ -173,7 +173,7 @@ impl Scenario {
     }
 
     /// `sessions` are away while `messages` arrive for each, then they return.
-    pub fn offline_backlog(sessions: u32, messages: u64) -> Self {
+    pub(crate) fn offline_backlog(sessions: u32, messages: u64) -> Self {
         const WRITERS: u32 = 10;
         let pace = Publish::paced("away/%r", Pace::Window(20));
         let publishing = Publish { targets: Some(sessions), target_order: Some("in_turn"), ..pace };
@@ -192,7 +192,7 @@ impl Scenario {
 
     /// A few clients come and go, then `clients` come with a subscription each and stay silent, then leave, and as many
     /// come without a subscription.
-    pub fn idle(clients: u32) -> Self {
+    pub(crate) fn idle(clients: u32) -> Self {
         let groups = vec![
             subscribers("warm", 500.min(clients), 1, &["warm/up/of/the/heap/%i"]),
             subscribers("idle", clients, 1, &["fleet/devices/%i"]),
@@ -213,7 +213,7 @@ impl Scenario {
     }
 
     /// `pairs` that carry a load all the time: what others notice of something that goes on beside them.
-    pub fn observer(pairs: u32, per_second: f64, seconds: f64) -> Self {
+    pub(crate) fn observer(pairs: u32, per_second: f64, seconds: f64) -> Self {
         let pace = Pace::PerSecond(per_second);
         let groups = vec![
             subscribers("osub", pairs, 0, &["others/%i"]),
@@ -245,7 +245,7 @@ impl Scenario {
     }
 
     /// The most clients that are connected at a time.
-    pub fn clients_at_once(&self) -> u32 {
+    pub(crate) fn clients_at_once(&self) -> u32 {
         let mut there: Vec<&str> = Vec::new();
         let mut most = 0;
         for stage in &self.stage {
@@ -261,7 +261,7 @@ impl Scenario {
     }
 
     /// As `loadtest run` reads it.
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         toml::to_string(self).expect("a scenario is plain data")
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The middle of some values, and how far they lie apart.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The middle one; of an even number the mean of the two in the middle.
     pub median: f64,
     /// The least.
@@ -19,7 +19,7 @@ pub struct Spread {
 
 impl Spread {
     /// Of the values that are numbers; `None` if none is.
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);

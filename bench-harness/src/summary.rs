@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// Everything that a document shows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Where.
     pub machine: Machine,
     /// Brokers by name: what they call themselves, or why they are missing.
@@ -29,7 +29,7 @@ pub struct Summary {
 
 /// All rounds of one broker in one cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The cell's name.
     pub cell: String,
     /// The broker's name.
@@ -49,7 +49,7 @@ pub struct Outcome {
 
 impl Summary {
     /// Of all rounds of a results file.
-    pub fn of(results: &Results) -> Self {
+    pub(crate) fn of(results: &Results) -> Self {
         let mut places: Vec<(&str, &str)> = Vec::new();
         for one in &results.measurements {
             let place = (one.cell.as_str(), one.broker.as_str());
@@ -63,14 +63,14 @@ impl Summary {
     }
 
     /// From a file.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let said = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
         let text = std::fs::read_to_string(path).map_err(|error| said(&error))?;
         serde_json::from_str(&text).map_err(|error| said(&error))
     }
 
     /// As JSON, an outcome a line, so that a difference between two files can be read.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         fn value(of: &impl Serialize) -> String {
             serde_json::to_string(of).expect("a summary is plain data")
         }
@@ -85,29 +85,29 @@ impl Summary {
     }
 
     /// What came of a broker in a cell.
-    pub fn outcome(&self, cell: &str, broker: &str) -> Option<&Outcome> {
+    pub(crate) fn outcome(&self, cell: &str, broker: &str) -> Option<&Outcome> {
         self.outcomes.iter().find(|one| one.cell == cell && one.broker == broker)
     }
 
     /// Whether anybody was measured in a cell.
-    pub fn has_cell(&self, cell: &str) -> bool {
+    pub(crate) fn has_cell(&self, cell: &str) -> bool {
         self.outcomes.iter().any(|one| one.cell == cell)
     }
 
     /// A figure.
-    pub fn spread(&self, cell: &str, broker: &str, metric: &str) -> Option<Spread> {
+    pub(crate) fn spread(&self, cell: &str, broker: &str, metric: &str) -> Option<Spread> {
         let outcome = self.outcome(cell, broker)?;
         let [median, min, max] = *outcome.values.get(metric)?;
         Some(Spread { median, min, max, rounds: outcome.rounds })
     }
 
     /// What is wrong with a broker in a cell: it has no speed there.
-    pub fn fault(&self, cell: &str, broker: &str) -> Option<&str> {
+    pub(crate) fn fault(&self, cell: &str, broker: &str) -> Option<&str> {
         self.outcome(cell, broker)?.fault.as_deref()
     }
 
     /// Everybody who was measured: in the order of the registry, added ones behind, the floor last.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = BUILT_IN.map(str::to_owned).to_vec();
         let measured = self.outcomes.iter().map(|one| &one.broker);
         for name in self.brokers.keys().chain(measured) {

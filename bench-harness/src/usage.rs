@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(25);
 
 /// What a process and its descendants took until a moment, and hold in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// Milliseconds since 1970.
     pub unix_ms: f64,
     /// CPU time until then.
@@ -28,16 +28,16 @@ pub struct Sample {
 
 /// All samples of a broker, in their order.
 #[derive(Clone, Debug, Default)]
-pub struct Usage(pub Vec<Sample>);
+pub(crate) struct Usage(pub Vec<Sample>);
 
 impl Usage {
     /// Broker CPU seconds between two moments; `None` where the samples do not cover them.
-    pub fn cpu_s_between(&self, from_unix_ms: f64, to_unix_ms: f64) -> Option<f64> {
+    pub(crate) fn cpu_s_between(&self, from_unix_ms: f64, to_unix_ms: f64) -> Option<f64> {
         Some(self.at(to_unix_ms)?.cpu_s - self.at(from_unix_ms)?.cpu_s)
     }
 
     /// Resident bytes in a moment.
-    pub fn rss_bytes_at(&self, unix_ms: f64) -> Option<f64> {
+    pub(crate) fn rss_bytes_at(&self, unix_ms: f64) -> Option<f64> {
         Some(self.at(unix_ms)?.rss_bytes)
     }
 
@@ -58,14 +58,14 @@ impl Usage {
 }
 
 /// A thread that takes samples until it is told to stop.
-pub struct Sampler {
+pub(crate) struct Sampler {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Usage>,
 }
 
 impl Sampler {
     /// Begins at once.
-    pub fn start(pid: u32) -> Self {
+    pub(crate) fn start(pid: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
@@ -81,14 +81,14 @@ impl Sampler {
     }
 
     /// All that was seen.
-    pub fn finish(self) -> Usage {
+    pub(crate) fn finish(self) -> Usage {
         self.stop.store(true, Relaxed);
         self.thread.join().unwrap_or_default()
     }
 }
 
 /// One look at a process and its descendants; `None` when it is gone.
-pub fn sample(pid: u32) -> Option<Sample> {
+pub(crate) fn sample(pid: u32) -> Option<Sample> {
     let mut total = Sample { unix_ms: unix_ms(), ..Sample::default() };
     let mut found = false;
     for pid in descendants(pid) {
@@ -100,7 +100,7 @@ pub fn sample(pid: u32) -> Option<Sample> {
 }
 
 /// Milliseconds since 1970.
-pub fn unix_ms() -> f64 {
+pub(crate) fn unix_ms() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64() * 1e3)
 }
 
@@ -113,7 +113,7 @@ fn one_process(pid: u32) -> Option<(f64, f64)> {
 }
 
 /// The process itself, its children, theirs, and so on.
-pub fn descendants(pid: u32) -> Vec<u32> {
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
     let mut at = 0;
     while let Some(&pid) = all.get(at) {

@@ -10,7 +10,7 @@ use dunlin::codec::{
 };
 use dunlin::ids::{ConnectionId, SocketId};
 use dunlin::limits::COMPLETIONS_PER_TURN;
-use dunlin::ring::{Batch, EndCause, Event, ListenConfig, Plane, PlaneConfig, ShortSend, UnderWay};
+use dunlin::ring::{EndCause, ListenConfig, Plane, PlaneConfig, SendBatch, ShortSend, SocketEvent, UnderWay};
 use dunlin::runtime::PREEMPT_TIMER;
 use glommio::{LocalExecutorBuilder, Placement};
 use std::collections::HashMap;
@@ -85,9 +85,9 @@ impl Relay {
         plane.submit().expect("the ring works");
     }
 
-    fn handle(&mut self, plane: &mut Plane, event: Event) {
+    fn handle(&mut self, plane: &mut Plane, event: SocketEvent) {
         match event {
-            Event::Accepted { socket, .. } => {
+            SocketEvent::Accepted { socket, .. } => {
                 plane.receive_multi(socket, ConnectionId::new(self.connections.len() as u32, 0));
                 self.connections.push(Connection {
                     socket,
@@ -98,18 +98,18 @@ impl Relay {
                     sending: false,
                 });
             }
-            Event::Received { connection: id, buffer, more } => {
+            SocketEvent::Received { connection: id, buffer, more } => {
                 self.relay(id.slot, plane.bytes(&buffer));
                 plane.give_back(buffer);
                 if !more {
                     plane.receive_multi(self.connections[id.slot as usize].socket, id);
                 }
             }
-            Event::ReceiveEnded { connection: id, cause: EndCause::OutOfBuffers } => self.starved.push(id.slot),
-            Event::ReceiveEnded { connection: id, .. } => {
+            SocketEvent::ReceiveEnded { connection: id, cause: EndCause::OutOfBuffers } => self.starved.push(id.slot),
+            SocketEvent::ReceiveEnded { connection: id, .. } => {
                 plane.close(self.connections[id.slot as usize].socket, UnderWay::Anything);
             }
-            Event::Sent { connection: id, .. } => {
+            SocketEvent::Sent { connection: id, .. } => {
                 self.connections[id.slot as usize].sending = false;
                 self.dirty.push(id.slot);
             }
@@ -216,7 +216,7 @@ impl Relay {
     }
 }
 
-fn queue<'env>(batch: &mut Batch<'_, 'env>, connections: &'env [Connection], dirty: &[u32]) {
+fn queue<'env>(batch: &mut SendBatch<'_, 'env>, connections: &'env [Connection], dirty: &[u32]) {
     for &slot in dirty {
         let connection = &connections[slot as usize];
         batch.send(connection.socket, ConnectionId::new(slot, 0), &connection.outbox);

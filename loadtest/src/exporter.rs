@@ -76,6 +76,12 @@ pub struct Shown<'a> {
     pub next: &'a mut dyn Watcher,
 }
 
+impl std::fmt::Debug for Shown<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Shown").field("exporter", &self.exporter).finish_non_exhaustive()
+    }
+}
+
 impl Watcher for Shown<'_> {
     fn handle_stage(&mut self, index: usize, name: &str) {
         if let Some(exporter) = &self.exporter {

@@ -33,7 +33,7 @@ mod variables;
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::Listener;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
-pub use reload::Changes;
+pub use reload::{Changed, Changes};
 
 use crate::settings::{Machine, Setting, Settings};
 use layers::{Layer, ListenerTable, Resolved, index};
@@ -107,6 +107,12 @@ pub struct System<'a> {
     pub machine: Machine,
     /// Reads a file as text.
     pub read_file: &'a dyn Fn(&Path) -> io::Result<String>,
+}
+
+impl std::fmt::Debug for System<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("System").field("machine", &self.machine).finish_non_exhaustive()
+    }
 }
 
 impl System<'static> {

@@ -9,7 +9,7 @@ use crate::conn::{
 };
 use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::limits;
-use crate::ring::{Buffer, EndCause, Event, ListenConfig, Plane, PlaneHandle, RingError, TcpKeepAlive, UnderWay};
+use crate::ring::{Buffer, EndCause, ListenConfig, Plane, PlaneHandle, RingError, SocketEvent, TcpKeepAlive, UnderWay};
 use crate::settings::{ListenerSettings, Settings};
 use crate::shard::Effects;
 use crate::slab::Slab;
@@ -50,6 +50,12 @@ pub struct Edge {
     planes: Vec<PlaneHandle>,
     /// Buffers that wait until what is in them may be handled, by the number that `conn` knows them by.
     kept: Slab<Buffer>,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Edge").field("connections", &self.connections).finish_non_exhaustive()
+    }
 }
 
 impl Edge {
@@ -231,26 +237,28 @@ impl Edge {
 
     // --- events in, operations out ---------------------------------------------------------------------------------
 
-    fn handle_event(&mut self, core: &mut ShardTurn<'_>, event: Event) {
+    fn handle_event(&mut self, core: &mut ShardTurn<'_>, event: SocketEvent) {
         match event {
-            Event::Received { connection, buffer, more } => self.handle_received(core, connection, buffer, more),
-            Event::ReceiveEnded { connection, cause } => {
+            SocketEvent::Received { connection, buffer, more } => self.handle_received(core, connection, buffer, more),
+            SocketEvent::ReceiveEnded { connection, cause } => {
                 self.connections.receive_ended(core, connection, end_of(cause));
             }
-            Event::Accepted { listener, socket, peer } => {
+            SocketEvent::Accepted { listener, socket, peer } => {
                 let index = self.listeners.iter().position(|&id| id == listener).expect("it was made by `listen`");
                 self.connections.accepted(core.turn.now, index as u8, socket, peer.into());
             }
-            Event::AcceptFailed { .. } => self.connections.accept_failed(),
-            Event::Sent { connection, error, .. } => self.connections.sent(core, connection, error.is_some()),
-            Event::Adopted { ticket, socket } => self.connections.adopted(core, ticket, socket),
-            Event::HandedOver { ticket } => self.connections.handed_over(ticket),
-            Event::HandOverFailed { ticket, socket, .. } => self.connections.hand_over_failed(ticket, socket),
-            Event::Finished { connection } => self.connections.finished(connection),
+            SocketEvent::AcceptFailed { .. } => self.connections.accept_failed(),
+            SocketEvent::Sent { connection, error, .. } => self.connections.sent(core, connection, error.is_some()),
+            SocketEvent::Adopted { ticket, socket } => self.connections.adopted(core, ticket, socket),
+            SocketEvent::HandedOver { ticket } => self.connections.handed_over(ticket),
+            SocketEvent::HandOverFailed { ticket, socket, .. } => self.connections.hand_over_failed(ticket, socket),
+            SocketEvent::Finished { connection } => self.connections.finished(connection),
             // The broker opens no connections and no datagram sockets.
-            Event::Datagram { buffer, .. } => self.plane.give_back(buffer),
-            Event::DatagramsEnded { .. } | Event::DatagramNotSent { .. } | Event::Connected { .. } | Event::Timeout => {
-            }
+            SocketEvent::Datagram { buffer, .. } => self.plane.give_back(buffer),
+            SocketEvent::DatagramsEnded { .. }
+            | SocketEvent::DatagramNotSent { .. }
+            | SocketEvent::Connected { .. }
+            | SocketEvent::Timeout => {}
         }
     }
 

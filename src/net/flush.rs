@@ -6,10 +6,11 @@ use std::io::IoSlice;
 use super::edge::Edge;
 use crate::conn::{Flush, Outbox, ShardTurn, ShortSent};
 use crate::ids::{ConnectionId, SocketId};
-use crate::ring::{Batch, RingError, ShortSend};
+use crate::ring::{RingError, SendBatch, ShortSend};
 
 /// What was offered to the sockets: [`Edge::finish_offer`].
 #[must_use = "outboxes are given back and short sends continued only by `finish_offer`"]
+#[derive(Debug)]
 pub struct Offer {
     flush: Flush,
     short: Vec<ShortSend>,
@@ -62,7 +63,7 @@ impl Edge {
 }
 
 fn queue<'env>(
-    batch: &mut Batch<'_, 'env>,
+    batch: &mut SendBatch<'_, 'env>,
     sends: impl Iterator<Item = (ConnectionId, SocketId, &'env Outbox)>,
     pieces: &'env [Vec<IoSlice<'env>>],
 ) {

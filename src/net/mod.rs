@@ -16,3 +16,4 @@ mod log;
 mod tests;
 
 pub use edge::{Edge, Listening};
+pub use flush::Offer;

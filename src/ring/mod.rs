@@ -91,15 +91,11 @@ pub use config::PlaneConfig;
 pub use datagram::DatagramConfig;
 pub use error::RingError;
 pub use event::{Completeness, EndCause, SocketEvent};
-// The names of before, for callers that have not followed yet.
-pub use event::SocketEvent as Event;
 pub use handle::PlaneHandle;
 pub use listen::ListenConfig;
 pub use options::TcpKeepAlive;
 pub use plane::Plane;
-pub use rings::PlaneCounters as Counters;
 pub use rings::{PlaneCounters, ShortSend};
-pub use send::SendBatch as Batch;
 pub use send::SendBatch;
 pub use stream::UnderWay;
 pub use unix::SharedUnixListener;

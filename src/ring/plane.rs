@@ -40,6 +40,12 @@ pub struct Plane {
     pub(super) turn_counts: TurnCounts,
 }
 
+impl std::fmt::Debug for Plane {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Plane").finish_non_exhaustive()
+    }
+}
+
 impl Plane {
     /// Sets the plane up on the calling thread, the only one that can use it.
     pub fn new(config: PlaneConfig) -> Result<Self, RingError> {

@@ -18,6 +18,12 @@ pub struct SendBatch<'plane, 'env> {
     env: PhantomData<fn(&'env ()) -> &'env ()>,
 }
 
+impl std::fmt::Debug for SendBatch<'_, '_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("SendBatch").finish_non_exhaustive()
+    }
+}
+
 /// Most bytes of one send. Far above any outbox, and the kernel cuts at 2 GiB without saying so.
 const SEND_MAX_BYTES: usize = 1 << 30;
 

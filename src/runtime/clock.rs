@@ -5,7 +5,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::time::Now;
 
 /// Reads the clocks. All shards of the process read the same two.
-pub fn now() -> Now {
+pub(super) fn now() -> Now {
     let nanoseconds = |clock| {
         let time = clock_gettime(clock);
         time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()

@@ -14,7 +14,7 @@ use crate::shard::{MeshBatch, MeshOut};
 
 /// What one shard's thread says to another's.
 #[derive(Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     /// From core to core.
     pub shard: MeshBatch,
     /// From edge to edge. They come behind what the core said later in the same turn, which does not matter: it has
@@ -30,7 +30,7 @@ const KEPT_BYTES: usize = 32 * 1024;
 const SPARE_BATCHES: usize = 2;
 
 /// One shard's end of the mesh.
-pub struct Port {
+pub(super) struct Port {
     /// By shard; none to itself.
     to: Vec<Option<Lane>>,
     /// By shard; none from itself.
@@ -49,7 +49,7 @@ struct Source {
 }
 
 /// Channels between all pairs of `shards` shards, one port for each.
-pub fn ports(shards: usize) -> Vec<Port> {
+pub(super) fn ports(shards: usize) -> Vec<Port> {
     let mut ports: Vec<Port> = (0..shards).map(|_| Port { to: Vec::new(), from: Vec::new() }).collect();
     for from in 0..shards {
         for to in 0..shards {
@@ -69,13 +69,13 @@ fn lane() -> (Lane, Source) {
 
 impl Port {
     /// Puts a connection into the next batch for `shard`.
-    pub fn hand_over(&mut self, shard: ShardId, handover: Handover) {
+    pub(super) fn hand_over(&mut self, shard: ShardId, handover: Handover) {
         let lane = self.to[shard.index()].as_mut().expect("a shard hands nothing over to itself");
         lane.handovers.push(handover);
     }
 
     /// Sends what waits here and in `mesh`, as far as the channels have room; `wake` is to wake whom it was sent to.
-    pub fn flush(&mut self, mesh: &mut MeshOut, mut wake: impl FnMut(ShardId)) {
+    pub(super) fn flush(&mut self, mesh: &mut MeshOut, mut wake: impl FnMut(ShardId)) {
         for (shard, lane) in self.to.iter_mut().enumerate() {
             let shard = ShardId(shard as u8);
             let Some(lane) = lane else {
@@ -99,13 +99,13 @@ impl Port {
     }
 
     /// The next batch from any shard. To be given back when it has been read.
-    pub fn next_batch(&mut self) -> Option<(ShardId, Batch)> {
+    pub(super) fn next_batch(&mut self) -> Option<(ShardId, Batch)> {
         let mut sources = self.from.iter().enumerate();
         sources.find_map(|(shard, source)| Some((ShardId(shard as u8), source.as_ref()?.receiver.try_recv().ok()?)))
     }
 
     /// Returns the memory of a batch that has been read to the shard that it came `from`.
-    pub fn give_back(&mut self, from: ShardId, mut batch: MeshBatch) {
+    pub(super) fn give_back(&mut self, from: ShardId, mut batch: MeshBatch) {
         let source = self.from[from.index()].as_ref().expect("a shard hears nothing from itself");
         batch.clear(KEPT_MESSAGES, KEPT_BYTES);
         // If it has enough of them, or has stopped, it is freed here.
@@ -113,13 +113,13 @@ impl Port {
     }
 
     /// Most that waits for one shard, here and in `mesh`: messages and connections.
-    pub fn waiting(&self, mesh: &MeshOut) -> usize {
+    pub(super) fn waiting(&self, mesh: &MeshOut) -> usize {
         let lanes = self.to.iter().enumerate().filter_map(|(shard, lane)| Some((ShardId(shard as u8), lane.as_ref()?)));
         lanes.map(|(shard, lane)| mesh.waiting_for(shard) + lane.handovers.len()).max().unwrap_or(0)
     }
 
     /// Whether there is nothing to receive.
-    pub fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.from.iter().flatten().all(|source| source.receiver.is_empty())
     }
 }

@@ -18,7 +18,7 @@ use crate::store::{MemoryStore, Position};
 use crate::time::{Deadline, Now};
 
 /// See the module's text.
-pub struct Pump {
+pub(super) struct Pump {
     edge: Edge,
     shard: Shard,
     fx: Effects,
@@ -37,7 +37,7 @@ pub struct Pump {
 }
 
 /// What a pump is made of.
-pub struct Parts {
+pub(super) struct Parts {
     /// Listening already.
     pub edge: Edge,
     /// Without sessions yet.
@@ -56,7 +56,7 @@ pub struct Parts {
 
 impl Pump {
     /// A pump that has not run.
-    pub fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
         let Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat } = parts;
         Self {
             edge,
@@ -75,7 +75,7 @@ impl Pump {
     }
 
     /// Runs until the process is to stop. Returns how many connections did not take their last words in time.
-    pub fn run(mut self) -> Result<usize, RingError> {
+    pub(super) fn run(mut self) -> Result<usize, RingError> {
         loop {
             self.turn()?;
             self.heartbeat.beat();

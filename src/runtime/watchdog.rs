@@ -10,19 +10,19 @@ use crate::limits::WATCHDOG_S;
 
 /// One shard's sign of life.
 #[derive(Debug, Default)]
-pub struct Heartbeat {
+pub(super) struct Heartbeat {
     turns: AtomicU64,
     asleep: AtomicBool,
 }
 
 impl Heartbeat {
     /// A turn has been completed.
-    pub fn beat(&self) {
+    pub(super) fn beat(&self) {
         self.turns.store(self.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// The shard goes to sleep, or has woken up: a sleeping shard is well.
-    pub fn set_asleep(&self, asleep: bool) {
+    pub(super) fn set_asleep(&self, asleep: bool) {
         self.asleep.store(asleep, Ordering::Relaxed);
     }
 }
@@ -52,7 +52,7 @@ impl Watch {
 const LOOK_S: u64 = 5;
 
 /// Watches until the process ends.
-pub fn start(heartbeats: Vec<Arc<Heartbeat>>) -> std::io::Result<()> {
+pub(super) fn start(heartbeats: Vec<Arc<Heartbeat>>) -> std::io::Result<()> {
     let watch = move || {
         let mut watches: Vec<Watch> = heartbeats.iter().map(|_| Watch::default()).collect();
         loop {

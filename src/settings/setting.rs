@@ -98,7 +98,7 @@ impl Section {
 }
 
 /// Reads a text as it must be for one setting: its normal form, or what is wrong with it in words.
-pub type Check = fn(&str) -> Result<String, String>;
+pub(super) type Check = fn(&str) -> Result<String, String>;
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug)]

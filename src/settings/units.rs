@@ -17,7 +17,7 @@ pub enum Unit {
 }
 
 /// Suffixes of sizes with their bytes; matched without regard to case, written as spelled here.
-pub const SIZES: &[(&str, u64)] = &[
+pub(super) const SIZES: &[(&str, u64)] = &[
     ("B", 1),
     ("KB", 1_000),
     ("MB", 1_000_000),
@@ -30,7 +30,7 @@ pub const SIZES: &[(&str, u64)] = &[
 ];
 
 /// Suffixes of durations with their seconds; matched without regard to case, written as spelled here.
-pub const DURATIONS: &[(&str, u64)] = &[("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
+pub(super) const DURATIONS: &[(&str, u64)] = &[("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("w", 604_800)];
 
 /// Durations that are read but never written.
 const DURATIONS_LONG: &[(&str, u64)] = &[("sec", 1), ("min", 60)];

@@ -38,7 +38,7 @@ pub(super) struct Clients {
 
 impl Clients {
     /// No clients.
-    pub fn new(id: ShardId, process: &ProcessContext) -> Self {
+    pub(super) fn new(id: ShardId, process: &ProcessContext) -> Self {
         Self {
             id,
             settings: Arc::clone(&process.settings),

@@ -43,7 +43,7 @@ pub(super) struct Fanout<'a> {
 }
 
 impl<'a> Fanout<'a> {
-    pub fn new(routed: Routed<'a>) -> Self {
+    pub(super) fn new(routed: Routed<'a>) -> Self {
         Self { routed, forms: SmallVec::new() }
     }
 }

@@ -13,7 +13,7 @@ use crate::ids::{ConnectionId, PacketId, ShardId};
 
 /// A SUBACK that has not left.
 #[derive(Debug)]
-pub struct PendingSubAck {
+pub(super) struct PendingSubAck {
     /// To whom.
     pub connection: ConnectionId,
     /// Of the SUBSCRIBE.
@@ -24,7 +24,7 @@ pub struct PendingSubAck {
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Announcements {
+pub(super) struct Announcements {
     announced: u64,
     /// What each shard has applied; this shard's own place is always up to date.
     applied: Vec<u64>,
@@ -35,46 +35,46 @@ pub struct Announcements {
 
 impl Announcements {
     /// Nothing announced yet. `own` is this shard, which never waits for itself.
-    pub fn new(own: ShardId, shards: usize) -> Self {
+    pub(super) fn new(own: ShardId, shards: usize) -> Self {
         Self { announced: 0, applied: vec![0; shards], own, pending: VecDeque::new(), released: 0 }
     }
 
     /// The number of the next announcement. With one shard there is nobody to tell, and so no number.
-    pub fn next_number(&mut self) -> u64 {
+    pub(super) fn next_number(&mut self) -> u64 {
         self.announced += 1;
         self.applied[self.own.index()] = self.announced;
         self.announced
     }
 
     /// SUBACKs that wait.
-    pub fn pending(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }
 
     /// Keeps a SUBACK until everything announced so far has been applied everywhere.
-    pub fn add(&mut self, suback: PendingSubAck) {
+    pub(super) fn add(&mut self, suback: PendingSubAck) {
         self.pending.push_back((self.announced, suback));
     }
 
     /// `shard` has applied everything up to `number`.
-    pub fn applied(&mut self, shard: ShardId, number: u64) {
+    pub(super) fn applied(&mut self, shard: ShardId, number: u64) {
         let applied = &mut self.applied[shard.index()];
         debug_assert!(*applied <= number && number <= self.announced);
         *applied = number;
     }
 
     /// SUBACKs so far, those that have left included.
-    pub fn subacks_so_far(&self) -> u64 {
+    pub(super) fn subacks_so_far(&self) -> u64 {
         self.released + self.pending.len() as u64
     }
 
     /// How many of them have left, the oldest first.
-    pub const fn released(&self) -> u64 {
+    pub(super) const fn released(&self) -> u64 {
         self.released
     }
 
     /// The next SUBACK that may leave.
-    pub fn next_ready(&mut self) -> Option<PendingSubAck> {
+    pub(super) fn next_ready(&mut self) -> Option<PendingSubAck> {
         let (number, _) = self.pending.front()?;
         if self.applied.iter().any(|applied| applied < number) {
             return None;

@@ -12,7 +12,7 @@ use crate::store::{Position, Record};
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub struct RecordLog {
+pub(super) struct RecordLog {
     last: Position,
     durable: Position,
     waiters: VecDeque<(Position, ConfirmToken)>,
@@ -20,40 +20,40 @@ pub struct RecordLog {
 
 impl RecordLog {
     /// Acknowledgements that wait.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.waiters.len()
     }
 
     /// Hands a record to the store.
-    pub fn append(&mut self, record: Record<Message>, fx: &mut Effects) {
+    pub(super) fn append(&mut self, record: Record<Message>, fx: &mut Effects) {
         self.last.0 += 1;
         fx.records.push(record);
         fx.last_record = self.last;
     }
 
     /// The position of the newest record.
-    pub const fn last(&self) -> Position {
+    pub(super) const fn last(&self) -> Position {
         self.last
     }
 
     /// Whether the store has everything.
-    pub fn is_durable(&self) -> bool {
+    pub(super) fn is_durable(&self) -> bool {
         self.durable == self.last
     }
 
     /// Confirms to `waiter`, here or on another shard, once everything appended so far is durable.
-    pub fn wait(&mut self, waiter: ConfirmToken) {
+    pub(super) fn wait(&mut self, waiter: ConfirmToken) {
         self.waiters.push_back((self.last, waiter));
     }
 
     /// The store has everything up to `position`.
-    pub fn durable(&mut self, position: Position) {
+    pub(super) fn durable(&mut self, position: Position) {
         assert!(self.durable <= position && position <= self.last, "the store confirms what it was given, in order");
         self.durable = position;
     }
 
     /// The next one to be told.
-    pub fn next_ready(&mut self) -> Option<ConfirmToken> {
+    pub(super) fn next_ready(&mut self) -> Option<ConfirmToken> {
         let &(position, waiter) = self.waiters.front()?;
         if position > self.durable {
             return None;

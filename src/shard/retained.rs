@@ -35,7 +35,7 @@ struct Tombstone {
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct RetainedStore {
+pub(super) struct RetainedStore {
     tree: RetainedTree<Retained>,
     tombstones: VecDeque<Tombstone>,
     live: usize,
@@ -49,7 +49,7 @@ pub struct RetainedStore {
 
 /// What one scan looks at.
 #[derive(Debug)]
-pub struct Page<'a> {
+pub(super) struct Page<'a> {
     /// Which topics are visited.
     pub filter: TopicFilter<'a>,
     /// Where the page before it ended; moved to where this one does.
@@ -65,7 +65,7 @@ const EXPIRY_STEP: usize = 1_000;
 
 impl RetainedStore {
     /// Nothing retained.
-    pub fn new(stamps: StampClock) -> Self {
+    pub(super) fn new(stamps: StampClock) -> Self {
         Self {
             tree: RetainedTree::default(),
             tombstones: VecDeque::new(),
@@ -79,43 +79,43 @@ impl RetainedStore {
     }
 
     /// A stamp later than every stamp this shard has given or seen.
-    pub fn stamp(&mut self, now: Now, shard: ShardId) -> Stamp {
+    pub(super) fn stamp(&mut self, now: Now, shard: ShardId) -> Stamp {
         Stamp { time_ns: self.stamps.next_ns(now), shard: shard.0 }
     }
 
     /// Retained messages.
-    pub const fn len(&self) -> usize {
+    pub(super) const fn len(&self) -> usize {
         self.live
     }
 
     /// Bytes of the retained messages: topic, properties and payload of each.
-    pub const fn bytes(&self) -> u64 {
+    pub(super) const fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.live == 0
     }
 
     /// Topics held, deleted ones that are still remembered included.
-    pub fn entries(&self) -> usize {
+    pub(super) fn entries(&self) -> usize {
         self.tree.len()
     }
 
     /// Writes so far. A replay that begins now shows entries written up to this count.
-    pub const fn written(&self) -> u64 {
+    pub(super) const fn written(&self) -> u64 {
         self.written
     }
 
     /// Bytes of the retained message of `topic`, if it has one.
-    pub fn bytes_of(&self, topic: &str) -> Option<u64> {
+    pub(super) fn bytes_of(&self, topic: &str) -> Option<u64> {
         self.tree.get(topic)?.message.as_ref().map(Message::len_bytes)
     }
 
     /// Writes `message`, or deletes with `None`. A write that is older than what is there changes nothing; returns
     /// whether it took effect.
-    pub fn write(&mut self, now: Now, topic: &str, message: Option<Message>, stamp: Stamp) -> bool {
+    pub(super) fn write(&mut self, now: Now, topic: &str, message: Option<Message>, stamp: Stamp) -> bool {
         self.stamps.seen(stamp.time_ns);
         self.written += 1;
         let written = self.written;
@@ -142,7 +142,7 @@ impl RetainedStore {
     }
 
     /// Visits the live messages that match a page's filter, from its cursor on.
-    pub fn scan(&self, now: Now, page: Page<'_>, mut visit: impl FnMut(&Message) -> ControlFlow<()>) -> Scan {
+    pub(super) fn scan(&self, now: Now, page: Page<'_>, mut visit: impl FnMut(&Message) -> ControlFlow<()>) -> Scan {
         let Page { filter, cursor, budget, as_of } = page;
         self.tree.scan(filter, cursor, budget, |_, entry| match &entry.message {
             Some(message) if entry.written <= as_of && !message.is_expired(now) => visit(message),
@@ -151,7 +151,7 @@ impl RetainedStore {
     }
 
     /// One small step of housekeeping: tombstones that have served their time, messages that have expired.
-    pub fn tidy(&mut self, now: Now) {
+    pub(super) fn tidy(&mut self, now: Now) {
         while self.tombstones.front().is_some_and(|tombstone| tombstone.due.is_due(now)) {
             self.remove_oldest_tombstone();
         }

@@ -27,7 +27,7 @@ pub(super) struct Router {
 
 impl Router {
     /// Nobody subscribes, and nothing is retained.
-    pub fn new(id: ShardId, process: &ProcessContext) -> Self {
+    pub(super) fn new(id: ShardId, process: &ProcessContext) -> Self {
         Self {
             index: SubscriptionIndex::new(process.keys, id),
             retained: RetainedStore::new(process.stamps),

@@ -22,7 +22,7 @@ struct ConnectionSlot {
 
 /// See the module's text.
 #[derive(Debug)]
-pub struct Sessions {
+pub(super) struct Sessions {
     slab: Slab<Session>,
     by_client_id: HashTable<SessionId>,
     by_connection: Vec<ConnectionSlot>,
@@ -36,7 +36,7 @@ pub struct Sessions {
 
 impl Sessions {
     /// No sessions. `names` is the same on all shards of a process.
-    pub fn new(names: NameKey) -> Self {
+    pub(super) fn new(names: NameKey) -> Self {
         Self {
             slab: Slab::default(),
             by_client_id: HashTable::new(),
@@ -49,24 +49,24 @@ impl Sessions {
     }
 
     /// A client id reduced to 64 bits, alike on all shards.
-    pub fn key(&self, client_id: &str) -> ClientKey {
+    pub(super) fn key(&self, client_id: &str) -> ClientKey {
         self.names.client(client_id)
     }
 
     /// The session that a client id has, if any: one that has ended is not found.
-    pub fn find(&self, client_id: &str) -> Option<SessionId> {
+    pub(super) fn find(&self, client_id: &str) -> Option<SessionId> {
         self.find_by_key(self.key(client_id), client_id)
     }
 
     /// The session of a client id whose key is known.
-    pub fn find_by_key(&self, key: ClientKey, client_id: &str) -> Option<SessionId> {
+    pub(super) fn find_by_key(&self, key: ClientKey, client_id: &str) -> Option<SessionId> {
         let slab = &self.slab;
         let same = |id: &SessionId| slab.get(id.0).is_some_and(|session| *session.client_id == *client_id);
         self.by_client_id.find(key.0, same).copied()
     }
 
     /// Begins a session for a client id that has none.
-    pub fn insert(&mut self, key: ClientKey, client_id: &str) -> SessionId {
+    pub(super) fn insert(&mut self, key: ClientKey, client_id: &str) -> SessionId {
         debug_assert!(key == self.key(client_id) && self.find_by_key(key, client_id).is_none());
         let id = SessionId(self.slab.insert(Session::new(client_id, key)));
         let slab = &self.slab;
@@ -75,7 +75,7 @@ impl Sessions {
     }
 
     /// Ends a session that has no connection. Its slot is held until [`Self::free`].
-    pub fn end(&mut self, id: SessionId) {
+    pub(super) fn end(&mut self, id: SessionId) {
         let session = self.get_mut(id);
         assert!(session.link.is_none() && !session.has_ended, "a session ends once, without a connection");
         session.has_ended = true;
@@ -88,7 +88,7 @@ impl Sessions {
     }
 
     /// Takes a subscription from a session that has ended.
-    pub fn take_from_ended(&mut self, id: SessionId, entry: EntryId) -> Option<Place> {
+    pub(super) fn take_from_ended(&mut self, id: SessionId, entry: EntryId) -> Option<Place> {
         let subscriptions = &mut self.get_mut(id).subscriptions;
         let position = subscriptions.remove(entry)?;
         self.count_taken(entry);
@@ -96,7 +96,7 @@ impl Sessions {
     }
 
     /// Takes any subscription from a session that has ended, a shared one as long as there is any.
-    pub fn take_any_from_ended(&mut self, id: SessionId) -> Option<Place> {
+    pub(super) fn take_any_from_ended(&mut self, id: SessionId) -> Option<Place> {
         let place = self.get_mut(id).subscriptions.pop()?;
         self.count_taken(place.entry);
         Some(place)
@@ -108,12 +108,12 @@ impl Sessions {
     }
 
     /// Subscriptions in the index of sessions that have ended, and how many of these are shared.
-    pub const fn ended_subscriptions(&self) -> (usize, usize) {
+    pub(super) const fn ended_subscriptions(&self) -> (usize, usize) {
         self.ended_subscriptions
     }
 
     /// Gives the slot of an ended session free, of which the index knows nothing any more.
-    pub fn free(&mut self, id: SessionId) {
+    pub(super) fn free(&mut self, id: SessionId) {
         let session = self.slab.remove(id.0).expect("a slot is given free once");
         assert!(session.has_ended && session.subscriptions.is_empty(), "nobody names a session that is gone");
         // Mostly it is the oldest, or the one that ended just now.
@@ -126,38 +126,38 @@ impl Sessions {
     }
 
     /// Sessions that have ended and still have subscriptions, the oldest first.
-    pub const fn ended(&self) -> &VecDeque<SessionId> {
+    pub(super) const fn ended(&self) -> &VecDeque<SessionId> {
         &self.ended
     }
 
     /// The session in a slot that is known to hold one.
-    pub fn get(&self, id: SessionId) -> &Session {
+    pub(super) fn get(&self, id: SessionId) -> &Session {
         self.slab.get(id.0).expect("whoever names a session knows that it exists")
     }
 
     /// The session in a slot that is known to hold one.
-    pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
+    pub(super) fn get_mut(&mut self, id: SessionId) -> &mut Session {
         self.slab.get_mut(id.0).expect("whoever names a session knows that it exists")
     }
 
     /// The session in a slot that may have been emptied meanwhile.
-    pub fn try_get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+    pub(super) fn try_get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.slab.get_mut(id.0)
     }
 
     /// The session in a slot that may have been emptied meanwhile.
-    pub fn try_get(&self, id: SessionId) -> Option<&Session> {
+    pub(super) fn try_get(&self, id: SessionId) -> Option<&Session> {
         self.slab.get(id.0)
     }
 
     /// The session that a connection carries; `None` for a late word about one that has ended.
-    pub fn of_connection(&self, connection: ConnectionId) -> Option<SessionId> {
+    pub(super) fn of_connection(&self, connection: ConnectionId) -> Option<SessionId> {
         let slot = self.by_connection.get(connection.slot as usize)?;
         (slot.generation == connection.generation() && slot.session > 0).then(|| SessionId(slot.session - 1))
     }
 
     /// Gives a session its connection.
-    pub fn attach(&mut self, id: SessionId, link: Link) {
+    pub(super) fn attach(&mut self, id: SessionId, link: Link) {
         let connection = link.connection;
         let index = connection.slot as usize;
         if self.by_connection.len() <= index {
@@ -172,7 +172,7 @@ impl Sessions {
     }
 
     /// Takes its connection from a session.
-    pub fn detach(&mut self, id: SessionId) -> Option<Box<Link>> {
+    pub(super) fn detach(&mut self, id: SessionId) -> Option<Box<Link>> {
         let link = self.get_mut(id).link.take()?;
         self.by_connection[link.connection.slot as usize].session = 0;
         self.connected -= 1;
@@ -180,22 +180,22 @@ impl Sessions {
     }
 
     /// One more than the highest slot that has ever held a session.
-    pub const fn slots(&self) -> u32 {
+    pub(super) const fn slots(&self) -> u32 {
         self.slab.slots()
     }
 
     /// Sessions that have not ended.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slab.len() - self.ended.len()
     }
 
     /// Sessions with a connection.
-    pub const fn connected(&self) -> usize {
+    pub(super) const fn connected(&self) -> usize {
         self.connected
     }
 
     /// All sessions, ended ones included.
-    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.slab.iter().map(|(slot, session)| (SessionId(slot), session))
     }
 }

@@ -10,13 +10,13 @@ use crate::time::{Deadline, Now};
 
 /// Sessions by the tick at which they are due, four bytes each.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(super) struct Timers {
     buckets: BTreeMap<u32, Vec<SessionId>>,
 }
 
 impl Timers {
     /// When to look at a session whose deadline this is.
-    pub fn tick_for(now: Now, deadline: Deadline) -> u32 {
+    pub(super) fn tick_for(now: Now, deadline: Deadline) -> u32 {
         Self::tick_of(deadline.min(now.after_s(TIMER_HORIZON_S)))
     }
 
@@ -26,12 +26,12 @@ impl Timers {
     }
 
     /// Has `session` looked at on `tick`.
-    pub fn arm(&mut self, session: SessionId, tick: u32) {
+    pub(super) fn arm(&mut self, session: SessionId, tick: u32) {
         self.buckets.entry(tick).or_default().push(session);
     }
 
     /// Takes the sessions of the earliest tick that is due.
-    pub fn next_due(&mut self, now: Now) -> Option<(u32, Vec<SessionId>)> {
+    pub(super) fn next_due(&mut self, now: Now) -> Option<(u32, Vec<SessionId>)> {
         let (&tick, _) = self.buckets.first_key_value()?;
         if !Deadline(u64::from(tick) * TIMER_TICK_MS).is_due(now) {
             return None;
@@ -40,12 +40,12 @@ impl Timers {
     }
 
     /// Timers armed, stale ones included.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.buckets.values().map(Vec::len).sum()
     }
 
     /// When the next session is due.
-    pub fn next_deadline(&self) -> Option<Deadline> {
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
         self.buckets.first_key_value().map(|(&tick, _)| Deadline(u64::from(tick) * TIMER_TICK_MS))
     }
 }

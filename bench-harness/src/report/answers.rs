@@ -12,7 +12,7 @@ use crate::summary::Summary;
 use std::fmt::Write as _;
 
 /// All answers by the names of their places. `date` is the day of the summary, which names its files.
-pub fn all(summary: &Summary, date: &str) -> Vec<(String, String)> {
+pub(super) fn all(summary: &Summary, date: &str) -> Vec<(String, String)> {
     let brokers = |rows: &[Row]| table(summary, rows, Floor::Hidden);
     let place = |name: &str, text: String| (name.to_owned(), text);
     vec![

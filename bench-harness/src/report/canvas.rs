@@ -9,11 +9,11 @@ use crate::broker::BUILT_IN;
 use crate::floor;
 use std::fmt::Write as _;
 
-pub const WIDTH: f64 = 760.0;
+pub(super) const WIDTH: f64 = 760.0;
 const FONT: &str = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif";
-pub const INK: &str = "#1f2933";
-pub const FAINT: &str = "#52606d";
-pub const GRID: &str = "#e1e6eb";
+pub(super) const INK: &str = "#1f2933";
+pub(super) const FAINT: &str = "#52606d";
+pub(super) const GRID: &str = "#e1e6eb";
 
 /// Of the brokers that the harness knows, in their order. Told apart by people who confuse red and green, too.
 const OWN: [&str; BUILT_IN.len()] = ["#d1350f", "#0072b2", "#8a8f98", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
@@ -22,14 +22,14 @@ const OTHERS: [&str; 6] = ["#6a3d9a", "#4d7c0f", "#0f4c5c", "#8c510a", "#b5179e"
 
 /// Who has which colour.
 #[derive(Clone, Debug, Default)]
-pub struct Palette {
+pub(super) struct Palette {
     /// Neither brokers of the registry nor the floor, in a fixed order.
     others: Vec<String>,
 }
 
 impl Palette {
     /// For these names.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+    pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let is_other = |name: &String| !BUILT_IN.contains(&name.as_str()) && name != floor::NAME;
         let mut others = Vec::new();
         for name in names.into_iter().filter(is_other) {
@@ -41,7 +41,7 @@ impl Palette {
     }
 
     /// Of a name that it was made for.
-    pub fn colour(&self, name: &str) -> &'static str {
+    pub(super) fn colour(&self, name: &str) -> &'static str {
         if name == floor::NAME {
             return INK;
         }
@@ -54,7 +54,7 @@ impl Palette {
 }
 
 /// An axis: from values to places.
-pub struct Axis {
+pub(super) struct Axis {
     log: bool,
     pub low: f64,
     pub high: f64,
@@ -64,7 +64,7 @@ pub struct Axis {
 
 impl Axis {
     /// Wide enough for the values; a linear one begins at zero.
-    pub fn over(values: impl Iterator<Item = f64> + Clone, log: bool, from: f64, to: f64) -> Self {
+    pub(super) fn over(values: impl Iterator<Item = f64> + Clone, log: bool, from: f64, to: f64) -> Self {
         let least = values.clone().fold(f64::INFINITY, f64::min);
         let most = values.fold(f64::NEG_INFINITY, f64::max);
         let (low, high) = if log {
@@ -78,7 +78,7 @@ impl Axis {
     }
 
     /// The place of a value.
-    pub fn at(&self, value: f64) -> f64 {
+    pub(super) fn at(&self, value: f64) -> f64 {
         let share = if self.log {
             (value.max(self.low) / self.low).log10() / (self.high / self.low).log10()
         } else {
@@ -88,7 +88,7 @@ impl Axis {
     }
 
     /// Values that get a line and a number.
-    pub fn ticks(&self) -> Vec<f64> {
+    pub(super) fn ticks(&self) -> Vec<f64> {
         if self.log {
             let decades = (self.high / self.low).log10().round() as i32;
             let tick = |decade: i32, factor: f64| self.low * 10_f64.powi(decade) * factor;
@@ -109,7 +109,7 @@ fn step(most: f64) -> f64 {
 }
 
 /// The paper, with what is shown and under which conditions.
-pub fn head(height: f64, title: &str, conditions: &str) -> String {
+pub(super) fn head(height: f64, title: &str, conditions: &str) -> String {
     let mut out = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-family="{FONT}" role="img">
 <title>{0}</title>
@@ -124,7 +124,7 @@ pub fn head(height: f64, title: &str, conditions: &str) -> String {
 }
 
 /// Words at a place; none, and nothing is drawn.
-pub fn text(out: &mut String, at: (f64, f64), anchor: &str, colour: &str, size: u32, words: &str) {
+pub(super) fn text(out: &mut String, at: (f64, f64), anchor: &str, colour: &str, size: u32, words: &str) {
     if !words.is_empty() {
         let (x, y) = at;
         let words = escaped(words);
@@ -136,7 +136,7 @@ pub fn text(out: &mut String, at: (f64, f64), anchor: &str, colour: &str, size: 
 }
 
 /// An axis's number, short.
-pub fn label(value: f64) -> String {
+pub(super) fn label(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),
         value if value >= 1e6 => format!("{}M", (value / 1e6 * 10.0).round() / 10.0),
@@ -146,13 +146,13 @@ pub fn label(value: f64) -> String {
 }
 
 /// For the inside of an element.
-pub fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// All numbers that an attribute of this name holds.
 #[cfg(test)]
-pub fn coordinates(svg: &str, attribute: &str) -> Vec<f64> {
+pub(super) fn coordinates(svg: &str, attribute: &str) -> Vec<f64> {
     let open = format!(" {attribute}=\"");
     svg.split(&open).skip(1).filter_map(|rest| rest.split('"').next()?.parse().ok()).collect()
 }

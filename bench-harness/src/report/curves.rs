@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 /// A plot of lines.
 #[derive(Clone, Debug)]
-pub struct Curve {
+pub(super) struct Curve {
     /// Of its place in the document and of its file.
     pub name: String,
     /// Above the plot: what it answers.
@@ -30,7 +30,7 @@ pub struct Curve {
 
 /// A line of a plot.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(super) struct Line {
     /// At its end.
     pub name: String,
     /// From left to right.
@@ -41,7 +41,7 @@ pub struct Line {
 
 /// A plot of dots: a row for each cell, a dot for each broker.
 #[derive(Clone, Debug)]
-pub struct Dots {
+pub(super) struct Dots {
     /// Above the plot: what it answers.
     pub title: String,
     /// Below the title: what was done.
@@ -54,7 +54,7 @@ pub struct Dots {
 
 /// A cell in a plot of dots.
 #[derive(Clone, Debug)]
-pub struct DotsRow {
+pub(super) struct DotsRow {
     /// Its label.
     pub title: String,
     /// Who has a figure.
@@ -125,7 +125,7 @@ impl Frame {
 }
 
 /// All curves; one that nothing is known of has no lines.
-pub fn all(summary: &Summary) -> Vec<Curve> {
+pub(super) fn all(summary: &Summary) -> Vec<Curve> {
     let series = |frame: &Frame, series, metric| {
         let (lines, missing) = lines(summary, series, metric);
         frame.around(lines, missing)
@@ -140,7 +140,7 @@ pub fn all(summary: &Summary) -> Vec<Curve> {
 }
 
 /// CPU a message of the cells on one core.
-pub fn headline(summary: &Summary) -> Option<Dots> {
+pub(super) fn headline(summary: &Summary) -> Option<Dots> {
     let cells = cells::all().into_iter().filter(|cell| cell.section == Section::OneCore);
     let row = |cell: Cell| {
         let (mut brokers, mut failed) = (Vec::new(), Vec::new());
@@ -166,7 +166,7 @@ pub fn headline(summary: &Summary) -> Option<Dots> {
 
 impl Curve {
     /// The same as a table: a row for each point, a column for each line; a point that failed has its reason below.
-    pub fn table(&self, summary: &Summary) -> String {
+    pub(super) fn table(&self, summary: &Summary) -> String {
         let mut xs: Vec<f64> = self.lines.iter().flat_map(|line| line.points.iter().map(|point| point.0)).collect();
         xs.sort_by(f64::total_cmp);
         xs.dedup();

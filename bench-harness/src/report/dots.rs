@@ -16,7 +16,7 @@ const CROSS: f64 = 16.0;
 const FAILED_WIDTH: f64 = 74.0;
 
 /// The picture.
-pub fn svg(dots: &Dots, palette: &Palette) -> String {
+pub(super) fn svg(dots: &Dots, palette: &Palette) -> String {
     let names = names(dots);
     let has_failed = dots.rows.iter().any(|row| !row.failed.is_empty());
     let legend_bottom = legend_places(&names).last().map_or(68.0, |place| place.1);

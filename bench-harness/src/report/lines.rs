@@ -17,7 +17,7 @@ const SMALL_LETTER: f64 = 6.0;
 const STOPS: &str = "stops: ";
 
 /// A curve's picture.
-pub fn svg(curve: &Curve, palette: &Palette) -> String {
+pub(super) fn svg(curve: &Curve, palette: &Palette) -> String {
     let (left, right, top, bottom) = (76.0, WIDTH - 205.0, 74.0, HEIGHT - 66.0);
     let points = || curve.lines.iter().flat_map(|line| &line.points);
     // A few whole numbers need no axis from zero, but room at both ends.

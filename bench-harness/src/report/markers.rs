@@ -5,7 +5,7 @@ const OPEN: &str = "<!-- bench:";
 const END: &str = " -->";
 
 /// The document with its marked places filled from `places` (name and text).
-pub fn fill(document: &str, places: &[(String, String)]) -> Result<String, String> {
+pub(super) fn fill(document: &str, places: &[(String, String)]) -> Result<String, String> {
     let mut filled = String::with_capacity(document.len());
     let mut rest = document;
     while let Some(at) = rest.find(OPEN) {

@@ -31,7 +31,7 @@ const TEMPLATE: &str = include_str!("measurement.template");
 type File = (PathBuf, String);
 
 /// Writes a day's summary, its document and its plots.
-pub fn write(options: &ReportOptions) -> Result<(), String> {
+pub(crate) fn write(options: &ReportOptions) -> Result<(), String> {
     let json = json_path(&options.date);
     if !options.redraw {
         let results = Results::read(&options.results)?;
@@ -48,7 +48,7 @@ pub fn write(options: &ReportOptions) -> Result<(), String> {
 }
 
 /// Takes a day's figures over.
-pub fn adopt(options: &AdoptOptions) -> Result<(), String> {
+pub(crate) fn adopt(options: &AdoptOptions) -> Result<(), String> {
     for file in adopted(&options.root, &options.date)? {
         put(&options.root, &file)?;
     }
@@ -56,7 +56,7 @@ pub fn adopt(options: &AdoptOptions) -> Result<(), String> {
 }
 
 /// Whether every document says what its summary says; otherwise an error that names those which do not.
-pub fn check(options: &CheckOptions) -> Result<(), String> {
+pub(crate) fn check(options: &CheckOptions) -> Result<(), String> {
     let root = &options.root;
     let mut files = adopted(root, &adopted_date(root)?)?;
     let dates = dates(root)?;

@@ -13,14 +13,14 @@ use crate::summary::Summary;
 use std::fmt::Write as _;
 
 /// Ours.
-pub const DUNLIN: &str = "dunlin";
+pub(super) const DUNLIN: &str = "dunlin";
 /// The broker that everybody knows.
-pub const YARDSTICK: &str = "mosquitto";
+pub(super) const YARDSTICK: &str = "mosquitto";
 /// In the place of what has no figures.
-pub const NOTHING: &str = "Not measured yet.\n";
+pub(super) const NOTHING: &str = "Not measured yet.\n";
 
 /// All tables by the names of their places.
-pub fn all(summary: &Summary) -> Vec<(String, String)> {
+pub(super) fn all(summary: &Summary) -> Vec<(String, String)> {
     let mut places = vec![("machine".to_owned(), machine(summary)), ("brokers".to_owned(), brokers(summary))];
     let tables = comparisons().into_iter();
     places.extend(tables.map(|(name, first, rows)| (name.to_owned(), table(summary, first, &rows))));
@@ -29,7 +29,7 @@ pub fn all(summary: &Summary) -> Vec<(String, String)> {
 }
 
 /// The tables that compare brokers: the name of the place, the head of the first column, the rows.
-pub fn comparisons() -> Vec<(&'static str, &'static str, Vec<Row>)> {
+pub(super) fn comparisons() -> Vec<(&'static str, &'static str, Vec<Row>)> {
     let by_cell = |section: Section| {
         let cells = cells::all().into_iter().filter(|cell| cell.section == section);
         cells.map(|cell| Row { label: cell.title, cell: cell.name, metric: cell.headline }).collect::<Vec<_>>()
@@ -85,7 +85,7 @@ pub fn comparisons() -> Vec<(&'static str, &'static str, Vec<Row>)> {
 
 /// A line of a table.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(super) struct Row {
     /// In the first column.
     pub label: String,
     /// Where it was measured.
@@ -96,7 +96,7 @@ pub struct Row {
 
 impl Row {
     /// A line for a figure of a cell.
-    pub fn new(label: &str, cell: &str, metric: &'static str) -> Self {
+    pub(super) fn new(label: &str, cell: &str, metric: &'static str) -> Self {
         Self { label: label.to_owned(), cell: cell.to_owned(), metric }
     }
 
@@ -138,11 +138,11 @@ fn columns(summary: &Summary, rows: &[&Row]) -> Vec<String> {
 
 /// Reasons for what has no figure, numbered in the order in which they are met.
 #[derive(Debug, Default)]
-pub struct Faults(Vec<String>);
+pub(super) struct Faults(Vec<String>);
 
 impl Faults {
     /// The number of a reason.
-    pub fn number(&mut self, broker: &str, fault: &str) -> usize {
+    pub(super) fn number(&mut self, broker: &str, fault: &str) -> usize {
         let fault = format!("{broker}: {}", one_line(fault));
         let number = self.0.iter().position(|known| *known == fault).unwrap_or_else(|| {
             self.0.push(fault);
@@ -152,7 +152,7 @@ impl Faults {
     }
 
     /// The list below the table; nothing if there is no fault.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = String::new();
         for (number, fault) in self.0.iter().enumerate() {
             let _ = writeln!(text, "{}{}. {fault}", if number == 0 { "\n" } else { "" }, number + 1);
@@ -186,7 +186,12 @@ fn busy(summary: &Summary, row: &Row, broker: &str) -> &'static str {
 }
 
 /// The one of these that does best, if it has no fault. The floor takes no part.
-pub fn best(summary: &Summary, row: &Row, columns: &[String], takes_part: impl Fn(&str) -> bool) -> Option<String> {
+pub(super) fn best(
+    summary: &Summary,
+    row: &Row,
+    columns: &[String],
+    takes_part: impl Fn(&str) -> bool,
+) -> Option<String> {
     let median = |name: &String| Some((summary.spread(&row.cell, name, row.metric)?.median, name.clone()));
     let whole = |name: &&String| *name != floor::NAME && takes_part(name) && summary.fault(&row.cell, name).is_none();
     let all = columns.iter().filter(whole).filter_map(median);
@@ -210,7 +215,7 @@ fn standing(summary: &Summary, row: &Row, columns: &[String]) -> String {
 
 /// dunlin against one other broker.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub(super) struct Standing {
     /// The other.
     pub other: String,
     /// How many times better dunlin is; below 1 it is worse.
@@ -221,7 +226,7 @@ pub struct Standing {
 
 impl Standing {
     /// For a table.
-    pub fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         let Self { other, factor, overlaps } = self;
         let words = if *factor >= 1.0 {
             format!("{factor:.2}x better than {other}")
@@ -233,7 +238,7 @@ impl Standing {
 }
 
 /// Against the best of all others, where dunlin and at least one other have a figure.
-pub fn against_the_best(summary: &Summary, row: &Row) -> Option<Standing> {
+pub(super) fn against_the_best(summary: &Summary, row: &Row) -> Option<Standing> {
     let other = best(summary, row, &summary.names(), |name| name != DUNLIN)?;
     against(summary, row, &other).filter(|_| summary.fault(&row.cell, DUNLIN).is_none())
 }
@@ -256,7 +261,7 @@ fn throughput() -> Vec<Row> {
 }
 
 /// dunlin and the generator together on one core, and on two: what they carry, and what the broker spends on a message.
-pub fn shards(summary: &Summary) -> String {
+pub(super) fn shards(summary: &Summary) -> String {
     let mut text = String::new();
     for load in cells::SHARD_LOADS {
         let spread = |threads, metric| {
@@ -316,7 +321,7 @@ fn brokers(summary: &Summary) -> String {
 }
 
 /// Three digits that count, and whole numbers from 100 on with separators.
-pub fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),

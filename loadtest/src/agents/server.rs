@@ -19,6 +19,7 @@ use crate::{
 };
 
 /// An agent that listens.
+#[derive(Debug)]
 pub struct Agent {
     listener: TcpListener,
     engine: Engine,

@@ -14,6 +14,12 @@ pub struct Control {
     pub gate: Option<Arc<dyn Gate>>,
 }
 
+impl std::fmt::Debug for Control {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Control").field("stop", &self.stop).finish_non_exhaustive()
+    }
+}
+
 impl Control {
     /// Ends the run cleanly: connections are closed and what is known is reported. From any thread or signal handler.
     pub fn stop(&self) {

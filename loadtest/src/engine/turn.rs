@@ -7,7 +7,7 @@ use super::pings::Pings;
 use crate::outcome::LossReason;
 use crate::plan::{Reads, Target};
 use dunlin::ids::ConnectionId;
-use dunlin::ring::{EndCause, Event, Plane, PlaneConfig, RingError, monotonic_ns};
+use dunlin::ring::{EndCause, Plane, PlaneConfig, RingError, SocketEvent, monotonic_ns};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -140,9 +140,9 @@ impl Turn {
         .map_err(broken)
     }
 
-    fn handle_event(&mut self, event: Event) {
+    fn handle_event(&mut self, event: SocketEvent) {
         match event {
-            Event::Received { connection, buffer, more } => {
+            SocketEvent::Received { connection, buffer, more } => {
                 let client = connection.slot;
                 if self.is_current(connection) {
                     self.crew.feed(client, self.plane.bytes(&buffer));
@@ -153,10 +153,10 @@ impl Turn {
                 }
                 self.plane.give_back(buffer);
             }
-            Event::ReceiveEnded { connection, cause } if self.is_current(connection) => {
+            SocketEvent::ReceiveEnded { connection, cause } if self.is_current(connection) => {
                 self.handle_receive_ended(connection, cause);
             }
-            Event::Connected { connection, error } if self.is_current(connection) => {
+            SocketEvent::Connected { connection, error } if self.is_current(connection) => {
                 if self.crew.clients[connection.slot as usize].state != State::Connecting {
                     return;
                 }
@@ -167,7 +167,7 @@ impl Turn {
                     self.receive_multi(connection);
                 }
             }
-            Event::Sent { connection, bytes, sent, error } if self.is_current(connection) => {
+            SocketEvent::Sent { connection, bytes, sent, error } if self.is_current(connection) => {
                 self.crew.tally.outcome.traffic.bytes_sent += sent as u64;
                 debug_assert!(error.is_some() || sent == bytes.len());
                 match error {

@@ -28,6 +28,7 @@ const TENTH_WINDOW_S: f64 = 0.3;
 const METRICS_MAX: usize = 300;
 
 /// Records until it is stopped.
+#[derive(Debug)]
 pub struct Recorder {
     stop: Sender<()>,
     thread: JoinHandle<Record>,

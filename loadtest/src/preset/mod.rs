@@ -11,6 +11,7 @@ mod shapes;
 mod tuning;
 
 pub use blocks::{CANONICAL, Listed};
+pub use families::Family;
 pub use tuning::{Knob, Tuning};
 
 use crate::{plan::Plan, suggest};

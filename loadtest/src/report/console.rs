@@ -22,6 +22,7 @@ const BAR_CELLS: usize = 24;
 const LINES_A_PAGE: usize = 20;
 
 /// Shows progress. Made for the length of one run.
+#[derive(Debug)]
 pub struct Console {
     is_quiet: bool,
     is_terminal: bool,

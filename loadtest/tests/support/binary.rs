@@ -7,16 +7,16 @@ use std::{
 };
 
 /// A folder that goes with its test.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("loadtest-cli-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a folder");
         Self(path)
     }
 
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
@@ -27,40 +27,40 @@ impl Drop for Scratch {
     }
 }
 
-pub fn command(line: &str) -> Command {
+pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
     command.args(line.split_whitespace()).stdin(Stdio::null());
     command
 }
 
 /// Runs to the end.
-pub fn loadtest(line: &str) -> Output {
+pub(crate) fn loadtest(line: &str) -> Output {
     command(line).output().expect("loadtest runs")
 }
 
-pub fn status(output: &Output) -> i32 {
+pub(crate) fn status(output: &Output) -> i32 {
     output.status.code().expect("it exits by itself")
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")
 }
 
 /// A process that ends with its test.
-pub struct Running(pub Child);
+pub(crate) struct Running(pub Child);
 
 impl Running {
-    pub fn start(line: &str) -> Self {
+    pub(crate) fn start(line: &str) -> Self {
         Self(command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("loadtest runs"))
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
 
     /// Reads standard error up to a line that holds `part`; an error with all that was read if there is none.
-    pub fn wait_for(&mut self, part: &str) -> Result<(), String> {
+    pub(crate) fn wait_for(&mut self, part: &str) -> Result<(), String> {
         let mut read = String::new();
         let mut lines = BufReader::new(self.0.stderr.as_mut().expect("piped"));
         while lines.read_line(&mut read).expect("UTF-8") > 0 {
@@ -72,7 +72,7 @@ impl Running {
     }
 
     /// The status, and standard output.
-    pub fn finish(mut self) -> (i32, String) {
+    pub(crate) fn finish(mut self) -> (i32, String) {
         // Whatever else it says must not block it.
         let mut stderr = self.0.stderr.take().expect("piped");
         let reading = std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));

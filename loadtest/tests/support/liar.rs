@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// What it does wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Lie {
+pub(crate) enum Lie {
     /// Nothing.
     None,
     /// Nothing either, but where several of a client's subscriptions match it sends one message, at the highest QoS, instead
@@ -59,7 +59,7 @@ pub enum Lie {
 }
 
 /// A running liar. Its threads end with the test's process.
-pub struct Liar {
+pub(crate) struct Liar {
     house: Arc<House>,
     /// Where it listens.
     pub address: SocketAddr,
@@ -95,7 +95,7 @@ struct Guest {
 
 impl Liar {
     /// Listens on a port of its own.
-    pub fn start(lie: Lie) -> Self {
+    pub(crate) fn start(lie: Lie) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         let lies = Arc::new(AtomicU64::new(0));
@@ -120,17 +120,17 @@ impl Liar {
     }
 
     /// Topics that have a retained message.
-    pub fn retained(&self) -> usize {
+    pub(crate) fn retained(&self) -> usize {
         self.house.lock().retained.len()
     }
 
     /// How often SUBSCRIBE came in one piece with CONNECT.
-    pub fn pipelined(&self) -> u64 {
+    pub(crate) fn pipelined(&self) -> u64 {
         self.house.lock().pipelined
     }
 
     /// How often it lied.
-    pub fn lies(&self) -> u64 {
+    pub(crate) fn lies(&self) -> u64 {
         self.lies.load(Ordering::SeqCst)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A broker, killed when it is dropped.
-pub struct Broker {
+pub(crate) struct Broker {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
@@ -19,7 +19,7 @@ pub struct Broker {
 
 impl Broker {
     /// dunlin with two shards. Built here if it is not there yet: tests of one package cannot ask cargo for another's binary.
-    pub fn dunlin() -> Self {
+    pub(crate) fn dunlin() -> Self {
         let target = target_dir();
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--locked", "--bin", "dunlin", "--target-dir"])
@@ -32,7 +32,7 @@ impl Broker {
     }
 
     /// Debian's mosquitto, which scripts/test installs.
-    pub fn mosquitto() -> Self {
+    pub(crate) fn mosquitto() -> Self {
         let script = workspace().join("tests/support/mosquitto");
         Self::start(script.to_str().expect("a path of text"), &[])
     }
