@@ -1,6 +1,6 @@
 //! What the worst packets cost one shard: CPU time a packet, for everything whose cost a peer can drive up.
 //!
-//! `cargo bench --no-default-features --bench worst`. Each case brings a shard into the state that makes its packet dear,
+//! `cargo bench --no-default-features --features ring --bench worst`. Each case brings a shard into the state that makes its packet dear,
 //! hands the packet to the codec and the shard, and takes the shortest of several runs, so that a busy machine adds little.
 //! It fails
 //! when one takes longer than it may. The results stand in `docs/LIMITS.md` (`tests/conformance/measured.tsv`).
@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dunlin::auth::{Ask, Policy, Verdict};
 use dunlin::codec::{
-    AckKind, Connect, PublishOut, ReasonCode, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_ack,
-    encode_subscribe, encode_unsubscribe, frame,
+    AckKind, Connect, ConnectWill, PublishOut, ReasonCode, Side, SubscribeFilter, SubscriptionOptions, Version, decode,
+    encode_ack, encode_subscribe, encode_unsubscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
@@ -103,10 +104,10 @@ impl World {
         let connection = ConnectionId::new(self.next_slot, 1);
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
+        let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
         let began = Stopwatch::start();
         let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
         let connect = Connect::decode(frame).expect("a CONNECT");
-        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
         let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
@@ -239,7 +240,7 @@ fn shapes(levels: u32) -> Vec<String> {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 24] = [
+const CASES: [Case; 27] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -424,7 +425,59 @@ const CASES: [Case; 24] = [
         let settings = Settings { shards: 2, subscriptions_max: 7, ..Settings::default() };
         a_million_sessions().command(Command::Reload(Arc::new(settings)))
     }),
+    ("the verdicts of one turn, 8,192 CONNECTs waiting", 1, || {
+        let (mut world, asks) = all_waiting();
+        let began = Stopwatch::start();
+        for ask in asks.iter().rev().take(limits::VERDICTS_PER_TURN) {
+            let input = Input::Verdict { ask: ask.id, verdict: Verdict::Admit };
+            world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, input);
+        }
+        began.elapsed()
+    }),
+    ("a tick when 8,192 CONNECTs have waited too long", 1, || {
+        let (mut world, _) = all_waiting();
+        world.now.mono_ns += (limits::VERDICT_TIMEOUT_MS + 1) * 1_000_000;
+        world.tick()
+    }),
+    ("a tick of a broker that stops, 20,000 clients connected", 1, || {
+        let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+        for _ in 0..20_000 {
+            let name = World::name(&format!("stays-{}-", world.next_slot));
+            world.connect(&kept(&name));
+        }
+        world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, Input::Shutdown);
+        world.tick()
+    }),
 ];
+
+/// As many CONNECTs as may wait, each with the largest will that fits, and the questions about them.
+fn all_waiting() -> (World, Vec<Ask>) {
+    let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+    let payload = vec![b'x'; 1_000];
+    let listener = Arc::new(ListenerSettings { policy: Policy::Ask, ..ListenerSettings::default() });
+    let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
+    let mut asks = Vec::new();
+    for number in 0..limits::PENDING_CONNECTS_MAX as u32 {
+        let name = World::name(&format!("waits-{number}-"));
+        let will = ConnectWill {
+            topic: "w",
+            payload: &payload,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            delay_s: 0,
+            message_expiry_s: None,
+            properties: dunlin::codec::Forwarded::EMPTY,
+        };
+        let connect = Connect { will: Some(will), ..kept(&name) };
+        let connection = ConnectionId::new(100 + number, 1);
+        let input = Input::Connect { connection, connect: &connect, arrival };
+        world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, input);
+        asks.append(&mut world.fx.asks);
+        world.fx.clear();
+    }
+    assert_eq!(asks.len(), limits::PENDING_CONNECTS_MAX, "there was room for all");
+    (world, asks)
+}
 
 /// A million kept sessions without a connection.
 fn a_million_sessions() -> World {

@@ -9,21 +9,21 @@
 //! ```text
 //! limits time              <- nothing of ours
 //! ids                      <- limits
-//! settings                 <- limits
+//! settings                 <- auth limits
 //! slab                     <- ids
 //! codec                    <- limits ids
 //! topic                    <- limits ids slab
 //! telemetry                <- limits ids time            (counters and reasons; its log writer is edge)
 //! store                    <- codec limits ids time
 //! session                  <- codec topic limits ids time telemetry
-//! auth                     <- topic ids
+//! auth                     <- codec ids
 //! shard                    <- session topic codec auth store telemetry settings limits ids time slab
-//! conn                     <- shard codec telemetry settings limits ids time slab
+//! conn                     <- shard auth codec telemetry settings limits ids time slab
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
 //! config                   <- settings limits
-//! net                      <- conn shard codec ring settings telemetry limits ids time slab
+//! net                      <- conn shard auth codec ring settings telemetry limits ids time slab
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 

@@ -136,6 +136,19 @@ pub const TOMBSTONE_S: u32 = 60;
 /// Deletions remembered at a time; beyond it the oldest is forgotten early. Deleting costs a peer nothing, so what it
 /// leaves behind is bounded: an older write would have to be on its way for longer than this many deletions take.
 pub const TOMBSTONES_MAX: usize = 64 * 1024;
+/// CONNECTs of one shard that wait for somebody else to decide about them: more are told that the broker is busy. A back end
+/// that answers a thousand a second gets through all of them in the time that each may wait.
+pub const PENDING_CONNECTS_MAX: usize = 8 * 1024;
+/// ... and the bytes of them: a CONNECT may be large.
+pub const PENDING_CONNECTS_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// How long a CONNECT waits for a verdict, in milliseconds: longer than a back end takes, shorter than clients wait.
+pub const VERDICT_TIMEOUT_MS: u64 = 5_000;
+/// CONNECTs without a verdict that one tick refuses: each costs a few microseconds.
+pub const ASKS_EXPIRED_PER_TICK: usize = 64;
+/// Verdicts that a shard takes in one turn: each may let a client in.
+pub const VERDICTS_PER_TURN: usize = 64;
+/// Connections that one tick closes when the broker stops: each is told why, and may have a will.
+pub const CLOSED_PER_TICK: usize = 128;
 /// Commands of operators that go on over many turns at once, a shard: more are refused.
 pub const COMMANDS_UNDER_WAY_MAX: usize = 16;
 /// Commands of operators that a shard takes in one turn: each may cost it what a packet may.

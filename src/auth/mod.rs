@@ -1,28 +1,129 @@
 //! Policy: data in, decision out.
 //!
-//! Owns: who may connect. Always holds: without a rule that lets a client in, it stays outside.
-//! Leaves to others: reading files, hashing passwords (neither exists yet: anonymous access is all there is to decide).
+//! Owns: who may connect, the questions that only others can answer ([`Ask`]), and their answers ([`Verdict`]).
+//! Always holds: without a rule that lets a client in, it stays outside; nothing here waits, hashes or reads a file;
+//! `Debug` shows no secret.
+//! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
 
-/// What applies to one listener's clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Clients need no credentials.
-    pub anonymous: bool,
-}
+use std::fmt;
 
-/// Whether a client comes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// CONNACK says success.
+use crate::codec::{Connect, ReasonCode, Version};
+use crate::ids::ConnectionId;
+
+/// What happens to the clients of one listener when CONNECT has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// All come in, with or without credentials.
     Admit,
-    /// CONNACK says not authorized; the text is for the log.
-    Refuse(&'static str),
+    /// Nobody comes in.
+    #[default]
+    Refuse,
+    /// Somebody else decides: the shard asks, and the client waits.
+    Ask,
 }
 
-impl Policy {
-    /// Decides about one CONNECT.
-    pub const fn admit(self) -> Decision {
-        if self.anonymous { Decision::Admit } else { Decision::Refuse("anonymous access is not allowed here") }
+/// Names a question of one shard. Questions are numbered in the order in which they were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskId(pub u64);
+
+/// A question of a shard.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Names the answer.
+    pub id: AskId,
+    /// The connection that it is about, by which the edge knows the peer.
+    pub connection: ConnectionId,
+    /// What is asked.
+    pub question: Question,
+}
+
+/// What can be asked.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Question {
+    /// May this client connect?
+    Connect(Box<ConnectQuestion>),
+}
+
+/// Who wants to connect, with what it shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ConnectQuestion {
+    /// As it came in CONNECT, or was assigned.
+    pub client_id: Box<str>,
+    /// User name, if one was sent.
+    pub username: Option<Box<str>>,
+    /// Password, which need not be text.
+    pub password: Option<Box<[u8]>>,
+    /// Protocol version.
+    pub version: Version,
+    /// The name of the listener that it came by.
+    pub listener: Box<str>,
+}
+
+impl ConnectQuestion {
+    /// Copies what somebody needs to decide, the name of the listener among it.
+    pub fn about(connect: &Connect<'_>, listener: &str) -> Self {
+        Self {
+            client_id: connect.client_id.into(),
+            username: connect.username.map(Into::into),
+            password: connect.password.map(Into::into),
+            version: connect.version,
+            listener: listener.into(),
+        }
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for ConnectQuestion {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ConnectQuestion")
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("has_password", &self.password.is_some())
+            .field("version", &self.version)
+            .field("listener", &self.listener)
+            .finish()
+    }
+}
+
+/// The answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The client comes in.
+    Admit,
+    /// It does not, for this reason.
+    Refuse(RefusalCause),
+    /// Nobody could be asked. The client is refused, and may try again.
+    Unavailable,
+}
+
+/// Why a client is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusalCause {
+    /// User name or password are wrong.
+    BadCredentials,
+    /// They may be right; what they stand for may not connect.
+    NotAuthorized,
+    /// Whatever it shows, it is turned away.
+    Banned,
+}
+
+impl RefusalCause {
+    /// What CONNACK says (MQTT 5.0, 3.2.2.2).
+    pub const fn code(self) -> ReasonCode {
+        match self {
+            Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
+            Self::NotAuthorized => ReasonCode::NotAuthorized,
+            Self::Banned => ReasonCode::Banned,
+        }
+    }
+
+    /// For the log and the reason string.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::BadCredentials => "user name or password are wrong",
+            Self::NotAuthorized => "it may not connect",
+            Self::Banned => "it is banned",
+        }
     }
 }
 
@@ -31,8 +132,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_comes_in_without_a_rule_that_says_so() {
-        assert_eq!(Policy { anonymous: true }.admit(), Decision::Admit);
-        assert!(matches!(Policy { anonymous: false }.admit(), Decision::Refuse(_)));
+    fn without_a_rule_nobody_comes_in() {
+        assert_eq!(Policy::default(), Policy::Refuse);
+    }
+
+    #[test]
+    fn a_question_carries_the_password_and_does_not_show_it() {
+        let connect = Connect {
+            username: Some("user"),
+            password: Some(b"tell nobody"),
+            ..Connect::new(Version::V5, "sensor-1", true)
+        };
+        let question = ConnectQuestion::about(&connect, "public");
+        assert_eq!(question.password.as_deref(), Some(b"tell nobody".as_slice()));
+        let shown = format!("{question:?}");
+        assert!(shown.contains("sensor-1") && shown.contains("has_password: true"), "{shown}");
+        assert!(!shown.contains("nobody") && !shown.contains("116"), "{shown}");
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
 
 /// Listeners that nobody can come in by, and why.
 fn closed(config: &Config) -> Option<String> {
-    let closed: Vec<_> = config.listeners.iter().filter(|listener| !listener.settings.anonymous).collect();
+    let closed: Vec<_> = config.listeners.iter().filter(|listener| !listener.settings.admits_anonymous()).collect();
     let first = closed.first()?;
     let why = match first.settings.allow_anonymous {
         AnonymousAccess::Nowhere if config.source("allow-anonymous") != &super::Source::Default => format!(

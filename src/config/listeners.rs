@@ -64,7 +64,7 @@ fn described(bind: BindAddress, resolved: Vec<Resolved>, source: Source) -> Desc
     let address = bind.with_port(FromValue::from_value(resolved[index("port")].value.clone()));
     let mut settings = ListenerSettings::from_values(&value_of);
     // ::ffff:127.0.0.1 is loopback too, only spelled otherwise.
-    settings.anonymous = settings.allow_anonymous.admits(address.ip().to_canonical().is_loopback());
+    settings.decide_policy(address.ip().to_canonical().is_loopback());
     if settings.name.is_empty() {
         settings.name = address.to_string().into();
     }

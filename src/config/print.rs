@@ -52,7 +52,7 @@ pub(super) fn summary(config: &Config) -> String {
         .listeners
         .iter()
         .map(|listener| {
-            let anonymous = listener.settings.anonymous;
+            let anonymous = listener.settings.admits_anonymous();
             let who = if anonymous { "anonymous clients admitted" } else { "anonymous clients refused" };
             format!("{} ({who})", listener.address)
         })

@@ -247,7 +247,7 @@ fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
         let listeners: Vec<(String, bool)> = config
             .listeners
             .iter()
-            .map(|listener| (listener.address.to_string(), listener.settings.anonymous))
+            .map(|listener| (listener.address.to_string(), listener.settings.admits_anonymous()))
             .collect();
         let expected: Vec<(String, bool)> =
             expected.iter().map(|(addr, anonymous)| ((*addr).to_owned(), *anonymous)).collect();
@@ -337,7 +337,7 @@ fn a_table_has_its_own_and_takes_the_rest_from_what_is_said_for_all() {
         .iter()
         .map(|Listener { address, settings }| {
             let max = settings.connections_max;
-            format!("{} {address} {} {}s {max}", settings.name, settings.anonymous, settings.connect_timeout_s)
+            format!("{} {address} {} {}s {max}", settings.name, settings.admits_anonymous(), settings.connect_timeout_s)
         })
         .collect();
     assert_eq!(told, ["a 10.0.0.1:1884 true 3s 67108864", "127.0.0.1:99 127.0.0.1:99 false 10s 7"]);

@@ -1,7 +1,8 @@
 //! Effects of the shard: bytes into outboxes, connections that end.
 
-use super::connection::Phase;
+use super::connection::{Hearing, Phase};
 use super::connections::Connections;
+use super::operation::Operation;
 use crate::ids::{ConnectionId, PacketId};
 use crate::shard::{Effect, Effects, Encoded};
 use crate::telemetry::CloseReason;
@@ -18,6 +19,7 @@ impl Connections {
                 Effect::SendPayload { connection, encoded, packet_id, payload } => {
                     self.append(connection, fx, encoded, packet_id, Some(payload));
                 }
+                Effect::Resume { connection } => self.resume(connection),
                 Effect::Close { connection, reason } => self.begin_lingering(connection, reason),
             }
         }
@@ -47,6 +49,10 @@ impl Connections {
     /// The shard has forgotten the connection; it closes once its outbox is empty.
     fn begin_lingering(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(connection) = self.table.get_mut(id) {
+            if connection.phase == Phase::AwaitingVerdict(Hearing::Nothing) {
+                // Nothing is received from it; its end is to be seen.
+                self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
+            }
             connection.phase = Phase::Lingering(reason);
             connection.partial.clear();
             self.lingering.push(id);

@@ -3,12 +3,11 @@
 //! Until CONNECT has been read the broker knows nothing of a peer and gives it little: a bounded packet, a deadline, one
 //! receive at a time. Then the connection is opened here, refused, or handed over to the shard that owns its client id.
 
-use super::connect_packet::ConnectPacket;
 use super::connection::{Phase, Room};
 use super::connections::{Connections, InputHandler};
 use super::handed_over::HandedOver;
 use super::receiving::feed_shard;
-use crate::codec::{ConnAck, DecodeError, ReasonCode, frame};
+use crate::codec::{ConnAck, ConnectPacket, DecodeError, ReasonCode, frame};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
 use crate::shard::{ConnectInfo, Input};
@@ -106,7 +105,9 @@ impl Connections {
         let listener = &self.listeners[usize::from(connection.listener)].settings;
         let arrival = ConnectInfo { assigned_client_id: assigned_client_id.is_some(), listener };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });
-        if !rest.is_empty() {
+        if core.has_asked_about(id) {
+            self.await_verdict(id, rest);
+        } else if !rest.is_empty() {
             feed_shard(core, id, connection, rest, self.config.settings.packet_size_max_bytes);
         }
     }

@@ -16,6 +16,8 @@ pub enum Phase {
     AwaitingConnect(Room),
     /// CONNECT has come; the socket is on its way to another shard.
     HandingOver,
+    /// The shard knows its CONNECT, and somebody else decides about it.
+    AwaitingVerdict(Hearing),
     /// The shard knows it.
     Open,
     /// The shard has closed it; what is in the outbox leaves, then the socket closes.
@@ -29,6 +31,15 @@ pub enum Room {
     Enough,
     /// It came above `--max-connections` and is only told so.
     OverLimit,
+}
+
+/// What is still received from a client that waits for a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hearing {
+    /// One receive is under way, or is about to be.
+    Once,
+    /// It has brought bytes, and no other one follows.
+    Nothing,
 }
 
 /// How far the sending of FIN has come. While it is under way the socket must not be closed.

@@ -25,6 +25,8 @@ pub trait InputHandler {
     fn now(&self) -> Now;
     /// Takes one input.
     fn handle(&mut self, input: Input<'_>);
+    /// Whether it has just asked somebody else about the CONNECT of this connection.
+    fn has_asked_about(&self, connection: ConnectionId) -> bool;
 }
 
 /// A shard as connections reach it: with the time that holds now, and room for what follows.
@@ -45,6 +47,11 @@ impl InputHandler for ShardTurn<'_> {
     #[inline]
     fn handle(&mut self, input: Input<'_>) {
         self.shard.handle(&mut self.turn, input);
+    }
+
+    #[inline]
+    fn has_asked_about(&self, connection: ConnectionId) -> bool {
+        self.turn.fx.asks.last().is_some_and(|ask| ask.connection == connection)
     }
 }
 
@@ -93,6 +100,8 @@ pub struct Connections {
     pub(super) pool: Vec<Box<Outbox>>,
     /// Connections that are to take the next step of closing.
     pub(super) lingering: Vec<ConnectionId>,
+    /// Connections that have waited for a verdict and were let in.
+    pub(super) resumed: VecDeque<ConnectionId>,
     /// Connections whose peers have had their time to read the last words, in the order of their deadlines.
     pub(super) linger_deadlines: VecDeque<(Deadline, ConnectionId)>,
     /// Connections whose receive ended for want of buffers.
@@ -134,6 +143,7 @@ impl Connections {
             dirty: Vec::new(),
             pool: Vec::new(),
             lingering: Vec::new(),
+            resumed: VecDeque::new(),
             linger_deadlines: VecDeque::new(),
             out_of_buffers: Vec::new(),
             held: VecDeque::new(),
@@ -297,7 +307,7 @@ impl Connections {
     /// Whether there is something to do, besides sending, before the shard may sleep.
     #[inline]
     pub fn has_work(&self) -> bool {
-        let has_deferred = !self.held.is_empty() || !self.budgets.is_empty();
+        let has_deferred = !self.held.is_empty() || !self.budgets.is_empty() || !self.resumed.is_empty();
         !self.lingering.is_empty() || !self.to_be_quiescent.is_empty() || has_deferred && !self.is_paused
     }
 

@@ -1,8 +1,8 @@
 //! What goes from shard to shard when a connection is handed over: the message, and the half of it that waits for the other.
 
-use super::connect_packet::ConnectPacket;
 use super::layers::Wire;
 use super::peer::Peer;
+use crate::codec::ConnectPacket;
 use crate::ids::{SocketId, Ticket};
 
 /// What one shard's connections tell another's.

@@ -73,8 +73,8 @@ impl Connections {
         connection.listener = listener;
         connection.peer = peer;
         let id = self.table.insert(connection);
-        self.operations.push_back(Operation::Receive { socket, connection: id });
         self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
+        self.receive_again(id);
     }
 
     /// A socket is the other shard's now.

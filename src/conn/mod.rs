@@ -10,16 +10,15 @@
 //!
 //! It is driven by events: [`Connections::accepted`], [`Connections::received`], [`Connections::receive_ended`],
 //! [`Connections::sent`], [`Connections::finished`], [`Connections::adopted`], [`Connections::handed_over`],
-//! [`Connections::hand_over_failed`], [`Connections::take_handover`], [`Connections::apply`] and
+//! [`Connections::hand_over_failed`], [`Connections::take_handover`], [`Connections::apply`], [`Connections::hear_resumed`] and
 //! [`Connections::handle_deadlines`]. What follows for the shard goes to an [`InputHandler`] at once; what follows for
 //! sockets waits in [`Connections::next_operation`].
 //!
 //! Reading order: [`connections`] (the object), `connecting` and `handover` (from accept to the shard that owns the client
-//! id), `receiving`, `budget`, `partial_packet` (bytes in), `apply`, `sending` (bytes out), `lingering` (the end), [`layers`].
+//! id), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in), `apply`, `sending` (bytes out), `lingering` (the end), [`layers`].
 
 mod apply;
 mod budget;
-mod connect_packet;
 mod connecting;
 pub mod connection;
 pub mod connections;
@@ -35,6 +34,7 @@ mod receiving;
 mod sending;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};

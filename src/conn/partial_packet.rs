@@ -27,6 +27,11 @@ impl PartialPacket {
         self.0 = None;
     }
 
+    /// Takes out what has been kept.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        self.0.take().map(|kept| *kept)
+    }
+
     /// Keeps `bytes` behind what has come before.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.0.get_or_insert_default().extend_from_slice(bytes);

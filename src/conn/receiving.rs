@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::budget::{Deferral, Deferred, DeferredEvent, KeptBuffer};
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Hearing, Phase};
 use super::connections::{Connections, InputHandler};
 use super::layers::Wire;
 use super::operation::{Operation, ReceiveEnd};
@@ -122,21 +122,24 @@ impl Connections {
         match connection.phase {
             Phase::Open => feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes),
             Phase::AwaitingConnect(_) => self.take_connect_bytes(core, id, bytes),
+            Phase::AwaitingVerdict(_) => self.keep_until_verdict(id, bytes),
             Phase::HandingOver => unreachable!("nothing is received from a socket that is handed over"),
             Phase::Lingering(_) => {} // read only to see the peer's end
         }
     }
 
     /// A receive has brought what it could: what next depends on where the connection stands now.
-    fn receive_again(&mut self, id: ConnectionId) {
+    pub(super) fn receive_again(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get(id) else { return };
         let socket = connection.socket;
         match connection.phase {
-            Phase::AwaitingConnect(_) => self.operations.push_back(Operation::ReceiveOnce { socket, connection: id }),
+            Phase::AwaitingConnect(_) | Phase::AwaitingVerdict(Hearing::Once) => {
+                self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
+            }
             Phase::Open | Phase::Lingering(_) => {
                 self.operations.push_back(Operation::Receive { socket, connection: id });
             }
-            Phase::HandingOver => {}
+            Phase::HandingOver | Phase::AwaitingVerdict(Hearing::Nothing) => {}
         }
     }
 
@@ -146,7 +149,9 @@ impl Connections {
             (ReceiveEnd::OutOfBuffers, _) => self.out_of_buffers.push(id),
             // It had sent more than could wait here, and all of that has been handled.
             (ReceiveEnd::Stopped, _) => self.receive_again(id),
-            (ReceiveEnd::PeerGone, Phase::Open) => core.handle(Input::Closed { connection: id }),
+            (ReceiveEnd::PeerGone, Phase::Open | Phase::AwaitingVerdict(_)) => {
+                core.handle(Input::Closed { connection: id });
+            }
             (ReceiveEnd::PeerGone, Phase::AwaitingConnect(_)) => {
                 self.counters.closed(CloseReason::SocketClosed);
                 self.close(id);

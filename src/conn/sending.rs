@@ -123,7 +123,7 @@ impl Connections {
     /// Nothing can be sent any more. A shard that knows the connection hears that it is gone.
     fn handle_broken(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
         match self.table.get(id).map(|connection| connection.phase) {
-            Some(Phase::Open) => core.handle(Input::Closed { connection: id }),
+            Some(Phase::Open | Phase::AwaitingVerdict(_)) => core.handle(Input::Closed { connection: id }),
             Some(_) => self.close(id),
             None => {}
         }

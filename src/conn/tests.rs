@@ -1,5 +1,7 @@
 //! Connections without sockets: what is decided about them, event by event.
 
+mod verdict;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,6 +9,7 @@ use super::{
     Connections, ConnectionsConfig, Handover, KeptBuffer, ListenerLayers, Operation, Peer, ReceiveEnd, ShardTurn,
     ShortSent, UnderWayOn,
 };
+use crate::auth::Policy;
 use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits::{ACCEPT_AGAIN_MS, DEFERRED_BUFFERS_MAX, HANDOVERS_MAX, LINGER_MS, TURN_BUDGET_BYTES};
@@ -46,13 +49,18 @@ impl Stage {
                 settings: Arc::clone(&process.settings),
                 instance: 1,
             });
-            let settings = |connections_max| {
+            let settings = |policy, connections_max| {
                 let defaults = ListenerSettings::default();
-                Arc::new(ListenerSettings { anonymous: true, connections_max, connect_timeout_s: 10, ..defaults })
+                Arc::new(ListenerSettings { policy, connections_max, connect_timeout_s: 10, ..defaults })
             };
-            connections.add_listener(settings(1_000), Arc::default(), ListenerLayers::None);
-            connections.add_listener(settings(1_000), Arc::default(), ListenerLayers::Inverting);
-            connections.add_listener(settings(1), Arc::default(), ListenerLayers::None);
+            for (policy, connections_max, layers) in [
+                (Policy::Admit, 1_000, ListenerLayers::None),
+                (Policy::Admit, 1_000, ListenerLayers::Inverting),
+                (Policy::Admit, 1, ListenerLayers::None),
+                (Policy::Ask, 1_000, ListenerLayers::None),
+            ] {
+                connections.add_listener(settings(policy, connections_max), Arc::default(), layers);
+            }
             Self { connections, shard: Shard::new(ShardId(own), &process, now), fx: Effects::default(), now }
         })
     }

@@ -146,6 +146,10 @@ impl Edge {
     /// Takes the next of what was deferred, if the turn has time for it: when all other events have been taken. Returns
     /// whether there was one.
     pub fn take_deferred(&mut self, core: &mut ShardTurn<'_>) -> bool {
+        if self.connections.hear_resumed(core) {
+            self.carry_out();
+            return true;
+        }
         let Some(deferred) = self.connections.next_deferred() else { return false };
         let buffer = deferred.buffer().and_then(|KeptBuffer(slot)| self.kept.remove(slot));
         let bytes = buffer.as_ref().map_or(&[][..], |buffer| self.plane.bytes(buffer));

@@ -8,12 +8,13 @@ use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::edge::{Edge, Listening};
+use crate::auth::{Policy, Verdict};
 use crate::codec::{Connect, Version};
-use crate::conn::{ConnectionsConfig, ShardTurn};
+use crate::conn::{ConnectionsConfig, InputHandler, ShardTurn};
 use crate::ids::ShardId;
 use crate::ring::{Plane, PlaneConfig, monotonic_ns};
 use crate::settings::ListenerSettings;
-use crate::shard::{Effects, ProcessContext, Settings, Shard, Turn};
+use crate::shard::{Effects, Input, ProcessContext, Settings, Shard, Turn};
 use crate::time::Now;
 
 /// Generous, because the machine may be busy; no test waits for it to pass.
@@ -32,8 +33,12 @@ fn now() -> Now {
     Now { mono_ns: monotonic_ns(), unix_ms: unix.as_millis() as u64 }
 }
 
-/// Two shards on planes of their own; the first listens.
+/// Two shards on planes of their own.
 fn two() -> [Stage; 2] {
+    two_with(Policy::Admit)
+}
+
+fn two_with(policy: Policy) -> [Stage; 2] {
     let handovers: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
     let process = ProcessContext::new(Settings { shards: 2, sys_interval_s: 0, ..Settings::default() }, 1, now());
     let mut stages = [0, 1].map(|own| {
@@ -48,8 +53,7 @@ fn two() -> [Stage; 2] {
         };
         let plane = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
         let mut edge = Edge::new(config, plane);
-        let settings =
-            Arc::new(ListenerSettings { anonymous: true, connect_timeout_s: 60, ..ListenerSettings::default() });
+        let settings = Arc::new(ListenerSettings { policy, connect_timeout_s: 60, ..ListenerSettings::default() });
         let address = "127.0.0.1:0".parse().unwrap();
         let address = edge.listen(Listening { address, settings, connections: Arc::default() }).unwrap();
         let shard = Shard::new(ShardId(own), &process, now());
@@ -222,6 +226,33 @@ fn a_client_of_the_other_shard_is_answered_there_whichever_comes_first() {
         first.turn();
         assert_eq!(first.edge.connections(), 0);
     }
+}
+
+#[test]
+fn a_client_that_waits_for_a_verdict_is_heard_when_it_is_let_in() {
+    let [mut stage, _] = two_with(Policy::Ask);
+    let mut client = stage.peer(1, ShardId(0));
+    client.write_all(&PINGREQ).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let ask = loop {
+        assert!(Instant::now() < deadline, "nobody asks");
+        stage.turn();
+        if let Some(ask) = stage.fx.asks.pop() {
+            break ask.id;
+        }
+    };
+    // A shard that waits goes on with what others send, and this client says more than may be kept.
+    client.set_nonblocking(false).unwrap();
+    client.write_all(&PINGREQ.repeat(10_000)).unwrap();
+    client.set_nonblocking(true).unwrap();
+    for _ in 0..5 {
+        stage.turn();
+    }
+    assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it is not answered");
+    stage.with(|_, core| core.handle(Input::Verdict { ask, verdict: Verdict::Admit }));
+    assert_eq!(stage.answer::<4>(&mut client), CONNACK);
+    let answers = stage.answer::<20_002>(&mut client);
+    assert!(answers.chunks(2).all(|answer| answer == PINGRESP), "everything is heard, in its order");
 }
 
 #[test]

@@ -197,7 +197,7 @@ impl Pump {
         Ok(now)
     }
 
-    /// What threads that are no shard ask for.
+    /// What threads that are no shard ask for, and what they answer.
     fn take_commands(&mut self, now: Now) -> Result<(), RingError> {
         self.inbox.begin_turn();
         while let Some((request, command)) = self.inbox.next_command() {
@@ -206,6 +206,10 @@ impl Pump {
             }
             let input = Input::Command { request, command, transport: self.edge.counters() };
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
+            self.apply_effects(now)?;
+        }
+        while let Some((ask, verdict)) = self.inbox.next_verdict() {
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Verdict { ask, verdict });
             self.apply_effects(now)?;
         }
         Ok(())
@@ -220,9 +224,9 @@ impl Pump {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Shutdown);
         }
         self.edge.handle_deadlines(now);
-        // While receiving is paused a client's silence is not its own.
+        // While receiving is paused a client's silence is not its own. When the broker stops, that is no matter.
         let due = self.shard.next_deadline().is_some_and(|deadline| deadline.is_due(now));
-        if (due || self.shard.has_work()) && !self.edge.is_paused() {
+        if (due || self.shard.has_work()) && (!self.edge.is_paused() || self.stopping.is_some()) {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Tick { transport: self.edge.counters() });
         }
     }
@@ -233,6 +237,9 @@ impl Pump {
         self.edge.apply(&mut self.fx);
         for (shard, handover) in self.edge.handovers() {
             self.port.hand_over(shard, handover);
+        }
+        for ask in self.fx.asks.drain(..) {
+            self.inbox.ask(ask);
         }
         for (request, reply) in self.fx.replies.drain(..) {
             self.inbox.reply(request, reply);

@@ -127,7 +127,7 @@ pub fn run(config: &Config, log: &log::LogWriter, announce: impl FnOnce(&[Socket
     let Started { threads, planes, inboxes, addresses } = start_shards(config, &stop, &heartbeats)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.iter().zip(&config.listeners) {
-        log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.anonymous);
+        log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
     }
     announce(&addresses);
     log::event::ready(begun.elapsed().as_millis() as u64);
@@ -289,7 +289,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
             return None;
         }
     };
-    let (sender, inbox) = inbox::lane(edge.handle());
+    let (sender, inbox) = inbox::lane(edge.handle(), None);
     ready.send(Ok(Ready { plane: edge.handle(), inbox: sender, addresses })).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes);

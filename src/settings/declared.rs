@@ -9,6 +9,7 @@ use super::{
     Unit::{Bytes, Count, Seconds},
     value::{AnonymousAccess, ListenerKind},
 };
+use crate::auth::Policy;
 use crate::limits;
 
 super::declare_settings! {
@@ -236,8 +237,20 @@ super::declare_settings! {
     }
 
     .. derived {
-        /// Whether clients without credentials come in here: what `allow_anonymous` says of the listener's address.
-        anonymous: bool = false;
+        /// Who comes in here: what `allow_anonymous` says of the listener's address.
+        policy: Policy = Policy::Refuse;
+    }
+}
+
+impl ListenerSettings {
+    /// Sets who comes in: what `allow_anonymous` says of an address that is loopback, or is not.
+    pub const fn decide_policy(&mut self, is_loopback: bool) {
+        self.policy = if self.allow_anonymous.admits(is_loopback) { Policy::Admit } else { Policy::Refuse };
+    }
+
+    /// Whether clients without credentials come in.
+    pub fn admits_anonymous(&self) -> bool {
+        self.policy == Policy::Admit
     }
 }
 

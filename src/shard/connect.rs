@@ -1,7 +1,7 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
-use super::{ConnectInfo, Effect, Event, Shard, Turn};
-use crate::auth;
+use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn};
+use crate::auth::{AskId, Policy};
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
@@ -20,17 +20,56 @@ impl Shard {
         arrival: ConnectInfo<'_>,
     ) {
         self.clients.counters.packets_received += 1;
+        if let Err((code, text)) = self.check_connect(connect) {
+            return self.refuse(turn, connection, connect, code, text);
+        }
+        match arrival.listener.policy {
+            Policy::Admit => self.admit(turn, connection, connect, arrival, self.pending.next_ask()),
+            Policy::Refuse => {
+                let text = "anonymous access is not allowed here";
+                self.refuse(turn, connection, connect, ReasonCode::NotAuthorized, text);
+            }
+            Policy::Ask => self.ask_about(turn, connection, connect, arrival),
+        }
+    }
+
+    /// What is refused whoever the client is.
+    pub(super) fn check_connect(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+        if self.shutdown != Shutdown::No {
+            // "Server shutting down" is a reason for DISCONNECT alone (MQTT 5.0, table 3-1).
+            return Err((ReasonCode::ServerUnavailable, "the broker stops"));
+        }
+        if connect.authentication_method.is_some() {
+            // [MQTT-4.12.0-1]
+            return Err((ReasonCode::BadAuthenticationMethod, "no authentication method is configured"));
+        }
+        Ok(())
+    }
+
+    /// The client may come in, if there is room for what it brings. Of the questions about CONNECTs that still wait, those
+    /// with numbers below `before` were asked earlier than this one came.
+    pub(super) fn admit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        arrival: ConnectInfo<'_>,
+        before: AskId,
+    ) {
         let key = self.clients.sessions.key(connect.client_id);
         let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
         let admitted = self
-            .admit(connect, arrival, known)
+            .check_room(connect, known)
             .and_then(|()| self.check_connack_fits(turn, connect, arrival))
             .and_then(|()| self.check_takeover_rate(turn.now, known));
         let takeovers = match admitted {
             Ok(takeovers) => takeovers,
             Err((code, text)) => return self.refuse(turn, connection, connect, code, text),
         };
+        if !self.pending.is_empty() {
+            self.refuse_older(turn, key, before);
+        }
         let (id, session_present) = match known.and_then(|id| self.take_over(turn, id)) {
             Some(id) if connect.clean_start => {
                 self.end_session(turn, id); // [MQTT-3.1.2-4]
@@ -72,25 +111,8 @@ impl Shard {
         }
     }
 
-    /// Policy and the checks that need no session.
-    fn admit(
-        &self,
-        connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
-        known: Option<SessionId>,
-    ) -> Result<(), (ReasonCode, &'static str)> {
-        if self.shutting_down {
-            // "Server shutting down" is a reason for DISCONNECT alone (MQTT 5.0, table 3-1).
-            return Err((ReasonCode::ServerUnavailable, "the broker stops"));
-        }
-        if connect.authentication_method.is_some() {
-            // [MQTT-4.12.0-1]
-            return Err((ReasonCode::BadAuthenticationMethod, "no authentication method is configured"));
-        }
-        let policy = auth::Policy { anonymous: arrival.listener.anonymous };
-        if let auth::Decision::Refuse(text) = policy.admit() {
-            return Err((ReasonCode::NotAuthorized, text));
-        }
+    /// Whether there is room for a session and for its will.
+    fn check_room(&self, connect: &Connect<'_>, known: Option<SessionId>) -> Result<(), (ReasonCode, &'static str)> {
         let is_full = self.clients.sessions.len() >= self.clients.settings.sessions_of_shard_max();
         if is_full && known.is_none() {
             return Err((ReasonCode::QuotaExceeded, "no room for another session"));
@@ -112,7 +134,7 @@ impl Shard {
         Ok(())
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         turn: &mut Turn<'_>,
         connection: ConnectionId,

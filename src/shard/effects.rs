@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::command::{Reply, RequestId};
 use super::mesh::MeshOut;
+use crate::auth::Ask;
 use crate::codec::Version;
 use crate::ids::{ConnectionId, PacketId};
 use crate::session::Message;
@@ -53,6 +54,11 @@ pub enum Effect {
         packet_id: Option<PacketId>,
         /// Index into [`Effects::payloads`].
         payload: u32,
+    },
+    /// Somebody has decided that the client comes in: its packets are heard from now on.
+    Resume {
+        /// Whose.
+        connection: ConnectionId,
     },
     /// Send what is in the outbox, then close. Nothing more comes for this connection, and the shard has forgotten it.
     Close {
@@ -132,6 +138,8 @@ pub struct Effects {
     pub events: Vec<Event>,
     /// Answers to commands. They stay until they are taken out.
     pub replies: Vec<(RequestId, Reply)>,
+    /// Questions to others, each answered by `Input::Verdict` or not at all. They stay until they are taken out.
+    pub asks: Vec<Ask>,
 }
 
 impl Effects {
@@ -179,7 +187,7 @@ impl Effects {
         self.bytes.len()
     }
 
-    /// Forgets everything but [`Effects::mesh`] and [`Effects::replies`], keeps the memory unless a turn was exceptionally large.
+    /// Forgets everything but [`Effects::mesh`], [`Effects::replies`] and [`Effects::asks`], keeps the memory unless a turn was exceptionally large.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(HELD_MAX_BYTES);

@@ -26,6 +26,8 @@ pub struct Holdings {
     pub pending_subacks: usize,
     /// Acknowledgements that wait for the store.
     pub waiting_for_store: usize,
+    /// CONNECTs that wait for a verdict.
+    pub pending_connects: usize,
     /// Bytes of the subscription index.
     pub index_bytes: usize,
 }
@@ -42,6 +44,7 @@ impl Shard {
             work: self.clients.work.len(),
             pending_subacks: self.router.announcements.pending(),
             waiting_for_store: self.clients.record_log.waiting(),
+            pending_connects: self.pending.len(),
             index_bytes: self.router.index.memory_bytes(),
         }
     }
@@ -89,6 +92,7 @@ impl Shard {
         assert_eq!(sum.stored_bytes, clients.queues.queued_bytes(), "and its bytes");
         assert_eq!(sum.subscriptions, router.index.subscriptions_count(), "index and sessions agree");
         assert!(router.retained.len() <= router.retained.entries(), "live messages are entries");
+        self.pending.assert_invariants();
     }
 
     fn assert_is_being_taken_down(&self, id: SessionId, session: &Session) {

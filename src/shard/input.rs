@@ -1,5 +1,8 @@
 //! Everything that can happen to a shard.
 
+use std::sync::Arc;
+
+use crate::auth::{AskId, Verdict};
 use crate::codec::{Connect, DecodeError, Packet};
 use crate::ids::{ConnectionId, ShardId};
 use crate::store::Position;
@@ -15,7 +18,7 @@ pub struct ConnectInfo<'a> {
     /// The client sent no client id and the edge has made one up, which CONNACK must tell [MQTT-3.2.2-16].
     pub assigned_client_id: bool,
     /// What holds on the listener that it came by.
-    pub listener: &'a ListenerSettings,
+    pub listener: &'a Arc<ListenerSettings>,
 }
 
 /// One input. The edge calls `Shard::handle` with each, in the order in which they happened.
@@ -86,6 +89,13 @@ pub enum Input<'a> {
         command: Command,
         /// What has happened on the shard's sockets so far.
         transport: &'a TransportCounters,
+    },
+    /// Somebody answers a question of [`Effects::asks`](super::Effects::asks). A late answer changes nothing.
+    Verdict {
+        /// The question.
+        ask: AskId,
+        /// The answer.
+        verdict: Verdict,
     },
     /// The broker stops: tell every client.
     Shutdown,

@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `groups`, `ack`, `subscribe`, `end`, `teardown`, `work`, `sys`.
+//! `deliver`, `groups`, `ack`, `subscribe`, `verdict`, `end`, `teardown`, `work`, `sys`.
 
 mod ack;
 mod answer;
@@ -34,6 +34,7 @@ mod subscribe;
 mod sys;
 mod teardown;
 mod timers;
+mod verdict;
 mod work;
 
 #[cfg(test)]
@@ -41,6 +42,7 @@ mod tests;
 
 use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
+use crate::limits::CLOSED_PER_TICK;
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
 
@@ -55,6 +57,7 @@ use answer::CommandsUnderWay;
 use clients::Clients;
 use router::Router;
 use sys::Sys;
+use verdict::PendingConnects;
 
 /// What every input comes with: the time, and where to put what follows from it.
 #[derive(Debug)]
@@ -75,7 +78,20 @@ pub struct Shard {
     next_tidy: Deadline,
     /// Kept for its memory: a topic that came as an alias.
     alias_topic: String,
-    shutting_down: bool,
+    /// CONNECTs that wait for a verdict.
+    pending: PendingConnects,
+    shutdown: Shutdown,
+}
+
+/// How far stopping has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shutdown {
+    /// Nobody has asked for it.
+    No,
+    /// Connections are being closed; those of sessions below this slot are.
+    Closing(u32),
+    /// Nobody is connected any more, and nobody comes in.
+    Closed,
 }
 
 impl Shard {
@@ -90,7 +106,8 @@ impl Shard {
             commands: CommandsUnderWay::default(),
             next_tidy: now.after_s(1),
             alias_topic: String::new(),
-            shutting_down: false,
+            pending: PendingConnects::default(),
+            shutdown: Shutdown::No,
         }
     }
 
@@ -105,8 +122,11 @@ impl Shard {
             Input::Closed { connection } => {
                 if let Some(id) = self.clients.sessions.of_connection(connection) {
                     self.end_connection(turn, id, CloseReason::SocketClosed, "the peer closed the socket");
+                } else {
+                    self.close_pending(turn, connection);
                 }
             }
+            Input::Verdict { ask, verdict } => self.handle_verdict(turn, ask, verdict),
             Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
             Input::Durable { position } => {
@@ -116,18 +136,21 @@ impl Shard {
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
             Input::Command { request, command, transport } => self.handle_command(turn, request, command, transport),
-            Input::Shutdown => self.handle_shutdown(turn),
+            Input::Shutdown => self.shutdown = Shutdown::Closing(0),
         }
     }
 
     /// Whether a [`Input::Tick`] would find work now, whatever the time.
     pub fn has_work(&self) -> bool {
-        !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty() || !self.commands.is_empty()
+        let is_closing = matches!(self.shutdown, Shutdown::Closing(_));
+        let has_work = !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty();
+        has_work || !self.commands.is_empty() || is_closing
     }
 
     /// When the next [`Input::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        [self.clients.timers.next_deadline(), self.sys.next_deadline(), Some(self.next_tidy)]
+        let Self { clients, sys, pending, next_tidy, .. } = self;
+        [clients.timers.next_deadline(), sys.next_deadline(), pending.next_deadline(), Some(*next_tidy)]
             .into_iter()
             .flatten()
             .min()
@@ -235,6 +258,8 @@ impl Shard {
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(turn.now)) {
             self.publish_sys(turn, transport);
         }
+        self.expire_pending(turn, turn.now);
+        self.close_for_shutdown(turn);
         self.router.tear_down(turn, &mut self.clients);
         self.work(turn);
         self.advance_command(turn);
@@ -251,15 +276,24 @@ impl Shard {
         }
     }
 
-    fn handle_shutdown(&mut self, turn: &mut Turn<'_>) {
-        self.shutting_down = true;
-        let connected: Vec<SessionId> =
-            self.clients.sessions.iter().filter(|(_, session)| session.link.is_some()).map(|(id, _)| id).collect();
-        for id in connected {
-            // A will that this publishes may reach sessions that are still to be told.
-            let reason = ReasonCode::ServerShuttingDown;
-            self.close(turn, id, reason, CloseReason::ServerShutdown, "the broker stops");
+    /// Goes on with closing connections, so many a tick.
+    fn close_for_shutdown(&mut self, turn: &mut Turn<'_>) {
+        let Shutdown::Closing(from) = self.shutdown else { return };
+        self.refuse_pending(turn);
+        let slots = self.clients.sessions.slots();
+        let (mut next, mut closed) = (from, 0);
+        while next < slots.min(from.saturating_add(SLOTS_PER_TICK)) && closed < CLOSED_PER_TICK {
+            let id = SessionId(next);
+            next += 1;
+            if self.clients.sessions.try_get(id).is_some_and(|session| session.link.is_some()) {
+                closed += 1;
+                // A will that this publishes may reach sessions that are still to be told.
+                let reason = ReasonCode::ServerShuttingDown;
+                self.close(turn, id, reason, CloseReason::ServerShutdown, "the broker stops");
+            }
         }
+        let is_done = next >= slots && self.pending.is_empty();
+        self.shutdown = if is_done { Shutdown::Closed } else { Shutdown::Closing(next) };
     }
 
     /// Sends a packet that answers one of the client's. A client that goes on asking while it reads no answers is cut
@@ -311,3 +345,6 @@ impl Shard {
         self.end_connection(turn, id, reason, text);
     }
 }
+
+/// Slots of the table of sessions that one tick looks at when the broker stops.
+const SLOTS_PER_TICK: u32 = 4_096;

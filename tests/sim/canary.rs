@@ -7,6 +7,7 @@ use dunlin::codec::{Packet, Side, Version, decode, frame};
 use dunlin::conn::Handover;
 use dunlin::ids::{Qos, Ticket};
 use dunlin::shard::MeshMessage;
+use dunlin::shard::command::ClientSummary;
 use dunlin::telemetry::CloseReason;
 
 use crate::oracle::{Tag, is_will};
@@ -61,11 +62,17 @@ pub(crate) enum Canary {
     OneHasTheTurn,
     /// Nobody hears that a receive has stopped as it was to.
     NeverResume,
+    /// Connections do not hear that somebody else decides about their CONNECT.
+    HearTooEarly,
+    /// Connections do not hear that a client which waited was let in.
+    ForgetResume,
+    /// Every 5th page of clients lacks its last one.
+    SkipInPage,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -89,6 +96,9 @@ impl Canary {
         Self::ForgetFinished,
         Self::OneHasTheTurn,
         Self::NeverResume,
+        Self::HearTooEarly,
+        Self::ForgetResume,
+        Self::SkipInPage,
     ];
 }
 
@@ -217,6 +227,13 @@ impl Cage {
             packets.push(copy);
         }
         packets
+    }
+
+    /// What of a page an operator does not see.
+    pub(crate) fn skips(&mut self, page: &mut Vec<ClientSummary>) {
+        if self.canary == Canary::SkipInPage && !page.is_empty() && self.turn(5) {
+            page.pop();
+        }
     }
 
     const fn turn(&mut self, every: u64) -> bool {

@@ -51,7 +51,7 @@ pub(crate) struct Conn {
     pub(crate) owner: Owner,
     pub(crate) version: Version,
     pub(crate) place: Place,
-    /// Which listener it came by; the second one inverts every byte.
+    /// Which listener it came by: odd ones invert every byte, and those from 2 on ask about each client.
     pub(crate) listener: u8,
     /// The shard that was told of it, and its name there.
     pub(crate) at: Option<(usize, ConnectionId)>,
@@ -115,7 +115,7 @@ impl Conn {
 
     /// What the transport at the client's end does with every byte.
     pub(crate) const fn mask(&self) -> u8 {
-        if self.listener == 1 { 0xff } else { 0 }
+        if self.listener & 1 == 1 { 0xff } else { 0 }
     }
 
     /// The broker has closed its end.

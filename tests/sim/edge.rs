@@ -370,8 +370,9 @@ impl World {
         self.sockets[shard].row = None;
     }
 
-    /// What was deferred, then the sends.
+    /// Who was let in, what was deferred, then the sends.
     pub(crate) fn end_turn(&mut self, shard: usize) -> Check {
+        while self.with(shard, |connections, told| connections.hear_resumed(told))? {}
         while let Some(deferred) = self.with(shard, |connections, _| connections.next_deferred())? {
             let buffer = deferred.buffer().and_then(|KeptBuffer(number)| self.sockets[shard].kept.remove(&number));
             let (index, bytes) = buffer.unzip();

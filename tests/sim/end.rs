@@ -1,8 +1,10 @@
 //! The end of a run: everybody comes back and takes what is owed, then everybody leaves and nothing may be left.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use dunlin::auth::Policy;
 use dunlin::codec::{Connect, Packet, Publish, Side, SubscribeFilter, Version, decode, encode_subscribe, frame};
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
@@ -36,11 +38,13 @@ impl World {
             }
         }
         self.compare_retained()?;
+        self.delete_retained("r/+")?;
+        self.compare_retained()?;
         self.leave()
     }
 
     /// Moves everything until nothing moves. With `come_back`, whoever has a session to come back to does.
-    fn rest(&mut self, come_back: bool) -> Check {
+    pub(crate) fn rest(&mut self, come_back: bool) -> Check {
         for _ in 0..ROUNDS {
             self.trace.step += 1;
             self.pass_us(100);
@@ -53,6 +57,7 @@ impl World {
                 moved |= self.settle_client(number, come_back);
             }
             moved |= self.settle_shards()?;
+            moved |= self.settle_waiting()?;
             self.check()?;
             if !moved {
                 return Ok(());
@@ -229,7 +234,7 @@ impl World {
         let shard = ShardId::owner_of(name, self.shards.len()).index();
         let connection = AUDITOR;
         let connect = Connect::new(Version::V311, name, true);
-        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
         let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         self.ask(shard, Input::Closed { connection });
@@ -245,7 +250,7 @@ impl World {
             .expect("the hash reaches every shard");
         let connection = AUDITOR;
         let connect = Connect::new(Version::V5, &name, true);
-        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
         let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         for topic in topics {

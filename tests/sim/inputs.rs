@@ -1,5 +1,6 @@
 //! What the shards are told and what they say: the model hears it first, canaries change it, and what is left goes on.
 
+use dunlin::auth::Policy;
 use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::conn::InputHandler;
 use dunlin::ids::ConnectionId;
@@ -30,6 +31,11 @@ impl InputHandler for Told<'_> {
         if self.failed.is_ok() {
             self.failed = self.world.take_input(self.shard, input);
         }
+    }
+
+    fn has_asked_about(&self, connection: ConnectionId) -> bool {
+        let has_asked = self.world.authenticator.last == Some((self.shard, connection));
+        has_asked && self.world.cage.canary != Canary::HearTooEarly
     }
 }
 
@@ -71,7 +77,7 @@ impl World {
     }
 
     /// The connection of the model behind a shard's name for it. The shard may have closed it already.
-    fn index_of(&self, shard: usize, connection: ConnectionId) -> Result<usize, String> {
+    pub(crate) fn index_of(&self, shard: usize, connection: ConnectionId) -> Result<usize, String> {
         let found = self.names.get(&(shard, connection)).copied();
         found.ok_or_else(|| format!("shard {shard} is told of {connection:?}, which it was never given"))
     }
@@ -94,20 +100,28 @@ impl World {
         self.by_name.insert((shard, connection), index);
         self.names.insert((shard, connection), index);
         self.trace.note(&format!("CONNECT on {index} as {} at shard {shard}", connect.client_id));
-        if let Owner::Client(client) = conn.owner {
+        let mut as_asked = None;
+        if let Owner::Client(_) = conn.owner {
             let will = connect.will.as_ref().map(|will| match Tag::of(will.payload) {
                 Tag::Known((_, number)) => (will.delay_s, number - WILL),
                 other => panic!("a will without a number: {other:?}"),
             });
-            let as_asked = ConnectAs {
+            as_asked = Some(ConnectAs {
                 version: connect.version,
                 clean_start: connect.clean_start,
                 expiry_s: connect.session_expiry_s.min(self.plan.settings.session_expiry_max_s),
                 receive_maximum: connect.receive_maximum,
                 packet_size_max_bytes: connect.maximum_packet_size_bytes,
                 will,
-            };
-            self.oracle.begin_connect(client, index, &as_asked);
+            });
+        }
+        if arrival.listener.policy == Policy::Ask {
+            self.begin_waiting(index, connect.client_id, as_asked);
+        } else {
+            self.release_older(connect.client_id, None);
+            if let (Some(as_asked), Owner::Client(client)) = (as_asked, self.conns[&index].owner) {
+                self.oracle.begin_connect(client, index, &as_asked);
+            }
         }
         let connect = Connect { receive_maximum: self.cage.receive_maximum(connect.receive_maximum), ..*connect };
         self.handle(shard, Input::Connect { connection, connect: &connect, arrival })
@@ -115,6 +129,9 @@ impl World {
 
     /// A packet after CONNECT: the model first, then the shard.
     fn take_packet(&mut self, index: usize, shard: usize, connection: ConnectionId, packet: Packet<'_>) -> Check {
+        if self.authenticator.is_waiting(index) {
+            return Err(format!("{packet:?} of connection {index} is heard before its verdict"));
+        }
         let owner = self.conns.get(&index).map(|conn| conn.owner);
         if let Some(Owner::Client(client)) = owner
             && self.oracle.sessions.get(&client).is_some_and(|session| session.conn == Some(index))
@@ -177,9 +194,19 @@ impl World {
                     fx.copy_to(encoded, packet_id, &mut packet);
                     self.take_packet_out(shard, connection, &packet, Some(&fx.payloads[payload as usize]))?;
                 }
+                Effect::Resume { connection } => {
+                    if self.take_resume(shard, connection)? {
+                        self.out.list.push(*effect);
+                    }
+                }
                 Effect::Close { connection, reason } => self.close(shard, connection, reason)?,
             }
         }
+        self.authenticator.last = None;
+        for ask in fx.asks.drain(..) {
+            self.take_ask(shard, &ask)?;
+        }
+        self.operator.replies.extend(fx.replies.drain(..));
         self.take_mesh(shard, &mut fx);
         self.take_records(shard, &fx.records, fx.last_record);
         fx.clear();
@@ -298,6 +325,9 @@ impl World {
         };
         assert_eq!(len, bytes.len(), "an effect sends one packet");
         let packet = decode(frame, version, Side::Client).map_err(|error| format!("sent on {index}: {error}"))?;
+        if self.authenticator.is_waiting(index) {
+            return self.sent_while_waiting(index, &packet);
+        }
         let Owner::Client(client) = self.conns[&index].owner else { return Ok(()) };
         let mut topic = String::new();
         if let Packet::Publish(publish) = &packet {
@@ -328,7 +358,10 @@ impl World {
         let conn = self.conns.get_mut(&index).expect("it had a name");
         conn.left = true;
         self.trace.note(&format!("connection {index} of {:?} closed: {}", conn.owner, reason.label()));
-        if let Owner::Client(client) = conn.owner {
+        if self.authenticator.is_waiting(index) {
+            return self.closed_while_waiting(index, reason);
+        }
+        if let Owner::Client(client) = self.conns[&index].owner {
             let keep_alive = self.plan.clients[client].keep_alive_s > 0;
             return self.oracle.closed(client, index, reason, keep_alive);
         }

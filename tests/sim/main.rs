@@ -6,6 +6,7 @@
 //! again. `scripts/sim` runs thousands.
 
 mod actions;
+mod authenticator;
 mod canary;
 mod client;
 mod conn;
@@ -13,6 +14,7 @@ mod edge;
 mod end;
 mod hostile;
 mod inputs;
+mod operator;
 mod oracle;
 mod people;
 mod plan;
@@ -173,6 +175,7 @@ fn a_run_exercises_what_it_checks() {
         published, delivered, again, replayed, shared, wills, resumed, taken_over, refused, taking_down, ..
     } = stats;
     let Stats { handed_over, handovers_failed, lingered, aborted, deferred, stopped, .. } = stats;
+    let Stats { verdicts, verdicts_forgotten, verdicts_late, commands, .. } = stats;
     for (count, least) in [
         (published, 1_000),
         (delivered, 2_000),
@@ -190,6 +193,10 @@ fn a_run_exercises_what_it_checks() {
         (aborted, 5),
         (deferred, 100),
         (stopped, 1),
+        (verdicts, 100),
+        (verdicts_forgotten, 10),
+        (verdicts_late, 5),
+        (commands, 500),
     ] {
         assert!(count >= least, "{stats:?}");
     }

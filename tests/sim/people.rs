@@ -177,7 +177,8 @@ impl World {
     /// By some shard's listener, of those that the plan has.
     fn new_conn(&mut self, owner: Owner, version: Version) -> Conn {
         let shard = self.edge_rng.below(self.shards.len());
-        Conn::new(owner, version, shard, u8::from(self.plan.layered && self.edge_rng.percent(50)))
+        let is_layered = self.plan.layered && self.edge_rng.percent(50);
+        Conn::new(owner, version, shard, u8::from(is_layered) + self.authenticator.listener(self.plan.asks))
     }
 
     fn add_conn(&mut self, conn: Conn) -> usize {

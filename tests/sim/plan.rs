@@ -23,6 +23,10 @@ pub(crate) struct Plan {
     pub(crate) handover_fails_percent: usize,
     /// Half of the connections come by a listener with a layer that inverts every byte.
     pub(crate) layered: bool,
+    /// Half of the connections come by listeners whose clients somebody else decides about.
+    pub(crate) asks: bool,
+    /// An operator disconnects clients and publishes, and does not just look.
+    pub(crate) operated: bool,
     /// Some limit is so low that messages may be dropped: what is missing must then be counted.
     pub(crate) tight: bool,
     /// Everything happens within seconds: nothing expires, and fights for a client id are fierce.
@@ -94,6 +98,8 @@ impl Plan {
             connections_max: if edge.percent(25) { clients.len() as u32 + 1 } else { 1_000 },
             handover_fails_percent: *edge.pick(&[0, 2, 10]),
             layered: edge.percent(40),
+            asks: edge.percent(30),
+            operated: edge.percent(40),
             settings,
             mesh_channel: rng.between(1, 16),
             mesh_pause: rng.between(8, 64),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use dunlin::auth::Policy;
 use dunlin::conn::{Connections, ConnectionsConfig, Handover, ListenerLayers};
 use dunlin::ids::{ConnectionId, ShardId, Ticket};
 use dunlin::settings::ListenerSettings;
@@ -15,11 +16,13 @@ use dunlin::store::Position;
 use dunlin::telemetry::{Counters, TransportCounters};
 use dunlin::time::Now;
 
+use crate::authenticator::Authenticator;
 use crate::canary::{Cage, Canary};
 use crate::client::Client;
 use crate::conn::{Conn, Place};
 use crate::edge::Sockets;
 use crate::hostile::Hostile;
+use crate::operator::Operator;
 use crate::oracle::{Check, Key, Oracle};
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -81,6 +84,8 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
     pub(crate) cage: Cage,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) operator: Operator,
     /// Topic aliases that the broker gave out, by connection.
     pub(crate) aliases: BTreeMap<(usize, u16), String>,
     /// Topic aliases of clients, by connection.
@@ -110,10 +115,12 @@ impl World {
                 settings: Arc::clone(&process.settings),
                 instance: seed,
             });
-            let listener = ListenerSettings { anonymous: true, connect_timeout_s: 10, ..ListenerSettings::default() };
-            let listener = Arc::new(listener);
-            connections.add_listener(Arc::clone(&listener), Arc::default(), ListenerLayers::None);
-            connections.add_listener(listener, Arc::default(), ListenerLayers::Inverting);
+            for policy in [Policy::Admit, Policy::Ask] {
+                let listener =
+                    Arc::new(ListenerSettings { policy, connect_timeout_s: 10, ..ListenerSettings::default() });
+                connections.add_listener(Arc::clone(&listener), Arc::default(), ListenerLayers::None);
+                connections.add_listener(listener, Arc::default(), ListenerLayers::Inverting);
+            }
             Some(connections)
         };
         let clients = plan.clients.iter().cloned().enumerate().map(|(n, plan)| Client::new(n, plan)).collect();
@@ -144,6 +151,8 @@ impl World {
             clients,
             trace: Trace::new(),
             cage: Cage::new(canary),
+            authenticator: Authenticator::new(seed),
+            operator: Operator::new(seed),
             aliases: BTreeMap::new(),
             aliases_in: BTreeMap::new(),
             plan,
@@ -174,6 +183,8 @@ impl World {
         for _ in 0..self.edge_rng.below(3) {
             self.something_happens()?;
         }
+        self.somebody_decides()?;
+        self.operator_acts()?;
         self.remove_finished();
         for shard in 0..self.shards.len() {
             if self.edge_rng.percent(30) {
@@ -292,7 +303,9 @@ impl World {
         for (number, shard) in self.shards.iter().enumerate() {
             shard.assert_invariants();
             let connected = shard.gauges().clients_connected as usize;
-            let held = self.conns.values().filter(|conn| conn.at.is_some_and(|(at, _)| at == number) && !conn.left);
+            let held = self.conns.iter().filter(|(index, conn)| {
+                conn.at.is_some_and(|(at, _)| at == number) && !conn.left && !self.authenticator.is_waiting(**index)
+            });
             if held.count() != connected {
                 return Err(format!("shard {number} counts {connected} connections, the edge has others"));
             }
@@ -318,7 +331,9 @@ impl World {
         }
         for client in &self.clients {
             let owner = crate::conn::Owner::Client(client.index);
-            let open = self.conns.values().filter(|conn| conn.owner == owner && conn.at.is_some() && !conn.left);
+            let open = self.conns.iter().filter(|(index, conn)| {
+                conn.owner == owner && conn.at.is_some() && !conn.left && !self.authenticator.is_waiting(**index)
+            });
             if open.count() > 1 {
                 return Err(format!("client {} has two connections", client.index));
             }

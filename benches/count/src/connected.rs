@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use dunlin::auth::Policy;
 use dunlin::codec::{Connect, Version};
 use dunlin::conn::{Connections, ConnectionsConfig, ListenerLayers, Operation, Peer, ShardTurn};
 use dunlin::ids::{ConnectionId, Qos, ShardId, SocketId};
@@ -36,7 +37,7 @@ impl Connected {
             settings: Arc::clone(&process.settings),
             instance: 42,
         });
-        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let listener = ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() };
         connections.add_listener(Arc::new(listener), Arc::default(), ListenerLayers::None);
         let shard = Shard::new(ShardId(0), &process, now);
         Self { connections, shard, fx: Effects::default(), now, sockets: 0 }

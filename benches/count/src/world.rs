@@ -1,6 +1,9 @@
 //! A shard with clients, driven as the edge drives it: bytes are cut and decoded, effects are copied into an outbox,
 //! records are durable at the end of the turn. Two of them exchange what shards say to each other. No socket, no clock.
 
+use std::sync::Arc;
+
+use dunlin::auth::Policy;
 use dunlin::codec::{
     Connect, Frame, PublishOut, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_subscribe,
     encode_unsubscribe, frame,
@@ -16,7 +19,7 @@ const PAYLOAD: [u8; 64] = [b'x'; 64];
 
 /// See the module's text.
 pub(super) struct World {
-    listener: ListenerSettings,
+    listener: Arc<ListenerSettings>,
     shard: Shard,
     fx: Effects,
     now: Now,
@@ -42,7 +45,7 @@ impl World {
         let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
 
         let shard = Shard::new(own, &ProcessContext::new(settings, 42, now), now);
-        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
         Self { listener, shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
     }
 
@@ -131,7 +134,7 @@ impl World {
                 Effect::Send { encoded, packet_id, .. } | Effect::SendPayload { encoded, packet_id, .. } => {
                     self.fx.copy_to(encoded, packet_id, &mut self.outbox);
                 }
-                Effect::Close { .. } => {}
+                Effect::Resume { .. } | Effect::Close { .. } => {}
             }
         }
         self.fx.clear();

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::show::show;
+use crate::auth::{Ask, Policy};
 use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
 use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
@@ -41,6 +42,8 @@ pub(super) struct World {
     settings: Arc<Settings>,
     pub(super) now: Now,
     pub(super) events: Vec<Event>,
+    /// Questions that nobody has answered.
+    pub(super) asks: Vec<Ask>,
     peers: Vec<PeerState>,
     fx: Effects,
     /// Batches of one message each.
@@ -78,6 +81,7 @@ impl World {
             settings: Arc::clone(&process.settings),
             now,
             events: Vec::new(),
+            asks: Vec::new(),
             peers: Vec::new(),
             fx: Effects::default(),
             mesh: VecDeque::new(),
@@ -100,6 +104,11 @@ impl World {
 
     /// A connection with its CONNECT, whatever comes of it.
     pub(super) fn open(&mut self, connect: &Connect<'_>) -> Peer {
+        self.open_by(Policy::Admit, connect)
+    }
+
+    /// The same by a listener with this policy.
+    pub(super) fn open_by(&mut self, policy: Policy, connect: &Connect<'_>) -> Peer {
         let peer = self.peers.len();
         let shard = ShardId::owner_of(connect.client_id, self.shards.len()).index();
         let connection = ConnectionId::new(peer as u32, 7);
@@ -115,7 +124,7 @@ impl World {
         connect.encode(&mut bytes);
         let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
         let connect = Connect::decode(frame).unwrap();
-        let listener = ListenerSettings { anonymous: true, ..ListenerSettings::default() };
+        let listener = Arc::new(ListenerSettings { policy, ..ListenerSettings::default() });
         let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
         self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
         peer
@@ -427,6 +436,8 @@ impl World {
                 Effect::SendPayload { connection, encoded, packet_id, payload } => {
                     (connection, encoded, packet_id, Some(payload))
                 }
+                // What a peer sends is not held here: the edge's part of waiting is tested with it.
+                Effect::Resume { .. } => continue,
                 Effect::Close { connection, reason } => {
                     let state = &mut self.peers[connection.slot as usize];
                     assert!(state.closed.is_none(), "closed twice");
@@ -458,6 +469,7 @@ impl World {
             self.stored[shard] = self.fx.last_record;
         }
         self.events.append(&mut self.fx.events);
+        self.asks.append(&mut self.fx.asks);
         self.fx.clear();
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);
         for connection in stuck {

@@ -19,4 +19,5 @@ mod routing;
 mod sys;
 mod takeover;
 mod teardown;
+mod verdict;
 mod will;

@@ -48,6 +48,8 @@ pub(crate) struct Oracle {
     pub(crate) retained: BTreeMap<String, Option<Key>>,
     /// Connections whose CONNECT is to be refused: their client id was taken over too often.
     pub(crate) refused: BTreeSet<usize>,
+    /// Clients whose sessions have ended since somebody last looked.
+    pub(crate) lately_ended: BTreeSet<usize>,
     subscribes: u64,
     wills: u32,
     inflight_max: u16,
@@ -82,6 +84,12 @@ pub(crate) struct Stats {
     /// Buffers that were over a budget, and receives that were stopped because too many were.
     pub(crate) deferred: u64,
     pub(crate) stopped: u64,
+    /// Clients that somebody else let in; questions that were never answered, or too late.
+    pub(crate) verdicts: u64,
+    pub(crate) verdicts_forgotten: u64,
+    pub(crate) verdicts_late: u64,
+    /// What an operator has asked for.
+    pub(crate) commands: u64,
 }
 
 impl Stats {
@@ -102,6 +110,10 @@ impl Stats {
         self.aborted += other.aborted;
         self.deferred += other.deferred;
         self.stopped += other.stopped;
+        self.verdicts += other.verdicts;
+        self.verdicts_forgotten += other.verdicts_forgotten;
+        self.verdicts_late += other.verdicts_late;
+        self.commands += other.commands;
     }
 }
 

@@ -308,7 +308,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn end_connection(&mut self, client: usize, conn: usize) {
+    pub(crate) fn end_connection(&mut self, client: usize, conn: usize) {
         let now_ms = self.now_ms;
         let Some(session) = self.sessions.get_mut(&client) else { return };
         assert_eq!(session.conn, Some(conn), "the model lost track of a connection");
@@ -336,6 +336,7 @@ impl Oracle {
         if let Some(session) = self.sessions.get_mut(&client) {
             session.subscriptions.clear();
         }
+        self.lately_ended.insert(client);
         self.publish_will(client);
         self.take_back_all(client);
         self.sessions.remove(&client);

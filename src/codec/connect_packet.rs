@@ -2,11 +2,14 @@
 //!
 //! The shard that a peer happens to reach has to read the client id to know which shard it belongs to, and that one has
 //! to read all the rest. `self_cell` keeps the bytes and what was decoded from them together, so nothing has to be
-//! decoded again and believed to succeed. `docs/decisions/2026-11-29-connect-decoded-once.md`.
+//! decoded again and believed to succeed (`docs/decisions/2026-11-29-connect-decoded-once.md`). A CONNECT that waits for a
+//! verdict is kept in the same form.
 
 use std::fmt;
 
-use crate::codec::{Connect, ConnectRefusal, Frame};
+use super::connect::Connect;
+use super::error::ConnectRefusal;
+use super::frame::{self, Frame};
 
 self_cell::self_cell!(
     struct Decoded {
@@ -17,17 +20,31 @@ self_cell::self_cell!(
 );
 
 /// See the module's text.
-pub(super) struct ConnectPacket(Decoded);
+pub struct ConnectPacket(Decoded);
 
 impl ConnectPacket {
     /// Copies and decodes the first packet of a connection.
-    pub(super) fn decode(frame: Frame<'_>) -> Result<Self, ConnectRefusal> {
+    pub fn decode(frame: Frame<'_>) -> Result<Self, ConnectRefusal> {
         let first = frame.first;
         Decoded::try_new(frame.body.to_vec(), |body| Connect::decode(Frame { first, body })).map(Self)
     }
 
+    /// The same CONNECT with bytes of its own.
+    pub fn copy_of(connect: &Connect<'_>) -> Self {
+        let mut bytes = Vec::new();
+        connect.encode(&mut bytes);
+        let framed = frame::next(&bytes, u32::MAX).ok().flatten();
+        let (frame, _) = framed.expect("what was encoded is a packet");
+        Self::decode(frame).expect("what was decoded once is encoded as it may be")
+    }
+
+    /// Bytes that it keeps.
+    pub fn len_bytes(&self) -> usize {
+        self.0.borrow_owner().len()
+    }
+
     /// What it says.
-    pub(super) fn get(&self) -> &Connect<'_> {
+    pub fn get(&self) -> &Connect<'_> {
         self.0.borrow_dependent()
     }
 }
@@ -42,7 +59,7 @@ impl fmt::Debug for ConnectPacket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Version, frame};
+    use crate::codec::Version;
 
     #[test]
     fn what_was_decoded_outlives_the_bytes_it_came_in_and_keeps_its_secrets() {

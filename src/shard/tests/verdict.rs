@@ -1,0 +1,182 @@
+//! CONNECTs about which somebody else decides.
+
+use super::harness::{Peer, World, v5, v5_kept};
+use super::show::publish;
+use crate::auth::{AskId, Policy, Question, RefusalCause, Verdict};
+use crate::codec::{Connect, ConnectWill, Forwarded, Packet, Version};
+use crate::ids::Qos;
+use crate::limits::{ASKS_EXPIRED_PER_TICK, PENDING_CONNECTS_MAX, PENDING_CONNECTS_MAX_BYTES, VERDICT_TIMEOUT_MS};
+use crate::shard::Input;
+
+/// A client that waits, and the question about it.
+fn ask(world: &mut World, connect: &Connect<'_>) -> (Peer, AskId) {
+    let peer = world.open_by(Policy::Ask, connect);
+    let ask = world.asks.pop().expect("the shard asks");
+    (peer, ask.id)
+}
+
+fn decide(world: &mut World, ask: AskId, verdict: Verdict) {
+    world.turn(0, Input::Verdict { ask, verdict });
+}
+
+#[test]
+fn a_question_says_who_wants_in_and_nothing_is_sent_before_the_verdict() {
+    let mut world = World::new();
+    let connect = Connect { username: Some("u"), password: Some(b"p"), ..v5("c") };
+    let peer = world.open_by(Policy::Ask, &connect);
+    let ask = world.asks.pop().unwrap();
+    let Question::Connect(question) = ask.question;
+    assert_eq!((&*question.client_id, question.username.as_deref()), ("c", Some("u")));
+    assert_eq!(question.password.as_deref(), Some(&b"p"[..]));
+    assert!(world.read(peer).is_empty());
+    assert_eq!(world.shards[0].gauges().clients_connected, 0);
+    decide(&mut world, ask.id, Verdict::Admit);
+    assert_eq!(world.read(peer), ["CONNACK success"]);
+    world.subscribe(peer, "t", 0);
+    let publisher = world.client("p");
+    world.send(publisher, &Packet::Publish(publish("t", "x")));
+    assert_eq!(world.read(peer).len(), 1, "and it is a client like any other");
+}
+
+#[test]
+fn each_refusal_has_its_code_in_each_version() {
+    for (verdict, code_5, code_311) in [
+        (Verdict::Refuse(RefusalCause::BadCredentials), "bad user name or password", 4),
+        (Verdict::Refuse(RefusalCause::NotAuthorized), "not authorized", 5),
+        (Verdict::Refuse(RefusalCause::Banned), "banned", 5),
+        (Verdict::Unavailable, "server unavailable", 3),
+    ] {
+        let mut world = World::new();
+        let (new, question) = ask(&mut world, &v5("new"));
+        decide(&mut world, question, verdict);
+        let answer = world.read(new);
+        assert_eq!(answer, [&format!("CONNACK {code_5}"), "CLOSED refused"]);
+        let (old, question) = ask(&mut world, &Connect::new(Version::V311, "old", true));
+        decide(&mut world, question, verdict);
+        let raw = world.read_raw(old);
+        assert_eq!(raw, [0x20, 2, 0, code_311], "{verdict:?}");
+    }
+}
+
+#[test]
+fn an_earlier_session_is_not_touched_before_the_verdict() {
+    let mut world = World::new();
+    let old = world.connect(&v5_kept("c"));
+    let thief = v5("c");
+    let (waiting, question) = ask(&mut world, &thief);
+    assert!(world.read(old).is_empty(), "it stays connected");
+    decide(&mut world, question, Verdict::Refuse(RefusalCause::BadCredentials));
+    assert_eq!(world.read(waiting).len(), 2);
+    assert!(world.read(old).is_empty());
+    let (waiting, question) = ask(&mut world, &v5_kept("c"));
+    decide(&mut world, question, Verdict::Admit);
+    assert_eq!(world.read(old)[0], "DISCONNECT session taken over");
+    assert_eq!(world.read(waiting), ["CONNACK success present"]);
+}
+
+#[test]
+fn who_gets_no_answer_is_refused_in_time_and_a_late_answer_changes_nothing() {
+    let mut world = World::new();
+    let (peer, question) = ask(&mut world, &v5("c"));
+    world.pass_ms(VERDICT_TIMEOUT_MS - 1);
+    assert!(world.read(peer).is_empty());
+    world.pass_ms(1);
+    assert_eq!(world.read(peer), ["CONNACK server unavailable", "CLOSED refused"]);
+    decide(&mut world, question, Verdict::Admit);
+    decide(&mut world, AskId(77), Verdict::Admit);
+    assert_eq!(world.shards[0].gauges().clients_connected, 0);
+    assert_eq!(world.shards[0].holdings().pending_connects, 0);
+}
+
+#[test]
+fn whoever_goes_while_it_waits_is_forgotten() {
+    let mut world = World::new();
+    let will = ConnectWill {
+        topic: "w",
+        payload: b"lost",
+        qos: Qos::AtMostOnce,
+        retain: false,
+        delay_s: 0,
+        message_expiry_s: None,
+        properties: Forwarded::EMPTY,
+    };
+    let watcher = world.client("watcher");
+    world.subscribe(watcher, "w", 0);
+    let (peer, question) = ask(&mut world, &Connect { will: Some(will), ..v5("c") });
+    world.cut(peer);
+    assert_eq!(world.shards[0].holdings().pending_connects, 0);
+    decide(&mut world, question, Verdict::Admit);
+    assert_eq!(world.shards[0].gauges().clients_connected, 1, "the watcher alone");
+    assert!(world.read(watcher).is_empty(), "and its will is nobody's");
+}
+
+/// Of two connections of one client the later one stays, whichever verdict is the first.
+#[test]
+fn the_later_of_two_connects_stays_in_whatever_order_their_verdicts_come() {
+    let mut world = World::new();
+    let (first, about_first) = ask(&mut world, &v5_kept("c"));
+    let (second, about_second) = ask(&mut world, &v5_kept("c"));
+    decide(&mut world, about_first, Verdict::Admit);
+    assert_eq!(world.read(first), ["CONNACK success"]);
+    decide(&mut world, about_second, Verdict::Admit);
+    assert_eq!(world.read(first)[0], "DISCONNECT session taken over");
+    assert_eq!(world.read(second), ["CONNACK success present"]);
+
+    let mut world = World::new();
+    let (first, about_first) = ask(&mut world, &v5_kept("c"));
+    let (second, about_second) = ask(&mut world, &v5_kept("c"));
+    decide(&mut world, about_second, Verdict::Admit);
+    assert_eq!(world.read(second), ["CONNACK success"]);
+    assert_eq!(world.read(first), ["CONNACK server busy", "CLOSED refused"]);
+    decide(&mut world, about_first, Verdict::Admit);
+    assert!(world.read(second).is_empty(), "it stays");
+}
+
+#[test]
+fn a_client_that_no_verdict_is_needed_for_ends_the_wait_of_an_earlier_connection() {
+    let mut world = World::new();
+    let (first, about_first) = ask(&mut world, &v5_kept("c"));
+    let second = world.connect(&v5_kept("c"));
+    assert_eq!(world.read(first), ["CONNACK server busy", "CLOSED refused"]);
+    decide(&mut world, about_first, Verdict::Admit);
+    assert!(world.read(second).is_empty(), "it stays");
+}
+
+#[test]
+fn no_more_wait_than_may_and_all_of_them_are_refused_in_slices_when_the_broker_stops() {
+    let mut world = World::new();
+    let peers: Vec<_> = (0..=PENDING_CONNECTS_MAX).map(|n| world.open_by(Policy::Ask, &v5(&format!("c{n}")))).collect();
+    let last = peers[PENDING_CONNECTS_MAX];
+    assert_eq!(world.read(last), ["CONNACK server busy", "CLOSED refused"]);
+    assert_eq!(world.shards[0].holdings().pending_connects, PENDING_CONNECTS_MAX);
+    world.hold_work();
+    world.turn(0, Input::Shutdown);
+    world.work_once(0);
+    assert_eq!(world.shards[0].holdings().pending_connects, PENDING_CONNECTS_MAX - ASKS_EXPIRED_PER_TICK);
+    world.release_work();
+    assert_eq!(world.shards[0].holdings().pending_connects, 0);
+    assert_eq!(world.read(peers[0]), ["CONNACK server unavailable", "CLOSED refused"]);
+}
+
+#[test]
+fn the_bytes_of_those_who_wait_are_bounded() {
+    let mut world = World::new();
+    let payload = vec![b'x'; 65_000];
+    let will = ConnectWill {
+        topic: "w",
+        payload: &payload,
+        qos: Qos::AtMostOnce,
+        retain: false,
+        delay_s: 0,
+        message_expiry_s: None,
+        properties: Forwarded::EMPTY,
+    };
+    let refused = (0..PENDING_CONNECTS_MAX_BYTES / payload.len() + 10)
+        .filter(|n| {
+            let name = format!("c{n}");
+            let peer = world.open_by(Policy::Ask, &Connect { will: Some(will), ..v5(&name) });
+            !world.read(peer).is_empty()
+        })
+        .count();
+    assert!((1..=10).contains(&refused), "{refused}");
+}

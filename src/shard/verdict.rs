@@ -1,0 +1,207 @@
+//! CONNECTs about which somebody else decides: asked, held until the verdict, let in or refused.
+//!
+//! Always holds: each question gets one answer at most, and counts as refused when none has come in time, when too many wait,
+//! or when the broker stops; an answer that is late, or about a client that has gone, changes nothing. Until the verdict nothing
+//! of an earlier session is touched. Of several CONNECTs with one client id the latest that was let in stays, in whatever
+//! order their verdicts come. Questions are as old as they are in order, so the oldest is always the next to be late.
+//! Leaves to others: packets that the client sends meanwhile (`conn` holds them), and who answers (`runtime`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use super::{ConnectInfo, Effect, Shard, Turn};
+use crate::auth::{Ask, AskId, ConnectQuestion, Question, Verdict};
+use crate::codec::{Connect, ConnectPacket, ReasonCode};
+use crate::ids::{ClientKey, ConnectionId};
+use crate::limits::{ASKS_EXPIRED_PER_TICK, PENDING_CONNECTS_MAX, PENDING_CONNECTS_MAX_BYTES, VERDICT_TIMEOUT_MS};
+use crate::settings::ListenerSettings;
+use crate::telemetry::CloseReason;
+use crate::time::{Deadline, Now};
+
+/// A CONNECT that waits for its verdict.
+#[derive(Debug)]
+struct PendingConnect {
+    connection: ConnectionId,
+    client: ClientKey,
+    packet: ConnectPacket,
+    assigned_client_id: bool,
+    listener: Arc<ListenerSettings>,
+    deadline: Deadline,
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct PendingConnects {
+    /// By number, the oldest first; a gap where one has been answered before an older one.
+    queue: VecDeque<Option<Box<PendingConnect>>>,
+    /// The number of the first in the queue.
+    first: u64,
+    by_connection: BTreeMap<ConnectionId, AskId>,
+    by_client: BTreeSet<(u64, AskId)>,
+    held_bytes: usize,
+}
+
+impl PendingConnects {
+    /// CONNECTs that wait.
+    pub(super) fn len(&self) -> usize {
+        self.by_connection.len()
+    }
+
+    /// Whether none waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_connection.is_empty()
+    }
+
+    /// When the oldest has waited for too long.
+    pub(super) fn next_deadline(&self) -> Option<Deadline> {
+        self.queue.front()?.as_ref().map(|pending| pending.deadline)
+    }
+
+    /// Checks that what is found by connection and by client id is what waits.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub(super) fn assert_invariants(&self) {
+        assert_eq!(self.queue.iter().flatten().count(), self.by_connection.len(), "each is found by its connection");
+        assert_eq!(self.by_client.len(), self.by_connection.len(), "and by its client id");
+        assert!(!matches!(self.queue.front(), Some(None)), "the oldest waits");
+        let bytes: usize = self.queue.iter().flatten().map(|pending| pending.packet.len_bytes()).sum();
+        assert_eq!(bytes, self.held_bytes, "bytes of what waits are counted");
+    }
+
+    /// The number of the next question: all that wait have lower ones.
+    pub(super) fn next_ask(&self) -> AskId {
+        AskId(self.first + self.queue.len() as u64)
+    }
+
+    fn has_room(&self) -> bool {
+        self.queue.len() < PENDING_CONNECTS_MAX && self.held_bytes < PENDING_CONNECTS_MAX_BYTES
+    }
+
+    fn insert(&mut self, pending: PendingConnect) -> AskId {
+        let ask = self.next_ask();
+        self.held_bytes += pending.packet.len_bytes();
+        self.by_connection.insert(pending.connection, ask);
+        self.by_client.insert((pending.client.0, ask));
+        self.queue.push_back(Some(Box::new(pending)));
+        ask
+    }
+
+    /// Takes one out, if it still waits.
+    fn remove(&mut self, ask: AskId) -> Option<Box<PendingConnect>> {
+        let at = usize::try_from(ask.0.checked_sub(self.first)?).ok()?;
+        let pending = self.queue.get_mut(at)?.take()?;
+        self.held_bytes -= pending.packet.len_bytes();
+        self.by_connection.remove(&pending.connection);
+        self.by_client.remove(&(pending.client.0, ask));
+        while matches!(self.queue.front(), Some(None)) {
+            self.queue.pop_front();
+            self.first += 1;
+        }
+        Some(pending)
+    }
+
+    fn remove_connection(&mut self, connection: ConnectionId) -> Option<Box<PendingConnect>> {
+        let ask = *self.by_connection.get(&connection)?;
+        self.remove(ask)
+    }
+
+    /// The oldest, if its time is over or `all` are to go.
+    fn remove_oldest(&mut self, due: impl FnOnce(Deadline) -> bool) -> Option<Box<PendingConnect>> {
+        let deadline = self.next_deadline()?;
+        due(deadline).then(|| self.remove(AskId(self.first))).flatten()
+    }
+
+    /// Of those who wait with a client id the one that was asked about first.
+    fn oldest_of(&self, client: ClientKey) -> Option<AskId> {
+        let from = (client.0, AskId(0));
+        self.by_client.range(from..).next().filter(|&&(key, _)| key == client.0).map(|&(_, ask)| ask)
+    }
+}
+
+impl Shard {
+    /// Somebody else decides about this CONNECT.
+    pub(super) fn ask_about(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        arrival: ConnectInfo<'_>,
+    ) {
+        if !self.pending.has_room() {
+            let text = "too many clients wait to be authenticated";
+            return self.refuse(turn, connection, connect, ReasonCode::ServerBusy, text);
+        }
+        let id = self.pending.insert(PendingConnect {
+            connection,
+            client: self.clients.sessions.key(connect.client_id),
+            packet: ConnectPacket::copy_of(connect),
+            assigned_client_id: arrival.assigned_client_id,
+            listener: Arc::clone(arrival.listener),
+            deadline: turn.now.after_ms(VERDICT_TIMEOUT_MS),
+        });
+        let question = ConnectQuestion::about(connect, &arrival.listener.name);
+        turn.fx.asks.push(Ask { id, connection, question: Question::Connect(Box::new(question)) });
+    }
+
+    /// Somebody has decided, perhaps too late.
+    pub(super) fn handle_verdict(&mut self, turn: &mut Turn<'_>, ask: AskId, verdict: Verdict) {
+        let Some(pending) = self.pending.remove(ask) else { return };
+        let (code, text) = match verdict {
+            Verdict::Admit => return self.admit_pending(turn, &pending, ask),
+            Verdict::Refuse(cause) => (cause.code(), cause.text()),
+            Verdict::Unavailable => (ReasonCode::ServerUnavailable, "nobody can authenticate it now"),
+        };
+        self.refuse(turn, pending.connection, pending.packet.get(), code, text);
+    }
+
+    fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, ask: AskId) {
+        let arrival = ConnectInfo { assigned_client_id: pending.assigned_client_id, listener: &pending.listener };
+        let (connection, connect) = (pending.connection, pending.packet.get());
+        // What holds has changed since it was asked about: the broker may be stopping.
+        if let Err((code, text)) = self.check_connect(connect) {
+            return self.refuse(turn, connection, connect, code, text);
+        }
+        turn.fx.list.push(Effect::Resume { connection });
+        self.admit(turn, connection, connect, arrival, ask);
+    }
+
+    /// Refuses those who asked for a client id before the connection that has it now: their verdicts would come behind
+    /// this one's and end the later connection.
+    pub(super) fn refuse_older(&mut self, turn: &mut Turn<'_>, client: ClientKey, before: AskId) {
+        while let Some(older) = self.pending.oldest_of(client).filter(|&older| older < before) {
+            let older = self.pending.remove(older).expect("it waits");
+            let text = "a later connection has taken its client id";
+            self.refuse(turn, older.connection, older.packet.get(), ReasonCode::ServerBusy, text);
+        }
+    }
+
+    /// The peer of a CONNECT that waits has gone. Returns whether there was one.
+    pub(super) fn close_pending(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) -> bool {
+        if self.pending.remove_connection(connection).is_none() {
+            return false;
+        }
+        let reason = CloseReason::SocketClosed;
+        self.clients.counters.closed(reason);
+        turn.fx.list.push(Effect::Close { connection, reason });
+        true
+    }
+
+    /// Refuses those for whom no answer has come, so many at a time.
+    pub(super) fn expire_pending(&mut self, turn: &mut Turn<'_>, now: Now) {
+        for _ in 0..ASKS_EXPIRED_PER_TICK {
+            let Some(pending) = self.pending.remove_oldest(|deadline| deadline.is_due(now)) else { return };
+            let text = "nobody answered whether it may connect";
+            self.refuse(turn, pending.connection, pending.packet.get(), ReasonCode::ServerUnavailable, text);
+        }
+    }
+
+    /// The broker stops: refuses those who wait, so many at a time.
+    pub(super) fn refuse_pending(&mut self, turn: &mut Turn<'_>) {
+        for _ in 0..ASKS_EXPIRED_PER_TICK {
+            let Some(pending) = self.pending.remove_oldest(|_| true) else { return };
+            let (code, text) = (ReasonCode::ServerUnavailable, "the broker stops");
+            self.refuse(turn, pending.connection, pending.packet.get(), code, text);
+        }
+    }
+}
