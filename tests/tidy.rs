@@ -41,7 +41,7 @@ use words::Named;
 pub(crate) struct Finding {
     /// Path from the root of the repository.
     pub(crate) path: String,
-    /// Line, from 1.
+    /// Counted from 1.
     pub(crate) line: usize,
     /// What is wrong and how to mend it.
     pub(crate) remedy: String,

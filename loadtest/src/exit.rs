@@ -98,7 +98,7 @@ impl From<Exit> for ExitCode {
 pub struct Failure {
     /// The status.
     pub exit: Exit,
-    /// One line.
+    /// What went wrong and how to mend it, without a line break.
     pub line: String,
 }
 

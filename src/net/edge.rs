@@ -125,7 +125,7 @@ impl Edge {
 
     // --- a turn, in the order of its steps -------------------------------------------------------------------------
 
-    /// A turn begins.
+    /// Gives every connection its budget again.
     pub const fn begin_turn(&mut self) {
         self.connections.begin_turn();
     }

@@ -60,7 +60,7 @@ pub(crate) enum Command {
     Disconnect,
 }
 
-/// CONNECT.
+/// What a driver is to connect with.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Connect {
     /// Always a literal address of loopback.

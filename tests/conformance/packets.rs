@@ -149,7 +149,7 @@ pub(crate) mod prop {
 
     pub(crate) const USER: u8 = 0x26;
 
-    /// A user property.
+    /// A pair of bytes that need not be UTF-8.
     pub(crate) fn user(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Property {
         Property(USER, Value::Pair(key.as_ref().to_vec(), value.as_ref().to_vec()))
     }
@@ -461,7 +461,7 @@ pub(crate) fn subscribe(version: Version, id: u16, props: &[Property], filters: 
     frame(SUBSCRIBE, body)
 }
 
-/// UNSUBSCRIBE.
+/// Without properties in 5.0.
 pub(crate) fn unsubscribe(version: Version, id: u16, filters: &[&str]) -> Vec<u8> {
     let mut body = [&id.to_be_bytes()[..], &properties(version, &[])].concat();
     for filter in filters {

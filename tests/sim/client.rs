@@ -290,7 +290,7 @@ impl Client {
         Err(format!("client {} never asked for #{id}", self.index))
     }
 
-    /// The CONNECT of its plan.
+    /// Everything as the plan says but for the will.
     pub(crate) fn connect<'a>(name: &'a str, plan: &ClientPlan, clean_start: bool) -> Connect<'a> {
         let mut connect = Connect::new(plan.version, name, clean_start);
         connect.keep_alive_s = plan.keep_alive_s;

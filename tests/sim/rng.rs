@@ -21,7 +21,7 @@ impl Rng {
         ((self.next() as u128 * n as u128) >> 64) as usize
     }
 
-    /// `low..=high`.
+    /// Both bounds may come.
     pub(crate) const fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }

@@ -65,7 +65,7 @@ pub struct Progress<'a> {
     pub second: &'a Second,
     /// Index of the stage.
     pub stage: usize,
-    /// Its name.
+    /// As the plan calls it.
     pub stage_name: &'a str,
     /// How much of the stage is done, where that can be said: 0 to 1.
     pub stage_done: Option<f64>,

@@ -22,7 +22,7 @@ pub const SYSCTLS: [&str; 12] = [
     "net.netfilter.nf_conntrack_max",
 ];
 
-/// This machine.
+/// What the kernel says of itself, its processor and its limits.
 pub fn machine() -> Machine {
     let kernel = ["ostype", "osrelease", "version"];
     let kernel = kernel.into_iter().filter_map(|part| line(&format!("/proc/sys/kernel/{part}")));

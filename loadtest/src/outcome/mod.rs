@@ -52,7 +52,7 @@ pub struct Outcome {
     pub pipeline: Pipeline,
     /// How it ended.
     pub ending: Ending,
-    /// Stage by stage.
+    /// In the order of the plan; those that an early end left out are missing.
     pub stages: Vec<StageOutcome>,
     /// Connections, made and lost.
     pub connections: Connections,
@@ -68,7 +68,7 @@ pub struct Outcome {
     pub measured: Traffic,
     /// Of the whole run.
     pub traffic: Traffic,
-    /// Second by second.
+    /// One row a second since the run began.
     pub series: Vec<Second>,
     /// A run of three seconds at most: tenth by tenth as well.
     pub tenths: Vec<Second>,

@@ -13,11 +13,11 @@ pub struct Second {
     pub stage: u32,
     /// Established connections at its end.
     pub connected: u64,
-    /// Established in it.
+    /// Connections whose CONNACK said success.
     pub established: u64,
-    /// Failed in it.
+    /// Connections that were refused or did not get as far as CONNACK, and are tried no more.
     pub failed: u64,
-    /// Lost in it.
+    /// Connections that ended though nobody here had closed them.
     pub lost: u64,
     /// What went over the wire in it.
     #[serde(flatten)]

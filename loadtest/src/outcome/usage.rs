@@ -60,7 +60,7 @@ pub struct KernelMemory {
     pub tcp_peak_bytes: u64,
 }
 
-/// The machine.
+/// Where the run took place, to compare it with others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {

@@ -123,7 +123,7 @@ impl Verdict {
         all
     }
 
-    /// The deliveries of a [`lane`].
+    /// Where to count a delivery: 0 to 2 by QoS, and 3 more for readers that are slow on purpose ([`lane`]).
     #[inline]
     pub const fn lane_mut(&mut self, lane: u8) -> &mut Deliveries {
         match lane {

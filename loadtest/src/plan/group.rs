@@ -79,7 +79,7 @@ impl Group {
     }
 }
 
-/// One subscription.
+/// A filter that each client of a group subscribes to, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subscription {

@@ -71,7 +71,7 @@ fn default_drain_s() -> u32 {
 }
 
 impl Plan {
-    /// The group of this name.
+    /// `None` if no group is called that.
     pub fn group(&self, name: &str) -> Option<&Group> {
         self.groups.iter().find(|group| group.name == name)
     }

@@ -64,7 +64,7 @@ pub enum Action {
     Burst {
         /// Which.
         groups: Vec<String>,
-        /// For each client.
+        /// How many each client of the groups sends before the stage is over.
         messages_per_client: u64,
     },
     /// Ends connections. Over when all are closed.

@@ -5,11 +5,11 @@ use std::time::Duration;
 /// What a flag resizes. `None` everywhere is the workload as its name says.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tuning {
-    /// `--clients`
+    /// `--clients`: connections of a workload whose clients all do the same.
     pub clients: Option<u32>,
-    /// `--publishers`
+    /// `--publishers`: how many clients send, where senders and receivers are different ones.
     pub publishers: Option<u32>,
-    /// `--subscribers`
+    /// `--subscribers`: how many receive, of all topics together.
     pub subscribers: Option<u32>,
     /// `--rate`: messages a second of all publishers together, open loop.
     pub rate: Option<f64>,
@@ -17,13 +17,13 @@ pub struct Tuning {
     pub window: Option<u32>,
     /// `--messages` of each publisher, where a workload counts them.
     pub messages: Option<u64>,
-    /// `--qos`
+    /// `--qos`: 0 to 2, of messages and of subscriptions.
     pub qos: Option<u8>,
-    /// `--payload`
+    /// `--payload`: bytes of each message, topic and header not included.
     pub payload_bytes: Option<u32>,
     /// `--duration` of what is measured.
     pub duration: Option<Duration>,
-    /// `--connect-rate`
+    /// `--connect-rate`: connections begun in a second, of all groups together.
     pub connect_rate: Option<f64>,
     /// `--pipeline`: SUBSCRIBE goes out together with CONNECT.
     pub pipeline: bool,
@@ -32,27 +32,27 @@ pub struct Tuning {
 /// One of the flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Knob {
-    /// `--clients`
+    /// Resizes [`Tuning::clients`].
     Clients,
-    /// `--publishers`
+    /// Resizes [`Tuning::publishers`].
     Publishers,
-    /// `--subscribers`
+    /// Resizes [`Tuning::subscribers`].
     Subscribers,
-    /// `--rate`
+    /// Sets [`Tuning::rate`]: the loop becomes open.
     Rate,
-    /// `--window`
+    /// Sets [`Tuning::window`]: the loop becomes closed.
     Window,
-    /// `--messages`
+    /// Sets [`Tuning::messages`]: the run ends when all are sent.
     Messages,
-    /// `--qos`
+    /// Sets [`Tuning::qos`], 0 to 2.
     Qos,
-    /// `--payload`
+    /// Sets [`Tuning::payload_bytes`].
     Payload,
-    /// `--duration`
+    /// Sets [`Tuning::duration`] of the measured stage.
     Duration,
-    /// `--connect-rate`
+    /// Sets [`Tuning::connect_rate`], in connections a second.
     ConnectRate,
-    /// `--pipeline`
+    /// Turns [`Tuning::pipeline`] on; every workload has a use for it.
     Pipeline,
 }
 

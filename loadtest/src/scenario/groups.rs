@@ -11,7 +11,7 @@ use crate::{
     units,
 };
 
-/// A group.
+/// Reads a `[[group]]`; what is wrong goes to the problems of `fields`. Payload files are looked for in `folder`.
 pub(super) fn group(fields: Fields, folder: &Path) -> Group {
     let name = fields.needed("name", fields.text("name")).unwrap_or_else(|| format!("of line {}", fields.line()));
     let clients = fields.needed("clients", fields.count("clients")).unwrap_or(1);

@@ -43,7 +43,7 @@ pub(crate) fn payload(key: Key, padding: usize) -> Vec<u8> {
     format!("m{}.{};{}", key.0, key.1, "x".repeat(padding)).into_bytes()
 }
 
-/// The payload of a client's will.
+/// Wills are numbered apart from other messages.
 pub(crate) fn will_payload(client: usize, number: u32) -> Vec<u8> {
     payload((client, WILL + number), 0)
 }
