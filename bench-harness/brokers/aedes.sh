@@ -18,8 +18,14 @@ install() {
     (cd "$modules" && npm ci --no-audit --no-fund --loglevel=error)
 }
 
+choices() {
+    echo 'nagle: TCP_NODELAY off, as its documentation starts it'
+    echo 'nodelay: TCP_NODELAY on'
+}
+
 run() {
-    exec node "$modules/server.js" "$1"
+    if [ "$as_shipped" = yes ]; then choice=as-shipped; fi
+    exec node "$modules/server.js" "$1" "$choice"
 }
 
 answer version install run "$@"

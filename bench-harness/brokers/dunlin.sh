@@ -15,6 +15,8 @@ install() {
 
 run() {
     cd "$2"
+    # As `scripts/start` runs it.
+    if [ "$as_shipped" = yes ]; then exec "$dunlin" --port "$1"; fi
     exec "$dunlin" --port "$1" --shards "$threads" --log-level warn --sys-interval off \
         --max-inflight 1000 --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
 }

@@ -1,34 +1,19 @@
 #!/usr/bin/env bash
-# Mosquitto, as Debian packages it. It has one thread, whatever it is given.
+# Mosquitto, the newest that Debian packages: 2.1.2 in sid, unpacked beside the system (scripts/bench --install). The one that
+# Debian 12 and 13 install is the broker `mosquitto-debian`: 2.0. It has one thread, whatever it is given.
 # shellcheck source=bench-harness/brokers/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-PATH=$PATH:/usr/sbin
+# shellcheck source=bench-harness/brokers/mosquitto.lib
+. "$brokers_dir/mosquitto.lib"
+
+mosquitto() { run_from_debian mosquitto-sid usr/sbin/mosquitto "$@"; }
 
 version() {
-    needs mosquitto 'Debian package mosquitto'
-    # It prints its version with its help, and fails.
-    { mosquitto -h 2>/dev/null || true; } | sed -nE '1s/^(mosquitto) version (.*)/\1 \2/p'
+    [ -x "$cache_dir/mosquitto-sid/usr/sbin/mosquitto" ] || die "mosquitto of Debian sid is not installed (scripts/bench --install)"
+    mosquitto_version ", Debian sid"
 }
 
-install() {
-    command -v mosquitto >/dev/null || install_debian mosquitto
-}
+# Its libraries and their C library are all that comes with it. systemd-standalone-sysusers stands for all of systemd.
+install() { install_from_debian sid mosquitto-sid mosquitto systemd-standalone-sysusers; }
 
-run() {
-    cat >"$2/mosquitto.conf" <<CONF
-listener $1 127.0.0.1
-allow_anonymous true
-persistence false
-log_dest stderr
-log_type error
-connection_messages false
-sys_interval 0
-set_tcp_nodelay true
-max_inflight_messages 0
-max_queued_messages 0
-max_queued_bytes 0
-CONF
-    exec mosquitto -c "$2/mosquitto.conf"
-}
-
-answer version install run "$@"
+answer version install run_mosquitto "$@"

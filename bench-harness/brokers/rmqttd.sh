@@ -15,7 +15,14 @@ install() {
     install_crate rmqttd $pinned --locked
 }
 
+choices() {
+    echo 'nagle: TCP_NODELAY off, as it ships'
+    echo 'nodelay: TCP_NODELAY on'
+}
+
 run() {
+    local nodelay=false
+    [ "$choice" != nodelay ] || nodelay=true
     mkdir "$2/plugins"
     cat >"$2/plugins/rmqtt-retainer.toml" <<CONF
 storage.type = "ram"
@@ -27,23 +34,28 @@ rules = [["allow", "all"]]
 CONF
     cat >"$2/rmqtt.toml" <<CONF
 node.id = 1
-node.busy.check_enable = false
 rpc.server_addr = "127.0.0.1:0"
 log.to = "file"
-log.level = "error"
 log.dir = "$2"
 log.file = "rmqtt.log"
 plugins.dir = "$2/plugins"
 plugins.default_startups = ["rmqtt-retainer"]
 plugins.disabled_default_startups = ["rmqtt-http-api", "rmqtt-counter", "rmqtt-acl"]
-mqtt.max_sessions = 0
 listener.tcp.bench.addr = "127.0.0.1:$1"
+listener.tcp.bench.allow_anonymous = true
+CONF
+    cd "$2"
+    # What is not named above is as it ships.
+    if [ "$as_shipped" = yes ]; then exec "$cache_dir/bin/rmqttd" --config "$2/rmqtt.toml"; fi
+    cat >>"$2/rmqtt.toml" <<CONF
+log.level = "error"
+node.busy.check_enable = false
+mqtt.max_sessions = 0
 listener.tcp.bench.workers = $threads
 listener.tcp.bench.max_connections = 1024000
 listener.tcp.bench.max_handshaking_limit = 100000
 listener.tcp.bench.backlog = 4096
-listener.tcp.bench.nodelay = true
-listener.tcp.bench.allow_anonymous = true
+listener.tcp.bench.nodelay = $nodelay
 listener.tcp.bench.min_keepalive = 0
 listener.tcp.bench.allow_zero_keepalive = true
 listener.tcp.bench.max_inflight = 1000
@@ -53,7 +65,6 @@ listener.tcp.bench.max_qos_allowed = 2
 listener.tcp.bench.retain_available = true
 listener.tcp.bench.session_expiry_interval = "2h"
 CONF
-    cd "$2"
     TOKIO_WORKER_THREADS=$threads exec "$cache_dir/bin/rmqttd" --config "$2/rmqtt.toml"
 }
 

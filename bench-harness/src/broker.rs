@@ -14,7 +14,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The brokers that have a start script here, dunlin first.
-pub(crate) const BUILT_IN: [&str; 7] = ["dunlin", "mosquitto", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq"];
+pub(crate) const BUILT_IN: [&str; 8] =
+    ["dunlin", "mosquitto", "mosquitto-debian", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq"];
 /// How long a broker may take until it answers a CONNECT. RabbitMQ takes 20 s on a machine with other work.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long SIGTERM has before SIGKILL.
@@ -32,6 +33,26 @@ pub(crate) struct Broker {
     environment: Vec<(&'static str, PathBuf)>,
     /// Name and version as it says itself, or why it is missing.
     pub version: Result<String, String>,
+    /// Settings that its users choose between by their load. All of them are measured.
+    pub choices: Vec<Choice>,
+}
+
+/// One of a broker's settings that its users choose between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// For the start script.
+    pub name: String,
+    /// For the reader of a table.
+    pub words: String,
+}
+
+/// How a broker is configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Configuration<'a> {
+    /// As whoever installs it gets it.
+    AsShipped,
+    /// For the load, with one of its choices where it has some.
+    ForLoad(Option<&'a Choice>),
 }
 
 impl Broker {
@@ -43,7 +64,9 @@ impl Broker {
             Ok(output) => Err(last_line(&output.stderr)),
             Err(error) => Err(format!("{}: {error}", script.display())),
         };
-        Self { name: name.to_owned(), script, environment: Vec::new(), version }
+        let choices = Command::new(&script).arg("--choices").stdin(Stdio::null()).output();
+        let choices = choices.map(|output| Choice::all(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
+        Self { name: name.to_owned(), script, environment: Vec::new(), version, choices }
     }
 
     /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only.
@@ -54,7 +77,7 @@ impl Broker {
         };
         let script = std::fs::canonicalize(path).map_err(|error| format!("--broker {name}: {path}: {error}"))?;
         let version = Ok(format!("{name} by its own script"));
-        Ok(Self { name: name.to_owned(), script, environment: Vec::new(), version })
+        Ok(Self { name: name.to_owned(), script, environment: Vec::new(), version, choices: Vec::new() })
     }
 
     /// The bare relay, which is none: `program` is its built benchmark.
@@ -65,7 +88,13 @@ impl Broker {
 
     /// Starts it on these cores (as `taskset` writes them), told to use so many threads. Its files go to a new directory
     /// below `scratch` and are gone when it ends.
-    pub(crate) fn start(&self, cores: &str, threads: usize, scratch: &Path) -> Result<Running, String> {
+    pub(crate) fn start(
+        &self,
+        configuration: Configuration<'_>,
+        cores: &str,
+        threads: usize,
+        scratch: &Path,
+    ) -> Result<Running, String> {
         self.version.clone()?;
         let io = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", self.name);
         let port = free_port().map_err(|error| io("no free port", error))?;
@@ -80,6 +109,7 @@ impl Broker {
             .arg(port.to_string())
             .arg(dir.join("data"))
             .env("BENCH_THREADS", threads.to_string())
+            .envs(configuration.environment())
             .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .stdin(Stdio::null())
             .stdout(output)
@@ -91,6 +121,25 @@ impl Broker {
         let mut running = Running { child, address, dir, log };
         running.await_ready(START_LIMIT).map_err(|problem| format!("{}: {problem}", self.name))?;
         Ok(running)
+    }
+}
+
+impl Choice {
+    /// From what a start script prints: `NAME: what it means`, a line each.
+    fn all(text: &str) -> Vec<Self> {
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        lines.map(|(name, words)| Self { name: name.to_owned(), words: words.to_owned() }).collect()
+    }
+}
+
+impl Configuration<'_> {
+    /// What a start script is told of it.
+    fn environment(&self) -> [(&'static str, &str); 2] {
+        let (as_shipped, choice) = match self {
+            Self::AsShipped => ("yes", ""),
+            Self::ForLoad(choice) => ("no", choice.map_or("", |choice| choice.name.as_str())),
+        };
+        [("BENCH_AS_SHIPPED", as_shipped), ("BENCH_CHOICE", choice)]
     }
 }
 
@@ -192,16 +241,46 @@ mod tests {
     fn every_broker_of_the_registry_has_a_script_that_tells_a_version_or_a_reason() {
         for name in BUILT_IN {
             let (Ok(words) | Err(words)) = Broker::built_in(name).version;
-            assert!(words.contains(name) || words.contains("installed"), "{name}: {words:?}");
+            let program = name.trim_end_matches("-debian");
+            assert!(words.contains(program) || words.contains("installed"), "{name}: {words:?}");
         }
     }
 
     #[test]
     fn a_broker_that_fails_to_start_tells_its_last_words() {
         let (broker, dir) = scripted("fails", "echo first; echo 'no licence' >&2; exit 3");
-        let problem = broker.start("0", 1, &dir).expect_err("it fails");
+        let problem = broker.start(Configuration::ForLoad(None), "0", 1, &dir).expect_err("it fails");
         assert_eq!(problem, "fails: it ended: exit status: 3: no licence");
         std::fs::remove_dir_all(dir).expect("ours");
+    }
+
+    #[test]
+    fn a_script_is_told_of_the_choice_that_is_meant_and_of_nothing_to_choose() {
+        let (broker, dir) = scripted("told", "echo \"$BENCH_AS_SHIPPED/$BENCH_CHOICE/$BENCH_THREADS\"; exit 3");
+        let choices = Choice::all("nagle: TCP_NODELAY off, as it ships\nnodelay: TCP_NODELAY on\n\n");
+        assert_eq!(choices.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["nagle", "nodelay"]);
+        assert_eq!(choices[0].words, "TCP_NODELAY off, as it ships");
+        for (configuration, told) in [
+            (Configuration::AsShipped, "yes//2"),
+            (Configuration::ForLoad(None), "no//2"),
+            (Configuration::ForLoad(Some(&choices[1])), "no/nodelay/2"),
+        ] {
+            let problem = broker.start(configuration, "0", 2, &dir).expect_err("it fails");
+            assert_eq!(problem, format!("told: it ended: exit status: 3: {told}"));
+        }
+        std::fs::remove_dir_all(dir).expect("ours");
+    }
+
+    #[test]
+    fn the_brokers_that_ship_with_nagle_on_are_measured_without_it_as_well() {
+        for name in BUILT_IN {
+            let choices = Broker::built_in(name).choices;
+            let expected: &[&str] = match name {
+                "mosquitto" | "mosquitto-debian" | "rmqttd" | "aedes" => &["nagle", "nodelay"],
+                _ => &[],
+            };
+            assert_eq!(choices.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), expected, "{name}");
+        }
     }
 
     #[test]
@@ -209,7 +288,7 @@ mod tests {
         let answers = "import socket, sys\nlistener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
                        while True:\n    peer, _ = listener.accept()\n    peer.recv(64)\n    peer.sendall(b'\\x20\\x02\\0\\x05')";
         let (broker, dir) = scripted("refuses", &format!("exec python3 -c \"{answers}\" \"$1\""));
-        let problem = broker.start("0", 1, &dir).expect_err("it refuses");
+        let problem = broker.start(Configuration::ForLoad(None), "0", 1, &dir).expect_err("it refuses");
         assert_eq!(problem, "refuses: it refuses a CONNECT: [20, 02, 00, 05]");
         std::fs::remove_dir_all(dir).expect("ours");
     }

@@ -34,6 +34,10 @@ pub(crate) enum Section {
     Idle,
     /// Latency at a fixed rate.
     Latency,
+    /// What few messages cost a broker as it ships.
+    LowRate,
+    /// What a broker as it ships does while nothing happens.
+    Silence,
     /// The whole machine.
     AllCores,
     /// The same load on one shard and on two.
@@ -60,6 +64,8 @@ pub(crate) enum Placement {
     OneCore,
     /// Both wherever the scheduler puts them, with a thread a core each.
     AllCores,
+    /// Both wherever the scheduler puts them, the broker as it ships.
+    AsShipped,
     /// So many cores for both together, and as many threads for the broker: what shares a core with the generator is slower
     /// than what has one to itself, so one thread is not given what two could not have.
     Shared(usize),
@@ -103,8 +109,13 @@ pub(crate) enum Load {
         /// For each.
         messages: u32,
     },
-    /// Silent clients.
+    /// Silent clients: what they take of memory, and what accepting them costs.
     Idle {
+        /// How many.
+        clients: u32,
+    },
+    /// Silent clients for a while, or none at all: what a broker does that has nothing to do.
+    Silence {
         /// How many.
         clients: u32,
     },
@@ -122,6 +133,7 @@ impl Load {
             Self::Sweep { messages } => Scenario::retained_sweep(messages),
             Self::Backlog { sessions, messages } => Scenario::offline_backlog(sessions, u64::from(messages)),
             Self::Idle { clients } => Scenario::idle(clients),
+            Self::Silence { clients } => Scenario::silence(clients, seconds * SILENCE_STAGES),
         }
     }
 
@@ -140,6 +152,7 @@ impl Load {
             Self::Sweep { .. } => Self::Sweep { messages: 500 },
             Self::Backlog { .. } => Self::Backlog { sessions: 10, messages: 10 },
             Self::Idle { .. } => Self::Idle { clients: 50 },
+            Self::Silence { clients } => Self::Silence { clients: clients.min(50) },
         }
     }
 }
@@ -181,6 +194,8 @@ pub(crate) fn all() -> Vec<Cell> {
             ..one_core("latency", Section::Latency, steady_rate(500), metric::P99_US)
         },
     ];
+    cells.extend(LOW_RATES.map(|(qos, per_second, title)| low_rate(qos, per_second, title)));
+    cells.extend(SILENT_CLIENTS.map(|(clients, title)| silence(clients, title)));
     let whole = |cell: &Cell| Cell {
         name: format!("all-{}", cell.name),
         section: Section::AllCores,
@@ -195,6 +210,39 @@ pub(crate) fn all() -> Vec<Cell> {
     cells.extend(of_shards);
     cells.extend(series());
     cells
+}
+
+/// What a broker as it ships is loaded with: QoS, messages a second, and the same in words.
+const LOW_RATES: [(u8, u32, &str); 4] = [
+    (1, 100, "100 messages a second, QoS 1"),
+    (1, 1_000, "1,000 messages a second, QoS 1"),
+    (1, 5_000, "5,000 messages a second, QoS 1"),
+    (0, 1_000, "1,000 messages a second, QoS 0"),
+];
+
+/// Silent clients of a broker as it ships.
+const SILENT_CLIENTS: [(u32, &str); 3] =
+    [(0, "no clients"), (1_000, "1,000 idle clients"), (100_000, "100,000 idle clients")];
+/// So many measured stages are as long as one of silence: a broker's timers may have ten seconds.
+const SILENCE_STAGES: f64 = 7.0;
+/// The one of them that is measured only where it is named: connecting so many clients takes minutes.
+pub(crate) const LARGE: &str = "silence-100000";
+
+fn low_rate(qos: u8, per_second: u32, title: &str) -> Cell {
+    let load = Load::Pairs { pairs: 50, qos, pace: Pace::PerSecond(per_second.into()) };
+    let (title, name) = (title.to_owned(), format!("low-rate-{per_second}-qos{qos}"));
+    Cell { title, placement: Placement::AsShipped, ..one_core(&name, Section::LowRate, load, metric::CPU_US) }
+}
+
+fn silence(clients: u32, title: &str) -> Cell {
+    let load = Load::Silence { clients };
+    let (title, name) = (title.to_owned(), format!("silence-{clients}"));
+    Cell { title, placement: Placement::AsShipped, ..one_core(&name, Section::Silence, load, metric::IDLE_CPU_MS) }
+}
+
+/// The figure that a cell is about.
+pub(crate) fn headline(name: &str) -> Option<&'static str> {
+    all().into_iter().find(|cell| cell.name == name).map(|cell| cell.headline)
 }
 
 /// What is measured on one shard and on two: cells on one core, by name.
@@ -216,7 +264,7 @@ fn on_shards(load: &str, threads: usize, cells: &[Cell]) -> Cell {
     Cell { name, section: Section::Shards, placement: Placement::Shared(threads), ..of.clone() }
 }
 
-/// The cells whose names contain one of the words; all without words. A word that selects nothing is an error.
+/// The cells whose names contain one of the words; all but the large one without words. A word that selects nothing is an error.
 pub(crate) fn selected(words: &[String]) -> Result<Vec<Cell>, String> {
     let cells = all();
     if let Some(word) = words.iter().find(|word| !cells.iter().any(|cell| cell.name.contains(*word))) {
@@ -227,7 +275,9 @@ pub(crate) fn selected(words: &[String]) -> Result<Vec<Cell>, String> {
     let means = |(word, is_name): (&String, &bool), cell: &Cell| {
         if *is_name { cell.name == *word } else { cell.name.contains(word) }
     };
-    let wanted = |cell: &Cell| words.is_empty() || words.iter().zip(&is_name).any(|pair| means(pair, cell));
+    let wanted = |cell: &Cell| {
+        (words.is_empty() && cell.name != LARGE) || words.iter().zip(&is_name).any(|pair| means(pair, cell))
+    };
     Ok(cells.into_iter().filter(wanted).collect())
 }
 
@@ -288,7 +338,9 @@ mod tests {
         let chosen = |word: &str| selected(&[word.to_owned()]).map(|cells| cells.len());
         assert_eq!(chosen("p2p-qos0-w16").expect("there"), 1, "a whole name means that cell");
         assert_eq!(chosen("qos0-w16").expect("there"), 4, "on one core, on all, on one shard and on two");
-        assert_eq!(selected(&[]).expect("all").len(), count);
+        assert_eq!(selected(&[]).expect("all").len(), count - 1, "all but the large one");
+        assert_eq!(chosen(LARGE).expect("there"), 1);
+        assert_eq!(chosen("low-rate").expect("there"), LOW_RATES.len());
         assert!(chosen("fan-sideways").expect_err("there is none").contains("p2p-qos0-w1"));
     }
 }

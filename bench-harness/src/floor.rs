@@ -25,7 +25,7 @@ pub(crate) fn measure(program: &Path, cell: &Cell, setup: &Setup) -> Result<Figu
     let load = if setup.quick { cell.load.quick() } else { cell.load };
     match load {
         Load::Pairs { pairs, pace: Pace::Window(window), .. } => measure_alone(program, pairs, window, setup),
-        _ => setup.measure(cell, &Broker::relay(program)),
+        _ => setup.measure(cell, &Broker::relay(program), None),
     }
 }
 

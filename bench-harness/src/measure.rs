@@ -3,19 +3,22 @@
 //! The broker is fresh in every round. Its CPU time is taken over exactly the stage that the generator measured, by the
 //! wall clock that both carry. A round whose messages did not all arrive keeps its figures and says what is wrong.
 
-use crate::broker::{Broker, Running};
+use crate::broker::{Broker, Choice, Configuration, Running};
 use crate::cells::{Cell, Load, Placement};
 use crate::generator::{Generator, Report, StageReport};
 use crate::results::{Bottleneck, Figures, Verdict, metric};
 use crate::scenario::{self, Scenario};
-use crate::usage::{Sampler, Usage};
+use crate::usage::{Detail, Sampler, Usage, unix_ms};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A core that is busy for this share of the time is the bottleneck.
 const BUSY: f64 = 0.95;
 /// Pairs and messages a second of those who are watched beside a sweep.
 const OBSERVER_PAIRS: u32 = 50;
 const OBSERVER_RATE: f64 = 2_000.0;
+/// How long a broker that nobody has connected to is left alone before it is looked at.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// Longer than all sweeps: the observer is told to stop.
 const OBSERVER_S: f64 = 230.0;
 
@@ -68,6 +71,11 @@ impl Setup {
                 let (broker_cores, cores) = (all.clone(), count as f64);
                 Place { broker_cores, generator_cores: all, threads: count, cores, workers: Some(count) }
             }
+            // Both are left to their own idea of how many threads they want.
+            Placement::AsShipped => {
+                let (broker_cores, cores) = (all.clone(), count as f64);
+                Place { broker_cores, generator_cores: all, threads: count, cores, workers: None }
+            }
             Placement::Shared(threads) => {
                 let cores = threads.min(count);
                 let these = format!("0-{}", cores - 1);
@@ -77,13 +85,20 @@ impl Setup {
         }
     }
 
-    /// Measures once.
-    pub(crate) fn measure(&self, cell: &Cell, broker: &Broker) -> Result<Figures, String> {
+    /// Measures once, with one of the broker's choices where it has some.
+    pub(crate) fn measure(&self, cell: &Cell, broker: &Broker, choice: Option<&Choice>) -> Result<Figures, String> {
         let load = if self.quick { cell.load.quick() } else { cell.load };
         let scenario = load.scenario(self.seconds);
         let place = self.place(cell.placement);
         self.check_room(&scenario, broker)?;
-        let mut running = broker.start(&place.broker_cores, place.threads, &self.scratch)?;
+        let (configuration, detail) = match cell.placement {
+            Placement::AsShipped => (Configuration::AsShipped, Detail::Threads),
+            _ => (Configuration::ForLoad(choice), Detail::Process),
+        };
+        let mut running = broker.start(configuration, &place.broker_cores, place.threads, &self.scratch)?;
+        if let Load::Silence { clients: 0 } = load {
+            return watch_alone(&mut running, &scenario);
+        }
         let generator = |ahead: bool| Generator {
             program: self.loadtest.clone(),
             cores: place.generator_cores.clone(),
@@ -97,7 +112,7 @@ impl Setup {
             }
             _ => None,
         };
-        let sampler = Sampler::start(running.pid());
+        let sampler = Sampler::start(running.pid(), detail);
         let report = generator(false).start(&scenario, running.address, &self.scratch.join("load"))?.finish();
         let usage = sampler.finish();
         let watched = observer.map(|observer| observer.interrupt().and_then(crate::generator::Run::finish)).transpose();
@@ -121,6 +136,25 @@ impl Setup {
     }
 }
 
+/// What a broker does that nobody has connected to, for as long as the scenario measures.
+fn watch_alone(running: &mut Running, scenario: &Scenario) -> Result<Figures, String> {
+    std::thread::sleep(SETTLED_AFTER);
+    let sampler = Sampler::start(running.pid(), Detail::Threads);
+    // Between the first sample and the last one.
+    std::thread::sleep(Duration::from_millis(100));
+    let from = unix_ms();
+    std::thread::sleep(Duration::from_secs_f64(scenario.measured_s()));
+    let to = unix_ms();
+    std::thread::sleep(Duration::from_millis(100));
+    let usage = sampler.finish();
+    if let Some(death) = running.death() {
+        return Err(format!("the broker died: {death}"));
+    }
+    let mut figures = Figures::default();
+    add_silence(&mut figures, &usage, (from, to))?;
+    Ok(figures)
+}
+
 /// A broken run's problem, with the broker's death before it if there was one.
 fn blame(running: &mut Running, problem: String) -> String {
     running.death().map_or(problem, |death| format!("the broker died: {death}"))
@@ -134,6 +168,10 @@ fn figures(load: Load, report: &Report, usage: &Usage, cores: f64) -> Result<Fig
     }
     let stage = report.stage(scenario::MEASURED).ok_or("loadtest's report lacks the measured stage")?;
     let (from, to) = span(report, stage);
+    if let Load::Silence { .. } = load {
+        add_silence(&mut figures, usage, (from, to))?;
+        return Ok(figures);
+    }
     let seconds = (to - from) / 1e3;
     let received = stage.traffic.messages_received as f64;
     let cpu_s = usage.cpu_s_between(from, to).ok_or("the broker was gone before the measured stage was over")?;
@@ -145,6 +183,10 @@ fn figures(load: Load, report: &Report, usage: &Usage, cores: f64) -> Result<Fig
     };
     put(metric::CPU_US, cpu_s * 1e6 / received);
     put(metric::PER_SECOND, received / seconds);
+    // None are counted where nobody looked.
+    if let Some(wakes) = usage.wakes_between(from, to).filter(|wakes| *wakes > 0.0) {
+        put(metric::WAKES_PER_MESSAGE, wakes / received);
+    }
     put(metric::BROKER_SHARE, cpu_s / seconds / cores);
     put(metric::GENERATOR_SHARE, stage.generator_cpu_s / seconds);
     if let Some(complete_ms) = stage.completed_in_ms {
@@ -173,6 +215,17 @@ fn bottleneck(broker_share: f64, generator_share: f64) -> Bottleneck {
 fn span(report: &Report, stage: &StageReport) -> (f64, f64) {
     let from = report.started_unix_ms + stage.started_ms;
     (from, stage.completed_in_ms.map_or(report.started_unix_ms + stage.ended_ms, |ms| from + ms))
+}
+
+/// What was used between two moments in which nothing happened.
+fn add_silence(figures: &mut Figures, usage: &Usage, (from, to): (f64, f64)) -> Result<(), String> {
+    let gone = || "the broker was gone before the silence was over".to_owned();
+    let cpu_s = usage.cpu_s_between(from, to).ok_or_else(gone)?;
+    let wakes = usage.wakes_between(from, to).ok_or_else(gone)?;
+    let seconds = (to - from) / 1e3;
+    figures.values.insert(metric::IDLE_CPU_MS.to_owned(), cpu_s / seconds * 60e3);
+    figures.values.insert(metric::WAKES_PER_SECOND.to_owned(), wakes / seconds);
+    Ok(())
 }
 
 fn add_idle(figures: &mut Figures, report: &Report, usage: &Usage) -> Result<(), String> {
@@ -247,7 +300,7 @@ fn verdict(load: Load, report: &Report) -> Verdict {
         (told.misdirected, "misdirected"),
     ];
     faults.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    if expected == 0 && !matches!(load, Load::Idle { .. }) {
+    if expected == 0 && !matches!(load, Load::Idle { .. } | Load::Silence { .. }) {
         faults.push("nothing was owed to anybody".to_owned());
     }
     Verdict { expected, faults }

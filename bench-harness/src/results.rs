@@ -31,6 +31,9 @@ pub(crate) struct Measurement {
     pub cell: String,
     /// The broker's name.
     pub broker: String,
+    /// Which of its choices was measured, in words; none where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
     /// From 1.
     pub round: u32,
     /// What came of it.
@@ -100,6 +103,22 @@ pub(crate) mod metric {
     pub(crate) const OTHERS_QUIET_P99_US: &str = "others_quiet_p99_us";
     /// 99th percentile of others' latency in the seconds of the sweep.
     pub(crate) const OTHERS_SWEEP_P99_US: &str = "others_sweep_p99_us";
+    /// Times that a thread of the broker woke up, for each delivered message.
+    pub(crate) const WAKES_PER_MESSAGE: &str = "wakes_per_message";
+    /// Times a second that a thread of the broker woke up while nothing happened.
+    pub(crate) const WAKES_PER_SECOND: &str = "wakes_per_s";
+    /// Milliseconds of broker CPU a minute while nothing happened.
+    pub(crate) const IDLE_CPU_MS: &str = "cpu_ms_per_minute";
+
+    /// Whether it says how busy somebody was, which is neither good nor bad.
+    pub(crate) fn is_a_share(name: &str) -> bool {
+        [BROKER_SHARE, GENERATOR_SHARE].contains(&name)
+    }
+
+    /// Whether the larger of two is the better one.
+    pub(crate) fn more_is_better(name: &str) -> bool {
+        [PER_SECOND, CONNECTS_PER_SECOND].contains(&name)
+    }
 }
 
 impl Results {
@@ -128,24 +147,46 @@ impl Results {
         self.measurements.extend(measured);
     }
 
-    /// All rounds of a broker in a cell.
-    pub(crate) fn of<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Measurement> {
-        self.measurements.iter().filter(move |one| one.cell == cell && one.broker == broker)
+    /// The rounds of a broker in a cell, those of each of its choices by themselves, in the order of measuring.
+    pub(crate) fn of(&self, cell: &str, broker: &str) -> Vec<Rounds<'_>> {
+        let mut all: Vec<Rounds<'_>> = Vec::new();
+        for one in self.measurements.iter().filter(|one| one.cell == cell && one.broker == broker) {
+            match all.iter_mut().find(|rounds| rounds.choice() == one.choice.as_deref()) {
+                Some(rounds) => rounds.0.push(one),
+                None => all.push(Rounds(vec![one])),
+            }
+        }
+        all
+    }
+}
+
+/// All rounds of one broker in one cell with one of its choices: one at least.
+pub(crate) struct Rounds<'a>(Vec<&'a Measurement>);
+
+impl<'a> Rounds<'a> {
+    /// In words.
+    pub(crate) fn choice(&self) -> Option<&'a str> {
+        self.0.first()?.choice.as_deref()
     }
 
-    /// The rounds that have figures.
-    pub(crate) fn figures<'a>(&'a self, cell: &'a str, broker: &'a str) -> impl Iterator<Item = &'a Figures> {
-        self.of(cell, broker).filter_map(|one| one.outcome.as_ref().ok())
+    /// How many there were.
+    pub(crate) const fn count(&self) -> usize {
+        self.0.len()
     }
 
-    /// A figure over all rounds.
-    pub(crate) fn spread(&self, cell: &str, broker: &str, metric: &str) -> Option<Spread> {
-        Spread::of(self.figures(cell, broker).filter_map(|figures| figures.values.get(metric).copied()))
+    /// Those that have figures.
+    pub(crate) fn figures(&self) -> impl Iterator<Item = &'a Figures> {
+        self.0.iter().filter_map(|one| one.outcome.as_ref().ok())
     }
 
-    /// What is wrong with a broker in a cell: the first failure or fault of any round.
-    pub(crate) fn fault(&self, cell: &str, broker: &str) -> Option<String> {
-        self.of(cell, broker).find_map(|one| match &one.outcome {
+    /// A figure over all of them.
+    pub(crate) fn spread(&self, metric: &str) -> Option<Spread> {
+        Spread::of(self.figures().filter_map(|figures| figures.values.get(metric).copied()))
+    }
+
+    /// What is wrong: the first failure or fault.
+    pub(crate) fn fault(&self) -> Option<String> {
+        self.0.iter().find_map(|one| match &one.outcome {
             Err(problem) => Some(problem.clone()),
             Ok(figures) if !figures.verdict.faults.is_empty() => Some(figures.verdict.faults.join(", ")),
             Ok(_) => None,
@@ -162,6 +203,7 @@ mod tests {
         Measurement {
             cell: cell.to_owned(),
             broker: broker.to_owned(),
+            choice: None,
             round: 1,
             outcome: Ok(Figures { values, ..Figures::default() }),
         }
@@ -172,7 +214,7 @@ mod tests {
         let mut results = Results::default();
         results.replace(vec![measured("a", "x", 1.0), measured("a", "y", 2.0), measured("b", "x", 3.0)]);
         results.replace(vec![measured("a", "x", 9.0), measured("a", "x", 11.0)]);
-        let median = |cell, broker| results.spread(cell, broker, metric::CPU_US).map(|spread| spread.median);
+        let median = |cell, broker| results.of(cell, broker)[0].spread(metric::CPU_US).map(|spread| spread.median);
         assert_eq!((median("a", "x"), median("a", "y"), median("b", "x")), (Some(10.0), Some(2.0), Some(3.0)));
     }
 
@@ -187,7 +229,7 @@ mod tests {
         ]);
         results.write(&path).expect("written");
         assert_eq!(Results::read(&path).expect("read"), results);
-        assert_eq!(results.fault("a", "z").as_deref(), Some("it ended"));
+        assert_eq!(results.of("a", "z")[0].fault().as_deref(), Some("it ended"));
         std::fs::remove_file(&path).expect("ours");
         assert_eq!(Results::read(&path), Ok(Results::default()), "no file: nothing measured yet");
     }

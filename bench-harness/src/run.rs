@@ -4,7 +4,7 @@
 //! The results file is written after every cell, or after all of those that take turns with each other: what was measured
 //! is not lost with what was not.
 
-use crate::broker::{BUILT_IN, Broker};
+use crate::broker::{BUILT_IN, Broker, Choice};
 use crate::cells::{self, Cell, Placement, Section};
 use crate::cli::RunOptions;
 use crate::machine::Machine;
@@ -109,7 +109,9 @@ fn takes_part(cell: &Cell, broker: &str) -> bool {
     match cell.section {
         // Two shards are compared with one.
         Section::Shards => broker.starts_with("dunlin"),
-        Section::Series(..) => broker == "dunlin" || broker == IN_CURVES || !BUILT_IN.contains(&broker),
+        _ if matches!(cell.section, Section::Series(..)) || cell.name == cells::LARGE => {
+            broker == "dunlin" || broker == IN_CURVES || !BUILT_IN.contains(&broker)
+        }
         _ => true,
     }
 }
@@ -121,28 +123,40 @@ fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup
         if round == 1 || cells.len() > 1 {
             println!("{}: {}", cell.name, cell.title);
         }
-        let keep = |broker: &str, outcome: Result<Figures, String>| {
-            println!("  {round} {broker:<12} {}", in_words(cell, &outcome));
+        let keep = |broker: &str, choice: Option<&Choice>, outcome: Result<Figures, String>| {
+            let name = choice.map_or(broker.to_owned(), |choice| format!("{broker} {}", choice.name));
+            println!("  {round} {name:<24} {}", in_words(cell, &outcome));
             let (cell, broker) = (cell.name.clone(), broker.to_owned());
-            Measurement { cell, broker, round, outcome }
+            Measurement { cell, broker, choice: choice.map(|choice| choice.words.clone()), round, outcome }
         };
         let is_asked = |broker: &&Broker| !options.brokers.is_empty() || takes_part(cell, &broker.name);
         for broker in brokers.iter().filter(|broker| broker.version.is_ok()).filter(is_asked) {
-            // Its fault is what the tables will say of it, whatever came after.
-            if !has_failed(&measurements, &cell.name, &broker.name) {
-                measurements.push(keep(&broker.name, setup.measure(cell, broker)));
+            for choice in choices(cell, broker) {
+                // Its fault is what the tables will say of it, whatever came after.
+                if !has_failed(&measurements, &cell.name, &broker.name, choice) {
+                    measurements.push(keep(&broker.name, choice, setup.measure(cell, broker, choice)));
+                }
             }
         }
         if let Some(relay) = options.relay.as_deref().filter(|_| floor::covers(cell)) {
-            measurements.push(keep(floor::NAME, floor::measure(relay, cell, setup)));
+            measurements.push(keep(floor::NAME, None, floor::measure(relay, cell, setup)));
         }
     }
     measurements
 }
 
+/// What is measured of a broker in a cell: all that its users choose between, unless it is to be as it ships.
+fn choices<'a>(cell: &Cell, broker: &'a Broker) -> Vec<Option<&'a Choice>> {
+    if broker.choices.is_empty() || cell.placement == Placement::AsShipped {
+        return vec![None];
+    }
+    broker.choices.iter().map(Some).collect()
+}
+
 /// Whether an earlier round had no figures, or not every message.
-fn has_failed(measurements: &[Measurement], cell: &str, broker: &str) -> bool {
-    let of_both = |one: &&Measurement| one.cell == cell && one.broker == broker;
+fn has_failed(measurements: &[Measurement], cell: &str, broker: &str, choice: Option<&Choice>) -> bool {
+    let words = choice.map(|choice| choice.words.as_str());
+    let of_both = |one: &&Measurement| one.cell == cell && one.broker == broker && one.choice.as_deref() == words;
     let is_whole = |one: &Measurement| one.outcome.as_ref().is_ok_and(|figures| figures.verdict.faults.is_empty());
     !measurements.iter().filter(of_both).all(is_whole)
 }
@@ -176,7 +190,10 @@ struct Scratch(std::path::PathBuf);
 
 impl Scratch {
     fn new() -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("dunlin-bench-{}", std::process::id()));
+        // In memory where it can be: no broker is to wait for a disk that others do not write to.
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let path = parent.join(format!("dunlin-bench-{}", std::process::id()));
         std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
@@ -195,6 +212,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_that_a_brokers_users_choose_between_is_measured_but_not_where_it_is_to_be_as_it_ships() {
+        let broker = Broker::built_in("mosquitto-debian");
+        let names = |cell: &str| {
+            let cell = cells::selected(&[cell.to_owned()]).expect("there").remove(0);
+            let names = choices(&cell, &broker).into_iter().map(|choice| choice.map(|one| one.name.clone()));
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(names("p2p-qos0-w1"), [Some("nagle".to_owned()), Some("nodelay".to_owned())]);
+        assert_eq!(names("low-rate-100-qos1"), [None]);
+    }
+
+    #[test]
     fn unless_named_all_are_in_the_tables_and_few_in_the_curves() {
         let cell = |name: &str| cells::selected(&[name.to_owned()]).expect("there").remove(0);
         let of = |name: &str| {
@@ -203,6 +232,7 @@ mod tests {
         };
         assert_eq!(of("p2p-qos0-w1"), ["dunlin", "mosquitto", "nats", "flashmq", "dunlin-before"]);
         assert_eq!(of("series-memory-1000"), ["dunlin", "mosquitto", "flashmq", "dunlin-before"]);
+        assert_eq!(of(cells::LARGE), ["dunlin", "mosquitto", "flashmq", "dunlin-before"]);
         assert_eq!(of("shards-2-p2p-qos0-w1"), ["dunlin", "dunlin-before"]);
     }
 }

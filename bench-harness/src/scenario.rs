@@ -212,6 +212,17 @@ impl Scenario {
         Self::new(groups, stages)
     }
 
+    /// `clients` with a subscription each that stay silent for so long.
+    pub(crate) fn silence(clients: u32, seconds: f64) -> Self {
+        let groups = vec![subscribers("idle", clients, 1, &["fleet/devices/%i"])];
+        let stages = vec![
+            Stage { groups: vec!["idle"], ..Stage::new("connect", "ramp") },
+            Stage { seconds: Some(1.0), ..Stage::new(REST, "hold") },
+            Stage { seconds: Some(seconds), measure: Some(true), ..Stage::new(MEASURED, "hold") },
+        ];
+        Self::new(groups, stages)
+    }
+
     /// `pairs` that carry a load all the time: what others notice of something that goes on beside them.
     pub(crate) fn observer(pairs: u32, per_second: f64, seconds: f64) -> Self {
         let pace = Pace::PerSecond(per_second);
@@ -258,6 +269,12 @@ impl Scenario {
             most = most.max(groups.map(|group| group.clients).sum());
         }
         most
+    }
+
+    /// How long the measured stage lasts that has an end of its own.
+    pub(crate) fn measured_s(&self) -> f64 {
+        let measured = self.stage.iter().filter(|stage| stage.name == MEASURED);
+        measured.filter_map(|stage| stage.seconds).sum()
     }
 
     /// As `loadtest run` reads it.
@@ -309,6 +326,7 @@ mod tests {
             Scenario::retained_sweep(100_000),
             Scenario::offline_backlog(1_000, 100),
             Scenario::idle(15_000),
+            Scenario::silence(1_000, 20.0),
             Scenario::observer(50, 2_000.0, 3.0),
         ];
         for scenario in scenarios {

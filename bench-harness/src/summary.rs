@@ -5,13 +5,14 @@
 //! (`docs/measurements/DATE.json`), so that tables and plots can be made anew when the way of showing them changes.
 
 use crate::broker::BUILT_IN;
+use crate::cells;
 use crate::floor;
 use crate::index::IndexPoint;
 use crate::machine::Machine;
-use crate::results::{Bottleneck, Results};
+use crate::results::{Bottleneck, Results, Rounds, metric};
 use crate::stats::Spread;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Everything that a document shows.
@@ -45,6 +46,9 @@ pub(crate) struct Outcome {
     /// By their names in `results::metric`: median, least, most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, [f64; 3]>,
+    /// By the same names, in words: which of the broker's choices the figure is of, where it has some. It is the best of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choices: BTreeMap<String, String>,
 }
 
 impl Summary {
@@ -101,6 +105,11 @@ impl Summary {
         Some(Spread { median, min, max, rounds: outcome.rounds })
     }
 
+    /// Which of its choices a broker's figure is of, in words.
+    pub(crate) fn choice(&self, cell: &str, broker: &str, metric: &str) -> Option<&str> {
+        self.outcome(cell, broker)?.choices.get(metric).map(String::as_str)
+    }
+
     /// What is wrong with a broker in a cell: it has no speed there.
     pub(crate) fn fault(&self, cell: &str, broker: &str) -> Option<&str> {
         self.outcome(cell, broker)?.fault.as_deref()
@@ -121,23 +130,45 @@ impl Summary {
     }
 }
 
+/// Each figure is that of the choice that does best in it. One with a fault has figures only where every other has one, too.
 fn outcome(results: &Results, cell: &str, broker: &str) -> Outcome {
-    let mut values = BTreeMap::new();
-    for name in results.figures(cell, broker).flat_map(|figures| figures.values.keys()) {
-        if let Some(spread) = results.spread(cell, broker, name) {
-            values.insert(name.clone(), [spread.median, spread.min, spread.max].map(short));
-        }
+    let all = results.of(cell, broker);
+    let is_whole = all.iter().any(|rounds| rounds.fault().is_none());
+    let takes_part = |rounds: &&Rounds<'_>| !is_whole || rounds.fault().is_none();
+    let candidates: Vec<&Rounds<'_>> = all.iter().filter(takes_part).collect();
+    let headline = cells::headline(cell).unwrap_or(metric::CPU_US);
+    let Some(first) = best(&candidates, headline).or(candidates.first().copied()) else {
+        unreachable!("an outcome is asked for where there is a measurement");
+    };
+    let (mut values, mut choices) = (BTreeMap::new(), BTreeMap::new());
+    let names: BTreeSet<&String> =
+        candidates.iter().flat_map(|rounds| rounds.figures()).flat_map(|figures| figures.values.keys()).collect();
+    for name in names {
+        // Who was how busy belongs to the figure that the cell is about.
+        let of = if metric::is_a_share(name) { Some(first) } else { best(&candidates, name) };
+        let Some((rounds, spread)) = of.and_then(|rounds| Some((rounds, rounds.spread(name)?))) else { continue };
+        values.insert(name.clone(), [spread.median, spread.min, spread.max].map(short));
+        choices.extend(rounds.choice().map(|words| (name.clone(), words.to_owned())));
     }
-    let count = |which: Bottleneck| results.figures(cell, broker).filter(|one| one.bottleneck == which).count();
+    let count = |which: Bottleneck| first.figures().filter(|one| one.bottleneck == which).count();
     let kinds = [Bottleneck::Neither, Bottleneck::Broker, Bottleneck::Generator, Bottleneck::Both];
     Outcome {
         cell: cell.to_owned(),
         broker: broker.to_owned(),
-        rounds: results.of(cell, broker).count(),
-        fault: results.fault(cell, broker),
+        rounds: first.count(),
+        fault: first.fault(),
         bottleneck: kinds.into_iter().max_by_key(|kind| count(*kind)).unwrap_or_default(),
         values,
+        choices,
     }
+}
+
+/// The one of a broker's choices whose median is best.
+fn best<'a, 'b>(candidates: &[&'b Rounds<'a>], name: &str) -> Option<&'b Rounds<'a>> {
+    let medians = candidates.iter().filter_map(|rounds| Some((rounds.spread(name)?.median, *rounds)));
+    let by_median = |a: &(f64, &Rounds<'_>), b: &(f64, &Rounds<'_>)| a.0.total_cmp(&b.0);
+    let best = if metric::more_is_better(name) { medians.max_by(by_median) } else { medians.min_by(by_median) };
+    best.map(|(_, rounds)| rounds)
 }
 
 /// Six digits that count: more than any measurement has.
@@ -148,7 +179,7 @@ fn short(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Figures, Measurement, Verdict, metric};
+    use crate::results::{Figures, Measurement, Verdict};
 
     fn measured(broker: &str, round: u32, cpu_us: f64, faults: &[&str]) -> Measurement {
         let figures = Figures {
@@ -156,7 +187,40 @@ mod tests {
             verdict: Verdict { expected: 9, faults: faults.iter().map(|fault| (*fault).to_owned()).collect() },
             bottleneck: Bottleneck::Broker,
         };
-        Measurement { cell: "a".to_owned(), broker: broker.to_owned(), round, outcome: Ok(figures) }
+        Measurement { cell: "a".to_owned(), broker: broker.to_owned(), choice: None, round, outcome: Ok(figures) }
+    }
+
+    #[test]
+    fn of_a_brokers_choices_each_figure_is_the_better_one_and_says_which() {
+        let one = |choice: &str, round, cpu_us: f64, per_second: f64, faults: &[&str]| {
+            let mut one = measured("mosquitto", round, cpu_us, faults);
+            one.choice = Some(choice.to_owned());
+            let figures = one.outcome.as_mut().expect("figures");
+            figures.values.insert(metric::PER_SECOND.to_owned(), per_second);
+            one
+        };
+        let mut results = Results::default();
+        results.replace(vec![
+            one("on", 1, 4.0, 900.0, &[]),
+            one("off", 1, 5.0, 2_000.0, &[]),
+            one("on", 2, 6.0, 1_100.0, &[]),
+            one("off", 2, 7.0, 3_000.0, &[]),
+        ]);
+        let both = Summary::of(&results);
+        let outcome = both.outcome("a", "mosquitto").expect("measured");
+        assert_eq!((outcome.rounds, outcome.values[metric::CPU_US]), (2, [5.0, 4.0, 6.0]));
+        assert_eq!(outcome.values[metric::PER_SECOND], [2_500.0, 2_000.0, 3_000.0]);
+        let choice = |summary: &Summary, name| summary.choice("a", "mosquitto", name).map(str::to_owned);
+        assert_eq!(choice(&both, metric::CPU_US).as_deref(), Some("on"));
+        assert_eq!(choice(&both, metric::PER_SECOND).as_deref(), Some("off"));
+
+        // Whoever loses messages with one of them is used with the other.
+        results.measurements.push(one("on", 3, 1.0, 9_000.0, &["3 lost"]));
+        let rest = Summary::of(&results);
+        assert_eq!(rest.fault("a", "mosquitto"), None);
+        assert_eq!(choice(&rest, metric::CPU_US).as_deref(), Some("off"));
+        results.measurements.push(one("off", 3, 1.0, 9_000.0, &["4 lost"]));
+        assert_eq!(Summary::of(&results).fault("a", "mosquitto"), Some("3 lost"));
     }
 
     #[test]

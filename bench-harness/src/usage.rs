@@ -1,5 +1,5 @@
-//! What a broker takes of the machine: CPU time and resident memory of all its threads and processes, sampled while it
-//! is under load.
+//! What a broker takes of the machine: CPU time, resident memory and, where it is asked for, wake-ups of all its threads and
+//! processes, sampled while it is under load.
 //!
 //! CPU time comes from the kernel's per-process clocks, which count nanoseconds and keep what threads took that have
 //! ended. The samples carry the wall clock, so that the load generator's stages can be laid over them afterwards; between
@@ -24,6 +24,17 @@ pub(crate) struct Sample {
     pub cpu_s: f64,
     /// Resident then.
     pub rss_bytes: f64,
+    /// Times that a thread went to sleep until then, which is as often as one was woken; zero where nobody looked.
+    pub wakes: f64,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// CPU time and memory.
+    Process,
+    /// Wake-ups as well: a file for every thread.
+    Threads,
 }
 
 /// All samples of a broker, in their order.
@@ -34,6 +45,11 @@ impl Usage {
     /// Broker CPU seconds between two moments; `None` where the samples do not cover them.
     pub(crate) fn cpu_s_between(&self, from_unix_ms: f64, to_unix_ms: f64) -> Option<f64> {
         Some(self.at(to_unix_ms)?.cpu_s - self.at(from_unix_ms)?.cpu_s)
+    }
+
+    /// Wake-ups of all its threads between two moments.
+    pub(crate) fn wakes_between(&self, from_unix_ms: f64, to_unix_ms: f64) -> Option<f64> {
+        Some(self.at(to_unix_ms)?.wakes - self.at(from_unix_ms)?.wakes)
     }
 
     /// Resident bytes in a moment.
@@ -53,6 +69,7 @@ impl Usage {
             unix_ms,
             cpu_s: between(earlier.cpu_s, later.cpu_s),
             rss_bytes: between(earlier.rss_bytes, later.rss_bytes),
+            wakes: between(earlier.wakes, later.wakes),
         })
     }
 }
@@ -65,16 +82,16 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     /// Begins at once.
-    pub(crate) fn start(pid: u32) -> Self {
+    pub(crate) fn start(pid: u32, detail: Detail) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut samples = Vec::new();
             while !stopped.load(Relaxed) {
-                samples.extend(sample(pid));
+                samples.extend(sample(pid, detail));
                 std::thread::sleep(INTERVAL);
             }
-            samples.extend(sample(pid));
+            samples.extend(sample(pid, detail));
             Usage(samples)
         });
         Self { stop, thread }
@@ -88,12 +105,15 @@ impl Sampler {
 }
 
 /// One look at a process and its descendants; `None` when it is gone.
-pub(crate) fn sample(pid: u32) -> Option<Sample> {
+pub(crate) fn sample(pid: u32, detail: Detail) -> Option<Sample> {
     let mut total = Sample { unix_ms: unix_ms(), ..Sample::default() };
     let mut found = false;
     for pid in descendants(pid) {
         if let Some((cpu_s, rss_bytes)) = one_process(pid) {
             (total.cpu_s, total.rss_bytes, found) = (total.cpu_s + cpu_s, total.rss_bytes + rss_bytes, true);
+            if detail == Detail::Threads {
+                total.wakes += wakes(pid);
+            }
         }
     }
     found.then_some(total)
@@ -110,6 +130,17 @@ fn one_process(pid: u32) -> Option<(f64, f64)> {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let resident_pages: f64 = statm.split(' ').nth(1)?.parse().ok()?;
     Some((cpu, resident_pages * page_bytes()))
+}
+
+/// How often the threads of a process have given up their core because they had nothing to do.
+fn wakes(pid: u32) -> f64 {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
+    let of_one = |thread: std::fs::DirEntry| {
+        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+        line.trim().parse::<f64>().ok()
+    };
+    threads.flatten().filter_map(of_one).sum()
 }
 
 /// The process itself, its children, theirs, and so on.
@@ -137,13 +168,32 @@ mod tests {
 
     #[test]
     fn between_samples_the_time_is_interpolated_and_outside_nothing_is_claimed() {
-        let sample = |unix_ms, cpu_s, rss_bytes| Sample { unix_ms, cpu_s, rss_bytes };
+        let sample = |unix_ms, cpu_s, rss_bytes| Sample { unix_ms, cpu_s, rss_bytes, wakes: cpu_s * 10.0 };
         let usage = Usage(vec![sample(100.0, 1.0, 10.0), sample(200.0, 2.0, 30.0), sample(300.0, 5.0, 30.0)]);
         assert_eq!(usage.cpu_s_between(100.0, 300.0), Some(4.0));
         assert_eq!(usage.cpu_s_between(150.0, 250.0), Some(2.0));
         assert_eq!(usage.rss_bytes_at(150.0), Some(20.0));
+        assert_eq!(usage.wakes_between(100.0, 200.0), Some(10.0));
         assert_eq!(usage.cpu_s_between(99.0, 200.0), None);
         assert_eq!(usage.cpu_s_between(100.0, 301.0), None);
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_and_wakes_is_seen_to() {
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", "import time\nwhile True: time.sleep(0.001)"])
+            .spawn()
+            .expect("Python");
+        let begin = std::time::Instant::now();
+        let look = |detail| super::sample(child.id(), detail).expect("it lives").wakes;
+        while look(Detail::Threads) < 50.0 && begin.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (seen, unseen) = (look(Detail::Threads), look(Detail::Process));
+        child.kill().expect("it lives");
+        child.wait().expect("it ends");
+        assert!(seen >= 50.0, "{seen}");
+        assert_eq!(unseen, 0.0, "nobody looked");
     }
 
     #[test]
@@ -156,7 +206,7 @@ mod tests {
         let mut cpu_s = 0.0;
         while cpu_s < 0.05 && begin.elapsed() < Duration::from_secs(30) {
             std::thread::sleep(Duration::from_millis(5));
-            cpu_s = super::sample(child.id()).map_or(0.0, |sample| sample.cpu_s);
+            cpu_s = super::sample(child.id(), Detail::Process).map_or(0.0, |sample| sample.cpu_s);
         }
         let family = descendants(child.id());
         for pid in family.iter().rev() {

@@ -33,6 +33,7 @@ fn report(change: impl FnOnce(&mut serde_json::Value)) -> Report {
 /// One CPU second a second from 0 to 4,000 ms.
 fn busy() -> Usage {
     let sample = |tick: u32| Sample {
+        wakes: f64::from(tick),
         unix_ms: f64::from(tick) * 100.0,
         cpu_s: f64::from(tick) / 10.0,
         rss_bytes: f64::from(tick) * 1e3,
@@ -50,6 +51,28 @@ fn cpu_is_taken_over_the_measured_stage_alone() {
     assert_eq!((value(metric::BROKER_SHARE), value(metric::GENERATOR_SHARE)), (1.0, 0.5));
     assert_eq!(figures.bottleneck, Bottleneck::Broker);
     assert_eq!(figures.verdict, Verdict { expected: 600, faults: Vec::new() });
+}
+
+#[test]
+fn wakes_are_shown_where_somebody_looked() {
+    let of = |usage: &Usage| figures(PAIRS, &report(|_| ()), usage, 1.0).expect("figures").values;
+    assert_eq!(of(&busy())[metric::WAKES_PER_MESSAGE], 0.02, "ten in the measured second");
+    let mut nobody_looked = busy();
+    nobody_looked.0.iter_mut().for_each(|sample| sample.wakes = 0.0);
+    assert!(!of(&nobody_looked).contains_key(metric::WAKES_PER_MESSAGE));
+}
+
+#[test]
+fn silence_is_told_in_wakes_and_cpu_and_owes_nobody_a_message() {
+    let nothing = |value: &mut serde_json::Value| {
+        value["verdict"]["deliveries"][0]["expected"] = 0.into();
+        value["verdict"]["deliveries"][0]["received"] = 0.into();
+    };
+    let figures = figures(Load::Silence { clients: 5 }, &report(nothing), &busy(), 2.0).expect("figures");
+    assert_eq!(figures.verdict, Verdict::default());
+    assert_eq!(figures.values[metric::WAKES_PER_SECOND].round(), 10.0);
+    assert_eq!(figures.values[metric::IDLE_CPU_MS].round(), 60_000.0, "a busy core");
+    assert_eq!(figures.values.len(), 2);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Each is a short table: dunlin, the broker that everybody knows, and the best of the others, as medians. Where the ranges of
 //! dunlin and the best other overlap, the row shows them: a median alone would claim what the rounds do not say.
 
-use super::tables::{self, DUNLIN, NOTHING, Row, YARDSTICK, best, number};
+use super::tables::{self, DUNLIN, NOTHING, Notes, Row, YARDSTICK, best, number};
 use crate::cells;
 use crate::floor;
 use crate::results::metric;
@@ -25,6 +25,9 @@ pub(super) fn all(summary: &Summary, date: &str) -> Vec<(String, String)> {
         place("answer-fan-out", brokers(&fan_out())),
         place("answer-replay", brokers(&replay())),
         place("answer-cores", cores(summary)),
+        place("answer-low-rate", brokers(&tables::low_rate())),
+        place("answer-silence", brokers(&tables::silence())),
+        place("answer-settings", settings(summary)),
         place("answer-losses", losses(summary)),
     ]
 }
@@ -101,24 +104,26 @@ fn table(summary: &Summary, rows: &[Row], floor: Floor) -> String {
     let (head, line) = if floor == Floor::Shown { (" bare relay |", "---|") } else { ("", "") };
     let mut text = format!("| | dunlin | {YARDSTICK} | best of the others |{head}\n|---|---|---|---|{line}\n");
     let names = summary.names();
+    let mut notes = Notes::default();
     for row in rows {
         let overlaps = tables::against_the_best(summary, row).is_some_and(|standing| standing.overlaps);
         let first = best(summary, row, &names, |_| true);
-        let figure = |name: &str| {
-            if summary.fault(&row.cell, name).is_some() {
-                return "failed".to_owned();
+        let mut figure = |name: &str| {
+            if let Some(fault) = summary.fault(&row.cell, name) {
+                return format!("failed ({})", notes.number(name, fault));
             }
             let Some(spread) = summary.spread(&row.cell, name, row.metric) else { return "-".to_owned() };
             let bold = if first.as_deref() == Some(name) { "**" } else { "" };
             let range = if overlaps { range(spread) } else { String::new() };
-            format!("{bold}{}{bold}{range}", number(spread.median))
+            format!("{bold}{}{bold}{range}{}", number(spread.median), notes.mark(summary, row, name))
         };
+        let (own, yardstick) = (figure(DUNLIN), figure(YARDSTICK));
         let other = best(summary, row, &names, |name| name != DUNLIN && name != YARDSTICK);
         let other = other.map_or("-".to_owned(), |name| format!("{name}: {}", figure(&name)));
-        let _ = write!(text, "| {} | {} | {} | {other} |", row.label, figure(DUNLIN), figure(YARDSTICK));
+        let _ = write!(text, "| {} | {own} | {yardstick} | {other} |", row.label);
         let _ = if floor == Floor::Shown { writeln!(text, " {} |", figure(floor::NAME)) } else { writeln!(text) };
     }
-    text
+    text + &notes.text()
 }
 
 fn range(spread: Spread) -> String {
@@ -143,6 +148,23 @@ fn cores(summary: &Summary) -> String {
         return NOTHING.to_owned();
     }
     format!("| messages a second | one core | two cores | times |\n|---|---|---|---|\n{text}")
+}
+
+/// Which settings the peers ran with.
+fn settings(summary: &Summary) -> String {
+    let has_choices = |name: &String| summary.outcomes.iter().any(|one| one.broker == *name && !one.choices.is_empty());
+    let names: Vec<String> = summary.names().into_iter().filter(has_choices).map(|name| format!("{name}'s")).collect();
+    if names.is_empty() {
+        return "Mosquitto and RMQTT ran with `TCP_NODELAY` on. With it off, as they ship, they are slower at the end of a burst and \
+                carry more in bulk.\nAgainst the settings that are best for each, their distance in question 2 is smaller than \
+                these tables say.\n"
+            .to_owned();
+    }
+    format!(
+        "Where the users of a broker choose a setting by their load (`TCP_NODELAY`), it was measured with both, and each figure \
+         is\nthe better one: {}. A number beside it leads to which.\n",
+        names.join(", ")
+    )
 }
 
 fn source(summary: &Summary, date: &str) -> String {
@@ -220,8 +242,20 @@ mod tests {
             outcome(floor::NAME, [3.0; 3], None),
         ];
         let text = answer("answer-latency", outcomes);
-        let row = "| half arrive within, us | **5.00** | failed | aedes: 8.00 | 3.00 |";
+        let row = "| half arrive within, us | **5.00** | failed (1) | aedes: 8.00 | 3.00 |";
         assert!(text.contains(row), "{text}");
+        assert!(text.ends_with("\n\n1. mosquitto: 1 lost\n"), "{text}");
+    }
+
+    #[test]
+    fn what_the_peers_ran_with_is_said_by_the_figures_themselves() {
+        let mut chosen = outcome("mosquitto", [4.0; 3], None);
+        assert!(answer("answer-settings", vec![chosen.clone()]).contains("ran with `TCP_NODELAY` on"));
+        chosen.choices.insert(metric::P50_US.to_owned(), "TCP_NODELAY off, as it ships".to_owned());
+        let text = answer("answer-settings", vec![chosen.clone()]);
+        assert!(text.contains("the better one: mosquitto's") && !text.contains("ran with"), "{text}");
+        let text = answer("answer-latency", vec![chosen]);
+        assert!(text.contains("**4.00** (1)") && text.contains("1. mosquitto: TCP_NODELAY off"), "{text}");
     }
 
     #[test]

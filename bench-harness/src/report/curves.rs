@@ -1,6 +1,6 @@
 //! The plots: what belongs to each, and the same as a table.
 
-use super::tables::{Faults, number};
+use super::tables::{Notes, Row, number};
 use crate::cells::{self, Cell, Section, Series};
 use crate::results::metric;
 use crate::stats::Spread;
@@ -177,28 +177,31 @@ impl Curve {
             rule.push_str("---|");
         }
         let _ = writeln!(text, "\n{rule}");
-        let mut faults = Faults::default();
+        let mut notes = Notes::default();
         for x in xs {
             let _ = write!(text, "| {} |", if x < 1_000.0 { format!("{x}") } else { number(x) });
             for line in &self.lines {
                 let point = line.points.iter().find(|point| point.0.total_cmp(&x).is_eq()).map(|point| point.1);
-                let _ = write!(text, " {} |", self.place(summary, line, x, point, &mut faults));
+                let _ = write!(text, " {} |", self.place(summary, line, x, point, &mut notes));
             }
             text.push('\n');
         }
-        text + &faults.text()
+        text + &notes.text()
     }
 
-    fn place(&self, summary: &Summary, line: &Line, x: f64, point: Option<Spread>, faults: &mut Faults) -> String {
+    fn place(&self, summary: &Summary, line: &Line, x: f64, point: Option<Spread>, notes: &mut Notes) -> String {
+        let cell = point_name(&self.name, x);
         match point {
             Some(spread) if spread.rounds == 1 => number(spread.median),
-            Some(spread) => format!("{} ({}-{})", number(spread.median), number(spread.min), number(spread.max)),
-            None => {
-                let cell = point_name(&self.name, x);
-                summary
-                    .fault(&cell, &line.name)
-                    .map_or("-".to_owned(), |fault| format!("- ({})", faults.number(&line.name, fault)))
+            Some(spread) => {
+                let mark =
+                    cells::headline(&cell).map(|metric| notes.mark(summary, &Row::new("", &cell, metric), &line.name));
+                let range = format!("({}-{})", number(spread.min), number(spread.max));
+                format!("{} {range}{}", number(spread.median), mark.unwrap_or_default())
             }
+            None => summary
+                .fault(&cell, &line.name)
+                .map_or("-".to_owned(), |fault| format!("- ({})", notes.number(&line.name, fault))),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Tables, in Markdown.
 //!
 //! A cell shows the median with least and most, and a letter for who was busy all the time. The best of a row is bold. A
-//! broker with a fault has a number in its place that leads to the fault's words: it has no speed. The last column is
+//! broker with a fault has a number in its place that leads to the fault's words: it has no speed. A figure of a broker that was
+//! measured with several settings is the best of them, and has a number that leads to which. The last column is
 //! dunlin against the best of the others, the cells that it loses included.
 
 use crate::broker::BUILT_IN;
@@ -26,6 +27,40 @@ pub(super) fn all(summary: &Summary) -> Vec<(String, String)> {
     places.extend(tables.map(|(name, first, rows)| (name.to_owned(), table(summary, first, &rows))));
     places.push(("shards".to_owned(), shards(summary)));
     places
+}
+
+/// What is shown of few messages.
+const LOW_RATE_FIGURES: [(&str, &str); 4] = [
+    ("CPU us a message", metric::CPU_US),
+    ("wakes a message", metric::WAKES_PER_MESSAGE),
+    ("p50, us", metric::P50_US),
+    ("p99, us", metric::P99_US),
+];
+
+/// What is shown of silence.
+const SILENCE_FIGURES: [(&str, &str); 2] =
+    [("wakes a second", metric::WAKES_PER_SECOND), ("ms of CPU a minute", metric::IDLE_CPU_MS)];
+
+/// Of brokers as they ship that have little to do.
+pub(super) fn low_rate() -> Vec<Row> {
+    of_each(Section::LowRate, &LOW_RATE_FIGURES)
+}
+
+/// Of brokers as they ship that have nothing to do.
+pub(super) fn silence() -> Vec<Row> {
+    of_each(Section::Silence, &SILENCE_FIGURES)
+}
+
+/// Several figures of each cell of a section.
+fn of_each(section: Section, figures: &[(&str, &'static str)]) -> Vec<Row> {
+    let cells = cells::all().into_iter().filter(|cell| cell.section == section);
+    let rows = |cell: Cell| {
+        let row = move |(label, metric): &(&str, &'static str)| {
+            Row::new(&format!("{}: {label}", cell.title), &cell.name, metric)
+        };
+        figures.iter().map(row).collect::<Vec<_>>()
+    };
+    cells.flat_map(rows).collect()
 }
 
 /// The tables that compare brokers: the name of the place, the head of the first column, the rows.
@@ -80,6 +115,8 @@ pub(super) fn comparisons() -> Vec<(&'static str, &'static str, Vec<Row>)> {
                 ],
             ),
         ),
+        ("low-rate", "load", low_rate()),
+        ("silence", "state", silence()),
     ]
 }
 
@@ -101,7 +138,7 @@ impl Row {
     }
 
     fn more_is_better(&self) -> bool {
-        [metric::PER_SECOND, metric::CONNECTS_PER_SECOND].contains(&self.metric)
+        metric::more_is_better(self.metric)
     }
 }
 
@@ -118,16 +155,16 @@ fn table(summary: &Summary, first: &str, rows: &[Row]) -> String {
         line.push_str("---|");
     }
     let _ = writeln!(text, " dunlin against the best other |\n{line}---|");
-    let mut faults = Faults::default();
+    let mut notes = Notes::default();
     for row in rows {
         let _ = write!(text, "| {} |", row.label);
         let best = best(summary, row, &columns, |_| true);
         for column in &columns {
-            let _ = write!(text, " {} |", place(summary, row, column, best.as_deref(), &mut faults));
+            let _ = write!(text, " {} |", place(summary, row, column, best.as_deref(), &mut notes));
         }
         let _ = writeln!(text, " {} |", standing(summary, row, &columns));
     }
-    text + &faults.text()
+    text + &notes.text()
 }
 
 /// Who has something to say in these rows.
@@ -136,11 +173,12 @@ fn columns(summary: &Summary, rows: &[&Row]) -> Vec<String> {
     summary.names().into_iter().filter(speaks).collect()
 }
 
-/// Reasons for what has no figure, numbered in the order in which they are met.
+/// What has to be said of places of a table, numbered in the order in which it is met: why one has no figure, or which of a
+/// broker's choices it is of.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<String>);
+pub(super) struct Notes(Vec<String>);
 
-impl Faults {
+impl Notes {
     /// The number of a reason.
     pub(super) fn number(&mut self, broker: &str, fault: &str) -> usize {
         let fault = format!("{broker}: {}", one_line(fault));
@@ -151,25 +189,31 @@ impl Faults {
         number + 1
     }
 
-    /// The list below the table; nothing if there is no fault.
+    /// The mark of a figure that is of one of a broker's choices; nothing where it has none.
+    pub(crate) fn mark(&mut self, summary: &Summary, row: &Row, broker: &str) -> String {
+        let choice = summary.choice(&row.cell, broker, row.metric);
+        choice.map_or(String::new(), |words| format!(" ({})", self.number(broker, words)))
+    }
+
+    /// The list below the table; nothing if there is nothing to say.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
-        for (number, fault) in self.0.iter().enumerate() {
-            let _ = writeln!(text, "{}{}. {fault}", if number == 0 { "\n" } else { "" }, number + 1);
+        for (number, note) in self.0.iter().enumerate() {
+            let _ = writeln!(text, "{}{}. {note}", if number == 0 { "\n" } else { "" }, number + 1);
         }
         text
     }
 }
 
-fn place(summary: &Summary, row: &Row, broker: &str, best: Option<&str>, faults: &mut Faults) -> String {
+fn place(summary: &Summary, row: &Row, broker: &str, best: Option<&str>, notes: &mut Notes) -> String {
     if let Some(fault) = summary.fault(&row.cell, broker) {
-        return format!("failed ({})", faults.number(broker, fault));
+        return format!("failed ({})", notes.number(broker, fault));
     }
     let Some(spread) = summary.spread(&row.cell, broker, row.metric) else { return "-".to_owned() };
     let median = number(spread.median);
     let median = if best == Some(broker) { format!("**{median}**") } else { median };
     let range = format!("({}-{})", number(spread.min), number(spread.max));
-    format!("{median} {range}{}", busy(summary, row, broker))
+    format!("{median} {range}{}{}", busy(summary, row, broker), notes.mark(summary, row, broker))
 }
 
 /// A letter for who was busy in most rounds.
@@ -356,6 +400,7 @@ mod tests {
             fault: fault.map(str::to_owned),
             bottleneck: Bottleneck::Broker,
             values: [(metric::CPU_US.to_owned(), cpu_us)].into(),
+            ..Outcome::default()
         }
     }
 
@@ -370,6 +415,15 @@ mod tests {
             one_core(&[measured("dunlin", [2.5, 2.0, 3.0], None), measured("mosquitto", [1.0; 3], Some("7 lost"))]);
         assert!(table.contains("| **2.50** (2.00-3.00) b | failed (1) | no other |"), "{table}");
         assert!(table.ends_with("\n\n1. mosquitto: 7 lost\n"), "{table}");
+    }
+
+    #[test]
+    fn a_figure_of_one_of_several_settings_says_which() {
+        let mut chosen = measured("mosquitto", [4.0; 3], None);
+        chosen.choices.insert(metric::CPU_US.to_owned(), "TCP_NODELAY off, as it ships".to_owned());
+        let table = one_core(&[measured("dunlin", [2.0; 3], None), chosen]);
+        assert!(table.contains("| 4.00 (4.00-4.00) b (1) |"), "{table}");
+        assert!(table.ends_with("\n\n1. mosquitto: TCP_NODELAY off, as it ships\n"), "{table}");
     }
 
     #[test]
