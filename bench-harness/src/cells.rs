@@ -166,10 +166,10 @@ pub(crate) fn all() -> Vec<Cell> {
         pairs("p2p-qos1-w8", 500, 1, 8),
         pairs("p2p-qos2-w1", 200, 2, 1),
         pairs("p2p-qos2-w4", 200, 2, 4),
-        star("fan-out", "fan-out 1 to 1,000, 8 in flight", 1, 1_000, 8),
-        star("fan-in", "fan-in 1,000 to 1, 4 in flight each", 1_000, 1, 4),
+        star("fan-out", "one publisher to 1,000 subscribers, 8 in flight", 1, 1_000, 8),
+        star("fan-in", "1,000 publishers to one subscriber, 4 in flight each", 1_000, 1, 4),
         Cell {
-            title: "100,000 wildcard filters, 3-5 hits a message".to_owned(),
+            title: "100,000 wildcard filters, 3 to 5 match each message".to_owned(),
             ..one_core("wildcards", Section::OneCore, Load::Wildcards { sites: 1_000 }, metric::CPU_US)
         },
         Cell {

@@ -18,40 +18,48 @@ pub(super) const GRID: &str = "#e1e6eb";
 /// Of the brokers that the harness knows, in their order. Told apart by people who confuse red and green, too.
 const OWN: [&str; BUILT_IN.len()] =
     ["#d1350f", "#0072b2", "#5b3a00", "#8a8f98", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
-/// Of those that come by a script of their own, and of lines that are no brokers.
+/// Of those that come by a script of their own, and of lines that are no brokers: the first ones.
 const OTHERS: [&str; 6] = ["#6a3d9a", "#4d7c0f", "#0f4c5c", "#8c510a", "#b5179e", "#3f3f46"];
 
 /// Who has which colour.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Palette {
-    /// Neither brokers of the registry nor the floor, in a fixed order.
-    others: Vec<String>,
+    /// Neither brokers of the registry nor the floor, with their colours.
+    others: Vec<(String, String)>,
 }
 
 impl Palette {
     /// For these names.
     pub(super) fn new(names: impl IntoIterator<Item = String>) -> Self {
         let is_other = |name: &String| !BUILT_IN.contains(&name.as_str()) && name != floor::NAME;
-        let mut others = Vec::new();
+        let mut others: Vec<(String, String)> = Vec::new();
         for name in names.into_iter().filter(is_other) {
-            if !others.contains(&name) {
-                others.push(name);
+            if !others.iter().any(|(known, _)| *known == name) {
+                let colour = other_colour(others.len());
+                others.push((name, colour));
             }
         }
         Self { others }
     }
 
     /// Of a name that it was made for.
-    pub(super) fn colour(&self, name: &str) -> &'static str {
+    pub(super) fn colour(&self, name: &str) -> &str {
         if name == floor::NAME {
             return INK;
         }
         if let Some(at) = BUILT_IN.iter().position(|known| *known == name) {
             return OWN[at];
         }
-        let at = self.others.iter().position(|known| known == name).unwrap_or_default();
-        OTHERS[at % OTHERS.len()]
+        self.others.iter().find(|(known, _)| known == name).map_or(FAINT, |(_, colour)| colour)
     }
+}
+
+/// Chosen ones first, then as many as there may be: hues that lie a golden angle apart, each third a shade darker.
+fn other_colour(at: usize) -> String {
+    const GOLDEN_ANGLE: f64 = 137.508;
+    let Some(further) = at.checked_sub(OTHERS.len()) else { return OTHERS[at].to_owned() };
+    let hue = (20.0 + GOLDEN_ANGLE * further as f64) % 360.0;
+    format!("hsl({hue:.0} 70% {}%)", 28 + 8 * (further % 3))
 }
 
 /// An axis: from values to places.
@@ -136,6 +144,15 @@ pub(super) fn text(out: &mut String, at: (f64, f64), anchor: &str, colour: &str,
     }
 }
 
+/// A small cross, from its upper left corner: something failed here. The words are shown to whoever points at it.
+pub(super) fn cross(out: &mut String, (x, y): (f64, f64), colour: &str, words: &str) {
+    let words = escaped(words);
+    let _ = writeln!(
+        out,
+        r#"<path d="M{x:.1} {y:.1}l9 9m0 -9l-9 9" stroke="{colour}" stroke-width="2.5"><title>{words}</title></path>"#
+    );
+}
+
 /// An axis's number, short.
 pub(super) fn label(value: f64) -> String {
     match value {
@@ -170,6 +187,10 @@ mod tests {
         let all: Vec<&str> = BUILT_IN.iter().chain(&added).chain(&[floor::NAME]).copied().collect();
         let colours: HashSet<&str> = all.iter().map(|name| palette.colour(name)).collect();
         assert_eq!(colours.len(), all.len());
+        let many: Vec<String> = (0..40).map(|number| format!("broker {number}")).collect();
+        let crowded = Palette::new(many.clone());
+        let colours: HashSet<&str> = many.iter().map(|name| crowded.colour(name)).collect();
+        assert_eq!(colours.len(), many.len(), "however many there are");
         let fewer = Palette::new(["dunlin".to_owned(), "flashmq".to_owned()]);
         assert_eq!(fewer.colour("dunlin"), palette.colour("dunlin"), "whoever else is there");
         assert_eq!(fewer.colour("flashmq"), palette.colour("flashmq"), "the first that was added");

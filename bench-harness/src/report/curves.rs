@@ -37,6 +37,8 @@ pub(super) struct Line {
     pub points: Vec<(f64, Spread)>,
     /// Why it ends before others do.
     pub ends: Option<String>,
+    /// Where it failed between its points, and why.
+    pub gaps: Vec<(f64, String)>,
 }
 
 /// A plot of dots: a row for each cell, a dot for each broker.
@@ -59,8 +61,8 @@ pub(super) struct DotsRow {
     pub title: String,
     /// Who has a figure.
     pub brokers: Vec<(String, Spread)>,
-    /// Who was measured and has none.
-    pub failed: Vec<String>,
+    /// Who was measured and has none, and why.
+    pub failed: Vec<(String, String)>,
 }
 
 /// What is drawn of a curve beside its lines.
@@ -74,15 +76,15 @@ struct Frame {
 
 const CONNECTIONS: Frame = Frame {
     name: "scale-connections",
-    title: "What a message costs as more clients are connected (less is better)",
+    title: "CPU time that a message costs as more clients are connected (less is better)",
     conditions: "20,000 messages a second in all, pairs of clients, QoS 0, broker on one core",
     labels: ("connected clients", "microseconds of broker CPU a message"),
     log: (true, false),
 };
 const FILTERS: Frame = Frame {
     name: "scale-filters",
-    title: "How long dunlin looks for a message's subscribers as there are more filters",
-    conditions: "The subscription index by itself, one core",
+    title: "How long dunlin looks for a message's subscribers (less is better)",
+    conditions: "The subscription index by itself, one core; a hit is a filter that matches the message's topic",
     labels: ("topic filters in the index", "nanoseconds a message"),
     log: (true, true),
 };
@@ -102,7 +104,7 @@ const SHARDS: Frame = Frame {
 };
 const FAN_OUT: Frame = Frame {
     name: "scale-fan-out",
-    title: "What one delivery costs as one topic has more subscribers (less is better)",
+    title: "CPU time of one delivery as a topic has more subscribers (less is better)",
     conditions: "One publisher, 8 messages in flight, QoS 0, broker on one core",
     labels: ("subscribers", "microseconds of broker CPU a delivered message"),
     log: (true, true),
@@ -134,7 +136,7 @@ pub(super) fn all(summary: &Summary) -> Vec<Curve> {
         series(&CONNECTIONS, Series::Connections, metric::CPU_US),
         FILTERS.around(index_lines(summary), Vec::new()),
         series(&MEMORY, Series::Memory, metric::IDLE_BYTES),
-        SHARDS.around(shard_lines(summary), Vec::new()),
+        shards(summary),
         series(&FAN_OUT, Series::FanOut, metric::CPU_US),
     ]
 }
@@ -145,8 +147,9 @@ pub(super) fn headline(summary: &Summary) -> Option<Dots> {
     let row = |cell: Cell| {
         let (mut brokers, mut failed) = (Vec::new(), Vec::new());
         for name in summary.names() {
-            if summary.fault(&cell.name, &name).is_some() {
-                failed.push(name);
+            if let Some(fault) = summary.fault(&cell.name, &name) {
+                let fault = fault.to_owned();
+                failed.push((name, fault));
             } else if let Some(spread) = summary.spread(&cell.name, &name, cell.headline) {
                 brokers.push((name, spread));
             }
@@ -215,24 +218,26 @@ fn point_name(curve: &str, x: f64) -> String {
 fn lines(summary: &Summary, series: Series, metric: &str) -> (Vec<Line>, Vec<String>) {
     let (mut lines, mut missing) = (Vec::new(), Vec::new());
     for name in summary.names() {
-        let mut line = Line { name, points: Vec::new(), ends: None };
-        let mut fault = None;
+        let mut line = Line { name, points: Vec::new(), ends: None, gaps: Vec::new() };
+        // Since the last point.
+        let mut faults: Vec<(f64, String)> = Vec::new();
         for cell in cells::all() {
             let Section::Series(of, x) = cell.section else { continue };
             if of != series {
                 continue;
             }
             if let Some(problem) = summary.fault(&cell.name, &line.name) {
-                fault = fault.or_else(|| Some(problem.to_owned()));
+                faults.push((x, problem.to_owned()));
             } else if let Some(spread) = summary.spread(&cell.name, &line.name, metric) {
                 // A point behind a failed one is no end.
-                fault = None;
+                line.gaps.append(&mut faults);
                 line.points.push((x, spread));
             }
         }
-        match fault {
-            Some(problem) if line.points.is_empty() => missing.push(format!("{} ({})", line.name, in_short(&problem))),
-            fault => line.ends = fault.as_deref().map(in_short),
+        let first = faults.first().map(|(_, problem)| in_short(problem));
+        match first {
+            Some(problem) if line.points.is_empty() => missing.push(format!("{} ({problem})", line.name)),
+            first => line.ends = first,
         }
         if !line.points.is_empty() {
             lines.push(line);
@@ -253,17 +258,24 @@ fn in_short(fault: &str) -> String {
 }
 
 /// Of brokers that were measured with several threads: what `SHARDS_SHOWN` carries with each number of them.
-fn shard_lines(summary: &Summary) -> Vec<Line> {
-    let line = |name: String| {
-        let point = |threads: usize| {
-            let cell = cells::on_shards_name(cells::SHARDS_SHOWN, threads);
-            let spread = summary.spread(&cell, &name, metric::PER_SECOND)?;
-            summary.fault(&cell, &name).is_none().then_some((threads as f64, spread))
+fn shards(summary: &Summary) -> Curve {
+    let (mut lines, mut missing) = (Vec::new(), Vec::new());
+    for name in summary.names() {
+        let cells = cells::SHARD_COUNTS.map(|threads| (threads, cells::on_shards_name(cells::SHARDS_SHOWN, threads)));
+        if let Some(fault) = cells.iter().find_map(|(_, cell)| summary.fault(cell, &name)) {
+            missing.push(format!("{name} ({})", in_short(fault)));
+            continue;
+        }
+        let point = |(threads, cell): &(usize, String)| {
+            Some((*threads as f64, summary.spread(cell, &name, metric::PER_SECOND)?))
         };
-        let points: Vec<_> = cells::SHARD_COUNTS.into_iter().filter_map(point).collect();
-        (points.len() == cells::SHARD_COUNTS.len()).then_some(Line { name, points, ends: None })
-    };
-    summary.names().into_iter().filter_map(line).collect()
+        let points: Vec<_> = cells.iter().filter_map(point).collect();
+        // One who was measured with one number only shows nothing here.
+        if points.len() == cells.len() {
+            lines.push(Line { name, points, ends: None, gaps: Vec::new() });
+        }
+    }
+    SHARDS.around(lines, missing)
 }
 
 fn index_lines(summary: &Summary) -> Vec<Line> {
@@ -273,7 +285,7 @@ fn index_lines(summary: &Summary) -> Vec<Line> {
         let spread = Spread { median: point.ns_per_match, min: point.ns_per_match, max: point.ns_per_match, rounds: 1 };
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push((point.count, spread)),
-            None => lines.push(Line { name, points: vec![(point.count, spread)], ends: None }),
+            None => lines.push(Line { name, points: vec![(point.count, spread)], ends: None, gaps: Vec::new() }),
         }
     }
     lines
@@ -317,6 +329,15 @@ mod tests {
     }
 
     #[test]
+    fn titles_and_conditions_fit_their_plots() {
+        // A letter of a title takes 9 of the 728 units at most in the mean, one of the conditions 6.7.
+        for frame in [CONNECTIONS, FILTERS, MEMORY, SHARDS, FAN_OUT] {
+            assert!(frame.title.len() <= 80, "{}", frame.title);
+            assert!(frame.conditions.len() <= 108, "{}", frame.conditions);
+        }
+    }
+
+    #[test]
     fn who_failed_in_a_cell_is_named_in_the_plot_of_dots() {
         let outcome = |broker: &str, fault: Option<&str>| Outcome {
             cell: "fan-out".to_owned(),
@@ -327,6 +348,43 @@ mod tests {
         };
         let outcomes = vec![outcome("dunlin", None), outcome("nats", Some("7 lost"))];
         let dots = headline(&Summary { outcomes, ..Summary::default() }).expect("a plot");
-        assert_eq!((dots.rows[0].brokers.len(), &dots.rows[0].failed), (1, &vec!["nats".to_owned()]));
+        assert_eq!(
+            (dots.rows[0].brokers.len(), &dots.rows[0].failed),
+            (1, &vec![("nats".to_owned(), "7 lost".to_owned())])
+        );
+    }
+
+    #[test]
+    fn a_point_that_failed_between_others_is_no_end_and_is_not_bridged_unsaid() {
+        let outcomes = vec![
+            point("mosquitto", 1_000, Ok(423.0)),
+            point("mosquitto", 3_000, Err("2 lost")),
+            point("mosquitto", 15_000, Ok(476.0)),
+        ];
+        let curves = all(&Summary { outcomes, ..Summary::default() });
+        let line = &curves.iter().find(|curve| curve.name == "scale-memory").expect("there").lines[0];
+        assert_eq!((line.points.len(), line.ends.as_deref()), (2, None));
+        assert_eq!(line.gaps, [(3_000.0, "2 lost".to_owned())]);
+    }
+
+    #[test]
+    fn who_failed_on_one_of_the_numbers_of_shards_is_named() {
+        let outcome = |broker: &str, threads: usize, fault: Option<&str>| Outcome {
+            cell: cells::on_shards_name(cells::SHARDS_SHOWN, threads),
+            broker: broker.to_owned(),
+            fault: fault.map(str::to_owned),
+            values: [(metric::PER_SECOND.to_owned(), [1.0; 3])].into(),
+            ..Outcome::default()
+        };
+        let outcomes = vec![
+            outcome("dunlin", 1, None),
+            outcome("dunlin", 2, None),
+            outcome("flashmq", 1, None),
+            outcome("flashmq", 2, Some("5 lost, of many")),
+            outcome("nats", 1, None),
+        ];
+        let curve = shards(&Summary { outcomes, ..Summary::default() });
+        assert_eq!(curve.lines.iter().map(|line| line.name.as_str()).collect::<Vec<_>>(), ["dunlin"]);
+        assert_eq!(curve.missing, ["flashmq (5 lost)"]);
     }
 }

@@ -3,7 +3,7 @@
 //! What always holds: who was measured in a row is in it, with a dot where it has a figure and with a cross in a column of
 //! its own where it failed.
 
-use super::canvas::{Axis, FAINT, GRID, INK, Palette, WIDTH, head, label, text};
+use super::canvas::{Axis, FAINT, GRID, INK, Palette, WIDTH, cross, head, label, text};
 use super::curves::{Dots, DotsRow};
 use crate::floor;
 use std::fmt::Write as _;
@@ -69,13 +69,9 @@ fn draw_row(out: &mut String, row: &DotsRow, palette: &Palette, (x, middle): (&A
         );
         mark(out, name, colour, (place, y));
     }
-    for (at, name) in row.failed.iter().enumerate() {
-        let (left, colour) = (x.to + 20.0 + CROSS * at as f64, palette.colour(name));
-        let _ = writeln!(
-            out,
-            r#"<path d="M{left:.1} {:.1}l9 9m0 -9l-9 9" stroke="{colour}" stroke-width="2.5"><title>{name} failed</title></path>"#,
-            middle - 4.5
-        );
+    for (at, (name, why)) in row.failed.iter().enumerate() {
+        let place = (x.to + 20.0 + CROSS * at as f64, middle - 4.5);
+        cross(out, place, palette.colour(name), &format!("{name} failed: {why}"));
     }
 }
 
@@ -116,7 +112,7 @@ fn mark(out: &mut String, name: &str, colour: &str, (x, y): (f64, f64)) {
 fn names(dots: &Dots) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for row in &dots.rows {
-        for name in row.brokers.iter().map(|one| &one.0).chain(&row.failed) {
+        for name in row.brokers.iter().map(|one| &one.0).chain(row.failed.iter().map(|one| &one.0)) {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }
@@ -172,7 +168,7 @@ mod tests {
         DotsRow {
             title: "a cell, of a kind".to_owned(),
             brokers: brokers.iter().map(|name| ((*name).to_owned(), spread)).collect(),
-            failed: failed.iter().map(|name| (*name).to_owned()).collect(),
+            failed: failed.iter().map(|name| ((*name).to_owned(), "7 lost".to_owned())).collect(),
         }
     }
 
@@ -208,7 +204,7 @@ mod tests {
     fn a_broker_that_failed_in_a_row_has_a_cross_and_no_dot_there() {
         let svg = drawn(vec![row(&["dunlin", "mosquitto"], &["nats"]), row(&["dunlin"], &["nats", "mosquitto"])]);
         for (name, crosses) in [("nats", 2), ("mosquitto", 1), ("dunlin", 0)] {
-            assert_eq!(svg.matches(&format!("<title>{name} failed</title>")).count(), crosses, "{name}");
+            assert_eq!(svg.matches(&format!("<title>{name} failed: 7 lost</title>")).count(), crosses, "{name}");
             assert!(svg.contains(&format!(">{name}</text>")), "{name} is in the legend");
         }
         assert_eq!(svg.matches("<circle").count(), 3 + 3, "a dot for each figure, and one each in the legend");

@@ -1,9 +1,10 @@
 //! Plots of lines: one for each broker, its name at its end.
 //!
 //! What always holds: a name stands where its line ends, so a line that ends early has its name there and not beside
-//! another's last point, with the reason below it; who has no line at all is named below the plot.
+//! another's last point, with the reason below it; a point that failed between others has a cross on the axis; who has no line at
+//! all is named below the plot.
 
-use super::canvas::{Axis, FAINT, GRID, INK, Palette, WIDTH, escaped, head, label, text};
+use super::canvas::{Axis, FAINT, GRID, INK, Palette, WIDTH, cross, escaped, head, label, text};
 use super::curves::{Curve, Line};
 use std::fmt::Write as _;
 
@@ -69,6 +70,9 @@ fn draw_line(out: &mut String, line: &Line, colour: &str, (x, y): (&Axis, &Axis)
         out,
         r#"<path d="{path}" fill="none" stroke="{colour}" stroke-width="{width}" stroke-linejoin="round"/>"#
     );
+    for (value, why) in &line.gaps {
+        cross(out, (x.at(*value) - 4.5, y.at(y.low) - 4.5), colour, &format!("{} failed: {why}", line.name));
+    }
     for (value, spread) in &line.points {
         let (at, low, high) = (x.at(*value), y.at(spread.min), y.at(spread.max));
         let _ = writeln!(out, r#"<path d="M{at:.1} {low:.1}V{high:.1}" stroke="{colour}" stroke-width="1.2"/>"#);
@@ -169,7 +173,7 @@ mod tests {
     fn line(name: &str, factor: f64, points: usize) -> Line {
         let spread = |median: f64| Spread { median, min: median * 0.9, max: median * 1.2, rounds: 3 };
         let points = [1e3, 1e4, 1e5].into_iter().take(points).map(|x| (x, spread(x / 1e3 * factor))).collect();
-        Line { name: name.to_owned(), points, ends: None }
+        Line { name: name.to_owned(), points, ends: None, gaps: Vec::new() }
     }
 
     fn curve(log: (bool, bool), lines: Vec<Line>) -> Curve {
@@ -226,6 +230,16 @@ mod tests {
         assert!((name.0 - ends[1]).abs() < 12.0, "{name:?} is not where the line ends, {ends:?}");
         assert!(reason.0.total_cmp(&name.0).is_eq() && reason.1 > name.1, "{reason:?} is not below {name:?}");
         assert!(place(&svg, "dunlin").0 > name.0 + 100.0, "dunlin goes on");
+    }
+
+    #[test]
+    fn a_point_that_failed_between_others_has_a_cross_on_the_axis() {
+        let mut broken = line("mosquitto", 3.0, 3);
+        let (x, _) = broken.points.remove(1);
+        broken.gaps.push((x, "2 lost".to_owned()));
+        let svg = drawn(&curve((true, true), vec![line("dunlin", 1.0, 3), broken]));
+        assert_eq!(svg.matches("<title>mosquitto failed: 2 lost</title>").count(), 1, "{svg}");
+        assert_eq!(svg.matches("<circle").count(), 5);
     }
 
     #[test]
