@@ -175,7 +175,7 @@ fn the_example_file_holds_every_setting_with_its_default() {
     keep(EXAMPLE, &example());
     let config = load(&example());
     // A file that says nothing but a default.
-    let defaults = load("[node]\npin = true\n");
+    let defaults = load("[node]\npin = false\n");
     assert_eq!((config.process, config.settings), (defaults.process, defaults.settings));
     assert_eq!((config.listeners, config.warnings), (defaults.listeners, defaults.warnings));
     for row in ROWS.iter() {

@@ -43,8 +43,8 @@ declare_settings! {
 
         /// Keep each shard on a core of its own.
         ///
-        /// Switch it off where another busy process shares the cores.
-        pin: bool = Setting::new("pin", Kind::Switch { off_flag: "no-pin" }, Fallback::Switch(true)), Start;
+        /// Worth a try on a machine with many cores and no other work; elsewhere the system knows better who waits for a core.
+        pin: bool = Setting::new("pin", Kind::Switch { off_flag: "no-pin" }, Fallback::Switch(false)), Start;
 
         /// How long SIGTERM and SIGINT wait for queued packets to leave.
         shutdown_timeout_s: u16 = Setting::number(

@@ -1,7 +1,7 @@
 //! The three places together: precedence, the round trip of `--print-config`, messages, warnings.
 
 use super::{layers::ROWS, *};
-use crate::settings::{Kind, Scope, Unit};
+use crate::settings::{Fallback, Kind, Scope, Unit};
 
 /// As rows of a table have them.
 type Arguments = &'static [&'static str];
@@ -99,7 +99,7 @@ fn other_than_default(row: &Setting) -> String {
             Unit::Bytes => "2MiB".to_owned(),
             Unit::Seconds => "2m".to_owned(),
         },
-        Kind::Switch { .. } => "false".to_owned(),
+        Kind::Switch { .. } => (!matches!(row.fallback, Fallback::Switch(true))).to_string(),
         Kind::Choice { words, .. } => words[1].to_owned(),
         Kind::Texts { .. } => "::1".to_owned(),
         Kind::Text { noun: "name", .. } => "other".to_owned(),
