@@ -2,6 +2,7 @@
 
 use super::message::Message;
 use crate::ids::{Qos, SubscriptionId};
+use crate::topic::GroupTag;
 
 /// The subscription identifiers that one delivery carries: mostly none or one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,7 +47,11 @@ pub struct Delivery {
     pub qos: Qos,
     /// RETAIN of this copy.
     pub retain: bool,
+    /// The shared subscription that the session was picked for.
+    pub group: GroupTag,
 }
+
+const _: () = assert!(size_of::<Delivery>() == 40, "a queue of a million is forty megabytes");
 
 impl Delivery {
     /// Bytes that count against a queue: topic, properties (the identifiers are among them) and payload.
@@ -75,6 +80,6 @@ pub(crate) mod tests {
             properties: Forwarded::EMPTY,
             payload: b"12345",
         });
-        Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false }
+        Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false, group: GroupTag::NONE }
     }
 }

@@ -27,7 +27,7 @@ pub use delivery::{Delivery, SubscriptionIds};
 pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck};
 pub use link::{Backlog, Link};
 pub use message::{Copied, Message, MessageRef, Routed};
-pub use outbound::{Outbound, QueueLimits};
+pub use outbound::{GivenUp, Outbound, QueueLimits};
 pub use queued_memory::{QueueTotals, QueuedMemory};
 pub use replays::{Replay, Replays};
 pub use subscriptions::{Place, Subscriptions};

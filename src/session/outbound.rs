@@ -9,7 +9,7 @@ use super::delivery::Delivery;
 use super::queued_memory::QueueTotals;
 use super::replays::Replays;
 use super::window::{Exchange, Window};
-use crate::ids::PacketId;
+use crate::ids::{PacketId, Qos};
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -28,6 +28,17 @@ pub struct QueueLimits {
     pub messages: u32,
     /// Bytes of topic, properties and payload.
     pub bytes: u64,
+}
+
+/// A message of a session that has ended.
+#[derive(Debug)]
+pub enum GivenUp {
+    /// The client has it.
+    Received,
+    /// A QoS 2 message that was sent: the client may have it, so nobody else may [MQTT-4.8.2-5].
+    Lost,
+    /// Not sent, or sent with QoS 1: another member of the shared subscription may have it.
+    Unacknowledged(Delivery),
 }
 
 impl Outbound {
@@ -119,12 +130,17 @@ impl Outbound {
         totals.completed(u64::from(self.window.complete(packet_id).is_some()));
     }
 
-    /// Gives everything up. Returns how many messages that the client had not received were lost.
-    pub fn discard(mut self, totals: &mut QueueTotals) -> u64 {
-        let open = self.window.iter().filter(|(_, exchange)| matches!(exchange, Exchange::Published(_))).count();
-        let queued = std::iter::from_fn(|| self.dequeue(totals)).count();
-        totals.completed(self.window.len().into());
-        (open + queued) as u64
+    /// Gives the oldest message up, because the session has ended: first those in flight, then those in the queue.
+    pub fn give_up_oldest(&mut self, totals: &mut QueueTotals) -> Option<GivenUp> {
+        if let Some(exchange) = self.window.give_up_oldest() {
+            totals.completed(1);
+            return Some(match exchange {
+                Exchange::Published(delivery) if delivery.qos == Qos::ExactlyOnce => GivenUp::Lost,
+                Exchange::Published(delivery) => GivenUp::Unacknowledged(delivery),
+                Exchange::Released | Exchange::Completed => GivenUp::Received,
+            });
+        }
+        self.dequeue(totals).map(GivenUp::Unacknowledged)
     }
 
     /// What is queued, oldest first.
@@ -168,7 +184,9 @@ mod tests {
         outbound.complete(sent[0], &mut totals); // a repetition
         assert_eq!((totals.messages(), totals.queued_bytes()), (2, 6));
         *outbound.exchange_mut(sent[1]).unwrap() = Exchange::Released;
-        assert_eq!(outbound.discard(&mut totals), 1, "the client has the released one");
+        assert!(matches!(outbound.give_up_oldest(&mut totals), Some(GivenUp::Received)), "the client has it");
+        assert!(matches!(outbound.give_up_oldest(&mut totals), Some(GivenUp::Unacknowledged(_))));
+        assert!(outbound.give_up_oldest(&mut totals).is_none() && outbound.is_idle());
         assert_eq!((totals.messages(), totals.queued_bytes(), totals.memory().taken_bytes()), (0, 0, 0));
     }
 }

@@ -106,6 +106,19 @@ impl Window {
         Some(exchange)
     }
 
+    /// Ends the oldest exchange, whatever its state, and gives back what it was.
+    pub fn give_up_oldest(&mut self) -> Option<Exchange> {
+        loop {
+            match self.entries.pop_front()?.exchange {
+                Exchange::Completed => {}
+                exchange => {
+                    self.live -= 1;
+                    return Some(exchange);
+                }
+            }
+        }
+    }
+
     /// Everything in flight, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (PacketId, &Exchange)> {
         self.entries

@@ -14,7 +14,7 @@ use crate::session::{Delivery, Link, Outbound, QueueLimits, Routed, Subscription
 use crate::store::Record;
 use crate::telemetry::DropReason;
 use crate::time::Now;
-use crate::topic::{Matches, Subscriber};
+use crate::topic::{GroupTag, Matches, Subscriber};
 
 /// Messages that have expired and give way to one new one: so many small ones that it has room, yet no work for a
 /// millisecond.
@@ -55,6 +55,8 @@ pub(super) struct DeliveryOptions<'a> {
     pub retain: bool,
     pub dup: bool,
     pub ids: &'a [SubscriptionId],
+    /// The shared subscription that it is for.
+    pub group: GroupTag,
 }
 
 /// What the matching subscriptions of one session grant together [MQTT-3.3.4-2].
@@ -62,6 +64,7 @@ struct EffectiveOptions<'a> {
     qos: Qos,
     retain_as_published: bool,
     ids: &'a [SubscriptionId],
+    group: GroupTag,
 }
 
 impl Clients {
@@ -76,7 +79,7 @@ impl Clients {
             if let [subscriber] = *subscribers
                 && !options_of(subscriber).no_local
             {
-                self.deliver_to_one(turn, subscriber, fanout);
+                self.deliver_to_one(turn, subscriber, GroupTag::NONE, fanout);
                 continue;
             }
             let own = fanout.routed.message.publisher == Some(self.sessions.get(id).key);
@@ -92,18 +95,25 @@ impl Clients {
                 ids.extend(subscriber.identifier);
             }
             if let Some((qos, retain_as_published)) = granted {
-                self.deliver(turn, id, fanout, &EffectiveOptions { qos, retain_as_published, ids: &ids });
+                self.deliver(turn, id, fanout, &EffectiveOptions { qos, retain_as_published, ids: &ids, group: GroupTag::NONE });
             }
         }
     }
 
     /// Delivers for one subscription alone: that of the picked member of a group, or the only one of a session.
-    pub(super) fn deliver_to_one(&mut self, turn: &mut Turn<'_>, subscriber: Subscriber, fanout: &mut Fanout<'_>) {
+    pub(super) fn deliver_to_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        subscriber: Subscriber,
+        group: GroupTag,
+        fanout: &mut Fanout<'_>,
+    ) {
         let options = options_of(subscriber);
         let grant = EffectiveOptions {
             qos: options.qos,
             retain_as_published: options.retain_as_published,
             ids: subscriber.identifier.as_slice(),
+            group,
         };
         self.deliver(turn, subscriber.session, fanout, &grant);
     }
@@ -119,7 +129,7 @@ impl Clients {
         identifier: Option<SubscriptionId>,
     ) {
         let qos = routed.message.qos.min(qos);
-        let copy = DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice() };
+        let copy = DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice(), group: GroupTag::NONE };
         let mut fanout = Fanout::new(routed);
         if qos == Qos::AtMostOnce {
             self.send_at_most_once(turn, id, &mut fanout, copy);
@@ -136,6 +146,7 @@ impl Clients {
             retain: fanout.routed.message.retain && grant.retain_as_published,
             dup: false,
             ids: grant.ids,
+            group: grant.group,
         };
         if fanout.routed.message.is_expired(turn.now) {
             self.counters.dropped(DropReason::Expired);
@@ -257,7 +268,7 @@ impl Clients {
             let message = message.clone();
             self.record_log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
         }
-        Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain }
+        Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain, group: copy.group }
     }
 
     /// Takes a delivery into flight and sends it. The caller has made sure of room.
@@ -271,7 +282,7 @@ impl Clients {
         let session = self.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("room means a connection");
         let copy =
-            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: false, ids: delivery.ids.as_slice() };
+            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: false, ids: delivery.ids.as_slice(), group: delivery.group };
         let Some(outgoing) = encode(turn, fanout, link, copy) else {
             // As if its delivery had completed [MQTT-3.1.2-25].
             self.counters.dropped(DropReason::PacketTooLarge);
@@ -287,7 +298,7 @@ impl Clients {
     pub(super) fn send_again(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, delivery: &Delivery) {
         let mut fanout = Fanout::new(Routed::shared(&delivery.message));
         let copy =
-            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice() };
+            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice(), group: delivery.group };
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
         if let Some(outgoing) = encode(turn, &mut fanout, link, copy) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);

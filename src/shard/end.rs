@@ -87,13 +87,6 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         (session.armed_tick, session.has_work, session.groups_to_update) = (None, false, 0);
         session.exchanges = OpenExchanges::default();
-        if let Some(outbound) = session.take_outbound() {
-            self.clients.counters.drops[DropReason::SessionEnded as usize] +=
-                outbound.discard(&mut self.clients.queues);
-        }
-        if session.is_persistent() {
-            self.clients.record_log.append(Record::SessionEnded { session: id }, turn.fx);
-        }
         self.router.begin_teardown(turn, &mut self.clients, id);
     }
 

@@ -6,12 +6,12 @@
 
 use smallvec::SmallVec;
 
-use super::Turn;
+use super::{PublishDetails, Turn};
 use super::clients::Clients;
 use super::deliver::Fanout;
 use super::router::Router;
 use crate::ids::{SessionId, ShardId};
-use crate::session::Place;
+use crate::session::{Delivery, Place, Routed};
 use crate::telemetry::DropReason;
 use crate::topic::{EntryId, Matches, Pick, Subscriber};
 
@@ -42,7 +42,10 @@ impl Router {
             let pick = self.pick(turn, clients, key, Among::AllShards);
             any |= pick.is_some();
             match pick {
-                Some(Pick::Local(subscriber)) => clients.deliver_to_one(turn, subscriber, fanout),
+                Some(Pick::Local(subscriber)) => {
+                    let tag = self.index.group_tag(group);
+                    clients.deliver_to_one(turn, subscriber, tag, fanout);
+                }
                 Some(Pick::Remote(shard)) => picks.push((shard, key)),
                 None => {} // its last members have ended: it was left in the index for being taken out
             }
@@ -62,11 +65,37 @@ impl Router {
         let pick =
             self.pick(turn, clients, key, Among::ThisShard).or_else(|| self.pick(turn, clients, key, Among::AllShards));
         match pick {
-            Some(Pick::Local(subscriber)) => clients.deliver_to_one(turn, subscriber, fanout),
+            Some(Pick::Local(subscriber)) => {
+                let group = self.index.group_by_key(key).expect("it has a member");
+                clients.deliver_to_one(turn, subscriber, self.index.group_tag(group), fanout);
+            }
             Some(Pick::Remote(shard)) => return Some((shard, key)),
             None => clients.counters.dropped(DropReason::NoGroupMember),
         }
         None
+    }
+
+    /// A message goes to another member of its group, because the session that had it has ended (MQTT 5.0, 4.8.2). Returns
+    /// whether there was one.
+    pub(super) fn hand_to_another_member(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        delivery: &Delivery,
+    ) -> bool {
+        let Some(group) = self.index.group_by_tag(delivery.group) else { return false };
+        let key = self.index.group_key(group);
+        let mut fanout = Fanout::new(Routed::shared(&delivery.message));
+        match self.pick(turn, clients, key, Among::AllShards) {
+            Some(Pick::Local(subscriber)) => clients.deliver_to_one(turn, subscriber, delivery.group, &mut fanout),
+            Some(Pick::Remote(shard)) => {
+                let details = PublishDetails { groups: SmallVec::from_slice(&[key]), retained: None, confirm: None };
+                clients.counters.mesh_sent += 1;
+                turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
+            }
+            None => return false,
+        }
+        true
     }
 
     /// Whose turn it is in a group. `None` if there is no group, or no member of it.

@@ -19,6 +19,29 @@ pub(super) enum Stored {
     Group(u32),
 }
 
+/// A shared subscription as what went to one of its members remembers it: for as long as the message is kept, and no longer
+/// than the group lasts. In 6 bytes that need no alignment, because every message in every queue has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupTag([u16; 3]);
+
+impl GroupTag {
+    /// That of a plain subscription.
+    pub const NONE: Self = Self([u16::MAX; 3]);
+
+    /// `epoch` tells the groups apart that have the same number one after another.
+    pub(super) const fn new(number: u32, epoch: u16) -> Self {
+        Self([number as u16, (number >> 16) as u16, epoch])
+    }
+
+    pub(super) const fn number(self) -> u32 {
+        self.0[0] as u32 | (self.0[1] as u32) << 16
+    }
+
+    pub(super) const fn epoch(self) -> u16 {
+        self.0[2]
+    }
+}
+
 const KIND_SHIFT: u32 = 30;
 const NUMBER_MASK: u32 = (1 << KIND_SHIFT) - 1;
 

@@ -34,6 +34,8 @@ pub(super) struct Group {
     pub(super) place: FilterEnd,
     /// Position among the groups that end there.
     pub(super) place_position: u32,
+    /// Tells it from those that had its number before.
+    pub(super) epoch: u16,
     members: Vec<Member>,
     /// Positions of the members that are online, in no order.
     online: Vec<u32>,
@@ -70,12 +72,13 @@ struct Rotation {
 
 impl Group {
     /// One without members, to be filled at once.
-    pub(super) fn new(text: String, key: u64, place: FilterEnd, place_position: u32) -> Self {
+    pub(super) fn new(text: String, key: u64, place: FilterEnd, place_position: u32, epoch: u16) -> Self {
         Self {
             text: text.into_boxed_str(),
             key,
             place,
             place_position,
+            epoch,
             members: Vec::new(),
             online: Vec::new(),
             durable: 0,
@@ -258,7 +261,7 @@ mod tests {
     fn group() -> Group {
         let mut trie = Trie::new();
         let place = trie.ensure(TopicFilter::parse("a", 1).unwrap(), &Keys::new(HashKeys::from(0)));
-        Group::new("$share/g/a".to_owned(), 0, place, 0)
+        Group::new("$share/g/a".to_owned(), 0, place, 0, 0)
     }
 
     fn counts<K: std::hash::Hash + Eq>(picks: impl IntoIterator<Item = K>) -> HashMap<K, u32> {

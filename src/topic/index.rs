@@ -3,7 +3,7 @@
 use crate::ids::{HashKeys, SessionId, ShardId, ShardSet};
 use crate::slab::Slab;
 
-use super::entry::{EntryId, NONE, Stored};
+use super::entry::{EntryId, GroupTag, NONE, Stored};
 use super::filter::SubscribedFilter;
 use super::group::{Group, Pick};
 use super::literal::{LiteralKey, Literals};
@@ -28,6 +28,8 @@ pub struct SubscriptionIndex {
     lists: SubscriberLists,
     plain_subscriptions: usize,
     shared_subscriptions: usize,
+    /// Counts the groups that have been made, and wraps.
+    groups_made: u16,
     heap_bytes: usize,
     /// Counts whatever may change what a match finds.
     changes: u64,
@@ -83,6 +85,7 @@ impl SubscriptionIndex {
             lists: SubscriberLists::new(),
             plain_subscriptions: 0,
             shared_subscriptions: 0,
+            groups_made: 0,
             heap_bytes: 0,
             changes: 0,
         }
@@ -290,6 +293,18 @@ impl SubscriptionIndex {
         Some(EntryId::new(Stored::Group(*found)))
     }
 
+    /// What a message that goes to a member of a shared subscription remembers of it.
+    pub fn group_tag(&self, group: EntryId) -> GroupTag {
+        let Stored::Group(id) = group.stored() else { unreachable!("asked of shared subscriptions only") };
+        GroupTag::new(id, self.groups[id].epoch)
+    }
+
+    /// The shared subscription that a message remembers, if it still has members, here or elsewhere.
+    pub fn group_by_tag(&self, tag: GroupTag) -> Option<EntryId> {
+        let group = self.groups.get(tag.number())?;
+        (group.epoch == tag.epoch()).then(|| EntryId::new(Stored::Group(tag.number())))
+    }
+
     /// Distinct (share name, filter) of all shards.
     pub fn filters_count(&self) -> usize {
         self.literals.len() + self.wildcards.len() + self.groups.len()
@@ -365,7 +380,8 @@ impl SubscriptionIndex {
         }
         let at = &mut self.groups_at[ends.groups];
         let key = self.keys.group(filter.share.unwrap_or_default(), filter.filter.as_str());
-        let group = Group::new(text, key, place, at.len() as u32);
+        self.groups_made = self.groups_made.wrapping_add(1);
+        let group = Group::new(text, key, place, at.len() as u32, self.groups_made);
         self.heap_bytes += group.heap_bytes();
         let id = self.groups.insert(group);
         self.heap_bytes -= at.capacity() * size_of::<u32>();

@@ -34,7 +34,7 @@ mod table;
 mod text;
 mod trie;
 
-pub use entry::EntryId;
+pub use entry::{EntryId, GroupTag};
 pub use filter::{SubscribedFilter, TopicFilter, matches};
 pub use group::Pick;
 pub use index::{Inserted, Removed, SubscriptionIndex};

@@ -70,6 +70,7 @@ fn members_that_are_away_get_messages_only_when_nobody_is_there() {
         world.send(publisher, &Packet::Publish(publish1(number, "t", "live")));
     }
     assert_eq!(world.read(other).len(), 4);
+    (1..=4).for_each(|number| world.ack(other, AckKind::PubAck, number));
     world.cut(other);
     world.send(publisher, &Packet::Publish(publish1(5, "t", "kept")));
     assert_eq!(world.read(publisher).len(), 5);

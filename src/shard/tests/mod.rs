@@ -8,6 +8,7 @@ mod alias;
 mod command;
 mod connect;
 mod group;
+mod group_end;
 mod keep_alive;
 mod limits;
 mod qos_in;
