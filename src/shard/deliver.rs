@@ -95,7 +95,12 @@ impl Clients {
                 ids.extend(subscriber.identifier);
             }
             if let Some((qos, retain_as_published)) = granted {
-                self.deliver(turn, id, fanout, &EffectiveOptions { qos, retain_as_published, ids: &ids, group: GroupTag::NONE });
+                self.deliver(
+                    turn,
+                    id,
+                    fanout,
+                    &EffectiveOptions { qos, retain_as_published, ids: &ids, group: GroupTag::NONE },
+                );
             }
         }
     }
@@ -268,7 +273,13 @@ impl Clients {
             let message = message.clone();
             self.record_log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
         }
-        Delivery { message, ids: SubscriptionIds::from_slice(copy.ids), qos: copy.qos, retain: copy.retain, group: copy.group }
+        Delivery {
+            message,
+            ids: SubscriptionIds::from_slice(copy.ids),
+            qos: copy.qos,
+            retain: copy.retain,
+            group: copy.group,
+        }
     }
 
     /// Takes a delivery into flight and sends it. The caller has made sure of room.
@@ -281,8 +292,13 @@ impl Clients {
     ) {
         let session = self.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("room means a connection");
-        let copy =
-            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: false, ids: delivery.ids.as_slice(), group: delivery.group };
+        let copy = DeliveryOptions {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup: false,
+            ids: delivery.ids.as_slice(),
+            group: delivery.group,
+        };
         let Some(outgoing) = encode(turn, fanout, link, copy) else {
             // As if its delivery had completed [MQTT-3.1.2-25].
             self.counters.dropped(DropReason::PacketTooLarge);
@@ -297,8 +313,13 @@ impl Clients {
     /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].
     pub(super) fn send_again(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, delivery: &Delivery) {
         let mut fanout = Fanout::new(Routed::shared(&delivery.message));
-        let copy =
-            DeliveryOptions { qos: delivery.qos, retain: delivery.retain, dup: true, ids: delivery.ids.as_slice(), group: delivery.group };
+        let copy = DeliveryOptions {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup: true,
+            ids: delivery.ids.as_slice(),
+            group: delivery.group,
+        };
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
         if let Some(outgoing) = encode(turn, &mut fanout, link, copy) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);

@@ -6,10 +6,10 @@
 
 use smallvec::SmallVec;
 
-use super::{PublishDetails, Turn};
 use super::clients::Clients;
 use super::deliver::Fanout;
 use super::router::Router;
+use super::{PublishDetails, Turn};
 use crate::ids::{SessionId, ShardId};
 use crate::session::{Delivery, Place, Routed};
 use crate::telemetry::DropReason;

@@ -1,5 +1,7 @@
 //! Messages, and who must get them.
 
+use std::collections::BTreeSet;
+
 use super::{Oracle, Owed, matches};
 
 /// Publisher and its count. Wills count apart, from [`WILL`].
@@ -138,6 +140,46 @@ impl Oracle {
         let messages = &self.messages;
         self.owed.retain(|&(owed_to, key), _| owed_to != client || !matches(filter, &messages[&key].topic));
         self.owed_to_group.retain(|(group, _)| group != filter);
+    }
+
+    /// A session has ended that had subscribed to these filters. What it had not acknowledged of a shared subscription goes to
+    /// another member, also where it had unsubscribed meanwhile.
+    pub(crate) fn leave_to_others(&mut self, client: usize, filters: &[String]) {
+        for filter in filters.iter().filter(|filter| !filter.starts_with("$share/")) {
+            self.take_back(client, filter);
+        }
+        let open = self.sessions[&client].open.iter().filter(|open| open.qos == 1);
+        let sent: Vec<(String, Key)> = open
+            .filter_map(|open| match (Tag::of(&open.payload), &open.group) {
+                (Tag::Known(key), Some(group)) => Some((group.clone(), key)),
+                _ => None,
+            })
+            .collect();
+        let groups = self.sessions[&client].history.iter().filter(|past| past.subscription.is_shared());
+        let groups: BTreeSet<String> = groups.map(|past| past.filter.clone()).collect();
+        for filter in groups {
+            self.member_ended.insert(filter.clone(), self.step);
+            let others = self.sessions.values().filter_map(|session| {
+                Some((session.subscriptions.get(&filter)?, session.packet_size_max_bytes as usize))
+            });
+            let others: Vec<_> = others.collect();
+            let sure =
+                !others.is_empty() && others.iter().all(|(subscription, _)| subscription.acked && subscription.qos > 0);
+            let small = others.iter().map(|&(_, bytes)| bytes).min().unwrap_or(0);
+            let messages = &self.messages;
+            let is_sure =
+                |key: &Key| sure && messages[key].qos > 0 && messages[key].bytes.saturating_add(SLACK_BYTES) <= small;
+            self.owed_to_group.retain(|(group, key)| *group != filter || is_sure(key));
+            for of_group in sent.iter().filter(|(group, _)| *group == filter) {
+                // One more for the others, and theirs for sure.
+                if let Some(firsts) = self.group_firsts.get_mut(of_group) {
+                    *firsts = firsts.saturating_sub(1);
+                }
+                if is_sure(&of_group.1) {
+                    self.owed_to_group.insert(of_group.clone());
+                }
+            }
+        }
     }
 
     /// A connection has ended: what was on its way with QoS 0 is lost.

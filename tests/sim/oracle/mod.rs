@@ -44,6 +44,8 @@ pub(crate) struct Oracle {
     pub(crate) owed_to_group: BTreeSet<(String, Key)>,
     /// How often a group got a message.
     pub(crate) group_firsts: BTreeMap<(String, Key), u32>,
+    /// The step in which the session of a member last ended: what it had not acknowledged goes to others of the group.
+    pub(crate) member_ended: BTreeMap<String, u64>,
     /// The last write to each retained topic.
     pub(crate) retained: BTreeMap<String, Option<Key>>,
     /// Connections whose CONNECT is to be refused: their client id was taken over too often.

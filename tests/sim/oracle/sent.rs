@@ -17,6 +17,8 @@ pub(crate) struct Open {
     pub(crate) sent_on: Option<usize>,
     /// PUBREC has come.
     pub(crate) released: bool,
+    /// The shared subscription that it came by, where its identifier says so.
+    pub(crate) group: Option<String>,
 }
 
 impl Oracle {
@@ -188,7 +190,14 @@ impl Oracle {
         let newest = session.newest.entry(stream).or_default();
         // What the publisher sent again after a reconnect has its place in the order by its first publication; whoever
         // subscribed since then meets it out of order.
-        if message.order < *newest && *count == 1 && message.routings == 1 {
+        // What another member of a shared subscription left behind comes when that one's session ends.
+        let left_behind = session.history.iter().any(|past| {
+            past.subscription.is_shared()
+                && past.subscription.identifier.is_none()
+                && matches(&past.filter, &message.topic)
+                && self.member_ended.get(&past.filter).is_some_and(|&ended| ended >= message.step)
+        });
+        if message.order < *newest && *count == 1 && message.routings == 1 && !left_behind {
             return Err(format!("message {key:?} comes to client {client} after {newest}: the order is lost"));
         }
         *newest = message.order.max(*newest);
@@ -257,12 +266,14 @@ impl Oracle {
                     let left = left.packet_id;
                     return Err(format!("#{packet_id} of client {client} is sent before #{left} was sent again"));
                 }
+                let group = shared_by(session, publish);
                 session.open.push_back(Open {
                     packet_id,
                     payload: publish.payload.to_vec(),
                     qos: publish.qos as u8,
                     sent_on: Some(conn),
                     released: false,
+                    group,
                 });
             }
             (Some(at), true) => {

@@ -330,13 +330,11 @@ impl Oracle {
     /// A session ends; its will is owed at the latest now.
     pub(crate) fn end_session(&mut self, client: usize) {
         let filters: Vec<String> = self.sessions[&client].subscriptions.keys().cloned().collect();
-        for filter in filters {
-            self.take_back(client, &filter);
-        }
         if let Some(session) = self.sessions.get_mut(&client) {
             session.subscriptions.clear();
         }
         self.lately_ended.insert(client);
+        self.leave_to_others(client, &filters);
         self.publish_will(client);
         self.take_back_all(client);
         self.sessions.remove(&client);
