@@ -210,7 +210,7 @@ fn unsubscribe(filters: &[String]) -> Vec<u8> {
 fn with_subscriptions(world: &mut World, name: &str, stem: &str, count: usize, qos: u8) -> ConnectionId {
     let (connection, _) = world.connect(&kept(name));
     let filters: Vec<String> = (0..count).map(|n| format!("{stem}/{name}/{n:06}")).collect();
-    for filters in filters.chunks(limits::FILTERS_PER_PACKET_MAX) {
+    for filters in filters.chunks(limits::FILTERS_PER_SLICE as usize) {
         world.packet(connection, &subscribe(filters, qos));
     }
     connection
@@ -225,7 +225,7 @@ fn with_replays(world: &mut World, connect: &Connect<'_>) -> (ConnectionId, Vec<
     let (connection, _) = world.connect(&Connect { receive_maximum: 1, ..*connect });
     world.packet(connection, &subscribe(&["r/#".to_owned()], 1));
     let filters: Vec<String> = (0..99_000).map(|n| format!("own/{n:06}")).collect();
-    for filters in filters.chunks(limits::FILTERS_PER_PACKET_MAX) {
+    for filters in filters.chunks(limits::FILTERS_PER_SLICE as usize) {
         world.packet(connection, &subscribe(filters, 1));
     }
     (connection, filters)

@@ -22,8 +22,9 @@ pub const PACKET_SIZE_MAX_BYTES: u32 = 256 * 1024 * 1024;
 pub const CONNECT_SIZE_MAX_BYTES: u32 = 128 * 1024;
 /// User properties in one packet. Each costs its receiver work; Mosquitto's CVE-2021-41039 is what no bound leads to.
 pub const USER_PROPERTIES_MAX: usize = 64;
-/// Topic filters in one SUBSCRIBE or UNSUBSCRIBE.
-pub const FILTERS_PER_PACKET_MAX: usize = 1024;
+/// Topic filters of one SUBSCRIBE or UNSUBSCRIBE that are seen to in one go: half a millisecond where each is new and has 128
+/// levels. A packet may have as many as fit into it; the rest follows in the next turns.
+pub const FILTERS_PER_SLICE: u32 = 512;
 
 // --- topics ----------------------------------------------------------------------------------------------------
 

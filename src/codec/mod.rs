@@ -45,9 +45,11 @@ pub use properties::Property;
 pub use publish::{EncodedSubscriptionIds, Head, Publish, PublishOut};
 pub use reason::ReasonCode;
 pub use suback::{SubAck, encode_suback};
-pub use subscribe::{RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, encode_subscribe};
+pub use subscribe::{
+    RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, encode_subscribe, subscribe_filters,
+};
 pub use unsuback::{UnsubAck, encode_unsuback};
-pub use unsubscribe::{Unsubscribe, encode_unsubscribe};
+pub use unsubscribe::{Unsubscribe, encode_unsubscribe, unsubscribe_filters};
 
 /// PINGREQ as bytes: it has no body in any version.
 pub const PINGREQ: [u8; 2] = [0xc0, 0];

@@ -10,7 +10,6 @@ use super::properties::{Allowed, Properties, Property, put_some};
 use super::wire::{Reader, put_packet, put_string, put_u8, put_u16, put_with_length};
 use super::{Version, expect_first_of_request};
 use crate::ids::{PacketId, Qos, SubscriptionId};
-use crate::limits;
 
 /// Whether retained messages are sent when a subscription is made (MQTT 5.0, 3.8.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -71,7 +70,7 @@ impl SubscriptionOptions {
     }
 }
 
-/// What a SUBSCRIBE asks for, one of the 1 to `limits::FILTERS_PER_PACKET_MAX` it holds.
+/// One of the filters that a SUBSCRIBE holds, and how to subscribe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeFilter<'a> {
     /// UTF-8 without U+0000; otherwise unchecked.
@@ -80,7 +79,7 @@ pub struct SubscribeFilter<'a> {
     pub options: SubscriptionOptions,
 }
 
-/// A request for subscriptions: one to [`limits::FILTERS_PER_PACKET_MAX`] filters.
+/// A request for subscriptions: one filter, or as many as fit into the packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Subscribe<'a> {
     /// To be repeated in the SUBACK.
@@ -88,7 +87,7 @@ pub struct Subscribe<'a> {
     /// To be sent with every message that one of these filters matches.
     pub subscription_id: Option<SubscriptionId>,
     payload: &'a [u8],
-    count: u16,
+    count: u32,
     version: Version,
 }
 
@@ -114,21 +113,22 @@ impl<'a> Subscribe<'a> {
             if filter.options.no_local && filter.filter.starts_with("$share/") {
                 return Err(DecodeError::Protocol("no local on a shared subscription")); // [MQTT-3.8.3-4]
             }
-            if count == limits::FILTERS_PER_PACKET_MAX {
-                return Err(DecodeError::LimitExceeded("too many topic filters"));
-            }
             count += 1;
         }
         if count == 0 {
             return Err(DecodeError::Protocol("SUBSCRIBE without a topic filter")); // [MQTT-3.8.3-2]
         }
-        Ok(Self { packet_id, subscription_id, payload, count: count as u16, version })
+        Ok(Self { packet_id, subscription_id, payload, count, version })
     }
 
     /// The filters in their order.
     pub fn filters(&self) -> impl Iterator<Item = SubscribeFilter<'a>> + Clone + use<'a> {
-        let (mut reader, version) = (Reader::new(self.payload), self.version);
-        (0..self.count).map_while(move |_| read_filter(&mut reader, version).ok())
+        subscribe_filters(self.payload, self.version)
+    }
+
+    /// The bytes of the filters, for [`subscribe_filters`].
+    pub const fn payload(&self) -> &'a [u8] {
+        self.payload
     }
 
     /// How many filters there are: at least one.
@@ -150,6 +150,19 @@ impl std::fmt::Debug for Subscribe<'_> {
             .field("subscription_id", &self.subscription_id)
             .field("filters", &self.filters().collect::<Vec<_>>())
             .finish()
+    }
+}
+
+/// The filters of a decoded SUBSCRIBE, from the beginning of one of them on.
+pub fn subscribe_filters(payload: &[u8], version: Version) -> impl Iterator<Item = SubscribeFilter<'_>> + Clone {
+    let mut reader = Reader::new(payload);
+    std::iter::from_fn(move || if reader.is_empty() { None } else { read_filter(&mut reader, version).ok() })
+}
+
+impl SubscribeFilter<'_> {
+    /// Bytes that it takes in its packet.
+    pub const fn len_bytes(&self) -> usize {
+        2 + self.filter.len() + 1
     }
 }
 
@@ -291,15 +304,12 @@ mod tests {
     }
 
     #[test]
-    fn filters_are_capped() {
-        for (count, fits) in [(limits::FILTERS_PER_PACKET_MAX, true), (limits::FILTERS_PER_PACKET_MAX + 1, false)] {
-            let mut out = Vec::new();
-            encode_subscribe(V5, PacketId::MIN, None, vec![plain("a", Qos::AtMostOnce); count], &mut out);
-            let result = read(&out, V5).map(|subscribe| subscribe.len());
-            assert_eq!(
-                result,
-                if fits { Ok(count) } else { Err(DecodeError::LimitExceeded("too many topic filters")) }
-            );
-        }
+    fn a_packet_has_as_many_filters_as_fit_into_it() {
+        let mut out = Vec::new();
+        encode_subscribe(V5, PacketId::MIN, None, vec![plain("a", Qos::AtMostOnce); 100_000], &mut out);
+        let subscribe = read(&out, V5).unwrap();
+        assert_eq!((subscribe.len(), subscribe.filters().count()), (100_000, 100_000));
+        let first = subscribe.filters().next().unwrap();
+        assert_eq!(subscribe_filters(&subscribe.payload()[first.len_bytes()..], V5).count(), 99_999);
     }
 }

@@ -16,6 +16,7 @@ pub mod outbound;
 pub mod queued_memory;
 pub mod replays;
 pub mod subscriptions;
+pub mod waiting;
 pub mod will;
 pub mod window;
 
@@ -31,6 +32,7 @@ pub use outbound::{GivenUp, Outbound, QueueLimits};
 pub use queued_memory::{QueueTotals, QueuedMemory};
 pub use replays::{Replay, Replays};
 pub use subscriptions::{Place, Subscriptions};
+pub use waiting::{HeldEnd, Request, RequestKind, Waiting};
 pub use will::Will;
 pub use window::{Exchange, Window};
 

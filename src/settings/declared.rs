@@ -158,6 +158,8 @@ super::declare_settings! {
         /// Subscriptions that one turn sees to where all of a session's have to be. Not the operator's choice:
         /// simulations choose so few that sessions have more.
         subscriptions_per_turn: u32 = limits::SUBSCRIPTIONS_PER_TURN;
+        /// Filters of one packet that are seen to in one go. Not the operator's choice either.
+        filters_per_slice: u32 = limits::FILTERS_PER_SLICE;
     }
 }
 

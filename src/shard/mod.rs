@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `groups`, `ack`, `subscribe`, `verdict`, `end`, `teardown`, `work`, `sys`.
+//! `deliver`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`.
 
 mod ack;
 mod answer;
@@ -25,6 +25,7 @@ mod interest;
 pub mod mesh;
 mod publish;
 mod record_log;
+mod requests;
 mod retained;
 mod route;
 mod router;
@@ -43,6 +44,7 @@ mod tests;
 use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits::CLOSED_PER_TICK;
+use crate::session::HeldEnd;
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
 
@@ -55,6 +57,7 @@ pub use settings::{ProcessContext, Settings};
 
 use answer::CommandsUnderWay;
 use clients::Clients;
+use requests::Admission;
 use router::Router;
 use sys::Sys;
 use verdict::PendingConnects;
@@ -120,7 +123,9 @@ impl Shard {
                 self.handle_connect(turn, connection, connect, arrival);
             }
             Input::Closed { connection } => {
-                if let Some(id) = self.clients.sessions.of_connection(connection) {
+                if let Some(id) = self.clients.sessions.of_connection(connection)
+                    && matches!(self.hold_end(id, HeldEnd::Closed), Admission::Now)
+                {
                     self.end_connection(turn, id, CloseReason::SocketClosed, "the peer closed the socket");
                 } else {
                     self.close_pending(turn, connection);
@@ -183,6 +188,12 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
         link.last_received_s = turn.now.s();
+        if matches!(self.admit_packet(turn, id, &packet), Admission::Now) {
+            self.handle_packet_of(turn, id, packet);
+        }
+    }
+
+    fn handle_packet_of(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: Packet<'_>) {
         match packet {
             Packet::Publish(publish) => self.handle_publish(turn, id, &publish),
             Packet::Ack(ack) => self.handle_ack(turn, id, &ack),
@@ -206,6 +217,12 @@ impl Shard {
 
     fn handle_bad_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, error: DecodeError) {
         let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        if matches!(self.hold_end(id, HeldEnd::BadPacket(error)), Admission::Now) {
+            self.close_for_bad_packet(turn, id, error);
+        }
+    }
+
+    fn close_for_bad_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, error: DecodeError) {
         // A second CONNECT may be wrong in a way that only CONNACK has a code for.
         let reason = match error.reason() {
             reason if reason.is_allowed_in(PacketType::Disconnect) => reason,

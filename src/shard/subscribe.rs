@@ -18,32 +18,56 @@ use crate::telemetry::CloseReason;
 use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
 
 const EMPTY_FILTER: &str = "an empty topic filter";
+const NO_FILTER: &str = "a topic filter that is none";
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, subscribe: &Subscribe<'_>) {
+        if subscribe.len() > self.clients.settings.filters_per_slice as usize {
+            self.begin_subscribe(turn, id, subscribe);
+            return;
+        }
         let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
         let (connection, version) = (link.connection, link.version);
-        let is_v5 = version.is_v5();
         // The whole packet is looked at before any of it takes effect.
-        if let Err((code, text)) = self.check_filters(subscribe, version) {
+        if let Err((code, text)) = subscribe.filters().try_for_each(|requested| self.check_filter(&requested, version))
+        {
             self.close(turn, id, code, CloseReason::ProtocolError, text);
             return;
         }
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
         let suback = self.router.announcements.subacks_so_far() + 1;
         for requested in subscribe.filters() {
-            let code = match SubscribedFilter::parse(requested.filter, self.clients.settings.topic_levels_max) {
-                Ok(filter) => {
-                    let request = Request { id, filter, requested, identifier: subscribe.subscription_id, suback };
-                    self.router.subscribe(turn, &mut self.clients, &request)
-                }
-                Err(_) if is_v5 => ReasonCode::TopicFilterInvalid,
-                Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
-            };
-            codes.push(code);
+            let one = SubscribeRequest { id, requested, identifier: subscribe.subscription_id, suback };
+            codes.push(self.subscribe_to_one(turn, &one, version));
         }
-        let refused = codes.iter().any(|code| code.is_error());
-        self.router.announcements.add(PendingSubAck { connection, packet_id: subscribe.packet_id, codes });
+        let suback = PendingSubAck { connection, packet_id: subscribe.packet_id, codes };
+        self.answer_subscribe(turn, id, suback, version);
+    }
+
+    /// One filter that has been looked at. Returns its code.
+    pub(super) fn subscribe_to_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        request: &SubscribeRequest<'_>,
+        version: Version,
+    ) -> ReasonCode {
+        match SubscribedFilter::parse(request.requested.filter, self.clients.settings.topic_levels_max) {
+            Ok(filter) => self.router.subscribe(turn, &mut self.clients, request, &filter),
+            Err(_) if version.is_v5() => ReasonCode::TopicFilterInvalid,
+            Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
+        }
+    }
+
+    /// SUBACK is owed from now on, and leaves when every shard knows.
+    pub(super) fn answer_subscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        suback: PendingSubAck,
+        version: Version,
+    ) {
+        let refused = suback.codes.iter().any(|code| code.is_error());
+        self.router.announcements.add(suback);
         if version == Version::V31 && refused {
             let text = "a subscription was refused, and SUBACK of 3.1 cannot say so";
             self.close(turn, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text);
@@ -52,26 +76,35 @@ impl Shard {
     }
 
     /// What makes the whole SUBSCRIBE an error of the protocol, not of one filter.
-    fn check_filters(&self, subscribe: &Subscribe<'_>, version: Version) -> Result<(), (ReasonCode, &'static str)> {
-        let is_v5 = version.is_v5();
-        for requested in subscribe.filters() {
-            match SubscribedFilter::parse(requested.filter, self.clients.settings.topic_levels_max) {
-                Ok(filter) if filter.share.is_some() && requested.options.no_local => {
-                    // [MQTT-3.8.3-4]
-                    return Err((ReasonCode::ProtocolError, "no-local on a shared subscription"));
-                }
-                // Before 5.0 there is no code for a filter that is none [MQTT-4.7.1-2, MQTT-4.7.1-3]. One that is
-                // merely too deep is refused in SUBACK, which can say so since 3.1.1.
-                Err(error) if !is_v5 && (!error.is_policy() || version == Version::V31) => {
-                    return Err((ReasonCode::TopicFilterInvalid, "a topic filter that is none"));
-                }
-                // There is a code for a filter that is none, but this one is not even a string of the right kind
-                // [MQTT-4.7.3-1].
-                Err(TopicError::Empty) => return Err((ReasonCode::ProtocolError, EMPTY_FILTER)),
-                _ => {}
+    pub(super) fn check_filter(
+        &self,
+        requested: &SubscribeFilter<'_>,
+        version: Version,
+    ) -> Result<(), (ReasonCode, &'static str)> {
+        match SubscribedFilter::parse(requested.filter, self.clients.settings.topic_levels_max) {
+            Ok(filter) if filter.share.is_some() && requested.options.no_local => {
+                // [MQTT-3.8.3-4]
+                Err((ReasonCode::ProtocolError, "no-local on a shared subscription"))
             }
+            // Before 5.0 there is no code for a filter that is none [MQTT-4.7.1-2, MQTT-4.7.1-3]. One that is
+            // merely too deep is refused in SUBACK, which can say so since 3.1.1.
+            Err(error) if !version.is_v5() && (!error.is_policy() || version == Version::V31) => {
+                Err((ReasonCode::TopicFilterInvalid, NO_FILTER))
+            }
+            // There is a code for a filter that is none, but this one is not even a string of the right kind
+            // [MQTT-4.7.3-1].
+            Err(TopicError::Empty) => Err((ReasonCode::ProtocolError, EMPTY_FILTER)),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The same of an UNSUBSCRIBE.
+    pub(super) fn check_text(&self, text: &str, version: Version) -> Result<(), (ReasonCode, &'static str)> {
+        match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
+            Err(error) if !version.is_v5() && !error.is_policy() => Err((ReasonCode::TopicFilterInvalid, NO_FILTER)),
+            Err(TopicError::Empty) => Err((ReasonCode::ProtocolError, EMPTY_FILTER)), // [MQTT-4.7.3-1]
+            _ => Ok(()),
+        }
     }
 
     /// Sends the SUBACKs whose announcements every shard has applied, and begins their replays.
@@ -90,47 +123,55 @@ impl Shard {
     }
 
     pub(super) fn handle_unsubscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, unsubscribe: &Unsubscribe<'_>) {
+        if unsubscribe.len() > self.clients.settings.filters_per_slice as usize {
+            self.begin_unsubscribe(turn, id, unsubscribe);
+            return;
+        }
         let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
-        let is_v5 = link.version.is_v5();
+        let version = link.version;
+        // The whole packet is looked at before any of it takes effect.
+        if let Err((code, text)) = unsubscribe.filters().try_for_each(|text| self.check_text(text, version)) {
+            self.close(turn, id, code, CloseReason::ProtocolError, text);
+            return;
+        }
         let mut codes = SmallVec::<[ReasonCode; 8]>::new();
         for text in unsubscribe.filters() {
-            let code = match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
-                Ok(filter) => self.router.unsubscribe(turn, &mut self.clients, id, &filter, text),
-                Err(error) if !is_v5 && !error.is_policy() => {
-                    let reason = CloseReason::ProtocolError;
-                    self.close(turn, id, ReasonCode::TopicFilterInvalid, reason, "a topic filter that is none");
-                    return;
-                }
-                Err(TopicError::Empty) => {
-                    let (code, reason) = (ReasonCode::ProtocolError, CloseReason::ProtocolError);
-                    self.close(turn, id, code, reason, EMPTY_FILTER); // [MQTT-4.7.3-1]
-                    return;
-                }
-                Err(_) => ReasonCode::TopicFilterInvalid,
-            };
-            codes.push(code);
+            codes.push(self.unsubscribe_from_one(turn, id, text));
         }
         let packet_id = unsubscribe.packet_id;
         self.reply(turn, id, |out, link| {
             encode_unsuback(link.version, packet_id, &codes, None, out);
         });
     }
+
+    /// One filter that has been looked at. Returns its code.
+    pub(super) fn unsubscribe_from_one(&mut self, turn: &mut Turn<'_>, id: SessionId, text: &str) -> ReasonCode {
+        match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
+            Ok(filter) => self.router.unsubscribe(turn, &mut self.clients, id, &filter, text),
+            Err(_) => ReasonCode::TopicFilterInvalid,
+        }
+    }
 }
 
 /// One filter of a SUBSCRIBE.
-struct Request<'a> {
-    id: SessionId,
-    filter: SubscribedFilter<'a>,
-    requested: SubscribeFilter<'a>,
-    identifier: Option<SubscriptionId>,
-    /// Which of the shard's SUBACKs, counted from its start, answers it.
-    suback: u64,
+pub(super) struct SubscribeRequest<'a> {
+    pub id: SessionId,
+    pub requested: SubscribeFilter<'a>,
+    pub identifier: Option<SubscriptionId>,
+    /// Of the shard's SUBACKs, counted from its start, the one that goes before what is retained.
+    pub suback: u64,
 }
 
 impl Router {
     /// One filter of a SUBSCRIBE. Returns its reason code.
-    fn subscribe(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, request: &Request<'_>) -> ReasonCode {
-        let Request { id, ref filter, requested, identifier, suback } = *request;
+    fn subscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        request: &SubscribeRequest<'_>,
+        filter: &SubscribedFilter<'_>,
+    ) -> ReasonCode {
+        let SubscribeRequest { id, requested, identifier, suback } = *request;
         let options = requested.options;
         let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
         let found = self.index.find(filter);

@@ -39,7 +39,11 @@ impl Shard {
                 Some(session) if session.has_work => session.has_work = false,
                 _ => continue, // the session has ended
             }
-            let done = self.router.update_groups(turn, &mut self.clients, id) + self.advance(turn, id);
+            let mut done = self.router.update_groups(turn, &mut self.clients, id);
+            done += self.go_on_with_request(turn, id);
+            if self.clients.sessions.try_get(id).is_some_and(|session| !session.has_ended) {
+                done += self.advance(turn, id);
+            }
             budget = budget.saturating_sub(done.max(1));
         }
     }
@@ -54,7 +58,7 @@ impl Shard {
         let Some(link) = session.link.as_deref_mut() else { return };
         if !open.is_empty() || !replays.is_empty() {
             let inherited = self.router.announcements.subacks_so_far();
-            *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited };
+            *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited, waiting: None };
         }
         self.advance(turn, id);
     }
@@ -74,7 +78,8 @@ impl Shard {
         }
         let session = self.clients.sessions.get_mut(id);
         let Some(link) = session.link.as_deref_mut() else { return done };
-        link.backlog.take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty());
+        link.backlog
+            .take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty() && backlog.waiting.is_none());
         let resends = link.resends() > 0;
         let blocked = link.is_blocked();
         let queue = session.outbound().is_some_and(Outbound::has_queue);

@@ -254,6 +254,12 @@ impl World {
         assert_eq!(self.read(peer).last().map(String::as_str), Some("CLOSED socket_closed"));
     }
 
+    /// The peer's socket breaks, whatever comes of it and when.
+    pub(super) fn close_socket(&mut self, peer: Peer) {
+        let PeerState { shard, connection, .. } = self.peers[peer];
+        self.turn(shard, Input::Closed { connection });
+    }
+
     /// The same, after the peer was sent what it never read.
     pub(super) fn cut_with_unread(&mut self, peer: Peer, unread: &[&str]) {
         assert_eq!(self.read(peer), unread);

@@ -11,6 +11,7 @@ mod group;
 mod group_end;
 mod keep_alive;
 mod limits;
+mod many_filters;
 mod qos_in;
 mod qos_out;
 mod queue;
