@@ -39,6 +39,6 @@ pub use filter::{SubscribedFilter, TopicFilter, matches};
 pub use group::Pick;
 pub use index::{Inserted, Removed, SubscriptionIndex};
 pub use matches::Matches;
-pub use name::{TopicError, TopicName};
+pub use name::{TopicError, TopicName, TopicOwner, holds_control_characters};
 pub use retained::{Cursor, RetainedTree, Scan};
 pub use subscribers::{Interest, Subscriber};

@@ -65,11 +65,59 @@ impl<'a> TopicName<'a> {
         self.0
     }
 
+    /// Who may publish to it, as far as its name says.
+    #[inline]
+    pub fn owner(self) -> TopicOwner {
+        TopicOwner::of(self.0)
+    }
+
     /// Whether it begins with `$`: such topics are the server's own and no leading wildcard matches them
     /// [MQTT-4.7.2-1].
     pub fn is_dollar(self) -> bool {
         self.0.starts_with('$')
     }
+}
+
+/// Whose a topic is, by how it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicOwner {
+    /// The clients': it does not begin with `$`.
+    Clients,
+    /// Some application's that sets its topics apart, such as `$aws/...`.
+    Application,
+    /// A bridge's, which tells there whether it is connected: `$SYS/broker/connection/NAME/state`. Mosquitto's bridges publish to
+    /// it and have their will there.
+    Bridge,
+    /// The broker's: `$SYS` and all else below it. `$share`, which would be no topic to whoever subscribes to it, is here too.
+    Broker,
+}
+
+impl TopicOwner {
+    /// Of the topic with this name.
+    #[inline]
+    pub fn of(topic: &str) -> Self {
+        if topic.starts_with('$') { Self::of_dollar(topic) } else { Self::Clients }
+    }
+
+    fn of_dollar(topic: &str) -> Self {
+        match topic.split_once('/').map_or(topic, |(first, _)| first) {
+            "$SYS" if is_bridge_state(topic) => Self::Bridge,
+            "$SYS" | "$share" => Self::Broker,
+            _ => Self::Application,
+        }
+    }
+}
+
+fn is_bridge_state(topic: &str) -> bool {
+    let name = topic.strip_prefix("$SYS/broker/connection/").and_then(|rest| rest.strip_suffix("/state"));
+    name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+}
+
+/// Whether a text has what MQTT advises against (5.0, 1.5.4): control characters, or code points that Unicode keeps from
+/// interchange.
+pub fn holds_control_characters(text: &str) -> bool {
+    let is_non_character = |c: char| matches!(c, '\u{fdd0}'..='\u{fdef}') || c as u32 & 0xfffe == 0xfffe;
+    text.chars().any(|c| c.is_control() || is_non_character(c))
 }
 
 /// Checks what holds for names and filters alike, and says whether there is a wildcard anywhere.
@@ -117,6 +165,52 @@ mod tests {
         for (text, expected) in table {
             let levels_max = 4;
             assert_eq!(TopicName::parse(text, levels_max).map(|_| ()), *expected, "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn a_topic_is_somebodys_by_its_first_levels() {
+        use TopicOwner::{Application, Bridge, Broker, Clients};
+        let table = [
+            ("a/$SYS", Clients),
+            ("$aws/things", Application),
+            ("$", Application),
+            ("$SYSTEM/x", Application),
+            ("$sharepoint", Application),
+            ("$SYS", Broker),
+            ("$SYS/broker/uptime", Broker),
+            ("$SYS/broker/connection/state", Broker),
+            ("$SYS/broker/connection//state", Broker),
+            ("$SYS/broker/connection/a/b/state", Broker),
+            ("$SYS/broker/connection/edge/state/x", Broker),
+            ("$share", Broker),
+            ("$share/g/t", Broker),
+            ("$SYS/broker/connection/edge/state", Bridge),
+            ("$SYS/broker/connection/host.edge/state", Bridge),
+        ];
+        for (text, owner) in table {
+            assert_eq!(TopicName::parse(text, 9).unwrap().owner(), owner, "{text}");
+        }
+    }
+
+    #[test]
+    fn control_characters_and_non_characters_are_found() {
+        for (text, expected) in [
+            ("", false),
+            ("ä/ö 1 \u{a0}\u{fffd}\u{feff}\u{fdf0}\u{10000}", false),
+            ("a\u{1}", true),
+            ("\u{1f}", true),
+            ("\u{7f}", true),
+            ("\u{80}", true),
+            ("a/\u{9f}/b", true),
+            ("\u{fdd0}", true),
+            ("\u{fdef}", true),
+            ("\u{fffe}", true),
+            ("\u{ffff}", true),
+            ("\u{1fffe}", true),
+            ("\u{10ffff}", true),
+        ] {
+            assert_eq!(holds_control_characters(text), expected, "{text:?}");
         }
     }
 
