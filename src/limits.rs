@@ -182,6 +182,8 @@ pub const RETAINED_DEFAULT_BYTES: u64 = 1024 * 1024 * 1024;
 pub const RETAINED_MAX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
 /// Most that `--retained-max` can be set to.
 pub const RETAINED_MAX: u32 = 100_000_000;
+/// A `--retained-expiry` that never comes.
+pub const RETAINED_EXPIRY_NEVER_S: u32 = u32::MAX;
 /// Longest `--sys-interval`.
 pub const SYS_INTERVAL_MAX_S: u16 = 3_600;
 /// Listening addresses one process may have; each is a socket on every shard.

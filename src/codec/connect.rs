@@ -18,6 +18,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 pub struct Connect<'a> {
     /// By protocol name and level.
     pub version: Version,
+    /// The level has bit 7 set: the client is a bridge of Mosquitto or RSMB, which says so before 5.0 in this way alone.
+    pub is_bridge: bool,
     /// Empty if the server is to choose one.
     pub client_id: &'a str,
     /// Clean Start of 5.0, Clean Session of 3.x.
@@ -90,6 +92,7 @@ impl<'a> Connect<'a> {
     pub const fn new(version: Version, client_id: &'a str, clean_start: bool) -> Self {
         Self {
             version,
+            is_bridge: false,
             client_id,
             clean_start,
             keep_alive_s: 0,
@@ -114,8 +117,9 @@ impl<'a> Connect<'a> {
         }
         expect_first(frame, 0x10).map_err(ConnectRefusal::silent)?;
         let mut reader = Reader::new(frame.body);
-        let version = read_version(&mut reader)?;
-        Self::read(reader, version).map_err(|error| ConnectRefusal::of(error, version))
+        let (version, is_bridge) = read_version(&mut reader)?;
+        let connect = Self::read(reader, version).map_err(|error| ConnectRefusal::of(error, version))?;
+        Ok(Self { is_bridge, ..connect })
     }
 
     /// Reads what follows the protocol level.
@@ -173,9 +177,10 @@ impl<'a> Connect<'a> {
     /// Appends the packet as its own version has it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         debug_assert!(self.version.is_v5() || self.username.is_some() || self.password.is_none());
+        debug_assert!(!(self.version.is_v5() && self.is_bridge), "5.0 has subscription options for it");
         put_packet(out, 0x10, |out| {
             put_string(out, if self.version == Version::V31 { "MQIsdp" } else { "MQTT" });
-            put_u8(out, self.version as u8);
+            put_u8(out, self.version as u8 | if self.is_bridge { BRIDGE } else { 0 });
             put_u8(out, self.flags());
             put_u16(out, self.keep_alive_s);
             if self.version.is_v5() {
@@ -269,20 +274,24 @@ impl<'a> ConnectWill<'a> {
     }
 }
 
-/// Protocol name and level. The name tells MQTT from anything else that may knock at the port, so another name gets no
+/// What a bridge adds to the level of 3.1 and 3.1.1. No specification has it; Mosquitto and RSMB do.
+const BRIDGE: u8 = 0x80;
+
+/// Protocol name and level, and whether the level is a bridge's. The name tells MQTT from anything else that may knock at the port, so another name gets no
 /// answer; a level that is not supported gets one in the form that its sender most likely reads [MQTT-3.1.2-1, -2].
-fn read_version(reader: &mut Reader<'_>) -> Result<Version, ConnectRefusal> {
+fn read_version(reader: &mut Reader<'_>) -> Result<(Version, bool), ConnectRefusal> {
     let name = reader.binary().map_err(ConnectRefusal::silent)?;
     let unsupported = DecodeError::UnsupportedVersion;
     if !matches!(name, b"MQTT" | b"MQIsdp") {
         return Err(ConnectRefusal::silent(unsupported));
     }
     match (name, reader.u8().map_err(ConnectRefusal::silent)?) {
-        (b"MQIsdp", 3) => Ok(Version::V31),
-        (b"MQTT", 4) => Ok(Version::V311),
-        (b"MQTT", 5) => Ok(Version::V5),
+        (b"MQIsdp", 3) => Ok((Version::V31, false)),
+        (b"MQIsdp", 0x83) => Ok((Version::V31, true)),
+        (b"MQTT", 4) => Ok((Version::V311, false)),
+        (b"MQTT", 0x84) => Ok((Version::V311, true)),
+        (b"MQTT", 5) => Ok((Version::V5, false)),
         (b"MQTT", 6..=0x7f) => Err(ConnectRefusal::of(unsupported, Version::V5)),
-        // Mosquitto's bridges set bit 7 to say that they are one, and try again without it after return code 1.
         _ => Err(ConnectRefusal::of(unsupported, Version::V311)),
     }
 }
@@ -308,6 +317,7 @@ impl std::fmt::Debug for Connect<'_> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Connect")
             .field("version", &self.version)
+            .field("is_bridge", &self.is_bridge)
             .field("client_id", &self.client_id)
             .field("clean_start", &self.clean_start)
             .field("keep_alive_s", &self.keep_alive_s)
@@ -440,6 +450,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bridge_says_so_in_its_level() {
+        for (version, sample) in
+            [(V31, "10 0f 00 06 'MQIsdp' 83 02 00 3c 00 01 'a'"), (V311, "10 0d 00 04 'MQTT' 84 02 00 3c 00 01 'a'")]
+        {
+            let bridge = Connect { is_bridge: true, keep_alive_s: 60, ..Connect::new(version, "a", true) };
+            both_ways(version, Server, sample, &Packet::Connect(bridge));
+        }
+        // What is wrong with it is answered as it is to others.
+        refused(V311, Server, "10 0c 00 04 'MQTT' 84 00 00 00 00 00", DecodeError::ClientIdInvalid);
+    }
+
+    #[test]
     fn what_the_flags_forbid() {
         let cases = [
             (V311, "10 0d 00 04 'MQTT' 04 03 00 00 00 01 'a'", DecodeError::Malformed("reserved connect flag")),
@@ -502,8 +524,8 @@ mod tests {
             ("10 0d 00 04 'MQTT' 03 02 00 3c 00 01 'a'", "20 02 00 01"),
             ("10 07 00 04 'MQTT' 00", "20 02 00 01"),
             ("10 0f 00 06 'MQIsdp' 04 02 00 3c 00 01 'a'", "20 02 00 01"),
-            ("10 0d 00 04 'MQTT' 84 02 00 3c 00 01 'a'", "20 02 00 01"),
-            ("10 0f 00 06 'MQIsdp' 83 02 00 3c 00 01 'a'", "20 02 00 01"),
+            ("10 0d 00 04 'MQTT' 85 02 00 3c 00 01 'a'", "20 02 00 01"),
+            ("10 0f 00 06 'MQIsdp' 84 02 00 3c 00 01 'a'", "20 02 00 01"),
             ("10 0e 00 04 'MQTT' 06 02 00 3c 00 00 01 'a'", "20 03 00 84 00"),
             // A 3.1.1 CONNECT that is wrong gets no answer, but for the client id.
             ("10 0d 00 04 'MQTT' 04 03 00 00 00 01 'a'", ""),

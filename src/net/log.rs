@@ -35,6 +35,9 @@ impl Edge {
                 }
                 .log();
             }
+            Event::MessageRefused { connection, client_id, topic, text } => {
+                log::event::message_refused(client_id, &connections.peer(*connection), topic, text);
+            }
             Event::QueuedMemoryFull { max_bytes } => log::event::queued_memory_full(*max_bytes),
         }
     }

@@ -40,8 +40,8 @@ pub struct Link {
     pub connection: ConnectionId,
     /// Largest packet the client takes, in bytes [MQTT-3.1.2-24].
     pub packet_size_max_bytes: u32,
-    /// When anything was last received, in monotonic seconds.
-    pub last_received_s: u32,
+    /// When anything was last received, in ticks of the shard's timers. See [`Link::note_received`].
+    last_received_tick: u32,
     /// Encoded bytes that the socket has not taken, as the edge last said.
     blocked_bytes: u32,
     /// Encoded bytes since the flush `flush`.
@@ -64,6 +64,7 @@ pub struct Link {
     pub takeovers: u8,
     /// QoS 2 exchanges of the client were open when the connection was made: their PUBREC may never have left.
     pub inherits_exchanges: bool,
+    marks: Marks,
     /// The client's aliases.
     pub aliases_in: Option<Box<AliasesIn>>,
     /// The broker's aliases.
@@ -73,6 +74,19 @@ pub struct Link {
     /// What has to be sent again, or first, to a session that is being resumed or has just subscribed.
     pub backlog: Option<Box<Backlog>>,
 }
+
+/// More that is or is not so of a connection, in one byte.
+#[derive(Clone, Copy, Debug)]
+struct Marks(u8);
+
+impl Marks {
+    const BRIDGE: u8 = 1;
+    const REFUSAL_TOLD: u8 = 2;
+}
+
+/// From this keep alive on, a deadline is a whole second's: a second is no more than a sixth of the patience, and many clients
+/// come due together, which costs one turn for all of them. Below, it is a tick's.
+const KEEP_ALIVE_COARSE_S: u16 = 4;
 
 // 15,000 idle clients hold 15,000 of these: growth is a decision. See docs/measurements, "Where the bytes go".
 const _: () = assert!(size_of::<Link>() <= 80);
@@ -89,7 +103,7 @@ impl Link {
         Self {
             connection,
             packet_size_max_bytes: connect.maximum_packet_size_bytes,
-            last_received_s: now.s(),
+            last_received_tick: tick(now),
             blocked_bytes: 0,
             fresh_bytes: 0,
             flush: 0,
@@ -101,6 +115,7 @@ impl Link {
             problem_information: connect.request_problem_information,
             takeovers: 0,
             inherits_exchanges: false,
+            marks: Marks(if connect.is_bridge { Marks::BRIDGE } else { 0 }),
             aliases_in: None,
             aliases_out: None,
             acks: None,
@@ -108,10 +123,36 @@ impl Link {
         }
     }
 
-    /// When the client has been silent for too long: 1.5 times the keep alive [MQTT-3.1.2-22].
+    /// The client has shown that it is there.
+    #[inline]
+    pub const fn note_received(&mut self, now: Now) {
+        self.last_received_tick = tick(now);
+    }
+
+    /// How long nothing has come, in whole seconds.
+    pub const fn silent_s(&self, now: Now) -> u32 {
+        tick(now).saturating_sub(self.last_received_tick) / (1_000 / limits::TIMER_TICK_MS) as u32
+    }
+
+    /// When the client has been silent for too long: 1.5 times the keep alive [MQTT-3.1.2-22], and what it takes to be sure
+    /// of that, since the last packet is remembered by its tick.
     pub fn keep_alive_deadline(&self) -> Option<Deadline> {
-        let keep_alive_ms = u64::from(self.keep_alive_s) * 1_500;
-        (self.keep_alive_s > 0).then(|| Deadline(u64::from(self.last_received_s) * 1_000 + keep_alive_ms + 999))
+        let step_ms = if self.keep_alive_s < KEEP_ALIVE_COARSE_S { limits::TIMER_TICK_MS } else { 1_000 };
+        let received_ms = u64::from(self.last_received_tick) * limits::TIMER_TICK_MS;
+        let latest_ms = received_ms - received_ms % step_ms + step_ms - 1;
+        (self.keep_alive_s > 0).then(|| Deadline(latest_ms + u64::from(self.keep_alive_s) * 1_500))
+    }
+
+    /// Whether the client said in CONNECT that it is a bridge.
+    pub const fn is_bridge(&self) -> bool {
+        self.marks.0 & Marks::BRIDGE != 0
+    }
+
+    /// Notes that the log tells of a message that was refused on this connection. Returns whether it is the first.
+    pub const fn tell_refusal(&mut self) -> bool {
+        let is_first = self.marks.0 & Marks::REFUSAL_TOLD == 0;
+        self.marks.0 |= Marks::REFUSAL_TOLD;
+        is_first
     }
 
     /// Takeovers of this client id that are not forgotten yet: a leaky bucket that this connection inherited with its
@@ -160,4 +201,9 @@ impl Link {
     pub const fn set_blocked(&mut self, bytes: u32) {
         self.blocked_bytes = bytes;
     }
+}
+
+/// The timers' tick that `now` falls into. 32 bits hold 13 years of them.
+const fn tick(now: Now) -> u32 {
+    (now.mono_ns / (limits::TIMER_TICK_MS * 1_000_000)) as u32
 }

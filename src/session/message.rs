@@ -10,6 +10,15 @@ use crate::ids::{ClientKey, Qos};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::time::{Deadline, Now};
 
+/// The end of a message with a message expiry interval of 0: it is for whoever can take it now, and never waits. No other
+/// interval gives it, since each counts from now.
+const NEVER_WAITS: Deadline = Deadline(0);
+
+/// When a message ends whose message expiry interval begins now.
+pub fn expiry_of(now: Now, interval_s: u32) -> Deadline {
+    if interval_s == 0 { NEVER_WAITS } else { now.after_s(interval_s) }
+}
+
 /// A message as it is routed: borrowed from the packet it came in.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageRef<'a> {
@@ -33,6 +42,12 @@ impl MessageRef<'_> {
     /// Whether its message expiry interval has passed.
     pub fn is_expired(&self, now: Now) -> bool {
         self.expires.is_some_and(|expires| expires.is_due(now))
+    }
+
+    /// Whether it is too late to deliver it to a client that could take it at once [MQTT-3.3.2-5]. Never so for an interval of
+    /// 0, however long the message has been on its way between shards.
+    pub fn is_too_late(&self, now: Now) -> bool {
+        self.expires.is_some_and(|expires| expires != NEVER_WAITS && expires.is_due(now))
     }
 
     /// Bytes that count against queues: topic, properties and payload.

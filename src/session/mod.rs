@@ -27,7 +27,7 @@ pub use alias::{AliasesIn, AliasesOut, TopicForm};
 pub use delivery::{Delivery, SubscriptionIds};
 pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck};
 pub use link::{Backlog, Link};
-pub use message::{Copied, Message, MessageRef, Routed};
+pub use message::{Copied, Message, MessageRef, Routed, expiry_of};
 pub use outbound::{GivenUp, Outbound, QueueLimits};
 pub use queued_memory::{QueueTotals, QueuedMemory};
 pub use replays::{Replay, Replays};

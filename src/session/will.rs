@@ -1,6 +1,6 @@
 //! A will: the message that a client leaves behind (MQTT 5.0, 3.1.2.5).
 
-use super::message::{Message, MessageRef};
+use super::message::{Message, MessageRef, expiry_of};
 use crate::codec;
 use crate::ids::{ClientKey, Qos};
 use crate::time::Now;
@@ -32,7 +32,7 @@ impl Will {
 
     /// The message as it is published at `now`.
     pub fn message(&self, now: Now) -> MessageRef<'_> {
-        MessageRef { expires: self.message_expiry_s.map(|seconds| now.after_s(seconds)), ..self.message.borrow() }
+        MessageRef { expires: self.message_expiry_s.map(|seconds| expiry_of(now, seconds)), ..self.message.borrow() }
     }
 
     /// Its QoS.

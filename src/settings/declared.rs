@@ -7,7 +7,7 @@
 use super::{
     Fallback, Kind, Section, Setting,
     Unit::{Bytes, Count, Seconds},
-    value::{AnonymousAccess, ListenerKind},
+    value::{Acceptance, AnonymousAccess, ListenerKind, RefusedDollarTopics},
 };
 use crate::auth::Policy;
 use crate::limits;
@@ -72,6 +72,71 @@ super::declare_settings! {
         /// refused.
         retained_max_bytes: u64 = Setting::number(
             "retained-max-bytes", Bytes, 0, limits::RETAINED_MAX_BYTES, limits::RETAINED_DEFAULT_BYTES,
+        ), Reload;
+
+        /// Time after which a retained message goes that has no expiry of its own.
+        ///
+        /// It counts from the last message on the topic. Subscribers are told what is left of it when they are shown the
+        /// message. The broker's own topics stay.
+        retained_expiry_s: u32 = Setting::number(
+            "retained-expiry", Seconds, 1, limits::RETAINED_EXPIRY_NEVER_S as u64, limits::RETAINED_EXPIRY_NEVER_S as u64,
+        ).word("never", limits::RETAINED_EXPIRY_NEVER_S as u64), Reload;
+
+        /// Whether clients may retain messages.
+        ///
+        /// Where they may not, MQTT 5.0 clients are told so in CONNACK, and one that does it all the same is closed with 0x9A;
+        /// a message or will of an older client is passed on and not retained. The broker's own topics are retained in any case.
+        retain_available: bool = Setting::new(
+            "retain-available", Kind::Switch { off_flag: "no-retain-available" }, Fallback::Switch(true),
+        ), Start;
+
+        /// Highest QoS of a client's messages.
+        ///
+        /// MQTT 5.0 clients are told in CONNACK, and one that sends more is closed with 0x9B; a message or will of an older
+        /// client is acknowledged and goes on with this QoS. Subscriptions are granted no more than it.
+        qos_max: u16 = Setting::number("max-qos", Count, 0, 2, 2), Start;
+
+        /// Largest payload of a client's message.
+        ///
+        /// A larger one is refused, with 0x97 in MQTT 5.0, and its client stays connected; a packet above max_packet_size closes
+        /// the connection. A will with a larger one is left out.
+        message_size_max_bytes: u32 = Setting::number(
+            "max-message-size", Bytes, 1, limits::PACKET_SIZE_MAX_BYTES as u64, limits::PACKET_SIZE_MAX_BYTES as u64,
+        ).word("any", limits::PACKET_SIZE_MAX_BYTES as u64), Reload;
+
+        /// Longest keep alive of a client that cannot be told one: before MQTT 5.0.
+        ///
+        /// Such a client goes on by its own keep alive and is closed after 1.5 times this one, so it should not be less than what
+        /// those clients use. "same" is that of keep_alive_max; 65535 leaves them their choice.
+        keep_alive_max_before_v5_s: u16 = Setting::number(
+            "keep-alive-max-before-v5", Seconds, 0, u16::MAX as u64, 0,
+        ).word("same", 0), Reload;
+
+        /// Topics that begin with $ to which clients may not publish: all, or those below $SYS.
+        ///
+        /// sys lets clients use topics such as $aws/... and $sparkplug/... among themselves. A message to another is refused, with
+        /// 0x90 in MQTT 5.0; a will for another is left out. $SYS/broker/connection/NAME/state is taken in any case: bridges tell
+        /// there whether they are connected.
+        refused_dollar_topics: RefusedDollarTopics = Setting::new(
+            "refuse-dollar-topics", Kind::Choice { words: RefusedDollarTopics::WORDS, planned: &[], bare: None },
+            Fallback::Text("all"),
+        ), Reload;
+
+        /// Control characters and non-characters in topics, filters and client ids.
+        ///
+        /// U+0001 to U+001F, U+007F to U+009F, and the code points that Unicode keeps from interchange, such as U+FFFF. MQTT
+        /// advises against them and lets the server choose. Refused is the message, the filter or the client that has one.
+        control_characters: Acceptance = Setting::new(
+            "control-characters", Kind::Choice { words: Acceptance::WORDS, planned: &[], bare: None },
+            Fallback::Text("accept"),
+        ), Reload;
+
+        /// Clients without a client id.
+        ///
+        /// Accepted, they are given one, as MQTT lets the server do. Refused, they are told that their client id is not valid.
+        empty_client_ids: Acceptance = Setting::new(
+            "empty-client-ids", Kind::Choice { words: Acceptance::WORDS, planned: &[], bare: None },
+            Fallback::Text("accept"),
         ), Reload;
     }
 

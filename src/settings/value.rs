@@ -39,6 +39,24 @@ impl AnonymousAccess {
     }
 }
 
+/// Which topics that begin with `$` clients may not publish to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedDollarTopics {
+    /// All of them.
+    All,
+    /// Those below `$SYS`, which are the broker's own.
+    Sys,
+}
+
+/// Whether something that MQTT leaves to the server is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// It is.
+    Accept,
+    /// It is not.
+    Refuse,
+}
+
 /// What a listener speaks below MQTT. TLS, WebSocket, Unix sockets and MQTT-SN become variants when they are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
@@ -123,6 +141,8 @@ words!(AnonymousAccess {
     "true" => Self::Everywhere,
     "false" => Self::Nowhere,
 });
+words!(RefusedDollarTopics { "all" => Self::All, "sys" => Self::Sys });
+words!(Acceptance { "accept" => Self::Accept, "refuse" => Self::Refuse });
 words!(ListenerKind { "tcp" => Self::Tcp });
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl Shard {
         let (now, session) = (turn.now, self.clients.sessions.get(id));
         let connection = session.link.as_deref().map(|link| ConnectionDetails {
             connected_ms: now.ms().saturating_sub(link.connected.0),
-            silent_s: now.s().saturating_sub(link.last_received_s),
+            silent_s: link.silent_s(now),
             keep_alive_s: link.keep_alive_s,
             receive_maximum: link.window_max,
             packet_size_max_bytes: link.packet_size_max_bytes,

@@ -9,7 +9,9 @@ use crate::session::{Link, Will};
 use crate::store::Record;
 use crate::telemetry::CloseReason;
 use crate::time::Now;
-use crate::topic::TopicName;
+
+/// Why a CONNECT is refused: for CONNACK, and in words.
+pub(super) type Refused = (ReasonCode, &'static str);
 
 impl Shard {
     pub(super) fn handle_connect(
@@ -60,7 +62,7 @@ impl Shard {
         let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
         let admitted = self
-            .check_room(connect, known)
+            .check_room(connect, arrival, known)
             .and_then(|()| self.check_connack_fits(turn, connect, arrival))
             .and_then(|()| self.check_takeover_rate(turn.now, known));
         let takeovers = match admitted {
@@ -85,13 +87,13 @@ impl Shard {
             self.clients.record_log.append(Record::SessionBegun { session: id, client_id, expiry_s }, turn.fx);
         }
 
-        let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
+        let keep_alive_s = self.clients.settings.keep_alive_s(connect.version, connect.keep_alive_s);
         let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
         link.takeovers = takeovers;
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
-        let session = self.clients.sessions.get_mut(id);
-        session.will = connect.will.as_ref().map(|will| Box::new(Will::new(will, key)));
+        let will = self.accept_will(turn, connection, connect);
+        self.clients.sessions.get_mut(id).will = will.map(|will| Box::new(Will::new(&will, key)));
         self.clients.counters.connections += 1;
         self.send_connack(turn, id, connect, arrival, session_present);
         turn.fx.events.push(Event::Connected {
@@ -111,27 +113,18 @@ impl Shard {
         }
     }
 
-    /// Whether there is room for a session and for its will.
-    fn check_room(&self, connect: &Connect<'_>, known: Option<SessionId>) -> Result<(), (ReasonCode, &'static str)> {
+    /// Whether there is room for a session, and what it brings is taken here.
+    fn check_room(
+        &self,
+        connect: &Connect<'_>,
+        arrival: ConnectInfo<'_>,
+        known: Option<SessionId>,
+    ) -> Result<(), Refused> {
         let is_full = self.clients.sessions.len() >= self.clients.settings.sessions_of_shard_max();
         if is_full && known.is_none() {
             return Err((ReasonCode::QuotaExceeded, "no room for another session"));
         }
-        if let Some(will) = &connect.will {
-            match TopicName::parse(will.topic, self.clients.settings.topic_levels_max) {
-                Ok(topic) if !topic.is_dollar() => {}
-                Ok(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic begins with $")),
-                Err(_) => return Err((ReasonCode::TopicNameInvalid, "the will's topic is not acceptable")),
-            }
-            let will_bytes = will.topic.len() + will.properties.len_bytes() + will.payload.len();
-            if will.retain
-                && !will.payload.is_empty()
-                && !self.router.may_retain(&self.clients.settings, will.topic, will_bytes as u64)
-            {
-                return Err((ReasonCode::QuotaExceeded, "no room for another retained message"));
-            }
-        }
-        Ok(())
+        self.clients.settings.check_connect(connect, arrival.assigned_client_id)
     }
 
     pub(super) fn refuse(
@@ -158,7 +151,7 @@ impl Shard {
 
     /// What the connection to come inherits of its client id's takeovers, its own included. Two clients that fight for one
     /// identifier do it at the pace of the limit, and whoever is connected then stays.
-    fn check_takeover_rate(&self, now: Now, known: Option<SessionId>) -> Result<u8, (ReasonCode, &'static str)> {
+    fn check_takeover_rate(&self, now: Now, known: Option<SessionId>) -> Result<u8, Refused> {
         let Some(link) = known.and_then(|id| self.clients.sessions.get(id).link.as_deref()) else {
             return Ok(0);
         };
@@ -181,15 +174,6 @@ impl Shard {
         }
         // Nobody has begun a session meanwhile: if the slot holds one, it is this one.
         self.clients.sessions.try_get(id).filter(|session| !session.has_ended).map(|_| id)
-    }
-
-    /// The keep alive in force. The default maximum leaves the choice to the client, "off" included.
-    fn keep_alive_s(&self, asked_s: u16) -> u16 {
-        match self.clients.settings.keep_alive_max_s {
-            u16::MAX => asked_s,
-            max_s if asked_s == 0 => max_s,
-            max_s => asked_s.min(max_s),
-        }
     }
 
     fn send_connack(
@@ -217,9 +201,11 @@ impl Shard {
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
             let expiry_s = connect.session_expiry_s.min(settings.session_expiry_max_s);
-            let keep_alive_s = self.keep_alive_s(connect.keep_alive_s);
+            let keep_alive_s = settings.keep_alive_s(connect.version, connect.keep_alive_s);
             connack.session_expiry_s = (expiry_s != connect.session_expiry_s).then_some(expiry_s);
             connack.receive_maximum = (settings.receive_maximum != u16::MAX).then_some(settings.receive_maximum);
+            connack.maximum_qos = Some(settings.qos_max()); // 2 is what absence means, and is not written
+            connack.retain_available = (!settings.retain_available).then_some(false);
             connack.maximum_packet_size_bytes = Some(settings.packet_size_max_bytes);
             connack.topic_alias_maximum = (settings.topic_alias_max > 0).then_some(settings.topic_alias_max);
             connack.server_keep_alive_s = (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s);
@@ -234,7 +220,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         connect: &Connect<'_>,
         arrival: ConnectInfo<'_>,
-    ) -> Result<(), (ReasonCode, &'static str)> {
+    ) -> Result<(), Refused> {
         let max_bytes = connect.maximum_packet_size_bytes as usize;
         if max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {
             return Ok(());
@@ -251,5 +237,5 @@ impl Shard {
 
 /// A refusal without properties.
 const CONNACK_MIN_BYTES: u32 = 5;
-/// More than a CONNACK of success has beside the client id: a fixed header, two bytes, and six properties.
+/// More than a CONNACK of success has beside the client id: a fixed header, two bytes, and eight properties.
 const CONNACK_MAX_BYTES: usize = 48;

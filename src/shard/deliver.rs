@@ -153,7 +153,7 @@ impl Clients {
             ids: grant.ids,
             group: grant.group,
         };
-        if fanout.routed.message.is_expired(turn.now) {
+        if fanout.routed.message.is_too_late(turn.now) {
             self.counters.dropped(DropReason::Expired);
         } else if copy.qos == Qos::AtMostOnce {
             self.deliver_at_most_once(turn, id, fanout, copy);
@@ -212,6 +212,10 @@ impl Clients {
         if self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue) {
             let delivery = self.add_delivery(turn, id, fanout, copy);
             self.send_delivery(turn, id, delivery, fanout);
+            return;
+        }
+        if fanout.routed.message.is_expired(turn.now) {
+            self.counters.dropped(DropReason::Expired); // it was for who could take it at once
             return;
         }
         let len_bytes = fanout.routed.message.len_bytes() + size_of_val(copy.ids) as u64;

@@ -111,6 +111,17 @@ pub enum Event {
         /// How long it was connected.
         duration_ms: u64,
     },
+    /// A message or a will of a client was not taken. Told once a connection for each of the two.
+    MessageRefused {
+        /// Whose message it is.
+        connection: ConnectionId,
+        /// As it came in CONNECT, or was assigned.
+        client_id: Box<str>,
+        /// Where it was to go.
+        topic: Box<str>,
+        /// Why, in words.
+        text: &'static str,
+    },
     /// A message was dropped because all queues together have no room.
     QueuedMemoryFull {
         /// How much they may take.

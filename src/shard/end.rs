@@ -93,13 +93,14 @@ impl Shard {
     /// Publishes the will, if there still is one, and forgets it [MQTT-3.1.2-10].
     fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Some(will) = self.clients.sessions.get_mut(id).will.take() else { return };
-        let message = will.message(turn.now);
+        let mut message = will.message(turn.now);
         if message.retain
             && !message.payload.is_empty()
             && !self.router.may_retain(&self.clients.settings, message.topic, message.len_bytes())
         {
+            // Nobody is left to be told, and whoever listens can still hear it.
             self.clients.counters.dropped(DropReason::RetainedFull);
-            return;
+            message.retain = false;
         }
         let topic = TopicName::parse(message.topic, u16::MAX).expect("a will's topic was checked in CONNECT");
         self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);

@@ -23,6 +23,7 @@ pub mod holdings;
 pub mod input;
 mod interest;
 pub mod mesh;
+mod policy;
 mod publish;
 mod record_log;
 mod requests;
@@ -187,7 +188,7 @@ impl Shard {
         self.clients.counters.packets_received += 1;
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
-        link.last_received_s = turn.now.s();
+        link.note_received(turn.now);
         if matches!(self.admit_packet(turn, id, &packet), Admission::Now) {
             self.handle_packet_of(turn, id, packet);
         }

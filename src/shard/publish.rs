@@ -2,10 +2,11 @@
 //! when that means something.
 
 use super::clients::Clients;
+use super::policy::MessageRefusal;
 use super::{ConfirmToken, MeshMessage, Shard, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
-use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Routed};
+use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Routed, expiry_of};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::topic::TopicName;
@@ -45,21 +46,33 @@ impl Shard {
     /// The topic is known; now the exchange.
     fn publish_to(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         let session = self.clients.sessions.get_mut(id);
-        let message = MessageRef {
+        let mut message = MessageRef {
             topic,
             qos: publish.qos,
             retain: publish.retain,
-            expires: publish.message_expiry_s.map(|seconds| turn.now.after_s(seconds)),
+            expires: publish.message_expiry_s.map(|seconds| expiry_of(turn.now, seconds)),
             publisher: Some(session.key),
             properties: publish.properties,
             payload: publish.payload,
         };
+        let settings = &self.clients.settings;
+        if settings.check_announced(message.qos, message.retain).is_err()
+            && !self.lower_to_announced(turn, id, &mut message)
+        {
+            return;
+        }
         let Some(packet_id) = publish.packet_id else {
-            if let Ok(topic) = self.admit_publish(&message) {
-                self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
+            match self.admit_publish(&message) {
+                Ok(topic) => {
+                    self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
+                }
+                Err(refusal) => {
+                    self.refuse_message(turn, id, message.topic, refusal);
+                }
             }
             return;
         };
+        let session = self.clients.sessions.get(id);
         let link = session.link.as_deref().expect("the packet came over it");
         let kind = if publish.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
         let is_repetition = kind == AckKind::PubRec && session.exchanges.contains(packet_id);
@@ -81,7 +94,8 @@ impl Shard {
         }
         let topic = match self.admit_publish(&message) {
             Ok(topic) => topic,
-            Err(reason) => {
+            Err(refusal) => {
+                let reason = self.refuse_message(turn, id, message.topic, refusal);
                 self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: 0 });
                 return;
             }
@@ -118,21 +132,16 @@ impl Shard {
         self.acknowledge(turn, id, ack);
     }
 
-    /// Whether the broker takes a message from a client; otherwise the reason for its PUBACK or PUBREC.
-    fn admit_publish<'a>(&mut self, message: &MessageRef<'a>) -> Result<TopicName<'a>, ReasonCode> {
-        let topic = match TopicName::parse(message.topic, self.clients.settings.topic_levels_max) {
-            Ok(topic) if !topic.is_dollar() => topic,
-            _ => {
-                self.clients.counters.dropped(DropReason::TopicRefused);
-                return Err(ReasonCode::TopicNameInvalid);
-            }
-        };
+    /// Whether the broker takes a message from a client.
+    fn admit_publish<'a>(&self, message: &MessageRef<'a>) -> Result<TopicName<'a>, MessageRefusal> {
+        let topic = self.clients.settings.check_message(message.topic, message.payload.len())?;
         if message.retain
             && !message.payload.is_empty()
             && !self.router.may_retain(&self.clients.settings, message.topic, message.len_bytes())
         {
-            self.clients.counters.dropped(DropReason::RetainedFull);
-            return Err(ReasonCode::QuotaExceeded);
+            let text = "no room for another retained message, see --retained-max and --retained-max-bytes";
+            let (code, reason) = (ReasonCode::QuotaExceeded, DropReason::RetainedFull);
+            return Err(MessageRefusal { code, reason, text });
         }
         Ok(topic)
     }

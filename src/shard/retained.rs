@@ -13,7 +13,7 @@ use crate::ids::ShardId;
 use crate::limits::{TOMBSTONE_S, TOMBSTONES_MAX};
 use crate::session::Message;
 use crate::time::{Deadline, Now};
-use crate::topic::{Cursor, RetainedTree, Scan, TopicFilter};
+use crate::topic::{Cursor, RetainedTree, Scan, TopicFilter, TopicOwner};
 
 #[derive(Debug)]
 struct Retained {
@@ -39,12 +39,21 @@ pub(super) struct RetainedStore {
     tree: RetainedTree<Retained>,
     tombstones: VecDeque<Tombstone>,
     live: usize,
-    /// Of the live messages: topics, properties and payloads.
-    bytes: u64,
+    /// What counts against the operator's limits: the live messages that are not on the broker's own topics.
+    charged: Charged,
     expiring: usize,
     written: u64,
     stamps: StampClock,
     expiry_cursor: Cursor,
+}
+
+/// Retained messages that clients answer for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Charged {
+    /// How many there are.
+    pub messages: usize,
+    /// Topic, properties and payload of each.
+    pub bytes: u64,
 }
 
 /// What one scan looks at.
@@ -70,7 +79,7 @@ impl RetainedStore {
             tree: RetainedTree::default(),
             tombstones: VecDeque::new(),
             live: 0,
-            bytes: 0,
+            charged: Charged::default(),
             expiring: 0,
             written: 0,
             stamps,
@@ -88,9 +97,9 @@ impl RetainedStore {
         self.live
     }
 
-    /// Bytes of the retained messages: topic, properties and payload of each.
-    pub(super) const fn bytes(&self) -> u64 {
-        self.bytes
+    /// What counts against the operator's limits.
+    pub(super) const fn charged(&self) -> Charged {
+        self.charged
     }
 
     /// Whether there is none.
@@ -126,14 +135,17 @@ impl RetainedStore {
                 return false;
             }
             let old = std::mem::replace(entry, Retained { message, stamp, written }).message;
-            self.forget(old.as_ref());
+            self.forget(topic, old.as_ref());
         } else {
             self.tree.insert(topic, Retained { message, stamp, written });
         }
         match bytes {
             Some(bytes) => {
                 self.live += 1;
-                self.bytes += bytes;
+                if is_charged(topic) {
+                    self.charged.messages += 1;
+                    self.charged.bytes += bytes;
+                }
                 self.expiring += usize::from(expires);
             }
             None => self.add_tombstone(now, topic, stamp),
@@ -190,18 +202,26 @@ impl RetainedStore {
             // Every shard's copy expires by the same clock: nothing has to be told.
             let Some(entry) = self.tree.get_mut(&topic) else { continue };
             let (old, stamp) = (entry.message.take(), entry.stamp);
-            self.forget(old.as_ref());
+            self.forget(&topic, old.as_ref());
             self.add_tombstone(now, &topic, stamp);
         }
     }
 
-    fn forget(&mut self, message: Option<&Message>) {
+    fn forget(&mut self, topic: &str, message: Option<&Message>) {
         if let Some(message) = message {
             self.live -= 1;
-            self.bytes -= message.len_bytes();
+            if is_charged(topic) {
+                self.charged.messages -= 1;
+                self.charged.bytes -= message.len_bytes();
+            }
             self.expiring -= usize::from(message.expires().is_some());
         }
     }
+}
+
+/// Whether the message of a topic counts against the operator's limits: nobody answers for what the broker tells of itself.
+fn is_charged(topic: &str) -> bool {
+    TopicOwner::of(topic) != TopicOwner::Broker
 }
 
 #[cfg(test)]
@@ -267,6 +287,21 @@ mod tests {
         let later = Now { mono_ns: NOW.mono_ns + 61_000_000_000, unix_ms: 0 };
         store.tidy(later);
         assert_eq!(store.tree.len(), 0, "the tombstone has gone");
+    }
+
+    #[test]
+    fn the_brokers_own_topics_are_charged_to_nobody() {
+        let mut store = RetainedStore::new(StampClock::new(NOW, 0));
+        let topics = ["$SYS/broker/uptime", "$SYS/broker/connection/b/state", "t"];
+        for (number, topic) in (1..).zip(topics) {
+            store.write(NOW, topic, message(topic, b"xy", None), stamp(number, 0));
+        }
+        let bytes = (topics[1].len() + topics[2].len() + 4) as u64;
+        assert_eq!((store.len(), store.charged()), (3, Charged { messages: 2, bytes }));
+        for (number, topic) in (9..).zip(topics) {
+            store.write(NOW, topic, None, stamp(number, 0));
+        }
+        assert_eq!((store.len(), store.charged()), (0, Charged::default()));
     }
 
     #[test]

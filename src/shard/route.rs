@@ -9,9 +9,11 @@ use super::groups::RemotePicks;
 use super::router::Router;
 use super::{ConfirmToken, PublishDetails, Settings, Stamp, Turn};
 use crate::ids::{Qos, ShardId, ShardSet};
-use crate::session::Routed;
+use crate::limits::RETAINED_EXPIRY_NEVER_S;
+use crate::session::{Message, MessageRef, Routed};
 use crate::store::Record;
-use crate::topic::{Matches, TopicName};
+use crate::time::Now;
+use crate::topic::{Matches, TopicName, TopicOwner};
 
 /// What became of a routed message.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,10 +28,11 @@ impl Router {
     /// Whether there is room to retain a message of so many bytes on `topic`, in place of the one that it may have.
     pub(super) fn may_retain(&self, settings: &Settings, topic: &str, bytes: u64) -> bool {
         let has_room = |sum_bytes: u64| sum_bytes + bytes <= settings.retained_max_bytes;
-        if self.retained.len() < settings.retained_max as usize && has_room(self.retained.bytes()) {
+        let charged = self.retained.charged();
+        if charged.messages < settings.retained_max as usize && has_room(charged.bytes) {
             return true; // without looking anything up
         }
-        self.retained.bytes_of(topic).is_some_and(|old_bytes| has_room(self.retained.bytes() - old_bytes))
+        self.retained.bytes_of(topic).is_some_and(|old_bytes| has_room(charged.bytes.saturating_sub(old_bytes)))
     }
 
     /// Gives a message to everybody who is to have it: the retained store, sessions of this shard, other shards.
@@ -68,7 +71,7 @@ impl Router {
     /// Writes a retained message, or deletes one [MQTT-3.3.1-6], on this shard.
     pub(super) fn retain(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>) -> Stamp {
         let stamp = self.retained.stamp(turn.now, clients.id);
-        let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
+        let message = copy_to_retain(&clients.settings, turn.now, routed);
         clients
             .record_log
             .append(Record::Retained { topic: routed.message.topic.into(), message: message.clone() }, turn.fx);
@@ -89,7 +92,7 @@ impl Router {
         let before = clients.record_log.last();
         let text = routed.message.topic;
         if let Some(stamp) = retained {
-            let message = (!routed.message.payload.is_empty()).then(|| routed.share().clone());
+            let message = copy_to_retain(&clients.settings, turn.now, &mut routed);
             self.retained.write(turn.now, text, message, stamp);
         }
         let mut fanout = Fanout::new(routed);
@@ -119,6 +122,23 @@ impl Router {
             None => {}
         }
     }
+}
+
+/// What is kept of a message with RETAIN; nothing of one that deletes. Mostly it is the message that is sent on as well; one that
+/// the operator gives an end, and its publisher did not, is another from then on.
+fn copy_to_retain(settings: &Settings, now: Now, routed: &mut Routed<'_>) -> Option<Message> {
+    let message = routed.message;
+    if message.payload.is_empty() {
+        return None;
+    }
+    let is_given_an_end = settings.retained_expiry_s != RETAINED_EXPIRY_NEVER_S
+        && message.expires.is_none()
+        && TopicOwner::of(message.topic) != TopicOwner::Broker;
+    Some(if is_given_an_end {
+        Message::new(&MessageRef { expires: Some(now.after_s(settings.retained_expiry_s)), ..message })
+    } else {
+        routed.share().clone()
+    })
 }
 
 /// What goes to other shards of a message that was routed here.

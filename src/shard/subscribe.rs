@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::interest::PendingSubAck;
+use super::policy::granted_options;
 use super::router::Router;
 use super::{MeshMessage, Shard, Turn};
 use crate::codec::{
@@ -12,7 +13,7 @@ use crate::codec::{
 };
 use crate::ids::{SessionId, ShardId, ShardSet, SubscriptionId};
 use crate::limits;
-use crate::session::{Place, Replay};
+use crate::session::{Link, Place, Replay};
 use crate::store::Record;
 use crate::telemetry::CloseReason;
 use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
@@ -51,10 +52,19 @@ impl Shard {
         request: &SubscribeRequest<'_>,
         version: Version,
     ) -> ReasonCode {
-        match SubscribedFilter::parse(request.requested.filter, self.clients.settings.topic_levels_max) {
-            Ok(filter) => self.router.subscribe(turn, &mut self.clients, request, &filter),
-            Err(_) if version.is_v5() => ReasonCode::TopicFilterInvalid,
-            Err(_) => ReasonCode::UnspecifiedError, // 0x80, the one failure that 3.1.1 has
+        let not_taken = if version.is_v5() { ReasonCode::TopicFilterInvalid } else { ReasonCode::UnspecifiedError };
+        let settings = &self.clients.settings;
+        match SubscribedFilter::parse(request.requested.filter, settings.topic_levels_max) {
+            Ok(_) if settings.refuses_text(request.requested.filter) => not_taken,
+            Ok(filter) => {
+                let link = self.clients.sessions.get(request.id).link.as_deref();
+                let is_bridge = link.is_some_and(Link::is_bridge);
+                let options = granted_options(settings, request.requested.options, &filter, is_bridge);
+                let requested = SubscribeFilter { options, ..request.requested };
+                let request = SubscribeRequest { requested, ..*request };
+                self.router.subscribe(turn, &mut self.clients, &request, &filter)
+            }
+            Err(_) => not_taken, // 0x80 is the one failure that 3.1.1 has
         }
     }
 

@@ -16,7 +16,7 @@ pub enum DropReason {
     PacketTooLarge,
     /// Its message expiry interval passed before it was sent [MQTT-3.3.2-5].
     Expired,
-    /// A client published to a topic that begins with `$` or has too many levels.
+    /// A client published, or left a will, to a topic that begins with `$`, has too many levels or has control characters.
     TopicRefused,
     /// A new retained topic beyond `--retained-max`.
     RetainedFull,
@@ -24,11 +24,13 @@ pub enum DropReason {
     NoGroupMember,
     /// What was queued for a session that ended.
     SessionEnded,
+    /// A client published more than `--max-message-size`.
+    MessageTooLarge,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 10;
+    pub const COUNT: usize = 11;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutboxFull,
@@ -41,6 +43,7 @@ impl DropReason {
         Self::RetainedFull,
         Self::NoGroupMember,
         Self::SessionEnded,
+        Self::MessageTooLarge,
     ];
 
     /// The label of the metric, stable for whoever has dashboards.
@@ -56,6 +59,7 @@ impl DropReason {
             Self::RetainedFull => "retained_full",
             Self::NoGroupMember => "no_group_member",
             Self::SessionEnded => "session_ended",
+            Self::MessageTooLarge => "message_too_large",
         }
     }
 }

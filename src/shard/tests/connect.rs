@@ -128,22 +128,22 @@ fn a_second_connect_and_an_auth_without_method_end_the_connection() {
 
 #[test]
 fn a_refused_connect_leaves_an_earlier_session_alone() {
-    let mut world = World::new();
+    let mut world = World::with(1, |settings| settings.qos_max = 1);
     let first = world.connect(&v5_kept("c"));
     let method = Connect { authentication_method: Some("SCRAM"), ..v5("c") };
     let second = world.open(&method);
     assert_eq!(world.read(second), ["CONNACK bad authentication method", "CLOSED refused"]);
     let will = ConnectWill {
-        topic: "$SYS/x",
+        topic: "will",
         payload: b"",
-        qos: Qos::AtMostOnce,
+        qos: Qos::ExactlyOnce,
         retain: false,
         delay_s: 0,
         message_expiry_s: None,
         properties: crate::codec::Forwarded::EMPTY,
     };
     let third = world.open(&Connect { will: Some(will), ..v5("c") });
-    assert_eq!(world.read(third), ["CONNACK topic name invalid", "CLOSED refused"]);
+    assert_eq!(world.read(third), ["CONNACK QoS not supported", "CLOSED refused"]); // [MQTT-3.2.2-12]
     world.send(first, &Packet::PingReq);
     assert_eq!(world.read(first), ["PINGRESP"]);
 }
@@ -163,6 +163,7 @@ fn every_accepted_connect_has_its_two_events() {
             Event::Connected { client_id, clean_start, .. } => format!("{client_id} came, clean {clean_start}"),
             Event::Refused { client_id, .. } => format!("{client_id} refused"),
             Event::QueuedMemoryFull { .. } => "no room in queues".to_owned(),
+            Event::MessageRefused { client_id, topic, .. } => format!("{client_id} may not publish to {topic}"),
             Event::Disconnected { client_id, reason, duration_ms, .. } => {
                 format!("{client_id} went, {} after {duration_ms} ms", reason.label())
             }

@@ -41,6 +41,75 @@ fn keep_alive_0_is_for_ever_unless_the_operator_caps_it() {
     }
 }
 
+/// The promise is 1.5 times the keep alive. Until then nothing is cut off, and a quarter of a second later at most it is.
+#[test]
+fn a_short_keep_alive_ends_within_a_quarter_of_a_second() {
+    for phase_ms in [0, 1, 37, 99, 100, 499, 990, 999] {
+        for keep_alive_s in [1, 2, 3] {
+            let mut world = World::new();
+            world.pass_ms(phase_ms);
+            let peer = world.connect(&Connect { keep_alive_s, ..v5("c") });
+            world.pass_ms(1_234);
+            world.send(peer, &Packet::PingReq);
+            assert_eq!(world.read(peer), ["PINGRESP"]);
+            let patience_ms = u64::from(keep_alive_s) * 1_500;
+            world.pass_ms(patience_ms - 1);
+            assert!(world.read(peer).is_empty(), "keep alive {keep_alive_s}, begun at {phase_ms}: too early");
+            world.pass_ms(251);
+            let end = ["DISCONNECT keep alive timeout", "CLOSED keep_alive_timeout"];
+            assert_eq!(world.read(peer), end, "keep alive {keep_alive_s}, begun at {phase_ms}");
+        }
+    }
+}
+
+/// A shard's pump wakes for each instant at which somebody is due: longer keep alives share theirs.
+#[test]
+fn keep_alives_that_are_not_short_come_due_together() {
+    let mut world = World::new();
+    for n in 0..1_000 {
+        world.pass_ms(7);
+        world.connect(&Connect { keep_alive_s: 60, ..v5(&format!("c{n}")) });
+    }
+    let mut instants = std::collections::BTreeSet::new();
+    for _ in 0..200 {
+        let due = world.shards[0].next_deadline().expect("the shard tidies up each second");
+        instants.insert(due.0);
+        world.pass_ms(due.0.saturating_sub(world.now.ms()).max(1));
+    }
+    let off_the_second = instants.iter().filter(|instant| *instant % 1_000 != 0).count();
+    assert_eq!(off_the_second, 0, "{instants:?}");
+}
+
+#[test]
+fn a_client_that_cannot_be_told_a_keep_alive_may_have_another_maximum() {
+    use crate::codec::Version::{V5, V311};
+    // Both maximums, the version, what is asked for; what is in force.
+    let cases = [
+        (20, 0, V5, 60, 20),
+        (20, 0, V311, 60, 20),
+        (20, 40, V5, 60, 20),
+        (20, 40, V311, 60, 40),
+        (20, 40, V311, 0, 40),
+        (20, 40, V311, 30, 30),
+        (20, u16::MAX, V311, 600, 600),
+        (20, u16::MAX, V311, 0, 0),
+        (u16::MAX, 40, V5, 600, 600),
+        (u16::MAX, 40, V311, 600, 40),
+    ];
+    for (v5_max, old_max, version, asked, expected) in cases {
+        let mut world = World::with(1, |settings| {
+            settings.keep_alive_max_s = v5_max;
+            settings.keep_alive_max_before_v5_s = old_max;
+        });
+        world.open(&Connect { keep_alive_s: asked, ..Connect::new(version, "c", true) });
+        let in_force = world.events.iter().find_map(|event| match event {
+            crate::shard::Event::Connected { keep_alive_s, .. } => Some(*keep_alive_s),
+            _ => None,
+        });
+        assert_eq!(in_force, Some(expected), "maximums {v5_max} and {old_max}, {version:?} asks for {asked}");
+    }
+}
+
 /// The timers of sessions that are gone are found stale when they come due, which must not be in a day.
 #[test]
 fn short_sessions_with_a_long_keep_alive_leave_no_timers_for_long() {

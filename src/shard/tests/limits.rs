@@ -151,9 +151,8 @@ fn retained_messages_have_a_limit_in_bytes_and_give_back_what_they_held() {
 
     let will =
         |payload| Connect { will: Some(ConnectWill { retain: true, topic: "x", payload, ..will(0) }), ..v5("w") };
-    let peer = world.open(&will(b"1"));
-    assert_eq!(world.read(peer), ["CONNACK quota exceeded", "CLOSED refused"]);
-    world.connect(&will(b"")); // a will that deletes needs no room either
+    world.connect(&will(b"1")); // nobody is kept out for a message that may never come, or find room by then
+    world.connect(&will(b""));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod group_end;
 mod keep_alive;
 mod limits;
 mod many_filters;
+mod policy;
 mod qos_in;
 mod qos_out;
 mod queue;

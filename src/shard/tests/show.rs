@@ -15,9 +15,12 @@ pub(super) fn show(packet: &Packet<'_>) -> String {
             if connack.session_present {
                 line.push_str(" present");
             }
-            for (name, value) in
-                [("expiry", connack.session_expiry_s), ("keep_alive", connack.server_keep_alive_s.map(u32::from))]
-            {
+            for (name, value) in [
+                ("expiry", connack.session_expiry_s),
+                ("keep_alive", connack.server_keep_alive_s.map(u32::from)),
+                ("max_qos", connack.maximum_qos.map(|qos| qos as u32)),
+                ("retain", connack.retain_available.map(u32::from)),
+            ] {
                 if let Some(value) = value {
                     let _ = write!(line, " {name}={value}");
                 }

@@ -127,16 +127,17 @@ fn a_retained_will_is_retained() {
 }
 
 #[test]
-fn a_retained_will_beyond_the_limit_is_refused_at_connect_and_dropped_later() {
+fn a_retained_will_beyond_the_limit_is_heard_and_not_kept() {
     let mut world = World::with(1, |settings| settings.retained_max = 1);
-    let retained_will = Connect { will: Some(ConnectWill { retain: true, ..will(0) }), ..v5("c") };
-    let peer = world.connect(&retained_will);
+    let heir = world.client("heir");
+    world.subscribe(heir, "will", 0);
     let filler = world.client("filler");
     world.send(filler, &Packet::Publish(retained(publish("other", "x"))));
+    let peer = world.connect(&Connect { will: Some(ConnectWill { retain: true, ..will(0) }), ..v5("c") });
     world.cut(peer);
+    assert_eq!(world.read(heir), ["PUBLISH will gone"]);
     assert_eq!(world.dropped(crate::telemetry::DropReason::RetainedFull), 1);
-    let refused = world.open(&retained_will);
-    assert_eq!(world.read(refused), ["CONNACK quota exceeded", "CLOSED refused"]);
+    assert_eq!(world.shards[0].gauges().retained_messages, 1);
 }
 
 #[test]

@@ -100,6 +100,13 @@ pub fn connect_refused(peer: &dyn Display, reason: &str, text: &str) {
     }
 }
 
+/// A client's message or will was not taken; the client stays connected.
+pub fn message_refused(client: &str, peer: &dyn Display, topic: &str, text: &str) {
+    if LogKind::MessageRefused.admit() {
+        info!(target: TARGET, event = LogKind::MessageRefused.name(), client, %peer, topic, text);
+    }
+}
+
 /// A peer broke the protocol: what exactly, for whoever mends that client. The end of its connection is logged apart.
 pub fn protocol_error(client: &str, peer: &dyn Display, text: &str) {
     // Asked first, so that what is not logged at this level is not reported as held back either.

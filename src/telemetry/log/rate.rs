@@ -25,12 +25,19 @@ pub(super) enum LogKind {
     ConnectRefused,
     /// A peer broke the protocol.
     ProtocolError,
+    /// A client's message or will was not taken.
+    MessageRefused,
 }
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 4] =
-        [Self::ClientConnected, Self::ClientDisconnected, Self::ConnectRefused, Self::ProtocolError];
+    pub(super) const ALL: [Self; 5] = [
+        Self::ClientConnected,
+        Self::ClientDisconnected,
+        Self::ConnectRefused,
+        Self::ProtocolError,
+        Self::MessageRefused,
+    ];
 
     /// The name of the event in the log.
     pub(super) const fn name(self) -> &'static str {
@@ -39,6 +46,7 @@ impl LogKind {
             Self::ClientDisconnected => "client_disconnected",
             Self::ConnectRefused => "connect_refused",
             Self::ProtocolError => "protocol_error",
+            Self::MessageRefused => "message_refused",
         }
     }
 

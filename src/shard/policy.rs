@@ -1,0 +1,201 @@
+//! What the operator's settings say of one message, one will, one filter and one client id.
+//!
+//! Always holds: a rule about one message refuses that message and leaves its client connected. The exceptions are those of the
+//! specification: an MQTT 5.0 client that goes beyond the QoS or uses the RETAIN that its CONNACK has ruled out.
+//! Leaves to others: what becomes of a message that was taken (`publish`, `end`).
+
+use super::connect::Refused;
+use super::{Event, Settings, Shard, Turn};
+use crate::codec::{Connect, ConnectWill, ReasonCode, SubscriptionOptions, Version};
+use crate::ids::{ConnectionId, Qos, SessionId};
+use crate::session::MessageRef;
+use crate::settings::{Acceptance, RefusedDollarTopics};
+use crate::telemetry::{CloseReason, DropReason};
+use crate::topic::{SubscribedFilter, TopicName, TopicOwner, holds_control_characters};
+
+/// Why a message is not taken: for its acknowledgement, the counter and the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MessageRefusal {
+    pub code: ReasonCode,
+    pub reason: DropReason,
+    pub text: &'static str,
+}
+
+const QOS_ABOVE_MAXIMUM: &str = "a QoS above the maximum that CONNACK announced";
+const RETAIN_NOT_AVAILABLE: &str = "RETAIN, which CONNACK announced as not available";
+
+impl Settings {
+    /// The highest QoS of clients' messages.
+    pub(super) const fn qos_max(&self) -> Qos {
+        match self.qos_max {
+            0 => Qos::AtMostOnce,
+            1 => Qos::AtLeastOnce,
+            _ => Qos::ExactlyOnce,
+        }
+    }
+
+    /// Whether a topic, a filter or a client id has characters that the operator does not want.
+    #[inline]
+    pub(super) fn refuses_text(&self, text: &str) -> bool {
+        self.control_characters == Acceptance::Refuse && holds_control_characters(text)
+    }
+
+    /// Whether a client's message of `payload_bytes` for `topic` is taken.
+    pub(super) fn check_message<'a>(
+        &self,
+        topic: &'a str,
+        payload_bytes: usize,
+    ) -> Result<TopicName<'a>, MessageRefusal> {
+        let topic_refused = |text| {
+            let (code, reason) = (ReasonCode::TopicNameInvalid, DropReason::TopicRefused);
+            Err(MessageRefusal { code, reason, text })
+        };
+        let Ok(topic) = TopicName::parse(topic, self.topic_levels_max) else {
+            return topic_refused("its topic has more levels than --topic-levels-max");
+        };
+        match topic.owner() {
+            TopicOwner::Clients | TopicOwner::Bridge => {}
+            TopicOwner::Application if self.refused_dollar_topics == RefusedDollarTopics::Sys => {}
+            TopicOwner::Application => return topic_refused("its topic begins with $, see --refuse-dollar-topics"),
+            TopicOwner::Broker => return topic_refused("its topic is the broker's own"),
+        }
+        if self.refuses_text(topic.as_str()) {
+            return topic_refused("its topic has control characters or non-characters, see --control-characters");
+        }
+        if payload_bytes > self.message_size_max_bytes as usize {
+            let text = "its payload is larger than --max-message-size";
+            let (code, reason) = (ReasonCode::QuotaExceeded, DropReason::MessageTooLarge);
+            return Err(MessageRefusal { code, reason, text });
+        }
+        Ok(topic)
+    }
+
+    /// Whether a message or will goes beyond what CONNACK announces, and what for [MQTT-3.2.2-12] [MQTT-3.2.2-13].
+    #[inline]
+    pub(super) fn check_announced(&self, qos: Qos, retain: bool) -> Result<(), (ReasonCode, &'static str)> {
+        if qos > self.qos_max() {
+            return Err((ReasonCode::QosNotSupported, QOS_ABOVE_MAXIMUM));
+        }
+        if retain && !self.retain_available {
+            return Err((ReasonCode::RetainNotSupported, RETAIN_NOT_AVAILABLE));
+        }
+        Ok(())
+    }
+
+    /// Whether this client may connect, as far as its client id and its will say. `is_assigned`: it had no client id.
+    pub(super) fn check_connect(&self, connect: &Connect<'_>, is_assigned: bool) -> Result<(), Refused> {
+        if is_assigned && self.empty_client_ids == Acceptance::Refuse {
+            return Err((ReasonCode::ClientIdentifierNotValid, "it has no client id, see --empty-client-ids"));
+        }
+        if self.refuses_text(connect.client_id) {
+            let text = "its client id has control characters or non-characters, see --control-characters";
+            return Err((ReasonCode::ClientIdentifierNotValid, text));
+        }
+        match &connect.will {
+            Some(will) if connect.version.is_v5() => self.check_announced(will.qos, will.retain),
+            _ => Ok(()),
+        }
+    }
+
+    /// The keep alive in force. A maximum of 65,535 leaves the choice to the client, "off" included.
+    pub(super) fn keep_alive_s(&self, version: Version, asked_s: u16) -> u16 {
+        let max_s = match self.keep_alive_max_before_v5_s {
+            0 => self.keep_alive_max_s,
+            _ if version.is_v5() => self.keep_alive_max_s,
+            max_s => max_s,
+        };
+        match max_s {
+            u16::MAX => asked_s,
+            max_s if asked_s == 0 => max_s,
+            max_s => asked_s.min(max_s),
+        }
+    }
+}
+
+/// What a subscription is granted of what it asks for. A bridge from before 5.0 cannot ask for what it needs: none of its own
+/// messages, and RETAIN as it was published, which is what its level in CONNECT stands for.
+pub(super) fn granted_options(
+    settings: &Settings,
+    asked: SubscriptionOptions,
+    filter: &SubscribedFilter<'_>,
+    is_bridge: bool,
+) -> SubscriptionOptions {
+    SubscriptionOptions {
+        qos: asked.qos.min(settings.qos_max()),
+        no_local: asked.no_local || is_bridge && filter.share.is_none(), // [MQTT-3.8.3-4]
+        retain_as_published: asked.retain_as_published || is_bridge,
+        ..asked
+    }
+}
+
+impl Shard {
+    /// The will to keep of an accepted CONNECT, which may be none although it has one.
+    pub(super) fn accept_will<'a>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        connect: &Connect<'a>,
+    ) -> Option<ConnectWill<'a>> {
+        let will = connect.will?;
+        let settings = &self.clients.settings;
+        let Err(refusal) = settings.check_message(will.topic, will.payload.len()) else {
+            // Before 5.0 there is no way to refuse it: it is published as it can be.
+            let (qos, retain) = (will.qos.min(settings.qos_max()), will.retain && settings.retain_available);
+            return Some(ConnectWill { qos, retain, ..will });
+        };
+        self.clients.counters.dropped(refusal.reason);
+        turn.fx.events.push(Event::MessageRefused {
+            connection,
+            client_id: connect.client_id.into(),
+            topic: will.topic.into(),
+            text: refusal.text,
+        });
+        None
+    }
+
+    /// A message goes beyond what CONNACK announced. A client before 5.0, which was told nothing, has it passed on as it can be;
+    /// the connection of another is closed. Returns whether the message goes on.
+    #[cold]
+    pub(super) fn lower_to_announced(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        message: &mut MessageRef<'_>,
+    ) -> bool {
+        let settings = &self.clients.settings;
+        let (qos_max, retain_available) = (settings.qos_max(), settings.retain_available);
+        let Err((code, text)) = settings.check_announced(message.qos, message.retain) else { return true };
+        let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
+        if link.version.is_v5() {
+            self.close(turn, id, code, CloseReason::ProtocolError, text);
+            return false;
+        }
+        message.qos = message.qos.min(qos_max);
+        message.retain &= retain_available;
+        true
+    }
+
+    /// Counts a message that is not taken; the first of a connection is told in the log. Returns the code for its acknowledgement.
+    #[cold]
+    pub(super) fn refuse_message(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        topic: &str,
+        refusal: MessageRefusal,
+    ) -> ReasonCode {
+        self.clients.counters.dropped(refusal.reason);
+        let session = self.clients.sessions.get_mut(id);
+        let link = session.link.as_deref_mut().expect("the packet came over it");
+        if link.tell_refusal() {
+            let (connection, client_id) = (link.connection, session.client_id.clone());
+            turn.fx.events.push(Event::MessageRefused {
+                connection,
+                client_id,
+                topic: topic.into(),
+                text: refusal.text,
+            });
+        }
+        refusal.code
+    }
+}
