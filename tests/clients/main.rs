@@ -2,9 +2,10 @@
 //!
 //! A test is named `client::behaviour::with_N_shards`. `scenarios.rs` and `scenarios_v5.rs` say what is expected, once for
 //! all clients; `words.rs` is the language between a scenario and a driver; `py/`, `js/` and `rumqttc_driver_v*.rs` are the drivers;
-//! `mosquitto.rs` runs Mosquitto's commands as a user would type them. The suite starts the broker and speaks MQTT to
+//! `mosquitto.rs` runs Mosquitto's commands as a user would type them; `bridge.rs` connects a Mosquitto broker. The suite starts the broker and speaks MQTT to
 //! nobody itself. `scripts/test` installs the clients.
 
+mod bridge;
 mod life;
 mod mosquitto;
 mod peer;
@@ -90,6 +91,19 @@ client_v5!(mqttjs_v5, MqttJs, a_nameless_client_gets_a_name);
 
 client!(rumqttc_v311, Rumqttc speaks V311);
 client_v5!(rumqttc_v5, Rumqttc, a_nameless_client_gets_a_name);
+
+/// A Mosquitto whose bridge connects to the broker under test, in every version that it speaks.
+macro_rules! bridge {
+    ($name:ident, $version:ident) => {
+        suite!($name, Mosquitto speaks $version: bridge::{
+            each_side_shows_a_message_once_and_retain_is_carried_over, the_state_of_a_bridge_can_be_read,
+        });
+    };
+}
+
+bridge!(mosquitto_bridge_v31, V31);
+bridge!(mosquitto_bridge_v311, V311);
+bridge!(mosquitto_bridge_v5, V5);
 
 /// Mosquitto's commands, in every version.
 macro_rules! mosquitto {

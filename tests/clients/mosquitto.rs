@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ const SHARED_MESSAGES: usize = 60;
 const SHARED_LEAST: usize = 10;
 
 /// A running `mosquitto_sub`.
-struct Subscriber {
+pub(crate) struct Subscriber {
     name: String,
     child: Child,
     lines: mpsc::Receiver<String>,
@@ -32,8 +33,14 @@ struct Subscriber {
 impl Subscriber {
     /// Starts it and waits until it is subscribed.
     #[track_caller]
-    fn start(stage: &Stage, name: &str, arguments: &[&str]) -> Self {
-        let mut child = command(stage, "mosquitto_sub")
+    pub(crate) fn start(stage: &Stage, name: &str, arguments: &[&str]) -> Self {
+        Self::start_at(stage, stage.addr(), name, arguments)
+    }
+
+    /// The same at another broker than the stage's.
+    #[track_caller]
+    pub(crate) fn start_at(stage: &Stage, addr: SocketAddr, name: &str, arguments: &[&str]) -> Self {
+        let mut child = command(stage, addr, "mosquitto_sub")
             .args(["-d", "-F", FORMAT])
             .args(arguments)
             .stdin(Stdio::null())
@@ -73,7 +80,7 @@ impl Subscriber {
 
     /// The next message, as printed behind `message `.
     #[track_caller]
-    fn message(&mut self) -> String {
+    pub(crate) fn message(&mut self) -> String {
         self.line("message", |line| line.starts_with("message "))["message ".len()..].to_owned()
     }
 
@@ -113,7 +120,7 @@ fn read(
 }
 
 /// One of the commands with where to connect and which version to speak.
-fn command(stage: &Stage, program: &str) -> Command {
+fn command(stage: &Stage, addr: SocketAddr, program: &str) -> Command {
     let version = match stage.version() {
         Version::V31 => "mqttv31",
         Version::V311 => "mqttv311",
@@ -122,14 +129,20 @@ fn command(stage: &Stage, program: &str) -> Command {
     let mut command = Command::new("setpriv");
     // Their output is buffered by the block where it goes to a pipe, and a SUBACK would be seen too late.
     command.args(["--pdeathsig", "KILL", "stdbuf", "-oL", program, "-V", version]);
-    command.args(["-h", &stage.addr().ip().to_string(), "-p", &stage.addr().port().to_string()]);
+    command.args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string()]);
     command
 }
 
 /// Runs a command to its end, which must come in time and be a good one.
 #[track_caller]
 fn run(stage: &Stage, program: &str, arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = command(stage, program)
+    run_at(stage, stage.addr(), program, arguments, input)
+}
+
+/// The same at another broker than the stage's.
+#[track_caller]
+fn run_at(stage: &Stage, addr: SocketAddr, program: &str, arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = command(stage, addr, program)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -159,6 +172,12 @@ fn run(stage: &Stage, program: &str, arguments: &[&str], input: &[u8]) -> Output
 #[track_caller]
 fn publish(stage: &Stage, arguments: &[&str]) {
     run(stage, "mosquitto_pub", arguments, b"");
+}
+
+/// Publishes at another broker than the stage's.
+#[track_caller]
+pub(crate) fn publish_at(stage: &Stage, addr: SocketAddr, arguments: &[&str]) {
+    run_at(stage, addr, "mosquitto_pub", arguments, b"");
 }
 
 /// QoS 0, 1 and 2 in each combination of publisher and subscriber: delivered once, with the lower of the two.
