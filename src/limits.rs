@@ -53,6 +53,9 @@ pub const TOPIC_ALIAS_OUT_MAX: u16 = 64;
 pub const INFLIGHT_DEFAULT: u16 = 64;
 /// Default of `--receive-max`: QoS 1 and 2 messages accepted from one client and not yet completed.
 pub const RECEIVE_MAXIMUM_DEFAULT: u16 = 1024;
+/// QoS 2 exchanges of one client that are remembered as completed, two bytes each, until it is idle: a PUBREL that comes again is
+/// then answered with success. More at once are in flight of few clients, and 0x92 is no error to one that recovers.
+pub const COMPLETED_REMEMBERED: usize = 16;
 /// Default of `--max-queued-messages`: messages that wait for one session.
 pub const QUEUED_MESSAGES_DEFAULT: u32 = 1_000;
 /// Default of `--max-queued-bytes`: bytes of message (topic, properties, payload) that wait for one session.

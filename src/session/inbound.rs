@@ -7,50 +7,88 @@ use std::collections::VecDeque;
 
 use crate::codec::{AckKind, ReasonCode};
 use crate::ids::PacketId;
+use crate::limits::COMPLETED_REMEMBERED;
 
-/// QoS 2 identifiers that were received and not yet released. Part of the session: survives the connection.
+/// QoS 2 identifiers that were received and not yet released, and the latest that were. Part of the session: survives the
+/// connection. A client that publishes nothing with QoS 2 has nothing but the pointer.
 #[derive(Debug, Default)]
-pub struct OpenExchanges(Vec<u16>);
+pub struct OpenExchanges(Option<Box<Exchanges>>);
+
+#[derive(Debug, Default)]
+struct Exchanges {
+    open: Vec<u16>,
+    /// The latest that were released, in a ring; 0 is no identifier. A client whose PUBCOMP was lost sends its PUBREL again, and
+    /// is to hear that all is well.
+    completed: [u16; COMPLETED_REMEMBERED],
+    next_completed: u8,
+}
 
 impl OpenExchanges {
     /// Remembers `id`; `false` when it was known, which makes the PUBLISH a repetition [MQTT-4.3.3-10].
     pub fn insert(&mut self, id: PacketId) -> bool {
-        match self.0.binary_search(&id.get()) {
+        let exchanges = self.0.get_or_insert_default();
+        match exchanges.open.binary_search(&id.get()) {
             Ok(_) => false,
             Err(index) => {
-                self.0.insert(index, id.get());
+                exchanges.open.insert(index, id.get());
                 true
             }
         }
     }
 
-    /// Forgets `id`; `false` when it was not known.
+    /// Forgets `id`, which was refused; `false` when it was not known.
     pub fn remove(&mut self, id: PacketId) -> bool {
-        let found = self.0.binary_search(&id.get());
+        let Some(exchanges) = self.0.as_deref_mut() else { return false };
+        let found = exchanges.open.binary_search(&id.get());
         if let Ok(index) = found {
-            self.0.remove(index);
+            exchanges.open.remove(index);
         }
         found.is_ok()
     }
 
+    /// The client has released `id`; `false` when it was not open.
+    pub fn complete(&mut self, id: PacketId) -> bool {
+        let is_open = self.remove(id);
+        if is_open && let Some(exchanges) = self.0.as_deref_mut() {
+            exchanges.completed[usize::from(exchanges.next_completed)] = id.get();
+            exchanges.next_completed = (exchanges.next_completed + 1) % COMPLETED_REMEMBERED as u8;
+        }
+        is_open
+    }
+
+    /// Whether `id` was released a short while ago.
+    pub fn was_completed(&self, id: PacketId) -> bool {
+        self.0.as_deref().is_some_and(|exchanges| exchanges.completed.contains(&id.get()))
+    }
+
     /// Whether `id` is open.
     pub fn contains(&self, id: PacketId) -> bool {
-        self.0.binary_search(&id.get()).is_ok()
+        self.0.as_deref().is_some_and(|exchanges| exchanges.open.binary_search(&id.get()).is_ok())
     }
 
     /// Open exchanges.
-    pub const fn len(&self) -> usize {
-        self.0.len()
+    pub fn len(&self) -> usize {
+        self.0.as_deref().map_or(0, |exchanges| exchanges.open.len())
     }
 
     /// Whether none is open.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Gives unused memory back.
+    /// Gives unused memory back, but for what a client may ask that comes back.
+    pub fn shrink(&mut self) {
+        if let Some(exchanges) = &mut self.0 {
+            exchanges.open.shrink_to_fit();
+        }
+    }
+
+    /// Gives unused memory back, and forgets what was released.
     pub fn trim(&mut self) {
-        self.0.shrink_to_fit();
+        if self.is_empty() {
+            self.0 = None;
+        }
+        self.shrink();
     }
 }
 
@@ -151,6 +189,25 @@ mod tests {
         assert!(open.remove(id(5)) && !open.remove(id(5)));
         assert!(open.insert(id(5)));
         assert_eq!(open.len(), 2);
+    }
+
+    #[test]
+    fn the_latest_released_are_remembered_until_the_client_is_idle() {
+        let mut open = OpenExchanges::default();
+        assert!(!open.complete(id(1)) && !open.was_completed(id(1)), "what was never begun is not completed");
+        for number in 1..=20 {
+            assert!(open.insert(id(number)) && open.complete(id(number)) && !open.complete(id(number)));
+        }
+        let remembered = (1..=20).filter(|&number| open.was_completed(id(number)));
+        assert_eq!(remembered.collect::<Vec<_>>(), (5..=20).collect::<Vec<_>>());
+        assert!(
+            open.insert(id(30)) && open.remove(id(30)) && !open.was_completed(id(30)),
+            "one that was refused is not"
+        );
+        open.shrink();
+        assert!(open.was_completed(id(20)), "its client may come back and ask");
+        open.trim();
+        assert!(!open.was_completed(id(20)) && open.0.is_none());
     }
 
     fn puback(number: u16, waits: u8) -> PendingAck {

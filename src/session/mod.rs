@@ -74,7 +74,7 @@ pub struct Session {
 }
 
 // See docs/measurements, "Where the bytes go".
-const _: () = assert!(size_of::<Session>() <= 152);
+const _: () = assert!(size_of::<Session>() <= 136);
 
 impl Session {
     /// A session without history.
@@ -124,7 +124,14 @@ impl Session {
         self.outbound.take()
     }
 
-    /// Gives back the memory of what is idle: called when the client has been silent for a while or has gone.
+    /// Gives back the memory of what is idle, and forgets what only a client asks for that has just been here: called when the
+    /// client has been silent for a while.
+    pub fn trim_silent(&mut self) {
+        self.trim();
+        self.exchanges.trim();
+    }
+
+    /// Gives back the memory of what is idle: called when the client has gone.
     pub fn trim(&mut self) {
         if let Some(outbound) = &self.outbound
             && outbound.is_idle()
@@ -132,7 +139,7 @@ impl Session {
             self.next_packet_id = outbound.window().next_id();
             self.outbound = None;
         }
-        self.exchanges.trim();
+        self.exchanges.shrink();
         if let Some(link) = &mut self.link {
             link.acks.take_if(|acks| acks.is_empty());
         }

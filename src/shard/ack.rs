@@ -52,11 +52,13 @@ impl Shard {
 
     fn handle_pubrel(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
         let session = self.clients.sessions.get_mut(id);
-        let known = session.exchanges.remove(packet_id);
+        let known = session.exchanges.complete(packet_id);
         if known && session.is_persistent() {
             self.clients.record_log.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
         }
-        let answer = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        // Sent again by a client whose PUBCOMP was lost, it has done what it should.
+        let is_settled = known || self.clients.sessions.get(id).exchanges.was_completed(packet_id);
+        let answer = if is_settled { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         // [MQTT-4.3.3-11]
         self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubComp, packet_id, answer, out));
     }

@@ -114,7 +114,7 @@ impl Shard {
         }
         let session = self.clients.sessions.get_mut(id);
         session.armed_tick = None;
-        session.trim();
+        session.trim_silent();
         if let Some(link) = &session.link {
             if link.keep_alive_deadline().is_some_and(|due| due.is_due(turn.now)) {
                 let reason = CloseReason::KeepAliveTimeout;

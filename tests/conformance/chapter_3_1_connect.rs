@@ -90,7 +90,9 @@ fn an_unsupported_protocol_version_is_told_and_closed() {
             ("MQTT", 3),
             ("MQIsdp", 4),
             ("MQTT", 6),
-            ("MQTT", 0x84),
+            ("MQTT", 0x83),
+            ("MQTT", 0x85),
+            ("MQIsdp", 0x84),
             ("MQTT", 255),
         ] {
             let mut connect = Connect::new(V311, w.id("level"));

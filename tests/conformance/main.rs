@@ -44,3 +44,4 @@ mod fuzz;
 mod hostile;
 mod hostile_cost;
 mod mqtt_3_1;
+mod policies;
