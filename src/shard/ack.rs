@@ -57,8 +57,8 @@ impl Shard {
             self.clients.record_log.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
         }
         // Sent again by a client whose PUBCOMP was lost, it has done what it should.
-        let is_settled = known || self.clients.sessions.get(id).exchanges.was_completed(packet_id);
-        let answer = if is_settled { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        let is_completed = known || self.clients.sessions.get(id).exchanges.was_completed(packet_id);
+        let answer = if is_completed { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
         // [MQTT-4.3.3-11]
         self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubComp, packet_id, answer, out));
     }
