@@ -18,7 +18,7 @@ use crate::ring::PlaneHandle;
 use crate::shard::{Command, Reply, RequestId};
 
 /// A command and where its answer goes.
-struct Request {
+struct AskedCommand {
     command: Command,
     reply_to: Sender<Reply>,
 }
@@ -50,7 +50,7 @@ impl<T> From<TrySendError<T>> for SendError {
 /// The end of a lane that sends. May be cloned and used by any thread.
 #[derive(Clone)]
 pub(crate) struct InboxSender {
-    requests: Sender<Request>,
+    requests: Sender<AskedCommand>,
     verdicts: Sender<(AskId, Verdict)>,
     plane: PlaneHandle,
 }
@@ -68,7 +68,7 @@ impl InboxSender {
     /// stops.
     pub(crate) fn send(&self, command: Command) -> Result<Receiver<Reply>, SendError> {
         let (reply_to, reply) = bounded(1);
-        match self.requests.try_send(Request { command, reply_to }) {
+        match self.requests.try_send(AskedCommand { command, reply_to }) {
             Ok(()) => {
                 self.plane.wake();
                 Ok(reply)
@@ -80,7 +80,7 @@ impl InboxSender {
 
 /// The shard's end of a lane.
 pub(crate) struct Inbox {
-    requests: Receiver<Request>,
+    requests: Receiver<AskedCommand>,
     /// Who waits for which answer.
     waiting: HashMap<RequestId, Sender<Reply>>,
     last: RequestId,
@@ -142,7 +142,7 @@ impl Inbox {
         if self.commands_taken == COMMANDS_PER_TURN {
             return None;
         }
-        let Request { command, reply_to } = self.requests.try_recv().ok()?;
+        let AskedCommand { command, reply_to } = self.requests.try_recv().ok()?;
         self.commands_taken += 1;
         self.last.0 += 1;
         self.waiting.insert(self.last, reply_to);

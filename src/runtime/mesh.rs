@@ -34,7 +34,7 @@ pub(super) struct Port {
     /// By shard; none to itself.
     to: Vec<Option<Lane>>,
     /// By shard; none from itself.
-    from: Vec<Option<Source>>,
+    from: Vec<Option<Incoming>>,
 }
 
 struct Lane {
@@ -43,7 +43,7 @@ struct Lane {
     handovers: Vec<Handover>,
 }
 
-struct Source {
+struct Incoming {
     receiver: Receiver<Batch>,
     spare: Sender<MeshBatch>,
 }
@@ -61,10 +61,10 @@ pub(super) fn ports(shards: usize) -> Vec<Port> {
     ports
 }
 
-fn lane() -> (Lane, Source) {
+fn lane() -> (Lane, Incoming) {
     let (sender, receiver) = bounded(MESH_CHANNEL_BATCHES);
     let (spare_sender, spare) = bounded(SPARE_BATCHES);
-    (Lane { sender, spare, handovers: Vec::new() }, Source { receiver, spare: spare_sender })
+    (Lane { sender, spare, handovers: Vec::new() }, Incoming { receiver, spare: spare_sender })
 }
 
 impl Port {

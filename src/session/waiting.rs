@@ -11,7 +11,7 @@ use crate::ids::{PacketId, SubscriptionId};
 pub enum RequestKind {
     /// SUBSCRIBE, with the identifier that all of its filters get.
     Subscribe(Option<SubscriptionId>),
-    /// UNSUBSCRIBE.
+    /// The filters are to be taken out; UNSUBSCRIBE has nothing more to say.
     Unsubscribe,
 }
 

@@ -275,7 +275,8 @@ impl Clients {
         let message = fanout.routed.share().clone();
         if self.sessions.get(id).is_persistent() {
             let message = message.clone();
-            self.record_log.append(Record::Owed { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
+            self.record_log
+                .append(Record::Queued { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
         }
         Delivery {
             message,

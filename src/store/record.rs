@@ -43,7 +43,7 @@ pub enum Record<M> {
         filter: Box<str>,
     },
     /// A message that a persistent session must get.
-    Owed {
+    Queued {
         /// Slot of the session.
         session: SessionId,
         /// Shared with whoever else keeps it.

@@ -303,7 +303,7 @@ impl World {
                     let client = self.clients.iter().position(|client| *client.plan.name == **client_id);
                     store.names.insert(session.0, client);
                 }
-                Record::Owed { session, message, .. } => {
+                Record::Queued { session, message, .. } => {
                     if let Tag::Known(key) = Tag::of(message.borrow().payload)
                         && let Some(&Some(client)) = store.names.get(&session.0)
                     {

@@ -4,7 +4,7 @@
 use dunlin::codec::{Packet, PublishOut, Side, Version, decode, frame};
 use dunlin::ids::{Qos, SessionId, ShardId};
 use dunlin::session::{Delivery, Message, MessageRef, SubscriptionIds, Window};
-use dunlin::topic::{Matches, SubscribedFilter, Subscriber, SubscriptionIndex, TopicName};
+use dunlin::topic::{GroupTag, Matches, SubscribedFilter, Subscriber, SubscriptionIndex, TopicName};
 use std::hint::black_box;
 
 use crate::connected::{come_and_go, one_in_one_out};
@@ -135,7 +135,8 @@ fn windowing() -> Box<dyn FnMut()> {
         properties: dunlin::codec::Forwarded::EMPTY,
         payload: b"x",
     });
-    let delivery = Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false };
+    let delivery =
+        Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false, group: GroupTag::NONE };
     let mut window = Window::default();
     Box::new(move || {
         let ids = [(); 8].map(|()| window.push(delivery.clone()));

@@ -269,14 +269,14 @@ fn at_most_256_expired_messages_give_way_to_one() {
 }
 
 #[test]
-fn a_message_that_finds_the_queue_full_is_not_written_down_as_owed() {
+fn a_message_that_finds_the_queue_full_is_not_written_down_as_queued() {
     let mut world = World::with(1, |settings| settings.queued_messages_max = 1);
     let sub = world.connect(&v5_kept("sub"));
     world.subscribe(sub, "t", 1);
     world.cut(sub);
     let publisher = world.client("pub");
     publish_numbers(&mut world, publisher, 1..=3);
-    assert_eq!(world.recorded.iter().filter(|record| *record == "Owed").count(), 1);
+    assert_eq!(world.recorded.iter().filter(|record| *record == "Queued").count(), 1);
     assert_eq!(world.read(publisher).len(), 3);
 }
 
