@@ -217,7 +217,8 @@ impl Scenario {
         let groups = vec![subscribers("idle", clients, 1, &["fleet/devices/%i"])];
         let stages = vec![
             Stage { groups: vec!["idle"], ..Stage::new("connect", "ramp") },
-            Stage { seconds: Some(1.0), ..Stage::new(REST, "hold") },
+            // What a broker does about clients that have just come, such as looking whether they are still there, is no silence.
+            Stage { seconds: Some(seconds / 2.0), ..Stage::new(REST, "hold") },
             Stage { seconds: Some(seconds), measure: Some(true), ..Stage::new(MEASURED, "hold") },
         ];
         Self::new(groups, stages)
