@@ -6,7 +6,7 @@
 use crate::results::metric;
 use crate::scenario::{Pace, Scenario};
 
-/// A cell.
+/// One load that every broker gets, and how its figure is called.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     /// For the command line and the results file.

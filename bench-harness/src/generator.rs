@@ -48,7 +48,7 @@ const AHEAD: [&str; 3] = ["chrt", "--fifo", "1"];
 pub(crate) struct Report {
     /// Wall clock of the beginning, which the stages count from.
     pub started_unix_ms: f64,
-    /// Stage by stage.
+    /// In the order of the scenario.
     pub stages: Vec<StageReport>,
     /// Connections made and lost.
     pub connections: Connections,
@@ -56,11 +56,11 @@ pub(crate) struct Report {
     pub verdict: Verdict,
     /// Latencies of the measured stages.
     pub timings: Timings,
-    /// Second by second.
+    /// One row a second since the beginning.
     pub series: Vec<Second>,
 }
 
-/// One stage.
+/// What a stage of the scenario came to.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct StageReport {
     /// As the scenario calls it.
@@ -86,7 +86,7 @@ pub(crate) struct Traffic {
     pub messages_received: u64,
 }
 
-/// Connections.
+/// How many clients came, stayed, and did not.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Connections {
     /// Tried.
@@ -112,7 +112,7 @@ pub(crate) struct Verdict {
     pub misdirected: u64,
 }
 
-/// Deliveries.
+/// What became of the messages of one QoS.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(crate) struct Deliveries {
     /// Owed.
@@ -147,7 +147,7 @@ pub(crate) struct Latency {
     pub p99_9_ns: f64,
 }
 
-/// One second.
+/// A row of the series; a last one may be shorter than a second.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Second {
     /// Its end, since the beginning.
@@ -230,7 +230,7 @@ impl Drop for Run {
 }
 
 impl Report {
-    /// A stage by its name.
+    /// `None` if the scenario has none of that name.
     pub(crate) fn stage(&self, name: &str) -> Option<&StageReport> {
         self.stages.iter().find(|stage| stage.name == name)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// How long it is watched.
 const WATCHED: Duration = Duration::from_secs(2);
 
-/// A machine.
+/// What a figure depends on besides the programs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// As the processor calls itself.

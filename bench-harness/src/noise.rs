@@ -14,7 +14,7 @@ const SHORT: Duration = Duration::from_micros(100);
 pub(crate) struct Interruptions {
     /// Their sum over all cores.
     pub held: Duration,
-    /// The longest.
+    /// Of one hold-up: a latency of that length says nothing about a broker.
     pub longest: Duration,
     /// How long all threads watched together.
     pub watched: Duration,

@@ -68,7 +68,7 @@ pub(crate) enum Bottleneck {
     Broker,
     /// The generator used 95 % of its cores or more.
     Generator,
-    /// Both.
+    /// Each of them did: who was slower cannot be told.
     Both,
     /// Neither: the load was limited by its own schedule, or by waiting.
     #[default]

@@ -128,14 +128,27 @@ pub(super) fn head(height: f64, title: &str, conditions: &str) -> String {
         escaped(title)
     );
     out.reserve(8 << 10);
-    text(&mut out, (16.0, 42.0), "start", FAINT, 12, conditions);
+    text(&mut out, (16.0, 42.0), "start", Tone::Faint, conditions);
     out
 }
 
+/// How words look.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tone {
+    /// What is to be read first.
+    Strong,
+    /// Scales and conditions.
+    Faint,
+}
+
 /// Words at a place; none, and nothing is drawn.
-pub(super) fn text(out: &mut String, at: (f64, f64), anchor: &str, colour: &str, size: u32, words: &str) {
+pub(super) fn text(out: &mut String, at: (f64, f64), anchor: &str, tone: Tone, words: &str) {
     if !words.is_empty() {
         let (x, y) = at;
+        let (colour, size) = match tone {
+            Tone::Strong => (INK, 13),
+            Tone::Faint => (FAINT, 12),
+        };
         let words = escaped(words);
         let _ = writeln!(
             out,

@@ -22,7 +22,7 @@ pub(super) struct Curve {
     pub y_label: String,
     /// Whether the axes are logarithmic.
     pub log: (bool, bool),
-    /// A line each.
+    /// One broker each, in the order of the legend.
     pub lines: Vec<Line>,
     /// Who was measured and has no line, with the reason.
     pub missing: Vec<String>,

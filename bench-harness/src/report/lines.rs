@@ -4,7 +4,7 @@
 //! another's last point, with the reason below it; a point that failed between others has a cross on the axis; who has no line at
 //! all is named below the plot.
 
-use super::canvas::{Axis, FAINT, GRID, INK, Palette, WIDTH, cross, escaped, head, label, text};
+use super::canvas::{Axis, FAINT, GRID, Palette, Tone, WIDTH, cross, escaped, head, label, text};
 use super::curves::{Curve, Line};
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ pub(super) fn svg(curve: &Curve, palette: &Palette) -> String {
     for tick in y.ticks() {
         let at = y.at(tick);
         let _ = writeln!(out, r#"<path d="M{left} {at:.1}H{right}" stroke="{GRID}"/>"#);
-        text(&mut out, (left - 8.0, at + 4.0), "end", FAINT, 12, &label(tick));
+        text(&mut out, (left - 8.0, at + 4.0), "end", Tone::Faint, &label(tick));
     }
     let mut xs: Vec<f64> = if curve.log.0 { x.ticks() } else { points().map(|point| point.0).collect() };
     xs.sort_by(f64::total_cmp);
@@ -39,14 +39,14 @@ pub(super) fn svg(curve: &Curve, palette: &Palette) -> String {
     for tick in xs {
         let at = x.at(tick);
         let _ = writeln!(out, r#"<path d="M{at:.1} {bottom}v5" stroke="{FAINT}"/>"#);
-        text(&mut out, (at, bottom + 20.0), "middle", FAINT, 12, &label(tick));
+        text(&mut out, (at, bottom + 20.0), "middle", Tone::Faint, &label(tick));
     }
     let _ = writeln!(out, r#"<path d="M{left} {bottom}H{right}" stroke="{FAINT}"/>"#);
-    text(&mut out, (f64::midpoint(left, right), bottom + 38.0), "middle", INK, 13, &curve.x_label);
-    text(&mut out, (16.0, 62.0), "start", INK, 13, &curve.y_label);
+    text(&mut out, (f64::midpoint(left, right), bottom + 38.0), "middle", Tone::Strong, &curve.x_label);
+    text(&mut out, (16.0, 62.0), "start", Tone::Strong, &curve.y_label);
     if !curve.missing.is_empty() {
         let words = format!("\u{d7} failed, no line: {}", curve.missing.join(", "));
-        text(&mut out, (16.0, HEIGHT - 9.0), "start", FAINT, 12, &words);
+        text(&mut out, (16.0, HEIGHT - 9.0), "start", Tone::Faint, &words);
     }
     // dunlin last, so that it lies on top.
     let mut order: Vec<&Line> = curve.lines.iter().collect();

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Where the days are kept, below the repository.
 const MEASUREMENTS: &str = "docs/measurements";
-/// And their plots.
+/// One file a plot and day; pages link to them.
 const PLOTS: &str = "docs/plots";
 /// Documents that take over the figures of one day.
 const ADOPTERS: [&str; 2] = ["PERFORMANCE.md", "README.md"];

@@ -260,7 +260,7 @@ fn standing(summary: &Summary, row: &Row, columns: &[String]) -> String {
 /// dunlin against one other broker.
 #[derive(Clone, Debug)]
 pub(super) struct Standing {
-    /// The other.
+    /// As tables call it.
     pub other: String,
     /// How many times better dunlin is; below 1 it is worse.
     pub factor: f64,
