@@ -35,8 +35,9 @@ impl Edge {
                 }
                 .log();
             }
-            Event::MessageRefused { connection, client_id, topic, text } => {
-                log::event::message_refused(client_id, &connections.peer(*connection), topic, text);
+            Event::MessageRefused { connection, client_id, topic, is_will, text } => {
+                let what = if *is_will { "will" } else { "message" };
+                log::event::message_refused(client_id, &connections.peer(*connection), what, topic, text);
             }
             Event::QueuedMemoryFull { max_bytes } => log::event::queued_memory_full(*max_bytes),
         }

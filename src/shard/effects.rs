@@ -119,6 +119,8 @@ pub enum Event {
         client_id: Box<str>,
         /// Where it was to go.
         topic: Box<str>,
+        /// It is the will of a CONNECT that was accepted without it.
+        is_will: bool,
         /// Why, in words.
         text: &'static str,
     },

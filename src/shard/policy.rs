@@ -148,6 +148,7 @@ impl Shard {
             connection,
             client_id: connect.client_id.into(),
             topic: will.topic.into(),
+            is_will: true,
             text: refusal.text,
         });
         None
@@ -188,11 +189,11 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("the packet came over it");
         if link.tell_refusal() {
-            let (connection, client_id) = (link.connection, session.client_id.clone());
             turn.fx.events.push(Event::MessageRefused {
-                connection,
-                client_id,
+                connection: link.connection,
+                client_id: session.client_id.clone(),
                 topic: topic.into(),
+                is_will: false,
                 text: refusal.text,
             });
         }

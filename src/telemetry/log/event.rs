@@ -101,9 +101,9 @@ pub fn connect_refused(peer: &dyn Display, reason: &str, text: &str) {
 }
 
 /// A client's message or will was not taken; the client stays connected.
-pub fn message_refused(client: &str, peer: &dyn Display, topic: &str, text: &str) {
+pub fn message_refused(client: &str, peer: &dyn Display, what: &str, topic: &str, text: &str) {
     if LogKind::MessageRefused.admit() {
-        info!(target: TARGET, event = LogKind::MessageRefused.name(), client, %peer, topic, text);
+        info!(target: TARGET, event = LogKind::MessageRefused.name(), client, %peer, what, topic, text);
     }
 }
 
