@@ -138,6 +138,11 @@ impl World {
         took
     }
 
+    /// A packet with many filters, and the longest of the turns that it leads to.
+    fn request(&mut self, connection: ConnectionId, bytes: &[u8]) -> Duration {
+        self.packet(connection, bytes).max(self.turns())
+    }
+
     /// One command; how long that took. Its answer is left in the effects.
     fn command(&mut self, command: Command) -> Duration {
         let (began, transport) = (Stopwatch::start(), TransportCounters::default());
@@ -237,6 +242,36 @@ fn shapes(levels: u32) -> Vec<String> {
     (0..1 << levels).map(|bits| (0..levels).map(|at| level(bits, at)).collect::<Vec<_>>().join("/")).collect()
 }
 
+fn deep_filters() -> Vec<String> {
+    let tail = vec!["l"; 126].join("/");
+    (0..5_000).map(|n| format!("f/{n}/{tail}")).collect()
+}
+
+/// A shared subscription with so many members; the session of the one who holds 100,000 messages ends.
+fn end_of_member(members: usize) -> Duration {
+    let settings = Settings {
+        shards: 2,
+        sys_interval_s: 0,
+        queued_messages_max: 200_000,
+        queued_bytes_max: 1 << 30,
+        ..Settings::default()
+    };
+    let mut world = World::of(&settings);
+    let name = World::name("leaving");
+    let connect = Connect { session_expiry_s: 0, receive_maximum: 1, ..kept(&name) };
+    let (leaving, _) = world.connect(&connect);
+    world.packet(leaving, &subscribe(&["$share/g/t".to_owned()], 1));
+    let (publisher, _) = world.connect(&kept(&World::name("pub")));
+    for _ in 0..100_000 {
+        world.packet(publisher, &publish("t", Qos::AtLeastOnce, 1, false, b"x"));
+    }
+    if members > 1 {
+        let (staying, _) = world.connect(&kept(&World::name("staying")));
+        world.packet(staying, &subscribe(&["$share/g/t".to_owned()], 1));
+    }
+    world.close(leaving).max(world.turns())
+}
+
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
@@ -244,7 +279,7 @@ const CASES: [Case; 27] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
-        world.packet(sub, &subscribe(&shapes(10), 0));
+        world.request(sub, &subscribe(&shapes(10), 0));
         let (publisher, _) = world.connect(&kept(&World::name("pub")));
         let topic = ["a"; 10].join("/");
         world.packet(publisher, &publish(&topic, Qos::AtMostOnce, 0, false, b"x"))
@@ -252,9 +287,7 @@ const CASES: [Case; 27] = [
     ("PUBLISH where as many shapes are in use as may be", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
-        for filters in shapes(12).chunks(1_024) {
-            world.packet(sub, &subscribe(filters, 0));
-        }
+        world.request(sub, &subscribe(&shapes(12), 0));
         let (publisher, _) = world.connect(&kept(&World::name("pub")));
         let topic = ["a"; 12].join("/");
         world.packet(publisher, &publish(&topic, Qos::AtMostOnce, 0, false, b"x"))
@@ -286,25 +319,28 @@ const CASES: [Case; 27] = [
         }
         old_packet(&mut world, publisher, &bytes(1))
     }),
-    ("SUBSCRIBE to 1,024 new filters of 128 levels", 1, || {
+    ("SUBSCRIBE to 5,000 new filters of 128 levels, and its turns", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
-        let tail = vec!["l"; 126].join("/");
-        let filters: Vec<String> = (0..1_024).map(|n| format!("f/{n}/{tail}")).collect();
-        world.packet(sub, &subscribe(&filters, 1))
+        world.request(sub, &subscribe(&deep_filters(), 1))
     }),
-    ("UNSUBSCRIBE from 1,024 filters of 128 levels", 1, || {
+    ("UNSUBSCRIBE from 5,000 filters of 128 levels, and its turns", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
-        let tail = vec!["l"; 126].join("/");
-        let filters: Vec<String> = (0..1_024).map(|n| format!("f/{n}/{tail}")).collect();
-        world.packet(sub, &subscribe(&filters, 1));
-        world.packet(sub, &unsubscribe(&filters))
+        world.request(sub, &subscribe(&deep_filters(), 1));
+        world.request(sub, &unsubscribe(&deep_filters()))
     }),
+    ("SUBSCRIBE with as many filters as fit into 1 MiB, and its turns", 8, || {
+        let mut world = World::new();
+        let (sub, _) = world.connect(&kept(&World::name("sub")));
+        world.request(sub, &subscribe(&vec!["a".to_owned(); 262_000], 1))
+    }),
+    ("the end of a member with 100,000 messages, and its turns", 1, || end_of_member(2)),
+    ("the same where nobody else is a member", 4, || end_of_member(1)),
     ("UNSUBSCRIBE from 1,024 filters, 99,000 replays waiting", 2, || {
         let mut world = World::new();
         let (connection, filters) = with_replays(&mut world, &kept(&World::name("sub")));
-        world.packet(connection, &unsubscribe(&filters[..1_024]))
+        world.request(connection, &unsubscribe(&filters[..1_024]))
     }),
     ("a connection ends, 99,000 replays waiting, and its session with it", 2, || {
         let mut world = World::new();

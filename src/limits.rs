@@ -21,11 +21,12 @@ pub const PACKET_SIZE_MAX_BYTES: u32 = 256 * 1024 * 1024;
 /// CONNECT is read before anybody is known, so it is held to less than other packets: a client id, a will and
 /// credentials fit; 10,000 peers that announce more and send nothing hold nothing.
 pub const CONNECT_SIZE_MAX_BYTES: u32 = 128 * 1024;
-/// User properties in one packet. Each costs its receiver work; Mosquitto's CVE-2021-41039 is what no bound leads to.
-pub const USER_PROPERTIES_MAX: usize = 64;
-/// Topic filters of one SUBSCRIBE or UNSUBSCRIBE that are seen to in one go: half a millisecond where each is new and has 128
-/// levels. A packet may have as many as fit into it; the rest follows in the next turns.
-pub const FILTERS_PER_SLICE: u32 = 512;
+/// User properties in one packet; with more it is refused and its connection ends. No application comes near it: it keeps the
+/// work that a packet makes below a quarter of a millisecond, where Mosquitto's CVE-2021-41039 is what no bound leads to.
+pub const USER_PROPERTIES_MAX: usize = 8_192;
+/// Topic filters of one SUBSCRIBE or UNSUBSCRIBE that are seen to in one go: a quarter of a millisecond where each is new and has
+/// 128 levels. A packet may have as many as fit into it; one with more is seen to in the turns that follow.
+pub const FILTERS_PER_SLICE: u32 = 256;
 
 // --- topics ----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ use super::queued_memory::QueueTotals;
 use super::replays::Replays;
 use super::window::{Exchange, Window};
 use crate::ids::{PacketId, Qos};
+use crate::topic::EntryId;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Outbound {
     queued_bytes: u64,
     /// Replays that the end of a connection broke off, to be gone on with on the next.
     parked: Option<Box<Replays>>,
+    /// Shared subscriptions that count this session as busy.
+    busy_in: Vec<EntryId>,
 }
 
 /// How much one session's queue may hold, in flight not counted.
@@ -49,7 +52,7 @@ impl Outbound {
 
     /// Whether there is nothing in flight or queued, nor a replay to go on with.
     pub fn is_idle(&self) -> bool {
-        self.is_empty() && self.parked.is_none()
+        self.is_empty() && self.parked.is_none() && self.busy_in.is_empty()
     }
 
     /// Keeps replays until the client is back.
@@ -60,6 +63,21 @@ impl Outbound {
     /// Takes the replays that were kept.
     pub fn unpark(&mut self) -> Replays {
         self.parked.take().map(|replays| *replays).unwrap_or_default()
+    }
+
+    /// Notes that a shared subscription counts this session as busy.
+    pub fn note_busy(&mut self, group: EntryId) {
+        self.busy_in.push(group);
+    }
+
+    /// Whether one does.
+    pub const fn is_busy_somewhere(&self) -> bool {
+        !self.busy_in.is_empty()
+    }
+
+    /// Takes one of them out.
+    pub fn take_busy(&mut self) -> Option<EntryId> {
+        self.busy_in.pop()
     }
 
     /// Whether something waits behind the window.

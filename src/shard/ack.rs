@@ -91,6 +91,7 @@ impl Shard {
         if self.clients.sessions.get(id).link.as_deref().is_some_and(|link| link.backlog.is_some()) {
             self.clients.add_work(id);
         }
+        self.router.room_again(&mut self.clients, id);
     }
 
     fn close_for_ack(&mut self, turn: &mut Turn<'_>, id: SessionId, text: &'static str) {

@@ -209,7 +209,7 @@ impl Clients {
         fanout: &mut Fanout<'_>,
         copy: DeliveryOptions<'_>,
     ) {
-        if self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue) {
+        if self.takes_at_once(id) {
             let delivery = self.add_delivery(turn, id, fanout, copy);
             self.send_delivery(turn, id, delivery, fanout);
             return;
@@ -350,6 +350,18 @@ impl Clients {
             let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window().len()));
             in_flight - link.resends().min(in_flight) < usize::from(link.window_max)
         })
+    }
+
+    /// Whether a message would be sent to it now, behind no other.
+    #[inline]
+    pub(super) fn takes_at_once(&self, id: SessionId) -> bool {
+        self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue)
+    }
+
+    /// Whether its queue has room for a message of ordinary size.
+    pub(super) fn may_queue(&self, id: SessionId) -> bool {
+        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
+        self.sessions.get(id).outbound().is_none_or(|outbound| outbound.admits(0, limits))
     }
 
     /// Whether a new QoS 1 or 2 message may be sent now: connected, nothing to be sent again first, window and outbox.

@@ -1,6 +1,7 @@
 //! Shared subscriptions: who of a group gets a message, and groups that are to know whether a member's client is there.
 //!
-//! Always holds: a message is for no member that has ended, and for one without connection only where the index knows of
+//! Always holds: a message goes to a member that can be sent it at once, if any shard is known to have one; else to one with room in
+//! its queue. It is for no member that has ended, and for one without connection only where the index knows of
 //! none that has one. A session with many shared subscriptions tells its groups some in each turn; a group that picks a
 //! member before it was told puts that right, tells the other shards, and picks again.
 
@@ -9,11 +10,19 @@ use smallvec::SmallVec;
 use super::clients::Clients;
 use super::deliver::Fanout;
 use super::router::Router;
-use super::{PublishDetails, Turn};
-use crate::ids::{SessionId, ShardId};
-use crate::session::{Delivery, Place, Routed};
+use super::{MeshMessage, PublishDetails, Turn};
+use crate::ids::{SessionId, ShardId, ShardSet};
+use crate::session::{Delivery, Outbound, Place, Routed};
 use crate::telemetry::DropReason;
-use crate::topic::{EntryId, Matches, Pick, Subscriber};
+use crate::topic::{EntryId, Matches, Pick, Room, Subscriber};
+
+/// Members with full queues that one message looks at before it is given up here.
+const FULL_MAX: usize = 16;
+/// How long other shards believe what they were told of busy members, at least: a member that is busy and ready by turns costs
+/// no message each time, and meanwhile the others are served.
+const LOOK_AGAIN_MS: u64 = 100;
+/// Groups that one turn looks at again.
+const GROUPS_PER_TURN: usize = 256;
 
 /// Which members of a group are picked from.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,15 +109,89 @@ impl Router {
 
     /// Whose turn it is in a group. `None` if there is no group, or no member of it.
     fn pick(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, key: u64, among: Among) -> Option<Pick> {
+        let mut full = 0;
         loop {
             let group = self.index.group_by_key(key)?;
             let pick = match among {
                 Among::AllShards => self.index.pick(group)?,
                 Among::ThisShard => Pick::Local(self.index.pick_local(group)?),
             };
-            match pick {
-                Pick::Local(subscriber) if self.correct_stale_pick(turn, clients, group, subscriber) => {}
-                pick => return Some(pick),
+            let Pick::Local(subscriber) = pick else { return Some(pick) };
+            if self.correct_stale_pick(turn, clients, group, subscriber) {
+                continue;
+            }
+            if clients.takes_at_once(subscriber.session) {
+                return Some(pick);
+            }
+            if self.index.room(group) == Room::Window {
+                self.note_busy(turn, clients, group, subscriber.session);
+                continue;
+            }
+            // Nobody is ready, here or elsewhere: what matters is room in a queue.
+            if clients.may_queue(subscriber.session) {
+                return Some(pick);
+            }
+            full += 1;
+            if full >= self.index.candidates(group).min(FULL_MAX) {
+                self.tell_room(turn, clients, group, Room::Full);
+                return Some(self.index.pick_elsewhere(group).map_or(pick, Pick::Remote));
+            }
+        }
+    }
+
+    /// A member that was ready could not be sent a message at once.
+    fn note_busy(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, group: EntryId, id: SessionId) {
+        let session = clients.sessions.get_mut(id);
+        let position = session.subscriptions.position(group).expect("it was picked for this subscription");
+        session.outbound_mut().note_busy(group);
+        self.index.set_busy(group, position, true);
+        if clients.has_window(id) {
+            clients.add_work(id); // its outbox was full: no acknowledgement may come that would make it ready
+        }
+        if self.index.room(group) == Room::Queue {
+            self.tell_room(turn, clients, group, Room::Queue);
+        }
+    }
+
+    /// A session may be ready again for the groups that count it as busy.
+    pub(super) fn room_again(&mut self, clients: &mut Clients, id: SessionId) {
+        let is_busy = |outbound: &Outbound| outbound.is_busy_somewhere();
+        if !clients.sessions.get(id).outbound().is_some_and(is_busy) || !clients.takes_at_once(id) {
+            return;
+        }
+        for _ in 0..clients.settings.subscriptions_per_share().max(1) {
+            let session = clients.sessions.get_mut(id);
+            let Some(group) = session.outbound_existing_mut().and_then(Outbound::take_busy) else { return };
+            if let Some(position) = session.subscriptions.position(group) {
+                self.index.set_busy(group, position, false);
+            }
+        }
+        clients.add_work(id);
+    }
+
+    /// Tells the other shards what the members here can do with a message, if that matters and is news.
+    fn tell_room(&mut self, turn: &mut Turn<'_>, clients: &Clients, group: EntryId, room: Room) {
+        let (is_news, begins) = self.index.tell_room(group, room);
+        let key = self.index.group_key(group);
+        if is_news {
+            for shard in ShardSet::all_but(clients.id, clients.settings.shards).iter() {
+                turn.fx.mesh.push(shard, MeshMessage::GroupRoom { key, room });
+            }
+        }
+        if begins {
+            self.busy_groups.push_back((turn.now.after_ms(LOOK_AGAIN_MS), key));
+        }
+    }
+
+    /// Looks again at groups whose members were busy.
+    pub(super) fn look_again(&mut self, turn: &mut Turn<'_>, clients: &Clients) {
+        for _ in 0..GROUPS_PER_TURN {
+            let Some(&(due, key)) = self.busy_groups.front().filter(|(due, _)| due.is_due(turn.now)) else { return };
+            debug_assert!(due.is_due(turn.now));
+            self.busy_groups.pop_front();
+            if let Some(group) = self.index.group_by_key(key) {
+                self.index.end_watch(group);
+                self.tell_room(turn, clients, group, self.index.room(group));
             }
         }
     }

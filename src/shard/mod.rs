@@ -155,11 +155,16 @@ impl Shard {
 
     /// When the next [`Input::Tick`] is due.
     pub fn next_deadline(&self) -> Option<Deadline> {
-        let Self { clients, sys, pending, next_tidy, .. } = self;
-        [clients.timers.next_deadline(), sys.next_deadline(), pending.next_deadline(), Some(*next_tidy)]
-            .into_iter()
-            .flatten()
-            .min()
+        let Self { clients, router, sys, pending, next_tidy, .. } = self;
+        let look_again = router.busy_groups.front().map(|&(due, _)| due);
+        let deadlines = [
+            clients.timers.next_deadline(),
+            sys.next_deadline(),
+            pending.next_deadline(),
+            Some(*next_tidy),
+            look_again,
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// What has happened so far.
@@ -256,6 +261,11 @@ impl Shard {
                 self.router.announcements.applied(from, number);
                 self.release_subacks(turn);
             }
+            MeshMessage::GroupRoom { key, room } => {
+                if let Some(group) = self.router.index.group_by_key(key) {
+                    self.router.index.set_remote_room(group, from, room);
+                }
+            }
             MeshMessage::RetainedDeleted { topic, stamp } => {
                 self.router.apply_retained_deletion(turn, &topic, stamp);
             }
@@ -278,6 +288,7 @@ impl Shard {
         }
         self.expire_pending(turn, turn.now);
         self.close_for_shutdown(turn);
+        self.router.look_again(turn, &self.clients);
         self.router.tear_down(turn, &mut self.clients);
         self.work(turn);
         self.advance_command(turn);

@@ -7,10 +7,13 @@
 //!
 //! Its methods are where their subject is: `route`, `groups`, `teardown`, `subscribe`, `work`.
 
+use std::collections::VecDeque;
+
 use super::interest::Announcements;
 use super::retained::RetainedStore;
 use super::settings::ProcessContext;
 use crate::ids::ShardId;
+use crate::time::Deadline;
 use crate::topic::{Matches, SubscriptionIndex};
 
 /// See the module's text.
@@ -21,6 +24,8 @@ pub(super) struct Router {
     pub announcements: Announcements,
     /// Subscriptions since the last turn, counted while sessions that have ended are being taken down.
     pub inserted_meanwhile: usize,
+    /// Shared subscriptions whose members the other shards were told are busy, and when somebody looks again: in order.
+    pub busy_groups: VecDeque<(Deadline, u64)>,
     /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
     pub matches: Option<Box<Matches>>,
 }
@@ -33,6 +38,7 @@ impl Router {
             retained: RetainedStore::new(process.stamps),
             announcements: Announcements::new(id, process.settings.shards),
             inserted_meanwhile: 0,
+            busy_groups: VecDeque::new(),
             matches: None,
         }
     }

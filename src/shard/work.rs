@@ -90,6 +90,7 @@ impl Shard {
         if goes_on && !blocked {
             self.clients.add_work(id);
         }
+        self.router.room_again(&mut self.clients, id);
         done
     }
 

@@ -3,7 +3,8 @@
 //! Every shard divides the messages of its own publishers over all members of all shards: in `weight` messages each
 //! member gets exactly one. Which shard is next is decided here; which of a shard's members is decided by that shard,
 //! in turn, so that a session never has to be named across shards. Members whose client is connected come first; only
-//! when there is none anywhere does a message go to a session that must keep it.
+//! when there is none anywhere does a message go to a session that must keep it. Of those that are connected the ones come first
+//! that can be sent a message at once: each shard knows which of its own are busy, and of the others what they said last.
 
 use smallvec::SmallVec;
 
@@ -37,8 +38,14 @@ pub(super) struct Group {
     /// Tells it from those that had its number before.
     pub(super) epoch: u16,
     members: Vec<Member>,
-    /// Positions of the members that are online, in no order.
+    /// Positions of the members that are online: first those that are ready, then the busy ones, otherwise in no order.
     online: Vec<u32>,
+    /// How many are ready: nobody has found them busy yet.
+    ready: u32,
+    /// What the other shards were last told of the members here.
+    pub(super) told: Room,
+    /// Whether somebody will look when they may be told something better.
+    pub(super) is_watched: bool,
     durable: u32,
     /// Other shards with members, in the order of their distance from this shard, so that not every shard begins with
     /// shard 0.
@@ -54,9 +61,22 @@ struct Member {
     online_position: u32,
 }
 
+/// What the connected members on one shard can do with a message: the best of them counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// Their queues are full.
+    Full,
+    /// It would wait in a queue.
+    Queue,
+    /// One can be sent it at once.
+    #[default]
+    Window,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct RemoteMembers {
     shard: ShardId,
+    room: Room,
     online: u32,
     total: u32,
 }
@@ -81,6 +101,9 @@ impl Group {
             epoch,
             members: Vec::new(),
             online: Vec::new(),
+            ready: 0,
+            told: Room::Window,
+            is_watched: false,
             durable: 0,
             remote: SmallVec::new(),
             member_turn: 0,
@@ -91,8 +114,8 @@ impl Group {
     /// Appends a member, taken to be online: its client has just subscribed. Returns its position.
     pub(super) fn push(&mut self, subscriber: Subscriber, durable: bool) -> u32 {
         let position = self.members.len() as u32;
-        self.members.push(Member { subscriber, online_position: self.online.len() as u32 });
-        self.online.push(position);
+        self.members.push(Member { subscriber, online_position: NONE });
+        self.set_online(position, true);
         self.durable += u32::from(durable);
         position
     }
@@ -124,21 +147,71 @@ impl Group {
     }
 
     pub(super) fn set_online(&mut self, position: u32, online: bool) {
-        let member = &mut self.members[position as usize];
-        match (member.online_position, online) {
+        match (self.members[position as usize].online_position, online) {
             (NONE, true) => {
-                member.online_position = self.online.len() as u32;
+                self.members[position as usize].online_position = self.online.len() as u32;
                 self.online.push(position);
+                self.set_busy(position, false);
             }
             (at, false) if at != NONE => {
-                member.online_position = NONE;
-                self.online.swap_remove(at as usize);
-                if let Some(&moved) = self.online.get(at as usize) {
-                    self.members[moved as usize].online_position = at;
-                }
+                self.set_busy(position, true);
+                let at = self.members[position as usize].online_position;
+                self.swap_online(at, self.online.len() as u32 - 1);
+                self.online.pop();
+                self.members[position as usize].online_position = NONE;
             }
             _ => {}
         }
+    }
+
+    /// Notes whether a member that is online could not be sent a message at once.
+    pub(super) fn set_busy(&mut self, position: u32, busy: bool) {
+        let at = self.members[position as usize].online_position;
+        if at == NONE || busy == (at >= self.ready) {
+            return;
+        }
+        if busy {
+            self.ready -= 1;
+            self.swap_online(at, self.ready);
+        } else {
+            self.swap_online(at, self.ready);
+            self.ready += 1;
+        }
+    }
+
+    fn swap_online(&mut self, one: u32, other: u32) {
+        self.online.swap(one as usize, other as usize);
+        for at in [one, other] {
+            self.members[self.online[at as usize] as usize].online_position = at;
+        }
+    }
+
+    /// What the members here can do with a message, as far as anybody has found out.
+    pub(super) const fn room(&self) -> Room {
+        if self.ready > 0 { Room::Window } else { Room::Queue }
+    }
+
+    /// Members here that a message may go to.
+    pub(super) const fn candidates(&self) -> usize {
+        if self.online.is_empty() { self.members.len() } else { self.online.len() }
+    }
+
+    /// Whether other shards have members who are connected, so that it matters what is said of those here.
+    pub(super) fn has_rivals(&self) -> bool {
+        self.remote.iter().any(|remote| remote.online > 0)
+    }
+
+    /// Another shard says what its members can do with a message.
+    pub(super) fn set_remote_room(&mut self, shard: ShardId, room: Room) {
+        if let Some(remote) = self.remote.iter_mut().find(|remote| remote.shard == shard) {
+            remote.room = room;
+        }
+    }
+
+    /// Another shard whose connected members are not known to be full, the best of them.
+    pub(super) fn pick_elsewhere(&self) -> Option<ShardId> {
+        let able = self.remote.iter().filter(|remote| remote.online > 0 && remote.room > Room::Full);
+        able.max_by_key(|remote| remote.room).map(|remote| remote.shard)
     }
 
     pub(super) fn is_online(&self, position: u32) -> bool {
@@ -156,13 +229,13 @@ impl Group {
     /// Notes what `shard` says of its members. `own` is the shard of this replica.
     pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, online: u32, total: u32) {
         let distance = |of: ShardId| (of.index() + SHARDS_MAX - own.index()) % SHARDS_MAX;
-        let told = RemoteMembers { shard, online: online.min(total), total };
+        let told = RemoteMembers { shard, room: Room::Window, online: online.min(total), total };
         match self.remote.binary_search_by_key(&distance(shard), |known| distance(known.shard)) {
             Ok(at) if total == 0 => {
                 self.remote.remove(at);
                 self.remote.shrink_to_fit();
             }
-            Ok(at) => self.remote[at] = told,
+            Ok(at) => self.remote[at] = RemoteMembers { room: self.remote[at].room, ..told },
             Err(_) if total == 0 => {}
             Err(at) => self.remote.insert(at, told),
         }
@@ -174,15 +247,24 @@ impl Group {
 
     /// Whose turn it is among the members of all shards.
     pub(super) fn pick(&mut self) -> Option<Pick> {
-        let online_weight =
-            self.online.len() as u64 + self.remote.iter().map(|remote| u64::from(remote.online)).sum::<u64>();
-        let any_online = online_weight > 0;
-        let (weight, own) = if any_online {
-            (online_weight, self.online.len())
-        } else {
-            let remote = self.remote.iter().map(|remote| u64::from(remote.total)).sum::<u64>();
-            (self.members.len() as u64 + remote, self.members.len())
+        let own_room = if self.ready > 0 { Room::Window } else { self.told.min(Room::Queue) };
+        let mut best = if self.online.is_empty() { Room::Full } else { own_room };
+        let mut any_online = !self.online.is_empty();
+        for remote in self.remote.iter().filter(|remote| remote.online > 0) {
+            best = best.max(remote.room);
+            any_online = true;
+        }
+        let weight_of = |remote: &RemoteMembers| match (any_online, remote.room == best) {
+            (true, true) => u64::from(remote.online),
+            (true, false) => 0,
+            (false, _) => u64::from(remote.total),
         };
+        let own = match (any_online, own_room == best) {
+            (true, true) => self.online.len(),
+            (true, false) => 0,
+            (false, _) => self.members.len(),
+        };
+        let weight = own as u64 + self.remote.iter().map(weight_of).sum::<u64>();
         if weight == 0 {
             return None;
         }
@@ -192,7 +274,7 @@ impl Group {
         }
         turn -= own as u64;
         for remote in &self.remote {
-            let weight = u64::from(if any_online { remote.online } else { remote.total });
+            let weight = weight_of(remote);
             if turn < weight {
                 return Some(Pick::Remote(remote.shard));
             }
@@ -203,7 +285,7 @@ impl Group {
 
     /// Whose turn it is among the members of this shard.
     pub(super) fn pick_local(&mut self) -> Option<Subscriber> {
-        let among = if self.online.is_empty() { self.members.len() } else { self.online.len() };
+        let among = if self.ready > 0 { self.ready as usize } else { self.candidates() };
         if among == 0 {
             return None;
         }
@@ -327,6 +409,36 @@ mod tests {
             group.swap_remove(0, true);
         }
         assert!(group.is_unused() && group.pick().is_none() && group.pick_local().is_none());
+    }
+
+    #[test]
+    fn busy_members_are_picked_when_nobody_is_ready() {
+        let mut group = group();
+        (0..4).for_each(|session| {
+            group.push(subscriber(session), false);
+        });
+        for busy in [0, 2, 2] {
+            group.set_busy(busy, true);
+        }
+        let cycle = counts((0..20).map(|_| format!("{:?}", group.pick().unwrap())));
+        assert!(cycle.len() == 2 && cycle.values().all(|&count| count == 10), "{cycle:?}");
+        group.apply_remote(ShardId(0), ShardId(1), 2, 2);
+        group.set_busy(1, true);
+        group.set_busy(3, true);
+        assert_eq!(group.room(), Room::Queue);
+        assert!((0..9).all(|_| group.pick() == Some(Pick::Remote(ShardId(1)))));
+        group.set_remote_room(ShardId(1), Room::Queue);
+        let cycle = counts((0..60).map(|_| format!("{:?}", group.pick().unwrap())));
+        assert_eq!(cycle.len(), 5, "{cycle:?}");
+        group.set_remote_room(ShardId(1), Room::Full);
+        assert!((0..9).all(|_| matches!(group.pick(), Some(Pick::Local(_)))));
+        assert_eq!(group.pick_elsewhere(), None);
+        // Whoever goes and comes back is ready.
+        group.set_online(2, false);
+        group.swap_remove(0, false);
+        group.set_online(2, true);
+        assert!((0..9).all(|_| group.pick() == Some(Pick::Local(subscriber(2)))));
+        assert_eq!(group.interest(), Interest::Shared { online: 3, total: 3, durable: false });
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::slab::Slab;
 
 use super::entry::{EntryId, GroupTag, NONE, Stored};
 use super::filter::SubscribedFilter;
-use super::group::{Group, Pick};
+use super::group::{Group, Pick, Room};
 use super::literal::{LiteralKey, Literals};
 use super::matches::Matches;
 use super::name::TopicName;
@@ -183,6 +183,49 @@ impl SubscriptionIndex {
         let before = self.interest(entry);
         self.with_group(group, |group| group.set_online(position, online));
         self.change_since(before, entry)
+    }
+
+    /// Notes whether a member of a shared subscription could not be sent a message at once.
+    pub fn set_busy(&mut self, group: EntryId, position: u32, busy: bool) {
+        self.group_mut(group).set_busy(position, busy);
+    }
+
+    /// What this shard's members of a shared subscription can do with a message, as far as anybody has found out.
+    pub fn room(&self, group: EntryId) -> Room {
+        self.group(group).room()
+    }
+
+    /// How many members of this shard a message may go to.
+    pub fn candidates(&self, group: EntryId) -> usize {
+        self.group(group).candidates()
+    }
+
+    /// Another shard whose members are not known to be full.
+    pub fn pick_elsewhere(&self, group: EntryId) -> Option<ShardId> {
+        self.group(group).pick_elsewhere()
+    }
+
+    /// Another shard says what its members can do with a message.
+    pub fn set_remote_room(&mut self, group: EntryId, shard: ShardId, room: Room) {
+        self.group_mut(group).set_remote_room(shard, room);
+    }
+
+    /// Notes that the other shards are told something about the members here. Returns whether it is news to them, and whether
+    /// nobody is about to look again.
+    pub fn tell_room(&mut self, group: EntryId, room: Room) -> (bool, bool) {
+        let group = self.group_mut(group);
+        let is_news = group.told != room && group.has_rivals();
+        if is_news {
+            group.told = room;
+        }
+        let begins = group.told != Room::Window && !group.is_watched;
+        group.is_watched |= begins;
+        (is_news, begins)
+    }
+
+    /// Nobody looks any more until the other shards are told something again.
+    pub fn end_watch(&mut self, group: EntryId) {
+        self.group_mut(group).is_watched = false;
     }
 
     /// Whether the member at `position` of a shared subscription counts as online; `None` for a plain filter.
@@ -453,6 +496,11 @@ impl SubscriptionIndex {
             Stored::Wildcard(id) => Ok((&mut self.wildcards[id].subscribers, &mut self.lists)),
             Stored::Group(id) => Err(id),
         }
+    }
+
+    fn group(&self, group: EntryId) -> &Group {
+        let Stored::Group(id) = group.stored() else { unreachable!("asked of shared subscriptions only") };
+        &self.groups[id]
     }
 
     fn group_mut(&mut self, group: EntryId) -> &mut Group {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::peer::Peer;
 use crate::stage::{Stage, WAIT};
 use crate::support::is_dunlin;
-use crate::words::{Connect, Message, Version, Will};
+use crate::words::{Connect, Message, Subscription, Version, Will};
 
 /// Messages of a run that must keep its order: more than any window between the two.
 const BURST_MESSAGES: usize = 300;
@@ -240,6 +240,21 @@ pub(crate) fn a_shared_subscription_divides_messages(stage: &Stage) {
     }
     assert_eq!(counts.iter().sum::<usize>(), SHARED_MESSAGES);
     assert!(counts.iter().all(|count| *count >= SHARED_LEAST), "divided {counts:?}");
+}
+
+/// Everything that an application wants goes into one packet, as mqtt.js does it; the messages behind it wait for it.
+pub(crate) fn thousands_of_topics_are_one_subscribe(stage: &Stage) {
+    let topics: Vec<String> = (0..3_000).map(|n| stage.topic(&format!("plant/{n}"))).collect();
+    let subscription = |filter: &String| Subscription { filter: filter.clone(), qos: 1, ..Subscription::default() };
+    let mut peer = stage.peer("all");
+    for _ in 0..2 {
+        let reasons = peer.subscribe_with(topics.iter().map(subscription).collect(), None);
+        assert_eq!(reasons, vec![1; topics.len()]);
+        for n in [0, 1_500, 2_999] {
+            peer.publish(Message::new(&topics[n], n.to_string(), 1));
+            peer.expect(&topics[n], &n.to_string());
+        }
+    }
 }
 
 /// A second connection with the same client id ends the first [MQTT-3.1.4-2] and goes on itself.

@@ -340,6 +340,31 @@ fn a_subscribe_with_hundreds_of_filters_is_served() {
     });
 }
 
+#[test]
+fn five_thousand_filters_get_five_thousand_codes_and_what_comes_behind_waits() {
+    everywhere(|w| {
+        for version in [V311, V5] {
+            let filters: Vec<String> = (0..5_000).map(|i| w.topic(&format!("all/{i}"))).collect();
+            let mut subscriber = w.client(version, "sub");
+            let pairs: Vec<(&str, u8)> = filters.iter().map(|f| (f.as_str(), 1)).collect();
+            // What it says right behind the packet meets the last of its filters.
+            let packets =
+                [subscribe(version, 7, &[], &pairs), Publish::new(&filters[4_999], "own").encode(version)].concat();
+            subscriber.send(packets);
+            // With several shards the SUBACK waits for the others, the message does not.
+            let answers = [subscriber.recv(), subscriber.recv()];
+            let all_granted = |p: &Packet| matches!(p, Packet::SubAck(suback) if suback.codes == vec![1; 5_000]);
+            let is_own = |p: &Packet| matches!(p, Packet::Publish(publish) if publish.payload == b"own");
+            assert!(answers.iter().any(all_granted) && answers.iter().any(is_own), "{answers:?}");
+            let names: Vec<&str> = filters.iter().map(String::as_str).collect();
+            let codes = subscriber.unsubscribe(&names);
+            assert_eq!(codes, if version == V5 { vec![0; 5_000] } else { Vec::new() });
+            subscriber.publish(&filters[0], "x");
+            subscriber.ping_through();
+        }
+    });
+}
+
 // covers: [MQTT-3.8.4-8] [MQTT-3.8.4-7] (5.0)
 // covers: [MQTT-3.8.4-6] [MQTT-3.8.4-5] (3.1.1)
 #[test]

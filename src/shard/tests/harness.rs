@@ -495,6 +495,7 @@ const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::Interest { .. } => "Interest",
         MeshMessage::Applied { .. } => "Applied",
         MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
+        MeshMessage::GroupRoom { .. } => "GroupRoom",
         MeshMessage::Report(_) => "Report",
     }
 }

@@ -40,7 +40,7 @@ fn each_turn_does_a_part_and_the_answer_has_a_code_for_each() {
         let peer = world.client("c");
         let shard = (0..shards).find(|&shard| world.shards[shard].gauges().clients_connected == 1).unwrap();
         world.send_bytes(peer, &subscribe_bytes(Version::V5, &names(7)));
-        for expected in [2, 4, 6] {
+        for expected in [0, 2, 4, 6] {
             assert_eq!(subscriptions(&world), expected);
             assert!(world.read(peer).is_empty());
             world.work_once(shard);
@@ -48,6 +48,8 @@ fn each_turn_does_a_part_and_the_answer_has_a_code_for_each() {
         }
         assert_eq!((subscriptions(&world), world.read(peer)), (7, vec![format!("SUBACK #9 {:?}", [1; 7])]));
         world.send_bytes(peer, &unsubscribe_bytes(Version::V5, &names(8)));
+        assert_eq!(subscriptions(&world), 7);
+        world.work_once(shard);
         assert_eq!(subscriptions(&world), 5);
         world.release_work();
         assert_eq!(subscriptions(&world), 0);
@@ -170,6 +172,7 @@ fn a_takeover_ends_what_is_under_way_and_a_kept_session_goes_on() {
     let peer = world.connect(&v5_kept("c"));
     world.send_bytes(peer, &subscribe_bytes(Version::V5, &names(7)));
     world.send(peer, &Packet::PingReq);
+    (0..2).for_each(|shard| world.work_once(shard));
     let (again, lines) = world.resume(&v5_kept("c"));
     assert_eq!(lines, ["CONNACK success present"]);
     assert_eq!(world.read(peer).last().map(String::as_str), Some("CLOSED session_taken_over"));
@@ -189,8 +192,8 @@ fn retained_messages_come_behind_the_last_of_the_filters() {
     }
     let peer: Peer = world.client("c");
     world.send_bytes(peer, &subscribe_bytes(Version::V5, &topics));
-    world.work_once(0);
-    assert!(world.read(peer).is_empty());
+    (0..2).for_each(|_| world.work_once(0));
+    assert_eq!((subscriptions(&world), world.read(peer).len()), (4, 0));
     world.release_work();
     let lines = world.read(peer);
     assert_eq!(lines[0], "SUBACK #9 [1, 1, 1, 1, 1]");

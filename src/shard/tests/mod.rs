@@ -9,6 +9,7 @@ mod command;
 mod connect;
 mod group;
 mod group_end;
+mod group_room;
 mod keep_alive;
 mod limits;
 mod many_filters;
