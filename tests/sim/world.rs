@@ -365,6 +365,7 @@ pub(crate) const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::Stored { .. } => "Stored",
         MeshMessage::Interest { .. } => "Interest",
         MeshMessage::Applied { .. } => "Applied",
+        MeshMessage::GroupRoom { .. } => "GroupRoom",
         MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
         MeshMessage::Report(_) => "Report",
     }
