@@ -11,7 +11,7 @@ use crate::ids::{PacketId, SubscriptionId};
 pub enum RequestKind {
     /// SUBSCRIBE, with the identifier that all of its filters get.
     Subscribe(Option<SubscriptionId>),
-    /// The filters are to be taken out; UNSUBSCRIBE has nothing more to say.
+    /// UNSUBSCRIBE: a filter that is not subscribed to is told so in its own place.
     Unsubscribe,
 }
 

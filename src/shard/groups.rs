@@ -14,7 +14,7 @@ use super::{MeshMessage, PublishDetails, Turn};
 use crate::ids::{SessionId, ShardId, ShardSet};
 use crate::session::{Delivery, Outbound, Place, Routed};
 use crate::telemetry::DropReason;
-use crate::topic::{EntryId, Matches, Pick, Room, Subscriber};
+use crate::topic::{EntryId, Matches, MemberRoom, Pick, Subscriber};
 
 /// Members with full queues that one message looks at before it is given up here.
 const FULL_MAX: usize = 16;
@@ -123,7 +123,7 @@ impl Router {
             if clients.takes_at_once(subscriber.session) {
                 return Some(pick);
             }
-            if self.index.room(group) == Room::Window {
+            if self.index.room(group) == MemberRoom::Window {
                 self.note_busy(turn, clients, group, subscriber.session);
                 continue;
             }
@@ -133,7 +133,7 @@ impl Router {
             }
             full += 1;
             if full >= self.index.candidates(group).min(FULL_MAX) {
-                self.tell_room(turn, clients, group, Room::Full);
+                self.tell_room(turn, clients, group, MemberRoom::Full);
                 return Some(self.index.pick_elsewhere(group).map_or(pick, Pick::Remote));
             }
         }
@@ -148,8 +148,8 @@ impl Router {
         if clients.has_window(id) {
             clients.add_work(id); // its outbox was full: no acknowledgement may come that would make it ready
         }
-        if self.index.room(group) == Room::Queue {
-            self.tell_room(turn, clients, group, Room::Queue);
+        if self.index.room(group) == MemberRoom::Queue {
+            self.tell_room(turn, clients, group, MemberRoom::Queue);
         }
     }
 
@@ -170,7 +170,7 @@ impl Router {
     }
 
     /// Tells the other shards what the members here can do with a message, if that matters and is news.
-    fn tell_room(&mut self, turn: &mut Turn<'_>, clients: &Clients, group: EntryId, room: Room) {
+    fn tell_room(&mut self, turn: &mut Turn<'_>, clients: &Clients, group: EntryId, room: MemberRoom) {
         let (is_news, begins) = self.index.tell_room(group, room);
         let key = self.index.group_key(group);
         if is_news {

@@ -10,7 +10,7 @@ use crate::ids::{ConnectionId, ShardId};
 use crate::session::{AckNumber, Copied, Message, Routed};
 use crate::telemetry::Report;
 use crate::time::Now;
-use crate::topic::{Interest, Room};
+use crate::topic::{Interest, MemberRoom};
 
 /// Orders the writes to one retained topic across shards, and across restarts: a hybrid logical clock (Kulkarni and others,
 /// 2014). All shards of a process read one monotonic clock, so a client that publishes after it has seen an earlier write
@@ -140,7 +140,7 @@ pub enum MeshMessage {
         /// Of the shared subscription.
         key: u64,
         /// The best that one of them can do.
-        room: Room,
+        room: MemberRoom,
     },
     /// An operator has deleted a retained message: a write to the retained store that subscribers are not shown.
     RetainedDeleted {

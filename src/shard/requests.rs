@@ -23,7 +23,7 @@ const CHECKS_PER_FILTER: usize = 4;
 
 /// Bytes that came behind a request, handled in one turn: a little more than a connection may send in one, so that they end.
 const HELD_PER_TURN_BYTES: usize = TURN_BUDGET_BYTES + DEFERRED_TURN_BYTES + TURN_BUDGET_BYTES;
-/// Each of them may cost a few microseconds, so their number is bounded as well.
+/// And no more than these, however small: each costs the shard what it costs elsewhere.
 const HELD_PER_TURN_PACKETS: usize = 512;
 
 /// Whether a packet is to be handled now.

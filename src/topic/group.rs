@@ -43,7 +43,7 @@ pub(super) struct Group {
     /// How many are ready: nobody has found them busy yet.
     ready: u32,
     /// What the other shards were last told of the members here.
-    pub(super) told: Room,
+    pub(super) told: MemberRoom,
     /// Whether somebody will look when they may be told something better.
     pub(super) is_watched: bool,
     durable: u32,
@@ -63,7 +63,7 @@ struct Member {
 
 /// What the connected members on one shard can do with a message: the best of them counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Room {
+pub enum MemberRoom {
     /// Their queues are full.
     Full,
     /// It would wait in a queue.
@@ -76,7 +76,7 @@ pub enum Room {
 #[derive(Clone, Copy, Debug)]
 struct RemoteMembers {
     shard: ShardId,
-    room: Room,
+    room: MemberRoom,
     online: u32,
     total: u32,
 }
@@ -102,7 +102,7 @@ impl Group {
             members: Vec::new(),
             online: Vec::new(),
             ready: 0,
-            told: Room::Window,
+            told: MemberRoom::Window,
             is_watched: false,
             durable: 0,
             remote: SmallVec::new(),
@@ -187,8 +187,8 @@ impl Group {
     }
 
     /// What the members here can do with a message, as far as anybody has found out.
-    pub(super) const fn room(&self) -> Room {
-        if self.ready > 0 { Room::Window } else { Room::Queue }
+    pub(super) const fn room(&self) -> MemberRoom {
+        if self.ready > 0 { MemberRoom::Window } else { MemberRoom::Queue }
     }
 
     /// Members here that a message may go to.
@@ -202,7 +202,7 @@ impl Group {
     }
 
     /// Another shard says what its members can do with a message.
-    pub(super) fn set_remote_room(&mut self, shard: ShardId, room: Room) {
+    pub(super) fn set_remote_room(&mut self, shard: ShardId, room: MemberRoom) {
         if let Some(remote) = self.remote.iter_mut().find(|remote| remote.shard == shard) {
             remote.room = room;
         }
@@ -210,7 +210,7 @@ impl Group {
 
     /// Another shard whose connected members are not known to be full, the best of them.
     pub(super) fn pick_elsewhere(&self) -> Option<ShardId> {
-        let able = self.remote.iter().filter(|remote| remote.online > 0 && remote.room > Room::Full);
+        let able = self.remote.iter().filter(|remote| remote.online > 0 && remote.room > MemberRoom::Full);
         able.max_by_key(|remote| remote.room).map(|remote| remote.shard)
     }
 
@@ -229,7 +229,7 @@ impl Group {
     /// Notes what `shard` says of its members. `own` is the shard of this replica.
     pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, online: u32, total: u32) {
         let distance = |of: ShardId| (of.index() + SHARDS_MAX - own.index()) % SHARDS_MAX;
-        let told = RemoteMembers { shard, room: Room::Window, online: online.min(total), total };
+        let told = RemoteMembers { shard, room: MemberRoom::Window, online: online.min(total), total };
         match self.remote.binary_search_by_key(&distance(shard), |known| distance(known.shard)) {
             Ok(at) if total == 0 => {
                 self.remote.remove(at);
@@ -247,8 +247,8 @@ impl Group {
 
     /// Whose turn it is among the members of all shards.
     pub(super) fn pick(&mut self) -> Option<Pick> {
-        let own_room = if self.ready > 0 { Room::Window } else { self.told.min(Room::Queue) };
-        let mut best = if self.online.is_empty() { Room::Full } else { own_room };
+        let own_room = if self.ready > 0 { MemberRoom::Window } else { self.told.min(MemberRoom::Queue) };
+        let mut best = if self.online.is_empty() { MemberRoom::Full } else { own_room };
         let mut any_online = !self.online.is_empty();
         for remote in self.remote.iter().filter(|remote| remote.online > 0) {
             best = best.max(remote.room);
@@ -425,12 +425,12 @@ mod tests {
         group.apply_remote(ShardId(0), ShardId(1), 2, 2);
         group.set_busy(1, true);
         group.set_busy(3, true);
-        assert_eq!(group.room(), Room::Queue);
+        assert_eq!(group.room(), MemberRoom::Queue);
         assert!((0..9).all(|_| group.pick() == Some(Pick::Remote(ShardId(1)))));
-        group.set_remote_room(ShardId(1), Room::Queue);
+        group.set_remote_room(ShardId(1), MemberRoom::Queue);
         let cycle = counts((0..60).map(|_| format!("{:?}", group.pick().unwrap())));
         assert_eq!(cycle.len(), 5, "{cycle:?}");
-        group.set_remote_room(ShardId(1), Room::Full);
+        group.set_remote_room(ShardId(1), MemberRoom::Full);
         assert!((0..9).all(|_| matches!(group.pick(), Some(Pick::Local(_)))));
         assert_eq!(group.pick_elsewhere(), None);
         // Whoever goes and comes back is ready.

@@ -5,7 +5,7 @@ use crate::slab::Slab;
 
 use super::entry::{EntryId, GroupTag, NONE, Stored};
 use super::filter::SubscribedFilter;
-use super::group::{Group, Pick, Room};
+use super::group::{Group, MemberRoom, Pick};
 use super::literal::{LiteralKey, Literals};
 use super::matches::Matches;
 use super::name::TopicName;
@@ -191,7 +191,7 @@ impl SubscriptionIndex {
     }
 
     /// What this shard's members of a shared subscription can do with a message, as far as anybody has found out.
-    pub fn room(&self, group: EntryId) -> Room {
+    pub fn room(&self, group: EntryId) -> MemberRoom {
         self.group(group).room()
     }
 
@@ -206,19 +206,19 @@ impl SubscriptionIndex {
     }
 
     /// Another shard says what its members can do with a message.
-    pub fn set_remote_room(&mut self, group: EntryId, shard: ShardId, room: Room) {
+    pub fn set_remote_room(&mut self, group: EntryId, shard: ShardId, room: MemberRoom) {
         self.group_mut(group).set_remote_room(shard, room);
     }
 
     /// Notes that the other shards are told something about the members here. Returns whether it is news to them, and whether
     /// nobody is about to look again.
-    pub fn tell_room(&mut self, group: EntryId, room: Room) -> (bool, bool) {
+    pub fn tell_room(&mut self, group: EntryId, room: MemberRoom) -> (bool, bool) {
         let group = self.group_mut(group);
         let is_news = group.told != room && group.has_rivals();
         if is_news {
             group.told = room;
         }
-        let begins = group.told != Room::Window && !group.is_watched;
+        let begins = group.told != MemberRoom::Window && !group.is_watched;
         group.is_watched |= begins;
         (is_news, begins)
     }

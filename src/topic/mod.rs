@@ -36,7 +36,7 @@ mod trie;
 
 pub use entry::{EntryId, GroupTag};
 pub use filter::{SubscribedFilter, TopicFilter, matches};
-pub use group::{Pick, Room};
+pub use group::{MemberRoom, Pick};
 pub use index::{Inserted, Removed, SubscriptionIndex};
 pub use matches::Matches;
 pub use name::{TopicError, TopicName, TopicOwner, holds_control_characters};
