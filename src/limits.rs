@@ -116,6 +116,10 @@ pub const CONNECT_TIMEOUT_MAX_S: u16 = 300;
 pub const TAKEOVERS_BURST: u8 = 16;
 /// One more takeover is let through for each of these that has passed since the connection at hand was made.
 pub const TAKEOVER_REFILL_MS: u64 = 1_000;
+/// Bytes a second by which a packet that has come in part must grow for its sender to count as alive: a client whose link takes
+/// longer for one large packet than its keep alive allows is not silent. Links of the slowest kind bring as much; a sender that
+/// dribbles is closed by its keep alive, and a packet of the default largest size is whole within 70 minutes or never.
+pub const PACKET_GROWTH_MIN_BYTES_PER_S: u32 = 256;
 /// Payloads from here on are sent by reference; below, a copy into the outbox is cheaper than an entry of its own.
 pub const PAYLOAD_BY_REFERENCE_MIN_BYTES: usize = 4 * 1024;
 
@@ -231,6 +235,11 @@ pub const RINGS_MAX: usize = 64;
 /// Sockets beyond `--max-connections` that a shard has room for: those that are told that the broker is full, and those
 /// that are on their way in, out or to another shard.
 pub const SOCKETS_OVER_LIMIT: u32 = 16 * 1024;
+/// Connections beyond `--max-connections`, or beyond `max_connections` of a listener, that may be open all the same. They hold no
+/// client's place: they have not sent CONNECT, are about to be told that the broker is full, or read their last words. So many can
+/// come back at once to a full broker and be told so; more are reset unheard.
+pub const SOCKETS_WITHOUT_PLACE_MAX: u32 = 4 * 1024;
+const _: () = assert!(SOCKETS_WITHOUT_PLACE_MAX < SOCKETS_OVER_LIMIT, "each of them needs a socket");
 /// Sockets one ring's table can hold at most (the kernel's `IORING_MAX_FIXED_FILES`).
 pub const RING_DESCRIPTORS_MAX: u32 = 1 << 20;
 /// Receive buffers one ring lends to its sockets; a power of two. With `RECEIVE_BUFFER_BYTES`: 4 MiB a shard.
@@ -259,6 +268,11 @@ pub const ACCEPT_PAUSE_MS: u32 = 20;
 pub const HANDOVERS_MAX: u32 = 256;
 /// ... and when to look again, in milliseconds.
 pub const ACCEPT_AGAIN_MS: u64 = 2;
+/// How long the CONNECT of a client that finds the broker full waits for a place, in milliseconds, before it is refused: another
+/// shard may be about to see that one of its clients has left.
+pub const PLACE_WAIT_MS: u64 = 100;
+/// ... and how often it looks again meanwhile.
+pub const PLACE_AGAIN_MS: u64 = 5;
 /// Bytes in a row that a turn handles of one connection before all others have had theirs: a hundred messages or two.
 pub const TURN_BUDGET_BYTES: usize = 8 * 1024;
 /// Bytes that a turn handles, once the others have been served, of connections that have sent more than their share: five

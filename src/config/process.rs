@@ -34,9 +34,9 @@ declare_settings! {
     }
 
     Node {
-        /// Most connections at one time, over all listeners.
+        /// Most clients that are connected at one time, over all listeners.
         ///
-        /// Further ones are closed at once. Each shard needs its share of it within the limit on open files.
+        /// One more is refused with 0x97 (3 before 5.0), unless it takes over a connection of its own. Each shard needs its share of it within the limit on open files.
         connections_max: u32 = Setting::number(
             "max-connections", Count, 1, limits::CONNECTIONS_MAX as u64, limits::CONNECTIONS_DEFAULT as u64,
         ).also_in(Section::Listener), Start;

@@ -3,11 +3,11 @@
 //! Until CONNECT has been read the broker knows nothing of a peer and gives it little: a bounded packet, a deadline, one
 //! receive at a time. Then the connection is opened here, refused, or handed over to the shard that owns its client id.
 
-use super::connection::{Phase, Room};
+use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
 use super::handed_over::HandedOver;
 use super::receiving::feed_shard;
-use crate::codec::{ConnAck, ConnectPacket, DecodeError, ReasonCode, frame};
+use crate::codec::{ConnectPacket, DecodeError, ReasonCode, frame};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
 use crate::shard::{ConnectInfo, Input};
@@ -56,28 +56,23 @@ impl Connections {
         }
     }
 
-    /// CONNECT is whole: it is refused, opened here, or handed over. `rest` came behind it.
+    /// CONNECT is whole: it is opened here, or handed over. `rest` came behind it.
     fn take_connect(&mut self, core: &mut impl InputHandler, id: ConnectionId, connect: ConnectPacket, rest: &[u8]) {
-        let Some(connection) = self.table.get_mut(id) else { return };
-        if connection.phase == Phase::AwaitingConnect(Room::OverLimit) {
-            self.counters.closed(CloseReason::ConnectionsFull);
-            let version = connect.get().version;
-            self.linger_with(id, CloseReason::ConnectionsFull, |out| {
-                let connack = ConnAck { reason: ReasonCode::QuotaExceeded, ..ConnAck::default() };
-                connack.encode(version, out);
-            });
-            return;
-        }
+        let Some(connection) = self.table.get(id) else { return };
         let (listener, peer) = (connection.listener, connection.peer);
         let assigned_client_id = connect.get().client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned_client_id.as_deref().unwrap_or(connect.get().client_id);
         let owner = ShardId::owner_of(client_id, self.config.shards);
-        if owner == self.config.own {
+        if owner == self.config.own && !core.is_full_for(client_id, listener) {
             self.open(core, id, &connect, assigned_client_id.as_deref(), rest);
             return;
         }
         let handed_over = HandedOver::new(connect, rest.to_vec(), assigned_client_id, listener, peer);
-        self.begin_handover(id, owner, Box::new(handed_over));
+        if owner == self.config.own {
+            self.await_place(core.now(), id, handed_over);
+        } else {
+            self.begin_handover(id, owner, Box::new(handed_over));
+        }
     }
 
     /// A client id that no other client has [MQTT-3.2.2-16].
@@ -102,8 +97,9 @@ impl Connections {
         }
         connection.phase = Phase::Open;
         connection.version = connect.version;
-        let listener = &self.listeners[usize::from(connection.listener)].settings;
-        let arrival = ConnectInfo { assigned_client_id: assigned_client_id.is_some(), listener };
+        let listener_index = connection.listener;
+        let listener = &self.listeners[usize::from(listener_index)].settings;
+        let arrival = ConnectInfo { assigned_client_id: assigned_client_id.is_some(), listener_index, listener };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });
         if core.has_asked_about(id) {
             self.await_verdict(id, rest);

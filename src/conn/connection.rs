@@ -13,7 +13,9 @@ use crate::telemetry::CloseReason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Waiting for a whole CONNECT.
-    AwaitingConnect(Room),
+    AwaitingConnect,
+    /// CONNECT has come where its session is, and the broker is full: it waits a moment for a place.
+    AwaitingPlace,
     /// CONNECT has come; the socket is on its way to another shard.
     HandingOver,
     /// The shard knows its CONNECT, and somebody else decides about it.
@@ -22,15 +24,6 @@ pub enum Phase {
     Open,
     /// The shard has closed it; what is in the outbox leaves, then the socket closes.
     Lingering(CloseReason),
-}
-
-/// Whether there was room for a connection when it was accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// There was.
-    Enough,
-    /// It came above `--max-connections` and is only told so.
-    OverLimit,
 }
 
 /// What is still received from a client that waits for a verdict.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::budget::{Budgets, Deferred};
-use super::connection::{Connection, Fin, Phase, Room};
+use super::connection::{Connection, Fin, Phase};
+use super::full::AwaitingPlace;
 use super::handed_over::{Half, HandedOver, Handover};
 use super::layers::ListenerLayers;
 use super::operation::{Operation, UnderWayOn};
@@ -23,6 +24,8 @@ use crate::time::{Deadline, Now};
 pub trait InputHandler {
     /// The time of the turn.
     fn now(&self) -> Now;
+    /// Whether this client, which came by `listener`, would be refused now for want of a place.
+    fn is_full_for(&self, client_id: &str, listener: u8) -> bool;
     /// Takes one input.
     fn handle(&mut self, input: Input<'_>);
     /// Whether it has just asked somebody else about the CONNECT of this connection.
@@ -44,6 +47,10 @@ impl InputHandler for ShardTurn<'_> {
         self.turn.now
     }
 
+    fn is_full_for(&self, client_id: &str, listener: u8) -> bool {
+        self.shard.is_full_for(client_id, listener)
+    }
+
     #[inline]
     fn handle(&mut self, input: Input<'_>) {
         self.shard.handle(&mut self.turn, input);
@@ -62,7 +69,7 @@ pub struct ConnectionsConfig {
     pub own: ShardId,
     /// Shards of the process.
     pub shards: usize,
-    /// Connections of the whole process.
+    /// Clients that may be connected to the whole process: so many connections there may be, and some more.
     pub connections_max: u32,
     /// Connections of the whole process at present, shared by all shards.
     pub connections: Arc<AtomicU32>,
@@ -83,6 +90,8 @@ pub(super) struct ListenerEntry {
     pub(super) layers: ListenerLayers,
     /// Connections that have not sent CONNECT, in the order in which their time runs out.
     pub(super) awaiting_connect: VecDeque<(Deadline, ConnectionId)>,
+    /// Clients that wait for a place.
+    pub(super) awaiting_place: AwaitingPlace,
 }
 
 /// See the module's text.
@@ -113,6 +122,8 @@ pub struct Connections {
     pub(super) is_paused: bool,
     /// When to look again whether the other shards have adopted what is on its way to them.
     accept_again: Option<Deadline>,
+    /// When to look again whether there are places for those who wait, while anybody does.
+    pub(super) place_again: Option<Deadline>,
     /// Halves of handovers to this shard, by ticket: the socket or the message, whichever came first.
     pub(super) incoming: HashMap<Ticket, Half>,
     /// Connections whose sockets were sent off, and where to.
@@ -126,10 +137,6 @@ pub struct Connections {
     /// What layers have opened, kept for its memory.
     pub(super) plain: Vec<u8>,
 }
-
-/// Connections beyond `connections_max` that are still heard, to be told in CONNACK why they cannot stay.
-const OVER_LIMIT_MAX: u32 = 256;
-const _: () = assert!(OVER_LIMIT_MAX < limits::SOCKETS_OVER_LIMIT, "each of them needs a socket");
 
 impl Connections {
     /// No connections and no listeners yet.
@@ -150,6 +157,7 @@ impl Connections {
             budgets: Budgets::default(),
             is_paused: false,
             accept_again: None,
+            place_again: None,
             incoming: HashMap::new(),
             leaving: HashMap::new(),
             to_be_quiescent: Vec::new(),
@@ -168,7 +176,13 @@ impl Connections {
         connections: Arc<AtomicU32>,
         layers: ListenerLayers,
     ) -> u8 {
-        self.listeners.push(ListenerEntry { settings, connections, layers, awaiting_connect: VecDeque::new() });
+        self.listeners.push(ListenerEntry {
+            settings,
+            connections,
+            layers,
+            awaiting_connect: VecDeque::new(),
+            awaiting_place: AwaitingPlace::default(),
+        });
         u8::try_from(self.listeners.len() - 1).expect("LISTENERS_MAX is far below")
     }
 
@@ -261,14 +275,13 @@ impl Connections {
         let of_all = self.config.connections.fetch_add(1, Ordering::Relaxed);
         let of_listener = entry.connections.fetch_add(1, Ordering::Relaxed);
         let limits = [(of_all, self.config.connections_max), (of_listener, entry.settings.connections_max)];
-        if limits.iter().any(|(before, max)| *before >= max.saturating_add(OVER_LIMIT_MAX)) {
+        if limits.iter().any(|(before, max)| *before >= max.saturating_add(limits::SOCKETS_WITHOUT_PLACE_MAX)) {
             self.uncount(listener);
             self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
             self.counters.closed(CloseReason::ConnectionsFull);
             return;
         }
-        let room = if limits.iter().all(|(before, max)| before < max) { Room::Enough } else { Room::OverLimit };
-        let mut connection = Connection::new(socket, Phase::AwaitingConnect(room), entry.layers.begin());
+        let mut connection = Connection::new(socket, Phase::AwaitingConnect, entry.layers.begin());
         connection.listener = listener;
         connection.peer = peer;
         let id = self.table.insert(connection);
@@ -282,8 +295,9 @@ impl Connections {
         self.counters.closed(CloseReason::Resources);
     }
 
-    /// Ends what has taken too long.
-    pub fn handle_deadlines(&mut self, now: Now) {
+    /// Ends what has taken too long, and lets those in who waited for a place.
+    pub fn handle_deadlines(&mut self, core: &mut impl InputHandler) {
+        let now = core.now();
         for listener in 0..self.listeners.len() {
             while let Some(id) = pop_due(&mut self.listeners[listener].awaiting_connect, now) {
                 if self.is_awaiting_connect(id) {
@@ -295,13 +309,17 @@ impl Connections {
         while let Some(id) = pop_due(&mut self.linger_deadlines, now) {
             self.end_lingering(id);
         }
+        if !self.is_paused {
+            self.open_waiting(core);
+        }
     }
 
     /// When [`Self::handle_deadlines`] or [`Self::may_accept`] is due.
     pub fn next_deadline(&self) -> Option<Deadline> {
         let connects = self.listeners.iter().filter_map(|listener| listener.awaiting_connect.front());
         let deadlines = connects.chain(self.linger_deadlines.front()).map(|&(due, _)| due);
-        deadlines.chain(self.accept_again).min()
+        let place_again = self.place_again.filter(|_| !self.is_paused);
+        deadlines.chain(self.accept_again).chain(place_again).min()
     }
 
     /// Whether there is something to do, besides sending, before the shard may sleep.
@@ -323,7 +341,7 @@ impl Connections {
     }
 
     fn is_awaiting_connect(&self, id: ConnectionId) -> bool {
-        self.table.get(id).is_some_and(|connection| matches!(connection.phase, Phase::AwaitingConnect(_)))
+        self.table.get(id).is_some_and(|connection| connection.phase == Phase::AwaitingConnect)
     }
 
     /// Closes a connection and forgets it: at once, or as soon as the FIN that is under way has been sent.

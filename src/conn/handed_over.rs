@@ -52,4 +52,9 @@ impl HandedOver {
     ) -> Self {
         Self { connect, rest, assigned_client_id, listener, peer, wire: Wire::Plain }
     }
+
+    /// As it came in CONNECT, or was made up.
+    pub(super) fn client_id(&self) -> &str {
+        self.assigned_client_id.as_deref().unwrap_or(self.connect.get().client_id)
+    }
 }

@@ -66,13 +66,18 @@ impl Connections {
         }
     }
 
-    fn adopt(&mut self, core: &mut impl InputHandler, socket: SocketId, handed_over: HandedOver) {
-        let HandedOver { connect, rest, assigned_client_id, listener, peer, wire } = handed_over;
+    fn adopt(&mut self, core: &mut impl InputHandler, socket: SocketId, mut handed_over: HandedOver) {
+        let (listener, peer, wire) = (handed_over.listener, handed_over.peer, std::mem::take(&mut handed_over.wire));
         self.config.handovers[self.config.own.index()].fetch_sub(1, Ordering::Relaxed);
         let mut connection = Connection::new(socket, Phase::Open, wire);
         connection.listener = listener;
         connection.peer = peer;
         let id = self.table.insert(connection);
+        if core.is_full_for(handed_over.client_id(), listener) {
+            self.await_place(core.now(), id, handed_over);
+            return;
+        }
+        let HandedOver { connect, rest, assigned_client_id, .. } = handed_over;
         self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
         self.receive_again(id);
     }

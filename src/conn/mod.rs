@@ -14,14 +14,16 @@
 //! [`Connections::handle_deadlines`]. What follows for the shard goes to an [`InputHandler`] at once; what follows for
 //! sockets waits in [`Connections::next_operation`].
 //!
-//! Reading order: [`connections`] (the object), `connecting` and `handover` (from accept to the shard that owns the client
-//! id), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in), `apply`, `sending` (bytes out), `lingering` (the end), [`layers`].
+//! Reading order: [`connections`] (the object), `connecting`, `handover` and `full` (from accept to the shard that owns the
+//! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in),
+//! `apply`, `sending` (bytes out), `lingering` (the end), [`layers`].
 
 mod apply;
 mod budget;
 mod connecting;
 pub mod connection;
 pub mod connections;
+mod full;
 mod handed_over;
 mod handover;
 pub mod layers;

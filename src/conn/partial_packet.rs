@@ -7,11 +7,18 @@
 use std::ops::ControlFlow;
 
 use crate::codec::{DecodeError, Frame, frame};
+use crate::limits::PACKET_GROWTH_MIN_BYTES_PER_S;
 
 /// The beginning of a packet. One pointer while there is none.
-#[expect(clippy::box_collection, reason = "an idle connection pays eight bytes for it instead of 24")]
 #[derive(Debug, Default)]
-pub(super) struct PartialPacket(Option<Box<Vec<u8>>>);
+pub(super) struct PartialPacket(Option<Box<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    /// Bytes that there were when they last showed that the sender is alive, and when that was.
+    growth: (usize, Option<u64>),
+}
 
 impl PartialPacket {
     /// Nothing has come.
@@ -29,12 +36,27 @@ impl PartialPacket {
 
     /// Takes out what has been kept.
     pub(super) fn take(&mut self) -> Option<Vec<u8>> {
-        self.0.take().map(|kept| *kept)
+        self.0.take().map(|kept| kept.bytes)
     }
 
     /// Keeps `bytes` behind what has come before.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
-        self.0.get_or_insert_default().extend_from_slice(bytes);
+        self.0.get_or_insert_default().bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether the packet has grown fast enough, since this was last the case or since it began, to show that its sender is
+    /// alive. To be asked when something has come.
+    pub(super) fn shows_life(&mut self, now_ms: u64) -> bool {
+        let Some(kept) = self.0.as_deref_mut() else { return false };
+        let (bytes, since_ms) = (kept.bytes.len(), *kept.growth.1.get_or_insert(now_ms));
+        // The first second is a whole one, or two bytes in a millisecond would be fast.
+        let took_ms = now_ms.saturating_sub(since_ms).max(1_000);
+        let grown = (bytes - kept.growth.0) as u64 * 1_000;
+        let lives = grown >= u64::from(PACKET_GROWTH_MIN_BYTES_PER_S).saturating_mul(took_ms);
+        if lives {
+            kept.growth = (bytes, Some(now_ms));
+        }
+        lives
     }
 
     /// Takes from `data` what the packet still misses. Returns the packet if it is whole now, and what is left.
@@ -43,7 +65,7 @@ impl PartialPacket {
         mut data: &'a [u8],
         max_size_bytes: u32,
     ) -> Result<(Option<Vec<u8>>, &'a [u8]), DecodeError> {
-        let kept = self.0.get_or_insert_default();
+        let kept = &mut self.0.get_or_insert_default().bytes;
         let total = loop {
             match frame::total_len(kept, max_size_bytes)? {
                 Some(total) => break total,
@@ -59,7 +81,7 @@ impl PartialPacket {
         };
         let taken = (total - kept.len()).min(data.len());
         kept.extend_from_slice(&data[..taken]);
-        let whole = if kept.len() == total { self.0.take().map(|kept| *kept) } else { None };
+        let whole = if kept.len() == total { self.0.take().map(|kept| kept.bytes) } else { None };
         Ok((whole, &data[taken..]))
     }
 }
@@ -137,7 +159,28 @@ mod tests {
     fn an_announced_size_allocates_nothing() {
         let mut partial = PartialPacket::default();
         feed(&mut partial, &[0x30, 0xff, 0xff, 0x3f, 1], 1 << 28, |_| ControlFlow::Continue(())).unwrap();
-        assert!(partial.0.unwrap().capacity() <= 16);
+        assert!(partial.0.unwrap().bytes.capacity() <= 16);
+    }
+
+    /// How often a packet shows life that grows by `bytes` each `pause_ms`.
+    fn signs_of_life(bytes: usize, pause_ms: u64) -> usize {
+        let mut partial = PartialPacket::default();
+        let shows = |beat: &u64| {
+            partial.extend(&vec![0x30; bytes]);
+            partial.shows_life(beat * pause_ms)
+        };
+        (0..100).filter(shows).count()
+    }
+
+    #[test]
+    fn a_packet_that_grows_shows_life_and_one_that_dribbles_does_not() {
+        assert_eq!(signs_of_life(6_000, 800), 100);
+        assert_eq!(signs_of_life(4_096, 0), 100, "all at once");
+        assert_eq!(signs_of_life(256, 1_000), 100, "just as much as it takes");
+        assert_eq!(signs_of_life(100, 1_000), 0);
+        assert_eq!(signs_of_life(1, 1_000), 0);
+        assert_eq!(signs_of_life(10, 10), 3, "a second's worth each time, of a second in all");
+        assert!(!PartialPacket::NONE.shows_life(7));
     }
 
     #[test]

@@ -121,9 +121,9 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         match connection.phase {
             Phase::Open => feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes),
-            Phase::AwaitingConnect(_) => self.take_connect_bytes(core, id, bytes),
+            Phase::AwaitingConnect => self.take_connect_bytes(core, id, bytes),
             Phase::AwaitingVerdict(_) => self.keep_until_verdict(id, bytes),
-            Phase::HandingOver => unreachable!("nothing is received from a socket that is handed over"),
+            Phase::AwaitingPlace | Phase::HandingOver => unreachable!("nothing is received until it has got on"),
             Phase::Lingering(_) => {} // read only to see the peer's end
         }
     }
@@ -133,13 +133,13 @@ impl Connections {
         let Some(connection) = self.table.get(id) else { return };
         let socket = connection.socket;
         match connection.phase {
-            Phase::AwaitingConnect(_) | Phase::AwaitingVerdict(Hearing::Once) => {
+            Phase::AwaitingConnect | Phase::AwaitingVerdict(Hearing::Once) => {
                 self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
             }
             Phase::Open | Phase::Lingering(_) => {
                 self.operations.push_back(Operation::Receive { socket, connection: id });
             }
-            Phase::HandingOver | Phase::AwaitingVerdict(Hearing::Nothing) => {}
+            Phase::AwaitingPlace | Phase::HandingOver | Phase::AwaitingVerdict(Hearing::Nothing) => {}
         }
     }
 
@@ -152,12 +152,12 @@ impl Connections {
             (ReceiveEnd::PeerGone, Phase::Open | Phase::AwaitingVerdict(_)) => {
                 core.handle(Input::Closed { connection: id });
             }
-            (ReceiveEnd::PeerGone, Phase::AwaitingConnect(_)) => {
+            (ReceiveEnd::PeerGone, Phase::AwaitingConnect) => {
                 self.counters.closed(CloseReason::SocketClosed);
                 self.close(id);
             }
             (ReceiveEnd::PeerGone, Phase::Lingering(_)) => self.close(id),
-            (ReceiveEnd::PeerGone, Phase::HandingOver) => {}
+            (ReceiveEnd::PeerGone, Phase::AwaitingPlace | Phase::HandingOver) => {}
         }
     }
 
@@ -197,7 +197,10 @@ pub(super) fn feed_shard(
                 ControlFlow::Break(())
             }
         });
-    if let Err(error) = result {
-        core.handle(Input::BadPacket { connection: id, error });
+    match result {
+        Err(error) => core.handle(Input::BadPacket { connection: id, error }),
+        Ok(()) if connection.partial.is_empty() => {}
+        Ok(()) if connection.partial.shows_life(core.now().ms()) => core.handle(Input::Growing { connection: id }),
+        Ok(()) => {}
     }
 }

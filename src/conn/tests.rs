@@ -1,5 +1,7 @@
 //! Connections without sockets: what is decided about them, event by event.
 
+mod full;
+mod life;
 mod verdict;
 
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits::{ACCEPT_AGAIN_MS, DEFERRED_BUFFERS_MAX, HANDOVERS_MAX, LINGER_MS, TURN_BUDGET_BYTES};
 use crate::settings::ListenerSettings;
-use crate::shard::{Effects, ProcessContext, Settings, Shard, Turn};
+use crate::shard::{Effects, Places, ProcessContext, Settings, Shard, Turn};
 use crate::telemetry::CloseReason;
 use crate::time::Now;
 
@@ -36,7 +38,8 @@ impl Stage {
     fn three(connections_max: u32) -> [Self; 3] {
         let handovers: Arc<[AtomicU32]> = (0..3).map(|_| AtomicU32::new(0)).collect();
         let settings = Settings { shards: 3, sys_interval_s: 0, ..Settings::default() };
-        let process = ProcessContext::new(settings, 1, START);
+        let places = Arc::new(Places::new(connections_max, [1_000, 1_000, 1]));
+        let process = ProcessContext { places, ..ProcessContext::new(settings, 1, START) };
         let now = START;
         let count = Arc::new(AtomicU32::new(0));
         [0, 1, 2].map(|own| {
@@ -129,8 +132,7 @@ impl Stage {
 
     fn pass_ms(&mut self, ms: u64) {
         self.now.mono_ns += ms * 1_000_000;
-        let now = self.now;
-        self.connections.handle_deadlines(now);
+        self.with(|connections, core| connections.handle_deadlines(core));
     }
 }
 
@@ -229,42 +231,6 @@ fn who_sends_no_connect_in_time_is_closed() {
         stage.receive(id, &late, false);
     }
     assert!(stage.operations().is_empty() && stage.flush().is_empty(), "completions of closed connections are nothing");
-}
-
-#[test]
-fn who_comes_above_the_limit_is_told_and_far_above_it_aborted() {
-    let [mut stage, ..] = Stage::three(1);
-    stage.client("first");
-    let second = stage.accept();
-    // Also where it would have belonged to another shard.
-    stage.receive(second, &connect_as("c", ShardId(2)), false);
-    assert_eq!(stage.flush(), [(second, vec![0x20, 2, 0, 3])]);
-    let told = stage.operations();
-    assert!(matches!(told[..], [Operation::Receive { .. }, Operation::FinishSending { .. }]), "{told:?}");
-    for _ in 0..255 {
-        stage.accept();
-    }
-    let now = stage.now;
-    stage.connections.accepted(now, 0, SocketId::new(0, 9), Peer::Unknown);
-    let aborted = stage.operation();
-    assert!(matches!(aborted, Operation::Abort { under_way: UnderWayOn::Nothing, .. }), "{aborted:?}");
-    assert_eq!(stage.connections.len(), 257);
-}
-
-#[test]
-fn a_listener_has_a_limit_of_its_own() {
-    let mut stage = Stage::new();
-    let connect = connect_as("c", ShardId(0));
-    let (first, second) = (stage.accept_by(2), stage.accept_by(2));
-    stage.receive(second, &connect, false);
-    assert_eq!(stage.flush(), [(second, vec![0x20, 2, 0, 3])]);
-    stage.with(|connections, core| connections.receive_ended(core, first, ReceiveEnd::PeerGone));
-    stage.with(|connections, core| connections.receive_ended(core, second, ReceiveEnd::PeerGone));
-    stage.connections.finished(second);
-    stage.operations();
-    let third = stage.accept_by(2);
-    stage.receive(third, &connect, false);
-    assert_eq!(stage.flush(), [(third, CONNACK.to_vec())]);
 }
 
 #[test]

@@ -167,9 +167,9 @@ impl Edge {
         self.carry_out();
     }
 
-    /// Ends what has taken too long.
-    pub fn handle_deadlines(&mut self, now: Now) {
-        self.connections.handle_deadlines(now);
+    /// Ends what has taken too long, and lets those in who waited for a place.
+    pub fn handle_deadlines(&mut self, core: &mut ShardTurn<'_>) {
+        self.connections.handle_deadlines(core);
         self.carry_out();
     }
 

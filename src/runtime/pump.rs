@@ -223,7 +223,7 @@ impl Pump {
             self.edge.close_awaiting_connect();
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Shutdown);
         }
-        self.edge.handle_deadlines(now);
+        self.edge.handle_deadlines(&mut core(now, &mut self.shard, &mut self.fx));
         // While receiving is paused a client's silence is not its own. When the broker stops, that is no matter.
         let due = self.shard.next_deadline().is_some_and(|deadline| deadline.is_due(now));
         if (due || self.shard.has_work()) && (!self.edge.is_paused() || self.stopping.is_some()) {

@@ -24,7 +24,7 @@ use crate::limits;
 use crate::net::{Edge, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError};
-use crate::shard::{ProcessContext, Shard};
+use crate::shard::{Places, ProcessContext, Shard};
 use crate::telemetry::log;
 
 /// Why the broker does not run.
@@ -183,7 +183,9 @@ struct Started {
 fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
     let instance = random();
     let keys = HashKeys { tables: random(), names: NameKey { first: random(), second: random() } };
-    let process = ProcessContext::new((*config.settings).clone(), keys, clock::now());
+    let listeners_max = config.listeners.iter().map(|listener| listener.settings.connections_max);
+    let places = Arc::new(Places::new(config.process.connections_max, listeners_max));
+    let process = ProcessContext { places, ..ProcessContext::new((*config.settings).clone(), keys, clock::now()) };
     let connections = Arc::new(AtomicU32::new(0));
     let handovers: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();

@@ -40,7 +40,7 @@ pub struct Link {
     pub connection: ConnectionId,
     /// Largest packet the client takes, in bytes [MQTT-3.1.2-24].
     pub packet_size_max_bytes: u32,
-    /// When anything was last received, in ticks of the shard's timers. See [`Link::note_received`].
+    /// When a packet, or enough of one, was last received, in ticks of the shard's timers. See [`Link::note_received`].
     last_received_tick: u32,
     /// Encoded bytes that the socket has not taken, as the edge last said.
     blocked_bytes: u32,
@@ -62,6 +62,8 @@ pub struct Link {
     pub problem_information: bool,
     /// Takeovers of this client id that weigh on the next one; see [`Link::takeovers_at`].
     pub takeovers: u8,
+    /// The index of the listener that the client came by, where it holds a place.
+    pub listener: u8,
     /// QoS 2 exchanges of the client were open when the connection was made: their PUBREC may never have left.
     pub inherits_exchanges: bool,
     marks: Marks,
@@ -114,6 +116,7 @@ impl Link {
             version: connect.version,
             problem_information: connect.request_problem_information,
             takeovers: 0,
+            listener: 0,
             inherits_exchanges: false,
             marks: Marks(if connect.is_bridge { Marks::BRIDGE } else { 0 }),
             aliases_in: None,

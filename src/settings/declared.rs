@@ -249,9 +249,9 @@ super::declare_settings! {
             Fallback::Text("tcp"),
         ).key_in_file("kind").in_tables_only(), Start;
 
-        /// Most connections of this listener at one time.
+        /// Most clients of this listener that are connected at one time.
         ///
-        /// Further ones are closed at once. Those of all listeners together are bounded by [node] max_connections.
+        /// One more is refused with 0x97 (3 before 5.0), unless it takes over a connection of its own. Those of all listeners together are bounded by [node] max_connections.
         connections_max: u32 = Setting::number(
             "listener-max-connections", Count, 1, limits::CONNECTIONS_MAX as u64, limits::CONNECTIONS_MAX as u64,
         ).key_in_file("max_connections").word("all", limits::CONNECTIONS_MAX as u64).in_tables_only(), Start;

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::places::Places;
 use super::record_log::RecordLog;
 use super::sessions::Sessions;
 use super::settings::{ProcessContext, Settings};
@@ -28,6 +29,8 @@ pub(super) struct Clients {
     pub timers: Timers,
     pub record_log: RecordLog,
     pub queues: QueueTotals,
+    /// Who may be connected, on all shards together.
+    pub places: Arc<Places>,
     /// Sessions with something to go on with: a replay, a backlog, groups to be told.
     pub work: VecDeque<SessionId>,
     /// Counts the flushes, so that a session knows which of its bytes the sockets have been given.
@@ -47,9 +50,15 @@ impl Clients {
             timers: Timers::default(),
             record_log: RecordLog::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
+            places: Arc::clone(&process.places),
             work: VecDeque::new(),
             flush: 1,
             next_full_report: Deadline(0),
         }
+    }
+
+    /// The listener that a session's client came by, while it is connected.
+    pub fn connected_by(&self, session: Option<SessionId>) -> Option<u8> {
+        self.sessions.get(session?).link.as_deref().map(|link| link.listener)
     }
 }

@@ -13,6 +13,14 @@ use crate::time::Now;
 /// Why a CONNECT is refused: for CONNACK, and in words.
 pub(super) type Refused = (ReasonCode, &'static str);
 
+/// Why a CONNECT is refused: for the counters, for CONNACK, in words.
+#[derive(Clone, Copy)]
+struct Refusal {
+    reason: CloseReason,
+    code: ReasonCode,
+    text: &'static str,
+}
+
 impl Shard {
     pub(super) fn handle_connect(
         &mut self,
@@ -69,6 +77,11 @@ impl Shard {
             Ok(takeovers) => takeovers,
             Err((code, text)) => return self.refuse(turn, connection, connect, code, text),
         };
+        if !self.clients.places.take(arrival.listener_index, self.clients.connected_by(known)) {
+            let (code, text) = (ReasonCode::QuotaExceeded, "as many clients are connected as may be");
+            let refusal = Refusal { reason: CloseReason::ConnectionsFull, code, text };
+            return self.refuse_as(turn, connection, connect, refusal);
+        }
         if !self.pending.is_empty() {
             self.refuse_older(turn, key, before);
         }
@@ -90,6 +103,7 @@ impl Shard {
         let keep_alive_s = self.clients.settings.keep_alive_s(connect.version, connect.keep_alive_s);
         let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
         link.takeovers = takeovers;
+        link.listener = arrival.listener_index;
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
         let will = self.accept_will(turn, connection, connect);
@@ -135,6 +149,12 @@ impl Shard {
         code: ReasonCode,
         text: &'static str,
     ) {
+        let refusal = Refusal { reason: CloseReason::Refused, code, text };
+        self.refuse_as(turn, connection, connect, refusal);
+    }
+
+    fn refuse_as(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, connect: &Connect<'_>, refusal: Refusal) {
+        let Refusal { reason, code, text } = refusal;
         // With a reason string it must still fit [MQTT-3.2.2-19].
         let fits = connect.maximum_packet_size_bytes as usize >= text.len() + 16;
         let connack = ConnAck { reason: code, reason_string: fits.then_some(text), ..ConnAck::default() };
@@ -144,9 +164,9 @@ impl Shard {
             });
             self.clients.counters.packets_sent += 1;
         }
-        self.clients.counters.closed(CloseReason::Refused);
+        self.clients.counters.closed(reason);
         turn.fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), text });
-        turn.fx.list.push(Effect::Close { connection, reason: CloseReason::Refused });
+        turn.fx.list.push(Effect::Close { connection, reason });
     }
 
     /// What the connection to come inherits of its client id's takeovers, its own included. Two clients that fight for one

@@ -45,6 +45,7 @@ impl Shard {
     ) {
         let mut link = self.clients.sessions.detach(id).expect("a connection ends once");
         self.clients.counters.closed(reason);
+        self.clients.places.free(link.listener);
         let connection = link.connection;
         self.clients.park_replays(id, &mut link);
         turn.fx.list.push(Effect::Close { connection, reason });

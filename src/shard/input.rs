@@ -17,7 +17,9 @@ use crate::settings::ListenerSettings;
 pub struct ConnectInfo<'a> {
     /// The client sent no client id and the edge has made one up, which CONNACK must tell [MQTT-3.2.2-16].
     pub assigned_client_id: bool,
-    /// What holds on the listener that it came by.
+    /// The index of the listener that it came by, the same on all shards.
+    pub listener_index: u8,
+    /// What holds on that listener.
     pub listener: &'a Arc<ListenerSettings>,
 }
 
@@ -39,6 +41,11 @@ pub enum Input<'a> {
         connection: ConnectionId,
         /// The decoded packet.
         packet: Packet<'a>,
+    },
+    /// A packet that has come in part has grown as fast as a living client's does.
+    Growing {
+        /// Where it comes from.
+        connection: ConnectionId,
     },
     /// Bytes that are no packet. The connection reads nothing more.
     BadPacket {

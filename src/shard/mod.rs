@@ -23,6 +23,7 @@ pub mod holdings;
 pub mod input;
 mod interest;
 pub mod mesh;
+mod places;
 mod policy;
 mod publish;
 mod record_log;
@@ -54,6 +55,7 @@ pub use effects::{Effect, Effects, Encoded, Event};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input};
 pub use mesh::{ConfirmToken, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
+pub use places::Places;
 pub use settings::{ProcessContext, Settings};
 
 use answer::CommandsUnderWay;
@@ -134,6 +136,7 @@ impl Shard {
             }
             Input::Verdict { ask, verdict } => self.handle_verdict(turn, ask, verdict),
             Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
+            Input::Growing { connection } => self.handle_growing(turn.now, connection),
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
             Input::Durable { position } => {
                 self.clients.record_log.durable(position);
@@ -151,6 +154,16 @@ impl Shard {
         let is_closing = matches!(self.shutdown, Shutdown::Closing(_));
         let has_work = !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty();
         has_work || !self.commands.is_empty() || is_closing
+    }
+
+    /// Whether this client would be refused now because there is no place for it. One that takes over its own connection
+    /// needs none.
+    pub fn is_full_for(&self, client_id: &str, listener: u8) -> bool {
+        // Mostly there is room, and then nobody needs to be looked for.
+        self.clients.places.is_full(listener, None) && {
+            let known = self.clients.sessions.find(client_id);
+            self.clients.places.is_full(listener, self.clients.connected_by(known))
+        }
     }
 
     /// When the next [`Input::Tick`] is due.
@@ -292,6 +305,14 @@ impl Shard {
         self.router.tear_down(turn, &mut self.clients);
         self.work(turn);
         self.advance_command(turn);
+    }
+
+    /// Bytes of a packet are life as a whole packet is.
+    fn handle_growing(&mut self, now: Now, connection: ConnectionId) {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        if let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut() {
+            link.note_received(now);
+        }
     }
 
     fn handle_blocked(&mut self, connection: ConnectionId, bytes: u32) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::mesh::StampClock;
+use super::places::Places;
 use crate::ids::HashKeys;
 use crate::session::QueuedMemory;
 pub use crate::settings::Settings;
@@ -29,15 +30,18 @@ pub struct ProcessContext {
     pub queued_memory: Arc<QueuedMemory>,
     /// Keys every table that peers can fill, and all that is hashed alike on every shard.
     pub keys: HashKeys,
+    /// Who may be connected.
+    pub places: Arc<Places>,
     /// Where the stamps of retained messages begin.
     pub stamps: StampClock,
 }
 
 impl ProcessContext {
-    /// For shards with these settings, of a process that begins at `now` and has no history.
+    /// For shards with these settings, of a process that begins at `now` and has no history, with as many clients as come.
     pub fn new(settings: Settings, keys: impl Into<HashKeys>, now: Now) -> Self {
         let queued_memory = Arc::new(QueuedMemory::new(settings.queued_memory_max_bytes));
+        let places = Arc::new(Places::unlimited());
         let stamps = StampClock::new(now, 0);
-        Self { settings: Arc::new(settings), queued_memory, keys: keys.into(), stamps }
+        Self { settings: Arc::new(settings), queued_memory, keys: keys.into(), places, stamps }
     }
 }

@@ -25,6 +25,7 @@ struct PendingConnect {
     client: ClientKey,
     packet: ConnectPacket,
     assigned_client_id: bool,
+    listener_index: u8,
     listener: Arc<ListenerSettings>,
     deadline: Deadline,
 }
@@ -137,6 +138,7 @@ impl Shard {
             client: self.clients.sessions.key(connect.client_id),
             packet: ConnectPacket::copy_of(connect),
             assigned_client_id: arrival.assigned_client_id,
+            listener_index: arrival.listener_index,
             listener: Arc::clone(arrival.listener),
             deadline: turn.now.after_ms(VERDICT_TIMEOUT_MS),
         });
@@ -156,7 +158,8 @@ impl Shard {
     }
 
     fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, ask: AskId) {
-        let arrival = ConnectInfo { assigned_client_id: pending.assigned_client_id, listener: &pending.listener };
+        let PendingConnect { assigned_client_id, listener_index, ref listener, .. } = *pending;
+        let arrival = ConnectInfo { assigned_client_id, listener_index, listener };
         let (connection, connect) = (pending.connection, pending.packet.get());
         // What holds has changed since it was asked about: the broker may be stopping.
         if let Err((code, text)) = self.check_connect(connect) {

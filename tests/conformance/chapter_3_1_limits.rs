@@ -103,6 +103,30 @@ fn what_the_server_sends_does_not_keep_a_client_alive() {
     });
 }
 
+/// A slow link takes longer for one large packet than the keep alive allows; that is not silence. One byte now and then is.
+#[test]
+fn bytes_of_a_packet_that_grows_keep_a_client_alive_and_a_dribble_does_not() {
+    everywhere(|w| {
+        let topic = w.topic("slow");
+        let mut subscriber = w.client(V5, "sub");
+        subscriber.subscribe(&topic, 0);
+        let (mut writer, _) = w.connect(&Connect::new(V5, w.id("slow")).keep_alive(1));
+        let (mut dribbler, _) = w.connect(&Connect::new(V5, w.id("dribble")).keep_alive(1));
+        let packet = Publish::new(topic, "x".repeat(60_000)).encode(V5);
+        let begun = Instant::now();
+        for (number, piece) in packet.chunks(packet.len().div_ceil(9)).enumerate() {
+            std::thread::sleep(
+                Duration::from_millis(400).saturating_mul(number as u32 + 1).saturating_sub(begun.elapsed()),
+            );
+            writer.send(piece);
+            dribbler.send(&packet[number..=number]);
+        }
+        assert_eq!(subscriber.expect_publish().payload.len(), 60_000);
+        writer.ping();
+        dribbler.expect_refusal(&[0x8D]);
+    });
+}
+
 // covers: [MQTT-3.1.2-22] (5.0)
 // covers: [MQTT-3.1.2-24] (3.1.1)
 #[test]

@@ -3,5 +3,6 @@
 #![cfg(feature = "runtime")]
 
 mod broker;
+mod full;
 mod listeners;
 mod reload;

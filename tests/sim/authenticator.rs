@@ -181,6 +181,7 @@ impl World {
         self.authenticator.resuming = Some(index);
         self.oracle.stats.verdicts += 1;
         if let (Some(as_asked), Owner::Client(client)) = (waiting.as_asked, self.conns[&index].owner) {
+            let as_asked = ConnectAs { is_full: self.is_full(), ..as_asked };
             self.oracle.begin_connect(client, index, &as_asked);
         }
     }

@@ -416,7 +416,8 @@ impl World {
         let connections = self.connections[shard].as_ref().expect("no call is within another");
         let is_due = connections.next_deadline().is_some_and(|due| due.is_due(now));
         if is_due {
-            self.with(shard, |connections, _| connections.handle_deadlines(now))?;
+            self.receiving = None;
+            self.with(shard, |connections, told| connections.handle_deadlines(told))?;
             self.with(shard, |connections, _| connections.may_accept(now))?;
         }
         let connections = self.connections[shard].as_ref().expect("no call is within another");

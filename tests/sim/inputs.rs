@@ -27,6 +27,15 @@ impl InputHandler for Told<'_> {
         self.world.now
     }
 
+    fn is_full_for(&self, client_id: &str, listener: u8) -> bool {
+        let is_full = self.world.shards[self.shard].is_full_for(client_id, listener);
+        if is_full && let Some(index) = self.world.adopting.or(self.world.receiving) {
+            let key = (self.shard, client_id.to_owned());
+            self.world.awaiting_place.borrow_mut().entry(key).or_default().push_back(index);
+        }
+        is_full
+    }
+
     fn handle(&mut self, input: Input<'_>) {
         if self.failed.is_ok() {
             self.failed = self.world.take_input(self.shard, input);
@@ -92,8 +101,12 @@ impl World {
     ) -> Check {
         let index = match self.adopting.take() {
             Some(index) => index,
-            None => self.receiving.ok_or("CONNECT of a connection that was not received from")?,
+            None => match self.receiving {
+                Some(index) => index,
+                None => self.take_waiting(shard, connect.client_id)?,
+            },
         };
+        let is_full = self.is_full();
         let conn = self.conns.get_mut(&index).expect("still there");
         conn.at = Some((shard, connection));
         conn.version = connect.version;
@@ -107,6 +120,7 @@ impl World {
                 other => panic!("a will without a number: {other:?}"),
             });
             as_asked = Some(ConnectAs {
+                is_full,
                 version: connect.version,
                 clean_start: connect.clean_start,
                 expiry_s: connect.session_expiry_s.min(self.plan.settings.session_expiry_max_s),
@@ -125,6 +139,19 @@ impl World {
         }
         let connect = Connect { receive_maximum: self.cage.receive_maximum(connect.receive_maximum), ..*connect };
         self.handle(shard, Input::Connect { connection, connect: &connect, arrival })
+    }
+
+    /// Whether as many clients are connected as may be.
+    pub(crate) fn is_full(&self) -> bool {
+        let connected: u64 = self.shards.iter().map(|shard| shard.gauges().clients_connected).sum();
+        connected >= self.plan.connections_max.into()
+    }
+
+    /// The connection that has waited longest for a place for this client.
+    fn take_waiting(&self, shard: usize, client_id: &str) -> Result<usize, String> {
+        let key = (shard, client_id.to_owned());
+        let index = self.awaiting_place.borrow_mut().get_mut(&key).and_then(std::collections::VecDeque::pop_front);
+        index.ok_or_else(|| format!("CONNECT of {client_id} from a connection that was not received from"))
     }
 
     /// A packet after CONNECT: the model first, then the shard.

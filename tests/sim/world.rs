@@ -3,6 +3,7 @@
 //! The edge's part is played as `net` and the pump play it: what sockets bring goes through `dunlin::conn`, its operations
 //! are carried out, a turn ends with what was deferred and with one flush.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +12,7 @@ use dunlin::auth::Policy;
 use dunlin::conn::{Connections, ConnectionsConfig, Handover, ListenerLayers};
 use dunlin::ids::{ConnectionId, ShardId, Ticket};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, ProcessContext, Shard};
+use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Places, ProcessContext, Shard};
 use dunlin::store::Position;
 use dunlin::telemetry::{Counters, TransportCounters};
 use dunlin::time::Now;
@@ -67,6 +68,8 @@ pub(crate) struct World {
     pub(crate) tickets: BTreeMap<Ticket, usize>,
     /// Whose CONNECT a shard will hear next: of a connection that is adopted, or received from.
     pub(crate) adopting: Option<usize>,
+    /// Connections whose CONNECT waits for a place, by shard and client id.
+    pub(crate) awaiting_place: RefCell<BTreeMap<(usize, String), VecDeque<usize>>>,
     pub(crate) receiving: Option<usize>,
     /// Connections of all shards, as they count them.
     pub(crate) connections_count: Arc<AtomicU32>,
@@ -99,7 +102,8 @@ impl World {
         let mut rng = Rng::new(seed);
         let plan = Plan::new(&mut rng);
         let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: 1_700_000_000_000 };
-        let process = ProcessContext::new(plan.settings.clone(), seed, now);
+        let places = Arc::new(Places::new(plan.connections_max, []));
+        let process = ProcessContext { places, ..ProcessContext::new(plan.settings.clone(), seed, now) };
         let shard = |n| Shard::new(ShardId(n as u8), &process, now);
         let shards: Vec<Shard> = (0..plan.settings.shards).map(shard).collect();
         let count = shards.len();
@@ -133,6 +137,7 @@ impl World {
             handovers: (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect(),
             tickets: BTreeMap::new(),
             adopting: None,
+            awaiting_place: RefCell::default(),
             receiving: None,
             connections_count,
             handovers_counts,

@@ -128,6 +128,7 @@ pub(super) fn come_and_go(clients: u64) -> Box<dyn FnMut()> {
         assert!(world.connections.is_empty(), "all have gone");
         // Their CONNECTs came in time; that they might not have is forgotten.
         world.now.mono_ns += 11_000_000_000;
-        world.connections.handle_deadlines(world.now);
+        let turn = Turn { now: world.now, fx: &mut world.fx };
+        world.connections.handle_deadlines(&mut ShardTurn { shard: &mut world.shard, turn });
     })
 }

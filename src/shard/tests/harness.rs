@@ -125,7 +125,7 @@ impl World {
         let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
         let connect = Connect::decode(frame).unwrap();
         let listener = Arc::new(ListenerSettings { policy, ..ListenerSettings::default() });
-        let arrival = ConnectInfo { assigned_client_id: false, listener: &listener };
+        let arrival = ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &listener };
         self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
         peer
     }

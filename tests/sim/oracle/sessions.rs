@@ -14,6 +14,8 @@ use super::{Check, Key, Message, Oracle, Tag};
 /// A CONNECT as the model needs it.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectAs {
+    /// As many clients are connected as may be.
+    pub(crate) is_full: bool,
     pub(crate) version: Version,
     pub(crate) clean_start: bool,
     pub(crate) expiry_s: u32,
@@ -115,7 +117,8 @@ impl Oracle {
             }
             None => 0,
         };
-        if takeovers > u64::from(limits::TAKEOVERS_BURST) {
+        let is_full = connect.is_full && takeovers == 0;
+        if is_full || takeovers > u64::from(limits::TAKEOVERS_BURST) {
             self.refused.insert(conn);
             self.stats.refused += 1;
             return;
