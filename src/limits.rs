@@ -207,6 +207,10 @@ pub const NODE_NAME_MAX_BYTES: usize = 64;
 pub const LOG_RATE_DEFAULT: u32 = 1_000;
 /// Most that `--log-rate` can be set to.
 pub const LOG_RATE_MAX: u32 = 1_000_000;
+/// Sessions of a shard of which it is noted that they lose messages; beyond it losses are counted, and not told one by one.
+pub const LOSING_SESSIONS_MAX: usize = 64 * 1024;
+/// A session that has lost no message for this long is told to be well again.
+pub const LOSS_OVER_S: u32 = 10;
 /// Lines that wait for the log's writer. When a disk or a pipe stalls, further lines are lost and counted.
 pub const LOG_QUEUE_LINES: usize = 8 * 1024;
 /// Bytes of one field that are shown in a log line. A client chooses its id, up to 65,535 bytes of it.

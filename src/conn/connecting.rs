@@ -6,7 +6,9 @@
 use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
 use super::handed_over::HandedOver;
+use super::peer::RefusedPeer;
 use super::receiving::feed_shard;
+use super::refused::{level, spoken};
 use crate::codec::{ConnectPacket, DecodeError, ReasonCode, frame};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
@@ -22,7 +24,8 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         if connection.partial.is_empty() && bytes.first() != Some(&CONNECT_FIRST) {
             // [MQTT-3.1.0-1] Whoever it is, it does not speak MQTT, and gets no answer that it could not read.
-            self.counters.closed(CloseReason::Malformed);
+            let (reason, text) = spoken(bytes);
+            self.refuse(id, reason, text);
             self.close(id);
             return;
         }
@@ -32,25 +35,30 @@ impl Connections {
                     connection.partial.extend(bytes);
                     return None;
                 };
-                Some((ConnectPacket::decode(frame), &bytes[total..]))
+                Some((ConnectPacket::decode(frame), level(frame.body), &bytes[total..]))
             })
         } else {
             connection.partial.complete(bytes, CONNECT_SIZE_MAX_BYTES).and_then(|(whole, rest)| {
                 let Some(packet) = whole else { return Ok(None) };
                 let framed = frame::next(&packet, CONNECT_SIZE_MAX_BYTES)?;
-                Ok(framed.map(|(frame, _)| (ConnectPacket::decode(frame), rest)))
+                Ok(framed.map(|(frame, _)| (ConnectPacket::decode(frame), level(frame.body), rest)))
             })
         };
         match decoded {
             Ok(None) => {}
-            Ok(Some((Ok(connect), rest))) => self.take_connect(core, id, connect, rest),
-            Ok(Some((Err(refusal), _))) => {
-                let reason = close_reason(refusal.error);
-                self.counters.closed(reason);
+            Ok(Some((Ok(connect), _, rest))) => self.take_connect(core, id, connect, rest),
+            Ok(Some((Err(refusal), level, _))) => {
+                let (reason, text) = (close_reason(refusal.error), refusal.error.text());
+                let level = level.filter(|_| reason == CloseReason::UnsupportedVersion);
+                self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level });
                 self.linger_with(id, reason, |out| refusal.write_connack(out));
             }
             Err(error) => {
-                self.counters.closed(close_reason(error));
+                let text = match error {
+                    DecodeError::TooLarge { .. } => "its CONNECT announces more than the 128 KiB that are read of one",
+                    error => error.text(),
+                };
+                self.refuse(id, close_reason(error), text);
                 self.close(id);
             }
         }
@@ -115,6 +123,7 @@ const fn close_reason(error: DecodeError) -> CloseReason {
         ReasonCode::PacketTooLarge => CloseReason::PacketTooLarge,
         ReasonCode::MalformedPacket => CloseReason::Malformed,
         ReasonCode::ProtocolError => CloseReason::ProtocolError,
+        ReasonCode::UnsupportedProtocolVersion => CloseReason::UnsupportedVersion,
         _ => CloseReason::Refused,
     }
 }

@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::budget::{Budgets, Deferred};
 use super::connection::{Connection, Fin, Phase};
-use super::full::AwaitingPlace;
-use super::handed_over::{Half, HandedOver, Handover};
+use super::handed_over::{AwaitingPlace, Half, HandedOver, Handover};
 use super::layers::ListenerLayers;
 use super::operation::{Operation, UnderWayOn};
 use super::outbox::Outbox;
-use super::peer::Peer;
+use super::peer::{Peer, RefusedPeer};
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits;
 use crate::settings::{ListenerSettings, Settings};
@@ -111,6 +110,8 @@ pub struct Connections {
     pub(super) lingering: Vec<ConnectionId>,
     /// Connections that have waited for a verdict and were let in.
     pub(super) resumed: VecDeque<ConnectionId>,
+    /// Peers that the shard never knew, for the log.
+    pub(super) refused: Vec<RefusedPeer>,
     /// Connections whose peers have had their time to read the last words, in the order of their deadlines.
     pub(super) linger_deadlines: VecDeque<(Deadline, ConnectionId)>,
     /// Connections whose receive ended for want of buffers.
@@ -151,6 +152,7 @@ impl Connections {
             pool: Vec::new(),
             lingering: Vec::new(),
             resumed: VecDeque::new(),
+            refused: Vec::new(),
             linger_deadlines: VecDeque::new(),
             out_of_buffers: Vec::new(),
             held: VecDeque::new(),
@@ -278,7 +280,8 @@ impl Connections {
         if limits.iter().any(|(before, max)| *before >= max.saturating_add(limits::SOCKETS_WITHOUT_PLACE_MAX)) {
             self.uncount(listener);
             self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
-            self.counters.closed(CloseReason::ConnectionsFull);
+            let text = "more connections are open than may be, and it is not heard";
+            self.refuse_peer(RefusedPeer { peer, reason: CloseReason::ConnectionsFull, text, level: None });
             return;
         }
         let mut connection = Connection::new(socket, Phase::AwaitingConnect, entry.layers.begin());
@@ -301,7 +304,9 @@ impl Connections {
         for listener in 0..self.listeners.len() {
             while let Some(id) = pop_due(&mut self.listeners[listener].awaiting_connect, now) {
                 if self.is_awaiting_connect(id) {
-                    self.counters.closed(CloseReason::ConnectTimeout);
+                    let is_silent = self.table.get(id).is_some_and(|connection| connection.partial.is_empty());
+                    let text = if is_silent { "it said nothing in time" } else { "its CONNECT was not whole in time" };
+                    self.refuse(id, CloseReason::ConnectTimeout, text);
                     self.close(id);
                 }
             }

@@ -4,33 +4,13 @@
 //! another has left, and the shard that it was on has not seen that yet. So its CONNECT waits a little before the shard is asked
 //! to judge it. Nothing is received from it meanwhile.
 
-use std::collections::VecDeque;
-
 use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
-use super::handed_over::HandedOver;
+use super::handed_over::{HandedOver, Waiting};
 use super::operation::Operation;
 use crate::ids::ConnectionId;
 use crate::limits::{PLACE_AGAIN_MS, PLACE_WAIT_MS};
-use crate::time::{Deadline, Now};
-
-/// CONNECTs of one listener that wait for a place, in the order in which they came.
-#[derive(Debug, Default)]
-pub(super) struct AwaitingPlace(VecDeque<Waiting>);
-
-#[derive(Debug)]
-struct Waiting {
-    until: Deadline,
-    connection: ConnectionId,
-    arrived: Box<HandedOver>,
-}
-
-impl AwaitingPlace {
-    /// Whether nobody waits.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
+use crate::time::Now;
 
 impl Connections {
     /// Has a CONNECT wait until there is a place, or until it has waited long enough to be refused.

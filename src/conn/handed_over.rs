@@ -1,9 +1,13 @@
-//! What goes from shard to shard when a connection is handed over: the message, and the half of it that waits for the other.
+//! What goes from shard to shard when a connection is handed over: the message, and the half of it that waits for the other. And
+//! what waits, where its session is, for a place.
+
+use std::collections::VecDeque;
 
 use super::layers::Wire;
 use super::peer::Peer;
 use crate::codec::ConnectPacket;
-use crate::ids::{SocketId, Ticket};
+use crate::ids::{ConnectionId, SocketId, Ticket};
+use crate::time::Deadline;
 
 /// What one shard's connections tell another's.
 #[derive(Debug)]
@@ -40,6 +44,25 @@ pub struct HandedOver {
 pub(super) enum Half {
     Socket(SocketId),
     Message(Box<HandedOver>),
+}
+
+/// CONNECTs of one listener that wait for a place, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct AwaitingPlace(pub(super) VecDeque<Waiting>);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) until: Deadline,
+    pub(super) connection: ConnectionId,
+    pub(super) arrived: Box<HandedOver>,
+}
+
+impl AwaitingPlace {
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl HandedOver {

@@ -92,7 +92,7 @@ impl Connections {
     /// The target has no room, or is gone: the socket is still ours, and its client is turned away.
     pub fn hand_over_failed(&mut self, ticket: Ticket, socket: SocketId) {
         let Some((id, owner)) = self.leaving.remove(&ticket) else { return };
-        self.counters.closed(CloseReason::Resources);
+        self.refuse(id, CloseReason::Resources, "the shard that has its session took no more sockets");
         self.config.handovers[owner.index()].fetch_sub(1, Ordering::Relaxed);
         if let Some(connection) = self.table.get_mut(id) {
             connection.socket = socket;

@@ -16,7 +16,7 @@
 //!
 //! Reading order: [`connections`] (the object), `connecting`, `handover` and `full` (from accept to the shard that owns the
 //! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in),
-//! `apply`, `sending` (bytes out), `lingering` (the end), [`layers`].
+//! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), [`layers`].
 
 mod apply;
 mod budget;
@@ -33,6 +33,7 @@ mod outbox;
 mod partial_packet;
 mod peer;
 mod receiving;
+mod refused;
 mod sending;
 #[cfg(test)]
 mod tests;
@@ -44,5 +45,5 @@ pub use handed_over::{HandedOver, Handover};
 pub use layers::ListenerLayers;
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;
-pub use peer::Peer;
+pub use peer::{Peer, RefusedPeer};
 pub use sending::Flush;

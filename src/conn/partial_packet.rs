@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(signs_of_life(100, 1_000), 0);
         assert_eq!(signs_of_life(1, 1_000), 0);
         assert_eq!(signs_of_life(10, 10), 3, "a second's worth each time, of a second in all");
-        assert!(!PartialPacket::NONE.shows_life(7));
+        assert!(!PartialPacket::default().shows_life(7));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::fmt;
 
 use crate::ids::{PeerAddress, UnixPeer};
+use crate::telemetry::CloseReason;
 
 /// Who is at the other end of a socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,19 @@ pub enum Peer {
 }
 
 const _: () = assert!(size_of::<Peer>() == 24);
+
+/// A peer that was refused before CONNACK, for a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedPeer {
+    /// Who it is.
+    pub peer: Peer,
+    /// Why it was refused.
+    pub reason: CloseReason,
+    /// The same in words.
+    pub text: &'static str,
+    /// The level of the protocol that its CONNECT named, where that was the reason.
+    pub level: Option<u8>,
+}
 
 impl From<PeerAddress> for Peer {
     fn from(address: PeerAddress) -> Self {

@@ -184,7 +184,9 @@ fn who_speaks_no_mqtt_is_closed_without_an_answer_and_a_bad_connect_with_one() {
     let id = stage.accept();
     stage.receive(id, b"GET / HTTP/1.1", false);
     assert!(matches!(stage.operation(), Operation::Close { under_way: UnderWayOn::Receive(_), .. }));
-    assert_eq!(stage.connections.counters().closes[CloseReason::Malformed as usize], 1);
+    assert_eq!(stage.connections.counters().closes[CloseReason::Http as usize], 1);
+    let refused: Vec<_> = stage.connections.refused().map(|refused| (refused.reason, refused.level)).collect();
+    assert_eq!(refused, [(CloseReason::Http, None)]);
 
     let id = stage.accept();
     stage.receive(id, &[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 9, 2, 0, 0, 0, 0], false);

@@ -50,6 +50,8 @@ pub struct Edge {
     planes: Vec<PlaneHandle>,
     /// Buffers that wait until what is in them may be handled, by the number that `conn` knows them by.
     kept: Slab<Buffer>,
+    /// When it may be said again that there are no descriptors, or no room for them.
+    pub(super) next_shortage_report: Deadline,
 }
 
 impl std::fmt::Debug for Edge {
@@ -67,6 +69,7 @@ impl Edge {
             listeners: Vec::new(),
             planes: Vec::new(),
             kept: Slab::new(),
+            next_shortage_report: Deadline(0),
         }
     }
 
@@ -213,6 +216,7 @@ impl Edge {
     pub fn accept_more(&mut self, now: Now) {
         if self.connections.may_accept(now) {
             self.plane.accept_more();
+            self.report_no_room(now);
         }
     }
 
@@ -251,7 +255,10 @@ impl Edge {
                 let index = self.listeners.iter().position(|&id| id == listener).expect("it was made by `listen`");
                 self.connections.accepted(core.turn.now, index as u8, socket, peer.into());
             }
-            SocketEvent::AcceptFailed { .. } => self.connections.accept_failed(),
+            SocketEvent::AcceptFailed { errno, .. } => {
+                self.connections.accept_failed();
+                self.report_accept_failed(core.turn.now, errno);
+            }
             SocketEvent::Sent { connection, error, .. } => self.connections.sent(core, connection, error.is_some()),
             SocketEvent::Adopted { ticket, socket } => self.connections.adopted(core, ticket, socket),
             SocketEvent::HandedOver { ticket } => self.connections.handed_over(ticket),
@@ -289,6 +296,8 @@ impl Edge {
     }
 
     fn queue_operations(&mut self) {
+        // Each of them leads to an operation.
+        self.connections.refused().for_each(Self::write_refused);
         while let Some(operation) = self.connections.next_operation() {
             let plane = &mut self.plane;
             match operation {

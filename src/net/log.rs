@@ -1,9 +1,17 @@
 //! Lines for the log about clients: what the shard knows of them, and where they come from.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::edge::Edge;
 use crate::codec::Version;
-use crate::shard::Event;
-use crate::telemetry::{CloseReason, log};
+use crate::conn::{Peer, RefusedPeer};
+use crate::shard::{Event, PublishSeen};
+use crate::telemetry::log::event::PublishPacket;
+use crate::telemetry::{DropReason, log};
+use crate::time::Now;
+
+/// One shard has said that credentials are not checked, which holds for all of them.
+static SAID_UNCHECKED: AtomicBool = AtomicBool::new(false);
 
 impl Edge {
     pub(super) fn write_log(&self, event: &Event) {
@@ -22,9 +30,15 @@ impl Edge {
                 }
                 .log();
             }
-            Event::Refused { connection, text, .. } => {
-                log::event::connect_refused(&connections.peer(*connection), CloseReason::Refused.label(), text);
+            Event::Refused { connection, client_id, user, reason, text } => log::event::ConnectRefused {
+                client: Some(client_id),
+                user: user.as_deref(),
+                peer: &connections.peer(*connection),
+                reason: reason.label(),
+                level: None,
+                text,
             }
+            .log(),
             Event::Disconnected { connection, client_id, reason, text, duration_ms } => {
                 log::event::ClientDisconnected {
                     client: client_id,
@@ -40,7 +54,102 @@ impl Edge {
                 log::event::message_refused(client_id, &connections.peer(*connection), what, topic, text);
             }
             Event::QueuedMemoryFull { max_bytes } => log::event::queued_memory_full(*max_bytes),
+            Event::LossBegins { client_id, reason, queued, queued_bytes } => {
+                log::event::messages_lost(client_id, reason.label(), *queued, *queued_bytes, setting_of(*reason));
+            }
+            Event::LossEnds { client_id, reason, messages, duration_ms } => {
+                log::event::messages_lost_total(client_id, reason.label(), *messages, *duration_ms);
+            }
+            event => self.write_packet_log(event),
         }
+    }
+
+    /// Lines about single packets.
+    fn write_packet_log(&self, event: &Event) {
+        let peer = |connection| self.connections.peer(connection);
+        match event {
+            Event::CredentialsUnchecked { connection, client_id } => {
+                if !SAID_UNCHECKED.swap(true, Ordering::Relaxed) {
+                    log::event::credentials_unchecked(client_id, &peer(*connection));
+                }
+            }
+            Event::PacketTooLarge { connection, client_id, size_bytes, max_bytes } => {
+                let (size_bytes, max_bytes) = ((*size_bytes).into(), (*max_bytes).into());
+                log::event::packet_too_large(client_id, &peer(*connection), size_bytes, max_bytes);
+            }
+            Event::ProtocolError { connection, client_id, code, text } => {
+                log::event::protocol_error(client_id, &peer(*connection), *code as u8, text);
+            }
+            Event::Subscribed { connection, client_id, filter, qos, code } => {
+                log::event::subscribe(client_id, &peer(*connection), filter, *qos as u8, *code as u8);
+            }
+            Event::Unsubscribed { connection, client_id, filter, code } => {
+                log::event::unsubscribe(client_id, &peer(*connection), filter, *code as u8);
+            }
+            Event::PublishRefused { connection, client_id, topic, code } => {
+                log::event::publish_refused(client_id, &peer(*connection), topic, *code as u8);
+            }
+            Event::PublishReceived(publish) => publish_packet(publish, &peer(publish.connection)).log_received(),
+            Event::PublishSent(publish) => publish_packet(publish, &peer(publish.connection)).log_sent(),
+            _ => unreachable!("the caller has the others"),
+        }
+    }
+
+    /// Once a minute at most: a connection was lost for want of something that the system gives.
+    pub(super) fn report_accept_failed(&mut self, now: Now, errno: i32) {
+        if self.may_report_shortage(now) {
+            log::event::accept_failed(&std::io::Error::from_raw_os_error(errno));
+        }
+    }
+
+    /// Once a minute at most: there is no room for another connection, and whoever comes waits in the kernel.
+    pub(super) fn report_no_room(&mut self, now: Now) {
+        if self.plane.is_out_of_room() && self.may_report_shortage(now) {
+            let text = "connections that come hear nothing until others close: there are descriptors for no more; \
+                        `ulimit -n` (systemd: LimitNOFILE=, docker: --ulimit nofile=) raises it, and --max-connections bounds \
+                        what is taken";
+            log::event::no_room_for_sockets(self.plane.sockets().into(), text);
+        }
+    }
+
+    const fn may_report_shortage(&mut self, now: Now) -> bool {
+        let may = self.next_shortage_report.is_due(now);
+        if may {
+            self.next_shortage_report = now.after_s(60);
+        }
+        may
+    }
+
+    pub(super) fn write_refused(refused: RefusedPeer) {
+        let RefusedPeer { peer, reason, text, level } = refused;
+        let (reason, level) = (reason.label(), level.map(u64::from));
+        log::event::ConnectRefused { client: None, user: None, peer: &peer, reason, level, text }.log();
+    }
+}
+
+fn publish_packet<'a>(publish: &'a PublishSeen, peer: &'a Peer) -> PublishPacket<'a> {
+    let PublishSeen { client_id, topic, qos, retain, dup, payload_bytes, .. } = publish;
+    PublishPacket {
+        client: client_id,
+        peer,
+        topic,
+        qos: *qos as u8,
+        retain: *retain,
+        dup: *dup,
+        payload_bytes: *payload_bytes,
+    }
+}
+
+/// What an operator may raise where messages are dropped for this reason.
+const fn setting_of(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::OutboxFull => "[session] outbox_max_bytes (--outbox-max-bytes)",
+        DropReason::QueueFull => {
+            "[session] max_queued_messages (--max-queued-messages) or max_queued_bytes (--max-queued-bytes)"
+        }
+        DropReason::QueuedMemoryFull => "[session] max_queued_memory (--max-queued-memory)",
+        DropReason::PacketTooLarge => "the client's own Maximum Packet Size",
+        _ => "",
     }
 }
 

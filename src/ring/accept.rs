@@ -188,6 +188,14 @@ impl Listeners {
         false
     }
 
+    /// Whether a listener has not one accept under way although nothing keeps it from accepting but its ring.
+    pub(super) fn are_out_of_room(&self) -> bool {
+        let starves = |listener: &ListeningSocket| {
+            listener.source.is_some() && listener.accepting == Accepting::On && listener.under_way() == 0
+        };
+        self.all.iter().any(starves)
+    }
+
     /// Ends a listener's accepts; those that the kernel has completed already are still told.
     fn end_accepts(&self, rings: &mut Rings, index: usize) {
         let listener = &self.all[index];

@@ -102,6 +102,11 @@ impl Plane {
         self.listeners.accept_more(&mut self.rings);
     }
 
+    /// Whether a listener accepts nothing because no ring has a slot for what might come, and none can be added.
+    pub fn is_out_of_room(&self) -> bool {
+        self.listeners.are_out_of_room()
+    }
+
     /// Stops accepting. Connections that the kernel has completed already may still be told.
     pub fn close_listener(&mut self, listener: ListenerId) {
         self.listeners.close(&mut self.rings, listener);

@@ -56,7 +56,7 @@ pub fn probe(needs: Needs) -> Result<(), Vec<Shortfall>> {
 }
 
 /// Soft and hard limit on open files.
-pub(super) fn open_files_limit() -> (u64, u64) {
+pub fn open_files_limit() -> (u64, u64) {
     limit(Resource::Nofile)
 }
 

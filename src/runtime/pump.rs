@@ -15,6 +15,7 @@ use crate::net::Edge;
 use crate::ring::RingError;
 use crate::shard::{Command, Effects, Input, Shard, Turn};
 use crate::store::{MemoryStore, Position};
+use crate::telemetry::log;
 use crate::time::{Deadline, Now};
 
 /// See the module's text.
@@ -92,6 +93,7 @@ impl Pump {
     /// One turn: everything there is to do, then the sends; where nothing is left, the entry into the kernel that sends also
     /// waits for the next event.
     fn turn(&mut self) -> Result<(), RingError> {
+        self.fx.verbosity = log::verbosity();
         let now = clock::now();
         let more = self.take_events(now)?;
         let now = self.take_messages(now)?;

@@ -119,6 +119,9 @@ pub fn run(config: &Config, log: &log::LogWriter, announce: impl FnOnce(&[Socket
     );
     refuse_huge_pages();
     probe::probe(needs(config)).map_err(RunError::Environment)?;
+    if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
+        log::event::config_warning(&text);
+    }
     for listener in &config.listeners {
         check_free(listener.address)?;
     }
@@ -157,6 +160,22 @@ fn needs(config: &Config) -> Needs {
         memlock_bytes: MEMLOCK_BASE_BYTES + shards * 3 * GLOMMIO_IO_BYTES as u64,
         memlock_always_bytes: MEMLOCK_BASE_BYTES,
     }
+}
+
+/// What a low limit on open files will lead to one day, if it is too low for the connections that are allowed.
+fn descriptor_warning(config: &Config, open_files: u64) -> Option<String> {
+    let (shards, rings) = (config.settings.shards as u64, limits::RINGS_MAX as u64);
+    let connections_max = u64::from(config.process.connections_max);
+    let room_of_ring = |open_files: u64| open_files.min(limits::RING_DESCRIPTORS_MAX.into());
+    let room = shards * rings * room_of_ring(open_files);
+    let needed = connections_max.div_ceil(shards * rings);
+    (room < connections_max).then(|| {
+        format!(
+            "{open_files} open files are allowed, with which {shards} shards take {room} connections together; [node] \
+             max_connections (--max-connections) allows {connections_max}, and those beyond the {room} would hear nothing; to \
+             mend it: ulimit -n {needed} (systemd: LimitNOFILE={needed}; docker: --ulimit nofile={needed}), or allow fewer"
+        )
+    })
 }
 
 /// Every shard's listener shares its address with the others (`SO_REUSEPORT`), and would share it with another broker of

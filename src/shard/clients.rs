@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::losses::Losses;
 use super::places::Places;
 use super::record_log::RecordLog;
 use super::sessions::Sessions;
@@ -35,6 +36,10 @@ pub(super) struct Clients {
     pub work: VecDeque<SessionId>,
     /// Counts the flushes, so that a session knows which of its bytes the sockets have been given.
     pub flush: u32,
+    /// Who loses messages.
+    pub losses: Losses,
+    /// It has been said that credentials are not checked.
+    pub said_unchecked: bool,
     /// When it may be said again that there is no room in queues.
     pub next_full_report: Deadline,
 }
@@ -53,12 +58,14 @@ impl Clients {
             places: Arc::clone(&process.places),
             work: VecDeque::new(),
             flush: 1,
+            losses: Losses::default(),
+            said_unchecked: false,
             next_full_report: Deadline(0),
         }
     }
 
     /// The listener that a session's client came by, while it is connected.
-    pub fn connected_by(&self, session: Option<SessionId>) -> Option<u8> {
+    pub(super) fn connected_by(&self, session: Option<SessionId>) -> Option<u8> {
         self.sessions.get(session?).link.as_deref().map(|link| link.listener)
     }
 }

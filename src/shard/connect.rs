@@ -1,5 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
+use super::report::has_credentials;
 use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn};
 use crate::auth::{AskId, Policy};
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
@@ -36,7 +37,11 @@ impl Shard {
         match arrival.listener.policy {
             Policy::Admit => self.admit(turn, connection, connect, arrival, self.pending.next_ask()),
             Policy::Refuse => {
-                let text = "anonymous access is not allowed here";
+                let text = if has_credentials(connect) {
+                    "nobody can check credentials here: no authentication is configured"
+                } else {
+                    "anonymous access is not allowed here"
+                };
                 self.refuse(turn, connection, connect, ReasonCode::NotAuthorized, text);
             }
             Policy::Ask => self.ask_about(turn, connection, connect, arrival),
@@ -109,6 +114,9 @@ impl Shard {
         let will = self.accept_will(turn, connection, connect);
         self.clients.sessions.get_mut(id).will = will.map(|will| Box::new(Will::new(&will, key)));
         self.clients.counters.connections += 1;
+        if arrival.listener.policy == Policy::Admit {
+            self.clients.report_unchecked_credentials(turn, connection, connect);
+        }
         self.send_connack(turn, id, connect, arrival, session_present);
         turn.fx.events.push(Event::Connected {
             connection,
@@ -155,6 +163,7 @@ impl Shard {
 
     fn refuse_as(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, connect: &Connect<'_>, refusal: Refusal) {
         let Refusal { reason, code, text } = refusal;
+        let user = connect.username.map(Into::into);
         // With a reason string it must still fit [MQTT-3.2.2-19].
         let fits = connect.maximum_packet_size_bytes as usize >= text.len() + 16;
         let connack = ConnAck { reason: code, reason_string: fits.then_some(text), ..ConnAck::default() };
@@ -165,7 +174,7 @@ impl Shard {
             self.clients.counters.packets_sent += 1;
         }
         self.clients.counters.closed(reason);
-        turn.fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), text });
+        turn.fx.events.push(Event::Refused { connection, client_id: connect.client_id.into(), user, reason, text });
         turn.fx.list.push(Effect::Close { connection, reason });
     }
 

@@ -10,9 +10,9 @@ use super::{Effect, Effects, Encoded, Event, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
-use crate::session::{Delivery, Link, Outbound, QueueLimits, Routed, SubscriptionIds, TopicForm};
+use crate::session::{Delivery, Link, MessageRef, Outbound, QueueLimits, Routed, SubscriptionIds, TopicForm};
 use crate::store::Record;
-use crate::telemetry::DropReason;
+use crate::telemetry::{DropReason, Verbosity};
 use crate::time::Now;
 use crate::topic::{GroupTag, Matches, Subscriber};
 
@@ -178,7 +178,7 @@ impl Clients {
         if waiting > 0
             && waiting as usize + fanout.routed.message.payload.len() > self.settings.outbox_max_bytes as usize
         {
-            self.counters.dropped(DropReason::OutboxFull);
+            self.lose(turn, id, DropReason::OutboxFull);
             return;
         }
         self.send_at_most_once(turn, id, fanout, copy);
@@ -195,11 +195,11 @@ impl Clients {
     ) {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has looked");
         let Some(outgoing) = encode(turn, fanout, link, copy) else {
-            self.counters.dropped(DropReason::PacketTooLarge);
+            self.lose(turn, id, DropReason::PacketTooLarge);
             return;
         };
         send_publish(link, self.flush, outgoing, None, turn.fx);
-        self.count_publish(fanout.routed.message.payload.len());
+        self.count_publish(turn, id, &fanout.routed.message, copy);
     }
 
     fn deliver_acknowledged(
@@ -220,7 +220,7 @@ impl Clients {
         }
         let len_bytes = fanout.routed.message.len_bytes() + size_of_val(copy.ids) as u64;
         if let Err(reason) = self.make_room(turn.now, id, len_bytes) {
-            self.counters.dropped(reason);
+            self.lose(turn, id, reason);
             if reason == DropReason::QueuedMemoryFull {
                 self.report_queues_full(turn);
             }
@@ -306,13 +306,14 @@ impl Clients {
         };
         let Some(outgoing) = encode(turn, fanout, link, copy) else {
             // As if its delivery had completed [MQTT-3.1.2-25].
-            self.counters.dropped(DropReason::PacketTooLarge);
+            self.lose(turn, id, DropReason::PacketTooLarge);
             return;
         };
+        let copy = DeliveryOptions { qos: copy.qos, retain: copy.retain, dup: false, ids: &[] };
         let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
-        self.count_publish(fanout.routed.message.payload.len());
+        self.count_publish(turn, id, &fanout.routed.message, copy);
     }
 
     /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].
@@ -328,19 +329,28 @@ impl Clients {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
         if let Some(outgoing) = encode(turn, &mut fanout, link, copy) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
-            self.count_publish(fanout.routed.message.payload.len());
+            self.count_publish(turn, id, &fanout.routed.message, copy);
             return;
         }
-        self.counters.dropped(DropReason::PacketTooLarge);
+        self.lose(turn, id, DropReason::PacketTooLarge);
         if let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() {
             outbound.complete(packet_id, &mut self.queues);
         }
     }
 
-    const fn count_publish(&mut self, payload_bytes: usize) {
+    fn count_publish(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        message: &MessageRef<'_>,
+        copy: DeliveryOptions<'_>,
+    ) {
         self.counters.packets_sent += 1;
         self.counters.publish_sent += 1;
-        self.counters.publish_bytes_sent += payload_bytes as u64;
+        self.counters.publish_bytes_sent += message.payload.len() as u64;
+        if turn.fx.verbosity == Verbosity::Trace {
+            self.report_delivery(turn, id, message, copy);
+        }
     }
 
     /// Whether the client's receive maximum leaves room [MQTT-3.3.4-9].

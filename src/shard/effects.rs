@@ -5,11 +5,11 @@ use bytes::Bytes;
 use super::command::{Reply, RequestId};
 use super::mesh::MeshOut;
 use crate::auth::Ask;
-use crate::codec::Version;
-use crate::ids::{ConnectionId, PacketId};
+use crate::codec::{ReasonCode, Version};
+use crate::ids::{ConnectionId, PacketId, Qos};
 use crate::session::Message;
 use crate::store::{Position, Record};
-use crate::telemetry::CloseReason;
+use crate::telemetry::{CloseReason, DropReason, Verbosity};
 
 /// Encoded bytes in [`Effects::bytes`]. One may be sent to many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,11 @@ pub enum Event {
         connection: ConnectionId,
         /// As it came in CONNECT.
         client_id: Box<str>,
-        /// Why, in words.
+        /// User name, if one was sent.
+        user: Option<Box<str>>,
+        /// Why.
+        reason: CloseReason,
+        /// The same in words.
         text: &'static str,
     },
     /// A connected client has gone.
@@ -124,11 +128,120 @@ pub enum Event {
         /// Why, in words.
         text: &'static str,
     },
+    /// A client sent credentials, and there is nobody who checks them. Told once by a shard.
+    CredentialsUnchecked {
+        /// By which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Who sent them first.
+        client_id: Box<str>,
+    },
+    /// A client sent a packet that is larger than the broker takes.
+    PacketTooLarge {
+        /// By which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Who sent it.
+        client_id: Box<str>,
+        /// As its header announces.
+        size_bytes: u32,
+        /// What is taken.
+        max_bytes: u32,
+    },
+    /// A session loses messages. More may be lost before [`Event::LossEnds`].
+    LossBegins {
+        /// Whose session it is.
+        client_id: Box<str>,
+        /// Why the first one was dropped.
+        reason: DropReason,
+        /// Messages that are queued for it.
+        queued: u64,
+        /// Bytes of those.
+        queued_bytes: u64,
+    },
+    /// A session has lost nothing for a while, or has ended.
+    LossEnds {
+        /// Whose session it is.
+        client_id: Box<str>,
+        /// Why the first one was dropped.
+        reason: DropReason,
+        /// All that were lost.
+        messages: u64,
+        /// From the first to the last of them.
+        duration_ms: u64,
+    },
+    /// From [`Verbosity::Debug`] on: a connection is closed for what its client did.
+    ProtocolError {
+        /// By which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Who did it.
+        client_id: Box<str>,
+        /// As DISCONNECT says it.
+        code: ReasonCode,
+        /// In words.
+        text: &'static str,
+    },
+    /// From [`Verbosity::Debug`] on: one filter of a SUBSCRIBE.
+    Subscribed {
+        /// By which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Who subscribes.
+        client_id: Box<str>,
+        /// As it came.
+        filter: Box<str>,
+        /// As it was asked for.
+        qos: Qos,
+        /// The answer.
+        code: ReasonCode,
+    },
+    /// From [`Verbosity::Debug`] on: one filter of an UNSUBSCRIBE.
+    Unsubscribed {
+        /// By which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Who unsubscribes.
+        client_id: Box<str>,
+        /// As it came.
+        filter: Box<str>,
+        /// The answer.
+        code: ReasonCode,
+    },
+    /// From [`Verbosity::Debug`] on: a PUBLISH that is not taken.
+    PublishRefused {
+        /// By which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Who sent it.
+        client_id: Box<str>,
+        /// Where to.
+        topic: Box<str>,
+        /// The answer, where there is one.
+        code: ReasonCode,
+    },
+    /// At [`Verbosity::Trace`]: a PUBLISH from a client.
+    PublishReceived(PublishSeen),
+    /// At [`Verbosity::Trace`]: a PUBLISH to a client.
+    PublishSent(PublishSeen),
     /// A message was dropped because all queues together have no room.
     QueuedMemoryFull {
         /// How much they may take.
         max_bytes: u64,
     },
+}
+
+/// A PUBLISH, without its payload, which nobody sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishSeen {
+    /// By which the edge knows the peer's address.
+    pub connection: ConnectionId,
+    /// The client at the other end.
+    pub client_id: Box<str>,
+    /// What it is published to.
+    pub topic: Box<str>,
+    /// Quality of service of this packet.
+    pub qos: Qos,
+    /// Whether RETAIN is set in it.
+    pub retain: bool,
+    /// Whether it is marked as a repetition.
+    pub dup: bool,
+    /// How much is published with it.
+    pub payload_bytes: u64,
 }
 
 /// The output of one or more calls of `Shard::handle`. The edge takes it and calls [`Effects::clear`]; nothing is
@@ -149,6 +262,8 @@ pub struct Effects {
     pub last_record: Position,
     /// Log events.
     pub events: Vec<Event>,
+    /// Which of them are wanted: set by whoever writes them.
+    pub verbosity: Verbosity,
     /// Answers to commands. They stay until they are taken out.
     pub replies: Vec<(RequestId, Reply)>,
     /// Questions to others, each answered by `Input::Verdict` or not at all. They stay until they are taken out.

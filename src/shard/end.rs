@@ -88,6 +88,7 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         (session.armed_tick, session.has_work, session.groups_to_update) = (None, false, 0);
         session.exchanges = OpenExchanges::default();
+        self.clients.end_loss(turn, id);
         self.router.begin_teardown(turn, &mut self.clients, id);
     }
 

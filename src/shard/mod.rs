@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`.
+//! `deliver`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
 
 mod ack;
 mod answer;
@@ -22,11 +22,13 @@ mod groups;
 pub mod holdings;
 pub mod input;
 mod interest;
+mod losses;
 pub mod mesh;
 mod places;
 mod policy;
 mod publish;
 mod record_log;
+mod report;
 mod requests;
 mod retained;
 mod route;
@@ -47,11 +49,11 @@ use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits::CLOSED_PER_TICK;
 use crate::session::HeldEnd;
-use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
+use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters, Verbosity};
 use crate::time::{Deadline, Now};
 
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
-pub use effects::{Effect, Effects, Encoded, Event};
+pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input};
 pub use mesh::{ConfirmToken, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
@@ -253,6 +255,7 @@ impl Shard {
             ReasonCode::TopicAliasInvalid => CloseReason::TopicAliasInvalid,
             _ => CloseReason::ProtocolError,
         };
+        self.report_too_large(turn, id, error);
         self.close(turn, id, reason, close_reason, error.text());
     }
 
@@ -295,6 +298,7 @@ impl Shard {
         if self.next_tidy.is_due(turn.now) {
             self.next_tidy = turn.now.after_s(1);
             self.router.retained.tidy(turn.now);
+            self.clients.end_losses(turn);
         }
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(turn.now)) {
             self.publish_sys(turn, transport);
@@ -377,6 +381,9 @@ impl Shard {
 
     /// Closes a connection for a reason of the broker's: DISCONNECT where the version has one, then the end.
     fn close(&mut self, turn: &mut Turn<'_>, id: SessionId, code: ReasonCode, reason: CloseReason, text: &'static str) {
+        if turn.fx.verbosity >= Verbosity::Debug && reason.is_of_client() {
+            self.report_protocol_error(turn, id, code, text);
+        }
         if let Some(link) = self.clients.sessions.get(id).link.as_deref()
             && link.version.is_v5()
         {

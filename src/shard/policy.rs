@@ -10,7 +10,7 @@ use crate::codec::{Connect, ConnectWill, ReasonCode, SubscriptionOptions, Versio
 use crate::ids::{ConnectionId, Qos, SessionId};
 use crate::session::MessageRef;
 use crate::settings::{Acceptance, RefusedDollarTopics};
-use crate::telemetry::{CloseReason, DropReason};
+use crate::telemetry::{CloseReason, DropReason, Verbosity};
 use crate::topic::{SubscribedFilter, TopicName, TopicOwner, holds_control_characters};
 
 /// Why a message is not taken: for its acknowledgement, the counter and the log.
@@ -186,6 +186,9 @@ impl Shard {
         refusal: MessageRefusal,
     ) -> ReasonCode {
         self.clients.counters.dropped(refusal.reason);
+        if turn.fx.verbosity >= Verbosity::Debug {
+            self.report_refused_publish(turn, id, topic, refusal.code);
+        }
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("the packet came over it");
         if link.tell_refusal() {

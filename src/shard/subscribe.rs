@@ -15,7 +15,7 @@ use crate::ids::{SessionId, ShardId, ShardSet, SubscriptionId};
 use crate::limits;
 use crate::session::{Link, Place, Replay};
 use crate::store::Record;
-use crate::telemetry::CloseReason;
+use crate::telemetry::{CloseReason, Verbosity};
 use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
 
 const EMPTY_FILTER: &str = "an empty topic filter";
@@ -54,7 +54,7 @@ impl Shard {
     ) -> ReasonCode {
         let not_taken = if version.is_v5() { ReasonCode::TopicFilterInvalid } else { ReasonCode::UnspecifiedError };
         let settings = &self.clients.settings;
-        match SubscribedFilter::parse(request.requested.filter, settings.topic_levels_max) {
+        let code = match SubscribedFilter::parse(request.requested.filter, settings.topic_levels_max) {
             Ok(_) if settings.refuses_text(request.requested.filter) => not_taken,
             Ok(filter) => {
                 let link = self.clients.sessions.get(request.id).link.as_deref();
@@ -65,7 +65,11 @@ impl Shard {
                 self.router.subscribe(turn, &mut self.clients, &request, &filter)
             }
             Err(_) => not_taken, // 0x80 is the one failure that 3.1.1 has
+        };
+        if turn.fx.verbosity >= Verbosity::Debug {
+            self.clients.report_subscribed(turn, request.id, &request.requested, code);
         }
+        code
     }
 
     /// SUBACK is owed from now on, and leaves when every shard knows.
@@ -156,10 +160,14 @@ impl Shard {
 
     /// One filter that has been looked at. Returns its code.
     pub(super) fn unsubscribe_from_one(&mut self, turn: &mut Turn<'_>, id: SessionId, text: &str) -> ReasonCode {
-        match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
+        let code = match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
             Ok(filter) => self.router.unsubscribe(turn, &mut self.clients, id, &filter, text),
             Err(_) => ReasonCode::TopicFilterInvalid,
+        };
+        if turn.fx.verbosity >= Verbosity::Debug {
+            self.clients.report_unsubscribed(turn, id, text, code);
         }
+        code
     }
 }
 

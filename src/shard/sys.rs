@@ -9,7 +9,7 @@ use super::{MeshMessage, Settings, Shard, Turn};
 use crate::codec::Forwarded;
 use crate::ids::{Qos, SessionId, ShardId};
 use crate::session::{MessageRef, Routed};
-use crate::telemetry::{Report, TransportCounters};
+use crate::telemetry::{CloseReason, DropReason, Report, TransportCounters};
 use crate::time::{Deadline, Now};
 use crate::topic::TopicName;
 
@@ -138,6 +138,16 @@ impl Sys {
             ("store/messages/bytes".to_owned(), gauges.stored_bytes.to_string()),
         ];
         topics.extend(values.map(|(name, value)| (name.to_owned(), value.to_string())));
+        for reason in DropReason::ALL {
+            let count = counters.drops[reason as usize];
+            topics.push((format!("publish/messages/dropped/{}", reason.label()), count.to_string()));
+        }
+        for reason in CloseReason::BEFORE_CONNACK {
+            topics.push((format!("connections/refused/{}", reason.label()), sum.refused(reason).to_string()));
+        }
+        for reason in CloseReason::AFTER_CONNACK {
+            topics.push((format!("connections/closed/{}", reason.label()), sum.closed(reason).to_string()));
+        }
         for (load, (name, counter)) in self.loads.iter_mut().zip(LOADS) {
             load.update(counter(&sum), interval_s);
             for (average, (_, minutes)) in load.averages.iter().zip(LOAD_MINUTES) {

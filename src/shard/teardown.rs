@@ -54,6 +54,7 @@ impl Router {
                     session.expiry_s = 0;
                     clients.record_log.append(Record::SessionEnded { session: id }, turn.fx);
                 }
+                clients.end_loss(turn, id);
                 return done;
             };
             if done == max {
@@ -64,7 +65,7 @@ impl Router {
                     clients.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
                 }
                 Some(GivenUp::Unacknowledged(delivery)) if self.hand_to_another_member(turn, clients, &delivery) => {}
-                Some(GivenUp::Unacknowledged(_) | GivenUp::Lost) => clients.counters.dropped(DropReason::SessionEnded),
+                Some(GivenUp::Unacknowledged(_) | GivenUp::Lost) => clients.lose_with_session(turn.now, id),
                 Some(GivenUp::Received) | None => {}
             }
         }

@@ -140,6 +140,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// Connections that ended for this reason before CONNACK had let their client in.
+    pub fn refused(&self, reason: CloseReason) -> u64 {
+        let by_shards = match reason {
+            CloseReason::Refused | CloseReason::ConnectionsFull => self.counters.closes[reason as usize],
+            _ => 0,
+        };
+        self.transport.closes[reason as usize] + by_shards
+    }
+
+    /// Connections of clients that ended for this reason.
+    pub const fn closed(&self, reason: CloseReason) -> u64 {
+        self.counters.closes[reason as usize]
+    }
+
     /// Adds another shard's.
     pub fn add(&mut self, other: &Self) {
         self.counters.add(&other.counters);

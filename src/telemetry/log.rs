@@ -27,6 +27,7 @@ use tracing_subscriber::{
 };
 
 use crate::limits;
+use crate::telemetry::Verbosity;
 
 pub mod event;
 mod line;
@@ -85,6 +86,15 @@ pub fn start(options: &LogOptions) -> io::Result<LogWriter> {
 pub fn finish() {
     let writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(writing);
+}
+
+/// What the core has to tell, for the lines that are wanted now. A load and two comparisons.
+pub fn verbosity() -> Verbosity {
+    match LevelFilter::current() {
+        level if level >= LevelFilter::TRACE => Verbosity::Trace,
+        level if level >= LevelFilter::DEBUG => Verbosity::Debug,
+        _ => Verbosity::Info,
+    }
 }
 
 /// Writes the lines of `say` to standard error at once: for what is said before there is a log, or beside it.

@@ -11,5 +11,17 @@ mod counters;
 pub mod log;
 mod reasons;
 
+/// How much the log says, as far as the core has to know: for lines that nobody reads it builds nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// What an operator is told unless he asks for less.
+    #[default]
+    Info,
+    /// Each SUBSCRIBE, each UNSUBSCRIBE, and each packet that was refused.
+    Debug,
+    /// Each PUBLISH as well.
+    Trace,
+}
+
 pub use counters::{Counters, Gauges, Report, TransportCounters};
 pub use reasons::{CloseReason, DropReason};

@@ -76,6 +76,14 @@ pub enum CloseReason {
     SocketClosed,
     /// Bytes that are no MQTT.
     Malformed,
+    /// A first word of HTTP where CONNECT should be.
+    Http,
+    /// The beginning of TLS where CONNECT should be.
+    Tls,
+    /// The header of a proxy where CONNECT should be.
+    ProxyHeader,
+    /// A CONNECT of a protocol level that is none of 3.1, 3.1.1 and 5.0.
+    UnsupportedVersion,
     /// MQTT, but not allowed here and now.
     ProtocolError,
     /// A packet above `--max-packet-size`.
@@ -92,7 +100,7 @@ pub enum CloseReason {
     Refused,
     /// No complete CONNECT within `--connect-timeout`.
     ConnectTimeout,
-    /// Accepted beyond `--max-connections`, only to be told so.
+    /// As many clients were connected as may be, of all or of the listener.
     ConnectionsFull,
     /// SIGTERM or SIGINT: every client is told and cut off.
     ServerShutdown,
@@ -104,13 +112,17 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 20;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
         Self::Malformed,
+        Self::Http,
+        Self::Tls,
+        Self::ProxyHeader,
+        Self::UnsupportedVersion,
         Self::ProtocolError,
         Self::PacketTooLarge,
         Self::ReceiveMaximumExceeded,
@@ -125,6 +137,51 @@ impl CloseReason {
         Self::Resources,
     ];
 
+    /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
+    /// ([`crate::telemetry::TransportCounters`]).
+    pub const BEFORE_CONNACK: [Self; 12] = [
+        Self::Http,
+        Self::Tls,
+        Self::ProxyHeader,
+        Self::UnsupportedVersion,
+        Self::Malformed,
+        Self::ProtocolError,
+        Self::PacketTooLarge,
+        Self::Refused,
+        Self::ConnectionsFull,
+        Self::ConnectTimeout,
+        Self::SocketClosed,
+        Self::Resources,
+    ];
+    /// Those that end the connection of a client.
+    pub const AFTER_CONNACK: [Self; 13] = [
+        Self::ClientDisconnect,
+        Self::ClientDisconnectWithWill,
+        Self::SocketClosed,
+        Self::Malformed,
+        Self::ProtocolError,
+        Self::PacketTooLarge,
+        Self::ReceiveMaximumExceeded,
+        Self::TopicAliasInvalid,
+        Self::KeepAliveTimeout,
+        Self::SessionTakenOver,
+        Self::ServerShutdown,
+        Self::AdministrativeAction,
+        Self::Resources,
+    ];
+
+    /// Whether a client that keeps to the specification, and to what CONNACK told it, does not end like this.
+    pub const fn is_of_client(self) -> bool {
+        matches!(
+            self,
+            Self::Malformed
+                | Self::ProtocolError
+                | Self::PacketTooLarge
+                | Self::ReceiveMaximumExceeded
+                | Self::TopicAliasInvalid
+        )
+    }
+
     /// The metric label and log field.
     pub const fn label(self) -> &'static str {
         match self {
@@ -132,6 +189,10 @@ impl CloseReason {
             Self::ClientDisconnectWithWill => "client_disconnect_with_will",
             Self::SocketClosed => "socket_closed",
             Self::Malformed => "malformed",
+            Self::Http => "http",
+            Self::Tls => "tls",
+            Self::ProxyHeader => "proxy_header",
+            Self::UnsupportedVersion => "unsupported_version",
             Self::ProtocolError => "protocol_error",
             Self::PacketTooLarge => "packet_too_large",
             Self::ReceiveMaximumExceeded => "receive_maximum_exceeded",
@@ -159,6 +220,14 @@ mod tests {
         }
         for (number, reason) in CloseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number, "{}", reason.label());
+        }
+    }
+
+    #[test]
+    fn every_close_is_before_connack_or_after_it() {
+        for reason in CloseReason::ALL {
+            let listed = CloseReason::BEFORE_CONNACK.contains(&reason) || CloseReason::AFTER_CONNACK.contains(&reason);
+            assert!(listed, "{}", reason.label());
         }
     }
 }

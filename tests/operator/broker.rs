@@ -24,13 +24,20 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start(name: &str, file: &str) -> Self {
+        Self::start_with(name, file, &[])
+    }
+
+    /// As [`Self::start`], with limits of the process as `prlimit` (util-linux) has them.
+    pub(crate) fn start_with(name: &str, file: &str, limits: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("dunlin-reload-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory");
         let path = directory.join("dunlin.toml");
         fs::write(&path, file).expect("a file");
         // `setpriv` (util-linux) ends the broker with its parent, whatever becomes of that.
         let mut child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_dunlin"), "-c"])
+            .args(["--pdeathsig", "KILL", "prlimit"])
+            .args(limits)
+            .args([env!("CARGO_BIN_EXE_dunlin"), "-c"])
             .arg(&path)
             .args(["--port", "0", "--shards", "2", "--no-pin"])
             .stdin(Stdio::null())
@@ -71,6 +78,11 @@ impl Broker {
                 return lines;
             }
         }
+    }
+
+    /// Whether the log has a line with these words that nobody has asked for yet.
+    pub(crate) fn has_said(&self, words: &str) -> bool {
+        self.log.try_iter().any(|line| line.contains(words))
     }
 
     pub(crate) fn reload(&self, file: &str) -> Vec<String> {

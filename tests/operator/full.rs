@@ -12,7 +12,9 @@ fn after_ten_of_ten_have_left_the_next_is_never_refused() {
         // Their ids put them on both shards.
         let mut clients: Vec<Client> = (b'a'..=b'j').map(|id| Client::connect(&broker, id)).collect();
         if round % 2 == 0 {
-            clients.iter_mut().for_each(|client| client.send(&[0xe0, 0]));
+            for client in &mut clients {
+                client.send(&[0xe0, 0]);
+            }
         }
         drop(clients);
         assert_eq!(Client::open(&broker.addresses[0]).say_connect(b'k'), 0, "in round {round}");

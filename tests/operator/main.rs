@@ -5,4 +5,5 @@
 mod broker;
 mod full;
 mod listeners;
+mod log;
 mod reload;

@@ -29,12 +29,15 @@ fn connections_beyond_the_table_wait_in_the_kernel_until_there_is_a_slot() {
 
     let mut late = client(address);
     plane.accept_more();
+    assert!(plane.is_out_of_room());
     let enters = plane.counters().enters;
     quiet(&mut plane);
     assert!(plane.counters().enters - enters < 20, "a full table does not make the plane spin");
 
     plane.close(sockets[3], UnderWay::Nothing);
     plane.submit().unwrap();
+    plane.accept_more();
+    assert!(!plane.is_out_of_room());
     let socket = accept(&mut plane);
     assert_eq!(socket, sockets[3]);
     send_all(&mut plane, socket, ConnectionId::new(0, 0), b"welcome");

@@ -94,6 +94,11 @@ impl World {
         }
     }
 
+    /// How much is wanted in the log from now on.
+    pub(super) fn set_verbosity(&mut self, verbosity: crate::telemetry::Verbosity) {
+        self.fx.verbosity = verbosity;
+    }
+
     /// A client id that `shard` owns.
     pub(super) fn name_on(&self, shard: u8, stem: &str) -> String {
         (0..10_000)

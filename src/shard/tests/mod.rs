@@ -12,6 +12,7 @@ mod group_end;
 mod group_room;
 mod keep_alive;
 mod limits;
+mod losses;
 mod many_filters;
 mod policy;
 mod qos_in;

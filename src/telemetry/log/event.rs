@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display};
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::rate::LogKind;
 
@@ -92,11 +92,39 @@ impl ClientDisconnected<'_> {
     }
 }
 
-/// A connection ended before a client was accepted on it. The reason is that of the metric; `text` may be empty.
-pub fn connect_refused(peer: &dyn Display, reason: &str, text: &str) {
-    let text = (!text.is_empty()).then_some(text);
-    if LogKind::ConnectRefused.admit() {
-        info!(target: TARGET, event = LogKind::ConnectRefused.name(), %peer, reason, text);
+/// A connection ended before a client was accepted on it.
+#[derive(Clone, Copy)]
+pub struct ConnectRefused<'a> {
+    /// Client id, where a CONNECT could be read.
+    pub client: Option<&'a str>,
+    /// User name, if one was given.
+    pub user: Option<&'a str>,
+    /// Where the peer comes from, shown only if the line is written.
+    pub peer: &'a dyn Display,
+    /// Why, as the label of the metric has it.
+    pub reason: &'a str,
+    /// The level of the protocol that CONNECT named, where it was the reason.
+    pub level: Option<u64>,
+    /// The same in words; may be empty.
+    pub text: &'a str,
+}
+
+/// Without the peer, as above.
+impl fmt::Debug for ConnectRefused<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("ConnectRefused");
+        shown.field("client", &self.client).field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl ConnectRefused<'_> {
+    /// Logs it, or counts it in a storm.
+    pub fn log(&self) {
+        let Self { client, user, peer, reason, level, text } = *self;
+        let text = (!text.is_empty()).then_some(text);
+        if LogKind::ConnectRefused.admit() {
+            info!(target: TARGET, event = LogKind::ConnectRefused.name(), client, user, %peer, reason, level, text);
+        }
     }
 }
 
@@ -108,11 +136,127 @@ pub fn message_refused(client: &str, peer: &dyn Display, what: &str, topic: &str
 }
 
 /// A peer broke the protocol: what exactly, for whoever mends that client. The end of its connection is logged apart.
-pub fn protocol_error(client: &str, peer: &dyn Display, text: &str) {
+pub fn protocol_error(client: &str, peer: &dyn Display, code: u8, text: &str) {
     // Asked first, so that what is not logged at this level is not reported as held back either.
     if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) && LogKind::ProtocolError.admit() {
-        debug!(target: TARGET, event = LogKind::ProtocolError.name(), client, %peer, text);
+        let code = hex(code);
+        debug!(target: TARGET, event = LogKind::ProtocolError.name(), client, %peer, %code, text);
     }
+}
+
+/// A client sent a packet that is larger than is taken, and is disconnected for it.
+pub fn packet_too_large(client: &str, peer: &dyn Display, size_bytes: u64, max_bytes: u64) {
+    if LogKind::PacketTooLarge.admit() {
+        let setting = "[mqtt] max_packet_size (--max-packet-size)";
+        info!(target: TARGET, event = LogKind::PacketTooLarge.name(), client, %peer, size_bytes, max_bytes, setting);
+    }
+}
+
+/// A session loses a message, the first for a while; `setting` is the one that bounds what is full.
+pub fn messages_lost(client: &str, reason: &str, queued: u64, queued_bytes: u64, setting: &str) {
+    let setting = (!setting.is_empty()).then_some(setting);
+    if LogKind::MessagesLost.admit() {
+        warn!(target: TARGET, event = LogKind::MessagesLost.name(), client, reason, queued, queued_bytes, setting);
+    }
+}
+
+/// A session has lost so many messages, and loses no more.
+pub fn messages_lost_total(client: &str, reason: &str, messages: u64, duration_ms: u64) {
+    if LogKind::MessagesLostTotal.admit() {
+        warn!(target: TARGET, event = LogKind::MessagesLostTotal.name(), client, reason, messages, duration_ms);
+    }
+}
+
+/// Credentials came, and nobody checks them.
+pub fn credentials_unchecked(client: &str, peer: &dyn Display) {
+    let text =
+        "it sent a user name or a password, and nobody checks them: there is no authentication, every client comes in";
+    warn!(target: TARGET, event = "credentials_unchecked", client, %peer, text);
+}
+
+/// One filter of a SUBSCRIBE and what it was answered with.
+pub fn subscribe(client: &str, peer: &dyn Display, filter: &str, qos: u8, code: u8) {
+    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) && LogKind::Subscribe.admit() {
+        let code = hex(code);
+        debug!(target: TARGET, event = LogKind::Subscribe.name(), client, %peer, filter, qos, %code);
+    }
+}
+
+/// One filter of an UNSUBSCRIBE and what it was answered with.
+pub fn unsubscribe(client: &str, peer: &dyn Display, filter: &str, code: u8) {
+    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) && LogKind::Unsubscribe.admit() {
+        let code = hex(code);
+        debug!(target: TARGET, event = LogKind::Unsubscribe.name(), client, %peer, filter, %code);
+    }
+}
+
+/// A PUBLISH that was not taken.
+pub fn publish_refused(client: &str, peer: &dyn Display, topic: &str, code: u8) {
+    if tracing::enabled!(target: TARGET, tracing::Level::DEBUG) && LogKind::PublishRefused.admit() {
+        let code = hex(code);
+        debug!(target: TARGET, event = LogKind::PublishRefused.name(), client, %peer, topic, %code);
+    }
+}
+
+/// A PUBLISH, without its payload.
+#[derive(Clone, Copy)]
+pub struct PublishPacket<'a> {
+    /// The client at the other end.
+    pub client: &'a str,
+    /// Where the peer comes from, shown only if the line is written.
+    pub peer: &'a dyn Display,
+    /// What it is published to.
+    pub topic: &'a str,
+    /// Quality of service.
+    pub qos: u8,
+    /// Whether RETAIN is set.
+    pub retain: bool,
+    /// Whether DUP is set.
+    pub dup: bool,
+    /// How much is published with it.
+    pub payload_bytes: u64,
+}
+
+/// Without the peer, as above.
+impl fmt::Debug for PublishPacket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("PublishPacket");
+        shown.field("client", &self.client).field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl PublishPacket<'_> {
+    /// Logs one that came from a client.
+    pub fn log_received(&self) {
+        self.log(LogKind::PublishReceived);
+    }
+
+    /// Logs one that goes to a client.
+    pub fn log_sent(&self) {
+        self.log(LogKind::PublishSent);
+    }
+
+    fn log(&self, kind: LogKind) {
+        let Self { client, peer, topic, qos, retain, dup, payload_bytes } = *self;
+        if tracing::enabled!(target: TARGET, tracing::Level::TRACE) && kind.admit() {
+            trace!(target: TARGET, event = kind.name(), client, %peer, topic, qos, retain, dup, payload_bytes);
+        }
+    }
+}
+
+/// A reason code as the specification writes it.
+fn hex(code: u8) -> String {
+    format!("{code:#04x}")
+}
+
+/// The system gives no descriptor or no memory for a connection.
+pub fn accept_failed(text: &dyn Display) {
+    warn!(target: TARGET, event = "accept_failed", %text);
+}
+
+/// A shard has no room for another connection: those that come wait in the kernel, and hear nothing.
+pub fn no_room_for_sockets(sockets: u64, text: &str) {
+    warn!(target: TARGET, event = "no_room_for_sockets", sockets, text);
 }
 
 /// The broker starts, under this version and name.

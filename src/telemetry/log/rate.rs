@@ -27,16 +27,40 @@ pub(super) enum LogKind {
     ProtocolError,
     /// A client's message or will was not taken.
     MessageRefused,
+    /// A client sent more than is taken.
+    PacketTooLarge,
+    /// A session begins to lose messages.
+    MessagesLost,
+    /// A session has lost so many.
+    MessagesLostTotal,
+    /// A filter of a SUBSCRIBE.
+    Subscribe,
+    /// A filter of an UNSUBSCRIBE.
+    Unsubscribe,
+    /// A PUBLISH that was not taken.
+    PublishRefused,
+    /// A PUBLISH from a client.
+    PublishReceived,
+    /// A PUBLISH to a client.
+    PublishSent,
 }
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
         Self::ProtocolError,
         Self::MessageRefused,
+        Self::PacketTooLarge,
+        Self::MessagesLost,
+        Self::MessagesLostTotal,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::PublishRefused,
+        Self::PublishReceived,
+        Self::PublishSent,
     ];
 
     /// The name of the event in the log.
@@ -47,6 +71,14 @@ impl LogKind {
             Self::ConnectRefused => "connect_refused",
             Self::ProtocolError => "protocol_error",
             Self::MessageRefused => "message_refused",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::MessagesLost => "messages_lost",
+            Self::MessagesLostTotal => "messages_lost_total",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::PublishRefused => "publish_refused",
+            Self::PublishReceived => "publish_received",
+            Self::PublishSent => "publish_sent",
         }
     }
 

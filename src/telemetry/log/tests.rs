@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::{
-    event::{ClientConnected, ClientDisconnected},
+    event::{ClientConnected, ClientDisconnected, ConnectRefused},
     *,
 };
 
@@ -68,7 +68,17 @@ fn text_lines_have_time_level_event_and_fields() {
             duration_ms: 90_000,
         };
         gone.log();
-        event::connect_refused(&"10.0.0.9:1", "refused", "bad user name or password");
+        let refused = ConnectRefused {
+            client: Some("sensor-8"),
+            user: Some("tom"),
+            peer: &"10.0.0.9:1",
+            reason: "refused",
+            level: None,
+            text: "bad user name or password",
+        };
+        refused.log();
+        ConnectRefused { client: None, user: None, reason: "unsupported_version", level: Some(7), text: "", ..refused }
+            .log();
         event::listening(&"0.0.0.0:1883", "devices", 4, false);
         event::config_warning("no client can connect");
     });
@@ -81,7 +91,9 @@ fn text_lines_have_time_level_event_and_fields() {
             "INFO  client_connected client=\"\" user=\"tom jones\" peer=[::1]:9 version=5.0 keep_alive_s=60 \
              clean_start=true session_present=false shard=3",
             "INFO  client_disconnected client=sensor-7 peer=10.0.0.9:51544 reason=keep_alive_timeout duration_ms=90000",
-            "INFO  connect_refused peer=10.0.0.9:1 reason=refused text=\"bad user name or password\"",
+            "INFO  connect_refused client=sensor-8 user=tom peer=10.0.0.9:1 reason=refused \
+             text=\"bad user name or password\"",
+            "INFO  connect_refused peer=10.0.0.9:1 reason=unsupported_version level=7",
             "INFO  listening addr=0.0.0.0:1883 listener=devices shards=4 anonymous=false",
             "WARN  config_warning text=\"no client can connect\"",
         ]
@@ -168,7 +180,7 @@ fn levels_hide_what_is_below_them_and_other_crates_below_a_warning() {
         tracing::info!(target: "dunlin::net", "ours");
         tracing::info!(target: "glommio", "theirs");
         tracing::warn!(target: "glommio", "theirs, serious");
-        event::protocol_error("c", &"p", "x");
+        event::protocol_error("c", &"p", 0x82, "x");
     };
     let lines = |level| {
         let text = written(Format::Text, level, log);
@@ -178,7 +190,7 @@ fn levels_hide_what_is_below_them_and_other_crates_below_a_warning() {
     assert_eq!(lines(tracing::Level::INFO), ["INFO  ours", "WARN  theirs, serious target=glommio"]);
     assert_eq!(
         lines(tracing::Level::TRACE),
-        ["INFO  ours", "WARN  theirs, serious target=glommio", "DEBUG protocol_error client=c peer=p text=x"]
+        ["INFO  ours", "WARN  theirs, serious target=glommio", "DEBUG protocol_error client=c peer=p code=0x82 text=x"]
     );
 }
 

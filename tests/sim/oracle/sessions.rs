@@ -292,7 +292,7 @@ impl Oracle {
     pub(crate) fn closed(&mut self, client: usize, conn: usize, reason: CloseReason, keep_alive: bool) -> Check {
         if self.refused.remove(&conn) {
             return match reason {
-                CloseReason::Refused => Ok(()),
+                CloseReason::Refused | CloseReason::ConnectionsFull => Ok(()),
                 reason => Err(format!("client {client} was to be refused, and is closed: {}", reason.label())),
             };
         }
