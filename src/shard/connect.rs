@@ -114,9 +114,7 @@ impl Shard {
         let will = self.accept_will(turn, connection, connect);
         self.clients.sessions.get_mut(id).will = will.map(|will| Box::new(Will::new(&will, key)));
         self.clients.counters.connections += 1;
-        if arrival.listener.policy == Policy::Admit {
-            self.clients.report_unchecked_credentials(turn, connection, connect);
-        }
+        self.clients.report_unchecked_credentials(turn, connection, connect, arrival.listener.policy);
         self.send_connack(turn, id, connect, arrival, session_present);
         turn.fx.events.push(Event::Connected {
             connection,

@@ -7,6 +7,7 @@ use super::clients::Clients;
 use super::deliver::DeliveryOptions;
 use super::losses::Loss;
 use super::{Event, PublishSeen, Shard, Turn};
+use crate::auth::Policy;
 use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};
 use crate::ids::{ConnectionId, SessionId};
 use crate::session::{MessageRef, Outbound};
@@ -25,8 +26,9 @@ impl Clients {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
+        policy: Policy,
     ) {
-        if !self.said_unchecked && has_credentials(connect) {
+        if policy == Policy::Admit && !self.said_unchecked && has_credentials(connect) {
             self.said_unchecked = true;
             turn.fx.events.push(Event::CredentialsUnchecked { connection, client_id: connect.client_id.into() });
         }
