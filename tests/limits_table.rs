@@ -1,7 +1,9 @@
 //! Writes `docs/LIMITS.md`, the table of limits: every bound of `src/limits.rs` with its value and reason, and what one peer
 //! can make the broker spend, as measured (`tests/conformance/measured.tsv`).
 //!
-//! Fails when a bound has no reason, when a row names a test or a benchmark that is not there, and when the document is out
+//! `tests/limits.tsv` names for each bound the test that shows it.
+//!
+//! Fails when a bound has no reason or no row there, when a row names a test or a benchmark that is not there, and when the document is out
 //! of date: `UPDATE_LIMITS=1 cargo test --test limits_table` writes it anew.
 
 use std::fmt::Write as _;
@@ -89,11 +91,32 @@ fn document() -> String {
     for limit in limits() {
         if limit.section != section {
             section.clone_from(&limit.section);
-            let _ = writeln!(text, "\n### {section}\n\n| bound | value | why |\n|---|---|---|");
+            let _ = writeln!(text, "\n### {section}\n\n| bound | value | why | shown by |\n|---|---|---|---|");
         }
-        let _ = writeln!(text, "| `{}` | `{}` | {} |", limit.name, limit.value, limit.reason.replace('|', "\\|"));
+        let shown = shown_by(&limit.name);
+        let reason = limit.reason.replace('|', "\\|");
+        let _ = writeln!(text, "| `{}` | `{}` | {reason} | {shown} |", limit.name, limit.value);
     }
     text
+}
+
+/// What `tests/limits.tsv` has for a bound, as the document shows it.
+fn shown_by(bound: &str) -> String {
+    let table = read("tests/limits.tsv");
+    let row = table.lines().find_map(|line| line.strip_prefix(bound)?.strip_prefix('\t').map(str::to_owned));
+    let row = row.unwrap_or_else(|| panic!("tests/limits.tsv: no row says which test shows {bound}"));
+    match row.split_once(' ').unwrap_or_else(|| panic!("tests/limits.tsv: {bound}: a file and a test, or none and why"))
+    {
+        ("none", why) => format!("no test: {why}"),
+        (file @ "benches/worst.rs", case) => {
+            assert!(read(file).contains(&format!("(\"{case}\"")), "tests/limits.tsv: {file} has no {case:?}");
+            format!("`{file}`")
+        }
+        (file, test) => {
+            assert!(read(file).contains(&format!("fn {test}(")), "tests/limits.tsv: {file} has no {test}");
+            format!("`{file}` `{test}`")
+        }
+    }
 }
 
 fn rows() -> Vec<Vec<String>> {
@@ -110,6 +133,8 @@ fn the_table_of_limits_is_up_to_date_and_names_what_exists() {
         assert!(exists(&row[4]), "measured.tsv: there is no {}", row[4]);
     }
     let limits = limits();
+    let named = read("tests/limits.tsv").lines().filter(|line| !line.starts_with('#')).count() - 1;
+    assert_eq!(named, limits.len(), "tests/limits.tsv: a row for each bound, and no other");
     assert!(limits.len() > 50, "the table was read: {}", limits.len());
     let document = document();
     let path = root().join("docs/LIMITS.md");

@@ -9,6 +9,7 @@ use super::{
     layers::{ListenerTable, ROWS, Resolved, index},
     process::BindAddress,
 };
+use crate::limits::LISTENERS_MAX;
 use crate::settings::{FromValue, ListenerSettings, Setting};
 
 /// One address to listen on, and what holds for the clients that come there.
@@ -41,6 +42,10 @@ pub(super) fn describe(
         let source = &all[index("bind")].source;
         let each = binds(all).into_iter().map(|bind| described(bind, all.to_vec(), source.clone()));
         return each.collect();
+    }
+    if let Some(table) = tables.get(LISTENERS_MAX) {
+        problems
+            .push(Problem::new(&table.source, format!("there may be {LISTENERS_MAX} listeners, and this is one more")));
     }
     let mut listeners = Vec::new();
     for (table, resolved) in tables.iter().zip(resolved) {

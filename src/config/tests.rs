@@ -366,6 +366,20 @@ fn listeners_that_collide_or_have_several_addresses_are_refused() {
 }
 
 #[test]
+fn more_listeners_than_there_may_be_are_refused() {
+    let table = |port: usize| format!("[[listener]]\nport = {port}\n");
+    let tables = |count: usize| (1..=count).map(table).collect::<Vec<_>>().concat();
+    let most = crate::limits::LISTENERS_MAX;
+    let arguments = ["-c", "d.toml"];
+    assert_eq!(Computer { file: &tables(most), ..COMPUTER }.config(&arguments, &[]).listeners.len(), most);
+    let problems = Computer { file: &tables(most + 1), ..COMPUTER }.problems(&arguments, &[]);
+    assert_eq!(problems, ["d.toml:33: there may be 16 listeners, and this is one more"]);
+    let binds: Vec<String> = (0..=most).map(|n| format!("\"10.0.0.{n}\"")).collect();
+    let file = format!("[listener]\nbind = [{}]\n", binds.join(", "));
+    assert_eq!(Computer { file: &file, ..COMPUTER }.problems(&arguments, &[]).len(), 1);
+}
+
+#[test]
 fn what_no_listener_takes_up_is_warned_of() {
     let tables = "[[listener]]\nport = 1\n[[listener]]\nbind = \"127.0.0.1:2\"\n";
     let warnings = |file: &str, arguments: &[&str]| {

@@ -437,3 +437,53 @@ fn a_broker_that_stops_closes_who_has_not_sent_connect() {
     assert!(matches!(stage.operation(), Operation::Close { .. }));
     assert_eq!((stage.connections.len(), stage.connections.next_deadline()), (1, None));
 }
+
+#[test]
+fn a_connect_may_be_as_large_as_its_limit_and_not_a_byte_larger() {
+    use crate::limits::CONNECT_SIZE_MAX_BYTES;
+    // A will whose payload and whose topic make up what is missing.
+    let connect = |topic_bytes: usize| {
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 6, 0, 0, 0, 1, b'c'];
+        body.extend((topic_bytes as u16).to_be_bytes());
+        body.extend(vec![b't'; topic_bytes]);
+        body.extend([0xff, 0xff]);
+        body.extend(vec![b'x'; 65_535]);
+        let mut bytes = vec![0x10];
+        let mut length = body.len();
+        while length > 0x7f {
+            bytes.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        bytes.push(length as u8);
+        bytes.extend(body);
+        bytes
+    };
+    let most = CONNECT_SIZE_MAX_BYTES as usize;
+    let topic_bytes = most - (connect(0).len());
+    assert_eq!(connect(topic_bytes).len(), most);
+    for (bytes, reason) in [(connect(topic_bytes), None), (connect(topic_bytes + 1), Some(CloseReason::PacketTooLarge))]
+    {
+        let mut stage = Stage::new();
+        let id = stage.accept();
+        for part in bytes.chunks(4_096) {
+            if stage.connections.len() == 1 {
+                stage.receive(id, part, false);
+            }
+        }
+        assert_eq!(stage.connections.refused().next().map(|refused| refused.reason), reason);
+    }
+}
+
+#[test]
+fn no_more_outboxes_are_kept_than_are_worth_it() {
+    use crate::limits::OUTBOX_POOL;
+    let mut stage = Stage::new();
+    stage.connections.config.connections_max = u32::MAX;
+    let ids: Vec<ConnectionId> = (0..OUTBOX_POOL + 50).map(|_| stage.accept()).collect();
+    for id in &ids {
+        // A CONNECT that is refused has words to be sent.
+        stage.receive(*id, &[0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 9, 2, 0, 0, 0, 0], false);
+    }
+    assert_eq!(stage.flush().len(), OUTBOX_POOL + 50);
+    assert_eq!(stage.connections.pool.len(), OUTBOX_POOL);
+}

@@ -72,3 +72,22 @@ impl Losses {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_sessions_are_noted_and_no_more_and_all_of_them_are_over_in_the_end() {
+        let at = |s: u64| Now { mono_ns: s * 1_000_000_000, unix_ms: 0 };
+        let mut losses = Losses::default();
+        let ids = || (0..).map(SessionId).take(LOSING_SESSIONS_MAX + 10);
+        assert_eq!(ids().filter(|&id| losses.add(at(1), id, DropReason::QueueFull)).count(), LOSING_SESSIONS_MAX);
+        assert!(!losses.add(at(2), SessionId(7), DropReason::OutboxFull), "it is noted");
+        let late = at(2 + u64::from(LOSS_OVER_S));
+        let over: Vec<_> = std::iter::from_fn(|| losses.next_over(late)).collect();
+        assert_eq!(over.len(), LOSING_SESSIONS_MAX);
+        assert!(over.iter().any(|(id, loss)| *id == SessionId(7) && loss.messages == 2));
+        assert!(losses.add(late, SessionId(9), DropReason::QueueFull), "there is room again");
+    }
+}

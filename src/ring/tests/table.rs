@@ -109,3 +109,17 @@ fn an_idle_connection_costs_no_memory_and_no_buffer() {
     assert_eq!(memory(&plane), before);
     assert_eq!((plane.rings.all[0].buffers.free(), plane.sockets()), (16, 1_000));
 }
+
+#[test]
+fn a_plane_has_so_many_rings_and_says_when_they_are_full() {
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 1_000, ring_sockets_max: 1, buffers: 4, ..small() }).unwrap();
+    let (_, address) = plane.listen(&loopback()).unwrap();
+    let mut peers = Vec::new();
+    for number in 0..crate::limits::RINGS_MAX {
+        assert!(!plane.is_out_of_room(), "with {number} of them");
+        peers.push(client(address));
+        let _socket = accept(&mut plane);
+        plane.accept_more();
+    }
+    assert_eq!((plane.sockets() as usize, plane.is_out_of_room()), (crate::limits::RINGS_MAX, true));
+}

@@ -108,3 +108,18 @@ fn a_message_that_fits_only_without_a_new_alias_goes_without() {
     let (_, answer) = world.resume(&connect);
     assert_eq!(answer[1..], [format!("PUBLISH t q1 #1 dup {text}")]);
 }
+
+#[test]
+fn a_client_that_takes_any_number_of_aliases_is_given_few() {
+    let most = usize::from(crate::limits::TOPIC_ALIAS_OUT_MAX);
+    let mut world = World::new();
+    let sub = world.connect(&Connect { topic_alias_maximum: u16::MAX, ..v5("sub") });
+    world.subscribe(sub, "#", 0);
+    let publisher = world.client("pub");
+    for topic in 0..most + 20 {
+        world.send(publisher, &Packet::Publish(publish(&topic.to_string(), "x")));
+    }
+    let lines = world.read(sub);
+    assert_eq!(lines.len(), most + 20);
+    assert_eq!(lines.iter().filter(|line| line.contains("alias=")).count(), most);
+}

@@ -187,3 +187,14 @@ fn counts_are_those_of_the_shard_and_of_its_sockets() {
     let Reply::Counts(report) = world.ask(0, Command::Counts) else { panic!() };
     assert_eq!((report.gauges.clients_connected, report.counters.connections), (1, 1));
 }
+
+#[test]
+fn so_many_deletions_go_on_at_once_and_the_next_is_refused() {
+    let mut world = World::new();
+    world.hold_work();
+    for request in 0..=crate::limits::COMMANDS_UNDER_WAY_MAX as u64 {
+        world.command(0, request, Command::DeleteRetained { filter: "a/#".into() });
+    }
+    let refused: Vec<_> = world.replies().into_iter().filter(|(_, reply)| matches!(reply, Reply::Refused(_))).collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+}

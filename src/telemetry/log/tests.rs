@@ -233,3 +233,24 @@ fn a_file_that_was_moved_away_is_opened_again_and_a_failure_keeps_the_old_one() 
     assert_eq!(fs::read_to_string(&moved).unwrap(), "three\nfour\n");
     fs::remove_dir_all(&directory).unwrap();
 }
+
+#[test]
+fn lines_beyond_the_queue_of_a_stalled_writer_are_lost_and_counted() {
+    let directory = std::env::temp_dir().join(format!("dunlin-log-stalled-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let path = directory.join("dunlin.log");
+    let output = Output::open(Some(&path)).unwrap();
+    let stalled = output.lock();
+    let (mut lines, guard) = writer(output.clone());
+    let lost = lines.error_counter();
+    for _ in 0..limits::LOG_QUEUE_LINES + 100 {
+        lines.write_all(b"line\n").unwrap();
+    }
+    // The writer may hold one that it cannot write.
+    assert!((99..=100).contains(&lost.dropped_lines()), "{} lost", lost.dropped_lines());
+    drop(stalled);
+    drop(guard);
+    let written = fs::read_to_string(&path).unwrap().lines().count();
+    assert_eq!(written + lost.dropped_lines(), limits::LOG_QUEUE_LINES + 100);
+    fs::remove_dir_all(&directory).unwrap();
+}
