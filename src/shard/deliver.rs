@@ -309,7 +309,7 @@ impl Clients {
             self.lose(turn, id, DropReason::PacketTooLarge);
             return;
         };
-        let copy = DeliveryOptions { qos: copy.qos, retain: copy.retain, dup: false, ids: &[] };
+        let copy = DeliveryOptions { qos: copy.qos, retain: copy.retain, dup: false, ids: &[], group: copy.group };
         let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
