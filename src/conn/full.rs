@@ -6,7 +6,7 @@
 
 use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
-use super::handed_over::{HandedOver, Waiting};
+use super::handed_over::{AwaitedPlace, HandedOver};
 use super::operation::Operation;
 use crate::ids::ConnectionId;
 use crate::limits::{PLACE_AGAIN_MS, PLACE_WAIT_MS};
@@ -18,7 +18,7 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         connection.phase = Phase::AwaitingPlace;
         let until = now.after_ms(PLACE_WAIT_MS);
-        let waiting = Waiting { until, connection: id, arrived: Box::new(arrived) };
+        let waiting = AwaitedPlace { until, connection: id, arrived: Box::new(arrived) };
         self.listeners[usize::from(connection.listener)].awaiting_place.0.push_back(waiting);
         self.place_again = Some(now.after_ms(PLACE_AGAIN_MS));
     }
@@ -31,7 +31,7 @@ impl Connections {
         let now = core.now();
         for listener in 0..self.listeners.len() {
             while let Some(arrived) = self.next_to_open(core, listener, now) {
-                let Waiting { connection: id, arrived, .. } = arrived;
+                let AwaitedPlace { connection: id, arrived, .. } = arrived;
                 if let Some(connection) = self.table.get(id) {
                     self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
                     let HandedOver { connect, rest, assigned_client_id, .. } = *arrived;
@@ -43,7 +43,7 @@ impl Connections {
         self.place_again = waits.then(|| now.after_ms(PLACE_AGAIN_MS));
     }
 
-    fn next_to_open(&mut self, core: &impl InputHandler, listener: usize, now: Now) -> Option<Waiting> {
+    fn next_to_open(&mut self, core: &impl InputHandler, listener: usize, now: Now) -> Option<AwaitedPlace> {
         let waiting = &mut self.listeners[listener].awaiting_place.0;
         let first = waiting.front()?;
         let is_full = || core.is_full_for(first.arrived.client_id(), listener as u8);

@@ -48,11 +48,11 @@ pub(super) enum Half {
 
 /// CONNECTs of one listener that wait for a place, in the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct AwaitingPlace(pub(super) VecDeque<Waiting>);
+pub(super) struct AwaitingPlace(pub(super) VecDeque<AwaitedPlace>);
 
 /// One of them.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct AwaitedPlace {
     pub(super) until: Deadline,
     pub(super) connection: ConnectionId,
     pub(super) arrived: Box<HandedOver>,

@@ -8,7 +8,7 @@ use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
 use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Routed, expiry_of};
 use crate::store::Record;
-use crate::telemetry::{CloseReason, DropReason, Verbosity};
+use crate::telemetry::{CloseReason, DropReason};
 use crate::topic::TopicName;
 
 impl Shard {
@@ -45,9 +45,7 @@ impl Shard {
 
     /// The topic is known; now the exchange.
     fn publish_to(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
-        if turn.fx.verbosity == Verbosity::Trace {
-            self.clients.report_publish(turn, id, publish, topic);
-        }
+        self.clients.trace_publish(turn, id, publish, topic);
         let session = self.clients.sessions.get_mut(id);
         let mut message = MessageRef {
             topic,

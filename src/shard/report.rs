@@ -11,7 +11,7 @@ use crate::auth::Policy;
 use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};
 use crate::ids::{ConnectionId, SessionId};
 use crate::session::{MessageRef, Outbound};
-use crate::telemetry::DropReason;
+use crate::telemetry::{DropReason, Verbosity};
 use crate::time::Now;
 
 impl Clients {
@@ -55,9 +55,16 @@ impl Clients {
         turn.fx.events.push(Event::Unsubscribed { connection, client_id, filter: filter.into(), code });
     }
 
-    /// A PUBLISH from a client.
+    /// A PUBLISH from a client, where that is wanted.
+    #[inline]
+    pub(super) fn trace_publish(&self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
+        if turn.fx.verbosity == Verbosity::Trace {
+            self.report_publish(turn, id, publish, topic);
+        }
+    }
+
     #[cold]
-    pub(super) fn report_publish(&self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
+    fn report_publish(&self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         let Some((connection, client_id)) = self.client(id) else { return };
         turn.fx.events.push(Event::PublishReceived(PublishSeen {
             connection,
