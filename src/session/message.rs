@@ -46,6 +46,7 @@ impl MessageRef<'_> {
 
     /// Whether it is too late to deliver it to a client that could take it at once [MQTT-3.3.2-5]. Never so for an interval of
     /// 0, however long the message has been on its way between shards.
+    #[inline]
     pub fn is_too_late(&self, now: Now) -> bool {
         self.expires.is_some_and(|expires| expires != NEVER_WAITS && expires.is_due(now))
     }

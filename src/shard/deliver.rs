@@ -214,6 +214,12 @@ impl Clients {
             self.send_delivery(turn, id, delivery, fanout);
             return;
         }
+        self.enqueue(turn, id, fanout, copy);
+    }
+
+    /// A message that cannot be sent now, if there is room for it.
+    #[inline(never)]
+    fn enqueue(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &mut Fanout<'_>, copy: DeliveryOptions<'_>) {
         if fanout.routed.message.is_expired(turn.now) {
             self.counters.dropped(DropReason::Expired); // it was for who could take it at once
             return;

@@ -8,7 +8,6 @@ use super::connect::Refused;
 use super::{Event, Settings, Shard, Turn};
 use crate::codec::{Connect, ConnectWill, ReasonCode, SubscriptionOptions, Version};
 use crate::ids::{ConnectionId, Qos, SessionId};
-use crate::session::MessageRef;
 use crate::settings::{Acceptance, RefusedDollarTopics};
 use crate::telemetry::{CloseReason, DropReason, Verbosity};
 use crate::topic::{SubscribedFilter, TopicName, TopicOwner, holds_control_characters};
@@ -41,16 +40,36 @@ impl Settings {
     }
 
     /// Whether a client's message of `payload_bytes` for `topic` is taken.
+    #[inline]
     pub(super) fn check_message<'a>(
         &self,
         topic: &'a str,
+        payload_bytes: usize,
+    ) -> Result<TopicName<'a>, MessageRefusal> {
+        match TopicName::parse(topic, self.topic_levels_max) {
+            Ok(topic)
+                if !topic.is_dollar()
+                    && self.control_characters == Acceptance::Accept
+                    && payload_bytes <= self.message_size_max_bytes as usize =>
+            {
+                Ok(topic)
+            }
+            parsed => self.check_unusual_message(parsed.ok(), payload_bytes),
+        }
+    }
+
+    /// What not every message passes.
+    #[cold]
+    fn check_unusual_message<'a>(
+        &self,
+        topic: Option<TopicName<'a>>,
         payload_bytes: usize,
     ) -> Result<TopicName<'a>, MessageRefusal> {
         let topic_refused = |text| {
             let (code, reason) = (ReasonCode::TopicNameInvalid, DropReason::TopicRefused);
             Err(MessageRefusal { code, reason, text })
         };
-        let Ok(topic) = TopicName::parse(topic, self.topic_levels_max) else {
+        let Some(topic) = topic else {
             return topic_refused("its topic has more levels than --topic-levels-max");
         };
         match topic.owner() {
@@ -73,7 +92,7 @@ impl Settings {
     /// Whether a message or will goes beyond what CONNACK announces, and what for [MQTT-3.2.2-12] [MQTT-3.2.2-13].
     #[inline]
     pub(super) fn check_announced(&self, qos: Qos, retain: bool) -> Result<(), (ReasonCode, &'static str)> {
-        if qos > self.qos_max() {
+        if qos as u16 > self.qos_max {
             return Err((ReasonCode::QosNotSupported, QOS_ABOVE_MAXIMUM));
         }
         if retain && !self.retain_available {
@@ -154,26 +173,25 @@ impl Shard {
         None
     }
 
-    /// A message goes beyond what CONNACK announced. A client before 5.0, which was told nothing, has it passed on as it can be;
-    /// the connection of another is closed. Returns whether the message goes on.
+    /// A message goes beyond what CONNACK announced. A client before 5.0, which was told nothing, has it passed on with what this
+    /// returns in place of its own QoS and RETAIN; the connection of another is closed.
     #[cold]
     pub(super) fn lower_to_announced(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        message: &mut MessageRef<'_>,
-    ) -> bool {
+        qos: Qos,
+        retain: bool,
+    ) -> Option<(Qos, bool)> {
         let settings = &self.clients.settings;
-        let (qos_max, retain_available) = (settings.qos_max(), settings.retain_available);
-        let Err((code, text)) = settings.check_announced(message.qos, message.retain) else { return true };
+        let lowered = (qos.min(settings.qos_max()), retain && settings.retain_available);
+        let Err((code, text)) = settings.check_announced(qos, retain) else { return Some(lowered) };
         let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
-        if link.version.is_v5() {
-            self.close(turn, id, code, CloseReason::ProtocolError, text);
-            return false;
+        if !link.version.is_v5() {
+            return Some(lowered);
         }
-        message.qos = message.qos.min(qos_max);
-        message.retain &= retain_available;
-        true
+        self.close(turn, id, code, CloseReason::ProtocolError, text);
+        None
     }
 
     /// Counts a message that is not taken; the first of a connection is told in the log. Returns the code for its acknowledgement.

@@ -46,36 +46,49 @@ impl Shard {
     /// The topic is known; now the exchange.
     fn publish_to(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         self.clients.trace_publish(turn, id, publish, topic);
-        let session = self.clients.sessions.get_mut(id);
-        let mut message = MessageRef {
+        let (mut qos, mut retain) = (publish.qos, publish.retain);
+        if self.clients.settings.check_announced(qos, retain).is_err() {
+            let Some(lowered) = self.lower_to_announced(turn, id, qos, retain) else { return };
+            (qos, retain) = lowered;
+        }
+        let session = self.clients.sessions.get(id);
+        let message = MessageRef {
             topic,
-            qos: publish.qos,
-            retain: publish.retain,
+            qos,
+            retain,
             expires: publish.message_expiry_s.map(|seconds| expiry_of(turn.now, seconds)),
             publisher: Some(session.key),
             properties: publish.properties,
             payload: publish.payload,
         };
-        let settings = &self.clients.settings;
-        if settings.check_announced(message.qos, message.retain).is_err()
-            && !self.lower_to_announced(turn, id, &mut message)
-        {
+        if let Some(packet_id) = publish.packet_id {
+            // As it was sent: what the message is passed on with may be lower.
+            let kind = if publish.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
+            self.publish_and_acknowledge(turn, id, message, packet_id, kind);
             return;
         }
-        let Some(packet_id) = publish.packet_id else {
-            match self.admit_publish(&message) {
-                Ok(topic) => {
-                    self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
-                }
-                Err(refusal) => {
-                    self.refuse_message(turn, id, message.topic, refusal);
-                }
+        match self.admit_publish(&message) {
+            Ok(topic) => {
+                self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
             }
-            return;
-        };
+            Err(refusal) => {
+                self.refuse_message(turn, id, message.topic, refusal);
+            }
+        }
+    }
+
+    /// A message whose sender waits for `kind`.
+    #[inline]
+    fn publish_and_acknowledge(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        message: MessageRef<'_>,
+        packet_id: PacketId,
+        kind: AckKind,
+    ) {
         let session = self.clients.sessions.get(id);
         let link = session.link.as_deref().expect("the packet came over it");
-        let kind = if publish.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
         let is_repetition = kind == AckKind::PubRec && session.exchanges.contains(packet_id);
         let (waiting, alone) = link.acks.as_deref().map_or((0, 0), |acks| (acks.len(), acks.in_flight_alone()));
         // Clients before 5.0 are told no maximum, and a repetition takes no new place; but nobody can have more
@@ -134,6 +147,7 @@ impl Shard {
     }
 
     /// Whether the broker takes a message from a client.
+    #[inline]
     fn admit_publish<'a>(&self, message: &MessageRef<'a>) -> Result<TopicName<'a>, MessageRefusal> {
         let topic = self.clients.settings.check_message(message.topic, message.payload.len())?;
         if message.retain
