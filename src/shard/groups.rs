@@ -20,7 +20,7 @@ use crate::topic::{EntryId, Matches, MemberRoom, Pick, Subscriber};
 const FULL_MAX: usize = 16;
 /// How long other shards believe what they were told of busy members, at least: a member that is busy and ready by turns costs
 /// no message each time, and meanwhile the others are served.
-const LOOK_AGAIN_MS: u64 = 100;
+const LOOK_AGAIN_MS: u64 = 20;
 /// Groups that one turn looks at again.
 const GROUPS_PER_TURN: usize = 256;
 
