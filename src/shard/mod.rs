@@ -209,19 +209,22 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
         link.note_received(turn.now);
-        if matches!(self.admit_packet(turn, id, &packet), Admission::Now) {
-            self.handle_packet_of(turn, id, packet);
+        if Self::is_held(link) {
+            self.hold_packet(turn, id, &packet);
+        } else {
+            self.handle_packet_of(turn, id, &packet);
         }
     }
 
-    fn handle_packet_of(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: Packet<'_>) {
+    #[inline]
+    fn handle_packet_of(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(turn, id, &publish),
-            Packet::Ack(ack) => self.handle_ack(turn, id, &ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, &unsubscribe),
+            Packet::Publish(publish) => self.handle_publish(turn, id, publish),
+            Packet::Ack(ack) => self.handle_ack(turn, id, ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, unsubscribe),
             Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&[0xd0, 0])),
-            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, &disconnect),
+            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, disconnect),
             Packet::Auth(_) => {
                 // No method was agreed on in CONNECT, so none can be gone on with [MQTT-4.12.0-7].
                 self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "AUTH without a method");

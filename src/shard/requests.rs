@@ -15,7 +15,7 @@ use crate::codec::{
 };
 use crate::ids::SessionId;
 use crate::limits::{DEFERRED_TURN_BYTES, TURN_BUDGET_BYTES};
-use crate::session::{HeldEnd, Request, RequestKind, Waiting};
+use crate::session::{HeldEnd, Link, Request, RequestKind, Waiting};
 use crate::telemetry::CloseReason;
 
 /// Filters that are looked at for one that takes effect: it costs that much less.
@@ -26,7 +26,7 @@ const HELD_PER_TURN_BYTES: usize = TURN_BUDGET_BYTES + DEFERRED_TURN_BYTES + TUR
 /// And no more than these, however small: each costs the shard what it costs elsewhere.
 const HELD_PER_TURN_PACKETS: usize = 512;
 
-/// Whether a packet is to be handled now.
+/// Whether the end of a connection is to be handled now.
 pub(super) enum Admission {
     Now,
     /// It waits for its turn.
@@ -55,19 +55,15 @@ impl Shard {
         self.clients.add_work(id);
     }
 
-    /// Whether a packet may be handled, or waits behind a request of the same client.
+    /// Whether what comes over a connection waits behind a request of its client.
     #[inline]
-    pub(super) fn admit_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) -> Admission {
-        let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
-        if link.backlog.as_deref().is_none_or(|backlog| backlog.waiting.is_none()) {
-            return Admission::Now;
-        }
-        self.hold_packet(turn, id, packet);
-        Admission::Held
+    pub(super) fn is_held(link: &Link) -> bool {
+        link.backlog.as_deref().is_some_and(|backlog| backlog.waiting.is_some())
     }
 
+    /// Keeps a packet until what came before it is done.
     #[cold]
-    fn hold_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
+    pub(super) fn hold_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
         let most = self.clients.settings.packet_size_max_bytes as usize;
         let link = self.clients.sessions.get_mut(id).link.as_deref_mut().expect("the packet came over it");
         let version = link.version;
@@ -238,7 +234,7 @@ impl Shard {
             let (frame, len) = frame::next(rest, u32::MAX).expect("we wrote it").expect("whole packets are held");
             let packet = decode(frame, version, Side::Server).expect("it was decoded before");
             waiting.handled += len;
-            self.handle_packet_of(turn, id, packet);
+            self.handle_packet_of(turn, id, &packet);
         }
         if waiting.handled > waiting.held.len() / 2 {
             waiting.held.drain(..waiting.handled);
