@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::alias::{AliasesIn, AliasesOut};
 use super::inbound::AckQueue;
 use super::replays::{Replay, Replays};
-use super::waiting::Waiting;
+use super::waiting::RequestUnderWay;
 use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, PacketId};
 use crate::limits;
@@ -21,7 +21,7 @@ pub struct Backlog {
     /// SUBACKs that had been owed when the connection was made: replays that belong to them are of an earlier one.
     pub inherited: u64,
     /// A request that takes several turns, and what came behind it.
-    pub waiting: Option<Box<Waiting>>,
+    pub waiting: Option<Box<RequestUnderWay>>,
 }
 
 impl Backlog {

@@ -32,7 +32,7 @@ pub use outbound::{GivenUp, Outbound, QueueLimits};
 pub use queued_memory::{QueueTotals, QueuedMemory};
 pub use replays::{Replay, Replays};
 pub use subscriptions::{Place, Subscriptions};
-pub use waiting::{HeldEnd, Request, RequestKind, Waiting};
+pub use waiting::{HeldEnd, Request, RequestKind, RequestUnderWay};
 pub use will::Will;
 pub use window::{Exchange, Window};
 

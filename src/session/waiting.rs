@@ -50,7 +50,7 @@ pub enum HeldEnd {
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub struct Waiting {
+pub struct RequestUnderWay {
     /// The packet that is under way; `None` once it is answered and what came behind it is being handled.
     pub request: Option<Request>,
     /// The packets behind it, whole, one after the other.

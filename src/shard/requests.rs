@@ -15,7 +15,7 @@ use crate::codec::{
 };
 use crate::ids::SessionId;
 use crate::limits::{DEFERRED_TURN_BYTES, TURN_BUDGET_BYTES};
-use crate::session::{HeldEnd, Link, Request, RequestKind, Waiting};
+use crate::session::{HeldEnd, Link, Request, RequestKind, RequestUnderWay};
 use crate::telemetry::CloseReason;
 
 /// Filters that are looked at for one that takes effect: it costs that much less.
@@ -128,7 +128,7 @@ impl Shard {
         done
     }
 
-    fn take_waiting(&mut self, id: SessionId) -> Option<Box<Waiting>> {
+    fn take_waiting(&mut self, id: SessionId) -> Option<Box<RequestUnderWay>> {
         let session = self.clients.sessions.try_get_mut(id)?;
         session.link.as_deref_mut()?.backlog.as_deref_mut()?.waiting.take()
     }
@@ -218,7 +218,7 @@ impl Shard {
     }
 
     /// The packets that came behind a request which has been answered: as many bytes as a connection may send in a turn.
-    fn handle_held(&mut self, turn: &mut Turn<'_>, id: SessionId, waiting: &mut Waiting) {
+    fn handle_held(&mut self, turn: &mut Turn<'_>, id: SessionId, waiting: &mut RequestUnderWay) {
         let most = waiting.handled + HELD_PER_TURN_BYTES;
         for _ in 0..HELD_PER_TURN_PACKETS {
             if waiting.handled >= waiting.held.len().min(most) {
