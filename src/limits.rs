@@ -21,11 +21,14 @@ pub const PACKET_SIZE_MAX_BYTES: u32 = 256 * 1024 * 1024;
 /// CONNECT is read before anybody is known, so it is held to less than other packets: a client id, a will and
 /// credentials fit; 10,000 peers that announce more and send nothing hold nothing.
 pub const CONNECT_SIZE_MAX_BYTES: u32 = 128 * 1024;
-/// User properties in one packet; with more it is refused and its connection ends. No application comes near it: it keeps the
-/// work that a packet makes below a quarter of a millisecond, where Mosquitto's CVE-2021-41039 is what no bound leads to.
-pub const USER_PROPERTIES_MAX: usize = 8_192;
+/// User properties in one packet; with more it is refused and its connection ends. No application comes near it; decoding that
+/// many takes 30 us. Mosquitto's CVE-2021-41039 is what no bound leads to.
+pub const USER_PROPERTIES_MAX: usize = 1_024;
+/// Topic filters in one SUBSCRIBE or UNSUBSCRIBE; with more it is refused and its connection ends. A packet is decoded in one
+/// go, and this many take half a millisecond. No client comes near it: the largest seen asks for 5,000.
+pub const FILTERS_PER_PACKET_MAX: u32 = 32_768;
 /// Topic filters of one SUBSCRIBE or UNSUBSCRIBE that are seen to in one go: a quarter of a millisecond where each is new and has
-/// 128 levels. A packet may have as many as fit into it; one with more is seen to in the turns that follow.
+/// 128 levels. A packet with more is seen to in the turns that follow.
 pub const FILTERS_PER_SLICE: u32 = 256;
 
 // --- topics ----------------------------------------------------------------------------------------------------

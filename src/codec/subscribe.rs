@@ -10,6 +10,7 @@ use super::properties::{Allowed, Properties, Property, put_some};
 use super::wire::{Reader, put_packet, put_string, put_u8, put_u16, put_with_length};
 use super::{Version, expect_first_of_request};
 use crate::ids::{PacketId, Qos, SubscriptionId};
+use crate::limits::FILTERS_PER_PACKET_MAX;
 
 /// Whether retained messages are sent when a subscription is made (MQTT 5.0, 3.8.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -79,7 +80,7 @@ pub struct SubscribeFilter<'a> {
     pub options: SubscriptionOptions,
 }
 
-/// A request for subscriptions: one filter, or as many as fit into the packet.
+/// A request for subscriptions: one filter, or up to [`FILTERS_PER_PACKET_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Subscribe<'a> {
     /// To be repeated in the SUBACK.
@@ -114,6 +115,9 @@ impl<'a> Subscribe<'a> {
                 return Err(DecodeError::Protocol("no local on a shared subscription")); // [MQTT-3.8.3-4]
             }
             count += 1;
+            if count > FILTERS_PER_PACKET_MAX {
+                return Err(DecodeError::LimitExceeded("more than 32,768 filters in one SUBSCRIBE"));
+            }
         }
         if count == 0 {
             return Err(DecodeError::Protocol("SUBSCRIBE without a topic filter")); // [MQTT-3.8.3-2]
@@ -304,12 +308,18 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_has_as_many_filters_as_fit_into_it() {
-        let mut out = Vec::new();
-        encode_subscribe(V5, PacketId::MIN, None, vec![plain("a", Qos::AtMostOnce); 100_000], &mut out);
+    fn a_packet_has_as_many_filters_as_one_may_have_and_not_one_more() {
+        let most = FILTERS_PER_PACKET_MAX as usize;
+        let packet = |count: usize| {
+            let mut out = Vec::new();
+            encode_subscribe(V5, PacketId::MIN, None, vec![plain("a", Qos::AtMostOnce); count], &mut out);
+            out
+        };
+        let out = packet(most);
         let subscribe = read(&out, V5).unwrap();
-        assert_eq!((subscribe.len(), subscribe.filters().count()), (100_000, 100_000));
+        assert_eq!((subscribe.len(), subscribe.filters().count()), (most, most));
         let first = subscribe.filters().next().unwrap();
-        assert_eq!(subscribe_filters(&subscribe.payload()[first.len_bytes()..], V5).count(), 99_999);
+        assert_eq!(subscribe_filters(&subscribe.payload()[first.len_bytes()..], V5).count(), most - 1);
+        assert!(matches!(read(&packet(most + 1), V5), Err(DecodeError::LimitExceeded(_))));
     }
 }

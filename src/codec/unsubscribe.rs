@@ -6,8 +6,9 @@ use super::properties::{Allowed, Properties};
 use super::wire::{Reader, put_packet, put_string, put_u8, put_u16};
 use super::{Version, expect_first_of_request};
 use crate::ids::PacketId;
+use crate::limits::FILTERS_PER_PACKET_MAX;
 
-/// A request to end subscriptions: one filter, or as many as fit into the packet.
+/// A request to end subscriptions: one filter, or up to [`FILTERS_PER_PACKET_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Unsubscribe<'a> {
     /// To be repeated in the UNSUBACK.
@@ -30,6 +31,9 @@ impl<'a> Unsubscribe<'a> {
         while !reader.is_empty() {
             reader.string()?; // [MQTT-3.10.3-1]
             count += 1;
+            if count > FILTERS_PER_PACKET_MAX {
+                return Err(DecodeError::LimitExceeded("more than 32,768 filters in one UNSUBSCRIBE"));
+            }
         }
         if count == 0 {
             return Err(DecodeError::Protocol("UNSUBSCRIBE without a topic filter")); // [MQTT-3.10.3-2]

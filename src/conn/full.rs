@@ -7,7 +7,6 @@
 use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
 use super::handed_over::{AwaitedPlace, HandedOver};
-use super::operation::Operation;
 use crate::ids::ConnectionId;
 use crate::limits::{PLACE_AGAIN_MS, PLACE_WAIT_MS};
 use crate::time::Now;
@@ -32,10 +31,10 @@ impl Connections {
         for listener in 0..self.listeners.len() {
             while let Some(arrived) = self.next_to_open(core, listener, now) {
                 let AwaitedPlace { connection: id, arrived, .. } = arrived;
-                if let Some(connection) = self.table.get(id) {
-                    self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
+                if self.table.get(id).is_some() {
                     let HandedOver { connect, rest, assigned_client_id, .. } = *arrived;
                     self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
+                    self.receive_again(id);
                 }
             }
         }
