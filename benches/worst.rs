@@ -279,7 +279,7 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 30] = [
+const CASES: [Case; 31] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -429,6 +429,14 @@ const CASES: [Case; 30] = [
                 None => return longest,
             }
         }
+    }),
+    ("command: each page of clients with ids of 65,000 bytes", 1, || {
+        let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+        for number in 0..300 {
+            let name = World::name(&format!("{number}-{}", "x".repeat(65_000)));
+            world.connect(&kept(&name));
+        }
+        world.command(Command::ListClients { after: None, limit: PAGE_MAX })
     }),
     ("command: describe and list a client with 100,000 subscriptions", 1, || {
         let mut world = World::new();

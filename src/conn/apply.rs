@@ -49,7 +49,7 @@ impl Connections {
     /// The shard has forgotten the connection; it closes once its outbox is empty.
     fn begin_lingering(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(connection) = self.table.get_mut(id) {
-            if connection.phase == Phase::AwaitingVerdict(Hearing::Nothing) {
+            if let Phase::AwaitingVerdict(Hearing::Nothing | Hearing::Ended) = connection.phase {
                 // Nothing is received from it; its end is to be seen.
                 self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
             }

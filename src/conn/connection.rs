@@ -33,6 +33,8 @@ pub enum Hearing {
     Once,
     /// It has brought bytes, and no other one follows.
     Nothing,
+    /// The peer sends no more. What it has sent before is heard first.
+    Ended,
 }
 
 /// How far the sending of FIN has come. While it is under way the socket must not be closed.

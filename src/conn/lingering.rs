@@ -36,11 +36,11 @@ impl Connections {
                 self.close(id); // there is nobody to hear anything
                 continue;
             }
-            if connection.outbox.is_some() {
-                self.lingering.push(id); // its last words go with the next flush
-            } else if connection.rest_bytes > 0 {
-                // They are under way; `sent` brings it back here.
+            if connection.rest_bytes > 0 {
+                // Words are under way, and the last of them perhaps behind those; `sent` brings it back here.
                 self.linger_deadlines.push_back((now.after_ms(LINGER_MS), id));
+            } else if connection.outbox.is_some() {
+                self.lingering.push(id); // its last words go with the next flush
             } else if is_told(reason) && connection.fin == Fin::NotSent {
                 connection.fin = Fin::UnderWay;
                 let socket = connection.socket;

@@ -139,7 +139,7 @@ impl Connections {
             Phase::Open | Phase::Lingering(_) => {
                 self.operations.push_back(Operation::Receive { socket, connection: id });
             }
-            Phase::AwaitingPlace | Phase::HandingOver | Phase::AwaitingVerdict(Hearing::Nothing) => {}
+            Phase::AwaitingPlace | Phase::HandingOver | Phase::AwaitingVerdict(Hearing::Nothing | Hearing::Ended) => {}
         }
     }
 
@@ -149,6 +149,7 @@ impl Connections {
             (ReceiveEnd::OutOfBuffers, _) => self.out_of_buffers.push(id),
             // It had sent more than could wait here, and all of that has been handled.
             (ReceiveEnd::Stopped, _) => self.receive_again(id),
+            (ReceiveEnd::PeerGone, Phase::AwaitingVerdict(_)) if self.keep_end(id) => {}
             (ReceiveEnd::PeerGone, Phase::Open | Phase::AwaitingVerdict(_)) => {
                 core.handle(Input::Closed { connection: id });
             }

@@ -111,9 +111,11 @@ impl Connections {
             self.handle_broken(core, id);
             return;
         }
-        if connection.outbox.is_some() {
+        let (has_more, is_lingering) = (connection.outbox.is_some(), matches!(connection.phase, Phase::Lingering(_)));
+        if has_more {
             self.mark_dirty(id);
-        } else if matches!(connection.phase, Phase::Lingering(_)) {
+        }
+        if is_lingering {
             self.lingering.push(id);
         }
         // What waits in the outbox is offered to the socket in this turn's flush; if it takes it, nothing is blocked.

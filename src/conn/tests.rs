@@ -487,3 +487,43 @@ fn no_more_outboxes_are_kept_than_are_worth_it() {
     assert_eq!(stage.flush().len(), OUTBOX_POOL + 50);
     assert_eq!(stage.connections.pool.len(), OUTBOX_POOL);
 }
+
+/// A peer that stops reading: some of its bytes are under way, more is behind them, and then it is closed.
+#[test]
+fn a_connection_that_closes_while_its_peer_reads_nothing_lets_the_shard_sleep_and_ends_in_time() {
+    let mut stage = Stage::new();
+    let id = stage.client("c");
+    stage.receive(id, &PINGREQ, true);
+    let flush = stage.with(|connections, core| connections.begin_flush(core));
+    let short = ShortSent { connection: id, sent: 1, broken: false };
+    stage.with(|connections, core| connections.finish_flush(core, flush, [short].into_iter()));
+    assert!(matches!(stage.operation(), Operation::Send { .. }));
+    stage.receive(id, &[0x30, 0], true); // malformed: it is closed
+    stage.receive(id, &PINGREQ, true);
+    for _ in 0..3 {
+        assert!(stage.flush().is_empty(), "nothing overtakes what is under way");
+        assert!(!stage.connections.has_work(), "the pump would never sleep");
+    }
+    stage.pass_ms(LINGER_MS);
+    let aborted = stage.operation();
+    assert!(matches!(aborted, Operation::Abort { under_way: UnderWayOn::Anything, .. }), "{aborted:?}");
+    assert!(stage.connections.is_empty());
+}
+
+#[test]
+fn last_words_behind_what_is_under_way_leave_when_the_peer_reads_again() {
+    let mut stage = Stage::new();
+    let id = stage.client("c");
+    stage.receive(id, &PINGREQ, true);
+    let flush = stage.with(|connections, core| connections.begin_flush(core));
+    let short = ShortSent { connection: id, sent: 1, broken: false };
+    stage.with(|connections, core| connections.finish_flush(core, flush, [short].into_iter()));
+    stage.operations();
+    stage.receive(id, &PINGREQ, true);
+    stage.receive(id, &[0x30, 0], true);
+    stage.flush();
+    stage.with(|connections, core| connections.sent(core, id, false));
+    assert_eq!(stage.flush(), [(id, PINGRESP.to_vec())]);
+    let finishing = stage.operations();
+    assert!(matches!(finishing[..], [Operation::FinishSending { .. }]), "{finishing:?}");
+}

@@ -1,13 +1,15 @@
 //! Connections whose CONNECT waits for somebody else's verdict.
 //!
 //! Always holds: what the client sends behind CONNECT is kept, not heard, and bounded by what one receive brings: when that
-//! has come, nothing more is received until the verdict. Until then the one receive also shows whether the peer goes away.
+//! has come, nothing more is received until the verdict. Until then the one receive also shows whether the peer goes away;
+//! what it had sent before is heard before its end.
 
 use super::connection::{Hearing, Phase};
 use super::connections::{Connections, InputHandler};
 use super::operation::Operation;
 use super::receiving::feed_shard;
 use crate::ids::ConnectionId;
+use crate::shard::Input;
 
 impl Connections {
     /// The shard has asked about the CONNECT that it was told: what came behind it is kept.
@@ -27,6 +29,16 @@ impl Connections {
         }
         connection.partial.extend(bytes);
         connection.phase = Phase::AwaitingVerdict(Hearing::Nothing);
+    }
+
+    /// The peer sends no more. Returns whether that is kept, too: behind what it has sent.
+    pub(super) fn keep_end(&mut self, id: ConnectionId) -> bool {
+        let Some(connection) = self.table.get_mut(id) else { return false };
+        let is_kept = !connection.partial.is_empty();
+        if is_kept {
+            connection.phase = Phase::AwaitingVerdict(Hearing::Ended);
+        }
+        is_kept
     }
 
     /// The shard has let a client in that waited. What it has sent is heard with [`Self::hear_resumed`].
@@ -50,6 +62,9 @@ impl Connections {
         }
         if let Some(kept) = kept {
             feed_shard(core, id, connection, &kept, self.config.settings.packet_size_max_bytes);
+        }
+        if hearing == Hearing::Ended {
+            core.handle(Input::Closed { connection: id });
         }
         true
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::clients::Clients;
 use super::command::{
-    ClientCursor, ClientDetails, ClientSummary, Command, ConnectionDetails, PAGE_MAX, Reply, RequestId, SessionFate,
+    ClientCursor, ClientDetails, ClientSummary, Command, ConnectionDetails, PAGE_MAX, PAGE_MAX_BYTES, Reply, RequestId,
+    SessionFate,
 };
 use super::mesh::MeshMessage;
 use super::retained::Page;
@@ -89,10 +90,12 @@ impl Shard {
         let limit = usize::from(limit.clamp(1, PAGE_MAX));
         let ClientCursor { next, end } = after.unwrap_or(ClientCursor { next: 0, end: self.clients.sessions.slots() });
         let mut page = Vec::with_capacity(limit.min(self.clients.sessions.len()));
-        let mut slot = next;
-        while slot < end.min(next.saturating_add(SLOTS_PER_PAGE)) && page.len() < limit {
+        let (mut slot, mut bytes) = (next, 0);
+        let slots_end = end.min(next.saturating_add(SLOTS_PER_PAGE));
+        while slot < slots_end && page.len() < limit && bytes < PAGE_MAX_BYTES {
             if let Some(session) = self.clients.sessions.try_get(SessionId(slot)).filter(|session| !session.has_ended) {
                 page.push(summary(session));
+                bytes += session.client_id.len();
             }
             slot += 1;
         }
@@ -127,12 +130,17 @@ impl Shard {
     fn list_subscriptions(&self, client_id: &str, skip: u32) -> Reply {
         let Some(id) = self.clients.sessions.find(client_id) else { return Reply::NotFound };
         let places = self.clients.sessions.get(id).subscriptions.places();
-        let page = places.iter().skip(skip as usize).take(usize::from(PAGE_MAX)).map(|place| {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for place in places.iter().skip(skip as usize).take(usize::from(PAGE_MAX)) {
             let mut filter = String::new();
             self.router.index.filter_text(place.entry, &mut filter);
-            filter.into()
-        });
-        Reply::Subscriptions { page: page.collect(), total: places.len() as u32 }
+            bytes += filter.len();
+            page.push(filter.into());
+            if bytes >= PAGE_MAX_BYTES {
+                break;
+            }
+        }
+        Reply::Subscriptions { page, total: places.len() as u32 }
     }
 
     fn disconnect_client(&mut self, turn: &mut Turn<'_>, client_id: &str, fate: SessionFate) -> Reply {

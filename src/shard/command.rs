@@ -38,7 +38,7 @@ pub enum Command {
         /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
     },
-    /// A page of one client's filters. Answered by [`Reply::Subscriptions`] or [`Reply::NotFound`].
+    /// A page of one client's filters, [`PAGE_MAX`] of them at most; the next one skips as many more as it had. Answered by [`Reply::Subscriptions`] or [`Reply::NotFound`].
     ListSubscriptions {
         /// As it came in CONNECT, or was assigned.
         client_id: Box<str>,
@@ -176,3 +176,5 @@ pub struct ConnectionDetails {
 
 /// Sessions, or filters, of one page.
 pub const PAGE_MAX: u16 = 256;
+/// Bytes of client ids, or filters, after which a page ends though it has fewer: each may have 65,535.
+pub const PAGE_MAX_BYTES: usize = 64 * 1024;

@@ -39,28 +39,17 @@ impl Settings {
         self.control_characters == Acceptance::Refuse && holds_control_characters(text)
     }
 
-    /// Whether a client's message of `payload_bytes` for `topic` is taken.
+    /// Whether a message is one of those that no rule looks at closely.
     #[inline]
-    pub(super) fn check_message<'a>(
-        &self,
-        topic: &'a str,
-        payload_bytes: usize,
-    ) -> Result<TopicName<'a>, MessageRefusal> {
-        match TopicName::parse(topic, self.topic_levels_max) {
-            Ok(topic)
-                if !topic.is_dollar()
-                    && self.control_characters == Acceptance::Accept
-                    && payload_bytes <= self.message_size_max_bytes as usize =>
-            {
-                Ok(topic)
-            }
-            parsed => self.check_unusual_message(parsed.ok(), payload_bytes),
-        }
+    pub(super) fn is_ordinary(&self, topic: &TopicName<'_>, payload_bytes: usize) -> bool {
+        !topic.is_dollar()
+            && self.control_characters == Acceptance::Accept
+            && payload_bytes <= self.message_size_max_bytes as usize
     }
 
-    /// What not every message passes.
+    /// Whether a client's message of `payload_bytes` is taken; `None` where its topic could not be read.
     #[cold]
-    fn check_unusual_message<'a>(
+    pub(super) fn check_message<'a>(
         &self,
         topic: Option<TopicName<'a>>,
         payload_bytes: usize,
@@ -157,7 +146,8 @@ impl Shard {
     ) -> Option<ConnectWill<'a>> {
         let will = connect.will?;
         let settings = &self.clients.settings;
-        let Err(refusal) = settings.check_message(will.topic, will.payload.len()) else {
+        let topic = TopicName::parse(will.topic, settings.topic_levels_max).ok();
+        let Err(refusal) = settings.check_message(topic, will.payload.len()) else {
             // Before 5.0 there is no way to refuse it: it is published as it can be.
             let (qos, retain) = (will.qos.min(settings.qos_max()), will.retain && settings.retain_available);
             return Some(ConnectWill { qos, retain, ..will });

@@ -149,7 +149,11 @@ impl Shard {
     /// Whether the broker takes a message from a client.
     #[inline]
     fn admit_publish<'a>(&self, message: &MessageRef<'a>) -> Result<TopicName<'a>, MessageRefusal> {
-        let topic = self.clients.settings.check_message(message.topic, message.payload.len())?;
+        let settings = &self.clients.settings;
+        let topic = match TopicName::parse(message.topic, settings.topic_levels_max) {
+            Ok(topic) if settings.is_ordinary(&topic, message.payload.len()) => topic,
+            parsed => settings.check_message(parsed.ok(), message.payload.len())?,
+        };
         if message.retain
             && !message.payload.is_empty()
             && !self.router.may_retain(&self.clients.settings, message.topic, message.len_bytes())

@@ -42,6 +42,9 @@ pub(super) struct PendingConnects {
     held_bytes: usize,
 }
 
+/// Questions that may have been answered behind one that has not, for each that may wait: eight bytes each, for five seconds.
+const GAPS_PER_PENDING: usize = 64;
+
 impl PendingConnects {
     /// CONNECTs that wait.
     pub(super) fn len(&self) -> usize {
@@ -76,7 +79,8 @@ impl PendingConnects {
     }
 
     fn has_room(&self) -> bool {
-        self.queue.len() < PENDING_CONNECTS_MAX && self.held_bytes < PENDING_CONNECTS_MAX_BYTES
+        let is_long = self.queue.len() >= PENDING_CONNECTS_MAX * GAPS_PER_PENDING;
+        self.len() < PENDING_CONNECTS_MAX && !is_long && self.held_bytes < PENDING_CONNECTS_MAX_BYTES
     }
 
     fn insert(&mut self, pending: PendingConnect) -> AskId {

@@ -92,7 +92,7 @@ fn whoever_is_refused_is_told_and_its_end_is_seen() {
 #[test]
 fn whoever_goes_while_it_waits_is_closed_and_a_late_verdict_is_nothing() {
     let mut stage = Stage::new();
-    let (id, ask) = stage.waiting(&PINGREQ);
+    let (id, ask) = stage.waiting(&[]);
     stage.with(|connections, core| connections.receive_ended(core, id, ReceiveEnd::PeerGone));
     stage.flush();
     assert!(matches!(stage.operation(), Operation::Close { .. }));
@@ -129,4 +129,44 @@ fn a_connection_that_was_handed_over_waits_where_it_is() {
     target.decide(ask.id, Verdict::Admit);
     assert!(target.hear());
     assert_eq!(target.flush(), [(connection, [&CONNACK[..], &PINGRESP].concat())]);
+}
+
+#[test]
+fn whoever_waited_for_a_place_and_then_for_a_verdict_has_one_receive() {
+    let [mut stage, ..] = Stage::three(1);
+    let first = stage.client("first");
+    let id = stage.accept_by(ASKING);
+    stage.receive(id, &connect_as("c", ShardId(0)), false);
+    stage.with(|connections, core| connections.receive_ended(core, first, ReceiveEnd::PeerGone));
+    stage.pass_ms(5);
+    stage.flush();
+    let before = stage.operations(); // holds `Receive`: it goes on until it ends
+    for _ in 0..100 {
+        stage.receive(id, &[0xc0; 4096], true); // all of it is kept: 400 KiB
+    }
+    stage.decide(AskId(0), Verdict::Admit);
+    stage.hear();
+    let after = stage.operations();
+    let receives = |operations: &[Operation]| {
+        operations
+            .iter()
+            .filter(|one| matches!(one, Operation::Receive { connection, .. } if *connection == id))
+            .count()
+    };
+    assert_eq!(receives(&before) + receives(&after), 1, "two receives at a time mix up their bytes");
+}
+
+#[test]
+fn the_end_of_a_socket_does_not_overtake_what_came_before_it() {
+    for verdict_first in [false, true] {
+        let mut stage = Stage::new();
+        let (id, ask) = stage.waiting(&[0x30, 5, 0, 1, b't', b'h', b'i', 0xe0, 0]);
+        if verdict_first {
+            stage.decide(ask, Verdict::Admit);
+        }
+        stage.with(|connections, core| connections.receive_ended(core, id, ReceiveEnd::PeerGone));
+        stage.decide(ask, Verdict::Admit);
+        stage.hear();
+        assert_eq!(stage.shard.counters().publish_received, 1, "verdict first: {verdict_first}");
+    }
 }

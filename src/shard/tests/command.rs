@@ -198,3 +198,36 @@ fn so_many_deletions_go_on_at_once_and_the_next_is_refused() {
     let refused: Vec<_> = world.replies().into_iter().filter(|(_, reply)| matches!(reply, Reply::Refused(_))).collect();
     assert_eq!(refused.len(), 1, "{refused:?}");
 }
+
+#[test]
+fn a_page_of_long_names_ends_early_and_the_next_one_goes_on() {
+    let mut world = World::new();
+    let names: Vec<String> = (0..5).map(|n| format!("{n}{}", "x".repeat(60_000))).collect();
+    for name in &names {
+        world.resume(&v5_kept(name));
+    }
+    let Reply::Clients { page, next } = world.ask(0, Command::ListClients { after: None, limit: PAGE_MAX }) else {
+        panic!("no page of clients");
+    };
+    assert!(page.len() == 2 && next.is_some(), "{} clients", page.len());
+    let mut seen = list(&mut world, PAGE_MAX, |_| {});
+    seen.sort();
+    assert_eq!(seen, names);
+    let client_id: Box<str> = names[0].as_str().into();
+    let (peer, _) = world.resume(&v5_kept(&names[0]));
+    for name in &names {
+        world.subscribe(peer, name, 0);
+    }
+    let mut filters = Vec::new();
+    loop {
+        let skip = filters.len() as u32;
+        let command = Command::ListSubscriptions { client_id: client_id.clone(), skip };
+        let Reply::Subscriptions { page, total } = world.ask(0, command) else { panic!("no page of filters") };
+        assert!(page.len() <= 2 && total == 5, "{} of {total} filters", page.len());
+        if page.is_empty() {
+            break;
+        }
+        filters.extend(page);
+    }
+    assert_eq!(filters.len(), 5);
+}

@@ -180,3 +180,14 @@ fn the_bytes_of_those_who_wait_are_bounded() {
         .count();
     assert!((1..=10).contains(&refused), "{refused}");
 }
+
+#[test]
+fn one_question_without_an_answer_keeps_nobody_else_out() {
+    let mut world = World::new();
+    ask(&mut world, &v5("silent"));
+    for n in 0..PENDING_CONNECTS_MAX + 2 {
+        let _ = world.open_by(Policy::Ask, &v5(&format!("c{n}")));
+        let asked = world.asks.pop().unwrap_or_else(|| panic!("refused at {n} with 1 waiting"));
+        decide(&mut world, asked.id, Verdict::Refuse(RefusalCause::BadCredentials));
+    }
+}
