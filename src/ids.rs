@@ -16,7 +16,7 @@ pub enum Qos {
     AtMostOnce = 0,
     /// Kept and sent again until PUBACK comes: it may arrive twice.
     AtLeastOnce = 1,
-    /// Arrives once: PUBREC, PUBREL and PUBCOMP settle who has it.
+    /// Arrives once: PUBREC, PUBREL and PUBCOMP say who has it.
     ExactlyOnce = 2,
 }
 

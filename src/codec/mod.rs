@@ -5,7 +5,7 @@
 //! reason codes). Rules that need memory of earlier packets (identifiers in use, quotas, alias maxima, authentication
 //! flow) are the session's; the syntax of topic filters is `topic`'s; the length limit is the caller's number.
 //!
-//! [`frame::next`] cuts a packet out of the stream, [`Connect::decode`] reads the first one and settles the version,
+//! [`frame::next`] cuts a packet out of the stream, [`Connect::decode`] reads the first one, which names the version,
 //! [`decode`] reads all others. Each packet kind has its own file with struct, decoding, encoding and tests; `wire` has
 //! the data types below them and `properties` the properties of MQTT 5.0.
 
@@ -104,7 +104,7 @@ pub enum Packet<'a> {
     Auth(Auth<'a>),
 }
 
-/// Decodes one packet of a connection whose version is settled.
+/// Decodes one packet of a connection whose version is known.
 ///
 /// A packet that only the other side may send is refused ([`DecodeError::WrongDirection`]). A CONNECT is decoded by its
 /// own version; whoever wants to answer its refusal calls [`Connect::decode`] instead.

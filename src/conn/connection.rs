@@ -55,7 +55,7 @@ pub enum Fin {
 pub struct Connection {
     pub(super) socket: SocketId,
     pub(super) phase: Phase,
-    /// Settled by CONNECT.
+    /// As CONNECT names it.
     pub(super) version: Version,
     /// Which listener it came by, as an index.
     pub(super) listener: u8,

@@ -270,7 +270,7 @@ impl Clients {
         }
     }
 
-    /// Makes a message into a delivery that is kept until it is settled, on stable storage if the session is.
+    /// Makes a message into a delivery that is kept until it is completed, on stable storage if the session is.
     fn add_delivery(
         &mut self,
         turn: &mut Turn<'_>,

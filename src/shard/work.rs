@@ -116,7 +116,7 @@ impl Shard {
                     let code = ReasonCode::Success;
                     self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, code, out));
                 }
-                Some(Exchange::Completed) | None => {} // settled by a late acknowledgement
+                Some(Exchange::Completed) | None => {} // completed by a late acknowledgement
             }
             done += 1;
         }

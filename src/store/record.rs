@@ -53,7 +53,7 @@ pub enum Record<M> {
         /// RETAIN of this delivery.
         retain: bool,
     },
-    /// The client settled the oldest open delivery with this identifier.
+    /// The client has completed the oldest delivery in flight with this identifier.
     Completed {
         /// Slot of the session.
         session: SessionId,
