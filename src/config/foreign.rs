@@ -92,7 +92,7 @@ pub(super) const FOREIGN: &[Foreign] = &[
         &["message_size_limit", "max_payload_size"],
         "use [mqtt] max_message_size (--max-message-size), which refuses the message and not the client",
     ),
-    of(&["queue_qos0_messages", "queue_qos0"], "QoS 0 messages are not queued for clients that are away"),
+    of(&["queue_qos0_messages"], "use [session] queue_qos0 (--queue-qos0)"),
     of(&["allow_zero_length_clientid"], "use [mqtt] empty_client_ids (--empty-client-ids)"),
     of(&["auto_id_prefix"], "clients without an id are given one that begins with auto-; that cannot be set"),
     of(&["check_retain_source"], "nothing needs it: there are no access rules yet"),

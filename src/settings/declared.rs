@@ -7,7 +7,7 @@
 use super::{
     Fallback, Kind, Section, Setting,
     Unit::{Bytes, Count, Seconds},
-    value::{Acceptance, AnonymousAccess, ListenerKind, RefusedDollarTopics},
+    value::{Acceptance, AnonymousAccess, FullQueue, ListenerKind, RefusedDollarTopics},
 };
 use crate::auth::Policy;
 use crate::limits;
@@ -164,6 +164,23 @@ super::declare_settings! {
         queued_bytes_max: u64 = Setting::number(
             "max-queued-bytes", Bytes, limits::QUEUED_MIN_BYTES, limits::QUEUED_MAX_BYTES,
             limits::QUEUED_DEFAULT_BYTES,
+        ), Reload;
+
+        /// What gives way when a session's queue is full: drop-newest or drop-oldest.
+        ///
+        /// drop-newest drops the message that comes; drop-oldest those that have waited longest, for clients that would rather
+        /// have the latest. Each is counted and, for the first of a session, told in the log.
+        full_queue: FullQueue = Setting::new(
+            "full-queue", Kind::Choice { words: FullQueue::WORDS, planned: &["hold-back"], bare: None },
+            Fallback::Text("drop-newest"),
+        ), Reload;
+
+        /// Queue QoS 0 messages as well for clients that are away.
+        ///
+        /// They count against the queue as others do, keep their order with each other, and are sent once the client is back.
+        /// Without it they are dropped and counted.
+        queue_qos0: bool = Setting::new(
+            "queue-qos0", Kind::Switch { off_flag: "no-queue-qos0" }, Fallback::Switch(false),
         ), Reload;
 
         /// Most memory for what is queued for all sessions together.

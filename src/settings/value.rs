@@ -48,6 +48,15 @@ pub enum RefusedDollarTopics {
     Sys,
 }
 
+/// What gives way when a session's queue is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullQueue {
+    /// The message that comes.
+    DropNewest,
+    /// Those that have waited longest.
+    DropOldest,
+}
+
 /// Whether something that MQTT leaves to the server is let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acceptance {
@@ -142,6 +151,7 @@ words!(AnonymousAccess {
     "false" => Self::Nowhere,
 });
 words!(RefusedDollarTopics { "all" => Self::All, "sys" => Self::Sys });
+words!(FullQueue { "drop-newest" => Self::DropNewest, "drop-oldest" => Self::DropOldest });
 words!(Acceptance { "accept" => Self::Accept, "refuse" => Self::Refuse });
 words!(ListenerKind { "tcp" => Self::Tcp });
 

@@ -11,9 +11,9 @@ use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::session::{Delivery, Link, MessageRef, Outbound, QueueLimits, Routed, SubscriptionIds, TopicForm};
+use crate::settings::FullQueue;
 use crate::store::Record;
 use crate::telemetry::{DropReason, Verbosity};
-use crate::time::Now;
 use crate::topic::{GroupTag, Matches, Subscriber};
 
 /// Messages that have expired and give way to one new one: so many small ones that it has room, yet no work for a
@@ -169,6 +169,9 @@ impl Clients {
         fanout: &mut Fanout<'_>,
         copy: DeliveryOptions<'_>,
     ) {
+        if self.settings.queue_qos0 && self.waits_behind_others(id) {
+            return self.enqueue(turn, id, fanout, copy);
+        }
         let flush = self.flush;
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else {
             self.counters.dropped(DropReason::OfflineQos0);
@@ -182,6 +185,12 @@ impl Clients {
             return;
         }
         self.send_at_most_once(turn, id, fanout, copy);
+    }
+
+    /// Whether a message has to wait for its client to come back, or behind others that do.
+    fn waits_behind_others(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id);
+        session.link.is_none() || session.outbound().is_some_and(Outbound::has_queue)
     }
 
     /// Sends without asking for room. The session has a connection.
@@ -225,7 +234,7 @@ impl Clients {
             return;
         }
         let len_bytes = fanout.routed.message.len_bytes() + size_of_val(copy.ids) as u64;
-        if let Err(reason) = self.make_room(turn.now, id, len_bytes) {
+        if let Err(reason) = self.make_room(turn, id, len_bytes) {
             self.lose(turn, id, reason);
             if reason == DropReason::QueuedMemoryFull {
                 self.report_queues_full(turn);
@@ -239,24 +248,26 @@ impl Clients {
         }
     }
 
-    /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it and has expired meanwhile
-    /// gives way. If there is none, the newest is the one to drop, for this reason.
-    fn make_room(&mut self, now: Now, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
+    /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it gives way if it has expired
+    /// meanwhile, or if the setting says so. If that is not enough, the newest is the one to drop, for this reason.
+    fn make_room(&mut self, turn: &mut Turn<'_>, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
         let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
-        let outbound = self.sessions.get_mut(id).outbound_mut();
+        let oldest_goes = self.settings.full_queue == FullQueue::DropOldest && len_bytes <= limits.bytes;
         let mut given_way = 0;
         loop {
+            let outbound = self.sessions.get_mut(id).outbound_mut();
             let reason = match (outbound.admits(len_bytes, limits), self.queues.memory().is_full()) {
                 (true, false) => return Ok(()),
                 (true, true) => DropReason::QueuedMemoryFull,
                 (false, _) => DropReason::QueueFull,
             };
-            let may_go = outbound.queue().next().is_some_and(|oldest| oldest.message.is_expired(now));
-            if !may_go || given_way == GIVE_WAY_MAX {
-                return Err(reason);
+            let oldest = outbound.queue().next().map(|oldest| oldest.message.is_expired(turn.now));
+            match oldest.filter(|_| given_way < GIVE_WAY_MAX) {
+                Some(true) => self.counters.dropped(DropReason::Expired), // [MQTT-3.3.2-5]
+                Some(false) if oldest_goes => self.lose(turn, id, reason),
+                _ => return Err(reason),
             }
-            outbound.dequeue(&mut self.queues);
-            self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
+            self.sessions.get_mut(id).outbound_mut().dequeue(&mut self.queues);
             given_way += 1;
         }
     }
@@ -279,7 +290,7 @@ impl Clients {
         copy: DeliveryOptions<'_>,
     ) -> Delivery {
         let message = fanout.routed.share().clone();
-        if self.sessions.get(id).is_persistent() {
+        if copy.qos > Qos::AtMostOnce && self.sessions.get(id).is_persistent() {
             let message = message.clone();
             self.record_log
                 .append(Record::Queued { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
@@ -320,6 +331,23 @@ impl Clients {
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
         self.count_publish(turn, id, &fanout.routed.message, copy);
+    }
+
+    /// Sends what has waited in the queue. The caller has made sure of room.
+    pub(super) fn send_from_queue(&mut self, turn: &mut Turn<'_>, id: SessionId, delivery: Delivery) {
+        let message = delivery.message.clone();
+        let mut fanout = Fanout::new(Routed::shared(&message));
+        if delivery.qos > Qos::AtMostOnce {
+            return self.send_delivery(turn, id, delivery, &mut fanout);
+        }
+        let copy = DeliveryOptions {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup: false,
+            ids: delivery.ids.as_slice(),
+            group: delivery.group,
+        };
+        self.send_at_most_once(turn, id, &mut fanout, copy);
     }
 
     /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].

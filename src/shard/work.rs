@@ -7,7 +7,6 @@
 use std::ops::ControlFlow;
 
 use super::clients::Clients;
-use super::deliver::Fanout;
 use super::retained::Page;
 use super::router::Router;
 use super::{Shard, Turn};
@@ -216,8 +215,7 @@ impl Clients {
                 self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
                 continue;
             }
-            let message = delivery.message.clone();
-            self.send_delivery(turn, id, delivery, &mut Fanout::new(Routed::shared(&message)));
+            self.send_from_queue(turn, id, delivery);
             done += 1;
         }
         done

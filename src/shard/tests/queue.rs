@@ -3,6 +3,7 @@
 use super::harness::{Peer, World, options, v5, v5_kept};
 use super::show::{publish, publish1};
 use crate::codec::{AckKind, Connect, Packet, Publish};
+use crate::settings::FullQueue;
 use crate::shard::{Event, Settings, Shard};
 use crate::telemetry::DropReason;
 
@@ -296,4 +297,62 @@ fn messages_too_large_for_the_client_do_not_hold_up_what_waits_behind_them() {
     world.ack(sub, AckKind::PubAck, 1);
     assert_eq!(world.read(sub), ["PUBLISH t q1 #2 last"]);
     assert_eq!(world.dropped(DropReason::PacketTooLarge), 99);
+}
+
+#[test]
+fn qos_0_waits_for_a_client_that_is_away_where_that_is_set_and_keeps_its_order() {
+    let mut world = World::with(1, |settings| settings.queue_qos0 = true);
+    let sub = world.connect(&v5_kept("sub"));
+    world.subscribe(sub, "t", 1);
+    world.cut(sub);
+    let publisher = world.client("pub");
+    world.send(publisher, &Packet::Publish(publish("t", "first")));
+    world.send(publisher, &Packet::Publish(publish1(1, "t", "second")));
+    world.send(publisher, &Packet::Publish(publish("t", "third")));
+    assert_eq!(world.recorded.iter().filter(|record| *record == "Queued").count(), 1, "QoS 0 is not written down");
+    let (sub, answer) = world.resume(&v5_kept("sub"));
+    let order: Vec<_> =
+        ["first", "second", "third"].iter().map(|text| answer.iter().position(|line| line.contains(text))).collect();
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{answer:?}");
+    assert_eq!(world.shards[0].gauges().stored_messages, 1, "the one that waits for PUBACK");
+    world.ack(sub, AckKind::PubAck, 1);
+    assert_eq!(world.shards[0].gauges().stored_messages, 0);
+    world.shards[0].assert_invariants();
+}
+
+#[test]
+fn a_full_queue_gives_up_its_oldest_where_that_is_set() {
+    let mut world = World::with(1, |settings| {
+        settings.queued_messages_max = 2;
+        settings.full_queue = FullQueue::DropOldest;
+    });
+    let sub = world.connect(&v5_kept("sub"));
+    world.subscribe(sub, "t", 1);
+    world.cut(sub);
+    let publisher = world.client("pub");
+    for number in 1..=5 {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", &format!("n{number}"))));
+    }
+    assert_eq!(world.dropped(DropReason::QueueFull), 3);
+    let (_, answer) = world.resume(&v5_kept("sub"));
+    let held = |text: &str| answer.iter().any(|line| line.contains(text));
+    assert!(held("n4") && held("n5") && !held("n3"), "{answer:?}");
+    world.shards[0].assert_invariants();
+}
+
+/// A message that no queue of this size could ever hold must not empty it.
+#[test]
+fn a_message_larger_than_the_queue_gives_way_itself() {
+    let mut world = World::with(1, |settings| {
+        settings.queued_bytes_max = 1_000;
+        settings.full_queue = FullQueue::DropOldest;
+    });
+    let sub = world.connect(&v5_kept("sub"));
+    world.subscribe(sub, "t", 1);
+    world.cut(sub);
+    let publisher = world.client("pub");
+    world.send(publisher, &Packet::Publish(publish1(1, "t", "kept")));
+    world.send(publisher, &Packet::Publish(publish1(2, "t", &"x".repeat(2_000))));
+    assert_eq!(world.dropped(DropReason::QueueFull), 1);
+    assert!(world.resume(&v5_kept("sub")).1.iter().any(|line| line.contains("kept")));
 }
