@@ -94,7 +94,7 @@ fn run(config: &Config) -> Exit {
             announce(addresses, config.settings.shards);
         }
     };
-    match runtime::run(config, &log, announce) {
+    match runtime::run(config, log.control(), announce) {
         Ok(()) => Exit::Ok,
         Err(error) => give_up(config, &error),
     }

@@ -25,7 +25,7 @@ fn a_storm_is_thinned_out_and_every_event_is_accounted_for() {
         connected(&number.to_string());
         if number == STORM / 2 {
             fs::rename(&path, &moved).expect("moved away");
-            log.reopen().expect("opened again");
+            log.control().reopen().expect("opened again");
             log::event::log_reopened();
         }
     }

@@ -5,6 +5,8 @@
 
 use std::fmt::Display;
 
+use signal_hook::low_level::emulate_default_handler;
+
 use crate::config::Exit;
 use crate::telemetry::log;
 
@@ -15,6 +17,8 @@ pub enum End {
     Exit(Exit),
     /// By SIGABRT, with a core dump where the system keeps one: a bug of ours, or a thread that hangs.
     Abort,
+    /// By this signal, as if nobody had caught it: whoever waits for the process sees that it was killed.
+    Signal(i32),
 }
 
 /// Logs `reason`, writes the log out and ends the process.
@@ -24,5 +28,10 @@ pub fn fatal(reason: &dyn Display, end: End) -> ! {
     match end {
         End::Exit(exit) => std::process::exit(exit as i32),
         End::Abort => std::process::abort(),
+        End::Signal(signal) => {
+            // It comes back only where the system refuses even that.
+            let _ = emulate_default_handler(signal);
+            std::process::abort()
+        }
     }
 }

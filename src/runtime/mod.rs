@@ -6,7 +6,7 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start`, `pump`, `mesh`, `inbox`, `reload`, `clock`, `watchdog`, `fatal`.
+//! Reading order: `start`, `pump`, `mesh`, `inbox`, `signals`, `reload`, `clock`, `watchdog`, `fatal`.
 
 mod clock;
 mod fatal;
@@ -14,6 +14,7 @@ mod inbox;
 mod mesh;
 mod pump;
 mod reload;
+mod signals;
 mod start;
 mod watchdog;
 

@@ -1,7 +1,7 @@
 //! SIGHUP: the settings again, onto every shard.
 //!
 //! Always holds: all or nothing. Nothing is sent to a shard before the whole configuration was read and found right, and
-//! the thread that waits for the shards is no shard.
+//! the thread that waits for the file and the shards is no shard, nor the one that hears signals.
 
 use std::time::Duration;
 use std::{fmt::Write as _, sync::Arc};
@@ -14,7 +14,7 @@ use crate::shard::{Command, Settings};
 use crate::telemetry::log;
 
 /// Reads the configuration again. `config` becomes what holds from now on.
-pub(super) fn reload(config: &mut Config, log: &log::LogWriter, inboxes: &[InboxSender]) {
+pub(super) fn reload(config: &mut Config, log: &log::LogControl, inboxes: &[InboxSender]) {
     let new = match config.read_again() {
         Ok(new) => new,
         Err(error) => return log::event::config_reload_failed(&one_line(&error)),

@@ -7,15 +7,13 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
 
 use super::clock;
 use super::fatal::{End, fatal};
 use super::inbox::{self, InboxSender};
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
-use super::reload::reload;
+use super::signals;
 use super::watchdog::{self, Heartbeat};
 use crate::config::{Config, Exit};
 use crate::conn::ConnectionsConfig;
@@ -104,12 +102,12 @@ struct Ready {
 type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
-pub fn run(config: &Config, log: &log::LogWriter, announce: impl FnOnce(&[SocketAddr])) -> Result<(), RunError> {
+pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[SocketAddr])) -> Result<(), RunError> {
     let begun = Instant::now();
     // Signals are caught first, and before threads exist: none is lost, none ends a broker that is only starting, and no
     // thread handles them on its own.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
-        .map_err(|error| RunError::Thread("the signal handler".into(), error.to_string()))?;
+    let no_signals = |error: io::Error| RunError::Thread("the signal handler".into(), error.to_string());
+    let signals = signals::catch().map_err(no_signals)?;
     let shards = config.settings.shards;
     log::event::starting(
         env!("CARGO_PKG_VERSION"),
@@ -128,13 +126,14 @@ pub fn run(config: &Config, log: &log::LogWriter, announce: impl FnOnce(&[Socket
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let Started { threads, planes, inboxes, addresses } = start_shards(config, &stop, &heartbeats)?;
+    let told_to_stop = signals::start(signals, config.clone(), log, inboxes).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.iter().zip(&config.listeners) {
         log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
     }
     announce(&addresses);
     log::event::ready(begun.elapsed().as_millis() as u64);
-    let signal = serve(config.clone(), log, &mut signals, &inboxes);
+    let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
     stop.store(true, Ordering::SeqCst);
     planes.iter().for_each(PlaneHandle::wake);
@@ -323,23 +322,6 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         fatal(&format_args!("shard {}: {error}", own.0), End::Exit(Exit::Environment));
     }
     Some(result)
-}
-
-/// Does what signals ask for until one stops the broker. Returns its name.
-fn serve(mut config: Config, log: &log::LogWriter, signals: &mut Signals, inboxes: &[InboxSender]) -> &'static str {
-    for signal in signals.forever() {
-        match signal {
-            SIGUSR1 => match log.reopen() {
-                Ok(()) => log::event::log_reopened(),
-                Err(error) => log::event::log_reopen_failed(&error),
-            },
-            SIGHUP => reload(&mut config, log, inboxes),
-            SIGUSR2 => log::event::signal_ignored("SIGUSR2"),
-            SIGINT => return "SIGINT",
-            _ => return "SIGTERM",
-        }
-    }
-    unreachable!("signals come until the handle is closed, which nobody does")
 }
 
 fn join(threads: Vec<ShardThread>) -> Result<usize, RunError> {

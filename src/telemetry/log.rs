@@ -51,8 +51,14 @@ pub struct LogOptions {
 /// The open log. Dropping it is [`finish`].
 #[derive(Debug)]
 pub struct LogWriter {
-    output: Output,
+    control: LogControl,
     lost: ErrorCounter,
+}
+
+/// Changes the open log, from any thread. One that is left hanging keeps no log open.
+#[derive(Clone, Debug)]
+pub struct LogControl {
+    output: Output,
     filter: reload::Handle<Targets, Registry>,
 }
 
@@ -79,7 +85,7 @@ pub fn start(options: &LogOptions) -> io::Result<LogWriter> {
     lines.try_init().map_err(io::Error::other)?;
     let writing = Writing { _reporter: Reporter::start(lost.clone())?, _writer: guard };
     *WRITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(writing);
-    Ok(LogWriter { output, lost, filter })
+    Ok(LogWriter { control: LogControl { output, filter }, lost })
 }
 
 /// Writes what is still queued, for about a second at most, and ends the log: later lines go nowhere. For any thread.
@@ -104,7 +110,20 @@ pub fn say_on_stderr(format: Format, say: impl FnOnce()) {
 }
 
 impl LogWriter {
-    /// Opens the log file again under its name, after it was moved away; SIGUSR1. Standard error stays as it is.
+    /// What changes it while it is open.
+    pub fn control(&self) -> LogControl {
+        self.control.clone()
+    }
+
+    /// Lines that were lost since the start because the writer was stalled.
+    pub fn lines_lost(&self) -> u64 {
+        self.lost.dropped_lines() as u64
+    }
+}
+
+impl LogControl {
+    /// Opens the log file again under its name, after it was moved away; SIGUSR1. Standard error stays as it is. It takes
+    /// as long as the file system does.
     ///
     /// # Errors
     /// The file cannot be opened; lines go on into the one that is open.
@@ -116,11 +135,6 @@ impl LogWriter {
     pub fn change(&self, level: tracing::Level, rate: u32) {
         rate::set_lines_per_s(rate);
         self.filter.reload(targets(level)).expect("the subscriber is the process's and stays");
-    }
-
-    /// Lines that were lost since the start because the writer was stalled.
-    pub fn lines_lost(&self) -> u64 {
-        self.lost.dropped_lines() as u64
     }
 }
 

@@ -1,6 +1,6 @@
 //! Settings that reload under connected clients, and signals that mean nothing.
 
-use std::fs;
+use std::{fs, io::Write, os::unix::process::ExitStatusExt, process::Command, thread, time::Duration};
 
 use crate::broker::{Broker, Client};
 
@@ -93,4 +93,74 @@ fn a_signal_that_means_nothing_ends_nothing() {
     client.ping();
     broker.signal("TERM");
     broker.lines_to(" stopped");
+}
+
+/// A FIFO in place of the file stands for a file system that hangs: what opens or reads it waits for this test.
+#[test]
+fn a_reload_that_hangs_holds_up_nothing_and_is_followed_by_one_more() {
+    let broker = Broker::start("hangs", "[session]\nmax_subscriptions = 1\n");
+    let (path, aside) = (broker.directory.join("dunlin.toml"), broker.directory.join("aside"));
+    broker.lines_to(" ready");
+    fs::remove_file(&path).expect("it is there");
+    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+    let mut fifo = fs::OpenOptions::new().read(true).write(true).open(&path).expect("a FIFO");
+    let before = broker.descriptors();
+    broker.signal("HUP");
+    let reads = (0..300).any(|_| {
+        thread::sleep(Duration::from_millis(100));
+        broker.descriptors() > before
+    });
+    assert!(reads, "the broker opens the file");
+    for _ in 0..3 {
+        broker.signal("HUP");
+        broker.signal("USR2");
+        let told = broker.lines_to("signal_ignored");
+        assert!(told.iter().all(|line| !line.contains("config_reload")), "{told:#?}");
+    }
+    Client::connect(&broker, b'a').ping();
+    fs::rename(&path, &aside).expect("a new name");
+    broker.write("[session]\nmax_subscriptions = 3\n");
+    fifo.write_all(b"[session]\nmax_subscriptions = 2\n").expect("the broker reads");
+    drop(fifo);
+    for change in ["old=1 new=2", "old=2 new=3"] {
+        let told = broker.lines_to(" config_reloaded");
+        assert!(told.iter().any(|line| line.contains(change)), "{change}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_reload_that_hangs_does_not_keep_the_broker_from_stopping() {
+    let mut broker = Broker::start("deaf", "[session]\nmax_subscriptions = 1\n");
+    let path = broker.directory.join("dunlin.toml");
+    broker.lines_to(" ready");
+    fs::remove_file(&path).expect("it is there");
+    assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());
+    broker.signal("HUP");
+    broker.signal("USR2");
+    broker.lines_to("signal_ignored");
+    broker.signal("TERM");
+    broker.lines_to(" stopped");
+    assert_eq!(broker.ended().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_ends_a_broker_that_is_stopping() {
+    let mut broker = Broker::start("twice", "[node]\nshutdown_timeout = \"10m\"\n");
+    // It reads nothing of what it is sent, which a broker that stops would wait for.
+    let mut deaf = Client::connect(&broker, b'd');
+    assert_eq!(deaf.subscribe(b'x'), 0);
+    let mut loud = Client::connect(&broker, b'l');
+    let payload = vec![b'p'; 64 * 1024 - 1];
+    for _ in 0..400 {
+        // PUBLISH of QoS 0: a length of three bytes, then the topic.
+        loud.send(&[0x30, 0x82, 0x80, 0x04, 0, 1, b'x']);
+        loud.send(&payload);
+    }
+    loud.ping();
+    broker.signal("TERM");
+    broker.lines_to(" stopping");
+    broker.signal("INT");
+    let told = broker.lines_to(" fatal ");
+    assert!(told[told.len() - 1].contains("SIGINT while stopping"), "{told:#?}");
+    assert_eq!(broker.ended().signal(), Some(2));
 }
