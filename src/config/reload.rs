@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Config, ConfigError, Invocation, ProcessSettings, Settings, System,
-    layers::{ROWS, index},
+    Config, ConfigError, Invocation, Listener, ProcessSettings, Settings, System,
+    layers::{ROWS, Resolved, index},
     listeners::Described,
 };
 use crate::settings::{Change, Setting};
@@ -53,17 +53,18 @@ impl Config {
     pub fn changed_by(&self, new: Self) -> (Self, Changes) {
         let mut changes = Changes::default();
         let mut resolved = self.resolved.clone();
+        let has_tables = self.tables.is_some() || new.tables.is_some();
         for (at, row) in ROWS.iter().enumerate() {
-            let (old, new) = (&self.resolved[at], &new.resolved[at]);
-            let changed = || Changed { name: row.path(), old: row.show(&old.value), new: row.show(&new.value) };
+            let (old, new_value) = (&self.resolved[at], &new.resolved[at]);
+            let changed = || Changed { name: row.path(), old: row.show(&old.value), new: row.show(&new_value.value) };
             match row.change {
-                Change::Reload if old.value == new.value => resolved[at] = new.clone(),
+                Change::Reload if old.value == new_value.value => resolved[at] = new_value.clone(),
                 Change::Reload => {
                     changes.now.push(changed());
-                    resolved[at] = new.clone();
+                    resolved[at] = new_value.clone();
                 }
                 // What a listener inherits is told with the listener, if there are tables.
-                Change::Start if old.value != new.value && !(self.tables.is_some() && row.is_of_listener()) => {
+                Change::Start if old.value != new_value.value && !(has_tables && row.is_of_listener()) => {
                     changes.at_start.push(changed());
                 }
                 Change::Start => {}
@@ -82,33 +83,66 @@ impl Config {
     }
 }
 
-/// Listeners that came, went or are others than before, by the name of their tables.
+/// Listeners that came, went or are others than before. Without tables on either side their settings tell it already.
 fn listeners(old: &Config, new: &Config) -> Vec<Changed> {
-    let by_name = |config: &Config| -> BTreeMap<String, Described> {
-        let tables = config.tables.clone().unwrap_or_default();
-        tables.into_iter().map(|table| (table.listener.settings.name.to_string(), table)).collect()
-    };
     let (olds, news) = (by_name(old), by_name(new));
     let mut changed = Vec::new();
-    for (name, table) in &olds {
+    // A listener without a table is called by its address, so whoever has the same name has the same address.
+    let tells = match (&old.tables, &new.tables) {
+        (None, None) => return changed,
+        (Some(_), Some(_)) => |row: &Setting| row.is_of_listener(),
+        _ => |row: &Setting| row.is_of_listener() && !["bind", "port"].contains(&row.flag),
+    };
+    for (name, listener) in &olds {
         let Some(new) = news.get(name) else {
-            let old = table.listener.address.to_string();
-            changed.push(Changed { name: format!("[[listener]] {name}"), old, new: "none".to_owned() });
+            let old = listener.listener.address.to_string();
+            changed.push(Changed { name: listener.told_as(), old, new: "none".to_owned() });
             continue;
         };
-        for (at, row) in ROWS.iter().enumerate().filter(|(_, row)| row.is_of_listener()) {
-            let (old, new) = (&table.resolved[at].value, &new.resolved[at].value);
-            if old != new {
-                let name = format!("[[listener]] {name} {}", row.key());
-                changed.push(Changed { name, old: row.show(old), new: row.show(new) });
+        for (at, row) in ROWS.iter().enumerate().filter(|(_, row)| tells(row)) {
+            let (old, new_value) = (&listener.resolved[at].value, &new.resolved[at].value);
+            if old != new_value {
+                let name = format!("{} {}", new.told_as(), row.key());
+                changed.push(Changed { name, old: row.show(old), new: row.show(new_value) });
             }
         }
     }
-    for (name, table) in news.iter().filter(|(name, _)| !olds.contains_key(*name)) {
-        let new = table.listener.address.to_string();
-        changed.push(Changed { name: format!("[[listener]] {name}"), old: "none".to_owned(), new });
+    for (_, listener) in news.iter().filter(|(name, _)| !olds.contains_key(*name)) {
+        let new = listener.listener.address.to_string();
+        changed.push(Changed { name: listener.told_as(), old: "none".to_owned(), new });
     }
     changed
+}
+
+/// A listener, and the section that describes it.
+struct Named<'a> {
+    section: &'static str,
+    listener: &'a Listener,
+    resolved: &'a [Resolved],
+}
+
+impl Named<'_> {
+    fn told_as(&self) -> String {
+        format!("{} {}", self.section, self.listener.settings.name)
+    }
+}
+
+fn by_name(config: &Config) -> BTreeMap<&str, Named<'_>> {
+    let mut named = BTreeMap::new();
+    match &config.tables {
+        Some(tables) => {
+            for Described { listener, resolved, .. } in tables {
+                named.insert(&*listener.settings.name, Named { section: "[[listener]]", listener, resolved });
+            }
+        }
+        None => {
+            for listener in &config.listeners {
+                let resolved = &config.resolved;
+                named.insert(&*listener.settings.name, Named { section: "[listener]", listener, resolved });
+            }
+        }
+    }
+    named
 }
 
 #[cfg(test)]
@@ -188,5 +222,33 @@ mod tests {
                 "[[listener]] 127.0.0.1:4: none -> 127.0.0.1:4",
             ]
         );
+    }
+    #[test]
+    fn addresses_are_told_where_tables_come_or_go() {
+        let tables = "[[listener]]\nname = \"a\"\nport = 1\n";
+        let unnamed = "[[listener]]\nport = 2\nconnect_timeout = 3\n";
+        let cases: [(&str, &str, &[&str]); 5] = [
+            (tables, "[listener]\nport = 2\n", &["a: 127.0.0.1:1 -> none", " 127.0.0.1:2: none -> 127.0.0.1:2"]),
+            (
+                tables,
+                "[node]\nshards = 3\n",
+                &["a: 127.0.0.1:1 -> none", " 127.0.0.1:1883: none -> 127.0.0.1:1883", "[node] shards: 2 -> 3"],
+            ),
+            ("[listener]\nport = 2\n", tables, &[" 127.0.0.1:2: 127.0.0.1:2 -> none", "a: none -> 127.0.0.1:1"]),
+            (
+                "[listener]\nbind = [\"::1\", \"127.0.0.1\"]\nport = 2\n",
+                unnamed,
+                &["[listener] [::1]:2: [::1]:2 -> none", "[[listener]] 127.0.0.1:2 connect_timeout: 10s -> 3s"],
+            ),
+            ("[listener]\nport = 2\n", "[listener]\nport = 3\n", &["[listener] port: 2 -> 3"]),
+        ];
+        for (old, new, expected) in cases {
+            let (_, changes) = load(old, 2, &[]).unwrap().changed_by(load(new, 2, &[]).unwrap());
+            let told = told(&changes.at_start);
+            assert_eq!(told.len(), expected.len(), "{told:?}");
+            for line in expected {
+                assert!(told.iter().any(|told| told.ends_with(line)), "{line}: {told:?}");
+            }
+        }
     }
 }
