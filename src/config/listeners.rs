@@ -95,7 +95,7 @@ pub(super) fn twice(listeners: &[Described]) -> Vec<Problem> {
     problems
 }
 
-/// What is said for all listeners and no listener takes up.
+/// What is said for all listeners and no listener takes up, and a table's port beside that of its address.
 pub(super) fn without_effect(all: &[Resolved], tables: &[ListenerTable], listeners: &[Described]) -> Vec<String> {
     let mut warnings = Vec::new();
     for (at, row) in ROWS.iter().enumerate().filter(|(_, row)| row.is_of_listener()) {
@@ -110,6 +110,12 @@ pub(super) fn without_effect(all: &[Resolved], tables: &[ListenerTable], listene
         };
         if *source != Source::Default && taken {
             warnings.push(format!("{source} has no effect: {every} has its own {}", row.key()));
+        }
+    }
+    for (table, listener) in tables.iter().zip(listeners) {
+        if let Some(port) = table.layer.get(index("port")).filter(|_| names_port(listener)) {
+            let address = listener.listener.address;
+            warnings.push(format!("{} has no effect: bind of this [[listener]] says {address}", port.source));
         }
     }
     warnings

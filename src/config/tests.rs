@@ -389,6 +389,9 @@ fn what_no_listener_takes_up_is_warned_of() {
     assert_eq!(warnings(tables, &["-p", "3"]), ["--port has no effect: every [[listener]] has its own port"]);
     assert_eq!(warnings(tables, &["--connect-timeout", "3"]), [""; 0]);
     assert_eq!(warnings("[[listener]]\n", &["-p", "3"]), [""; 0]);
+    let both = "[[listener]]\nport = 4\n[[listener]]\nbind = \"127.0.0.1:1999\"\nport = 5\n";
+    let without_effect = "d.toml:5 has no effect: bind of this [[listener]] says 127.0.0.1:1999";
+    assert_eq!(warnings(both, &[]), [without_effect]);
     let bind = "[listener]\nbind = [\"127.0.0.1:5\", \"127.0.0.2:6\"]\n";
     assert_eq!(warnings(bind, &["-p", "3"]), ["--port has no effect: every address of --bind has its own port"]);
     assert_eq!(warnings("[listener]\nbind = [\"127.0.0.1:5\", \"127.0.0.2\"]\n", &["-p", "3"]), [""; 0]);
