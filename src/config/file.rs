@@ -86,12 +86,21 @@ impl<'a> FileReader<'a> {
             if self.problems.iter().any(|problem| problem.source == source) {
                 continue;
             }
-            let text = match unquoted(self.text.lines().nth(line - 1).unwrap_or_default()) {
+            let broken = self.text.lines().nth(line - 1).unwrap_or_default();
+            let text = match unquoted(broken) {
                 Some(quoted) => format!("this is not TOML; put the value in quotes: {quoted}"),
+                None if self.has_both_listeners() && names_listener(broken) => BOTH_LISTENERS.to_owned(),
                 None => format!("this is not TOML: {words}"),
             };
             self.problems.push(Problem { source, text });
         }
+    }
+
+    /// Whether `[listener]` stands beside `[[listener]]`, which to the parser is a key that stands twice.
+    fn has_both_listeners(&self) -> bool {
+        let is_table = |line: &str| line.trim_start().starts_with("[[");
+        let mut opening = self.text.lines().filter(|line| names_listener(line)).map(is_table);
+        opening.next().is_some_and(|first| opening.any(|other| other != first))
     }
 
     fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {
@@ -106,6 +115,10 @@ impl<'a> FileReader<'a> {
                 for table in array {
                     self.listener(&table.span(), table.get_ref());
                 }
+            }
+            (Some(Section::Listener), DeValue::Array(_)) => {
+                let text = "listener holds nothing: write [listener] on a line of its own, or [[listener]] for each";
+                self.problem(span, text.to_owned());
             }
             (Some(_), _) => self.problem(span, format!("{name} is a section: write [{name}] on a line of its own")),
             (None, DeValue::Table(_)) => {
@@ -166,6 +179,17 @@ impl<'a> FileReader<'a> {
             }
         }
     }
+}
+
+/// What the parser calls a duplicate key.
+const BOTH_LISTENERS: &str = "a file has [listener] or [[listener]], not both: what holds for one listener stands in its \
+    [[listener]] table";
+
+/// Whether the line opens `[listener]` or `[[listener]]`.
+fn names_listener(line: &str) -> bool {
+    let line = line.split('#').next().unwrap_or_default();
+    let bare: String = line.chars().filter(|c| !c.is_whitespace()).collect();
+    bare == "[listener]" || bare == "[[listener]]"
 }
 
 /// The line with its value in quotes, if that is all it lacks.
@@ -270,7 +294,10 @@ mod tests {
                     "d.toml:5: [[listener]] port: a number with a fraction stands where a number is expected",
                 ],
             ),
-            ("listener = []\n", &["d.toml:1: listener is a section: write [listener] on a line of its own"]),
+            (
+                "listener = []\n",
+                &["d.toml:1: listener holds nothing: write [listener] on a line of its own, or [[listener]] for each"],
+            ),
             ("listener = [1]\n", &["d.toml:1: listener holds tables: write [[listener]] on a line of its own"]),
             (
                 "[listener]\nname = \"x\"\n",
@@ -302,6 +329,20 @@ mod tests {
             assert!(!told[0].contains('\n'), "{told:?}");
         }
         assert!(lines("[log]\nlevel = \"info\"\nlevel = \"warn\"\n")[0].starts_with("d.toml:3: "));
+    }
+
+    #[test]
+    fn a_section_beside_tables_of_listeners_is_told_the_rule() {
+        for (text, line) in [
+            ("[listener]\nport = 1\n[[listener]]\nport = 2\n[[listener]]\n", 3),
+            ("[[listener]]\nport = 2\n[[listener]]\nport = 3\n\n[ listener ] # all\nport = 1\n", 6),
+        ] {
+            let told = lines(text);
+            let expected = format!("d.toml:{line}: a file has [listener] or [[listener]], not both");
+            assert!(told[0].starts_with(&expected), "{told:?}");
+            assert!(told.iter().all(|told| !told.contains("TOML")), "{told:?}");
+        }
+        assert!(lines("[listener]\nport = 1\n[listener]\nport = 2\n")[0].contains("this is not TOML: "));
     }
 
     #[test]

@@ -121,6 +121,12 @@ pub(super) fn without_effect(all: &[Resolved], tables: &[ListenerTable], listene
     warnings
 }
 
+/// Whether each of the addresses has a port in it.
+pub(super) fn name_ports(resolved: &[Resolved]) -> bool {
+    let binds = Vec::<BindAddress>::from_value(resolved[index("bind")].value.clone());
+    binds.iter().all(|bind| bind.port.is_some())
+}
+
 /// Whether its address has a port in it.
 fn names_port(described: &Described) -> bool {
     let binds = Vec::<BindAddress>::from_value(described.resolved[index("bind")].value.clone());

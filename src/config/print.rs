@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{
     Config,
     layers::{ROWS, Resolved},
+    listeners,
 };
 use crate::settings::{Kind, Scope, Section, Setting, Value};
 
@@ -19,9 +20,16 @@ pub(super) fn to_toml(config: &Config) -> String {
                     write_rows(&mut text, &table.resolved, Setting::is_of_listener);
                 }
             }
-            _ => {
-                let _ = write!(text, "\n[{}]\n", section.name());
-                write_rows(&mut text, &config.resolved, |row| row.section == section && row.place != Scope::TableOnly);
+            tables => {
+                // What each table has its own of would have no effect here.
+                let belongs = |row: &Setting| match tables {
+                    Some(_) => row.section == section && !row.is_of_listener(),
+                    None => row.section == section && row.place != Scope::TableOnly,
+                };
+                if ROWS.iter().any(belongs) {
+                    let _ = write!(text, "\n[{}]\n", section.name());
+                    write_rows(&mut text, &config.resolved, belongs);
+                }
             }
         }
     }
@@ -32,6 +40,8 @@ fn write_rows(text: &mut String, resolved: &[Resolved], belongs: impl Fn(&Settin
     let rows = ROWS.iter().zip(resolved).filter(|(row, _)| belongs(row));
     // A listener's name that is empty is its address, wherever that is.
     let rows = rows.filter(|(_, resolved)| resolved.value != Value::Text(String::new()));
+    // Where every address names its port, that of all has no effect.
+    let rows = rows.filter(|(row, _)| row.flag != "port" || !listeners::name_ports(resolved));
     let lines: Vec<(String, &Resolved)> =
         rows.map(|(row, resolved)| (format!("{} = {}", row.key(), toml(row, &resolved.value)), resolved)).collect();
     let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0);

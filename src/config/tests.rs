@@ -330,7 +330,7 @@ fn whatever_is_wrong_anywhere_is_told_at_once() {
 #[test]
 fn a_table_has_its_own_and_takes_the_rest_from_what_is_said_for_all() {
     let file = "[[listener]]\nname = \"a\"\nbind = \"10.0.0.1\"\nconnect_timeout = \"3s\"\n\n\
-                [[listener]]\nport = 99\nallow_anonymous = false\nmax_connections = 7\n";
+                [[listener]]\nbind = \"127.0.0.1:99\"\nallow_anonymous = false\nmax_connections = 7\n";
     let config = Computer { file, ..COMPUTER }.config(&["-c", "d.toml", "--allow-anonymous", "--port", "1884"], &[]);
     let told: Vec<String> = config
         .listeners
@@ -344,6 +344,7 @@ fn a_table_has_its_own_and_takes_the_rest_from_what_is_said_for_all() {
     let printed = config.to_toml();
     let again = Computer { file: &printed, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
     assert_eq!((again.listeners, again.settings), (config.listeners, config.settings), "{printed}");
+    assert!(again.warnings.iter().all(|warning| !warning.contains("has no effect")), "{:?}: {printed}", again.warnings);
     assert!(printed.contains("[[listener]]\nbind = \"10.0.0.1\"") && printed.contains("# d.toml:2"), "{printed}");
 }
 
@@ -395,4 +396,6 @@ fn what_no_listener_takes_up_is_warned_of() {
     let bind = "[listener]\nbind = [\"127.0.0.1:5\", \"127.0.0.2:6\"]\n";
     assert_eq!(warnings(bind, &["-p", "3"]), ["--port has no effect: every address of --bind has its own port"]);
     assert_eq!(warnings("[listener]\nbind = [\"127.0.0.1:5\", \"127.0.0.2\"]\n", &["-p", "3"]), [""; 0]);
+    let printed = Computer { file: bind, ..COMPUTER }.config(&["-c", "d.toml"], &[]).to_toml();
+    assert_eq!(warnings(&printed, &[]), [""; 0], "{printed}");
 }
