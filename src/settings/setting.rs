@@ -357,6 +357,7 @@ impl Setting {
                 let range = |min, max| format!("{} to {}", unit.show(min), unit.show(max));
                 match word {
                     // A word stands for the least or the greatest number, and is the better way to write it.
+                    Some((word, 0)) if min == 0 => format!("{}, or {word} (0)", range(1, max)),
                     Some((word, number)) if number == min => format!("{}, or {word}", range(min + 1, max)),
                     Some((word, _)) => format!("{}, or {word}", range(min, max - 1)),
                     None => range(min, max),
@@ -481,7 +482,7 @@ mod tests {
         assert_eq!(setting.kind.show_number(0), "off");
         assert_eq!(setting.kind.show_number(60), "1m");
         let error = setting.parse(&texts(&["2h"])).unwrap_err();
-        assert_eq!(error, "2h is out of range: allowed is 1s to 1h, or off (default 10s)");
+        assert_eq!(error, "2h is out of range: allowed is 1s to 1h, or off (0) (default 10s)");
         let error = setting.parse(&texts(&["none"])).unwrap_err();
         assert!(
             error.starts_with("\"none\" is not a duration") && error.ends_with("; did you mean \"off\"?"),
