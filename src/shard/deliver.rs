@@ -6,19 +6,14 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::{Effect, Effects, Encoded, Event, Turn};
+use super::{Effect, Effects, Encoded, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
-use crate::session::{Delivery, Link, MessageRef, Outbound, QueueLimits, Routed, SubscriptionIds, TopicForm};
-use crate::settings::FullQueue;
+use crate::session::{Delivery, Link, MessageRef, Outbound, Routed, SubscriptionIds, TopicForm};
 use crate::store::Record;
 use crate::telemetry::{DropReason, Verbosity};
 use crate::topic::{GroupTag, Matches, Subscriber};
-
-/// Messages that have expired and give way to one new one: so many small ones that it has room, yet no work for a
-/// millisecond.
-const GIVE_WAY_MAX: usize = 256;
 
 /// One encoded packet; a long payload stands beside it.
 #[derive(Clone, Copy, Debug)]
@@ -187,12 +182,6 @@ impl Clients {
         self.send_at_most_once(turn, id, fanout, copy);
     }
 
-    /// Whether a message has to wait for its client to come back, or behind others that do.
-    fn waits_behind_others(&self, id: SessionId) -> bool {
-        let session = self.sessions.get(id);
-        session.link.is_none() || session.outbound().is_some_and(Outbound::has_queue)
-    }
-
     /// Sends without asking for room. The session has a connection.
     #[inline]
     fn send_at_most_once(
@@ -226,63 +215,8 @@ impl Clients {
         self.enqueue(turn, id, fanout, copy);
     }
 
-    /// A message that cannot be sent now, if there is room for it.
-    #[inline(never)]
-    fn enqueue(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &mut Fanout<'_>, copy: DeliveryOptions<'_>) {
-        if fanout.routed.message.is_expired(turn.now) {
-            self.counters.dropped(DropReason::Expired); // it was for who could take it at once
-            return;
-        }
-        let len_bytes = fanout.routed.message.len_bytes() + size_of_val(copy.ids) as u64;
-        if let Err(reason) = self.make_room(turn, id, len_bytes) {
-            self.lose(turn, id, reason);
-            if reason == DropReason::QueuedMemoryFull {
-                self.report_queues_full(turn);
-            }
-            return;
-        }
-        let delivery = self.add_delivery(turn, id, fanout, copy);
-        self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &mut self.queues);
-        if self.has_window(id) {
-            self.add_work(id); // no acknowledgement may come that would bring it forward
-        }
-    }
-
-    /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it gives way if it has expired
-    /// meanwhile, or if the setting says so. If that is not enough, the newest is the one to drop, for this reason.
-    fn make_room(&mut self, turn: &mut Turn<'_>, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
-        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
-        let oldest_goes = self.settings.full_queue == FullQueue::DropOldest && len_bytes <= limits.bytes;
-        let mut given_way = 0;
-        loop {
-            let outbound = self.sessions.get_mut(id).outbound_mut();
-            let reason = match (outbound.admits(len_bytes, limits), self.queues.memory().is_full()) {
-                (true, false) => return Ok(()),
-                (true, true) => DropReason::QueuedMemoryFull,
-                (false, _) => DropReason::QueueFull,
-            };
-            let oldest = outbound.queue().next().map(|oldest| oldest.message.is_expired(turn.now));
-            match oldest.filter(|_| given_way < GIVE_WAY_MAX) {
-                Some(true) => self.counters.dropped(DropReason::Expired), // [MQTT-3.3.2-5]
-                Some(false) if oldest_goes => self.lose(turn, id, reason),
-                _ => return Err(reason),
-            }
-            self.sessions.get_mut(id).outbound_mut().dequeue(&mut self.queues);
-            given_way += 1;
-        }
-    }
-
-    /// Once a minute at most: the operator is to know why messages are dropped for everybody.
-    #[cold]
-    fn report_queues_full(&mut self, turn: &mut Turn<'_>) {
-        if self.next_full_report.is_due(turn.now) {
-            self.next_full_report = turn.now.after_s(60);
-            turn.fx.events.push(Event::QueuedMemoryFull { max_bytes: self.settings.queued_memory_max_bytes });
-        }
-    }
-
     /// Makes a message into a delivery that is kept until it is completed, on stable storage if the session is.
-    fn add_delivery(
+    pub(super) fn add_delivery(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
@@ -400,12 +334,6 @@ impl Clients {
     #[inline]
     pub(super) fn takes_at_once(&self, id: SessionId) -> bool {
         self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue)
-    }
-
-    /// Whether its queue has room for a message of ordinary size.
-    pub(super) fn may_queue(&self, id: SessionId) -> bool {
-        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
-        self.sessions.get(id).outbound().is_none_or(|outbound| outbound.admits(0, limits))
     }
 
     /// Whether a new QoS 1 or 2 message may be sent now: connected, nothing to be sent again first, window and outbox.

@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
+//! `deliver`, `queue`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
 
 mod ack;
 mod answer;
@@ -27,6 +27,7 @@ pub mod mesh;
 mod places;
 mod policy;
 mod publish;
+mod queue;
 mod record_log;
 mod report;
 mod requests;
