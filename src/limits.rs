@@ -256,6 +256,11 @@ pub const RECEIVE_BUFFERS: u16 = 1024;
 pub const LATER_RING_RECEIVE_BUFFERS: u16 = 256;
 /// Size of one receive buffer: a page. Most packets of a fleet fit many times over, a large one takes several.
 pub const RECEIVE_BUFFER_BYTES: u32 = 4096;
+/// A turn that begins this much later than the last one, in milliseconds, has been asleep or kept from running: no deadline is judged
+/// before what came meanwhile has been read.
+pub const STALL_MS: u64 = 1_000;
+/// ... and turns after which deadlines are judged all the same: with as much as each takes in, more than all clients send at once.
+pub const CATCH_UP_TURNS: u16 = 4_096;
 /// Completions after which a turn stops reaping and handles what it has, so that latency stays bounded under load.
 pub const COMPLETIONS_PER_TURN: usize = 512;
 /// Connections the kernel keeps for a listener that is busy (the system's `somaxconn` caps it).

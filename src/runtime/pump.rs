@@ -10,7 +10,9 @@ use super::inbox::Inbox;
 use super::mesh::{Batch, Port};
 use super::watchdog::Heartbeat;
 use crate::conn::ShardTurn;
-use crate::limits::{COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, TURN_MAX_BYTES};
+use crate::limits::{
+    CATCH_UP_TURNS, COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS, TURN_MAX_BYTES,
+};
 use crate::net::Edge;
 use crate::ring::RingError;
 use crate::shard::{Command, Effects, Input, Shard, Turn};
@@ -30,6 +32,10 @@ pub(super) struct Pump {
     durable: Position,
     /// Bytes encoded since the last flush.
     turn_bytes: usize,
+    /// When the last turn began.
+    last_turn: Now,
+    /// Turns in which no deadline is judged: time has passed without this thread, and what came meanwhile is read first.
+    catching_up: u16,
     /// Set for all shards when the process is to stop.
     stop: Arc<AtomicBool>,
     stopping: Option<Deadline>,
@@ -68,6 +74,8 @@ impl Pump {
             store: MemoryStore::default(),
             durable: Position::default(),
             turn_bytes: 0,
+            last_turn: clock::now(),
+            catching_up: 0,
             stop,
             stopping: None,
             shutdown_timeout_s,
@@ -96,6 +104,7 @@ impl Pump {
         self.fx.verbosity = log::verbosity();
         let now = clock::now();
         let more = self.take_events(now)?;
+        self.note_stall(now, more);
         let now = self.take_messages(now)?;
         self.take_commands(now)?;
         self.keep_time(now);
@@ -217,6 +226,16 @@ impl Pump {
         Ok(())
     }
 
+    /// Notes whether this thread did not run for a while and has not read all yet that came meanwhile: nobody is silent, or
+    /// late, because of that.
+    fn note_stall(&mut self, now: Now, more: bool) {
+        if now.ms().saturating_sub(self.last_turn.ms()) > STALL_MS {
+            self.catching_up = CATCH_UP_TURNS;
+        }
+        self.last_turn = now;
+        self.catching_up = if more { self.catching_up.saturating_sub(1) } else { 0 };
+    }
+
     /// Deadlines, work that is left over, and the order to stop.
     fn keep_time(&mut self, now: Now) {
         if self.stopping.is_none() && self.stop.load(Ordering::SeqCst) {
@@ -224,6 +243,9 @@ impl Pump {
             self.edge.stop_listening();
             self.edge.close_awaiting_connect();
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Shutdown);
+        }
+        if self.catching_up > 0 {
+            return;
         }
         self.edge.handle_deadlines(&mut core(now, &mut self.shard, &mut self.fx));
         // While receiving is paused a client's silence is not its own. When the broker stops, that is no matter.

@@ -7,3 +7,4 @@ mod full;
 mod listeners;
 mod log;
 mod reload;
+mod stall;
