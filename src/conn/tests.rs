@@ -130,6 +130,16 @@ impl Stage {
         id
     }
 
+    /// A client whose socket has taken the first byte of a PINGRESP, and takes no more.
+    fn client_that_stops_reading(&mut self) -> ConnectionId {
+        let id = self.client("c");
+        self.receive(id, &PINGREQ, true);
+        let flush = self.with(|connections, core| connections.begin_flush(core));
+        let short = ShortSent { connection: id, sent: 1, broken: false };
+        self.with(|connections, core| connections.finish_flush(core, flush, [short].into_iter()));
+        id
+    }
+
     fn pass_ms(&mut self, ms: u64) {
         self.now.mono_ns += ms * 1_000_000;
         self.with(|connections, core| connections.handle_deadlines(core));
@@ -408,11 +418,7 @@ fn who_found_no_buffer_receives_again_when_there_is_one() {
 #[test]
 fn what_a_socket_does_not_take_goes_first_and_a_broken_one_is_the_shards_to_know() {
     let mut stage = Stage::new();
-    let id = stage.client("c");
-    stage.receive(id, &PINGREQ, true);
-    let flush = stage.with(|connections, core| connections.begin_flush(core));
-    let short = ShortSent { connection: id, sent: 1, broken: false };
-    stage.with(|connections, core| connections.finish_flush(core, flush, [short].into_iter()));
+    let id = stage.client_that_stops_reading();
     let Operation::Send { bytes, .. } = stage.operation() else { panic!("the rest is not sent") };
     assert_eq!(bytes[..], PINGRESP[1..]);
     stage.receive(id, &PINGREQ, true);
@@ -492,11 +498,7 @@ fn no_more_outboxes_are_kept_than_are_worth_it() {
 #[test]
 fn a_connection_that_closes_while_its_peer_reads_nothing_lets_the_shard_sleep_and_ends_in_time() {
     let mut stage = Stage::new();
-    let id = stage.client("c");
-    stage.receive(id, &PINGREQ, true);
-    let flush = stage.with(|connections, core| connections.begin_flush(core));
-    let short = ShortSent { connection: id, sent: 1, broken: false };
-    stage.with(|connections, core| connections.finish_flush(core, flush, [short].into_iter()));
+    let id = stage.client_that_stops_reading();
     assert!(matches!(stage.operation(), Operation::Send { .. }));
     stage.receive(id, &[0x30, 0], true); // malformed: it is closed
     stage.receive(id, &PINGREQ, true);
@@ -513,11 +515,7 @@ fn a_connection_that_closes_while_its_peer_reads_nothing_lets_the_shard_sleep_an
 #[test]
 fn last_words_behind_what_is_under_way_leave_when_the_peer_reads_again() {
     let mut stage = Stage::new();
-    let id = stage.client("c");
-    stage.receive(id, &PINGREQ, true);
-    let flush = stage.with(|connections, core| connections.begin_flush(core));
-    let short = ShortSent { connection: id, sent: 1, broken: false };
-    stage.with(|connections, core| connections.finish_flush(core, flush, [short].into_iter()));
+    let id = stage.client_that_stops_reading();
     stage.operations();
     stage.receive(id, &PINGREQ, true);
     stage.receive(id, &[0x30, 0], true);
