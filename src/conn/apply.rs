@@ -56,6 +56,7 @@ impl Connections {
             connection.phase = Phase::Lingering(reason);
             connection.partial.clear();
             self.lingering.push(id);
+            self.budgets.release(id);
         }
     }
 }

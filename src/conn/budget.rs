@@ -2,7 +2,7 @@
 //! served, so that whoever writes ten thousand messages at once delays its own and nobody else's.
 //!
 //! What always holds: what is received of a connection is handled in the order in which it came, so while some of it
-//! waits, all that comes after does too. Connections that wait go on by turns. Beyond [`DEFERRED_BUFFERS_MAX`] buffers no
+//! waits, all that comes after does too. One that is held keeps everything back until it is released. Connections that wait go on by turns. Beyond [`DEFERRED_BUFFERS_MAX`] buffers no
 //! more are kept for whoever sends: its receive is to be stopped, and TCP slows it down.
 //!
 //! It knows sizes and names of buffers; the buffers are the driver's.
@@ -64,7 +64,7 @@ pub(super) struct Budgets {
     last: Option<ConnectionId>,
     last_bytes: usize,
     queues: HashMap<ConnectionId, Queue>,
-    /// Whose queues these are, in the order of their turns.
+    /// Whose queues these are, but for those that are held, in the order of their turns.
     order: VecDeque<ConnectionId>,
     /// Buffers kept for what waits.
     buffers: usize,
@@ -78,6 +78,8 @@ struct Queue {
     events: VecDeque<Deferred>,
     /// Whether receiving was stopped.
     is_stopped: bool,
+    /// It has no turn until it is released, and stays while it is empty.
+    is_held: bool,
 }
 
 impl Budgets {
@@ -100,6 +102,31 @@ impl Budgets {
         }
         self.last_bytes += bytes;
         true
+    }
+
+    /// Admits nothing of a connection, and lets nothing go on that waits, until [`Self::release`].
+    #[cold]
+    pub(super) fn hold(&mut self, connection: ConnectionId) {
+        let queue = self.queues.entry(connection).or_default();
+        if !queue.events.is_empty() && !queue.is_held {
+            self.order.retain(|&other| other != connection);
+            self.first_bytes = 0;
+        }
+        queue.is_held = true;
+    }
+
+    /// What waits of a connection that was held gets its turn again.
+    pub(super) fn release(&mut self, connection: ConnectionId) {
+        if self.queues.is_empty() {
+            return; // as mostly, when a connection closes
+        }
+        let Some(queue) = self.queues.get_mut(&connection).filter(|queue| queue.is_held) else { return };
+        queue.is_held = false;
+        if queue.events.is_empty() {
+            self.queues.remove(&connection);
+        } else {
+            self.order.push_back(connection);
+        }
     }
 
     /// Keeps what was not admitted.
@@ -141,7 +168,7 @@ impl Budgets {
         Some(deferred)
     }
 
-    /// Whether nobody waits.
+    /// Whether nobody waits for a turn.
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
@@ -214,6 +241,29 @@ mod tests {
             let count = |slot: u32| order[..so_far].iter().filter(|&&one| one == slot).count();
             assert!(count(1).abs_diff(count(3)) <= PAGES_PER_SHARE, "after {so_far}");
         }
+    }
+
+    #[test]
+    fn who_is_held_waits_in_its_order_until_it_is_released_and_delays_nobody() {
+        let mut budgets = Budgets::default();
+        let held = ConnectionId::new(1, 0);
+        budgets.hold(held);
+        assert_eq!(receive(&mut budgets, page(1)), Some(Deferral::GoesOn));
+        assert_eq!(receive(&mut budgets, end(1)), Some(Deferral::GoesOn));
+        assert_eq!(receive(&mut budgets, page(2)), None);
+        assert!(budgets.is_empty() && budgets.next().is_none());
+        budgets.begin_turn();
+        assert_eq!(receive(&mut budgets, end(1)), Some(Deferral::GoesOn), "in the next turn, too");
+        budgets.release(held);
+        budgets.hold(held);
+        assert!(budgets.next().is_none(), "held once more, with something that waits");
+        budgets.release(held);
+        budgets.release(ConnectionId::new(2, 0));
+        assert_eq!(rest_of_turn(&mut budgets), [(1, false), (1, true), (1, true)]);
+        assert_eq!((budgets.is_empty(), budgets.queues.len(), budgets.buffers), (true, 0, 0));
+        budgets.hold(held);
+        budgets.release(held);
+        assert_eq!(receive(&mut budgets, page(1)), None, "nothing had come");
     }
 
     #[test]

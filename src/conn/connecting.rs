@@ -7,7 +7,6 @@ use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
 use super::handed_over::HandedOver;
 use super::peer::RefusedPeer;
-use super::receiving::feed_shard;
 use super::refused::{level, spoken};
 use crate::codec::{ConnectPacket, DecodeError, ReasonCode, frame};
 use crate::ids::{ConnectionId, ShardId};
@@ -112,7 +111,7 @@ impl Connections {
         if core.has_asked_about(id) {
             self.await_verdict(id, rest);
         } else if !rest.is_empty() {
-            feed_shard(core, id, connection, rest, self.config.settings.packet_size_max_bytes);
+            self.feed_open(core, id, rest);
         }
     }
 }

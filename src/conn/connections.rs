@@ -29,6 +29,9 @@ pub trait InputHandler {
     fn handle(&mut self, input: Input<'_>);
     /// Whether it has just asked somebody else about the CONNECT of this connection.
     fn has_asked_about(&self, connection: ConnectionId) -> bool;
+    /// Whether the packet that it was just given takes several turns, and nothing behind it is to be heard before
+    /// [`Effect::Resume`](crate::shard::Effect::Resume). Asked once after each packet.
+    fn holds_sender(&mut self) -> bool;
 }
 
 /// A shard as connections reach it: with the time that holds now, and room for what follows.
@@ -58,6 +61,11 @@ impl InputHandler for ShardTurn<'_> {
     #[inline]
     fn has_asked_about(&self, connection: ConnectionId) -> bool {
         self.turn.fx.asks.last().is_some_and(|ask| ask.connection == connection)
+    }
+
+    #[inline]
+    fn holds_sender(&mut self) -> bool {
+        std::mem::take(&mut self.turn.fx.holds_sender)
     }
 }
 
@@ -108,7 +116,7 @@ pub struct Connections {
     pub(super) pool: Vec<Box<Outbox>>,
     /// Connections that are to take the next step of closing.
     pub(super) lingering: Vec<ConnectionId>,
-    /// Connections that have waited for a verdict and were let in.
+    /// Connections that have waited for a verdict, or for the work of a packet, and are to be heard again.
     pub(super) resumed: VecDeque<ConnectionId>,
     /// Peers that the shard never knew, for the log.
     pub(super) refused: Vec<RefusedPeer>,

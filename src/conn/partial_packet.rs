@@ -86,20 +86,21 @@ impl PartialPacket {
     }
 }
 
-/// Hands every packet that `data` completes to `each`, until it breaks off. `max_size_bytes` bounds a whole packet.
-pub(super) fn feed(
+/// Hands every packet that `data` completes to `each`, until it breaks off: then what is left of `data` is returned with what it
+/// broke off with. `max_size_bytes` bounds a whole packet.
+pub(super) fn feed<'a, B>(
     partial: &mut PartialPacket,
-    mut data: &[u8],
+    mut data: &'a [u8],
     max_size_bytes: u32,
-    mut each: impl FnMut(Frame<'_>) -> ControlFlow<()>,
-) -> Result<(), DecodeError> {
+    mut each: impl FnMut(Frame<'_>) -> ControlFlow<B>,
+) -> Result<ControlFlow<(B, &'a [u8])>, DecodeError> {
     if !partial.is_empty() {
         let (whole, rest) = partial.complete(data, max_size_bytes)?;
         data = rest;
-        let Some(packet) = whole else { return Ok(()) };
+        let Some(packet) = whole else { return Ok(ControlFlow::Continue(())) };
         let (frame, _) = frame::next(&packet, max_size_bytes)?.expect("it was completed");
-        if each(frame).is_break() {
-            return Ok(());
+        if let ControlFlow::Break(why) = each(frame) {
+            return Ok(ControlFlow::Break((why, data)));
         }
     }
     while !data.is_empty() {
@@ -108,11 +109,11 @@ pub(super) fn feed(
             break;
         };
         data = &data[total..];
-        if each(frame).is_break() {
-            break;
+        if let ControlFlow::Break(why) = each(frame) {
+            return Ok(ControlFlow::Break((why, data)));
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 #[cfg(test)]
@@ -132,11 +133,11 @@ mod tests {
         let mut partial = PartialPacket::default();
         let mut seen = Vec::new();
         for piece in pieces {
-            feed(&mut partial, piece, 1024, |frame| {
+            let fed = feed(&mut partial, piece, 1024, |frame| {
                 seen.push((frame.first, frame.body.len()));
-                ControlFlow::Continue(())
-            })
-            .unwrap();
+                ControlFlow::<()>::Continue(())
+            });
+            assert_eq!(fed, Ok(ControlFlow::Continue(())));
         }
         assert!(partial.is_empty(), "everything was whole in the end");
         seen
@@ -158,7 +159,8 @@ mod tests {
     #[test]
     fn an_announced_size_allocates_nothing() {
         let mut partial = PartialPacket::default();
-        feed(&mut partial, &[0x30, 0xff, 0xff, 0x3f, 1], 1 << 28, |_| ControlFlow::Continue(())).unwrap();
+        let fed = feed(&mut partial, &[0x30, 0xff, 0xff, 0x3f, 1], 1 << 28, |_| ControlFlow::<()>::Continue(()));
+        assert_eq!(fed, Ok(ControlFlow::Continue(())));
         assert!(partial.0.unwrap().bytes.capacity() <= 16);
     }
 
@@ -186,7 +188,7 @@ mod tests {
     #[test]
     fn an_oversize_packet_is_refused_by_its_header() {
         let mut partial = PartialPacket::default();
-        let result = feed(&mut partial, &[0x30, 0xff, 0xff, 0x7f], 1024, |_| ControlFlow::Continue(()));
+        let result = feed(&mut partial, &[0x30, 0xff, 0xff, 0x7f], 1024, |_| ControlFlow::<()>::Continue(()));
         assert!(result.is_err());
     }
 }

@@ -103,7 +103,10 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         match &mut connection.wire {
             Wire::Plain if connection.phase == Phase::Open => {
-                feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes);
+                let max = self.config.settings.packet_size_max_bytes;
+                if feed_shard(core, id, connection, bytes, max) == Fed::Held {
+                    self.budgets.hold(id);
+                }
             }
             Wire::Plain => self.take_plain(core, id, bytes),
             Wire::Layered(layers) => {
@@ -120,11 +123,19 @@ impl Connections {
     fn take_plain(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.table.get_mut(id) else { return };
         match connection.phase {
-            Phase::Open => feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes),
+            Phase::Open => self.feed_open(core, id, bytes),
             Phase::AwaitingConnect => self.take_connect_bytes(core, id, bytes),
             Phase::AwaitingVerdict(_) => self.keep_until_verdict(id, bytes),
             Phase::AwaitingPlace | Phase::HandingOver => unreachable!("nothing is received until it has got on"),
             Phase::Lingering(_) => {} // read only to see the peer's end
+        }
+    }
+
+    /// Bytes of a connection that the shard knows.
+    pub(super) fn feed_open(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        if feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes) == Fed::Held {
+            self.budgets.hold(id);
         }
     }
 
@@ -177,6 +188,24 @@ impl Connections {
     }
 }
 
+/// Whether a connection is to be heard on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "who is held is to be kept back"]
+pub(super) enum Fed {
+    /// All of what came has been heard.
+    All,
+    /// The shard is about its last packet. What came behind that one is kept.
+    Held,
+}
+
+/// Why no more packets are cut out of what came.
+enum Stop {
+    /// What follows is no packet.
+    Bad,
+    /// What follows has to wait.
+    Held,
+}
+
 /// Cuts packets out of `bytes` and gives them to the shard.
 #[inline]
 pub(super) fn feed_shard(
@@ -185,23 +214,33 @@ pub(super) fn feed_shard(
     connection: &mut Connection,
     bytes: &[u8],
     max_size_bytes: u32,
-) {
+) -> Fed {
     let version = connection.version;
     let result =
         feed(&mut connection.partial, bytes, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
             Ok(packet) => {
                 core.handle(Input::Packet { connection: id, packet });
-                ControlFlow::Continue(())
+                if core.holds_sender() { ControlFlow::Break(Stop::Held) } else { ControlFlow::Continue(()) }
             }
             Err(error) => {
                 core.handle(Input::BadPacket { connection: id, error });
-                ControlFlow::Break(())
+                ControlFlow::Break(Stop::Bad)
             }
         });
     match result {
+        Ok(ControlFlow::Break((Stop::Held, rest))) => {
+            if !rest.is_empty() {
+                connection.partial.extend(rest);
+            }
+            return Fed::Held;
+        }
         Err(error) => core.handle(Input::BadPacket { connection: id, error }),
-        Ok(()) if connection.partial.is_empty() => {}
-        Ok(()) if connection.partial.shows_life(core.now().ms()) => core.handle(Input::Growing { connection: id }),
-        Ok(()) => {}
+        Ok(ControlFlow::Continue(()))
+            if !connection.partial.is_empty() && connection.partial.shows_life(core.now().ms()) =>
+        {
+            core.handle(Input::Growing { connection: id });
+        }
+        Ok(_) => {}
     }
+    Fed::All
 }

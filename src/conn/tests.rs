@@ -1,6 +1,7 @@
 //! Connections without sockets: what is decided about them, event by event.
 
 mod full;
+mod held;
 mod life;
 mod verdict;
 

@@ -1,13 +1,17 @@
-//! Connections whose CONNECT waits for somebody else's verdict.
+//! Connections whose CONNECT waits for somebody else's verdict, and connections that are heard again after a wait.
 //!
 //! Always holds: what the client sends behind CONNECT is kept, not heard, and bounded by what one receive brings: when that
 //! has come, nothing more is received until the verdict. Until then the one receive also shows whether the peer goes away;
 //! what it had sent before is heard before its end.
+//!
+//! A client whose last packet takes its shard several turns is held by `budget`: what it has sent behind that packet is kept in
+//! the buffers that it came in, and the rest of the one buffer here.
 
+use super::budget::{Deferred, DeferredEvent};
 use super::connection::{Hearing, Phase};
 use super::connections::{Connections, InputHandler};
-use super::operation::Operation;
-use super::receiving::feed_shard;
+use super::operation::{Operation, ReceiveEnd};
+use super::receiving::{Fed, feed_shard};
 use crate::ids::ConnectionId;
 use crate::shard::Input;
 
@@ -41,30 +45,42 @@ impl Connections {
         is_kept
     }
 
-    /// The shard has let a client in that waited. What it has sent is heard with [`Self::hear_resumed`].
+    /// What a client waited for has happened. What it has sent is heard with [`Self::hear_resumed`].
     pub(super) fn resume(&mut self, id: ConnectionId) {
         self.resumed.push_back(id);
     }
 
-    /// Hears the next client that has waited and was let in. Returns whether there was one; to be asked before the rest of
-    /// what has been received is handled.
+    /// Hears the next client that has waited. Returns whether there was one; to be asked before the rest of what has been
+    /// received is handled.
     pub fn hear_resumed(&mut self, core: &mut impl InputHandler) -> bool {
         if self.is_paused {
             return false;
         }
         let Some(id) = self.resumed.pop_front() else { return false };
         let Some(connection) = self.table.get_mut(id) else { return true };
-        let Phase::AwaitingVerdict(hearing) = connection.phase else { return true };
+        let hearing = match connection.phase {
+            Phase::AwaitingVerdict(hearing) => Some(hearing),
+            Phase::Open => None, // it was held
+            _ => return true,
+        };
         connection.phase = Phase::Open;
         let kept = connection.partial.take();
-        if hearing == Hearing::Nothing {
+        if hearing == Some(Hearing::Nothing) {
             self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
         }
-        if let Some(kept) = kept {
-            feed_shard(core, id, connection, &kept, self.config.settings.packet_size_max_bytes);
+        let max = self.config.settings.packet_size_max_bytes;
+        let fed = kept.map_or(Fed::All, |kept| feed_shard(core, id, connection, &kept, max));
+        match fed {
+            Fed::All => self.budgets.release(id),
+            Fed::Held => self.budgets.hold(id),
         }
-        if hearing == Hearing::Ended {
-            core.handle(Input::Closed { connection: id });
+        match (hearing, fed) {
+            (Some(Hearing::Ended), Fed::All) => core.handle(Input::Closed { connection: id }),
+            (Some(Hearing::Ended), Fed::Held) => {
+                let what = DeferredEvent::Ended(ReceiveEnd::PeerGone);
+                self.budgets.defer(Deferred { connection: id, what });
+            }
+            _ => {}
         }
         true
     }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::alias::{AliasesIn, AliasesOut};
 use super::inbound::AckQueue;
 use super::replays::{Replay, Replays};
-use super::waiting::RequestUnderWay;
+use super::request::Request;
 use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, PacketId};
 use crate::limits;
@@ -20,16 +20,16 @@ pub struct Backlog {
     pub replays: Replays,
     /// SUBACKs that had been owed when the connection was made: replays that belong to them are of an earlier one.
     pub inherited: u64,
-    /// A request that takes several turns, and what came behind it.
-    pub waiting: Option<Box<RequestUnderWay>>,
+    /// A request that takes several turns.
+    pub request: Option<Box<Request>>,
 }
 
 impl Backlog {
     /// The oldest replay, if nothing has to come first: a SUBACK goes before it, and `released` of them have left.
     pub fn ready_replay(&self, released: u64) -> Option<&Replay> {
         let replay = self.replays.first()?;
-        let is_answered = self.waiting.as_deref().is_none_or(|waiting| waiting.request.is_none());
-        (self.resend.is_empty() && is_answered && replay.suback <= released.max(self.inherited)).then_some(replay)
+        (self.resend.is_empty() && self.request.is_none() && replay.suback <= released.max(self.inherited))
+            .then_some(replay)
     }
 }
 

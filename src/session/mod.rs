@@ -15,8 +15,8 @@ pub mod message;
 pub mod outbound;
 pub mod queued_memory;
 pub mod replays;
+pub mod request;
 pub mod subscriptions;
-pub mod waiting;
 pub mod will;
 pub mod window;
 
@@ -31,8 +31,8 @@ pub use message::{Copied, Message, MessageRef, Routed, expiry_of};
 pub use outbound::{GivenUp, Outbound, QueueLimits};
 pub use queued_memory::{QueueTotals, QueuedMemory};
 pub use replays::{Replay, Replays};
+pub use request::{Request, RequestKind};
 pub use subscriptions::{Place, Subscriptions};
-pub use waiting::{HeldEnd, Request, RequestKind, RequestUnderWay};
 pub use will::Will;
 pub use window::{Exchange, Window};
 

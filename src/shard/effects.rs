@@ -55,7 +55,8 @@ pub enum Effect {
         /// Index into [`Effects::payloads`].
         payload: u32,
     },
-    /// Somebody has decided that the client comes in: its packets are heard from now on.
+    /// What the connection waited for has happened (a verdict, or the work of its last packet): its packets are heard from
+    /// now on.
     Resume {
         /// Whose.
         connection: ConnectionId,
@@ -268,6 +269,9 @@ pub struct Effects {
     pub replies: Vec<(RequestId, Reply)>,
     /// Questions to others, each answered by `Input::Verdict` or not at all. They stay until they are taken out.
     pub asks: Vec<Ask>,
+    /// The packet that was taken last takes several turns: what its client sends behind it, the end of its connection
+    /// included, is not to be heard before [`Effect::Resume`]. Whoever passes packets on takes it after each.
+    pub holds_sender: bool,
 }
 
 impl Effects {

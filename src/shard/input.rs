@@ -35,7 +35,8 @@ pub enum Input<'a> {
         /// What the edge knows.
         arrival: ConnectInfo<'a>,
     },
-    /// A packet after CONNECT.
+    /// A packet after CONNECT. None comes, and no end of the connection that its peer chose, while the one before it is under way:
+    /// [`Effects::holds_sender`](super::Effects::holds_sender).
     Packet {
         /// Where it came from.
         connection: ConnectionId,

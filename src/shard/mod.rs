@@ -49,7 +49,6 @@ mod tests;
 use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits::CLOSED_PER_TICK;
-use crate::session::HeldEnd;
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters, Verbosity};
 use crate::time::{Deadline, Now};
 
@@ -63,7 +62,6 @@ pub use settings::{ProcessContext, Settings};
 
 use answer::CommandsUnderWay;
 use clients::Clients;
-use requests::Admission;
 use router::Router;
 use sys::Sys;
 use verdict::PendingConnects;
@@ -129,9 +127,7 @@ impl Shard {
                 self.handle_connect(turn, connection, connect, arrival);
             }
             Input::Closed { connection } => {
-                if let Some(id) = self.clients.sessions.of_connection(connection)
-                    && matches!(self.hold_end(id, HeldEnd::Closed), Admission::Now)
-                {
+                if let Some(id) = self.clients.sessions.of_connection(connection) {
                     self.end_connection(turn, id, CloseReason::SocketClosed, "the peer closed the socket");
                 } else {
                     self.close_pending(turn, connection);
@@ -210,22 +206,13 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
         link.note_received(turn.now);
-        if Self::is_held(link) {
-            self.hold_packet(turn, id, &packet);
-        } else {
-            self.handle_packet_of(turn, id, &packet);
-        }
-    }
-
-    #[inline]
-    fn handle_packet_of(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(turn, id, publish),
-            Packet::Ack(ack) => self.handle_ack(turn, id, ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, unsubscribe),
+            Packet::Publish(publish) => self.handle_publish(turn, id, &publish),
+            Packet::Ack(ack) => self.handle_ack(turn, id, &ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, &subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, &unsubscribe),
             Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&[0xd0, 0])),
-            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, disconnect),
+            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, &disconnect),
             Packet::Auth(_) => {
                 // No method was agreed on in CONNECT, so none can be gone on with [MQTT-4.12.0-7].
                 self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "AUTH without a method");
@@ -242,12 +229,6 @@ impl Shard {
 
     fn handle_bad_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, error: DecodeError) {
         let Some(id) = self.clients.sessions.of_connection(connection) else { return };
-        if matches!(self.hold_end(id, HeldEnd::BadPacket(error)), Admission::Now) {
-            self.close_for_bad_packet(turn, id, error);
-        }
-    }
-
-    fn close_for_bad_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, error: DecodeError) {
         // A second CONNECT may be wrong in a way that only CONNACK has a code for.
         let reason = match error.reason() {
             reason if reason.is_allowed_in(PacketType::Disconnect) => reason,

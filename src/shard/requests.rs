@@ -1,136 +1,69 @@
-//! SUBSCRIBE and UNSUBSCRIBE with so many filters that they take several turns, and the packets behind them.
+//! SUBSCRIBE and UNSUBSCRIBE with so many filters that they take several turns.
 //!
 //! Always holds: each turn sees to a bounded part; nothing of a packet takes effect before all of it was looked at; it has one
-//! answer, with a code for each filter. What its client sends behind it is handled behind it, the end of its connection
-//! included. What waits so is bounded: a client that goes on sending without end is cut off.
+//! answer, with a code for each filter.
+//! Leaves to others: what its client sends behind it, the end of its connection included (`conn` holds it until the answer).
 
 use std::ops::ControlFlow;
 
 use super::interest::PendingSubAck;
 use super::subscribe::SubscribeRequest;
-use super::{Shard, Turn};
+use super::{Effect, Shard, Turn};
 use crate::codec::{
-    Packet, ReasonCode, Side, Subscribe, Unsubscribe, Version, decode, encode_unsuback, frame, subscribe_filters,
-    unsubscribe_filters,
+    ReasonCode, Subscribe, Unsubscribe, Version, encode_unsuback, subscribe_filters, unsubscribe_filters,
 };
 use crate::ids::SessionId;
-use crate::limits::{DEFERRED_TURN_BYTES, TURN_BUDGET_BYTES};
-use crate::session::{HeldEnd, Link, Request, RequestKind, RequestUnderWay};
+use crate::session::{Request, RequestKind};
 use crate::telemetry::CloseReason;
 
 /// Filters that are looked at for one that takes effect: it costs that much less.
 const CHECKS_PER_FILTER: usize = 4;
 
-/// Bytes that came behind a request, handled in one turn: a little more than a connection may send in one, so that they end.
-const HELD_PER_TURN_BYTES: usize = TURN_BUDGET_BYTES + DEFERRED_TURN_BYTES + TURN_BUDGET_BYTES;
-/// And no more than these, however small: each costs the shard what it costs elsewhere.
-const HELD_PER_TURN_PACKETS: usize = 512;
-
-/// Whether the end of a connection is to be handled now.
-pub(super) enum Admission {
-    Now,
-    /// It waits for its turn.
-    Held,
-}
-
 impl Shard {
     /// Begins with a SUBSCRIBE that has more filters than one slice.
-    pub(super) fn begin_subscribe(&mut self, id: SessionId, subscribe: &Subscribe<'_>) {
+    pub(super) fn begin_subscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, subscribe: &Subscribe<'_>) {
         let kind = RequestKind::Subscribe(subscribe.subscription_id);
-        self.begin_request(id, Request::new(kind, subscribe.packet_id, subscribe.payload()));
+        self.begin_request(turn, id, Request::new(kind, subscribe.packet_id, subscribe.payload()));
     }
 
     /// Begins with an UNSUBSCRIBE that has more filters than one slice.
-    pub(super) fn begin_unsubscribe(&mut self, id: SessionId, unsubscribe: &Unsubscribe<'_>) {
+    pub(super) fn begin_unsubscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, unsubscribe: &Unsubscribe<'_>) {
         let request = Request::new(RequestKind::Unsubscribe, unsubscribe.packet_id, unsubscribe.payload());
-        self.begin_request(id, request);
+        self.begin_request(turn, id, request);
     }
 
     /// The packet has been decoded and is copied: that is this turn's part.
-    fn begin_request(&mut self, id: SessionId, request: Request) {
+    fn begin_request(&mut self, turn: &mut Turn<'_>, id: SessionId, request: Request) {
         let link = self.clients.sessions.get_mut(id).link.as_deref_mut().expect("the packet came over it");
-        let waiting = link.backlog_mut().waiting.get_or_insert_default();
-        assert!(waiting.request.is_none(), "what comes behind a request waits");
-        waiting.request = Some(request);
+        let before = link.backlog_mut().request.replace(Box::new(request));
+        assert!(before.is_none(), "what comes behind a request is held");
+        turn.fx.holds_sender = true;
         self.clients.add_work(id);
-    }
-
-    /// Whether what comes over a connection waits behind a request of its client.
-    #[inline]
-    pub(super) fn is_held(link: &Link) -> bool {
-        link.backlog.as_deref().is_some_and(|backlog| backlog.waiting.is_some())
-    }
-
-    /// Keeps a packet until what came before it is done.
-    #[cold]
-    pub(super) fn hold_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
-        let most = self.clients.settings.packet_size_max_bytes as usize;
-        let link = self.clients.sessions.get_mut(id).link.as_deref_mut().expect("the packet came over it");
-        let version = link.version;
-        let waiting = link.backlog_mut().waiting.as_deref_mut().expect("the caller has looked");
-        if waiting.held.len() - waiting.handled < most {
-            packet.encode(version, &mut waiting.held);
-        } else {
-            let text = "it sent too much behind a SUBSCRIBE or UNSUBSCRIBE that is under way";
-            self.close(turn, id, ReasonCode::QuotaExceeded, CloseReason::Resources, text);
-        }
-    }
-
-    /// Whether the end of a connection waits for what came before it.
-    pub(super) fn hold_end(&mut self, id: SessionId, end: HeldEnd) -> Admission {
-        let link = self.clients.sessions.get_mut(id).link.as_deref_mut().expect("a connection leads to its link");
-        match link.backlog.as_deref_mut().and_then(|backlog| backlog.waiting.as_deref_mut()) {
-            None => Admission::Now,
-            Some(waiting) => {
-                waiting.end.get_or_insert(end);
-                Admission::Held
-            }
-        }
     }
 
     /// Does one turn's part of what a client waits for. Returns how much that was, in messages.
     pub(super) fn go_on_with_request(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
-        let Some(mut waiting) = self.take_waiting(id) else { return 0 };
-        let mut done = 1;
-        if let Some(mut request) = waiting.request.take() {
-            let slice = self.clients.settings.filters_per_slice as usize;
-            done += slice / 2;
-            match self.do_slice(turn, id, &mut request, slice) {
-                ControlFlow::Break(()) => return done, // the connection has been closed
-                ControlFlow::Continue(()) if request.done < request.payload.len() => waiting.request = Some(request),
-                ControlFlow::Continue(()) => self.answer(turn, id, request),
-            }
-        } else {
-            self.handle_held(turn, id, &mut waiting);
+        let Some(mut request) = self.take_request(id) else { return 0 };
+        let slice = self.clients.settings.filters_per_slice as usize;
+        let done = 1 + slice / 2;
+        if self.do_slice(turn, id, &mut request, slice).is_break() {
+            return done; // the connection has been closed
         }
-        let Some(link) = self.clients.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else {
-            return done;
-        };
-        // One of those behind it may be a request of the same kind: then what is left waits for that one.
-        if let Some(next) = link.backlog.as_deref_mut().and_then(|backlog| backlog.waiting.take()) {
-            waiting.request = next.request;
-        }
-        let is_done = waiting.request.is_none() && waiting.handled == waiting.held.len();
-        if is_done && waiting.end.is_none() {
+        if request.done < request.payload.len() {
+            let link = self.clients.sessions.get_mut(id).link.as_deref_mut().expect("it has just been served");
+            link.backlog_mut().request = Some(request);
+            self.clients.add_work(id);
             return done;
         }
-        if is_done && let Some(end) = waiting.end {
-            match end {
-                HeldEnd::Closed => {
-                    self.end_connection(turn, id, CloseReason::SocketClosed, "the peer closed the socket");
-                }
-                HeldEnd::BadPacket(error) => self.close_for_bad_packet(turn, id, error),
-            }
-            return done;
-        }
-        link.backlog_mut().waiting = Some(waiting);
-        self.clients.add_work(id);
+        let link = self.clients.sessions.get(id).link.as_deref().expect("it has just been served");
+        turn.fx.list.push(Effect::Resume { connection: link.connection });
+        self.answer(turn, id, *request);
         done
     }
 
-    fn take_waiting(&mut self, id: SessionId) -> Option<Box<RequestUnderWay>> {
+    fn take_request(&mut self, id: SessionId) -> Option<Box<Request>> {
         let session = self.clients.sessions.try_get_mut(id)?;
-        session.link.as_deref_mut()?.backlog.as_deref_mut()?.waiting.take()
+        session.link.as_deref_mut()?.backlog.as_deref_mut()?.request.take()
     }
 
     /// A bounded part of one request: first all of it is checked, then it takes effect.
@@ -214,31 +147,6 @@ impl Shard {
             RequestKind::Unsubscribe => {
                 self.reply(turn, id, |out, link| encode_unsuback(link.version, packet_id, &codes, None, out));
             }
-        }
-    }
-
-    /// The packets that came behind a request which has been answered: as many bytes as a connection may send in a turn.
-    fn handle_held(&mut self, turn: &mut Turn<'_>, id: SessionId, waiting: &mut RequestUnderWay) {
-        let most = waiting.handled + HELD_PER_TURN_BYTES;
-        for _ in 0..HELD_PER_TURN_PACKETS {
-            if waiting.handled >= waiting.held.len().min(most) {
-                break;
-            }
-            let Some(session) = self.clients.sessions.try_get(id) else { return };
-            let Some(link) = session.link.as_deref() else { return };
-            if link.backlog.as_deref().is_some_and(|backlog| backlog.waiting.is_some()) {
-                return; // for another one of the kind
-            }
-            let version = link.version;
-            let rest = &waiting.held[waiting.handled..];
-            let (frame, len) = frame::next(rest, u32::MAX).expect("we wrote it").expect("whole packets are held");
-            let packet = decode(frame, version, Side::Server).expect("it was decoded before");
-            waiting.handled += len;
-            self.handle_packet_of(turn, id, &packet);
-        }
-        if waiting.handled > waiting.held.len() / 2 {
-            waiting.held.drain(..waiting.handled);
-            waiting.handled = 0;
         }
     }
 }

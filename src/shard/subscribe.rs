@@ -24,7 +24,7 @@ const NO_FILTER: &str = "a topic filter that is none";
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, subscribe: &Subscribe<'_>) {
         if subscribe.len() > self.clients.settings.filters_per_slice as usize {
-            self.begin_subscribe(id, subscribe);
+            self.begin_subscribe(turn, id, subscribe);
             return;
         }
         let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");
@@ -138,7 +138,7 @@ impl Shard {
 
     pub(super) fn handle_unsubscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, unsubscribe: &Unsubscribe<'_>) {
         if unsubscribe.len() > self.clients.settings.filters_per_slice as usize {
-            self.begin_unsubscribe(id, unsubscribe);
+            self.begin_unsubscribe(turn, id, unsubscribe);
             return;
         }
         let link = self.clients.sessions.get(id).link.as_deref().expect("the packet came over it");

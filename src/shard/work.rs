@@ -57,7 +57,7 @@ impl Shard {
         let Some(link) = session.link.as_deref_mut() else { return };
         if !open.is_empty() || !replays.is_empty() {
             let inherited = self.router.announcements.subacks_so_far();
-            *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited, waiting: None };
+            *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited, request: None };
         }
         self.advance(turn, id);
     }
@@ -78,7 +78,7 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         let Some(link) = session.link.as_deref_mut() else { return done };
         link.backlog
-            .take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty() && backlog.waiting.is_none());
+            .take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty() && backlog.request.is_none());
         let resends = link.resends() > 0;
         let blocked = link.is_blocked();
         let queue = session.outbound().is_some_and(Outbound::has_queue);

@@ -196,6 +196,10 @@ impl World {
     /// A shard says that a connection is heard from now on. Returns whether its connections are told.
     pub(crate) fn take_resume(&mut self, shard: usize, connection: ConnectionId) -> Result<bool, String> {
         let index = self.index_of(shard, connection)?;
+        if let Some(conn) = self.conns.get_mut(&index).filter(|conn| conn.held) {
+            conn.held = false;
+            return Ok(self.cage.canary != Canary::ForgetResume);
+        }
         if self.authenticator.resuming.take() != Some(index) {
             return Err(format!("connection {index} is heard, and nobody has let it in"));
         }

@@ -18,7 +18,7 @@ pub(crate) enum Canary {
     None,
     /// Every 1,000th message between shards is lost.
     LoseMeshMessage,
-    /// Every 20th message that is published to another shard overtakes the one before it.
+    /// Every 10th message that is published to another shard overtakes the one before it.
     SwapPublishes,
     /// Every 200th QoS 1 or 2 PUBLISH carries the identifier of the one before it.
     ReusePacketId,
@@ -64,7 +64,9 @@ pub(crate) enum Canary {
     NeverResume,
     /// Connections do not hear that somebody else decides about their CONNECT.
     HearTooEarly,
-    /// Connections do not hear that a client which waited was let in.
+    /// Connections do not hear that what their client has sent is under way.
+    HearHeld,
+    /// Connections do not hear that a client which waited was let in, or that its packet is done.
     ForgetResume,
     /// Every 5th page of clients lacks its last one.
     SkipInPage,
@@ -72,7 +74,7 @@ pub(crate) enum Canary {
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -97,6 +99,7 @@ impl Canary {
         Self::OneHasTheTurn,
         Self::NeverResume,
         Self::HearTooEarly,
+        Self::HearHeld,
         Self::ForgetResume,
         Self::SkipInPage,
     ];
@@ -128,7 +131,7 @@ impl Cage {
     pub(crate) fn mesh(&mut self, message: &mut MeshMessage) -> Fate {
         match (self.canary, message) {
             (Canary::LoseMeshMessage, _) if self.turn(1_000) => Fate::Lost,
-            (Canary::SwapPublishes, MeshMessage::Publish { .. }) if self.turn(20) => Fate::Overtakes,
+            (Canary::SwapPublishes, MeshMessage::Publish { .. }) if self.turn(10) => Fate::Overtakes,
             (Canary::ForgetRetained, MeshMessage::Publish { details: Some(details), .. })
                 if details.retained.is_some() && self.turn(10) =>
             {

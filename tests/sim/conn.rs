@@ -72,6 +72,8 @@ pub(crate) struct Conn {
     pub(crate) dropped: bool,
     /// The client sends no more, and reads on.
     pub(crate) half_closed: bool,
+    /// Its last packet is under way in its shard: what comes behind must not be heard.
+    pub(crate) held: bool,
 }
 
 impl Conn {
@@ -91,6 +93,7 @@ impl Conn {
             fin_sent: false,
             dropped: false,
             half_closed: false,
+            held: false,
         }
     }
 

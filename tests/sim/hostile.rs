@@ -87,9 +87,11 @@ impl Hostile {
             40..60 => {
                 let filter = *rng.pick(&["#", "wild/#", "t/#", "+/+", "$share/g/t/#", "a/#/b", "$SYS/#", "r/+"]);
                 let filter = SubscribeFilter { filter, options: options(rng.below(3) as u8) };
+                // So many that they take several turns, from a source of their own.
+                let filters = vec![filter; *Rng::new(rng.clone().next() ^ 0xf117).pick(&[1, 1, 1, 5])];
                 // Not with a share: what its members are owed is the model's.
                 if !filter.filter.starts_with("$share") {
-                    encode_subscribe(self.version, id, None, [filter], out);
+                    encode_subscribe(self.version, id, None, filters, out);
                 }
             }
             60..85 => {

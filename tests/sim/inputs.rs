@@ -46,6 +46,11 @@ impl InputHandler for Told<'_> {
         let has_asked = self.world.authenticator.last == Some((self.shard, connection));
         has_asked && self.world.cage.canary != Canary::HearTooEarly
     }
+
+    fn holds_sender(&mut self) -> bool {
+        let holds_sender = std::mem::take(&mut self.world.fx.holds_sender);
+        holds_sender && self.world.cage.canary != Canary::HearHeld
+    }
 }
 
 impl World {
@@ -159,6 +164,9 @@ impl World {
         if self.authenticator.is_waiting(index) {
             return Err(format!("{packet:?} of connection {index} is heard before its verdict"));
         }
+        if self.conns.get(&index).is_some_and(|conn| conn.held) {
+            return Err(format!("{packet:?} of connection {index} is heard before the one in front of it is done"));
+        }
         let owner = self.conns.get(&index).map(|conn| conn.owner);
         if let Some(Owner::Client(client)) = owner
             && self.oracle.sessions.get(&client).is_some_and(|session| session.conn == Some(index))
@@ -168,7 +176,14 @@ impl World {
         if self.cage.forgets_goodbye(&packet) {
             return self.handle(shard, Input::Closed { connection });
         }
-        self.handle(shard, Input::Packet { connection, packet })
+        self.handle(shard, Input::Packet { connection, packet })?;
+        if self.fx.holds_sender
+            && let Some(conn) = self.conns.get_mut(&index)
+        {
+            self.trace.note(&format!("connection {index} is held"));
+            conn.held = true;
+        }
+        Ok(())
     }
 
     fn tell_oracle(&mut self, index: usize, client: usize, packet: &Packet<'_>) {

@@ -34,6 +34,14 @@ struct PeerState {
     /// Bytes that its socket does not take; `None` while it takes everything.
     stuck: Option<Vec<u8>>,
     closed: Option<&'static str>,
+    /// What it has sent behind a packet that is under way.
+    held: Option<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    is_closed: bool,
 }
 
 /// See the module's text.
@@ -52,6 +60,8 @@ pub(super) struct World {
     stored: Vec<Position>,
     store_held: bool,
     work_held: bool,
+    /// Peers that were held and are to be heard again.
+    resumed: VecDeque<Peer>,
     /// Messages that crossed the mesh, as `Debug` names them.
     pub(super) crossed: Vec<&'static str>,
     /// Records that went to the stores, as `Debug` names them.
@@ -89,6 +99,7 @@ impl World {
             stored: vec![Position(0); shards],
             store_held: false,
             work_held: false,
+            resumed: VecDeque::new(),
             crossed: Vec::new(),
             recorded: Vec::new(),
         }
@@ -124,6 +135,7 @@ impl World {
             received: Vec::new(),
             stuck: None,
             closed: None,
+            held: None,
         });
         let mut bytes = Vec::new();
         connect.encode(&mut bytes);
@@ -161,6 +173,10 @@ impl World {
     /// Sends bytes as they are, cut into frames as the edge does it.
     pub(super) fn send_bytes(&mut self, peer: Peer, bytes: &[u8]) {
         let PeerState { shard, connection, version, .. } = self.peers[peer];
+        if let Some(held) = &mut self.peers[peer].held {
+            held.bytes.extend(bytes);
+            return;
+        }
         let max = self.settings.packet_size_max_bytes;
         let mut rest = bytes;
         loop {
@@ -178,7 +194,25 @@ impl World {
                     }
                 }
             };
-            self.turn(shard, input);
+            self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
+            let is_held = std::mem::take(&mut self.fx.holds_sender);
+            if is_held {
+                self.peers[peer].held = Some(Held { bytes: rest.to_vec(), is_closed: false });
+            }
+            self.apply(shard);
+            self.run_until_idle();
+            if is_held {
+                return;
+            }
+        }
+    }
+
+    /// What came behind a packet that was under way is heard.
+    fn hear_resumed(&mut self, peer: Peer) {
+        let Some(held) = self.peers[peer].held.take().filter(|_| self.peers[peer].closed.is_none()) else { return };
+        self.send_bytes(peer, &held.bytes);
+        if held.is_closed {
+            self.close_socket(peer);
         }
     }
 
@@ -262,6 +296,10 @@ impl World {
     /// The peer's socket breaks, whatever comes of it and when.
     pub(super) fn close_socket(&mut self, peer: Peer) {
         let PeerState { shard, connection, .. } = self.peers[peer];
+        if let Some(held) = &mut self.peers[peer].held {
+            held.is_closed = true;
+            return;
+        }
         self.turn(shard, Input::Closed { connection });
     }
 
@@ -413,7 +451,9 @@ impl World {
     /// Runs mesh, store and work until nothing moves.
     fn run_until_idle(&mut self) {
         for _ in 0..1_000_000 {
-            if !self.mesh_held
+            if let Some(peer) = self.resumed.pop_front() {
+                self.hear_resumed(peer);
+            } else if !self.mesh_held
                 && let Some((from, to, batch)) = self.mesh.pop_front()
             {
                 self.hear(from, to, batch);
@@ -447,8 +487,10 @@ impl World {
                 Effect::SendPayload { connection, encoded, packet_id, payload } => {
                     (connection, encoded, packet_id, Some(payload))
                 }
-                // What a peer sends is not held here: the edge's part of waiting is tested with it.
-                Effect::Resume { .. } => continue,
+                Effect::Resume { connection } => {
+                    self.resumed.push_back(connection.slot as usize);
+                    continue;
+                }
                 Effect::Close { connection, reason } => {
                     let state = &mut self.peers[connection.slot as usize];
                     assert!(state.closed.is_none(), "closed twice");
