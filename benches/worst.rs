@@ -279,7 +279,7 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 31] = [
+const CASES: [Case; 33] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -453,13 +453,19 @@ const CASES: [Case; 31] = [
         let command = Command::Disconnect { client_id: name.as_str().into(), session: SessionFate::Ended };
         world.command(command).max(world.turns())
     }),
-    ("command: publish to 1,000 subscribers", 1, || {
-        let mut world = World::new();
-        for n in 0..1_000 {
-            let (sub, _) = world.connect(&kept(&World::name(&format!("sub{n}-"))));
-            world.packet(sub, &subscribe(&["t".to_owned()], 0));
-        }
-        world.command(Command::Publish(Message::new(&message("t"))))
+    ("command: publish to 100,000 subscribers, and its turns", 1, || {
+        let mut world = with_subscribers(100_000, &["t"], 0);
+        world.command(Command::Publish(Message::new(&message("t")))).max(world.turns())
+    }),
+    ("PUBLISH with QoS 1 to 100,000 kept sessions, and its turns", 1, || {
+        let mut world = with_subscribers(100_000, &["t"], 1);
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        world.packet(publisher, &publish("t", Qos::AtLeastOnce, 1, false, b"x")).max(world.turns())
+    }),
+    ("PUBLISH to 50,000 sessions by three filters each, and its turns", 1, || {
+        let mut world = with_subscribers(50_000, &["a/b", "a/+", "a/#"], 1);
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        world.packet(publisher, &publish("a/b", Qos::AtLeastOnce, 1, false, b"x")).max(world.turns())
     }),
     ("command: delete 100,000 retained messages, each slice", 1, || {
         let mut world = World::new();
@@ -497,6 +503,19 @@ const CASES: [Case; 31] = [
         world.tick()
     }),
 ];
+
+/// So many clients, each subscribed to the same filters.
+fn with_subscribers(count: usize, filters: &[&str], qos: u8) -> World {
+    let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+    let filters: Vec<String> = filters.iter().map(ToString::to_string).collect();
+    let packet = subscribe(&filters, qos);
+    let mut names = (0..).map(|n| format!("sub-{n}")).filter(|id| ShardId::owner_of(id, 2) == ShardId(0));
+    for _ in 0..count {
+        let (sub, _) = world.connect(&kept(&names.next().expect("they are endless")));
+        world.packet(sub, &packet);
+    }
+    world
+}
 
 /// As many CONNECTs as may wait, each with the largest will that fits, and the questions about them.
 fn all_waiting() -> (World, Vec<Ask>) {

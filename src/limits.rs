@@ -31,6 +31,13 @@ pub const FILTERS_PER_PACKET_MAX: u32 = 32_768;
 /// 128 levels. A packet with more is seen to in the turns that follow.
 pub const FILTERS_PER_SLICE: u32 = 256;
 
+/// Subscribers of one message that a turn serves: QoS 1 to that many takes half a millisecond.
+pub const SUBSCRIBERS_PER_TURN: u32 = 2_048;
+
+/// Messages with more subscribers than that which are under way on one shard before it hears nobody who may bring another. Each that
+/// is costs a look at every delivery of a newer message.
+pub const FANOUTS_MAX: usize = 16;
+
 // --- topics ----------------------------------------------------------------------------------------------------
 
 /// Default of `--topic-levels-max`. Brokers ship 128 to 200; a match costs at most a constant a level and filter.

@@ -10,12 +10,13 @@ use super::inbox::Inbox;
 use super::mesh::{Batch, Port};
 use super::watchdog::Heartbeat;
 use crate::conn::ShardTurn;
+use crate::ids::ShardId;
 use crate::limits::{
     CATCH_UP_TURNS, COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS, TURN_MAX_BYTES,
 };
 use crate::net::Edge;
 use crate::ring::RingError;
-use crate::shard::{Command, Effects, Input, Shard, Turn};
+use crate::shard::{Command, Effects, Input, MeshMessage, Shard, Turn};
 use crate::store::{MemoryStore, Position};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
@@ -26,6 +27,8 @@ pub(super) struct Pump {
     shard: Shard,
     fx: Effects,
     port: Port,
+    /// What is left of a batch of another shard, whose messages were too much for this one.
+    rest: Option<(ShardId, Batch)>,
     inbox: Inbox,
     store: MemoryStore,
     /// What the shard was last told to be durable.
@@ -70,6 +73,7 @@ impl Pump {
             shard,
             fx: Effects::default(),
             port,
+            rest: None,
             inbox,
             store: MemoryStore::default(),
             durable: Position::default(),
@@ -129,7 +133,11 @@ impl Pump {
 
     /// Whether something is left to do, besides sending, before it may sleep.
     fn has_work(&self) -> bool {
-        self.edge.has_work() || self.shard.has_work() || self.port.waiting(&self.fx.mesh) > 0 || !self.inbox.is_quiet()
+        self.edge.has_work()
+            || self.shard.has_work()
+            || self.rest.is_some()
+            || self.port.waiting(&self.fx.mesh) > 0
+            || !self.inbox.is_quiet()
     }
 
     /// Sends what the turn made, and may then sleep. Returns the time afterwards.
@@ -158,7 +166,7 @@ impl Pump {
         self.edge.begin_turn();
         let more = self.take_admitted(now)?;
         // Who has sent more than a share goes on when the others have been served.
-        while self.edge.take_deferred(&mut core(now, &mut self.shard, &mut self.fx)) {
+        while !self.shard.is_overloaded() && self.edge.take_deferred(&mut core(now, &mut self.shard, &mut self.fx)) {
             self.apply_effects(now)?;
         }
         Ok(more)
@@ -168,9 +176,12 @@ impl Pump {
         let mut taken = 0;
         loop {
             let before = taken;
-            while self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
+            while !self.shard.is_overloaded() && self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
                 taken += 1;
                 self.apply_effects(now)?;
+            }
+            if self.shard.is_overloaded() {
+                return Ok(true);
             }
             // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
             if taken >= COMPLETIONS_PER_TURN {
@@ -184,17 +195,29 @@ impl Pump {
 
     /// Returns the time that holds for the rest of the turn.
     fn take_messages(&mut self, mut now: Now) -> Result<Now, RingError> {
-        while let Some((from, batch)) = self.port.next_batch() {
+        while !self.shard.is_overloaded()
+            && let Some((from, batch)) = self.rest.take().or_else(|| self.port.next_batch())
+        {
             // What came may have been sent after this turn began, by a later clock: a message that expires in 100 s would
             // have 101 left by ours.
             now = clock::now();
             let Batch { shard: mut batch, handovers } = batch;
-            for message in batch.messages.drain(..) {
+            let mut messages = batch.messages.drain(..);
+            while !self.shard.is_overloaded()
+                && let Some(message) = messages.next()
+            {
                 let input = Input::Mesh { from, message, bytes: &batch.bytes };
                 self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
                 if self.fx.held_bytes() > TURN_MAX_BYTES {
                     self.apply_effects(now)?;
                 }
+            }
+            let left: Vec<MeshMessage> = messages.collect();
+            if !left.is_empty() {
+                batch.messages = left;
+                self.rest = Some((from, Batch { shard: batch, handovers }));
+                self.apply_effects(now)?;
+                break;
             }
             self.port.give_back(from, batch);
             for handover in handovers {
@@ -244,14 +267,16 @@ impl Pump {
             self.edge.close_awaiting_connect();
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Shutdown);
         }
-        if self.catching_up > 0 {
-            return;
+        if self.catching_up == 0 {
+            self.edge.handle_deadlines(&mut core(now, &mut self.shard, &mut self.fx));
         }
-        self.edge.handle_deadlines(&mut core(now, &mut self.shard, &mut self.fx));
         // While receiving is paused a client's silence is not its own. When the broker stops, that is no matter.
+        let is_judged = self.catching_up == 0 && (!self.edge.is_paused() || self.stopping.is_some());
         let due = self.shard.next_deadline().is_some_and(|deadline| deadline.is_due(now));
-        if (due || self.shard.has_work()) && (!self.edge.is_paused() || self.stopping.is_some()) {
+        if is_judged && (due || self.shard.has_work()) {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Tick { transport: self.edge.counters() });
+        } else if self.shard.delivers_to_many() {
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Deliver);
         }
     }
 

@@ -242,6 +242,8 @@ super::declare_settings! {
         subscriptions_per_turn: u32 = limits::SUBSCRIPTIONS_PER_TURN;
         /// Filters of one packet that are seen to in one go. Not the operator's choice either.
         filters_per_slice: u32 = limits::FILTERS_PER_SLICE;
+        /// Subscribers of one message that are served in one go. Nor this.
+        subscribers_per_turn: u32 = limits::SUBSCRIBERS_PER_TURN;
     }
 }
 

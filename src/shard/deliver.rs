@@ -66,37 +66,53 @@ impl Clients {
     /// Delivers to every plain subscriber of this shard, once a session however many of its subscriptions match.
     pub(super) fn deliver_plain(&mut self, turn: &mut Turn<'_>, fanout: &mut Fanout<'_>, matches: &mut Matches) {
         self.remove_ended_sessions(matches);
-        if matches.entries > 1 {
+        if matches.entries.len() > 1 {
             matches.local.sort_unstable_by_key(|subscriber| subscriber.session);
         }
         for subscribers in matches.local.chunk_by(|left, right| left.session == right.session) {
-            let id = subscribers[0].session;
-            if let [subscriber] = *subscribers
-                && !options_of(subscriber).no_local
-            {
-                self.deliver_to_one(turn, subscriber, GroupTag::NONE, fanout);
-                continue;
+            self.deliver_to_session(turn, fanout, subscribers);
+        }
+    }
+
+    /// Delivers to subscribers of one filter: each is another session's.
+    pub(super) fn deliver_to_each(&mut self, turn: &mut Turn<'_>, fanout: &mut Fanout<'_>, subscribers: &[Subscriber]) {
+        for subscriber in subscribers {
+            if self.sessions.ended().is_empty() || !self.sessions.get(subscriber.session).has_ended {
+                self.deliver_to_session(turn, fanout, std::slice::from_ref(subscriber));
             }
-            let own = fanout.routed.message.publisher == Some(self.sessions.get(id).key);
-            let mut ids = SmallVec::<[SubscriptionId; 4]>::new();
-            let mut granted: Option<(Qos, bool)> = None;
-            for subscriber in subscribers {
-                let options = options_of(*subscriber);
-                if own && options.no_local {
-                    continue; // [MQTT-3.8.3-3]
-                }
-                let (qos, retain) = granted.unwrap_or_default();
-                granted = Some((qos.max(options.qos), retain | options.retain_as_published));
-                ids.extend(subscriber.identifier);
+        }
+    }
+
+    /// Delivers for all subscriptions of one session that match.
+    #[inline]
+    pub(super) fn deliver_to_session(
+        &mut self,
+        turn: &mut Turn<'_>,
+        fanout: &mut Fanout<'_>,
+        subscribers: &[Subscriber],
+    ) {
+        let id = subscribers[0].session;
+        if let [subscriber] = *subscribers
+            && !options_of(subscriber).no_local
+        {
+            self.deliver_to_one(turn, subscriber, GroupTag::NONE, fanout);
+            return;
+        }
+        let own = fanout.routed.message.publisher == Some(self.sessions.get(id).key);
+        let mut ids = SmallVec::<[SubscriptionId; 4]>::new();
+        let mut granted: Option<(Qos, bool)> = None;
+        for subscriber in subscribers {
+            let options = options_of(*subscriber);
+            if own && options.no_local {
+                continue; // [MQTT-3.8.3-3]
             }
-            if let Some((qos, retain_as_published)) = granted {
-                self.deliver(
-                    turn,
-                    id,
-                    fanout,
-                    &EffectiveOptions { qos, retain_as_published, ids: &ids, group: GroupTag::NONE },
-                );
-            }
+            let (qos, retain) = granted.unwrap_or_default();
+            granted = Some((qos.max(options.qos), retain | options.retain_as_published));
+            ids.extend(subscriber.identifier);
+        }
+        if let Some((qos, retain_as_published)) = granted {
+            let grant = EffectiveOptions { qos, retain_as_published, ids: &ids, group: GroupTag::NONE };
+            self.deliver(turn, id, fanout, &grant);
         }
     }
 

@@ -53,6 +53,7 @@ impl Router {
             match pick {
                 Some(Pick::Local(subscriber)) => {
                     let tag = self.index.group_tag(group);
+                    self.catch_up(turn, clients, subscriber.session);
                     clients.deliver_to_one(turn, subscriber, tag, fanout);
                 }
                 Some(Pick::Remote(shard)) => picks.push((shard, key)),
@@ -76,6 +77,7 @@ impl Router {
         match pick {
             Some(Pick::Local(subscriber)) => {
                 let group = self.index.group_by_key(key).expect("it has a member");
+                self.catch_up(turn, clients, subscriber.session);
                 clients.deliver_to_one(turn, subscriber, self.index.group_tag(group), fanout);
             }
             Some(Pick::Remote(shard)) => return Some((shard, key)),
@@ -96,7 +98,10 @@ impl Router {
         let key = self.index.group_key(group);
         let mut fanout = Fanout::new(Routed::shared(&delivery.message));
         match self.pick(turn, clients, key, Among::AllShards) {
-            Some(Pick::Local(subscriber)) => clients.deliver_to_one(turn, subscriber, delivery.group, &mut fanout),
+            Some(Pick::Local(subscriber)) => {
+                self.catch_up(turn, clients, subscriber.session);
+                clients.deliver_to_one(turn, subscriber, delivery.group, &mut fanout);
+            }
             Some(Pick::Remote(shard)) => {
                 let details = PublishDetails { groups: SmallVec::from_slice(&[key]), retained: None, confirm: None };
                 clients.counters.mesh_sent += 1;

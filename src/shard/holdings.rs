@@ -28,6 +28,8 @@ pub struct Holdings {
     pub waiting_for_store: usize,
     /// CONNECTs that wait for a verdict.
     pub pending_connects: usize,
+    /// Messages on their way to more subscribers than one turn serves.
+    pub fanouts: usize,
     /// Bytes of the subscription index.
     pub index_bytes: usize,
 }
@@ -45,6 +47,7 @@ impl Shard {
             pending_subacks: self.router.announcements.pending(),
             waiting_for_store: self.clients.record_log.waiting(),
             pending_connects: self.pending.len(),
+            fanouts: self.router.fanouts.len(),
             index_bytes: self.router.index.memory_bytes(),
         }
     }
@@ -92,6 +95,7 @@ impl Shard {
         assert_eq!(sum.stored_bytes, clients.queues.queued_bytes(), "and its bytes");
         assert_eq!(sum.subscriptions, router.index.subscriptions_count(), "index and sessions agree");
         assert!(router.retained.len() <= router.retained.entries(), "live messages are entries");
+        router.fanouts.assert_invariants(|entry| router.index.subscribers_count(entry));
         self.pending.assert_invariants();
     }
 

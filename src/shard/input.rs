@@ -84,6 +84,9 @@ pub enum Input<'a> {
     /// Everything encoded so far has been given to the sockets; what they did not take came by [`Input::Blocked`], or
     /// will.
     Flushed,
+    /// Time to go on with a message that has more subscribers than one turn serves, where [`Input::Tick`] has to wait:
+    /// `Shard::delivers_to_many` said so.
+    Deliver,
     /// Time has passed, or `Shard::has_work` said so.
     Tick {
         /// What has happened on the shard's sockets so far.

@@ -8,16 +8,18 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `queue`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
+//! `deliver`, `crowd`, `fanouts`, `queue`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
 
 mod ack;
 mod answer;
 mod clients;
 pub mod command;
 mod connect;
+mod crowd;
 mod deliver;
 pub mod effects;
 mod end;
+mod fanouts;
 mod groups;
 pub mod holdings;
 pub mod input;
@@ -48,7 +50,7 @@ mod tests;
 
 use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
-use crate::limits::CLOSED_PER_TICK;
+use crate::limits::{CLOSED_PER_TICK, FANOUTS_MAX};
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters, Verbosity};
 use crate::time::{Deadline, Now};
 
@@ -141,6 +143,7 @@ impl Shard {
                 self.clients.record_log.durable(position);
                 self.clients.release_acks(turn);
             }
+            Input::Deliver => self.router.go_on_with_fanout(turn, &mut self.clients),
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
             Input::Command { request, command, transport } => self.handle_command(turn, request, command, transport),
@@ -152,7 +155,19 @@ impl Shard {
     pub fn has_work(&self) -> bool {
         let is_closing = matches!(self.shutdown, Shutdown::Closing(_));
         let has_work = !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty();
-        has_work || !self.commands.is_empty() || is_closing
+        has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many()
+    }
+
+    /// Whether a message is on its way to more subscribers than one turn serves: [`Input::Deliver`] goes on with it, and so does
+    /// [`Input::Tick`].
+    pub fn delivers_to_many(&self) -> bool {
+        !self.router.fanouts.is_empty()
+    }
+
+    /// Whether so many such messages are under way that no input which may bring another is to come before some have been
+    /// delivered: what a peer or another shard has to say waits where it is.
+    pub fn is_overloaded(&self) -> bool {
+        self.router.fanouts.len() >= FANOUTS_MAX
     }
 
     /// Whether this client would be refused now because there is no place for it. One that takes over its own connection
@@ -250,7 +265,11 @@ impl Shard {
                 let details = details.map(|details| *details).unwrap_or_default();
                 self.router.handle_mesh_publish(turn, &mut self.clients, message.routed(bytes), plain, details);
             }
-            MeshMessage::Barrier { token } => self.clients.confirm_when_durable(turn, token),
+            MeshMessage::Barrier { token } => {
+                if !self.router.fanouts.wait_behind(token) {
+                    self.clients.confirm_when_durable(turn, token);
+                }
+            }
             MeshMessage::Stored { token } => {
                 self.clients.confirm(token);
                 self.clients.send_ready_acks(turn, token.connection);
@@ -292,6 +311,7 @@ impl Shard {
         self.close_for_shutdown(turn);
         self.router.look_again(turn, &self.clients);
         self.router.tear_down(turn, &mut self.clients);
+        self.router.go_on_with_fanout(turn, &mut self.clients);
         self.work(turn);
         self.advance_command(turn);
     }

@@ -3,6 +3,7 @@
 
 use super::clients::Clients;
 use super::policy::MessageRefusal;
+use super::route::Outcome;
 use super::{ConfirmToken, MeshMessage, Shard, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
@@ -69,7 +70,8 @@ impl Shard {
         }
         match self.admit_publish(&message) {
             Ok(topic) => {
-                self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
+                let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
+                self.hold_publisher(turn, id, outcome);
             }
             Err(refusal) => {
                 self.refuse_message(turn, id, message.topic, refusal);
@@ -125,6 +127,18 @@ impl Shard {
         let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), Some(token));
         let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: outcome.waits });
+        self.hold_publisher(turn, id, outcome);
+    }
+
+    /// Whoever has published to more subscribers than one turn serves is read on when they have been served.
+    #[inline]
+    fn hold_publisher(&mut self, turn: &mut Turn<'_>, id: SessionId, outcome: Outcome) {
+        if outcome.is_under_way
+            && let Some(link) = self.clients.sessions.get(id).link.as_deref()
+        {
+            turn.fx.holds_sender = true;
+            self.router.fanouts.hold_publisher(link.connection);
+        }
     }
 
     /// A QoS 2 message that came before is acknowledged again and not routed again [MQTT-4.3.3-10]. If it came over an
@@ -133,7 +147,9 @@ impl Shard {
         let token = self.clients.next_ack(id);
         let mut waits = 0;
         if self.clients.sessions.get(id).link.as_deref().is_some_and(|link| link.inherits_exchanges) {
-            if !self.clients.record_log.is_durable() {
+            if self.router.fanouts.wait_behind(token) {
+                waits += 1;
+            } else if !self.clients.record_log.is_durable() {
                 self.clients.record_log.wait(token);
                 waits += 1;
             }

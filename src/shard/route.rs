@@ -20,8 +20,11 @@ use crate::topic::{Matches, TopicName, TopicOwner};
 pub(super) struct Outcome {
     /// Somebody has a matching subscription.
     pub matched: bool,
-    /// Confirmations that the acknowledgement has to wait for: other shards, and this shard's own store.
+    /// Confirmations that the acknowledgement has to wait for: other shards, this shard's own store, and subscribers here that
+    /// are too many for one turn.
     pub waits: u8,
+    /// Its delivery to subscribers here takes several turns: whoever published it is to be held.
+    pub is_under_way: bool,
 }
 
 impl Router {
@@ -47,13 +50,13 @@ impl Router {
         let before = clients.record_log.last();
         let mut fanout = Fanout::new(routed);
         let retained = fanout.routed.message.retain.then(|| self.retain(turn, clients, &mut fanout.routed));
-        let mut matches = self.matches.take().unwrap_or_default();
-        self.index.matches_again(topic, &mut matches);
-        clients.deliver_plain(turn, &mut fanout, &mut matches);
-        let (picks, any_member) = self.deliver_groups(turn, clients, &mut fanout, &matches);
-        let matched = !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
-        let mut outcome = Outcome { matched, waits: 0 };
         let confirm = confirm.filter(|_| fanout.routed.message.qos != Qos::AtMostOnce);
+        let mut matches = self.find_matches(clients, topic);
+        let is_under_way = self.deliver_plain(turn, clients, &mut fanout, &mut matches, confirm);
+        let (picks, any_member) = self.deliver_groups(turn, clients, &mut fanout, &matches);
+        let matched = is_under_way || !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
+        let waits = u8::from(is_under_way && confirm.is_some());
+        let mut outcome = Outcome { matched, waits, is_under_way };
         if let Some(token) = confirm
             && clients.record_log.last() > before
         {
@@ -66,6 +69,36 @@ impl Router {
         }
         self.matches = Some(matches);
         outcome
+    }
+
+    /// Everybody whom a message on `topic` is for. To be given back to `matches`.
+    #[inline]
+    fn find_matches(&mut self, clients: &Clients, topic: TopicName<'_>) -> Box<Matches> {
+        let mut matches = self.matches.take().unwrap_or_default();
+        matches.copied_max = clients.settings.subscribers_per_turn as usize;
+        self.index.matches_again(topic, &mut matches);
+        matches
+    }
+
+    /// Delivers to the plain subscribers of this shard, or begins to: then `confirm` is told in the end. Returns whether it has
+    /// only begun.
+    #[inline]
+    fn deliver_plain(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        fanout: &mut Fanout<'_>,
+        matches: &mut Matches,
+        confirm: Option<ConfirmToken>,
+    ) -> bool {
+        let is_for_many = self.is_for_many(matches);
+        if is_for_many {
+            self.begin_fanout(&mut fanout.routed, matches, confirm);
+        } else {
+            self.catch_all_up(turn, clients, &matches.local);
+            clients.deliver_plain(turn, fanout, matches);
+        }
+        is_for_many
     }
 
     /// Writes a retained message, or deletes one [MQTT-3.3.1-6], on this shard.
@@ -97,18 +130,17 @@ impl Router {
         }
         let mut fanout = Fanout::new(routed);
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
+        let mut is_under_way = false;
         if plain || retained.is_some() {
-            let mut matches = self.matches.take().unwrap_or_default();
-            let topic = TopicName::checked_before(text);
-            self.index.matches_again(topic, &mut matches);
-            clients.deliver_plain(turn, &mut fanout, &mut matches);
+            let mut matches = self.find_matches(clients, TopicName::checked_before(text));
+            is_under_way = self.deliver_plain(turn, clients, &mut fanout, &mut matches, None);
             self.matches = Some(matches);
         }
         let mut forwarded = RemotePicks::new();
         for key in groups {
             forwarded.extend(self.deliver_to_group_member(turn, clients, key, &mut fanout));
         }
-        let stored_here = clients.record_log.last() > before;
+        let stored_here = is_under_way || clients.record_log.last() > before;
         for (shard, key) in forwarded {
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
@@ -117,6 +149,7 @@ impl Router {
             turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
         }
         match confirm {
+            Some(token) if is_under_way && self.fanouts.wait_behind(token) => {}
             Some(token) if stored_here => clients.record_log.wait(token),
             Some(token) => clients.tell_stored(turn, token),
             None => {}

@@ -5,10 +5,11 @@
 //! Always holds: what other shards were told of this one's subscriptions is what the index has.
 //! Leaves to others: what becomes of a message at the session that gets it (`clients`, which its methods are handed).
 //!
-//! Its methods are where their subject is: `route`, `groups`, `teardown`, `subscribe`, `work`.
+//! Its methods are where their subject is: `route`, `crowd`, `groups`, `teardown`, `subscribe`, `work`.
 
 use std::collections::VecDeque;
 
+use super::fanouts::FanoutsUnderWay;
 use super::interest::Announcements;
 use super::retained::RetainedStore;
 use super::settings::ProcessContext;
@@ -26,6 +27,8 @@ pub(super) struct Router {
     pub inserted_meanwhile: usize,
     /// Shared subscriptions whose members the other shards were told are busy, and when somebody looks again: in order.
     pub busy_groups: VecDeque<(Deadline, u64)>,
+    /// Messages on their way to many subscribers.
+    pub fanouts: FanoutsUnderWay,
     /// Kept for its memory: the result of the latest match. `None` while a message is being routed.
     pub matches: Option<Box<Matches>>,
 }
@@ -39,6 +42,7 @@ impl Router {
             announcements: Announcements::new(id, process.settings.shards),
             inserted_meanwhile: 0,
             busy_groups: VecDeque::new(),
+            fanouts: FanoutsUnderWay::default(),
             matches: None,
         }
     }

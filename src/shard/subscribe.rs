@@ -193,6 +193,7 @@ impl Router {
         let options = requested.options;
         let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
         let found = self.index.find(filter);
+        self.catch_up(turn, clients, id);
         let session = clients.sessions.get_mut(id);
         let replays = session.link.as_deref().expect("the packet came over it").replays();
         // A client that subscribes over and over and settles nothing must not make replays pile up; one that has every
@@ -248,6 +249,7 @@ impl Router {
         filter: &SubscribedFilter<'_>,
         text: &str,
     ) -> ReasonCode {
+        self.catch_up(turn, clients, id);
         let session = clients.sessions.get_mut(id);
         let held = self.index.find(filter).and_then(|entry| Some((entry, session.subscriptions.remove(entry)?)));
         let Some((entry, position)) = held else { return ReasonCode::NoSubscriptionExisted };

@@ -93,8 +93,8 @@ impl Router {
         place: Place,
         durable: bool,
     ) {
-        let Place { entry, position } = place;
-        let removed = self.index.remove(entry, position, durable);
+        let place = Place { position: self.move_behind_fanouts(clients, place), ..place };
+        let removed = self.index.remove(place.entry, place.position, durable);
         if let Some(moved) = removed.moved {
             clients.sessions.get_mut(moved).subscriptions.set(place);
         }

@@ -140,6 +140,7 @@ impl Router {
     ) -> bool {
         let (flush, limit) = (clients.flush, clients.settings.outbox_max_bytes as usize);
         let Some(replay) = self.ready_replay(clients, id) else { return false };
+        self.catch_up(turn, clients, id); // before it is asked for room
         let session = clients.sessions.get_mut(id);
         let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window().len()));
         let queued = session.outbound().is_some_and(Outbound::has_queue);

@@ -142,6 +142,25 @@ impl SubscriptionIndex {
         }
     }
 
+    /// How many subscribers of this shard a plain entry has.
+    pub fn subscribers_count(&self, entry: EntryId) -> u32 {
+        self.lists.len(self.subscribers(entry))
+    }
+
+    /// The subscribers of this shard of a plain entry that has two or more, by position.
+    pub fn subscribers_of_crowd(&self, entry: EntryId) -> &[Subscriber] {
+        self.lists.many(self.subscribers(entry))
+    }
+
+    /// Lets two subscribers of a plain entry change places. What a match finds stays the same but for its order.
+    pub fn swap(&mut self, entry: EntryId, left: u32, right: u32) {
+        match entry.stored() {
+            Stored::Literal(id) => self.lists.swap(self.literals.subscribers(id), left, right),
+            Stored::Wildcard(id) => self.lists.swap(&self.wildcards[id].subscribers, left, right),
+            Stored::Group(_) => unreachable!("asked of plain subscriptions only"),
+        }
+    }
+
     /// Replaces the subscription at `position` of `entry` by another of the same session [MQTT-3.8.4-3].
     pub fn replace(&mut self, entry: EntryId, position: u32, subscriber: Subscriber) {
         self.changes += 1;
@@ -295,7 +314,7 @@ impl SubscriptionIndex {
         self.trie.walk(topic, &self.keys, out, |ends, out| {
             if ends.plain != NONE {
                 let wildcard = &self.wildcards[ends.plain];
-                out.entries += u32::from(self.lists.copy_to(&wildcard.subscribers, &mut out.local));
+                out.take(EntryId::new(Stored::Wildcard(ends.plain)), &wildcard.subscribers, &self.lists);
                 out.shards.extend(wildcard.shards);
                 out.durable_shards.extend(wildcard.durable_shards);
             }
@@ -495,6 +514,14 @@ impl SubscriptionIndex {
             Stored::Literal(id) => Ok((self.literals.subscribers_mut(id), &mut self.lists)),
             Stored::Wildcard(id) => Ok((&mut self.wildcards[id].subscribers, &mut self.lists)),
             Stored::Group(id) => Err(id),
+        }
+    }
+
+    fn subscribers(&self, entry: EntryId) -> &Subscribers {
+        match entry.stored() {
+            Stored::Literal(id) => self.literals.subscribers(id),
+            Stored::Wildcard(id) => &self.wildcards[id].subscribers,
+            Stored::Group(_) => unreachable!("asked of plain subscriptions only"),
         }
     }
 

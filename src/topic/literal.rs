@@ -12,6 +12,7 @@
 use crate::ids::ShardId;
 use crate::slab::Slab;
 
+use super::entry::{EntryId, Stored};
 use super::filter::TopicFilter;
 use super::matches::Matches;
 use super::name::TopicName;
@@ -193,7 +194,7 @@ impl Literals {
         if self.by_key.len() > 0
             && let Some(id) = self.find_hashed(key, hash)
         {
-            out.entries += u32::from(lists.copy_to(&self.entries[id].subscribers, &mut out.local));
+            out.take(EntryId::new(Stored::Literal(id)), &self.entries[id].subscribers, lists);
         }
         if self.remote.len() > 0 {
             self.take_remote(key, hash, keys, out);

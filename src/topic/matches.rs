@@ -4,16 +4,20 @@ use crate::ids::ShardSet;
 
 use super::entry::EntryId;
 use super::name::TopicName;
-use super::subscribers::Subscriber;
+use super::subscribers::{Subscriber, SubscriberLists, Subscribers};
 
 /// Everybody whom one message is for. Made once and passed to every match: once grown, a match allocates nothing.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Matches {
     /// Subscribers of this shard by plain filters, one after another by entry. A session whose filters overlap is in it
-    /// once for each of them [MQTT-3.3.4-2].
+    /// once for each of them [MQTT-3.3.4-2]. None where they are a crowd.
     pub local: Vec<Subscriber>,
-    /// How many entries `local` came from: with one or none, no session can be in it twice.
-    pub entries: u32,
+    /// The entries that these come from: with one or none, no session can be in `local` twice.
+    pub entries: Vec<EntryId>,
+    /// There are more subscribers than `copied_max`: whoever wants them walks the entries.
+    pub is_crowd: bool,
+    /// How many subscribers may be copied to `local`.
+    pub copied_max: usize,
     /// Other shards with subscribers by plain filters.
     pub shards: ShardSet,
     /// Those of them where one such subscriber is a persistent session.
@@ -27,6 +31,25 @@ pub struct Matches {
     topic: String,
     /// How often the index had changed by then.
     changes: u64,
+}
+
+impl Default for Matches {
+    /// For a match that copies all subscribers.
+    fn default() -> Self {
+        Self {
+            local: Vec::new(),
+            entries: Vec::new(),
+            is_crowd: false,
+            copied_max: usize::MAX,
+            shards: ShardSet::default(),
+            durable_shards: ShardSet::default(),
+            groups: Vec::new(),
+            nodes_visited: 0,
+            walk: Walk::default(),
+            topic: String::new(),
+            changes: 0,
+        }
+    }
 }
 
 /// Longer topics are matched anew each time.
@@ -57,7 +80,23 @@ impl Matches {
 
     /// Whether the message is for nobody at all.
     pub fn is_empty(&self) -> bool {
-        self.local.is_empty() && self.shards.is_empty() && self.groups.is_empty()
+        self.entries.is_empty() && self.shards.is_empty() && self.groups.is_empty()
+    }
+
+    /// Adds a plain entry that matches.
+    #[inline]
+    pub(super) fn take(&mut self, entry: EntryId, subscribers: &Subscribers, lists: &SubscriberLists) {
+        let room = self.copied_max.saturating_sub(self.local.len());
+        let copied = lists.copy_to(subscribers, if self.is_crowd { 0 } else { room }, &mut self.local);
+        match copied {
+            Some(0) => return,
+            Some(_) => {}
+            None => {
+                self.is_crowd = true;
+                self.local.clear();
+            }
+        }
+        self.entries.push(entry);
     }
 
     /// Whether this was found for `topic` by an index that had changed so often.
@@ -77,7 +116,8 @@ impl Matches {
         self.topic.clear();
         self.local.clear();
         self.groups.clear();
-        self.entries = 0;
+        self.entries.clear();
+        self.is_crowd = false;
         self.nodes_visited = 0;
         self.shards = ShardSet::default();
         self.durable_shards = ShardSet::default();

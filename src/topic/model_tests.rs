@@ -106,7 +106,11 @@ impl Model {
             let mut anew = Matches::new();
             index.matches(topic(&text), &mut anew);
             index.matches_again(topic(&text), kept);
-            assert_eq!((&kept.local, kept.entries, &kept.groups), (&anew.local, anew.entries, &anew.groups), "{text}");
+            assert_eq!(
+                (&kept.local, &kept.entries, &kept.groups),
+                (&anew.local, &anew.entries, &anew.groups),
+                "{text}"
+            );
             assert_eq!((kept.shards, kept.durable_shards), (anew.shards, anew.durable_shards), "{text}");
         }
     }
@@ -241,7 +245,7 @@ impl Model {
         local.sort_by_key(key);
         found.local.sort_by_key(key);
         assert_eq!(found.local, local, "{text}");
-        assert_eq!(found.entries as usize, entries.len(), "{text}");
+        assert_eq!(found.entries.len(), entries.len(), "{text}");
         assert_eq!((found.shards, found.durable_shards), (shards, durable_shards), "{text}");
         assert_eq!(found.is_empty(), local.is_empty() && shards.is_empty() && groups.is_empty());
         assert!(found.nodes_visited as usize <= self.indexes[shard].worst_visit_nodes());
@@ -414,9 +418,9 @@ fn the_longest_topic_there_can_be_is_matched_without_recursion() {
     }
     let mut found = Matches::new();
     index.matches(topic(&longest), &mut found);
-    assert_eq!(found.entries, 5);
+    assert_eq!(found.entries.len(), 5);
     index.matches(topic(&longest[..65_533]), &mut found);
-    assert_eq!(found.entries, 5);
+    assert_eq!(found.entries.len(), 5);
     for inserted in entries {
         index.remove(inserted.entry, inserted.position, false);
     }

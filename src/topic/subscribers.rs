@@ -159,15 +159,47 @@ impl SubscriberLists {
         }
     }
 
-    /// Appends all of the entry's subscribers to `out` and says whether there were any.
+    /// Appends all of the entry's subscribers to `out` and says how many these were. `None`, and nothing is appended, if they
+    /// are more than `max`.
     #[inline]
-    pub(super) fn copy_to(&self, of: &Subscribers, out: &mut Vec<Subscriber>) -> bool {
+    pub(super) fn copy_to(&self, of: &Subscribers, max: usize, out: &mut Vec<Subscriber>) -> Option<usize> {
         match *of {
-            Subscribers::None => return false,
-            Subscribers::One { .. } => out.push(first(of)),
-            Subscribers::Many(id) => out.extend_from_slice(&self.many[id].list),
+            Subscribers::None => Some(0),
+            _ if max == 0 => None,
+            Subscribers::One { .. } => {
+                out.push(first(of));
+                Some(1)
+            }
+            Subscribers::Many(id) => {
+                let list = &self.many[id].list;
+                if list.len() > max {
+                    return None;
+                }
+                out.extend_from_slice(list);
+                Some(list.len())
+            }
         }
-        true
+    }
+
+    /// How many subscribers the entry has.
+    pub(super) fn len(&self, of: &Subscribers) -> u32 {
+        self.all(of, |all| all.len() as u32)
+    }
+
+    /// The entry's subscribers, two or more of them.
+    pub(super) fn many(&self, of: &Subscribers) -> &[Subscriber] {
+        match *of {
+            Subscribers::Many(id) => &self.many[id].list,
+            _ => &[],
+        }
+    }
+
+    /// Lets two subscribers of the entry change places.
+    pub(super) fn swap(&mut self, of: &Subscribers, left: u32, right: u32) {
+        match *of {
+            Subscribers::Many(id) => self.many[id].list.swap(left as usize, right as usize),
+            _ => assert!(left == 0 && right == 0, "one subscriber has one place"),
+        }
     }
 
     #[cfg(test)]
@@ -232,6 +264,23 @@ mod tests {
         assert_eq!(lists.swap_remove(&mut entry, 0, false), None);
         assert!(lists.interest(&entry).is_nothing());
         assert_eq!((lists.many.len(), lists.heap_bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_crowd_is_not_copied_and_two_of_it_may_change_places() {
+        let mut lists = SubscriberLists::new();
+        let (mut entry, mut out) = (Subscribers::None, Vec::new());
+        assert_eq!(lists.copy_to(&entry, 0, &mut out), Some(0));
+        for session in 0..3 {
+            lists.push(&mut entry, subscriber(session), false);
+            assert_eq!(lists.len(&entry), session + 1);
+            assert_eq!(lists.copy_to(&entry, session as usize, &mut out), None);
+            assert!(out.is_empty());
+        }
+        lists.swap(&entry, 0, 2);
+        assert_eq!(lists.copy_to(&entry, 3, &mut out), Some(3));
+        assert_eq!(out, [2, 1, 0].map(subscriber));
+        assert_eq!(lists.many(&entry), out);
     }
 
     #[test]

@@ -182,6 +182,7 @@ impl World {
         {
             self.trace.note(&format!("connection {index} is held"));
             conn.held = true;
+            self.oracle.stats.held += 1;
         }
         Ok(())
     }

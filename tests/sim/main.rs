@@ -179,7 +179,18 @@ fn a_run_exercises_what_it_checks() {
         stats.add(run(seed, STEPS, Canary::None).unwrap_or_else(|what| panic!("{what}")).stats);
     }
     let Stats {
-        published, delivered, again, replayed, shared, wills, resumed, taken_over, refused, taking_down, ..
+        published,
+        delivered,
+        again,
+        replayed,
+        shared,
+        wills,
+        resumed,
+        taken_over,
+        refused,
+        taking_down,
+        held,
+        ..
     } = stats;
     let Stats { handed_over, handovers_failed, lingered, aborted, deferred, stopped, .. } = stats;
     let Stats { verdicts, verdicts_forgotten, verdicts_late, commands, .. } = stats;
@@ -194,6 +205,7 @@ fn a_run_exercises_what_it_checks() {
         (taken_over, 20),
         (refused, 5),
         (taking_down, 50),
+        (held, 100),
         (handed_over, 100),
         (handovers_failed, 5),
         (lingered, 20),

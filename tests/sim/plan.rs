@@ -77,6 +77,7 @@ impl Plan {
             topic_alias_max: *rng.pick(&[0, 2, 10]),
             outbox_max_bytes: *rng.pick(&[4 * 1024, 16 * 1024, 256 * 1024]),
             subscriptions_per_turn: *Rng::new(rng.clone().next()).pick(&[1, 1, 2, 8, 256]),
+            subscribers_per_turn: *Rng::new(rng.clone().next() ^ 0xfa07).pick(&[1, 1, 2, 3, 2_048]),
             filters_per_slice: *Rng::new(rng.clone().next() ^ 0xf117).pick(&[1, 1, 2, 256]),
             ..Settings::default()
         };

@@ -199,6 +199,8 @@ impl World {
             // A shard whose messages pile up does nothing of its own accord, as in the runtime.
             if (due || self.shards[shard].has_work()) && !self.is_paused(shard) && self.rng.percent(30) {
                 self.turn(shard, Input::Tick { transport: &TransportCounters::default() })?;
+            } else if self.shards[shard].delivers_to_many() && self.edge_rng.percent(30) {
+                self.turn(shard, Input::Deliver)?;
             }
         }
         if self.trace.step.is_multiple_of(16) {

@@ -7,6 +7,7 @@ mod acks;
 mod alias;
 mod command;
 mod connect;
+mod fanouts;
 mod group;
 mod group_end;
 mod group_room;

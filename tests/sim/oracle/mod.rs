@@ -77,6 +77,7 @@ pub(crate) struct Stats {
     pub(crate) refused: u64,
     /// Steps, of those that were looked at, in which the subscriptions of an ended session were still being taken out.
     pub(crate) taking_down: u64,
+    pub(crate) held: u64,
     /// Sockets that went to another shard, and that could not.
     pub(crate) handed_over: u64,
     pub(crate) handovers_failed: u64,
@@ -106,6 +107,7 @@ impl Stats {
         self.taken_over += other.taken_over;
         self.refused += other.refused;
         self.taking_down += other.taking_down;
+        self.held += other.held;
         self.handed_over += other.handed_over;
         self.handovers_failed += other.handovers_failed;
         self.lingered += other.lingered;

@@ -1,0 +1,180 @@
+//! Messages with so many subscribers on this shard that their delivery takes several turns: begun, gone on with, and caught up on by
+//! sessions that are to get something newer. How far each has come is kept by `fanouts`.
+
+use smallvec::SmallVec;
+
+use super::clients::Clients;
+use super::deliver::Fanout;
+use super::fanouts::{FanoutUnderWay, Part};
+use super::router::Router;
+use super::{ConfirmToken, Effect, Turn};
+use crate::ids::SessionId;
+use crate::session::{Place, Routed};
+use crate::topic::{EntryId, Matches, Subscriber};
+
+/// Subscribers that a message may have, while others are under way, without becoming one of them: each is first given what it
+/// lacks of those.
+const CAUGHT_UP_MAX: usize = 64;
+
+impl Router {
+    /// Whether a message with these subscribers takes several turns.
+    #[inline]
+    pub(super) fn is_for_many(&self, matches: &Matches) -> bool {
+        matches.is_crowd || !self.fanouts.is_empty() && matches.local.len() > CAUGHT_UP_MAX
+    }
+
+    /// Begins with a message that takes several turns. `confirm`: who waits until it has been delivered, and what that led to is
+    /// on stable storage.
+    pub(super) fn begin_fanout(&mut self, routed: &mut Routed<'_>, matches: &Matches, confirm: Option<ConfirmToken>) {
+        let mut parts: SmallVec<[Part; 1]> = matches
+            .entries
+            .iter()
+            .map(|&entry| Part { entry, next: 0, end: self.index.subscribers_count(entry) })
+            .collect();
+        parts.sort_unstable_by_key(|part| part.entry);
+        let message = routed.share().clone();
+        let fanout =
+            FanoutUnderWay { message, parts, is_recorded: false, confirm, behind: Vec::new(), publisher: None };
+        self.fanouts.0.push_back(fanout);
+    }
+
+    /// Goes on with the first message that is under way, for one turn's part.
+    pub(super) fn go_on_with_fanout(&mut self, turn: &mut Turn<'_>, clients: &mut Clients) {
+        let Some(first) = self.fanouts.0.front_mut() else { return };
+        let before = clients.record_log.last();
+        let budget = clients.settings.subscribers_per_turn;
+        let is_done = if let [part] = &mut first.parts[..] {
+            let end = part.end.min(part.next.saturating_add(budget));
+            let message = first.message.clone();
+            let mut fanout = Fanout::new(Routed::shared(&message));
+            if part.next < end {
+                let one; // that a crowd may have shrunk to
+                let mut crowd = self.index.subscribers_of_crowd(part.entry);
+                if crowd.is_empty() {
+                    one = [self.index.get(part.entry, 0)];
+                    crowd = &one;
+                }
+                clients.deliver_to_each(turn, &mut fanout, &crowd[part.next as usize..end as usize]);
+            }
+            part.next = end;
+            end == part.end
+        } else {
+            self.deliver_overlapping(turn, clients, budget)
+        };
+        let first = self.fanouts.0.front_mut().expect("it was there");
+        first.is_recorded |= clients.record_log.last() > before;
+        if is_done {
+            let done = self.fanouts.0.pop_front().expect("it was there");
+            finish(turn, clients, &done);
+        }
+    }
+
+    /// The same for a message that matches several filters. Returns whether all has been delivered.
+    fn deliver_overlapping(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, budget: u32) -> bool {
+        let mut left = budget;
+        while left > 0 {
+            let first = &self.fanouts.0[0];
+            let Some(part) = first.parts.iter().find(|part| part.next < part.end) else { return true };
+            let id = self.index.get(part.entry, part.next).session;
+            let looked_at = first.parts.len().min(clients.sessions.get(id).subscriptions.len()) as u32;
+            self.deliver_pending(turn, clients, 0, id);
+            left = left.saturating_sub(1 + looked_at / 2);
+        }
+        self.fanouts.0[0].parts.iter().all(|part| part.next == part.end)
+    }
+
+    /// Gives a session what it lacks, before it gets anything newer, or stops subscribing.
+    #[inline]
+    pub(super) fn catch_up(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) {
+        for at in 0..self.fanouts.len() {
+            let before = clients.record_log.last();
+            self.deliver_pending(turn, clients, at, id);
+            self.fanouts.0[at].is_recorded |= clients.record_log.last() > before;
+        }
+    }
+
+    /// The same for all of these, if anything is under way: mostly nothing is.
+    #[inline]
+    pub(super) fn catch_all_up(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, subscribers: &[Subscriber]) {
+        if !self.fanouts.is_empty() {
+            for subscriber in subscribers {
+                self.catch_up(turn, clients, subscriber.session);
+            }
+        }
+    }
+
+    /// Delivers one message under way to one session, if it lacks it.
+    fn deliver_pending(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, at: usize, id: SessionId) {
+        let session = clients.sessions.get(id);
+        let pending = self.fanouts.0[at].pending_places(session);
+        if pending.is_empty() {
+            return;
+        }
+        if !session.has_ended {
+            let fanout = &self.fanouts.0[at];
+            let subscribers: SmallVec<[Subscriber; 4]> =
+                pending.iter().map(|&(part, position)| self.index.get(fanout.parts[part].entry, position)).collect();
+            let message = fanout.message.clone();
+            clients.deliver_to_session(turn, &mut Fanout::new(Routed::shared(&message)), &subscribers);
+        }
+        for &(part, position) in &pending {
+            let entry = self.fanouts.0[at].parts[part].entry;
+            self.pass(clients, at, Place { entry, position });
+        }
+    }
+
+    /// Notes that the subscriber at a place has been passed by the message number `at` and all before it.
+    fn pass(&mut self, clients: &mut Clients, at: usize, place: Place) {
+        for (from, to) in self.fanouts.pass(at, place) {
+            self.swap(clients, place.entry, from, to);
+        }
+    }
+
+    /// Moves a subscriber that is about to be taken out of its list behind all places that messages under way have come to: the
+    /// last of each side fills the gap. Returns where it is now.
+    pub(super) fn move_behind_fanouts(&mut self, clients: &mut Clients, place: Place) -> u32 {
+        let Place { entry, position } = place;
+        if self.fanouts.is_empty() || entry.is_shared() {
+            return position;
+        }
+        let mut gap = position;
+        for last in self.fanouts.take_out(place) {
+            if last != gap {
+                self.index.swap(entry, gap, last);
+                let moved = self.index.get(entry, gap).session;
+                clients.sessions.get_mut(moved).subscriptions.set(Place { entry, position: gap });
+            }
+            gap = last;
+        }
+        gap
+    }
+
+    /// Lets two subscribers change places, and tells their sessions.
+    fn swap(&mut self, clients: &mut Clients, entry: EntryId, left: u32, right: u32) {
+        if left == right {
+            return;
+        }
+        self.index.swap(entry, left, right);
+        for position in [left, right] {
+            let session = self.index.get(entry, position).session;
+            clients.sessions.get_mut(session).subscriptions.set(Place { entry, position });
+        }
+    }
+}
+
+/// All who were to have a message have it: whoever waited for that goes on.
+fn finish(turn: &mut Turn<'_>, clients: &mut Clients, done: &FanoutUnderWay) {
+    match done.confirm {
+        Some(token) if done.is_recorded => clients.confirm_when_durable(turn, token),
+        Some(token) => clients.tell_stored(turn, token),
+        None => {}
+    }
+    for &token in &done.behind {
+        clients.confirm_when_durable(turn, token);
+    }
+    if let Some(connection) = done.publisher
+        && clients.sessions.of_connection(connection).is_some()
+    {
+        turn.fx.list.push(Effect::Resume { connection });
+    }
+}
