@@ -151,7 +151,9 @@ impl World {
             Reply::Client(details) => {
                 let subscriptions = details.summary.subscriptions as usize;
                 let told = (subscriptions, details.connection.is_some(), details.session_expiry_s, details.has_will);
-                if told == known {
+                // A will that has just come due is the shard's until its next tick.
+                let is_due = !known.1 && told.3 && !known.3;
+                if told == known || is_due && (told.0, told.1, told.2) == (known.0, known.1, known.2) {
                     return Ok(());
                 }
                 Err(format!("client {client} is said to hold {told:?}, and has {known:?}, subscribed to {filters:?}"))
