@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use std::sync::Arc;
+
 use crate::codec::{Connect, ReasonCode, Version};
 use crate::ids::ConnectionId;
 
@@ -44,6 +46,17 @@ pub enum Question {
     Connect(Box<ConnectQuestion>),
 }
 
+/// Who a peer has proved to be before its CONNECT: by its certificate, or by the word of something trusted in front of us.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// The common name of the certificate's subject.
+    pub common_name: Option<Box<str>>,
+    /// The whole subject, as RFC 4514 writes it.
+    pub subject: Option<Box<str>>,
+    /// Its alternative names: DNS names, mail addresses and URIs, in their order.
+    pub alternative_names: Box<[Box<str>]>,
+}
+
 /// Who wants to connect, with what it shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ConnectQuestion {
@@ -57,6 +70,8 @@ pub struct ConnectQuestion {
     pub version: Version,
     /// The name of the listener that it came by.
     pub listener: Box<str>,
+    /// Who it has proved to be already, if it had to.
+    pub identity: Option<Arc<PeerIdentity>>,
 }
 
 impl ConnectQuestion {
@@ -68,6 +83,7 @@ impl ConnectQuestion {
             password: connect.password.map(Into::into),
             version: connect.version,
             listener: listener.into(),
+            identity: None,
         }
     }
 }
@@ -81,6 +97,7 @@ impl fmt::Debug for ConnectQuestion {
             .field("has_password", &self.password.is_some())
             .field("version", &self.version)
             .field("listener", &self.listener)
+            .field("identity", &self.identity)
             .finish()
     }
 }

@@ -55,8 +55,12 @@ impl Connections {
             }
             connection.phase = Phase::Lingering(reason);
             connection.partial.clear();
+            connection.wire.end(reason);
             self.lingering.push(id);
             self.budgets.release(id);
+            if connection.has_words() {
+                self.mark_dirty(id);
+            }
         }
     }
 }

@@ -106,7 +106,13 @@ impl Connections {
         connection.version = connect.version;
         let listener_index = connection.listener;
         let listener = &self.listeners[usize::from(listener_index)].settings;
-        let arrival = ConnectInfo { assigned_client_id: assigned_client_id.is_some(), listener_index, listener };
+        let identity = connection.wire.take_identity();
+        let arrival = ConnectInfo {
+            assigned_client_id: assigned_client_id.is_some(),
+            listener_index,
+            listener,
+            identity: identity.as_ref(),
+        };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });
         if core.has_asked_about(id) {
             self.await_verdict(id, rest);

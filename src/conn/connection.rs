@@ -97,6 +97,11 @@ impl Connection {
         if self.rest_bytes > 0 { UnderWayOn::Anything } else { UnderWayOn::Receive(id) }
     }
 
+    /// Whether there is something to be sealed and given to the socket: the shard's, or a layer's own.
+    pub(super) fn has_words(&self) -> bool {
+        self.outbox.is_some() || self.wire.has_own_bytes()
+    }
+
     /// Encoded bytes that have not left.
     pub(super) fn waiting_bytes(&self) -> u32 {
         self.rest_bytes.saturating_add(self.outbox.as_deref().map_or(0, Outbox::len) as u32)

@@ -137,13 +137,13 @@ pub struct Connections {
     pub(super) incoming: HashMap<Ticket, Half>,
     /// Connections whose sockets were sent off, and where to.
     pub(super) leaving: HashMap<Ticket, (ConnectionId, ShardId)>,
-    /// Connections that are to be handed over as soon as their layers are quiescent.
-    pub(super) to_be_quiescent: Vec<(ConnectionId, ShardId, Box<HandedOver>)>,
+    /// Connections that are to be handed over as soon as their sockets have taken what their layers said.
+    pub(super) held_handovers: HashMap<ConnectionId, (ShardId, Box<HandedOver>)>,
     /// Messages about them for other shards.
     pub(super) outgoing: Vec<(ShardId, Handover)>,
     pub(super) tickets: u64,
     pub(super) assigned_ids: u64,
-    /// What layers have opened, kept for its memory.
+    /// What layers open and seal, kept for its memory.
     pub(super) plain: Vec<u8>,
 }
 
@@ -170,7 +170,7 @@ impl Connections {
             place_again: None,
             incoming: HashMap::new(),
             leaving: HashMap::new(),
-            to_be_quiescent: Vec::new(),
+            held_handovers: HashMap::new(),
             outgoing: Vec::new(),
             tickets: 0,
             assigned_ids: 0,
@@ -240,7 +240,7 @@ impl Connections {
 
     /// Handovers that have begun and not ended, from here or to here.
     pub fn handovers_pending(&self) -> usize {
-        self.incoming.len() + self.leaving.len() + self.to_be_quiescent.len()
+        self.incoming.len() + self.leaving.len() + self.held_handovers.len()
     }
 
     /// Messages to other shards about connections that go there.
@@ -339,7 +339,7 @@ impl Connections {
     #[inline]
     pub fn has_work(&self) -> bool {
         let has_deferred = !self.held.is_empty() || !self.budgets.is_empty() || !self.resumed.is_empty();
-        !self.lingering.is_empty() || !self.to_be_quiescent.is_empty() || has_deferred && !self.is_paused
+        !self.lingering.is_empty() || has_deferred && !self.is_paused
     }
 
     /// Closes the connections that have not sent CONNECT: the broker stops.
@@ -353,8 +353,10 @@ impl Connections {
         }
     }
 
+    /// Whether it has not come as far as the shard that owns its client id, and nothing else bounds its time.
     fn is_awaiting_connect(&self, id: ConnectionId) -> bool {
-        self.table.get(id).is_some_and(|connection| connection.phase == Phase::AwaitingConnect)
+        let phase = self.table.get(id).map(|connection| connection.phase);
+        phase == Some(Phase::AwaitingConnect) || self.held_handovers.contains_key(&id)
     }
 
     /// Closes a connection and forgets it: at once, or as soon as the FIN that is under way has been sent.
@@ -365,6 +367,9 @@ impl Connections {
             return;
         }
         if let Some(mut connection) = self.table.remove(id) {
+            if connection.phase == Phase::HandingOver {
+                self.held_handovers.remove(&id);
+            }
             self.uncount(connection.listener);
             let under_way = connection.under_way(id);
             self.operations.push_back(Operation::Close { socket: connection.socket, under_way });

@@ -34,6 +34,7 @@ impl Connections {
                 if self.table.get(id).is_some() {
                     let HandedOver { connect, rest, assigned_client_id, .. } = *arrived;
                     self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
+                    self.finish_layers(core, id);
                     self.receive_again(id);
                 }
             }

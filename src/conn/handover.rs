@@ -14,12 +14,12 @@ use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::telemetry::CloseReason;
 
 impl Connections {
-    /// CONNECT has shown who owns the client id: the connection goes there, at once or when its layers are quiescent.
+    /// CONNECT has shown who owns the client id: the connection goes there, at once or when nothing is under way on its socket.
     pub(super) fn begin_handover(&mut self, id: ConnectionId, owner: ShardId, mut handed_over: Box<HandedOver>) {
         let Some(connection) = self.table.get_mut(id) else { return };
         connection.phase = Phase::HandingOver;
-        if !connection.wire.is_quiescent() {
-            self.to_be_quiescent.push((id, owner, handed_over));
+        if connection.rest_bytes > 0 {
+            self.held_handovers.insert(id, (owner, handed_over));
             return;
         }
         handed_over.wire = std::mem::take(&mut connection.wire);
@@ -31,13 +31,10 @@ impl Connections {
         self.outgoing.push((owner, Handover::Begun { ticket, connection: handed_over }));
     }
 
-    /// A flush has ended: layers may be quiescent now.
-    pub(super) fn hand_over_quiescent(&mut self) {
-        for (id, owner, handed_over) in std::mem::take(&mut self.to_be_quiescent) {
-            if let Some(connection) = self.table.get_mut(id) {
-                connection.wire.flushed();
-                self.begin_handover(id, owner, handed_over);
-            }
+    /// The socket has taken what the connection's layers had said.
+    pub(super) fn begin_held_handover(&mut self, id: ConnectionId) {
+        if let Some((owner, handed_over)) = self.held_handovers.remove(&id) {
+            self.begin_handover(id, owner, handed_over);
         }
     }
 
@@ -72,13 +69,18 @@ impl Connections {
         let mut connection = Connection::new(socket, Phase::Open, wire);
         connection.listener = listener;
         connection.peer = peer;
+        let has_words = connection.has_words();
         let id = self.table.insert(connection);
+        if has_words {
+            self.mark_dirty(id);
+        }
         if core.is_full_for(handed_over.client_id(), listener) {
             self.await_place(core.now(), id, handed_over);
             return;
         }
         let HandedOver { connect, rest, assigned_client_id, .. } = handed_over;
         self.open(core, id, &connect, assigned_client_id.as_deref(), &rest);
+        self.finish_layers(core, id);
         self.receive_again(id);
     }
 

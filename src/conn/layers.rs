@@ -1,16 +1,26 @@
 //! Layers between socket and MQTT: what a listener's bytes go through before they are packets.
 //!
-//! Owns: the state of a connection's layers, in the order in which bytes from the socket pass them. A plain connection has
-//! none and pays one pointer.
-//! Always holds: a layer takes all that was received and keeps what it cannot open yet; it seals an outbox once, just
-//! before the socket is given it; while it is not quiescent the connection stays with its shard, and what it holds goes
-//! along when the connection is handed over.
-//! Leaves to others: when to receive and to flush.
+//! Owns: the layers of a connection, in the order in which bytes from the socket pass them: a PROXY header, TLS,
+//! WebSocket. A plain connection has none and pays one pointer.
+//! Always holds: a layer opens what was received in place, takes all of it and keeps what it cannot open yet; it seals
+//! an outbox once, just before the socket is given it. Bytes of its own (a handshake, a pong, an alert) go out through the
+//! layers below it, with what MQTT has to send or without, and the layer bounds them: a peer cannot make it owe more
+//! and more. What a layer holds goes along when the connection is handed over, its own bytes among it. When a layer has found
+//! the end, clean or not, nothing behind it is opened.
+//! Leaves to others: when to receive and to flush, what becomes of a connection that has ended.
 //!
-//! The next ones (a PROXY header, TLS, WebSocket) are a field of [`Layers`] and a variant of [`ListenerLayers`] each. The
-//! only one so far is for tests: [`Inverting`]. Only a build with the feature `test-layers` can put it on a listener.
+//! A new one implements [`WireLayer`], is a variant of `AnyLayer`, and stands in `ListenerLayers::begin`. `Inverting`
+//! exists for tests: only a build with the feature `test-layers` can put it on a listener.
 
+use std::sync::Arc;
+
+use smallvec::{SmallVec, smallvec};
+
+use super::inverting::Inverting;
+use super::layer::{LayerEnd, Learned, WireLayer};
 use super::outbox::Outbox;
+use crate::auth::PeerIdentity;
+use crate::telemetry::CloseReason;
 
 /// What a connection's bytes pass.
 #[derive(Debug, Default)]
@@ -24,10 +34,36 @@ pub enum Wire {
 
 const _: () = assert!(size_of::<Wire>() == 8);
 
-/// The layers of one connection.
+/// The layers of one connection, the one next to the socket first.
 #[derive(Debug)]
 pub struct Layers {
-    inverting: Inverting,
+    stack: SmallVec<[AnyLayer; 1]>,
+    /// How the peer's bytes ended, until the connection has heard of it.
+    end: Option<LayerEnd>,
+    has_ended: bool,
+    /// What they have proved of the peer, until its CONNECT has been taken.
+    identity: Option<Arc<PeerIdentity>>,
+}
+
+/// One layer of any kind.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "test-layers"), expect(dead_code, reason = "only tests have a layer so far"))]
+enum AnyLayer {
+    Inverting(Inverting),
+}
+
+impl AnyLayer {
+    fn get(&self) -> &dyn WireLayer {
+        match self {
+            Self::Inverting(layer) => layer,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn WireLayer {
+        match self {
+            Self::Inverting(layer) => layer,
+        }
+    }
 }
 
 /// What the connections of a listener begin with.
@@ -39,65 +75,101 @@ pub enum ListenerLayers {
     /// Every byte inverted. For tests.
     #[cfg(feature = "test-layers")]
     Inverting,
+    /// The same twice. For tests.
+    #[cfg(feature = "test-layers")]
+    InvertingTwice,
 }
 
 impl ListenerLayers {
     /// The state of a connection that was just accepted.
     pub(super) fn begin(self) -> Wire {
-        match self {
-            Self::None => Wire::Plain,
+        let stack: SmallVec<[AnyLayer; 1]> = match self {
+            Self::None => smallvec![],
             #[cfg(feature = "test-layers")]
-            Self::Inverting => {
-                Wire::Layered(Box::new(Layers { inverting: Inverting { mask: 0xff, is_quiescent: true } }))
-            }
+            Self::Inverting => smallvec![AnyLayer::Inverting(Inverting::default())],
+            #[cfg(feature = "test-layers")]
+            Self::InvertingTwice => [(); 2].map(|()| AnyLayer::Inverting(Inverting::default())).into_iter().collect(),
+        };
+        if stack.is_empty() {
+            return Wire::Plain;
         }
+        Wire::Layered(Box::new(Layers { stack, end: None, has_ended: false, identity: None }))
     }
 }
 
 impl Wire {
-    /// Whether the connection may be handed over.
-    pub(super) const fn is_quiescent(&self) -> bool {
+    /// The layers, if there are any.
+    pub(super) const fn layers(&mut self) -> Option<&mut Layers> {
         match self {
-            Self::Plain => true,
-            Self::Layered(layers) => layers.inverting.is_quiescent,
+            Self::Plain => None,
+            Self::Layered(layers) => Some(layers),
         }
     }
 
-    /// What was sealed has been given to the socket.
-    pub(super) const fn flushed(&mut self) {
-        if let Self::Layered(layers) = self {
-            layers.inverting.is_quiescent = true;
+    /// Whether a layer has bytes to send that must not wait for MQTT's.
+    pub(super) fn has_own_bytes(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Layered(layers) => layers.stack.iter().any(|layer| layer.get().has_own_bytes()),
         }
+    }
+
+    /// The connection is to close for this reason: the layers say goodbye behind all that is sealed after this, once.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        if let Self::Layered(layers) = self {
+            layers.stack.iter_mut().for_each(|layer| layer.get_mut().end(reason));
+        }
+    }
+
+    /// Nobody hears the layers any more: what they had to say of their own is forgotten.
+    pub(super) fn silence(&mut self) {
+        if let Self::Layered(layers) = self {
+            layers.stack.iter_mut().for_each(|layer| layer.get_mut().silence());
+        }
+    }
+
+    /// Takes out what the layers have proved of the peer.
+    pub(super) fn take_identity(&mut self) -> Option<Arc<PeerIdentity>> {
+        self.layers().and_then(|layers| layers.identity.take())
     }
 }
 
 impl Layers {
-    /// Appends to `plain` what `received` comes to.
-    pub(super) fn open(&mut self, received: &[u8], plain: &mut Vec<u8>) {
-        self.inverting.open(received, plain);
+    /// Opens `bytes`, just received, in place: MQTT is left. Returns what was learned of the peer's address.
+    pub(super) fn open(&mut self, bytes: &mut Vec<u8>) -> Option<super::peer::Peer> {
+        let mut address = None;
+        for layer in &mut self.stack {
+            if self.has_ended {
+                bytes.clear();
+                break;
+            }
+            let found = layer.get_mut().open(bytes);
+            if let Some(Learned { peer, identity }) = layer.get_mut().take_learned() {
+                address = peer.or(address);
+                self.identity = identity.or(self.identity.take());
+            }
+            // What came before the end is still for the layers above.
+            if found.is_some() && self.end.is_none() {
+                self.end = found;
+            }
+        }
+        self.has_ended |= self.end.is_some();
+        address
     }
 
-    /// Turns an outbox into what the socket is to be given.
-    pub(super) fn seal(&self, outbox: &mut Outbox) {
-        self.inverting.seal(outbox);
-    }
-}
-
-/// Inverts every byte, both ways. It behaves as a layer that answers by itself: from what it has received until the next
-/// flush it is not quiescent.
-#[derive(Debug)]
-struct Inverting {
-    mask: u8,
-    is_quiescent: bool,
-}
-
-impl Inverting {
-    fn open(&mut self, received: &[u8], plain: &mut Vec<u8>) {
-        self.is_quiescent = false;
-        plain.extend(received.iter().map(|byte| byte ^ self.mask));
+    /// Turns an outbox into what the socket is to be given: the layers' own bytes, and what is in it. `spare` is for its memory.
+    pub(super) fn seal(&mut self, outbox: &mut Outbox, spare: &mut Vec<u8>) {
+        outbox.rewrite(|bytes| {
+            for layer in self.stack.iter_mut().rev() {
+                spare.clear();
+                layer.get_mut().seal(bytes, spare);
+                std::mem::swap(bytes, spare);
+            }
+        });
     }
 
-    fn seal(&self, outbox: &mut Outbox) {
-        outbox.rewrite(|bytes| bytes.iter_mut().for_each(|byte| *byte ^= self.mask));
+    /// How the peer's bytes ended, if they have and it was not taken before.
+    pub(super) const fn take_end(&mut self) -> Option<LayerEnd> {
+        self.end.take()
     }
 }

@@ -18,13 +18,16 @@ impl Connections {
         let mut outbox = self.pool.pop().unwrap_or_default();
         write(outbox.bytes_mut());
         connection.phase = Phase::Lingering(reason);
+        connection.wire.end(reason);
         self.lingering.push(id);
-        if outbox.is_empty() {
-            self.release(outbox);
-            return;
+        let unused = if outbox.is_empty() { Some(outbox) } else { connection.outbox.replace(outbox) };
+        let has_words = connection.has_words();
+        if let Some(unused) = unused {
+            self.release(unused);
         }
-        connection.outbox = Some(outbox);
-        self.mark_dirty(id);
+        if has_words {
+            self.mark_dirty(id);
+        }
     }
 
     /// Takes the next step with every connection that is to close.
@@ -32,14 +35,14 @@ impl Connections {
         for id in std::mem::take(&mut self.lingering) {
             let Some(connection) = self.table.get_mut(id) else { continue };
             let Phase::Lingering(reason) = connection.phase else { continue };
-            if reason == CloseReason::SocketClosed {
+            if reason == CloseReason::SocketClosed && !connection.wire.has_own_bytes() {
                 self.close(id); // there is nobody to hear anything
                 continue;
             }
             if connection.rest_bytes > 0 {
                 // Words are under way, and the last of them perhaps behind those; `sent` brings it back here.
                 self.linger_deadlines.push_back((now.after_ms(LINGER_MS), id));
-            } else if connection.outbox.is_some() {
+            } else if connection.has_words() {
                 self.lingering.push(id); // its last words go with the next flush
             } else if is_told(reason) && connection.fin == Fin::NotSent {
                 connection.fin = Fin::UnderWay;

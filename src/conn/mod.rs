@@ -16,7 +16,7 @@
 //!
 //! Reading order: [`connections`] (the object), `connecting`, `handover` and `full` (from accept to the shard that owns the
 //! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in),
-//! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), [`layers`].
+//! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`.
 
 mod apply;
 mod budget;
@@ -26,6 +26,9 @@ pub mod connections;
 mod full;
 mod handed_over;
 mod handover;
+mod inverting;
+mod layer;
+mod layered;
 pub mod layers;
 mod lingering;
 mod operation;

@@ -51,7 +51,7 @@ impl Outbox {
     }
 
     /// Rewrites all of it, in one piece.
-    pub(super) fn rewrite(&mut self, rewrite: impl FnOnce(&mut [u8])) {
+    pub(super) fn rewrite(&mut self, rewrite: impl FnOnce(&mut Vec<u8>)) {
         if !self.payloads.is_empty() {
             let all = self.pieces().collect::<Vec<_>>().concat();
             self.bytes = all;

@@ -109,18 +109,12 @@ impl Connections {
                 }
             }
             Wire::Plain => self.take_plain(core, id, bytes),
-            Wire::Layered(layers) => {
-                let mut plain = std::mem::take(&mut self.plain);
-                layers.open(bytes, &mut plain);
-                self.take_plain(core, id, &plain);
-                plain.clear();
-                self.plain = plain;
-            }
+            Wire::Layered(_) => self.take_layered(core, id, bytes),
         }
     }
 
     /// What layers have opened, or what needed none.
-    fn take_plain(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
+    pub(super) fn take_plain(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.table.get_mut(id) else { return };
         match connection.phase {
             Phase::Open => self.feed_open(core, id, bytes),
@@ -155,6 +149,16 @@ impl Connections {
     }
 
     fn end_receive(&mut self, core: &mut impl InputHandler, id: ConnectionId, cause: ReceiveEnd) {
+        if cause == ReceiveEnd::PeerGone
+            && let Some(connection) = self.table.get_mut(id)
+        {
+            connection.wire.silence();
+        }
+        self.handle_end(core, id, cause);
+    }
+
+    /// Nothing more is received: of the socket, or of what its layers open.
+    pub(super) fn handle_end(&mut self, core: &mut impl InputHandler, id: ConnectionId, cause: ReceiveEnd) {
         let Some(connection) = self.table.get(id) else { return };
         match (cause, connection.phase) {
             (ReceiveEnd::OutOfBuffers, _) => self.out_of_buffers.push(id),

@@ -38,10 +38,14 @@ impl Connections {
                 false
             }
             Some(connection) => {
-                if let (Wire::Layered(layers), Some(outbox)) = (&mut connection.wire, &mut connection.outbox) {
-                    layers.seal(outbox);
+                if connection.has_words()
+                    && let Wire::Layered(layers) = &mut connection.wire
+                {
+                    let outbox = connection.outbox.get_or_insert_with(|| self.pool.pop().unwrap_or_default());
+                    layers.seal(outbox, &mut self.plain);
                 }
-                connection.outbox.is_some()
+                connection.is_dirty = connection.outbox.is_some();
+                connection.is_dirty
             }
             None => false,
         });
@@ -76,9 +80,6 @@ impl Connections {
         if self.dirty.is_empty() {
             self.dirty = dirty;
         }
-        if !self.to_be_quiescent.is_empty() {
-            self.hand_over_quiescent();
-        }
         if !self.lingering.is_empty() {
             self.linger(core.now());
         }
@@ -111,12 +112,14 @@ impl Connections {
             self.handle_broken(core, id);
             return;
         }
-        let (has_more, is_lingering) = (connection.outbox.is_some(), matches!(connection.phase, Phase::Lingering(_)));
+        let (has_more, phase) = (connection.has_words(), connection.phase);
         if has_more {
             self.mark_dirty(id);
         }
-        if is_lingering {
-            self.lingering.push(id);
+        match phase {
+            Phase::Lingering(_) => self.lingering.push(id),
+            Phase::HandingOver => return self.begin_held_handover(id),
+            _ => {}
         }
         // What waits in the outbox is offered to the socket in this turn's flush; if it takes it, nothing is blocked.
         core.handle(Input::Blocked { connection: id, bytes: 0 });
@@ -124,6 +127,9 @@ impl Connections {
 
     /// Nothing can be sent any more. A shard that knows the connection hears that it is gone.
     fn handle_broken(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.wire.silence();
+        }
         match self.table.get(id).map(|connection| connection.phase) {
             Some(Phase::Open | Phase::AwaitingVerdict(_)) => core.handle(Input::Closed { connection: id }),
             Some(_) => self.close(id),

@@ -2,6 +2,7 @@
 
 mod full;
 mod held;
+mod layered;
 mod life;
 mod verdict;
 
@@ -35,7 +36,8 @@ struct Stage {
 }
 
 impl Stage {
-    /// All three. A first listener is plain, a second inverts, a third takes one connection.
+    /// All three. A first listener is plain, a second inverts, a third takes one connection, a fourth
+    /// asks, a fifth has two layers.
     fn three(connections_max: u32) -> [Self; 3] {
         let handovers: Arc<[AtomicU32]> = (0..3).map(|_| AtomicU32::new(0)).collect();
         let settings = Settings { shards: 3, sys_interval_s: 0, ..Settings::default() };
@@ -62,6 +64,7 @@ impl Stage {
                 (Policy::Admit, 1_000, ListenerLayers::Inverting),
                 (Policy::Admit, 1, ListenerLayers::None),
                 (Policy::Ask, 1_000, ListenerLayers::None),
+                (Policy::Ask, 1_000, ListenerLayers::InvertingTwice),
             ] {
                 connections.add_listener(settings(policy, connections_max), Arc::default(), layers);
             }
@@ -291,32 +294,6 @@ fn a_handover_that_fails_closes_the_connection_and_tells_its_owner_alone() {
     target.with(|connections, core| connections.take_handover(core, failed));
     assert_eq!((target.connections.handovers_pending(), target.connections.len()), (0, 0));
     assert_eq!(source.connections.counters().closes[CloseReason::Resources as usize], 1);
-}
-
-#[test]
-fn layers_stay_between_socket_and_packets_and_travel_when_they_are_quiescent() {
-    let invert = |bytes: &[u8]| bytes.iter().map(|byte| !byte).collect::<Vec<u8>>();
-    let [mut source, mut target, _] = Stage::three(100);
-    let id = source.accept_by(1);
-    source.receive(id, &invert(&connect_as("here", ShardId(0))), false);
-    source.operations();
-    assert_eq!(source.flush(), [(id, invert(&CONNACK))]);
-
-    let id = source.accept_by(1);
-    let bytes = invert(&[connect_as("there", ShardId(1)), PINGREQ.to_vec()].concat());
-    source.receive(id, &bytes[..5], false);
-    source.operations();
-    source.receive(id, &bytes[5..], false);
-    assert!(source.operations().is_empty() && source.connections.has_work(), "the layer has not been flushed");
-    source.flush();
-    let Operation::HandOver { ticket, .. } = source.operation() else { panic!("it stays") };
-    let (_, handover) = handover_of(&mut source);
-    target.with(|connections, core| connections.take_handover(core, handover));
-    target.with(|connections, core| connections.adopted(core, ticket, SocketId::new(0, 0)));
-    let Operation::Receive { connection, .. } = target.operation() else { panic!("it is not read") };
-    assert_eq!(target.flush(), [(connection, invert(&[&CONNACK[..], &PINGRESP].concat()))]);
-    target.receive(connection, &invert(&PINGREQ), true);
-    assert_eq!(target.flush(), [(connection, invert(&PINGRESP))]);
 }
 
 #[test]

@@ -319,8 +319,10 @@ impl Edge {
 /// What connections of listeners begin with: MQTT, and under test what the test says.
 fn layers_of_listener() -> ListenerLayers {
     #[cfg(feature = "test-layers")]
-    if std::env::var_os("DUNLIN_TEST_LAYER").is_some_and(|layer| layer == "inverting") {
-        return ListenerLayers::Inverting;
+    match std::env::var("DUNLIN_TEST_LAYER").as_deref() {
+        Ok("inverting") => return ListenerLayers::Inverting,
+        Ok("inverting-twice") => return ListenerLayers::InvertingTwice,
+        _ => {}
     }
     ListenerLayers::None
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::auth::{AskId, Verdict};
+use crate::auth::{AskId, PeerIdentity, Verdict};
 use crate::codec::{Connect, DecodeError, Packet};
 use crate::ids::{ConnectionId, ShardId};
 use crate::store::Position;
-use crate::telemetry::TransportCounters;
+use crate::telemetry::{CloseReason, TransportCounters};
 
 use super::command::{Command, RequestId};
 use super::mesh::MeshMessage;
@@ -21,6 +21,8 @@ pub struct ConnectInfo<'a> {
     pub listener_index: u8,
     /// What holds on that listener.
     pub listener: &'a Arc<ListenerSettings>,
+    /// Who its peer has proved to be already.
+    pub identity: Option<&'a Arc<PeerIdentity>>,
 }
 
 /// One input. The edge calls `Shard::handle` with each, in the order in which they happened.
@@ -59,6 +61,15 @@ pub enum Input<'a> {
     Closed {
         /// The connection that it carried.
         connection: ConnectionId,
+    },
+    /// Bytes that a layer below MQTT cannot open. Nothing more is heard, and MQTT has no word for it.
+    Broken {
+        /// Where they came from.
+        connection: ConnectionId,
+        /// For the counters.
+        reason: CloseReason,
+        /// For the log.
+        text: &'static str,
     },
     /// What the socket did not take waits in the edge: so many bytes now.
     Blocked {

@@ -132,9 +132,13 @@ impl Shard {
                 if let Some(id) = self.clients.sessions.of_connection(connection) {
                     self.end_connection(turn, id, CloseReason::SocketClosed, "the peer closed the socket");
                 } else {
-                    self.close_pending(turn, connection);
+                    self.close_pending(turn, connection, CloseReason::SocketClosed);
                 }
             }
+            Input::Broken { connection, reason, text } => match self.clients.sessions.of_connection(connection) {
+                Some(id) => self.end_connection(turn, id, reason, text),
+                None => self.close_pending(turn, connection, reason),
+            },
             Input::Verdict { ask, verdict } => self.handle_verdict(turn, ask, verdict),
             Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
             Input::Growing { connection } => self.handle_growing(turn.now, connection),

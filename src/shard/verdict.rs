@@ -146,7 +146,8 @@ impl Shard {
             listener: Arc::clone(arrival.listener),
             deadline: turn.now.after_ms(VERDICT_TIMEOUT_MS),
         });
-        let question = ConnectQuestion::about(connect, &arrival.listener.name);
+        let identity = arrival.identity.cloned();
+        let question = ConnectQuestion { identity, ..ConnectQuestion::about(connect, &arrival.listener.name) };
         turn.fx.asks.push(Ask { id, connection, question: Question::Connect(Box::new(question)) });
     }
 
@@ -163,7 +164,7 @@ impl Shard {
 
     fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, ask: AskId) {
         let PendingConnect { assigned_client_id, listener_index, ref listener, .. } = *pending;
-        let arrival = ConnectInfo { assigned_client_id, listener_index, listener };
+        let arrival = ConnectInfo { assigned_client_id, listener_index, listener, identity: None };
         let (connection, connect) = (pending.connection, pending.packet.get());
         // What holds has changed since it was asked about: the broker may be stopping.
         if let Err((code, text)) = self.check_connect(connect) {
@@ -183,15 +184,12 @@ impl Shard {
         }
     }
 
-    /// The peer of a CONNECT that waits has gone. Returns whether there was one.
-    pub(super) fn close_pending(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) -> bool {
-        if self.pending.remove_connection(connection).is_none() {
-            return false;
+    /// The peer of a CONNECT that may wait has gone.
+    pub(super) fn close_pending(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, reason: CloseReason) {
+        if self.pending.remove_connection(connection).is_some() {
+            self.clients.counters.closed(reason);
+            turn.fx.list.push(Effect::Close { connection, reason });
         }
-        let reason = CloseReason::SocketClosed;
-        self.clients.counters.closed(reason);
-        turn.fx.list.push(Effect::Close { connection, reason });
-        true
     }
 
     /// Refuses those for whom no answer has come, so many at a time.

@@ -66,7 +66,7 @@ impl Client {
             &format!("= connected from {}", stream.local_addr().expect("a connected socket has an address")),
         );
         Client {
-            stream: Transport(stream),
+            stream: Transport::new(stream),
             version,
             id: String::new(),
             label: label.to_owned(),
@@ -126,7 +126,7 @@ impl Client {
 
     /// Reads what there is, and a little longer, and makes nothing of it.
     pub(crate) fn read_idly(&mut self) {
-        self.stream.0.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout above zero");
+        self.stream.socket.set_read_timeout(Some(Duration::from_millis(2))).expect("a timeout above zero");
         while matches!(self.stream.read(&mut [0; 4_096]), Ok(count) if count > 0) {}
     }
 
@@ -165,7 +165,7 @@ impl Client {
     /// Closes the connection at once, in the middle of whatever it is.
     pub(crate) fn cut_off(self) {
         self.log.add(&self.label, "= closed without DISCONNECT");
-        let _ = self.stream.0.shutdown(Shutdown::Both);
+        let _ = self.stream.socket.shutdown(Shutdown::Both);
     }
 
     /// Sends DISCONNECT and waits until the server has closed, so that it certainly was processed.
@@ -217,7 +217,7 @@ impl Client {
             if left.is_zero() {
                 return Event::Timeout;
             }
-            self.stream.0.set_read_timeout(Some(left)).expect("a timeout above zero");
+            self.stream.socket.set_read_timeout(Some(left)).expect("a timeout above zero");
             let mut buffer = [0; 8_192];
             match self.stream.read(&mut buffer) {
                 Ok(0) => self.note_closed("the server closed"),
@@ -323,7 +323,7 @@ impl Client {
     /// Every byte until the server closes, undecoded.
     #[track_caller]
     pub(crate) fn raw_until_closed(&mut self) -> Vec<u8> {
-        self.stream.0.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        self.stream.socket.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
         let mut bytes = std::mem::take(&mut self.received);
         if let Err(error) = self.stream.read_to_end(&mut bytes)
             && error.kind() != ErrorKind::ConnectionReset

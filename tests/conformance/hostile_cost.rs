@@ -32,9 +32,16 @@ fn growth_each(broker: &Broker, n: usize, action: impl FnOnce()) -> u64 {
 }
 
 /// True while the server has neither said anything nor closed.
-fn is_open(socket: &TcpStream) -> bool {
+fn is_open(mut socket: &TcpStream) -> bool {
+    use std::io::{ErrorKind, Read as _};
     socket.set_nonblocking(true).expect("a socket can be made non-blocking");
-    matches!(socket.peek(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    loop {
+        match socket.read(&mut [0; 256]) {
+            Ok(0) => return false,
+            Ok(_) => {} // a layer between may have said something
+            Err(error) => return error.kind() == ErrorKind::WouldBlock,
+        }
+    }
 }
 
 /// A client connects and exchanges a packet, so buffers and pools that come with the first client are there.

@@ -21,6 +21,8 @@
 mod broker;
 mod client;
 mod decode;
+#[path = "../support/layer.rs"]
+mod layer;
 mod packets;
 mod placement;
 mod transport;

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use crate::layer;
 use dunlin::codec::Version;
 use dunlin::ids::{ConnectionId, SocketId, Ticket};
 
@@ -74,6 +75,8 @@ pub(crate) struct Conn {
     pub(crate) half_closed: bool,
     /// Its last packet is under way in its shard: what comes behind must not be heard.
     pub(crate) held: bool,
+    /// The client's end of a layer.
+    layer: layer::Reader,
 }
 
 impl Conn {
@@ -94,6 +97,7 @@ impl Conn {
             dropped: false,
             half_closed: false,
             held: false,
+            layer: layer::Reader::default(),
         }
     }
 
@@ -116,9 +120,20 @@ impl Conn {
         room
     }
 
-    /// What the transport at the client's end does with every byte.
-    pub(crate) const fn mask(&self) -> u8 {
-        if self.listener & 1 == 1 { 0xff } else { 0 }
+    /// Whether it came by a listener with a layer.
+    pub(crate) const fn is_layered(&self) -> bool {
+        self.listener & 1 == 1
+    }
+
+    /// What the transport at the client's end makes of bytes of the client.
+    pub(crate) fn to_wire(&self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.is_layered() { layer::to_wire(&bytes) } else { bytes }
+    }
+
+    /// The client's transport reads what the socket has taken, up to `count` bytes.
+    pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
+        let bytes: Vec<u8> = self.to_client.drain(..count).collect();
+        if self.is_layered() { self.layer.read(&bytes) } else { bytes }
     }
 
     /// The broker has closed its end.

@@ -320,14 +320,15 @@ impl World {
             self.with(shard, |connections, told| connections.receive_ended(told, id, ReceiveEnd::OutOfBuffers))?;
             return Ok(0);
         }
-        let mask = conn.mask();
-        let mut bytes: Vec<u8> = conn.to_broker.drain(..count).map(|byte| byte ^ mask).collect();
+        let is_layered = conn.is_layered();
+        let bytes: Vec<u8> = conn.to_broker.drain(..count).collect();
+        let mut bytes = conn.to_wire(bytes);
         let is_once = matches!(conn.receiving, Receiving::Once(_));
         let more = !is_once && self.edge_rng.below(500) > 0;
         if !more {
             conn.receiving = Receiving::Nothing;
         }
-        if is_once && mask == 0 {
+        if is_once && !is_layered {
             self.cage.cut_behind_connect(&mut bytes);
         }
         if self.cage.canary == Canary::OneHasTheTurn {

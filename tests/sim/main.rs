@@ -14,6 +14,8 @@ mod edge;
 mod end;
 mod hostile;
 mod inputs;
+#[path = "../support/layer.rs"]
+mod layer;
 mod operator;
 mod oracle;
 mod people;

@@ -72,7 +72,8 @@ impl World {
     pub(super) fn connect(&mut self, slot: u32, client_id: &str, clean: bool) -> Client {
         let connection = ConnectionId::new(slot, 1);
         let connect = Connect::new(Version::V311, client_id, clean);
-        let arrival = ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &self.listener };
+        let arrival =
+            ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &self.listener, identity: None };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },

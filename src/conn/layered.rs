@@ -1,0 +1,63 @@
+//! Connections with layers between socket and MQTT: bytes through them, and what they find out.
+
+use super::connection::Phase;
+use super::connections::{Connections, InputHandler};
+use super::layer::LayerEnd;
+use super::layers::Layers;
+use super::operation::ReceiveEnd;
+use crate::ids::ConnectionId;
+use crate::shard::Input;
+use crate::telemetry::CloseReason;
+
+/// The buffer that layers open in gives its memory back beyond this.
+const BUFFER_KEPT_BYTES: usize = 64 * 1024;
+
+impl Connections {
+    /// Bytes from the socket of a connection with layers.
+    pub(super) fn take_layered(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        plain.extend_from_slice(bytes);
+        if let Some(connection) = self.table.get_mut(id)
+            && let Some(layers) = connection.wire.layers()
+        {
+            if let Some(peer) = layers.open(&mut plain) {
+                connection.peer = peer;
+            }
+            if connection.wire.has_own_bytes() {
+                self.mark_dirty(id);
+            }
+            if !plain.is_empty() {
+                self.take_plain(core, id, &plain);
+            }
+            self.finish_layers(core, id);
+        }
+        plain.clear();
+        plain.shrink_to(BUFFER_KEPT_BYTES);
+        self.plain = plain;
+    }
+
+    /// The layers may have found the end of what the peer sends. While its CONNECT is on its way that waits.
+    pub(super) fn finish_layers(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        let phase = connection.phase;
+        if matches!(phase, Phase::AwaitingPlace | Phase::HandingOver) {
+            return;
+        }
+        match (connection.wire.layers().and_then(Layers::take_end), phase) {
+            (None, _) | (Some(LayerEnd::Failed(_)), Phase::Lingering(_)) => {}
+            (Some(LayerEnd::Clean), Phase::AwaitingConnect) => {
+                self.counters.closed(CloseReason::SocketClosed);
+                self.linger_with(id, CloseReason::SocketClosed, |_| {});
+            }
+            (Some(LayerEnd::Clean), _) => self.handle_end(core, id, ReceiveEnd::PeerGone),
+            (Some(LayerEnd::Failed(failure)), Phase::AwaitingConnect) => {
+                self.refuse(id, failure.reason, failure.text);
+                self.linger_with(id, failure.reason, |_| {});
+            }
+            (Some(LayerEnd::Failed(failure)), _) => {
+                core.handle(Input::Broken { connection: id, reason: failure.reason, text: failure.text });
+            }
+        }
+    }
+}
