@@ -7,7 +7,7 @@ use crate::decode::Packet;
 use crate::packets::{
     Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Publish, V5, V31, V311, VERSIONS, Value, ack, frame, prop,
 };
-use crate::world::{everywhere, with_flags};
+use crate::world::{everywhere, measured, with_flags};
 
 // covers: [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-4.3.1-1] [MQTT-4.3.2-2] [MQTT-4.3.3-2] (5.0)
 // covers: [MQTT-3.3.1-2] [MQTT-3.3.1-3] [MQTT-4.3.1-1] [MQTT-4.3.2-1] [MQTT-4.3.3-1] (3.1.1)
@@ -726,6 +726,33 @@ fn a_publish_of_every_size_arrives_whole() {
                 let publish = subscriber.take();
                 assert!(publish.payload == payload, "{size} bytes came back as {}", publish.payload.len());
             }
+        }
+    });
+}
+
+/// More subscribers than a shard serves in one turn (`SUBSCRIBERS_PER_TURN`).
+#[test]
+fn a_message_to_thousands_of_subscribers_reaches_each_once_and_in_order() {
+    measured(&[], |w, _| {
+        let topic = w.topic("many");
+        let mut subscribers: Vec<_> = (0..5_000).map(|n| w.client(V311, &format!("s{n}"))).collect();
+        for subscriber in &mut subscribers {
+            subscriber.subscribe(&topic, 1);
+        }
+        let mut publisher = w.client(V5, "pub");
+        let mut bytes = Publish::new(&topic, "1").qos(1).id(1).encode(V5);
+        bytes.extend(Publish::new(&topic, "2").qos(1).id(2).encode(V5));
+        bytes.extend(Publish::new(&topic, "3").encode(V5));
+        bytes.extend(frame(crate::packets::PINGREQ, []));
+        publisher.send(bytes);
+        publisher.expect_ack(PUBACK, 1);
+        publisher.expect_ack(PUBACK, 2);
+        assert!(matches!(publisher.recv(), Packet::PingResp));
+        for subscriber in &mut subscribers {
+            for payload in ["1", "2", "3"] {
+                subscriber.take_payload(payload);
+            }
+            subscriber.ping();
         }
     });
 }
