@@ -142,6 +142,13 @@ impl Oracle {
         self.owed_to_group.retain(|(group, _)| group != filter);
     }
 
+    /// A session has left a filter: with its last member a group ends.
+    pub(crate) fn note_group_end(&mut self, filter: &str) {
+        if filter.starts_with("$share/") && !self.sessions.values().any(|s| s.subscriptions.contains_key(filter)) {
+            self.group_ended.insert(filter.to_owned(), self.step);
+        }
+    }
+
     /// A session has ended that had subscribed to these filters. What it had not acknowledged of a shared subscription goes to
     /// another member, also where it had unsubscribed meanwhile.
     pub(crate) fn leave_to_others(&mut self, client: usize, filters: &[String]) {
@@ -167,8 +174,12 @@ impl Oracle {
                 !others.is_empty() && others.iter().all(|(subscription, _)| subscription.acked && subscription.qos > 0);
             let small = others.iter().map(|&(_, bytes)| bytes).min().unwrap_or(0);
             let messages = &self.messages;
-            let is_sure =
-                |key: &Key| sure && messages[key].qos > 0 && messages[key].bytes.saturating_add(SLACK_BYTES) <= small;
+            let ended = self.group_ended.get(&filter).copied();
+            let is_sure = |key: &Key| {
+                let message = &messages[key];
+                let is_of_this_group = ended.is_none_or(|ended| ended < message.step);
+                sure && is_of_this_group && message.qos > 0 && message.bytes.saturating_add(SLACK_BYTES) <= small
+            };
             self.owed_to_group.retain(|(group, key)| *group != filter || is_sure(key));
             for of_group in sent.iter().filter(|(group, _)| *group == filter) {
                 // One more for the others, and theirs for sure.

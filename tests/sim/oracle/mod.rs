@@ -46,6 +46,8 @@ pub(crate) struct Oracle {
     pub(crate) group_firsts: BTreeMap<(String, Key), u32>,
     /// The step in which the session of a member last ended: what it had not acknowledged goes to others of the group.
     pub(crate) member_ended: BTreeMap<String, u64>,
+    /// The step in which a group last had no member: it ended, and what it had been given before belongs to no group any more.
+    pub(crate) group_ended: BTreeMap<String, u64>,
     /// The last write to each retained topic.
     pub(crate) retained: BTreeMap<String, Option<Key>>,
     /// Connections whose CONNECT is to be refused: their client id was taken over too often.

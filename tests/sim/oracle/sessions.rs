@@ -272,6 +272,7 @@ impl Oracle {
             if session.subscriptions.remove(filter).is_some() {
                 close_past(session, filter, step);
                 self.take_back(client, filter);
+                self.note_group_end(filter);
             }
         }
     }
@@ -338,6 +339,7 @@ impl Oracle {
         }
         self.lately_ended.insert(client);
         self.leave_to_others(client, &filters);
+        filters.iter().for_each(|filter| self.note_group_end(filter));
         self.publish_will(client);
         self.take_back_all(client);
         self.sessions.remove(&client);
