@@ -281,6 +281,15 @@ pub const ACCEPTS_PER_TURN: u16 = 64;
 /// How long accepting rests after the system ran out of descriptors or memory: trying again at once would spin.
 pub const ACCEPT_PAUSE_MS: u32 = 20;
 
+// --- the store -------------------------------------------------------------------------------------------------
+
+/// What a file of the store is divided into: no disk that is to be had writes larger sectors, and memory is paged so.
+pub const STORE_BLOCK_BYTES: usize = 4096;
+/// Most that one flush writes, and so most that recovery has to see at once. A disk of 500 MB/s takes 2 ms for it.
+pub const STORE_BATCH_MAX_BYTES: usize = 1024 * 1024;
+/// Payload bytes in one record. A longer payload goes on in further records, so that it fits whatever batch it meets.
+pub const STORE_PART_MAX_BYTES: usize = 256 * 1024;
+
 // --- the edge --------------------------------------------------------------------------------------------------
 
 /// Connections on their way to one shard beyond which no shard accepts more: the shard that owns them cannot keep up.

@@ -1,0 +1,45 @@
+//! The bytes that the store puts on a disk, and nothing of how they get there.
+//!
+//! Owns: every layout ([`LogRecord`], [`BatchHeader`], [`SegmentHeader`], [`PageHeader`], [`Manifest`]), the version of all of
+//! them ([`FORMAT_VERSION`]) and the names of files ([`StoreFile`]). `docs/STORAGE-FORMAT.md` describes them, and a test holds
+//! it to this module.
+//! Always holds: what was encoded decodes to the same value; any other bytes give a [`FormatError`], never a panic and never
+//! an allocation that was not checked against the bytes that are there. Nothing depends on a seed of the process, on
+//! its monotonic clock or, beyond the name of a log, on the number of shards.
+//! Leaves to others: what a record means (`state`), the order of batches (`scan`), the disk (`runtime`).
+
+mod batch;
+mod encoding;
+mod error;
+mod fields;
+mod file;
+mod forward;
+mod id;
+mod list;
+mod manifest;
+mod message;
+mod page;
+mod queued;
+mod record;
+mod records;
+mod sealed;
+mod segment;
+#[cfg(test)]
+pub(in crate::store) mod tests;
+
+pub use batch::{BatchBody, BatchHeader, BatchPlace, InboxCount, padded};
+pub use error::FormatError;
+pub use file::{LogId, SegmentNumber, StoreFile};
+pub use forward::ForwardTarget;
+pub use id::MessageId;
+pub use list::{Element, ListOf};
+pub use manifest::Manifest;
+pub use message::{MessageRecord, WriteStamp};
+pub use page::{PageHeader, PageKind};
+pub use queued::QueuedRecord;
+pub use record::{KINDS, LogRecord};
+pub use records::{RecordAt, Records, read_alone};
+pub use segment::SegmentHeader;
+
+/// Version of every layout in this module. A directory of a newer one is refused; an older one is read or refused by name.
+pub const FORMAT_VERSION: u16 = 1;
