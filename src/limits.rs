@@ -289,6 +289,12 @@ pub const STORE_BLOCK_BYTES: usize = 4096;
 pub const STORE_BATCH_MAX_BYTES: usize = 1024 * 1024;
 /// Payload bytes in one record. A longer payload goes on in further records, so that it fits whatever batch it meets.
 pub const STORE_PART_MAX_BYTES: usize = 256 * 1024;
+/// How long a record that nobody waits for may wait for others that somebody does, in milliseconds: a QoS 0 retained message, the
+/// end of a connection.
+pub const STORE_LAZY_MS: u64 = 1_000;
+/// Segments that are kept ready behind the one that is written. Making one of 64 MiB takes a second on a slow disk, in which
+/// a fast shard fills two.
+pub const STORE_SEGMENTS_PREPARED: usize = 3;
 
 // --- the edge --------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ pub struct BatchHeader {
     pub previous: u32,
     /// It and the batch behind it are one change: without that, it counts for nothing.
     pub continues: bool,
+    /// It and the batch before it are: the same holds.
+    pub follows: bool,
     /// Entries behind the records.
     pub inbox: u8,
     /// Bytes of header, records and inbox, without padding.
@@ -57,8 +59,9 @@ pub struct InboxCount {
 
 const MAGIC: [u8; 8] = *b"DnlBatch";
 const CONTINUES: u8 = 1;
+const FOLLOWS: u8 = 1 << 1;
 /// Bytes of one inbox entry.
-pub(super) const INBOX_BYTES: usize = 9;
+pub const INBOX_BYTES: usize = 9;
 
 impl BatchHeader {
     /// How long it is, its checksum included.
@@ -82,12 +85,12 @@ impl BatchHeader {
         let written = Timestamp(reader.u64(what)?);
         let previous = reader.u32(what)?;
         let least = Self::BYTES + usize::from(inbox) * INBOX_BYTES;
-        if flags > CONTINUES || (len as usize) < least || len as usize > STORE_BATCH_MAX_BYTES {
+        if flags > CONTINUES | FOLLOWS || (len as usize) < least || len as usize > STORE_BATCH_MAX_BYTES {
             return Err(FormatError::Invalid(what));
         }
         let place = BatchPlace { shard, epoch, segment, block };
-        let continues = flags & CONTINUES != 0;
-        Ok(Self { place, first, count, written, previous, continues, inbox, len })
+        let (continues, follows) = (flags & CONTINUES != 0, flags & FOLLOWS != 0);
+        Ok(Self { place, first, count, written, previous, continues, follows, inbox, len })
     }
 
     /// Checks the whole batch, of which this is the header, and gives out what is in it. `bytes` may go on behind it.
@@ -106,7 +109,8 @@ impl BatchHeader {
         debug_assert!(bytes.len() <= STORE_BATCH_MAX_BYTES);
         let mut head = Vec::with_capacity(Self::BYTES);
         sealed::head(&mut head, MAGIC, FORMAT_VERSION);
-        head.extend_from_slice(&[self.place.shard.0, u8::from(self.continues), self.inbox, 0]);
+        let flags = (u8::from(self.continues) * CONTINUES) | (u8::from(self.follows) * FOLLOWS);
+        head.extend_from_slice(&[self.place.shard.0, flags, self.inbox, 0]);
         for number in [self.len, self.place.block, self.place.segment.0, self.place.epoch, self.count] {
             head.extend_from_slice(&number.to_le_bytes());
         }
@@ -174,6 +178,7 @@ mod tests {
             written: Timestamp(5),
             previous: 6,
             continues: true,
+            follows: false,
             inbox: 1,
             len: bytes.len() as u32,
         };

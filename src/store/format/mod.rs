@@ -27,7 +27,7 @@ mod segment;
 #[cfg(test)]
 pub(in crate::store) mod tests;
 
-pub use batch::{BatchBody, BatchHeader, BatchPlace, InboxCount, padded};
+pub use batch::{BatchBody, BatchHeader, BatchPlace, INBOX_BYTES, InboxCount, padded};
 pub use error::FormatError;
 pub use file::{LogId, SegmentNumber, StoreFile};
 pub use forward::ForwardTarget;
@@ -38,7 +38,7 @@ pub use message::{MessageRecord, WriteStamp};
 pub use page::{PageHeader, PageKind};
 pub use queued::QueuedRecord;
 pub use record::{KINDS, LogRecord};
-pub use records::{RecordAt, Records, read_alone};
+pub use records::{RecordAt, Records, read_alone, record_len};
 pub use segment::SegmentHeader;
 
 /// Version of every layout in this module. A directory of a newer one is refused; an older one is read or refused by name.

@@ -89,3 +89,11 @@ pub fn read_alone(bytes: &[u8], id: MessageId) -> Result<LogRecord<'_>, FormatEr
         _ => Err(FormatError::NotFound("message of this id")),
     }
 }
+
+/// Bytes of the first of these records; `None` if there is none, or it is cut off.
+pub fn record_len(records: &[u8]) -> Option<usize> {
+    let mut reader = FieldReader::new(records);
+    reader.byte("a record").ok()?;
+    reader.bytes("a record").ok()?;
+    Some(records.len() - reader.rest().len())
+}

@@ -153,7 +153,8 @@ fn batch() -> Vec<u8> {
     InboxCount { from: ShardId(2), number: 3 }.put(&mut bytes);
     let place = BatchPlace { shard: ShardId(1), epoch: 2, segment: SegmentNumber(3), block: 4 };
     let (written, len) = (Timestamp(1_800_000_000_000), bytes.len() as u32);
-    let header = BatchHeader { place, first: 7, count: 1, written, previous: 8, continues: true, inbox: 1, len };
+    let header =
+        BatchHeader { place, first: 7, count: 1, written, previous: 8, continues: true, follows: true, inbox: 1, len };
     header.seal(&mut bytes);
     bytes
 }

@@ -1,0 +1,152 @@
+//! A disk of sectors: what was written and not called durable may be there, or not, sector by sector, when the power goes.
+//!
+//! Owns: files of stable bytes, the writes that are under way, and every fault that a disk can have. Everything comes from
+//! the dice that are passed in. The store sees it as a [`Medium`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dunlin::store::format::{LogId, StoreFile};
+use dunlin::store::{Medium, MediumError};
+
+use crate::dice::Dice;
+
+/// What a disk writes as a whole, if it writes it.
+pub(crate) const SECTOR_BYTES: usize = 512;
+
+/// See the module's text.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SimDisk {
+    files: BTreeMap<StoreFile, Vec<u8>>,
+    under_way: Vec<UnderWay>,
+    unreadable: BTreeSet<(StoreFile, u64)>,
+    /// Files that there is room for; beyond it no file can be made.
+    pub(crate) files_max: Option<usize>,
+    /// How many reads were asked for.
+    pub(crate) reads: u64,
+}
+
+#[derive(Clone, Debug)]
+struct UnderWay {
+    file: StoreFile,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl SimDisk {
+    /// Makes a file of zeros, durable at once. `false`: the disk is full.
+    pub(crate) fn create(&mut self, file: StoreFile, len: u64) -> bool {
+        if self.files_max.is_some_and(|max| self.files.len() >= max) && !self.files.contains_key(&file) {
+            return false;
+        }
+        self.files.insert(file, vec![0; len as usize]);
+        true
+    }
+
+    /// Gives a file another name, as recycling does: its bytes stay.
+    pub(crate) fn rename(&mut self, from: StoreFile, to: StoreFile) {
+        let bytes = self.files.remove(&from).expect("the file is there");
+        self.files.insert(to, bytes);
+    }
+
+    /// All files.
+    pub(crate) fn names(&self) -> impl Iterator<Item = StoreFile> {
+        self.files.keys().copied()
+    }
+
+    /// Begins a write. It is readable at once and durable when it is completed.
+    pub(crate) fn write(&mut self, file: StoreFile, offset: u64, bytes: &[u8]) {
+        assert!(offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096), "not whole blocks");
+        let len = self.files[&file].len() as u64;
+        assert!(
+            offset + bytes.len() as u64 <= len,
+            "{file} has {len} bytes, and the write goes to {offset} + {}",
+            bytes.len()
+        );
+        self.under_way.push(UnderWay { file, offset, bytes: bytes.to_vec() });
+    }
+
+    /// The writes that are under way are done and durable.
+    pub(crate) fn complete(&mut self) {
+        for UnderWay { file, offset, bytes } in std::mem::take(&mut self.under_way) {
+            self.store(file, offset, &bytes);
+        }
+    }
+
+    /// The power goes: of what was under way each sector may have been written.
+    pub(crate) fn cut_power(&mut self, dice: &mut Dice) {
+        for UnderWay { file, offset, bytes } in std::mem::take(&mut self.under_way) {
+            // Mostly a mixture; sometimes all or nothing.
+            let keep = [0, 1, 2, 4][dice.below(4) as usize];
+            for (index, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
+                if dice.below(4) < keep {
+                    self.store(file, offset + (index * SECTOR_BYTES) as u64, sector);
+                }
+            }
+        }
+    }
+
+    /// One bit of a file changes by itself.
+    pub(crate) fn flip(&mut self, file: StoreFile, bit: u64) {
+        let bytes = self.files.get_mut(&file).expect("the file is there");
+        bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+    }
+
+    /// The write under way goes somewhere else, and nobody is told.
+    pub(crate) fn misdirect(&mut self, to: u64) {
+        if let Some(write) = self.under_way.last_mut() {
+            let len = self.files[&write.file].len() as u64;
+            if to + write.bytes.len() as u64 <= len {
+                write.offset = to;
+            }
+        }
+    }
+
+    /// The write under way never happens, and nobody is told.
+    pub(crate) fn lose(&mut self) {
+        self.under_way.pop();
+    }
+
+    /// A block that cannot be read from now on.
+    pub(crate) fn break_block(&mut self, file: StoreFile, block: u64) {
+        self.unreadable.insert((file, block));
+    }
+
+    /// What stands in a file that is stable.
+    pub(crate) fn bytes(&self, file: StoreFile) -> &[u8] {
+        &self.files[&file]
+    }
+
+    /// All bytes of a file, to be changed.
+    pub(crate) fn bytes_mut(&mut self, file: StoreFile) -> &mut Vec<u8> {
+        self.files.get_mut(&file).expect("the file is there")
+    }
+
+    fn store(&mut self, file: StoreFile, offset: u64, bytes: &[u8]) {
+        if let Some(stable) = self.files.get_mut(&file) {
+            stable[offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+    }
+}
+
+impl Medium for SimDisk {
+    fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
+        Ok(self.files.keys().copied().filter(|file| file.log() == Some(log)).rev().collect())
+    }
+
+    fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
+        let bytes = self.files.get(&file);
+        bytes.map(|bytes| bytes.len() as u64).ok_or_else(|| MediumError::Failed(format!("no {file}")))
+    }
+
+    fn read(&mut self, file: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
+        self.reads += 1;
+        let last = (offset + into.len() as u64).div_ceil(4096);
+        if self.unreadable.range((file, offset / 4096)..(file, last)).next().is_some() {
+            return Err(MediumError::Unreadable { file, offset });
+        }
+        let rest = self.files[&file].get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(into.len());
+        into[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+}
