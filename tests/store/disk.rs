@@ -48,6 +48,11 @@ impl SimDisk {
         self.files.insert(to, bytes);
     }
 
+    /// Deletes a file.
+    pub(crate) fn remove(&mut self, file: StoreFile) {
+        self.files.remove(&file);
+    }
+
     /// All files.
     pub(crate) fn names(&self) -> impl Iterator<Item = StoreFile> {
         self.files.keys().copied()

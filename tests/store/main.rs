@@ -7,7 +7,9 @@ mod canary;
 mod damage;
 mod dice;
 mod disk;
+mod model;
 mod power;
+mod state;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
