@@ -317,6 +317,16 @@ pub const DEFERRED_TURN_BYTES: usize = 32 * 1024;
 pub const DEFERRED_BUFFERS_MAX: usize = LATER_RING_RECEIVE_BUFFERS as usize / 2;
 /// Outboxes kept for the next turn; of at most 16 KiB each.
 pub const OUTBOX_POOL: usize = 1024;
+/// TLS handshakes of one shard that are with the thread that runs them. While there are so many, nobody is accepted: at 100 us
+/// each they are 26 ms of work, and who waits in the kernel costs less than who waits here.
+pub const TLS_HANDSHAKES_MAX: usize = 256;
+/// Handshakes whose end one turn sees to, of some 20 us each.
+pub const TLS_HANDSHAKES_PER_TURN: usize = 16;
+/// What a peer may have sent of a TLS handshake that is not used yet: a certificate chain of 64 KiB, which is what rustls
+/// takes of one message, with its records' headers.
+pub const TLS_HANDSHAKE_INPUT_MAX_BYTES: usize = 68 * 1024;
+/// TLS records in a row that bring no bytes (empty ones, warnings, key updates): an honest peer sends one or two.
+pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
 /// How long a connection that the broker ends may take to accept its last words, in milliseconds.
 pub const LINGER_MS: u64 = 2_000;
 /// Encoded bytes that one turn gathers before they are given to the sockets in its middle.

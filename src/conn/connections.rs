@@ -143,6 +143,9 @@ pub struct Connections {
     pub(super) outgoing: Vec<(ShardId, Handover)>,
     pub(super) tickets: u64,
     pub(super) assigned_ids: u64,
+    /// Handshakes that are to be run.
+    #[cfg(feature = "tls")]
+    pub(super) handshakes: super::handshakes::Handshakes,
     /// What layers open and seal, kept for its memory.
     pub(super) plain: Vec<u8>,
 }
@@ -174,6 +177,8 @@ impl Connections {
             outgoing: Vec::new(),
             tickets: 0,
             assigned_ids: 0,
+            #[cfg(feature = "tls")]
+            handshakes: super::handshakes::Handshakes::default(),
             plain: Vec::new(),
         }
     }
@@ -269,6 +274,10 @@ impl Connections {
         self.accept_again = None;
         if self.is_paused {
             return false; // the turn in which it ends asks again
+        }
+        #[cfg(feature = "tls")]
+        if self.handshakes.is_full() {
+            return false; // as does the turn in which one of them ends
         }
         let mut handovers = self.config.handovers.iter().map(|to| to.load(Ordering::Relaxed));
         if handovers.any(|to| to > limits::HANDOVERS_MAX) {

@@ -5,6 +5,8 @@ use super::connections::{Connections, InputHandler};
 use super::layer::LayerEnd;
 use super::layers::Layers;
 use super::operation::ReceiveEnd;
+#[cfg(feature = "tls")]
+use super::tls::Handshake;
 use crate::ids::ConnectionId;
 use crate::shard::Input;
 use crate::telemetry::CloseReason;
@@ -24,6 +26,10 @@ impl Connections {
             if let Some(peer) = layers.open(&mut plain) {
                 connection.peer = peer;
             }
+            #[cfg(feature = "tls")]
+            if let Some(handshake) = layers.take_handshake() {
+                self.handshakes.begin(id, handshake, &mut self.operations);
+            }
             if connection.wire.has_own_bytes() {
                 self.mark_dirty(id);
             }
@@ -35,6 +41,18 @@ impl Connections {
         plain.clear();
         plain.shrink_to(BUFFER_KEPT_BYTES);
         self.plain = plain;
+    }
+
+    /// A handshake was run.
+    #[cfg(feature = "tls")]
+    pub fn handshaken(&mut self, core: &mut impl InputHandler, id: ConnectionId, handshake: Handshake) {
+        self.handshakes.end(&mut self.operations);
+        let Some(connection) = self.table.get_mut(id).filter(|connection| connection.wire.is_away()) else { return };
+        if let Some(layers) = connection.wire.layers() {
+            layers.take_back(handshake);
+        }
+        self.take_layered(core, id, &[]);
+        self.receive_again(id);
     }
 
     /// The layers may have found the end of what the peer sends. While its CONNECT is on its way that waits.

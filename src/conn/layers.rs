@@ -19,6 +19,8 @@ use smallvec::{SmallVec, smallvec};
 use super::inverting::Inverting;
 use super::layer::{LayerEnd, Learned, WireLayer};
 use super::outbox::Outbox;
+#[cfg(feature = "tls")]
+use super::tls::{Handshake, Tls, TlsListener};
 use crate::auth::PeerIdentity;
 use crate::telemetry::CloseReason;
 
@@ -47,31 +49,48 @@ pub struct Layers {
 
 /// One layer of any kind.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "test-layers"), expect(dead_code, reason = "only tests have a layer so far"))]
+#[cfg_attr(not(feature = "test-layers"), expect(dead_code, reason = "one of them is for tests"))]
 enum AnyLayer {
     Inverting(Inverting),
+    #[cfg(feature = "tls")]
+    Tls(Box<Tls>),
 }
 
 impl AnyLayer {
     fn get(&self) -> &dyn WireLayer {
         match self {
             Self::Inverting(layer) => layer,
+            #[cfg(feature = "tls")]
+            Self::Tls(layer) => &**layer,
         }
     }
 
     fn get_mut(&mut self) -> &mut dyn WireLayer {
         match self {
             Self::Inverting(layer) => layer,
+            #[cfg(feature = "tls")]
+            Self::Tls(layer) => &mut **layer,
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&mut self) -> Option<&mut Tls> {
+        match self {
+            Self::Tls(layer) => Some(layer),
+            Self::Inverting(_) => None,
         }
     }
 }
 
 /// What the connections of a listener begin with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub enum ListenerLayers {
     /// MQTT directly.
     #[default]
     None,
+    /// A handshake, then records, by this configuration.
+    #[cfg(feature = "tls")]
+    Tls(TlsListener),
     /// Every byte inverted. For tests.
     #[cfg(feature = "test-layers")]
     Inverting,
@@ -82,9 +101,11 @@ pub enum ListenerLayers {
 
 impl ListenerLayers {
     /// The state of a connection that was just accepted.
-    pub(super) fn begin(self) -> Wire {
+    pub(super) fn begin(&self) -> Wire {
         let stack: SmallVec<[AnyLayer; 1]> = match self {
             Self::None => smallvec![],
+            #[cfg(feature = "tls")]
+            Self::Tls(listener) => smallvec![AnyLayer::Tls(Box::new(Tls::new(listener)))],
             #[cfg(feature = "test-layers")]
             Self::Inverting => smallvec![AnyLayer::Inverting(Inverting::default())],
             #[cfg(feature = "test-layers")]
@@ -128,6 +149,17 @@ impl Wire {
         }
     }
 
+    /// Whether a layer's handshake is with somebody who runs it: nothing is received until it is back.
+    pub(super) fn is_away(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Layered(layers) => {
+                layers.stack.iter().any(|layer| matches!(layer, AnyLayer::Tls(layer) if layer.is_away()))
+            }
+            _ => false,
+        }
+    }
+
     /// Takes out what the layers have proved of the peer.
     pub(super) fn take_identity(&mut self) -> Option<Arc<PeerIdentity>> {
         self.layers().and_then(|layers| layers.identity.take())
@@ -166,6 +198,20 @@ impl Layers {
                 std::mem::swap(bytes, spare);
             }
         });
+    }
+
+    /// A handshake that is to be run elsewhere.
+    #[cfg(feature = "tls")]
+    pub(super) fn take_handshake(&mut self) -> Option<Box<Handshake>> {
+        self.stack.iter_mut().filter_map(AnyLayer::tls).find_map(Tls::take_handshake)
+    }
+
+    /// A handshake was run: the next `open` has what it came to.
+    #[cfg(feature = "tls")]
+    pub(super) fn take_back(&mut self, handshake: Handshake) {
+        if let Some(tls) = self.stack.iter_mut().find_map(AnyLayer::tls) {
+            tls.take_back(handshake);
+        }
     }
 
     /// How the peer's bytes ended, if they have and it was not taken before.

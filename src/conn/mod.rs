@@ -16,7 +16,7 @@
 //!
 //! Reading order: [`connections`] (the object), `connecting`, `handover` and `full` (from accept to the shard that owns the
 //! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in),
-//! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`.
+//! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`, [`tls`].
 
 mod apply;
 mod budget;
@@ -26,6 +26,8 @@ pub mod connections;
 mod full;
 mod handed_over;
 mod handover;
+#[cfg(feature = "tls")]
+mod handshakes;
 mod inverting;
 mod layer;
 mod layered;
@@ -40,6 +42,8 @@ mod refused;
 mod sending;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+pub mod tls;
 mod verdict;
 
 pub use budget::{Deferred, KeptBuffer};

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+#[cfg(feature = "tls")]
+use super::tls::Handshake;
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 
 /// One thing to do with a socket. They are to be carried out in their order.
@@ -67,6 +69,15 @@ pub enum Operation {
         ticket: Ticket,
         /// Whose.
         target: ShardId,
+    },
+    /// Run a handshake, on a thread that is no shard's: `Connections::handshaken` follows, whatever became of it and of
+    /// the connection.
+    #[cfg(feature = "tls")]
+    Handshake {
+        /// Whose.
+        connection: ConnectionId,
+        /// What is to be run.
+        handshake: Box<Handshake>,
     },
 }
 

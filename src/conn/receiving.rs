@@ -136,6 +136,9 @@ impl Connections {
     /// A receive has brought what it could: what next depends on where the connection stands now.
     pub(super) fn receive_again(&mut self, id: ConnectionId) {
         let Some(connection) = self.table.get(id) else { return };
+        if connection.wire.is_away() {
+            return;
+        }
         let socket = connection.socket;
         match connection.phase {
             Phase::AwaitingConnect | Phase::AwaitingVerdict(Hearing::Once) => {

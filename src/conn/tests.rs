@@ -4,6 +4,8 @@ mod full;
 mod held;
 mod layered;
 mod life;
+#[cfg(feature = "tls")]
+mod tls;
 mod verdict;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use crate::conn::tls::Handshake;
 use crate::conn::{
     Connections, ConnectionsConfig, Handover, KeptBuffer, ListenerLayers, Operation, ReceiveEnd, ShardTurn, UnderWayOn,
 };
@@ -25,6 +26,8 @@ pub struct Listening {
     pub settings: Arc<ListenerSettings>,
     /// Those of them that there are at present, shared by all edges.
     pub connections: Arc<AtomicU32>,
+    /// What their bytes pass.
+    pub layers: ListenerLayers,
 }
 
 fn tcp_keep_alive(settings: &ListenerSettings) -> Option<TcpKeepAlive> {
@@ -50,6 +53,8 @@ pub struct Edge {
     planes: Vec<PlaneHandle>,
     /// Buffers that wait until what is in them may be handled, by the number that `conn` knows them by.
     kept: Slab<Buffer>,
+    /// Handshakes that somebody else is to run.
+    handshakes: Vec<(ConnectionId, Box<Handshake>)>,
     /// When it may be said again that there are no descriptors, or no room for them.
     pub(super) next_shortage_report: Deadline,
 }
@@ -69,6 +74,7 @@ impl Edge {
             listeners: Vec::new(),
             planes: Vec::new(),
             kept: Slab::new(),
+            handshakes: Vec::new(),
             next_shortage_report: Deadline(0),
         }
     }
@@ -84,7 +90,7 @@ impl Edge {
         };
         let (id, address) = self.plane.listen(&config)?;
         self.listeners.push(id);
-        self.connections.add_listener(listening.settings, listening.connections, layers_of_listener());
+        self.connections.add_listener(listening.settings, listening.connections, layers_of(listening.layers));
         Ok(address)
     }
 
@@ -167,6 +173,17 @@ impl Edge {
     /// Takes what another shard says about a connection that it hands over.
     pub fn take_handover(&mut self, core: &mut ShardTurn<'_>, handover: Handover) {
         self.connections.take_handover(core, handover);
+        self.carry_out();
+    }
+
+    /// Handshakes that are to be run by a thread that is no shard's: each comes back by [`Self::take_handshake`].
+    pub fn handshakes(&mut self) -> impl Iterator<Item = (ConnectionId, Box<Handshake>)> + '_ {
+        self.handshakes.drain(..)
+    }
+
+    /// Takes back a handshake that was run.
+    pub fn take_handshake(&mut self, core: &mut ShardTurn<'_>, connection: ConnectionId, handshake: Handshake) {
+        self.connections.handshaken(core, connection, handshake);
         self.carry_out();
     }
 
@@ -308,6 +325,7 @@ impl Edge {
                 Operation::FinishSending { socket, connection } => plane.finish_sending(socket, connection),
                 Operation::Close { socket, under_way } => plane.close(socket, under_way_of(under_way)),
                 Operation::Abort { socket, under_way } => plane.abort(socket, under_way_of(under_way)),
+                Operation::Handshake { connection, handshake } => self.handshakes.push((connection, handshake)),
                 Operation::HandOver { socket, ticket, target } => {
                     plane.hand_over(socket, ticket, &self.planes[target.index()]);
                 }
@@ -316,15 +334,15 @@ impl Edge {
     }
 }
 
-/// What connections of listeners begin with: MQTT, and under test what the test says.
-fn layers_of_listener() -> ListenerLayers {
+/// What connections of a listener begin with: what it says, and under test what the test says.
+fn layers_of(layers: ListenerLayers) -> ListenerLayers {
     #[cfg(feature = "test-layers")]
     match std::env::var("DUNLIN_TEST_LAYER").as_deref() {
         Ok("inverting") => return ListenerLayers::Inverting,
         Ok("inverting-twice") => return ListenerLayers::InvertingTwice,
         _ => {}
     }
-    ListenerLayers::None
+    layers
 }
 
 const fn end_of(cause: EndCause) -> ReceiveEnd {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::edge::{Edge, Listening};
 use crate::auth::{Policy, Verdict};
 use crate::codec::{Connect, Version};
-use crate::conn::{ConnectionsConfig, InputHandler, ShardTurn};
+use crate::conn::{ConnectionsConfig, InputHandler, ListenerLayers, ShardTurn};
 use crate::ids::ShardId;
 use crate::ring::{Plane, PlaneConfig, monotonic_ns};
 use crate::settings::ListenerSettings;
@@ -55,7 +55,9 @@ fn two_with(policy: Policy) -> [Stage; 2] {
         let mut edge = Edge::new(config, plane);
         let settings = Arc::new(ListenerSettings { policy, connect_timeout_s: 60, ..ListenerSettings::default() });
         let address = "127.0.0.1:0".parse().unwrap();
-        let address = edge.listen(Listening { address, settings, connections: Arc::default() }).unwrap();
+        let address = edge
+            .listen(Listening { address, settings, connections: Arc::default(), layers: ListenerLayers::None })
+            .unwrap();
         let shard = Shard::new(ShardId(own), &process, now());
         Stage { edge, shard, fx: Effects::default(), address }
     });

@@ -16,7 +16,7 @@ use super::pump::{Parts, Pump};
 use super::signals;
 use super::watchdog::{self, Heartbeat};
 use crate::config::{Config, Exit};
-use crate::conn::ConnectionsConfig;
+use crate::conn::{ConnectionsConfig, ListenerLayers};
 use crate::ids::{HashKeys, NameKey, ShardId};
 use crate::limits;
 use crate::net::{Edge, Listening};
@@ -214,6 +214,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             address: listener.address,
             settings: Arc::clone(&listener.settings),
             connections: Arc::default(),
+            layers: ListenerLayers::None,
         })
         .collect();
     let mut threads = Vec::new();

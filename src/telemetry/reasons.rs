@@ -80,6 +80,24 @@ pub enum CloseReason {
     Http,
     /// The beginning of TLS where CONNECT should be.
     Tls,
+    /// No TLS where a handshake should be.
+    TlsPlainText,
+    /// No version of TLS that the listener takes.
+    TlsOldVersion,
+    /// No client certificate where one is required.
+    TlsNoCertificate,
+    /// A client certificate from no authority that the listener knows.
+    TlsUnknownCa,
+    /// A client certificate that has expired, or is not valid yet.
+    TlsExpired,
+    /// A client certificate that was revoked, or cannot be looked up.
+    TlsRevoked,
+    /// A client certificate that cannot be used for another reason.
+    TlsBadCertificate,
+    /// The peer ended TLS with an alert: mostly it does not accept our certificate.
+    TlsAlert,
+    /// A TLS handshake that fails for another reason.
+    TlsFailed,
     /// The header of a proxy where CONNECT should be.
     ProxyHeader,
     /// A CONNECT of a protocol level that is none of 3.1, 3.1.1 and 5.0.
@@ -112,7 +130,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 20;
+    pub const COUNT: usize = 29;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -121,6 +139,15 @@ impl CloseReason {
         Self::Malformed,
         Self::Http,
         Self::Tls,
+        Self::TlsPlainText,
+        Self::TlsOldVersion,
+        Self::TlsNoCertificate,
+        Self::TlsUnknownCa,
+        Self::TlsExpired,
+        Self::TlsRevoked,
+        Self::TlsBadCertificate,
+        Self::TlsAlert,
+        Self::TlsFailed,
         Self::ProxyHeader,
         Self::UnsupportedVersion,
         Self::ProtocolError,
@@ -139,9 +166,18 @@ impl CloseReason {
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
     /// ([`crate::telemetry::TransportCounters`]).
-    pub const BEFORE_CONNACK: [Self; 12] = [
+    pub const BEFORE_CONNACK: [Self; 21] = [
         Self::Http,
         Self::Tls,
+        Self::TlsPlainText,
+        Self::TlsOldVersion,
+        Self::TlsNoCertificate,
+        Self::TlsUnknownCa,
+        Self::TlsExpired,
+        Self::TlsRevoked,
+        Self::TlsBadCertificate,
+        Self::TlsAlert,
+        Self::TlsFailed,
         Self::ProxyHeader,
         Self::UnsupportedVersion,
         Self::Malformed,
@@ -154,12 +190,13 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 13] = [
+    pub const AFTER_CONNACK: [Self; 14] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
         Self::Malformed,
         Self::ProtocolError,
+        Self::TlsAlert,
         Self::PacketTooLarge,
         Self::ReceiveMaximumExceeded,
         Self::TopicAliasInvalid,
@@ -191,6 +228,15 @@ impl CloseReason {
             Self::Malformed => "malformed",
             Self::Http => "http",
             Self::Tls => "tls",
+            Self::TlsPlainText => "tls_plain_text",
+            Self::TlsOldVersion => "tls_old_version",
+            Self::TlsNoCertificate => "tls_no_certificate",
+            Self::TlsUnknownCa => "tls_unknown_ca",
+            Self::TlsExpired => "tls_expired",
+            Self::TlsRevoked => "tls_revoked",
+            Self::TlsBadCertificate => "tls_bad_certificate",
+            Self::TlsAlert => "tls_alert",
+            Self::TlsFailed => "tls_failed",
             Self::ProxyHeader => "proxy_header",
             Self::UnsupportedVersion => "unsupported_version",
             Self::ProtocolError => "protocol_error",

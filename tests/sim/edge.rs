@@ -141,6 +141,10 @@ impl World {
             }
             Operation::Close { socket, .. } => self.close_socket(shard, socket, false),
             Operation::Abort { socket, .. } => self.close_socket(shard, socket, true),
+            #[cfg(feature = "tls")]
+            Operation::Handshake { connection, .. } => {
+                Err(format!("{connection:?} shakes hands, and no listener has TLS"))
+            }
             Operation::HandOver { socket, ticket, target } => self.move_socket(shard, socket, ticket, target.index()),
         }
     }

@@ -1,0 +1,151 @@
+//! Connections by a listener for TLS: handshakes that are run elsewhere, and come back or do not.
+
+use std::io::{Read, Write};
+
+use rustls::{ClientConnection, pki_types::ServerName};
+
+use super::*;
+use crate::conn::tls::tests::{Pki, Suite, client_config, server_config, suites};
+use crate::conn::tls::{Handshake, TlsListener};
+use crate::limits::TLS_HANDSHAKES_MAX;
+
+/// The listener for TLS, on a stage that has it.
+const TLS: u8 = 5;
+
+struct Secure {
+    stage: Stage,
+    pki: Pki,
+    suite: Suite,
+}
+
+impl Secure {
+    fn add_listener(stage: &mut Stage, pki: &Pki, suite: &Suite) {
+        let config = Arc::new(server_config(pki, suite, true));
+        let settings = ListenerSettings { policy: Policy::Ask, connect_timeout_s: 10, ..ListenerSettings::default() };
+        let layers = ListenerLayers::Tls(TlsListener::new(config));
+        assert_eq!(stage.connections.add_listener(Arc::new(settings), Arc::default(), layers), TLS);
+    }
+
+    fn new() -> Self {
+        let (pki, suite) = (Pki::new(), suites().remove(0));
+        let mut stage = Stage::new();
+        stage.connections.config.connections_max = u32::MAX;
+        Self::add_listener(&mut stage, &pki, &suite);
+        Self { stage, pki, suite }
+    }
+
+    fn client(&self) -> ClientConnection {
+        let config = Arc::new(client_config(&self.pki, &self.suite, true));
+        ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap()
+    }
+
+    /// A connection that has sent its first flight, and its handshake, which is away.
+    fn shaking(&mut self) -> (ConnectionId, ClientConnection, Box<Handshake>) {
+        let mut client = self.client();
+        let id = self.stage.accept_by(TLS);
+        self.stage.receive(id, &written(&mut client), false);
+        match self.stage.operation() {
+            Operation::Handshake { connection, handshake } if connection == id => (id, client, handshake),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn run(&mut self, id: ConnectionId, mut handshake: Box<Handshake>) {
+        handshake.run();
+        self.stage.with(|connections, core| connections.handshaken(core, id, *handshake));
+    }
+}
+
+fn written(client: &mut ClientConnection) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+fn read(client: &mut ClientConnection, mut bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    while !bytes.is_empty() {
+        client.read_tls(&mut bytes).unwrap();
+        let state = client.process_new_packets().unwrap();
+        let mut part = vec![0; state.plaintext_bytes_to_read()];
+        client.reader().read_exact(&mut part).unwrap();
+        plain.extend(part);
+    }
+    plain
+}
+
+#[test]
+fn a_client_comes_in_over_tls_and_is_asked_about_with_its_certificate() {
+    let mut secure = Secure::new();
+    let (id, mut client, handshake) = secure.shaking();
+    assert!(secure.stage.flush().is_empty(), "nothing to send until it is run");
+    secure.run(id, handshake);
+    assert!(matches!(secure.stage.operation(), Operation::ReceiveOnce { .. }));
+    let [(_, flight)] = &secure.stage.flush()[..] else { panic!("no flight") };
+    client.writer().write_all(&connect_as("c", ShardId(0))).unwrap();
+    assert!(read(&mut client, flight).is_empty());
+    secure.stage.receive(id, &written(&mut client), false);
+    let Operation::Handshake { mut handshake, .. } = secure.stage.operation() else { panic!("it is not run") };
+    handshake.run();
+    let Stage { connections, shard, fx, now } = &mut secure.stage;
+    let turn = Turn { now: *now, fx };
+    connections.handshaken(&mut ShardTurn { shard, turn }, id, *handshake);
+    let crate::auth::Question::Connect(question) = &fx.asks[0].question;
+    assert_eq!(question.identity.as_deref().unwrap().common_name.as_deref(), Some("device-7"));
+}
+
+#[test]
+fn a_connection_that_goes_while_its_handshake_is_away_is_nothing() {
+    let mut secure = Secure::new();
+    let (id, _, handshake) = secure.shaking();
+    secure.stage.pass_ms(10_000);
+    assert!(matches!(secure.stage.operation(), Operation::Close { .. }), "its time was over");
+    assert!(!handshake.is_wanted());
+    secure.run(id, handshake);
+    assert!(secure.stage.operations().is_empty() && secure.stage.flush().is_empty());
+}
+
+#[test]
+fn no_more_handshakes_are_away_than_may_be() {
+    let mut secure = Secure::new();
+    let hello = written(&mut secure.client());
+    let mut away = Vec::new();
+    for _ in 0..TLS_HANDSHAKES_MAX {
+        let id = secure.stage.accept_by(TLS);
+        secure.stage.receive(id, &hello, false);
+        let Operation::Handshake { connection, handshake } = secure.stage.operation() else { panic!("it waits") };
+        away.push((connection, handshake));
+    }
+    let now = secure.stage.now;
+    assert!(!secure.stage.connections.may_accept(now), "others wait in the kernel");
+    let waiting: Vec<ConnectionId> = (0..3)
+        .map(|_| {
+            let id = secure.stage.accept_by(TLS);
+            secure.stage.receive(id, &hello, false);
+            assert!(secure.stage.operations().is_empty(), "it waits here");
+            id
+        })
+        .collect();
+    let (id, handshake) = away.remove(0);
+    secure.run(id, handshake);
+    let begun = secure.stage.operations();
+    let is_next = |operation: &Operation| matches!(operation, Operation::Handshake { connection, .. } if *connection == waiting[0]);
+    assert!(begun.iter().any(is_next), "{begun:?}");
+    for (id, handshake) in away.drain(..) {
+        secure.run(id, handshake);
+    }
+    assert!(secure.stage.connections.may_accept(now));
+}
+
+#[test]
+fn whoever_speaks_mqtt_to_a_port_for_tls_is_counted_and_closed() {
+    let mut secure = Secure::new();
+    let id = secure.stage.accept_by(TLS);
+    secure.stage.receive(id, &connect_as("c", ShardId(0)), false);
+    let refused: Vec<_> = secure.stage.connections.refused().map(|refused| refused.text).collect();
+    assert_eq!(refused, ["it speaks MQTT without TLS, and this listener takes TLS only"]);
+    assert_eq!(secure.stage.connections.counters().closes[CloseReason::TlsPlainText as usize], 1);
+    assert!(secure.stage.flush().is_empty(), "no answer that it could not read");
+}

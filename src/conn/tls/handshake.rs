@@ -1,0 +1,213 @@
+//! A TLS handshake: bytes in; bytes out, or the keys, who the peer is, and what it has sent behind.
+//!
+//! It signs and multiplies, which takes a tenth of a millisecond and more: it is no work for a shard. So it is a value that
+//! goes to whoever runs it, and comes back ([`crate::conn::Operation::Handshake`]).
+//!
+//! Always holds: it reads whole records and is bounded in bytes; it decides nothing about certificates that rustls or the
+//! configuration's verifier has not decided.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::{ProtocolVersion, ServerConfig};
+
+use super::failure::failure_of;
+use super::identity::identity_of;
+use super::record::{Protocol, RecordKeys};
+use super::traffic::Traffic;
+use crate::auth::PeerIdentity;
+use crate::conn::layer::{LayerEnd, LayerFailure};
+use crate::telemetry::CloseReason;
+
+/// A handshake that waits to be run, or was run.
+pub struct Handshake {
+    config: Arc<ServerConfig>,
+    /// Made when the first record is whole.
+    connection: Option<Box<UnbufferedServerConnection>>,
+    /// Received, and not yet used.
+    pub(super) input: Vec<u8>,
+    /// To be sent.
+    pub(super) output: Vec<u8>,
+    /// What came behind the handshake and was opened with it.
+    pub(super) plain: Vec<u8>,
+    pub(super) outcome: HandshakeOutcome,
+    is_unwanted: Arc<AtomicBool>,
+}
+
+/// How far a handshake has come.
+pub(super) enum HandshakeOutcome {
+    /// It needs more of the peer.
+    Waits,
+    /// Both ends have the keys.
+    Done(Box<Done>),
+    /// It has come to nothing.
+    Ended(LayerEnd),
+}
+
+/// Keys, names, and what may still be sent.
+pub(super) struct Done {
+    pub(super) traffic: Traffic,
+    pub(super) identity: Option<Arc<PeerIdentity>>,
+    /// What it has to send last are tickets, which can wait for MQTT.
+    pub(super) output_may_wait: bool,
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Handshake").field("input_bytes", &self.input.len()).finish_non_exhaustive()
+    }
+}
+
+impl Handshake {
+    pub(super) fn new(config: Arc<ServerConfig>) -> Self {
+        Self {
+            config,
+            connection: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            plain: Vec::new(),
+            outcome: HandshakeOutcome::Waits,
+            is_unwanted: Arc::default(),
+        }
+    }
+
+    /// Set when the connection has gone, while the handshake is elsewhere.
+    pub(super) fn unwanted(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_unwanted)
+    }
+
+    /// The connection has it back.
+    pub(super) fn wanted_again(mut self) -> Self {
+        self.is_unwanted = Arc::default();
+        self
+    }
+
+    /// Whether its connection still waits for it.
+    pub fn is_wanted(&self) -> bool {
+        !self.is_unwanted.load(Ordering::Relaxed)
+    }
+
+    /// Does what can be done with what has come. Nothing, if nobody waits for it any more.
+    pub fn run(&mut self) {
+        if self.is_wanted() {
+            self.outcome = self.step();
+        }
+    }
+
+    fn step(&mut self) -> HandshakeOutcome {
+        if self.connection.is_none() {
+            match UnbufferedServerConnection::new(Arc::clone(&self.config)) {
+                Ok(connection) => self.connection = Some(Box::new(connection)),
+                Err(error) => return failed(&error),
+            }
+        }
+        let connection = self.connection.as_mut().expect("just made");
+        let mut used = 0;
+        let is_done = loop {
+            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(&mut self.input[used..]);
+            let stop = match state {
+                Ok(ConnectionState::EncodeTlsData(encode)) => encode_to(encode, &mut self.output),
+                Ok(ConnectionState::TransmitTlsData(transmit)) => {
+                    transmit.done();
+                    None
+                }
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(Ok(record)) = traffic.next_record() {
+                        self.plain.extend_from_slice(record.payload);
+                    }
+                    None
+                }
+                Ok(ConnectionState::BlockedHandshake) => Some(Ok(false)),
+                Ok(ConnectionState::WriteTraffic(_)) => Some(Ok(true)),
+                Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                    Some(Err(HandshakeOutcome::Ended(LayerEnd::Clean)))
+                }
+                // Early data is never accepted, and other states are not known.
+                Ok(_) => Some(Err(failed(&rustls::Error::General("early data".into())))),
+                Err(error) => {
+                    self.tell_why(used + discard);
+                    return failed(&error);
+                }
+            };
+            used += discard;
+            match stop {
+                None => {}
+                Some(Ok(is_done)) => break is_done,
+                Some(Err(outcome)) => return outcome,
+            }
+        };
+        self.input.drain(..used);
+        if is_done { self.finish() } else { HandshakeOutcome::Waits }
+    }
+
+    /// The alert that rustls has for the peer. It goes on in the input where it stopped: with another one it would panic.
+    fn tell_why(&mut self, mut used: usize) {
+        let Some(connection) = self.connection.as_mut() else { return };
+        loop {
+            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(&mut self.input[used..]);
+            let Ok(ConnectionState::EncodeTlsData(encode)) = state else { return };
+            if encode_to(encode, &mut self.output).is_some() {
+                return;
+            }
+            used += discard;
+        }
+    }
+
+    /// Takes the keys.
+    fn finish(&mut self) -> HandshakeOutcome {
+        let connection = self.connection.take().expect("it is done once");
+        let protocol = match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => Protocol::V13,
+            _ => Protocol::V12,
+        };
+        let identity = connection.peer_certificates().and_then(|certificates| certificates.first()).map(identity_of);
+        let records_max = records_max(&connection);
+        let (secrets, kernel) = match connection.dangerous_into_kernel_connection() {
+            Ok(parts) => parts,
+            Err(error) => return failed(&error),
+        };
+        let keys = |(sequence, secrets): &(u64, _)| RecordKeys::new((*sequence, secrets), protocol);
+        let (Some(opening), Some(sealing)) = (keys(&secrets.rx), keys(&secrets.tx)) else {
+            return failed(&rustls::Error::General("a cipher that is not known here".into()));
+        };
+        let kernel = (protocol == Protocol::V13).then(|| Box::new(kernel));
+        let rest = std::mem::take(&mut self.input);
+        let traffic = Traffic::new([opening, sealing], protocol, records_max, kernel, rest);
+        HandshakeOutcome::Done(Box::new(Done { traffic, identity, output_may_wait: protocol == Protocol::V13 }))
+    }
+}
+
+/// Records that one key of the connection may protect.
+fn records_max(connection: &rustls::unbuffered::UnbufferedConnectionCommon<ServerConnectionData>) -> u64 {
+    match connection.negotiated_cipher_suite() {
+        Some(rustls::SupportedCipherSuite::Tls13(suite)) => suite.common.confidentiality_limit,
+        Some(rustls::SupportedCipherSuite::Tls12(suite)) => suite.common.confidentiality_limit,
+        None => 0,
+    }
+}
+
+/// Returns why it goes no further, if it does not.
+fn encode_to<T>(mut encode: EncodeTlsData<'_, T>, output: &mut Vec<u8>) -> Option<Result<bool, HandshakeOutcome>> {
+    let start = output.len();
+    let needed = match encode.encode(&mut []) {
+        Err(EncodeError::InsufficientSize(error)) => error.required_size,
+        Ok(_) => return None,
+        Err(EncodeError::AlreadyEncoded) => return Some(Err(failed(&rustls::Error::EncryptError))),
+    };
+    output.resize(start + needed, 0);
+    match encode.encode(&mut output[start..]) {
+        Ok(_) => None,
+        Err(_) => Some(Err(failed(&rustls::Error::EncryptError))),
+    }
+}
+
+fn failed(error: &rustls::Error) -> HandshakeOutcome {
+    HandshakeOutcome::Ended(LayerEnd::Failed(failure_of(error)))
+}
+
+/// Why a handshake is not even begun.
+pub(super) const fn no_handshake(reason: CloseReason, text: &'static str) -> LayerEnd {
+    LayerEnd::Failed(LayerFailure { reason, text })
+}
