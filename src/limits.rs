@@ -118,6 +118,13 @@ pub const TCP_KEEPALIVE_MAX_S: u16 = 32_767;
 pub const TCP_KEEPALIVE_COUNT_MAX: u16 = 127;
 /// Longest `--tcp-user-timeout`: a day.
 pub const TCP_USER_TIMEOUT_MAX_S: u32 = 24 * 3600;
+/// Bytes of the request that opens a WebSocket. Browsers send their cookies with it, and web servers take as much.
+pub const UPGRADE_MAX_BYTES: usize = 8 * 1024;
+/// ... and header fields in it.
+pub const UPGRADE_HEADERS_MAX: usize = 64;
+/// Bytes of a PROXY header of version 2: addresses, and what a proxy says of the client's certificate. Proxies write no
+/// longer ones.
+pub const PROXY_HEADER_MAX_BYTES: usize = 4 * 1024;
 /// Longest `--connect-timeout`: until then a peer that says nothing holds a slot.
 pub const CONNECT_TIMEOUT_MAX_S: u16 = 300;
 /// Takeovers of one client id that are let through in a row. A device whose network flaps needs a few of them; two clients

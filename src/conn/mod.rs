@@ -37,6 +37,7 @@ mod operation;
 mod outbox;
 mod partial_packet;
 mod peer;
+pub mod proxy_header;
 mod receiving;
 mod refused;
 mod sending;
@@ -45,6 +46,7 @@ mod tests;
 #[cfg(feature = "tls")]
 pub mod tls;
 mod verdict;
+pub mod websocket;
 
 pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};

@@ -10,11 +10,13 @@
 //! documentation, example file, `--print-config` and the comparison at a reload follow from the row.
 
 mod declared;
+mod network;
 mod setting;
 mod units;
 mod value;
 
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
+pub use network::Network;
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};
 pub use units::Unit;
 pub(crate) use value::FromValue;
