@@ -98,5 +98,5 @@ pub use plane::Plane;
 pub use rings::{PlaneCounters, ShortSend};
 pub use send::SendBatch;
 pub use stream::UnderWay;
-pub use unix::SharedUnixListener;
+pub use unix::{SharedUnixListener, UnixAccess};
 pub use wait::monotonic_ns;

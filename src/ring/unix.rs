@@ -1,16 +1,18 @@
 //! Unix stream sockets: listening at a path, connecting to one, and who is at the other end.
 //!
 //! A path has one listening socket, whatever the number of shards: they share it. The file is there from binding until the
-//! last of them lets go. A file that an earlier process left is removed only if it is a socket that nobody listens on.
+//! last of them lets go. A file that an earlier process left is removed only if it is a socket that nobody listens on. A second
+//! file, locked as long as somebody listens, keeps two processes from doing that at once.
 
 use super::error::{RingError, error};
 use crate::ids::UnixPeer;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
-use std::fs::Metadata;
+use std::fs::{Metadata, Permissions, set_permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,16 +26,31 @@ struct BoundPath {
     path: PathBuf,
     /// Device and inode of the file, so that nobody else's is removed.
     file: (u64, u64),
+    /// Goes last.
+    _lock: LockedFile,
+}
+
+/// Who may connect to a path. What is not said is as the process makes files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UnixAccess {
+    /// Permissions of the file.
+    pub mode: Option<u32>,
+    /// Whose it is; anybody else than the process itself needs a privilege.
+    pub user_id: Option<u32>,
+    /// Whose group it is; one of the process's own, without a privilege.
+    pub group_id: Option<u32>,
 }
 
 impl SharedUnixListener {
     /// Binds to `path` and listens; `backlog` as in [`ListenConfig`](super::ListenConfig).
     ///
     /// # Errors
-    /// Somebody listens there (EADDRINUSE), or what is there is no socket (EEXIST), or the path is too long.
-    pub fn bind(path: &Path, backlog: i32) -> Result<Self, RingError> {
+    /// Somebody listens there (EADDRINUSE), or what is there is no socket (EEXIST), or the path is too long, or the file cannot be
+    /// made what `access` says.
+    pub fn bind(path: &Path, access: UnixAccess, backlog: i32) -> Result<Self, RingError> {
         let refused = |source: io::Error| RingError::at("listen at", path.display(), source);
         let address = SocketAddrUnix::new(path).map_err(|errno| refused(errno.into()))?;
+        let lock = LockedFile::take(path).map_err(|(lock, source)| RingError::at("lock", lock.display(), source))?;
         let socket = open_unix(SocketFlags::CLOEXEC)?;
         match bind(&socket, &address) {
             Err(Errno::ADDRINUSE) => {
@@ -43,7 +60,14 @@ impl SharedUnixListener {
             result => result.map_err(|errno| refused(errno.into()))?,
         }
         let file = identity(&std::fs::symlink_metadata(path).map_err(refused)?);
-        let bound = BoundPath { socket, path: path.to_owned(), file };
+        let bound = BoundPath { socket, path: path.to_owned(), file, _lock: lock };
+        // Nobody connects before it listens, so there is no moment in which the wrong ones could.
+        if access.user_id.is_some() || access.group_id.is_some() {
+            chown(path, access.user_id, access.group_id).map_err(refused)?;
+        }
+        if let Some(mode) = access.mode {
+            set_permissions(path, Permissions::from_mode(mode)).map_err(refused)?;
+        }
         listen(&bound.socket, backlog).map_err(|errno| refused(errno.into()))?;
         Ok(Self(Arc::new(bound)))
     }
@@ -66,6 +90,48 @@ impl Drop for BoundPath {
             // Whoever removed it meanwhile has done the same.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// A file beside the path, under a lock that goes with the process however that ends.
+#[derive(Debug)]
+struct LockedFile {
+    path: PathBuf,
+    /// Holds the lock.
+    _descriptor: OwnedFd,
+}
+
+impl LockedFile {
+    fn take(path: &Path) -> Result<Self, (PathBuf, io::Error)> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        match Self::open(&path) {
+            Ok(descriptor) => Ok(Self { path, _descriptor: descriptor }),
+            // As the kernel says it of the path itself.
+            Err(Errno::AGAIN) => Err((path, Errno::ADDRINUSE.into())),
+            Err(errno) => Err((path, errno.into())),
+        }
+    }
+
+    fn open(path: &Path) -> Result<OwnedFd, Errno> {
+        loop {
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let file = open(path, flags, Mode::RUSR | Mode::WUSR)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            // Whoever had it before may have removed it meanwhile; then others lock another file of that name.
+            let locked = fstat(&file)?;
+            if std::fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == (locked.st_dev, locked.st_ino)) {
+                return Ok(file);
+            }
+        }
+    }
+}
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        // Still under the lock. If it stays, the next one locks it.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ids::{PeerAddress, UnixPeer};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ impl Drop for TemporaryPath {
 }
 
 fn listen(plane: &mut Plane, path: &Path) -> crate::ids::ListenerId {
-    plane.listen_unix(SharedUnixListener::bind(path, limits::LISTEN_BACKLOG).unwrap())
+    plane.listen_unix(SharedUnixListener::bind(path, UnixAccess::default(), limits::LISTEN_BACKLOG).unwrap())
 }
 
 fn unix_client(path: &Path) -> UnixStream {
@@ -114,7 +114,7 @@ fn a_unix_peer_that_closes_ends_its_connection_and_an_abort_ends_it_for_the_peer
 fn the_file_of_a_path_goes_with_the_last_that_listens_there() {
     let directory = TemporaryPath::new("file");
     let path = directory.socket();
-    let shared = SharedUnixListener::bind(&path, 16).unwrap();
+    let shared = SharedUnixListener::bind(&path, UnixAccess::default(), 16).unwrap();
     assert_eq!(shared.path(), path);
     let mut planes = [Plane::new(small()).unwrap(), Plane::new(small()).unwrap()];
     let listeners = [planes[0].listen_unix(shared.clone()), planes[1].listen_unix(shared)];
@@ -132,7 +132,7 @@ fn the_file_of_a_path_goes_with_the_last_that_listens_there() {
 fn planes_that_share_a_path_lose_no_connection() {
     let directory = TemporaryPath::new("shared");
     // All of them connect before anybody is accepted.
-    let shared = SharedUnixListener::bind(&directory.socket(), limits::LISTEN_BACKLOG).unwrap();
+    let shared = SharedUnixListener::bind(&directory.socket(), UnixAccess::default(), limits::LISTEN_BACKLOG).unwrap();
     let mut planes = [Plane::new(small()).unwrap(), Plane::new(small()).unwrap()];
     for plane in &mut planes {
         plane.listen_unix(shared.clone());
@@ -161,26 +161,69 @@ fn a_socket_file_that_nobody_listens_on_is_replaced_and_nothing_else_is() {
     let path = directory.socket();
     drop(UnixListener::bind(&path).unwrap()); // std leaves the file, as a process does that was killed
     assert!(path.exists());
-    let listener = SharedUnixListener::bind(&path, 16).unwrap();
+    let listener = SharedUnixListener::bind(&path, UnixAccess::default(), 16).unwrap();
 
-    let error = SharedUnixListener::bind(&path, 16).unwrap_err();
+    let error = SharedUnixListener::bind(&path, UnixAccess::default(), 16).unwrap_err();
     assert_eq!(error.errno(), libc::EADDRINUSE);
     assert!(error.to_string().contains("mqtt.sock"), "{error}");
     let _peer = unix_client(&path);
     drop(listener);
 
     std::fs::write(&path, "a file of somebody's").unwrap();
-    assert_eq!(SharedUnixListener::bind(&path, 16).unwrap_err().errno(), libc::EEXIST);
+    assert_eq!(SharedUnixListener::bind(&path, UnixAccess::default(), 16).unwrap_err().errno(), libc::EEXIST);
     assert_eq!(std::fs::read(&path).unwrap(), b"a file of somebody's");
     let long = directory.0.join("x".repeat(200));
-    assert_eq!(SharedUnixListener::bind(&long, 16).unwrap_err().errno(), libc::ENAMETOOLONG);
+    assert_eq!(SharedUnixListener::bind(&long, UnixAccess::default(), 16).unwrap_err().errno(), libc::ENAMETOOLONG);
+}
+
+#[test]
+fn of_many_that_start_at_once_over_a_stale_socket_one_listens_and_no_file_stays() {
+    let directory = TemporaryPath::new("race");
+    let path = directory.socket();
+    for _ in 0..20 {
+        drop(UnixListener::bind(&path).unwrap());
+        let start = std::sync::Barrier::new(8);
+        let bind = || {
+            start.wait();
+            SharedUnixListener::bind(&path, UnixAccess::default(), 16)
+        };
+        let bound: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(bind)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(bound.iter().filter(|bound| bound.is_ok()).count(), 1);
+        for error in bound.iter().filter_map(|bound| bound.as_ref().err()) {
+            assert_eq!(error.errno(), libc::EADDRINUSE, "{error}");
+        }
+        let _peer = unix_client(&path);
+        drop(bound);
+        assert_eq!(std::fs::read_dir(&directory.0).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn a_path_has_the_mode_that_was_asked_for_and_a_process_that_was_killed_locks_nobody_out() {
+    let directory = TemporaryPath::new("mode");
+    let path = directory.socket();
+    std::fs::write(directory.0.join("mqtt.sock.lock"), "").unwrap(); // left behind, with nobody's lock on it
+    let own = rustix::process::getgid().as_raw();
+    let access = UnixAccess { mode: Some(0o640), user_id: None, group_id: Some(own) };
+    let listener = SharedUnixListener::bind(&path, access, 16).unwrap();
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!((metadata.permissions().mode() & 0o777, metadata.gid()), (0o640, own));
+    drop(listener);
+    let nobody = UnixAccess { user_id: Some(u32::MAX - 7), ..access };
+    if !rustix::process::geteuid().is_root() {
+        assert_eq!(SharedUnixListener::bind(&path, nobody, 16).unwrap_err().errno(), libc::EPERM);
+    }
+    assert!(!path.exists());
 }
 
 #[test]
 fn somebody_elses_file_at_the_path_is_left_alone() {
     let directory = TemporaryPath::new("replaced");
     let path = directory.socket();
-    let listener = SharedUnixListener::bind(&path, 16).unwrap();
+    let listener = SharedUnixListener::bind(&path, UnixAccess::default(), 16).unwrap();
     std::fs::remove_file(&path).unwrap();
     let other = UnixListener::bind(&path).unwrap();
     drop(listener);
