@@ -25,6 +25,7 @@ impl Router {
 
     /// Begins with a message that takes several turns. `confirm`: who waits until it has been delivered, and what that led to is
     /// on stable storage.
+    #[cold]
     pub(super) fn begin_fanout(&mut self, routed: &mut Routed<'_>, matches: &Matches, confirm: Option<ConfirmToken>) {
         let mut parts: SmallVec<[Part; 1]> = matches
             .entries
@@ -86,6 +87,13 @@ impl Router {
     /// Gives a session what it lacks, before it gets anything newer, or stops subscribing.
     #[inline]
     pub(super) fn catch_up(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) {
+        if !self.fanouts.is_empty() {
+            self.deliver_all_pending(turn, clients, id);
+        }
+    }
+
+    #[cold]
+    fn deliver_all_pending(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, id: SessionId) {
         for at in 0..self.fanouts.len() {
             let before = clients.record_log.last();
             self.deliver_pending(turn, clients, at, id);
@@ -93,13 +101,11 @@ impl Router {
         }
     }
 
-    /// The same for all of these, if anything is under way: mostly nothing is.
-    #[inline]
+    /// The same for all of these.
+    #[cold]
     pub(super) fn catch_all_up(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, subscribers: &[Subscriber]) {
-        if !self.fanouts.is_empty() {
-            for subscriber in subscribers {
-                self.catch_up(turn, clients, subscriber.session);
-            }
+        for subscriber in subscribers {
+            self.catch_up(turn, clients, subscriber.session);
         }
     }
 

@@ -91,13 +91,19 @@ impl Clients {
         fanout: &mut Fanout<'_>,
         subscribers: &[Subscriber],
     ) {
-        let id = subscribers[0].session;
         if let [subscriber] = *subscribers
             && !options_of(subscriber).no_local
         {
             self.deliver_to_one(turn, subscriber, GroupTag::NONE, fanout);
-            return;
+        } else {
+            self.deliver_together(turn, fanout, subscribers);
         }
+    }
+
+    /// The same where there are several, or one that wants nothing of its own.
+    #[inline(never)]
+    fn deliver_together(&mut self, turn: &mut Turn<'_>, fanout: &mut Fanout<'_>, subscribers: &[Subscriber]) {
+        let id = subscribers[0].session;
         let own = fanout.routed.message.publisher == Some(self.sessions.get(id).key);
         let mut ids = SmallVec::<[SubscriptionId; 4]>::new();
         let mut granted: Option<(Qos, bool)> = None;

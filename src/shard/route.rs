@@ -91,14 +91,15 @@ impl Router {
         matches: &mut Matches,
         confirm: Option<ConfirmToken>,
     ) -> bool {
-        let is_for_many = self.is_for_many(matches);
-        if is_for_many {
-            self.begin_fanout(&mut fanout.routed, matches, confirm);
-        } else {
+        if matches.is_crowd || !self.fanouts.is_empty() {
+            if self.is_for_many(matches) {
+                self.begin_fanout(&mut fanout.routed, matches, confirm);
+                return true;
+            }
             self.catch_all_up(turn, clients, &matches.local);
-            clients.deliver_plain(turn, fanout, matches);
         }
-        is_for_many
+        clients.deliver_plain(turn, fanout, matches);
+        false
     }
 
     /// Writes a retained message, or deletes one [MQTT-3.3.1-6], on this shard.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dunlin::codec::Forwarded;
+use dunlin::codec::{Forwarded, Version};
 use dunlin::ids::{Qos, ShardId};
 use dunlin::session::{Message as Published, MessageRef};
 use dunlin::shard::{ClientCursor, Command, Input, Reply, RequestId, SessionFate, Settings};
@@ -206,7 +206,10 @@ impl World {
             return Ok(());
         }
         let client = *self.operator.rng.pick(&clients);
-        let session = if self.operator.rng.percent(30) { SessionFate::Ended } else { SessionFate::Kept };
+        // A 3.1 client is told by nobody that its session is gone: CONNACK cannot say it.
+        let may_end = self.clients[client].plan.version != Version::V31;
+        let ends = self.operator.rng.percent(30) && may_end;
+        let session = if ends { SessionFate::Ended } else { SessionFate::Kept };
         if let Some(conn) = self.oracle.sessions[&client].conn {
             self.oracle.end_connection(client, conn);
         }
