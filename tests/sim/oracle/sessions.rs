@@ -339,7 +339,9 @@ impl Oracle {
         }
         self.lately_ended.insert(client);
         self.leave_to_others(client, &filters);
-        filters.iter().for_each(|filter| self.note_group_end(filter));
+        for filter in &filters {
+            self.note_group_end(filter);
+        }
         self.publish_will(client);
         self.take_back_all(client);
         self.sessions.remove(&client);
