@@ -286,6 +286,7 @@ impl Edge {
             SocketEvent::DatagramsEnded { .. }
             | SocketEvent::DatagramNotSent { .. }
             | SocketEvent::Connected { .. }
+            | SocketEvent::Written { .. }
             | SocketEvent::Timeout => {}
         }
     }

@@ -115,6 +115,13 @@ pub enum SocketEvent {
         /// The kernel's error number; ENFILE when the target's table is full.
         errno: i32,
     },
+    /// A `write_durable` is finished and its bytes are back.
+    Written {
+        /// The allocation that held them.
+        bytes: Vec<u8>,
+        /// How many of them are durable, or the kernel's error number.
+        result: Result<usize, i32>,
+    },
     /// The timeout fired, possibly early: look at the clock and set the next one.
     Timeout,
 }

@@ -49,6 +49,7 @@
 //! To slow a peer down, call `stop_receiving`, or hold its buffer: TCP does the rest.
 //! Last words that must arrive are sent, then `finish_sending`, then `close` at the peer's `Eof` or a deadline, but not
 //! before `Finished`.
+//! What must be on a disk is given to `write_durable`, and leaves with the same entry into the kernel; `Written` says how that went.
 //! A datagram socket is opened with `bind_datagram`, receives from `receive_datagrams` until its events say that it ended,
 //! and answers with `send_datagram` in a flush. What finds no room is lost, as in any network, and counted.
 //!
@@ -61,6 +62,7 @@ mod coalescing;
 mod config;
 mod connect;
 mod datagram;
+mod disk;
 mod error;
 mod event;
 mod handle;

@@ -3,6 +3,8 @@
 use crate::ids::{ConnectionId, SocketId, Ticket};
 use crate::slab::Slab;
 use bytes::Bytes;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// An operation under way.
 pub(super) enum Pending {
@@ -10,6 +12,11 @@ pub(super) enum Pending {
     Send {
         connection: ConnectionId,
         bytes: Bytes,
+    },
+    /// The disk reads the bytes until it is done, and the file stays open.
+    Write {
+        bytes: Vec<u8>,
+        file: Arc<OwnedFd>,
     },
     HandOver {
         ticket: Ticket,

@@ -33,6 +33,8 @@ pub struct Plane {
     pub(super) datagrams: DatagramSockets,
     connector: Connector,
     pub(super) pending: PendingTable,
+    /// Of those, writes into files.
+    pub(super) writes: u32,
     pub(super) timeout: Timeout,
     pub(super) wakes: Wakes,
     pub(super) headers: MessageHeaders,
@@ -55,6 +57,7 @@ impl Plane {
             datagrams: DatagramSockets::default(),
             connector: Connector::default(),
             pending: PendingTable::default(),
+            writes: 0,
             timeout: Timeout::default(),
             wakes: Wakes::default(),
             headers: MessageHeaders::default(),
@@ -163,6 +166,7 @@ impl Drop for Plane {
         // Accepts write down who came, and the first ring how often it was woken, into memory of these two.
         self.listeners.end_all(&mut self.rings);
         self.wakes.end(&self.rings);
+        self.finish_writes();
         // The rings go first: they end the operations that use the memory in `pending`.
         let holds_memory = !self.pending.is_empty();
         for ring in &mut self.rings.all {

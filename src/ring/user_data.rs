@@ -46,6 +46,8 @@ pub(super) enum Op {
     WakeOther = 15,
     /// Datagram socket.
     ReceiveDatagrams = 16,
+    /// Number of a `Pending`.
+    WriteDurable = 17,
 }
 
 impl Op {
@@ -76,6 +78,7 @@ impl Op {
             14 => Self::WokenByOther,
             15 => Self::WakeOther,
             16 => Self::ReceiveDatagrams,
+            17 => Self::WriteDurable,
             _ => Self::Ignored,
         }
     }
@@ -108,6 +111,7 @@ mod tests {
                 Op::Adopted,
                 Op::Connect,
                 Op::Woken,
+                Op::WriteDurable,
             ] {
                 let user_data = op.of_connection(connection);
                 assert_eq!((Op::of(user_data), connection_of(user_data)), (op, connection));

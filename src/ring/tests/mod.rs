@@ -2,6 +2,7 @@
 
 mod connecting;
 mod datagrams;
+mod disk;
 mod lifecycle;
 mod moving;
 mod receiving;
