@@ -2,14 +2,17 @@
 
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     net::SocketAddr,
     process::ExitCode,
 };
 
 use dunlin::{
-    config::{self, Config, ConfigError, Exit, Invocation, LogFormat, LogTarget},
-    runtime::{self, End, RunError},
+    config::{self, Config, ConfigError, Exit, Invocation, LogFormat, LogTarget, StoreCommand},
+    runtime::{
+        self, End, RunError,
+        disk::{self, CheckVerdict, Survey},
+    },
     telemetry::log,
 };
 
@@ -20,6 +23,7 @@ fn main() -> ExitCode {
     abort_on_panic(LogFormat::Text);
     let exit = match config::load(std::env::args_os(), std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(&config),
+        Ok(Invocation::Store(command)) => store(&command),
         Ok(Invocation::Help(text)) => printed(text.print()),
         Ok(Invocation::PrintConfig { toml: text, warnings } | Invocation::TestConfig { summary: text, warnings }) => {
             for warning in warnings {
@@ -44,6 +48,27 @@ fn printed(result: io::Result<()>) -> Exit {
             Exit::Environment
         }
         _ => Exit::Ok,
+    }
+}
+
+/// Looks at a data directory.
+fn store(command: &StoreCommand) -> Exit {
+    let (StoreCommand::Check { directory } | StoreCommand::Export { directory }) = command;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = Survey::of(directory).and_then(|survey| match command {
+        StoreCommand::Check { .. } => disk::check(&survey, &mut out),
+        StoreCommand::Export { .. } => {
+            disk::export(&survey, &mut out).map(|written| written.map(|()| CheckVerdict::Whole))
+        }
+    });
+    match done.map(|shown| shown.and_then(|verdict| out.flush().map(|()| verdict))) {
+        Ok(Ok(CheckVerdict::Whole)) => Exit::Ok,
+        Ok(Ok(CheckVerdict::Damaged(_))) => Exit::TestFailed,
+        Ok(Err(error)) => printed(Err(error)),
+        Err(error) => {
+            tell(&error);
+            Exit::Environment
+        }
     }
 }
 

@@ -1,13 +1,17 @@
 //! What the store costs a core: encoding and batching, reading back, and one durable write on a real disk.
 //!
-//! `cargo bench --bench store [-- RECORDS]`; figures of one run are to be read as ratios. Each is the best of five rounds.
+//! `cargo bench --bench store [-- [RECORDS] [FOLDER]]`; FOLDER is on the disk that is written to (default: here). Figures of one run are to
+//! be read as ratios. Each is the best of five rounds; those of the disk are by turns.
 
 #![allow(clippy::cast_precision_loss)] // figures for people
 
+mod disk;
 mod log;
 
+use std::path::Path;
 use std::time::Instant;
 
+use disk::{Figures, Way};
 use log::{MemoryDisk, SESSIONS, State, fill};
 
 fn main() {
@@ -25,6 +29,27 @@ fn main() {
     disk = MemoryDisk::default();
     fill(&mut disk, records, State::Queued);
     report("scan and apply, all queued", records, || log::recover(&mut disk));
+    let folder = std::env::args().skip(1).find(|argument| Path::new(argument).is_dir());
+    durable(Path::new(folder.as_deref().unwrap_or(".")));
+}
+
+fn durable(folder: &Path) {
+    println!("durable, in {}: pairs of a message of 100 bytes and a small record", folder.display());
+    for in_flight in [2, 64, 1_000, 10_000] {
+        let mut best = [Figures::default(); 2];
+        for _ in 0..5 {
+            for (best, way) in best.iter_mut().zip([Way::Ring, Way::WriteAndSync]) {
+                let found = disk::round(folder, way, in_flight);
+                if found.records_s > best.records_s {
+                    *best = found;
+                }
+            }
+        }
+        let [ring, sync] = best.map(|Figures { records_s, writes_s, cpu_us }| {
+            format!("{records_s:.0} records/s, {writes_s:.0} writes/s, {cpu_us:.2} us CPU a record")
+        });
+        println!("  {in_flight} waiting: by the ring {ring}; write and sync {sync}");
+    }
 }
 
 fn report(what: &str, records: u64, mut run: impl FnMut()) {

@@ -140,7 +140,7 @@ pub(super) fn command() -> clap::Command {
 const SHORT_ENDING: &str = "\
 Sizes take KB, MB, GB (powers of 1000) or KiB, MiB, GiB (of 1024); durations s,
 m, h, d or w. --help explains each setting, with its range, its key in the file
-and its environment variable.";
+and its environment variable. `dunlin store --help`: looking at a data directory.";
 
 fn long_ending() -> String {
     let mut text = format!(

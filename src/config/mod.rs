@@ -27,6 +27,7 @@ mod listeners;
 mod print;
 pub mod process;
 mod reload;
+mod store_command;
 mod suggest;
 mod variables;
 
@@ -34,6 +35,7 @@ pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::Listener;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
+pub use store_command::StoreCommand;
 
 use crate::settings::{Machine, Setting, Settings};
 use layers::{Layer, ListenerTable, Resolved, index};
@@ -44,6 +46,8 @@ use listeners::Described;
 pub enum Invocation {
     /// Run the broker.
     Run(Box<Config>),
+    /// Do something to a data directory.
+    Store(StoreCommand),
     /// Print the help or the version; [`clap::Error::print`] does, in colour on a terminal.
     Help(clap::Error),
     /// Print the settings in effect.
@@ -146,6 +150,12 @@ pub fn load_on(
         arguments: arguments.into_iter().collect(),
         environment: environment.into_iter().filter(is_ours).collect(),
     };
+    match store_command::read(&origin.arguments) {
+        None => {}
+        Some(Ok(command)) => return Ok(Invocation::Store(command)),
+        Some(Err(error)) if error.exit_code() == 0 => return Ok(Invocation::Help(error)),
+        Some(Err(error)) => return Err(ConfigError::Usage { error, format: origin.format_asked_for() }),
+    }
     let variables = variables::read(origin.environment.iter().cloned());
     let arguments = match arguments::read(origin.arguments.iter().cloned()) {
         Ok(arguments) => arguments,

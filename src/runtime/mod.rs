@@ -1,14 +1,15 @@
 //! Executors, the pump, the mesh between shards, signals: where the pure core meets the machine.
 //!
 //! Owns: one glommio executor a shard (named `shard-N`, pinned to a core where that is asked for) with one task, the
-//! `pump`; the channels between shards, and the lanes by which others reach them; the clock; start and stop of the process.
+//! `pump`; the channels between shards, and the lanes by which others reach them; the clock; the data directory; start and stop of the process.
 //! Always holds: a shard's state is touched by its own thread alone; the clock is read once a turn, after the turn's input
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start`, `pump`, `mesh`, `inbox`, `signals`, `reload`, `clock`, `watchdog`, `fatal`.
+//! Reading order: `start`, `pump`, `mesh`, `inbox`, `signals`, `reload`, `clock`, `watchdog`, `fatal`; [`disk`] by itself.
 
 mod clock;
+pub mod disk;
 mod fatal;
 mod inbox;
 mod mesh;

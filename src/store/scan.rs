@@ -6,7 +6,8 @@
 //! Leaves to others: what the records mean, and what becomes of a damaged file.
 
 use super::format::{
-    BatchBody, BatchHeader, BatchPlace, FormatError, LogId, SegmentHeader, SegmentNumber, StoreFile, padded,
+    BatchBody, BatchHeader, BatchPlace, FormatError, LogId, SEGMENT_BLOCKS_MAX, SegmentHeader, SegmentNumber,
+    StoreFile, padded,
 };
 use super::medium::{BlockReader, Medium, MediumError};
 use super::writer::LogEnd;
@@ -129,7 +130,7 @@ fn header_from_batch<M: Medium>(
 ) -> Result<Option<SegmentHeader>, MediumError> {
     let mut reader = BlockReader::open(medium, StoreFile::Segment(log, number))?;
     let LogId { generation, shard } = log;
-    for block in 1..reader.blocks() {
+    for block in 1..blocks_of(&reader) {
         let bytes = reader.block_at(block)?;
         let Ok(BatchHeader { place, first, previous, written, .. }) =
             BatchHeader::read(bytes).and_then(|header| header.open(bytes).map(|_| header))
@@ -196,7 +197,7 @@ impl Scanner {
         each: &mut impl FnMut(BatchSeen<'_>),
     ) -> Result<(), MediumError> {
         let mut block = 1;
-        while block < reader.blocks() {
+        while block < blocks_of(reader) {
             // The next segment goes on right here. What is left over behind the end was never acknowledged; it may even be whole, when
             // the disk took it after the next broker had looked.
             if next_first.is_some() && next_first == self.expected {
@@ -257,7 +258,7 @@ impl Scanner {
         block: u32,
         next_first: Option<u64>,
     ) -> Result<Option<(u32, u64)>, MediumError> {
-        for later in block + 1..reader.blocks() {
+        for later in block + 1..blocks_of(reader) {
             let bytes = reader.block_at(later)?;
             if let Ok(BatchSeen { header, .. }) = self.check(bytes, segment, later, Succession::Later)
                 && next_first.is_none_or(|next_first| header.first < next_first)
@@ -351,4 +352,9 @@ fn is_begun(bytes: &[u8], segment: &SegmentHeader, block: u32) -> bool {
     BatchHeader::read(bytes).is_ok_and(|header| {
         (header.place.segment, header.place.block, header.place.epoch) == (segment.number, block, segment.epoch)
     })
+}
+
+/// Blocks of a segment that are looked at.
+fn blocks_of<M: Medium>(reader: &BlockReader<'_, M>) -> u32 {
+    reader.blocks().min(SEGMENT_BLOCKS_MAX)
 }

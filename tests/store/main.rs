@@ -7,6 +7,7 @@ mod canary;
 mod damage;
 mod dice;
 mod disk;
+mod hostile;
 mod model;
 mod power;
 mod state;

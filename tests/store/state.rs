@@ -78,7 +78,7 @@ fn assert_same(found: &Model, mut wanted: Model) {
 }
 
 /// So many steps of a shard, written as the disk allows.
-fn live(world: &mut World, shard: &mut Shard, steps: u64, snapshots: &mut BTreeMap<u64, Model>) {
+pub(crate) fn live(world: &mut World, shard: &mut Shard, steps: u64, snapshots: &mut BTreeMap<u64, Model>) {
     for _ in 0..steps {
         shard.step(world);
         snapshots.insert(world.writer.appended(), shard.model.clone());
@@ -135,7 +135,7 @@ fn write(disk: &mut SimDisk, number: u32, pages: impl IntoIterator<Item = PageWr
 }
 
 /// A checkpoint whose pages are taken while the shard goes on. Returns the position it begins at.
-fn checkpoint(world: &mut World, shard: &mut Shard, number: u32) -> u64 {
+pub(crate) fn checkpoint(world: &mut World, shard: &mut Shard, number: u32) -> u64 {
     let now = |world: &mut World, shard: &mut Shard| {
         let steps = world.dice.below(20);
         live(world, shard, steps, &mut BTreeMap::new());

@@ -7,7 +7,7 @@
 use super::error::FormatError;
 use super::file::SegmentNumber;
 use super::records::Records;
-use super::{FORMAT_VERSION, sealed};
+use super::{FORMAT_VERSION, POSITION_MAX, sealed};
 use crate::ids::ShardId;
 use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES};
 use crate::time::Timestamp;
@@ -85,7 +85,11 @@ impl BatchHeader {
         let written = Timestamp(reader.u64(what)?);
         let previous = reader.u32(what)?;
         let least = Self::BYTES + usize::from(inbox) * INBOX_BYTES;
-        if flags > CONTINUES | FOLLOWS || (len as usize) < least || len as usize > STORE_BATCH_MAX_BYTES {
+        if flags > CONTINUES | FOLLOWS
+            || first > POSITION_MAX
+            || (len as usize) < least
+            || len as usize > STORE_BATCH_MAX_BYTES
+        {
             return Err(FormatError::Invalid(what));
         }
         let place = BatchPlace { shard, epoch, segment, block };

@@ -57,7 +57,7 @@ impl StoreFile {
         let (folder, name) = path.split_once('/')?;
         let log = LogId::parse(folder)?;
         let (kind, number) = name.split_once('-')?;
-        let value = number.parse().ok()?;
+        let value = number.parse().ok().filter(|value| *value < u32::MAX)?;
         let file = match kind {
             "segment" => Self::Segment(log, SegmentNumber(value)),
             "spare" => Self::Spare(log, value),
@@ -106,7 +106,7 @@ mod tests {
         let files = [
             StoreFile::Manifest,
             StoreFile::Segment(log, SegmentNumber(7)),
-            StoreFile::Spare(log, u32::MAX),
+            StoreFile::Spare(log, u32::MAX - 1),
             StoreFile::Checkpoint(log, 0),
         ];
         for file in files {

@@ -2,7 +2,7 @@
 
 use super::error::FormatError;
 use super::fields::{put_bytes, text};
-use super::{FORMAT_VERSION, sealed};
+use super::{FORMAT_VERSION, SEGMENT_BLOCKS_MAX, sealed};
 use crate::ids::NameKey;
 use crate::limits::{SHARDS_MAX, STORE_BLOCK_BYTES};
 use crate::time::Timestamp;
@@ -73,7 +73,9 @@ impl Manifest {
         let last_stamp_ns = reader.u64(what)?;
         let segment_bytes = reader.u64(what)?;
         let node_name = text(reader.bytes(what)?, "a node's name")?.to_owned();
-        let whole_blocks = segment_bytes.is_multiple_of(STORE_BLOCK_BYTES as u64) && segment_bytes > 0;
+        let blocks = segment_bytes / STORE_BLOCK_BYTES as u64;
+        let whole_blocks = segment_bytes.is_multiple_of(STORE_BLOCK_BYTES as u64)
+            && (2..=u64::from(SEGMENT_BLOCKS_MAX)).contains(&blocks);
         if !(1..=SHARDS_MAX).contains(&usize::from(shards)) || !whole_blocks {
             return Err(FormatError::Invalid("a manifest's numbers"));
         }

@@ -43,3 +43,9 @@ pub use segment::SegmentHeader;
 
 /// Version of every layout in this module. A directory of a newer one is refused; an older one is read or refused by name.
 pub const FORMAT_VERSION: u16 = 1;
+
+/// A position that no log comes to: at a thousand million records a second it would take a century.
+const POSITION_MAX: u64 = 1 << 62;
+
+/// Blocks of a segment's file at most: what is in it is found by 32 bits.
+pub const SEGMENT_BLOCKS_MAX: u32 = 1 << 20;

@@ -5,7 +5,7 @@
 
 use super::error::FormatError;
 use super::records::Records;
-use super::{FORMAT_VERSION, sealed};
+use super::{FORMAT_VERSION, POSITION_MAX, sealed};
 use crate::ids::ShardId;
 use crate::limits::STORE_BATCH_MAX_BYTES;
 
@@ -79,7 +79,7 @@ impl PageHeader {
         let previous = reader.u32(what)?;
         let len = reader.u32(what)?;
         let as_of = reader.u64(what)?;
-        if (len as usize) < Self::BYTES || len as usize > STORE_BATCH_MAX_BYTES || first > end {
+        if (len as usize) < Self::BYTES || len as usize > STORE_BATCH_MAX_BYTES || first > end || as_of > POSITION_MAX {
             return Err(FormatError::Invalid("a page's header"));
         }
         Ok(Self { kind, shard, generation, checkpoint, number, as_of, first, end, previous, len })

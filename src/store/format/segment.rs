@@ -2,7 +2,7 @@
 
 use super::error::FormatError;
 use super::file::SegmentNumber;
-use super::{FORMAT_VERSION, sealed};
+use super::{FORMAT_VERSION, POSITION_MAX, sealed};
 use crate::ids::ShardId;
 use crate::limits::STORE_BLOCK_BYTES;
 use crate::time::Timestamp;
@@ -65,6 +65,9 @@ impl SegmentHeader {
         let previous = reader.u32(what)?;
         let first = reader.u64(what)?;
         let begun = Timestamp(reader.u64(what)?);
+        if first > POSITION_MAX {
+            return Err(FormatError::Invalid("a segment's header"));
+        }
         Ok(Self { node, generation, shard, number, epoch, first, previous, begun })
     }
 }

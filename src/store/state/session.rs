@@ -275,7 +275,7 @@ mod tests {
         for step in 0..5_000_u64 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let filter = format!("f/{}", (random >> 33) % 200);
-            if (random >> 20) % 3 == 0 {
+            if (random >> 20).is_multiple_of(3) {
                 stored.push(&filter, None);
                 model.remove(&filter);
             } else {

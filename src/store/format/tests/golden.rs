@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 
 const GOLDEN: &str = include_str!("golden.txt");
 const BASE: u64 = 1_000_300;
+const IDS: &[SubscriptionId] = &[SubscriptionId::MIN, SubscriptionId::new(300).unwrap()];
 
 #[test]
 fn the_bytes_of_version_1_are_what_they_were() {
@@ -64,7 +65,6 @@ fn records() -> Vec<LogRecord<'static>> {
     let message = MessageId(1_000_000);
     let stamp = WriteStamp { time_ns: 0x0102_0304_0506_0708, shard: 9 };
     let at = Timestamp(1_800_000_000_000);
-    const IDS: &[SubscriptionId] = &[SubscriptionId::MIN, SubscriptionId::new(300).unwrap()];
     let [plain, full] = messages(message, at);
     let queued = QueuedRecord {
         session,

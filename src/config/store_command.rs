@@ -1,0 +1,39 @@
+//! `dunlin store ...`: what is done to a data directory without a broker.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum StoreCommand {
+    /// Read everything in a data directory, say what is there and whether it is whole
+    ///
+    /// Exit status 1: something is damaged. Nothing is changed. The broker must not be running on it.
+    Check {
+        /// The data directory
+        directory: PathBuf,
+    },
+    /// Write everything in a data directory to standard output, a JSON object a line
+    ///
+    /// Sessions with their subscriptions, wills and deliveries, retained messages, and what is lost. Nothing is changed. The
+    /// broker must not be running on it.
+    Export {
+        /// The data directory
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "dunlin store", about = "Looks at a data directory", subcommand_required = true)]
+struct StoreArguments {
+    #[command(subcommand)]
+    command: StoreCommand,
+}
+
+/// The command, if the arguments (the program's name first) begin with `store`.
+pub(super) fn read(arguments: &[OsString]) -> Option<Result<StoreCommand, clap::Error>> {
+    let [_, first, ..] = arguments else { return None };
+    (first == "store").then(|| StoreArguments::try_parse_from(&arguments[1..]).map(|arguments| arguments.command))
+}

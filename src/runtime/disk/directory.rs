@@ -1,0 +1,120 @@
+//! One process's hold on a data directory, and its manifest.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::error::DirectoryError;
+use super::prepare::replace_file;
+use crate::store::format::{FormatError, LogId, Manifest, StoreFile};
+
+/// What somebody wants of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To serve from it: it is made if it is not there.
+    Write,
+    /// To look at it: nothing in it is changed.
+    Read,
+}
+
+/// A directory that nobody else uses while this lives.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+const LOCK: &str = "lock";
+
+impl Directory {
+    /// Takes hold of a directory.
+    pub fn open(path: &Path, access: Access) -> Result<Self, DirectoryError> {
+        let of = |error| DirectoryError::of(path, error);
+        let not_there = |reason: String| DirectoryError::NotThere { path: path.to_owned(), reason };
+        match (fs::metadata(path), access) {
+            (Ok(found), _) if !found.is_dir() => return Err(not_there("it is a file".into())),
+            (Ok(_), _) => {}
+            (Err(error), Access::Write) if error.kind() == io::ErrorKind::NotFound => {
+                // Messages are in it: it is for its owner alone.
+                DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(of)?;
+            }
+            (Err(error), _) => return Err(not_there(error.to_string())),
+        }
+        let lock = path.join(LOCK);
+        let mut options = OpenOptions::new();
+        match access {
+            Access::Write => options.write(true).create(true).truncate(false).mode(0o600),
+            Access::Read => options.read(true),
+        };
+        let file = match (options.open(&lock), access) {
+            (Ok(file), _) => file,
+            (Err(error), Access::Read) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(not_there("no dunlin has ever used it".into()));
+            }
+            (Err(error), _) => return Err(DirectoryError::of(&lock, error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(DirectoryError::InUse(path.to_owned())),
+            Err(errno) => Err(DirectoryError::of(&lock, errno.into())),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where one of its files is.
+    pub fn path_of(&self, file: StoreFile) -> PathBuf {
+        self.path.join(file.to_string())
+    }
+
+    /// The manifest; `None` in a directory that nobody has finished making.
+    pub fn manifest(&self) -> Result<Option<Manifest>, DirectoryError> {
+        let path = self.path_of(StoreFile::Manifest);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(DirectoryError::Other { path, error }),
+        };
+        match Manifest::open(&bytes) {
+            Ok(manifest) => Ok(Some(manifest)),
+            Err(error @ FormatError::Newer(_)) => Err(DirectoryError::Newer { path: self.path.clone(), error }),
+            Err(error) => Err(DirectoryError::Manifest { path, error }),
+        }
+    }
+
+    /// The same, for a broker that is to serve from it under this name: another node's directory is refused.
+    pub fn own_manifest(&self, node_name: &str) -> Result<Option<Manifest>, DirectoryError> {
+        let manifest = self.manifest()?;
+        match manifest {
+            Some(found) if found.node_name != node_name => Err(DirectoryError::OtherNode {
+                path: self.path.clone(),
+                found: found.node_name,
+                own: node_name.to_owned(),
+            }),
+            manifest => Ok(manifest),
+        }
+    }
+
+    /// Replaces the manifest, durably, as a whole.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), DirectoryError> {
+        replace_file(&self.path_of(StoreFile::Manifest), &manifest.seal())
+    }
+
+    /// The folder of a log, made if it is not there.
+    pub fn make_log(&self, log: LogId) -> Result<PathBuf, DirectoryError> {
+        let path = self.path.join(log.to_string());
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(DirectoryError::of(&path, error)),
+            _ => {}
+        }
+        super::prepare::sync_folder(&self.path)?;
+        Ok(path)
+    }
+}

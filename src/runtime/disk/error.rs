@@ -1,0 +1,77 @@
+//! Why a data directory cannot be used, in one line that says what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::store::format::FormatError;
+
+/// See the module's text.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// It does not exist, or is no directory.
+    #[error("{} is no data directory: {reason}", path.display())]
+    NotThere {
+        /// As it was given.
+        path: PathBuf,
+        /// What is there instead.
+        reason: String,
+    },
+    /// Another process has it.
+    #[error("{} is in use by another dunlin; stop that, or choose another directory", .0.display())]
+    InUse(PathBuf),
+    /// A later dunlin wrote it.
+    #[error("{} was written by a newer dunlin: {error}; start that one, or choose another directory", path.display())]
+    Newer {
+        /// As it was given.
+        path: PathBuf,
+        /// Names the version, and the latest that is known here.
+        error: FormatError,
+    },
+    /// It is another node's.
+    #[error("{} belongs to node {found:?} and this is node {own:?}; give this one its own directory, or the other's name with --node-name", path.display())]
+    OtherNode {
+        /// As it was given.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who asks.
+        own: String,
+    },
+    /// Nothing can be written there.
+    #[error("{} cannot be written to: {error}", path.display())]
+    NotWritable {
+        /// The directory, or what is in it.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Its manifest is not what was written.
+    #[error("{} is damaged: {error}", path.display())]
+    Manifest {
+        /// Of the manifest.
+        path: PathBuf,
+        /// What is wrong.
+        error: FormatError,
+    },
+    /// Something else about it.
+    #[error("{}: {error}", path.display())]
+    Other {
+        /// Of what.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+impl DirectoryError {
+    /// What happened to `path`: whether it cannot be written to is told apart.
+    pub(super) fn of(path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
+                Self::NotWritable { path, error }
+            }
+            _ => Self::Other { path, error },
+        }
+    }
+}

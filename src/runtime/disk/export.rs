@@ -1,0 +1,173 @@
+//! `dunlin store export`: everything in a directory, a JSON object a line.
+//!
+//! The first line is of kind `directory`; then a `session` for each, each followed by its `subscription`, `will`, `exchange` and
+//! `delivery` lines, sorted by client id; then `retained` by topic, `forward`, and `damage` for what is lost.
+
+use std::io::{self, Write};
+
+use super::json::JsonLine;
+use super::survey::{Survey, SurveyError};
+use crate::store::format::{FORMAT_VERSION, MessageId};
+use crate::store::state::{StoredDelivery, StoredSession};
+use crate::store::{RecoveredLog, StoredMessage};
+
+/// Writes everything to `out`.
+pub fn export(survey: &Survey, out: &mut dyn Write) -> Result<io::Result<()>, SurveyError> {
+    let mut export = Export { survey, out, result: Ok(()) };
+    export.directory();
+    let mut sessions: Vec<(&StoredSession, &RecoveredLog)> = Vec::new();
+    for log in &survey.logs {
+        sessions.extend(log.state.sessions().map(|(_, session)| (session, log)));
+    }
+    sessions.sort_by(|(left, _), (right, _)| left.client_id.cmp(&right.client_id));
+    for (session, log) in sessions {
+        export.session(session, log)?;
+    }
+    for log in &survey.logs {
+        export.others(log)?;
+    }
+    Ok(export.result)
+}
+
+struct Export<'a> {
+    survey: &'a Survey,
+    out: &'a mut dyn Write,
+    /// The first thing that went wrong with `out`; nothing is written behind it.
+    result: io::Result<()>,
+}
+
+impl Export<'_> {
+    fn write(&mut self, line: JsonLine) {
+        if self.result.is_ok() {
+            self.result = self.out.write_all(line.finish().as_bytes());
+        }
+    }
+
+    fn directory(&mut self) {
+        let manifest = &self.survey.manifest;
+        let mut line = JsonLine::of("directory");
+        line.number("format", FORMAT_VERSION.into());
+        line.text("node_name", &manifest.node_name);
+        line.number("shards", manifest.shards.into());
+        line.number("made_unix_ms", manifest.made.0);
+        self.write(line);
+    }
+
+    fn session(&mut self, session: &StoredSession, log: &RecoveredLog) -> Result<(), SurveyError> {
+        let mut line = JsonLine::of("session");
+        line.text("client_id", &session.client_id);
+        line.number("expiry_s", session.expiry_s.into());
+        line.number("begun_unix_ms", session.begun.0);
+        line.maybe("disconnected_unix_ms", session.disconnected.map(|at| at.0));
+        self.write(line);
+        for (filter, subscription) in session.subscriptions.iter() {
+            let mut line = JsonLine::of("subscription");
+            line.text("client_id", &session.client_id);
+            line.text("filter", filter);
+            // As SUBSCRIBE packs them (MQTT 5.0, 3.8.3.1).
+            let options = subscription.options;
+            line.number("qos", (options & 3).into());
+            line.flag("no_local", options & 4 != 0);
+            line.flag("retain_as_published", options & 8 != 0);
+            line.number("retain_handling", (options >> 4 & 3).into());
+            line.maybe("identifier", subscription.identifier.map(|identifier| identifier.get().into()));
+            self.write(line);
+        }
+        if let Some(will) = &session.will {
+            let mut line = JsonLine::of("will");
+            line.text("client_id", &session.client_id);
+            line.number("delay_s", will.delay_s.into());
+            line.maybe("message_expiry_s", will.message_expiry_s.map(u64::from));
+            self.message(&mut line, log, will.message)?;
+            self.write(line);
+        }
+        for packet_id in &session.exchanges {
+            let mut line = JsonLine::of("exchange");
+            line.text("client_id", &session.client_id);
+            line.number("packet_id", packet_id.get().into());
+            self.write(line);
+        }
+        for delivery in &session.deliveries {
+            self.delivery(session, log, delivery)?;
+        }
+        Ok(())
+    }
+
+    fn delivery(
+        &mut self,
+        session: &StoredSession,
+        log: &RecoveredLog,
+        delivery: &StoredDelivery,
+    ) -> Result<(), SurveyError> {
+        let mut line = JsonLine::of("delivery");
+        line.text("client_id", &session.client_id);
+        let state = match (delivery.message, delivery.packet_id) {
+            (None, _) => "released",
+            (Some(_), Some(_)) => "sent",
+            (Some(_), None) => "queued",
+        };
+        line.text("state", state);
+        line.number("qos", delivery.qos as u64);
+        line.flag("retain", delivery.retain);
+        line.maybe("packet_id", delivery.packet_id.map(|packet_id| packet_id.get().into()));
+        if let Some(extra) = &delivery.extra {
+            line.numbers("subscription_identifiers", extra.ids.iter().map(|identifier| identifier.get().into()));
+        }
+        if let Some(message) = delivery.message {
+            self.message(&mut line, log, message)?;
+        }
+        self.write(line);
+        Ok(())
+    }
+
+    fn others(&mut self, log: &RecoveredLog) -> Result<(), SurveyError> {
+        for (topic, retained) in &log.state.retained {
+            let Some(message) = retained.message else { continue };
+            let mut line = JsonLine::of("retained");
+            line.text("retained_topic", topic);
+            line.number("stamp_ns", retained.stamp.time_ns);
+            self.message(&mut line, log, message)?;
+            self.write(line);
+        }
+        for (to, _) in log.state.mailbox.numbered() {
+            for forward in log.state.mailbox.forwards(to) {
+                let mut line = JsonLine::of("forward");
+                line.number("from_shard", log.log.shard.0.into());
+                line.number("to_shard", to.0.into());
+                line.number("number", forward.number);
+                self.message(&mut line, log, forward.message)?;
+                self.write(line);
+            }
+        }
+        for damage in &log.scan.damage {
+            let mut line = JsonLine::of("damage");
+            line.text("log", &log.log.to_string());
+            line.number("first_record", damage.first);
+            line.number("records", damage.next - damage.first);
+            self.write(line);
+        }
+        Ok(())
+    }
+
+    /// What there is to say of a message; that its bytes are lost, if they are.
+    fn message(&self, line: &mut JsonLine, log: &RecoveredLog, id: MessageId) -> Result<(), SurveyError> {
+        match self.survey.message(log, id)? {
+            None => line.flag("lost", true),
+            Some(message) => describe(line, &message),
+        }
+        Ok(())
+    }
+}
+
+fn describe(line: &mut JsonLine, message: &StoredMessage) {
+    line.text("topic", &message.topic);
+    line.number("published_qos", message.qos as u64);
+    line.maybe("expires_unix_ms", message.expires.map(|at| at.0));
+    if !message.properties().is_empty() {
+        line.bytes("properties_base64", message.properties());
+    }
+    match std::str::from_utf8(message.payload()) {
+        Ok(text) => line.text("payload", text),
+        Err(_) => line.bytes("payload_base64", message.payload()),
+    }
+}

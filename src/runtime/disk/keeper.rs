@@ -1,0 +1,221 @@
+//! The thread that does what takes as long as the disk does: making segments, putting them aside for another use, deleting.
+//!
+//! Always holds: orders are done one after the other, and each is reported once, in order. A full disk is a report like any
+//! other; whoever gets it decides.
+
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::error::DirectoryError;
+use super::prepare::{make_segment, remove_file};
+use super::space::space_of;
+use crate::store::format::{LogId, SegmentNumber, StoreFile};
+
+/// What is to be done about a log's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeeperOrder {
+    /// Whose.
+    pub log: LogId,
+    /// What.
+    pub kind: OrderKind,
+}
+
+/// See [`KeeperOrder`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderKind {
+    /// A segment is to be there, of a spare file or of a new one.
+    Prepare(SegmentNumber),
+    /// A segment is not needed any more: it becomes a spare file, or is deleted if there are enough.
+    Recycle(SegmentNumber),
+    /// A checkpoint is not needed any more.
+    DropCheckpoint(u32),
+}
+
+/// What came of an order.
+#[derive(Debug)]
+pub struct KeeperReport {
+    /// Which.
+    pub order: KeeperOrder,
+    /// Why not, if it was not done.
+    pub result: Result<(), DirectoryError>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Keeper {
+    orders: Option<Sender<KeeperOrder>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// How the keeper works.
+#[derive(Clone, Debug)]
+struct Work {
+    directory: PathBuf,
+    segment_bytes: u64,
+    /// Below this much room no new file is made.
+    reserve_bytes: u64,
+}
+
+/// Orders that wait for the disk. Each log has a few at a time.
+const ORDERS_MAX: usize = 1024;
+/// Spare files of a log; more are deleted, so that a burst does not keep its room for ever.
+const SPARES_MAX: usize = 4;
+
+impl Keeper {
+    /// Starts the thread. Each report is handed to `report`, on the keeper's thread.
+    pub fn start(
+        directory: PathBuf,
+        segment_bytes: u64,
+        reserve_bytes: u64,
+        report: impl Fn(KeeperReport) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (orders, taken) = bounded(ORDERS_MAX);
+        let work = Work { directory, segment_bytes, reserve_bytes };
+        let thread = std::thread::Builder::new().name("keeper".into()).spawn(move || work.run(&taken, report))?;
+        Ok(Self { orders: Some(orders), thread: Some(thread) })
+    }
+
+    /// Gives an order without waiting; `false` if too many wait already: give it again later.
+    pub fn order(&self, order: KeeperOrder) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
+    }
+}
+
+impl Drop for Keeper {
+    /// What was ordered is done first.
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Work {
+    fn run(&self, orders: &Receiver<KeeperOrder>, report: impl Fn(KeeperReport)) {
+        for order in orders {
+            let result = self.do_order(order);
+            report(KeeperReport { order, result });
+        }
+    }
+
+    fn do_order(&self, KeeperOrder { log, kind }: KeeperOrder) -> Result<(), DirectoryError> {
+        let path = |file: StoreFile| self.directory.join(file.to_string());
+        match kind {
+            OrderKind::Prepare(number) => {
+                let spare = self.spares(log).first().map(|number| path(StoreFile::Spare(log, *number)));
+                if spare.is_none() {
+                    self.check_room()?;
+                }
+                make_segment(&path(StoreFile::Segment(log, number)), spare.as_deref(), self.segment_bytes)
+            }
+            OrderKind::Recycle(number) => {
+                let segment = path(StoreFile::Segment(log, number));
+                let spares = self.spares(log);
+                if spares.len() >= SPARES_MAX {
+                    return remove_file(&segment);
+                }
+                let free = (0..=SPARES_MAX as u32).find(|number| !spares.contains(number)).unwrap_or_default();
+                make_segment(&path(StoreFile::Spare(log, free)), Some(&segment), self.segment_bytes)
+            }
+            OrderKind::DropCheckpoint(number) => remove_file(&path(StoreFile::Checkpoint(log, number))),
+        }
+    }
+
+    fn check_room(&self) -> Result<(), DirectoryError> {
+        let (free_bytes, _) = space_of(&self.directory)?;
+        if free_bytes < self.segment_bytes + self.reserve_bytes {
+            return Err(DirectoryError::of(&self.directory, std::io::ErrorKind::StorageFull.into()));
+        }
+        Ok(())
+    }
+
+    fn spares(&self, log: LogId) -> Vec<u32> {
+        let folder = self.directory.join(log.to_string());
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut spares: Vec<u32> = names
+            .filter_map(|entry| match StoreFile::parse(&format!("{log}/{}", entry.file_name().to_str()?))? {
+                StoreFile::Spare(_, number) => Some(number),
+                _ => None,
+            })
+            .collect();
+        spares.sort_unstable();
+        spares
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ShardId;
+    use crate::runtime::disk::{Access, Directory};
+    use std::fs;
+
+    const LOG: LogId = LogId { generation: 1, shard: ShardId(0) };
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("dunlin-keeper-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        path
+    }
+
+    fn run(path: &std::path::Path, reserve_bytes: u64, orders: &[OrderKind]) -> Vec<Result<(), String>> {
+        let (sender, reports) = bounded(64);
+        let report = move |report: KeeperReport| {
+            let _ = sender.send(report.result.map_err(|error| error.to_string()));
+        };
+        let keeper = Keeper::start(path.to_owned(), 64 * 1024, reserve_bytes, report).unwrap();
+        for kind in orders {
+            assert!(keeper.order(KeeperOrder { log: LOG, kind: *kind }));
+        }
+        drop(keeper);
+        reports.try_iter().collect()
+    }
+
+    fn names(path: &std::path::Path) -> Vec<String> {
+        let entries = fs::read_dir(path.join(LOG.to_string())).unwrap();
+        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn segments_are_filled_once_and_go_round() {
+        let path = folder("round");
+        let directory = Directory::open(&path, Access::Write).unwrap();
+        directory.make_log(LOG).unwrap();
+        let one = SegmentNumber(1);
+        assert_eq!(run(&path, 0, &[OrderKind::Prepare(one), OrderKind::Prepare(SegmentNumber(2))]), [Ok(()), Ok(())]);
+        assert_eq!(names(&path), ["segment-0000000001", "segment-0000000002"]);
+        let segment = directory.path_of(StoreFile::Segment(LOG, one));
+        assert_eq!(fs::read(&segment).unwrap(), vec![0; 64 * 1024]);
+        fs::write(&segment, vec![7; 64 * 1024]).unwrap();
+        // A full disk makes no new file, and does not need one either.
+        let orders =
+            [OrderKind::Recycle(one), OrderKind::Prepare(SegmentNumber(3)), OrderKind::Prepare(SegmentNumber(4))];
+        let results = run(&path, u64::MAX / 2, &orders);
+        assert!(
+            matches!(&results[..], [Ok(()), Ok(()), Err(full)] if full.contains("cannot be written to")),
+            "{results:?}"
+        );
+        assert_eq!(names(&path), ["segment-0000000002", "segment-0000000003"]);
+        assert_eq!(fs::read(directory.path_of(StoreFile::Segment(LOG, SegmentNumber(3)))).unwrap()[0], 7);
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn spare_files_do_not_pile_up_and_what_is_gone_may_be_deleted_again() {
+        let path = folder("spares");
+        let directory = Directory::open(&path, Access::Write).unwrap();
+        directory.make_log(LOG).unwrap();
+        let numbers = (1..=6).map(SegmentNumber);
+        let orders: Vec<OrderKind> =
+            numbers.clone().map(OrderKind::Prepare).chain(numbers.map(OrderKind::Recycle)).collect();
+        assert!(run(&path, 0, &orders).iter().all(Result::is_ok));
+        assert_eq!(names(&path).len(), SPARES_MAX);
+        assert_eq!(run(&path, 0, &[OrderKind::DropCheckpoint(9)]), [Ok(())]);
+        fs::remove_dir_all(path).unwrap();
+    }
+}

@@ -1,0 +1,85 @@
+//! The directory as recovery reads it.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::directory::Directory;
+use crate::store::format::{LogId, StoreFile};
+use crate::store::{Medium, MediumError};
+
+/// See the module's text. Files stay open from one read to the next.
+#[derive(Debug)]
+pub struct DirectoryMedium<'a> {
+    directory: &'a Directory,
+    open: HashMap<StoreFile, File>,
+}
+
+/// Files that are kept open; a log of a terabyte has more segments than a process may have files.
+const OPEN_MAX: usize = 64;
+
+impl<'a> DirectoryMedium<'a> {
+    /// Reads from this directory.
+    pub fn new(directory: &'a Directory) -> Self {
+        Self { directory, open: HashMap::new() }
+    }
+
+    fn file(&mut self, name: StoreFile) -> Result<&File, MediumError> {
+        if self.open.len() > OPEN_MAX {
+            self.open.clear();
+        }
+        if !self.open.contains_key(&name) {
+            let path = self.directory.path_of(name);
+            let file = File::open(&path).map_err(|error| failed(&path, &error))?;
+            self.open.insert(name, file);
+        }
+        Ok(&self.open[&name])
+    }
+}
+
+fn failed(path: &std::path::Path, error: &io::Error) -> MediumError {
+    MediumError::Failed(format!("{}: {error}", path.display()))
+}
+
+impl Medium for DirectoryMedium<'_> {
+    fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
+        let path: PathBuf = self.directory.path().join(log.to_string());
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(&path, &error)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(|error| failed(&path, &error))?.file_name();
+            files.extend(name.to_str().and_then(|name| StoreFile::parse(&format!("{log}/{name}"))));
+        }
+        Ok(files)
+    }
+
+    fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
+        let path = self.directory.path_of(file);
+        self.file(file)?.metadata().map(|found| found.len()).map_err(|error| failed(&path, &error))
+    }
+
+    fn read(&mut self, name: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
+        let path = self.directory.path_of(name);
+        let file = self.file(name)?;
+        let mut read = 0;
+        while read < into.len() {
+            match file.read_at(&mut into[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(more) => read += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The disk itself, and the file system that finds its own checksum wrong.
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EBADMSG | libc::EUCLEAN)) => {
+                    return Err(MediumError::Unreadable { file: name, offset });
+                }
+                Err(error) => return Err(failed(&path, &error)),
+            }
+        }
+        Ok(read)
+    }
+}

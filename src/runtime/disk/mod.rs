@@ -1,0 +1,28 @@
+//! The data directory: who may use it, what is in it, and the slow work on its files.
+//!
+//! Owns: the lock ([`Directory`]), the manifest's file, reading for recovery ([`DirectoryMedium`]), and making, recycling and
+//! deleting files ([`Keeper`], a thread of its own).
+//! Always holds: one process uses a directory at a time; a file that counts is made whole and durable under another name
+//! first, and its folder with it; looking at a directory ([`Survey`]) changes nothing in it; nothing here runs on a shard's thread.
+//! Leaves to others: what the bytes mean (`store`), and the write that an acknowledgement waits for (`ring`).
+
+mod check;
+mod directory;
+mod error;
+mod export;
+mod json;
+mod keeper;
+mod medium;
+mod prepare;
+mod space;
+mod survey;
+
+pub use check::{CheckVerdict, check};
+pub use directory::{Access, Directory};
+pub use error::DirectoryError;
+pub use export::export;
+pub use keeper::{Keeper, KeeperOrder, KeeperReport, OrderKind};
+pub use medium::DirectoryMedium;
+pub use prepare::{make_segment, remove_file, replace_file};
+pub use space::{FileSystem, space_of};
+pub use survey::{Survey, SurveyError};

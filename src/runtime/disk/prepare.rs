@@ -1,0 +1,83 @@
+//! Files made whole and durable before they count. Each call may take as long as the disk does.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::error::DirectoryError;
+use crate::store::WriteBuffer;
+
+/// Bytes of zeros that are written at a time.
+const ZEROS_BYTES: usize = 1024 * 1024;
+
+/// Makes `path` a segment of `bytes`: of `spare` if there is one, whose bytes stay, or of a new file that is filled with
+/// zeros. A file that was filled once is written to without the file system having to note anything, which is what makes
+/// a durable write cheap.
+pub fn make_segment(path: &Path, spare: Option<&Path>, bytes: u64) -> Result<(), DirectoryError> {
+    if let Some(spare) = spare {
+        let is_right = fs::metadata(spare).is_ok_and(|found| found.len() == bytes);
+        if is_right && fs::rename(spare, path).is_ok() {
+            return sync_folder_of(path);
+        }
+    }
+    let partial = path.with_extension("new");
+    let of = |error| DirectoryError::of(&partial, error);
+    let filled = fill(&partial, bytes);
+    if let Err(error) = filled {
+        // A file that could not be filled takes room from those that can.
+        let _ = fs::remove_file(&partial);
+        return Err(of(error));
+    }
+    fs::rename(&partial, path).map_err(of)?;
+    sync_folder_of(path)
+}
+
+fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    // Past the page cache, which has better uses; where a file system does not know that, with it.
+    let direct = options.clone().custom_flags(libc::O_DIRECT).open(path);
+    let file = match direct {
+        Ok(file) => file,
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => options.open(path)?,
+        Err(error) => return Err(error),
+    };
+    let mut zeros = WriteBuffer::default();
+    zeros.resize(ZEROS_BYTES.min(bytes as usize));
+    let mut at = 0;
+    while at < bytes {
+        let len = (bytes - at).min(zeros.len() as u64) as usize;
+        file.write_all_at(&zeros.bytes_mut()[..len], at)?;
+        at += len as u64;
+    }
+    file.sync_all()
+}
+
+/// Replaces a small file with these bytes: whoever reads it finds the old ones or the new ones, whatever happens meanwhile.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
+    let partial = path.with_extension("new");
+    let of = |error| DirectoryError::of(&partial, error);
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(of)?;
+    file.write_all_at(bytes, 0).map_err(of)?;
+    file.sync_all().map_err(of)?;
+    fs::rename(&partial, path).map_err(of)?;
+    sync_folder_of(path)
+}
+
+/// Deletes a file for good; one that is not there is fine.
+pub fn remove_file(path: &Path) -> Result<(), DirectoryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(DirectoryError::of(path, error)),
+        _ => sync_folder_of(path),
+    }
+}
+
+fn sync_folder_of(path: &Path) -> Result<(), DirectoryError> {
+    sync_folder(path.parent().unwrap_or_else(|| Path::new(".")))
+}
+
+/// Makes durable which files are in a folder.
+pub(super) fn sync_folder(path: &Path) -> Result<(), DirectoryError> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| DirectoryError::of(path, error))
+}

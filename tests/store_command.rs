@@ -1,0 +1,303 @@
+//! `dunlin store check` and `dunlin store export` on directories that were made up, whole and damaged.
+
+#![cfg(feature = "runtime")]
+
+use std::fs;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use dunlin::ids::{NameKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
+use dunlin::runtime::disk::{Access, Directory, make_segment};
+use dunlin::store::format::{
+    ForwardTarget, InboxCount, ListOf, LogId, LogRecord, Manifest, MessageId, MessageRecord, QueuedRecord,
+    SegmentNumber, StoreFile, WriteStamp,
+};
+use dunlin::store::{LogConfig, LogEnd, RecordGroup, RecordWriter, Urgency};
+use dunlin::time::{Now, Timestamp};
+use serde_json::Value;
+
+const NODE: [u8; 16] = *b"node of the test";
+const SEGMENT_BYTES: u64 = 256 * 1024;
+
+/// A data directory of this test's own, removed at its end.
+struct Data(PathBuf);
+
+impl Data {
+    /// Two logs with a session each, a retained message, and a message on its way from the first to the second.
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dunlin-store-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        let directory = Directory::open(&path, Access::Write).expect("a directory");
+        directory.write_manifest(&manifest()).expect("a manifest");
+        for shard in 0..2 {
+            let log = LogId { generation: 1, shard: ShardId(shard) };
+            directory.make_log(log).expect("a folder");
+            write_log(&directory, log);
+        }
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("UTF-8")
+    }
+
+    fn segment(&self, shard: u8) -> PathBuf {
+        let log = LogId { generation: 1, shard: ShardId(shard) };
+        self.0.join(StoreFile::Segment(log, SegmentNumber(1)).to_string())
+    }
+
+    /// Changes a byte of a segment.
+    fn damage(&self, shard: u8, offset: u64) {
+        let file = fs::OpenOptions::new().read(true).write(true).open(self.segment(shard)).expect("a segment");
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).expect("a byte");
+        file.write_all_at(&[byte[0] ^ 1], offset).expect("a byte");
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        node: NODE,
+        node_name: "test-node".into(),
+        made: Timestamp(1_800_000_000_000),
+        generation: 1,
+        shards: 2,
+        epoch: 1,
+        names: NameKey { first: 1, second: 2 },
+        last_stamp_ns: 0,
+        segment_bytes: SEGMENT_BYTES,
+    }
+}
+
+/// Groups of records, each of which becomes a batch.
+fn write_log(directory: &Directory, log: LogId) {
+    let config = LogConfig { node: NODE, log, epoch: 1, segment_bytes: SEGMENT_BYTES, batch_max_bytes: 64 * 1024 };
+    let mut writer = RecordWriter::new(config, LogEnd::default());
+    let number = writer.next_to_prepare().expect("one is needed");
+    let path = directory.path_of(StoreFile::Segment(log, number));
+    make_segment(&path, None, SEGMENT_BYTES).expect("a segment");
+    writer.segment_prepared(number);
+    let session = SessionId(7);
+    let client_id = format!("client-{}", log.shard.0);
+    let at = Timestamp(1_800_000_000_000);
+    let identifier = SubscriptionId::new(9);
+    let message = |id, payload: &'static [u8]| LogRecord::Message(plain_message(id, payload));
+    let queued = |message, packet_id| queued(session, MessageId(message), packet_id);
+    let to = ShardId(1 - log.shard.0);
+    let groups: [Vec<LogRecord<'_>>; 4] = [
+        vec![
+            LogRecord::SessionBegun { session, client_id: &client_id, expiry_s: 3_600, at },
+            LogRecord::Subscribed { session, filter: "a/#", options: 0x1e, identifier },
+        ],
+        vec![message(3, b"text"), queued(3, PacketId::new(77)), message(5, b"\xff\xfe"), queued(5, None)],
+        vec![
+            message(7, b"kept"),
+            LogRecord::Retained {
+                topic: "a/b",
+                stamp: WriteStamp { time_ns: 5, shard: 0 },
+                message: Some(MessageId(7)),
+            },
+            message(9, b"forwarded"),
+            LogRecord::Forward(ForwardTarget {
+                to,
+                number: 1,
+                message: MessageId(9),
+                plain: true,
+                retained: None,
+                groups: ListOf::Values(&[]),
+            }),
+        ],
+        vec![LogRecord::Disconnected { session, at: Timestamp(at.0 + 1) }],
+    ];
+    // The second log has taken over what the first sent to it.
+    let inbox = [InboxCount { from: to, number: 1 }];
+    let file = fs::OpenOptions::new().write(true).open(&path).expect("a segment");
+    for records in groups {
+        let mut bytes = Vec::new();
+        for (base, record) in (writer.appended() + 1..).zip(&records) {
+            record.encode(base, &mut bytes);
+        }
+        let now = Now { mono_ns: 1, unix_ms: at.0 };
+        let inbox = if log.shard.0 == 1 { &inbox[..] } else { &[] };
+        let count = records.len() as u32;
+        writer.append(now, RecordGroup { records: &bytes, count, inbox, urgency: Urgency::Awaited });
+        let write = writer.next_write(now).expect("somebody waits");
+        let len = write.range.len();
+        file.write_all_at(&write.bytes[write.range], write.offset).expect("written");
+        writer.written(write.bytes, Ok(len)).expect("all of it");
+    }
+}
+
+fn plain_message(id: u64, payload: &[u8]) -> MessageRecord<'_> {
+    MessageRecord {
+        id: MessageId(id),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        expires: None,
+        publisher: None,
+        topic: "a/b",
+        properties: &[],
+        properties_bytes: 0,
+        payload,
+        later_bytes: 0,
+    }
+}
+
+fn queued(session: SessionId, message: MessageId, packet_id: Option<PacketId>) -> LogRecord<'static> {
+    let ids = ListOf::Values(&[]);
+    LogRecord::Queued(QueuedRecord {
+        session,
+        message,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        packet_id,
+        group: None,
+        ids,
+    })
+}
+
+fn dunlin(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dunlin")).args(arguments).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("UTF-8")
+}
+
+#[track_caller]
+fn refused(arguments: &[&str], words: &str) {
+    let output = dunlin(arguments);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(71), "{error}");
+    assert!(error.contains(words) && error.lines().count() == 1, "{error}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn a_directory_that_is_whole_is_shown_and_called_so() {
+    let data = Data::new("whole");
+    let output = dunlin(&["store", "check", data.path()]);
+    let shown = text(&output.stdout);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""), "{shown}");
+    assert!(shown.contains("node \"test-node\", 2 shards") && shown.contains("everything is whole"), "{shown}");
+    assert!(
+        shown.contains("together: 2 sessions, 2 subscriptions, 4 messages queued or in flight, 2 retained"),
+        "{shown}"
+    );
+    assert!(shown.contains("log-1-0: 1 segments with 11 records up to 11, no checkpoint"), "{shown}");
+}
+
+#[test]
+fn an_export_has_everything_and_each_line_is_json() {
+    let data = Data::new("export");
+    let output = dunlin(&["store", "export", data.path()]);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["kind"] == kind).collect::<Vec<_>>();
+    assert_eq!((lines[0]["kind"].as_str(), lines[0]["shards"].as_u64()), (Some("directory"), Some(2)));
+    let sessions = of("session");
+    assert_eq!(
+        sessions.iter().map(|line| line["client_id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["client-0", "client-1"]
+    );
+    assert_eq!(sessions[0]["disconnected_unix_ms"], 1_800_000_000_001_u64);
+    let subscription = of("subscription")[0];
+    assert_eq!((&subscription["filter"], &subscription["qos"]), (&Value::from("a/#"), &Value::from(2)));
+    assert_eq!((&subscription["no_local"], &subscription["retain_handling"]), (&Value::from(true), &Value::from(1)));
+    let deliveries = of("delivery");
+    assert_eq!(deliveries.len(), 4);
+    assert_eq!((&deliveries[0]["state"], &deliveries[0]["packet_id"]), (&Value::from("sent"), &Value::from(77)));
+    assert_eq!(
+        (&deliveries[0]["payload"], &deliveries[1]["payload_base64"]),
+        (&Value::from("text"), &Value::from("//4="))
+    );
+    assert_eq!(of("retained")[0]["payload"], "kept");
+    let forwards = of("forward");
+    assert_eq!(forwards.len(), 1, "what the other log has taken over is not on its way");
+    assert_eq!((&forwards[0]["from_shard"], &forwards[0]["payload"]), (&Value::from(1), &Value::from("forwarded")));
+}
+
+#[test]
+fn damage_is_named_and_everything_else_is_still_there() {
+    let data = Data::new("damaged");
+    // The second batch, with both messages of the session.
+    data.damage(0, 2 * 4096 + 80);
+    let output = dunlin(&["store", "check", data.path()]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("DAMAGED: records 3 to 6 are lost, in segment 1 from block 2 on"), "{shown}");
+    assert!(shown.contains("1 thing is damaged; the rest is whole") && !shown.contains("log-1-1: DAMAGED"), "{shown}");
+    let output = dunlin(&["store", "export", data.path()]);
+    assert_eq!(output.status.code(), Some(0));
+    let exported = text(&output.stdout);
+    assert_eq!(exported.matches("\"kind\":\"delivery\"").count(), 2, "{exported}");
+    assert!(
+        exported.contains("\"kind\":\"damage\",\"log\":\"log-1-0\",\"first_record\":3,\"records\":4"),
+        "{exported}"
+    );
+    assert_eq!(exported.matches("\"kind\":\"retained\"").count(), 2, "{exported}");
+}
+
+#[test]
+fn a_write_that_was_cut_off_is_no_damage() {
+    let data = Data::new("torn");
+    data.damage(0, 4 * 4096 + 70);
+    let output = dunlin(&["store", "check", data.path()]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert!(shown.contains("the last write was under way when the power went"), "{shown}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_looked_at_says_why_in_one_line() {
+    let data = Data::new("refused");
+    refused(&["store", "check", "/no/such/directory"], "is no data directory: No such file");
+    refused(&["store", "check", data.segment(0).to_str().unwrap()], "is no data directory: it is a file");
+    let empty = Path::new(data.path()).join("log-1-0");
+    refused(&["store", "export", empty.to_str().unwrap()], "no dunlin has ever used it");
+    let held = Directory::open(Path::new(data.path()), Access::Write).expect("nobody else has it");
+    refused(&["store", "check", data.path()], "is in use by another dunlin");
+    let newer = {
+        let mut block = manifest().seal();
+        block[8] = 99;
+        block
+    };
+    let manifest_path = held.path_of(StoreFile::Manifest);
+    let mode = fs::metadata(&manifest_path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "the keys in it are nobody else's business");
+    fs::write(&manifest_path, newer).unwrap();
+    drop(held);
+    refused(&["store", "check", data.path()], "was written by a newer dunlin: it has format 99");
+    fs::write(&manifest_path, vec![0; 4096]).unwrap();
+    refused(&["store", "check", data.path()], "manifest is damaged: no manifest begins here");
+    fs::remove_file(&manifest_path).unwrap();
+    refused(&["store", "check", data.path()], "it has no manifest");
+}
+
+#[test]
+fn another_nodes_directory_and_one_that_cannot_be_written_to_are_refused() {
+    let data = Data::new("node");
+    let directory = Directory::open(Path::new(data.path()), Access::Write).expect("nobody else has it");
+    assert_eq!(directory.own_manifest("test-node").expect("its own"), Some(manifest()));
+    let other = directory.own_manifest("other").expect_err("it is another's").to_string();
+    assert!(other.contains("belongs to node \"test-node\" and this is node \"other\""), "{other}");
+    let error = Directory::open(Path::new("/proc/dunlin"), Access::Write).expect_err("nothing is made there");
+    assert!(error.to_string().contains("/proc/dunlin"), "{error}");
+}
+
+#[test]
+fn a_command_that_is_not_understood_says_what_there_is() {
+    let output = dunlin(&["store"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("check") && text(&output.stderr).contains("export"));
+    let output = dunlin(&["store", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains("Looks at a data directory"));
+}
