@@ -214,6 +214,18 @@ pub const RETAINED_EXPIRY_NEVER_S: u32 = u32::MAX;
 pub const SYS_INTERVAL_MAX_S: u16 = 3_600;
 /// Listening addresses one process may have; each is a socket on every shard.
 pub const LISTENERS_MAX: usize = 16;
+/// Networks in one of a listener's lists. Each connection is compared with all of them, which takes less than a microsecond.
+pub const NETWORKS_MAX: usize = 64;
+/// Origins in `--ws-origins`.
+pub const ORIGINS_MAX: usize = 64;
+/// Longest path, origin or account in the settings, in bytes.
+pub const LISTENER_TEXT_MAX_BYTES: usize = 255;
+/// Most that `--max-connect-rate` and `--max-connect-rate-per-address` can be set to: more than a machine accepts.
+pub const CONNECT_RATE_MAX: u32 = 1_000_000;
+/// Cells of the table that holds connect rates per source address, 8 bytes each, the same for any number of addresses. Each address
+/// has two of them. As long as fewer than a thousand addresses are at their limit, one in a thousand others would share both of its
+/// own with some of them, and be held to what is left.
+pub const ADDRESS_RATE_CELLS: usize = 64 * 1024;
 /// Longest `--node-name` in bytes; as long as a host name may be.
 pub const NODE_NAME_MAX_BYTES: usize = 64;
 

@@ -3,12 +3,12 @@
 use std::{
     fmt::Display,
     io::{self, BufWriter, Write},
-    net::SocketAddr,
     process::ExitCode,
 };
 
 use dunlin::{
     config::{self, Config, ConfigError, Exit, Invocation, LogFormat, LogTarget, StoreCommand},
+    net::ListenOn,
     runtime::{
         self, End, RunError,
         disk::{self, CheckVerdict, Survey},
@@ -114,7 +114,7 @@ fn run(config: &Config) -> Exit {
     for warning in &config.warnings {
         log::event::config_warning(warning);
     }
-    let announce = |addresses: &[SocketAddr]| {
+    let announce = |addresses: &[ListenOn]| {
         if format == LogFormat::Text {
             announce(addresses, config.settings.shards);
         }
@@ -126,7 +126,7 @@ fn run(config: &Config) -> Exit {
 }
 
 /// Tells people and scripts where clients can connect: the one line on standard output.
-fn announce(addresses: &[SocketAddr], shards: usize) {
+fn announce(addresses: &[ListenOn], shards: usize) {
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let (addresses, plural) = (addresses.join(", "), if shards == 1 { "" } else { "s" });
     let version = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 #![no_main]
 
 use dunlin::conn::websocket::{UpgradeAnswer, UpgradeRefusal, UpgradeRequest, UpgradeGrant, UpgradeRules};
-use dunlin::settings::Network;
+use dunlin::settings::Networks;
 use libfuzzer_sys::fuzz_target;
 
 fn take(stream: &[u8], size: usize, rules: &UpgradeRules<'_>) -> Option<(usize, Result<UpgradeGrant, UpgradeRefusal>)> {
@@ -22,7 +22,7 @@ fn take(stream: &[u8], size: usize, rules: &UpgradeRules<'_>) -> Option<(usize, 
 fuzz_target!(|input: &[u8]| {
     let Some((&choice, stream)) = input.split_first() else { return };
     let origins = ["https://console.example".to_owned()];
-    let proxies: [Network; 1] = ["192.0.2.0/24".parse().expect("a network")];
+    let proxies = Networks::Some(["192.0.2.0/24".parse().expect("a network")].into());
     let rules = UpgradeRules { path: "/mqtt", origins: (choice & 1 == 0).then_some(&origins), proxies: &proxies };
     let whole = take(stream, stream.len().max(1), &rules);
     let split = take(stream, 1 + usize::from(choice >> 1), &rules);

@@ -55,6 +55,8 @@ pub struct PeerIdentity {
     pub subject: Option<Box<str>>,
     /// Its alternative names: DNS names, mail addresses and URIs, in their order.
     pub alternative_names: Box<[Box<str>]>,
+    /// The version of TLS, as a proxy in front of us names it.
+    pub tls_version: Option<Box<str>>,
 }
 
 /// Who wants to connect, with what it shows.

@@ -115,7 +115,7 @@ impl ConnectRefusal {
     }
 
     /// Refusal of a CONNECT whose version is known.
-    pub(super) const fn of(error: DecodeError, version: Version) -> Self {
+    pub const fn of(error: DecodeError, version: Version) -> Self {
         let reason = error.reason();
         let answer = match (version, reason.to_v3_return_code()) {
             (Version::V5, _) => Answer::Reason(reason),

@@ -5,13 +5,14 @@ use std::{
     path::Path,
 };
 
-use super::{Config, LogTarget, Problem};
-use crate::settings::{AnonymousAccess, Unit};
+use super::{Config, Listener, LogTarget, Problem};
+use crate::settings::{AnonymousAccess, ListenerKind, ListenerSettings, Unit};
 
 /// What is legal but probably not meant, a sentence each.
 pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(closed(config));
+    warnings.extend(config.listeners.iter().filter_map(trusts_nobody));
     let values = &config.settings;
     let packet = values.packet_size_max_bytes as u64;
     for (path, bytes) in [
@@ -50,6 +51,18 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// A listener that asks for a PROXY header and takes it from nobody.
+fn trusts_nobody(listener: &Listener) -> Option<String> {
+    let ListenerSettings { proxy_protocol, proxy_from, kind, .. } = &*listener.settings;
+    (*proxy_protocol && *kind != ListenerKind::Unix && proxy_from.are_none()).then(|| {
+        format!(
+            "no client can connect on {}: proxy_protocol asks for a PROXY header, and proxy_from (--proxy-from) names no proxy \
+             that one is taken from",
+            listener.address
+        )
+    })
 }
 
 /// Listeners that nobody can come in by, and why.

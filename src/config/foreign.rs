@@ -21,7 +21,14 @@ pub(super) const FOREIGN: &[Foreign] = &[
         &["listener", "bind_address", "bind_interface", "host", "listen"],
         "use [listener] bind and port (--bind, --port)",
     ),
-    of(&["protocol", "websockets", "ws", "ws_port", "wss_port", "ws_path", "http_dir"], "WebSocket is not built yet"),
+    of(
+        &["protocol", "websockets", "ws"],
+        "use [listener] ws_port (--ws-port), or kind = \"websocket\" in a [[listener]] table",
+    ),
+    of(&["wss_port"], "secure WebSocket is not built yet: put a TLS proxy in front of ws_port"),
+    of(&["http_dir"], "files are not served: a web server does that"),
+    of(&["websockets_origin"], "use [listener] ws_origins (--ws-origins)"),
+    of(&["websockets_headers_size"], "the head of a request may have 8 KiB; that cannot be set"),
     of(
         &[
             "cafile",
@@ -45,8 +52,11 @@ pub(super) const FOREIGN: &[Foreign] = &[
         ],
         "TLS is not built yet: put a TLS proxy in front of it",
     ),
-    of(&["unix", "unix_socket"], "Unix sockets are not built yet"),
-    of(&["proxy_protocol", "proxy_from", "enable_proxy_protocol"], "the PROXY protocol is not built yet"),
+    of(&["unix_socket"], "use [listener] unix (--unix)"),
+    of(
+        &["enable_proxy_protocol", "proxy_protocol_v2_require_tls"],
+        "use [listener] proxy_protocol and proxy_from (--proxy-protocol, --proxy-from)",
+    ),
     of(
         &[
             "password_file",

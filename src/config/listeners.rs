@@ -2,23 +2,58 @@
 //!
 //! Always holds: a table's own keys win over everything said for all listeners; a listener has one address.
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, fmt, net::SocketAddr, sync::Arc};
 
 use super::{
     error::{Problem, Source},
     layers::{ListenerTable, ROWS, Resolved, index},
-    process::BindAddress,
+    process::{BindAddress, WS_PORT_DEFAULT, WS_PORT_OFF},
+    unix::UnixSocket,
 };
 use crate::limits::LISTENERS_MAX;
-use crate::settings::{FromValue, ListenerSettings, Setting};
+use crate::settings::{FromValue, ListenerKind, ListenerSettings, Machine, Setting, Value};
 
 /// One address to listen on, and what holds for the clients that come there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// Address and port; port 0 is any free port, the same one on every shard.
-    pub address: SocketAddr,
+    /// Where clients connect.
+    pub address: ListenAddress,
     /// What the operator chose for it.
     pub settings: Arc<ListenerSettings>,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Address and port; port 0 is any free port, the same one on every shard.
+    Ip(SocketAddr),
+    /// A path of this machine.
+    Unix(Box<UnixSocket>),
+}
+
+impl ListenAddress {
+    /// Whether nobody beyond this machine comes that way.
+    pub fn is_local(&self) -> bool {
+        match self {
+            // ::ffff:127.0.0.1 is loopback too, only spelled otherwise.
+            Self::Ip(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+
+    /// Whether it is another address each time it is listened on.
+    fn is_chosen_by_the_system(&self) -> bool {
+        matches!(self, Self::Ip(address) if address.port() == 0)
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(out),
+            Self::Unix(socket) => socket.path.display().fmt(out),
+        }
+    }
 }
 
 /// A listener and each row's value that made it.
@@ -30,46 +65,101 @@ pub(super) struct Described {
     pub(super) source: Source,
 }
 
-/// One listener for each table, or where there is none one for each address that is said for all.
+/// One listener for each table, or where there is none those that are said for all: one for each address, one more for
+/// WebSocket at each if it has a port, and one at a Unix path if there is one.
 pub(super) fn describe(
     all: &[Resolved],
     tables: &[ListenerTable],
     resolved: Vec<Vec<Resolved>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Described> {
-    let binds = |resolved: &[Resolved]| Vec::<BindAddress>::from_value(resolved[index("bind")].value.clone());
-    if tables.is_empty() {
-        let source = &all[index("bind")].source;
-        let each = binds(all).into_iter().map(|bind| described(bind, all.to_vec(), source.clone()));
-        return each.collect();
+    let described = if tables.is_empty() { without_tables(all) } else { each_table(tables, resolved, problems) };
+    if let Some(one_more) = described.get(LISTENERS_MAX) {
+        let address = one_more.listener.address.to_string();
+        let this = if tables.is_empty() { &address } else { "this" };
+        let text = format!("there may be {LISTENERS_MAX} listeners, and {this} is one more");
+        problems.push(Problem::new(&one_more.source, text));
     }
-    if let Some(table) = tables.get(LISTENERS_MAX) {
-        problems
-            .push(Problem::new(&table.source, format!("there may be {LISTENERS_MAX} listeners, and this is one more")));
+    described
+}
+
+/// A row's value as its field has it.
+fn value<T: FromValue>(resolved: &[Resolved], flag: &str) -> T {
+    T::from_value(resolved[index(flag)].value.clone())
+}
+
+fn without_tables(all: &[Resolved]) -> Vec<Described> {
+    let source = |flag: &str| all[index(flag)].source.clone();
+    let binds: Vec<BindAddress> = value(all, "bind");
+    let at = |bind: &BindAddress| ListenAddress::Ip(bind.with_port(value(all, "port")));
+    let mut described: Vec<_> =
+        binds.iter().map(|bind| describe_one(at(bind), ListenerKind::Tcp, all.to_vec(), source("bind"))).collect();
+    let ws_port: u32 = value(all, "ws-port");
+    if ws_port != WS_PORT_OFF {
+        let at = |bind: &BindAddress| ListenAddress::Ip(SocketAddr::new(bind.ip, ws_port as u16));
+        let web = |bind| describe_one(at(bind), ListenerKind::WebSocket, all.to_vec(), source("ws-port"));
+        described.extend(binds.iter().map(web));
     }
+    if let Some(socket) = UnixSocket::of(&|flag| all[index(flag)].value.clone()) {
+        let address = ListenAddress::Unix(Box::new(socket));
+        described.push(describe_one(address, ListenerKind::Unix, all.to_vec(), source("unix")));
+    }
+    described
+}
+
+fn each_table(tables: &[ListenerTable], resolved: Vec<Vec<Resolved>>, problems: &mut Vec<Problem>) -> Vec<Described> {
     let mut listeners = Vec::new();
-    for (table, resolved) in tables.iter().zip(resolved) {
-        match *binds(&resolved) {
-            [bind] => listeners.push(described(bind, resolved, table.source.clone())),
-            ref several => {
-                let text = format!(
-                    "[[listener]] bind: a listener has one address, not {}: write a [[listener]] for each",
-                    several.len()
-                );
-                let source = table.layer.get(index("bind")).map_or(&table.source, |given| &given.source);
-                problems.push(Problem::new(source, text));
-            }
+    for (table, mut resolved) in tables.iter().zip(resolved) {
+        let kind: ListenerKind = value(&resolved, "listener-kind");
+        resolve_port(table, kind, &mut resolved);
+        match address_of_table(table, kind, &resolved) {
+            Ok(address) => listeners.push(describe_one(address, kind, resolved, table.source.clone())),
+            Err(problem) => problems.push(problem),
         }
     }
     listeners
 }
 
-fn described(bind: BindAddress, resolved: Vec<Resolved>, source: Source) -> Described {
+fn address_of_table(
+    table: &ListenerTable,
+    kind: ListenerKind,
+    resolved: &[Resolved],
+) -> Result<ListenAddress, Problem> {
+    if kind == ListenerKind::Unix {
+        let socket = UnixSocket::of(&|flag| resolved[index(flag)].value.clone());
+        let text = "[[listener]] unix: a listener of the kind unix needs a path: unix = \"/run/dunlin/mqtt.sock\"";
+        return socket
+            .map(|socket| ListenAddress::Unix(Box::new(socket)))
+            .ok_or_else(|| Problem::new(&table.source, text.to_owned()));
+    }
+    match *value::<Vec<BindAddress>>(resolved, "bind") {
+        [bind] => Ok(ListenAddress::Ip(bind.with_port(value(resolved, "port")))),
+        ref several => {
+            let text = format!(
+                "[[listener]] bind: a listener has one address, not {}: write a [[listener]] for each",
+                several.len()
+            );
+            let source = table.layer.get(index("bind")).map_or(&table.source, |given| &given.source);
+            Err(Problem::new(source, text))
+        }
+    }
+}
+
+/// A listener for WebSocket that says no port has another default than others.
+fn resolve_port(table: &ListenerTable, kind: ListenerKind, resolved: &mut [Resolved]) {
+    if kind != ListenerKind::WebSocket || table.layer.get(index("port")).is_some() {
+        return;
+    }
+    let port = u16::try_from(value::<u32>(resolved, "ws-port")).unwrap_or(WS_PORT_DEFAULT);
+    let source = resolved[index("ws-port")].source.clone();
+    resolved[index("port")] = Resolved { value: Value::Number(port.into()), source };
+}
+
+fn describe_one(address: ListenAddress, kind: ListenerKind, resolved: Vec<Resolved>, source: Source) -> Described {
     let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
-    let address = bind.with_port(FromValue::from_value(resolved[index("port")].value.clone()));
     let mut settings = ListenerSettings::from_values(&value_of);
-    // ::ffff:127.0.0.1 is loopback too, only spelled otherwise.
-    settings.decide_policy(address.ip().to_canonical().is_loopback());
+    settings.kind = kind;
+    settings.decide_policy(address.is_local());
     if settings.name.is_empty() {
         settings.name = address.to_string().into();
     }
@@ -81,12 +171,11 @@ pub(super) fn twice(listeners: &[Described]) -> Vec<Problem> {
     let (mut addresses, mut names) = (HashSet::new(), HashSet::new());
     let mut problems = Vec::new();
     for Described { listener, source, .. } in listeners {
-        let address = listener.address;
-        // Port 0 is another port each time.
-        if address.port() == 0 {
+        let address = &listener.address;
+        if address.is_chosen_by_the_system() {
             continue;
         }
-        if !addresses.insert(address) {
+        if !addresses.insert(address.to_string()) {
             problems.push(Problem::new(source, format!("{address} is given twice")));
         } else if !names.insert(&listener.settings.name) {
             problems.push(Problem::new(source, format!("a listener is called {:?} already", listener.settings.name)));
@@ -114,11 +203,30 @@ pub(super) fn without_effect(all: &[Resolved], tables: &[ListenerTable], listene
     }
     for (table, listener) in tables.iter().zip(listeners) {
         if let Some(port) = table.layer.get(index("port")).filter(|_| names_port(listener)) {
-            let address = listener.listener.address;
+            let address = &listener.listener.address;
             warnings.push(format!("{} has no effect: bind of this [[listener]] says {address}", port.source));
         }
+        warnings.extend(of_another_kind(table, listener));
     }
     warnings
+}
+
+/// What a table says that means nothing for a listener of its kind.
+fn of_another_kind<'a>(table: &'a ListenerTable, described: &'a Described) -> impl Iterator<Item = String> + 'a {
+    let kind = described.listener.settings.kind;
+    ROWS.iter().enumerate().filter_map(move |(at, row)| {
+        let given = table.layer.get(at)?;
+        let means_nothing = match row.flag {
+            "bind" | "port" => kind == ListenerKind::Unix,
+            flag if flag.starts_with("tcp-") => kind == ListenerKind::Unix,
+            flag if flag.starts_with("ws-") => kind != ListenerKind::WebSocket,
+            flag if flag.starts_with("unix") => kind != ListenerKind::Unix,
+            _ => false,
+        };
+        let is_said = described.resolved[at].value != row.default_value(&Machine::default());
+        let text = || format!("{} has no effect: this [[listener]] is of another kind", given.source);
+        (means_nothing && is_said).then(text)
+    })
 }
 
 /// Whether each of the addresses has a port in it.
@@ -129,7 +237,7 @@ pub(super) fn name_ports(resolved: &[Resolved]) -> bool {
 
 /// Whether its address has a port in it.
 fn names_port(described: &Described) -> bool {
+    let ListenAddress::Ip(address) = described.listener.address else { return false };
     let binds = Vec::<BindAddress>::from_value(described.resolved[index("bind")].value.clone());
-    let ip = described.listener.address.ip();
-    binds.iter().filter(|bind| bind.ip == ip).all(|bind| bind.port.is_some())
+    binds.iter().filter(|bind| bind.ip == address.ip()).all(|bind| bind.port.is_some())
 }

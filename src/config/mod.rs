@@ -29,10 +29,11 @@ pub mod process;
 mod reload;
 mod store_command;
 mod suggest;
+pub mod unix;
 mod variables;
 
 pub use error::{ConfigError, Exit, Problem, Source};
-pub use listeners::Listener;
+pub use listeners::{ListenAddress, Listener};
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
 pub use store_command::StoreCommand;

@@ -4,6 +4,8 @@
 
 use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, str::FromStr};
 
+use super::unix::{UnixMode, UnixOwner, UnixPath, check_mode, check_owner, check_unix};
+
 use crate::limits;
 use crate::settings::{
     Fallback, FromValue, Kind, Section, Setting,
@@ -31,6 +33,36 @@ declare_settings! {
         ///
         /// 0 lets the kernel choose a free one; the log names it.
         port: u16 = Setting::number("port", Count, 0, u16::MAX as u64, 1883).short('p').for_each_listener(), Start;
+
+        /// TCP port of MQTT over WebSocket, at every address of --bind; 8083 is the usual one.
+        ///
+        /// off does not listen for it. In a [[listener]] table of the kind websocket, port is its port, or else this, or else
+        /// 8083.
+        ws_port: u32 = Setting::number("ws-port", Count, 0, WS_PORT_OFF as u64, WS_PORT_OFF as u64)
+            .word("off", WS_PORT_OFF as u64).for_each_listener(), Start;
+
+        /// Path of a Unix socket to listen at, beside the addresses; off is none.
+        ///
+        /// A [[listener]] table of the kind unix listens there and at no address. A socket that an ended process left is
+        /// replaced; beside it a file that ends in .lock keeps two brokers from listening at one path.
+        unix: UnixPath = Setting::new(
+            "unix", Kind::Text { check: check_unix, noun: "path", allowed: "off or a path of up to 100 bytes" },
+            Fallback::Text("off"),
+        ).for_each_listener(), Start;
+
+        /// Who may connect to a Unix socket, as for chmod: 660 is its owner and its group.
+        unix_mode: UnixMode = Setting::new(
+            "unix-mode", Kind::Text { check: check_mode, noun: "mode", allowed: "three octal digits such as 660" },
+            Fallback::Text("660"),
+        ).for_each_listener(), Start;
+
+        /// Whose a Unix socket is, as for chown: user, user:group or :group.
+        ///
+        /// self leaves it to the user and group that the broker runs under. Names are those of /etc/passwd and /etc/group; numbers are taken as well.
+        unix_owner: UnixOwner = Setting::new(
+            "unix-owner", Kind::Text { check: check_owner, noun: "owner", allowed: "self, user, user:group or :group" },
+            Fallback::Text("self"),
+        ).for_each_listener(), Start;
     }
 
     Node {
@@ -86,6 +118,11 @@ declare_settings! {
         ).word("all", 0).key_in_file("rate"), Reload;
     }
 }
+
+/// No port: there is no listener for MQTT over WebSocket.
+pub(super) const WS_PORT_OFF: u32 = u16::MAX as u32 + 1;
+/// The port of MQTT over WebSocket that other brokers have.
+pub(super) const WS_PORT_DEFAULT: u16 = 8083;
 
 /// An address of `--bind`: with a port of its own or with that of `--port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

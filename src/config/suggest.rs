@@ -134,7 +134,7 @@ mod tests {
             ("allow_anonymus", "did you mean [[listener]] allow_anonymous?"),
             ("outbox_max_bytes", "did you mean [session] outbox_max_bytes?"),
             ("certfile", "TLS is not built yet"),
-            ("colour_of_bikeshed", "[[listener]] takes bind, port, name, kind, "),
+            ("colour_of_bikeshed", "[[listener]] takes bind, port, ws_port, unix, "),
         ];
         for (key, hint) in table {
             assert!(for_listener_key(key).starts_with(hint), "{key}: {}", for_listener_key(key));

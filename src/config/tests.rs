@@ -1,5 +1,7 @@
 //! The three places together: precedence, the round trip of `--print-config`, messages, warnings.
 
+mod kinds;
+
 use super::{layers::ROWS, *};
 use crate::settings::{Fallback, Kind, Scope, Unit};
 
@@ -101,8 +103,14 @@ fn other_than_default(row: &Setting) -> String {
         },
         Kind::Switch { .. } => (!matches!(row.fallback, Fallback::Switch(true))).to_string(),
         Kind::Choice { words, .. } => words[1].to_owned(),
+        Kind::Texts { noun: "version", .. } => "3.1.1".to_owned(),
+        Kind::Texts { noun: "network", .. } => "2001:db8::/32".to_owned(),
+        Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
         Kind::Texts { .. } => "::1".to_owned(),
         Kind::Text { noun: "name", .. } => "other".to_owned(),
+        Kind::Text { noun: "mode", .. } => "600".to_owned(),
+        Kind::Text { noun: "owner", .. } => "root:mqtt".to_owned(),
+        Kind::Text { .. } if row.flag == "ws-path" => "/else".to_owned(),
         Kind::Text { .. } => "/var/log/\"dunlin\".log".to_owned(),
     }
 }
@@ -321,7 +329,7 @@ fn whatever_is_wrong_anywhere_is_told_at_once() {
             "d.toml:7: [session] expiry_max: \"forever\" is not a duration: write seconds as a whole number, or with s, m, \
              h, d or w, as in 90s or 1h30m; did you mean \"never\"?",
             "DUNLIN_NODE__PIN: \"maybe\" is neither true nor false",
-            "d.toml:3: [[listener]] kind: \"tls\" is not built yet: this version has tcp",
+            "d.toml:3: [[listener]] kind: \"tls\" is not built yet: this version has tcp, websocket, ws, unix",
             "d.toml:5: [[listener]] max_connections: 0 is out of range: allowed is 1 to 67_108_863, or all (default all)",
         ]
     );

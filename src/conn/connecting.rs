@@ -7,8 +7,8 @@ use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
 use super::handed_over::HandedOver;
 use super::peer::RefusedPeer;
-use super::refused::{level, spoken};
-use crate::codec::{ConnectPacket, DecodeError, ReasonCode, frame};
+use super::spoken::{level, spoken};
+use crate::codec::{ConnectPacket, ConnectRefusal, DecodeError, ReasonCode, Version, frame};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
 use crate::shard::{ConnectInfo, Input};
@@ -67,6 +67,10 @@ impl Connections {
     fn take_connect(&mut self, core: &mut impl InputHandler, id: ConnectionId, connect: ConnectPacket, rest: &[u8]) {
         let Some(connection) = self.table.get(id) else { return };
         let (listener, peer) = (connection.listener, connection.peer);
+        if !self.listeners[usize::from(listener)].lets_in(connect.get().version) {
+            self.refuse_version(id, connect.get().version);
+            return;
+        }
         let assigned_client_id = connect.get().client_id.is_empty().then(|| self.assign_client_id());
         let client_id = assigned_client_id.as_deref().unwrap_or(connect.get().client_id);
         let owner = ShardId::owner_of(client_id, self.config.shards);
@@ -80,6 +84,15 @@ impl Connections {
         } else {
             self.begin_handover(id, owner, Box::new(handed_over));
         }
+    }
+
+    /// The listener does not let this version of MQTT in; the client is told so in its own [MQTT-3.1.2-2].
+    fn refuse_version(&mut self, id: ConnectionId, version: Version) {
+        let (reason, text) =
+            (CloseReason::UnsupportedVersion, "the listener's mqtt_versions does not name this version of MQTT");
+        self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level: Some(version as u8) });
+        let refusal = ConnectRefusal::of(DecodeError::UnsupportedVersion, version);
+        self.linger_with(id, reason, |out| refusal.write_connack(out));
     }
 
     /// A client id that no other client has [MQTT-3.2.2-16].
@@ -101,6 +114,11 @@ impl Connections {
         let mut connect = *packet.get();
         if let Some(assigned) = assigned_client_id {
             connect.client_id = assigned;
+        }
+        let user = self.listeners[usize::from(connection.listener)].user_name(connection.peer);
+        if let Some(user) = user.as_deref() {
+            // The system says who it is; a password would be about somebody else.
+            (connect.username, connect.password) = (Some(user), None);
         }
         connection.phase = Phase::Open;
         connection.version = connect.version;

@@ -11,6 +11,8 @@ use super::layers::ListenerLayers;
 use super::operation::{Operation, UnderWayOn};
 use super::outbox::Outbox;
 use super::peer::{Peer, RefusedPeer};
+use super::rates::ConnectRates;
+use crate::codec::Version;
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits;
 use crate::settings::{ListenerSettings, Settings};
@@ -82,6 +84,8 @@ pub struct ConnectionsConfig {
     pub connections: Arc<AtomicU32>,
     /// Connections on their way to each shard, by shard: sent off, and not yet adopted. Shared by all shards.
     pub handovers: Arc<[AtomicU32]>,
+    /// How often peers have connected, shared by all shards.
+    pub rates: Arc<ConnectRates>,
     /// What the core was given, too: the size of a packet is checked before the core sees it.
     pub settings: Arc<Settings>,
     /// Random, the same for all shards: makes assigned client ids unique. Clients see it, so nothing is keyed with it.
@@ -99,6 +103,26 @@ pub(super) struct ListenerEntry {
     pub(super) awaiting_connect: VecDeque<(Deadline, ConnectionId)>,
     /// Clients that wait for a place.
     pub(super) awaiting_place: AwaitingPlace,
+}
+
+impl ListenerEntry {
+    /// Whether clients of this version may come by it.
+    pub(super) fn lets_in(&self, version: Version) -> bool {
+        let versions = self.settings.mqtt_versions;
+        match version {
+            Version::V31 => versions.v31,
+            Version::V311 => versions.v311,
+            Version::V5 => versions.v5,
+        }
+    }
+
+    /// What a peer is called, where the system says it.
+    pub(super) fn user_name(&self, peer: Peer) -> Option<Box<str>> {
+        match (&self.settings.user_names, peer) {
+            (Some(names), Peer::Unix(peer)) => Some(names.name_of(peer.user_id).into()),
+            _ => None,
+        }
+    }
 }
 
 /// See the module's text.
@@ -290,24 +314,39 @@ impl Connections {
     /// A peer has connected by a listener.
     pub fn accepted(&mut self, now: Now, listener: u8, socket: SocketId, peer: Peer) {
         self.counters.sockets += 1;
-        let entry = &mut self.listeners[usize::from(listener)];
-        let of_all = self.config.connections.fetch_add(1, Ordering::Relaxed);
-        let of_listener = entry.connections.fetch_add(1, Ordering::Relaxed);
-        let limits = [(of_all, self.config.connections_max), (of_listener, entry.settings.connections_max)];
-        if limits.iter().any(|(before, max)| *before >= max.saturating_add(limits::SOCKETS_WITHOUT_PLACE_MAX)) {
-            self.uncount(listener);
+        if let Err((reason, text)) = self.admit(now, listener, peer) {
             self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
-            let text = "more connections are open than may be, and it is not heard";
-            self.refuse_peer(RefusedPeer { peer, reason: CloseReason::ConnectionsFull, text, level: None });
+            self.refuse_peer(RefusedPeer { peer, reason, text, level: None });
             return;
         }
-        let mut connection = Connection::new(socket, Phase::AwaitingConnect, entry.layers.begin());
+        let entry = &mut self.listeners[usize::from(listener)];
+        let mut connection = Connection::new(socket, Phase::AwaitingConnect, entry.layers.begin(&entry.settings, peer));
         connection.listener = listener;
         connection.peer = peer;
         let id = self.table.insert(connection);
         let deadline = now.after_s(entry.settings.connect_timeout_s.into());
         entry.awaiting_connect.push_back((deadline, id));
         self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
+    }
+
+    /// Counts a connection that has come, unless it is one too many or from where nobody may come.
+    fn admit(&self, now: Now, listener: u8, peer: Peer) -> Result<(), (CloseReason, &'static str)> {
+        let entry = &self.listeners[usize::from(listener)];
+        if entry.settings.proxy_protocol && !entry.settings.is_proxy(peer.ip()) {
+            let text = "it may send no PROXY header, which this listener asks for: its address is not in proxy_from";
+            return Err((CloseReason::ProxyHeader, text));
+        }
+        // Its address first, so that one that connects all the time does not use up what all others may.
+        self.admit_source(now, listener, peer)?;
+        self.admit_connection(now, listener)?;
+        let of_all = self.config.connections.fetch_add(1, Ordering::Relaxed);
+        let of_listener = entry.connections.fetch_add(1, Ordering::Relaxed);
+        let limits = [(of_all, self.config.connections_max), (of_listener, entry.settings.connections_max)];
+        if limits.iter().any(|(before, max)| *before >= max.saturating_add(limits::SOCKETS_WITHOUT_PLACE_MAX)) {
+            self.uncount(listener);
+            return Err((CloseReason::ConnectionsFull, "more connections are open than may be, and it is not heard"));
+        }
+        Ok(())
     }
 
     /// A connection was lost on its way in, or none could be taken.

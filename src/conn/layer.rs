@@ -33,6 +33,14 @@ pub(super) trait WireLayer: fmt::Debug {
     fn take_learned(&mut self) -> Option<Learned> {
         None
     }
+
+    /// A layer below has learned who the peer is.
+    fn hear_peer(&mut self, _: Peer) {}
+
+    /// Whether it has nothing more to do: bytes pass it as they are from now on.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// How the bytes of a peer ended.

@@ -23,20 +23,31 @@ impl Connections {
         if let Some(connection) = self.table.get_mut(id)
             && let Some(layers) = connection.wire.layers()
         {
-            if let Some(peer) = layers.open(&mut plain) {
+            let learned = layers.open(&mut plain);
+            if let Some(peer) = learned {
                 connection.peer = peer;
             }
             #[cfg(feature = "tls")]
             if let Some(handshake) = layers.take_handshake() {
                 self.handshakes.begin(id, handshake, &mut self.operations);
             }
+            let listener = connection.listener;
             if connection.wire.has_own_bytes() {
                 self.mark_dirty(id);
             }
-            if !plain.is_empty() {
-                self.take_plain(core, id, &plain);
+            match learned.map_or(Ok(()), |peer| self.admit_source(core.now(), listener, peer)) {
+                Ok(()) => {
+                    if !plain.is_empty() {
+                        self.take_plain(core, id, &plain);
+                    }
+                    self.finish_layers(core, id);
+                }
+                // Only before CONNECT is anything learned.
+                Err((reason, text)) => {
+                    self.refuse(id, reason, text);
+                    self.close(id);
+                }
             }
-            self.finish_layers(core, id);
         }
         plain.clear();
         plain.shrink_to(BUFFER_KEPT_BYTES);

@@ -19,9 +19,13 @@ use smallvec::{SmallVec, smallvec};
 use super::inverting::Inverting;
 use super::layer::{LayerEnd, Learned, WireLayer};
 use super::outbox::Outbox;
+use super::peer::Peer;
+use super::proxied::ProxyLayer;
 #[cfg(feature = "tls")]
 use super::tls::{Handshake, Tls, TlsListener};
+use super::websocket::WebSocketLayer;
 use crate::auth::PeerIdentity;
+use crate::settings::{ListenerKind, ListenerSettings};
 use crate::telemetry::CloseReason;
 
 /// What a connection's bytes pass.
@@ -49,11 +53,13 @@ pub struct Layers {
 
 /// One layer of any kind.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "test-layers"), expect(dead_code, reason = "one of them is for tests"))]
 enum AnyLayer {
+    #[cfg_attr(not(feature = "test-layers"), expect(dead_code, reason = "only tests have it"))]
     Inverting(Inverting),
     #[cfg(feature = "tls")]
     Tls(Box<Tls>),
+    Proxy(ProxyLayer),
+    WebSocket(WebSocketLayer),
 }
 
 impl AnyLayer {
@@ -62,6 +68,8 @@ impl AnyLayer {
             Self::Inverting(layer) => layer,
             #[cfg(feature = "tls")]
             Self::Tls(layer) => &**layer,
+            Self::Proxy(layer) => layer,
+            Self::WebSocket(layer) => layer,
         }
     }
 
@@ -70,6 +78,8 @@ impl AnyLayer {
             Self::Inverting(layer) => layer,
             #[cfg(feature = "tls")]
             Self::Tls(layer) => &mut **layer,
+            Self::Proxy(layer) => layer,
+            Self::WebSocket(layer) => layer,
         }
     }
 
@@ -77,7 +87,7 @@ impl AnyLayer {
     fn tls(&mut self) -> Option<&mut Tls> {
         match self {
             Self::Tls(layer) => Some(layer),
-            Self::Inverting(_) => None,
+            _ => None,
         }
     }
 }
@@ -100,17 +110,24 @@ pub enum ListenerLayers {
 }
 
 impl ListenerLayers {
-    /// The state of a connection that was just accepted.
-    pub(super) fn begin(&self) -> Wire {
-        let stack: SmallVec<[AnyLayer; 1]> = match self {
-            Self::None => smallvec![],
+    /// The state of a connection that was just accepted from a listener with these settings.
+    pub(super) fn begin(&self, settings: &Arc<ListenerSettings>, peer: Peer) -> Wire {
+        let mut stack: SmallVec<[AnyLayer; 1]> = smallvec![];
+        if settings.proxy_protocol {
+            stack.push(AnyLayer::Proxy(ProxyLayer::default()));
+        }
+        match self {
+            Self::None => {}
             #[cfg(feature = "tls")]
-            Self::Tls(listener) => smallvec![AnyLayer::Tls(Box::new(Tls::new(listener)))],
+            Self::Tls(listener) => stack.push(AnyLayer::Tls(Box::new(Tls::new(listener)))),
             #[cfg(feature = "test-layers")]
-            Self::Inverting => smallvec![AnyLayer::Inverting(Inverting::default())],
+            Self::Inverting => stack.push(AnyLayer::Inverting(Inverting::default())),
             #[cfg(feature = "test-layers")]
-            Self::InvertingTwice => [(); 2].map(|()| AnyLayer::Inverting(Inverting::default())).into_iter().collect(),
-        };
+            Self::InvertingTwice => stack.extend([(); 2].map(|()| AnyLayer::Inverting(Inverting::default()))),
+        }
+        if settings.kind == ListenerKind::WebSocket {
+            stack.push(AnyLayer::WebSocket(WebSocketLayer::new(settings, peer)));
+        }
         if stack.is_empty() {
             return Wire::Plain;
         }
@@ -160,20 +177,28 @@ impl Wire {
         }
     }
 
-    /// Takes out what the layers have proved of the peer.
+    /// Takes out what the layers have proved of the peer. Where all of them are done, there are none from now on.
     pub(super) fn take_identity(&mut self) -> Option<Arc<PeerIdentity>> {
-        self.layers().and_then(|layers| layers.identity.take())
+        let layers = self.layers()?;
+        let identity = layers.identity.take();
+        if layers.stack.is_empty() && layers.end.is_none() && !layers.has_ended {
+            *self = Self::Plain;
+        }
+        identity
     }
 }
 
 impl Layers {
     /// Opens `bytes`, just received, in place: MQTT is left. Returns what was learned of the peer's address.
-    pub(super) fn open(&mut self, bytes: &mut Vec<u8>) -> Option<super::peer::Peer> {
+    pub(super) fn open(&mut self, bytes: &mut Vec<u8>) -> Option<Peer> {
         let mut address = None;
         for layer in &mut self.stack {
             if self.has_ended {
                 bytes.clear();
                 break;
+            }
+            if let Some(peer) = address {
+                layer.get_mut().hear_peer(peer);
             }
             let found = layer.get_mut().open(bytes);
             if let Some(Learned { peer, identity }) = layer.get_mut().take_learned() {
@@ -186,6 +211,7 @@ impl Layers {
             }
         }
         self.has_ended |= self.end.is_some();
+        self.stack.retain(|layer| !layer.get().is_done());
         address
     }
 

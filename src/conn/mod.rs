@@ -14,9 +14,10 @@
 //! [`Connections::handle_deadlines`]. What follows for the shard goes to an [`InputHandler`] at once; what follows for
 //! sockets waits in [`Connections::next_operation`].
 //!
-//! Reading order: [`connections`] (the object), `connecting`, `handover` and `full` (from accept to the shard that owns the
+//! Reading order: [`connections`] (the object), `sources` and `rates` (who may come), `connecting`, `handover` and `full` (from accept to the shard that owns the
 //! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in),
-//! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`, [`tls`].
+//! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`, `proxied` and [`proxy_header`],
+//! [`websocket`], [`tls`].
 
 mod apply;
 mod budget;
@@ -37,10 +38,14 @@ mod operation;
 mod outbox;
 mod partial_packet;
 mod peer;
+mod proxied;
 pub mod proxy_header;
+mod rates;
 mod receiving;
 mod refused;
 mod sending;
+mod sources;
+mod spoken;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]
@@ -55,4 +60,5 @@ pub use layers::ListenerLayers;
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;
 pub use peer::{Peer, RefusedPeer};
+pub use rates::ConnectRates;
 pub use sending::Flush;

@@ -1,6 +1,6 @@
 //! A peer's address in 24 bytes, where [`PeerAddress`] takes 32: an idle connection keeps one for the log.
 
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::fmt;
 
 use crate::ids::{PeerAddress, UnixPeer};
@@ -21,6 +21,17 @@ pub enum Peer {
 }
 
 const _: () = assert!(size_of::<Peer>() == 24);
+
+impl Peer {
+    /// The address, where it has one.
+    pub const fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::V4(ip, _) => Some(IpAddr::V4(ip)),
+            Self::V6(ip, ..) => Some(IpAddr::V6(ip)),
+            Self::Unix(_) | Self::Unknown => None,
+        }
+    }
+}
 
 /// A peer that was refused before CONNACK, for a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Peers that the shard never came to know, and what they seemed to speak.
+//! Peers that the shard never came to know.
 //!
 //! Always holds: each of them is counted under its reason. Lines for the log wait here until the driver takes them; beyond
 //! [`LINES_MAX`] of them there are only the counters.
@@ -10,34 +10,6 @@ use crate::telemetry::CloseReason;
 
 /// A driver takes them after each event, which leads to one or to as many as have run out of time.
 const LINES_MAX: usize = 1024;
-
-/// First words of HTTP, of its second version as well.
-const HTTP: [&[u8]; 10] =
-    [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"OPTIONS ", b"DELETE ", b"PATCH ", b"CONNECT ", b"TRACE ", b"PRI "];
-/// The header of a proxy in its second version; the first one begins with a word.
-const PROXY_V2: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// A handshake record of any version of TLS.
-const TLS: [u8; 2] = [0x16, 3];
-
-/// What a peer speaks whose first bytes are no CONNECT.
-pub(super) fn spoken(bytes: &[u8]) -> (CloseReason, &'static str) {
-    let begins = |word: &[u8]| bytes.starts_with(word) || bytes.len() >= 3 && word.starts_with(bytes);
-    if begins(b"PROXY ") || begins(&PROXY_V2) {
-        (CloseReason::ProxyHeader, "it begins with a PROXY header, which this listener does not take")
-    } else if HTTP.into_iter().any(begins) {
-        (CloseReason::Http, "it speaks HTTP, and this is a port of MQTT")
-    } else if bytes.starts_with(&TLS) {
-        (CloseReason::Tls, "it speaks TLS, and this listener does not")
-    } else {
-        (CloseReason::Malformed, "its first bytes are no CONNECT")
-    }
-}
-
-/// The level that a CONNECT names, from what follows its fixed header.
-pub(super) fn level(body: &[u8]) -> Option<u8> {
-    let (length, rest) = body.split_first_chunk::<2>()?;
-    rest.get(usize::from(u16::from_be_bytes(*length))).copied()
-}
 
 impl Connections {
     /// Counts a peer that is refused before the shard knows it, and has a line for it.
@@ -55,38 +27,5 @@ impl Connections {
     /// Those that were refused since this was last asked.
     pub fn refused(&mut self) -> impl Iterator<Item = RefusedPeer> + '_ {
         self.refused.drain(..)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn first_bytes_tell_what_a_peer_speaks() {
-        let cases: [(&[u8], CloseReason); 12] = [
-            (b"GET / HTTP/1.1\r\n", CloseReason::Http),
-            (b"CONNECT example.org:443", CloseReason::Http),
-            (b"PRI * HTTP/2.0\r\n", CloseReason::Http),
-            (b"GET", CloseReason::Http),
-            (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 1883\r\n", CloseReason::ProxyHeader),
-            (b"PROX", CloseReason::ProxyHeader),
-            (b"\r\n\r\n\0\r\nQUIT\n\x21\x11", CloseReason::ProxyHeader),
-            (b"\x16\x03\x01\x02\0\x01", CloseReason::Tls),
-            (b"\x16\x01", CloseReason::Malformed),
-            (b"G", CloseReason::Malformed),
-            (b"SSH-2.0-OpenSSH_9.2", CloseReason::Malformed),
-            (b"\xc0\0", CloseReason::Malformed),
-        ];
-        for (bytes, reason) in cases {
-            assert_eq!(spoken(bytes).0, reason, "{bytes:?}");
-        }
-    }
-
-    #[test]
-    fn the_level_of_a_connect_stands_behind_the_name() {
-        assert_eq!(level(b"\0\x04MQTT\x07\x02"), Some(7));
-        assert_eq!(level(b"\0\x06MQIsdp\x03"), Some(3));
-        assert_eq!((level(b"\xff\xffMQTT"), level(b"\0"), level(b"")), (None, None, None));
     }
 }

@@ -4,16 +4,18 @@ mod full;
 mod held;
 mod layered;
 mod life;
+mod sources;
 #[cfg(feature = "tls")]
 mod tls;
 mod verdict;
+mod websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{
-    Connections, ConnectionsConfig, Handover, KeptBuffer, ListenerLayers, Operation, Peer, ReceiveEnd, ShardTurn,
-    ShortSent, UnderWayOn,
+    ConnectRates, Connections, ConnectionsConfig, Handover, KeptBuffer, ListenerLayers, Operation, Peer, ReceiveEnd,
+    ShardTurn, ShortSent, UnderWayOn,
 };
 use crate::auth::Policy;
 use crate::codec::{Connect, Version};
@@ -53,6 +55,7 @@ impl Stage {
                 shards: 3,
                 connections_max,
                 connections: Arc::clone(&count),
+                rates: Arc::new(ConnectRates::none()),
                 handovers: Arc::clone(&handovers),
                 settings: Arc::clone(&process.settings),
                 instance: 1,

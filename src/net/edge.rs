@@ -1,5 +1,6 @@
 //! The object: one shard's plane and connections, what happens on the one, and what the other wants done.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -10,18 +11,39 @@ use crate::conn::{
 };
 use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::limits;
-use crate::ring::{Buffer, EndCause, ListenConfig, Plane, PlaneHandle, RingError, SocketEvent, TcpKeepAlive, UnderWay};
+use crate::ring::{
+    Buffer, EndCause, ListenConfig, Plane, PlaneHandle, RingError, SharedUnixListener, SocketEvent, TcpKeepAlive,
+    UnderWay,
+};
 use crate::settings::{ListenerSettings, Settings};
 use crate::shard::Effects;
 use crate::slab::Slab;
 use crate::telemetry::TransportCounters;
 use crate::time::{Deadline, Now};
 
-/// One address to listen on.
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub enum ListenOn {
+    /// At an address; every shard has a listener of its own on it.
+    Ip(SocketAddr),
+    /// At a path, which all shards share.
+    Unix(SharedUnixListener),
+}
+
+impl fmt::Display for ListenOn {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(out),
+            Self::Unix(socket) => socket.path().display().fmt(out),
+        }
+    }
+}
+
+/// A listener of all shards.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// The address; every shard has a listener of its own on it.
-    pub address: SocketAddr,
+    /// Where it listens.
+    pub on: ListenOn,
     /// What holds for the connections that come by it.
     pub settings: Arc<ListenerSettings>,
     /// Those of them that there are at present, shared by all edges.
@@ -37,6 +59,16 @@ fn tcp_keep_alive(settings: &ListenerSettings) -> Option<TcpKeepAlive> {
         interval_s: tcp_keepalive_interval_s.into(),
         count: tcp_keepalive_count.into(),
     })
+}
+
+fn tcp_config(address: SocketAddr, settings: &ListenerSettings) -> ListenConfig {
+    ListenConfig {
+        // In MQTT, in TLS and in HTTP the client speaks first, and in the PROXY protocol the proxy.
+        defer_accept_s: Some(limits::DEFER_ACCEPT_S),
+        keep_alive: tcp_keep_alive(settings),
+        user_timeout_ms: user_timeout_ms(settings),
+        ..ListenConfig::new(address)
+    }
 }
 
 fn user_timeout_ms(settings: &ListenerSettings) -> Option<u32> {
@@ -79,19 +111,19 @@ impl Edge {
         }
     }
 
-    /// Starts listening. Returns the address in use, which tells the port where 0 was asked for.
-    pub fn listen(&mut self, listening: Listening) -> Result<SocketAddr, RingError> {
-        let config = ListenConfig {
-            // In MQTT, in TLS and in HTTP the client speaks first.
-            defer_accept_s: Some(limits::DEFER_ACCEPT_S),
-            keep_alive: tcp_keep_alive(&listening.settings),
-            user_timeout_ms: user_timeout_ms(&listening.settings),
-            ..ListenConfig::new(listening.address)
+    /// Starts listening. Returns where, which tells the port where 0 was asked for.
+    pub fn listen(&mut self, listening: Listening) -> Result<ListenOn, RingError> {
+        let Listening { on, settings, connections, layers } = listening;
+        let (id, on) = match on {
+            ListenOn::Ip(address) => {
+                let (id, address) = self.plane.listen(&tcp_config(address, &settings))?;
+                (id, ListenOn::Ip(address))
+            }
+            ListenOn::Unix(socket) => (self.plane.listen_unix(socket.clone()), ListenOn::Unix(socket)),
         };
-        let (id, address) = self.plane.listen(&config)?;
         self.listeners.push(id);
-        self.connections.add_listener(listening.settings, listening.connections, layers_of(listening.layers));
-        Ok(address)
+        self.connections.add_listener(settings, connections, layers_of(layers));
+        Ok(on)
     }
 
     /// Tells how to reach every shard's plane, this one's included.

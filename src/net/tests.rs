@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::edge::{Edge, Listening};
+use super::edge::{Edge, ListenOn, Listening};
 use crate::auth::{Policy, Verdict};
 use crate::codec::{Connect, Version};
-use crate::conn::{ConnectionsConfig, InputHandler, ListenerLayers, ShardTurn};
+use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, ListenerLayers, ShardTurn};
 use crate::ids::ShardId;
 use crate::ring::{Plane, PlaneConfig, monotonic_ns};
 use crate::settings::ListenerSettings;
@@ -48,16 +48,17 @@ fn two_with(policy: Policy) -> [Stage; 2] {
             shards: 2,
             connections_max: 10_000,
             connections: Arc::default(),
+            rates: Arc::new(ConnectRates::none()),
             handovers: Arc::clone(&handovers),
             instance: 1,
         };
         let plane = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
         let mut edge = Edge::new(config, plane);
         let settings = Arc::new(ListenerSettings { policy, connect_timeout_s: 60, ..ListenerSettings::default() });
-        let address = "127.0.0.1:0".parse().unwrap();
-        let address = edge
-            .listen(Listening { address, settings, connections: Arc::default(), layers: ListenerLayers::None })
-            .unwrap();
+        let on = ListenOn::Ip("127.0.0.1:0".parse().unwrap());
+        let listening =
+            edge.listen(Listening { on, settings, connections: Arc::default(), layers: ListenerLayers::None }).unwrap();
+        let ListenOn::Ip(address) = listening else { panic!("{listening}") };
         let shard = Shard::new(ShardId(own), &process, now());
         Stage { edge, shard, fx: Effects::default(), address }
     });

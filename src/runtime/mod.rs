@@ -8,6 +8,7 @@
 //!
 //! Reading order: `start`, `pump`, `mesh`, `inbox`, `signals`, `reload`, `clock`, `watchdog`, `fatal`; [`disk`] by itself.
 
+mod accounts;
 mod clock;
 pub mod disk;
 mod fatal;

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
+use super::accounts;
 use super::clock;
 use super::fatal::{End, fatal};
 use super::inbox::{self, InboxSender};
@@ -15,13 +17,14 @@ use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
 use super::signals;
 use super::watchdog::{self, Heartbeat};
-use crate::config::{Config, Exit};
-use crate::conn::{ConnectionsConfig, ListenerLayers};
+use crate::config::unix::UnixSocket;
+use crate::config::{Config, Exit, ListenAddress, Listener};
+use crate::conn::{ConnectRates, ConnectionsConfig, ListenerLayers};
 use crate::ids::{HashKeys, NameKey, ShardId};
 use crate::limits;
-use crate::net::{Edge, Listening};
+use crate::net::{Edge, ListenOn, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
-use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError};
+use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError, SharedUnixListener};
 use crate::shard::{Places, ProcessContext, Shard};
 use crate::telemetry::log;
 
@@ -34,6 +37,12 @@ pub enum RunError {
     /// Somebody else listens there.
     #[error("{0} is in use by another process; stop that, or choose another with --bind or --port")]
     AddressInUse(SocketAddr),
+    /// Somebody else listens at a path.
+    #[error("{} is in use by another process; stop that, or choose another path with --unix", .0.display())]
+    PathInUse(PathBuf),
+    /// A user or a group that is to own a socket is not there.
+    #[error("{0}")]
+    Account(String),
     /// An address cannot be listened on.
     #[error("cannot listen on {0}: {reason}", reason = why_not(.0, .1))]
     Listen(SocketAddr, io::Error),
@@ -49,7 +58,7 @@ impl RunError {
     /// The process's exit status.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::AddressInUse(_) => Exit::AddressInUse,
+            Self::AddressInUse(_) | Self::PathInUse(_) => Exit::AddressInUse,
             _ => Exit::Environment,
         }
     }
@@ -86,6 +95,7 @@ struct Assignment {
     instance: u64,
     connections: Arc<AtomicU32>,
     handovers: Arc<[AtomicU32]>,
+    rates: Arc<ConnectRates>,
     stop: Arc<AtomicBool>,
     heartbeat: Arc<Heartbeat>,
     ready: mpsc::Sender<Result<Ready, RingError>>,
@@ -96,13 +106,13 @@ struct Assignment {
 struct Ready {
     plane: PlaneHandle,
     inbox: InboxSender,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenOn>,
 }
 
 type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
-pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[SocketAddr])) -> Result<(), RunError> {
+pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[ListenOn])) -> Result<(), RunError> {
     let begun = Instant::now();
     // Signals are caught first, and before threads exist: none is lost, none ends a broker that is only starting, and no
     // thread handles them on its own.
@@ -120,12 +130,10 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Socket
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
         log::event::config_warning(&text);
     }
-    for listener in &config.listeners {
-        check_free(listener.address)?;
-    }
+    let listening = config.listeners.iter().map(listening_of).collect::<Result<Vec<_>, _>>()?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
-    let Started { threads, planes, inboxes, addresses } = start_shards(config, &stop, &heartbeats)?;
+    let Started { threads, planes, inboxes, addresses } = start_shards(config, listening, &stop, &heartbeats)?;
     let told_to_stop = signals::start(signals, config.clone(), log, inboxes).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.iter().zip(&config.listeners) {
@@ -187,6 +195,27 @@ fn check_free(address: SocketAddr) -> Result<(), RunError> {
     }
 }
 
+/// What a listener of the configuration is to the shards: free to listen on, and bound where they share it.
+fn listening_of(listener: &Listener) -> Result<Listening, RunError> {
+    let on = match &listener.address {
+        ListenAddress::Ip(address) => {
+            check_free(*address)?;
+            ListenOn::Ip(*address)
+        }
+        ListenAddress::Unix(socket) => ListenOn::Unix(bind_unix(socket)?),
+    };
+    let settings = accounts::with_user_names(&listener.settings);
+    Ok(Listening { on, settings, connections: Arc::default(), layers: ListenerLayers::None })
+}
+
+fn bind_unix(socket: &UnixSocket) -> Result<SharedUnixListener, RunError> {
+    let access = accounts::access(socket).map_err(RunError::Account)?;
+    SharedUnixListener::bind(&socket.path, access, limits::LISTEN_BACKLOG).map_err(|error| match error.errno() {
+        libc::EADDRINUSE => RunError::PathInUse(socket.path.clone()),
+        _ => RunError::Ring(error),
+    })
+}
+
 /// The shards that were started.
 struct Started {
     threads: Vec<ShardThread>,
@@ -195,28 +224,24 @@ struct Started {
     /// How to put commands to them.
     inboxes: Vec<InboxSender>,
     /// What they listen on.
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenOn>,
 }
 
-fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heartbeat>]) -> Result<Started, RunError> {
+fn start_shards(
+    config: &Config,
+    mut listening: Vec<Listening>,
+    stop: &Arc<AtomicBool>,
+    heartbeats: &[Arc<Heartbeat>],
+) -> Result<Started, RunError> {
     let instance = random();
     let keys = HashKeys { tables: random(), names: NameKey { first: random(), second: random() } };
     let listeners_max = config.listeners.iter().map(|listener| listener.settings.connections_max);
     let places = Arc::new(Places::new(config.process.connections_max, listeners_max));
     let process = ProcessContext { places, ..ProcessContext::new((*config.settings).clone(), keys, clock::now()) };
     let connections = Arc::new(AtomicU32::new(0));
+    let rates = Arc::new(connect_rates(&config.listeners));
     let handovers: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let mut listening: Vec<Listening> = config
-        .listeners
-        .iter()
-        .map(|listener| Listening {
-            address: listener.address,
-            settings: Arc::clone(&listener.settings),
-            connections: Arc::default(),
-            layers: ListenerLayers::None,
-        })
-        .collect();
     let mut threads = Vec::new();
     let mut planes = Vec::new();
     let mut inboxes = Vec::new();
@@ -233,6 +258,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             instance,
             connections: Arc::clone(&connections),
             handovers: Arc::clone(&handovers),
+            rates: Arc::clone(&rates),
             stop: Arc::clone(stop),
             heartbeat: Arc::clone(heartbeat),
             ready,
@@ -253,7 +279,7 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
             is_ready.recv().map_err(|_| RunError::Thread(name.clone(), "it ended before it was ready".into()))??;
         // Where port 0 was asked for, the first shard learns the port and the others share it.
         for (listening, address) in listening.iter_mut().zip(addresses) {
-            listening.address = address;
+            listening.on = address;
         }
         planes.push(plane);
         inboxes.push(inbox);
@@ -263,8 +289,14 @@ fn start_shards(config: &Config, stop: &Arc<AtomicBool>, heartbeats: &[Arc<Heart
         // A shard that is gone meanwhile has reported by its own exit.
         let _ = starter.send(planes.clone());
     }
-    let addresses = listening.iter().map(|listening| listening.address).collect();
+    let addresses = listening.into_iter().map(|listening| listening.on).collect();
     Ok(Started { threads, planes, inboxes, addresses })
+}
+
+/// How often peers connect, counted under a key that nobody knows.
+fn connect_rates(listeners: &[Listener]) -> ConnectRates {
+    let per_address = listeners.iter().any(|listener| listener.settings.connect_rate_per_address_max > 0);
+    ConnectRates::new(listeners.len(), NameKey { first: random(), second: random() }, per_address)
 }
 
 /// One shard's plane has room for every connection of the broker: which shard a client belongs to, its identifier says.
@@ -283,6 +315,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         instance,
         connections,
         handovers,
+        rates,
         stop,
         heartbeat,
         ready,
@@ -294,12 +327,13 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         connections_max: config.process.connections_max,
         connections,
         handovers,
+        rates,
         settings: Arc::clone(&process.settings),
         instance,
     };
     let opened = Plane::new(plane_config(config.process.connections_max)).and_then(|plane| {
         let mut edge = Edge::new(connections_config, plane);
-        let addresses: Result<Vec<SocketAddr>, RingError> =
+        let addresses: Result<Vec<ListenOn>, RingError> =
             listening.into_iter().map(|listening| edge.listen(listening)).collect();
         Ok((edge, addresses?))
     });

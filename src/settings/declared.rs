@@ -4,9 +4,12 @@
 
 #![allow(clippy::doc_markdown, reason = "what explains a setting is shown on terminals, as it stands")]
 
+use core::net::IpAddr;
+
 use super::{
     Fallback, Kind, Section, Setting,
     Unit::{Bytes, Count, Seconds},
+    lists::{self, MqttVersions, Networks, Origins, UserNames},
     value::{Acceptance, AnonymousAccess, FullQueue, ListenerKind, RefusedDollarTopics},
 };
 use crate::auth::Policy;
@@ -261,10 +264,11 @@ super::declare_settings! {
 
         /// What it speaks below MQTT.
         ///
-        /// TLS, WebSocket (ws, wss), Unix sockets and MQTT-SN are not built yet and are refused.
+        /// websocket (or ws) is MQTT over WebSocket, by default at port 8083; unix is a socket at the path that unix says. TLS
+        /// (tls, wss) and MQTT-SN are not built yet and are refused.
         kind: ListenerKind = Setting::new(
             "listener-kind",
-            Kind::Choice { words: ListenerKind::WORDS, planned: &["tls", "ws", "wss", "unix", "mqtt-sn"], bare: None },
+            Kind::Choice { words: ListenerKind::WORDS, planned: &["tls", "wss", "mqtt-sn"], bare: None },
             Fallback::Text("tcp"),
         ).key_in_file("kind").in_tables_only(), Start;
 
@@ -309,6 +313,87 @@ super::declare_settings! {
         tcp_user_timeout_s: u32 = Setting::number(
             "tcp-user-timeout", Seconds, 0, limits::TCP_USER_TIMEOUT_MAX_S as u64, 0,
         ).word("off", 0).for_each_listener(), Start;
+
+        /// Versions of MQTT that are let in: 3.1, 3.1.1 and 5.0.
+        ///
+        /// A CONNECT of another version is answered with "unsupported protocol version" and closed.
+        mqtt_versions: MqttVersions = Setting::new(
+            "mqtt-versions", Kind::Texts { check: lists::check_version, noun: "version", most: 3 },
+            Fallback::Text("3.1,3.1.1,5.0"),
+        ).for_each_listener(), Start;
+
+        /// Networks that clients may come from; all, or networks and addresses.
+        ///
+        /// 192.0.2.0/24, 2001:db8::/32 or a single address. Behind a trusted proxy the client's own address counts. Whoever comes
+        /// from elsewhere is closed unheard. Peers of a Unix socket have no address, and its file says who may connect.
+        allow_from: Networks = Setting::new(
+            "allow-from", Kind::Texts { check: lists::check_network, noun: "network", most: limits::NETWORKS_MAX },
+            Fallback::Text("all"),
+        ).for_each_listener(), Start;
+
+        /// Networks that clients may not come from; none, or networks and addresses.
+        ///
+        /// It wins over allow_from.
+        deny_from: Networks = Setting::new(
+            "deny-from", Kind::Texts { check: lists::check_network, noun: "network", most: limits::NETWORKS_MAX },
+            Fallback::Text("none"),
+        ).for_each_listener(), Start;
+
+        /// Expect a PROXY header, of version 1 or 2, at the beginning of each connection.
+        ///
+        /// It says where the client behind the proxy is, and with version 2 the name in its certificate. A connection without it is
+        /// closed, and so is one that does not come from proxy_from.
+        proxy_protocol: bool = Setting::new(
+            "proxy-protocol", Kind::Switch { off_flag: "no-proxy-protocol" }, Fallback::Switch(false),
+        ).for_each_listener(), Start;
+
+        /// Networks of proxies whose PROXY header and X-Forwarded-For are believed; none, or networks.
+        ///
+        /// On a Unix socket each peer's header is believed: the file says who may connect.
+        proxy_from: Networks = Setting::new(
+            "proxy-from", Kind::Texts { check: lists::check_network, noun: "network", most: limits::NETWORKS_MAX },
+            Fallback::Text("none"),
+        ).for_each_listener(), Start;
+
+        /// Most connections a second of one listener.
+        ///
+        /// As many as that may come at once. Whoever comes beyond it is closed unheard.
+        connect_rate_max: u32 = Setting::number(
+            "max-connect-rate", Count, 0, limits::CONNECT_RATE_MAX as u64, 0,
+        ).word("any", 0).for_each_listener(), Start;
+
+        /// Most connections a second from one address: of IPv6 from one /64.
+        ///
+        /// As many as that may come at once. Whoever comes beyond it is closed unheard. Behind a trusted proxy the client's own
+        /// address counts.
+        connect_rate_per_address_max: u32 = Setting::number(
+            "max-connect-rate-per-address", Count, 0, limits::CONNECT_RATE_MAX as u64, 0,
+        ).word("any", 0).for_each_listener(), Start;
+
+        /// Path of MQTT over WebSocket.
+        ///
+        /// A request for another one is answered with 404.
+        ws_path: Box<str> = Setting::new(
+            "ws-path", Kind::Text { check: lists::check_http_path, noun: "path", allowed: "a path such as /mqtt" },
+            Fallback::Text("/mqtt"),
+        ).for_each_listener(), Start;
+
+        /// Origins of the pages whose scripts may connect over WebSocket; any, or origins.
+        ///
+        /// As browsers name them: https://console.example, http://localhost:3000. Programs that are no browsers name none and
+        /// may connect in any case.
+        ws_origins: Origins = Setting::new(
+            "ws-origins", Kind::Texts { check: lists::check_origin, noun: "origin", most: limits::ORIGINS_MAX },
+            Fallback::Text("any"),
+        ).for_each_listener(), Start;
+
+        /// Clients of a Unix socket are called what the account is called that they run under.
+        ///
+        /// That is their user name then, whatever CONNECT says. Names are those of /etc/passwd when the broker starts; an
+        /// account that is not in it is called by its number.
+        unix_user_names: bool = Setting::new(
+            "unix-user-names", Kind::Switch { off_flag: "no-unix-user-names" }, Fallback::Switch(false),
+        ).for_each_listener(), Start;
     }
 
     Auth {
@@ -325,6 +410,8 @@ super::declare_settings! {
     .. derived {
         /// Who comes in here: what `allow_anonymous` says of the listener's address.
         policy: Policy = Policy::Refuse;
+        /// What accounts are called, where peers of a Unix socket are called like them.
+        user_names: Option<std::sync::Arc<UserNames>> = None;
     }
 }
 
@@ -332,6 +419,13 @@ impl ListenerSettings {
     /// Sets who comes in: what `allow_anonymous` says of an address that is loopback, or is not.
     pub const fn decide_policy(&mut self, is_loopback: bool) {
         self.policy = if self.allow_anonymous.admits(is_loopback) { Policy::Admit } else { Policy::Refuse };
+    }
+
+    /// Whether what a peer says of who is behind it is believed; a peer without an address is of this machine, where the file of the
+    /// socket says who may connect.
+    pub fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
+        let may_speak = self.proxy_protocol || self.kind == ListenerKind::WebSocket;
+        may_speak && peer.map_or(self.kind == ListenerKind::Unix, |peer| self.proxy_from.contain(peer))
     }
 
     /// Whether clients without credentials come in.

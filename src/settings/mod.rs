@@ -10,12 +10,14 @@
 //! documentation, example file, `--print-config` and the comparison at a reload follow from the row.
 
 mod declared;
+mod lists;
 mod network;
 mod setting;
 mod units;
 mod value;
 
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
+pub use lists::{MqttVersions, Networks, Origins, UserNames};
 pub use network::Network;
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};
 pub use units::Unit;

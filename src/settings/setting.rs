@@ -457,11 +457,17 @@ fn choice(words: &[&str], planned: &[&str], text: &str) -> Result<Value, String>
     }
 }
 
+/// Words that say all there is to say of a list.
+const WORDS_ALONE: [&str; 3] = ["all", "any", "none"];
+
 fn list(check: Check, most: usize, texts: &[String]) -> Result<Value, String> {
     // "a,b" is one flag or one variable with two of them.
     let checked = texts.iter().flat_map(|text| text.split(',')).map(check).collect::<Result<Vec<String>, String>>()?;
     if checked.is_empty() || checked.len() > most {
         return Err(format!("{} are given: allowed is 1 to {most}", checked.len()));
+    }
+    if let (Some(word), 2..) = (checked.iter().find(|text| WORDS_ALONE.contains(&text.as_str())), checked.len()) {
+        return Err(format!("{word:?} stands alone or not at all"));
     }
     Ok(Value::Texts(checked))
 }
@@ -512,6 +518,7 @@ mod tests {
             (texts(&[]), "0 are given: allowed is 1 to 3"),
             (texts(&["a,"]), "empty"),
             (texts(&["a,b,c,d"]), "4 are given: allowed is 1 to 3"),
+            (texts(&["any,b"]), "\"any\" stands alone or not at all"),
         ] {
             assert_eq!(setting.parse(&wrong).unwrap_err(), error);
         }

@@ -66,11 +66,15 @@ pub enum Acceptance {
     Refuse,
 }
 
-/// What a listener speaks below MQTT. TLS, WebSocket, Unix sockets and MQTT-SN become variants when they are built.
+/// What a listener speaks below MQTT. TLS and MQTT-SN become variants when they are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
     /// MQTT straight on a TCP connection.
     Tcp,
+    /// MQTT in WebSocket frames on a TCP connection.
+    WebSocket,
+    /// MQTT straight on a connection to a path of this machine.
+    Unix,
 }
 
 /// From the untyped value into a field.
@@ -153,7 +157,7 @@ words!(AnonymousAccess {
 words!(RefusedDollarTopics { "all" => Self::All, "sys" => Self::Sys });
 words!(FullQueue { "drop-newest" => Self::DropNewest, "drop-oldest" => Self::DropOldest });
 words!(Acceptance { "accept" => Self::Accept, "refuse" => Self::Refuse });
-words!(ListenerKind { "tcp" => Self::Tcp });
+words!(ListenerKind { "tcp" => Self::Tcp, "websocket" => Self::WebSocket, "ws" => Self::WebSocket, "unix" => Self::Unix });
 
 #[cfg(test)]
 mod tests {

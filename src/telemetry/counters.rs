@@ -1,6 +1,47 @@
 //! The numbers one shard keeps. Counters only grow; gauges are read off the state when they are shown.
 
+use std::ops::{Deref, DerefMut};
+
 use super::{CloseReason, DropReason};
+
+/// One count for each reason, by its number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountsByReason<const N: usize>([u64; N]);
+
+impl<const N: usize> CountsByReason<N> {
+    /// Counts one more for the reason with this number.
+    #[inline]
+    pub const fn count(&mut self, reason: usize) {
+        self.0[reason] += 1;
+    }
+
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+}
+
+impl<const N: usize> Default for CountsByReason<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> Deref for CountsByReason<N> {
+    type Target = [u64; N];
+
+    fn deref(&self) -> &[u64; N] {
+        &self.0
+    }
+}
+
+impl<const N: usize> DerefMut for CountsByReason<N> {
+    fn deref_mut(&mut self) -> &mut [u64; N] {
+        &mut self.0
+    }
+}
 
 /// What has happened on one shard since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,20 +65,20 @@ pub struct Counters {
     /// Messages to other shards.
     pub mesh_sent: u64,
     /// Dropped messages by reason.
-    pub drops: [u64; DropReason::COUNT],
+    pub drops: CountsByReason<{ DropReason::COUNT }>,
     /// Ended connections by reason.
-    pub closes: [u64; CloseReason::COUNT],
+    pub closes: CountsByReason<{ CloseReason::COUNT }>,
 }
 
 impl Counters {
     /// Counts one dropped message.
     pub const fn dropped(&mut self, reason: DropReason) {
-        self.drops[reason as usize] += 1;
+        self.drops.count(reason as usize);
     }
 
     /// Counts one ended connection.
     pub const fn closed(&mut self, reason: CloseReason) {
-        self.closes[reason as usize] += 1;
+        self.closes.count(reason as usize);
     }
 
     /// Messages dropped for any reason.
@@ -56,12 +97,8 @@ impl Counters {
         self.connections += other.connections;
         self.sessions_expired += other.sessions_expired;
         self.mesh_sent += other.mesh_sent;
-        for (mine, theirs) in self.drops.iter_mut().zip(other.drops) {
-            *mine += theirs;
-        }
-        for (mine, theirs) in self.closes.iter_mut().zip(other.closes) {
-            *mine += theirs;
-        }
+        self.drops.add(&other.drops);
+        self.closes.add(&other.closes);
     }
 }
 
@@ -76,13 +113,13 @@ pub struct TransportCounters {
     /// Sockets accepted.
     pub sockets: u64,
     /// Connections that ended before a shard knew them, by reason.
-    pub closes: [u64; CloseReason::COUNT],
+    pub closes: CountsByReason<{ CloseReason::COUNT }>,
 }
 
 impl TransportCounters {
     /// Counts one connection that ended before a shard knew it.
     pub const fn closed(&mut self, reason: CloseReason) {
-        self.closes[reason as usize] += 1;
+        self.closes.count(reason as usize);
     }
 
     /// Adds what another shard's sockets counted.
@@ -90,9 +127,7 @@ impl TransportCounters {
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.sockets += other.sockets;
-        for (mine, theirs) in self.closes.iter_mut().zip(other.closes) {
-            *mine += theirs;
-        }
+        self.closes.add(&other.closes);
     }
 }
 
@@ -150,7 +185,7 @@ impl Report {
     }
 
     /// Connections of clients that ended for this reason.
-    pub const fn closed(&self, reason: CloseReason) -> u64 {
+    pub fn closed(&self, reason: CloseReason) -> u64 {
         self.counters.closes[reason as usize]
     }
 

@@ -23,5 +23,5 @@ pub enum Verbosity {
     Trace,
 }
 
-pub use counters::{Counters, Gauges, Report, TransportCounters};
+pub use counters::{Counters, CountsByReason, Gauges, Report, TransportCounters};
 pub use reasons::{CloseReason, DropReason};

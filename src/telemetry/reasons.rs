@@ -98,9 +98,17 @@ pub enum CloseReason {
     TlsAlert,
     /// A TLS handshake that fails for another reason.
     TlsFailed,
-    /// The header of a proxy where CONNECT should be.
+    /// The header of a proxy where CONNECT should be, or none where one should be, or one from somewhere else.
     ProxyHeader,
-    /// A CONNECT of a protocol level that is none of 3.1, 3.1.1 and 5.0.
+    /// An address that the listener's lists keep out.
+    NetworkDenied,
+    /// More connections a second than the listener, or its peer's address, may have.
+    ConnectRate,
+    /// A request of HTTP on a listener for WebSocket that opens none.
+    UpgradeRefused,
+    /// Frames that break the rules of WebSocket.
+    WebSocket,
+    /// A CONNECT of a protocol level that is none of 3.1, 3.1.1 and 5.0, or that the listener does not let in.
     UnsupportedVersion,
     /// MQTT, but not allowed here and now.
     ProtocolError,
@@ -130,7 +138,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 29;
+    pub const COUNT: usize = 33;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -149,6 +157,10 @@ impl CloseReason {
         Self::TlsAlert,
         Self::TlsFailed,
         Self::ProxyHeader,
+        Self::NetworkDenied,
+        Self::ConnectRate,
+        Self::UpgradeRefused,
+        Self::WebSocket,
         Self::UnsupportedVersion,
         Self::ProtocolError,
         Self::PacketTooLarge,
@@ -166,7 +178,7 @@ impl CloseReason {
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
     /// ([`crate::telemetry::TransportCounters`]).
-    pub const BEFORE_CONNACK: [Self; 21] = [
+    pub const BEFORE_CONNACK: [Self; 25] = [
         Self::Http,
         Self::Tls,
         Self::TlsPlainText,
@@ -179,6 +191,10 @@ impl CloseReason {
         Self::TlsAlert,
         Self::TlsFailed,
         Self::ProxyHeader,
+        Self::NetworkDenied,
+        Self::ConnectRate,
+        Self::UpgradeRefused,
+        Self::WebSocket,
         Self::UnsupportedVersion,
         Self::Malformed,
         Self::ProtocolError,
@@ -190,10 +206,11 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 14] = [
+    pub const AFTER_CONNACK: [Self; 15] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
+        Self::WebSocket,
         Self::Malformed,
         Self::ProtocolError,
         Self::TlsAlert,
@@ -238,6 +255,10 @@ impl CloseReason {
             Self::TlsAlert => "tls_alert",
             Self::TlsFailed => "tls_failed",
             Self::ProxyHeader => "proxy_header",
+            Self::NetworkDenied => "network_denied",
+            Self::ConnectRate => "connect_rate",
+            Self::UpgradeRefused => "upgrade_refused",
+            Self::WebSocket => "websocket",
             Self::UnsupportedVersion => "unsupported_version",
             Self::ProtocolError => "protocol_error",
             Self::PacketTooLarge => "packet_too_large",

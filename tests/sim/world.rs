@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dunlin::auth::Policy;
-use dunlin::conn::{Connections, ConnectionsConfig, Handover, ListenerLayers};
+use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, Handover, ListenerLayers};
 use dunlin::ids::{ConnectionId, ShardId, Ticket};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Places, ProcessContext, Shard};
@@ -115,6 +115,7 @@ impl World {
                 shards: count,
                 connections_max: plan.connections_max,
                 connections: Arc::clone(&connections_count),
+                rates: Arc::new(ConnectRates::none()),
                 handovers: Arc::clone(&handovers_counts),
                 settings: Arc::clone(&process.settings),
                 instance: seed,

@@ -24,5 +24,6 @@ pub(super) fn identity_of(certificate: &CertificateDer<'_>) -> Arc<PeerIdentity>
         common_name: common_name.map(Into::into),
         subject: Some(subject.to_string().into()),
         alternative_names: alternative_names.collect(),
+        tls_version: None, // a proxy tells it
     })
 }

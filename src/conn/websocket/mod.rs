@@ -6,13 +6,15 @@
 //! breaks the rules ends the connection with the code that RFC 6455 has for it.
 //! Leaves to others: when bytes come and go (`conn`), what they mean (`codec`), TLS below it. No extension is agreed to.
 //!
-//! Reading order: `upgrade` (the request), `answer` (what it is told), `head` and `frames` (bytes in), `close`.
+//! Reading order: `upgrade` (the request), `answer` (what it is told), `head` and `frames` (bytes in), `close`, `layer`
+//! (all of it for one connection).
 
 mod answer;
 mod close;
 mod frames;
 mod head;
 mod key;
+mod layer;
 #[cfg(test)]
 mod model_tests;
 mod upgrade;
@@ -21,4 +23,5 @@ pub use answer::UpgradeAnswer;
 pub use close::CloseCode;
 pub use frames::{ControlPayload, Deframer, Piece};
 pub use head::{Opcode, Violation, write_head};
+pub(super) use layer::WebSocketLayer;
 pub use upgrade::{Subprotocol, UpgradeGrant, UpgradeRefusal, UpgradeRequest, UpgradeRules};

@@ -9,7 +9,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::key::Key;
 use crate::limits::{UPGRADE_HEADERS_MAX, UPGRADE_MAX_BYTES};
-use crate::settings::Network;
+use crate::settings::Networks;
 
 /// What a listener asks of a request.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub struct UpgradeRules<'a> {
     /// Pages from these origins may connect; `None` is all of them.
     pub origins: Option<&'a [String]>,
     /// Whose `X-Forwarded-For` is believed.
-    pub proxies: &'a [Network],
+    pub proxies: &'a Networks,
 }
 
 /// The protocol that both sides agree on (MQTT 5.0, 6; 3.1).
@@ -203,12 +203,11 @@ impl<'b> RequestFields<'_, 'b> {
 }
 
 /// Who is in front of the proxies: each has appended whom it got the request from, and only what a proxy of ours says counts.
-fn forwarded_for(fields: &RequestFields<'_, '_>, peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
-    let is_proxy = |address: IpAddr| proxies.iter().any(|network| network.contains(address));
+fn forwarded_for(fields: &RequestFields<'_, '_>, peer: IpAddr, proxies: &Networks) -> Option<IpAddr> {
     let mut nearest = None;
     let mut speaker = peer;
     for item in fields.items("x-forwarded-for").rev() {
-        if !is_proxy(speaker) {
+        if !proxies.contain(speaker) {
             break;
         }
         let Some(address) = std::str::from_utf8(item).ok().and_then(address) else { break };

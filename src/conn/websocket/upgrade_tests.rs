@@ -1,9 +1,13 @@
 //! Requests as clients, browsers and others send them, and what each is told.
 
+use std::sync::LazyLock;
+
 use super::super::UpgradeAnswer;
 use super::*;
 
-const RULES: UpgradeRules<'static> = UpgradeRules { path: "/mqtt", origins: None, proxies: &[] };
+static NOBODY: LazyLock<Networks> = LazyLock::new(|| Networks::Some([].into()));
+static RULES: LazyLock<UpgradeRules<'static>> =
+    LazyLock::new(|| UpgradeRules { path: "/mqtt", origins: None, proxies: &NOBODY });
 
 /// A good request with one line taken out that begins with `without`, and `with` put in.
 fn request(without: &str, with: &str) -> String {
@@ -131,7 +135,7 @@ fn a_request_is_bounded_in_bytes_and_in_fields() {
 #[test]
 fn pages_of_listed_origins_connect_and_programs_without_one() {
     let origins = ["https://console.example".to_owned(), "http://localhost:3000".to_owned()];
-    let rules = UpgradeRules { origins: Some(&origins), ..RULES };
+    let rules = UpgradeRules { origins: Some(&origins), ..*RULES };
     for origin in ["Origin: https://console.example", "Origin: HTTP://localhost:3000", ""] {
         assert!(ask(&request("", origin), &rules).unwrap().is_ok(), "{origin}");
     }
@@ -146,8 +150,8 @@ fn pages_of_listed_origins_connect_and_programs_without_one() {
 
 #[test]
 fn only_what_a_trusted_proxy_says_of_a_client_is_believed() {
-    let proxies: Vec<Network> = ["192.0.2.0/24", "2001:db8::/32"].iter().map(|text| text.parse().unwrap()).collect();
-    let trusting = UpgradeRules { proxies: &proxies, ..RULES };
+    let proxies = Networks::Some(["192.0.2.0/24", "2001:db8::/32"].iter().map(|text| text.parse().unwrap()).collect());
+    let trusting = UpgradeRules { proxies: &proxies, ..*RULES };
     for (field, believed) in [
         ("", None),
         ("X-Forwarded-For: 203.0.113.9", Some("203.0.113.9")),

@@ -1,0 +1,48 @@
+//! Where connections come from, and how often.
+//!
+//! Always holds: a connection that is refused here has cost a descriptor and nothing else: no layer has begun, nothing was read.
+
+use super::connections::Connections;
+use super::peer::Peer;
+use crate::telemetry::CloseReason;
+use crate::time::Now;
+
+/// How it is counted, and what the log says.
+type SourceRefusal = (CloseReason, &'static str);
+
+impl Connections {
+    /// Whether one more connection of this listener may come now, wherever it comes from. It is counted.
+    pub(super) fn admit_connection(&self, now: Now, listener: u8) -> Result<(), SourceRefusal> {
+        let rate = self.listeners[usize::from(listener)].settings.connect_rate_max;
+        if rate == 0 || self.config.rates.admits(now, listener, rate) {
+            return Ok(());
+        }
+        Err((CloseReason::ConnectRate, "more clients connect a second than the listener's max_connect_rate"))
+    }
+
+    /// Whether a client may come from this address now. It is counted, unless it is that of a proxy, which speaks for many.
+    pub(super) fn admit_source(&self, now: Now, listener: u8, peer: Peer) -> Result<(), SourceRefusal> {
+        let Some(address) = peer.ip() else { return Ok(()) };
+        let settings = &self.listeners[usize::from(listener)].settings;
+        if settings.is_proxy(Some(address)) {
+            return Ok(());
+        }
+        if !settings.allow_from.contain(address) {
+            return Err((
+                CloseReason::NetworkDenied,
+                "its address is in none of the networks of the listener's allow_from",
+            ));
+        }
+        if settings.deny_from.contain(address) {
+            return Err((CloseReason::NetworkDenied, "its address is in a network of the listener's deny_from"));
+        }
+        let rate = settings.connect_rate_per_address_max;
+        if rate == 0 || self.config.rates.admits_address(now, listener, address, rate) {
+            return Ok(());
+        }
+        Err((
+            CloseReason::ConnectRate,
+            "its address connects more often than the listener's max_connect_rate_per_address",
+        ))
+    }
+}
