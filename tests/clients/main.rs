@@ -19,17 +19,24 @@ mod stage;
 mod support;
 mod words;
 
-use stage::{Client, Library, play};
+use stage::{Client, Library, Transport, play};
 use words::Version;
 
 /// Makes a module of tests for one client: one module a behaviour, one test a number of shards.
 macro_rules! suite {
-    ($name:ident, $library:ident speaks $version:ident: $($from:ident::{$($behaviour:ident),+ $(,)?}),+ $(,)?) => {
+    ($name:ident, $library:ident speaks $version:ident: $($suite:tt)+) => {
+        suite!($name, $library speaks $version over Tcp: $($suite)+);
+    };
+    (
+        $name:ident, $library:ident speaks $version:ident over $transport:ident:
+        $($from:ident::{$($behaviour:ident),+ $(,)?}),+ $(,)?
+    ) => {
         mod $name {
             $($(mod $behaviour {
-                use crate::{Client, Library, Version, play};
+                use crate::{Client, Library, Transport, Version, play};
 
-                const CLIENT: Client = Client { library: Library::$library, version: Version::$version };
+                const CLIENT: Client =
+                    Client { library: Library::$library, version: Version::$version, transport: Transport::$transport };
 
                 #[test]
                 fn with_1_shard() {
@@ -53,7 +60,13 @@ macro_rules! suite {
 /// A client through everything that all versions have, and what else is named.
 macro_rules! client {
     ($name:ident, $library:ident speaks $version:ident $(, $from:ident::{$($behaviour:ident),+ $(,)?})*) => {
-        suite!($name, $library speaks $version:
+        client!($name, $library speaks $version over Tcp $(, $from::{$($behaviour),+})*);
+    };
+    (
+        $name:ident, $library:ident speaks $version:ident over $transport:ident
+        $(, $from:ident::{$($behaviour:ident),+ $(,)?})*
+    ) => {
+        suite!($name, $library speaks $version over $transport:
             scenarios::{
                 every_qos_both_ways, a_burst_keeps_its_order, a_large_payload_arrives_whole, wildcards_match_whole_levels,
                 unsubscribing_ends_the_flow, retained_is_set_replaced_and_cleared,
@@ -68,7 +81,10 @@ macro_rules! client {
 /// ... and through everything that MQTT 5.0 adds.
 macro_rules! client_v5 {
     ($name:ident, $library:ident $(, $($more:ident),+)?) => {
-        client!($name, $library speaks V5, scenarios_v5::{
+        client_v5!($name, $library over Tcp $(, $($more),+)?);
+    };
+    ($name:ident, $library:ident over $transport:ident $(, $($more:ident),+)?) => {
+        client!($name, $library speaks V5 over $transport, scenarios_v5::{
             properties_are_passed_on_unchanged, aliases_of_the_client_are_resolved, aliases_of_the_server_are_understood,
             expired_messages_are_not_delivered, subscription_identifiers_come_with_messages, subscription_options_are_kept,
             unsubscribing_from_nothing_is_told, publishing_tells_whether_anybody_listened, an_invalid_filter_is_refused,
@@ -93,6 +109,15 @@ suite!(mqttjs_v5_topics, MqttJs speaks V5: scenarios::{thousands_of_topics_are_o
 client!(rumqttc_v311, Rumqttc speaks V311);
 client_v5!(rumqttc_v5, Rumqttc, a_nameless_client_gets_a_name);
 
+// The same over WebSocket and over a Unix socket, for the libraries that have them.
+client!(paho_ws_v311, Paho speaks V311 over WebSocket);
+client_v5!(paho_ws_v5, Paho over WebSocket);
+client!(mqttjs_ws_v31, MqttJs speaks V31 over WebSocket);
+client!(mqttjs_ws_v311, MqttJs speaks V311 over WebSocket, scenarios::{thousands_of_topics_are_one_subscribe});
+client_v5!(mqttjs_ws_v5, MqttJs over WebSocket);
+client!(paho_unix_v311, Paho speaks V311 over Unix);
+client_v5!(paho_unix_v5, Paho over Unix);
+
 /// A Mosquitto whose bridge connects to the broker under test, in every version that it speaks.
 macro_rules! bridge {
     ($name:ident, $version:ident) => {
@@ -109,7 +134,10 @@ bridge!(mosquitto_bridge_v5, V5);
 /// Mosquitto's commands, in every version.
 macro_rules! mosquitto {
     ($name:ident, $version:ident $(, $more:ident)*) => {
-        suite!($name, Mosquitto speaks $version: mosquitto::{
+        mosquitto!($name over Tcp, $version $(, $more)*);
+    };
+    ($name:ident over $transport:ident, $version:ident $(, $more:ident)*) => {
+        suite!($name, Mosquitto speaks $version over $transport: mosquitto::{
             every_qos_both_ways, lines_keep_their_order, a_file_arrives_whole, retained_is_set_replaced_and_cleared,
             the_will_of_a_killed_client_is_published, a_session_waits_for_its_client,
             a_shared_subscription_divides_messages, a_request_gets_its_response, $($more),*
@@ -119,6 +147,7 @@ macro_rules! mosquitto {
 
 mosquitto!(mosquitto_v31, V31);
 mosquitto!(mosquitto_v311, V311);
+mosquitto!(mosquitto_unix_v311 over Unix, V311);
 mosquitto!(
     mosquitto_v5,
     V5,

@@ -129,7 +129,10 @@ fn command(stage: &Stage, addr: SocketAddr, program: &str) -> Command {
     let mut command = Command::new("setpriv");
     // Their output is buffered by the block where it goes to a pipe, and a SUBACK would be seen too late.
     command.args(["--pdeathsig", "KILL", "stdbuf", "-oL", program, "-V", version]);
-    command.args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string()]);
+    match stage.socket() {
+        Some(path) => command.args(["--unix", path]),
+        None => command.args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string()]),
+    };
     command
 }
 

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::Serialize;
+
 use crate::peer::Peer;
 use crate::support::{Broker, unpoisoned};
 use crate::words::{Connect, Version};
@@ -26,6 +28,16 @@ const SHOWN_CHARACTERS_MAX: usize = 400;
 pub(crate) struct Client {
     pub(crate) library: Library,
     pub(crate) version: Version,
+    pub(crate) transport: Transport,
+}
+
+/// What a client connects over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Transport {
+    Tcp,
+    WebSocket,
+    Unix,
 }
 
 /// The clients that have drivers. Mosquitto's are commands and have a file of their own.
@@ -41,6 +53,8 @@ pub(crate) enum Library {
 /// One run of one scenario.
 pub(crate) struct Stage {
     broker: Broker,
+    /// The path that the broker listens at, if it does at one.
+    socket: String,
     /// What the test is called in a report.
     title: String,
     client: Client,
@@ -59,12 +73,20 @@ pub(crate) fn play(client: Client, behaviour: &str, shards: usize, scenario: fn(
 impl Stage {
     fn new(client: Client, behaviour: &str, shards: usize) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let broker = Broker::start(shards, &[]);
+        let socket = std::env::temp_dir().join(format!("dunlin-{}-{behaviour}-{shards}.sock", std::process::id()));
+        let socket = socket.to_string_lossy().into_owned();
+        let flags: &[&str] = match client.transport {
+            Transport::Tcp => &[],
+            Transport::WebSocket => &["--ws-port", "0"],
+            Transport::Unix => &["--unix", &socket],
+        };
+        let broker = Broker::start(shards, flags);
         // Against a broker that outlives the test, a second run must not meet the first one's sessions.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() % 0x00FF_FFFF);
         let unique = format!("{since:x}-{:x}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let title = format!("{:?} speaking {}, {behaviour}, {shards} shard(s)", client.library, client.version);
-        Self { broker, title, client, unique, transcript: Arc::new(Transcript::new()) }
+        let Client { library, version, transport } = client;
+        let title = format!("{library:?} speaking {version} over {transport:?}, {behaviour}, {shards} shard(s)");
+        Self { broker, socket, title, client, unique, transcript: Arc::new(Transcript::new()) }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -75,8 +97,14 @@ impl Stage {
         self.client.version
     }
 
+    /// Where this stage's clients connect, where that is an address.
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.broker.addr()
+        if self.client.transport == Transport::WebSocket { self.broker.second_addr() } else { self.broker.addr() }
+    }
+
+    /// The path where they connect, if it is one.
+    pub(crate) fn socket(&self) -> Option<&str> {
+        (self.client.transport == Transport::Unix).then_some(&self.socket)
     }
 
     pub(crate) fn transcript(&self) -> &Arc<Transcript> {
@@ -98,7 +126,8 @@ impl Stage {
     /// A CONNECT with a clean session and nothing else.
     pub(crate) fn connect(&self, name: &str) -> Connect {
         Connect {
-            host: self.addr().ip().to_string(),
+            transport: self.client.transport,
+            host: self.socket().map_or_else(|| self.addr().ip().to_string(), str::to_owned),
             port: self.addr().port(),
             version: self.version(),
             id: self.id(name),

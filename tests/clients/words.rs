@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stage::Transport;
+
 /// The protocol's version, by its level in CONNECT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -63,7 +65,8 @@ pub(crate) enum Command {
 /// What a driver is to connect with.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Connect {
-    /// Always a literal address of loopback.
+    pub(crate) transport: Transport,
+    /// A literal address of loopback, or the path of a Unix socket.
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) version: Version,

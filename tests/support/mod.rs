@@ -25,7 +25,8 @@ const LOG_LINES_MAX: usize = 400;
 
 /// A broker to test, and its end.
 pub(crate) struct Broker {
-    addr: SocketAddr,
+    /// At least one, in the order of its listeners.
+    addrs: Vec<SocketAddr>,
     process: Option<Process>,
 }
 
@@ -63,7 +64,7 @@ impl Broker {
         log.keep(child.stdout.take().expect("stdout is piped"), found.clone());
         log.keep(child.stderr.take().expect("stderr is piped"), found);
         match address.recv_timeout(START_LIMIT) {
-            Ok(addr) => Self { addr, process: Some(Process { child, log, _slot: slot }) },
+            Ok(addrs) => Self { addrs, process: Some(Process { child, log, _slot: slot }) },
             Err(error) => {
                 let _ = child.kill();
                 let status = child.wait();
@@ -75,12 +76,18 @@ impl Broker {
     fn elsewhere(place: &str) -> Self {
         let addr = place.to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
         let addr = addr.unwrap_or_else(|| panic!("DUNLIN_TEST_BROKER={place}: neither host:port nor a path with a /"));
-        Self { addr, process: None }
+        Self { addrs: vec![addr], process: None }
     }
 
     /// Where it listens.
     pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
+        self.addrs[0]
+    }
+
+    /// Where its second listener is.
+    #[allow(dead_code, reason = "not every suite has brokers with two")]
+    pub(crate) fn second_addr(&self) -> SocketAddr {
+        *self.addrs.get(1).expect("it was started with two")
     }
 
     /// What it wrote so far, its last lines.
@@ -114,10 +121,10 @@ pub(crate) fn is_dunlin() -> bool {
     std::env::var_os("DUNLIN_TEST_BROKER").is_none()
 }
 
-/// Finds the address in a line that says `listening on ADDRESS:PORT`, whatever stands around it.
-fn listening_address(line: &str) -> Option<SocketAddr> {
-    let rest = line.split("listening on ").nth(1)?;
-    rest.split(|c: char| c.is_whitespace() || c == ',').next()?.parse().ok()
+/// Finds the addresses in a line that says `listening on ADDRESS:PORT, ADDRESS:PORT`, whatever stands around it.
+fn listening_addresses(line: &str) -> Vec<SocketAddr> {
+    let words = line.split("listening on ").nth(1).unwrap_or_default().split_whitespace();
+    words.map_while(|word| word.trim_end_matches(',').parse().ok()).collect()
 }
 
 /// The last lines of a process's output.
@@ -128,17 +135,19 @@ struct Log {
 
 impl Log {
     /// Reads to the end in a thread of its own; a full pipe would stop the process.
-    fn keep(self: &Arc<Self>, output: impl Read + Send + 'static, found: mpsc::Sender<SocketAddr>) {
+    fn keep(self: &Arc<Self>, output: impl Read + Send + 'static, found: mpsc::Sender<Vec<SocketAddr>>) {
         let log = Arc::clone(self);
         std::thread::spawn(move || {
             let mut found = Some(found);
             for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
-                let address = listening_address(&line);
+                let addresses = listening_addresses(&line);
                 log.push(line);
-                if let Some((found, address)) = address.and_then(|address| Some((found.take()?, address))) {
-                    // Nobody listens once the first of several listeners was found.
-                    let _ = found.send(address);
+                if !addresses.is_empty()
+                    && let Some(found) = found.take()
+                {
+                    // Nobody listens once the first line of that kind was found.
+                    let _ = found.send(addresses);
                 }
             }
         });
@@ -187,14 +196,18 @@ pub(crate) fn unpoisoned<T>(guard: LockResult<MutexGuard<'_, T>>) -> MutexGuard<
 
 #[test]
 fn the_listening_line_is_found_in_any_dress() {
-    let expected: SocketAddr = "127.0.0.1:1884".parse().expect("an address");
-    for line in [
-        "dunlin 0.1.0 listening on 127.0.0.1:1884 (2 shards)",
-        "2026-11-22T08:00:00Z INFO listening on 127.0.0.1:1884, 2 shards",
-        "listening on 127.0.0.1:1884",
+    let addresses = |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|text| text.parse().unwrap()).collect() };
+    for (line, expected) in [
+        ("dunlin 0.1.0 listening on 127.0.0.1:1884 (2 shards)", &["127.0.0.1:1884"][..]),
+        ("2026-11-22T08:00:00Z INFO listening on 127.0.0.1:1884, 2 shards", &["127.0.0.1:1884"]),
+        ("listening on 127.0.0.1:1884", &["127.0.0.1:1884"]),
+        ("dunlin is listening on [::1]:1884 now", &["[::1]:1884"]),
+        (
+            "listening on 127.0.0.1:1884, 127.0.0.1:8083, /run/mqtt.sock (1 shard)",
+            &["127.0.0.1:1884", "127.0.0.1:8083"],
+        ),
+        ("not listening on anything", &[]),
     ] {
-        assert_eq!(listening_address(line), Some(expected), "{line}");
+        assert_eq!(listening_addresses(line), addresses(expected), "{line}");
     }
-    assert_eq!(listening_address("dunlin is listening on [::1]:1884 now"), "[::1]:1884".parse().ok());
-    assert_eq!(listening_address("not listening on anything"), None);
 }

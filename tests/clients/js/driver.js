@@ -52,7 +52,8 @@ const commands = {
     const options = {
       host: c.host,
       port: c.port,
-      protocol: 'mqtt',
+      protocol: c.transport === 'websocket' ? 'ws' : 'mqtt',
+      ...(c.transport === 'websocket' ? { path: '/mqtt' } : {}),
       protocolVersion: version,
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
       clientId: c.id,

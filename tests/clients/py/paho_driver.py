@@ -50,6 +50,7 @@ class Driver:
             paho.CallbackAPIVersion.VERSION2,
             client_id=c["id"],
             protocol=self.version,
+            transport={"tcp": "tcp", "websocket": "websockets", "unix": "unix"}[c["transport"]],
             reconnect_on_failure=False,
             **arguments,
         )
