@@ -114,6 +114,7 @@ impl Edge {
     /// Starts listening. Returns where, which tells the port where 0 was asked for.
     pub fn listen(&mut self, listening: Listening) -> Result<ListenOn, RingError> {
         let Listening { on, settings, connections, layers } = listening;
+        let settings = settings_under_test(settings);
         let (id, on) = match on {
             ListenOn::Ip(address) => {
                 let (id, address) = self.plane.listen(&tcp_config(address, &settings))?;
@@ -376,6 +377,16 @@ fn layers_of(layers: ListenerLayers) -> ListenerLayers {
         _ => {}
     }
     layers
+}
+
+/// Listeners speak WebSocket where a test says so, whatever their kind.
+fn settings_under_test(settings: Arc<ListenerSettings>) -> Arc<ListenerSettings> {
+    #[cfg(feature = "test-layers")]
+    if std::env::var_os("DUNLIN_TEST_LAYER").is_some_and(|layer| layer == "websocket") {
+        let kind = crate::settings::ListenerKind::WebSocket;
+        return Arc::new(ListenerSettings { kind, ..(*settings).clone() });
+    }
+    settings
 }
 
 const fn end_of(cause: EndCause) -> ReceiveEnd {

@@ -10,6 +10,7 @@ use crate::client::{Client, PATIENCE};
 use crate::packets::{
     Connect, PUBACK, PUBCOMP, PUBLISH, PUBREC, PUBREL, Publish, V5, V311, ack, field, frame, prop, subscribe, varint,
 };
+use crate::transport::{opening, to_wire};
 use crate::world::{World, eventually, measured};
 
 const KIB: u64 = 1024;
@@ -68,7 +69,7 @@ fn ten_thousand_sockets_that_announce_much_and_send_one_byte_cost_4_kib_each_at_
                     let mut socket = TcpStream::connect(w.addr).expect("the backlog holds");
                     // One that was refused already gives an error here, which is as good.
                     let bytes = [&[0x10][..], &varint(announced), &[0]].concat();
-                    let _ = socket.write_all(&crate::transport::to_wire(&bytes));
+                    let _ = socket.write_all(&[opening(), &to_wire(&bytes)].concat());
                     sockets.push(socket);
                 }
                 control.ping();
