@@ -41,7 +41,7 @@ fn line<'a>(lines: &'a [String], event: &str) -> &'a str {
 }
 
 /// Waits until a topic of the broker's own has this value.
-fn await_counter(broker: &Broker, topic: &str, value: &str) {
+pub(crate) fn await_counter(broker: &Broker, topic: &str, value: &str) {
     let mut client = Client::connect(broker, b'#');
     client.send(&subscribe(topic, 0));
     let mut seen = Vec::new();

@@ -7,4 +7,9 @@ mod full;
 mod listeners;
 mod log;
 mod reload;
+mod sources;
 mod stall;
+mod unix;
+mod web;
+#[path = "../support/websocket.rs"]
+mod websocket;

@@ -52,6 +52,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// Whether the request has been granted.
+    #[allow(dead_code, reason = "not every suite asks")]
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// What `wire` comes to. A ping is answered on `socket`, and a close frame ends what is to be read.
     pub(crate) fn read(&mut self, wire: &[u8], socket: &mut TcpStream) -> Vec<u8> {
         self.unread.extend_from_slice(wire);
