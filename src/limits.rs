@@ -346,6 +346,14 @@ pub const TLS_HANDSHAKES_PER_TURN: usize = 16;
 pub const TLS_HANDSHAKE_INPUT_MAX_BYTES: usize = 68 * 1024;
 /// TLS records in a row that bring no bytes (empty ones, warnings, key updates): an honest peer sends one or two.
 pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
+/// Certificates of one listener, each with a key; a client that comes is compared with each.
+pub const TLS_CERTIFICATES_MAX: usize = 64;
+/// Revocation lists of one listener.
+pub const TLS_CRLS_MAX: usize = 64;
+/// More cipher suites than there are with AEAD.
+pub const TLS_CIPHERS_MAX: usize = 16;
+/// Days before a certificate expires in which each start and reload says so.
+pub const TLS_EXPIRY_WARNING_DAYS: i64 = 30;
 /// How long a connection that the broker ends may take to accept its last words, in milliseconds.
 pub const LINGER_MS: u64 = 2_000;
 /// Encoded bytes that one turn gathers before they are given to the sockets in its middle.

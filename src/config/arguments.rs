@@ -320,7 +320,7 @@ mod tests {
             ("--max-packet-sise", "a similar argument exists: '--max-packet-size'"),
             ("--persistence", "kept in memory only"),
             ("--acl-file=/etc/acl", "there are no passwords and no access rules yet"),
-            ("--tls-cert", "TLS is not built yet"),
+            ("--tls-cert", "TLS is a matter of a listener"),
             ("-d", "dunlin stays in the foreground"),
             ("broker.toml", "a file of settings is named with --config"),
             ("--max-clients", "use [node] max_connections (--max-connections)"),

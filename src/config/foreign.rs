@@ -50,7 +50,7 @@ pub(super) const FOREIGN: &[Foreign] = &[
             "ssl",
             "cert",
         ],
-        "TLS is not built yet: put a TLS proxy in front of it",
+        "TLS is a matter of a listener: a [[listener]] table with kind = \"tls\", tls_cert and tls_key, and for client certificates tls_ca and tls_client_cert",
     ),
     of(&["unix_socket"], "use [listener] unix (--unix)"),
     of(

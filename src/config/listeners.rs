@@ -13,6 +13,9 @@ use super::{
 use crate::limits::LISTENERS_MAX;
 use crate::settings::{FromValue, ListenerKind, ListenerSettings, Machine, Setting, Value};
 
+/// Where MQTT in TLS is expected (IANA: secure-mqtt).
+const TLS_PORT: u16 = 8883;
+
 /// One address to listen on, and what holds for the clients that come there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -145,8 +148,11 @@ fn address_of_table(
     }
 }
 
-/// A listener for WebSocket that says no port has another default than others.
+/// A listener for WebSocket or TLS that says no port has another default than others.
 fn resolve_port(table: &ListenerTable, kind: ListenerKind, resolved: &mut [Resolved]) {
+    if kind == ListenerKind::Tls && resolved[index("port")].source == Source::Default {
+        resolved[index("port")].value = Value::Number(TLS_PORT.into());
+    }
     if kind != ListenerKind::WebSocket || table.layer.get(index("port")).is_some() {
         return;
     }

@@ -133,7 +133,7 @@ mod tests {
             ("max_conections", "did you mean [[listener]] max_connections?"),
             ("allow_anonymus", "did you mean [[listener]] allow_anonymous?"),
             ("outbox_max_bytes", "did you mean [session] outbox_max_bytes?"),
-            ("certfile", "TLS is not built yet"),
+            ("certfile", "TLS is a matter of a listener"),
             ("colour_of_bikeshed", "[[listener]] takes bind, port, ws_port, unix, "),
         ];
         for (key, hint) in table {

@@ -6,19 +6,23 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start`, `pump`, `mesh`, `inbox`, `signals`, `reload`, `clock`, `watchdog`, `fatal`; [`disk`] by itself.
+//! Reading order: `start`, `pump`, `mesh`, `inbox`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
+//! [`disk`] by itself.
 
 mod accounts;
 mod clock;
 pub mod disk;
 mod fatal;
+mod handshakes;
 mod inbox;
 mod mesh;
 mod pump;
 mod reload;
 mod signals;
 mod start;
+mod tls;
 mod watchdog;
 
 pub use fatal::{End, fatal};
 pub use start::{PREEMPT_TIMER, RunError, run};
+pub use tls::TlsProblem;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::clock;
+use super::handshakes::Handshaker;
 use super::inbox::Inbox;
 use super::mesh::{Batch, Port};
 use super::watchdog::Heartbeat;
 use crate::conn::ShardTurn;
 use crate::ids::ShardId;
 use crate::limits::{
-    CATCH_UP_TURNS, COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS, TURN_MAX_BYTES,
+    CATCH_UP_TURNS, COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS, TLS_HANDSHAKES_PER_TURN,
+    TURN_MAX_BYTES,
 };
 use crate::net::Edge;
 use crate::ring::RingError;
@@ -44,6 +46,8 @@ pub(super) struct Pump {
     stopping: Option<Deadline>,
     shutdown_timeout_s: u16,
     heartbeat: Arc<Heartbeat>,
+    /// Runs TLS handshakes, where a listener has any.
+    handshaker: Option<Handshaker>,
 }
 
 /// What a pump is made of.
@@ -62,12 +66,14 @@ pub(super) struct Parts {
     pub shutdown_timeout_s: u16,
     /// For the watchdog.
     pub heartbeat: Arc<Heartbeat>,
+    /// Where a listener has TLS.
+    pub handshaker: Option<Handshaker>,
 }
 
 impl Pump {
     /// A pump that has not run.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat } = parts;
+        let Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker } = parts;
         Self {
             edge,
             shard,
@@ -84,6 +90,7 @@ impl Pump {
             stopping: None,
             shutdown_timeout_s,
             heartbeat,
+            handshaker,
         }
     }
 
@@ -110,6 +117,7 @@ impl Pump {
         let more = self.take_events(now)?;
         self.note_stall(now, more);
         let now = self.take_messages(now)?;
+        self.take_handshakes(now)?;
         self.take_commands(now)?;
         self.keep_time(now);
         self.apply_effects(now)?;
@@ -138,14 +146,21 @@ impl Pump {
             || self.rest.is_some()
             || self.port.waiting(&self.fx.mesh) > 0
             || !self.inbox.is_quiet()
+            || !self.is_done_shaking()
     }
 
     /// Sends what the turn made, and may then sleep. Returns the time afterwards.
     fn send(&mut self, mut now: Now, sleeps: bool) -> Result<Now, RingError> {
-        let Self { edge, shard, fx, port, inbox, stop, stopping, heartbeat, .. } = self;
+        let Self { edge, shard, fx, port, inbox, stop, stopping, heartbeat, handshaker, .. } = self;
         heartbeat.set_asleep(sleeps);
         let mut core = ShardTurn { shard, turn: Turn { now, fx } };
-        let offer = edge.offer(&mut core, sleeps.then_some(|| inbox.is_quiet() && is_quiet(port, stop, *stopping)))?;
+        let offer = edge.offer(
+            &mut core,
+            sleeps.then_some(|| {
+                let is_done_shaking = handshaker.as_ref().is_none_or(Handshaker::is_quiet);
+                is_done_shaking && inbox.is_quiet() && is_quiet(port, stop, *stopping)
+            }),
+        )?;
         if sleeps {
             heartbeat.set_asleep(false);
             now = clock::now();
@@ -231,6 +246,21 @@ impl Pump {
         Ok(now)
     }
 
+    /// Whether no handshake has come back.
+    fn is_done_shaking(&self) -> bool {
+        self.handshaker.as_ref().is_none_or(Handshaker::is_quiet)
+    }
+
+    /// Handshakes that were run.
+    fn take_handshakes(&mut self, now: Now) -> Result<(), RingError> {
+        for _ in 0..TLS_HANDSHAKES_PER_TURN {
+            let Some((connection, handshake)) = self.handshaker.as_ref().and_then(Handshaker::next) else { break };
+            self.edge.take_handshake(&mut core(now, &mut self.shard, &mut self.fx), connection, *handshake);
+            self.apply_effects(now)?;
+        }
+        Ok(())
+    }
+
     /// What threads that are no shard ask for, and what they answer.
     fn take_commands(&mut self, now: Now) -> Result<(), RingError> {
         self.inbox.begin_turn();
@@ -286,6 +316,9 @@ impl Pump {
         self.edge.apply(&mut self.fx);
         for (shard, handover) in self.edge.handovers() {
             self.port.hand_over(shard, handover);
+        }
+        for away in self.edge.handshakes() {
+            self.handshaker.as_ref().expect("it is there where a listener has TLS").begin(away);
         }
         for ask in self.fx.asks.drain(..) {
             self.inbox.ask(ask);

@@ -8,18 +8,41 @@ use std::{fmt::Write as _, sync::Arc};
 
 use super::fatal::{End, fatal};
 use super::inbox::{InboxSender, SendError};
+use super::tls::{TlsListeners, TlsProblem};
 use crate::config::{Config, ConfigError, Exit};
 use crate::limits::WATCHDOG_S;
 use crate::shard::{Command, Settings};
 use crate::telemetry::log;
 
+/// All that a reload changes.
+pub(super) struct Reloader {
+    /// What holds now.
+    pub(super) config: Config,
+    /// The log's level.
+    pub(super) log: log::LogControl,
+    /// Those of the shards.
+    pub(super) inboxes: Vec<InboxSender>,
+    /// Certificates and the like.
+    pub(super) tls: Arc<TlsListeners>,
+}
+
+impl Reloader {
+    /// Reads everything again.
+    pub(super) fn run(&mut self) {
+        reload(&mut self.config, &self.log, &self.inboxes, &self.tls);
+    }
+}
+
 /// Reads the configuration again. `config` becomes what holds from now on.
-pub(super) fn reload(config: &mut Config, log: &log::LogControl, inboxes: &[InboxSender]) {
+fn reload(config: &mut Config, log: &log::LogControl, inboxes: &[InboxSender], tls: &TlsListeners) {
     let new = match config.read_again() {
         Ok(new) => new,
         Err(error) => return log::event::config_reload_failed(&one_line(&error)),
     };
     let (new, changes) = config.changed_by(new);
+    if let Err(problems) = tls.load_again(&new.listeners) {
+        return log::event::config_reload_failed(&tls_line(&problems));
+    }
     if new.settings != config.settings {
         give(&new.settings, inboxes);
     }
@@ -63,6 +86,12 @@ fn give(settings: &Arc<Settings>, inboxes: &[InboxSender]) {
             fatal(&format_args!("shard {shard} has not taken new settings"), End::Exit(Exit::Environment));
         }
     }
+}
+
+/// What is wrong with certificates and keys, in one line.
+fn tls_line(problems: &[TlsProblem]) -> String {
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    format!("the settings and certificates stay as they were: {}", problems.join("; "))
 }
 
 /// Everything that is wrong, in one line.

@@ -14,10 +14,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::fatal::{End, fatal};
-use super::inbox::InboxSender;
-use super::reload::reload;
-use crate::config::Config;
-use crate::telemetry::log::{self, LogControl};
+use super::reload::Reloader;
+use crate::telemetry::log;
 
 /// Catches them from now on; what comes before [`start`] waits for it.
 pub(super) fn catch() -> io::Result<Signals> {
@@ -25,15 +23,10 @@ pub(super) fn catch() -> io::Result<Signals> {
 }
 
 /// Does what they ask for until the process ends. The name of the first that stops the broker comes back.
-pub(super) fn start(
-    signals: Signals,
-    mut config: Config,
-    log: LogControl,
-    inboxes: Vec<InboxSender>,
-) -> io::Result<Receiver<&'static str>> {
-    let of_reload = log.clone();
+pub(super) fn start(signals: Signals, mut reloader: Reloader) -> io::Result<Receiver<&'static str>> {
+    let log = reloader.log.clone();
     let errands = Errands {
-        reload: Errand::start("reload", move || reload(&mut config, &of_reload, &inboxes))?,
+        reload: Errand::start("reload", move || reloader.run())?,
         reopen: Errand::start("log-reopen", move || match log.reopen() {
             Ok(()) => log::event::log_reopened(),
             Err(error) => log::event::log_reopen_failed(&error),

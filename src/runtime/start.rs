@@ -12,10 +12,13 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use super::accounts;
 use super::clock;
 use super::fatal::{End, fatal};
+use super::handshakes::Handshaker;
 use super::inbox::{self, InboxSender};
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
+use super::reload::Reloader;
 use super::signals;
+use super::tls::{TlsListeners, TlsProblem};
 use super::watchdog::{self, Heartbeat};
 use crate::config::unix::UnixSocket;
 use crate::config::{Config, Exit, ListenAddress, Listener};
@@ -25,6 +28,7 @@ use crate::limits;
 use crate::net::{Edge, ListenOn, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError, SharedUnixListener};
+use crate::settings::ListenerKind;
 use crate::shard::{Places, ProcessContext, Shard};
 use crate::telemetry::log;
 
@@ -34,6 +38,9 @@ pub enum RunError {
     /// The machine lacks something.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Environment(Vec<Shortfall>),
+    /// A listener's certificates, keys or lists are not usable.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Tls(Vec<TlsProblem>),
     /// Somebody else listens there.
     #[error("{0} is in use by another process; stop that, or choose another with --bind or --port")]
     AddressInUse(SocketAddr),
@@ -59,6 +66,7 @@ impl RunError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::AddressInUse(_) | Self::PathInUse(_) => Exit::AddressInUse,
+            Self::Tls(_) => Exit::Config,
             _ => Exit::Environment,
         }
     }
@@ -130,11 +138,14 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
         log::event::config_warning(&text);
     }
-    let listening = config.listeners.iter().map(listening_of).collect::<Result<Vec<_>, _>>()?;
+    let tls = Arc::new(TlsListeners::load(&config.listeners).map_err(RunError::Tls)?);
+    let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
+    let listening = listening.collect::<Result<Vec<_>, _>>()?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let Started { threads, planes, inboxes, addresses } = start_shards(config, listening, &stop, &heartbeats)?;
-    let told_to_stop = signals::start(signals, config.clone(), log, inboxes).map_err(no_signals)?;
+    let reloader = Reloader { config: config.clone(), log, inboxes, tls };
+    let told_to_stop = signals::start(signals, reloader).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.iter().zip(&config.listeners) {
         log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
@@ -196,7 +207,7 @@ fn check_free(address: SocketAddr) -> Result<(), RunError> {
 }
 
 /// What a listener of the configuration is to the shards: free to listen on, and bound where they share it.
-fn listening_of(listener: &Listener) -> Result<Listening, RunError> {
+fn listening_of(listener: &Listener, layers: ListenerLayers) -> Result<Listening, RunError> {
     let on = match &listener.address {
         ListenAddress::Ip(address) => {
             check_free(*address)?;
@@ -205,7 +216,7 @@ fn listening_of(listener: &Listener) -> Result<Listening, RunError> {
         ListenAddress::Unix(socket) => ListenOn::Unix(bind_unix(socket)?),
     };
     let settings = accounts::with_user_names(&listener.settings);
-    Ok(Listening { on, settings, connections: Arc::default(), layers: ListenerLayers::None })
+    Ok(Listening { on, settings, connections: Arc::default(), layers })
 }
 
 fn bind_unix(socket: &UnixSocket) -> Result<SharedUnixListener, RunError> {
@@ -344,13 +355,19 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
             return None;
         }
     };
+    let has_tls = config.listeners.iter().any(|listener| listener.settings.kind == ListenerKind::Tls);
+    let handshaker = has_tls.then(|| {
+        Handshaker::start(own, edge.handle()).unwrap_or_else(|error| {
+            fatal(&format_args!("cannot start a thread for TLS handshakes: {error}"), End::Exit(Exit::Environment))
+        })
+    });
     let (sender, inbox) = inbox::lane(edge.handle(), None);
     ready.send(Ok(Ready { plane: edge.handle(), inbox: sender, addresses })).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes);
     let shard = Shard::new(own, &process, clock::now());
-    let parts =
-        Parts { edge, shard, port, inbox, stop, shutdown_timeout_s: config.process.shutdown_timeout_s, heartbeat };
+    let shutdown_timeout_s = config.process.shutdown_timeout_s;
+    let parts = Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker };
     let result = Pump::new(parts).run();
     if let Err(error) = &result {
         // Without its ring a shard serves nobody, and its share of the clients would find the port open and silent.

@@ -10,7 +10,10 @@ use super::{
     Fallback, Kind, Section, Setting,
     Unit::{Bytes, Count, Seconds},
     lists::{self, MqttVersions, Networks, Origins, UserNames},
-    value::{Acceptance, AnonymousAccess, FullQueue, ListenerKind, RefusedDollarTopics},
+    value::{
+        Acceptance, AnonymousAccess, ClientCertificates, FullQueue, ListenerKind, RefusedDollarTopics, TlsTickets,
+        TlsVersion,
+    },
 };
 use crate::auth::Policy;
 use crate::limits;
@@ -264,11 +267,11 @@ super::declare_settings! {
 
         /// What it speaks below MQTT.
         ///
-        /// websocket (or ws) is MQTT over WebSocket, by default at port 8083; unix is a socket at the path that unix says. TLS
-        /// (tls, wss) and MQTT-SN are not built yet and are refused.
+        /// tls is MQTT in TLS, by default at port 8883; websocket (or ws) is MQTT over WebSocket, by default at port 8083; unix is a
+        /// socket at the path that unix says. Secure WebSocket (wss) and MQTT-SN are not built yet and are refused.
         kind: ListenerKind = Setting::new(
             "listener-kind",
-            Kind::Choice { words: ListenerKind::WORDS, planned: &["tls", "wss", "mqtt-sn"], bare: None },
+            Kind::Choice { words: ListenerKind::WORDS, planned: &["wss", "mqtt-sn"], bare: None },
             Fallback::Text("tcp"),
         ).key_in_file("kind").in_tables_only(), Start;
 
@@ -394,6 +397,75 @@ super::declare_settings! {
         unix_user_names: bool = Setting::new(
             "unix-user-names", Kind::Switch { off_flag: "no-unix-user-names" }, Fallback::Switch(false),
         ).for_each_listener(), Start;
+        /// Certificate chains of the listener, as PEM files.
+        ///
+        /// The server's own certificate comes first in each.
+        /// A client that names a host (SNI) gets the first one that is for that name and that it can verify, any other client the first of
+        /// all. Each has its key at the same place of tls_key. All files of a listener are read again on SIGHUP, and when one of them is
+        /// wrong, all stay as they were.
+        tls_certificates: Vec<String> = Setting::new(
+            "tls-cert", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CERTIFICATES_MAX }, Fallback::Text("none"),
+        ).in_tables_only(), Start;
+
+        /// Private keys of the certificates, as PEM files: PKCS#8, PKCS#1 or SEC1.
+        ///
+        /// PKCS#8 may be encrypted; the passphrase is the same for all of a listener.
+        tls_keys: Vec<String> = Setting::new(
+            "tls-key", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CERTIFICATES_MAX }, Fallback::Text("none"),
+        ).in_tables_only(), Start;
+
+        /// File whose first line is the passphrase of the keys.
+        tls_key_passphrase_file: Box<str> = Setting::new(
+            "tls-key-passphrase-file", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
+        ).in_tables_only(), Start;
+
+        /// Environment variable that holds the passphrase of the keys.
+        tls_key_passphrase_variable: Box<str> = Setting::new(
+            "tls-key-passphrase-variable", Kind::Text { check: check_variable, noun: "name", allowed: "the name of an environment variable, or none" }, Fallback::Text("none"),
+        ).in_tables_only(), Start;
+
+        /// Authorities that client certificates must come from, as a PEM file.
+        tls_ca: Box<str> = Setting::new(
+            "tls-ca", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
+        ).in_tables_only(), Start;
+
+        /// Whether clients show certificates: off, optional or required.
+        ///
+        /// optional asks for one and takes in who has none; one that is shown must be right.
+        tls_client_certificates: ClientCertificates = Setting::new(
+            "tls-client-cert", Kind::Choice { words: ClientCertificates::WORDS, planned: &[], bare: None }, Fallback::Text("off"),
+        ).in_tables_only(), Start;
+
+        /// Revocation lists of those authorities, as PEM files.
+        ///
+        /// With them a client certificate is refused that is on its issuer's list, or whose issuer has no list here.
+        tls_crls: Vec<String> = Setting::new(
+            "tls-crl", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CRLS_MAX }, Fallback::Text("none"),
+        ).in_tables_only(), Start;
+
+        /// Oldest version of TLS that is taken: 1.2 or 1.3.
+        tls_version_min: TlsVersion = Setting::new(
+            "tls-min-version", Kind::Choice { words: TlsVersion::WORDS, planned: &[], bare: None }, Fallback::Text("1.2"),
+        ).in_tables_only(), Start;
+
+        /// Cipher suites that are taken, by their IANA names, or all.
+        ///
+        /// Only suites with AEAD are known: AES-GCM and ChaCha20-Poly1305.
+        tls_ciphers: Vec<String> = Setting::new(
+            "tls-ciphers", Kind::Texts { check: check_suite, noun: "name", most: limits::TLS_CIPHERS_MAX }, Fallback::Text("all"),
+        ).in_tables_only(), Start;
+
+        /// OCSP response that is stapled to the first certificate, as a DER file.
+        tls_ocsp: Box<str> = Setting::new(
+            "tls-ocsp", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
+        ).in_tables_only(), Start;
+
+        /// Whether clients get tickets by which they resume: on or off.
+        ///
+        /// Their keys are random, change every six hours, and end with the process.
+        tls_tickets: TlsTickets = Setting::new(
+            "tls-tickets", Kind::Choice { words: TlsTickets::WORDS, planned: &[], bare: None }, Fallback::Text("on"),
+        ).in_tables_only(), Start;
     }
 
     Auth {
@@ -445,6 +517,33 @@ fn check_name(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("{text:?} is no name: allowed is {NAMES}"))
+}
+
+/// What a file's path may be.
+const FILES: &str = "a path, or none";
+
+fn check_file(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("the path is empty or holds a NUL".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn check_variable(text: &str) -> Result<String, String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if !text.is_empty() && text.bytes().all(allowed) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{text:?} is no name of a variable: letters, digits and underscores"))
+}
+
+/// A name of the IANA's list; which of them are known is the matter of whoever reads it.
+fn check_suite(text: &str) -> Result<String, String> {
+    let upper = text.to_ascii_uppercase();
+    if text == "all" || upper.starts_with("TLS_") {
+        return Ok(if text == "all" { text.to_owned() } else { upper });
+    }
+    Err(format!("{text:?} is no cipher suite: write its IANA name, such as TLS_AES_128_GCM_SHA256, or all"))
 }
 
 #[cfg(test)]

@@ -24,7 +24,10 @@ pub use units::Unit;
 pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]
 pub(crate) use value::words;
-pub use value::{Acceptance, AnonymousAccess, FullQueue, ListenerKind, RefusedDollarTopics, Value};
+pub use value::{
+    Acceptance, AnonymousAccess, ClientCertificates, FullQueue, ListenerKind, RefusedDollarTopics, TlsTickets,
+    TlsVersion, Value,
+};
 
 /// Makes a struct of typed values and the constant that holds their rows.
 ///

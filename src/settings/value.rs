@@ -66,7 +66,7 @@ pub enum Acceptance {
     Refuse,
 }
 
-/// What a listener speaks below MQTT. TLS and MQTT-SN become variants when they are built.
+/// What a listener speaks below MQTT. Secure WebSocket and MQTT-SN become variants when they are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
     /// MQTT straight on a TCP connection.
@@ -75,6 +75,37 @@ pub enum ListenerKind {
     WebSocket,
     /// MQTT straight on a connection to a path of this machine.
     Unix,
+    /// MQTT in TLS.
+    Tls,
+}
+
+/// Whether the clients of a TLS listener show certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// They are not asked.
+    Off,
+    /// They are asked, and one that is shown must be right.
+    Optional,
+    /// Nobody comes in without.
+    Required,
+}
+
+/// The oldest version of TLS that a listener takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    V12,
+    /// RFC 8446.
+    V13,
+}
+
+/// Whether TLS clients get tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsTickets {
+    /// One with each handshake.
+    On,
+    /// A client that comes back shakes hands from the beginning.
+    Off,
 }
 
 /// From the untyped value into a field.
@@ -157,7 +188,16 @@ words!(AnonymousAccess {
 words!(RefusedDollarTopics { "all" => Self::All, "sys" => Self::Sys });
 words!(FullQueue { "drop-newest" => Self::DropNewest, "drop-oldest" => Self::DropOldest });
 words!(Acceptance { "accept" => Self::Accept, "refuse" => Self::Refuse });
-words!(ListenerKind { "tcp" => Self::Tcp, "websocket" => Self::WebSocket, "ws" => Self::WebSocket, "unix" => Self::Unix });
+words!(ListenerKind {
+    "tcp" => Self::Tcp,
+    "tls" => Self::Tls,
+    "websocket" => Self::WebSocket,
+    "ws" => Self::WebSocket,
+    "unix" => Self::Unix,
+});
+words!(ClientCertificates { "off" => Self::Off, "optional" => Self::Optional, "required" => Self::Required });
+words!(TlsTickets { "on" => Self::On, "off" => Self::Off });
+words!(TlsVersion { "1.2" => Self::V12, "1.3" => Self::V13 });
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ mod log;
 mod reload;
 mod sources;
 mod stall;
+mod tls;
 mod unix;
 mod web;
 #[path = "../support/websocket.rs"]

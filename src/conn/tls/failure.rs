@@ -60,6 +60,8 @@ fn certificate(error: &CertificateError) -> (CloseReason, &'static str) {
 fn incompatible(error: &PeerIncompatible) -> (CloseReason, &'static str) {
     match error {
         PeerIncompatible::Tls12NotOffered
+        // TLS 1.2 requires the extension of those who want more than SHA-1: who has none is older.
+        | PeerIncompatible::SignatureAlgorithmsExtensionRequired
         | PeerIncompatible::Tls12NotOfferedOrEnabled
         | PeerIncompatible::SupportedVersionsExtensionRequired
         | PeerIncompatible::ServerDoesNotSupportTls12Or13

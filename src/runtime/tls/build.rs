@@ -1,0 +1,169 @@
+//! One listener: what its settings and files come to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig, version};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::files::{SettingPlace, path, paths};
+use super::keys;
+use super::problem::TlsProblem;
+use super::resolver::Resolver;
+use crate::limits::TLS_EXPIRY_WARNING_DAYS;
+use crate::settings::{ClientCertificates, ListenerSettings, TlsTickets, TlsVersion};
+
+/// What a client may offer as the protocol inside (ALPN), as IANA lists it.
+const ALPN: &[u8] = b"mqtt";
+const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
+
+/// Reads all files of a listener. What is right and yet worth a word goes to `warnings`.
+pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> Result<Arc<ServerConfig>, TlsProblem> {
+    let provider = Arc::new(provider(settings)?);
+    let versions: &[_] = match settings.tls_version_min {
+        TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
+        TlsVersion::V13 => &[&version::TLS13],
+    };
+    let place = SettingPlace { listener: &settings.name, key: "tls_ciphers" };
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(versions)
+        .map_err(|_| place.problem("none of them is of a version that tls_min_version allows"))?;
+    let builder = match verifier(settings, &provider)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let certified = certified_keys(settings, &provider, warnings)?;
+    let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(certified)));
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // The records are ours.
+    config.enable_secret_extraction = true;
+    // What a client resumes from it keeps itself.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    if settings.tls_tickets == TlsTickets::On {
+        config.send_tls13_tickets = 1;
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| {
+            SettingPlace { listener: &settings.name, key: "tls_tickets" }.problem(error.to_string())
+        })?;
+    }
+    Ok(Arc::new(config))
+}
+
+/// The cipher suites that were chosen.
+fn provider(settings: &ListenerSettings) -> Result<CryptoProvider, TlsProblem> {
+    let mut provider = aws_lc_rs::default_provider();
+    let chosen: Vec<&str> = settings.tls_ciphers.iter().map(String::as_str).filter(|name| *name != "all").collect();
+    let name_of = |suite: &rustls::SupportedCipherSuite| format!("{:?}", suite.suite()).replacen("TLS13_", "TLS_", 1);
+    let known: Vec<String> = provider.cipher_suites.iter().map(name_of).collect();
+    if let Some(unknown) = chosen.iter().find(|name| !known.iter().any(|known| known == *name)) {
+        let text = format!("{unknown} is not known here; those that are: {}", known.join(", "));
+        return Err(SettingPlace { listener: &settings.name, key: "tls_ciphers" }.problem(text));
+    }
+    if !chosen.is_empty() {
+        provider.cipher_suites.retain(|suite| chosen.contains(&name_of(suite).as_str()));
+    }
+    Ok(provider)
+}
+
+/// Who checks client certificates, where they are asked for.
+fn verifier(
+    settings: &ListenerSettings,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsProblem> {
+    let of_ca = SettingPlace { listener: &settings.name, key: "tls_ca" };
+    let of_lists = SettingPlace { key: "tls_crl", ..of_ca };
+    let (ca, lists) = (path(&settings.tls_ca), paths(&settings.tls_crls));
+    if settings.tls_client_certificates == ClientCertificates::Off {
+        return match (ca, lists.is_empty()) {
+            (None, true) => Ok(None),
+            (Some(_), _) => {
+                Err(of_ca.problem("nobody is asked for a certificate: set tls_client_cert to optional or required"))
+            }
+            (None, false) => {
+                Err(of_lists.problem("nobody is asked for a certificate: set tls_client_cert to optional or required"))
+            }
+        };
+    }
+    let Some(ca) = ca else {
+        return Err(
+            of_ca.problem("client certificates are asked for, and by this file they are verified: it is missing")
+        );
+    };
+    let mut roots = RootCertStore::empty();
+    for (number, certificate) in of_ca.certificates(&ca)?.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| {
+            of_ca.of_file(&ca, None, format!("its certificate number {} cannot be used: {error}", number + 1))
+        })?;
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    for file in &lists {
+        builder = builder.with_crls(of_lists.lists(file)?);
+    }
+    if !lists.is_empty() {
+        builder = builder.only_check_end_entity_revocation();
+    }
+    if settings.tls_client_certificates == ClientCertificates::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map(Some).map_err(|error| of_lists.problem(format!("a revocation list cannot be used: {error}")))
+}
+
+/// Every chain with its key.
+fn certified_keys(
+    settings: &ListenerSettings,
+    provider: &CryptoProvider,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<CertifiedKey>, TlsProblem> {
+    let of_certificates = SettingPlace { listener: &settings.name, key: "tls_cert" };
+    let of_keys = SettingPlace { key: "tls_key", ..of_certificates };
+    let (certificates, keys) = (paths(&settings.tls_certificates), paths(&settings.tls_keys));
+    if certificates.is_empty() {
+        return Err(of_certificates.problem("a listener of kind \"tls\" needs a certificate, and its key in tls_key"));
+    }
+    if certificates.len() != keys.len() {
+        let text =
+            format!("{} certificates and {} keys: each has its key at the same place", certificates.len(), keys.len());
+        return Err(of_keys.problem(text));
+    }
+    let passphrase = keys::passphrase(settings)?;
+    let mut all = Vec::new();
+    for (certificate, key) in certificates.iter().zip(&keys) {
+        let chain = of_certificates.certificates(certificate)?;
+        warn_of_expiry(settings, certificate, &chain[0], warnings);
+        let loaded = keys::key(of_keys, key, passphrase.as_ref().map(|passphrase| passphrase.as_slice()))?;
+        let certified = CertifiedKey::from_der(chain, loaded, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let text = format!("it is not the key of {}: are the files in the same order?", certificate.display());
+                of_keys.of_file(key, None, text)
+            }
+            error => of_keys.of_file(key, None, format!("it cannot be used: {error}")),
+        })?;
+        all.push(certified);
+    }
+    if let (Some(file), Some(first)) = (path(&settings.tls_ocsp), all.first_mut()) {
+        first.ocsp = Some(SettingPlace { key: "tls_ocsp", ..of_keys }.read(&file)?);
+    }
+    Ok(all)
+}
+
+/// A certificate that will soon be good for nothing, or is.
+fn warn_of_expiry(settings: &ListenerSettings, file: &Path, first: &CertificateDer<'_>, warnings: &mut Vec<String>) {
+    let Ok((_, certificate)) = X509Certificate::from_der(first) else { return };
+    let now_s = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs().cast_signed());
+    let left_s = certificate.validity().not_after.timestamp() - now_s;
+    let (listener, file) = (&settings.name, file.display());
+    if left_s < 0 {
+        let days = -left_s / SECONDS_PER_DAY;
+        warnings.push(format!("[[listener]] {listener} tls_cert: {file} expired {days} days ago: clients refuse it"));
+    } else if left_s < TLS_EXPIRY_WARNING_DAYS * SECONDS_PER_DAY {
+        let days = left_s / SECONDS_PER_DAY;
+        warnings.push(format!("[[listener]] {listener} tls_cert: {file} expires in {days} days"));
+    }
+}

@@ -1,0 +1,29 @@
+//! What is wrong with the TLS of a listener.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsProblem {
+    /// The listener's name.
+    pub(super) listener: String,
+    /// As the file of settings has it.
+    pub(super) key: &'static str,
+    /// Which file, and the line in it where that is known.
+    pub(super) file: Option<(PathBuf, Option<usize>)>,
+    /// What, and how to mend it.
+    pub(super) text: String,
+}
+
+impl fmt::Display for TlsProblem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "[[listener]] {} {}: ", self.listener, self.key)?;
+        match &self.file {
+            Some((path, Some(line))) => write!(out, "{}:{line}: ", path.display())?,
+            Some((path, None)) => write!(out, "{}: ", path.display())?,
+            None => {}
+        }
+        out.write_str(&self.text)
+    }
+}

@@ -1,0 +1,383 @@
+//! Listeners for TLS, with certificates made for the test and OpenSSL's client as peer.
+
+#![expect(clippy::unwrap_used, reason = "a test whose files cannot be made ends there")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+};
+
+use crate::broker::{Broker, Client};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// CONNECT of client `x`, MQTT 3.1.1.
+const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 1, b'x'];
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+
+/// An authority, and files of its certificates in a directory that goes with it.
+struct Authority {
+    directory: PathBuf,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("dunlin-tls-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        fs::write(directory.join("ca.pem"), issuer.pem()).unwrap();
+        Self { directory, issuer }
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.directory.join(file).to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// Writes `name.pem` and `name.key`, good for so many days from now.
+    fn issue(&self, name: &str, serial: u64, days: i64) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let now = SystemTime::now();
+        params.not_before = (now - 100 * DAY).into();
+        let days_of = DAY * days.unsigned_abs() as u32;
+        params.not_after = if days < 0 { now - days_of } else { now + days_of }.into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        fs::write(self.directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
+        fs::write(self.directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+
+    fn revoke(&self, serial: u64) {
+        let now = SystemTime::now();
+        let list = CertificateRevocationListParams {
+            this_update: (now - DAY).into(),
+            next_update: (now + DAY).into(),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: (now - DAY).into(),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        fs::write(self.directory.join("crl.pem"), list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+    }
+
+    /// A `[[listener]]` table with these lines.
+    fn listener(&self, name: &str, more: &str) -> String {
+        let (certificate, key) = (self.path("server.pem"), self.path("server.key"));
+        format!(
+            "[[listener]]\nname = {name:?}\nkind = \"tls\"\ntls_cert = {certificate:?}\ntls_key = {key:?}\n{more}\n"
+        )
+    }
+}
+
+impl Drop for Authority {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// `openssl s_client`, ended with its test.
+struct OpenSsl(Child);
+
+impl OpenSsl {
+    fn connect(address: &str, arguments: &[&str]) -> Self {
+        let child = Command::new("openssl")
+            .args(["s_client", "-quiet", "-connect", address])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl runs");
+        Self(child)
+    }
+
+    fn say(&mut self, bytes: &[u8]) {
+        // One that was refused is gone.
+        let _ = self.0.stdin.as_mut().expect("stdin is piped").write_all(bytes);
+    }
+
+    /// `count` bytes, or fewer if the connection ends before.
+    fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let stdout = self.0.stdout.as_mut().expect("stdout is piped");
+        stdout.take(count as u64).read_to_end(&mut bytes).expect("stdout is read");
+        bytes
+    }
+
+    /// Comes in as a client.
+    fn come_in(&mut self) -> bool {
+        self.say(&CONNECT);
+        self.read(4) == CONNACK
+    }
+}
+
+impl Drop for OpenSsl {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the server's certificate is called by a peer that accepts any.
+fn served(address: &str) -> String {
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", address, "-servername", "localhost"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let subject = text.lines().find_map(|line| line.trim().strip_prefix("subject="));
+    subject.map_or_else(|| panic!("no certificate: {text}"), |subject| subject.trim().replace(' ', ""))
+}
+
+#[test]
+fn clients_come_in_by_both_versions_of_tls_whichever_shard_is_theirs() {
+    let ca = Authority::new("both");
+    ca.issue("server", 1, 90);
+    let broker = Broker::start("tls-both", &ca.listener("secure", ""));
+    let file = ca.path("ca.pem");
+    for version in ["-tls1_2", "-tls1_3"] {
+        for suite in ["AES128-GCM", "AES256-GCM", "CHACHA20"] {
+            let (v13, v12) = match suite {
+                "AES128-GCM" => ("TLS_AES_128_GCM_SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+                "AES256-GCM" => ("TLS_AES_256_GCM_SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+                _ => ("TLS_CHACHA20_POLY1305_SHA256", "ECDHE-ECDSA-CHACHA20-POLY1305"),
+            };
+            let arguments = [version, "-CAfile", &file, "-verify_return_error", "-alpn", "mqtt"];
+            let suites = ["-ciphersuites", v13, "-cipher", v12];
+            for id in [b'a', b'b', b'c'] {
+                let mut client = OpenSsl::connect(&broker.addresses[0], &[&arguments[..], &suites].concat());
+                let mut connect = CONNECT;
+                connect[14] = id;
+                client.say(&connect);
+                assert_eq!(client.read(4), CONNACK, "{version} {suite} {}", id as char);
+                client.say(&[0xc0, 0]);
+                assert_eq!(client.read(2), [0xd0, 0], "{version} {suite}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_is_refused_is_counted_and_told_by_reason() {
+    let (ca, other) = (Authority::new("reasons"), Authority::new("reasons-other"));
+    ca.issue("server", 1, 90);
+    ca.issue("client", 2, 90);
+    ca.issue("expired", 3, -1);
+    ca.issue("revoked", 4, 90);
+    other.issue("stranger", 5, 90);
+    ca.revoke(4);
+    let more = format!(
+        "tls_ca = {:?}\ntls_crl = {:?}\ntls_client_cert = \"required\"\ntls_min_version = \"1.3\"",
+        ca.path("ca.pem"),
+        ca.path("crl.pem")
+    );
+    let broker = Broker::start("tls-reasons", &ca.listener("mutual", &more));
+    let address = &broker.addresses[0];
+    let with = |authority: &Authority, name: &str| {
+        let (certificate, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
+        OpenSsl::connect(address, &["-cert", &certificate, "-key", &key])
+    };
+    assert!(with(&ca, "client").come_in());
+    broker.lines_to("client_connected");
+    let refused = |reason: &str| {
+        let lines = broker.lines_to("connect_refused");
+        let line = &lines[lines.len() - 1];
+        assert!(line.contains(&format!("reason={reason} ")) && line.contains("peer=127.0.0.1:"), "{reason}: {line}");
+    };
+    assert!(!with(&ca, "expired").come_in());
+    refused("tls_expired");
+    assert!(!with(&ca, "revoked").come_in());
+    refused("tls_revoked");
+    assert!(!with(&other, "stranger").come_in());
+    refused("tls_unknown_ca");
+    assert!(!OpenSsl::connect(address, &[]).come_in());
+    refused("tls_no_certificate");
+    assert!(!OpenSsl::connect(address, &["-tls1_2"]).come_in());
+    refused("tls_old_version");
+    let mut plain = Client::open(address);
+    plain.send(&CONNECT);
+    assert_eq!(plain.0.read(&mut [0; 8]).unwrap_or(0), 0, "nothing that it could read");
+    refused("tls_plain_text");
+    // A peer that does not accept what it is shown says so.
+    drop(OpenSsl::connect(address, &["-CAfile", &other.path("ca.pem"), "-verify_return_error"]));
+}
+
+#[test]
+fn certificates_are_read_again_all_or_none() {
+    let ca = Authority::new("reload");
+    ca.issue("server", 1, 90);
+    ca.issue("second", 2, 90);
+    let (first, second) = (ca.listener("first", ""), ca.listener("second", "").replace("server.", "second."));
+    let file = [first, second].concat();
+    let broker = Broker::start("tls-reload", &file);
+    let mut client = OpenSsl::connect(&broker.addresses[0], &[]);
+    assert!(client.come_in());
+    broker.lines_to("client_connected");
+    let copy = |from: &str, to: &str| {
+        for end in ["pem", "key"] {
+            fs::copy(ca.path(&format!("{from}.{end}")), ca.path(&format!("{to}.{end}"))).unwrap();
+        }
+    };
+    assert_eq!(served(&broker.addresses[0]), "CN=server");
+    ca.issue("renewed", 7, 90);
+    copy("renewed", "server");
+    // One listener's file is broken: nothing changes on the other either.
+    let good = fs::read(ca.path("second.pem")).unwrap();
+    fs::write(ca.path("second.pem"), &good[..good.len() - 30]).unwrap();
+    let lines = broker.reload(&file);
+    let failed = &lines[lines.len() - 1];
+    let place = format!("[[listener]] second tls_cert: {}:1: ", ca.path("second.pem"));
+    assert!(failed.contains("config_reload_failed") && failed.contains(&place), "{failed}");
+    assert_eq!(served(&broker.addresses[0]), "CN=server");
+    fs::write(ca.path("second.pem"), &good).unwrap();
+    let lines = broker.reload(&file);
+    assert!(lines[lines.len() - 1].contains("config_reloaded"), "{lines:?}");
+    assert_eq!(served(&broker.addresses[0]), "CN=renewed");
+    client.say(&[0xc0, 0]);
+    assert_eq!(client.read(2), [0xd0, 0], "who is connected stays");
+}
+
+#[test]
+fn a_certificate_that_expires_soon_is_told() {
+    let ca = Authority::new("expiry");
+    ca.issue("server", 1, 20);
+    let broker = Broker::start("tls-expiry", &ca.listener("secure", ""));
+    let lines = broker.lines_to(" ready");
+    assert!(lines.iter().any(|line| line.contains("WARN") && line.contains("server.pem expires in ")), "{lines:?}");
+    ca.issue("server", 1, -2);
+    let lines = broker.reload(&ca.listener("secure", ""));
+    assert!(lines.iter().any(|line| line.contains("server.pem expired 2 days ago")), "{lines:?}");
+}
+
+/// What a broker says that does not start, and its status.
+fn refused_start(directory: &Path, file: &str) -> (Option<i32>, String) {
+    let path = directory.join("dunlin.toml");
+    fs::write(&path, file).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_dunlin"))
+        .arg("-c")
+        .arg(&path)
+        .args(["--port", "0", "--shards", "1"])
+        .env("TLS_PASSPHRASE_OF_TEST", "tell-nobody")
+        .output()
+        .expect("the broker runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_told_with_its_place_and_a_remedy() {
+    let ca = Authority::new("wrong");
+    ca.issue("server", 1, 90);
+    ca.issue("other", 2, 90);
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).output().expect("openssl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (key, encrypted) = (ca.path("server.key"), ca.path("encrypted.key"));
+    openssl(&["pkcs8", "-topk8", "-v2", "aes256", "-in", &key, "-out", &encrypted, "-passout", "pass:secret"]);
+    openssl(&["ec", "-aes256", "-in", &key, "-out", &ca.path("old.key"), "-passout", "pass:secret"]);
+    fs::write(ca.path("damaged.pem"), "some words\n-----BEGIN CERTIFICATE-----\nMIIB!!\n-----END CERTIFICATE-----\n")
+        .unwrap();
+    let listener = ca.listener("secure", "");
+    let with = |from: &str, to: &str| listener.replace(from, to);
+    let table = [
+        (with("server.pem", "missing.pem"), "tls_cert: ", "is the path right?"),
+        (with("server.pem", "server.key"), "tls_cert: ", "no certificate is in it (but PRIVATE KEY)"),
+        (with("server.pem", "damaged.pem"), "damaged.pem:3: ", "copy the file again"),
+        (with("server.key", "other.key"), "tls_key: ", "it is not the key of "),
+        (
+            with("server.key", "encrypted.key"),
+            "tls_key: ",
+            "it needs a passphrase: say where it is with tls_key_passphrase_file",
+        ),
+        (
+            with("server.key", "encrypted.key") + "tls_key_passphrase_variable = \"TLS_PASSPHRASE_OF_TEST\"\n",
+            "encrypted.key: ",
+            "the passphrase does not open it",
+        ),
+        (with("server.key", "old.key"), "old.key: ", "`openssl pkcs8 -topk8"),
+        (listener.clone() + "tls_client_cert = \"required\"\n", "tls_ca: ", "it is missing"),
+        (listener.clone() + "tls_ciphers = \"TLS_NULL_WITH_NULL_NULL\"\n", "tls_ciphers: ", "TLS_AES_128_GCM_SHA256"),
+        ("[[listener]]\nkind = \"tls\"\n".to_owned(), "tls_cert: ", "needs a certificate, and its key in tls_key"),
+    ];
+    for (file, place, remedy) in table {
+        let (status, text) = refused_start(&ca.directory, &file);
+        assert!(text.contains(place) && text.contains(remedy), "{place}{remedy}: {text}");
+        assert_eq!(status, Some(78), "{text}");
+        assert!(!text.contains("tell-nobody"), "a secret is shown: {text}");
+    }
+}
+
+#[test]
+fn keys_of_every_kind_are_read() {
+    let ca = Authority::new("kinds");
+    ca.issue("server", 1, 90);
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").args(arguments).output().expect("openssl runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let (key, ca_file, ca_key) = (ca.path("server.key"), ca.path("ca.pem"), ca.path("ca.key"));
+    fs::write(&ca_key, ca.issuer.key().serialize_pem()).unwrap();
+    let (rsa, request, certificate) = (ca.path("rsa.key"), ca.path("rsa.csr"), ca.path("rsa.pem"));
+    openssl(&["genrsa", "-traditional", "-out", &rsa, "2048"]);
+    openssl(&["req", "-new", "-key", &rsa, "-subj", "/CN=rsa", "-out", &request]);
+    let names = ca.path("names");
+    fs::write(&names, "subjectAltName=DNS:localhost\n").unwrap();
+    let signed_by = ["-CA", &ca_file, "-CAkey", &ca_key, "-days", "90", "-extfile", &names];
+    openssl(&[&["x509", "-req", "-in", &request, "-out", &certificate][..], &signed_by].concat());
+    openssl(&["ec", "-in", &key, "-out", &ca.path("sec1.key")]);
+    openssl(&["pkcs8", "-topk8", "-v2", "aes256", "-in", &key, "-out", &ca.path("p8.key"), "-passout", "pass:secret"]);
+    fs::write(ca.path("passphrase"), "secret\n").unwrap();
+    let listener = |name: &str, certificate: &str, key: &str| {
+        let listener = ca.listener(name, &format!("tls_key_passphrase_file = {:?}", ca.path("passphrase")));
+        listener.replace("server.pem", certificate).replace("server.key", key)
+    };
+    let file = [
+        listener("pkcs1", "rsa.pem", "rsa.key"),
+        listener("sec1", "server.pem", "sec1.key"),
+        listener("pkcs8-encrypted", "server.pem", "p8.key"),
+    ];
+    let broker = Broker::start("tls-kinds", &file.concat());
+    for address in &broker.addresses {
+        assert!(OpenSsl::connect(address, &[]).come_in(), "{address}");
+    }
+}
+
+#[test]
+fn who_comes_back_with_a_ticket_resumes() {
+    let ca = Authority::new("tickets");
+    ca.issue("server", 1, 90);
+    let broker = Broker::start("tls-tickets", &ca.listener("secure", ""));
+    let ticket = ca.path("ticket");
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut first = OpenSsl::connect(&broker.addresses[0], &[version, "-sess_out", &ticket]);
+        assert!(first.come_in());
+        first.say(&[0xe0, 0]);
+        first.read(1);
+        let output = Command::new("openssl")
+            .args(["s_client", "-connect", &broker.addresses[0], version, "-sess_in", &ticket])
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("Reused, "), "{version}: {text}");
+    }
+}
