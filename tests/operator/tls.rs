@@ -381,3 +381,36 @@ fn who_comes_back_with_a_ticket_resumes() {
         assert!(text.contains("Reused, "), "{version}: {text}");
     }
 }
+
+#[test]
+fn mosquittos_clients_publish_and_subscribe_with_certificates() {
+    let ca = Authority::new("mosquitto");
+    ca.issue("server", 1, 90);
+    ca.issue("client", 2, 90);
+    let more = format!("tls_ca = {:?}\ntls_client_cert = \"required\"", ca.path("ca.pem"));
+    let broker = Broker::start("tls-mosquitto", &ca.listener("mutual", &more));
+    let port = broker.addresses[0].rsplit(':').next().expect("an address has a port").to_owned();
+    let (file, certificate, key) = (ca.path("ca.pem"), ca.path("client.pem"), ca.path("client.key"));
+    let tls = ["--cafile", &file, "--cert", &certificate, "--key", &key, "-h", "localhost", "-p", &port, "-q", "1"];
+    for version in ["tlsv1.2", "tlsv1.3"] {
+        let payload = "x".repeat(40_000);
+        let publish = |topic: &str, payload: &str| {
+            let status = Command::new("mosquitto_pub")
+                .args(tls)
+                .args(["--tls-version", version, "-r", "-t", topic, "-m", payload])
+                .status()
+                .expect("it runs");
+            assert!(status.success(), "{version} {topic}");
+        };
+        publish("a/short", "word");
+        publish("b/long", &payload);
+        for (topic, expected) in [("a/#", "word"), ("b/#", &payload)] {
+            let output = Command::new("mosquitto_sub")
+                .args(tls)
+                .args(["--tls-version", version, "-t", topic, "-C", "1", "-W", "20"])
+                .output()
+                .expect("it runs");
+            assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), expected, "{version}");
+        }
+    }
+}

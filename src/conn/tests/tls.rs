@@ -20,7 +20,7 @@ struct Secure {
 
 impl Secure {
     fn add_listener(stage: &mut Stage, pki: &Pki, suite: &Suite) {
-        let config = Arc::new(server_config(pki, suite, true));
+        let config = server_config(pki, suite, true);
         let settings = ListenerSettings { policy: Policy::Ask, connect_timeout_s: 10, ..ListenerSettings::default() };
         let layers = ListenerLayers::Tls(TlsListener::new(config));
         assert_eq!(stage.connections.add_listener(Arc::new(settings), Arc::default(), layers), TLS);

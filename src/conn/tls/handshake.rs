@@ -16,6 +16,7 @@ use rustls::{ProtocolVersion, ServerConfig};
 use super::failure::failure_of;
 use super::identity::identity_of;
 use super::record::{Protocol, RecordKeys};
+use super::secrets::{TrafficSecrets, take_told};
 use super::traffic::Traffic;
 use crate::auth::PeerIdentity;
 use crate::conn::layer::{LayerEnd, LayerFailure};
@@ -33,6 +34,8 @@ pub struct Handshake {
     /// What came behind the handshake and was opened with it.
     pub(super) plain: Vec<u8>,
     pub(super) outcome: HandshakeOutcome,
+    /// What rustls has told of the keys after it.
+    secrets: TrafficSecrets,
     is_unwanted: Arc<AtomicBool>,
 }
 
@@ -69,6 +72,7 @@ impl Handshake {
             output: Vec::new(),
             plain: Vec::new(),
             outcome: HandshakeOutcome::Waits,
+            secrets: TrafficSecrets::default(),
             is_unwanted: Arc::default(),
         }
     }
@@ -103,6 +107,7 @@ impl Handshake {
                 Err(error) => return failed(&error),
             }
         }
+        drop(take_told()); // of a handshake that failed
         let connection = self.connection.as_mut().expect("just made");
         let mut used = 0;
         let is_done = loop {
@@ -139,19 +144,18 @@ impl Handshake {
             }
         };
         self.input.drain(..used);
+        self.secrets.add(take_told());
         if is_done { self.finish() } else { HandshakeOutcome::Waits }
     }
 
-    /// The alert that rustls has for the peer. It goes on in the input where it stopped: with another one it would panic.
-    fn tell_why(&mut self, mut used: usize) {
+    /// The alert that rustls has for the peer. It is asked once, and with the input where it stopped: it does not go on behind an
+    /// error, and panics with another input.
+    fn tell_why(&mut self, used: usize) {
         let Some(connection) = self.connection.as_mut() else { return };
-        loop {
-            let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(&mut self.input[used..]);
-            let Ok(ConnectionState::EncodeTlsData(encode)) = state else { return };
-            if encode_to(encode, &mut self.output).is_some() {
-                return;
-            }
-            used += discard;
+        let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut self.input[used..]);
+        if let Ok(ConnectionState::EncodeTlsData(encode)) = state {
+            // Without room for it the peer is not told; the connection ends in any case.
+            let _ = encode_to(encode, &mut self.output);
         }
     }
 
@@ -164,17 +168,24 @@ impl Handshake {
         };
         let identity = connection.peer_certificates().and_then(|certificates| certificates.first()).map(identity_of);
         let records_max = records_max(&connection);
-        let (secrets, kernel) = match connection.dangerous_into_kernel_connection() {
+        let (extracted, _) = match connection.dangerous_into_kernel_connection() {
             Ok(parts) => parts,
             Err(error) => return failed(&error),
         };
         let keys = |(sequence, secrets): &(u64, _)| RecordKeys::new((*sequence, secrets), protocol);
-        let (Some(opening), Some(sealing)) = (keys(&secrets.rx), keys(&secrets.tx)) else {
+        let (Some(opening), Some(sealing)) = (keys(&extracted.rx), keys(&extracted.tx)) else {
             return failed(&rustls::Error::General("a cipher that is not known here".into()));
         };
-        let kernel = (protocol == Protocol::V13).then(|| Box::new(kernel));
+        let secrets = (protocol == Protocol::V13).then(|| Box::new(std::mem::take(&mut self.secrets)));
+        if let Some(secrets) = &secrets {
+            let are_right = opening.derived(&secrets.opening).is_same(&opening)
+                && sealing.derived(&secrets.sealing).is_same(&sealing);
+            if !are_right {
+                return failed(&rustls::Error::General("other secrets than keys".into()));
+            }
+        }
         let rest = std::mem::take(&mut self.input);
-        let traffic = Traffic::new([opening, sealing], protocol, records_max, kernel, rest);
+        let traffic = Traffic::new([opening, sealing], protocol, records_max, secrets, rest);
         HandshakeOutcome::Done(Box::new(Done { traffic, identity, output_may_wait: protocol == Protocol::V13 }))
     }
 }

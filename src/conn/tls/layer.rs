@@ -8,6 +8,7 @@ use rustls::ServerConfig;
 
 use super::handshake::{Done, Handshake, HandshakeOutcome, no_handshake};
 use super::record::{ContentType, HEADER_BYTES, Protocol, RecordError, parse_header};
+use super::secrets::SecretTap;
 use super::traffic::Traffic;
 use crate::auth::PeerIdentity;
 use crate::conn::layer::{LayerEnd, Learned, WireLayer};
@@ -26,14 +27,21 @@ impl std::fmt::Debug for TlsListener {
 
 impl TlsListener {
     /// With what holds until it is replaced.
-    pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(ArcSwap::new(config)))
+    pub fn new(config: ServerConfig) -> Self {
+        Self(Arc::new(ArcSwap::new(Arc::new(with_own_records(config)))))
     }
 
     /// Handshakes that begin from now on go by `config`.
-    pub fn replace(&self, config: Arc<ServerConfig>) {
-        self.0.store(config);
+    pub fn replace(&self, config: ServerConfig) {
+        self.0.store(Arc::new(with_own_records(config)));
     }
+}
+
+/// Lets rustls give its keys away, to this module alone.
+fn with_own_records(mut config: ServerConfig) -> ServerConfig {
+    config.enable_secret_extraction = true;
+    config.key_log = Arc::new(SecretTap);
+    config
 }
 
 /// See the module's text.

@@ -1,13 +1,13 @@
 //! TLS as a layer of a connection. rustls does the handshake, certificates and key schedule; the records are ours.
 //!
 //! Owns: what is kept of a TLS connection: while it shakes hands, what has come; afterwards two keys, their sequence
-//! numbers, and what derives the next keys. A buffered connection of rustls would hold 7 KB while it is silent.
+//! numbers, and the secrets of the next keys. A buffered connection of rustls would hold 7 KB while it is silent.
 //! Always holds: what is no TLS, or a record too long, costs no handshake; a handshake is never run by the shard, and while it is
 //! away nothing is received; one that nobody waits for is not run. After a failure or a goodbye nothing is sent.
 //! Leaves to others: running handshakes ([`Handshake::run`]), certificates and settings ([`ServerConfig`], made by
 //! `runtime`), what an identity may do.
 //!
-//! Reading order: `record`, `alert`, `traffic` (after the handshake), `handshake`, `failure`, `identity`, and the layer below.
+//! Reading order: `record`, `alert`, `secrets`, `traffic` (after the handshake), `handshake`, `failure`, `identity`, and the layer below.
 
 mod alert;
 mod failure;
@@ -15,6 +15,7 @@ mod handshake;
 mod identity;
 mod layer;
 mod record;
+mod secrets;
 #[cfg(test)]
 pub(in crate::conn) mod tests;
 mod traffic;

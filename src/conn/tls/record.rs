@@ -10,6 +10,8 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY130
 use rustls::ConnectionTrafficSecrets;
 use zeroize::Zeroize;
 
+use super::secrets::Secret;
+
 /// Type, version, length.
 pub(super) const HEADER_BYTES: usize = 5;
 /// The most plain bytes in one record.
@@ -135,6 +137,19 @@ impl RecordKeys {
         keys.key.get_mut(..key.len())?.copy_from_slice(key);
         keys.nonce.get_mut(..iv.len())?.copy_from_slice(iv);
         (key.len() == cipher.algorithm().key_len()).then_some(keys)
+    }
+
+    /// The keys that follow from a secret of TLS 1.3, for the same cipher.
+    pub(super) fn derived(&self, secret: &Secret) -> Self {
+        let mut keys = Self { key: [0; 32], nonce: [0; 12], sequence: 0, cipher: self.cipher, protocol: Protocol::V13 };
+        secret.derive(b"key", &mut keys.key[..self.cipher.algorithm().key_len()]);
+        secret.derive(b"iv", &mut keys.nonce);
+        keys
+    }
+
+    /// Whether they are the same, wherever they are in their sequence.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && self.nonce == other.nonce
     }
 
     /// How many records these keys have protected.

@@ -4,11 +4,9 @@
 //! more than their cipher allows; where TLS 1.2 cannot renew them, the connection ends. A `KeyUpdate` stands alone in its
 //! record, and one answer is made for any number of them that came before it. Records that bring nothing are bounded.
 
-use rustls::kernel::KernelConnection;
-use rustls::server::ServerConnectionData;
-
 use super::alert::Alert;
 use super::record::{ContentType, FRAGMENT_MAX_BYTES, HEADER_BYTES, Protocol, RecordError, RecordKeys, parse_header};
+use super::secrets::TrafficSecrets;
 use crate::conn::layer::{LayerEnd, LayerFailure};
 use crate::limits::TLS_EMPTY_RECORDS_MAX;
 use crate::telemetry::CloseReason;
@@ -25,8 +23,8 @@ pub(super) struct Traffic {
     protocol: Protocol,
     /// Records that one key may protect.
     records_max: u64,
-    /// Derives the next keys, in TLS 1.3.
-    kernel: Option<Box<KernelConnection<ServerConnectionData>>>,
+    /// Of the next keys, in TLS 1.3.
+    secrets: Option<Box<TrafficSecrets>>,
     /// The beginning of a record.
     kept: Vec<u8>,
     /// Records in a row that brought nothing.
@@ -55,7 +53,7 @@ impl Traffic {
         [opening, sealing]: [RecordKeys; 2],
         protocol: Protocol,
         records_max: u64,
-        kernel: Option<Box<KernelConnection<ServerConnectionData>>>,
+        secrets: Option<Box<TrafficSecrets>>,
         rest: Vec<u8>,
     ) -> Self {
         Self {
@@ -63,7 +61,7 @@ impl Traffic {
             sealing,
             protocol,
             records_max,
-            kernel,
+            secrets,
             kept: rest,
             empty_records: 0,
             must_update: false,
@@ -166,17 +164,15 @@ impl Traffic {
     }
 
     fn take_handshake(&mut self, message: &[u8]) -> Opened {
-        let Some(kernel) = self.kernel.as_deref_mut() else {
+        let Some(secrets) = self.secrets.as_deref_mut() else {
             let text = "it asks for a new TLS handshake, which is not done";
             return Err(self.end_with(Alert::NoRenegotiation, CloseReason::ProtocolError, text));
         };
         if message != KEY_UPDATE_NOT_REQUESTED && message != KEY_UPDATE_REQUESTED {
             return Err(self.fail(RecordError::Unexpected));
         }
-        let next = kernel.update_rx_secret().ok();
-        let next = next.and_then(|(sequence, secrets)| RecordKeys::new((sequence, &secrets), self.protocol));
-        let Some(next) = next else { return Err(self.fail(RecordError::Unexpected)) };
-        self.opening = next;
+        secrets.opening.advance();
+        self.opening = self.opening.derived(&secrets.opening);
         self.must_update |= message == KEY_UPDATE_REQUESTED;
         self.count_empty()
     }
@@ -238,11 +234,10 @@ impl Traffic {
 
     /// Tells the peer that other keys follow, and uses them. `false` where there are none.
     fn update(&mut self, key: &mut aws_lc_rs::aead::LessSafeKey, out: &mut Vec<u8>) -> bool {
-        let next = self.kernel.as_deref_mut().and_then(|kernel| kernel.update_tx_secret().ok());
-        let next = next.and_then(|(sequence, secrets)| RecordKeys::new((sequence, &secrets), self.protocol));
-        let Some(next) = next else { return false };
+        let Some(secrets) = self.secrets.as_deref_mut() else { return false };
         self.sealing.seal(key, ContentType::Handshake, &KEY_UPDATE_NOT_REQUESTED, out);
-        self.sealing = next;
+        secrets.sealing.advance();
+        self.sealing = self.sealing.derived(&secrets.sealing);
         *key = self.sealing.expand();
         true
     }

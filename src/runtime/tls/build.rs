@@ -23,7 +23,7 @@ const ALPN: &[u8] = b"mqtt";
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 /// Reads all files of a listener. What is right and yet worth a word goes to `warnings`.
-pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> Result<Arc<ServerConfig>, TlsProblem> {
+pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> Result<ServerConfig, TlsProblem> {
     let provider = Arc::new(provider(settings)?);
     let versions: &[_] = match settings.tls_version_min {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
@@ -40,8 +40,6 @@ pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> 
     let certified = certified_keys(settings, &provider, warnings)?;
     let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(certified)));
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // The records are ours.
-    config.enable_secret_extraction = true;
     // What a client resumes from it keeps itself.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -51,7 +49,7 @@ pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> 
             SettingPlace { listener: &settings.name, key: "tls_tickets" }.problem(error.to_string())
         })?;
     }
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// The cipher suites that were chosen.

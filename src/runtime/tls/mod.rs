@@ -15,7 +15,7 @@ mod resolver;
 
 use crate::config::Listener;
 use crate::conn::ListenerLayers;
-use crate::conn::tls::TlsListener;
+use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::settings::{ListenerKind, ListenerSettings};
 use crate::telemetry::log;
 
@@ -49,7 +49,7 @@ impl TlsListeners {
     }
 }
 
-type Loaded = Vec<Option<std::sync::Arc<crate::conn::tls::ServerConfig>>>;
+type Loaded = Vec<Option<ServerConfig>>;
 
 fn load_all(listeners: &[Listener]) -> Result<Loaded, Vec<TlsProblem>> {
     let (mut loaded, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());

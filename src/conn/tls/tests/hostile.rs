@@ -177,3 +177,65 @@ fn an_old_version_is_told_apart() {
     ends.exchange().unwrap_err();
     assert_eq!(failure(&ends), CloseReason::TlsOldVersion);
 }
+
+/// Numbers that look random and are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end.max(1) as u64) as usize
+    }
+}
+
+/// What a client has to send, with bytes changed, left out or put in between.
+fn damage(bytes: &mut Vec<u8>, numbers: &mut Numbers) {
+    for _ in 0..=numbers.below(3) {
+        let at = numbers.below(bytes.len());
+        match numbers.below(4) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << numbers.below(8),
+            1 if !bytes.is_empty() => drop(bytes.remove(at)),
+            2 => bytes.insert(at, numbers.below(256) as u8),
+            _ => bytes.truncate(at),
+        }
+    }
+}
+
+#[test]
+fn damaged_handshakes_and_records_are_survived_wherever_they_are_cut() {
+    let (pki, suites) = fresh();
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut ended = 0;
+    for round in 0..600 {
+        let suite = &suites[round % suites.len()];
+        let asks = numbers.below(2) == 0;
+        let client = Arc::new(client_config(&pki, suite, asks));
+        let mut ends = Ends::new(server_config(&pki, suite, asks), &client);
+        ends.piece = [usize::MAX, 1, 1 + numbers.below(400)][numbers.below(3)];
+        // 0 and 1 damage a flight of the handshake, the others what comes behind it.
+        let damaged = numbers.below(6);
+        for flight in 0..8 {
+            if flight >= 2 && !ends.client.is_handshaking() {
+                let plain = vec![b'x'; numbers.below(2_000)];
+                ends.client.writer().write_all(&plain).unwrap();
+            }
+            let mut bytes = ends.of_client();
+            if flight == damaged {
+                damage(&mut bytes, &mut numbers);
+            }
+            ends.give(&bytes);
+            if ends.end.is_some() || ends.seal(&[]).is_err() {
+                break;
+            }
+        }
+        assert!(ends.opened.iter().all(|&byte| byte == b'x'), "nothing else was sent");
+        ended += usize::from(ends.end.is_some());
+        ends.tls.end(CloseReason::Malformed);
+        let mut out = Vec::new();
+        ends.tls.seal(b"", &mut out);
+        assert!(out.len() <= 4_096, "{} bytes of last words", out.len());
+    }
+    assert!(ended > 300, "{ended} of them were noticed at once");
+}
