@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dunlin::ids::{SessionId, ShardId};
-use dunlin::ring::{Plane, PlaneConfig, SocketEvent};
+use dunlin::ring::{Durability, Plane, PlaneConfig, SocketEvent, WriteAt};
 use dunlin::runtime::disk::make_segment;
 use dunlin::store::format::{LogId, LogRecord, MessageId, MessageRecord};
 use dunlin::store::{LogConfig, LogEnd, RecordGroup, RecordWriter, SegmentWrite, Urgency};
@@ -20,8 +20,8 @@ const ROUND: Duration = Duration::from_millis(700);
 /// How the bytes get to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// The shard's ring, one durable write.
-    Ring,
+    /// The shard's ring.
+    Ring(Durability),
     /// The thread itself: a write, and a sync behind it.
     WriteAndSync,
 }
@@ -55,8 +55,8 @@ pub(crate) fn round(folder: &Path, way: Way, in_flight: u32) -> Figures {
         }
         let Some(SegmentWrite { offset, bytes, range, .. }) = writer.next_write(now) else { continue };
         let (bytes, written) = match way {
-            Way::Ring => {
-                plane.write_durable(Arc::clone(&file), offset, bytes, range);
+            Way::Ring(durability) => {
+                plane.write_durable(Arc::clone(&file), WriteAt { offset, durability }, bytes, range);
                 wait(&mut plane)
             }
             Way::WriteAndSync => {

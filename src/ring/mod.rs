@@ -91,6 +91,7 @@ mod tests;
 pub use buffers::Buffer;
 pub use config::PlaneConfig;
 pub use datagram::DatagramConfig;
+pub use disk::{Durability, WriteAt};
 pub use error::RingError;
 pub use event::{Completeness, EndCause, SocketEvent};
 pub use handle::PlaneHandle;

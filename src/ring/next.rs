@@ -23,7 +23,7 @@ impl Plane {
                     None
                 }
                 Op::SendRest => Some(self.on_sent(completion)),
-                Op::WriteDurable => Some(self.on_written(completion)),
+                Op::WriteDurable | Op::WriteBeforeSync | Op::SyncBehindWrite => Some(self.on_written(completion)),
                 Op::HandOver => Some(self.on_handed_over(completion)),
                 Op::Finish => Some(SocketEvent::Finished { connection: connection_of(user_data) }),
                 Op::Adopted => Some(self.on_adopted(completion)),

@@ -100,6 +100,15 @@ impl Ring {
         unsafe { self.uring.submission().push(entry) }.is_ok()
     }
 
+    /// Queues all of `entries`; false if there is not room for all.
+    ///
+    /// # Safety
+    /// As [`Self::push`].
+    pub(super) unsafe fn push_all(&mut self, entries: &[squeue::Entry]) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.uring.submission().push_multiple(entries) }.is_ok()
+    }
+
     pub(super) fn has_queued(&mut self) -> bool {
         !self.uring.submission().is_empty()
     }

@@ -17,6 +17,8 @@ pub(super) enum Pending {
     Write {
         bytes: Vec<u8>,
         file: Arc<OwnedFd>,
+        /// Bytes that were to be written.
+        len: usize,
     },
     HandOver {
         ticket: Ticket,

@@ -111,6 +111,21 @@ impl Rings {
         }
     }
 
+    /// As [`Self::push`], for two operations that are linked: both are queued, and nothing is submitted between them.
+    ///
+    /// # Safety
+    /// As [`Ring::push`].
+    pub(super) unsafe fn push_pair(&mut self, ring: usize, entries: &[squeue::Entry; 2]) {
+        // SAFETY: the caller's promise.
+        while !unsafe { self.all[ring].push_all(entries) } {
+            self.counters.queue_full += 1;
+            self.enter(ring);
+            if self.failed.is_some() {
+                return;
+            }
+        }
+    }
+
     /// As [`Self::push`], for an operation whose outcome nobody waits for.
     ///
     /// # Safety

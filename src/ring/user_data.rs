@@ -48,6 +48,10 @@ pub(super) enum Op {
     ReceiveDatagrams = 16,
     /// Number of a `Pending`.
     WriteDurable = 17,
+    /// Number of a `Pending`. Posted only when the write in front of a sync failed or fell short; then nothing is posted for the sync.
+    WriteBeforeSync = 18,
+    /// Number of a `Pending`: the sync behind a write.
+    SyncBehindWrite = 19,
 }
 
 impl Op {
@@ -79,6 +83,8 @@ impl Op {
             15 => Self::WakeOther,
             16 => Self::ReceiveDatagrams,
             17 => Self::WriteDurable,
+            18 => Self::WriteBeforeSync,
+            19 => Self::SyncBehindWrite,
             _ => Self::Ignored,
         }
     }
@@ -112,6 +118,8 @@ mod tests {
                 Op::Connect,
                 Op::Woken,
                 Op::WriteDurable,
+                Op::WriteBeforeSync,
+                Op::SyncBehindWrite,
             ] {
                 let user_data = op.of_connection(connection);
                 assert_eq!((Op::of(user_data), connection_of(user_data)), (op, connection));

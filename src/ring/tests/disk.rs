@@ -2,12 +2,14 @@
 
 use super::{next, small};
 use crate::limits::STORE_BLOCK_BYTES;
-use crate::ring::{Plane, SocketEvent};
+use crate::ring::{Durability, Plane, SocketEvent, WriteAt};
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+const WAYS: [Durability; 2] = [Durability::Dsync, Durability::WriteThenSync];
 
 /// A file of zeros that goes away with the test.
 struct Filled(PathBuf);
@@ -51,11 +53,13 @@ fn written(plane: &mut Plane) -> (Vec<u8>, Result<usize, i32>) {
 fn a_write_completes_with_its_bytes_and_wakes_who_sleeps() {
     let file = Filled::new("write");
     // Not every file system can be written to past the page cache.
-    for opened in [file.open(true), file.open(false)].into_iter().flatten() {
+    let files = [file.open(true), file.open(false)].into_iter().flatten();
+    for (opened, durability) in files.flat_map(|opened| WAYS.map(|way| (Arc::clone(&opened), way))) {
         let mut plane = Plane::new(small()).unwrap();
         for (at, value) in [(0, 1), (2, 2), (4, 3)] {
             let (bytes, range) = blocks(2, value);
-            plane.write_durable(Arc::clone(&opened), at * STORE_BLOCK_BYTES as u64, bytes, range);
+            let offset = at * STORE_BLOCK_BYTES as u64;
+            plane.write_durable(Arc::clone(&opened), WriteAt { offset, durability }, bytes, range);
             assert_eq!(plane.writes_under_way(), 1);
             let (bytes, result) = written(&mut plane);
             assert_eq!((bytes[0], bytes.len(), result), (value, 3 * STORE_BLOCK_BYTES, Ok(2 * STORE_BLOCK_BYTES)));
@@ -71,11 +75,14 @@ fn a_write_that_fails_says_why_and_gives_the_bytes_back() {
     let file = Filled::new("refused");
     let mut plane = Plane::new(small()).unwrap();
     let read_only: Arc<OwnedFd> = Arc::new(File::open(&file.0).unwrap().into());
-    let (bytes, range) = blocks(1, 1);
-    plane.write_durable(read_only, 0, bytes, range);
-    let (bytes, result) = written(&mut plane);
-    assert_eq!((bytes.len(), result), (2 * STORE_BLOCK_BYTES, Err(libc::EBADF)));
-    assert_eq!(plane.writes_under_way(), 0);
+    for durability in WAYS {
+        let (bytes, range) = blocks(1, 1);
+        plane.write_durable(Arc::clone(&read_only), WriteAt { offset: 0, durability }, bytes, range);
+        let (bytes, result) = written(&mut plane);
+        assert_eq!((bytes.len(), result), (2 * STORE_BLOCK_BYTES, Err(libc::EBADF)), "{durability:?}");
+        assert_eq!(plane.writes_under_way(), 0);
+    }
+    assert!(plane.next_event().is_none());
 }
 
 #[test]
@@ -84,8 +91,26 @@ fn a_plane_that_ends_waits_for_the_disk() {
     for value in 1..20 {
         let mut plane = Plane::new(small()).unwrap();
         let (bytes, range) = blocks(8, value);
-        plane.write_durable(file.open(false).unwrap(), 0, bytes, range);
+        let durability = WAYS[usize::from(value % 2)];
+        plane.write_durable(file.open(false).unwrap(), WriteAt { offset: 0, durability }, bytes, range);
         drop(plane);
         assert_eq!(std::fs::read(&file.0).unwrap()[..8 * STORE_BLOCK_BYTES], vec![value; 8 * STORE_BLOCK_BYTES]);
+    }
+}
+
+#[test]
+fn a_write_that_falls_short_is_not_called_durable() {
+    let mut plane = Plane::new(small()).unwrap();
+    // A socket takes what fits into it and no more.
+    for durability in WAYS {
+        let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        writer.set_nonblocking(true).unwrap();
+        let writer = OwnedFd::from(writer);
+        let (bytes, range) = blocks(64, 1);
+        let wanted = range.len();
+        plane.write_durable(Arc::new(writer), WriteAt { offset: u64::MAX, durability }, bytes, range);
+        let (_, result) = written(&mut plane);
+        assert!(result.is_err() || result.is_ok_and(|taken| taken < wanted), "{durability:?}: {result:?}");
+        drop(reader);
     }
 }
