@@ -18,6 +18,7 @@ pub mod memory;
 pub mod record;
 mod recovery;
 mod scan;
+mod segments;
 pub mod state;
 mod writer;
 
@@ -28,4 +29,5 @@ pub use memory::MemoryStore;
 pub use record::{Position, Record};
 pub use recovery::{RecoveredLog, StoredMessage, join_logs, read_message, recover_log};
 pub use scan::{BatchSeen, Damage, LogScan, SegmentSeen, scan_log};
+pub use segments::{SegmentEnd, SegmentTable};
 pub use writer::{LogConfig, LogEnd, RecordGroup, RecordWriter, SegmentWrite, Urgency, WriteError};
