@@ -133,6 +133,17 @@ pub const CONNECT_TIMEOUT_MAX_S: u16 = 300;
 pub const TAKEOVERS_BURST: u8 = 16;
 /// One more takeover is let through for each of these that has passed since the connection at hand was made.
 pub const TAKEOVER_REFILL_MS: u64 = 1_000;
+/// How long an acknowledgement waits for a subscriber's queue, in milliseconds, with `--full-queue hold-back`: time for a client
+/// that pauses to collect garbage, and less than publishers wait before they give up. It is also how long a publisher goes unheard.
+pub const HOLD_BACK_MAX_MS: u64 = 5_000;
+/// Acknowledgements that wait at which a publisher is not read on with `--full-queue hold-back`: clients before 5.0 would send
+/// thousands all the same. At half of it they are read again.
+pub const HOLD_BACK_UNACKED_MAX: usize = 32;
+/// Publishers of one shard that are not read at a time with `--full-queue hold-back`. Each may keep a receive buffer or two, so that
+/// these leave enough for the others.
+pub const HOLD_BACK_PUBLISHERS_MAX: usize = 64;
+/// Acknowledgements that one turn lets go when a queue has room again.
+pub const HOLD_BACK_RELEASED_PER_TURN: usize = 256;
 /// Bytes a second by which a packet that has come in part must grow for its sender to count as alive: a client whose link takes
 /// longer for one large packet than its keep alive allows is not silent. Links of the slowest kind bring as much; a sender that
 /// dribbles is closed by its keep alive, and a packet of the default largest size is whole within 70 minutes or never.

@@ -96,6 +96,18 @@ impl OpenExchanges {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AckNumber(pub u32);
 
+/// What became of a message at those whom it was for, on one shard or on all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reception {
+    /// It was for nobody, or there was another reason than a full queue.
+    #[default]
+    NotTaken,
+    /// Nobody could take it: somebody's queue was full.
+    QueuesFull,
+    /// Somebody has been sent it, or it is queued.
+    Taken,
+}
+
 /// A PUBACK or PUBREC that has not left.
 #[derive(Clone, Copy, Debug)]
 pub struct PendingAck {
@@ -107,6 +119,8 @@ pub struct PendingAck {
     pub reason: ReasonCode,
     /// Confirmations that are still missing. None: it waits for its turn only.
     pub waits: u8,
+    /// As far as it is known.
+    pub reception: Reception,
 }
 
 /// Acknowledgements of one connection, in the order of the PUBLISH packets they answer. Empty unless one has to wait.
@@ -154,11 +168,12 @@ impl AckQueue {
     }
 
     /// Counts one confirmation.
-    pub fn confirm(&mut self, number: AckNumber) {
+    pub fn confirm(&mut self, number: AckNumber, reception: Reception) {
         let index = number.0.wrapping_sub(self.first) as usize;
         if let Some(ack) = self.pending.get_mut(index) {
             assert!(ack.waits > 0, "one confirmation more than was asked for");
             ack.waits -= 1;
+            ack.reception = ack.reception.max(reception);
         }
     }
 
@@ -211,7 +226,8 @@ mod tests {
     }
 
     fn puback(number: u16, waits: u8) -> PendingAck {
-        PendingAck { kind: AckKind::PubAck, packet_id: id(number), reason: ReasonCode::Success, waits }
+        let (kind, reception) = (AckKind::PubAck, Reception::default());
+        PendingAck { kind, packet_id: id(number), reason: ReasonCode::Success, waits, reception }
     }
 
     #[test]
@@ -221,12 +237,13 @@ mod tests {
         queue.push(puback(1, 2));
         queue.push(puback(2, 0));
         assert!(queue.next_ready().is_none());
-        queue.confirm(first);
+        queue.confirm(first, Reception::Taken);
         assert!(queue.next_ready().is_none(), "one of two confirmations is missing");
-        queue.confirm(first);
-        assert_eq!(queue.next_ready().unwrap().packet_id, id(1));
+        queue.confirm(first, Reception::QueuesFull);
+        let ack = queue.next_ready().unwrap();
+        assert_eq!((ack.packet_id, ack.reception), (id(1), Reception::Taken), "one that takes it is enough");
         assert_eq!(queue.next_ready().unwrap().packet_id, id(2));
         assert!(queue.next_ready().is_none() && queue.is_empty());
-        queue.confirm(first); // late word about one that is gone
+        queue.confirm(first, Reception::Taken); // late word about one that is gone
     }
 }

@@ -84,6 +84,12 @@ struct Marks(u8);
 impl Marks {
     const BRIDGE: u8 = 1;
     const REFUSAL_TOLD: u8 = 2;
+    const HELD_BACK: u8 = 4;
+    const SPARED: u8 = 8;
+
+    const fn set(&mut self, mark: u8, on: bool) {
+        self.0 = if on { self.0 | mark } else { self.0 & !mark };
+    }
 }
 
 /// From this keep alive on, a deadline is a whole second's: a second is no more than a sixth of the patience, and many clients
@@ -156,6 +162,26 @@ impl Link {
         let is_first = self.marks.0 & Marks::REFUSAL_TOLD == 0;
         self.marks.0 |= Marks::REFUSAL_TOLD;
         is_first
+    }
+
+    /// Whether the client is not read, because many of its messages wait for subscribers' queues.
+    pub const fn is_held_back(&self) -> bool {
+        self.marks.0 & Marks::HELD_BACK != 0
+    }
+
+    /// Notes that it is not read, or that it is again.
+    pub const fn set_held_back(&mut self, on: bool) {
+        self.marks.set(Marks::HELD_BACK, on);
+    }
+
+    /// Whether it is read although as many of its messages wait: it was not for as long as its keep alive lets it be silent.
+    pub const fn is_spared(&self) -> bool {
+        self.marks.0 & Marks::SPARED != 0
+    }
+
+    /// Notes that, or that it is over.
+    pub const fn set_spared(&mut self, on: bool) {
+        self.marks.set(Marks::SPARED, on);
     }
 
     /// Takeovers of this client id that are not forgotten yet: a leaky bucket that this connection inherited with its

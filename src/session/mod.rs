@@ -25,7 +25,7 @@ use crate::time::Deadline;
 
 pub use alias::{AliasesIn, AliasesOut, TopicForm};
 pub use delivery::{Delivery, SubscriptionIds};
-pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck};
+pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck, Reception};
 pub use link::{Backlog, Link};
 pub use message::{Copied, Message, MessageRef, Routed, expiry_of};
 pub use outbound::{GivenUp, Outbound, QueueLimits};

@@ -11,8 +11,8 @@ use super::{
     Unit::{Bytes, Count, Seconds},
     lists::{self, MqttVersions, Networks, Origins, UserNames},
     value::{
-        Acceptance, AnonymousAccess, ClientCertificates, FullQueue, ListenerKind, RefusedDollarTopics, TlsTickets,
-        TlsVersion,
+        Acceptance, AnonymousAccess, ClientCertificates, FullQueue, FullQueueCode, ListenerKind, RefusedDollarTopics,
+        TlsTickets, TlsVersion,
     },
 };
 use crate::auth::Policy;
@@ -172,13 +172,24 @@ super::declare_settings! {
             limits::QUEUED_DEFAULT_BYTES,
         ), Reload;
 
-        /// What gives way when a session's queue is full: drop-newest or drop-oldest.
+        /// What gives way when a session's queue is full: drop-newest, drop-oldest or hold-back.
         ///
         /// drop-newest drops the message that comes; drop-oldest those that have waited longest, for clients that would rather
-        /// have the latest. Each is counted and, for the first of a session, told in the log.
+        /// have the latest. Each is counted and, for the first of a session, told in the log. hold-back drops the newest, too, but
+        /// has publishers wait before it comes to that: while the queue of a connected client is half full or more, QoS 1 and 2
+        /// messages for it are acknowledged later, for 5 seconds at most, and who has 32 unacknowledged is not read on meanwhile.
         full_queue: FullQueue = Setting::new(
-            "full-queue", Kind::Choice { words: FullQueue::WORDS, planned: &["hold-back"], bare: None },
+            "full-queue", Kind::Choice { words: FullQueue::WORDS, planned: &[], bare: None },
             Fallback::Text("drop-newest"),
+        ), Reload;
+
+        /// What publishers are told of a message that nobody could take: success or quota-exceeded.
+        ///
+        /// With quota-exceeded it is 0x97 for MQTT 5.0 clients, in PUBACK or PUBREC, where there are subscribers and somebody's queue
+        /// was full and nobody took it. Older clients cannot be told.
+        full_queue_code: FullQueueCode = Setting::new(
+            "full-queue-code", Kind::Choice { words: FullQueueCode::WORDS, planned: &[], bare: None },
+            Fallback::Text("success"),
         ), Reload;
 
         /// Queue QoS 0 messages as well for clients that are away.

@@ -25,8 +25,8 @@ pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]
 pub(crate) use value::words;
 pub use value::{
-    Acceptance, AnonymousAccess, ClientCertificates, FullQueue, ListenerKind, RefusedDollarTopics, TlsTickets,
-    TlsVersion, Value,
+    Acceptance, AnonymousAccess, ClientCertificates, FullQueue, FullQueueCode, ListenerKind, RefusedDollarTopics,
+    TlsTickets, TlsVersion, Value,
 };
 
 /// Makes a struct of typed values and the constant that holds their rows.

@@ -55,6 +55,17 @@ pub enum FullQueue {
     DropNewest,
     /// Those that have waited longest.
     DropOldest,
+    /// The message that comes; but whoever publishes is acknowledged later before it comes to that.
+    HoldBack,
+}
+
+/// What a publisher is told of a message that found nothing but full queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FullQueueCode {
+    /// Nothing.
+    Success,
+    /// 0x97, from MQTT 5.0 on.
+    QuotaExceeded,
 }
 
 /// Whether something that MQTT leaves to the server is let in.
@@ -186,7 +197,12 @@ words!(AnonymousAccess {
     "false" => Self::Nowhere,
 });
 words!(RefusedDollarTopics { "all" => Self::All, "sys" => Self::Sys });
-words!(FullQueue { "drop-newest" => Self::DropNewest, "drop-oldest" => Self::DropOldest });
+words!(FullQueue {
+    "drop-newest" => Self::DropNewest,
+    "drop-oldest" => Self::DropOldest,
+    "hold-back" => Self::HoldBack,
+});
+words!(FullQueueCode { "success" => Self::Success, "quota-exceeded" => Self::QuotaExceeded });
 words!(Acceptance { "accept" => Self::Accept, "refuse" => Self::Refuse });
 words!(ListenerKind {
     "tcp" => Self::Tcp,

@@ -1,7 +1,9 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP, in both roles; and acknowledgements that waited for stable storage.
 
+use smallvec::SmallVec;
+
 use super::clients::Clients;
-use super::{ConfirmToken, MeshMessage, Shard, Turn};
+use super::{Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{Ack, AckKind, ReasonCode, encode_ack};
 use crate::ids::{ConnectionId, PacketId, SessionId};
 use crate::session::{AckQueue, Exchange};
@@ -106,36 +108,38 @@ impl Clients {
 
     /// The store has made records durable.
     pub(super) fn release_acks(&mut self, turn: &mut Turn<'_>) {
-        while let Some(token) = self.record_log.next_ready() {
-            self.tell_stored(turn, token);
+        while let Some(confirmation) = self.record_log.next_ready() {
+            self.tell_stored(turn, confirmation);
         }
     }
 
     /// What an acknowledgement waited for has happened here. The publisher's shard may be this very one, also for a
     /// message that came over the mesh: one for a shared group is sent on when its member has left, and may come home.
-    pub(super) fn tell_stored(&mut self, turn: &mut Turn<'_>, token: ConfirmToken) {
+    pub(super) fn tell_stored(&mut self, turn: &mut Turn<'_>, confirmation: Confirmation) {
+        let token = confirmation.token;
         if token.shard == self.id {
-            self.confirm(token);
+            self.confirm(confirmation);
             self.send_ready_acks(turn, token.connection);
         } else {
-            turn.fx.mesh.push(token.shard, MeshMessage::Stored { token });
+            turn.fx.mesh.push(token.shard, MeshMessage::Stored { confirmation });
         }
     }
 
     /// Another shard wants to know when everything it has sent is stored here.
-    pub(super) fn confirm_when_durable(&mut self, turn: &mut Turn<'_>, token: ConfirmToken) {
+    pub(super) fn confirm_when_durable(&mut self, turn: &mut Turn<'_>, confirmation: Confirmation) {
         if self.record_log.is_durable() {
-            self.tell_stored(turn, token);
+            self.tell_stored(turn, confirmation);
         } else {
-            self.record_log.wait(token);
+            self.record_log.wait(confirmation);
         }
     }
 
     /// Counts one confirmation for an acknowledgement, if its connection still exists.
-    pub(super) fn confirm(&mut self, token: ConfirmToken) {
+    pub(super) fn confirm(&mut self, confirmation: Confirmation) {
+        let Confirmation { token, reception } = confirmation;
         debug_assert_eq!(token.shard, self.id);
         if let Some(acks) = self.acks_of(token.connection) {
-            acks.confirm(token.number);
+            acks.confirm(token.number, reception);
         }
     }
 
@@ -145,10 +149,28 @@ impl Clients {
         let Some(id) = self.sessions.of_connection(connection) else { return };
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
         let version = link.version;
+        let mut nobody_took = SmallVec::<[PacketId; 4]>::new();
         while let Some(ack) = link.acks.as_deref_mut().and_then(AckQueue::next_ready) {
-            let bytes = turn.fx.send(connection, |out| encode_ack(version, ack.kind, ack.packet_id, ack.reason, out));
+            let reason = self.settings.code_of(version, ack.reason, ack.reception);
+            if reason != ack.reason && ack.kind == AckKind::PubRec {
+                nobody_took.push(ack.packet_id);
+            }
+            let bytes = turn.fx.send(connection, |out| encode_ack(version, ack.kind, ack.packet_id, reason, out));
             link.add_outbox(flush, bytes);
             self.counters.packets_sent += 1;
+        }
+        for packet_id in nobody_took {
+            self.end_exchange_in(turn, id, packet_id);
+        }
+        self.acks_have_left(turn, id);
+    }
+
+    /// A QoS 2 message that was taken into an exchange is refused after all [MQTT-4.3.3-9].
+    #[cold]
+    pub(super) fn end_exchange_in(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+        let session = self.sessions.get_mut(id);
+        if session.exchanges.remove(packet_id) && session.is_persistent() {
+            self.record_log.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
         }
     }
 

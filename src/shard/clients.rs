@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::hold_back::HoldBack;
 use super::losses::Losses;
 use super::places::Places;
 use super::record_log::RecordLog;
@@ -36,6 +37,8 @@ pub(super) struct Clients {
     pub work: VecDeque<SessionId>,
     /// Counts the flushes, so that a session knows which of its bytes the sockets have been given.
     pub flush: u32,
+    /// Acknowledgements that wait for room in a queue.
+    pub hold_back: HoldBack,
     /// Who loses messages.
     pub losses: Losses,
     /// It has been said that credentials are not checked.
@@ -58,6 +61,7 @@ impl Clients {
             places: Arc::clone(&process.places),
             work: VecDeque::new(),
             flush: 1,
+            hold_back: HoldBack::default(),
             losses: Losses::default(),
             said_unchecked: false,
             next_full_report: Deadline(0),

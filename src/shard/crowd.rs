@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 use super::clients::Clients;
 use super::deliver::Fanout;
 use super::fanouts::{FanoutUnderWay, Part};
+use super::hold_back::Fullest;
 use super::router::Router;
-use super::{ConfirmToken, Effect, Turn};
+use super::{Confirmation, Effect, Turn};
 use crate::ids::SessionId;
-use crate::session::{Place, Routed};
+use crate::session::{Place, Reception, Routed};
 use crate::topic::{EntryId, Matches, Subscriber};
 
 /// Subscribers that a message may have, while others are under way, without becoming one of them: each is first given what it
@@ -26,7 +27,7 @@ impl Router {
     /// Begins with a message that takes several turns. `confirm`: who waits until it has been delivered, and what that led to is
     /// on stable storage.
     #[cold]
-    pub(super) fn begin_fanout(&mut self, routed: &mut Routed<'_>, matches: &Matches, confirm: Option<ConfirmToken>) {
+    pub(super) fn begin_fanout(&mut self, routed: &mut Routed<'_>, matches: &Matches, confirm: Option<Confirmation>) {
         let mut parts: SmallVec<[Part; 1]> = matches
             .entries
             .iter()
@@ -34,9 +35,16 @@ impl Router {
             .collect();
         parts.sort_unstable_by_key(|part| part.entry);
         let message = routed.share().clone();
-        let fanout =
-            FanoutUnderWay { message, parts, is_recorded: false, confirm, behind: Vec::new(), publisher: None };
-        self.fanouts.0.push_back(fanout);
+        self.fanouts.0.push_back(FanoutUnderWay {
+            message,
+            parts,
+            is_recorded: false,
+            confirm,
+            reception: Reception::default(),
+            fullest: Fullest::default(),
+            behind: Vec::new(),
+            publisher: None,
+        });
     }
 
     /// Goes on with the first message that is under way, for one turn's part.
@@ -44,6 +52,7 @@ impl Router {
         let Some(first) = self.fanouts.0.front_mut() else { return };
         let before = clients.record_log.last();
         let budget = clients.settings.subscribers_per_turn;
+        let (mut reception, mut fullest) = (Reception::default(), Fullest::default());
         let is_done = if let [part] = &mut first.parts[..] {
             let end = part.end.min(part.next.saturating_add(budget));
             let message = first.message.clone();
@@ -56,6 +65,7 @@ impl Router {
                     crowd = &one;
                 }
                 clients.deliver_to_each(turn, &mut fanout, &crowd[part.next as usize..end as usize]);
+                (reception, fullest) = (fanout.reception, fanout.fullest);
             }
             part.next = end;
             end == part.end
@@ -64,6 +74,7 @@ impl Router {
         };
         let first = self.fanouts.0.front_mut().expect("it was there");
         first.is_recorded |= clients.record_log.last() > before;
+        first.add(reception, fullest);
         if is_done {
             let done = self.fanouts.0.pop_front().expect("it was there");
             finish(turn, clients, &done);
@@ -121,7 +132,9 @@ impl Router {
             let subscribers: SmallVec<[Subscriber; 4]> =
                 pending.iter().map(|&(part, position)| self.index.get(fanout.parts[part].entry, position)).collect();
             let message = fanout.message.clone();
-            clients.deliver_to_session(turn, &mut Fanout::new(Routed::shared(&message)), &subscribers);
+            let mut fanout = Fanout::new(Routed::shared(&message));
+            clients.deliver_to_session(turn, &mut fanout, &subscribers);
+            self.fanouts.0[at].add(fanout.reception, fanout.fullest);
         }
         for &(part, position) in &pending {
             let entry = self.fanouts.0[at].parts[part].entry;
@@ -170,13 +183,14 @@ impl Router {
 
 /// All who were to have a message have it: whoever waited for that goes on.
 fn finish(turn: &mut Turn<'_>, clients: &mut Clients, done: &FanoutUnderWay) {
-    match done.confirm {
-        Some(token) if done.is_recorded => clients.confirm_when_durable(turn, token),
-        Some(token) => clients.tell_stored(turn, token),
+    match done.confirm.map(|confirmation| confirmation.and(done.reception)) {
+        Some(confirmation) if clients.wait_for_room(turn.now, done.fullest, confirmation) => {}
+        Some(confirmation) if done.is_recorded => clients.confirm_when_durable(turn, confirmation),
+        Some(confirmation) => clients.tell_stored(turn, confirmation),
         None => {}
     }
-    for &token in &done.behind {
-        clients.confirm_when_durable(turn, token);
+    for &confirmation in &done.behind {
+        clients.confirm_when_durable(turn, confirmation);
     }
     if let Some(connection) = done.publisher
         && clients.sessions.of_connection(connection).is_some()

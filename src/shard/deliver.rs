@@ -6,11 +6,12 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
+use super::hold_back::Fullest;
 use super::{Effect, Effects, Encoded, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
-use crate::session::{Delivery, Link, MessageRef, Outbound, Routed, SubscriptionIds, TopicForm};
+use crate::session::{Delivery, Link, MessageRef, Outbound, Reception, Routed, SubscriptionIds, TopicForm};
 use crate::store::Record;
 use crate::telemetry::{DropReason, Verbosity};
 use crate::topic::{GroupTag, Matches, Subscriber};
@@ -34,12 +35,16 @@ impl Outgoing {
 #[derive(Debug)]
 pub(super) struct Fanout<'a> {
     pub routed: Routed<'a>,
+    /// What became of it so far.
+    pub reception: Reception,
+    /// The fullest queue that it has met so far, where that matters.
+    pub fullest: Fullest,
     forms: SmallVec<[(u8, Option<Outgoing>); 2]>,
 }
 
 impl<'a> Fanout<'a> {
     pub(super) fn new(routed: Routed<'a>) -> Self {
-        Self { routed, forms: SmallVec::new() }
+        Self { routed, reception: Reception::default(), fullest: Fullest::default(), forms: SmallVec::new() }
     }
 }
 
@@ -219,6 +224,7 @@ impl Clients {
             return;
         };
         send_publish(link, self.flush, outgoing, None, turn.fx);
+        fanout.reception = Reception::Taken;
         self.count_publish(turn, id, &fanout.routed.message, copy);
     }
 
@@ -286,6 +292,7 @@ impl Clients {
         let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
+        fanout.reception = Reception::Taken;
         self.count_publish(turn, id, &fanout.routed.message, copy);
     }
 

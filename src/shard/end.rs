@@ -48,6 +48,7 @@ impl Shard {
         self.clients.places.free(link.listener);
         let connection = link.connection;
         self.clients.park_replays(id, &mut link);
+        self.clients.hold_back.publishers -= usize::from(link.is_held_back());
         turn.fx.list.push(Effect::Close { connection, reason });
         let session = self.clients.sessions.get_mut(id);
         session.disconnected = Some(Deadline(turn.now.ms()));
@@ -59,6 +60,9 @@ impl Shard {
             text,
             duration_ms: turn.now.ms().saturating_sub(link.connected.0),
         });
+        if !self.clients.hold_back.is_empty() {
+            self.clients.stop_waiting_for(turn, id);
+        }
         // What is published on its account is not for itself: shared groups must not pick it any more.
         if self.clients.sessions.get(id).is_persistent() {
             self.router.connection_changed(turn, &mut self.clients, id);
@@ -118,7 +122,8 @@ impl Shard {
         session.armed_tick = None;
         session.trim_silent();
         if let Some(link) = &session.link {
-            if link.keep_alive_deadline().is_some_and(|due| due.is_due(turn.now)) {
+            let is_silent = link.keep_alive_deadline().is_some_and(|due| due.is_due(turn.now));
+            if is_silent && !self.clients.spare(turn, id) {
                 let reason = CloseReason::KeepAliveTimeout;
                 self.close(
                     turn,

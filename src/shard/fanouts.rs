@@ -16,9 +16,10 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::ConfirmToken;
+use super::Confirmation;
+use super::hold_back::Fullest;
 use crate::ids::ConnectionId;
-use crate::session::{Message, Place, Session};
+use crate::session::{Message, Place, Reception, Session};
 use crate::topic::EntryId;
 
 /// How far one message has come in the list of one entry.
@@ -44,14 +45,24 @@ pub(super) struct FanoutUnderWay {
     /// Whether a record was written for one of its deliveries.
     pub is_recorded: bool,
     /// Who waits for all of these.
-    pub confirm: Option<ConfirmToken>,
+    pub confirm: Option<Confirmation>,
+    /// What became of them so far.
+    pub reception: Reception,
+    /// The fullest queue that one of them stands in.
+    pub fullest: Fullest,
     /// Who waits for all that has come before them, too.
-    pub behind: Vec<ConfirmToken>,
+    pub behind: Vec<Confirmation>,
     /// The connection of its publisher, which is held meanwhile.
     pub publisher: Option<ConnectionId>,
 }
 
 impl FanoutUnderWay {
+    /// Takes over what became of some of its deliveries.
+    pub(super) fn add(&mut self, reception: Reception, fullest: Fullest) {
+        self.reception = self.reception.max(reception);
+        self.fullest = self.fullest.max(fullest);
+    }
+
     fn part_of(&self, entry: EntryId) -> Option<usize> {
         self.parts.binary_search_by_key(&entry, |part| part.entry).ok()
     }
@@ -105,8 +116,15 @@ impl FanoutsUnderWay {
     }
 
     /// Has somebody wait until all that is under way has been delivered. Returns whether anything is.
-    pub(super) fn wait_behind(&mut self, token: ConfirmToken) -> bool {
-        self.0.back_mut().map(|last| last.behind.push(token)).is_some()
+    pub(super) fn wait_behind(&mut self, confirmation: Confirmation) -> bool {
+        self.0.back_mut().map(|last| last.behind.push(confirmation)).is_some()
+    }
+
+    /// Has the publisher of the message that came last wait until it has been delivered, and all is on stable storage.
+    pub(super) fn confirm_last(&mut self, confirmation: Confirmation, fullest: Fullest) {
+        let last = self.0.back_mut().expect("it has just begun");
+        (last.confirm, last.is_recorded) = (Some(confirmation), true);
+        last.add(Reception::NotTaken, fullest);
     }
 
     /// Checks how the places in each list lie.

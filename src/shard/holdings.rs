@@ -5,7 +5,7 @@
 
 use super::Shard;
 use crate::ids::SessionId;
-use crate::session::{AckQueue, Exchange, Outbound, QueuedMemory, Session};
+use crate::session::{AckQueue, Exchange, Link, Outbound, QueuedMemory, Session};
 
 /// What one shard holds, by what it is held for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Holdings {
     pub pending_subacks: usize,
     /// Acknowledgements that wait for the store.
     pub waiting_for_store: usize,
+    /// Sessions whose queues others wait for or have waited for, and publishers that are not read meanwhile.
+    pub held_back: usize,
     /// CONNECTs that wait for a verdict.
     pub pending_connects: usize,
     /// Messages on their way to more subscribers than one turn serves.
@@ -46,6 +48,7 @@ impl Shard {
             work: self.clients.work.len(),
             pending_subacks: self.router.announcements.pending(),
             waiting_for_store: self.clients.record_log.waiting(),
+            held_back: self.clients.hold_back.sessions().len() + self.clients.hold_back.publishers,
             pending_connects: self.pending.len(),
             fanouts: self.router.fanouts.len(),
             index_bytes: self.router.index.memory_bytes(),
@@ -85,9 +88,15 @@ impl Shard {
                 continue;
             }
             sum.connected += usize::from(session.link.is_some());
+            sum.held_back += usize::from(session.link.as_deref().is_some_and(Link::is_held_back));
             self.assert_session(id, session);
         }
         assert_eq!(sum.connected, clients.sessions.connected(), "connections are counted");
+        assert_eq!(sum.held_back, clients.hold_back.publishers, "publishers that are not read are counted");
+        for id in clients.hold_back.sessions() {
+            let session = clients.sessions.try_get(id);
+            assert!(session.is_some_and(|session| session.link.is_some()), "nobody waits for who is away");
+        }
         assert_eq!(sum.ended, clients.sessions.ended().len(), "sessions that have ended are counted");
         let ended_subscriptions = clients.sessions.ended_subscriptions();
         assert_eq!(sum.ended_subscriptions, ended_subscriptions, "and what they were subscribed to");
@@ -155,6 +164,7 @@ impl Shard {
 #[derive(Default)]
 struct Sum {
     connected: usize,
+    held_back: usize,
     ended: usize,
     subscriptions: usize,
     ended_subscriptions: (usize, usize),

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use crate::ids::{ConnectionId, ShardId};
-use crate::session::{AckNumber, Copied, Message, Routed};
+use crate::session::{AckNumber, Copied, Message, Reception, Routed};
 use crate::telemetry::Report;
 use crate::time::Now;
 use crate::topic::{Interest, MemberRoom};
@@ -62,6 +62,27 @@ pub struct ConfirmToken {
     pub number: AckNumber,
 }
 
+/// What whoever published a message waits for, and what is known of its reception.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmation {
+    /// The acknowledgement that waits.
+    pub token: ConfirmToken,
+    /// What became of the message so far, at those whom this answers for.
+    pub reception: Reception,
+}
+
+impl Confirmation {
+    /// Of which nothing is known, or nothing is to be said.
+    pub const fn of(token: ConfirmToken) -> Self {
+        Self { token, reception: Reception::NotTaken }
+    }
+
+    /// With what somebody else has found.
+    pub(super) fn and(self, reception: Reception) -> Self {
+        Self { reception: self.reception.max(reception), ..self }
+    }
+}
+
 /// What a message between shards may have to say besides itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PublishDetails {
@@ -69,8 +90,8 @@ pub struct PublishDetails {
     pub groups: SmallVec<[u64; 2]>,
     /// Set when it is also a write to the retained store, which every shard has a copy of.
     pub retained: Option<Stamp>,
-    /// Asks for [`MeshMessage::Stored`] once every record that it led to is durable.
-    pub confirm: Option<ConfirmToken>,
+    /// Asks for [`MeshMessage::Stored`] once every record that it led to is durable, and the queues that it stands in have room.
+    pub confirm: Option<Confirmation>,
 }
 
 impl PublishDetails {
@@ -119,7 +140,7 @@ pub enum MeshMessage {
     /// Answers [`PublishDetails::confirm`] and `Barrier`.
     Stored {
         /// As it was asked.
-        token: ConfirmToken,
+        confirmation: Confirmation,
     },
     /// The sender's interest in a filter has changed.
     Interest {

@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `crowd`, `fanouts`, `queue`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
+//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
 
 mod ack;
 mod answer;
@@ -21,6 +21,7 @@ pub mod effects;
 mod end;
 mod fanouts;
 mod groups;
+mod hold_back;
 pub mod holdings;
 pub mod input;
 mod interest;
@@ -34,6 +35,7 @@ mod record_log;
 mod report;
 mod requests;
 mod retained;
+mod room;
 mod route;
 mod router;
 mod sessions;
@@ -58,7 +60,7 @@ pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input};
-pub use mesh::{ConfirmToken, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
+pub use mesh::{ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
 pub use places::Places;
 pub use settings::{ProcessContext, Settings};
 
@@ -159,7 +161,8 @@ impl Shard {
     pub fn has_work(&self) -> bool {
         let is_closing = matches!(self.shutdown, Shutdown::Closing(_));
         let has_work = !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty();
-        has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many()
+        let has_released = self.clients.hold_back.has_released();
+        has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many() || has_released
     }
 
     /// Whether a message is on its way to more subscribers than one turn serves: [`Input::Deliver`] goes on with it, and so does
@@ -194,6 +197,7 @@ impl Shard {
             pending.next_deadline(),
             Some(*next_tidy),
             look_again,
+            clients.hold_back.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -270,13 +274,14 @@ impl Shard {
                 self.router.handle_mesh_publish(turn, &mut self.clients, message.routed(bytes), plain, details);
             }
             MeshMessage::Barrier { token } => {
-                if !self.router.fanouts.wait_behind(token) {
-                    self.clients.confirm_when_durable(turn, token);
+                let confirmation = Confirmation::of(token);
+                if !self.router.fanouts.wait_behind(confirmation) {
+                    self.clients.confirm_when_durable(turn, confirmation);
                 }
             }
-            MeshMessage::Stored { token } => {
-                self.clients.confirm(token);
-                self.clients.send_ready_acks(turn, token.connection);
+            MeshMessage::Stored { confirmation } => {
+                self.clients.confirm(confirmation);
+                self.clients.send_ready_acks(turn, confirmation.token.connection);
             }
             MeshMessage::Interest { number, filter, interest } => {
                 self.router.apply_interest(turn, from, number, &filter, interest);
@@ -314,6 +319,7 @@ impl Shard {
         self.expire_pending(turn, turn.now);
         self.close_for_shutdown(turn);
         self.router.look_again(turn, &self.clients);
+        self.clients.end_waiting(turn);
         self.router.tear_down(turn, &mut self.clients);
         self.router.go_on_with_fanout(turn, &mut self.clients);
         self.work(turn);

@@ -4,10 +4,11 @@
 use super::clients::Clients;
 use super::policy::MessageRefusal;
 use super::route::Outcome;
-use super::{ConfirmToken, MeshMessage, Shard, Turn};
+use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
-use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Routed, expiry_of};
+use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Reception, Routed, expiry_of};
+use crate::settings::FullQueue;
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::topic::TopicName;
@@ -112,7 +113,8 @@ impl Shard {
             Ok(topic) => topic,
             Err(refusal) => {
                 let reason = self.refuse_message(turn, id, message.topic, refusal);
-                self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: 0 });
+                let reception = Reception::default();
+                self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: 0, reception });
                 return;
             }
         };
@@ -126,7 +128,11 @@ impl Shard {
         }
         let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), Some(token));
         let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: outcome.waits });
+        let Outcome { waits, reception, .. } = outcome;
+        self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits, reception });
+        if self.clients.settings.full_queue == FullQueue::HoldBack && !outcome.is_under_way {
+            self.clients.hold_publisher_back(turn, id);
+        }
         self.hold_publisher(turn, id, outcome);
     }
 
@@ -147,10 +153,11 @@ impl Shard {
         let token = self.clients.next_ack(id);
         let mut waits = 0;
         if self.clients.sessions.get(id).link.as_deref().is_some_and(|link| link.inherits_exchanges) {
-            if self.router.fanouts.wait_behind(token) {
+            let confirmation = Confirmation::of(token);
+            if self.router.fanouts.wait_behind(confirmation) {
                 waits += 1;
             } else if !self.clients.record_log.is_durable() {
-                self.clients.record_log.wait(token);
+                self.clients.record_log.wait(confirmation);
                 waits += 1;
             }
             for shard in ShardSet::all_but(self.clients.id, self.clients.settings.shards).iter() {
@@ -158,7 +165,8 @@ impl Shard {
                 waits += 1;
             }
         }
-        let ack = PendingAck { kind: AckKind::PubRec, packet_id, reason: ReasonCode::Success, waits };
+        let (kind, reception) = (AckKind::PubRec, Reception::default());
+        let ack = PendingAck { kind, packet_id, reason: ReasonCode::Success, waits, reception };
         self.acknowledge(turn, id, ack);
     }
 
@@ -185,12 +193,13 @@ impl Shard {
     fn acknowledge(&mut self, turn: &mut Turn<'_>, id: SessionId, ack: PendingAck) {
         // Routing may have cut this very connection off, when it is its own slow subscriber.
         let Some(session) = self.clients.sessions.try_get_mut(id) else { return };
-        let PendingAck { kind, packet_id, reason, waits } = ack;
-        if reason.is_error() {
-            session.exchanges.remove(packet_id); // [MQTT-4.3.3-9]
-        }
+        let PendingAck { kind, packet_id, mut reason, waits, reception } = ack;
         let Some(link) = session.link.as_deref_mut() else { return };
         if waits == 0 && link.acks.as_deref().is_none_or(AckQueue::is_empty) {
+            reason = self.clients.settings.code_of(link.version, reason, reception);
+            if reason.is_error() && kind == AckKind::PubRec {
+                self.clients.end_exchange_in(turn, id, packet_id); // [MQTT-4.3.3-9]
+            }
             self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, reason, out));
         } else {
             link.acks.get_or_insert_default().push(ack);

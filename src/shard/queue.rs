@@ -8,7 +8,7 @@ use super::clients::Clients;
 use super::deliver::{DeliveryOptions, Fanout};
 use super::{Event, Turn};
 use crate::ids::SessionId;
-use crate::session::{Outbound, QueueLimits};
+use crate::session::{Outbound, QueueLimits, Reception};
 use crate::settings::FullQueue;
 use crate::telemetry::DropReason;
 
@@ -42,10 +42,14 @@ impl Clients {
             if reason == DropReason::QueuedMemoryFull {
                 self.report_queues_full(turn);
             }
+            fanout.reception = fanout.reception.max(Reception::QueuesFull);
+            self.note_fullness(turn, id, &mut fanout.fullest);
             return;
         }
         let delivery = self.add_delivery(turn, id, fanout, copy);
         self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &mut self.queues);
+        fanout.reception = Reception::Taken;
+        self.note_fullness(turn, id, &mut fanout.fullest);
         if self.has_window(id) {
             self.add_work(id); // no acknowledgement may come that would bring it forward
         }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::effects::Effects;
-use super::mesh::ConfirmToken;
+use super::mesh::Confirmation;
 use crate::session::Message;
 use crate::store::{Position, Record};
 
@@ -15,7 +15,7 @@ use crate::store::{Position, Record};
 pub(super) struct RecordLog {
     last: Position,
     durable: Position,
-    waiters: VecDeque<(Position, ConfirmToken)>,
+    waiters: VecDeque<(Position, Confirmation)>,
 }
 
 impl RecordLog {
@@ -42,7 +42,7 @@ impl RecordLog {
     }
 
     /// Confirms to `waiter`, here or on another shard, once everything appended so far is durable.
-    pub(super) fn wait(&mut self, waiter: ConfirmToken) {
+    pub(super) fn wait(&mut self, waiter: Confirmation) {
         self.waiters.push_back((self.last, waiter));
     }
 
@@ -53,7 +53,7 @@ impl RecordLog {
     }
 
     /// The next one to be told.
-    pub(super) fn next_ready(&mut self) -> Option<ConfirmToken> {
+    pub(super) fn next_ready(&mut self) -> Option<Confirmation> {
         let &(position, waiter) = self.waiters.front()?;
         if position > self.durable {
             return None;
@@ -65,6 +65,7 @@ impl RecordLog {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ConfirmToken;
     use super::*;
     use crate::ids::{ConnectionId, SessionId, ShardId};
     use crate::session::AckNumber;
@@ -75,7 +76,7 @@ mod tests {
         let mut fx = Effects::default();
         let waiter = |slot| {
             let connection = ConnectionId::new(slot, 0);
-            ConfirmToken { shard: ShardId(0), connection, number: AckNumber(0) }
+            Confirmation::of(ConfirmToken { shard: ShardId(0), connection, number: AckNumber(0) })
         };
         for slot in 0..3 {
             log.append(Record::SessionEnded { session: SessionId(slot) }, &mut fx);

@@ -7,10 +7,10 @@ use super::clients::Clients;
 use super::deliver::Fanout;
 use super::groups::RemotePicks;
 use super::router::Router;
-use super::{ConfirmToken, PublishDetails, Settings, Stamp, Turn};
+use super::{ConfirmToken, Confirmation, PublishDetails, Settings, Stamp, Turn};
 use crate::ids::{Qos, ShardId, ShardSet};
 use crate::limits::RETAINED_EXPIRY_NEVER_S;
-use crate::session::{Message, MessageRef, Routed};
+use crate::session::{Message, MessageRef, Reception, Routed};
 use crate::store::Record;
 use crate::time::Now;
 use crate::topic::{Matches, TopicName, TopicOwner};
@@ -20,9 +20,11 @@ use crate::topic::{Matches, TopicName, TopicOwner};
 pub(super) struct Outcome {
     /// Somebody has a matching subscription.
     pub matched: bool,
-    /// Confirmations that the acknowledgement has to wait for: other shards, this shard's own store, and subscribers here that
-    /// are too many for one turn.
+    /// Confirmations that the acknowledgement has to wait for: other shards, this shard's own store, subscribers here that are
+    /// too many for one turn, and one whose queue is nearly full.
     pub waits: u8,
+    /// What became of it here, as far as that is known.
+    pub reception: Reception,
     /// Its delivery to subscribers here takes several turns: whoever published it is to be held.
     pub is_under_way: bool,
 }
@@ -50,18 +52,22 @@ impl Router {
         let before = clients.record_log.last();
         let mut fanout = Fanout::new(routed);
         let retained = fanout.routed.message.retain.then(|| self.retain(turn, clients, &mut fanout.routed));
-        let confirm = confirm.filter(|_| fanout.routed.message.qos != Qos::AtMostOnce);
+        if retained.is_some() {
+            fanout.reception = Reception::Taken;
+        }
+        let confirm = confirm.filter(|_| fanout.routed.message.qos != Qos::AtMostOnce).map(Confirmation::of);
         let mut matches = self.find_matches(clients, topic);
         let is_under_way = self.deliver_plain(turn, clients, &mut fanout, &mut matches, confirm);
         let (picks, any_member) = self.deliver_groups(turn, clients, &mut fanout, &matches);
         let matched = is_under_way || !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
         let waits = u8::from(is_under_way && confirm.is_some());
-        let mut outcome = Outcome { matched, waits, is_under_way };
-        if let Some(token) = confirm
-            && clients.record_log.last() > before
-        {
-            clients.record_log.wait(token);
-            outcome.waits += 1;
+        let mut outcome = Outcome { matched, waits, is_under_way, reception: fanout.reception };
+        if let Some(confirmation) = confirm {
+            if clients.record_log.last() > before {
+                clients.record_log.wait(confirmation);
+                outcome.waits += 1;
+            }
+            outcome.waits += u8::from(clients.wait_for_room(turn.now, fanout.fullest, confirmation));
         }
         if clients.settings.shards > 1 {
             let crossing = ToOtherShards { matches: &matches, picks: &picks, retained, confirm };
@@ -89,7 +95,7 @@ impl Router {
         clients: &mut Clients,
         fanout: &mut Fanout<'_>,
         matches: &mut Matches,
-        confirm: Option<ConfirmToken>,
+        confirm: Option<Confirmation>,
     ) -> bool {
         if matches.is_crowd || !self.fanouts.is_empty() {
             if self.is_for_many(matches) {
@@ -145,14 +151,16 @@ impl Router {
         for (shard, key) in forwarded {
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
+            let confirm = confirm.map(|confirmation| confirmation.and(fanout.reception));
             let details = PublishDetails { groups: SmallVec::from_slice(&[key]), retained: None, confirm };
             clients.counters.mesh_sent += 1;
             turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
         }
-        match confirm {
-            Some(token) if is_under_way && self.fanouts.wait_behind(token) => {}
-            Some(token) if stored_here => clients.record_log.wait(token),
-            Some(token) => clients.tell_stored(turn, token),
+        match confirm.map(|confirmation| confirmation.and(fanout.reception)) {
+            Some(confirmation) if is_under_way => self.fanouts.confirm_last(confirmation, fanout.fullest),
+            Some(confirmation) if clients.wait_for_room(turn.now, fanout.fullest, confirmation) => {}
+            Some(confirmation) if stored_here => clients.record_log.wait(confirmation),
+            Some(confirmation) => clients.tell_stored(turn, confirmation),
             None => {}
         }
     }
@@ -183,7 +191,7 @@ struct ToOtherShards<'a> {
     /// Set when it is also a write to the retained store.
     retained: Option<Stamp>,
     /// The acknowledgement that waits for them.
-    confirm: Option<ConfirmToken>,
+    confirm: Option<Confirmation>,
 }
 
 impl ToOtherShards<'_> {
@@ -203,7 +211,7 @@ impl ToOtherShards<'_> {
             // A retained message is taken over when every copy has it: whoever subscribes after seeing it acknowledged
             // is shown it with RETAIN 1, wherever the subscription lives.
             let is_kept = self.retained.is_some() || self.matches.durable_shards.contains(shard) || !groups.is_empty();
-            let confirm = self.confirm.filter(|_| is_kept);
+            let confirm = self.confirm.filter(|_| is_kept || clients.settings.asks_every_shard());
             waits += u8::from(confirm.is_some());
             clients.counters.mesh_sent += 1;
             let details = PublishDetails { groups, retained: self.retained, confirm };

@@ -4,12 +4,28 @@ use std::sync::Arc;
 
 use super::mesh::StampClock;
 use super::places::Places;
+use crate::codec::{ReasonCode, Version};
 use crate::ids::HashKeys;
-use crate::session::QueuedMemory;
+use crate::session::{QueuedMemory, Reception};
 pub use crate::settings::Settings;
+use crate::settings::{FullQueue, FullQueueCode};
 use crate::time::Now;
 
 impl Settings {
+    /// Whether every shard that is sent a QoS 1 or 2 message is to say what became of it.
+    #[inline]
+    pub(super) fn asks_every_shard(&self) -> bool {
+        self.full_queue == FullQueue::HoldBack || self.full_queue_code == FullQueueCode::QuotaExceeded
+    }
+
+    /// What the acknowledgement of a message says that would say `reason` if somebody had taken it.
+    #[inline]
+    pub(super) fn code_of(&self, version: Version, reason: ReasonCode, reception: Reception) -> ReasonCode {
+        let nobody_took = reception == Reception::QueuesFull && reason == ReasonCode::Success;
+        let tells = nobody_took && version.is_v5() && self.full_queue_code == FullQueueCode::QuotaExceeded;
+        if tells { ReasonCode::QuotaExceeded } else { reason }
+    }
+
     /// Sessions of one shard: client ids are spread evenly, so each has an equal part.
     pub const fn sessions_of_shard_max(&self) -> usize {
         (self.sessions_max as usize).div_ceil(self.shards)

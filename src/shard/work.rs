@@ -219,6 +219,7 @@ impl Clients {
             self.send_from_queue(turn, id, delivery);
             done += 1;
         }
+        self.note_room(turn, id);
         done
     }
 }

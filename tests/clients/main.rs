@@ -102,9 +102,13 @@ client!(gmqtt_v311, Gmqtt speaks V311);
 client_v5!(gmqtt_v5, Gmqtt);
 
 client!(mqttjs_v31, MqttJs speaks V31);
-client!(mqttjs_v311, MqttJs speaks V311, scenarios::{thousands_of_topics_are_one_subscribe});
+client!(mqttjs_v311, MqttJs speaks V311, scenarios::{
+    thousands_of_topics_are_one_subscribe, a_burst_of_5000_arrives_whole,
+});
 client_v5!(mqttjs_v5, MqttJs, a_nameless_client_gets_a_name);
-suite!(mqttjs_v5_topics, MqttJs speaks V5: scenarios::{thousands_of_topics_are_one_subscribe});
+suite!(mqttjs_v5_more, MqttJs speaks V5: scenarios::{
+    thousands_of_topics_are_one_subscribe, a_burst_of_5000_arrives_whole,
+});
 
 client!(rumqttc_v311, Rumqttc speaks V311);
 client_v5!(rumqttc_v5, Rumqttc, a_nameless_client_gets_a_name);

@@ -60,6 +60,18 @@ pub(crate) fn a_burst_keeps_its_order(stage: &Stage) {
     }
 }
 
+/// Five times what a queue holds, published before any acknowledgement is looked at: a publisher that is held back loses nothing.
+pub(crate) fn a_burst_of_5000_arrives_whole(stage: &Stage) {
+    let topic = stage.topic("burst");
+    let mut subscriber = stage.subscriber("sub", &topic, 1);
+    let mut publisher = stage.peer("pub");
+    publisher.publish_all((0..5_000).map(|n| Message::new(&topic, n.to_string(), 1)).collect());
+    for n in 0..5_000 {
+        subscriber.expect(&topic, &n.to_string());
+    }
+    subscriber.expect_nothing_before(&mut publisher, Message::new(&topic, "end", 1));
+}
+
 /// A payload of many segments and buffers, both ways.
 pub(crate) fn a_large_payload_arrives_whole(stage: &Stage) {
     let topic = stage.topic("large");

@@ -70,17 +70,26 @@ pub(crate) fn play(client: Client, behaviour: &str, shards: usize, scenario: fn(
     assert!(complaint.is_none(), "{}", complaint.unwrap_or_default());
 }
 
+/// What the broker is started with, where a behaviour needs more than the defaults.
+fn flags_for(behaviour: &str) -> &'static [&'static str] {
+    match behaviour {
+        "a_burst_of_5000_arrives_whole" => &["--full-queue", "hold-back"],
+        _ => &[],
+    }
+}
+
 impl Stage {
     fn new(client: Client, behaviour: &str, shards: usize) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let socket = std::env::temp_dir().join(format!("dunlin-{}-{behaviour}-{shards}.sock", std::process::id()));
         let socket = socket.to_string_lossy().into_owned();
-        let flags: &[&str] = match client.transport {
-            Transport::Tcp => &[],
-            Transport::WebSocket => &["--ws-port", "0"],
-            Transport::Unix => &["--unix", &socket],
+        let mut flags: Vec<&str> = match client.transport {
+            Transport::Tcp => vec![],
+            Transport::WebSocket => vec!["--ws-port", "0"],
+            Transport::Unix => vec!["--unix", &socket],
         };
-        let broker = Broker::start(shards, flags);
+        flags.extend(flags_for(behaviour));
+        let broker = Broker::start(shards, &flags);
         // Against a broker that outlives the test, a second run must not meet the first one's sessions.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() % 0x00FF_FFFF);
         let unique = format!("{since:x}-{:x}", COUNT.fetch_add(1, Ordering::Relaxed));

@@ -44,6 +44,7 @@ mod chapter_3_4_acks;
 mod chapter_3_8_subscribe;
 mod chapter_4_delivery;
 mod chapter_4_topics;
+mod full_queue;
 mod fuzz;
 mod hostile;
 mod hostile_cost;

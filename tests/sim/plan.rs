@@ -1,6 +1,7 @@
 //! What kind of world a seed makes: how many shards, how narrow the pipes, who lives in it.
 
 use dunlin::codec::Version;
+use dunlin::settings::FullQueue;
 use dunlin::shard::Settings;
 
 use crate::rng::Rng;
@@ -78,6 +79,7 @@ impl Plan {
             outbox_max_bytes: *rng.pick(&[4 * 1024, 16 * 1024, 256 * 1024]),
             subscriptions_per_turn: *Rng::new(rng.clone().next()).pick(&[1, 1, 2, 8, 256]),
             subscribers_per_turn: *Rng::new(rng.clone().next() ^ 0xfa07).pick(&[1, 1, 2, 3, 2_048]),
+            full_queue: *Rng::new(rng.clone().next() ^ 0xf011).pick(&[FullQueue::DropNewest, FullQueue::HoldBack]),
             filters_per_slice: *Rng::new(rng.clone().next() ^ 0xf117).pick(&[1, 1, 2, 256]),
             ..Settings::default()
         };

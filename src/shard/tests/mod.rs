@@ -11,6 +11,7 @@ mod fanouts;
 mod group;
 mod group_end;
 mod group_room;
+mod hold_back;
 mod keep_alive;
 mod limits;
 mod losses;

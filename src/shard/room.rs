@@ -1,0 +1,146 @@
+//! Room in queues, with `--full-queue hold-back`: whoever publishes faster than a connected subscriber takes is acknowledged later,
+//! and not read on while many of its messages wait.
+//!
+//! Always holds: only connected sessions are waited for, while their queues are half full or more. One message waits for one
+//! session of a shard: the fullest that it met. A publisher with something of its own to acknowledge is read on in any case, or
+//! two clients that publish to each other would wait for one another.
+//! Leaves to others: what waits and since when (`hold_back`), and bytes that come from whoever is not read (`conn`).
+
+use super::clients::Clients;
+use super::hold_back::Fullest;
+use super::{Confirmation, Effect, Turn};
+use crate::ids::SessionId;
+use crate::limits::{HOLD_BACK_PUBLISHERS_MAX, HOLD_BACK_RELEASED_PER_TURN, HOLD_BACK_UNACKED_MAX};
+use crate::session::{AckQueue, Outbound};
+use crate::settings::FullQueue;
+use crate::time::Now;
+
+/// How full a queue is in which nothing more has room.
+const FULL: u64 = 1_024;
+/// From here on it is waited for.
+const NEARLY_FULL: u32 = FULL as u32 / 2;
+/// A session that was given up is waited for again when its queue has been no fuller than this.
+const DRAINED: u32 = FULL as u32 / 4;
+/// Sessions that one turn gives up.
+const GIVEN_UP_PER_TURN: usize = 256;
+
+impl Clients {
+    /// How full a session's queue is, in messages or bytes, whichever is nearer to its limit.
+    fn fullness(&self, id: SessionId) -> u32 {
+        let Some(outbound) = self.sessions.get(id).outbound() else { return 0 };
+        let part = |used: u64, limit: u64| (used.saturating_mul(FULL) / limit.max(1)).min(FULL);
+        let messages = part(outbound.queued() as u64, u64::from(self.settings.queued_messages_max));
+        messages.max(part(outbound.queued_bytes(), self.settings.queued_bytes_max)) as u32
+    }
+
+    /// Whether whoever has published what stands in this queue is to wait for it.
+    fn is_nearly_full(&self, id: SessionId) -> Option<u32> {
+        self.sessions.try_get(id)?.link.as_deref()?;
+        let fullness = self.fullness(id);
+        (fullness >= NEARLY_FULL && !self.hold_back.is_given_up(id)).then_some(fullness)
+    }
+
+    /// Notes a queue that a message has met, or had no room in. Its client is read if it was not: it has something to acknowledge.
+    pub(super) fn note_fullness(&mut self, turn: &mut Turn<'_>, id: SessionId, fullest: &mut Fullest) {
+        if self.settings.full_queue == FullQueue::HoldBack {
+            *fullest = (*fullest).max(self.is_nearly_full(id).map(|fullness| (fullness, id)));
+        }
+        self.read_on(turn, id);
+    }
+
+    /// Has a confirmation wait for the fullest of the queues that its message has met, if it is still nearly full. Returns whether
+    /// it does.
+    #[inline]
+    pub(super) fn wait_for_room(&mut self, now: Now, fullest: Fullest, confirmation: Confirmation) -> bool {
+        let Some((_, id)) = fullest else { return false };
+        let waits = self.is_nearly_full(id).is_some();
+        if waits {
+            self.hold_back.wait(now, id, confirmation);
+        }
+        waits
+    }
+
+    /// A session's queue has become shorter: who has waited for that goes on.
+    #[inline]
+    pub(super) fn note_room(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        if self.hold_back.is_empty() {
+            return;
+        }
+        let fullness = self.fullness(id);
+        if fullness <= DRAINED || fullness < NEARLY_FULL && !self.hold_back.is_given_up(id) {
+            self.stop_waiting_for(turn, id);
+        }
+    }
+
+    /// Nobody waits for a session any more.
+    pub(super) fn stop_waiting_for(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        self.hold_back.end(id);
+        self.go_on_with_released(turn);
+    }
+
+    /// Gives up whoever was waited for long enough, and goes on with what need not wait any more, for one turn's part.
+    pub(super) fn end_waiting(&mut self, turn: &mut Turn<'_>) {
+        for _ in 0..GIVEN_UP_PER_TURN {
+            if !self.hold_back.give_up_next(turn.now) {
+                break;
+            }
+        }
+        self.go_on_with_released(turn);
+    }
+
+    fn go_on_with_released(&mut self, turn: &mut Turn<'_>) {
+        for _ in 0..HOLD_BACK_RELEASED_PER_TURN {
+            let Some(confirmation) = self.hold_back.next_released() else { return };
+            self.confirm_when_durable(turn, confirmation);
+        }
+    }
+
+    /// A client has published: if many of its messages wait, nothing behind this one is read until there are fewer.
+    pub(super) fn hold_publisher_back(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Some(session) = self.sessions.try_get_mut(id) else { return };
+        let owes_nothing = session.outbound().is_none_or(Outbound::is_empty);
+        let Some(link) = session.link.as_deref_mut() else { return };
+        let waiting = link.acks.as_deref().map_or(0, AckQueue::len);
+        if waiting >= HOLD_BACK_UNACKED_MAX
+            && owes_nothing
+            && !link.is_spared()
+            && self.hold_back.publishers < HOLD_BACK_PUBLISHERS_MAX
+        {
+            link.set_held_back(true);
+            self.hold_back.publishers += 1;
+            turn.fx.holds_sender = true;
+        }
+    }
+
+    /// Acknowledgements have left: a publisher that was held is read again when few are left.
+    #[inline]
+    pub(super) fn acks_have_left(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
+        if link.acks.as_deref().map_or(0, AckQueue::len) <= HOLD_BACK_UNACKED_MAX / 2 {
+            link.set_spared(false);
+            self.read_on(turn, id);
+        }
+    }
+
+    /// A publisher that was held is read again. Nothing was heard of it meanwhile, which is not its fault.
+    pub(super) fn read_on(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut().filter(|link| link.is_held_back()) else {
+            return;
+        };
+        link.set_held_back(false);
+        link.note_received(turn.now);
+        self.hold_back.publishers -= 1;
+        turn.fx.list.push(Effect::Resume { connection: link.connection });
+    }
+
+    /// A client was not read for as long as it may be silent: from now on it is, whatever waits, since what it has sent behind its
+    /// messages may be PINGREQ. Returns whether it was so.
+    pub(super) fn spare(&mut self, turn: &mut Turn<'_>, id: SessionId) -> bool {
+        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut().filter(|link| link.is_held_back()) else {
+            return false;
+        };
+        link.set_spared(true);
+        self.read_on(turn, id);
+        true
+    }
+}
