@@ -39,7 +39,7 @@ impl Stage {
                 assert_eq!(refused.len(), 1);
                 assert_eq!(refused[0].peer, peer);
                 assert_eq!(self.connections.counters().closes[refused[0].reason as usize], 1);
-                self.connections.counters.closes = crate::telemetry::CloseCounts::default();
+                self.connections.counters.closes = crate::telemetry::CountsByReason::default();
                 Err(refused[0].reason)
             }
             other => panic!("{other:?}"),
