@@ -112,7 +112,13 @@ impl World {
         let began = Stopwatch::start();
         let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
         let connect = Connect::decode(frame).expect("a CONNECT");
-        let arrival = ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &listener, identity: None };
+        let arrival = ConnectInfo {
+            assigned_client_id: false,
+            listener_index: 0,
+            peer: None,
+            listener: &listener,
+            identity: None,
+        };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },
@@ -522,7 +528,8 @@ fn all_waiting() -> (World, Vec<Ask>) {
     let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
     let payload = vec![b'x'; 1_000];
     let listener = Arc::new(ListenerSettings { policy: Policy::Ask, ..ListenerSettings::default() });
-    let arrival = ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &listener, identity: None };
+    let arrival =
+        ConnectInfo { assigned_client_id: false, listener_index: 0, peer: None, listener: &listener, identity: None };
     let mut asks = Vec::new();
     for number in 0..limits::PENDING_CONNECTS_MAX as u32 {
         let name = World::name(&format!("waits-{number}-"));

@@ -16,13 +16,14 @@
 //! telemetry                <- limits ids time            (counters and reasons; its log writer is edge)
 //! store                    <- codec limits ids time
 //! session                  <- codec topic limits ids time telemetry
-//! auth                     <- codec ids
+//! auth                     <- codec topic limits ids time
 //! shard                    <- session topic codec auth store telemetry settings limits ids time slab
 //! conn                     <- shard auth codec telemetry settings limits ids time slab
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
-//! config                   <- settings limits
+//! config                   <- settings auth limits
+//! commands                 <- auth config topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec ring settings telemetry limits ids time slab
 //! runtime                  <- everything; the only one that names glommio
 //! ```
@@ -41,6 +42,8 @@ pub mod telemetry;
 pub mod time;
 pub mod topic;
 
+#[cfg(feature = "runtime")]
+pub mod commands;
 #[cfg(feature = "runtime")]
 pub mod config;
 #[cfg(feature = "runtime")]

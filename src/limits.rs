@@ -372,3 +372,55 @@ pub const TURN_MAX_BYTES: usize = 1024 * 1024;
 /// A shard that is awake and completes no turn for this long ends the process. Less than `TOMBSTONE_S`.
 pub const WATCHDOG_S: u64 = 30;
 const _: () = assert!(WATCHDOG_S < TOMBSTONE_S as u64);
+
+// --- who may come in -------------------------------------------------------------------------------------------
+
+/// Most users of one password file: a million of them take 300 MB.
+pub const USERS_MAX: usize = 1_000_000;
+/// Default of `--remember-logins`: as long as a network that was gone may take to come back whole.
+pub const REMEMBER_LOGINS_DEFAULT_S: u32 = 3600;
+/// Longest `--remember-logins`: a week.
+pub const REMEMBER_LOGINS_MAX_S: u32 = 7 * 24 * 3600;
+/// Threads that hash passwords: as many as shards, up to this; each may take what one argon2id takes of memory.
+pub const AUTH_THREADS_MAX: usize = 4;
+/// Passwords that are remembered as found right, for `--remember-logins`: beyond it the oldest is forgotten. 250 bytes each.
+pub const REMEMBERED_LOGINS_MAX: usize = 200_000;
+/// Pieces of work (a hash, a request) that clients who want to come in may have under way; more are told that the broker is busy. With
+/// the default argon2id two cores do about two hundred in the time that a client waits.
+pub const AUTH_WORK_MAX: usize = 1_024;
+/// Addresses and client ids whose failed logins are counted, or that are banned, for `--ban-after`: 20 MB of them.
+pub const BANS_MAX: usize = 65_536;
+/// Longest client id whose failed logins are counted.
+pub const BANNED_CLIENT_ID_MAX_BYTES: usize = 128;
+/// Most that `--ban-after` can be set to.
+pub const BAN_AFTER_MAX: u32 = 1_000_000;
+/// Default of `--ban-window`: failures that lie further apart are no guessing.
+pub const BAN_WINDOW_DEFAULT_S: u32 = 600;
+/// Default of `--ban-time`: guessing four times an hour finds nothing, and a device that was mended need not wait for long.
+pub const BAN_TIME_DEFAULT_S: u32 = 900;
+/// Longest `--ban-window` and `--ban-time`: a week.
+pub const BAN_TIME_MAX_S: u32 = 7 * 24 * 3600;
+/// Most memory that one argon2id of a password file may ask for: a login must not take a whole machine's.
+pub const ARGON2_MEMORY_MAX_KIB: u32 = 1024 * 1024;
+/// Most passes of one argon2id.
+pub const ARGON2_PASSES_MAX: u32 = 64;
+/// Most lanes of one argon2id.
+pub const ARGON2_LANES_MAX: u32 = 64;
+/// Most rounds of PBKDF2 of one login: some seconds.
+pub const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
+/// Longest salt and longest hash of argon2id in a password file; 64 is what is written.
+pub const STORED_HASH_MAX_BYTES: usize = 128;
+
+// --- what it may do --------------------------------------------------------------------------------------------
+
+/// Most rules of one access file, each topic of a rule counted.
+pub const ACL_RULES_MAX: usize = 1_000_000;
+/// Rules that may be about one client, those about everybody included: a decision looks at each, some twenty nanoseconds long, and
+/// a message may need one for each subscriber.
+pub const ACL_RULES_OF_CLIENT_MAX: usize = 256;
+/// Sessions that one turn visits when the rules have changed, to see whether they have subscriptions.
+pub const ACL_SLOTS_PER_TURN: usize = 1_024;
+/// Subscriptions that one turn compares to rules that have changed: half a millisecond where a client has as many rules as it may.
+pub const ACL_REVIEWS_PER_TURN: usize = 64;
+/// Where there are rules, a filter of SUBSCRIBE costs up to so many times as much: that many fewer are seen to in one go.
+pub const ACL_FILTERS_COST: usize = 8;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use dunlin::{
+    commands,
     config::{self, Config, ConfigError, Exit, Invocation, LogFormat, LogTarget, StoreCommand},
     net::ListenOn,
     runtime::{
@@ -21,7 +22,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     abort_on_panic(LogFormat::Text);
-    let exit = match config::load(std::env::args_os(), std::env::vars_os()) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    if let Some(exit) = commands::run(&arguments) {
+        return exit.into();
+    }
+    let exit = match config::load(arguments, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(&config),
         Ok(Invocation::Store(command)) => store(&command),
         Ok(Invocation::Help(text)) => printed(text.print()),

@@ -222,7 +222,7 @@ fn what_the_machine_is_short_of_is_named_with_its_remedy() {
 fn flags_of_other_brokers_get_the_true_answer() {
     for (flag, answer) in [
         ("--persistence", "sessions and retained messages are kept in memory only so far"),
-        ("--acl-file", "there are no passwords and no access rules yet"),
+        ("--psk-file", "of these there are only [auth] password_file"),
         ("--tls-port", "TLS is not built yet"),
         ("-d", "dunlin stays in the foreground"),
     ] {
@@ -334,4 +334,99 @@ fn a_fatal_error_is_in_a_log_file_and_on_standard_error() {
     let lines: Vec<&str> = written.lines().collect();
     assert!(lines[0].contains(" starting ") && lines[1].contains("ERROR fatal text=\""), "{written}");
     assert_eq!(lines.len(), 2, "{written}");
+}
+
+#[test]
+fn passwd_adds_changes_and_deletes_users_and_says_what_it_cannot_do() {
+    let directory = Directory::new("passwd");
+    let users = directory.0.join("users").to_str().expect("UTF-8").to_owned();
+    let passwd = |arguments: &[&str]| dunlin(&[&["passwd"], arguments].concat(), &[]);
+    let ok = |arguments: &[&str]| {
+        let output = passwd(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        fs::read_to_string(&users).expect("a file")
+    };
+    let text = ok(&["-c", "-b", &users, "ann", "sesame"]);
+    assert!(text.starts_with("ann:$argon2id$v=19$m=47104,t=1,p=1$") && text.lines().count() == 1, "{text}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&users).expect("a file").permissions());
+    assert_eq!(mode & 0o777, 0o600, "it is its owner's alone");
+    let text = ok(&["-b", "-H", "sha512-pbkdf2", &users, "bob", "b"]);
+    assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("bob:$7$")), "{text}");
+    let text = ok(&["-b", "-H", "sha512", &users, "ann", "changed"]);
+    assert!(text.starts_with("ann:$6$") && text.lines().count() == 2, "{text}");
+    let text = ok(&["-D", &users, "ann"]);
+    assert!(text.starts_with("bob:") && text.lines().count() == 1, "{text}");
+    fs::write(&users, "# people\nann:plain\n").expect("a file");
+    let text = ok(&["-U", &users]);
+    assert!(text.starts_with("# people\nann:$argon2id$"), "{text}");
+    let missing = directory.0.join("missing").to_str().expect("UTF-8").to_owned();
+    for (arguments, status, told) in [
+        (&["-D", &users, "eve"][..], 1, "no user is called \"eve\""),
+        (&["-b", &users, "a:b", "x"], 1, "\"a:b\" cannot be a user name"),
+        (&["-b", &users, "ann", ""], 1, "an empty password is none"),
+        (&["-b", &missing, "ann", "x"], 1, "-c begins a new file"),
+        (&["-b", &users, "ann"], 2, "required"),
+        (&["-H", "md5", &users, "ann"], 2, "there is argon2id, sha512-pbkdf2, sha512"),
+        (&[&users], 2, "USER"),
+    ] {
+        let output = passwd(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(fs::read_to_string(&users).expect("a file"), text, "and nothing is changed");
+    }
+    assert_eq!(fs::read_dir(&directory.0).expect("a directory").count(), 1, "nothing is left behind");
+}
+
+#[test]
+fn a_broken_password_file_keeps_the_broker_from_starting() {
+    let directory = Directory::new("broken-users");
+    for (text, told) in [
+        ("", "it names no user"),
+        ("ann:plain\n", "line 1: the password is not hashed"),
+        ("ann\n", "line 1: this is not"),
+    ] {
+        let users = directory.file("users", text);
+        for (flag, status) in [("--no-pin", 78), ("--test-config", 1)] {
+            let output = dunlin(&[flag, "--port", "0", "--password-file", &users], &[]);
+            assert_eq!(output.status.code(), Some(status), "{}", stderr(&output));
+            assert!(stderr(&output).contains(told), "{text}: {}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn acl_check_says_which_rule_decides() {
+    let directory = Directory::new("acl");
+    let file = directory.file("acl", "user ann\ntopic read a/#\ntopic deny a/secret\npattern write dev/%c\n");
+    let check = |arguments: &[&str]| dunlin(&[&["acl", "check", "--acl-file", &file], arguments].concat(), &[]);
+    for (arguments, status, told) in [
+        (&["--user", "ann", "--receive", "a/x"][..], 0, "allowed: line 2: user ann: topic read a/#\n"),
+        (
+            &["--user", "ann", "--subscribe", "a/#"],
+            0,
+            "allowed; of what matches, a part is not sent: line 2: user ann: topic read a/#\n",
+        ),
+        (&["--user", "ann", "--subscribe", "$share/g/a/b"], 0, "allowed: line 2: user ann: topic read a/#\n"),
+        (&["--user", "ann", "--publish", "a/secret"], 1, "refused: line 3: user ann: topic deny a/secret\n"),
+        (&["--user", "ann", "--publish", "a/x"], 1, "refused: no rule allows it\n"),
+        (&["--client", "c1", "--publish", "dev/c1"], 0, "allowed: line 4: pattern write dev/%c\n"),
+        (&["--client", "+", "--publish", "dev/x"], 1, "refused: no rule allows it\n"),
+    ] {
+        let output = check(arguments);
+        assert_eq!((stdout(&output), output.status.code()), (told, Some(status)), "{arguments:?} {}", stderr(&output));
+    }
+    for (arguments, status, told) in [
+        (&["--publish", "a/#"][..], 78, "is no topic"),
+        (&["--subscribe", "a#"], 78, "is no topic filter"),
+        (&["--user", "ann"], 2, "--publish"),
+        (&["--publish", "a", "--subscribe", "a"], 2, "cannot be used with"),
+    ] {
+        let output = check(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}");
+        assert!(stderr(&output).contains(told), "{arguments:?}: {}", stderr(&output));
+    }
+    let broken = directory.file("broken", "");
+    let output = dunlin(&["acl", "check", "--acl-file", &broken, "--publish", "a"], &[]);
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("it holds no rule"), "{}", stderr(&output));
 }

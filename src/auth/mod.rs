@@ -4,13 +4,36 @@
 //! Always holds: without a rule that lets a client in, it stays outside; nothing here waits, hashes or reads a file;
 //! `Debug` shows no secret.
 //! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
+//!
+//! Reading order: this file (what shards ask), [`acl`]; then, behind the feature `runtime`, [`password`], `chain`, `remembered`,
+//! `bans`, `authenticator` (how the answer is found).
 
+pub mod acl;
+#[cfg(feature = "runtime")]
+mod authenticator;
+#[cfg(feature = "runtime")]
+mod bans;
+#[cfg(feature = "runtime")]
+mod chain;
+#[cfg(feature = "runtime")]
+pub mod password;
+#[cfg(feature = "runtime")]
+mod remembered;
+
+use core::net::IpAddr;
 use std::fmt;
-
 use std::sync::Arc;
+
+#[cfg(feature = "runtime")]
+pub use authenticator::{AuthAnswer, AuthSettings, Authenticator, Job, JobId};
+#[cfg(feature = "runtime")]
+pub use bans::{BanSettings, Suspect};
+#[cfg(feature = "runtime")]
+pub use chain::{AuthWork, Chains, Method, MethodOutcome, WorkDone};
 
 use crate::codec::{Connect, ReasonCode, Version};
 use crate::ids::ConnectionId;
+use crate::time::Deadline;
 
 /// What happens to the clients of one listener when CONNECT has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +45,15 @@ pub enum Policy {
     Refuse,
     /// Somebody else decides: the shard asks, and the client waits.
     Ask,
+    /// Likewise about those that show credentials; those that show none come in.
+    AskAboutCredentials,
+}
+
+impl Policy {
+    /// Whether credentials are checked here, so that a user name that was let in is one.
+    pub const fn asks(self) -> bool {
+        matches!(self, Self::Ask | Self::AskAboutCredentials)
+    }
 }
 
 /// Names a question of one shard. Questions are numbered in the order in which they were asked.
@@ -35,6 +67,8 @@ pub struct Ask {
     pub id: AskId,
     /// The connection that it is about, by which the edge knows the peer.
     pub connection: ConnectionId,
+    /// From then on an answer changes nothing.
+    pub deadline: Deadline,
     /// What is asked.
     pub question: Question,
 }
@@ -72,6 +106,8 @@ pub struct ConnectQuestion {
     pub version: Version,
     /// The name of the listener that it came by.
     pub listener: Box<str>,
+    /// Where it comes from, if that is an address.
+    pub peer: Option<IpAddr>,
     /// Who it has proved to be already, if it had to.
     pub identity: Option<Arc<PeerIdentity>>,
 }
@@ -85,6 +121,7 @@ impl ConnectQuestion {
             password: connect.password.map(Into::into),
             version: connect.version,
             listener: listener.into(),
+            peer: None,
             identity: None,
         }
     }
@@ -99,6 +136,7 @@ impl fmt::Debug for ConnectQuestion {
             .field("has_password", &self.password.is_some())
             .field("version", &self.version)
             .field("listener", &self.listener)
+            .field("peer", &self.peer)
             .field("identity", &self.identity)
             .finish()
     }
@@ -113,6 +151,8 @@ pub enum Verdict {
     Refuse(RefusalCause),
     /// Nobody could be asked. The client is refused, and may try again.
     Unavailable,
+    /// Too many ask at once. The client is refused, and may try again.
+    Busy,
 }
 
 /// Why a client is not let in.

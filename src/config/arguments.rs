@@ -26,7 +26,15 @@ An MQTT broker for large IoT fleets (3.1, 3.1.1 and 5.0), one shard per core, so
 
 Without arguments it serves this machine alone, on 127.0.0.1:1883. To serve others:
 
-    dunlin --bind 0.0.0.0 --allow-anonymous";
+    dunlin --bind 0.0.0.0 --allow-anonymous
+
+and with passwords:
+
+    dunlin passwd -c users ann
+    dunlin --bind 0.0.0.0 --password-file users
+
+`dunlin passwd --help` says more about users, `dunlin acl check --help`
+what access rules come to.";
 
 /// What is no setting.
 #[derive(Debug, Parser)]
@@ -319,7 +327,7 @@ mod tests {
             ("--prot", "a similar argument exists: '--port'"),
             ("--max-packet-sise", "a similar argument exists: '--max-packet-size'"),
             ("--persistence", "kept in memory only"),
-            ("--acl-file=/etc/acl", "there are no passwords and no access rules yet"),
+            ("--psk-file=/etc/psk", "of these there are only [auth] password_file and acl_file"),
             ("--tls-cert", "TLS is a matter of a listener"),
             ("-d", "dunlin stays in the foreground"),
             ("broker.toml", "a file of settings is named with --config"),

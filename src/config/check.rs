@@ -6,12 +6,14 @@ use std::{
 };
 
 use super::{Config, Listener, LogTarget, Problem};
+use crate::auth::Policy;
 use crate::settings::{AnonymousAccess, ListenerKind, ListenerSettings, Unit};
 
 /// What is legal but probably not meant, a sentence each.
 pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(closed(config));
+    warnings.extend(half_open(config));
     warnings.extend(config.listeners.iter().filter_map(trusts_nobody));
     let values = &config.settings;
     let packet = values.packet_size_max_bytes as u64;
@@ -67,7 +69,8 @@ fn trusts_nobody(listener: &Listener) -> Option<String> {
 
 /// Listeners that nobody can come in by, and why.
 fn closed(config: &Config) -> Option<String> {
-    let closed: Vec<_> = config.listeners.iter().filter(|listener| !listener.settings.admits_anonymous()).collect();
+    let closed: Vec<_> =
+        config.listeners.iter().filter(|listener| listener.settings.policy == Policy::Refuse).collect();
     let first = closed.first()?;
     let why = match first.settings.allow_anonymous {
         AnonymousAccess::Nowhere if config.source("allow-anonymous") != &super::Source::Default => format!(
@@ -80,6 +83,23 @@ fn closed(config: &Config) -> Option<String> {
     };
     let addresses: Vec<String> = closed.iter().map(|listener| listener.address.to_string()).collect();
     Some(format!("no client can connect on {}: {why}", addresses.join(", ")))
+}
+
+/// Listeners that check credentials and let in whoever shows none because nobody said otherwise.
+fn half_open(config: &Config) -> Option<String> {
+    let is_unsaid = |listener: &&Listener| {
+        let settings = &listener.settings;
+        settings.policy == Policy::AskAboutCredentials && settings.allow_anonymous == AnonymousAccess::Loopback
+    };
+    let open: Vec<String> =
+        config.listeners.iter().filter(is_unsaid).map(|listener| listener.address.to_string()).collect();
+    (!open.is_empty() && config.source("allow-anonymous") == &super::Source::Default).then(|| {
+        format!(
+            "clients of this machine still need no password on {}: give --allow-anonymous=false to ask all, or \
+             --allow-anonymous=loopback to keep it so",
+            open.join(", ")
+        )
+    })
 }
 
 /// Whether the log could be written to its file; touches nothing.

@@ -110,7 +110,7 @@ impl ConfigError {
 pub enum Exit {
     /// It stopped because it was told to, or did what it was asked.
     Ok = 0,
-    /// `--test-config` or `store check` found something wrong.
+    /// `--test-config` found something wrong, or a command could not do what was asked.
     TestFailed = 1,
     /// The command line cannot be understood.
     Usage = 2,
@@ -126,7 +126,7 @@ impl Exit {
     /// Every status with its meaning, for `--help` and the documentation.
     pub const ALL: [(Self, &'static str); 6] = [
         (Self::Ok, "stopped by a signal, or did what was asked"),
-        (Self::TestFailed, "--test-config or store check found something wrong"),
+        (Self::TestFailed, "--test-config found something wrong, or a command could not do what was asked"),
         (Self::Usage, "the command line cannot be understood"),
         (Self::Environment, "kernel, io_uring, limits or permissions do not suffice"),
         (Self::AddressInUse, "an address to listen on is in use"),

@@ -59,8 +59,6 @@ pub(super) const FOREIGN: &[Foreign] = &[
     ),
     of(
         &[
-            "password_file",
-            "acl_file",
             "psk_file",
             "plugin",
             "auth_plugin",
@@ -71,7 +69,8 @@ pub(super) const FOREIGN: &[Foreign] = &[
             "dynamic_security",
             "require_credentials",
         ],
-        "there are no passwords and no access rules yet; [auth] allow_anonymous (--allow-anonymous) says who comes in",
+        "of these there are only [auth] password_file and acl_file yet (--password-file, --acl-file); [auth] allow_anonymous (--allow-anonymous) says who comes in \
+         without a password",
     ),
     of(
         &[
@@ -160,6 +159,8 @@ pub(super) const MOSQUITTO_CONF: &str = "this is a mosquitto.conf; dunlin reads 
 pub(super) const ALIKE: &[(&str, &str)] = &[
     ("port", "is [listener] port (--port)"),
     ("allow_anonymous", "is [auth] allow_anonymous (--allow-anonymous)"),
+    ("password_file", "is [auth] password_file (--password-file), in the same format"),
+    ("acl_file", "is [auth] acl_file (--acl-file), in the same form"),
     ("max_connections", "is [node] max_connections (--max-connections), or that of a [[listener]] table"),
     ("max_packet_size", "is [mqtt] max_packet_size (--max-packet-size)"),
     ("max_qos", "is [mqtt] max_qos (--max-qos), of all listeners"),

@@ -6,7 +6,7 @@
 //! unread.
 //! Leaves to others: what a setting means (its reader), opening sockets and the log.
 //!
-//! Reading order: [`layers`]; `arguments`, `variables`, `file`, which each fill a layer; `listeners`; `reload`.
+//! Reading order: [`layers`]; `arguments`, `variables`, `file`, which each fill a layer; `listeners`; `access`; `reload`.
 
 use std::{
     ffi::OsString,
@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+mod access;
 mod arguments;
 mod check;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod suggest;
 pub mod unix;
 mod variables;
 
+pub use access::AccessFiles;
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
@@ -80,6 +82,8 @@ pub struct Config {
     pub warnings: Vec<String>,
     /// The file that was read.
     pub file: Option<PathBuf>,
+    /// Who may come in, as other files say.
+    pub access: AccessFiles,
     /// Every setting's value and where it came from, in the order of [`layers::ROWS`].
     resolved: Vec<Resolved>,
     /// The same of each listener, if the file has tables of them.
@@ -212,13 +216,36 @@ impl Config {
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             warnings: Vec::new(),
             file: None,
+            access: AccessFiles::default(),
             tables: (!tables.is_empty()).then_some(described),
             resolved,
             origin: Origin::default(),
         };
+        config.access = config.read_access(system, problems);
         warnings.extend(check::warnings(&config, system.machine.cores));
+        warnings.extend(config.access.warnings());
         config.warnings = warnings;
         Some(config)
+    }
+
+    /// Reads what other files say of who may come in and what they may do.
+    fn read_access(&self, system: &System<'_>, problems: &mut Vec<Problem>) -> AccessFiles {
+        let mut access = AccessFiles::read(system, self.listeners(), problems);
+        if let Some(path) = self.process.acl_file.path()
+            && let Err(text) = access.read_rules(system, path)
+        {
+            problems.push(self.problem("acl-file", &text));
+        }
+        access
+    }
+
+    /// Each listener with the values that made it.
+    fn listeners(&self) -> impl Iterator<Item = (&Listener, &[Resolved])> {
+        let tables: &[Described] = self.tables.as_deref().unwrap_or_default();
+        self.listeners.iter().enumerate().map(|(at, listener)| {
+            let of_table = tables.get(at).map(|table| table.resolved.as_slice());
+            (listener, of_table.unwrap_or(&self.resolved))
+        })
     }
 
     /// The settings in effect as a file that has the same effect, each with a comment that says where it came from.

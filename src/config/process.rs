@@ -5,12 +5,12 @@
 use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use super::unix::{UnixMode, UnixOwner, UnixPath, check_mode, check_owner, check_unix};
-
+use crate::auth::{AuthSettings, BanSettings};
 use crate::limits;
 use crate::settings::{
-    Fallback, FromValue, Kind, Section, Setting,
+    Fallback, FromValue, Kind, OptionalFile, Section, Setting,
     Unit::{Count, Seconds},
-    Value, declare_settings, words,
+    Value, check_file, declare_settings, words,
 };
 
 declare_settings! {
@@ -85,6 +85,44 @@ declare_settings! {
         ), Start;
     }
 
+    Auth {
+        /// How long a password that was found right is remembered.
+        ///
+        /// A client that comes back with it then costs no hash: a whole fleet can. Kept is a keyed hash in memory, never the
+        /// password; it is dropped when the user's line in the file changes.
+        remember_logins_s: u32 = Setting::number(
+            "remember-logins", Seconds, 0, limits::REMEMBER_LOGINS_MAX_S as u64, limits::REMEMBER_LOGINS_DEFAULT_S as u64,
+        ).word("off", 0), Reload;
+
+        /// Failed logins after which an address or a client id is turned away for a while.
+        ///
+        /// Counted are wrong passwords and unknown users within ban_window, of an IPv4 address, of an IPv6 address's /64, and of a
+        /// client id. For ban_time they are then refused with 0x8A (5 before MQTT 5.0) and cost no hash. Clients behind one address share
+        /// its count, and whoever knows a client id can have it banned: choose a number that honest mistakes do not reach.
+        ban_after: u32 = Setting::number("ban-after", Count, 0, limits::BAN_AFTER_MAX as u64, 0).word("off", 0), Reload;
+
+        /// Time within which failed logins count towards ban_after.
+        ban_window_s: u32 = Setting::number(
+            "ban-window", Seconds, 1, limits::BAN_TIME_MAX_S as u64, limits::BAN_WINDOW_DEFAULT_S as u64,
+        ), Reload;
+
+        /// Time that a ban lasts.
+        ban_time_s: u32 = Setting::number(
+            "ban-time", Seconds, 1, limits::BAN_TIME_MAX_S as u64, limits::BAN_TIME_DEFAULT_S as u64,
+        ), Reload;
+
+        /// Who may publish and subscribe to what: a file of access rules.
+        ///
+        /// It is in Mosquitto's form, or in dunlin's own. It is read at a start and again at SIGHUP; with anything wrong in it, or no rule, the broker does not start, or keeps the
+        /// rules that it has. What no rule allows is refused, the broker's own $SYS topics among it. Without a file everybody may do
+        /// everything.
+        acl_file: OptionalFile = Setting::new(
+            "acl-file",
+            Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" },
+            Fallback::Text("none"),
+        ), Start;
+    }
+
     Log {
         /// Shape of a log line.
         ///
@@ -116,6 +154,14 @@ declare_settings! {
         log_rate: u32 = Setting::number(
             "log-rate", Count, 0, limits::LOG_RATE_MAX as u64, limits::LOG_RATE_DEFAULT as u64,
         ).word("all", 0).key_in_file("rate"), Reload;
+    }
+}
+
+impl ProcessSettings {
+    /// What the authenticator has to know.
+    pub fn auth(&self) -> AuthSettings {
+        let bans = BanSettings { after: self.ban_after, within_s: self.ban_window_s, lasts_s: self.ban_time_s };
+        AuthSettings { remember_s: self.remember_logins_s, bans }
     }
 }
 

@@ -44,9 +44,17 @@ impl Config {
     pub(super) fn read_again_on(&self, system: &System<'_>) -> Result<Self, ConfigError> {
         let origin = self.origin.clone();
         match super::load_on(system, origin.arguments, origin.environment)? {
-            Invocation::Run(config) => Ok(*config),
+            Invocation::Run(config) => self.with_access_again(system, *config),
             other => unreachable!("the same arguments led to a run before, now to {other:?}"),
         }
+    }
+
+    /// Listeners and paths stay as they are until the next start, so files are read from where they are now.
+    fn with_access_again(&self, system: &System<'_>, mut new: Self) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        new.access = self.read_access(system, &mut problems);
+        let format = new.process.log_format;
+        if problems.is_empty() { Ok(new) } else { Err(ConfigError::Invalid { problems, tested: false, format }) }
     }
 
     /// This configuration with what `new` changes and may change while the broker runs.
@@ -71,11 +79,14 @@ impl Config {
             }
         }
         changes.at_start.extend(listeners(self, &new));
+        let files = new.access.changed_since(&self.access);
+        changes.now.extend(files.into_iter().map(|(name, old, new)| Changed { name, old, new }));
         let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
         let config = Self {
             process: ProcessSettings::from_values(&value_of),
             settings: Arc::new(Settings::from_values(&value_of)),
             warnings: new.warnings,
+            access: new.access,
             resolved,
             ..self.clone()
         };

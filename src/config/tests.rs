@@ -3,6 +3,7 @@
 mod kinds;
 
 use super::{layers::ROWS, *};
+use crate::auth::Policy;
 use crate::settings::{Fallback, Kind, Scope, Unit};
 
 /// As rows of a table have them.
@@ -18,10 +19,16 @@ struct Computer<'a> {
 
 const COMPUTER: Computer<'static> = Computer { cores: 4, host_name: "edge-1", file: "" };
 
+/// The password file `users` of that machine.
+const USERS: &str = "ann:$6$Ioi0S9tGiXMHzzzO$EUr3PQNM5tXvITZ/uVM8bn3TOECg4QGRZn9GwvFj0jmqXlztCGt0uNsajKU9jEzCn0UolIbXZsBlomJIavy73g==\n";
+
 impl Computer<'_> {
     fn load(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, ConfigError> {
         let read = |path: &Path| match path.to_str() {
             Some("d.toml") => Ok(self.file.to_owned()),
+            Some("users") => Ok(USERS.to_owned()),
+            Some("acl") => Ok("user ann\ntopic read #\n".to_owned()),
+            Some("nobody") => Ok("# nobody yet\n".to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
         let machine = Machine { cores: self.cores, host_name: self.host_name.to_owned() };
@@ -70,7 +77,9 @@ fn a_flag_wins_over_the_variable_over_the_file_over_the_default() {
 
 #[test]
 fn every_setting_is_taken_from_each_of_the_three_places() {
-    for (index, row) in ROWS.iter().enumerate().filter(|(_, row)| row.has_flag()) {
+    // A method by itself, without what it needs, is an error.
+    let alone = |row: &Setting| row.has_flag() && row.flag != "authentication";
+    for (index, row) in ROWS.iter().enumerate().filter(|(_, row)| alone(row)) {
         let text = other_than_default(row);
         let file = format!("[{}]\n{} = {:?}\n", row.section.name(), row.key(), text);
         let machine = Computer { file: &file, ..COMPUTER };
@@ -102,11 +111,17 @@ fn other_than_default(row: &Setting) -> String {
             Unit::Seconds => "2m".to_owned(),
         },
         Kind::Switch { .. } => (!matches!(row.fallback, Fallback::Switch(true))).to_string(),
-        Kind::Choice { words, .. } => words[1].to_owned(),
+        Kind::Choice { words, .. } => {
+            let is_default = |word: &str| matches!(row.fallback, Fallback::Text(default) if default == word);
+            words.iter().find(|word| !is_default(word)).expect("there is a choice").to_string()
+        }
+        Kind::Texts { noun: "method", .. } => "password-file".to_owned(),
         Kind::Texts { noun: "version", .. } => "3.1.1".to_owned(),
         Kind::Texts { noun: "network", .. } => "2001:db8::/32".to_owned(),
         Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
         Kind::Texts { .. } => "::1".to_owned(),
+        Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
+        Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
         Kind::Text { noun: "name", .. } => "other".to_owned(),
         Kind::Text { noun: "mode", .. } => "600".to_owned(),
         Kind::Text { noun: "owner", .. } => "root:mqtt".to_owned(),
@@ -262,6 +277,45 @@ fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
         assert_eq!(listeners, expected, "{arguments:?}");
         assert_eq!(config.warnings.first().map(String::as_str), *warning, "{arguments:?}");
     }
+}
+
+#[test]
+fn a_password_file_is_read_with_the_settings_and_a_broken_one_makes_none() {
+    let config = COMPUTER.config(&["--password-file", "users", "--bind", "0.0.0.0", "--allow-anonymous=false"], &[]);
+    assert!(config.access.asks());
+    assert_eq!(config.warnings, [""; 0], "somebody can come in");
+    assert_eq!(config.listeners[0].settings.policy, Policy::Ask);
+    let config = COMPUTER.config(&["--password-file", "users"], &[]);
+    assert_eq!(config.listeners[0].settings.policy, Policy::AskAboutCredentials);
+    assert!(config.warnings[0].starts_with("clients of this machine still need no password on 127.0.0.1:1883"));
+    assert_eq!(COMPUTER.config(&["--password-file", "users", "--allow-anonymous=loopback"], &[]).warnings, [""; 0]);
+    for (arguments, problem) in [
+        (&["--password-file", "gone"][..], "--password-file: gone: cannot be read: entity not found"),
+        (&["--password-file", "nobody"], "--password-file: nobody: it names no user"),
+        (&["--acl-file", "gone"], "--acl-file: gone: cannot be read: entity not found"),
+        (&["--acl-file", "nobody"], "--acl-file: nobody: it holds no rule"),
+        (&["--acl-file", "users"], "--acl-file: users: line 1: this begins with none of"),
+        (&["--authentication", "password-file"], "--authentication: password-file needs a file"),
+        (&["--authentication", "kerberos"], "--authentication: \"kerberos\" is no method"),
+        // Two listeners that share a file share the message.
+        (&["--password-file", "gone", "--bind", "::1,127.0.0.1"], "--password-file: gone: cannot be read"),
+    ] {
+        let problems = COMPUTER.problems(arguments, &[]);
+        assert!(problems.len() == 1 && problems[0].starts_with(problem), "{problems:?}");
+    }
+}
+
+#[test]
+fn each_listener_may_have_users_of_its_own() {
+    let file = "[auth]\npassword_file = \"users\"\n[[listener]]\nname = \"a\"\n[[listener]]\nname = \"b\"\nport = 2\n\
+                password_file = \"none\"\n[[listener]]\nport = 3\npassword_file = \"nobody\"\n";
+    let problems = Computer { file, ..COMPUTER }.problems(&["-c", "d.toml"], &[]);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("d.toml:11: [auth] password_file: nobody: it names no user"), "{problems:?}");
+    let good = file.replace("\"nobody\"", "\"users\"");
+    let config = Computer { file: &good, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
+    let policies: Vec<Policy> = config.listeners.iter().map(|listener| listener.settings.policy).collect();
+    assert_eq!(policies, [Policy::AskAboutCredentials, Policy::Admit, Policy::AskAboutCredentials]);
 }
 
 #[test]

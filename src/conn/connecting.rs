@@ -124,13 +124,9 @@ impl Connections {
         connection.version = connect.version;
         let listener_index = connection.listener;
         let listener = &self.listeners[usize::from(listener_index)].settings;
+        let (assigned_client_id, peer) = (assigned_client_id.is_some(), connection.peer.ip());
         let identity = connection.wire.take_identity();
-        let arrival = ConnectInfo {
-            assigned_client_id: assigned_client_id.is_some(),
-            listener_index,
-            listener,
-            identity: identity.as_ref(),
-        };
+        let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity: identity.as_ref() };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });
         if core.has_asked_about(id) {
             self.await_verdict(id, rest);

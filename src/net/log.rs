@@ -68,6 +68,7 @@ impl Edge {
     fn write_packet_log(&self, event: &Event) {
         let peer = |connection| self.connections.peer(connection);
         match event {
+            Event::SubscriptionRevoked { client_id, filter } => log::event::subscription_revoked(client_id, filter),
             Event::CredentialsUnchecked { connection, client_id } => {
                 if !SAID_UNCHECKED.swap(true, Ordering::Relaxed) {
                     log::event::credentials_unchecked(client_id, &peer(*connection));

@@ -6,10 +6,11 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start`, `pump`, `mesh`, `inbox`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
+//! Reading order: `start`, `pump`, `mesh`, `inbox`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
 //! [`disk`] by itself.
 
 mod accounts;
+mod authenticator;
 mod clock;
 pub mod disk;
 mod fatal;

@@ -6,13 +6,21 @@
 use std::time::Duration;
 use std::{fmt::Write as _, sync::Arc};
 
+use super::authenticator::AuthenticatorHandle;
 use super::fatal::{End, fatal};
 use super::inbox::{InboxSender, SendError};
 use super::tls::{TlsListeners, TlsProblem};
 use crate::config::{Config, ConfigError, Exit};
 use crate::limits::WATCHDOG_S;
-use crate::shard::{Command, Settings};
+use crate::shard::Command;
 use crate::telemetry::log;
+
+/// Who has to know of new settings.
+pub(super) struct Reached {
+    pub(super) inboxes: Vec<InboxSender>,
+    /// There is none where no listener asks.
+    pub(super) authenticator: Option<AuthenticatorHandle>,
+}
 
 /// All that a reload changes.
 pub(super) struct Reloader {
@@ -20,8 +28,8 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     /// The log's level.
     pub(super) log: log::LogControl,
-    /// Those of the shards.
-    pub(super) inboxes: Vec<InboxSender>,
+    /// Shards, and whoever decides who comes in.
+    pub(super) reached: Reached,
     /// Certificates and the like.
     pub(super) tls: Arc<TlsListeners>,
 }
@@ -29,12 +37,12 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reads everything again.
     pub(super) fn run(&mut self) {
-        reload(&mut self.config, &self.log, &self.inboxes, &self.tls);
+        reload(&mut self.config, &self.log, &self.reached, &self.tls);
     }
 }
 
 /// Reads the configuration again. `config` becomes what holds from now on.
-fn reload(config: &mut Config, log: &log::LogControl, inboxes: &[InboxSender], tls: &TlsListeners) {
+fn reload(config: &mut Config, log: &log::LogControl, reached: &Reached, tls: &TlsListeners) {
     let new = match config.read_again() {
         Ok(new) => new,
         Err(error) => return log::event::config_reload_failed(&one_line(&error)),
@@ -44,7 +52,16 @@ fn reload(config: &mut Config, log: &log::LogControl, inboxes: &[InboxSender], t
         return log::event::config_reload_failed(&tls_line(&problems));
     }
     if new.settings != config.settings {
-        give(&new.settings, inboxes);
+        give(&Command::Reload(Arc::clone(&new.settings)), &reached.inboxes);
+    }
+    if new.access.rules() != config.access.rules() {
+        give(&Command::UseRules(new.access.rules().cloned()), &reached.inboxes);
+    }
+    let settings = new.process.auth();
+    if let Some(authenticator) = &reached.authenticator
+        && (new.access != config.access || settings != config.process.auth())
+    {
+        authenticator.replace(new.access.chains(), settings);
     }
     let use_level = || log.change(new.process.log_level.into(), new.process.log_rate);
     // What changed is said at the more talkative of the two levels.
@@ -68,10 +85,10 @@ fn reload(config: &mut Config, log: &log::LogControl, inboxes: &[InboxSender], t
     *config = new;
 }
 
-/// Gives every shard the settings and waits until each has them.
-fn give(settings: &Arc<Settings>, inboxes: &[InboxSender]) {
+/// Gives every shard new settings or rules and waits until each has them.
+fn give(command: &Command, inboxes: &[InboxSender]) {
     let send = |inbox: &InboxSender| loop {
-        match inbox.send(Command::Reload(Arc::clone(settings))) {
+        match inbox.send(command.clone()) {
             // Others ask this shard as well: it takes a few of them each turn.
             Err(SendError::Full) => std::thread::sleep(Duration::from_millis(1)),
             sent => return sent,

@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::accounts;
+use super::authenticator::{self, AuthenticatorHandle, Questions};
 use super::clock;
 use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
-use super::inbox::{self, InboxSender};
+use super::inbox::{self, Asker, InboxSender};
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
-use super::reload::Reloader;
+use super::reload::{Reached, Reloader};
 use super::signals;
 use super::tls::{TlsListeners, TlsProblem};
 use super::watchdog::{self, Heartbeat};
+use crate::auth::Authenticator;
 use crate::config::unix::UnixSocket;
 use crate::config::{Config, Exit, ListenAddress, Listener};
 use crate::conn::{ConnectRates, ConnectionsConfig, ListenerLayers};
@@ -106,6 +108,8 @@ struct Assignment {
     rates: Arc<ConnectRates>,
     stop: Arc<AtomicBool>,
     heartbeat: Arc<Heartbeat>,
+    /// Where questions go, if any listener asks.
+    asker: Option<Asker>,
     ready: mpsc::Sender<Result<Ready, RingError>>,
     planes: mpsc::Receiver<Vec<PlaneHandle>>,
 }
@@ -143,8 +147,14 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
-    let Started { threads, planes, inboxes, addresses } = start_shards(config, listening, &stop, &heartbeats)?;
-    let reloader = Reloader { config: config.clone(), log, inboxes, tls };
+    let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
+    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker };
+    let Started { threads, planes, inboxes, addresses } = start_shards(config, listening, &shared)?;
+    let authenticator = match questions {
+        Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
+        None => None,
+    };
+    let reloader = Reloader { config: config.clone(), log, reached: Reached { inboxes, authenticator }, tls };
     let told_to_stop = signals::start(signals, reloader).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.iter().zip(&config.listeners) {
@@ -238,17 +248,40 @@ struct Started {
     addresses: Vec<ListenOn>,
 }
 
+fn start_authenticator(
+    config: &Config,
+    questions: Questions,
+    inboxes: Vec<InboxSender>,
+) -> Result<AuthenticatorHandle, RunError> {
+    let mut key = [0; 32];
+    key.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
+    let state = Authenticator::new(config.access.chains(), key, config.process.auth());
+    authenticator::start(questions, state, inboxes)
+        .map_err(|error| RunError::Thread("the authenticator".into(), error.to_string()))
+}
+
+/// What all shards are given alike, beside their settings.
+struct SharedByShards<'a> {
+    stop: &'a Arc<AtomicBool>,
+    heartbeats: &'a [Arc<Heartbeat>],
+    /// Where questions go, if any listener asks.
+    asker: Option<Asker>,
+}
+
 fn start_shards(
     config: &Config,
     mut listening: Vec<Listening>,
-    stop: &Arc<AtomicBool>,
-    heartbeats: &[Arc<Heartbeat>],
+    shared: &SharedByShards<'_>,
 ) -> Result<Started, RunError> {
     let instance = random();
     let keys = HashKeys { tables: random(), names: NameKey { first: random(), second: random() } };
     let listeners_max = config.listeners.iter().map(|listener| listener.settings.connections_max);
     let places = Arc::new(Places::new(config.process.connections_max, listeners_max));
-    let process = ProcessContext { places, ..ProcessContext::new((*config.settings).clone(), keys, clock::now()) };
+    let process = ProcessContext {
+        places,
+        rules: config.access.rules().cloned(),
+        ..ProcessContext::new((*config.settings).clone(), keys, clock::now())
+    };
     let connections = Arc::new(AtomicU32::new(0));
     let rates = Arc::new(connect_rates(&config.listeners));
     let handovers: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
@@ -257,7 +290,8 @@ fn start_shards(
     let mut planes = Vec::new();
     let mut inboxes = Vec::new();
     let mut starters = Vec::new();
-    for ((index, port), heartbeat) in mesh::ports(config.settings.shards).into_iter().enumerate().zip(heartbeats) {
+    for ((index, port), heartbeat) in mesh::ports(config.settings.shards).into_iter().enumerate().zip(shared.heartbeats)
+    {
         let (ready, is_ready) = mpsc::channel();
         let (give_planes, take_planes) = mpsc::channel();
         let assignment = Assignment {
@@ -270,8 +304,9 @@ fn start_shards(
             connections: Arc::clone(&connections),
             handovers: Arc::clone(&handovers),
             rates: Arc::clone(&rates),
-            stop: Arc::clone(stop),
+            stop: Arc::clone(shared.stop),
             heartbeat: Arc::clone(heartbeat),
+            asker: shared.asker.clone(),
             ready,
             planes: take_planes,
         };
@@ -329,6 +364,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         rates,
         stop,
         heartbeat,
+        asker,
         ready,
         planes,
     } = assignment;
@@ -361,7 +397,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
             fatal(&format_args!("cannot start a thread for TLS handshakes: {error}"), End::Exit(Exit::Environment))
         })
     });
-    let (sender, inbox) = inbox::lane(edge.handle(), None);
+    let (sender, inbox) = inbox::lane(edge.handle(), asker.map(|asker| (own, asker)));
     ready.send(Ok(Ready { plane: edge.handle(), inbox: sender, addresses })).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes);

@@ -11,8 +11,8 @@ use super::{
     Unit::{Bytes, Count, Seconds},
     lists::{self, MqttVersions, Networks, Origins, UserNames},
     value::{
-        Acceptance, AnonymousAccess, ClientCertificates, FullQueue, FullQueueCode, ListenerKind, RefusedDollarTopics,
-        TlsTickets, TlsVersion,
+        Acceptance, AnonymousAccess, AuthMethod, ClientCertificates, DeniedPublish, FullQueue, FullQueueCode,
+        ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion,
     },
 };
 use crate::auth::Policy;
@@ -143,6 +143,26 @@ super::declare_settings! {
         empty_client_ids: Acceptance = Setting::new(
             "empty-client-ids", Kind::Choice { words: Acceptance::WORDS, planned: &[], bare: None },
             Fallback::Text("accept"),
+        ), Reload;
+    }
+
+    Auth {
+        /// What becomes of messages of clients before MQTT 5.0 that the rules do not allow.
+        ///
+        /// drop acknowledges them as if they had been taken, which is what Mosquitto does; close ends the connection. A client of
+        /// MQTT 5.0 is told 0x87 and stays.
+        denied_before_v5: DeniedPublish = Setting::new(
+            "denied-before-v5", Kind::Choice { words: DeniedPublish::WORDS, planned: &[], bare: None },
+            Fallback::Text("drop"),
+        ), Reload;
+
+        /// A client id that has a session of another user.
+        ///
+        /// Refused, each session belongs to the user whose client began it, until it ends; clients without a verified user name are
+        /// one user. Accepted, whoever comes with its client id takes it over, messages and all, and is its user from then on.
+        foreign_sessions: Acceptance = Setting::new(
+            "foreign-sessions", Kind::Choice { words: Acceptance::WORDS, planned: &[], bare: None },
+            Fallback::Text("refuse"),
         ), Reload;
     }
 
@@ -488,10 +508,31 @@ super::declare_settings! {
             "allow-anonymous", Kind::Choice { words: AnonymousAccess::WORDS, planned: &[], bare: Some("true") },
             Fallback::Text("loopback"),
         ).for_each_listener(), Start;
+
+        /// Users and their hashed passwords: a file in Mosquitto's format.
+        ///
+        /// dunlin passwd writes it, and mosquitto_passwd does. It is read at a start and again at SIGHUP; with anything wrong in
+        /// it, or no user, the broker does not start, or keeps the users that it has. A client that shows a user name or a
+        /// password must then be one of them, wherever allow_anonymous admits those that show nothing.
+        password_file: OptionalFile = Setting::new(
+            "password-file",
+            Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" },
+            Fallback::Text("none"),
+        ).for_each_listener(), Start;
+
+        /// Who is asked about a client that shows a user name or a password, in this order.
+        ///
+        /// configured is each of them that has its file or key set. The first that knows the client decides; one about whom nobody
+        /// decides is refused. There is password-file.
+        authentication: MethodOrder = Setting::new(
+            "authentication",
+            Kind::Texts { check: check_method, noun: "method", most: AuthMethod::WORDS.len() },
+            Fallback::Text("configured"),
+        ).for_each_listener(), Start;
     }
 
     .. derived {
-        /// Who comes in here: what `allow_anonymous` says of the listener's address.
+        /// Who comes in here: what `allow_anonymous` says of the listener's address, and whether credentials can be checked.
         policy: Policy = Policy::Refuse;
         /// What accounts are called, where peers of a Unix socket are called like them.
         user_names: Option<std::sync::Arc<UserNames>> = None;
@@ -499,9 +540,14 @@ super::declare_settings! {
 }
 
 impl ListenerSettings {
-    /// Sets who comes in: what `allow_anonymous` says of an address that is loopback, or is not.
-    pub const fn decide_policy(&mut self, is_loopback: bool) {
-        self.policy = if self.allow_anonymous.admits(is_loopback) { Policy::Admit } else { Policy::Refuse };
+    /// Sets who comes in: what `allow_anonymous` says of an address that is loopback, or is not, and who checks credentials.
+    pub fn decide_policy(&mut self, is_loopback: bool) {
+        self.policy = match (self.methods().is_empty(), self.allow_anonymous.admits(is_loopback)) {
+            (true, true) => Policy::Admit,
+            (true, false) => Policy::Refuse,
+            (false, true) => Policy::AskAboutCredentials,
+            (false, false) => Policy::Ask,
+        };
     }
 
     /// Whether what a peer says of who is behind it is believed; a peer without an address is of this machine, where the file of the
@@ -513,8 +559,46 @@ impl ListenerSettings {
 
     /// Whether clients without credentials come in.
     pub fn admits_anonymous(&self) -> bool {
-        self.policy == Policy::Admit
+        matches!(self.policy, Policy::Admit | Policy::AskAboutCredentials)
     }
+
+    /// Who checks credentials, in this order.
+    pub fn methods(&self) -> Vec<AuthMethod> {
+        match &self.authentication {
+            MethodOrder::Configured => {
+                AuthMethod::ALL.into_iter().filter(|method| self.is_configured(*method)).collect()
+            }
+            MethodOrder::Given(methods) => methods.to_vec(),
+        }
+    }
+
+    /// Whether there is what a method needs.
+    pub fn is_configured(&self, method: AuthMethod) -> bool {
+        match method {
+            AuthMethod::PasswordFile => self.password_file.path().is_some(),
+        }
+    }
+}
+
+/// A method's word, or the one for all that are configured.
+fn check_method(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let mut words = std::iter::once(MethodOrder::CONFIGURED).chain(AuthMethod::WORDS.iter().copied());
+    let known = words.find(|word| word.eq_ignore_ascii_case(text));
+    known.map(str::to_owned).ok_or_else(|| {
+        format!(
+            "{text:?} is no method: there is configured (all that have what they need), or {}",
+            AuthMethod::WORDS.join(", ")
+        )
+    })
+}
+
+/// A path, or the word for none.
+pub(crate) fn check_file(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("the path is empty or holds a NUL; none is no file".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// What names may hold.
@@ -532,13 +616,6 @@ fn check_name(text: &str) -> Result<String, String> {
 
 /// What a file's path may be.
 const FILES: &str = "a path, or none";
-
-fn check_file(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains('\0') {
-        return Err("the path is empty or holds a NUL".to_owned());
-    }
-    Ok(text.to_owned())
-}
 
 fn check_variable(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';

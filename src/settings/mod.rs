@@ -16,6 +16,8 @@ mod setting;
 mod units;
 mod value;
 
+#[cfg(feature = "runtime")]
+pub(crate) use declared::check_file;
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
 pub use lists::{MqttVersions, Networks, Origins, UserNames};
 pub use network::Network;
@@ -25,8 +27,8 @@ pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]
 pub(crate) use value::words;
 pub use value::{
-    Acceptance, AnonymousAccess, ClientCertificates, FullQueue, FullQueueCode, ListenerKind, RefusedDollarTopics,
-    TlsTickets, TlsVersion, Value,
+    Acceptance, AnonymousAccess, AuthMethod, ClientCertificates, DeniedPublish, FullQueue, FullQueueCode, ListenerKind,
+    MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion, Value,
 };
 
 /// Makes a struct of typed values and the constant that holds their rows.

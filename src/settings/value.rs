@@ -4,6 +4,8 @@
 //! Always holds: a value that reaches [`FromValue`] was read by its row, whose kind and bounds fit the field. A test runs
 //! each row's extremes and words through it.
 
+use std::path::Path;
+
 /// What one setting was set to, before it goes into its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -119,6 +121,70 @@ pub enum TlsTickets {
     Off,
 }
 
+/// What becomes of a message that the access rules do not allow and whose client cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeniedPublish {
+    /// It is acknowledged and goes nowhere.
+    Drop,
+    /// It ends the connection.
+    Close,
+}
+
+/// A way to find out who a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// User name and password stand in a file.
+    PasswordFile,
+}
+
+impl AuthMethod {
+    /// In the order in which they are asked where nobody says otherwise.
+    pub const ALL: [Self; 1] = [Self::PasswordFile];
+}
+
+/// Which methods a listener asks, in which order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MethodOrder {
+    /// Those that are configured, in the order of [`AuthMethod::ALL`].
+    Configured,
+    /// These.
+    Given(Box<[AuthMethod]>),
+}
+
+impl MethodOrder {
+    /// The word for all that are configured.
+    pub(crate) const CONFIGURED: &'static str = "configured";
+}
+
+impl FromValue for MethodOrder {
+    fn from_value(value: Value) -> Self {
+        let words = Vec::<String>::from_value(value);
+        // Beside other words the general one says nothing more.
+        if words.iter().any(|word| word == Self::CONFIGURED) {
+            return Self::Configured;
+        }
+        Self::Given(words.into_iter().map(|word| AuthMethod::from_value(Value::Text(word))).collect())
+    }
+}
+
+/// A file that there may be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OptionalFile(Option<Box<Path>>);
+
+impl OptionalFile {
+    /// Where it is, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.0.as_deref()
+    }
+}
+
+impl FromValue for OptionalFile {
+    fn from_value(value: Value) -> Self {
+        let text = String::from_value(value);
+        Self((text != "none").then(|| Path::new(&text).into()))
+    }
+}
+
 /// From the untyped value into a field.
 pub(crate) trait FromValue {
     fn from_value(value: Value) -> Self;
@@ -196,6 +262,8 @@ words!(AnonymousAccess {
     "true" => Self::Everywhere,
     "false" => Self::Nowhere,
 });
+words!(DeniedPublish { "drop" => Self::Drop, "close" => Self::Close });
+words!(AuthMethod { "password-file" => Self::PasswordFile });
 words!(RefusedDollarTopics { "all" => Self::All, "sys" => Self::Sys });
 words!(FullQueue {
     "drop-newest" => Self::DropNewest,

@@ -59,6 +59,10 @@ impl Shard {
     ) {
         let reply = match command {
             Command::Reload(settings) => self.reload(turn, settings),
+            Command::UseRules(rules) => {
+                self.use_rules(rules);
+                Reply::Done
+            }
             Command::Counts => Reply::Counts(Box::new(self.report(transport))),
             Command::ListClients { after, limit } => self.list_clients(after, limit),
             Command::DescribeClient { client_id } => self.describe_client(turn, &client_id),

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::access::AccessControl;
 use super::hold_back::HoldBack;
 use super::losses::Losses;
 use super::places::Places;
@@ -17,6 +18,7 @@ use super::sessions::Sessions;
 use super::settings::{ProcessContext, Settings};
 use super::timers::Timers;
 use crate::ids::{SessionId, ShardId};
+use crate::limits::ACL_FILTERS_COST;
 use crate::session::QueueTotals;
 use crate::telemetry::Counters;
 use crate::time::Deadline;
@@ -31,6 +33,8 @@ pub(super) struct Clients {
     pub timers: Timers,
     pub record_log: RecordLog,
     pub queues: QueueTotals,
+    /// Who may do what.
+    pub access: AccessControl,
     /// Who may be connected, on all shards together.
     pub places: Arc<Places>,
     /// Sessions with something to go on with: a replay, a backlog, groups to be told.
@@ -58,6 +62,7 @@ impl Clients {
             timers: Timers::default(),
             record_log: RecordLog::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
+            access: AccessControl::new(process.rules.clone()),
             places: Arc::clone(&process.places),
             work: VecDeque::new(),
             flush: 1,
@@ -66,6 +71,12 @@ impl Clients {
             said_unchecked: false,
             next_full_report: Deadline(0),
         }
+    }
+
+    /// Filters of one packet that are seen to in one go: fewer where each is compared to rules.
+    pub(super) fn filters_per_slice(&self) -> usize {
+        let filters = self.settings.filters_per_slice as usize;
+        if self.access.checks { filters.div_ceil(ACL_FILTERS_COST) } else { filters }
     }
 
     /// The listener that a session's client came by, while it is connected.

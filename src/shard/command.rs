@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use super::Settings;
+use crate::auth::acl::RuleSet;
 use crate::codec::Version;
 use crate::session::Message;
 use crate::telemetry::Report;
@@ -24,6 +25,9 @@ pub struct RequestId(pub u64);
 pub enum Command {
     /// Use these settings from now on. The number of shards cannot change. Answered by [`Reply::Done`].
     Reload(Arc<Settings>),
+    /// Use these access rules from now on; subscriptions that they do not allow go in the turns that follow. Answered by
+    /// [`Reply::Done`].
+    UseRules(Option<Arc<RuleSet>>),
     /// What has happened and what is held. Answered by [`Reply::Counts`].
     Counts,
     /// A page of the sessions of this shard. Answered by [`Reply::Clients`].

@@ -1,5 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
+use super::access::Principal;
 use super::report::has_credentials;
 use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn};
 use crate::auth::{AskId, Policy};
@@ -7,6 +8,7 @@ use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::{Link, Will};
+use crate::settings::Acceptance;
 use crate::store::Record;
 use crate::telemetry::CloseReason;
 use crate::time::Now;
@@ -35,7 +37,12 @@ impl Shard {
             return self.refuse(turn, connection, connect, code, text);
         }
         match arrival.listener.policy {
-            Policy::Admit => self.admit(turn, connection, connect, arrival, self.pending.next_ask()),
+            Policy::AskAboutCredentials if has_credentials(connect) => {
+                self.ask_about(turn, connection, connect, arrival);
+            }
+            Policy::Admit | Policy::AskAboutCredentials => {
+                self.admit(turn, connection, connect, arrival, self.pending.next_ask());
+            }
             Policy::Refuse => {
                 let text = if has_credentials(connect) {
                     "nobody can check credentials here: no authentication is configured"
@@ -77,6 +84,7 @@ impl Shard {
         let admitted = self
             .check_room(connect, arrival, known)
             .and_then(|()| self.check_connack_fits(turn, connect, arrival))
+            .and_then(|()| self.check_owner(connect, arrival, known))
             .and_then(|()| self.check_takeover_rate(turn.now, known));
         let takeovers = match admitted {
             Ok(takeovers) => takeovers,
@@ -107,11 +115,11 @@ impl Shard {
 
         let keep_alive_s = self.clients.settings.keep_alive_s(connect.version, connect.keep_alive_s);
         let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
-        link.takeovers = takeovers;
-        link.listener = arrival.listener_index;
+        (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
-        let will = self.accept_will(turn, connection, connect);
+        self.clients.set_principal(id, self.principal_of(connect, arrival));
+        let will = self.accept_will(turn, id, connect);
         self.clients.sessions.get_mut(id).will = will.map(|will| Box::new(Will::new(&will, key)));
         self.clients.counters.connections += 1;
         self.clients.report_unchecked_credentials(turn, connection, connect, arrival.listener.policy);
@@ -131,6 +139,31 @@ impl Shard {
             self.router.connection_changed(turn, &mut self.clients, id);
             self.resume(turn, id);
         }
+    }
+
+    /// Who the client is, where that makes a difference.
+    fn principal_of(&self, connect: &Connect<'_>, arrival: ConnectInfo<'_>) -> Option<Principal> {
+        let is_known = arrival.listener.policy.asks();
+        let user = verified_user(connect, arrival);
+        (is_known || self.clients.access.checks).then(|| Principal::new(user, arrival.listener, arrival.peer))
+    }
+
+    /// Whether the session that is there is the client's own: a client id is no proof.
+    fn check_owner(
+        &self,
+        connect: &Connect<'_>,
+        arrival: ConnectInfo<'_>,
+        known: Option<SessionId>,
+    ) -> Result<(), Refused> {
+        let user = verified_user(connect, arrival);
+        let is_foreign = known.is_some_and(|id| self.clients.is_of_another_user(id, user));
+        if is_foreign && self.clients.settings.foreign_sessions == Acceptance::Refuse {
+            return Err((
+                ReasonCode::NotAuthorized,
+                "its client id has a session of another user, see --foreign-sessions",
+            ));
+        }
+        Ok(())
     }
 
     /// Whether there is room for a session, and what it brings is taken here.
@@ -260,6 +293,12 @@ impl Shard {
         let fits = encoded.len() as usize <= max_bytes;
         if fits { Ok(()) } else { Err((ReasonCode::PacketTooLarge, "it takes no packet as large as CONNACK")) }
     }
+}
+
+/// The user name of a client whom somebody has let in for it. A name that nobody checks is no name: rules about users, and
+/// sessions of users, would be anybody's.
+fn verified_user<'a>(connect: &Connect<'a>, arrival: ConnectInfo<'_>) -> Option<&'a str> {
+    connect.username.filter(|_| arrival.listener.policy.asks())
 }
 
 /// A refusal without properties.

@@ -133,7 +133,9 @@ impl Router {
                 pending.iter().map(|&(part, position)| self.index.get(fanout.parts[part].entry, position)).collect();
             let message = fanout.message.clone();
             let mut fanout = Fanout::new(Routed::shared(&message));
-            clients.deliver_to_session(turn, &mut fanout, &subscribers);
+            if !clients.access.checks || !clients.withholds(id, &fanout) {
+                clients.deliver_to_session(turn, &mut fanout, &subscribers);
+            }
             self.fanouts.0[at].add(fanout.reception, fanout.fullest);
         }
         for &(part, position) in &pending {

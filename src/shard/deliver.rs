@@ -74,14 +74,22 @@ impl Clients {
         if matches.entries.len() > 1 {
             matches.local.sort_unstable_by_key(|subscriber| subscriber.session);
         }
+        let has_rules = self.access.checks;
         for subscribers in matches.local.chunk_by(|left, right| left.session == right.session) {
+            if has_rules && self.withholds(subscribers[0].session, fanout) {
+                continue;
+            }
             self.deliver_to_session(turn, fanout, subscribers);
         }
     }
 
     /// Delivers to subscribers of one filter: each is another session's.
     pub(super) fn deliver_to_each(&mut self, turn: &mut Turn<'_>, fanout: &mut Fanout<'_>, subscribers: &[Subscriber]) {
+        let has_rules = self.access.checks;
         for subscriber in subscribers {
+            if has_rules && self.withholds(subscriber.session, fanout) {
+                continue;
+            }
             if self.sessions.ended().is_empty() || !self.sessions.get(subscriber.session).has_ended {
                 self.deliver_to_session(turn, fanout, std::slice::from_ref(subscriber));
             }
@@ -124,6 +132,29 @@ impl Clients {
         if let Some((qos, retain_as_published)) = granted {
             let grant = EffectiveOptions { qos, retain_as_published, ids: &ids, group: GroupTag::NONE };
             self.deliver(turn, id, fanout, &grant);
+        }
+    }
+
+    /// Whether the rules keep a message from a session, which is counted. To be asked where there are rules.
+    #[inline]
+    pub(super) fn withholds(&mut self, id: SessionId, fanout: &Fanout<'_>) -> bool {
+        let is_withheld = self.access.looks_at(id) && !self.may_receive(id, fanout.routed.message.topic);
+        if is_withheld {
+            self.counters.dropped(DropReason::AccessDenied);
+        }
+        is_withheld
+    }
+
+    /// Delivers to the picked member of a group.
+    pub(super) fn deliver_to_member(
+        &mut self,
+        turn: &mut Turn<'_>,
+        subscriber: Subscriber,
+        group: GroupTag,
+        fanout: &mut Fanout<'_>,
+    ) {
+        if !self.access.checks || !self.withholds(subscriber.session, fanout) {
+            self.deliver_to_one(turn, subscriber, group, fanout);
         }
     }
 
@@ -299,6 +330,9 @@ impl Clients {
     /// Sends what has waited in the queue. The caller has made sure of room.
     pub(super) fn send_from_queue(&mut self, turn: &mut Turn<'_>, id: SessionId, delivery: Delivery) {
         let message = delivery.message.clone();
+        if self.access.checks && !self.may_receive(id, message.borrow().topic) {
+            return self.counters.dropped(DropReason::AccessDenied); // the rules are others than when it came
+        }
         let mut fanout = Fanout::new(Routed::shared(&message));
         if delivery.qos > Qos::AtMostOnce {
             return self.send_delivery(turn, id, delivery, &mut fanout);
@@ -323,6 +357,13 @@ impl Clients {
             ids: delivery.ids.as_slice(),
             group: delivery.group,
         };
+        if self.access.checks && !self.may_receive(id, delivery.message.borrow().topic) {
+            self.counters.dropped(DropReason::AccessDenied);
+            if let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() {
+                outbound.complete(packet_id, &mut self.queues);
+            }
+            return;
+        }
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
         if let Some(outgoing) = encode(turn, &mut fanout, link, copy) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
@@ -375,7 +416,7 @@ impl Clients {
     }
 }
 
-fn options_of(subscriber: Subscriber) -> SubscriptionOptions {
+pub(super) fn options_of(subscriber: Subscriber) -> SubscriptionOptions {
     SubscriptionOptions::from_bits(subscriber.options).expect("the index keeps what SUBSCRIBE put there")
 }
 

@@ -129,6 +129,13 @@ pub enum Event {
         /// Why, in words.
         text: &'static str,
     },
+    /// A subscription that the access rules do not allow any more was taken away.
+    SubscriptionRevoked {
+        /// Whose session it is.
+        client_id: Box<str>,
+        /// The filter, `$share/...` included.
+        filter: Box<str>,
+    },
     /// A client sent credentials, and there is nobody who checks them. Told once by a shard.
     CredentialsUnchecked {
         /// By which the edge knows the peer's address.

@@ -100,6 +100,9 @@ impl Shard {
     fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Some(will) = self.clients.sessions.get_mut(id).will.take() else { return };
         let mut message = will.message(turn.now);
+        if !self.clients.may_publish(id, &message) {
+            return self.clients.counters.dropped(DropReason::AccessDenied); // the rules are others than at CONNECT
+        }
         if message.retain
             && !message.payload.is_empty()
             && !self.router.may_retain(&self.clients.settings, message.topic, message.len_bytes())

@@ -54,7 +54,7 @@ impl Router {
                 Some(Pick::Local(subscriber)) => {
                     let tag = self.index.group_tag(group);
                     self.catch_up(turn, clients, subscriber.session);
-                    clients.deliver_to_one(turn, subscriber, tag, fanout);
+                    clients.deliver_to_member(turn, subscriber, tag, fanout);
                 }
                 Some(Pick::Remote(shard)) => picks.push((shard, key)),
                 None => {} // its last members have ended: it was left in the index for being taken out
@@ -78,7 +78,7 @@ impl Router {
             Some(Pick::Local(subscriber)) => {
                 let group = self.index.group_by_key(key).expect("it has a member");
                 self.catch_up(turn, clients, subscriber.session);
-                clients.deliver_to_one(turn, subscriber, self.index.group_tag(group), fanout);
+                clients.deliver_to_member(turn, subscriber, self.index.group_tag(group), fanout);
             }
             Some(Pick::Remote(shard)) => return Some((shard, key)),
             None => clients.counters.dropped(DropReason::NoGroupMember),
@@ -100,7 +100,7 @@ impl Router {
         match self.pick(turn, clients, key, Among::AllShards) {
             Some(Pick::Local(subscriber)) => {
                 self.catch_up(turn, clients, subscriber.session);
-                clients.deliver_to_one(turn, subscriber, delivery.group, &mut fanout);
+                clients.deliver_to_member(turn, subscriber, delivery.group, &mut fanout);
             }
             Some(Pick::Remote(shard)) => {
                 let details = PublishDetails { groups: SmallVec::from_slice(&[key]), retained: None, confirm: None };

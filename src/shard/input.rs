@@ -1,5 +1,6 @@
 //! Everything that can happen to a shard.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::{AskId, PeerIdentity, Verdict};
@@ -19,6 +20,8 @@ pub struct ConnectInfo<'a> {
     pub assigned_client_id: bool,
     /// The index of the listener that it came by, the same on all shards.
     pub listener_index: u8,
+    /// Where the client comes from, if that is an address.
+    pub peer: Option<IpAddr>,
     /// What holds on that listener.
     pub listener: &'a Arc<ListenerSettings>,
     /// Who its peer has proved to be already.

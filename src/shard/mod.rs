@@ -8,8 +8,10 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `end`, `teardown`, `work`, `sys`, `losses`, `report`.
+//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `access`, `review`,
+//! `end`, `teardown`, `work`, `sys`, `losses`, `report`.
 
+mod access;
 mod ack;
 mod answer;
 mod clients;
@@ -35,6 +37,7 @@ mod record_log;
 mod report;
 mod requests;
 mod retained;
+mod review;
 mod room;
 mod route;
 mod router;
@@ -161,7 +164,7 @@ impl Shard {
     pub fn has_work(&self) -> bool {
         let is_closing = matches!(self.shutdown, Shutdown::Closing(_));
         let has_work = !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty();
-        let has_released = self.clients.hold_back.has_released();
+        let has_released = self.clients.hold_back.has_released() || self.clients.access.has_reviews();
         has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many() || has_released
     }
 
@@ -323,6 +326,7 @@ impl Shard {
         self.router.tear_down(turn, &mut self.clients);
         self.router.go_on_with_fanout(turn, &mut self.clients);
         self.work(turn);
+        self.review_subscriptions(turn);
         self.advance_command(turn);
     }
 

@@ -6,8 +6,9 @@
 
 use super::connect::Refused;
 use super::{Event, Settings, Shard, Turn};
+use crate::auth::acl::Publication;
 use crate::codec::{Connect, ConnectWill, ReasonCode, SubscriptionOptions, Version};
-use crate::ids::{ConnectionId, Qos, SessionId};
+use crate::ids::{Qos, SessionId};
 use crate::settings::{Acceptance, RefusedDollarTopics};
 use crate::telemetry::{CloseReason, DropReason, Verbosity};
 use crate::topic::{SubscribedFilter, TopicName, TopicOwner, holds_control_characters};
@@ -19,6 +20,13 @@ pub(super) struct MessageRefusal {
     pub reason: DropReason,
     pub text: &'static str,
 }
+
+/// What the access rules do not allow.
+pub(super) const NOT_ALLOWED: MessageRefusal = MessageRefusal {
+    code: ReasonCode::NotAuthorized,
+    reason: DropReason::AccessDenied,
+    text: "the access rules do not allow it",
+};
 
 const QOS_ABOVE_MAXIMUM: &str = "a QoS above the maximum that CONNACK announced";
 const RETAIN_NOT_AVAILABLE: &str = "RETAIN, which CONNACK announced as not available";
@@ -141,20 +149,25 @@ impl Shard {
     pub(super) fn accept_will<'a>(
         &mut self,
         turn: &mut Turn<'_>,
-        connection: ConnectionId,
+        id: SessionId,
         connect: &Connect<'a>,
     ) -> Option<ConnectWill<'a>> {
         let will = connect.will?;
+        let ConnectWill { topic, qos, retain, .. } = will;
+        let is_allowed =
+            !self.clients.access.checks || self.clients.check_publish(id, Publication { topic, qos, retain });
         let settings = &self.clients.settings;
         let topic = TopicName::parse(will.topic, settings.topic_levels_max).ok();
-        let Err(refusal) = settings.check_message(topic, will.payload.len()) else {
+        let checked = settings.check_message(topic, will.payload.len());
+        let Err(refusal) = checked.and_then(|topic| if is_allowed { Ok(topic) } else { Err(NOT_ALLOWED) }) else {
             // Before 5.0 there is no way to refuse it: it is published as it can be.
             let (qos, retain) = (will.qos.min(settings.qos_max()), will.retain && settings.retain_available);
             return Some(ConnectWill { qos, retain, ..will });
         };
         self.clients.counters.dropped(refusal.reason);
+        let link = self.clients.sessions.get(id).link.as_deref().expect("it has just been attached");
         turn.fx.events.push(Event::MessageRefused {
-            connection,
+            connection: link.connection,
             client_id: connect.client_id.into(),
             topic: will.topic.into(),
             is_will: true,

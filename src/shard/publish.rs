@@ -2,13 +2,13 @@
 //! when that means something.
 
 use super::clients::Clients;
-use super::policy::MessageRefusal;
+use super::policy::{MessageRefusal, NOT_ALLOWED};
 use super::route::Outcome;
 use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
 use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Reception, Routed, expiry_of};
-use crate::settings::FullQueue;
+use crate::settings::{DeniedPublish, FullQueue};
 use crate::store::Record;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::topic::TopicName;
@@ -69,13 +69,16 @@ impl Shard {
             self.publish_and_acknowledge(turn, id, message, packet_id, kind);
             return;
         }
-        match self.admit_publish(&message) {
+        match self.admit_publish(id, &message) {
             Ok(topic) => {
                 let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
                 self.hold_publisher(turn, id, outcome);
             }
             Err(refusal) => {
                 self.refuse_message(turn, id, message.topic, refusal);
+                if self.closes_for(id, refusal) {
+                    self.close(turn, id, refusal.code, CloseReason::NotAuthorized, refusal.text);
+                }
             }
         }
     }
@@ -109,10 +112,13 @@ impl Shard {
             self.acknowledge_again(turn, id, packet_id);
             return;
         }
-        let topic = match self.admit_publish(&message) {
+        let topic = match self.admit_publish(id, &message) {
             Ok(topic) => topic,
             Err(refusal) => {
                 let reason = self.refuse_message(turn, id, message.topic, refusal);
+                if self.closes_for(id, refusal) {
+                    return self.close(turn, id, refusal.code, CloseReason::NotAuthorized, refusal.text);
+                }
                 let reception = Reception::default();
                 self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: 0, reception });
                 return;
@@ -170,9 +176,21 @@ impl Shard {
         self.acknowledge(turn, id, ack);
     }
 
+    /// Whether what is refused for this ends the connection: of clients that cannot be told otherwise, where that is set.
+    #[cold]
+    fn closes_for(&self, id: SessionId, refusal: MessageRefusal) -> bool {
+        let link = self.clients.sessions.get(id).link.as_deref();
+        refusal.reason == DropReason::AccessDenied
+            && self.clients.settings.denied_before_v5 == DeniedPublish::Close
+            && link.is_some_and(|link| !link.version.is_v5())
+    }
+
     /// Whether the broker takes a message from a client.
     #[inline]
-    fn admit_publish<'a>(&self, message: &MessageRef<'a>) -> Result<TopicName<'a>, MessageRefusal> {
+    fn admit_publish<'a>(&mut self, id: SessionId, message: &MessageRef<'a>) -> Result<TopicName<'a>, MessageRefusal> {
+        if !self.clients.may_publish(id, message) {
+            return Err(NOT_ALLOWED);
+        }
         let settings = &self.clients.settings;
         let topic = match TopicName::parse(message.topic, settings.topic_levels_max) {
             Ok(topic) if settings.is_ordinary(&topic, message.payload.len()) => topic,

@@ -44,7 +44,7 @@ impl Shard {
     /// Does one turn's part of what a client waits for. Returns how much that was, in messages.
     pub(super) fn go_on_with_request(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let Some(mut request) = self.take_request(id) else { return 0 };
-        let slice = self.clients.settings.filters_per_slice as usize;
+        let slice = self.clients.filters_per_slice();
         let done = 1 + slice / 2;
         if self.do_slice(turn, id, &mut request, slice).is_break() {
             return done; // the connection has been closed

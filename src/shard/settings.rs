@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::mesh::StampClock;
 use super::places::Places;
+use crate::auth::acl::RuleSet;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::HashKeys;
 use crate::session::{QueuedMemory, Reception};
@@ -48,6 +49,8 @@ pub struct ProcessContext {
     pub keys: HashKeys,
     /// Who may be connected.
     pub places: Arc<Places>,
+    /// Who may do what, until [`super::Command::UseRules`] brings something else; without rules everybody everything.
+    pub rules: Option<Arc<RuleSet>>,
     /// Where the stamps of retained messages begin.
     pub stamps: StampClock,
 }
@@ -58,6 +61,6 @@ impl ProcessContext {
         let queued_memory = Arc::new(QueuedMemory::new(settings.queued_memory_max_bytes));
         let places = Arc::new(Places::unlimited());
         let stamps = StampClock::new(now, 0);
-        Self { settings: Arc::new(settings), queued_memory, keys: keys.into(), places, stamps }
+        Self { settings: Arc::new(settings), queued_memory, keys: keys.into(), places, rules: None, stamps }
     }
 }

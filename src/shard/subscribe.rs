@@ -23,7 +23,7 @@ const NO_FILTER: &str = "a topic filter that is none";
 
 impl Shard {
     pub(super) fn handle_subscribe(&mut self, turn: &mut Turn<'_>, id: SessionId, subscribe: &Subscribe<'_>) {
-        if subscribe.len() > self.clients.settings.filters_per_slice as usize {
+        if subscribe.len() > self.clients.filters_per_slice() {
             self.begin_subscribe(turn, id, subscribe);
             return;
         }
@@ -53,13 +53,18 @@ impl Shard {
         version: Version,
     ) -> ReasonCode {
         let not_taken = if version.is_v5() { ReasonCode::TopicFilterInvalid } else { ReasonCode::UnspecifiedError };
-        let settings = &self.clients.settings;
-        let code = match SubscribedFilter::parse(request.requested.filter, settings.topic_levels_max) {
-            Ok(_) if settings.refuses_text(request.requested.filter) => not_taken,
+        let not_allowed = if version.is_v5() { ReasonCode::NotAuthorized } else { ReasonCode::UnspecifiedError };
+        let text = request.requested.filter;
+        let is_refused = self.clients.settings.refuses_text(text);
+        let code = match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
+            Ok(_) if is_refused => not_taken,
+            Ok(filter) if !self.clients.may_subscribe(request.id, &filter, request.requested.options.qos) => {
+                not_allowed
+            }
             Ok(filter) => {
                 let link = self.clients.sessions.get(request.id).link.as_deref();
                 let is_bridge = link.is_some_and(Link::is_bridge);
-                let options = granted_options(settings, request.requested.options, &filter, is_bridge);
+                let options = granted_options(&self.clients.settings, request.requested.options, &filter, is_bridge);
                 let requested = SubscribeFilter { options, ..request.requested };
                 let request = SubscribeRequest { requested, ..*request };
                 self.router.subscribe(turn, &mut self.clients, &request, &filter)
@@ -241,7 +246,8 @@ impl Router {
         ReasonCode::granted(options.qos)
     }
 
-    fn unsubscribe(
+    /// Takes a subscription away. Returns its reason code.
+    pub(super) fn unsubscribe(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,

@@ -111,6 +111,7 @@ impl Clients {
         let is_gone = session.subscriptions.is_empty() && session.outbound().is_none();
         if is_gone {
             self.sessions.free(id);
+            self.access.set_principal(id, None);
         }
         is_gone
     }

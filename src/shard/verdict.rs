@@ -6,6 +6,7 @@
 //! order their verdicts come. Questions are as old as they are in order, so the oldest is always the next to be late.
 //! Leaves to others: packets that the client sends meanwhile (`conn` holds them), and who answers (`runtime`).
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ struct PendingConnect {
     packet: ConnectPacket,
     assigned_client_id: bool,
     listener_index: u8,
+    peer: Option<IpAddr>,
     listener: Arc<ListenerSettings>,
     deadline: Deadline,
 }
@@ -137,18 +139,20 @@ impl Shard {
             let text = "too many clients wait to be authenticated";
             return self.refuse(turn, connection, connect, ReasonCode::ServerBusy, text);
         }
+        let deadline = turn.now.after_ms(VERDICT_TIMEOUT_MS);
         let id = self.pending.insert(PendingConnect {
             connection,
             client: self.clients.sessions.key(connect.client_id),
             packet: ConnectPacket::copy_of(connect),
             assigned_client_id: arrival.assigned_client_id,
             listener_index: arrival.listener_index,
+            peer: arrival.peer,
             listener: Arc::clone(arrival.listener),
-            deadline: turn.now.after_ms(VERDICT_TIMEOUT_MS),
+            deadline,
         });
-        let identity = arrival.identity.cloned();
-        let question = ConnectQuestion { identity, ..ConnectQuestion::about(connect, &arrival.listener.name) };
-        turn.fx.asks.push(Ask { id, connection, question: Question::Connect(Box::new(question)) });
+        let (peer, identity) = (arrival.peer, arrival.identity.cloned());
+        let question = ConnectQuestion { peer, identity, ..ConnectQuestion::about(connect, &arrival.listener.name) };
+        turn.fx.asks.push(Ask { id, connection, deadline, question: Question::Connect(Box::new(question)) });
     }
 
     /// Somebody has decided, perhaps too late.
@@ -158,13 +162,14 @@ impl Shard {
             Verdict::Admit => return self.admit_pending(turn, &pending, ask),
             Verdict::Refuse(cause) => (cause.code(), cause.text()),
             Verdict::Unavailable => (ReasonCode::ServerUnavailable, "nobody can authenticate it now"),
+            Verdict::Busy => (ReasonCode::ServerBusy, "too many clients are being authenticated"),
         };
         self.refuse(turn, pending.connection, pending.packet.get(), code, text);
     }
 
     fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, ask: AskId) {
-        let PendingConnect { assigned_client_id, listener_index, ref listener, .. } = *pending;
-        let arrival = ConnectInfo { assigned_client_id, listener_index, listener, identity: None };
+        let PendingConnect { assigned_client_id, listener_index, peer, ref listener, .. } = *pending;
+        let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity: None };
         let (connection, connect) = (pending.connection, pending.packet.get());
         // What holds has changed since it was asked about: the broker may be stopping.
         if let Err((code, text)) = self.check_connect(connect) {

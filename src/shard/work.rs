@@ -166,7 +166,12 @@ impl Router {
         self.index.filter_text(replay.entry, &mut text);
         let filter = TopicFilter::parse(&text, u16::MAX).expect("it was checked in SUBSCRIBE");
         let entries = Page { filter, cursor: &mut cursor, budget: SHARE_ENTRIES, as_of: replay.as_of };
+        let mut denied = 0;
         let scan = self.retained.scan(turn.now, entries, |message| {
+            if clients.access.checks && !clients.may_receive(id, message.borrow().topic) {
+                denied += 1;
+                return if denied == budget { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            }
             if replay.no_local && message.publisher() == Some(key) {
                 return ControlFlow::Continue(()); // [MQTT-3.8.3-3]
             }
@@ -174,7 +179,7 @@ impl Router {
             room_bytes = room_bytes.saturating_sub(message.len_bytes() as usize + HEADER_BYTES);
             if page.len() == room || room_bytes == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        *done += page.len().max(1);
+        *done += (page.len() + denied).max(1);
         for message in &page {
             clients.deliver_retained(turn, id, Routed::shared(message), replay.qos, replay.id);
         }

@@ -26,11 +26,13 @@ pub enum DropReason {
     SessionEnded,
     /// A client published more than `--max-message-size`.
     MessageTooLarge,
+    /// The access rules do not allow its publisher to send it, or its subscriber to have it.
+    AccessDenied,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutboxFull,
@@ -44,6 +46,7 @@ impl DropReason {
         Self::NoGroupMember,
         Self::SessionEnded,
         Self::MessageTooLarge,
+        Self::AccessDenied,
     ];
 
     /// The label of the metric, stable for whoever has dashboards.
@@ -60,6 +63,7 @@ impl DropReason {
             Self::NoGroupMember => "no_group_member",
             Self::SessionEnded => "session_ended",
             Self::MessageTooLarge => "message_too_large",
+            Self::AccessDenied => "access_denied",
         }
     }
 }
@@ -134,11 +138,13 @@ pub enum CloseReason {
     AdministrativeAction,
     /// A resource of the broker's own ran short for this connection.
     Resources,
+    /// The client did what the access rules do not allow.
+    NotAuthorized,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 33;
+    pub const COUNT: usize = 34;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -174,6 +180,7 @@ impl CloseReason {
         Self::ServerShutdown,
         Self::AdministrativeAction,
         Self::Resources,
+        Self::NotAuthorized,
     ];
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
@@ -206,7 +213,7 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 15] = [
+    pub const AFTER_CONNACK: [Self; 16] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
@@ -222,6 +229,7 @@ impl CloseReason {
         Self::ServerShutdown,
         Self::AdministrativeAction,
         Self::Resources,
+        Self::NotAuthorized,
     ];
 
     /// Whether a client that keeps to the specification, and to what CONNACK told it, does not end like this.
@@ -272,6 +280,7 @@ impl CloseReason {
             Self::ServerShutdown => "server_shutdown",
             Self::AdministrativeAction => "administrative_action",
             Self::Resources => "resources",
+            Self::NotAuthorized => "not_authorized",
         }
     }
 }

@@ -100,7 +100,7 @@ impl Drop for Edge {
 }
 
 /// An address that nobody listens on. Mosquitto cannot be told to choose one.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     listener.local_addr().expect("it is bound")
 }

@@ -30,6 +30,8 @@ mod transport;
 mod websocket;
 mod world;
 
+mod access;
+mod authentication;
 mod chapter_1_data;
 mod chapter_2_format;
 mod chapter_3_12_session_end;

@@ -235,7 +235,13 @@ impl World {
         let connection = AUDITOR;
         let connect = Connect::new(Version::V311, name, true);
         let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
-        let arrival = ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &listener, identity: None };
+        let arrival = ConnectInfo {
+            assigned_client_id: false,
+            listener_index: 0,
+            peer: None,
+            listener: &listener,
+            identity: None,
+        };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         self.ask(shard, Input::Closed { connection });
         self.settle_shards().map(|_| ())
@@ -251,7 +257,13 @@ impl World {
         let connection = AUDITOR;
         let connect = Connect::new(Version::V5, &name, true);
         let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
-        let arrival = ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &listener, identity: None };
+        let arrival = ConnectInfo {
+            assigned_client_id: false,
+            listener_index: 0,
+            peer: None,
+            listener: &listener,
+            identity: None,
+        };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         for topic in topics {
             let publish = Publish {

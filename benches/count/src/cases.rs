@@ -28,7 +28,7 @@ const MANY_FILTERS: usize = 10_000;
 const FILTERS_PER_PACKET: usize = 1_000;
 
 /// All cases, in the order in which they are counted.
-pub(super) const CASES: [Case; 20] = [
+pub(super) const CASES: [Case; 23] = [
     Case {
         name: "codec: decode PUBLISH QoS 0",
         ready: || decoding(publish(TOPIC, Qos::AtMostOnce, false, 1)),
@@ -46,12 +46,39 @@ pub(super) const CASES: [Case; 20] = [
     Case { name: "session: window, 8 in and 8 out", ready: windowing, units: 8 },
     Case { name: "connection: PUBLISH in, PUBLISH out", ready: || one_in_one_out(ROUNDS), units: ROUNDS },
     Case { name: "connection: CONNECT to DISCONNECT", ready: || come_and_go(100), units: 100 },
-    Case { name: "turn: one-to-one QoS 0, 1 each", ready: || pairs(Qos::AtMostOnce, 1), units: PAIRS as u64 },
-    Case { name: "turn: one-to-one QoS 0, 16 each", ready: || pairs(Qos::AtMostOnce, 16), units: 16 * PAIRS as u64 },
-    Case { name: "turn: one-to-one QoS 1, 8 each", ready: || pairs(Qos::AtLeastOnce, 8), units: 8 * PAIRS as u64 },
-    Case { name: "turn: one-to-one QoS 2, 4 each", ready: || pairs(Qos::ExactlyOnce, 4), units: 4 * PAIRS as u64 },
+    Case {
+        name: "turn: one-to-one QoS 0, 1 each",
+        ready: || pairs(World::new(), Qos::AtMostOnce, 1),
+        units: PAIRS as u64,
+    },
+    Case {
+        name: "turn: one-to-one QoS 0, 16 each",
+        ready: || pairs(World::new(), Qos::AtMostOnce, 16),
+        units: 16 * PAIRS as u64,
+    },
+    Case {
+        name: "turn: one-to-one QoS 1, 8 each",
+        ready: || pairs(World::new(), Qos::AtLeastOnce, 8),
+        units: 8 * PAIRS as u64,
+    },
+    Case {
+        name: "turn: one-to-one QoS 2, 4 each",
+        ready: || pairs(World::new(), Qos::ExactlyOnce, 4),
+        units: 4 * PAIRS as u64,
+    },
     Case { name: "turn: QoS 0 to the other shard, 16 each", ready: across, units: 16 * PAIRS as u64 },
-    Case { name: "turn: 1 to 1,000 QoS 0", ready: fan_out, units: 1_000 },
+    Case {
+        name: "turn: rules, one-to-one QoS 0, 16 each",
+        ready: || pairs(World::with_rules(), Qos::AtMostOnce, 16),
+        units: 16 * PAIRS as u64,
+    },
+    Case {
+        name: "turn: rules, one-to-one QoS 1, 8 each",
+        ready: || pairs(World::with_rules(), Qos::AtLeastOnce, 8),
+        units: 8 * PAIRS as u64,
+    },
+    Case { name: "turn: 1 to 1,000 QoS 0", ready: || fan_out(World::new()), units: 1_000 },
+    Case { name: "turn: rules, 1 to 1,000 QoS 0", ready: || fan_out(World::with_rules()), units: 1_000 },
     Case { name: "turn: 1,000 retained to one", ready: sweep, units: 1_000 },
     Case { name: "turn: backlog of 100 QoS 1", ready: backlog, units: 100 },
     Case { name: "turn: connect, subscribe, leave", ready: coming_and_going, units: 100 },
@@ -147,8 +174,7 @@ fn windowing() -> Box<dyn FnMut()> {
 }
 
 /// Publishers with a subscriber each; every message goes all the way its QoS asks for.
-fn pairs(qos: Qos, each: u16) -> Box<dyn FnMut()> {
-    let mut world = World::new();
+fn pairs(mut world: World, qos: Qos, each: u16) -> Box<dyn FnMut()> {
     let mut ends: Vec<(Client, Client)> = Vec::new();
     for number in 0..PAIRS {
         let slot = u32::from(number) * 2;
@@ -214,8 +240,7 @@ fn across() -> Box<dyn FnMut()> {
     })
 }
 
-fn fan_out() -> Box<dyn FnMut()> {
-    let mut world = World::new();
+fn fan_out(mut world: World) -> Box<dyn FnMut()> {
     for number in 0..1_000 {
         let subscriber = world.connect(number, &format!("subscriber-{number}"), true);
         world.receive(subscriber, &subscribe("out", Qos::AtMostOnce));

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use dunlin::auth::Policy;
+use dunlin::auth::acl::parse_mosquitto;
+use dunlin::auth::{Policy, Verdict};
 use dunlin::codec::{
     Connect, Frame, PublishOut, Side, SubscribeFilter, SubscriptionOptions, Version, decode, encode_subscribe,
     encode_unsubscribe, frame,
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{ConnectInfo, Effect, Effects, Input, ProcessContext, Settings, Shard, Turn};
+use dunlin::shard::{Command, ConnectInfo, Effect, Effects, Input, ProcessContext, RequestId, Settings, Shard, Turn};
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 
@@ -33,6 +34,28 @@ pub(super) struct Client(u32);
 impl World {
     pub(super) fn new() -> Self {
         Self::of(ShardId(0), 1)
+    }
+
+    /// One shard with access rules: 500 users with 20 rules each. Its clients are all one of them.
+    pub(super) fn with_rules() -> Self {
+        let rule = |user: u32, n: u32| match n {
+            18 => "topic readwrite p/#\n".to_owned(),
+            19 => "topic readwrite out\n".to_owned(),
+            n => format!("topic readwrite user-{user}/area-{n}/#\n"),
+        };
+        let user =
+            |user: u32| format!("user user-{user}\n{}", (0..20).map(|n| rule(user, n)).collect::<Vec<_>>().concat());
+        let text = (0..500).map(user).collect::<Vec<_>>().concat();
+        let rules = parse_mosquitto(&text).expect("rules");
+        assert_eq!(rules.len(), 10_000);
+        let mut world = Self::new();
+        world.listener = Arc::new(ListenerSettings { policy: Policy::Ask, ..ListenerSettings::default() });
+        let command = Command::UseRules(Some(Arc::new(rules)));
+        let transport = &TransportCounters::default();
+        let input = Input::Command { request: RequestId(1), command, transport };
+        world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, input);
+        world.fx.replies.clear();
+        world
     }
 
     /// The two shards of a process.
@@ -71,13 +94,24 @@ impl World {
     /// Connects a client. The same `client_id` with `clean` off finds its session again.
     pub(super) fn connect(&mut self, slot: u32, client_id: &str, clean: bool) -> Client {
         let connection = ConnectionId::new(slot, 1);
-        let connect = Connect::new(Version::V311, client_id, clean);
-        let arrival =
-            ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &self.listener, identity: None };
+        let asks = self.listener.policy == Policy::Ask;
+        let username = asks.then_some("user-77");
+        let connect = Connect { username, ..Connect::new(Version::V311, client_id, clean) };
+        let arrival = ConnectInfo {
+            assigned_client_id: false,
+            listener_index: 0,
+            peer: None,
+            listener: &self.listener,
+            identity: None,
+        };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
             Input::Connect { connection, connect: &connect, arrival },
         );
+        while let Some(ask) = self.fx.asks.pop() {
+            let input = Input::Verdict { ask: ask.id, verdict: Verdict::Admit };
+            self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
+        }
         self.finish_turn();
         Client(slot)
     }

@@ -142,7 +142,13 @@ impl World {
         let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
         let connect = Connect::decode(frame).unwrap();
         let listener = Arc::new(ListenerSettings { policy, ..ListenerSettings::default() });
-        let arrival = ConnectInfo { assigned_client_id: false, listener_index: 0, listener: &listener, identity: None };
+        let arrival = ConnectInfo {
+            assigned_client_id: false,
+            listener_index: 0,
+            peer: None,
+            listener: &listener,
+            identity: None,
+        };
         self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
         peer
     }

@@ -3,6 +3,7 @@
 mod harness;
 mod show;
 
+mod access;
 mod acks;
 mod alias;
 mod command;

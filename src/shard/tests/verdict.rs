@@ -45,6 +45,7 @@ fn each_refusal_has_its_code_in_each_version() {
         (Verdict::Refuse(RefusalCause::NotAuthorized), "not authorized", 5),
         (Verdict::Refuse(RefusalCause::Banned), "banned", 5),
         (Verdict::Unavailable, "server unavailable", 3),
+        (Verdict::Busy, "server busy", 3),
     ] {
         let mut world = World::new();
         let (new, question) = ask(&mut world, &v5("new"));

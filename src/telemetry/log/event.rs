@@ -135,6 +135,20 @@ pub fn message_refused(client: &str, peer: &dyn Display, what: &str, topic: &str
     }
 }
 
+/// The access rules do not allow a subscription any more, and it was taken away.
+pub fn subscription_revoked(client: &str, filter: &str) {
+    if LogKind::SubscriptionRevoked.admit() {
+        info!(target: TARGET, event = LogKind::SubscriptionRevoked.name(), client, filter);
+    }
+}
+
+/// An address or a client id has failed to log in too often and is turned away for a while.
+pub fn login_banned(who: &dyn Display) {
+    if LogKind::LoginBanned.admit() {
+        warn!(target: TARGET, event = LogKind::LoginBanned.name(), %who);
+    }
+}
+
 /// A peer broke the protocol: what exactly, for whoever mends that client. The end of its connection is logged apart.
 pub fn protocol_error(client: &str, peer: &dyn Display, code: u8, text: &str) {
     // Asked first, so that what is not logged at this level is not reported as held back either.

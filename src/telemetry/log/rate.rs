@@ -27,6 +27,10 @@ pub(super) enum LogKind {
     ProtocolError,
     /// A client's message or will was not taken.
     MessageRefused,
+    /// A subscription that is no longer allowed was taken away.
+    SubscriptionRevoked,
+    /// Somebody has failed to log in too often.
+    LoginBanned,
     /// A client sent more than is taken.
     PacketTooLarge,
     /// A session begins to lose messages.
@@ -47,12 +51,14 @@ pub(super) enum LogKind {
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
         Self::ProtocolError,
         Self::MessageRefused,
+        Self::SubscriptionRevoked,
+        Self::LoginBanned,
         Self::PacketTooLarge,
         Self::MessagesLost,
         Self::MessagesLostTotal,
@@ -71,6 +77,8 @@ impl LogKind {
             Self::ConnectRefused => "connect_refused",
             Self::ProtocolError => "protocol_error",
             Self::MessageRefused => "message_refused",
+            Self::SubscriptionRevoked => "subscription_revoked",
+            Self::LoginBanned => "login_banned",
             Self::PacketTooLarge => "packet_too_large",
             Self::MessagesLost => "messages_lost",
             Self::MessagesLostTotal => "messages_lost_total",

@@ -1,0 +1,233 @@
+//! Questions, work and verdicts, without threads.
+
+use super::*;
+use crate::auth::password::{HashMemory, SALT_BYTES, Scheme, StoredPassword, Users};
+use crate::codec::{Connect, Version};
+use crate::ids::ConnectionId;
+use crate::limits::{REMEMBERED_LOGINS_MAX, VERDICT_TIMEOUT_MS};
+
+fn now(ms: u64) -> Now {
+    Now { mono_ns: ms * 1_000_000, unix_ms: 0 }
+}
+
+fn users(pairs: &[(&str, &str)]) -> Method {
+    let line = |(user, password): &(&str, &str)| {
+        format!("{user}:{}\n", StoredPassword::new(Scheme::Sha512, password.as_bytes(), [1; SALT_BYTES]))
+    };
+    let text: String = pairs.iter().map(line).collect();
+    Method::Passwords(Arc::new(Users::parse(&text, (1, 2)).unwrap()))
+}
+
+fn chains(methods: Vec<Method>) -> Chains {
+    Chains::new([("public".into(), methods)])
+}
+
+const SETTINGS: AuthSettings =
+    AuthSettings { remember_s: 60, bans: BanSettings { after: 50, within_s: 60, lasts_s: 60 } };
+
+struct Desk {
+    authenticator: Authenticator,
+    memory: HashMemory,
+    asked: u64,
+    hashed: usize,
+}
+
+impl Desk {
+    fn new(methods: Vec<Method>) -> Self {
+        let authenticator = Authenticator::new(chains(methods), [7; 32], SETTINGS);
+        Self { authenticator, memory: HashMemory::default(), asked: 0, hashed: 0 }
+    }
+
+    fn ask_at(&mut self, ms: u64, listener: &str, user: Option<&str>, password: Option<&str>) -> AskId {
+        let connect = Connect {
+            username: user,
+            password: password.map(str::as_bytes),
+            ..Connect::new(Version::V5, "client", true)
+        };
+        let question = Question::Connect(Box::new(ConnectQuestion::about(&connect, listener)));
+        let id = AskId(self.asked);
+        self.asked += 1;
+        let deadline = now(ms).after_ms(VERDICT_TIMEOUT_MS);
+        let ask = Ask { id, connection: ConnectionId::new(1, 0), deadline, question };
+        self.authenticator.handle_ask(now(ms), ShardId(0), ask);
+        id
+    }
+
+    fn ask(&mut self, user: &str, password: &str) -> AskId {
+        self.ask_at(0, "public", Some(user), Some(password))
+    }
+
+    fn work_at(&mut self, ms: u64) {
+        while let Some(job) = self.authenticator.next_job() {
+            let done = if job.deadline.is_due(now(ms)) {
+                WorkDone::TooLate
+            } else {
+                self.hashed += 1;
+                let AuthWork::Hash(check) = &job.work;
+                WorkDone::Hashed { matches: check.run(&mut self.memory) }
+            };
+            self.authenticator.handle_done(now(ms), job.id, done);
+        }
+    }
+
+    fn answers(&mut self) -> Vec<(AskId, Verdict)> {
+        let answers = std::iter::from_fn(|| self.authenticator.next_answer());
+        answers.map(|answer| (answer.ask, answer.verdict)).collect()
+    }
+
+    fn verdict_of(&mut self, user: Option<&str>, password: Option<&str>) -> Verdict {
+        let ask = self.ask_at(0, "public", user, password);
+        self.work_at(0);
+        let answers = self.answers();
+        assert_eq!((answers.len(), answers[0].0), (1, ask));
+        answers[0].1
+    }
+}
+
+const WRONG: Verdict = Verdict::Refuse(RefusalCause::BadCredentials);
+
+#[test]
+fn the_first_method_that_decides_wins_and_nobody_is_let_in_by_default() {
+    let mut desk =
+        Desk::new(vec![users(&[("ann", "a"), ("both", "first")]), users(&[("bob", "b"), ("both", "second")])]);
+    for (user, password, verdict) in [
+        (Some("ann"), Some("a"), Verdict::Admit),
+        (Some("bob"), Some("b"), Verdict::Admit),
+        (Some("both"), Some("first"), Verdict::Admit),
+        (Some("both"), Some("second"), WRONG),
+        (Some("ann"), Some("b"), WRONG),
+        (Some("eve"), Some("a"), WRONG),
+        (Some("ann"), None, WRONG),
+        (None, Some("a"), WRONG),
+        (None, None, WRONG),
+    ] {
+        assert_eq!(desk.verdict_of(user, password), verdict, "{user:?} {password:?}");
+    }
+    let elsewhere = desk.ask_at(0, "other", Some("ann"), Some("a"));
+    assert_eq!(desk.answers(), [(elsewhere, WRONG)], "a listener without a chain lets nobody in");
+}
+
+#[test]
+fn a_user_whom_nobody_knows_costs_a_hash_in_each_file_as_a_known_one_does() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
+    assert_eq!(desk.verdict_of(Some("ann"), Some("wrong")), WRONG);
+    assert_eq!(desk.hashed, 1);
+    assert_eq!(desk.verdict_of(Some("eve"), Some("wrong")), WRONG);
+    assert_eq!(desk.hashed, 2);
+    // Wrong ones are not remembered.
+    assert_eq!(desk.verdict_of(Some("ann"), Some("wrong")), WRONG);
+    assert_eq!(desk.hashed, 3);
+}
+
+#[test]
+fn a_login_that_was_right_is_remembered_for_its_time_and_no_other_one_is() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a"), ("bob", "b")])]);
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Admit);
+    assert_eq!((desk.hashed, desk.authenticator.remembered()), (1, 1));
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Admit);
+    assert_eq!(desk.hashed, 1);
+    assert_eq!(desk.verdict_of(Some("ann"), Some("b")), WRONG);
+    assert_eq!(desk.verdict_of(Some("bob"), Some("a")), WRONG);
+    let hashed = desk.hashed;
+    let ask = desk.ask_at(60_000, "public", Some("ann"), Some("a"));
+    assert_eq!(desk.answers(), [], "its time is over");
+    desk.work_at(60_000);
+    assert_eq!((desk.answers(), desk.hashed), (vec![(ask, Verdict::Admit)], hashed + 1));
+}
+
+#[test]
+fn what_is_remembered_goes_when_the_file_says_otherwise_and_stays_where_it_does_not() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a"), ("bob", "b"), ("eve", "e")])]);
+    for (user, password) in [("ann", "a"), ("bob", "b"), ("eve", "e")] {
+        assert_eq!(desk.verdict_of(Some(user), Some(password)), Verdict::Admit);
+    }
+    desk.authenticator.replace(chains(vec![users(&[("ann", "a"), ("bob", "changed")])]), SETTINGS);
+    assert_eq!(desk.authenticator.remembered(), 1);
+    assert_eq!(desk.verdict_of(Some("bob"), Some("b")), WRONG);
+    assert_eq!(desk.verdict_of(Some("eve"), Some("e")), WRONG);
+    let hashed = desk.hashed;
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Admit);
+    assert_eq!(desk.hashed, hashed);
+    desk.authenticator.replace(chains(vec![users(&[("ann", "a")])]), AuthSettings::default());
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Admit);
+    assert_eq!((desk.hashed, desk.authenticator.remembered()), (hashed + 1, 0), "nothing is remembered any more");
+}
+
+#[test]
+fn a_password_that_changes_while_it_is_hashed_is_not_remembered() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
+    let ask = desk.ask("ann", "a");
+    desk.authenticator.replace(chains(vec![users(&[("ann", "b")])]), SETTINGS);
+    desk.work_at(0);
+    assert_eq!(desk.answers(), [(ask, Verdict::Admit)], "it came while that held");
+    assert_eq!(desk.authenticator.remembered(), 0);
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), WRONG);
+}
+
+#[test]
+fn clients_with_one_login_share_one_hash() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
+    let asks: Vec<AskId> = (0..100).map(|_| desk.ask("ann", "a")).collect();
+    let other = desk.ask("ann", "b");
+    desk.work_at(0);
+    let mut answers = desk.answers();
+    answers.sort_by_key(|(ask, _)| *ask);
+    let expected: Vec<_> = asks.into_iter().map(|ask| (ask, Verdict::Admit)).chain([(other, WRONG)]).collect();
+    assert_eq!((answers, desk.hashed), (expected, 2));
+}
+
+#[test]
+fn too_much_work_at_once_is_told_and_what_is_remembered_costs_none() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Admit);
+    for n in 0..AUTH_WORK_MAX {
+        desk.ask("ann", &format!("wrong-{n}"));
+    }
+    assert_eq!(desk.answers(), []);
+    let (known, more) = (desk.ask("ann", "a"), desk.ask("ann", "one more"));
+    assert_eq!(desk.answers(), [(known, Verdict::Admit), (more, Verdict::Busy)]);
+    desk.work_at(0);
+    assert_eq!(desk.answers().len(), AUTH_WORK_MAX);
+}
+
+#[test]
+fn what_is_too_late_for_one_is_done_for_those_who_still_wait() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
+    let _early = desk.ask_at(0, "public", Some("ann"), Some("a"));
+    let late = desk.ask_at(4_000, "public", Some("ann"), Some("a"));
+    desk.work_at(VERDICT_TIMEOUT_MS);
+    assert_eq!((desk.answers(), desk.hashed), (vec![(late, Verdict::Admit)], 1));
+    assert!(desk.authenticator.under_way.is_empty() && desk.authenticator.by_login.is_empty());
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_the_oldest_goes() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
+    let Method::Passwords(users) = users(&[("ann", "a")]);
+    let remembered = &mut desk.authenticator.remembered;
+    let check = users.check("ann", b"a");
+    let name = |n: usize| format!("user-{n}");
+    for n in 0..=REMEMBERED_LOGINS_MAX {
+        let digest = remembered.digest(&name(n), &check);
+        remembered.remember(now(0), digest, &name(n), &check);
+    }
+    assert_eq!(remembered.len(), REMEMBERED_LOGINS_MAX);
+    let (first, last) = (remembered.digest(&name(0), &check), remembered.digest(&name(REMEMBERED_LOGINS_MAX), &check));
+    assert!(!remembered.knows(now(0), first) && remembered.knows(now(0), last));
+}
+
+#[test]
+fn whoever_fails_too_often_is_not_asked_any_more_and_costs_no_hash() {
+    let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
+    for n in 0..50 {
+        assert_eq!(desk.verdict_of(Some("ann"), Some(&format!("wrong-{n}"))), WRONG);
+    }
+    let hashed = desk.hashed;
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Refuse(RefusalCause::Banned));
+    assert_eq!(desk.hashed, hashed);
+    let banned = std::iter::from_fn(|| desk.authenticator.next_banned()).map(|banned| banned.to_string());
+    assert_eq!(banned.collect::<Vec<_>>(), ["client id \"client\""]);
+    let ask = desk.ask_at(60_000, "public", Some("ann"), Some("a"));
+    desk.work_at(60_000);
+    assert_eq!(desk.answers(), [(ask, Verdict::Admit)], "the ban has ended");
+}

@@ -1,0 +1,21 @@
+//! What the binary does besides running the broker: `dunlin passwd ...`, `dunlin acl ...`.
+//!
+//! Owns: the arguments of each command, and what it reads, writes and prints.
+//! Always holds: a command touches no running broker; a file is replaced whole or not at all.
+//! Leaves to others: formats (`auth`), exit statuses (`config`).
+
+mod acl;
+mod passwd;
+
+use std::ffi::OsString;
+
+use crate::config::Exit;
+
+/// Runs the command that the arguments (the program's name first) name; `None` if they name none, and the broker is meant.
+pub fn run(arguments: &[OsString]) -> Option<Exit> {
+    match arguments.get(1)?.to_str()? {
+        "acl" => Some(acl::run(&arguments[1..])),
+        "passwd" => Some(passwd::run(&arguments[1..])),
+        _ => None,
+    }
+}

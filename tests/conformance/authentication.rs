@@ -1,0 +1,166 @@
+//! Who comes in where credentials are checked: by raw bytes, with a password file.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::broker::Broker;
+use crate::packets::{Connect, PUBACK, Publish, V5, V31, V311, VERSIONS};
+use crate::world::{World, measured, with_flags};
+
+/// A password file, made by the built binary, that goes with its test.
+struct UsersFile(PathBuf);
+
+impl UsersFile {
+    fn new(name: &str, scheme: &str, users: &[(&str, &str)]) -> Self {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("users-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let file = Self(path);
+        for (number, (user, password)) in users.iter().enumerate() {
+            file.passwd(if number == 0 { "-cbH" } else { "-bH" }, scheme, &[user, password]);
+        }
+        file
+    }
+
+    fn passwd(&self, flags: &str, scheme: &str, rest: &[&str]) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        let output = command.args(["passwd", flags, scheme]).arg(&self.0).args(rest).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn flags(&self) -> [&str; 2] {
+        ["--password-file", self.0.to_str().expect("UTF-8")]
+    }
+}
+
+impl Drop for UsersFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What CONNACK says to a user name and a password.
+fn verdict(w: &World, connect: &Connect) -> u8 {
+    let mut client = w.start(connect);
+    let code = client.expect_connack().code;
+    if code == 0 {
+        client.ping();
+    } else {
+        client.expect_closed();
+    }
+    code
+}
+
+#[test]
+fn the_right_password_comes_in_and_everything_else_is_told_the_same() {
+    let users = UsersFile::new("same", "sha512", &[("ann", "sesame"), ("bob", "b")]);
+    let flags = [&users.flags()[..], &["--allow-anonymous=false"]].concat();
+    with_flags(&flags, |w| {
+        for version in VERSIONS {
+            let refused = if version == V5 { 0x86 } else { 4 };
+            let connect = |user: &str, password: &str| Connect::new(version, w.id("c")).user(user).password(password);
+            assert_eq!(verdict(w, &connect("ann", "sesame")), 0);
+            assert_eq!(verdict(w, &connect("bob", "b")), 0);
+            for (user, password) in
+                [("ann", "Sesame"), ("ann", "b"), ("ann", ""), ("eve", "sesame"), ("", "sesame"), ("ann ", "sesame")]
+            {
+                assert_eq!(verdict(w, &connect(user, password)), refused, "{user:?} {password:?}");
+            }
+            assert_eq!(verdict(w, &Connect::new(version, w.id("c")).user("ann")), refused, "a name proves nothing");
+            assert_eq!(verdict(w, &Connect::new(version, w.id("c"))), refused, "nothing shown, nothing given");
+        }
+        // A password that is no text is one all the same (MQTT 5.0, 3.1.3.6), and a wrong one.
+        assert_eq!(verdict(w, &Connect::new(V5, w.id("c")).user("ann").password([0xff, 0, 0xfe])), 0x86);
+    });
+}
+
+#[test]
+fn who_shows_nothing_is_still_admitted_on_loopback_and_who_shows_something_must_be_right() {
+    let users = UsersFile::new("half", "sha512", &[("ann", "sesame")]);
+    with_flags(&users.flags(), |w| {
+        for version in [V31, V311, V5] {
+            let refused = if version == V5 { 0x86 } else { 4 };
+            assert_eq!(verdict(w, &Connect::new(version, w.id("c"))), 0);
+            assert_eq!(verdict(w, &Connect::new(version, w.id("c")).user("ann").password("sesame")), 0);
+            assert_eq!(verdict(w, &Connect::new(version, w.id("c")).user("ann").password("open")), refused);
+            assert_eq!(verdict(w, &Connect::new(version, w.id("c")).user("eve")), refused);
+        }
+    });
+}
+
+#[test]
+fn nothing_of_a_session_is_touched_by_somebody_with_a_wrong_password() {
+    let users = UsersFile::new("touched", "sha512", &[("ann", "sesame")]);
+    let flags = [&users.flags()[..], &["--allow-anonymous=false"]].concat();
+    with_flags(&flags, |w| {
+        let (kept, other) = (w.id("kept"), w.id("other"));
+        let connect = |id: &str| Connect::new(V5, id).user("ann").password("sesame");
+        let (mut client, _) = w.connect(&connect(&kept).persistent());
+        let topic = w.topic("t");
+        assert_eq!(client.subscribe(&topic, 1), 1);
+        let thief = Connect::new(V5, &kept).user("ann").password("wrong");
+        assert_eq!(verdict(w, &thief), 0x86);
+        // Clean start by a stranger would end the session, were he let in.
+        let (mut other, _) = w.connect(&connect(&other));
+        assert_eq!(other.deliver(Publish::new(&topic, "still here").qos(1)), 0);
+        client.take_payload("still here");
+    });
+}
+
+#[test]
+fn what_comes_behind_connect_waits_for_the_verdict_and_is_heard_in_order() {
+    let users = UsersFile::new("behind", "sha512", &[("ann", "sesame")]);
+    let flags = [&users.flags()[..], &["--allow-anonymous=false", "--remember-logins", "off"]].concat();
+    with_flags(&flags, |w| {
+        for (password, comes_in) in [("sesame", true), ("wrong", false)] {
+            let connect = Connect::new(V5, w.id("eager")).user("ann").password(password);
+            let mut client = w.open(V5, "eager");
+            let mut bytes = connect.encode();
+            for number in 1..=3 {
+                bytes.extend(Publish::new(w.topic("x"), format!("{number}")).qos(1).id(number).encode(V5));
+            }
+            client.send(&bytes);
+            assert_eq!(client.expect_connack().code, if comes_in { 0 } else { 0x86 });
+            if comes_in {
+                for number in 1..=3 {
+                    // 0x10 is success without a subscriber.
+                    assert_eq!(client.expect_ack(PUBACK, number), 0x10);
+                }
+            } else {
+                client.expect_closed();
+            }
+        }
+    });
+}
+
+/// argon2id is slow on purpose; who is connected must not notice.
+#[test]
+fn a_connected_client_is_served_while_hundreds_of_passwords_are_hashed() {
+    let users = UsersFile::new("busy", "argon2id", &[("ann", "sesame")]);
+    let flags = [&users.flags()[..], &["--allow-anonymous=false"]].concat();
+    measured(&flags, |w, broker: &Broker| {
+        let (mut client, _) = w.connect(&Connect::new(V5, w.id("calm")).user("ann").password("sesame"));
+        let mut guessers: Vec<_> = (0..40)
+            .map(|n| w.start(&Connect::new(V5, w.id(&format!("g{n}"))).user("ann").password(format!("guess-{n}"))))
+            .collect();
+        let begun = Instant::now();
+        let mut slowest = Duration::ZERO;
+        for _ in 0..50 {
+            let sent = Instant::now();
+            client.ping();
+            slowest = slowest.max(sent.elapsed());
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "50 pings took {:?}, the slowest {slowest:?}",
+            begun.elapsed()
+        );
+        // Known passwords need no hash meanwhile.
+        assert_eq!(verdict(w, &Connect::new(V5, w.id("again")).user("ann").password("sesame")), 0);
+        let codes: Vec<u8> = guessers.iter_mut().map(|guesser| guesser.expect_connack().code).collect();
+        // Those for whom there was no time are told that it was the broker's fault.
+        assert!(codes.iter().all(|code| matches!(code, 0x86 | 0x88 | 0x89)), "{codes:x?}");
+        assert!(codes.contains(&0x86), "{codes:x?}");
+        assert!(broker.obituary().is_none());
+    });
+}
