@@ -20,38 +20,37 @@ impl Connections {
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         plain.extend_from_slice(bytes);
-        if let Some(connection) = self.table.get_mut(id)
-            && let Some(layers) = connection.wire.layers()
-        {
-            let learned = layers.open(&mut plain);
-            if let Some(peer) = learned {
-                connection.peer = peer;
-            }
-            #[cfg(feature = "tls")]
-            if let Some(handshake) = layers.take_handshake() {
-                self.handshakes.begin(id, handshake, &mut self.operations);
-            }
-            let listener = connection.listener;
-            if connection.wire.has_own_bytes() {
-                self.mark_dirty(id);
-            }
-            match learned.map_or(Ok(()), |peer| self.admit_source(core.now(), listener, peer)) {
-                Ok(()) => {
-                    if !plain.is_empty() {
-                        self.take_plain(core, id, &plain);
-                    }
-                    self.finish_layers(core, id);
-                }
-                // Only before CONNECT is anything learned.
-                Err((reason, text)) => {
-                    self.refuse(id, reason, text);
-                    self.close(id);
-                }
-            }
-        }
+        self.open_layers(core, id, &mut plain);
         plain.clear();
         plain.shrink_to(BUFFER_KEPT_BYTES);
         self.plain = plain;
+    }
+
+    fn open_layers(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &mut Vec<u8>) {
+        let Some(connection) = self.table.get_mut(id) else { return };
+        let Some(layers) = connection.wire.layers() else { return };
+        if let Some(peer) = layers.open(bytes) {
+            connection.peer = peer;
+            let listener = connection.listener;
+            // Before a handshake is paid for, and before CONNECT: later nothing is learned of an address.
+            if let Err((reason, text)) = self.admit_source(core.now(), listener, peer) {
+                self.refuse(id, reason, text);
+                self.close(id);
+                return;
+            }
+        }
+        let Some(connection) = self.table.get_mut(id) else { return };
+        #[cfg(feature = "tls")]
+        if let Some(handshake) = connection.wire.layers().and_then(Layers::take_handshake) {
+            self.handshakes.begin(id, handshake, &mut self.operations);
+        }
+        if connection.wire.has_own_bytes() {
+            self.mark_dirty(id);
+        }
+        if !bytes.is_empty() {
+            self.take_plain(core, id, bytes);
+        }
+        self.finish_layers(core, id);
     }
 
     /// A handshake was run.

@@ -149,3 +149,34 @@ fn whoever_speaks_mqtt_to_a_port_for_tls_is_counted_and_closed() {
     assert_eq!(secure.stage.connections.counters().closes[CloseReason::TlsPlainText as usize], 1);
     assert!(secure.stage.flush().is_empty(), "no answer that it could not read");
 }
+
+#[test]
+fn a_handshake_behind_a_proxy_begins_only_for_who_may_come() {
+    use super::sources::{networks, peer};
+    let (pki, suite) = (Pki::new(), suites().remove(0));
+    let mut stage = Stage::new();
+    let settings = ListenerSettings {
+        policy: Policy::Admit,
+        proxy_protocol: true,
+        proxy_from: networks(&["192.0.2.1"]),
+        deny_from: networks(&["203.0.113.66"]),
+        ..ListenerSettings::default()
+    };
+    let layers = ListenerLayers::Tls(TlsListener::new(Arc::new(server_config(&pki, &suite, true))));
+    assert_eq!(stage.connections.add_listener(Arc::new(settings), Arc::default(), layers), TLS);
+    let hello = || {
+        let config = Arc::new(client_config(&pki, &suite, true));
+        written(&mut ClientConnection::new(config, ServerName::try_from("localhost").unwrap()).unwrap())
+    };
+    for (source, begins) in [("203.0.113.7", true), ("203.0.113.66", false)] {
+        stage.connections.accepted(stage.now, TLS, SocketId::new(0, 9), peer("192.0.2.1:1"));
+        let Operation::ReceiveOnce { connection, .. } = stage.operation() else { panic!("it is heard") };
+        let header = format!("PROXY TCP4 {source} 192.0.2.9 5 8883\r\n");
+        stage.receive(connection, &[header.as_bytes(), &hello()].concat(), false);
+        match stage.operation() {
+            Operation::Handshake { .. } if begins => {}
+            Operation::Close { .. } if !begins => {}
+            other => panic!("{source}: {other:?}"),
+        }
+    }
+}
