@@ -162,7 +162,7 @@ fn a_handshake_behind_a_proxy_begins_only_for_who_may_come() {
         deny_from: networks(&["203.0.113.66"]),
         ..ListenerSettings::default()
     };
-    let layers = ListenerLayers::Tls(TlsListener::new(Arc::new(server_config(&pki, &suite, true))));
+    let layers = ListenerLayers::Tls(TlsListener::new(server_config(&pki, &suite, true)));
     assert_eq!(stage.connections.add_listener(Arc::new(settings), Arc::default(), layers), TLS);
     let hello = || {
         let config = Arc::new(client_config(&pki, &suite, true));
