@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
-use crate::decode::Packet;
-use crate::packets::{Connect, PINGREQ, PUBACK, Publish, V5, V311, frame, prop};
+use crate::packets::{Connect, PUBACK, Publish, V5, V311, prop};
 use crate::world::with_flags;
 
 /// QoS 1 messages with these identifiers, which are their payloads, too.
@@ -48,9 +47,7 @@ fn a_subscriber_that_stops_holds_its_publishers_for_a_while_and_not_for_ever() {
         assert_eq!(stuck.subscribe(&topic, 1), 1);
         let mut publisher = w.client(V311, "pub");
         let began = Instant::now();
-        let mut bytes = burst(1..=200, &topic);
-        bytes.extend(frame(PINGREQ, []));
-        publisher.send_quietly(&bytes);
+        publisher.send_quietly(&burst(1..=200, &topic));
         // Ten in flight, and not quite half of a hundred.
         for id in 1..=59 {
             publisher.expect_ack(PUBACK, id);
@@ -62,7 +59,7 @@ fn a_subscriber_that_stops_holds_its_publishers_for_a_while_and_not_for_ever() {
         for id in 61..=200 {
             publisher.expect_ack(PUBACK, id);
         }
-        assert_eq!(publisher.recv(), Packet::PingResp);
+        publisher.ping();
         assert!(began.elapsed() < waited + Duration::from_secs(3), "it has been given up");
         // What has found room comes when its client goes on.
         for number in 1..=110 {
@@ -93,7 +90,7 @@ fn a_publisher_can_be_told_that_nobody_could_take_its_message() {
         assert_eq!(there.subscribe(&topic, 0), 0);
         assert_eq!(new.deliver(Publish::new(&topic, "for one").qos(2)), 0, "one that takes it is enough");
         there.take_payload("for one");
-        let (mut subscriber, _) = w.connect(&Connect::new(V5, w.id("away")).resume());
+        let (mut subscriber, _) = w.connect(&away);
         subscriber.take_payload("taken");
         assert_eq!(new.deliver(Publish::new(&topic, "there is room").qos(2)), 0);
         subscriber.take_payload("there is room");
