@@ -65,7 +65,7 @@ struct PendingAsk {
     at: usize,
 }
 
-/// AuthWork that is under way, and who waits for it.
+/// Work that is under way, and who waits for it.
 #[derive(Debug)]
 struct WorkUnderWay {
     work: AuthWork,

@@ -16,19 +16,19 @@ use crate::ring::PlaneHandle;
 /// How much nicer than the shard.
 const NICE: i32 = 5;
 
-type Job = (ConnectionId, Box<Handshake>);
+type HandshakeJob = (ConnectionId, Box<Handshake>);
 
 /// A shard's end of the lane to its thread.
 pub(super) struct Handshaker {
-    to_run: Sender<Job>,
-    run: Receiver<Job>,
+    to_run: Sender<HandshakeJob>,
+    run: Receiver<HandshakeJob>,
 }
 
 impl Handshaker {
     /// Starts the thread for a shard whose plane `plane` reaches.
     pub(super) fn start(shard: ShardId, plane: PlaneHandle) -> io::Result<Self> {
-        let (to_run, jobs) = bounded::<Job>(TLS_HANDSHAKES_MAX);
-        let (results, run) = bounded::<Job>(TLS_HANDSHAKES_MAX);
+        let (to_run, jobs) = bounded::<HandshakeJob>(TLS_HANDSHAKES_MAX);
+        let (results, run) = bounded::<HandshakeJob>(TLS_HANDSHAKES_MAX);
         let work = move || {
             be_nice();
             for (connection, mut handshake) in jobs {
@@ -44,13 +44,13 @@ impl Handshaker {
     }
 
     /// Has a handshake run.
-    pub(super) fn begin(&self, away: Job) {
+    pub(super) fn begin(&self, away: HandshakeJob) {
         // `conn` lets no more away than the lane holds, and the thread ends after the shard.
         self.to_run.try_send(away).expect("there is room for every handshake that is away");
     }
 
     /// One that was run.
-    pub(super) fn next(&self) -> Option<Job> {
+    pub(super) fn next(&self) -> Option<HandshakeJob> {
         self.run.try_recv().ok()
     }
 
