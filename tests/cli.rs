@@ -223,7 +223,7 @@ fn flags_of_other_brokers_get_the_true_answer() {
     for (flag, answer) in [
         ("--persistence", "sessions and retained messages are kept in memory only so far"),
         ("--psk-file", "of these there are only [auth] password_file"),
-        ("--tls-port", "TLS is not built yet"),
+        ("--tls-port", "TLS is a matter of a listener"),
         ("-d", "dunlin stays in the foreground"),
     ] {
         let output = dunlin(&[flag], &[]);

@@ -183,8 +183,7 @@ pub fn messages_lost_total(client: &str, reason: &str, messages: u64, duration_m
 
 /// Credentials came, and nobody checks them.
 pub fn credentials_unchecked(client: &str, peer: &dyn Display) {
-    let text =
-        "it sent a user name or a password, and nobody checks them: there is no authentication, every client comes in";
+    let text = "it sent a user name or a password, and nobody checks them on this listener: every client comes in (see --password-file)";
     warn!(target: TARGET, event = "credentials_unchecked", client, %peer, text);
 }
 
