@@ -25,7 +25,7 @@ pub(super) const FOREIGN: &[Foreign] = &[
         &["protocol", "websockets", "ws"],
         "use [listener] ws_port (--ws-port), or kind = \"websocket\" in a [[listener]] table",
     ),
-    of(&["wss_port"], "secure WebSocket is not built yet: put a TLS proxy in front of ws_port"),
+    of(&["wss_port"], "secure WebSocket is a [[listener]] table with kind = \"wss\", tls_cert and tls_key"),
     of(&["http_dir"], "files are not served: a web server does that"),
     of(&["websockets_origin"], "use [listener] ws_origins (--ws-origins)"),
     of(&["websockets_headers_size"], "the head of a request may have 8 KiB; that cannot be set"),

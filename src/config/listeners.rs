@@ -15,6 +15,8 @@ use crate::settings::{FromValue, ListenerKind, ListenerSettings, Machine, Settin
 
 /// Where MQTT in TLS is expected (IANA: secure-mqtt).
 const TLS_PORT: u16 = 8883;
+/// Where brokers have MQTT over secure WebSocket.
+const WSS_PORT: u16 = 8084;
 
 /// One address to listen on, and what holds for the clients that come there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,8 +152,13 @@ fn address_of_table(
 
 /// A listener for WebSocket or TLS that says no port has another default than others.
 fn resolve_port(table: &ListenerTable, kind: ListenerKind, resolved: &mut [Resolved]) {
-    if kind == ListenerKind::Tls && resolved[index("port")].source == Source::Default {
-        resolved[index("port")].value = Value::Number(TLS_PORT.into());
+    let secure_port = match kind {
+        ListenerKind::Tls => Some(TLS_PORT),
+        ListenerKind::SecureWebSocket => Some(WSS_PORT),
+        _ => None,
+    };
+    if let Some(port) = secure_port.filter(|_| resolved[index("port")].source == Source::Default) {
+        resolved[index("port")].value = Value::Number(port.into());
     }
     if kind != ListenerKind::WebSocket || table.layer.get(index("port")).is_some() {
         return;
@@ -225,7 +232,7 @@ fn of_another_kind<'a>(table: &'a ListenerTable, described: &'a Described) -> im
         let means_nothing = match row.flag {
             "bind" | "port" => kind == ListenerKind::Unix,
             flag if flag.starts_with("tcp-") => kind == ListenerKind::Unix,
-            flag if flag.starts_with("ws-") => kind != ListenerKind::WebSocket,
+            flag if flag.starts_with("ws-") => !kind.has_websocket(),
             flag if flag.starts_with("unix") => kind != ListenerKind::Unix,
             _ => false,
         };

@@ -25,7 +25,7 @@ use super::proxied::ProxyLayer;
 use super::tls::{Handshake, Tls, TlsListener};
 use super::websocket::WebSocketLayer;
 use crate::auth::PeerIdentity;
-use crate::settings::{ListenerKind, ListenerSettings};
+use crate::settings::ListenerSettings;
 use crate::telemetry::CloseReason;
 
 /// What a connection's bytes pass.
@@ -125,7 +125,7 @@ impl ListenerLayers {
             #[cfg(feature = "test-layers")]
             Self::InvertingTwice => stack.extend([(); 2].map(|()| AnyLayer::Inverting(Inverting::default()))),
         }
-        if settings.kind == ListenerKind::WebSocket {
+        if settings.kind.has_websocket() {
             stack.push(AnyLayer::WebSocket(WebSocketLayer::new(settings, peer)));
         }
         if stack.is_empty() {

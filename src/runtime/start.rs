@@ -30,7 +30,6 @@ use crate::limits;
 use crate::net::{Edge, ListenOn, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError, SharedUnixListener};
-use crate::settings::ListenerKind;
 use crate::shard::{Places, ProcessContext, Shard};
 use crate::telemetry::log;
 
@@ -391,7 +390,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
             return None;
         }
     };
-    let has_tls = config.listeners.iter().any(|listener| listener.settings.kind == ListenerKind::Tls);
+    let has_tls = config.listeners.iter().any(|listener| listener.settings.kind.has_tls());
     let handshaker = has_tls.then(|| {
         Handshaker::start(own, edge.handle()).unwrap_or_else(|error| {
             fatal(&format_args!("cannot start a thread for TLS handshakes: {error}"), End::Exit(Exit::Environment))

@@ -299,10 +299,10 @@ super::declare_settings! {
         /// What it speaks below MQTT.
         ///
         /// tls is MQTT in TLS, by default at port 8883; websocket (or ws) is MQTT over WebSocket, by default at port 8083; unix is a
-        /// socket at the path that unix says. Secure WebSocket (wss) and MQTT-SN are not built yet and are refused.
+        /// socket at the path that unix says; wss is WebSocket in TLS, by default at port 8084. MQTT-SN is not built yet and is refused.
         kind: ListenerKind = Setting::new(
             "listener-kind",
-            Kind::Choice { words: ListenerKind::WORDS, planned: &["wss", "mqtt-sn"], bare: None },
+            Kind::Choice { words: ListenerKind::WORDS, planned: &["mqtt-sn"], bare: None },
             Fallback::Text("tcp"),
         ).key_in_file("kind").in_tables_only(), Start;
 
@@ -553,7 +553,7 @@ impl ListenerSettings {
     /// Whether what a peer says of who is behind it is believed; a peer without an address is of this machine, where the file of the
     /// socket says who may connect.
     pub fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
-        let may_speak = self.proxy_protocol || self.kind == ListenerKind::WebSocket;
+        let may_speak = self.proxy_protocol || self.kind.has_websocket();
         may_speak && peer.map_or(self.kind == ListenerKind::Unix, |peer| self.proxy_from.contain(peer))
     }
 

@@ -79,7 +79,7 @@ pub enum Acceptance {
     Refuse,
 }
 
-/// What a listener speaks below MQTT. Secure WebSocket and MQTT-SN become variants when they are built.
+/// What a listener speaks below MQTT. MQTT-SN becomes a variant when it is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
     /// MQTT straight on a TCP connection.
@@ -90,6 +90,20 @@ pub enum ListenerKind {
     Unix,
     /// MQTT in TLS.
     Tls,
+    /// MQTT in WebSocket frames in TLS.
+    SecureWebSocket,
+}
+
+impl ListenerKind {
+    /// Whether a TLS handshake comes first.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::SecureWebSocket)
+    }
+
+    /// Whether MQTT comes in WebSocket frames.
+    pub const fn has_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::SecureWebSocket)
+    }
 }
 
 /// Whether the clients of a TLS listener show certificates.
@@ -277,6 +291,7 @@ words!(ListenerKind {
     "tls" => Self::Tls,
     "websocket" => Self::WebSocket,
     "ws" => Self::WebSocket,
+    "wss" => Self::SecureWebSocket,
     "unix" => Self::Unix,
 });
 words!(ClientCertificates { "off" => Self::Off, "optional" => Self::Optional, "required" => Self::Required });

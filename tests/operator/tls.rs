@@ -14,6 +14,7 @@ use rcgen::{
 };
 
 use crate::broker::{Broker, Client};
+use crate::websocket::{REQUEST, binary};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -413,4 +414,42 @@ fn mosquittos_clients_publish_and_subscribe_with_certificates() {
             assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), expected, "{version}");
         }
     }
+}
+
+/// WebSocket in TLS: the browser's protocol in the handshake, the request, frames.
+#[test]
+fn a_client_comes_in_over_secure_websocket_and_over_nothing_less() {
+    let ca = Authority::new("wss");
+    ca.issue("server", 1, 90);
+    let (certificate, key) = (ca.path("server.pem"), ca.path("server.key"));
+    let tables =
+        format!("[[listener]]\nname = \"page\"\nkind = \"wss\"\ntls_cert = {certificate:?}\ntls_key = {key:?}\n");
+    let broker = Broker::start("tls-wss", &tables);
+    let file = ca.path("ca.pem");
+    for alpn in [&["-alpn", "http/1.1"][..], &[]] {
+        for id in [b'a', b'b', b'c'] {
+            let arguments = [&["-CAfile", &file, "-verify_return_error"][..], alpn].concat();
+            let mut client = OpenSsl::connect(&broker.addresses[0], &arguments);
+            client.say(REQUEST);
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                let byte = client.read(1);
+                assert_eq!(byte.len(), 1, "{}", String::from_utf8_lossy(&answer));
+                answer.extend(byte);
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+            let mut connect = CONNECT;
+            connect[14] = id;
+            client.say(&binary(&connect));
+            assert_eq!(client.read(6), [&[0x82, 4][..], &CONNACK].concat());
+            client.say(&binary(&[0xc0, 0]));
+            assert_eq!(client.read(4), [0x82, 2, 0xd0, 0]);
+        }
+    }
+    let mut plain = Client::open(&broker.addresses[0]);
+    plain.send(REQUEST);
+    let lines = broker.lines_to(" connect_refused ");
+    assert!(lines.last().is_some_and(|line| line.contains("reason=tls_plain_text")), "{lines:?}");
+    let mut without_frames = OpenSsl::connect(&broker.addresses[0], &["-CAfile", &file]);
+    assert!(!without_frames.come_in(), "MQTT without WebSocket");
 }

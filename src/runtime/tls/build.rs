@@ -20,6 +20,8 @@ use crate::settings::{ClientCertificates, ListenerSettings, TlsTickets, TlsVersi
 
 /// What a client may offer as the protocol inside (ALPN), as IANA lists it.
 const ALPN: &[u8] = b"mqtt";
+/// What browsers name: WebSocket begins as HTTP (RFC 6455, 1.2; RFC 7301).
+const ALPN_OF_WEBSOCKET: &[u8] = b"http/1.1";
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
 /// Reads all files of a listener. What is right and yet worth a word goes to `warnings`.
@@ -39,7 +41,7 @@ pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> 
     };
     let certified = certified_keys(settings, &provider, warnings)?;
     let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(certified)));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![if settings.kind.has_websocket() { ALPN_OF_WEBSOCKET } else { ALPN }.to_vec()];
     // What a client resumes from it keeps itself.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

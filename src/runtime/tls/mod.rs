@@ -16,7 +16,7 @@ mod resolver;
 use crate::config::Listener;
 use crate::conn::ListenerLayers;
 use crate::conn::tls::{ServerConfig, TlsListener};
-use crate::settings::{ListenerKind, ListenerSettings};
+use crate::settings::ListenerSettings;
 use crate::telemetry::log;
 
 pub use problem::TlsProblem;
@@ -55,7 +55,7 @@ fn load_all(listeners: &[Listener]) -> Result<Loaded, Vec<TlsProblem>> {
     let (mut loaded, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for listener in listeners {
         let settings: &ListenerSettings = &listener.settings;
-        if settings.kind != ListenerKind::Tls {
+        if !settings.kind.has_tls() {
             loaded.push(None);
             continue;
         }
