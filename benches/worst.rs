@@ -20,7 +20,7 @@ use dunlin::settings::ListenerSettings;
 use dunlin::shard::command::PAGE_MAX;
 use dunlin::shard::{
     Command, ConnectInfo, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate, Settings, Shard,
-    Turn,
+    Turn, UserNameBasis,
 };
 use dunlin::store::Position;
 use dunlin::telemetry::TransportCounters;
@@ -118,6 +118,7 @@ impl World {
             peer: None,
             listener: &listener,
             identity: None,
+            user_name: UserNameBasis::Claim,
         };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
@@ -528,8 +529,14 @@ fn all_waiting() -> (World, Vec<Ask>) {
     let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
     let payload = vec![b'x'; 1_000];
     let listener = Arc::new(ListenerSettings { policy: Policy::Ask, ..ListenerSettings::default() });
-    let arrival =
-        ConnectInfo { assigned_client_id: false, listener_index: 0, peer: None, listener: &listener, identity: None };
+    let arrival = ConnectInfo {
+        assigned_client_id: false,
+        listener_index: 0,
+        peer: None,
+        listener: &listener,
+        identity: None,
+        user_name: UserNameBasis::Claim,
+    };
     let mut asks = Vec::new();
     for number in 0..limits::PENDING_CONNECTS_MAX as u32 {
         let name = World::name(&format!("waits-{number}-"));

@@ -11,7 +11,7 @@ use super::spoken::{level, spoken};
 use crate::codec::{ConnectPacket, ConnectRefusal, DecodeError, ReasonCode, Version, frame};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
-use crate::shard::{ConnectInfo, Input};
+use crate::shard::{ConnectInfo, Input, UserNameBasis};
 use crate::telemetry::CloseReason;
 
 /// The first byte of every CONNECT.
@@ -115,18 +115,21 @@ impl Connections {
         if let Some(assigned) = assigned_client_id {
             connect.client_id = assigned;
         }
-        let user = self.listeners[usize::from(connection.listener)].user_name(connection.peer);
+        let identity = connection.wire.take_identity();
+        let user = self.listeners[usize::from(connection.listener)].user_name(connection.peer, identity.as_deref());
+        let mut user_name = UserNameBasis::Claim;
         if let Some(user) = user.as_deref() {
-            // The system says who it is; a password would be about somebody else.
+            // The system says who it is, or its certificate; a password would be about somebody else.
             (connect.username, connect.password) = (Some(user), None);
+            user_name = UserNameBasis::Proof;
         }
         connection.phase = Phase::Open;
         connection.version = connect.version;
         let listener_index = connection.listener;
         let listener = &self.listeners[usize::from(listener_index)].settings;
         let (assigned_client_id, peer) = (assigned_client_id.is_some(), connection.peer.ip());
-        let identity = connection.wire.take_identity();
-        let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity: identity.as_ref() };
+        let identity = identity.as_ref();
+        let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity, user_name };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });
         if core.has_asked_about(id) {
             self.await_verdict(id, rest);

@@ -12,6 +12,7 @@ use super::operation::{Operation, UnderWayOn};
 use super::outbox::Outbox;
 use super::peer::{Peer, RefusedPeer};
 use super::rates::ConnectRates;
+use crate::auth::PeerIdentity;
 use crate::codec::Version;
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits;
@@ -116,11 +117,11 @@ impl ListenerEntry {
         }
     }
 
-    /// What a peer is called, where the system says it.
-    pub(super) fn user_name(&self, peer: Peer) -> Option<Box<str>> {
+    /// What a peer is called, where the system says it, or its certificate.
+    pub(super) fn user_name(&self, peer: Peer, identity: Option<&PeerIdentity>) -> Option<Box<str>> {
         match (&self.settings.user_names, peer) {
             (Some(names), Peer::Unix(peer)) => Some(names.name_of(peer.user_id).into()),
-            _ => None,
+            _ => self.settings.certificate_user.of(identity?).filter(|name| !name.is_empty()).map(Into::into),
         }
     }
 }

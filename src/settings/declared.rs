@@ -11,8 +11,8 @@ use super::{
     Unit::{Bytes, Count, Seconds},
     lists::{self, MqttVersions, Networks, Origins, UserNames},
     value::{
-        Acceptance, AnonymousAccess, AuthMethod, ClientCertificates, DeniedPublish, FullQueue, FullQueueCode,
-        ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion,
+        Acceptance, AnonymousAccess, AuthMethod, CertificateUser, ClientCertificates, DeniedPublish, FullQueue,
+        FullQueueCode, ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion,
     },
 };
 use crate::auth::Policy;
@@ -427,6 +427,13 @@ super::declare_settings! {
         /// account that is not in it is called by its number.
         unix_user_names: bool = Setting::new(
             "unix-user-names", Kind::Switch { off_flag: "no-unix-user-names" }, Fallback::Switch(false),
+        ).for_each_listener(), Start;
+        /// What of a client's certificate is its user name.
+        ///
+        /// That is its user name then, whatever CONNECT says, and no password is asked for. The certificate is the one that TLS has verified
+        /// (tls_client_cert), or whose name a trusted proxy passes on. A client without one is asked as any other.
+        certificate_user: CertificateUser = Setting::new(
+            "certificate-user", Kind::Choice { words: CertificateUser::WORDS, planned: &[], bare: None }, Fallback::Text("off"),
         ).for_each_listener(), Start;
         /// Certificate chains of the listener, as PEM files.
         ///

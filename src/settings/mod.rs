@@ -27,8 +27,8 @@ pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]
 pub(crate) use value::words;
 pub use value::{
-    Acceptance, AnonymousAccess, AuthMethod, ClientCertificates, DeniedPublish, FullQueue, FullQueueCode, ListenerKind,
-    MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion, Value,
+    Acceptance, AnonymousAccess, AuthMethod, CertificateUser, ClientCertificates, DeniedPublish, FullQueue,
+    FullQueueCode, ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion, Value,
 };
 
 /// Makes a struct of typed values and the constant that holds their rows.

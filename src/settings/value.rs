@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use crate::auth::PeerIdentity;
+
 /// What one setting was set to, before it goes into its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -115,6 +117,31 @@ pub enum ClientCertificates {
     Optional,
     /// Nobody comes in without.
     Required,
+}
+
+/// What of a client's certificate is its user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// Nothing: CONNECT says it.
+    Off,
+    /// The common name of its subject.
+    CommonName,
+    /// The whole subject, as RFC 4514 writes it.
+    Subject,
+    /// Its first alternative name: a DNS name, a mail address or a URI.
+    AlternativeName,
+}
+
+impl CertificateUser {
+    /// The name in what somebody has proved to be.
+    pub fn of(self, identity: &PeerIdentity) -> Option<&str> {
+        match self {
+            Self::Off => None,
+            Self::CommonName => identity.common_name.as_deref(),
+            Self::Subject => identity.subject.as_deref(),
+            Self::AlternativeName => identity.alternative_names.first().map(|name| &**name),
+        }
+    }
 }
 
 /// The oldest version of TLS that a listener takes.
@@ -293,6 +320,12 @@ words!(ListenerKind {
     "ws" => Self::WebSocket,
     "wss" => Self::SecureWebSocket,
     "unix" => Self::Unix,
+});
+words!(CertificateUser {
+    "off" => Self::Off,
+    "common-name" => Self::CommonName,
+    "subject" => Self::Subject,
+    "alternative-name" => Self::AlternativeName,
 });
 words!(ClientCertificates { "off" => Self::Off, "optional" => Self::Optional, "required" => Self::Required });
 words!(TlsTickets { "on" => Self::On, "off" => Self::Off });

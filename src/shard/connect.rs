@@ -2,7 +2,7 @@
 
 use super::access::Principal;
 use super::report::has_credentials;
-use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn};
+use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn, UserNameBasis};
 use crate::auth::{AskId, Policy};
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
@@ -35,6 +35,9 @@ impl Shard {
         self.clients.counters.packets_received += 1;
         if let Err((code, text)) = self.check_connect(connect) {
             return self.refuse(turn, connection, connect, code, text);
+        }
+        if arrival.user_name == UserNameBasis::Proof {
+            return self.admit(turn, connection, connect, arrival, self.pending.next_ask());
         }
         match arrival.listener.policy {
             Policy::AskAboutCredentials if has_credentials(connect) => {
@@ -122,7 +125,7 @@ impl Shard {
         let will = self.accept_will(turn, id, connect);
         self.clients.sessions.get_mut(id).will = will.map(|will| Box::new(Will::new(&will, key)));
         self.clients.counters.connections += 1;
-        self.clients.report_unchecked_credentials(turn, connection, connect, arrival.listener.policy);
+        self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
         self.send_connack(turn, id, connect, arrival, session_present);
         turn.fx.events.push(Event::Connected {
             connection,
@@ -143,7 +146,7 @@ impl Shard {
 
     /// Who the client is, where that makes a difference.
     fn principal_of(&self, connect: &Connect<'_>, arrival: ConnectInfo<'_>) -> Option<Principal> {
-        let is_known = arrival.listener.policy.asks();
+        let is_known = is_verified(arrival);
         let user = verified_user(connect, arrival);
         (is_known || self.clients.access.checks).then(|| Principal::new(user, arrival.listener, arrival.peer))
     }
@@ -298,7 +301,12 @@ impl Shard {
 /// The user name of a client whom somebody has let in for it. A name that nobody checks is no name: rules about users, and
 /// sessions of users, would be anybody's.
 fn verified_user<'a>(connect: &Connect<'a>, arrival: ConnectInfo<'_>) -> Option<&'a str> {
-    connect.username.filter(|_| arrival.listener.policy.asks())
+    connect.username.filter(|_| is_verified(arrival))
+}
+
+/// Whether somebody vouches for what a client is called.
+fn is_verified(arrival: ConnectInfo<'_>) -> bool {
+    arrival.user_name == UserNameBasis::Proof || arrival.listener.policy.asks()
 }
 
 /// A refusal without properties.

@@ -26,6 +26,18 @@ pub struct ConnectInfo<'a> {
     pub listener: &'a Arc<ListenerSettings>,
     /// Who its peer has proved to be already.
     pub identity: Option<&'a Arc<PeerIdentity>>,
+    /// What the user name of its CONNECT rests on.
+    pub user_name: UserNameBasis,
+}
+
+/// What a user name rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserNameBasis {
+    /// The client says so, and a password may show that it is right.
+    #[default]
+    Claim,
+    /// The system says so, or a certificate: whoever is called that comes in.
+    Proof,
 }
 
 /// One input. The edge calls `Shard::handle` with each, in the order in which they happened.

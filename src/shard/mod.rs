@@ -62,7 +62,7 @@ use crate::time::{Deadline, Now};
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
-pub use input::{ConnectInfo, Input};
+pub use input::{ConnectInfo, Input, UserNameBasis};
 pub use mesh::{ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
 pub use places::Places;
 pub use settings::{ProcessContext, Settings};

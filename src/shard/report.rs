@@ -6,7 +6,7 @@
 use super::clients::Clients;
 use super::deliver::DeliveryOptions;
 use super::losses::Loss;
-use super::{Event, PublishSeen, Shard, Turn};
+use super::{ConnectInfo, Event, PublishSeen, Shard, Turn, UserNameBasis};
 use crate::auth::Policy;
 use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};
 use crate::ids::{ConnectionId, SessionId};
@@ -26,9 +26,10 @@ impl Clients {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        policy: Policy,
+        arrival: ConnectInfo<'_>,
     ) {
-        if policy == Policy::Admit && !self.said_unchecked && has_credentials(connect) {
+        let is_unchecked = arrival.listener.policy == Policy::Admit && arrival.user_name == UserNameBasis::Claim;
+        if is_unchecked && !self.said_unchecked && has_credentials(connect) {
             self.said_unchecked = true;
             turn.fx.events.push(Event::CredentialsUnchecked { connection, client_id: connect.client_id.into() });
         }

@@ -10,7 +10,7 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::{ConnectInfo, Effect, Shard, Turn};
+use super::{ConnectInfo, Effect, Shard, Turn, UserNameBasis};
 use crate::auth::{Ask, AskId, ConnectQuestion, Question, Verdict};
 use crate::codec::{Connect, ConnectPacket, ReasonCode};
 use crate::ids::{ClientKey, ConnectionId};
@@ -169,7 +169,14 @@ impl Shard {
 
     fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, ask: AskId) {
         let PendingConnect { assigned_client_id, listener_index, peer, ref listener, .. } = *pending;
-        let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity: None };
+        let arrival = ConnectInfo {
+            assigned_client_id,
+            listener_index,
+            peer,
+            listener,
+            identity: None,
+            user_name: UserNameBasis::Claim,
+        };
         let (connection, connect) = (pending.connection, pending.packet.get());
         // What holds has changed since it was asked about: the broker may be stopping.
         if let Err((code, text)) = self.check_connect(connect) {

@@ -416,6 +416,37 @@ fn mosquittos_clients_publish_and_subscribe_with_certificates() {
     }
 }
 
+/// The name in a certificate is a user of the access rules, and no password makes another of it.
+#[test]
+fn a_certificates_name_is_the_user_that_rules_speak_of() {
+    let ca = Authority::new("names");
+    for (name, serial) in [("server", 1), ("ann", 2), ("bob", 3)] {
+        ca.issue(name, serial, 90);
+    }
+    let rules = ca.path("rules.acl");
+    fs::write(&rules, "user ann\ntopic readwrite own/#\n").unwrap();
+    let more = format!(
+        "tls_ca = {:?}\ntls_client_cert = \"required\"\ncertificate_user = \"common-name\"\nallow_anonymous = false\n",
+        ca.path("ca.pem")
+    );
+    let config = format!("[auth]\nacl_file = {rules:?}\n{}", ca.listener("mutual", &more));
+    let broker = Broker::start("tls-names", &config);
+    let port = broker.addresses[0].rsplit(':').next().expect("an address has a port").to_owned();
+    let run = |program: &str, user: &str, more: &[&str]| {
+        let (file, certificate, key) =
+            (ca.path("ca.pem"), ca.path(&format!("{user}.pem")), ca.path(&format!("{user}.key")));
+        let tls = ["--cafile", &file, "--cert", &certificate, "--key", &key, "-h", "localhost", "-p", &port, "-q", "1"];
+        Command::new(program).args(tls).args(["-i", user]).args(more).output().expect("it runs")
+    };
+    assert!(run("mosquitto_pub", "ann", &["-r", "-t", "own/a", "-m", "hers"]).status.success());
+    // He says that he is she.
+    run("mosquitto_pub", "bob", &["-u", "ann", "-P", "x", "-r", "-t", "own/a", "-m", "his"]);
+    let lines = broker.lines_to(" message_refused ");
+    assert!(lines.iter().any(|line| line.contains(" client_connected client=bob user=bob ")), "{lines:?}");
+    let output = run("mosquitto_sub", "ann", &["-t", "own/#", "-C", "1", "-W", "20"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), "hers");
+}
+
 /// WebSocket in TLS: the browser's protocol in the handshake, the request, frames.
 #[test]
 fn a_client_comes_in_over_secure_websocket_and_over_nothing_less() {

@@ -9,7 +9,7 @@ use dunlin::codec::{Connect, Packet, Publish, Side, SubscribeFilter, Version, de
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{ConnectInfo, Effect, Input, Turn};
+use dunlin::shard::{ConnectInfo, Effect, Input, Turn, UserNameBasis};
 use dunlin::store::Position;
 use dunlin::telemetry::TransportCounters;
 
@@ -241,6 +241,7 @@ impl World {
             peer: None,
             listener: &listener,
             identity: None,
+            user_name: UserNameBasis::Claim,
         };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         self.ask(shard, Input::Closed { connection });
@@ -263,6 +264,7 @@ impl World {
             peer: None,
             listener: &listener,
             identity: None,
+            user_name: UserNameBasis::Claim,
         };
         self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
         for topic in topics {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dunlin::auth::Policy;
 use dunlin::codec::{Connect, Version};
-use dunlin::conn::{Connections, ConnectionsConfig, ListenerLayers, Operation, Peer, ShardTurn};
+use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, ListenerLayers, Operation, Peer, ShardTurn};
 use dunlin::ids::{ConnectionId, Qos, ShardId, SocketId};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Effects, ProcessContext, Settings, Shard, Turn};
@@ -36,6 +36,7 @@ impl Connected {
             handovers: Arc::new([0.into()]),
             settings: Arc::clone(&process.settings),
             instance: 42,
+            rates: Arc::new(ConnectRates::none()),
         });
         let listener = ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() };
         connections.add_listener(Arc::new(listener), Arc::default(), ListenerLayers::None);

@@ -11,7 +11,9 @@ use dunlin::codec::{
 };
 use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{Command, ConnectInfo, Effect, Effects, Input, ProcessContext, RequestId, Settings, Shard, Turn};
+use dunlin::shard::{
+    Command, ConnectInfo, Effect, Effects, Input, ProcessContext, RequestId, Settings, Shard, Turn, UserNameBasis,
+};
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 
@@ -103,6 +105,7 @@ impl World {
             peer: None,
             listener: &self.listener,
             identity: None,
+            user_name: UserNameBasis::Claim,
         };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },

@@ -15,7 +15,7 @@ use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
 use crate::settings::ListenerSettings;
 use crate::shard::{
     Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
-    Settings, Shard, Turn,
+    Settings, Shard, Turn, UserNameBasis,
 };
 use crate::store::Position;
 use crate::telemetry::{DropReason, TransportCounters};
@@ -125,6 +125,11 @@ impl World {
 
     /// The same by a listener with this policy.
     pub(super) fn open_by(&mut self, policy: Policy, connect: &Connect<'_>) -> Peer {
+        self.open_as(policy, UserNameBasis::Claim, connect)
+    }
+
+    /// The same of a client whose name rests on this.
+    pub(super) fn open_as(&mut self, policy: Policy, user_name: UserNameBasis, connect: &Connect<'_>) -> Peer {
         let peer = self.peers.len();
         let shard = ShardId::owner_of(connect.client_id, self.shards.len()).index();
         let connection = ConnectionId::new(peer as u32, 7);
@@ -148,6 +153,7 @@ impl World {
             peer: None,
             listener: &listener,
             identity: None,
+            user_name,
         };
         self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
         peer

@@ -6,7 +6,7 @@ use crate::auth::{AskId, Policy, Question, RefusalCause, Verdict};
 use crate::codec::{Connect, ConnectWill, Forwarded, Packet, Version};
 use crate::ids::Qos;
 use crate::limits::{ASKS_EXPIRED_PER_TICK, PENDING_CONNECTS_MAX, PENDING_CONNECTS_MAX_BYTES, VERDICT_TIMEOUT_MS};
-use crate::shard::Input;
+use crate::shard::{Event, Input, UserNameBasis};
 
 /// A client that waits, and the question about it.
 fn ask(world: &mut World, connect: &Connect<'_>) -> (Peer, AskId) {
@@ -190,5 +190,25 @@ fn one_question_without_an_answer_keeps_nobody_else_out() {
         let _ = world.open_by(Policy::Ask, &v5(&format!("c{n}")));
         let asked = world.asks.pop().unwrap_or_else(|| panic!("refused at {n} with 1 waiting"));
         decide(&mut world, asked.id, Verdict::Refuse(RefusalCause::BadCredentials));
+    }
+}
+
+#[test]
+fn whoever_has_proved_its_name_comes_in_whatever_the_listener_asks_of_others() {
+    for policy in [Policy::Admit, Policy::Refuse, Policy::Ask, Policy::AskAboutCredentials] {
+        let mut world = World::new();
+        let connect = Connect { username: Some("ann"), ..v5("c") };
+        let peer = world.open_as(policy, UserNameBasis::Proof, &connect);
+        assert_eq!(world.read(peer), ["CONNACK success"], "{policy:?}");
+        assert!(
+            world.asks.is_empty()
+                && !world.events.iter().any(|event| matches!(event, Event::CredentialsUnchecked { .. }))
+        );
+        // Her session is hers: the same client id without that name, or with another, is somebody else.
+        for username in [None, Some("bob")] {
+            let other = world.open_as(policy, UserNameBasis::Proof, &Connect { username, ..connect });
+            let answer = world.read(other);
+            assert!(answer[0].starts_with("CONNACK not authorized"), "{policy:?} {answer:?}");
+        }
     }
 }
