@@ -115,6 +115,11 @@ impl Budgets {
         queue.is_held = true;
     }
 
+    /// Whether a connection is held.
+    pub(super) fn is_held(&self, connection: ConnectionId) -> bool {
+        !self.queues.is_empty() && self.queues.get(&connection).is_some_and(|queue| queue.is_held)
+    }
+
     /// What waits of a connection that was held gets its turn again.
     pub(super) fn release(&mut self, connection: ConnectionId) {
         if self.queues.is_empty() {

@@ -65,11 +65,12 @@ impl Connections {
         self.receive_again(id);
     }
 
-    /// The layers may have found the end of what the peer sends. While its CONNECT is on its way that waits.
+    /// The layers may have found the end of what the peer sends. That waits while its CONNECT is on its way, and behind what it has
+    /// sent before.
     pub(super) fn finish_layers(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
         let Some(connection) = self.table.get_mut(id) else { return };
         let phase = connection.phase;
-        if matches!(phase, Phase::AwaitingPlace | Phase::HandingOver) {
+        if matches!(phase, Phase::AwaitingPlace | Phase::HandingOver) || self.budgets.is_held(id) {
             return;
         }
         match (connection.wire.layers().and_then(Layers::take_end), phase) {

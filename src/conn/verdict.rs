@@ -76,6 +76,7 @@ impl Connections {
         }
         match (hearing, fed) {
             (Some(Hearing::Ended), Fed::All) => core.handle(Input::Closed { connection: id }),
+            (None, Fed::All) => self.finish_layers(core, id),
             (Some(Hearing::Ended), Fed::Held) => {
                 let what = DeferredEvent::Ended(ReceiveEnd::PeerGone);
                 self.budgets.defer(Deferred { connection: id, what });

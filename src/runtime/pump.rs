@@ -282,7 +282,8 @@ impl Pump {
     /// Notes whether this thread did not run for a while and has not read all yet that came meanwhile: nobody is silent, or
     /// late, because of that.
     fn note_stall(&mut self, now: Now, more: bool) {
-        if now.ms().saturating_sub(self.last_turn.ms()) > STALL_MS {
+        let begins_to_wait = self.shard.is_overloaded() && self.catching_up == 0;
+        if begins_to_wait || now.ms().saturating_sub(self.last_turn.ms()) > STALL_MS {
             self.catching_up = CATCH_UP_TURNS;
         }
         self.last_turn = now;

@@ -9,19 +9,24 @@ use super::fanouts::{FanoutUnderWay, Part};
 use super::hold_back::Fullest;
 use super::router::Router;
 use super::{Confirmation, Effect, Turn};
-use crate::ids::SessionId;
+use crate::ids::{Qos, SessionId};
 use crate::session::{Place, Reception, Routed};
 use crate::topic::{EntryId, Matches, Subscriber};
 
 /// Subscribers that a message may have, while others are under way, without becoming one of them: each is first given what it
 /// lacks of those.
 const CAUGHT_UP_MAX: usize = 64;
+/// What a delivery with QoS 1 or 2 costs, in deliveries with QoS 0.
+const ACKNOWLEDGED_COST: u32 = 4;
 
 impl Router {
     /// Whether a message with these subscribers takes several turns.
     #[inline]
-    pub(super) fn is_for_many(&self, matches: &Matches) -> bool {
-        matches.is_crowd || !self.fanouts.is_empty() && matches.local.len() > CAUGHT_UP_MAX
+    pub(super) fn is_for_many(&self, clients: &Clients, qos: Qos, matches: &Matches) -> bool {
+        let served = matches.local.len();
+        matches.is_crowd
+            || served > per_turn(clients, qos) as usize
+            || !self.fanouts.is_empty() && served > CAUGHT_UP_MAX
     }
 
     /// Begins with a message that takes several turns. `confirm`: who waits until it has been delivered, and what that led to is
@@ -51,7 +56,7 @@ impl Router {
     pub(super) fn go_on_with_fanout(&mut self, turn: &mut Turn<'_>, clients: &mut Clients) {
         let Some(first) = self.fanouts.0.front_mut() else { return };
         let before = clients.record_log.last();
-        let budget = clients.settings.subscribers_per_turn;
+        let budget = per_turn(clients, first.message.borrow().qos);
         let (mut reception, mut fullest) = (Reception::default(), Fullest::default());
         let is_done = if let [part] = &mut first.parts[..] {
             let end = part.end.min(part.next.saturating_add(budget));
@@ -181,6 +186,12 @@ impl Router {
             clients.sessions.get_mut(session).subscriptions.set(Place { entry, position });
         }
     }
+}
+
+/// How many subscribers a turn serves with a message: one that is kept until it is acknowledged costs several times as much.
+fn per_turn(clients: &Clients, qos: Qos) -> u32 {
+    let cost = if qos == Qos::AtMostOnce { 1 } else { ACKNOWLEDGED_COST };
+    (clients.settings.subscribers_per_turn / cost).max(1)
 }
 
 /// All who were to have a message have it: whoever waited for that goes on.

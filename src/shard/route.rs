@@ -97,8 +97,8 @@ impl Router {
         matches: &mut Matches,
         confirm: Option<Confirmation>,
     ) -> bool {
-        if matches.is_crowd || !self.fanouts.is_empty() {
-            if self.is_for_many(matches) {
+        if matches.is_crowd || matches.local.len() > 1 || !self.fanouts.is_empty() {
+            if self.is_for_many(clients, fanout.routed.message.qos, matches) {
                 self.begin_fanout(&mut fanout.routed, matches, confirm);
                 return true;
             }

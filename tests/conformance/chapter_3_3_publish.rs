@@ -735,7 +735,7 @@ fn a_publish_of_every_size_arrives_whole() {
 fn a_message_to_thousands_of_subscribers_reaches_each_once_and_in_order() {
     measured(&[], |w, _| {
         let topic = w.topic("many");
-        let mut subscribers: Vec<_> = (0..5_000).map(|n| w.client(V311, &format!("s{n}"))).collect();
+        let mut subscribers: Vec<_> = (0..9_000).map(|n| w.client(V311, &format!("s{n}"))).collect();
         for subscriber in &mut subscribers {
             subscriber.subscribe(&topic, 1);
         }

@@ -9,10 +9,10 @@ use crate::shard::Input;
 use crate::telemetry::TransportCounters;
 
 /// What an UNSUBSCRIBE of 3.1.1 is answered with.
-const UNSUBACK: [u8; 4] = [0xb0, 2, 0, 1];
+pub(super) const UNSUBACK: [u8; 4] = [0xb0, 2, 0, 1];
 
 /// An UNSUBSCRIBE that takes two turns.
-fn long_unsubscribe() -> Vec<u8> {
+pub(super) fn long_unsubscribe() -> Vec<u8> {
     let names: Vec<String> = (0..=FILTERS_PER_SLICE).map(|number| format!("t/{number}")).collect();
     let mut bytes = Vec::new();
     encode_unsubscribe(Version::V311, PacketId::MIN, names.iter().map(String::as_str), &mut bytes);
@@ -47,7 +47,7 @@ impl Stage {
     }
 
     /// Ticks until the packet that is under way is answered, and then hears its client again.
-    fn resume(&mut self) {
+    pub(super) fn resume(&mut self) {
         while self.shard.has_work() {
             assert!(!self.with(|connections, core| connections.hear_resumed(core)), "too early");
             self.tick();

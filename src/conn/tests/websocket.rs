@@ -325,3 +325,21 @@ fn a_silent_client_holds_its_layer_and_no_buffer() {
     assert!(connection.outbox.is_none() && connection.partial.is_empty());
     assert!(size_of::<crate::conn::layers::Layers>() <= 160, "{}", size_of::<crate::conn::layers::Layers>());
 }
+
+/// Regression: the end of the layer was heard before what the client had sent in front of it.
+#[test]
+fn the_end_of_a_layer_waits_behind_a_packet_that_takes_several_turns() {
+    for last in [frame(8, &1_000_u16.to_be_bytes()), b"\x02\x80\0\0\0\0".to_vec()] {
+        let mut stage = Stage::web();
+        let id = stage.web_client();
+        let behind =
+            [&binary(&super::held::long_unsubscribe())[..], &binary(&PINGREQ), &binary(&[0xe0, 0]), &last].concat();
+        stage.receive(id, &behind, true);
+        assert_eq!(stage.shard.counters().closes.iter().sum::<u64>(), 0, "it is under way");
+        stage.resume();
+        assert_eq!(stage.closes(CloseReason::ClientDisconnect), 1, "the goodbye was heard, and no end before it");
+        let said = stage.flush().into_iter().flat_map(|(_, bytes)| bytes).collect::<Vec<u8>>();
+        let answers = [&super::held::UNSUBACK[..], &PINGRESP].concat();
+        assert!(said.windows(answers.len()).any(|part| part == answers), "{said:02x?}");
+    }
+}
