@@ -34,6 +34,10 @@ pub const FILTERS_PER_SLICE: u32 = 256;
 /// Subscribers that a turn serves with one message of QoS 0, which takes 0.7 ms; with QoS 1 or 2 a quarter of that.
 pub const SUBSCRIBERS_PER_TURN: u32 = 16_384;
 
+/// Deliveries after which a turn takes no more of what has come. What a client may send in one turn may lead to many more, but then it
+/// is the next one's turn.
+pub const DELIVERIES_PER_TURN: u64 = 65_536;
+
 /// Messages with more subscribers than that which are under way on one shard before it hears nobody who may bring another. Each that
 /// is costs a look at every delivery of a newer message.
 pub const FANOUTS_MAX: usize = 16;

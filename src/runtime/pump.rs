@@ -13,8 +13,8 @@ use super::watchdog::Heartbeat;
 use crate::conn::ShardTurn;
 use crate::ids::ShardId;
 use crate::limits::{
-    CATCH_UP_TURNS, COMPLETIONS_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS, TLS_HANDSHAKES_PER_TURN,
-    TURN_MAX_BYTES,
+    CATCH_UP_TURNS, COMPLETIONS_PER_TURN, DELIVERIES_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS,
+    TLS_HANDSHAKES_PER_TURN, TURN_MAX_BYTES,
 };
 use crate::net::Edge;
 use crate::ring::RingError;
@@ -189,13 +189,16 @@ impl Pump {
 
     fn take_admitted(&mut self, now: Now) -> Result<bool, RingError> {
         let mut taken = 0;
+        let until = deliveries(&self.shard) + DELIVERIES_PER_TURN;
         loop {
             let before = taken;
-            while !self.shard.is_overloaded() && self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
+            // A few bytes may be messages to thousands: what they come to bounds a turn, too.
+            let may_hear = |shard: &Shard| !shard.is_overloaded() && deliveries(shard) < until;
+            while may_hear(&self.shard) && self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
                 taken += 1;
                 self.apply_effects(now)?;
             }
-            if self.shard.is_overloaded() {
+            if !may_hear(&self.shard) {
                 return Ok(true);
             }
             // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
@@ -357,6 +360,12 @@ impl Pump {
 /// The shard and its turn, for a call of the edge.
 const fn core<'a>(now: Now, shard: &'a mut Shard, fx: &'a mut Effects) -> ShardTurn<'a> {
     ShardTurn { shard, turn: Turn { now, fx } }
+}
+
+/// Messages to clients that the shard has sent or dropped so far.
+fn deliveries(shard: &Shard) -> u64 {
+    let counters = shard.counters();
+    counters.publish_sent + counters.dropped_total()
 }
 
 /// Whether nobody wants anything of a pump: neither another shard nor whoever stops the process.
