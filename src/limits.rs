@@ -32,7 +32,7 @@ pub const FILTERS_PER_PACKET_MAX: u32 = 32_768;
 pub const FILTERS_PER_SLICE: u32 = 256;
 
 /// Subscribers that a turn serves with one message of QoS 0, which takes 0.7 ms; with QoS 1 or 2 a quarter of that.
-pub const SUBSCRIBERS_PER_TURN: u32 = 16_384;
+pub const SUBSCRIBERS_PER_TURN: u32 = 8_192;
 
 /// Deliveries after which a turn takes no more of what has come. What a client may send in one turn may lead to many more, but then it
 /// is the next one's turn.
