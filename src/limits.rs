@@ -34,13 +34,16 @@ pub const FILTERS_PER_SLICE: u32 = 256;
 /// Subscribers that a turn serves with one message of QoS 0, which takes 0.7 ms; with QoS 1 or 2 a quarter of that.
 pub const SUBSCRIBERS_PER_TURN: u32 = 8_192;
 
-/// Deliveries after which a turn takes no more of what has come. What a client may send in one turn may lead to many more, but then it
-/// is the next one's turn.
-pub const DELIVERIES_PER_TURN: u64 = 65_536;
+/// Deliveries after which a turn hears no more of what has come, be it in the middle of what one client has sent; those of what had waited, and
+/// of what other shards send, count apart.
+pub const DELIVERIES_PER_TURN: u32 = 16_384;
 
 /// Messages with more subscribers than that which are under way on one shard before it hears nobody who may bring another. Each that
 /// is costs a look at every delivery of a newer message.
-pub const FANOUTS_MAX: usize = 16;
+pub const FANOUTS_MAX: usize = 32;
+/// Turns that what is under way may take before whoever adds to it is read no further, until its message has been delivered. Half of
+/// [`FANOUTS_MAX`] messages, too, are enough for that.
+pub const FANOUT_TURNS_AHEAD: u32 = 16;
 
 // --- topics ----------------------------------------------------------------------------------------------------
 

@@ -35,6 +35,8 @@ pub trait InputHandler {
     /// Whether the packet that it was just given takes several turns, and nothing behind it is to be heard before
     /// [`Effect::Resume`](crate::shard::Effect::Resume). Asked once after each packet.
     fn holds_sender(&mut self) -> bool;
+    /// What [`Effects::deliveries`](crate::shard::Effects::deliveries) has come to.
+    fn deliveries(&self) -> u32;
 }
 
 /// A shard as connections reach it: with the time that holds now, and room for what follows.
@@ -69,6 +71,11 @@ impl InputHandler for ShardTurn<'_> {
     #[inline]
     fn holds_sender(&mut self) -> bool {
         std::mem::take(&mut self.turn.fx.holds_sender)
+    }
+
+    #[inline]
+    fn deliveries(&self) -> u32 {
+        self.turn.fx.deliveries
     }
 }
 

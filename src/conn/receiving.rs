@@ -10,6 +10,7 @@ use super::operation::{Operation, ReceiveEnd};
 use super::partial_packet::feed;
 use crate::codec::{Side, decode};
 use crate::ids::{ConnectionId, SocketId};
+use crate::settings::Settings;
 use crate::shard::Input;
 use crate::telemetry::CloseReason;
 
@@ -103,10 +104,8 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         match &mut connection.wire {
             Wire::Plain if connection.phase == Phase::Open => {
-                let max = self.config.settings.packet_size_max_bytes;
-                if feed_shard(core, id, connection, bytes, max) == Fed::Held {
-                    self.budgets.hold(id);
-                }
+                let fed = feed_shard(core, id, connection, bytes, &self.config.settings);
+                self.keep_back(id, fed);
             }
             Wire::Plain => self.take_plain(core, id, bytes),
             Wire::Layered(_) => self.take_layered(core, id, bytes),
@@ -128,8 +127,21 @@ impl Connections {
     /// Bytes of a connection that the shard knows.
     pub(super) fn feed_open(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.table.get_mut(id) else { return };
-        if feed_shard(core, id, connection, bytes, self.config.settings.packet_size_max_bytes) == Fed::Held {
-            self.budgets.hold(id);
+        let fed = feed_shard(core, id, connection, bytes, &self.config.settings);
+        self.keep_back(id, fed);
+    }
+
+    /// Who is not to be heard for now sends nothing more until it is released.
+    #[inline]
+    pub(super) fn keep_back(&mut self, id: ConnectionId, fed: Fed) {
+        match fed {
+            Fed::All => {}
+            Fed::Held => self.budgets.hold(id),
+            // It goes on in another turn, behind all others of whom this is true.
+            Fed::Spent => {
+                self.budgets.hold(id);
+                self.resume(id);
+            }
         }
     }
 
@@ -203,14 +215,16 @@ pub(super) enum Fed {
     All,
     /// The shard is about its last packet. What came behind that one is kept.
     Held,
+    /// What came has led to as many deliveries as a turn makes. What is left of it is kept.
+    Spent,
 }
 
 /// Why no more packets are cut out of what came.
 enum Stop {
     /// What follows is no packet.
     Bad,
-    /// What follows has to wait.
-    Held,
+    /// What follows has to wait, and the connection is this.
+    Waits(Fed),
 }
 
 /// Cuts packets out of `bytes` and gives them to the shard.
@@ -220,14 +234,21 @@ pub(super) fn feed_shard(
     id: ConnectionId,
     connection: &mut Connection,
     bytes: &[u8],
-    max_size_bytes: u32,
+    settings: &Settings,
 ) -> Fed {
     let version = connection.version;
+    let (max_size_bytes, deliveries_max) = (settings.packet_size_max_bytes, settings.deliveries_per_turn);
     let result =
         feed(&mut connection.partial, bytes, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
             Ok(packet) => {
                 core.handle(Input::Packet { connection: id, packet });
-                if core.holds_sender() { ControlFlow::Break(Stop::Held) } else { ControlFlow::Continue(()) }
+                if core.holds_sender() {
+                    ControlFlow::Break(Stop::Waits(Fed::Held))
+                } else if core.deliveries() >= deliveries_max {
+                    ControlFlow::Break(Stop::Waits(Fed::Spent))
+                } else {
+                    ControlFlow::Continue(())
+                }
             }
             Err(error) => {
                 core.handle(Input::BadPacket { connection: id, error });
@@ -235,11 +256,11 @@ pub(super) fn feed_shard(
             }
         });
     match result {
-        Ok(ControlFlow::Break((Stop::Held, rest))) => {
+        Ok(ControlFlow::Break((Stop::Waits(fed), rest))) => {
             if !rest.is_empty() {
                 connection.partial.extend(rest);
             }
-            return Fed::Held;
+            return fed;
         }
         Err(error) => core.handle(Input::BadPacket { connection: id, error }),
         Ok(ControlFlow::Continue(()))

@@ -5,7 +5,8 @@
 //! what it had sent before is heard before its end.
 //!
 //! A client whose last packet takes its shard several turns is held by `budget`: what it has sent behind that packet is kept in
-//! the buffers that it came in, and the rest of the one buffer here.
+//! the buffers that it came in, and the rest of the one buffer here. So is one whose messages have led to as many deliveries as a turn
+//! makes, until the next turn.
 
 use super::budget::{Deferred, DeferredEvent};
 use super::connection::{Hearing, Phase};
@@ -68,16 +69,15 @@ impl Connections {
         if hearing == Some(Hearing::Nothing) {
             self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
         }
-        let max = self.config.settings.packet_size_max_bytes;
-        let fed = kept.map_or(Fed::All, |kept| feed_shard(core, id, connection, &kept, max));
+        let fed = kept.map_or(Fed::All, |kept| feed_shard(core, id, connection, &kept, &self.config.settings));
         match fed {
             Fed::All => self.budgets.release(id),
-            Fed::Held => self.budgets.hold(id),
+            Fed::Held | Fed::Spent => self.keep_back(id, fed),
         }
         match (hearing, fed) {
             (Some(Hearing::Ended), Fed::All) => core.handle(Input::Closed { connection: id }),
             (None, Fed::All) => self.finish_layers(core, id),
-            (Some(Hearing::Ended), Fed::Held) => {
+            (Some(Hearing::Ended), Fed::Held | Fed::Spent) => {
                 let what = DeferredEvent::Ended(ReceiveEnd::PeerGone);
                 self.budgets.defer(Deferred { connection: id, what });
             }

@@ -181,24 +181,28 @@ impl Pump {
         self.edge.begin_turn();
         let more = self.take_admitted(now)?;
         // Who has sent more than a share goes on when the others have been served.
-        while !self.shard.is_overloaded() && self.edge.take_deferred(&mut core(now, &mut self.shard, &mut self.fx)) {
+        self.fx.deliveries = 0;
+        while self.may_hear() && self.edge.take_deferred(&mut core(now, &mut self.shard, &mut self.fx)) {
             self.apply_effects(now)?;
         }
         Ok(more)
     }
 
+    /// Whether the turn has not heard enough. A few bytes may be messages to thousands: what they come to bounds it, too.
+    fn may_hear(&self) -> bool {
+        !self.shard.is_overloaded() && self.fx.deliveries < DELIVERIES_PER_TURN
+    }
+
     fn take_admitted(&mut self, now: Now) -> Result<bool, RingError> {
         let mut taken = 0;
-        let until = deliveries(&self.shard) + DELIVERIES_PER_TURN;
+        self.fx.deliveries = 0;
         loop {
             let before = taken;
-            // A few bytes may be messages to thousands: what they come to bounds a turn, too.
-            let may_hear = |shard: &Shard| !shard.is_overloaded() && deliveries(shard) < until;
-            while may_hear(&self.shard) && self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
+            while self.may_hear() && self.edge.take_event(&mut core(now, &mut self.shard, &mut self.fx)) {
                 taken += 1;
                 self.apply_effects(now)?;
             }
-            if !may_hear(&self.shard) {
+            if !self.may_hear() {
                 return Ok(true);
             }
             // What has arrived meanwhile belongs to this turn: the more of it, the more goes out with one send.
@@ -213,7 +217,8 @@ impl Pump {
 
     /// Returns the time that holds for the rest of the turn.
     fn take_messages(&mut self, mut now: Now) -> Result<Now, RingError> {
-        while !self.shard.is_overloaded()
+        self.fx.deliveries = 0;
+        while self.may_hear()
             && let Some((from, batch)) = self.rest.take().or_else(|| self.port.next_batch())
         {
             // What came may have been sent after this turn began, by a later clock: a message that expires in 100 s would
@@ -221,7 +226,7 @@ impl Pump {
             now = clock::now();
             let Batch { shard: mut batch, handovers } = batch;
             let mut messages = batch.messages.drain(..);
-            while !self.shard.is_overloaded()
+            while self.may_hear()
                 && let Some(message) = messages.next()
             {
                 let input = Input::Mesh { from, message, bytes: &batch.bytes };
@@ -360,12 +365,6 @@ impl Pump {
 /// The shard and its turn, for a call of the edge.
 const fn core<'a>(now: Now, shard: &'a mut Shard, fx: &'a mut Effects) -> ShardTurn<'a> {
     ShardTurn { shard, turn: Turn { now, fx } }
-}
-
-/// Messages to clients that the shard has sent or dropped so far.
-fn deliveries(shard: &Shard) -> u64 {
-    let counters = shard.counters();
-    counters.publish_sent + counters.dropped_total()
 }
 
 /// Whether nobody wants anything of a pump: neither another shard nor whoever stops the process.

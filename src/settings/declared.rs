@@ -281,6 +281,8 @@ super::declare_settings! {
         filters_per_slice: u32 = limits::FILTERS_PER_SLICE;
         /// Subscribers of one message that are served in one go. Nor this.
         subscribers_per_turn: u32 = limits::SUBSCRIBERS_PER_TURN;
+        /// Deliveries after which a turn hears nobody any more. Nor this.
+        deliveries_per_turn: u32 = limits::DELIVERIES_PER_TURN;
     }
 }
 

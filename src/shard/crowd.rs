@@ -5,20 +5,18 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::deliver::Fanout;
-use super::fanouts::{FanoutUnderWay, Part};
+use super::fanouts::{FanoutUnderWay, Part, cost_of};
 use super::hold_back::Fullest;
 use super::router::Router;
 use super::{Confirmation, Effect, Turn};
 use crate::ids::{Qos, SessionId};
+use crate::limits::{FANOUT_TURNS_AHEAD, FANOUTS_MAX};
 use crate::session::{Place, Reception, Routed};
 use crate::topic::{EntryId, Matches, Subscriber};
 
 /// Subscribers that a message may have, while others are under way, without becoming one of them: each is first given what it
 /// lacks of those.
 const CAUGHT_UP_MAX: usize = 64;
-/// What a delivery with QoS 1 or 2 costs, in deliveries with QoS 0.
-const ACKNOWLEDGED_COST: u32 = 4;
-
 impl Router {
     /// Whether a message with these subscribers takes several turns.
     #[inline]
@@ -52,52 +50,64 @@ impl Router {
         });
     }
 
-    /// Goes on with the first message that is under way, for one turn's part.
+    /// Goes on with the first message that is under way, and with those that have come as far in the same list, for one turn's part.
     pub(super) fn go_on_with_fanout(&mut self, turn: &mut Turn<'_>, clients: &mut Clients) {
-        let Some(first) = self.fanouts.0.front_mut() else { return };
-        let before = clients.record_log.last();
-        let budget = per_turn(clients, first.message.borrow().qos);
-        let (mut reception, mut fullest) = (Reception::default(), Fullest::default());
-        let is_done = if let [part] = &mut first.parts[..] {
-            let end = part.end.min(part.next.saturating_add(budget));
-            let message = first.message.clone();
-            let mut fanout = Fanout::new(Routed::shared(&message));
-            if part.next < end {
-                let one; // that a crowd may have shrunk to
-                let mut crowd = self.index.subscribers_of_crowd(part.entry);
-                if crowd.is_empty() {
-                    one = [self.index.get(part.entry, 0)];
-                    crowd = &one;
-                }
-                clients.deliver_to_each(turn, &mut fanout, &crowd[part.next as usize..end as usize]);
-                (reception, fullest) = (fanout.reception, fanout.fullest);
-            }
-            part.next = end;
-            end == part.end
+        let Some(first) = self.fanouts.0.front() else { return };
+        if first.parts.len() == 1 {
+            self.deliver_abreast(turn, clients);
         } else {
-            self.deliver_overlapping(turn, clients, budget)
-        };
-        let first = self.fanouts.0.front_mut().expect("it was there");
-        first.is_recorded |= clients.record_log.last() > before;
-        first.add(reception, fullest);
-        if is_done {
+            let before = clients.record_log.last();
+            let budget = per_turn(clients, first.message.borrow().qos);
+            self.deliver_overlapping(turn, clients, budget);
+            self.fanouts.0[0].is_recorded |= clients.record_log.last() > before;
+        }
+        while self.fanouts.0.front().is_some_and(FanoutUnderWay::is_done) {
             let done = self.fanouts.0.pop_front().expect("it was there");
             finish(turn, clients, &done);
         }
     }
 
-    /// The same for a message that matches several filters. Returns whether all has been delivered.
-    fn deliver_overlapping(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, budget: u32) -> bool {
+    /// Each of the next subscribers of one list is given all messages that are about to reach it, so that they leave with one send.
+    fn deliver_abreast(&mut self, turn: &mut Turn<'_>, clients: &mut Clients) {
+        let abreast = self.fanouts.abreast();
+        let cost: u32 = self.fanouts.0.iter().take(abreast).map(|fanout| cost_of(fanout.message.borrow().qos)).sum();
+        let Part { entry, next, end } = self.fanouts.0[0].parts[0];
+        let end = end.min(next.saturating_add((clients.settings.subscribers_per_turn / cost).max(1)));
+        let one; // that a crowd may have shrunk to
+        let mut crowd = self.index.subscribers_of_crowd(entry);
+        if crowd.is_empty() && next < end {
+            one = [self.index.get(entry, 0)];
+            crowd = &one;
+        }
+        let served = crowd.get(next as usize..end as usize).unwrap_or_default();
+        for under_way in self.fanouts.0.iter_mut().take(abreast) {
+            let before = clients.record_log.last();
+            let message = under_way.message.clone();
+            let mut fanout = Fanout::new(Routed::shared(&message));
+            clients.deliver_to_each(turn, &mut fanout, served);
+            under_way.is_recorded |= clients.record_log.last() > before;
+            under_way.add(fanout.reception, fanout.fullest);
+            under_way.parts[0].next = end;
+        }
+    }
+
+    /// Whether so much is under way that whoever adds to it is to be read no further.
+    pub(super) fn has_much_under_way(&self, clients: &Clients) -> bool {
+        let most = u64::from(clients.settings.subscribers_per_turn) * u64::from(FANOUT_TURNS_AHEAD);
+        self.fanouts.len() >= FANOUTS_MAX / 2 || self.fanouts.cost_left() > most
+    }
+
+    /// The same for a message that matches several filters.
+    fn deliver_overlapping(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, budget: u32) {
         let mut left = budget;
         while left > 0 {
             let first = &self.fanouts.0[0];
-            let Some(part) = first.parts.iter().find(|part| part.next < part.end) else { return true };
+            let Some(part) = first.parts.iter().find(|part| part.next < part.end) else { return };
             let id = self.index.get(part.entry, part.next).session;
             let looked_at = first.parts.len().min(clients.sessions.get(id).subscriptions.len()) as u32;
             self.deliver_pending(turn, clients, 0, id);
             left = left.saturating_sub(1 + looked_at / 2);
         }
-        self.fanouts.0[0].parts.iter().all(|part| part.next == part.end)
     }
 
     /// Gives a session what it lacks, before it gets anything newer, or stops subscribing.
@@ -190,8 +200,7 @@ impl Router {
 
 /// How many subscribers a turn serves with a message: one that is kept until it is acknowledged costs several times as much.
 fn per_turn(clients: &Clients, qos: Qos) -> u32 {
-    let cost = if qos == Qos::AtMostOnce { 1 } else { ACKNOWLEDGED_COST };
-    (clients.settings.subscribers_per_turn / cost).max(1)
+    (clients.settings.subscribers_per_turn / cost_of(qos)).max(1)
 }
 
 /// All who were to have a message have it: whoever waited for that goes on.

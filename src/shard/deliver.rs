@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
+use super::fanouts::cost_of;
 use super::hold_back::Fullest;
 use super::{Effect, Effects, Encoded, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
@@ -206,6 +207,7 @@ impl Clients {
             ids: grant.ids,
             group: grant.group,
         };
+        turn.fx.deliveries += cost_of(copy.qos);
         if fanout.routed.message.is_too_late(turn.now) {
             self.counters.dropped(DropReason::Expired);
         } else if copy.qos == Qos::AtMostOnce {

@@ -279,6 +279,8 @@ pub struct Effects {
     /// The packet that was taken last takes several turns: what its client sends behind it, the end of its connection
     /// included, is not to be heard before [`Effect::Resume`]. Whoever passes packets on takes it after each.
     pub holds_sender: bool,
+    /// What messages to sessions have cost since whoever takes the effects last set it to 0, in deliveries with QoS 0: it bounds a turn.
+    pub deliveries: u32,
 }
 
 impl Effects {

@@ -1,11 +1,11 @@
 //! Messages with so many subscribers on this shard that their delivery takes several turns.
 //!
 //! Owns: the messages that are under way, in the order in which they came, and how far each has come.
-//! Always holds: each turn sees to a bounded part of the first. Whoever subscribed before a message came, and still does, is
+//! Always holds: each turn sees to a bounded part of the first, and of those that have come as far as it has. Whoever subscribed before a message came, and still does, is
 //! delivered it once. A session that is to get anything newer is first given what it lacks of these, so it sees every
 //! publisher's messages in their order. Nothing is copied of the index: what is kept of a message is itself and a place in each list
 //! of subscribers.
-//! Leaves to others: that its publisher is not read meanwhile (`conn`), and that not too many come (`runtime`).
+//! Leaves to others: that whoever adds to much is not read meanwhile (`conn`), and that not too many come (`runtime`).
 //!
 //! How far a message has come is two places in each list: those before `next` have been passed, those from `end` on subscribed
 //! later. The lists go on changing, so whoever takes a subscriber out of one fills the gap from its own side of every such place,
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::Confirmation;
 use super::hold_back::Fullest;
-use crate::ids::ConnectionId;
+use crate::ids::{ConnectionId, Qos};
 use crate::session::{Message, Place, Reception, Session};
 use crate::topic::EntryId;
 
@@ -57,6 +57,17 @@ pub(super) struct FanoutUnderWay {
 }
 
 impl FanoutUnderWay {
+    /// Whether all of its deliveries have been made.
+    pub(super) fn is_done(&self) -> bool {
+        self.parts.iter().all(|part| part.next == part.end)
+    }
+
+    /// Deliveries that it still takes, in such with QoS 0; more than that where filters of one session overlap.
+    fn cost_left(&self) -> u64 {
+        let left: u64 = self.parts.iter().map(|part| u64::from(part.end - part.next)).sum();
+        left * u64::from(cost_of(self.message.borrow().qos))
+    }
+
     /// Takes over what became of some of its deliveries.
     pub(super) fn add(&mut self, reception: Reception, fullest: Fullest) {
         self.reception = self.reception.max(reception);
@@ -93,6 +104,11 @@ impl FanoutUnderWay {
     }
 }
 
+/// What a delivery costs, in deliveries with QoS 0: one that is kept until it is acknowledged costs several times as much.
+pub(super) const fn cost_of(qos: Qos) -> u32 {
+    if matches!(qos, Qos::AtMostOnce) { 1 } else { 4 }
+}
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct FanoutsUnderWay(pub VecDeque<FanoutUnderWay>);
@@ -108,6 +124,22 @@ impl FanoutsUnderWay {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many, from the first on, are about to reach the same subscriber of one list. The first has one list alone, and none ends
+    /// there before it does.
+    pub(super) fn abreast(&self) -> usize {
+        let place = |fanout: &FanoutUnderWay| match &fanout.parts[..] {
+            [part] => Some((part.entry, part.next)),
+            _ => None,
+        };
+        let first = self.0.front().and_then(place);
+        self.0.iter().take_while(|fanout| place(fanout) == first).count()
+    }
+
+    /// What all of them still take, in deliveries with QoS 0.
+    pub(super) fn cost_left(&self) -> u64 {
+        self.0.iter().map(FanoutUnderWay::cost_left).sum()
     }
 
     /// The publisher of the message that came last is held until it has been delivered.

@@ -142,10 +142,12 @@ impl Shard {
         self.hold_publisher(turn, id, outcome);
     }
 
-    /// Whoever has published to more subscribers than one turn serves is read on when they have been served.
+    /// Whoever has published to more subscribers than one turn serves, while much is under way already, is read on when they have been
+    /// served.
     #[inline]
     fn hold_publisher(&mut self, turn: &mut Turn<'_>, id: SessionId, outcome: Outcome) {
         if outcome.is_under_way
+            && self.router.has_much_under_way(&self.clients)
             && let Some(link) = self.clients.sessions.get(id).link.as_deref()
         {
             turn.fx.holds_sender = true;

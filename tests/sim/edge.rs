@@ -373,6 +373,7 @@ impl World {
         connections.set_paused(is_paused);
         connections.begin_turn();
         self.sockets[shard].row = None;
+        self.fx.deliveries = 0;
     }
 
     /// Who was let in, what was deferred, then the sends.

@@ -51,6 +51,10 @@ impl InputHandler for Told<'_> {
         let holds_sender = std::mem::take(&mut self.world.fx.holds_sender);
         holds_sender && self.world.cage.canary != Canary::HearHeld
     }
+
+    fn deliveries(&self) -> u32 {
+        self.world.fx.deliveries
+    }
 }
 
 impl World {

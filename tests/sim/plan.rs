@@ -78,6 +78,7 @@ impl Plan {
             topic_alias_max: *rng.pick(&[0, 2, 10]),
             outbox_max_bytes: *rng.pick(&[4 * 1024, 16 * 1024, 256 * 1024]),
             subscriptions_per_turn: *Rng::new(rng.clone().next()).pick(&[1, 1, 2, 8, 256]),
+            deliveries_per_turn: *Rng::new(rng.clone().next() ^ 0xde11).pick(&[1, 3, 10, 16_384]),
             subscribers_per_turn: *Rng::new(rng.clone().next() ^ 0xfa07).pick(&[1, 1, 2, 3, 2_048]),
             full_queue: *Rng::new(rng.clone().next() ^ 0xf011).pick(&[FullQueue::DropNewest, FullQueue::HoldBack]),
             filters_per_slice: *Rng::new(rng.clone().next() ^ 0xf117).pick(&[1, 1, 2, 256]),

@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::encode_unsubscribe;
 use crate::conn::InputHandler;
 use crate::ids::PacketId;
-use crate::limits::FILTERS_PER_SLICE;
+use crate::limits::{DELIVERIES_PER_TURN, FILTERS_PER_SLICE};
 use crate::shard::Input;
 use crate::telemetry::TransportCounters;
 
@@ -110,4 +110,27 @@ fn whoever_sends_on_and_on_behind_it_is_stopped_by_its_own_socket() {
         stage.defer(id, &PINGREQ, buffer);
     }
     assert!(matches!(stage.operation(), Operation::StopReceiving { connection, .. } if connection == id));
+}
+
+#[test]
+fn who_comes_when_a_turn_has_led_to_enough_is_heard_by_turns_packet_after_packet() {
+    let mut stage = Stage::new();
+    let [first, second] = ["c", "d"].map(|name| stage.client(name));
+    stage.fx.deliveries = DELIVERIES_PER_TURN;
+    stage.receive(first, &[PINGREQ, PINGREQ, PINGREQ].concat(), true);
+    stage.receive(second, &[PINGREQ, PINGREQ].concat(), true);
+    stage.defer(second, &PINGREQ, 0);
+    assert_eq!(stage.flush(), [(first, PINGRESP.to_vec()), (second, PINGRESP.to_vec())]);
+    for expected in [first, second, first] {
+        assert!(stage.connections.has_work() && stage.connections.next_deferred().is_none());
+        assert!(stage.with(|connections, core| connections.hear_resumed(core)));
+        assert_eq!(stage.flush(), [(expected, PINGRESP.to_vec())]);
+    }
+    stage.fx.deliveries = 0;
+    assert!(stage.with(|connections, core| connections.hear_resumed(core)), "the second, of whom nothing is left here");
+    let deferred = stage.connections.next_deferred().expect("what came later has its turn again");
+    stage.with(|connections, core| connections.handle_deferred(core, deferred, &PINGREQ));
+    assert_eq!(stage.flush(), [(second, PINGRESP.to_vec())]);
+    assert!(stage.with(|connections, core| connections.hear_resumed(core)), "the first");
+    assert!(!stage.connections.has_work());
 }
