@@ -22,7 +22,7 @@ use dunlin::shard::{
     Command, ConnectInfo, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate, Settings, Shard,
     Turn, UserNameBasis,
 };
-use dunlin::store::Position;
+use dunlin::store::{LogStart, Position};
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 
@@ -65,7 +65,7 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
 
         Self {
-            shard: Shard::new(ShardId(0), &ProcessContext::new(settings.clone(), 7, now), now),
+            shard: Shard::new(ShardId(0), &ProcessContext::new(settings.clone(), 7, now), now, LogStart::default()),
             fx: Effects::default(),
             now,
             next_slot: 0,
@@ -88,8 +88,8 @@ impl World {
                 });
                 last = last.max(announced.max());
             }
-            let position = self.fx.last_record;
-            let stored = !self.fx.records.is_empty();
+            let position = self.fx.log.last;
+            let stored = !self.fx.log.is_empty();
             self.fx.clear();
             if let Some(number) = last {
                 let input = Input::Mesh { from: ShardId(1), message: MeshMessage::Applied { number }, bytes: &[] };

@@ -242,6 +242,24 @@ impl SessionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientKey(pub u64);
 
+/// Orders the writes to one retained topic, across shards and across restarts: a hybrid logical clock (Kulkarni and others, 2014).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct WriteStamp {
+    /// Nanoseconds since 1970-01-01 UTC, later than every one given or seen before.
+    pub time_ns: u64,
+    /// The shard that gave it, so that no two are equal.
+    pub shard: u8,
+}
+
+/// Names a message within a log: the position of the record that first held it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MessageId(pub u64);
+
+impl MessageId {
+    /// That of a message which is in no log.
+    pub const NONE: Self = Self(0);
+}
+
 /// The secret under which names are reduced to 64 bits wherever the result may outlive the process or leave it: client
 /// ids, and shared subscriptions. SipHash-1-3 (Aumasson, Bernstein 2012), which every build computes alike.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,11 @@ impl<'a> Forwarded<'a> {
         self.block.len() - self.hop_bytes
     }
 
+    /// The properties without a length in front, where they lie together as they go on.
+    pub const fn as_block(&self) -> Option<&'a [u8]> {
+        if self.hop_bytes == 0 { Some(self.block) } else { None }
+    }
+
     /// Appends the properties without a length in front.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         if self.hop_bytes > 0 {

@@ -22,7 +22,7 @@ use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits::{ACCEPT_AGAIN_MS, DEFERRED_BUFFERS_MAX, HANDOVERS_MAX, LINGER_MS, TURN_BUDGET_BYTES};
 use crate::settings::ListenerSettings;
-use crate::shard::{Effects, Places, ProcessContext, Settings, Shard, Turn};
+use crate::shard::{Effects, LogStart, Places, ProcessContext, Settings, Shard, Turn};
 use crate::telemetry::CloseReason;
 use crate::time::Now;
 
@@ -73,7 +73,12 @@ impl Stage {
             ] {
                 connections.add_listener(settings(policy, connections_max), Arc::default(), layers);
             }
-            Self { connections, shard: Shard::new(ShardId(own), &process, now), fx: Effects::default(), now }
+            Self {
+                connections,
+                shard: Shard::new(ShardId(own), &process, now, LogStart::default()),
+                fx: Effects::default(),
+                now,
+            }
         })
     }
 

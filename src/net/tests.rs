@@ -14,7 +14,7 @@ use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, ListenerLayers,
 use crate::ids::ShardId;
 use crate::ring::{Plane, PlaneConfig, monotonic_ns};
 use crate::settings::ListenerSettings;
-use crate::shard::{Effects, Input, ProcessContext, Settings, Shard, Turn};
+use crate::shard::{Effects, Input, LogStart, ProcessContext, Settings, Shard, Turn};
 use crate::time::Now;
 
 /// Generous, because the machine may be busy; no test waits for it to pass.
@@ -59,7 +59,7 @@ fn two_with(policy: Policy) -> [Stage; 2] {
         let listening =
             edge.listen(Listening { on, settings, connections: Arc::default(), layers: ListenerLayers::None }).unwrap();
         let ListenOn::Ip(address) = listening else { panic!("{listening}") };
-        let shard = Shard::new(ShardId(own), &process, now());
+        let shard = Shard::new(ShardId(own), &process, now(), LogStart::default());
         Stage { edge, shard, fx: Effects::default(), address }
     });
     let planes = [stages[0].edge.handle(), stages[1].edge.handle()];

@@ -335,9 +335,8 @@ impl Pump {
         for (request, reply) in self.fx.replies.drain(..) {
             self.inbox.reply(request, reply);
         }
-        if !self.fx.records.is_empty() {
-            let last = self.fx.last_record;
-            self.store.append(self.fx.records.drain(..), last);
+        if !self.fx.log.is_empty() {
+            self.store.append(&self.fx.log);
         }
         self.fx.clear();
         if self.turn_bytes > TURN_MAX_BYTES {

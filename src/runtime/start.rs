@@ -31,6 +31,7 @@ use crate::net::{Edge, ListenOn, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError, SharedUnixListener};
 use crate::shard::{Places, ProcessContext, Shard};
+use crate::store::LogStart;
 use crate::telemetry::log;
 
 /// Why the broker does not run.
@@ -400,7 +401,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     ready.send(Ok(Ready { plane: edge.handle(), inbox: sender, addresses })).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes);
-    let shard = Shard::new(own, &process, clock::now());
+    let shard = Shard::new(own, &process, clock::now(), LogStart::default());
     let shutdown_timeout_s = config.process.shutdown_timeout_s;
     let parts = Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker };
     let result = Pump::new(parts).run();

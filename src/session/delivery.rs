@@ -1,7 +1,9 @@
 //! One message for one client: what stands in its queue and in its window.
 
+use triomphe::ThinArc;
+
 use super::message::Message;
-use crate::ids::{Qos, SubscriptionId};
+use crate::ids::{MessageId, Qos, SubscriptionId};
 use crate::topic::GroupTag;
 
 /// The subscription identifiers that one delivery carries: mostly none or one.
@@ -13,7 +15,7 @@ pub enum SubscriptionIds {
     /// Exactly one has.
     One(SubscriptionId),
     /// Several have [MQTT-3.3.4-4].
-    Many(Box<[SubscriptionId]>),
+    Many(ThinArc<(), SubscriptionId>),
 }
 
 impl SubscriptionIds {
@@ -22,16 +24,16 @@ impl SubscriptionIds {
         match ids {
             [] => Self::None,
             [one] => Self::One(*one),
-            many => Self::Many(many.into()),
+            many => Self::Many(ThinArc::from_header_and_slice((), many)),
         }
     }
 
     /// As a list.
-    pub const fn as_slice(&self) -> &[SubscriptionId] {
+    pub fn as_slice(&self) -> &[SubscriptionId] {
         match self {
             Self::None => &[],
             Self::One(one) => std::slice::from_ref(one),
-            Self::Many(many) => many,
+            Self::Many(many) => &many.slice,
         }
     }
 }
@@ -49,6 +51,8 @@ pub struct Delivery {
     pub retain: bool,
     /// The shared subscription that the session was picked for.
     pub group: GroupTag,
+    /// What the shard's log knows it by; [`MessageId::NONE`] where the session's state is not kept.
+    pub stored_as: MessageId,
 }
 
 const _: () = assert!(size_of::<Delivery>() == 40, "a queue of a million is forty megabytes");
@@ -80,6 +84,13 @@ pub(crate) mod tests {
             properties: Forwarded::EMPTY,
             payload: b"12345",
         });
-        Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false, group: GroupTag::NONE }
+        Delivery {
+            message,
+            ids: SubscriptionIds::None,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            group: GroupTag::NONE,
+            stored_as: MessageId::NONE,
+        }
     }
 }

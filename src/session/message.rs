@@ -6,7 +6,7 @@ use bytes::Bytes;
 use triomphe::ThinArc;
 
 use crate::codec::Forwarded;
-use crate::ids::{ClientKey, Qos};
+use crate::ids::{ClientKey, MessageId, Qos};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::time::{Deadline, Now};
 
@@ -240,17 +240,19 @@ pub struct Routed<'a> {
     /// What is being routed.
     pub message: MessageRef<'a>,
     shared: Option<Message>,
+    /// What the shard's log knows it by, once it has it in the change that is being made; [`MessageId::NONE`] before.
+    pub stored_as: MessageId,
 }
 
 impl<'a> Routed<'a> {
     /// From a packet.
     pub const fn borrowed(message: MessageRef<'a>) -> Self {
-        Self { message, shared: None }
+        Self { message, shared: None, stored_as: MessageId::NONE }
     }
 
     /// From a message that is already shared.
     pub fn shared(message: &'a Message) -> Self {
-        Self { message: message.borrow(), shared: Some(message.clone()) }
+        Self { message: message.borrow(), shared: Some(message.clone()), stored_as: MessageId::NONE }
     }
 
     /// The shared form, if somebody keeps it already.

@@ -7,7 +7,7 @@ use super::{Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{Ack, AckKind, ReasonCode, encode_ack};
 use crate::ids::{ConnectionId, PacketId, SessionId};
 use crate::session::{AckQueue, Exchange};
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::telemetry::CloseReason;
 
 impl Shard {
@@ -56,7 +56,7 @@ impl Shard {
         let session = self.clients.sessions.get_mut(id);
         let known = session.exchanges.complete(packet_id);
         if known && session.is_persistent() {
-            self.clients.record_log.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
+            self.clients.record_log.append(turn, &LogRecord::ExchangeClosed { session: id, packet_id });
         }
         // Sent again by a client whose PUBCOMP was lost, it has done what it should.
         let is_completed = known || self.clients.sessions.get(id).exchanges.was_completed(packet_id);
@@ -80,7 +80,7 @@ impl Shard {
         outbound.complete(packet_id, &mut self.clients.queues);
         let waiting = outbound.has_queue();
         if session.is_persistent() {
-            self.clients.record_log.append(Record::Completed { session: id, packet_id }, turn.fx);
+            self.clients.record_log.append(turn, &LogRecord::Completed { session: id, packet_id });
         }
         if waiting {
             self.clients.send_queued(turn, id, QUEUED_PER_ACK);
@@ -130,7 +130,7 @@ impl Clients {
         if self.record_log.is_durable() {
             self.tell_stored(turn, confirmation);
         } else {
-            self.record_log.wait(confirmation);
+            self.record_log.wait(turn, confirmation);
         }
     }
 
@@ -170,7 +170,7 @@ impl Clients {
     pub(super) fn end_exchange_in(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
         let session = self.sessions.get_mut(id);
         if session.exchanges.remove(packet_id) && session.is_persistent() {
-            self.record_log.append(Record::ExchangeClosed { session: id, packet_id }, turn.fx);
+            self.record_log.append(turn, &LogRecord::ExchangeClosed { session: id, packet_id });
         }
     }
 

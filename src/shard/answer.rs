@@ -12,12 +12,12 @@ use super::command::{
 use super::mesh::MeshMessage;
 use super::retained::Page;
 use super::router::Router;
-use super::{Settings, Shard, Stamp, Turn};
+use super::{Settings, Shard, Turn};
 use crate::codec::ReasonCode;
-use crate::ids::{SessionId, ShardSet};
+use crate::ids::{SessionId, ShardSet, WriteStamp};
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
 use crate::session::{Message, Outbound, Routed, Session};
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, Report, TransportCounters};
 use crate::topic::{Cursor, Scan, TopicFilter, TopicName};
 
@@ -219,14 +219,14 @@ impl Router {
     fn delete_retained(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, topic: &str) {
         let stamp = self.retained.stamp(turn.now, clients.id);
         self.retained.write(turn.now, topic, None, stamp);
+        clients.record_log.append(turn, &LogRecord::Retained { topic, stamp, message: None });
         for shard in ShardSet::all_but(clients.id, clients.settings.shards).iter() {
             turn.fx.mesh.push(shard, MeshMessage::RetainedDeleted { topic: topic.into(), stamp });
         }
-        clients.record_log.append(Record::Retained { topic: topic.into(), message: None }, turn.fx);
     }
 
     /// Another shard has deleted a retained message.
-    pub(super) fn apply_retained_deletion(&mut self, turn: &Turn<'_>, topic: &str, stamp: Stamp) {
+    pub(super) fn apply_retained_deletion(&mut self, turn: &Turn<'_>, topic: &str, stamp: WriteStamp) {
         self.retained.write(turn.now, topic, None, stamp);
     }
 }

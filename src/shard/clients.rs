@@ -20,6 +20,7 @@ use super::timers::Timers;
 use crate::ids::{SessionId, ShardId};
 use crate::limits::ACL_FILTERS_COST;
 use crate::session::QueueTotals;
+use crate::store::LogStart;
 use crate::telemetry::Counters;
 use crate::time::Deadline;
 
@@ -53,14 +54,14 @@ pub(super) struct Clients {
 
 impl Clients {
     /// No clients.
-    pub(super) fn new(id: ShardId, process: &ProcessContext) -> Self {
+    pub(super) fn new(id: ShardId, process: &ProcessContext, log: LogStart) -> Self {
         Self {
             id,
             settings: Arc::clone(&process.settings),
             counters: Counters::default(),
             sessions: Sessions::new(process.keys.names),
             timers: Timers::default(),
-            record_log: RecordLog::default(),
+            record_log: RecordLog::new(log),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             access: AccessControl::new(process.rules.clone()),
             places: Arc::clone(&process.places),

@@ -9,9 +9,9 @@ use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::{Link, Will};
 use crate::settings::Acceptance;
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::telemetry::CloseReason;
-use crate::time::Now;
+use crate::time::{Now, Timestamp};
 
 /// Why a CONNECT is refused: for CONNACK, and in words.
 pub(super) type Refused = (ReasonCode, &'static str);
@@ -112,8 +112,8 @@ impl Shard {
         let expiry_s = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s);
         self.clients.set_expiry(turn, id, expiry_s);
         if !session_present && expiry_s > 0 {
-            let client_id = connect.client_id.into();
-            self.clients.record_log.append(Record::SessionBegun { session: id, client_id, expiry_s }, turn.fx);
+            let (client_id, at) = (connect.client_id, Timestamp(turn.now.unix_ms));
+            self.clients.record_log.append(turn, &LogRecord::SessionBegun { session: id, client_id, expiry_s, at });
         }
 
         let keep_alive_s = self.clients.settings.keep_alive_s(connect.version, connect.keep_alive_s);

@@ -10,10 +10,10 @@ use super::fanouts::cost_of;
 use super::hold_back::Fullest;
 use super::{Effect, Effects, Encoded, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
-use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
+use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::session::{Delivery, Link, MessageRef, Outbound, Reception, Routed, SubscriptionIds, TopicForm};
-use crate::store::Record;
+use crate::store::format::{ListOf, LogRecord, QueuedRecord};
 use crate::telemetry::{DropReason, Verbosity};
 use crate::topic::{GroupTag, Matches, Subscriber};
 
@@ -284,18 +284,27 @@ impl Clients {
         fanout: &mut Fanout<'_>,
         copy: DeliveryOptions<'_>,
     ) -> Delivery {
-        let message = fanout.routed.share().clone();
+        let mut stored_as = MessageId::NONE;
         if copy.qos > Qos::AtMostOnce && self.sessions.get(id).is_persistent() {
-            let message = message.clone();
-            self.record_log
-                .append(Record::Queued { session: id, message, qos: copy.qos, retain: copy.retain }, turn.fx);
+            stored_as = self.record_log.message(turn, &mut fanout.routed);
+            let queued = QueuedRecord {
+                session: id,
+                message: stored_as,
+                qos: copy.qos,
+                retain: copy.retain,
+                packet_id: None,
+                group: None,
+                ids: ListOf::Values(copy.ids),
+            };
+            self.record_log.append(turn, &LogRecord::Queued(queued));
         }
         Delivery {
-            message,
+            message: fanout.routed.share().clone(),
             ids: SubscriptionIds::from_slice(copy.ids),
             qos: copy.qos,
             retain: copy.retain,
             group: copy.group,
+            stored_as,
         }
     }
 

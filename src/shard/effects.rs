@@ -7,8 +7,7 @@ use super::mesh::MeshOut;
 use crate::auth::Ask;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::{ConnectionId, PacketId, Qos};
-use crate::session::Message;
-use crate::store::{Position, Record};
+use crate::store::LogOutput;
 use crate::telemetry::{CloseReason, DropReason, Verbosity};
 
 /// Encoded bytes in [`Effects::bytes`]. One may be sent to many connections.
@@ -264,10 +263,8 @@ pub struct Effects {
     pub list: Vec<Effect>,
     /// Messages to other shards. They stay until there is room on the way: whoever sends a batch takes it out.
     pub mesh: MeshOut,
-    /// Records for the store, in order.
-    pub records: Vec<Record<Message>>,
-    /// The position of the last of them.
-    pub last_record: Position,
+    /// Records for the store.
+    pub log: LogOutput,
     /// Log events.
     pub events: Vec<Event>,
     /// Which of them are wanted: set by whoever writes them.
@@ -334,7 +331,7 @@ impl Effects {
         self.bytes.shrink_to(HELD_MAX_BYTES);
         self.payloads.clear();
         self.list.clear();
-        self.records.clear();
+        self.log.clear();
         self.events.clear();
     }
 }

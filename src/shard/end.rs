@@ -6,7 +6,7 @@ use super::{Effect, Event, Shard, Turn};
 use crate::codec::{Disconnect, ReasonCode};
 use crate::ids::SessionId;
 use crate::session::{Link, OpenExchanges, Routed};
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::time::{Deadline, Now};
 use crate::topic::TopicName;
@@ -170,7 +170,7 @@ impl Clients {
         }
         if was_persistent && !session.is_persistent() {
             // Whatever was written down about it must not come back after a restart.
-            self.record_log.append(Record::SessionEnded { session: id }, turn.fx);
+            self.record_log.append(turn, &LogRecord::SessionEnded { session: id });
         }
     }
 

@@ -6,24 +6,14 @@
 
 use smallvec::SmallVec;
 
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::{ConnectionId, ShardId, WriteStamp};
 use crate::session::{AckNumber, Copied, Message, Reception, Routed};
 use crate::telemetry::Report;
 use crate::time::Now;
 use crate::topic::{Interest, MemberRoom};
 
-/// Orders the writes to one retained topic across shards, and across restarts: a hybrid logical clock (Kulkarni and others,
-/// 2014). All shards of a process read one monotonic clock, so a client that publishes after it has seen an earlier write
-/// acknowledged gets the later stamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Stamp {
-    /// Nanoseconds since 1970-01-01 UTC, pushed beyond every stamp seen before.
-    pub time_ns: u64,
-    /// The writing shard, so that no two stamps are equal.
-    pub shard: u8,
-}
-
-/// Where a process's stamps begin: the same on all of its shards.
+/// Where a process's stamps begin: the same on all of its shards. They read one monotonic clock, so a client that publishes after it has
+/// seen an earlier write acknowledged gets the later stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StampClock {
     /// The wall clock at the monotonic clock's zero. The wall clock may be set meanwhile: stamps go on with the monotonic
@@ -89,7 +79,7 @@ pub struct PublishDetails {
     /// Shared groups, by key, of which a member on the receiving shard was picked.
     pub groups: SmallVec<[u64; 2]>,
     /// Set when it is also a write to the retained store, which every shard has a copy of.
-    pub retained: Option<Stamp>,
+    pub retained: Option<WriteStamp>,
     /// Asks for [`MeshMessage::Stored`] once every record that it led to is durable, and the queues that it stands in have room.
     pub confirm: Option<Confirmation>,
 }
@@ -168,7 +158,7 @@ pub enum MeshMessage {
         /// On which nothing is retained from now on.
         topic: Box<str>,
         /// Of the deletion.
-        stamp: Stamp,
+        stamp: WriteStamp,
     },
     /// The sender's numbers, for `$SYS`; sent to shard 0.
     Report(Box<Report>),

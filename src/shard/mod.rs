@@ -63,9 +63,11 @@ pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input, UserNameBasis};
-pub use mesh::{ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, Stamp};
+pub use mesh::{ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails};
 pub use places::Places;
 pub use settings::{ProcessContext, Settings};
+
+pub use crate::store::LogStart;
 
 use answer::CommandsUnderWay;
 use clients::Clients;
@@ -109,12 +111,12 @@ enum Shutdown {
 }
 
 impl Shard {
-    /// A shard without sessions.
-    pub fn new(id: ShardId, process: &ProcessContext, now: Now) -> Self {
+    /// A shard without sessions, whose log goes on behind `log`.
+    pub fn new(id: ShardId, process: &ProcessContext, now: Now, log: LogStart) -> Self {
         let shards = process.settings.shards;
         assert!(id.index() < shards, "shard {} of {shards}", id.0);
         Self {
-            clients: Clients::new(id, process),
+            clients: Clients::new(id, process, log),
             router: Router::new(id, process),
             sys: Sys::new(&process.settings, now),
             commands: CommandsUnderWay::default(),

@@ -9,7 +9,7 @@ use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
 use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Reception, Routed, expiry_of};
 use crate::settings::{DeniedPublish, FullQueue};
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, DropReason};
 use crate::topic::TopicName;
 
@@ -129,7 +129,7 @@ impl Shard {
         if kind == AckKind::PubRec {
             session.exchanges.insert(packet_id);
             if session.is_persistent() {
-                self.clients.record_log.append(Record::ExchangeOpened { session: id, packet_id }, turn.fx);
+                self.clients.record_log.append(turn, &LogRecord::ExchangeOpened { session: id, packet_id });
             }
         }
         let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), Some(token));
@@ -165,7 +165,7 @@ impl Shard {
             if self.router.fanouts.wait_behind(confirmation) {
                 waits += 1;
             } else if !self.clients.record_log.is_durable() {
-                self.clients.record_log.wait(confirmation);
+                self.clients.record_log.wait(turn, confirmation);
                 waits += 1;
             }
             for shard in ShardSet::all_but(self.clients.id, self.clients.settings.shards).iter() {

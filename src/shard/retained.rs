@@ -1,6 +1,6 @@
 //! Retained messages. Every shard holds all of them: the index is copied, topics and payloads are shared.
 //!
-//! Always holds: all shards come to the same message for a topic, the one with the highest [`Stamp`]; a replay never
+//! Always holds: all shards come to the same message for a topic, the one with the highest [`WriteStamp`]; a replay never
 //! waits for another shard. A deletion, or an expiry, leaves a tombstone for a while, so that an older write that is still
 //! on its way cannot bring anything back.
 //! Decided in `docs/decisions/2026-11-22-retained-copies.md`.
@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::mesh::{Stamp, StampClock};
-use crate::ids::ShardId;
+use super::mesh::StampClock;
+use crate::ids::{ShardId, WriteStamp};
 use crate::limits::{TOMBSTONE_S, TOMBSTONES_MAX};
 use crate::session::Message;
 use crate::time::{Deadline, Now};
@@ -19,7 +19,7 @@ use crate::topic::{Cursor, RetainedTree, Scan, TopicFilter, TopicOwner};
 struct Retained {
     /// `None` for a deleted one.
     message: Option<Message>,
-    stamp: Stamp,
+    stamp: WriteStamp,
     /// The store's count of writes after this one.
     written: u64,
 }
@@ -29,7 +29,7 @@ struct Retained {
 struct Tombstone {
     due: Deadline,
     /// Of the write that the entry still has, unless a later one has come.
-    stamp: Stamp,
+    stamp: WriteStamp,
     topic: Box<str>,
 }
 
@@ -88,8 +88,8 @@ impl RetainedStore {
     }
 
     /// A stamp later than every stamp this shard has given or seen.
-    pub(super) fn stamp(&mut self, now: Now, shard: ShardId) -> Stamp {
-        Stamp { time_ns: self.stamps.next_ns(now), shard: shard.0 }
+    pub(super) fn stamp(&mut self, now: Now, shard: ShardId) -> WriteStamp {
+        WriteStamp { time_ns: self.stamps.next_ns(now), shard: shard.0 }
     }
 
     /// Retained messages.
@@ -124,7 +124,7 @@ impl RetainedStore {
 
     /// Writes `message`, or deletes with `None`. A write that is older than what is there changes nothing; returns
     /// whether it took effect.
-    pub(super) fn write(&mut self, now: Now, topic: &str, message: Option<Message>, stamp: Stamp) -> bool {
+    pub(super) fn write(&mut self, now: Now, topic: &str, message: Option<Message>, stamp: WriteStamp) -> bool {
         self.stamps.seen(stamp.time_ns);
         self.written += 1;
         let written = self.written;
@@ -172,7 +172,7 @@ impl RetainedStore {
         }
     }
 
-    fn add_tombstone(&mut self, now: Now, topic: &str, stamp: Stamp) {
+    fn add_tombstone(&mut self, now: Now, topic: &str, stamp: WriteStamp) {
         self.tombstones.push_back(Tombstone { due: now.after_s(TOMBSTONE_S), stamp, topic: topic.into() });
         if self.tombstones.len() > TOMBSTONES_MAX {
             self.remove_oldest_tombstone();
@@ -246,8 +246,8 @@ mod tests {
         }))
     }
 
-    fn stamp(time_ns: u64, shard: u8) -> Stamp {
-        Stamp { time_ns, shard }
+    fn stamp(time_ns: u64, shard: u8) -> WriteStamp {
+        WriteStamp { time_ns, shard }
     }
 
     fn read(store: &RetainedStore, now: Now, as_of: u64) -> Vec<Vec<u8>> {

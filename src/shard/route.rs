@@ -7,11 +7,11 @@ use super::clients::Clients;
 use super::deliver::Fanout;
 use super::groups::RemotePicks;
 use super::router::Router;
-use super::{ConfirmToken, Confirmation, PublishDetails, Settings, Stamp, Turn};
-use crate::ids::{Qos, ShardId, ShardSet};
+use super::{ConfirmToken, Confirmation, PublishDetails, Settings, Turn};
+use crate::ids::{Qos, ShardId, ShardSet, WriteStamp};
 use crate::limits::RETAINED_EXPIRY_NEVER_S;
 use crate::session::{Message, MessageRef, Reception, Routed};
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::time::Now;
 use crate::topic::{Matches, TopicName, TopicOwner};
 
@@ -64,7 +64,7 @@ impl Router {
         let mut outcome = Outcome { matched, waits, is_under_way, reception: fanout.reception };
         if let Some(confirmation) = confirm {
             if clients.record_log.last() > before {
-                clients.record_log.wait(confirmation);
+                clients.record_log.wait(turn, confirmation);
                 outcome.waits += 1;
             }
             outcome.waits += u8::from(clients.wait_for_room(turn.now, fanout.fullest, confirmation));
@@ -109,12 +109,10 @@ impl Router {
     }
 
     /// Writes a retained message, or deletes one [MQTT-3.3.1-6], on this shard.
-    pub(super) fn retain(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>) -> Stamp {
+    pub(super) fn retain(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>) -> WriteStamp {
         let stamp = self.retained.stamp(turn.now, clients.id);
         let message = copy_to_retain(&clients.settings, turn.now, routed);
-        clients
-            .record_log
-            .append(Record::Retained { topic: routed.message.topic.into(), message: message.clone() }, turn.fx);
+        clients.log_retained(turn, routed, message.as_ref(), stamp);
         self.retained.write(turn.now, routed.message.topic, message, stamp);
         stamp
     }
@@ -159,10 +157,31 @@ impl Router {
         match confirm.map(|confirmation| confirmation.and(fanout.reception)) {
             Some(confirmation) if is_under_way => self.fanouts.confirm_last(confirmation, fanout.fullest),
             Some(confirmation) if clients.wait_for_room(turn.now, fanout.fullest, confirmation) => {}
-            Some(confirmation) if stored_here => clients.record_log.wait(confirmation),
+            Some(confirmation) if stored_here => clients.record_log.wait(turn, confirmation),
             Some(confirmation) => clients.tell_stored(turn, confirmation),
             None => {}
         }
+    }
+}
+
+impl Clients {
+    /// Writes down what is retained from now on: mostly it is the message that is sent on as well.
+    fn log_retained(
+        &mut self,
+        turn: &mut Turn<'_>,
+        routed: &mut Routed<'_>,
+        message: Option<&Message>,
+        stamp: WriteStamp,
+    ) {
+        let topic = routed.message.topic;
+        let message = message.map(|message| {
+            if message.expires() == routed.message.expires {
+                self.record_log.message(turn, routed)
+            } else {
+                self.record_log.message(turn, &mut Routed::shared(message))
+            }
+        });
+        self.record_log.append(turn, &LogRecord::Retained { topic, stamp, message });
     }
 }
 
@@ -189,7 +208,7 @@ struct ToOtherShards<'a> {
     /// Members of groups that were picked there.
     picks: &'a [(ShardId, u64)],
     /// Set when it is also a write to the retained store.
-    retained: Option<Stamp>,
+    retained: Option<WriteStamp>,
     /// The acknowledgement that waits for them.
     confirm: Option<Confirmation>,
 }

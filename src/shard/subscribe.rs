@@ -14,7 +14,7 @@ use crate::codec::{
 use crate::ids::{SessionId, ShardId, ShardSet, SubscriptionId};
 use crate::limits;
 use crate::session::{Link, Place, Replay};
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, Verbosity};
 use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
 
@@ -229,8 +229,8 @@ impl Router {
             inserted.entry
         };
         if clients.sessions.get(id).is_persistent() {
-            let filter = requested.filter.into();
-            clients.record_log.append(Record::Subscribed { session: id, filter, options: options.to_bits() }, turn.fx);
+            let (filter, options) = (requested.filter, options.to_bits());
+            clients.record_log.append(turn, &LogRecord::Subscribed { session: id, filter, options, identifier });
         }
         let replays = match options.retain_handling {
             RetainHandling::SendAlways => true,  // [MQTT-3.3.1-9]
@@ -267,7 +267,7 @@ impl Router {
         }
         self.remove_from_index(turn, clients, Place { entry, position }, durable);
         if is_persistent {
-            clients.record_log.append(Record::Unsubscribed { session: id, filter: text.into() }, turn.fx);
+            clients.record_log.append(turn, &LogRecord::Unsubscribed { session: id, filter: text });
         }
         ReasonCode::Success
     }

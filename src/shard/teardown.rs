@@ -11,7 +11,7 @@ use super::clients::Clients;
 use super::router::Router;
 use crate::ids::SessionId;
 use crate::session::{GivenUp, Place};
-use crate::store::Record;
+use crate::store::format::LogRecord;
 use crate::telemetry::DropReason;
 use crate::topic::Matches;
 
@@ -52,7 +52,7 @@ impl Router {
                 session.take_outbound();
                 if session.is_persistent() {
                     session.expiry_s = 0;
-                    clients.record_log.append(Record::SessionEnded { session: id }, turn.fx);
+                    clients.record_log.append(turn, &LogRecord::SessionEnded { session: id });
                 }
                 clients.end_loss(turn, id);
                 return done;

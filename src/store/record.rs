@@ -1,84 +1,66 @@
-//! What a shard writes down, one record per change that outlives a connection.
+//! A record's place, what a turn writes down, and where a shard's log begins.
 
-use std::sync::Arc;
-
-use crate::ids::{PacketId, Qos, SessionId};
+use super::format::InboxCount;
+use super::writer::{RecordGroup, Urgency};
 
 /// Place of a record in its shard's log, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Position(pub u64);
 
-/// One change of state that a persistent session, or a retained message, survives a restart by. Generic over the
-/// shared message `M`, which belongs to the session module.
-#[derive(Clone, Debug)]
-pub enum Record<M> {
-    /// A persistent session begins; its slot names it in later records.
-    SessionBegun {
-        /// Slot of the session.
-        session: SessionId,
-        /// Its key.
-        client_id: Box<str>,
-        /// How long it outlives a connection, in seconds.
-        expiry_s: u32,
-    },
-    /// A persistent session ended.
-    SessionEnded {
-        /// Slot of the session.
-        session: SessionId,
-    },
-    /// A persistent session subscribed.
-    Subscribed {
-        /// Slot of the session.
-        session: SessionId,
-        /// The whole filter, `$share/...` included.
-        filter: Box<str>,
-        /// Packed subscription options.
-        options: u8,
-    },
-    /// A persistent session unsubscribed.
-    Unsubscribed {
-        /// Slot of the session.
-        session: SessionId,
-        /// The whole filter.
-        filter: Box<str>,
-    },
-    /// A message that a persistent session must get.
-    Queued {
-        /// Slot of the session.
-        session: SessionId,
-        /// Shared with whoever else keeps it.
-        message: M,
-        /// QoS of this delivery: 1 or 2.
-        qos: Qos,
-        /// RETAIN of this delivery.
-        retain: bool,
-    },
-    /// The client has completed the oldest delivery in flight with this identifier.
-    Completed {
-        /// Slot of the session.
-        session: SessionId,
-        /// Identifier of the exchange.
-        packet_id: PacketId,
-    },
-    /// A QoS 2 PUBLISH of the client was taken over.
-    ExchangeOpened {
-        /// Slot of the session.
-        session: SessionId,
-        /// Identifier of the exchange.
-        packet_id: PacketId,
-    },
-    /// Its PUBREL came.
-    ExchangeClosed {
-        /// Slot of the session.
-        session: SessionId,
-        /// Identifier of the exchange.
-        packet_id: PacketId,
-    },
-    /// A retained message was set (`Some`) or cleared (`None`).
-    Retained {
-        /// Under which the message is retained.
-        topic: Arc<str>,
-        /// The message, or none.
-        message: Option<M>,
-    },
+/// Whether a shard's records are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogKeeping {
+    /// They are counted and not encoded: nothing survives the process.
+    #[default]
+    Memory,
+    /// They are encoded, and go to a disk.
+    Disk,
 }
+
+/// Where a shard's log begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct LogStart {
+    /// Whether its records are kept.
+    pub keeping: LogKeeping,
+    /// Position of the last record that was recovered; 0 if there is none.
+    pub last: Position,
+}
+
+/// What a shard has to write down, since it was last taken: one group, which counts as a whole or not at all.
+#[derive(Debug, Default)]
+pub struct LogOutput {
+    /// Encoded records, one behind the other, with the positions that they are about to get. None where the log is not kept.
+    pub bytes: Vec<u8>,
+    /// How many records there are.
+    pub count: u32,
+    /// The position of the last of them.
+    pub last: Position,
+    /// How far what other logs sent has been taken over.
+    pub inbox: Vec<InboxCount>,
+    /// Whether somebody waits.
+    pub urgency: Urgency,
+}
+
+impl LogOutput {
+    /// Whether there is nothing to write.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// All of it, as a log takes it.
+    pub fn group(&self) -> RecordGroup<'_> {
+        RecordGroup { records: &self.bytes, count: self.count, inbox: &self.inbox, urgency: self.urgency }
+    }
+
+    /// It has been taken. The memory is kept unless a turn was exceptionally large; so is the last position.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_MAX_BYTES);
+        self.count = 0;
+        self.inbox.clear();
+        self.urgency = Urgency::Lazy;
+    }
+}
+
+/// A turn that wrote more than this gives the excess back.
+const KEPT_MAX_BYTES: usize = 1024 * 1024;

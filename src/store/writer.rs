@@ -42,11 +42,12 @@ pub struct LogEnd {
 }
 
 /// How soon records have to be durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Urgency {
     /// Somebody waits for them.
     Awaited,
     /// Nobody does: they may wait for others, up to [`STORE_LAZY_MS`].
+    #[default]
     Lazy,
 }
 

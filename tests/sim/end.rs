@@ -352,7 +352,7 @@ impl World {
             sent.push(packet);
         }
         self.take_mesh(shard, &mut fx);
-        self.take_records(shard, &fx.records, fx.last_record);
+        self.take_records(shard, &fx.log);
         fx.clear();
         self.fx = fx;
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);

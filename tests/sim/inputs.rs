@@ -5,7 +5,8 @@ use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::conn::InputHandler;
 use dunlin::ids::ConnectionId;
 use dunlin::shard::{ConnectInfo, Effect, Effects, Input, MeshBatch, MeshMessage, Turn};
-use dunlin::store::{Position, Record};
+use dunlin::store::LogOutput;
+use dunlin::store::format::{LogRecord, QueuedRecord, Records};
 use dunlin::telemetry::CloseReason;
 use dunlin::time::Now;
 
@@ -255,7 +256,7 @@ impl World {
         }
         self.operator.replies.extend(fx.replies.drain(..));
         self.take_mesh(shard, &mut fx);
-        self.take_records(shard, &fx.records, fx.last_record);
+        self.take_records(shard, &fx.log);
         fx.clear();
         self.fx = fx;
         Ok(())
@@ -341,17 +342,22 @@ impl World {
         }
     }
 
-    pub(crate) fn take_records(&mut self, shard: usize, records: &[Record<dunlin::session::Message>], last: Position) {
+    pub(crate) fn take_records(&mut self, shard: usize, log: &LogOutput) {
         let store = &mut self.stores[shard];
-        for record in records {
+        for found in Records::of_batch(&log.bytes, store.appended.0 + 1) {
             store.appended.0 += 1;
-            match record {
-                Record::SessionBegun { session, client_id, .. } => {
-                    let client = self.clients.iter().position(|client| *client.plan.name == **client_id);
+            match found.expect("what a shard encodes is a record").record {
+                LogRecord::SessionBegun { session, client_id, .. } => {
+                    let client = self.clients.iter().position(|client| *client.plan.name == *client_id);
                     store.names.insert(session.0, client);
                 }
-                Record::Queued { session, message, .. } => {
-                    if let Tag::Known(key) = Tag::of(message.borrow().payload)
+                LogRecord::Message(message) => {
+                    if let Tag::Known(key) = Tag::of(message.payload) {
+                        store.messages.insert(message.id, key);
+                    }
+                }
+                LogRecord::Queued(QueuedRecord { session, message, .. }) => {
+                    if let Some(&key) = store.messages.get(&message)
                         && let Some(&Some(client)) = store.names.get(&session.0)
                     {
                         store.owed.push_back((store.appended, client, key));
@@ -360,7 +366,7 @@ impl World {
                 _ => {}
             }
         }
-        assert!(records.is_empty() || store.appended == last, "the shard lost count of its records");
+        assert!(log.is_empty() || store.appended == log.last, "the shard lost count of its records");
     }
 
     /// A packet leaves the shard.

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dunlin::auth::Policy;
 use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, Handover, ListenerLayers};
-use dunlin::ids::{ConnectionId, ShardId, Ticket};
+use dunlin::ids::{ConnectionId, MessageId, ShardId, Ticket};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Places, ProcessContext, Shard};
-use dunlin::store::Position;
+use dunlin::store::{LogKeeping, LogStart, Position};
 use dunlin::telemetry::{Counters, TransportCounters};
 use dunlin::time::Now;
 
@@ -45,6 +45,8 @@ pub(crate) struct Store {
     pub(crate) durable: Position,
     /// Clients by the slot of their session.
     pub(crate) names: BTreeMap<u32, Option<usize>>,
+    /// Messages of the model that were written down.
+    pub(crate) messages: BTreeMap<MessageId, Key>,
     /// Messages that are owed to a client, by position.
     pub(crate) owed: VecDeque<(Position, usize, Key)>,
 }
@@ -104,7 +106,8 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: 1_700_000_000_000 };
         let places = Arc::new(Places::new(plan.connections_max, []));
         let process = ProcessContext { places, ..ProcessContext::new(plan.settings.clone(), seed, now) };
-        let shard = |n| Shard::new(ShardId(n as u8), &process, now);
+        let shard =
+            |n| Shard::new(ShardId(n as u8), &process, now, LogStart { keeping: LogKeeping::Disk, last: Position(0) });
         let shards: Vec<Shard> = (0..plan.settings.shards).map(shard).collect();
         let count = shards.len();
         let connections_count = Arc::new(AtomicU32::new(0));

@@ -2,7 +2,7 @@
 //! deliveries.
 
 use dunlin::codec::{Packet, PublishOut, Side, Version, decode, frame};
-use dunlin::ids::{Qos, SessionId, ShardId};
+use dunlin::ids::{MessageId, Qos, SessionId, ShardId};
 use dunlin::session::{Delivery, Message, MessageRef, SubscriptionIds, Window};
 use dunlin::topic::{GroupTag, Matches, SubscribedFilter, Subscriber, SubscriptionIndex, TopicName};
 use std::hint::black_box;
@@ -162,8 +162,14 @@ fn windowing() -> Box<dyn FnMut()> {
         properties: dunlin::codec::Forwarded::EMPTY,
         payload: b"x",
     });
-    let delivery =
-        Delivery { message, ids: SubscriptionIds::None, qos: Qos::AtLeastOnce, retain: false, group: GroupTag::NONE };
+    let delivery = Delivery {
+        message,
+        ids: SubscriptionIds::None,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        group: GroupTag::NONE,
+        stored_as: MessageId::NONE,
+    };
     let mut window = Window::default();
     Box::new(move || {
         let ids = [(); 8].map(|()| window.push(delivery.clone()));

@@ -10,6 +10,7 @@ use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, ListenerLayers,
 use dunlin::ids::{ConnectionId, Qos, ShardId, SocketId};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Effects, ProcessContext, Settings, Shard, Turn};
+use dunlin::store::LogStart;
 use dunlin::time::Now;
 
 use crate::world::{publish, subscribe};
@@ -40,7 +41,7 @@ impl Connected {
         });
         let listener = ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() };
         connections.add_listener(Arc::new(listener), Arc::default(), ListenerLayers::None);
-        let shard = Shard::new(ShardId(0), &process, now);
+        let shard = Shard::new(ShardId(0), &process, now, LogStart::default());
         Self { connections, shard, fx: Effects::default(), now, sockets: 0 }
     }
 

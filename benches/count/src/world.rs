@@ -14,6 +14,7 @@ use dunlin::settings::ListenerSettings;
 use dunlin::shard::{
     Command, ConnectInfo, Effect, Effects, Input, ProcessContext, RequestId, Settings, Shard, Turn, UserNameBasis,
 };
+use dunlin::store::LogStart;
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 
@@ -69,7 +70,7 @@ impl World {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
 
-        let shard = Shard::new(own, &ProcessContext::new(settings, 42, now), now);
+        let shard = Shard::new(own, &ProcessContext::new(settings, 42, now), now, LogStart::default());
         let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
         Self { listener, shard, fx: Effects::default(), now, outbox: Vec::with_capacity(1 << 22) }
     }
@@ -150,7 +151,7 @@ impl World {
     pub(super) fn finish_turn(&mut self) {
         self.apply();
         loop {
-            let position = self.fx.last_record;
+            let position = self.fx.log.last;
             self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Durable { position });
             self.apply();
             self.outbox.clear();

@@ -17,7 +17,8 @@ use crate::shard::{
     Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
     Settings, Shard, Turn, UserNameBasis,
 };
-use crate::store::Position;
+use crate::store::format::Records;
+use crate::store::{LogKeeping, LogStart, Position, RecordGroup};
 use crate::telemetry::{DropReason, TransportCounters};
 use crate::time::Now;
 
@@ -85,7 +86,8 @@ impl World {
         let mut settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         choose(&mut settings);
         let process = ProcessContext::new(settings, 42, now);
-        let shard = |n| Shard::new(ShardId(n as u8), &process, now);
+        let shard =
+            |n| Shard::new(ShardId(n as u8), &process, now, LogStart { keeping: LogKeeping::Disk, last: Position(0) });
         Self {
             shards: (0..shards).map(shard).collect(),
             settings: Arc::clone(&process.settings),
@@ -528,10 +530,15 @@ impl World {
                 self.mesh.push_back((ShardId(shard as u8), to, single));
             }
         }
-        for record in self.fx.records.drain(..) {
-            let text = format!("{record:?}");
-            self.recorded.push(text.split(' ').next().unwrap_or_default().to_owned());
-            self.stored[shard] = self.fx.last_record;
+        if !self.fx.log.is_empty() {
+            let RecordGroup { records, count, .. } = self.fx.log.group();
+            let last = self.fx.log.last;
+            let read = Records::of_batch(records, last.0 + 1 - u64::from(count));
+            let read: Vec<_> = read.map(|found| format!("{:?}", found.expect("a record").record)).collect();
+            assert_eq!(read.len(), count as usize, "the shard lost count of its records");
+            let name = |text: &String| text.split(['(', ' ']).next().unwrap_or_default().to_owned();
+            self.recorded.extend(read.iter().map(name));
+            self.stored[shard] = last;
         }
         self.events.append(&mut self.fx.events);
         self.asks.append(&mut self.fx.asks);

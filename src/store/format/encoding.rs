@@ -3,11 +3,10 @@
 use super::error::FormatError;
 use super::fields::{FieldReader, put_varint, text, varint_bytes};
 use super::forward::{ForwardTarget, put_count, put_stamp, take_count, take_stamp};
-use super::id::MessageId;
 use super::message::{CHECKSUM_BYTES, MessageRecord, checked};
 use super::queued::QueuedRecord;
 use super::record::{LogRecord, kind};
-use crate::ids::{PacketId, SessionId, SubscriptionId};
+use crate::ids::{MessageId, PacketId, SessionId, SubscriptionId};
 use crate::time::Timestamp;
 
 impl<'a> LogRecord<'a> {

@@ -2,10 +2,8 @@
 
 use super::error::FormatError;
 use super::fields::{FieldReader, put_varint};
-use super::id::MessageId;
 use super::list::ListOf;
-use super::message::WriteStamp;
-use crate::ids::ShardId;
+use crate::ids::{MessageId, ShardId, WriteStamp};
 
 /// What one other log gets of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,7 @@
 
 use super::error::FormatError;
 use super::fields::{FieldReader, put_varint};
-
-/// Names a message within a log: the position of the record that first held it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct MessageId(pub u64);
+use crate::ids::MessageId;
 
 impl MessageId {
     #[inline]

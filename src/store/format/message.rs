@@ -2,19 +2,9 @@
 
 use super::error::FormatError;
 use super::fields::{FieldReader, put_bytes, put_varint, text, varint_bytes};
-use super::id::MessageId;
-use crate::ids::{ClientKey, Qos};
+use crate::ids::{ClientKey, MessageId, Qos};
 use crate::limits::STORE_PART_MAX_BYTES;
 use crate::time::Timestamp;
-
-/// Orders the writes to one retained topic, across shards and restarts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct WriteStamp {
-    /// Nanoseconds since 1970-01-01 UTC, later than every one given before.
-    pub time_ns: u64,
-    /// Who gave it, so that no two are equal.
-    pub shard: u8,
-}
 
 /// See the module's text. It carries a checksum of its own, so that it can be read alone later, without the batch around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

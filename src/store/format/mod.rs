@@ -31,15 +31,16 @@ pub use batch::{BatchBody, BatchHeader, BatchPlace, INBOX_BYTES, InboxCount, pad
 pub use error::FormatError;
 pub use file::{LogId, SegmentNumber, StoreFile};
 pub use forward::ForwardTarget;
-pub use id::MessageId;
 pub use list::{Element, ListOf};
 pub use manifest::Manifest;
-pub use message::{MessageRecord, WriteStamp};
+pub use message::MessageRecord;
 pub use page::{PageHeader, PageKind};
 pub use queued::QueuedRecord;
 pub use record::{KINDS, LogRecord};
 pub use records::{RecordAt, Records, read_alone, record_len};
 pub use segment::SegmentHeader;
+
+pub use crate::ids::{MessageId, WriteStamp};
 
 /// Version of every layout in this module. A directory of a newer one is refused; an older one is read or refused by name.
 pub const FORMAT_VERSION: u16 = 1;

@@ -2,9 +2,8 @@
 
 use super::error::FormatError;
 use super::fields::{FieldReader, put_varint};
-use super::id::MessageId;
 use super::list::ListOf;
-use crate::ids::{PacketId, Qos, SessionId, SubscriptionId};
+use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId};
 
 /// See the module's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

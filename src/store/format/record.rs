@@ -1,10 +1,9 @@
 //! Every record there is.
 
 use super::forward::ForwardTarget;
-use super::id::MessageId;
-use super::message::{MessageRecord, WriteStamp};
+use super::message::MessageRecord;
 use super::queued::QueuedRecord;
-use crate::ids::{PacketId, SessionId, ShardId, SubscriptionId};
+use crate::ids::{MessageId, PacketId, SessionId, ShardId, SubscriptionId, WriteStamp};
 use crate::time::Timestamp;
 
 /// One change of what survives a restart.

@@ -2,9 +2,9 @@
 
 use super::error::FormatError;
 use super::fields::FieldReader;
-use super::id::MessageId;
 use super::message::{MessageRecord, is_whole};
 use super::record::{LogRecord, kind};
+use crate::ids::MessageId;
 
 /// A record as it lies in its batch or page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
