@@ -420,6 +420,10 @@ pub const STORED_HASH_MAX_BYTES: usize = 128;
 
 // --- what it may do --------------------------------------------------------------------------------------------
 
+/// Most users of `--superusers`: each decision of a client with a name looks for it among them.
+pub const SUPERUSERS_MAX: usize = 64;
+/// Longest name of one of them.
+pub const SUPERUSER_MAX_BYTES: usize = 1_024;
 /// Most rules of one access file, each topic of a rule counted.
 pub const ACL_RULES_MAX: usize = 1_000_000;
 /// Rules that may be about one client, those about everybody included: a decision looks at each, some twenty nanoseconds long, and

@@ -39,6 +39,10 @@ struct CheckArguments {
     #[arg(short, long)]
     user: Option<String>,
 
+    /// Users to whom no rule applies, as --superusers of the broker names them
+    #[arg(long, value_name = "NAME", env = "DUNLIN_AUTH__SUPERUSERS", value_delimiter = ',')]
+    superusers: Vec<String>,
+
     /// The client id
     #[arg(short, long, default_value = "")]
     client: String,
@@ -93,7 +97,8 @@ pub(super) fn run(arguments: &[OsString]) -> Exit {
     let path = arguments.acl_file.display();
     let rules = fs::read_to_string(&arguments.acl_file)
         .map_err(|error| format!("{path}: cannot be read: {error}"))
-        .and_then(|text| acl::parse(&text).map_err(|error| format!("{path}: {error}")));
+        .and_then(|text| acl::parse(&text).map_err(|error| format!("{path}: {error}")))
+        .map(|rules| rules.with_superusers(arguments.superusers.iter().map(String::as_str)));
     match rules.and_then(|rules| check(&arguments, &rules)) {
         Ok((answer, is_allowed)) => {
             // Nobody reading it is no failure: the status says the same.
@@ -138,7 +143,8 @@ fn check(arguments: &CheckArguments, rules: &RuleSet) -> Result<(String, bool), 
         }
         (None, None, None) => unreachable!("one of them is required"),
     };
-    let by = rule.map_or_else(|| "no rule allows it".to_owned(), ToString::to_string);
+    let unruled = if rules.spares(&who) { "no rule applies to a superuser" } else { "no rule allows it" };
+    let by = rule.map_or_else(|| unruled.to_owned(), ToString::to_string);
     Ok((format!("{verdict}: {by}"), is_allowed))
 }
 

@@ -89,6 +89,13 @@ impl AccessFiles {
         Ok(())
     }
 
+    /// No access rule applies to these users.
+    pub(super) fn set_superusers<'a>(&mut self, users: impl Iterator<Item = &'a str>) {
+        if let Some((_, rules)) = &mut self.rules {
+            *rules = Arc::new((**rules).clone().with_superusers(users));
+        }
+    }
+
     /// The access rules; `None` where everybody may do everything.
     pub fn rules(&self) -> Option<&Arc<RuleSet>> {
         self.rules.as_ref().map(|(_, rules)| rules)

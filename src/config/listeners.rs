@@ -11,7 +11,7 @@ use super::{
     unix::UnixSocket,
 };
 use crate::limits::LISTENERS_MAX;
-use crate::settings::{FromValue, ListenerKind, ListenerSettings, Machine, Setting, Value};
+use crate::settings::{AuthenticationSettings, FromValue, ListenerKind, ListenerSettings, Machine, Setting, Value};
 
 /// Where MQTT in TLS is expected (IANA: secure-mqtt).
 const TLS_PORT: u16 = 8883;
@@ -171,6 +171,7 @@ fn resolve_port(table: &ListenerTable, kind: ListenerKind, resolved: &mut [Resol
 fn describe_one(address: ListenAddress, kind: ListenerKind, resolved: Vec<Resolved>, source: Source) -> Described {
     let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
     let mut settings = ListenerSettings::from_values(&value_of);
+    settings.auth = AuthenticationSettings::from_values(&value_of);
     settings.kind = kind;
     settings.decide_policy(address.is_local());
     if settings.name.is_empty() {

@@ -222,6 +222,7 @@ impl Config {
             origin: Origin::default(),
         };
         config.access = config.read_access(system, problems);
+        config.access.set_superusers(config.process.superusers());
         warnings.extend(check::warnings(&config, system.machine.cores));
         warnings.extend(config.access.warnings());
         config.warnings = warnings;

@@ -123,6 +123,15 @@ declare_settings! {
         ), Start;
     }
 
+    Auth {
+        /// Users to whom no access rule applies; none, or user names.
+        ///
+        /// They publish and subscribe to everything, $SYS topics among it. Only verified user names count.
+        superusers: Vec<String> = Setting::new(
+            "superusers", Kind::Texts { check: check_user, noun: "name", most: limits::SUPERUSERS_MAX }, Fallback::Text("none"),
+        ), Reload;
+    }
+
     Log {
         /// Shape of a log line.
         ///
@@ -158,6 +167,11 @@ declare_settings! {
 }
 
 impl ProcessSettings {
+    /// Users to whom no access rule applies.
+    pub fn superusers(&self) -> impl Iterator<Item = &str> {
+        self.superusers.iter().map(String::as_str).filter(|user| *user != "none")
+    }
+
     /// What the authenticator has to know.
     pub fn auth(&self) -> AuthSettings {
         let bans = BanSettings { after: self.ban_after, within_s: self.ban_window_s, lasts_s: self.ban_time_s };
@@ -216,6 +230,14 @@ impl fmt::Display for BindAddress {
 
 fn check_address(text: &str) -> Result<String, String> {
     text.parse::<BindAddress>().map(|address| address.to_string())
+}
+
+/// A user name, or the word for none.
+fn check_user(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > limits::SUPERUSER_MAX_BYTES {
+        return Err(format!("a user name has 1 to {} bytes, and none is nobody", limits::SUPERUSER_MAX_BYTES));
+    }
+    Ok(text.to_owned())
 }
 
 fn check_path(text: &str) -> Result<String, String> {
@@ -314,6 +336,24 @@ mod tests {
             assert_eq!(address.to_string(), shown, "{text}");
             assert_eq!(address.to_string().parse(), Ok(address), "{text}");
         }
+    }
+
+    #[test]
+    fn superusers_are_a_few_names_of_some_length() {
+        let row = PROCESS_ROWS.iter().find(|row| row.flag == "superusers").unwrap();
+        let names = |count: usize| (0..count).map(|n| format!("user-{n}")).collect::<Vec<_>>();
+        assert!(row.parse(&names(limits::SUPERUSERS_MAX)).is_ok());
+        assert!(row.parse(&names(limits::SUPERUSERS_MAX + 1)).is_err());
+        assert!(row.parse(&["x".repeat(limits::SUPERUSER_MAX_BYTES)]).is_ok());
+        assert!(row.parse(&["x".repeat(limits::SUPERUSER_MAX_BYTES + 1)]).is_err());
+        let settings = |text: &str| {
+            ProcessSettings::from_values(&|row| match row.flag {
+                "superusers" => row.parse(&[text.to_owned()]).unwrap(),
+                _ => row.default_value(&crate::settings::Machine::default()),
+            })
+        };
+        assert_eq!(settings("ann,bob").superusers().collect::<Vec<_>>(), ["ann", "bob"]);
+        assert_eq!(settings("none").superusers().count(), 0);
     }
 
     #[test]

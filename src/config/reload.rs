@@ -53,6 +53,7 @@ impl Config {
     fn with_access_again(&self, system: &System<'_>, mut new: Self) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         new.access = self.read_access(system, &mut problems);
+        new.access.set_superusers(new.process.superusers());
         let format = new.process.log_format;
         if problems.is_empty() { Ok(new) } else { Err(ConfigError::Invalid { problems, tested: false, format }) }
     }

@@ -122,6 +122,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Texts { .. } => "::1".to_owned(),
         Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
         Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
+        Kind::Text { noun: "pattern", .. } => "%u/*".to_owned(),
         Kind::Text { noun: "name", .. } => "other".to_owned(),
         Kind::Text { noun: "mode", .. } => "600".to_owned(),
         Kind::Text { noun: "owner", .. } => "root:mqtt".to_owned(),

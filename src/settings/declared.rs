@@ -543,6 +543,8 @@ super::declare_settings! {
     .. derived {
         /// Who comes in here: what `allow_anonymous` says of the listener's address, and whether credentials can be checked.
         policy: Policy = Policy::Refuse;
+        /// What its methods are set to.
+        auth: super::AuthenticationSettings = super::AuthenticationSettings::default();
         /// What accounts are called, where peers of a Unix socket are called like them.
         user_names: Option<std::sync::Arc<UserNames>> = None;
     }

@@ -9,6 +9,8 @@
 //! A new setting takes its row, its bounds in [`crate::limits`], and whoever reads it. Flag, variable, key, help,
 //! documentation, example file, `--print-config` and the comparison at a reload follow from the row.
 
+mod authentication;
+mod client_id_pattern;
 mod declared;
 mod lists;
 mod network;
@@ -16,6 +18,8 @@ mod setting;
 mod units;
 mod value;
 
+pub use authentication::{AUTHENTICATION_ROWS, AuthenticationSettings};
+pub use client_id_pattern::ClientIdPattern;
 #[cfg(feature = "runtime")]
 pub(crate) use declared::check_file;
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};

@@ -151,7 +151,7 @@ impl Shard {
         (is_known || self.clients.access.checks).then(|| Principal::new(user, arrival.listener, arrival.peer))
     }
 
-    /// Whether the session that is there is the client's own: a client id is no proof.
+    /// Whether the client id, and the session that is there, are the client's own: a client id is no proof.
     fn check_owner(
         &self,
         connect: &Connect<'_>,
@@ -159,6 +159,11 @@ impl Shard {
         known: Option<SessionId>,
     ) -> Result<(), Refused> {
         let user = verified_user(connect, arrival);
+        let pattern = &arrival.listener.auth.client_id_pattern;
+        if !arrival.assigned_client_id && !pattern.admits(connect.client_id, user) {
+            let text = "its client id is none of its user's, see --client-id-pattern";
+            return Err((ReasonCode::ClientIdentifierNotValid, text));
+        }
         let is_foreign = known.is_some_and(|id| self.clients.is_of_another_user(id, user));
         if is_foreign && self.clients.settings.foreign_sessions == Acceptance::Refuse {
             return Err((

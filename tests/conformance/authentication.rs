@@ -164,3 +164,33 @@ fn a_connected_client_is_served_while_hundreds_of_passwords_are_hashed() {
         assert!(broker.obituary().is_none());
     });
 }
+
+#[test]
+fn a_client_id_is_its_users_and_the_rules_do_not_apply_to_a_superuser() {
+    let users = UsersFile::new("bound", "sha512", &[("ann", "a"), ("bob", "b")]);
+    let rules = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("rules-bound-{}", std::process::id()));
+    std::fs::write(&rules, "user bob\ntopic readwrite only/this\n").expect("the target directory is writable");
+    let rules_file = rules.to_str().expect("UTF-8");
+    let bound = ["--client-id-pattern", "%u/*", "--superusers", "ann", "--acl-file", rules_file];
+    let flags = [&users.flags()[..], &bound].concat();
+    with_flags(&flags, |w| {
+        for version in VERSIONS {
+            let refused = if version == V5 { 0x85 } else { 2 };
+            let connect = |id: &str, user: &str| Connect::new(version, id).user(user).password(&user[..1]);
+            let own = format!("ann/{}", w.id("c"));
+            assert_eq!(verdict(w, &connect(&own, "bob")), refused);
+            assert_eq!(verdict(w, &connect(&w.id("c"), "ann")), refused);
+            let (mut ann, _) = w.connect(&connect(&own, "ann"));
+            let topic = w.topic("any");
+            assert_eq!(ann.subscribe(&topic, 1), 1);
+            assert_eq!(ann.deliver(Publish::new(&topic, "x").qos(1)), 0);
+            ann.take_payload("x");
+            let (mut bob, _) = w.connect(&connect(&format!("bob/{}", w.id("c")), "bob"));
+            assert_eq!(bob.subscribe("only/this", 1), 1);
+            assert_eq!(bob.subscribe(&topic, 1), if version == V5 { 0x87 } else { 0x80 });
+        }
+        // An id that the broker makes up is nobody's but this client's.
+        assert_eq!(verdict(w, &Connect::new(V5, "").user("ann").password("a")), 0);
+    });
+    std::fs::remove_file(&rules).expect("it is there");
+}

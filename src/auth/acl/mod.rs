@@ -19,7 +19,7 @@ pub use mosquitto::parse_mosquitto;
 #[cfg(feature = "runtime")]
 pub use own_form::parse_own_form;
 pub use pattern::{PatternError, TopicPattern};
-pub use rules::{AclError, Actions, Decision, Publication, Rule, RuleSet, Subject, SubscribeRight};
+pub use rules::{AclError, Actions, Decision, Permission, Publication, Rule, RuleSet, Subject, SubscribeRight};
 pub use who::Who;
 
 /// Reads either form: dunlin's own has a table, `[[rule]]` or `[groups]`, which no line of Mosquitto's looks like.

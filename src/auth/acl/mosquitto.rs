@@ -201,6 +201,21 @@ pattern read users/%u/#
     }
 
     #[test]
+    fn no_rule_applies_to_a_superuser() {
+        let rules = parse_mosquitto("user ann\ntopic deny #\n").unwrap().with_superusers(["ann", "eve"].into_iter());
+        for user in ["ann", "eve"] {
+            let client = who("c", Some(user));
+            assert!(publishes(&rules, client, "a/b") && rules.may_receive(&client, "$SYS/x").allowed);
+            assert_eq!(rules.may_subscribe(&client, "#", Qos::AtMostOnce).0, SubscribeRight::Wholly);
+        }
+        for user in [Some("bob"), None] {
+            let client = who("ann", user);
+            assert!(!publishes(&rules, client, "a/b") && !rules.may_receive(&client, "a").allowed);
+            assert_eq!(rules.may_subscribe(&client, "a", Qos::AtMostOnce).0, SubscribeRight::Refused);
+        }
+    }
+
+    #[test]
     fn rules_about_one_client_are_bounded() {
         let text = |count: usize| {
             let lines: Vec<String> = (0..count).map(|n| format!("topic a/{n}\n")).collect();

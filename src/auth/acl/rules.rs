@@ -3,7 +3,7 @@
 //! Always holds: a decision costs one look-up of the user and one comparison for each rule that is about that user or about
 //! everybody, at most [`ACL_RULES_OF_CLIENT_MAX`]; it allocates nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use core::net::IpAddr;
@@ -119,6 +119,23 @@ impl fmt::Display for Rule {
     }
 }
 
+/// A rule about one client, which a file need not hold.
+#[derive(Clone, Debug)]
+pub struct Permission {
+    /// It allows, or it denies.
+    pub allows: bool,
+    /// What it is about.
+    pub actions: Actions,
+    /// Where.
+    pub pattern: TopicPattern,
+    /// The same for people.
+    pub text: Box<str>,
+    /// Bit n: QoS n; `None` is any.
+    pub qos: Option<u8>,
+    /// To be retained or not; `None` is either.
+    pub retain: Option<bool>,
+}
+
 /// Why a text is no file of rules.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AclError {
@@ -151,6 +168,9 @@ pub struct Decision<'a> {
     pub rule: Option<&'a Rule>,
 }
 
+/// Of somebody to whom no rule applies.
+const SPARED: Decision<'static> = Decision { allowed: true, rule: None };
+
 /// What may come of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscribeRight {
@@ -170,6 +190,8 @@ pub struct RuleSet {
     by_user: BTreeMap<Box<str>, Vec<u32>>,
     anonymous: Vec<u32>,
     everybody: Vec<u32>,
+    /// Users to whom no rule applies.
+    superusers: BTreeSet<Box<str>>,
 }
 
 impl RuleSet {
@@ -204,7 +226,32 @@ impl RuleSet {
         if everybody.len() + count > ACL_RULES_OF_CLIENT_MAX {
             return Err(AclError::TooManyOfOne(everybody.len(), count, who.into()));
         }
-        Ok(Self { rules: rules.into(), by_user, anonymous, everybody })
+        Ok(Self { rules: rules.into(), by_user, anonymous, everybody, superusers: BTreeSet::new() })
+    }
+
+    /// Rules that are about one client, [`ACL_RULES_OF_CLIENT_MAX`] of them at most; none allows nothing.
+    pub fn of_one_client(permissions: Vec<Permission>) -> Self {
+        debug_assert!(permissions.len() <= ACL_RULES_OF_CLIENT_MAX);
+        let rule = |(line, permission)| {
+            let Permission { allows, actions, pattern, text, qos, retain } = permission;
+            let conditions = (qos.is_some() || retain.is_some())
+                .then(|| Box::new(Conditions { qos, retain, ..Conditions::default() }));
+            Rule { line, text, allows, actions, scope: Subject::Everybody, pattern, conditions }
+        };
+        let rules: Box<[Rule]> = (1..).zip(permissions).map(rule).collect();
+        let everybody = (0..rules.len() as u32).collect();
+        Self { rules, everybody, by_user: BTreeMap::new(), anonymous: Vec::new(), superusers: BTreeSet::new() }
+    }
+
+    /// The same rules, which do not apply to these users.
+    #[must_use]
+    pub fn with_superusers<'a>(self, users: impl Iterator<Item = &'a str>) -> Self {
+        Self { superusers: users.map(Into::into).collect(), ..self }
+    }
+
+    /// Whether no rule applies to a client.
+    pub fn spares(&self, who: &Who<'_>) -> bool {
+        !self.superusers.is_empty() && who.user.is_some_and(|user| self.superusers.contains(user))
     }
 
     /// How many rules there are.
@@ -212,7 +259,7 @@ impl RuleSet {
         self.rules.len()
     }
 
-    /// Never: without a rule there is none.
+    /// Whether there is none: a file's set has one.
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -252,6 +299,9 @@ impl RuleSet {
     /// Whether a client may publish this.
     pub fn may_publish<'a>(&'a self, who: &Who<'a>, publication: Publication<'_>) -> Decision<'a> {
         let Publication { topic, qos, retain } = publication;
+        if self.spares(who) {
+            return SPARED;
+        }
         Self::decided(self.first(who, Actions::Publish, |rule| {
             let holds = |conditions: &Conditions| {
                 conditions.has_qos(qos) && conditions.retain.is_none_or(|wanted| wanted == retain)
@@ -262,11 +312,17 @@ impl RuleSet {
 
     /// Whether a client may receive a message on this topic.
     pub fn may_receive<'a>(&'a self, who: &Who<'a>, topic: &str) -> Decision<'a> {
+        if self.spares(who) {
+            return SPARED;
+        }
         Self::decided(self.first(who, Actions::Subscribe, |rule| rule.pattern.matches(topic, who)))
     }
 
     /// What a client may receive by this filter, the part behind `$share/name/` where it is shared; and the rule that says so.
     pub fn may_subscribe<'a>(&'a self, who: &Who<'a>, filter: &str, qos: Qos) -> (SubscribeRight, Option<&'a Rule>) {
+        if self.spares(who) {
+            return (SubscribeRight::Wholly, None);
+        }
         let mut is_cut = false;
         let decisive = self.first(who, Actions::Subscribe, |rule| {
             if !rule.conditions.as_deref().is_none_or(|conditions| conditions.has_qos(qos)) {

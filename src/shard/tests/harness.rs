@@ -132,6 +132,16 @@ impl World {
 
     /// The same of a client whose name rests on this.
     pub(super) fn open_as(&mut self, policy: Policy, user_name: UserNameBasis, connect: &Connect<'_>) -> Peer {
+        self.open_at(ListenerSettings { policy, ..ListenerSettings::default() }, user_name, connect)
+    }
+
+    /// The same by a listener with these settings.
+    pub(super) fn open_at(
+        &mut self,
+        listener: ListenerSettings,
+        user_name: UserNameBasis,
+        connect: &Connect<'_>,
+    ) -> Peer {
         let peer = self.peers.len();
         let shard = ShardId::owner_of(connect.client_id, self.shards.len()).index();
         let connection = ConnectionId::new(peer as u32, 7);
@@ -148,7 +158,7 @@ impl World {
         connect.encode(&mut bytes);
         let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
         let connect = Connect::decode(frame).unwrap();
-        let listener = Arc::new(ListenerSettings { policy, ..ListenerSettings::default() });
+        let listener = Arc::new(listener);
         let arrival = ConnectInfo {
             assigned_client_id: false,
             listener_index: 0,

@@ -6,6 +6,7 @@ use crate::auth::{AskId, Policy, Question, RefusalCause, Verdict};
 use crate::codec::{Connect, ConnectWill, Forwarded, Packet, Version};
 use crate::ids::Qos;
 use crate::limits::{ASKS_EXPIRED_PER_TICK, PENDING_CONNECTS_MAX, PENDING_CONNECTS_MAX_BYTES, VERDICT_TIMEOUT_MS};
+use crate::settings::{AuthenticationSettings, ClientIdPattern, FromValue as _, ListenerSettings, Value};
 use crate::shard::{Event, Input, UserNameBasis};
 
 /// A client that waits, and the question about it.
@@ -211,4 +212,29 @@ fn whoever_has_proved_its_name_comes_in_whatever_the_listener_asks_of_others() {
             assert!(answer[0].starts_with("CONNACK not authorized"), "{policy:?} {answer:?}");
         }
     }
+}
+
+#[test]
+fn a_client_id_that_is_none_of_its_users_is_refused_before_anything_is_touched() {
+    let pattern = |text: &str| ListenerSettings {
+        policy: Policy::Ask,
+        auth: AuthenticationSettings { client_id_pattern: pattern(text), ..AuthenticationSettings::default() },
+        ..ListenerSettings::default()
+    };
+    for (text, client_id, user, answer) in [
+        ("%u/*", "ann/1", Some("ann"), "CONNACK success"),
+        ("%u/*", "bob/1", Some("ann"), "CONNACK client identifier not valid"),
+        ("%u/*", "ann/1", None, "CONNACK client identifier not valid"),
+        ("any", "bob/1", Some("ann"), "CONNACK success"),
+    ] {
+        let mut world = World::new();
+        let peer = world.open_at(pattern(text), UserNameBasis::Claim, &Connect { username: user, ..v5(client_id) });
+        let ask = world.asks.pop().expect("the shard asks").id;
+        decide(&mut world, ask, Verdict::Admit);
+        assert_eq!(world.read(peer)[0], answer, "{text} {client_id} {user:?}");
+    }
+}
+
+fn pattern(text: &str) -> ClientIdPattern {
+    ClientIdPattern::from_value(Value::Text(text.to_owned()))
 }
