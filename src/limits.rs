@@ -209,6 +209,8 @@ pub const WORK_PER_TURN_MESSAGES: usize = 256;
 pub const SUBSCRIPTIONS_PER_TURN: u32 = 256;
 /// How often `$SYS` topics are published.
 pub const SYS_INTERVAL_DEFAULT_S: u16 = 10;
+/// Sessions that one turn looks at whose time has come: each may be closed, and have a will.
+pub const DUE_PER_TURN: usize = 512;
 /// Granularity of the shard's timers.
 pub const TIMER_TICK_MS: u64 = 100;
 /// Furthest ahead that a timer is armed. A session that ends leaves its timer, four bytes, behind for that long: 25,000

@@ -71,7 +71,7 @@ fn document() -> String {
          anew with `UPDATE_LIMITS=1 cargo test --test limits_table`.\n\n\
          ## What one peer can make the broker spend\n\n\
          Resident memory is that of the built binary in its test profile. CPU time is that of codec and core alone in a release\n\
-         build, the shortest of five runs of `cargo bench --bench worst` (2026-11-24, one core of a busy\n\
+         build, the shortest of five runs of `cargo bench --bench worst` (2026-11-24 to 29, one core of a busy\n\
          two-core virtual machine): what the kernel and other shards do comes on top. \"follows\" means that a bound is set and\n\
          tested, not that bytes were counted.\n",
     );

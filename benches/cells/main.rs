@@ -65,7 +65,7 @@ const LOOPS: [(&str, Shape); 9] = [
     ("q1w8", Shape { publishers: 500, topology: Topology::Pairs, qos: 1, in_flight: 8 }),
     ("q2w4", Shape { publishers: 200, topology: Topology::Pairs, qos: 2, in_flight: 4 }),
     ("fanout", Shape { publishers: 1, topology: Topology::Out(1_000), qos: 0, in_flight: 8 }),
-    ("crowd", Shape { publishers: 1, topology: Topology::Out(12_000), qos: 0, in_flight: 8 }),
+    ("crowd", Shape { publishers: 1, topology: Topology::Out(9_000), qos: 0, in_flight: 8 }),
     ("crowdq1", Shape { publishers: 1, topology: Topology::Out(4_000), qos: 1, in_flight: 8 }),
     ("fanin", Shape { publishers: 1_000, topology: Topology::In, qos: 0, in_flight: 4 }),
     ("wildcards", Shape { publishers: 100, topology: Topology::Wildcards(100_000), qos: 0, in_flight: 4 }),

@@ -300,6 +300,7 @@ impl Pump {
 
     /// Deadlines, work that is left over, and the order to stop.
     fn keep_time(&mut self, now: Now) {
+        self.fx.deliveries = 0;
         if self.stopping.is_none() && self.stop.load(Ordering::SeqCst) {
             self.stopping = Some(now.after_s(self.shutdown_timeout_s.into()));
             self.edge.stop_listening();

@@ -5,6 +5,7 @@ use super::timers::Timers;
 use super::{Effect, Event, Shard, Turn};
 use crate::codec::{Disconnect, ReasonCode};
 use crate::ids::SessionId;
+use crate::limits::DUE_PER_TURN;
 use crate::session::{Link, OpenExchanges, Routed};
 use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, DropReason};
@@ -115,8 +116,22 @@ impl Shard {
         self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
     }
 
+    /// Sees to sessions that are due, as many as a turn may: whole networks fall silent at once, and each client of them may have a will.
+    pub(super) fn take_due(&mut self, turn: &mut Turn<'_>) {
+        for _ in 0..DUE_PER_TURN {
+            if self.is_overloaded() {
+                return;
+            }
+            let Some((tick, id)) = self.clients.timers.next_due(turn.now) else { return };
+            self.session_due(turn, id, tick);
+            if turn.fx.deliveries >= self.clients.settings.deliveries_per_turn {
+                return;
+            }
+        }
+    }
+
     /// The timer of `tick` has come for a session that may have changed or gone since it was armed.
-    pub(super) fn session_due(&mut self, turn: &mut Turn<'_>, id: SessionId, tick: u32) {
+    fn session_due(&mut self, turn: &mut Turn<'_>, id: SessionId, tick: u32) {
         match self.clients.sessions.try_get(id) {
             Some(session) if session.armed_tick == Some(tick) => {}
             _ => return,

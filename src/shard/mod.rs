@@ -53,7 +53,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use crate::codec::{DecodeError, Disconnect, Packet, PacketType, ReasonCode};
+use crate::codec::{DecodeError, Disconnect, PINGRESP, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits::{CLOSED_PER_TICK, FANOUTS_MAX};
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters, Verbosity};
@@ -239,7 +239,7 @@ impl Shard {
             Packet::Ack(ack) => self.handle_ack(turn, id, &ack),
             Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, &subscribe),
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, &unsubscribe),
-            Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&[0xd0, 0])),
+            Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&PINGRESP)),
             Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, &disconnect),
             Packet::Auth(_) => {
                 // No method was agreed on in CONNECT, so none can be gone on with [MQTT-4.12.0-7].
@@ -308,11 +308,7 @@ impl Shard {
     }
 
     fn handle_tick(&mut self, turn: &mut Turn<'_>, transport: &TransportCounters) {
-        while let Some((tick, sessions)) = self.clients.timers.next_due(turn.now) {
-            for id in sessions {
-                self.session_due(turn, id, tick);
-            }
-        }
+        self.take_due(turn);
         if self.next_tidy.is_due(turn.now) {
             self.next_tidy = turn.now.after_s(1);
             self.router.retained.tidy(turn.now);

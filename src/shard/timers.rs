@@ -2,7 +2,7 @@
 //! simply looked at too early and armed again, so that traffic never touches this table. For the same reason a timer is
 //! never armed for longer than [`TIMER_HORIZON_S`]: the one that a session leaves behind when it ends stays no longer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::ids::SessionId;
 use crate::limits::{TIMER_HORIZON_S, TIMER_TICK_MS};
@@ -11,7 +11,7 @@ use crate::time::{Deadline, Now};
 /// Sessions by the tick at which they are due, four bytes each.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    buckets: BTreeMap<u32, Vec<SessionId>>,
+    buckets: BTreeMap<u32, VecDeque<SessionId>>,
 }
 
 impl Timers {
@@ -27,21 +27,26 @@ impl Timers {
 
     /// Has `session` looked at on `tick`.
     pub(super) fn arm(&mut self, session: SessionId, tick: u32) {
-        self.buckets.entry(tick).or_default().push(session);
+        self.buckets.entry(tick).or_default().push_back(session);
     }
 
-    /// Takes the sessions of the earliest tick that is due.
-    pub(super) fn next_due(&mut self, now: Now) -> Option<(u32, Vec<SessionId>)> {
-        let (&tick, _) = self.buckets.first_key_value()?;
+    /// Takes a session of the earliest tick, if that is due.
+    pub(super) fn next_due(&mut self, now: Now) -> Option<(u32, SessionId)> {
+        let mut bucket = self.buckets.first_entry()?;
+        let tick = *bucket.key();
         if !Deadline(u64::from(tick) * TIMER_TICK_MS).is_due(now) {
             return None;
         }
-        self.buckets.pop_first()
+        let session = bucket.get_mut().pop_front().expect("a bucket goes with its last session");
+        if bucket.get().is_empty() {
+            bucket.remove();
+        }
+        Some((tick, session))
     }
 
     /// Timers armed, stale ones included.
     pub(super) fn len(&self) -> usize {
-        self.buckets.values().map(Vec::len).sum()
+        self.buckets.values().map(VecDeque::len).sum()
     }
 
     /// When the next session is due.
@@ -60,10 +65,13 @@ mod tests {
         let at = |ms: u64| Now { mono_ns: ms * 1_000_000, unix_ms: 0 };
         timers.arm(SessionId(1), Timers::tick_of(Deadline(250)));
         timers.arm(SessionId(2), Timers::tick_of(Deadline(101)));
+        timers.arm(SessionId(3), Timers::tick_of(Deadline(250)));
         assert_eq!(timers.next_deadline(), Some(Deadline(200)));
         assert!(timers.next_due(at(199)).is_none());
-        assert_eq!(timers.next_due(at(500)).unwrap(), (2, vec![SessionId(2)]));
-        assert_eq!(timers.next_due(at(500)).unwrap(), (3, vec![SessionId(1)]));
+        assert_eq!(timers.next_due(at(500)).unwrap(), (2, SessionId(2)));
+        assert_eq!(timers.next_due(at(500)).unwrap(), (3, SessionId(1)));
+        assert_eq!((timers.next_deadline(), timers.len()), (Some(Deadline(300)), 1));
+        assert_eq!(timers.next_due(at(500)).unwrap(), (3, SessionId(3)));
         assert!(timers.next_due(at(500)).is_none() && timers.next_deadline().is_none());
     }
 }

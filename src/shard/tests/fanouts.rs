@@ -2,7 +2,8 @@
 
 use super::harness::{Peer, World, options, v5, v5_kept};
 use super::show::{publish, publish1};
-use crate::codec::{Connect, Disconnect, Packet, Version};
+use super::will::will;
+use crate::codec::{Connect, ConnectWill, Disconnect, Packet, Version};
 use crate::limits::FANOUTS_MAX;
 use crate::shard::Shard;
 
@@ -313,5 +314,27 @@ fn whatever_comes_and_goes_everybody_who_stays_gets_everything_once_and_in_order
             lines.dedup();
             assert_eq!(lines.len(), count, "seed {seed}: nothing twice");
         }
+    }
+}
+
+#[test]
+fn wills_that_are_due_at_once_are_no_more_than_may_be_under_way() {
+    let mut world = world(1);
+    let peers = subscribers(&mut world, 5, "will", 0);
+    let wills = 2 * FANOUTS_MAX;
+    for number in 0..wills {
+        let will = ConnectWill { topic: "will", ..will(0) };
+        world.connect(&Connect { keep_alive_s: 10, will: Some(will), ..v5(&format!("w{number}")) });
+    }
+    world.later_ms(20_000);
+    world.work_once(0);
+    check(&world);
+    assert_eq!(world.shards[0].router.fanouts.len(), FANOUTS_MAX);
+    let served: Vec<usize> = peers.iter().map(|&peer| world.read(peer).len()).collect();
+    assert_eq!(served.iter().sum::<usize>(), FANOUTS_MAX, "one subscriber has all of them");
+    world.release_work();
+    world.pass_ms(1_000);
+    for (at, peer) in peers.into_iter().enumerate() {
+        assert_eq!(world.read(peer).len(), wills - served[at]);
     }
 }

@@ -373,6 +373,11 @@ impl World {
         self.pass_ms(seconds * 1_000);
     }
 
+    /// Time passes, and nobody looks.
+    pub(super) fn later_ms(&mut self, ms: u64) {
+        self.set_clock(self.now.mono_ns + ms * 1_000_000);
+    }
+
     fn set_clock(&mut self, mono_ns: u64) {
         self.now.unix_ms += (mono_ns - self.now.mono_ns) / 1_000_000;
         self.now.mono_ns = mono_ns;
@@ -457,6 +462,7 @@ impl World {
 
     /// One input to one shard, and all that follows from it.
     pub(super) fn turn(&mut self, shard: usize, input: Input<'_>) {
+        self.fx.deliveries = 0;
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         self.apply(shard);
         self.run_until_idle();

@@ -2,6 +2,9 @@
 
 use super::harness::{World, v5};
 use crate::codec::{Connect, Packet};
+use crate::limits::DUE_PER_TURN;
+use crate::shard::Input;
+use crate::telemetry::TransportCounters;
 
 #[test]
 fn a_silent_client_is_closed_after_one_and_a_half_times_its_keep_alive() {
@@ -11,6 +14,20 @@ fn a_silent_client_is_closed_after_one_and_a_half_times_its_keep_alive() {
     assert!(world.read(peer).is_empty());
     world.pass_s(3); // seconds are whole and timers have their tick
     assert_eq!(world.read(peer), ["DISCONNECT keep alive timeout", "CLOSED keep_alive_timeout"]);
+}
+
+#[test]
+fn so_many_a_turn_are_closed_where_all_fall_silent_at_once() {
+    let mut world = World::new();
+    let peers: Vec<_> = (0..DUE_PER_TURN + 10)
+        .map(|number| world.connect(&Connect { keep_alive_s: 10, ..v5(&format!("c{number}")) }))
+        .collect();
+    world.pass_ms(14_900);
+    world.later_ms(5_000);
+    for expected in [DUE_PER_TURN, 10] {
+        world.turn(0, Input::Tick { transport: &TransportCounters::default() });
+        assert_eq!(peers.iter().filter(|&&peer| !world.read(peer).is_empty()).count(), expected);
+    }
 }
 
 #[test]
