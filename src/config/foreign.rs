@@ -104,7 +104,10 @@ pub(super) const FOREIGN: &[Foreign] = &[
     of(&["queue_qos0_messages"], "use [session] queue_qos0 (--queue-qos0)"),
     of(&["allow_zero_length_clientid"], "use [mqtt] empty_client_ids (--empty-client-ids)"),
     of(&["auto_id_prefix"], "clients without an id are given one that begins with auto-; that cannot be set"),
-    of(&["check_retain_source"], "nothing needs it: there are no access rules yet"),
+    of(
+        &["check_retain_source"],
+        "there is no such check: what was retained stays when its publisher may no longer publish",
+    ),
     of(
         &["max_clients", "global_max_clients", "global_max_connections"],
         "use [node] max_connections (--max-connections)",

@@ -62,28 +62,55 @@ enum AnyLayer {
     WebSocket(WebSocketLayer),
 }
 
+/// Does the same with whichever layer it is.
+macro_rules! with_layer {
+    ($any:expr, $layer:ident => $call:expr) => {
+        match $any {
+            AnyLayer::Inverting($layer) => $call,
+            #[cfg(feature = "tls")]
+            AnyLayer::Tls($layer) => $call,
+            AnyLayer::Proxy($layer) => $call,
+            AnyLayer::WebSocket($layer) => $call,
+        }
+    };
+}
+
+impl WireLayer for AnyLayer {
+    fn open(&mut self, bytes: &mut Vec<u8>) -> Option<LayerEnd> {
+        with_layer!(self, layer => layer.open(bytes))
+    }
+
+    fn has_own_bytes(&self) -> bool {
+        with_layer!(self, layer => layer.has_own_bytes())
+    }
+
+    fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) {
+        with_layer!(self, layer => layer.seal(plain, out));
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        with_layer!(self, layer => layer.end(reason));
+    }
+
+    fn silence(&mut self) {
+        with_layer!(self, layer => layer.silence());
+    }
+
+    fn take_learned(&mut self) -> Option<Learned> {
+        with_layer!(self, layer => layer.take_learned())
+    }
+
+    fn hear_peer(&mut self, peer: Peer) {
+        with_layer!(self, layer => layer.hear_peer(peer));
+    }
+
+    fn is_done(&self) -> bool {
+        with_layer!(self, layer => layer.is_done())
+    }
+}
+
+#[cfg(feature = "tls")]
 impl AnyLayer {
-    fn get(&self) -> &dyn WireLayer {
-        match self {
-            Self::Inverting(layer) => layer,
-            #[cfg(feature = "tls")]
-            Self::Tls(layer) => &**layer,
-            Self::Proxy(layer) => layer,
-            Self::WebSocket(layer) => layer,
-        }
-    }
-
-    fn get_mut(&mut self) -> &mut dyn WireLayer {
-        match self {
-            Self::Inverting(layer) => layer,
-            #[cfg(feature = "tls")]
-            Self::Tls(layer) => &mut **layer,
-            Self::Proxy(layer) => layer,
-            Self::WebSocket(layer) => layer,
-        }
-    }
-
-    #[cfg(feature = "tls")]
     fn tls(&mut self) -> Option<&mut Tls> {
         match self {
             Self::Tls(layer) => Some(layer),
@@ -148,21 +175,21 @@ impl Wire {
     pub(super) fn has_own_bytes(&self) -> bool {
         match self {
             Self::Plain => false,
-            Self::Layered(layers) => layers.stack.iter().any(|layer| layer.get().has_own_bytes()),
+            Self::Layered(layers) => layers.stack.iter().any(|layer| layer.has_own_bytes()),
         }
     }
 
     /// The connection is to close for this reason: the layers say goodbye behind all that is sealed after this, once.
     pub(super) fn end(&mut self, reason: CloseReason) {
         if let Self::Layered(layers) = self {
-            layers.stack.iter_mut().for_each(|layer| layer.get_mut().end(reason));
+            layers.stack.iter_mut().for_each(|layer| layer.end(reason));
         }
     }
 
     /// Nobody hears the layers any more: what they had to say of their own is forgotten.
     pub(super) fn silence(&mut self) {
         if let Self::Layered(layers) = self {
-            layers.stack.iter_mut().for_each(|layer| layer.get_mut().silence());
+            layers.stack.iter_mut().for_each(|layer| layer.silence());
         }
     }
 
@@ -198,10 +225,10 @@ impl Layers {
                 break;
             }
             if let Some(peer) = address {
-                layer.get_mut().hear_peer(peer);
+                layer.hear_peer(peer);
             }
-            let found = layer.get_mut().open(bytes);
-            if let Some(Learned { peer, identity }) = layer.get_mut().take_learned() {
+            let found = layer.open(bytes);
+            if let Some(Learned { peer, identity }) = layer.take_learned() {
                 address = peer.or(address);
                 self.identity = identity.or(self.identity.take());
             }
@@ -211,7 +238,7 @@ impl Layers {
             }
         }
         self.has_ended |= self.end.is_some();
-        self.stack.retain(|layer| !layer.get().is_done());
+        self.stack.retain(|layer| !layer.is_done());
         address
     }
 
@@ -220,7 +247,7 @@ impl Layers {
         outbox.rewrite(|bytes| {
             for layer in self.stack.iter_mut().rev() {
                 spare.clear();
-                layer.get_mut().seal(bytes, spare);
+                layer.seal(bytes, spare);
                 std::mem::swap(bytes, spare);
             }
         });

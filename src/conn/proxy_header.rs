@@ -139,15 +139,10 @@ fn read_tls(ssl: &SslInfo<'_>) -> Result<Option<ProxiedTls>, Error> {
 
 /// The checksum of a header of version 2, in which its own four bytes are zero.
 fn checksum(header: &[u8]) -> u32 {
-    let own = own_checksum_at(header);
-    crc32c(header.iter().enumerate().map(|(at, byte)| if own.contains(&at) { 0 } else { *byte }))
-}
-
-/// CRC-32C, bit by bit: a header is short, and few have a checksum.
-fn crc32c(bytes: impl Iterator<Item = u8>) -> u32 {
-    !bytes.fold(u32::MAX, |sum, byte| {
-        (0..8).fold(sum ^ u32::from(byte), |sum, _| (sum >> 1) ^ (0x82f6_3b78 & (sum & 1).wrapping_neg()))
-    })
+    let mut header = header.to_vec(); // a kilobyte or two, and few have a checksum
+    let own = own_checksum_at(&header); // as its length says, which may be a lie
+    header.iter_mut().take(own.end).skip(own.start).for_each(|byte| *byte = 0);
+    crc32c::crc32c(&header)
 }
 
 /// Where the checksum stands.

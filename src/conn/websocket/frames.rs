@@ -52,11 +52,6 @@ struct Partial {
 }
 
 impl Deframer {
-    /// Whether nothing of a frame is awaited but what `Data` has given already.
-    pub const fn is_between_frames(&self) -> bool {
-        self.left == 0 && self.partial.is_none()
-    }
-
     /// The next piece of `bytes`, and how many of them it has taken: at least one, if there are any.
     ///
     /// # Errors
