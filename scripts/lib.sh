@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/start and scripts/test share: finding the repository, and installing what is missing, once.
+# What the scripts share: finding the repository, and installing what is missing, once.
 #
 # Everything here may be run again at no cost: each function looks first and installs only what it did not find. Nothing
 # is done as root but `apt-get`, and nothing is installed outside the user's Rust toolchain and the repository itself.
@@ -11,6 +11,21 @@ say() { printf '%s\n' "$*" >&2; }
 die() {
     say "${0##*/}: $*"
     exit 1
+}
+
+# Prints the comment that the calling script opens with, if one of its arguments asks for help: whoever asks does not want to
+# wait for a compiler. Returns whether one does.
+helps() {
+    local argument
+    for argument in "$@"; do
+        case $argument in
+            -h | --help)
+                sed -nE '2,/^set /{ /^set /d; s/^# ?//; p; }' "${BASH_SOURCE[1]}"
+                return
+                ;;
+        esac
+    done
+    return 1
 }
 
 # Runs a command as root: as it is for root, through sudo for everyone else.

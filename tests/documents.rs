@@ -160,9 +160,11 @@ impl Drop for NoCargo {
 fn who_asks_a_script_for_help_gets_it_without_a_compiler() {
     let no_cargo = NoCargo::new();
     let path = format!("{}:{}", no_cargo.0.display(), std::env::var("PATH").expect("a path"));
-    for script in ["scripts/start", "scripts/million", "scripts/bench"] {
+    for script in
+        ["start", "million", "bench", "test", "sim", "fuzz", "fuzz-codec"].map(|name| format!("scripts/{name}"))
+    {
         for flag in ["--help", "-h"] {
-            let output = std::process::Command::new(root().join(script))
+            let output = std::process::Command::new(root().join(&script))
                 .arg(flag)
                 .env("PATH", &path)
                 .env("CARGO_TARGET_DIR", no_cargo.0.join("target"))
@@ -170,7 +172,7 @@ fn who_asks_a_script_for_help_gets_it_without_a_compiler() {
                 .expect("the script runs");
             let said = String::from_utf8_lossy(&output.stdout);
             assert!(output.status.success(), "{script} {flag}: {}", String::from_utf8_lossy(&output.stderr));
-            assert!(said.contains(script) && !said.contains("set -euo"), "{script} {flag}: {said}");
+            assert!(said.contains(&script) && !said.contains("set -euo"), "{script} {flag}: {said}");
             assert!(!said.contains("compiling\n"), "{script} {flag} compiles");
         }
     }
