@@ -23,7 +23,7 @@ Exit status:
      messages or subscriptions were refused, or connections failed or were lost
   2  wrong flags or a wrong scenario
   3  the broker cannot be reached
-  4  the broker refuses the login
+  4  the broker refuses the connection
   5  the broker died or hung up on everybody during the run
   6  what answers there is no MQTT broker, or none of this version
   7  this machine does not suffice for the run
@@ -42,7 +42,7 @@ pub enum Exit {
     Usage,
     /// The broker cannot be reached.
     Unreachable,
-    /// The broker refuses the login.
+    /// The broker refuses the connection.
     Refused,
     /// The broker died during the run.
     BrokerLost,

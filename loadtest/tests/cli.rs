@@ -95,7 +95,7 @@ fn what_prevents_a_run_has_one_line_and_a_status_of_its_own() {
     for (output, wanted, part) in [
         (unreachable, 3, "cannot reach 127.0.0.1:"),
         (loadtest("-h no.such.host.invalid --quiet"), 3, "no.such.host.invalid"),
-        (against(Lie::Refuse(ReasonCode::NotAuthorized), "--quiet"), 4, "refuses the login"),
+        (against(Lie::Refuse(ReasonCode::NotAuthorized), "--quiet"), 4, "refuses the connection"),
         (against(Lie::Babble, "--quiet"), 6, "does not answer as an MQTT broker"),
         (loadtest("million --clients 400M -d 1s --quiet"), 7, "memory: about"),
         (loadtest("-o /nowhere/o.json --quiet"), 2, "/nowhere/o.json: No such file"),

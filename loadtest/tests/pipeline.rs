@@ -107,7 +107,7 @@ fn a_refused_login_ends_as_without_the_option() {
         });
         assert_eq!(pipelined, waiting);
         assert_eq!(pipelined.0, Some(4), "{}", pipelined.2);
-        assert!(pipelined.2.contains("refuses the login: "), "{}", pipelined.2);
+        assert!(pipelined.2.contains("refuses the connection: "), "{}", pipelined.2);
     }
 }
 

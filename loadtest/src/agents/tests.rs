@@ -222,7 +222,7 @@ fn what_keeps_an_agent_from_running_keeps_its_status() {
     let failure = run(&plan(), &[address], &Control::default(), &mut Silent).unwrap_err();
     thread.join().unwrap();
     assert_eq!(failure.exit, Exit::Refused);
-    assert!(failure.line.ends_with("broker:1883 refuses the login: not authorized"), "{}", failure.line);
+    assert!(failure.line.ends_with("broker:1883 refuses the connection: not authorized"), "{}", failure.line);
 }
 
 /// Runs until it is stopped.

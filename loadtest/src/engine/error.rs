@@ -19,7 +19,7 @@ pub enum EngineError {
         reason: String,
     },
     /// The broker lets nobody in.
-    #[error("{target} refuses the login: {reason}")]
+    #[error("{target} refuses the connection: {reason}")]
     Refused {
         /// `host:port`.
         target: String,

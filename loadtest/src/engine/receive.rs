@@ -268,7 +268,12 @@ impl Crew {
         let messages = &mut self.tally.outcome.verdict.messages[usize::from(qos)];
         if ack.reason.is_error() {
             messages.refused += 1;
-            self.tally.refused(if ack.kind == AckKind::PubRec { "PUBREC" } else { "PUBACK" }, ack.reason);
+            let packet = match ack.kind {
+                AckKind::PubRec => "PUBREC",
+                AckKind::PubComp => "PUBCOMP",
+                AckKind::PubAck | AckKind::PubRel => "PUBACK",
+            };
+            self.tally.refused(packet, ack.reason);
             busy.flight.open.retain(|one| (one.stream, one.sequence) != (message.stream, message.sequence));
             self.excuse_fan(role, message.stream);
         } else {

@@ -96,7 +96,9 @@ fn stages(outcome: &Outcome) -> Vec<Value> {
 }
 
 fn lead(outcome: &Outcome) -> String {
-    let mut lead = format!("{}. Against {}.", outcome.description.trim_end_matches('.'), outcome.target);
+    let description = outcome.description.trim_end_matches('.');
+    let mut lead =
+        format!("{description}{}Against {}.", if description.is_empty() { "" } else { ". " }, outcome.target);
     for words in std::iter::once(loop_words(outcome).as_str()).chain(pipeline_words(outcome)) {
         let _ = write!(lead, " {}.", capital(words));
     }
