@@ -2,8 +2,8 @@
 //! and not read on while many of its messages wait.
 //!
 //! Always holds: only connected sessions are waited for, while their queues are half full or more. One message waits for one
-//! session of a shard: the fullest that it met. A publisher with something of its own to acknowledge is read on in any case, or
-//! two clients that publish to each other would wait for one another.
+//! session of a shard: the fullest that it met. A publisher whose own queue is half full is read on in any case, or two clients that
+//! publish to each other would wait for one another: whoever is waited for is read, and so its acknowledgements come.
 //! Leaves to others: what waits and since when (`hold_back`), and bytes that come from whoever is not read (`conn`).
 
 use super::clients::Clients;
@@ -11,7 +11,7 @@ use super::hold_back::Fullest;
 use super::{Confirmation, Effect, Turn};
 use crate::ids::SessionId;
 use crate::limits::{HOLD_BACK_PUBLISHERS_MAX, HOLD_BACK_RELEASED_PER_TURN, HOLD_BACK_UNACKED_MAX};
-use crate::session::{AckQueue, Outbound};
+use crate::session::{AckQueue, Link};
 use crate::settings::FullQueue;
 use crate::time::Now;
 
@@ -40,12 +40,16 @@ impl Clients {
         (fullness >= NEARLY_FULL && !self.hold_back.is_given_up(id)).then_some(fullness)
     }
 
-    /// Notes a queue that a message has met, or had no room in. Its client is read if it was not: it has something to acknowledge.
+    /// Notes a queue that a message has met, or had no room in. If it is half full its client is read, be it one that was held: its
+    /// acknowledgements are waited for.
     pub(super) fn note_fullness(&mut self, turn: &mut Turn<'_>, id: SessionId, fullest: &mut Fullest) {
         if self.settings.full_queue == FullQueue::HoldBack {
             *fullest = (*fullest).max(self.is_nearly_full(id).map(|fullness| (fullness, id)));
         }
-        self.read_on(turn, id);
+        let is_held = self.sessions.get(id).link.as_deref().is_some_and(Link::is_held_back);
+        if is_held && self.fullness(id) >= NEARLY_FULL {
+            self.read_on(turn, id);
+        }
     }
 
     /// Has a confirmation wait for the fullest of the queues that its message has met, if it is still nearly full. Returns whether
@@ -97,16 +101,14 @@ impl Clients {
 
     /// A client has published: if many of its messages wait, nothing behind this one is read until there are fewer.
     pub(super) fn hold_publisher_back(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Some(session) = self.sessions.try_get_mut(id) else { return };
-        let owes_nothing = session.outbound().is_none_or(Outbound::is_empty);
-        let Some(link) = session.link.as_deref_mut() else { return };
+        let Some(link) = self.sessions.try_get(id).and_then(|session| session.link.as_deref()) else { return };
         let waiting = link.acks.as_deref().map_or(0, AckQueue::len);
         if waiting >= HOLD_BACK_UNACKED_MAX
-            && owes_nothing
             && !link.is_spared()
             && self.hold_back.publishers < HOLD_BACK_PUBLISHERS_MAX
+            && self.fullness(id) < NEARLY_FULL
         {
-            link.set_held_back(true);
+            self.sessions.get_mut(id).link.as_deref_mut().expect("it had one above").set_held_back(true);
             self.hold_back.publishers += 1;
             turn.fx.holds_sender = true;
         }

@@ -286,20 +286,26 @@ fn a_publisher_that_is_not_read_is_not_silent() {
 }
 
 #[test]
-fn a_publisher_that_owes_acknowledgements_is_read() {
-    let mut pair = Pair::new(1, narrow);
+fn a_publisher_that_owes_an_acknowledgement_waits_like_any_other() {
+    let mut pair = Pair::new(1, |settings| settings.full_queue = FullQueue::HoldBack);
+    pair.publisher = pair.world.connect(&Connect::new(Version::V311, "old", true));
     pair.world.subscribe(pair.publisher, "own", 1);
-    let publisher = pair.publisher;
-    pair.world.send(publisher, &Packet::Publish(publish1(1, "own", "x")));
-    assert_eq!(pair.world.read(publisher).len(), 2);
-    pair.world.send_bytes(publisher, &burst(Version::V5, 2, 100, "t"));
-    pair.world.send(publisher, &Packet::PingReq);
-    assert!(pair.world.read(publisher).contains(&"PINGRESP".to_owned()), "it is in the midst of one itself");
-    assert_eq!(pair.world.shards[0].holdings().held_back, 1, "only the subscriber is waited for");
+    pair.world.send(pair.publisher, &Packet::Publish(publish1(1, "own", "x")));
+    assert_eq!(pair.world.read(pair.publisher).len(), 2, "PUBACK, and the message, which it does not acknowledge");
+    pair.world.send_bytes(pair.publisher, &burst(Version::V311, 2, 5_000, "t"));
+    let mut taken = 0;
+    loop {
+        let some = pair.take(1).len();
+        taken += some;
+        if some == 0 {
+            break;
+        }
+    }
+    assert_eq!((taken, pair.world.dropped(DropReason::QueueFull)), (5_000, 0));
 }
 
 #[test]
-fn a_publisher_that_is_sent_more_than_fits_its_window_is_read_again() {
+fn a_publisher_whose_own_queue_is_half_full_is_read_again_and_not_held() {
     let mut pair = Pair::new(1, narrow);
     pair.world.subscribe(pair.publisher, "own", 1);
     pair.world.send_bytes(pair.publisher, &burst(Version::V5, 1, 100, "t"));
@@ -307,9 +313,14 @@ fn a_publisher_that_is_sent_more_than_fits_its_window_is_read_again() {
     assert!(!pair.world.read(pair.publisher).contains(&"PINGRESP".to_owned()));
     assert_eq!(pair.world.shards[0].holdings().held_back, 2);
     let other = pair.world.client("other");
-    pair.world.send(other, &Packet::Publish(publish1(1, "own", "x")));
-    assert!(!pair.world.read(pair.publisher).contains(&"PINGRESP".to_owned()), "one fits");
-    pair.world.send(other, &Packet::Publish(publish1(2, "own", "y")));
+    for number in 1..=4 {
+        pair.world.send(other, &Packet::Publish(publish1(number, "own", "x")));
+        assert!(!pair.world.read(pair.publisher).contains(&"PINGRESP".to_owned()), "one in flight, three queued");
+    }
+    pair.world.send(other, &Packet::Publish(publish1(5, "own", "y")));
+    assert!(pair.world.read(pair.publisher).contains(&"PINGRESP".to_owned()));
+    pair.world.send_bytes(pair.publisher, &burst(Version::V5, 101, 40, "t"));
+    pair.world.send(pair.publisher, &Packet::PingReq);
     assert!(pair.world.read(pair.publisher).contains(&"PINGRESP".to_owned()));
 }
 
