@@ -264,6 +264,8 @@ pub const LOSS_OVER_S: u32 = 10;
 pub const LOG_QUEUE_LINES: usize = 8 * 1024;
 /// Bytes of one field that are shown in a log line. A client chooses its id, up to 65,535 bytes of it.
 pub const LOG_FIELD_MAX_BYTES: usize = 256;
+/// ... and of the broker's own words, which say what to do: they may name a path or a few settings.
+pub const LOG_TEXT_MAX_BYTES: usize = 2_048;
 
 // --- between shards --------------------------------------------------------------------------------------------
 

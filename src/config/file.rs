@@ -192,12 +192,21 @@ fn names_listener(line: &str) -> bool {
     bare == "[listener]" || bare == "[[listener]]"
 }
 
-/// The line with its value in quotes, if that is all it lacks.
+/// The line with its value in quotes, or each value of its list, if that is all it lacks.
 fn unquoted(line: &str) -> Option<String> {
     let (key, value) = line.split_once('=')?;
     let (key, value) = (key.trim(), value.split('#').next().unwrap_or_default().trim());
-    let takes = |row: &Setting| row.key() == key && row.parse(&[value.to_owned()]).is_ok();
-    (!value.starts_with(['"', '\'', '[', '{']) && ROWS.iter().any(takes)).then(|| format!("{key} = \"{value}\""))
+    let list = value.strip_prefix('[').and_then(|value| value.strip_suffix(']'));
+    let bare = |value: &str| value.trim().trim_matches(['"', '\'']).to_owned();
+    let values: Vec<String> = match list {
+        Some(list) => list.split(',').map(bare).filter(|value| !value.is_empty()).collect(),
+        None if value.starts_with(['"', '\'', '[', '{']) => return None,
+        None => vec![value.to_owned()],
+    };
+    let takes = |row: &Setting| row.key() == key && row.parse(&values).is_ok();
+    let quoted = values.iter().map(|value| format!("\"{value}\"")).collect::<Vec<_>>().join(", ");
+    let quoted = if list.is_some() { format!("[{quoted}]") } else { quoted };
+    ROWS.iter().any(takes).then(|| format!("{key} = {quoted}"))
 }
 
 /// The text of a value as a flag would have it, or the name of its type where no setting takes that type.
@@ -347,6 +356,8 @@ mod tests {
 
     #[test]
     fn every_value_that_only_lacks_its_quotes_is_told_so() {
+        let told = lines("[listener]\nbind = [0.0.0.0, \"::1\"] # all\n");
+        assert_eq!(told, ["d.toml:2: this is not TOML; put the value in quotes: bind = [\"0.0.0.0\", \"::1\"]"]);
         let text = "[listener]\nbind = 0.0.0.0 # all\n[mqtt]\nmax_packet_size = 1MB\n[log]\nlevel = warn\n";
         assert_eq!(
             lines(text),

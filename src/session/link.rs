@@ -10,6 +10,7 @@ use crate::codec::{Connect, Version};
 use crate::ids::{ConnectionId, PacketId};
 use crate::limits;
 use crate::time::{Deadline, Now};
+use crate::topic::EntryId;
 
 /// What goes out before anything new does.
 #[derive(Debug, Default)]
@@ -92,9 +93,15 @@ impl Marks {
     }
 }
 
-/// From this keep alive on, a deadline is a whole second's: a second is no more than a sixth of the patience, and many clients
-/// come due together, which costs one turn for all of them. Below, it is a tick's.
-const KEEP_ALIVE_COARSE_S: u16 = 4;
+/// How finely deadlines lie, in milliseconds: one in thirty of the patience at most, or a tick. The coarser, the more clients come due
+/// together, which costs one turn for all of them.
+const fn keep_alive_step_ms(keep_alive_s: u16) -> u64 {
+    match keep_alive_s {
+        0..4 => limits::TIMER_TICK_MS,
+        4..20 => 2 * limits::TIMER_TICK_MS,
+        _ => 1_000,
+    }
+}
 
 // 15,000 idle clients hold 15,000 of these: growth is a decision. See docs/measurements, "Where the bytes go".
 const _: () = assert!(size_of::<Link>() <= 80);
@@ -146,7 +153,7 @@ impl Link {
     /// When the client has been silent for too long: 1.5 times the keep alive [MQTT-3.1.2-22], and what it takes to be sure
     /// of that, since the last packet is remembered by its tick.
     pub fn keep_alive_deadline(&self) -> Option<Deadline> {
-        let step_ms = if self.keep_alive_s < KEEP_ALIVE_COARSE_S { limits::TIMER_TICK_MS } else { 1_000 };
+        let step_ms = keep_alive_step_ms(self.keep_alive_s);
         let received_ms = u64::from(self.last_received_tick) * limits::TIMER_TICK_MS;
         let latest_ms = received_ms - received_ms % step_ms + step_ms - 1;
         (self.keep_alive_s > 0).then(|| Deadline(latest_ms + u64::from(self.keep_alive_s) * 1_500))
@@ -219,6 +226,11 @@ impl Link {
     /// Replays that are under way or wait for their turn.
     pub fn replays(&self) -> usize {
         self.backlog.as_deref().map_or(0, |backlog| backlog.replays.len())
+    }
+
+    /// Whether a replay to this subscription is under way or waits.
+    pub fn is_to_be_shown(&self, entry: EntryId) -> bool {
+        self.backlog.as_deref().is_some_and(|backlog| backlog.replays.has(entry))
     }
 
     /// What goes out before anything new, made if need be.

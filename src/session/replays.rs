@@ -118,6 +118,11 @@ impl Replays {
         }
     }
 
+    /// Whether there is one of this subscription.
+    pub fn has(&self, entry: EntryId) -> bool {
+        self.find(entry).is_some()
+    }
+
     fn find(&self, entry: EntryId) -> Option<u32> {
         if !self.by_entry.is_empty() {
             return self.by_entry.find(entry.hash(), |&at| self.nodes[at as usize].replay.entry == entry).copied();

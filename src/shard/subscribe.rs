@@ -200,13 +200,14 @@ impl Router {
         let found = self.index.find(filter);
         self.catch_up(turn, clients, id);
         let session = clients.sessions.get_mut(id);
-        let replays = session.link.as_deref().expect("the packet came over it").replays();
-        // A client that subscribes over and over and settles nothing must not make replays pile up; one that has every
-        // subscription it may have is shown them all.
-        if replays >= clients.settings.subscriptions_max as usize {
+        let link = session.link.as_deref().expect("the packet came over it");
+        let held = found.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
+        // A client that subscribes over and over must not make replays pile up; one that has every subscription it may have is
+        // shown them all. What it repeats beyond that is shown once, by the replay that still waits.
+        let has_all_replays = link.replays() >= clients.settings.subscriptions_max as usize;
+        if has_all_replays && !held.is_some_and(|(entry, _)| link.is_to_be_shown(entry)) {
             return ReasonCode::QuotaExceeded;
         }
-        let held = found.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
         let is_new = held.is_none();
         let entry = if let Some((entry, position)) = held {
             self.index.replace(entry, position, subscriber); // [MQTT-3.8.4-3]
@@ -237,7 +238,7 @@ impl Router {
             RetainHandling::SendIfNew => is_new, // [MQTT-3.3.1-10]
             RetainHandling::Never => false,      // [MQTT-3.3.1-11]
         };
-        if replays && filter.share.is_none() && !self.retained.is_empty() {
+        if replays && !has_all_replays && filter.share.is_none() && !self.retained.is_empty() {
             let (qos, as_of) = (options.qos, self.retained.written());
             let replay = Replay { entry, as_of, suback, qos, no_local: options.no_local, id: identifier };
             let link = clients.sessions.get_mut(id).link.as_deref_mut().expect("it had one above");

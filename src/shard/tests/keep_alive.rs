@@ -17,6 +17,18 @@ fn a_silent_client_is_closed_after_one_and_a_half_times_its_keep_alive() {
 }
 
 #[test]
+fn one_and_a_half_times_the_keep_alive_is_kept_to_a_thirtieth() {
+    for (keep_alive_s, late_ms) in [(1, 250), (3, 250), (5, 350), (19, 900), (60, 3_000)] {
+        let mut world = World::new();
+        let peer = world.connect(&Connect { keep_alive_s, ..v5("c") });
+        world.pass_ms(u64::from(keep_alive_s) * 1_500);
+        assert!(world.read(peer).is_empty(), "{keep_alive_s}");
+        world.pass_ms(late_ms);
+        assert_eq!(world.read(peer).len(), 2, "{keep_alive_s}: a DISCONNECT, and the end");
+    }
+}
+
+#[test]
 fn so_many_a_turn_are_closed_where_all_fall_silent_at_once() {
     let mut world = World::new();
     let peers: Vec<_> = (0..DUE_PER_TURN + 10)

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::harness::{Peer, World, options, v5, v5_kept};
 use super::show::{publish, publish1, retained};
-use crate::codec::{AckKind, Connect, Packet};
+use crate::codec::{AckKind, Connect, Packet, SubscribeFilter, Version, encode_subscribe};
+use crate::ids::PacketId;
 use crate::telemetry::DropReason;
 
 const TOPICS: usize = 10_000;
@@ -203,7 +204,7 @@ fn a_replay_goes_on_after_a_reconnect_of_a_kept_session() {
 }
 
 #[test]
-fn replays_that_wait_are_bounded_and_the_next_subscribe_is_told() {
+fn replays_that_wait_are_bounded_and_a_filter_that_is_repeated_is_granted_all_the_same() {
     let mut world = World::with(1, |settings| settings.subscriptions_max = 4);
     let publisher = world.client("pub");
     for topic in ["a", "b", "c"] {
@@ -215,12 +216,29 @@ fn replays_that_wait_are_bounded_and_the_next_subscribe_is_told() {
         world.subscribe_with(sub, "#", options(1), None);
         granted += world.read(sub).iter().filter(|line| *line == "SUBACK #1 [1]").count();
     }
-    assert_eq!(granted, 4);
+    assert_eq!(granted, 10, "it is no new subscription");
     let counts = (1..=12).map(|number| {
         world.ack(sub, AckKind::PubAck, number);
         world.read(sub).len()
     });
-    assert_eq!(counts.sum::<usize>(), 11, "every replay that was granted is shown whole");
+    assert_eq!(counts.sum::<usize>(), 11, "as many replays as there may be subscriptions are shown, each whole");
     world.subscribe_with(sub, "#", options(1), None);
     assert_eq!(world.read(sub).len(), 2, "and then there is room again");
+}
+
+#[test]
+fn a_filter_that_is_repeated_beyond_the_quota_is_granted_and_shown_once() {
+    let mut world = World::with(1, |settings| settings.subscriptions_max = 4);
+    let publisher = world.client("p");
+    world.send(publisher, &Packet::Publish(retained(publish("f/0", "kept"))));
+    let peer = world.client("c");
+    world.hold_work();
+    let mut bytes = Vec::new();
+    let filters = ["f/0"; 12].map(|filter| SubscribeFilter { filter, options: options(1) });
+    encode_subscribe(Version::V5, PacketId::MIN, None, filters, &mut bytes);
+    world.send_bytes(peer, &bytes);
+    world.release_work();
+    let lines = world.read(peer);
+    assert_eq!(lines[0], format!("SUBACK #1 {:?}", [1; 12]));
+    assert_eq!(lines.len(), 1 + 4, "as many replays as there may be subscriptions: {lines:?}");
 }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Always holds: a line holds no control character and nothing that reorders or hides text on a terminal, whatever a
-//! client supplied, and no field longer than [`limits::LOG_FIELD_MAX_BYTES`]. A text value that holds a space, a quote
+//! client supplied, and no field longer than [`limits::LOG_FIELD_MAX_BYTES`], the
+//! broker's own words ([`limits::LOG_TEXT_MAX_BYTES`]) apart. A text value that holds a space, a quote
 //! or an equals sign is quoted, so a client's id cannot pass for a field.
 
 use std::fmt::{self, Write};
@@ -131,7 +132,8 @@ impl Fields<'_, '_> {
     }
 
     fn write_text(&mut self, name: &str, value: &str) -> fmt::Result {
-        let (value, cut) = cut(value);
+        let max_bytes = if name == OWN_WORDS { limits::LOG_TEXT_MAX_BYTES } else { limits::LOG_FIELD_MAX_BYTES };
+        let (value, cut) = cut(value, max_bytes);
         match self.format {
             Format::Json => {
                 write!(self.line, ",\"{name}\":\"")?;
@@ -201,13 +203,16 @@ impl Visit for Fields<'_, '_> {
     }
 }
 
+/// The field that is the broker's own words: what to do about it stands at their end.
+const OWN_WORDS: &str = "text";
+
 /// The part of `value` that is shown and, if that is not all, how long all of it is.
-fn cut(value: &str) -> (&str, Option<usize>) {
-    if value.len() <= limits::LOG_FIELD_MAX_BYTES {
+fn cut(value: &str, max_bytes: usize) -> (&str, Option<usize>) {
+    if value.len() <= max_bytes {
         return (value, None);
     }
     let whole = |end: &usize| value.is_char_boundary(*end);
-    let end = (0..=limits::LOG_FIELD_MAX_BYTES).rev().find(whole).unwrap_or(0);
+    let end = (0..=max_bytes).rev().find(whole).unwrap_or(0);
     (&value[..end], Some(value.len()))
 }
 

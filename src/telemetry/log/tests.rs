@@ -168,6 +168,11 @@ fn a_long_field_is_cut_at_a_character_and_says_how_long_it_was() {
         assert!(line.contains(&expected), "{line}");
         assert!(line.len() < 1_000, "{line}");
     }
+    // What the broker itself says is shown whole, or what to do about it would be missing.
+    let advice = "raise the limit ".repeat(30);
+    let line =
+        written(Format::Text, tracing::Level::INFO, || tracing::warn!(target: "dunlin", text = %advice, "limits"));
+    assert!(line.contains(&advice), "{line}");
     // A boundary inside a character.
     let id = format!("x{}", "ü".repeat(200));
     let line = written(Format::Text, tracing::Level::INFO, || connected(&id, &"p").log());
