@@ -175,7 +175,7 @@ impl Wire {
     pub(super) fn has_own_bytes(&self) -> bool {
         match self {
             Self::Plain => false,
-            Self::Layered(layers) => layers.stack.iter().any(|layer| layer.has_own_bytes()),
+            Self::Layered(layers) => layers.stack.iter().any(WireLayer::has_own_bytes),
         }
     }
 
@@ -189,7 +189,7 @@ impl Wire {
     /// Nobody hears the layers any more: what they had to say of their own is forgotten.
     pub(super) fn silence(&mut self) {
         if let Self::Layered(layers) = self {
-            layers.stack.iter_mut().for_each(|layer| layer.silence());
+            layers.stack.iter_mut().for_each(WireLayer::silence);
         }
     }
 
