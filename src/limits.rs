@@ -417,6 +417,60 @@ pub const ARGON2_MEMORY_MAX_KIB: u32 = 1024 * 1024;
 pub const ARGON2_PASSES_MAX: u32 = 64;
 /// Most lanes of one argon2id.
 pub const ARGON2_LANES_MAX: u32 = 64;
+/// Longest JSON Web Token that is looked at: longer than any provider's, shorter than a CONNECT can make it.
+pub const TOKEN_MAX_BYTES: usize = 16 * 1024;
+/// Most keys of one file or one key set. A token without the name of its key is tried with each of its kind, 0.1 ms long.
+pub const TOKEN_KEYS_MAX: usize = 64;
+/// Shortest secret that tokens are signed with: what HMAC-SHA256 puts out (RFC 7518, 3.2). Shorter ones are guessed from one token.
+pub const TOKEN_SECRET_MIN_BYTES: usize = 32;
+/// Most key files of one listener.
+pub const TOKEN_KEY_FILES_MAX: usize = 16;
+/// Time after an attempt to fetch a key set before a token with an unknown key leads to the next.
+pub const KEYS_FETCH_PAUSE_S: u32 = 10;
+/// Largest key set, and largest answer of a back end, that is read.
+pub const HTTP_ANSWER_MAX_BYTES: usize = 256 * 1024;
+/// Default of `--auth-http-timeout`: a back end that takes longer is down.
+pub const AUTH_HTTP_TIMEOUT_DEFAULT_S: u32 = 3;
+/// Longest `--auth-http-timeout`: a shard gives a question five seconds.
+pub const AUTH_HTTP_TIMEOUT_MAX_S: u32 = 5;
+/// Default of `--auth-http-connections`: at 10 ms an answer they are 1,600 a second.
+pub const AUTH_HTTP_CONNECTIONS_DEFAULT: u32 = 16;
+/// Most `--auth-http-connections`: each is a thread.
+pub const AUTH_HTTP_CONNECTIONS_MAX: u32 = 256;
+/// Decisions of a back end that are kept for one session: beyond it the oldest is forgotten.
+pub const TOPIC_DECISIONS_MAX: usize = 256;
+/// Topics and filters of one packet that a back end is asked about; further filters of a SUBSCRIBE are refused.
+pub const TOPICS_ASKED_MAX: usize = 256;
+/// Packets of one shard that wait for a back end's decision about their topics, one for each client, and wills.
+pub const TOPIC_ASKS_MAX: usize = 8 * 1024;
+/// ... and the bytes of them.
+pub const TOPIC_ASKS_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Default of `--acl-http-cache`: a right that was taken away is good for so long.
+pub const ACL_HTTP_CACHE_DEFAULT_S: u32 = 60;
+/// Longest `--acl-http-cache`: a day.
+pub const ACL_HTTP_CACHE_MAX_S: u32 = 24 * 3600;
+/// Default of `--jwks-refresh`: a key that was withdrawn is good for so long.
+pub const JWKS_REFRESH_DEFAULT_S: u32 = 300;
+/// Bounds of `--jwks-refresh`: not more often than a provider bears, not less than a key changes.
+pub const JWKS_REFRESH_MIN_S: u32 = 10;
+/// See above: a day.
+pub const JWKS_REFRESH_MAX_S: u32 = 24 * 3600;
+/// Default of `--jwt-leeway`: clocks that are kept by NTP lie closer together.
+pub const JWT_LEEWAY_DEFAULT_S: u32 = 10;
+/// Longest `--jwt-leeway`.
+pub const JWT_LEEWAY_MAX_S: u32 = 600;
+/// Longest URL, issuer, audience or name of a claim in a setting.
+pub const AUTH_TEXT_MAX_BYTES: usize = 2_048;
+/// Iterations of a SCRAM password that `dunlin passwd --scram` writes: what RFC 7677 advises. The client pays for them.
+pub const SCRAM_ITERATIONS: u32 = 15_000;
+/// Fewest iterations of a SCRAM password that are read (RFC 7677, 4).
+pub const SCRAM_ITERATIONS_MIN: u32 = 4_096;
+/// Longest message of a SCRAM exchange.
+pub const SCRAM_MESSAGE_MAX_BYTES: usize = 4 * 1024;
+/// SCRAM exchanges that wait for their client's proof, over all shards.
+pub const SCRAM_EXCHANGES_MAX: usize = 8 * 1024;
+/// Re-authentications of one shard that are under way.
+pub const REAUTHENTICATIONS_MAX: usize = 8 * 1024;
 /// Most rounds of PBKDF2 of one login: some seconds.
 pub const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
 /// Longest salt and longest hash of argon2id in a password file; 64 is what is written.
@@ -428,6 +482,10 @@ pub const STORED_HASH_MAX_BYTES: usize = 128;
 pub const SUPERUSERS_MAX: usize = 64;
 /// Longest name of one of them.
 pub const SUPERUSER_MAX_BYTES: usize = 1_024;
+/// Default of `--watch-files`: a certificate that was renewed can wait so long, and a look costs one system call a file.
+pub const WATCH_FILES_DEFAULT_S: u32 = 5;
+/// Longest `--watch-files`: an hour.
+pub const WATCH_FILES_MAX_S: u32 = 3_600;
 /// Most rules of one access file, each topic of a rule counted.
 pub const ACL_RULES_MAX: usize = 1_000_000;
 /// Rules that may be about one client, those about everybody included: a decision looks at each, some twenty nanoseconds long, and

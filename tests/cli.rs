@@ -222,7 +222,7 @@ fn what_the_machine_is_short_of_is_named_with_its_remedy() {
 fn flags_of_other_brokers_get_the_true_answer() {
     for (flag, answer) in [
         ("--persistence", "sessions and retained messages are kept in memory only so far"),
-        ("--psk-file", "of these there are only [auth] password_file"),
+        ("--psk-file", "use [auth] password_file, jwt_key, jwks_url or auth_http_url"),
         ("--tls-port", "TLS is a matter of a listener"),
         ("-d", "dunlin stays in the foreground"),
     ] {
@@ -429,4 +429,30 @@ fn acl_check_says_which_rule_decides() {
     let output = dunlin(&["acl", "check", "--acl-file", &broken, "--publish", "a"], &[]);
     assert_eq!(output.status.code(), Some(78));
     assert!(stderr(&output).contains("it holds no rule"), "{}", stderr(&output));
+}
+
+#[test]
+fn passwd_writes_users_for_scram_and_takes_them_out() {
+    let path = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("scram-cli-{}", std::process::id()));
+    let file = path.to_str().expect("UTF-8");
+    let read = || std::fs::read_to_string(&path).expect("it was written");
+    assert_eq!(dunlin(&["passwd", "--scram", "-cb", file, "ann", "sesame"], &[]).status.code(), Some(0));
+    assert_eq!(dunlin(&["passwd", "--scram", "-b", file, "bob", "b"], &[]).status.code(), Some(0));
+    let text = read();
+    for line in ["# decoys: ", "ann:SCRAM-SHA-256$15000:", "ann:SCRAM-SHA-512$15000:", "bob:SCRAM-SHA-256$15000:"] {
+        assert!(text.lines().any(|found| found.starts_with(line)), "{line}: {text}");
+    }
+    assert!(!text.contains("sesame"));
+    let private =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).expect("it is there").permissions());
+    assert_eq!(private & 0o077, 0, "nobody else reads it");
+    assert_eq!(dunlin(&["passwd", "--scram", "-D", file, "ann"], &[]).status.code(), Some(0));
+    assert!(!read().contains("ann:") && read().contains("bob:") && read().contains("# decoys: "), "{}", read());
+    for wrong in [&["passwd", "--scram", "-D", file, "ann"][..], &["passwd", "--scram", "-b", file, "a:b", "x"]] {
+        let output = dunlin(wrong, &[]);
+        assert_eq!(output.status.code(), Some(1), "{wrong:?}");
+        assert!(stderr(&output).contains("cannot be a user name, or nobody is called so"), "{}", stderr(&output));
+    }
+    assert_eq!(dunlin(&["passwd", "--scram", "-U", file], &[]).status.code(), Some(2));
+    std::fs::remove_file(&path).expect("it is there");
 }

@@ -11,12 +11,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::bans::{BanSettings, Bans, Suspect};
-use super::chain::{AuthWork, Begun, Chains, Method, MethodOutcome, WorkDone};
+use super::chain::{AuthWork, Begun, Chains, Concluded, Method, WorkDone};
+use super::exchanges::ScramExchanges;
+use super::http::HttpAnswer;
+use super::key_sets::KeySets;
+use super::outcome::MethodOutcome;
 use super::remembered::{LoginDigest, RememberedLogins};
-use super::{Ask, AskId, ConnectQuestion, Question, RefusalCause, Verdict};
-use crate::ids::ShardId;
+use super::token::TokenKeys;
+use super::topic_asks::{TopicAsks, TopicPlace};
+use super::{Ask, AskId, AuthAnswer, ConnectQuestion, Question, RefusalCause, TopicsQuestion, Verdict};
+use crate::ids::{ConnectionId, ShardId};
 use crate::limits::AUTH_WORK_MAX;
 use crate::time::{Deadline, Now};
+
+/// What the method is called by which a token is shown in AUTH.
+const TOKEN_METHOD: &str = "JWT";
 
 /// Names a piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,17 +42,6 @@ pub struct Job {
     pub work: AuthWork,
 }
 
-/// A verdict, and whose question it answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthAnswer {
-    /// Who asked.
-    pub shard: ShardId,
-    /// What.
-    pub ask: AskId,
-    /// The answer.
-    pub verdict: Verdict,
-}
-
 /// What the operator chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuthSettings {
@@ -51,6 +49,8 @@ pub struct AuthSettings {
     pub remember_s: u32,
     /// When clients are banned.
     pub bans: BanSettings,
+    /// How often published keys are fetched, in seconds.
+    pub key_set_refresh_s: u32,
 }
 
 /// A question on its way through a chain.
@@ -63,6 +63,8 @@ struct PendingAsk {
     chain: Arc<[Method]>,
     /// The method that it has come to.
     at: usize,
+    /// It has waited for keys: once is enough.
+    has_waited_for_keys: bool,
 }
 
 /// Work that is under way, and who waits for it.
@@ -71,6 +73,8 @@ struct WorkUnderWay {
     work: AuthWork,
     login: Option<LoginDigest>,
     waiting: Vec<PendingAsk>,
+    /// What it is about, where it is no client that waits to come in.
+    topic: Option<TopicPlace>,
 }
 
 /// See the module's text.
@@ -80,7 +84,14 @@ pub struct Authenticator {
     remembered: RememberedLogins,
     bans: Bans,
     banned: VecDeque<Suspect>,
+    key_sets: KeySets,
+    /// Who waits for which key set.
+    awaiting_keys: VecDeque<(Box<str>, PendingAsk)>,
+    topics: TopicAsks,
+    exchanges: ScramExchanges,
     under_way: BTreeMap<JobId, WorkUnderWay>,
+    /// Those of them that a back end has to answer.
+    requests_under_way: usize,
     by_login: BTreeMap<LoginDigest, JobId>,
     last: JobId,
     jobs: VecDeque<Job>,
@@ -90,12 +101,19 @@ pub struct Authenticator {
 impl Authenticator {
     /// Nobody has asked yet. `key` is random.
     pub fn new(chains: Chains, key: [u8; 32], settings: AuthSettings) -> Self {
+        let mut key_sets = KeySets::default();
+        key_sets.set_urls(chains.key_set_urls(), settings.key_set_refresh_s);
         Self {
             chains,
             remembered: RememberedLogins::new(key, settings.remember_s),
             bans: Bans::new(settings.bans),
             banned: VecDeque::new(),
+            key_sets,
+            awaiting_keys: VecDeque::new(),
+            topics: TopicAsks::default(),
+            exchanges: ScramExchanges::new(&key),
             under_way: BTreeMap::new(),
+            requests_under_way: 0,
             by_login: BTreeMap::new(),
             last: JobId(0),
             jobs: VecDeque::new(),
@@ -106,6 +124,7 @@ impl Authenticator {
     /// Other chains and settings from now on. Questions that wait go on with those that held when they came.
     pub fn replace(&mut self, chains: Chains, settings: AuthSettings) {
         self.chains = chains;
+        self.key_sets.set_urls(self.chains.key_set_urls(), settings.key_set_refresh_s);
         self.bans.set(settings.bans);
         self.remembered.set_keep_s(settings.remember_s);
         let chains = &self.chains;
@@ -119,39 +138,97 @@ impl Authenticator {
 
     /// A shard asks: the verdict comes with [`Self::next_answer`], now or later.
     pub fn handle_ask(&mut self, now: Now, shard: ShardId, ask: Ask) {
-        let Question::Connect(question) = ask.question;
+        let question = match ask.question {
+            Question::Connect(question) => question,
+            Question::Topics(question) => return self.ask_about_topics(shard, ask.id, ask.deadline, &question),
+        };
         let chain = self.chains.of(&question.listener);
-        let asked = PendingAsk { shard, ask: ask.id, deadline: ask.deadline, question, chain, at: 0 };
+        let (connection, ask, deadline) = (ask.connection, ask.id, ask.deadline);
+        let asked = PendingAsk { shard, ask, deadline, question, chain, at: 0, has_waited_for_keys: false };
         if self.bans.has(now, &asked.question) {
             return self.answer(now, &asked, Verdict::Refuse(RefusalCause::Banned));
+        }
+        if asked.question.enhanced.is_some() {
+            return self.take_step(now, connection, asked);
         }
         self.go_on(now, asked);
     }
 
+    /// A client authenticates itself by AUTH.
+    fn take_step(&mut self, now: Now, connection: ConnectionId, mut asked: PendingAsk) {
+        let Some(step) = asked.question.enhanced.take() else { return };
+        let listener = &asked.question.listener;
+        if &*step.method == TOKEN_METHOD {
+            // The token alone says who it is, and only those who read tokens are asked.
+            asked.chain = self.chains.tokens_of(listener);
+            if asked.chain.is_empty() {
+                return self.answer(now, &asked, Verdict::Refuse(RefusalCause::BadMethod));
+            }
+            asked.question.password = step.data;
+            return self.go_on(now, asked);
+        }
+        let users = self.chains.scram_of(listener).map(Arc::as_ref);
+        let verdict = self.exchanges.handle_step(now, (asked.shard, connection), users, &step);
+        self.answer(now, &asked, verdict);
+    }
+
     /// A piece of work has been done, or not.
     pub fn handle_done(&mut self, now: Now, id: JobId, done: WorkDone) {
-        let Some(WorkUnderWay { work, login, waiting }) = self.under_way.remove(&id) else { return };
+        let Some(WorkUnderWay { work, login, waiting, topic }) = self.under_way.remove(&id) else { return };
+        self.requests_under_way -= usize::from(matches!(work, AuthWork::Http(_)));
         if let Some(login) = login {
             self.by_login.remove(&login);
         }
-        let outcome = work.conclude(done);
-        if let (Some(MethodOutcome::Admit), AuthWork::Hash(check), Some(login)) = (&outcome, &work, login) {
+        let concluded = work.conclude(done);
+        if let (Concluded::Outcome(MethodOutcome::Admit), AuthWork::Hash(check), Some(login)) =
+            (&concluded, &work, login)
+        {
             let user = waiting[0].question.username.as_deref().unwrap_or_default();
             // The file may be another by now.
             if self.chains.still_store(check, user) {
                 self.remembered.remember(now, login, user, check);
             }
         }
+        if let (Some(place), Concluded::Answer(answer)) = (topic, &concluded) {
+            self.answers.extend(self.topics.finish(place, answer));
+        }
         for mut asked in waiting {
-            match &outcome {
-                Some(outcome) => {
+            match &concluded {
+                Concluded::Answer(answer) => {
+                    let outcome = asked.chain[asked.at].outcome(&asked.question, answer);
                     asked.at += 1;
-                    self.take_outcome(now, asked, *outcome);
+                    self.take_outcome(now, asked, outcome);
                 }
+                Concluded::Outcome(outcome) => {
+                    asked.at += 1;
+                    self.take_outcome(now, asked, outcome.clone());
+                }
+                Concluded::MissesKey(url) => self.await_keys(now, url, asked),
                 // It was too late for the first who waited, and may not be for others.
-                None => self.go_on(now, asked),
+                Concluded::Nothing => self.go_on(now, asked),
             }
         }
+    }
+
+    /// A key set was fetched, or could not be.
+    pub fn handle_keys(&mut self, now: Now, url: &str, keys: Option<TokenKeys>) {
+        self.key_sets.handle_fetched(now, url, keys);
+        let (ready, waiting) = std::mem::take(&mut self.awaiting_keys).into_iter().partition(|(of, _)| **of == *url);
+        self.awaiting_keys = waiting;
+        let ready: VecDeque<(Box<str>, PendingAsk)> = ready;
+        for (_, asked) in ready {
+            self.go_on(now, asked);
+        }
+    }
+
+    /// The next key set to be fetched; [`Self::handle_keys`] says what came of it.
+    pub fn next_key_fetch(&mut self, now: Now) -> Option<Box<str>> {
+        self.key_sets.next_fetch(now)
+    }
+
+    /// When [`Self::next_key_fetch`] is to be asked again.
+    pub fn next_deadline(&self) -> Option<Deadline> {
+        self.key_sets.next_deadline()
     }
 
     /// The next piece of work to be given to somebody.
@@ -177,7 +254,7 @@ impl Authenticator {
         let Some(method) = asked.chain.get(asked.at) else {
             return self.answer(now, &asked, Verdict::Refuse(RefusalCause::BadCredentials));
         };
-        match method.begin(&asked.question) {
+        match method.begin(&asked.question, &self.key_sets) {
             Begun::Decided(outcome) => {
                 let asked = PendingAsk { at: asked.at + 1, ..asked };
                 self.take_outcome(now, asked, outcome);
@@ -189,34 +266,88 @@ impl Authenticator {
     fn take_outcome(&mut self, now: Now, asked: PendingAsk, outcome: MethodOutcome) {
         match outcome {
             MethodOutcome::Admit => self.answer(now, &asked, Verdict::Admit),
+            MethodOutcome::AdmitAs(admission) => self.answer(now, &asked, Verdict::AdmitAs(admission)),
             MethodOutcome::Refuse(cause) => self.answer(now, &asked, Verdict::Refuse(cause)),
             MethodOutcome::Ignore => self.go_on(now, asked),
+            MethodOutcome::Unavailable => self.answer(now, &asked, Verdict::Unavailable),
         }
+    }
+
+    /// The key that a token names is not known. Somebody may have published it meanwhile.
+    fn await_keys(&mut self, now: Now, url: &str, asked: PendingAsk) {
+        if asked.has_waited_for_keys || !self.key_sets.miss(now, url) {
+            let is_known = self.key_sets.get(url).is_some();
+            let refused = Verdict::Refuse(RefusalCause::BadCredentials);
+            return self.answer(now, &asked, if is_known { refused } else { Verdict::Unavailable });
+        }
+        self.awaiting_keys.retain(|(_, waiting)| !waiting.deadline.is_due(now));
+        if self.awaiting_keys.len() >= AUTH_WORK_MAX {
+            return self.answer(now, &asked, Verdict::Busy);
+        }
+        self.awaiting_keys.push_back((url.into(), PendingAsk { has_waited_for_keys: true, ..asked }));
     }
 
     fn begin(&mut self, now: Now, asked: PendingAsk, work: AuthWork) {
-        let AuthWork::Hash(check) = &work;
-        let login = self.remembered.digest(asked.question.username.as_deref().unwrap_or_default(), check);
-        if self.remembered.knows(now, login) {
-            return self.answer(now, &asked, Verdict::Admit);
+        let login = match &work {
+            AuthWork::Hash(check) => {
+                Some(self.remembered.digest(asked.question.username.as_deref().unwrap_or_default(), check))
+            }
+            AuthWork::Token(_) | AuthWork::Http(_) => None,
+        };
+        if let Some(login) = login {
+            if self.remembered.knows(now, login) {
+                return self.answer(now, &asked, Verdict::Admit);
+            }
+            if let Some(under_way) = self.by_login.get(&login).and_then(|job| self.under_way.get_mut(job)) {
+                under_way.waiting.push(asked);
+                return;
+            }
         }
-        if let Some(under_way) = self.by_login.get(&login).and_then(|job| self.under_way.get_mut(job)) {
-            under_way.waiting.push(asked);
-            return;
-        }
-        if self.under_way.len() >= AUTH_WORK_MAX {
+        if !self.has_room_for(&work) {
             return self.answer(now, &asked, Verdict::Busy);
         }
+        let deadline = asked.deadline;
+        let id = self.give_out(deadline, WorkUnderWay { work, login, waiting: vec![asked], topic: None });
+        if let Some(login) = login {
+            self.by_login.insert(login, id);
+        }
+    }
+
+    /// Those who hash and those who ask are bounded apart: a back end that hangs holds up nobody's password.
+    fn has_room_for(&self, work: &AuthWork) -> bool {
+        let requests = self.requests_under_way;
+        let of_kind = if matches!(work, AuthWork::Http(_)) { requests } else { self.under_way.len() - requests };
+        of_kind < AUTH_WORK_MAX
+    }
+
+    fn give_out(&mut self, deadline: Deadline, under_way: WorkUnderWay) -> JobId {
         self.last.0 += 1;
         let id = self.last;
-        self.jobs.push_back(Job { id, deadline: asked.deadline, work: work.clone() });
-        self.by_login.insert(login, id);
-        self.under_way.insert(id, WorkUnderWay { work, login: Some(login), waiting: vec![asked] });
+        self.requests_under_way += usize::from(matches!(under_way.work, AuthWork::Http(_)));
+        self.jobs.push_back(Job { id, deadline, work: under_way.work.clone() });
+        self.under_way.insert(id, under_way);
+        id
+    }
+
+    /// A client wants to do something that a back end decides about.
+    fn ask_about_topics(&mut self, shard: ShardId, ask: AskId, deadline: Deadline, question: &TopicsQuestion) {
+        let Some(authorizer) = self.chains.authorizer_of(&question.listener) else {
+            // The listener has none any more.
+            return self.answers.push_back(AuthAnswer { shard, ask, verdict: Verdict::Unavailable });
+        };
+        for (place, request) in self.topics.begin(shard, ask, question, authorizer) {
+            let work = AuthWork::Http(request);
+            if self.has_room_for(&work) {
+                self.give_out(deadline, WorkUnderWay { work, login: None, waiting: Vec::new(), topic: Some(place) });
+            } else {
+                self.answers.extend(self.topics.finish(place, &HttpAnswer::NoReply));
+            }
+        }
     }
 
     fn answer(&mut self, now: Now, asked: &PendingAsk, verdict: Verdict) {
-        match verdict {
-            Verdict::Admit => self.bans.note_success(&asked.question),
+        match &verdict {
+            Verdict::Admit | Verdict::AdmitAs(_) => self.bans.note_success(&asked.question),
             Verdict::Refuse(RefusalCause::BadCredentials) => {
                 self.banned.extend(self.bans.note_failure(now, &asked.question));
             }

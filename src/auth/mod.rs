@@ -5,8 +5,8 @@
 //! `Debug` shows no secret.
 //! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
 //!
-//! Reading order: this file (what shards ask), [`acl`]; then, behind the feature `runtime`, [`password`], `chain`, `remembered`,
-//! `bans`, `authenticator` (how the answer is found).
+//! Reading order: this file (what shards ask), [`acl`]; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
+//! `remembered`, `bans`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found).
 
 pub mod acl;
 #[cfg(feature = "runtime")]
@@ -16,24 +16,47 @@ mod bans;
 #[cfg(feature = "runtime")]
 mod chain;
 #[cfg(feature = "runtime")]
+mod exchanges;
+#[cfg(feature = "runtime")]
+pub mod http;
+#[cfg(feature = "runtime")]
+mod key_sets;
+#[cfg(feature = "runtime")]
+mod outcome;
+#[cfg(feature = "runtime")]
 pub mod password;
 #[cfg(feature = "runtime")]
+mod permissions;
+#[cfg(feature = "runtime")]
 mod remembered;
+#[cfg(feature = "runtime")]
+pub mod scram;
+#[cfg(feature = "runtime")]
+pub mod token;
+mod topic;
+#[cfg(feature = "runtime")]
+mod topic_asks;
 
 use core::net::IpAddr;
 use std::fmt;
 use std::sync::Arc;
 
 #[cfg(feature = "runtime")]
-pub use authenticator::{AuthAnswer, AuthSettings, Authenticator, Job, JobId};
+pub use authenticator::{AuthSettings, Authenticator, Job, JobId};
 #[cfg(feature = "runtime")]
 pub use bans::{BanSettings, Suspect};
 #[cfg(feature = "runtime")]
-pub use chain::{AuthWork, Chains, Method, MethodOutcome, WorkDone};
+pub use chain::{AuthWork, Chains, Method, WorkDone};
+#[cfg(feature = "runtime")]
+pub use outcome::MethodOutcome;
+
+pub use topic::{AskedTopic, TopicAction, TopicAnswer, TopicDecision, TopicsQuestion};
+
+use acl::RuleSet;
 
 use crate::codec::{Connect, ReasonCode, Version};
-use crate::ids::ConnectionId;
-use crate::time::Deadline;
+use crate::ids::{ConnectionId, ShardId};
+use crate::time::{Deadline, Timestamp};
 
 /// What happens to the clients of one listener when CONNECT has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,6 +101,8 @@ pub struct Ask {
 pub enum Question {
     /// May this client connect?
     Connect(Box<ConnectQuestion>),
+    /// May this client do this?
+    Topics(Box<TopicsQuestion>),
 }
 
 /// Who a peer has proved to be before its CONNECT: by its certificate, or by the word of something trusted in front of us.
@@ -110,6 +135,29 @@ pub struct ConnectQuestion {
     pub peer: Option<IpAddr>,
     /// Who it has proved to be already, if it had to.
     pub identity: Option<Arc<PeerIdentity>>,
+    /// A step of enhanced authentication, where that is how it authenticates itself.
+    pub enhanced: Option<EnhancedStep>,
+}
+
+/// What a client sends in one step of enhanced authentication (MQTT 5.0, 4.12).
+#[derive(Clone, PartialEq, Eq)]
+pub struct EnhancedStep {
+    /// As CONNECT names it.
+    pub method: Box<str>,
+    /// As the method has it.
+    pub data: Option<Box<[u8]>>,
+    /// It begins an exchange.
+    pub is_first: bool,
+}
+
+/// Without the data.
+impl fmt::Debug for EnhancedStep {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("EnhancedStep")
+            .field("method", &self.method)
+            .field("is_first", &self.is_first)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ConnectQuestion {
@@ -123,6 +171,11 @@ impl ConnectQuestion {
             listener: listener.into(),
             peer: None,
             identity: None,
+            enhanced: connect.authentication_method.map(|method| EnhancedStep {
+                method: method.into(),
+                data: connect.authentication_data.map(Into::into),
+                is_first: true,
+            }),
         }
     }
 }
@@ -138,21 +191,54 @@ impl fmt::Debug for ConnectQuestion {
             .field("listener", &self.listener)
             .field("peer", &self.peer)
             .field("identity", &self.identity)
+            .field("enhanced", &self.enhanced)
             .finish()
     }
 }
 
+/// What somebody who decides says of a client beside that it comes in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admission {
+    /// Who the client is; `None` where nobody vouches for a name.
+    pub user: Option<Box<str>>,
+    /// No rule applies to it.
+    pub is_superuser: bool,
+    /// Rules of its own, which come before those of the file.
+    pub rules: Option<Arc<RuleSet>>,
+    /// When what it has shown is worth nothing any more.
+    pub ends: Option<Timestamp>,
+    /// The last step of enhanced authentication.
+    pub data: Option<Box<[u8]>>,
+}
+
 /// The answer to a question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The client comes in.
     Admit,
+    /// It comes in, and more is known of it than CONNECT says.
+    AdmitAs(Box<Admission>),
+    /// Not yet: the client is sent this in AUTH, and has to answer.
+    Continue(Box<[u8]>),
+    /// To [`Question::Topics`]: an answer to each, in their order.
+    Topics(Box<[TopicAnswer]>),
     /// It does not, for this reason.
     Refuse(RefusalCause),
     /// Nobody could be asked. The client is refused, and may try again.
     Unavailable,
     /// Too many ask at once. The client is refused, and may try again.
     Busy,
+}
+
+/// A verdict, and whose question it answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthAnswer {
+    /// Who asked.
+    pub shard: ShardId,
+    /// What.
+    pub ask: AskId,
+    /// The answer.
+    pub verdict: Verdict,
 }
 
 /// Why a client is not let in.
@@ -162,6 +248,10 @@ pub enum RefusalCause {
     BadCredentials,
     /// They may be right; what they stand for may not connect.
     NotAuthorized,
+    /// What it shows has no time any more, or not yet.
+    NotNow,
+    /// It names a method that is not offered here.
+    BadMethod,
     /// Whatever it shows, it is turned away.
     Banned,
 }
@@ -171,7 +261,8 @@ impl RefusalCause {
     pub const fn code(self) -> ReasonCode {
         match self {
             Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
-            Self::NotAuthorized => ReasonCode::NotAuthorized,
+            Self::NotAuthorized | Self::NotNow => ReasonCode::NotAuthorized,
+            Self::BadMethod => ReasonCode::BadAuthenticationMethod,
             Self::Banned => ReasonCode::Banned,
         }
     }
@@ -181,6 +272,8 @@ impl RefusalCause {
         match self {
             Self::BadCredentials => "user name or password are wrong",
             Self::NotAuthorized => "it may not connect",
+            Self::BadMethod => "no such authentication method is offered here",
+            Self::NotNow => "its token has expired, is not valid yet, or has no end",
             Self::Banned => "it is banned",
         }
     }

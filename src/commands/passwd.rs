@@ -12,6 +12,7 @@ use clap::Parser;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::auth::password::{SALT_BYTES, Scheme, StoredPassword, delete_user, hash_plain_file, set_user};
+use crate::auth::scram::{delete_scram_user, set_scram_user};
 use crate::config::Exit;
 
 /// Adds, changes and deletes users of a password file.
@@ -36,6 +37,10 @@ struct PasswdArguments {
     /// Hash the passwords of a file that holds plain ones
     #[arg(short = 'U', conflicts_with_all = ["user", "password"])]
     update: bool,
+
+    /// For SCRAM: a file of its own, with a line for SCRAM-SHA-256 and one for SCRAM-SHA-512 of each user
+    #[arg(long, conflicts_with_all = ["update", "scheme"])]
+    scram: bool,
 
     /// How to hash: argon2id, sha512-pbkdf2 (for Mosquitto 2.0) or sha512 (for 1.6)
     #[arg(short = 'H', value_name = "SCHEME", default_value = "argon2id", value_parser = scheme)]
@@ -67,6 +72,8 @@ enum PasswdError {
     NoFile { path: PathBuf, error: io::Error },
     #[error("{}: {error}", path.display())]
     Edit { path: PathBuf, error: crate::auth::password::EditError },
+    #[error("{}: {user:?} cannot be a user name, or nobody is called so", path.display())]
+    ScramUser { path: PathBuf, user: String },
     #[error("the password cannot be read: {0}")]
     Terminal(io::Error),
     #[error("the two passwords differ")]
@@ -102,7 +109,9 @@ fn edit(arguments: &PasswdArguments) -> Result<(), PasswdError> {
     let text = if arguments.create { String::new() } else { read(path)? };
     let edit_error = |error| PasswdError::Edit { path: path.clone(), error };
     let user = arguments.user.as_deref().unwrap_or_default();
-    let edited = if arguments.update {
+    let edited = if arguments.scram {
+        edit_scram(arguments, &text, user)?
+    } else if arguments.update {
         // Each hash has a salt of its own; that one could not be had is said afterwards.
         let mut salt_error = Ok(());
         let (edited, _) = hash_plain_file(&text, |password| {
@@ -118,17 +127,41 @@ fn edit(arguments: &PasswdArguments) -> Result<(), PasswdError> {
     } else if arguments.delete {
         delete_user(&text, user).map_err(edit_error)?
     } else {
-        let password = match &arguments.password {
-            Some(password) => password.clone(),
-            None => ask_password()?,
-        };
-        if password.is_empty() {
-            return Err(PasswdError::EmptyPassword);
-        }
+        let password = new_password(arguments)?;
         let stored = StoredPassword::new(arguments.scheme, password.as_bytes(), random_salt()?);
         set_user(&text, user, &stored).map_err(edit_error)?
     };
     replace(path, &edited).map_err(|error| PasswdError::File { path: path.clone(), error })
+}
+
+fn new_password(arguments: &PasswdArguments) -> Result<String, PasswdError> {
+    let password = match &arguments.password {
+        Some(password) => password.clone(),
+        None => ask_password()?,
+    };
+    if password.is_empty() { Err(PasswdError::EmptyPassword) } else { Ok(password) }
+}
+
+/// The same edits in a file for SCRAM.
+fn edit_scram(arguments: &PasswdArguments, text: &str, user: &str) -> Result<String, PasswdError> {
+    let no_user = || PasswdError::ScramUser { path: arguments.file.clone(), user: user.to_owned() };
+    if arguments.delete {
+        return delete_scram_user(text, user).ok_or_else(no_user);
+    }
+    let password = new_password(arguments)?;
+    let mut error = Ok(());
+    let edited = set_scram_user(text, user, &password, || {
+        let mut bytes = [0; 32];
+        for half in bytes.chunks_exact_mut(SALT_BYTES) {
+            match random_salt() {
+                Ok(salt) => half.copy_from_slice(&salt),
+                Err(failed) => error = Err(failed),
+            }
+        }
+        bytes
+    });
+    error?;
+    edited.ok_or_else(no_user)
 }
 
 fn read(path: &Path) -> Result<String, PasswdError> {

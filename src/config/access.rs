@@ -8,26 +8,53 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::layers::{Resolved, about, index};
 use super::{Listener, Problem, System};
 use crate::auth::acl::{self, RuleSet};
+use crate::auth::http::{HttpAuthorizer, HttpMethod, WhenDown};
 use crate::auth::password::Users;
+use crate::auth::scram::ScramUsers;
+use crate::auth::token::{TokenKeys, TokenMethod, TokenPolicy};
 use crate::auth::{Chains, Method};
-use crate::settings::AuthMethod;
+use crate::settings::{AuthMethod, AuthenticationSettings, ListenerSettings, WhenHttpDown};
 
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessFiles {
     /// By path: listeners may share a file.
     users: BTreeMap<Box<Path>, Arc<Users>>,
+    /// Keys of tokens, likewise.
+    token_keys: BTreeMap<Box<Path>, Arc<TokenKeys>>,
     /// The access rules, and where they were read.
     rules: Option<(Box<Path>, Arc<RuleSet>)>,
+    /// By path, as above: those whose passwords do not leave their clients.
+    scram_users: BTreeMap<Box<Path>, Arc<ScramUsers>>,
+    /// Whose they are.
+    scram: Vec<(Box<str>, Box<Path>)>,
+    /// Who is asked about topics of each listener's clients.
+    authorizers: Vec<(Box<str>, Arc<HttpAuthorizer>)>,
+    /// Whose certificates back ends and providers must have.
+    authorities: Vec<CertificateDer<'static>>,
     /// The methods of each listener, in order.
     listeners: Vec<(Box<str>, ListenerChain)>,
 }
 
-/// Methods in their order, each with its file.
-type ListenerChain = Vec<(AuthMethod, Box<Path>)>;
+/// Methods in their order.
+type ListenerChain = Vec<ListenerMethod>;
+
+/// A method with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ListenerMethod {
+    Passwords(Box<Path>),
+    Tokens(Arc<TokenMethod>),
+    Http(Arc<HttpMethod>),
+}
+
+/// Where systems keep the authorities that they trust.
+const SYSTEM_AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Where somebody who is not known is compared to; nobody outside may know.
 static DECOY_KEY: LazyLock<(u64, u64)> = LazyLock::new(|| {
@@ -56,19 +83,82 @@ impl AccessFiles {
             };
             let mut chain = Vec::new();
             for method in settings.methods() {
-                match (method, settings.password_file.path()) {
-                    (AuthMethod::PasswordFile, Some(path)) => match access.read_users(system, path) {
-                        Ok(()) => chain.push((method, path.into())),
-                        Err(text) => problem("password-file", format!("{}: {text}", path.display())),
-                    },
-                    (AuthMethod::PasswordFile, None) => {
-                        problem("authentication", "password-file needs a file: give --password-file".to_owned());
-                    }
+                match access.read_method(system, settings, method) {
+                    Ok(method) => chain.push(method),
+                    Err((flag, text)) => problem(flag, text),
                 }
+            }
+            if let Some(path) = settings.auth.scram_file.path() {
+                match access.read_scram(system, path) {
+                    Ok(()) => access.scram.push((settings.name.clone(), path.into())),
+                    Err(text) => problem("scram-file", format!("{}: {text}", path.display())),
+                }
+            }
+            if let Some(url) = settings.auth.acl_http_url.get() {
+                let authorizer = HttpAuthorizer { url: url.into(), when_down: when_down(&settings.auth) };
+                access.authorizers.push((settings.name.clone(), Arc::new(authorizer)));
             }
             access.listeners.push((settings.name.clone(), chain));
         }
         access
+    }
+
+    /// One method of a listener, or the flag that is to blame and what is wrong.
+    fn read_method(
+        &mut self,
+        system: &System<'_>,
+        settings: &ListenerSettings,
+        method: AuthMethod,
+    ) -> Result<ListenerMethod, (&'static str, String)> {
+        if !settings.is_configured(method) {
+            let text = match method {
+                AuthMethod::PasswordFile => "password-file needs a file: give --password-file",
+                AuthMethod::Jwt => "jwt needs keys: give --jwt-key or --jwks-url",
+                AuthMethod::Http => "http needs a back end: give --auth-http-url",
+            };
+            return Err(("authentication", text.to_owned()));
+        }
+        let wrong = |flag, path: &Path| {
+            let path = path.display().to_string();
+            move |text: String| (flag, format!("{path}: {text}"))
+        };
+        match (method, settings.password_file.path()) {
+            (AuthMethod::PasswordFile, path) => {
+                let path = path.unwrap_or(Path::new("none"));
+                self.read_users(system, path).map_err(wrong("password-file", path))?;
+                Ok(ListenerMethod::Passwords(path.into()))
+            }
+            (AuthMethod::Http, _) => {
+                let url = settings.auth.auth_http_url.get().unwrap_or_default().into();
+                Ok(ListenerMethod::Http(Arc::new(HttpMethod { url, when_down: when_down(&settings.auth) })))
+            }
+            (AuthMethod::Jwt, _) => {
+                let mut keys = Vec::new();
+                for path in settings.auth.jwt_files() {
+                    keys.push(self.read_token_keys(system, path).map_err(wrong("jwt-key", path))?);
+                }
+                Ok(ListenerMethod::Tokens(Arc::new(token_method(&settings.auth, keys))))
+            }
+        }
+    }
+
+    fn read_token_keys(&mut self, system: &System<'_>, path: &Path) -> Result<Arc<TokenKeys>, String> {
+        if let Some(keys) = self.token_keys.get(path) {
+            return Ok(Arc::clone(keys));
+        }
+        let text = (system.read_file)(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let keys = Arc::new(TokenKeys::parse_file(&text).map_err(|error| error.to_string())?);
+        self.token_keys.insert(path.into(), Arc::clone(&keys));
+        Ok(keys)
+    }
+
+    fn read_scram(&mut self, system: &System<'_>, path: &Path) -> Result<(), String> {
+        if !self.scram_users.contains_key(path) {
+            let text = (system.read_file)(path).map_err(|error| format!("cannot be read: {error}"))?;
+            let users = ScramUsers::parse(&text).map_err(|error| error.to_string())?;
+            self.scram_users.insert(path.into(), Arc::new(users));
+        }
+        Ok(())
     }
 
     fn read_users(&mut self, system: &System<'_>, path: &Path) -> Result<(), String> {
@@ -89,6 +179,43 @@ impl AccessFiles {
         Ok(())
     }
 
+    /// Reads whose certificates servers must have that are asked over TLS, where one is: of a file, or else of the system.
+    pub(super) fn read_authorities(&mut self, system: &System<'_>, path: Option<&Path>) -> Result<(), String> {
+        if !self.uses_tls() {
+            return Ok(());
+        }
+        let (path, text) = match path {
+            Some(path) => (
+                path,
+                (system.read_file)(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))?,
+            ),
+            None => SYSTEM_AUTHORITIES
+                .into_iter()
+                .find_map(|path| Some((Path::new(path), (system.read_file)(Path::new(path)).ok()?)))
+                .ok_or("a URL begins with https and this system has no list of authorities: give --auth-http-ca")?,
+        };
+        let wrong = |text: &str| format!("{}: {text}", path.display());
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        self.authorities = read.map_err(|_| wrong("holds a certificate that cannot be read"))?;
+        if self.authorities.is_empty() { Err(wrong("holds no certificate")) } else { Ok(()) }
+    }
+
+    /// Whose certificates servers must have that are asked over TLS.
+    pub fn authorities(&self) -> &[CertificateDer<'static>] {
+        &self.authorities
+    }
+
+    /// Whether anybody is asked over TLS.
+    fn uses_tls(&self) -> bool {
+        let urls = self.listeners.iter().flat_map(|(_, chain)| chain).filter_map(|method| match method {
+            ListenerMethod::Tokens(method) => method.url.as_deref(),
+            ListenerMethod::Http(method) => Some(&*method.url),
+            ListenerMethod::Passwords(_) => None,
+        });
+        let authorizers = self.authorizers.iter().map(|(_, authorizer)| &*authorizer.url);
+        urls.chain(authorizers).any(|url| url.starts_with("https://"))
+    }
+
     /// No access rule applies to these users.
     pub(super) fn set_superusers<'a>(&mut self, users: impl Iterator<Item = &'a str>) {
         if let Some((_, rules)) = &mut self.rules {
@@ -103,41 +230,91 @@ impl AccessFiles {
 
     /// The chain of each listener.
     pub fn chains(&self) -> Chains {
-        let of = |(method, path): &(AuthMethod, Box<Path>)| match method {
-            AuthMethod::PasswordFile => Method::Passwords(Arc::clone(&self.users[path])),
+        let of = |method: &ListenerMethod| match method {
+            ListenerMethod::Passwords(path) => Method::Passwords(Arc::clone(&self.users[path])),
+            ListenerMethod::Tokens(method) => Method::Tokens(Arc::clone(method)),
+            ListenerMethod::Http(method) => Method::Http(Arc::clone(method)),
         };
-        Chains::new(self.listeners.iter().map(|(name, chain)| (name.clone(), chain.iter().map(of).collect())))
+        let chains =
+            Chains::new(self.listeners.iter().map(|(name, chain)| (name.clone(), chain.iter().map(of).collect())));
+        let scram = self.scram.iter().map(|(name, path)| (name.clone(), Arc::clone(&self.scram_users[path])));
+        chains.with_authorizers(self.authorizers.iter().cloned()).with_scram(scram)
     }
 
     /// Whether anybody is asked at all.
     pub fn asks(&self) -> bool {
-        self.listeners.iter().any(|(_, chain)| !chain.is_empty())
+        !self.authorizers.is_empty()
+            || !self.scram.is_empty()
+            || self.listeners.iter().any(|(_, chain)| !chain.is_empty())
     }
 
     /// Each file whose content is another than in `old`: its path, and what it says, then and now.
     pub(super) fn changed_since(&self, old: &Self) -> Vec<(String, String, String)> {
-        let told = |users: &Users| format!("{} user{}", users.len(), if users.len() == 1 { "" } else { "s" });
-        let both = self.users.iter().filter_map(|(path, new)| Some((path, old.users.get(path)?, new)));
-        let changed = both.filter(|(_, old, new)| old != new);
-        let users = changed.map(|(path, old, new)| (path.display().to_string(), told(old), told(new)));
-        let count = |rules: &RuleSet| format!("{} rule{}", rules.len(), if rules.len() == 1 { "" } else { "s" });
-        let rules = self.rules.as_ref().zip(old.rules()).filter(|((_, new), old)| new != *old);
-        users.chain(rules.map(|((path, new), old)| (path.display().to_string(), count(old), count(new)))).collect()
+        let mut told = changed(&self.users, &old.users, |users| count(users.len(), "user"));
+        told.extend(changed(&self.scram_users, &old.scram_users, |users| count(users.len(), "user")));
+        told.extend(changed(&self.token_keys, &old.token_keys, |keys| count(keys.len(), "key")));
+        if let (Some((path, new)), Some(old)) = (&self.rules, old.rules())
+            && new != old
+        {
+            told.push((path.display().to_string(), count(old.len(), "rule"), count(new.len(), "rule")));
+        }
+        told
+    }
+
+    /// All files that were read for it.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let users = self.users.keys().chain(self.scram_users.keys()).chain(self.token_keys.keys());
+        users.chain(self.rules.iter().map(|(path, _)| path)).map(|path| &**path)
     }
 
     /// Files that others than the broker may read, a sentence each.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let is_open = |path: &&Path| {
+        let is_open = |path: &Path| {
             std::fs::metadata(path)
                 .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o007 != 0)
         };
-        let open = self.users.keys().map(|path| &**path).filter(is_open);
-        open.map(|path| {
+        let hashes = self.users.keys().chain(self.scram_users.keys()).map(|path| (&**path, "password hashes"));
+        let secrets = self.token_keys.iter().filter(|(_, keys)| keys.have_secret());
+        let secrets = secrets.map(|(path, _)| (&**path, "a secret that tokens are signed with"));
+        let open = hashes.chain(secrets).filter(|(path, _)| is_open(path));
+        open.map(|(path, what)| {
             let path = path.display();
-            format!(
-                "every user of this machine may read {path}, which holds password hashes; to mend it: chmod o= {path}"
-            )
+            format!("every user of this machine may read {path}, which holds {what}; to mend it: chmod o= {path}")
         })
         .collect()
     }
+}
+
+/// Files of one kind whose content is another than in `old`, with what is said of it then and now.
+fn changed<T: PartialEq>(
+    new: &BTreeMap<Box<Path>, Arc<T>>,
+    old: &BTreeMap<Box<Path>, Arc<T>>,
+    told: impl Fn(&T) -> String,
+) -> Vec<(String, String, String)> {
+    let both = new.iter().filter_map(|(path, new)| Some((path, old.get(path)?, new)));
+    let changed = both.filter(|(_, old, new)| old != new);
+    changed.map(|(path, old, new)| (path.display().to_string(), told(old), told(new))).collect()
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+const fn when_down(settings: &AuthenticationSettings) -> WhenDown {
+    match settings.http_when_down {
+        WhenHttpDown::Deny => WhenDown::Deny,
+        WhenHttpDown::Ignore => WhenDown::Ignore,
+    }
+}
+
+/// Tokens as the settings of a listener want them.
+fn token_method(settings: &AuthenticationSettings, keys: Vec<Arc<TokenKeys>>) -> TokenMethod {
+    let policy = TokenPolicy {
+        issuer: settings.jwt_issuer.get().map(Into::into),
+        audience: settings.jwt_audience.get().map(Into::into),
+        leeway_s: settings.jwt_leeway_s,
+        user_claim: settings.jwt_user_claim.get().map(Into::into),
+        client_id_claim: settings.jwt_client_id_claim.get().map(Into::into),
+    };
+    TokenMethod { keys, url: settings.jwks_url.get().map(Into::into), policy }
 }

@@ -327,7 +327,7 @@ mod tests {
             ("--prot", "a similar argument exists: '--port'"),
             ("--max-packet-sise", "a similar argument exists: '--max-packet-size'"),
             ("--persistence", "kept in memory only"),
-            ("--psk-file=/etc/psk", "of these there are only [auth] password_file and acl_file"),
+            ("--psk-file=/etc/psk", "use [auth] password_file, jwt_key, jwks_url or auth_http_url"),
             ("--tls-cert", "TLS is a matter of a listener"),
             ("-d", "dunlin stays in the foreground"),
             ("broker.toml", "a file of settings is named with --config"),

@@ -58,19 +58,9 @@ pub(super) const FOREIGN: &[Foreign] = &[
         "use [listener] proxy_protocol and proxy_from (--proxy-protocol, --proxy-from)",
     ),
     of(
-        &[
-            "psk_file",
-            "plugin",
-            "auth_plugin",
-            "users",
-            "jwt_key",
-            "jwks_url",
-            "auth_http_url",
-            "dynamic_security",
-            "require_credentials",
-        ],
-        "of these there are only [auth] password_file and acl_file yet (--password-file, --acl-file); [auth] allow_anonymous (--allow-anonymous) says who comes in \
-         without a password",
+        &["psk_file", "plugin", "auth_plugin", "users", "dynamic_security", "require_credentials"],
+        "use [auth] password_file, jwt_key, jwks_url or auth_http_url for who comes in, acl_file or acl_http_url for what they may do; \
+         [auth] allow_anonymous (--allow-anonymous) says who comes in without a password",
     ),
     of(
         &[

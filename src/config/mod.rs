@@ -237,7 +237,20 @@ impl Config {
         {
             problems.push(self.problem("acl-file", &text));
         }
+        if let Err(text) = access.read_authorities(system, self.process.auth_http_ca.path()) {
+            problems.push(self.problem("auth-http-ca", &text));
+        }
         access
+    }
+
+    /// Files beside the configuration's own that it was made of: users, rules, keys, certificates.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let of_access = self.access.paths().chain(self.process.auth_http_ca.path()).map(Path::to_owned);
+        let of_tls = self.listeners.iter().flat_map(|listener| listener.settings.tls_files()).map(PathBuf::from);
+        let mut files: Vec<PathBuf> = of_access.chain(of_tls).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 
     /// Each listener with the values that made it.

@@ -78,6 +78,14 @@ declare_settings! {
         /// Worth a try on a machine with many cores and no other work; elsewhere the system knows better who waits for a core.
         pin: bool = Setting::new("pin", Kind::Switch { off_flag: "no-pin" }, Fallback::Switch(false)), Start;
 
+        /// How often it is looked whether users, rules, keys or certificates have changed on disk.
+        ///
+        /// A file that has changed and then stood still for as long is read as at SIGHUP, all or nothing. The configuration file itself
+        /// is read at SIGHUP alone. off leaves all of it to SIGHUP.
+        watch_files_s: u32 = Setting::number(
+            "watch-files", Seconds, 0, limits::WATCH_FILES_MAX_S as u64, limits::WATCH_FILES_DEFAULT_S as u64,
+        ).word("off", 0), Start;
+
         /// How long SIGTERM and SIGINT wait for queued packets to leave.
         shutdown_timeout_s: u16 = Setting::number(
             "shutdown-timeout", Seconds, 0, limits::SHUTDOWN_TIMEOUT_MAX_S as u64,
@@ -124,6 +132,35 @@ declare_settings! {
     }
 
     Auth {
+        /// How often a JSON Web Key Set is fetched.
+        jwks_refresh_s: u32 = Setting::number(
+            "jwks-refresh", Seconds, limits::JWKS_REFRESH_MIN_S as u64, limits::JWKS_REFRESH_MAX_S as u64,
+            limits::JWKS_REFRESH_DEFAULT_S as u64,
+        ), Reload;
+
+        /// How long a back end may take for an answer.
+        ///
+        /// From the look-up of its host to the last byte. A client waits no longer than five seconds in all.
+        auth_http_timeout_s: u32 = Setting::number(
+            "auth-http-timeout", Seconds, 1, limits::AUTH_HTTP_TIMEOUT_MAX_S as u64, limits::AUTH_HTTP_TIMEOUT_DEFAULT_S as u64,
+        ), Reload;
+
+        /// Most requests that back ends are sent at one time.
+        ///
+        /// Each takes a thread, and a connection that is kept.
+        auth_http_connections: u32 = Setting::number(
+            "auth-http-connections", Count, 1, limits::AUTH_HTTP_CONNECTIONS_MAX as u64,
+            limits::AUTH_HTTP_CONNECTIONS_DEFAULT as u64,
+        ), Start;
+
+        /// Authorities whose certificates jwks_url and the like must have, as a PEM file.
+        ///
+        /// none takes those that the system trusts (/etc/ssl/certs/ca-certificates.crt or /etc/pki/tls/certs/ca-bundle.crt). It is read at a start
+        /// and again at SIGHUP.
+        auth_http_ca: OptionalFile = Setting::new(
+            "auth-http-ca", Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" }, Fallback::Text("none"),
+        ), Start;
+
         /// Users to whom no access rule applies; none, or user names.
         ///
         /// They publish and subscribe to everything, $SYS topics among it. Only verified user names count.
@@ -175,7 +212,7 @@ impl ProcessSettings {
     /// What the authenticator has to know.
     pub fn auth(&self) -> AuthSettings {
         let bans = BanSettings { after: self.ban_after, within_s: self.ban_window_s, lasts_s: self.ban_time_s };
-        AuthSettings { remember_s: self.remember_logins_s, bans }
+        AuthSettings { remember_s: self.remember_logins_s, bans, key_set_refresh_s: self.jwks_refresh_s }
     }
 }
 

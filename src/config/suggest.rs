@@ -121,7 +121,7 @@ mod tests {
             (Some(Section::Listener), "max_inflight", "did you mean [mqtt] max_inflight?"),
             (Some(Section::Session), "session_expiry_max", "did you mean [session] expiry_max?"),
             (Some(Section::Log), "log_levl", "did you mean [log] level?"),
-            (Some(Section::Auth), "psk_file", "of these there are only"),
+            (Some(Section::Auth), "psk_file", "use [auth] password_file, jwt_key"),
             (None, "port", "did you mean [listener] port?"),
             (None, "colour_of_bikeshed", "settings stand in a section, one of [listener], "),
             (Some(Section::Log), "colour_of_bikeshed", "[log] takes format, level, file, rate"),

@@ -4,6 +4,7 @@ mod kinds;
 
 use super::{layers::ROWS, *};
 use crate::auth::Policy;
+use crate::auth::scram::{Mechanism, StoredScram};
 use crate::settings::{Fallback, Kind, Scope, Unit};
 
 /// As rows of a table have them.
@@ -28,6 +29,7 @@ impl Computer<'_> {
             Some("d.toml") => Ok(self.file.to_owned()),
             Some("users") => Ok(USERS.to_owned()),
             Some("acl") => Ok("user ann\ntopic read #\n".to_owned()),
+            Some("scram") => Ok(format!("ann:{}\n", StoredScram::new(Mechanism::Sha256, "a", b"0123456789abcdef"))),
             Some("nobody") => Ok("# nobody yet\n".to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
@@ -108,6 +110,7 @@ fn other_than_default(row: &Setting) -> String {
             Unit::Count if row.flag == "port" => "1884".to_owned(),
             Unit::Count => (min + 1).to_string(),
             Unit::Bytes => "2MiB".to_owned(),
+            Unit::Seconds if row.flag == "auth-http-timeout" => "2s".to_owned(),
             Unit::Seconds => "2m".to_owned(),
         },
         Kind::Switch { .. } => (!matches!(row.fallback, Fallback::Switch(true))).to_string(),
@@ -115,13 +118,16 @@ fn other_than_default(row: &Setting) -> String {
             let is_default = |word: &str| matches!(row.fallback, Fallback::Text(default) if default == word);
             words.iter().find(|word| !is_default(word)).expect("there is a choice").to_string()
         }
+        Kind::Texts { .. } if row.flag == "jwt-key" => "users".to_owned(),
         Kind::Texts { noun: "method", .. } => "password-file".to_owned(),
         Kind::Texts { noun: "version", .. } => "3.1.1".to_owned(),
         Kind::Texts { noun: "network", .. } => "2001:db8::/32".to_owned(),
         Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
         Kind::Texts { .. } => "::1".to_owned(),
         Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
+        Kind::Text { .. } if row.flag == "scram-file" => "scram".to_owned(),
         Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
+        Kind::Text { noun: "url", .. } => "http://127.0.0.1:8000/x".to_owned(),
         Kind::Text { noun: "pattern", .. } => "%u/*".to_owned(),
         Kind::Text { noun: "name", .. } => "other".to_owned(),
         Kind::Text { noun: "mode", .. } => "600".to_owned(),

@@ -19,9 +19,22 @@ impl Connections {
                 Effect::SendPayload { connection, encoded, packet_id, payload } => {
                     self.append(connection, fx, encoded, packet_id, Some(payload));
                 }
-                Effect::Resume { connection } => self.resume(connection),
+                Effect::Resume { connection } => {
+                    self.set_authenticating(connection, false);
+                    self.resume(connection);
+                }
+                Effect::HearAuth { connection } => {
+                    self.set_authenticating(connection, true);
+                    self.resume(connection);
+                }
                 Effect::Close { connection, reason } => self.begin_lingering(connection, reason),
             }
+        }
+    }
+
+    fn set_authenticating(&mut self, id: ConnectionId, is_authenticating: bool) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.is_authenticating = is_authenticating;
         }
     }
 

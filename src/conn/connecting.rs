@@ -71,14 +71,15 @@ impl Connections {
             self.refuse_version(id, connect.get().version);
             return;
         }
-        let assigned_client_id = connect.get().client_id.is_empty().then(|| self.assign_client_id());
-        let client_id = assigned_client_id.as_deref().unwrap_or(connect.get().client_id);
+        let certified = self.listeners[usize::from(listener)].client_id(connection.wire.identity());
+        let chosen = certified.or_else(|| connect.get().client_id.is_empty().then(|| self.assign_client_id()));
+        let client_id = chosen.as_deref().unwrap_or(connect.get().client_id);
         let owner = ShardId::owner_of(client_id, self.config.shards);
         if owner == self.config.own && !core.is_full_for(client_id, listener) {
-            self.open(core, id, &connect, assigned_client_id.as_deref(), rest);
+            self.open(core, id, &connect, chosen.as_deref(), rest);
             return;
         }
-        let handed_over = HandedOver::new(connect, rest.to_vec(), assigned_client_id, listener, peer);
+        let handed_over = HandedOver::new(connect, rest.to_vec(), chosen, listener, peer);
         if owner == self.config.own {
             self.await_place(core.now(), id, handed_over);
         } else {
@@ -107,14 +108,14 @@ impl Connections {
         core: &mut impl InputHandler,
         id: ConnectionId,
         packet: &ConnectPacket,
-        assigned_client_id: Option<&str>,
+        chosen_client_id: Option<&str>,
         rest: &[u8],
     ) {
         let Some(connection) = self.table.get_mut(id) else { return };
         let mut connect = *packet.get();
-        if let Some(assigned) = assigned_client_id {
-            connect.client_id = assigned;
-        }
+        // CONNACK tells those who had none; who is certified knows it.
+        let is_assigned = connect.client_id.is_empty() && chosen_client_id.is_some();
+        connect.client_id = chosen_client_id.unwrap_or(connect.client_id);
         let identity = connection.wire.take_identity();
         let user = self.listeners[usize::from(connection.listener)].user_name(connection.peer, identity.as_deref());
         let mut user_name = UserNameBasis::Claim;
@@ -127,7 +128,7 @@ impl Connections {
         connection.version = connect.version;
         let listener_index = connection.listener;
         let listener = &self.listeners[usize::from(listener_index)].settings;
-        let (assigned_client_id, peer) = (assigned_client_id.is_some(), connection.peer.ip());
+        let (assigned_client_id, peer) = (is_assigned, connection.peer.ip());
         let identity = identity.as_ref();
         let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity, user_name };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });

@@ -60,6 +60,8 @@ pub struct Connection {
     /// Which listener it came by, as an index.
     pub(super) listener: u8,
     pub(super) fin: Fin,
+    /// It is in the middle of enhanced authentication: nobody knows it yet, and it may send little.
+    pub(super) is_authenticating: bool,
     /// It stands in the list of connections with something to send.
     pub(super) is_dirty: bool,
     /// Bytes that the kernel is still sending from an earlier outbox.
@@ -83,6 +85,7 @@ impl Connection {
             version: Version::V311,
             listener: 0,
             fin: Fin::NotSent,
+            is_authenticating: false,
             is_dirty: false,
             rest_bytes: 0,
             partial: PartialPacket::NONE,

@@ -12,7 +12,7 @@ use super::operation::{Operation, UnderWayOn};
 use super::outbox::Outbox;
 use super::peer::{Peer, RefusedPeer};
 use super::rates::ConnectRates;
-use crate::auth::PeerIdentity;
+use crate::auth::{Ask, PeerIdentity, Question};
 use crate::codec::Version;
 use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::limits;
@@ -65,7 +65,8 @@ impl InputHandler for ShardTurn<'_> {
 
     #[inline]
     fn has_asked_about(&self, connection: ConnectionId) -> bool {
-        self.turn.fx.asks.last().is_some_and(|ask| ask.connection == connection)
+        let is_about = |ask: &Ask| ask.connection == connection && matches!(ask.question, Question::Connect(_));
+        self.turn.fx.asks.last().is_some_and(is_about)
     }
 
     #[inline]
@@ -122,6 +123,12 @@ impl ListenerEntry {
             Version::V311 => versions.v311,
             Version::V5 => versions.v5,
         }
+    }
+
+    /// The client id of a client whose certificate says it.
+    pub(super) fn client_id(&self, identity: Option<&PeerIdentity>) -> Option<Box<str>> {
+        let name = self.settings.auth.certificate_client_id.of(identity?);
+        name.filter(|name| !name.is_empty() && !name.contains('\0')).map(Into::into)
     }
 
     /// What a peer is called, where the system says it, or its certificate.

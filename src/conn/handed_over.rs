@@ -32,7 +32,7 @@ pub struct HandedOver {
     pub(super) connect: ConnectPacket,
     /// What came behind CONNECT.
     pub(super) rest: Vec<u8>,
-    /// The client id that was made up for a client without one.
+    /// The client id in place of CONNECT's: made up for a client without one, or its certificate's.
     pub(super) assigned_client_id: Option<Box<str>>,
     pub(super) listener: u8,
     pub(super) peer: Peer,

@@ -205,6 +205,14 @@ impl Wire {
     }
 
     /// Takes out what the layers have proved of the peer. Where all of them are done, there are none from now on.
+    /// Who the peer has proved to be, for whoever takes it later.
+    pub(super) fn identity(&self) -> Option<&PeerIdentity> {
+        match self {
+            Self::Layered(layers) => layers.identity.as_deref(),
+            Self::Plain => None,
+        }
+    }
+
     pub(super) fn take_identity(&mut self) -> Option<Arc<PeerIdentity>> {
         let layers = self.layers()?;
         let identity = layers.identity.take();

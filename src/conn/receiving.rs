@@ -10,6 +10,7 @@ use super::operation::{Operation, ReceiveEnd};
 use super::partial_packet::feed;
 use crate::codec::{Side, decode};
 use crate::ids::{ConnectionId, SocketId};
+use crate::limits::CONNECT_SIZE_MAX_BYTES;
 use crate::settings::Settings;
 use crate::shard::Input;
 use crate::telemetry::CloseReason;
@@ -238,6 +239,8 @@ pub(super) fn feed_shard(
 ) -> Fed {
     let version = connection.version;
     let (max_size_bytes, deliveries_max) = (settings.packet_size_max_bytes, settings.deliveries_per_turn);
+    let max_size_bytes =
+        if connection.is_authenticating { max_size_bytes.min(CONNECT_SIZE_MAX_BYTES) } else { max_size_bytes };
     let result =
         feed(&mut connection.partial, bytes, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
             Ok(packet) => {

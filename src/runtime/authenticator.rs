@@ -1,6 +1,7 @@
 //! The threads beside the shards that find out whether a client may come in.
 //!
-//! Owns: one thread with the state machine (`auth::Authenticator`), which answers at once what it can, and some that hash.
+//! Owns: one thread with the state machine (`auth::Authenticator`), which answers at once what it can, some that hash passwords and
+//! verify tokens, and some that ask back ends.
 //! Always holds: no shard waits for them; each queue between them is bounded, and who does not get into one is told so; what
 //! nobody waits for any more is not hashed; whoever hashes gives way to shards (nice).
 //! Leaves to others: what is right (`auth`), the files (`config`).
@@ -10,25 +11,48 @@ use std::{io, thread, time::Duration};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
 use super::clock;
+use super::http_asks::{self, AskingJob};
+use super::http_client::HttpClient;
 use super::inbox::{Asker, InboxSender};
+use super::key_fetch::{self, FetchedKeys, KeyFetch};
 use crate::auth::password::HashMemory;
 use crate::auth::{Ask, AuthAnswer, AuthSettings, AuthWork, Authenticator, Chains, Job, JobId, WorkDone};
+use crate::config::Config;
 use crate::ids::ShardId;
 use crate::limits::{AUTH_THREADS_MAX, AUTH_WORK_MAX, PENDING_CONNECTS_MAX};
 use crate::telemetry::log;
+use crate::time::Timestamp;
 
 /// What shards have asked.
 pub(super) type Questions = Receiver<(ShardId, Ask)>;
 
+/// Files and settings as they are from now on.
+pub(super) struct AuthInputs {
+    pub(super) chains: Chains,
+    pub(super) settings: AuthSettings,
+    /// For what is fetched and asked.
+    pub(super) client: HttpClient,
+    /// Requests that back ends are sent at one time.
+    pub(super) connections: usize,
+}
+
+/// What a configuration is to the authenticator.
+pub(super) fn inputs(config: &Config) -> AuthInputs {
+    let connections = config.process.auth_http_connections as usize;
+    let timeout = Duration::from_secs(config.process.auth_http_timeout_s.into());
+    let client = HttpClient::new(config.access.authorities(), timeout, connections);
+    AuthInputs { chains: config.access.chains(), settings: config.process.auth(), client, connections }
+}
+
 /// How others tell the authenticator that its files or settings have changed.
 #[derive(Clone)]
-pub(super) struct AuthenticatorHandle(Sender<(Chains, AuthSettings)>);
+pub(super) struct AuthenticatorHandle(Sender<AuthInputs>);
 
 impl AuthenticatorHandle {
     /// From now on these hold.
-    pub(super) fn replace(&self, chains: Chains, settings: AuthSettings) {
+    pub(super) fn replace(&self, inputs: AuthInputs) {
         // The thread ends with the process.
-        let _ = self.0.send((chains, settings));
+        let _ = self.0.send(inputs);
     }
 }
 
@@ -40,7 +64,8 @@ pub(super) fn questions() -> (Asker, Questions) {
 /// Starts the threads. They end with the process.
 pub(super) fn start(
     questions: Questions,
-    authenticator: Authenticator,
+    key: [u8; 32],
+    inputs: AuthInputs,
     inboxes: Vec<InboxSender>,
 ) -> io::Result<AuthenticatorHandle> {
     let (jobs, to_do) = bounded(AUTH_WORK_MAX);
@@ -49,9 +74,14 @@ pub(super) fn start(
         let (to_do, finished) = (to_do.clone(), finished.clone());
         thread::Builder::new().name(format!("auth-work-{number}")).spawn(move || work(&to_do, &finished))?;
     }
+    let asking = http_asks::start(inputs.connections, &finished)?;
+    let (fetches, fetched) = key_fetch::start()?;
     let (replace, replaced) = bounded(1);
-    let desk = Desk { authenticator, jobs, inboxes };
-    thread::Builder::new().name("authenticator".into()).spawn(move || desk.run(&questions, &done, &replaced))?;
+    let AuthInputs { chains, settings, client, .. } = inputs;
+    let authenticator = Authenticator::new(chains, key, settings);
+    let desk = Desk { authenticator, jobs, asking, fetches, client, inboxes };
+    let heard = Heard { questions, done, fetched, replaced };
+    thread::Builder::new().name("authenticator".into()).spawn(move || desk.run(&heard))?;
     Ok(AuthenticatorHandle(replace))
 }
 
@@ -59,47 +89,81 @@ pub(super) fn start(
 struct Desk {
     authenticator: Authenticator,
     jobs: Sender<Job>,
+    /// Those of them that a back end has to answer.
+    asking: Sender<AskingJob>,
+    fetches: Sender<KeyFetch>,
+    client: HttpClient,
     inboxes: Vec<InboxSender>,
 }
 
+/// What it hears.
+struct Heard {
+    questions: Questions,
+    done: Receiver<(JobId, WorkDone)>,
+    fetched: Receiver<FetchedKeys>,
+    replaced: Receiver<AuthInputs>,
+}
+
 impl Desk {
-    fn run(
-        mut self,
-        questions: &Questions,
-        done: &Receiver<(JobId, WorkDone)>,
-        replaced: &Receiver<(Chains, AuthSettings)>,
-    ) {
+    fn run(mut self, heard: &Heard) {
         loop {
+            self.give_out();
+            let now = clock::now();
+            let wait_ms = self.authenticator.next_deadline().map_or(IDLE_MS, |due| due.0.saturating_sub(now.ms()));
             select! {
-                recv(questions) -> asked => match asked {
+                recv(heard.questions) -> asked => match asked {
                     Ok((shard, ask)) => self.authenticator.handle_ask(clock::now(), shard, ask),
                     Err(_) => return, // the shards have stopped
                 },
-                recv(done) -> finished => {
+                recv(heard.done) -> finished => {
                     let (job, done) = finished.expect("a thread that hashes ends with the process");
                     self.authenticator.handle_done(clock::now(), job, done);
                 }
-                recv(replaced) -> new => match new {
-                    Ok((chains, settings)) => self.authenticator.replace(chains, settings),
+                recv(heard.fetched) -> fetched => {
+                    let (url, keys) = fetched.expect("the thread that fetches ends with the process");
+                    self.authenticator.handle_keys(clock::now(), &url, keys);
+                }
+                recv(heard.replaced) -> new => match new {
+                    Ok(AuthInputs { chains, settings, client, .. }) => {
+                        self.client = client;
+                        self.authenticator.replace(chains, settings);
+                    }
                     Err(_) => return,
                 },
+                default(Duration::from_millis(wait_ms.min(IDLE_MS))) => {}
             }
-            while let Some(job) = self.authenticator.next_job() {
-                // There is room for as many as the authenticator has under way.
-                let _ = self.jobs.try_send(job);
+        }
+    }
+
+    /// Passes on what the state machine gives out.
+    fn give_out(&mut self) {
+        while let Some(job) = self.authenticator.next_job() {
+            // There is room for as many as the authenticator has under way.
+            let _ = match job.work {
+                AuthWork::Http(_) => self.asking.try_send((job, self.client.clone())).is_ok(),
+                _ => self.jobs.try_send(job).is_ok(),
+            };
+        }
+        while let Some(url) = self.authenticator.next_key_fetch(clock::now()) {
+            if self.fetches.try_send((url.clone(), self.client.clone())).is_err() {
+                // More URLs than listeners cannot be: one of before a reload is under way. It is tried again.
+                self.authenticator.handle_keys(clock::now(), &url, None);
             }
-            while let Some(banned) = self.authenticator.next_banned() {
-                log::event::login_banned(&banned);
-            }
-            while let Some(AuthAnswer { shard, ask, verdict }) = self.authenticator.next_answer() {
-                // One that does not reach its shard is as good as none: the question has a deadline.
-                let _ = self.inboxes[shard.index()].answer(ask, verdict);
-            }
+        }
+        while let Some(banned) = self.authenticator.next_banned() {
+            log::event::login_banned(&banned);
+        }
+        while let Some(AuthAnswer { shard, ask, verdict }) = self.authenticator.next_answer() {
+            // One that does not reach its shard is as good as none: the question has a deadline.
+            let _ = self.inboxes[shard.index()].answer(ask, verdict);
         }
     }
 }
 
-/// One thread that hashes.
+/// The longest wait for something that comes by no channel.
+const IDLE_MS: u64 = 60_000;
+
+/// One thread that hashes and verifies.
 fn work(to_do: &Receiver<Job>, finished: &Sender<(JobId, WorkDone)>) {
     // Shards go first. Where that is not allowed it is still right.
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), WORK_NICE);
@@ -119,8 +183,11 @@ fn work(to_do: &Receiver<Job>, finished: &Sender<(JobId, WorkDone)>) {
         let done = if job.deadline.is_due(clock::now()) {
             WorkDone::TooLate
         } else {
-            let AuthWork::Hash(check) = &job.work;
-            WorkDone::Hashed { matches: check.run(&mut memory) }
+            match &job.work {
+                AuthWork::Hash(check) => WorkDone::Hashed { matches: check.run(&mut memory) },
+                AuthWork::Token(check) => WorkDone::Verified(check.run(Timestamp(clock::now().unix_ms))),
+                AuthWork::Http(_) => unreachable!("requests go to those who ask"),
+            }
         };
         if finished.send((job.id, done)).is_err() {
             return;
@@ -157,8 +224,13 @@ mod tests {
             let users = Users::parse(text, (1, 2)).unwrap();
             Chains::new([("public".into(), vec![Method::Passwords(Arc::new(users))])])
         };
-        let authenticator = Authenticator::new(chains(&line("ann")), [7; 32], AuthSettings::default());
-        let handle = start(questions, authenticator, senders).unwrap();
+        let inputs = |text: &str| AuthInputs {
+            chains: chains(text),
+            settings: AuthSettings::default(),
+            client: HttpClient::new(&[], Duration::from_secs(1), 1),
+            connections: 1,
+        };
+        let handle = start(questions, [7; 32], inputs(&line("ann")), senders).unwrap();
         let mut ask = |shard: usize, number: u64, user: &str| {
             let connect = Connect {
                 username: Some(user),
@@ -184,7 +256,7 @@ mod tests {
         assert_eq!(ask(0, 0, "ann"), Verdict::Admit);
         assert_eq!(ask(1, 0, "bob"), wrong);
         assert_eq!(ask(1, 1, "ann"), Verdict::Admit);
-        handle.replace(chains(&line("bob")), AuthSettings::default());
+        handle.replace(inputs(&line("bob")));
         // The change is heard beside the questions, not before them.
         let limit = Instant::now() + Duration::from_secs(60);
         let mut number = 1;

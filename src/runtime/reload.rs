@@ -1,4 +1,4 @@
-//! SIGHUP: the settings again, onto every shard.
+//! SIGHUP, or a file that has changed: the settings again, onto every shard.
 //!
 //! Always holds: all or nothing. Nothing is sent to a shard before the whole configuration was read and found right, and
 //! the thread that waits for the file and the shards is no shard, nor the one that hears signals.
@@ -6,8 +6,9 @@
 use std::time::Duration;
 use std::{fmt::Write as _, sync::Arc};
 
-use super::authenticator::AuthenticatorHandle;
+use super::authenticator::{self, AuthenticatorHandle};
 use super::fatal::{End, fatal};
+use super::file_watch::WatchedFiles;
 use super::inbox::{InboxSender, SendError};
 use super::tls::{TlsListeners, TlsProblem};
 use crate::config::{Config, ConfigError, Exit};
@@ -32,11 +33,14 @@ pub(super) struct Reloader {
     pub(super) reached: Reached,
     /// Certificates and the like.
     pub(super) tls: Arc<TlsListeners>,
+    /// What is read again when it changes on disk.
+    pub(super) files: Arc<WatchedFiles>,
 }
 
 impl Reloader {
     /// Reads everything again.
     pub(super) fn run(&mut self) {
+        self.files.note_read();
         reload(&mut self.config, &self.log, &self.reached, &self.tls);
     }
 }
@@ -58,10 +62,12 @@ fn reload(config: &mut Config, log: &log::LogControl, reached: &Reached, tls: &T
         give(&Command::UseRules(new.access.rules().cloned()), &reached.inboxes);
     }
     let settings = new.process.auth();
-    if let Some(authenticator) = &reached.authenticator
-        && (new.access != config.access || settings != config.process.auth())
+    if let Some(handle) = &reached.authenticator
+        && (new.access != config.access
+            || settings != config.process.auth()
+            || new.process.auth_http_timeout_s != config.process.auth_http_timeout_s)
     {
-        authenticator.replace(new.access.chains(), settings);
+        handle.replace(authenticator::inputs(&new));
     }
     let use_level = || log.change(new.process.log_level.into(), new.process.log_rate);
     // What changed is said at the more talkative of the two levels.

@@ -6,14 +6,17 @@
 
 use std::{
     io,
+    sync::Arc,
     sync::mpsc::{self, Receiver, SyncSender},
     thread,
+    time::Duration,
 };
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use super::fatal::{End, fatal};
+use super::file_watch;
 use super::reload::Reloader;
 use crate::telemetry::log;
 
@@ -22,9 +25,10 @@ pub(super) fn catch() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
 }
 
-/// Does what they ask for until the process ends. The name of the first that stops the broker comes back.
+/// Does what they ask for, and reloads when files change on disk, until the process ends. The name of the first that stops the broker comes back.
 pub(super) fn start(signals: Signals, mut reloader: Reloader) -> io::Result<Receiver<&'static str>> {
     let log = reloader.log.clone();
+    let (files, watch_s) = (Arc::clone(&reloader.files), reloader.config.process.watch_files_s);
     let errands = Errands {
         reload: Errand::start("reload", move || reloader.run())?,
         reopen: Errand::start("log-reopen", move || match log.reopen() {
@@ -32,6 +36,10 @@ pub(super) fn start(signals: Signals, mut reloader: Reloader) -> io::Result<Rece
             Err(error) => log::event::log_reopen_failed(&error),
         })?,
     };
+    if watch_s > 0 {
+        let reload = errands.reload.clone();
+        file_watch::start(files, Duration::from_secs(watch_s.into()), move || reload.ask())?;
+    }
     let (stop, told_to_stop) = mpsc::channel();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &errands, &stop))?;
     Ok(told_to_stop)
@@ -72,6 +80,7 @@ fn hear(mut signals: Signals, errands: &Errands, stop: &mpsc::Sender<&'static st
 }
 
 /// A thread that does one thing whenever it is asked to. What is asked while it is at it is done once more afterwards.
+#[derive(Clone)]
 struct Errand(SyncSender<()>);
 
 impl Errand {

@@ -13,6 +13,7 @@ use super::accounts;
 use super::authenticator::{self, AuthenticatorHandle, Questions};
 use super::clock;
 use super::fatal::{End, fatal};
+use super::file_watch::WatchedFiles;
 use super::handshakes::Handshaker;
 use super::inbox::{self, Asker, InboxSender};
 use super::mesh::{self, Port};
@@ -21,7 +22,6 @@ use super::reload::{Reached, Reloader};
 use super::signals;
 use super::tls::{TlsListeners, TlsProblem};
 use super::watchdog::{self, Heartbeat};
-use crate::auth::Authenticator;
 use crate::config::unix::UnixSocket;
 use crate::config::{Config, Exit, ListenAddress, Listener};
 use crate::conn::{ConnectRates, ConnectionsConfig, ListenerLayers};
@@ -154,7 +154,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
     };
-    let reloader = Reloader { config: config.clone(), log, reached: Reached { inboxes, authenticator }, tls };
+    let files = Arc::new(WatchedFiles::new(config.files()));
+    let reloader = Reloader { config: config.clone(), log, reached: Reached { inboxes, authenticator }, tls, files };
     let told_to_stop = signals::start(signals, reloader).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     for (address, listener) in addresses.iter().zip(&config.listeners) {
@@ -255,8 +256,7 @@ fn start_authenticator(
 ) -> Result<AuthenticatorHandle, RunError> {
     let mut key = [0; 32];
     key.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
-    let state = Authenticator::new(config.access.chains(), key, config.process.auth());
-    authenticator::start(questions, state, inboxes)
+    authenticator::start(questions, key, authenticator::inputs(config), inboxes)
         .map_err(|error| RunError::Thread("the authenticator".into(), error.to_string()))
 }
 

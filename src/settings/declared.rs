@@ -6,6 +6,7 @@
 
 use core::net::IpAddr;
 
+use super::texts::check_file;
 use super::{
     Fallback, Kind, Section, Setting,
     Unit::{Bytes, Count, Seconds},
@@ -533,7 +534,7 @@ super::declare_settings! {
         /// Who is asked about a client that shows a user name or a password, in this order.
         ///
         /// configured is each of them that has its file or key set. The first that knows the client decides; one about whom nobody
-        /// decides is refused. There is password-file.
+        /// decides is refused. There are jwt, password-file and http.
         authentication: MethodOrder = Setting::new(
             "authentication",
             Kind::Texts { check: check_method, noun: "method", most: AuthMethod::WORDS.len() },
@@ -569,6 +570,13 @@ impl ListenerSettings {
         may_speak && peer.map_or(self.kind == ListenerKind::Unix, |peer| self.proxy_from.contain(peer))
     }
 
+    /// Files of its TLS: certificates, keys, authorities, revocation lists.
+    pub fn tls_files(&self) -> impl Iterator<Item = &str> {
+        let lists = [&self.tls_certificates, &self.tls_keys, &self.tls_crls].into_iter().flatten().map(String::as_str);
+        let single = [&*self.tls_ca, &*self.tls_ocsp, &*self.tls_key_passphrase_file];
+        lists.chain(single).filter(|path| *path != "none")
+    }
+
     /// Whether clients without credentials come in.
     pub fn admits_anonymous(&self) -> bool {
         matches!(self.policy, Policy::Admit | Policy::AskAboutCredentials)
@@ -588,6 +596,8 @@ impl ListenerSettings {
     pub fn is_configured(&self, method: AuthMethod) -> bool {
         match method {
             AuthMethod::PasswordFile => self.password_file.path().is_some(),
+            AuthMethod::Http => self.auth.auth_http_url.get().is_some(),
+            AuthMethod::Jwt => self.auth.has_tokens(),
         }
     }
 }
@@ -603,14 +613,6 @@ fn check_method(text: &str) -> Result<String, String> {
             AuthMethod::WORDS.join(", ")
         )
     })
-}
-
-/// A path, or the word for none.
-pub(crate) fn check_file(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.contains('\0') {
-        return Err("the path is empty or holds a NUL; none is no file".to_owned());
-    }
-    Ok(text.to_owned())
 }
 
 /// What names may hold.

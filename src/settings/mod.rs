@@ -15,17 +15,19 @@ mod declared;
 mod lists;
 mod network;
 mod setting;
+mod texts;
 mod units;
 mod value;
 
 pub use authentication::{AUTHENTICATION_ROWS, AuthenticationSettings};
 pub use client_id_pattern::ClientIdPattern;
-#[cfg(feature = "runtime")]
-pub(crate) use declared::check_file;
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
 pub use lists::{MqttVersions, Networks, Origins, UserNames};
 pub use network::Network;
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};
+pub use texts::OptionalText;
+#[cfg(feature = "runtime")]
+pub(crate) use texts::check_file;
 pub use units::Unit;
 pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]
@@ -33,6 +35,7 @@ pub(crate) use value::words;
 pub use value::{
     Acceptance, AnonymousAccess, AuthMethod, CertificateUser, ClientCertificates, DeniedPublish, FullQueue,
     FullQueueCode, ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion, Value,
+    WhenHttpDown,
 };
 
 /// Makes a struct of typed values and the constant that holds their rows.

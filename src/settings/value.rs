@@ -176,11 +176,15 @@ pub enum DeniedPublish {
 pub enum AuthMethod {
     /// User name and password stand in a file.
     PasswordFile,
+    /// A token that somebody has signed is the password.
+    Jwt,
+    /// A back end is asked over HTTP.
+    Http,
 }
 
 impl AuthMethod {
     /// In the order in which they are asked where nobody says otherwise.
-    pub const ALL: [Self; 1] = [Self::PasswordFile];
+    pub const ALL: [Self; 3] = [Self::Jwt, Self::PasswordFile, Self::Http];
 }
 
 /// Which methods a listener asks, in which order.
@@ -224,6 +228,15 @@ impl FromValue for OptionalFile {
         let text = String::from_value(value);
         Self((text != "none").then(|| Path::new(&text).into()))
     }
+}
+
+/// What holds while a back end does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenHttpDown {
+    /// No.
+    Deny,
+    /// Whatever is asked next says.
+    Ignore,
 }
 
 /// From the untyped value into a field.
@@ -304,7 +317,8 @@ words!(AnonymousAccess {
     "false" => Self::Nowhere,
 });
 words!(DeniedPublish { "drop" => Self::Drop, "close" => Self::Close });
-words!(AuthMethod { "password-file" => Self::PasswordFile });
+words!(WhenHttpDown { "deny" => Self::Deny, "ignore" => Self::Ignore });
+words!(AuthMethod { "jwt" => Self::Jwt, "http" => Self::Http, "password-file" => Self::PasswordFile });
 words!(RefusedDollarTopics { "all" => Self::All, "sys" => Self::Sys });
 words!(FullQueue {
     "drop-newest" => Self::DropNewest,

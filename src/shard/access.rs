@@ -11,15 +11,22 @@ use std::sync::Arc;
 
 use core::net::IpAddr;
 
+use super::remote_decisions::RemoteDecisions;
+use super::rights::{ClientRights, RemoteWord};
 use super::sessions::Sessions;
 use crate::auth::acl::{Publication, RuleSet, SubscribeRight, Who};
+use crate::auth::{AskedTopic, TopicAction, TopicAnswer, TopicDecision, TopicsQuestion};
 use crate::ids::{Qos, SessionId};
 use crate::settings::ListenerSettings;
+use crate::time::{Deadline, Now};
 
 /// Whose client a session is.
 #[derive(Clone, Debug)]
 pub(super) struct Principal {
     identity: ClientIdentity,
+    rights: ClientRights,
+    /// What somebody else has decided about it, where somebody is asked.
+    remote: Option<Box<RemoteDecisions>>,
     published: LastDecision,
     received: LastDecision,
 }
@@ -37,6 +44,12 @@ impl ClientIdentity {
     fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
         Who { client_id, user: self.user.as_deref(), listener: &self.listener.name, peer: self.peer }
     }
+}
+
+/// What a rule may depend on beside the topic.
+#[inline]
+fn kind_of(publication: Publication<'_>) -> u8 {
+    publication.qos as u8 | u8::from(publication.retain) << 2
 }
 
 /// The last topic that was decided about; an empty one is none.
@@ -59,7 +72,36 @@ impl Principal {
     /// Of a client with a user name that somebody has verified, or without, that came by `listener`.
     pub(super) fn new(user: Option<&str>, listener: &Arc<ListenerSettings>, peer: Option<IpAddr>) -> Self {
         let identity = ClientIdentity { user: user.map(Into::into), listener: Arc::clone(listener), peer };
-        Self { identity, published: LastDecision::default(), received: LastDecision::default() }
+        let (published, received) = (LastDecision::default(), LastDecision::default());
+        let remote = listener.auth.acl_http_url.get().map(|_| Box::default());
+        Self { identity, rights: ClientRights::default(), remote, published, received }
+    }
+
+    /// What somebody else has said of this.
+    fn remote_word(&self, asked: impl FnOnce() -> AskedTopic) -> RemoteWord {
+        match self.remote.as_deref() {
+            None => RemoteWord::NotAsked,
+            Some(remote) => remote.get(&asked()).map_or(RemoteWord::Nothing, RemoteWord::Said),
+        }
+    }
+
+    /// Whether a message on this topic is to be decided about as one that was subscribed to.
+    fn delivery_word(&self, topic: &str) -> RemoteWord {
+        match self.remote.as_deref() {
+            None => RemoteWord::NotAsked,
+            Some(remote) if remote.delivers(topic) => RemoteWord::Said(TopicDecision::Allow),
+            Some(_) => RemoteWord::Said(TopicDecision::Ignore),
+        }
+    }
+
+    /// Whether its rules, or those of others, say anything.
+    const fn is_ruled(&self) -> bool {
+        self.rights.speak() || self.remote.is_some()
+    }
+
+    /// The same with what was said of it when it came in.
+    pub(super) fn with_rights(self, rights: ClientRights) -> Self {
+        Self { rights, ..self }
     }
 }
 
@@ -80,6 +122,8 @@ pub(super) struct AccessControl {
     rules: Option<Arc<RuleSet>>,
     /// Whether anybody is asked: what the way of a message looks at.
     pub checks: bool,
+    /// Whether somebody else is asked about topics of any client.
+    asks_others: bool,
     /// By slot of the session; empty where nobody needs to be known.
     principals: Vec<Option<Box<Principal>>>,
     looks: Vec<Look>,
@@ -93,7 +137,15 @@ impl AccessControl {
     /// With these rules from the start.
     pub(super) const fn new(rules: Option<Arc<RuleSet>>) -> Self {
         let checks = rules.is_some();
-        Self { rules, checks, principals: Vec::new(), looks: Vec::new(), walk: 0, reviews: VecDeque::new() }
+        Self {
+            rules,
+            checks,
+            asks_others: false,
+            principals: Vec::new(),
+            looks: Vec::new(),
+            walk: 0,
+            reviews: VecDeque::new(),
+        }
     }
 
     /// Whether each message for a session is looked at. Of one that nobody knows they are.
@@ -116,6 +168,9 @@ impl AccessControl {
     pub(super) fn set_principal(&mut self, id: SessionId, principal: Option<Principal>) {
         let slot = id.0 as usize;
         if let Some(principal) = principal {
+            // From the first client on that has rules of its own, each one is asked about.
+            self.checks |= principal.is_ruled();
+            self.asks_others |= principal.remote.is_some();
             if self.principals.len() <= slot {
                 self.principals.resize_with(slot + 1, || None);
                 self.looks.resize(slot + 1, Look::Always);
@@ -131,7 +186,7 @@ impl AccessControl {
     /// Whether a client may publish this; the last answer is kept.
     #[inline]
     pub(super) fn may_publish(&mut self, sessions: &Sessions, id: SessionId, publication: Publication<'_>) -> bool {
-        let kind = publication.qos as u8 | u8::from(publication.retain) << 2;
+        let kind = kind_of(publication);
         match self.principal(id) {
             Some(known) if known.published.is_about(publication.topic, kind) => known.published.allowed,
             _ => self.decide_publish(sessions, id, publication, kind),
@@ -140,13 +195,19 @@ impl AccessControl {
 
     #[cold]
     fn decide_publish(&mut self, sessions: &Sessions, id: SessionId, publication: Publication<'_>, kind: u8) -> bool {
-        let Some(rules) = &self.rules else { return true };
         let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
-            return false;
+            return self.rules.is_none();
         };
         let who = principal.identity.who(&sessions.get(id).client_id);
-        let allowed = rules.may_publish(&who, publication).allowed;
-        principal.published = LastDecision { topic: publication.topic.into(), kind, allowed };
+        let Publication { topic, qos, retain } = publication;
+        let asked = || AskedTopic { action: TopicAction::Publish, topic: topic.into(), qos, retain };
+        let remote = principal.remote_word(asked);
+        let allowed =
+            principal.rights.decide(self.rules.as_deref(), remote, |rules| rules.may_publish(&who, publication));
+        // What somebody has still to decide about is asked about again.
+        if remote != RemoteWord::Nothing {
+            principal.published = LastDecision { topic: publication.topic.into(), kind, allowed };
+        }
         allowed
     }
 
@@ -161,20 +222,53 @@ impl AccessControl {
 
     #[cold]
     fn decide_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
-        let Some(rules) = &self.rules else { return true };
         let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
-            return false;
+            return self.rules.is_none();
         };
-        let allowed = rules.may_receive(&principal.identity.who(&sessions.get(id).client_id), topic).allowed;
+        let who = principal.identity.who(&sessions.get(id).client_id);
+        let remote = principal.delivery_word(topic);
+        let allowed = principal.rights.decide(self.rules.as_deref(), remote, |rules| rules.may_receive(&who, topic));
         principal.received = LastDecision { topic: topic.into(), kind: 0, allowed };
         allowed
     }
 
     /// What a client may receive of this filter. One that may receive a part of it has each message looked at from now on.
     pub(super) fn may_subscribe(&mut self, id: SessionId, client_id: &str, filter: &str, qos: Qos) -> SubscribeRight {
-        let Some(rules) = &self.rules else { return SubscribeRight::Wholly };
-        let Some(principal) = self.principal(id) else { return SubscribeRight::Refused };
-        let right = rules.may_subscribe(&principal.identity.who(client_id), filter, qos).0;
+        self.decide_filter(id, client_id, (filter, qos), false)
+    }
+
+    /// The same of a filter that it is subscribed to.
+    pub(super) fn may_stay_subscribed(
+        &mut self,
+        id: SessionId,
+        client_id: &str,
+        filter: &str,
+        qos: Qos,
+    ) -> SubscribeRight {
+        self.decide_filter(id, client_id, (filter, qos), true)
+    }
+
+    fn decide_filter(
+        &mut self,
+        id: SessionId,
+        client_id: &str,
+        (filter, qos): (&str, Qos),
+        is_held: bool,
+    ) -> SubscribeRight {
+        let Some(principal) = self.principal(id) else {
+            return if self.rules.is_none() { SubscribeRight::Wholly } else { SubscribeRight::Refused };
+        };
+        let who = principal.identity.who(client_id);
+        let asked = || AskedTopic { action: TopicAction::Subscribe, topic: filter.into(), qos, retain: false };
+        let remote = match (is_held, principal.remote.as_deref()) {
+            (true, Some(remote)) => RemoteWord::Said(remote.of_held_filter(filter)),
+            _ => principal.remote_word(asked),
+        };
+        let ask = |rules: &RuleSet| {
+            let (right, rule) = rules.may_subscribe(&who, filter, qos);
+            (right, rule.is_some())
+        };
+        let right = principal.rights.decide_subscription(self.rules.as_deref(), remote, ask);
         if right == SubscribeRight::Partly {
             self.looks[id.0 as usize] = Look::Always;
         }
@@ -200,7 +294,7 @@ impl AccessControl {
 
     /// Other rules. All subscriptions are to be compared to them.
     pub(super) fn replace(&mut self, rules: Option<Arc<RuleSet>>) {
-        self.checks = rules.is_some();
+        self.checks = rules.is_some() || self.principals.iter().flatten().any(|principal| principal.is_ruled());
         self.rules = rules;
         self.looks.fill(Look::UntilReviewed);
         self.walk = self.principals.len() as u32;
@@ -234,6 +328,104 @@ impl AccessControl {
     /// So many are left.
     pub(super) fn put_review_back(&mut self, id: SessionId, left: usize) {
         self.reviews.push_front((id, left));
+    }
+
+    /// Whether somebody else is asked about topics of any client.
+    #[inline]
+    pub(super) const fn asks_others(&self) -> bool {
+        self.asks_others
+    }
+
+    /// Whether this publication is the last one that was decided about, and the decision still holds: mostly it is.
+    pub(super) fn has_just_decided(&mut self, now: Now, id: SessionId, publication: Publication<'_>) -> bool {
+        let kind = kind_of(publication);
+        let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
+            return true;
+        };
+        let Some(remote) = principal.remote.as_deref_mut() else { return true };
+        if remote.forget_expired(now) {
+            principal.published = LastDecision::default();
+        }
+        principal.published.is_about(publication.topic, kind)
+    }
+
+    /// Whether somebody else has to be asked about this before it is decided.
+    pub(super) fn is_undecided(&mut self, now: Now, id: SessionId, client_id: &str, asked: &AskedTopic) -> bool {
+        let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
+            return false;
+        };
+        let Some(remote) = principal.remote.as_deref_mut() else { return false };
+        if remote.forget_expired(now) {
+            principal.published = LastDecision::default();
+        }
+        if principal.rights.is_superuser || remote.get(asked).is_some() {
+            return false;
+        }
+        // What the client's own rules, or the file's superusers, leave no question about is none.
+        let who = principal.identity.who(client_id);
+        let AskedTopic { action, ref topic, qos, retain } = *asked;
+        let is_spared = self.rules.as_deref().is_some_and(|rules| rules.spares(&who));
+        let speaks = principal.rights.rules.as_deref().is_some_and(|rules| match action {
+            TopicAction::Publish => rules.may_publish(&who, Publication { topic, qos, retain }).rule.is_some(),
+            TopicAction::Subscribe => rules.may_subscribe(&who, topic, qos).1.is_some(),
+        });
+        !is_spared && !speaks
+    }
+
+    /// The same of a will, which is kept in mind.
+    pub(super) fn undecided_will(
+        &mut self,
+        now: Now,
+        id: SessionId,
+        client_id: &str,
+        will: &Publication<'_>,
+    ) -> Option<AskedTopic> {
+        let &Publication { topic, qos, retain } = will;
+        let asked = AskedTopic { action: TopicAction::Publish, topic: topic.into(), qos, retain };
+        let is_undecided = self.is_undecided(now, id, client_id, &asked);
+        let principal = self.principals.get_mut(id.0 as usize)?.as_deref_mut()?;
+        is_undecided.then(|| principal.remote.as_deref_mut().map(|remote| remote.set_will(topic, qos, retain)))?
+    }
+
+    /// The question about some topics of a client.
+    pub(super) fn question(&self, id: SessionId, client_id: &str, topics: Vec<AskedTopic>) -> Option<TopicsQuestion> {
+        let ClientIdentity { user, listener, peer } = &self.principal(id)?.identity;
+        let (user, listener, peer) = (user.clone(), listener.name.clone(), *peer);
+        Some(TopicsQuestion { client_id: client_id.into(), user, listener, peer, topics })
+    }
+
+    /// Somebody else has decided.
+    pub(super) fn keep_decision(&mut self, now: Now, id: SessionId, asked: AskedTopic, answer: TopicAnswer) {
+        let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let cache_s = principal.identity.listener.auth.acl_http_cache_s;
+        if let Some(remote) = principal.remote.as_deref_mut() {
+            remote.keep(now, cache_s, asked, answer);
+            (principal.published, principal.received) = (LastDecision::default(), LastDecision::default());
+        }
+    }
+
+    /// The method of enhanced authentication by which a session's client came in.
+    pub(super) fn method(&self, id: SessionId) -> Option<&str> {
+        self.principal(id)?.rights.method.as_deref()
+    }
+
+    /// A client has authenticated itself again: other rights from now on.
+    pub(super) fn set_rights(&mut self, id: SessionId, rights: ClientRights) {
+        let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        principal.rights = rights;
+        (principal.published, principal.received) = (LastDecision::default(), LastDecision::default());
+        self.checks |= principal.is_ruled();
+    }
+
+    /// Who a session's client is, for a question about it.
+    pub(super) fn asked_as(&self, id: SessionId) -> Option<(Box<str>, Option<IpAddr>)> {
+        let ClientIdentity { listener, peer, .. } = &self.principal(id)?.identity;
+        Some((listener.name.clone(), *peer))
+    }
+
+    /// When what a session's client has shown is worth nothing any more.
+    pub(super) fn ends(&self, id: SessionId) -> Option<Deadline> {
+        self.principal(id)?.rights.ends
     }
 
     /// The verified user name of a session's client.

@@ -2,13 +2,14 @@
 
 use super::access::Principal;
 use super::report::has_credentials;
+use super::rights::ClientRights;
 use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn, UserNameBasis};
-use crate::auth::{AskId, Policy};
+use crate::auth::{Admission, AskId, Policy};
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::{Link, Will};
-use crate::settings::Acceptance;
+use crate::settings::{Acceptance, ListenerSettings};
 use crate::store::format::LogRecord;
 use crate::telemetry::CloseReason;
 use crate::time::{Now, Timestamp};
@@ -24,6 +25,22 @@ struct Refusal {
     text: &'static str,
 }
 
+/// How a client comes in.
+#[derive(Clone, Copy)]
+pub(super) struct ConnectEntry<'a> {
+    /// Of the questions about CONNECTs that still wait, those with lower numbers were asked before this one came.
+    before: AskId,
+    /// What somebody said of it.
+    admission: Option<&'a Admission>,
+}
+
+impl<'a> ConnectEntry<'a> {
+    /// Of a client that was asked about.
+    pub(super) const fn asked(ask: AskId, admission: Option<&'a Admission>) -> Self {
+        Self { before: ask, admission }
+    }
+}
+
 impl Shard {
     pub(super) fn handle_connect(
         &mut self,
@@ -33,18 +50,21 @@ impl Shard {
         arrival: ConnectInfo<'_>,
     ) {
         self.clients.counters.packets_received += 1;
-        if let Err((code, text)) = self.check_connect(connect) {
+        if let Err((code, text)) = self.check_connect(connect, arrival.listener) {
             return self.refuse(turn, connection, connect, code, text);
         }
+        if connect.authentication_method.is_some() {
+            return self.ask_about(turn, connection, connect, arrival);
+        }
         if arrival.user_name == UserNameBasis::Proof {
-            return self.admit(turn, connection, connect, arrival, self.pending.next_ask());
+            return self.admit(turn, connection, connect, arrival, ConnectEntry::asked(self.pending.next_ask(), None));
         }
         match arrival.listener.policy {
             Policy::AskAboutCredentials if has_credentials(connect) => {
                 self.ask_about(turn, connection, connect, arrival);
             }
             Policy::Admit | Policy::AskAboutCredentials => {
-                self.admit(turn, connection, connect, arrival, self.pending.next_ask());
+                self.admit(turn, connection, connect, arrival, ConnectEntry::asked(self.pending.next_ask(), None));
             }
             Policy::Refuse => {
                 let text = if has_credentials(connect) {
@@ -59,35 +79,34 @@ impl Shard {
     }
 
     /// What is refused whoever the client is.
-    pub(super) fn check_connect(&self, connect: &Connect<'_>) -> Result<(), (ReasonCode, &'static str)> {
+    pub(super) fn check_connect(&self, connect: &Connect<'_>, listener: &ListenerSettings) -> Result<(), Refused> {
         if self.shutdown != Shutdown::No {
             // "Server shutting down" is a reason for DISCONNECT alone (MQTT 5.0, table 3-1).
             return Err((ReasonCode::ServerUnavailable, "the broker stops"));
         }
-        if connect.authentication_method.is_some() {
+        if connect.authentication_method.is_some_and(|method| !listener.auth.offers(method)) {
             // [MQTT-4.12.0-1]
-            return Err((ReasonCode::BadAuthenticationMethod, "no authentication method is configured"));
+            return Err((ReasonCode::BadAuthenticationMethod, "no such authentication method is offered here"));
         }
         Ok(())
     }
 
-    /// The client may come in, if there is room for what it brings. Of the questions about CONNECTs that still wait, those
-    /// with numbers below `before` were asked earlier than this one came.
+    /// The client may come in, if there is room for what it brings.
     pub(super) fn admit(
         &mut self,
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
         arrival: ConnectInfo<'_>,
-        before: AskId,
+        entry: ConnectEntry<'_>,
     ) {
         let key = self.clients.sessions.key(connect.client_id);
         let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
         let admitted = self
             .check_room(connect, arrival, known)
-            .and_then(|()| self.check_connack_fits(turn, connect, arrival))
-            .and_then(|()| self.check_owner(connect, arrival, known))
+            .and_then(|()| self.check_connack_fits(turn, connect, arrival, entry))
+            .and_then(|()| self.check_owner(connect, arrival, entry, known))
             .and_then(|()| self.check_takeover_rate(turn.now, known));
         let takeovers = match admitted {
             Ok(takeovers) => takeovers,
@@ -99,7 +118,7 @@ impl Shard {
             return self.refuse_as(turn, connection, connect, refusal);
         }
         if !self.pending.is_empty() {
-            self.refuse_older(turn, key, before);
+            self.refuse_older(turn, key, entry.before);
         }
         let (id, session_present) = match known.and_then(|id| self.take_over(turn, id)) {
             Some(id) if connect.clean_start => {
@@ -121,16 +140,16 @@ impl Shard {
         (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
-        self.clients.set_principal(id, self.principal_of(connect, arrival));
+        self.clients.set_principal(id, self.principal_of(turn.now, connect, arrival, entry));
         let will = self.accept_will(turn, id, connect);
         self.clients.sessions.get_mut(id).will = will.map(|will| Box::new(Will::new(&will, key)));
         self.clients.counters.connections += 1;
         self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
-        self.send_connack(turn, id, connect, arrival, session_present);
+        self.send_connack(turn, id, session_present, self.connack(connect, arrival, entry));
         turn.fx.events.push(Event::Connected {
             connection,
             client_id: connect.client_id.into(),
-            user: connect.username.map(Into::into),
+            user: verified_user(connect, arrival, entry).or(connect.username).map(Into::into),
             version: connect.version,
             keep_alive_s,
             clean_start: connect.clean_start,
@@ -145,10 +164,24 @@ impl Shard {
     }
 
     /// Who the client is, where that makes a difference.
-    fn principal_of(&self, connect: &Connect<'_>, arrival: ConnectInfo<'_>) -> Option<Principal> {
+    fn principal_of(
+        &self,
+        now: Now,
+        connect: &Connect<'_>,
+        arrival: ConnectInfo<'_>,
+        entry: ConnectEntry<'_>,
+    ) -> Option<Principal> {
+        let user = verified_user(connect, arrival, entry);
+        let rights = entry.admission.map_or_else(ClientRights::default, |admission| ClientRights {
+            is_superuser: admission.is_superuser,
+            rules: admission.rules.clone(),
+            ends: admission.ends.map(|ends| now.deadline_of(ends)),
+            method: connect.authentication_method.map(Into::into),
+        });
         let is_known = is_verified(arrival);
-        let user = verified_user(connect, arrival);
-        (is_known || self.clients.access.checks).then(|| Principal::new(user, arrival.listener, arrival.peer))
+        let asks_others = arrival.listener.auth.acl_http_url.get().is_some();
+        (is_known || self.clients.access.checks || entry.admission.is_some() || asks_others)
+            .then(|| Principal::new(user, arrival.listener, arrival.peer).with_rights(rights))
     }
 
     /// Whether the client id, and the session that is there, are the client's own: a client id is no proof.
@@ -156,9 +189,10 @@ impl Shard {
         &self,
         connect: &Connect<'_>,
         arrival: ConnectInfo<'_>,
+        entry: ConnectEntry<'_>,
         known: Option<SessionId>,
     ) -> Result<(), Refused> {
-        let user = verified_user(connect, arrival);
+        let user = verified_user(connect, arrival, entry);
         let pattern = &arrival.listener.auth.client_id_pattern;
         if !arrival.assigned_client_id && !pattern.admits(connect.client_id, user) {
             let text = "its client id is none of its user's, see --client-id-pattern";
@@ -244,27 +278,16 @@ impl Shard {
         self.clients.sessions.try_get(id).filter(|session| !session.has_ended).map(|_| id)
     }
 
-    fn send_connack(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
-        session_present: bool,
-    ) {
-        let connack = ConnAck {
+    fn send_connack(&mut self, turn: &mut Turn<'_>, id: SessionId, session_present: bool, connack: ConnAck<'_>) {
+        self.reply(turn, id, |out, link| {
             // MQTT 3.1 has no such flag: its CONNACK keeps the byte reserved.
-            session_present: session_present && connect.version != Version::V31,
-            ..self.connack(connect, arrival)
-        };
-        let version = connect.version;
-        self.reply(turn, id, |out, _| {
-            connack.encode(version, out);
+            let session_present = session_present && link.version != Version::V31;
+            ConnAck { session_present, ..connack }.encode(link.version, out);
         });
     }
 
     /// The CONNACK of success.
-    fn connack<'a>(&self, connect: &Connect<'a>, arrival: ConnectInfo<'_>) -> ConnAck<'a> {
+    fn connack<'a>(&self, connect: &Connect<'a>, arrival: ConnectInfo<'_>, entry: ConnectEntry<'a>) -> ConnAck<'a> {
         let settings = &self.clients.settings;
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
@@ -277,6 +300,8 @@ impl Shard {
             connack.maximum_packet_size_bytes = Some(settings.packet_size_max_bytes);
             connack.topic_alias_maximum = (settings.topic_alias_max > 0).then_some(settings.topic_alias_max);
             connack.server_keep_alive_s = (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s);
+            connack.authentication_method = connect.authentication_method; // [MQTT-4.12.0-5]
+            connack.authentication_data = entry.admission.and_then(|admission| admission.data.as_deref());
             connack.assigned_client_id = arrival.assigned_client_id.then_some(connect.client_id);
         }
         connack
@@ -288,12 +313,14 @@ impl Shard {
         turn: &mut Turn<'_>,
         connect: &Connect<'_>,
         arrival: ConnectInfo<'_>,
+        entry: ConnectEntry<'_>,
     ) -> Result<(), Refused> {
         let max_bytes = connect.maximum_packet_size_bytes as usize;
-        if max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {
+        let is_plain = connect.authentication_method.is_none();
+        if is_plain && max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {
             return Ok(());
         }
-        let connack = self.connack(connect, arrival);
+        let connack = self.connack(connect, arrival, entry);
         let encoded = turn.fx.encode(|out| {
             connack.encode(connect.version, out);
             None
@@ -305,7 +332,10 @@ impl Shard {
 
 /// The user name of a client whom somebody has let in for it. A name that nobody checks is no name: rules about users, and
 /// sessions of users, would be anybody's.
-fn verified_user<'a>(connect: &Connect<'a>, arrival: ConnectInfo<'_>) -> Option<&'a str> {
+fn verified_user<'a>(connect: &Connect<'a>, arrival: ConnectInfo<'_>, entry: ConnectEntry<'a>) -> Option<&'a str> {
+    if let Some(admission) = entry.admission {
+        return admission.user.as_deref();
+    }
     connect.username.filter(|_| is_verified(arrival))
 }
 

@@ -60,6 +60,11 @@ pub enum Effect {
         /// Whose.
         connection: ConnectionId,
     },
+    /// A client whose CONNECT waits has been sent AUTH: its answer is heard, and what it sends is no larger than a CONNECT.
+    HearAuth {
+        /// Whose.
+        connection: ConnectionId,
+    },
     /// Send what is in the outbox, then close. Nothing more comes for this connection, and the shard has forgotten it.
     Close {
         /// Which one the shard has let go.

@@ -140,8 +140,16 @@ impl Shard {
         session.armed_tick = None;
         session.trim_silent();
         if let Some(link) = &session.link {
+            if self.clients.access.ends(id).is_some_and(|ends| ends.is_due(turn.now)) {
+                let (code, reason) = (ReasonCode::NotAuthorized, CloseReason::CredentialsExpired);
+                return self.close(turn, id, code, reason, "what it has authenticated itself with has expired");
+            }
             let is_silent = link.keep_alive_deadline().is_some_and(|due| due.is_due(turn.now));
-            if is_silent && !self.clients.spare(turn, id) {
+            if is_silent && self.held_packets.holds(link.connection) {
+                // It is not heard, and so not silent.
+                let session = self.clients.sessions.get_mut(id);
+                session.link.as_deref_mut().expect("it has one").note_received(turn.now);
+            } else if is_silent && !self.clients.spare(turn, id) {
                 let reason = CloseReason::KeepAliveTimeout;
                 self.close(
                     turn,
@@ -201,8 +209,10 @@ impl Clients {
 
     /// Makes sure that the session is looked at when its next deadline comes, or earlier.
     pub(super) fn arm(&mut self, now: Now, id: SessionId) {
+        let ends = self.access.ends(id);
         let session = self.sessions.get_mut(id);
-        let Some(deadline) = session.next_deadline() else { return };
+        let ends = ends.filter(|_| session.link.is_some());
+        let Some(deadline) = session.next_deadline().into_iter().chain(ends).min() else { return };
         let tick = Timers::tick_for(now, deadline);
         if session.armed_tick.is_none_or(|armed| armed > tick) {
             session.armed_tick = Some(tick);

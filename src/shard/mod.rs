@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `access`, `review`,
+//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `rights`, `held_packets`, `review`,
 //! `end`, `teardown`, `work`, `sys`, `losses`, `report`.
 
 mod access;
@@ -23,6 +23,7 @@ pub mod effects;
 mod end;
 mod fanouts;
 mod groups;
+mod held_packets;
 mod hold_back;
 pub mod holdings;
 pub mod input;
@@ -33,11 +34,14 @@ mod places;
 mod policy;
 mod publish;
 mod queue;
+mod reauthentication;
 mod record_log;
+mod remote_decisions;
 mod report;
 mod requests;
 mod retained;
 mod review;
+mod rights;
 mod room;
 mod route;
 mod router;
@@ -55,7 +59,7 @@ mod tests;
 
 use crate::codec::{DecodeError, Disconnect, PINGRESP, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
-use crate::limits::{CLOSED_PER_TICK, FANOUTS_MAX};
+use crate::limits::{ASKS_EXPIRED_PER_TICK, CLOSED_PER_TICK, FANOUTS_MAX};
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters, Verbosity};
 use crate::time::{Deadline, Now};
 
@@ -71,6 +75,8 @@ pub use crate::store::LogStart;
 
 use answer::CommandsUnderWay;
 use clients::Clients;
+use held_packets::HeldPackets;
+use reauthentication::Reauthentications;
 use router::Router;
 use sys::Sys;
 use verdict::PendingConnects;
@@ -96,6 +102,10 @@ pub struct Shard {
     alias_topic: String,
     /// CONNECTs that wait for a verdict.
     pending: PendingConnects,
+    /// Packets that wait for somebody to decide about their topics.
+    held_packets: HeldPackets,
+    /// Clients that authenticate themselves again.
+    reauthentications: Reauthentications,
     shutdown: Shutdown,
 }
 
@@ -123,6 +133,8 @@ impl Shard {
             next_tidy: now.after_s(1),
             alias_topic: String::new(),
             pending: PendingConnects::default(),
+            held_packets: HeldPackets::default(),
+            reauthentications: Reauthentications::default(),
             shutdown: Shutdown::No,
         }
     }
@@ -200,6 +212,8 @@ impl Shard {
             clients.timers.next_deadline(),
             sys.next_deadline(),
             pending.next_deadline(),
+            self.held_packets.next_deadline(),
+            self.reauthentications.next_deadline(),
             Some(*next_tidy),
             look_again,
             clients.hold_back.next_deadline(),
@@ -228,12 +242,20 @@ impl Shard {
 
     fn handle_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, packet: Packet<'_>) {
         let Some(id) = self.clients.sessions.of_connection(connection) else {
-            return; // the shard has closed it; the edge had not heard yet
+            return self.handle_packet_of_pending(turn, connection, &packet);
         };
         self.clients.counters.packets_received += 1;
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
         link.note_received(turn.now);
+        if self.clients.access.asks_others() && self.hold_undecided(turn, id, &packet) {
+            return;
+        }
+        self.take_packet(turn, id, packet);
+    }
+
+    /// A packet whose topics are decided about.
+    fn take_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: Packet<'_>) {
         match packet {
             Packet::Publish(publish) => self.handle_publish(turn, id, &publish),
             Packet::Ack(ack) => self.handle_ack(turn, id, &ack),
@@ -241,10 +263,7 @@ impl Shard {
             Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, &unsubscribe),
             Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&PINGRESP)),
             Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, &disconnect),
-            Packet::Auth(_) => {
-                // No method was agreed on in CONNECT, so none can be gone on with [MQTT-4.12.0-7].
-                self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "AUTH without a method");
-            }
+            Packet::Auth(auth) => self.handle_auth(turn, id, &auth),
             Packet::Connect(_) => {
                 // [MQTT-3.1.0-2]
                 self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "a second CONNECT");
@@ -256,7 +275,9 @@ impl Shard {
     }
 
     fn handle_bad_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, error: DecodeError) {
-        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        let Some(id) = self.clients.sessions.of_connection(connection) else {
+            return self.handle_bad_packet_of_pending(turn, connection, error.reason());
+        };
         // A second CONNECT may be wrong in a way that only CONNACK has a code for.
         let reason = match error.reason() {
             reason if reason.is_allowed_in(PacketType::Disconnect) => reason,
@@ -318,6 +339,8 @@ impl Shard {
             self.publish_sys(turn, transport);
         }
         self.expire_pending(turn, turn.now);
+        self.expire_held(turn, ASKS_EXPIRED_PER_TICK);
+        self.expire_reauthentications(turn);
         self.close_for_shutdown(turn);
         self.router.look_again(turn, &self.clients);
         self.clients.end_waiting(turn);

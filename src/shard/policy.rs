@@ -154,8 +154,10 @@ impl Shard {
     ) -> Option<ConnectWill<'a>> {
         let will = connect.will?;
         let ConnectWill { topic, qos, retain, .. } = will;
-        let is_allowed =
-            !self.clients.access.checks || self.clients.check_publish(id, Publication { topic, qos, retain });
+        let publication = Publication { topic, qos, retain };
+        let is_allowed = !self.clients.access.checks
+            || self.keep_undecided_will(turn, id, &publication)
+            || self.clients.check_publish(id, publication);
         let settings = &self.clients.settings;
         let topic = TopicName::parse(will.topic, settings.topic_levels_max).ok();
         let checked = settings.check_message(topic, will.payload.len());
@@ -174,6 +176,14 @@ impl Shard {
             text: refusal.text,
         });
         None
+    }
+
+    /// Whether somebody else has to decide about a will: it is kept, and published if they have allowed it by then.
+    fn keep_undecided_will(&mut self, turn: &mut Turn<'_>, id: SessionId, will: &Publication<'_>) -> bool {
+        let client_id = &self.clients.sessions.get(id).client_id;
+        let Some(asked) = self.clients.access.undecided_will(turn.now, id, client_id, will) else { return false };
+        self.ask_about_will(turn, id, asked);
+        true
     }
 
     /// A message goes beyond what CONNACK announced. A client before 5.0, which was told nothing, has it passed on with what this

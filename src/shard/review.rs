@@ -43,6 +43,12 @@ impl Clients {
         self.access.may_subscribe(id, client_id, filter.filter.as_str(), qos) != SubscribeRight::Refused
     }
 
+    /// Whether it may go on being subscribed to it.
+    fn may_stay_subscribed(&mut self, id: SessionId, filter: &SubscribedFilter<'_>, qos: Qos) -> bool {
+        let client_id = &self.sessions.get(id).client_id;
+        self.access.may_stay_subscribed(id, client_id, filter.filter.as_str(), qos) != SubscribeRight::Refused
+    }
+
     /// Whether the session is one of another user's: then this client may not have it.
     pub(super) fn is_of_another_user(&self, id: SessionId, user: Option<&str>) -> bool {
         self.access.user(id) != user
@@ -98,7 +104,7 @@ impl Shard {
             self.router.index.filter_text(place.entry, &mut text);
             let filter = SubscribedFilter::parse(&text, u16::MAX).expect("the index holds what SUBSCRIBE checked");
             let qos = options_of(self.router.index.get(place.entry, place.position)).qos;
-            if !self.clients.may_subscribe(id, &filter, qos) {
+            if !self.clients.may_stay_subscribed(id, &filter, qos) {
                 self.revoke(turn, id, &filter, &text);
             }
         }

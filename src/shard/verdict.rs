@@ -10,9 +10,10 @@ use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::connect::ConnectEntry;
 use super::{ConnectInfo, Effect, Shard, Turn, UserNameBasis};
-use crate::auth::{Ask, AskId, ConnectQuestion, Question, Verdict};
-use crate::codec::{Connect, ConnectPacket, ReasonCode};
+use crate::auth::{Ask, AskId, ConnectQuestion, EnhancedStep, PeerIdentity, Question, Verdict};
+use crate::codec::{Auth, Connect, ConnectPacket, Packet, ReasonCode};
 use crate::ids::{ClientKey, ConnectionId};
 use crate::limits::{ASKS_EXPIRED_PER_TICK, PENDING_CONNECTS_MAX, PENDING_CONNECTS_MAX_BYTES, VERDICT_TIMEOUT_MS};
 use crate::settings::ListenerSettings;
@@ -29,6 +30,9 @@ struct PendingConnect {
     listener_index: u8,
     peer: Option<IpAddr>,
     listener: Arc<ListenerSettings>,
+    identity: Option<Arc<PeerIdentity>>,
+    /// It has been sent AUTH, and is to answer.
+    awaits_auth: bool,
     deadline: Deadline,
 }
 
@@ -148,6 +152,8 @@ impl Shard {
             listener_index: arrival.listener_index,
             peer: arrival.peer,
             listener: Arc::clone(arrival.listener),
+            identity: arrival.identity.cloned(),
+            awaits_auth: false,
             deadline,
         });
         let (peer, identity) = (arrival.peer, arrival.identity.cloned());
@@ -157,17 +163,27 @@ impl Shard {
 
     /// Somebody has decided, perhaps too late.
     pub(super) fn handle_verdict(&mut self, turn: &mut Turn<'_>, ask: AskId, verdict: Verdict) {
+        if self.handle_topic_verdict(turn, ask, &verdict) || self.handle_reauth_verdict(turn, ask, &verdict) {
+            return;
+        }
         let Some(pending) = self.pending.remove(ask) else { return };
         let (code, text) = match verdict {
-            Verdict::Admit => return self.admit_pending(turn, &pending, ask),
+            Verdict::Admit => return self.admit_pending(turn, &pending, ConnectEntry::asked(ask, None)),
+            Verdict::AdmitAs(admission) => {
+                return self.admit_pending(turn, &pending, ConnectEntry::asked(ask, Some(&admission)));
+            }
             Verdict::Refuse(cause) => (cause.code(), cause.text()),
-            Verdict::Unavailable => (ReasonCode::ServerUnavailable, "nobody can authenticate it now"),
+            // Answers about topics are none to this question.
+            Verdict::Unavailable | Verdict::Topics(_) => {
+                (ReasonCode::ServerUnavailable, "nobody can authenticate it now")
+            }
+            Verdict::Continue(data) => return self.send_challenge(turn, *pending, &data),
             Verdict::Busy => (ReasonCode::ServerBusy, "too many clients are being authenticated"),
         };
         self.refuse(turn, pending.connection, pending.packet.get(), code, text);
     }
 
-    fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, ask: AskId) {
+    fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, entry: ConnectEntry<'_>) {
         let PendingConnect { assigned_client_id, listener_index, peer, ref listener, .. } = *pending;
         let arrival = ConnectInfo {
             assigned_client_id,
@@ -179,11 +195,95 @@ impl Shard {
         };
         let (connection, connect) = (pending.connection, pending.packet.get());
         // What holds has changed since it was asked about: the broker may be stopping.
-        if let Err((code, text)) = self.check_connect(connect) {
+        if let Err((code, text)) = self.check_connect(connect, listener) {
             return self.refuse(turn, connection, connect, code, text);
         }
         turn.fx.list.push(Effect::Resume { connection });
-        self.admit(turn, connection, connect, arrival, ask);
+        self.admit(turn, connection, connect, arrival, entry);
+    }
+
+    /// The client is to answer before anything is decided [MQTT-4.12.0-2].
+    fn send_challenge(&mut self, turn: &mut Turn<'_>, pending: PendingConnect, data: &[u8]) {
+        let (connection, connect) = (pending.connection, pending.packet.get());
+        let auth = Auth {
+            reason: ReasonCode::ContinueAuthentication,
+            method: connect.authentication_method,
+            data: Some(data),
+            reason_string: None,
+        };
+        let encoded = turn.fx.encode(|out| {
+            auth.encode(out);
+            None
+        });
+        if encoded.len() > connect.maximum_packet_size_bytes {
+            let text = "it takes no packet as large as AUTH";
+            return self.refuse(turn, connection, connect, ReasonCode::PacketTooLarge, text);
+        }
+        turn.fx.list.push(Effect::Send { connection, encoded, packet_id: None });
+        self.clients.counters.packets_sent += 1;
+        let deadline = turn.now.after_ms(VERDICT_TIMEOUT_MS);
+        self.pending.insert(PendingConnect { awaits_auth: true, deadline, ..pending });
+        turn.fx.list.push(Effect::HearAuth { connection });
+    }
+
+    /// A packet of a client whose CONNECT waits: the answer to AUTH, or the end [MQTT-3.1.2-30].
+    pub(super) fn handle_packet_of_pending(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        packet: &Packet<'_>,
+    ) {
+        let Some(pending) = self.pending.remove_connection(connection) else {
+            return; // the shard has closed it; the edge had not heard yet
+        };
+        self.clients.counters.packets_received += 1;
+        let method = pending.packet.get().authentication_method;
+        match packet {
+            Packet::Auth(auth)
+                if pending.awaits_auth
+                    && auth.reason == ReasonCode::ContinueAuthentication
+                    && auth.method == method =>
+            {
+                self.ask_about_step(turn, *pending, auth);
+            }
+            Packet::Disconnect(_) => {
+                let reason = CloseReason::ClientDisconnect;
+                self.clients.counters.closed(reason);
+                turn.fx.list.push(Effect::Close { connection, reason });
+            }
+            _ => {
+                let text = "between CONNECT and CONNACK only AUTH may come, in answer to one, with its method";
+                self.refuse(turn, connection, pending.packet.get(), ReasonCode::ProtocolError, text);
+            }
+        }
+    }
+
+    fn ask_about_step(&mut self, turn: &mut Turn<'_>, pending: PendingConnect, auth: &Auth<'_>) {
+        let deadline = turn.now.after_ms(VERDICT_TIMEOUT_MS);
+        let enhanced = EnhancedStep {
+            method: auth.method.unwrap_or_default().into(),
+            data: auth.data.map(Into::into),
+            is_first: false,
+        };
+        let about = ConnectQuestion::about(pending.packet.get(), &pending.listener.name);
+        let (peer, identity) = (pending.peer, pending.identity.clone());
+        let question = ConnectQuestion { peer, identity, enhanced: Some(enhanced), ..about };
+        let connection = pending.connection;
+        let id = self.pending.insert(PendingConnect { awaits_auth: false, deadline, ..pending });
+        turn.fx.asks.push(Ask { id, connection, deadline, question: Question::Connect(Box::new(question)) });
+        turn.fx.holds_sender = true;
+    }
+
+    /// Bytes that are no packet, of a client whose CONNECT may wait.
+    pub(super) fn handle_bad_packet_of_pending(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        code: ReasonCode,
+    ) {
+        let Some(pending) = self.pending.remove_connection(connection) else { return };
+        let text = "what it sent between CONNECT and CONNACK is no packet";
+        self.refuse(turn, connection, pending.packet.get(), code, text);
     }
 
     /// Refuses those who asked for a client id before the connection that has it now: their verdicts would come behind

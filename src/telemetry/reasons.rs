@@ -126,6 +126,8 @@ pub enum CloseReason {
     KeepAliveTimeout,
     /// Another connection came with the same client id.
     SessionTakenOver,
+    /// The token, or whatever else the client came in with, has expired.
+    CredentialsExpired,
     /// The CONNECT was refused: credentials, method, will, identifier, or too many takeovers.
     Refused,
     /// No complete CONNECT within `--connect-timeout`.
@@ -144,7 +146,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 34;
+    pub const COUNT: usize = 35;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -174,6 +176,7 @@ impl CloseReason {
         Self::TopicAliasInvalid,
         Self::KeepAliveTimeout,
         Self::SessionTakenOver,
+        Self::CredentialsExpired,
         Self::Refused,
         Self::ConnectTimeout,
         Self::ConnectionsFull,
@@ -213,7 +216,7 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 16] = [
+    pub const AFTER_CONNACK: [Self; 17] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
@@ -226,6 +229,7 @@ impl CloseReason {
         Self::TopicAliasInvalid,
         Self::KeepAliveTimeout,
         Self::SessionTakenOver,
+        Self::CredentialsExpired,
         Self::ServerShutdown,
         Self::AdministrativeAction,
         Self::Resources,
@@ -274,6 +278,7 @@ impl CloseReason {
             Self::TopicAliasInvalid => "topic_alias_invalid",
             Self::KeepAliveTimeout => "keep_alive_timeout",
             Self::SessionTakenOver => "session_taken_over",
+            Self::CredentialsExpired => "credentials_expired",
             Self::Refused => "refused",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectionsFull => "connections_full",

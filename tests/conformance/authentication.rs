@@ -187,7 +187,10 @@ fn a_client_id_is_its_users_and_the_rules_do_not_apply_to_a_superuser() {
             ann.take_payload("x");
             let (mut bob, _) = w.connect(&connect(&format!("bob/{}", w.id("c")), "bob"));
             assert_eq!(bob.subscribe("only/this", 1), 1);
-            assert_eq!(bob.subscribe(&topic, 1), if version == V5 { 0x87 } else { 0x80 });
+            if version != V31 {
+                // SUBACK of 3.1 cannot say so.
+                assert_eq!(bob.subscribe(&topic, 1), if version == V5 { 0x87 } else { 0x80 });
+            }
         }
         // An id that the broker makes up is nobody's but this client's.
         assert_eq!(verdict(w, &Connect::new(V5, "").user("ann").password("a")), 0);

@@ -21,6 +21,8 @@
 mod broker;
 mod client;
 mod decode;
+#[path = "../support/http.rs"]
+mod http;
 #[path = "../support/layer.rs"]
 mod layer;
 mod packets;
@@ -32,6 +34,7 @@ mod world;
 
 mod access;
 mod authentication;
+mod back_ends;
 mod chapter_1_data;
 mod chapter_2_format;
 mod chapter_3_12_session_end;
@@ -44,6 +47,7 @@ mod chapter_3_3_publish;
 mod chapter_3_3_retain;
 mod chapter_3_4_acks;
 mod chapter_3_8_subscribe;
+mod chapter_4_12_auth;
 mod chapter_4_delivery;
 mod chapter_4_topics;
 mod full_queue;
@@ -52,3 +56,4 @@ mod hostile;
 mod hostile_cost;
 mod mqtt_3_1;
 mod policies;
+mod tokens;

@@ -78,3 +78,38 @@ fn a_broken_rule_file_changes_nothing_and_opens_no_door() {
     reload(&broker, "[[rule]]\nallow = \"all\"\ntopics = [\"x\", \"y\"]\n");
     assert_eq!(client.subscribe(b'y'), 0);
 }
+
+/// Without a signal: what has changed on disk and stands still is read again, all or nothing.
+#[test]
+fn rules_that_change_on_disk_are_read_again_and_broken_ones_are_not_taken() {
+    let directory = std::env::temp_dir().join(format!("dunlin-watched-rules-{}", std::process::id()));
+    fs::create_dir_all(&directory).expect("a temporary directory");
+    let path = directory.join("acl");
+    fs::write(&path, "topic readwrite x\n").expect("a file");
+    let settings = format!("[node]\nwatch_files = 1\n[auth]\nacl_file = {path:?}\n");
+    let broker = Broker::start("watched", &settings);
+    let mut client = Client::connect(&broker, b'a');
+    assert_eq!((client.subscribe(b'x'), client.subscribe(b'y')), (0, REFUSED));
+    fs::write(&path, "topic readwrite x\ntopic readwrite y\n").expect("a file");
+    let told = broker.lines_to(" config_reloaded");
+    assert!(told.iter().any(|line| line.contains("file_changed path=")), "{told:#?}");
+    assert_eq!((client.subscribe(b'x'), client.subscribe(b'y')), (0, 0));
+    fs::write(&path, "topic readwrite #\nuser\n").expect("a file");
+    let told = broker.lines_to(" config_reload");
+    assert!(told[told.len() - 1].contains("line 2: user names nobody"), "{told:#?}");
+    assert_eq!((client.subscribe(b'y'), client.subscribe(b'z')), (0, REFUSED));
+    fs::remove_file(&path).expect("it is there");
+    let told = broker.lines_to(" config_reload");
+    assert!(told[told.len() - 1].contains("cannot be read"), "{told:#?}");
+    assert_eq!((client.subscribe(b'y'), client.subscribe(b'z')), (0, REFUSED));
+    fs::write(&path, "topic readwrite z\n").expect("a file");
+    broker.lines_to(" config_reloaded");
+    assert_eq!((client.subscribe(b'y'), client.subscribe(b'z')), (REFUSED, 0));
+    // SIGHUP reads what has changed, and it is not read a second time.
+    fs::write(&path, "topic readwrite y\n").expect("a file");
+    broker.signal("HUP");
+    broker.lines_to(" config_reloaded");
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert!(!broker.has_said(" config_reload"), "once");
+    fs::remove_dir_all(&directory).expect("it is ours");
+}

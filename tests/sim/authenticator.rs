@@ -90,7 +90,9 @@ impl World {
     /// The question must be about a connection that came by a listener whose clients are asked about.
     pub(crate) fn take_ask(&mut self, shard: usize, ask: &Ask) -> Check {
         let index = self.index_of(shard, ask.connection)?;
-        let Question::Connect(question) = &ask.question;
+        let Question::Connect(question) = &ask.question else {
+            return Err("nobody decides about topics here".to_owned());
+        };
         let Some(waiting) = self.authenticator.waiting.get_mut(&index) else {
             return Err(format!("shard {shard} asks about connection {index}, which needs no verdict"));
         };
@@ -128,7 +130,7 @@ impl World {
             _ => Verdict::Admit,
         };
         let asked = self.authenticator.asked.remove(at);
-        self.decide(&asked, verdict)
+        self.decide(&asked, &verdict)
     }
 
     /// Answers what nobody waits for any more.
@@ -136,7 +138,7 @@ impl World {
         let Authenticator { late, waiting, .. } = &mut self.authenticator;
         let Some(at) = late.iter().position(|asked| !waiting.contains_key(&asked.index)) else { return Ok(()) };
         let asked = late.remove(at);
-        self.decide(&asked, Verdict::Admit)
+        self.decide(&asked, &Verdict::Admit)
     }
 
     /// Everybody who still waits is let in; whoever the authenticator has forgotten waits until its time is over. Returns whether there
@@ -150,25 +152,25 @@ impl World {
             return Ok(true);
         }
         let asked = self.authenticator.asked.remove(0);
-        self.decide(&asked, Verdict::Admit)?;
+        self.decide(&asked, &Verdict::Admit)?;
         Ok(true)
     }
 
-    fn decide(&mut self, asked: &Asked, verdict: Verdict) -> Check {
+    fn decide(&mut self, asked: &Asked, verdict: &Verdict) -> Check {
         let &Asked { shard, ask, index } = asked;
         self.trace.note(&format!("verdict about connection {index}: {verdict:?}"));
         if !self.authenticator.is_waiting(index) {
             self.oracle.stats.verdicts_late += 1;
-        } else if verdict == Verdict::Admit {
+        } else if *verdict == Verdict::Admit {
             self.let_in(index);
         } else {
             self.authenticator.waiting.get_mut(&index).expect("it waits").may_be_refused = true;
         }
-        self.turn(shard, Input::Verdict { ask, verdict })?;
+        self.turn(shard, Input::Verdict { ask, verdict: verdict.clone() })?;
         if let Some(index) = self.authenticator.resuming.take() {
             return Err(format!("connection {index} was let in and is not heard"));
         }
-        if verdict != Verdict::Admit && self.authenticator.is_waiting(index) {
+        if *verdict != Verdict::Admit && self.authenticator.is_waiting(index) {
             return Err(format!("connection {index} waits on after {verdict:?}"));
         }
         Ok(())

@@ -247,6 +247,7 @@ impl World {
                         self.out.list.push(*effect);
                     }
                 }
+                Effect::HearAuth { .. } => return Err("nobody authenticates itself by AUTH here".to_owned()),
                 Effect::Close { connection, reason } => self.close(shard, connection, reason)?,
             }
         }

@@ -173,7 +173,7 @@ impl World {
                 Effect::Send { encoded, packet_id, .. } | Effect::SendPayload { encoded, packet_id, .. } => {
                     self.fx.copy_to(encoded, packet_id, &mut self.outbox);
                 }
-                Effect::Resume { .. } | Effect::Close { .. } => {}
+                Effect::Resume { .. } | Effect::HearAuth { .. } | Effect::Close { .. } => {}
             }
         }
         self.fx.clear();

@@ -130,6 +130,11 @@ impl TopicPattern {
         asked.next().is_none()
     }
 
+    /// Whether a filter without places for ids matches a topic name.
+    pub fn matches_topic(&self, topic: &str) -> bool {
+        self.matches(topic, &Who { client_id: "", user: None, listener: "", peer: None })
+    }
+
     /// Whether some topic matches it and `filter`.
     pub(super) fn overlaps(&self, filter: &str, who: &Who<'_>) -> bool {
         let mut asked_levels = filter.split('/').map(asked);

@@ -1,10 +1,15 @@
 //! Questions, work and verdicts, without threads.
 
 use super::*;
+use crate::auth::http::{HttpAuthorizer, HttpMethod, WhenDown};
 use crate::auth::password::{HashMemory, SALT_BYTES, Scheme, StoredPassword, Users};
+use crate::auth::token::{TokenMethod, TokenPolicy};
+use crate::auth::{AskedTopic, TopicAction, TopicAnswer, TopicDecision};
 use crate::codec::{Connect, Version};
 use crate::ids::ConnectionId;
-use crate::limits::{REMEMBERED_LOGINS_MAX, VERDICT_TIMEOUT_MS};
+use crate::ids::Qos;
+use crate::limits::{KEYS_FETCH_PAUSE_S, REMEMBERED_LOGINS_MAX, VERDICT_TIMEOUT_MS};
+use crate::time::Timestamp;
 
 fn now(ms: u64) -> Now {
     Now { mono_ns: ms * 1_000_000, unix_ms: 0 }
@@ -23,19 +28,21 @@ fn chains(methods: Vec<Method>) -> Chains {
 }
 
 const SETTINGS: AuthSettings =
-    AuthSettings { remember_s: 60, bans: BanSettings { after: 50, within_s: 60, lasts_s: 60 } };
+    AuthSettings { remember_s: 60, bans: BanSettings { after: 50, within_s: 60, lasts_s: 60 }, key_set_refresh_s: 300 };
 
 struct Desk {
     authenticator: Authenticator,
     memory: HashMemory,
     asked: u64,
     hashed: usize,
+    /// What the back end answers.
+    back_end: HttpAnswer,
 }
 
 impl Desk {
     fn new(methods: Vec<Method>) -> Self {
         let authenticator = Authenticator::new(chains(methods), [7; 32], SETTINGS);
-        Self { authenticator, memory: HashMemory::default(), asked: 0, hashed: 0 }
+        Self { authenticator, memory: HashMemory::default(), asked: 0, hashed: 0, back_end: HttpAnswer::NoReply }
     }
 
     fn ask_at(&mut self, ms: u64, listener: &str, user: Option<&str>, password: Option<&str>) -> AskId {
@@ -63,8 +70,11 @@ impl Desk {
                 WorkDone::TooLate
             } else {
                 self.hashed += 1;
-                let AuthWork::Hash(check) = &job.work;
-                WorkDone::Hashed { matches: check.run(&mut self.memory) }
+                match &job.work {
+                    AuthWork::Hash(check) => WorkDone::Hashed { matches: check.run(&mut self.memory) },
+                    AuthWork::Token(check) => WorkDone::Verified(check.run(Timestamp(1_000))),
+                    AuthWork::Http(_) => WorkDone::Answered(self.back_end.clone()),
+                }
             };
             self.authenticator.handle_done(now(ms), job.id, done);
         }
@@ -80,7 +90,7 @@ impl Desk {
         self.work_at(0);
         let answers = self.answers();
         assert_eq!((answers.len(), answers[0].0), (1, ask));
-        answers[0].1
+        answers[0].1.clone()
     }
 }
 
@@ -203,7 +213,7 @@ fn what_is_too_late_for_one_is_done_for_those_who_still_wait() {
 #[test]
 fn what_is_remembered_is_bounded_and_the_oldest_goes() {
     let mut desk = Desk::new(vec![users(&[("ann", "a")])]);
-    let Method::Passwords(users) = users(&[("ann", "a")]);
+    let Method::Passwords(users) = users(&[("ann", "a")]) else { unreachable!() };
     let remembered = &mut desk.authenticator.remembered;
     let check = users.check("ann", b"a");
     let name = |n: usize| format!("user-{n}");
@@ -230,4 +240,149 @@ fn whoever_fails_too_often_is_not_asked_any_more_and_costs_no_hash() {
     let ask = desk.ask_at(60_000, "public", Some("ann"), Some("a"));
     desk.work_at(60_000);
     assert_eq!(desk.answers(), [(ask, Verdict::Admit)], "the ban has ended");
+}
+
+const URL: &str = "https://id.example/keys";
+const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
+
+/// A key set with one key of this name. It is a secret's, which a published set does not hold.
+fn key_set(name: &str) -> TokenKeys {
+    use base64::Engine as _;
+    let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(SECRET);
+    TokenKeys::parse_file(&format!(r#"{{"kty":"oct","kid":"{name}","k":"{key}"}}"#)).unwrap()
+}
+
+fn tokens() -> Method {
+    let policy = TokenPolicy { user_claim: Some("sub".into()), ..TokenPolicy::default() };
+    Method::Tokens(Arc::new(TokenMethod { keys: Vec::new(), url: Some(URL.into()), policy }))
+}
+
+fn token(kid: &str) -> String {
+    let header =
+        jsonwebtoken::Header { kid: Some(kid.to_owned()), ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256) };
+    let claims = serde_json::json!({"sub": "ann", "exp": 100});
+    jsonwebtoken::encode(&header, &claims, &jsonwebtoken::EncodingKey::from_secret(SECRET)).unwrap()
+}
+
+#[test]
+fn a_token_waits_for_keys_that_were_never_fetched_and_for_those_that_changed() {
+    let mut desk = Desk::new(vec![tokens()]);
+    assert_eq!(desk.authenticator.next_key_fetch(now(0)).as_deref(), Some(URL), "before anybody asks");
+    let early = desk.ask_at(0, "public", None, Some(&token("first")));
+    desk.work_at(0);
+    assert_eq!(desk.answers(), []);
+    desk.authenticator.handle_keys(now(10), URL, Some(key_set("first")));
+    desk.work_at(10);
+    let answers = desk.answers();
+    let [(ask, Verdict::AdmitAs(admission))] = &answers[..] else { panic!("{answers:?}") };
+    assert_eq!((*ask, admission.user.as_deref(), admission.ends), (early, Some("ann"), Some(Timestamp(100_000))));
+    // The provider has another key now.
+    let later = 10 + u64::from(KEYS_FETCH_PAUSE_S) * 1_000;
+    let late = desk.ask_at(later, "public", None, Some(&token("second")));
+    desk.work_at(later);
+    assert_eq!(desk.answers(), []);
+    assert_eq!(desk.authenticator.next_key_fetch(now(later)).as_deref(), Some(URL));
+    desk.authenticator.handle_keys(now(later), URL, Some(key_set("second")));
+    desk.work_at(later);
+    let answers = desk.answers();
+    assert!(matches!(&answers[..], [(ask, Verdict::AdmitAs(_))] if *ask == late), "{answers:?}");
+    // One that nobody knows is refused at once until the next fetch may begin.
+    let unknown = desk.ask_at(later, "public", None, Some(&token("third")));
+    desk.work_at(later);
+    assert_eq!((desk.answers(), desk.authenticator.next_key_fetch(now(later))), (vec![(unknown, WRONG)], None));
+}
+
+#[test]
+fn where_keys_were_never_had_clients_are_told_to_come_back() {
+    let mut desk = Desk::new(vec![tokens()]);
+    desk.authenticator.next_key_fetch(now(0)).unwrap();
+    let ask = desk.ask_at(0, "public", None, Some(&token("first")));
+    desk.work_at(0);
+    desk.authenticator.handle_keys(now(10), URL, None);
+    desk.work_at(10);
+    assert_eq!(desk.answers(), [(ask, Verdict::Unavailable)]);
+    assert!(desk.authenticator.next_deadline().is_some_and(|due| due <= now(10).after_s(KEYS_FETCH_PAUSE_S)));
+}
+
+fn back_end(when_down: WhenDown) -> Method {
+    Method::Http(Arc::new(HttpMethod { url: "http://127.0.0.1/auth".into(), when_down }))
+}
+
+fn says(body: &str) -> HttpAnswer {
+    HttpAnswer::Reply { status: 200, body: body.as_bytes().into() }
+}
+
+#[test]
+fn a_back_end_decides_leaves_it_to_the_next_or_cannot_be_reached() {
+    for (when_down, answer, ann, eve) in [
+        (WhenDown::Deny, says(r#"{"result":"deny"}"#), WRONG, WRONG),
+        (WhenDown::Deny, says(r#"{"result":"ignore"}"#), Verdict::Admit, WRONG),
+        (WhenDown::Deny, says("garbage"), Verdict::Unavailable, Verdict::Unavailable),
+        (WhenDown::Deny, HttpAnswer::NoReply, Verdict::Unavailable, Verdict::Unavailable),
+        (WhenDown::Ignore, HttpAnswer::NoReply, Verdict::Admit, WRONG),
+    ] {
+        let mut desk = Desk::new(vec![back_end(when_down), users(&[("ann", "a")])]);
+        desk.back_end = answer.clone();
+        assert_eq!(desk.verdict_of(Some("ann"), Some("a")), ann, "{when_down:?} {answer:?}");
+        assert_eq!(desk.verdict_of(Some("eve"), Some("a")), eve, "{when_down:?} {answer:?}");
+    }
+    let mut desk = Desk::new(vec![back_end(WhenDown::Deny)]);
+    desk.back_end = says(r#"{"result":"allow","is_superuser":true}"#);
+    let Verdict::AdmitAs(admission) = desk.verdict_of(Some("ann"), None) else { panic!("it is allowed") };
+    assert!(admission.is_superuser && admission.user.as_deref() == Some("ann"));
+}
+
+#[test]
+fn requests_that_hang_hold_up_no_password() {
+    let mut desk = Desk::new(vec![]);
+    let chains =
+        Chains::new([("web".into(), vec![back_end(WhenDown::Deny)]), ("public".into(), vec![users(&[("ann", "a")])])]);
+    desk.authenticator.replace(chains, SETTINGS);
+    for _ in 0..AUTH_WORK_MAX {
+        desk.ask_at(0, "web", Some("ann"), Some("a"));
+    }
+    let jobs: Vec<Job> = std::iter::from_fn(|| desk.authenticator.next_job()).collect();
+    let one_more = desk.ask_at(0, "web", Some("ann"), Some("a"));
+    assert_eq!(desk.answers(), [(one_more, Verdict::Busy)]);
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Admit);
+    for job in jobs {
+        desk.authenticator.handle_done(now(0), job.id, WorkDone::TooLate);
+    }
+    assert!(desk.answers().iter().all(|(_, verdict)| *verdict == Verdict::Unavailable));
+    assert!(desk.authenticator.under_way.is_empty() && desk.authenticator.requests_under_way == 0);
+}
+
+#[test]
+fn all_topics_of_a_question_are_answered_together_and_in_order() {
+    let mut desk = Desk::new(vec![]);
+    let authorizer = Arc::new(HttpAuthorizer { url: "http://127.0.0.1/acl".into(), when_down: WhenDown::Deny });
+    desk.authenticator.replace(Chains::default().with_authorizers([("public".into(), authorizer)]), SETTINGS);
+    let asked = |topic: &str| AskedTopic {
+        action: TopicAction::Publish,
+        topic: topic.into(),
+        qos: Qos::AtMostOnce,
+        retain: false,
+    };
+    let ask = |id: u64, listener: &str| {
+        let topics = vec![asked("a"), asked("b"), asked("c")];
+        let (client_id, listener) = ("c1".into(), listener.into());
+        let question = TopicsQuestion { client_id, user: None, listener, peer: None, topics };
+        let question = Question::Topics(Box::new(question));
+        Ask { id: AskId(id), connection: ConnectionId::new(1, 0), deadline: now(0).after_s(5), question }
+    };
+    desk.authenticator.handle_ask(now(0), ShardId(3), ask(7, "public"));
+    let mut jobs: Vec<Job> = std::iter::from_fn(|| desk.authenticator.next_job()).collect();
+    assert_eq!(jobs.len(), 3);
+    jobs.swap(0, 2);
+    let answers = [r#"{"result":"ignore"}"#, "garbage", r#"{"result":"allow"}"#];
+    for (job, body) in jobs.into_iter().zip(answers) {
+        assert_eq!(desk.answers(), []);
+        desk.authenticator.handle_done(now(0), job.id, WorkDone::Answered(says(body)));
+    }
+    let answer = |decision, is_kept| TopicAnswer { decision, is_kept };
+    let expected =
+        [answer(TopicDecision::Allow, true), answer(TopicDecision::Deny, false), answer(TopicDecision::Ignore, true)];
+    assert_eq!(desk.answers(), [(AskId(7), Verdict::Topics(Box::new(expected)))]);
+    desk.authenticator.handle_ask(now(0), ShardId(3), ask(8, "elsewhere"));
+    assert_eq!(desk.answers(), [(AskId(8), Verdict::Unavailable)], "nobody is asked there");
 }

@@ -194,7 +194,7 @@ fn what_a_layer_learns_of_the_peer_is_shown_and_asked_with() {
     let mut core = ShardTurn { shard: &mut target.shard, turn };
     target.connections.take_handover(&mut core, handover);
     target.connections.adopted(&mut core, ticket, SocketId::new(0, 0));
-    let Ask { connection, question: Question::Connect(question), .. } = &target.fx.asks[0];
+    let Ask { connection, question: Question::Connect(question), .. } = &target.fx.asks[0] else { panic!() };
     assert_eq!(target.connections.peer(*connection).to_string(), "192.0.2.7:1");
     let identity = question.identity.as_deref().expect("it has proved who it is");
     assert_eq!(identity.common_name.as_deref(), Some("peer-7"));

@@ -92,7 +92,7 @@ fn a_client_comes_in_over_tls_and_is_asked_about_with_its_certificate() {
     let Stage { connections, shard, fx, now } = &mut secure.stage;
     let turn = Turn { now: *now, fx };
     connections.handshaken(&mut ShardTurn { shard, turn }, id, *handshake);
-    let crate::auth::Question::Connect(question) = &fx.asks[0].question;
+    let crate::auth::Question::Connect(question) = &fx.asks[0].question else { panic!() };
     assert_eq!(question.identity.as_deref().unwrap().common_name.as_deref(), Some("device-7"));
 }
 

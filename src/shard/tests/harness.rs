@@ -517,7 +517,7 @@ impl World {
                 Effect::SendPayload { connection, encoded, packet_id, payload } => {
                     (connection, encoded, packet_id, Some(payload))
                 }
-                Effect::Resume { connection } => {
+                Effect::Resume { connection } | Effect::HearAuth { connection } => {
                     self.resumed.push_back(connection.slot as usize);
                     continue;
                 }

@@ -1,6 +1,7 @@
 //! The shard as its peers see it: one file a theme, each test a transcript of packets.
 
 mod harness;
+mod held_packets;
 mod show;
 
 mod access;
@@ -21,6 +22,7 @@ mod policy;
 mod qos_in;
 mod qos_out;
 mod queue;
+mod reauthentication;
 mod replay;
 mod retained;
 mod routing;

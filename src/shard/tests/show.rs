@@ -45,6 +45,7 @@ pub(super) fn show(packet: &Packet<'_>) -> String {
         }
         Packet::PingResp => "PINGRESP".to_owned(),
         Packet::Disconnect(disconnect) => format!("DISCONNECT {}", disconnect.reason.text()),
+        Packet::Auth(auth) => format!("AUTH {}", auth.reason.text()),
         other => panic!("the broker sent {other:?}"),
     }
 }

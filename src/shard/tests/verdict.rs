@@ -1,13 +1,17 @@
 //! CONNECTs about which somebody else decides.
 
+use super::harness::options;
 use super::harness::{Peer, World, v5, v5_kept};
-use super::show::publish;
-use crate::auth::{AskId, Policy, Question, RefusalCause, Verdict};
+use super::show::{publish, publish1};
+use crate::auth::acl::{Actions, Permission, RuleSet, TopicPattern, parse_mosquitto};
+use crate::auth::{Admission, AskId, Policy, Question, RefusalCause, Verdict};
 use crate::codec::{Connect, ConnectWill, Forwarded, Packet, Version};
 use crate::ids::Qos;
 use crate::limits::{ASKS_EXPIRED_PER_TICK, PENDING_CONNECTS_MAX, PENDING_CONNECTS_MAX_BYTES, VERDICT_TIMEOUT_MS};
 use crate::settings::{AuthenticationSettings, ClientIdPattern, FromValue as _, ListenerSettings, Value};
-use crate::shard::{Event, Input, UserNameBasis};
+use crate::shard::{Command, Event, Input, UserNameBasis};
+use crate::time::Timestamp;
+use std::sync::Arc;
 
 /// A client that waits, and the question about it.
 fn ask(world: &mut World, connect: &Connect<'_>) -> (Peer, AskId) {
@@ -26,7 +30,7 @@ fn a_question_says_who_wants_in_and_nothing_is_sent_before_the_verdict() {
     let connect = Connect { username: Some("u"), password: Some(b"p"), ..v5("c") };
     let peer = world.open_by(Policy::Ask, &connect);
     let ask = world.asks.pop().unwrap();
-    let Question::Connect(question) = ask.question;
+    let Question::Connect(question) = ask.question else { panic!() };
     assert_eq!((&*question.client_id, question.username.as_deref()), ("c", Some("u")));
     assert_eq!(question.password.as_deref(), Some(&b"p"[..]));
     assert!(world.read(peer).is_empty());
@@ -50,11 +54,11 @@ fn each_refusal_has_its_code_in_each_version() {
     ] {
         let mut world = World::new();
         let (new, question) = ask(&mut world, &v5("new"));
-        decide(&mut world, question, verdict);
+        decide(&mut world, question, verdict.clone());
         let answer = world.read(new);
         assert_eq!(answer, [&format!("CONNACK {code_5}"), "CLOSED refused"]);
         let (old, question) = ask(&mut world, &Connect::new(Version::V311, "old", true));
-        decide(&mut world, question, verdict);
+        decide(&mut world, question, verdict.clone());
         let raw = world.read_raw(old);
         assert_eq!(raw, [0x20, 2, 0, code_311], "{verdict:?}");
     }
@@ -237,4 +241,100 @@ fn a_client_id_that_is_none_of_its_users_is_refused_before_anything_is_touched()
 
 fn pattern(text: &str) -> ClientIdPattern {
     ClientIdPattern::from_value(Value::Text(text.to_owned()))
+}
+
+/// A client about which more is said than that it comes in.
+fn come_in_as(world: &mut World, connect: &Connect<'_>, admission: Admission) -> Peer {
+    let (peer, question) = ask(world, connect);
+    decide(world, question, Verdict::AdmitAs(Box::new(admission)));
+    assert_eq!(world.read(peer), ["CONNACK success"]);
+    peer
+}
+
+#[test]
+fn a_connection_ends_with_what_its_client_has_shown() {
+    for (version, last) in [
+        (Version::V5, &["DISCONNECT not authorized", "CLOSED credentials_expired"][..]),
+        (Version::V311, &["CLOSED credentials_expired"]),
+    ] {
+        let mut world = World::new();
+        let ends = Some(Timestamp(world.now.unix_ms + 90_000));
+        let peer =
+            come_in_as(&mut world, &Connect::new(version, "c", true), Admission { ends, ..Admission::default() });
+        world.pass_s(89);
+        assert_eq!(world.read(peer), [""; 0]);
+        world.pass_s(2);
+        let told: Vec<String> =
+            world.read(peer).iter().map(|line| line.split(" (").next().unwrap_or_default().to_owned()).collect();
+        assert_eq!(told, last);
+    }
+}
+
+#[test]
+fn rules_of_a_clients_own_come_before_those_of_the_file() {
+    let own = || {
+        let permission = |allows, actions, topic: &str| Permission {
+            allows,
+            actions,
+            pattern: TopicPattern::with_ids(topic).unwrap(),
+            text: topic.into(),
+            qos: None,
+            retain: None,
+        };
+        let rules = vec![
+            permission(false, Actions::Publish, "own/secret"),
+            permission(true, Actions::All, "own/%c"),
+            permission(true, Actions::Publish, "own/#"),
+        ];
+        Admission {
+            user: Some("ann".into()),
+            rules: Some(Arc::new(RuleSet::of_one_client(rules))),
+            ..Admission::default()
+        }
+    };
+    let file = "user ann\ntopic readwrite file/#\ntopic deny own/file\n";
+    for (rules, of_file) in [(None, false), (Some(file), true)] {
+        let mut world = World::new();
+        let rules = rules.map(|text| Arc::new(parse_mosquitto(text).unwrap()));
+        world.ask(0, Command::UseRules(rules));
+        let peer = come_in_as(&mut world, &v5("c"), own());
+        for (topic, allowed) in [
+            ("own/c", true),
+            ("own/x", true),
+            ("own/secret", false),
+            ("own/file", true),
+            ("file/x", of_file),
+            ("x", false),
+        ] {
+            world.send(peer, &Packet::Publish(publish1(1, topic, "x")));
+            let expected = if allowed { "PUBACK #1 no matching subscribers" } else { "PUBACK #1 not authorized" };
+            assert_eq!(world.read(peer), [expected], "{topic} {of_file}");
+        }
+        for (filter, code) in [("own/c", 0), ("own/x", 135), ("file/#", if of_file { 0 } else { 135 }), ("x", 135)] {
+            world.subscribe_with(peer, filter, options(0), None);
+            assert_eq!(world.read(peer), [format!("SUBACK #1 [{code}]")], "{filter} {of_file}");
+        }
+        // Nobody else is bound by them.
+        let other = world.client("other");
+        world.send(other, &Packet::Publish(publish1(1, "x", "x")));
+        let expected = if of_file { "PUBACK #1 not authorized" } else { "PUBACK #1 no matching subscribers" };
+        assert_eq!(world.read(other), [expected]);
+    }
+}
+
+#[test]
+fn a_session_belongs_to_the_user_that_somebody_vouches_for() {
+    let mut world = World::new();
+    let as_user = |user: &str| Admission { user: Some(user.into()), ..Admission::default() };
+    let connect = Connect { username: Some("whoever"), ..v5_kept("c") };
+    come_in_as(&mut world, &connect, as_user("ann"));
+    let (peer, question) = ask(&mut world, &connect);
+    decide(&mut world, question, Verdict::AdmitAs(Box::new(as_user("bob"))));
+    assert_eq!(world.read(peer)[0], "CONNACK not authorized");
+    let mut superuser = as_user("ann");
+    superuser.is_superuser = true;
+    world.ask(0, Command::UseRules(Some(Arc::new(parse_mosquitto("topic read nothing\n").unwrap()))));
+    let peer = come_in_as(&mut world, &v5("s"), superuser);
+    world.send(peer, &Packet::Publish(publish1(1, "anything", "x")));
+    assert_eq!(world.read(peer), ["PUBACK #1 no matching subscribers"]);
 }

@@ -149,6 +149,28 @@ pub fn login_banned(who: &dyn Display) {
     }
 }
 
+/// A file has changed on disk and is read again.
+pub fn file_changed(path: &dyn Display) {
+    info!(target: TARGET, event = "file_changed", %path);
+}
+
+/// The keys of an identity provider were fetched.
+pub fn key_set_fetched(url: &str, keys: u64) {
+    debug!(target: TARGET, event = "key_set_fetched", url, keys);
+}
+
+/// The keys of an identity provider could not be had: those that were fetched before stay.
+pub fn key_set_failed(url: &str, error: &str) {
+    warn!(target: TARGET, event = "key_set_failed", url, error);
+}
+
+/// A back end did not answer.
+pub fn back_end_failed(url: &str, error: &dyn Display) {
+    if LogKind::BackEndFailed.admit() {
+        warn!(target: TARGET, event = LogKind::BackEndFailed.name(), url, %error);
+    }
+}
+
 /// A peer broke the protocol: what exactly, for whoever mends that client. The end of its connection is logged apart.
 pub fn protocol_error(client: &str, peer: &dyn Display, code: u8, text: &str) {
     // Asked first, so that what is not logged at this level is not reported as held back either.

@@ -31,6 +31,8 @@ pub(super) enum LogKind {
     SubscriptionRevoked,
     /// Somebody has failed to log in too often.
     LoginBanned,
+    /// A back end did not answer.
+    BackEndFailed,
     /// A client sent more than is taken.
     PacketTooLarge,
     /// A session begins to lose messages.
@@ -51,7 +53,7 @@ pub(super) enum LogKind {
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
@@ -59,6 +61,7 @@ impl LogKind {
         Self::MessageRefused,
         Self::SubscriptionRevoked,
         Self::LoginBanned,
+        Self::BackEndFailed,
         Self::PacketTooLarge,
         Self::MessagesLost,
         Self::MessagesLostTotal,
@@ -79,6 +82,7 @@ impl LogKind {
             Self::MessageRefused => "message_refused",
             Self::SubscriptionRevoked => "subscription_revoked",
             Self::LoginBanned => "login_banned",
+            Self::BackEndFailed => "back_end_failed",
             Self::PacketTooLarge => "packet_too_large",
             Self::MessagesLost => "messages_lost",
             Self::MessagesLostTotal => "messages_lost_total",

@@ -1,0 +1,164 @@
+//! Exchanges of enhanced authentication that wait for their client's answer.
+//!
+//! Always holds: a connection has one exchange at most; at most [`SCRAM_EXCHANGES_MAX`] wait, and one whose client has had its time goes; an
+//! exchange has two steps, and whatever comes of the second it is over.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::scram::{Mechanism, ScramError, ScramExchange, ScramProof, ScramUsers};
+use super::{Admission, EnhancedStep, RefusalCause, Verdict};
+use crate::ids::{ConnectionId, ShardId};
+use crate::limits::{SCRAM_EXCHANGES_MAX, VERDICT_TIMEOUT_MS};
+use crate::time::{Deadline, Now};
+
+/// See the module's text.
+pub(super) struct ScramExchanges {
+    /// Nonces follow from it.
+    key: hmac::Key,
+    begun: u64,
+    waiting: BTreeMap<(ShardId, ConnectionId), (u64, ScramExchange)>,
+    /// In the order in which they were begun; some may be over.
+    order: VecDeque<(Deadline, u64, (ShardId, ConnectionId))>,
+}
+
+impl std::fmt::Debug for ScramExchanges {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ScramExchanges").field("waiting", &self.waiting.len()).finish_non_exhaustive()
+    }
+}
+
+impl ScramExchanges {
+    /// None. `key` is random.
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        Self { key, begun: 0, waiting: BTreeMap::new(), order: VecDeque::new() }
+    }
+
+    /// One step of a client whose users these are.
+    pub(super) fn handle_step(
+        &mut self,
+        now: Now,
+        whose: (ShardId, ConnectionId),
+        users: Option<&ScramUsers>,
+        step: &EnhancedStep,
+    ) -> Verdict {
+        let (Some(users), Some(mechanism)) = (users, Mechanism::named(&step.method)) else {
+            return Verdict::Refuse(RefusalCause::BadMethod);
+        };
+        let data = step.data.as_deref().unwrap_or_default();
+        if step.is_first {
+            return self.begin(now, whose, users, (mechanism, data));
+        }
+        let Some((_, exchange)) = self.waiting.remove(&whose) else {
+            return Verdict::Refuse(RefusalCause::BadCredentials);
+        };
+        match exchange.finish(data) {
+            Ok(ScramProof { user, last_message }) => {
+                let admission = Admission { user: Some(user), data: Some(last_message), ..Admission::default() };
+                Verdict::AdmitAs(Box::new(admission))
+            }
+            Err(ScramError::Malformed | ScramError::Wrong) => Verdict::Refuse(RefusalCause::BadCredentials),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        now: Now,
+        whose: (ShardId, ConnectionId),
+        users: &ScramUsers,
+        (mechanism, data): (Mechanism, &[u8]),
+    ) -> Verdict {
+        self.forget_expired(now);
+        if self.order.len() >= SCRAM_EXCHANGES_MAX {
+            return Verdict::Busy;
+        }
+        self.begun += 1;
+        let tag = hmac::sign(&self.key, &self.begun.to_le_bytes());
+        let nonce = STANDARD_NO_PAD.encode(&tag.as_ref()[..18]);
+        match ScramExchange::begin(users, mechanism, data, &nonce) {
+            Ok((exchange, first)) => {
+                self.waiting.insert(whose, (self.begun, exchange));
+                // As long for the client as for its verdicts, one after the other.
+                self.order.push_back((now.after_ms(2 * VERDICT_TIMEOUT_MS), self.begun, whose));
+                Verdict::Continue(first)
+            }
+            Err(_) => Verdict::Refuse(RefusalCause::BadCredentials),
+        }
+    }
+
+    fn forget_expired(&mut self, now: Now) {
+        while let Some(&(deadline, number, whose)) = self.order.front() {
+            let is_over = self.waiting.get(&whose).is_none_or(|&(waiting, _)| waiting != number);
+            if !is_over && !deadline.is_due(now) {
+                return;
+            }
+            self.order.pop_front();
+            if !is_over {
+                self.waiting.remove(&whose);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scram::set_scram_user;
+    use super::*;
+
+    fn users() -> ScramUsers {
+        ScramUsers::parse(&set_scram_user("", "ann", "a", || [7; 32]).unwrap()).unwrap()
+    }
+
+    fn step(method: &str, data: &str, is_first: bool) -> EnhancedStep {
+        EnhancedStep { method: method.into(), data: Some(data.as_bytes().into()), is_first }
+    }
+
+    fn whose(slot: u32) -> (ShardId, ConnectionId) {
+        (ShardId(0), ConnectionId::new(slot, 1))
+    }
+
+    fn at(ms: u64) -> Now {
+        Now { mono_ns: ms * 1_000_000, unix_ms: 0 }
+    }
+
+    #[test]
+    fn exchanges_that_wait_are_bounded_and_go_when_their_time_is_over() {
+        let (mut exchanges, users) = (ScramExchanges::new(&[1; 32]), users());
+        let first = step("SCRAM-SHA-256", "n,,n=ann,r=abc", true);
+        let mut nonces = std::collections::BTreeSet::new();
+        for slot in 0..SCRAM_EXCHANGES_MAX as u32 {
+            let verdict = exchanges.handle_step(at(0), whose(slot), Some(&users), &first);
+            let Verdict::Continue(data) = verdict else { panic!("{verdict:?}") };
+            nonces.insert(data);
+        }
+        assert_eq!(nonces.len(), SCRAM_EXCHANGES_MAX, "no nonce comes twice");
+        let one_more = whose(SCRAM_EXCHANGES_MAX as u32);
+        assert_eq!(exchanges.handle_step(at(0), one_more, Some(&users), &first), Verdict::Busy);
+        let late = at(2 * VERDICT_TIMEOUT_MS);
+        assert!(matches!(exchanges.handle_step(late, one_more, Some(&users), &first), Verdict::Continue(_)));
+        assert_eq!(exchanges.waiting.len(), 1);
+    }
+
+    #[test]
+    fn a_second_step_without_a_first_and_methods_that_are_not_offered_are_refused() {
+        let (mut exchanges, users) = (ScramExchanges::new(&[1; 32]), users());
+        let wrong = Verdict::Refuse(RefusalCause::BadCredentials);
+        let second = step("SCRAM-SHA-256", "c=biws,r=abc,p=AAAA", false);
+        assert_eq!(exchanges.handle_step(at(0), whose(0), Some(&users), &second), wrong);
+        let bad_method = Verdict::Refuse(RefusalCause::BadMethod);
+        for (method, users) in [("SCRAM-SHA-1", Some(&users)), ("GS2-KRB5", Some(&users)), ("SCRAM-SHA-256", None)] {
+            assert_eq!(
+                exchanges.handle_step(at(0), whose(0), users, &step(method, "n,,n=ann,r=abc", true)),
+                bad_method
+            );
+        }
+        let first = step("SCRAM-SHA-256", "n,,n=ann,r=abc", true);
+        assert!(matches!(exchanges.handle_step(at(0), whose(0), Some(&users), &first), Verdict::Continue(_)));
+        assert_eq!(exchanges.handle_step(at(0), whose(0), Some(&users), &second), wrong);
+        assert!(exchanges.waiting.is_empty(), "one attempt");
+    }
+}

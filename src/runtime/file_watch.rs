@@ -1,0 +1,107 @@
+//! Files that are read again when they change on disk, as at SIGHUP: users, rules, keys, certificates.
+//!
+//! Always holds: what changes is read again once it has stood still from one look to the next, so that a file which is being written is
+//! not; what a reload has read, for whatever reason, is not read again for the same change; looking costs one `stat` a file.
+//! Leaves to others: reading, and what becomes of it (`reload`).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::telemetry::log;
+
+/// What a file is recognised by; `None` if it is not there.
+type FileStamp = Option<(u64, u64, i64, i64)>;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct WatchedFiles {
+    paths: Vec<PathBuf>,
+    /// As they were when they were read last.
+    read: Mutex<Vec<FileStamp>>,
+}
+
+impl WatchedFiles {
+    /// These, as they are now.
+    pub(super) fn new(paths: Vec<PathBuf>) -> Self {
+        let read = Mutex::new(paths.iter().map(stamp).collect());
+        Self { paths, read }
+    }
+
+    /// They are about to be read, whatever the reason.
+    pub(super) fn note_read(&self) {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = self.look();
+    }
+
+    fn look(&self) -> Vec<FileStamp> {
+        self.paths.iter().map(stamp).collect()
+    }
+
+    /// Whether something is to be read again: it is another than was read, and the same as at the look before, which is kept in `before`.
+    fn has_changed(&self, before: &mut Vec<FileStamp>) -> bool {
+        let now = self.look();
+        let stands_still = *before == now;
+        before.clone_from(&now);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if !stands_still || *read == now {
+            return false;
+        }
+        let changed = self.paths.iter().zip(read.iter().zip(&now)).filter(|(_, (read, now))| read != now);
+        changed.for_each(|(path, _)| log::event::file_changed(&path.display()));
+        *read = now;
+        true
+    }
+}
+
+/// Looks at them so often, and asks for a reload when something has changed.
+pub(super) fn start(files: Arc<WatchedFiles>, every: Duration, reload: impl Fn() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name("file-watch".into()).spawn(move || {
+        let mut before = files.look();
+        loop {
+            thread::sleep(every);
+            if files.has_changed(&mut before) {
+                reload();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn stamp(path: &PathBuf) -> FileStamp {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_once_it_stands_still_and_not_if_it_was_read_meanwhile() {
+        let directory = std::env::temp_dir().join(format!("dunlin-watch-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("users");
+        let write = |text: &str| {
+            fs::write(directory.join("new"), text).unwrap();
+            fs::rename(directory.join("new"), &path).unwrap();
+        };
+        write("one");
+        let files = WatchedFiles::new(vec![path.clone(), directory.join("missing")]);
+        let mut before = files.look();
+        assert!(!files.has_changed(&mut before));
+        write("two, longer");
+        assert!(!files.has_changed(&mut before), "it may still be written");
+        assert!(files.has_changed(&mut before));
+        assert!(!files.has_changed(&mut before), "once");
+        write("three");
+        files.note_read();
+        assert!(!files.has_changed(&mut before) && !files.has_changed(&mut before), "SIGHUP was quicker");
+        fs::remove_file(&path).unwrap();
+        assert!(!files.has_changed(&mut before) && files.has_changed(&mut before), "one that has gone has changed");
+        fs::remove_dir_all(&directory).unwrap();
+    }
+}
