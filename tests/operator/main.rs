@@ -4,9 +4,11 @@
 
 mod broker;
 mod full;
+mod howto;
 mod listeners;
 mod log;
 mod passwords;
+mod provider;
 mod reload;
 mod rules;
 mod sources;

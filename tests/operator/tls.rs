@@ -23,13 +23,13 @@ const CONNECT: [u8; 15] = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 
 /// An authority, and files of its certificates in a directory that goes with it.
-struct Authority {
+pub(crate) struct Authority {
     directory: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("dunlin-tls-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory");
         let mut params = CertificateParams::default();
@@ -41,12 +41,12 @@ impl Authority {
         Self { directory, issuer }
     }
 
-    fn path(&self, file: &str) -> String {
+    pub(crate) fn path(&self, file: &str) -> String {
         self.directory.join(file).to_str().expect("a path in UTF-8").to_owned()
     }
 
     /// Writes `name.pem` and `name.key`, good for so many days from now.
-    fn issue(&self, name: &str, serial: u64, days: i64) {
+    pub(crate) fn issue(&self, name: &str, serial: u64, days: i64) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial));
