@@ -203,7 +203,14 @@ impl Authenticator {
                     asked.at += 1;
                     self.take_outcome(now, asked, outcome.clone());
                 }
-                Concluded::MissesKey(url) => self.await_keys(now, url, asked),
+                Concluded::MissesKey(url) => {
+                    let published = self.key_sets.get(url);
+                    // They came while it was being verified.
+                    match &work {
+                        AuthWork::Token(check) if check.is_outdated(published) => self.go_on(now, asked),
+                        _ => self.await_keys(now, url, asked),
+                    }
+                }
                 // It was too late for the first who waited, and may not be for others.
                 Concluded::Nothing => self.go_on(now, asked),
             }

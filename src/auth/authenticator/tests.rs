@@ -292,6 +292,23 @@ fn a_token_waits_for_keys_that_were_never_fetched_and_for_those_that_changed() {
     assert_eq!((desk.answers(), desk.authenticator.next_key_fetch(now(later))), (vec![(unknown, WRONG)], None));
 }
 
+/// The keys come between the beginning of a check and its end: nobody would wait for them any more.
+#[test]
+fn keys_that_come_while_a_token_is_verified_are_tried() {
+    let mut desk = Desk::new(vec![tokens()]);
+    desk.authenticator.next_key_fetch(now(0)).unwrap();
+    let ask = desk.ask_at(0, "public", None, Some(&token("first")));
+    let job = desk.authenticator.next_job().expect("it is verified without keys");
+    desk.authenticator.handle_keys(now(1), URL, Some(key_set("first")));
+    let AuthWork::Token(check) = &job.work else { panic!("{job:?}") };
+    let done = WorkDone::Verified(check.run(Timestamp(1_000)));
+    desk.authenticator.handle_done(now(2), job.id, done);
+    assert_eq!(desk.answers(), []);
+    desk.work_at(2);
+    let answers = desk.answers();
+    assert!(matches!(&answers[..], [(answered, Verdict::AdmitAs(_))] if *answered == ask), "{answers:?}");
+}
+
 #[test]
 fn where_keys_were_never_had_clients_are_told_to_come_back() {
     let mut desk = Desk::new(vec![tokens()]);

@@ -80,6 +80,15 @@ impl TokenCheck {
         self.method.url.as_deref()
     }
 
+    /// Whether other keys are published by now than it was begun with.
+    pub(in crate::auth) fn is_outdated(&self, published: Option<&Arc<TokenKeys>>) -> bool {
+        match (self.published.as_ref(), published) {
+            (Some(old), Some(new)) => !Arc::ptr_eq(old, new),
+            (None, new) => new.is_some(),
+            (Some(_), None) => false,
+        }
+    }
+
     /// Verifies the signature and looks at the claims.
     pub fn run(&self, now: Timestamp) -> TokenFinding {
         let Ok(header) = decode_header(&*self.token) else { return TokenFinding::Fails(TokenProblem::Invalid) };
