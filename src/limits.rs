@@ -149,6 +149,8 @@ pub const HOLD_BACK_UNACKED_MAX: usize = 32;
 /// Publishers of one shard that are not read at a time with `--full-queue hold-back`. Each may keep a receive buffer or two, so that
 /// these leave enough for the others.
 pub const HOLD_BACK_PUBLISHERS_MAX: usize = 64;
+/// Packets and acknowledgements that one turn lets go when what they say has become durable.
+pub const RELEASED_PER_TURN: usize = 4_096;
 /// Acknowledgements that one turn lets go when a queue has room again.
 pub const HOLD_BACK_RELEASED_PER_TURN: usize = 256;
 /// Bytes a second by which a packet that has come in part must grow for its sender to count as alive: a client whose link takes

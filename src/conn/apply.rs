@@ -27,6 +27,8 @@ impl Connections {
                     self.set_authenticating(connection, true);
                     self.resume(connection);
                 }
+                Effect::Hold { connection } => self.hold(connection),
+                Effect::Release { connection } => self.release_held(connection),
                 Effect::Close { connection, reason } => self.begin_lingering(connection, reason),
             }
         }
@@ -59,6 +61,21 @@ impl Connections {
         }
     }
 
+    fn hold(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.is_held = true;
+        }
+    }
+
+    fn release_held(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.table.get_mut(id) {
+            connection.is_held = false;
+            if connection.has_words() {
+                self.mark_dirty(id);
+            }
+        }
+    }
+
     /// The shard has forgotten the connection; it closes once its outbox is empty.
     fn begin_lingering(&mut self, id: ConnectionId, reason: CloseReason) {
         if let Some(connection) = self.table.get_mut(id) {
@@ -67,12 +84,17 @@ impl Connections {
                 self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
             }
             connection.phase = Phase::Lingering(reason);
+            // What is held says what may not be so after a restart.
+            let held = if std::mem::take(&mut connection.is_held) { connection.outbox.take() } else { None };
             connection.partial.clear();
             connection.wire.end(reason);
             self.lingering.push(id);
             self.budgets.release(id);
             if connection.has_words() {
                 self.mark_dirty(id);
+            }
+            if let Some(held) = held {
+                self.release(held);
             }
         }
     }

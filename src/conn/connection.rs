@@ -64,6 +64,8 @@ pub struct Connection {
     pub(super) is_authenticating: bool,
     /// It stands in the list of connections with something to send.
     pub(super) is_dirty: bool,
+    /// What is in its outbox waits for the shard's word.
+    pub(super) is_held: bool,
     /// Bytes that the kernel is still sending from an earlier outbox.
     pub(super) rest_bytes: u32,
     /// The beginning of a packet.
@@ -87,6 +89,7 @@ impl Connection {
             fin: Fin::NotSent,
             is_authenticating: false,
             is_dirty: false,
+            is_held: false,
             rest_bytes: 0,
             partial: PartialPacket::NONE,
             outbox: None,

@@ -28,9 +28,9 @@ impl Connections {
     pub fn begin_flush(&mut self, core: &mut impl InputHandler) -> Flush {
         let mut dirty = std::mem::take(&mut self.dirty);
         let mut shard_was_told = false;
-        // Behind a send that is still under way: waits for its end, which puts it back on the list.
+        // Behind a send that is still under way, or held: waits for the end of that, which puts it back on the list.
         dirty.retain(|&id| match self.table.get_mut(id) {
-            Some(connection) if connection.rest_bytes > 0 => {
+            Some(connection) if connection.rest_bytes > 0 || connection.is_held => {
                 connection.is_dirty = false;
                 let bytes = connection.waiting_bytes();
                 core.handle(Input::Blocked { connection: id, bytes });

@@ -23,14 +23,21 @@ pub struct Backlog {
     pub inherited: u64,
     /// A request that takes several turns.
     pub request: Option<Box<Request>>,
+    /// What was open waits for stable storage.
+    pub waits: bool,
+    /// SUBACKs that do: replays wait for them.
+    pub subacks: u32,
 }
 
 impl Backlog {
     /// The oldest replay, if nothing has to come first: a SUBACK goes before it, and `released` of them have left.
     pub fn ready_replay(&self, released: u64) -> Option<&Replay> {
         let replay = self.replays.first()?;
-        (self.resend.is_empty() && self.request.is_none() && replay.suback <= released.max(self.inherited))
-            .then_some(replay)
+        (self.resend.is_empty()
+            && self.request.is_none()
+            && self.subacks == 0
+            && replay.suback <= released.max(self.inherited))
+        .then_some(replay)
     }
 }
 

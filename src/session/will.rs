@@ -12,7 +12,8 @@ pub struct Will {
     message: Message,
     /// How long after the connection's end it is published, in seconds.
     pub delay_s: u32,
-    message_expiry_s: Option<u32>,
+    /// Its message expiry interval, counted from then.
+    pub message_expiry_s: Option<u32>,
 }
 
 impl Will {
@@ -33,6 +34,11 @@ impl Will {
     /// The message as it is published at `now`.
     pub fn message(&self, now: Now) -> MessageRef<'_> {
         MessageRef { expires: self.message_expiry_s.map(|seconds| expiry_of(now, seconds)), ..self.message.borrow() }
+    }
+
+    /// The message without its end, as it is kept.
+    pub const fn kept(&self) -> &Message {
+        &self.message
     }
 
     /// Its QoS.

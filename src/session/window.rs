@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::delivery::Delivery;
-use crate::ids::PacketId;
+use crate::ids::{PacketId, Qos};
 
 /// How far the exchange of one message has come.
 #[derive(Debug)]
@@ -125,6 +125,15 @@ impl Window {
             .iter()
             .filter(|entry| !matches!(entry.exchange, Exchange::Completed))
             .map(|entry| (entry.packet_id, &entry.exchange))
+    }
+
+    /// Whether a QoS 2 message is in flight.
+    pub fn has_qos_2(&self) -> bool {
+        self.entries.iter().any(|entry| match &entry.exchange {
+            Exchange::Published(delivery) => delivery.qos == Qos::ExactlyOnce,
+            Exchange::Released => true,
+            Exchange::Completed => false,
+        })
     }
 
     fn find(&self, id: PacketId) -> Option<usize> {

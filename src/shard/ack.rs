@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
+use super::record_log::Held;
 use super::{Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{Ack, AckKind, ReasonCode, encode_ack};
 use crate::ids::{ConnectionId, PacketId, SessionId};
@@ -45,10 +46,17 @@ impl Shard {
                 return;
             }
             Some(exchange) => {
+                let is_new = !matches!(exchange, Exchange::Released);
                 *exchange = Exchange::Released; // [MQTT-4.3.3-4]
+                if is_new && self.clients.sessions.get(id).is_persistent() {
+                    self.clients.record_log.append(turn, &LogRecord::Released { session: id, packet_id });
+                }
                 ReasonCode::Success
             }
         };
+        if answer == ReasonCode::Success && self.clients.hold(turn, id, || Held::PubRel(packet_id)) {
+            return; // or the message would be sent again after a restart, to a client that has forgotten it
+        }
         self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubRel, packet_id, answer, out));
     }
 
@@ -61,6 +69,9 @@ impl Shard {
         // Sent again by a client whose PUBCOMP was lost, it has done what it should.
         let is_completed = known || self.clients.sessions.get(id).exchanges.was_completed(packet_id);
         let answer = if is_completed { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        if self.clients.hold(turn, id, || Held::PubComp(packet_id, answer)) {
+            return; // or a message with the same identifier would be taken for a repetition after a restart
+        }
         // [MQTT-4.3.3-11]
         self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubComp, packet_id, answer, out));
     }
@@ -102,15 +113,8 @@ impl Shard {
 }
 
 impl Clients {
-    fn exchange(&mut self, id: SessionId, packet_id: PacketId) -> Option<&mut Exchange> {
+    pub(super) fn exchange(&mut self, id: SessionId, packet_id: PacketId) -> Option<&mut Exchange> {
         self.sessions.get_mut(id).outbound_existing_mut()?.exchange_mut(packet_id)
-    }
-
-    /// The store has made records durable.
-    pub(super) fn release_acks(&mut self, turn: &mut Turn<'_>) {
-        while let Some(confirmation) = self.record_log.next_ready() {
-            self.tell_stored(turn, confirmation);
-        }
     }
 
     /// What an acknowledgement waited for has happened here. The publisher's shard may be this very one, also for a

@@ -11,6 +11,7 @@ use super::command::{
 };
 use super::mesh::MeshMessage;
 use super::retained::Page;
+use super::route::MessageOrigin;
 use super::router::Router;
 use super::{Settings, Shard, Turn};
 use crate::codec::ReasonCode;
@@ -172,7 +173,8 @@ impl Shard {
         {
             return Reply::Refused("no room for another retained message");
         }
-        let outcome = self.router.route(turn, &mut self.clients, topic, Routed::shared(message), None);
+        let outcome =
+            self.router.route(turn, &mut self.clients, topic, Routed::shared(message), MessageOrigin::default());
         Reply::Published { matched: outcome.matched }
     }
 
@@ -219,15 +221,31 @@ impl Router {
     fn delete_retained(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, topic: &str) {
         let stamp = self.retained.stamp(turn.now, clients.id);
         self.retained.write(turn.now, topic, None, stamp);
-        clients.record_log.append(turn, &LogRecord::Retained { topic, stamp, message: None });
+        clients.log_deletion(turn, topic, stamp);
         for shard in ShardSet::all_but(clients.id, clients.settings.shards).iter() {
             turn.fx.mesh.push(shard, MeshMessage::RetainedDeleted { topic: topic.into(), stamp });
         }
     }
 
     /// Another shard has deleted a retained message.
-    pub(super) fn apply_retained_deletion(&mut self, turn: &Turn<'_>, topic: &str, stamp: WriteStamp) {
-        self.retained.write(turn.now, topic, None, stamp);
+    pub(super) fn apply_retained_deletion(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        topic: &str,
+        stamp: WriteStamp,
+    ) {
+        if self.retained.write(turn.now, topic, None, stamp) {
+            clients.log_deletion(turn, topic, stamp);
+        }
+    }
+}
+
+impl Clients {
+    fn log_deletion(&mut self, turn: &mut Turn<'_>, topic: &str, stamp: WriteStamp) {
+        if self.logs_retained(topic) {
+            self.record_log.append(turn, &LogRecord::Retained { topic, stamp, message: None });
+        }
     }
 }
 

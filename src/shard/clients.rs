@@ -13,7 +13,7 @@ use super::access::AccessControl;
 use super::hold_back::HoldBack;
 use super::losses::Losses;
 use super::places::Places;
-use super::record_log::RecordLog;
+use super::record_log::{Forwards, RecordLog};
 use super::sessions::Sessions;
 use super::settings::{ProcessContext, Settings};
 use super::timers::Timers;
@@ -33,6 +33,8 @@ pub(super) struct Clients {
     pub sessions: Sessions,
     pub timers: Timers,
     pub record_log: RecordLog,
+    /// What crosses to other shards once.
+    pub forwards: Forwards,
     pub queues: QueueTotals,
     /// Who may do what.
     pub access: AccessControl,
@@ -62,6 +64,7 @@ impl Clients {
             sessions: Sessions::new(process.keys.names),
             timers: Timers::default(),
             record_log: RecordLog::new(log),
+            forwards: Forwards::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             access: AccessControl::new(process.rules.clone()),
             places: Arc::clone(&process.places),

@@ -1,6 +1,7 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
 use super::access::Principal;
+use super::record_log::Held;
 use super::report::has_credentials;
 use super::rights::ClientRights;
 use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn, UserNameBasis};
@@ -10,9 +11,8 @@ use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
 use crate::session::{Link, Will};
 use crate::settings::{Acceptance, ListenerSettings};
-use crate::store::format::LogRecord;
 use crate::telemetry::CloseReason;
-use crate::time::{Now, Timestamp};
+use crate::time::Now;
 
 /// Why a CONNECT is refused: for CONNACK, and in words.
 pub(super) type Refused = (ReasonCode, &'static str);
@@ -120,6 +120,7 @@ impl Shard {
         if !self.pending.is_empty() {
             self.refuse_older(turn, key, entry.before);
         }
+        let was_kept = known.is_some_and(|id| self.clients.sessions.get(id).is_persistent());
         let (id, session_present) = match known.and_then(|id| self.take_over(turn, id)) {
             Some(id) if connect.clean_start => {
                 self.end_session(turn, id); // [MQTT-3.1.2-4]
@@ -129,11 +130,7 @@ impl Shard {
             None => (self.clients.sessions.insert(key, connect.client_id), false), // [MQTT-3.1.2-6]
         };
         let expiry_s = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s);
-        self.clients.set_expiry(turn, id, expiry_s);
-        if !session_present && expiry_s > 0 {
-            let (client_id, at) = (connect.client_id, Timestamp(turn.now.unix_ms));
-            self.clients.record_log.append(turn, &LogRecord::SessionBegun { session: id, client_id, expiry_s, at });
-        }
+        self.clients.log_connect(turn, id, connect.client_id, (session_present, expiry_s));
 
         let keep_alive_s = self.clients.settings.keep_alive_s(connect.version, connect.keep_alive_s);
         let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
@@ -141,10 +138,12 @@ impl Shard {
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
         self.clients.set_principal(id, self.principal_of(turn.now, connect, arrival, entry));
-        let will = self.accept_will(turn, id, connect);
-        self.clients.sessions.get_mut(id).will = will.map(|will| Box::new(Will::new(&will, key)));
+        let will = self.accept_will(turn, id, connect).map(|will| Box::new(Will::new(&will, key)));
+        self.clients.set_will(turn, id, will);
         self.clients.counters.connections += 1;
         self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
+        let is_resumed = session_present && expiry_s > 0;
+        self.hold_connack(turn, connection, !is_resumed && (expiry_s > 0 || was_kept));
         self.send_connack(turn, id, session_present, self.connack(connect, arrival, entry));
         turn.fx.events.push(Event::Connected {
             connection,
@@ -160,6 +159,14 @@ impl Shard {
         if session_present {
             self.router.connection_changed(turn, &mut self.clients, id);
             self.resume(turn, id);
+        }
+    }
+
+    /// CONNACK, and what comes behind it, leave when all that was written so far is durable, if a kept session begins or ends with it.
+    fn hold_connack(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, changes_session: bool) {
+        if changes_session && self.clients.record_log.must_wait() {
+            turn.fx.list.push(Effect::Hold { connection });
+            self.clients.record_log.hold(turn, connection, Held::ConnAck);
         }
     }
 

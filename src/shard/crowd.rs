@@ -64,6 +64,9 @@ impl Router {
         while self.fanouts.0.front().is_some_and(FanoutUnderWay::is_done) {
             let done = self.fanouts.0.pop_front().expect("it was there");
             finish(turn, clients, &done);
+            if self.fanouts.is_empty() {
+                clients.note_all_delivered(turn);
+            }
         }
     }
 

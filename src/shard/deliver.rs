@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::clients::Clients;
 use super::fanouts::cost_of;
 use super::hold_back::Fullest;
+use super::record_log::Held;
 use super::{Effect, Effects, Encoded, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId};
@@ -49,6 +50,20 @@ impl<'a> Fanout<'a> {
     }
 }
 
+/// The shared subscription that a session was picked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PickedFor {
+    /// As a delivery remembers it.
+    pub tag: GroupTag,
+    /// As it is told to others, and written down.
+    pub key: u64,
+}
+
+impl PickedFor {
+    /// A plain subscription.
+    pub(super) const NONE: Self = Self { tag: GroupTag::NONE, key: 0 };
+}
+
 /// What is special about one copy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DeliveryOptions<'a> {
@@ -57,7 +72,15 @@ pub(super) struct DeliveryOptions<'a> {
     pub dup: bool,
     pub ids: &'a [SubscriptionId],
     /// The shared subscription that it is for.
-    pub group: GroupTag,
+    pub group: PickedFor,
+}
+
+impl<'a> DeliveryOptions<'a> {
+    /// Of a delivery that was made before; `ids` are its own.
+    fn of(delivery: &Delivery, ids: &'a [SubscriptionId]) -> Self {
+        let group = PickedFor { tag: delivery.group, key: 0 };
+        Self { qos: delivery.qos, retain: delivery.retain, dup: false, ids, group }
+    }
 }
 
 /// What the matching subscriptions of one session grant together [MQTT-3.3.4-2].
@@ -65,7 +88,7 @@ struct EffectiveOptions<'a> {
     qos: Qos,
     retain_as_published: bool,
     ids: &'a [SubscriptionId],
-    group: GroupTag,
+    group: PickedFor,
 }
 
 impl Clients {
@@ -108,7 +131,7 @@ impl Clients {
         if let [subscriber] = *subscribers
             && !options_of(subscriber).no_local
         {
-            self.deliver_to_one(turn, subscriber, GroupTag::NONE, fanout);
+            self.deliver_to_one(turn, subscriber, PickedFor::NONE, fanout);
         } else {
             self.deliver_together(turn, fanout, subscribers);
         }
@@ -131,7 +154,7 @@ impl Clients {
             ids.extend(subscriber.identifier);
         }
         if let Some((qos, retain_as_published)) = granted {
-            let grant = EffectiveOptions { qos, retain_as_published, ids: &ids, group: GroupTag::NONE };
+            let grant = EffectiveOptions { qos, retain_as_published, ids: &ids, group: PickedFor::NONE };
             self.deliver(turn, id, fanout, &grant);
         }
     }
@@ -151,7 +174,7 @@ impl Clients {
         &mut self,
         turn: &mut Turn<'_>,
         subscriber: Subscriber,
-        group: GroupTag,
+        group: PickedFor,
         fanout: &mut Fanout<'_>,
     ) {
         if !self.access.checks || !self.withholds(subscriber.session, fanout) {
@@ -164,7 +187,7 @@ impl Clients {
         &mut self,
         turn: &mut Turn<'_>,
         subscriber: Subscriber,
-        group: GroupTag,
+        group: PickedFor,
         fanout: &mut Fanout<'_>,
     ) {
         let options = options_of(subscriber);
@@ -188,14 +211,14 @@ impl Clients {
         identifier: Option<SubscriptionId>,
     ) {
         let qos = routed.message.qos.min(qos);
-        let copy = DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice(), group: GroupTag::NONE };
+        let copy =
+            DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice(), group: PickedFor::NONE };
         let mut fanout = Fanout::new(routed);
         if qos == Qos::AtMostOnce {
             self.send_at_most_once(turn, id, &mut fanout, copy);
             return;
         }
-        let delivery = self.add_delivery(turn, id, &mut fanout, copy);
-        self.send_delivery(turn, id, delivery, &mut fanout);
+        self.send_acknowledged(turn, id, &mut fanout, copy);
     }
 
     /// One message for one session: sent, queued or dropped for a reason.
@@ -269,14 +292,12 @@ impl Clients {
         copy: DeliveryOptions<'_>,
     ) {
         if self.takes_at_once(id) {
-            let delivery = self.add_delivery(turn, id, fanout, copy);
-            self.send_delivery(turn, id, delivery, fanout);
-            return;
+            return self.send_acknowledged(turn, id, fanout, copy);
         }
         self.enqueue(turn, id, fanout, copy);
     }
 
-    /// Makes a message into a delivery that is kept until it is completed, on stable storage if the session is.
+    /// Makes a message into a delivery that waits in its session's queue, on stable storage if the session is.
     pub(super) fn add_delivery(
         &mut self,
         turn: &mut Turn<'_>,
@@ -284,53 +305,85 @@ impl Clients {
         fanout: &mut Fanout<'_>,
         copy: DeliveryOptions<'_>,
     ) -> Delivery {
-        let mut stored_as = MessageId::NONE;
-        if copy.qos > Qos::AtMostOnce && self.sessions.get(id).is_persistent() {
-            stored_as = self.record_log.message(turn, &mut fanout.routed);
-            let queued = QueuedRecord {
-                session: id,
-                message: stored_as,
-                qos: copy.qos,
-                retain: copy.retain,
-                packet_id: None,
-                group: None,
-                ids: ListOf::Values(copy.ids),
-            };
-            self.record_log.append(turn, &LogRecord::Queued(queued));
+        let delivery = self.new_delivery(turn, id, fanout, copy);
+        if delivery.stored_as != MessageId::NONE {
+            self.log_queued(turn, id, delivery.stored_as, (copy, None));
         }
+        delivery
+    }
+
+    /// A delivery, of which nothing but its message is written down.
+    #[inline]
+    fn new_delivery(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        fanout: &mut Fanout<'_>,
+        copy: DeliveryOptions<'_>,
+    ) -> Delivery {
+        let is_kept = copy.qos > Qos::AtMostOnce && self.sessions.get(id).is_persistent();
         Delivery {
             message: fanout.routed.share().clone(),
             ids: SubscriptionIds::from_slice(copy.ids),
             qos: copy.qos,
             retain: copy.retain,
-            group: copy.group,
-            stored_as,
+            group: copy.group.tag,
+            stored_as: if is_kept { self.record_log.message(turn, &mut fanout.routed) } else { MessageId::NONE },
         }
     }
 
-    /// Takes a delivery into flight and sends it. The caller has made sure of room.
-    pub(super) fn send_delivery(
+    fn log_queued(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        message: MessageId,
+        (copy, packet_id): (DeliveryOptions<'_>, Option<PacketId>),
+    ) {
+        let DeliveryOptions { qos, retain, ids, group: PickedFor { tag, key }, .. } = copy;
+        let (group, ids) = ((tag != GroupTag::NONE).then_some(key), ListOf::Values(ids));
+        let queued = QueuedRecord { session, message, qos, retain, packet_id, group, ids };
+        self.record_log.append(turn, &LogRecord::Queued(queued));
+    }
+
+    /// A delivery that was waiting in a queue has gone out of it and will not be sent.
+    pub(super) fn log_dropped(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        delivery: &Delivery,
+        reason: DropReason,
+    ) {
+        let message = delivery.stored_as;
+        if message != MessageId::NONE && self.sessions.get(session).is_persistent() {
+            self.record_log.append(turn, &LogRecord::Dropped { session, message, reason: reason as u8 });
+        }
+    }
+
+    /// Takes a message into flight and sends it. The caller has made sure of room.
+    fn send_acknowledged(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        delivery: Delivery,
         fanout: &mut Fanout<'_>,
+        copy: DeliveryOptions<'_>,
     ) {
         let session = self.sessions.get_mut(id);
+        if session.is_persistent() && self.record_log.is_kept() {
+            return self.send_and_log(turn, id, fanout, copy);
+        }
         let link = session.link.as_deref_mut().expect("room means a connection");
-        let copy = DeliveryOptions {
-            qos: delivery.qos,
-            retain: delivery.retain,
-            dup: false,
-            ids: delivery.ids.as_slice(),
-            group: delivery.group,
-        };
         let Some(outgoing) = encode(turn, fanout, link, copy) else {
             // As if its delivery had completed [MQTT-3.1.2-25].
-            self.lose(turn, id, DropReason::PacketTooLarge);
-            return;
+            return self.lose(turn, id, DropReason::PacketTooLarge);
         };
-        let copy = DeliveryOptions { qos: copy.qos, retain: copy.retain, dup: false, ids: &[], group: copy.group };
+        let delivery = Delivery {
+            message: fanout.routed.share().clone(),
+            ids: SubscriptionIds::from_slice(copy.ids),
+            qos: copy.qos,
+            retain: copy.retain,
+            group: copy.group.tag,
+            stored_as: MessageId::NONE,
+        };
         let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
@@ -338,53 +391,129 @@ impl Clients {
         self.count_publish(turn, id, &fanout.routed.message, copy);
     }
 
+    /// The same of a session whose deliveries are written down.
+    #[inline(never)]
+    fn send_and_log(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &mut Fanout<'_>, copy: DeliveryOptions<'_>) {
+        let Some(outgoing) = self.encode_unless_held(turn, id, fanout, copy) else { return };
+        let delivery = self.new_delivery(turn, id, fanout, copy);
+        let message = delivery.stored_as;
+        let packet_id = self.sessions.get_mut(id).outbound_mut().send(delivery, &mut self.queues);
+        self.log_queued(turn, id, message, (copy, Some(packet_id)));
+        self.send_or_hold(turn, id, fanout, (copy, packet_id, outgoing));
+    }
+
+    /// Takes into flight what has waited in the queue, and sends it.
+    fn send_queued_delivery(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        delivery: Delivery,
+        fanout: &mut Fanout<'_>,
+    ) {
+        let ids = delivery.ids.clone();
+        let copy = DeliveryOptions::of(&delivery, ids.as_slice());
+        let Some(outgoing) = self.encode_unless_held(turn, session, fanout, copy) else {
+            return self.log_dropped(turn, session, &delivery, DropReason::PacketTooLarge);
+        };
+        let message = delivery.stored_as;
+        let packet_id = self.sessions.get_mut(session).outbound_mut().send(delivery, &mut self.queues);
+        if message != MessageId::NONE && self.sessions.get(session).is_persistent() {
+            self.record_log.append(turn, &LogRecord::Sent { session, message, packet_id });
+        }
+        self.send_or_hold(turn, session, fanout, (copy, packet_id, outgoing));
+    }
+
+    /// The packet of a delivery with QoS 1 or 2, or `Some(None)` if it is to wait for its packet identifier to be durable: then it is
+    /// encoded when it leaves. `None`: it is too large, and was dropped.
+    #[inline]
+    fn encode_unless_held(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        fanout: &mut Fanout<'_>,
+        copy: DeliveryOptions<'_>,
+    ) -> Option<Option<Outgoing>> {
+        let session = self.sessions.get_mut(id);
+        if copy.qos == Qos::ExactlyOnce && self.record_log.is_kept() && session.is_persistent() {
+            return Some(None);
+        }
+        let link = session.link.as_deref_mut().expect("room means a connection");
+        let outgoing = encode(turn, fanout, link, copy);
+        if outgoing.is_none() {
+            // As if its delivery had completed [MQTT-3.1.2-25].
+            self.lose(turn, id, DropReason::PacketTooLarge);
+        }
+        outgoing.map(Some)
+    }
+
+    #[inline]
+    fn send_or_hold(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        fanout: &mut Fanout<'_>,
+        (copy, packet_id, outgoing): (DeliveryOptions<'_>, PacketId, Option<Outgoing>),
+    ) {
+        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("room means a connection");
+        fanout.reception = Reception::Taken;
+        let Some(outgoing) = outgoing else {
+            let connection = link.connection;
+            return self.record_log.hold(turn, connection, Held::Publish(packet_id));
+        };
+        send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
+        self.count_publish(turn, id, &fanout.routed.message, copy);
+    }
+
     /// Sends what has waited in the queue. The caller has made sure of room.
     pub(super) fn send_from_queue(&mut self, turn: &mut Turn<'_>, id: SessionId, delivery: Delivery) {
         let message = delivery.message.clone();
         if self.access.checks && !self.may_receive(id, message.borrow().topic) {
-            return self.counters.dropped(DropReason::AccessDenied); // the rules are others than when it came
+            // The rules are others than when it came.
+            self.counters.dropped(DropReason::AccessDenied);
+            return self.log_dropped(turn, id, &delivery, DropReason::AccessDenied);
         }
         let mut fanout = Fanout::new(Routed::shared(&message));
         if delivery.qos > Qos::AtMostOnce {
-            return self.send_delivery(turn, id, delivery, &mut fanout);
+            return self.send_queued_delivery(turn, id, delivery, &mut fanout);
         }
-        let copy = DeliveryOptions {
-            qos: delivery.qos,
-            retain: delivery.retain,
-            dup: false,
-            ids: delivery.ids.as_slice(),
-            group: delivery.group,
-        };
+        let copy = DeliveryOptions::of(&delivery, delivery.ids.as_slice());
         self.send_at_most_once(turn, id, &mut fanout, copy);
     }
 
-    /// Sends again what was in flight when an earlier connection ended, with DUP [MQTT-3.3.1-1].
-    pub(super) fn send_again(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, delivery: &Delivery) {
+    /// Sends what is in flight: for the first time, or again, with DUP, when an earlier connection has ended [MQTT-3.3.1-1].
+    pub(super) fn send_in_flight(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        packet_id: PacketId,
+        (delivery, dup): (&Delivery, bool),
+    ) {
         let mut fanout = Fanout::new(Routed::shared(&delivery.message));
-        let copy = DeliveryOptions {
-            qos: delivery.qos,
-            retain: delivery.retain,
-            dup: true,
-            ids: delivery.ids.as_slice(),
-            group: delivery.group,
-        };
+        let copy = DeliveryOptions { dup, ..DeliveryOptions::of(delivery, delivery.ids.as_slice()) };
         if self.access.checks && !self.may_receive(id, delivery.message.borrow().topic) {
             self.counters.dropped(DropReason::AccessDenied);
-            if let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() {
-                outbound.complete(packet_id, &mut self.queues);
-            }
-            return;
+            return self.drop_in_flight(turn, id, packet_id);
         }
-        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is being resumed");
+        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is sent on it");
         if let Some(outgoing) = encode(turn, &mut fanout, link, copy) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
             self.count_publish(turn, id, &fanout.routed.message, copy);
             return;
         }
         self.lose(turn, id, DropReason::PacketTooLarge);
-        if let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut() {
+        self.drop_in_flight(turn, id, packet_id);
+    }
+
+    /// As if the delivery had completed: the client will not get it.
+    fn drop_in_flight(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+        let session = self.sessions.get_mut(id);
+        if let Some(outbound) = session.outbound_existing_mut() {
             outbound.complete(packet_id, &mut self.queues);
         }
+        if session.is_persistent() {
+            self.record_log.append(turn, &LogRecord::Completed { session: id, packet_id });
+        }
+        self.add_work(id); // no acknowledgement will come that would go on with the queue
     }
 
     fn count_publish(

@@ -65,7 +65,17 @@ pub enum Effect {
         /// Whose.
         connection: ConnectionId,
     },
-    /// Send what is in the outbox, then close. Nothing more comes for this connection, and the shard has forgotten it.
+    /// From now on the outbox is not given to the socket: what it says is not on stable storage.
+    Hold {
+        /// Whose outbox.
+        connection: ConnectionId,
+    },
+    /// It is given to the socket again.
+    Release {
+        /// Whose outbox.
+        connection: ConnectionId,
+    },
+    /// Send what is in the outbox, then close. What was held is not sent. Nothing more comes for this connection, and the shard has forgotten it.
     Close {
         /// Which one the shard has let go.
         connection: ConnectionId,

@@ -1,15 +1,16 @@
 //! How connections and sessions end: DISCONNECT, a lost socket, expiry; and what then becomes of the will.
 
 use super::clients::Clients;
+use super::route::MessageOrigin;
 use super::timers::Timers;
 use super::{Effect, Event, Shard, Turn};
 use crate::codec::{Disconnect, ReasonCode};
-use crate::ids::SessionId;
+use crate::ids::{Qos, SessionId};
 use crate::limits::DUE_PER_TURN;
-use crate::session::{Link, OpenExchanges, Routed};
+use crate::session::{Link, OpenExchanges, Routed, Will};
 use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, DropReason};
-use crate::time::{Deadline, Now};
+use crate::time::{Deadline, Now, Timestamp};
 use crate::topic::TopicName;
 
 impl Shard {
@@ -30,7 +31,7 @@ impl Shard {
             // Any other reason than 0x00 leaves the will in force [MQTT-3.1.2-8].
             self.end_connection(turn, id, CloseReason::ClientDisconnectWithWill, "the client reported an error");
         } else {
-            self.clients.sessions.get_mut(id).will = None; // [MQTT-3.14.4-3]
+            self.clients.set_will(turn, id, None); // [MQTT-3.14.4-3]
             self.end_connection(turn, id, CloseReason::ClientDisconnect, "the client said goodbye");
         }
     }
@@ -66,6 +67,8 @@ impl Shard {
         }
         // What is published on its account is not for itself: shared groups must not pick it any more.
         if self.clients.sessions.get(id).is_persistent() {
+            let at = Timestamp(turn.now.unix_ms);
+            self.clients.record_log.append(turn, &LogRecord::Disconnected { session: id, at });
             self.router.connection_changed(turn, &mut self.clients, id);
         } else {
             self.clients.sessions.end(id);
@@ -99,7 +102,7 @@ impl Shard {
 
     /// Publishes the will, if there still is one, and forgets it [MQTT-3.1.2-10].
     fn publish_will(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Some(will) = self.clients.sessions.get_mut(id).will.take() else { return };
+        let Some(will) = self.clients.take_will(turn, id) else { return };
         let mut message = will.message(turn.now);
         if !self.clients.may_publish(id, &message) {
             return self.clients.counters.dropped(DropReason::AccessDenied); // the rules are others than at CONNECT
@@ -113,7 +116,10 @@ impl Shard {
             message.retain = false;
         }
         let topic = TopicName::parse(message.topic, u16::MAX).expect("a will's topic was checked in CONNECT");
-        self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
+        // Of a kept session: cleared and published in one change.
+        let once = message.qos > Qos::AtMostOnce && self.clients.sessions.get(id).is_persistent();
+        let origin = MessageOrigin { confirm: None, once };
+        self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), origin);
     }
 
     /// Sees to sessions that are due, as many as a turn may: whole networks fall silent at once, and each client of them may have a will.
@@ -185,16 +191,61 @@ impl Clients {
     /// Changes how long a session outlives its connection.
     pub(super) fn set_expiry(&mut self, turn: &mut Turn<'_>, id: SessionId, expiry_s: u32) {
         let session = self.sessions.get_mut(id);
-        let was_persistent = session.is_persistent();
+        let (was_persistent, before_s) = (session.is_persistent(), session.expiry_s);
         session.expiry_s = expiry_s;
         if session.is_persistent() && !session.counts_as_durable {
             assert!(session.subscriptions.is_empty(), "a session begins as a kept one or never is one");
             session.counts_as_durable = true;
         }
-        if was_persistent && !session.is_persistent() {
+        if was_persistent && expiry_s == 0 {
             // Whatever was written down about it must not come back after a restart.
             self.record_log.append(turn, &LogRecord::SessionEnded { session: id });
+        } else if was_persistent && expiry_s != before_s {
+            self.record_log.append(turn, &LogRecord::SessionExpiry { session: id, expiry_s });
         }
+    }
+
+    /// A client has been let in, to a session that was `present` or to a new one, and asks for it to be kept so long.
+    pub(super) fn log_connect(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        client_id: &str,
+        (present, expiry_s): (bool, u32),
+    ) {
+        self.set_expiry(turn, session, expiry_s);
+        if expiry_s > 0 && present {
+            self.record_log.append(turn, &LogRecord::Connected { session });
+        } else if expiry_s > 0 {
+            let at = Timestamp(turn.now.unix_ms);
+            self.record_log.append(turn, &LogRecord::SessionBegun { session, client_id, expiry_s, at });
+        }
+    }
+
+    /// The will of a connection, in place of what the one before may have left.
+    pub(super) fn set_will(&mut self, turn: &mut Turn<'_>, id: SessionId, will: Option<Box<Will>>) {
+        let session = self.sessions.get_mut(id);
+        let before = std::mem::replace(&mut session.will, will);
+        if !session.is_persistent() {
+            return;
+        }
+        if let Some(will) = session.will.as_deref() {
+            let (delay_s, message_expiry_s) = (will.delay_s, will.message_expiry_s);
+            let message = self.record_log.message(turn, &mut Routed::shared(will.kept()));
+            self.record_log.append(turn, &LogRecord::WillSet { session: id, message, delay_s, message_expiry_s });
+        } else if before.is_some() {
+            self.record_log.append(turn, &LogRecord::WillCleared { session: id });
+        }
+    }
+
+    /// Takes the will, to be published in the same group.
+    fn take_will(&mut self, turn: &mut Turn<'_>, id: SessionId) -> Option<Box<Will>> {
+        let session = self.sessions.get_mut(id);
+        let will = session.will.take()?;
+        if session.is_persistent() {
+            self.record_log.append(turn, &LogRecord::WillCleared { session: id });
+        }
+        Some(will)
     }
 
     /// What a kept session was to be shown is part of its state: its replays go on with the next connection, unless all of them

@@ -8,10 +8,10 @@
 use smallvec::SmallVec;
 
 use super::clients::Clients;
-use super::deliver::Fanout;
+use super::deliver::{Fanout, PickedFor};
 use super::router::Router;
 use super::{MeshMessage, PublishDetails, Turn};
-use crate::ids::{SessionId, ShardId, ShardSet};
+use crate::ids::{MessageId, SessionId, ShardId, ShardSet};
 use crate::session::{Delivery, Outbound, Place, Routed};
 use crate::telemetry::DropReason;
 use crate::topic::{EntryId, Matches, MemberRoom, Pick, Subscriber};
@@ -52,9 +52,9 @@ impl Router {
             any |= pick.is_some();
             match pick {
                 Some(Pick::Local(subscriber)) => {
-                    let tag = self.index.group_tag(group);
+                    let picked = PickedFor { tag: self.index.group_tag(group), key };
                     self.catch_up(turn, clients, subscriber.session);
-                    clients.deliver_to_member(turn, subscriber, tag, fanout);
+                    clients.deliver_to_member(turn, subscriber, picked, fanout);
                 }
                 Some(Pick::Remote(shard)) => picks.push((shard, key)),
                 None => {} // its last members have ended: it was left in the index for being taken out
@@ -78,7 +78,8 @@ impl Router {
             Some(Pick::Local(subscriber)) => {
                 let group = self.index.group_by_key(key).expect("it has a member");
                 self.catch_up(turn, clients, subscriber.session);
-                clients.deliver_to_member(turn, subscriber, self.index.group_tag(group), fanout);
+                let picked = PickedFor { tag: self.index.group_tag(group), key };
+                clients.deliver_to_member(turn, subscriber, picked, fanout);
             }
             Some(Pick::Remote(shard)) => return Some((shard, key)),
             None => clients.counters.dropped(DropReason::NoGroupMember),
@@ -86,29 +87,39 @@ impl Router {
         None
     }
 
-    /// A message goes to another member of its group, because the session that had it has ended (MQTT 5.0, 4.8.2). Returns
+    /// A message goes to another member of its group, because the session `id` that had it has ended (MQTT 5.0, 4.8.2). Returns
     /// whether there was one.
     pub(super) fn hand_to_another_member(
         &mut self,
         turn: &mut Turn<'_>,
         clients: &mut Clients,
+        id: SessionId,
         delivery: &Delivery,
     ) -> bool {
         let Some(group) = self.index.group_by_tag(delivery.group) else { return false };
         let key = self.index.group_key(group);
         let mut fanout = Fanout::new(Routed::shared(&delivery.message));
+        if clients.sessions.get(id).is_persistent() {
+            fanout.routed.stored_as = delivery.stored_as; // until what follows is written, it is wanted there
+        }
         match self.pick(turn, clients, key, Among::AllShards) {
             Some(Pick::Local(subscriber)) => {
                 self.catch_up(turn, clients, subscriber.session);
-                clients.deliver_to_member(turn, subscriber, delivery.group, &mut fanout);
+                clients.deliver_to_member(turn, subscriber, PickedFor { tag: delivery.group, key }, &mut fanout);
             }
             Some(Pick::Remote(shard)) => {
-                let details = PublishDetails { groups: SmallVec::from_slice(&[key]), retained: None, confirm: None };
+                let groups = SmallVec::from_slice(&[key]);
+                let details = PublishDetails { groups, retained: None, confirm: None, forward: None };
                 clients.counters.mesh_sent += 1;
-                turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
+                if fanout.routed.stored_as != MessageId::NONE && clients.record_log.is_kept() {
+                    clients.forward(turn, shard, &mut fanout.routed, (false, details), true);
+                } else {
+                    turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
+                }
             }
             None => return false,
         }
+        clients.log_dropped(turn, id, delivery, DropReason::SessionEnded);
         true
     }
 

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use crate::codec::ReasonCode;
 use crate::ids::{ConnectionId, PacketId, ShardId};
+use crate::store::Position;
 
 /// A SUBACK that has not left.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct PendingSubAck {
     pub packet_id: PacketId,
     /// One for each filter [MQTT-3.8.4-6].
     pub codes: SmallVec<[ReasonCode; 8]>,
+    /// What it says is in the records up to here.
+    pub position: Position,
 }
 
 /// See the module's text.
@@ -93,6 +96,7 @@ mod tests {
             connection: ConnectionId::new(0, 0),
             packet_id: PacketId::new(packet_id).unwrap(),
             codes: SmallVec::new(),
+            position: Position(0),
         }
     }
 

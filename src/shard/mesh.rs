@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::ids::{ConnectionId, ShardId, WriteStamp};
 use crate::session::{AckNumber, Copied, Message, Reception, Routed};
+use crate::store::format::InboxCount;
 use crate::telemetry::Report;
 use crate::time::Now;
 use crate::topic::{Interest, MemberRoom};
@@ -80,6 +81,8 @@ pub struct PublishDetails {
     pub groups: SmallVec<[u64; 2]>,
     /// Set when it is also a write to the retained store, which every shard has a copy of.
     pub retained: Option<WriteStamp>,
+    /// Set for one that arrives once: it is counted in the change that has what came of it.
+    pub forward: Option<InboxCount>,
     /// Asks for [`MeshMessage::Stored`] once every record that it led to is durable, and the queues that it stands in have room.
     pub confirm: Option<Confirmation>,
 }

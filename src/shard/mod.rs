@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `rights`, `held_packets`, `review`,
+//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `rights`, `held_packets`, `review`,
 //! `end`, `teardown`, `work`, `sys`, `losses`, `report`.
 
 mod access;
@@ -22,6 +22,7 @@ mod deliver;
 pub mod effects;
 mod end;
 mod fanouts;
+mod forwards;
 mod groups;
 mod held_packets;
 mod hold_back;
@@ -52,6 +53,7 @@ mod sys;
 mod teardown;
 mod timers;
 mod verdict;
+mod waiting;
 mod work;
 
 #[cfg(test)]
@@ -164,7 +166,7 @@ impl Shard {
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
             Input::Durable { position } => {
                 self.clients.record_log.durable(position);
-                self.clients.release_acks(turn);
+                self.release_waiting(turn);
             }
             Input::Deliver => self.router.go_on_with_fanout(turn, &mut self.clients),
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
@@ -178,7 +180,9 @@ impl Shard {
     pub fn has_work(&self) -> bool {
         let is_closing = matches!(self.shutdown, Shutdown::Closing(_));
         let has_work = !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty();
-        let has_released = self.clients.hold_back.has_released() || self.clients.access.has_reviews();
+        let has_released = self.clients.hold_back.has_released()
+            || self.clients.record_log.has_ready()
+            || self.clients.access.has_reviews();
         has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many() || has_released
     }
 
@@ -322,7 +326,7 @@ impl Shard {
                 }
             }
             MeshMessage::RetainedDeleted { topic, stamp } => {
-                self.router.apply_retained_deletion(turn, &topic, stamp);
+                self.router.apply_retained_deletion(turn, &mut self.clients, &topic, stamp);
             }
             MeshMessage::Report(report) => self.sys.report(from, *report),
         }
@@ -338,6 +342,7 @@ impl Shard {
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(turn.now)) {
             self.publish_sys(turn, transport);
         }
+        self.release_waiting(turn);
         self.expire_pending(turn, turn.now);
         self.expire_held(turn, ASKS_EXPIRED_PER_TICK);
         self.expire_reauthentications(turn);

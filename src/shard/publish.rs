@@ -3,7 +3,7 @@
 
 use super::clients::Clients;
 use super::policy::{MessageRefusal, NOT_ALLOWED};
-use super::route::Outcome;
+use super::route::{MessageOrigin, Outcome};
 use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
@@ -71,7 +71,13 @@ impl Shard {
         }
         match self.admit_publish(id, &message) {
             Ok(topic) => {
-                let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), None);
+                let outcome = self.router.route(
+                    turn,
+                    &mut self.clients,
+                    topic,
+                    Routed::borrowed(message),
+                    MessageOrigin::default(),
+                );
                 self.hold_publisher(turn, id, outcome);
             }
             Err(refusal) => {
@@ -125,21 +131,31 @@ impl Shard {
             }
         };
         let token = self.clients.next_ack(id);
-        let session = self.clients.sessions.get_mut(id);
-        if kind == AckKind::PubRec {
-            session.exchanges.insert(packet_id);
-            if session.is_persistent() {
-                self.clients.record_log.append(turn, &LogRecord::ExchangeOpened { session: id, packet_id });
-            }
-        }
-        let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), Some(token));
+        let is_logged = kind == AckKind::PubRec && self.open_exchange(turn, id, packet_id);
+        let origin = MessageOrigin { confirm: Some(token), once: is_logged };
+        let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), origin);
         let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
-        let Outcome { waits, reception, .. } = outcome;
+        let Outcome { mut waits, reception, .. } = outcome;
+        if is_logged && !outcome.waits_for_log && self.clients.record_log.must_wait() {
+            self.clients.record_log.wait(turn, Confirmation::of(token));
+            waits += 1;
+        }
         self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits, reception });
         if self.clients.settings.full_queue == FullQueue::HoldBack && !outcome.is_under_way {
             self.clients.hold_publisher_back(turn, id);
         }
         self.hold_publisher(turn, id, outcome);
+    }
+
+    /// A QoS 2 message is taken. Returns whether that was written down.
+    fn open_exchange(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) -> bool {
+        let session = self.clients.sessions.get_mut(id);
+        session.exchanges.insert(packet_id);
+        let is_persistent = session.is_persistent();
+        if is_persistent {
+            self.clients.record_log.append(turn, &LogRecord::ExchangeOpened { session: id, packet_id });
+        }
+        is_persistent
     }
 
     /// Whoever has published to more subscribers than one turn serves, while much is under way already, is read on when they have been

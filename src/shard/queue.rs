@@ -69,12 +69,20 @@ impl Clients {
                 (false, _) => DropReason::QueueFull,
             };
             let oldest = outbound.queue().next().map(|oldest| oldest.message.is_expired(turn.now));
-            match oldest.filter(|_| given_way < GIVE_WAY_MAX) {
-                Some(true) => self.counters.dropped(DropReason::Expired), // [MQTT-3.3.2-5]
-                Some(false) if oldest_goes => self.lose(turn, id, reason),
+            let reason = match oldest.filter(|_| given_way < GIVE_WAY_MAX) {
+                Some(true) => {
+                    self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
+                    DropReason::Expired
+                }
+                Some(false) if oldest_goes => {
+                    self.lose(turn, id, reason);
+                    reason
+                }
                 _ => return Err(reason),
+            };
+            if let Some(oldest) = self.sessions.get_mut(id).outbound_mut().dequeue(&mut self.queues) {
+                self.log_dropped(turn, id, &oldest, reason);
             }
-            self.sessions.get_mut(id).outbound_mut().dequeue(&mut self.queues);
             given_way += 1;
         }
     }

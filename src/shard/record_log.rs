@@ -1,16 +1,20 @@
 //! What is written down, and what waits for it to be on stable storage: the shard's side of the store's seam.
 //!
-//! Always holds: positions ascend by one a record; a message is written once for all that refer to it in one change; waiters
+//! Always holds: where nothing is kept, nothing is written and nothing waits; positions ascend by one a record; a message is written once for all that refer to it in one change; waiters
 //! are ordered by position, so that one word from the store releases a run from the front and no waiter is looked at twice.
 //! Leaves to others: when there is a record, and what it means when it is read back (`store`).
 
 use std::collections::VecDeque;
 
+use smallvec::SmallVec;
+
 use super::Turn;
-use super::mesh::Confirmation;
-use crate::ids::MessageId;
-use crate::session::Routed;
-use crate::store::format::{LogRecord, MessageRecord};
+use super::interest::PendingSubAck;
+use super::mesh::{Confirmation, PublishDetails};
+use crate::codec::ReasonCode;
+use crate::ids::{ConnectionId, MessageId, PacketId, ShardId};
+use crate::session::{Message, Routed};
+use crate::store::format::{InboxCount, LogRecord, MessageRecord};
 use crate::store::{LogKeeping, LogStart, Position, Urgency};
 
 /// See the module's text.
@@ -19,8 +23,68 @@ pub(super) struct RecordLog {
     keeping: LogKeeping,
     last: Position,
     durable: Position,
-    waiters: VecDeque<(Position, Confirmation)>,
+    waiters: VecDeque<(Position, Waiter)>,
 }
+
+/// What follows once a position is durable.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// An acknowledgement, here or on another shard, has one reason less to wait.
+    Confirm(Confirmation),
+    /// A message crosses to another shard.
+    Forward(Box<HeldForward>),
+    /// Something is sent on a connection, if it is still there.
+    Send(ConnectionId, Held),
+}
+
+/// What is sent on a connection when what it says is durable.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// CONNACK, and whatever came behind it: the edge has them.
+    ConnAck,
+    /// What was in flight when an earlier connection ended.
+    Backlog,
+    /// A QoS 2 PUBLISH.
+    Publish(PacketId),
+    /// PUBREL, whose PUBREC has come.
+    PubRel(PacketId),
+    /// PUBCOMP with this code.
+    PubComp(PacketId, ReasonCode),
+    /// SUBACK, which every shard has applied.
+    SubAck(Box<PendingSubAck>),
+    /// UNSUBACK with a code for each filter.
+    UnsubAck(Box<(PacketId, SmallVec<[ReasonCode; 8]>)>),
+}
+
+/// A message that waits for what it belongs to, and then crosses.
+#[derive(Debug)]
+pub(super) struct HeldForward {
+    pub to: ShardId,
+    pub message: Message,
+    pub plain: bool,
+    pub details: PublishDetails,
+}
+
+/// The numbers of what this shard's log sends to each other log, and what of theirs is still being delivered here.
+#[derive(Debug, Default)]
+pub(super) struct Forwards {
+    /// The last number that was given, by shard.
+    numbered: Vec<u64>,
+    /// What has come and has not been delivered to all who are to have it: it counts when it has.
+    pub under_way: Vec<InboxCount>,
+}
+
+impl Forwards {
+    /// The last number of what went to a shard.
+    pub(super) fn numbered_mut(&mut self, to: ShardId) -> &mut u64 {
+        if self.numbered.len() <= to.index() {
+            self.numbered.resize(to.index() + 1, 0);
+        }
+        &mut self.numbered[to.index()]
+    }
+}
+
+const _: () = assert!(size_of::<(Position, Waiter)>() <= 40, "a slow disk makes many wait");
 
 impl RecordLog {
     /// Goes on behind what was recovered.
@@ -34,21 +98,27 @@ impl RecordLog {
         self.waiters.len()
     }
 
-    /// Writes a record down.
+    /// Writes a record down, where any are kept.
     #[inline]
     pub(super) fn append(&mut self, turn: &mut Turn<'_>, record: &LogRecord<'_>) {
-        self.last.0 += 1;
-        if self.keeping == LogKeeping::Disk {
-            record.encode(self.last.0, &mut turn.fx.log.bytes);
+        if self.is_kept() {
+            self.encode(turn, record);
         }
+    }
+
+    #[inline(never)]
+    fn encode(&mut self, turn: &mut Turn<'_>, record: &LogRecord<'_>) {
+        self.last.0 += 1;
+        record.encode(self.last.0, &mut turn.fx.log.bytes);
         turn.fx.log.count += 1;
         turn.fx.log.last = self.last;
     }
 
-    /// What a message is known by in the log, where it is written down if it has not been for this change.
+    /// What a message is known by in the log, where it is written down if it has not been for this change. [`MessageId::NONE`] where
+    /// nothing is kept.
     #[inline]
     pub(super) fn message(&mut self, turn: &mut Turn<'_>, routed: &mut Routed<'_>) -> MessageId {
-        if routed.stored_as == MessageId::NONE {
+        if routed.stored_as == MessageId::NONE && self.is_kept() {
             routed.stored_as = MessageId(self.last.0 + 1);
             self.append_message(turn, routed);
         }
@@ -56,12 +126,6 @@ impl RecordLog {
     }
 
     fn append_message(&mut self, turn: &mut Turn<'_>, routed: &mut Routed<'_>) {
-        if self.keeping == LogKeeping::Memory {
-            self.last.0 += 1;
-            turn.fx.log.count += 1;
-            turn.fx.log.last = self.last;
-            return;
-        }
         let id = routed.stored_as;
         let message = routed.share().borrow();
         let properties = message.properties.as_block().expect("what is kept has them as they go on");
@@ -94,10 +158,37 @@ impl RecordLog {
         self.durable == self.last
     }
 
-    /// Confirms to `waiter`, here or on another shard, once everything appended so far is durable.
-    pub(super) fn wait(&mut self, turn: &mut Turn<'_>, waiter: Confirmation) {
+    /// Whether records are kept at all.
+    #[inline]
+    pub(super) const fn is_kept(&self) -> bool {
+        matches!(self.keeping, LogKeeping::Disk)
+    }
+
+    /// Whether what is said from now on of what has been appended has to wait.
+    #[inline]
+    pub(super) fn must_wait(&self) -> bool {
+        !self.is_durable()
+    }
+
+    /// Confirms to whoever waits, here or on another shard, once everything appended so far is durable.
+    pub(super) fn wait(&mut self, turn: &mut Turn<'_>, confirmation: Confirmation) {
+        self.wait_for(turn, Waiter::Confirm(confirmation));
+    }
+
+    /// The same of anything else that waits.
+    pub(super) fn wait_for(&mut self, turn: &mut Turn<'_>, waiter: Waiter) {
         turn.fx.log.urgency = Urgency::Awaited;
         self.waiters.push_back((self.last, waiter));
+    }
+
+    /// Somebody will wait for what is appended in this turn.
+    pub(super) fn hurry(&self, turn: &mut Turn<'_>) {
+        turn.fx.log.urgency = Urgency::Awaited;
+    }
+
+    /// Has something wait that is sent on a connection.
+    pub(super) fn hold(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, held: Held) {
+        self.wait_for(turn, Waiter::Send(connection, held));
     }
 
     /// The store has everything up to `position`.
@@ -106,14 +197,22 @@ impl RecordLog {
         self.durable = position;
     }
 
+    /// Whether everything up to `position` is durable.
+    pub(super) fn has(&self, position: Position) -> bool {
+        self.durable >= position
+    }
+
+    /// Whether somebody is to be told.
+    pub(super) fn has_ready(&self) -> bool {
+        self.waiters.front().is_some_and(|(position, _)| *position <= self.durable)
+    }
+
     /// The next one to be told.
-    pub(super) fn next_ready(&mut self) -> Option<Confirmation> {
-        let &(position, waiter) = self.waiters.front()?;
-        if position > self.durable {
+    pub(super) fn next_ready(&mut self) -> Option<Waiter> {
+        if !self.has_ready() {
             return None;
         }
-        self.waiters.pop_front();
-        Some(waiter)
+        self.waiters.pop_front().map(|(_, waiter)| waiter)
     }
 }
 
@@ -126,13 +225,13 @@ mod tests {
     use crate::store::format::Records;
     use crate::time::Now;
 
-    fn start(keeping: LogKeeping) -> LogStart {
-        LogStart { keeping, last: Position(7) }
+    fn log(keeping: LogKeeping) -> RecordLog {
+        RecordLog::new(LogStart { keeping, last: Position(7) })
     }
 
     #[test]
     fn waiters_are_told_in_order_and_not_before_their_record_is_durable() {
-        let mut log = RecordLog::new(start(LogKeeping::Memory));
+        let mut log = log(LogKeeping::Disk);
         let mut fx = Effects::default();
         let mut turn = Turn { now: Now { mono_ns: 0, unix_ms: 0 }, fx: &mut fx };
         let waiter = |slot| {
@@ -145,15 +244,26 @@ mod tests {
         }
         assert!(log.next_ready().is_none());
         log.durable(Position(9));
-        assert_eq!(log.next_ready(), Some(waiter(0)));
-        assert_eq!(log.next_ready(), Some(waiter(1)));
-        assert_eq!(log.next_ready(), None);
-        assert_eq!((fx.log.count, fx.log.last, fx.log.bytes.len()), (3, Position(10), 0));
+        let ready = std::iter::from_fn(|| log.next_ready());
+        let told: Vec<_> = ready.map(|told| matches!(told, Waiter::Confirm(one) if one == waiter(0))).collect();
+        assert_eq!(told, [true, false]);
+        assert_eq!((fx.log.count, fx.log.last, fx.log.urgency), (3, Position(10), Urgency::Awaited));
+    }
+
+    #[test]
+    fn where_nothing_is_kept_nothing_is_written_and_nothing_waits() {
+        let mut log = log(LogKeeping::Memory);
+        let mut fx = Effects::default();
+        let mut turn = Turn { now: Now { mono_ns: 0, unix_ms: 0 }, fx: &mut fx };
+        log.append(&mut turn, &LogRecord::SessionEnded { session: SessionId(0) });
+        let delivery = crate::session::delivery::tests::delivery("t");
+        assert_eq!(log.message(&mut turn, &mut Routed::shared(&delivery.message)), MessageId::NONE);
+        assert!(!log.must_wait() && log.is_durable() && fx.log.is_empty());
     }
 
     #[test]
     fn what_is_kept_is_encoded_with_the_positions_that_it_gets() {
-        let mut log = RecordLog::new(start(LogKeeping::Disk));
+        let mut log = log(LogKeeping::Disk);
         let mut fx = Effects::default();
         let mut turn = Turn { now: Now { mono_ns: 0, unix_ms: 0 }, fx: &mut fx };
         let delivery = crate::session::delivery::tests::delivery("t");

@@ -9,11 +9,10 @@ use std::ops::ControlFlow;
 use super::interest::PendingSubAck;
 use super::subscribe::SubscribeRequest;
 use super::{Effect, Shard, Turn};
-use crate::codec::{
-    ReasonCode, Subscribe, Unsubscribe, Version, encode_unsuback, subscribe_filters, unsubscribe_filters,
-};
+use crate::codec::{ReasonCode, Subscribe, Unsubscribe, Version, subscribe_filters, unsubscribe_filters};
 use crate::ids::SessionId;
 use crate::session::{Request, RequestKind};
+use crate::store::Position;
 use crate::telemetry::CloseReason;
 
 /// Filters that are looked at for one that takes effect: it costs that much less.
@@ -142,10 +141,15 @@ impl Shard {
                 let link = self.clients.sessions.get(id).link.as_deref().expect("it waits for its answer");
                 let (connection, version) = (link.connection, link.version);
                 let codes = codes.into();
-                self.answer_subscribe(turn, id, PendingSubAck { connection, packet_id, codes }, version);
+                self.answer_subscribe(
+                    turn,
+                    id,
+                    PendingSubAck { connection, packet_id, codes, position: Position(0) },
+                    version,
+                );
             }
             RequestKind::Unsubscribe => {
-                self.reply(turn, id, |out, link| encode_unsuback(link.version, packet_id, &codes, None, out));
+                self.answer_unsubscribe(turn, id, packet_id, codes.into());
             }
         }
     }

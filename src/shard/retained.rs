@@ -122,6 +122,12 @@ impl RetainedStore {
         self.tree.get(topic)?.message.as_ref().map(Message::len_bytes)
     }
 
+    /// The latest write on a topic that is remembered, and whether something is retained.
+    #[cfg(test)]
+    pub(super) fn state_of(&self, topic: &str) -> Option<(WriteStamp, bool)> {
+        self.tree.get(topic).map(|entry| (entry.stamp, entry.message.is_some()))
+    }
+
     /// Writes `message`, or deletes with `None`. A write that is older than what is there changes nothing; returns
     /// whether it took effect.
     pub(super) fn write(&mut self, now: Now, topic: &str, message: Option<Message>, stamp: WriteStamp) -> bool {

@@ -23,10 +23,21 @@ pub(super) struct Outcome {
     /// Confirmations that the acknowledgement has to wait for: other shards, this shard's own store, subscribers here that are
     /// too many for one turn, and one whose queue is nearly full.
     pub waits: u8,
+    /// This shard's own store is among them.
+    pub waits_for_log: bool,
     /// What became of it here, as far as that is known.
     pub reception: Reception,
     /// Its delivery to subscribers here takes several turns: whoever published it is to be held.
     pub is_under_way: bool,
+}
+
+/// Where a message comes from, as far as that matters for its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MessageOrigin {
+    /// The acknowledgement that waits for it.
+    pub confirm: Option<ConfirmToken>,
+    /// It belongs to a change of a session that is kept, and is to arrive on other shards once.
+    pub once: bool,
 }
 
 impl Router {
@@ -47,7 +58,7 @@ impl Router {
         clients: &mut Clients,
         topic: TopicName<'_>,
         routed: Routed<'_>,
-        confirm: Option<ConfirmToken>,
+        MessageOrigin { confirm, once }: MessageOrigin,
     ) -> Outcome {
         let before = clients.record_log.last();
         let mut fanout = Fanout::new(routed);
@@ -60,19 +71,21 @@ impl Router {
         let is_under_way = self.deliver_plain(turn, clients, &mut fanout, &mut matches, confirm);
         let (picks, any_member) = self.deliver_groups(turn, clients, &mut fanout, &matches);
         let matched = is_under_way || !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
+        let mut crossing_waits = 0;
+        if clients.settings.shards > 1 {
+            let crossing = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once };
+            crossing_waits = crossing.send(turn, clients, &mut fanout.routed);
+        }
         let waits = u8::from(is_under_way && confirm.is_some());
-        let mut outcome = Outcome { matched, waits, is_under_way, reception: fanout.reception };
+        let mut outcome = Outcome { matched, waits, waits_for_log: false, is_under_way, reception: fanout.reception };
         if let Some(confirmation) = confirm {
             if clients.record_log.last() > before {
                 clients.record_log.wait(turn, confirmation);
-                outcome.waits += 1;
+                (outcome.waits, outcome.waits_for_log) = (outcome.waits + 1, true);
             }
             outcome.waits += u8::from(clients.wait_for_room(turn.now, fanout.fullest, confirmation));
         }
-        if clients.settings.shards > 1 {
-            let crossing = ToOtherShards { matches: &matches, picks: &picks, retained, confirm };
-            outcome.waits += crossing.send(turn, clients, &mut fanout.routed);
-        }
+        outcome.waits += crossing_waits;
         self.matches = Some(matches);
         outcome
     }
@@ -112,7 +125,9 @@ impl Router {
     pub(super) fn retain(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>) -> WriteStamp {
         let stamp = self.retained.stamp(turn.now, clients.id);
         let message = copy_to_retain(&clients.settings, turn.now, routed);
-        clients.log_retained(turn, routed, message.as_ref(), stamp);
+        if clients.logs_retained(routed.message.topic) {
+            clients.log_retained(turn, routed, message.as_ref(), stamp);
+        }
         self.retained.write(turn.now, routed.message.topic, message, stamp);
         stamp
     }
@@ -126,12 +141,18 @@ impl Router {
         plain: bool,
         details: PublishDetails,
     ) {
-        let PublishDetails { groups, retained, mut confirm } = details;
+        let PublishDetails { groups, retained, mut confirm, forward } = details;
         let before = clients.record_log.last();
         let text = routed.message.topic;
+        let mut stored_here = false;
         if let Some(stamp) = retained {
             let message = copy_to_retain(&clients.settings, turn.now, &mut routed);
-            self.retained.write(turn.now, text, message, stamp);
+            // An older write waits as well: for the newer one in its place.
+            stored_here = clients.logs_retained(text);
+            let kept = message.clone().filter(|_| stored_here);
+            if self.retained.write(turn.now, text, message, stamp) && stored_here {
+                clients.log_retained(turn, &mut routed, kept.as_ref(), stamp);
+            }
         }
         let mut fanout = Fanout::new(routed);
         // Interest may have arisen here that the publisher's shard had not heard of when it sent a retained message.
@@ -145,19 +166,28 @@ impl Router {
         for key in groups {
             forwarded.extend(self.deliver_to_group_member(turn, clients, key, &mut fanout));
         }
-        let stored_here = is_under_way || clients.record_log.last() > before;
+        stored_here |= is_under_way || clients.record_log.last() > before;
         for (shard, key) in forwarded {
             // Whoever takes the message last confirms, unless something of it is stored here.
             let confirm = if stored_here { None } else { confirm.take() };
             let confirm = confirm.map(|confirmation| confirmation.and(fanout.reception));
-            let details = PublishDetails { groups: SmallVec::from_slice(&[key]), retained: None, confirm };
+            let groups = SmallVec::from_slice(&[key]);
+            let details = PublishDetails { groups, retained: None, confirm, forward: None };
             clients.counters.mesh_sent += 1;
-            turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
+            if forward.is_some() {
+                clients.forward(turn, shard, &mut fanout.routed, (false, details), true);
+            } else {
+                turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
+            }
+        }
+        if let Some(count) = forward {
+            let progress = (!self.fanouts.is_empty(), clients.record_log.last() > before);
+            clients.note_taken_over(turn, count, progress);
         }
         match confirm.map(|confirmation| confirmation.and(fanout.reception)) {
             Some(confirmation) if is_under_way => self.fanouts.confirm_last(confirmation, fanout.fullest),
             Some(confirmation) if clients.wait_for_room(turn.now, fanout.fullest, confirmation) => {}
-            Some(confirmation) if stored_here => clients.record_log.wait(turn, confirmation),
+            Some(confirmation) if stored_here => clients.confirm_when_durable(turn, confirmation),
             Some(confirmation) => clients.tell_stored(turn, confirmation),
             None => {}
         }
@@ -165,6 +195,18 @@ impl Router {
 }
 
 impl Clients {
+    /// Whether this shard is the one whose log has what is retained on a topic. What the broker tells of itself is in none.
+    pub(super) fn logs_retained(&self, topic: &str) -> bool {
+        self.record_log.is_kept() && self.retained_owner(topic) == Some(self.id)
+    }
+
+    /// The shard whose log that is.
+    fn retained_owner(&self, topic: &str) -> Option<ShardId> {
+        let shards = self.settings.shards;
+        let is_stored = TopicOwner::of(topic) != TopicOwner::Broker;
+        is_stored.then(|| if shards == 1 { self.id } else { ShardId::owner_of(topic, shards) })
+    }
+
     /// Writes down what is retained from now on: mostly it is the message that is sent on as well.
     fn log_retained(
         &mut self,
@@ -211,9 +253,21 @@ struct ToOtherShards<'a> {
     retained: Option<WriteStamp>,
     /// The acknowledgement that waits for them.
     confirm: Option<Confirmation>,
+    /// It arrives there once.
+    once: bool,
 }
 
 impl ToOtherShards<'_> {
+    /// Whether it crosses when what it belongs to is durable, and then whether the other shard writes down what comes of it.
+    fn is_forward(&self, clients: &Clients, shard: ShardId, routed: &Routed<'_>, groups: &[u64]) -> Option<bool> {
+        if !self.once || !clients.record_log.is_kept() {
+            return None;
+        }
+        let topic = routed.message.topic;
+        let is_retained_there = self.retained.is_some() && clients.retained_owner(topic) == Some(shard);
+        Some(self.matches.durable_shards.contains(shard) || !groups.is_empty() || is_retained_there)
+    }
+
     /// One message per interested shard. Returns how many of them will confirm.
     fn send(&self, turn: &mut Turn<'_>, clients: &mut Clients, routed: &mut Routed<'_>) -> u8 {
         let mut targets = self.matches.shards;
@@ -233,8 +287,13 @@ impl ToOtherShards<'_> {
             let confirm = self.confirm.filter(|_| is_kept || clients.settings.asks_every_shard());
             waits += u8::from(confirm.is_some());
             clients.counters.mesh_sent += 1;
-            let details = PublishDetails { groups, retained: self.retained, confirm };
-            turn.fx.mesh.publish(shard, routed, self.matches.shards.contains(shard), details);
+            let plain = self.matches.shards.contains(shard);
+            let is_forward = self.is_forward(clients, shard, routed, &groups);
+            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None };
+            match is_forward {
+                None => turn.fx.mesh.publish(shard, routed, plain, details),
+                Some(is_kept_there) => clients.forward(turn, shard, routed, (plain, details), is_kept_there),
+            }
         }
         waits
     }

@@ -5,15 +5,17 @@ use smallvec::SmallVec;
 use super::clients::Clients;
 use super::interest::PendingSubAck;
 use super::policy::granted_options;
+use super::record_log::Held;
 use super::router::Router;
 use super::{MeshMessage, Shard, Turn};
 use crate::codec::{
     ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, Version, encode_suback,
     encode_unsuback,
 };
-use crate::ids::{SessionId, ShardId, ShardSet, SubscriptionId};
+use crate::ids::{PacketId, SessionId, ShardId, ShardSet, SubscriptionId};
 use crate::limits;
 use crate::session::{Link, Place, Replay};
+use crate::store::Position;
 use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, Verbosity};
 use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
@@ -41,7 +43,7 @@ impl Shard {
             let one = SubscribeRequest { id, requested, identifier: subscribe.subscription_id, suback };
             codes.push(self.subscribe_to_one(turn, &one, version));
         }
-        let suback = PendingSubAck { connection, packet_id: subscribe.packet_id, codes };
+        let suback = PendingSubAck { connection, packet_id: subscribe.packet_id, codes, position: Position(0) };
         self.answer_subscribe(turn, id, suback, version);
     }
 
@@ -86,6 +88,11 @@ impl Shard {
         version: Version,
     ) {
         let refused = suback.codes.iter().any(|code| code.is_error());
+        let mut suback = suback;
+        if self.clients.sessions.get(id).is_persistent() {
+            suback.position = self.clients.record_log.last();
+            self.clients.record_log.hurry(turn);
+        }
         self.router.announcements.add(suback);
         if version == Version::V31 && refused {
             let text = "a subscription was refused, and SUBACK of 3.1 cannot say so";
@@ -129,15 +136,29 @@ impl Shard {
     /// Sends the SUBACKs whose announcements every shard has applied, and begins their replays.
     pub(super) fn release_subacks(&mut self, turn: &mut Turn<'_>) {
         while let Some(suback) = self.router.announcements.next_ready() {
-            let Some(id) = self.clients.sessions.of_connection(suback.connection) else { continue };
-            let PendingSubAck { packet_id, codes, .. } = suback;
-            self.reply(turn, id, |out, link| {
-                encode_suback(link.version, packet_id, &codes, None, out);
-            });
-            let Some(session) = self.clients.sessions.try_get(id) else { continue };
-            if session.link.as_deref().is_some_and(|link| link.replays() > 0) {
-                self.advance(turn, id); // the first page at once: mostly it is the only one
+            let connection = suback.connection;
+            let Some(id) = self.clients.sessions.of_connection(connection) else { continue };
+            if self.clients.record_log.has(suback.position) || !self.clients.record_log.is_kept() {
+                self.send_suback(turn, id, &suback);
+                continue;
             }
+            // Others do not wait behind it; what is retained does.
+            if let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut() {
+                link.backlog_mut().subacks += 1;
+            }
+            self.clients.record_log.hold(turn, connection, Held::SubAck(Box::new(suback)));
+        }
+    }
+
+    /// SUBACK, and the first page of its replays at once: mostly it is the only one.
+    pub(super) fn send_suback(&mut self, turn: &mut Turn<'_>, id: SessionId, suback: &PendingSubAck) {
+        let PendingSubAck { packet_id, codes, .. } = suback;
+        self.reply(turn, id, |out, link| {
+            encode_suback(link.version, *packet_id, codes, None, out);
+        });
+        let Some(session) = self.clients.sessions.try_get(id) else { return };
+        if session.link.as_deref().is_some_and(|link| link.replays() > 0) {
+            self.advance(turn, id);
         }
     }
 
@@ -157,10 +178,23 @@ impl Shard {
         for text in unsubscribe.filters() {
             codes.push(self.unsubscribe_from_one(turn, id, text));
         }
-        let packet_id = unsubscribe.packet_id;
-        self.reply(turn, id, |out, link| {
-            encode_unsuback(link.version, packet_id, &codes, None, out);
-        });
+        self.answer_unsubscribe(turn, id, unsubscribe.packet_id, codes);
+    }
+
+    /// UNSUBACK, at once or when what it says is durable.
+    pub(super) fn answer_unsubscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        packet_id: PacketId,
+        codes: SmallVec<[ReasonCode; 8]>,
+    ) {
+        let mut codes = Some(codes);
+        let mut take = || codes.take().unwrap_or_default();
+        if !self.clients.hold(turn, id, || Held::UnsubAck(Box::new((packet_id, take())))) {
+            let codes = take();
+            self.reply(turn, id, |out, link| encode_unsuback(link.version, packet_id, &codes, None, out));
+        }
     }
 
     /// One filter that has been looked at. Returns its code.

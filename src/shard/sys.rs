@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::route::MessageOrigin;
 use super::{MeshMessage, Settings, Shard, Turn};
 use crate::codec::Forwarded;
 use crate::ids::{Qos, SessionId, ShardId};
@@ -220,7 +221,7 @@ impl Shard {
             properties: Forwarded::EMPTY,
             payload,
         };
-        self.router.route(turn, &mut self.clients, name, Routed::borrowed(message), None);
+        self.router.route(turn, &mut self.clients, name, Routed::borrowed(message), MessageOrigin::default());
     }
 }
 

@@ -25,7 +25,11 @@ impl Router {
         if clients.sessions.get(id).outbound().is_none_or(|outbound| outbound.len() <= share) {
             self.give_up(turn, clients, id, share);
         }
-        clients.free_if_gone(id);
+        let is_gone = clients.free_if_gone(id);
+        if !is_gone && clients.sessions.get(id).is_persistent() {
+            // It goes on in later turns: after a restart it is to end at once.
+            clients.record_log.append(turn, &LogRecord::SessionExpiry { session: id, expiry_s: 0 });
+        }
     }
 
     /// One turn's part of what is to be taken out.
@@ -64,7 +68,8 @@ impl Router {
                 Some(GivenUp::Unacknowledged(delivery)) if delivery.message.is_expired(turn.now) => {
                     clients.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
                 }
-                Some(GivenUp::Unacknowledged(delivery)) if self.hand_to_another_member(turn, clients, &delivery) => {}
+                Some(GivenUp::Unacknowledged(delivery))
+                    if self.hand_to_another_member(turn, clients, id, &delivery) => {}
                 Some(GivenUp::Unacknowledged(_) | GivenUp::Lost) => clients.lose_with_session(turn.now, id),
                 Some(GivenUp::Received) | None => {}
             }

@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 
 use super::clients::Clients;
+use super::record_log::Held;
 use super::retained::Page;
 use super::router::Router;
 use super::{Shard, Turn};
@@ -57,7 +58,14 @@ impl Shard {
         let Some(link) = session.link.as_deref_mut() else { return };
         if !open.is_empty() || !replays.is_empty() {
             let inherited = self.router.announcements.subacks_so_far();
-            *link.backlog_mut() = Backlog { resend: open.into(), replays, inherited, request: None };
+            *link.backlog_mut() =
+                Backlog { resend: open.into(), replays, inherited, request: None, waits: false, subacks: 0 };
+        }
+        // Of QoS 2 nothing is said that may not be known after a restart.
+        let has_qos_2 = self.clients.sessions.get(id).outbound().is_some_and(|outbound| outbound.window().has_qos_2());
+        if has_qos_2 && self.clients.hold(turn, id, || Held::Backlog) {
+            let link = self.clients.sessions.get_mut(id).link.as_deref_mut().expect("it had one above");
+            link.backlog_mut().waits = true;
         }
         self.advance(turn, id);
     }
@@ -80,7 +88,7 @@ impl Shard {
         link.backlog
             .take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty() && backlog.request.is_none());
         let resends = link.resends() > 0;
-        let blocked = link.is_blocked();
+        let blocked = link.is_blocked() || link.backlog.as_deref().is_some_and(|backlog| backlog.waits);
         let queue = session.outbound().is_some_and(Outbound::has_queue);
         let replay = self.router.ready_replay(&mut self.clients, id);
         let replays_at_most_once = replay.is_some_and(|replay| replay.qos == Qos::AtMostOnce);
@@ -101,14 +109,15 @@ impl Shard {
             let limit = self.clients.settings.outbox_max_bytes;
             let session = self.clients.sessions.get_mut(id);
             let Some(link) = session.link.as_deref_mut().filter(|link| link.outbox_bytes(flush) < limit) else { break };
-            let Some(packet_id) = link.backlog.as_deref_mut().and_then(|backlog| backlog.resend.pop_front()) else {
+            let backlog = link.backlog.as_deref_mut().filter(|backlog| !backlog.waits);
+            let Some(packet_id) = backlog.and_then(|backlog| backlog.resend.pop_front()) else {
                 break;
             };
             let exchange = session.outbound_existing_mut().and_then(|outbound| outbound.exchange_mut(packet_id));
             match exchange {
                 Some(Exchange::Published(delivery)) => {
                     let delivery = delivery.clone();
-                    self.clients.send_again(turn, id, packet_id, &delivery);
+                    self.clients.send_in_flight(turn, id, packet_id, (&delivery, true));
                 }
                 Some(Exchange::Released) => {
                     let kind = AckKind::PubRel;
@@ -219,6 +228,7 @@ impl Clients {
             let Some(delivery) = outbound.dequeue(&mut self.queues) else { break };
             if delivery.message.is_expired(turn.now) {
                 self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
+                self.log_dropped(turn, id, &delivery, DropReason::Expired);
                 continue;
             }
             self.send_from_queue(turn, id, delivery);

@@ -6,8 +6,7 @@
 //! Always holds: positions ascend; "durable up to P" means every record at or before P.
 //! Leaves to others: when there is a record (`shard`), the disk (`runtime`).
 //!
-//! Where nothing is to be kept, [`MemoryStore`] takes the log's place: records are counted and not encoded ([`LogKeeping`]), and are durable
-//! at once, for as long as the process lives.
+//! Where nothing is to be kept ([`LogKeeping`]), nothing is written; whatever stands in for a log there ([`MemoryStore`]) is durable at once.
 
 mod buffer;
 mod checkpoint;

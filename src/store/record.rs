@@ -10,7 +10,7 @@ pub struct Position(pub u64);
 /// Whether a shard's records are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LogKeeping {
-    /// They are counted and not encoded: nothing survives the process.
+    /// They are not written: nothing survives the process.
     #[default]
     Memory,
     /// They are encoded, and go to a disk.
@@ -29,7 +29,7 @@ pub struct LogStart {
 /// What a shard has to write down, since it was last taken: one group, which counts as a whole or not at all.
 #[derive(Debug, Default)]
 pub struct LogOutput {
-    /// Encoded records, one behind the other, with the positions that they are about to get. None where the log is not kept.
+    /// Encoded records, one behind the other, with the positions that they are about to get.
     pub bytes: Vec<u8>,
     /// How many records there are.
     pub count: u32,
@@ -37,7 +37,7 @@ pub struct LogOutput {
     pub last: Position,
     /// How far what other logs sent has been taken over.
     pub inbox: Vec<InboxCount>,
-    /// Whether somebody waits.
+    /// Whether somebody waits. Without any record: for what was written before.
     pub urgency: Urgency,
 }
 

@@ -324,6 +324,11 @@ impl RecordWriter {
         }
     }
 
+    /// Somebody waits from now on for what was appended before.
+    pub const fn hurry(&mut self) {
+        self.filling.awaited |= self.filling.count > 0;
+    }
+
     /// When a write is due that nobody waits for, in monotonic milliseconds.
     pub fn due_ms(&self) -> Option<u64> {
         (self.filling.count > 0 && !self.filling.awaited).then_some(self.filling.since_ms + STORE_LAZY_MS)
@@ -439,7 +444,13 @@ mod tests {
         append(&mut writer, at(10), 1, Urgency::Lazy);
         assert_eq!(writer.due_ms(), Some(10 + STORE_LAZY_MS));
         assert!(writer.next_write(at(9 + STORE_LAZY_MS)).is_none());
-        assert!(writer.next_write(at(10 + STORE_LAZY_MS)).is_some());
+        let write = writer.next_write(at(10 + STORE_LAZY_MS)).expect("it has waited long enough");
+        complete(&mut writer, write);
+        writer.hurry();
+        assert!(writer.next_write(at(20 + STORE_LAZY_MS)).is_none(), "there is nothing to write");
+        append(&mut writer, at(30 + STORE_LAZY_MS), 1, Urgency::Lazy);
+        writer.hurry();
+        assert!(writer.next_write(at(30 + STORE_LAZY_MS)).is_some(), "somebody waits after all");
     }
 
     #[test]

@@ -70,11 +70,15 @@ pub(crate) enum Canary {
     ForgetResume,
     /// Every 5th page of clients lacks its last one.
     SkipInPage,
+    /// The log loses that a client has a QoS 2 message.
+    ForgetReleased,
+    /// The log loses how much was taken over of what others sent.
+    SkipInboxCount,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -102,6 +106,8 @@ impl Canary {
         Self::HearHeld,
         Self::ForgetResume,
         Self::SkipInPage,
+        Self::ForgetReleased,
+        Self::SkipInboxCount,
     ];
 }
 

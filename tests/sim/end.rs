@@ -32,6 +32,7 @@ impl World {
         }
         self.rest(true)?;
         self.oracle.at_rest(&self.counters())?;
+        self.nothing_is_on_its_way()?;
         for client in &self.clients {
             if client.conn.is_some() && !client.is_settled() {
                 return Err(format!("client {} still waits: {client:?}", client.index));

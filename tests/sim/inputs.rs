@@ -5,8 +5,6 @@ use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::conn::InputHandler;
 use dunlin::ids::ConnectionId;
 use dunlin::shard::{ConnectInfo, Effect, Effects, Input, MeshBatch, MeshMessage, Turn};
-use dunlin::store::LogOutput;
-use dunlin::store::format::{LogRecord, QueuedRecord, Records};
 use dunlin::telemetry::CloseReason;
 use dunlin::time::Now;
 
@@ -230,6 +228,7 @@ impl World {
     pub(crate) fn handle(&mut self, shard: usize, input: Input<'_>) -> Check {
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let mut fx = std::mem::take(&mut self.fx);
+        self.take_records(shard, &fx.log);
         for effect in &fx.list {
             match *effect {
                 Effect::Send { connection, encoded, packet_id } => {
@@ -248,6 +247,14 @@ impl World {
                     }
                 }
                 Effect::HearAuth { .. } => return Err("nobody authenticates itself by AUTH here".to_owned()),
+                Effect::Hold { connection } => {
+                    self.held.insert((shard, connection), None);
+                    self.out.list.push(*effect);
+                }
+                Effect::Release { connection } => {
+                    self.out.list.push(*effect);
+                    self.release_connack(shard, connection)?;
+                }
                 Effect::Close { connection, reason } => self.close(shard, connection, reason)?,
             }
         }
@@ -257,7 +264,6 @@ impl World {
         }
         self.operator.replies.extend(fx.replies.drain(..));
         self.take_mesh(shard, &mut fx);
-        self.take_records(shard, &fx.log);
         fx.clear();
         self.fx = fx;
         Ok(())
@@ -283,12 +289,12 @@ impl World {
                 at == shard && *other != index && conn.version == version && matches!(conn.owner, Owner::Client(_))
             })
         {
-            self.emit(other, &whole)?;
+            self.emit((shard, other), &whole)?;
             self.out.send(other_connection, |out| out.extend_from_slice(&whole));
         }
         let passed = self.cage.pass(version, whole.clone());
         for packet in &passed {
-            self.emit(index, packet)?;
+            self.emit((shard, index), packet)?;
         }
         if let (Some(payload), [same]) = (payload, &passed[..])
             && *same == whole
@@ -343,35 +349,8 @@ impl World {
         }
     }
 
-    pub(crate) fn take_records(&mut self, shard: usize, log: &LogOutput) {
-        let store = &mut self.stores[shard];
-        for found in Records::of_batch(&log.bytes, store.appended.0 + 1) {
-            store.appended.0 += 1;
-            match found.expect("what a shard encodes is a record").record {
-                LogRecord::SessionBegun { session, client_id, .. } => {
-                    let client = self.clients.iter().position(|client| *client.plan.name == *client_id);
-                    store.names.insert(session.0, client);
-                }
-                LogRecord::Message(message) => {
-                    if let Tag::Known(key) = Tag::of(message.payload) {
-                        store.messages.insert(message.id, key);
-                    }
-                }
-                LogRecord::Queued(QueuedRecord { session, message, .. }) => {
-                    if let Some(&key) = store.messages.get(&message)
-                        && let Some(&Some(client)) = store.names.get(&session.0)
-                    {
-                        store.owed.push_back((store.appended, client, key));
-                    }
-                }
-                _ => {}
-            }
-        }
-        assert!(log.is_empty() || store.appended == log.last, "the shard lost count of its records");
-    }
-
     /// A packet leaves the shard.
-    fn emit(&mut self, index: usize, bytes: &[u8]) -> Check {
+    fn emit(&mut self, (shard, index): (usize, usize), bytes: &[u8]) -> Check {
         self.trace.mix(bytes);
         let version = self.conns[&index].version;
         let Ok(Some((frame, len))) = frame::next(bytes, u32::MAX) else {
@@ -397,10 +376,31 @@ impl World {
         } else {
             self.trace.note(&format!("to client {client}: {packet:?}"));
         }
+        let held = self.conns[&index].at.and_then(|at| self.held.get_mut(&at));
+        if let (Some(held), Packet::ConnAck(_)) = (held, &packet) {
+            *held = Some(bytes.to_vec());
+        } else {
+            self.survives(shard, client, &packet)?;
+        }
         self.oracle.sent(client, index, &packet, &topic, len)
     }
 
+    /// What was held leaves: first of all its CONNACK.
+    fn release_connack(&mut self, shard: usize, connection: ConnectionId) -> Check {
+        let connack = self.held.remove(&(shard, connection)).flatten();
+        let Some((connack, index)) = connack.zip(self.by_name.get(&(shard, connection)).copied()) else {
+            return Ok(());
+        };
+        let (Owner::Client(client), version) = (self.conns[&index].owner, self.conns[&index].version) else {
+            return Ok(());
+        };
+        let (frame, _) = frame::next(&connack, u32::MAX).expect("it was a packet").expect("a whole one");
+        let packet = decode(frame, version, Side::Client).expect("it was decoded before");
+        self.survives(shard, client, &packet)
+    }
+
     fn close(&mut self, shard: usize, connection: ConnectionId, reason: CloseReason) -> Check {
+        self.held.remove(&(shard, connection));
         let Some(index) = self.by_name.remove(&(shard, connection)) else {
             return Err(format!("connection {connection:?} is closed twice"));
         };

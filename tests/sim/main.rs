@@ -10,6 +10,7 @@ mod authenticator;
 mod canary;
 mod client;
 mod conn;
+mod durable;
 mod edge;
 mod end;
 mod hostile;
@@ -195,7 +196,7 @@ fn a_run_exercises_what_it_checks() {
         ..
     } = stats;
     let Stats { handed_over, handovers_failed, lingered, aborted, deferred, stopped, .. } = stats;
-    let Stats { verdicts, verdicts_forgotten, verdicts_late, commands, .. } = stats;
+    let Stats { verdicts, verdicts_forgotten, verdicts_late, commands, durable, .. } = stats;
     for (count, least) in [
         (published, 1_000),
         (delivered, 2_000),
@@ -218,6 +219,7 @@ fn a_run_exercises_what_it_checks() {
         (verdicts_forgotten, 10),
         (verdicts_late, 5),
         (commands, 500),
+        (durable, 1_000),
     ] {
         assert!(count >= least, "{stats:?}");
     }

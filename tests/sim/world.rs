@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dunlin::auth::Policy;
 use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, Handover, ListenerLayers};
-use dunlin::ids::{ConnectionId, MessageId, ShardId, Ticket};
+use dunlin::ids::{ConnectionId, ShardId, Ticket};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Places, ProcessContext, Shard};
 use dunlin::store::{LogKeeping, LogStart, Position};
@@ -21,10 +21,11 @@ use crate::authenticator::Authenticator;
 use crate::canary::{Cage, Canary};
 use crate::client::Client;
 use crate::conn::{Conn, Place};
+use crate::durable::Store;
 use crate::edge::Sockets;
 use crate::hostile::Hostile;
 use crate::operator::Operator;
-use crate::oracle::{Check, Key, Oracle};
+use crate::oracle::{Check, Oracle};
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -36,19 +37,6 @@ pub(crate) struct Channel {
     pub(crate) sent: VecDeque<MeshBatch>,
     /// With the sender, which keeps what does not fit.
     pub(crate) kept: VecDeque<MeshBatch>,
-}
-
-/// What a shard's store was given and has not confirmed.
-#[derive(Debug, Default)]
-pub(crate) struct Store {
-    pub(crate) appended: Position,
-    pub(crate) durable: Position,
-    /// Clients by the slot of their session.
-    pub(crate) names: BTreeMap<u32, Option<usize>>,
-    /// Messages of the model that were written down.
-    pub(crate) messages: BTreeMap<MessageId, Key>,
-    /// Messages that are owed to a client, by position.
-    pub(crate) owed: VecDeque<(Position, usize, Key)>,
 }
 
 pub(crate) struct World {
@@ -78,6 +66,8 @@ pub(crate) struct World {
     pub(crate) handovers_counts: Arc<[AtomicU32]>,
     pub(crate) channels: Vec<Vec<Channel>>,
     pub(crate) stores: Vec<Store>,
+    /// Connections whose CONNACK waits for its shard's store, and the packet.
+    pub(crate) held: BTreeMap<(usize, ConnectionId), Option<Vec<u8>>>,
     pub(crate) conns: BTreeMap<usize, Conn>,
     /// Connections that a shard knows.
     pub(crate) by_name: BTreeMap<(usize, ConnectionId), usize>,
@@ -153,6 +143,7 @@ impl World {
             out: Effects::default(),
             channels: (0..count).map(|_| (0..count).map(|_| Channel::default()).collect()).collect(),
             stores: (0..count).map(|_| Store::default()).collect(),
+            held: BTreeMap::new(),
             conns: BTreeMap::new(),
             by_name: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -280,12 +271,13 @@ impl World {
     fn store_confirms(&mut self) -> Check {
         let shard = self.rng.below(self.shards.len());
         let store = &self.stores[shard];
-        let waiting = (store.appended.0 - store.durable.0) as usize;
+        let waiting = store.waiting();
         if waiting == 0 {
             return Ok(());
         }
-        let position = Position(store.durable.0 + self.rng.between(1, waiting) as u64);
-        self.confirm(shard, position)
+        let position = store.end_of(self.rng.between(1, waiting) - 1);
+        self.confirm(shard, position)?;
+        self.nothing_is_ahead()
     }
 
     pub(crate) fn confirm(&mut self, shard: usize, position: Position) -> Check {
@@ -295,6 +287,7 @@ impl World {
             told = store.appended;
         }
         store.durable = told;
+        store.make_durable(position, self.cage.canary);
         while store.owed.front().is_some_and(|&(at, ..)| at <= position) {
             let (_, client, key) = store.owed.pop_front().expect("just seen");
             self.oracle.written.insert((client, key));

@@ -173,7 +173,11 @@ impl World {
                 Effect::Send { encoded, packet_id, .. } | Effect::SendPayload { encoded, packet_id, .. } => {
                     self.fx.copy_to(encoded, packet_id, &mut self.outbox);
                 }
-                Effect::Resume { .. } | Effect::HearAuth { .. } | Effect::Close { .. } => {}
+                Effect::Resume { .. }
+                | Effect::HearAuth { .. }
+                | Effect::Hold { .. }
+                | Effect::Release { .. }
+                | Effect::Close { .. } => {}
             }
         }
         self.fx.clear();

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::replayed::compare;
 use super::show::show;
 use crate::auth::{Ask, Policy};
 use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
@@ -17,7 +18,8 @@ use crate::shard::{
     Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
     Settings, Shard, Turn, UserNameBasis,
 };
-use crate::store::format::Records;
+use crate::store::format::{InboxCount, Records};
+use crate::store::state::LogState;
 use crate::store::{LogKeeping, LogStart, Position, RecordGroup};
 use crate::telemetry::{DropReason, TransportCounters};
 use crate::time::Now;
@@ -34,6 +36,8 @@ struct PeerState {
     received: Vec<u8>,
     /// Bytes that its socket does not take; `None` while it takes everything.
     stuck: Option<Vec<u8>>,
+    /// Bytes that wait for the shard's word.
+    waiting: Option<Vec<u8>>,
     closed: Option<&'static str>,
     /// What it has sent behind a packet that is under way.
     held: Option<Held>,
@@ -43,6 +47,13 @@ struct PeerState {
 struct Held {
     bytes: Vec<u8>,
     is_closed: bool,
+}
+
+/// What one turn has written.
+struct Change {
+    first: u64,
+    records: Vec<u8>,
+    inbox: Vec<InboxCount>,
 }
 
 /// See the module's text.
@@ -59,6 +70,15 @@ pub(super) struct World {
     mesh: VecDeque<(ShardId, ShardId, MeshBatch)>,
     mesh_held: bool,
     stored: Vec<Position>,
+    /// What each shard's log comes to.
+    logs: Vec<LogState>,
+    inputs: u64,
+    /// What it has written and its store has not.
+    written: Vec<Vec<Change>>,
+    /// What would be there after a crash.
+    pub(super) durable: Vec<LogState>,
+    /// Whose store makes nothing durable.
+    slow_store: Option<usize>,
     store_held: bool,
     work_held: bool,
     /// Peers that were held and are to be heard again.
@@ -99,6 +119,11 @@ impl World {
             mesh: VecDeque::new(),
             mesh_held: false,
             stored: vec![Position(0); shards],
+            logs: (0..shards).map(|_| LogState::default()).collect(),
+            inputs: 0,
+            written: (0..shards).map(|_| Vec::new()).collect(),
+            durable: (0..shards).map(|_| LogState::default()).collect(),
+            slow_store: None,
             store_held: false,
             work_held: false,
             resumed: VecDeque::new(),
@@ -151,6 +176,7 @@ impl World {
             version: connect.version,
             received: Vec::new(),
             stuck: None,
+            waiting: None,
             closed: None,
             held: None,
         });
@@ -409,6 +435,23 @@ impl World {
         self.store_held = true;
     }
 
+    /// Has a shard go on with what its durable log sent to others. Returns how many messages it sends again.
+    pub(super) fn restore_forwards(&mut self, shard: usize) -> usize {
+        let before = self.mesh.len();
+        let delivery = crate::session::delivery::tests::delivery("t");
+        let mut turn = Turn { now: self.now, fx: &mut self.fx };
+        self.shards[shard]
+            .restore_forwards(&mut turn, &self.durable[shard].mailbox, |_| Some(delivery.message.clone()));
+        self.apply(shard);
+        self.mesh.len() - before
+    }
+
+    /// Nothing of one shard becomes durable from now on, or everything again.
+    pub(super) fn set_slow_store(&mut self, shard: Option<usize>) {
+        self.slow_store = shard;
+        self.run_until_idle();
+    }
+
     /// Everything becomes durable.
     pub(super) fn release_store(&mut self) {
         self.store_held = false;
@@ -488,9 +531,13 @@ impl World {
             {
                 self.hear(from, to, batch);
             } else if !self.store_held
-                && let Some(shard) = (0..self.shards.len()).find(|&shard| self.stored[shard] != Position(0))
+                && let Some(shard) = (0..self.shards.len())
+                    .find(|&shard| self.stored[shard] != Position(0) && self.slow_store != Some(shard))
             {
                 let position = std::mem::take(&mut self.stored[shard]);
+                for Change { first, records, inbox } in self.written[shard].drain(..) {
+                    self.durable[shard].apply_change(Records::of_batch(&records, first), &inbox);
+                }
                 self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Durable { position });
                 self.apply(shard);
             } else if !self.work_held
@@ -508,6 +555,29 @@ impl World {
         panic!("the shards never come to rest");
     }
 
+    /// What a shard has written: it comes to what the shard holds.
+    fn take_log(&mut self, shard: usize) {
+        if !self.fx.log.is_empty() {
+            let RecordGroup { records, count, inbox, .. } = self.fx.log.group();
+            let last = self.fx.log.last;
+            let first = last.0 + 1 - u64::from(count);
+            let read = Records::of_batch(records, first);
+            self.written[shard].push(Change { first, records: records.to_vec(), inbox: inbox.to_vec() });
+            self.logs[shard].apply_change(read.clone(), inbox);
+            let read: Vec<_> = read.map(|found| format!("{:?}", found.expect("a record").record)).collect();
+            assert_eq!(read.len(), count as usize, "the shard lost count of its records");
+            let name = |text: &String| text.split(['(', ' ']).next().unwrap_or_default().to_owned();
+            self.recorded.extend(read.iter().map(name));
+            self.stored[shard] = last;
+        }
+        // Large worlds less often: what went wrong stays wrong.
+        self.inputs += 1;
+        let log = &self.logs[shard];
+        if log.messages.len() + log.sessions_len() + log.retained.len() < 64 || self.inputs.is_multiple_of(512) {
+            compare(&self.shards[shard], &self.logs[shard]);
+        }
+    }
+
     /// Does what a shard asks for, and says what the sockets did not take.
     fn apply(&mut self, shard: usize) {
         let mut stuck = Vec::new();
@@ -519,6 +589,16 @@ impl World {
                 }
                 Effect::Resume { connection } | Effect::HearAuth { connection } => {
                     self.resumed.push_back(connection.slot as usize);
+                    continue;
+                }
+                Effect::Hold { connection } => {
+                    self.peers[connection.slot as usize].waiting = Some(Vec::new());
+                    continue;
+                }
+                Effect::Release { connection } => {
+                    let state = &mut self.peers[connection.slot as usize];
+                    let bytes = state.waiting.take().expect("it is released once");
+                    state.stuck.as_mut().unwrap_or(&mut state.received).extend(bytes);
                     continue;
                 }
                 Effect::Close { connection, reason } => {
@@ -533,7 +613,7 @@ impl World {
             if state.stuck.is_some() {
                 stuck.push(connection);
             }
-            let out = state.stuck.as_mut().unwrap_or(&mut state.received);
+            let out = state.waiting.as_mut().or(state.stuck.as_mut()).unwrap_or(&mut state.received);
             self.fx.copy_to(encoded, packet_id, out);
             if let Some(payload) = payload {
                 out.extend_from_slice(&self.fx.payloads[payload as usize]);
@@ -546,16 +626,7 @@ impl World {
                 self.mesh.push_back((ShardId(shard as u8), to, single));
             }
         }
-        if !self.fx.log.is_empty() {
-            let RecordGroup { records, count, .. } = self.fx.log.group();
-            let last = self.fx.log.last;
-            let read = Records::of_batch(records, last.0 + 1 - u64::from(count));
-            let read: Vec<_> = read.map(|found| format!("{:?}", found.expect("a record").record)).collect();
-            assert_eq!(read.len(), count as usize, "the shard lost count of its records");
-            let name = |text: &String| text.split(['(', ' ']).next().unwrap_or_default().to_owned();
-            self.recorded.extend(read.iter().map(name));
-            self.stored[shard] = last;
-        }
+        self.take_log(shard);
         self.events.append(&mut self.fx.events);
         self.asks.append(&mut self.fx.asks);
         self.fx.clear();

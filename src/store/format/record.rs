@@ -158,7 +158,7 @@ pub enum LogRecord<'a> {
         /// The last number.
         number: u64,
     },
-    /// In a checkpoint alone: so many forwards of a log have been taken over.
+    /// So many forwards of a log have been taken over: in a checkpoint, and where nothing else was written because of them.
     InboxTaken {
         /// From which.
         from: ShardId,

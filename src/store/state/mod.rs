@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use hashbrown::HashTable;
 
-use super::format::{InboxCount, LogRecord, MessageId, MessageRecord, RecordAt, WriteStamp};
+use super::format::{InboxCount, LogRecord, MessageId, MessageRecord, RecordAt, Records, SegmentNumber, WriteStamp};
 use crate::ids::{SessionId, ShardId};
 
 pub use mailbox::{Mailbox, StoredForward};
@@ -143,6 +143,16 @@ impl LogState {
 
     fn as_of(&self, slot: SessionId) -> u64 {
         as_of(&self.covered_slots, self.covered, slot)
+    }
+
+    /// One whole change, of which nobody will ask where its bytes are: what a shard writes, before it is on a disk.
+    pub fn apply_change(&mut self, records: Records<'_>, inbox: &[InboxCount]) {
+        for found in records.map_while(Result::ok) {
+            let place = RecordPlace { segment: SegmentNumber(1), offset: 0, len: found.bytes.len() as u32 };
+            self.apply(&found, place);
+        }
+        inbox.iter().for_each(|count| self.note_inbox(*count));
+        self.end_change();
     }
 
     /// A batch has been applied, and all that it is one change with. A message that nobody wants now is not wanted again.

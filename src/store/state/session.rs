@@ -220,6 +220,11 @@ impl StoredSubscriptions {
         self.words.iter().filter_map(|(filter, word)| Some((&**filter, (*word)?)))
     }
 
+    /// Every word on every filter, also before the state is whole: the latest counts.
+    pub fn words(&self) -> impl Iterator<Item = (&str, Option<StoredSubscription>)> {
+        self.words.iter().map(|(filter, word)| (&**filter, *word))
+    }
+
     /// How many there are, once the state is whole.
     pub fn len(&self) -> usize {
         self.words.len()

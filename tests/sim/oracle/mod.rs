@@ -95,6 +95,8 @@ pub(crate) struct Stats {
     pub(crate) verdicts_late: u64,
     /// What an operator has asked for.
     pub(crate) commands: u64,
+    /// Packets whose clients a restart would have to know of.
+    pub(crate) durable: u64,
 }
 
 impl Stats {
@@ -120,6 +122,7 @@ impl Stats {
         self.verdicts_forgotten += other.verdicts_forgotten;
         self.verdicts_late += other.verdicts_late;
         self.commands += other.commands;
+        self.durable += other.durable;
     }
 }
 

@@ -1,0 +1,96 @@
+//! Messages that cross to another shard once, whatever happens to the process.
+//!
+//! Always holds: such a message is written down here, numbered, in the change that it belongs to (the exchange that was opened, the will
+//! that is cleared, the session that lets go of it), and leaves when that is durable, so that the other shard knows of nothing that a
+//! restart would take back. The other shard counts it in the change that has what came of it. What it has not counted is sent again
+//! after a restart. All that one session publishes so waits in one order.
+//! Leaves to others: which messages these are (`route`, `groups`), and holding one log against another (`store`).
+
+use super::clients::Clients;
+use super::record_log::{HeldForward, Waiter};
+use super::{PublishDetails, Shard, Turn};
+use crate::ids::{MessageId, ShardId};
+use crate::session::{Message, Routed};
+use crate::store::format::{ForwardTarget, InboxCount, ListOf, LogRecord};
+use crate::store::state::Mailbox;
+
+impl Clients {
+    /// Has a message cross when all that was written so far is durable; where the other shard is to keep it, as one that arrives once.
+    pub(super) fn forward(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: ShardId,
+        routed: &mut Routed<'_>,
+        (plain, mut details): (bool, PublishDetails),
+        is_kept_there: bool,
+    ) {
+        if is_kept_there {
+            let message = self.record_log.message(turn, routed);
+            let number = self.forwards.numbered_mut(to);
+            *number += 1;
+            let number = *number;
+            let groups = ListOf::Values(&details.groups);
+            let target = ForwardTarget { to, number, message, plain, retained: details.retained, groups };
+            self.record_log.append(turn, &LogRecord::Forward(target));
+            details.forward = Some(InboxCount { from: self.id, number });
+        }
+        let held = HeldForward { to, message: routed.share().clone(), plain, details };
+        self.record_log.wait_for(turn, Waiter::Forward(Box::new(held)));
+    }
+
+    /// It crosses.
+    pub(super) fn send_forward(turn: &mut Turn<'_>, held: HeldForward) {
+        let HeldForward { to, message, plain, details } = held;
+        turn.fx.mesh.publish(to, &mut Routed::shared(&message), plain, details);
+    }
+
+    /// What another log has sent was taken over, in this very change; `has_records`: something came of it.
+    pub(super) fn note_taken_over(
+        &mut self,
+        turn: &mut Turn<'_>,
+        count: InboxCount,
+        (is_under_way, has_records): (bool, bool),
+    ) {
+        if is_under_way {
+            return self.forwards.under_way.push(count);
+        }
+        if !has_records {
+            let InboxCount { from, number } = count;
+            return self.record_log.append(turn, &LogRecord::InboxTaken { from, number });
+        }
+        let inbox = &mut turn.fx.log.inbox;
+        match inbox.iter_mut().find(|known| known.from == count.from) {
+            Some(known) => known.number = known.number.max(count.number),
+            None => inbox.push(count),
+        }
+    }
+
+    /// All that took several turns has been delivered.
+    pub(super) fn note_all_delivered(&mut self, turn: &mut Turn<'_>) {
+        for InboxCount { from, number } in std::mem::take(&mut self.forwards.under_way) {
+            self.record_log.append(turn, &LogRecord::InboxTaken { from, number });
+        }
+    }
+}
+
+impl Shard {
+    /// After a restart: numbers go on, and what other logs have not taken over is sent to their shards again. `message_of` finds what
+    /// was read back; one whose bytes are lost is not sent.
+    pub fn restore_forwards(
+        &mut self,
+        turn: &mut Turn<'_>,
+        mailbox: &Mailbox,
+        message_of: impl Fn(MessageId) -> Option<Message>,
+    ) {
+        for (to, numbered) in mailbox.numbered() {
+            *self.clients.forwards.numbered_mut(to) = numbered;
+            for stored in mailbox.forwards(to) {
+                let Some(message) = message_of(stored.message) else { continue };
+                let forward = Some(InboxCount { from: self.clients.id, number: stored.number });
+                let groups = stored.groups.iter().copied().collect();
+                let details = PublishDetails { groups, retained: stored.retained, confirm: None, forward };
+                Clients::send_forward(turn, HeldForward { to, message, plain: stored.plain, details });
+            }
+        }
+    }
+}
