@@ -338,6 +338,24 @@ pub const STORE_LAZY_MS: u64 = 1_000;
 /// Segments that are kept ready behind the one that is written. Making one of 64 MiB takes a second on a slow disk, in which
 /// a fast shard fills two.
 pub const STORE_SEGMENTS_PREPARED: usize = 3;
+/// How long a log waits on a full disk before it tries again to make a segment, in seconds.
+pub const STORE_SPACE_RETRY_S: u32 = 1;
+/// What threads that work on files may have to say to a shard that it has not heard: beyond it they wait.
+pub const STORE_NEWS_MAX: usize = 64;
+/// Smallest size of a segment's file: the largest batch fits into it.
+pub const STORE_SEGMENT_MIN_BYTES: u64 = 2 * 1024 * 1024;
+/// Largest size of a segment's file: a place in it is kept in 32 bits.
+pub const STORE_SEGMENT_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// Size of a segment's file where nobody says: zeros for it take a slow disk less than a second.
+pub const STORE_SEGMENT_DEFAULT_BYTES: u64 = 64 * 1024 * 1024;
+/// Time between checkpoints of a log where nobody says.
+pub const STORE_CHECKPOINT_DEFAULT_S: u32 = 60;
+/// Longest time between checkpoints of a log.
+pub const STORE_CHECKPOINT_MAX_S: u32 = 24 * 3600;
+/// Room on the disk that is left to others where nobody says.
+pub const STORE_FREE_DEFAULT_BYTES: u64 = 256 * 1024 * 1024;
+/// Most room on the disk that can be left to others.
+pub const STORE_FREE_MAX_BYTES: u64 = 1024 * 1024 * 1024 * 1024;
 
 // --- the edge --------------------------------------------------------------------------------------------------
 

@@ -86,6 +86,29 @@ impl<T> Slab<T> {
         (chunk << CHUNK_BITS | slot) as u32
     }
 
+    /// Puts `value` into a slot that is free: what is rebuilt keeps its numbers. Those below it that were never used are free
+    /// from now on.
+    pub fn insert_at(&mut self, slot: u32, value: T) {
+        let (chunk, at) = split(slot);
+        while self.chunks.len() <= chunk {
+            self.add_chunk();
+        }
+        let (slots, free) = (&mut self.chunks[chunk], &mut self.free[chunk]);
+        while slots.len() <= at {
+            let next = slots.len();
+            free.bits[next / 64] |= 1 << (next % 64);
+            slots.push(None);
+        }
+        assert!(slots[at].is_none(), "one value has a slot");
+        free.bits[at / 64] &= !(1 << (at % 64));
+        slots[at] = Some(value);
+        free.used += 1;
+        if free.used == CHUNK_SLOTS {
+            self.roomy.retain(|&roomy| roomy as usize != chunk);
+        }
+        self.len += 1;
+    }
+
     /// The value in `slot`; `None` if the slot is free or was never used.
     #[inline]
     pub fn get(&self, slot: u32) -> Option<&T> {
@@ -332,6 +355,25 @@ mod tests {
             assert_eq!((slab.memory_bytes(), slab.is_empty()), (held, true));
             assert_eq!(slab.insert("a"), 0);
         }
+    }
+
+    #[test]
+    fn what_is_rebuilt_keeps_its_slots_and_those_between_are_free() {
+        let kept: Vec<u32> = vec![0, 3, 64, 1_023, 1_024, 5_000];
+        let mut slab = Slab::<u32>::new();
+        for &slot in &kept {
+            slab.insert_at(slot, slot);
+        }
+        assert!(slab.iter().map(|(slot, _)| slot).eq(kept.iter().copied()));
+        assert_eq!((slab.len(), slab.slots()), (kept.len(), 5_001));
+        let added: Vec<u32> = (0..10_000).map(|value| slab.insert(value)).collect();
+        let distinct: std::collections::BTreeSet<u32> = added.iter().chain(&kept).copied().collect();
+        assert_eq!((distinct.len(), slab.len()), (10_000 + kept.len(), 10_000 + kept.len()));
+        assert!(kept.iter().all(|&slot| slab[slot] == slot), "nobody was overwritten");
+        for slot in distinct {
+            assert!(slab.remove(slot).is_some());
+        }
+        assert!(slab.is_empty());
     }
 
     #[test]

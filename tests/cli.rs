@@ -221,7 +221,7 @@ fn what_the_machine_is_short_of_is_named_with_its_remedy() {
 #[test]
 fn flags_of_other_brokers_get_the_true_answer() {
     for (flag, answer) in [
-        ("--persistence", "sessions and retained messages are kept in memory only so far"),
+        ("--persistence", "use [store] storage (--storage)"),
         ("--psk-file", "use [auth] password_file, jwt_key, jwks_url or auth_http_url"),
         ("--tls-port", "TLS is a matter of a listener"),
         ("-d", "dunlin stays in the foreground"),

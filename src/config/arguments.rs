@@ -326,7 +326,7 @@ mod tests {
         let table = [
             ("--prot", "a similar argument exists: '--port'"),
             ("--max-packet-sise", "a similar argument exists: '--max-packet-size'"),
-            ("--persistence", "kept in memory only"),
+            ("--persistence", "use [store] storage"),
             ("--psk-file=/etc/psk", "use [auth] password_file, jwt_key, jwks_url or auth_http_url"),
             ("--tls-cert", "TLS is a matter of a listener"),
             ("-d", "dunlin stays in the foreground"),

@@ -86,7 +86,7 @@ fn example() -> String {
             }
             let _ = writeln!(text, "# Allowed: {} [{change}]", row.range_text());
             let value = match row.fallback {
-                Fallback::Cores | Fallback::HostName | Fallback::Address => {
+                Fallback::Cores | Fallback::HostName | Fallback::StateDirectory | Fallback::Address => {
                     let _ = writeln!(text, "# {} = {}", row.key(), row.default_text());
                     continue;
                 }
@@ -162,7 +162,7 @@ fn the_documentation_says_what_the_rows_say() {
 
 fn load(file: &str) -> super::Config {
     let read = |_: &Path| Ok(file.to_owned());
-    let machine = Machine { cores: 8, host_name: "host".to_owned() };
+    let machine = Machine { cores: 8, host_name: "host".to_owned(), ..Machine::default() };
     let arguments = ["dunlin", "-c", "dunlin.toml"].map(Into::into);
     match super::load_on(&super::System { machine, read_file: &read }, arguments, []) {
         Ok(super::Invocation::Run(config)) => *config,

@@ -63,17 +63,12 @@ pub(super) const FOREIGN: &[Foreign] = &[
          [auth] allow_anonymous (--allow-anonymous) says who comes in without a password",
     ),
     of(
-        &[
-            "persistence",
-            "persistence_location",
-            "persistence_file",
-            "autosave_interval",
-            "autosave_on_changes",
-            "data_dir",
-            "storage",
-            "store",
-        ],
-        "sessions and retained messages are kept in memory only so far and end with the process",
+        &["persistence", "autosave_interval", "autosave_on_changes"],
+        "use [store] storage (--storage): disk writes each change before it is acknowledged, and needs no saving",
+    ),
+    of(
+        &["persistence_location", "persistence_file"],
+        "use [store] data_dir (--data-dir), with [store] storage = \"disk\"",
     ),
     of(&["persistent_client_expiration"], "use [session] expiry_max (--session-expiry-max)"),
     of(

@@ -8,12 +8,13 @@ use std::sync::LazyLock;
 use super::{
     error::{Problem, Source},
     process::{LogFormat, PROCESS_ROWS},
+    store::STORE_ROWS,
 };
 use crate::settings::{AUTHENTICATION_ROWS, FromValue, LISTENER_ROWS, Machine, SETTINGS_ROWS, Scope, Setting, Value};
 
 /// Every setting, in the order of the documentation.
 pub static ROWS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut rows = [PROCESS_ROWS, LISTENER_ROWS, AUTHENTICATION_ROWS, SETTINGS_ROWS].concat();
+    let mut rows = [PROCESS_ROWS, LISTENER_ROWS, AUTHENTICATION_ROWS, STORE_ROWS, SETTINGS_ROWS].concat();
     rows.sort_by_key(|row| row.section);
     rows
 });

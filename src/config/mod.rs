@@ -28,6 +28,7 @@ mod listeners;
 mod print;
 pub mod process;
 mod reload;
+pub mod store;
 mod store_command;
 mod suggest;
 pub mod unix;
@@ -38,6 +39,7 @@ pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
+pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
 use crate::settings::{Machine, Setting, Settings};
@@ -74,6 +76,8 @@ pub enum Invocation {
 pub struct Config {
     /// What the edge has to know.
     pub process: ProcessSettings,
+    /// What survives a restart, and where.
+    pub store: StoreSettings,
     /// What every shard has to know.
     pub settings: Arc<Settings>,
     /// Where to listen; at least one, no two the same.
@@ -131,7 +135,8 @@ impl System<'static> {
         let quota = std::thread::available_parallelism().map_or(1, usize::from);
         let cores = core_affinity::get_core_ids().map_or(quota, |ids| ids.len().min(quota)).max(1);
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let machine = Machine { cores, host_name: host_name.trim().to_owned() };
+        let state_directory = store::state_directory(|name| std::env::var_os(name));
+        let machine = Machine { cores, host_name: host_name.trim().to_owned(), state_directory };
         Self { machine, read_file: &|path| std::fs::read_to_string(path) }
     }
 }
@@ -212,6 +217,7 @@ impl Config {
         let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
         let mut config = Self {
             process: ProcessSettings::from_values(&value_of),
+            store: StoreSettings::from_values(&value_of),
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             warnings: Vec::new(),
@@ -275,6 +281,11 @@ impl Config {
     /// Where a setting's value came from; `flag` is its long flag without dashes.
     fn source(&self, flag: &str) -> &Source {
         &self.resolved[index(flag)].source
+    }
+
+    /// Whether somebody has chosen the value of a setting; `flag` is its long flag without dashes.
+    pub fn is_given(&self, flag: &str) -> bool {
+        self.source(flag) != &Source::Default
     }
 
     /// What is wrong with the value of `flag`.

@@ -277,7 +277,7 @@ fn check_user(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn check_path(text: &str) -> Result<String, String> {
+pub(super) fn check_path(text: &str) -> Result<String, String> {
     if text.is_empty() || text.contains('\0') {
         return Err("the path is empty or holds a NUL".to_owned());
     }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Config, ConfigError, Invocation, Listener, ProcessSettings, Settings, System,
+    Config, ConfigError, Invocation, Listener, ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
 };
@@ -85,6 +85,7 @@ impl Config {
         let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
         let config = Self {
             process: ProcessSettings::from_values(&value_of),
+            store: StoreSettings::from_values(&value_of),
             settings: Arc::new(Settings::from_values(&value_of)),
             warnings: new.warnings,
             access: new.access,
@@ -164,7 +165,8 @@ mod tests {
 
     fn load(file: &str, cores: usize, arguments: &[&str]) -> Result<Config, ConfigError> {
         let read = |_: &std::path::Path| Ok(file.to_owned());
-        let system = System { machine: Machine { cores, host_name: "host".to_owned() }, read_file: &read };
+        let system =
+            System { machine: Machine { cores, host_name: "host".to_owned(), ..Machine::default() }, read_file: &read };
         let arguments = ["dunlin", "-c", "d.toml"].iter().chain(arguments).map(Into::into);
         match super::super::load_on(&system, arguments, [])? {
             Invocation::Run(config) => Ok(*config),
@@ -204,7 +206,7 @@ mod tests {
     #[test]
     fn what_is_read_again_has_the_same_arguments_and_may_be_wrong() {
         let old = load("[mqtt]\nmax_inflight = 10\n", 2, &["--port", "1884"]).unwrap();
-        let machine = Machine { cores: 2, host_name: "host".to_owned() };
+        let machine = Machine { cores: 2, host_name: "host".to_owned(), ..Machine::default() };
         for (file, expected) in [("[mqtt]\nmax_inflight = 20\n", Some(20)), ("[mqtt]\nmax_inflight = 0\n", None)] {
             let read = |_: &std::path::Path| Ok(file.to_owned());
             let new = old.read_again_on(&System { machine: machine.clone(), read_file: &read });

@@ -33,7 +33,7 @@ impl Computer<'_> {
             Some("nobody") => Ok("# nobody yet\n".to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
-        let machine = Machine { cores: self.cores, host_name: self.host_name.to_owned() };
+        let machine = Machine { cores: self.cores, host_name: self.host_name.to_owned(), ..Machine::default() };
         let system = System { machine, read_file: &read };
         let arguments = std::iter::once("dunlin").chain(arguments.iter().copied()).map(OsString::from);
         load_on(&system, arguments, environment.iter().map(|&(name, value)| (name.into(), value.into())))
@@ -93,7 +93,9 @@ fn every_setting_is_taken_from_each_of_the_three_places() {
             machine.config(&[&flag], &[]),
         ];
         let default = COMPUTER.config(&[], &[]);
-        let all = |config: &Config| (config.process.clone(), config.settings.clone(), config.listeners.clone());
+        let all = |config: &Config| {
+            (config.process.clone(), config.store.clone(), config.settings.clone(), config.listeners.clone())
+        };
         for config in configs {
             assert_ne!(all(&config), all(&default), "{}", row.path());
             assert_eq!(config.resolved[index].value, row.parse(std::slice::from_ref(&text)).unwrap());

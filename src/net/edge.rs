@@ -1,7 +1,10 @@
 //! The object: one shard's plane and connections, what happens on the one, and what the other wants done.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -12,8 +15,8 @@ use crate::conn::{
 use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::limits;
 use crate::ring::{
-    Buffer, EndCause, ListenConfig, Plane, PlaneHandle, RingError, SharedUnixListener, SocketEvent, TcpKeepAlive,
-    UnderWay,
+    Buffer, Durability, EndCause, ListenConfig, Plane, PlaneHandle, RingError, SharedUnixListener, SocketEvent,
+    TcpKeepAlive, UnderWay, WriteAt,
 };
 use crate::settings::{ListenerSettings, Settings};
 use crate::shard::Effects;
@@ -75,6 +78,15 @@ fn user_timeout_ms(settings: &ListenerSettings) -> Option<u32> {
     (settings.tcp_user_timeout_s > 0).then(|| settings.tcp_user_timeout_s * 1_000)
 }
 
+/// A write into a file that has ended.
+#[derive(Debug)]
+pub struct EndedWrite {
+    /// The allocation that held the bytes.
+    pub bytes: Vec<u8>,
+    /// How many of them are durable, or the system's error number.
+    pub result: Result<usize, i32>,
+}
+
 /// See the module's text.
 pub struct Edge {
     pub(super) plane: Plane,
@@ -87,6 +99,8 @@ pub struct Edge {
     kept: Slab<Buffer>,
     /// Handshakes that somebody else is to run.
     handshakes: Vec<(ConnectionId, Box<Handshake>)>,
+    /// Writes into files that have ended.
+    written: VecDeque<EndedWrite>,
     /// When it may be said again that there are no descriptors, or no room for them.
     pub(super) next_shortage_report: Deadline,
 }
@@ -107,6 +121,7 @@ impl Edge {
             planes: Vec::new(),
             kept: Slab::new(),
             handshakes: Vec::new(),
+            written: VecDeque::new(),
             next_shortage_report: Deadline(0),
         }
     }
@@ -247,6 +262,17 @@ impl Edge {
         self.carry_out();
     }
 
+    /// Writes bytes into a file, durably, with the next entry into the kernel: [`Self::next_written`] gives them back.
+    pub fn write_durable(&mut self, file: Arc<OwnedFd>, offset: u64, bytes: Vec<u8>, range: Range<usize>) {
+        let at = WriteAt { offset, durability: Durability::WriteThenSync };
+        self.plane.write_durable(file, at, bytes, range);
+    }
+
+    /// The next of such writes that has ended.
+    pub fn next_written(&mut self) -> Option<EndedWrite> {
+        self.written.pop_front()
+    }
+
     /// Makes another shard's pump look around.
     pub fn wake(&mut self, shard: ShardId) {
         self.plane.wake(&self.planes[shard.index()]);
@@ -314,12 +340,12 @@ impl Edge {
             SocketEvent::HandedOver { ticket } => self.connections.handed_over(ticket),
             SocketEvent::HandOverFailed { ticket, socket, .. } => self.connections.hand_over_failed(ticket, socket),
             SocketEvent::Finished { connection } => self.connections.finished(connection),
+            SocketEvent::Written { bytes, result } => self.written.push_back(EndedWrite { bytes, result }),
             // The broker opens no connections and no datagram sockets.
             SocketEvent::Datagram { buffer, .. } => self.plane.give_back(buffer),
             SocketEvent::DatagramsEnded { .. }
             | SocketEvent::DatagramNotSent { .. }
             | SocketEvent::Connected { .. }
-            | SocketEvent::Written { .. }
             | SocketEvent::Timeout => {}
         }
     }

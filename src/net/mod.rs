@@ -15,5 +15,5 @@ mod log;
 #[cfg(test)]
 mod tests;
 
-pub use edge::{Edge, ListenOn, Listening};
+pub use edge::{Edge, EndedWrite, ListenOn, Listening};
 pub use flush::Offer;

@@ -12,7 +12,7 @@ impl Plane {
     ///
     /// It waits in the first ring, in the entry into the kernel that submits. What happens in other rings is told there by
     /// the eventfd. It may return early with nothing to tell. Without `patience` it may go on for a moment after the first
-    /// event, where more of them are worth it (`coalescing.rs`).
+    /// event, where more of them are worth it (`coalescing.rs`) and no write into a file is under way.
     ///
     /// [`PlaneHandle::wake`]: super::PlaneHandle::wake
     ///
@@ -33,7 +33,9 @@ impl Plane {
             && self.rings.short_sends.len() == short_sends
             && self.rings.failed.is_none();
         let patience = if nothing_new && is_quiet() { patience } else { Some(Duration::ZERO) };
+        // Whoever waits for the disk is told at once.
         let coalescing = std::mem::take(&mut self.turn_counts).coalescing(self.rings.sockets());
+        let coalescing = coalescing.filter(|_| self.writes == 0);
         self.rings.counters.enters += 1;
         let result = match (coalescing, patience) {
             (Some(coalescing), None) if self.rings.all[0].can_coalesce() => {

@@ -4,12 +4,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::clock;
+use super::disk::FileWrite;
+use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
 use super::inbox::Inbox;
 use super::mesh::{Batch, Port};
+use super::restoring::Restoring;
+use super::shard_store::ShardStore;
 use super::watchdog::Heartbeat;
+use crate::config::Exit;
 use crate::conn::ShardTurn;
 use crate::ids::ShardId;
 use crate::limits::{
@@ -19,7 +25,7 @@ use crate::limits::{
 use crate::net::Edge;
 use crate::ring::RingError;
 use crate::shard::{Command, Effects, Input, MeshMessage, Shard, Turn};
-use crate::store::{MemoryStore, Position};
+use crate::store::{Position, WriteError};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
 
@@ -32,9 +38,11 @@ pub(super) struct Pump {
     /// What is left of a batch of another shard, whose messages were too much for this one.
     rest: Option<(ShardId, Batch)>,
     inbox: Inbox,
-    store: MemoryStore,
+    store: ShardStore,
     /// What the shard was last told to be durable.
     durable: Position,
+    /// The disk has failed: what it was given before is told, and then the process ends.
+    failed: Option<WriteError>,
     /// Bytes encoded since the last flush.
     turn_bytes: usize,
     /// When the last turn began.
@@ -54,8 +62,14 @@ pub(super) struct Pump {
 pub(super) struct Parts {
     /// Listening already.
     pub edge: Edge,
-    /// Without sessions yet.
+    /// With the sessions that were read back.
     pub shard: Shard,
+    /// What has followed from that.
+    pub fx: Effects,
+    /// Where its records go.
+    pub store: ShardStore,
+    /// What of them is durable.
+    pub durable: Position,
     /// To the other shards.
     pub port: Port,
     /// From threads that are no shard.
@@ -73,16 +87,18 @@ pub(super) struct Parts {
 impl Pump {
     /// A pump that has not run.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker } = parts;
+        let Parts { edge, shard, fx, store, durable, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker } =
+            parts;
         Self {
             edge,
             shard,
-            fx: Effects::default(),
+            fx,
             port,
             rest: None,
             inbox,
-            store: MemoryStore::default(),
-            durable: Position::default(),
+            store,
+            durable,
+            failed: None,
             turn_bytes: 0,
             last_turn: clock::now(),
             catching_up: 0,
@@ -94,6 +110,25 @@ impl Pump {
         }
     }
 
+    /// Goes on until every shard knows what the sessions of all are subscribed to. Nobody is heard before.
+    pub(super) fn restore(&mut self, restoring: &Restoring) -> Result<(), RingError> {
+        let mut has_arrived = false;
+        loop {
+            let now = self.take_messages(clock::now())?;
+            self.shard.go_on_restoring(&mut Turn { now, fx: &mut self.fx });
+            self.apply_effects(now)?;
+            self.port.flush(&mut self.fx.mesh, |_| {});
+            if !has_arrived && self.shard.is_restored() {
+                has_arrived = true;
+                restoring.arrive();
+            }
+            if restoring.is_over() {
+                return Ok(());
+            }
+            std::thread::sleep(RESTORE_PAUSE);
+        }
+    }
+
     /// Runs until the process is to stop. Returns how many connections did not take their last words in time.
     pub(super) fn run(mut self) -> Result<usize, RingError> {
         loop {
@@ -101,7 +136,7 @@ impl Pump {
             self.heartbeat.beat();
             if let Some(deadline) = self.stopping {
                 let left = self.edge.connections();
-                if left == 0 || deadline.is_due(clock::now()) {
+                if (left == 0 && self.store.is_durable()) || deadline.is_due(clock::now()) {
                     return Ok(left);
                 }
             }
@@ -119,24 +154,58 @@ impl Pump {
         let now = self.take_messages(now)?;
         self.take_handshakes(now)?;
         self.take_commands(now)?;
+        self.take_news(now)?;
         self.keep_time(now);
         self.apply_effects(now)?;
-        if self.store.durable() > self.durable {
-            self.durable = self.store.durable();
-            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Durable { position: self.durable });
-            self.apply_effects(now)?;
+        self.take_written(now)?;
+        if let Some(FileWrite { file, offset, bytes, range }) = self.store.next_write(now, self.stopping.is_some()) {
+            self.edge.write_durable(file, offset, bytes, range);
         }
         self.edge.receive_with_freed_buffers();
         self.port.flush(&mut self.fx.mesh, |shard| self.edge.wake(shard));
         self.push_back();
         self.edge.accept_more(now);
-        let deadlines = [self.shard.next_deadline(), self.edge.next_deadline(), self.stopping];
+        let deadlines =
+            [self.shard.next_deadline(), self.edge.next_deadline(), self.store.next_deadline(), self.stopping];
         if let Some(deadline) = deadlines.into_iter().flatten().min() {
             self.edge.set_timeout(deadline);
         }
         let busy = more || self.has_work();
-        let now = self.send(now, !busy && !self.is_stopped())?;
-        self.apply_effects(now)
+        let now = self.send(now, !busy && !self.is_stopped() && self.failed.is_none())?;
+        self.apply_effects(now)?;
+        if let Some(error) = self.failed {
+            // What was durable before has been acknowledged; nobody knows what is on the disk now.
+            self.edge.submit()?;
+            fatal(&error, End::Exit(Exit::Environment));
+        }
+        Ok(())
+    }
+
+    /// What the disk has taken.
+    fn take_written(&mut self, now: Now) -> Result<(), RingError> {
+        let mut durable = self.store.durable_at_once();
+        while let Some(ended) = self.edge.next_written() {
+            match self.store.written(ended) {
+                Ok(position) => durable = Some(position),
+                Err(error) => self.failed = Some(error),
+            }
+        }
+        if let Some(position) = durable.filter(|durable| *durable > self.durable) {
+            self.durable = position;
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Durable { position });
+            self.apply_effects(now)?;
+        }
+        Ok(())
+    }
+
+    /// What whoever works on the log's files has to say.
+    fn take_news(&mut self, now: Now) -> Result<(), RingError> {
+        self.store.take_news(now);
+        while let Some((records, count)) = self.store.next_copies() {
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Copies { records: &records, count });
+            self.apply_effects(now)?;
+        }
+        Ok(())
     }
 
     /// Whether something is left to do, besides sending, before it may sleep.
@@ -146,19 +215,20 @@ impl Pump {
             || self.rest.is_some()
             || self.port.waiting(&self.fx.mesh) > 0
             || !self.inbox.is_quiet()
+            || !self.store.is_quiet()
             || !self.is_done_shaking()
     }
 
     /// Sends what the turn made, and may then sleep. Returns the time afterwards.
     fn send(&mut self, mut now: Now, sleeps: bool) -> Result<Now, RingError> {
-        let Self { edge, shard, fx, port, inbox, stop, stopping, heartbeat, handshaker, .. } = self;
+        let Self { edge, shard, fx, store, port, inbox, stop, stopping, heartbeat, handshaker, .. } = self;
         heartbeat.set_asleep(sleeps);
         let mut core = ShardTurn { shard, turn: Turn { now, fx } };
         let offer = edge.offer(
             &mut core,
             sleeps.then_some(|| {
                 let is_done_shaking = handshaker.as_ref().is_none_or(Handshaker::is_quiet);
-                is_done_shaking && inbox.is_quiet() && is_quiet(port, stop, *stopping)
+                is_done_shaking && inbox.is_quiet() && store.is_quiet() && is_quiet(port, stop, *stopping)
             }),
         )?;
         if sleeps {
@@ -173,7 +243,7 @@ impl Pump {
 
     /// Whether there is nothing to wait for any more.
     fn is_stopped(&self) -> bool {
-        self.stopping.is_some() && self.edge.connections() == 0
+        self.stopping.is_some() && self.edge.connections() == 0 && self.store.is_durable()
     }
 
     /// Returns whether there may be more than one turn should take.
@@ -337,7 +407,7 @@ impl Pump {
             self.inbox.reply(request, reply);
         }
         if !self.fx.log.is_empty() {
-            self.store.append(&self.fx.log);
+            self.store.append(now, &self.fx.log);
         }
         self.fx.clear();
         if self.turn_bytes > TURN_MAX_BYTES {
@@ -361,6 +431,9 @@ impl Pump {
         }
     }
 }
+
+/// How long a shard that has restored its part waits between looks at what the others say.
+const RESTORE_PAUSE: Duration = Duration::from_micros(200);
 
 /// The shard and its turn, for a call of the edge.
 const fn core<'a>(now: Now, shard: &'a mut Shard, fx: &'a mut Effects) -> ShardTurn<'a> {

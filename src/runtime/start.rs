@@ -12,6 +12,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use super::accounts;
 use super::authenticator::{self, AuthenticatorHandle, Questions};
 use super::clock;
+use super::disk::{DirectoryError, SurveyError};
 use super::fatal::{End, fatal};
 use super::file_watch::WatchedFiles;
 use super::handshakes::Handshaker;
@@ -19,6 +20,8 @@ use super::inbox::{self, Asker, InboxSender};
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
 use super::reload::{Reached, Reloader};
+use super::restoring::Restoring;
+use super::shard_logs::{BegunShard, ShardLog, ShardLogs, begin_shard};
 use super::signals;
 use super::tls::{TlsListeners, TlsProblem};
 use super::watchdog::{self, Heartbeat};
@@ -30,8 +33,7 @@ use crate::limits;
 use crate::net::{Edge, ListenOn, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError, SharedUnixListener};
-use crate::shard::{Places, ProcessContext, Shard};
-use crate::store::LogStart;
+use crate::shard::{Places, ProcessContext, StampClock};
 use crate::telemetry::log;
 
 /// Why the broker does not run.
@@ -49,6 +51,9 @@ pub enum RunError {
     /// Somebody else listens at a path.
     #[error("{} is in use by another process; stop that, or choose another path with --unix", .0.display())]
     PathInUse(PathBuf),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] SurveyError),
     /// A user or a group that is to own a socket is not there.
     #[error("{0}")]
     Account(String),
@@ -67,7 +72,9 @@ impl RunError {
     /// The process's exit status.
     pub const fn exit(&self) -> Exit {
         match self {
-            Self::AddressInUse(_) | Self::PathInUse(_) => Exit::AddressInUse,
+            Self::AddressInUse(_)
+            | Self::PathInUse(_)
+            | Self::Store(SurveyError::Directory(DirectoryError::InUse(_))) => Exit::AddressInUse,
             Self::Tls(_) => Exit::Config,
             _ => Exit::Environment,
         }
@@ -110,8 +117,13 @@ struct Assignment {
     heartbeat: Arc<Heartbeat>,
     /// Where questions go, if any listener asks.
     asker: Option<Asker>,
+    /// What it goes on with, if there is a data directory.
+    log: Option<ShardLog>,
+    restoring: Arc<Restoring>,
     ready: mpsc::Sender<Result<Ready, RingError>>,
     planes: mpsc::Receiver<Vec<PlaneHandle>>,
+    /// Told when it can be served.
+    restored: mpsc::Sender<()>,
 }
 
 /// What a shard's thread tells when it can serve.
@@ -142,6 +154,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
         log::event::config_warning(&text);
     }
+    let logs = ShardLogs::open(config, random, clock::now())?;
     let tls = Arc::new(TlsListeners::load(&config.listeners).map_err(RunError::Tls)?);
     let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
@@ -149,7 +162,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
     let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker };
-    let Started { threads, planes, inboxes, addresses } = start_shards(config, listening, &shared)?;
+    let Started { threads, planes, inboxes, addresses, restored } = start_shards(config, listening, &shared, logs)?;
     let authenticator = match questions {
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
@@ -158,6 +171,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let reloader = Reloader { config: config.clone(), log, reached: Reached { inboxes, authenticator }, tls, files };
     let told_to_stop = signals::start(signals, reloader).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
+    // Every shard tells once; one that ends before has ended the process.
+    restored.iter().take(shards).for_each(drop);
     for (address, listener) in addresses.iter().zip(&config.listeners) {
         log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
     }
@@ -247,6 +262,8 @@ struct Started {
     inboxes: Vec<InboxSender>,
     /// What they listen on.
     addresses: Vec<ListenOn>,
+    /// Each says here when its clients can be served.
+    restored: mpsc::Receiver<()>,
 }
 
 fn start_authenticator(
@@ -272,16 +289,12 @@ fn start_shards(
     config: &Config,
     mut listening: Vec<Listening>,
     shared: &SharedByShards<'_>,
+    mut logs: Option<ShardLogs>,
 ) -> Result<Started, RunError> {
     let instance = random();
-    let keys = HashKeys { tables: random(), names: NameKey { first: random(), second: random() } };
-    let listeners_max = config.listeners.iter().map(|listener| listener.settings.connections_max);
-    let places = Arc::new(Places::new(config.process.connections_max, listeners_max));
-    let process = ProcessContext {
-        places,
-        rules: config.access.rules().cloned(),
-        ..ProcessContext::new((*config.settings).clone(), keys, clock::now())
-    };
+    let process = process_context(config, logs.as_ref());
+    let restoring = Arc::new(Restoring::new(config.settings.shards));
+    let (tell_restored, restored) = mpsc::channel();
     let connections = Arc::new(AtomicU32::new(0));
     let rates = Arc::new(connect_rates(&config.listeners));
     let handovers: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
@@ -307,22 +320,16 @@ fn start_shards(
             stop: Arc::clone(shared.stop),
             heartbeat: Arc::clone(heartbeat),
             asker: shared.asker.clone(),
+            log: logs.as_mut().and_then(|logs| logs.take(ShardId(index as u8))),
+            restoring: Arc::clone(&restoring),
             ready,
             planes: take_planes,
+            restored: tell_restored.clone(),
         };
-        let name = format!("shard-{index}");
-        let core = if config.process.pin && !cores.is_empty() { Some(cores[index % cores.len()].id) } else { None };
-        let thread = LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
-            .name(&name)
-            // The disk and the sleeping are all that goes through glommio's own rings.
-            .io_memory(GLOMMIO_IO_BYTES)
-            .ring_depth(GLOMMIO_RING_DEPTH)
-            .preempt_timer(PREEMPT_TIMER)
-            .spawn(move || async move { run_shard(assignment) })
-            .map_err(|error| RunError::Thread(name.clone(), error.to_string()))?;
+        let thread = spawn_shard(index, &cores, assignment)?;
         threads.push(thread);
-        let Ready { plane, inbox, addresses } =
-            is_ready.recv().map_err(|_| RunError::Thread(name.clone(), "it ended before it was ready".into()))??;
+        let ended = |_| RunError::Thread(format!("shard-{index}"), "it ended before it was ready".into());
+        let Ready { plane, inbox, addresses } = is_ready.recv().map_err(ended)??;
         // Where port 0 was asked for, the first shard learns the port and the others share it.
         for (listening, address) in listening.iter_mut().zip(addresses) {
             listening.on = address;
@@ -331,12 +338,44 @@ fn start_shards(
         inboxes.push(inbox);
         starters.push(give_planes);
     }
+    if let Some(logs) = &logs {
+        logs.begin(&planes);
+    }
     for starter in starters {
         // A shard that is gone meanwhile has reported by its own exit.
         let _ = starter.send(planes.clone());
     }
     let addresses = listening.into_iter().map(|listening| listening.on).collect();
-    Ok(Started { threads, planes, inboxes, addresses })
+    Ok(Started { threads, planes, inboxes, addresses, restored })
+}
+
+/// Starts a shard's thread.
+fn spawn_shard(index: usize, cores: &[core_affinity::CoreId], assignment: Assignment) -> Result<ShardThread, RunError> {
+    let name = format!("shard-{index}");
+    let is_pinned = assignment.config.process.pin && !cores.is_empty();
+    let core = if is_pinned { Some(cores[index % cores.len()].id) } else { None };
+    LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
+        .name(&name)
+        // The disk and the sleeping are all that goes through glommio's own rings.
+        .io_memory(GLOMMIO_IO_BYTES)
+        .ring_depth(GLOMMIO_RING_DEPTH)
+        .preempt_timer(PREEMPT_TIMER)
+        .spawn(move || async move { run_shard(assignment) })
+        .map_err(|error| RunError::Thread(name.clone(), error.to_string()))
+}
+
+/// What all shards share.
+fn process_context(config: &Config, logs: Option<&ShardLogs>) -> ProcessContext {
+    let names = logs.map_or_else(|| NameKey { first: random(), second: random() }, |logs| logs.names);
+    let keys = HashKeys { tables: random(), names };
+    let now = clock::now();
+    let listeners_max = config.listeners.iter().map(|listener| listener.settings.connections_max);
+    ProcessContext {
+        places: Arc::new(Places::new(config.process.connections_max, listeners_max)),
+        rules: config.access.rules().cloned(),
+        stamps: StampClock::new(now, logs.map_or(0, |logs| logs.last_stamp_ns)),
+        ..ProcessContext::new((*config.settings).clone(), keys, now)
+    }
 }
 
 /// How often peers connect, counted under a key that nobody knows.
@@ -365,8 +404,11 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         stop,
         heartbeat,
         asker,
+        log,
+        restoring,
         ready,
         planes,
+        restored,
     } = assignment;
     let connections_config = ConnectionsConfig {
         own,
@@ -391,25 +433,35 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
             return None;
         }
     };
-    let has_tls = config.listeners.iter().any(|listener| listener.settings.kind.has_tls());
-    let handshaker = has_tls.then(|| {
-        Handshaker::start(own, edge.handle()).unwrap_or_else(|error| {
-            fatal(&format_args!("cannot start a thread for TLS handshakes: {error}"), End::Exit(Exit::Environment))
-        })
-    });
+    let handshaker = start_handshaker(own, &config, &edge);
     let (sender, inbox) = inbox::lane(edge.handle(), asker.map(|asker| (own, asker)));
     ready.send(Ok(Ready { plane: edge.handle(), inbox: sender, addresses })).ok()?;
     let planes = planes.recv().ok()?;
     edge.set_planes(planes);
-    let shard = Shard::new(own, &process, clock::now(), LogStart::default());
+    heartbeat.set_asleep(true);
+    let has_log = log.is_some();
+    let BegunShard { shard, fx, store, durable } = begin_shard(own, &process, clock::now(), log);
     let shutdown_timeout_s = config.process.shutdown_timeout_s;
-    let parts = Parts { edge, shard, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker };
-    let result = Pump::new(parts).run();
+    let parts = Parts { edge, shard, fx, store, durable, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker };
+    let mut pump = Pump::new(parts);
+    let begun = if has_log { pump.restore(&restoring) } else { Ok(()) };
+    let _ = restored.send(());
+    let result = begun.and_then(|()| pump.run());
     if let Err(error) = &result {
         // Without its ring a shard serves nobody, and its share of the clients would find the port open and silent.
         fatal(&format_args!("shard {}: {error}", own.0), End::Exit(Exit::Environment));
     }
     Some(result)
+}
+
+/// Where a listener has TLS.
+fn start_handshaker(own: ShardId, config: &Config, edge: &Edge) -> Option<Handshaker> {
+    let has_tls = config.listeners.iter().any(|listener| listener.settings.kind.has_tls());
+    has_tls.then(|| {
+        Handshaker::start(own, edge.handle()).unwrap_or_else(|error| {
+            fatal(&format_args!("cannot start a thread for TLS handshakes: {error}"), End::Exit(Exit::Environment))
+        })
+    })
 }
 
 fn join(threads: Vec<ShardThread>) -> Result<usize, RunError> {

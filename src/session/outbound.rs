@@ -143,6 +143,13 @@ impl Outbound {
         self.window.push(delivery)
     }
 
+    /// Takes what was in flight before a restart into flight again. In the order in which it was sent.
+    pub fn restore(&mut self, packet_id: PacketId, exchange: Exchange, totals: &mut QueueTotals) {
+        if self.window.restore(packet_id, exchange) {
+            totals.sent();
+        }
+    }
+
     /// Ends an exchange, if it is open.
     pub fn complete(&mut self, packet_id: PacketId, totals: &mut QueueTotals) {
         totals.completed(u64::from(self.window.complete(packet_id).is_some()));

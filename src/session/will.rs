@@ -31,6 +31,11 @@ impl Will {
         Self { message, delay_s: will.delay_s, message_expiry_s: will.message_expiry_s }
     }
 
+    /// As it was written down.
+    pub const fn restored(message: Message, delay_s: u32, message_expiry_s: Option<u32>) -> Self {
+        Self { message, delay_s, message_expiry_s }
+    }
+
     /// The message as it is published at `now`.
     pub fn message(&self, now: Now) -> MessageRef<'_> {
         MessageRef { expires: self.message_expiry_s.map(|seconds| expiry_of(now, seconds)), ..self.message.borrow() }

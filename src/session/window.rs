@@ -85,6 +85,21 @@ impl Window {
         id
     }
 
+    /// Takes what was in flight before a restart into flight again, under its own identifier. In the order in which it was
+    /// sent. `false`: the identifier is in use.
+    pub fn restore(&mut self, id: PacketId, exchange: Exchange) -> bool {
+        if self.live == u16::MAX || self.entries.iter().any(|entry| entry.packet_id == id) {
+            return false;
+        }
+        if let (Some(first), Some(last)) = (self.entries.front(), self.entries.back()) {
+            self.disordered |= distance(first.packet_id, id) < distance(first.packet_id, last.packet_id);
+        }
+        self.next_id = following(id);
+        self.entries.push_back(Entry { packet_id: id, exchange });
+        self.live += 1;
+        true
+    }
+
     /// The exchange of `id`, if one is open.
     pub fn get_mut(&mut self, id: PacketId) -> Option<&mut Exchange> {
         let index = self.find(id)?;
@@ -214,6 +229,22 @@ mod tests {
             assert!(window.complete(ids[index]).is_none(), "completed twice");
         }
         assert!(window.is_empty() && window.entries.is_empty());
+    }
+
+    #[test]
+    fn what_was_in_flight_before_a_restart_keeps_its_identifiers() {
+        for ids in [[7, 8, 9], [65_534, 65_535, 1], [9, 7, 8]] {
+            let mut window = Window::default();
+            for number in ids {
+                assert!(window.restore(id(number), Exchange::Published(delivery("t"))));
+                assert!(!window.restore(id(number), Exchange::Released), "an identifier is used once");
+            }
+            let next = window.push(delivery("new"));
+            assert!(!ids.contains(&next.get()), "{ids:?}: {next}");
+            assert!(window.iter().map(|(id, _)| id.get()).eq(ids.into_iter().chain([next.get()])));
+            assert!(ids.into_iter().rev().all(|number| window.complete(id(number)).is_some()), "{ids:?}");
+            assert_eq!(window.len(), 1);
+        }
     }
 
     #[test]

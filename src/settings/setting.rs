@@ -62,6 +62,8 @@ pub enum Section {
     Mqtt,
     /// What one client may hold.
     Session,
+    /// What survives a restart, and where.
+    Store,
     /// The process.
     Node,
     /// What is written about all of it, and where.
@@ -70,7 +72,8 @@ pub enum Section {
 
 impl Section {
     /// Every section in the order of the documentation.
-    pub const ALL: [Self; 6] = [Self::Listener, Self::Auth, Self::Mqtt, Self::Session, Self::Node, Self::Log];
+    pub const ALL: [Self; 7] =
+        [Self::Listener, Self::Auth, Self::Mqtt, Self::Session, Self::Store, Self::Node, Self::Log];
 
     /// Its name in the file.
     pub const fn name(self) -> &'static str {
@@ -79,6 +82,7 @@ impl Section {
             Self::Auth => "auth",
             Self::Mqtt => "mqtt",
             Self::Session => "session",
+            Self::Store => "store",
             Self::Node => "node",
             Self::Log => "log",
         }
@@ -91,6 +95,7 @@ impl Section {
             Self::Auth => "Who may connect",
             Self::Mqtt => "Packets and topics",
             Self::Session => "What one client may hold",
+            Self::Store => "What survives a restart",
             Self::Node => "The whole broker",
             Self::Log => "The log",
         }
@@ -161,6 +166,8 @@ pub enum Fallback {
     Cores,
     /// The machine's host name.
     HostName,
+    /// Where this user's programs keep what outlives them.
+    StateDirectory,
     /// The listener's address.
     Address,
 }
@@ -172,12 +179,14 @@ pub struct Machine {
     pub cores: usize,
     /// The machine's name.
     pub host_name: String,
+    /// Where this user's programs keep what outlives them; empty where there is no such place.
+    pub state_directory: String,
 }
 
 /// One core and no name: what tests and simulations run on.
 impl Default for Machine {
     fn default() -> Self {
-        Self { cores: 1, host_name: NODE_NAME_DEFAULT.to_owned() }
+        Self { cores: 1, host_name: NODE_NAME_DEFAULT.to_owned(), state_directory: "/var/lib/dunlin".to_owned() }
     }
 }
 
@@ -333,6 +342,7 @@ impl Setting {
             Fallback::HostName => {
                 read(&machine.host_name).unwrap_or_else(|_| Value::Text(NODE_NAME_DEFAULT.to_owned()))
             }
+            Fallback::StateDirectory => Value::Text(machine.state_directory.clone()),
             // The listener fills it in once it knows.
             Fallback::Address => Value::Text(String::new()),
         }
@@ -346,6 +356,9 @@ impl Setting {
             Fallback::Text(text) => text.to_owned(),
             Fallback::Cores => "one per core".to_owned(),
             Fallback::HostName => "the host name".to_owned(),
+            Fallback::StateDirectory => {
+                "`$STATE_DIRECTORY`, else `$XDG_STATE_HOME/dunlin`, else `~/.local/state/dunlin`".to_owned()
+            }
             Fallback::Address => "its address".to_owned(),
         }
     }

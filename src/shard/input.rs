@@ -107,6 +107,13 @@ pub enum Input<'a> {
         /// The last durable record.
         position: Position,
     },
+    /// Messages of its log are to be written down again, so that the file they are in can be used for something else.
+    Copies {
+        /// Encoded: they name themselves, and refer to nothing.
+        records: &'a [u8],
+        /// How many they are.
+        count: u32,
+    },
     /// Everything encoded so far has been given to the sockets; what they did not take came by [`Input::Blocked`], or
     /// will.
     Flushed,

@@ -66,6 +66,11 @@ impl Announcements {
         *applied = number;
     }
 
+    /// Whether every shard has applied everything that was announced.
+    pub(super) fn are_all_applied(&self) -> bool {
+        self.applied.iter().all(|applied| *applied == self.announced)
+    }
+
     /// SUBACKs so far, those that have left included.
     pub(super) fn subacks_so_far(&self) -> u64 {
         self.released + self.pending.len() as u64

@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
 //! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `rights`, `held_packets`, `review`,
-//! `end`, `teardown`, `work`, `sys`, `losses`, `report`.
+//! `end`, `teardown`, `work`, `restore`, `sys`, `losses`, `report`.
 
 mod access;
 mod ack;
@@ -40,6 +40,7 @@ mod record_log;
 mod remote_decisions;
 mod report;
 mod requests;
+mod restore;
 mod retained;
 mod review;
 mod rights;
@@ -69,8 +70,11 @@ pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input, UserNameBasis};
-pub use mesh::{ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails};
+pub use mesh::{
+    ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, StampClock,
+};
 pub use places::Places;
+pub use restore::{RestoredLog, RestoredRetained};
 pub use settings::{ProcessContext, Settings};
 
 pub use crate::store::LogStart;
@@ -168,6 +172,7 @@ impl Shard {
                 self.clients.record_log.durable(position);
                 self.release_waiting(turn);
             }
+            Input::Copies { records, count } => self.clients.record_log.append_encoded(turn, records, count),
             Input::Deliver => self.router.go_on_with_fanout(turn, &mut self.clients),
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),

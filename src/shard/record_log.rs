@@ -114,6 +114,14 @@ impl RecordLog {
         turn.fx.log.last = self.last;
     }
 
+    /// Writes down records that somebody else has encoded, and that refer to nothing.
+    pub(super) fn append_encoded(&mut self, turn: &mut Turn<'_>, records: &[u8], count: u32) {
+        self.last.0 += u64::from(count);
+        turn.fx.log.bytes.extend_from_slice(records);
+        turn.fx.log.count += count;
+        turn.fx.log.last = self.last;
+    }
+
     /// What a message is known by in the log, where it is written down if it has not been for this change. [`MessageId::NONE`] where
     /// nothing is kept.
     #[inline]

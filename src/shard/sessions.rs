@@ -74,6 +74,15 @@ impl Sessions {
         id
     }
 
+    /// Puts a session that was read back into the slot that its log knows it by.
+    pub(super) fn restore(&mut self, id: SessionId, session: Session) {
+        let key = session.key;
+        debug_assert!(self.find_by_key(key, &session.client_id).is_none(), "a client id has one session");
+        self.slab.insert_at(id.0, session);
+        let slab = &self.slab;
+        self.by_client_id.insert_unique(key.0, id, |id| slab.get(id.0).map_or(0, |session| session.key.0));
+    }
+
     /// Ends a session that has no connection. Its slot is held until [`Self::free`].
     pub(super) fn end(&mut self, id: SessionId) {
         let session = self.get_mut(id);

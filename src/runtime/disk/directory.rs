@@ -110,11 +110,39 @@ impl Directory {
     /// The folder of a log, made if it is not there.
     pub fn make_log(&self, log: LogId) -> Result<PathBuf, DirectoryError> {
         let path = self.path.join(log.to_string());
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(DirectoryError::of(&path, error)),
-            _ => {}
-        }
-        super::prepare::sync_folder(&self.path)?;
+        make_folder(&path)?;
         Ok(path)
     }
+
+    /// Deletes what an earlier broker left behind that counts for nothing: logs of other generations than the manifest's, and
+    /// files that were never completed.
+    pub fn remove_leftovers(&self, manifest: &Manifest) -> Result<(), DirectoryError> {
+        let of = |error| DirectoryError::of(&self.path, error);
+        for entry in fs::read_dir(&self.path).map_err(of)? {
+            let entry = entry.map_err(of)?;
+            let name = entry.file_name();
+            let Some(log) = name.to_str().and_then(LogId::parse) else { continue };
+            let path = entry.path();
+            if log.generation != manifest.generation || u16::from(log.shard.0) >= manifest.shards {
+                fs::remove_dir_all(&path).map_err(|error| DirectoryError::of(&path, error))?;
+                continue;
+            }
+            for file in fs::read_dir(&path).map_err(of)? {
+                let file = file.map_err(of)?.path();
+                if file.extension().is_some_and(|extension| extension == "new") {
+                    super::prepare::remove_file(&file)?;
+                }
+            }
+        }
+        super::prepare::sync_folder(&self.path)
+    }
+}
+
+/// A folder that is there for good, for its owner alone.
+pub(super) fn make_folder(path: &Path) -> Result<(), DirectoryError> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(DirectoryError::of(path, error)),
+        _ => {}
+    }
+    super::prepare::sync_folder_of(path)
 }

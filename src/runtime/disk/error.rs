@@ -45,6 +45,28 @@ pub enum DirectoryError {
         /// What the system says.
         error: io::Error,
     },
+    /// There is no room for another file of the log.
+    #[error("{} has no room: {} MB are free and {} MB are needed, for a file of the log (--segment-size) and what is left to others \
+             (--free-space-min); make room, or choose another directory", path.display(), free_bytes / 1_000_000, needed_bytes.div_ceil(1_000_000))]
+    Full {
+        /// The directory.
+        path: PathBuf,
+        /// What there is.
+        free_bytes: u64,
+        /// What there has to be.
+        needed_bytes: u64,
+    },
+    /// It has another number of logs.
+    #[error("{} was made with --shards {found}; start with as many", path.display())]
+    Shards {
+        /// As it was given.
+        path: PathBuf,
+        /// What it has.
+        found: u16,
+    },
+    /// Nobody has said where it is.
+    #[error("there is no place for a data directory: name one with --data-dir (HOME is not set)")]
+    Unknown,
     /// Its manifest is not what was written.
     #[error("{} is damaged: {error}", path.display())]
     Manifest {
@@ -65,7 +87,7 @@ pub enum DirectoryError {
 
 impl DirectoryError {
     /// What happened to `path`: whether it cannot be written to is told apart.
-    pub(super) fn of(path: &Path, error: io::Error) -> Self {
+    pub(in crate::runtime) fn of(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();
         match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {

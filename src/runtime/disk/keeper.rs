@@ -3,13 +3,14 @@
 //! Always holds: orders are done one after the other, and each is reported once, in order. A full disk is a report like any
 //! other; whoever gets it decides.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::directory::{Directory, make_folder};
 use super::error::DirectoryError;
-use super::prepare::{make_segment, remove_file};
+use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file};
 use super::space::space_of;
 use crate::store::format::{LogId, SegmentNumber, StoreFile};
 
@@ -29,6 +30,8 @@ pub enum OrderKind {
     Prepare(SegmentNumber),
     /// A segment is not needed any more: it becomes a spare file, or is deleted if there are enough.
     Recycle(SegmentNumber),
+    /// A damaged segment is not needed any more: somebody may want to look at it.
+    PutAside(SegmentNumber),
     /// A checkpoint is not needed any more.
     DropCheckpoint(u32),
 }
@@ -38,8 +41,8 @@ pub enum OrderKind {
 pub struct KeeperReport {
     /// Which.
     pub order: KeeperOrder,
-    /// Why not, if it was not done.
-    pub result: Result<(), DirectoryError>,
+    /// The segment that was prepared; or why it was not done.
+    pub result: Result<Option<SegmentFile>, DirectoryError>,
 }
 
 /// See the module's text.
@@ -52,21 +55,34 @@ pub struct Keeper {
 /// How the keeper works.
 #[derive(Clone, Debug)]
 struct Work {
-    directory: PathBuf,
+    /// Kept locked for as long as there is work in it.
+    directory: Arc<Directory>,
     segment_bytes: u64,
     /// Below this much room no new file is made.
     reserve_bytes: u64,
 }
 
+/// Where damaged files go that are not needed any more.
+const QUARANTINE: &str = "quarantine";
 /// Orders that wait for the disk. Each log has a few at a time.
 const ORDERS_MAX: usize = 1024;
 /// Spare files of a log; more are deleted, so that a burst does not keep its room for ever.
 const SPARES_MAX: usize = 4;
 
 impl Keeper {
+    /// Does one order on the thread that calls.
+    pub fn prepare_now(
+        directory: &Arc<Directory>,
+        (segment_bytes, reserve_bytes): (u64, u64),
+        log: LogId,
+        number: SegmentNumber,
+    ) -> Result<SegmentFile, DirectoryError> {
+        Work { directory: Arc::clone(directory), segment_bytes, reserve_bytes }.prepare(log, number)
+    }
+
     /// Starts the thread. Each report is handed to `report`, on the keeper's thread.
     pub fn start(
-        directory: PathBuf,
+        directory: Arc<Directory>,
         segment_bytes: u64,
         reserve_bytes: u64,
         report: impl Fn(KeeperReport) + Send + 'static,
@@ -101,39 +117,57 @@ impl Work {
         }
     }
 
-    fn do_order(&self, KeeperOrder { log, kind }: KeeperOrder) -> Result<(), DirectoryError> {
-        let path = |file: StoreFile| self.directory.join(file.to_string());
+    fn do_order(&self, KeeperOrder { log, kind }: KeeperOrder) -> Result<Option<SegmentFile>, DirectoryError> {
+        let path = |file: StoreFile| self.directory.path_of(file);
         match kind {
-            OrderKind::Prepare(number) => {
-                let spare = self.spares(log).first().map(|number| path(StoreFile::Spare(log, *number)));
-                if spare.is_none() {
-                    self.check_room()?;
-                }
-                make_segment(&path(StoreFile::Segment(log, number)), spare.as_deref(), self.segment_bytes)
-            }
+            OrderKind::Prepare(number) => return self.prepare(log, number).map(Some),
             OrderKind::Recycle(number) => {
                 let segment = path(StoreFile::Segment(log, number));
                 let spares = self.spares(log);
-                if spares.len() >= SPARES_MAX {
-                    return remove_file(&segment);
+                let free = (0..SPARES_MAX as u32).find(|number| !spares.contains(number));
+                let is_of_use = std::fs::metadata(&segment).is_ok_and(|found| found.len() == self.segment_bytes);
+                match free.filter(|_| is_of_use) {
+                    Some(free) => move_file(&segment, &path(StoreFile::Spare(log, free)))?,
+                    None => remove_file(&segment)?,
                 }
-                let free = (0..=SPARES_MAX as u32).find(|number| !spares.contains(number)).unwrap_or_default();
-                make_segment(&path(StoreFile::Spare(log, free)), Some(&segment), self.segment_bytes)
             }
-            OrderKind::DropCheckpoint(number) => remove_file(&path(StoreFile::Checkpoint(log, number))),
+            OrderKind::PutAside(number) => {
+                let file = StoreFile::Segment(log, number);
+                let aside = self.directory.path().join(QUARANTINE).join(file.to_string().replace('/', "-"));
+                make_folder(&self.directory.path().join(QUARANTINE))?;
+                move_file(&path(file), &aside)?;
+            }
+            OrderKind::DropCheckpoint(number) => remove_file(&path(StoreFile::Checkpoint(log, number)))?,
         }
+        Ok(None)
+    }
+
+    /// A segment that is there already was prepared before a restart.
+    fn prepare(&self, log: LogId, number: SegmentNumber) -> Result<SegmentFile, DirectoryError> {
+        let path = |file: StoreFile| self.directory.path_of(file);
+        let segment = path(StoreFile::Segment(log, number));
+        let is_there = std::fs::metadata(&segment).is_ok_and(|found| found.len() == self.segment_bytes);
+        if !is_there {
+            let spare = self.spares(log).first().map(|number| path(StoreFile::Spare(log, *number)));
+            if spare.is_none() {
+                self.check_room()?;
+            }
+            make_segment(&segment, spare.as_deref(), self.segment_bytes)?;
+        }
+        open_segment(&segment, number)
     }
 
     fn check_room(&self) -> Result<(), DirectoryError> {
-        let (free_bytes, _) = space_of(&self.directory)?;
-        if free_bytes < self.segment_bytes + self.reserve_bytes {
-            return Err(DirectoryError::of(&self.directory, std::io::ErrorKind::StorageFull.into()));
+        let (free_bytes, _) = space_of(self.directory.path())?;
+        if free_bytes < self.segment_bytes.saturating_add(self.reserve_bytes) {
+            let needed_bytes = self.segment_bytes.saturating_add(self.reserve_bytes);
+            return Err(DirectoryError::Full { path: self.directory.path().to_owned(), free_bytes, needed_bytes });
         }
         Ok(())
     }
 
     fn spares(&self, log: LogId) -> Vec<u32> {
-        let folder = self.directory.join(log.to_string());
+        let folder = self.directory.path().join(log.to_string());
         let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let mut spares: Vec<u32> = names
             .filter_map(|entry| match StoreFile::parse(&format!("{log}/{}", entry.file_name().to_str()?))? {
@@ -150,8 +184,9 @@ impl Work {
 mod tests {
     use super::*;
     use crate::ids::ShardId;
-    use crate::runtime::disk::{Access, Directory};
+    use crate::runtime::disk::Access;
     use std::fs;
+    use std::path::PathBuf;
 
     const LOG: LogId = LogId { generation: 1, shard: ShardId(0) };
 
@@ -161,12 +196,12 @@ mod tests {
         path
     }
 
-    fn run(path: &std::path::Path, reserve_bytes: u64, orders: &[OrderKind]) -> Vec<Result<(), String>> {
+    fn run(directory: &Arc<Directory>, reserve_bytes: u64, orders: &[OrderKind]) -> Vec<Result<(), String>> {
         let (sender, reports) = bounded(64);
         let report = move |report: KeeperReport| {
-            let _ = sender.send(report.result.map_err(|error| error.to_string()));
+            let _ = sender.send(report.result.map(drop).map_err(|error| error.to_string()));
         };
-        let keeper = Keeper::start(path.to_owned(), 64 * 1024, reserve_bytes, report).unwrap();
+        let keeper = Keeper::start(Arc::clone(directory), 64 * 1024, reserve_bytes, report).unwrap();
         for kind in orders {
             assert!(keeper.order(KeeperOrder { log: LOG, kind: *kind }));
         }
@@ -184,10 +219,13 @@ mod tests {
     #[test]
     fn segments_are_filled_once_and_go_round() {
         let path = folder("round");
-        let directory = Directory::open(&path, Access::Write).unwrap();
+        let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
         directory.make_log(LOG).unwrap();
         let one = SegmentNumber(1);
-        assert_eq!(run(&path, 0, &[OrderKind::Prepare(one), OrderKind::Prepare(SegmentNumber(2))]), [Ok(()), Ok(())]);
+        assert_eq!(
+            run(&directory, 0, &[OrderKind::Prepare(one), OrderKind::Prepare(SegmentNumber(2))]),
+            [Ok(()), Ok(())]
+        );
         assert_eq!(names(&path), ["segment-0000000001", "segment-0000000002"]);
         let segment = directory.path_of(StoreFile::Segment(LOG, one));
         assert_eq!(fs::read(&segment).unwrap(), vec![0; 64 * 1024]);
@@ -195,11 +233,8 @@ mod tests {
         // A full disk makes no new file, and does not need one either.
         let orders =
             [OrderKind::Recycle(one), OrderKind::Prepare(SegmentNumber(3)), OrderKind::Prepare(SegmentNumber(4))];
-        let results = run(&path, u64::MAX / 2, &orders);
-        assert!(
-            matches!(&results[..], [Ok(()), Ok(()), Err(full)] if full.contains("cannot be written to")),
-            "{results:?}"
-        );
+        let results = run(&directory, u64::MAX / 2, &orders);
+        assert!(matches!(&results[..], [Ok(()), Ok(()), Err(full)] if full.contains("has no room")), "{results:?}");
         assert_eq!(names(&path), ["segment-0000000002", "segment-0000000003"]);
         assert_eq!(fs::read(directory.path_of(StoreFile::Segment(LOG, SegmentNumber(3)))).unwrap()[0], 7);
         fs::remove_dir_all(path).unwrap();
@@ -208,14 +243,14 @@ mod tests {
     #[test]
     fn spare_files_do_not_pile_up_and_what_is_gone_may_be_deleted_again() {
         let path = folder("spares");
-        let directory = Directory::open(&path, Access::Write).unwrap();
+        let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
         directory.make_log(LOG).unwrap();
         let numbers = (1..=6).map(SegmentNumber);
         let orders: Vec<OrderKind> =
             numbers.clone().map(OrderKind::Prepare).chain(numbers.map(OrderKind::Recycle)).collect();
-        assert!(run(&path, 0, &orders).iter().all(Result::is_ok));
+        assert!(run(&directory, 0, &orders).iter().all(Result::is_ok));
         assert_eq!(names(&path).len(), SPARES_MAX);
-        assert_eq!(run(&path, 0, &[OrderKind::DropCheckpoint(9)]), [Ok(())]);
+        assert_eq!(run(&directory, 0, &[OrderKind::DropCheckpoint(9)]), [Ok(())]);
         fs::remove_dir_all(path).unwrap();
     }
 }

@@ -2,11 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::DirectoryError;
 use crate::store::WriteBuffer;
+use crate::store::format::SegmentNumber;
 
 /// Bytes of zeros that are written at a time.
 const ZEROS_BYTES: usize = 1024 * 1024;
@@ -65,6 +68,37 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
     sync_folder_of(path)
 }
 
+/// A segment's file, open for the writes that acknowledgements wait for.
+#[derive(Clone, Debug)]
+pub struct SegmentFile {
+    /// Which.
+    pub number: SegmentNumber,
+    /// Open for writing.
+    pub file: Arc<OwnedFd>,
+    /// Whether writes go past the page cache.
+    pub is_direct: bool,
+}
+
+/// Opens a segment that was made before. Where the file system does not know writes past the page cache, they go through it, and
+/// the sync behind each of them has more to do.
+pub(super) fn open_segment(path: &Path, number: SegmentNumber) -> Result<SegmentFile, DirectoryError> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    let (file, is_direct) = match options.clone().custom_flags(libc::O_DIRECT).open(path) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (options.open(path), false),
+        file => (file, true),
+    };
+    let file = Arc::new(file.map_err(|error| DirectoryError::of(path, error))?.into());
+    Ok(SegmentFile { number, file, is_direct })
+}
+
+/// Gives a file another name in the same directory tree, for good.
+pub(super) fn move_file(from: &Path, to: &Path) -> Result<(), DirectoryError> {
+    fs::rename(from, to).map_err(|error| DirectoryError::of(from, error))?;
+    sync_folder_of(to)?;
+    sync_folder_of(from)
+}
+
 /// Deletes a file for good; one that is not there is fine.
 pub fn remove_file(path: &Path) -> Result<(), DirectoryError> {
     match fs::remove_file(path) {
@@ -73,7 +107,7 @@ pub fn remove_file(path: &Path) -> Result<(), DirectoryError> {
     }
 }
 
-fn sync_folder_of(path: &Path) -> Result<(), DirectoryError> {
+pub(super) fn sync_folder_of(path: &Path) -> Result<(), DirectoryError> {
     sync_folder(path.parent().unwrap_or_else(|| Path::new(".")))
 }
 

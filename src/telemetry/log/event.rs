@@ -309,6 +309,65 @@ pub fn ready(took_ms: u64) {
     info!(target: TARGET, event = "ready", took_ms);
 }
 
+/// What was read back from the data directory, in how long.
+#[derive(Clone, Copy)]
+pub struct StoreRecovered<'a> {
+    /// The data directory.
+    pub path: &'a dyn Display,
+    /// How many clients will be known when they come back.
+    pub sessions: u64,
+    /// Filters of all of these.
+    pub subscriptions: u64,
+    /// Messages that wait for them, or are in flight to them.
+    pub queued: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Records that were read.
+    pub records: u64,
+    /// How often a broker has started on the directory, this time included.
+    pub epoch: u64,
+    /// How long it took.
+    pub took_ms: u64,
+}
+
+/// Without the path, as above.
+impl fmt::Debug for StoreRecovered<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreRecovered").field("sessions", &self.sessions).finish_non_exhaustive()
+    }
+}
+
+impl StoreRecovered<'_> {
+    /// Never rate limited: there is one a start.
+    pub fn log(&self) {
+        let Self { path, sessions, subscriptions, queued, retained, records, epoch, took_ms } = *self;
+        info!(
+            target: TARGET,
+            event = "store_recovered",
+            %path, sessions, subscriptions, queued, retained, records, epoch, took_ms
+        );
+    }
+}
+
+/// Something in the data directory is not what was written, and is lost.
+pub fn store_damaged(text: &dyn Display) {
+    error!(target: TARGET, event = "store_damaged", %text);
+}
+
+/// What an operator should know about the data directory.
+pub fn store_warning(text: &dyn Display) {
+    warn!(target: TARGET, event = "store_warning", %text);
+}
+
+/// There is no room for the log of a shard any more, or there is again.
+pub fn store_space(shard: u64, is_enough: bool, text: &dyn Display) {
+    if is_enough {
+        info!(target: TARGET, event = "store_has_space", shard, %text);
+    } else {
+        error!(target: TARGET, event = "store_out_of_space", shard, %text);
+    }
+}
+
 /// A signal told the broker to stop; it waits at most so long for queued packets.
 pub fn stopping(signal: &str, timeout_s: u64) {
     info!(target: TARGET, event = "stopping", signal, timeout_s);

@@ -1,0 +1,183 @@
+//! Starting on a data directory: taking hold of it, reading everything back, and making it ready to be written.
+//!
+//! Always holds: nothing is served before the directory is this process's alone, everything that was acknowledged is read back,
+//! what was read is on stable storage, and the manifest counts this start. What is damaged is told and left out.
+//! Leaves to others: what the broker makes of the state (`shard`), and the log that goes on (`log`).
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::directory::{Access, Directory};
+use super::error::DirectoryError;
+use super::keeper::Keeper;
+use super::medium::DirectoryMedium;
+use super::prepare::SegmentFile;
+use super::survey::SurveyError;
+use crate::codec::Forwarded;
+use crate::ids::{NameKey, ShardId};
+use crate::session::{Message, MessageRef};
+use crate::store::format::{LogId, Manifest, MessageId, StoreFile};
+use crate::store::{RecoveredLog, StoredMessage, join_logs, read_message, recover_log};
+use crate::time::{Deadline, Now};
+
+/// What a broker wants of a directory.
+#[derive(Clone, Debug)]
+pub struct StoreRequest {
+    /// Where.
+    pub path: PathBuf,
+    /// What this node is called.
+    pub node_name: String,
+    /// Whether the operator chose that name: then another node's directory is refused.
+    pub is_named: bool,
+    /// How many logs there are to be.
+    pub shards: usize,
+    /// Size of a segment's file.
+    pub segment_bytes: u64,
+    /// Room on the disk that is left to others.
+    pub reserve_bytes: u64,
+    /// Drawn by whoever asks: names a directory that is made, and keys the names in it.
+    pub random: [u64; 4],
+    /// When the broker starts.
+    pub now: Now,
+}
+
+/// A directory to serve from.
+#[derive(Debug)]
+pub struct OpenStore {
+    /// Held for as long as the process lives.
+    pub directory: Arc<Directory>,
+    /// This start is counted in it.
+    pub manifest: Manifest,
+    /// One a shard, in their order.
+    pub logs: Vec<OpenLog>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A log that was read back, and can be gone on with.
+#[derive(Debug)]
+pub struct OpenLog {
+    /// What it comes to.
+    pub recovered: RecoveredLog,
+    /// Every message that somebody wants, with its body, by ascending id.
+    pub messages: Vec<(MessageId, Message)>,
+    /// Messages whose bodies are lost.
+    pub lost: u64,
+    /// The segment that is written next.
+    pub first: SegmentFile,
+}
+
+impl OpenStore {
+    /// Takes hold of a directory, made if it is not there, and reads it back.
+    pub fn open(request: &StoreRequest) -> Result<Self, SurveyError> {
+        let begun = Instant::now();
+        let directory = Arc::new(Directory::open(&request.path, Access::Write)?);
+        let known =
+            if request.is_named { directory.own_manifest(&request.node_name)? } else { directory.manifest()? };
+        let mut manifest = known.unwrap_or_else(|| new_manifest(request));
+        if usize::from(manifest.shards) != request.shards {
+            return Err(DirectoryError::Shards { path: request.path.clone(), found: manifest.shards }.into());
+        }
+        directory.remove_leftovers(&manifest)?;
+        let mut recovered = recover(&directory, &manifest)?;
+        join_logs(&mut recovered);
+        manifest.epoch += 1;
+        manifest.node_name.clone_from(&request.node_name);
+        manifest.segment_bytes = request.segment_bytes;
+        manifest.last_stamp_ns = recovered.iter().map(last_stamp_ns).fold(manifest.last_stamp_ns, u64::max);
+        let logs = in_parallel(recovered, |log| open_log(&directory, request, log))?;
+        directory.write_manifest(&manifest)?;
+        Ok(Self { directory, manifest, logs, took: begun.elapsed() })
+    }
+}
+
+fn new_manifest(request: &StoreRequest) -> Manifest {
+    let [first, second, name, rest] = request.random;
+    let mut node = [0; 16];
+    node[..8].copy_from_slice(&name.to_le_bytes());
+    node[8..].copy_from_slice(&rest.to_le_bytes());
+    Manifest {
+        node,
+        node_name: request.node_name.clone(),
+        made: request.now.timestamp_of(request.now.after_ms(0)),
+        generation: 1,
+        shards: request.shards as u16,
+        epoch: 0,
+        names: NameKey { first, second },
+        last_stamp_ns: 0,
+        segment_bytes: request.segment_bytes,
+    }
+}
+
+fn recover(directory: &Directory, manifest: &Manifest) -> Result<Vec<RecoveredLog>, SurveyError> {
+    let logs = (0..manifest.shards).map(|shard| LogId { generation: manifest.generation, shard: ShardId(shard as u8) });
+    in_parallel(logs.collect(), |log| {
+        directory.make_log(log)?;
+        let recovered = recover_log(&mut DirectoryMedium::new(directory), manifest.node, log)?;
+        // What was written and not synced when the process ended was read all the same, and is about to be acted on.
+        if let Some(last) = recovered.scan.segments.last() {
+            sync(&directory.path_of(StoreFile::Segment(log, last.number)))?;
+        }
+        Ok(recovered)
+    })
+}
+
+fn sync(path: &Path) -> Result<(), DirectoryError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| DirectoryError::of(path, error))
+}
+
+fn open_log(
+    directory: &Arc<Directory>,
+    request: &StoreRequest,
+    recovered: RecoveredLog,
+) -> Result<OpenLog, SurveyError> {
+    let log = recovered.log;
+    let mut medium = DirectoryMedium::new(directory);
+    let (mut messages, mut lost) = (Vec::with_capacity(recovered.state.messages.len()), 0);
+    let mut ids: Vec<MessageId> = recovered.state.messages.iter().map(|(id, _)| id).collect();
+    ids.sort_unstable(); // as they lie on the disk
+    for id in ids {
+        match read_message(&mut medium, log, &recovered.state, id)? {
+            Some(stored) => messages.push((id, to_message(&stored, request.now))),
+            None => lost += 1,
+        }
+    }
+    let sizes = (request.segment_bytes, request.reserve_bytes);
+    let first = recovered.scan.end.segment.next();
+    let first = Keeper::prepare_now(directory, sizes, log, first)?;
+    Ok(OpenLog { recovered, messages, lost, first })
+}
+
+/// The message as sessions keep it.
+pub(super) fn to_message(stored: &StoredMessage, now: Now) -> Message {
+    Message::new(&MessageRef {
+        topic: &stored.topic,
+        qos: stored.qos,
+        retain: stored.retain,
+        // What ended before the machine was started is over, and not for whoever can take it at once.
+        expires: stored.expires.map(|at| now.deadline_of(at).max(Deadline(1))),
+        publisher: stored.publisher,
+        properties: Forwarded::from_clean_block(stored.properties()),
+        payload: stored.payload(),
+    })
+}
+
+/// No stamp up to this one may be given again.
+fn last_stamp_ns(log: &RecoveredLog) -> u64 {
+    log.state.retained.values().map(|retained| retained.stamp.time_ns).max().unwrap_or(0)
+}
+
+/// Does something about each, all at once: a disk has more to give than one reader takes, and each has a core's work to do.
+fn in_parallel<T: Send, R: Send>(
+    each: Vec<T>,
+    work: impl Fn(T) -> Result<R, SurveyError> + Sync,
+) -> Result<Vec<R>, SurveyError> {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = each.into_iter().map(|one| scope.spawn(move || work(one))).collect();
+        let joined = threads.into_iter().map(|thread| thread.join().expect("a panic ends the process"));
+        joined.collect()
+    })
+}

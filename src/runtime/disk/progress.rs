@@ -1,0 +1,55 @@
+//! How far a shard's log has come, for whoever makes its checkpoints.
+//!
+//! Always holds: what is said here is durable.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::ids::ShardId;
+use crate::store::format::SegmentNumber;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct LogProgress {
+    /// The segment that is written. All before it are complete.
+    begun: AtomicU32,
+    /// By shard: the last of its forwards that was taken over.
+    taken: Box<[AtomicU64]>,
+}
+
+/// So many forwards of another log have been taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Of which.
+    pub from: ShardId,
+    /// The last one.
+    pub number: u64,
+}
+
+impl LogProgress {
+    /// Of a log whose next segment is `next`, among so many.
+    pub fn new(next: SegmentNumber, shards: usize) -> Self {
+        Self { begun: AtomicU32::new(next.0), taken: (0..shards).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Its first batch is about to be written, so all before it are complete.
+    pub fn note_begun(&self, segment: SegmentNumber) {
+        self.begun.store(segment.0, Ordering::Release);
+    }
+
+    /// The segment that is written.
+    pub fn begun(&self) -> SegmentNumber {
+        SegmentNumber(self.begun.load(Ordering::Acquire))
+    }
+
+    /// Forwards of another log have been taken over.
+    pub fn note_taken(&self, Taken { from, number }: Taken) {
+        if let Some(known) = self.taken.get(from.index()) {
+            known.fetch_max(number, Ordering::Release);
+        }
+    }
+
+    /// The last forward of a log that was taken over.
+    pub fn taken(&self, from: ShardId) -> u64 {
+        self.taken.get(from.index()).map_or(0, |known| known.load(Ordering::Acquire))
+    }
+}

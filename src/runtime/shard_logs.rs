@@ -1,0 +1,216 @@
+//! The logs of all shards, from what was read back to what each shard's pump goes on with.
+//!
+//! Always holds: whoever was connected when the process before ended counts as disconnected from now on, in the log as in memory;
+//! what the keeper of files has to say wakes the shard that it is for.
+//! Leaves to others: reading (`disk`), what the shard makes of it (`shard`).
+
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::disk::{
+    DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts, LogProgress, OpenLog, OpenStore, StoreRequest,
+    SurveyError, space_of,
+};
+use super::shard_store::ShardStore;
+use crate::config::{Config, Storage};
+use crate::ids::{NameKey, ShardId};
+use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES, STORE_NEWS_MAX};
+use crate::ring::PlaneHandle;
+use crate::shard::{Effects, ProcessContext, RestoredLog, RestoredRetained, Shard, Turn};
+use crate::store::format::LogRecord;
+use crate::store::state::StoredSession;
+use crate::store::{LogConfig, LogKeeping, LogStart, MemoryStore, Position, RecordGroup, RecoveredLog, Urgency};
+use crate::telemetry::log;
+use crate::time::{Now, Timestamp};
+
+/// See the module's text.
+pub(super) struct ShardLogs {
+    /// What client ids and shared subscriptions are reduced with.
+    pub(super) names: NameKey,
+    /// No stamp up to this one is given again.
+    pub(super) last_stamp_ns: u64,
+    logs: Vec<Option<ShardLog>>,
+    wakes: ShardPlanes,
+}
+
+/// How to wake each shard, once they are there.
+type ShardPlanes = Arc<OnceLock<Vec<PlaneHandle>>>;
+
+/// What one shard goes on with.
+pub(super) struct ShardLog {
+    log: Box<DiskLog>,
+    restored: RestoredLog,
+    retained: Arc<[RestoredRetained]>,
+}
+
+impl ShardLogs {
+    /// Opens the data directory, if there is to be one.
+    pub(super) fn open(config: &Config, random: impl Fn() -> u64, now: Now) -> Result<Option<Self>, SurveyError> {
+        let settings = &config.store;
+        if settings.storage == Storage::Memory {
+            return Ok(None);
+        }
+        if settings.data_dir.as_os_str().is_empty() {
+            return Err(DirectoryError::Unknown.into());
+        }
+        let block = STORE_BLOCK_BYTES as u64;
+        let request = StoreRequest {
+            path: settings.data_dir.clone(),
+            node_name: config.settings.node_name.to_string(),
+            is_named: config.is_given("node-name"),
+            shards: config.settings.shards,
+            segment_bytes: settings.segment_size_bytes / block * block,
+            reserve_bytes: settings.free_space_min_bytes,
+            random: [random(), random(), random(), random()],
+            now,
+        };
+        let store = OpenStore::open(&request)?;
+        tell(&store);
+        Self::new(store, &request).map(Some)
+    }
+
+    fn new(store: OpenStore, request: &StoreRequest) -> Result<Self, SurveyError> {
+        let OpenStore { directory, manifest, logs, .. } = store;
+        let wakes = ShardPlanes::default();
+        let (senders, receivers): (Vec<_>, Vec<_>) = logs.iter().map(|_| bounded(STORE_NEWS_MAX)).unzip();
+        let teller = NewsTeller { senders, wakes: Arc::clone(&wakes) };
+        let keeper = Keeper::start(Arc::clone(&directory), request.segment_bytes, request.reserve_bytes, {
+            move |report: KeeperReport| teller.tell(report.order.log.shard, LogNews::Report(report))
+        });
+        let keeper = Arc::new(keeper.map_err(|error| DirectoryError::of(directory.path(), error))?);
+        let shards = logs.len();
+        let mut begun = Vec::new();
+        for (OpenLog { recovered, messages, first, .. }, news) in logs.into_iter().zip(receivers) {
+            let config = LogConfig {
+                node: manifest.node,
+                log: recovered.log,
+                epoch: manifest.epoch,
+                segment_bytes: request.segment_bytes,
+                batch_max_bytes: STORE_BATCH_MAX_BYTES,
+            };
+            let progress = Arc::new(LogProgress::new(first.number, shards));
+            let (end, keeper) = (recovered.scan.end, Arc::clone(&keeper));
+            let mut log = Box::new(DiskLog::new(LogParts { config, end, first, keeper, news, progress }));
+            append_start(&mut log, request.now);
+            begun.push((log, RestoredLog { state: recovered.state, messages }));
+        }
+        let retained: Arc<[RestoredRetained]> = begun.iter().flat_map(|(_, restored)| restored.retained()).collect();
+        let with_retained = |(log, restored)| Some(ShardLog { log, restored, retained: Arc::clone(&retained) });
+        let logs = begun.into_iter().map(with_retained).collect();
+        Ok(Self { names: manifest.names, last_stamp_ns: manifest.last_stamp_ns, logs, wakes })
+    }
+
+    /// What a shard goes on with. Once.
+    pub(super) fn take(&mut self, shard: ShardId) -> Option<ShardLog> {
+        self.logs.get_mut(shard.index()).and_then(Option::take)
+    }
+
+    /// The shards are there, and can be woken from now on.
+    pub(super) fn begin(&self, planes: &[PlaneHandle]) {
+        let _ = self.wakes.set(planes.to_vec());
+    }
+}
+
+/// A shard with all that was read back, and what it goes on with.
+pub(super) struct BegunShard {
+    pub(super) shard: Shard,
+    /// What has followed from that.
+    pub(super) fx: Effects,
+    pub(super) store: ShardStore,
+    /// What of its records is durable.
+    pub(super) durable: Position,
+}
+
+/// Makes a shard: of what its log comes to, if it has one.
+pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log: Option<ShardLog>) -> BegunShard {
+    let mut fx = Effects::default();
+    let Some(ShardLog { log, restored, retained }) = log else {
+        let shard = Shard::new(own, process, now, LogStart::default());
+        let store = ShardStore::Memory(MemoryStore::default());
+        return BegunShard { shard, fx, store, durable: Position::default() };
+    };
+    let durable = log.appended();
+    let mut shard = Shard::new(own, process, now, LogStart { keeping: LogKeeping::Disk, last: durable });
+    shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained);
+    BegunShard { shard, fx, store: ShardStore::Disk(log), durable }
+}
+
+/// Whoever was connected is not any more.
+fn append_start(log: &mut DiskLog, now: Now) {
+    let Position(last) = log.appended();
+    let mut records = Vec::new();
+    LogRecord::Started { at: Timestamp(now.unix_ms) }.encode(last + 1, &mut records);
+    log.append(now, RecordGroup { records: &records, count: 1, inbox: &[], urgency: Urgency::Awaited });
+}
+
+/// Tells the logs of shards what has become of files.
+struct NewsTeller {
+    senders: Vec<Sender<LogNews>>,
+    wakes: ShardPlanes,
+}
+
+impl NewsTeller {
+    fn tell(&self, shard: ShardId, news: LogNews) {
+        // A shard that has stopped has no use for it.
+        if self.senders[shard.index()].send(news).is_ok()
+            && let Some(planes) = self.wakes.get()
+        {
+            planes[shard.index()].wake();
+        }
+    }
+}
+
+/// Says what was read back, and what of it is lost.
+fn tell(store: &OpenStore) {
+    let logs = || store.logs.iter();
+    let of_logs = |of: &dyn Fn(&OpenLog) -> usize| logs().map(of).sum::<usize>() as u64;
+    let of_sessions = |of: &dyn Fn(&StoredSession) -> usize| {
+        of_logs(&|log| log.recovered.state.sessions().map(|(_, session)| of(session)).sum())
+    };
+    log::event::StoreRecovered {
+        path: &store.directory.path().display(),
+        sessions: of_logs(&|log| log.recovered.state.sessions_len()),
+        subscriptions: of_sessions(&|session| session.subscriptions.len()),
+        queued: of_sessions(&|session| session.deliveries.len()),
+        retained: of_logs(&|log| log.recovered.state.retained.values().filter(|found| found.message.is_some()).count()),
+        records: logs().map(|log| log.recovered.scan.records).sum(),
+        epoch: store.manifest.epoch.into(),
+        took_ms: store.took.as_millis() as u64,
+    }
+    .log();
+    for log in logs() {
+        tell_damage(log);
+    }
+    if let Ok((_, kind)) = space_of(store.directory.path())
+        && let Some(warning) = kind.warning()
+    {
+        log::event::store_warning(&warning);
+    }
+    if logs().any(|log| !log.first.is_direct) {
+        let text = "its file system writes through the page cache alone (no O_DIRECT): each acknowledgement waits for more work";
+        log::event::store_warning(&text);
+    }
+}
+
+fn tell_damage(OpenLog { recovered, lost, .. }: &OpenLog) {
+    let RecoveredLog { log, state, scan, refused, .. } = recovered;
+    for (number, error) in refused {
+        log::event::store_damaged(&format_args!("{log}: checkpoint {number} is not usable: {error}"));
+    }
+    for found in &scan.damage {
+        log::event::store_damaged(&format_args!(
+            "{log}: records {} to {} are lost, in segment {} from block {} on",
+            found.first,
+            found.next - 1,
+            found.segment.0,
+            found.block
+        ));
+    }
+    if state.unmatched > 0 {
+        log::event::store_damaged(&format_args!("{log}: {} records refer to what is lost", state.unmatched));
+    }
+    if *lost > 0 {
+        log::event::store_damaged(&format_args!("{log}: the bytes of {lost} messages are lost"));
+    }
+}

@@ -1,0 +1,169 @@
+//! What was read back from a log becomes a shard's state again.
+//!
+//! Always holds: a session keeps the slot that the log names it by; what was in flight keeps its packet identifier and is sent
+//! again when its client is back; nothing is written down: the log has it already. Whoever was connected counts as disconnected
+//! from the restart on, and times that ran on meanwhile have run on.
+//! Leaves to others: reading (`store`, `runtime`), and what is due by now: timers see to it.
+
+use super::Shard;
+use super::Turn;
+use super::clients::Clients;
+use super::router::Router;
+use crate::ids::{MessageId, SessionId, WriteStamp};
+use crate::session::{Delivery, Exchange, Message, Place, Session, SubscriptionIds, Will};
+use crate::store::state::{LogState, StoredDelivery, StoredSession};
+use crate::time::{Deadline, Now, Timestamp};
+use crate::topic::{GroupTag, SubscribedFilter, Subscriber};
+
+/// One shard's log, read back.
+#[derive(Debug)]
+pub struct RestoredLog {
+    /// What it comes to.
+    pub state: LogState,
+    /// The messages that are wanted, by ascending id. Those whose bytes are lost are not among them.
+    pub messages: Vec<(MessageId, Message)>,
+}
+
+/// A retained message of any log, or the memory of a deletion.
+#[derive(Clone, Debug)]
+pub struct RestoredRetained {
+    /// Under which it is retained.
+    pub topic: Box<str>,
+    /// Of its latest write.
+    pub stamp: WriteStamp,
+    /// `None`: deleted.
+    pub message: Option<Message>,
+}
+
+impl RestoredLog {
+    fn message(&self, id: MessageId) -> Option<&Message> {
+        let at = self.messages.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(&self.messages[at].1)
+    }
+
+    /// The retained messages of this log, for all shards.
+    pub fn retained(&self) -> impl Iterator<Item = RestoredRetained> {
+        self.state.retained.iter().filter_map(|(topic, stored)| {
+            let message = match stored.message {
+                // One whose bytes are lost is as good as never written: an older one must not come back either.
+                Some(id) => Some(self.message(id)?.clone()),
+                None => None,
+            };
+            Some(RestoredRetained { topic: topic.clone(), stamp: stored.stamp, message })
+        })
+    }
+}
+
+impl Shard {
+    /// Takes over what was read back, before anybody is served: its own log's sessions, and the retained messages of all.
+    /// [`Self::is_restored`] says when the other shards know of it.
+    pub fn restore(&mut self, turn: &mut Turn<'_>, log: &RestoredLog, retained: &[RestoredRetained]) {
+        let Self { clients, router, .. } = self;
+        let mut slots: Vec<(SessionId, &StoredSession)> = log.state.sessions().collect();
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
+        for &(id, stored) in &slots {
+            clients.restore_session(turn.now, id, stored, log);
+            router.restore_subscriptions(turn, clients, id, stored);
+        }
+        // Shared subscriptions are known by now.
+        for &(id, stored) in &slots {
+            router.restore_deliveries(clients, id, stored, log);
+            clients.arm(turn.now, id);
+        }
+        for RestoredRetained { topic, stamp, message } in retained {
+            router.retained.write(turn.now, topic, message.clone(), *stamp);
+        }
+    }
+
+    /// Goes on with what is left of it.
+    pub fn go_on_restoring(&mut self, turn: &mut Turn<'_>) {
+        self.work(turn);
+    }
+
+    /// Whether every other shard has heard of all that this one's sessions are subscribed to.
+    pub fn is_restored(&self) -> bool {
+        self.clients.work.is_empty() && self.router.announcements.are_all_applied()
+    }
+}
+
+impl Clients {
+    fn restore_session(&mut self, now: Now, id: SessionId, stored: &StoredSession, log: &RestoredLog) {
+        let key = self.sessions.key(&stored.client_id);
+        let mut session = Session::new(&stored.client_id, key);
+        let gone = stored.disconnected.unwrap_or(Timestamp(now.unix_ms));
+        let (disconnected, before_zero_s) = instant_of(now, gone);
+        session.disconnected = Some(disconnected);
+        session.expiry_s =
+            if stored.expiry_s == u32::MAX { u32::MAX } else { stored.expiry_s.saturating_sub(before_zero_s).max(1) };
+        session.counts_as_durable = true;
+        for &packet_id in &stored.exchanges {
+            session.exchanges.insert(packet_id);
+        }
+        if let Some(will) = &stored.will
+            && let Some(message) = log.message(will.message)
+        {
+            let delay_s = will.delay_s.saturating_sub(before_zero_s);
+            session.will = Some(Box::new(Will::restored(message.clone(), delay_s, will.message_expiry_s)));
+        }
+        self.sessions.restore(id, session);
+    }
+}
+
+impl Router {
+    fn restore_subscriptions(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        id: SessionId,
+        stored: &StoredSession,
+    ) {
+        for (text, subscription) in stored.subscriptions.iter() {
+            let Ok(filter) = SubscribedFilter::parse(text, u16::MAX) else { continue };
+            let (options, identifier) = (subscription.options, subscription.identifier);
+            let inserted = self.index.insert(&filter, Subscriber { session: id, options, identifier }, true);
+            let session = clients.sessions.get_mut(id);
+            session.subscriptions.set(Place { entry: inserted.entry, position: inserted.position });
+            session.subscriptions_bytes += text.len() as u32;
+            if let Some(interest) = inserted.change {
+                self.announce(turn, clients, text, interest);
+            }
+        }
+        // A member is taken to be online when it subscribes.
+        self.connection_changed(turn, clients, id);
+    }
+
+    fn restore_deliveries(&mut self, clients: &mut Clients, id: SessionId, stored: &StoredSession, log: &RestoredLog) {
+        for delivery in &stored.deliveries {
+            let Some(exchange) = self.restored(delivery, log) else { continue };
+            let outbound = clients.sessions.get_mut(id).outbound_mut();
+            match (delivery.packet_id, exchange) {
+                (Some(packet_id), exchange) => outbound.restore(packet_id, exchange, &mut clients.queues),
+                (None, Exchange::Published(delivery)) => outbound.enqueue(delivery, &mut clients.queues),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// `None` for one whose message is lost.
+    fn restored(&self, stored: &StoredDelivery, log: &RestoredLog) -> Option<Exchange> {
+        let Some(stored_as) = stored.message else { return Some(Exchange::Released) };
+        let extra = stored.extra.as_deref();
+        let group = extra.and_then(|extra| extra.group).and_then(|key| self.index.group_by_key(key));
+        Some(Exchange::Published(Delivery {
+            message: log.message(stored_as)?.clone(),
+            ids: SubscriptionIds::from_slice(extra.map_or(&[], |extra| &extra.ids)),
+            qos: stored.qos,
+            retain: stored.retain,
+            group: group.map_or(GroupTag::NONE, |group| self.index.group_tag(group)),
+            stored_as,
+        }))
+    }
+}
+
+/// When that was on the monotonic clock, and how many seconds before its zero: the machine may have been started since.
+const fn instant_of(now: Now, timestamp: Timestamp) -> (Deadline, u32) {
+    let Deadline(instant) = now.deadline_of(timestamp);
+    let before_zero_ms = now.unix_ms.saturating_sub(now.ms()).saturating_sub(timestamp.0);
+    let before_zero_s = before_zero_ms / 1_000;
+    (Deadline(instant), if before_zero_s > u32::MAX as u64 { u32::MAX } else { before_zero_s as u32 })
+}

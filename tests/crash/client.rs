@@ -1,0 +1,215 @@
+//! A client that speaks MQTT 3.1.1 over a socket: what it sends and what it is told, packet by packet.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a packet that is expected may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a client leaves behind.
+#[derive(Clone)]
+pub(crate) struct LastWill {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+}
+
+/// A packet from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Publish(Publish),
+    /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK: first byte, packet identifier, what follows.
+    Answer(u8, u16, Vec<u8>),
+}
+
+/// A PUBLISH from the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Publish {
+    pub(crate) topic: String,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
+    pub(crate) dup: bool,
+    pub(crate) packet_id: u16,
+}
+
+pub(crate) const PUBACK: u8 = 0x40;
+pub(crate) const PUBREC: u8 = 0x50;
+pub(crate) const PUBREL: u8 = 0x62;
+pub(crate) const PUBCOMP: u8 = 0x70;
+const SUBACK: u8 = 0x90;
+
+pub(crate) struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// Whether the broker had a session for it.
+    pub(crate) session_present: bool,
+}
+
+impl Client {
+    /// Connects; a persistent session unless it is to be clean.
+    pub(crate) fn connect(address: SocketAddr, id: &str, clean: bool, will: Option<&LastWill>) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let mut client = Self { stream, buffer: Vec::new(), session_present: false };
+        let mut flags = if clean { 2 } else { 0 };
+        let mut payload = text(id);
+        if let Some(will) = will {
+            flags |= 4 | will.qos << 3 | u8::from(will.retain) << 5;
+            payload.extend(text(&will.topic));
+            payload.extend((will.payload.len() as u16).to_be_bytes());
+            payload.extend(&will.payload);
+        }
+        let mut body = text("MQTT");
+        body.extend([4, flags, 0, 60]);
+        body.extend(payload);
+        client.send(0x10, &body)?;
+        let (first, connack) = client.packet(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+        if first != 0x20 || connack.len() != 2 || connack[1] != 0 {
+            return Err(io::Error::other(format!("no CONNACK of success: {first:#x} {connack:?}")));
+        }
+        client.session_present = connack[0] == 1;
+        Ok(client)
+    }
+
+    /// Sends a packet.
+    pub(crate) fn send(&mut self, first: u8, body: &[u8]) -> io::Result<()> {
+        let mut packet = vec![first];
+        let mut len = body.len();
+        loop {
+            packet.push((len % 128) as u8 | if len >= 128 { 0x80 } else { 0 });
+            len /= 128;
+            if len == 0 {
+                break;
+            }
+        }
+        packet.extend(body);
+        self.stream.write_all(&packet)
+    }
+
+    /// Sends a PUBLISH; its acknowledgements come by [`Self::next`].
+    pub(crate) fn publish(&mut self, topic: &str, payload: &[u8], flags: u8, packet_id: u16) -> io::Result<()> {
+        let mut body = text(topic);
+        if flags & 6 != 0 {
+            body.extend(packet_id.to_be_bytes());
+        }
+        body.extend(payload);
+        self.send(0x30 | flags, &body)
+    }
+
+    /// Sends an acknowledgement.
+    pub(crate) fn answer(&mut self, first: u8, packet_id: u16) -> io::Result<()> {
+        self.send(first, &packet_id.to_be_bytes())
+    }
+
+    /// Publishes, and goes through with it until the broker has it for good.
+    pub(crate) fn publish_through(&mut self, topic: &str, payload: &[u8], flags: u8, packet_id: u16) -> io::Result<()> {
+        self.publish(topic, payload, flags, packet_id)?;
+        match flags & 6 {
+            2 => self.await_answer(PUBACK, packet_id).map(drop),
+            4 => {
+                self.await_answer(PUBREC, packet_id)?;
+                self.answer(PUBREL, packet_id)?;
+                self.await_answer(PUBCOMP, packet_id).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Subscribes, and waits until the broker says so.
+    pub(crate) fn subscribe(&mut self, filter: &str, qos: u8) -> io::Result<()> {
+        let mut body = vec![0, 1];
+        body.extend(text(filter));
+        body.push(qos);
+        self.send(0x82, &body)?;
+        let codes = self.await_answer(SUBACK, 1)?;
+        if codes == [qos] { Ok(()) } else { Err(io::Error::other(format!("SUBACK {codes:?}"))) }
+    }
+
+    fn await_answer(&mut self, wanted: u8, packet_id: u16) -> io::Result<Vec<u8>> {
+        loop {
+            match self.next(PATIENCE)? {
+                Some(Received::Answer(first, id, rest)) if (first, id) == (wanted, packet_id) => return Ok(rest),
+                Some(_) => {}
+                None => return Err(io::Error::new(ErrorKind::TimedOut, format!("no {wanted:#x} for {packet_id}"))),
+            }
+        }
+    }
+
+    /// The next packet; `None` if none comes in time.
+    pub(crate) fn next(&mut self, patience: Duration) -> io::Result<Option<Received>> {
+        let Some((first, body)) = self.packet(patience)? else { return Ok(None) };
+        let id_at = |at: usize| u16::from_be_bytes([body[at], body[at + 1]]);
+        if first >> 4 != 3 {
+            return Ok(Some(Received::Answer(first, id_at(0), body[2..].to_vec())));
+        }
+        let topic_end = 2 + usize::from(id_at(0));
+        let topic = String::from_utf8(body[2..topic_end].to_vec()).expect("a topic is UTF-8");
+        let qos = first >> 1 & 3;
+        let (packet_id, payload_at) = if qos > 0 { (id_at(topic_end), topic_end + 2) } else { (0, topic_end) };
+        let payload = body[payload_at..].to_vec();
+        let (retain, dup) = (first & 1 == 1, first & 8 == 8);
+        Ok(Some(Received::Publish(Publish { topic, payload, qos, retain, dup, packet_id })))
+    }
+
+    /// The next PUBLISH, acknowledged to its end; `None` if none comes in time.
+    pub(crate) fn take(&mut self, patience: Duration) -> io::Result<Option<Publish>> {
+        loop {
+            match self.next(patience)? {
+                None => return Ok(None),
+                Some(Received::Answer(PUBREL, id, _)) => self.answer(PUBCOMP, id)?,
+                Some(Received::Answer(..)) => {}
+                Some(Received::Publish(publish)) => {
+                    match publish.qos {
+                        1 => self.answer(PUBACK, publish.packet_id)?,
+                        2 => self.answer(PUBREC, publish.packet_id)?,
+                        _ => {}
+                    }
+                    return Ok(Some(publish));
+                }
+            }
+        }
+    }
+
+    /// Goes as a client does that wants to come back.
+    pub(crate) fn disconnect(mut self) {
+        let _ = self.send(0xe0, &[]);
+    }
+
+    fn packet(&mut self, patience: Duration) -> io::Result<Option<(u8, Vec<u8>)>> {
+        self.stream.set_read_timeout(Some(patience))?;
+        loop {
+            if let Some((header, len)) = frame(&self.buffer)
+                && self.buffer.len() >= header + len
+            {
+                let packet: Vec<u8> = self.buffer.drain(..header + len).collect();
+                return Ok(Some((packet[0], packet[header..].to_vec())));
+            }
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.buffer.extend(&chunk[..read]),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// Length of a packet's fixed header and of what follows, once the header is there.
+fn frame(bytes: &[u8]) -> Option<(usize, usize)> {
+    let mut len = 0;
+    for (at, byte) in bytes.iter().skip(1).take(4).enumerate() {
+        len |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((at + 2, len));
+        }
+    }
+    None
+}

@@ -1,0 +1,11 @@
+//! The built binary with a data directory: what it says of one that it cannot use, and what of the promises in
+//! `docs/DURABILITY.md` holds when it is killed.
+//!
+//! Owns: a client of its own ([`client`]), which speaks MQTT 3.1.1 over loopback and knows nothing of the broker's code; the
+//! broker's life ([`broker`]).
+//! `CRASH_CYCLES` says how often the broker is killed (40 where nobody says), `CRASH_SEED` repeats what a failed run names.
+
+mod broker;
+mod client;
+mod restart;
+mod start;

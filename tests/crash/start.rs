@@ -1,0 +1,93 @@
+//! What a broker says of a data directory that it cannot use, in one line each; and of one that it can.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+use crate::broker::{Broker, DataDirectory, fails};
+
+/// The one line that it ended with.
+fn last_line(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let fatal: Vec<&str> = text.lines().filter(|line| line.contains("fatal")).collect();
+    assert_eq!(fatal.len(), 1, "{text}");
+    fatal[0].to_owned()
+}
+
+#[test]
+fn a_directory_is_made_for_its_user_alone_and_counts_its_brokers() {
+    let data = DataDirectory::new("made");
+    for epoch in 1..=3 {
+        let broker = Broker::start(&data, &["--shards", "2"]);
+        assert!(broker.log().contains(&format!("epoch={epoch}")), "{}", broker.log());
+        if epoch == 2 { broker.stop() } else { broker.kill() }
+    }
+    let mode = |name: &str| fs::metadata(data.path().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(""), mode("manifest"), mode("log-1-1")), (0o700, 0o600, 0o700));
+    let is_for_all = |file: &std::path::PathBuf| fs::metadata(file).unwrap().permissions().mode() & 0o777 != 0o600;
+    assert!(!data.files().iter().any(is_for_all), "{:?}", data.files());
+}
+
+#[test]
+fn a_directory_that_another_broker_uses_is_refused() {
+    let data = DataDirectory::new("in-use");
+    let first = Broker::start(&data, &[]);
+    let output = fails(&data, &[]);
+    assert_eq!(output.status.code(), Some(75));
+    assert!(last_line(&output).contains("is in use by another dunlin"), "{output:?}");
+    first.kill();
+    Broker::start(&data, &[]).kill();
+}
+
+#[test]
+fn a_directory_of_another_node_is_refused_if_the_name_was_chosen() {
+    let data = DataDirectory::new("other-node");
+    Broker::start(&data, &["--node-name", "one"]).kill();
+    let output = fails(&data, &["--node-name", "two"]);
+    assert_eq!(output.status.code(), Some(71));
+    let line = last_line(&output).replace('\\', "");
+    assert!(line.contains("belongs to node \"one\" and this is node \"two\""), "{line}");
+    // The name of the machine was nobody's choice: a container has another one each time.
+    Broker::start(&data, &[]).kill();
+}
+
+#[test]
+fn a_directory_of_a_newer_format_is_refused_and_not_touched() {
+    let data = DataDirectory::new("newer");
+    Broker::start(&data, &[]).kill();
+    let path = data.path().join("manifest");
+    let mut manifest = fs::read(&path).unwrap();
+    manifest[8] = 99;
+    fs::write(&path, &manifest).unwrap();
+    let output = fails(&data, &[]);
+    assert_eq!(output.status.code(), Some(71));
+    assert!(last_line(&output).contains("was written by a newer dunlin"), "{output:?}");
+    assert_eq!(fs::read(&path).unwrap(), manifest);
+}
+
+#[test]
+fn what_cannot_be_a_directory_or_has_no_room_is_refused() {
+    let data = DataDirectory::new("file");
+    fs::write(data.path(), "a file").unwrap();
+    let output = fails(&data, &[]);
+    assert_eq!(output.status.code(), Some(71));
+    assert!(last_line(&output).contains("is no data directory: it is a file"), "{output:?}");
+    fs::remove_file(data.path()).unwrap();
+
+    let output = fails(&data, &["--free-space-min", "1000GiB"]);
+    assert_eq!(output.status.code(), Some(71));
+    let line = last_line(&output);
+    assert!(line.contains("has no room: ") && line.contains("--free-space-min"), "{line}");
+    // With room again nothing of it is left in the way.
+    Broker::start(&data, &[]).kill();
+}
+
+#[test]
+fn where_nothing_can_be_written_is_said_once() {
+    let data = DataDirectory::new("read-only");
+    fs::create_dir(data.path()).unwrap();
+    fs::create_dir(data.path().join("manifest.new")).unwrap();
+    let output = fails(&data, &[]);
+    assert_eq!(output.status.code(), Some(71));
+    assert!(last_line(&output).contains("manifest.new"), "{output:?}");
+}
