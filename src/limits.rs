@@ -342,6 +342,10 @@ pub const STORE_SEGMENTS_PREPARED: usize = 3;
 pub const STORE_SPACE_RETRY_S: u32 = 1;
 /// What threads that work on files may have to say to a shard that it has not heard: beyond it they wait.
 pub const STORE_NEWS_MAX: usize = 64;
+/// Segments that are filled before a checkpoint is made whether it is time or not: what a start has to read is bounded by it.
+pub const STORE_CHECKPOINT_SEGMENTS: u32 = 4;
+/// Bytes of messages that one checkpoint has written again, so that the segments they are in can be used for something else.
+pub const STORE_COPY_BYTES: usize = 64 * 1024 * 1024;
 /// Smallest size of a segment's file: the largest batch fits into it.
 pub const STORE_SEGMENT_MIN_BYTES: u64 = 2 * 1024 * 1024;
 /// Largest size of a segment's file: a place in it is kept in 32 bits.

@@ -5,12 +5,13 @@
 //! Leaves to others: reading (`disk`), what the shard makes of it (`shard`).
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
 use super::disk::{
-    DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts, LogProgress, OpenLog, OpenStore, StoreRequest,
-    SurveyError, space_of,
+    CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts, LogProgress,
+    OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
 };
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
@@ -32,6 +33,8 @@ pub(super) struct ShardLogs {
     pub(super) last_stamp_ns: u64,
     logs: Vec<Option<ShardLog>>,
     wakes: ShardPlanes,
+    /// Ends with this.
+    _checkpoints: CheckpointMaker,
 }
 
 /// How to wake each shard, once they are there.
@@ -62,6 +65,7 @@ impl ShardLogs {
             shards: config.settings.shards,
             segment_bytes: settings.segment_size_bytes / block * block,
             reserve_bytes: settings.free_space_min_bytes,
+            checkpoint_interval_s: settings.checkpoint_interval_s,
             random: [random(), random(), random(), random()],
             now,
         };
@@ -75,12 +79,13 @@ impl ShardLogs {
         let wakes = ShardPlanes::default();
         let (senders, receivers): (Vec<_>, Vec<_>) = logs.iter().map(|_| bounded(STORE_NEWS_MAX)).unzip();
         let teller = NewsTeller { senders, wakes: Arc::clone(&wakes) };
+        let tell_copies = teller.clone();
         let keeper = Keeper::start(Arc::clone(&directory), request.segment_bytes, request.reserve_bytes, {
             move |report: KeeperReport| teller.tell(report.order.log.shard, LogNews::Report(report))
         });
         let keeper = Arc::new(keeper.map_err(|error| DirectoryError::of(directory.path(), error))?);
         let shards = logs.len();
-        let mut begun = Vec::new();
+        let (mut begun, mut watched) = (Vec::new(), Vec::new());
         for (OpenLog { recovered, messages, first, .. }, news) in logs.into_iter().zip(receivers) {
             let config = LogConfig {
                 node: manifest.node,
@@ -89,16 +94,29 @@ impl ShardLogs {
                 segment_bytes: request.segment_bytes,
                 batch_max_bytes: STORE_BATCH_MAX_BYTES,
             };
-            let progress = Arc::new(LogProgress::new(first.number, shards));
+            let taken = (0..shards).map(|shard| recovered.state.mailbox.taken_from(ShardId(shard as u8)));
+            let progress = Arc::new(LogProgress::new(first.number, taken));
+            watched.push(WatchedLog::new(&recovered, Arc::clone(&progress)));
             let (end, keeper) = (recovered.scan.end, Arc::clone(&keeper));
             let mut log = Box::new(DiskLog::new(LogParts { config, end, first, keeper, news, progress }));
             append_start(&mut log, request.now);
             begun.push((log, RestoredLog { state: recovered.state, messages }));
         }
+        let checkpoints = CheckpointMaker::start(CheckpointParts {
+            directory: Arc::clone(&directory),
+            node: manifest.node,
+            segment_bytes: request.segment_bytes,
+            interval: Duration::from_secs(request.checkpoint_interval_s.into()),
+            keeper,
+            logs: watched,
+            tell: Box::new(move |shard, news| tell_copies.tell(shard, news)),
+        });
+        let checkpoints = checkpoints.map_err(|error| DirectoryError::of(directory.path(), error))?;
         let retained: Arc<[RestoredRetained]> = begun.iter().flat_map(|(_, restored)| restored.retained()).collect();
         let with_retained = |(log, restored)| Some(ShardLog { log, restored, retained: Arc::clone(&retained) });
         let logs = begun.into_iter().map(with_retained).collect();
-        Ok(Self { names: manifest.names, last_stamp_ns: manifest.last_stamp_ns, logs, wakes })
+        let (names, last_stamp_ns) = (manifest.names, manifest.last_stamp_ns);
+        Ok(Self { names, last_stamp_ns, logs, wakes, _checkpoints: checkpoints })
     }
 
     /// What a shard goes on with. Once.
@@ -145,6 +163,7 @@ fn append_start(log: &mut DiskLog, now: Now) {
 }
 
 /// Tells the logs of shards what has become of files.
+#[derive(Clone)]
 struct NewsTeller {
     senders: Vec<Sender<LogNews>>,
     wakes: ShardPlanes,

@@ -154,7 +154,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
         log::event::config_warning(&text);
     }
-    let logs = ShardLogs::open(config, random, clock::now())?;
+    let mut logs = ShardLogs::open(config, random, clock::now())?;
     let tls = Arc::new(TlsListeners::load(&config.listeners).map_err(RunError::Tls)?);
     let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
@@ -162,7 +162,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
     let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker };
-    let Started { threads, planes, inboxes, addresses, restored } = start_shards(config, listening, &shared, logs)?;
+    let Started { threads, planes, inboxes, addresses, restored } =
+        start_shards(config, listening, &shared, logs.as_mut())?;
     let authenticator = match questions {
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
@@ -289,10 +290,10 @@ fn start_shards(
     config: &Config,
     mut listening: Vec<Listening>,
     shared: &SharedByShards<'_>,
-    mut logs: Option<ShardLogs>,
+    mut logs: Option<&mut ShardLogs>,
 ) -> Result<Started, RunError> {
     let instance = random();
-    let process = process_context(config, logs.as_ref());
+    let process = process_context(config, logs.as_deref());
     let restoring = Arc::new(Restoring::new(config.settings.shards));
     let (tell_restored, restored) = mpsc::channel();
     let connections = Arc::new(AtomicU32::new(0));
@@ -320,7 +321,7 @@ fn start_shards(
             stop: Arc::clone(shared.stop),
             heartbeat: Arc::clone(heartbeat),
             asker: shared.asker.clone(),
-            log: logs.as_mut().and_then(|logs| logs.take(ShardId(index as u8))),
+            log: logs.as_deref_mut().and_then(|logs| logs.take(ShardId(index as u8))),
             restoring: Arc::clone(&restoring),
             ready,
             planes: take_planes,

@@ -25,7 +25,7 @@ pub use checkpoint::{CheckpointError, CheckpointWriter, PageWrite};
 pub use medium::{Medium, MediumError};
 pub use memory::MemoryStore;
 pub use record::{LogKeeping, LogOutput, LogStart, Position};
-pub use recovery::{RecoveredLog, StoredMessage, join_logs, read_message, recover_log};
+pub use recovery::{RecoveredLog, StoredMessage, join_logs, read_message, read_records, recover_log};
 pub use scan::{BatchSeen, Damage, LogScan, SegmentSeen, scan_log};
 pub use segments::{SegmentEnd, SegmentTable};
 pub use writer::{LogConfig, LogEnd, RecordGroup, RecordWriter, SegmentWrite, Urgency, WriteError};

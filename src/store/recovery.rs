@@ -9,7 +9,7 @@ use super::format::{BatchHeader, LogId, LogRecord, MessageId, StoreFile, read_al
 use super::medium::{Medium, MediumError};
 use super::scan::{LogScan, scan_log};
 use super::state::{LogState, RecordPlace};
-use crate::ids::{ClientKey, Qos};
+use crate::ids::{ClientKey, Qos, ShardId};
 use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES};
 use crate::time::Timestamp;
 
@@ -28,6 +28,13 @@ pub struct RecoveredLog {
     pub replayed_from: u64,
     /// Newer checkpoints that count for nothing, and why.
     pub refused: Vec<(u32, CheckpointError)>,
+}
+
+impl RecoveredLog {
+    /// Another log has taken over what this one sent to it, up to `number`.
+    pub fn note_taken_over(&mut self, by: ShardId, number: u64) {
+        self.state.confirm_forwards(by, number);
+    }
 }
 
 /// Reads one log back.
@@ -135,6 +142,27 @@ pub fn read_message<M: Medium>(
     let (topic, qos, retain) = (head.topic.to_owned(), head.qos, head.retain);
     let (expires, publisher) = (head.expires, head.publisher);
     Ok(Some(StoredMessage { qos, retain, expires, publisher, topic, content, properties_bytes }))
+}
+
+/// The records that a message is in, as they are, and how many they are: written once more they are the same message. `None` for one that
+/// is lost, cut off or damaged.
+pub fn read_records<M: Medium>(
+    medium: &mut M,
+    log: LogId,
+    state: &LogState,
+    id: MessageId,
+) -> Result<Option<(Vec<u8>, u32)>, MediumError> {
+    let Some(first) = state.messages.place(id) else { return Ok(None) };
+    let (mut records, mut count) = (Vec::new(), 0);
+    for place in [first].iter().chain(state.messages.parts(id)) {
+        let Some(bytes) = read_record(medium, log, *place)? else { return Ok(None) };
+        if read_alone(&bytes, id).is_err() {
+            return Ok(None);
+        }
+        records.extend_from_slice(&bytes);
+        count += 1;
+    }
+    Ok(Some((records, count)))
 }
 
 /// The bytes of one record; `None` if they are not there any more.

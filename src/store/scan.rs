@@ -2,7 +2,7 @@
 //!
 //! Always holds: a batch is given out when everything about it fits, in the order of positions, and each once; one that
 //! continues only together with those that complete it. What does not fit and has something behind it is damage: it is told,
-//! passed over, and nothing behind it is lost for it. Nothing is written.
+//! passed over, and nothing behind it is lost for it. A segment that is not there is no damage where nothing of it is needed. Nothing is written.
 //! Leaves to others: what the records mean, and what becomes of a damaged file.
 
 use super::format::{
@@ -99,7 +99,7 @@ pub fn scan_log<M: Medium>(
     let headers: Vec<SegmentHeader> = begun.into_iter().flatten().collect();
     for (index, header) in headers.iter().enumerate() {
         let next_first = headers.get(index + 1).map(|next| next.first);
-        scan.begin_segment(header);
+        scan.begin_segment(header, &mut each);
         let file = StoreFile::Segment(log, header.number);
         let mut reader = BlockReader::open(medium, file)?;
         scan.read_segment(&mut reader, header, next_first, &mut each)?;
@@ -166,9 +166,13 @@ impl Scanner {
         Self { log, found, from, expected: None, chain: None, pending: Vec::new(), is_headless: false, epoch: 0 }
     }
 
-    fn begin_segment(&mut self, header: &SegmentHeader) {
+    fn begin_segment(&mut self, header: &SegmentHeader, each: &mut impl FnMut(BatchSeen<'_>)) {
         let expected = *self.expected.get_or_insert(header.first.min(self.from));
-        if header.epoch == self.epoch && header.first > expected {
+        // A segment between that nobody needs was given back: all that was in it has had its effect.
+        let is_given_back = header.first > expected && header.first <= self.from;
+        if is_given_back {
+            self.give_out_pending(each);
+        } else if header.epoch == self.epoch && header.first > expected {
             self.lose_pending(header.number);
         }
         if header.epoch != self.epoch || header.first != expected {
@@ -176,10 +180,10 @@ impl Scanner {
             self.drop_pending();
             self.epoch = header.epoch;
         }
-        if header.first > expected {
+        if header.first > expected && !is_given_back {
             let (segment, block) =
                 self.found.segments.last().map_or((header.number, 0), |last| (last.number, last.blocks));
-            self.lose(Damage { segment, block, first: expected, next: header.first });
+            self.lose(Damage { segment, block, first: expected.max(self.from), next: header.first });
         }
         if header.first != expected || self.chain != Some(header.previous) {
             self.chain = None;
@@ -287,14 +291,18 @@ impl Scanner {
             self.pending.push((header, bytes[..header.len as usize].to_vec()));
             return;
         }
+        self.give_out_pending(each);
+        self.found.records += u64::from(header.count);
+        each(batch);
+    }
+
+    fn give_out_pending(&mut self, each: &mut impl FnMut(BatchSeen<'_>)) {
         for (header, bytes) in std::mem::take(&mut self.pending) {
             if let Ok(body) = header.open(&bytes) {
                 self.found.records += u64::from(header.count);
                 each(BatchSeen { header, body });
             }
         }
-        self.found.records += u64::from(header.count);
-        each(batch);
     }
 
     fn note_blocks(&mut self, blocks: u32) {

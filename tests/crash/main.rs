@@ -8,4 +8,5 @@
 mod broker;
 mod client;
 mod restart;
+mod room;
 mod start;

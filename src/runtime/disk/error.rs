@@ -56,14 +56,6 @@ pub enum DirectoryError {
         /// What there has to be.
         needed_bytes: u64,
     },
-    /// It has another number of logs.
-    #[error("{} was made with --shards {found}; start with as many", path.display())]
-    Shards {
-        /// As it was given.
-        path: PathBuf,
-        /// What it has.
-        found: u16,
-    },
     /// Nobody has said where it is.
     #[error("there is no place for a data directory: name one with --data-dir (HOME is not set)")]
     Unknown,

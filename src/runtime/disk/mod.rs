@@ -7,6 +7,8 @@
 //! Leaves to others: what the bytes mean (`store`), and the write that an acknowledgement waits for (`ring`).
 
 mod check;
+mod checkpoint_file;
+mod checkpoints;
 mod directory;
 mod error;
 mod export;
@@ -17,18 +19,22 @@ mod medium;
 mod open;
 mod prepare;
 mod progress;
+mod request;
+mod reshard;
 mod space;
 mod survey;
 
 pub use check::{CheckVerdict, check};
+pub use checkpoints::{CheckpointMaker, CheckpointParts, WatchedLog};
 pub use directory::{Access, Directory};
 pub use error::DirectoryError;
 pub use export::export;
 pub use keeper::{Keeper, KeeperOrder, KeeperReport, OrderKind};
 pub use log::{DiskLog, FileWrite, LogNews, LogParts, Space};
 pub use medium::DirectoryMedium;
-pub use open::{OpenLog, OpenStore, StoreRequest};
+pub use open::{OpenLog, OpenStore};
 pub use prepare::{SegmentFile, make_segment, remove_file, replace_file};
 pub use progress::{LogProgress, Taken};
+pub use request::StoreRequest;
 pub use space::{FileSystem, space_of};
 pub use survey::{Survey, SurveyError};

@@ -5,7 +5,7 @@
 //! Leaves to others: what the broker makes of the state (`shard`), and the log that goes on (`log`).
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,8 @@ use super::error::DirectoryError;
 use super::keeper::Keeper;
 use super::medium::DirectoryMedium;
 use super::prepare::SegmentFile;
+use super::request::StoreRequest;
+use super::reshard::rewrite;
 use super::survey::SurveyError;
 use crate::codec::Forwarded;
 use crate::ids::{NameKey, ShardId};
@@ -21,27 +23,6 @@ use crate::session::{Message, MessageRef};
 use crate::store::format::{LogId, Manifest, MessageId, StoreFile};
 use crate::store::{RecoveredLog, StoredMessage, join_logs, read_message, recover_log};
 use crate::time::{Deadline, Now};
-
-/// What a broker wants of a directory.
-#[derive(Clone, Debug)]
-pub struct StoreRequest {
-    /// Where.
-    pub path: PathBuf,
-    /// What this node is called.
-    pub node_name: String,
-    /// Whether the operator chose that name: then another node's directory is refused.
-    pub is_named: bool,
-    /// How many logs there are to be.
-    pub shards: usize,
-    /// Size of a segment's file.
-    pub segment_bytes: u64,
-    /// Room on the disk that is left to others.
-    pub reserve_bytes: u64,
-    /// Drawn by whoever asks: names a directory that is made, and keys the names in it.
-    pub random: [u64; 4],
-    /// When the broker starts.
-    pub now: Now,
-}
 
 /// A directory to serve from.
 #[derive(Debug)]
@@ -77,12 +58,15 @@ impl OpenStore {
         let known =
             if request.is_named { directory.own_manifest(&request.node_name)? } else { directory.manifest()? };
         let mut manifest = known.unwrap_or_else(|| new_manifest(request));
-        if usize::from(manifest.shards) != request.shards {
-            return Err(DirectoryError::Shards { path: request.path.clone(), found: manifest.shards }.into());
-        }
         directory.remove_leftovers(&manifest)?;
         let mut recovered = recover(&directory, &manifest)?;
         join_logs(&mut recovered);
+        if usize::from(manifest.shards) != request.shards {
+            manifest = rewrite(&directory, &manifest, request, &recovered)?;
+            directory.write_manifest(&manifest)?;
+            directory.remove_leftovers(&manifest)?;
+            recovered = recover(&directory, &manifest)?;
+        }
         manifest.epoch += 1;
         manifest.node_name.clone_from(&request.node_name);
         manifest.segment_bytes = request.segment_bytes;

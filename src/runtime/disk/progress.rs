@@ -26,9 +26,9 @@ pub struct Taken {
 }
 
 impl LogProgress {
-    /// Of a log whose next segment is `next`, among so many.
-    pub fn new(next: SegmentNumber, shards: usize) -> Self {
-        Self { begun: AtomicU32::new(next.0), taken: (0..shards).map(|_| AtomicU64::new(0)).collect() }
+    /// Of a log whose next segment is `next`, and that has taken over so much of each shard's.
+    pub fn new(next: SegmentNumber, taken: impl Iterator<Item = u64>) -> Self {
+        Self { begun: AtomicU32::new(next.0), taken: taken.map(AtomicU64::new).collect() }
     }
 
     /// Its first batch is about to be written, so all before it are complete.

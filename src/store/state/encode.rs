@@ -7,28 +7,35 @@ use crate::store::format::{ForwardTarget, ListOf, LogRecord, QueuedRecord};
 impl StoredSession {
     /// Appends the records that rebuild the session in a page as of `base`.
     pub fn encode(&self, session: SessionId, base: u64, out: &mut Vec<u8>) {
+        self.for_each_record(session, &mut |record| record.encode(base, out));
+    }
+
+    /// Gives out the records that rebuild the session.
+    pub fn for_each_record(&self, session: SessionId, each: &mut dyn FnMut(&LogRecord<'_>)) {
         let Self { client_id, expiry_s, begun, .. } = self;
-        LogRecord::SessionBegun { session, client_id, expiry_s: *expiry_s, at: *begun }.encode(base, out);
+        each(&LogRecord::SessionBegun { session, client_id, expiry_s: *expiry_s, at: *begun });
         if let Some(at) = self.disconnected {
-            LogRecord::Disconnected { session, at }.encode(base, out);
+            each(&LogRecord::Disconnected { session, at });
         }
         if let Some(will) = &self.will {
             let (message, delay_s, message_expiry_s) = (will.message, will.delay_s, will.message_expiry_s);
-            LogRecord::WillSet { session, message, delay_s, message_expiry_s }.encode(base, out);
+            each(&LogRecord::WillSet { session, message, delay_s, message_expiry_s });
         }
         for (filter, subscription) in self.subscriptions.iter() {
             let (options, identifier) = (subscription.options, subscription.identifier);
-            LogRecord::Subscribed { session, filter, options, identifier }.encode(base, out);
+            each(&LogRecord::Subscribed { session, filter, options, identifier });
         }
         for &packet_id in &self.exchanges {
-            LogRecord::ExchangeOpened { session, packet_id }.encode(base, out);
+            each(&LogRecord::ExchangeOpened { session, packet_id });
         }
-        self.deliveries.iter().for_each(|delivery| delivery.encode(session, base, out));
+        for delivery in &self.deliveries {
+            delivery.for_its_record(session, each);
+        }
     }
 }
 
 impl StoredDelivery {
-    fn encode(&self, session: SessionId, base: u64, out: &mut Vec<u8>) {
+    fn for_its_record(&self, session: SessionId, each: &mut dyn FnMut(&LogRecord<'_>)) {
         match (self.message, self.packet_id) {
             (Some(message), packet_id) => {
                 let extra = self.extra.as_deref();
@@ -41,9 +48,9 @@ impl StoredDelivery {
                     group: extra.and_then(|extra| extra.group),
                     ids: ListOf::Values(extra.map_or(&[], |extra| &extra.ids)),
                 };
-                LogRecord::Queued(queued).encode(base, out);
+                each(&LogRecord::Queued(queued));
             }
-            (None, Some(packet_id)) => LogRecord::Released { session, packet_id }.encode(base, out),
+            (None, Some(packet_id)) => each(&LogRecord::Released { session, packet_id }),
             (None, None) => {}
         }
     }

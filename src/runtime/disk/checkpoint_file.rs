@@ -1,0 +1,116 @@
+//! A checkpoint's file, from the state that it is of; and a log as far as it is complete.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::directory::Directory;
+use super::error::DirectoryError;
+use super::medium::DirectoryMedium;
+use super::prepare::{move_file, remove_file};
+use crate::store::format::{LogId, PageKind, SegmentNumber, StoreFile};
+use crate::store::state::LogState;
+use crate::store::{CheckpointWriter, Medium, MediumError, PageWrite};
+
+/// A file that is to be made.
+pub(super) struct CheckpointFile<'a> {
+    pub(super) directory: &'a Directory,
+    pub(super) log: LogId,
+    pub(super) number: u32,
+    /// Closed when the broker stops.
+    pub(super) stopped: &'a Receiver<()>,
+}
+
+/// Sessions that one page has, unless they are long.
+const SESSIONS_PER_PAGE: usize = 1_000;
+/// Bytes that are written without a rest.
+const STEP_BYTES: u64 = 1024 * 1024;
+/// A step each so often is 50 MB/s: what acknowledgements wait for has the disk in between.
+const STEP_REST: Duration = Duration::from_millis(20);
+
+impl CheckpointFile<'_> {
+    /// Writes all of it, durably. `false`: it was given up.
+    pub(super) fn write(&self, state: &LogState, position: u64) -> Result<bool, DirectoryError> {
+        let path = self.directory.path_of(StoreFile::Checkpoint(self.log, self.number));
+        let partial = path.with_extension("new");
+        let of = |error| DirectoryError::of(&partial, error);
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(of)?;
+        match self.write_pages(&file, state, position).and_then(|is_whole| file.sync_all().map(|()| is_whole)) {
+            Ok(true) => move_file(&partial, &path).map(|()| true),
+            Ok(false) => remove_file(&partial).map(|()| false),
+            Err(error) => {
+                // A file that could not be written takes room from those that can.
+                let _ = remove_file(&partial);
+                Err(of(error))
+            }
+        }
+    }
+
+    fn write_pages(&self, file: &File, state: &LogState, position: u64) -> std::io::Result<bool> {
+        let (mut writer, first) = CheckpointWriter::begin(self.log, self.number, position);
+        let mut pages = vec![first];
+        let mut slots: Vec<_> = state.sessions().collect();
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
+        let mut begin = 0;
+        for chunk in slots.chunks(SESSIONS_PER_PAGE) {
+            let mut records = Vec::new();
+            for (slot, session) in chunk {
+                session.encode(*slot, position, &mut records);
+            }
+            let end = chunk.last().map_or(begin, |(slot, _)| slot.0 + 1);
+            pages.extend(writer.sessions(position, begin..end, &records));
+            begin = end;
+            if !self.write_out(file, &mut pages)? {
+                return Ok(false);
+            }
+        }
+        let mut records = Vec::new();
+        state.encode_retained(position, &mut records);
+        pages.extend(writer.others(PageKind::Retained, position, &records));
+        records.clear();
+        state.encode_mailbox(position, &mut records);
+        pages.extend(writer.others(PageKind::Outbox, position, &records));
+        pages.push(writer.end(position));
+        self.write_out(file, &mut pages)
+    }
+
+    /// Writes pages, no faster than the log can spare. `false`: the broker stops.
+    fn write_out(&self, file: &File, pages: &mut Vec<PageWrite>) -> std::io::Result<bool> {
+        for PageWrite { offset, bytes, range } in pages.drain(..) {
+            let end = offset + range.len() as u64;
+            file.write_all_at(&bytes[range], offset)?;
+            if offset / STEP_BYTES < end / STEP_BYTES {
+                // Its pages leave the cache now, and not all together at the end.
+                file.sync_data()?;
+                if self.stopped.recv_timeout(STEP_REST) != Err(RecvTimeoutError::Timeout) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A log up to a segment: nobody writes there any more.
+pub(super) struct CompleteSegments<'a> {
+    pub(super) medium: DirectoryMedium<'a>,
+    pub(super) until: SegmentNumber,
+}
+
+impl Medium for CompleteSegments<'_> {
+    fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
+        let mut files = self.medium.files(log)?;
+        files.retain(|file| !matches!(file, StoreFile::Segment(_, number) if *number > self.until));
+        Ok(files)
+    }
+
+    fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
+        self.medium.len(file)
+    }
+
+    fn read(&mut self, file: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
+        self.medium.read(file, offset, into)
+    }
+}
