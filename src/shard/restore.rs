@@ -73,6 +73,7 @@ impl Shard {
         for RestoredRetained { topic, stamp, message } in retained {
             router.retained.write(turn.now, topic, message.clone(), *stamp);
         }
+        self.restore_forwards(turn, &log.state.mailbox, |id| log.message(id).cloned());
     }
 
     /// Goes on with what is left of it.

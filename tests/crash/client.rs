@@ -40,6 +40,7 @@ pub(crate) const PUBREC: u8 = 0x50;
 pub(crate) const PUBREL: u8 = 0x62;
 pub(crate) const PUBCOMP: u8 = 0x70;
 const SUBACK: u8 = 0x90;
+const UNSUBACK: u8 = 0xb0;
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -126,6 +127,14 @@ impl Client {
         self.send(0x82, &body)?;
         let codes = self.await_answer(SUBACK, 1)?;
         if codes == [qos] { Ok(()) } else { Err(io::Error::other(format!("SUBACK {codes:?}"))) }
+    }
+
+    /// Unsubscribes, and waits until the broker says so.
+    pub(crate) fn unsubscribe(&mut self, filter: &str) -> io::Result<()> {
+        let mut body = vec![0, 1];
+        body.extend(text(filter));
+        self.send(0xa2, &body)?;
+        self.await_answer(UNSUBACK, 1).map(drop)
     }
 
     fn await_answer(&mut self, wanted: u8, packet_id: u16) -> io::Result<Vec<u8>> {

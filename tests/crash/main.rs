@@ -7,6 +7,8 @@
 
 mod broker;
 mod client;
+mod cycles;
+mod ledger;
 mod restart;
 mod room;
 mod start;

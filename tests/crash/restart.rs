@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::broker::{Broker, DataDirectory};
-use crate::client::{Client, Publish};
+use crate::client::{Client, LastWill, PATIENCE, Publish, Received};
 
 /// Longer than what there is takes to come.
 const QUIET: Duration = Duration::from_millis(500);
@@ -38,7 +38,11 @@ fn what_was_acknowledged_for_an_offline_session_is_delivered_once_it_is_back() {
         let mut subscriber = Client::connect(broker.address, "subscriber", false, None).unwrap();
         assert!(subscriber.session_present);
         let got = take_all(&mut subscriber);
-        assert_eq!(payloads(&got), expected, "{shards} shards: {}", broker.log());
+        // Those of one QoS come in their order: those of QoS 2 wait until their identifiers are written down.
+        let of = |qos: u8| got.iter().filter(|publish| publish.qos == qos).cloned().collect::<Vec<_>>();
+        let (even, odd) = (expected.iter().step_by(2), expected.iter().skip(1).step_by(2));
+        assert!(payloads(&of(1)).iter().eq(even), "{shards} shards: {got:?} {}", broker.log());
+        assert!(payloads(&of(2)).iter().eq(odd), "{shards} shards: {got:?} {}", broker.log());
         assert!(got.iter().all(|publish| publish.topic == "orders/new" && !publish.dup));
     }
 }
@@ -112,4 +116,71 @@ fn another_number_of_shards_reads_the_same_directory() {
     let mut reader = Client::connect(broker.address, "reader", true, None).unwrap();
     reader.subscribe("#", 0).unwrap();
     assert!(payloads(&take_all(&mut reader)).contains(&"retained".to_owned()));
+}
+
+#[test]
+fn subscriptions_and_their_end_survive() {
+    let data = DataDirectory::new("subscriptions");
+    let broker = Broker::start(&data, &["--shards", "2"]);
+    let mut client = Client::connect(broker.address, "client", false, None).unwrap();
+    client.subscribe("a", 1).unwrap();
+    client.subscribe("b", 1).unwrap();
+    client.unsubscribe("a").unwrap();
+    broker.kill();
+    let broker = Broker::start(&data, &["--shards", "2"]);
+    for number in 0..8 {
+        let mut publisher = Client::connect(broker.address, &format!("publisher-{number}"), true, None).unwrap();
+        publisher.publish_through("a", b"nobody's", 2, 1).unwrap();
+        publisher.publish_through("b", number.to_string().as_bytes(), 2, 2).unwrap();
+    }
+    let mut client = Client::connect(broker.address, "client", false, None).unwrap();
+    assert!(client.session_present);
+    assert_eq!(payloads(&take_all(&mut client)), ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    // A session that its client ends is gone for good.
+    Client::connect(broker.address, "client", true, None).unwrap().disconnect();
+    broker.kill();
+    let broker = Broker::start(&data, &["--shards", "2"]);
+    assert!(!Client::connect(broker.address, "client", false, None).unwrap().session_present);
+}
+
+#[test]
+fn what_was_in_flight_is_sent_again_under_its_identifier() {
+    let data = DataDirectory::new("in-flight");
+    let broker = Broker::start(&data, &[]);
+    let mut subscriber = Client::connect(broker.address, "subscriber", false, None).unwrap();
+    subscriber.subscribe("t", 2).unwrap();
+    let mut publisher = Client::connect(broker.address, "publisher", true, None).unwrap();
+    publisher.publish_through("t", b"one", 2, 1).unwrap();
+    publisher.publish_through("t", b"two", 4, 2).unwrap();
+    let first: Vec<_> = (0..2).map(|_| subscriber.next(PATIENCE).unwrap().expect("it is connected")).collect();
+    broker.kill();
+    let broker = Broker::start(&data, &[]);
+    let mut subscriber = Client::connect(broker.address, "subscriber", false, None).unwrap();
+    let again: Vec<_> = (0..2).map(|_| subscriber.next(PATIENCE).unwrap().expect("it was not acknowledged")).collect();
+    for (first, again) in first.into_iter().zip(again) {
+        let (Received::Publish(first), Received::Publish(again)) = (first, again) else {
+            panic!("two messages are in flight")
+        };
+        assert_eq!((again.dup, again), (true, Publish { dup: true, ..first }));
+    }
+    assert!(broker.log().contains("ready"));
+}
+
+#[test]
+fn a_will_is_published_by_the_restart_and_once() {
+    let data = DataDirectory::new("will");
+    let broker = Broker::start(&data, &["--shards", "2"]);
+    let mut heir = Client::connect(broker.address, "heir", false, None).unwrap();
+    heir.subscribe("wills/#", 1).unwrap();
+    heir.disconnect();
+    let will = LastWill { topic: "wills/a".into(), payload: b"gone".to_vec(), qos: 1, retain: false };
+    let testator = Client::connect(broker.address, "testator", false, Some(&will)).unwrap();
+    broker.kill();
+    drop(testator);
+    let broker = Broker::start(&data, &["--shards", "2"]);
+    std::thread::sleep(Duration::from_millis(500)); // nothing announces it to who is not connected
+    broker.kill();
+    let broker = Broker::start(&data, &["--shards", "2"]);
+    let mut heir = Client::connect(broker.address, "heir", false, None).unwrap();
+    assert_eq!(payloads(&take_all(&mut heir)), ["gone"], "{}", broker.log());
 }

@@ -63,6 +63,8 @@ pub struct WatchedLog {
     /// Segments that were found damaged.
     damaged: BTreeSet<SegmentNumber>,
     due: Option<Instant>,
+    /// Another checkpoint would give segments back, even if nothing is new.
+    gives_back_more: bool,
     /// Where the log was when messages were last told to be written again.
     copied_at: SegmentNumber,
 }
@@ -100,6 +102,7 @@ impl WatchedLog {
             newest: None,
             damaged: scan.damage.iter().map(|damage| damage.segment).collect(),
             due: None,
+            gives_back_more: false,
             copied_at: SegmentNumber(0),
         }
     }
@@ -111,7 +114,8 @@ impl WatchedLog {
     /// Whether there is something new, and it is time, or much of it.
     fn is_due(&self, now: Instant) -> bool {
         let behind = self.complete().0.saturating_sub(self.covered.0);
-        behind > 0 && (self.due.is_some_and(|due| due <= now) || behind >= STORE_CHECKPOINT_SEGMENTS)
+        let is_time = self.due.is_some_and(|due| due <= now);
+        (is_time && (behind > 0 || self.gives_back_more)) || behind >= STORE_CHECKPOINT_SEGMENTS
     }
 }
 
@@ -195,7 +199,9 @@ impl CheckpointParts {
         }
         watched.covered = complete;
         let made = MadeCheckpoint { number, covered: complete, needed: needed_by(&recovered) };
-        if let Some(older) = watched.newest.take() {
+        let older = watched.newest.take();
+        watched.gives_back_more = older.as_ref().is_none_or(|older| older.covered < complete);
+        if let Some(older) = older {
             self.give_back(watched, &older, &made)?;
         }
         watched.newest = Some(made);
