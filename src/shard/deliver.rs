@@ -32,6 +32,14 @@ impl Outgoing {
     }
 }
 
+/// When a packet leaves.
+enum Departure {
+    /// At once.
+    Now(Outgoing),
+    /// When its packet identifier is durable: then it is encoded.
+    Held,
+}
+
 /// One message on its way to its subscribers, and the forms in which it has been encoded so far, by layout. There are twelve
 /// layouts and mostly one subscriber, so nothing is laid out in advance. `None`: MQTT has no such packet.
 #[derive(Debug)]
@@ -394,12 +402,12 @@ impl Clients {
     /// The same of a session whose deliveries are written down.
     #[inline(never)]
     fn send_and_log(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &mut Fanout<'_>, copy: DeliveryOptions<'_>) {
-        let Some(outgoing) = self.encode_unless_held(turn, id, fanout, copy) else { return };
+        let Some(departure) = self.encode_unless_held(turn, id, fanout, copy) else { return };
         let delivery = self.new_delivery(turn, id, fanout, copy);
         let message = delivery.stored_as;
         let packet_id = self.sessions.get_mut(id).outbound_mut().send(delivery, &mut self.queues);
         self.log_queued(turn, id, message, (copy, Some(packet_id)));
-        self.send_or_hold(turn, id, fanout, (copy, packet_id, outgoing));
+        self.send_or_hold(turn, id, fanout, (copy, packet_id, departure));
     }
 
     /// Takes into flight what has waited in the queue, and sends it.
@@ -412,7 +420,7 @@ impl Clients {
     ) {
         let ids = delivery.ids.clone();
         let copy = DeliveryOptions::of(&delivery, ids.as_slice());
-        let Some(outgoing) = self.encode_unless_held(turn, session, fanout, copy) else {
+        let Some(departure) = self.encode_unless_held(turn, session, fanout, copy) else {
             return self.log_dropped(turn, session, &delivery, DropReason::PacketTooLarge);
         };
         let message = delivery.stored_as;
@@ -420,11 +428,10 @@ impl Clients {
         if message != MessageId::NONE && self.sessions.get(session).is_persistent() {
             self.record_log.append(turn, &LogRecord::Sent { session, message, packet_id });
         }
-        self.send_or_hold(turn, session, fanout, (copy, packet_id, outgoing));
+        self.send_or_hold(turn, session, fanout, (copy, packet_id, departure));
     }
 
-    /// The packet of a delivery with QoS 1 or 2, or `Some(None)` if it is to wait for its packet identifier to be durable: then it is
-    /// encoded when it leaves. `None`: it is too large, and was dropped.
+    /// The packet of a delivery with QoS 1 or 2, or that it is to wait. `None`: it is too large, and was dropped.
     #[inline]
     fn encode_unless_held(
         &mut self,
@@ -432,10 +439,10 @@ impl Clients {
         id: SessionId,
         fanout: &mut Fanout<'_>,
         copy: DeliveryOptions<'_>,
-    ) -> Option<Option<Outgoing>> {
+    ) -> Option<Departure> {
         let session = self.sessions.get_mut(id);
         if copy.qos == Qos::ExactlyOnce && self.record_log.is_kept() && session.is_persistent() {
-            return Some(None);
+            return Some(Departure::Held);
         }
         let link = session.link.as_deref_mut().expect("room means a connection");
         let outgoing = encode(turn, fanout, link, copy);
@@ -443,7 +450,7 @@ impl Clients {
             // As if its delivery had completed [MQTT-3.1.2-25].
             self.lose(turn, id, DropReason::PacketTooLarge);
         }
-        outgoing.map(Some)
+        outgoing.map(Departure::Now)
     }
 
     #[inline]
@@ -452,11 +459,11 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        (copy, packet_id, outgoing): (DeliveryOptions<'_>, PacketId, Option<Outgoing>),
+        (copy, packet_id, departure): (DeliveryOptions<'_>, PacketId, Departure),
     ) {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("room means a connection");
         fanout.reception = Reception::Taken;
-        let Some(outgoing) = outgoing else {
+        let Departure::Now(outgoing) = departure else {
             let connection = link.connection;
             return self.record_log.hold(turn, connection, Held::Publish(packet_id));
         };

@@ -189,11 +189,6 @@ impl RecordLog {
         self.waiters.push_back((self.last, waiter));
     }
 
-    /// Somebody will wait for what is appended in this turn.
-    pub(super) fn hurry(&self, turn: &mut Turn<'_>) {
-        turn.fx.log.urgency = Urgency::Awaited;
-    }
-
     /// Has something wait that is sent on a connection.
     pub(super) fn hold(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, held: Held) {
         self.wait_for(turn, Waiter::Send(connection, held));

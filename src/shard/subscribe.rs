@@ -15,8 +15,8 @@ use crate::codec::{
 use crate::ids::{PacketId, SessionId, ShardId, ShardSet, SubscriptionId};
 use crate::limits;
 use crate::session::{Link, Place, Replay};
-use crate::store::Position;
 use crate::store::format::LogRecord;
+use crate::store::{Position, Urgency};
 use crate::telemetry::{CloseReason, Verbosity};
 use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
 
@@ -91,7 +91,7 @@ impl Shard {
         let mut suback = suback;
         if self.clients.sessions.get(id).is_persistent() {
             suback.position = self.clients.record_log.last();
-            self.clients.record_log.hurry(turn);
+            turn.fx.log.urgency = Urgency::Awaited;
         }
         self.router.announcements.add(suback);
         if version == Version::V31 && refused {

@@ -151,7 +151,9 @@ impl LogState {
             let place = RecordPlace { segment: SegmentNumber(1), offset: 0, len: found.bytes.len() as u32 };
             self.apply(&found, place);
         }
-        inbox.iter().for_each(|count| self.note_inbox(*count));
+        for count in inbox {
+            self.note_inbox(*count);
+        }
         self.end_change();
     }
 
