@@ -451,6 +451,8 @@ pub const TOKEN_SECRET_MIN_BYTES: usize = 32;
 pub const TOKEN_KEY_FILES_MAX: usize = 16;
 /// Time after an attempt to fetch a key set before a token with an unknown key leads to the next.
 pub const KEYS_FETCH_PAUSE_S: u32 = 10;
+/// Most headers of `--auth-http-headers`.
+pub const HTTP_HEADERS_MAX: usize = 16;
 /// Largest key set, and largest answer of a back end, that is read.
 pub const HTTP_ANSWER_MAX_BYTES: usize = 256 * 1024;
 /// Default of `--auth-http-timeout`: a back end that takes longer is down.

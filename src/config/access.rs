@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::layers::{Resolved, about, index};
 use super::{Listener, Problem, System};
 use crate::auth::acl::{self, RuleSet};
-use crate::auth::http::{HttpAuthorizer, HttpMethod, WhenDown};
+use crate::auth::http::{HttpAuthorizer, HttpHeaders, HttpMethod, WhenDown};
 use crate::auth::password::Users;
 use crate::auth::scram::ScramUsers;
 use crate::auth::token::{TokenKeys, TokenMethod, TokenPolicy};
@@ -36,6 +36,8 @@ pub struct AccessFiles {
     scram: Vec<(Box<str>, Box<Path>)>,
     /// Who is asked about topics of each listener's clients.
     authorizers: Vec<(Box<str>, Arc<HttpAuthorizer>)>,
+    /// What requests to back ends carry, and where it was read.
+    headers: Option<(Box<Path>, HttpHeaders)>,
     /// Whose certificates back ends and providers must have.
     authorities: Vec<CertificateDer<'static>>,
     /// The methods of each listener, in order.
@@ -200,6 +202,19 @@ impl AccessFiles {
         if self.authorities.is_empty() { Err(wrong("holds no certificate")) } else { Ok(()) }
     }
 
+    /// Reads what requests to back ends carry.
+    pub(super) fn read_headers(&mut self, system: &System<'_>, path: &Path) -> Result<(), String> {
+        let text = (system.read_file)(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        let headers = HttpHeaders::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.headers = Some((path.into(), headers));
+        Ok(())
+    }
+
+    /// What requests to back ends carry.
+    pub fn headers(&self) -> Option<&HttpHeaders> {
+        self.headers.as_ref().map(|(_, headers)| headers)
+    }
+
     /// Whose certificates servers must have that are asked over TLS.
     pub fn authorities(&self) -> &[CertificateDer<'static>] {
         &self.authorities
@@ -264,7 +279,8 @@ impl AccessFiles {
     /// All files that were read for it.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         let users = self.users.keys().chain(self.scram_users.keys()).chain(self.token_keys.keys());
-        users.chain(self.rules.iter().map(|(path, _)| path)).map(|path| &**path)
+        let rules = self.rules.iter().map(|(path, _)| path);
+        users.chain(rules).chain(self.headers.iter().map(|(path, _)| path)).map(|path| &**path)
     }
 
     /// Files that others than the broker may read, a sentence each.
@@ -276,7 +292,8 @@ impl AccessFiles {
         let hashes = self.users.keys().chain(self.scram_users.keys()).map(|path| (&**path, "password hashes"));
         let secrets = self.token_keys.iter().filter(|(_, keys)| keys.have_secret());
         let secrets = secrets.map(|(path, _)| (&**path, "a secret that tokens are signed with"));
-        let open = hashes.chain(secrets).filter(|(path, _)| is_open(path));
+        let headers = self.headers.iter().map(|(path, _)| (&**path, "headers for back ends"));
+        let open = hashes.chain(secrets).chain(headers).filter(|(path, _)| is_open(path));
         open.map(|(path, what)| {
             let path = path.display();
             format!("every user of this machine may read {path}, which holds {what}; to mend it: chmod o= {path}")

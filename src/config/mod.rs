@@ -243,6 +243,11 @@ impl Config {
         {
             problems.push(self.problem("acl-file", &text));
         }
+        if let Some(path) = self.process.auth_http_headers.path()
+            && let Err(text) = access.read_headers(system, path)
+        {
+            problems.push(self.problem("auth-http-headers", &text));
+        }
         if let Err(text) = access.read_authorities(system, self.process.auth_http_ca.path()) {
             problems.push(self.problem("auth-http-ca", &text));
         }

@@ -153,6 +153,13 @@ declare_settings! {
             limits::AUTH_HTTP_CONNECTIONS_DEFAULT as u64,
         ), Start;
 
+        /// Headers of each request to a back end, as a file, or none.
+        ///
+        /// One a line, as in X-API-Key: 0123456789. Requests for key sets do without. It is read at a start and again at SIGHUP.
+        auth_http_headers: OptionalFile = Setting::new(
+            "auth-http-headers", Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" }, Fallback::Text("none"),
+        ), Start;
+
         /// Authorities whose certificates jwks_url and the like must have, as a PEM file.
         ///
         /// none takes those that the system trusts (/etc/ssl/certs/ca-certificates.crt or /etc/pki/tls/certs/ca-bundle.crt). It is read at a start

@@ -30,6 +30,7 @@ impl Computer<'_> {
             Some("users") => Ok(USERS.to_owned()),
             Some("acl") => Ok("user ann\ntopic read #\n".to_owned()),
             Some("scram") => Ok(format!("ann:{}\n", StoredScram::new(Mechanism::Sha256, "a", b"0123456789abcdef"))),
+            Some("headers") => Ok("X-API-Key: 7\n".to_owned()),
             Some("nobody") => Ok("# nobody yet\n".to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
@@ -127,6 +128,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
         Kind::Texts { .. } => "::1".to_owned(),
         Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
+        Kind::Text { .. } if row.flag == "auth-http-headers" => "headers".to_owned(),
         Kind::Text { .. } if row.flag == "scram-file" => "scram".to_owned(),
         Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
         Kind::Text { noun: "url", .. } => "http://127.0.0.1:8000/x".to_owned(),

@@ -41,6 +41,7 @@ pub(super) fn inputs(config: &Config) -> AuthInputs {
     let connections = config.process.auth_http_connections as usize;
     let timeout = Duration::from_secs(config.process.auth_http_timeout_s.into());
     let client = HttpClient::new(config.access.authorities(), timeout, connections);
+    let client = client.with_headers(config.access.headers().cloned());
     AuthInputs { chains: config.access.chains(), settings: config.process.auth(), client, connections }
 }
 

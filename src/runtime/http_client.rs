@@ -13,11 +13,16 @@ use rustls::pki_types::CertificateDer;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
+use crate::auth::http::HttpHeaders;
 use crate::limits::HTTP_ANSWER_MAX_BYTES;
 
 /// See the module's text. Clones share their connections.
 #[derive(Clone, Debug)]
-pub(super) struct HttpClient(Agent);
+pub(super) struct HttpClient {
+    agent: Agent,
+    /// What requests to back ends carry.
+    headers: Option<Arc<HttpHeaders>>,
+}
 
 /// What a server answered.
 #[derive(Debug)]
@@ -47,17 +52,26 @@ impl HttpClient {
             .max_idle_connections_per_host(connections)
             .user_agent("dunlin")
             .build();
-        Self(config.into())
+        Self { agent: config.into(), headers: None }
+    }
+
+    /// The same, with these headers for back ends.
+    pub(super) fn with_headers(self, headers: Option<HttpHeaders>) -> Self {
+        Self { headers: headers.map(Arc::new), ..self }
     }
 
     /// Fetches what is at a URL.
     pub(super) fn get(&self, url: &str) -> Result<HttpReply, ureq::Error> {
-        read(self.0.get(url).header("Accept", "application/json").call()?)
+        read(self.agent.get(url).header("Accept", "application/json").call()?)
     }
 
     /// Sends JSON to a URL.
     pub(super) fn post(&self, url: &str, json: &str) -> Result<HttpReply, ureq::Error> {
-        let request = self.0.post(url).header("Accept", "application/json").header("Content-Type", "application/json");
+        let mut request =
+            self.agent.post(url).header("Accept", "application/json").header("Content-Type", "application/json");
+        for (name, value) in self.headers.iter().flat_map(|headers| headers.iter()) {
+            request = request.header(name, value);
+        }
         read(request.send(json)?)
     }
 }

@@ -149,6 +149,22 @@ fn what_is_sent_behind_a_packet_that_is_asked_about_keeps_its_order() {
     });
 }
 
+#[test]
+fn a_back_end_is_shown_the_headers_that_it_asks_for() {
+    let server = HttpServer::start(|HttpRequest { headers, .. }| {
+        let has = |name: &str, value: &str| headers.iter().any(|header| header.0 == name && header.1 == value);
+        let is_right = has("x-api-key", "a key: 7") && has("content-type", "application/json");
+        HttpAnswer::json(json!({"result": if is_right { "allow" } else { "deny" }}).to_string())
+    });
+    let (url, headers) = (server.url("/"), KeyFile::new("headers", "# ours\nX-API-Key: a key: 7\n"));
+    let asks = ["--auth-http-url", &url, "--acl-http-url", &url];
+    for (more, code) in [(&["--auth-http-headers", headers.path()][..], 0), (&[], 0x86)] {
+        measured(&[&asks[..], more].concat(), |w, _| {
+            assert_eq!(verdict(w, &Connect::new(V5, w.id("c")).user("ann").password("a")), code);
+        });
+    }
+}
+
 /// A server that answers every connection with these bytes, or not at all.
 fn talks(answer: Option<Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");

@@ -6,14 +6,16 @@
 //! that: never in favour of the client; `Debug` shows no password.
 //! Leaves to others: sending (`runtime`), when to ask ([`super::Authenticator`]).
 //!
-//! Reading order: `connect` (who may come in), `topic` (who may do what), `answer`.
+//! Reading order: `connect` (who may come in), `topic` (who may do what), `answer`, `headers`.
 
 mod answer;
 mod connect;
+mod headers;
 mod topic;
 
 pub use answer::{HttpAnswer, WhenDown};
 pub use connect::HttpMethod;
+pub use headers::{HttpHeaders, HttpHeadersError};
 pub use topic::HttpAuthorizer;
 
 /// A request to be sent.
