@@ -3,7 +3,7 @@
 //! Always holds: such a message is written down here, numbered, in the change that it belongs to (the exchange that was opened, the will
 //! that is cleared, the session that lets go of it), and leaves when that is durable, so that the other shard knows of nothing that a
 //! restart would take back. The other shard counts it in the change that has what came of it. What it has not counted is sent again
-//! after a restart. All that one session publishes so waits in one order.
+//! after a restart. While one waits, others with its QoS go behind it, whoever has published them: none overtakes.
 //! Leaves to others: which messages these are (`route`, `groups`), and holding one log against another (`store`).
 
 use super::clients::Clients;
@@ -34,12 +34,18 @@ impl Clients {
             self.record_log.append(turn, &LogRecord::Forward(target));
             details.forward = Some(InboxCount { from: self.id, number });
         }
+        self.forwards.waiting[routed.message.qos as usize] += 1;
         let held = HeldForward { to, message: routed.share().clone(), plain, details };
         self.record_log.wait_for(turn, Waiter::Forward(Box::new(held)));
     }
 
-    /// It crosses.
-    pub(super) fn send_forward(turn: &mut Turn<'_>, held: HeldForward) {
+    /// It need not wait any more.
+    pub(super) fn release_forward(&mut self, turn: &mut Turn<'_>, held: HeldForward) {
+        self.forwards.waiting[held.message.qos() as usize] -= 1;
+        Self::send_forward(turn, held);
+    }
+
+    fn send_forward(turn: &mut Turn<'_>, held: HeldForward) {
         let HeldForward { to, message, plain, details } = held;
         turn.fx.mesh.publish(to, &mut Routed::shared(&message), plain, details);
     }

@@ -70,6 +70,8 @@ pub(super) struct HeldForward {
 pub(super) struct Forwards {
     /// The last number that was given, by shard.
     numbered: Vec<u64>,
+    /// How many wait, by the QoS of their publishers: what has the same goes behind them.
+    pub waiting: [u32; 3],
     /// What has come and has not been delivered to all who are to have it: it counts when it has.
     pub under_way: Vec<InboxCount>,
 }

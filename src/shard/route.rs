@@ -261,7 +261,7 @@ impl ToOtherShards<'_> {
     /// Whether it crosses when what it belongs to is durable, and then whether the other shard writes down what comes of it.
     fn is_forward(&self, clients: &Clients, shard: ShardId, routed: &Routed<'_>, groups: &[u64]) -> Option<bool> {
         if !self.once || !clients.record_log.is_kept() {
-            return None;
+            return (clients.forwards.waiting[routed.message.qos as usize] > 0).then_some(false);
         }
         let topic = routed.message.topic;
         let is_retained_there = self.retained.is_some() && clients.retained_owner(topic) == Some(shard);
