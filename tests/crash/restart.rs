@@ -38,7 +38,11 @@ fn what_was_acknowledged_for_an_offline_session_is_delivered_once_it_is_back() {
         let mut subscriber = Client::connect(broker.address, "subscriber", false, None).unwrap();
         assert!(subscriber.session_present);
         let got = take_all(&mut subscriber);
-        assert_eq!(payloads(&got), expected, "{shards} shards: {}", broker.log());
+        // Those of one QoS come in their order: those of QoS 2 wait until their identifiers are written down.
+        let of = |qos: u8| got.iter().filter(|publish| publish.qos == qos).cloned().collect::<Vec<_>>();
+        let (even, odd) = (expected.iter().step_by(2), expected.iter().skip(1).step_by(2));
+        assert!(payloads(&of(1)).iter().eq(even), "{shards} shards: {got:?} {}", broker.log());
+        assert!(payloads(&of(2)).iter().eq(odd), "{shards} shards: {got:?} {}", broker.log());
         assert!(got.iter().all(|publish| publish.topic == "orders/new" && !publish.dup));
     }
 }
