@@ -44,19 +44,15 @@ impl Fleet {
     /// Connects a persistent session, however long it takes. `None`: the broker is away.
     fn connect(&self, id: &str, was_there: &mut bool) -> Option<Client> {
         let address = *self.address.lock().expect("nobody panics with it");
-        match Client::connect(address, id, false, None) {
-            Ok(client) => {
-                if *was_there && !client.session_present {
-                    self.ledger.violation(format!("the session of {id} is lost"));
-                }
-                *was_there = true;
-                Some(client)
-            }
-            Err(_) => {
-                thread::sleep(Duration::from_millis(10));
-                None
-            }
+        let Ok(client) = Client::connect(address, id, false, None) else {
+            thread::sleep(Duration::from_millis(10));
+            return None;
+        };
+        if *was_there && !client.session_present {
+            self.ledger.violation(format!("the session of {id} is lost"));
         }
+        *was_there = true;
+        Some(client)
     }
 }
 
@@ -85,9 +81,10 @@ fn publish_on(
 ) -> std::io::Result<()> {
     let topic = format!("t/{publisher}");
     for flight in flights.iter() {
-        match flight.is_released {
-            true => client.answer(PUBREL, flight.packet_id)?,
-            false => client.publish(&topic, &flight.sent.payload(), 8 | flight.sent.qos() << 1, flight.packet_id)?,
+        if flight.is_released {
+            client.answer(PUBREL, flight.packet_id)?;
+        } else {
+            client.publish(&topic, &flight.sent.payload(), 8 | flight.sent.qos() << 1, flight.packet_id)?;
         }
     }
     loop {
@@ -148,12 +145,11 @@ fn take_from(
 ) -> std::io::Result<()> {
     while !fleet.stops.load(SeqCst) {
         match client.next(Duration::from_millis(100))? {
-            None => {}
             Some(Received::Answer(PUBREL, packet_id, _)) => {
                 received.remove(&packet_id);
                 client.answer(PUBCOMP, packet_id)?;
             }
-            Some(Received::Answer(..)) => {}
+            None | Some(Received::Answer(..)) => {}
             Some(Received::Publish(publish)) => {
                 let sent = Sent::read(&publish.payload);
                 let is_new = publish.qos < 2 || received.insert(publish.packet_id);
@@ -174,8 +170,9 @@ fn take_from(
 /// Persistent subscribers that are subscribed before anybody publishes.
 fn prepare(broker: &Broker) {
     for subscriber in 0..SUBSCRIBERS {
-        let mut client = Client::connect(broker.address, &format!("subscriber-{subscriber}"), false, None).unwrap();
-        client.subscribe("t/#", 2).unwrap();
+        let mut client = Client::connect(broker.address, &format!("subscriber-{subscriber}"), false, None)
+            .expect("the broker is there");
+        client.subscribe("t/#", 2).expect("the broker is there");
         client.disconnect();
     }
 }
@@ -212,14 +209,18 @@ fn nothing_acknowledged_is_lost_and_qos_2_comes_once_however_often_it_is_killed(
     }
     thread::sleep(Duration::from_millis(200));
     fleet.stops_publishing.store(true, SeqCst);
-    publishers.into_iter().for_each(|publisher| publisher.join().expect("it has nothing to panic about"));
+    for publisher in publishers {
+        publisher.join().expect("it has nothing to panic about");
+    }
     let deadline = Instant::now() + DRAIN_MAX;
     while !fleet.ledger.is_complete(SUBSCRIBERS) && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }
     thread::sleep(Duration::from_millis(500)); // for what should not come
     fleet.stops.store(true, SeqCst);
-    subscribers.into_iter().for_each(|subscriber| subscriber.join().expect("it has nothing to panic about"));
+    for subscriber in subscribers {
+        subscriber.join().expect("it has nothing to panic about");
+    }
     let acknowledged = fleet.ledger.acknowledged_count();
     let violations = fleet.ledger.violations(SUBSCRIBERS);
     println!("seed {seed}: {cycles} kills, {acknowledged} messages acknowledged, {} violations", violations.len());
@@ -238,7 +239,9 @@ fn a_directory_that_was_tampered_with_is_caught() {
     let publishers = spawn(&fleet, PUBLISHERS, publish);
     thread::sleep(Duration::from_millis(700));
     fleet.stops_publishing.store(true, SeqCst);
-    publishers.into_iter().for_each(|publisher| publisher.join().expect("it has nothing to panic about"));
+    for publisher in publishers {
+        publisher.join().expect("it has nothing to panic about");
+    }
     broker.kill();
     for file in data.files().iter().filter(|file| file.to_string_lossy().contains("segment-0000000001")) {
         // What a disk would do that forgets its latest writes: all but the first blocks.
@@ -251,7 +254,9 @@ fn a_directory_that_was_tampered_with_is_caught() {
     let subscribers = spawn(&fleet, SUBSCRIBERS, subscribe);
     thread::sleep(Duration::from_secs(2));
     fleet.stops.store(true, SeqCst);
-    subscribers.into_iter().for_each(|subscriber| subscriber.join().expect("it has nothing to panic about"));
+    for subscriber in subscribers {
+        subscriber.join().expect("it has nothing to panic about");
+    }
     assert!(fleet.ledger.acknowledged_count() > 100);
     let violations = fleet.ledger.violations(SUBSCRIBERS);
     assert!(violations.iter().any(|text| text.contains("are lost")), "{violations:?}");

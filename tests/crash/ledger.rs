@@ -14,7 +14,7 @@ pub(crate) struct Sent {
 
 impl Sent {
     pub(crate) fn qos(self) -> u8 {
-        if self.number % 2 == 0 { 1 } else { 2 }
+        if self.number.is_multiple_of(2) { 1 } else { 2 }
     }
 
     pub(crate) fn payload(self) -> Vec<u8> {
@@ -109,11 +109,15 @@ fn the_ledger_finds_what_is_lost_doubled_and_out_of_order() {
     let sent = |number| Sent { publisher: 0, number };
     let ledger = Ledger::default();
     (0..6).for_each(|number| ledger.acknowledged(sent(number)));
-    [0, 1, 2, 3, 4, 5, 4].into_iter().for_each(|number| ledger.arrived(0, sent(number)));
+    for number in [0, 1, 2, 3, 4, 5, 4] {
+        ledger.arrived(0, sent(number));
+    }
     assert_eq!(ledger.violations(1), Vec::<String>::new(), "QoS 1 may come twice");
     ledger.arrived(0, sent(5));
     assert!(ledger.violations(1)[0].contains("twice"));
-    [1, 5, 3].into_iter().for_each(|number| ledger.arrived(1, sent(number)));
+    for number in [1, 5, 3] {
+        ledger.arrived(1, sent(number));
+    }
     let of_second: Vec<String> =
         ledger.violations(2).into_iter().filter(|text| text.contains("subscriber 1")).collect();
     assert!(of_second[0].contains("3 acknowledged messages are lost") && of_second[1].contains("came behind"));
