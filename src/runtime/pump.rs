@@ -406,9 +406,7 @@ impl Pump {
         for (request, reply) in self.fx.replies.drain(..) {
             self.inbox.reply(request, reply);
         }
-        if !self.fx.log.is_empty() {
-            self.store.append(now, &self.fx.log);
-        }
+        self.store.append(now, &self.fx.log);
         self.fx.clear();
         if self.turn_bytes > TURN_MAX_BYTES {
             self.turn_bytes = 0;

@@ -5,7 +5,7 @@
 
 use super::disk::{DiskLog, FileWrite, Space};
 use crate::net::EndedWrite;
-use crate::store::{LogOutput, MemoryStore, Position, WriteError};
+use crate::store::{LogOutput, MemoryStore, Position, Urgency, WriteError};
 use crate::time::{Deadline, Now};
 
 /// See the module's text.
@@ -21,6 +21,8 @@ impl ShardStore {
     /// Takes what a turn wrote down. What is durable at once is said.
     pub(super) fn append(&mut self, now: Now, output: &LogOutput) {
         match self {
+            Self::Disk(log) if output.is_empty() && output.urgency == Urgency::Awaited => log.hurry(),
+            _ if output.is_empty() => {}
             Self::Memory(store) => store.append(output),
             Self::Disk(log) => {
                 let position = log.append(now, output.group());

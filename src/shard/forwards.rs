@@ -61,21 +61,30 @@ impl Clients {
             return self.forwards.under_way.push(count);
         }
         if !has_records {
-            let InboxCount { from, number } = count;
-            return self.record_log.append(turn, &LogRecord::InboxTaken { from, number });
+            self.log_taken_over(turn, count);
         }
-        let inbox = &mut turn.fx.log.inbox;
-        match inbox.iter_mut().find(|known| known.from == count.from) {
-            Some(known) => known.number = known.number.max(count.number),
-            None => inbox.push(count),
-        }
+        note_inbox(turn, count);
+    }
+
+    /// A change has to have a record.
+    fn log_taken_over(&mut self, turn: &mut Turn<'_>, InboxCount { from, number }: InboxCount) {
+        self.record_log.append(turn, &LogRecord::InboxTaken { from, number });
     }
 
     /// All that took several turns has been delivered.
     pub(super) fn note_all_delivered(&mut self, turn: &mut Turn<'_>) {
-        for InboxCount { from, number } in std::mem::take(&mut self.forwards.under_way) {
-            self.record_log.append(turn, &LogRecord::InboxTaken { from, number });
+        for count in std::mem::take(&mut self.forwards.under_way) {
+            self.log_taken_over(turn, count);
+            note_inbox(turn, count);
         }
+    }
+}
+
+fn note_inbox(turn: &mut Turn<'_>, count: InboxCount) {
+    let inbox = &mut turn.fx.log.inbox;
+    match inbox.iter_mut().find(|known| known.from == count.from) {
+        Some(known) => known.number = known.number.max(count.number),
+        None => inbox.push(count),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::clients::Clients;
 use super::policy::{MessageRefusal, NOT_ALLOWED};
+use super::record_log::Waiter;
 use super::route::{MessageOrigin, Outcome};
 use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
@@ -184,9 +185,12 @@ impl Shard {
                 self.clients.record_log.wait(turn, confirmation);
                 waits += 1;
             }
-            for shard in ShardSet::all_but(self.clients.id, self.clients.settings.shards).iter() {
-                turn.fx.mesh.push(shard, MeshMessage::Barrier { token });
-                waits += 1;
+            waits += self.clients.settings.shards as u8 - 1;
+            if self.clients.record_log.must_wait() {
+                // Behind what waits to cross.
+                self.clients.record_log.wait_for(turn, Waiter::Barrier(token));
+            } else {
+                self.clients.send_barriers(turn, token);
             }
         }
         let (kind, reception) = (AckKind::PubRec, Reception::default());
@@ -244,6 +248,13 @@ impl Shard {
 }
 
 impl Clients {
+    /// Asks every other shard to say when all that was sent to it so far is durable there.
+    pub(super) fn send_barriers(&self, turn: &mut Turn<'_>, token: ConfirmToken) {
+        for shard in ShardSet::all_but(self.id, self.settings.shards).iter() {
+            turn.fx.mesh.push(shard, MeshMessage::Barrier { token });
+        }
+    }
+
     /// Names the next acknowledgement of a connection.
     fn next_ack(&self, id: SessionId) -> ConfirmToken {
         let link = self.sessions.get(id).link.as_deref().expect("the packet came over it");

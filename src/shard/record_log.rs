@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::Turn;
 use super::interest::PendingSubAck;
-use super::mesh::{Confirmation, PublishDetails};
+use super::mesh::{ConfirmToken, Confirmation, PublishDetails};
 use crate::codec::ReasonCode;
 use crate::ids::{ConnectionId, MessageId, PacketId, ShardId};
 use crate::session::{Message, Routed};
@@ -33,6 +33,8 @@ pub(super) enum Waiter {
     Confirm(Confirmation),
     /// A message crosses to another shard.
     Forward(Box<HeldForward>),
+    /// Other shards are asked, for this acknowledgement, whether what has crossed before is durable.
+    Barrier(ConfirmToken),
     /// Something is sent on a connection, if it is still there.
     Send(ConnectionId, Held),
 }

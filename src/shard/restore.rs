@@ -1,7 +1,7 @@
 //! What was read back from a log becomes a shard's state again.
 //!
 //! Always holds: a session keeps the slot that the log names it by; what was in flight keeps its packet identifier and is sent
-//! again when its client is back; nothing is written down: the log has it already. Whoever was connected counts as disconnected
+//! again when its client is back; one that was being taken down goes on ending, whoever has its client id now; nothing is written down: the log has it already. Whoever was connected counts as disconnected
 //! from the restart on, and times that ran on meanwhile have run on.
 //! Leaves to others: reading (`store`, `runtime`), and what is due by now: timers see to it.
 
@@ -63,12 +63,16 @@ impl Shard {
         slots.sort_unstable_by_key(|(slot, _)| *slot);
         for &(id, stored) in &slots {
             clients.restore_session(turn.now, id, stored, log);
-            router.restore_subscriptions(turn, clients, id, stored);
+            if !stored.was_ending() {
+                router.restore_subscriptions(turn, clients, id, stored);
+            }
         }
         // Shared subscriptions are known by now.
         for &(id, stored) in &slots {
             router.restore_deliveries(clients, id, stored, log);
-            clients.arm(turn.now, id);
+            if !stored.was_ending() {
+                clients.arm(turn.now, id);
+            }
         }
         for RestoredRetained { topic, stamp, message } in retained {
             router.retained.write(turn.now, topic, message.clone(), *stamp);
@@ -106,7 +110,11 @@ impl Clients {
             let delay_s = will.delay_s.saturating_sub(before_zero_s);
             session.will = Some(Box::new(Will::restored(message.clone(), delay_s, will.message_expiry_s)));
         }
-        self.sessions.restore(id, session);
+        if stored.was_ending() {
+            self.sessions.restore_ending(id, session);
+        } else {
+            self.sessions.restore(id, session);
+        }
     }
 }
 

@@ -83,6 +83,14 @@ impl Sessions {
         self.by_client_id.insert_unique(key.0, id, |id| slab.get(id.0).map_or(0, |session| session.key.0));
     }
 
+    /// The same of one that had begun to end: its client id may have another session. It is subscribed to nothing any more.
+    pub(super) fn restore_ending(&mut self, id: SessionId, mut session: Session) {
+        debug_assert!(session.subscriptions.is_empty());
+        session.has_ended = true;
+        self.slab.insert_at(id.0, session);
+        self.ended.push_back(id);
+    }
+
     /// Ends a session that has no connection. Its slot is held until [`Self::free`].
     pub(super) fn end(&mut self, id: SessionId) {
         let session = self.get_mut(id);

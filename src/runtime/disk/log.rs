@@ -127,6 +127,11 @@ impl DiskLog {
         Position(position)
     }
 
+    /// Somebody waits from now on for what was appended before.
+    pub const fn hurry(&mut self) {
+        self.writer.hurry();
+    }
+
     /// Position of the last record that was appended.
     pub fn appended(&self) -> Position {
         Position(self.writer.appended())

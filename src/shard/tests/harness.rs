@@ -16,7 +16,7 @@ use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
 use crate::settings::ListenerSettings;
 use crate::shard::{
     Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
-    Settings, Shard, Turn, UserNameBasis,
+    RestoredLog, Settings, Shard, Turn, UserNameBasis,
 };
 use crate::store::format::{InboxCount, Records};
 use crate::store::state::LogState;
@@ -79,6 +79,7 @@ pub(super) struct World {
     pub(super) durable: Vec<LogState>,
     /// Whose store makes nothing durable.
     slow_store: Option<usize>,
+    is_restored: bool,
     store_held: bool,
     work_held: bool,
     /// Peers that were held and are to be heard again.
@@ -124,6 +125,7 @@ impl World {
             written: (0..shards).map(|_| Vec::new()).collect(),
             durable: (0..shards).map(|_| LogState::default()).collect(),
             slow_store: None,
+            is_restored: false,
             store_held: false,
             work_held: false,
             resumed: VecDeque::new(),
@@ -435,6 +437,16 @@ impl World {
         self.store_held = true;
     }
 
+    /// Has a shard without sessions go on with what was read back.
+    pub(super) fn restore(&mut self, shard: usize, log: &RestoredLog) {
+        let records = self.fx.log.count;
+        self.shards[shard].restore(&mut Turn { now: self.now, fx: &mut self.fx }, log, &[]);
+        assert_eq!(self.fx.log.count, records, "the log has it already");
+        self.is_restored = true; // its log begins elsewhere: they are not compared
+        self.apply(shard);
+        self.run_until_idle();
+    }
+
     /// Has a shard go on with what its durable log sent to others. Returns how many messages it sends again.
     pub(super) fn restore_forwards(&mut self, shard: usize) -> usize {
         let before = self.mesh.len();
@@ -557,6 +569,10 @@ impl World {
 
     /// What a shard has written: it comes to what the shard holds.
     fn take_log(&mut self, shard: usize) {
+        if self.is_restored {
+            self.stored[shard] = self.fx.log.last;
+            return;
+        }
         if !self.fx.log.is_empty() {
             let RecordGroup { records, count, inbox, .. } = self.fx.log.group();
             let last = self.fx.log.last;

@@ -27,6 +27,7 @@ mod queue;
 mod reauthentication;
 mod replay;
 mod replayed;
+mod restart;
 mod retained;
 mod routing;
 mod sys;

@@ -82,6 +82,11 @@ impl StoredSession {
         }
     }
 
+    /// Whether it was being taken down: nobody can come back to it.
+    pub const fn was_ending(&self) -> bool {
+        self.expiry_s == 0
+    }
+
     /// When it ends, if nobody comes back.
     pub fn ends(&self) -> Option<Timestamp> {
         let gone = self.disconnected.filter(|_| self.expiry_s != u32::MAX)?;
