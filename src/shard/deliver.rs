@@ -512,7 +512,7 @@ impl Clients {
     }
 
     /// As if the delivery had completed: the client will not get it.
-    fn drop_in_flight(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+    pub(super) fn drop_in_flight(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
         let session = self.sessions.get_mut(id);
         if let Some(outbound) = session.outbound_existing_mut() {
             outbound.complete(packet_id, &mut self.queues);

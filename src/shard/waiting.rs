@@ -13,6 +13,7 @@ use crate::codec::{AckKind, ReasonCode, encode_ack, encode_unsuback};
 use crate::ids::{ConnectionId, PacketId, SessionId};
 use crate::limits::RELEASED_PER_TURN;
 use crate::session::Exchange;
+use crate::telemetry::DropReason;
 
 impl Shard {
     /// The store has made records durable: goes on with what waited for that, for one turn's part.
@@ -97,6 +98,10 @@ impl Clients {
         }
         let Some(Exchange::Published(delivery)) = self.exchange(id, packet_id) else { return };
         let delivery = delivery.clone();
+        if delivery.message.borrow().is_too_late(turn.now) {
+            self.counters.dropped(DropReason::Expired); // while it waited [MQTT-3.3.2-5]
+            return self.drop_in_flight(turn, id, packet_id);
+        }
         self.send_in_flight(turn, id, packet_id, (&delivery, false));
     }
 }
