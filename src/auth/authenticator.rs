@@ -259,7 +259,9 @@ impl Authenticator {
             return;
         }
         let Some(method) = asked.chain.get(asked.at) else {
-            return self.answer(now, &asked, Verdict::Refuse(RefusalCause::BadCredentials));
+            let has_shown = asked.question.username.is_some() || asked.question.password.is_some();
+            let cause = if has_shown { RefusalCause::BadCredentials } else { RefusalCause::Anonymous };
+            return self.answer(now, &asked, Verdict::Refuse(cause));
         };
         match method.begin(&asked.question, &self.key_sets) {
             Begun::Decided(outcome) => {

@@ -246,6 +246,8 @@ pub struct AuthAnswer {
 pub enum RefusalCause {
     /// User name or password are wrong.
     BadCredentials,
+    /// It shows nothing, and nobody comes in with that.
+    Anonymous,
     /// They may be right; what they stand for may not connect.
     NotAuthorized,
     /// What it shows has no time any more, or not yet.
@@ -261,7 +263,7 @@ impl RefusalCause {
     pub const fn code(self) -> ReasonCode {
         match self {
             Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
-            Self::NotAuthorized | Self::NotNow => ReasonCode::NotAuthorized,
+            Self::Anonymous | Self::NotAuthorized | Self::NotNow => ReasonCode::NotAuthorized,
             Self::BadMethod => ReasonCode::BadAuthenticationMethod,
             Self::Banned => ReasonCode::Banned,
         }
@@ -271,6 +273,7 @@ impl RefusalCause {
     pub const fn text(self) -> &'static str {
         match self {
             Self::BadCredentials => "user name or password are wrong",
+            Self::Anonymous => "anonymous access is not allowed here",
             Self::NotAuthorized => "it may not connect",
             Self::BadMethod => "no such authentication method is offered here",
             Self::NotNow => "its token has expired, is not valid yet, or has no end",

@@ -3,6 +3,7 @@
 //! What is missing or wrong has been told when these return, and stands in the group as what is usual.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::document::{Item, Value};
 use super::fields::Fields;
@@ -124,10 +125,21 @@ fn pace(fields: &Fields, clients: u32) -> Option<Pace> {
     }
     let paces = [
         fields.number("rate").map(|rate| Pace::Open { per_client_per_s: rate / f64::from(clients.max(1)) }),
-        fields.span("every").map(|span| Pace::Open { per_client_per_s: 1.0 / span.as_secs_f64() }),
+        fields.span("every").filter(|span| is_above_0(fields, *span)).map(every),
         fields.count("window").map(|window| Pace::Closed { window }),
     ];
     paces.into_iter().flatten().next()
+}
+
+fn every(span: Duration) -> Pace {
+    Pace::Open { per_client_per_s: 1.0 / span.as_secs_f64() }
+}
+
+fn is_above_0(fields: &Fields, span: Duration) -> bool {
+    if span.is_zero() {
+        fields.error_at("every", "every is the time from one message of a client to its next, and above 0");
+    }
+    !span.is_zero()
 }
 
 fn targets(fields: &Fields) -> Option<Targets> {

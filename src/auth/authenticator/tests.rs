@@ -109,7 +109,7 @@ fn the_first_method_that_decides_wins_and_nobody_is_let_in_by_default() {
         (Some("eve"), Some("a"), WRONG),
         (Some("ann"), None, WRONG),
         (None, Some("a"), WRONG),
-        (None, None, WRONG),
+        (None, None, Verdict::Refuse(RefusalCause::Anonymous)),
     ] {
         assert_eq!(desk.verdict_of(user, password), verdict, "{user:?} {password:?}");
     }

@@ -570,7 +570,9 @@ impl World {
     /// What a shard has written: it comes to what the shard holds.
     fn take_log(&mut self, shard: usize) {
         if self.is_restored {
-            self.stored[shard] = self.fx.log.last;
+            if !self.fx.log.is_empty() {
+                self.stored[shard] = self.fx.log.last;
+            }
             return;
         }
         if !self.fx.log.is_empty() {
