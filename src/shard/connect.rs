@@ -9,10 +9,10 @@ use crate::auth::{Admission, AskId, Policy};
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits;
-use crate::session::{Link, Will};
+use crate::session::{Link, Session, Will};
 use crate::settings::{Acceptance, ListenerSettings};
 use crate::telemetry::CloseReason;
-use crate::time::Now;
+use crate::time::{Deadline, Now};
 
 /// Why a CONNECT is refused: for CONNACK, and in words.
 pub(super) type Refused = (ReasonCode, &'static str);
@@ -40,6 +40,37 @@ impl<'a> ConnectEntry<'a> {
         Self { before: ask, admission }
     }
 }
+
+/// What the log knows of a session when its client comes back.
+#[derive(Clone, Copy, Debug)]
+struct KeptBefore {
+    is_kept: bool,
+    expiry_s: u32,
+    /// When it would have ended without its client.
+    expires: Option<Deadline>,
+    has_will: bool,
+}
+
+impl KeptBefore {
+    fn of(session: Option<&Session>) -> Self {
+        Self {
+            is_kept: session.is_some_and(Session::is_persistent),
+            expiry_s: session.map_or(0, |session| session.expiry_s),
+            expires: session.and_then(Session::expires),
+            has_will: session.is_some_and(|session| session.will.is_some()),
+        }
+    }
+
+    /// Whether resuming the session changes what a restart would do: end it, or publish a will. That its client is back
+    /// is written soon, and matters only to one that would have ended soon; so most come back without waiting for a disk.
+    fn is_changed_by(&self, now: Now, expiry_s: u32, has_will: bool) -> bool {
+        let would_end = self.expires.is_some_and(|due| due <= now.after_s(EXPIRY_SOON_S));
+        self.expiry_s != expiry_s || would_end || self.has_will || has_will
+    }
+}
+
+/// A session that would end sooner may have ended by the time of a restart.
+const EXPIRY_SOON_S: u32 = 600;
 
 impl Shard {
     pub(super) fn handle_connect(
@@ -120,7 +151,7 @@ impl Shard {
         if !self.pending.is_empty() {
             self.refuse_older(turn, key, entry.before);
         }
-        let was_kept = known.is_some_and(|id| self.clients.sessions.get(id).is_persistent());
+        let before = KeptBefore::of(known.map(|id| self.clients.sessions.get(id)));
         let (id, session_present) = match known.and_then(|id| self.take_over(turn, id)) {
             Some(id) if connect.clean_start => {
                 self.end_session(turn, id); // [MQTT-3.1.2-4]
@@ -139,11 +170,16 @@ impl Shard {
         self.clients.sessions.attach(id, link);
         self.clients.set_principal(id, self.principal_of(turn.now, connect, arrival, entry));
         let will = self.accept_will(turn, id, connect).map(|will| Box::new(Will::new(&will, key)));
+        let has_will = will.is_some();
         self.clients.set_will(turn, id, will);
         self.clients.counters.connections += 1;
         self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
-        let is_resumed = session_present && expiry_s > 0;
-        self.hold_connack(turn, connection, !is_resumed && (expiry_s > 0 || was_kept));
+        let waits = if session_present && expiry_s > 0 {
+            before.is_changed_by(turn.now, expiry_s, has_will)
+        } else {
+            expiry_s > 0 || before.is_kept || self.clients.record_log.ends_must_wait()
+        };
+        self.hold_connack(turn, connection, waits);
         self.send_connack(turn, id, session_present, self.connack(connect, arrival, entry));
         turn.fx.events.push(Event::Connected {
             connection,
@@ -162,9 +198,10 @@ impl Shard {
         }
     }
 
-    /// CONNACK, and what comes behind it, leave when all that was written so far is durable, if a kept session begins or ends with it.
-    fn hold_connack(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, changes_session: bool) {
-        if changes_session && self.clients.record_log.must_wait() {
+    /// CONNACK, and what comes behind it, leave when all that was written so far is durable, if a restart before that would know
+    /// another session than the one that CONNACK tells of.
+    fn hold_connack(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, waits: bool) {
+        if waits && self.clients.record_log.must_wait() {
             turn.fx.list.push(Effect::Hold { connection });
             self.clients.record_log.hold(turn, connection, Held::ConnAck);
         }

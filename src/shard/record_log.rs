@@ -23,6 +23,8 @@ pub(super) struct RecordLog {
     keeping: LogKeeping,
     last: Position,
     durable: Position,
+    /// Of the last record of a session's end.
+    last_end: Position,
     waiters: VecDeque<(Position, Waiter)>,
 }
 
@@ -94,7 +96,7 @@ impl RecordLog {
     /// Goes on behind what was recovered.
     pub(super) const fn new(start: LogStart) -> Self {
         let LogStart { keeping, last } = start;
-        Self { keeping, last, durable: last, waiters: VecDeque::new() }
+        Self { keeping, last, durable: last, last_end: last, waiters: VecDeque::new() }
     }
 
     /// Acknowledgements that wait.
@@ -113,6 +115,9 @@ impl RecordLog {
     #[inline(never)]
     fn encode(&mut self, turn: &mut Turn<'_>, record: &LogRecord<'_>) {
         self.last.0 += 1;
+        if let LogRecord::SessionEnded { .. } = record {
+            self.last_end = self.last;
+        }
         record.encode(self.last.0, &mut turn.fx.log.bytes);
         turn.fx.log.count += 1;
         turn.fx.log.last = self.last;
@@ -174,6 +179,11 @@ impl RecordLog {
     #[inline]
     pub(super) const fn is_kept(&self) -> bool {
         matches!(self.keeping, LogKeeping::Disk)
+    }
+
+    /// Whether a restart could still bring a session back that has ended.
+    pub(super) fn ends_must_wait(&self) -> bool {
+        self.last_end > self.durable
     }
 
     /// Whether what is said from now on of what has been appended has to wait.

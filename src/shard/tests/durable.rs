@@ -3,7 +3,7 @@
 use super::harness::{Peer, World, options, v5, v5_kept};
 use super::show::{publish, publish1, publish2};
 use super::will::will;
-use crate::codec::{AckKind, Connect, Packet, Version};
+use crate::codec::{AckKind, Connect, Disconnect, Packet, Version};
 use crate::limits::RELEASED_PER_TURN;
 
 /// A publisher and a kept subscriber with this QoS, both connected; everything so far is durable.
@@ -35,6 +35,43 @@ fn a_connack_that_begins_or_ends_a_kept_session_waits_and_one_that_resumes_does_
     world.hold_store();
     let clean = world.open(&v5("b"));
     assert_eq!(world.read(clean), ["CONNACK success"], "nothing of it is kept");
+}
+
+/// After a restart the session would have ended, or its will would be due.
+#[test]
+fn a_connack_that_resumes_waits_where_a_restart_would_know_another_session() {
+    let long = v5_kept("a");
+    let with_will = Connect { will: Some(will(5)), ..long };
+    let short = Connect { session_expiry_s: 60, ..long };
+    for (before, after, waits) in [
+        (long, long, false),
+        (long, with_will, true),
+        (with_will, long, true),
+        (long, short, true),
+        (short, long, true),
+        (short, short, true),
+    ] {
+        let mut world = World::new();
+        let first = world.connect(&before);
+        world.close_socket(first);
+        world.hold_store();
+        let second = world.open(&after);
+        assert_eq!(world.read(second).is_empty(), waits, "{before:?} {after:?}");
+        world.release_store();
+        assert_eq!(world.read(second).len(), usize::from(waits));
+    }
+}
+
+#[test]
+fn a_connack_waits_while_a_restart_could_bring_an_ended_session_back() {
+    let mut world = World::new();
+    let first = world.connect(&v5_kept("a"));
+    world.hold_store();
+    world.send(first, &Packet::Disconnect(Disconnect { session_expiry_s: Some(0), ..Disconnect::default() }));
+    let second = world.open(&v5("a"));
+    assert!(world.read(second).is_empty());
+    world.release_store();
+    assert_eq!(world.read(second), ["CONNACK success"]);
 }
 
 #[test]
