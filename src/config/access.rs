@@ -256,6 +256,11 @@ impl AccessFiles {
         chains.with_authorizers(self.authorizers.iter().cloned()).with_scram(scram)
     }
 
+    /// Whether it makes a difference who a client is: somebody says it, or rules do something about it.
+    pub fn tells_clients_apart(&self) -> bool {
+        self.asks() || self.rules.is_some()
+    }
+
     /// Whether anybody is asked at all.
     pub fn asks(&self) -> bool {
         !self.authorizers.is_empty()

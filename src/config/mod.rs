@@ -229,6 +229,12 @@ impl Config {
         };
         config.access = config.read_access(system, problems);
         config.access.set_superusers(config.process.superusers());
+        if config.store.storage == Storage::Disk && config.tells_clients_apart() {
+            // A restart would let others into sessions, and their owners out.
+            let text = "disk does not keep whose a session is yet, so it is not for brokers with users or access rules: use memory \
+                        there";
+            problems.push(config.problem("storage", text));
+        }
         warnings.extend(check::warnings(&config, system.machine.cores));
         warnings.extend(config.access.warnings());
         config.warnings = warnings;
@@ -252,6 +258,12 @@ impl Config {
             problems.push(self.problem("auth-http-ca", &text));
         }
         access
+    }
+
+    /// Whether it makes a difference who a client is.
+    fn tells_clients_apart(&self) -> bool {
+        let names_users = |listener: &Listener| listener.settings.names_users();
+        self.access.tells_clients_apart() || self.listeners.iter().any(names_users)
     }
 
     /// Files beside the configuration's own that it was made of: users, rules, keys, certificates.

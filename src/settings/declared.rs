@@ -553,6 +553,11 @@ super::declare_settings! {
 }
 
 impl ListenerSettings {
+    /// Whether something else than CONNECT says what its clients' users are called.
+    pub fn names_users(&self) -> bool {
+        self.unix_user_names || self.certificate_user != CertificateUser::Off
+    }
+
     /// Sets who comes in: what `allow_anonymous` says of an address that is loopback, or is not, and who checks credentials.
     pub fn decide_policy(&mut self, is_loopback: bool) {
         self.policy = match (self.methods().is_empty(), self.allow_anonymous.admits(is_loopback)) {

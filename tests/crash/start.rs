@@ -65,6 +65,19 @@ fn a_directory_of_a_newer_format_is_refused_and_not_touched() {
     assert_eq!(fs::read(&path).unwrap(), manifest);
 }
 
+/// Its logs cannot be read without, and are not taken for leftovers.
+#[test]
+fn a_directory_that_has_lost_its_manifest_is_refused_and_not_touched() {
+    let data = DataDirectory::new("no-manifest");
+    Broker::start(&data, &["--shards", "2"]).kill();
+    fs::remove_file(data.path().join("manifest")).unwrap();
+    let before = data.files();
+    let output = fails(&data, &["--shards", "1"]);
+    assert_eq!(output.status.code(), Some(71));
+    assert!(last_line(&output).contains("has logs and no manifest"), "{output:?}");
+    assert_eq!(data.files(), before);
+}
+
 #[test]
 fn what_cannot_be_a_directory_or_has_no_room_is_refused() {
     let data = DataDirectory::new("file");

@@ -357,7 +357,7 @@ impl World {
 const LONG_US: usize = 5_000_000;
 
 /// Steps within which a stopped receive goes on: what was deferred is handled a turn at a time, and turns are by chance.
-const RESUME_STEPS: u64 = 500;
+const RESUME_STEPS: u64 = 2_000;
 
 /// Messages that one turn may add for one other shard to those that had its shard paused: an arrival's packets.
 const TURN_MESSAGES: usize = 4_096;

@@ -109,7 +109,11 @@ fn a_mistake_is_told_with_its_place_and_what_was_meant() {
         ("reads = \"10KB/s\"", "read = \"10KB/s\"", "group \"control\": unknown key \"read\"; did you mean \"reads\"?"),
         ("reads = \"10KB/s\"", "reads = \"fast\"", "is not \"all\", \"stalled\" or a size"),
         ("every = \"10s\"", "evry = \"10s\"", "group \"devices\" publish: one of rate"),
-        ("every = \"10s\"", "every = \"0s\"", "every is the time from one message of a client to its next, and above 0"),
+        (
+            "every = \"10s\"",
+            "every = \"0s\"",
+            "every is the time from one message of a client to its next, and above 0",
+        ),
         ("rate = 100", "rate = 100\nwindow = 3", "group \"control\" publish: one of rate"),
         ("for = \"1m\"", "for = \"1 parsec\"", "stage \"peak\": for = \"1 parsec\" is not a span of time"),
         ("do = \"drop\"", "do = \"dorp\"", "stage 3: do = \"dorp\" is not known; did you mean \"drop\"?"),

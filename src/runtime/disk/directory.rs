@@ -1,7 +1,7 @@
 //! One process's hold on a data directory, and its manifest.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::error::DirectoryError;
 use super::prepare::replace_file;
+use crate::limits::STORE_BLOCK_BYTES;
 use crate::store::format::{FormatError, LogId, Manifest, StoreFile};
 
 /// What somebody wants of a directory.
@@ -102,6 +103,29 @@ impl Directory {
         }
     }
 
+    /// Makes sure that a directory without a manifest has nothing that one was lost of. A first start that was cut off has made files,
+    /// and written to none.
+    pub fn check_unused(&self) -> Result<(), DirectoryError> {
+        let of = |error| DirectoryError::of(&self.path, error);
+        for entry in fs::read_dir(&self.path).map_err(of)? {
+            let folder = entry.map_err(of)?;
+            let Some(log) = folder.file_name().to_str().and_then(LogId::parse) else { continue };
+            for file in fs::read_dir(folder.path()).map_err(of)? {
+                let file = file.map_err(of)?;
+                let name = file.file_name();
+                let is_used = match name.to_str().and_then(|name| StoreFile::parse(&format!("{log}/{name}"))) {
+                    Some(StoreFile::Segment(..)) => begins_with_something(&file.path()).map_err(of)?,
+                    Some(StoreFile::Checkpoint(..)) => true,
+                    _ => false,
+                };
+                if is_used {
+                    return Err(DirectoryError::NoManifest(self.path.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces the manifest, durably, as a whole.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), DirectoryError> {
         replace_file(&self.path_of(StoreFile::Manifest), &manifest.seal())
@@ -136,6 +160,13 @@ impl Directory {
         }
         super::prepare::sync_folder(&self.path)
     }
+}
+
+/// Whether a file has been written to: those that were only made are zeros.
+fn begins_with_something(path: &Path) -> io::Result<bool> {
+    let mut first = Vec::new();
+    File::open(path)?.take(STORE_BLOCK_BYTES as u64).read_to_end(&mut first)?;
+    Ok(first.iter().any(|byte| *byte != 0))
 }
 
 /// A folder that is there for good, for its owner alone.

@@ -59,6 +59,9 @@ pub enum DirectoryError {
     /// Nobody has said where it is.
     #[error("there is no place for a data directory: name one with --data-dir (HOME is not set)")]
     Unknown,
+    /// It has logs, and nobody knows whose they are.
+    #[error("{} has logs and no manifest, without which they cannot be read: put its manifest back, or choose another directory", .0.display())]
+    NoManifest(PathBuf),
     /// Its manifest is not what was written.
     #[error("{} is damaged: {error}", path.display())]
     Manifest {

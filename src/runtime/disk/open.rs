@@ -57,7 +57,10 @@ impl OpenStore {
         let directory = Arc::new(Directory::open(&request.path, Access::Write)?);
         let known =
             if request.is_named { directory.own_manifest(&request.node_name)? } else { directory.manifest()? };
-        let mut manifest = known.unwrap_or_else(|| new_manifest(request));
+        let mut manifest = match known {
+            Some(manifest) => manifest,
+            None => directory.check_unused().map(|()| new_manifest(request))?,
+        };
         directory.remove_leftovers(&manifest)?;
         let mut recovered = recover(&directory, &manifest)?;
         join_logs(&mut recovered);
