@@ -1,7 +1,7 @@
 //! Addresses and client ids that have failed to log in too often, and are turned away for a while without being asked.
 //!
 //! Always holds: what is remembered is bounded ([`BANS_MAX`]), and the oldest goes first; a login that succeeds forgets what its
-//! address and its client id have failed; a ban ends by itself. An IPv6 address counts with its /64, which one subscriber has whole.
+//! client id has failed and nothing of its address, from which somebody with a login of his own may guess at others; a ban ends by itself. An IPv6 address counts with its /64, which one subscriber has whole.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -90,7 +90,8 @@ impl Bans {
         for suspect in suspects(question) {
             let known = self.failures.get_mut(&suspect).filter(|known| {
                 let window_ends = Deadline(known.since.0 + u64::from(within_s) * 1_000);
-                !window_ends.is_due(now) || known.until.is_some_and(|until| !until.is_due(now))
+                // After a ban counting begins anew.
+                !known.until.unwrap_or(window_ends).is_due(now)
             });
             let failures = match known {
                 Some(failures) => failures,
@@ -107,8 +108,10 @@ impl Bans {
 
     /// A login has succeeded.
     pub(super) fn note_success(&mut self, question: &ConnectQuestion) {
-        if !self.failures.is_empty() {
-            suspects(question).for_each(|suspect| _ = self.failures.remove(&suspect));
+        if !self.failures.is_empty()
+            && let Some(client_id) = client_id_of(question)
+        {
+            self.failures.remove(&client_id);
         }
     }
 
@@ -132,10 +135,13 @@ fn suspects(question: &ConnectQuestion) -> impl Iterator<Item = Suspect> {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,
     });
+    address.map(Suspect::Address).into_iter().chain(client_id_of(question))
+}
+
+fn client_id_of(question: &ConnectQuestion) -> Option<Suspect> {
     // Longer ones are nobody's, and would make what is remembered large.
     let has_id = question.client_id.len() <= BANNED_CLIENT_ID_MAX_BYTES;
-    let client_id = has_id.then(|| Suspect::ClientId(question.client_id.clone()));
-    address.map(Suspect::Address).into_iter().chain(client_id)
+    has_id.then(|| Suspect::ClientId(question.client_id.clone()))
 }
 
 #[cfg(test)]
@@ -182,9 +188,30 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_lie_apart_and_those_before_a_success_do_not_add_up() {
+    fn a_good_login_forgets_no_failure_of_its_address() {
         let mut bans = Bans::new(SETTINGS);
+        for client_id in ["a", "b"] {
+            assert_eq!(bans.note_failure(now(0), &from("192.0.2.1", client_id)), []);
+            bans.note_success(&from("192.0.2.1", "eve"));
+        }
+        let banned = bans.note_failure(now(1), &from("192.0.2.1", "c"));
+        assert_eq!(banned.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.1"]);
+    }
+
+    #[test]
+    fn who_fails_again_after_a_ban_is_banned_again() {
+        let mut bans = Bans::new(BanSettings { lasts_s: 10, ..SETTINGS });
         let client = from("192.0.2.1", "a");
+        for second in [0, 20] {
+            let counted: Vec<usize> = (0..3).map(|n| bans.note_failure(now(second + n), &client).len()).collect();
+            assert_eq!(counted, [0, 0, 2], "at {second}");
+        }
+    }
+
+    #[test]
+    fn failures_that_lie_apart_and_those_of_a_client_id_before_its_success_do_not_add_up() {
+        let mut bans = Bans::new(SETTINGS);
+        let client = from("no address", "a");
         for n in 0..10 {
             assert_eq!(bans.note_failure(now(n * 61), &client), []);
         }
