@@ -22,7 +22,7 @@ use super::topic_asks::{TopicAsks, TopicPlace};
 use super::{Ask, AskId, AuthAnswer, ConnectQuestion, Question, RefusalCause, TopicsQuestion, Verdict};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::AUTH_WORK_MAX;
-use crate::time::{Deadline, Now};
+use crate::time::{Deadline, Now, Timestamp};
 
 /// What the method is called by which a token is shown in AUTH.
 const TOKEN_METHOD: &str = "JWT";
@@ -195,7 +195,7 @@ impl Authenticator {
         for mut asked in waiting {
             match &concluded {
                 Concluded::Answer(answer) => {
-                    let outcome = asked.chain[asked.at].outcome(&asked.question, answer);
+                    let outcome = asked.chain[asked.at].outcome(&asked.question, answer, Timestamp(now.unix_ms));
                     asked.at += 1;
                     self.take_outcome(now, asked, outcome);
                 }

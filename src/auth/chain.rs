@@ -15,6 +15,7 @@ use super::password::{PasswordCheck, Users};
 use super::scram::ScramUsers;
 use super::token::{TokenCheck, TokenFinding, TokenMethod, TokenProblem};
 use super::{ConnectQuestion, RefusalCause};
+use crate::time::Timestamp;
 
 /// One way to find out who somebody is.
 #[derive(Clone, Debug)]
@@ -104,10 +105,10 @@ impl Method {
 }
 
 impl Method {
-    /// What an answer of its back end says of a client.
-    pub(super) fn outcome(&self, question: &ConnectQuestion, answer: &HttpAnswer) -> MethodOutcome {
+    /// What an answer of its back end says of a client now.
+    pub(super) fn outcome(&self, question: &ConnectQuestion, answer: &HttpAnswer, now: Timestamp) -> MethodOutcome {
         match self {
-            Self::Http(method) => method.outcome(question, answer),
+            Self::Http(method) => method.outcome(question, answer, now),
             // Nobody was asked.
             Self::Passwords(_) | Self::Tokens(_) => MethodOutcome::Ignore,
         }

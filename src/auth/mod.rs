@@ -276,7 +276,7 @@ impl RefusalCause {
             Self::Anonymous => "anonymous access is not allowed here",
             Self::NotAuthorized => "it may not connect",
             Self::BadMethod => "no such authentication method is offered here",
-            Self::NotNow => "its token has expired, is not valid yet, or has no end",
+            Self::NotNow => "what it shows has expired, is not valid yet, or has no end",
             Self::Banned => "it is banned",
         }
     }

@@ -9,7 +9,6 @@ use crate::codec::{Connect, Version};
 use crate::ids::ConnectionId;
 use crate::ids::Qos;
 use crate::limits::{KEYS_FETCH_PAUSE_S, REMEMBERED_LOGINS_MAX, VERDICT_TIMEOUT_MS};
-use crate::time::Timestamp;
 
 fn now(ms: u64) -> Now {
     Now { mono_ns: ms * 1_000_000, unix_ms: 0 }
@@ -347,6 +346,15 @@ fn a_back_end_decides_leaves_it_to_the_next_or_cannot_be_reached() {
     desk.back_end = says(r#"{"result":"allow","is_superuser":true}"#);
     let Verdict::AdmitAs(admission) = desk.verdict_of(Some("ann"), None) else { panic!("it is allowed") };
     assert!(admission.is_superuser && admission.user.as_deref() == Some("ann"));
+}
+
+#[test]
+fn what_a_back_end_lets_in_until_an_instant_that_has_passed_stays_outside() {
+    let mut desk = Desk::new(vec![back_end(WhenDown::Deny), users(&[("ann", "a")])]);
+    desk.back_end = says(r#"{"result":"allow","expire_at":0}"#);
+    assert_eq!(desk.verdict_of(Some("ann"), Some("a")), Verdict::Refuse(RefusalCause::NotNow));
+    desk.back_end = says(r#"{"result":"allow","expire_at":1}"#);
+    assert!(matches!(desk.verdict_of(Some("ann"), Some("a")), Verdict::AdmitAs(_)));
 }
 
 #[test]

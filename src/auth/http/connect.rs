@@ -41,8 +41,13 @@ impl HttpMethod {
         Some(HttpRequest { url: self.url.clone(), body: body.to_string().into() })
     }
 
-    /// What the answer means for that client.
-    pub(in crate::auth) fn outcome(&self, question: &ConnectQuestion, answer: &HttpAnswer) -> MethodOutcome {
+    /// What the answer means for that client now.
+    pub(in crate::auth) fn outcome(
+        &self,
+        question: &ConnectQuestion,
+        answer: &HttpAnswer,
+        now: Timestamp,
+    ) -> MethodOutcome {
         match answer.said() {
             Said::Allow(fields) => {
                 let rules = fields.get("acl").filter(|acl| !acl.is_null()).map(parse_permissions).transpose();
@@ -51,6 +56,9 @@ impl HttpMethod {
                     Some(seconds) => seconds.as_u64().map(|seconds| Some(Timestamp(seconds.saturating_mul(1_000)))),
                 };
                 let (Ok(rules), Some(ends)) = (rules, ends) else { return self.down() };
+                if ends.is_some_and(|ends| ends <= now) {
+                    return MethodOutcome::Refuse(RefusalCause::NotNow);
+                }
                 MethodOutcome::AdmitAs(Box::new(Admission {
                     user: question.username.clone(),
                     is_superuser: fields.get("is_superuser") == Some(&Value::Bool(true)),
@@ -95,7 +103,7 @@ mod tests {
     }
 
     fn outcome(status: u16, body: &str) -> MethodOutcome {
-        method(WhenDown::Deny).outcome(&question(b"x"), &reply(status, body))
+        method(WhenDown::Deny).outcome(&question(b"x"), &reply(status, body), Timestamp(0))
     }
 
     #[test]
@@ -136,8 +144,12 @@ mod tests {
         ] {
             assert_eq!(outcome(status, body), expected, "{status} {body}");
         }
-        assert_eq!(method(WhenDown::Deny).outcome(&question(b"x"), &HttpAnswer::NoReply), MethodOutcome::Unavailable);
-        assert_eq!(method(WhenDown::Ignore).outcome(&question(b"x"), &HttpAnswer::NoReply), MethodOutcome::Ignore);
+        for (when_down, expected) in
+            [(WhenDown::Deny, MethodOutcome::Unavailable), (WhenDown::Ignore, MethodOutcome::Ignore)]
+        {
+            let outcome = method(when_down).outcome(&question(b"x"), &HttpAnswer::NoReply, Timestamp(0));
+            assert_eq!(outcome, expected);
+        }
         let ann = |is_superuser| Admission { user: Some("ann".into()), is_superuser, ..Admission::default() };
         assert_eq!(outcome(204, ""), MethodOutcome::AdmitAs(Box::new(ann(false))));
         assert_eq!(outcome(200, r#"{"result": "allow"}"#), MethodOutcome::AdmitAs(Box::new(ann(false))));
