@@ -1,4 +1,6 @@
 //! Time as the core sees it: a value that is passed in. The core never asks a clock.
+//!
+//! Always holds: an instant that lies beyond what can be counted is the last one, which never comes.
 
 /// One reading of the clocks, taken once a turn after the turn's input was collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,22 +24,22 @@ impl Now {
 
     /// The instant `seconds` from now.
     pub const fn after_s(self, seconds: u32) -> Deadline {
-        Deadline(self.ms() + seconds as u64 * 1_000)
+        self.after_ms(seconds as u64 * 1_000)
     }
 
     /// What the wall clock says, or said, or will say at a monotonic instant, if nobody sets it.
     pub const fn timestamp_of(self, instant: Deadline) -> Timestamp {
-        Timestamp((self.unix_ms + instant.0).saturating_sub(self.ms()))
+        Timestamp(self.unix_ms.saturating_add(instant.0).saturating_sub(self.ms()))
     }
 
     /// The monotonic instant at which the wall clock says `timestamp`. What lies before the monotonic clock's zero is due.
     pub const fn deadline_of(self, timestamp: Timestamp) -> Deadline {
-        Deadline((self.ms() + timestamp.0).saturating_sub(self.unix_ms))
+        Deadline(self.ms().saturating_add(timestamp.0).saturating_sub(self.unix_ms))
     }
 
     /// The instant `ms` milliseconds from now.
     pub const fn after_ms(self, ms: u64) -> Deadline {
-        Deadline(self.ms() + ms)
+        Deadline(self.ms().saturating_add(ms))
     }
 }
 
@@ -58,7 +60,8 @@ impl Deadline {
 
     /// Whole seconds left, rounded up, so that what is sent on never claims less time than there is.
     pub const fn left_s(self, now: Now) -> u32 {
-        self.0.saturating_sub(now.ms()).div_ceil(1_000) as u32
+        let seconds = self.0.saturating_sub(now.ms()).div_ceil(1_000);
+        if seconds > u32::MAX as u64 { u32::MAX } else { seconds as u32 }
     }
 }
 
@@ -77,6 +80,17 @@ mod tests {
         assert_eq!(after.timestamp_of(after.deadline_of(timestamp)), timestamp);
         let long_ago = before.timestamp_of(Deadline(0));
         assert!(after.deadline_of(long_ago).is_due(after));
+    }
+
+    #[test]
+    fn instants_beyond_what_can_be_counted_are_never_due() {
+        let now = Now { mono_ns: 9_000_000_000_000, unix_ms: 1_700_000_000_000 };
+        for ms in [u64::MAX, u64::MAX - 1, u64::MAX - now.ms()] {
+            let deadline = now.deadline_of(Timestamp(ms));
+            assert!(!deadline.is_due(now) && deadline.left_s(now) == u32::MAX, "{ms}");
+        }
+        assert_eq!(now.timestamp_of(Deadline(u64::MAX)), Timestamp(u64::MAX - now.ms()));
+        assert!(!now.after_ms(u64::MAX).is_due(now));
     }
 
     #[test]
