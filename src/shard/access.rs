@@ -164,6 +164,19 @@ impl AccessControl {
         self.principals.get(id.0 as usize)?.as_deref()
     }
 
+    /// This client comes back to its session: what it was allowed to subscribe to it still is, if it is the same user and the same back end
+    /// decides.
+    pub(super) fn hand_over_grants(&mut self, id: SessionId, principal: &mut Principal) {
+        let Some(held) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
+        let (old, new) = (&held.identity, &principal.identity);
+        if old.user != new.user || old.listener.auth.acl_http_url != new.listener.auth.acl_http_url {
+            return;
+        }
+        if let (Some(held), Some(remote)) = (held.remote.as_deref_mut(), principal.remote.as_deref_mut()) {
+            remote.inherit(held);
+        }
+    }
+
     /// From now on the session is this client's; `None` where it makes no difference.
     pub(super) fn set_principal(&mut self, id: SessionId, principal: Option<Principal>) {
         let slot = id.0 as usize;

@@ -168,7 +168,7 @@ impl Shard {
         (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
-        self.clients.set_principal(id, self.principal_of(turn.now, connect, arrival, entry));
+        self.clients.set_principal(id, self.principal_of(turn.now, connect, arrival, entry), session_present);
         let will = self.accept_will(turn, id, connect).map(|will| Box::new(Will::new(&will, key)));
         let has_will = will.is_some();
         self.clients.set_will(turn, id, will);

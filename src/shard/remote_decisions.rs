@@ -30,6 +30,11 @@ struct KeptDecision {
 }
 
 impl RemoteDecisions {
+    /// The client comes back: the filters that it was allowed stay so, as they do while it is connected.
+    pub(super) fn inherit(&mut self, held: &mut Self) {
+        self.granted = std::mem::take(&mut held.granted);
+    }
+
     /// Forgets what has no time any more. Returns whether there was anything.
     pub(super) fn forget_expired(&mut self, now: Now) -> bool {
         let before = self.kept.len();

@@ -55,7 +55,10 @@ impl Clients {
     }
 
     /// Whose client a session is from now on. What it is subscribed to is looked at again.
-    pub(super) fn set_principal(&mut self, id: SessionId, principal: Option<Principal>) {
+    pub(super) fn set_principal(&mut self, id: SessionId, mut principal: Option<Principal>, session_present: bool) {
+        if let Some(principal) = principal.as_mut().filter(|_| session_present) {
+            self.access.hand_over_grants(id, principal);
+        }
         self.access.set_principal(id, principal);
         let held = self.sessions.get(id).subscriptions.len();
         if self.access.checks && held > 0 {

@@ -15,12 +15,16 @@ use crate::telemetry::DropReason;
 
 /// A client of a listener whose topics somebody else decides about.
 fn client(world: &mut World, connect: &Connect<'_>) -> Peer {
+    let peer = open(world, connect);
+    assert_eq!(world.read(peer), ["CONNACK success"]);
+    peer
+}
+
+fn open(world: &mut World, connect: &Connect<'_>) -> Peer {
     let acl_http_url = OptionalText::from_value(Value::Text("http://127.0.0.1/acl".to_owned()));
     let auth = AuthenticationSettings { acl_http_url, ..AuthenticationSettings::default() };
     let listener = ListenerSettings { policy: Policy::Admit, auth, ..ListenerSettings::default() };
-    let peer = world.open_at(listener, UserNameBasis::Claim, connect);
-    assert_eq!(world.read(peer), ["CONNACK success"]);
-    peer
+    world.open_at(listener, UserNameBasis::Claim, connect)
 }
 
 /// The question that a shard asks now.
@@ -89,6 +93,35 @@ fn each_filter_has_its_own_decision_and_what_was_subscribed_to_is_delivered() {
         world.send(other, &Packet::Publish(publish(topic, "x")));
     }
     assert_eq!(world.read(peer), ["PUBLISH a/x x", "PUBLISH c x"], "and nobody is asked about it");
+}
+
+#[test]
+fn who_comes_back_to_its_session_is_sent_what_it_was_allowed_to_subscribe_to() {
+    let mut world = World::new();
+    let other = world.client("other");
+    let comes_back = Connect { session_expiry_s: 3_600, ..Connect::new(Version::V5, "c", false) };
+    let peer = client(&mut world, &comes_back);
+    world.subscribe_with(peer, "a", options(1), None);
+    let (ask, _) = asked(&mut world);
+    says(&mut world, ask, &[Allow]);
+    assert_eq!(world.read(peer), ["SUBACK #1 [1]"]);
+    world.cut(peer);
+    world.send(other, &Packet::Publish(publish1(1, "a", "queued")));
+    let back = open(&mut world, &comes_back);
+    world.pass_s(1);
+    let got = world.read(back);
+    assert!(got.iter().any(|line| line == "PUBLISH a q1 #1 queued"), "{got:?}");
+    // Taken over, with nothing asked again.
+    let next = open(&mut world, &comes_back);
+    world.pass_s(1);
+    world.read(next);
+    world.send(other, &Packet::Publish(publish("a", "live")));
+    assert_eq!((world.read(next), world.asks.len()), (vec!["PUBLISH a live".to_owned()], 0));
+    world.cut(next);
+    // A new session begins with nothing.
+    let fresh = client(&mut world, &Connect { clean_start: true, ..comes_back });
+    world.send(other, &Packet::Publish(publish("a", "lost")));
+    assert_eq!(world.read(fresh), [""; 0]);
 }
 
 #[test]
