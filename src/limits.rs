@@ -493,7 +493,7 @@ pub const SCRAM_ITERATIONS: u32 = 15_000;
 pub const SCRAM_ITERATIONS_MIN: u32 = 4_096;
 /// Longest message of a SCRAM exchange.
 pub const SCRAM_MESSAGE_MAX_BYTES: usize = 4 * 1024;
-/// SCRAM exchanges that wait for their client's proof, over all shards.
+/// SCRAM exchanges that wait for their client's proof, over all shards; beyond it the oldest gives way.
 pub const SCRAM_EXCHANGES_MAX: usize = 8 * 1024;
 /// Re-authentications of one shard that are under way.
 pub const REAUTHENTICATIONS_MAX: usize = 8 * 1024;

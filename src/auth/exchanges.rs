@@ -1,9 +1,10 @@
 //! Exchanges of enhanced authentication that wait for their client's answer.
 //!
-//! Always holds: a connection has one exchange at most; at most [`SCRAM_EXCHANGES_MAX`] wait, and one whose client has had its time goes; an
-//! exchange has two steps, and whatever comes of the second it is over.
+//! Always holds: a connection has one exchange at most; at most [`SCRAM_EXCHANGES_MAX`] wait: beyond it the one that has waited longest goes, so that
+//! those that nobody goes on with keep nobody out; one whose client has had its time goes as well; an exchange has two steps, and whatever comes
+//! of the second it is over.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -21,8 +22,8 @@ pub(super) struct ScramExchanges {
     key: hmac::Key,
     begun: u64,
     waiting: BTreeMap<(ShardId, ConnectionId), (u64, ScramExchange)>,
-    /// In the order in which they were begun; some may be over.
-    order: VecDeque<(Deadline, u64, (ShardId, ConnectionId))>,
+    /// The same by number, which is the order in which they were begun.
+    order: BTreeMap<u64, (Deadline, (ShardId, ConnectionId))>,
 }
 
 impl std::fmt::Debug for ScramExchanges {
@@ -35,7 +36,7 @@ impl ScramExchanges {
     /// None. `key` is random.
     pub(super) fn new(key: &[u8; 32]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        Self { key, begun: 0, waiting: BTreeMap::new(), order: VecDeque::new() }
+        Self { key, begun: 0, waiting: BTreeMap::new(), order: BTreeMap::new() }
     }
 
     /// One step of a client whose users these are.
@@ -53,7 +54,7 @@ impl ScramExchanges {
         if step.is_first {
             return self.begin(now, whose, users, (mechanism, data));
         }
-        let Some((_, exchange)) = self.waiting.remove(&whose) else {
+        let Some(exchange) = self.take(whose) else {
             return Verdict::Refuse(RefusalCause::BadCredentials);
         };
         match exchange.finish(data) {
@@ -73,33 +74,36 @@ impl ScramExchanges {
         (mechanism, data): (Mechanism, &[u8]),
     ) -> Verdict {
         self.forget_expired(now);
-        if self.order.len() >= SCRAM_EXCHANGES_MAX {
-            return Verdict::Busy;
-        }
+        self.take(whose);
         self.begun += 1;
         let tag = hmac::sign(&self.key, &self.begun.to_le_bytes());
         let nonce = STANDARD_NO_PAD.encode(&tag.as_ref()[..18]);
         match ScramExchange::begin(users, mechanism, data, &nonce) {
             Ok((exchange, first)) => {
+                if self.waiting.len() >= SCRAM_EXCHANGES_MAX
+                    && let Some((_, (_, oldest))) = self.order.pop_first()
+                {
+                    self.waiting.remove(&oldest);
+                }
                 self.waiting.insert(whose, (self.begun, exchange));
                 // As long for the client as for its verdicts, one after the other.
-                self.order.push_back((now.after_ms(2 * VERDICT_TIMEOUT_MS), self.begun, whose));
+                self.order.insert(self.begun, (now.after_ms(2 * VERDICT_TIMEOUT_MS), whose));
                 Verdict::Continue(first)
             }
             Err(_) => Verdict::Refuse(RefusalCause::BadCredentials),
         }
     }
 
+    fn take(&mut self, whose: (ShardId, ConnectionId)) -> Option<ScramExchange> {
+        let (number, exchange) = self.waiting.remove(&whose)?;
+        self.order.remove(&number);
+        Some(exchange)
+    }
+
     fn forget_expired(&mut self, now: Now) {
-        while let Some(&(deadline, number, whose)) = self.order.front() {
-            let is_over = self.waiting.get(&whose).is_none_or(|&(waiting, _)| waiting != number);
-            if !is_over && !deadline.is_due(now) {
-                return;
-            }
-            self.order.pop_front();
-            if !is_over {
-                self.waiting.remove(&whose);
-            }
+        while let Some((_, (_, whose))) = self.order.first_key_value().filter(|(_, (deadline, _))| deadline.is_due(now))
+        {
+            self.take(*whose);
         }
     }
 }
@@ -137,10 +141,32 @@ mod tests {
         }
         assert_eq!(nonces.len(), SCRAM_EXCHANGES_MAX, "no nonce comes twice");
         let one_more = whose(SCRAM_EXCHANGES_MAX as u32);
-        assert_eq!(exchanges.handle_step(at(0), one_more, Some(&users), &first), Verdict::Busy);
-        let late = at(2 * VERDICT_TIMEOUT_MS);
+        assert!(matches!(exchanges.handle_step(at(1), one_more, Some(&users), &first), Verdict::Continue(_)));
+        assert_eq!((exchanges.waiting.len(), exchanges.order.len()), (SCRAM_EXCHANGES_MAX, SCRAM_EXCHANGES_MAX));
+        assert!(!exchanges.waiting.contains_key(&whose(0)) && exchanges.waiting.contains_key(&whose(1)));
+        let late = at(2 * VERDICT_TIMEOUT_MS + 1);
         assert!(matches!(exchanges.handle_step(late, one_more, Some(&users), &first), Verdict::Continue(_)));
         assert_eq!(exchanges.waiting.len(), 1);
+    }
+
+    #[test]
+    fn an_exchange_that_has_ended_takes_no_place() {
+        let (mut exchanges, users) = (ScramExchanges::new(&[1; 32]), users());
+        let first = step("SCRAM-SHA-256", "n,,n=ann,r=abc", true);
+        let second = step("SCRAM-SHA-256", "c=biws,r=abc,p=AAAA", false);
+        // One that never ends stands in front of all.
+        assert!(matches!(exchanges.handle_step(at(0), whose(0), Some(&users), &first), Verdict::Continue(_)));
+        for _ in 0..=SCRAM_EXCHANGES_MAX {
+            let verdict = exchanges.handle_step(at(0), whose(1), Some(&users), &first);
+            assert!(matches!(verdict, Verdict::Continue(_)), "{verdict:?}");
+            exchanges.handle_step(at(0), whose(1), Some(&users), &second);
+        }
+        // Nor does one that its client has begun anew.
+        for _ in 0..=SCRAM_EXCHANGES_MAX {
+            let verdict = exchanges.handle_step(at(0), whose(2), Some(&users), &first);
+            assert!(matches!(verdict, Verdict::Continue(_)), "{verdict:?}");
+        }
+        assert_eq!((exchanges.waiting.len(), exchanges.order.len()), (2, 2));
     }
 
     #[test]
