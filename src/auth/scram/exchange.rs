@@ -60,7 +60,7 @@ impl ScramExchange {
         let client_nonce = fields.next().and_then(|field| field.strip_prefix("r="));
         let (Some(user), Some(client_nonce)) = (user, client_nonce) else { return Err(ScramError::Malformed) };
         let is_printable = client_nonce.bytes().all(|byte| byte.is_ascii_graphic());
-        if client_nonce.is_empty() || !is_printable || user.is_empty() {
+        if client_nonce.is_empty() || !is_printable || user.is_empty() || fields.any(is_mandatory) {
             return Err(ScramError::Malformed);
         }
         // To act for somebody else nobody may.
@@ -86,7 +86,7 @@ impl ScramExchange {
         let header = fields.next().and_then(|field| field.strip_prefix("c=")).ok_or(ScramError::Malformed)?;
         let nonce = fields.next().and_then(|field| field.strip_prefix("r=")).ok_or(ScramError::Malformed)?;
         let proof = STANDARD.decode(proof).map_err(|_| ScramError::Malformed)?;
-        if header != STANDARD.encode(&*self.header) || nonce != &*self.nonce {
+        if header != STANDARD.encode(&*self.header) || nonce != &*self.nonce || fields.any(is_mandatory) {
             return Err(ScramError::Malformed);
         }
         let mechanism = self.stored.mechanism;
@@ -104,6 +104,11 @@ impl ScramExchange {
         let last_message = format!("v={}", STANDARD.encode(server_signature)).into_bytes().into();
         Ok(ScramProof { user: self.user.clone(), last_message })
     }
+}
+
+/// An extension that whoever does not know it must refuse (RFC 5802, 5.1), and none is known.
+fn is_mandatory(field: &str) -> bool {
+    field.starts_with("m=")
 }
 
 fn text_of(message: &[u8]) -> Result<&str, ScramError> {
@@ -211,6 +216,8 @@ mod tests {
             "n,a=root,n=user,r=abc",
             "p=tls-unique,,n=user,r=abc",
             "n,,m=ext,n=user,r=abc",
+            "n,,n=user,r=abc,m=ext",
+            "n,,n=user,r=abc,x=1,m=ext",
             &long,
         ] {
             let begun = ScramExchange::begin(&users(), Mechanism::Sha256, first.as_bytes(), NONCE);
@@ -226,6 +233,7 @@ mod tests {
             &right.replace("c=biws", "c=eSws"),
             &right.replace("r=rO", "r=xO"),
             &right.replace(",p=", ",q="),
+            &right.replace(",p=", ",m=ext,p="),
             &format!("{right}="),
         ] {
             assert_eq!(exchange.finish(broken.as_bytes()), Err(ScramError::Malformed), "{broken}");
