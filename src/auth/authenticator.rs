@@ -145,7 +145,8 @@ impl Authenticator {
         let chain = self.chains.of(&question.listener);
         let (connection, ask, deadline) = (ask.connection, ask.id, ask.deadline);
         let asked = PendingAsk { shard, ask, deadline, question, chain, at: 0, has_waited_for_keys: false };
-        if self.bans.has(now, &asked.question) {
+        // A ban keeps out; whoever is in already may have its client id banned by anybody who guesses at it.
+        if !asked.question.is_connected && self.bans.has(now, &asked.question) {
             return self.answer(now, &asked, Verdict::Refuse(RefusalCause::Banned));
         }
         if asked.question.enhanced.is_some() {

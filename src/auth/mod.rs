@@ -137,6 +137,8 @@ pub struct ConnectQuestion {
     pub identity: Option<Arc<PeerIdentity>>,
     /// A step of enhanced authentication, where that is how it authenticates itself.
     pub enhanced: Option<EnhancedStep>,
+    /// It is in already, and authenticates itself again.
+    pub is_connected: bool,
 }
 
 /// What a client sends in one step of enhanced authentication (MQTT 5.0, 4.12).
@@ -176,6 +178,7 @@ impl ConnectQuestion {
                 data: connect.authentication_data.map(Into::into),
                 is_first: true,
             }),
+            is_connected: false,
         }
     }
 }
@@ -192,6 +195,7 @@ impl fmt::Debug for ConnectQuestion {
             .field("peer", &self.peer)
             .field("identity", &self.identity)
             .field("enhanced", &self.enhanced)
+            .field("is_connected", &self.is_connected)
             .finish()
     }
 }

@@ -98,7 +98,7 @@ impl Shard {
         let step =
             EnhancedStep { method: auth.method.unwrap_or_default().into(), data: auth.data.map(Into::into), is_first };
         let about = ConnectQuestion::about(&Connect::new(version, &session.client_id, false), &listener);
-        let question = ConnectQuestion { peer, enhanced: Some(step), ..about };
+        let question = ConnectQuestion { peer, enhanced: Some(step), is_connected: true, ..about };
         self.reauthentications.last += 1;
         let number = self.reauthentications.last;
         let deadline = turn.now.after_ms(VERDICT_TIMEOUT_MS);

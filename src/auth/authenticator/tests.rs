@@ -4,7 +4,7 @@ use super::*;
 use crate::auth::http::{HttpAuthorizer, HttpMethod, WhenDown};
 use crate::auth::password::{HashMemory, SALT_BYTES, Scheme, StoredPassword, Users};
 use crate::auth::token::{TokenMethod, TokenPolicy};
-use crate::auth::{AskedTopic, TopicAction, TopicAnswer, TopicDecision};
+use crate::auth::{AskedTopic, EnhancedStep, TopicAction, TopicAnswer, TopicDecision};
 use crate::codec::{Connect, Version};
 use crate::ids::ConnectionId;
 use crate::ids::Qos;
@@ -239,6 +239,35 @@ fn whoever_fails_too_often_is_not_asked_any_more_and_costs_no_hash() {
     let ask = desk.ask_at(60_000, "public", Some("ann"), Some("a"));
     desk.work_at(60_000);
     assert_eq!(desk.answers(), [(ask, Verdict::Admit)], "the ban has ended");
+}
+
+#[test]
+fn a_ban_ends_nobody_who_is_in_already() {
+    let mut desk = Desk::new(vec![tokens()]);
+    desk.authenticator.next_key_fetch(now(0)).unwrap();
+    desk.authenticator.handle_keys(now(0), URL, Some(key_set("first")));
+    for _ in 0..50 {
+        desk.ask("ann", "eyJ.wrong.token");
+    }
+    desk.work_at(0);
+    desk.answers();
+    let mut ask_with_token = |is_connected| {
+        let step = EnhancedStep {
+            method: TOKEN_METHOD.into(),
+            data: Some(token("first").into_bytes().into()),
+            is_first: true,
+        };
+        let about = ConnectQuestion::about(&Connect::new(Version::V5, "client", true), "public");
+        let question = ConnectQuestion { enhanced: Some(step), is_connected, ..about };
+        let deadline = now(0).after_ms(VERDICT_TIMEOUT_MS);
+        let question = Question::Connect(Box::new(question));
+        let ask = Ask { id: AskId(99), connection: ConnectionId::new(1, 0), deadline, question };
+        desk.authenticator.handle_ask(now(0), ShardId(0), ask);
+        desk.work_at(0);
+        desk.answers().remove(0).1
+    };
+    assert_eq!(ask_with_token(false), Verdict::Refuse(RefusalCause::Banned));
+    assert!(matches!(ask_with_token(true), Verdict::AdmitAs(_)));
 }
 
 const URL: &str = "https://id.example/keys";
