@@ -80,8 +80,9 @@ declare_settings! {
 
         /// How often it is looked whether users, rules, keys or certificates have changed on disk.
         ///
-        /// A file that has changed and then stood still for as long is read as at SIGHUP, all or nothing. The configuration file itself
-        /// is read at SIGHUP alone. off leaves all of it to SIGHUP.
+        /// A file that has changed and then stood still for as long is read as at SIGHUP, all or nothing, and the
+        /// configuration file with it. That file itself is not looked at: a change of it waits for SIGHUP, or for one of the others to
+        /// change. off leaves all of it to SIGHUP.
         watch_files_s: u32 = Setting::number(
             "watch-files", Seconds, 0, limits::WATCH_FILES_MAX_S as u64, limits::WATCH_FILES_DEFAULT_S as u64,
         ).word("off", 0), Start;

@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use crate::telemetry::log;
 
-/// What a file is recognised by; `None` if it is not there.
-type FileStamp = Option<(u64, u64, i64, i64)>;
+/// What a file is recognised by; `None` if it is not there. The last two change with its owner and its permissions, too: it may be readable
+/// again.
+type FileStamp = Option<(u64, u64, i64, i64, i64, i64)>;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -73,12 +74,14 @@ pub(super) fn start(files: Arc<WatchedFiles>, every: Duration, reload: impl Fn()
 
 fn stamp(path: &PathBuf) -> FileStamp {
     let metadata = fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+    let (size, mtime, ctime) = (metadata.size(), metadata.mtime(), metadata.ctime());
+    Some((metadata.ino(), size, mtime, metadata.mtime_nsec(), ctime, metadata.ctime_nsec()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_change_is_told_once_it_stands_still_and_not_if_it_was_read_meanwhile() {
@@ -100,6 +103,14 @@ mod tests {
         write("three");
         files.note_read();
         assert!(!files.has_changed(&mut before) && !files.has_changed(&mut before), "SIGHUP was quicker");
+        let permit = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let old = files.look();
+        // The clock of the file system may stand still for some milliseconds.
+        assert!(
+            (0..1_000_000).any(|_| (permit(0o400), permit(0o600), files.look() != old).2),
+            "a permission has changed"
+        );
+        assert!(!files.has_changed(&mut before) && files.has_changed(&mut before), "it may be readable by now");
         fs::remove_file(&path).unwrap();
         assert!(!files.has_changed(&mut before) && files.has_changed(&mut before), "one that has gone has changed");
         fs::remove_dir_all(&directory).unwrap();
