@@ -7,7 +7,7 @@ use std::{
 
 use super::{Config, Listener, LogTarget, Problem};
 use crate::auth::Policy;
-use crate::settings::{AnonymousAccess, ListenerKind, ListenerSettings, Unit};
+use crate::settings::{AnonymousAccess, CertificateUser, ClientCertificates, ListenerKind, ListenerSettings, Unit};
 
 /// What is legal but probably not meant, a sentence each.
 pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
@@ -69,8 +69,9 @@ fn trusts_nobody(listener: &Listener) -> Option<String> {
 
 /// Listeners that nobody can come in by, and why.
 fn closed(config: &Config) -> Option<String> {
-    let closed: Vec<_> =
-        config.listeners.iter().filter(|listener| listener.settings.policy == Policy::Refuse).collect();
+    let is_closed =
+        |listener: &&Listener| listener.settings.policy == Policy::Refuse && !takes_proof(&listener.settings);
+    let closed: Vec<_> = config.listeners.iter().filter(is_closed).collect();
     let first = closed.first()?;
     let why = match first.settings.allow_anonymous {
         AnonymousAccess::Nowhere if config.source("allow-anonymous") != &super::Source::Default => format!(
@@ -83,6 +84,14 @@ fn closed(config: &Config) -> Option<String> {
     };
     let addresses: Vec<String> = closed.iter().map(|listener| listener.address.to_string()).collect();
     Some(format!("no client can connect on {}: {why}", addresses.join(", ")))
+}
+
+/// Whether clients come in by what they prove otherwise than with the credentials of CONNECT: whatever the policy says.
+fn takes_proof(settings: &ListenerSettings) -> bool {
+    let shows_certificates = settings.tls_client_certificates != ClientCertificates::Off || settings.proxy_protocol;
+    let has_account = settings.kind == ListenerKind::Unix && settings.unix_user_names;
+    let has_certificate = settings.certificate_user != CertificateUser::Off && shows_certificates;
+    settings.auth.scram_file.path().is_some() || has_certificate || has_account
 }
 
 /// Listeners that check credentials and let in whoever shows none because nobody said otherwise.

@@ -292,6 +292,22 @@ fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
 }
 
 #[test]
+fn nobody_is_warned_of_a_listener_that_clients_come_in_by_with_scram_or_a_certificate() {
+    let warnings = |listener: &str| {
+        let file = format!("[[listener]]\nbind = \"0.0.0.0\"\n{listener}");
+        Computer { file: &file, ..COMPUTER }.config(&["-c", "d.toml"], &[]).warnings
+    };
+    assert!(warnings("")[0].starts_with("no client can connect on 0.0.0.0:1883"));
+    assert_eq!(warnings("scram_file = \"scram\"\n"), [""; 0]);
+    let tls = "kind = \"tls\"\ntls_cert = \"c\"\ntls_key = \"k\"\ntls_ca = \"ca\"\n";
+    let certificate = "certificate_user = \"common-name\"\n";
+    assert_eq!(warnings(&format!("{tls}tls_client_cert = \"required\"\n{certificate}")), [""; 0]);
+    assert_eq!(warnings(&format!("{tls}tls_client_cert = \"optional\"\n{certificate}")), [""; 0]);
+    let without_name = warnings(&format!("{tls}tls_client_cert = \"required\"\n"));
+    assert!(without_name[0].starts_with("no client can connect on 0.0.0.0:8883"), "{without_name:?}");
+}
+
+#[test]
 fn a_password_file_is_read_with_the_settings_and_a_broken_one_makes_none() {
     let config = COMPUTER.config(&["--password-file", "users", "--bind", "0.0.0.0", "--allow-anonymous=false"], &[]);
     assert!(config.access.asks());
