@@ -170,16 +170,12 @@ impl Shard {
         self.clients.sessions.attach(id, link);
         self.clients.set_principal(id, self.principal_of(turn.now, connect, arrival, entry), session_present);
         let will = self.accept_will(turn, id, connect).map(|will| Box::new(Will::new(&will, key)));
-        let has_will = will.is_some();
         self.clients.set_will(turn, id, will);
         self.clients.counters.connections += 1;
         self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
-        let waits = if session_present && expiry_s > 0 {
-            before.is_changed_by(turn.now, expiry_s, has_will)
-        } else {
-            expiry_s > 0 || before.is_kept || self.clients.record_log.ends_must_wait()
-        };
-        self.hold_connack(turn, connection, waits);
+        if self.connack_waits(turn.now, id, session_present, before) {
+            self.hold_connack(turn, connection);
+        }
         self.send_connack(turn, id, session_present, self.connack(connect, arrival, entry));
         turn.fx.events.push(Event::Connected {
             connection,
@@ -198,10 +194,18 @@ impl Shard {
         }
     }
 
-    /// CONNACK, and what comes behind it, leave when all that was written so far is durable, if a restart before that would know
-    /// another session than the one that CONNACK tells of.
-    fn hold_connack(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, waits: bool) {
-        if waits && self.clients.record_log.must_wait() {
+    /// Whether a restart, before what was written so far is durable, would know another session than the one that CONNACK tells of.
+    fn connack_waits(&self, now: Now, id: SessionId, session_present: bool, before: KeptBefore) -> bool {
+        let session = self.clients.sessions.get(id);
+        if session_present && session.is_persistent() {
+            return before.is_changed_by(now, session.expiry_s, session.will.is_some());
+        }
+        session.is_persistent() || before.is_kept || self.clients.record_log.ends_must_wait()
+    }
+
+    /// CONNACK, and what comes behind it, leave when all that was written so far is durable.
+    fn hold_connack(&mut self, turn: &mut Turn<'_>, connection: ConnectionId) {
+        if self.clients.record_log.must_wait() {
             turn.fx.list.push(Effect::Hold { connection });
             self.clients.record_log.hold(turn, connection, Held::ConnAck);
         }
