@@ -5,6 +5,7 @@ use std::{fs, process::Command};
 use crate::broker::{Broker, Client};
 
 const BAD_USER_NAME_OR_PASSWORD: u8 = 4;
+const NOT_AUTHORIZED: u8 = 5;
 
 /// A broker whose password file is `users` in its directory.
 fn broker(name: &str, users: &str) -> Broker {
@@ -91,7 +92,7 @@ fn a_broken_password_file_changes_nothing_and_opens_no_door() {
         assert_eq!(code, 0, "the old users stay");
         assert_eq!((client.subscribe(b'x'), client.subscribe(b'y')), (0, 0), "and the old settings");
         assert_eq!(connect(&broker, "eve", "e").1, BAD_USER_NAME_OR_PASSWORD);
-        assert_eq!(Client::open(&broker.addresses[0]).say_connect(b'z'), BAD_USER_NAME_OR_PASSWORD);
+        assert_eq!(Client::open(&broker.addresses[0]).say_connect(b'z'), NOT_AUTHORIZED);
     }
     fs::remove_file(&path).expect("it is there");
     let told = broker.reload(&settings(""));
