@@ -1,6 +1,6 @@
 //! What each client may do: who it is, and what the rules say of it.
 //!
-//! Owns: the rules in force, of each session who its client is ([`Principal`]), and which subscriptions are to be compared to them.
+//! Owns: the rules in force, of each session whose it is ([`Principal`]), and which subscriptions are to be compared to them.
 //! Always holds: without rules nobody is asked anything; with rules, a session of which nobody knows whose it is may do nothing. A
 //! decision about the topic that a client used last is kept; a change of the rules voids it.
 //! Leaves to others: what the rules mean (`auth::acl`), comparing subscriptions (`review`), what a refusal leads to (`publish`,
@@ -11,99 +11,13 @@ use std::sync::Arc;
 
 use core::net::IpAddr;
 
-use super::remote_decisions::RemoteDecisions;
+use super::principal::{ClientIdentity, LastDecision, Principal, kind_of};
 use super::rights::{ClientRights, RemoteWord};
 use super::sessions::Sessions;
-use crate::auth::acl::{Publication, RuleSet, SubscribeRight, Who};
-use crate::auth::{AskedTopic, TopicAction, TopicAnswer, TopicDecision, TopicsQuestion};
+use crate::auth::acl::{Publication, RuleSet, SubscribeRight};
+use crate::auth::{AskedTopic, TopicAction, TopicAnswer, TopicsQuestion};
 use crate::ids::{Qos, SessionId};
-use crate::settings::ListenerSettings;
 use crate::time::{Deadline, Now};
-
-/// Whose client a session is.
-#[derive(Clone, Debug)]
-pub(super) struct Principal {
-    identity: ClientIdentity,
-    rights: ClientRights,
-    /// What somebody else has decided about it, where somebody is asked.
-    remote: Option<Box<RemoteDecisions>>,
-    published: LastDecision,
-    received: LastDecision,
-}
-
-/// Who a client is, as far as rules ask.
-#[derive(Clone, Debug)]
-struct ClientIdentity {
-    /// The user name that somebody has verified.
-    user: Option<Box<str>>,
-    listener: Arc<ListenerSettings>,
-    peer: Option<IpAddr>,
-}
-
-impl ClientIdentity {
-    fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
-        Who { client_id, user: self.user.as_deref(), listener: &self.listener.name, peer: self.peer }
-    }
-}
-
-/// What a rule may depend on beside the topic.
-#[inline]
-fn kind_of(publication: Publication<'_>) -> u8 {
-    publication.qos as u8 | u8::from(publication.retain) << 2
-}
-
-/// The last topic that was decided about; an empty one is none.
-#[derive(Clone, Debug, Default)]
-struct LastDecision {
-    topic: Box<str>,
-    /// QoS and RETAIN, on which a rule may depend.
-    kind: u8,
-    allowed: bool,
-}
-
-impl LastDecision {
-    #[inline]
-    fn is_about(&self, topic: &str, kind: u8) -> bool {
-        self.kind == kind && *self.topic == *topic
-    }
-}
-
-impl Principal {
-    /// Of a client with a user name that somebody has verified, or without, that came by `listener`.
-    pub(super) fn new(user: Option<&str>, listener: &Arc<ListenerSettings>, peer: Option<IpAddr>) -> Self {
-        let identity = ClientIdentity { user: user.map(Into::into), listener: Arc::clone(listener), peer };
-        let (published, received) = (LastDecision::default(), LastDecision::default());
-        let remote = listener.auth.acl_http_url.get().map(|_| Box::default());
-        Self { identity, rights: ClientRights::default(), remote, published, received }
-    }
-
-    /// What somebody else has said of this.
-    fn remote_word(&self, asked: impl FnOnce() -> AskedTopic) -> RemoteWord {
-        match self.remote.as_deref() {
-            None => RemoteWord::NotAsked,
-            Some(remote) => remote.get(&asked()).map_or(RemoteWord::Nothing, RemoteWord::Said),
-        }
-    }
-
-    /// Whether a message on this topic is to be decided about as one that was subscribed to.
-    fn delivery_word(&self, topic: &str) -> RemoteWord {
-        match self.remote.as_deref() {
-            None => RemoteWord::NotAsked,
-            Some(remote) if remote.delivers(topic) => RemoteWord::Said(TopicDecision::Allow),
-            Some(_) => RemoteWord::Said(TopicDecision::Ignore),
-        }
-    }
-
-    /// Whether its rules, or those of others, say anything.
-    const fn is_ruled(&self) -> bool {
-        self.rights.speak() || self.remote.is_some()
-    }
-
-    /// The same with what was said of it when it came in.
-    pub(super) fn with_rights(self, rights: ClientRights) -> Self {
-        Self { rights, ..self }
-    }
-}
 
 /// Which messages for a session are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
-use super::access::Principal;
+use super::principal::Principal;
 use super::record_log::Held;
 use super::report::has_credentials;
 use super::rights::ClientRights;

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::access::Principal;
 use super::clients::Clients;
 use super::deliver::options_of;
+use super::principal::Principal;
 use super::{Event, Shard, Turn};
 use crate::auth::acl::{Publication, RuleSet, SubscribeRight};
 use crate::ids::{Qos, SessionId};

@@ -1,0 +1,96 @@
+//! Whose client a session is: what rules ask of it, what it may do beside them, and what was decided last.
+
+use std::sync::Arc;
+
+use core::net::IpAddr;
+
+use super::remote_decisions::RemoteDecisions;
+use super::rights::{ClientRights, RemoteWord};
+use crate::auth::acl::{Publication, Who};
+use crate::auth::{AskedTopic, TopicDecision};
+use crate::settings::ListenerSettings;
+
+/// Whose client a session is.
+#[derive(Clone, Debug)]
+pub(super) struct Principal {
+    pub identity: ClientIdentity,
+    pub rights: ClientRights,
+    /// What somebody else has decided about it, where somebody is asked.
+    pub remote: Option<Box<RemoteDecisions>>,
+    pub published: LastDecision,
+    pub received: LastDecision,
+}
+
+/// Who a client is, as far as rules ask.
+#[derive(Clone, Debug)]
+pub(super) struct ClientIdentity {
+    /// The user name that somebody has verified.
+    pub user: Option<Box<str>>,
+    pub listener: Arc<ListenerSettings>,
+    pub peer: Option<IpAddr>,
+}
+
+impl ClientIdentity {
+    pub(super) fn who<'a>(&'a self, client_id: &'a str) -> Who<'a> {
+        Who { client_id, user: self.user.as_deref(), listener: &self.listener.name, peer: self.peer }
+    }
+}
+
+/// What a rule may depend on beside the topic.
+#[inline]
+pub(super) fn kind_of(publication: Publication<'_>) -> u8 {
+    publication.qos as u8 | u8::from(publication.retain) << 2
+}
+
+/// The last topic that was decided about; an empty one is none.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastDecision {
+    pub topic: Box<str>,
+    /// QoS and RETAIN, on which a rule may depend.
+    pub kind: u8,
+    pub allowed: bool,
+}
+
+impl LastDecision {
+    #[inline]
+    pub(super) fn is_about(&self, topic: &str, kind: u8) -> bool {
+        self.kind == kind && *self.topic == *topic
+    }
+}
+
+impl Principal {
+    /// Of a client with a user name that somebody has verified, or without, that came by `listener`.
+    pub(super) fn new(user: Option<&str>, listener: &Arc<ListenerSettings>, peer: Option<IpAddr>) -> Self {
+        let identity = ClientIdentity { user: user.map(Into::into), listener: Arc::clone(listener), peer };
+        let (published, received) = (LastDecision::default(), LastDecision::default());
+        let remote = listener.auth.acl_http_url.get().map(|_| Box::default());
+        Self { identity, rights: ClientRights::default(), remote, published, received }
+    }
+
+    /// What somebody else has said of this.
+    pub(super) fn remote_word(&self, asked: impl FnOnce() -> AskedTopic) -> RemoteWord {
+        match self.remote.as_deref() {
+            None => RemoteWord::NotAsked,
+            Some(remote) => remote.get(&asked()).map_or(RemoteWord::Nothing, RemoteWord::Said),
+        }
+    }
+
+    /// Whether a message on this topic is to be decided about as one that was subscribed to.
+    pub(super) fn delivery_word(&self, topic: &str) -> RemoteWord {
+        match self.remote.as_deref() {
+            None => RemoteWord::NotAsked,
+            Some(remote) if remote.delivers(topic) => RemoteWord::Said(TopicDecision::Allow),
+            Some(_) => RemoteWord::Said(TopicDecision::Ignore),
+        }
+    }
+
+    /// Whether its rules, or those of others, say anything.
+    pub(super) const fn is_ruled(&self) -> bool {
+        self.rights.speak() || self.remote.is_some()
+    }
+
+    /// The same with what was said of it when it came in.
+    pub(super) fn with_rights(self, rights: ClientRights) -> Self {
+        Self { rights, ..self }
+    }
+}
