@@ -7,11 +7,12 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use dunlin::auth::acl::{Actions, Permission, RuleSet};
 use dunlin::ids::{NameKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
 use dunlin::runtime::disk::{Access, Directory, make_segment};
 use dunlin::store::format::{
     ForwardTarget, InboxCount, ListOf, LogId, LogRecord, Manifest, MessageId, MessageRecord, QueuedRecord,
-    SegmentNumber, StoreFile, WriteStamp,
+    SegmentNumber, SessionOwner, StoreFile, WriteStamp,
 };
 use dunlin::store::{LogConfig, LogEnd, RecordGroup, RecordWriter, Urgency};
 use dunlin::time::{Now, Timestamp};
@@ -91,6 +92,15 @@ fn write_log(directory: &Directory, log: LogId) {
     let message = |id, payload: &'static [u8]| LogRecord::Message(plain_message(id, payload));
     let queued = |message, packet_id| queued(session, MessageId(message), packet_id);
     let to = ShardId(1 - log.shard.0);
+    let rules = own_rules();
+    let owner = SessionOwner {
+        user: Some("ann"),
+        listener: "public",
+        peer: Some([192, 0, 2, 7].into()),
+        is_superuser: false,
+        asks_back_end: true,
+        rules: Some(&rules),
+    };
     let groups: [Vec<LogRecord<'_>>; 4] = [
         vec![
             LogRecord::SessionBegun { session, client_id: &client_id, expiry_s: 3_600, at },
@@ -114,7 +124,11 @@ fn write_log(directory: &Directory, log: LogId) {
                 groups: ListOf::Values(&[]),
             }),
         ],
-        vec![LogRecord::Disconnected { session, at: Timestamp(at.0 + 1) }],
+        vec![
+            LogRecord::Disconnected { session, at: Timestamp(at.0 + 1) },
+            LogRecord::SessionOwner { session, owner, keeps_filters: false },
+            LogRecord::FilterDecided { session, filter: "a/#", is_allowed: true },
+        ],
     ];
     // The second log has taken over what the first sent to it.
     let inbox = [InboxCount { from: to, number: 1 }];
@@ -133,6 +147,11 @@ fn write_log(directory: &Directory, log: LogId) {
         file.write_all_at(&write.bytes[write.range], write.offset).expect("written");
         writer.written(write.bytes, Ok(len)).expect("all of it");
     }
+}
+
+fn own_rules() -> Vec<u8> {
+    let rule = Permission::of_text(true, Actions::Subscribe, "dev/%c/#").expect("a topic");
+    RuleSet::of_one_client(vec![rule]).to_bytes()
 }
 
 fn plain_message(id: u64, payload: &[u8]) -> MessageRecord<'_> {
@@ -191,7 +210,7 @@ fn a_directory_that_is_whole_is_shown_and_called_so() {
         shown.contains("together: 2 sessions, 2 subscriptions, 4 messages queued or in flight, 2 retained"),
         "{shown}"
     );
-    assert!(shown.contains("log-1-0: 1 segments with 11 records up to 11, no checkpoint"), "{shown}");
+    assert!(shown.contains("log-1-0: 1 segments with 13 records up to 13, no checkpoint"), "{shown}");
 }
 
 #[test]
@@ -208,6 +227,15 @@ fn an_export_has_everything_and_each_line_is_json() {
         ["client-0", "client-1"]
     );
     assert_eq!(sessions[0]["disconnected_unix_ms"], 1_800_000_000_001_u64);
+    let owner = of("owner")[1];
+    let told = ["client_id", "user", "listener", "peer"].map(|name| owner[name].as_str().unwrap_or_default());
+    assert_eq!(told, ["client-1", "ann", "public", "192.0.2.7"]);
+    assert_eq!((&owner["superuser"], &owner["back_end"]), (&Value::from(false), &Value::from(true)));
+    assert_eq!(
+        owner["rules"],
+        serde_json::json!([{"permission": "allow", "action": "subscribe", "topic": "dev/%c/#"}])
+    );
+    assert_eq!(of("allowed_filter")[0]["filter"], "a/#");
     let subscription = of("subscription")[0];
     assert_eq!((&subscription["filter"], &subscription["qos"]), (&Value::from("a/#"), &Value::from(2)));
     assert_eq!((&subscription["no_local"], &subscription["retain_handling"]), (&Value::from(true), &Value::from(1)));

@@ -10,7 +10,7 @@
 
 use serde_json::Value;
 
-use super::acl::{Actions, Permission, RuleSet, TopicPattern};
+use super::acl::{Actions, Permission, RuleSet};
 use crate::limits::ACL_RULES_OF_CLIENT_MAX;
 
 /// Why a value grants nothing.
@@ -89,13 +89,7 @@ fn read_rule(rule: &Value, permissions: &mut Vec<Permission>) -> Result<(), Perm
 }
 
 fn permission(allows: bool, actions: Actions, topic: &str) -> Result<Permission, PermissionsError> {
-    let pattern = match topic.strip_prefix("eq ") {
-        Some(exact) if exact.contains(['+', '#']) => return Err(PermissionsError::Topic),
-        Some(exact) => TopicPattern::literal(exact),
-        None => TopicPattern::with_ids(&topic.replace("${clientid}", "%c").replace("${username}", "%u")),
-    };
-    let pattern = pattern.map_err(|_| PermissionsError::Topic)?;
-    Ok(Permission { allows, actions, pattern, text: topic.into(), qos: None, retain: None })
+    Permission::of_text(allows, actions, topic).map_err(|_| PermissionsError::Topic)
 }
 
 /// A level or a list of levels as a mask.
@@ -165,6 +159,16 @@ mod tests {
                 [SubscribeRight::Wholly, SubscribeRight::Refused, SubscribeRight::Partly, SubscribeRight::Refused]
             );
         }
+    }
+
+    #[test]
+    fn what_is_shown_of_rules_is_what_they_were_read_from() {
+        let value = json!([
+            {"permission": "deny", "action": "publish", "topic": "a/#", "qos": [0, 2], "retain": true},
+            {"permission": "allow", "action": "all", "topic": "eq b/%c"},
+            {"permission": "allow", "action": "subscribe", "topic": "c/${username}"},
+        ]);
+        assert_eq!(parse_permissions(&value).unwrap().to_json(), value);
     }
 
     #[test]

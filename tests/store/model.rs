@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin::ids::{PacketId, Qos, SessionId, ShardId, SubscriptionId};
-use dunlin::store::format::{ForwardTarget, ListOf, LogRecord, MessageId, MessageRecord, QueuedRecord, WriteStamp};
+use dunlin::store::format::{
+    BackEndDecision, ForwardTarget, ListOf, LogRecord, MessageId, MessageRecord, QueuedRecord, SessionOwner, WriteStamp,
+};
 use dunlin::store::{RecordGroup, Urgency};
 use dunlin::time::Timestamp;
 
@@ -31,6 +33,12 @@ pub(crate) struct ModelSession {
     pub(crate) exchanges: BTreeSet<u16>,
     /// Payload, delay and message expiry.
     pub(crate) will: Option<(Vec<u8>, u32, Option<u32>)>,
+    /// What a back end has said of it.
+    pub(crate) will_decision: Option<BackEndDecision>,
+    /// User, and what stands for the rest of its owner.
+    pub(crate) owner: Option<(Option<String>, Vec<u8>)>,
+    /// Filters that a back end has allowed, the latest last.
+    pub(crate) allowed: Vec<String>,
 }
 
 /// Everything that survives.
@@ -125,7 +133,8 @@ impl Shard {
                 self.ids.remove(&slot);
             }
             1 | 2 => self.subscribe(slot, number, out),
-            3 => self.connection(slot, number, out),
+            3 if number & 1 == 0 => self.connection(slot, number >> 1, out),
+            3 => self.owner(slot, number >> 1, out),
             4..=8 => self.publish(world, out),
             9 => self.retain(number, out),
             10 => self.forward(number, out),
@@ -181,10 +190,49 @@ impl Shard {
                     (number as u32 & 0xff, (number >> 9 & 1 == 0).then_some(number as u32));
                 out.push(LogRecord::WillSet { session, message, delay_s, message_expiry_s });
                 known.will = Some((payload, delay_s, message_expiry_s));
+                known.will_decision = None;
             }
             _ => {
                 out.push(LogRecord::WillCleared { session });
-                known.will = None;
+                (known.will, known.will_decision) = (None, None);
+            }
+        }
+    }
+
+    /// Whose it is, and what a back end says.
+    fn owner(&mut self, slot: u32, number: u64, out: &mut Records) {
+        let session = SessionId(slot);
+        let known = self.model.sessions.get_mut(&slot).expect("it is there");
+        match number % 4 {
+            0 => {
+                let user = (number & 16 == 0).then(|| format!("user-{}", number >> 5 & 3));
+                let rules = (number >> 8).to_le_bytes();
+                let keeps_filters = number & 32 == 0;
+                let owner = SessionOwner {
+                    user: user.as_deref(),
+                    listener: "l",
+                    peer: None,
+                    is_superuser: false,
+                    asks_back_end: true,
+                    rules: Some(&rules),
+                };
+                out.push(LogRecord::SessionOwner { session, owner, keeps_filters });
+                known.owner = Some((user, rules.to_vec()));
+                if !keeps_filters {
+                    known.allowed.clear();
+                }
+            }
+            1 if known.will.is_some() => {
+                let decisions = [BackEndDecision::Allow, BackEndDecision::Deny, BackEndDecision::Ignore];
+                let decision = decisions[(number >> 8) as usize % 3];
+                out.push(LogRecord::WillDecided { session, decision });
+                known.will_decision = Some(decision);
+            }
+            _ => {
+                let (filter, is_allowed) = (format!("f/{}", number >> 8 & 7), number & 16 == 0);
+                out.push(LogRecord::FilterDecided { session, filter: &filter, is_allowed });
+                known.allowed.retain(|known| *known != filter);
+                known.allowed.extend(is_allowed.then_some(filter));
             }
         }
     }

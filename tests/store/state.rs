@@ -62,6 +62,12 @@ fn shown_session(session: &StoredSession, body: &mut impl FnMut(MessageId) -> Ve
         deliveries,
         exchanges: session.exchanges.iter().map(|id| id.get()).collect(),
         will: session.will.as_ref().map(|will| (body(will.message), will.delay_s, will.message_expiry_s)),
+        will_decision: session.will.as_ref().and_then(|will| will.decision),
+        owner: session.owner().map(|owner| {
+            assert_eq!((owner.listener, owner.peer, owner.is_superuser, owner.asks_back_end), ("l", None, false, true));
+            (owner.user.map(str::to_owned), owner.rules.unwrap_or_default().to_vec())
+        }),
+        allowed: session.allowed_filters().iter().map(|filter| filter.to_string()).collect(),
     }
 }
 

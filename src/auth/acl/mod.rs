@@ -6,11 +6,12 @@
 //! `#` or `/`) is never put into one: such a pattern allows nothing, and one that denies then denies everything.
 //! Leaves to others: when to ask (`shard`), where files are (`config`).
 //!
-//! Reading order: `pattern` (topics with places for ids), `rules` (what a file becomes, and decisions), `mosquitto`, `own_form`.
+//! Reading order: `pattern` (topics with places for ids), `rules` (what a file becomes, and decisions), `mosquitto`, `own_form`, `own_rules` (of one client, as they are written down).
 
 mod mosquitto;
 #[cfg(feature = "runtime")]
 mod own_form;
+mod own_rules;
 mod pattern;
 mod rules;
 mod who;

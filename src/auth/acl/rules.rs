@@ -254,6 +254,11 @@ impl RuleSet {
         !self.superusers.is_empty() && who.user.is_some_and(|user| self.superusers.contains(user))
     }
 
+    /// In their order.
+    pub(super) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// How many rules there are.
     pub fn len(&self) -> usize {
         self.rules.len()

@@ -1,13 +1,14 @@
 //! `dunlin store export`: everything in a directory, a JSON object a line.
 //!
-//! The first line is of kind `directory`; then a `session` for each, each followed by its `subscription`, `will`, `exchange` and
-//! `delivery` lines, sorted by client id; then `retained` by topic, `forward`, and `damage` for what is lost.
+//! The first line is of kind `directory`; then a `session` for each, each followed by its `owner`, `allowed_filter`, `subscription`, `will`, `exchange`
+//! and `delivery` lines, sorted by client id; then `retained` by topic, `forward`, and `damage` for what is lost.
 
 use std::io::{self, Write};
 
 use super::json::JsonLine;
 use super::survey::{Survey, SurveyError};
-use crate::store::format::{FORMAT_VERSION, MessageId};
+use crate::auth::acl::RuleSet;
+use crate::store::format::{BackEndDecision, FORMAT_VERSION, MessageId};
 use crate::store::state::{StoredDelivery, StoredSession};
 use crate::store::{RecoveredLog, StoredMessage};
 
@@ -60,6 +61,7 @@ impl Export<'_> {
         line.number("begun_unix_ms", session.begun.0);
         line.maybe("disconnected_unix_ms", session.disconnected.map(|at| at.0));
         self.write(line);
+        self.owner(session);
         for (filter, subscription) in session.subscriptions.iter() {
             let mut line = JsonLine::of("subscription");
             line.text("client_id", &session.client_id);
@@ -78,6 +80,9 @@ impl Export<'_> {
             line.text("client_id", &session.client_id);
             line.number("delay_s", will.delay_s.into());
             line.maybe("message_expiry_s", will.message_expiry_s.map(u64::from));
+            if let Some(decision) = will.decision {
+                line.text("back_end", word_of(decision));
+            }
             self.message(&mut line, log, will.message)?;
             self.write(line);
         }
@@ -91,6 +96,30 @@ impl Export<'_> {
             self.delivery(session, log, delivery)?;
         }
         Ok(())
+    }
+
+    /// Whose it is, if that was written down; `user` is null for a client without a user name.
+    fn owner(&mut self, session: &StoredSession) {
+        if let Some(owner) = session.owner() {
+            let mut line = JsonLine::of("owner");
+            line.text("client_id", &session.client_id);
+            line.maybe_text("user", owner.user);
+            line.text("listener", owner.listener);
+            line.maybe_text("peer", owner.peer.map(|peer| peer.to_string()).as_deref());
+            line.flag("superuser", owner.is_superuser);
+            line.flag("back_end", owner.asks_back_end);
+            if let Some(rules) = owner.rules {
+                let rules = RuleSet::from_bytes(rules);
+                line.value("rules", &rules.map_or(serde_json::Value::Null, |rules| rules.to_json()));
+            }
+            self.write(line);
+        }
+        for filter in session.allowed_filters() {
+            let mut line = JsonLine::of("allowed_filter");
+            line.text("client_id", &session.client_id);
+            line.text("filter", filter);
+            self.write(line);
+        }
     }
 
     fn delivery(
@@ -156,6 +185,14 @@ impl Export<'_> {
             Some(message) => describe(line, &message),
         }
         Ok(())
+    }
+}
+
+const fn word_of(decision: BackEndDecision) -> &'static str {
+    match decision {
+        BackEndDecision::Allow => "allow",
+        BackEndDecision::Deny => "deny",
+        BackEndDecision::Ignore => "ignore",
     }
 }
 

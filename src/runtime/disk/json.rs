@@ -45,6 +45,21 @@ impl JsonLine {
         self.0.push_str("null");
     }
 
+    /// `null` for none.
+    pub(super) fn maybe_text(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            return self.text(name, value);
+        }
+        self.name(name);
+        self.0.push_str("null");
+    }
+
+    /// JSON as it is.
+    pub(super) fn value(&mut self, name: &str, value: &serde_json::Value) {
+        self.name(name);
+        let _ = write!(self.0, "{value}");
+    }
+
     pub(super) fn flag(&mut self, name: &str, value: bool) {
         self.name(name);
         self.0.push_str(if value { "true" } else { "false" });
@@ -99,6 +114,8 @@ mod tests {
         line.text("text", "a\"b\\c\nd\u{1}ö");
         line.number("number", u64::MAX);
         line.maybe("none", None);
+        line.maybe_text("no_text", None);
+        line.value("value", &serde_json::json!({"a": [1]}));
         line.flag("flag", true);
         line.numbers("numbers", [1, 2].into_iter());
         for (name, bytes) in [("zero", &b""[..]), ("one", b"f"), ("two", b"fo"), ("three", b"foo"), ("six", b"foobar")]
@@ -108,6 +125,7 @@ mod tests {
         let read: serde_json::Value = serde_json::from_str(&line.finish()).unwrap();
         assert_eq!((read["text"].as_str(), read["number"].as_u64()), (Some("a\"b\\c\nd\u{1}ö"), Some(u64::MAX)));
         assert!(read["none"].is_null() && read["flag"] == true && read["numbers"][1] == 2);
+        assert!(read["no_text"].is_null() && read["value"]["a"][0] == 1);
         let encoded = ["zero", "one", "two", "three", "six"].map(|name| read[name].as_str().unwrap().to_owned());
         assert_eq!(encoded, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYmFy"]);
     }

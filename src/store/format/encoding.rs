@@ -4,6 +4,7 @@ use super::error::FormatError;
 use super::fields::{FieldReader, put_varint, text, varint_bytes};
 use super::forward::{ForwardTarget, put_count, put_stamp, take_count, take_stamp};
 use super::message::{CHECKSUM_BYTES, MessageRecord, checked};
+use super::owner::{BackEndDecision, SessionOwner};
 use super::queued::QueuedRecord;
 use super::record::{LogRecord, kind};
 use crate::ids::{MessageId, PacketId, SessionId, SubscriptionId};
@@ -100,6 +101,18 @@ impl<'a> LogRecord<'a> {
             Self::Unsubscribed { session, filter } => {
                 session_frame(kind::UNSUBSCRIBED, session, out, &|out| out.extend_from_slice(filter.as_bytes()));
             }
+            Self::SessionOwner { session, owner, keeps_filters } => {
+                session_frame(kind::SESSION_OWNER, session, out, &|out| owner.put(keeps_filters, out));
+            }
+            Self::FilterDecided { session, filter, is_allowed } => {
+                session_frame(kind::FILTER_DECIDED, session, out, &|out| {
+                    out.push(u8::from(is_allowed));
+                    out.extend_from_slice(filter.as_bytes());
+                });
+            }
+            Self::WillDecided { session, decision } => {
+                session_frame(kind::WILL_DECIDED, session, out, &|out| out.push(decision as u8));
+            }
             _ => unreachable!("`encode` has taken the others"),
         }
     }
@@ -158,11 +171,24 @@ impl<'a> LogRecord<'a> {
     }
 
     fn decode_of_session(kind: u8, base: u64, reader: &mut FieldReader<'a>) -> Result<Self, FormatError> {
-        if !(kind::SESSION_BEGUN..=kind::UNSUBSCRIBED).contains(&kind) {
+        if !matches!(kind, kind::SESSION_BEGUN..=kind::UNSUBSCRIBED | kind::SESSION_OWNER..=kind::WILL_DECIDED) {
             return Err(FormatError::Invalid("a record's kind"));
         }
         let session = take_session(reader)?;
         Ok(match kind {
+            kind::SESSION_OWNER => {
+                let (owner, keeps_filters) = SessionOwner::take(reader)?;
+                Self::SessionOwner { session, owner, keeps_filters }
+            }
+            kind::FILTER_DECIDED => {
+                let is_allowed = match reader.byte("a decision")? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(FormatError::Invalid("a decision")),
+                };
+                Self::FilterDecided { session, is_allowed, filter: text(reader.rest(), "a filter")? }
+            }
+            kind::WILL_DECIDED => Self::WillDecided { session, decision: BackEndDecision::take(reader)? },
             kind::SESSION_BEGUN => Self::SessionBegun {
                 session,
                 expiry_s: reader.varint_u32("an expiry interval")?,

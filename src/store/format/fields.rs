@@ -99,7 +99,7 @@ impl<'a> FieldReader<'a> {
     }
 
     #[inline]
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], FormatError> {
+    pub(super) fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], FormatError> {
         let (taken, rest) = self.rest.split_first_chunk().ok_or(FormatError::Truncated(what))?;
         self.rest = rest;
         Ok(*taken)

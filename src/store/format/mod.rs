@@ -18,6 +18,7 @@ mod id;
 mod list;
 mod manifest;
 mod message;
+mod owner;
 mod page;
 mod queued;
 mod record;
@@ -34,6 +35,7 @@ pub use forward::ForwardTarget;
 pub use list::{Element, ListOf};
 pub use manifest::Manifest;
 pub use message::MessageRecord;
+pub use owner::{BackEndDecision, SessionOwner};
 pub use page::{PageHeader, PageKind};
 pub use queued::QueuedRecord;
 pub use record::{KINDS, LogRecord};
@@ -42,8 +44,13 @@ pub use segment::SegmentHeader;
 
 pub use crate::ids::{MessageId, WriteStamp};
 
-/// Version of every layout in this module. A directory of a newer one is refused; an older one is read or refused by name.
-pub const FORMAT_VERSION: u16 = 1;
+/// Version of every layout in this module. A directory of a newer one is refused; an older one is read, and is of this one from then on.
+///
+/// Version 2 knows whose a session is (kinds 24 to 26); nothing else has changed.
+pub const FORMAT_VERSION: u16 = 2;
+
+/// The oldest version that is read.
+const FORMAT_VERSION_MIN: u16 = 1;
 
 /// A position that no log comes to: at a thousand million records a second it would take a century.
 const POSITION_MAX: u64 = 1 << 62;

@@ -2,6 +2,7 @@
 
 use super::forward::ForwardTarget;
 use super::message::MessageRecord;
+use super::owner::{BackEndDecision, SessionOwner};
 use super::queued::QueuedRecord;
 use crate::ids::{MessageId, PacketId, SessionId, ShardId, SubscriptionId, WriteStamp};
 use crate::time::Timestamp;
@@ -165,6 +166,31 @@ pub enum LogRecord<'a> {
         /// The last number.
         number: u64,
     },
+    /// Whose a session is from now on.
+    SessionOwner {
+        /// Which.
+        session: SessionId,
+        /// Whose.
+        owner: SessionOwner<'a>,
+        /// The filters that a back end has allowed stay allowed.
+        keeps_filters: bool,
+    },
+    /// A back end has said whether a session may be subscribed to a filter.
+    FilterDecided {
+        /// Whose.
+        session: SessionId,
+        /// Without `$share/name/`.
+        filter: &'a str,
+        /// What it said.
+        is_allowed: bool,
+    },
+    /// A back end has said whether the will of a session may be published.
+    WillDecided {
+        /// Whose.
+        session: SessionId,
+        /// What it said.
+        decision: BackEndDecision,
+    },
 }
 
 /// The numbers of kinds.
@@ -192,10 +218,13 @@ pub(super) mod kind {
     pub(in crate::store::format) const STARTED: u8 = 21;
     pub(in crate::store::format) const OUTBOX_COUNT: u8 = 22;
     pub(in crate::store::format) const INBOX_TAKEN: u8 = 23;
+    pub(in crate::store::format) const SESSION_OWNER: u8 = 24;
+    pub(in crate::store::format) const FILTER_DECIDED: u8 = 25;
+    pub(in crate::store::format) const WILL_DECIDED: u8 = 26;
 }
 
 /// Number, name and fields of every kind, as `docs/STORAGE-FORMAT.md` lists them. A number is never given twice.
-pub const KINDS: [(u8, &str, &str); 23] = [
+pub const KINDS: [(u8, &str, &str); 26] = [
     (kind::SESSION_BEGUN, "SessionBegun", "session v, expiry_s v, at v, client id"),
     (kind::SESSION_ENDED, "SessionEnded", "session v"),
     (kind::SESSION_EXPIRY, "SessionExpiry", "session v, expiry_s v"),
@@ -237,4 +266,12 @@ pub const KINDS: [(u8, &str, &str); 23] = [
     (kind::STARTED, "Started", "at v"),
     (kind::OUTBOX_COUNT, "OutboxCount", "to u8, number v"),
     (kind::INBOX_TAKEN, "InboxTaken", "from u8, number v"),
+    (
+        kind::SESSION_OWNER,
+        "SessionOwner",
+        "session v, flags u8 (bit 0 user, 1 IPv4, 2 IPv6, 3 superuser, 4 back end, 5 rules, 6 filters stay), [user b], \
+         [address 4 or 16 bytes], [rules b], listener",
+    ),
+    (kind::FILTER_DECIDED, "FilterDecided", "session v, is allowed u8, filter"),
+    (kind::WILL_DECIDED, "WillDecided", "session v, decision u8 (1 allow, 2 deny, 3 ignore)"),
 ];

@@ -1,8 +1,8 @@
 //! What every header has: eight bytes that say what begins here, the version, and a checksum over everything but itself.
 
-use super::FORMAT_VERSION;
 use super::error::FormatError;
 use super::fields::FieldReader;
+use super::{FORMAT_VERSION, FORMAT_VERSION_MIN};
 
 /// Bytes of the checksum, the last ones of a header.
 const SUM_BYTES: usize = 4;
@@ -48,7 +48,7 @@ pub(super) fn begin<'a>(
     let version = reader.u16(what)?;
     let _reserved = reader.u16(what)?;
     match version {
-        FORMAT_VERSION => Ok(reader),
+        FORMAT_VERSION_MIN..=FORMAT_VERSION => Ok(reader),
         newer if newer > FORMAT_VERSION => Err(FormatError::Newer(newer)),
         _ => Err(FormatError::Invalid(what)),
     }

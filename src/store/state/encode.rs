@@ -14,12 +14,21 @@ impl StoredSession {
     pub fn for_each_record(&self, session: SessionId, each: &mut dyn FnMut(&LogRecord<'_>)) {
         let Self { client_id, expiry_s, begun, .. } = self;
         each(&LogRecord::SessionBegun { session, client_id, expiry_s: *expiry_s, at: *begun });
+        if let Some(owner) = self.owner() {
+            each(&LogRecord::SessionOwner { session, owner, keeps_filters: false });
+        }
+        for filter in self.allowed_filters() {
+            each(&LogRecord::FilterDecided { session, filter, is_allowed: true });
+        }
         if let Some(at) = self.disconnected {
             each(&LogRecord::Disconnected { session, at });
         }
         if let Some(will) = &self.will {
             let (message, delay_s, message_expiry_s) = (will.message, will.delay_s, will.message_expiry_s);
             each(&LogRecord::WillSet { session, message, delay_s, message_expiry_s });
+            if let Some(decision) = will.decision {
+                each(&LogRecord::WillDecided { session, decision });
+            }
         }
         for (filter, subscription) in self.subscriptions.iter() {
             let (options, identifier) = (subscription.options, subscription.identifier);

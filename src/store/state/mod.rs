@@ -247,9 +247,12 @@ fn change_session(session: &mut StoredSession, record: &LogRecord<'_>, messages:
         LogRecord::Connected { .. } => session.disconnected = None,
         LogRecord::Disconnected { at, .. } => session.disconnected = Some(at),
         LogRecord::WillSet { message, delay_s, message_expiry_s, .. } => {
-            session.set_will(Some(StoredWill { message, delay_s, message_expiry_s }), messages);
+            session.set_will(Some(StoredWill { message, delay_s, message_expiry_s, decision: None }), messages);
         }
         LogRecord::WillCleared { .. } => session.set_will(None, messages),
+        LogRecord::WillDecided { decision, .. } => return session.decide_will(decision),
+        LogRecord::SessionOwner { ref owner, keeps_filters, .. } => session.set_owner(owner, keeps_filters),
+        LogRecord::FilterDecided { filter, is_allowed, .. } => session.decide_filter(filter, is_allowed),
         LogRecord::Subscribed { filter, options, identifier, .. } => {
             session.subscriptions.push(filter, Some(StoredSubscription { options, identifier }));
         }
@@ -277,7 +280,10 @@ fn session_of(record: &LogRecord<'_>) -> Option<SessionId> {
         | LogRecord::Completed { session, .. }
         | LogRecord::Dropped { session, .. }
         | LogRecord::ExchangeOpened { session, .. }
-        | LogRecord::ExchangeClosed { session, .. } => Some(session),
+        | LogRecord::ExchangeClosed { session, .. }
+        | LogRecord::SessionOwner { session, .. }
+        | LogRecord::FilterDecided { session, .. }
+        | LogRecord::WillDecided { session, .. } => Some(session),
         LogRecord::Message(_)
         | LogRecord::MessagePart { .. }
         | LogRecord::Retained { .. }

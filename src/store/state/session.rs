@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use super::messages::MessageTable;
 use crate::ids::{PacketId, Qos, SubscriptionId};
-use crate::store::format::{MessageId, QueuedRecord};
+use crate::limits::TOPIC_DECISIONS_MAX;
+use crate::store::format::{BackEndDecision, MessageId, QueuedRecord, SessionOwner};
 use crate::time::Timestamp;
 
 /// See the module's text.
@@ -18,6 +19,11 @@ pub struct StoredSession {
     pub begun: Timestamp,
     /// When its client went; `None` while it is connected.
     pub disconnected: Option<Timestamp>,
+    /// Whose it is, as its record has it: there are millions, and few are asked about. `None`: a broker of format version 1 wrote it.
+    owner: Option<Box<[u8]>>,
+    /// Filters that a back end has allowed, the latest last.
+    #[allow(clippy::box_collection, reason = "few sessions have any, and all would pay for an empty one")]
+    allowed_filters: Option<Box<Vec<Box<str>>>>,
     /// Of the present or the last connection.
     pub will: Option<Box<StoredWill>>,
     /// In no order.
@@ -39,6 +45,8 @@ pub struct StoredWill {
     pub delay_s: u32,
     /// Its message expiry interval, counted from then.
     pub message_expiry_s: Option<u32>,
+    /// What a back end has said of it, if one was asked and has answered.
+    pub decision: Option<BackEndDecision>,
 }
 
 /// One message for one session.
@@ -74,6 +82,8 @@ impl StoredSession {
             expiry_s,
             begun,
             disconnected: None,
+            owner: None,
+            allowed_filters: None,
             will: None,
             subscriptions: StoredSubscriptions::default(),
             deliveries: VecDeque::new(),
@@ -91,6 +101,45 @@ impl StoredSession {
     pub fn ends(&self) -> Option<Timestamp> {
         let gone = self.disconnected.filter(|_| self.expiry_s != u32::MAX)?;
         Some(Timestamp(gone.0.saturating_add(u64::from(self.expiry_s) * 1_000)))
+    }
+
+    /// Whose it is; `None` where that was never written down.
+    pub fn owner(&self) -> Option<SessionOwner<'_>> {
+        self.owner.as_deref().and_then(|bytes| SessionOwner::read(bytes).ok())
+    }
+
+    /// The filters that a back end has allowed, without `$share/name/`, the latest last.
+    pub fn allowed_filters(&self) -> &[Box<str>] {
+        self.allowed_filters.as_deref().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    pub(super) fn set_owner(&mut self, owner: &SessionOwner<'_>, keeps_filters: bool) {
+        let mut bytes = Vec::new();
+        owner.put(false, &mut bytes);
+        self.owner = Some(bytes.into());
+        if !keeps_filters {
+            self.allowed_filters = None;
+        }
+    }
+
+    /// A back end has spoken: a shard remembers as many filters as this does.
+    pub(super) fn decide_filter(&mut self, filter: &str, is_allowed: bool) {
+        let filters = self.allowed_filters.get_or_insert_default();
+        filters.retain(|known| **known != *filter);
+        if is_allowed {
+            if filters.len() >= TOPIC_DECISIONS_MAX {
+                filters.remove(0);
+            }
+            filters.push(filter.into());
+        }
+        if filters.is_empty() {
+            self.allowed_filters = None;
+        }
+    }
+
+    /// `false`: there is no will.
+    pub(super) fn decide_will(&mut self, decision: BackEndDecision) -> bool {
+        self.will.as_deref_mut().map(|will| will.decision = Some(decision)).is_some()
     }
 
     pub(super) fn queue(&mut self, queued: &QueuedRecord<'_>, messages: &mut MessageTable) {

@@ -1,6 +1,8 @@
-//! The bytes of version 1, written down when it was made: a change here is another version.
+//! The bytes of version 2, written down when it was made: a change here is another version. Headers of version 1 differ in their version alone.
 
 use std::fmt::Write;
+
+use core::net::IpAddr;
 
 use crate::ids::{ClientKey, NameKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
 use crate::store::format::*;
@@ -11,7 +13,7 @@ const BASE: u64 = 1_000_300;
 const IDS: &[SubscriptionId] = &[SubscriptionId::MIN, SubscriptionId::new(300).unwrap()];
 
 #[test]
-fn the_bytes_of_version_1_are_what_they_were() {
+fn the_bytes_of_this_version_are_what_they_were() {
     let now = lines();
     if std::env::var_os("DUNLIN_BLESS").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/format/tests/golden.txt");
@@ -19,6 +21,26 @@ fn the_bytes_of_version_1_are_what_they_were() {
         return;
     }
     assert_eq!(now, GOLDEN, "bytes that are on disks already would be read differently: make it another version");
+}
+
+/// The broker of version 1 took no users with a disk, and wrote nothing about them.
+#[test]
+fn headers_of_version_1_are_read_and_those_of_no_version_are_not() {
+    let with_version = |bytes: &[u8], header_bytes: usize, version: u16| {
+        let mut bytes = bytes.to_vec();
+        let mut head = bytes[..header_bytes - 4].to_vec();
+        head[8..10].copy_from_slice(&version.to_le_bytes());
+        super::super::sealed::seal(&mut bytes, &head, header_bytes);
+        bytes
+    };
+    for (version, is_read) in [(0, false), (1, true), (2, true), (3, false)] {
+        let manifest = with_version(&manifest(), crate::limits::STORE_BLOCK_BYTES, version);
+        assert_eq!(Manifest::open(&manifest).is_ok(), is_read, "manifest of version {version}");
+        let batch = with_version(&batch(), BatchHeader::BYTES, version);
+        assert_eq!(BatchHeader::read(&batch).is_ok(), is_read, "batch of version {version}");
+        let page = with_version(&page(), PageHeader::BYTES, version);
+        assert_eq!(PageHeader::read(&page).is_ok(), is_read, "page of version {version}");
+    }
 }
 
 #[test]
@@ -36,7 +58,7 @@ fn encoded(record: &LogRecord<'_>) -> Vec<u8> {
 }
 
 fn lines() -> String {
-    let mut text = String::from("# Bytes of version 1 in hexadecimal. Checked by golden.rs beside this file.\n");
+    let mut text = String::from("# Bytes of version 2 in hexadecimal. Checked by golden.rs beside this file.\n");
     let mut line = |name: &str, bytes: &[u8]| {
         let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
@@ -91,6 +113,22 @@ fn records() -> Vec<LogRecord<'static>> {
         retained: Some(stamp),
         groups: ListOf::Values(&[7, 8]),
     };
+    let nobody = SessionOwner {
+        user: None,
+        listener: "default",
+        peer: Some(IpAddr::from([192, 0, 2, 1])),
+        is_superuser: false,
+        asks_back_end: false,
+        rules: None,
+    };
+    let ann = SessionOwner {
+        user: Some("ann"),
+        peer: Some("2001:db8::1".parse().expect("an address")),
+        is_superuser: true,
+        asks_back_end: true,
+        rules: Some(b"rules"),
+        ..nobody
+    };
     vec![
         LogRecord::SessionBegun { session, client_id: "device-1", expiry_s: 86_400, at },
         LogRecord::SessionEnded { session },
@@ -118,6 +156,10 @@ fn records() -> Vec<LogRecord<'static>> {
         LogRecord::Started { at },
         LogRecord::OutboxCount { to: ShardId(3), number: 500 },
         LogRecord::InboxTaken { from: ShardId(4), number: 501 },
+        LogRecord::SessionOwner { session, owner: nobody, keeps_filters: false },
+        LogRecord::SessionOwner { session, owner: ann, keeps_filters: true },
+        LogRecord::FilterDecided { session, filter: "a/#", is_allowed: true },
+        LogRecord::WillDecided { session, decision: BackEndDecision::Ignore },
     ]
 }
 

@@ -1,4 +1,4 @@
-//! Tests of all layouts together: any record, any bytes, the bytes of version 1, and the document about them.
+//! Tests of all layouts together: any record, any bytes, the bytes of this version, and the document about them.
 
 mod document;
 mod golden;

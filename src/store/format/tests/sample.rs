@@ -1,8 +1,11 @@
 //! Any record there can be, from dice.
 
+use core::net::IpAddr;
+
 use crate::ids::{ClientKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
 use crate::store::format::{
-    ForwardTarget, KINDS, ListOf, LogRecord, MessageId, MessageRecord, QueuedRecord, WriteStamp,
+    BackEndDecision, ForwardTarget, KINDS, ListOf, LogRecord, MessageId, MessageRecord, QueuedRecord, SessionOwner,
+    WriteStamp,
 };
 use crate::time::Timestamp;
 
@@ -76,6 +79,19 @@ pub(in crate::store) fn any_message<'a>(dice: &mut Dice, arena: &'a Arena, base:
     }
 }
 
+fn any_owner<'a>(dice: &mut Dice, arena: &'a Arena) -> SessionOwner<'a> {
+    let bits = (u128::from(dice.next()) << 64) | u128::from(dice.next());
+    SessionOwner {
+        user: dice.chance().then_some(&*arena.text),
+        listener: &arena.text,
+        peer: [None, Some(IpAddr::from((bits as u32).to_le_bytes())), Some(IpAddr::from(bits.to_le_bytes()))]
+            [dice.below(3) as usize],
+        is_superuser: dice.chance(),
+        asks_back_end: dice.chance(),
+        rules: dice.chance().then_some(&*arena.bytes),
+    }
+}
+
 /// A record of any kind at `base`.
 pub(in crate::store) fn any_record<'a>(dice: &mut Dice, arena: &'a Arena, base: u64) -> LogRecord<'a> {
     let session = SessionId(dice.sized() as u32);
@@ -127,6 +143,12 @@ pub(in crate::store) fn any_record<'a>(dice: &mut Dice, arena: &'a Arena, base: 
         }),
         21 => LogRecord::Started { at },
         22 => LogRecord::OutboxCount { to: shard, number: dice.sized() },
-        _ => LogRecord::InboxTaken { from: shard, number: dice.sized() },
+        23 => LogRecord::InboxTaken { from: shard, number: dice.sized() },
+        24 => LogRecord::SessionOwner { session, owner: any_owner(dice, arena), keeps_filters: dice.chance() },
+        25 => LogRecord::FilterDecided { session, filter: text, is_allowed: dice.chance() },
+        _ => {
+            let decisions = [BackEndDecision::Allow, BackEndDecision::Deny, BackEndDecision::Ignore];
+            LogRecord::WillDecided { session, decision: decisions[dice.below(3) as usize] }
+        }
     }
 }
