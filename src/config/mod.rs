@@ -229,12 +229,6 @@ impl Config {
         };
         config.access = config.read_access(system, problems);
         config.access.set_superusers(config.process.superusers());
-        if config.store.storage == Storage::Disk && config.tells_clients_apart() {
-            // A restart would let others into sessions, and their owners out.
-            let text = "disk does not keep whose a session is yet, so it is not for brokers with users or access rules: use memory \
-                        there";
-            problems.push(config.problem("storage", text));
-        }
         warnings.extend(check::warnings(&config, system.machine.cores));
         warnings.extend(config.access.warnings());
         config.warnings = warnings;
@@ -261,7 +255,7 @@ impl Config {
     }
 
     /// Whether it makes a difference who a client is.
-    fn tells_clients_apart(&self) -> bool {
+    pub fn tells_clients_apart(&self) -> bool {
         let names_users = |listener: &Listener| listener.settings.names_users();
         self.access.tells_clients_apart() || self.listeners.iter().any(names_users)
     }

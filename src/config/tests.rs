@@ -143,9 +143,8 @@ fn other_than_default(row: &Setting) -> String {
 
 #[test]
 fn what_is_printed_is_read_back_as_the_same_settings() {
-    // A disk goes with no users, of whom many others are.
-    let rows = layers::with_flags().filter(|row| row.flag != "storage");
-    let everything: Vec<String> = rows.map(|row| format!("--{}={}", row.flag, other_than_default(row))).collect();
+    let everything: Vec<String> =
+        layers::with_flags().map(|row| format!("--{}={}", row.flag, other_than_default(row))).collect();
     let everything: Vec<&str> = everything.iter().map(String::as_str).collect();
     let table: &[&[&str]] = &[
         &[],
@@ -323,11 +322,6 @@ fn a_password_file_is_read_with_the_settings_and_a_broken_one_makes_none() {
         (&["--acl-file", "gone"], "--acl-file: gone: cannot be read: entity not found"),
         (&["--acl-file", "nobody"], "--acl-file: nobody: it holds no rule"),
         (&["--acl-file", "users"], "--acl-file: users: line 1: this begins with none of"),
-        (&["--password-file", "users", "--storage", "disk"], "--storage: disk does not keep whose a session is yet"),
-        (
-            &["--certificate-user", "subject", "--storage", "disk"],
-            "--storage: disk does not keep whose a session is yet",
-        ),
         (&["--authentication", "password-file"], "--authentication: password-file needs a file"),
         (&["--authentication", "kerberos"], "--authentication: \"kerberos\" is no method"),
         // Two listeners that share a file share the message.

@@ -150,7 +150,7 @@ pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log:
     };
     let durable = log.appended();
     let mut shard = Shard::new(own, process, now, LogStart { keeping: LogKeeping::Disk, last: durable });
-    shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained);
+    shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained, &process.listeners);
     BegunShard { shard, fx, store: ShardStore::Disk(log), durable }
 }
 

@@ -374,6 +374,8 @@ fn process_context(config: &Config, logs: Option<&ShardLogs>) -> ProcessContext 
     ProcessContext {
         places: Arc::new(Places::new(config.process.connections_max, listeners_max)),
         rules: config.access.rules().cloned(),
+        tells_clients_apart: config.tells_clients_apart(),
+        listeners: config.listeners.iter().map(|listener| Arc::clone(&listener.settings)).collect(),
         stamps: StampClock::new(now, logs.map_or(0, |logs| logs.last_stamp_ns)),
         ..ProcessContext::new((*config.settings).clone(), keys, now)
     }

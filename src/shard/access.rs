@@ -6,7 +6,7 @@
 //! Leaves to others: what the rules mean (`auth::acl`), comparing subscriptions (`review`), what a refusal leads to (`publish`,
 //! `subscribe`, `end`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use core::net::IpAddr;
@@ -40,6 +40,10 @@ pub(super) struct AccessControl {
     asks_others: bool,
     /// By slot of the session; empty where nobody needs to be known.
     principals: Vec<Option<Box<Principal>>>,
+    /// Sessions that were read back without a word of whose they are.
+    unknown: BTreeSet<SessionId>,
+    /// Whether it makes a difference who a client is, whatever the rules.
+    tells_apart: bool,
     looks: Vec<Look>,
     /// Slots below are to be visited since the rules changed.
     walk: u32,
@@ -48,14 +52,16 @@ pub(super) struct AccessControl {
 }
 
 impl AccessControl {
-    /// With these rules from the start.
-    pub(super) const fn new(rules: Option<Arc<RuleSet>>) -> Self {
+    /// With these rules from the start. `tells_apart`: it makes a difference who a client is, also without rules.
+    pub(super) const fn new(rules: Option<Arc<RuleSet>>, tells_apart: bool) -> Self {
         let checks = rules.is_some();
         Self {
             rules,
             checks,
             asks_others: false,
             principals: Vec::new(),
+            unknown: BTreeSet::new(),
+            tells_apart,
             looks: Vec::new(),
             walk: 0,
             reviews: VecDeque::new(),
@@ -74,7 +80,7 @@ impl AccessControl {
     }
 
     /// Whose client a session is, if that is known.
-    fn principal(&self, id: SessionId) -> Option<&Principal> {
+    pub(super) fn principal(&self, id: SessionId) -> Option<&Principal> {
         self.principals.get(id.0 as usize)?.as_deref()
     }
 
@@ -82,8 +88,7 @@ impl AccessControl {
     /// decides.
     pub(super) fn hand_over_grants(&mut self, id: SessionId, principal: &mut Principal) {
         let Some(held) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
-        let (old, new) = (&held.identity, &principal.identity);
-        if old.user != new.user || old.listener.auth.acl_http_url != new.listener.auth.acl_http_url {
+        if !held.hands_filters_to(principal) {
             return;
         }
         if let (Some(held), Some(remote)) = (held.remote.as_deref_mut(), principal.remote.as_deref_mut()) {
@@ -91,9 +96,29 @@ impl AccessControl {
         }
     }
 
+    /// Whether it makes a difference who a client is.
+    pub(super) const fn tells_apart(&self) -> bool {
+        self.tells_apart || self.checks
+    }
+
+    /// Nobody knows whose this session is.
+    pub(super) fn set_unknown(&mut self, id: SessionId) {
+        if self.tells_apart() {
+            self.unknown.insert(id);
+        }
+    }
+
+    /// Whether nobody knows whose this session is, and it makes a difference.
+    pub(super) fn is_unknown(&self, id: SessionId) -> bool {
+        !self.unknown.is_empty() && self.unknown.contains(&id)
+    }
+
     /// From now on the session is this client's; `None` where it makes no difference.
     pub(super) fn set_principal(&mut self, id: SessionId, principal: Option<Principal>) {
         let slot = id.0 as usize;
+        if !self.unknown.is_empty() {
+            self.unknown.remove(&id);
+        }
         if let Some(principal) = principal {
             // From the first client on that has rules of its own, each one is asked about.
             self.checks |= principal.is_ruled();
@@ -223,12 +248,17 @@ impl AccessControl {
     pub(super) fn replace(&mut self, rules: Option<Arc<RuleSet>>) {
         self.checks = rules.is_some() || self.principals.iter().flatten().any(|principal| principal.is_ruled());
         self.rules = rules;
-        self.looks.fill(Look::UntilReviewed);
-        self.walk = self.principals.len() as u32;
-        self.reviews.clear();
+        self.review_all();
         for principal in self.principals.iter_mut().flatten() {
             (principal.published, principal.received) = (LastDecision::default(), LastDecision::default());
         }
+    }
+
+    /// All subscriptions are to be compared to the rules.
+    pub(super) fn review_all(&mut self) {
+        self.looks.fill(Look::UntilReviewed);
+        self.walk = self.principals.len() as u32;
+        self.reviews.clear();
     }
 
     /// The next session whose client is known, since the rules have changed; looks at so many slots at most. None while

@@ -66,7 +66,7 @@ impl Clients {
             record_log: RecordLog::new(log),
             forwards: Forwards::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
-            access: AccessControl::new(process.rules.clone()),
+            access: AccessControl::new(process.rules.clone(), process.tells_clients_apart),
             places: Arc::clone(&process.places),
             work: VecDeque::new(),
             flush: 1,

@@ -49,6 +49,8 @@ struct KeptBefore {
     /// When it would have ended without its client.
     expires: Option<Deadline>,
     has_will: bool,
+    /// It is another user's from now on.
+    changes_owner: bool,
 }
 
 impl KeptBefore {
@@ -58,14 +60,15 @@ impl KeptBefore {
             expiry_s: session.map_or(0, |session| session.expiry_s),
             expires: session.and_then(Session::expires),
             has_will: session.is_some_and(|session| session.will.is_some()),
+            changes_owner: false,
         }
     }
 
-    /// Whether resuming the session changes what a restart would do: end it, or publish a will. That its client is back
+    /// Whether resuming the session changes what a restart would do: end it, publish a will, or give it to somebody else. That its client is back
     /// is written soon, and matters only to one that would have ended soon; so most come back without waiting for a disk.
     fn is_changed_by(&self, now: Now, expiry_s: u32, has_will: bool) -> bool {
         let would_end = self.expires.is_some_and(|due| due <= now.after_s(EXPIRY_SOON_S));
-        self.expiry_s != expiry_s || would_end || self.has_will || has_will
+        self.expiry_s != expiry_s || would_end || self.has_will || has_will || self.changes_owner
     }
 }
 
@@ -151,7 +154,9 @@ impl Shard {
         if !self.pending.is_empty() {
             self.refuse_older(turn, key, entry.before);
         }
-        let before = KeptBefore::of(known.map(|id| self.clients.sessions.get(id)));
+        let user = verified_user(connect, arrival, entry);
+        let changes_owner = known.is_some_and(|id| self.clients.is_of_another_user(id, user));
+        let before = KeptBefore { changes_owner, ..KeptBefore::of(known.map(|id| self.clients.sessions.get(id))) };
         let (id, session_present) = match known.and_then(|id| self.take_over(turn, id)) {
             Some(id) if connect.clean_start => {
                 self.end_session(turn, id); // [MQTT-3.1.2-4]
@@ -168,7 +173,9 @@ impl Shard {
         (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
-        self.clients.set_principal(id, self.principal_of(turn.now, connect, arrival, entry), session_present);
+        let principal = self.principal_of(turn.now, connect, arrival, entry);
+        self.clients.log_owner(turn, id, arrival, principal.as_ref());
+        self.clients.set_principal(id, principal, session_present);
         let will = self.accept_will(turn, id, connect).map(|will| Box::new(Will::new(&will, key)));
         self.clients.set_will(turn, id, will);
         self.clients.counters.connections += 1;

@@ -184,6 +184,7 @@ impl Shard {
         let no = TopicAnswer { decision: TopicDecision::Deny, is_kept: false };
         let answers = answers.iter().copied().chain(std::iter::repeat(no));
         for (asked, answer) in topics.into_iter().zip(answers) {
+            self.clients.log_decision(turn, id, &asked, answer.decision);
             self.clients.access.keep_decision(turn.now, id, asked, answer);
         }
         if bytes.is_empty() {

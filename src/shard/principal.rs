@@ -89,6 +89,13 @@ impl Principal {
         self.rights.speak() || self.remote.is_some()
     }
 
+    /// Whether the filters that a back end has allowed this client stay allowed for the next one: it is the same user, and the same back end
+    /// decides.
+    pub(super) fn hands_filters_to(&self, next: &Self) -> bool {
+        let (old, new) = (&self.identity, &next.identity);
+        old.user == new.user && old.listener.auth.acl_http_url == new.listener.auth.acl_http_url
+    }
+
     /// The same with what was said of it when it came in.
     pub(super) fn with_rights(self, rights: ClientRights) -> Self {
         Self { rights, ..self }

@@ -156,10 +156,8 @@ impl Shard {
             method: self.clients.access.method(id).map(Into::into),
         };
         self.clients.access.set_rights(id, rights);
-        let held = self.clients.sessions.get(id).subscriptions.len();
-        if self.clients.access.checks && held > 0 {
-            self.clients.access.begin_review(id, held);
-        }
+        self.clients.log_rights(turn, id);
+        self.clients.review(id);
         self.clients.arm(turn.now, id);
         self.send_auth(turn, id, ReasonCode::Success, admission.data.as_deref());
     }

@@ -35,6 +35,35 @@ impl RemoteDecisions {
         self.granted = std::mem::take(&mut held.granted);
     }
 
+    /// The filters that the client was allowed before a restart, the latest last.
+    pub(super) fn restore_filters(&mut self, filters: &[Box<str>]) {
+        filters.iter().for_each(|filter| self.grant(filter, true));
+    }
+
+    /// The filters that the client was allowed, the latest last.
+    #[cfg(test)]
+    pub(super) const fn filters(&self) -> &VecDeque<TopicPattern> {
+        &self.granted
+    }
+
+    /// What was said of the will, if it was.
+    #[cfg(test)]
+    pub(super) fn will_decision(&self) -> Option<TopicDecision> {
+        self.will.as_ref().and_then(|&(_, decision)| decision)
+    }
+
+    /// Whether this is the question about the will.
+    pub(super) fn is_about_will(&self, asked: &AskedTopic) -> bool {
+        self.will.as_ref().is_some_and(|(will, _)| will == asked)
+    }
+
+    /// What was said of the will.
+    pub(super) fn decide_will(&mut self, decision: TopicDecision) {
+        if let Some((_, decided)) = &mut self.will {
+            *decided = Some(decision);
+        }
+    }
+
     /// Forgets what has no time any more. Returns whether there was anything.
     pub(super) fn forget_expired(&mut self, now: Now) -> bool {
         let before = self.kept.len();
@@ -53,10 +82,8 @@ impl RemoteDecisions {
     /// Keeps what was said, for a time or for the packet that it was asked for.
     pub(super) fn keep(&mut self, now: Now, cache_s: u32, asked: AskedTopic, answer: TopicAnswer) {
         let TopicAnswer { decision, is_kept } = answer;
-        if let Some((will, decided)) = &mut self.will
-            && *will == asked
-        {
-            *decided = Some(decision);
+        if self.is_about_will(&asked) {
+            self.decide_will(decision);
         }
         if asked.action == TopicAction::Subscribe {
             self.grant(&asked.topic, decision == TopicDecision::Allow);

@@ -5,12 +5,16 @@
 //! from the restart on, and times that ran on meanwhile have run on.
 //! Leaves to others: reading (`store`, `runtime`), and what is due by now: timers see to it.
 
+use std::sync::Arc;
+
 use super::Shard;
 use super::Turn;
 use super::clients::Clients;
+use super::owners::KnownListeners;
 use super::router::Router;
 use crate::ids::{MessageId, SessionId, WriteStamp};
 use crate::session::{Delivery, Exchange, Message, Place, Session, SubscriptionIds, Will};
+use crate::settings::ListenerSettings;
 use crate::store::state::{LogState, StoredDelivery, StoredSession};
 use crate::time::{Deadline, Now, Timestamp};
 use crate::topic::{GroupTag, SubscribedFilter, Subscriber};
@@ -55,14 +59,22 @@ impl RestoredLog {
 }
 
 impl Shard {
-    /// Takes over what was read back, before anybody is served: its own log's sessions, and the retained messages of all.
+    /// Takes over what was read back, before anybody is served: its own log's sessions, which came by `listeners`, and the retained messages of all.
     /// [`Self::is_restored`] says when the other shards know of it.
-    pub fn restore(&mut self, turn: &mut Turn<'_>, log: &RestoredLog, retained: &[RestoredRetained]) {
+    pub fn restore(
+        &mut self,
+        turn: &mut Turn<'_>,
+        log: &RestoredLog,
+        retained: &[RestoredRetained],
+        listeners: &[Arc<ListenerSettings>],
+    ) {
         let Self { clients, router, .. } = self;
+        let mut listeners = KnownListeners::new(listeners);
         let mut slots: Vec<(SessionId, &StoredSession)> = log.state.sessions().collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
         for &(id, stored) in &slots {
             clients.restore_session(turn.now, id, stored, log);
+            clients.restore_owner(id, stored, &mut listeners);
             if !stored.was_ending() {
                 router.restore_subscriptions(turn, clients, id, stored);
             }
@@ -73,6 +85,10 @@ impl Shard {
             if !stored.was_ending() {
                 clients.arm(turn.now, id);
             }
+        }
+        if clients.access.checks {
+            // Rules may be others than they were.
+            clients.access.review_all();
         }
         for RestoredRetained { topic, stamp, message } in retained {
             router.retained.write(turn.now, topic, message.clone(), *stamp);

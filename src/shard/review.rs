@@ -49,9 +49,9 @@ impl Clients {
         self.access.may_stay_subscribed(id, client_id, filter.filter.as_str(), qos) != SubscribeRight::Refused
     }
 
-    /// Whether the session is one of another user's: then this client may not have it.
+    /// Whether the session is one of another user's, or nobody knows whose: then this client may not have it.
     pub(super) fn is_of_another_user(&self, id: SessionId, user: Option<&str>) -> bool {
-        self.access.user(id) != user
+        self.access.user(id) != user || self.access.is_unknown(id)
     }
 
     /// Whose client a session is from now on. What it is subscribed to is looked at again.
@@ -60,8 +60,14 @@ impl Clients {
             self.access.hand_over_grants(id, principal);
         }
         self.access.set_principal(id, principal);
-        let held = self.sessions.get(id).subscriptions.len();
-        if self.access.checks && held > 0 {
+        self.review(id);
+    }
+
+    /// Compares what a session has to the rules: its subscriptions, and what is queued of ones that may be no more.
+    pub(super) fn review(&mut self, id: SessionId) {
+        let session = self.sessions.get(id);
+        let (held, has_more) = (session.subscriptions.len(), session.outbound().is_some());
+        if self.access.checks && (held > 0 || has_more) {
             self.access.begin_review(id, held);
         }
     }

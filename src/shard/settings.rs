@@ -9,7 +9,7 @@ use crate::codec::{ReasonCode, Version};
 use crate::ids::HashKeys;
 use crate::session::{QueuedMemory, Reception};
 pub use crate::settings::Settings;
-use crate::settings::{FullQueue, FullQueueCode};
+use crate::settings::{FullQueue, FullQueueCode, ListenerSettings};
 use crate::time::Now;
 
 impl Settings {
@@ -51,6 +51,10 @@ pub struct ProcessContext {
     pub places: Arc<Places>,
     /// Who may do what, until [`super::Command::UseRules`] brings something else; without rules everybody everything.
     pub rules: Option<Arc<RuleSet>>,
+    /// Whether it makes a difference who a client is: somebody says it, or rules do something about it.
+    pub tells_clients_apart: bool,
+    /// What holds on each listener: by its name a session is known whose client came by it before a restart.
+    pub listeners: Arc<[Arc<ListenerSettings>]>,
     /// Where the stamps of retained messages begin.
     pub stamps: StampClock,
 }
@@ -61,6 +65,15 @@ impl ProcessContext {
         let queued_memory = Arc::new(QueuedMemory::new(settings.queued_memory_max_bytes));
         let places = Arc::new(Places::unlimited());
         let stamps = StampClock::new(now, 0);
-        Self { settings: Arc::new(settings), queued_memory, keys: keys.into(), places, rules: None, stamps }
+        Self {
+            settings: Arc::new(settings),
+            queued_memory,
+            keys: keys.into(),
+            places,
+            rules: None,
+            tells_clients_apart: false,
+            listeners: Arc::new([]),
+            stamps,
+        }
     }
 }

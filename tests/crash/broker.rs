@@ -20,6 +20,13 @@ impl DataDirectory {
         &self.0
     }
 
+    /// Writes a file beside it, which goes with it; gives its path.
+    pub(crate) fn beside(&self, extension: &str, text: &str) -> String {
+        let path = self.0.with_extension(extension);
+        fs::write(&path, text).expect("a temporary file");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
     /// The segments and checkpoints in it, sorted by their paths.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         let folders = fs::read_dir(&self.0).into_iter().flatten().flatten();
@@ -35,7 +42,9 @@ impl DataDirectory {
 impl Drop for DataDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
-        let _ = fs::remove_file(self.0.with_extension("log"));
+        for extension in ["log", "users", "acl", "key"] {
+            let _ = fs::remove_file(self.0.with_extension(extension));
+        }
     }
 }
 

@@ -52,6 +52,29 @@ pub(crate) struct Client {
 impl Client {
     /// Connects; a persistent session unless it is to be clean.
     pub(crate) fn connect(address: SocketAddr, id: &str, clean: bool, will: Option<&LastWill>) -> io::Result<Self> {
+        let (client, code) = Self::open(address, (id, clean), None, will)?;
+        if code != 0 {
+            return Err(io::Error::other(format!("no CONNACK of success: {code}")));
+        }
+        Ok(client)
+    }
+
+    /// Connects with a user name and a password; gives the code of CONNACK.
+    pub(crate) fn connect_as(
+        address: SocketAddr,
+        (id, clean): (&str, bool),
+        user: &str,
+        password: &str,
+    ) -> io::Result<(Self, u8)> {
+        Self::open(address, (id, clean), Some((user, password)), None)
+    }
+
+    fn open(
+        address: SocketAddr,
+        (id, clean): (&str, bool),
+        credentials: Option<(&str, &str)>,
+        will: Option<&LastWill>,
+    ) -> io::Result<(Self, u8)> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         let mut client = Self { stream, buffer: Vec::new(), session_present: false };
@@ -63,16 +86,21 @@ impl Client {
             payload.extend((will.payload.len() as u16).to_be_bytes());
             payload.extend(&will.payload);
         }
+        if let Some((user, password)) = credentials {
+            flags |= 0xc0;
+            payload.extend(text(user));
+            payload.extend(text(password));
+        }
         let mut body = text("MQTT");
         body.extend([4, flags, 0, 60]);
         body.extend(payload);
         client.send(0x10, &body)?;
         let (first, connack) = client.packet(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
-        if first != 0x20 || connack.len() != 2 || connack[1] != 0 {
-            return Err(io::Error::other(format!("no CONNACK of success: {first:#x} {connack:?}")));
+        if first != 0x20 || connack.len() != 2 {
+            return Err(io::Error::other(format!("no CONNACK: {first:#x} {connack:?}")));
         }
         client.session_present = connack[0] == 1;
-        Ok(client)
+        Ok((client, connack[1]))
     }
 
     /// Sends a packet.

@@ -8,7 +8,10 @@
 mod broker;
 mod client;
 mod cycles;
+#[path = "../support/http.rs"]
+mod http;
 mod ledger;
+mod owners;
 mod restart;
 mod room;
 mod start;

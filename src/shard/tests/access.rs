@@ -18,11 +18,11 @@ use crate::telemetry::DropReason;
 const RULES: &str = "user ann\ntopic readwrite a/#\ntopic deny a/secret/#\ntopic read b\nuser bob\ntopic read #\ntopic write a/#\n\
                      topic write b\ntopic read $SYS/#\npattern write dev/%c\n";
 
-fn rules(text: &str) -> Arc<RuleSet> {
+pub(super) fn rules(text: &str) -> Arc<RuleSet> {
     Arc::new(parse_mosquitto(text).unwrap())
 }
 
-fn use_rules(world: &mut World, text: &str) {
+pub(super) fn use_rules(world: &mut World, text: &str) {
     for shard in 0..world.shards.len() {
         assert_eq!(world.ask(shard, Command::UseRules(Some(rules(text)))), Reply::Done);
     }
@@ -35,7 +35,7 @@ fn world_with(shards: usize, choose: impl FnOnce(&mut Settings)) -> World {
 }
 
 /// A client whose user name somebody has verified, and what it is sent at first.
-fn come_in(world: &mut World, user: &str, connect: &Connect<'_>) -> (Peer, Vec<String>) {
+pub(super) fn come_in(world: &mut World, user: &str, connect: &Connect<'_>) -> (Peer, Vec<String>) {
     let connect = Connect { username: Some(user), password: Some(b"x"), ..*connect };
     let peer = world.open_by(Policy::Ask, &connect);
     let ask = world.asks.pop().expect("the shard asks").id;

@@ -219,13 +219,13 @@ fn a_session_that_is_not_kept_any_more_is_written_down_as_ended() {
     let mut world = World::new();
     let peer = world.connect(&v5_kept("c"));
     world.send(peer, &expiry_0);
-    assert_eq!(world.recorded, ["SessionBegun", "SessionEnded"]);
+    assert_eq!(world.recorded, ["SessionBegun", "SessionOwner", "SessionEnded"]);
     let mut world = World::new();
     let peer = world.connect(&v5_kept("c"));
     world.cut(peer);
     let (peer, _) = world.resume(&Connect::new(Version::V5, "c", false));
     world.cut(peer);
-    assert_eq!(world.recorded, ["SessionBegun", "Disconnected", "SessionEnded"]);
+    assert_eq!(world.recorded, ["SessionBegun", "SessionOwner", "Disconnected", "SessionEnded"]);
 }
 
 /// A second CONNECT that is also wrong: its error has a code in CONNACK, and none in DISCONNECT.

@@ -4,21 +4,22 @@
 //! mesh, store and work run until nothing moves. Mesh, store, work and a peer's socket can be held, and are released in order.
 //! What a peer receives is shown as text, one line a packet, so that a test reads like a transcript.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::replayed::compare;
 use super::show::show;
 use crate::auth::{Ask, Policy};
-use crate::codec::{Ack, AckKind, Connect, Packet, ReasonCode, Side, Version, frame};
+use crate::codec::{Ack, AckKind, Connect, Forwarded, Packet, ReasonCode, Side, Version, frame};
 use crate::codec::{SubscribeFilter, SubscriptionOptions, encode_subscribe, encode_unsubscribe};
-use crate::ids::{ConnectionId, PacketId, ShardId, SubscriptionId};
+use crate::ids::{ConnectionId, MessageId, PacketId, ShardId, SubscriptionId};
+use crate::session::{Message, MessageRef};
 use crate::settings::ListenerSettings;
 use crate::shard::{
     Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
     RestoredLog, Settings, Shard, Turn, UserNameBasis,
 };
-use crate::store::format::{InboxCount, Records};
+use crate::store::format::{InboxCount, LogRecord, Records};
 use crate::store::state::LogState;
 use crate::store::{LogKeeping, LogStart, Position, RecordGroup};
 use crate::telemetry::{DropReason, TransportCounters};
@@ -88,6 +89,10 @@ pub(super) struct World {
     pub(super) crossed: Vec<&'static str>,
     /// Records that went to the stores, as `Debug` names them.
     pub(super) recorded: Vec<String>,
+    /// Messages that were written down.
+    bodies: BTreeMap<MessageId, Message>,
+    /// What holds on the listeners that there are after a restart.
+    pub(super) listeners: Arc<[Arc<ListenerSettings>]>,
 }
 
 impl World {
@@ -103,12 +108,16 @@ impl World {
 
     /// `shards` shards with settings of the test's choice.
     pub(super) fn with(shards: usize, choose: impl FnOnce(&mut Settings)) -> Self {
+        Self::behind(Position(0), shards, choose)
+    }
+
+    /// The same whose logs have so many records already.
+    pub(super) fn behind(last: Position, shards: usize, choose: impl FnOnce(&mut Settings)) -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let mut settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         choose(&mut settings);
         let process = ProcessContext::new(settings, 42, now);
-        let shard =
-            |n| Shard::new(ShardId(n as u8), &process, now, LogStart { keeping: LogKeeping::Disk, last: Position(0) });
+        let shard = |n| Shard::new(ShardId(n as u8), &process, now, LogStart { keeping: LogKeeping::Disk, last });
         Self {
             shards: (0..shards).map(shard).collect(),
             settings: Arc::clone(&process.settings),
@@ -119,7 +128,7 @@ impl World {
             fx: Effects::default(),
             mesh: VecDeque::new(),
             mesh_held: false,
-            stored: vec![Position(0); shards],
+            stored: vec![last; shards],
             logs: (0..shards).map(|_| LogState::default()).collect(),
             inputs: 0,
             written: (0..shards).map(|_| Vec::new()).collect(),
@@ -131,6 +140,8 @@ impl World {
             resumed: VecDeque::new(),
             crossed: Vec::new(),
             recorded: Vec::new(),
+            bodies: BTreeMap::new(),
+            listeners: Arc::new([Arc::new(ListenerSettings::default())]),
         }
     }
 
@@ -437,10 +448,20 @@ impl World {
         self.store_held = true;
     }
 
+    /// What a kill leaves of a world of one shard: everything that is durable. Properties aside.
+    pub(super) fn killed(mut self) -> RestoredLog {
+        let state = std::mem::take(&mut self.durable[0]);
+        let mut ids: Vec<MessageId> = state.messages.iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        let messages = ids.into_iter().map(|id| (id, self.bodies[&id].clone())).collect();
+        RestoredLog { state, messages }
+    }
+
     /// Has a shard without sessions go on with what was read back.
     pub(super) fn restore(&mut self, shard: usize, log: &RestoredLog) {
         let records = self.fx.log.count;
-        self.shards[shard].restore(&mut Turn { now: self.now, fx: &mut self.fx }, log, &[]);
+        let listeners = Arc::clone(&self.listeners);
+        self.shards[shard].restore(&mut Turn { now: self.now, fx: &mut self.fx }, log, &[], &listeners);
         assert_eq!(self.fx.log.count, records, "the log has it already");
         self.is_restored = true; // its log begins elsewhere: they are not compared
         self.apply(shard);
@@ -582,6 +603,16 @@ impl World {
             let read = Records::of_batch(records, first);
             self.written[shard].push(Change { first, records: records.to_vec(), inbox: inbox.to_vec() });
             self.logs[shard].apply_change(read.clone(), inbox);
+            for found in read.clone().flatten() {
+                if let LogRecord::Message(message) = found.record {
+                    let (id, properties) = (message.id, Forwarded::EMPTY);
+                    let (topic, payload, publisher) = (message.topic, message.payload, message.publisher);
+                    let (qos, retain, expires) = (message.qos, message.retain, None);
+                    let message =
+                        Message::new(&MessageRef { topic, qos, retain, expires, publisher, properties, payload });
+                    self.bodies.insert(id, message);
+                }
+            }
             let read: Vec<_> = read.map(|found| format!("{:?}", found.expect("a record").record)).collect();
             assert_eq!(read.len(), count as usize, "the shard lost count of its records");
             let name = |text: &String| text.split(['(', ' ']).next().unwrap_or_default().to_owned();

@@ -20,22 +20,26 @@ fn client(world: &mut World, connect: &Connect<'_>) -> Peer {
     peer
 }
 
-fn open(world: &mut World, connect: &Connect<'_>) -> Peer {
+pub(super) fn open(world: &mut World, connect: &Connect<'_>) -> Peer {
+    world.open_at(listener(), UserNameBasis::Claim, connect)
+}
+
+/// A listener that lets everybody in, and has somebody else decide about topics.
+pub(super) fn listener() -> ListenerSettings {
     let acl_http_url = OptionalText::from_value(Value::Text("http://127.0.0.1/acl".to_owned()));
     let auth = AuthenticationSettings { acl_http_url, ..AuthenticationSettings::default() };
-    let listener = ListenerSettings { policy: Policy::Admit, auth, ..ListenerSettings::default() };
-    world.open_at(listener, UserNameBasis::Claim, connect)
+    ListenerSettings { policy: Policy::Admit, auth, ..ListenerSettings::default() }
 }
 
 /// The question that a shard asks now.
-fn asked(world: &mut World) -> (AskId, TopicsQuestion) {
+pub(super) fn asked(world: &mut World) -> (AskId, TopicsQuestion) {
     assert_eq!(world.asks.len(), 1);
     let Ask { id, question, .. } = world.asks.pop().expect("the shard asks");
     let Question::Topics(question) = question else { panic!("{question:?}") };
     (id, *question)
 }
 
-fn says(world: &mut World, ask: AskId, decisions: &[TopicDecision]) {
+pub(super) fn says(world: &mut World, ask: AskId, decisions: &[TopicDecision]) {
     let answer = |decision: &TopicDecision| TopicAnswer { decision: *decision, is_kept: true };
     let verdict = Verdict::Topics(decisions.iter().map(answer).collect());
     world.turn(0, Input::Verdict { ask, verdict });

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::auth::TopicDecision;
+use crate::auth::acl::{RuleSet, TopicPattern};
 use crate::codec::SubscriptionOptions;
 use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId};
 use crate::session::{Delivery, Exchange, Session};
 use crate::shard::Shard;
+use crate::store::format::BackEndDecision;
 use crate::store::state::{LogState, StoredDelivery, StoredSession};
 
 /// A delivery as both know it.
@@ -33,6 +36,7 @@ pub(super) fn compare(shard: &Shard, state: &LogState) {
         assert_eq!(session.expiry_s, stored.expiry_s, "{}", session.client_id);
         assert_eq!(session.link.is_none(), stored.disconnected.is_some(), "{}", session.client_id);
         assert_eq!(session.will.is_some(), stored.will.is_some(), "will of {}", session.client_id);
+        compare_owner(shard, SessionId(slot), stored);
         compare_subscriptions(shard, SessionId(slot), stored);
         assert_eq!(session.exchanges.len(), stored.exchanges.len(), "exchanges of {}", session.client_id);
         assert!(stored.exchanges.iter().all(|id| session.exchanges.contains(*id)));
@@ -69,6 +73,31 @@ fn deliveries(session: &Session) -> Vec<Known> {
 fn of_log(stored: &StoredDelivery) -> Known {
     let (group, ids) = stored.extra.as_deref().map_or((None, Vec::new()), |extra| (extra.group, extra.ids.clone()));
     (stored.message, stored.qos, stored.retain, stored.packet_id, group.is_some(), ids)
+}
+
+fn compare_owner(shard: &Shard, id: SessionId, stored: &StoredSession) {
+    let owner = stored.owner().expect("the log says whose each session is");
+    let Some(known) = shard.clients.access.principal(id) else {
+        let told = (owner.user, owner.is_superuser, owner.rules, owner.asks_back_end);
+        return assert_eq!(told, (None, false, None, false), "{}", stored.client_id);
+    };
+    let identity = &known.identity;
+    assert_eq!(owner.user, identity.user.as_deref(), "user of {}", stored.client_id);
+    assert_eq!((owner.listener, owner.peer), (&*identity.listener.name, identity.peer), "{}", stored.client_id);
+    assert_eq!(owner.is_superuser, known.rights.is_superuser, "{}", stored.client_id);
+    let rules = owner.rules.map(|bytes| RuleSet::from_bytes(bytes).expect("rules"));
+    assert_eq!(rules.as_ref(), known.rights.rules.as_deref(), "rules of {}", stored.client_id);
+    assert_eq!(owner.asks_back_end, known.remote.is_some(), "{}", stored.client_id);
+    let Some(remote) = known.remote.as_deref() else { return };
+    let filters = stored.allowed_filters().iter().map(|filter| TopicPattern::literal(filter).expect("a filter"));
+    assert!(filters.eq(remote.filters().iter().cloned()), "filters of {}", stored.client_id);
+    let Some(will) = &stored.will else { return };
+    let decision = will.decision.map(|decision| match decision {
+        BackEndDecision::Allow => TopicDecision::Allow,
+        BackEndDecision::Deny => TopicDecision::Deny,
+        BackEndDecision::Ignore => TopicDecision::Ignore,
+    });
+    assert_eq!(decision, remote.will_decision(), "will of {}", stored.client_id);
 }
 
 fn compare_subscriptions(shard: &Shard, id: SessionId, stored: &StoredSession) {
