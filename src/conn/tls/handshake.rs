@@ -9,8 +9,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, UnbufferedConnectionCommon, UnbufferedStatus,
+};
 use rustls::{ProtocolVersion, ServerConfig};
 
 use super::failure::failure_of;
@@ -113,7 +115,9 @@ impl Handshake {
         let is_done = loop {
             let UnbufferedStatus { discard, state, .. } = connection.process_tls_records(&mut self.input[used..]);
             let stop = match state {
-                Ok(ConnectionState::EncodeTlsData(encode)) => encode_to(encode, &mut self.output),
+                Ok(ConnectionState::EncodeTlsData(encode)) => {
+                    encode_to(encode, &mut self.output).err().map(|error| Err(failed(&error)))
+                }
                 Ok(ConnectionState::TransmitTlsData(transmit)) => {
                     transmit.done();
                     None
@@ -191,7 +195,7 @@ impl Handshake {
 }
 
 /// Records that one key of the connection may protect.
-fn records_max(connection: &rustls::unbuffered::UnbufferedConnectionCommon<ServerConnectionData>) -> u64 {
+pub(super) fn records_max<T>(connection: &UnbufferedConnectionCommon<T>) -> u64 {
     match connection.negotiated_cipher_suite() {
         Some(rustls::SupportedCipherSuite::Tls13(suite)) => suite.common.confidentiality_limit,
         Some(rustls::SupportedCipherSuite::Tls12(suite)) => suite.common.confidentiality_limit,
@@ -199,19 +203,16 @@ fn records_max(connection: &rustls::unbuffered::UnbufferedConnectionCommon<Serve
     }
 }
 
-/// Returns why it goes no further, if it does not.
-fn encode_to<T>(mut encode: EncodeTlsData<'_, T>, output: &mut Vec<u8>) -> Option<Result<bool, HandshakeOutcome>> {
+/// Appends what rustls has to send.
+pub(super) fn encode_to<T>(mut encode: EncodeTlsData<'_, T>, output: &mut Vec<u8>) -> Result<(), rustls::Error> {
     let start = output.len();
     let needed = match encode.encode(&mut []) {
         Err(EncodeError::InsufficientSize(error)) => error.required_size,
-        Ok(_) => return None,
-        Err(EncodeError::AlreadyEncoded) => return Some(Err(failed(&rustls::Error::EncryptError))),
+        Ok(_) => return Ok(()),
+        Err(EncodeError::AlreadyEncoded) => return Err(rustls::Error::EncryptError),
     };
     output.resize(start + needed, 0);
-    match encode.encode(&mut output[start..]) {
-        Ok(_) => None,
-        Err(_) => Some(Err(failed(&rustls::Error::EncryptError))),
-    }
+    encode.encode(&mut output[start..]).map(drop).map_err(|_| rustls::Error::EncryptError)
 }
 
 fn failed(error: &rustls::Error) -> HandshakeOutcome {

@@ -7,9 +7,13 @@
 //! Leaves to others: running handshakes ([`Handshake::run`]), certificates and settings ([`ServerConfig`], made by
 //! `runtime`), what an identity may do.
 //!
-//! Reading order: `record`, `alert`, `secrets`, `traffic` (after the handshake), `handshake`, `failure`, `identity`, and the layer below.
+//! Reading order: `record`, `alert`, `secrets`, `traffic` (after the handshake), `handshake`, `failure`, `identity`, and the layer
+//! below; `client` is the other end, for loadtest.
 
 mod alert;
+mod client;
+#[cfg(test)]
+mod client_tests;
 mod failure;
 mod handshake;
 mod identity;
@@ -20,6 +24,7 @@ mod secrets;
 pub(in crate::conn) mod tests;
 mod traffic;
 
+pub use client::{AgreedTls, ClientHandshake, ClientRecords, RecordsEnd};
 pub use handshake::Handshake;
 pub(super) use layer::Tls;
 pub use layer::TlsListener;

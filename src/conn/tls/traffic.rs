@@ -47,6 +47,21 @@ impl std::fmt::Debug for Traffic {
 /// What goes on after a record.
 type Opened = Result<(), LayerEnd>;
 
+/// Who takes what a server may send after the handshake: tickets.
+pub(super) trait TicketTaker {
+    /// Whether it has a use for these messages of the handshake.
+    fn take(&mut self, messages: &[u8]) -> bool;
+}
+
+/// A server: nobody sends it tickets.
+struct NoTickets;
+
+impl TicketTaker for NoTickets {
+    fn take(&mut self, _: &[u8]) -> bool {
+        false
+    }
+}
+
 impl Traffic {
     /// With the keys of both directions. `rest` is the beginning of a record that has come with the handshake.
     pub(super) fn new(
@@ -72,6 +87,11 @@ impl Traffic {
 
     /// Opens the records in `bytes`; what they carry is left in it.
     pub(super) fn open(&mut self, bytes: &mut Vec<u8>) -> Option<LayerEnd> {
+        self.open_with(bytes, &mut NoTickets)
+    }
+
+    /// The same at a client's end.
+    pub(super) fn open_with(&mut self, bytes: &mut Vec<u8>, tickets: &mut impl TicketTaker) -> Option<LayerEnd> {
         if self.is_used_up {
             bytes.clear();
             let text = "its connection has sent as much as its keys may protect";
@@ -84,7 +104,7 @@ impl Traffic {
             *bytes = all;
         }
         let mut plain_bytes = 0;
-        match self.open_records(bytes, &mut plain_bytes) {
+        match self.open_records(bytes, &mut plain_bytes, tickets) {
             // Moved, not copied, or one byte at a time would cost the square of a record.
             Ok(0) if has_kept => self.kept = std::mem::take(bytes),
             Ok(opened) => self.kept.extend_from_slice(&bytes[opened..]),
@@ -98,7 +118,12 @@ impl Traffic {
     }
 
     /// Opens whole records and moves what they carry to the front. Returns where the first one begins that is not whole.
-    fn open_records(&mut self, bytes: &mut [u8], plain_bytes: &mut usize) -> Result<usize, LayerEnd> {
+    fn open_records(
+        &mut self,
+        bytes: &mut [u8],
+        plain_bytes: &mut usize,
+        tickets: &mut impl TicketTaker,
+    ) -> Result<usize, LayerEnd> {
         let mut key = None;
         let mut at = 0;
         loop {
@@ -121,7 +146,7 @@ impl Traffic {
                 ContentType::ApplicationData => self.count_empty()?,
                 ContentType::Alert => self.take_alert(&bytes[range])?,
                 ContentType::Handshake => {
-                    self.take_handshake(&bytes[range])?;
+                    self.take_handshake(&bytes[range], tickets)?;
                     key = None;
                 }
                 ContentType::ChangeCipherSpec => return Err(self.fail(RecordError::Unexpected)),
@@ -163,12 +188,15 @@ impl Traffic {
         }
     }
 
-    fn take_handshake(&mut self, message: &[u8]) -> Opened {
+    fn take_handshake(&mut self, message: &[u8], tickets: &mut impl TicketTaker) -> Opened {
         let Some(secrets) = self.secrets.as_deref_mut() else {
             let text = "it asks for a new TLS handshake, which is not done";
             return Err(self.end_with(Alert::NoRenegotiation, CloseReason::ProtocolError, text));
         };
         if message != KEY_UPDATE_NOT_REQUESTED && message != KEY_UPDATE_REQUESTED {
+            if tickets.take(message) {
+                return self.count_empty();
+            }
             return Err(self.fail(RecordError::Unexpected));
         }
         secrets.opening.advance();
