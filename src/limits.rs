@@ -502,6 +502,24 @@ pub const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;
 /// Longest salt and longest hash of argon2id in a password file; 64 is what is written.
 pub const STORED_HASH_MAX_BYTES: usize = 128;
 
+/// Profiles of one file: each is looked at when a client connects, a microsecond in all.
+pub const PROFILES_MAX: usize = 64;
+/// Names in one list of a profile.
+pub const PROFILE_NAMES_MAX: usize = 100_000;
+/// Most messages or bytes a second that a profile can name.
+pub const PROFILE_RATE_MAX: u64 = 1_000_000_000_000;
+/// Cells that rates of users are kept in, 8 bytes each, where a profile has such a rate: 512 KiB, in which a thousand users that are at
+/// their limits hold up one in a thousand others.
+pub const USER_RATE_CELLS: usize = 65_536;
+/// Shortest pause of a client that is over its rate, in milliseconds: what it may send meanwhile comes at once afterwards, and a
+/// thousand paused clients wake their shard a hundred times a second, not more.
+pub const RATE_PAUSE_MIN_MS: u64 = 10;
+/// Pauses that one tick ends: each may bring a packet.
+pub const RATE_PAUSES_ENDED_PER_TICK: usize = 256;
+/// Receive buffers that wait for their turns at which what comes of a connection that is not heard is copied, so that it takes no
+/// buffer from others: a quarter of what may wait.
+pub const HELD_BUFFERS_MAX: usize = DEFERRED_BUFFERS_MAX / 4;
+
 // --- what it may do --------------------------------------------------------------------------------------------
 
 /// Most users of `--superusers`: each decision of a client with a name looks for it among them.

@@ -5,7 +5,7 @@
 //! `Debug` shows no secret.
 //! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
 //!
-//! Reading order: this file (what shards ask), [`acl`]; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
+//! Reading order: this file (what shards ask), [`acl`], `profile`, `user_rates`, `profile_file`; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
 //! `remembered`, `bans`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found).
 
 pub mod acl;
@@ -27,15 +27,22 @@ mod outcome;
 pub mod password;
 #[cfg(feature = "runtime")]
 mod permissions;
+mod profile;
+#[cfg(feature = "runtime")]
+mod profile_file;
+mod rate_kind;
 #[cfg(feature = "runtime")]
 mod remembered;
 #[cfg(feature = "runtime")]
 pub mod scram;
 #[cfg(feature = "runtime")]
 pub mod token;
+#[cfg(feature = "runtime")]
+mod toml_text;
 mod topic;
 #[cfg(feature = "runtime")]
 mod topic_asks;
+pub mod user_rates;
 
 use core::net::IpAddr;
 use std::fmt;
@@ -49,7 +56,14 @@ pub use bans::{BanSettings, Suspect};
 pub use chain::{AuthWork, Chains, Method, WorkDone};
 #[cfg(feature = "runtime")]
 pub use outcome::MethodOutcome;
+pub use profile::{ClientProfile, OverRate, Profile, ProfileScope, Profiles};
+#[cfg(feature = "runtime")]
+pub use profile_file::{ProfileError, UnitReader, parse_profiles};
+pub use rate_kind::RateKind;
+pub use user_rates::UserRates;
 
+#[cfg(feature = "runtime")]
+pub use toml_text::LineError;
 pub use topic::{AskedTopic, TopicAction, TopicAnswer, TopicDecision, TopicsQuestion};
 
 use acl::RuleSet;

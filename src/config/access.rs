@@ -18,8 +18,8 @@ use crate::auth::http::{HttpAuthorizer, HttpHeaders, HttpMethod, WhenDown};
 use crate::auth::password::Users;
 use crate::auth::scram::ScramUsers;
 use crate::auth::token::{TokenKeys, TokenMethod, TokenPolicy};
-use crate::auth::{Chains, Method};
-use crate::settings::{AuthMethod, AuthenticationSettings, ListenerSettings, WhenHttpDown};
+use crate::auth::{Chains, Method, Profiles, parse_profiles};
+use crate::settings::{AuthMethod, AuthenticationSettings, ListenerSettings, Unit, WhenHttpDown};
 
 /// What was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct AccessFiles {
     token_keys: BTreeMap<Box<Path>, Arc<TokenKeys>>,
     /// The access rules, and where they were read.
     rules: Option<(Box<Path>, Arc<RuleSet>)>,
+    /// What holds for some clients only, and where it was read.
+    profiles: Option<(Box<Path>, Arc<Profiles>)>,
     /// By path, as above: those whose passwords do not leave their clients.
     scram_users: BTreeMap<Box<Path>, Arc<ScramUsers>>,
     /// Whose they are.
@@ -181,6 +183,21 @@ impl AccessFiles {
         Ok(())
     }
 
+    /// Reads what holds for some clients only.
+    pub(super) fn read_profiles(&mut self, system: &System<'_>, path: &Path) -> Result<(), String> {
+        let text = (system.read_file)(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        let read = |unit: Unit| move |text: &str| unit.parse(text);
+        let profiles = parse_profiles(&text, &read(Unit::Bytes), &read(Unit::Seconds));
+        let profiles = profiles.map_err(|error| format!("{}: {error}", path.display()))?;
+        self.profiles = Some((path.into(), Arc::new(profiles)));
+        Ok(())
+    }
+
+    /// What holds for some clients only.
+    pub fn profiles(&self) -> Option<&Arc<Profiles>> {
+        self.profiles.as_ref().map(|(_, profiles)| profiles)
+    }
+
     /// Reads whose certificates servers must have that are asked over TLS, where one is: of a file, or else of the system.
     pub(super) fn read_authorities(&mut self, system: &System<'_>, path: Option<&Path>) -> Result<(), String> {
         if !self.uses_tls() {
@@ -278,13 +295,18 @@ impl AccessFiles {
         {
             told.push((path.display().to_string(), count(old.len(), "rule"), count(new.len(), "rule")));
         }
+        if let (Some((path, new)), Some(old)) = (&self.profiles, old.profiles())
+            && new != old
+        {
+            told.push((path.display().to_string(), count(old.len(), "profile"), count(new.len(), "profile")));
+        }
         told
     }
 
     /// All files that were read for it.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         let users = self.users.keys().chain(self.scram_users.keys()).chain(self.token_keys.keys());
-        let rules = self.rules.iter().map(|(path, _)| path);
+        let rules = self.rules.iter().map(|(path, _)| path).chain(self.profiles.iter().map(|(path, _)| path));
         users.chain(rules).chain(self.headers.iter().map(|(path, _)| path)).map(|path| &**path)
     }
 

@@ -223,3 +223,15 @@ fn every_setting_explains_itself_in_one_sentence_first() {
         assert!(!summary.ends_with('.') && row.doc[0].trim_end().ends_with('.'), "--{}", row.flag);
     }
 }
+
+#[test]
+fn the_example_of_profiles_is_a_usable_file() {
+    let written = std::fs::read_to_string(PATH).expect("docs/CONFIGURATION.md");
+    let example = written.split("```text\n").find(|block| block.contains("[[profile]]")).expect("it is there");
+    let example = example.split("```").next().expect("it ends").to_owned();
+    let read = |path: &Path| Ok(if path == Path::new("profiles") { example.clone() } else { String::new() });
+    let system = super::System { machine: Machine { cores: 1, ..Machine::default() }, read_file: &read };
+    let arguments = ["dunlin", "--profiles-file", "profiles"].map(Into::into);
+    let Ok(super::Invocation::Run(config)) = super::load_on(&system, arguments, []) else { panic!("{example}") };
+    assert_eq!(config.access.profiles().map(|profiles| profiles.len()), Some(2));
+}

@@ -243,6 +243,11 @@ impl Config {
         {
             problems.push(self.problem("acl-file", &text));
         }
+        if let Some(path) = self.process.profiles_file.path()
+            && let Err(text) = access.read_profiles(system, path)
+        {
+            problems.push(self.problem("profiles-file", &text));
+        }
         if let Some(path) = self.process.auth_http_headers.path()
             && let Err(text) = access.read_headers(system, path)
         {

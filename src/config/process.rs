@@ -130,6 +130,15 @@ declare_settings! {
             Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" },
             Fallback::Text("none"),
         ), Start;
+
+        /// What holds for some clients only, in place of other settings: a file of profiles.
+        ///
+        /// Messages and bytes a second, subscriptions, queue, packets and keep alive, by user, group, client id, listener and network. It is
+        /// read at a start and again at SIGHUP; with anything wrong in it, or no profile, the broker does not start, or keeps the
+        /// profiles that it has. It holds for clients that connect from then on.
+        profiles_file: OptionalFile = Setting::new(
+            "profiles-file", Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" }, Fallback::Text("none"),
+        ), Start;
     }
 
     Auth {

@@ -28,6 +28,7 @@ impl Computer<'_> {
         let read = |path: &Path| match path.to_str() {
             Some("d.toml") => Ok(self.file.to_owned()),
             Some("users") => Ok(USERS.to_owned()),
+            Some("profiles") => Ok("[[profile]]\npublish_rate = 10\n".to_owned()),
             Some("acl") => Ok("user ann\ntopic read #\n".to_owned()),
             Some("scram") => Ok(format!("ann:{}\n", StoredScram::new(Mechanism::Sha256, "a", b"0123456789abcdef"))),
             Some("headers") => Ok("X-API-Key: 7\n".to_owned()),
@@ -131,6 +132,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Text { .. } if row.flag == "auth-http-headers" => "headers".to_owned(),
         Kind::Text { .. } if row.flag == "scram-file" => "scram".to_owned(),
         Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
+        Kind::Text { .. } if row.flag == "profiles-file" => "profiles".to_owned(),
         Kind::Text { noun: "url", .. } => "http://127.0.0.1:8000/x".to_owned(),
         Kind::Text { noun: "pattern", .. } => "%u/*".to_owned(),
         Kind::Text { noun: "name", .. } => "other".to_owned(),
@@ -319,6 +321,7 @@ fn a_password_file_is_read_with_the_settings_and_a_broken_one_makes_none() {
     for (arguments, problem) in [
         (&["--password-file", "gone"][..], "--password-file: gone: cannot be read: entity not found"),
         (&["--password-file", "nobody"], "--password-file: nobody: it names no user"),
+        (&["--profiles-file", "acl"], "--profiles-file: acl: line 1: this is not TOML"),
         (&["--acl-file", "gone"], "--acl-file: gone: cannot be read: entity not found"),
         (&["--acl-file", "nobody"], "--acl-file: nobody: it holds no rule"),
         (&["--acl-file", "users"], "--acl-file: users: line 1: this begins with none of"),

@@ -3,6 +3,7 @@
 use super::connection::{Hearing, Phase};
 use super::connections::Connections;
 use super::operation::Operation;
+use super::packet_bounds::PacketBound;
 use crate::ids::{ConnectionId, PacketId};
 use crate::shard::{Effect, Effects, Encoded};
 use crate::telemetry::CloseReason;
@@ -20,12 +21,16 @@ impl Connections {
                     self.append(connection, fx, encoded, packet_id, Some(payload));
                 }
                 Effect::Resume { connection } => {
-                    self.set_authenticating(connection, false);
+                    self.end_authenticating(connection);
                     self.resume(connection);
                 }
                 Effect::HearAuth { connection } => {
-                    self.set_authenticating(connection, true);
+                    self.bound_packets(connection, PacketBound::AUTHENTICATING);
                     self.resume(connection);
+                }
+                Effect::BoundPackets { connection, max_bytes } => {
+                    let bound = self.packet_bounds.name(max_bytes);
+                    self.bound_packets(connection, bound);
                 }
                 Effect::Hold { connection } => self.hold(connection),
                 Effect::Release { connection } => self.release_held(connection),
@@ -34,9 +39,17 @@ impl Connections {
         }
     }
 
-    fn set_authenticating(&mut self, id: ConnectionId, is_authenticating: bool) {
+    fn end_authenticating(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.table.get_mut(id)
+            && connection.packet_bound == PacketBound::AUTHENTICATING
+        {
+            connection.packet_bound = PacketBound::OF_ALL;
+        }
+    }
+
+    fn bound_packets(&mut self, id: ConnectionId, bound: PacketBound) {
         if let Some(connection) = self.table.get_mut(id) {
-            connection.is_authenticating = is_authenticating;
+            connection.packet_bound = bound;
         }
     }
 

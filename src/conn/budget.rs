@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::operation::ReceiveEnd;
 use crate::ids::ConnectionId;
-use crate::limits::{DEFERRED_BUFFERS_MAX, DEFERRED_TURN_BYTES, TURN_BUDGET_BYTES};
+use crate::limits::{DEFERRED_BUFFERS_MAX, DEFERRED_TURN_BYTES, HELD_BUFFERS_MAX, TURN_BUDGET_BYTES};
 
 /// The driver's name for a buffer that it keeps until what is in it may be handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +113,12 @@ impl Budgets {
             self.first_bytes = 0;
         }
         queue.is_held = true;
+    }
+
+    /// Whether what comes of a connection is to be copied: it is held, nothing of it waits in a buffer, and many buffers do of others.
+    pub(super) fn is_copied(&self, connection: ConnectionId) -> bool {
+        self.buffers >= HELD_BUFFERS_MAX
+            && self.queues.get(&connection).is_some_and(|queue| queue.is_held && queue.events.is_empty())
     }
 
     /// Whether a connection is held.

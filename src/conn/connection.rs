@@ -3,6 +3,7 @@
 use super::layers::Wire;
 use super::operation::UnderWayOn;
 use super::outbox::Outbox;
+use super::packet_bounds::PacketBound;
 use super::partial_packet::PartialPacket;
 use super::peer::Peer;
 use crate::codec::Version;
@@ -60,8 +61,8 @@ pub struct Connection {
     /// Which listener it came by, as an index.
     pub(super) listener: u8,
     pub(super) fin: Fin,
-    /// It is in the middle of enhanced authentication: nobody knows it yet, and it may send little.
-    pub(super) is_authenticating: bool,
+    /// How large its packets may be.
+    pub(super) packet_bound: PacketBound,
     /// It stands in the list of connections with something to send.
     pub(super) is_dirty: bool,
     /// What is in its outbox waits for the shard's word.
@@ -87,7 +88,7 @@ impl Connection {
             version: Version::V311,
             listener: 0,
             fin: Fin::NotSent,
-            is_authenticating: false,
+            packet_bound: PacketBound::OF_ALL,
             is_dirty: false,
             is_held: false,
             rest_bytes: 0,

@@ -10,6 +10,7 @@ use super::handed_over::{AwaitingPlace, Half, HandedOver, Handover};
 use super::layers::ListenerLayers;
 use super::operation::{Operation, UnderWayOn};
 use super::outbox::Outbox;
+use super::packet_bounds::PacketBounds;
 use super::peer::{Peer, RefusedPeer};
 use super::rates::ConnectRates;
 use crate::auth::{Ask, PeerIdentity, Question};
@@ -167,6 +168,8 @@ pub struct Connections {
     pub(super) held: VecDeque<Deferred>,
     /// What was received of connections that had used up their budget.
     pub(super) budgets: Budgets,
+    /// How large packets of some clients may be.
+    pub(super) packet_bounds: PacketBounds,
     pub(super) is_paused: bool,
     /// When to look again whether the other shards have adopted what is on its way to them.
     accept_again: Option<Deadline>,
@@ -207,6 +210,7 @@ impl Connections {
             out_of_buffers: Vec::new(),
             held: VecDeque::new(),
             budgets: Budgets::default(),
+            packet_bounds: PacketBounds::default(),
             is_paused: false,
             accept_again: None,
             place_again: None,

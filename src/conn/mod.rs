@@ -15,7 +15,7 @@
 //! sockets waits in [`Connections::next_operation`].
 //!
 //! Reading order: [`connections`] (the object), `sources` and `rates` (who may come), `connecting`, `handover` and `full` (from accept to the shard that owns the
-//! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `partial_packet` (bytes in),
+//! client id, and to a place there), `verdict` (those who wait to be let in), `receiving`, `budget`, `packet_bounds`, `partial_packet` (bytes in),
 //! `apply`, `sending` (bytes out), `lingering`, `refused` (the end), `layer`, [`layers`], `layered`, `proxied` and [`proxy_header`],
 //! [`websocket`], [`tls`].
 
@@ -36,6 +36,7 @@ pub mod layers;
 mod lingering;
 mod operation;
 mod outbox;
+mod packet_bounds;
 mod partial_packet;
 mod peer;
 mod proxied;

@@ -7,10 +7,10 @@ use super::connection::{Connection, Hearing, Phase};
 use super::connections::{Connections, InputHandler};
 use super::layers::Wire;
 use super::operation::{Operation, ReceiveEnd};
+use super::packet_bounds::PacketBounds;
 use super::partial_packet::feed;
 use crate::codec::{Side, decode};
 use crate::ids::{ConnectionId, SocketId};
-use crate::limits::CONNECT_SIZE_MAX_BYTES;
 use crate::settings::Settings;
 use crate::shard::Input;
 use crate::telemetry::CloseReason;
@@ -32,9 +32,25 @@ impl Connections {
             if !more {
                 self.receive_again(id);
             }
+        } else if !self.is_paused && self.held.is_empty() && self.budgets.is_copied(id) {
+            self.copy_held(core, id, bytes, more);
         } else {
             let what = DeferredEvent::Bytes { buffer: keep(), len: bytes.len(), more };
             self.defer(Deferred { connection: id, what });
+        }
+    }
+
+    /// What has come of a connection that is not heard, while many are not: it is copied, so that its buffer serves others, and nothing
+    /// more is received until it is heard again.
+    #[cold]
+    fn copy_held(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8], more: bool) {
+        self.take_bytes(core, id, bytes);
+        let Some(connection) = self.table.get(id) else { return };
+        if more {
+            let (socket, connection) = (connection.socket, id);
+            self.operations.push_back(Operation::StopReceiving { socket, connection });
+        } else {
+            self.defer(Deferred { connection: id, what: DeferredEvent::Ended(ReceiveEnd::Stopped) });
         }
     }
 
@@ -104,8 +120,8 @@ impl Connections {
         self.counters.bytes_received += bytes.len() as u64;
         let Some(connection) = self.table.get_mut(id) else { return };
         match &mut connection.wire {
-            Wire::Plain if connection.phase == Phase::Open => {
-                let fed = feed_shard(core, id, connection, bytes, &self.config.settings);
+            Wire::Plain if connection.phase == Phase::Open && !self.budgets.is_held(id) => {
+                let fed = feed_shard(core, (id, connection), bytes, &self.config.settings, &self.packet_bounds);
                 self.keep_back(id, fed);
             }
             Wire::Plain => self.take_plain(core, id, bytes),
@@ -128,7 +144,10 @@ impl Connections {
     /// Bytes of a connection that the shard knows.
     pub(super) fn feed_open(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8]) {
         let Some(connection) = self.table.get_mut(id) else { return };
-        let fed = feed_shard(core, id, connection, bytes, &self.config.settings);
+        if self.budgets.is_held(id) {
+            return connection.partial.extend(bytes);
+        }
+        let fed = feed_shard(core, (id, connection), bytes, &self.config.settings, &self.packet_bounds);
         self.keep_back(id, fed);
     }
 
@@ -232,15 +251,14 @@ enum Stop {
 #[inline]
 pub(super) fn feed_shard(
     core: &mut impl InputHandler,
-    id: ConnectionId,
-    connection: &mut Connection,
+    (id, connection): (ConnectionId, &mut Connection),
     bytes: &[u8],
     settings: &Settings,
+    bounds: &PacketBounds,
 ) -> Fed {
     let version = connection.version;
     let (max_size_bytes, deliveries_max) = (settings.packet_size_max_bytes, settings.deliveries_per_turn);
-    let max_size_bytes =
-        if connection.is_authenticating { max_size_bytes.min(CONNECT_SIZE_MAX_BYTES) } else { max_size_bytes };
+    let max_size_bytes = bounds.get(connection.packet_bound, max_size_bytes);
     let result =
         feed(&mut connection.partial, bytes, max_size_bytes, |frame| match decode(frame, version, Side::Server) {
             Ok(packet) => {

@@ -69,7 +69,9 @@ impl Connections {
         if hearing == Some(Hearing::Nothing) {
             self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
         }
-        let fed = kept.map_or(Fed::All, |kept| feed_shard(core, id, connection, &kept, &self.config.settings));
+        let fed = kept.map_or(Fed::All, |kept| {
+            feed_shard(core, (id, connection), &kept, &self.config.settings, &self.packet_bounds)
+        });
         match fed {
             Fed::All => self.budgets.release(id),
             Fed::Held | Fed::Spent => self.keep_back(id, fed),

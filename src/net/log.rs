@@ -53,6 +53,9 @@ impl Edge {
                 let what = if *is_will { "will" } else { "message" };
                 log::event::message_refused(client_id, &connections.peer(*connection), what, topic, text);
             }
+            Event::Paused { connection, client_id, reason } => {
+                log::event::client_paused(client_id, &connections.peer(*connection), reason.label());
+            }
             Event::QueuedMemoryFull { max_bytes } => log::event::queued_memory_full(*max_bytes),
             Event::LossBegins { client_id, reason, queued, queued_bytes } => {
                 log::event::messages_lost(client_id, reason.label(), *queued, *queued_bytes, setting_of(*reason));
@@ -150,6 +153,7 @@ const fn setting_of(reason: DropReason) -> &'static str {
         }
         DropReason::QueuedMemoryFull => "[session] max_queued_memory (--max-queued-memory)",
         DropReason::PacketTooLarge => "the client's own Maximum Packet Size",
+        DropReason::RateLimited => "[auth] profiles_file (--profiles-file): delivery_rate, delivery_rate_bytes",
         _ => "",
     }
 }

@@ -61,6 +61,9 @@ fn reload(config: &mut Config, log: &log::LogControl, reached: &Reached, tls: &T
     if new.access.rules() != config.access.rules() {
         give(&Command::UseRules(new.access.rules().cloned()), &reached.inboxes);
     }
+    if new.access.profiles() != config.access.profiles() {
+        give(&Command::UseProfiles(new.access.profiles().cloned()), &reached.inboxes);
+    }
     let settings = new.process.auth();
     if let Some(handle) = &reached.authenticator
         && (new.access != config.access

@@ -376,6 +376,7 @@ fn process_context(config: &Config, logs: Option<&ShardLogs>) -> ProcessContext 
         rules: config.access.rules().cloned(),
         tells_clients_apart: config.tells_clients_apart(),
         listeners: config.listeners.iter().map(|listener| Arc::clone(&listener.settings)).collect(),
+        profiles: config.access.profiles().cloned(),
         stamps: StampClock::new(now, logs.map_or(0, |logs| logs.last_stamp_ns)),
         ..ProcessContext::new((*config.settings).clone(), keys, now)
     }

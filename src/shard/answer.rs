@@ -64,6 +64,10 @@ impl Shard {
                 self.use_rules(rules);
                 Reply::Done
             }
+            Command::UseProfiles(profiles) => {
+                self.clients.profiled.replace(profiles);
+                Reply::Done
+            }
             Command::Counts => Reply::Counts(Box::new(self.report(transport))),
             Command::ListClients { after, limit } => self.list_clients(after, limit),
             Command::DescribeClient { client_id } => self.describe_client(turn, &client_id),

@@ -13,6 +13,7 @@ use super::access::AccessControl;
 use super::hold_back::HoldBack;
 use super::losses::Losses;
 use super::places::Places;
+use super::profiled::ProfiledClients;
 use super::record_log::{Forwards, RecordLog};
 use super::sessions::Sessions;
 use super::settings::{ProcessContext, Settings};
@@ -38,6 +39,8 @@ pub(super) struct Clients {
     pub queues: QueueTotals,
     /// Who may do what.
     pub access: AccessControl,
+    /// For whom other settings hold.
+    pub profiled: ProfiledClients,
     /// Who may be connected, on all shards together.
     pub places: Arc<Places>,
     /// Sessions with something to go on with: a replay, a backlog, groups to be told.
@@ -67,6 +70,7 @@ impl Clients {
             forwards: Forwards::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             access: AccessControl::new(process.rules.clone(), process.tells_clients_apart),
+            profiled: ProfiledClients::new(process.profiles.clone()),
             places: Arc::clone(&process.places),
             work: VecDeque::new(),
             flush: 1,

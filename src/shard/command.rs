@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use super::Settings;
+use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
 use crate::codec::Version;
 use crate::session::Message;
@@ -28,6 +29,8 @@ pub enum Command {
     /// Use these access rules from now on; subscriptions that they do not allow go in the turns that follow. Answered by
     /// [`Reply::Done`].
     UseRules(Option<Arc<RuleSet>>),
+    /// Use these profiles for clients that connect from now on. Answered by [`Reply::Done`].
+    UseProfiles(Option<Arc<Profiles>>),
     /// What has happened and what is held. Answered by [`Reply::Counts`].
     Counts,
     /// A page of the sessions of this shard. Answered by [`Reply::Clients`].

@@ -4,10 +4,12 @@ use super::principal::Principal;
 use super::record_log::Held;
 use super::report::has_credentials;
 use super::rights::ClientRights;
-use super::{ConnectInfo, Effect, Event, Shard, Shutdown, Turn, UserNameBasis};
-use crate::auth::{Admission, AskId, Policy};
+use super::settings::bounded_keep_alive_s;
+use super::{ConnectInfo, Effect, Event, Settings, Shard, Shutdown, Turn, UserNameBasis};
+use crate::auth::acl::Who;
+use crate::auth::{Admission, AskId, ClientProfile, Policy};
 use crate::codec::{ConnAck, Connect, ReasonCode, Version};
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ClientKey, ConnectionId, SessionId};
 use crate::limits;
 use crate::session::{Link, Session, Will};
 use crate::settings::{Acceptance, ListenerSettings};
@@ -32,12 +34,28 @@ pub(super) struct ConnectEntry<'a> {
     before: AskId,
     /// What somebody said of it.
     admission: Option<&'a Admission>,
+    /// What holds for it in place of the broker's settings.
+    profile: Option<&'a ClientProfile>,
 }
 
 impl<'a> ConnectEntry<'a> {
     /// Of a client that was asked about.
     pub(super) const fn asked(ask: AskId, admission: Option<&'a Admission>) -> Self {
-        Self { before: ask, admission }
+        Self { before: ask, admission, profile: None }
+    }
+
+    /// The keep alive in force.
+    fn keep_alive_s(&self, settings: &Settings, connect: &Connect<'_>) -> u16 {
+        match self.profile.and_then(|profile| profile.keep_alive_max_s) {
+            None => settings.keep_alive_s(connect.version, connect.keep_alive_s),
+            Some(max_s) => bounded_keep_alive_s(connect.keep_alive_s, max_s),
+        }
+    }
+
+    /// The largest packet that it may send.
+    fn packet_size_max_bytes(&self, settings: &Settings) -> u32 {
+        let own = self.profile.and_then(|profile| profile.packet_size_max_bytes);
+        own.unwrap_or(u32::MAX).min(settings.packet_size_max_bytes)
     }
 }
 
@@ -134,6 +152,8 @@ impl Shard {
         arrival: ConnectInfo<'_>,
         entry: ConnectEntry<'_>,
     ) {
+        let profile = self.profile_of(connect, arrival, entry);
+        let entry = ConnectEntry { profile: profile.as_ref(), ..entry };
         let key = self.clients.sessions.key(connect.client_id);
         let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
@@ -157,18 +177,11 @@ impl Shard {
         let user = verified_user(connect, arrival, entry);
         let changes_owner = known.is_some_and(|id| self.clients.is_of_another_user(id, user));
         let before = KeptBefore { changes_owner, ..KeptBefore::of(known.map(|id| self.clients.sessions.get(id))) };
-        let (id, session_present) = match known.and_then(|id| self.take_over(turn, id)) {
-            Some(id) if connect.clean_start => {
-                self.end_session(turn, id); // [MQTT-3.1.2-4]
-                (self.clients.sessions.insert(key, connect.client_id), false)
-            }
-            Some(id) => (id, true), // [MQTT-3.1.2-5]
-            None => (self.clients.sessions.insert(key, connect.client_id), false), // [MQTT-3.1.2-6]
-        };
+        let (id, session_present) = self.session_for(turn, connect, key, known);
         let expiry_s = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s);
         self.clients.log_connect(turn, id, connect.client_id, (session_present, expiry_s));
 
-        let keep_alive_s = self.clients.settings.keep_alive_s(connect.version, connect.keep_alive_s);
+        let keep_alive_s = entry.keep_alive_s(&self.clients.settings, connect);
         let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
         (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
@@ -176,6 +189,7 @@ impl Shard {
         let principal = self.principal_of(turn.now, connect, arrival, entry);
         self.clients.log_owner(turn, id, arrival, principal.as_ref());
         self.clients.set_principal(id, principal, session_present);
+        self.use_profile(turn, id, (entry.profile, user), session_present);
         let will = self.accept_will(turn, id, connect).map(|will| Box::new(Will::new(&will, key)));
         self.clients.set_will(turn, id, will);
         self.clients.counters.connections += 1;
@@ -199,6 +213,51 @@ impl Shard {
             self.router.connection_changed(turn, &mut self.clients, id);
             self.resume(turn, id);
         }
+    }
+
+    /// The session of a client that comes in, and whether it was there before.
+    fn session_for(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connect: &Connect<'_>,
+        key: ClientKey,
+        known: Option<SessionId>,
+    ) -> (SessionId, bool) {
+        match known.and_then(|id| self.take_over(turn, id)) {
+            Some(id) if connect.clean_start => {
+                self.end_session(turn, id); // [MQTT-3.1.2-4]
+                (self.clients.sessions.insert(key, connect.client_id), false)
+            }
+            Some(id) => (id, true), // [MQTT-3.1.2-5]
+            None => (self.clients.sessions.insert(key, connect.client_id), false), // [MQTT-3.1.2-6]
+        }
+    }
+
+    /// What holds for a client in place of the broker's settings.
+    fn profile_of(
+        &self,
+        connect: &Connect<'_>,
+        arrival: ConnectInfo<'_>,
+        entry: ConnectEntry<'_>,
+    ) -> Option<ClientProfile> {
+        let (user, listener) = (verified_user(connect, arrival, entry), &*arrival.listener.name);
+        let who = Who { client_id: connect.client_id, user, listener, peer: arrival.peer };
+        self.clients.profiled.profile_of(&who)
+    }
+
+    /// It holds from now on, for a client of this user.
+    fn use_profile(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        (profile, user): (Option<&ClientProfile>, Option<&str>),
+        is_same: bool,
+    ) {
+        if let Some(max_bytes) = profile.and_then(|profile| profile.packet_size_max_bytes) {
+            let link = self.clients.sessions.get(id).link.as_deref().expect("it has just been attached");
+            turn.fx.list.push(Effect::BoundPackets { connection: link.connection, max_bytes });
+        }
+        self.clients.profiled.set(id, profile.map(|profile| (profile.clone(), user)), is_same);
     }
 
     /// Whether a restart, before what was written so far is durable, would know another session than the one that CONNACK tells of.
@@ -347,12 +406,12 @@ impl Shard {
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
             let expiry_s = connect.session_expiry_s.min(settings.session_expiry_max_s);
-            let keep_alive_s = settings.keep_alive_s(connect.version, connect.keep_alive_s);
+            let keep_alive_s = entry.keep_alive_s(settings, connect);
             connack.session_expiry_s = (expiry_s != connect.session_expiry_s).then_some(expiry_s);
             connack.receive_maximum = (settings.receive_maximum != u16::MAX).then_some(settings.receive_maximum);
             connack.maximum_qos = Some(settings.qos_max()); // 2 is what absence means, and is not written
             connack.retain_available = (!settings.retain_available).then_some(false);
-            connack.maximum_packet_size_bytes = Some(settings.packet_size_max_bytes);
+            connack.maximum_packet_size_bytes = Some(entry.packet_size_max_bytes(settings));
             connack.topic_alias_maximum = (settings.topic_alias_max > 0).then_some(settings.topic_alias_max);
             connack.server_keep_alive_s = (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s);
             connack.authentication_method = connect.authentication_method; // [MQTT-4.12.0-5]

@@ -255,8 +255,12 @@ impl Clients {
         fanout: &mut Fanout<'_>,
         copy: DeliveryOptions<'_>,
     ) {
-        if self.settings.queue_qos0 && self.waits_behind_others(id) {
+        let is_sent_nothing = self.is_sent_nothing(id);
+        if self.settings.queue_qos0 && (is_sent_nothing || self.waits_behind_others(id)) {
             return self.enqueue(turn, id, fanout, copy);
+        }
+        if is_sent_nothing {
+            return self.lose(turn, id, DropReason::RateLimited);
         }
         let flush = self.flush;
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else {
@@ -533,6 +537,9 @@ impl Clients {
         self.counters.packets_sent += 1;
         self.counters.publish_sent += 1;
         self.counters.publish_bytes_sent += message.payload.len() as u64;
+        if self.profiled.has_rates {
+            self.count_delivery_against_rate(turn, id, message.len_bytes());
+        }
         if turn.fx.verbosity == Verbosity::Trace {
             self.report_delivery(turn, id, message, copy);
         }
@@ -553,10 +560,11 @@ impl Clients {
         self.has_room(id) && !self.sessions.get(id).outbound().is_some_and(Outbound::has_queue)
     }
 
-    /// Whether a new QoS 1 or 2 message may be sent now: connected, nothing to be sent again first, window and outbox.
+    /// Whether a new QoS 1 or 2 message may be sent now: connected, nothing to be sent again first, window, outbox and rate.
     pub(super) fn has_room(&self, id: SessionId) -> bool {
         let session = self.sessions.get(id);
         self.has_window(id)
+            && !self.is_sent_nothing(id)
             && session.link.as_deref().is_some_and(|link| {
                 link.resends() == 0 && link.outbox_bytes(self.flush) < self.settings.outbox_max_bytes
             })

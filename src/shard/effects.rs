@@ -8,7 +8,7 @@ use crate::auth::Ask;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::{ConnectionId, PacketId, Qos};
 use crate::store::LogOutput;
-use crate::telemetry::{CloseReason, DropReason, Verbosity};
+use crate::telemetry::{CloseReason, DropReason, PauseReason, Verbosity};
 
 /// Encoded bytes in [`Effects::bytes`]. One may be sent to many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,13 @@ pub enum Effect {
     HearAuth {
         /// Whose.
         connection: ConnectionId,
+    },
+    /// From now on the client's packets may have so many bytes, if that is less than what all clients' may.
+    BoundPackets {
+        /// Whose.
+        connection: ConnectionId,
+        /// Fixed header included.
+        max_bytes: u32,
     },
     /// From now on the outbox is not given to the socket: what it says is not on stable storage.
     Hold {
@@ -167,6 +174,15 @@ pub enum Event {
         size_bytes: u32,
         /// What is taken.
         max_bytes: u32,
+    },
+    /// A client is paused because it is over its rate. Told once a connection.
+    Paused {
+        /// By which the edge knows the peer's address.
+        connection: ConnectionId,
+        /// Who it is.
+        client_id: Box<str>,
+        /// Which rate.
+        reason: PauseReason,
     },
     /// A session loses messages. More may be lost before [`Event::LossEnds`].
     LossBegins {

@@ -51,6 +51,7 @@ impl Shard {
         let connection = link.connection;
         self.clients.park_replays(id, &mut link);
         self.clients.hold_back.publishers -= usize::from(link.is_held_back());
+        self.clients.profiled.forget_pauses(id);
         turn.fx.list.push(Effect::Close { connection, reason });
         let session = self.clients.sessions.get_mut(id);
         session.disconnected = Some(Deadline(turn.now.ms()));
@@ -151,7 +152,7 @@ impl Shard {
                 return self.close(turn, id, code, reason, "what it has authenticated itself with has expired");
             }
             let is_silent = link.keep_alive_deadline().is_some_and(|due| due.is_due(turn.now));
-            if is_silent && self.held_packets.holds(link.connection) {
+            if is_silent && (self.held_packets.holds(link.connection) || self.clients.is_unheard(id)) {
                 // It is not heard, and so not silent.
                 let session = self.clients.sessions.get_mut(id);
                 session.link.as_deref_mut().expect("it has one").note_received(turn.now);

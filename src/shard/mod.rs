@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
+//! `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
 //! `end`, `teardown`, `work`, `restore`, `sys`, `losses`, `report`.
 
 mod access;
@@ -32,9 +32,12 @@ mod interest;
 mod losses;
 pub mod mesh;
 mod owners;
+mod pace;
+mod pauses;
 mod places;
 mod policy;
 mod principal;
+mod profiled;
 mod publish;
 mod queue;
 mod reauthentication;
@@ -228,6 +231,7 @@ impl Shard {
             Some(*next_tidy),
             look_again,
             clients.hold_back.next_deadline(),
+            clients.profiled.next_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -356,6 +360,7 @@ impl Shard {
         self.close_for_shutdown(turn);
         self.router.look_again(turn, &self.clients);
         self.clients.end_waiting(turn);
+        self.end_pauses(turn);
         self.router.tear_down(turn, &mut self.clients);
         self.router.go_on_with_fanout(turn, &mut self.clients);
         self.work(turn);

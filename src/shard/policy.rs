@@ -5,6 +5,7 @@
 //! Leaves to others: what becomes of a message that was taken (`publish`, `end`).
 
 use super::connect::Refused;
+use super::settings::bounded_keep_alive_s;
 use super::{Event, Settings, Shard, Turn};
 use crate::auth::acl::Publication;
 use crate::codec::{Connect, ConnectWill, ReasonCode, SubscriptionOptions, Version};
@@ -120,11 +121,7 @@ impl Settings {
             _ if version.is_v5() => self.keep_alive_max_s,
             max_s => max_s,
         };
-        match max_s {
-            u16::MAX => asked_s,
-            max_s if asked_s == 0 => max_s,
-            max_s => asked_s.min(max_s),
-        }
+        bounded_keep_alive_s(asked_s, max_s)
     }
 }
 

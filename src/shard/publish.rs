@@ -18,6 +18,9 @@ impl Shard {
     pub(super) fn handle_publish(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>) {
         self.clients.counters.publish_received += 1;
         self.clients.counters.publish_bytes_received += publish.payload.len() as u64;
+        if self.clients.profiled.has_rates && !self.count_against_rate(turn, id, publish) {
+            return;
+        }
         let Some(alias) = publish.topic_alias else {
             self.publish_to(turn, id, publish, publish.topic);
             return;

@@ -8,7 +8,7 @@ use super::clients::Clients;
 use super::deliver::{DeliveryOptions, Fanout};
 use super::{Event, Turn};
 use crate::ids::SessionId;
-use crate::session::{Outbound, QueueLimits, Reception};
+use crate::session::{Outbound, Reception};
 use crate::settings::FullQueue;
 use crate::telemetry::DropReason;
 
@@ -58,7 +58,7 @@ impl Clients {
     /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it gives way if it has expired
     /// meanwhile, or if the setting says so. If that is not enough, the newest is the one to drop, for this reason.
     fn make_room(&mut self, turn: &mut Turn<'_>, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
-        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
+        let limits = self.profiled.queue_limits(id, &self.settings);
         let oldest_goes = self.settings.full_queue == FullQueue::DropOldest && len_bytes <= limits.bytes;
         let mut given_way = 0;
         loop {
@@ -98,7 +98,7 @@ impl Clients {
 
     /// Whether its queue has room for a message of ordinary size.
     pub(super) fn may_queue(&self, id: SessionId) -> bool {
-        let limits = QueueLimits { messages: self.settings.queued_messages_max, bytes: self.settings.queued_bytes_max };
+        let limits = self.profiled.queue_limits(id, &self.settings);
         self.sessions.get(id).outbound().is_none_or(|outbound| outbound.admits(0, limits))
     }
 }

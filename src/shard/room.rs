@@ -29,8 +29,9 @@ impl Clients {
     fn fullness(&self, id: SessionId) -> u32 {
         let Some(outbound) = self.sessions.get(id).outbound() else { return 0 };
         let part = |used: u64, limit: u64| (used.saturating_mul(FULL) / limit.max(1)).min(FULL);
-        let messages = part(outbound.queued() as u64, u64::from(self.settings.queued_messages_max));
-        messages.max(part(outbound.queued_bytes(), self.settings.queued_bytes_max)) as u32
+        let limits = self.profiled.queue_limits(id, &self.settings);
+        let messages = part(outbound.queued() as u64, limits.messages.into());
+        messages.max(part(outbound.queued_bytes(), limits.bytes)) as u32
     }
 
     /// Whether whoever has published what stands in this queue is to wait for it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::mesh::StampClock;
 use super::places::Places;
+use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::HashKeys;
@@ -38,6 +39,15 @@ impl Settings {
     }
 }
 
+/// The keep alive of a client that asks for this one and may have no longer one than that.
+pub(super) fn bounded_keep_alive_s(asked_s: u16, max_s: u16) -> u16 {
+    match max_s {
+        u16::MAX => asked_s,
+        max_s if asked_s == 0 => max_s,
+        max_s => asked_s.min(max_s),
+    }
+}
+
 /// What all shards of a process share: made once, and given to each.
 #[derive(Clone, Debug)]
 pub struct ProcessContext {
@@ -55,6 +65,8 @@ pub struct ProcessContext {
     pub tells_clients_apart: bool,
     /// What holds on each listener: by its name a session is known whose client came by it before a restart.
     pub listeners: Arc<[Arc<ListenerSettings>]>,
+    /// What holds for some clients only, until [`super::Command::UseProfiles`] brings something else.
+    pub profiles: Option<Arc<Profiles>>,
     /// Where the stamps of retained messages begin.
     pub stamps: StampClock,
 }
@@ -73,6 +85,7 @@ impl ProcessContext {
             rules: None,
             tells_clients_apart: false,
             listeners: Arc::new([]),
+            profiles: None,
             stamps,
         }
     }

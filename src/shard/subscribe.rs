@@ -233,12 +233,13 @@ impl Router {
         let subscriber = Subscriber { session: id, options: options.to_bits(), identifier };
         let found = self.index.find(filter);
         self.catch_up(turn, clients, id);
+        let subscriptions_max = clients.profiled.subscriptions_max(id, &clients.settings);
         let session = clients.sessions.get_mut(id);
         let link = session.link.as_deref().expect("the packet came over it");
         let held = found.and_then(|entry| Some((entry, session.subscriptions.position(entry)?)));
         // A client that subscribes over and over must not make replays pile up; one that has every subscription it may have is
         // shown them all. What it repeats beyond that is shown once, by the replay that still waits.
-        let has_all_replays = link.replays() >= clients.settings.subscriptions_max as usize;
+        let has_all_replays = link.replays() >= subscriptions_max;
         if has_all_replays && !held.is_some_and(|(entry, _)| link.is_to_be_shown(entry)) {
             return ReasonCode::QuotaExceeded;
         }
@@ -248,7 +249,7 @@ impl Router {
             entry
         } else {
             let bytes = session.subscriptions_bytes + requested.filter.len() as u32;
-            if session.subscriptions.len() >= clients.settings.subscriptions_max as usize
+            if session.subscriptions.len() >= subscriptions_max
                 || bytes > limits::SUBSCRIPTIONS_MAX_BYTES
                 || !self.index.admits(filter)
             {

@@ -10,7 +10,7 @@ use super::{MeshMessage, Settings, Shard, Turn};
 use crate::codec::Forwarded;
 use crate::ids::{Qos, SessionId, ShardId};
 use crate::session::{MessageRef, Routed};
-use crate::telemetry::{CloseReason, DropReason, Report, TransportCounters};
+use crate::telemetry::{CloseReason, DropReason, PauseReason, Report, TransportCounters};
 use crate::time::{Deadline, Now};
 use crate::topic::TopicName;
 
@@ -142,6 +142,10 @@ impl Sys {
         for reason in DropReason::ALL {
             let count = counters.drops[reason as usize];
             topics.push((format!("publish/messages/dropped/{}", reason.label()), count.to_string()));
+        }
+        for reason in PauseReason::ALL {
+            let count = counters.pauses[reason as usize];
+            topics.push((format!("clients/paused/{}", reason.label()), count.to_string()));
         }
         for reason in CloseReason::BEFORE_CONNACK {
             topics.push((format!("connections/refused/{}", reason.label()), sum.refused(reason).to_string()));

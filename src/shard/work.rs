@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 
 use super::clients::Clients;
+use super::profiled::Direction;
 use super::record_log::Held;
 use super::retained::Page;
 use super::router::Router;
@@ -88,8 +89,9 @@ impl Shard {
         link.backlog
             .take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty() && backlog.request.is_none());
         let resends = link.resends() > 0;
-        let blocked = link.is_blocked() || link.backlog.as_deref().is_some_and(|backlog| backlog.waits);
+        let mut blocked = link.is_blocked() || link.backlog.as_deref().is_some_and(|backlog| backlog.waits);
         let queue = session.outbound().is_some_and(Outbound::has_queue);
+        blocked |= self.clients.is_sent_nothing(id);
         let replay = self.router.ready_replay(&mut self.clients, id);
         let replays_at_most_once = replay.is_some_and(|replay| replay.qos == Qos::AtMostOnce);
         // A full outbox that is not blocked is empty after the next flush; a full window waits for the client.
@@ -104,7 +106,7 @@ impl Shard {
     /// Sends exchanges of an earlier connection again, as far as window and outbox go.
     fn send_backlog_again(&mut self, turn: &mut Turn<'_>, id: SessionId) -> usize {
         let mut done = 0;
-        while done < SHARE_MESSAGES && self.clients.has_window(id) {
+        while done < SHARE_MESSAGES && self.clients.has_window(id) && !self.clients.is_sent_nothing(id) {
             let flush = self.clients.flush;
             let limit = self.clients.settings.outbox_max_bytes;
             let session = self.clients.sessions.get_mut(id);
@@ -150,6 +152,10 @@ impl Router {
         let (flush, limit) = (clients.flush, clients.settings.outbox_max_bytes as usize);
         let Some(replay) = self.ready_replay(clients, id) else { return false };
         self.catch_up(turn, clients, id); // before it is asked for room
+        if clients.is_sent_nothing(id) {
+            return false;
+        }
+        let is_paced = clients.profiled.has_rates && clients.profiled.is_paced(id, Direction::Delivery);
         let session = clients.sessions.get_mut(id);
         let in_flight = session.outbound().map_or(0, |outbound| usize::from(outbound.window().len()));
         let queued = session.outbound().is_some_and(Outbound::has_queue);
@@ -164,6 +170,8 @@ impl Router {
             *done += 1;
             return true;
         }
+        // One at a time of a client that may be paused after any of them.
+        let budget = if is_paced { budget.min(1) } else { budget };
         let room = if at_most_once { budget } else { budget.min(window) };
         // Live messages that queue behind a full window go first, or a long replay would let their queue overflow.
         if room == 0 || room_bytes == 0 || queued && !at_most_once {
@@ -217,7 +225,10 @@ impl Clients {
     pub(super) fn queue_can_go_on(&self, id: SessionId) -> bool {
         let session = self.sessions.get(id);
         let blocked = session.link.as_deref().is_none_or(Link::is_blocked);
-        !blocked && session.outbound().is_some_and(Outbound::has_queue) && self.has_window(id)
+        !blocked
+            && !self.is_sent_nothing(id)
+            && session.outbound().is_some_and(Outbound::has_queue)
+            && self.has_window(id)
     }
 
     /// Sends from the queue as far as window, outbox and `budget` go. Returns how many messages were sent.

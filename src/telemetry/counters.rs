@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::{CloseReason, DropReason};
+use super::{CloseReason, DropReason, PauseReason};
 
 /// One count for each reason, by its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Counters {
     pub drops: CountsByReason<{ DropReason::COUNT }>,
     /// Ended connections by reason.
     pub closes: CountsByReason<{ CloseReason::COUNT }>,
+    /// Pauses of clients by the rate that they were over.
+    pub pauses: CountsByReason<{ PauseReason::COUNT }>,
 }
 
 impl Counters {
@@ -79,6 +81,11 @@ impl Counters {
     /// Counts one ended connection.
     pub const fn closed(&mut self, reason: CloseReason) {
         self.closes.count(reason as usize);
+    }
+
+    /// Counts one pause of a client.
+    pub const fn paused(&mut self, reason: PauseReason) {
+        self.pauses.count(reason as usize);
     }
 
     /// Messages dropped for any reason.
@@ -99,6 +106,7 @@ impl Counters {
         self.mesh_sent += other.mesh_sent;
         self.drops.add(&other.drops);
         self.closes.add(&other.closes);
+        self.pauses.add(&other.pauses);
     }
 }
 

@@ -24,4 +24,4 @@ pub enum Verbosity {
 }
 
 pub use counters::{Counters, CountsByReason, Gauges, Report, TransportCounters};
-pub use reasons::{CloseReason, DropReason};
+pub use reasons::{CloseReason, DropReason, PauseReason};

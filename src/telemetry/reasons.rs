@@ -28,11 +28,13 @@ pub enum DropReason {
     MessageTooLarge,
     /// The access rules do not allow its publisher to send it, or its subscriber to have it.
     AccessDenied,
+    /// QoS 0 for a client that is sent more than its profile allows.
+    RateLimited,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 12;
+    pub const COUNT: usize = 13;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutboxFull,
@@ -47,6 +49,7 @@ impl DropReason {
         Self::SessionEnded,
         Self::MessageTooLarge,
         Self::AccessDenied,
+        Self::RateLimited,
     ];
 
     /// The label of the metric, stable for whoever has dashboards.
@@ -64,6 +67,7 @@ impl DropReason {
             Self::SessionEnded => "session_ended",
             Self::MessageTooLarge => "message_too_large",
             Self::AccessDenied => "access_denied",
+            Self::RateLimited => "rate_limited",
         }
     }
 }
@@ -142,11 +146,13 @@ pub enum CloseReason {
     Resources,
     /// The client did what the access rules do not allow.
     NotAuthorized,
+    /// The client published faster than its profile allows.
+    MessageRate,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 35;
+    pub const COUNT: usize = 36;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -184,6 +190,7 @@ impl CloseReason {
         Self::AdministrativeAction,
         Self::Resources,
         Self::NotAuthorized,
+        Self::MessageRate,
     ];
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
@@ -216,7 +223,7 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 17] = [
+    pub const AFTER_CONNACK: [Self; 18] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
@@ -234,6 +241,7 @@ impl CloseReason {
         Self::AdministrativeAction,
         Self::Resources,
         Self::NotAuthorized,
+        Self::MessageRate,
     ];
 
     /// Whether a client that keeps to the specification, and to what CONNACK told it, does not end like this.
@@ -286,6 +294,59 @@ impl CloseReason {
             Self::AdministrativeAction => "administrative_action",
             Self::Resources => "resources",
             Self::NotAuthorized => "not_authorized",
+            Self::MessageRate => "message_rate",
+        }
+    }
+}
+
+/// Which rate a client was over when it was paused: its own, or that of all its user's clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PauseReason {
+    /// Messages that it publishes.
+    PublishRate,
+    /// Bytes of those.
+    PublishRateBytes,
+    /// Messages that it is sent.
+    DeliveryRate,
+    /// Bytes of those.
+    DeliveryRateBytes,
+    /// Messages that its user's clients publish.
+    UserPublishRate,
+    /// Bytes of those.
+    UserPublishRateBytes,
+    /// Messages that its user's clients are sent.
+    UserDeliveryRate,
+    /// Bytes of those.
+    UserDeliveryRateBytes,
+}
+
+impl PauseReason {
+    /// How many reasons there are.
+    pub const COUNT: usize = 8;
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::PublishRate,
+        Self::PublishRateBytes,
+        Self::DeliveryRate,
+        Self::DeliveryRateBytes,
+        Self::UserPublishRate,
+        Self::UserPublishRateBytes,
+        Self::UserDeliveryRate,
+        Self::UserDeliveryRateBytes,
+    ];
+
+    /// The metric label and log field: the key of the profile.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::PublishRate => "publish_rate",
+            Self::PublishRateBytes => "publish_rate_bytes",
+            Self::DeliveryRate => "delivery_rate",
+            Self::DeliveryRateBytes => "delivery_rate_bytes",
+            Self::UserPublishRate => "user_publish_rate",
+            Self::UserPublishRateBytes => "user_publish_rate_bytes",
+            Self::UserDeliveryRate => "user_delivery_rate",
+            Self::UserDeliveryRateBytes => "user_delivery_rate_bytes",
         }
     }
 }
@@ -300,6 +361,9 @@ mod tests {
             assert_eq!(reason as usize, number, "{}", reason.label());
         }
         for (number, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number, "{}", reason.label());
+        }
+        for (number, reason) in PauseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number, "{}", reason.label());
         }
     }

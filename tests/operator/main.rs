@@ -9,6 +9,7 @@ mod listeners;
 mod log;
 mod passwords;
 mod provider;
+mod rates;
 mod reload;
 mod rules;
 mod sources;

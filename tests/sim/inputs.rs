@@ -241,6 +241,7 @@ impl World {
                     fx.copy_to(encoded, packet_id, &mut packet);
                     self.take_packet_out(shard, connection, &packet, Some(&fx.payloads[payload as usize]))?;
                 }
+                Effect::BoundPackets { .. } => self.out.list.push(*effect),
                 Effect::Resume { connection } => {
                     if self.take_resume(shard, connection)? {
                         self.out.list.push(*effect);

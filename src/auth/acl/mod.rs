@@ -20,6 +20,7 @@ pub use mosquitto::parse_mosquitto;
 #[cfg(feature = "runtime")]
 pub use own_form::parse_own_form;
 pub use pattern::{PatternError, TopicPattern};
+pub(super) use rules::PeerNetwork;
 pub use rules::{AclError, Actions, Decision, Permission, Publication, Rule, RuleSet, Subject, SubscribeRight};
 pub use who::Who;
 

@@ -19,73 +19,53 @@
 //! ```
 //! Rules are looked at in the order of the file, whomever they are about; the first that speaks decides.
 
-use core::net::IpAddr;
-use std::collections::BTreeMap;
-use std::ops::Range;
-
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
+use super::super::toml_text::{Groups, LineError, TomlText};
 use super::pattern::TopicPattern;
-use super::rules::{AclError, Actions, Conditions, PeerNetwork, Rule, RuleSet, Subject};
+use super::rules::{AclError, Actions, Conditions, Rule, RuleSet, Subject};
 
 /// Reads a file.
 pub fn parse_own_form(text: &str) -> Result<RuleSet, AclError> {
-    let reader = OwnForm { text };
-    let document = DeTable::parse(text).map_err(|error| {
-        let words = error.message().lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        reader.error(&error.span().unwrap_or_default(), format!("this is not TOML: {words}"))
-    })?;
-    let mut groups = BTreeMap::new();
-    let mut rules = Vec::new();
+    let reader = TomlText::new(text);
+    let document = reader.document()?;
     let sections = document.get_ref();
-    if let Some((key, value)) = sections.iter().find(|(key, _)| &**key.get_ref() == "groups") {
-        let DeValue::Table(table) = value.get_ref() else {
-            return Err(reader.error(&key.span(), "groups is a section: write [groups] on a line of its own".into()));
-        };
-        for (name, members) in table {
-            groups.insert(name.get_ref().to_string(), reader.texts(members, "user names")?);
-        }
-    }
+    let groups = reader.groups(sections)?;
+    let mut rules = Vec::new();
     for (key, value) in sections {
         match (&**key.get_ref(), value.get_ref()) {
             ("groups", _) => {}
             ("rule", DeValue::Array(tables)) => {
                 for table in tables {
-                    reader.rule(table, &groups, &mut rules)?;
+                    OwnForm(reader).rule(table, &groups, &mut rules)?;
                 }
             }
             ("rule", _) => {
-                return Err(reader.error(&key.span(), "rule is a table: write [[rule]] on a line of its own".into()));
+                return Err(reader.error(&key.span(), "rule is a table: write [[rule]] on a line of its own").into());
             }
             (other, _) => {
-                return Err(reader.error(&key.span(), format!("{other:?} is neither groups nor rule")));
+                return Err(reader.error(&key.span(), format!("{other:?} is neither groups nor rule")).into());
             }
         }
     }
     RuleSet::new(rules)
 }
 
-struct OwnForm<'a> {
-    text: &'a str,
+struct OwnForm<'a>(TomlText<'a>);
+
+impl From<LineError> for AclError {
+    fn from(LineError { line, text }: LineError) -> Self {
+        Self::Line(line, text)
+    }
 }
 
-type Groups = BTreeMap<String, Vec<Box<str>>>;
-
 impl OwnForm<'_> {
-    fn line(&self, span: &Range<usize>) -> usize {
-        self.text.get(..span.start).unwrap_or(self.text).matches('\n').count() + 1
-    }
-
-    fn error(&self, span: &Range<usize>, text: String) -> AclError {
-        AclError::Line(self.line(span), text.into())
-    }
-
     /// One table: a rule for each of its topics.
     fn rule(&self, table: &Spanned<DeValue<'_>>, groups: &Groups, rules: &mut Vec<Rule>) -> Result<(), AclError> {
         let span = table.span();
         let DeValue::Table(keys) = table.get_ref() else {
-            return Err(self.error(&span, "rule holds tables: write [[rule]] on a line of its own".into()));
+            return Err(self.0.error(&span, "rule holds tables: write [[rule]] on a line of its own").into());
         };
         let (mut verb, mut topics, mut users) = (None, Vec::new(), None::<Vec<Box<str>>>);
         let mut conditions = Conditions::default();
@@ -94,36 +74,31 @@ impl OwnForm<'_> {
             match name {
                 "allow" | "deny" => {
                     if verb.is_some() {
-                        return Err(self.error(&key.span(), "a rule allows or denies, not both".into()));
+                        return Err(self.0.error(&key.span(), "a rule allows or denies, not both").into());
                     }
                     verb = Some((name == "allow", self.actions(value)?));
                 }
-                "topics" => topics = self.texts(value, "topics")?,
-                "users" => users.get_or_insert_default().extend(self.texts(value, "user names")?),
-                "groups" => {
-                    for group in self.texts(value, "names of groups")? {
-                        let unknown = || self.error(&value.span(), format!("no group is called {group:?}"));
-                        users.get_or_insert_default().extend(groups.get(&*group).ok_or_else(unknown)?.iter().cloned());
-                    }
-                }
-                "clients" => conditions.clients = self.texts(value, "client ids")?,
-                "listeners" => conditions.listeners = self.texts(value, "names of listeners")?,
-                "networks" => conditions.networks = self.networks(value)?,
+                "topics" => topics = self.0.texts(value, "topics")?,
+                "users" => users.get_or_insert_default().extend(self.0.texts(value, "user names")?),
+                "groups" => users.get_or_insert_default().extend(self.0.members(value, groups)?),
+                "clients" => conditions.clients = self.0.texts(value, "client ids")?,
+                "listeners" => conditions.listeners = self.0.texts(value, "names of listeners")?,
+                "networks" => conditions.networks = self.0.networks(value)?,
                 "qos" => conditions.qos = Some(self.qos(value)?),
                 "retain" => match value.get_ref() {
                     DeValue::Boolean(retain) => conditions.retain = Some(*retain),
-                    _ => return Err(self.error(&value.span(), "retain is true or false".into())),
+                    _ => return Err(self.0.error(&value.span(), "retain is true or false").into()),
                 },
-                other => return Err(self.error(&key.span(), format!("unknown key {other:?} in [[rule]]"))),
+                other => return Err(self.0.error(&key.span(), format!("unknown key {other:?} in [[rule]]")).into()),
             }
         }
         let Some((allows, actions)) = verb else {
-            return Err(self.error(&span, "a rule says allow or deny".into()));
+            return Err(self.0.error(&span, "a rule says allow or deny").into());
         };
         if topics.is_empty() {
-            return Err(self.error(&span, "a rule names topics; \"#\" is all but those that begin with $".into()));
+            return Err(self.0.error(&span, "a rule names topics; \"#\" is all but those that begin with $").into());
         }
-        let line = self.line(&span);
+        let line = self.0.line(&span);
         let subject = users.map_or(Subject::Everybody, Subject::Users);
         let conditions = (conditions != Conditions::default()).then(|| Box::new(conditions));
         for topic in topics {
@@ -135,40 +110,13 @@ impl OwnForm<'_> {
         Ok(())
     }
 
-    fn actions(&self, value: &Spanned<DeValue<'_>>) -> Result<Actions, AclError> {
+    fn actions(&self, value: &Spanned<DeValue<'_>>) -> Result<Actions, LineError> {
         let known = [Actions::Publish, Actions::Subscribe, Actions::All];
         let given = value.get_ref().as_str().and_then(|text| known.into_iter().find(|action| word(*action) == text));
-        given.ok_or_else(|| {
-            self.error(&value.span(), "allow and deny take \"publish\", \"subscribe\" or \"all\"".into())
-        })
+        given.ok_or_else(|| self.0.error(&value.span(), "allow and deny take \"publish\", \"subscribe\" or \"all\""))
     }
 
-    /// One text or a list of them; an empty list would read like "all" and is refused.
-    fn texts(&self, value: &Spanned<DeValue<'_>>, what: &str) -> Result<Vec<Box<str>>, AclError> {
-        let texts = match value.get_ref() {
-            DeValue::String(text) => Some(vec![Box::from(&**text)]),
-            DeValue::Array(values) => values.iter().map(|value| value.get_ref().as_str().map(Box::from)).collect(),
-            _ => None,
-        };
-        let texts: Option<Vec<Box<str>>> = texts.filter(|texts: &Vec<Box<str>>| !texts.is_empty());
-        texts.ok_or_else(|| self.error(&value.span(), format!("here stand {what}: a text or a list of some")))
-    }
-
-    fn networks(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<PeerNetwork>, AclError> {
-        let read = |text: &str| {
-            let (address, bits) = text.split_once('/').unwrap_or((text, ""));
-            let address: IpAddr = address.parse().ok()?;
-            let most = if address.is_ipv4() { 32 } else { 128 };
-            let bits = if text.contains('/') { bits.parse().ok().filter(|bits| *bits <= most)? } else { most };
-            Some(PeerNetwork { address, bits })
-        };
-        let unknown = |text: &str| {
-            self.error(&value.span(), format!("{text:?} is no network: write 10.0.0.0/8, 2001:db8::/32 or an address"))
-        };
-        self.texts(value, "networks")?.iter().map(|text| read(text).ok_or_else(|| unknown(text))).collect()
-    }
-
-    fn qos(&self, value: &Spanned<DeValue<'_>>) -> Result<u8, AclError> {
+    fn qos(&self, value: &Spanned<DeValue<'_>>) -> Result<u8, LineError> {
         let level = |value: &DeValue<'_>| match value {
             DeValue::Integer(number) => number.as_str().parse::<u8>().ok().filter(|qos| *qos <= 2),
             _ => None,
@@ -178,7 +126,7 @@ impl OwnForm<'_> {
             value => level(value).map(|level| vec![level]),
         };
         let levels = levels.filter(|levels| !levels.is_empty());
-        let levels = levels.ok_or_else(|| self.error(&value.span(), "qos is 0, 1, 2 or a list of them".into()))?;
+        let levels = levels.ok_or_else(|| self.0.error(&value.span(), "qos is 0, 1, 2 or a list of them"))?;
         Ok(levels.into_iter().fold(0, |mask, level| mask | 1 << level))
     }
 }

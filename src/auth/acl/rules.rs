@@ -54,13 +54,14 @@ pub enum Subject {
 
 /// A network: an address and how many of its bits count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct PeerNetwork {
-    pub(super) address: IpAddr,
-    pub(super) bits: u8,
+pub(in crate::auth) struct PeerNetwork {
+    pub(in crate::auth) address: IpAddr,
+    pub(in crate::auth) bits: u8,
 }
 
 impl PeerNetwork {
-    fn has(self, peer: IpAddr) -> bool {
+    /// Whether an address is of it.
+    pub(in crate::auth) fn has(self, peer: IpAddr) -> bool {
         match (self.address, peer.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(peer)) => {
                 let shift = 32 - u32::from(self.bits);

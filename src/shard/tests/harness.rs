@@ -636,6 +636,7 @@ impl World {
                 Effect::SendPayload { connection, encoded, packet_id, payload } => {
                     (connection, encoded, packet_id, Some(payload))
                 }
+                Effect::BoundPackets { .. } => continue,
                 Effect::Resume { connection } | Effect::HearAuth { connection } => {
                     self.resumed.push_back(connection.slot as usize);
                     continue;

@@ -25,6 +25,7 @@ mod policy;
 mod qos_in;
 mod qos_out;
 mod queue;
+mod rates;
 mod reauthentication;
 mod replay;
 mod replayed;

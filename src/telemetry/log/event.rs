@@ -188,6 +188,14 @@ pub fn packet_too_large(client: &str, peer: &dyn Display, size_bytes: u64, max_b
     }
 }
 
+/// A client is over a rate of its profile, and paused for it: the first time on its connection.
+pub fn client_paused(client: &str, peer: &dyn Display, rate: &str) {
+    if LogKind::ClientPaused.admit() {
+        let setting = "[auth] profiles_file (--profiles-file)";
+        info!(target: TARGET, event = LogKind::ClientPaused.name(), client, %peer, rate, setting);
+    }
+}
+
 /// A session loses a message, the first for a while; `setting` is the one that bounds what is full.
 pub fn messages_lost(client: &str, reason: &str, queued: u64, queued_bytes: u64, setting: &str) {
     let setting = (!setting.is_empty()).then_some(setting);

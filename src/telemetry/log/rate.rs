@@ -35,6 +35,8 @@ pub(super) enum LogKind {
     BackEndFailed,
     /// A client sent more than is taken.
     PacketTooLarge,
+    /// A client is over its rate.
+    ClientPaused,
     /// A session begins to lose messages.
     MessagesLost,
     /// A session has lost so many.
@@ -53,7 +55,7 @@ pub(super) enum LogKind {
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
@@ -63,6 +65,7 @@ impl LogKind {
         Self::LoginBanned,
         Self::BackEndFailed,
         Self::PacketTooLarge,
+        Self::ClientPaused,
         Self::MessagesLost,
         Self::MessagesLostTotal,
         Self::Subscribe,
@@ -84,6 +87,7 @@ impl LogKind {
             Self::LoginBanned => "login_banned",
             Self::BackEndFailed => "back_end_failed",
             Self::PacketTooLarge => "packet_too_large",
+            Self::ClientPaused => "client_paused",
             Self::MessagesLost => "messages_lost",
             Self::MessagesLostTotal => "messages_lost_total",
             Self::Subscribe => "subscribe",
