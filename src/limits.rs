@@ -511,6 +511,8 @@ pub const PROFILE_RATE_MAX: u64 = 1_000_000_000_000;
 /// Cells that rates of users are kept in, 8 bytes each, where a profile has such a rate: 512 KiB, in which a thousand users that are at
 /// their limits hold up one in a thousand others.
 pub const USER_RATE_CELLS: usize = 65_536;
+/// Longest mount point, with its ids.
+pub const MOUNT_POINT_MAX_BYTES: usize = 1_024;
 /// Shortest pause of a client that is over its rate, in milliseconds: what it may send meanwhile comes at once afterwards, and a
 /// thousand paused clients wake their shard a hundred times a second, not more.
 pub const RATE_PAUSE_MIN_MS: u64 = 10;

@@ -5,7 +5,7 @@
 //! `Debug` shows no secret.
 //! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
 //!
-//! Reading order: this file (what shards ask), [`acl`], `profile`, `user_rates`, `profile_file`; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
+//! Reading order: this file (what shards ask), [`acl`], `profile`, `mount_point`, `user_rates`, `profile_file`; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
 //! `remembered`, `bans`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found).
 
 pub mod acl;
@@ -21,6 +21,7 @@ mod exchanges;
 pub mod http;
 #[cfg(feature = "runtime")]
 mod key_sets;
+mod mount_point;
 #[cfg(feature = "runtime")]
 mod outcome;
 #[cfg(feature = "runtime")]
@@ -54,6 +55,7 @@ pub use authenticator::{AuthSettings, Authenticator, Job, JobId};
 pub use bans::{BanSettings, Suspect};
 #[cfg(feature = "runtime")]
 pub use chain::{AuthWork, Chains, Method, WorkDone};
+pub use mount_point::{MountPoint, MountRefusal};
 #[cfg(feature = "runtime")]
 pub use outcome::MethodOutcome;
 pub use profile::{ClientProfile, OverRate, Profile, ProfileScope, Profiles};

@@ -1,4 +1,4 @@
-//! What holds for some clients only, in place of the broker's settings: rates and bounds.
+//! What holds for some clients only, in place of the broker's settings: rates, bounds, a mount point.
 //!
 //! Always holds: profiles are looked at in the order of their file; of each setting the first that is about the client and names it
 //! decides. A client whom none is about costs nothing but that look, once, when it connects.
@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::acl::{PeerNetwork, Who};
+use super::mount_point::MountPoint;
 use super::rate_kind::RateKind;
 use super::user_rates::UserRates;
 
@@ -38,6 +39,8 @@ pub struct ClientProfile {
     pub packet_size_max_bytes: Option<u32>,
     /// In place of `keep_alive_max`, whatever the version.
     pub keep_alive_max_s: Option<u16>,
+    /// In place of the listener's.
+    pub mount_point: Option<MountPoint>,
 }
 
 impl ClientProfile {
@@ -55,6 +58,7 @@ impl ClientProfile {
             queued_bytes_max: self.queued_bytes_max.or(later.queued_bytes_max),
             packet_size_max_bytes: self.packet_size_max_bytes.or(later.packet_size_max_bytes),
             keep_alive_max_s: self.keep_alive_max_s.or(later.keep_alive_max_s),
+            mount_point: self.mount_point.or_else(|| later.mount_point.clone()),
         }
     }
 }

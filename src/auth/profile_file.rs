@@ -12,6 +12,7 @@
 //! delivery_rate_bytes = "100KiB"
 //! over_rate = "wait"               # or "disconnect"
 //! max_queued_messages = 100
+//! mount_point = "meters/%u/"
 //! ```
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::mount_point::MountPoint;
 use super::profile::{ClientProfile, OverRate, Profile, Profiles};
 use super::rate_kind::RateKind;
 use super::toml_text::{Groups, LineError, TomlText};
@@ -133,6 +135,11 @@ impl ProfileReader<'_> {
             "keep_alive_max" => {
                 settings.keep_alive_max_s = Some(self.duration(value, 1..=u64::from(u16::MAX))? as u16);
             }
+            "mount_point" => {
+                let text = value.get_ref().as_str().unwrap_or_default();
+                let read = MountPoint::parse(text).map_err(|wrong| self.text.error(&value.span(), wrong))?;
+                settings.mount_point = Some(read);
+            }
             other => return Err(self.text.error(&key.span(), format!("unknown key {other:?} in [[profile]]"))),
         }
         Ok(())
@@ -205,6 +212,7 @@ users = "m3"
 publish_rate = 1_000
 user_delivery_rate_bytes = "10KiB"
 over_rate = "disconnect"
+mount_point = "meters/%u/"
 
 [[profile]]
 listeners = ["public"]
@@ -251,9 +259,9 @@ delivery_rate = 7
         assert_eq!((meter.over_rate, meter.subscriptions_max), (Some(OverRate::Disconnect), Some(10)));
         let (messages, bytes) = (meter.queued_messages_max, meter.queued_bytes_max);
         assert_eq!((messages, bytes, meter.packet_size_max_bytes), (Some(20), Some(1 << 20), Some(2048)));
-        assert_eq!(meter.keep_alive_max_s, Some(60));
+        assert_eq!((meter.keep_alive_max_s, meter.mount_point.unwrap().to_string()), (Some(60), "meters/%u/".into()));
         let other = of("c1", Some("ann"), "public", "192.0.2.1").unwrap();
-        assert_eq!((other.rates[0], other.over_rate), (Some(5), None));
+        assert_eq!((other.rates[0], other.over_rate, other.mount_point), (Some(5), None, None));
         assert_eq!(of("c1", Some("m3"), "inner", "::1").unwrap().subscriptions_max, None);
         assert_eq!(of("c1", None, "inner", "10.0.0.1"), None);
         assert_eq!(of("c9", None, "inner", "11.0.0.1"), None);
@@ -287,6 +295,7 @@ delivery_rate = 7
             ("[[profile]]\nover_rate = \"close\"\n", "line 2: over_rate is"),
             ("[[profile]]\npublish_rate = 1_000_000_000_001\n", "line 2: 1000000000001 is out of range"),
             ("[[profile]]\nmax_packet_size = 1\n", "line 2: 1 is out of range"),
+            ("[[profile]]\nmount_point = \"a\"\n", "line 2: \"a\" is no mount point"),
             ("[[profile]]\nrate = 1\n", "line 2: unknown key \"rate\""),
             ("[[profile]]\ngroups = \"none\"\n", "line 2: no group is called"),
             ("[[profile]]\npublish_rate = 1\nusers = []\n", "line 3: here stand user names"),

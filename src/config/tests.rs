@@ -135,6 +135,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Text { .. } if row.flag == "profiles-file" => "profiles".to_owned(),
         Kind::Text { noun: "url", .. } => "http://127.0.0.1:8000/x".to_owned(),
         Kind::Text { noun: "pattern", .. } => "%u/*".to_owned(),
+        Kind::Text { noun: "mount point", .. } => "tenant/%u/".to_owned(),
         Kind::Text { noun: "name", .. } => "other".to_owned(),
         Kind::Text { noun: "mode", .. } => "600".to_owned(),
         Kind::Text { noun: "owner", .. } => "root:mqtt".to_owned(),

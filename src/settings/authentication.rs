@@ -8,9 +8,20 @@ use std::path::Path;
 
 use super::client_id_pattern::{ClientIdPattern, check_client_id_pattern};
 use super::texts::{OptionalText, check_file, check_text, check_url};
-use super::value::{CertificateUser, OptionalFile, WhenHttpDown};
-use super::{Fallback, Kind, Setting, Unit::Seconds};
+use super::value::{CertificateUser, FromValue, OptionalFile, WhenHttpDown};
+use super::{Fallback, Kind, Setting, Unit::Seconds, Value};
+use crate::auth::MountPoint;
 use crate::limits;
+
+impl FromValue for MountPoint {
+    fn from_value(value: Value) -> Self {
+        Self::parse(&String::from_value(value)).expect("the row has checked it")
+    }
+}
+
+fn check_mount_point(text: &str) -> Result<String, String> {
+    MountPoint::parse(text).map(|mount| mount.to_string())
+}
 
 /// What a text may be that need not be there.
 const TEXTS: &str = "a text, or none";
@@ -20,6 +31,17 @@ super::declare_settings! {
     AuthenticationSettings, AUTHENTICATION_ROWS;
 
     Listener {
+        /// What stands before each topic of a client: none, or a beginning such as tenant/%u/.
+        ///
+        /// Clients do not see it: it is put before the topics and filters that they send, wills and shared ones among them, and taken off what they are sent. %u is the
+        /// user name that was verified, %c the client id; a client whose id or name has + # or / in it is refused where it would be put in. Access
+        /// rules and back ends see whole topics. Response topics, which are not the broker's to read, stay as they are. A profile may say another
+        /// one.
+        mount_point: MountPoint = Setting::new(
+            "mount-point", Kind::Text { check: check_mount_point, noun: "mount point", allowed: "a beginning of topics that ends with /, or none" },
+            Fallback::Text(MountPoint::NONE_WORD),
+        ).for_each_listener(), Start;
+
         /// What of a client's certificate is its client id.
         ///
         /// That is its client id then, whatever CONNECT says. The certificate is the one that certificate_user speaks of; a client without that name

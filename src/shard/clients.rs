@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::access::AccessControl;
 use super::hold_back::HoldBack;
 use super::losses::Losses;
+use super::mounts::Mounts;
 use super::places::Places;
 use super::profiled::ProfiledClients;
 use super::record_log::{Forwards, RecordLog};
@@ -39,6 +40,8 @@ pub(super) struct Clients {
     pub queues: QueueTotals,
     /// Who may do what.
     pub access: AccessControl,
+    /// What stands before whose topics.
+    pub mounts: Mounts,
     /// For whom other settings hold.
     pub profiled: ProfiledClients,
     /// Who may be connected, on all shards together.
@@ -70,6 +73,7 @@ impl Clients {
             forwards: Forwards::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             access: AccessControl::new(process.rules.clone(), process.tells_clients_apart),
+            mounts: Mounts::default(),
             profiled: ProfiledClients::new(process.profiles.clone()),
             places: Arc::clone(&process.places),
             work: VecDeque::new(),

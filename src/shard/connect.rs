@@ -7,8 +7,8 @@ use super::rights::ClientRights;
 use super::settings::bounded_keep_alive_s;
 use super::{ConnectInfo, Effect, Event, Settings, Shard, Shutdown, Turn, UserNameBasis};
 use crate::auth::acl::Who;
-use crate::auth::{Admission, AskId, ClientProfile, Policy};
-use crate::codec::{ConnAck, Connect, ReasonCode, Version};
+use crate::auth::{Admission, AskId, ClientProfile, MountRefusal, Policy};
+use crate::codec::{ConnAck, Connect, ConnectWill, ReasonCode, Version};
 use crate::ids::{ClientKey, ConnectionId, SessionId};
 use crate::limits;
 use crate::session::{Link, Session, Will};
@@ -157,6 +157,12 @@ impl Shard {
         let key = self.clients.sessions.key(connect.client_id);
         let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
+        let mount = match mount_of(connect, arrival, entry) {
+            Ok(mount) => mount,
+            Err(refusal) => {
+                return self.refuse(turn, connection, connect, ReasonCode::NotAuthorized, refusal.text());
+            }
+        };
         let admitted = self
             .check_room(connect, arrival, known)
             .and_then(|()| self.check_connack_fits(turn, connect, arrival, entry))
@@ -190,8 +196,8 @@ impl Shard {
         self.clients.log_owner(turn, id, arrival, principal.as_ref());
         self.clients.set_principal(id, principal, session_present);
         self.use_profile(turn, id, (entry.profile, user), session_present);
-        let will = self.accept_will(turn, id, connect).map(|will| Box::new(Will::new(&will, key)));
-        self.clients.set_will(turn, id, will);
+        self.clients.mounts.set(id, mount);
+        self.take_will_of(turn, id, connect);
         self.clients.counters.connections += 1;
         self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
         if self.connack_waits(turn.now, id, session_present, before) {
@@ -231,6 +237,15 @@ impl Shard {
             Some(id) => (id, true), // [MQTT-3.1.2-5]
             None => (self.clients.sessions.insert(key, connect.client_id), false), // [MQTT-3.1.2-6]
         }
+    }
+
+    /// Keeps the will of an accepted CONNECT, if it is to be kept.
+    fn take_will_of(&mut self, turn: &mut Turn<'_>, id: SessionId, connect: &Connect<'_>) {
+        let key = self.clients.sessions.get(id).key;
+        let whole = connect.will.as_ref().and_then(|will| self.clients.mounts.topic(id, will.topic));
+        let will = connect.will.map(|will| ConnectWill { topic: whole.as_deref().unwrap_or(will.topic), ..will });
+        let will = will.and_then(|will| self.accept_will(turn, id, will)).map(|will| Box::new(Will::new(&will, key)));
+        self.clients.set_will(turn, id, will);
     }
 
     /// What holds for a client in place of the broker's settings.
@@ -451,6 +466,16 @@ fn verified_user<'a>(connect: &Connect<'a>, arrival: ConnectInfo<'_>, entry: Con
         return admission.user.as_deref();
     }
     connect.username.filter(|_| is_verified(arrival))
+}
+
+/// What stands before a client's topics: its profile says it, or else its listener.
+fn mount_of(
+    connect: &Connect<'_>,
+    arrival: ConnectInfo<'_>,
+    entry: ConnectEntry<'_>,
+) -> Result<Option<Box<str>>, MountRefusal> {
+    let own = entry.profile.and_then(|profile| profile.mount_point.as_ref());
+    own.unwrap_or(&arrival.listener.auth.mount_point).of(verified_user(connect, arrival, entry), connect.client_id)
 }
 
 /// Whether somebody vouches for what a client is called.

@@ -40,6 +40,9 @@ enum Departure {
     Held,
 }
 
+/// What tells forms apart: version, QoS and RETAIN, and how many bytes of the topic its client does not see.
+type Layout = (u8, u16);
+
 /// One message on its way to its subscribers, and the forms in which it has been encoded so far, by layout. There are twelve
 /// layouts and mostly one subscriber, so nothing is laid out in advance. `None`: MQTT has no such packet.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub(super) struct Fanout<'a> {
     pub reception: Reception,
     /// The fullest queue that it has met so far, where that matters.
     pub fullest: Fullest,
-    forms: SmallVec<[(u8, Option<Outgoing>); 2]>,
+    forms: SmallVec<[(Layout, Option<Outgoing>); 2]>,
 }
 
 impl<'a> Fanout<'a> {
@@ -81,13 +84,15 @@ pub(super) struct DeliveryOptions<'a> {
     pub ids: &'a [SubscriptionId],
     /// The shared subscription that it is for.
     pub group: PickedFor,
+    /// Bytes at the beginning of the topic that the client does not see.
+    pub mount_bytes: u16,
 }
 
 impl<'a> DeliveryOptions<'a> {
     /// Of a delivery that was made before; `ids` are its own.
     fn of(delivery: &Delivery, ids: &'a [SubscriptionId]) -> Self {
         let group = PickedFor { tag: delivery.group, key: 0 };
-        Self { qos: delivery.qos, retain: delivery.retain, dup: false, ids, group }
+        Self { qos: delivery.qos, retain: delivery.retain, dup: false, ids, group, mount_bytes: 0 }
     }
 }
 
@@ -219,8 +224,14 @@ impl Clients {
         identifier: Option<SubscriptionId>,
     ) {
         let qos = routed.message.qos.min(qos);
-        let copy =
-            DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice(), group: PickedFor::NONE };
+        let copy = DeliveryOptions {
+            qos,
+            retain: true,
+            dup: false,
+            ids: identifier.as_slice(),
+            group: PickedFor::NONE,
+            mount_bytes: 0,
+        };
         let mut fanout = Fanout::new(routed);
         if qos == Qos::AtMostOnce {
             self.send_at_most_once(turn, id, &mut fanout, copy);
@@ -237,6 +248,7 @@ impl Clients {
             dup: false,
             ids: grant.ids,
             group: grant.group,
+            mount_bytes: 0,
         };
         turn.fx.deliveries += cost_of(copy.qos);
         if fanout.routed.message.is_too_late(turn.now) {
@@ -287,9 +299,8 @@ impl Clients {
         copy: DeliveryOptions<'_>,
     ) {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has looked");
-        let Some(outgoing) = encode(turn, fanout, link, copy) else {
-            self.lose(turn, id, DropReason::PacketTooLarge);
-            return;
+        let Some(outgoing) = encode(turn, fanout, link, copy, self.mounts.of(id)) else {
+            return self.lose_unencoded(turn, id, fanout);
         };
         send_publish(link, self.flush, outgoing, None, turn.fx);
         fanout.reception = Reception::Taken;
@@ -384,9 +395,9 @@ impl Clients {
             return self.send_and_log(turn, id, fanout, copy);
         }
         let link = session.link.as_deref_mut().expect("room means a connection");
-        let Some(outgoing) = encode(turn, fanout, link, copy) else {
+        let Some(outgoing) = encode(turn, fanout, link, copy, self.mounts.of(id)) else {
             // As if its delivery had completed [MQTT-3.1.2-25].
-            return self.lose(turn, id, DropReason::PacketTooLarge);
+            return self.lose_unencoded(turn, id, fanout);
         };
         let delivery = Delivery {
             message: fanout.routed.share().clone(),
@@ -449,10 +460,10 @@ impl Clients {
             return Some(Departure::Held);
         }
         let link = session.link.as_deref_mut().expect("room means a connection");
-        let outgoing = encode(turn, fanout, link, copy);
+        let outgoing = encode(turn, fanout, link, copy, self.mounts.of(id));
         if outgoing.is_none() {
             // As if its delivery had completed [MQTT-3.1.2-25].
-            self.lose(turn, id, DropReason::PacketTooLarge);
+            self.lose_unencoded(turn, id, fanout);
         }
         outgoing.map(Departure::Now)
     }
@@ -506,12 +517,12 @@ impl Clients {
             return self.drop_in_flight(turn, id, packet_id);
         }
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is sent on it");
-        if let Some(outgoing) = encode(turn, &mut fanout, link, copy) {
+        if let Some(outgoing) = encode(turn, &mut fanout, link, copy, self.mounts.of(id)) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
             self.count_publish(turn, id, &fanout.routed.message, copy);
             return;
         }
-        self.lose(turn, id, DropReason::PacketTooLarge);
+        self.lose_unencoded(turn, id, &fanout);
         self.drop_in_flight(turn, id, packet_id);
     }
 
@@ -525,6 +536,18 @@ impl Clients {
             self.record_log.append(turn, &LogRecord::Completed { session: id, packet_id });
         }
         self.add_work(id); // no acknowledgement will come that would go on with the queue
+    }
+
+    /// A message for which there is no packet: it is too large for the client, or its topic lies outside of the client's mount point.
+    #[cold]
+    fn lose_unencoded(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &Fanout<'_>) {
+        let topic = fanout.routed.message.topic;
+        let is_outside =
+            self.mounts.of(id).is_some_and(|mount| !topic.starts_with(mount) || topic.len() == mount.len());
+        if is_outside {
+            return self.counters.dropped(DropReason::AccessDenied);
+        }
+        self.lose(turn, id, DropReason::PacketTooLarge);
     }
 
     fn count_publish(
@@ -585,17 +608,24 @@ fn send_publish(link: &mut Link, flush: u32, outgoing: Outgoing, packet_id: Opti
     });
 }
 
-/// Encodes one copy, or takes the form that was encoded before. `None` when it is too large for the client.
+/// Encodes one copy, or takes the form that was encoded before. `None` when it is too large for the client, or lies outside of its mount
+/// point.
 fn encode(
     turn: &mut Turn<'_>,
     fanout: &mut Fanout<'_>,
     link: &mut Link,
     copy: DeliveryOptions<'_>,
+    mount: Option<&str>,
 ) -> Option<Outgoing> {
+    let topic = match mount {
+        None => fanout.routed.message.topic,
+        Some(mount) => fanout.routed.message.topic.strip_prefix(mount).filter(|rest| !rest.is_empty())?,
+    };
+    let copy = DeliveryOptions { mount_bytes: mount.map_or(0, |mount| mount.len() as u16), ..copy };
     let fits = |outgoing: &Outgoing| outgoing.len() <= link.packet_size_max_bytes;
     let is_v5 = link.version.is_v5();
     if copy.ids.is_empty() && !copy.dup && link.alias_max == 0 || !is_v5 && !copy.dup {
-        let layout = u8::from(is_v5) * 6 + copy.qos as u8 * 2 + u8::from(copy.retain);
+        let layout = (u8::from(is_v5) * 6 + copy.qos as u8 * 2 + u8::from(copy.retain), copy.mount_bytes);
         if let Some(&(_, outgoing)) = fanout.forms.iter().find(|&&(made, _)| made == layout) {
             return outgoing.filter(fits);
         }
@@ -603,7 +633,6 @@ fn encode(
         fanout.forms.push((layout, outgoing));
         return outgoing.filter(fits);
     }
-    let topic = fanout.routed.message.topic;
     let form = match (is_v5, link.alias_max) {
         (false, _) | (_, 0) => TopicForm::Name,
         (true, max) => link.aliases_out.get_or_insert_default().form(topic, max),
@@ -631,9 +660,10 @@ fn encode_form(
     form: TopicForm,
 ) -> Option<Outgoing> {
     let message = routed.message;
+    let topic = &message.topic[usize::from(copy.mount_bytes)..];
     let (topic, topic_alias) = match form {
-        TopicForm::Name => (message.topic, None),
-        TopicForm::NameAndAlias(alias) => (message.topic, Some(alias)),
+        TopicForm::Name => (topic, None),
+        TopicForm::NameAndAlias(alias) => (topic, Some(alias)),
         TopicForm::Alias(alias) => ("", Some(alias)),
     };
     let packet = PublishOut {

@@ -126,6 +126,8 @@ impl Shard {
             Some(alias) if publish.topic.is_empty() => link.aliases_in.as_deref()?.get(alias)?,
             _ => publish.topic,
         };
+        let whole = self.clients.mounts.topic(id, topic);
+        let topic = whole.as_deref().unwrap_or(topic);
         let (qos, retain) = match self.clients.settings.check_announced(publish.qos, publish.retain) {
             Ok(()) => (publish.qos, publish.retain),
             // What it is passed on with, if at all.
@@ -143,7 +145,9 @@ impl Shard {
         let client_id = &self.clients.sessions.get(id).client_id;
         let mut topics = Vec::new();
         for requested in subscribe.filters().take(TOPICS_ASKED_MAX) {
-            let Ok(filter) = SubscribedFilter::parse(requested.filter, u16::MAX) else { continue };
+            let whole = self.clients.mounts.filter(id, requested.filter);
+            let text = whole.as_deref().unwrap_or(requested.filter);
+            let Ok(filter) = SubscribedFilter::parse(text, u16::MAX) else { continue };
             let (topic, qos) = (filter.filter.as_str().into(), requested.options.qos);
             let asked = AskedTopic { action: TopicAction::Subscribe, topic, qos, retain: false };
             if self.clients.access.is_undecided(now, id, client_id, &asked) && !topics.contains(&asked) {

@@ -142,14 +142,13 @@ pub(super) fn granted_options(
 }
 
 impl Shard {
-    /// The will to keep of an accepted CONNECT, which may be none although it has one.
+    /// The will to keep of an accepted CONNECT, with its whole topic; there may be none although it has one.
     pub(super) fn accept_will<'a>(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        connect: &Connect<'a>,
+        will: ConnectWill<'a>,
     ) -> Option<ConnectWill<'a>> {
-        let will = connect.will?;
         let ConnectWill { topic, qos, retain, .. } = will;
         let publication = Publication { topic, qos, retain };
         let is_allowed = !self.clients.access.checks
@@ -164,10 +163,11 @@ impl Shard {
             return Some(ConnectWill { qos, retain, ..will });
         };
         self.clients.counters.dropped(refusal.reason);
-        let link = self.clients.sessions.get(id).link.as_deref().expect("it has just been attached");
+        let session = self.clients.sessions.get(id);
+        let link = session.link.as_deref().expect("it has just been attached");
         turn.fx.events.push(Event::MessageRefused {
             connection: link.connection,
-            client_id: connect.client_id.into(),
+            client_id: session.client_id.clone(),
             topic: will.topic.into(),
             is_will: true,
             text: refusal.text,

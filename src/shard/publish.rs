@@ -49,8 +49,15 @@ impl Shard {
         self.close(turn, id, ReasonCode::TopicAliasInvalid, CloseReason::TopicAliasInvalid, text);
     }
 
-    /// The topic is known; now the exchange.
+    /// The topic is known as the client has it; now the exchange.
     fn publish_to(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
+        match self.clients.mounts.topic(id, topic) {
+            None => self.publish_whole(turn, id, publish, topic),
+            Some(whole) => self.publish_whole(turn, id, publish, &whole),
+        }
+    }
+
+    fn publish_whole(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         self.clients.trace_publish(turn, id, publish, topic);
         let (mut qos, mut retain) = (publish.qos, publish.retain);
         if self.clients.settings.check_announced(qos, retain).is_err() {

@@ -54,6 +54,9 @@ impl Shard {
         request: &SubscribeRequest<'_>,
         version: Version,
     ) -> ReasonCode {
+        let whole = self.clients.mounts.filter(request.id, request.requested.filter);
+        let filter = whole.as_deref().unwrap_or(request.requested.filter);
+        let request = &SubscribeRequest { requested: SubscribeFilter { filter, ..request.requested }, ..*request };
         let not_taken = if version.is_v5() { ReasonCode::TopicFilterInvalid } else { ReasonCode::UnspecifiedError };
         let not_allowed = if version.is_v5() { ReasonCode::NotAuthorized } else { ReasonCode::UnspecifiedError };
         let text = request.requested.filter;
@@ -199,6 +202,8 @@ impl Shard {
 
     /// One filter that has been looked at. Returns its code.
     pub(super) fn unsubscribe_from_one(&mut self, turn: &mut Turn<'_>, id: SessionId, text: &str) -> ReasonCode {
+        let whole = self.clients.mounts.filter(id, text);
+        let text = whole.as_deref().unwrap_or(text);
         let code = match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
             Ok(filter) => self.router.unsubscribe(turn, &mut self.clients, id, &filter, text),
             Err(_) => ReasonCode::TopicFilterInvalid,

@@ -7,6 +7,7 @@ mod full;
 mod howto;
 mod listeners;
 mod log;
+mod mounts;
 mod passwords;
 mod provider;
 mod rates;

@@ -20,6 +20,7 @@ mod keep_alive;
 mod limits;
 mod losses;
 mod many_filters;
+mod mounts;
 mod owners;
 mod policy;
 mod qos_in;
