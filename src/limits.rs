@@ -467,6 +467,8 @@ pub const AUTH_HTTP_CONNECTIONS_MAX: u32 = 256;
 pub const TOPIC_DECISIONS_MAX: usize = 256;
 /// Topics and filters of one packet that a back end is asked about; further filters of a SUBSCRIBE are refused.
 pub const TOPICS_ASKED_MAX: usize = 256;
+/// ... and the bytes of them: a SUBSCRIBE of a megabyte would take its shard a hundredth of a second.
+pub const TOPICS_ASKED_MAX_BYTES: usize = 64 * 1024;
 /// Packets of one shard that wait for a back end's decision about their topics, one for each client, and wills.
 pub const TOPIC_ASKS_MAX: usize = 8 * 1024;
 /// ... and the bytes of them.

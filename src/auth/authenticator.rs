@@ -13,7 +13,6 @@ use std::sync::Arc;
 use super::bans::{BanSettings, Bans, Suspect};
 use super::chain::{AuthWork, Begun, Chains, Concluded, Method, WorkDone};
 use super::exchanges::ScramExchanges;
-use super::http::HttpAnswer;
 use super::key_sets::KeySets;
 use super::outcome::MethodOutcome;
 use super::remembered::{LoginDigest, RememberedLogins};
@@ -40,6 +39,17 @@ pub struct Job {
     pub deadline: Deadline,
     /// What is to be done.
     pub work: AuthWork,
+    /// What it is for.
+    pub purpose: JobPurpose,
+}
+
+/// What a piece of work is for. Each has a share of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobPurpose {
+    /// A client that wants to come in.
+    Login,
+    /// Something that a client wants to do.
+    Topic,
 }
 
 /// What the operator chose.
@@ -90,8 +100,9 @@ pub struct Authenticator {
     topics: TopicAsks,
     exchanges: ScramExchanges,
     under_way: BTreeMap<JobId, WorkUnderWay>,
-    /// Those of them that a back end has to answer.
-    requests_under_way: usize,
+    /// Those of them that a back end has to answer, and those that are about topics.
+    logins_asked: usize,
+    topics_asked: usize,
     by_login: BTreeMap<LoginDigest, JobId>,
     last: JobId,
     jobs: VecDeque<Job>,
@@ -113,7 +124,8 @@ impl Authenticator {
             topics: TopicAsks::default(),
             exchanges: ScramExchanges::new(&key),
             under_way: BTreeMap::new(),
-            requests_under_way: 0,
+            logins_asked: 0,
+            topics_asked: 0,
             by_login: BTreeMap::new(),
             last: JobId(0),
             jobs: VecDeque::new(),
@@ -176,7 +188,9 @@ impl Authenticator {
     /// A piece of work has been done, or not.
     pub fn handle_done(&mut self, now: Now, id: JobId, done: WorkDone) {
         let Some(WorkUnderWay { work, login, waiting, topic }) = self.under_way.remove(&id) else { return };
-        self.requests_under_way -= usize::from(matches!(work, AuthWork::Http(_)));
+        if matches!(work, AuthWork::Http(_)) {
+            *self.asked_mut(purpose_of(topic)) -= 1;
+        }
         if let Some(login) = login {
             self.by_login.remove(&login);
         }
@@ -313,7 +327,7 @@ impl Authenticator {
                 return;
             }
         }
-        if !self.has_room_for(&work) {
+        if !self.has_room_for(&work, JobPurpose::Login) {
             return self.answer(now, &asked, Verdict::Busy);
         }
         let deadline = asked.deadline;
@@ -323,18 +337,32 @@ impl Authenticator {
         }
     }
 
-    /// Those who hash and those who ask are bounded apart: a back end that hangs holds up nobody's password.
-    fn has_room_for(&self, work: &AuthWork) -> bool {
-        let requests = self.requests_under_way;
-        let of_kind = if matches!(work, AuthWork::Http(_)) { requests } else { self.under_way.len() - requests };
+    /// Those who hash and those who ask are bounded apart: a back end that hangs holds up nobody's password. So are those who ask about topics
+    /// and about logins: clients that are in already do not keep others out.
+    fn has_room_for(&self, work: &AuthWork, purpose: JobPurpose) -> bool {
+        let of_kind = match (work, purpose) {
+            (AuthWork::Http(_), JobPurpose::Login) => self.logins_asked,
+            (AuthWork::Http(_), JobPurpose::Topic) => self.topics_asked,
+            _ => self.under_way.len() - self.logins_asked - self.topics_asked,
+        };
         of_kind < AUTH_WORK_MAX
+    }
+
+    const fn asked_mut(&mut self, purpose: JobPurpose) -> &mut usize {
+        match purpose {
+            JobPurpose::Login => &mut self.logins_asked,
+            JobPurpose::Topic => &mut self.topics_asked,
+        }
     }
 
     fn give_out(&mut self, deadline: Deadline, under_way: WorkUnderWay) -> JobId {
         self.last.0 += 1;
         let id = self.last;
-        self.requests_under_way += usize::from(matches!(under_way.work, AuthWork::Http(_)));
-        self.jobs.push_back(Job { id, deadline, work: under_way.work.clone() });
+        let purpose = purpose_of(under_way.topic);
+        if matches!(under_way.work, AuthWork::Http(_)) {
+            *self.asked_mut(purpose) += 1;
+        }
+        self.jobs.push_back(Job { id, deadline, work: under_way.work.clone(), purpose });
         self.under_way.insert(id, under_way);
         id
     }
@@ -347,10 +375,10 @@ impl Authenticator {
         };
         for (place, request) in self.topics.begin(shard, ask, question, authorizer) {
             let work = AuthWork::Http(request);
-            if self.has_room_for(&work) {
+            if self.has_room_for(&work, JobPurpose::Topic) {
                 self.give_out(deadline, WorkUnderWay { work, login: None, waiting: Vec::new(), topic: Some(place) });
             } else {
-                self.answers.extend(self.topics.finish(place, &HttpAnswer::NoReply));
+                self.answers.extend(self.topics.skip(place));
             }
         }
     }
@@ -365,6 +393,11 @@ impl Authenticator {
         }
         self.answers.push_back(AuthAnswer { shard: asked.shard, ask: asked.ask, verdict });
     }
+}
+
+/// What work is for that has this topic to decide about, or none.
+const fn purpose_of(topic: Option<TopicPlace>) -> JobPurpose {
+    if topic.is_some() { JobPurpose::Topic } else { JobPurpose::Login }
 }
 
 #[cfg(test)]

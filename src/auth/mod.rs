@@ -50,7 +50,7 @@ use std::fmt;
 use std::sync::Arc;
 
 #[cfg(feature = "runtime")]
-pub use authenticator::{AuthSettings, Authenticator, Job, JobId};
+pub use authenticator::{AuthSettings, Authenticator, Job, JobId, JobPurpose};
 #[cfg(feature = "runtime")]
 pub use bans::{BanSettings, Suspect};
 #[cfg(feature = "runtime")]

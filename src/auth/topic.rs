@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use crate::ids::Qos;
 
 /// What a client wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TopicAction {
     /// Send a message, or leave one as its will.
     Publish,
@@ -14,7 +14,7 @@ pub enum TopicAction {
 }
 
 /// A topic or a filter, and what is to be done with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AskedTopic {
     /// What.
     pub action: TopicAction,
@@ -50,6 +50,8 @@ pub enum TopicDecision {
     Deny,
     /// The rules of the file decide.
     Ignore,
+    /// Nobody could be asked: too much is asked already.
+    Unasked,
 }
 
 /// A decision, and whether it holds for a while.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::http::{HttpAnswer, HttpAuthorizer, HttpRequest};
-use super::{AskId, AuthAnswer, TopicAnswer, TopicsQuestion, Verdict};
+use super::{AskId, AuthAnswer, TopicAnswer, TopicDecision, TopicsQuestion, Verdict};
 use crate::ids::ShardId;
 
 /// A question of which some topics are decided.
@@ -57,9 +57,19 @@ impl TopicAsks {
 
     /// One topic is decided. Returns the answer if it was the last.
     pub(super) fn finish(&mut self, place: TopicPlace, answer: &HttpAnswer) -> Option<AuthAnswer> {
+        let answer = self.pending.get(&place.question)?.authorizer.answer(answer);
+        self.finish_with(place, answer)
+    }
+
+    /// There is no room to ask about one topic. Returns the answer if it was the last.
+    pub(super) fn skip(&mut self, place: TopicPlace) -> Option<AuthAnswer> {
+        self.finish_with(place, TopicAnswer { decision: TopicDecision::Unasked, is_kept: false })
+    }
+
+    fn finish_with(&mut self, place: TopicPlace, answer: TopicAnswer) -> Option<AuthAnswer> {
         let pending = self.pending.get_mut(&place.question)?;
         let slot = pending.answers.get_mut(place.at)?;
-        if slot.replace(pending.authorizer.answer(answer)).is_none() {
+        if slot.replace(answer).is_none() {
             pending.left -= 1;
         }
         if pending.left > 0 {

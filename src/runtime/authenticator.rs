@@ -11,7 +11,7 @@ use std::{io, thread, time::Duration};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
 use super::clock;
-use super::http_asks::{self, AskingJob};
+use super::http_asks::{self, Askers};
 use super::http_client::HttpClient;
 use super::inbox::{Asker, InboxSender};
 use super::key_fetch::{self, FetchedKeys, KeyFetch};
@@ -75,12 +75,12 @@ pub(super) fn start(
         let (to_do, finished) = (to_do.clone(), finished.clone());
         thread::Builder::new().name(format!("auth-work-{number}")).spawn(move || work(&to_do, &finished))?;
     }
-    let asking = http_asks::start(inputs.connections, &finished)?;
+    let askers = http_asks::start(inputs.connections, &finished)?;
     let (fetches, fetched) = key_fetch::start()?;
     let (replace, replaced) = bounded(1);
     let AuthInputs { chains, settings, client, .. } = inputs;
     let authenticator = Authenticator::new(chains, key, settings);
-    let desk = Desk { authenticator, jobs, asking, fetches, client, inboxes };
+    let desk = Desk { authenticator, jobs, askers, fetches, client, inboxes };
     let heard = Heard { questions, done, fetched, replaced };
     thread::Builder::new().name("authenticator".into()).spawn(move || desk.run(&heard))?;
     Ok(AuthenticatorHandle(replace))
@@ -91,7 +91,7 @@ struct Desk {
     authenticator: Authenticator,
     jobs: Sender<Job>,
     /// Those of them that a back end has to answer.
-    asking: Sender<AskingJob>,
+    askers: Askers,
     fetches: Sender<KeyFetch>,
     client: HttpClient,
     inboxes: Vec<InboxSender>,
@@ -141,7 +141,7 @@ impl Desk {
         while let Some(job) = self.authenticator.next_job() {
             // There is room for as many as the authenticator has under way.
             let _ = match job.work {
-                AuthWork::Http(_) => self.asking.try_send((job, self.client.clone())).is_ok(),
+                AuthWork::Http(_) => self.askers.ask(job, self.client.clone()),
                 _ => self.jobs.try_send(job).is_ok(),
             };
         }

@@ -20,6 +20,8 @@ use crate::limits::HTTP_ANSWER_MAX_BYTES;
 #[derive(Clone, Debug)]
 pub(super) struct HttpClient {
     agent: Agent,
+    /// The same, which keeps no connection.
+    fresh: Agent,
     /// What requests to back ends carry.
     headers: Option<Arc<HttpHeaders>>,
 }
@@ -41,18 +43,20 @@ impl HttpClient {
             .root_certs(RootCerts::from(roots.into_iter()))
             .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
             .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            // What the environment says is meant for others.
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(timeout))
-            .max_idle_connections(connections)
-            .max_idle_connections_per_host(connections)
-            .user_agent("dunlin")
-            .build();
-        Self { agent: config.into(), headers: None }
+        let agent = |kept: usize| -> Agent {
+            let config = Agent::config_builder()
+                .tls_config(tls.clone())
+                // What the environment says is meant for others.
+                .proxy(None)
+                .max_redirects(0)
+                .http_status_as_error(false)
+                .timeout_global(Some(timeout))
+                .max_idle_connections(kept)
+                .max_idle_connections_per_host(kept)
+                .user_agent("dunlin");
+            config.build().into()
+        };
+        Self { agent: agent(connections), fresh: agent(0), headers: None }
     }
 
     /// The same, with these headers for back ends.
@@ -65,19 +69,76 @@ impl HttpClient {
         read(self.agent.get(url).header("Accept", "application/json").call()?)
     }
 
-    /// Sends JSON to a URL.
+    /// Sends JSON to a URL. A server may close a connection that is kept just when it is used again: what has got no answer then is sent once more,
+    /// by a new one.
     pub(super) fn post(&self, url: &str, json: &str) -> Result<HttpReply, ureq::Error> {
+        match self.post_by(&self.agent, url, json) {
+            Err(error) if is_unanswered(&error) => read(self.post_by(&self.fresh, url, json)?),
+            answered => read(answered?),
+        }
+    }
+
+    /// Up to the head of the answer.
+    fn post_by(&self, agent: &Agent, url: &str, json: &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
         let mut request =
-            self.agent.post(url).header("Accept", "application/json").header("Content-Type", "application/json");
+            agent.post(url).header("Accept", "application/json").header("Content-Type", "application/json");
         for (name, value) in self.headers.iter().flat_map(|headers| headers.iter()) {
             request = request.header(name, value);
         }
-        read(request.send(json)?)
+        request.send(json)
     }
+}
+
+/// Whether a server has closed the connection before it answered.
+fn is_unanswered(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let kind = if let ureq::Error::Io(error) = error { Some(error.kind()) } else { None };
+    matches!(kind, Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
 
 fn read(mut answer: ureq::http::Response<ureq::Body>) -> Result<HttpReply, ureq::Error> {
     let status = answer.status().as_u16();
     let body = answer.body_mut().with_config().limit(HTTP_ANSWER_MAX_BYTES as u64).read_to_vec()?;
     Ok(HttpReply { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// A server that answers so many requests of each connection, and closes it when the next has come.
+    fn server(answers: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut request = [0; 4_096];
+                for _ in 0..answers {
+                    if stream.read(&mut request).unwrap_or(0) == 0 {
+                        break;
+                    }
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                }
+                let _ = stream.read(&mut request);
+            }
+        });
+        url
+    }
+
+    #[test]
+    fn a_request_that_a_kept_connection_has_swallowed_is_sent_once_more_by_a_new_one() {
+        let client = HttpClient::new(&[], Duration::from_secs(5), 4);
+        let url = server(1);
+        for number in 0..10 {
+            let reply = client.post(&url, "{}").unwrap_or_else(|error| panic!("request {number}: {error}"));
+            assert_eq!((reply.status, &reply.body[..]), (200, &b"ok"[..]));
+        }
+        // One that never answers is asked twice and no more.
+        let silent = server(0);
+        assert!(is_unanswered(&client.post(&silent, "{}").unwrap_err()));
+    }
 }

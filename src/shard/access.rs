@@ -315,7 +315,14 @@ impl AccessControl {
         if remote.forget_expired(now) {
             principal.published = LastDecision::default();
         }
-        if principal.rights.is_superuser || remote.get(asked).is_some() {
+        self.misses_word(id, client_id, asked)
+    }
+
+    /// Whether nobody has said anything about this, and somebody has to.
+    fn misses_word(&self, id: SessionId, client_id: &str, asked: &AskedTopic) -> bool {
+        let Some(principal) = self.principal(id) else { return false };
+        let has_word = principal.remote.as_deref().is_none_or(|remote| remote.get(asked).is_some());
+        if principal.rights.is_superuser || has_word {
             return false;
         }
         // What the client's own rules, or the file's superusers, leave no question about is none.
@@ -327,6 +334,13 @@ impl AccessControl {
             TopicAction::Subscribe => rules.may_subscribe(&who, topic, qos).1.is_some(),
         });
         !is_spared && !speaks
+    }
+
+    /// Whether what was refused was refused because nobody has been asked about it.
+    #[cold]
+    pub(super) fn is_unanswered(&self, id: SessionId, client_id: &str, asked: impl FnOnce() -> AskedTopic) -> bool {
+        let asks = self.principal(id).is_some_and(|principal| principal.remote.is_some());
+        asks && self.misses_word(id, client_id, &asked())
     }
 
     /// The same of a will, which is kept in mind.

@@ -5,14 +5,16 @@
 //! allowed. A packet that is taken later is taken as if it had just come.
 //! Leaves to others: what was decided before (`remote_decisions`), who answers (`runtime`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Effect, Shard, Turn};
 use crate::auth::acl::Publication;
 use crate::auth::{Ask, AskId, AskedTopic, Question, TopicAction, TopicAnswer, TopicDecision, Verdict};
 use crate::codec::{Packet, Publish, Side, Subscribe, Version, decode, frame};
 use crate::ids::{ConnectionId, SessionId};
-use crate::limits::{TOPIC_ASKS_MAX, TOPIC_ASKS_MAX_BYTES, TOPICS_ASKED_MAX, VERDICT_TIMEOUT_MS};
+use crate::limits::{
+    TOPIC_ASKS_MAX, TOPIC_ASKS_MAX_BYTES, TOPICS_ASKED_MAX, TOPICS_ASKED_MAX_BYTES, VERDICT_TIMEOUT_MS,
+};
 use crate::time::{Deadline, Now};
 use crate::topic::SubscribedFilter;
 
@@ -143,14 +145,18 @@ impl Shard {
     /// Filters of a SUBSCRIBE that somebody has to be asked about, as many as one question may hold.
     fn undecided_filters(&mut self, now: Now, id: SessionId, subscribe: &Subscribe<'_>) -> Vec<AskedTopic> {
         let client_id = &self.clients.sessions.get(id).client_id;
-        let mut topics = Vec::new();
+        let (mut topics, mut known, mut bytes) = (Vec::new(), HashSet::new(), 0);
         for requested in subscribe.filters().take(TOPICS_ASKED_MAX) {
             let whole = self.clients.mounts.filter(id, requested.filter);
             let text = whole.as_deref().unwrap_or(requested.filter);
             let Ok(filter) = SubscribedFilter::parse(text, u16::MAX) else { continue };
+            bytes += filter.filter.as_str().len();
+            if bytes > TOPICS_ASKED_MAX_BYTES {
+                break;
+            }
             let (topic, qos) = (filter.filter.as_str().into(), requested.options.qos);
             let asked = AskedTopic { action: TopicAction::Subscribe, topic, qos, retain: false };
-            if self.clients.access.is_undecided(now, id, client_id, &asked) && !topics.contains(&asked) {
+            if self.clients.access.is_undecided(now, id, client_id, &asked) && known.insert(asked.clone()) {
                 topics.push(asked);
             }
         }
@@ -187,7 +193,8 @@ impl Shard {
         let Some(id) = self.clients.sessions.of_connection(connection) else { return };
         let no = TopicAnswer { decision: TopicDecision::Deny, is_kept: false };
         let answers = answers.iter().copied().chain(std::iter::repeat(no));
-        for (asked, answer) in topics.into_iter().zip(answers) {
+        let answered = topics.into_iter().zip(answers);
+        for (asked, answer) in answered.filter(|(_, answer)| answer.decision != TopicDecision::Unasked) {
             self.clients.log_decision(turn, id, &asked, answer.decision);
             self.clients.access.keep_decision(turn.now, id, asked, answer);
         }

@@ -108,6 +108,7 @@ impl Clients {
                 TopicDecision::Allow => BackEndDecision::Allow,
                 TopicDecision::Deny => BackEndDecision::Deny,
                 TopicDecision::Ignore => BackEndDecision::Ignore,
+                TopicDecision::Unasked => return,
             };
             self.record_log.append(turn, &LogRecord::WillDecided { session, decision });
         }

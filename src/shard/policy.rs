@@ -29,6 +29,13 @@ pub(super) const NOT_ALLOWED: MessageRefusal = MessageRefusal {
     text: "the access rules do not allow it",
 };
 
+/// What nobody could be asked about.
+pub(super) const NOT_ASKED: MessageRefusal = MessageRefusal {
+    code: ReasonCode::QuotaExceeded,
+    reason: DropReason::AccessDenied,
+    text: "too much waits for the word of the back end that decides about topics (--acl-http-url)",
+};
+
 const QOS_ABOVE_MAXIMUM: &str = "a QoS above the maximum that CONNACK announced";
 const RETAIN_NOT_AVAILABLE: &str = "RETAIN, which CONNACK announced as not available";
 

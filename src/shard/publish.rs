@@ -2,10 +2,11 @@
 //! when that means something.
 
 use super::clients::Clients;
-use super::policy::{MessageRefusal, NOT_ALLOWED};
+use super::policy::{MessageRefusal, NOT_ALLOWED, NOT_ASKED};
 use super::record_log::Waiter;
 use super::route::{MessageOrigin, Outcome};
 use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
+use crate::auth::{AskedTopic, TopicAction};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
 use crate::ids::{PacketId, Qos, SessionId, ShardSet};
 use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Reception, Routed, expiry_of};
@@ -221,7 +222,9 @@ impl Shard {
     #[inline]
     fn admit_publish<'a>(&mut self, id: SessionId, message: &MessageRef<'a>) -> Result<TopicName<'a>, MessageRefusal> {
         if !self.clients.may_publish(id, message) {
-            return Err(NOT_ALLOWED);
+            let MessageRef { topic, qos, retain, .. } = *message;
+            let asked = || AskedTopic { action: TopicAction::Publish, topic: topic.into(), qos, retain };
+            return Err(if self.clients.is_unanswered(id, asked) { NOT_ASKED } else { NOT_ALLOWED });
         }
         let settings = &self.clients.settings;
         let topic = match TopicName::parse(message.topic, settings.topic_levels_max) {

@@ -1,9 +1,11 @@
 //! What a back end has said of one client: kept for a while, so that it is asked once for each topic.
 //!
 //! Always holds: at most [`TOPIC_DECISIONS_MAX`] decisions are kept, and the oldest goes first; one whose time is over counts until the
-//! client's next packet, so that what was decided for a packet holds for it.
+//! client's next packet, so that what was decided for a packet holds for it. Topics are compared by keyed hashes first: 256 long ones that
+//! are alike but for their ends would take milliseconds.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
 
 use crate::auth::acl::TopicPattern;
 use crate::auth::{AskedTopic, TopicAction, TopicAnswer, TopicDecision};
@@ -16,14 +18,16 @@ use crate::time::{Deadline, Now};
 pub(super) struct RemoteDecisions {
     /// In the order in which their time is over.
     kept: VecDeque<KeptDecision>,
-    /// Filters that the client was allowed; what they match is delivered.
-    granted: VecDeque<TopicPattern>,
+    /// Filters that the client was allowed, with the hashes of their texts; what they match is delivered.
+    granted: VecDeque<(u64, TopicPattern)>,
+    key: RandomState,
     /// The will, which may be published long after it was decided about.
     will: Option<(AskedTopic, Option<TopicDecision>)>,
 }
 
 #[derive(Clone, Debug)]
 struct KeptDecision {
+    hash: u64,
     asked: AskedTopic,
     decision: TopicDecision,
     until: Deadline,
@@ -33,6 +37,7 @@ impl RemoteDecisions {
     /// The client comes back: the filters that it was allowed stay so, as they do while it is connected.
     pub(super) fn inherit(&mut self, held: &mut Self) {
         self.granted = std::mem::take(&mut held.granted);
+        self.key = held.key.clone();
     }
 
     /// The filters that the client was allowed before a restart, the latest last.
@@ -42,8 +47,8 @@ impl RemoteDecisions {
 
     /// The filters that the client was allowed, the latest last.
     #[cfg(test)]
-    pub(super) const fn filters(&self) -> &VecDeque<TopicPattern> {
-        &self.granted
+    pub(super) fn filters(&self) -> impl Iterator<Item = &TopicPattern> {
+        self.granted.iter().map(|(_, filter)| filter)
     }
 
     /// What was said of the will, if it was.
@@ -76,7 +81,9 @@ impl RemoteDecisions {
     /// What was said of this.
     pub(super) fn get(&self, asked: &AskedTopic) -> Option<TopicDecision> {
         let of_will = self.will.as_ref().filter(|(will, _)| will == asked).and_then(|&(_, decision)| decision);
-        of_will.or_else(|| self.kept.iter().find(|kept| kept.asked == *asked).map(|kept| kept.decision))
+        let hash = self.key.hash_one(asked);
+        let is_this = |kept: &&KeptDecision| kept.hash == hash && kept.asked == *asked;
+        of_will.or_else(|| self.kept.iter().find(is_this).map(|kept| kept.decision))
     }
 
     /// Keeps what was said, for a time or for the packet that it was asked for.
@@ -88,35 +95,40 @@ impl RemoteDecisions {
         if asked.action == TopicAction::Subscribe {
             self.grant(&asked.topic, decision == TopicDecision::Allow);
         }
-        self.kept.retain(|kept| kept.asked != asked);
+        let hash = self.key.hash_one(&asked);
+        self.kept.retain(|kept| kept.hash != hash || kept.asked != asked);
         if self.kept.len() >= TOPIC_DECISIONS_MAX {
             self.kept.pop_front();
         }
         let until = if is_kept { now.after_s(cache_s) } else { now.after_ms(0) };
         let at = self.kept.partition_point(|kept| kept.until <= until);
-        self.kept.insert(at, KeptDecision { asked, decision, until });
+        self.kept.insert(at, KeptDecision { hash, asked, decision, until });
     }
 
     fn grant(&mut self, filter: &str, is_allowed: bool) {
         let Ok(pattern) = TopicPattern::literal(filter) else { return };
-        self.granted.retain(|granted| *granted != pattern);
+        let hash = self.key.hash_one(filter);
+        self.granted.retain(|(other, granted)| *other != hash || *granted != pattern);
         if is_allowed {
             if self.granted.len() >= TOPIC_DECISIONS_MAX {
                 self.granted.pop_front();
             }
-            self.granted.push_back(pattern);
+            self.granted.push_back((hash, pattern));
         }
     }
 
     /// What holds for a filter that the client is subscribed to, also when its decision has no time any more.
     pub(super) fn of_held_filter(&self, filter: &str) -> TopicDecision {
-        let is_granted = TopicPattern::literal(filter).is_ok_and(|pattern| self.granted.contains(&pattern));
+        let hash = self.key.hash_one(filter);
+        let is_granted = self.granted.iter().any(|(other, pattern)| {
+            *other == hash && TopicPattern::literal(filter).is_ok_and(|literal| *pattern == literal)
+        });
         if is_granted { TopicDecision::Allow } else { TopicDecision::Ignore }
     }
 
     /// Whether the client was allowed a filter that matches this topic.
     pub(super) fn delivers(&self, topic: &str) -> bool {
-        self.granted.iter().any(|pattern| pattern.matches_topic(topic))
+        self.granted.iter().any(|(_, pattern)| pattern.matches_topic(topic))
     }
 
     /// The client leaves this will, about which somebody is asked.

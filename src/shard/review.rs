@@ -9,6 +9,7 @@ use super::clients::Clients;
 use super::deliver::options_of;
 use super::principal::Principal;
 use super::{Event, Shard, Turn};
+use crate::auth::AskedTopic;
 use crate::auth::acl::{Publication, RuleSet, SubscribeRight};
 use crate::ids::{Qos, SessionId};
 use crate::limits::{ACL_REVIEWS_PER_TURN, ACL_SLOTS_PER_TURN};
@@ -27,6 +28,12 @@ impl Clients {
     #[inline]
     pub(super) fn check_publish(&mut self, id: SessionId, publication: Publication<'_>) -> bool {
         self.access.may_publish(&self.sessions, id, publication)
+    }
+
+    /// Whether what was refused was refused because nobody has been asked about it.
+    #[cold]
+    pub(super) fn is_unanswered(&self, id: SessionId, asked: impl FnOnce() -> AskedTopic) -> bool {
+        self.access.is_unanswered(id, &self.sessions.get(id).client_id, asked)
     }
 
     /// Whether a client may receive a message on this topic. To be asked where there are rules.

@@ -43,7 +43,7 @@ impl ClientRights {
         }
         match remote {
             RemoteWord::Said(TopicDecision::Allow) => true,
-            RemoteWord::Said(TopicDecision::Deny) | RemoteWord::Nothing => false,
+            RemoteWord::Said(TopicDecision::Deny | TopicDecision::Unasked) | RemoteWord::Nothing => false,
             // What a client's own rules do not name is not allowed, where there are no others.
             RemoteWord::NotAsked => rules.map_or(self.rules.is_none(), |rules| ask(rules).allowed),
             RemoteWord::Said(TopicDecision::Ignore) => rules.is_some_and(|rules| ask(rules).allowed),
@@ -64,7 +64,9 @@ impl ClientRights {
             Some((right, true)) => return right,
             _ => match remote {
                 RemoteWord::Said(TopicDecision::Allow) => SubscribeRight::Wholly,
-                RemoteWord::Said(TopicDecision::Deny) | RemoteWord::Nothing => SubscribeRight::Refused,
+                RemoteWord::Said(TopicDecision::Deny | TopicDecision::Unasked) | RemoteWord::Nothing => {
+                    SubscribeRight::Refused
+                }
                 RemoteWord::Said(TopicDecision::Ignore) => rules.map_or(SubscribeRight::Refused, |rules| ask(rules).0),
                 RemoteWord::NotAsked if rules.is_none() && self.rules.is_none() => SubscribeRight::Wholly,
                 RemoteWord::NotAsked => rules.map_or(SubscribeRight::Refused, |rules| ask(rules).0),

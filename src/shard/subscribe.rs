@@ -8,6 +8,7 @@ use super::policy::granted_options;
 use super::record_log::Held;
 use super::router::Router;
 use super::{MeshMessage, Shard, Turn};
+use crate::auth::{AskedTopic, TopicAction};
 use crate::codec::{
     ReasonCode, RetainHandling, Subscribe, SubscribeFilter, SubscriptionOptions, Unsubscribe, Version, encode_suback,
     encode_unsuback,
@@ -64,7 +65,10 @@ impl Shard {
         let code = match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
             Ok(_) if is_refused => not_taken,
             Ok(filter) if !self.clients.may_subscribe(request.id, &filter, request.requested.options.qos) => {
-                not_allowed
+                let (topic, qos) = (filter.filter.as_str(), request.requested.options.qos);
+                let asked = || AskedTopic { action: TopicAction::Subscribe, topic: topic.into(), qos, retain: false };
+                let is_unanswered = version.is_v5() && self.clients.is_unanswered(request.id, asked);
+                if is_unanswered { ReasonCode::QuotaExceeded } else { not_allowed }
             }
             Ok(filter) => {
                 let link = self.clients.sessions.get(request.id).link.as_deref();

@@ -247,3 +247,35 @@ fn while_a_back_end_is_down_others_may_decide_by_setting() {
         assert_eq!(calm.subscribe("mine/other", 1), 0x87);
     });
 }
+
+/// Twelve clients keep a slow back end busy with topics; others come in meanwhile.
+#[test]
+fn logins_are_answered_while_others_ask_about_thousands_of_topics() {
+    let server = HttpServer::start(|HttpRequest { path, .. }| {
+        std::thread::sleep(Duration::from_millis(if path == "/acl" { 100 } else { 1 }));
+        HttpAnswer::json(json!({"result": "allow"}).to_string())
+    });
+    let (auth, acl) = (server.url("/auth"), server.url("/acl"));
+    measured(&["--auth-http-url", &auth, "--acl-http-url", &acl, "--allow-anonymous=false"], |w, _| {
+        let connect = |name: String| Connect::new(V5, w.id(&name)).user("ann").password("a");
+        let mut busy = Vec::new();
+        for number in 0..12 {
+            let (mut client, _) = w.connect(&connect(format!("busy{number}")));
+            let mut payload = vec![0, 1, 0];
+            for filter in (0..256).map(|n| format!("f/{number}/{n}")) {
+                payload.extend((filter.len() as u16).to_be_bytes());
+                payload.extend(filter.bytes().chain([0]));
+            }
+            let length = payload.len();
+            let head = [0x82, (length % 128) as u8 | 0x80, (length / 128) as u8];
+            client.send(&[&head[..], &payload].concat());
+            busy.push(client);
+        }
+        for number in 0..10 {
+            let began = Instant::now();
+            assert_eq!(verdict(w, &connect(format!("calm{number}"))), 0);
+            assert!(began.elapsed() < Duration::from_secs(2), "{number}: {:?}", began.elapsed());
+        }
+        assert_eq!(busy.len(), 12);
+    });
+}

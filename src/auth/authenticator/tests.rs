@@ -1,7 +1,7 @@
 //! Questions, work and verdicts, without threads.
 
 use super::*;
-use crate::auth::http::{HttpAuthorizer, HttpMethod, WhenDown};
+use crate::auth::http::{HttpAnswer, HttpAuthorizer, HttpMethod, WhenDown};
 use crate::auth::password::{HashMemory, SALT_BYTES, Scheme, StoredPassword, Users};
 use crate::auth::token::{TokenMethod, TokenPolicy};
 use crate::auth::{AskedTopic, EnhancedStep, TopicAction, TopicAnswer, TopicDecision};
@@ -403,7 +403,47 @@ fn requests_that_hang_hold_up_no_password() {
         desk.authenticator.handle_done(now(0), job.id, WorkDone::TooLate);
     }
     assert!(desk.answers().iter().all(|(_, verdict)| *verdict == Verdict::Unavailable));
-    assert!(desk.authenticator.under_way.is_empty() && desk.authenticator.requests_under_way == 0);
+    assert!(
+        desk.authenticator.under_way.is_empty()
+            && (desk.authenticator.logins_asked, desk.authenticator.topics_asked) == (0, 0)
+    );
+}
+
+#[test]
+fn topics_that_wait_keep_no_login_out_and_what_finds_no_room_is_told_apart() {
+    let mut desk = Desk::new(vec![back_end(WhenDown::Deny)]);
+    let authorizer = Arc::new(HttpAuthorizer { url: "http://127.0.0.1/acl".into(), when_down: WhenDown::Deny });
+    let chains = Chains::new([("public".into(), vec![back_end(WhenDown::Deny)])]);
+    desk.authenticator.replace(chains.with_authorizers([("public".into(), authorizer)]), SETTINGS);
+    let topic = |number: usize| AskedTopic {
+        action: TopicAction::Subscribe,
+        topic: number.to_string().into(),
+        qos: Qos::AtMostOnce,
+        retain: false,
+    };
+    for id in 0..2 {
+        let topics = (0..AUTH_WORK_MAX * 3 / 4).map(topic).collect();
+        let question =
+            TopicsQuestion { client_id: "c1".into(), user: None, listener: "public".into(), peer: None, topics };
+        let question = Question::Topics(Box::new(question));
+        let ask = Ask { id: AskId(id), connection: ConnectionId::new(1, 0), deadline: now(0).after_s(5), question };
+        desk.authenticator.handle_ask(now(0), ShardId(0), ask);
+    }
+    let jobs: Vec<Job> = std::iter::from_fn(|| desk.authenticator.next_job()).collect();
+    assert!(jobs.len() == AUTH_WORK_MAX && jobs.iter().all(|job| job.purpose == JobPurpose::Topic));
+    desk.ask_at(0, "public", Some("ann"), Some("a"));
+    let login = desk.authenticator.next_job().expect("there is room for a login");
+    assert_eq!(login.purpose, JobPurpose::Login);
+    for job in jobs {
+        desk.authenticator.handle_done(now(0), job.id, WorkDone::Answered(says(r#"{"result":"allow"}"#)));
+    }
+    let answers = desk.answers();
+    let unasked = |verdict: &Verdict| {
+        let Verdict::Topics(answers) = verdict else { panic!("{verdict:?}") };
+        answers.iter().filter(|answer| answer.decision == TopicDecision::Unasked).count()
+    };
+    let counts: Vec<usize> = answers.iter().map(|(_, verdict)| unasked(verdict)).collect();
+    assert_eq!(counts, [0, AUTH_WORK_MAX / 2]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use super::will::will;
 use crate::auth::acl::parse_mosquitto;
 use crate::auth::{Ask, AskId, Policy, Question, TopicAction, TopicAnswer, TopicDecision, TopicsQuestion, Verdict};
 use crate::codec::{Connect, Packet, SubscribeFilter, Version, encode_subscribe};
-use crate::limits::{TOPIC_ASKS_MAX, TOPIC_ASKS_MAX_BYTES, TOPICS_ASKED_MAX, VERDICT_TIMEOUT_MS};
+use crate::limits::{
+    TOPIC_ASKS_MAX, TOPIC_ASKS_MAX_BYTES, TOPICS_ASKED_MAX, TOPICS_ASKED_MAX_BYTES, VERDICT_TIMEOUT_MS,
+};
 use crate::settings::{AuthenticationSettings, FromValue as _, ListenerSettings, OptionalText, Value};
 use crate::shard::{Command, Input, UserNameBasis};
 use crate::telemetry::DropReason;
@@ -45,7 +47,7 @@ pub(super) fn says(world: &mut World, ask: AskId, decisions: &[TopicDecision]) {
     world.turn(0, Input::Verdict { ask, verdict });
 }
 
-use TopicDecision::{Allow, Deny, Ignore};
+use TopicDecision::{Allow, Deny, Ignore, Unasked};
 
 #[test]
 fn a_publish_waits_for_its_decision_what_comes_behind_it_waits_too_and_the_next_one_does_not() {
@@ -215,8 +217,42 @@ fn filters_beyond_what_one_question_holds_are_refused() {
     let (ask, question) = asked(&mut world);
     assert_eq!(question.topics.len(), TOPICS_ASKED_MAX);
     says(&mut world, ask, &vec![Allow; TOPICS_ASKED_MAX]);
-    let expected: Vec<&str> = std::iter::repeat_n("0", TOPICS_ASKED_MAX).chain(["135"]).collect();
+    let expected: Vec<&str> = std::iter::repeat_n("0", TOPICS_ASKED_MAX).chain(["151"]).collect();
     assert_eq!(world.read(peer), [format!("SUBACK #1 [{}]", expected.join(", "))]);
+}
+
+#[test]
+fn filters_beyond_the_bytes_of_one_question_are_not_asked_about() {
+    let mut world = World::new();
+    let peer = client(&mut world, &v5("c"));
+    let names: Vec<String> = (0..100).map(|n| format!("{}{n:03}", "f".repeat(1_021))).collect();
+    let filters = names.iter().map(|filter| SubscribeFilter { filter, options: options(0) });
+    let mut bytes = Vec::new();
+    encode_subscribe(Version::V5, id(1), None, filters, &mut bytes);
+    world.send_bytes(peer, &bytes);
+    let (ask, question) = asked(&mut world);
+    let count = TOPICS_ASKED_MAX_BYTES / 1_024;
+    assert_eq!(question.topics.len(), count);
+    says(&mut world, ask, &vec![Allow; count]);
+    let expected: Vec<&str> = std::iter::repeat_n("0", count).chain(std::iter::repeat_n("151", 100 - count)).collect();
+    assert_eq!(world.read(peer), [format!("SUBACK #1 [{}]", expected.join(", "))]);
+}
+
+#[test]
+fn what_nobody_could_be_asked_about_is_told_apart_from_what_was_denied() {
+    let mut world = World::new();
+    let peer = client(&mut world, &v5("c"));
+    let filters = ["a", "b", "c"].map(|filter| SubscribeFilter { filter, options: options(0) });
+    let mut bytes = Vec::new();
+    encode_subscribe(Version::V5, id(1), None, filters, &mut bytes);
+    world.send_bytes(peer, &bytes);
+    let (ask, _) = asked(&mut world);
+    says(&mut world, ask, &[Allow, Deny, Unasked]);
+    assert_eq!(world.read(peer), ["SUBACK #1 [0, 135, 151]"]);
+    world.send(peer, &Packet::Publish(publish1(2, "x", "")));
+    let (ask, _) = asked(&mut world);
+    says(&mut world, ask, &[Unasked]);
+    assert_eq!(world.read(peer), ["PUBACK #2 quota exceeded"]);
 }
 
 #[test]
@@ -228,7 +264,7 @@ fn what_finds_no_room_to_wait_is_not_allowed() {
         world.send(peer, &Packet::Publish(publish1(1, "a", &payload)));
     }
     assert_eq!(world.asks.len(), 64);
-    assert_eq!(world.read(peers[64]), ["PUBACK #1 not authorized"], "the bytes are bounded");
+    assert_eq!(world.read(peers[64]), ["PUBACK #1 quota exceeded"], "the bytes are bounded");
     world.pass_ms(VERDICT_TIMEOUT_MS + 200);
     world.asks.clear();
     world.send(peers[64], &Packet::Publish(publish1(2, "a", "x")));
@@ -240,7 +276,7 @@ fn what_finds_no_room_to_wait_is_not_allowed() {
         world.send(peer, &Packet::Publish(publish1(1, "a", "x")));
     }
     assert_eq!(world.asks.len(), TOPIC_ASKS_MAX);
-    assert_eq!(world.read(peers[TOPIC_ASKS_MAX]), ["PUBACK #1 not authorized"], "and so is the number");
+    assert_eq!(world.read(peers[TOPIC_ASKS_MAX]), ["PUBACK #1 quota exceeded"], "and so is the number");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn compare_owner(shard: &Shard, id: SessionId, stored: &StoredSession) {
     assert_eq!(owner.asks_back_end, known.remote.is_some(), "{}", stored.client_id);
     let Some(remote) = known.remote.as_deref() else { return };
     let filters = stored.allowed_filters().iter().map(|filter| TopicPattern::literal(filter).expect("a filter"));
-    assert!(filters.eq(remote.filters().iter().cloned()), "filters of {}", stored.client_id);
+    assert!(filters.eq(remote.filters().cloned()), "filters of {}", stored.client_id);
     let Some(will) = &stored.will else { return };
     let decision = will.decision.map(|decision| match decision {
         BackEndDecision::Allow => TopicDecision::Allow,
