@@ -181,20 +181,17 @@ impl Shard {
             self.refuse_older(turn, key, entry.before);
         }
         let user = verified_user(connect, arrival, entry);
-        let changes_owner = known.is_some_and(|id| self.clients.is_of_another_user(id, user));
-        let before = KeptBefore { changes_owner, ..KeptBefore::of(known.map(|id| self.clients.sessions.get(id))) };
+        let before = self.kept_before(known, user);
         let (id, session_present) = self.session_for(turn, connect, key, known);
         let expiry_s = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s);
         self.clients.log_connect(turn, id, connect.client_id, (session_present, expiry_s));
-
         let keep_alive_s = entry.keep_alive_s(&self.clients.settings, connect);
         let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
         (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
         let principal = self.principal_of(turn.now, connect, arrival, entry);
-        self.clients.log_owner(turn, id, arrival, principal.as_ref());
-        self.clients.set_principal(id, principal, session_present);
+        self.clients.set_owner(turn, id, arrival, principal);
         self.use_profile(turn, id, (entry.profile, user), session_present);
         self.clients.mounts.set(id, mount);
         self.take_will_of(turn, id, connect);
@@ -273,6 +270,12 @@ impl Shard {
             turn.fx.list.push(Effect::BoundPackets { connection: link.connection, max_bytes });
         }
         self.clients.profiled.set(id, profile.map(|profile| (profile.clone(), user)), is_same);
+    }
+
+    /// What the log knows of the session that a client of this user comes back to.
+    fn kept_before(&self, known: Option<SessionId>, user: Option<&str>) -> KeptBefore {
+        let changes_owner = known.is_some_and(|id| self.clients.is_of_another_user(id, user));
+        KeptBefore { changes_owner, ..KeptBefore::of(known.map(|id| self.clients.sessions.get(id))) }
     }
 
     /// Whether a restart, before what was written so far is durable, would know another session than the one that CONNACK tells of.

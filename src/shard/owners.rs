@@ -47,8 +47,24 @@ impl Principal {
 }
 
 impl Clients {
-    /// Writes down whose a kept session is from now on, unless the log says so already. To be called before [`Self::set_principal`].
-    pub(super) fn log_owner(
+    /// Whose client a session is from now on, in memory where that makes a difference. What it is subscribed to is looked at again.
+    pub(super) fn set_owner(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        arrival: ConnectInfo<'_>,
+        mut principal: Option<Principal>,
+    ) {
+        self.log_owner(turn, id, arrival, principal.as_ref());
+        if let Some(principal) = &mut principal {
+            self.access.hand_over_grants(id, principal);
+        }
+        self.access.set_principal(id, principal);
+        self.review(id);
+    }
+
+    /// Writes down whose a kept session is from now on, unless the log says so already.
+    fn log_owner(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,

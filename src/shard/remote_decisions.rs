@@ -42,7 +42,9 @@ impl RemoteDecisions {
 
     /// The filters that the client was allowed before a restart, the latest last.
     pub(super) fn restore_filters(&mut self, filters: &[Box<str>]) {
-        filters.iter().for_each(|filter| self.grant(filter, true));
+        for filter in filters {
+            self.grant(filter, true);
+        }
     }
 
     /// The filters that the client was allowed, the latest last.

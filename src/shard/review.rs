@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::clients::Clients;
 use super::deliver::options_of;
-use super::principal::Principal;
 use super::{Event, Shard, Turn};
 use crate::auth::AskedTopic;
 use crate::auth::acl::{Publication, RuleSet, SubscribeRight};
@@ -59,15 +58,6 @@ impl Clients {
     /// Whether the session is one of another user's, or nobody knows whose: then this client may not have it.
     pub(super) fn is_of_another_user(&self, id: SessionId, user: Option<&str>) -> bool {
         self.access.user(id) != user || self.access.is_unknown(id)
-    }
-
-    /// Whose client a session is from now on. What it is subscribed to is looked at again.
-    pub(super) fn set_principal(&mut self, id: SessionId, mut principal: Option<Principal>, session_present: bool) {
-        if let Some(principal) = principal.as_mut().filter(|_| session_present) {
-            self.access.hand_over_grants(id, principal);
-        }
-        self.access.set_principal(id, principal);
-        self.review(id);
     }
 
     /// Compares what a session has to the rules: its subscriptions, and what is queued of ones that may be no more.

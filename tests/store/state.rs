@@ -67,7 +67,7 @@ fn shown_session(session: &StoredSession, body: &mut impl FnMut(MessageId) -> Ve
             assert_eq!((owner.listener, owner.peer, owner.is_superuser, owner.asks_back_end), ("l", None, false, true));
             (owner.user.map(str::to_owned), owner.rules.unwrap_or_default().to_vec())
         }),
-        allowed: session.allowed_filters().iter().map(|filter| filter.to_string()).collect(),
+        allowed: session.allowed_filters().iter().map(ToString::to_string).collect(),
     }
 }
 

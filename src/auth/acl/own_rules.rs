@@ -31,7 +31,9 @@ impl RuleSet {
     /// The rules of a set that was made by [`Self::of_one_client`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.rules().iter().for_each(|rule| put(rule, &mut out));
+        for rule in self.rules() {
+            put(rule, &mut out);
+        }
         out
     }
 

@@ -54,7 +54,7 @@ impl JsonLine {
         self.0.push_str("null");
     }
 
-    /// JSON as it is.
+    /// A list or an object, as `serde_json` writes it on one line.
     pub(super) fn value(&mut self, name: &str, value: &serde_json::Value) {
         self.name(name);
         let _ = write!(self.0, "{value}");

@@ -113,22 +113,7 @@ fn records() -> Vec<LogRecord<'static>> {
         retained: Some(stamp),
         groups: ListOf::Values(&[7, 8]),
     };
-    let nobody = SessionOwner {
-        user: None,
-        listener: "default",
-        peer: Some(IpAddr::from([192, 0, 2, 1])),
-        is_superuser: false,
-        asks_back_end: false,
-        rules: None,
-    };
-    let ann = SessionOwner {
-        user: Some("ann"),
-        peer: Some("2001:db8::1".parse().expect("an address")),
-        is_superuser: true,
-        asks_back_end: true,
-        rules: Some(b"rules"),
-        ..nobody
-    };
+    let [nobody, ann] = owners();
     vec![
         LogRecord::SessionBegun { session, client_id: "device-1", expiry_s: 86_400, at },
         LogRecord::SessionEnded { session },
@@ -161,6 +146,26 @@ fn records() -> Vec<LogRecord<'static>> {
         LogRecord::FilterDecided { session, filter: "a/#", is_allowed: true },
         LogRecord::WillDecided { session, decision: BackEndDecision::Ignore },
     ]
+}
+
+fn owners() -> [SessionOwner<'static>; 2] {
+    let nobody = SessionOwner {
+        user: None,
+        listener: "default",
+        peer: Some(IpAddr::from([192, 0, 2, 1])),
+        is_superuser: false,
+        asks_back_end: false,
+        rules: None,
+    };
+    let ann = SessionOwner {
+        user: Some("ann"),
+        peer: Some("2001:db8::1".parse().expect("an address")),
+        is_superuser: true,
+        asks_back_end: true,
+        rules: Some(b"rules"),
+        ..nobody
+    };
+    [nobody, ann]
 }
 
 fn messages(id: MessageId, at: Timestamp) -> [MessageRecord<'static>; 2] {
