@@ -156,7 +156,7 @@ fn differences(both: [&Outcome; 2]) -> Vec<String> {
             Ending::Interrupted => notes.push(format!("{letter} was interrupted")),
             Ending::BrokerLost { .. } => notes.push(format!("{letter} lost its broker")),
         }
-        if let Some(bound) = exit::generator_bound(outcome) {
+        for bound in exit::bounds(outcome) {
             notes.push(format!("{letter} is {bound}"));
         }
     }

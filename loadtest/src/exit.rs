@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{
     engine::EngineError,
     outcome::{BUSY_SHARE, Bottleneck, Connections, Ending, FailureReason, Outcome, Refusals},
-    plan::{Plan, Reads},
+    plan::{LoopKind, Plan, Reads},
     threshold::{Held, Threshold},
     units::{grouped, show_span},
 };
@@ -28,6 +28,7 @@ Exit status:
   6  what answers there is no MQTT broker, or none of this version
   7  this machine does not suffice for the run
   8  an agent could not be reached or was lost: the figures are those of the others
+  9  the broker's certificate is not to be trusted: its authority, its name, or its time
   130  interrupted twice; once stops cleanly, reports, and ends with the status that the report deserves";
 
 /// An exit status.
@@ -52,6 +53,8 @@ pub enum Exit {
     Machine,
     /// An agent is missing.
     AgentLost,
+    /// The broker's certificate is not to be trusted.
+    Untrusted,
 }
 
 impl Exit {
@@ -67,6 +70,7 @@ impl Exit {
             Self::NoBroker => 6,
             Self::Machine => 7,
             Self::AgentLost => 8,
+            Self::Untrusted => 9,
         }
     }
 
@@ -82,6 +86,7 @@ impl Exit {
             Self::NoBroker,
             Self::Machine,
             Self::AgentLost,
+            Self::Untrusted,
         ];
         all.into_iter().find(|exit| exit.status() == status).unwrap_or(Self::Machine)
     }
@@ -150,7 +155,8 @@ pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: 
         complaints.push((Exit::Broken, format!("{total} connections were lost: {}", reasons.join(", "))));
     }
     let refusals = outcome.refusals();
-    if refusals.messages + refusals.subscriptions + refusals.logins > 0 && connections.established > 0 {
+    let told = refusals.messages + refusals.subscriptions + refusals.logins + refusals.handshakes;
+    if told > 0 && connections.established > 0 {
         complaints.push((Exit::Broken, refused(outcome)));
     }
     complaints.extend(undone(outcome).into_iter().map(|line| (Exit::Broken, line)));
@@ -190,12 +196,20 @@ fn undone(outcome: &Outcome) -> Vec<String> {
 }
 
 /// What a reader must know before believing the figures, beside the engine's own warnings.
-pub fn generator_bound(outcome: &Outcome) -> Option<String> {
+pub fn bounds(outcome: &Outcome) -> impl Iterator<Item = String> {
+    generator_bound(outcome).into_iter().chain(connecting_bound(outcome))
+}
+
+/// Where the figures are more loadtest's than the broker's.
+fn generator_bound(outcome: &Outcome) -> Option<String> {
     if outcome.bottleneck != Bottleneck::Generator {
         return None;
     }
     let (own, latency) = (&outcome.timings.own_delay, &outcome.timings.latency_intended);
-    let cause = if outcome.generator.worker_share_measured >= BUSY_SHARE || own.is_empty() {
+    let is_busy = outcome.generator.worker_share_measured >= BUSY_SHARE;
+    let cause = if !is_busy && !outcome.sends_late() && outcome.shakes_late() {
+        handshakes(outcome)
+    } else if is_busy || own.is_empty() {
         format!(
             "the busiest worker of loadtest was busy {:.0} % of a second",
             outcome.generator.busiest_worker_share * 100.0
@@ -214,6 +228,21 @@ pub fn generator_bound(outcome: &Outcome) -> Option<String> {
     ))
 }
 
+/// The same of connecting, in a run that is about messages.
+fn connecting_bound(outcome: &Outcome) -> Option<String> {
+    let is_told = outcome.bottleneck == Bottleneck::Generator && outcome.loop_kind == LoopKind::None;
+    let words = || format!("generator-bound in connecting: {}; messages are another matter", handshakes(outcome));
+    (outcome.shakes_late() && !is_told).then(words)
+}
+
+fn handshakes(outcome: &Outcome) -> String {
+    format!(
+        "TLS handshakes took {} at p99, of which loadtest itself took {}",
+        show_span(outcome.handshake_p99_ns()),
+        show_span(outcome.timings.own_handshake.percentile_ns(99.0))
+    )
+}
+
 /// What the broker refused with reason codes.
 fn refused(outcome: &Outcome) -> String {
     let refusals = Refusals { connections: 0, ..outcome.refusals() };
@@ -226,8 +255,24 @@ fn nobody_connected(outcome: &Outcome) -> (Exit, String) {
     let connections = &outcome.connections;
     let most = connections.failed.iter().max_by_key(|(_, count)| **count).map(|(reason, _)| *reason);
     let exit = match most {
-        Some(FailureReason::NotAuthorized | FailureReason::RefusedByBroker | FailureReason::Busy) => Exit::Refused,
-        Some(FailureReason::Protocol | FailureReason::Closed | FailureReason::ConnackTimeout) => Exit::NoBroker,
+        Some(
+            FailureReason::NotAuthorized
+            | FailureReason::RefusedByBroker
+            | FailureReason::Busy
+            | FailureReason::TlsRefused,
+        ) => Exit::Refused,
+        Some(FailureReason::TlsUntrusted | FailureReason::TlsWrongName | FailureReason::TlsExpired) => Exit::Untrusted,
+        Some(
+            FailureReason::Protocol
+            | FailureReason::Closed
+            | FailureReason::ConnackTimeout
+            | FailureReason::NoTls
+            | FailureReason::TlsFailed
+            | FailureReason::HandshakeTimeout
+            | FailureReason::UpgradeRefused
+            | FailureReason::UpgradeFailed,
+        ) => Exit::NoBroker,
+        Some(FailureReason::ClientFile) => Exit::Usage,
         Some(FailureReason::NoPort | FailureReason::NoResources) => Exit::Machine,
         _ => Exit::Unreachable,
     };

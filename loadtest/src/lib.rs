@@ -12,7 +12,7 @@
 //! ```text
 //! plan                     <- units                     (dunlin: topic, to check filters)
 //! outcome                  <- plan units
-//! engine                   <- plan outcome              (dunlin: codec, topic, ring)
+//! engine                   <- plan outcome              (dunlin: codec, topic, ring; of conn: tls, websocket)
 //! units suggest            <- nothing of ours
 //! preset scenario          <- plan threshold units suggest
 //! threshold                <- outcome units suggest

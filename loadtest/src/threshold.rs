@@ -52,6 +52,10 @@ enum Clock {
     Sent,
     Slow,
     Connect,
+    Tls,
+    TlsResumed,
+    OwnTls,
+    Upgrade,
     Connack,
     Suback,
     Ack,
@@ -98,11 +102,15 @@ enum Number {
     GeneratorBusy,
 }
 
-const CLOCKS: [(&str, Clock); 10] = [
+const CLOCKS: [(&str, Clock); 14] = [
     ("", Clock::Latency),
     ("sent_", Clock::Sent),
     ("slow_", Clock::Slow),
     ("connect_", Clock::Connect),
+    ("tls_", Clock::Tls),
+    ("tls_resumed_", Clock::TlsResumed),
+    ("own_tls_", Clock::OwnTls),
+    ("upgrade_", Clock::Upgrade),
     ("connack_", Clock::Connack),
     ("suback_", Clock::Suback),
     ("ack_", Clock::Ack),
@@ -276,6 +284,10 @@ impl Clock {
             Self::Sent => &timings.latency_sent,
             Self::Slow => &timings.latency_slow,
             Self::Connect => &timings.tcp_connect,
+            Self::Tls => &timings.tls_handshake,
+            Self::TlsResumed => &timings.tls_resumption,
+            Self::OwnTls => &timings.own_handshake,
+            Self::Upgrade => &timings.upgrade,
             Self::Connack => &timings.connack,
             Self::Suback => &timings.suback,
             Self::Ack => &timings.acknowledged,

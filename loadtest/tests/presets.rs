@@ -5,8 +5,13 @@
 #[allow(dead_code)] // each test binary asks of a broker what it needs
 mod process;
 
+#[path = "support/front_door.rs"]
+#[allow(dead_code)] // it has more doors than are gone through here
+mod front_door;
+
 use std::process::{Command, Stdio};
 
+use front_door::{Door, FrontDoor};
 use process::Broker;
 
 /// Small, and short.
@@ -32,22 +37,40 @@ const LINES: &[&str] = &[
 ];
 
 fn every_workload_finds_no_fault(broker: &Broker) {
-    let port = broker.address.port().to_string();
     for line in LINES {
-        let run = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-            .args(line.split_whitespace())
-            .args(["-p", &port, "--quiet", "--fail-if", "failed>0"])
-            .stdin(Stdio::null())
-            .output()
-            .expect("loadtest runs");
-        let told = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
-        assert_eq!(run.status.code(), Some(0), "{line}\n{told}");
+        runs_without_fault(line, broker.address.port());
     }
+}
+
+fn runs_without_fault(line: &str, port: u16) {
+    let run = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(line.split_whitespace())
+        .args(["-p", &port.to_string(), "--quiet", "--fail-if", "failed>0"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("loadtest runs");
+    let told = String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(0), "{line}\n{told}");
 }
 
 #[test]
 fn dunlin() {
     every_workload_finds_no_fault(&Broker::dunlin());
+}
+
+#[test]
+fn those_over_tls() {
+    let door = FrontDoor::open("presets");
+    let file = |name: &str| door.file(name).display().to_string();
+    let certificates = format!("--cert {} --key {}", file("client-%i.pem"), file("client-%i.key"));
+    for (at, line) in [
+        (Door::Tls, "conn-tls-30-100 -d 300ms --fail-if own_tls_max>30s".to_owned()),
+        (Door::Wss, "conn-tls-30-100 --ws -d 300ms --fail-if upgrade_p99>30s".to_owned()),
+        (Door::Tls, "conn-tls-resumed-30-100 -d 300ms --fail-if tls_resumed_p99>30s".to_owned()),
+        (Door::Mutual, format!("conn-tls-cert-10-100 -d 300ms {certificates} --fail-if tls_p50>30s")),
+    ] {
+        runs_without_fault(&format!("{line} --cafile {}", file("ca.pem")), door.port(at));
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub struct Common {
     /// The broker's name or address [default: 127.0.0.1]
     #[arg(short = 'h', long, global = true, help_heading = "Broker")]
     host: Option<String>,
-    /// The broker's port [default: 1883]
+    /// The broker's port [default: 1883; 8883 with --tls, 8083 with --ws, 8084 with both]
     #[arg(short = 'p', long, global = true, help_heading = "Broker")]
     port: Option<u16>,
     /// Version of MQTT: 5, 3.1.1 (or 4), 3.1 (or 3)
@@ -35,7 +35,7 @@ pub struct Common {
     /// User name; %i is the client's number, %c its id
     #[arg(short = 'u', long, global = true, help_heading = "Broker")]
     username: Option<String>,
-    /// Password; reports do not repeat it
+    /// Password, with %i, %c and %u for the client's number, id and user name; reports do not repeat it
     #[arg(short = 'P', long, global = true, help_heading = "Broker")]
     password: Option<String>,
     /// Keep alive in seconds; 0 turns it off [default: 300]
@@ -51,6 +51,9 @@ pub struct Common {
     /// How long it waits before each try [default: 1s]
     #[arg(long, global = true, value_parser = units::seconds, value_name = "SPAN", help_heading = "Broker")]
     retry_after: Option<Duration>,
+
+    #[command(flatten)]
+    transport: super::transport::Transport,
 
     /// Source addresses, with commas [default: 127.0.0.0/8 to a broker on loopback, else the system's choice]
     #[arg(long, global = true, value_delimiter = ',', value_name = "ADDR", help_heading = "Generator")]
@@ -141,7 +144,7 @@ impl Common {
         if let Some(host) = &self.host {
             target.host.clone_from(host);
         }
-        target.port = self.port.unwrap_or(target.port);
+        self.transport.fill(target, self.port)?;
         target.version = self.mqtt_version.unwrap_or(target.version);
         target.keep_alive_s = self.keep_alive.unwrap_or(target.keep_alive_s);
         if let Some(timeout) = self.connect_timeout {
@@ -155,8 +158,8 @@ impl Common {
         if let Some(username) = &self.username {
             target.username = Some(Template::new(username));
         }
-        if self.password.is_some() {
-            target.password.clone_from(&self.password);
+        if let Some(password) = &self.password {
+            target.password = Some(Template::new(password));
         }
         if !self.ifaddr.is_empty() {
             plan.sources = Sources::Addresses(self.ifaddr.clone());

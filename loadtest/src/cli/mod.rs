@@ -9,6 +9,7 @@ mod files;
 mod flags;
 mod list;
 mod numbers;
+mod transport;
 mod words;
 
 use std::path::{Path, PathBuf};

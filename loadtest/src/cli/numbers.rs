@@ -54,6 +54,14 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
         .ok_or_else(|| "write a number from 0 to 999,999,999; K and M may follow, as in 12K".to_owned())
 }
 
+/// So many in a hundred.
+pub(super) fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>().ok();
+    number
+        .filter(|percent| (0.0..=100.0).contains(percent))
+        .ok_or_else(|| "write a percentage from 0 to 100, as in 50 or 50%".to_owned())
+}
+
 /// Yes or no, in any of the words that people use.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_lowercase().as_str() {

@@ -1,7 +1,7 @@
 //! Command lines: what they mean, and what is refused with which words.
 
 use super::*;
-use crate::plan::{Action, MqttVersion, Pace, Sources};
+use crate::plan::{Action, MqttVersion, Pace, Sources, TlsVersion};
 
 fn parse_line(line: &str) -> Result<Order, clap::Error> {
     let words = std::iter::once("loadtest").chain(line.split_whitespace());
@@ -45,6 +45,32 @@ fn flags_stand_before_and_behind_the_workload() {
     assert_eq!((publishing.pace, publishing.qos, publishing.payload_bytes), (Pace::Closed { window: 16 }, 2, 1024));
     assert_eq!((plan.groups[1].client_id.0.as_str(), publishing.topic.0.as_str()), ("mine-pub-%i", "mine/one/%i"));
     assert_eq!(plan.groups[0].clients, 2_000);
+}
+
+#[test]
+fn what_lies_below_mqtt_is_read_and_has_its_port() {
+    let of = |line: &str| run(line).plan.target;
+    for (line, port, name) in [
+        ("--tls", 8883, "tls://127.0.0.1:8883"),
+        ("--ws", 8083, "ws://127.0.0.1:8083/mqtt"),
+        ("--ssl --websockets --ws-path /x", 8084, "wss://127.0.0.1:8084/x"),
+        ("--tls -p 1", 1, "tls://127.0.0.1:1"),
+        ("conn-tls-5-5 --ws", 8084, "wss://127.0.0.1:8084/mqtt"),
+        ("--unix /run/mqtt.sock", 1883, "unix:/run/mqtt.sock"),
+        ("--unix /run/mqtt.sock --ws", 8083, "ws://unix:/run/mqtt.sock /mqtt"),
+    ] {
+        assert_eq!((of(line).port, of(line).name().as_str()), (port, name), "{line}");
+    }
+    let tls =
+        of("--tls --cacertfile ca.pem --certfile c-%i.pem --keyfile c-%i.key --tls-name broker --tls-version 1.3 \
+         --tls-groups x25519,secp256r1 --tls-resume 25%");
+    let tls = tls.tls.unwrap();
+    assert_eq!((tls.certificate.unwrap().0.as_str(), tls.key.unwrap().0.as_str()), ("c-%i.pem", "c-%i.key"));
+    assert_eq!((tls.groups.len(), tls.server_name.as_deref(), tls.version), (2, Some("broker"), Some(TlsVersion::V13)));
+    assert!((tls.resume_percent - 25.0).abs() < 1e-9 && tls.ca_file == Some(PathBuf::from("ca.pem")));
+    let token = of("--jwt-key k --jwt-algorithm HS384 --jwt-expiry 5m --jwt-claim aud=mqtt --jwt-claim n=%i").token;
+    let token = token.unwrap();
+    assert_eq!((token.expiry_s, token.algorithm.as_deref(), token.claims.len()), (300, Some("HS384"), 2));
 }
 
 #[test]
@@ -157,8 +183,22 @@ fn what_is_wrong_is_told_and_exits_with_2() {
         ("agent -p 1884", "agent has no use for --port"),
         ("-p 1884 agent", "agent has no use for --port"),
         ("list --html a.html", "list has no use for --html"),
-        ("pub -t a --ssl", "--ssl is not known here: loadtest speaks plain TCP only: there is no TLS yet"),
-        ("conn --ws", "there is no WebSocket yet"),
+        ("conn --quic", "--quic is not known here: loadtest speaks TCP, TLS, WebSocket and Unix sockets"),
+        ("conn -S true", "--tls or --ssl turns TLS on"),
+        ("--cafile ca.pem", "--cafile has no use without --tls"),
+        ("--tls --ws-path /mqtt", "--ws-path has no use without --ws"),
+        ("--jwt-claim a=b", "--jwt-claim has no use without --jwt-key"),
+        ("--jwt-key k -P secret", "a token is the password"),
+        ("--tls --insecure --cafile ca.pem", "insecure takes any certificate"),
+        ("--tls --cert c.pem", "a client certificate needs its key"),
+        ("--tls --cert c-%s.pem --key c.key", "%r and %s are for published topics only"),
+        ("--tls --tls-groups x448", "\"x448\" is not known; there are x25519mlkem768"),
+        ("--tls --tls-version 1.1", "no version of TLS that is spoken: 1.2 or 1.3"),
+        ("--tls --tls-resume 120", "write a percentage from 0 to 100"),
+        ("--ws --ws-path mqtt", "write a path such as /mqtt"),
+        ("--unix /run/mqtt.sock -p 1883", "cannot be used with"),
+        ("--unix /run/mqtt.sock --ifaddr 127.0.0.1", "no use for a Unix socket"),
+        ("-P %s", "password = \"%s\": %r and %s are for published topics only"),
         ("--payload 8", "--payload: payload = 8 bytes"),
         ("--qos 3", "3 is not in 0..=2"),
         ("-V 6", "no version of MQTT"),

@@ -45,23 +45,8 @@ Options:
 
 /// Flags of emqtt-bench and of Mosquitto's clients that are not there, each with what is true about it.
 const OF_OTHERS: &[(&[&str], &str)] = &[
-    (
-        &[
-            "--ssl",
-            "-S",
-            "--tls",
-            "--cafile",
-            "--cacertfile",
-            "--cert",
-            "--certfile",
-            "--key",
-            "--keyfile",
-            "--insecure",
-        ],
-        "loadtest speaks plain TCP only: there is no TLS yet",
-    ),
-    (&["--ws", "--websockets"], "loadtest speaks plain TCP only: there is no WebSocket yet"),
-    (&["--quic"], "loadtest speaks plain TCP only: there is no QUIC"),
+    (&["--quic"], "loadtest speaks TCP, TLS, WebSocket and Unix sockets: there is no QUIC"),
+    (&["-S"], "--tls or --ssl turns TLS on, without a value behind it"),
     (&["--num-retry-connect", "--reconnect"], "--retry N tries again to connect"),
     (&["--wait-before-publishing", "-w"], "publishers wait without a flag until all clients are connected"),
     (&["--shortids", "--prefix-id"], "--prefix says what client ids begin with"),

@@ -3,31 +3,19 @@
 use crate::outcome::{BUSY_SHARE, Bottleneck, Outcome};
 use crate::plan::LoopKind;
 
-/// A generator's own delay counts from so much of the latency on, where it is worth a word at all.
-const DELAY_SHARE: f64 = 0.25;
-const DELAY_NS: u64 = 1_000_000;
-
 /// What limited the rate.
 pub(super) fn bottleneck(outcome: &Outcome) -> Bottleneck {
     let share = outcome.generator.worker_share_measured;
     let unsent = outcome.verdict.all_messages().unsent;
-    if share >= BUSY_SHARE || sends_late(outcome) {
+    // Where messages were measured, handshakes say nothing of their rate.
+    let is_bound_by_handshakes = outcome.loop_kind == LoopKind::None && outcome.shakes_late();
+    if share >= BUSY_SHARE || outcome.sends_late() || is_bound_by_handshakes {
         Bottleneck::Generator
     } else if outcome.measured.messages_sent > 0 && (outcome.loop_kind == LoopKind::Closed || unsent > 0) {
         Bottleneck::Broker
     } else {
         Bottleneck::None
     }
-}
-
-/// Whether the latency is in a large part the generator's own delay: it sent late, and no window made it.
-fn sends_late(outcome: &Outcome) -> bool {
-    let timings = &outcome.timings;
-    let (own, latency) = (timings.own_delay.percentile_ns(99.0), timings.latency_intended.percentile_ns(99.0));
-    let acknowledgement = timings.acknowledged.percentile_ns(99.0);
-    // Where nobody of the run subscribes, what a message took is its delay and the way to its acknowledgement.
-    let whole = if latency > 0 { latency } else { own + acknowledgement };
-    own >= DELAY_NS && own as f64 >= whole as f64 * DELAY_SHARE && (latency > 0 || acknowledgement > 0)
 }
 
 #[cfg(test)]
@@ -55,6 +43,14 @@ mod tests {
         let mut held_up = late(0, 157);
         held_up.timings.send_delay.record(140_000_000);
         assert_eq!(bottleneck(&held_up), Bottleneck::None, "a full window is not the generator's");
+        for (whole_ms, own_ms, expected) in
+            [(20, 15, Bottleneck::Generator), (20, 2, Bottleneck::None), (1, 0, Bottleneck::None)]
+        {
+            let mut shaken = Outcome { loop_kind: LoopKind::None, ..Outcome::default() };
+            shaken.timings.tls_handshake.record(whole_ms * 1_000_000);
+            shaken.timings.own_handshake.record(own_ms * 1_000_000);
+            assert_eq!(bottleneck(&shaken), expected, "{own_ms} of {whole_ms} ms in handshakes");
+        }
         held_up.generator.worker_share_measured = 0.95;
         assert_eq!(bottleneck(&held_up), Bottleneck::Generator);
     }

@@ -15,6 +15,9 @@ pub(super) struct Cast {
     /// Clients of this part.
     pub(super) clients: u32,
     username: Option<Name>,
+    password: Option<Name>,
+    /// Files of a client certificate and its key.
+    files: Option<(Name, Name)>,
     /// By agent: whether it stamps with another clock than ours. Empty where all share one.
     other_clock: Vec<bool>,
 }
@@ -83,7 +86,10 @@ impl Cast {
         let other_clock: Vec<bool> = plan.clocks.iter().map(|clock| Some(clock) != ours).collect();
         let other_clock = if other_clock.contains(&true) { other_clock } else { Vec::new() };
         let username = plan.target.username.as_ref().map(Name::new);
-        Self { part: plan.part, roles, clients, username, other_clock }
+        let password = plan.target.password.as_ref().map(Name::new);
+        let files = plan.target.tls.as_ref().and_then(|tls| tls.certificate.as_ref().zip(tls.key.as_ref()));
+        let files = files.map(|(certificate, key)| (Name::new(certificate), Name::new(key)));
+        Self { part: plan.part, roles, clients, username, password, files, other_clock }
     }
 
     /// Whether a stream's stamps were made by the clock that we read.
@@ -147,6 +153,32 @@ impl Cast {
         let Some(username) = &self.username else { return false };
         username.write(out, self.who(role, index), Message::default());
         true
+    }
+
+    pub(super) const fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// Appends a client's password, if it has one.
+    pub(super) fn write_password(&self, role: usize, index: u32, out: &mut String) {
+        if let Some(password) = &self.password {
+            password.write(out, self.who(role, index), Message::default());
+        }
+    }
+
+    /// The files of a client's certificate and its key.
+    pub(super) fn files(&self, client: u32) -> (String, String) {
+        let Some((certificate, key)) = &self.files else { return Default::default() };
+        let role = self.role_of(client);
+        let index = self.index_of(role, client);
+        (self.written(certificate, role, index), self.written(key, role, index))
+    }
+
+    /// A name as it is for a client.
+    pub(super) fn written(&self, name: &Name, role: usize, index: u32) -> String {
+        let mut text = String::new();
+        name.write(&mut text, self.who(role, index), Message::default());
+        text
     }
 
     /// Appends one of a client's filters.

@@ -11,6 +11,8 @@ pub(super) enum State {
     Away,
     /// TCP connects.
     Connecting,
+    /// What lies below MQTT is being set up.
+    Shaking,
     /// CONNECT was sent, and SUBSCRIBE with it where the group pipelines.
     Greeting,
     /// SUBSCRIBE was sent, and CONNACK has come.

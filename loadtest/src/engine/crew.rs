@@ -12,6 +12,7 @@ use super::outbox::Outbox;
 use super::stamp::{LONG, Stamper};
 use super::tally::Tally;
 use super::tracker::Trackers;
+use super::transport::TokenMaker;
 use crate::plan::{Content, MqttVersion, Plan, Publishing};
 use dunlin::codec::Version;
 use dunlin::ring::monotonic_ns;
@@ -39,7 +40,8 @@ pub(super) struct Crew {
     pub(super) version: Version,
     pub(super) keep_alive_s: u16,
     pub(super) retries_max: u16,
-    pub(super) password: Option<Vec<u8>>,
+    /// Makes passwords, where clients show tokens.
+    pub(super) token: Option<TokenMaker>,
     /// Connections being made.
     pub(super) under_way: u32,
     pub(super) dice: u64,
@@ -114,7 +116,7 @@ impl Crew {
             },
             keep_alive_s: plan.target.keep_alive_s,
             retries_max: plan.target.retries,
-            password: plan.target.password.as_ref().map(|password| password.clone().into_bytes()),
+            token: None,
             under_way: 0,
             dice: plan.seed ^ 0x9e37_79b9_7f4a_7c15 ^ u64::from(plan.part.index) << 32 | 1,
             has_contents: cast.has_contents(),

@@ -26,6 +26,14 @@ pub enum EngineError {
         /// What the broker says.
         reason: String,
     },
+    /// The certificate that it shows is not one to trust.
+    #[error("{target} is not trusted: {reason}")]
+    Untrusted {
+        /// `host:port`.
+        target: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// What answers there is no MQTT broker, or one of another version.
     #[error("{target} does not answer as an MQTT broker: {reason}")]
     NoBroker {
@@ -49,6 +57,7 @@ impl EngineError {
             Self::Refused { .. } => 4,
             Self::NoBroker { .. } => 6,
             Self::System(_) => 7,
+            Self::Untrusted { .. } => 9,
         }
     }
 
@@ -59,14 +68,24 @@ impl EngineError {
             | FailureReason::Unreachable
             | FailureReason::TcpTimeout
             | FailureReason::TcpError => Self::Unreachable { target, reason: words },
-            FailureReason::NotAuthorized | FailureReason::Busy | FailureReason::RefusedByBroker => {
-                Self::Refused { target, reason: words }
+            FailureReason::NotAuthorized
+            | FailureReason::Busy
+            | FailureReason::RefusedByBroker
+            | FailureReason::TlsRefused => Self::Refused { target, reason: words },
+            FailureReason::TlsUntrusted | FailureReason::TlsWrongName | FailureReason::TlsExpired => {
+                Self::Untrusted { target, reason: words }
             }
+            FailureReason::ClientFile => Self::Plan(PlanError::of_plan(words)),
             FailureReason::NoPort | FailureReason::NoResources => Self::System(words),
             FailureReason::Closed
             | FailureReason::ConnackTimeout
             | FailureReason::SubackTimeout
             | FailureReason::SubscriptionRefused
+            | FailureReason::NoTls
+            | FailureReason::TlsFailed
+            | FailureReason::HandshakeTimeout
+            | FailureReason::UpgradeRefused
+            | FailureReason::UpgradeFailed
             | FailureReason::Protocol => Self::NoBroker { target, reason: words },
         }
     }
@@ -92,6 +111,7 @@ mod tests {
             EngineError::Plan(PlanError::of_plan("b")),
             EngineError::Unreachable { target: target.clone(), reason: reason.clone() },
             EngineError::Refused { target: target.clone(), reason: reason.clone() },
+            EngineError::Untrusted { target: target.clone(), reason: reason.clone() },
             EngineError::NoBroker { target, reason: reason.clone() },
             EngineError::System(reason),
         ];

@@ -34,7 +34,7 @@ impl Run<'_> {
         }
         self.turn.crew.tally.outcome.connections.at_end = self.turn.crew.tally.connected;
         let written_off = self.turn.crew.tally.written_off;
-        self.turn.crew.tally.name_refusals();
+        self.turn.crew.tally.name_kinds();
         let mut outcome = std::mem::take(&mut self.turn.crew.tally.outcome);
         outcome.duration_s = self.ms_of(ended_ns) / 1e3;
         let left = if matches!(outcome.ending, Ending::BrokerLost { .. }) { 0 } else { self.sweep()? };

@@ -26,23 +26,36 @@ mod errno {
 }
 
 impl Crew {
-    /// TCP is connected: CONNECT goes out, and SUBSCRIBE in the same send where the group pipelines.
+    /// The socket is connected.
+    pub(super) fn handle_connected(&mut self, now_ns: u64, client: u32) {
+        let state = &mut self.clients[client as usize];
+        self.tally.outcome.timings.tcp_connect.record(now_ns.saturating_sub(state.since_ns));
+        state.since_ns = now_ns;
+        state.state = State::Shaking;
+    }
+
+    /// What lies below MQTT is there: CONNECT goes out, and SUBSCRIBE in the same send where the group pipelines.
     pub(super) fn greet(&mut self, now_ns: u64, client: u32) {
         let role = self.cast.role_of(client);
         let index = self.cast.index_of(role, client);
         let state = &mut self.clients[client as usize];
-        self.tally.outcome.timings.tcp_connect.record(now_ns.saturating_sub(state.since_ns));
         state.since_ns = now_ns;
         state.state = State::Greeting;
         self.text.clear();
         self.cast.write_client_id(role, index, &mut self.text);
         let id_len = self.text.len();
         let has_username = self.cast.write_username(role, index, &mut self.text);
+        let user_len = self.text.len();
+        if let Err(words) = self.write_password(role, index, (id_len, has_username)) {
+            self.fail(client, FailureReason::ClientFile, &words);
+            return;
+        }
+        let has_password = self.token.is_some() || self.cast.has_password();
         let group = &self.cast.roles[role].group;
         let mut connect = Connect::new(self.version, &self.text[..id_len], group.clean_start);
         connect.keep_alive_s = self.keep_alive_s;
-        connect.username = has_username.then(|| &self.text[id_len..]);
-        connect.password = self.password.as_deref();
+        connect.username = has_username.then(|| &self.text[id_len..user_len]);
+        connect.password = has_password.then(|| &self.text.as_bytes()[user_len..]);
         if self.version.is_v5() {
             connect.session_expiry_s = group.session_expiry_s;
             connect.receive_maximum = group.receive_maximum;
@@ -51,6 +64,19 @@ impl Crew {
         if group.pipeline {
             self.write_subscribe(role, client);
         }
+    }
+
+    /// Appends a client's password or token to its id and user name.
+    fn write_password(&mut self, role: usize, index: u32, (id_len, has_username): (usize, bool)) -> Result<(), String> {
+        let Some(maker) = &self.token else {
+            self.cast.write_password(role, index, &mut self.text);
+            return Ok(());
+        };
+        let more: Vec<String> = maker.claims.iter().map(|(_, claim)| self.cast.written(claim, role, index)).collect();
+        let username = has_username.then(|| &self.text[id_len..]);
+        let token = maker.make(&self.text[..id_len], username, &more)?;
+        self.text.push_str(&token);
+        Ok(())
     }
 
     /// All subscriptions of a client in one packet.
@@ -109,6 +135,7 @@ impl Crew {
     pub(super) fn time_out(&mut self, client: u32) {
         let reason = match self.clients[client as usize].state {
             State::Connecting => FailureReason::TcpTimeout,
+            State::Shaking => FailureReason::HandshakeTimeout,
             State::Greeting => FailureReason::ConnackTimeout,
             State::Subscribing => FailureReason::SubackTimeout,
             State::Away | State::Live => return,
@@ -142,7 +169,15 @@ impl Crew {
         self.orders.push(Order::Close { client, by: Goodbye::Reset, connecting: state == State::Connecting });
         let retries = &mut self.clients[client as usize].retries;
         // What the broker has decided it will not decide otherwise.
-        let is_final = matches!(reason, FailureReason::NotAuthorized | FailureReason::SubscriptionRefused);
+        let is_final = matches!(
+            reason,
+            FailureReason::NotAuthorized
+                | FailureReason::SubscriptionRefused
+                | FailureReason::TlsUntrusted
+                | FailureReason::TlsWrongName
+                | FailureReason::TlsExpired
+                | FailureReason::ClientFile
+        );
         if *retries < self.retries_max && !is_final {
             // It stays under way, so that the stage waits for it.
             *retries += 1;

@@ -8,9 +8,9 @@
 //! A plan that needs more than a core can give is split into parts, each a run of its own, and their outcomes are merged:
 //! between threads (`workers`, which meet at the `board`), and in the same way between processes.
 //!
-//! Reading order: [`run`], `part` with `finish`, `turn` with `sends`; `stages`; `crew` with its steps `life`, `publish`, `flights`, `receive`, `owing` and `judge`; then what they rest on:
+//! Reading order: [`run`], `part` with `finish`, `turn` with `sends` and `shaking`; `stages`; `crew` with its steps `life`, `publish`, `flights`, `receive`, `owing` and `judge`; then what they rest on:
 //! `cast` and `names` (who is there), `interest` (who is owed what), `stamp`, `tracker` (what came), `schedule`, `outbox`,
-//! `client`, `tally`; last `sweep` (what is taken back from the broker).
+//! `client`, `tally`, `transport` (what lies below MQTT); last `sweep` (what is taken back from the broker).
 //!
 //! Leaves to others: where plans come from, what the broker and the machine are doing, and how outcomes are shown.
 
@@ -39,6 +39,7 @@ mod receive;
 mod run;
 mod schedule;
 mod sends;
+mod shaking;
 mod stages;
 mod stamp;
 mod start;
@@ -46,6 +47,7 @@ mod sweep;
 mod system;
 mod tally;
 mod tracker;
+mod transport;
 mod turn;
 mod workers;
 

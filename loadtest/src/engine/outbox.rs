@@ -25,6 +25,11 @@ impl Outbox {
         self.arena.len()
     }
 
+    /// Whether nobody has anything to send.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// Appends what `write` writes for a client.
     #[inline]
     pub(super) fn write(&mut self, client: u32, write: impl FnOnce(&mut Vec<u8>)) {
@@ -54,6 +59,18 @@ impl Outbox {
             self.write(piece.client, |out| out.extend_from_slice(&arena[piece.start..piece.end]));
         }
         self.joined = arena;
+    }
+
+    /// Turns each client's bytes into what `seal` appends for them.
+    pub(super) fn seal(&mut self, mut seal: impl FnMut(u32, &[u8], &mut Vec<u8>)) {
+        self.joined.clear();
+        for piece in &mut self.pieces {
+            let start = self.joined.len();
+            seal(piece.client, &self.arena[piece.start..piece.end], &mut self.joined);
+            (piece.start, piece.end) = (start, self.joined.len());
+        }
+        std::mem::swap(&mut self.arena, &mut self.joined);
+        self.pieces.retain(|piece| piece.start < piece.end);
     }
 
     /// Forgets what was sent.

@@ -8,15 +8,14 @@ use super::error::EngineError;
 use super::interest::Interest;
 use super::mode::Mode;
 use super::stages::Doing;
-use super::start::{action_name, blank_outcome, resolve, sources};
+use super::start::{Destination, action_name, blank_outcome, sources};
 use super::system;
 use super::tally::Tally;
+use super::transport::{TokenMaker, Transport};
 use super::turn::Turn;
 use crate::outcome::{Ending, Outcome, StageOutcome, Traffic};
 use crate::plan::{Action, Plan, PlanError};
 use dunlin::ring::monotonic_ns;
-use std::net::TcpStream;
-use std::time::Duration;
 
 /// How often it is looked whether all parts have come to a gate.
 const GATE_LOOK_NS: u64 = 1_000_000;
@@ -37,7 +36,7 @@ pub(super) fn run_part(
     control: &Control,
     watcher: &mut dyn Watcher,
 ) -> Result<Outcome, EngineError> {
-    let target = resolve(plan)?;
+    let target = Destination::resolve(plan)?;
     let cast = Cast::new(plan);
     let interest =
         Interest::new(&cast, seat.process()).map_err(|problem| EngineError::Plan(PlanError::of_plan(problem)))?;
@@ -47,8 +46,11 @@ pub(super) fn run_part(
     {
         outcome.warnings.push(ELSEWHERE.to_owned());
     }
-    let crew = Crew::new(plan, seat, cast, interest, Tally::new(outcome));
-    let turn = Turn::new(crew, target, sources(plan, target), &plan.target)
+    let mut crew = Crew::new(plan, seat, cast, interest, Tally::new(outcome));
+    crew.token = plan.target.token.as_ref().map(TokenMaker::new).transpose()?;
+    let transport = Transport::new(&plan.target, crew.cast.clients, crew.dice)?;
+    let sources = sources(plan, &target);
+    let turn = Turn::new(crew, transport, (target, sources), &plan.target)
         .map_err(|error| EngineError::System(error.to_string()))?;
     system::sharpen_timers();
     let now_ns = monotonic_ns();
@@ -239,7 +241,7 @@ impl Run<'_> {
         if self.turn.crew.tally.connected == 0 && losses > self.probed_losses {
             self.probed_losses = losses;
             // The rest of the program stands still for it, and nobody is there to miss it.
-            if TcpStream::connect_timeout(&self.turn.target, Duration::from_secs(1)).is_err() {
+            if !self.turn.target.answers() {
                 let at_s = self.ms_of(now_ns) / 1e3;
                 self.end(Ending::BrokerLost { at_s });
             }

@@ -19,7 +19,6 @@ const PACKET_MAX_BYTES: u32 = frame::PACKET_SIZE_MAX_BYTES;
 impl Crew {
     /// Takes bytes of a client.
     pub(super) fn feed(&mut self, client: u32, bytes: &[u8]) {
-        self.tally.outcome.traffic.bytes_received += bytes.len() as u64;
         let now_ns = monotonic_ns();
         let state = &mut self.clients[client as usize];
         let waiting =

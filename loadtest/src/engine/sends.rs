@@ -13,7 +13,7 @@ impl Turn {
     /// Sends what was written, each client's in one piece.
     pub(super) fn flush(&mut self) -> Result<(), EngineError> {
         let Crew { outbox, clients, tally, .. } = &mut self.crew;
-        if outbox.len() == 0 {
+        if outbox.is_empty() {
             return Ok(());
         }
         outbox.join();
@@ -28,6 +28,14 @@ impl Turn {
                 None => state.socket.is_some(),
             }
         });
+        if !self.transport.is_plain() {
+            let transport = &mut self.transport;
+            outbox.seal(|client, plain, out| {
+                let is_last = clients[client as usize].state == State::Away;
+                transport.seal(client, plain, is_last, out);
+            });
+        }
+        let arena = &outbox.arena;
         let pieces = &outbox.pieces;
         let total: usize = pieces.iter().map(|piece| piece.end - piece.start).sum();
         let short = self
@@ -89,6 +97,7 @@ impl Turn {
         let state = &mut self.crew.clients[client as usize];
         let connection = state.connection(client);
         let Some(socket) = state.socket.take() else { return };
+        self.transport.forget(client);
         let under_way = match (connecting || state.is_blocked(), state.receiving) {
             (true, _) => UnderWay::Anything,
             (false, true) => UnderWay::Receive(connection),
@@ -109,9 +118,12 @@ impl Turn {
     pub(super) fn send_blocked(&mut self, connection: ConnectionId) {
         let state = &mut self.crew.clients[connection.slot as usize];
         let (Some(socket), Some(busy)) = (state.socket, state.busy.as_mut()) else { return };
-        match take_blocked(busy) {
-            Some(bytes) => self.plane.send_rest(socket, connection, bytes),
-            None => self.crew.make_eager(connection.slot),
+        if let Some(bytes) = take_blocked(busy) {
+            let bytes = self.transport.sealed(connection.slot, bytes);
+            self.plane.send_rest(socket, connection, bytes);
+        } else {
+            self.send_own(connection.slot);
+            self.crew.make_eager(connection.slot);
         }
     }
 

@@ -98,7 +98,7 @@ impl Doing {
             Self::Bursting { look_ns, .. } if now_ns < *look_ns => Step { wake_ns: Some(*look_ns), ..Step::default() },
             Self::Bursting { roles, look_ns } => {
                 *look_ns = now_ns + LOOK_NS;
-                let over = crew.outbox.len() == 0 && roles.iter().all(|role| crew.has_burst(*role));
+                let over = crew.outbox.is_empty() && roles.iter().all(|role| crew.has_burst(*role));
                 Step { wake_ns: Some(*look_ns), over, ..Step::default() }
             }
             Self::Dropping { clients, at, how } => {

@@ -3,23 +3,46 @@
 use super::error::EngineError;
 use crate::outcome::Outcome;
 use crate::plan::{Action, Pace, Plan, Sources};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Connections from one source address: a third of the usual port range, so that a free port is found at once.
 const CONNECTIONS_PER_SOURCE: u64 = 10_000;
 
-pub(super) fn resolve(plan: &Plan) -> Result<SocketAddr, EngineError> {
-    let name = format!("{}:{}", plan.target.host, plan.target.port);
-    let unreachable = |reason: String| EngineError::Unreachable { target: name.clone(), reason };
-    let addresses = (plan.target.host.as_str(), plan.target.port).to_socket_addrs();
-    let addresses: Vec<SocketAddr> = addresses.map_err(|error| unreachable(error.to_string()))?.collect();
-    let v4 = addresses.iter().find(|address| address.is_ipv4());
-    v4.or(addresses.first()).copied().ok_or_else(|| unreachable("the name has no address".to_owned()))
+/// Where connections go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Destination {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Destination {
+    pub(super) fn resolve(plan: &Plan) -> Result<Self, EngineError> {
+        if let Some(path) = &plan.target.unix {
+            return Ok(Self::Unix(path.clone()));
+        }
+        let unreachable = |reason: String| EngineError::Unreachable { target: plan.target.name(), reason };
+        let addresses = (plan.target.host.as_str(), plan.target.port).to_socket_addrs();
+        let addresses: Vec<SocketAddr> = addresses.map_err(|error| unreachable(error.to_string()))?.collect();
+        let v4 = addresses.iter().find(|address| address.is_ipv4());
+        let found = v4.or(addresses.first()).copied();
+        found.map(Self::Ip).ok_or_else(|| unreachable("the name has no address".to_owned()))
+    }
+
+    /// Whether somebody is there. Waits for a second at most.
+    pub(super) fn answers(&self) -> bool {
+        match self {
+            Self::Ip(address) => TcpStream::connect_timeout(address, Duration::from_secs(1)).is_ok(),
+            Self::Unix(path) => UnixStream::connect(path).is_ok(),
+        }
+    }
 }
 
 /// Addresses that connections come from; empty: the system's choice.
-pub(super) fn sources(plan: &Plan, target: SocketAddr) -> Vec<IpAddr> {
+pub(super) fn sources(plan: &Plan, target: &Destination) -> Vec<IpAddr> {
+    let Destination::Ip(target) = target else { return Vec::new() };
     match &plan.sources {
         Sources::Addresses(addresses) => addresses.clone(),
         Sources::Auto if target.ip().is_loopback() && target.is_ipv4() && plan.clients() > CONNECTIONS_PER_SOURCE => {
@@ -42,7 +65,7 @@ pub(super) fn blank_outcome(plan: &Plan) -> Outcome {
     let mut outcome = Outcome {
         name: plan.name.clone(),
         description: plan.description.clone(),
-        target: format!("{}:{}", plan.target.host, plan.target.port),
+        target: plan.target.name(),
         run_id: plan.run_id,
         started_unix_ms: since_1970.as_millis() as u64,
         loop_kind: plan.loop_kind(),

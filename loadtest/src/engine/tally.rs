@@ -2,6 +2,7 @@
 
 use crate::outcome::{FailureReason, LossReason, Outcome, Second, StageOutcome, Timing, Traffic};
 use dunlin::codec::ReasonCode;
+use dunlin::conn::tls::AgreedTls;
 
 /// Everything that is counted. Latencies are kept until the second or the stage ends, then added to the stage's and, in
 /// measured stages, the run's; a second's row holds all of the second, whatever stages began in it.
@@ -26,6 +27,8 @@ pub(super) struct Tally {
     pub(super) measured: bool,
     /// Refusals by packet and reason code: a short list, because there are few of both.
     refused: Vec<(&'static str, ReasonCode, u64)>,
+    /// What handshakes of TLS came to, in the same way.
+    agreed: Vec<(AgreedTls, u64)>,
     before: Before,
     before_tenth: Before,
 }
@@ -52,6 +55,7 @@ impl Tally {
             send_delay: Timing::default(),
             own_delay: Timing::default(),
             refused: Vec::new(),
+            agreed: Vec::new(),
             latency_filed: Timing::default(),
             latency_tenth: Timing::default(),
             last_delivery_ns: 0,
@@ -95,8 +99,28 @@ impl Tally {
         }
     }
 
-    /// Puts the refusals into the outcome, in words.
-    pub(super) fn name_refusals(&mut self) {
+    /// The same below MQTT, in words.
+    pub(super) fn refused_below(&mut self, words: &str) {
+        *self.outcome.refused.entry(words.to_owned()).or_default() += 1;
+    }
+
+    /// A handshake of TLS is done.
+    pub(super) fn agreed(&mut self, agreed: AgreedTls) {
+        match self.agreed.iter_mut().find(|one| one.0 == agreed) {
+            Some(one) => one.1 += 1,
+            None => self.agreed.push((agreed, 1)),
+        }
+    }
+
+    /// Puts into the outcome in words what was counted by its kind.
+    pub(super) fn name_kinds(&mut self) {
+        for (agreed, count) in std::mem::take(&mut self.agreed) {
+            let version = format!("{:?}", agreed.version).replace("TLSv", "TLS ").replace('_', ".");
+            let group = agreed.group.map(|group| format!(" {group:?}")).unwrap_or_default();
+            let resumed = if agreed.is_resumed { ", resumed" } else { "" };
+            let name = format!("{version} {:?}{group}{resumed}", agreed.suite);
+            *self.outcome.connections.tls.entry(name).or_default() += count;
+        }
         for (packet, reason, count) in std::mem::take(&mut self.refused) {
             *self.outcome.refused.entry(format!("{packet} {}", reason.text())).or_default() += count;
         }

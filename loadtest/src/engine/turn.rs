@@ -4,13 +4,15 @@ use super::client::State;
 use super::crew::Crew;
 use super::error::{EngineError, broken};
 use super::pings::Pings;
+use super::start::Destination;
+use super::transport::Transport;
 use crate::outcome::LossReason;
 use crate::plan::{Reads, Target};
 use dunlin::ids::ConnectionId;
 use dunlin::ring::{EndCause, Plane, PlaneConfig, RingError, SocketEvent, monotonic_ns};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Longest sleep: so soon a stop is seen.
@@ -29,7 +31,8 @@ const SPARE_SLOTS: u32 = 256;
 pub(super) struct Turn {
     pub(super) crew: Crew,
     pub(super) plane: Plane,
-    pub(super) target: SocketAddr,
+    pub(super) transport: Transport,
+    pub(super) target: Destination,
     sources: Vec<IpAddr>,
     /// When connections that are being made are given up: in order, because all have the same time.
     deadlines: VecDeque<(u64, ConnectionId)>,
@@ -48,8 +51,8 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(
         crew: Crew,
-        target: SocketAddr,
-        sources: Vec<IpAddr>,
+        transport: Transport,
+        (target, sources): (Destination, Vec<IpAddr>),
         greeting: &Target,
     ) -> Result<Self, RingError> {
         let many = crew.cast.clients > 15_000;
@@ -67,6 +70,7 @@ impl Turn {
         Ok(Self {
             crew,
             plane,
+            transport,
             target,
             sources,
             deadlines: VecDeque::new(),
@@ -93,7 +97,11 @@ impl Turn {
             state.since_ns = now_ns;
             self.crew.under_way += 1;
             self.crew.tally.outcome.connections.attempted += 1;
-            match self.plane.connect(self.target, source, connection) {
+            let opened = match &self.target {
+                Destination::Ip(address) => self.plane.connect(*address, source, connection),
+                Destination::Unix(path) => self.plane.connect_unix(path, connection),
+            };
+            match opened {
                 Ok(socket) => {
                     self.crew.clients[*client as usize].socket = Some(socket);
                     self.deadlines.push_back((now_ns + self.connect_timeout_ns, connection));
@@ -117,6 +125,9 @@ impl Turn {
         let scheduled_ns = self.crew.follow_schedules();
         let more = self.crew.serve_eager();
         self.crew.seat.post(&self.crew.tally);
+        self.flush()?;
+        // Behind what was due, so that it is late by no handshake.
+        let more = self.run_handshakes() || more;
         self.flush()?;
         let busy = self.carry_out_orders();
         self.feed_starved();
@@ -145,7 +156,12 @@ impl Turn {
             SocketEvent::Received { connection, buffer, more } => {
                 let client = connection.slot;
                 if self.is_current(connection) {
-                    self.crew.feed(client, self.plane.bytes(&buffer));
+                    self.crew.tally.outcome.traffic.bytes_received += buffer.len() as u64;
+                    if self.transport.is_plain() {
+                        self.crew.feed(client, self.plane.bytes(&buffer));
+                    } else {
+                        self.open_received(connection, &buffer);
+                    }
                     if !more {
                         self.crew.clients[client as usize].receiving = false;
                         self.receive_on(connection, buffer.len());
@@ -163,8 +179,7 @@ impl Turn {
                 if let Some(error) = error {
                     self.crew.fail_tcp(connection.slot, error);
                 } else {
-                    self.crew.greet(monotonic_ns(), connection.slot);
-                    self.receive_multi(connection);
+                    self.begin(connection);
                 }
             }
             SocketEvent::Sent { connection, bytes, sent, error } if self.is_current(connection) => {
@@ -179,7 +194,7 @@ impl Turn {
         }
     }
 
-    fn is_current(&self, connection: ConnectionId) -> bool {
+    pub(super) fn is_current(&self, connection: ConnectionId) -> bool {
         self.crew
             .clients
             .get(connection.slot as usize)
@@ -203,7 +218,7 @@ impl Turn {
         }
     }
 
-    fn receive_multi(&mut self, connection: ConnectionId) {
+    pub(super) fn receive_multi(&mut self, connection: ConnectionId) {
         let state = &mut self.crew.clients[connection.slot as usize];
         if let Some(socket) = state.socket {
             state.receiving = true;
@@ -214,6 +229,9 @@ impl Turn {
     fn handle_receive_ended(&mut self, connection: ConnectionId, cause: EndCause) {
         let client = connection.slot;
         self.crew.clients[client as usize].receiving = false;
+        if matches!(cause, EndCause::Eof | EndCause::Error(_)) && self.end_shaking(client) {
+            return;
+        }
         match cause {
             EndCause::Eof => self.crew.end_by_peer(client, LossReason::Closed, "the broker closed the connection"),
             EndCause::Error(error) => self.crew.end_by_error(client, error),

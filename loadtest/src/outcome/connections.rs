@@ -29,6 +29,8 @@ pub struct Connections {
     pub subscriptions_refused: u64,
     /// Connections that found their session with the broker.
     pub sessions_present: u64,
+    /// Handshakes of TLS by what was agreed on: version, suite, key exchange, and whether a session was resumed.
+    pub tls: BTreeMap<String, u64>,
     /// The first refusal or error, in words, for a message to a person.
     pub first_failure: Option<String>,
 }
@@ -65,6 +67,26 @@ pub enum FailureReason {
     Protocol,
     /// No descriptor, memory or ring for it on this side.
     NoResources,
+    /// The broker's certificate is from nobody who is trusted, or cannot be one of a server.
+    TlsUntrusted,
+    /// The broker's certificate is for another name.
+    TlsWrongName,
+    /// The broker's certificate has expired, or is not valid yet.
+    TlsExpired,
+    /// What answers speaks no TLS.
+    NoTls,
+    /// The broker ended TLS with an alert: mostly about the client's certificate.
+    TlsRefused,
+    /// TLS could not be set up for another reason.
+    TlsFailed,
+    /// TLS or the WebSocket was not there in time.
+    HandshakeTimeout,
+    /// The request for a WebSocket was answered with another status of HTTP.
+    UpgradeRefused,
+    /// The answer to the request for a WebSocket was none, or a wrong one.
+    UpgradeFailed,
+    /// A file of the client's certificate cannot be used, or its token cannot be made.
+    ClientFile,
 }
 
 /// Why a connection was lost.

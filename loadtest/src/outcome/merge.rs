@@ -99,6 +99,9 @@ fn connections(into: &mut Connections, from: &Connections) {
     for (reason, count) in &from.failed {
         *into.failed.entry(*reason).or_default() += count;
     }
+    for (kind, count) in &from.tls {
+        *into.tls.entry(kind.clone()).or_default() += count;
+    }
     for (reason, count) in &from.lost {
         *into.lost.entry(*reason).or_default() += count;
     }
@@ -107,6 +110,10 @@ fn connections(into: &mut Connections, from: &Connections) {
 
 fn timings(into: &mut Timings, from: &Timings) {
     into.tcp_connect.merge(&from.tcp_connect);
+    into.tls_handshake.merge(&from.tls_handshake);
+    into.tls_resumption.merge(&from.tls_resumption);
+    into.own_handshake.merge(&from.own_handshake);
+    into.upgrade.merge(&from.upgrade);
     into.connack.merge(&from.connack);
     into.suback.merge(&from.suback);
     into.acknowledged.merge(&from.acknowledged);

@@ -8,6 +8,7 @@
 //! Leaves to others: how it is shown, thresholds, and every clock.
 
 mod connections;
+mod lateness;
 mod merge;
 mod refusals;
 mod series;
@@ -34,7 +35,7 @@ pub struct Outcome {
     pub name: String,
     /// The plan's sentence.
     pub description: String,
-    /// `host:port` of the broker.
+    /// `host:port` of the broker; behind `tls://` and the like where something lies below MQTT.
     pub target: String,
     /// The run that its messages named.
     pub run_id: u32,
@@ -112,6 +113,14 @@ pub enum Ending {
 pub struct Timings {
     /// From the start of connecting until TCP was connected.
     pub tcp_connect: Timing,
+    /// From there until TLS was there, with a whole handshake.
+    pub tls_handshake: Timing,
+    /// The same where an earlier session was resumed.
+    pub tls_resumption: Timing,
+    /// Of both, what the generator itself took: its own work, and waiting for its turn to be worked on.
+    pub own_handshake: Timing,
+    /// From the request for a WebSocket until it was open.
+    pub upgrade: Timing,
     /// From CONNECT to CONNACK.
     pub connack: Timing,
     /// From SUBSCRIBE to SUBACK; pipelined, SUBSCRIBE went out with CONNECT.
@@ -143,9 +152,9 @@ pub struct Traffic {
     pub messages_received: u64,
     /// PUBACK and PUBCOMP received.
     pub messages_acknowledged: u64,
-    /// Bytes sent, of all packets.
+    /// Bytes sent, with what TLS and WebSocket add.
     pub bytes_sent: u64,
-    /// Bytes received, of all packets.
+    /// Bytes received, with what TLS and WebSocket add.
     pub bytes_received: u64,
 }
 

@@ -6,6 +6,8 @@ use crate::units::{counted, grouped};
 /// What the broker refused. Nothing counts twice: a login is no closed connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
+    /// Handshakes of TLS and WebSocket that came to nothing, by whichever end.
+    pub handshakes: u64,
     /// CONNACK with an error code.
     pub logins: u64,
     /// Filters that SUBACK answered with an error code.
@@ -19,7 +21,7 @@ pub struct Refusals {
 impl Refusals {
     /// All of them.
     pub const fn total(&self) -> u64 {
-        self.logins + self.subscriptions + self.messages + self.connections
+        self.handshakes + self.logins + self.subscriptions + self.messages + self.connections
     }
 
     /// Each kind with its number; empty if nothing was refused.
@@ -28,6 +30,7 @@ impl Refusals {
             (self.messages, "message"),
             (self.subscriptions, "subscription"),
             (self.logins, "login"),
+            (self.handshakes, "handshake"),
             (self.connections, "connection that the broker closed"),
         ];
         let told = kinds.iter().filter(|(count, _)| *count > 0).map(|(count, what)| match *what {
@@ -47,7 +50,18 @@ impl Outcome {
         let lost = |reason: LossReason| self.connections.lost.get(&reason).copied().unwrap_or(0);
         let logins = [FailureReason::NotAuthorized, FailureReason::Busy, FailureReason::RefusedByBroker];
         let ends = [LossReason::Closed, LossReason::Disconnected, LossReason::Reset];
+        let handshakes = [
+            FailureReason::TlsUntrusted,
+            FailureReason::TlsWrongName,
+            FailureReason::TlsExpired,
+            FailureReason::NoTls,
+            FailureReason::TlsRefused,
+            FailureReason::TlsFailed,
+            FailureReason::UpgradeRefused,
+            FailureReason::UpgradeFailed,
+        ];
         Refusals {
+            handshakes: handshakes.map(failed).iter().sum(),
             logins: logins.map(failed).iter().sum(),
             subscriptions: self.connections.subscriptions_refused,
             messages: self.verdict.all_messages().refused,
@@ -77,13 +91,16 @@ mod tests {
         outcome.connections.failed.insert(FailureReason::NotAuthorized, 2);
         outcome.connections.failed.insert(FailureReason::SubscriptionRefused, 1);
         outcome.connections.failed.insert(FailureReason::TcpTimeout, 9);
+        outcome.connections.failed.insert(FailureReason::TlsWrongName, 4);
+        outcome.connections.failed.insert(FailureReason::UpgradeRefused, 1);
         outcome.connections.lost.insert(LossReason::Closed, 3);
         outcome.connections.lost.insert(LossReason::PingTimeout, 9);
         outcome.refused.insert("CONNACK not authorized".to_owned(), 2);
         outcome.refused.insert("PUBACK quota exceeded".to_owned(), 30);
         let refusals = outcome.refusals();
-        assert_eq!(refusals.total(), 36);
-        assert_eq!(refusals.words(), "30 messages, 1 subscription, 2 logins, 3 connections that the broker closed");
+        assert_eq!(refusals.total(), 41);
+        let words = "30 messages, 1 subscription, 2 logins, 5 handshakes, 3 connections that the broker closed";
+        assert_eq!(refusals.words(), words);
         assert_eq!(outcome.refusal_reasons(), "30 PUBACK quota exceeded, 2 CONNACK not authorized");
     }
 }

@@ -1,6 +1,6 @@
 //! What makes a plan valid. The engine runs no other.
 
-use super::{Action, Content, Group, PAYLOAD_MIN_BYTES, Pace, Piece, Plan, Publishing, Reads, Subscription, Template};
+use super::{Action, Content, Group, PAYLOAD_MIN_BYTES, Pace, Piece, Plan, Publishing, Reads, Sources, Subscription};
 use crate::units::grouped;
 use dunlin::topic::{SubscribedFilter, TopicName};
 
@@ -95,9 +95,9 @@ impl Plan {
         if self.groups.iter().map(streams).sum::<u64>() >= STREAMS_MAX {
             problems.push("more than 2,147,483,647 clients and targets".to_owned());
         }
-        let of_message = |name: &Template| name.has(Piece::Target) || name.has(Piece::Sequence);
-        if let Some(username) = self.target.username.as_ref().filter(|name| of_message(name)) {
-            problems.push(format!("username = {:?}: %r and %s are for published topics only", username.0));
+        problems.extend(self.target.problems());
+        if self.target.unix.is_some() && self.sources != Sources::Auto {
+            problems.push("source addresses have no use for a Unix socket".to_owned());
         }
         problems
     }

@@ -12,6 +12,7 @@ mod group;
 mod stage;
 mod target;
 mod template;
+mod transport;
 
 pub use check::{At, PlanError};
 pub use content::{Content, ContentPiece};
@@ -22,6 +23,7 @@ pub use group::{
 pub use stage::{Action, DropHow, Stage};
 pub use target::{MqttVersion, Target};
 pub use template::{Piece, Template};
+pub use transport::{GROUPS, TlsTarget, TlsVersion, TokenTarget, WebSocketTarget};
 
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;

@@ -6,7 +6,7 @@
 use super::blocks::{measure, plan, publishers, publishing, ramp, subscribers, warm_up};
 use super::tuning::{Knob, Tuning};
 use crate::{
-    plan::{Group, MqttVersion, Pace, Plan},
+    plan::{Action, DropHow, Group, MqttVersion, Pace, Plan, Stage, TlsTarget},
     units::{count, counted, grouped, measured},
 };
 
@@ -43,6 +43,33 @@ pub(super) const FAMILIES: &[Family] = &[
         build: conn,
     },
     Family {
+        pattern: "conn-tls-CLIENTS-RATE",
+        examples: &["conn-tls-10K-100", "conn-tls-20K-2K"],
+        what: "the same over TLS, each with a whole handshake",
+        prefix: "conn-tls-",
+        sizes: 2,
+        knobs: KNOBS,
+        build: conn_tls,
+    },
+    Family {
+        pattern: "conn-tls-resumed-CLIENTS-RATE",
+        examples: &["conn-tls-resumed-10K-100"],
+        what: "they connect over TLS, go, and come back with the session that they had: the return is measured",
+        prefix: "conn-tls-resumed-",
+        sizes: 2,
+        knobs: KNOBS,
+        build: conn_tls_resumed,
+    },
+    Family {
+        pattern: "conn-tls-cert-CLIENTS-RATE",
+        examples: &["conn-tls-cert-10K-100"],
+        what: "over TLS with client certificates: client-%i.pem and client-%i.key, or what --cert and --key say",
+        prefix: "conn-tls-cert-",
+        sizes: 2,
+        knobs: KNOBS,
+        build: conn_tls_cert,
+    },
+    Family {
         pattern: "p2p-PUBLISHERS-SUBSCRIBERS-RATE-RATE",
         examples: &["p2p-1K-1K-1K-1K", "p2p-50K-50K-50K-50K"],
         what: "each publisher has a topic and each topic one subscriber; RATE messages a second in, and as many out",
@@ -76,16 +103,20 @@ pub(super) fn build(name: &str, tuning: &Tuning) -> Option<Result<Plan, String>>
     // The suite's pages spell it both ways.
     let spelled = name.strip_prefix("sharesub-").map(|sizes| format!("sharedsub-{sizes}"));
     let text = spelled.as_deref().unwrap_or(name);
-    let family = FAMILIES.iter().find(|family| {
-        let kind = family.prefix.split('-').next().unwrap_or_default();
-        text.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-'))
+    // The longest that fits; else one of that kind, to say how its names are read.
+    let fits = FAMILIES.iter().filter(|family| text.starts_with(family.prefix));
+    let family = fits.max_by_key(|family| family.prefix.len()).or_else(|| {
+        FAMILIES.iter().find(|family| {
+            let kind = family.prefix.split('-').next().unwrap_or_default();
+            text.strip_prefix(kind).is_some_and(|rest| rest.starts_with('-'))
+        })
     })?;
     Some(sized(family, name, text, tuning))
 }
 
 fn sized(family: &Family, name: &str, text: &str, tuning: &Tuning) -> Result<Plan, String> {
     let wrong = |problem: String| format!("{name}: {problem} (it is read as {})", family.pattern);
-    let sizes = text.strip_prefix(family.prefix).ok_or_else(|| wrong("only TCP so far".to_owned()))?;
+    let sizes = text.strip_prefix(family.prefix).ok_or_else(|| wrong("there is TCP and TLS".to_owned()))?;
     let sizes: Vec<u64> = sizes.split('-').map(count).collect::<Result<_, _>>().map_err(wrong)?;
     if sizes.len() != family.sizes {
         return Err(wrong(format!("{} sizes are needed", family.sizes)));
@@ -117,6 +148,43 @@ fn conn(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
     let what = format!("{} clients connect, {} a second, and stay", grouped(sizes[0]), measured(rate));
     let stages = vec![ramp(&["clients"], rate).measured(), measure(tuning.seconds(30.0), &[])];
     Ok(version(plan(name, what, vec![group], stages), MqttVersion::V311))
+}
+
+/// Broker and clients as in `conn`, over TLS. Whom to trust is for flags.
+fn conn_tls(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
+    let mut plan = conn(name, sizes, tuning)?;
+    plan.description = plan.description.replacen("connect", "connect over TLS", 1);
+    plan.target.tls = Some(TlsTarget::default());
+    plan.target.port = plan.target.usual_port();
+    Ok(plan)
+}
+
+fn conn_tls_resumed(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
+    let mut plan = conn_tls(name, sizes, tuning)?;
+    let rate = tuning.connect_rate.unwrap_or(sizes[1] as f64);
+    let groups = || vec!["clients".to_owned()];
+    plan.description = format!(
+        "{} clients connect over TLS, go, and come back, {} a second, with the sessions that they had",
+        grouped(sizes[0]),
+        measured(rate)
+    );
+    plan.stages = vec![
+        ramp(&["clients"], rate),
+        Stage::new("go", Action::Drop { groups: groups(), percent: 100.0, how: DropHow::Disconnect }),
+        Stage::new("return", Action::Resume { groups: groups(), percent: 100.0, rate_per_s: rate }).measured(),
+        measure(tuning.seconds(30.0), &[]),
+    ];
+    plan.target.tls.get_or_insert_default().resume_percent = 100.0;
+    Ok(plan)
+}
+
+fn conn_tls_cert(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {
+    let mut plan = conn_tls(name, sizes, tuning)?;
+    plan.description.push_str(", each with a certificate");
+    let tls = plan.target.tls.get_or_insert_default();
+    tls.certificate = Some("client-%i.pem".into());
+    tls.key = Some("client-%i.key".into());
+    Ok(plan)
 }
 
 fn p2p(name: &str, sizes: &[u64], tuning: &Tuning) -> Result<Plan, String> {

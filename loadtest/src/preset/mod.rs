@@ -130,6 +130,13 @@ mod tests {
         assert_eq!((plan.clients(), plan.target.version), (50_500, MqttVersion::V5));
         assert!(plan.groups[0].subscriptions[0].filter.0.starts_with("$share/"));
 
+        let plan = build("conn-tls-resumed-7-3", &Tuning::default()).unwrap();
+        assert_eq!((plan.clients(), plan.target.port), (7, 8883));
+        assert!(matches!(plan.target.tls, Some(tls) if tls.resume_percent > 99.9 && tls.certificate.is_none()));
+        assert!(build("conn-tls-7-3", &Tuning::default()).unwrap().target.tls.is_some());
+        let tls = build("conn-tls-cert-7-3", &Tuning::default()).unwrap().target.tls.unwrap();
+        assert_eq!(tls.certificate.unwrap().0, "client-%i.pem");
+
         let plan = build("conn-tcp-7-3", &Tuning::default()).unwrap();
         assert_eq!(plan.clients(), 7);
         assert!(matches!(plan.stages[0].action, Action::Ramp { rate_per_s: 3.0, .. }));

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::tables::{deliveries, machine, stages_table, thresholds, times};
-use super::{loop_words, per_second, pipeline_words, timings};
+use super::{loop_words, per_second, pipeline_words, timings, tls_words};
 use crate::{
     exit::{self, Exit, Judgement},
     machine::describe,
@@ -51,7 +51,8 @@ fn verdict(outcome: &Outcome, judgement: &Judgement) -> (&'static str, &'static 
 }
 
 /// Distributions that are drawn as curves.
-const CURVES: [&str; 5] = ["delivery", "delivery since sent", "delivery, slow", "acknowledgement", "CONNACK"];
+const CURVES: [&str; 6] =
+    ["delivery", "delivery since sent", "delivery, slow", "acknowledgement", "TLS handshake", "CONNACK"];
 
 fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
     let interrupted = (outcome.ending == Ending::Interrupted).then(|| {
@@ -59,7 +60,7 @@ fn data(outcome: &Outcome, judgement: &Judgement) -> Value {
         format!("the run was interrupted after {at_s:.1} s; all figures are of what had happened until then")
     });
     let notes: Vec<String> =
-        interrupted.into_iter().chain(exit::generator_bound(outcome)).chain(outcome.warnings.iter().cloned()).collect();
+        interrupted.into_iter().chain(exit::bounds(outcome)).chain(outcome.warnings.iter().cloned()).collect();
     let (state, verdict) = verdict(outcome, judgement);
     let curves: Vec<Value> = timings(outcome)
         .into_iter()
@@ -101,6 +102,9 @@ fn lead(outcome: &Outcome) -> String {
         format!("{description}{}Against {}.", if description.is_empty() { "" } else { ". " }, outcome.target);
     for words in std::iter::once(loop_words(outcome).as_str()).chain(pipeline_words(outcome)) {
         let _ = write!(lead, " {}.", capital(words));
+    }
+    if let Some(words) = tls_words(outcome) {
+        let _ = write!(lead, " Handshakes: {words}.");
     }
     lead
 }

@@ -30,6 +30,10 @@ pub fn timings(outcome: &Outcome) -> Vec<(&'static str, &Timing)> {
         ("send delay", &timings.send_delay),
         ("own send delay", &timings.own_delay),
         ("TCP connect", &timings.tcp_connect),
+        ("TLS handshake", &timings.tls_handshake),
+        ("TLS resumption", &timings.tls_resumption),
+        ("own handshake work", &timings.own_handshake),
+        ("WebSocket upgrade", &timings.upgrade),
         ("CONNACK", &timings.connack),
         ("SUBACK", &timings.suback),
         ("ping", &timings.ping),
@@ -67,6 +71,13 @@ pub fn pipeline_words(outcome: &Outcome) -> Option<&'static str> {
              with a run that waits for CONNACK",
         ),
     }
+}
+
+/// What handshakes of TLS came to; nothing where there were none.
+pub fn tls_words(outcome: &Outcome) -> Option<String> {
+    let told = outcome.connections.tls.iter().map(|(what, count)| format!("{} {what}", grouped(*count)));
+    let told: Vec<String> = told.collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// The rate of something counted in the measured stages.

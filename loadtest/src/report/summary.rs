@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{loop_words, per_second, pipeline_words, timings};
+use super::{loop_words, per_second, pipeline_words, timings, tls_words};
 use crate::{
     exit::{self, Exit, Judgement},
     outcome::{BrokerUsage, Deliveries, Ending, KernelMemory, Outcome},
@@ -29,8 +29,8 @@ pub fn text(outcome: &Outcome, judgement: &Judgement) -> String {
     table(&mut out, outcome);
     verdict(&mut out, outcome);
     usage(&mut out, outcome);
-    for warning in exit::generator_bound(outcome).iter().chain(&outcome.warnings) {
-        row(&mut out, "note", warning);
+    for warning in exit::bounds(outcome).chain(outcome.warnings.iter().cloned()) {
+        row(&mut out, "note", &warning);
     }
     line(&mut out, "");
     result(&mut out, outcome, judgement);
@@ -70,6 +70,9 @@ fn connections(out: &mut String, outcome: &Outcome) {
     row(out, "connections", &text);
     if let Some(words) = pipeline_words(outcome) {
         row(out, "subscribing", words);
+    }
+    if let Some(words) = tls_words(outcome) {
+        row(out, "TLS", &words);
     }
     let refusals = outcome.refusals();
     if refusals.total() > 0 {
@@ -270,7 +273,9 @@ mod tests {
 
     #[test]
     fn the_summary_says_what_happened() {
-        let outcome = sample::outcome();
+        let mut outcome = sample::outcome();
+        outcome.connections.tls.insert("TLS 1.3 TLS13_AES_256_GCM_SHA384 X25519".to_owned(), 4);
+        outcome.timings.tls_handshake.record(2_000_000);
         let plan = preset::build("quick", &preset::Tuning::default()).unwrap();
         let thresholds = [Threshold::parse("p99>1ms").unwrap(), Threshold::parse("max>1s").unwrap()];
         let judgement = exit::judge(&plan, &outcome, &thresholds, &[]);
@@ -278,6 +283,8 @@ mod tests {
         for part in [
             "quick against 127.0.0.1:1883\n",
             "  connections   4 established (4 at once), 0 failed, 0 lost\n",
+            "  TLS           4 TLS 1.3 TLS13_AES_256_GCM_SHA384 X25519\n",
+            "  TLS handshake                  1   2.00 ms",
             "  rate          100 /s sent, 99.50 /s received over 2.0 s measured\n",
             "open loop: latency counts from the time each message was meant to be sent\n",
             "  delivery                     199   1.00 ms",

@@ -4,12 +4,14 @@
 //! nearest known one; what a plan refuses ([`Plan::problems`]) is refused before anything runs; all mistakes of a file are
 //! told at once, each with its line. `docs/LOADTEST.md` teaches the format, and its example is one of the tests here.
 
+mod broker;
 mod document;
 mod fields;
 mod groups;
 mod problem;
 mod stages;
 
+pub use broker::tls_version;
 pub use problem::Problem;
 
 use std::path::Path;
@@ -18,7 +20,7 @@ use fields::Fields;
 use problem::Problems;
 
 use crate::{
-    plan::{At, MqttVersion, Plan, Sources, Target, Template},
+    plan::{At, MqttVersion, Plan, Sources, Target},
     threshold::Threshold,
 };
 
@@ -39,7 +41,7 @@ pub fn read(name: &str, text: &str, folder: &Path) -> Result<Scenario, Vec<Probl
     let problems = Problems::default();
     let Some(keys) = document::read(text, &problems) else { return Err(problems.take()) };
     let file = Fields::new("scenario", 1, keys, &problems);
-    let target = file.table("broker").map_or_else(Target::default, broker);
+    let target = file.table("broker").map_or_else(Target::default, |fields| broker::broker(fields, folder));
     let (groups, group_places) = each(file.tables("group"), |fields| groups::group(fields, folder));
     let (stages, stage_places) = each(file.tables("stage"), stages::stage);
     let plan = Plan {
@@ -114,25 +116,12 @@ const VERSIONS: &[(&str, MqttVersion)] = &[
 
 /// The version that a text names, by MQTT's own number or by the protocol level.
 pub fn version(text: &str) -> Result<MqttVersion, String> {
-    let found = VERSIONS.iter().find(|(name, _)| *name == text);
-    found.map(|(_, version)| *version).ok_or_else(|| format!("{text:?} is no version of MQTT: 5, 3.1.1 or 3.1"))
+    version_words(text, VERSIONS).ok_or_else(|| format!("{text:?} is no version of MQTT: 5, 3.1.1 or 3.1"))
 }
 
-fn broker(fields: Fields) -> Target {
-    let usual = Target::default();
-    let target = Target {
-        host: fields.text("host").unwrap_or(usual.host),
-        port: fields.count("port").unwrap_or(usual.port),
-        version: fields.word("version", VERSIONS).unwrap_or(usual.version),
-        username: fields.text("username").map(Template::new),
-        password: fields.text("password"),
-        keep_alive_s: fields.whole_seconds("keep_alive").unwrap_or(usual.keep_alive_s),
-        connect_timeout_s: fields.whole_seconds("connect_timeout").unwrap_or(usual.connect_timeout_s),
-        retries: fields.count("retry").unwrap_or(usual.retries),
-        retry_after_ms: fields.span("retry_after").map_or(usual.retry_after_ms, |span| span.as_millis() as u32),
-    };
-    fields.finish();
-    target
+/// What a word means, if it is one of these.
+fn version_words<T: Copy>(text: &str, words: &[(&str, T)]) -> Option<T> {
+    words.iter().find(|(name, _)| *name == text).map(|(_, meaning)| *meaning)
 }
 
 #[cfg(test)]

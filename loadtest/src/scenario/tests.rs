@@ -101,6 +101,37 @@ fn a_group_that_subscribes_may_pipeline_and_the_plan_tells_of_whom_it_is_so() {
 }
 
 #[test]
+fn what_lies_below_mqtt_has_the_words_of_the_flags() {
+    let more = "tls = true\ncafile = \"ca.pem\"\ncert = \"c-%i.pem\"\nkey = \"/keys/c-%i.key\"\ntls_version = \"1.2\"\n\
+                tls_groups = [\"x25519\"]\ntls_resume = 50\ntls_name = \"broker\"\nws = true\nws_path = \"/x\"\n";
+    let text = FULL.replacen("port = 1884\n", more, 1);
+    let target = read("x", &text, Path::new("/folder")).unwrap().plan.target;
+    assert_eq!((target.port, target.name().as_str()), (8084, "wss://broker.example:8084/x"));
+    let tls = target.tls.unwrap();
+    assert_eq!(tls.ca_file.as_deref(), Some(Path::new("/folder/ca.pem")), "paths count from the scenario's folder");
+    assert_eq!(tls.certificate.unwrap().0, "/folder/c-%i.pem");
+    assert_eq!((tls.key.unwrap().0.as_str(), tls.groups.len()), ("/keys/c-%i.key", 1));
+    assert_eq!((tls.version, tls.server_name.as_deref()), (Some(crate::plan::TlsVersion::V12), Some("broker")));
+    let more = "jwt_key = \"k\"\njwt_expiry = \"5m\"\njwt_claim = [\"aud=mqtt\"]\n";
+    let text = FULL.replacen("password = \"secret\"\n", more, 1);
+    let token = read("x", &text, Path::new("/folder")).unwrap().plan.target.token.unwrap();
+    assert_eq!((token.key.to_str(), token.expiry_s, token.claims.len()), (Some("/folder/k"), 300, 1));
+    for (more, part) in [
+        ("cafile = \"ca.pem\"", "cafile has no use without tls = true"),
+        ("ws_path = \"/x\"", "ws_path has no use without ws = true"),
+        ("jwt_claim = [\"a=b\"]", "jwt_claim has no use without jwt_key"),
+        ("unix = \"/run/mqtt.sock\"", "host has no use with unix"),
+        ("tls = true\ncert = \"c.pem\"", "a client certificate needs its key"),
+        ("tls = true\ntls_resume = 120", "must be between 0 and 100"),
+    ] {
+        let text = FULL.replacen("[broker]\n", &format!("[broker]\n{more}\n"), 1);
+        let problems = read("x", &text, Path::new("/folder")).unwrap_err();
+        let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|line| line.contains(part)), "{more}: {told:?}");
+    }
+}
+
+#[test]
 fn a_mistake_is_told_with_its_place_and_what_was_meant() {
     let table: &[(&str, &str, &str)] = &[
         ("seed = 7", "sed = 7", "scenario: unknown key \"sed\"; did you mean \"seed\"?"),

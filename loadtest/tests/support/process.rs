@@ -13,13 +13,21 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// A broker, killed when it is dropped.
 pub(crate) struct Broker {
     child: Child,
-    /// Where it listens.
+    /// Where it listens first.
     pub address: SocketAddr,
+    /// All places that it listens at, paths among them.
+    #[allow(dead_code)] // most tests need one
+    pub places: Vec<String>,
 }
 
 impl Broker {
     /// dunlin with two shards. Built here if it is not there yet: tests of one package cannot ask cargo for another's binary.
     pub(crate) fn dunlin() -> Self {
+        Self::dunlin_with(&["--port", "0", "--no-pin", "--shards", "2"])
+    }
+
+    /// The same with these flags.
+    pub(crate) fn dunlin_with(flags: &[&str]) -> Self {
         let target = target_dir();
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--locked", "--bin", "dunlin", "--target-dir"])
@@ -28,7 +36,7 @@ impl Broker {
             .status();
         assert!(built.expect("cargo runs").success(), "dunlin does not build");
         let program = target.join("debug/dunlin");
-        Self::start(program.to_str().expect("a path of text"), &["--port", "0", "--no-pin", "--shards", "2"])
+        Self::start(program.to_str().expect("a path of text"), flags)
     }
 
     /// Debian's mosquitto, which scripts/test installs.
@@ -48,19 +56,23 @@ impl Broker {
             .spawn()
             .unwrap_or_else(|error| panic!("setpriv {program}: {error}"));
         let output = child.stdout.take().expect("stdout is piped");
-        let (found, address) = mpsc::channel();
+        let (found, places) = mpsc::channel();
         std::thread::spawn(move || {
             // To the end: a full pipe would stop the broker.
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let rest = line.split("listening on ").nth(1);
-                let address = rest.and_then(|rest| rest.split_whitespace().next()).and_then(|text| text.parse().ok());
-                if let Some(address) = address {
-                    let _ = found.send(address);
+                let rest = line.split("listening on ").nth(1).and_then(|rest| rest.split(" (").next());
+                let places: Vec<String> =
+                    rest.into_iter().flat_map(|rest| rest.split(", ")).map(str::to_owned).collect();
+                if !places.is_empty() {
+                    let _ = found.send(places);
                 }
             }
         });
-        match address.recv_timeout(START_LIMIT) {
-            Ok(address) => Self { child, address },
+        match places.recv_timeout(START_LIMIT) {
+            Ok(places) => {
+                let address = places.iter().find_map(|place| place.parse().ok()).expect("it listens at an address");
+                Self { child, address, places }
+            }
             Err(error) => {
                 let _ = child.kill();
                 panic!("{program} does not listen: {error}, {:?}", child.wait());

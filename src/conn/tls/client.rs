@@ -12,7 +12,7 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::ServerName;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{ClientConfig, Error, HandshakeKind, ProtocolVersion};
+use rustls::{AlertDescription, ClientConfig, Error, HandshakeKind, ProtocolVersion};
 
 use super::handshake::{encode_to, records_max};
 use super::record::{Protocol, RecordKeys};
@@ -56,6 +56,8 @@ pub struct ClientRecords {
 pub enum RecordsEnd {
     /// It said that it sends no more.
     Clean,
+    /// It ended them with this alert.
+    Alert(AlertDescription),
     /// They cannot be opened, for this reason. What is sealed next tells it.
     Failed(&'static str),
 }
@@ -161,7 +163,7 @@ impl ClientHandshake {
         Some(AgreedTls {
             version: self.connection.protocol_version()?,
             suite: self.connection.negotiated_cipher_suite()?.suite(),
-            group: self.connection.negotiated_key_exchange_group().map(|group| group.name()),
+            group: self.connection.negotiated_key_exchange_group().map(rustls::crypto::SupportedKxGroup::name),
             is_resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
         })
     }
@@ -204,7 +206,10 @@ impl ClientRecords {
     pub fn open(&mut self, bytes: &mut Vec<u8>) -> Option<RecordsEnd> {
         self.traffic.open_with(bytes, &mut self.tickets).map(|end| match end {
             LayerEnd::Clean => RecordsEnd::Clean,
-            LayerEnd::Failed(failure) => RecordsEnd::Failed(failure.text),
+            LayerEnd::Failed(failure) => match self.traffic.received_alert() {
+                Some(alert) => RecordsEnd::Alert(alert.into()),
+                None => RecordsEnd::Failed(failure.text),
+            },
         })
     }
 

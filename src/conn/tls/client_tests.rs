@@ -154,6 +154,26 @@ fn a_server_of_another_authority_is_not_trusted_and_is_told() {
     }
 }
 
+/// In TLS 1.3 a client is done before its certificate was looked at.
+#[test]
+fn who_shows_no_certificate_is_told_behind_the_handshake() {
+    let pki = Pki::new();
+    let suite = suites().into_iter().find(|suite| suite.name.starts_with("TLS13")).unwrap();
+    let mut server = ServerConnection::new(Arc::new(server_config(&pki, &suite, true))).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let mut handshake = ClientHandshake::new(ours(client_config(&pki, &suite, false)), name).unwrap();
+    let mut out = Vec::new();
+    assert_eq!(handshake.run(&mut out), Ok(false));
+    to_server(&mut server, &std::mem::take(&mut out));
+    handshake.take(&from_server(&mut server));
+    assert_eq!(handshake.run(&mut out), Ok(true));
+    let (mut records, ..) = handshake.finish(false).unwrap();
+    server.read_tls(&mut out.as_slice()).unwrap();
+    server.process_new_packets().unwrap_err();
+    let mut told = from_server(&mut server);
+    assert_eq!(records.open(&mut told), Some(RecordsEnd::Alert(rustls::AlertDescription::CertificateRequired)));
+}
+
 /// Beside what the allocator rounds up: two keys, and the secrets of the next ones.
 #[test]
 fn an_idle_client_is_small() {

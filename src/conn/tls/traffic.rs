@@ -29,6 +29,8 @@ pub(super) struct Traffic {
     kept: Vec<u8>,
     /// Records in a row that brought nothing.
     empty_records: u8,
+    /// The peer's alert that ended the connection, by its number; `close_notify` is none.
+    alert: u8,
     /// The peer has asked for other keys.
     must_update: bool,
     /// Nothing more is sealed: the keys are used up.
@@ -79,6 +81,7 @@ impl Traffic {
             secrets,
             kept: rest,
             empty_records: 0,
+            alert: 0,
             must_update: false,
             is_used_up: false,
             last: None,
@@ -182,6 +185,7 @@ impl Traffic {
             _ if self.protocol == Protocol::V12 && level == Alert::WARNING => self.count_empty(),
             _ => {
                 // It knows already.
+                self.alert = description;
                 let text = "it ended TLS with an alert";
                 Err(LayerEnd::Failed(LayerFailure { reason: CloseReason::TlsAlert, text }))
             }
@@ -231,6 +235,11 @@ impl Traffic {
         if self.last.is_none() {
             self.last = Some(Alert::CloseNotify);
         }
+    }
+
+    /// The alert that the peer has ended the connection with, by its number.
+    pub(super) fn received_alert(&self) -> Option<u8> {
+        (self.alert > 0).then_some(self.alert)
     }
 
     /// Whether there is something to send that does not wait for MQTT.
