@@ -151,6 +151,8 @@ pub const HOLD_BACK_UNACKED_MAX: usize = 32;
 pub const HOLD_BACK_PUBLISHERS_MAX: usize = 64;
 /// Packets and acknowledgements that one turn lets go when what they say has become durable.
 pub const RELEASED_PER_TURN: usize = 4_096;
+/// Publishers that one turn reads again when a disk has caught up with them.
+pub const BEHIND_RELEASED_PER_TURN: usize = 256;
 /// Acknowledgements that one turn lets go when a queue has room again.
 pub const HOLD_BACK_RELEASED_PER_TURN: usize = 256;
 /// Bytes a second by which a packet that has come in part must grow for its sender to count as alive: a client whose link takes
@@ -338,6 +340,12 @@ pub const STORE_LAZY_MS: u64 = 1_000;
 /// Segments that are kept ready behind the one that is written. Making one of 64 MiB takes a second on a slow disk, in which
 /// a fast shard fills two.
 pub const STORE_SEGMENTS_PREPARED: usize = 3;
+/// Segments that are kept ready on a full disk for what frees room: acknowledgements of subscribers, deletions, messages that are written
+/// again elsewhere. The last of them is for the latter.
+pub const STORE_SEGMENTS_RESERVED: usize = 2;
+/// Bytes that wait to be written before publishers of what is kept are not read: a disk of 100 MB/s takes 80 ms for them. At half of
+/// it they are read again.
+pub const STORE_PENDING_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How long a log waits on a full disk before it tries again to make a segment, in seconds.
 pub const STORE_SPACE_RETRY_S: u32 = 1;
 /// What threads that work on files may have to say to a shard that it has not heard: beyond it they wait.
@@ -521,7 +529,7 @@ pub const RATE_PAUSE_MIN_MS: u64 = 10;
 /// Pauses that one tick ends: each may bring a packet.
 pub const RATE_PAUSES_ENDED_PER_TICK: usize = 256;
 /// Receive buffers that wait for their turns at which what comes of a connection that is not heard is copied, so that it takes no
-/// buffer from others: a quarter of what may wait.
+/// buffer from others: a quarter of what may wait. A slow disk may hold every publisher.
 pub const HELD_BUFFERS_MAX: usize = DEFERRED_BUFFERS_MAX / 4;
 
 // --- what it may do --------------------------------------------------------------------------------------------

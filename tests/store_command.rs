@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use dunlin::auth::acl::{Actions, Permission, RuleSet};
 use dunlin::ids::{NameKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
-use dunlin::runtime::disk::{Access, Directory, make_segment};
+use dunlin::runtime::disk::{Access, Directory, FoundManifest, make_segment};
 use dunlin::store::format::{
     ForwardTarget, InboxCount, ListOf, LogId, LogRecord, Manifest, MessageId, MessageRecord, QueuedRecord,
     SegmentNumber, SessionOwner, StoreFile, WriteStamp,
@@ -300,20 +300,56 @@ fn a_directory_that_cannot_be_looked_at_says_why_in_one_line() {
     let manifest_path = held.path_of(StoreFile::Manifest);
     let mode = fs::metadata(&manifest_path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600, "the keys in it are nobody else's business");
-    fs::write(&manifest_path, newer).unwrap();
+    let copy_path = held.path_of(StoreFile::ManifestCopy);
+    fs::write(&manifest_path, &newer).unwrap();
+    fs::write(&copy_path, newer).unwrap();
     drop(held);
     refused(&["store", "check", data.path()], "was written by a newer dunlin: it has format 99");
     fs::write(&manifest_path, vec![0; 4096]).unwrap();
+    fs::remove_file(copy_path).unwrap();
     refused(&["store", "check", data.path()], "manifest is damaged: no manifest begins here");
     fs::remove_file(&manifest_path).unwrap();
     refused(&["store", "check", data.path()], "it has no manifest");
 }
 
 #[test]
+fn one_copy_of_the_manifest_is_enough_and_a_lost_one_is_told() {
+    let data = Data::new("manifest");
+    let paths = ["manifest", "manifest-copy"].map(|name| Path::new(data.path()).join(name));
+    let directory = Directory::open(Path::new(data.path()), Access::Write).expect("nobody else has it");
+    for path in &paths {
+        let whole = fs::read(path).expect("a manifest");
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x80;
+            fs::write(path, changed).expect("written");
+            let found = directory.manifest().expect("the other one is whole").expect("a manifest");
+            assert!(found.manifest == manifest() && found.lost.is_some(), "byte {at}");
+        }
+        fs::write(path, whole).expect("written");
+    }
+    // One was replaced and the other not: the newer one counts, whichever that is.
+    for path in &paths {
+        fs::write(path, Manifest { epoch: 2, ..manifest() }.seal()).expect("written");
+        assert_eq!(directory.manifest().expect("both are whole").expect("a manifest").manifest.epoch, 2);
+        directory.write_manifest(&manifest()).expect("written");
+    }
+    drop(directory);
+    fs::remove_file(&paths[0]).expect("it was there");
+    let output = dunlin(&["store", "check", data.path()]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("DAMAGED: one of the two copies of the manifest is not there"), "{shown}");
+}
+
+#[test]
 fn another_nodes_directory_and_one_that_cannot_be_written_to_are_refused() {
     let data = Data::new("node");
     let directory = Directory::open(Path::new(data.path()), Access::Write).expect("nobody else has it");
-    assert_eq!(directory.own_manifest("test-node").expect("its own"), Some(manifest()));
+    assert_eq!(
+        directory.own_manifest("test-node").expect("its own"),
+        Some(FoundManifest { manifest: manifest(), lost: None })
+    );
     let other = directory.own_manifest("other").expect_err("it is another's").to_string();
     assert!(other.contains("belongs to node \"test-node\" and this is node \"other\""), "{other}");
     let error = Directory::open(Path::new("/proc/dunlin"), Access::Write).expect_err("nothing is made there");

@@ -121,6 +121,17 @@ impl Budgets {
             && self.queues.get(&connection).is_some_and(|queue| queue.is_held && queue.events.is_empty())
     }
 
+    /// A connection that is held is to receive no more.
+    pub(super) fn stop(&mut self, connection: ConnectionId) -> Deferral {
+        match self.queues.get_mut(&connection) {
+            Some(queue) if !queue.is_stopped => {
+                queue.is_stopped = true;
+                Deferral::StopsReceiving
+            }
+            _ => Deferral::GoesOn,
+        }
+    }
+
     /// Whether a connection is held.
     pub(super) fn is_held(&self, connection: ConnectionId) -> bool {
         !self.queues.is_empty() && self.queues.get(&connection).is_some_and(|queue| queue.is_held)

@@ -46,10 +46,12 @@ impl Connections {
     fn copy_held(&mut self, core: &mut impl InputHandler, id: ConnectionId, bytes: &[u8], more: bool) {
         self.take_bytes(core, id, bytes);
         let Some(connection) = self.table.get(id) else { return };
-        if more {
+        let stops = self.budgets.stop(id) == Deferral::StopsReceiving;
+        if more && stops {
             let (socket, connection) = (connection.socket, id);
             self.operations.push_back(Operation::StopReceiving { socket, connection });
-        } else {
+        }
+        if !more {
             self.defer(Deferred { connection: id, what: DeferredEvent::Ended(ReceiveEnd::Stopped) });
         }
     }

@@ -113,6 +113,7 @@ impl Pump {
     /// Goes on until every shard knows what the sessions of all are subscribed to. Nobody is heard before.
     pub(super) fn restore(&mut self, restoring: &Restoring) -> Result<(), RingError> {
         let mut has_arrived = false;
+        self.take_room(clock::now())?;
         loop {
             let now = self.take_messages(clock::now())?;
             self.shard.go_on_restoring(&mut Turn { now, fx: &mut self.fx });
@@ -161,6 +162,7 @@ impl Pump {
         if let Some(FileWrite { file, offset, bytes, range }) = self.store.next_write(now, self.stopping.is_some()) {
             self.edge.write_durable(file, offset, bytes, range);
         }
+        self.take_room(now)?;
         self.edge.receive_with_freed_buffers();
         self.port.flush(&mut self.fx.mesh, |shard| self.edge.wake(shard));
         self.push_back();
@@ -193,6 +195,15 @@ impl Pump {
         if let Some(position) = durable.filter(|durable| *durable > self.durable) {
             self.durable = position;
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Durable { position });
+            self.apply_effects(now)?;
+        }
+        Ok(())
+    }
+
+    /// What the log has room for.
+    fn take_room(&mut self, now: Now) -> Result<(), RingError> {
+        if let Some(room) = self.store.take_room() {
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Room { room });
             self.apply_effects(now)?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! what the keeper of files has to say wakes the shard that it is for.
 //! Leaves to others: reading (`disk`), what the shard makes of it (`shard`).
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -84,9 +85,9 @@ impl ShardLogs {
             move |report: KeeperReport| teller.tell(report.order.log.shard, LogNews::Report(report))
         });
         let keeper = Arc::new(keeper.map_err(|error| DirectoryError::of(directory.path(), error))?);
-        let shards = logs.len();
+        let (shards, short_logs) = (logs.len(), Arc::new(AtomicUsize::new(0)));
         let (mut begun, mut watched) = (Vec::new(), Vec::new());
-        for (OpenLog { recovered, messages, first, .. }, news) in logs.into_iter().zip(receivers) {
+        for (OpenLog { recovered, messages, first, short, .. }, news) in logs.into_iter().zip(receivers) {
             let config = LogConfig {
                 node: manifest.node,
                 log: recovered.log,
@@ -98,7 +99,9 @@ impl ShardLogs {
             let progress = Arc::new(LogProgress::new(first.number, taken));
             watched.push(WatchedLog::new(&recovered, Arc::clone(&progress)));
             let (end, keeper) = (recovered.scan.end, Arc::clone(&keeper));
-            let mut log = Box::new(DiskLog::new(LogParts { config, end, first, keeper, news, progress }));
+            let short_logs = Arc::clone(&short_logs);
+            let parts = LogParts { config, end, first, short, keeper, news, progress, short_logs };
+            let mut log = Box::new(DiskLog::new(parts));
             append_start(&mut log, request.now);
             begun.push((log, RestoredLog { state: recovered.state, messages }));
         }
@@ -198,6 +201,9 @@ fn tell(store: &OpenStore) {
         took_ms: store.took.as_millis() as u64,
     }
     .log();
+    if let Some(text) = &store.lost_manifest {
+        log::event::store_warning(text);
+    }
     for log in logs() {
         tell_damage(log);
     }

@@ -3,9 +3,9 @@
 //! Always holds: what was appended becomes durable in order; after a write that failed nothing does.
 //! Leaves to others: when there is a record and who waits for it (`shard`), the write itself (`ring`), files (`disk`).
 
-use super::disk::{DiskLog, FileWrite, Space};
+use super::disk::{DiskLog, FileWrite};
 use crate::net::EndedWrite;
-use crate::store::{LogOutput, MemoryStore, Position, Urgency, WriteError};
+use crate::store::{LogOutput, LogRoom, MemoryStore, Position, Urgency, WriteError};
 use crate::time::{Deadline, Now};
 
 /// See the module's text.
@@ -55,10 +55,17 @@ impl ShardStore {
         }
     }
 
-    /// Takes what the keeper of files says. Gives whether there is room, if that has changed.
-    pub(super) fn take_news(&mut self, now: Now) -> Option<Space> {
+    /// Takes what the keeper of files says.
+    pub(super) fn take_news(&mut self, now: Now) {
+        if let Self::Disk(log) = self {
+            log.take_news(now);
+        }
+    }
+
+    /// What there is room for, if that has changed.
+    pub(super) fn take_room(&mut self) -> Option<LogRoom> {
         match self {
-            Self::Disk(log) => log.take_news(now),
+            Self::Disk(log) => log.take_room(),
             Self::Memory(_) => None,
         }
     }

@@ -94,6 +94,7 @@ impl Marks {
     const REFUSAL_TOLD: u8 = 2;
     const HELD_BACK: u8 = 4;
     const SPARED: u8 = 8;
+    const HELD_FOR_LOG: u8 = 16;
 
     const fn set(&mut self, mark: u8, on: bool) {
         self.0 = if on { self.0 | mark } else { self.0 & !mark };
@@ -196,6 +197,16 @@ impl Link {
     /// Notes that, or that it is over.
     pub const fn set_spared(&mut self, on: bool) {
         self.marks.set(Marks::SPARED, on);
+    }
+
+    /// Whether the client is not read, because a disk is slower than what is published.
+    pub const fn is_held_for_log(&self) -> bool {
+        self.marks.0 & Marks::HELD_FOR_LOG != 0
+    }
+
+    /// Notes that, or that it is over.
+    pub const fn set_held_for_log(&mut self, on: bool) {
+        self.marks.set(Marks::HELD_FOR_LOG, on);
     }
 
     /// Takeovers of this client id that are not forgotten yet: a leaky bucket that this connection inherited with its

@@ -10,6 +10,7 @@ use super::command::{
     SessionFate,
 };
 use super::mesh::MeshMessage;
+use super::policy::NO_ROOM_TO_KEEP;
 use super::retained::Page;
 use super::route::MessageOrigin;
 use super::router::Router;
@@ -176,6 +177,9 @@ impl Shard {
             && !self.router.may_retain(&self.clients.settings, borrowed.topic, borrowed.len_bytes())
         {
             return Reply::Refused("no room for another retained message");
+        }
+        if self.clients.log_rooms.is_short() && self.router.is_to_be_kept(&self.clients, None, &borrowed) {
+            return Reply::Refused(NO_ROOM_TO_KEEP.text);
         }
         let outcome =
             self.router.route(turn, &mut self.clients, topic, Routed::shared(message), MessageOrigin::default());

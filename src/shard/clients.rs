@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::access::AccessControl;
 use super::hold_back::HoldBack;
+use super::log_room::LogRooms;
 use super::losses::Losses;
 use super::mounts::Mounts;
 use super::places::Places;
@@ -52,6 +53,8 @@ pub(super) struct Clients {
     pub flush: u32,
     /// Acknowledgements that wait for room in a queue.
     pub hold_back: HoldBack,
+    /// What logs have room for, and who is not read for it.
+    pub log_rooms: LogRooms,
     /// Who loses messages.
     pub losses: Losses,
     /// It has been said that credentials are not checked.
@@ -79,6 +82,7 @@ impl Clients {
             work: VecDeque::new(),
             flush: 1,
             hold_back: HoldBack::default(),
+            log_rooms: LogRooms::default(),
             losses: Losses::default(),
             said_unchecked: false,
             next_full_report: Deadline(0),

@@ -351,6 +351,13 @@ impl Shard {
         if is_full && known.is_none() {
             return Err((ReasonCode::QuotaExceeded, "no room for another session"));
         }
+        let is_kept_already = known.is_some_and(|id| self.clients.sessions.get(id).is_persistent());
+        let is_to_be_kept = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s) > 0;
+        if is_to_be_kept && !is_kept_already && self.clients.log_rooms.is_short() {
+            // Before 5.0: 3, which is the one return code that a client takes for something that passes.
+            let code = if connect.version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
+            return Err((code, "its session would have to be kept, and the disk is full"));
+        }
         self.clients.settings.check_connect(connect, arrival.assigned_client_id)
     }
 

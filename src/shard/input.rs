@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::auth::{AskId, PeerIdentity, Verdict};
 use crate::codec::{Connect, DecodeError, Packet};
 use crate::ids::{ConnectionId, ShardId};
-use crate::store::Position;
+use crate::store::{LogRoom, Position};
 use crate::telemetry::{CloseReason, TransportCounters};
 
 use super::command::{Command, RequestId};
@@ -113,6 +113,11 @@ pub enum Input<'a> {
         records: &'a [u8],
         /// How many they are.
         count: u32,
+    },
+    /// What its log has room for has changed.
+    Room {
+        /// From now on.
+        room: LogRoom,
     },
     /// Everything encoded so far has been given to the sockets; what they did not take came by [`Input::Blocked`], or
     /// will.

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::ids::{ConnectionId, ShardId, WriteStamp};
 use crate::session::{AckNumber, Copied, Message, Reception, Routed};
+use crate::store::LogRoom;
 use crate::store::format::InboxCount;
 use crate::telemetry::Report;
 use crate::time::Now;
@@ -162,6 +163,11 @@ pub enum MeshMessage {
         topic: Box<str>,
         /// Of the deletion.
         stamp: WriteStamp,
+    },
+    /// What the sender's log has room for now.
+    LogRoom {
+        /// From now on.
+        room: LogRoom,
     },
     /// The sender's numbers, for `$SYS`; sent to shard 0.
     Report(Box<Report>),

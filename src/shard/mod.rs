@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
-//! `end`, `teardown`, `work`, `restore`, `sys`, `losses`, `report`.
+//! `end`, `teardown`, `work`, `log_room`, `full_disk`, `restore`, `sys`, `losses`, `report`.
 
 mod access;
 mod ack;
@@ -23,12 +23,14 @@ pub mod effects;
 mod end;
 mod fanouts;
 mod forwards;
+mod full_disk;
 mod groups;
 mod held_packets;
 mod hold_back;
 pub mod holdings;
 pub mod input;
 mod interest;
+mod log_room;
 mod losses;
 pub mod mesh;
 mod mounts;
@@ -179,6 +181,7 @@ impl Shard {
                 self.release_waiting(turn);
             }
             Input::Copies { records, count } => self.clients.record_log.append_encoded(turn, records, count),
+            Input::Room { room } => self.handle_room(turn, room),
             Input::Deliver => self.router.go_on_with_fanout(turn, &mut self.clients),
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
@@ -193,6 +196,7 @@ impl Shard {
         let has_work = !self.clients.work.is_empty() || !self.clients.sessions.ended().is_empty();
         let has_released = self.clients.hold_back.has_released()
             || self.clients.record_log.has_ready()
+            || self.clients.has_publishers_to_resume()
             || self.clients.access.has_reviews();
         has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many() || has_released
     }
@@ -253,6 +257,7 @@ impl Shard {
             retained_messages: self.router.retained.len() as u64,
             stored_messages: self.clients.queues.messages(),
             stored_bytes: self.clients.queues.queued_bytes(),
+            logs_short: u64::from(self.is_log_short()),
         }
     }
 
@@ -340,6 +345,7 @@ impl Shard {
             MeshMessage::RetainedDeleted { topic, stamp } => {
                 self.router.apply_retained_deletion(turn, &mut self.clients, &topic, stamp);
             }
+            MeshMessage::LogRoom { room } => self.note_room_of_log(turn, from, room),
             MeshMessage::Report(report) => self.sys.report(from, *report),
         }
     }
@@ -362,6 +368,7 @@ impl Shard {
         self.router.look_again(turn, &self.clients);
         self.clients.end_waiting(turn);
         self.end_pauses(turn);
+        self.clients.resume_publishers(turn);
         self.router.tear_down(turn, &mut self.clients);
         self.router.go_on_with_fanout(turn, &mut self.clients);
         self.work(turn);

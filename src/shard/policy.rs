@@ -36,6 +36,13 @@ pub(super) const NOT_ASKED: MessageRefusal = MessageRefusal {
     text: "too much waits for the word of the back end that decides about topics (--acl-http-url)",
 };
 
+/// What would have to be kept, and cannot be.
+pub(super) const NO_ROOM_TO_KEEP: MessageRefusal = MessageRefusal {
+    code: ReasonCode::QuotaExceeded,
+    reason: DropReason::StorageFull,
+    text: "it would have to be kept, and the disk is full",
+};
+
 const QOS_ABOVE_MAXIMUM: &str = "a QoS above the maximum that CONNACK announced";
 const RETAIN_NOT_AVAILABLE: &str = "RETAIN, which CONNACK announced as not available";
 

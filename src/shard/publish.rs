@@ -2,7 +2,7 @@
 //! when that means something.
 
 use super::clients::Clients;
-use super::policy::{MessageRefusal, NOT_ALLOWED, NOT_ASKED};
+use super::policy::{MessageRefusal, NO_ROOM_TO_KEEP, NOT_ALLOWED, NOT_ASKED};
 use super::record_log::Waiter;
 use super::route::{MessageOrigin, Outcome};
 use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
@@ -83,6 +83,7 @@ impl Shard {
         }
         match self.admit_publish(id, &message) {
             Ok(topic) => {
+                let before = self.clients.record_log.last();
                 let outcome = self.router.route(
                     turn,
                     &mut self.clients,
@@ -90,12 +91,17 @@ impl Shard {
                     Routed::borrowed(message),
                     MessageOrigin::default(),
                 );
+                if self.clients.record_log.last() > before {
+                    self.clients.hold_while_behind(turn, id); // it is retained
+                }
                 self.hold_publisher(turn, id, outcome);
             }
             Err(refusal) => {
                 self.refuse_message(turn, id, message.topic, refusal);
-                if self.closes_for(id, refusal) {
-                    self.close(turn, id, refusal.code, CloseReason::NotAuthorized, refusal.text);
+                // Nobody waits for an acknowledgement that would have to be kept from it.
+                let is_of_log = refusal.reason == DropReason::StorageFull;
+                if let Some(reason) = self.closes_for(id, refusal).filter(|_| !is_of_log) {
+                    self.close(turn, id, refusal.code, reason, refusal.text);
                 }
             }
         }
@@ -134,8 +140,8 @@ impl Shard {
             Ok(topic) => topic,
             Err(refusal) => {
                 let reason = self.refuse_message(turn, id, message.topic, refusal);
-                if self.closes_for(id, refusal) {
-                    return self.close(turn, id, refusal.code, CloseReason::NotAuthorized, refusal.text);
+                if let Some(reason) = self.closes_for(id, refusal) {
+                    return self.close(turn, id, refusal.code, reason, refusal.text);
                 }
                 let reception = Reception::default();
                 self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: 0, reception });
@@ -153,6 +159,9 @@ impl Shard {
             waits += 1;
         }
         self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits, reception });
+        if waits > 0 {
+            self.clients.hold_while_behind(turn, id);
+        }
         if self.clients.settings.full_queue == FullQueue::HoldBack && !outcome.is_under_way {
             self.clients.hold_publisher_back(turn, id);
         }
@@ -209,13 +218,19 @@ impl Shard {
         self.acknowledge(turn, id, ack);
     }
 
-    /// Whether what is refused for this ends the connection: of clients that cannot be told otherwise, where that is set.
+    /// For what reason the connection ends, if what is refused for this ends it: of clients that cannot be told otherwise. What
+    /// the rules do not allow is acknowledged to them all the same unless the setting says so; what was to be kept, and is not, never is.
     #[cold]
-    fn closes_for(&self, id: SessionId, refusal: MessageRefusal) -> bool {
-        let link = self.clients.sessions.get(id).link.as_deref();
-        refusal.reason == DropReason::AccessDenied
-            && self.clients.settings.denied_before_v5 == DeniedPublish::Close
-            && link.is_some_and(|link| !link.version.is_v5())
+    fn closes_for(&self, id: SessionId, refusal: MessageRefusal) -> Option<CloseReason> {
+        let link = self.clients.sessions.get(id).link.as_deref().filter(|link| !link.version.is_v5());
+        let reason = match refusal.reason {
+            DropReason::AccessDenied if self.clients.settings.denied_before_v5 == DeniedPublish::Close => {
+                CloseReason::NotAuthorized
+            }
+            DropReason::StorageFull => CloseReason::Resources,
+            _ => return None,
+        };
+        link.map(|_| reason)
     }
 
     /// Whether the broker takes a message from a client.
@@ -238,6 +253,9 @@ impl Shard {
             let text = "no room for another retained message, see --retained-max and --retained-max-bytes";
             let (code, reason) = (ReasonCode::QuotaExceeded, DropReason::RetainedFull);
             return Err(MessageRefusal { code, reason, text });
+        }
+        if self.clients.log_rooms.is_short() && self.router.is_to_be_kept(&self.clients, Some(id), message) {
+            return Err(NO_ROOM_TO_KEEP);
         }
         Ok(topic)
     }

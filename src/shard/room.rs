@@ -133,7 +133,9 @@ impl Clients {
         link.set_held_back(false);
         link.note_received(turn.now);
         self.hold_back.publishers -= 1;
-        turn.fx.list.push(Effect::Resume { connection: link.connection });
+        if !link.is_held_for_log() {
+            turn.fx.list.push(Effect::Resume { connection: link.connection });
+        }
     }
 
     /// A client was not read for as long as it may be silent: from now on it is, whatever waits, since what it has sent behind its

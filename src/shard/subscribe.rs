@@ -261,6 +261,7 @@ impl Router {
             if session.subscriptions.len() >= subscriptions_max
                 || bytes > limits::SUBSCRIPTIONS_MAX_BYTES
                 || !self.index.admits(filter)
+                || (session.is_persistent() && clients.log_rooms.is_short())
             {
                 return ReasonCode::QuotaExceeded;
             }

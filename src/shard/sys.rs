@@ -111,7 +111,7 @@ impl Sys {
         self.last_s = now.s();
         let total = gauges.clients_connected + gauges.clients_disconnected;
         self.clients_maximum = self.clients_maximum.max(gauges.clients_connected);
-        let values: [(&str, u64); 20] = [
+        let values: [(&str, u64); 21] = [
             ("clients/connected", gauges.clients_connected),
             ("clients/active", gauges.clients_connected),
             ("clients/disconnected", gauges.clients_disconnected),
@@ -132,6 +132,7 @@ impl Sys {
             ("subscriptions/count", gauges.subscriptions),
             ("shared_subscriptions/count", gauges.shared_subscriptions),
             ("store/messages/count", gauges.stored_messages),
+            ("store/shards/full", gauges.logs_short),
         ];
         let mut topics = vec![
             ("version".to_owned(), concat!("dunlin version ", env!("CARGO_PKG_VERSION")).to_owned()),

@@ -24,7 +24,7 @@ pub use buffer::WriteBuffer;
 pub use checkpoint::{CheckpointError, CheckpointWriter, PageWrite};
 pub use medium::{Medium, MediumError};
 pub use memory::MemoryStore;
-pub use record::{LogKeeping, LogOutput, LogStart, Position};
+pub use record::{LogKeeping, LogOutput, LogRoom, LogStart, Position};
 pub use recovery::{RecoveredLog, StoredMessage, join_logs, read_message, read_records, recover_log};
 pub use scan::{BatchSeen, Damage, LogScan, SegmentSeen, scan_log};
 pub use segments::{SegmentEnd, SegmentTable};

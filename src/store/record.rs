@@ -17,6 +17,18 @@ pub enum LogKeeping {
     Disk,
 }
 
+/// What a log has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LogRoom {
+    /// For whatever comes.
+    #[default]
+    Enough,
+    /// For whatever comes, but what came before waits to be written: who publishes what is kept is not read meanwhile.
+    Behind,
+    /// For what frees room alone: the disk is full.
+    Short,
+}
+
 /// Where a shard's log begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct LogStart {

@@ -133,6 +133,8 @@ pub struct RecordWriter {
     prepared: VecDeque<SegmentNumber>,
     /// The last one that was begun, and the last one that was asked for.
     written_segment: SegmentNumber,
+    /// The last segment that is ready is not begun.
+    keeps_last: bool,
     last_segment: SegmentNumber,
 }
 
@@ -163,6 +165,7 @@ impl RecordWriter {
             open: None,
             prepared: VecDeque::new(),
             written_segment: end.segment,
+            keeps_last: false,
             last_segment: end.segment,
         }
     }
@@ -253,6 +256,9 @@ impl RecordWriter {
         };
         let begins = !self.open.as_ref().is_some_and(fits);
         if begins {
+            if self.keeps_last && self.open.is_some() && self.prepared.len() < 2 {
+                return None;
+            }
             self.written_segment = self.prepared.pop_front()?;
             self.open = Some((self.written_segment, 1));
         }
@@ -337,6 +343,22 @@ impl RecordWriter {
     /// Whether the log stands still for want of a segment.
     pub fn is_out_of_segments(&self) -> bool {
         self.prepared.is_empty() && !self.failed && self.in_flight.is_none() && !self.full.is_empty()
+    }
+
+    /// Segments that are ready and have not been begun.
+    pub fn prepared(&self) -> usize {
+        self.prepared.len()
+    }
+
+    /// How much of the segment that is written is left, in bytes.
+    pub fn left_bytes(&self) -> u64 {
+        let used = self.open.map_or(self.config.segment_bytes, |(_, next)| u64::from(next) * STORE_BLOCK_BYTES as u64);
+        self.config.segment_bytes.saturating_sub(used)
+    }
+
+    /// Whether the last segment that is ready is kept for what frees others, and not begun.
+    pub const fn set_keeps_last(&mut self, keeps_last: bool) {
+        self.keeps_last = keeps_last;
     }
 
     /// The next segment to be prepared, if there are too few. It is asked for once.
@@ -479,6 +501,37 @@ mod tests {
         assert!(!writer.is_out_of_segments());
         assert_eq!(writer.next_write(at(0)).map(|write| write.segment), Some(SegmentNumber(8)));
         assert_eq!(writer.next_to_prepare().map(|segment| segment.0), Some(8 + STORE_SEGMENTS_PREPARED as u32));
+    }
+
+    #[test]
+    fn the_last_segment_is_kept_for_who_is_to_have_it() {
+        let mut writer = writer(16 * 1024);
+        writer.set_keeps_last(true);
+        let fill = |writer: &mut RecordWriter| {
+            while writer.left_bytes() > 0 || writer.prepared() == STORE_SEGMENTS_PREPARED {
+                append(writer, at(0), 1, Urgency::Awaited);
+                let Some(write) = writer.next_write(at(0)) else { break };
+                complete(writer, write);
+            }
+        };
+        for left in (1..STORE_SEGMENTS_PREPARED).rev() {
+            fill(&mut writer);
+            assert_eq!((writer.prepared(), writer.left_bytes()), (left, 0));
+            append(&mut writer, at(0), 1, Urgency::Awaited);
+            let write = writer.next_write(at(0));
+            assert_eq!(write.is_some(), left > 1, "{left} are ready");
+            if let Some(write) = write {
+                assert!(write.begins.is_some());
+                complete(&mut writer, write);
+            }
+        }
+        writer.set_keeps_last(false);
+        assert!(writer.next_write(at(0)).is_some_and(|write| write.begins.is_some()));
+        let mut started = RecordWriter::new(writer.config, LogEnd::default());
+        started.segment_prepared(SegmentNumber(1));
+        started.set_keeps_last(true);
+        append(&mut started, at(0), 1, Urgency::Awaited);
+        assert!(started.next_write(at(0)).is_some(), "a start needs one");
     }
 
     #[test]

@@ -156,6 +156,8 @@ pub struct Gauges {
     pub stored_messages: u64,
     /// Topic, properties and payload of those.
     pub stored_bytes: u64,
+    /// Shards whose log has no room for what is to be kept.
+    pub logs_short: u64,
 }
 
 impl Gauges {
@@ -168,6 +170,7 @@ impl Gauges {
         self.retained_messages = self.retained_messages.max(other.retained_messages);
         self.stored_messages += other.stored_messages;
         self.stored_bytes += other.stored_bytes;
+        self.logs_short += other.logs_short;
     }
 }
 

@@ -30,11 +30,13 @@ pub enum DropReason {
     AccessDenied,
     /// QoS 0 for a client that is sent more than its profile allows.
     RateLimited,
+    /// It would have to be kept, and the disk is full.
+    StorageFull,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 13;
+    pub const COUNT: usize = 14;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutboxFull,
@@ -50,6 +52,7 @@ impl DropReason {
         Self::MessageTooLarge,
         Self::AccessDenied,
         Self::RateLimited,
+        Self::StorageFull,
     ];
 
     /// The label of the metric, stable for whoever has dashboards.
@@ -68,6 +71,7 @@ impl DropReason {
             Self::MessageTooLarge => "message_too_large",
             Self::AccessDenied => "access_denied",
             Self::RateLimited => "rate_limited",
+            Self::StorageFull => "storage_full",
         }
     }
 }

@@ -77,6 +77,8 @@ pub enum MemberRoom {
 struct RemoteMembers {
     shard: ShardId,
     room: MemberRoom,
+    /// Whether one of them is a persistent session.
+    is_durable: bool,
     online: u32,
     total: u32,
 }
@@ -226,10 +228,15 @@ impl Group {
         }
     }
 
+    /// Whether a member, of whatever shard, is a persistent session.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable > 0 || self.remote.iter().any(|remote| remote.is_durable)
+    }
+
     /// Notes what `shard` says of its members. `own` is the shard of this replica.
-    pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, online: u32, total: u32) {
+    pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, (online, total): (u32, u32), is_durable: bool) {
         let distance = |of: ShardId| (of.index() + SHARDS_MAX - own.index()) % SHARDS_MAX;
-        let told = RemoteMembers { shard, room: MemberRoom::Window, online: online.min(total), total };
+        let told = RemoteMembers { shard, room: MemberRoom::Window, is_durable, online: online.min(total), total };
         match self.remote.binary_search_by_key(&distance(shard), |known| distance(known.shard)) {
             Ok(at) if total == 0 => {
                 self.remote.remove(at);
@@ -358,8 +365,8 @@ mod tests {
         (0..5).for_each(|session| {
             group.push(subscriber(session), false);
         });
-        group.apply_remote(ShardId(1), ShardId(0), 3, 9);
-        group.apply_remote(ShardId(1), ShardId(2), 4, 4);
+        group.apply_remote(ShardId(1), ShardId(0), (3, 9), false);
+        group.apply_remote(ShardId(1), ShardId(2), (4, 4), false);
         let cycle: Vec<Pick> = (0..12).map(|_| group.pick().unwrap()).collect();
         let by_shard = counts(cycle.iter().filter_map(|pick| match pick {
             Pick::Remote(shard) => Some(shard.0),
@@ -380,7 +387,7 @@ mod tests {
         (0..50).for_each(|session| {
             group.push(subscriber(session), false);
         });
-        group.apply_remote(ShardId(0), ShardId(1), 50, 50);
+        group.apply_remote(ShardId(0), ShardId(1), (50, 50), false);
         let remote = (0..100).map(|_| matches!(group.pick(), Some(Pick::Remote(_)))).collect::<Vec<_>>();
         assert_eq!(remote.iter().filter(|&&remote| remote).count(), 50);
         assert!(!remote.windows(5).any(|run| run.iter().all(|&is| is == run[0])), "{remote:?}");
@@ -397,14 +404,14 @@ mod tests {
         group.set_online(2, false);
         assert_eq!(group.interest(), Interest::Shared { online: 1, total: 3, durable: true });
         assert!((0..9).all(|_| group.pick() == Some(Pick::Local(subscriber(1)))));
-        group.apply_remote(ShardId(0), ShardId(5), 1, 1);
+        group.apply_remote(ShardId(0), ShardId(5), (1, 1), false);
         group.set_online(1, false);
         assert!((0..9).all(|_| group.pick() == Some(Pick::Remote(ShardId(5)))));
-        group.apply_remote(ShardId(0), ShardId(5), 0, 1);
+        group.apply_remote(ShardId(0), ShardId(5), (0, 1), false);
         let cycle = counts((0..40).map(|_| format!("{:?}", group.pick().unwrap())));
         assert_eq!(cycle.len(), 4);
         assert!(cycle.values().all(|&count| count == 10), "{cycle:?}");
-        group.apply_remote(ShardId(0), ShardId(5), 0, 0);
+        group.apply_remote(ShardId(0), ShardId(5), (0, 0), false);
         for _ in 0..3 {
             group.swap_remove(0, true);
         }
@@ -422,7 +429,7 @@ mod tests {
         }
         let cycle = counts((0..20).map(|_| format!("{:?}", group.pick().unwrap())));
         assert!(cycle.len() == 2 && cycle.values().all(|&count| count == 10), "{cycle:?}");
-        group.apply_remote(ShardId(0), ShardId(1), 2, 2);
+        group.apply_remote(ShardId(0), ShardId(1), (2, 2), false);
         group.set_busy(1, true);
         group.set_busy(3, true);
         assert_eq!(group.room(), MemberRoom::Queue);

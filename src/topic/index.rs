@@ -262,6 +262,14 @@ impl SubscriptionIndex {
         }
     }
 
+    /// Whether a persistent session wants `entry`: one of this shard, or, where it is a shared subscription, of any.
+    pub fn is_durable(&self, entry: EntryId) -> bool {
+        if let Stored::Group(id) = entry.stored() {
+            return self.groups[id].is_durable();
+        }
+        matches!(self.interest(entry), Interest::Plain { durable: true, .. })
+    }
+
     /// The filter of `entry` as in SUBSCRIBE, `$share/name/` included, appended to `out`.
     pub fn filter_text(&self, entry: EntryId, out: &mut String) {
         match entry.stored() {
@@ -297,11 +305,11 @@ impl SubscriptionIndex {
                 set_member(&mut wildcard.durable_shards, shard, any && durable);
                 self.free_if_unused(entry);
             }
-            Interest::Shared { online, total, .. } => {
+            Interest::Shared { online, total, durable } => {
                 assert!(filter.share.is_some(), "a shared interest is in a shared subscription");
                 let (entry, own) = (self.ensure(filter), self.own);
                 let Stored::Group(id) = entry.stored() else { unreachable!("it has a share name") };
-                self.with_group(id, |group| group.apply_remote(own, shard, online, total));
+                self.with_group(id, |group| group.apply_remote(own, shard, (online, total), durable));
                 self.free_if_unused(entry);
             }
         }

@@ -88,6 +88,11 @@ impl Broker {
         Self { child, address, log }
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// As a power cut that only this process sees.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it lives");

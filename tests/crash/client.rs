@@ -1,4 +1,4 @@
-//! A client that speaks MQTT 3.1.1 over a socket: what it sends and what it is told, packet by packet.
+//! A client that speaks MQTT 3.1.1 over a socket, or publishes by 5.0: what it sends and what it is told, packet by packet.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -42,19 +42,59 @@ pub(crate) const PUBCOMP: u8 = 0x70;
 const SUBACK: u8 = 0x90;
 const UNSUBACK: u8 = 0xb0;
 
+/// A CONNACK with this return code.
+#[derive(Debug)]
+struct Refused(u8);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "CONNACK {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
 pub(crate) struct Client {
     stream: TcpStream,
+    is_v5: bool,
     buffer: Vec<u8>,
     /// Whether the broker had a session for it.
     pub(crate) session_present: bool,
 }
 
 impl Client {
+    /// Connects by MQTT 5.0, to a session that is kept so long. Gives the reason code of CONNACK as well.
+    pub(crate) fn connect_v5(address: SocketAddr, id: &str, expiry_s: u32) -> io::Result<(Self, u8)> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let mut client = Self { stream, is_v5: true, buffer: Vec::new(), session_present: false };
+        let mut body = text("MQTT");
+        body.extend([5, 0, 0, 60, 5, 0x11]);
+        body.extend(expiry_s.to_be_bytes());
+        body.extend(text(id));
+        client.send(0x10, &body)?;
+        let (first, connack) = client.packet(PATIENCE)?.ok_or(ErrorKind::TimedOut)?;
+        assert_eq!(first, 0x20, "{connack:?}");
+        client.session_present = connack[0] == 1;
+        Ok((client, connack[1]))
+    }
+
+    /// Connects, or gives the return code of CONNACK.
+    pub(crate) fn try_connect(address: SocketAddr, id: &str, clean: bool) -> io::Result<Result<Self, u8>> {
+        match Self::connect(address, id, clean, None) {
+            Ok(client) => Ok(Ok(client)),
+            Err(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>()) {
+                Some(Refused(code)) => Ok(Err(*code)),
+                None => Err(error),
+            },
+        }
+    }
+
     /// Connects; a persistent session unless it is to be clean.
     pub(crate) fn connect(address: SocketAddr, id: &str, clean: bool, will: Option<&LastWill>) -> io::Result<Self> {
         let (client, code) = Self::open(address, (id, clean), None, will)?;
         if code != 0 {
-            return Err(io::Error::other(format!("no CONNACK of success: {code}")));
+            return Err(io::Error::other(Refused(code)));
         }
         Ok(client)
     }
@@ -77,7 +117,7 @@ impl Client {
     ) -> io::Result<(Self, u8)> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        let mut client = Self { stream, buffer: Vec::new(), session_present: false };
+        let mut client = Self { stream, is_v5: false, buffer: Vec::new(), session_present: false };
         let mut flags = if clean { 2 } else { 0 };
         let mut payload = text(id);
         if let Some(will) = will {
@@ -124,6 +164,9 @@ impl Client {
         if flags & 6 != 0 {
             body.extend(packet_id.to_be_bytes());
         }
+        if self.is_v5 {
+            body.push(0); // no properties
+        }
         body.extend(payload);
         self.send(0x30 | flags, &body)
     }
@@ -165,7 +208,8 @@ impl Client {
         self.await_answer(UNSUBACK, 1).map(drop)
     }
 
-    fn await_answer(&mut self, wanted: u8, packet_id: u16) -> io::Result<Vec<u8>> {
+    /// Waits for an acknowledgement, and gives what stands in it behind the packet identifier.
+    pub(crate) fn await_answer(&mut self, wanted: u8, packet_id: u16) -> io::Result<Vec<u8>> {
         loop {
             match self.next(PATIENCE)? {
                 Some(Received::Answer(first, id, rest)) if (first, id) == (wanted, packet_id) => return Ok(rest),
@@ -208,6 +252,11 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// How long sending may take.
+    pub(crate) fn give_up_sending_after(&mut self, patience: Duration) -> io::Result<()> {
+        self.stream.set_write_timeout(Some(patience))
     }
 
     /// Goes as a client does that wants to come back.

@@ -8,10 +8,13 @@
 mod broker;
 mod client;
 mod cycles;
+mod full;
 #[path = "../support/http.rs"]
 mod http;
 mod ledger;
 mod owners;
 mod restart;
 mod room;
+mod slow;
+mod small_disk;
 mod start;

@@ -55,14 +55,40 @@ fn a_directory_of_another_node_is_refused_if_the_name_was_chosen() {
 fn a_directory_of_a_newer_format_is_refused_and_not_touched() {
     let data = DataDirectory::new("newer");
     Broker::start(&data, &[]).kill();
-    let path = data.path().join("manifest");
-    let mut manifest = fs::read(&path).unwrap();
+    let paths = ["manifest", "manifest-copy"].map(|name| data.path().join(name));
+    let mut manifest = fs::read(&paths[0]).unwrap();
     manifest[8] = 99;
-    fs::write(&path, &manifest).unwrap();
+    for path in &paths {
+        fs::write(path, &manifest).unwrap();
+    }
     let output = fails(&data, &[]);
     assert_eq!(output.status.code(), Some(71));
     assert!(last_line(&output).contains("was written by a newer dunlin"), "{output:?}");
-    assert_eq!(fs::read(&path).unwrap(), manifest);
+    assert!(paths.iter().all(|path| fs::read(path).unwrap() == manifest));
+}
+
+#[test]
+fn a_manifest_that_has_changed_or_is_gone_is_read_from_its_copy_and_told() {
+    let data = DataDirectory::new("manifest");
+    Broker::start(&data, &[]).kill();
+    let warnings = |broker: &Broker| broker.log().matches("store_warning").count();
+    for (at, name) in ["manifest", "manifest-copy"].into_iter().enumerate() {
+        let path = data.path().join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let broker = Broker::start(&data, &[]);
+        assert_eq!(warnings(&broker), 2 * at + 1, "{}", broker.log());
+        assert!(broker.log().contains("manifest is damaged") || at > 0, "{}", broker.log());
+        broker.kill();
+        fs::remove_file(&path).unwrap();
+        let broker = Broker::start(&data, &[]);
+        assert_eq!(warnings(&broker), 2 * at + 2, "{}", broker.log());
+        assert!(broker.log().contains(&format!("epoch={}", 2 * at + 3)), "{}", broker.log());
+        broker.kill();
+    }
+    let broker = Broker::start(&data, &[]);
+    assert_eq!(warnings(&broker), 4, "both are whole again: {}", broker.log());
 }
 
 /// Its logs cannot be read without, and are not taken for leftovers.
@@ -70,7 +96,9 @@ fn a_directory_of_a_newer_format_is_refused_and_not_touched() {
 fn a_directory_that_has_lost_its_manifest_is_refused_and_not_touched() {
     let data = DataDirectory::new("no-manifest");
     Broker::start(&data, &["--shards", "2"]).kill();
-    fs::remove_file(data.path().join("manifest")).unwrap();
+    for name in ["manifest", "manifest-copy"] {
+        fs::remove_file(data.path().join(name)).unwrap();
+    }
     let before = data.files();
     let output = fails(&data, &["--shards", "1"]);
     assert_eq!(output.status.code(), Some(71));

@@ -371,6 +371,7 @@ pub(crate) const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::Applied { .. } => "Applied",
         MeshMessage::GroupRoom { .. } => "GroupRoom",
         MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
+        MeshMessage::LogRoom { .. } => "LogRoom",
         MeshMessage::Report(_) => "Report",
     }
 }

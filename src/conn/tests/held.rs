@@ -4,7 +4,7 @@ use super::*;
 use crate::codec::encode_unsubscribe;
 use crate::conn::InputHandler;
 use crate::ids::PacketId;
-use crate::limits::{DELIVERIES_PER_TURN, FILTERS_PER_SLICE};
+use crate::limits::{DELIVERIES_PER_TURN, FILTERS_PER_SLICE, HELD_BUFFERS_MAX};
 use crate::shard::Input;
 use crate::telemetry::TransportCounters;
 
@@ -110,6 +110,55 @@ fn whoever_sends_on_and_on_behind_it_is_stopped_by_its_own_socket() {
         stage.defer(id, &PINGREQ, buffer);
     }
     assert!(matches!(stage.operation(), Operation::StopReceiving { connection, .. } if connection == id));
+}
+
+/// A slow disk may hold every publisher: those beyond some keep no buffers of which all others live.
+#[test]
+fn when_many_are_held_what_comes_of_others_is_copied_and_heard_in_its_order() {
+    let mut stage = Stage::new();
+    let id = stage.held(&[]);
+    for buffer in 0..HELD_BUFFERS_MAX as u32 {
+        stage.defer(id, &PINGREQ, buffer);
+    }
+    for more in [true, false] {
+        let other = stage.client(if more { "d" } else { "e" });
+        stage.receive(other, &long_unsubscribe(), true);
+        for (bytes, more) in [(&[0xc0][..], true), (&[0], more)] {
+            stage.with(|connections, core| {
+                connections.received(core, other, bytes, more, || panic!("no buffer is kept"));
+            });
+        }
+        let stopped = stage.operations();
+        assert!(
+            matches!(stopped[..], [Operation::StopReceiving { connection, .. }] if connection == other),
+            "{stopped:?}"
+        );
+        if more {
+            stage.with(|connections, core| connections.receive_ended(core, other, ReceiveEnd::Stopped));
+        }
+        while stage.shard.has_work() {
+            stage.tick();
+        }
+        while stage.with(|connections, core| connections.hear_resumed(core)) {}
+        let sent: Vec<u8> =
+            stage.flush().into_iter().filter(|(to, _)| *to == other).flat_map(|(_, bytes)| bytes).collect();
+        assert_eq!(sent, [&UNSUBACK[..], &PINGRESP].concat());
+        stage.connections.begin_turn();
+        while let Some(deferred) = stage.connections.next_deferred() {
+            stage.with(|connections, core| connections.handle_deferred(core, deferred, &[]));
+        }
+        let again = stage.operations();
+        assert!(
+            again
+                .iter()
+                .any(|operation| matches!(operation, Operation::Receive { connection, .. } if *connection == other))
+        );
+        let held = stage.client(if more { "f" } else { "g" });
+        stage.receive(held, &long_unsubscribe(), true);
+        for buffer in 0..HELD_BUFFERS_MAX as u32 {
+            stage.defer(held, &PINGREQ, buffer);
+        }
+    }
 }
 
 #[test]

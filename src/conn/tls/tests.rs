@@ -51,7 +51,7 @@ fn key_of(pair: &KeyPair) -> PrivateKeyDer<'static> {
 pub(in crate::conn) struct Suite {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
-    name: String,
+    pub(in crate::conn) name: String,
 }
 
 /// Every suite of both versions that a P-256 certificate can be used with, each alone.

@@ -45,6 +45,10 @@ fn show(survey: &Survey, messages: u64, lost_messages: u64, out: &mut dyn Write)
         }
     }
     let mut damaged = 0;
+    if let Some(text) = &survey.lost_manifest {
+        writeln!(out, "DAMAGED: {text}")?;
+        damaged += 1;
+    }
     for log in &survey.logs {
         damaged += show_log(log, out)?;
     }

@@ -1,7 +1,9 @@
 //! A checkpoint's file, from the state that it is of; and a log as far as it is complete.
 
 use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -10,6 +12,7 @@ use super::directory::Directory;
 use super::error::DirectoryError;
 use super::medium::DirectoryMedium;
 use super::prepare::{move_file, remove_file};
+use super::progress::DurableEnd;
 use crate::store::format::{LogId, PageKind, SegmentNumber, StoreFile};
 use crate::store::state::LogState;
 use crate::store::{CheckpointWriter, Medium, MediumError, PageWrite};
@@ -36,8 +39,12 @@ impl CheckpointFile<'_> {
         let path = self.directory.path_of(StoreFile::Checkpoint(self.log, self.number));
         let partial = path.with_extension("new");
         let of = |error| DirectoryError::of(&partial, error);
-        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(of)?;
-        match self.write_pages(&file, state, position).and_then(|is_whole| file.sync_all().map(|()| is_whole)) {
+        let mut written = self.write_file(&partial, true, (state, position));
+        let is_full = written.as_ref().is_err_and(|error| error.kind() == ErrorKind::StorageFull);
+        if is_full && self.take_old_file(&partial) {
+            written = self.write_file(&partial, false, (state, position));
+        }
+        match written {
             Ok(true) => move_file(&partial, &path).map(|()| true),
             Ok(false) => remove_file(&partial).map(|()| false),
             Err(error) => {
@@ -48,7 +55,29 @@ impl CheckpointFile<'_> {
         }
     }
 
-    fn write_pages(&self, file: &File, state: &LogState, position: u64) -> std::io::Result<bool> {
+    fn write_file(&self, path: &Path, is_new: bool, (state, position): (&LogState, u64)) -> io::Result<bool> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(is_new).truncate(is_new).mode(0o600);
+        let file = options.open(path)?;
+        let Some(bytes) = self.write_pages(&file, state, position)? else { return Ok(false) };
+        file.set_len(bytes)?;
+        file.sync_all()?;
+        Ok(true)
+    }
+
+    /// On a full disk a file that is not needed becomes this one: what is written over takes no room. A spare segment; else a checkpoint
+    /// that two newer ones will stand behind.
+    fn take_old_file(&self, partial: &Path) -> bool {
+        let files = DirectoryMedium::new(self.directory).files(self.log).unwrap_or_default();
+        let spare = files.iter().find(|file| matches!(file, StoreFile::Spare(..)));
+        let is_older = |file: &&StoreFile| matches!(file, StoreFile::Checkpoint(_, number) if number + 1 < self.number);
+        let old = spare.or_else(|| files.iter().filter(is_older).min());
+        old.is_some_and(|file| std::fs::rename(self.directory.path_of(*file), partial).is_ok())
+    }
+
+    /// Gives the length of all; `None`: it was given up.
+    fn write_pages(&self, file: &File, state: &LogState, position: u64) -> io::Result<Option<u64>> {
+        let mut written_bytes = 0;
         let (mut writer, first) = CheckpointWriter::begin(self.log, self.number, position);
         let mut pages = vec![first];
         let mut slots: Vec<_> = state.sessions().collect();
@@ -62,8 +91,8 @@ impl CheckpointFile<'_> {
             let end = chunk.last().map_or(begin, |(slot, _)| slot.0 + 1);
             pages.extend(writer.sessions(position, begin..end, &records));
             begin = end;
-            if !self.write_out(file, &mut pages)? {
-                return Ok(false);
+            if !self.write_out(file, &mut pages, &mut written_bytes)? {
+                return Ok(None);
             }
         }
         let mut records = Vec::new();
@@ -73,14 +102,15 @@ impl CheckpointFile<'_> {
         state.encode_mailbox(position, &mut records);
         pages.extend(writer.others(PageKind::Outbox, position, &records));
         pages.push(writer.end(position));
-        self.write_out(file, &mut pages)
+        Ok(self.write_out(file, &mut pages, &mut written_bytes)?.then_some(written_bytes))
     }
 
     /// Writes pages, no faster than the log can spare. `false`: the broker stops.
-    fn write_out(&self, file: &File, pages: &mut Vec<PageWrite>) -> std::io::Result<bool> {
+    fn write_out(&self, file: &File, pages: &mut Vec<PageWrite>, written_bytes: &mut u64) -> io::Result<bool> {
         for PageWrite { offset, bytes, range } in pages.drain(..) {
             let end = offset + range.len() as u64;
             file.write_all_at(&bytes[range], offset)?;
+            *written_bytes = end;
             if offset / STEP_BYTES < end / STEP_BYTES {
                 // Its pages leave the cache now, and not all together at the end.
                 file.sync_data()?;
@@ -93,21 +123,25 @@ impl CheckpointFile<'_> {
     }
 }
 
-/// A log up to a segment: nobody writes there any more.
+/// A log up to a segment, and what is durable of the one that is written: nobody writes there any more.
 pub(super) struct CompleteSegments<'a> {
     pub(super) medium: DirectoryMedium<'a>,
     pub(super) until: SegmentNumber,
+    pub(super) end: DurableEnd,
 }
 
 impl Medium for CompleteSegments<'_> {
     fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
         let mut files = self.medium.files(log)?;
-        files.retain(|file| !matches!(file, StoreFile::Segment(_, number) if *number > self.until));
+        let is_durable = |number: SegmentNumber| number <= self.until || number == self.end.segment;
+        files.retain(|file| !matches!(file, StoreFile::Segment(_, number) if !is_durable(*number)));
         Ok(files)
     }
 
     fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
-        self.medium.len(file)
+        let len = self.medium.len(file)?;
+        let is_written = matches!(file, StoreFile::Segment(_, number) if number > self.until);
+        Ok(if is_written { len.min(self.end.bytes) } else { len })
     }
 
     fn read(&mut self, file: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {

@@ -1,7 +1,8 @@
 //! The thread that makes checkpoints: it reads a log as a start would, writes down what that comes to, and gives back the segments
 //! that nobody needs any more.
 //!
-//! Always holds: only segments that are complete are read, so that nobody writes where it reads; a checkpoint counts when it is on the
+//! Always holds: only what is durable is read, so that nobody writes where it reads: segments that are complete, and on a full disk what
+//! there is of the one that is written; a checkpoint counts when it is on the
 //! disk as a whole; two are kept. A segment is given back when neither of them needs anything in it: all of its records had had their
 //! effect when the older one was made, and no message in it was wanted then. Shards do nothing for it, but for writing messages again that
 //! lie in segments that are mostly empty.
@@ -19,7 +20,8 @@ use super::directory::Directory;
 use super::keeper::{Keeper, KeeperOrder, OrderKind};
 use super::log::LogNews;
 use super::medium::DirectoryMedium;
-use super::progress::LogProgress;
+use super::progress::{DurableEnd, LogProgress};
+use super::sparse::SparseSegments;
 use super::survey::SurveyError;
 use crate::ids::ShardId;
 use crate::limits::{STORE_CHECKPOINT_SEGMENTS, STORE_COPY_BYTES};
@@ -63,10 +65,13 @@ pub struct WatchedLog {
     /// Segments that were found damaged.
     damaged: BTreeSet<SegmentNumber>,
     due: Option<Instant>,
+    due_when_short: Option<Instant>,
     /// Another checkpoint would give segments back, even if nothing is new.
     gives_back_more: bool,
     /// Where the log was when messages were last told to be written again.
-    copied_at: SegmentNumber,
+    copied_at: DurableEnd,
+    /// How far the log had come when the last checkpoint was made on a full disk.
+    made_at: DurableEnd,
 }
 
 /// What a checkpoint needs besides itself.
@@ -87,6 +92,8 @@ pub struct CheckpointMaker {
 
 /// How often it looks whether something is due.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it rests at least on a full disk, and as long as the last one took.
+const SHORT_REST: Duration = Duration::from_millis(500);
 /// So much longer than a checkpoint took, at least, until the next one of the log: reading and writing it is a tenth of a core's work and of
 /// a disk's at most.
 const REST_PER_WORK: u32 = 10;
@@ -102,8 +109,10 @@ impl WatchedLog {
             newest: None,
             damaged: scan.damage.iter().map(|damage| damage.segment).collect(),
             due: None,
+            due_when_short: Some(Instant::now()),
             gives_back_more: false,
-            copied_at: SegmentNumber(0),
+            copied_at: DurableEnd::default(),
+            made_at: DurableEnd::default(),
         }
     }
 
@@ -111,20 +120,29 @@ impl WatchedLog {
         SegmentNumber(self.progress.begun().0.saturating_sub(1))
     }
 
-    /// Whether there is something new, and it is time, or much of it.
+    /// Whether there is something new, and it is time, or much of it. On a full disk whatever was completed may free room.
     fn is_due(&self, now: Instant) -> bool {
         let behind = self.complete().0.saturating_sub(self.covered.0);
-        let is_time = self.due.is_some_and(|due| due <= now);
-        (is_time && (behind > 0 || self.gives_back_more)) || behind >= STORE_CHECKPOINT_SEGMENTS
+        let is_new = behind > 0 || (self.progress.is_short() && self.progress.durable() != self.made_at);
+        let due = if self.progress.is_short() { self.due_when_short } else { self.due };
+        let is_time = due.is_some_and(|due| due <= now);
+        (is_time && (is_new || self.gives_back_more)) || behind >= STORE_CHECKPOINT_SEGMENTS
+    }
+
+    /// One was made, which took so long.
+    fn note_made(&mut self, interval: Duration, took: Duration) {
+        let now = Instant::now();
+        self.due = Some(now + interval.max(took * REST_PER_WORK));
+        self.due_when_short = Some(now + took.max(SHORT_REST));
     }
 }
 
 /// The last segment of which the checkpoint that was recovered from has everything.
 fn covered_by(recovered: &RecoveredLog) -> SegmentNumber {
-    let segments = &recovered.scan.segments;
-    // Checkpoints are made where a segment ends.
-    let later = segments.iter().find(|segment| segment.first > recovered.replayed_from);
-    let next = later.map_or(recovered.scan.end.segment.next(), |segment| segment.number);
+    let RecoveredLog { scan, replayed_from, .. } = recovered;
+    let ends = scan.segments.iter().skip(1).map(|next| next.first).chain([scan.end.position + 1]);
+    let later = scan.segments.iter().zip(ends).find(|(_, end)| *end > replayed_from + 1);
+    let next = later.map_or(scan.end.segment.next(), |(segment, _)| segment.number);
     SegmentNumber(next.0.saturating_sub(1))
 }
 
@@ -164,8 +182,7 @@ impl CheckpointParts {
                 if let Err(error) = self.make(watched, &taken, stopped) {
                     log::event::store_warning(&format_args!("{}: no checkpoint: {error}", watched.log));
                 }
-                let rest = self.interval.max(begun.elapsed() * REST_PER_WORK);
-                watched.due = Some(Instant::now() + rest);
+                watched.note_made(self.interval, begun.elapsed());
             }
         }
     }
@@ -177,8 +194,11 @@ impl CheckpointParts {
         taken: &[(ShardId, u64)],
         stopped: &Receiver<()>,
     ) -> Result<(), SurveyError> {
+        // In this order: what is durable meanwhile is in segments that are complete by then.
+        let end = if watched.progress.is_short() { watched.progress.durable() } else { DurableEnd::default() };
         let (log, complete) = (watched.log, watched.complete());
-        let mut recovered = self.read(log, complete)?;
+        watched.made_at = end;
+        let mut recovered = self.read(log, complete, end)?;
         for (by, number) in taken {
             recovered.note_taken_over(*by, *number);
         }
@@ -189,7 +209,7 @@ impl CheckpointParts {
             && let Some(number) = recovered.checkpoint
         {
             let covered = watched.covered;
-            let needed = needed_by(&self.read(log, covered)?);
+            let needed = needed_by(&self.read(log, covered, DurableEnd::default())?);
             watched.newest = Some(MadeCheckpoint { number, covered, needed });
         }
         let number = recovered.checkpoint.max(watched.newest.as_ref().map(|made| made.number)).unwrap_or(0) + 1;
@@ -200,7 +220,8 @@ impl CheckpointParts {
         watched.covered = complete;
         let made = MadeCheckpoint { number, covered: complete, needed: needed_by(&recovered) };
         let older = watched.newest.take();
-        watched.gives_back_more = older.as_ref().is_none_or(|older| older.covered < complete);
+        watched.gives_back_more =
+            older.as_ref().is_none_or(|older| older.covered < complete || !older.needed.is_subset(&made.needed));
         if let Some(older) = older {
             self.give_back(watched, &older, &made)?;
         }
@@ -208,8 +229,8 @@ impl CheckpointParts {
         self.copy_out(watched, &recovered)
     }
 
-    fn read(&self, log: LogId, until: SegmentNumber) -> Result<RecoveredLog, SurveyError> {
-        let mut medium = CompleteSegments { medium: DirectoryMedium::new(&self.directory), until };
+    fn read(&self, log: LogId, until: SegmentNumber, end: DurableEnd) -> Result<RecoveredLog, SurveyError> {
+        let mut medium = CompleteSegments { medium: DirectoryMedium::new(&self.directory), until, end };
         Ok(recover_log(&mut medium, self.node, log)?)
     }
 
@@ -239,8 +260,14 @@ impl CheckpointParts {
 
     /// Messages in segments that are mostly empty are written again, at the end of the log.
     fn copy_out(&self, watched: &mut WatchedLog, recovered: &RecoveredLog) -> Result<(), SurveyError> {
-        // What was told before is on its way, until a checkpoint has read it.
-        if watched.covered <= SegmentNumber(watched.copied_at.0 + 1) && watched.copied_at.0 > 0 {
+        let is_short = watched.progress.is_short();
+        // What was told before is on its way, until a checkpoint has read it. On a full disk that is the next one but one.
+        let is_on_its_way = if is_short {
+            watched.progress.durable() == watched.copied_at || watched.gives_back_more
+        } else {
+            watched.covered.0 < watched.copied_at.segment.0 + 2
+        };
+        if watched.copied_at.segment.0 > 0 && is_on_its_way {
             return Ok(());
         }
         let state = &recovered.state;
@@ -254,12 +281,12 @@ impl CheckpointParts {
             ids.push((first.segment, id));
         }
         ids.sort_unstable();
+        let wanted = SparseSegments { wanted_bytes, segment_bytes: self.segment_bytes, last: watched.covered };
+        let sparse = if is_short { wanted.that_free_more_than_they_take() } else { wanted.below_half() };
         let mut medium = DirectoryMedium::new(&self.directory);
         let (mut records, mut count, mut left_bytes) = (Vec::new(), 0, STORE_COPY_BYTES);
         for (segment, id) in ids {
-            // The newest of them may not have been filled for want of time.
-            let is_mostly_empty = wanted_bytes.get(&segment).is_some_and(|bytes| *bytes * 2 < self.segment_bytes);
-            if !is_mostly_empty || segment >= watched.covered {
+            if !sparse.contains(&segment) {
                 continue;
             }
             let Some((bytes, more)) = read_records(&mut medium, watched.log, state, id)? else { continue };
@@ -278,7 +305,7 @@ impl CheckpointParts {
             (self.tell)(watched.log.shard, LogNews::Copies { records, count });
         }
         if left_bytes < STORE_COPY_BYTES {
-            watched.copied_at = watched.progress.begun();
+            watched.copied_at = DurableEnd { segment: watched.progress.begun(), ..watched.progress.durable() };
         }
         Ok(())
     }
@@ -288,7 +315,7 @@ impl CheckpointParts {
 const COPIES_AT_ONCE_BYTES: usize = 64 * 1024;
 
 /// Segments in which there is something that somebody wants.
-fn needed_by(recovered: &RecoveredLog) -> BTreeSet<SegmentNumber> {
+pub(super) fn needed_by(recovered: &RecoveredLog) -> BTreeSet<SegmentNumber> {
     let messages = &recovered.state.messages;
     let parts = messages.iter().flat_map(|(id, _)| messages.parts(id).iter().copied().chain(messages.place(id)));
     parts.map(|place| place.segment).collect()

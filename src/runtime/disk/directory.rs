@@ -29,6 +29,15 @@ pub struct Directory {
     _lock: File,
 }
 
+/// A manifest that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundManifest {
+    /// What it says.
+    pub manifest: Manifest,
+    /// One of its copies cannot be used: which, and why.
+    pub lost: Option<String>,
+}
+
 const LOCK: &str = "lock";
 
 impl Directory {
@@ -75,9 +84,30 @@ impl Directory {
         self.path.join(file.to_string())
     }
 
-    /// The manifest; `None` in a directory that nobody has finished making.
-    pub fn manifest(&self) -> Result<Option<Manifest>, DirectoryError> {
-        let path = self.path_of(StoreFile::Manifest);
+    /// The manifest, from whichever of its two copies is whole; `None` in a directory that nobody has finished making.
+    pub fn manifest(&self) -> Result<Option<FoundManifest>, DirectoryError> {
+        let copies = [StoreFile::Manifest, StoreFile::ManifestCopy].map(|file| self.read_manifest(file));
+        match copies {
+            [Ok(Some(first)), Ok(Some(second))] => {
+                // The first is written first.
+                let age = |manifest: &Manifest| (manifest.generation, manifest.epoch);
+                let manifest = if age(&second) > age(&first) { second } else { first };
+                Ok(Some(FoundManifest { manifest, lost: None }))
+            }
+            [Ok(Some(manifest)), other] | [other, Ok(Some(manifest))] => {
+                let text = match other {
+                    Ok(_) => "one of the two copies of the manifest is not there: the other one is used".to_owned(),
+                    Err(error) => format!("{error}: its copy is used"),
+                };
+                Ok(Some(FoundManifest { manifest, lost: Some(text) }))
+            }
+            [Ok(None), Ok(None)] => Ok(None),
+            [Err(error), _] | [Ok(None), Err(error)] => Err(error),
+        }
+    }
+
+    fn read_manifest(&self, file: StoreFile) -> Result<Option<Manifest>, DirectoryError> {
+        let path = self.path_of(file);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -91,15 +121,14 @@ impl Directory {
     }
 
     /// The same, for a broker that is to serve from it under this name: another node's directory is refused.
-    pub fn own_manifest(&self, node_name: &str) -> Result<Option<Manifest>, DirectoryError> {
-        let manifest = self.manifest()?;
-        match manifest {
-            Some(found) if found.node_name != node_name => Err(DirectoryError::OtherNode {
+    pub fn own_manifest(&self, node_name: &str) -> Result<Option<FoundManifest>, DirectoryError> {
+        match self.manifest()? {
+            Some(FoundManifest { manifest, .. }) if manifest.node_name != node_name => Err(DirectoryError::OtherNode {
                 path: self.path.clone(),
-                found: found.node_name,
+                found: manifest.node_name,
                 own: node_name.to_owned(),
             }),
-            manifest => Ok(manifest),
+            found => Ok(found),
         }
     }
 
@@ -126,9 +155,12 @@ impl Directory {
         Ok(())
     }
 
-    /// Replaces the manifest, durably, as a whole.
+    /// Replaces both copies of the manifest, durably, one after the other, each as a whole.
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), DirectoryError> {
-        replace_file(&self.path_of(StoreFile::Manifest), &manifest.seal())
+        let block = manifest.seal();
+        [StoreFile::Manifest, StoreFile::ManifestCopy]
+            .iter()
+            .try_for_each(|file| replace_file(&self.path_of(*file), &block))
     }
 
     /// The folder of a log, made if it is not there.

@@ -81,6 +81,15 @@ pub enum DirectoryError {
 }
 
 impl DirectoryError {
+    /// Whether there is no room.
+    pub(in crate::runtime) fn is_full(&self) -> bool {
+        match self {
+            Self::Full { .. } => true,
+            Self::NotWritable { error, .. } => error.kind() == io::ErrorKind::StorageFull,
+            _ => false,
+        }
+    }
+
     /// What happened to `path`: whether it cannot be written to is told apart.
     pub(in crate::runtime) fn of(path: &Path, error: io::Error) -> Self {
         let path = path.to_owned();

@@ -3,6 +3,7 @@
 //! Always holds: orders are done one after the other, and each is reported once, in order. A full disk is a report like any
 //! other; whoever gets it decides.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -28,6 +29,8 @@ pub struct KeeperOrder {
 pub enum OrderKind {
     /// A segment is to be there, of a spare file or of a new one.
     Prepare(SegmentNumber),
+    /// The same, if need be of the room that is left to others: without it nothing would be freed.
+    PrepareReserved(SegmentNumber),
     /// A segment is not needed any more: it becomes a spare file, or is deleted if there are enough.
     Recycle(SegmentNumber),
     /// A damaged segment is not needed any more: somebody may want to look at it.
@@ -77,7 +80,19 @@ impl Keeper {
         log: LogId,
         number: SegmentNumber,
     ) -> Result<SegmentFile, DirectoryError> {
-        Work { directory: Arc::clone(directory), segment_bytes, reserve_bytes }.prepare(log, number)
+        Work { directory: Arc::clone(directory), segment_bytes, reserve_bytes }.prepare(log, number, reserve_bytes)
+    }
+
+    /// Whether an order to prepare a segment would find room, on the thread that calls.
+    pub fn check_now(
+        directory: &Arc<Directory>,
+        (segment_bytes, reserve_bytes): (u64, u64),
+        log: LogId,
+        number: SegmentNumber,
+    ) -> Result<(), DirectoryError> {
+        let work = Work { directory: Arc::clone(directory), segment_bytes, reserve_bytes };
+        let is_there = work.is_whole(&directory.path_of(StoreFile::Segment(log, number)));
+        if is_there || !work.spares(log).is_empty() { Ok(()) } else { work.check_room(reserve_bytes) }
     }
 
     /// Starts the thread. Each report is handed to `report`, on the keeper's thread.
@@ -120,13 +135,13 @@ impl Work {
     fn do_order(&self, KeeperOrder { log, kind }: KeeperOrder) -> Result<Option<SegmentFile>, DirectoryError> {
         let path = |file: StoreFile| self.directory.path_of(file);
         match kind {
-            OrderKind::Prepare(number) => return self.prepare(log, number).map(Some),
+            OrderKind::Prepare(number) => return self.prepare(log, number, self.reserve_bytes).map(Some),
+            OrderKind::PrepareReserved(number) => return self.prepare(log, number, 0).map(Some),
             OrderKind::Recycle(number) => {
                 let segment = path(StoreFile::Segment(log, number));
                 let spares = self.spares(log);
                 let free = (0..SPARES_MAX as u32).find(|number| !spares.contains(number));
-                let is_of_use = std::fs::metadata(&segment).is_ok_and(|found| found.len() == self.segment_bytes);
-                match free.filter(|_| is_of_use) {
+                match free.filter(|_| self.is_whole(&segment)) {
                     Some(free) => move_file(&segment, &path(StoreFile::Spare(log, free)))?,
                     None => remove_file(&segment)?,
                 }
@@ -143,24 +158,33 @@ impl Work {
     }
 
     /// A segment that is there already was prepared before a restart.
-    fn prepare(&self, log: LogId, number: SegmentNumber) -> Result<SegmentFile, DirectoryError> {
+    fn prepare(
+        &self,
+        log: LogId,
+        number: SegmentNumber,
+        left_to_others_bytes: u64,
+    ) -> Result<SegmentFile, DirectoryError> {
         let path = |file: StoreFile| self.directory.path_of(file);
         let segment = path(StoreFile::Segment(log, number));
-        let is_there = std::fs::metadata(&segment).is_ok_and(|found| found.len() == self.segment_bytes);
-        if !is_there {
+        if !self.is_whole(&segment) {
             let spare = self.spares(log).first().map(|number| path(StoreFile::Spare(log, *number)));
             if spare.is_none() {
-                self.check_room()?;
+                self.check_room(left_to_others_bytes)?;
             }
             make_segment(&segment, spare.as_deref(), self.segment_bytes)?;
         }
         open_segment(&segment, number)
     }
 
-    fn check_room(&self) -> Result<(), DirectoryError> {
+    /// Whether a file is there, as long as it is to be.
+    fn is_whole(&self, path: &Path) -> bool {
+        std::fs::metadata(path).is_ok_and(|found| found.len() == self.segment_bytes)
+    }
+
+    fn check_room(&self, left_to_others_bytes: u64) -> Result<(), DirectoryError> {
         let (free_bytes, _) = space_of(self.directory.path())?;
-        if free_bytes < self.segment_bytes.saturating_add(self.reserve_bytes) {
-            let needed_bytes = self.segment_bytes.saturating_add(self.reserve_bytes);
+        let needed_bytes = self.segment_bytes.saturating_add(left_to_others_bytes);
+        if free_bytes < needed_bytes {
             return Err(DirectoryError::Full { path: self.directory.path().to_owned(), free_bytes, needed_bytes });
         }
         Ok(())
@@ -236,6 +260,9 @@ mod tests {
         let results = run(&directory, u64::MAX / 2, &orders);
         assert!(matches!(&results[..], [Ok(()), Ok(()), Err(full)] if full.contains("has no room")), "{results:?}");
         assert_eq!(names(&path), ["segment-0000000002", "segment-0000000003"]);
+        // What frees room may have what is left to others.
+        assert_eq!(run(&directory, u64::MAX / 2, &[OrderKind::PrepareReserved(SegmentNumber(4))]), [Ok(())]);
+        assert_eq!(names(&path), ["segment-0000000002", "segment-0000000003", "segment-0000000004"]);
         assert_eq!(fs::read(directory.path_of(StoreFile::Segment(LOG, SegmentNumber(3)))).unwrap()[0], 7);
         fs::remove_dir_all(path).unwrap();
     }

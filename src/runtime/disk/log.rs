@@ -5,18 +5,23 @@
 //! Leaves to others: the write itself (`ring`), files (`keeper`), what a record means (`store`, `shard`).
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use super::error::DirectoryError;
 use super::keeper::{Keeper, KeeperOrder, KeeperReport, OrderKind};
 use super::prepare::SegmentFile;
-use super::progress::{LogProgress, Taken};
-use crate::limits::{STORE_LAZY_MS, STORE_SPACE_RETRY_S};
-use crate::store::format::LogId;
-use crate::store::{LogConfig, LogEnd, Position, RecordGroup, RecordWriter, SegmentWrite, WriteError};
+use super::progress::{DurableEnd, LogProgress, Taken};
+use crate::limits::{
+    STORE_LAZY_MS, STORE_PENDING_MAX_BYTES, STORE_SEGMENTS_PREPARED, STORE_SEGMENTS_RESERVED, STORE_SPACE_RETRY_S,
+};
+use crate::store::format::{LogId, SegmentNumber};
+use crate::store::{LogConfig, LogEnd, LogRoom, Position, RecordGroup, RecordWriter, SegmentWrite, WriteError};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
 
@@ -34,15 +39,6 @@ pub enum LogNews {
     },
 }
 
-/// Whether there is room for more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
-    /// There is.
-    Enough,
-    /// The disk is full.
-    Short,
-}
-
 /// What a log is made of.
 #[derive(Debug)]
 pub struct LogParts {
@@ -52,12 +48,16 @@ pub struct LogParts {
     pub end: LogEnd,
     /// The segment that is written next.
     pub first: SegmentFile,
+    /// Why there is no room for another one, if there is none.
+    pub short: Option<DirectoryError>,
     /// Makes the others.
     pub keeper: Arc<Keeper>,
     /// What the keeper and others say.
     pub news: Receiver<LogNews>,
     /// For whoever makes checkpoints.
     pub progress: Arc<LogProgress>,
+    /// How many logs of the process are short of room: the first and the last of them say so.
+    pub short_logs: Arc<AtomicUsize>,
 }
 
 /// Bytes to be written to a file.
@@ -77,6 +77,7 @@ pub struct FileWrite {
 #[derive(Debug)]
 pub struct DiskLog {
     log: LogId,
+    segment_bytes: u64,
     writer: RecordWriter,
     /// The segment that is written, and those that are ready behind it.
     files: VecDeque<SegmentFile>,
@@ -85,37 +86,65 @@ pub struct DiskLog {
     progress: Arc<LogProgress>,
     /// Of other logs' forwards, what becomes taken over when a position is durable.
     taken: VecDeque<(u64, Taken)>,
-    space: Space,
-    /// A segment was ordered, and is not there yet: they are made one after the other, so that they come in order.
+    /// What the shard was last told that there is room for.
+    room: LogRoom,
+    /// The disk is full.
+    is_short: bool,
+    short_logs: Arc<AtomicUsize>,
+    /// Too much waits to be written.
+    is_behind: bool,
+    /// The segment that is to be made next. They are made one after the other, so that they come in order.
+    wanted: Option<SegmentNumber>,
+    /// It was ordered.
     is_preparing: bool,
+    /// It could not be made, and is tried again with the others.
+    is_delayed: bool,
+    /// Not of the room that is left to others either.
+    has_nothing_left: bool,
     /// Orders that could not be given, or failed.
     again: Vec<OrderKind>,
     retry_at: Option<Deadline>,
     copies: VecDeque<(Vec<u8>, u32)>,
+    /// Where the last of them stands that is not durable yet.
+    copies_end: Option<u64>,
+    /// Where the write that is under way ends.
+    under_way: Option<DurableEnd>,
 }
 
 impl DiskLog {
     /// Goes on with a log.
     pub fn new(parts: LogParts) -> Self {
-        let LogParts { config, end, first, keeper, news, progress } = parts;
+        let LogParts { config, end, first, short, keeper, news, progress, short_logs } = parts;
         let mut writer = RecordWriter::new(config, end);
         let asked = writer.next_to_prepare();
         debug_assert_eq!(asked, Some(first.number), "the first one was made at the start");
         writer.segment_prepared(first.number);
         let mut log = Self {
             log: config.log,
+            segment_bytes: config.segment_bytes,
             writer,
             files: VecDeque::from([first]),
             keeper,
             news,
             progress,
             taken: VecDeque::new(),
-            space: Space::Enough,
+            room: LogRoom::Enough,
+            is_short: false,
+            short_logs,
+            is_behind: false,
+            wanted: None,
             is_preparing: false,
+            is_delayed: false,
+            has_nothing_left: false,
             again: Vec::new(),
             retry_at: None,
             copies: VecDeque::new(),
+            copies_end: None,
+            under_way: None,
         };
+        if let Some(error) = short {
+            log.set_short(true, &error);
+        }
         log.order_segments();
         log
     }
@@ -135,11 +164,6 @@ impl DiskLog {
     /// Position of the last record that was appended.
     pub fn appended(&self) -> Position {
         Position(self.writer.appended())
-    }
-
-    /// Bytes that wait to be written.
-    pub fn pending_bytes(&self) -> usize {
-        self.writer.pending_bytes()
     }
 
     /// Whether everything is durable.
@@ -165,6 +189,7 @@ impl DiskLog {
         }
         let file =
             self.files.front().filter(|file| file.number == segment).expect("a segment is opened as it is prepared");
+        self.under_way = Some(DurableEnd { segment, bytes: offset + range.len() as u64 });
         Some(FileWrite { file: Arc::clone(&file.file), offset, bytes, range })
     }
 
@@ -177,35 +202,64 @@ impl DiskLog {
             self.taken.pop_front();
             self.progress.note_taken(taken);
         }
+        if let Some(end) = self.under_way.take() {
+            self.progress.note_durable(end);
+        }
+        if self.copies_end.is_some_and(|end| end <= durable) {
+            self.copies_end = None;
+            self.writer.set_keeps_last(self.is_short);
+        }
         self.order_segments();
         Ok(Position(durable))
     }
 
-    /// Takes what others have said. Gives whether there is room, if that has changed.
-    pub fn take_news(&mut self, now: Now) -> Option<Space> {
-        let before = self.space;
+    /// What there is room for, if that has changed since it was asked last.
+    pub fn take_room(&mut self) -> Option<LogRoom> {
+        let pending = self.writer.pending_bytes();
+        self.is_behind = pending > if self.is_behind { STORE_PENDING_MAX_BYTES / 2 } else { STORE_PENDING_MAX_BYTES };
+        // The segments that are ready are kept for what frees room: it is waited for whether there is any.
+        let is_using_last = self.is_preparing && self.writer.prepared() == 0 && self.is_half_full();
+        let room = match (self.is_short, self.is_behind || is_using_last) {
+            (true, _) => LogRoom::Short,
+            (false, true) => LogRoom::Behind,
+            (false, false) => LogRoom::Enough,
+        };
+        (std::mem::replace(&mut self.room, room) != room).then_some(room)
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.writer.left_bytes() < self.segment_bytes / 2
+    }
+
+    /// Takes what others have said.
+    pub fn take_news(&mut self, now: Now) {
         while let Ok(news) = self.news.try_recv() {
             match news {
                 LogNews::Report(report) => self.take_report(report),
-                LogNews::Copies { records, count } => self.copies.push_back((records, count)),
+                LogNews::Copies { records, count } => {
+                    // They free more than they take.
+                    self.writer.set_keeps_last(false);
+                    self.copies.push_back((records, count));
+                }
             }
         }
         if self.retry_at.is_some_and(|at| at.is_due(now)) {
-            self.retry_at = None;
+            (self.retry_at, self.is_delayed, self.has_nothing_left) = (None, false, false);
             for kind in std::mem::take(&mut self.again) {
                 self.order(kind);
             }
         }
         self.order_segments();
-        if !self.again.is_empty() {
+        if self.is_delayed || !self.again.is_empty() {
             self.retry_at.get_or_insert(now.after_s(STORE_SPACE_RETRY_S));
         }
-        (self.space != before).then_some(self.space)
     }
 
-    /// Messages that are to be written again.
+    /// Messages that are to be written again, by the next records that are appended.
     pub fn next_copies(&mut self) -> Option<(Vec<u8>, u32)> {
-        self.copies.pop_front()
+        let copies = self.copies.pop_front()?;
+        self.copies_end = Some(self.writer.appended() + u64::from(copies.1));
+        Some(copies)
     }
 
     /// When something has to be done that nobody else says.
@@ -215,34 +269,58 @@ impl DiskLog {
     }
 
     fn take_report(&mut self, KeeperReport { order, result }: KeeperReport) {
+        let is_segment = matches!(order.kind, OrderKind::Prepare(_) | OrderKind::PrepareReserved(_));
+        self.is_preparing &= !is_segment;
         match result {
             Ok(Some(file)) => {
-                self.is_preparing = false;
+                self.wanted = None;
                 self.writer.segment_prepared(file.number);
                 self.files.push_back(file);
-                if self.space == Space::Short {
-                    self.space = Space::Enough;
-                    log::event::store_space(self.log.shard.0.into(), true, &"there is room on the disk again");
+                if self.is_short && self.writer.prepared() >= STORE_SEGMENTS_PREPARED {
+                    self.set_short(false, &"there is room on the disk again");
                 }
             }
             Ok(None) => {}
-            Err(error) => {
-                if self.space == Space::Enough && matches!(order.kind, OrderKind::Prepare(_)) {
-                    self.space = Space::Short;
-                    log::event::store_space(self.log.shard.0.into(), false, &error);
+            Err(error) if is_segment => {
+                self.has_nothing_left |= matches!(order.kind, OrderKind::PrepareReserved(_));
+                self.is_delayed = true;
+                if !self.is_short {
+                    self.set_short(true, &error);
                 }
-                self.again.push(order.kind);
             }
+            Err(_) => self.again.push(order.kind),
+        }
+    }
+
+    fn set_short(&mut self, is_short: bool, text: &dyn Display) {
+        self.is_short = is_short;
+        self.writer.set_keeps_last(is_short);
+        self.progress.set_short(is_short);
+        let is_for_all = if is_short {
+            self.short_logs.fetch_add(1, Ordering::AcqRel) == 0
+        } else {
+            self.short_logs.fetch_sub(1, Ordering::AcqRel) == 1
+        };
+        if is_for_all {
+            log::event::store_space(self.log.shard.0.into(), !is_short, text);
         }
     }
 
     fn order_segments(&mut self) {
-        if !self.is_preparing
-            && let Some(number) = self.writer.next_to_prepare()
-        {
-            self.is_preparing = true;
-            self.order(OrderKind::Prepare(number));
+        if self.is_preparing {
+            return;
         }
+        if self.wanted.is_none() {
+            self.wanted = self.writer.next_to_prepare();
+        }
+        let Some(number) = self.wanted else { return };
+        let is_reserved = self.is_short && self.writer.prepared() < STORE_SEGMENTS_RESERVED;
+        if self.is_delayed && (!is_reserved || self.has_nothing_left) {
+            return;
+        }
+        let kind = if is_reserved { OrderKind::PrepareReserved(number) } else { OrderKind::Prepare(number) };
+        self.is_preparing = self.keeper.order(KeeperOrder { log: self.log, kind });
+        self.is_delayed |= !self.is_preparing;
     }
 
     fn order(&mut self, kind: OrderKind) {

@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::directory::{Access, Directory};
+use super::directory::{Access, Directory, FoundManifest};
 use super::error::DirectoryError;
 use super::keeper::Keeper;
 use super::medium::DirectoryMedium;
 use super::prepare::SegmentFile;
 use super::request::StoreRequest;
 use super::reshard::rewrite;
+use super::start_room::free_segments;
 use super::survey::SurveyError;
 use crate::codec::Forwarded;
 use crate::ids::{NameKey, ShardId};
@@ -31,6 +32,8 @@ pub struct OpenStore {
     pub directory: Arc<Directory>,
     /// This start is counted in it.
     pub manifest: Manifest,
+    /// One of its two copies could not be used: which, and why.
+    pub lost_manifest: Option<String>,
     /// One a shard, in their order.
     pub logs: Vec<OpenLog>,
     /// How long it took.
@@ -48,6 +51,8 @@ pub struct OpenLog {
     pub lost: u64,
     /// The segment that is written next.
     pub first: SegmentFile,
+    /// Why there is no room for another one, if there is none.
+    pub short: Option<DirectoryError>,
 }
 
 impl OpenStore {
@@ -57,9 +62,9 @@ impl OpenStore {
         let directory = Arc::new(Directory::open(&request.path, Access::Write)?);
         let known =
             if request.is_named { directory.own_manifest(&request.node_name)? } else { directory.manifest()? };
-        let mut manifest = match known {
-            Some(manifest) => manifest,
-            None => directory.check_unused().map(|()| new_manifest(request))?,
+        let (mut manifest, lost_manifest) = match known {
+            Some(FoundManifest { manifest, lost }) => (manifest, lost),
+            None => directory.check_unused().map(|()| (new_manifest(request), None))?,
         };
         directory.remove_leftovers(&manifest)?;
         let mut recovered = recover(&directory, &manifest)?;
@@ -76,7 +81,7 @@ impl OpenStore {
         manifest.last_stamp_ns = recovered.iter().map(last_stamp_ns).fold(manifest.last_stamp_ns, u64::max);
         let logs = in_parallel(recovered, |log| open_log(&directory, request, log))?;
         directory.write_manifest(&manifest)?;
-        Ok(Self { directory, manifest, logs, took: begun.elapsed() })
+        Ok(Self { directory, manifest, lost_manifest, logs, took: begun.elapsed() })
     }
 }
 
@@ -131,10 +136,27 @@ fn open_log(
             None => lost += 1,
         }
     }
+    let first = prepare_first(directory, request, &recovered)?;
     let sizes = (request.segment_bytes, request.reserve_bytes);
-    let first = recovered.scan.end.segment.next();
-    let first = Keeper::prepare_now(directory, sizes, log, first)?;
-    Ok(OpenLog { recovered, messages, lost, first })
+    let short = Keeper::check_now(directory, sizes, log, first.number.next()).err();
+    Ok(OpenLog { recovered, messages, lost, first, short })
+}
+
+/// The segment that is written next. Where something is kept already, it may have the room that is left to others, and what nobody needs.
+fn prepare_first(
+    directory: &Arc<Directory>,
+    request: &StoreRequest,
+    recovered: &RecoveredLog,
+) -> Result<SegmentFile, DirectoryError> {
+    let number = recovered.scan.end.segment.next();
+    let is_new = recovered.scan.segments.is_empty();
+    let sizes = (request.segment_bytes, if is_new { request.reserve_bytes } else { 0 });
+    match Keeper::prepare_now(directory, sizes, recovered.log, number) {
+        Err(error) if error.is_full() && free_segments(directory, recovered)? => {
+            Keeper::prepare_now(directory, sizes, recovered.log, number)
+        }
+        prepared => prepared,
+    }
 }
 
 /// The message as sessions keep it.

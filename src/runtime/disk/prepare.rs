@@ -57,15 +57,33 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Replaces a small file with these bytes: whoever reads it finds the old ones or the new ones, whatever happens meanwhile.
+/// Replaces a small file with these bytes: whoever reads it finds the old ones or the new ones, whatever happens meanwhile. On a full
+/// disk one that is as long is written over where it is; what is in it may then be neither.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
     let partial = path.with_extension("new");
     let of = |error| DirectoryError::of(&partial, error);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).map_err(of)?;
-    file.write_all_at(bytes, 0).map_err(of)?;
-    file.sync_all().map_err(of)?;
+    match write_file(&partial, bytes) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && overwrite_file(path, bytes) => {
+            let _ = fs::remove_file(&partial);
+            return Ok(());
+        }
+        written => written.map_err(of)?,
+    }
     fs::rename(&partial, path).map_err(of)?;
     sync_folder_of(path)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_all()
+}
+
+/// Returns whether it could be done.
+fn overwrite_file(path: &Path, bytes: &[u8]) -> bool {
+    let is_as_long = fs::metadata(path).is_ok_and(|found| found.len() == bytes.len() as u64);
+    let write = |file: File| file.write_all_at(bytes, 0).and_then(|()| file.sync_all());
+    is_as_long && OpenOptions::new().write(true).open(path).and_then(write).is_ok()
 }
 
 /// A segment's file, open for the writes that acknowledgements wait for.

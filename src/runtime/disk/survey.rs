@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::directory::{Access, Directory};
+use super::directory::{Access, Directory, FoundManifest};
 use super::error::DirectoryError;
 use super::medium::DirectoryMedium;
 use crate::ids::ShardId;
@@ -15,6 +15,8 @@ pub struct Survey {
     directory: Directory,
     /// What holds for all logs.
     pub manifest: Manifest,
+    /// One of its two copies cannot be used: which, and why.
+    pub lost_manifest: Option<String>,
     /// Each log of the manifest's generation, in the order of shards.
     pub logs: Vec<RecoveredLog>,
 }
@@ -34,7 +36,7 @@ impl Survey {
     /// Reads a directory that nobody uses.
     pub fn of(path: &Path) -> Result<Self, SurveyError> {
         let directory = Directory::open(path, Access::Read)?;
-        let Some(manifest) = directory.manifest()? else {
+        let Some(FoundManifest { manifest, lost }) = directory.manifest()? else {
             let reason = "it has no manifest: no dunlin has finished making it".into();
             return Err(DirectoryError::NotThere { path: path.to_owned(), reason }.into());
         };
@@ -45,7 +47,7 @@ impl Survey {
             logs.push(recover_log(&mut medium, manifest.node, log)?);
         }
         join_logs(&mut logs);
-        Ok(Self { directory, manifest, logs })
+        Ok(Self { directory, manifest, lost_manifest: lost, logs })
     }
 
     /// Where it is.

@@ -699,6 +699,7 @@ const fn kind(message: &MeshMessage) -> &'static str {
         MeshMessage::Applied { .. } => "Applied",
         MeshMessage::RetainedDeleted { .. } => "RetainedDeleted",
         MeshMessage::GroupRoom { .. } => "GroupRoom",
+        MeshMessage::LogRoom { .. } => "LogRoom",
         MeshMessage::Report(_) => "Report",
     }
 }

@@ -18,6 +18,7 @@ mod group_room;
 mod hold_back;
 mod keep_alive;
 mod limits;
+mod log_room;
 mod losses;
 mod many_filters;
 mod mounts;

@@ -32,6 +32,8 @@ impl SegmentNumber {
 pub enum StoreFile {
     /// What holds for all logs.
     Manifest,
+    /// The same once more.
+    ManifestCopy,
     /// Part of a log, or prepared to become one.
     Segment(LogId, SegmentNumber),
     /// Filled once, and not part of a log now.
@@ -44,7 +46,7 @@ impl StoreFile {
     /// The log that it belongs to.
     pub const fn log(self) -> Option<LogId> {
         match self {
-            Self::Manifest => None,
+            Self::Manifest | Self::ManifestCopy => None,
             Self::Segment(log, _) | Self::Spare(log, _) | Self::Checkpoint(log, _) => Some(log),
         }
     }
@@ -53,6 +55,9 @@ impl StoreFile {
     pub fn parse(path: &str) -> Option<Self> {
         if path == "manifest" {
             return Some(Self::Manifest);
+        }
+        if path == "manifest-copy" {
+            return Some(Self::ManifestCopy);
         }
         let (folder, name) = path.split_once('/')?;
         let log = LogId::parse(folder)?;
@@ -89,6 +94,7 @@ impl fmt::Display for StoreFile {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Manifest => out.write_str("manifest"),
+            Self::ManifestCopy => out.write_str("manifest-copy"),
             Self::Segment(log, number) => write!(out, "{log}/segment-{:010}", number.0),
             Self::Spare(log, number) => write!(out, "{log}/spare-{number:010}"),
             Self::Checkpoint(log, number) => write!(out, "{log}/checkpoint-{number:010}"),
@@ -105,6 +111,7 @@ mod tests {
         let log = LogId { generation: 3, shard: ShardId(12) };
         let files = [
             StoreFile::Manifest,
+            StoreFile::ManifestCopy,
             StoreFile::Segment(log, SegmentNumber(7)),
             StoreFile::Spare(log, u32::MAX - 1),
             StoreFile::Checkpoint(log, 0),
@@ -112,7 +119,7 @@ mod tests {
         for file in files {
             assert_eq!(StoreFile::parse(&file.to_string()), Some(file));
         }
-        assert_eq!(files[1].to_string(), "log-3-12/segment-0000000007");
+        assert_eq!(files[2].to_string(), "log-3-12/segment-0000000007");
         let others = [
             "",
             "LOCK",

@@ -1,0 +1,93 @@
+//! A disk that is slower than its publishers: they are not read, and nobody else notices.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::linux::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::broker::{Broker, DataDirectory};
+use crate::client::{Client, PATIENCE, Received};
+use crate::small_disk::{SmallDisk, on_small_disk};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A group of processes that write no faster than that to one disk, gone with this.
+struct SlowGroup(PathBuf);
+
+impl SlowGroup {
+    /// `None` where the system has no such groups.
+    fn new(disk: &Path, bytes_per_s: u64, pid: u32) -> Option<Self> {
+        let device = fs::metadata(disk).ok()?.st_dev();
+        let number = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+        let group = PathBuf::from(format!("/sys/fs/cgroup/blkio/dunlin-test-{pid}"));
+        fs::create_dir(&group).ok()?;
+        let group = Self(group);
+        let limit = format!("{number} {bytes_per_s}");
+        fs::write(group.0.join("blkio.throttle.write_bps_device"), limit).ok()?;
+        fs::write(group.0.join("cgroup.procs"), pid.to_string()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for SlowGroup {
+    fn drop(&mut self) {
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20)); // its process is ending
+        }
+    }
+}
+
+#[test]
+fn a_slow_disk_slows_those_whose_messages_are_kept_and_nobody_else() {
+    let name = "slow::a_slow_disk_slows_those_whose_messages_are_kept_and_nobody_else";
+    let data = DataDirectory::new("slow");
+    on_small_disk(name, data.path(), 256 * MIB, |disk| {
+        if matches!(disk, SmallDisk::Shared { .. }) {
+            return; // src/shard/tests/log_room.rs has the same without a disk
+        }
+        let flags = ["--shards", "1", "--max-queued-messages", "1000000", "--max-queued-bytes", "1GiB"];
+        let broker = Broker::start(&data, &flags);
+        let mut away = Client::connect(broker.address, "away", false, None).unwrap();
+        away.subscribe("q", 1).unwrap();
+        away.disconnect();
+        std::thread::sleep(Duration::from_secs(1)); // segments are made
+        let Some(_group) = SlowGroup::new(data.path(), MIB, broker.pid()) else {
+            eprintln!(
+                "no blkio groups (cgroup v1): nothing is slow here; src/shard/tests/log_room.rs has the same without a disk"
+            );
+            return;
+        };
+        let mut publisher = Client::connect(broker.address, "publisher", true, None).unwrap();
+        publisher.give_up_sending_after(Duration::from_secs(2)).unwrap();
+        let payload = vec![7; 100_000];
+        let mut sent_bytes = 0;
+        let error = loop {
+            if let Err(error) = publisher.publish("q", &payload, 2, 1 + (sent_bytes / 100_000) as u16) {
+                break error;
+            }
+            sent_bytes += payload.len() as u64;
+            assert!(sent_bytes < 100 * MIB, "a disk of 1 MB/s is given 100 MB");
+        };
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+        // What is not kept goes on at once.
+        let mut live = Client::connect(broker.address, "live", true, None).unwrap();
+        live.subscribe("live", 1).unwrap();
+        for (number, flags) in [0, 2, 4, 0, 2, 4].into_iter().enumerate() {
+            let begun = Instant::now();
+            live.publish("live", b"hello", flags, 1 + number as u16).unwrap();
+            let took = loop {
+                match live.next(PATIENCE).unwrap().expect("it is there") {
+                    Received::Publish(_) => break begun.elapsed(),
+                    Received::Answer(..) => {}
+                }
+            };
+            assert!(took < Duration::from_millis(500), "{took:?}");
+        }
+        // And the publisher goes on as the disk does.
+        assert!(publisher.next(PATIENCE).unwrap().is_some(), "an acknowledgement");
+    });
+}
