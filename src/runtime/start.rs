@@ -154,10 +154,11 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
         log::event::config_warning(&text);
     }
-    let mut logs = ShardLogs::open(config, random, clock::now())?;
     let tls = Arc::new(TlsListeners::load(&config.listeners).map_err(RunError::Tls)?);
     let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
+    // Last of what may be refused: it makes a directory, and counts the start in it.
+    let mut logs = ShardLogs::open(config, random, clock::now())?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();

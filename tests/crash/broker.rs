@@ -58,7 +58,10 @@ pub(crate) struct Broker {
 fn command(data: &DataDirectory, flags: &[&str]) -> Command {
     // `setpriv` (util-linux) sets the signal that the child gets when its parent dies, and becomes the child.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_dunlin"), "--port", "0", "--no-pin"]);
+    command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_dunlin"), "--no-pin"]);
+    if !flags.contains(&"--port") {
+        command.args(["--port", "0"]);
+    }
     command.args(["--storage", "disk", "--segment-size", "2MiB", "--data-dir"]).arg(data.path());
     if !flags.contains(&"--free-space-min") {
         command.args(["--free-space-min", "0"]);

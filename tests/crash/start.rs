@@ -40,6 +40,21 @@ fn a_directory_that_another_broker_uses_is_refused() {
 }
 
 #[test]
+fn a_start_that_is_refused_for_its_port_has_made_nothing() {
+    let data = DataDirectory::new("port-in-use");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let output = fails(&data, &["--port", &port]);
+    assert_eq!(output.status.code(), Some(75), "{output:?}");
+    assert!(last_line(&output).contains("is in use by another process"), "{output:?}");
+    assert!(!data.path().exists());
+    // One that is there is not counted a start in.
+    Broker::start(&data, &[]).kill();
+    assert_eq!(fails(&data, &["--port", &port]).status.code(), Some(75));
+    assert!(Broker::start(&data, &[]).log().contains("epoch=2"));
+}
+
+#[test]
 fn a_directory_of_another_node_is_refused_if_the_name_was_chosen() {
     let data = DataDirectory::new("other-node");
     Broker::start(&data, &["--node-name", "one"]).kill();
