@@ -73,6 +73,7 @@ fuzz_target!(|input: &[u8]| {
                 first: 1,
                 previous: 0,
                 begun: Timestamp(1),
+                blocks: 0,
             };
             header.seal(&mut block);
             block.extend_from_slice(&bytes);

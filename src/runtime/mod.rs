@@ -20,6 +20,7 @@ mod http_asks;
 mod http_client;
 mod inbox;
 mod key_fetch;
+mod lost_messages;
 mod mesh;
 mod pump;
 mod reload;

@@ -137,7 +137,7 @@ impl Pump {
             self.heartbeat.beat();
             if let Some(deadline) = self.stopping {
                 let left = self.edge.connections();
-                if (left == 0 && self.store.is_durable()) || deadline.is_due(clock::now()) {
+                if (left == 0 && self.store.is_durable() && self.store.is_final()) || deadline.is_due(clock::now()) {
                     return Ok(left);
                 }
             }
@@ -159,7 +159,7 @@ impl Pump {
         self.keep_time(now);
         self.apply_effects(now)?;
         self.take_written(now)?;
-        if let Some(FileWrite { file, offset, bytes, range }) = self.store.next_write(now, self.stopping.is_some()) {
+        if let Some(FileWrite { file, offset, bytes, range }) = self.next_write(now) {
             self.edge.write_durable(file, offset, bytes, range);
         }
         self.take_room(now)?;
@@ -198,6 +198,13 @@ impl Pump {
             self.apply_effects(now)?;
         }
         Ok(())
+    }
+
+    /// What is to be written next; when the last client has gone, the end.
+    fn next_write(&mut self, now: Now) -> Option<FileWrite> {
+        let is_last = self.stopping.is_some() && self.edge.connections() == 0 && self.store.is_durable();
+        let write = self.store.next_write(now, self.stopping.is_some());
+        if is_last && write.is_none() { self.store.next_final(now) } else { write }
     }
 
     /// What the log has room for.

@@ -14,14 +14,15 @@ use super::disk::{
     CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts, LogProgress,
     OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
 };
+use super::lost_messages::LostMessages;
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
 use crate::ids::{NameKey, ShardId};
 use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES, STORE_NEWS_MAX};
 use crate::ring::PlaneHandle;
 use crate::shard::{Effects, ProcessContext, RestoredLog, RestoredRetained, Shard, Turn};
-use crate::store::format::LogRecord;
-use crate::store::state::StoredSession;
+use crate::store::format::{LogRecord, MessageId};
+use crate::store::state::{LogState, StoredSession};
 use crate::store::{LogConfig, LogKeeping, LogStart, MemoryStore, Position, RecordGroup, RecoveredLog, Urgency};
 use crate::telemetry::log;
 use crate::time::{Now, Timestamp};
@@ -45,6 +46,8 @@ type ShardPlanes = Arc<OnceLock<Vec<PlaneHandle>>>;
 pub(super) struct ShardLog {
     log: Box<DiskLog>,
     restored: RestoredLog,
+    /// What was kept and is lost: deliveries, wills, retained messages.
+    lost: u32,
     retained: Arc<[RestoredRetained]>,
 }
 
@@ -87,7 +90,7 @@ impl ShardLogs {
         let keeper = Arc::new(keeper.map_err(|error| DirectoryError::of(directory.path(), error))?);
         let (shards, short_logs) = (logs.len(), Arc::new(AtomicUsize::new(0)));
         let (mut begun, mut watched) = (Vec::new(), Vec::new());
-        for (OpenLog { recovered, messages, first, short, .. }, news) in logs.into_iter().zip(receivers) {
+        for (OpenLog { recovered, messages, first, short, lost }, news) in logs.into_iter().zip(receivers) {
             let config = LogConfig {
                 node: manifest.node,
                 log: recovered.log,
@@ -102,8 +105,8 @@ impl ShardLogs {
             let short_logs = Arc::clone(&short_logs);
             let parts = LogParts { config, end, first, short, keeper, news, progress, short_logs };
             let mut log = Box::new(DiskLog::new(parts));
-            append_start(&mut log, request.now);
-            begun.push((log, RestoredLog { state: recovered.state, messages }));
+            let lost = append_start(&mut log, request.now, (&recovered.state, &lost));
+            begun.push((log, RestoredLog { state: recovered.state, messages }, lost));
         }
         let checkpoints = CheckpointMaker::start(CheckpointParts {
             directory: Arc::clone(&directory),
@@ -115,8 +118,9 @@ impl ShardLogs {
             tell: Box::new(move |shard, news| tell_copies.tell(shard, news)),
         });
         let checkpoints = checkpoints.map_err(|error| DirectoryError::of(directory.path(), error))?;
-        let retained: Arc<[RestoredRetained]> = begun.iter().flat_map(|(_, restored)| restored.retained()).collect();
-        let with_retained = |(log, restored)| Some(ShardLog { log, restored, retained: Arc::clone(&retained) });
+        let retained: Arc<[RestoredRetained]> = begun.iter().flat_map(|(_, restored, _)| restored.retained()).collect();
+        let with_retained =
+            |(log, restored, lost)| Some(ShardLog { log, restored, lost, retained: Arc::clone(&retained) });
         let logs = begun.into_iter().map(with_retained).collect();
         let (names, last_stamp_ns) = (manifest.names, manifest.last_stamp_ns);
         Ok(Self { names, last_stamp_ns, logs, wakes, _checkpoints: checkpoints })
@@ -146,7 +150,7 @@ pub(super) struct BegunShard {
 /// Makes a shard: of what its log comes to, if it has one.
 pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log: Option<ShardLog>) -> BegunShard {
     let mut fx = Effects::default();
-    let Some(ShardLog { log, restored, retained }) = log else {
+    let Some(ShardLog { log, restored, lost, retained }) = log else {
         let shard = Shard::new(own, process, now, LogStart::default());
         let store = ShardStore::Memory(MemoryStore::default());
         return BegunShard { shard, fx, store, durable: Position::default() };
@@ -154,15 +158,19 @@ pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log:
     let durable = log.appended();
     let mut shard = Shard::new(own, process, now, LogStart { keeping: LogKeeping::Disk, last: durable });
     shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained, &process.listeners);
+    shard.count_damaged(lost.into());
     BegunShard { shard, fx, store: ShardStore::Disk(log), durable }
 }
 
-/// Whoever was connected is not any more.
-fn append_start(log: &mut DiskLog, now: Now) {
+/// Whoever was connected is not any more, and what is lost is waited for by nobody. Returns how much that is.
+fn append_start(log: &mut DiskLog, now: Now, (state, lost): (&LogState, &[MessageId])) -> u32 {
     let Position(last) = log.appended();
     let mut records = Vec::new();
     LogRecord::Started { at: Timestamp(now.unix_ms) }.encode(last + 1, &mut records);
-    log.append(now, RecordGroup { records: &records, count: 1, inbox: &[], urgency: Urgency::Awaited });
+    let lost = LostMessages::of(state, lost, last + 1);
+    records.extend_from_slice(&lost.records);
+    log.append(now, RecordGroup { records: &records, count: 1 + lost.count, inbox: &[], urgency: Urgency::Awaited });
+    lost.count
 }
 
 /// Tells the logs of shards what has become of files.
@@ -232,10 +240,19 @@ fn tell_damage(OpenLog { recovered, lost, .. }: &OpenLog) {
             found.block
         ));
     }
+    for number in &scan.missing {
+        log::event::store_damaged(&format_args!(
+            "{log}: segment {} is not there, and what was in it is lost",
+            number.0
+        ));
+    }
+    for number in &scan.cut_off {
+        log::event::store_damaged(&format_args!("{log}: segment {} is shorter than it was made", number.0));
+    }
     if state.unmatched > 0 {
         log::event::store_damaged(&format_args!("{log}: {} records refer to what is lost", state.unmatched));
     }
-    if *lost > 0 {
-        log::event::store_damaged(&format_args!("{log}: the bytes of {lost} messages are lost"));
+    if !lost.is_empty() {
+        log::event::store_damaged(&format_args!("{log}: the bytes of {} messages are lost", lost.len()));
     }
 }

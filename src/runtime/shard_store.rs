@@ -55,6 +55,22 @@ impl ShardStore {
         }
     }
 
+    /// The very last write, when everything is durable; `None` when it has been made.
+    pub(super) fn next_final(&mut self, now: Now) -> Option<FileWrite> {
+        match self {
+            Self::Disk(log) => log.next_final(now),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Whether nothing is left to be written, the last write included.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::Disk(log) => log.is_final(),
+            Self::Memory(_) => true,
+        }
+    }
+
     /// Takes what the keeper of files says.
     pub(super) fn take_news(&mut self, now: Now) {
         if let Self::Disk(log) = self {

@@ -6,8 +6,8 @@
 //! Leaves to others: what the records mean, and what becomes of a damaged file.
 
 use super::format::{
-    BatchBody, BatchHeader, BatchPlace, FormatError, LogId, SEGMENT_BLOCKS_MAX, SegmentHeader, SegmentNumber,
-    StoreFile, padded,
+    BatchBody, BatchHeader, BatchPlace, FormatError, LogId, NewestSegment, SEGMENT_BLOCKS_MAX, SegmentHeader,
+    SegmentNumber, StoreFile, padded,
 };
 use super::medium::{BlockReader, Medium, MediumError};
 use super::writer::LogEnd;
@@ -51,6 +51,10 @@ pub struct LogScan {
     pub prepared: Vec<SegmentNumber>,
     /// What is lost.
     pub damage: Vec<Damage>,
+    /// Segments whose files are shorter than they were made.
+    pub cut_off: Vec<SegmentNumber>,
+    /// Segments that were made and are not there. What was in them is lost, if anything was.
+    pub missing: Vec<SegmentNumber>,
     /// The last write was under way when the power went: it was never acknowledged.
     pub is_torn: bool,
     /// Batches that belong to a change that was never completed.
@@ -77,16 +81,21 @@ pub fn scan_log<M: Medium>(
     from: u64,
     mut each: impl FnMut(BatchSeen<'_>),
 ) -> Result<LogScan, MediumError> {
-    let mut numbers: Vec<SegmentNumber> = medium
-        .files(log)?
-        .into_iter()
-        .filter_map(|file| if let StoreFile::Segment(_, number) = file { Some(number) } else { None })
-        .collect();
+    let files = medium.files(log)?;
+    let of_segment = |file: &StoreFile| if let StoreFile::Segment(_, number) = file { Some(*number) } else { None };
+    let mut numbers: Vec<SegmentNumber> = files.iter().filter_map(of_segment).collect();
     numbers.sort_unstable();
     let mut begun = Vec::new();
+    let mut cut_off = Vec::new();
     for &number in &numbers {
-        begun.push(header_of(medium, node, log, number)?);
+        let header = header_of(medium, node, log, number)?;
+        let blocks = medium.len(StoreFile::Segment(log, number))? / STORE_BLOCK_BYTES as u64;
+        if blocks < header.map_or(1, |header| header.blocks.into()) {
+            cut_off.push(number);
+        }
+        begun.push(header);
     }
+    let newest = if files.contains(&StoreFile::Newest(log)) { newest_of(medium, log)? } else { None };
     // Segments are begun in order. One without a header was never begun, unless others behind it were, or it is the next one: its
     // first blocks may be damaged, and all that is behind them is still there.
     let last_begun = begun.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
@@ -94,6 +103,8 @@ pub fn scan_log<M: Medium>(
         *header = header_from_batch(medium, node, log, *number)?;
     }
     let mut scan = Scanner::new(log, from);
+    scan.found.cut_off = cut_off;
+    scan.found.missing = missing(&numbers, begun.iter().rposition(Option::is_some), newest);
     let last_begun = begun.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
     scan.found.prepared = numbers.split_off(last_begun);
     let headers: Vec<SegmentHeader> = begun.into_iter().flatten().collect();
@@ -104,7 +115,27 @@ pub fn scan_log<M: Medium>(
         let mut reader = BlockReader::open(medium, file)?;
         scan.read_segment(&mut reader, header, next_first, &mut each)?;
     }
-    Ok(scan.finish())
+    let mut found = scan.finish();
+    if !found.missing.is_empty() {
+        // What is missing is told once: the log goes on behind it.
+        found.end.segment = found.end.segment.max(newest.unwrap_or_default());
+    }
+    Ok(found)
+}
+
+/// The newest segment that was made, if its note can be read.
+fn newest_of<M: Medium>(medium: &mut M, log: LogId) -> Result<Option<SegmentNumber>, MediumError> {
+    let mut reader = BlockReader::open(medium, StoreFile::Newest(log))?;
+    Ok(NewestSegment::open(reader.block_at(0)?).ok().map(|newest| newest.0))
+}
+
+/// Which of the segments that were made are not there, of those that nobody can have given back: the newest that was begun, and those that are
+/// ready behind it, are always there.
+fn missing(numbers: &[SegmentNumber], last_begun: Option<usize>, newest: Option<SegmentNumber>) -> Vec<SegmentNumber> {
+    let Some(newest) = newest.or(numbers.last().copied()) else { return Vec::new() };
+    let first = last_begun.map_or(newest, |at| numbers[at].next());
+    let all = (first.0..=newest.0).map(SegmentNumber);
+    all.filter(|number| numbers.binary_search(number).is_err()).collect()
 }
 
 /// The header of a segment that was begun.
@@ -139,7 +170,17 @@ fn header_from_batch<M: Medium>(
         };
         if (place.shard, place.segment, place.block) == (shard, number, block) {
             let epoch = place.epoch;
-            return Ok(Some(SegmentHeader { node, generation, shard, number, epoch, first, previous, begun: written }));
+            return Ok(Some(SegmentHeader {
+                node,
+                generation,
+                shard,
+                number,
+                epoch,
+                first,
+                previous,
+                begun: written,
+                blocks: 0,
+            }));
         }
     }
     Ok(None)
@@ -341,7 +382,9 @@ impl Scanner {
         if let Some(last) = self.found.segments.last() {
             self.found.end.segment = last.number;
         }
-        self.found.end.position = self.found.end.position.max(self.expected.unwrap_or(1) - 1);
+        // Whatever became of the segments, positions go on behind those that a checkpoint has.
+        let behind = self.expected.unwrap_or(1).max(self.from) - 1;
+        self.found.end.position = self.found.end.position.max(behind);
         self.found
     }
 }

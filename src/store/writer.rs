@@ -127,6 +127,8 @@ pub struct RecordWriter {
     pending_bytes: usize,
     spare: Option<Vec<u8>>,
     in_flight: Option<InFlight>,
+    /// Nothing was written, or a batch without records stands behind it.
+    is_final: bool,
     failed: bool,
     /// The segment that is written, and its first free block.
     open: Option<(SegmentNumber, u32)>,
@@ -161,6 +163,7 @@ impl RecordWriter {
             pending_bytes: 0,
             spare: None,
             in_flight: None,
+            is_final: true,
             failed: false,
             open: None,
             prepared: VecDeque::new(),
@@ -230,6 +233,7 @@ impl RecordWriter {
         batch.awaited |= urgency == Urgency::Awaited;
         self.appended += u64::from(count);
         self.pending_bytes += records.len();
+        self.is_final = false;
     }
 
     fn close_batch(&mut self, continues: bool) {
@@ -268,6 +272,26 @@ impl RecordWriter {
         Some(self.seal(batch, now, (segment, block), begins))
     }
 
+    /// The very last write: a batch without records, so that damage in the last one that has some can be told from a write that was cut
+    /// off. Where there is no room for it, it is left out.
+    pub fn next_final(&mut self, now: Now) -> Option<SegmentWrite> {
+        let is_idle = self.in_flight.is_none() && self.full.is_empty() && self.filling.count == 0;
+        if self.is_final || self.failed || !is_idle {
+            return None;
+        }
+        self.is_final = true;
+        let (segment, block) = self.open.filter(|_| self.left_bytes() >= STORE_BLOCK_BYTES as u64)?;
+        self.open = Some((segment, block + 1));
+        let mut batch = FillingBatch { first: self.appended + 1, ..FillingBatch::default() };
+        batch.buffer.resize(HEADER_AT + BatchHeader::BYTES);
+        Some(self.seal(batch, now, (segment, block), false))
+    }
+
+    /// Whether there is nothing left to write, the last batch included.
+    pub const fn is_final(&self) -> bool {
+        self.is_final && self.in_flight.is_none()
+    }
+
     fn seal(
         &mut self,
         mut batch: FillingBatch,
@@ -285,7 +309,8 @@ impl RecordWriter {
         let (front, rest) = batch.buffer.bytes_mut().split_at_mut(HEADER_AT);
         if begins {
             let (first, previous) = (batch.first, self.checksum);
-            SegmentHeader { node, generation, shard, number: segment, epoch, first, previous, begun: written }
+            let blocks = (self.config.segment_bytes / STORE_BLOCK_BYTES as u64) as u32;
+            SegmentHeader { node, generation, shard, number: segment, epoch, first, previous, begun: written, blocks }
                 .seal(front);
         }
         let header = BatchHeader {
@@ -501,6 +526,24 @@ mod tests {
         assert!(!writer.is_out_of_segments());
         assert_eq!(writer.next_write(at(0)).map(|write| write.segment), Some(SegmentNumber(8)));
         assert_eq!(writer.next_to_prepare().map(|segment| segment.0), Some(8 + STORE_SEGMENTS_PREPARED as u32));
+    }
+
+    #[test]
+    fn a_batch_without_records_stands_behind_all_others_when_the_log_ends() {
+        let mut writer = writer(16 * 1024);
+        assert!(writer.is_final() && writer.next_final(at(0)).is_none(), "nothing was written");
+        append(&mut writer, at(0), 2, Urgency::Awaited);
+        assert!(!writer.is_final() && writer.next_final(at(0)).is_none(), "something waits");
+        let write = writer.next_write(at(0)).expect("somebody waits");
+        assert!(writer.next_final(at(0)).is_none(), "something is written");
+        complete(&mut writer, write);
+        let write = writer.next_final(at(0)).expect("all is written");
+        let header = BatchHeader::read(&write.bytes[write.range.start..]).expect("a batch");
+        assert_eq!((header.first, header.count, write.range.len()), (3, 0, STORE_BLOCK_BYTES));
+        assert!(!writer.is_final(), "it is under way");
+        assert_eq!((complete(&mut writer, write), writer.is_final(), writer.pending_bytes()), (2, true, 0));
+        append(&mut writer, at(0), 1, Urgency::Awaited);
+        assert!(!writer.is_final(), "it goes on after all");
     }
 
     #[test]

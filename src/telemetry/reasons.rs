@@ -32,11 +32,13 @@ pub enum DropReason {
     RateLimited,
     /// It would have to be kept, and the disk is full.
     StorageFull,
+    /// It was kept, and its bytes on the disk are damaged.
+    StorageDamaged,
 }
 
 impl DropReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 14;
+    pub const COUNT: usize = 15;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::OutboxFull,
@@ -53,6 +55,7 @@ impl DropReason {
         Self::AccessDenied,
         Self::RateLimited,
         Self::StorageFull,
+        Self::StorageDamaged,
     ];
 
     /// The label of the metric, stable for whoever has dashboards.
@@ -72,6 +75,7 @@ impl DropReason {
             Self::AccessDenied => "access_denied",
             Self::RateLimited => "rate_limited",
             Self::StorageFull => "storage_full",
+            Self::StorageDamaged => "storage_damaged",
         }
     }
 }

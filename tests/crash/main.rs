@@ -8,6 +8,7 @@
 mod broker;
 mod client;
 mod cycles;
+mod damage;
 mod full;
 #[path = "../support/http.rs"]
 mod http;

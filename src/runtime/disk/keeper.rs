@@ -11,9 +11,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::directory::{Directory, make_folder};
 use super::error::DirectoryError;
-use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file};
+use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file, replace_file};
 use super::space::space_of;
-use crate::store::format::{LogId, SegmentNumber, StoreFile};
+use crate::store::format::{LogId, NewestSegment, SegmentNumber, StoreFile};
 
 /// What is to be done about a log's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,21 @@ impl Work {
             }
             make_segment(&segment, spare.as_deref(), self.segment_bytes)?;
         }
+        self.note_newest(log, number)?;
         open_segment(&segment, number)
+    }
+
+    /// Notes how far segments have been made, so that one that somebody deletes is missed.
+    fn note_newest(&self, log: LogId, number: SegmentNumber) -> Result<(), DirectoryError> {
+        let path = self.directory.path_of(StoreFile::Newest(log));
+        let known = std::fs::read(&path).ok().and_then(|block| NewestSegment::open(&block).ok());
+        if known.is_some_and(|known| known.0 >= number) {
+            return Ok(());
+        }
+        match replace_file(&path, &NewestSegment(number).seal()) {
+            Err(error) if error.is_full() => Ok(()), // it was never there, and there is no room for it
+            noted => noted,
+        }
     }
 
     /// Whether a file is there, as long as it is to be.
@@ -236,6 +250,7 @@ mod tests {
     fn names(path: &std::path::Path) -> Vec<String> {
         let entries = fs::read_dir(path.join(LOG.to_string())).unwrap();
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != "newest");
         names.sort();
         names
     }
@@ -251,6 +266,8 @@ mod tests {
             [Ok(()), Ok(())]
         );
         assert_eq!(names(&path), ["segment-0000000001", "segment-0000000002"]);
+        let newest = fs::read(directory.path_of(StoreFile::Newest(LOG))).unwrap();
+        assert_eq!(NewestSegment::open(&newest), Ok(NewestSegment(SegmentNumber(2))));
         let segment = directory.path_of(StoreFile::Segment(LOG, one));
         assert_eq!(fs::read(&segment).unwrap(), vec![0; 64 * 1024]);
         fs::write(&segment, vec![7; 64 * 1024]).unwrap();

@@ -179,7 +179,23 @@ impl DiskLog {
     /// The next write, if there is one: to be handed to the ring. Where the broker stops nothing waits for company.
     pub fn next_write(&mut self, now: Now, is_stopping: bool) -> Option<FileWrite> {
         let mono_ns = now.mono_ns + if is_stopping { STORE_LAZY_MS * 1_000_000 } else { 0 };
-        let SegmentWrite { segment, offset, bytes, range, begins } = self.writer.next_write(Now { mono_ns, ..now })?;
+        let write = self.writer.next_write(Now { mono_ns, ..now })?;
+        Some(self.begin_write(write))
+    }
+
+    /// The very last write, when everything is durable; `None` when it has been made.
+    pub fn next_final(&mut self, now: Now) -> Option<FileWrite> {
+        let write = self.writer.next_final(now)?;
+        Some(self.begin_write(write))
+    }
+
+    /// Whether nothing is left to be written, the last write included.
+    pub const fn is_final(&self) -> bool {
+        self.writer.is_final()
+    }
+
+    fn begin_write(&mut self, write: SegmentWrite) -> FileWrite {
+        let SegmentWrite { segment, offset, bytes, range, begins } = write;
         if begins.is_some() {
             while self.files.front().is_some_and(|file| file.number < segment) {
                 self.files.pop_front();
@@ -190,7 +206,7 @@ impl DiskLog {
         let file =
             self.files.front().filter(|file| file.number == segment).expect("a segment is opened as it is prepared");
         self.under_way = Some(DurableEnd { segment, bytes: offset + range.len() as u64 });
-        Some(FileWrite { file: Arc::clone(&file.file), offset, bytes, range })
+        FileWrite { file: Arc::clone(&file.file), offset, bytes, range }
     }
 
     /// A write has come to its end. Gives the position up to which everything is durable.
@@ -327,5 +343,113 @@ impl DiskLog {
         if !self.keeper.order(KeeperOrder { log: self.log, kind }) {
             self.again.push(kind);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ShardId;
+    use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_SEGMENT_MIN_BYTES};
+    use crate::runtime::disk::{Access, Directory};
+    use crate::store::Urgency;
+    use crate::store::format::{LogRecord, MessageId};
+    use std::time::{Duration, Instant};
+
+    const ID: LogId = LogId { generation: 1, shard: ShardId(0) };
+
+    fn at(s: u64) -> Now {
+        Now { mono_ns: s * 1_000_000_000, unix_ms: 0 }
+    }
+
+    /// A log on the disk that is there, of which so much has to stay free.
+    fn log(name: &str, left_to_others_bytes: u64) -> (DiskLog, std::path::PathBuf) {
+        let path = std::env::temp_dir().join(format!("dunlin-log-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
+        directory.make_log(ID).unwrap();
+        let (tell, news) = crossbeam_channel::unbounded();
+        let report = move |report| _ = tell.send(LogNews::Report(report));
+        let keeper = Keeper::start(Arc::clone(&directory), STORE_SEGMENT_MIN_BYTES, left_to_others_bytes, report);
+        let first = Keeper::prepare_now(&directory, (STORE_SEGMENT_MIN_BYTES, 0), ID, SegmentNumber(1)).unwrap();
+        let config = LogConfig {
+            node: [1; 16],
+            log: ID,
+            epoch: 1,
+            segment_bytes: STORE_SEGMENT_MIN_BYTES,
+            batch_max_bytes: STORE_BATCH_MAX_BYTES,
+        };
+        let progress = Arc::new(LogProgress::new(first.number, std::iter::once(0)));
+        let (end, short_logs) = (LogEnd::default(), Arc::new(AtomicUsize::new(0)));
+        let parts =
+            LogParts { config, end, first, short: None, keeper: Arc::new(keeper.unwrap()), news, progress, short_logs };
+        (DiskLog::new(parts), path)
+    }
+
+    fn append(log: &mut DiskLog, bytes: usize) {
+        let mut records = Vec::new();
+        let part = vec![7; bytes];
+        LogRecord::MessagePart { message: MessageId(1), bytes: &part }.encode(log.appended().0 + 1, &mut records);
+        log.append(at(0), RecordGroup { records: &records, count: 1, inbox: &[], urgency: Urgency::Awaited });
+    }
+
+    fn write(log: &mut DiskLog) -> bool {
+        let Some(FileWrite { bytes, range, .. }) = log.next_write(at(0), false) else { return false };
+        let len = range.len();
+        log.written(bytes, Ok(len)).unwrap();
+        true
+    }
+
+    /// Takes what the keeper says until that holds.
+    fn until(log: &mut DiskLog, now: Now, holds: impl Fn(&mut DiskLog) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds(log) {
+            assert!(Instant::now() < deadline, "{log:?}");
+            log.take_news(now);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_log_is_behind_while_much_waits_to_be_written() {
+        let (mut log, path) = log("behind", 0);
+        until(&mut log, at(0), |log| log.writer.prepared() == STORE_SEGMENTS_PREPARED);
+        assert_eq!(log.take_room(), None, "there is room at first");
+        let part = 256 * 1024;
+        for _ in 0..STORE_PENDING_MAX_BYTES / part {
+            append(&mut log, part - 64);
+        }
+        assert_eq!(log.take_room(), None);
+        append(&mut log, part);
+        assert_eq!((log.take_room(), log.take_room()), (Some(LogRoom::Behind), None), "it is said once");
+        while log.writer.pending_bytes() > STORE_PENDING_MAX_BYTES / 2 {
+            assert_eq!(log.take_room(), None, "until half of it is written");
+            until(&mut log, at(0), |log| log.writer.prepared() > 0);
+            write(&mut log);
+        }
+        assert_eq!(log.take_room(), Some(LogRoom::Enough));
+        drop(log);
+        std::fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_log_without_room_is_short_and_keeps_two_segments_ready() {
+        let (mut log, path) = log("short", u64::MAX / 2);
+        append(&mut log, 100);
+        assert!(write(&mut log), "the first segment was there");
+        until(&mut log, at(0), |log| log.is_short && log.writer.prepared() == STORE_SEGMENTS_RESERVED);
+        assert_eq!(log.take_room(), Some(LogRoom::Short));
+        assert!(log.progress.is_short() && log.short_logs.load(Ordering::Relaxed) == 1);
+        // Both are used, of what is left to others, but the last is for who frees others.
+        for _ in 0..2 {
+            append(&mut log, 200 * 1024);
+            while log.writer.left_bytes() > 300 * 1024 && write(&mut log) {
+                append(&mut log, 200 * 1024);
+            }
+        }
+        until(&mut log, at(2), |log| log.writer.prepared() == STORE_SEGMENTS_RESERVED);
+        assert_eq!((log.take_room(), log.is_short), (None, true), "that is no room for others");
+        drop(log);
+        std::fs::remove_dir_all(path).unwrap();
     }
 }

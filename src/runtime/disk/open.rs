@@ -47,8 +47,8 @@ pub struct OpenLog {
     pub recovered: RecoveredLog,
     /// Every message that somebody wants, with its body, by ascending id.
     pub messages: Vec<(MessageId, Message)>,
-    /// Messages whose bodies are lost.
-    pub lost: u64,
+    /// Messages whose bodies are lost, by ascending id.
+    pub lost: Vec<MessageId>,
     /// The segment that is written next.
     pub first: SegmentFile,
     /// Why there is no room for another one, if there is none.
@@ -127,13 +127,13 @@ fn open_log(
 ) -> Result<OpenLog, SurveyError> {
     let log = recovered.log;
     let mut medium = DirectoryMedium::new(directory);
-    let (mut messages, mut lost) = (Vec::with_capacity(recovered.state.messages.len()), 0);
+    let (mut messages, mut lost) = (Vec::with_capacity(recovered.state.messages.len()), Vec::new());
     let mut ids: Vec<MessageId> = recovered.state.messages.iter().map(|(id, _)| id).collect();
     ids.sort_unstable(); // as they lie on the disk
     for id in ids {
         match read_message(&mut medium, log, &recovered.state, id)? {
             Some(stored) => messages.push((id, to_message(&stored, request.now))),
-            None => lost += 1,
+            None => lost.push(id),
         }
     }
     let first = prepare_first(directory, request, &recovered)?;

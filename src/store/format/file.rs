@@ -40,6 +40,8 @@ pub enum StoreFile {
     Spare(LogId, u32),
     /// State as of a position.
     Checkpoint(LogId, u32),
+    /// Which segment of a log is the newest.
+    Newest(LogId),
 }
 
 impl StoreFile {
@@ -47,7 +49,7 @@ impl StoreFile {
     pub const fn log(self) -> Option<LogId> {
         match self {
             Self::Manifest | Self::ManifestCopy => None,
-            Self::Segment(log, _) | Self::Spare(log, _) | Self::Checkpoint(log, _) => Some(log),
+            Self::Segment(log, _) | Self::Spare(log, _) | Self::Checkpoint(log, _) | Self::Newest(log) => Some(log),
         }
     }
 
@@ -61,6 +63,9 @@ impl StoreFile {
         }
         let (folder, name) = path.split_once('/')?;
         let log = LogId::parse(folder)?;
+        if name == "newest" {
+            return Some(Self::Newest(log));
+        }
         let (kind, number) = name.split_once('-')?;
         let value = number.parse().ok().filter(|value| *value < u32::MAX)?;
         let file = match kind {
@@ -97,6 +102,7 @@ impl fmt::Display for StoreFile {
             Self::ManifestCopy => out.write_str("manifest-copy"),
             Self::Segment(log, number) => write!(out, "{log}/segment-{:010}", number.0),
             Self::Spare(log, number) => write!(out, "{log}/spare-{number:010}"),
+            Self::Newest(log) => write!(out, "{log}/newest"),
             Self::Checkpoint(log, number) => write!(out, "{log}/checkpoint-{number:010}"),
         }
     }
@@ -115,6 +121,7 @@ mod tests {
             StoreFile::Segment(log, SegmentNumber(7)),
             StoreFile::Spare(log, u32::MAX - 1),
             StoreFile::Checkpoint(log, 0),
+            StoreFile::Newest(log),
         ];
         for file in files {
             assert_eq!(StoreFile::parse(&file.to_string()), Some(file));

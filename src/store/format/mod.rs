@@ -1,6 +1,6 @@
 //! The bytes that the store puts on a disk, and nothing of how they get there.
 //!
-//! Owns: every layout ([`LogRecord`], [`BatchHeader`], [`SegmentHeader`], [`PageHeader`], [`Manifest`]), the version of all of
+//! Owns: every layout ([`LogRecord`], [`BatchHeader`], [`SegmentHeader`], [`PageHeader`], [`NewestSegment`], [`Manifest`]), the version of all of
 //! them ([`FORMAT_VERSION`]) and the names of files ([`StoreFile`]). `docs/STORAGE-FORMAT.md` describes them, and a test holds
 //! it to this module.
 //! Always holds: what was encoded decodes to the same value; any other bytes give a [`FormatError`], never a panic and never
@@ -18,6 +18,7 @@ mod id;
 mod list;
 mod manifest;
 mod message;
+mod newest;
 mod owner;
 mod page;
 mod queued;
@@ -35,6 +36,7 @@ pub use forward::ForwardTarget;
 pub use list::{Element, ListOf};
 pub use manifest::Manifest;
 pub use message::MessageRecord;
+pub use newest::NewestSegment;
 pub use owner::{BackEndDecision, SessionOwner};
 pub use page::{PageHeader, PageKind};
 pub use queued::QueuedRecord;

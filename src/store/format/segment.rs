@@ -26,6 +26,8 @@ pub struct SegmentHeader {
     pub previous: u32,
     /// When it was begun.
     pub begun: Timestamp,
+    /// Blocks of its file; 0 where nobody has noted that.
+    pub blocks: u32,
 }
 
 const MAGIC: [u8; 8] = *b"DnlSegmt";
@@ -46,6 +48,7 @@ impl SegmentHeader {
         }
         head.extend_from_slice(&self.first.to_le_bytes());
         head.extend_from_slice(&self.begun.0.to_le_bytes());
+        head.extend_from_slice(&self.blocks.to_le_bytes());
         block.fill(0);
         sealed::seal(&mut block[..Self::BYTES], &head, Self::BYTES);
     }
@@ -65,10 +68,11 @@ impl SegmentHeader {
         let previous = reader.u32(what)?;
         let first = reader.u64(what)?;
         let begun = Timestamp(reader.u64(what)?);
+        let blocks = reader.u32(what)?;
         if first > POSITION_MAX {
             return Err(FormatError::Invalid("a segment's header"));
         }
-        Ok(Self { node, generation, shard, number, epoch, first, previous, begun })
+        Ok(Self { node, generation, shard, number, epoch, first, previous, begun, blocks })
     }
 }
 
@@ -87,6 +91,7 @@ mod tests {
             first: 5,
             previous: 6,
             begun: Timestamp(7),
+            blocks: 8,
         };
         let mut block = vec![0xee; STORE_BLOCK_BYTES];
         header.seal(&mut block);

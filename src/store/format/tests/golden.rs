@@ -216,6 +216,7 @@ fn segment() -> Vec<u8> {
         first: 5,
         previous: 6,
         begun: Timestamp(1_800_000_000_000),
+        blocks: 0, // as it was before that was noted
     };
     let mut block = vec![0; 4096];
     header.seal(&mut block);
