@@ -37,13 +37,13 @@ impl Askers {
 
 /// What a thread takes requests from.
 #[derive(Clone)]
-struct Asked {
+struct AskerLanes {
     logins: Receiver<AskingJob>,
     /// None where it asks about logins alone.
     topics: Option<Receiver<AskingJob>>,
 }
 
-impl Asked {
+impl AskerLanes {
     /// The next request; `None` when the broker stops.
     fn next(&self) -> Option<AskingJob> {
         let Some(topics) = &self.topics else { return self.logins.recv().ok() };
@@ -67,13 +67,13 @@ pub(super) fn start(threads: usize, finished: &Sender<(JobId, WorkDone)>) -> io:
     let ((logins, asked_logins), (topics, asked_topics)) = (bounded(AUTH_WORK_MAX), bounded(AUTH_WORK_MAX));
     for number in 0..threads {
         let topics = (number >= for_logins_alone(threads)).then(|| asked_topics.clone());
-        let (asked, finished) = (Asked { logins: asked_logins.clone(), topics }, finished.clone());
+        let (asked, finished) = (AskerLanes { logins: asked_logins.clone(), topics }, finished.clone());
         thread::Builder::new().name(format!("auth-http-{number}")).spawn(move || run(&asked, &finished))?;
     }
     Ok(Askers { logins, topics })
 }
 
-fn run(asked: &Asked, finished: &Sender<(JobId, WorkDone)>) {
+fn run(asked: &AskerLanes, finished: &Sender<(JobId, WorkDone)>) {
     while let Some((job, client)) = asked.next() {
         let AuthWork::Http(request) = &job.work else { unreachable!("only requests come here") };
         let done = if job.deadline.is_due(clock::now()) {

@@ -157,19 +157,9 @@ impl Shard {
         let key = self.clients.sessions.key(connect.client_id);
         let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
-        let mount = match mount_of(connect, arrival, entry) {
-            Ok(mount) => mount,
-            Err(refusal) => {
-                return self.refuse(turn, connection, connect, ReasonCode::NotAuthorized, refusal.text());
-            }
-        };
-        let admitted = self
-            .check_room(connect, arrival, known)
-            .and_then(|()| self.check_connack_fits(turn, connect, arrival, entry))
-            .and_then(|()| self.check_owner(connect, arrival, entry, known))
-            .and_then(|()| self.check_takeover_rate(turn.now, known));
-        let takeovers = match admitted {
-            Ok(takeovers) => takeovers,
+        let admitted = self.may_come_in(turn, connect, arrival, (entry, known));
+        let (mount, takeovers) = match admitted {
+            Ok(admitted) => admitted,
             Err((code, text)) => return self.refuse(turn, connection, connect, code, text),
         };
         if !self.clients.places.take(arrival.listener_index, self.clients.connected_by(known)) {
@@ -216,6 +206,22 @@ impl Shard {
             self.router.connection_changed(turn, &mut self.clients, id);
             self.resume(turn, id);
         }
+    }
+
+    /// Whether a client may come in, apart from places. Returns its mount point, and what its connection inherits of takeovers.
+    fn may_come_in(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connect: &Connect<'_>,
+        arrival: ConnectInfo<'_>,
+        (entry, known): (ConnectEntry<'_>, Option<SessionId>),
+    ) -> Result<(Option<Box<str>>, u8), Refused> {
+        let mount = mount_of(connect, arrival, entry);
+        let mount = mount.map_err(|refusal| (ReasonCode::NotAuthorized, refusal.text()))?;
+        self.check_room(connect, arrival, known)?;
+        self.check_connack_fits(turn, connect, arrival, entry)?;
+        self.check_owner(connect, arrival, entry, known)?;
+        Ok((mount, self.check_takeover_rate(turn.now, known)?))
     }
 
     /// The session of a client that comes in, and whether it was there before.

@@ -29,7 +29,7 @@ impl Mounts {
         }
     }
 
-    /// That of a session.
+    /// What stands before the topics of a session's client; `None` where it sees whole ones.
     #[inline]
     pub(super) fn of(&self, id: SessionId) -> Option<&str> {
         self.sessions.get(id.0 as usize)?.as_deref()
