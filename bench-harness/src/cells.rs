@@ -5,6 +5,7 @@
 
 use crate::results::metric;
 use crate::scenario::{Pace, Scenario};
+use crate::transport::Transport;
 
 /// One load that every broker gets, and how its figure is called.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub(crate) struct Cell {
     pub section: Section,
     /// On which cores.
     pub placement: Placement,
+    /// What its clients come by.
+    pub transport: Transport,
     /// What happens.
     pub load: Load,
     /// The figure that it is about.
@@ -42,6 +45,10 @@ pub(crate) enum Section {
     AllCores,
     /// The same load on one shard and on two.
     Shards,
+    /// CPU a message, on one core, over TLS and WebSocket.
+    Secured,
+    /// Idle clients and accepting, over TLS and WebSocket.
+    Handshakes,
     /// A point of a curve.
     Series(Series, f64),
 }
@@ -114,6 +121,11 @@ pub(crate) enum Load {
         /// How many.
         clients: u32,
     },
+    /// Clients that come, without a subscription: what accepting costs.
+    Accept {
+        /// How many.
+        clients: u32,
+    },
     /// Silent clients for a while, or none at all: what a broker does that has nothing to do.
     Silence {
         /// How many.
@@ -133,6 +145,7 @@ impl Load {
             Self::Sweep { messages } => Scenario::retained_sweep(messages),
             Self::Backlog { sessions, messages } => Scenario::offline_backlog(sessions, u64::from(messages)),
             Self::Idle { clients } => Scenario::idle(clients),
+            Self::Accept { clients } => Scenario::accept(clients),
             Self::Silence { clients } => Scenario::silence(clients, seconds * SILENCE_STAGES),
         }
     }
@@ -152,6 +165,7 @@ impl Load {
             Self::Sweep { .. } => Self::Sweep { messages: 500 },
             Self::Backlog { .. } => Self::Backlog { sessions: 10, messages: 10 },
             Self::Idle { .. } => Self::Idle { clients: 50 },
+            Self::Accept { .. } => Self::Accept { clients: 50 },
             Self::Silence { clients } => Self::Silence { clients: clients.min(50) },
         }
     }
@@ -208,8 +222,68 @@ pub(crate) fn all() -> Vec<Cell> {
     let of_shards: Vec<Cell> =
         SHARD_LOADS.iter().flat_map(|load| SHARD_COUNTS.map(|threads| on_shards(load, threads, &cells))).collect();
     cells.extend(of_shards);
+    cells.extend(secured(&cells));
     cells.extend(series());
     cells
+}
+
+/// What is measured over TLS and over WebSocket: every load on one core, idle clients, and what coming in costs.
+fn secured(cells: &[Cell]) -> Vec<Cell> {
+    // What TLS costs a message is told by a message alone, and by many at once.
+    let at_once = Cell { section: Section::Secured, ..pairs(AT_ONCE, 20, 0, 50) };
+    let mut all = vec![at_once.clone()];
+    let loads = cells.iter().filter(|cell| cell.section == Section::OneCore).chain([&at_once]);
+    for cell in loads {
+        all.extend(OVER.map(|transport| over(cell, transport)));
+    }
+    for (name, title, transport) in IDLE_OVER {
+        let load = Load::Idle { clients: 15_000 };
+        let cell = one_core(name, Section::Handshakes, load, metric::IDLE_BYTES);
+        all.push(Cell { title: title.to_owned(), transport, ..cell });
+    }
+    for (name, title, transport) in ACCEPT_OVER {
+        let load = Load::Accept { clients: 5_000 };
+        let cell = one_core(name, Section::Handshakes, load, metric::ACCEPT_US);
+        all.push(Cell { title: title.to_owned(), transport, ..cell });
+    }
+    all
+}
+
+/// Fifty messages of each publisher at once, of twenty pairs.
+pub(crate) const AT_ONCE: &str = "p2p-qos0-w50";
+
+/// What every load on one core is measured over.
+const OVER: [Transport; 2] = [Transport::Tls, Transport::Ws];
+
+/// Idle clients.
+const IDLE_OVER: [(&str, &str, Transport); 3] = [
+    ("idle-tls", "idle, TLS 1.3", Transport::Tls),
+    ("idle-ws", "idle, WebSocket", Transport::Ws),
+    ("idle-wss", "idle, secure WebSocket", Transport::Wss),
+];
+
+/// Clients that come.
+const ACCEPT_OVER: [(&str, &str, Transport); 4] = [
+    ("accept-tcp", "accept to CONNACK, TCP", Transport::Tcp),
+    ("accept-tls", "accept to CONNACK, TLS 1.3, P-256", Transport::Tls),
+    ("accept-tls-client", "accept to CONNACK, TLS 1.3, P-256 and a client certificate", Transport::TlsMutual),
+    ("accept-tls-rsa", "accept to CONNACK, TLS 1.3, RSA-2048", Transport::TlsRsa),
+];
+
+/// The name of a cell over something else than TCP.
+pub(crate) fn over_name(cell: &str, transport: Transport) -> String {
+    format!("{}-{cell}", transport.word())
+}
+
+fn over(cell: &Cell, transport: Transport) -> Cell {
+    let with = if transport == Transport::Tls { "TLS 1.3" } else { "WebSocket" };
+    Cell {
+        name: over_name(&cell.name, transport),
+        title: format!("{}, {with}", cell.title),
+        section: Section::Secured,
+        transport,
+        ..cell.clone()
+    }
 }
 
 /// What a broker as it ships is loaded with: QoS, messages a second, and the same in words.
@@ -321,7 +395,8 @@ fn star(name: &str, title: &str, publishers: u32, subscribers: u32, window: u32)
 }
 
 fn one_core(name: &str, section: Section, load: Load, headline: &'static str) -> Cell {
-    Cell { name: name.to_owned(), title: String::new(), section, placement: Placement::OneCore, load, headline }
+    let (name, placement, transport) = (name.to_owned(), Placement::OneCore, Transport::Tcp);
+    Cell { name, title: String::new(), section, placement, transport, load, headline }
 }
 
 #[cfg(test)]
@@ -337,9 +412,16 @@ mod tests {
         assert_eq!(names.len(), count);
         let chosen = |word: &str| selected(&[word.to_owned()]).map(|cells| cells.len());
         assert_eq!(chosen("p2p-qos0-w16").expect("there"), 1, "a whole name means that cell");
-        assert_eq!(chosen("qos0-w16").expect("there"), 4, "on one core, on all, on one shard and on two");
+        assert_eq!(
+            chosen("qos0-w16").expect("there"),
+            6,
+            "on one core, on all, on one shard and on two, over TLS and WebSocket"
+        );
         assert_eq!(selected(&[]).expect("all").len(), count - 1, "all but the large one");
         assert_eq!(chosen(LARGE).expect("there"), 1);
+        let on_one_core = all().into_iter().filter(|cell| cell.section == Section::OneCore).count();
+        assert_eq!(chosen("tls-p2p").expect("there") + chosen("tls-fan").expect("there") + 1, on_one_core + 1);
+        assert_eq!(selected(&["accept-tls".to_owned()]).expect("there")[0].transport, Transport::Tls);
         assert_eq!(chosen("low-rate").expect("there"), LOW_RATES.len());
         assert!(chosen("fan-sideways").expect_err("there is none").contains("p2p-qos0-w1"));
     }

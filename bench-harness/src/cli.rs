@@ -40,7 +40,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_delimiter = ',')]
     pub brokers: Vec<String>,
     /// A broker of your own, as name=path/to/start.sh. The script is called with `PORT` and `DATA_DIR`, listens on
-    /// 127.0.0.1:PORT and stays in the foreground; `BENCH_THREADS` says for how many cores to configure it.
+    /// 127.0.0.1:PORT and stays in the foreground; `BENCH_THREADS` says for how many cores to configure it. `@tls,mutual,ws,wss` behind
+    /// it says what it can listen for beside TCP (`BENCH_TRANSPORT`; bench-harness/brokers/lib.sh).
     #[arg(long = "broker", value_name = "NAME=SCRIPT")]
     pub added: Vec<String>,
     /// Rounds; the brokers take turns in each.

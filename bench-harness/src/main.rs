@@ -32,6 +32,7 @@ mod run;
 mod scenario;
 mod stats;
 mod summary;
+mod transport;
 mod usage;
 
 use clap::Parser;

@@ -3,11 +3,12 @@
 //! The broker is fresh in every round. Its CPU time is taken over exactly the stage that the generator measured, by the
 //! wall clock that both carry. A round whose messages did not all arrive keeps its figures and says what is wrong.
 
-use crate::broker::{Broker, Choice, Configuration, Running};
+use crate::broker::{Broker, Choice, Configuration, Running, StartOrder};
 use crate::cells::{Cell, Load, Placement};
 use crate::generator::{Generator, Report, StageReport};
 use crate::results::{Bottleneck, Figures, Verdict, metric};
 use crate::scenario::{self, Scenario};
+use crate::transport::Certificates;
 use crate::usage::{Detail, Sampler, Usage, unix_ms};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,6 +42,8 @@ pub(crate) struct Setup {
     pub open_files_max: u64,
     /// Whether a generator may have a real-time priority.
     pub may_go_ahead: bool,
+    /// For cells over TLS; why there are none, where there are none.
+    pub certificates: Result<Certificates, String>,
 }
 
 struct Place {
@@ -88,14 +91,17 @@ impl Setup {
     /// Measures once, with one of the broker's choices where it has some.
     pub(crate) fn measure(&self, cell: &Cell, broker: &Broker, choice: Option<&Choice>) -> Result<Figures, String> {
         let load = if self.quick { cell.load.quick() } else { cell.load };
-        let scenario = load.scenario(self.seconds);
+        let certificates = if cell.transport.has_tls() { Some(self.certificates.as_ref()?) } else { None };
+        let scenario = load.scenario(self.seconds).over(cell.transport, certificates);
         let place = self.place(cell.placement);
         self.check_room(&scenario, broker)?;
         let (configuration, detail) = match cell.placement {
             Placement::AsShipped => (Configuration::AsShipped, Detail::Threads),
             _ => (Configuration::ForLoad(choice), Detail::Process),
         };
-        let mut running = broker.start(configuration, &place.broker_cores, place.threads, &self.scratch)?;
+        let (cores, threads, transport) = (place.broker_cores.as_str(), place.threads, cell.transport);
+        let order = StartOrder { configuration, transport, certificates, cores, threads };
+        let mut running = broker.start(order, &self.scratch)?;
         if let Load::Silence { clients: 0 } = load {
             return watch_alone(&mut running, &scenario);
         }
@@ -164,6 +170,9 @@ fn figures(load: Load, report: &Report, usage: &Usage, cores: f64) -> Result<Fig
     let mut figures = Figures { verdict: verdict(load, report), ..Figures::default() };
     if let Load::Idle { .. } = load {
         add_idle(&mut figures, report, usage)?;
+    }
+    if let Load::Idle { .. } | Load::Accept { .. } = load {
+        add_accepting(&mut figures, report, usage)?;
         return Ok(figures);
     }
     let stage = report.stage(scenario::MEASURED).ok_or("loadtest's report lacks the measured stage")?;
@@ -234,15 +243,22 @@ fn add_idle(figures: &mut Figures, report: &Report, usage: &Usage) -> Result<(),
     let rss = |stage: &StageReport| usage.rss_bytes_at(end(stage)).ok_or("the broker was gone too early");
     let (before, idle) = (rss(stage(scenario::BEFORE_IDLE)?)?, rss(stage(scenario::IDLE)?)?);
     let come = stage(scenario::IDLE_COME)?.established as f64;
-    let accept = stage(scenario::ACCEPT)?;
+    let bytes = (idle - before) / come;
+    if bytes.is_finite() {
+        figures.values.insert(metric::IDLE_BYTES.to_owned(), bytes);
+    }
+    Ok(())
+}
+
+/// What clients cost that come without a subscription.
+fn add_accepting(figures: &mut Figures, report: &Report, usage: &Usage) -> Result<(), String> {
+    let accept = report.stage(scenario::ACCEPT).ok_or("loadtest's report lacks the stage of accepting")?;
     let (from, to) = span(report, accept);
     let cpu_s = usage.cpu_s_between(from, to).ok_or("the broker was gone too early")?;
     let accepted = accept.established as f64;
-    for (name, value) in [
-        (metric::IDLE_BYTES, (idle - before) / come),
-        (metric::ACCEPT_US, cpu_s * 1e6 / accepted),
-        (metric::CONNECTS_PER_SECOND, accepted * 1e3 / (to - from)),
-    ] {
+    for (name, value) in
+        [(metric::ACCEPT_US, cpu_s * 1e6 / accepted), (metric::CONNECTS_PER_SECOND, accepted * 1e3 / (to - from))]
+    {
         if value.is_finite() {
             figures.values.insert(name.to_owned(), value);
         }
@@ -300,7 +316,7 @@ fn verdict(load: Load, report: &Report) -> Verdict {
         (told.misdirected, "misdirected"),
     ];
     faults.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    if expected == 0 && !matches!(load, Load::Idle { .. } | Load::Silence { .. }) {
+    if expected == 0 && !matches!(load, Load::Idle { .. } | Load::Accept { .. } | Load::Silence { .. }) {
         faults.push("nothing was owed to anybody".to_owned());
     }
     Verdict { expected, faults }

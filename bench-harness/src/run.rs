@@ -10,6 +10,7 @@ use crate::cli::RunOptions;
 use crate::machine::Machine;
 use crate::measure::Setup;
 use crate::results::{Figures, Measurement, Results};
+use crate::transport::Certificates;
 use crate::{floor, generator, index};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
@@ -39,6 +40,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
         scratch: scratch.0.clone(),
         open_files_max,
         may_go_ahead: generator::may_go_ahead(),
+        certificates: if cells.iter().any(|cell| cell.transport.has_tls()) {
+            Certificates::make(&scratch.0.join("certificates"))
+        } else {
+            Err("no cell that was asked for needs any".to_owned())
+        },
     };
     if !setup.may_go_ahead {
         println!(
@@ -130,6 +136,8 @@ fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup
             Measurement { cell, broker, choice: choice.map(|choice| choice.words.clone()), round, outcome }
         };
         let is_asked = |broker: &&Broker| !options.brokers.is_empty() || takes_part(cell, &broker.name);
+        // One that has no such listener has no line: nothing is wrong with it.
+        let is_asked = |broker: &&Broker| broker.has(cell.transport) && is_asked(broker);
         for broker in brokers.iter().filter(|broker| broker.version.is_ok()).filter(is_asked) {
             for choice in choices(cell, broker) {
                 // Its fault is what the tables will say of it, whatever came after.

@@ -3,6 +3,7 @@
 //! Owns the few shapes of load that the cells need. Every scenario goes through named stages; the names are what
 //! `measure` looks for in the report.
 
+use crate::transport::{Certificates, Transport};
 use serde::Serialize;
 
 /// The stage whose figures count.
@@ -33,10 +34,24 @@ pub(crate) struct Scenario {
     stage: Vec<Stage>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 struct Greeting {
     version: &'static str,
     keep_alive: &'static str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cafile: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_groups: Option<[&'static str; 1]>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ws: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -212,6 +227,39 @@ impl Scenario {
         Self::new(groups, stages)
     }
 
+    /// A few clients come and go, then `clients` come without a subscription.
+    pub(crate) fn accept(clients: u32) -> Self {
+        let groups = vec![
+            Group { subscribe: Vec::new(), ..subscribers("warm", 500.min(clients), 1, &[]) },
+            Group { subscribe: Vec::new(), ..subscribers("bare", clients, 1, &[]) },
+        ];
+        let of = |groups: &[&'static str], stage: Stage| Stage { groups: groups.to_vec(), ..stage };
+        let stages = vec![
+            of(&["warm"], Stage::new("warm up", "ramp")),
+            of(&["warm"], Stage::new("warm down", "drop")),
+            Stage { seconds: Some(1.0), measure: Some(true), ..Stage::new(REST, "hold") },
+            of(&["bare"], Stage::new(ACCEPT, "ramp")),
+        ];
+        Self::new(groups, stages)
+    }
+
+    /// The same for clients that come by something else than TCP. Key exchange and version are those that every broker has.
+    #[must_use]
+    pub(crate) fn over(mut self, transport: Transport, certificates: Option<&Certificates>) -> Self {
+        let broker = &mut self.broker;
+        broker.ws = transport.has_websocket();
+        if let Some(certificates) = certificates.filter(|_| transport.has_tls()) {
+            broker.tls = true;
+            broker.cafile = Some(certificates.file("ca.pem"));
+            (broker.tls_version, broker.tls_groups) = (Some("1.3"), Some(["x25519"]));
+            if transport == Transport::TlsMutual {
+                broker.cert = Some(certificates.file("client.pem"));
+                broker.key = Some(certificates.file("client.key"));
+            }
+        }
+        self
+    }
+
     /// `clients` with a subscription each that stay silent for so long.
     pub(crate) fn silence(clients: u32, seconds: f64) -> Self {
         let groups = vec![subscribers("idle", clients, 1, &["fleet/devices/%i"])];
@@ -252,7 +300,7 @@ impl Scenario {
     fn new(group: Vec<Group>, stage: Vec<Stage>) -> Self {
         let drain = format!("{}s", DELIVERY_LIMIT_S / 6);
         // The version that every broker speaks. A keep alive, which rumqttd insists on, too long for a ping in any cell.
-        let broker = Greeting { version: "3.1.1", keep_alive: "10m" };
+        let broker = Greeting { version: "3.1.1", keep_alive: "10m", ..Greeting::default() };
         Self { name: "bench".to_owned(), drain, broker, group, stage }
     }
 
@@ -327,7 +375,8 @@ mod tests {
             Scenario::retained_sweep(100_000),
             Scenario::offline_backlog(1_000, 100),
             Scenario::idle(15_000),
-            Scenario::silence(1_000, 20.0),
+            Scenario::accept(5_000),
+            Scenario::silence(1_000, 20.0).over(Transport::Ws, None),
             Scenario::observer(50, 2_000.0, 3.0),
         ];
         for scenario in scenarios {

@@ -11,6 +11,7 @@ use crate::floor;
 use crate::results::{Bottleneck, metric};
 use crate::stats::Spread;
 use crate::summary::Summary;
+use crate::transport::Transport;
 use std::fmt::Write as _;
 
 /// Ours.
@@ -25,6 +26,7 @@ pub(super) fn all(summary: &Summary) -> Vec<(String, String)> {
     let mut places = vec![("machine".to_owned(), machine(summary)), ("brokers".to_owned(), brokers(summary))];
     let tables = comparisons().into_iter();
     places.extend(tables.map(|(name, first, rows)| (name.to_owned(), table(summary, first, &rows))));
+    places.push(("tls-on-top".to_owned(), tls_on_top(summary)));
     places.push(("shards".to_owned(), shards(summary)));
     places
 }
@@ -49,6 +51,46 @@ pub(super) fn low_rate() -> Vec<Row> {
 /// Of brokers as they ship that have nothing to do.
 pub(super) fn silence() -> Vec<Row> {
     of_each(Section::Silence, &SILENCE_FIGURES)
+}
+
+/// Of clients over TLS and WebSocket that are idle, and of those that come.
+fn handshakes() -> Vec<Row> {
+    let cells = cells::all().into_iter().filter(|cell| cell.section == Section::Handshakes);
+    let rows = |cell: Cell| {
+        let figures: &[(&str, &'static str)] = if cell.headline == metric::IDLE_BYTES {
+            &[("bytes of RSS a client", metric::IDLE_BYTES)]
+        } else {
+            &[("CPU us", metric::ACCEPT_US), ("connections a second (more is better)", metric::CONNECTS_PER_SECOND)]
+        };
+        let row =
+            |(label, metric): &(&str, &'static str)| Row::new(&format!("{}: {label}", cell.title), &cell.name, metric);
+        figures.iter().map(row).collect::<Vec<_>>()
+    };
+    cells.flat_map(rows).collect()
+}
+
+/// What TLS adds to a message: the difference of two cells, for each broker that has both.
+fn tls_on_top(summary: &Summary) -> String {
+    let mut text = String::new();
+    for (load, title) in [("p2p-qos0-w1", "alone"), (cells::AT_ONCE, "50 at once")] {
+        let secured = cells::over_name(load, Transport::Tls);
+        for name in summary.names() {
+            let of = |cell: &str| {
+                summary.spread(cell, &name, metric::CPU_US).filter(|_| summary.fault(cell, &name).is_none())
+            };
+            let (Some(plain), Some(tls)) = (of(load), of(&secured)) else { continue };
+            let added = tls.median - plain.median;
+            // Rounds of the one may be like rounds of the other.
+            let (least, most) = (tls.min - plain.max, tls.max - plain.min);
+            let (plain, tls) = (number(plain.median), number(tls.median));
+            let range = format!("{} ({}-{})", number(added), number(least), number(most));
+            let _ = writeln!(text, "| {title} | {name} | {plain} | {tls} | {range} |");
+        }
+    }
+    if text.is_empty() {
+        return NOTHING.to_owned();
+    }
+    format!("| 64-byte messages | broker | CPU us over TCP | over TLS 1.3 | on top |\n|---|---|---|---|---|\n{text}")
 }
 
 /// Several figures of each cell of a section.
@@ -115,6 +157,8 @@ pub(super) fn comparisons() -> Vec<(&'static str, &'static str, Vec<Row>)> {
                 ],
             ),
         ),
+        ("secured", "cell", by_cell(Section::Secured)),
+        ("handshakes", "figure", handshakes()),
         ("low-rate", "load", low_rate()),
         ("silence", "state", silence()),
     ]
@@ -433,6 +477,19 @@ mod tests {
         let own_fault =
             one_core(&[measured("dunlin", [1.0; 3], Some("1 lost")), measured("mosquitto", [2.0; 3], None)]);
         assert!(own_fault.contains("**no figure: see its fault**"), "{own_fault}");
+    }
+
+    #[test]
+    fn what_tls_adds_is_the_difference_of_two_cells() {
+        let over = |cell: &str, cpu_us: [f64; 3]| Outcome { cell: cell.to_owned(), ..measured("dunlin", cpu_us, None) };
+        let outcomes = vec![
+            over("p2p-qos0-w1", [2.0, 1.9, 2.1]),
+            over("tls-p2p-qos0-w1", [2.5, 2.4, 2.7]),
+            over("tls-p2p-qos0-w50", [1.0; 3]),
+        ];
+        let table = tls_on_top(&Summary { outcomes, ..Summary::default() });
+        assert!(table.ends_with("| alone | dunlin | 2.00 | 2.50 | 0.50 (0.30-0.80) |\n"), "{table}");
+        assert_eq!(tls_on_top(&Summary::default()), NOTHING);
     }
 
     #[test]
