@@ -451,6 +451,8 @@ pub const ARGON2_PASSES_MAX: u32 = 64;
 pub const ARGON2_LANES_MAX: u32 = 64;
 /// Longest JSON Web Token that is looked at: longer than any provider's, shorter than a CONNECT can make it.
 pub const TOKEN_MAX_BYTES: usize = 16 * 1024;
+/// Longest user name that a token says: as long as one of `--superusers`.
+pub const TOKEN_USER_MAX_BYTES: usize = SUPERUSER_MAX_BYTES;
 /// Most keys of one file or one key set. A token without the name of its key is tried with each of its kind, 0.1 ms long.
 pub const TOKEN_KEYS_MAX: usize = 64;
 /// Shortest secret that tokens are signed with: what HMAC-SHA256 puts out (RFC 7518, 3.2). Shorter ones are guessed from one token.
@@ -505,6 +507,8 @@ pub const SCRAM_ITERATIONS_MIN: u32 = 4_096;
 pub const SCRAM_MESSAGE_MAX_BYTES: usize = 4 * 1024;
 /// SCRAM exchanges that wait for their client's proof, over all shards; beyond it the oldest gives way.
 pub const SCRAM_EXCHANGES_MAX: usize = 8 * 1024;
+/// ... of one address, or of one /64 of IPv6; beyond it its own oldest gives way, so that one address keeps nobody else out.
+pub const SCRAM_EXCHANGES_OF_ADDRESS_MAX: usize = 1_024;
 /// Re-authentications of one shard that are under way.
 pub const REAUTHENTICATIONS_MAX: usize = 8 * 1024;
 /// Most rounds of PBKDF2 of one login: some seconds.

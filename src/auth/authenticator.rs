@@ -181,7 +181,7 @@ impl Authenticator {
             return self.go_on(now, asked);
         }
         let users = self.chains.scram_of(listener).map(Arc::as_ref);
-        let verdict = self.exchanges.handle_step(now, (asked.shard, connection), users, &step);
+        let verdict = self.exchanges.handle_step(now, ((asked.shard, connection), asked.question.peer), users, &step);
         self.answer(now, &asked, verdict);
     }
 

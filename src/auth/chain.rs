@@ -143,6 +143,7 @@ const fn cause(problem: TokenProblem) -> RefusalCause {
         TokenProblem::Invalid => RefusalCause::BadCredentials,
         TokenProblem::NotNow => RefusalCause::NotNow,
         TokenProblem::NotForThis => RefusalCause::NotAuthorized,
+        TokenProblem::NoUserName => RefusalCause::NoUserName,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Exchanges of enhanced authentication that wait for their client's answer.
 //!
 //! Always holds: a connection has one exchange at most; at most [`SCRAM_EXCHANGES_MAX`] wait: beyond it the one that has waited longest goes, so that
-//! those that nobody goes on with keep nobody out; one whose client has had its time goes as well; an exchange has two steps, and whatever comes
+//! those that nobody goes on with keep nobody out; of one address [`SCRAM_EXCHANGES_OF_ADDRESS_MAX`] do, and its own oldest goes; one whose client has had its time goes as well; an exchange has two steps, and whatever comes
 //! of the second it is over.
 
-use std::collections::BTreeMap;
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use super::scram::{Mechanism, ScramError, ScramExchange, ScramProof, ScramUsers};
 use super::{Admission, EnhancedStep, RefusalCause, Verdict};
 use crate::ids::{ConnectionId, ShardId};
-use crate::limits::{SCRAM_EXCHANGES_MAX, VERDICT_TIMEOUT_MS};
+use crate::limits::{SCRAM_EXCHANGES_MAX, SCRAM_EXCHANGES_OF_ADDRESS_MAX, VERDICT_TIMEOUT_MS};
 use crate::time::{Deadline, Now};
 
 /// See the module's text.
@@ -23,7 +24,31 @@ pub(super) struct ScramExchanges {
     begun: u64,
     waiting: BTreeMap<(ShardId, ConnectionId), (u64, ScramExchange)>,
     /// The same by number, which is the order in which they were begun.
-    order: BTreeMap<u64, (Deadline, (ShardId, ConnectionId))>,
+    order: BTreeMap<u64, BegunExchange>,
+    /// Numbers by where they come from.
+    by_source: BTreeMap<ScramSource, BTreeSet<u64>>,
+}
+
+/// Who goes on with an exchange.
+pub(super) type Whose = (ShardId, ConnectionId);
+
+/// An exchange that waits.
+#[derive(Debug)]
+struct BegunExchange {
+    deadline: Deadline,
+    whose: Whose,
+    source: ScramSource,
+}
+
+/// Where a client comes from: its address, or its /64 of IPv6; `None` where that is no address.
+type ScramSource = Option<u128>;
+
+const fn source_of(peer: Option<IpAddr>) -> ScramSource {
+    match peer {
+        Some(IpAddr::V4(v4)) => Some(v4.to_bits() as u128),
+        Some(IpAddr::V6(v6)) => Some(v6.to_bits() >> 64 << 64),
+        None => None,
+    }
 }
 
 impl std::fmt::Debug for ScramExchanges {
@@ -36,14 +61,14 @@ impl ScramExchanges {
     /// None. `key` is random.
     pub(super) fn new(key: &[u8; 32]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key);
-        Self { key, begun: 0, waiting: BTreeMap::new(), order: BTreeMap::new() }
+        Self { key, begun: 0, waiting: BTreeMap::new(), order: BTreeMap::new(), by_source: BTreeMap::new() }
     }
 
     /// One step of a client whose users these are.
     pub(super) fn handle_step(
         &mut self,
         now: Now,
-        whose: (ShardId, ConnectionId),
+        (whose, peer): (Whose, Option<IpAddr>),
         users: Option<&ScramUsers>,
         step: &EnhancedStep,
     ) -> Verdict {
@@ -52,7 +77,7 @@ impl ScramExchanges {
         };
         let data = step.data.as_deref().unwrap_or_default();
         if step.is_first {
-            return self.begin(now, whose, users, (mechanism, data));
+            return self.begin(now, (whose, source_of(peer)), users, (mechanism, data));
         }
         let Some(exchange) = self.take(whose) else {
             return Verdict::Refuse(RefusalCause::BadCredentials);
@@ -69,7 +94,7 @@ impl ScramExchanges {
     fn begin(
         &mut self,
         now: Now,
-        whose: (ShardId, ConnectionId),
+        (whose, source): (Whose, ScramSource),
         users: &ScramUsers,
         (mechanism, data): (Mechanism, &[u8]),
     ) -> Verdict {
@@ -80,30 +105,45 @@ impl ScramExchanges {
         let nonce = STANDARD_NO_PAD.encode(&tag.as_ref()[..18]);
         match ScramExchange::begin(users, mechanism, data, &nonce) {
             Ok((exchange, first)) => {
-                if self.waiting.len() >= SCRAM_EXCHANGES_MAX
-                    && let Some((_, (_, oldest))) = self.order.pop_first()
-                {
-                    self.waiting.remove(&oldest);
-                }
+                self.make_room(source);
                 self.waiting.insert(whose, (self.begun, exchange));
                 // As long for the client as for its verdicts, one after the other.
-                self.order.insert(self.begun, (now.after_ms(2 * VERDICT_TIMEOUT_MS), whose));
+                let begun = BegunExchange { deadline: now.after_ms(2 * VERDICT_TIMEOUT_MS), whose, source };
+                self.order.insert(self.begun, begun);
+                self.by_source.entry(source).or_default().insert(self.begun);
                 Verdict::Continue(first)
             }
             Err(_) => Verdict::Refuse(RefusalCause::BadCredentials),
         }
     }
 
-    fn take(&mut self, whose: (ShardId, ConnectionId)) -> Option<ScramExchange> {
+    /// What has waited longest gives way: of the same address, or of all. Clients without an address are of this machine.
+    fn make_room(&mut self, source: ScramSource) {
+        let own = self.by_source.get(&source).filter(|own| own.len() >= SCRAM_EXCHANGES_OF_ADDRESS_MAX);
+        let own = own.filter(|_| source.is_some()).and_then(BTreeSet::first).copied();
+        let all = self.order.first_key_value().filter(|_| self.waiting.len() >= SCRAM_EXCHANGES_MAX);
+        let oldest = own.or(all.map(|(&number, _)| number));
+        if let Some(whose) = oldest.and_then(|number| self.order.get(&number)).map(|begun| begun.whose) {
+            self.take(whose);
+        }
+    }
+
+    fn take(&mut self, whose: Whose) -> Option<ScramExchange> {
         let (number, exchange) = self.waiting.remove(&whose)?;
-        self.order.remove(&number);
+        if let Some(BegunExchange { source, .. }) = self.order.remove(&number)
+            && let Some(own) = self.by_source.get_mut(&source)
+        {
+            own.remove(&number);
+            if own.is_empty() {
+                self.by_source.remove(&source);
+            }
+        }
         Some(exchange)
     }
 
     fn forget_expired(&mut self, now: Now) {
-        while let Some((_, (_, whose))) = self.order.first_key_value().filter(|(_, (deadline, _))| deadline.is_due(now))
-        {
-            self.take(*whose);
+        while let Some((_, begun)) = self.order.first_key_value().filter(|(_, begun)| begun.deadline.is_due(now)) {
+            self.take(begun.whose);
         }
     }
 }
@@ -135,17 +175,17 @@ mod tests {
         let first = step("SCRAM-SHA-256", "n,,n=ann,r=abc", true);
         let mut nonces = std::collections::BTreeSet::new();
         for slot in 0..SCRAM_EXCHANGES_MAX as u32 {
-            let verdict = exchanges.handle_step(at(0), whose(slot), Some(&users), &first);
+            let verdict = exchanges.handle_step(at(0), (whose(slot), None), Some(&users), &first);
             let Verdict::Continue(data) = verdict else { panic!("{verdict:?}") };
             nonces.insert(data);
         }
         assert_eq!(nonces.len(), SCRAM_EXCHANGES_MAX, "no nonce comes twice");
         let one_more = whose(SCRAM_EXCHANGES_MAX as u32);
-        assert!(matches!(exchanges.handle_step(at(1), one_more, Some(&users), &first), Verdict::Continue(_)));
+        assert!(matches!(exchanges.handle_step(at(1), (one_more, None), Some(&users), &first), Verdict::Continue(_)));
         assert_eq!((exchanges.waiting.len(), exchanges.order.len()), (SCRAM_EXCHANGES_MAX, SCRAM_EXCHANGES_MAX));
         assert!(!exchanges.waiting.contains_key(&whose(0)) && exchanges.waiting.contains_key(&whose(1)));
         let late = at(2 * VERDICT_TIMEOUT_MS + 1);
-        assert!(matches!(exchanges.handle_step(late, one_more, Some(&users), &first), Verdict::Continue(_)));
+        assert!(matches!(exchanges.handle_step(late, (one_more, None), Some(&users), &first), Verdict::Continue(_)));
         assert_eq!(exchanges.waiting.len(), 1);
     }
 
@@ -155,15 +195,15 @@ mod tests {
         let first = step("SCRAM-SHA-256", "n,,n=ann,r=abc", true);
         let second = step("SCRAM-SHA-256", "c=biws,r=abc,p=AAAA", false);
         // One that never ends stands in front of all.
-        assert!(matches!(exchanges.handle_step(at(0), whose(0), Some(&users), &first), Verdict::Continue(_)));
+        assert!(matches!(exchanges.handle_step(at(0), (whose(0), None), Some(&users), &first), Verdict::Continue(_)));
         for _ in 0..=SCRAM_EXCHANGES_MAX {
-            let verdict = exchanges.handle_step(at(0), whose(1), Some(&users), &first);
+            let verdict = exchanges.handle_step(at(0), (whose(1), None), Some(&users), &first);
             assert!(matches!(verdict, Verdict::Continue(_)), "{verdict:?}");
-            exchanges.handle_step(at(0), whose(1), Some(&users), &second);
+            exchanges.handle_step(at(0), (whose(1), None), Some(&users), &second);
         }
         // Nor does one that its client has begun anew.
         for _ in 0..=SCRAM_EXCHANGES_MAX {
-            let verdict = exchanges.handle_step(at(0), whose(2), Some(&users), &first);
+            let verdict = exchanges.handle_step(at(0), (whose(2), None), Some(&users), &first);
             assert!(matches!(verdict, Verdict::Continue(_)), "{verdict:?}");
         }
         assert_eq!((exchanges.waiting.len(), exchanges.order.len()), (2, 2));
@@ -174,17 +214,37 @@ mod tests {
         let (mut exchanges, users) = (ScramExchanges::new(&[1; 32]), users());
         let wrong = Verdict::Refuse(RefusalCause::BadCredentials);
         let second = step("SCRAM-SHA-256", "c=biws,r=abc,p=AAAA", false);
-        assert_eq!(exchanges.handle_step(at(0), whose(0), Some(&users), &second), wrong);
+        assert_eq!(exchanges.handle_step(at(0), (whose(0), None), Some(&users), &second), wrong);
         let bad_method = Verdict::Refuse(RefusalCause::BadMethod);
         for (method, users) in [("SCRAM-SHA-1", Some(&users)), ("GS2-KRB5", Some(&users)), ("SCRAM-SHA-256", None)] {
             assert_eq!(
-                exchanges.handle_step(at(0), whose(0), users, &step(method, "n,,n=ann,r=abc", true)),
+                exchanges.handle_step(at(0), (whose(0), None), users, &step(method, "n,,n=ann,r=abc", true)),
                 bad_method
             );
         }
         let first = step("SCRAM-SHA-256", "n,,n=ann,r=abc", true);
-        assert!(matches!(exchanges.handle_step(at(0), whose(0), Some(&users), &first), Verdict::Continue(_)));
-        assert_eq!(exchanges.handle_step(at(0), whose(0), Some(&users), &second), wrong);
+        assert!(matches!(exchanges.handle_step(at(0), (whose(0), None), Some(&users), &first), Verdict::Continue(_)));
+        assert_eq!(exchanges.handle_step(at(0), (whose(0), None), Some(&users), &second), wrong);
         assert!(exchanges.waiting.is_empty(), "one attempt");
+    }
+
+    #[test]
+    fn one_address_displaces_its_own_exchanges_and_nobody_else_s() {
+        let (mut exchanges, users) = (ScramExchanges::new(&[1; 32]), users());
+        let first = step("SCRAM-SHA-256", "n,,n=ann,r=abc", true);
+        let begin = |exchanges: &mut ScramExchanges, slot: u32, peer: &str| {
+            let verdict = exchanges.handle_step(at(0), (whose(slot), peer.parse().ok()), Some(&users), &first);
+            assert!(matches!(verdict, Verdict::Continue(_)));
+        };
+        begin(&mut exchanges, 0, "192.0.2.1");
+        begin(&mut exchanges, 1, "2001:db8::1");
+        for slot in 2..3 * SCRAM_EXCHANGES_OF_ADDRESS_MAX as u32 {
+            begin(&mut exchanges, slot, if slot % 2 == 0 { "198.51.100.7" } else { "2001:db8:0:1::1" });
+        }
+        assert_eq!(exchanges.waiting.len(), 2 + 2 * SCRAM_EXCHANGES_OF_ADDRESS_MAX);
+        assert!(exchanges.waiting.contains_key(&whose(0)) && exchanges.waiting.contains_key(&whose(1)));
+        assert!(!exchanges.waiting.contains_key(&whose(2)), "the oldest of a busy address");
+        exchanges.forget_expired(at(2 * VERDICT_TIMEOUT_MS + 1));
+        assert!(exchanges.order.is_empty() && exchanges.by_source.is_empty());
     }
 }

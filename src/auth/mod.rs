@@ -272,6 +272,8 @@ pub enum RefusalCause {
     NotAuthorized,
     /// What it shows has no time any more, or not yet.
     NotNow,
+    /// What it shows holds, and names nobody.
+    NoUserName,
     /// It names a method that is not offered here.
     BadMethod,
     /// Whatever it shows, it is turned away.
@@ -282,7 +284,7 @@ impl RefusalCause {
     /// What CONNACK says (MQTT 5.0, 3.2.2.2).
     pub const fn code(self) -> ReasonCode {
         match self {
-            Self::BadCredentials => ReasonCode::BadUserNameOrPassword,
+            Self::BadCredentials | Self::NoUserName => ReasonCode::BadUserNameOrPassword,
             Self::Anonymous | Self::NotAuthorized | Self::NotNow => ReasonCode::NotAuthorized,
             Self::BadMethod => ReasonCode::BadAuthenticationMethod,
             Self::Banned => ReasonCode::Banned,
@@ -297,6 +299,9 @@ impl RefusalCause {
             Self::NotAuthorized => "it may not connect",
             Self::BadMethod => "no such authentication method is offered here",
             Self::NotNow => "what it shows has expired, is not valid yet, or has no end",
+            Self::NoUserName => {
+                "its token names no user: the claim (--jwt-user-claim) is missing, no text, empty, too long, or has U+0000"
+            }
             Self::Banned => "it is banned",
         }
     }

@@ -15,6 +15,7 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
     warnings.extend(closed(config));
     warnings.extend(half_open(config));
     warnings.extend(config.listeners.iter().filter_map(trusts_nobody));
+    warnings.extend(unknown_listeners(config));
     let values = &config.settings;
     let packet = values.packet_size_max_bytes as u64;
     for (path, bytes) in [
@@ -54,6 +55,25 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
     }
     warnings
 }
+
+/// Listeners that rules and profiles name and that there are not: what is said about their clients is said about nobody.
+fn unknown_listeners(config: &Config) -> Vec<String> {
+    let is_known = |name: &str| config.listeners.iter().any(|listener| *listener.settings.name == *name);
+    let of_rules = config.access.rules().into_iter().flat_map(|rules| rules.listeners());
+    let of_rules = of_rules.filter(|(_, name)| !is_known(name)).map(|(rule, name)| {
+        format!("[auth] acl_file: {rule}: no listener is called {name:?}, so it is about nobody there")
+    });
+    let of_profiles = config.access.profiles().into_iter().flat_map(|profiles| profiles.listeners());
+    let of_profiles = of_profiles.filter(|name| !is_known(name));
+    let of_profiles = of_profiles.map(|name| format!("[auth] profiles_file: no listener is called {name:?}"));
+    let mut warnings: Vec<String> = of_rules.chain(of_profiles).collect();
+    warnings.dedup();
+    warnings.truncate(WARNINGS_OF_A_KIND_MAX);
+    warnings
+}
+
+/// A file of a million rules may name as many listeners.
+const WARNINGS_OF_A_KIND_MAX: usize = 16;
 
 /// A listener that asks for a PROXY header and takes it from nobody.
 fn trusts_nobody(listener: &Listener) -> Option<String> {

@@ -492,3 +492,22 @@ fn what_no_listener_takes_up_is_warned_of() {
     let printed = Computer { file: bind, ..COMPUTER }.config(&["-c", "d.toml"], &[]).to_toml();
     assert_eq!(warnings(&printed, &[]), [""; 0], "{printed}");
 }
+
+#[test]
+fn rules_and_profiles_about_a_listener_that_there_is_not_are_warned_of() {
+    let read = |path: &Path| {
+        let text = match path.to_str() {
+            Some("rules") => {
+                "[[rule]]\nallow = \"all\"\ntopics = \"#\"\nlisteners = [\"publik\", \"127.0.0.1:1883\"]\n"
+            }
+            _ => "[[profile]]\npublish_rate = 1\nlisteners = \"inner\"\n",
+        };
+        Ok(text.to_owned())
+    };
+    let system = System { machine: Machine { cores: 1, ..Machine::default() }, read_file: &read };
+    let arguments = ["dunlin", "--acl-file", "rules", "--profiles-file", "profiles"].map(Into::into);
+    let Ok(Invocation::Run(config)) = load_on(&system, arguments, []) else { panic!("it is right") };
+    let about = |word: &str| config.warnings.iter().filter(|warning| warning.contains(word)).count();
+    assert_eq!((about("line 1: allow all #: no listener is called \"publik\""), about("\"inner\"")), (1, 1));
+    assert_eq!(about("no listener is called"), 2, "{:?}", config.warnings);
+}

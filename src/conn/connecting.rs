@@ -7,7 +7,7 @@ use super::connection::Phase;
 use super::connections::{Connections, InputHandler};
 use super::handed_over::HandedOver;
 use super::peer::RefusedPeer;
-use super::spoken::{level, spoken};
+use super::spoken::{client_id, level, spoken};
 use crate::codec::{ConnectPacket, ConnectRefusal, DecodeError, ReasonCode, Version, frame};
 use crate::ids::{ConnectionId, ShardId};
 use crate::limits::CONNECT_SIZE_MAX_BYTES;
@@ -34,22 +34,27 @@ impl Connections {
                     connection.partial.extend(bytes);
                     return None;
                 };
-                Some((ConnectPacket::decode(frame), level(frame.body), &bytes[total..]))
+                Some((
+                    ConnectPacket::decode(frame).map_err(|error| (error, UndecodedConnect::of(frame.body))),
+                    &bytes[total..],
+                ))
             })
         } else {
             connection.partial.complete(bytes, CONNECT_SIZE_MAX_BYTES).and_then(|(whole, rest)| {
                 let Some(packet) = whole else { return Ok(None) };
                 let framed = frame::next(&packet, CONNECT_SIZE_MAX_BYTES)?;
-                Ok(framed.map(|(frame, _)| (ConnectPacket::decode(frame), level(frame.body), rest)))
+                Ok(framed.map(|(frame, _)| {
+                    (ConnectPacket::decode(frame).map_err(|error| (error, UndecodedConnect::of(frame.body))), rest)
+                }))
             })
         };
         match decoded {
             Ok(None) => {}
-            Ok(Some((Ok(connect), _, rest))) => self.take_connect(core, id, connect, rest),
-            Ok(Some((Err(refusal), level, _))) => {
+            Ok(Some((Ok(connect), rest))) => self.take_connect(core, id, connect, rest),
+            Ok(Some((Err((refusal, UndecodedConnect { level, client_id })), _))) => {
                 let (reason, text) = (close_reason(refusal.error), refusal.error.text());
                 let level = level.filter(|_| reason == CloseReason::UnsupportedVersion);
-                self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level });
+                self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level, client_id });
                 self.linger_with(id, reason, |out| refusal.write_connack(out));
             }
             Err(error) => {
@@ -91,7 +96,13 @@ impl Connections {
     fn refuse_version(&mut self, id: ConnectionId, version: Version) {
         let (reason, text) =
             (CloseReason::UnsupportedVersion, "the listener's mqtt_versions does not name this version of MQTT");
-        self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level: Some(version as u8) });
+        self.refuse_peer(RefusedPeer {
+            peer: self.peer(id),
+            reason,
+            text,
+            level: Some(version as u8),
+            client_id: None,
+        });
         let refusal = ConnectRefusal::of(DecodeError::UnsupportedVersion, version);
         self.linger_with(id, reason, |out| refusal.write_connack(out));
     }
@@ -137,6 +148,18 @@ impl Connections {
         } else if !rest.is_empty() {
             self.feed_open(core, id, rest);
         }
+    }
+}
+
+/// What a CONNECT that cannot be decoded says of who sent it.
+struct UndecodedConnect {
+    level: Option<u8>,
+    client_id: Option<Box<str>>,
+}
+
+impl UndecodedConnect {
+    fn of(body: &[u8]) -> Self {
+        Self { level: level(body), client_id: client_id(body).map(Into::into) }
     }
 }
 

@@ -335,7 +335,7 @@ impl Connections {
         self.counters.sockets += 1;
         if let Err((reason, text)) = self.admit(now, listener, peer) {
             self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
-            self.refuse_peer(RefusedPeer { peer, reason, text, level: None });
+            self.refuse_peer(RefusedPeer { peer, reason, text, level: None, client_id: None });
             return;
         }
         let entry = &mut self.listeners[usize::from(listener)];

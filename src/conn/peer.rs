@@ -34,7 +34,7 @@ impl Peer {
 }
 
 /// A peer that was refused before CONNACK, for a line of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedPeer {
     /// Who it is.
     pub peer: Peer,
@@ -44,6 +44,8 @@ pub struct RefusedPeer {
     pub text: &'static str,
     /// The level of the protocol that its CONNECT named, where that was the reason.
     pub level: Option<u8>,
+    /// The client id of its CONNECT, as far as that could be read.
+    pub client_id: Option<Box<str>>,
 }
 
 impl From<PeerAddress> for Peer {

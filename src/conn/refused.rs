@@ -14,7 +14,7 @@ const LINES_MAX: usize = 1024;
 impl Connections {
     /// Counts a peer that is refused before the shard knows it, and has a line for it.
     pub(super) fn refuse(&mut self, id: ConnectionId, reason: CloseReason, text: &'static str) {
-        self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level: None });
+        self.refuse_peer(RefusedPeer { peer: self.peer(id), reason, text, level: None, client_id: None });
     }
 
     pub(super) fn refuse_peer(&mut self, refused: RefusedPeer) {

@@ -30,6 +30,34 @@ pub(super) fn level(body: &[u8]) -> Option<u8> {
     rest.get(usize::from(u16::from_be_bytes(*length))).copied()
 }
 
+/// The client id of a CONNECT, from what follows its fixed header, where that can be read although something behind it cannot.
+pub(super) fn client_id(body: &[u8]) -> Option<&str> {
+    let (length, rest) = body.split_first_chunk::<2>()?;
+    let rest = rest.get(usize::from(u16::from_be_bytes(*length))..)?;
+    // Level, flags and keep alive.
+    let (head, mut rest) = rest.split_first_chunk::<4>()?;
+    if head[0] == LEVEL_V5 {
+        let (mut properties, mut shift) = (0_usize, 0);
+        loop {
+            let (byte, behind) = rest.split_first()?;
+            properties |= usize::from(byte & 0x7f) << shift;
+            (rest, shift) = (behind, shift + 7);
+            match byte & 0x80 {
+                0 => break,
+                _ if shift > 21 => return None,
+                _ => {}
+            }
+        }
+        rest = rest.get(properties..)?;
+    }
+    let (length, rest) = rest.split_first_chunk::<2>()?;
+    let name = str::from_utf8(rest.get(..usize::from(u16::from_be_bytes(*length)))?).ok()?;
+    (!name.is_empty() && !name.contains('\0')).then_some(name)
+}
+
+/// From which on CONNECT has properties.
+const LEVEL_V5: u8 = 5;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +88,25 @@ mod tests {
         assert_eq!(level(b"\0\x04MQTT\x07\x02"), Some(7));
         assert_eq!(level(b"\0\x06MQIsdp\x03"), Some(3));
         assert_eq!((level(b"\xff\xffMQTT"), level(b"\0"), level(b"")), (None, None, None));
+    }
+
+    #[test]
+    fn a_client_id_is_read_as_far_as_it_is_there() {
+        assert_eq!(client_id(b"\0\x04MQTT\x04\x02\0\x0a\0\x02c1\xff\xff"), Some("c1"));
+        assert_eq!(client_id(b"\0\x04MQTT\x05\x02\0\x0a\x05\x11\0\0\0\x01\0\x02c1"), Some("c1"));
+        let long = [b"\0\x04MQTT\x05\x02\0\x0a\x80\x01".as_slice(), &[0; 128], b"\0\x01x"].concat();
+        assert_eq!(client_id(&long), Some("x"));
+        for cut in [
+            &b"\0\x04MQTT\x04\x02\0\x0a\0\x03c1"[..],
+            b"\0\x04MQTT\x04\x02\0",
+            b"\0\x04MQTT\x04\x02\0\x0a\0\0",
+            b"\0\x04MQTT\x04\x02\0\x0a\0\x01\0",
+            b"\0\x04MQTT\x04\x02\0\x0a\0\x01\xff",
+            b"\0\x04MQTT\x05\x02\0\x0a\xff\xff\xff\xff\xff\0\x01x",
+            b"\0\x04MQTT\x05\x02\0\x0a\x7f\0\x01x",
+            b"",
+        ] {
+            assert_eq!(client_id(cut), None, "{cut:?}");
+        }
     }
 }

@@ -125,9 +125,10 @@ impl Edge {
     }
 
     pub(super) fn write_refused(refused: RefusedPeer) {
-        let RefusedPeer { peer, reason, text, level } = refused;
+        let RefusedPeer { peer, reason, text, level, client_id } = refused;
         let (reason, level) = (reason.label(), level.map(u64::from));
-        log::event::ConnectRefused { client: None, user: None, peer: &peer, reason, level, text }.log();
+        let client = client_id.as_deref();
+        log::event::ConnectRefused { client, user: None, peer: &peer, reason, level, text }.log();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Shared subscriptions: who of a group gets a message, and groups that are to know whether a member's client is there.
 //!
-//! Always holds: a message goes to a member that can be sent it at once, if any shard is known to have one; else to one with room in
+//! Always holds: a message goes to a member that may receive it, where access rules let one; to one that can be sent it at once, if any shard is known to have one; else to one with room in
 //! its queue. It is for no member that has ended, and for one without connection only where the index knows of
 //! none that has one. A session with many shared subscriptions tells its groups some in each turn; a group that picks a
 //! member before it was told puts that right, tells the other shards, and picks again.
@@ -48,7 +48,8 @@ impl Router {
         let mut any = false;
         for &group in &matches.groups {
             let key = self.index.group_key(group);
-            let pick = self.pick(turn, clients, key, Among::AllShards);
+            let topic = fanout.routed.message.topic;
+            let pick = self.pick(turn, clients, (key, topic), Among::AllShards);
             any |= pick.is_some();
             match pick {
                 Some(Pick::Local(subscriber)) => {
@@ -72,8 +73,9 @@ impl Router {
         key: u64,
         fanout: &mut Fanout<'_>,
     ) -> Option<(ShardId, u64)> {
-        let pick =
-            self.pick(turn, clients, key, Among::ThisShard).or_else(|| self.pick(turn, clients, key, Among::AllShards));
+        let about = (key, fanout.routed.message.topic);
+        let pick = self.pick(turn, clients, about, Among::ThisShard);
+        let pick = pick.or_else(|| self.pick(turn, clients, about, Among::AllShards));
         match pick {
             Some(Pick::Local(subscriber)) => {
                 let group = self.index.group_by_key(key).expect("it has a member");
@@ -102,7 +104,7 @@ impl Router {
         if clients.sessions.get(id).is_persistent() {
             fanout.routed.stored_as = delivery.stored_as; // until what follows is written, it is wanted there
         }
-        match self.pick(turn, clients, key, Among::AllShards) {
+        match self.pick(turn, clients, (key, fanout.routed.message.topic), Among::AllShards) {
             Some(Pick::Local(subscriber)) => {
                 self.catch_up(turn, clients, subscriber.session);
                 clients.deliver_to_member(turn, subscriber, PickedFor { tag: delivery.group, key }, &mut fanout);
@@ -123,9 +125,15 @@ impl Router {
         true
     }
 
-    /// Whose turn it is in a group. `None` if there is no group, or no member of it.
-    fn pick(&mut self, turn: &mut Turn<'_>, clients: &mut Clients, key: u64, among: Among) -> Option<Pick> {
-        let mut full = 0;
+    /// Whose turn it is in a group to get a message on this topic. `None` if there is no group, or no member of it.
+    fn pick(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        (key, topic): (u64, &str),
+        among: Among,
+    ) -> Option<Pick> {
+        let (mut full, mut barred) = (0, 0);
         loop {
             let group = self.index.group_by_key(key)?;
             let pick = match among {
@@ -134,6 +142,15 @@ impl Router {
             };
             let Pick::Local(subscriber) = pick else { return Some(pick) };
             if self.correct_stale_pick(turn, clients, group, subscriber) {
+                continue;
+            }
+            if clients.access.checks && !clients.may_receive(subscriber.session, topic) {
+                // Another of the group may. Where none here may, one elsewhere is asked, once: who was asked by others asks nobody.
+                barred += 1;
+                if barred >= self.index.candidates(group).min(FULL_MAX) {
+                    let elsewhere = if among == Among::AllShards { self.index.pick_elsewhere(group) } else { None };
+                    return Some(elsewhere.map_or(pick, Pick::Remote));
+                }
                 continue;
             }
             if clients.takes_at_once(subscriber.session) {

@@ -245,3 +245,20 @@ fn a_limit_on_open_files_that_will_be_short_is_told_at_start() {
     let broker = Broker::start("enough", "[node]\nmax_connections = 100\n");
     assert!(broker.lines_to(" ready").iter().all(|line| !line.contains(" config_warning ")));
 }
+
+/// What cannot be decoded of a CONNECT stands behind the client id: an operator is to know whose device it is.
+#[test]
+fn a_connect_that_cannot_be_decoded_is_told_with_its_client_id() {
+    let broker = Broker::start("undecodable", QUICK);
+    for (level, properties) in [(4, &[][..]), (5, &[0][..])] {
+        let mut body = [&[0, 4, b'M', b'Q', b'T', b'T', level, 6, 0, 60], properties, &[0, 2, b'c', b'7']].concat();
+        // A will for a topic with a wildcard.
+        body.extend(properties);
+        body.extend([0, 1, b'#', 0, 1, b'x']);
+        let mut client = Client::open(&broker.addresses[0]);
+        client.send(&[&[0x10, body.len() as u8], &body[..]].concat());
+        client.closed();
+        let lines = broker.lines_to("connect_refused");
+        assert!(lines.last().is_some_and(|line| line.contains(" client=c7 ")), "{lines:?}");
+    }
+}

@@ -270,6 +270,12 @@ impl RuleSet {
         self.rules.is_empty()
     }
 
+    /// Listeners that rules name, with the rules.
+    pub fn listeners(&self) -> impl Iterator<Item = (&Rule, &str)> {
+        let named = self.rules.iter().filter_map(|rule| Some((rule, rule.conditions.as_deref()?)));
+        named.flat_map(|(rule, conditions)| conditions.listeners.iter().map(move |name| (rule, &**name)))
+    }
+
     /// Rules about this client, in order.
     fn of<'a>(&'a self, who: &Who<'a>) -> impl Iterator<Item = &'a Rule> {
         let own = match who.user {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::Admission;
 use super::super::permissions::parse_permissions;
+use crate::limits::TOKEN_USER_MAX_BYTES;
 use crate::time::Timestamp;
 
 /// What tokens must claim.
@@ -30,6 +31,8 @@ pub enum TokenProblem {
     NotNow,
     /// It holds, and is not for this broker or this client.
     NotForThis,
+    /// It holds, and what it says of the user is no name.
+    NoUserName,
 }
 
 impl TokenPolicy {
@@ -60,7 +63,7 @@ impl TokenPolicy {
             return Err(TokenProblem::NotForThis);
         }
         let user = match self.user_claim.as_deref() {
-            Some(claim) => Some(text(claim).filter(|user| !user.is_empty()).ok_or(TokenProblem::NotForThis)?),
+            Some(claim) => Some(text(claim).filter(|user| is_user_name(user)).ok_or(TokenProblem::NoUserName)?),
             None => None,
         };
         // A name that differs is a mistake at best; without the claim nobody vouches for one.
@@ -79,6 +82,11 @@ impl TokenPolicy {
     }
 }
 
+/// Whether a claim may be a user name: CONNECT could not carry U+0000 [MQTT-1.5.4-2], and nobody is called anything longer.
+fn is_user_name(text: &str) -> bool {
+    (1..=TOKEN_USER_MAX_BYTES).contains(&text.len()) && !text.contains('\0')
+}
+
 /// A `NumericDate` (RFC 7519, 2), if there is one. One that is no date is a mistake.
 fn instant(value: Option<&Value>) -> Result<Option<Timestamp>, TokenProblem> {
     let Some(value) = value else { return Ok(None) };
@@ -86,4 +94,35 @@ fn instant(value: Option<&Value>) -> Result<Option<Timestamp>, TokenProblem> {
     #[expect(clippy::cast_sign_loss, reason = "its range was checked")]
     let ms = (seconds * 1_000.0) as u64;
     Ok(Some(Timestamp(ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_that_is_no_name_names_nobody() {
+        let policy = TokenPolicy { user_claim: Some("sub".into()), ..TokenPolicy::default() };
+        let admits = |sub: Value| {
+            let claims = json!({"sub": sub, "exp": 2_000});
+            policy
+                .admit(claims.as_object().expect("it is one"), "c", None, Timestamp(1_000_000))
+                .map(|found| found.user)
+        };
+        assert_eq!(admits(json!("ann")), Ok(Some("ann".into())));
+        assert_eq!(admits(json!("x".repeat(TOKEN_USER_MAX_BYTES))), Ok(Some("x".repeat(TOKEN_USER_MAX_BYTES).into())));
+        for sub in [
+            json!(["ann"]),
+            json!({"name": "ann"}),
+            json!(7),
+            Value::Null,
+            json!(""),
+            json!("an\0n"),
+            json!("x".repeat(TOKEN_USER_MAX_BYTES + 1)),
+        ] {
+            assert_eq!(admits(sub.clone()), Err(TokenProblem::NoUserName), "{sub}");
+        }
+    }
 }

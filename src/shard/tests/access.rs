@@ -328,3 +328,33 @@ fn many_filters_take_more_turns_where_there_are_rules() {
     assert_eq!(world.read(ann).len(), 1);
     assert_eq!(world.shards[0].gauges().subscriptions, 64);
 }
+
+#[test]
+fn a_member_of_a_shared_subscription_that_may_not_receive_a_message_is_passed_over() {
+    for shards in [1, 2] {
+        let mut world = World::of(shards);
+        use_rules(&mut world, "user ann\ntopic read g/a\nuser bob\ntopic read g/#\nuser eve\ntopic write g/#\n");
+        let names = [world.name_on(0, "ann"), world.name_on((shards - 1) as u8, "bob"), world.name_on(0, "eve")];
+        let ann = client(&mut world, "ann", &names[0]);
+        let bob = client(&mut world, "bob", &names[1]);
+        let eve = client(&mut world, "eve", &names[2]);
+        world.subscribe(ann, "$share/s/g/#", 1);
+        world.subscribe(bob, "$share/s/g/#", 1);
+        for number in 1..=8 {
+            world.send(eve, &Packet::Publish(publish1(number, "g/b", "for bob")));
+        }
+        assert!(world.read(ann).is_empty());
+        assert_eq!((world.read(bob).len(), world.dropped(DropReason::AccessDenied)), (8, 0), "{shards} shards");
+        for number in 11..=18 {
+            world.send(eve, &Packet::Publish(publish1(number, "g/a", "for both")));
+        }
+        let (of_ann, of_bob) = (world.read(ann).len(), world.read(bob).len());
+        assert!(of_ann > 0 && of_bob > 0 && of_ann + of_bob == 8, "{of_ann} and {of_bob}");
+        // Where nobody may, it is dropped once and counted.
+        world.unsubscribe(bob, "$share/s/g/#");
+        world.send(eve, &Packet::Publish(publish1(20, "g/b", "for nobody")));
+        assert!(world.read(ann).is_empty());
+        assert_eq!(world.dropped(DropReason::AccessDenied), 1);
+        world.shards.iter().for_each(crate::shard::Shard::assert_invariants);
+    }
+}
