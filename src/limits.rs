@@ -400,6 +400,8 @@ pub const TLS_HANDSHAKES_PER_TURN: usize = 16;
 pub const TLS_HANDSHAKE_INPUT_MAX_BYTES: usize = 68 * 1024;
 /// TLS records in a row that bring no bytes (empty ones, warnings, key updates): an honest peer sends one or two.
 pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
+/// Default of `--tls-handshake-timeout`: two round trips of the slowest link, with room for a lost packet.
+pub const TLS_HANDSHAKE_TIMEOUT_DEFAULT_S: u16 = 5;
 /// Certificates of one listener, each with a key; a client that comes is compared with each.
 pub const TLS_CERTIFICATES_MAX: usize = 64;
 /// Revocation lists of one listener.

@@ -223,7 +223,7 @@ fn flags_of_other_brokers_get_the_true_answer() {
     for (flag, answer) in [
         ("--persistence", "use [store] storage (--storage)"),
         ("--psk-file", "use [auth] password_file, jwt_key, jwks_url or auth_http_url"),
-        ("--tls-port", "TLS is a matter of a listener"),
+        ("--certfile", "TLS is a matter of a listener"),
         ("-d", "dunlin stays in the foreground"),
     ] {
         let output = dunlin(&[flag], &[]);

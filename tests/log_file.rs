@@ -58,6 +58,7 @@ fn connected(client: &str) {
         clean_start: false,
         session_present: true,
         shard: 0,
+        tls: None,
     }
     .log();
 }

@@ -328,7 +328,7 @@ mod tests {
             ("--max-packet-sise", "a similar argument exists: '--max-packet-size'"),
             ("--persistence", "use [store] storage"),
             ("--psk-file=/etc/psk", "use [auth] password_file, jwt_key, jwks_url or auth_http_url"),
-            ("--tls-cert", "TLS is a matter of a listener"),
+            ("--certfile", "TLS is a matter of a listener"),
             ("-d", "dunlin stays in the foreground"),
             ("broker.toml", "a file of settings is named with --config"),
             ("--max-clients", "use [node] max_connections (--max-connections)"),

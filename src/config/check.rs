@@ -108,7 +108,8 @@ fn closed(config: &Config) -> Option<String> {
 
 /// Whether clients come in by what they prove otherwise than with the credentials of CONNECT: whatever the policy says.
 fn takes_proof(settings: &ListenerSettings) -> bool {
-    let shows_certificates = settings.tls_client_certificates != ClientCertificates::Off || settings.proxy_protocol;
+    let asks = settings.kind.has_tls() && settings.tls_client_certificates != ClientCertificates::Off;
+    let shows_certificates = asks || settings.proxy_protocol;
     let has_account = settings.kind == ListenerKind::Unix && settings.unix_user_names;
     let has_certificate = settings.certificate_user != CertificateUser::Off && shows_certificates;
     settings.auth.scram_file.path().is_some() || has_certificate || has_account

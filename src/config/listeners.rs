@@ -7,7 +7,7 @@ use std::{collections::HashSet, fmt, net::SocketAddr, sync::Arc};
 use super::{
     error::{Problem, Source},
     layers::{ListenerTable, ROWS, Resolved, index},
-    process::{BindAddress, WS_PORT_DEFAULT, WS_PORT_OFF},
+    process::{BindAddress, PORT_OFF, WS_PORT_DEFAULT},
     unix::UnixSocket,
 };
 use crate::limits::LISTENERS_MAX;
@@ -93,17 +93,34 @@ fn value<T: FromValue>(resolved: &[Resolved], flag: &str) -> T {
     T::from_value(resolved[index(flag)].value.clone())
 }
 
+/// Kinds that listen beside plain TCP, and by which flags.
+const FURTHER_KINDS: [(ListenerKind, &str); 3] = [
+    (ListenerKind::WebSocket, "ws-port"),
+    (ListenerKind::Tls, "tls-port"),
+    (ListenerKind::SecureWebSocket, "wss-port"),
+];
+
+/// The port that a kind listens at, if it does. A certificate makes one for TLS.
+fn further_port(all: &[Resolved], kind: ListenerKind, flag: &str) -> Option<u16> {
+    let has_certificate = || value::<Vec<String>>(all, "tls-cert").iter().any(|path| path != "none");
+    match value::<u32>(all, flag) {
+        PORT_OFF if kind == ListenerKind::Tls && has_certificate() => Some(TLS_PORT),
+        PORT_OFF => None,
+        port => Some(port as u16),
+    }
+}
+
 fn without_tables(all: &[Resolved]) -> Vec<Described> {
     let source = |flag: &str| all[index(flag)].source.clone();
     let binds: Vec<BindAddress> = value(all, "bind");
     let at = |bind: &BindAddress| ListenAddress::Ip(bind.with_port(value(all, "port")));
     let mut described: Vec<_> =
         binds.iter().map(|bind| describe_one(at(bind), ListenerKind::Tcp, all.to_vec(), source("bind"))).collect();
-    let ws_port: u32 = value(all, "ws-port");
-    if ws_port != WS_PORT_OFF {
-        let at = |bind: &BindAddress| ListenAddress::Ip(SocketAddr::new(bind.ip, ws_port as u16));
-        let web = |bind| describe_one(at(bind), ListenerKind::WebSocket, all.to_vec(), source("ws-port"));
-        described.extend(binds.iter().map(web));
+    for (kind, flag) in FURTHER_KINDS {
+        let Some(port) = further_port(all, kind, flag) else { continue };
+        let at = |bind: &BindAddress| ListenAddress::Ip(SocketAddr::new(bind.ip, port));
+        let source = if all[index(flag)].source == Source::Default { source("tls-cert") } else { source(flag) };
+        described.extend(binds.iter().map(|bind| describe_one(at(bind), kind, all.to_vec(), source.clone())));
     }
     if let Some(socket) = UnixSocket::of(&|flag| all[index(flag)].value.clone()) {
         let address = ListenAddress::Unix(Box::new(socket));
@@ -150,21 +167,20 @@ fn address_of_table(
     }
 }
 
-/// A listener for WebSocket or TLS that says no port has another default than others.
+/// A listener for WebSocket or TLS that says no port has that of its kind.
 fn resolve_port(table: &ListenerTable, kind: ListenerKind, resolved: &mut [Resolved]) {
-    let secure_port = match kind {
-        ListenerKind::Tls => Some(TLS_PORT),
-        ListenerKind::SecureWebSocket => Some(WSS_PORT),
+    let of_kind = match kind {
+        ListenerKind::Tls => Some(("tls-port", TLS_PORT)),
+        ListenerKind::SecureWebSocket => Some(("wss-port", WSS_PORT)),
+        ListenerKind::WebSocket => Some(("ws-port", WS_PORT_DEFAULT)),
         _ => None,
     };
-    if let Some(port) = secure_port.filter(|_| resolved[index("port")].source == Source::Default) {
-        resolved[index("port")].value = Value::Number(port.into());
-    }
-    if kind != ListenerKind::WebSocket || table.layer.get(index("port")).is_some() {
+    let Some((flag, usual)) = of_kind.filter(|_| table.layer.get(index("port")).is_none()) else { return };
+    if kind != ListenerKind::WebSocket && resolved[index("port")].source != Source::Default {
         return;
     }
-    let port = u16::try_from(value::<u32>(resolved, "ws-port")).unwrap_or(WS_PORT_DEFAULT);
-    let source = resolved[index("ws-port")].source.clone();
+    let port = u16::try_from(value::<u32>(resolved, flag)).unwrap_or(usual);
+    let source = resolved[index(flag)].source.clone();
     resolved[index("port")] = Resolved { value: Value::Number(port.into()), source };
 }
 
@@ -234,6 +250,7 @@ fn of_another_kind<'a>(table: &'a ListenerTable, described: &'a Described) -> im
             "bind" | "port" => kind == ListenerKind::Unix,
             flag if flag.starts_with("tcp-") => kind == ListenerKind::Unix,
             flag if flag.starts_with("ws-") => !kind.has_websocket(),
+            flag if flag.starts_with("tls-") => !kind.has_tls(),
             flag if flag.starts_with("unix") => kind != ListenerKind::Unix,
             _ => false,
         };

@@ -38,8 +38,22 @@ declare_settings! {
         ///
         /// off does not listen for it. In a [[listener]] table of the kind websocket, port is its port, or else this, or else
         /// 8083.
-        ws_port: u32 = Setting::number("ws-port", Count, 0, WS_PORT_OFF as u64, WS_PORT_OFF as u64)
-            .word("off", WS_PORT_OFF as u64).for_each_listener(), Start;
+        ws_port: u32 = Setting::number("ws-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
+            .word("off", PORT_OFF as u64).for_each_listener(), Start;
+
+        /// TCP port of MQTT in TLS, at every address of --bind; 8883 is the usual one.
+        ///
+        /// off listens for it at 8883 where there is a tls_cert, and else not at all. In a [[listener]] table of the kind tls, port is its port,
+        /// or else this, or else 8883.
+        tls_port: u32 = Setting::number("tls-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
+            .word("off", PORT_OFF as u64).for_each_listener(), Start;
+
+        /// TCP port of MQTT over secure WebSocket, at every address of --bind; 8084 is the usual one.
+        ///
+        /// off does not listen for it. It needs tls_cert and tls_key. In a [[listener]] table of the kind wss, port is its port, or else this,
+        /// or else 8084.
+        wss_port: u32 = Setting::number("wss-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
+            .word("off", PORT_OFF as u64).for_each_listener(), Start;
 
         /// Path of a Unix socket to listen at, beside the addresses; off is none.
         ///
@@ -233,8 +247,8 @@ impl ProcessSettings {
     }
 }
 
-/// No port: there is no listener for MQTT over WebSocket.
-pub(super) const WS_PORT_OFF: u32 = u16::MAX as u32 + 1;
+/// No port: there is no listener of that kind.
+pub(super) const PORT_OFF: u32 = u16::MAX as u32 + 1;
 /// The port of MQTT over WebSocket that other brokers have.
 pub(super) const WS_PORT_DEFAULT: u16 = 8083;
 

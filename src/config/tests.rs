@@ -112,6 +112,8 @@ fn other_than_default(row: &Setting) -> String {
     match row.kind {
         Kind::Number { unit, min, .. } => match unit {
             Unit::Count if row.flag == "port" => "1884".to_owned(),
+            Unit::Count if row.flag == "tls-port" => "8885".to_owned(),
+            Unit::Count if row.flag == "wss-port" => "8886".to_owned(),
             Unit::Count => (min + 1).to_string(),
             Unit::Bytes => "2MiB".to_owned(),
             Unit::Seconds if row.flag == "auth-http-timeout" => "2s".to_owned(),
@@ -122,6 +124,8 @@ fn other_than_default(row: &Setting) -> String {
             let is_default = |word: &str| matches!(row.fallback, Fallback::Text(default) if default == word);
             words.iter().find(|word| !is_default(word)).expect("there is a choice").to_string()
         }
+        Kind::Texts { .. } if row.flag == "tls-ciphers" => "TLS_AES_128_GCM_SHA256".to_owned(),
+        Kind::Text { .. } if row.flag == "tls-key-passphrase-variable" => "OTHER".to_owned(),
         Kind::Texts { .. } if row.flag == "jwt-key" => "users".to_owned(),
         Kind::Texts { noun: "method", .. } => "password-file".to_owned(),
         Kind::Texts { noun: "version", .. } => "3.1.1".to_owned(),
@@ -510,4 +514,22 @@ fn rules_and_profiles_about_a_listener_that_there_is_not_are_warned_of() {
     let about = |word: &str| config.warnings.iter().filter(|warning| warning.contains(word)).count();
     assert_eq!((about("line 1: allow all #: no listener is called \"publik\""), about("\"inner\"")), (1, 1));
     assert_eq!(about("no listener is called"), 2, "{:?}", config.warnings);
+}
+
+#[test]
+fn a_certificate_makes_a_port_for_tls_listen_beside_the_others() {
+    let kinds = |flags: &[&str]| -> Vec<String> {
+        let system = System { machine: Machine { cores: 1, ..Machine::default() }, read_file: &|_| Ok(String::new()) };
+        let arguments = std::iter::once("dunlin").chain(flags.iter().copied()).map(Into::into);
+        let Ok(Invocation::Run(config)) = load_on(&system, arguments, []) else { panic!("{flags:?}") };
+        let one = |listener: &Listener| format!("{} {:?}", listener.address, listener.settings.kind);
+        config.listeners.iter().map(one).collect()
+    };
+    let plain = "127.0.0.1:1883 Tcp";
+    assert_eq!(kinds(&[]), [plain]);
+    assert_eq!(kinds(&["--tls-cert", "c", "--tls-key", "k"]), [plain, "127.0.0.1:8883 Tls"]);
+    assert_eq!(kinds(&["--tls-port", "8884", "--tls-cert", "c", "--tls-key", "k"]), [plain, "127.0.0.1:8884 Tls"]);
+    let both = kinds(&["--wss-port", "8084", "--ws-port", "8083", "--tls-cert", "c", "--tls-key", "k"]);
+    let expected = ["127.0.0.1:8083 WebSocket", "127.0.0.1:8883 Tls", "127.0.0.1:8084 SecureWebSocket"];
+    assert_eq!(both, [&[plain][..], &expected].concat());
 }

@@ -111,6 +111,8 @@ pub(super) struct ListenerEntry {
     pub(super) layers: ListenerLayers,
     /// Connections that have not sent CONNECT, in the order in which their time runs out.
     pub(super) awaiting_connect: VecDeque<(Deadline, ConnectionId)>,
+    /// Those of them whose TLS handshakes may not be done, by when they have to be.
+    pub(super) shaking: VecDeque<(Deadline, ConnectionId)>,
     /// Clients that wait for a place.
     pub(super) awaiting_place: AwaitingPlace,
 }
@@ -239,6 +241,7 @@ impl Connections {
             connections,
             layers,
             awaiting_connect: VecDeque::new(),
+            shaking: VecDeque::new(),
             awaiting_place: AwaitingPlace::default(),
         });
         u8::try_from(self.listeners.len() - 1).expect("LISTENERS_MAX is far below")
@@ -345,6 +348,9 @@ impl Connections {
         let id = self.table.insert(connection);
         let deadline = now.after_s(entry.settings.connect_timeout_s.into());
         entry.awaiting_connect.push_back((deadline, id));
+        if entry.settings.kind.has_tls() {
+            entry.shaking.push_back((now.after_s(entry.settings.tls_handshake_timeout_s.into()), id));
+        }
         self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
     }
 
@@ -386,6 +392,8 @@ impl Connections {
                 }
             }
         }
+        #[cfg(feature = "tls")]
+        self.end_handshakes(now);
         while let Some(id) = pop_due(&mut self.linger_deadlines, now) {
             self.end_lingering(id);
         }
@@ -394,9 +402,30 @@ impl Connections {
         }
     }
 
+    /// Closes connections whose TLS handshakes are not done in time.
+    #[cfg(feature = "tls")]
+    fn end_handshakes(&mut self, now: Now) {
+        for listener in 0..self.listeners.len() {
+            while let Some(id) = pop_due(&mut self.listeners[listener].shaking, now) {
+                if self.table.get(id).is_some_and(|connection| connection.wire.is_shaking()) {
+                    let text = "its TLS handshake was not done within --tls-handshake-timeout";
+                    self.refuse(id, CloseReason::ConnectTimeout, text);
+                    self.close(id);
+                }
+            }
+        }
+    }
+
+    /// What a connection in TLS has agreed on with its peer.
+    #[cfg(feature = "tls")]
+    pub fn agreed_tls(&self, id: ConnectionId) -> Option<super::tls::TlsParameters> {
+        self.table.get(id)?.wire.agreed_tls()
+    }
+
     /// When [`Self::handle_deadlines`] or [`Self::may_accept`] is due.
     pub fn next_deadline(&self) -> Option<Deadline> {
         let connects = self.listeners.iter().filter_map(|listener| listener.awaiting_connect.front());
+        let connects = connects.chain(self.listeners.iter().filter_map(|listener| listener.shaking.front()));
         let deadlines = connects.chain(self.linger_deadlines.front()).map(|&(due, _)| due);
         let place_again = self.place_again.filter(|_| !self.is_paused);
         deadlines.chain(self.accept_again).chain(place_again).min()

@@ -22,7 +22,7 @@ use super::outbox::Outbox;
 use super::peer::Peer;
 use super::proxied::ProxyLayer;
 #[cfg(feature = "tls")]
-use super::tls::{Handshake, Tls, TlsListener};
+use super::tls::{Handshake, Tls, TlsListener, TlsParameters};
 use super::websocket::WebSocketLayer;
 use crate::auth::PeerIdentity;
 use crate::settings::ListenerSettings;
@@ -204,7 +204,20 @@ impl Wire {
         }
     }
 
-    /// Takes out what the layers have proved of the peer. Where all of them are done, there are none from now on.
+    /// What the ends of a TLS connection have agreed on.
+    #[cfg(feature = "tls")]
+    pub(super) fn agreed_tls(&self) -> Option<TlsParameters> {
+        let Self::Layered(layers) = self else { return None };
+        layers.stack.iter().find_map(|layer| if let AnyLayer::Tls(tls) = layer { tls.agreed() } else { None })
+    }
+
+    /// Whether a TLS handshake is not done, or has not begun.
+    #[cfg(feature = "tls")]
+    pub(super) fn is_shaking(&self) -> bool {
+        let Self::Layered(layers) = self else { return false };
+        layers.stack.iter().any(|layer| matches!(layer, AnyLayer::Tls(tls) if tls.is_shaking()))
+    }
+
     /// Who the peer has proved to be, for whoever takes it later.
     pub(super) fn identity(&self) -> Option<&PeerIdentity> {
         match self {
@@ -213,6 +226,7 @@ impl Wire {
         }
     }
 
+    /// Takes out what the layers have proved of the peer. Where all of them are done, there are none from now on.
     pub(super) fn take_identity(&mut self) -> Option<Arc<PeerIdentity>> {
         let layers = self.layers()?;
         let identity = layers.identity.take();

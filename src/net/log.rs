@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::edge::Edge;
 use crate::codec::Version;
+use crate::conn::tls::TlsParameters;
 use crate::conn::{Peer, RefusedPeer};
 use crate::shard::{Event, PublishSeen};
 use crate::telemetry::log::event::PublishPacket;
-use crate::telemetry::{DropReason, log};
+use crate::telemetry::{DropReason, Verbosity, log};
 use crate::time::Now;
 
 /// One shard has said that credentials are not checked, which holds for all of them.
@@ -18,6 +19,9 @@ impl Edge {
         let connections = &self.connections;
         match event {
             Event::Connected { connection, client_id, user, version, keep_alive_s, clean_start, session_present } => {
+                // Its text is made where it is wanted.
+                let agreed = connections.agreed_tls(*connection).filter(|_| log::verbosity() >= Verbosity::Debug);
+                let cipher = agreed.map(TlsParameters::suite);
                 log::event::ClientConnected {
                     client: client_id,
                     user: user.as_deref(),
@@ -27,6 +31,7 @@ impl Edge {
                     clean_start: *clean_start,
                     session_present: *session_present,
                     shard: connections.config().own.0.into(),
+                    tls: agreed.zip(cipher.as_deref()).map(|(agreed, cipher)| (agreed.version(), cipher)),
                 }
                 .log();
             }

@@ -33,7 +33,7 @@ use crate::limits;
 use crate::net::{Edge, ListenOn, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError, SharedUnixListener};
-use crate::shard::{Places, ProcessContext, StampClock};
+use crate::shard::{CertificatesEnd, Places, ProcessContext, StampClock};
 use crate::telemetry::log;
 
 /// Why the broker does not run.
@@ -162,7 +162,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
-    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker };
+    let certificates_end = tls.first_end();
+    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end };
     let Started { threads, planes, inboxes, addresses, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
     let authenticator = match questions {
@@ -285,6 +286,8 @@ struct SharedByShards<'a> {
     heartbeats: &'a [Arc<Heartbeat>],
     /// Where questions go, if any listener asks.
     asker: Option<Asker>,
+    /// When the first certificate of a listener ends.
+    certificates_end: Arc<CertificatesEnd>,
 }
 
 fn start_shards(
@@ -294,7 +297,7 @@ fn start_shards(
     mut logs: Option<&mut ShardLogs>,
 ) -> Result<Started, RunError> {
     let instance = random();
-    let process = process_context(config, logs.as_deref());
+    let process = process_context(config, logs.as_deref(), &shared.certificates_end);
     let restoring = Arc::new(Restoring::new(config.settings.shards));
     let (tell_restored, restored) = mpsc::channel();
     let connections = Arc::new(AtomicU32::new(0));
@@ -367,7 +370,11 @@ fn spawn_shard(index: usize, cores: &[core_affinity::CoreId], assignment: Assign
 }
 
 /// What all shards share.
-fn process_context(config: &Config, logs: Option<&ShardLogs>) -> ProcessContext {
+fn process_context(
+    config: &Config,
+    logs: Option<&ShardLogs>,
+    certificates_end: &Arc<CertificatesEnd>,
+) -> ProcessContext {
     let names = logs.map_or_else(|| NameKey { first: random(), second: random() }, |logs| logs.names);
     let keys = HashKeys { tables: random(), names };
     let now = clock::now();
@@ -378,6 +385,7 @@ fn process_context(config: &Config, logs: Option<&ShardLogs>) -> ProcessContext 
         tells_clients_apart: config.tells_clients_apart(),
         listeners: config.listeners.iter().map(|listener| Arc::clone(&listener.settings)).collect(),
         profiles: config.access.profiles().cloned(),
+        certificates_end: Arc::clone(certificates_end),
         stamps: StampClock::new(now, logs.map_or(0, |logs| logs.last_stamp_ns)),
         ..ProcessContext::new((*config.settings).clone(), keys, now)
     }

@@ -439,75 +439,83 @@ super::declare_settings! {
         certificate_user: CertificateUser = Setting::new(
             "certificate-user", Kind::Choice { words: CertificateUser::WORDS, planned: &[], bare: None }, Fallback::Text("off"),
         ).for_each_listener(), Start;
-        /// Certificate chains of the listener, as PEM files.
+        /// Certificate chains of the listener, as PEM files; none is no TLS.
         ///
-        /// The server's own certificate comes first in each.
+        /// Given for all listeners it makes tls_port listen, or 8883. The server's own certificate comes first in each.
         /// A client that names a host (SNI) gets the first one that is for that name and that it can verify, any other client the first of
         /// all. Each has its key at the same place of tls_key. All files of a listener are read again on SIGHUP, and when one of them is
         /// wrong, all stay as they were.
         tls_certificates: Vec<String> = Setting::new(
             "tls-cert", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CERTIFICATES_MAX }, Fallback::Text("none"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Private keys of the certificates, as PEM files: PKCS#8, PKCS#1 or SEC1.
         ///
         /// PKCS#8 may be encrypted; the passphrase is the same for all of a listener.
         tls_keys: Vec<String> = Setting::new(
             "tls-key", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CERTIFICATES_MAX }, Fallback::Text("none"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// File whose first line is the passphrase of the keys.
         tls_key_passphrase_file: Box<str> = Setting::new(
             "tls-key-passphrase-file", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Environment variable that holds the passphrase of the keys.
         tls_key_passphrase_variable: Box<str> = Setting::new(
             "tls-key-passphrase-variable", Kind::Text { check: check_variable, noun: "name", allowed: "the name of an environment variable, or none" }, Fallback::Text("none"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Authorities that client certificates must come from, as a PEM file.
         tls_ca: Box<str> = Setting::new(
             "tls-ca", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Whether clients show certificates: off, optional or required.
         ///
         /// optional asks for one and takes in who has none; one that is shown must be right.
         tls_client_certificates: ClientCertificates = Setting::new(
             "tls-client-cert", Kind::Choice { words: ClientCertificates::WORDS, planned: &[], bare: None }, Fallback::Text("off"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Revocation lists of those authorities, as PEM files.
         ///
         /// With them a client certificate is refused that is on its issuer's list, or whose issuer has no list here.
         tls_crls: Vec<String> = Setting::new(
             "tls-crl", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CRLS_MAX }, Fallback::Text("none"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Oldest version of TLS that is taken: 1.2 or 1.3.
         tls_version_min: TlsVersion = Setting::new(
             "tls-min-version", Kind::Choice { words: TlsVersion::WORDS, planned: &[], bare: None }, Fallback::Text("1.2"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Cipher suites that are taken, by their IANA names, or all.
         ///
         /// Only suites with AEAD are known: AES-GCM and ChaCha20-Poly1305.
         tls_ciphers: Vec<String> = Setting::new(
             "tls-ciphers", Kind::Texts { check: check_suite, noun: "name", most: limits::TLS_CIPHERS_MAX }, Fallback::Text("all"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// OCSP response that is stapled to the first certificate, as a DER file.
         tls_ocsp: Box<str> = Setting::new(
             "tls-ocsp", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
 
         /// Whether clients get tickets by which they resume: on or off.
         ///
-        /// Their keys are random, change every six hours, and end with the process.
+        /// Their keys are random, change every six hours, and end with the process. Listeners that ask for no client certificates share them, and
+        /// a reload leaves them as they are; of others a reload voids the tickets, since authorities or revocation lists may have changed.
         tls_tickets: TlsTickets = Setting::new(
             "tls-tickets", Kind::Choice { words: TlsTickets::WORDS, planned: &[], bare: None }, Fallback::Text("on"),
-        ).in_tables_only(), Start;
+        ).for_each_listener(), Start;
+
+        /// How long a TLS handshake may take, from the connection on.
+        ///
+        /// connect_timeout bounds it as well, which goes on to CONNECT.
+        tls_handshake_timeout_s: u16 = Setting::number(
+            "tls-handshake-timeout", Seconds, 1, limits::CONNECT_TIMEOUT_MAX_S as u64, limits::TLS_HANDSHAKE_TIMEOUT_DEFAULT_S as u64,
+        ).for_each_listener(), Start;
     }
 
     Auth {
@@ -579,7 +587,7 @@ impl ListenerSettings {
     pub fn tls_files(&self) -> impl Iterator<Item = &str> {
         let lists = [&self.tls_certificates, &self.tls_keys, &self.tls_crls].into_iter().flatten().map(String::as_str);
         let single = [&*self.tls_ca, &*self.tls_ocsp, &*self.tls_key_passphrase_file];
-        lists.chain(single).filter(|path| *path != "none")
+        lists.chain(single).filter(|path| *path != "none" && self.kind.has_tls())
     }
 
     /// Whether clients without credentials come in.

@@ -14,6 +14,7 @@
 mod access;
 mod ack;
 mod answer;
+mod certificates;
 mod clients;
 pub mod command;
 mod connect;
@@ -74,6 +75,7 @@ use crate::limits::{ASKS_EXPIRED_PER_TICK, CLOSED_PER_TICK, FANOUTS_MAX};
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters, Verbosity};
 use crate::time::{Deadline, Now};
 
+pub use certificates::CertificatesEnd;
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
@@ -142,7 +144,7 @@ impl Shard {
         Self {
             clients: Clients::new(id, process, log),
             router: Router::new(id, process),
-            sys: Sys::new(&process.settings, now),
+            sys: Sys::new(process, now),
             commands: CommandsUnderWay::default(),
             next_tidy: now.after_s(1),
             alias_topic: String::new(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::certificates::CertificatesEnd;
 use super::mesh::StampClock;
 use super::places::Places;
 use crate::auth::Profiles;
@@ -67,6 +68,8 @@ pub struct ProcessContext {
     pub listeners: Arc<[Arc<ListenerSettings>]>,
     /// What holds for some clients only, until [`super::Command::UseProfiles`] brings something else.
     pub profiles: Option<Arc<Profiles>>,
+    /// When the first certificate of a listener ends.
+    pub certificates_end: Arc<CertificatesEnd>,
     /// Where the stamps of retained messages begin.
     pub stamps: StampClock,
 }
@@ -86,6 +89,7 @@ impl ProcessContext {
             tells_clients_apart: false,
             listeners: Arc::new([]),
             profiles: None,
+            certificates_end: Arc::default(),
             stamps,
         }
     }

@@ -4,9 +4,10 @@
 //! retained messages. Presence events are published where the client is, and cost nothing while nobody subscribes.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use super::route::MessageOrigin;
-use super::{MeshMessage, Settings, Shard, Turn};
+use super::{CertificatesEnd, MeshMessage, ProcessContext, Shard, Turn};
 use crate::codec::Forwarded;
 use crate::ids::{Qos, SessionId, ShardId};
 use crate::session::{MessageRef, Routed};
@@ -48,6 +49,7 @@ pub(super) struct Sys {
     loads: [Load; LOADS.len()],
     /// What was published last, in the order of `topics`.
     published: Vec<String>,
+    certificates_end: Arc<CertificatesEnd>,
     /// Kept for its memory.
     text: String,
 }
@@ -68,7 +70,8 @@ const LOADS: [(&str, Counter); 9] = [
 ];
 
 impl Sys {
-    pub(super) fn new(settings: &Settings, now: Now) -> Self {
+    pub(super) fn new(process: &ProcessContext, now: Now) -> Self {
+        let settings = &process.settings;
         let interval_s = settings.sys_interval_s;
         Self {
             interval_s,
@@ -80,6 +83,7 @@ impl Sys {
             clients_maximum: 0,
             loads: [Load::default(); LOADS.len()],
             published: Vec::new(),
+            certificates_end: Arc::clone(&process.certificates_end),
             text: String::new(),
         }
     }
@@ -159,6 +163,10 @@ impl Sys {
             for (average, (_, minutes)) in load.averages.iter().zip(LOAD_MINUTES) {
                 topics.push((format!("load/{name}/{minutes}"), format!("{average:.2}")));
             }
+        }
+        // Listeners neither come nor go, so it is there always or never.
+        if let Some(days) = self.certificates_end.days_left(now) {
+            topics.push(("tls/certificate/days_left".to_owned(), days.to_string()));
         }
         topics
     }

@@ -484,3 +484,149 @@ fn a_client_comes_in_over_secure_websocket_and_over_nothing_less() {
     let mut without_frames = OpenSsl::connect(&broker.addresses[0], &["-CAfile", &file]);
     assert!(!without_frames.come_in(), "MQTT without WebSocket");
 }
+
+/// One flag of a certificate, and its port listens beside the plain one; tickets of it are good after a reload.
+#[test]
+fn flags_describe_the_listener_for_tls_and_its_tickets_outlive_a_reload() {
+    let ca = Authority::new("flags");
+    ca.issue("server", 1, 37);
+    let (certificate, key) = (ca.path("server.pem"), ca.path("server.key"));
+    let file = format!("[listener]\ntls_cert = {certificate:?}\ntls_key = {key:?}\ntls_port = 0\nwss_port = 0\n");
+    let broker = Broker::start("tls-flags", &format!("{file}[node]\nsys_interval = 1\n[log]\nlevel = \"debug\"\n"));
+    assert_eq!(broker.addresses.len(), 3, "plain, TLS, secure WebSocket: {:?}", broker.addresses);
+    Client::connect(&broker, b'p').ping();
+    let (secure, ticket) = (&broker.addresses[1], ca.path("ticket"));
+    let mut first = OpenSsl::connect(secure, &["-tls1_3", "-sess_out", &ticket]);
+    assert!(first.come_in());
+    let lines = broker.lines_to("client_connected client=x");
+    let line = lines.last().expect("a line");
+    assert!(
+        line.contains("tls_version=\"1.3\" tls_cipher=\"TLS_") || line.contains("tls_version=1.3 tls_cipher=TLS_"),
+        "{line}"
+    );
+    broker.signal("HUP");
+    broker.lines_to("config_reloaded");
+    let output = Command::new("openssl")
+        .args(["s_client", "-connect", secure, "-tls1_3", "-sess_in", &ticket])
+        .stdin(Stdio::null())
+        .output()
+        .expect("openssl runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("Reused, "), "{text}");
+    // What is left of the certificate, for monitoring.
+    let mut watcher = Client::connect(&broker, b'w');
+    let topic = b"$SYS/broker/tls/certificate/days_left";
+    let filter = [&[0x82, topic.len() as u8 + 5, 0, 1, 0, topic.len() as u8], &topic[..], &[0]].concat();
+    watcher.send(&filter);
+    assert_eq!(watcher.receive::<5>(), [0x90, 3, 0, 1, 0]);
+    let [_, length] = watcher.receive::<2>();
+    let mut rest = vec![0; usize::from(length)];
+    watcher.0.read_exact(&mut rest).unwrap();
+    let days = String::from_utf8_lossy(&rest[2 + topic.len()..]).parse::<i64>().expect("a number of days");
+    assert!((36..=37).contains(&days), "{days}");
+}
+
+#[test]
+fn a_handshake_that_takes_too_long_is_ended_and_told() {
+    let ca = Authority::new("slow");
+    ca.issue("server", 1, 90);
+    let broker = Broker::start("tls-slow", &ca.listener("secure", "tls_handshake_timeout = 1\nconnect_timeout = 60"));
+    let mut silent = Client::open(&broker.addresses[0]);
+    // The header of a handshake record whose rest never comes.
+    silent.send(&[0x16, 3, 1, 2, 0, 1]);
+    let took = silent.closed();
+    assert!(took > Duration::from_millis(500) && took < Duration::from_secs(20), "{took:?}");
+    let lines = broker.lines_to("connect_refused");
+    assert!(lines.last().is_some_and(|line| line.contains("handshake was not done")), "{lines:?}");
+    assert!(OpenSsl::connect(&broker.addresses[0], &[]).come_in());
+}
+
+#[test]
+fn who_shows_a_certificate_where_that_is_optional_must_show_a_right_one() {
+    let (ca, other) = (Authority::new("optional"), Authority::new("optional-other"));
+    ca.issue("server", 1, 90);
+    ca.issue("client", 2, 90);
+    other.issue("client", 3, 90);
+    let more = format!(
+        "tls_ca = {:?}\ntls_client_cert = \"optional\"\ncertificate_user = \"common-name\"\nallow_anonymous = true",
+        ca.path("ca.pem")
+    );
+    let broker = Broker::start("tls-optional", &ca.listener("mutual", &more));
+    let address = &broker.addresses[0];
+    assert!(OpenSsl::connect(address, &[]).come_in(), "without one");
+    assert!(broker.lines_to("client_connected").last().is_some_and(|line| !line.contains("user=")));
+    let (certificate, key) = (ca.path("client.pem"), ca.path("client.key"));
+    assert!(OpenSsl::connect(address, &["-cert", &certificate, "-key", &key]).come_in());
+    assert!(broker.lines_to("client_connected").last().is_some_and(|line| line.contains("user=client")));
+    let (certificate, key) = (other.path("client.pem"), other.path("client.key"));
+    assert!(!OpenSsl::connect(address, &["-cert", &certificate, "-key", &key]).come_in(), "of another authority");
+}
+
+/// The bytes of the file reach the client: what is in them is between it and the authority.
+#[test]
+fn an_ocsp_response_is_stapled_as_it_stands_in_its_file() {
+    let ca = Authority::new("ocsp");
+    ca.issue("server", 1, 90);
+    // OCSPResponse with the status "try later" (RFC 6960, 4.2.1).
+    fs::write(ca.path("staple"), [0x30, 3, 0x0a, 1, 3]).unwrap();
+    let broker = Broker::start("tls-ocsp", &ca.listener("secure", &format!("tls_ocsp = {:?}", ca.path("staple"))));
+    for version in ["-tls1_2", "-tls1_3"] {
+        let output = Command::new("openssl")
+            .args(["s_client", "-status", "-connect", &broker.addresses[0], version])
+            .stdin(Stdio::null())
+            .output()
+            .expect("openssl runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("OCSP Response Status: trylater (0x3)"), "{version}: {text}");
+    }
+}
+
+/// TLS behind the header of a proxy, which says where the client is, and WebSocket within it.
+#[test]
+fn tls_comes_behind_a_proxy_header_and_below_websocket() {
+    let ca = Authority::new("proxied");
+    ca.issue("server", 1, 90);
+    let (certificate, key) = (ca.path("server.pem"), ca.path("server.key"));
+    let table = |kind: &str| {
+        format!(
+            "[[listener]]\nname = {kind:?}\nkind = {kind:?}\nbind = \"127.0.0.1:0\"\ntls_cert = {certificate:?}\ntls_key = {key:?}\n\
+             proxy_protocol = true\nproxy_from = \"127.0.0.1\"\nallow_anonymous = true\n"
+        )
+    };
+    let broker = Broker::start("tls-proxied", &format!("{}{}", table("tls"), table("wss")));
+    for (at, is_web) in [(0, false), (1, true)] {
+        let proxy = proxy_to(&broker.addresses[at], b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 8883\r\n");
+        let mut client = OpenSsl::connect(&proxy, &[]);
+        if is_web {
+            client.say(REQUEST);
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                let byte = client.read(1);
+                assert_eq!(byte.len(), 1, "{}", String::from_utf8_lossy(&answer));
+                answer.extend(byte);
+            }
+            client.say(&binary(&CONNECT));
+            assert_eq!(client.read(6), [&[0x82, 4][..], &CONNACK].concat());
+        } else {
+            assert!(client.come_in());
+        }
+        let lines = broker.lines_to("client_connected");
+        assert!(lines.last().is_some_and(|line| line.contains("peer=198.51.100.7:4711")), "{lines:?}");
+    }
+}
+
+/// A proxy that puts a header before the first connection to it. Returns where it listens.
+fn proxy_to(address: &str, header: &'static [u8]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (at, address) = (listener.local_addr().unwrap().to_string(), address.to_owned());
+    std::thread::spawn(move || {
+        let (client, _) = listener.accept().unwrap();
+        let mut broker = std::net::TcpStream::connect(address).unwrap();
+        broker.write_all(header).unwrap();
+        let (mut from, mut to) = (client.try_clone().unwrap(), broker.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+        let mut client = client;
+        std::io::copy(&mut broker, &mut client)
+    });
+    at
+}

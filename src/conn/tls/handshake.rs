@@ -15,6 +15,7 @@ use rustls::{ProtocolVersion, ServerConfig};
 
 use super::failure::failure_of;
 use super::identity::identity_of;
+use super::parameters::TlsParameters;
 use super::record::{Protocol, RecordKeys};
 use super::secrets::{TrafficSecrets, take_told};
 use super::traffic::Traffic;
@@ -55,6 +56,7 @@ pub(super) struct Done {
     pub(super) identity: Option<Arc<PeerIdentity>>,
     /// What it has to send last are tickets, which can wait for MQTT.
     pub(super) output_may_wait: bool,
+    pub(super) agreed: TlsParameters,
 }
 
 impl std::fmt::Debug for Handshake {
@@ -170,6 +172,8 @@ impl Handshake {
         };
         let identity = connection.peer_certificates().and_then(|certificates| certificates.first()).map(identity_of);
         let records_max = records_max(&connection);
+        let suite = connection.negotiated_cipher_suite().map_or(0, |suite| u16::from(suite.suite()));
+        let agreed = TlsParameters { is_v13: protocol == Protocol::V13, suite };
         let (extracted, _) = match connection.dangerous_into_kernel_connection() {
             Ok(parts) => parts,
             Err(error) => return failed(&error),
@@ -188,7 +192,8 @@ impl Handshake {
         }
         let rest = std::mem::take(&mut self.input);
         let traffic = Traffic::new([opening, sealing], protocol, records_max, secrets, rest);
-        HandshakeOutcome::Done(Box::new(Done { traffic, identity, output_may_wait: protocol == Protocol::V13 }))
+        let output_may_wait = protocol == Protocol::V13;
+        HandshakeOutcome::Done(Box::new(Done { traffic, identity, output_may_wait, agreed }))
     }
 }
 

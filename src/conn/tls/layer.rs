@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 
 use super::handshake::{Done, Handshake, HandshakeOutcome, no_handshake};
+use super::parameters::TlsParameters;
 use super::record::{ContentType, HEADER_BYTES, Protocol, RecordError, parse_header};
 use super::secrets::SecretTap;
 use super::traffic::Traffic;
@@ -53,6 +54,8 @@ pub(in crate::conn) struct Tls {
     /// It may wait for MQTT.
     to_send_may_wait: bool,
     is_silent: bool,
+    /// What both have agreed on.
+    agreed: Option<TlsParameters>,
     identity: Option<Arc<PeerIdentity>>,
 }
 
@@ -96,8 +99,19 @@ impl Tls {
             to_send: Vec::new(),
             to_send_may_wait: false,
             is_silent: false,
+            agreed: None,
             identity: None,
         }
+    }
+
+    /// What both have agreed on, when the handshake is done.
+    pub(in crate::conn) const fn agreed(&self) -> Option<TlsParameters> {
+        self.agreed
+    }
+
+    /// Whether its handshake is not done.
+    pub(in crate::conn) const fn is_shaking(&self) -> bool {
+        matches!(self.state, State::Shaking(_) | State::Away(_))
     }
 
     /// Whether its handshake is with somebody who runs it.
@@ -145,7 +159,8 @@ impl Tls {
                 return Some(end);
             }
             HandshakeOutcome::Done(done) => {
-                let Done { mut traffic, identity, output_may_wait } = *done;
+                let Done { mut traffic, identity, output_may_wait, agreed } = *done;
+                self.agreed = Some(agreed);
                 std::mem::swap(bytes, &mut handshake.plain);
                 let mut rest = std::mem::take(&mut handshake.input);
                 self.to_send_may_wait = output_may_wait;

@@ -18,6 +18,7 @@ mod failure;
 mod handshake;
 mod identity;
 mod layer;
+mod parameters;
 mod record;
 mod secrets;
 #[cfg(test)]
@@ -28,5 +29,6 @@ pub use client::{AgreedTls, ClientHandshake, ClientRecords, RecordsEnd};
 pub use handshake::Handshake;
 pub(super) use layer::Tls;
 pub use layer::TlsListener;
+pub use parameters::TlsParameters;
 #[doc(no_inline)]
 pub use rustls::ServerConfig;

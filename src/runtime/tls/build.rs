@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, version};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -24,8 +24,12 @@ const ALPN: &[u8] = b"mqtt";
 const ALPN_OF_WEBSOCKET: &[u8] = b"http/1.1";
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
-/// Reads all files of a listener. What is right and yet worth a word goes to `warnings`.
-pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> Result<ServerConfig, TlsProblem> {
+/// Reads all files of a listener. What is right and yet worth a word goes to `found`.
+pub(super) fn build(
+    settings: &ListenerSettings,
+    tickets: &mut SharedTickets,
+    found: &mut CertificatesFound,
+) -> Result<ServerConfig, TlsProblem> {
     let provider = Arc::new(provider(settings)?);
     let versions: &[_] = match settings.tls_version_min {
         TlsVersion::V12 => &[&version::TLS13, &version::TLS12],
@@ -39,7 +43,7 @@ pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> 
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let certified = certified_keys(settings, &provider, warnings)?;
+    let certified = certified_keys(settings, &provider, found)?;
     let mut config = builder.with_cert_resolver(Arc::new(Resolver::new(certified)));
     config.alpn_protocols = vec![if settings.kind.has_websocket() { ALPN_OF_WEBSOCKET } else { ALPN }.to_vec()];
     // What a client resumes from it keeps itself.
@@ -47,11 +51,38 @@ pub(super) fn build(settings: &ListenerSettings, warnings: &mut Vec<String>) -> 
     config.send_tls13_tickets = 0;
     if settings.tls_tickets == TlsTickets::On {
         config.send_tls13_tickets = 1;
-        config.ticketer = aws_lc_rs::Ticketer::new().map_err(|error| {
+        config.ticketer = tickets.of(settings).map_err(|error| {
             SettingPlace { listener: &settings.name, key: "tls_tickets" }.problem(error.to_string())
         })?;
     }
     Ok(config)
+}
+
+/// What tickets are sealed with. A ticket holds what a client has proved, so one of a listener that asks for less must not be good for one that
+/// asks for more, and none for longer than the authorities and revocation lists by which it was made.
+#[derive(Debug, Default)]
+pub(super) struct SharedTickets(Option<Arc<dyn ProducesTickets>>);
+
+impl SharedTickets {
+    /// The same for all listeners that ask for no certificates, as long as the process lives; another one for each of the others, each time.
+    fn of(&mut self, settings: &ListenerSettings) -> Result<Arc<dyn ProducesTickets>, rustls::Error> {
+        if settings.tls_client_certificates != ClientCertificates::Off {
+            return aws_lc_rs::Ticketer::new();
+        }
+        if let Some(shared) = &self.0 {
+            return Ok(Arc::clone(shared));
+        }
+        let made = aws_lc_rs::Ticketer::new()?;
+        Ok(Arc::clone(self.0.insert(made)))
+    }
+}
+
+/// What is worth a word of certificates that are right.
+#[derive(Debug, Default)]
+pub(super) struct CertificatesFound {
+    pub(super) warnings: Vec<String>,
+    /// When the first of them ends, in Unix seconds.
+    pub(super) first_end_s: Option<i64>,
 }
 
 /// The cipher suites that were chosen.
@@ -117,7 +148,7 @@ fn verifier(
 fn certified_keys(
     settings: &ListenerSettings,
     provider: &CryptoProvider,
-    warnings: &mut Vec<String>,
+    found: &mut CertificatesFound,
 ) -> Result<Vec<CertifiedKey>, TlsProblem> {
     let of_certificates = SettingPlace { listener: &settings.name, key: "tls_cert" };
     let of_keys = SettingPlace { key: "tls_key", ..of_certificates };
@@ -134,7 +165,7 @@ fn certified_keys(
     let mut all = Vec::new();
     for (certificate, key) in certificates.iter().zip(&keys) {
         let chain = of_certificates.certificates(certificate)?;
-        warn_of_expiry(settings, certificate, &chain[0], warnings);
+        note_end(settings, certificate, &chain[0], found);
         let loaded = keys::key(of_keys, key, passphrase.as_ref().map(|passphrase| passphrase.as_slice()))?;
         let certified = CertifiedKey::from_der(chain, loaded, provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
@@ -151,13 +182,15 @@ fn certified_keys(
     Ok(all)
 }
 
-/// A certificate that will soon be good for nothing, or is.
-fn warn_of_expiry(settings: &ListenerSettings, file: &Path, first: &CertificateDer<'_>, warnings: &mut Vec<String>) {
+/// When a certificate ends; one that will soon be good for nothing, or is, is warned of.
+fn note_end(settings: &ListenerSettings, file: &Path, first: &CertificateDer<'_>, found: &mut CertificatesFound) {
     let Ok((_, certificate)) = X509Certificate::from_der(first) else { return };
     let now_s = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs().cast_signed());
-    let left_s = certificate.validity().not_after.timestamp() - now_s;
+    let end_s = certificate.validity().not_after.timestamp();
+    found.first_end_s = Some(found.first_end_s.map_or(end_s, |first_s| first_s.min(end_s)));
+    let (left_s, warnings) = (end_s - now_s, &mut found.warnings);
     let (listener, file) = (&settings.name, file.display());
     if left_s < 0 {
         let days = -left_s / SECONDS_PER_DAY;

@@ -31,6 +31,8 @@ pub struct ClientConnected<'a> {
     pub session_present: bool,
     /// The shard that owns the session.
     pub shard: u64,
+    /// Version and cipher suite of its TLS, where that is wanted.
+    pub tls: Option<(&'a str, &'a str)>,
 }
 
 /// Without the peer, which can be shown and not debugged.
@@ -43,12 +45,13 @@ impl fmt::Debug for ClientConnected<'_> {
 impl ClientConnected<'_> {
     /// Logs it, or counts it in a storm.
     pub fn log(&self) {
-        let Self { client, user, peer, version, keep_alive_s, clean_start, session_present, shard } = *self;
+        let Self { client, user, peer, version, keep_alive_s, clean_start, session_present, shard, tls } = *self;
+        let (tls_version, tls_cipher) = tls.unzip();
         if LogKind::ClientConnected.admit() {
             info!(
                 target: TARGET,
                 event = LogKind::ClientConnected.name(),
-                client, user, %peer, version, keep_alive_s, clean_start, session_present, shard
+                client, user, %peer, version, keep_alive_s, clean_start, session_present, shard, tls_version, tls_cipher
             );
         }
     }

@@ -52,6 +52,7 @@ fn connected<'a>(client: &'a str, peer: &'a dyn std::fmt::Display) -> ClientConn
         clean_start: true,
         session_present: false,
         shard: 3,
+        tls: None,
     }
 }
 
