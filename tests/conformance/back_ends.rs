@@ -268,7 +268,7 @@ fn logins_are_answered_while_others_ask_about_thousands_of_topics() {
             }
             let length = payload.len();
             let head = [0x82, (length % 128) as u8 | 0x80, (length / 128) as u8];
-            client.send(&[&head[..], &payload].concat());
+            client.send([&head[..], &payload].concat());
             busy.push(client);
         }
         for number in 0..10 {

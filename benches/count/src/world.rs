@@ -175,6 +175,7 @@ impl World {
                 }
                 Effect::Resume { .. }
                 | Effect::HearAuth { .. }
+                | Effect::BoundPackets { .. }
                 | Effect::Hold { .. }
                 | Effect::Release { .. }
                 | Effect::Close { .. } => {}
