@@ -209,7 +209,10 @@ fn what_the_machine_is_short_of_is_named_with_its_remedy() {
         ("-n 40", "40 open files are allowed", "LimitNOFILE="),
         ("-l 16", "16 KiB of memory may be locked", "ulimit -l "),
     ] {
-        let script = format!("ulimit {limit} && exec {} --port 0 --log-level error", env!("CARGO_BIN_EXE_dunlin"));
+        let script = format!(
+            "ulimit {limit} && exec {} --port 0 --storage memory --log-level error",
+            env!("CARGO_BIN_EXE_dunlin")
+        );
         let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
         assert_eq!(output.status.code(), Some(71), "{output:?}");
         let told = stderr(&output);
@@ -274,7 +277,7 @@ fn slips_of_the_pen_are_told_with_what_was_meant() {
 
 #[test]
 fn an_address_that_cannot_be_listened_on_is_told_with_a_remedy() {
-    let output = dunlin(&["--bind", "192.0.2.1", "--allow-anonymous"], &[]);
+    let output = dunlin(&["--bind", "192.0.2.1", "--allow-anonymous", "--storage", "memory"], &[]);
     assert_eq!(output.status.code(), Some(71));
     assert!(stderr(&output).contains("192.0.2.1 is no address of this machine"), "{}", stderr(&output));
 
@@ -287,7 +290,10 @@ fn an_address_that_cannot_be_listened_on_is_told_with_a_remedy() {
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     }
     let directory = Directory::new("port");
-    let output = command.args([&directory.copy_of_the_binary(), "--port", privileged]).output().expect("setpriv runs");
+    let output = command
+        .args([&directory.copy_of_the_binary(), "--storage", "memory", "--port", privileged])
+        .output()
+        .expect("setpriv runs");
     assert_eq!(output.status.code(), Some(71), "{output:?}");
     assert!(stderr(&output).contains("AmbientCapabilities=CAP_NET_BIND_SERVICE"), "{}", stderr(&output));
 }
@@ -308,7 +314,8 @@ fn with_json_every_line_is_an_object_and_a_fatal_error_is_the_last_one() {
         (&["--log-file", "/nonexistent/x"], 78, "config_error"),
     ];
     for (arguments, status, event) in table {
-        let arguments: Vec<&str> = ["--log-format", "json"].iter().chain(*arguments).copied().collect();
+        let arguments: Vec<&str> =
+            ["--log-format", "json", "--storage", "memory"].iter().chain(*arguments).copied().collect();
         let output = dunlin(&arguments, &[]);
         assert_eq!((output.status.code(), stdout(&output)), (Some(*status), ""), "{arguments:?}");
         assert_eq!(events(stderr(&output)).last().map(String::as_str), Some(*event), "{arguments:?}");
@@ -327,7 +334,8 @@ fn a_fatal_error_is_in_a_log_file_and_on_standard_error() {
     let address = taken.local_addr().expect("its address");
     let directory = Directory::new("fatal");
     let log = directory.0.join("dunlin.log");
-    let output = dunlin(&["--port", &address.port().to_string(), "--log-file", log.to_str().expect("UTF-8")], &[]);
+    let (port, log_path) = (address.port().to_string(), log.to_str().expect("UTF-8"));
+    let output = dunlin(&["--storage", "memory", "--port", &port, "--log-file", log_path], &[]);
     assert_eq!(output.status.code(), Some(75));
     assert!(stderr(&output).starts_with(&format!("dunlin: {address} is in use by another process")));
     let written = fs::read_to_string(&log).expect("the log");

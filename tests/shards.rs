@@ -13,7 +13,8 @@ struct Broker {
 impl Broker {
     fn start(shards: usize) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_dunlin"))
-            .args(["--port", "0", "--no-pin", "--log-level", "warn", "--shards", &shards.to_string()])
+            .args(["--port", "0", "--no-pin", "--log-level", "warn", "--storage", "memory"])
+            .args(["--shards", &shards.to_string()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("the broker starts");

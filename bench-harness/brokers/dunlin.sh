@@ -17,8 +17,8 @@ transports() { echo tls mutual ws wss; }
 
 run() {
     cd "$2"
-    # As `scripts/start` runs it.
-    if [ "$as_shipped" = yes ]; then exec "$dunlin" --port "$1"; fi
+    # As `scripts/start` runs it, in a directory of its own.
+    if [ "$as_shipped" = yes ]; then exec "$dunlin" --port "$1" --data-dir data; fi
     local listening=(--port "$1")
     if [ "$transport" != tcp ]; then
         listening=(--config "$2/dunlin.toml")
@@ -30,7 +30,7 @@ run() {
             if [ "$transport" = mutual ]; then printf 'tls_ca = "%s"\ntls_client_cert = "required"\n' "$tls_ca"; fi
         } >"$2/dunlin.toml"
     fi
-    exec "$dunlin" "${listening[@]}" --shards "$threads" --log-level warn --sys-interval off \
+    exec "$dunlin" "${listening[@]}" --storage memory --shards "$threads" --log-level warn --sys-interval off \
         --max-inflight 1000 --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
 }
 

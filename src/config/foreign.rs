@@ -57,12 +57,9 @@ pub(super) const FOREIGN: &[Foreign] = &[
     ),
     of(
         &["persistence", "autosave_interval", "autosave_on_changes"],
-        "use [store] storage (--storage): disk writes each change before it is acknowledged, and needs no saving",
+        "use [store] storage (--storage): disk, which it is unless you say memory, writes each change before it is acknowledged, and needs no saving",
     ),
-    of(
-        &["persistence_location", "persistence_file"],
-        "use [store] data_dir (--data-dir), with [store] storage = \"disk\"",
-    ),
+    of(&["persistence_location", "persistence_file"], "use [store] data_dir (--data-dir)"),
     of(&["persistent_client_expiration"], "use [session] expiry_max (--session-expiry-max)"),
     of(
         &["max_keepalive", "server_keepalive"],

@@ -21,16 +21,16 @@ declare_settings! {
         /// Whether sessions, their messages and retained messages survive a restart.
         ///
         /// disk writes them to data_dir, and an acknowledgement means that they are on stable storage. memory keeps them as long as
-        /// the process lives.
+        /// the process lives, and writes nothing.
         storage: Storage = Setting::new(
             "storage", Kind::Choice { words: Storage::WORDS, planned: &[], bare: None },
-            Fallback::Text("memory"),
+            Fallback::Text("disk"),
         ), Start;
 
         /// The directory that they are written to.
         ///
-        /// It is made, for this user alone, if it is not there. One broker uses it at a time. Put it on a disk of the machine, not on a
-        /// network file system.
+        /// It is made, for this user alone, if it is not there. One broker uses it at a time: a second one on the machine needs its own.
+        /// Put it on a disk of the machine, not on a network file system.
         data_dir: PathBuf = Setting::new(
             "data-dir", Kind::Text { check: check_path, noun: "directory", allowed: "a path" },
             Fallback::StateDirectory,

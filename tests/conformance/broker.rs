@@ -61,7 +61,7 @@ impl Broker {
         let output = fs::File::create(&log).expect("the target directory is writable");
         let errors = output.try_clone().expect("a second handle on the log");
         let mut child = Command::new(env!("CARGO_BIN_EXE_dunlin"))
-            .args(["--port", "0", "--no-pin", "--shards", &shards.to_string()])
+            .args(["--port", "0", "--no-pin", "--storage", "memory", "--shards", &shards.to_string()])
             .args(
                 if flags.contains(&"--log-level") { None } else { Some(["--log-level", &log_level]) }.iter().flatten(),
             )

@@ -1,8 +1,9 @@
 //! What a broker says of a data directory that it cannot use, in one line each; and of one that it can.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::broker::{Broker, DataDirectory, fails};
 
@@ -136,6 +137,74 @@ fn what_cannot_be_a_directory_or_has_no_room_is_refused() {
     assert!(line.contains("has no room: ") && line.contains("--free-space-min"), "{line}");
     // With room again nothing of it is left in the way.
     Broker::start(&data, &[]).kill();
+}
+
+/// A broker whose settings say nothing of where its data are, with these variables and no others.
+fn by_default(variables: &[(&str, &str)], flags: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_dunlin"), "--port", "0", "--no-pin"]);
+    command.args(["--segment-size", "2MiB", "--free-space-min", "0", "--shards", "1"]).args(flags).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(variables.iter().copied());
+    command
+}
+
+/// A broker that listens; ended with what is returned.
+struct Running(Child);
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("setpriv is there");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("it is piped")).read_line(&mut line).expect("a line");
+        assert!(line.contains("listening on"), "{line:?}");
+        Self(child)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn without_a_word_data_are_kept_where_the_user_has_such_things() {
+    let data = DataDirectory::new("default");
+    let home = data.path().to_str().expect("UTF-8");
+    let (state, unit) = (format!("{home}/state"), format!("{home}/unit"));
+    let table: &[(&[(&str, &str)], &str)] = &[
+        (&[("HOME", home)], ".local/state/dunlin"),
+        (&[("HOME", home), ("XDG_STATE_HOME", &state)], "state/dunlin"),
+        (&[("HOME", home), ("XDG_STATE_HOME", &state), ("STATE_DIRECTORY", &unit)], "unit"),
+    ];
+    for (variables, place) in table {
+        let first = Running::start(by_default(variables, &[]));
+        assert!(data.path().join(place).join("manifest").is_file(), "{place}");
+        // A second one says what to do, and does it.
+        let output = by_default(variables, &[]).output().expect("setpriv is there");
+        let line = last_line(&output);
+        assert!(line.contains(place) && line.contains("is in use by another dunlin: stop that first"), "{line}");
+        assert!(line.contains("--data-dir") && line.contains("--storage memory"), "{line}");
+        drop(Running::start(by_default(variables, &["--storage", "memory"])));
+        drop(first);
+    }
+}
+
+#[test]
+fn where_no_directory_can_be_made_is_said_with_what_to_do() {
+    for (variables, told) in [
+        (&[][..], "there is no place for a data directory"),
+        (&[("HOME", "/proc/self")], "/proc/self/.local/state/dunlin cannot be written to"),
+        (&[("STATE_DIRECTORY", "/dev/null/x")], "/dev/null/x is no data directory"),
+    ] {
+        let output = by_default(variables, &[]).output().expect("setpriv is there");
+        assert_eq!(output.status.code(), Some(71), "{output:?}");
+        let line = last_line(&output);
+        assert!(line.contains(told), "{line}");
+        assert!(line.contains("--data-dir") && line.contains("--storage memory"), "{line}");
+        drop(Running::start(by_default(variables, &["--storage", "memory"])));
+    }
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Broker {
             .args(limits)
             .args([env!("CARGO_BIN_EXE_dunlin"), "-c"])
             .arg(&path)
-            .args(["--port", "0", "--shards", "2", "--no-pin"])
+            .args(["--port", "0", "--shards", "2", "--no-pin", "--storage", "memory"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

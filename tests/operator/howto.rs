@@ -35,6 +35,7 @@ fn the_scripts_of_the_document_work_as_they_stand() {
         .arg(&script)
         .current_dir(&directory)
         .env("PATH", path)
+        .env("STATE_DIRECTORY", directory.join("state"))
         .env("USERS_PORT", free_port())
         .env("DEVICES_PORT", free_port())
         .output()

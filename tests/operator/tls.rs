@@ -276,7 +276,7 @@ fn refused_start(directory: &Path, file: &str) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_dunlin"))
         .arg("-c")
         .arg(&path)
-        .args(["--port", "0", "--shards", "1"])
+        .args(["--port", "0", "--shards", "1", "--storage", "memory"])
         .env("TLS_PASSPHRASE_OF_TEST", "tell-nobody")
         .output()
         .expect("the broker runs");

@@ -87,7 +87,8 @@ fn a_client_may_be_called_what_its_account_is_called() {
 fn refused(file: &str) -> (String, Option<i32>) {
     let path = std::env::temp_dir().join(format!("dunlin-refused-{}-{}.toml", std::process::id(), file.len()));
     std::fs::write(&path, file).expect("a file");
-    let output = Command::new(env!("CARGO_BIN_EXE_dunlin")).arg("-c").arg(&path).output().expect("it runs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    let output = command.args(["--storage", "memory", "-c"]).arg(&path).output().expect("it runs");
     std::fs::remove_file(&path).expect("it was there");
     (String::from_utf8(output.stderr).expect("UTF-8"), output.status.code())
 }

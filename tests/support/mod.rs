@@ -53,6 +53,8 @@ impl Broker {
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", &program, "--port", "0", "--no-pin", "--shards", &shards.to_string()])
             .args(flags)
+            // Several run at once, of whoever runs the tests.
+            .env("DUNLIN_STORE__STORAGE", "memory")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -36,7 +36,8 @@ impl Broker {
             .status();
         assert!(built.expect("cargo runs").success(), "dunlin does not build");
         let program = target.join("debug/dunlin");
-        Self::start(program.to_str().expect("a path of text"), flags)
+        // Nothing of a test is to be found by the next one.
+        Self::start(program.to_str().expect("a path of text"), &[&["--storage", "memory"], flags].concat())
     }
 
     /// Debian's mosquitto, which scripts/test installs.

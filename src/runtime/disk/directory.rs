@@ -43,14 +43,19 @@ const LOCK: &str = "lock";
 impl Directory {
     /// Takes hold of a directory.
     pub fn open(path: &Path, access: Access) -> Result<Self, DirectoryError> {
-        let of = |error| DirectoryError::of(path, error);
-        let not_there = |reason: String| DirectoryError::NotThere { path: path.to_owned(), reason };
+        let remedy = match access {
+            Access::Write => "; choose another one (--data-dir) or none (--storage memory)",
+            Access::Read => "",
+        };
+        let not_there =
+            |reason: String| DirectoryError::NotThere { path: path.to_owned(), reason: format!("{reason}{remedy}") };
         match (fs::metadata(path), access) {
             (Ok(found), _) if !found.is_dir() => return Err(not_there("it is a file".into())),
             (Ok(_), _) => {}
             (Err(error), Access::Write) if error.kind() == io::ErrorKind::NotFound => {
                 // Messages are in it: it is for its owner alone.
-                DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(of)?;
+                let not_made = |error| DirectoryError::NotWritable { path: path.to_owned(), error };
+                DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(not_made)?;
             }
             (Err(error), _) => return Err(not_there(error.to_string())),
         }

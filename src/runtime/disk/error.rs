@@ -17,7 +17,7 @@ pub enum DirectoryError {
         reason: String,
     },
     /// Another process has it.
-    #[error("{} is in use by another dunlin; stop that, or choose another directory", .0.display())]
+    #[error("{} is in use by another dunlin: stop that first; another broker needs a directory of its own (--data-dir) or none (--storage memory)", .0.display())]
     InUse(PathBuf),
     /// A later dunlin wrote it.
     #[error("{} was written by a newer dunlin: {error}; start that one, or choose another directory", path.display())]
@@ -38,7 +38,7 @@ pub enum DirectoryError {
         own: String,
     },
     /// Nothing can be written there.
-    #[error("{} cannot be written to: {error}", path.display())]
+    #[error("{} cannot be written to: {error}; choose another data directory (--data-dir) or none (--storage memory)", path.display())]
     NotWritable {
         /// The directory, or what is in it.
         path: PathBuf,
@@ -47,7 +47,7 @@ pub enum DirectoryError {
     },
     /// There is no room for another file of the log.
     #[error("{} has no room: {} MB are free and {} MB are needed, for a file of the log (--segment-size) and what is left to others \
-             (--free-space-min); make room, or choose another directory", path.display(), free_bytes / 1_000_000, needed_bytes.div_ceil(1_000_000))]
+             (--free-space-min); make room, or choose another directory (--data-dir) or none (--storage memory)", path.display(), free_bytes / 1_000_000, needed_bytes.div_ceil(1_000_000))]
     Full {
         /// The directory.
         path: PathBuf,
@@ -57,7 +57,9 @@ pub enum DirectoryError {
         needed_bytes: u64,
     },
     /// Nobody has said where it is.
-    #[error("there is no place for a data directory: name one with --data-dir (HOME is not set)")]
+    #[error(
+        "there is no place for a data directory, HOME is not set: choose one (--data-dir) or none (--storage memory)"
+    )]
     Unknown,
     /// It has logs, and nobody knows whose they are.
     #[error("{} has logs and no manifest, without which they cannot be read: put its manifest back, or choose another directory", .0.display())]
