@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, BufWriter, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -12,7 +13,7 @@ use dunlin::{
     net::ListenOn,
     runtime::{
         self, End, RunError,
-        disk::{self, CheckVerdict, Survey},
+        disk::{self, CheckVerdict, Survey, SurveyError},
     },
     telemetry::log,
 };
@@ -56,16 +57,29 @@ fn printed(result: io::Result<()>) -> Exit {
     }
 }
 
-/// Looks at a data directory.
+/// Looks at a data directory, or makes one.
 fn store(command: &StoreCommand) -> Exit {
-    let (StoreCommand::Check { directory } | StoreCommand::Export { directory }) = command;
+    match command {
+        StoreCommand::Check { directory } => look(directory, disk::check),
+        StoreCommand::Export { directory } => look(directory, |survey, out| {
+            disk::export(survey, out).map(|written| written.map(|()| CheckVerdict::Whole))
+        }),
+        StoreCommand::Import { directory } => match runtime::import(directory, &mut io::stdin().lock()) {
+            Ok(()) => Exit::Ok,
+            Err(error) => {
+                tell(&error);
+                Exit::Environment
+            }
+        },
+    }
+}
+
+/// What is done with what is in a directory.
+type ShowStore = fn(&Survey, &mut dyn io::Write) -> Result<io::Result<CheckVerdict>, SurveyError>;
+
+fn look(directory: &Path, show: ShowStore) -> Exit {
     let mut out = BufWriter::new(io::stdout().lock());
-    let done = Survey::of(directory).and_then(|survey| match command {
-        StoreCommand::Check { .. } => disk::check(&survey, &mut out),
-        StoreCommand::Export { .. } => {
-            disk::export(&survey, &mut out).map(|written| written.map(|()| CheckVerdict::Whole))
-        }
-    });
+    let done = Survey::of(directory).and_then(|survey| show(&survey, &mut out));
     match done.map(|shown| shown.and_then(|verdict| out.flush().map(|()| verdict))) {
         Ok(Ok(CheckVerdict::Whole)) => Exit::Ok,
         Ok(Ok(CheckVerdict::Damaged(_))) => Exit::TestFailed,

@@ -3,9 +3,10 @@
 #![cfg(feature = "runtime")]
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use dunlin::auth::acl::{Actions, Permission, RuleSet};
 use dunlin::ids::{NameKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
@@ -250,6 +251,79 @@ fn an_export_has_everything_and_each_line_is_json() {
     let forwards = of("forward");
     assert_eq!(forwards.len(), 1, "what the other log has taken over is not on its way");
     assert_eq!((&forwards[0]["from_shard"], &forwards[0]["payload"]), (&Value::from(1), &Value::from("forwarded")));
+}
+
+/// Runs `dunlin store import` with these lines on its standard input.
+fn import(lines: &str, path: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    let command = command.args(["store", "import"]).arg(path).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary runs");
+    // One that ends early does not take all of it.
+    let _ = child.stdin.take().expect("it is piped").write_all(lines.as_bytes());
+    child.wait_with_output().expect("it ends")
+}
+
+fn sorted(lines: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = lines.lines().collect();
+    lines.sort_unstable();
+    // Both logs have the same retained message, of which one is enough.
+    lines.dedup();
+    lines
+}
+
+#[test]
+fn what_was_exported_can_be_imported_and_is_the_same() {
+    let data = Data::new("import-from");
+    let exported = dunlin(&["store", "export", data.path()]);
+    let exported = text(&exported.stdout);
+    let copy = Data(std::env::temp_dir().join(format!("dunlin-store-import-to-{}", std::process::id())));
+    let _ = fs::remove_dir_all(&copy.0);
+    let output = import(exported, &copy.0);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    let again = dunlin(&["store", "export", copy.path()]);
+    assert_eq!(sorted(text(&again.stdout)), sorted(exported));
+    let checked = dunlin(&["store", "check", copy.path()]);
+    assert!(text(&checked.stdout).contains("everything is whole"), "{checked:?}");
+    let output = import(exported, &copy.0);
+    assert_eq!(output.status.code(), Some(71));
+    assert!(text(&output.stderr).contains("has data already"), "{output:?}");
+}
+
+#[test]
+fn a_line_that_cannot_be_imported_is_named_and_leaves_no_data_directory() {
+    let first = r#"{"kind":"directory","format":2,"node_name":"n","shards":1,"made_unix_ms":1}"#;
+    let session = r#"{"kind":"session","client_id":"c","expiry_s":9,"begun_unix_ms":1,"disconnected_unix_ms":null}"#;
+    let message = r#""topic":"t","published_qos":1,"payload":"m""#;
+    for (lines, told) in [
+        (String::new(), "the export is empty"),
+        ("{".into(), "line 1: it is no JSON"),
+        (session.into(), "line 1: the first line of an export is of kind"),
+        (first.replace("\"format\":2", "\"format\":9"), "line 1: it is of a newer format"),
+        (format!("{first}\n{{\"kind\":\"session\"}}"), "line 2: \"client_id\" is missing or is not a text"),
+        (
+            format!("{first}\n{session}\n{{\"kind\":\"subscription\",\"client_id\":\"d\"}}"),
+            "line 3: it stands behind no line of",
+        ),
+        (format!("{first}\n{session}\n{{\"kind\":\"wish\",\"client_id\":\"c\"}}"), "line 3: nothing of kind \"wish\""),
+        (
+            format!("{first}\n\n{{\"kind\":\"retained\",\"retained_topic\":\"a/#\",\"stamp_ns\":1,{message}}}"),
+            "line 3: \"a/#\" is no topic",
+        ),
+        (
+            format!(
+                "{first}\n{{\"kind\":\"retained\",\"retained_topic\":\"a\",\"stamp_ns\":1,\"properties_base64\":\"/w==\",{message}}}"
+            ),
+            "line 2: \"properties_base64\" is no list of properties",
+        ),
+    ] {
+        let copy = Data(std::env::temp_dir().join(format!("dunlin-store-import-bad-{}", std::process::id())));
+        let _ = fs::remove_dir_all(&copy.0);
+        let output = import(&lines, &copy.0);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(71), "{error}");
+        assert!(error.contains(told) && error.lines().count() == 1, "{told}: {error}");
+        assert!(!copy.0.join("manifest").exists(), "{told}");
+    }
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub use chain::{AuthWork, Chains, Method, WorkDone};
 pub use mount_point::{MountPoint, MountRefusal};
 #[cfg(feature = "runtime")]
 pub use outcome::MethodOutcome;
+#[cfg(feature = "runtime")]
+pub use permissions::{PermissionsError, parse_permissions};
 pub use profile::{ClientProfile, OverRate, Profile, ProfileScope, Profiles};
 #[cfg(feature = "runtime")]
 pub use profile_file::{ProfileError, UnitReader, parse_profiles};

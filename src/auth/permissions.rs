@@ -15,7 +15,7 @@ use crate::limits::ACL_RULES_OF_CLIENT_MAX;
 
 /// Why a value grants nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PermissionsError {
+pub enum PermissionsError {
     /// Another shape.
     #[error("acl is neither an object of lists nor a list of rules")]
     Shape,
@@ -28,7 +28,7 @@ pub(super) enum PermissionsError {
 }
 
 /// Reads the rules of one client.
-pub(super) fn parse_permissions(value: &Value) -> Result<RuleSet, PermissionsError> {
+pub fn parse_permissions(value: &Value) -> Result<RuleSet, PermissionsError> {
     let mut permissions = Vec::new();
     match value {
         Value::Object(lists) => {

@@ -23,10 +23,22 @@ pub enum StoreCommand {
         /// The data directory
         directory: PathBuf,
     },
+    /// Make a data directory of what an export wrote, read from standard input
+    ///
+    /// The directory must be a new one. Its node and number of shards are those of the export; a broker with another
+    /// number reads it all the same. What is wrong with a line ends it, and is said with the line's number.
+    Import {
+        /// The data directory, which is made
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "dunlin store", about = "Looks at a data directory", subcommand_required = true)]
+#[command(
+    name = "dunlin store",
+    about = "Looks at a data directory, or makes one of an export",
+    subcommand_required = true
+)]
 struct StoreArguments {
     #[command(subcommand)]
     command: StoreCommand,

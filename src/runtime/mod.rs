@@ -29,9 +29,11 @@ mod shard_logs;
 mod shard_store;
 mod signals;
 mod start;
+mod store_import;
 mod tls;
 mod watchdog;
 
 pub use fatal::{End, fatal};
 pub use start::{PREEMPT_TIMER, RunError, run};
+pub use store_import::import;
 pub use tls::TlsProblem;

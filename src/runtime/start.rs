@@ -490,7 +490,7 @@ fn join(threads: Vec<ShardThread>) -> Result<usize, RunError> {
 }
 
 /// A number that nobody outside can guess: std keys its hash maps from the system's random source.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher, RandomState};
     RandomState::new().build_hasher().finish()
 }

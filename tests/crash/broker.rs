@@ -42,7 +42,7 @@ impl DataDirectory {
 impl Drop for DataDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
-        for extension in ["log", "users", "acl", "key"] {
+        for extension in ["log", "users", "acl", "key", "lines"] {
             let _ = fs::remove_file(self.0.with_extension(extension));
         }
     }

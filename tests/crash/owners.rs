@@ -140,3 +140,37 @@ fn filters_that_a_back_end_allowed_are_kept_after_a_kill() {
     assert!(client.session_present);
     assert_eq!(topics(&mut client), ["f/1"]);
 }
+
+/// The lines of an export of one directory make another one.
+#[test]
+fn a_broker_serves_from_an_import_as_from_what_was_exported() {
+    let (data, copy) = (DataDirectory::new("export"), DataDirectory::new("import"));
+    let users = users(&data, &["ann", "bob"]);
+    let flags = ["--password-file", &users, "--allow-anonymous=false", "--shards", "2"];
+    let broker = Broker::start(&data, &flags);
+    let (mut ann, _) = Client::connect_as(broker.address, ("c1", false), "ann", "ann").unwrap();
+    ann.subscribe("a/#", 2).unwrap();
+    ann.disconnect();
+    let (mut bob, _) = Client::connect_as(broker.address, ("c2", true), "bob", "bob").unwrap();
+    bob.publish_through("a/1", b"one", 2, 1).unwrap();
+    bob.publish_through("a/2", b"two", 5, 2).unwrap();
+    broker.kill();
+    let mut store = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    let exported = store.args(["store", "export"]).arg(data.path()).output().expect("it runs").stdout;
+    let lines =
+        std::fs::File::open(copy.beside("lines", std::str::from_utf8(&exported).expect("JSON"))).expect("it is there");
+    let mut store = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+    assert!(store.args(["store", "import"]).arg(copy.path()).stdin(lines).status().expect("it runs").success());
+    let broker = Broker::start(&copy, &flags);
+    assert!(!broker.log().contains("damaged"), "{}", broker.log());
+    let (_, code) = Client::connect_as(broker.address, ("c1", false), "bob", "bob").unwrap();
+    assert_eq!(code, NOT_AUTHORIZED);
+    let (mut ann, _) = Client::connect_as(broker.address, ("c1", false), "ann", "ann").unwrap();
+    assert!(ann.session_present);
+    let mut got = topics(&mut ann);
+    got.sort();
+    assert_eq!(got, ["a/1", "a/2"]);
+    let (mut reader, _) = Client::connect_as(broker.address, ("c3", true), "bob", "bob").unwrap();
+    reader.subscribe("a/#", 1).unwrap();
+    assert_eq!(topics(&mut reader), ["a/2"], "retained");
+}

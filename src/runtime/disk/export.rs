@@ -3,6 +3,7 @@
 //! The first line is of kind `directory`; then a `session` for each, each followed by its `owner`, `allowed_filter`, `subscription`, `will`, `exchange`
 //! and `delivery` lines, sorted by client id; then `retained` by topic, `forward`, and `damage` for what is lost.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::json::JsonLine;
@@ -11,10 +12,11 @@ use crate::auth::acl::RuleSet;
 use crate::store::format::{BackEndDecision, FORMAT_VERSION, MessageId};
 use crate::store::state::{StoredDelivery, StoredSession};
 use crate::store::{RecoveredLog, StoredMessage};
+use crate::topic::SubscribedFilter;
 
 /// Writes everything to `out`.
 pub fn export(survey: &Survey, out: &mut dyn Write) -> Result<io::Result<()>, SurveyError> {
-    let mut export = Export { survey, out, result: Ok(()) };
+    let mut export = Export { survey, out, names: SurveyNames::of(survey), result: Ok(()) };
     export.directory();
     let mut sessions: Vec<(&StoredSession, &RecoveredLog)> = Vec::new();
     for log in &survey.logs {
@@ -33,6 +35,7 @@ pub fn export(survey: &Survey, out: &mut dyn Write) -> Result<io::Result<()>, Su
 struct Export<'a> {
     survey: &'a Survey,
     out: &'a mut dyn Write,
+    names: SurveyNames<'a>,
     /// The first thing that went wrong with `out`; nothing is written behind it.
     result: io::Result<()>,
 }
@@ -141,6 +144,9 @@ impl Export<'_> {
         line.maybe("packet_id", delivery.packet_id.map(|packet_id| packet_id.get().into()));
         if let Some(extra) = &delivery.extra {
             line.numbers("subscription_identifiers", extra.ids.iter().map(|identifier| identifier.get().into()));
+            if let Some(group) = extra.group.and_then(|key| self.names.groups.get(&key)) {
+                line.text("group", group);
+            }
         }
         if let Some(message) = delivery.message {
             self.message(&mut line, log, message)?;
@@ -164,6 +170,9 @@ impl Export<'_> {
                 line.number("from_shard", log.log.shard.0.into());
                 line.number("to_shard", to.0.into());
                 line.number("number", forward.number);
+                line.flag("plain", forward.plain);
+                line.maybe("retained_stamp_ns", forward.retained.map(|stamp| stamp.time_ns));
+                line.texts("groups", forward.groups.iter().filter_map(|key| self.names.groups.get(key).copied()));
                 self.message(&mut line, log, forward.message)?;
                 self.write(line);
             }
@@ -182,9 +191,38 @@ impl Export<'_> {
     fn message(&self, line: &mut JsonLine, log: &RecoveredLog, id: MessageId) -> Result<(), SurveyError> {
         match self.survey.message(log, id)? {
             None => line.flag("lost", true),
-            Some(message) => describe(line, &message),
+            Some(message) => {
+                describe(line, &message);
+                if let Some(publisher) = message.publisher.and_then(|key| self.names.clients.get(&key.0)) {
+                    line.text("publisher", publisher);
+                }
+            }
         }
         Ok(())
+    }
+}
+
+/// What keys stand for, as far as there is a session that has the name: in a log there are keys alone.
+struct SurveyNames<'a> {
+    clients: HashMap<u64, &'a str>,
+    /// `$share/name/filter`.
+    groups: HashMap<u64, &'a str>,
+}
+
+impl<'a> SurveyNames<'a> {
+    fn of(survey: &'a Survey) -> Self {
+        let names = &survey.manifest.names;
+        let (mut clients, mut groups) = (HashMap::new(), HashMap::new());
+        for (_, session) in survey.logs.iter().flat_map(|log| log.state.sessions()) {
+            clients.insert(names.client(&session.client_id).0, &*session.client_id);
+            for (text, _) in session.subscriptions.iter().filter(|(text, _)| text.starts_with('$')) {
+                let Ok(filter) = SubscribedFilter::parse(text, u16::MAX) else { continue };
+                if let Some(share) = filter.share {
+                    groups.insert(names.group(share, filter.filter.as_str()), text);
+                }
+            }
+        }
+        Self { clients, groups }
     }
 }
 
@@ -199,6 +237,7 @@ const fn word_of(decision: BackEndDecision) -> &'static str {
 fn describe(line: &mut JsonLine, message: &StoredMessage) {
     line.text("topic", &message.topic);
     line.number("published_qos", message.qos as u64);
+    line.flag("published_retain", message.retain);
     line.maybe("expires_unix_ms", message.expires.map(|at| at.0));
     if !message.properties().is_empty() {
         line.bytes("properties_base64", message.properties());

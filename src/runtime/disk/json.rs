@@ -74,6 +74,11 @@ impl JsonLine {
         self.0.push(']');
     }
 
+    pub(super) fn texts<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a str>) {
+        let values: Vec<&str> = values.collect();
+        self.value(name, &values.into());
+    }
+
     /// Bytes in base64 (RFC 4648, 4).
     pub(super) fn bytes(&mut self, name: &str, bytes: &[u8]) {
         const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

@@ -85,7 +85,8 @@ impl OpenStore {
     }
 }
 
-fn new_manifest(request: &StoreRequest) -> Manifest {
+/// Of a directory that nobody has used.
+pub(super) fn new_manifest(request: &StoreRequest) -> Manifest {
     let [first, second, name, rest] = request.random;
     let mut node = [0; 16];
     node[..8].copy_from_slice(&name.to_le_bytes());

@@ -165,7 +165,7 @@ fn deliver(
 }
 
 /// A log of the next generation.
-struct NewLog<'a> {
+pub(super) struct NewLog<'a> {
     directory: &'a Arc<Directory>,
     request: &'a StoreRequest,
     log: LogId,
@@ -183,7 +183,7 @@ struct NewLog<'a> {
 const GROUP_BYTES: usize = 256 * 1024;
 
 impl<'a> NewLog<'a> {
-    fn begin(
+    pub(super) fn begin(
         directory: &'a Arc<Directory>,
         request: &'a StoreRequest,
         manifest: &Manifest,
@@ -210,8 +210,7 @@ impl<'a> NewLog<'a> {
         mut session: StoredSession,
         arrivals: &Arrivals,
     ) -> Result<(), SurveyError> {
-        let slot = SessionId(self.slots);
-        self.slots += 1;
+        let slot = self.next_slot();
         session.disconnected.get_or_insert(Timestamp(self.request.now.unix_ms));
         if let Some(will) = session.will.take()
             && let Some(message) = self.write_message(source, at, will.message)?
@@ -271,9 +270,8 @@ impl<'a> NewLog<'a> {
             return Ok(Some(*known));
         }
         let Some(stored) = source.message(at, id)? else { return Ok(None) };
-        let new = MessageId(self.position + 1);
         let whole = MessageRecord {
-            id: new,
+            id,
             qos: stored.qos,
             retain: stored.retain,
             expires: stored.expires,
@@ -284,16 +282,35 @@ impl<'a> NewLog<'a> {
             payload: stored.payload(),
             later_bytes: 0,
         };
-        let (first, parts) = whole.cut();
-        self.push(&LogRecord::Message(first));
-        for bytes in parts {
-            self.push(&LogRecord::MessagePart { message: new, bytes });
-        }
+        let new = self.push_message(&whole);
         self.ids.insert((at, id), new);
         Ok(Some(new))
     }
 
-    fn push(&mut self, record: &LogRecord<'_>) {
+    /// A slot that no session has here yet.
+    pub(super) fn next_slot(&mut self) -> SessionId {
+        let slot = SessionId(self.slots);
+        self.slots += 1;
+        slot
+    }
+
+    /// Writes a message down, whatever it was called elsewhere. Returns what it is called here.
+    pub(super) fn push_message(&mut self, message: &MessageRecord<'_>) -> MessageId {
+        let new = MessageId(self.position + 1);
+        let (first, parts) = MessageRecord { id: new, ..*message }.cut();
+        self.push(&LogRecord::Message(first));
+        for bytes in parts {
+            self.push(&LogRecord::MessagePart { message: new, bytes });
+        }
+        new
+    }
+
+    /// Writes what there is, if it is much.
+    pub(super) fn write_some(&mut self) -> Result<(), SurveyError> {
+        self.write_out(GROUP_BYTES)
+    }
+
+    pub(super) fn push(&mut self, record: &LogRecord<'_>) {
         self.position += 1;
         self.count += 1;
         record.encode(self.position, &mut self.records);
@@ -336,7 +353,7 @@ impl<'a> NewLog<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), SurveyError> {
+    pub(super) fn finish(mut self) -> Result<(), SurveyError> {
         self.write_out(0)
     }
 }

@@ -1,0 +1,25 @@
+//! `dunlin store import`: what a data directory that is made of an export begins with.
+
+use std::io::BufRead;
+use std::path::Path;
+
+use super::clock;
+use super::disk::{ImportError, StoreRequest, import as import_lines};
+use super::start::random;
+use crate::limits::{STORE_CHECKPOINT_DEFAULT_S, STORE_SEGMENT_DEFAULT_BYTES};
+
+/// Makes a data directory of the lines that `dunlin store export` wrote.
+pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<(), ImportError> {
+    let request = StoreRequest {
+        path: path.to_owned(),
+        node_name: String::new(), // the lines say it
+        is_named: false,
+        shards: 1, // likewise
+        segment_bytes: STORE_SEGMENT_DEFAULT_BYTES,
+        reserve_bytes: 0,
+        checkpoint_interval_s: STORE_CHECKPOINT_DEFAULT_S,
+        random: [random(), random(), random(), random()],
+        now: clock::now(),
+    };
+    import_lines(&request, input)
+}
