@@ -41,7 +41,11 @@ impl Shard {
             link.note_received(turn.now);
             // Whatever else it waits for lets it be heard.
             let has_request = link.backlog.as_deref().is_some_and(|backlog| backlog.request.is_some());
-            if !has_request && !link.is_held_back() && !self.held_packets.holds(link.connection) {
+            if !has_request
+                && !link.is_held_back()
+                && !link.is_held_for_log()
+                && !self.held_packets.holds(link.connection)
+            {
                 turn.fx.list.push(Effect::Resume { connection: link.connection });
             }
         }

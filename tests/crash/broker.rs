@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::client::{Client, PATIENCE};
 
 /// A data directory of one test, gone with it.
 pub(crate) struct DataDirectory(PathBuf);
@@ -108,6 +111,18 @@ impl Broker {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it lives");
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "{status}: {}", self.log());
+    }
+
+    /// The same, with everything that this one had to say so far: a thread of its own writes its lines.
+    pub(crate) fn whole_log(&self) -> String {
+        let name = format!("looks-at-{}", self.pid());
+        let client = Client::connect(self.address, &name, true, None).expect("the broker lives");
+        let (line, deadline) = (format!("client={name}"), Instant::now() + PATIENCE);
+        while !self.log().contains(&line) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(client);
+        self.log()
     }
 
     /// What all brokers on this directory have written.

@@ -48,7 +48,7 @@ struct Refused(u8);
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "CONNACK {}", self.0)
+        write!(out, "no CONNACK of success: {}", self.0)
     }
 }
 

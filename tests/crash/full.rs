@@ -138,7 +138,7 @@ fn a_full_disk_refuses_clearly_goes_on_reading_and_recovers_by_itself() {
         let mut taken = fill(broker.address, "q", 0);
         assert!(taken > 500, "{taken} messages of 20 kB are all that fits");
         check_refusals(&broker);
-        let lines = |broker: &Broker, event: &str| broker.log().matches(event).count();
+        let lines = |broker: &Broker, event: &str| broker.whole_log().matches(event).count();
         assert_eq!(
             (lines(&broker, "store_out_of_space"), lines(&broker, "store_has_space")),
             (1, 0),

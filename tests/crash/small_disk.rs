@@ -24,7 +24,7 @@ pub(crate) enum SmallDisk {
 /// Runs a test on a disk of so many bytes, mounted at `path`: in a namespace of its own, where that is possible.
 pub(crate) fn on_small_disk(name: &str, path: &Path, bytes: u64, test: impl FnOnce(&SmallDisk)) {
     if std::env::var_os(INSIDE).is_some() {
-        mount(path, bytes);
+        let _mounted = Mounted::new(path, bytes);
         return test(&SmallDisk::Mounted);
     }
     match Command::new("unshare").args(["--mount", "--propagation", "private", "true"]).status() {
@@ -51,6 +51,22 @@ fn has(program: &str) -> bool {
 
 fn image(path: &Path) -> PathBuf {
     path.with_extension("image")
+}
+
+/// A disk that is there, until this goes: then its folder can be removed.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(path: &Path, bytes: u64) -> Self {
+        mount(path, bytes);
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
 }
 
 fn mount(path: &Path, bytes: u64) {

@@ -20,7 +20,7 @@ fn a_directory_is_made_for_its_user_alone_and_counts_its_brokers() {
     let data = DataDirectory::new("made");
     for epoch in 1..=3 {
         let broker = Broker::start(&data, &["--shards", "2"]);
-        assert!(broker.log().contains(&format!("epoch={epoch}")), "{}", broker.log());
+        assert!(broker.whole_log().contains(&format!("epoch={epoch}")), "{}", broker.log());
         if epoch == 2 { broker.stop() } else { broker.kill() }
     }
     let mode = |name: &str| fs::metadata(data.path().join(name)).unwrap().permissions().mode() & 0o777;
@@ -52,7 +52,7 @@ fn a_start_that_is_refused_for_its_port_has_made_nothing() {
     // One that is there is not counted a start in.
     Broker::start(&data, &[]).kill();
     assert_eq!(fails(&data, &["--port", &port]).status.code(), Some(75));
-    assert!(Broker::start(&data, &[]).log().contains("epoch=2"));
+    assert!(Broker::start(&data, &[]).whole_log().contains("epoch=2"));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_directory_of_a_newer_format_is_refused_and_not_touched() {
 fn a_manifest_that_has_changed_or_is_gone_is_read_from_its_copy_and_told() {
     let data = DataDirectory::new("manifest");
     Broker::start(&data, &[]).kill();
-    let warnings = |broker: &Broker| broker.log().matches("store_warning").count();
+    let warnings = |broker: &Broker| broker.whole_log().matches("store_warning").count();
     for (at, name) in ["manifest", "manifest-copy"].into_iter().enumerate() {
         let path = data.path().join(name);
         let mut bytes = fs::read(&path).unwrap();

@@ -9,6 +9,7 @@ use crate::codec::{Connect, Packet, Version};
 use crate::limits::{RATE_PAUSE_MIN_MS, RATE_PAUSES_ENDED_PER_TICK};
 use crate::settings::ListenerSettings;
 use crate::shard::{Command, Event, Input, Shard, UserNameBasis};
+use crate::store::LogRoom;
 use crate::telemetry::{DropReason, PauseReason, TransportCounters};
 
 /// A world where a profile is about clients with these ids.
@@ -250,5 +251,29 @@ fn so_many_pauses_end_a_tick() {
     for expected in [RATE_PAUSES_ENDED_PER_TICK, 10] {
         world.turn(0, Input::Tick { transport: &TransportCounters::default() });
         assert_eq!(world.read(sub).len(), expected);
+    }
+}
+
+#[test]
+fn who_is_over_its_rate_while_a_disk_is_behind_is_heard_when_both_are_over() {
+    for is_disk_first in [true, false] {
+        let mut world = world_with(1, &["fast"], rates(&[(RateKind::Publish, 1)]));
+        let kept = world.connect(&v5_kept("kept"));
+        world.subscribe(kept, "t", 1);
+        let fast = world.client("fast");
+        world.turn(0, Input::Room { room: LogRoom::Behind });
+        world.send(fast, &Packet::Publish(publish("nobody's", "m")));
+        for number in 1..=2 {
+            world.send(fast, &Packet::Publish(publish1(number, "t", "m")));
+        }
+        let kept_messages = |world: &World| world.recorded.iter().filter(|record| *record == "Message").count();
+        assert_eq!(kept_messages(&world), 1);
+        let end = |world: &mut World, disk: bool| {
+            if disk { world.turn(0, Input::Room { room: LogRoom::Enough }) } else { world.pass_s(5) }
+        };
+        end(&mut world, is_disk_first);
+        assert_eq!(kept_messages(&world), 1, "it still waits for the other");
+        end(&mut world, !is_disk_first);
+        assert_eq!(kept_messages(&world), 2);
     }
 }
