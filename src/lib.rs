@@ -25,6 +25,7 @@
 //! config                   <- settings auth limits
 //! commands                 <- auth config topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec ring settings telemetry limits ids time slab
+//! inbox                    <- shard auth ring ids limits (lanes to the shards for threads that are none)
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 
@@ -46,6 +47,8 @@ pub mod topic;
 pub mod commands;
 #[cfg(feature = "runtime")]
 pub mod config;
+#[cfg(feature = "runtime")]
+mod inbox;
 #[cfg(feature = "runtime")]
 pub mod net;
 #[cfg(feature = "ring")]

@@ -13,12 +13,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use super::clock;
 use super::http_asks::{self, Askers};
 use super::http_client::HttpClient;
-use super::inbox::{Asker, InboxSender};
 use super::key_fetch::{self, FetchedKeys, KeyFetch};
 use crate::auth::password::HashMemory;
 use crate::auth::{Ask, AuthAnswer, AuthSettings, AuthWork, Authenticator, Chains, Job, JobId, WorkDone};
 use crate::config::Config;
 use crate::ids::ShardId;
+use crate::inbox::{Asker, InboxSender};
 use crate::limits::{AUTH_THREADS_MAX, AUTH_WORK_MAX, PENDING_CONNECTS_MAX};
 use crate::telemetry::log;
 use crate::time::Timestamp;
@@ -203,12 +203,12 @@ const KEEP_MEMORY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
-    use super::super::inbox::lane;
     use super::*;
     use crate::auth::password::{SALT_BYTES, Scheme, StoredPassword, Users};
     use crate::auth::{AskId, ConnectQuestion, Method, Question, RefusalCause, Verdict};
     use crate::codec::{Connect, Version};
     use crate::ids::ConnectionId;
+    use crate::inbox::lane;
     use crate::ring::{Plane, PlaneConfig};
     use std::sync::Arc;
     use std::time::Instant;

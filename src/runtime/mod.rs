@@ -1,12 +1,12 @@
 //! Executors, the pump, the mesh between shards, signals: where the pure core meets the machine.
 //!
 //! Owns: one glommio executor a shard (named `shard-N`, pinned to a core where that is asked for) with one task, the
-//! `pump`; the channels between shards, and the lanes by which others reach them; the clock; the data directory; start and stop of the process.
+//! `pump`; the channels between shards; the clock; the data directory; start and stop of the process.
 //! Always holds: a shard's state is touched by its own thread alone; the clock is read once a turn, after the turn's input
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start`, `pump`, `mesh`, `inbox`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
+//! Reading order: `start`, `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
 //! [`disk`] by itself.
 
 mod accounts;
@@ -18,7 +18,6 @@ mod file_watch;
 mod handshakes;
 mod http_asks;
 mod http_client;
-mod inbox;
 mod key_fetch;
 mod lost_messages;
 mod mesh;

@@ -10,7 +10,6 @@ use super::clock;
 use super::disk::FileWrite;
 use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
-use super::inbox::Inbox;
 use super::mesh::{Batch, Port};
 use super::restoring::Restoring;
 use super::shard_store::ShardStore;
@@ -18,6 +17,7 @@ use super::watchdog::Heartbeat;
 use crate::config::Exit;
 use crate::conn::ShardTurn;
 use crate::ids::ShardId;
+use crate::inbox::Inbox;
 use crate::limits::{
     CATCH_UP_TURNS, COMPLETIONS_PER_TURN, DELIVERIES_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS,
     TLS_HANDSHAKES_PER_TURN, TURN_MAX_BYTES,

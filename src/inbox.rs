@@ -17,10 +17,14 @@ use crate::limits::{COMMANDS_PER_TURN, INBOX_COMMANDS, PENDING_CONNECTS_MAX, VER
 use crate::ring::PlaneHandle;
 use crate::shard::{Command, Reply, RequestId};
 
+/// Takes the answer to a command, on the shard's thread: it may pass it on and no more. It is dropped unused when the shard
+/// stops before it has answered.
+type ReplyTo = Box<dyn FnOnce(Reply) + Send>;
+
 /// A command and where its answer goes.
 struct AskedCommand {
     command: Command,
-    reply_to: Sender<Reply>,
+    reply_to: ReplyTo,
 }
 
 /// Where the questions of shards go, each with the shard that asks: the verdict goes back by that shard's lane. One for all
@@ -67,13 +71,21 @@ impl InboxSender {
     /// stops.
     pub(crate) fn send(&self, command: Command) -> Result<Receiver<Reply>, SendError> {
         let (reply_to, reply) = bounded(1);
-        match self.requests.try_send(AskedCommand { command, reply_to }) {
-            Ok(()) => {
-                self.plane.wake();
-                Ok(reply)
-            }
-            Err(error) => Err(error.into()),
-        }
+        // Whoever asked may have given up.
+        self.send_then(command, move |reply| drop(reply_to.try_send(reply)))?;
+        Ok(reply)
+    }
+
+    /// Sends a command; its answer is handed to `then` on the shard's thread, which must not be held up by it. `then` is
+    /// dropped unused when the shard stops first.
+    pub(crate) fn send_then(
+        &self,
+        command: Command,
+        then: impl FnOnce(Reply) + Send + 'static,
+    ) -> Result<(), SendError> {
+        self.requests.try_send(AskedCommand { command, reply_to: Box::new(then) }).map_err(SendError::from)?;
+        self.plane.wake();
+        Ok(())
     }
 }
 
@@ -81,7 +93,7 @@ impl InboxSender {
 pub(crate) struct Inbox {
     requests: Receiver<AskedCommand>,
     /// Who waits for which answer.
-    waiting: HashMap<RequestId, Sender<Reply>>,
+    waiting: HashMap<RequestId, ReplyTo>,
     last: RequestId,
     commands_taken: usize,
     verdicts: Receiver<(AskId, Verdict)>,
@@ -151,8 +163,7 @@ impl Inbox {
     /// Gives an answer to whoever waits for it.
     pub(crate) fn reply(&mut self, request: RequestId, reply: Reply) {
         let reply_to = self.waiting.remove(&request).expect("a command is answered once");
-        // Whoever asked may have given up.
-        let _ = reply_to.try_send(reply);
+        reply_to(reply);
     }
 
     /// Whether no command and no verdict waits.
