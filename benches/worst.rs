@@ -25,6 +25,7 @@ use dunlin::shard::{
 use dunlin::store::{LogStart, Position};
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
+use dunlin::topic::Cursor;
 
 /// As the broker has it: what it costs to give memory back is part of a turn.
 #[global_allocator]
@@ -286,7 +287,7 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 33] = [
+const CASES: [Case; 34] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -481,6 +482,14 @@ const CASES: [Case; 33] = [
             world.packet(publisher, &publish(&format!("r/{}/{n}", n % 100), Qos::AtMostOnce, 0, true, b"x"));
         }
         world.command(Command::DeleteRetained { filter: "#".into() }).max(world.turns())
+    }),
+    ("command: a page of 100,000 retained messages, none of which matches", 1, || {
+        let mut world = World::new();
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        for n in 0..100_000 {
+            world.packet(publisher, &publish(&format!("r/{}/{n}", n % 100), Qos::AtMostOnce, 0, true, b"x"));
+        }
+        world.command(Command::ListRetained { filter: "+/+/none".into(), cursor: Cursor::default(), limit: 256 })
     }),
     ("command: new settings, 1,000,000 sessions", 1, || {
         let settings = Settings { shards: 2, subscriptions_max: 7, ..Settings::default() };

@@ -25,7 +25,8 @@
 //! config                   <- settings auth limits
 //! commands                 <- auth config topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec ring settings telemetry limits ids time slab
-//! inbox                    <- shard auth ring ids limits (lanes to the shards for threads that are none)
+//! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)
+//! services                 <- inbox config shard session topic auth codec telemetry limits ids (threads of their own beside the shards)
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 
@@ -55,3 +56,5 @@ pub mod net;
 pub mod ring;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+#[cfg(feature = "runtime")]
+mod services;

@@ -204,6 +204,30 @@ pub const COMMANDS_UNDER_WAY_MAX: usize = 16;
 pub const COMMANDS_PER_TURN: usize = 4;
 /// Commands of operators that wait for a shard: whoever has more is told that the lane is full.
 pub const INBOX_COMMANDS: usize = 256;
+/// Connections to the admin server at one time: one more is closed at once.
+pub const ADMIN_CONNECTIONS_MAX: usize = 128;
+/// Bytes of a request's head to the admin server.
+pub const ADMIN_HEAD_MAX_BYTES: usize = 16 * 1024;
+/// Bytes of a request's body to the admin server: a message and what JSON makes of it.
+pub const ADMIN_BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// How long a request to the admin server may take to arrive, and to be answered, in seconds.
+pub const ADMIN_REQUEST_MAX_S: u64 = 30;
+/// People and programs that may use the admin API.
+pub const ADMIN_USERS_MAX: usize = 1_024;
+/// People who are logged in to the admin server at one time: whoever has not come for longest gives way.
+pub const ADMIN_SESSIONS_MAX: usize = 256;
+/// Time after which a login to the admin server ends that is not used, in seconds.
+pub const ADMIN_SESSION_IDLE_S: u64 = 3_600;
+/// Wrong passwords at the admin server after which an address waits, within the time that follows.
+pub const ADMIN_FAILURES_MAX: u32 = 5;
+/// How long such an address waits, in seconds, from its last wrong password on.
+pub const ADMIN_FAILURES_WAIT_S: u64 = 30;
+/// Addresses whose wrong passwords the admin server remembers.
+pub const ADMIN_FAILURES_ADDRESSES_MAX: usize = 4_096;
+/// Pages of sessions that one request of the admin API looks at, of all shards: a search goes on with the next request.
+pub const ADMIN_PAGES_PER_REQUEST: usize = 128;
+/// How long the admin server waits for a shard's answer, in seconds.
+pub const ADMIN_REPLY_MAX_S: u64 = 5;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long
 /// other clients of the shard wait for it.
 pub const WORK_PER_TURN_MESSAGES: usize = 256;

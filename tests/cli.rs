@@ -440,6 +440,32 @@ fn acl_check_says_which_rule_decides() {
 }
 
 #[test]
+fn passwd_writes_admin_users_with_roles_and_shows_a_key_once() {
+    let directory = Directory::new("passwd-admin");
+    let file = directory.0.join("admins").to_str().expect("UTF-8").to_owned();
+    let passwd = |arguments: &[&str]| dunlin(&[&["passwd", "--admin"], arguments].concat(), &[]);
+    assert!(passwd(&["-cb", "--role", "operator", &file, "ann", "sesame"]).status.success());
+    let output = passwd(&["--api-key", &file, "grafana"]);
+    let key = String::from_utf8(output.stdout).expect("text").trim().to_owned();
+    assert!(output.status.success() && key.starts_with("dunlin_") && key.len() == 50, "{key}");
+    let text = fs::read_to_string(&file).expect("a file");
+    assert!(text.starts_with("ann:operator:$argon2id$") && text.contains("\ngrafana:viewer:key$"), "{text}");
+    assert!(!text.contains(&key) && !text.contains("sesame"), "{text}");
+    for (arguments, status, told) in [
+        (&["-b", "--role", "root", &file, "ann", "x"][..], 2, "there is viewer and operator"),
+        (&["-b", &file, "a b", "x"], 1, "cannot be a name"),
+        (&["-D", &file, "eve"], 1, "nobody is called so"),
+    ] {
+        let output = passwd(arguments);
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(fs::read_to_string(&file).expect("a file"), text, "and nothing is changed");
+    }
+    assert!(passwd(&["-D", &file, "grafana"]).status.success());
+    assert_eq!(fs::read_to_string(&file).expect("a file").lines().count(), 1);
+}
+
+#[test]
 fn passwd_writes_users_for_scram_and_takes_them_out() {
     let path = std::path::PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("scram-cli-{}", std::process::id()));
     let file = path.to_str().expect("UTF-8");

@@ -6,9 +6,11 @@
 //! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
 //!
 //! Reading order: this file (what shards ask), [`acl`], `profile`, `mount_point`, `user_rates`, `profile_file`; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
-//! `remembered`, `bans`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found).
+//! `remembered`, `bans`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found); [`admin_users`] by itself.
 
 pub mod acl;
+#[cfg(feature = "runtime")]
+pub mod admin_users;
 #[cfg(feature = "runtime")]
 mod authenticator;
 #[cfg(feature = "runtime")]

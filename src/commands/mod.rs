@@ -1,10 +1,12 @@
-//! What the binary does besides running the broker: `dunlin passwd ...`, `dunlin acl ...`.
+//! What the binary does besides running the broker: `dunlin passwd ...`, `dunlin acl ...`, `dunlin ctl ...`, `dunlin healthcheck`.
 //!
 //! Owns: the arguments of each command, and what it reads, writes and prints.
-//! Always holds: a command touches no running broker; a file is replaced whole or not at all.
+//! Always holds: a command asks a running broker by its admin server or not at all; a file is replaced whole or not at all.
 //! Leaves to others: formats (`auth`), exit statuses (`config`).
 
 mod acl;
+mod ctl;
+mod healthcheck;
 mod passwd;
 
 use std::ffi::OsString;
@@ -15,6 +17,8 @@ use crate::config::Exit;
 pub fn run(arguments: &[OsString]) -> Option<Exit> {
     match arguments.get(1)?.to_str()? {
         "acl" => Some(acl::run(&arguments[1..])),
+        "ctl" => Some(ctl::run(&arguments[1..])),
+        "healthcheck" => Some(healthcheck::run(&arguments[1..])),
         "passwd" => Some(passwd::run(&arguments[1..])),
         _ => None,
     }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
+use crate::auth::admin_users::{AdminSecret, Role, api_key, delete_admin_user, is_name, set_admin_user};
 use crate::auth::password::{SALT_BYTES, Scheme, StoredPassword, delete_user, hash_plain_file, set_user};
 use crate::auth::scram::{delete_scram_user, set_scram_user};
 use crate::config::Exit;
@@ -42,6 +43,18 @@ struct PasswdArguments {
     #[arg(long, conflicts_with_all = ["update", "scheme"])]
     scram: bool,
 
+    /// For the admin server: a file of its own, with a role for each name
+    #[arg(long, conflicts_with_all = ["update", "scheme", "scram"])]
+    admin: bool,
+
+    /// With --admin: what somebody may do, look (viewer) or change things as well (operator)
+    #[arg(long, value_name = "ROLE", default_value = "viewer", requires = "admin", value_parser = role)]
+    role: Role,
+
+    /// With --admin: an API key for a program instead of a password; it is made and shown once
+    #[arg(long, requires = "admin", conflicts_with_all = ["delete", "batch"])]
+    api_key: bool,
+
     /// How to hash: argon2id, sha512-pbkdf2 (for Mosquitto 2.0) or sha512 (for 1.6)
     #[arg(short = 'H', value_name = "SCHEME", default_value = "argon2id", value_parser = scheme)]
     scheme: Scheme,
@@ -63,6 +76,10 @@ fn scheme(text: &str) -> Result<Scheme, String> {
     known.map(|(_, scheme)| scheme).ok_or_else(|| format!("there is {}", Scheme::ALL.map(|(name, _)| name).join(", ")))
 }
 
+fn role(text: &str) -> Result<Role, String> {
+    Role::parse(text).ok_or_else(|| "there is viewer and operator".to_owned())
+}
+
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 enum PasswdError {
@@ -74,6 +91,8 @@ enum PasswdError {
     Edit { path: PathBuf, error: crate::auth::password::EditError },
     #[error("{}: {user:?} cannot be a user name, or nobody is called so", path.display())]
     ScramUser { path: PathBuf, user: String },
+    #[error("{}: {user:?} cannot be a name (letters, digits and . - _ @), or nobody is called so", path.display())]
+    AdminUser { path: PathBuf, user: String },
     #[error("the password cannot be read: {0}")]
     Terminal(io::Error),
     #[error("the two passwords differ")]
@@ -109,7 +128,9 @@ fn edit(arguments: &PasswdArguments) -> Result<(), PasswdError> {
     let text = if arguments.create { String::new() } else { read(path)? };
     let edit_error = |error| PasswdError::Edit { path: path.clone(), error };
     let user = arguments.user.as_deref().unwrap_or_default();
-    let edited = if arguments.scram {
+    let edited = if arguments.admin {
+        edit_admin(arguments, &text, user)?
+    } else if arguments.scram {
         edit_scram(arguments, &text, user)?
     } else if arguments.update {
         // Each hash has a salt of its own; that one could not be had is said afterwards.
@@ -162,6 +183,29 @@ fn edit_scram(arguments: &PasswdArguments, text: &str, user: &str) -> Result<Str
     });
     error?;
     edited.ok_or_else(no_user)
+}
+
+/// The same edits in a file of those who may use the admin server.
+fn edit_admin(arguments: &PasswdArguments, text: &str, user: &str) -> Result<String, PasswdError> {
+    let no_user = || PasswdError::AdminUser { path: arguments.file.clone(), user: user.to_owned() };
+    if arguments.delete {
+        return delete_admin_user(text, user).ok_or_else(no_user);
+    }
+    if !is_name(user) {
+        return Err(no_user());
+    }
+    let secret = if arguments.api_key {
+        let mut random = [0; 32];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| PasswdError::NoRandom)?;
+        let key = api_key(random);
+        // Whoever calls this wants it; a pipe that is closed has nobody behind it.
+        drop(writeln!(io::stdout(), "{key}"));
+        AdminSecret::Key(key)
+    } else {
+        let password = new_password(arguments)?;
+        AdminSecret::Password(StoredPassword::new(arguments.scheme, password.as_bytes(), random_salt()?))
+    };
+    Ok(set_admin_user(text, user, arguments.role, &secret))
 }
 
 fn read(path: &Path) -> Result<String, PasswdError> {

@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use super::layers::{Resolved, about, index};
 use super::{Listener, Problem, System};
 use crate::auth::acl::{self, RuleSet};
+use crate::auth::admin_users::AdminUsers;
 use crate::auth::http::{HttpAuthorizer, HttpHeaders, HttpMethod, WhenDown};
 use crate::auth::password::Users;
 use crate::auth::scram::ScramUsers;
@@ -40,6 +41,8 @@ pub struct AccessFiles {
     authorizers: Vec<(Box<str>, Arc<HttpAuthorizer>)>,
     /// What requests to back ends carry, and where it was read.
     headers: Option<(Box<Path>, HttpHeaders)>,
+    /// Who may use the admin API, and where it was read.
+    admin: Option<(Box<Path>, Arc<AdminUsers>)>,
     /// Whose certificates back ends and providers must have.
     authorities: Vec<CertificateDer<'static>>,
     /// The methods of each listener, in order.
@@ -300,14 +303,33 @@ impl AccessFiles {
         {
             told.push((path.display().to_string(), count(old.len(), "profile"), count(new.len(), "profile")));
         }
+        if let (Some((path, new)), Some((_, old))) = (&self.admin, &old.admin)
+            && new != old
+        {
+            told.push((path.display().to_string(), count(old.len(), "admin user"), count(new.len(), "admin user")));
+        }
         told
+    }
+
+    /// Reads who may use the admin API.
+    pub(super) fn read_admin_users(&mut self, system: &System<'_>, path: &Path) -> Result<(), String> {
+        let text = (system.read_file)(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        let users = AdminUsers::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.admin = Some((path.into(), Arc::new(users)));
+        Ok(())
+    }
+
+    /// Who may use the admin API, if a file says so.
+    pub(super) fn admin_users(&self) -> Option<&Arc<AdminUsers>> {
+        self.admin.as_ref().map(|(_, users)| users)
     }
 
     /// All files that were read for it.
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         let users = self.users.keys().chain(self.scram_users.keys()).chain(self.token_keys.keys());
         let rules = self.rules.iter().map(|(path, _)| path).chain(self.profiles.iter().map(|(path, _)| path));
-        users.chain(rules).chain(self.headers.iter().map(|(path, _)| path)).map(|path| &**path)
+        let others = self.headers.iter().map(|(path, _)| path).chain(self.admin.iter().map(|(path, _)| path));
+        users.chain(rules).chain(others).map(|path| &**path)
     }
 
     /// Files that others than the broker may read, a sentence each.
@@ -320,7 +342,8 @@ impl AccessFiles {
         let secrets = self.token_keys.iter().filter(|(_, keys)| keys.have_secret());
         let secrets = secrets.map(|(path, _)| (&**path, "a secret that tokens are signed with"));
         let headers = self.headers.iter().map(|(path, _)| (&**path, "headers for back ends"));
-        let open = hashes.chain(secrets).chain(headers).filter(|(path, _)| is_open(path));
+        let admin = self.admin.iter().map(|(path, _)| (&**path, "who may use the admin API"));
+        let open = hashes.chain(secrets).chain(headers).chain(admin).filter(|(path, _)| is_open(path));
         open.map(|(path, what)| {
             let path = path.display();
             format!("every user of this machine may read {path}, which holds {what}; to mend it: chmod o= {path}")

@@ -116,10 +116,7 @@ pub(super) const FOREIGN: &[Foreign] = &[
         ],
         "bridges are not built yet; a bridge of Mosquitto can connect to dunlin",
     ),
-    of(
-        &["admin_port", "admin_bind", "admin_users", "http_port", "dashboard", "metrics", "prometheus"],
-        "there is no admin interface yet; $SYS topics say what it counts",
-    ),
+    of(&["http_port", "metrics", "prometheus"], "use [admin] port (--admin-port): it has /metrics, health and an API"),
     of(&["cluster", "cookie", "join", "peers"], "clusters are not built yet"),
 ];
 

@@ -16,6 +16,7 @@ use std::{
 };
 
 mod access;
+pub mod admin;
 mod arguments;
 mod check;
 #[cfg(test)]
@@ -35,13 +36,16 @@ pub mod unix;
 mod variables;
 
 pub use access::AccessFiles;
+pub use admin::{AdminSettings, MetricsAccess};
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
+pub use print::SettingInEffect;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
 pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
+use crate::auth::admin_users::AdminUsers;
 use crate::settings::{Machine, Setting, Settings};
 use layers::{Layer, ListenerTable, Resolved, index};
 use listeners::Described;
@@ -78,6 +82,8 @@ pub struct Config {
     pub process: ProcessSettings,
     /// What survives a restart, and where.
     pub store: StoreSettings,
+    /// Operators' way in.
+    pub admin: AdminSettings,
     /// What every shard has to know.
     pub settings: Arc<Settings>,
     /// Where to listen; at least one, no two the same.
@@ -218,6 +224,7 @@ impl Config {
         let mut config = Self {
             process: ProcessSettings::from_values(&value_of),
             store: StoreSettings::from_values(&value_of),
+            admin: AdminSettings::from_values(&value_of),
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             warnings: Vec::new(),
@@ -247,6 +254,11 @@ impl Config {
             && let Err(text) = access.read_profiles(system, path)
         {
             problems.push(self.problem("profiles-file", &text));
+        }
+        if let Some(path) = self.admin.admin_users.path()
+            && let Err(text) = access.read_admin_users(system, path)
+        {
+            problems.push(self.problem("admin-users", &text));
         }
         if let Some(path) = self.process.auth_http_headers.path()
             && let Err(text) = access.read_headers(system, path)
@@ -282,6 +294,16 @@ impl Config {
             let of_table = tables.get(at).map(|table| table.resolved.as_slice());
             (listener, of_table.unwrap_or(&self.resolved))
         })
+    }
+
+    /// Who may use the admin API, if a file says so.
+    pub fn admin_users(&self) -> Option<&Arc<AdminUsers>> {
+        self.access.admin_users()
+    }
+
+    /// Each setting of the whole broker, and each of every listener where the file has tables, with where its value comes from.
+    pub fn settings_in_effect(&self) -> Vec<SettingInEffect> {
+        print::settings_in_effect(self)
     }
 
     /// The settings in effect as a file that has the same effect, each with a comment that says where it came from.

@@ -7,7 +7,7 @@ use super::{
     layers::{ROWS, Resolved},
     listeners,
 };
-use crate::settings::{Kind, Scope, Section, Setting, Value};
+use crate::settings::{Change, Kind, Scope, Section, Setting, Value};
 
 /// As a file. What is written here reads back as the same values, whatever the machine.
 pub(super) fn to_toml(config: &Config) -> String {
@@ -34,6 +34,40 @@ pub(super) fn to_toml(config: &Config) -> String {
         }
     }
     text
+}
+
+/// A setting, and where its value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingInEffect {
+    /// As the file has it; of a listener's table with the listener's name.
+    pub name: String,
+    /// As a flag would have it.
+    pub value: String,
+    /// `default`, a flag, a variable, or a line of the file.
+    pub source: String,
+    /// Whether a reload can change it; otherwise a start.
+    pub reloadable: bool,
+}
+
+/// What holds, in the order of the documentation.
+pub(super) fn settings_in_effect(config: &Config) -> Vec<SettingInEffect> {
+    let tables = config.tables.as_deref().unwrap_or_default();
+    let shown = |row: &Setting, resolved: &Resolved, name: String| SettingInEffect {
+        name,
+        value: row.show(&resolved.value),
+        source: resolved.source.to_string(),
+        reloadable: row.change == Change::Reload,
+    };
+    let of_broker = ROWS.iter().zip(&config.resolved);
+    let of_broker = of_broker.filter(|(row, _)| row.has_flag() && (tables.is_empty() || !row.is_of_listener()));
+    let mut settings: Vec<SettingInEffect> =
+        of_broker.map(|(row, resolved)| shown(row, resolved, row.path())).collect();
+    for table in tables {
+        let name = &table.listener.settings.name;
+        let rows = ROWS.iter().zip(&table.resolved).filter(|(row, _)| row.is_of_listener());
+        settings.extend(rows.map(|(row, resolved)| shown(row, resolved, format!("[[listener]] {name} {}", row.key()))));
+    }
+    settings
 }
 
 fn write_rows(text: &mut String, resolved: &[Resolved], belongs: impl Fn(&Setting) -> bool) {

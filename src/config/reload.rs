@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Config, ConfigError, Invocation, Listener, ProcessSettings, Settings, StoreSettings, System,
+    AdminSettings, Config, ConfigError, Invocation, Listener, ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
 };
@@ -86,6 +86,7 @@ impl Config {
         let config = Self {
             process: ProcessSettings::from_values(&value_of),
             store: StoreSettings::from_values(&value_of),
+            admin: AdminSettings::from_values(&value_of),
             settings: Arc::new(Settings::from_values(&value_of)),
             warnings: new.warnings,
             access: new.access,

@@ -32,6 +32,7 @@ impl Computer<'_> {
             Some("acl") => Ok("user ann\ntopic read #\n".to_owned()),
             Some("scram") => Ok(format!("ann:{}\n", StoredScram::new(Mechanism::Sha256, "a", b"0123456789abcdef"))),
             Some("headers") => Ok("X-API-Key: 7\n".to_owned()),
+            Some("admins") => Ok(format!("robot:viewer:key${}=\n", "A".repeat(43))),
             Some("nobody") => Ok("# nobody yet\n".to_owned()),
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
@@ -96,7 +97,8 @@ fn every_setting_is_taken_from_each_of_the_three_places() {
         ];
         let default = COMPUTER.config(&[], &[]);
         let all = |config: &Config| {
-            (config.process.clone(), config.store.clone(), config.settings.clone(), config.listeners.clone())
+            let (store, admin) = (config.store.clone(), config.admin.clone());
+            (config.process.clone(), store, admin, config.settings.clone(), config.listeners.clone())
         };
         for config in configs {
             assert_ne!(all(&config), all(&default), "{}", row.path());
@@ -131,7 +133,6 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Texts { noun: "version", .. } => "3.1.1".to_owned(),
         Kind::Texts { noun: "network", .. } => "2001:db8::/32".to_owned(),
         Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
-        Kind::Texts { .. } => "::1".to_owned(),
         Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
         Kind::Text { .. } if row.flag == "auth-http-headers" => "headers".to_owned(),
         Kind::Text { .. } if row.flag == "scram-file" => "scram".to_owned(),
@@ -143,6 +144,8 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Text { noun: "name", .. } => "other".to_owned(),
         Kind::Text { noun: "mode", .. } => "600".to_owned(),
         Kind::Text { noun: "owner", .. } => "root:mqtt".to_owned(),
+        Kind::Texts { .. } | Kind::Text { noun: "address", .. } => "::1".to_owned(),
+        Kind::Text { .. } if row.flag == "admin-users" => "admins".to_owned(),
         Kind::Text { .. } if row.flag == "ws-path" => "/else".to_owned(),
         Kind::Text { .. } => "/var/log/\"dunlin\".log".to_owned(),
     }
@@ -167,6 +170,7 @@ fn what_is_printed_is_read_back_as_the_same_settings() {
         let machine = Computer { cores: 1, host_name: "elsewhere", file: &printed };
         let again = machine.config(&["-c", "d.toml"], &[]);
         assert_eq!((&again.process, &again.settings), (&config.process, &config.settings), "{printed}");
+        assert_eq!((&again.store, &again.admin), (&config.store, &config.admin), "{printed}");
         assert_eq!(again.listeners, config.listeners);
         for (row, resolved) in ROWS.iter().zip(&again.resolved).filter(|(row, _)| row.has_flag()) {
             assert!(matches!(resolved.source, Source::File { .. }), "{}: {printed}", row.flag);

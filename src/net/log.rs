@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::edge::Edge;
-use crate::codec::Version;
 use crate::conn::tls::TlsParameters;
 use crate::conn::{Peer, RefusedPeer};
 use crate::shard::{Event, PublishSeen};
@@ -26,7 +25,7 @@ impl Edge {
                     client: client_id,
                     user: user.as_deref(),
                     peer: &connections.peer(*connection),
-                    version: version_text(*version),
+                    version: version.name(),
                     keep_alive_s: (*keep_alive_s).into(),
                     clean_start: *clean_start,
                     session_present: *session_present,
@@ -161,13 +160,5 @@ const fn setting_of(reason: DropReason) -> &'static str {
         DropReason::PacketTooLarge => "the client's own Maximum Packet Size",
         DropReason::RateLimited => "[auth] profiles_file (--profiles-file): delivery_rate, delivery_rate_bytes",
         _ => "",
-    }
-}
-
-const fn version_text(version: Version) -> &'static str {
-    match version {
-        Version::V31 => "3.1",
-        Version::V311 => "3.1.1",
-        Version::V5 => "5.0",
     }
 }

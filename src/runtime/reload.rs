@@ -4,15 +4,19 @@
 //! the thread that waits for the file and the shards is no shard, nor the one that hears signals.
 
 use std::time::Duration;
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::authenticator::{self, AuthenticatorHandle};
 use super::fatal::{End, fatal};
 use super::file_watch::WatchedFiles;
 use super::tls::{TlsListeners, TlsProblem};
-use crate::config::{Config, ConfigError, Exit};
+use crate::config::{Changes, Config, ConfigError, Exit};
 use crate::inbox::{InboxSender, SendError};
 use crate::limits::WATCHDOG_S;
+use crate::services::admin::{AdminHandle, ReloadThen};
 use crate::shard::Command;
 use crate::telemetry::log;
 
@@ -21,6 +25,8 @@ pub(super) struct Reached {
     pub(super) inboxes: Vec<InboxSender>,
     /// There is none where no listener asks.
     pub(super) authenticator: Option<AuthenticatorHandle>,
+    /// There is none unless it has a port.
+    pub(super) admin: Option<AdminHandle>,
 }
 
 /// All that a reload changes.
@@ -35,26 +41,50 @@ pub(super) struct Reloader {
     pub(super) tls: Arc<TlsListeners>,
     /// What is read again when it changes on disk.
     pub(super) files: Arc<WatchedFiles>,
+    /// Who wants to know what comes of it.
+    pub(super) waiters: ReloadWaiters,
 }
 
 impl Reloader {
-    /// Reads everything again.
+    /// Reads everything again, and tells whoever waits for it what has come of it.
     pub(super) fn run(&mut self) {
+        let waiters = self.waiters.take();
         self.files.note_read();
-        reload(&mut self.config, &self.log, &self.reached, &self.tls);
+        let outcome = reload(&mut self.config, &self.log, &self.reached, &self.tls);
+        if let Err(text) = &outcome {
+            log::event::config_reload_failed(text);
+        }
+        for then in waiters {
+            then(outcome.clone());
+        }
     }
 }
 
-/// Reads the configuration again. `config` becomes what holds from now on.
-fn reload(config: &mut Config, log: &log::LogControl, reached: &Reached, tls: &TlsListeners) {
-    let new = match config.read_again() {
-        Ok(new) => new,
-        Err(error) => return log::event::config_reload_failed(&one_line(&error)),
-    };
-    let (new, changes) = config.changed_by(new);
-    if let Err(problems) = tls.load_again(&new.listeners) {
-        return log::event::config_reload_failed(&tls_line(&problems));
+/// Who waits for what the next reload comes to.
+#[derive(Clone, Default)]
+pub(super) struct ReloadWaiters(Arc<Mutex<Vec<ReloadThen>>>);
+
+impl ReloadWaiters {
+    /// One more. A reload has to be asked for behind this.
+    pub(super) fn add(&self, then: ReloadThen) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(then);
     }
+
+    fn take(&self) -> Vec<ReloadThen> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Reads the configuration again. `config` becomes what holds from now on. What has changed comes back, or why nothing has.
+fn reload(
+    config: &mut Config,
+    log: &log::LogControl,
+    reached: &Reached,
+    tls: &TlsListeners,
+) -> Result<Changes, String> {
+    let new = config.read_again().map_err(|error| one_line(&error))?;
+    let (new, changes) = config.changed_by(new);
+    tls.load_again(&new.listeners).map_err(|problems| tls_line(&problems))?;
     if new.settings != config.settings {
         give(&Command::Reload(Arc::clone(&new.settings)), &reached.inboxes);
     }
@@ -71,6 +101,9 @@ fn reload(config: &mut Config, log: &log::LogControl, reached: &Reached, tls: &T
             || new.process.auth_http_timeout_s != config.process.auth_http_timeout_s)
     {
         handle.replace(authenticator::inputs(&new));
+    }
+    if let Some(admin) = &reached.admin {
+        admin.replace(&new);
     }
     let use_level = || log.change(new.process.log_level.into(), new.process.log_rate);
     // What changed is said at the more talkative of the two levels.
@@ -92,6 +125,7 @@ fn reload(config: &mut Config, log: &log::LogControl, reached: &Reached, tls: &T
         use_level();
     }
     *config = new;
+    Ok(changes)
 }
 
 /// Gives every shard new settings or rules and waits until each has them.

@@ -25,8 +25,16 @@ pub(super) fn catch() -> io::Result<Signals> {
     Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])
 }
 
-/// Does what they ask for, and reloads when files change on disk, until the process ends. The name of the first that stops the broker comes back.
-pub(super) fn start(signals: Signals, mut reloader: Reloader) -> io::Result<Receiver<&'static str>> {
+/// What comes of hearing signals.
+pub(super) struct SignalsHeard {
+    /// The name of the first that stops the broker.
+    pub(super) stop: Receiver<&'static str>,
+    /// Reloads as SIGHUP does.
+    pub(super) reload: Errand,
+}
+
+/// Does what they ask for, and reloads when files change on disk, until the process ends.
+pub(super) fn start(signals: Signals, mut reloader: Reloader) -> io::Result<SignalsHeard> {
     let log = reloader.log.clone();
     let (files, watch_s) = (Arc::clone(&reloader.files), reloader.config.process.watch_files_s);
     let errands = Errands {
@@ -41,8 +49,9 @@ pub(super) fn start(signals: Signals, mut reloader: Reloader) -> io::Result<Rece
         file_watch::start(files, Duration::from_secs(watch_s.into()), move || reload.ask())?;
     }
     let (stop, told_to_stop) = mpsc::channel();
+    let reload = errands.reload.clone();
     thread::Builder::new().name("signals".into()).spawn(move || hear(signals, &errands, &stop))?;
-    Ok(told_to_stop)
+    Ok(SignalsHeard { stop: told_to_stop, reload })
 }
 
 /// What may take as long as a file system does.
@@ -81,7 +90,7 @@ fn hear(mut signals: Signals, errands: &Errands, stop: &mpsc::Sender<&'static st
 
 /// A thread that does one thing whenever it is asked to. What is asked while it is at it is done once more afterwards.
 #[derive(Clone)]
-struct Errand(SyncSender<()>);
+pub(super) struct Errand(SyncSender<()>);
 
 impl Errand {
     fn start(name: &str, mut run: impl FnMut() + Send + 'static) -> io::Result<Self> {
@@ -90,7 +99,8 @@ impl Errand {
         Ok(Self(ask))
     }
 
-    fn ask(&self) {
+    /// Has it done, soon.
+    pub(super) fn ask(&self) {
         // If one waits already, that one will see everything that this one would.
         let _ = self.0.try_send(());
     }

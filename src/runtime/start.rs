@@ -18,10 +18,10 @@ use super::file_watch::WatchedFiles;
 use super::handshakes::Handshaker;
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
-use super::reload::{Reached, Reloader};
+use super::reload::{Reached, ReloadWaiters, Reloader};
 use super::restoring::Restoring;
 use super::shard_logs::{BegunShard, ShardLog, ShardLogs, begin_shard};
-use super::signals;
+use super::signals::{self, SignalsHeard};
 use super::tls::{TlsListeners, TlsProblem};
 use super::watchdog::{self, Heartbeat};
 use crate::config::unix::UnixSocket;
@@ -33,6 +33,7 @@ use crate::limits;
 use crate::net::{Edge, ListenOn, Listening};
 use crate::ring::probe::{self, Needs, Shortfall};
 use crate::ring::{Plane, PlaneConfig, PlaneHandle, RingError, SharedUnixListener};
+use crate::services::admin::{self, AdminHandle};
 use crate::shard::{CertificatesEnd, Places, ProcessContext, StampClock};
 use crate::telemetry::log;
 
@@ -48,6 +49,11 @@ pub enum RunError {
     /// Somebody else listens there.
     #[error("{0} is in use by another process; stop that, or choose another with --bind or --port")]
     AddressInUse(SocketAddr),
+    /// Somebody else listens where the admin server is to.
+    #[error(
+        "{0} is in use by another process; stop that, choose another with --admin-port, or do without: --admin-port off"
+    )]
+    AdminAddressInUse(SocketAddr),
     /// Somebody else listens at a path.
     #[error("{} is in use by another process; stop that, or choose another path with --unix", .0.display())]
     PathInUse(PathBuf),
@@ -73,6 +79,7 @@ impl RunError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::AddressInUse(_)
+            | Self::AdminAddressInUse(_)
             | Self::PathInUse(_)
             | Self::Store(SurveyError::Directory(DirectoryError::InUse(_))) => Exit::AddressInUse,
             Self::Tls(_) => Exit::Config,
@@ -157,6 +164,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let tls = Arc::new(TlsListeners::load(&config.listeners).map_err(RunError::Tls)?);
     let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
+    let admin_listener = config.admin.address().map(listen_for_admin).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = ShardLogs::open(config, random, clock::now())?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -170,9 +178,18 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
     };
+    let admin = admin_listener.map(|listener| start_admin(config, listener, inboxes.clone())).transpose()?;
     let files = Arc::new(WatchedFiles::new(config.files()));
-    let reloader = Reloader { config: config.clone(), log, reached: Reached { inboxes, authenticator }, tls, files };
-    let told_to_stop = signals::start(signals, reloader).map_err(no_signals)?;
+    let waiters = ReloadWaiters::default();
+    let reached = Reached { inboxes, authenticator, admin: admin.clone() };
+    let reloader = Reloader { config: config.clone(), log, reached, tls, files, waiters: waiters.clone() };
+    let SignalsHeard { stop: told_to_stop, reload } = signals::start(signals, reloader).map_err(no_signals)?;
+    if let Some(admin) = admin {
+        admin.reload_by(Box::new(move |then| {
+            waiters.add(then);
+            reload.ask();
+        }));
+    }
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     // Every shard tells once; one that ends before has ended the process.
     restored.iter().take(shards).for_each(drop);
@@ -278,6 +295,26 @@ fn start_authenticator(
     key.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
     authenticator::start(questions, key, authenticator::inputs(config), inboxes)
         .map_err(|error| RunError::Thread("the authenticator".into(), error.to_string()))
+}
+
+/// A socket for the admin server. It is bound before anything else has happened, so that one that is in use changes nothing.
+fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => RunError::AdminAddressInUse(address),
+        _ => RunError::Listen(address, error),
+    })
+}
+
+fn start_admin(config: &Config, listener: TcpListener, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {
+    let no_thread = |error: io::Error| RunError::Thread("the admin server".into(), error.to_string());
+    let address = listener.local_addr().map_err(no_thread)?;
+    let first_password = config.admin_users().is_none().then(|| format!("{:016x}{:016x}", random(), random()));
+    let handle = admin::start(listener, config, first_password.as_deref(), inboxes).map_err(no_thread)?;
+    log::event::admin_listening(&address);
+    if let Some(password) = first_password {
+        log::event::admin_password("admin", &password);
+    }
+    Ok(handle)
 }
 
 /// What all shards are given alike, beside their settings.

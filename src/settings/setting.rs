@@ -64,6 +64,8 @@ pub enum Section {
     Session,
     /// What survives a restart, and where.
     Store,
+    /// Operators' way in.
+    Admin,
     /// The process.
     Node,
     /// What is written about all of it, and where.
@@ -72,8 +74,8 @@ pub enum Section {
 
 impl Section {
     /// Every section in the order of the documentation.
-    pub const ALL: [Self; 7] =
-        [Self::Listener, Self::Auth, Self::Mqtt, Self::Session, Self::Store, Self::Node, Self::Log];
+    pub const ALL: [Self; 8] =
+        [Self::Listener, Self::Auth, Self::Mqtt, Self::Session, Self::Store, Self::Admin, Self::Node, Self::Log];
 
     /// Its name in the file.
     pub const fn name(self) -> &'static str {
@@ -83,6 +85,7 @@ impl Section {
             Self::Mqtt => "mqtt",
             Self::Session => "session",
             Self::Store => "store",
+            Self::Admin => "admin",
             Self::Node => "node",
             Self::Log => "log",
         }
@@ -96,6 +99,7 @@ impl Section {
             Self::Mqtt => "Packets and topics",
             Self::Session => "What one client may hold",
             Self::Store => "What survives a restart",
+            Self::Admin => "Metrics and the admin API",
             Self::Node => "The whole broker",
             Self::Log => "The log",
         }

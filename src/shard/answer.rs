@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::clients::Clients;
 use super::command::{
-    ClientCursor, ClientDetails, ClientSummary, Command, ConnectionDetails, PAGE_MAX, PAGE_MAX_BYTES, Reply, RequestId,
-    SessionFate,
+    ClientCursor, ClientDetails, ClientSummary, Command, ConnectionDetails, PAGE_MAX, PAGE_MAX_BYTES,
+    PAYLOAD_SHOWN_MAX_BYTES, Reply, RequestId, RetainedSummary, SessionFate,
 };
 use super::mesh::MeshMessage;
 use super::policy::NO_ROOM_TO_KEEP;
@@ -75,6 +75,7 @@ impl Shard {
             Command::ListSubscriptions { client_id, skip } => self.list_subscriptions(&client_id, skip),
             Command::Disconnect { client_id, session } => self.disconnect_client(turn, &client_id, session),
             Command::Publish(message) => self.publish_for_operator(turn, &message),
+            Command::ListRetained { filter, cursor, limit } => self.list_retained(turn, &filter, cursor, limit),
             Command::DeleteRetained { filter } => match self.begin_deletion(request, filter) {
                 Ok(()) => return, // it is answered when it is done
                 Err(text) => Reply::Refused(text),
@@ -184,6 +185,30 @@ impl Shard {
         let outcome =
             self.router.route(turn, &mut self.clients, topic, Routed::shared(message), MessageOrigin::default());
         Reply::Published { matched: outcome.matched }
+    }
+
+    fn list_retained(&self, turn: &Turn<'_>, filter: &str, mut cursor: Cursor, limit: u16) -> Reply {
+        let Ok(filter) = TopicFilter::parse(filter, self.clients.settings.topic_levels_max) else {
+            return Reply::Refused("the filter is no topic filter");
+        };
+        let (now, limit) = (turn.now, usize::from(limit.clamp(1, PAGE_MAX)));
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let entries = Page { filter, cursor: &mut cursor, budget: ENTRIES_PER_SLICE, as_of: u64::MAX };
+        let scan = self.router.retained.scan(now, entries, |message| {
+            let message = message.borrow();
+            let shown = message.payload.len().min(PAYLOAD_SHOWN_MAX_BYTES);
+            page.push(RetainedSummary {
+                topic: message.topic.into(),
+                qos: message.qos,
+                payload: message.payload[..shown].into(),
+                payload_bytes: message.payload.len() as u32,
+                expires_at: message.expires.map(|expires| now.timestamp_of(expires)),
+            });
+            bytes += message.topic.len() + shown;
+            let is_full = page.len() == limit || bytes >= PAGE_MAX_BYTES;
+            if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        Reply::Retained { page, next: (scan == Scan::More).then_some(cursor) }
     }
 
     fn begin_deletion(&mut self, request: RequestId, filter: Box<str>) -> Result<(), &'static str> {

@@ -13,9 +13,11 @@ use super::Settings;
 use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
 use crate::codec::Version;
+use crate::ids::Qos;
 use crate::session::Message;
 use crate::telemetry::Report;
 use crate::time::Timestamp;
+use crate::topic::Cursor;
 
 /// Names a command. Chosen by whoever passes it on; the answer carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +65,16 @@ pub enum Command {
     /// Publish a message on nobody's account. Answered by [`Reply::Published`] or [`Reply::Refused`] when it has been
     /// routed, which says nothing about storage.
     Publish(Message),
+    /// A page of the retained messages that match a filter, which every shard has. Answered by [`Reply::Retained`] or
+    /// [`Reply::Refused`].
+    ListRetained {
+        /// The filter. `#` does not match topics that begin with `$`.
+        filter: Box<str>,
+        /// Where the page before it ended, for the same filter; the default begins.
+        cursor: Cursor,
+        /// Messages that the page may have, up to [`PAGE_MAX`].
+        limit: u16,
+    },
     /// Delete the retained messages that match a filter, on every shard. Subscribers are sent nothing. Messages written
     /// after the command stay. Answered by [`Reply::Deleted`] or [`Reply::Refused`].
     DeleteRetained {
@@ -87,6 +99,18 @@ pub struct ClientCursor {
     pub(super) next: u32,
     /// One more than the last.
     pub(super) end: u32,
+}
+
+impl ClientCursor {
+    /// Slots of the next and of the end, for whoever hands it to somebody who brings it back.
+    pub const fn slots(self) -> (u32, u32) {
+        (self.next, self.end)
+    }
+
+    /// One that was handed out, or that somebody made up: any place is one.
+    pub const fn of_slots(next: u32, end: u32) -> Self {
+        Self { next, end }
+    }
 }
 
 /// The answer to a [`Command`].
@@ -121,6 +145,13 @@ pub enum Reply {
         /// Whether anybody has a matching subscription.
         matched: bool,
     },
+    /// To [`Command::ListRetained`].
+    Retained {
+        /// In the order of their topics.
+        page: Vec<RetainedSummary>,
+        /// For the next page; `None` after the last. A page may have fewer messages than asked for, or none, before it.
+        next: Option<Cursor>,
+    },
     /// To [`Command::DeleteRetained`].
     Deleted {
         /// How many this shard had found and deleted.
@@ -139,6 +170,21 @@ pub struct ClientSummary {
     pub subscriptions: u32,
     /// Messages queued or in flight to it.
     pub messages: u32,
+}
+
+/// One line of a list of retained messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetainedSummary {
+    /// Its topic name.
+    pub topic: Box<str>,
+    /// QoS of its publisher.
+    pub qos: Qos,
+    /// Its payload, or the first [`PAYLOAD_SHOWN_MAX_BYTES`] of it.
+    pub payload: Box<[u8]>,
+    /// How long the whole payload is, in bytes.
+    pub payload_bytes: u32,
+    /// When it goes; `None` stays.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// What one client holds.
@@ -183,5 +229,7 @@ pub struct ConnectionDetails {
 
 /// Sessions, or filters, of one page.
 pub const PAGE_MAX: u16 = 256;
-/// Bytes of client ids, or filters, after which a page ends though it has fewer: each may have 65,535.
+/// Bytes of a payload that a list shows.
+pub const PAYLOAD_SHOWN_MAX_BYTES: usize = 4 * 1024;
+/// Bytes of client ids, filters, or topics and payloads, after which a page ends though it has fewer: each may have 65,535.
 pub const PAGE_MAX_BYTES: usize = 64 * 1024;

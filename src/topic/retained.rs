@@ -20,10 +20,34 @@ pub struct RetainedTree<V> {
 }
 
 /// How far a scan has come. Belongs to one filter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     at: At,
     topic: String,
+}
+
+impl Cursor {
+    /// As a text, for somebody who brings it back.
+    pub fn to_text(&self) -> String {
+        match self.at {
+            At::Start => String::new(),
+            At::From => format!("from:{}", self.topic),
+            At::After => format!("after:{}", self.topic),
+            At::End => "end".to_owned(),
+        }
+    }
+
+    /// From such a text. One that somebody made up is a place like any other.
+    pub fn parse(text: &str) -> Option<Self> {
+        let place = |at, topic: &str| Some(Self { at, topic: topic.to_owned() });
+        match (text, text.strip_prefix("from:"), text.strip_prefix("after:")) {
+            ("", ..) => Some(Self::default()),
+            ("end", ..) => place(At::End, ""),
+            (_, Some(topic), _) => place(At::From, topic),
+            (_, _, Some(topic)) => place(At::After, topic),
+            _ => None,
+        }
+    }
 }
 
 /// What of the order is still to be scanned.
@@ -267,6 +291,30 @@ mod tests {
             pages += 1;
         }
         (found, pages)
+    }
+
+    #[test]
+    fn a_cursor_that_went_out_as_a_text_goes_on_where_it_was() {
+        let mut tree = RetainedTree::new();
+        for topic in ["a/1", "a/2", "b/1", "b/2", "c"] {
+            tree.insert(topic, ());
+        }
+        let filter = TopicFilter::parse("+/2", u16::MAX).unwrap();
+        let (mut text, mut seen) = (String::new(), Vec::new());
+        for _ in 0..10 {
+            let mut cursor = Cursor::parse(&text).unwrap();
+            let scan = tree.scan(filter, &mut cursor, 1, |topic, ()| {
+                seen.push(topic.to_owned());
+                ControlFlow::Continue(())
+            });
+            text = cursor.to_text();
+            assert_eq!(Cursor::parse(&text), Some(cursor));
+            if scan == Scan::Done {
+                break;
+            }
+        }
+        assert_eq!((seen, text.as_str()), (vec!["a/2".to_owned(), "b/2".to_owned()], "end"));
+        assert!(Cursor::parse("somewhere").is_none());
     }
 
     #[test]

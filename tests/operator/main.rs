@@ -2,6 +2,8 @@
 
 #![cfg(feature = "runtime")]
 
+mod admin;
+mod admin_api;
 mod broker;
 mod full;
 mod howto;

@@ -7,9 +7,10 @@ use super::show::{publish, publish1, retained};
 use crate::codec::{Connect, Packet, Version};
 use crate::ids::Qos;
 use crate::session::{Message, MessageRef};
-use crate::shard::command::PAGE_MAX;
+use crate::shard::command::{PAGE_MAX, PAYLOAD_SHOWN_MAX_BYTES};
 use crate::shard::{ClientCursor, Command, Reply, RequestId, SessionFate};
 use crate::time::Timestamp;
+use crate::topic::Cursor;
 
 /// Every client id on a shard, page by page, with what happens between two pages.
 fn list(world: &mut World, limit: u16, mut between: impl FnMut(&mut World)) -> Vec<String> {
@@ -161,6 +162,40 @@ fn retained_messages_are_deleted_slice_by_slice_on_every_shard_and_later_ones_st
         let refused = world.ask(0, Command::DeleteRetained { filter: filter.into() });
         assert!(matches!(refused, Reply::Refused(_)), "{filter}");
     }
+}
+
+#[test]
+fn retained_messages_are_listed_page_by_page_with_values_that_are_cut() {
+    let mut world = World::of(2);
+    let publisher = world.client(&world.name_on(0, "pub"));
+    for n in 0..2_000 {
+        world.send(publisher, &Packet::Publish(retained(publish(&format!("a/{n:04}"), "x"))));
+        world.send(publisher, &Packet::Publish(retained(publish(&format!("b/{n:04}"), "y"))));
+    }
+    for limit in [7, u16::MAX] {
+        let (mut seen, mut cursor) = (Vec::new(), Cursor::default());
+        loop {
+            let command = Command::ListRetained { filter: "a/#".into(), cursor, limit };
+            let Reply::Retained { page, next } = world.ask(1, command) else { panic!("no page") };
+            assert!(page.len() <= usize::from(limit.min(PAGE_MAX)));
+            seen.extend(page.iter().map(|message| format!("{} {:?}", message.topic, message.payload)));
+            match next {
+                Some(next) => cursor = next,
+                None => break,
+            }
+        }
+        assert_eq!(seen, (0..2_000).map(|n| format!("a/{n:04} [120]")).collect::<Vec<_>>());
+    }
+    let long = "z".repeat(PAYLOAD_SHOWN_MAX_BYTES + 1);
+    for n in 0..40 {
+        world.send(publisher, &Packet::Publish(retained(publish(&format!("c/{n:02}"), &long))));
+    }
+    let command = Command::ListRetained { filter: "c/#".into(), cursor: Cursor::default(), limit: PAGE_MAX };
+    let Reply::Retained { page, next } = world.ask(0, command) else { panic!("no page") };
+    assert!(page.len() < 40 && next.is_some(), "{} messages: a page of long ones ends early", page.len());
+    assert_eq!((page[0].payload.len(), page[0].payload_bytes as usize), (PAYLOAD_SHOWN_MAX_BYTES, long.len()));
+    let command = Command::ListRetained { filter: "a/#/b".into(), cursor: Cursor::default(), limit: 1 };
+    assert!(matches!(world.ask(0, command), Reply::Refused(_)));
 }
 
 #[test]

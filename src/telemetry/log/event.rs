@@ -320,6 +320,30 @@ pub fn ready(took_ms: u64) {
     info!(target: TARGET, event = "ready", took_ms);
 }
 
+/// The admin server takes requests.
+pub fn admin_listening(addr: &dyn Display) {
+    info!(target: TARGET, event = "admin_listening", %addr);
+}
+
+/// Nobody is named who may use the admin API: there is one user until the process ends.
+pub fn admin_password(user: &str, password: &str) {
+    let text =
+        "for this run of the broker; [admin] users (--admin-users) names a file that `dunlin passwd --admin` writes";
+    warn!(target: TARGET, event = "admin_password", user, password, text);
+}
+
+/// Somebody has done something by the admin API, or logged in.
+pub fn admin_action(user: &str, peer: &dyn Display, action: &str, what: &str) {
+    info!(target: TARGET, event = "admin_action", user, %peer, action, what);
+}
+
+/// Somebody has shown a wrong password to the admin server.
+pub fn admin_login_failed(user: &str, peer: &dyn Display) {
+    if LogKind::AdminLoginFailed.admit() {
+        warn!(target: TARGET, event = LogKind::AdminLoginFailed.name(), user, %peer);
+    }
+}
+
 /// What was read back from the data directory, in how long.
 #[derive(Clone, Copy)]
 pub struct StoreRecovered<'a> {

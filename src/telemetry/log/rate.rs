@@ -51,11 +51,13 @@ pub(super) enum LogKind {
     PublishReceived,
     /// A PUBLISH to a client.
     PublishSent,
+    /// A wrong password at the admin server.
+    AdminLoginFailed,
 }
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
@@ -73,6 +75,7 @@ impl LogKind {
         Self::PublishRefused,
         Self::PublishReceived,
         Self::PublishSent,
+        Self::AdminLoginFailed,
     ];
 
     /// The name of the event in the log.
@@ -95,6 +98,7 @@ impl LogKind {
             Self::PublishRefused => "publish_refused",
             Self::PublishReceived => "publish_received",
             Self::PublishSent => "publish_sent",
+            Self::AdminLoginFailed => "admin_login_failed",
         }
     }
 

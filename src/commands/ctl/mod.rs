@@ -1,0 +1,204 @@
+//! `dunlin ctl`: the admin API from the command line.
+//!
+//! Owns: its arguments, and which request each command is.
+//! Always holds: what a client could choose (ids, topics, payloads) is shown as text, control characters escaped; `--json` is what
+//! the API answered, unchanged but for pages, which are put together.
+//! Leaves to others: requests (`api`), how answers look (`table`).
+
+#![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
+
+mod api;
+mod table;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
+
+use crate::config::Exit;
+use api::{Api, ApiError};
+
+/// Asks a running broker, by its admin server
+#[derive(Debug, Parser)]
+#[command(name = "dunlin ctl", max_term_width = 100)]
+struct CtlArguments {
+    /// Where the admin server is
+    #[arg(long, env = "DUNLIN_CTL_URL", default_value = "http://127.0.0.1:18083", global = true)]
+    url: String,
+
+    /// A file that holds an API key, as `dunlin passwd --admin --api-key` prints it; the variable DUNLIN_CTL_KEY is the key itself
+    #[arg(long, value_name = "FILE", env = "DUNLIN_CTL_KEY_FILE", global = true)]
+    key_file: Option<PathBuf>,
+
+    /// Print JSON, as the API answers it
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: CtlCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CtlCommand {
+    /// What the broker holds, in a few numbers
+    Status,
+    /// Lists clients
+    Clients(ClientsArguments),
+    /// What one client holds, and what it is subscribed to
+    Client {
+        /// As it said it in CONNECT, or was given
+        client_id: String,
+    },
+    /// Closes a client's connection
+    Kick {
+        /// As it said it in CONNECT, or was given
+        client_id: String,
+        /// End its session, too: subscriptions and queue go, its will is published
+        #[arg(long)]
+        end_session: bool,
+    },
+    /// Publishes a message
+    Publish(PublishArguments),
+    /// Lists retained messages
+    Retained {
+        /// A topic filter
+        #[arg(default_value = "#")]
+        filter: String,
+    },
+    /// Deletes retained messages
+    DeleteRetained {
+        /// A topic filter
+        filter: String,
+    },
+    /// The settings in effect
+    Settings {
+        /// Only those whose name holds this text
+        #[arg(default_value = "")]
+        text: String,
+    },
+    /// Reads the configuration again, as at SIGHUP
+    Reload,
+}
+
+#[derive(Debug, Args)]
+struct ClientsArguments {
+    /// What their client ids begin with
+    #[arg(long, default_value = "")]
+    prefix: String,
+    /// Only those that are connected
+    #[arg(long, conflicts_with = "disconnected")]
+    connected: bool,
+    /// Only those that are not
+    #[arg(long)]
+    disconnected: bool,
+    /// Most of them; 0 is all
+    #[arg(long, default_value = "100")]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+struct PublishArguments {
+    /// Its topic name
+    topic: String,
+    /// Its payload; - is read from standard input
+    #[arg(default_value = "")]
+    payload: String,
+    /// Its QoS
+    #[arg(short, long, default_value = "0", value_parser = clap::value_parser!(u8).range(0..=2))]
+    qos: u8,
+    /// Make it its topic's retained message
+    #[arg(short, long)]
+    retain: bool,
+}
+
+/// Runs it; the first argument is `ctl` itself.
+pub(super) fn run(arguments: &[OsString]) -> Exit {
+    let arguments = match CtlArguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            // A terminal that has gone is told nothing.
+            let _ = error.print();
+            return exit;
+        }
+    };
+    match key(&arguments).and_then(|key| answer(&arguments, &Api::new(&arguments.url, key))) {
+        Ok(text) => {
+            // Nobody reading it is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            Exit::Ok
+        }
+        Err(error) => {
+            drop(writeln!(io::stderr(), "dunlin ctl: {error}"));
+            Exit::TestFailed
+        }
+    }
+}
+
+fn key(arguments: &CtlArguments) -> Result<Option<String>, ApiError> {
+    if let Some(path) = &arguments.key_file {
+        let text = fs::read_to_string(path).map_err(|error| ApiError::KeyFile { path: path.clone(), error })?;
+        return Ok(Some(text.trim().to_owned()));
+    }
+    Ok(std::env::var("DUNLIN_CTL_KEY").ok())
+}
+
+/// What is printed.
+fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
+    let shown = |value: &Value, table: fn(&Value) -> String| {
+        if arguments.json { format!("{value:#}\n") } else { table(value) }
+    };
+    Ok(match &arguments.command {
+        CtlCommand::Status => shown(&api.get("/api/v1/overview", &[])?, table::fields),
+        CtlCommand::Clients(wanted) => shown(&clients(api, wanted)?, table::clients),
+        CtlCommand::Client { client_id } => {
+            let mut client = api.get(&api::path(&["clients", client_id]), &[])?;
+            let path = api::path(&["clients", client_id, "subscriptions"]);
+            client["filters"] = api.pages(&path, &[], ("filters", "skip"), 0)?;
+            shown(&client, table::fields)
+        }
+        CtlCommand::Kick { client_id, end_session } => {
+            api.delete(&api::path(&["clients", client_id]), &[("end_session", &end_session.to_string())])?;
+            String::new()
+        }
+        CtlCommand::Publish(message) => shown(&publish(api, message)?, table::published),
+        CtlCommand::Retained { filter } => {
+            let list = api.pages("/api/v1/retained", &[("filter", filter)], ("messages", "cursor"), 0)?;
+            shown(&list, table::retained)
+        }
+        CtlCommand::DeleteRetained { filter } => {
+            shown(&api.delete("/api/v1/retained", &[("filter", filter)])?, table::fields)
+        }
+        CtlCommand::Settings { text } => {
+            let all = api.get("/api/v1/settings", &[])?;
+            let has = |setting: &&Value| setting["name"].as_str().is_some_and(|name| name.contains(text.as_str()));
+            let some: Vec<Value> = all.as_array().into_iter().flatten().filter(has).cloned().collect();
+            shown(&Value::Array(some), table::settings)
+        }
+        CtlCommand::Reload => shown(&api.post("/api/v1/reload", &json!({}))?, table::reloaded),
+    })
+}
+
+fn clients(api: &Api, wanted: &ClientsArguments) -> Result<Value, ApiError> {
+    let mut query = vec![("prefix", wanted.prefix.as_str())];
+    if wanted.connected || wanted.disconnected {
+        query.push(("connected", if wanted.connected { "true" } else { "false" }));
+    }
+    api.pages("/api/v1/clients", &query, ("clients", "cursor"), wanted.limit)
+}
+
+fn publish(api: &Api, message: &PublishArguments) -> Result<Value, ApiError> {
+    let PublishArguments { topic, payload, qos, retain } = message;
+    let mut bytes = payload.clone().into_bytes();
+    if payload == "-" {
+        bytes.clear();
+        io::stdin().lock().read_to_end(&mut bytes).map_err(ApiError::Input)?;
+    }
+    let body = json!({"topic": topic, "payload_base64": STANDARD.encode(&bytes), "qos": qos, "retain": retain});
+    api.post("/api/v1/publish", &body)
+}

@@ -1,0 +1,174 @@
+//! Answers of the API as people read them.
+//!
+//! Always holds: what a client could choose takes one line, and no control character reaches the terminal.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// Columns of a table: a heading, and the text of each line.
+type Column = (&'static str, fn(&Value) -> String);
+
+/// One value a line, with its name.
+pub(super) fn fields(value: &Value) -> String {
+    let mut lines = Vec::new();
+    collect("", value, &mut lines);
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    lines.iter().fold(String::new(), |mut text, (name, value)| {
+        let _ = writeln!(text, "{name:width$}  {value}");
+        text
+    })
+}
+
+fn collect(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
+    let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| collect(&below(key), value, lines)),
+        Value::Array(values) if values.iter().all(Value::is_object) => {
+            let texts = values.iter().map(|value| {
+                let members = value.as_object().into_iter().flatten();
+                members.map(|(_, value)| plain(value)).collect::<Vec<_>>().join(" ")
+            });
+            lines.push((name.to_owned(), texts.collect::<Vec<_>>().join(", ")));
+        }
+        Value::Array(values) => {
+            lines.push((name.to_owned(), values.iter().map(plain).collect::<Vec<_>>().join(" ")));
+        }
+        other => lines.push((name.to_owned(), plain(other))),
+    }
+}
+
+/// One line for each, with what it holds.
+pub(super) fn clients(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("CLIENT", |client| plain(&client["client_id"])),
+            ("CONNECTED", |client| if client["connected"] == true { "yes".into() } else { "no".into() }),
+            ("VERSION", |client| plain(&client["protocol_version"])),
+            ("SUBSCRIPTIONS", |client| plain(&client["subscriptions"])),
+            ("QUEUED", |client| plain(&client["queued_messages"])),
+        ],
+    )
+}
+
+/// A list of retained messages.
+pub(super) fn retained(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("TOPIC", |message| plain(&message["topic"])),
+            ("QOS", |message| plain(&message["qos"])),
+            ("BYTES", |message| plain(&message["payload_bytes"])),
+            ("PAYLOAD", |message| match &message["payload"] {
+                Value::String(text) => plain(&Value::String(text.clone())),
+                _ => format!("base64:{}", plain(&message["payload_base64"])),
+            }),
+        ],
+    )
+}
+
+/// Settings in effect.
+pub(super) fn settings(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("SETTING", |setting| plain(&setting["name"])),
+            ("VALUE", |setting| plain(&setting["value"])),
+            ("FROM", |setting| plain(&setting["source"])),
+            ("CHANGES AT", |setting| if setting["reloadable"] == true { "reload".into() } else { "start".into() }),
+        ],
+    )
+}
+
+/// What a message has met.
+pub(super) fn published(answer: &Value) -> String {
+    let text = if answer["matched"] == true { "somebody is subscribed" } else { "nobody is subscribed" };
+    format!("published; {text}\n")
+}
+
+/// What a reload has come to.
+pub(super) fn reloaded(answer: &Value) -> String {
+    let mut text = String::new();
+    for (list, after) in [("changed", ""), ("needs_start", " (at the next start)")] {
+        for changed in answer[list].as_array().into_iter().flatten() {
+            let [name, old, new] = ["name", "old", "new"].map(|key| plain(&changed[key]));
+            let _ = writeln!(text, "{name}: {old} -> {new}{after}");
+        }
+    }
+    if text.is_empty() { "nothing has changed\n".to_owned() } else { text }
+}
+
+fn table(list: &Value, columns: &[Column]) -> String {
+    let lines = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let cells: Vec<Vec<String>> =
+        lines.iter().map(|line| columns.iter().map(|(_, cell)| cell(line)).collect()).collect();
+    let width = |at: usize| {
+        let longest = cells.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
+        longest.max(columns[at].0.len())
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let headings: Vec<String> = columns.iter().map(|(heading, _)| (*heading).to_owned()).collect();
+    let mut text = String::new();
+    for line in std::iter::once(&headings).chain(&cells) {
+        let padded = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let _ = writeln!(text, "{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+    }
+    text
+}
+
+/// One value in one line.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.chars().flat_map(visible).collect(),
+        other => other.to_string(),
+    }
+}
+
+/// A character as a terminal may be given it.
+fn visible(c: char) -> Vec<char> {
+    if c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') {
+        c.escape_default().collect()
+    } else {
+        vec![c]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_is_aligned_and_what_clients_chose_does_no_harm() {
+        let list = json!([
+            {"client_id": "a", "connected": true, "protocol_version": "5.0", "subscriptions": 12, "queued_messages": 0},
+            {"client_id": "evil\u{1b}[2J\n", "connected": false, "subscriptions": 1, "queued_messages": 7},
+        ]);
+        let lines = clients(&list);
+        let lines: Vec<&str> = lines.lines().collect();
+        assert_eq!(lines[0], "CLIENT           CONNECTED  VERSION  SUBSCRIPTIONS  QUEUED");
+        assert_eq!(lines[1], "a                yes        5.0      12             0");
+        assert_eq!(lines[2], "evil\\u{1b}[2J\\n  no         -        1              7");
+    }
+
+    #[test]
+    fn fields_are_named_by_where_they_stand() {
+        let value = json!({"node": "n", "connection": {"silent_s": 3}, "filters": ["a", "b"], "drops": [{"reason": "x", "messages": 2}]});
+        let text = fields(&value);
+        for line in
+            ["connection.silent_s  3", "filters              a b", "drops                2 x", "node                 n"]
+        {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_reload_is_told_setting_by_setting() {
+        let answer = json!({"changed": [{"name": "[a] b", "old": "1", "new": "2"}],
+                            "needs_start": [{"name": "[c] d", "old": "x", "new": "y"}]});
+        assert_eq!(reloaded(&answer), "[a] b: 1 -> 2\n[c] d: x -> y (at the next start)\n");
+        assert_eq!(reloaded(&json!({"changed": [], "needs_start": []})), "nothing has changed\n");
+    }
+}

@@ -1,0 +1,188 @@
+//! Who asks: by API key, or by the cookie of a login.
+//!
+//! Always holds: a handler that takes [`Viewer`] or [`Operator`] does not run for anybody else; a change that is asked for with
+//! a cookie must show the login's token too, which a page of another site cannot know.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use cookie::{Cookie, SameSite};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::problem::HttpProblem;
+use super::server::RequestPeer;
+use super::state::AdminState;
+use crate::auth::admin_users::{AdminIdentity, Role};
+use crate::auth::password::HashMemory;
+use crate::telemetry::log;
+
+/// Somebody who may look.
+pub(super) struct Viewer;
+
+/// Somebody who may change what the broker does.
+pub(super) struct Operator(pub(super) AdminIdentity);
+
+/// The client id in a path, percent-decoded.
+pub(super) struct ClientIdInPath(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientIdInPath {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        path.map(|Path(id)| Self(id)).map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))
+    }
+}
+
+/// The cookie of a login.
+const COOKIE: &str = "dunlin_admin";
+/// The header that shows the login's other token.
+const CSRF_HEADER: &str = "x-csrf-token";
+
+impl FromRequestParts<Arc<AdminState>> for Viewer {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, HttpProblem> {
+        identify(&parts.method, &parts.headers, state).map(|_| Self)
+    }
+}
+
+impl FromRequestParts<Arc<AdminState>> for Operator {
+    type Rejection = HttpProblem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, HttpProblem> {
+        let identity = identify(&parts.method, &parts.headers, state)?;
+        if identity.role < Role::Operator {
+            return Err(HttpProblem::forbidden("this needs the role operator"));
+        }
+        Ok(Self(identity))
+    }
+}
+
+/// Whose request it is.
+pub(super) fn identify(method: &Method, headers: &HeaderMap, state: &AdminState) -> Result<AdminIdentity, HttpProblem> {
+    let known = state.known.load();
+    let users = known.users.as_ref().ok_or_else(|| HttpProblem::unauthorized("nobody may use the API"))?;
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let key = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+        let key = key.ok_or_else(|| HttpProblem::unauthorized("only API keys are taken: Authorization: Bearer KEY"))?;
+        return users.find_key(key.trim()).ok_or_else(|| HttpProblem::unauthorized("nobody has this API key"));
+    }
+    let token = token(headers).ok_or_else(|| HttpProblem::unauthorized("log in, or show an API key"))?;
+    let login = state.with_logins(|logins| logins.find(Instant::now(), &token));
+    let login = login.ok_or_else(|| HttpProblem::unauthorized("the login has ended: log in again"))?;
+    if !method.is_safe() && !shows(headers, &login.csrf_token) {
+        return Err(HttpProblem::forbidden("a change needs the header X-CSRF-Token with the token of the login"));
+    }
+    let role = users.role_of(&login.name).ok_or_else(|| HttpProblem::unauthorized("the user is no longer known"))?;
+    Ok(AdminIdentity { name: login.name, role })
+}
+
+fn shows(headers: &HeaderMap, csrf_token: &str) -> bool {
+    let shown = headers.get(CSRF_HEADER).map_or(&[][..], |value| value.as_bytes());
+    aws_lc_rs::constant_time::verify_slices_are_equal(shown, csrf_token.as_bytes()).is_ok()
+}
+
+/// The cookie's value.
+fn token(headers: &HeaderMap) -> Option<String> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut cookies = lines.flat_map(|line| Cookie::split_parse(line.to_owned())).filter_map(Result::ok);
+    cookies.find(|cookie| cookie.name() == COOKIE).map(|cookie| cookie.value().to_owned())
+}
+
+/// What a person shows to log in.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct Credentials {
+    /// As in the file of admin users.
+    user: String,
+    /// In plain.
+    password: String,
+}
+
+/// What a person is told who has logged in.
+#[derive(Serialize, ToSchema)]
+pub(super) struct LoggedIn {
+    /// As in the file of admin users.
+    user: String,
+    /// `viewer` or `operator`.
+    role: &'static str,
+    /// Goes into the header `X-CSRF-Token` of each request that changes something.
+    csrf_token: String,
+}
+
+/// Log in with a name and a password. The answer sets a cookie for the requests that follow.
+#[utoipa::path(
+    post, path = "/api/v1/login", tag = "access", security(()), request_body = Credentials,
+    responses(
+        (status = 200, body = LoggedIn),
+        (status = 400, description = "no name and password in JSON", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "wrong name or password", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 429, description = "too many wrong passwords", body = HttpProblem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn log_in(
+    State(state): State<Arc<AdminState>>,
+    Extension(RequestPeer(peer)): Extension<RequestPeer>,
+    credentials: Result<Json<Credentials>, JsonRejection>,
+) -> Result<Response, HttpProblem> {
+    let Json(credentials) = credentials.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
+    if let Some(seconds) = state.with_logins(|logins| logins.wait_s(Instant::now(), peer.ip())) {
+        return Err(HttpProblem::too_many(seconds));
+    }
+    // It counts as wrong until it is known to be right: many at once are many tries.
+    state.with_logins(|logins| logins.tried(Instant::now(), peer.ip(), false));
+    let Credentials { user, password } = credentials;
+    let check = state.known.load().users.as_ref().and_then(|users| users.check(&user));
+    let identity = match check {
+        Some(check) => {
+            let hashed = move || check.run(password.as_bytes(), &mut HashMemory::default());
+            tokio::task::spawn_blocking(hashed).await.ok().flatten()
+        }
+        None => None,
+    };
+    let Some(identity) = identity else {
+        log::event::admin_login_failed(&user, &peer);
+        return Err(HttpProblem::unauthorized("wrong name or password"));
+    };
+    let mut random = [[0; 32]; 2];
+    for bytes in &mut random {
+        let no_random = |_| HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "the system gives no random numbers");
+        aws_lc_rs::rand::fill(bytes).map_err(no_random)?;
+    }
+    let now = Instant::now();
+    let login = state.with_logins(|logins| {
+        logins.tried(now, peer.ip(), true);
+        logins.begin(now, &identity.name, &random)
+    });
+    log::event::admin_action(&identity.name, &peer, "login", "");
+    let body = LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token: login.csrf_token.into() };
+    Ok(([(header::SET_COOKIE, cookie(login.token).to_string())], Json(body)).into_response())
+}
+
+/// End the login.
+#[utoipa::path(
+    post, path = "/api/v1/logout", tag = "access",
+    responses(
+        (status = 204, description = "the login has ended"),
+        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn log_out(State(state): State<Arc<AdminState>>, _: Viewer, headers: HeaderMap) -> impl IntoResponse {
+    if let Some(token) = token(&headers) {
+        state.with_logins(|logins| logins.end(&token));
+    }
+    let mut ended = cookie(String::new());
+    ended.make_removal();
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, ended.to_string())])
+}
+
+/// No script reads it, no other site sends it.
+fn cookie(token: String) -> Cookie<'static> {
+    Cookie::build((COOKIE, token)).http_only(true).same_site(SameSite::Strict).path("/").build()
+}

@@ -1,0 +1,125 @@
+//! The routes, and their description as `OpenAPI`, made of the same functions.
+
+use std::sync::Arc;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router, middleware};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::HttpProblem;
+use super::state::AdminState;
+use super::{access, broker, clients, health, messages, metrics};
+use crate::limits::ADMIN_BODY_MAX_BYTES;
+
+/// What the description says beside the routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "dunlin admin API",
+        description = "Clients, messages, settings and health of one broker. Programs show an API key (`Authorization: Bearer KEY`), \
+                       people log in and send the cookie, with the header X-CSRF-Token where something is changed. Problems are \
+                       application/problem+json (RFC 9457).",
+    ),
+    modifiers(&Schemes),
+    security(("key" = []), ("cookie" = [])),
+    tags(
+        (name = "access", description = "Logging in and out"),
+        (name = "broker", description = "The broker as a whole"),
+        (name = "clients", description = "Clients and their sessions"),
+        (name = "messages", description = "Publishing, and retained messages"),
+        (name = "health", description = "For orchestrators and monitoring"),
+    )
+)]
+struct Description;
+
+/// How whoever asks says who it is.
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("key", SecurityScheme::Http(key));
+        let cookie = ApiKey::Cookie(ApiKeyValue::new("dunlin_admin"));
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
+    }
+}
+
+/// All routes.
+pub(super) fn router(state: Arc<AdminState>) -> Router {
+    let (router, description) = described().split_for_parts();
+    let description = Arc::new(description);
+    router
+        .route("/api/v1/openapi.json", get(move || async move { Json((*description).clone()) }))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_MAX_BYTES))
+        .layer(middleware::map_response(with_headers))
+        .with_state(state)
+}
+
+fn described() -> OpenApiRouter<Arc<AdminState>> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(access::log_in))
+        .routes(routes!(access::log_out))
+        .routes(routes!(broker::overview))
+        .routes(routes!(broker::settings))
+        .routes(routes!(broker::reload))
+        .routes(routes!(clients::list))
+        .routes(routes!(clients::describe, clients::disconnect))
+        .routes(routes!(clients::subscriptions))
+        .routes(routes!(messages::publish))
+        .routes(routes!(messages::list_retained, messages::delete_retained))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(metrics::metrics))
+}
+
+async fn no_route(uri: Uri) -> HttpProblem {
+    HttpProblem::not_found(&format!("there is no {}; /api/v1/openapi.json describes what there is", uri.path()))
+}
+
+async fn no_method(method: Method, uri: Uri) -> HttpProblem {
+    HttpProblem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} is not asked by {method}", uri.path()))
+}
+
+/// What every answer says to browsers: keep nothing, guess nothing, show it in no frame.
+async fn with_headers(response: Response) -> Response {
+    let headers = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (headers, response).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_says_who_may_ask_and_what_goes_wrong() {
+        let (_, description) = described().split_for_parts();
+        let description = serde_json::to_value(&description).unwrap();
+        let paths = description["paths"].as_object().unwrap();
+        assert!(paths.len() >= 11, "{:?}", paths.keys());
+        for (path, operations) in paths {
+            for (method, operation) in operations.as_object().unwrap() {
+                let responses = operation["responses"].as_object().unwrap();
+                let is_open = operation["security"].as_array().is_some_and(|all| all.contains(&serde_json::json!({})));
+                assert!(is_open || responses.contains_key("401"), "{method} {path}");
+                let changes = method != "get" && !path.contains("/log");
+                assert_eq!(changes, responses.contains_key("403"), "{method} {path} is for operators");
+                assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{method} {path}");
+            }
+        }
+    }
+}

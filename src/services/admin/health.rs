@@ -1,0 +1,46 @@
+//! Whether the broker lives, and whether it takes clients.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::problem::HttpProblem;
+use super::state::AdminState;
+
+/// How the broker is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// Shards that have answered: all of them.
+    shards: usize,
+}
+
+/// Whether every shard answers. A process that does not is to be restarted.
+#[utoipa::path(
+    get, path = "/healthz", tag = "health", security(()),
+    responses(
+        (status = 200, body = Health),
+        (status = 503, description = "a shard does not answer", body = HttpProblem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn healthz(State(state): State<Arc<AdminState>>) -> Result<Json<Health>, HttpProblem> {
+    let shards = state.shards.counts().await?.len();
+    Ok(Json(Health { status: "ok", shards }))
+}
+
+/// Whether clients are to be sent here. The admin server starts when all listeners are open, so this is what `/healthz` says.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", security(()),
+    responses(
+        (status = 200, body = Health),
+        (status = 503, description = "not now", body = HttpProblem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn readyz(state: State<Arc<AdminState>>) -> Result<Json<Health>, HttpProblem> {
+    healthz(state).await
+}

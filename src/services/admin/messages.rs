@@ -1,0 +1,237 @@
+//! Messages: publishing one; retained ones, shown and deleted.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::{Extension, Json};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::{Operator, Viewer};
+use super::clients::{page_limit, unexpected};
+use super::problem::HttpProblem;
+use super::server::RequestPeer;
+use super::state::AdminState;
+use crate::codec::Forwarded;
+use crate::ids::Qos;
+use crate::session::{Message, MessageRef};
+use crate::shard::command::RetainedSummary;
+use crate::shard::{Command, Reply};
+use crate::telemetry::log;
+use crate::topic::Cursor;
+
+/// A message to be published.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewMessage {
+    /// Its topic name.
+    #[schema(example = "plant/7/valve")]
+    topic: String,
+    /// Its payload as text.
+    payload: Option<String>,
+    /// Its payload in base64, instead of `payload`.
+    payload_base64: Option<String>,
+    /// Its QoS.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 2)]
+    qos: u8,
+    /// Whether it becomes its topic's retained message.
+    #[serde(default)]
+    retain: bool,
+}
+
+/// What came of a message.
+#[derive(Serialize, ToSchema)]
+pub(super) struct PublishedView {
+    /// Whether anybody has a matching subscription.
+    matched: bool,
+}
+
+/// Publish a message. It has been routed when the answer comes, which says nothing about storage.
+#[utoipa::path(
+    post, path = "/api/v1/publish", tag = "messages", request_body = NewMessage,
+    responses(
+        (status = 200, body = PublishedView),
+        (status = 400, description = "the message is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn publish(
+    State(state): State<Arc<AdminState>>,
+    Operator(identity): Operator,
+    Extension(RequestPeer(peer)): Extension<RequestPeer>,
+    message: Result<Json<NewMessage>, JsonRejection>,
+) -> Result<Json<PublishedView>, HttpProblem> {
+    let Json(message) = message.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
+    let payload = message.payload()?;
+    let qos = Qos::from_bits(message.qos).ok_or_else(|| HttpProblem::bad_request("qos is 0, 1 or 2"))?;
+    if message.topic.len() > usize::from(u16::MAX) {
+        return Err(HttpProblem::bad_request("the topic is longer than MQTT can say"));
+    }
+    let kept = Message::new(&MessageRef {
+        topic: &message.topic,
+        qos,
+        retain: message.retain,
+        expires: None,
+        publisher: None,
+        properties: Forwarded::EMPTY,
+        payload: &payload,
+    });
+    match state.shards.ask(0, Command::Publish(kept)).await? {
+        Reply::Published { matched } => {
+            log::event::admin_action(&identity.name, &peer, "publish", &message.topic);
+            Ok(Json(PublishedView { matched }))
+        }
+        Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
+        _ => Err(unexpected()),
+    }
+}
+
+impl NewMessage {
+    fn payload(&self) -> Result<Vec<u8>, HttpProblem> {
+        match (&self.payload, &self.payload_base64) {
+            (Some(_), Some(_)) => Err(HttpProblem::bad_request("payload and payload_base64 are both there")),
+            (Some(text), None) => Ok(text.clone().into_bytes()),
+            (None, Some(text)) => {
+                STANDARD.decode(text).map_err(|_| HttpProblem::bad_request("payload_base64 is no base64"))
+            }
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Which retained messages are listed.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RetainedQuery {
+    /// A topic filter. `#` does not match topics that begin with `$`.
+    #[param(example = "plant/#")]
+    filter: Option<String>,
+    /// Most messages of this page.
+    #[param(minimum = 1, maximum = 256, default = 100)]
+    limit: Option<u16>,
+    /// The `next` of the page before, with the same filter.
+    cursor: Option<String>,
+}
+
+/// A retained message of a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RetainedRow {
+    /// Its topic name.
+    topic: String,
+    /// QoS of its publisher.
+    qos: u8,
+    /// Its payload as text, if it is one and is shown whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+    /// Otherwise in base64, the first 4,096 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_base64: Option<String>,
+    /// How long the whole payload is, in bytes.
+    payload_bytes: u32,
+    /// When it goes, in milliseconds since 1970; none stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at_ms: Option<u64>,
+}
+
+/// A page of retained messages.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RetainedPage {
+    /// In the order of their topics.
+    messages: Vec<RetainedRow>,
+    /// The cursor of the next page; none after the last. A page may have fewer messages than asked for, or none, before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// List retained messages with their values, a page at a time.
+#[utoipa::path(
+    get, path = "/api/v1/retained", tag = "messages", params(RetainedQuery),
+    responses(
+        (status = 200, body = RetainedPage),
+        (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list_retained(
+    State(state): State<Arc<AdminState>>,
+    _: Viewer,
+    query: Result<Query<RetainedQuery>, QueryRejection>,
+) -> Result<Json<RetainedPage>, HttpProblem> {
+    let Query(query) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
+    let limit = page_limit(query.limit)?;
+    let cursor = Cursor::parse(query.cursor.as_deref().unwrap_or_default());
+    let cursor = cursor.ok_or_else(|| HttpProblem::bad_request("cursor is none that a page of this list had"))?;
+    let filter = query.filter.as_deref().unwrap_or("#").into();
+    // Every shard has them all.
+    match state.shards.ask(0, Command::ListRetained { filter, cursor, limit }).await? {
+        Reply::Retained { page, next } => {
+            let messages = page.into_iter().map(RetainedRow::from).collect();
+            Ok(Json(RetainedPage { messages, next: next.map(|cursor| cursor.to_text()) }))
+        }
+        Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
+        _ => Err(unexpected()),
+    }
+}
+
+impl From<RetainedSummary> for RetainedRow {
+    fn from(message: RetainedSummary) -> Self {
+        let RetainedSummary { topic, qos, payload, payload_bytes, expires_at } = message;
+        let is_whole = payload.len() == payload_bytes as usize;
+        let text = std::str::from_utf8(&payload).ok().filter(|_| is_whole).map(str::to_owned);
+        let payload_base64 = text.is_none().then(|| STANDARD.encode(&payload));
+        let expires_at_ms = expires_at.map(|at| at.0);
+        Self { topic: topic.into(), qos: qos as u8, payload: text, payload_base64, payload_bytes, expires_at_ms }
+    }
+}
+
+/// Which retained messages are deleted.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeletionQuery {
+    /// A topic filter. `#` does not match topics that begin with `$`; one that begins with `$SYS` is refused.
+    #[param(example = "plant/7/#")]
+    filter: String,
+}
+
+/// What a deletion came to.
+#[derive(Serialize, ToSchema)]
+pub(super) struct DeletedView {
+    /// Retained messages that were deleted.
+    messages: u64,
+}
+
+/// Delete the retained messages that match a filter. Subscribers are sent nothing; what is written meanwhile stays.
+#[utoipa::path(
+    delete, path = "/api/v1/retained", tag = "messages", params(DeletionQuery),
+    responses(
+        (status = 200, body = DeletedView),
+        (status = 400, description = "the filter is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn delete_retained(
+    State(state): State<Arc<AdminState>>,
+    Operator(identity): Operator,
+    Extension(RequestPeer(peer)): Extension<RequestPeer>,
+    query: Result<Query<DeletionQuery>, QueryRejection>,
+) -> Result<Json<DeletedView>, HttpProblem> {
+    let Query(DeletionQuery { filter }) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
+    // Every shard has them all, so one deletes them everywhere.
+    match state.shards.ask(0, Command::DeleteRetained { filter: filter.as_str().into() }).await? {
+        Reply::Deleted { messages } => {
+            log::event::admin_action(&identity.name, &peer, "delete_retained", &filter);
+            Ok(Json(DeletedView { messages }))
+        }
+        Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
+        _ => Err(unexpected()),
+    }
+}

@@ -1,0 +1,96 @@
+//! What goes wrong with a request, as `application/problem+json` (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::shards::Unanswered;
+
+/// What went wrong, in words for people and a status for programs.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct HttpProblem {
+    /// The kind of problem; `about:blank` is what the status says.
+    #[serde(rename = "type")]
+    #[schema(example = "about:blank")]
+    kind: &'static str,
+    /// The kind in words.
+    #[schema(example = "Not Found")]
+    title: String,
+    /// The HTTP status.
+    #[schema(example = 404)]
+    status: u16,
+    /// What is wrong with this request.
+    #[schema(example = "no session has this client id")]
+    detail: String,
+    /// Seconds after which another try makes sense.
+    #[serde(skip)]
+    retry_after_s: Option<u64>,
+}
+
+impl HttpProblem {
+    /// A problem of this status.
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("HttpProblem").to_owned();
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), retry_after_s: None }
+    }
+
+    /// Whoever asks has not said who it is, or nobody knows it.
+    pub(super) fn unauthorized(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, detail)
+    }
+
+    /// Whoever asks may not.
+    pub(super) fn forbidden(detail: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// There is no such thing.
+    pub(super) fn not_found(detail: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// The request makes no sense.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// Too many tries: another makes sense after `seconds`.
+    pub(super) fn too_many(seconds: u64) -> Self {
+        let detail = format!("too many wrong passwords from this address: wait {seconds} s");
+        Self { retry_after_s: Some(seconds), ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail) }
+    }
+
+    /// It took too long.
+    pub(super) fn late() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
+    }
+
+    /// The answer where no extractor is at hand.
+    pub(super) fn into_response_now(self) -> Response {
+        self.into_response()
+    }
+}
+
+impl From<Unanswered> for HttpProblem {
+    fn from(unanswered: Unanswered) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, unanswered.to_string())
+    }
+}
+
+impl IntoResponse for HttpProblem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).expect("it was made from a status");
+        let body = serde_json::to_vec(&self).expect("numbers and texts become JSON");
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"dunlin\""));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}

@@ -1,0 +1,271 @@
+//! The admin server as programs meet it: who may ask, what goes wrong, what is bounded.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::broker::Broker;
+
+/// A broker with an admin server, and keys of one who may look and of one who may do all.
+pub(crate) struct Admin {
+    pub(crate) broker: Broker,
+    pub(crate) address: String,
+    pub(crate) viewer: String,
+    pub(crate) operator: String,
+}
+
+/// What somebody was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+    pub(crate) text: String,
+    pub(crate) kind: String,
+    pub(crate) cookie: Option<String>,
+}
+
+/// The admin server's part of a configuration, whose users stand in a file of `directory`.
+fn settings(users: &str) -> String {
+    format!("[node]\nsys_interval = 1\n[admin]\nport = 0\nusers = \"{users}\"\n")
+}
+
+impl Admin {
+    pub(crate) fn start(name: &str, more: &str) -> Self {
+        let users = std::env::temp_dir().join(format!("dunlin-admins-{name}-{}", std::process::id()));
+        let users = users.to_str().expect("UTF-8").to_owned();
+        passwd(&["-cb", "--role", "operator", &users, "ann", "sesame"]);
+        passwd(&["-b", "--role", "viewer", &users, "bob", "b"]);
+        let viewer = passwd(&["--api-key", &users, "watcher"]);
+        let operator = passwd(&["--api-key", "--role", "operator", &users, "robot"]);
+        let broker = Broker::start(name, &format!("{}{more}", settings(&users)));
+        fs::remove_file(users).expect("it is ours, and has been read");
+        let lines = broker.lines_to(" ready");
+        let address = lines.iter().find_map(|line| line.split("admin_listening addr=").nth(1)).expect("it is told");
+        Self { address: address.trim().to_owned(), broker, viewer, operator }
+    }
+
+    /// Asks as somebody with a key.
+    pub(crate) fn ask(&self, key: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
+        ask(&self.address, &[("authorization", &format!("Bearer {key}"))], method, path, body)
+    }
+
+    /// What somebody who may look is answered with success.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let answer = self.ask(&self.viewer, "GET", path, None);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        answer.body
+    }
+}
+
+/// Runs `dunlin passwd --admin`. What it prints comes back.
+fn passwd(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_dunlin")).args(["passwd", "--admin"]).args(arguments).output();
+    let output = output.expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// One request, one answer.
+pub(crate) fn ask(address: &str, headers: &[(&str, &str)], method: &str, path: &str, body: Option<Value>) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        let _ = write!(request, "{name}: {value}\r\n");
+    }
+    let _ = write!(request, "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers, and closes");
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+    let header = |name: &str| {
+        let lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned()).next()
+    };
+    let status = head.split(' ').nth(1).expect("a status").parse().expect("a number");
+    Answer {
+        status,
+        body: serde_json::from_str(body).unwrap_or(Value::Null),
+        text: body.to_owned(),
+        kind: header("content-type").unwrap_or_default(),
+        cookie: header("set-cookie"),
+    }
+}
+
+#[test]
+fn each_call_is_for_those_whom_its_role_lets_in() {
+    let admin = Admin::start("admin-roles", "");
+    let description = ask(&admin.address, &[], "GET", "/api/v1/openapi.json", None).body;
+    let paths = description["paths"].as_object().expect("paths");
+    let mut asked = 0;
+    for (path, operations) in paths {
+        for method in operations.as_object().expect("operations").keys() {
+            let responses = &operations[method]["responses"];
+            let method = method.to_uppercase();
+            let path = path.replace("{client_id}", "nobody");
+            if path.ends_with("/login") {
+                continue;
+            }
+            asked += 1;
+            let status = |headers: &[(&str, &str)]| ask(&admin.address, headers, &method, &path, None).status;
+            let [nobody, viewer, operator] = [None, Some(&admin.viewer), Some(&admin.operator)].map(|key| match key {
+                None => status(&[]),
+                Some(key) => status(&[("authorization", &format!("Bearer {key}"))]),
+            });
+            if responses["401"].is_null() || path == "/metrics" {
+                assert_eq!(nobody, 200, "{method} {path} is for everybody");
+                continue;
+            }
+            assert_eq!(nobody, 401, "{method} {path}");
+            assert_eq!(status(&[("authorization", "Bearer dunlin_x")]), 401, "{method} {path}");
+            assert_eq!(status(&[("authorization", "Basic YW5uOnNlc2FtZQ==")]), 401, "{method} {path}");
+            if responses["403"].is_null() {
+                assert!(![401, 403].contains(&viewer), "{method} {path}: {viewer}");
+            } else {
+                assert_eq!(viewer, 403, "{method} {path}");
+            }
+            assert!(![401, 403].contains(&operator), "{method} {path}: {operator}");
+            // What came is one of the answers that the description has.
+            assert!(!responses[operator.to_string()].is_null(), "{method} {path}: {operator} is not described");
+        }
+    }
+    assert!(asked >= 12, "{asked}");
+}
+
+#[test]
+fn people_log_in_and_a_page_of_another_site_changes_nothing() {
+    let admin = Admin::start("admin-login", "");
+    let log_in = |user: &str, password: &str| {
+        ask(&admin.address, &[], "POST", "/api/v1/login", Some(json!({"user": user, "password": password})))
+    };
+    let answer = log_in("ann", "sesame");
+    assert_eq!((answer.status, &answer.body["role"]), (200, &json!("operator")));
+    let cookie = answer.cookie.expect("a cookie");
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let cookie = cookie.split(';').next().expect("a value").to_owned();
+    let csrf_token = answer.body["csrf_token"].as_str().expect("a token").to_owned();
+    let with = |headers: &[(&str, &str)], method, path| {
+        ask(&admin.address, &[headers, &[("cookie", &cookie)]].concat(), method, path, None).status
+    };
+    assert_eq!(with(&[], "GET", "/api/v1/clients"), 200);
+    assert_eq!(with(&[], "DELETE", "/api/v1/clients/x"), 403, "the cookie alone changes nothing");
+    assert_eq!(with(&[("x-csrf-token", "x")], "DELETE", "/api/v1/clients/x"), 403);
+    assert_eq!(with(&[("x-csrf-token", &csrf_token)], "DELETE", "/api/v1/clients/x"), 404, "there is no such client");
+    assert_eq!(with(&[("x-csrf-token", &csrf_token)], "POST", "/api/v1/logout"), 204);
+    assert_eq!(with(&[], "GET", "/api/v1/clients"), 401);
+    assert_eq!(log_in("bob", "b").body["role"], "viewer");
+    for (user, password) in [("ann", "b"), ("eve", "sesame"), ("watcher", &admin.viewer), ("", "")] {
+        assert_eq!(log_in(user, password).status, 401, "{user}");
+    }
+    assert_eq!(log_in("ann", "wrong").status, 401);
+    // Five were wrong: also the right one has to wait now.
+    let answer = log_in("ann", "sesame");
+    assert_eq!(answer.status, 429, "{answer:?}");
+    admin.broker.lines_to("admin_login_failed user=eve");
+}
+
+#[test]
+fn what_is_no_request_of_the_api_is_a_problem_in_json() {
+    let admin = Admin::start("admin-problems", "");
+    for (method, path, status) in [
+        ("GET", "/api/v1/nothing", 404),
+        ("GET", "/", 404),
+        ("PUT", "/api/v1/clients", 405),
+        ("GET", "/api/v1/clients?limit=0", 400),
+        ("GET", "/api/v1/clients?limit=many", 400),
+        ("GET", "/api/v1/clients?cursor=9-1-2", 400),
+        ("GET", "/api/v1/clients?cursor=x", 400),
+        ("GET", "/api/v1/clients/%ff", 400),
+        ("GET", "/api/v1/clients/nobody", 404),
+        ("GET", "/api/v1/clients/nobody/subscriptions", 404),
+        ("GET", "/api/v1/retained?filter=a/%23/b", 400),
+        ("GET", "/api/v1/retained?cursor=x", 400),
+        ("DELETE", "/api/v1/retained", 400),
+        ("DELETE", "/api/v1/retained?filter=%24SYS/%23", 400),
+        ("POST", "/api/v1/publish", 400),
+        ("POST", "/api/v1/login", 400),
+    ] {
+        let answer = admin.ask(&admin.operator, method, path, None);
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+        assert_eq!(answer.kind, "application/problem+json", "{method} {path}: {answer:?}");
+        assert_eq!(answer.body["status"], status, "{method} {path}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_hostile_program_is_bounded_and_others_are_served() {
+    let admin = Admin::start("admin-hostile", "");
+    // A head without end, and a body that is too long.
+    let mut endless = TcpStream::connect(&admin.address).expect("it listens");
+    let line = format!("x: {}\r\n", "y".repeat(1_000));
+    let sent = (0..100_000).take_while(|_| endless.write_all(line.as_bytes()).is_ok()).count();
+    assert!(sent < 10_000, "it goes on reading");
+    let long = json!({"topic": "a", "payload": "x".repeat(3 << 20)});
+    let mut stream = TcpStream::connect(&admin.address).expect("it listens");
+    let head = format!(
+        "POST /api/v1/publish HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n",
+        admin.operator,
+        long.to_string().len()
+    );
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(long.to_string().as_bytes()));
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("an answer");
+    assert!([&b"HTTP/1.1 400"[..], b"HTTP/1.1 413"].contains(&&status[..]), "{}", String::from_utf8_lossy(&status));
+    // More connections than there may be: the rest is closed at once, and when some go there is room again.
+    let before = admin.broker.descriptors();
+    let many: Vec<TcpStream> = (0..400).filter_map(|_| TcpStream::connect(&admin.address).ok()).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let more = admin.broker.descriptors() - before;
+    assert!(more <= 140, "{more} connections are open");
+    drop(many);
+    let begun = Instant::now();
+    loop {
+        let mut stream = TcpStream::connect(&admin.address).expect("it listens");
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut answer = String::new();
+        if stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody is served any more");
+    }
+}
+
+#[test]
+fn where_no_file_names_users_there_is_one_for_this_run() {
+    let broker = Broker::start("admin-first", "[admin]\nport = 0\nmetrics = \"authenticated\"\n");
+    let lines = broker.lines_to(" ready");
+    let told = |what: &str| {
+        let rest =
+            lines.iter().find_map(|line| line.split(what).nth(1)).unwrap_or_else(|| panic!("{what}: {lines:#?}"));
+        rest.split(' ').next().expect("a value").to_owned()
+    };
+    let (address, password) = (told("admin_listening addr="), told("admin_password user=admin password="));
+    assert_eq!(password.len(), 32);
+    assert_eq!(ask(&address, &[], "GET", "/metrics", None).status, 401, "metrics are not open here");
+    let body = json!({"user": "admin", "password": password});
+    let answer = ask(&address, &[], "POST", "/api/v1/login", Some(body));
+    assert_eq!((answer.status, &answer.body["role"]), (200, &json!("operator")));
+    let cookie = answer.cookie.expect("a cookie");
+    let answer = ask(&address, &[("cookie", cookie.split(';').next().expect("a value"))], "GET", "/metrics", None);
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[test]
+fn a_port_that_is_in_use_is_told_with_its_remedy() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_dunlin"))
+        .args(["--port", "0", "--admin-port", &port, "--storage", "memory", "--log-level", "error"])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(75));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains(&format!("127.0.0.1:{port} is in use")) && told.contains("--admin-port off"), "{told}");
+}
