@@ -160,7 +160,8 @@ super::declare_settings! {
         /// A client id that has a session of another user.
         ///
         /// Refused, each session belongs to the user whose client began it, until it ends; clients without a verified user name are
-        /// one user. Accepted, whoever comes with its client id takes it over, messages and all, and is its user from then on.
+        /// one user. Accepted, whoever comes with its client id takes it over, messages and all, and is its user from then on. A session that
+        /// was kept before dunlin wrote down whose it is belongs to nobody, and is refused to all, wherever there are users or rules.
         foreign_sessions: Acceptance = Setting::new(
             "foreign-sessions", Kind::Choice { words: Acceptance::WORDS, planned: &[], bare: None },
             Fallback::Text("refuse"),

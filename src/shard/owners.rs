@@ -13,7 +13,7 @@ use super::principal::Principal;
 use super::record_log::RecordLog;
 use super::rights::ClientRights;
 use super::{ConnectInfo, Turn};
-use crate::auth::acl::RuleSet;
+use crate::auth::acl::{RuleSet, Who};
 use crate::auth::{AskedTopic, TopicAction, TopicDecision};
 use crate::ids::SessionId;
 use crate::settings::ListenerSettings;
@@ -136,6 +136,7 @@ impl Clients {
 
     /// A session is whose the log says it is, as far as that makes a difference.
     pub(super) fn restore_owner(&mut self, id: SessionId, stored: &StoredSession, listeners: &mut KnownListeners<'_>) {
+        self.restore_profile(id, stored);
         let Some(owner) = stored.owner() else {
             return self.access.set_unknown(id);
         };
@@ -168,6 +169,17 @@ impl Clients {
             }
         }
         self.access.set_principal(id, Some(principal));
+    }
+
+    /// What holds for its client in place of the broker's settings, as long as it is away: bounds of its queue.
+    fn restore_profile(&mut self, id: SessionId, stored: &StoredSession) {
+        let owner = stored.owner();
+        let user = owner.and_then(|owner| owner.user);
+        let (listener, peer) = owner.map_or(("", None), |owner| (owner.listener, owner.peer));
+        let who = Who { client_id: &stored.client_id, user, listener, peer };
+        if let Some(profile) = self.profiled.profile_of(&who) {
+            self.profiled.set(id, Some((profile, user)), false);
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::access::{come_in, use_rules};
 use super::harness::{Peer, World, v5, v5_kept};
 use super::held_packets::{asked, listener, open, says};
+use super::rates::use_profiles;
 use super::show::{publish, publish1};
 use super::will::will;
 use crate::auth::acl::{Actions, Permission, RuleSet};
-use crate::auth::{Admission, Policy, TopicDecision, Verdict};
+use crate::auth::{Admission, ClientProfile, Policy, Profile, ProfileScope, TopicDecision, Verdict};
 use crate::codec::{Connect, Packet};
 use crate::ids::SessionId;
 use crate::settings::{Acceptance, Settings};
@@ -171,6 +172,25 @@ fn rights_of_its_own_go_on_after_a_restart() {
         let topics: Vec<&str> = answer[1..].iter().map(|line| line.split(' ').nth(1).unwrap()).collect();
         assert_eq!(topics, expected);
     }
+}
+
+#[test]
+fn a_profile_bounds_the_queue_of_its_session_after_a_restart() {
+    let mut world = World::with(1, |settings| settings.queued_messages_max = 10);
+    let (ann, _) = come_in(&mut world, "ann", &v5_kept("c1"));
+    world.subscribe(ann, "t", 1);
+    let log = world.killed();
+    let mut world = World::behind(Position(1_000), 1, |settings| settings.queued_messages_max = 10);
+    let mut scope = ProfileScope::of_clients(["c1"]);
+    scope.users = Some(["ann".into()].into());
+    let settings = ClientProfile { queued_messages_max: Some(2), ..ClientProfile::default() };
+    use_profiles(&mut world, vec![Profile { scope, settings }]);
+    world.restore(0, &log);
+    let publisher = world.client("publisher");
+    for number in 1..=5 {
+        world.send(publisher, &Packet::Publish(publish1(number, "t", "m")));
+    }
+    assert_eq!(world.dropped(DropReason::QueueFull), 3);
 }
 
 /// As format version 1 had it.

@@ -20,7 +20,7 @@ fn world_with(shards: usize, clients: &[&str], settings: ClientProfile) -> World
     world
 }
 
-fn use_profiles(world: &mut World, profiles: Vec<Profile>) {
+pub(super) fn use_profiles(world: &mut World, profiles: Vec<Profile>) {
     let profiles = Arc::new(Profiles::new(profiles));
     for shard in 0..world.shards.len() {
         world.ask(shard, Command::UseProfiles(Some(Arc::clone(&profiles))));
