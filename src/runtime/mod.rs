@@ -6,11 +6,12 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start`, `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
+//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
 //! [`disk`] by itself.
 
 mod accounts;
 mod authenticator;
+mod binding;
 mod clock;
 pub mod disk;
 mod fatal;
@@ -21,11 +22,15 @@ mod http_client;
 mod key_fetch;
 mod lost_messages;
 mod mesh;
+mod needs;
 mod pump;
+mod random;
 mod reload;
 mod restoring;
+mod run_error;
 mod shard_logs;
 mod shard_store;
+mod shard_threads;
 mod signals;
 mod start;
 mod store_import;
@@ -33,6 +38,8 @@ mod tls;
 mod watchdog;
 
 pub use fatal::{End, fatal};
-pub use start::{PREEMPT_TIMER, RunError, run};
+pub use run_error::RunError;
+pub use shard_threads::PREEMPT_TIMER;
+pub use start::run;
 pub use store_import::import;
 pub use tls::TlsProblem;

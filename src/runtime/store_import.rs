@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::clock;
 use super::disk::{ImportError, StoreRequest, import as import_lines};
-use super::start::random;
+use super::random::random;
 use crate::limits::{STORE_CHECKPOINT_DEFAULT_S, STORE_SEGMENT_DEFAULT_BYTES};
 
 /// Makes a data directory of the lines that `dunlin store export` wrote.
