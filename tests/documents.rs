@@ -160,8 +160,8 @@ impl Drop for NoCargo {
 fn who_asks_a_script_for_help_gets_it_without_a_compiler() {
     let no_cargo = NoCargo::new();
     let path = format!("{}:{}", no_cargo.0.display(), std::env::var("PATH").expect("a path"));
-    for script in
-        ["start", "million", "bench", "test", "sim", "fuzz", "fuzz-codec"].map(|name| format!("scripts/{name}"))
+    for script in ["start", "million", "bench", "test", "nightly", "crash", "sim", "fuzz", "fuzz-codec"]
+        .map(|name| format!("scripts/{name}"))
     {
         for flag in ["--help", "-h"] {
             let output = std::process::Command::new(root().join(&script))
