@@ -206,11 +206,12 @@ pub const COMMANDS_PER_TURN: usize = 4;
 pub const INBOX_COMMANDS: usize = 256;
 /// Connections to the admin server at one time: one more is closed at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 128;
-/// Bytes of a request's head to the admin server.
-pub const ADMIN_HEAD_MAX_BYTES: usize = 16 * 1024;
+/// Bytes of a request's head to the admin server: client ids and filters stand in it.
+pub const ADMIN_HEAD_MAX_BYTES: usize = 72 * 1024;
 /// Bytes of a request's body to the admin server: a message and what JSON makes of it.
 pub const ADMIN_BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
-/// How long a request to the admin server may take to arrive, and to be answered, in seconds.
+/// How long a request to the admin server may take to arrive, and to be answered, and how long its answer waits for whoever does not
+/// read it, in seconds.
 pub const ADMIN_REQUEST_MAX_S: u64 = 30;
 /// People and programs that may use the admin API.
 pub const ADMIN_USERS_MAX: usize = 1_024;
@@ -218,6 +219,10 @@ pub const ADMIN_USERS_MAX: usize = 1_024;
 pub const ADMIN_SESSIONS_MAX: usize = 256;
 /// Time after which a login to the admin server ends that is not used, in seconds.
 pub const ADMIN_SESSION_IDLE_S: u64 = 3_600;
+/// Time after which a login to the admin server ends in any case, in seconds.
+pub const ADMIN_SESSION_MAX_S: u64 = 12 * 3_600;
+/// Bytes of a name and a password at the admin server, in JSON.
+pub const ADMIN_LOGIN_MAX_BYTES: usize = 8 * 1024;
 /// Wrong passwords at the admin server after which an address waits, within the time that follows.
 pub const ADMIN_FAILURES_MAX: u32 = 5;
 /// How long such an address waits, in seconds, from its last wrong password on.

@@ -461,8 +461,20 @@ fn passwd_writes_admin_users_with_roles_and_shows_a_key_once() {
         assert!(stderr(&output).contains(told), "{arguments:?}: {}", stderr(&output));
         assert_eq!(fs::read_to_string(&file).expect("a file"), text, "and nothing is changed");
     }
+    assert!(passwd(&["-b", &file, "ann", "changed"]).status.success());
+    assert!(fs::read_to_string(&file).expect("a file").contains("ann:operator:"), "her role stays");
     assert!(passwd(&["-D", &file, "grafana"]).status.success());
-    assert_eq!(fs::read_to_string(&file).expect("a file").lines().count(), 1);
+    let text = fs::read_to_string(&file).expect("a file");
+    assert_eq!(text.lines().count(), 1);
+    for (arguments, told) in [
+        (&["passwd", "--admin", "-D", &file, "ann"][..], "is the last one"),
+        (&["passwd", "-b", &file, "ann", "x"], "say --admin"),
+    ] {
+        let output = dunlin(arguments, &[]);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(told), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(fs::read_to_string(&file).expect("a file"), text);
+    }
 }
 
 #[test]

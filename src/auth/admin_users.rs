@@ -112,6 +112,15 @@ pub struct AdminIdentity {
     pub role: Role,
 }
 
+/// Somebody who has shown a password, and what it was compared with.
+#[derive(Clone, Debug)]
+pub struct ProvenUser {
+    /// Who.
+    pub identity: AdminIdentity,
+    /// As the file has it.
+    pub password: Arc<StoredPassword>,
+}
+
 /// A password to be checked: this is what takes time.
 pub struct AdminPasswordCheck {
     stored: Arc<StoredPassword>,
@@ -127,8 +136,11 @@ impl fmt::Debug for AdminPasswordCheck {
 
 impl AdminPasswordCheck {
     /// Hashes. Whose password it is, if it is anybody's.
-    pub fn run(self, password: &[u8], memory: &mut HashMemory) -> Option<AdminIdentity> {
-        self.identity.filter(|_| self.stored.is_of(password, memory))
+    pub fn run(self, password: &[u8], memory: &mut HashMemory) -> Option<ProvenUser> {
+        let Self { stored, identity } = self;
+        // Hashed in any case: somebody unknown costs as much.
+        let is_right = stored.is_of(password, memory);
+        identity.filter(|_| is_right).map(|identity| ProvenUser { identity, password: stored })
     }
 }
 
@@ -201,8 +213,15 @@ impl AdminUsers {
         found
     }
 
-    /// What somebody may do now; `None` for one who is no longer there.
-    pub fn role_of(&self, name: &str) -> Option<Role> {
+    /// What somebody may do now who has shown this password; `None` for one who is no longer there, or has another.
+    pub fn role_of(&self, name: &str, password: &StoredPassword) -> Option<Role> {
+        let is_shown =
+            |secret: &StoredSecret| matches!(secret, StoredSecret::Password(stored) if **stored == *password);
+        self.0.iter().find(|entry| &*entry.name == name && is_shown(&entry.secret)).map(|entry| entry.role)
+    }
+
+    /// What is said of somebody in the file, whatever the secret.
+    pub fn written_role(&self, name: &str) -> Option<Role> {
         self.0.iter().find(|entry| &*entry.name == name).map(|entry| entry.role)
     }
 }
@@ -289,8 +308,9 @@ mod tests {
     }
 
     fn check(users: &AdminUsers, name: &str, password: &str) -> Option<(Box<str>, Role)> {
-        let identity = users.check(name)?.run(password.as_bytes(), &mut HashMemory::default())?;
-        Some((identity.name, identity.role))
+        let proven = users.check(name)?.run(password.as_bytes(), &mut HashMemory::default())?;
+        assert_eq!(users.role_of(name, &proven.password), Some(proven.identity.role));
+        Some((proven.identity.name, proven.identity.role))
     }
 
     #[test]
@@ -303,6 +323,8 @@ mod tests {
         let users = AdminUsers::parse(&text).unwrap();
         assert_eq!(check(&users, "ann", "b"), Some(("ann".into(), Role::Viewer)));
         assert_eq!(check(&users, "ann", "a"), None);
+        let other = StoredPassword::new(Scheme::Sha512, b"a", [1; SALT_BYTES]);
+        assert_eq!(users.role_of("ann", &other), None, "a login with the password before has ended");
         assert_eq!(check(&users, "bob", "b"), None, "somebody else's password");
         assert_eq!(check(&users, "grafana", &key), None, "a key is no password");
         assert_eq!(users.find_key(&key).map(|found| found.role), Some(Role::Viewer));

@@ -17,7 +17,7 @@ use crate::topic::{SubscribedFilter, TopicName};
 
 /// Looks at access rules without a broker
 #[derive(Debug, Parser)]
-#[command(name = "dunlin acl", max_term_width = 100)]
+#[command(name = "dunlin acl", bin_name = "dunlin acl", max_term_width = 100)]
 struct AclArguments {
     #[command(subcommand)]
     command: AclCommand,

@@ -4,16 +4,16 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use ureq::Agent;
-
+use super::http::agent;
 use crate::config::Exit;
+use clap::Parser;
 
 /// Exits with 0 if the broker's admin server says that it is well, and with 1 otherwise
 #[derive(Debug, Parser)]
-#[command(name = "dunlin healthcheck", max_term_width = 100)]
+#[command(name = "dunlin healthcheck", bin_name = "dunlin healthcheck", max_term_width = 100)]
 struct HealthcheckArguments {
     /// Where the admin server is
     #[arg(long, env = "DUNLIN_CTL_URL", default_value = "http://127.0.0.1:18083")]
@@ -22,6 +22,10 @@ struct HealthcheckArguments {
     /// Ask whether clients may be sent to it, not only whether it lives
     #[arg(long)]
     ready: bool,
+
+    /// Authorities whose certificates an https URL may have, in PEM; without it those that the system trusts
+    #[arg(long, value_name = "FILE", env = "DUNLIN_CTL_CAFILE")]
+    cafile: Option<PathBuf>,
 
     /// How long it may take to answer, in seconds
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u64).range(1..=60))]
@@ -50,8 +54,8 @@ pub(super) fn run(arguments: &[OsString]) -> Exit {
 
 fn check(arguments: &HealthcheckArguments) -> Result<(), String> {
     let url = format!("{}/{}", arguments.url.trim_end_matches('/'), if arguments.ready { "readyz" } else { "healthz" });
-    let config = Agent::config_builder().proxy(None).max_redirects(0).http_status_as_error(false);
-    let agent: Agent = config.timeout_global(Some(Duration::from_secs(arguments.timeout))).build().into();
+    let timeout = Duration::from_secs(arguments.timeout);
+    let agent = agent(&url, arguments.cafile.as_deref(), timeout)?;
     let answer = agent.get(&url).call().map_err(|error| format!("{url}: {error}"))?;
     match answer.status().as_u16() {
         200 => Ok(()),

@@ -7,6 +7,7 @@
 mod acl;
 mod ctl;
 mod healthcheck;
+mod http;
 mod passwd;
 
 use std::ffi::OsString;

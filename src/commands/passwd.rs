@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-use crate::auth::admin_users::{AdminSecret, Role, api_key, delete_admin_user, is_name, set_admin_user};
+use crate::auth::admin_users::{
+    AdminSecret, AdminUsers, AdminUsersError, Role, api_key, delete_admin_user, is_name, set_admin_user,
+};
 use crate::auth::password::{SALT_BYTES, Scheme, StoredPassword, delete_user, hash_plain_file, set_user};
 use crate::auth::scram::{delete_scram_user, set_scram_user};
 use crate::config::Exit;
@@ -21,7 +23,7 @@ use crate::config::Exit;
 /// The file is in Mosquitto's format, and what this writes Mosquitto 2.1 reads as well (2.0 with -H sha512-pbkdf2). A running
 /// broker reads it again at SIGHUP.
 #[derive(Debug, Parser)]
-#[command(name = "dunlin passwd", max_term_width = 100)]
+#[command(name = "dunlin passwd", bin_name = "dunlin passwd", max_term_width = 100)]
 struct PasswdArguments {
     /// Begin a new file; one that is there is overwritten
     #[arg(short, conflicts_with_all = ["delete", "update"])]
@@ -47,9 +49,9 @@ struct PasswdArguments {
     #[arg(long, conflicts_with_all = ["update", "scheme", "scram"])]
     admin: bool,
 
-    /// With --admin: what somebody may do, look (viewer) or change things as well (operator)
-    #[arg(long, value_name = "ROLE", default_value = "viewer", requires = "admin", value_parser = role)]
-    role: Role,
+    /// With --admin: what somebody may do, look (viewer) or change things as well (operator); without it, as before, and viewer for somebody new
+    #[arg(long, value_name = "ROLE", requires = "admin", value_parser = role)]
+    role: Option<Role>,
 
     /// With --admin: an API key for a program instead of a password; it is made and shown once
     #[arg(long, requires = "admin", conflicts_with_all = ["delete", "batch"])]
@@ -93,6 +95,14 @@ enum PasswdError {
     ScramUser { path: PathBuf, user: String },
     #[error("{}: {user:?} cannot be a name (letters, digits and . - _ @), or nobody is called so", path.display())]
     AdminUser { path: PathBuf, user: String },
+    #[error("{}: {error}", path.display())]
+    Admin { path: PathBuf, error: AdminUsersError },
+    #[error("{}: {user:?} is the last one, and a broker refuses a file that names nobody: add somebody else first", path.display())]
+    LastAdmin { path: PathBuf, user: String },
+    #[error("{}: these are users of the admin server: say --admin", .0.display())]
+    OfAdmin(PathBuf),
+    #[error("the key is in the file and cannot be shown: {0}; make another")]
+    KeyNotShown(io::Error),
     #[error("the password cannot be read: {0}")]
     Terminal(io::Error),
     #[error("the two passwords differ")]
@@ -128,8 +138,12 @@ fn edit(arguments: &PasswdArguments) -> Result<(), PasswdError> {
     let text = if arguments.create { String::new() } else { read(path)? };
     let edit_error = |error| PasswdError::Edit { path: path.clone(), error };
     let user = arguments.user.as_deref().unwrap_or_default();
+    if !arguments.admin && AdminUsers::parse(&text).is_ok() {
+        return Err(PasswdError::OfAdmin(path.clone()));
+    }
+    let mut api_key = None;
     let edited = if arguments.admin {
-        edit_admin(arguments, &text, user)?
+        edit_admin(arguments, &text, user, &mut api_key)?
     } else if arguments.scram {
         edit_scram(arguments, &text, user)?
     } else if arguments.update {
@@ -152,7 +166,11 @@ fn edit(arguments: &PasswdArguments) -> Result<(), PasswdError> {
         let stored = StoredPassword::new(arguments.scheme, password.as_bytes(), random_salt()?);
         set_user(&text, user, &stored).map_err(edit_error)?
     };
-    replace(path, &edited).map_err(|error| PasswdError::File { path: path.clone(), error })
+    replace(path, &edited).map_err(|error| PasswdError::File { path: path.clone(), error })?;
+    match api_key {
+        Some(key) => writeln!(io::stdout(), "{key}").map_err(PasswdError::KeyNotShown),
+        None => Ok(()),
+    }
 }
 
 fn new_password(arguments: &PasswdArguments) -> Result<String, PasswdError> {
@@ -186,10 +204,25 @@ fn edit_scram(arguments: &PasswdArguments, text: &str, user: &str) -> Result<Str
 }
 
 /// The same edits in a file of those who may use the admin server.
-fn edit_admin(arguments: &PasswdArguments, text: &str, user: &str) -> Result<String, PasswdError> {
+fn edit_admin(
+    arguments: &PasswdArguments,
+    text: &str,
+    user: &str,
+    shown_key: &mut Option<String>,
+) -> Result<String, PasswdError> {
+    let path = || arguments.file.clone();
+    let known = match AdminUsers::parse(text) {
+        Ok(users) => Some(users),
+        Err(AdminUsersError::Empty) => None,
+        Err(error) => return Err(PasswdError::Admin { path: path(), error }),
+    };
     let no_user = || PasswdError::AdminUser { path: arguments.file.clone(), user: user.to_owned() };
     if arguments.delete {
-        return delete_admin_user(text, user).ok_or_else(no_user);
+        let edited = delete_admin_user(text, user).ok_or_else(no_user)?;
+        if AdminUsers::parse(&edited).is_err() {
+            return Err(PasswdError::LastAdmin { path: path(), user: user.to_owned() });
+        }
+        return Ok(edited);
     }
     if !is_name(user) {
         return Err(no_user());
@@ -198,14 +231,14 @@ fn edit_admin(arguments: &PasswdArguments, text: &str, user: &str) -> Result<Str
         let mut random = [0; 32];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| PasswdError::NoRandom)?;
         let key = api_key(random);
-        // Whoever calls this wants it; a pipe that is closed has nobody behind it.
-        drop(writeln!(io::stdout(), "{key}"));
+        *shown_key = Some(key.clone());
         AdminSecret::Key(key)
     } else {
         let password = new_password(arguments)?;
         AdminSecret::Password(StoredPassword::new(arguments.scheme, password.as_bytes(), random_salt()?))
     };
-    Ok(set_admin_user(text, user, arguments.role, &secret))
+    let written = known.as_ref().and_then(|users| users.written_role(user));
+    Ok(set_admin_user(text, user, arguments.role.or(written).unwrap_or(Role::Viewer), &secret))
 }
 
 fn read(path: &Path) -> Result<String, PasswdError> {

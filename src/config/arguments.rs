@@ -34,7 +34,8 @@ and with passwords:
     dunlin --bind 0.0.0.0 --password-file users
 
 `dunlin passwd --help` says more about users, `dunlin acl check --help`
-what access rules come to.";
+what access rules come to, `dunlin ctl --help` how to ask a running broker
+(with --admin-port), `dunlin store --help` what is in a data directory.";
 
 /// What is no setting.
 #[derive(Debug, Parser)]

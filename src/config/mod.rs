@@ -234,6 +234,13 @@ impl Config {
             resolved,
             origin: Origin::default(),
         };
+        if let Some(address) = config.admin.address()
+            && address.port() != 0
+            && config.listeners.iter().any(|listener| listener.address == ListenAddress::Ip(address))
+        {
+            let problem = config.problem("admin-port", &format!("{address} is that of a listener as well"));
+            problems.push(problem);
+        }
         config.access = config.read_access(system, problems);
         config.access.set_superusers(config.process.superusers());
         warnings.extend(check::warnings(&config, system.machine.cores));

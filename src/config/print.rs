@@ -54,7 +54,7 @@ pub(super) fn settings_in_effect(config: &Config) -> Vec<SettingInEffect> {
     let tables = config.tables.as_deref().unwrap_or_default();
     let shown = |row: &Setting, resolved: &Resolved, name: String| SettingInEffect {
         name,
-        value: row.show(&resolved.value),
+        value: without_credentials(&row.show(&resolved.value)),
         source: resolved.source.to_string(),
         reloadable: row.change == Change::Reload,
     };
@@ -68,6 +68,15 @@ pub(super) fn settings_in_effect(config: &Config) -> Vec<SettingInEffect> {
         settings.extend(rows.map(|(row, resolved)| shown(row, resolved, format!("[[listener]] {name} {}", row.key()))));
     }
     settings
+}
+
+/// A value without what a URL in it may hold that is nobody's business: user, password, query.
+fn without_credentials(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
+    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(at, path)| (at, format!("/{path}")));
+    let authority = authority.rsplit_once('@').map_or(authority.to_owned(), |(_, host)| format!("***@{host}"));
+    format!("{scheme}://{authority}{path}{query}")
 }
 
 fn write_rows(text: &mut String, resolved: &[Resolved], belongs: impl Fn(&Setting) -> bool) {
@@ -144,4 +153,21 @@ fn printable(c: char) -> impl Iterator<Item = char> {
     let escaped = c.is_control();
     let plain = (!escaped).then_some(c);
     plain.into_iter().chain(escaped.then(|| c.escape_default()).into_iter().flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_credentials;
+
+    #[test]
+    fn what_a_url_holds_of_secrets_is_not_shown() {
+        for (value, shown) in [
+            ("http://user:s3cret@host:8000/a/b?token=abc", "http://***@host:8000/a/b?***"),
+            ("https://host/a@b", "https://host/a@b"),
+            ("http://host", "http://host"),
+            ("/etc/dunlin/users?", "/etc/dunlin/users?"),
+        ] {
+            assert_eq!(without_credentials(value), shown);
+        }
+    }
 }

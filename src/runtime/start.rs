@@ -69,15 +69,15 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let reached = Reached { inboxes, authenticator, admin: admin.clone() };
     let reloader = Reloader { config: config.clone(), log, reached, tls, files, waiters: waiters.clone() };
     let SignalsHeard { stop: told_to_stop, reload } = signals::start(signals, reloader).map_err(no_signals)?;
+    watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
+    // Every shard tells once; one that ends before has ended the process.
+    restored.iter().take(shards).for_each(drop);
     if let Some(admin) = admin {
-        admin.reload_by(Box::new(move |then| {
+        admin.serves_from_now_on(Box::new(move |then| {
             waiters.add(then);
             reload.ask();
         }));
     }
-    watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
-    // Every shard tells once; one that ends before has ended the process.
-    restored.iter().take(shards).for_each(drop);
     for (address, listener) in addresses.iter().zip(&config.listeners) {
         log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
     }
@@ -106,7 +106,10 @@ fn start_authenticator(
 fn start_admin(config: &Config, listener: TcpListener, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {
     let no_thread = |error: io::Error| RunError::Thread("the admin server".into(), error.to_string());
     let address = listener.local_addr().map_err(no_thread)?;
-    let first_password = config.admin_users().is_none().then(|| format!("{:016x}{:016x}", random(), random()));
+    let mut random = [0; 16];
+    let no_random = |_| RunError::Thread("the admin server".into(), "the system gives no random numbers".into());
+    aws_lc_rs::rand::fill(&mut random).map_err(no_random)?;
+    let first_password = config.admin_users().is_none().then(|| format!("{:032x}", u128::from_ne_bytes(random)));
     let handle = admin::start(listener, config, first_password.as_deref(), inboxes).map_err(no_thread)?;
     log::event::admin_listening(&address);
     if let Some(password) = first_password {

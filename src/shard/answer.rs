@@ -78,7 +78,7 @@ impl Shard {
             Command::ListRetained { filter, cursor, limit } => self.list_retained(turn, &filter, cursor, limit),
             Command::DeleteRetained { filter } => match self.begin_deletion(request, filter) {
                 Ok(()) => return, // it is answered when it is done
-                Err(text) => Reply::Refused(text),
+                Err(reply) => reply,
             },
         };
         turn.fx.replies.push((request, reply));
@@ -173,14 +173,18 @@ impl Shard {
         let Ok(topic) = TopicName::parse(borrowed.topic, self.clients.settings.topic_levels_max) else {
             return Reply::Refused("the topic is no topic name");
         };
+        // What an operator says is said to everybody: the settings that hold for clients' topics hold for it, too.
+        if let Err(refusal) = self.clients.settings.check_message(Some(topic), borrowed.payload.len()) {
+            return Reply::Refused(refusal.text);
+        }
         if borrowed.retain
             && !borrowed.payload.is_empty()
             && !self.router.may_retain(&self.clients.settings, borrowed.topic, borrowed.len_bytes())
         {
-            return Reply::Refused("no room for another retained message");
+            return Reply::NotNow("no room for another retained message");
         }
         if self.clients.log_rooms.is_short() && self.router.is_to_be_kept(&self.clients, None, &borrowed) {
-            return Reply::Refused(NO_ROOM_TO_KEEP.text);
+            return Reply::NotNow(NO_ROOM_TO_KEEP.text);
         }
         let outcome =
             self.router.route(turn, &mut self.clients, topic, Routed::shared(message), MessageOrigin::default());
@@ -211,16 +215,16 @@ impl Shard {
         Reply::Retained { page, next: (scan == Scan::More).then_some(cursor) }
     }
 
-    fn begin_deletion(&mut self, request: RequestId, filter: Box<str>) -> Result<(), &'static str> {
+    fn begin_deletion(&mut self, request: RequestId, filter: Box<str>) -> Result<(), Reply> {
         if TopicFilter::parse(&filter, self.clients.settings.topic_levels_max).is_err() {
-            return Err("the filter is no topic filter");
+            return Err(Reply::Refused("the filter is no topic filter"));
         }
         if filter.starts_with("$SYS") {
             // They are written again only when their values change: the version never does.
-            return Err("the broker's own topics are not deleted");
+            return Err(Reply::Refused("the broker's own topics are not deleted"));
         }
         if self.commands.0.len() >= COMMANDS_UNDER_WAY_MAX {
-            return Err("too many commands are under way");
+            return Err(Reply::NotNow("too many commands are under way"));
         }
         let as_of = self.router.retained.written();
         self.commands.0.push_back(Deletion { request, filter, cursor: Cursor::default(), as_of, deleted: 0 });

@@ -62,7 +62,7 @@ pub enum Command {
         /// What becomes of its session.
         session: SessionFate,
     },
-    /// Publish a message on nobody's account. Answered by [`Reply::Published`] or [`Reply::Refused`] when it has been
+    /// Publish a message on nobody's account. Answered by [`Reply::Published`], [`Reply::Refused`] or [`Reply::NotNow`] when it has been
     /// routed, which says nothing about storage.
     Publish(Message),
     /// A page of the retained messages that match a filter, which every shard has. Answered by [`Reply::Retained`] or
@@ -76,7 +76,7 @@ pub enum Command {
         limit: u16,
     },
     /// Delete the retained messages that match a filter, on every shard. Subscribers are sent nothing. Messages written
-    /// after the command stay. Answered by [`Reply::Deleted`] or [`Reply::Refused`].
+    /// after the command stay. Answered by [`Reply::Deleted`], [`Reply::Refused`] or [`Reply::NotNow`].
     DeleteRetained {
         /// The filter. `#` does not match topics that begin with `$`; one that begins with `$SYS` is refused.
         filter: Box<str>,
@@ -122,6 +122,8 @@ pub enum Reply {
     NotFound,
     /// It cannot be done, for this reason.
     Refused(&'static str),
+    /// It cannot be done now, for this reason: later it may.
+    NotNow(&'static str),
     /// To [`Command::Counts`].
     Counts(Box<Report>),
     /// To [`Command::ListClients`].

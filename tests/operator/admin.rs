@@ -160,11 +160,12 @@ fn people_log_in_and_a_page_of_another_site_changes_nothing() {
     assert_eq!(with(&[("x-csrf-token", &csrf_token)], "POST", "/api/v1/logout"), 204);
     assert_eq!(with(&[], "GET", "/api/v1/clients"), 401);
     assert_eq!(log_in("bob", "b").body["role"], "viewer");
+    assert_eq!(log_in("bob", &"b".repeat(9_000)).status, 400, "no password is so long");
     for (user, password) in [("ann", "b"), ("eve", "sesame"), ("watcher", &admin.viewer), ("", "")] {
         assert_eq!(log_in(user, password).status, 401, "{user}");
     }
     assert_eq!(log_in("ann", "wrong").status, 401);
-    // Five were wrong: also the right one has to wait now.
+    // One's own login in between takes nothing back. Five were wrong: also the right one has to wait now.
     let answer = log_in("ann", "sesame");
     assert_eq!(answer.status, 429, "{answer:?}");
     admin.broker.lines_to("admin_login_failed user=eve");
@@ -188,6 +189,8 @@ fn what_is_no_request_of_the_api_is_a_problem_in_json() {
         ("GET", "/api/v1/retained?cursor=x", 400),
         ("DELETE", "/api/v1/retained", 400),
         ("DELETE", "/api/v1/retained?filter=%24SYS/%23", 400),
+        ("DELETE", "/api/v1/clients/nobody?end-session=true", 400),
+        ("GET", "/api/v1/clients?client=a", 400),
         ("POST", "/api/v1/publish", 400),
         ("POST", "/api/v1/login", 400),
     ] {

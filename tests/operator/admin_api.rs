@@ -85,6 +85,7 @@ fn messages_are_published_and_retained_ones_shown_and_deleted() {
     for (body, wrong) in [
         (json!({"topic": "a/#", "payload": ""}), "topic"),
         (json!({"topic": "", "payload": ""}), "topic"),
+        (json!({"topic": "$SYS/broker/version", "payload": "x", "retain": true}), "broker's own"),
         (json!({"topic": "a", "payload_base64": "?"}), "base64"),
         (json!({"topic": "a", "payload": "", "payload_base64": ""}), "both"),
         (json!({"topic": "a", "qos": 3}), "qos"),
@@ -177,9 +178,12 @@ fn metrics_show_what_has_happened() {
 
 /// Runs `dunlin ctl`. Its status and what it prints come back.
 fn ctl(admin: &Admin, key: &str, arguments: &[&str]) -> (Option<i32>, String) {
-    let url = format!("http://{}", admin.address);
+    ctl_at(&format!("http://{}", admin.address), key, arguments)
+}
+
+fn ctl_at(url: &str, key: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_dunlin"))
-        .args(["ctl", "--url", &url])
+        .args(["ctl", "--url", url])
         .args(arguments)
         .env("DUNLIN_CTL_KEY", key)
         .output()
@@ -211,19 +215,25 @@ fn the_command_line_does_what_the_api_does() {
     assert_eq!(json[0]["payload"], "kept");
     assert_eq!(ok(&["delete-retained", "r/#"]), "messages  1\n");
     assert!(ok(&["settings", "max_subscriptions"]).contains("[session] max_subscriptions  2"));
+    assert!(ok(&["client", "a"]).contains("connected"), "a long id is asked for as well");
     assert_eq!(ok(&["kick", "b"]), "");
     clients[1].closed();
     for (key, arguments, told) in [
         (&admin.viewer, &["kick", "c"][..], "operator"),
         (&admin.operator, &["client", "nobody"], "no session has this client id (HTTP 404)"),
         (&"x".to_owned(), &["status"], "nobody has this API key"),
-        (&admin.operator, &["--url", "http://127.0.0.1:1", "status"], "is the broker running"),
+        (&admin.operator, &["client", &"/".repeat(40_000)], "too long"),
     ] {
         let (status, text) = ctl(&admin, key, arguments);
         assert_eq!(status, Some(1), "{arguments:?}: {text}");
         assert!(text.contains(told), "{arguments:?}: {text}");
     }
     clients[2].ping();
+    for url in ["http://127.0.0.1:1", "https://127.0.0.1:1", &format!("https://{}", admin.address)] {
+        let (status, text) = ctl_at(url, &admin.operator, &["status"]);
+        assert_eq!(status, Some(1), "{url}: {text}");
+        assert!(text.contains("is the broker running"), "{url}: {text}");
+    }
 }
 
 #[test]

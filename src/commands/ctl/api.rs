@@ -2,15 +2,19 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Response;
 
+use super::super::http::agent;
+
 /// Most bytes of an answer that are read.
 const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// Most bytes of a URL: what HTTP libraries take.
+const URL_MAX_BYTES: usize = 65_000;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -49,6 +53,15 @@ pub(super) enum ApiError {
         /// Why not.
         error: io::Error,
     },
+    /// It does not fit into a request.
+    #[error("the client id, filter or topic is too long for a request")]
+    TooLong,
+    /// Whose certificates are to be trusted cannot be told.
+    #[error("{0}")]
+    Authorities(String),
+    /// What was to be shown cannot be.
+    #[error("standard output: {0}")]
+    Output(io::Error),
     /// Standard input cannot be read.
     #[error("standard input: {0}")]
     Input(io::Error),
@@ -78,29 +91,23 @@ type Query<'a> = [(&'a str, &'a str)];
 
 impl Api {
     /// The admin server at `url`, asked by whoever has this key.
-    pub(super) fn new(url: &str, key: Option<String>) -> Self {
-        let config = Agent::config_builder()
-            .proxy(None)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(TIMEOUT))
-            .user_agent("dunlin ctl")
-            .build();
-        Self { agent: config.into(), url: url.trim_end_matches('/').to_owned(), key }
+    pub(super) fn new(url: &str, ca_file: Option<&Path>, key: Option<String>) -> Result<Self, ApiError> {
+        let agent = agent(url, ca_file, TIMEOUT).map_err(ApiError::Authorities)?;
+        Ok(Self { agent, url: url.trim_end_matches('/').to_owned(), key })
     }
 
     pub(super) fn get(&self, path: &str, query: &Query<'_>) -> Result<Value, ApiError> {
-        let url = self.url(path, query);
+        let url = self.url(path, query)?;
         self.read(self.agent.get(&url).header("Authorization", self.authorization()).call())
     }
 
     pub(super) fn delete(&self, path: &str, query: &Query<'_>) -> Result<Value, ApiError> {
-        let url = self.url(path, query);
+        let url = self.url(path, query)?;
         self.read(self.agent.delete(&url).header("Authorization", self.authorization()).call())
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
-        let request = self.agent.post(self.url(path, &[])).header("Authorization", self.authorization());
+        let request = self.agent.post(self.url(path, &[])?).header("Authorization", self.authorization());
         self.read(request.header("Content-Type", "application/json").send(body.to_string()))
     }
 
@@ -134,10 +141,11 @@ impl Api {
         }
     }
 
-    fn url(&self, path: &str, query: &Query<'_>) -> String {
+    fn url(&self, path: &str, query: &Query<'_>) -> Result<String, ApiError> {
         let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
         let mark = if query.is_empty() { "" } else { "?" };
-        format!("{}{path}{mark}{}", self.url, query.join("&"))
+        let url = format!("{}{path}{mark}{}", self.url, query.join("&"));
+        if url.len() <= URL_MAX_BYTES { Ok(url) } else { Err(ApiError::TooLong) }
     }
 
     fn authorization(&self) -> String {
@@ -151,6 +159,9 @@ impl Api {
         let body = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec().map_err(unreachable)?;
         if status == 204 {
             return Ok(Value::Null);
+        }
+        if matches!(status, 414 | 431) {
+            return Err(ApiError::TooLong);
         }
         let value = serde_json::from_slice::<Value>(&body).map_err(|_| ApiError::Foreign(self.url.clone()))?;
         if (200..300).contains(&status) {
@@ -175,8 +186,8 @@ mod tests {
             path(&["clients", "a/b c%é?", "subscriptions"]),
             "/api/v1/clients/a%2Fb%20c%25%C3%A9%3F/subscriptions"
         );
-        let api = Api::new("http://127.0.0.1:1/", None);
-        assert_eq!(api.url("/x", &[("a", "1&2"), ("b", "")]), "http://127.0.0.1:1/x?a=1%262&b=");
-        assert_eq!(api.url("/x", &[]), "http://127.0.0.1:1/x");
+        let api = Api::new("http://127.0.0.1:1/", None, None).unwrap();
+        assert_eq!(api.url("/x", &[("a", "1&2"), ("b", "")]).unwrap(), "http://127.0.0.1:1/x?a=1%262&b=");
+        assert_eq!(api.url("/x", &[]).unwrap(), "http://127.0.0.1:1/x");
     }
 }

@@ -25,7 +25,7 @@ use api::{Api, ApiError};
 
 /// Asks a running broker, by its admin server
 #[derive(Debug, Parser)]
-#[command(name = "dunlin ctl", max_term_width = 100)]
+#[command(name = "dunlin ctl", bin_name = "dunlin ctl", max_term_width = 100)]
 struct CtlArguments {
     /// Where the admin server is
     #[arg(long, env = "DUNLIN_CTL_URL", default_value = "http://127.0.0.1:18083", global = true)]
@@ -34,6 +34,10 @@ struct CtlArguments {
     /// A file that holds an API key, as `dunlin passwd --admin --api-key` prints it; the variable DUNLIN_CTL_KEY is the key itself
     #[arg(long, value_name = "FILE", env = "DUNLIN_CTL_KEY_FILE", global = true)]
     key_file: Option<PathBuf>,
+
+    /// Authorities whose certificates an https URL may have, in PEM; without it those that the system trusts
+    #[arg(long, value_name = "FILE", env = "DUNLIN_CTL_CAFILE", global = true)]
+    cafile: Option<PathBuf>,
 
     /// Print JSON, as the API answers it
     #[arg(long, global = true)]
@@ -127,16 +131,21 @@ pub(super) fn run(arguments: &[OsString]) -> Exit {
             return exit;
         }
     };
-    match key(&arguments).and_then(|key| answer(&arguments, &Api::new(&arguments.url, key))) {
-        Ok(text) => {
-            // Nobody reading it is no failure.
-            let _ = io::stdout().write_all(text.as_bytes());
-            Exit::Ok
-        }
+    let api = key(&arguments).and_then(|key| Api::new(&arguments.url, arguments.cafile.as_deref(), key));
+    match api.and_then(|api| answer(&arguments, &api)).and_then(|text| show(&text)) {
+        Ok(()) => Exit::Ok,
         Err(error) => {
             drop(writeln!(io::stderr(), "dunlin ctl: {error}"));
             Exit::TestFailed
         }
+    }
+}
+
+fn show(text: &str) -> Result<(), ApiError> {
+    match io::stdout().write_all(text.as_bytes()) {
+        // A pager that was closed early is no failure.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(ApiError::Output(error)),
+        _ => Ok(()),
     }
 }
 

@@ -102,7 +102,7 @@ pub(super) fn reloaded(answer: &Value) -> String {
 fn table(list: &Value, columns: &[Column]) -> String {
     let lines = list.as_array().map(Vec::as_slice).unwrap_or_default();
     let cells: Vec<Vec<String>> =
-        lines.iter().map(|line| columns.iter().map(|(_, cell)| cell(line)).collect()).collect();
+        lines.iter().map(|line| columns.iter().map(|(_, cell)| cut(cell(line))).collect()).collect();
     let width = |at: usize| {
         let longest = cells.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
         longest.max(columns[at].0.len())
@@ -117,6 +117,16 @@ fn table(list: &Value, columns: &[Column]) -> String {
     text
 }
 
+/// Characters of a cell; the whole is in what --json prints.
+const CELL_MAX: usize = 80;
+
+fn cut(cell: String) -> String {
+    if cell.chars().count() <= CELL_MAX {
+        return cell;
+    }
+    cell.chars().take(CELL_MAX - 3).chain("...".chars()).collect()
+}
+
 /// One value in one line.
 fn plain(value: &Value) -> String {
     match value {
@@ -128,11 +138,8 @@ fn plain(value: &Value) -> String {
 
 /// A character as a terminal may be given it.
 fn visible(c: char) -> Vec<char> {
-    if c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') {
-        c.escape_default().collect()
-    } else {
-        vec![c]
-    }
+    let is_hidden = matches!(c, '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+    if c.is_control() || is_hidden { c.escape_default().collect() } else { vec![c] }
 }
 
 #[cfg(test)]

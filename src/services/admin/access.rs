@@ -70,7 +70,9 @@ pub(super) fn identify(method: &Method, headers: &HeaderMap, state: &AdminState)
     let known = state.known.load();
     let users = known.users.as_ref().ok_or_else(|| HttpProblem::unauthorized("nobody may use the API"))?;
     if let Some(value) = headers.get(header::AUTHORIZATION) {
-        let key = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+        let scheme =
+            |value: &str| value.split_once(' ').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let key = value.to_str().ok().filter(|value| scheme(value)).map(|value| &value["bearer ".len()..]);
         let key = key.ok_or_else(|| HttpProblem::unauthorized("only API keys are taken: Authorization: Bearer KEY"))?;
         return users.find_key(key.trim()).ok_or_else(|| HttpProblem::unauthorized("nobody has this API key"));
     }
@@ -80,7 +82,8 @@ pub(super) fn identify(method: &Method, headers: &HeaderMap, state: &AdminState)
     if !method.is_safe() && !shows(headers, &login.csrf_token) {
         return Err(HttpProblem::forbidden("a change needs the header X-CSRF-Token with the token of the login"));
     }
-    let role = users.role_of(&login.name).ok_or_else(|| HttpProblem::unauthorized("the user is no longer known"))?;
+    let role = users.role_of(&login.name, &login.password);
+    let role = role.ok_or_else(|| HttpProblem::unauthorized("the user is no longer known by this password"))?;
     Ok(AdminIdentity { name: login.name, role })
 }
 
@@ -120,7 +123,7 @@ pub(super) struct LoggedIn {
 #[utoipa::path(
     post, path = "/api/v1/login", tag = "access", security(()), request_body = Credentials,
     responses(
-        (status = 200, body = LoggedIn),
+        (status = 200, description = "done", body = LoggedIn),
         (status = 400, description = "no name and password in JSON", body = HttpProblem, content_type = "application/problem+json"),
         (status = 401, description = "wrong name or password", body = HttpProblem, content_type = "application/problem+json"),
         (status = 429, description = "too many wrong passwords", body = HttpProblem, content_type = "application/problem+json"),
@@ -139,14 +142,14 @@ pub(super) async fn log_in(
     state.with_logins(|logins| logins.tried(Instant::now(), peer.ip(), false));
     let Credentials { user, password } = credentials;
     let check = state.known.load().users.as_ref().and_then(|users| users.check(&user));
-    let identity = match check {
+    let proven = match check {
         Some(check) => {
             let hashed = move || check.run(password.as_bytes(), &mut HashMemory::default());
             tokio::task::spawn_blocking(hashed).await.ok().flatten()
         }
         None => None,
     };
-    let Some(identity) = identity else {
+    let Some(proven) = proven else {
         log::event::admin_login_failed(&user, &peer);
         return Err(HttpProblem::unauthorized("wrong name or password"));
     };
@@ -158,8 +161,9 @@ pub(super) async fn log_in(
     let now = Instant::now();
     let login = state.with_logins(|logins| {
         logins.tried(now, peer.ip(), true);
-        logins.begin(now, &identity.name, &random)
+        logins.begin(now, &proven, &random)
     });
+    let identity = proven.identity;
     log::event::admin_action(&identity.name, &peer, "login", "");
     let body = LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token: login.csrf_token.into() };
     Ok(([(header::SET_COOKIE, cookie(login.token).to_string())], Json(body)).into_response())
@@ -170,7 +174,7 @@ pub(super) async fn log_in(
     post, path = "/api/v1/logout", tag = "access",
     responses(
         (status = 204, description = "the login has ended"),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn log_out(State(state): State<Arc<AdminState>>, _: Viewer, headers: HeaderMap) -> impl IntoResponse {

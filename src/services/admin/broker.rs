@@ -60,9 +60,9 @@ pub(super) struct Dropped {
 #[utoipa::path(
     get, path = "/api/v1/overview", tag = "broker",
     responses(
-        (status = 200, body = Overview),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 200, description = "done", body = Overview),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn overview(State(state): State<Arc<AdminState>>, _: Viewer) -> Result<Json<Overview>, HttpProblem> {
@@ -122,12 +122,12 @@ impl From<Changed> for ChangedView {
 #[utoipa::path(
     post, path = "/api/v1/reload", tag = "broker",
     responses(
-        (status = 200, body = Reloaded),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 200, description = "done", body = Reloaded),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
         (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
         (status = 409, description = "something is wrong with a file: all stays as it was", body = HttpProblem,
          content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn reload(
@@ -168,8 +168,8 @@ pub(super) struct SettingView {
 #[utoipa::path(
     get, path = "/api/v1/settings", tag = "broker",
     responses(
-        (status = 200, body = Vec<SettingView>),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 200, description = "done", body = Vec<SettingView>),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn settings(State(state): State<Arc<AdminState>>, _: Viewer) -> Json<Vec<SettingView>> {

@@ -22,6 +22,7 @@ use crate::telemetry::log;
 /// Which clients are listed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// What their client ids begin with.
     prefix: Option<String>,
@@ -67,10 +68,10 @@ pub(super) struct ClientPage {
 #[utoipa::path(
     get, path = "/api/v1/clients", tag = "clients", params(ListQuery),
     responses(
-        (status = 200, body = ClientPage),
+        (status = 200, description = "done", body = ClientPage),
         (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list(
@@ -200,10 +201,10 @@ impl From<ClientDetails> for ClientView {
     get, path = "/api/v1/clients/{client_id}", tag = "clients",
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded")),
     responses(
-        (status = 200, body = ClientView),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 404, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 200, description = "done", body = ClientView),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn describe(
@@ -220,6 +221,7 @@ pub(super) async fn describe(
 /// Which of a client's filters are listed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct SubscriptionsQuery {
     /// Filters to pass over: the `next` of the page before.
     skip: Option<u32>,
@@ -242,11 +244,11 @@ pub(super) struct SubscriptionPage {
     get, path = "/api/v1/clients/{client_id}/subscriptions", tag = "clients",
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded"), SubscriptionsQuery),
     responses(
-        (status = 200, body = SubscriptionPage),
-        (status = 400, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 404, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 200, description = "done", body = SubscriptionPage),
+        (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn subscriptions(
@@ -270,6 +272,7 @@ pub(super) async fn subscriptions(
 /// What becomes of the session of a client that is disconnected.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct DisconnectQuery {
     /// Whether its session ends, too: subscriptions and queue go, its will is published.
     #[serde(default)]
@@ -282,11 +285,11 @@ pub(super) struct DisconnectQuery {
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded"), DisconnectQuery),
     responses(
         (status = 204, description = "its connection is closed"),
-        (status = 400, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
         (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 404, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn disconnect(
@@ -299,12 +302,11 @@ pub(super) async fn disconnect(
     let Query(query) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
     let session = if query.end_session { SessionFate::Ended } else { SessionFate::Kept };
     let command = Command::Disconnect { client_id: client_id.as_str().into(), session };
+    // Said before it is done: whoever hangs up is not waited for.
+    let action = if query.end_session { "end_session" } else { "disconnect" };
+    log::event::admin_action(&identity.name, &peer, action, &client_id);
     match state.shards.ask_owner(&command).await? {
-        Reply::Done => {
-            let action = if query.end_session { "end_session" } else { "disconnect" };
-            log::event::admin_action(&identity.name, &peer, action, &client_id);
-            Ok(StatusCode::NO_CONTENT)
-        }
+        Reply::Done => Ok(StatusCode::NO_CONTENT),
         _ => Err(no_session()),
     }
 }

@@ -9,13 +9,13 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use super::problem::HttpProblem;
 use super::state::AdminState;
 use super::{access, broker, clients, health, messages, metrics};
-use crate::limits::ADMIN_BODY_MAX_BYTES;
+use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
 /// What the description says beside the routes.
 #[derive(OpenApi)]
@@ -66,7 +66,7 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
 
 fn described() -> OpenApiRouter<Arc<AdminState>> {
     OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(access::log_in))
+        .routes(routes!(access::log_in).layer(DefaultBodyLimit::max(ADMIN_LOGIN_MAX_BYTES)))
         .routes(routes!(access::log_out))
         .routes(routes!(broker::overview))
         .routes(routes!(broker::settings))
@@ -116,6 +116,10 @@ mod tests {
                 let responses = operation["responses"].as_object().unwrap();
                 let is_open = operation["security"].as_array().is_some_and(|all| all.contains(&serde_json::json!({})));
                 assert!(is_open || responses.contains_key("401"), "{method} {path}");
+                let described = |response: &serde_json::Value| {
+                    response["description"].as_str().is_some_and(|text| !text.is_empty())
+                };
+                assert!(responses.values().all(described), "{method} {path}: {responses:?}");
                 let changes = method != "get" && !path.contains("/log");
                 assert_eq!(changes, responses.contains_key("403"), "{method} {path} is for operators");
                 assert!(!operation["summary"].as_str().unwrap_or_default().is_empty(), "{method} {path}");

@@ -13,7 +13,7 @@ use super::state::AdminState;
 /// How the broker is.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
-    /// `ok`.
+    /// `ok`, or `starting` while sessions are read back.
     #[schema(example = "ok")]
     status: &'static str,
     /// Shards that have answered: all of them.
@@ -24,23 +24,30 @@ pub(super) struct Health {
 #[utoipa::path(
     get, path = "/healthz", tag = "health", security(()),
     responses(
-        (status = 200, body = Health),
+        (status = 200, description = "done", body = Health),
         (status = 503, description = "a shard does not answer", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn healthz(State(state): State<Arc<AdminState>>) -> Result<Json<Health>, HttpProblem> {
+    if state.reload.get().is_none() {
+        // It reads back what it keeps, and is not to be started again for that; the watchdog looks after it.
+        return Ok(Json(Health { status: "starting", shards: 0 }));
+    }
     let shards = state.shards.counts().await?.len();
     Ok(Json(Health { status: "ok", shards }))
 }
 
-/// Whether clients are to be sent here. The admin server starts when all listeners are open, so this is what `/healthz` says.
+/// Whether clients are to be sent here: when all that is kept has been read back, and every shard answers.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", security(()),
     responses(
-        (status = 200, body = Health),
+        (status = 200, description = "done", body = Health),
         (status = 503, description = "not now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn readyz(state: State<Arc<AdminState>>) -> Result<Json<Health>, HttpProblem> {
+    if state.reload.get().is_none() {
+        return Err(HttpProblem::not_now("the broker reads back what it keeps"));
+    }
     healthz(state).await
 }

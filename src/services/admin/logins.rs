@@ -4,14 +4,18 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::auth::admin_users::ProvenUser;
+use crate::auth::password::StoredPassword;
 use crate::limits::{
-    ADMIN_FAILURES_ADDRESSES_MAX, ADMIN_FAILURES_MAX, ADMIN_FAILURES_WAIT_S, ADMIN_SESSION_IDLE_S, ADMIN_SESSIONS_MAX,
+    ADMIN_FAILURES_ADDRESSES_MAX, ADMIN_FAILURES_MAX, ADMIN_FAILURES_WAIT_S, ADMIN_SESSION_IDLE_S, ADMIN_SESSION_MAX_S,
+    ADMIN_SESSIONS_MAX,
 };
 
 /// SHA-256 of a token.
@@ -29,8 +33,11 @@ pub(super) struct Logins {
 pub(super) struct AdminLogin {
     /// As in the users' file; the role is looked up there with each request.
     pub(super) name: Box<str>,
+    /// What was shown: with another one in the file the login has ended.
+    pub(super) password: Arc<StoredPassword>,
     /// What a page must show with each change that it asks for.
     pub(super) csrf_token: Box<str>,
+    begun: Instant,
     last_used: Instant,
 }
 
@@ -48,13 +55,20 @@ pub(super) struct NewLogin {
     pub(super) csrf_token: Box<str>,
 }
 
+impl AdminLogin {
+    fn has_ended(&self, now: Instant) -> bool {
+        now.duration_since(self.last_used) >= IDLE || now.duration_since(self.begun) >= LONGEST
+    }
+}
+
+const LONGEST: Duration = Duration::from_secs(ADMIN_SESSION_MAX_S);
 const IDLE: Duration = Duration::from_secs(ADMIN_SESSION_IDLE_S);
 const WAIT: Duration = Duration::from_secs(ADMIN_FAILURES_WAIT_S);
 
 impl Logins {
     /// Somebody has logged in. `random` is fresh.
-    pub(super) fn begin(&mut self, now: Instant, name: &str, random: &[[u8; 32]; 2]) -> NewLogin {
-        self.by_token.retain(|_, login| now.duration_since(login.last_used) < IDLE);
+    pub(super) fn begin(&mut self, now: Instant, who: &ProvenUser, random: &[[u8; 32]; 2]) -> NewLogin {
+        self.by_token.retain(|_, login| !login.has_ended(now));
         if self.by_token.len() >= ADMIN_SESSIONS_MAX
             && let Some(oldest) = self.by_token.iter().min_by_key(|(_, login)| login.last_used).map(|(hash, _)| *hash)
         {
@@ -62,7 +76,8 @@ impl Logins {
         }
         let [token, csrf_token] = random.map(|bytes| URL_SAFE_NO_PAD.encode(bytes));
         let csrf_token: Box<str> = csrf_token.into();
-        let login = AdminLogin { name: name.into(), csrf_token: csrf_token.clone(), last_used: now };
+        let (name, password) = (who.identity.name.clone(), Arc::clone(&who.password));
+        let login = AdminLogin { name, password, csrf_token: csrf_token.clone(), begun: now, last_used: now };
         self.by_token.insert(hash(&token), login);
         NewLogin { token, csrf_token }
     }
@@ -71,7 +86,7 @@ impl Logins {
     pub(super) fn find(&mut self, now: Instant, token: &str) -> Option<AdminLogin> {
         let hash = hash(token);
         let login = self.by_token.get_mut(&hash)?;
-        if now.duration_since(login.last_used) >= IDLE {
+        if login.has_ended(now) {
             self.by_token.remove(&hash);
             return None;
         }
@@ -95,7 +110,10 @@ impl Logins {
     pub(super) fn tried(&mut self, now: Instant, address: IpAddr, is_right: bool) {
         let address = source(address);
         if is_right {
-            self.failures.remove(&address);
+            // One's own try was counted as wrong until it was known to be right; those of others stay.
+            if let Some(failures) = self.failures.get_mut(&address) {
+                failures.count = failures.count.saturating_sub(1);
+            }
             return;
         }
         if self.failures.len() >= ADMIN_FAILURES_ADDRESSES_MAX {
@@ -132,21 +150,35 @@ fn hash(token: &str) -> TokenHash {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::admin_users::{AdminIdentity, Role};
+    use crate::auth::password::{SALT_BYTES, Scheme};
 
     fn random(number: u8) -> [[u8; 32]; 2] {
         [[number; 32], [number ^ 0xFF; 32]]
     }
 
+    fn proven(name: &str) -> ProvenUser {
+        let password = Arc::new(StoredPassword::new(Scheme::Sha512, b"x", [1; SALT_BYTES]));
+        ProvenUser { identity: AdminIdentity { name: name.into(), role: Role::Viewer }, password }
+    }
+
     #[test]
     fn a_login_ends_when_it_is_not_used_or_when_it_is_ended() {
         let (mut logins, begin) = (Logins::default(), Instant::now());
-        let used = logins.begin(begin, "ann", &random(1));
-        let idle = logins.begin(begin, "bob", &random(2));
+        let used = logins.begin(begin, &proven("ann"), &random(1));
+        let idle = logins.begin(begin, &proven("bob"), &random(2));
         let half = begin + IDLE / 2;
         assert_eq!(logins.find(half, &used.token).map(|login| login.name), Some("ann".into()));
         let late = begin + IDLE;
         assert!(logins.find(late, &idle.token).is_none(), "nobody used it");
         assert_eq!(logins.find(late, &used.token).map(|login| login.csrf_token), Some(used.csrf_token));
+        let mut now = late;
+        while now < begin + LONGEST {
+            assert!(logins.find(now, &used.token).is_some());
+            now += IDLE / 2;
+        }
+        assert!(logins.find(now, &used.token).is_none(), "however much it is used");
+        let used = logins.begin(late, &proven("ann"), &random(1));
         logins.end(&used.token);
         assert!(logins.find(late, &used.token).is_none() && logins.find(late, "").is_none());
     }
@@ -159,7 +191,7 @@ mod tests {
                 let bytes = [(n % 251) as u8, (n / 251) as u8];
                 let mut random = random(0);
                 random[0][..2].copy_from_slice(&bytes);
-                logins.begin(begin + Duration::from_millis(n as u64), "ann", &random).token
+                logins.begin(begin + Duration::from_millis(n as u64), &proven("ann"), &random).token
             })
             .collect();
         let now = begin + Duration::from_secs(1);
@@ -181,8 +213,13 @@ mod tests {
         assert_eq!(logins.wait_s(later, guesser), None);
         logins.tried(later, guesser, false);
         assert_eq!(logins.wait_s(later, guesser), None, "it begins to count anew");
-        logins.tried(later, guesser, true);
-        assert!(logins.failures.is_empty());
+        for _ in 1..ADMIN_FAILURES_MAX {
+            // One's own login in between takes no guess back.
+            logins.tried(later, guesser, false);
+            logins.tried(later, guesser, true);
+            logins.tried(later, guesser, false);
+        }
+        assert!(logins.wait_s(later, guesser).is_some());
     }
 
     #[test]

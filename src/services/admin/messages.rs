@@ -54,11 +54,11 @@ pub(super) struct PublishedView {
 #[utoipa::path(
     post, path = "/api/v1/publish", tag = "messages", request_body = NewMessage,
     responses(
-        (status = 200, body = PublishedView),
+        (status = 200, description = "done", body = PublishedView),
         (status = 400, description = "the message is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
         (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn publish(
@@ -82,12 +82,12 @@ pub(super) async fn publish(
         properties: Forwarded::EMPTY,
         payload: &payload,
     });
+    // Said before it is done: whoever hangs up is not waited for.
+    log::event::admin_action(&identity.name, &peer, "publish", &message.topic);
     match state.shards.ask(0, Command::Publish(kept)).await? {
-        Reply::Published { matched } => {
-            log::event::admin_action(&identity.name, &peer, "publish", &message.topic);
-            Ok(Json(PublishedView { matched }))
-        }
+        Reply::Published { matched } => Ok(Json(PublishedView { matched })),
         Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
+        Reply::NotNow(text) => Err(HttpProblem::not_now(text)),
         _ => Err(unexpected()),
     }
 }
@@ -108,6 +108,7 @@ impl NewMessage {
 /// Which retained messages are listed.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RetainedQuery {
     /// A topic filter. `#` does not match topics that begin with `$`.
     #[param(example = "plant/#")]
@@ -153,10 +154,10 @@ pub(super) struct RetainedPage {
 #[utoipa::path(
     get, path = "/api/v1/retained", tag = "messages", params(RetainedQuery),
     responses(
-        (status = 200, body = RetainedPage),
+        (status = 200, description = "done", body = RetainedPage),
         (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn list_retained(
@@ -176,6 +177,7 @@ pub(super) async fn list_retained(
             Ok(Json(RetainedPage { messages, next: next.map(|cursor| cursor.to_text()) }))
         }
         Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
+        Reply::NotNow(text) => Err(HttpProblem::not_now(text)),
         _ => Err(unexpected()),
     }
 }
@@ -194,6 +196,7 @@ impl From<RetainedSummary> for RetainedRow {
 /// Which retained messages are deleted.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
 pub(super) struct DeletionQuery {
     /// A topic filter. `#` does not match topics that begin with `$`; one that begins with `$SYS` is refused.
     #[param(example = "plant/7/#")]
@@ -211,11 +214,11 @@ pub(super) struct DeletedView {
 #[utoipa::path(
     delete, path = "/api/v1/retained", tag = "messages", params(DeletionQuery),
     responses(
-        (status = 200, body = DeletedView),
+        (status = 200, description = "done", body = DeletedView),
         (status = 400, description = "the filter is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
         (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, body = HttpProblem, content_type = "application/problem+json"),
+        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn delete_retained(
@@ -225,13 +228,12 @@ pub(super) async fn delete_retained(
     query: Result<Query<DeletionQuery>, QueryRejection>,
 ) -> Result<Json<DeletedView>, HttpProblem> {
     let Query(DeletionQuery { filter }) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
+    log::event::admin_action(&identity.name, &peer, "delete_retained", &filter);
     // Every shard has them all, so one deletes them everywhere.
     match state.shards.ask(0, Command::DeleteRetained { filter: filter.as_str().into() }).await? {
-        Reply::Deleted { messages } => {
-            log::event::admin_action(&identity.name, &peer, "delete_retained", &filter);
-            Ok(Json(DeletedView { messages }))
-        }
+        Reply::Deleted { messages } => Ok(Json(DeletedView { messages })),
         Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
+        Reply::NotNow(text) => Err(HttpProblem::not_now(text)),
         _ => Err(unexpected()),
     }
 }

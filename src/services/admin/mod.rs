@@ -21,6 +21,7 @@ mod problem;
 mod process;
 mod server;
 mod shards;
+mod stalled;
 mod state;
 
 use std::io;
@@ -46,8 +47,8 @@ impl AdminHandle {
         self.0.use_config(config);
     }
 
-    /// From now on whoever may can ask for a reload.
-    pub(crate) fn reload_by(&self, asker: ReloadAsker) {
+    /// All shards are heard from now on, and whoever may can ask for a reload.
+    pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker) {
         let is_first = self.0.reload.set(asker).is_ok();
         assert!(is_first, "the broker starts once");
     }

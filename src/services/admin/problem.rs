@@ -55,6 +55,11 @@ impl HttpProblem {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
+    /// It cannot be done now; another try makes sense.
+    pub(super) fn not_now(detail: &str) -> Self {
+        Self { retry_after_s: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+    }
+
     /// Too many tries: another makes sense after `seconds`.
     pub(super) fn too_many(seconds: u64) -> Self {
         let detail = format!("too many wrong passwords from this address: wait {seconds} s");

@@ -16,12 +16,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
+use super::stalled::PatientStream;
 use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_MAX_BYTES, ADMIN_REQUEST_MAX_S};
+use crate::telemetry::log;
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestPeer(pub(super) SocketAddr);
 
+/// How long a request may take to come, and an answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(ADMIN_REQUEST_MAX_S);
 /// How much the thread gives way to shards.
 const NICE: i32 = 10;
 /// How long it waits when the system gives no descriptor for a connection.
@@ -51,8 +55,11 @@ async fn accept(listener: TcpListener, router: Router) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        // One more than there may be is closed at once.
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            // One more than there may be is closed at once.
+            log::event::admin_full(&peer);
+            continue;
+        };
         let router = router.clone();
         tokio::spawn(async move {
             serve(stream, peer, router).await;
@@ -79,7 +86,8 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(ADMIN_REQUEST_MAX_S))
-        .max_buf_size(ADMIN_HEAD_MAX_BYTES);
-    let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
+        .max_buf_size(ADMIN_HEAD_MAX_BYTES)
+        .half_close(true);
+    let connection = http.serve_connection(TokioIo::new(PatientStream::new(stream, PATIENCE)), service).with_upgrades();
     let _ = connection.await;
 }

@@ -21,7 +21,7 @@ pub(super) struct AdminState {
     /// Whoever is where no file names anybody.
     fallback: Option<Arc<AdminUsers>>,
     pub(super) started: Instant,
-    /// Set once the broker can reload.
+    /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
     /// Locked for moments, never while something is waited for.
     logins: Mutex<Logins>,

@@ -337,6 +337,13 @@ pub fn admin_action(user: &str, peer: &dyn Display, action: &str, what: &str) {
     info!(target: TARGET, event = "admin_action", user, %peer, action, what);
 }
 
+/// As many connections to the admin server are open as may be.
+pub fn admin_full(peer: &dyn Display) {
+    if LogKind::AdminFull.admit() {
+        warn!(target: TARGET, event = LogKind::AdminFull.name(), %peer);
+    }
+}
+
 /// Somebody has shown a wrong password to the admin server.
 pub fn admin_login_failed(user: &str, peer: &dyn Display) {
     if LogKind::AdminLoginFailed.admit() {

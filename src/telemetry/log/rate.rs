@@ -53,11 +53,13 @@ pub(super) enum LogKind {
     PublishSent,
     /// A wrong password at the admin server.
     AdminLoginFailed,
+    /// A connection to the admin server that finds no place.
+    AdminFull,
 }
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
@@ -76,6 +78,7 @@ impl LogKind {
         Self::PublishReceived,
         Self::PublishSent,
         Self::AdminLoginFailed,
+        Self::AdminFull,
     ];
 
     /// The name of the event in the log.
@@ -99,6 +102,7 @@ impl LogKind {
             Self::PublishReceived => "publish_received",
             Self::PublishSent => "publish_sent",
             Self::AdminLoginFailed => "admin_login_failed",
+            Self::AdminFull => "admin_full",
         }
     }
 
