@@ -22,6 +22,8 @@ pub(super) struct CheckpointFile<'a> {
     pub(super) directory: &'a Directory,
     pub(super) log: LogId,
     pub(super) number: u32,
+    /// The newest one that counts: what the state was recovered from, if it was from one. It is never written over.
+    pub(super) newest_whole: Option<u32>,
     /// Closed when the broker stops.
     pub(super) stopped: &'a Receiver<()>,
 }
@@ -65,13 +67,18 @@ impl CheckpointFile<'_> {
         Ok(true)
     }
 
-    /// On a full disk a file that is not needed becomes this one: what is written over takes no room. A spare segment; else a checkpoint
-    /// that two newer ones will stand behind.
+    /// On a full disk a file that is not needed becomes this one: what is written over takes no room. A spare segment; else a checkpoint:
+    /// one that counts for nothing, or the oldest. Until this one is durable the newest that counts is the only one that is sure.
     fn take_old_file(&self, partial: &Path) -> bool {
         let files = DirectoryMedium::new(self.directory).files(self.log).unwrap_or_default();
         let spare = files.iter().find(|file| matches!(file, StoreFile::Spare(..)));
-        let is_older = |file: &&StoreFile| matches!(file, StoreFile::Checkpoint(_, number) if number + 1 < self.number);
-        let old = spare.or_else(|| files.iter().filter(is_older).min());
+        let rank = |file: &&StoreFile| match file {
+            StoreFile::Checkpoint(_, number) if Some(*number) != self.newest_whole => {
+                Some((self.newest_whole.is_some_and(|newest| *number < newest), *number))
+            }
+            _ => None,
+        };
+        let old = spare.or_else(|| files.iter().filter(|file| rank(file).is_some()).min_by_key(rank));
         old.is_some_and(|file| std::fs::rename(self.directory.path_of(*file), partial).is_ok())
     }
 

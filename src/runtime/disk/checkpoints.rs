@@ -213,13 +213,15 @@ impl CheckpointParts {
             watched.newest = Some(MadeCheckpoint { number, covered, needed });
         }
         let number = recovered.checkpoint.max(watched.newest.as_ref().map(|made| made.number)).unwrap_or(0) + 1;
-        let file = CheckpointFile { directory: &self.directory, log, number, stopped };
+        let newest_whole = recovered.checkpoint;
+        let file = CheckpointFile { directory: &self.directory, log, number, newest_whole, stopped };
         if !file.write(&recovered.state, recovered.scan.end.position)? {
             return Ok(()); // the broker stops
         }
         watched.covered = complete;
         let made = MadeCheckpoint { number, covered: complete, needed: needed_by(&recovered) };
-        let older = watched.newest.take();
+        // One that cannot be read any more needs nothing, and what the one before it needs stays until there are two again.
+        let older = watched.newest.take().filter(|older| newest_whole == Some(older.number));
         watched.gives_back_more =
             older.as_ref().is_none_or(|older| older.covered < complete || !older.needed.is_subset(&made.needed));
         if let Some(older) = older {
@@ -319,4 +321,58 @@ pub(super) fn needed_by(recovered: &RecoveredLog) -> BTreeSet<SegmentNumber> {
     let messages = &recovered.state.messages;
     let parts = messages.iter().flat_map(|(id, _)| messages.parts(id).iter().copied().chain(messages.place(id)));
     parts.map(|place| place.segment).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{LOG, NODE, SEGMENT_BYTES, SampleLog};
+    use super::*;
+    use std::fs;
+
+    fn parts(log: &SampleLog) -> CheckpointParts {
+        CheckpointParts {
+            directory: Arc::clone(&log.directory),
+            node: NODE,
+            segment_bytes: SEGMENT_BYTES,
+            interval: Duration::from_secs(60),
+            keeper: Arc::new(Keeper::start(Arc::clone(&log.directory), SEGMENT_BYTES, 0, |_| {}).unwrap()),
+            logs: Vec::new(),
+            tell: Box::new(|_, _| {}),
+        }
+    }
+
+    /// A log whose last segment is written, up to `bytes`, on a full disk.
+    fn watched(log: &SampleLog, bytes: u64) -> WatchedLog {
+        let recovered = log.recover();
+        let segment = recovered.scan.end.segment;
+        let progress = Arc::new(LogProgress::new(segment, std::iter::once(0)));
+        progress.note_durable(DurableEnd { segment, bytes });
+        progress.set_short(true);
+        WatchedLog::new(&recovered, progress)
+    }
+
+    #[test]
+    fn the_only_checkpoint_that_counts_is_not_written_over_when_the_newest_goes_bad() {
+        let log = SampleLog::new("running-only");
+        // All of them are needed: none is to spare.
+        ["a", "b", "c"].into_iter().for_each(|topic| _ = log.write_segment(topic, 100));
+        log.make_checkpoint(5);
+        log.make_checkpoint(6);
+        let (parts, (_open, stopped)) = (parts(&log), bounded(0));
+        let mut watched = watched(&log, SEGMENT_BYTES);
+        parts.make(&mut watched, &[], &stopped).unwrap();
+        assert_eq!(watched.newest.as_ref().map(|made| made.number), Some(7));
+        log.damage_checkpoint(7);
+        let good = fs::read(log.checkpoint(6)).unwrap();
+        log.fill_disk_for(8);
+        parts.make(&mut watched, &[], &stopped).unwrap();
+        // The keeper has done what it was told.
+        drop(parts);
+        assert_eq!(fs::read(log.checkpoint(6)).unwrap(), good, "two that count are kept");
+        assert_eq!(log.recover().checkpoint, Some(8));
+        fs::remove_file(log.checkpoint(8)).unwrap();
+        let recovered = log.recover();
+        assert_eq!((recovered.log, recovered.checkpoint), (LOG, Some(6)));
+        assert!(recovered.scan.damage.is_empty() && recovered.state.retained.contains_key("c"));
+    }
 }

@@ -23,6 +23,8 @@ mod prepare;
 mod progress;
 mod request;
 mod reshard;
+#[cfg(test)]
+mod sample;
 mod space;
 mod sparse;
 mod start_room;

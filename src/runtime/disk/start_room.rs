@@ -32,8 +32,9 @@ pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> 
     let newest = refused.iter().map(|(number, _)| *number).chain(*checkpoint).max().unwrap_or(0);
     // Two, of the same state: whichever is read, it needs none of them.
     let (_open, stopped) = bounded(0);
-    for number in [newest + 1, newest + 2] {
-        CheckpointFile { directory, log: *log, number, stopped: &stopped }.write(state, scan.end.position)?;
+    for (number, newest_whole) in [(newest + 1, *checkpoint), (newest + 2, Some(newest + 1))] {
+        let file = CheckpointFile { directory, log: *log, number, newest_whole, stopped: &stopped };
+        file.write(state, scan.end.position)?;
     }
     for file in DirectoryMedium::new(directory).files(*log).unwrap_or_default() {
         if matches!(file, StoreFile::Checkpoint(_, number) if number <= newest) {
@@ -50,4 +51,48 @@ pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> 
         }
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{LOG, SampleLog};
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_only_checkpoint_that_counts_stays_until_another_is_whole() {
+        let log = SampleLog::new("start-only");
+        log.write_segment("t", 100);
+        log.make_checkpoint(6);
+        log.write_segment("t", 100);
+        let good = fs::read(log.checkpoint(6)).unwrap();
+        // 7 counts for nothing, and what is written over it finds no room either.
+        std::os::unix::fs::symlink("/dev/full", log.checkpoint(7)).unwrap();
+        log.fill_disk_for(8);
+        let recovered = log.recover();
+        assert_eq!((recovered.checkpoint, recovered.refused.len()), (Some(6), 1));
+        assert!(free_segments(&log.directory, &recovered).is_err_and(|error| error.is_full()));
+        assert_eq!(fs::read(log.checkpoint(6)).unwrap(), good);
+        assert_eq!(log.files(), ["checkpoint-0000000006", "segment-0000000001", "segment-0000000002"]);
+        assert_eq!(log.recover().checkpoint, Some(6));
+    }
+
+    #[test]
+    fn what_counts_for_nothing_is_written_over_first_and_then_what_is_not_needed_any_more() {
+        let log = SampleLog::new("start-both");
+        log.write_segment("t", 100);
+        log.make_checkpoint(6);
+        log.make_checkpoint(7);
+        log.damage_checkpoint(7);
+        log.write_segment("t", 100);
+        [8, 9].into_iter().for_each(|number| log.fill_disk_for(number));
+        assert!(free_segments(&log.directory, &log.recover()).unwrap());
+        assert_eq!(log.files()[..2], ["checkpoint-0000000008", "checkpoint-0000000009"]);
+        for number in [9, 8] {
+            let recovered = log.recover();
+            assert_eq!((recovered.checkpoint, recovered.refused.len()), (Some(number), 0));
+            assert!(recovered.scan.missing.is_empty() && recovered.state.retained.contains_key("t"));
+            remove_file(&log.path_of(StoreFile::Checkpoint(LOG, number))).unwrap();
+        }
+    }
 }
