@@ -24,7 +24,7 @@ use super::progress::{DurableEnd, LogProgress};
 use super::sparse::SparseSegments;
 use super::survey::SurveyError;
 use crate::ids::ShardId;
-use crate::limits::{STORE_CHECKPOINT_SEGMENTS, STORE_COPY_BYTES};
+use crate::limits::{STORE_CHECKPOINT_SEGMENTS, STORE_COPY_BYTES, STORE_SPACE_RETRY_S};
 use crate::store::format::{LogId, MessageId, SegmentNumber, StoreFile};
 use crate::store::{Medium, RecoveredLog, read_records, recover_log};
 use crate::telemetry::log;
@@ -66,6 +66,8 @@ pub struct WatchedLog {
     damaged: BTreeSet<SegmentNumber>,
     due: Option<Instant>,
     due_when_short: Option<Instant>,
+    /// The last attempt came to nothing: there is none before, whatever is due.
+    rests_until: Option<Instant>,
     /// Another checkpoint would give segments back, even if nothing is new.
     gives_back_more: bool,
     /// Where the log was when messages were last told to be written again.
@@ -94,6 +96,8 @@ pub struct CheckpointMaker {
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How long it rests at least on a full disk, and as long as the last one took.
 const SHORT_REST: Duration = Duration::from_millis(500);
+/// How long it rests at least after an attempt that came to nothing.
+const FAILED_REST: Duration = Duration::from_secs(STORE_SPACE_RETRY_S as u64);
 /// So much longer than a checkpoint took, at least, until the next one of the log: reading and writing it is a tenth of a core's work and of
 /// a disk's at most.
 const REST_PER_WORK: u32 = 10;
@@ -110,6 +114,7 @@ impl WatchedLog {
             damaged: scan.damage.iter().map(|damage| damage.segment).collect(),
             due: None,
             due_when_short: Some(Instant::now()),
+            rests_until: None,
             gives_back_more: false,
             copied_at: DurableEnd::default(),
             made_at: DurableEnd::default(),
@@ -122,6 +127,9 @@ impl WatchedLog {
 
     /// Whether there is something new, and it is time, or much of it. On a full disk whatever was completed may free room.
     fn is_due(&self, now: Instant) -> bool {
+        if self.rests_until.is_some_and(|until| now < until) {
+            return false;
+        }
         let behind = self.complete().0.saturating_sub(self.covered.0);
         let is_new = behind > 0 || (self.progress.is_short() && self.progress.durable() != self.made_at);
         let due = if self.progress.is_short() { self.due_when_short } else { self.due };
@@ -129,9 +137,10 @@ impl WatchedLog {
         (is_time && (is_new || self.gives_back_more)) || behind >= STORE_CHECKPOINT_SEGMENTS
     }
 
-    /// One was made, which took so long.
-    fn note_made(&mut self, interval: Duration, took: Duration) {
+    /// One was made, or it came to nothing, which took so long.
+    fn note_tried(&mut self, interval: Duration, took: Duration, is_made: bool) {
         let now = Instant::now();
+        self.rests_until = if is_made { None } else { Some(now + FAILED_REST.max(took * REST_PER_WORK)) };
         self.due = Some(now + interval.max(took * REST_PER_WORK));
         self.due_when_short = Some(now + took.max(SHORT_REST));
     }
@@ -179,31 +188,32 @@ impl CheckpointParts {
                 }
                 let own = watched.log.shard;
                 let taken = others.iter().map(|(shard, progress)| (*shard, progress.taken(own))).collect::<Vec<_>>();
-                if let Err(error) = self.make(watched, &taken, stopped) {
+                let made = self.make(watched, &taken, stopped);
+                if let Err(error) = &made {
                     log::event::store_warning(&format_args!("{}: no checkpoint: {error}", watched.log));
                 }
-                watched.note_made(self.interval, begun.elapsed());
+                watched.note_tried(self.interval, begun.elapsed(), made.unwrap_or(false));
             }
         }
     }
 
-    /// Makes a checkpoint of all that is complete, and gives back what neither it nor the one before needs.
+    /// Makes a checkpoint of all that is complete, and gives back what neither it nor the one before needs. `false`: there is none.
     fn make(
         &self,
         watched: &mut WatchedLog,
         taken: &[(ShardId, u64)],
         stopped: &Receiver<()>,
-    ) -> Result<(), SurveyError> {
+    ) -> Result<bool, SurveyError> {
         // In this order: what is durable meanwhile is in segments that are complete by then.
         let end = if watched.progress.is_short() { watched.progress.durable() } else { DurableEnd::default() };
         let (log, complete) = (watched.log, watched.complete());
-        watched.made_at = end;
         let mut recovered = self.read(log, complete, end)?;
         for (by, number) in taken {
             recovered.note_taken_over(*by, *number);
         }
         if recovered.scan.incomplete > 0 {
-            return Ok(()); // a change goes on in the next segment: with that one
+            watched.made_at = end;
+            return Ok(false); // a change goes on in the next segment: with that one
         }
         if watched.newest.is_none()
             && let Some(number) = recovered.checkpoint
@@ -216,8 +226,9 @@ impl CheckpointParts {
         let newest_whole = recovered.checkpoint;
         let file = CheckpointFile { directory: &self.directory, log, number, newest_whole, stopped };
         if !file.write(&recovered.state, recovered.scan.end.position)? {
-            return Ok(()); // the broker stops
+            return Ok(false); // the broker stops
         }
+        watched.made_at = end;
         watched.covered = complete;
         let made = MadeCheckpoint { number, covered: complete, needed: needed_by(&recovered) };
         // One that cannot be read any more needs nothing, and what the one before it needs stays until there are two again.
@@ -228,7 +239,8 @@ impl CheckpointParts {
             self.give_back(watched, &older, &made)?;
         }
         watched.newest = Some(made);
-        self.copy_out(watched, &recovered)
+        self.copy_out(watched, &recovered)?;
+        Ok(true)
     }
 
     fn read(&self, log: LogId, until: SegmentNumber, end: DurableEnd) -> Result<RecoveredLog, SurveyError> {
@@ -374,5 +386,33 @@ mod tests {
         let recovered = log.recover();
         assert_eq!((recovered.log, recovered.checkpoint), (LOG, Some(6)));
         assert!(recovered.scan.damage.is_empty() && recovered.state.retained.contains_key("c"));
+    }
+    /// What failed is tried again even if nothing happens meanwhile, after a rest that nothing cuts short.
+    #[test]
+    fn a_checkpoint_that_fails_is_tried_again_and_not_all_the_time() {
+        let log = SampleLog::new("running-fails");
+        (0..STORE_CHECKPOINT_SEGMENTS).for_each(|_| _ = log.write_segment("t", 100));
+        let (parts, (_open, stopped)) = (parts(&log), bounded(0));
+        let mut watched = watched(&log, SEGMENT_BYTES);
+        let soon = || Instant::now() + SHORT_REST * 3 / 2;
+        let later = || Instant::now() + FAILED_REST * 2;
+        let attempt = |watched: &mut WatchedLog| {
+            let made = parts.make(watched, &[], &stopped);
+            watched.note_tried(parts.interval, Duration::from_millis(1), *made.as_ref().unwrap_or(&false));
+            made.map_err(|error| error.to_string())
+        };
+        assert!(watched.is_due(Instant::now()));
+        log.fill_disk_for(1);
+        assert!(attempt(&mut watched).is_err_and(|text| text.contains("No space left")));
+        assert!(!watched.is_due(soon()) && watched.is_due(later()), "{watched:?}");
+        // Much of it is new: a checkpoint would be due at once.
+        watched.covered = SegmentNumber(0);
+        watched.progress.note_begun(SegmentNumber(STORE_CHECKPOINT_SEGMENTS + 1));
+        assert!(!watched.is_due(soon()) && watched.is_due(later()), "{watched:?}");
+        assert_eq!(attempt(&mut watched), Ok(true));
+        watched.gives_back_more = false;
+        assert!(!watched.is_due(later()), "nothing is new: {watched:?}");
+        watched.covered = SegmentNumber(0);
+        assert!(watched.is_due(Instant::now()), "and what is much does not wait: {watched:?}");
     }
 }
