@@ -87,8 +87,12 @@ pub fn scan_log<M: Medium>(
     numbers.sort_unstable();
     let mut begun = Vec::new();
     let mut cut_off = Vec::new();
+    // A segment that nobody needed becomes a later one, and what stands in it until that is begun says which it was.
+    let mut reused = SegmentNumber::default();
     for &number in &numbers {
         let header = header_of(medium, node, log, number)?;
+        reused = reused.max(header.map_or(reused, |header| header.number));
+        let header = header.filter(|header| header.number == number);
         let blocks = medium.len(StoreFile::Segment(log, number))? / STORE_BLOCK_BYTES as u64;
         if blocks < header.map_or(1, |header| header.blocks.into()) {
             cut_off.push(number);
@@ -104,7 +108,8 @@ pub fn scan_log<M: Medium>(
     }
     let mut scan = Scanner::new(log, from);
     scan.found.cut_off = cut_off;
-    scan.found.missing = missing(&numbers, begun.iter().rposition(Option::is_some), newest);
+    let last = begun.iter().rposition(Option::is_some).map(|at| numbers[at]);
+    scan.found.missing = missing(&numbers, last.max(Some(reused).filter(|reused| reused.0 > 0)), newest);
     let last_begun = begun.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
     scan.found.prepared = numbers.split_off(last_begun);
     let headers: Vec<SegmentHeader> = begun.into_iter().flatten().collect();
@@ -116,6 +121,7 @@ pub fn scan_log<M: Medium>(
         scan.read_segment(&mut reader, header, next_first, &mut each)?;
     }
     let mut found = scan.finish();
+    found.end.segment = found.end.segment.max(reused);
     if !found.missing.is_empty() {
         // What is missing is told once: the log goes on behind it.
         found.end.segment = found.end.segment.max(newest.unwrap_or_default());
@@ -131,14 +137,18 @@ fn newest_of<M: Medium>(medium: &mut M, log: LogId) -> Result<Option<SegmentNumb
 
 /// Which of the segments that were made are not there, of those that nobody can have given back: the newest that was begun, and those that are
 /// ready behind it, are always there.
-fn missing(numbers: &[SegmentNumber], last_begun: Option<usize>, newest: Option<SegmentNumber>) -> Vec<SegmentNumber> {
+fn missing(
+    numbers: &[SegmentNumber],
+    last_begun: Option<SegmentNumber>,
+    newest: Option<SegmentNumber>,
+) -> Vec<SegmentNumber> {
     let Some(newest) = newest.or(numbers.last().copied()) else { return Vec::new() };
-    let first = last_begun.map_or(newest, |at| numbers[at].next());
+    let first = last_begun.map_or(newest, SegmentNumber::next);
     let all = (first.0..=newest.0).map(SegmentNumber);
     all.filter(|number| numbers.binary_search(number).is_err()).collect()
 }
 
-/// The header of a segment that was begun.
+/// The header of a segment that was begun; that of an earlier one if it is a file that was used before.
 fn header_of<M: Medium>(
     medium: &mut M,
     node: [u8; 16],
@@ -148,7 +158,7 @@ fn header_of<M: Medium>(
     let mut reader = BlockReader::open(medium, StoreFile::Segment(log, number))?;
     let header = SegmentHeader::open(reader.block_at(0)?).ok();
     Ok(header.filter(|header| {
-        (header.node, header.generation, header.shard, header.number) == (node, log.generation, log.shard, number)
+        (header.node, header.generation, header.shard) == (node, log.generation, log.shard) && header.number <= number
     }))
 }
 

@@ -10,8 +10,9 @@ use crossbeam_channel::bounded;
 use super::checkpoint_file::CheckpointFile;
 use super::directory::{Access, Directory};
 use super::medium::DirectoryMedium;
+use super::prepare::replace_file;
 use crate::ids::{Qos, ShardId, WriteStamp};
-use crate::store::format::{LogId, LogRecord, MessageId, MessageRecord, SegmentNumber, StoreFile};
+use crate::store::format::{LogId, LogRecord, MessageId, MessageRecord, NewestSegment, SegmentNumber, StoreFile};
 use crate::store::{
     LogConfig, LogEnd, Medium, RecordGroup, RecordWriter, RecoveredLog, SegmentWrite, Urgency, recover_log,
 };
@@ -66,6 +67,7 @@ impl SampleLog {
             writer.written(bytes, Ok(range.len())).unwrap();
         }
         assert_eq!(writer.durable(), writer.appended());
+        replace_file(&self.path_of(StoreFile::Newest(LOG)), &NewestSegment(number).seal()).unwrap();
         number
     }
 
@@ -94,10 +96,11 @@ impl SampleLog {
         symlink("/dev/full", self.checkpoint(number).with_extension("new")).unwrap();
     }
 
-    /// What is there, in order.
+    /// Checkpoints and segments that are there, in order.
     pub(super) fn files(&self) -> Vec<String> {
         let files = DirectoryMedium::new(&self.directory).files(LOG).unwrap();
         let mut files: Vec<String> = files.iter().map(ToString::to_string).collect();
+        files.retain(|file| !file.ends_with("newest"));
         files.sort();
         files.iter().map(|file| file.rsplit('/').next().unwrap().to_owned()).collect()
     }

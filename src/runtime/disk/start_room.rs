@@ -20,15 +20,15 @@ pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> 
     }
     let needed = needed_by(recovered);
     let is_damaged = |number| scan.damage.iter().any(|damage| damage.segment == number);
-    let free: Vec<_> = scan
+    let mut free: Vec<_> = scan
         .segments
         .iter()
         .map(|seen| seen.number)
         .filter(|number| !needed.contains(number) && !is_damaged(*number))
         .collect();
-    if free.is_empty() {
-        return Ok(false);
-    }
+    let Some(&last_free) = free.last() else { return Ok(false) };
+    // Without the last one that was begun nobody knows how far segments were: it stays, unless it is the only one.
+    free.pop_if(|number| scan.segments.last().is_some_and(|last| last.number == *number));
     let newest = refused.iter().map(|(number, _)| *number).chain(*checkpoint).max().unwrap_or(0);
     // Two, of the same state: whichever is read, it needs none of them.
     let (_open, stopped) = bounded(0);
@@ -40,6 +40,11 @@ pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> 
         if matches!(file, StoreFile::Checkpoint(_, number) if number <= newest) {
             remove_file(&directory.path_of(file))?;
         }
+    }
+    if free.is_empty() {
+        // In one step, and what stands in it says which it was.
+        let next = StoreFile::Segment(*log, scan.end.segment.next());
+        move_file(&directory.path_of(StoreFile::Segment(*log, last_free)), &directory.path_of(next))?;
     }
     for (at, number) in free.into_iter().enumerate() {
         let segment = directory.path_of(StoreFile::Segment(*log, number));
@@ -55,8 +60,10 @@ pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::{LOG, SampleLog};
+    use super::super::keeper::Keeper;
+    use super::super::sample::{LOG, SEGMENT_BYTES, SampleLog};
     use super::*;
+    use crate::store::format::SegmentNumber;
     use std::fs;
 
     #[test]
@@ -94,5 +101,44 @@ mod tests {
             assert!(recovered.scan.missing.is_empty() && recovered.state.retained.contains_key("t"));
             remove_file(&log.path_of(StoreFile::Checkpoint(LOG, number))).unwrap();
         }
+    }
+
+    /// Nobody misses a segment when the start goes no further.
+    fn check_that_none_is_missing(log: &SampleLog, last: SegmentNumber) {
+        let scan = log.recover().scan;
+        assert_eq!((scan.missing, scan.damage, scan.end.segment), (Vec::new(), Vec::new(), last));
+    }
+
+    #[test]
+    fn the_last_segment_that_was_begun_stays_where_another_can_be_used() {
+        let log = SampleLog::new("start-last");
+        log.write_segment("t", 100);
+        log.write_segment("needed", 100);
+        let last = log.write_segment("t", 0);
+        assert!(free_segments(&log.directory, &log.recover()).unwrap());
+        assert_eq!(log.files()[2..], ["segment-0000000002", "segment-0000000003", "spare-0000000000"]);
+        check_that_none_is_missing(&log, last);
+        Keeper::prepare_now(&log.directory, (SEGMENT_BYTES, u64::MAX / 2), LOG, last.next()).unwrap();
+        check_that_none_is_missing(&log, last);
+    }
+
+    #[test]
+    fn the_last_segment_becomes_the_next_one_where_it_is_the_only_one_that_nobody_needs() {
+        let log = SampleLog::new("start-only-last");
+        log.write_segment("needed", 100);
+        let last = log.write_segment("t", 0);
+        assert!(free_segments(&log.directory, &log.recover()).unwrap());
+        assert_eq!(log.files()[2..], ["segment-0000000001", "segment-0000000003"]);
+        check_that_none_is_missing(&log, last);
+        Keeper::prepare_now(&log.directory, (SEGMENT_BYTES, u64::MAX / 2), LOG, last.next()).unwrap();
+        check_that_none_is_missing(&log, last);
+        // And so when nothing else is left.
+        let log = SampleLog::new("start-only-one");
+        let last = log.write_segment("t", 0);
+        assert!(free_segments(&log.directory, &log.recover()).unwrap());
+        check_that_none_is_missing(&log, last);
+        assert_eq!(log.write_segment("t", 100), last.next());
+        check_that_none_is_missing(&log, last.next());
+        assert!(log.recover().state.retained.contains_key("t"));
     }
 }
