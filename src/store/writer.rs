@@ -135,7 +135,7 @@ pub struct RecordWriter {
     prepared: VecDeque<SegmentNumber>,
     /// The last one that was begun, and the last one that was asked for.
     written_segment: SegmentNumber,
-    /// The last segment that is ready is not begun.
+    /// The last segment that is ready is not begun, but by what completes a change.
     keeps_last: bool,
     last_segment: SegmentNumber,
 }
@@ -260,7 +260,9 @@ impl RecordWriter {
         };
         let begins = !self.open.as_ref().is_some_and(fits);
         if begins {
-            if self.keeps_last && self.open.is_some() && self.prepared.len() < 2 {
+            // Until all of a change is there, no checkpoint can have any of it, and what stands in front of it is not freed.
+            let follows = self.full.front().is_some_and(|batch| batch.follows);
+            if self.keeps_last && !follows && self.open.is_some() && self.prepared.len() < 2 {
                 return None;
             }
             self.written_segment = self.prepared.pop_front()?;
@@ -381,7 +383,7 @@ impl RecordWriter {
         self.config.segment_bytes.saturating_sub(used)
     }
 
-    /// Whether the last segment that is ready is kept for what frees others, and not begun.
+    /// Whether the last segment that is ready is kept for what frees others, and not begun but to complete a change.
     pub const fn set_keeps_last(&mut self, keeps_last: bool) {
         self.keeps_last = keeps_last;
     }
@@ -575,6 +577,27 @@ mod tests {
         started.set_keeps_last(true);
         append(&mut started, at(0), 1, Urgency::Awaited);
         assert!(started.next_write(at(0)).is_some(), "a start needs one");
+    }
+
+    #[test]
+    fn the_last_segment_is_begun_to_complete_what_was_begun_before() {
+        let mut writer = writer(16 * 1024);
+        append(&mut writer, at(0), 1, Urgency::Awaited);
+        let write = writer.next_write(at(0)).expect("somebody waits");
+        complete(&mut writer, write);
+        writer.prepared.truncate(1);
+        writer.set_keeps_last(true);
+        let mut record = Vec::new();
+        LogRecord::SessionEnded { session: SessionId(5_000) }.encode(5_000, &mut record);
+        let count = 70 * 1024 / record.len() as u32;
+        append(&mut writer, at(0), count, Urgency::Awaited);
+        let mut segments = Vec::new();
+        while let Some(write) = writer.next_write(at(0)) {
+            segments.push(write.segment.0);
+            complete(&mut writer, write);
+        }
+        assert_eq!((segments.first(), segments.last()), (Some(&1), Some(&2)), "{segments:?}");
+        assert_eq!(writer.durable(), u64::from(count) + 1);
     }
 
     #[test]

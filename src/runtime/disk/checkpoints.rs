@@ -208,6 +208,10 @@ impl CheckpointParts {
         let end = if watched.progress.is_short() { watched.progress.durable() } else { DurableEnd::default() };
         let (log, complete) = (watched.log, watched.complete());
         let mut recovered = self.read(log, complete, end)?;
+        if recovered.scan.incomplete > 0 && end.segment > complete {
+            // A change is being written: without it there is what is complete.
+            recovered = self.read(log, complete, DurableEnd::default())?;
+        }
         for (by, number) in taken {
             recovered.note_taken_over(*by, *number);
         }
@@ -337,8 +341,9 @@ pub(super) fn needed_by(recovered: &RecoveredLog) -> BTreeSet<SegmentNumber> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sample::{LOG, NODE, SEGMENT_BYTES, SampleLog};
+    use super::super::sample::{BATCH_BYTES, LOG, NODE, SEGMENT_BYTES, SampleLog};
     use super::*;
+    use crate::limits::STORE_BLOCK_BYTES;
     use std::fs;
 
     fn parts(log: &SampleLog) -> CheckpointParts {
@@ -387,6 +392,23 @@ mod tests {
         assert_eq!((recovered.log, recovered.checkpoint), (LOG, Some(6)));
         assert!(recovered.scan.damage.is_empty() && recovered.state.retained.contains_key("c"));
     }
+    /// A change of which the end is not durable yet, or never will be for want of room, keeps nobody waiting.
+    #[test]
+    fn a_change_that_is_being_written_is_left_out() {
+        let log = SampleLog::new("running-cut");
+        log.write_segment("t", 100);
+        log.write_segment("large", 2 * BATCH_BYTES);
+        let (parts, (_open, stopped)) = (parts(&log), bounded(0));
+        // The segment's header and the first of its batches.
+        let mut watched = watched(&log, 4 * STORE_BLOCK_BYTES as u64);
+        assert!(parts.make(&mut watched, &[], &stopped).unwrap());
+        assert_eq!(watched.covered, SegmentNumber(1));
+        fs::remove_file(log.path_of(StoreFile::Segment(LOG, SegmentNumber(2)))).unwrap();
+        let recovered = log.recover();
+        assert_eq!((recovered.checkpoint, recovered.replayed_from), (Some(1), 3));
+        assert_eq!(recovered.state.retained.keys().map(|topic| &**topic).collect::<Vec<_>>(), ["t"]);
+    }
+
     /// What failed is tried again even if nothing happens meanwhile, after a rest that nothing cuts short.
     #[test]
     fn a_checkpoint_that_fails_is_tried_again_and_not_all_the_time() {
