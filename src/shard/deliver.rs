@@ -40,8 +40,8 @@ enum Departure {
     Held,
 }
 
-/// What tells forms apart: version, QoS and RETAIN, and how many bytes of the topic its client does not see.
-type Layout = (u8, u16);
+/// What tells forms apart: version, QoS and RETAIN in the low byte, above it how many bytes of the topic its client does not see.
+type Layout = u32;
 
 /// One message on its way to its subscribers, and the forms in which it has been encoded so far, by layout. There are twelve
 /// layouts and mostly one subscriber, so nothing is laid out in advance. `None`: MQTT has no such packet.
@@ -614,18 +614,19 @@ fn encode(
     turn: &mut Turn<'_>,
     fanout: &mut Fanout<'_>,
     link: &mut Link,
-    copy: DeliveryOptions<'_>,
+    mut copy: DeliveryOptions<'_>,
     mount: Option<&str>,
 ) -> Option<Outgoing> {
-    let topic = match mount {
-        None => fanout.routed.message.topic,
-        Some(mount) => fanout.routed.message.topic.strip_prefix(mount).filter(|rest| !rest.is_empty())?,
-    };
-    let copy = DeliveryOptions { mount_bytes: mount.map_or(0, |mount| mount.len() as u16), ..copy };
+    let mut topic = fanout.routed.message.topic;
+    if let Some(mount) = mount {
+        topic = topic.strip_prefix(mount).filter(|rest| !rest.is_empty())?;
+        copy.mount_bytes = mount.len() as u16;
+    }
     let fits = |outgoing: &Outgoing| outgoing.len() <= link.packet_size_max_bytes;
     let is_v5 = link.version.is_v5();
     if copy.ids.is_empty() && !copy.dup && link.alias_max == 0 || !is_v5 && !copy.dup {
-        let layout = (u8::from(is_v5) * 6 + copy.qos as u8 * 2 + u8::from(copy.retain), copy.mount_bytes);
+        let layout = u32::from(is_v5) * 6 + copy.qos as u32 * 2 + u32::from(copy.retain);
+        let layout = layout | u32::from(copy.mount_bytes) << 8;
         if let Some(&(_, outgoing)) = fanout.forms.iter().find(|&&(made, _)| made == layout) {
             return outgoing.filter(fits);
         }
