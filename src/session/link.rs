@@ -95,6 +95,10 @@ impl Marks {
     const HELD_BACK: u8 = 4;
     const SPARED: u8 = 8;
     const HELD_FOR_LOG: u8 = 16;
+    const HELD_FOR_FANOUT: u8 = 32;
+    const HELD_FOR_ANSWER: u8 = 64;
+    /// Each of those for which the client is not read.
+    const HELD: u8 = Self::HELD_BACK | Self::HELD_FOR_LOG | Self::HELD_FOR_FANOUT | Self::HELD_FOR_ANSWER;
 
     const fn set(&mut self, mark: u8, on: bool) {
         self.0 = if on { self.0 | mark } else { self.0 & !mark };
@@ -207,6 +211,21 @@ impl Link {
     /// Notes that, or that it is over.
     pub const fn set_held_for_log(&mut self, on: bool) {
         self.marks.set(Marks::HELD_FOR_LOG, on);
+    }
+
+    /// Notes that the client is not read until a message of it has been delivered to many, or that this is over.
+    pub const fn set_held_for_fanout(&mut self, on: bool) {
+        self.marks.set(Marks::HELD_FOR_FANOUT, on);
+    }
+
+    /// Notes that the client is not read until somebody has decided about a packet of it, or that this is over.
+    pub const fn set_held_for_answer(&mut self, on: bool) {
+        self.marks.set(Marks::HELD_FOR_ANSWER, on);
+    }
+
+    /// Whether the client is not read for one of these, or because its last packet takes several turns. Rates aside.
+    pub fn is_held(&self) -> bool {
+        self.marks.0 & Marks::HELD != 0 || self.backlog.as_deref().is_some_and(|backlog| backlog.request.is_some())
     }
 
     /// Takeovers of this client id that are not forgotten yet: a leaky bucket that this connection inherited with its

@@ -8,7 +8,7 @@ use super::deliver::Fanout;
 use super::fanouts::{FanoutUnderWay, Part, cost_of};
 use super::hold_back::Fullest;
 use super::router::Router;
-use super::{Confirmation, Effect, Turn};
+use super::{Confirmation, Turn};
 use crate::ids::{Qos, SessionId};
 use crate::limits::{FANOUT_TURNS_AHEAD, FANOUTS_MAX};
 use crate::session::{Place, Reception, Routed};
@@ -218,8 +218,10 @@ fn finish(turn: &mut Turn<'_>, clients: &mut Clients, done: &FanoutUnderWay) {
         clients.confirm_when_durable(turn, confirmation);
     }
     if let Some(connection) = done.publisher
-        && clients.sessions.of_connection(connection).is_some()
+        && let Some(id) = clients.sessions.of_connection(connection)
+        && let Some(link) = clients.sessions.get_mut(id).link.as_deref_mut()
     {
-        turn.fx.list.push(Effect::Resume { connection });
+        link.set_held_for_fanout(false);
+        clients.hear_again(turn, id);
     }
 }

@@ -152,12 +152,12 @@ impl Shard {
                 return self.close(turn, id, code, reason, "what it has authenticated itself with has expired");
             }
             let is_silent = link.keep_alive_deadline().is_some_and(|due| due.is_due(turn.now));
-            let is_held = link.is_held_for_log() || self.held_packets.holds(link.connection);
-            if is_silent && (is_held || self.clients.is_unheard(id)) {
+            let is_spared = is_silent && self.clients.spare(turn, id);
+            if is_silent && !self.clients.is_heard(id) {
                 // It is not heard, and so not silent.
                 let session = self.clients.sessions.get_mut(id);
                 session.link.as_deref_mut().expect("it has one").note_received(turn.now);
-            } else if is_silent && !self.clients.spare(turn, id) {
+            } else if is_silent && !is_spared {
                 let reason = CloseReason::KeepAliveTimeout;
                 self.close(
                     turn,

@@ -7,7 +7,7 @@
 
 use super::clients::Clients;
 use super::router::Router;
-use super::{Effect, MeshMessage, Shard, Turn};
+use super::{MeshMessage, Shard, Turn};
 use crate::codec::SubscriptionOptions;
 use crate::ids::{Qos, SessionId, ShardId, ShardSet};
 use crate::limits::BEHIND_RELEASED_PER_TURN;
@@ -118,13 +118,9 @@ impl Clients {
         for _ in 0..BEHIND_RELEASED_PER_TURN {
             let Some(connection) = self.log_rooms.held.pop_front() else { return };
             let Some(id) = self.sessions.of_connection(connection) else { continue };
-            let is_paused = self.is_unheard(id);
             let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { continue };
             link.set_held_for_log(false);
-            link.note_received(turn.now);
-            if !link.is_held_back() && !is_paused {
-                turn.fx.list.push(Effect::Resume { connection });
-            }
+            self.hear_again(turn, id);
         }
     }
 }

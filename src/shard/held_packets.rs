@@ -5,9 +5,9 @@
 //! allowed. A packet that is taken later is taken as if it had just come.
 //! Leaves to others: what was decided before (`remote_decisions`), who answers (`runtime`).
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use super::{Effect, Shard, Turn};
+use super::{Shard, Turn};
 use crate::auth::acl::Publication;
 use crate::auth::{Ask, AskId, AskedTopic, Question, TopicAction, TopicAnswer, TopicDecision, Verdict};
 use crate::codec::{Packet, Publish, Side, Subscribe, Version, decode, frame};
@@ -36,8 +36,6 @@ struct HeldPacket {
 pub(super) struct HeldPackets {
     /// By number, so the oldest first.
     waiting: BTreeMap<u64, HeldPacket>,
-    /// Whose packet waits; wills aside.
-    senders: BTreeSet<ConnectionId>,
     last: u64,
     bytes: usize,
 }
@@ -48,20 +46,12 @@ impl HeldPackets {
         self.waiting.first_key_value().map(|(_, held)| held.deadline)
     }
 
-    /// Whether a packet of this connection waits: it is not read meanwhile.
-    pub(super) fn holds(&self, connection: ConnectionId) -> bool {
-        self.senders.contains(&connection)
-    }
-
     fn has_room(&self) -> bool {
         self.waiting.len() < TOPIC_ASKS_MAX && self.bytes < TOPIC_ASKS_MAX_BYTES
     }
 
     fn insert(&mut self, held: HeldPacket) -> AskId {
         self.last += 1;
-        if !held.bytes.is_empty() {
-            self.senders.insert(held.connection);
-        }
         self.bytes += held.bytes.len();
         self.waiting.insert(self.last, held);
         AskId(TOPIC_ASKS | self.last)
@@ -70,9 +60,6 @@ impl HeldPackets {
     fn remove(&mut self, number: u64) -> Option<HeldPacket> {
         let held = self.waiting.remove(&number)?;
         self.bytes -= held.bytes.len();
-        if !held.bytes.is_empty() {
-            self.senders.remove(&held.connection);
-        }
         Some(held)
     }
 }
@@ -115,6 +102,11 @@ impl Shard {
         let client_id = &self.clients.sessions.get(id).client_id;
         let Some(question) = self.clients.access.question(id, client_id, held.topics.clone()) else { return };
         let connection = held.connection;
+        if !held.bytes.is_empty()
+            && let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut()
+        {
+            link.set_held_for_answer(true);
+        }
         let ask = self.held_packets.insert(HeldPacket { deadline, ..held });
         let question = Question::Topics(Box::new(question));
         turn.fx.asks.push(Ask { id: ask, connection, deadline, question });
@@ -205,9 +197,11 @@ impl Shard {
         let (frame, _) = framed.expect("what was encoded is a packet");
         let packet = decode(frame, version, Side::Server).expect("what was decoded once is encoded as it may be");
         self.take_packet(turn, id, packet);
-        // Unless the packet itself takes several turns: then the connection goes on waiting, for that.
-        if !std::mem::take(&mut turn.fx.holds_sender) {
-            turn.fx.list.push(Effect::Resume { connection });
+        turn.fx.holds_sender = false; // what came behind it waits already, be it for more than the answer from now on
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        if let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut() {
+            link.set_held_for_answer(false);
+            self.clients.hear_again(turn, id);
         }
     }
 }

@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
+//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
 //! `end`, `teardown`, `work`, `log_room`, `full_disk`, `restore`, `sys`, `losses`, `report`.
 
 mod access;
@@ -26,6 +26,7 @@ mod fanouts;
 mod forwards;
 mod full_disk;
 mod groups;
+mod hearing;
 mod held_packets;
 mod hold_back;
 pub mod holdings;

@@ -1,12 +1,10 @@
 //! What follows for messages from the rates of clients: who is not heard for a while, and who is sent nothing.
 //!
-//! Always holds: a client that is not heard is not silent, so its keep alive does not end it; a pause that is over ends nobody else's
-//! wait for the same connection.
-//! Leaves to others: rates and who is paused (`profiled`).
+//! Leaves to others: rates and who is paused (`profiled`), and whether anything else holds a client whose pause is over (`hearing`).
 
 use super::clients::Clients;
 use super::profiled::Direction;
-use super::{Effect, Event, Shard, Turn};
+use super::{Event, Shard, Turn};
 use crate::codec::{Publish, ReasonCode};
 use crate::ids::SessionId;
 use crate::limits::RATE_PAUSES_ENDED_PER_TICK;
@@ -33,20 +31,9 @@ impl Shard {
     pub(super) fn end_pauses(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..RATE_PAUSES_ENDED_PER_TICK {
             let Some((id, direction)) = self.clients.profiled.end_next_pause(turn.now) else { return };
-            if direction == Direction::Delivery {
-                self.clients.add_work(id);
-                continue;
-            }
-            let link = self.clients.sessions.get_mut(id).link.as_deref_mut().expect("a pause ends with its connection");
-            link.note_received(turn.now);
-            // Whatever else it waits for lets it be heard.
-            let has_request = link.backlog.as_deref().is_some_and(|backlog| backlog.request.is_some());
-            if !has_request
-                && !link.is_held_back()
-                && !link.is_held_for_log()
-                && !self.held_packets.holds(link.connection)
-            {
-                turn.fx.list.push(Effect::Resume { connection: link.connection });
+            match direction {
+                Direction::Delivery => self.clients.add_work(id),
+                Direction::Publish => self.clients.hear_again(turn, id),
             }
         }
     }
@@ -78,8 +65,8 @@ impl Clients {
         self.profiled.has_rates && self.profiled.is_paused(id, Direction::Delivery)
     }
 
-    /// Whether a client is not heard now.
-    pub(super) fn is_unheard(&self, id: SessionId) -> bool {
+    /// Whether a client is not heard now, because it publishes too fast.
+    pub(super) fn is_paused_as_publisher(&self, id: SessionId) -> bool {
         self.profiled.has_rates && self.profiled.is_paused(id, Direction::Publish)
     }
 }

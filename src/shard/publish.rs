@@ -185,9 +185,10 @@ impl Shard {
     fn hold_publisher(&mut self, turn: &mut Turn<'_>, id: SessionId, outcome: Outcome) {
         if outcome.is_under_way
             && self.router.has_much_under_way(&self.clients)
-            && let Some(link) = self.clients.sessions.get(id).link.as_deref()
+            && let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut()
         {
             turn.fx.holds_sender = true;
+            link.set_held_for_fanout(true);
             self.router.fanouts.hold_publisher(link.connection);
         }
     }

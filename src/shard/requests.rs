@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use super::interest::PendingSubAck;
 use super::subscribe::SubscribeRequest;
-use super::{Effect, Shard, Turn};
+use super::{Shard, Turn};
 use crate::codec::{ReasonCode, Subscribe, Unsubscribe, Version, subscribe_filters, unsubscribe_filters};
 use crate::ids::SessionId;
 use crate::session::{Request, RequestKind};
@@ -54,8 +54,7 @@ impl Shard {
             self.clients.add_work(id);
             return done;
         }
-        let link = self.clients.sessions.get(id).link.as_deref().expect("it has just been served");
-        turn.fx.list.push(Effect::Resume { connection: link.connection });
+        self.clients.hear_again(turn, id);
         self.answer(turn, id, *request);
         done
     }

@@ -8,7 +8,7 @@
 
 use super::clients::Clients;
 use super::hold_back::Fullest;
-use super::{Confirmation, Effect, Turn};
+use super::{Confirmation, Turn};
 use crate::ids::SessionId;
 use crate::limits::{HOLD_BACK_PUBLISHERS_MAX, HOLD_BACK_RELEASED_PER_TURN, HOLD_BACK_UNACKED_MAX};
 use crate::session::{AckQueue, Link};
@@ -125,17 +125,14 @@ impl Clients {
         }
     }
 
-    /// A publisher that was held is read again. Nothing was heard of it meanwhile, which is not its fault.
+    /// Nobody's queue holds a publisher any more.
     pub(super) fn read_on(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut().filter(|link| link.is_held_back()) else {
             return;
         };
         link.set_held_back(false);
-        link.note_received(turn.now);
         self.hold_back.publishers -= 1;
-        if !link.is_held_for_log() {
-            turn.fx.list.push(Effect::Resume { connection: link.connection });
-        }
+        self.hear_again(turn, id);
     }
 
     /// A client was not read for as long as it may be silent: from now on it is, whatever waits, since what it has sent behind its

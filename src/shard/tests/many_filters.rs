@@ -12,7 +12,7 @@ fn world(shards: usize) -> World {
     world
 }
 
-fn subscribe_bytes(version: Version, filters: &[String]) -> Vec<u8> {
+pub(super) fn subscribe_bytes(version: Version, filters: &[String]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let filters = filters.iter().map(|filter| SubscribeFilter { filter, options: options(1) });
     encode_subscribe(version, PacketId::new(9).unwrap(), None, filters, &mut bytes);
@@ -25,7 +25,7 @@ fn unsubscribe_bytes(version: Version, filters: &[String]) -> Vec<u8> {
     bytes
 }
 
-fn names(count: usize) -> Vec<String> {
+pub(super) fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("t/{number}")).collect()
 }
 

@@ -15,6 +15,7 @@ mod forwards;
 mod group;
 mod group_end;
 mod group_room;
+mod hearing;
 mod hold_back;
 mod keep_alive;
 mod limits;

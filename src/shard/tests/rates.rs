@@ -27,7 +27,7 @@ pub(super) fn use_profiles(world: &mut World, profiles: Vec<Profile>) {
     }
 }
 
-fn rates(of: &[(RateKind, u64)]) -> ClientProfile {
+pub(super) fn rates(of: &[(RateKind, u64)]) -> ClientProfile {
     let mut profile = ClientProfile::default();
     for &(kind, per_s) in of {
         profile.rates[kind as usize] = Some(per_s);
