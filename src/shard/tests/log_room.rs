@@ -172,7 +172,7 @@ fn an_operator_is_told_as_well() {
         let borrowed = crate::session::delivery::tests::delivery(topic).message;
         Command::Publish(borrowed)
     };
-    assert!(matches!(world.ask(0, message("kept")), Reply::Refused(text) if text.contains("the disk is full")));
+    assert!(matches!(world.ask(0, message("kept")), Reply::NotNow(text) if text.contains("the disk is full")));
     assert!(matches!(world.ask(0, message("clean")), Reply::Published { matched: true }));
     assert_eq!(world.shards[0].gauges().logs_short, 1);
 }
