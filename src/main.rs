@@ -13,7 +13,7 @@ use dunlin::{
     net::ListenOn,
     runtime::{
         self, End, RunError,
-        disk::{self, CheckVerdict, Survey, SurveyError},
+        disk::{self, CheckVerdict, CopiedStore, Survey, SurveyError},
     },
     telemetry::log,
 };
@@ -57,9 +57,25 @@ fn printed(result: io::Result<()>) -> Exit {
     }
 }
 
-/// Looks at a data directory, or makes one.
+/// Looks at a data directory, copies it, or makes one.
 fn store(command: &StoreCommand) -> Exit {
     match command {
+        StoreCommand::Backup { directory, copy } => match disk::backup(directory, copy) {
+            Ok(CopiedStore { files, bytes, lost_manifest }) => {
+                if let Some(lost) = lost_manifest {
+                    tell(&format_args!("DAMAGED: {lost}"));
+                }
+                tell(&format_args!(
+                    "{files} files with {} MB were copied, and are read back",
+                    bytes.div_ceil(1_000_000)
+                ));
+                look(copy, disk::check)
+            }
+            Err(error) => {
+                tell(&error);
+                Exit::Environment
+            }
+        },
         StoreCommand::Check { directory } => look(directory, disk::check),
         StoreCommand::Export { directory } => look(directory, |survey, out| {
             disk::export(survey, out).map(|written| written.map(|()| CheckVerdict::Whole))

@@ -1,4 +1,4 @@
-//! `dunlin store check` and `dunlin store export` on directories that were made up, whole and damaged.
+//! `dunlin store check`, `export`, `import` and `backup` on directories that were made up, whole and damaged.
 
 #![cfg(feature = "runtime")]
 
@@ -12,8 +12,8 @@ use dunlin::auth::acl::{Actions, Permission, RuleSet};
 use dunlin::ids::{NameKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
 use dunlin::runtime::disk::{Access, Directory, FoundManifest, make_segment};
 use dunlin::store::format::{
-    ForwardTarget, InboxCount, ListOf, LogId, LogRecord, Manifest, MessageId, MessageRecord, QueuedRecord,
-    SegmentNumber, SessionOwner, StoreFile, WriteStamp,
+    ForwardTarget, InboxCount, ListOf, LogId, LogRecord, Manifest, MessageId, MessageRecord, NewestSegment,
+    QueuedRecord, SegmentNumber, SessionOwner, StoreFile, WriteStamp,
 };
 use dunlin::store::{LogConfig, LogEnd, RecordGroup, RecordWriter, Urgency};
 use dunlin::time::{Now, Timestamp};
@@ -438,4 +438,84 @@ fn a_command_that_is_not_understood_says_what_there_is() {
     let output = dunlin(&["store", "--help"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stdout).contains("Looks at a data directory"));
+}
+
+/// A place for a copy, which is not there.
+fn place(name: &str) -> Data {
+    let path = std::env::temp_dir().join(format!("dunlin-store-copy-{name}-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    Data(path)
+}
+
+#[test]
+fn a_copy_holds_the_same_whether_somebody_uses_the_directory_or_not() {
+    let data = Data::new("backup");
+    let exported = dunlin(&["store", "export", data.path()]).stdout;
+    // Somebody has the lock, as a broker would.
+    let used = Directory::open(&data.0, Access::Write).expect("nobody has it");
+    let copy = place("same");
+    let output = dunlin(&["store", "backup", data.path(), copy.path()]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(shown.contains("everything is whole") && text(&output.stderr).contains("were copied"), "{output:?}");
+    drop(used);
+    assert_eq!(text(&dunlin(&["store", "export", copy.path()]).stdout), text(&exported));
+    assert_eq!(fs::metadata(&copy.0).expect("it is there").permissions().mode() & 0o777, 0o700);
+    // A directory that is empty will do, and a copy of a copy is the same.
+    let second = place("again");
+    fs::create_dir(&second.0).expect("a folder");
+    assert_eq!(dunlin(&["store", "backup", copy.path(), second.path()]).status.code(), Some(0));
+    assert_eq!(text(&dunlin(&["store", "export", second.path()]).stdout), text(&exported));
+}
+
+#[test]
+fn a_copy_of_what_is_damaged_is_as_damaged_and_says_so() {
+    let data = Data::new("backup-damaged");
+    data.damage(0, 2 * 4096 + 80);
+    let copy = place("damaged");
+    let output = dunlin(&["store", "backup", data.path(), copy.path()]);
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("DAMAGED: records 3 to 6 are lost, in segment 1 from block 2 on"), "{shown}");
+    // One manifest of the two is enough for a copy, which has both; that one was lost is told.
+    let data = Data::new("backup-manifest");
+    fs::remove_file(data.0.join("manifest")).expect("it is there");
+    let copy = place("manifest");
+    let output = dunlin(&["store", "backup", data.path(), copy.path()]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output.stderr).contains("one of the two copies of the manifest is not there"), "{output:?}");
+    // Segments that somebody has deleted are missing in the copy, too.
+    let data = Data::new("backup-missing");
+    let log = LogId { generation: 1, shard: ShardId(0) };
+    let newest = NewestSegment(SegmentNumber(2)).seal();
+    fs::write(data.0.join(StoreFile::Newest(log).to_string()), newest).expect("a note");
+    let copy = place("missing");
+    let output = dunlin(&["store", "backup", data.path(), copy.path()]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text(&output.stdout).contains("segment 2 is not there"), "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_copied_is_told_in_a_line_and_nothing_is_left() {
+    let data = Data::new("backup-refused");
+    let copy = place("refused");
+    let of = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    refused(&["store", "backup", "/no/such/directory", copy.path()], "/no/such/directory is no data directory");
+    refused(&["store", "backup", "/etc", copy.path()], "/etc is no data directory: no dunlin has ever used it");
+    refused(&["store", "backup", &of(&data.segment(0)), copy.path()], "is no data directory: it is a file");
+    refused(&["store", "backup", data.path(), data.path()], "has something in it already");
+    refused(&["store", "backup", data.path(), &of(&data.0.join("lock"))], "has something in it already");
+    refused(&["store", "backup", data.path(), &of(&data.0.join("copies/one"))], "lies within the directory");
+    refused(&["store", "backup", data.path(), "/proc/copy"], "/proc/copy");
+    refused(&["store", "backup", data.path(), "/dev/null/copy"], "/dev/null/copy");
+    assert!(!copy.0.exists());
+    let segment = data.segment(1);
+    fs::remove_file(&segment).and_then(|()| fs::create_dir(&segment)).expect("a folder in its place");
+    refused(&["store", "backup", data.path(), copy.path()], "segment-0000000001 cannot be read");
+    assert!(!copy.0.exists(), "what was begun is gone");
+    for name in ["manifest", "manifest-copy"] {
+        fs::write(data.0.join(name), "what").expect("a manifest");
+    }
+    refused(&["store", "backup", data.path(), copy.path()], "manifest is damaged");
+    assert!(!copy.0.exists());
 }

@@ -1,4 +1,4 @@
-//! `dunlin store ...`: what is done to a data directory without a broker.
+//! `dunlin store ...`: what is done to a data directory besides serving from it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +14,17 @@ pub enum StoreCommand {
     Check {
         /// The data directory
         directory: PathBuf,
+    },
+    /// Copy a data directory, while a broker uses it or while none does
+    ///
+    /// The copy has everything that was acknowledged before the command began. It is read back when it is complete, and what is
+    /// in it is shown as by `check`: exit status 1 if something is damaged, which then was so before. To restore it, stop the
+    /// broker and start one with --data-dir COPY, or move the copy to where the directory was.
+    Backup {
+        /// The data directory
+        directory: PathBuf,
+        /// Where the copy is to be: a directory that is not there yet, or is empty
+        copy: PathBuf,
     },
     /// Write everything in a data directory to standard output, a JSON object a line
     ///
@@ -36,7 +47,7 @@ pub enum StoreCommand {
 #[derive(Debug, Parser)]
 #[command(
     name = "dunlin store",
-    about = "Looks at a data directory, or makes one of an export",
+    about = "Looks at a data directory, copies it, or makes one of an export",
     subcommand_required = true
 )]
 struct StoreArguments {

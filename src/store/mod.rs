@@ -10,6 +10,7 @@
 
 mod buffer;
 mod checkpoint;
+mod cut;
 pub mod format;
 mod medium;
 pub mod memory;
@@ -22,10 +23,11 @@ mod writer;
 
 pub use buffer::WriteBuffer;
 pub use checkpoint::{CheckpointError, CheckpointWriter, PageWrite};
+pub use cut::{CutPlace, LogTrace, consistent_cuts};
 pub use medium::{Medium, MediumError};
 pub use memory::MemoryStore;
 pub use record::{LogKeeping, LogOutput, LogRoom, LogStart, Position};
-pub use recovery::{RecoveredLog, StoredMessage, join_logs, read_message, read_records, recover_log};
+pub use recovery::{RecoveredLog, StoredMessage, join_logs, read_message, read_records, recover_log, recover_log_with};
 pub use scan::{BatchSeen, Damage, LogScan, SegmentSeen, scan_log};
 pub use segments::{SegmentEnd, SegmentTable};
 pub use writer::{LogConfig, LogEnd, RecordGroup, RecordWriter, SegmentWrite, Urgency, WriteError};

@@ -7,7 +7,7 @@
 use super::checkpoint::{CheckpointError, load_checkpoint};
 use super::format::{BatchHeader, LogId, LogRecord, MessageId, StoreFile, read_alone};
 use super::medium::{Medium, MediumError};
-use super::scan::{LogScan, scan_log};
+use super::scan::{BatchSeen, LogScan, scan_log};
 use super::state::{LogState, RecordPlace};
 use crate::ids::{ClientKey, Qos, ShardId};
 use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES};
@@ -39,6 +39,16 @@ impl RecoveredLog {
 
 /// Reads one log back.
 pub fn recover_log<M: Medium>(medium: &mut M, node: [u8; 16], log: LogId) -> Result<RecoveredLog, MediumError> {
+    recover_log_with(medium, node, log, |_| {})
+}
+
+/// The same, and shows each batch that is replayed to `each`.
+pub fn recover_log_with<M: Medium>(
+    medium: &mut M,
+    node: [u8; 16],
+    log: LogId,
+    mut each: impl FnMut(&BatchSeen<'_>),
+) -> Result<RecoveredLog, MediumError> {
     let mut numbers: Vec<u32> = medium
         .files(log)?
         .into_iter()
@@ -62,6 +72,7 @@ pub fn recover_log<M: Medium>(medium: &mut M, node: [u8; 16], log: LogId) -> Res
         None => (None, LogState::default(), 0),
     };
     let scan = scan_log(medium, node, log, replayed_from + 1, |batch| {
+        each(&batch);
         let place = batch.header.place;
         let records_at = place.block * STORE_BLOCK_BYTES as u32 + BatchHeader::BYTES as u32;
         for record in batch.body.records().map_while(Result::ok) {

@@ -12,32 +12,41 @@ use crate::broker::{Broker, DataDirectory};
 use crate::client::{Client, PUBACK, PUBCOMP, PUBREC, PUBREL, Received};
 use crate::ledger::{Ledger, Sent};
 
-const PUBLISHERS: usize = 5;
-const SUBSCRIBERS: usize = 3;
+pub(crate) const PUBLISHERS: usize = 5;
+pub(crate) const SUBSCRIBERS: usize = 3;
 const IN_FLIGHT_MAX: usize = 8;
 /// How long everything may take to arrive in the end.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// More shards than one, so that messages cross; and queues that drop nothing.
-const FLAGS: [&str; 8] =
+pub(crate) const FLAGS: [&str; 8] =
     ["--shards", "3", "--max-queued-messages", "1000000", "--checkpoint-interval", "1s", "--log-level", "warn"];
 
 /// What all clients know.
-struct Fleet {
+pub(crate) struct Fleet {
     address: Mutex<SocketAddr>,
-    ledger: Ledger,
+    pub(crate) ledger: Ledger,
     /// Publishers finish what they have begun, and begin nothing.
-    stops_publishing: AtomicBool,
+    pub(crate) stops_publishing: AtomicBool,
     /// Subscribers go.
     stops: AtomicBool,
+    /// How long a publisher rests between two messages.
+    rest: Duration,
 }
 
 impl Fleet {
-    fn new(address: SocketAddr) -> Arc<Self> {
+    pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
         let (stops_publishing, stops) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Self { address: Mutex::new(address), ledger: Ledger::default(), stops_publishing, stops })
+        let (address, ledger, rest) = (Mutex::new(address), Ledger::default(), Duration::ZERO);
+        Arc::new(Self { address, ledger, stops_publishing, stops, rest })
     }
 
-    fn set_address(&self, address: SocketAddr) {
+    /// Publishers that rest between two messages.
+    pub(crate) fn resting(address: SocketAddr, rest: Duration) -> Arc<Self> {
+        let fleet = Arc::into_inner(Self::new(address)).expect("nobody else has it yet");
+        Arc::new(Self { rest, ..fleet })
+    }
+
+    pub(crate) fn set_address(&self, address: SocketAddr) {
         *self.address.lock().expect("nobody panics with it") = address;
     }
 
@@ -63,7 +72,7 @@ struct Flight {
     is_released: bool,
 }
 
-fn publish(fleet: &Fleet, publisher: usize) {
+pub(crate) fn publish(fleet: &Fleet, publisher: usize) {
     let (mut flights, mut number, mut was_there) = (VecDeque::<Flight>::new(), 0, false);
     while !(fleet.stops_publishing.load(SeqCst) && flights.is_empty()) {
         if let Some(mut client) = fleet.connect(&format!("publisher-{publisher}"), &mut was_there) {
@@ -98,6 +107,7 @@ fn publish_on(
             *number += 1;
             flights.push_back(Flight { sent, packet_id, is_released: false });
             client.publish(&topic, &sent.payload(), sent.qos() << 1, packet_id)?;
+            thread::sleep(fleet.rest);
         }
         let patience = if flights.len() < IN_FLIGHT_MAX && !stops { 2 } else { 200 };
         let Some(Received::Answer(first, packet_id, _)) = client.next(Duration::from_millis(patience))? else {
@@ -168,7 +178,7 @@ fn take_from(
 }
 
 /// Persistent subscribers that are subscribed before anybody publishes.
-fn prepare(broker: &Broker) {
+pub(crate) fn prepare(broker: &Broker) {
     for subscriber in 0..SUBSCRIBERS {
         let mut client = Client::connect(broker.address, &format!("subscriber-{subscriber}"), false, None)
             .expect("the broker is there");
@@ -177,7 +187,7 @@ fn prepare(broker: &Broker) {
     }
 }
 
-fn spawn(fleet: &Arc<Fleet>, count: usize, run: fn(&Fleet, usize)) -> Vec<JoinHandle<()>> {
+pub(crate) fn spawn(fleet: &Arc<Fleet>, count: usize, run: fn(&Fleet, usize)) -> Vec<JoinHandle<()>> {
     let each = |number| {
         let fleet = Arc::clone(fleet);
         thread::spawn(move || run(&fleet, number))
@@ -185,7 +195,7 @@ fn spawn(fleet: &Arc<Fleet>, count: usize, run: fn(&Fleet, usize)) -> Vec<JoinHa
     (0..count).map(each).collect()
 }
 
-fn number_from(variable: &str, default: u64) -> u64 {
+pub(crate) fn number_from(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 

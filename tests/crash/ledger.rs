@@ -57,6 +57,11 @@ impl Ledger {
         self.book().violations.push(text);
     }
 
+    /// Everything that was acknowledged until now.
+    pub(crate) fn all_acknowledged(&self) -> Vec<Sent> {
+        self.book().acknowledged.clone()
+    }
+
     pub(crate) fn acknowledged_count(&self) -> usize {
         self.book().acknowledged.len()
     }

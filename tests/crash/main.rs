@@ -5,6 +5,7 @@
 //! broker's life ([`broker`]).
 //! `CRASH_CYCLES` says how often the broker is killed (40 where nobody says), `CRASH_SEED` repeats what a failed run names.
 
+mod backup;
 mod broker;
 mod client;
 mod cycles;

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::directory::Directory;
 use super::error::DirectoryError;
+use super::held::take_unread;
 use super::medium::DirectoryMedium;
 use super::prepare::{move_file, remove_file};
 use super::progress::DurableEnd;
@@ -71,15 +72,18 @@ impl CheckpointFile<'_> {
     /// one that counts for nothing, or the oldest. Until this one is durable the newest that counts is the only one that is sure.
     fn take_old_file(&self, partial: &Path) -> bool {
         let files = DirectoryMedium::new(self.directory).files(self.log).unwrap_or_default();
-        let spare = files.iter().find(|file| matches!(file, StoreFile::Spare(..)));
+        let is_unread = |file: &&StoreFile| take_unread(&self.directory.path_of(**file)).is_ok();
+        let spare = files.iter().filter(|file| matches!(file, StoreFile::Spare(..))).find(is_unread);
         let rank = |file: &&StoreFile| match file {
             StoreFile::Checkpoint(_, number) if Some(*number) != self.newest_whole => {
                 Some((self.newest_whole.is_some_and(|newest| *number < newest), *number))
             }
             _ => None,
         };
-        let old = spare.or_else(|| files.iter().filter(|file| rank(file).is_some()).min_by_key(rank));
-        old.is_some_and(|file| std::fs::rename(self.directory.path_of(*file), partial).is_ok())
+        let old = spare.or_else(|| files.iter().filter(|file| rank(file).is_some()).filter(is_unread).min_by_key(rank));
+        let Some(path) = old.map(|file| self.directory.path_of(*file)) else { return false };
+        // Nobody comes to read it before it has another name.
+        take_unread(&path).is_ok_and(|_unread| std::fs::rename(&path, partial).is_ok())
     }
 
     /// Gives the length of all; `None`: it was given up.

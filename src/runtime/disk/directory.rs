@@ -21,12 +21,12 @@ pub enum Access {
     Read,
 }
 
-/// A directory that nobody else uses while this lives.
+/// A directory that nobody else uses while this lives, unless it was opened beside whoever does.
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
     /// Held for its lock.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// A manifest that was read.
@@ -73,9 +73,20 @@ impl Directory {
             (Err(error), _) => return Err(DirectoryError::of(&lock, error)),
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: file }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Some(file) }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(DirectoryError::InUse(path.to_owned())),
             Err(errno) => Err(DirectoryError::of(&lock, errno.into())),
+        }
+    }
+
+    /// Looks into a directory without taking hold of it, whether somebody else uses it or not. Nothing in it may be changed.
+    pub fn beside(path: &Path) -> Result<Self, DirectoryError> {
+        let not_there = |reason: String| DirectoryError::NotThere { path: path.to_owned(), reason };
+        match fs::metadata(path) {
+            Ok(found) if !found.is_dir() => Err(not_there("it is a file".into())),
+            Ok(_) if path.join(LOCK).exists() => Ok(Self { path: path.to_owned(), _lock: None }),
+            Ok(_) => Err(not_there("no dunlin has ever used it".into())),
+            Err(error) => Err(not_there(error.to_string())),
         }
     }
 

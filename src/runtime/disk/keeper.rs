@@ -3,7 +3,7 @@
 //! Always holds: orders are done one after the other, and each is reported once, in order. A full disk is a report like any
 //! other; whoever gets it decides.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::directory::{Directory, make_folder};
 use super::error::DirectoryError;
+use super::held::take_unread;
 use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file, replace_file};
 use super::space::space_of;
 use crate::store::format::{LogId, NewestSegment, SegmentNumber, StoreFile};
@@ -167,7 +168,7 @@ impl Work {
         let path = |file: StoreFile| self.directory.path_of(file);
         let segment = path(StoreFile::Segment(log, number));
         if !self.is_whole(&segment) {
-            let spare = self.spares(log).first().map(|number| path(StoreFile::Spare(log, *number)));
+            let spare = self.unread_spare(log)?;
             if spare.is_none() {
                 self.check_room(left_to_others_bytes)?;
             }
@@ -175,6 +176,18 @@ impl Work {
         }
         self.note_newest(log, number)?;
         open_segment(&segment, number)
+    }
+
+    /// A spare file that can be used. One that somebody still reads is deleted instead: it stays readable for that one.
+    fn unread_spare(&self, log: LogId) -> Result<Option<PathBuf>, DirectoryError> {
+        for number in self.spares(log) {
+            let path = self.directory.path_of(StoreFile::Spare(log, number));
+            if take_unread(&path).is_ok() {
+                return Ok(Some(path));
+            }
+            remove_file(&path)?;
+        }
+        Ok(None)
     }
 
     /// Notes how far segments have been made, so that one that somebody deletes is missed.
@@ -220,11 +233,11 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
+    use super::super::held::hold;
     use super::*;
     use crate::ids::ShardId;
     use crate::runtime::disk::Access;
     use std::fs;
-    use std::path::PathBuf;
 
     const LOG: LogId = LogId { generation: 1, shard: ShardId(0) };
 
@@ -281,6 +294,27 @@ mod tests {
         assert_eq!(run(&directory, u64::MAX / 2, &[OrderKind::PrepareReserved(SegmentNumber(4))]), [Ok(())]);
         assert_eq!(names(&path), ["segment-0000000002", "segment-0000000003", "segment-0000000004"]);
         assert_eq!(fs::read(directory.path_of(StoreFile::Segment(LOG, SegmentNumber(3)))).unwrap()[0], 7);
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_somebody_reads_is_not_used_again() {
+        let path = folder("read");
+        let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
+        directory.make_log(LOG).unwrap();
+        let [one, two, three] = [1, 2, 3].map(SegmentNumber);
+        let of = |number| directory.path_of(StoreFile::Segment(LOG, number));
+        run(&directory, 0, &[OrderKind::Prepare(one)]);
+        fs::write(of(one), vec![7; 64 * 1024]).unwrap();
+        let mut held = hold(&of(one)).unwrap().unwrap();
+        assert_eq!(run(&directory, 0, &[OrderKind::Recycle(one), OrderKind::Prepare(two)]), [Ok(()), Ok(())]);
+        assert_eq!(names(&path), ["segment-0000000002"], "it is deleted");
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut held, &mut bytes).unwrap();
+        assert_eq!((bytes, fs::read(of(two)).unwrap()), (vec![7; 64 * 1024], vec![0; 64 * 1024]));
+        drop(held);
+        run(&directory, 0, &[OrderKind::Recycle(two), OrderKind::Prepare(three)]);
+        assert_eq!(names(&path), ["segment-0000000003"]);
         fs::remove_dir_all(path).unwrap();
     }
 

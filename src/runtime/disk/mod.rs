@@ -3,15 +3,20 @@
 //! Owns: the lock ([`Directory`]), the manifest's file, reading for recovery ([`DirectoryMedium`]), and making, recycling and
 //! deleting files ([`Keeper`], a thread of its own).
 //! Always holds: one process uses a directory at a time; a file that counts is made whole and durable under another name
-//! first, and its folder with it; looking at a directory ([`Survey`]) changes nothing in it; nothing here runs on a shard's thread.
+//! first, and its folder with it; looking at a directory ([`Survey`]) or copying it ([`backup`]) changes nothing in it; nothing here runs on a shard's thread.
 //! Leaves to others: what the bytes mean (`store`), and the write that an acknowledgement waits for (`ring`).
 
+mod backup;
+mod backup_copy;
+mod backup_error;
+mod backup_source;
 mod check;
 mod checkpoint_file;
 mod checkpoints;
 mod directory;
 mod error;
 mod export;
+mod held;
 mod import;
 mod import_line;
 mod json;
@@ -30,6 +35,8 @@ mod sparse;
 mod start_room;
 mod survey;
 
+pub use backup::{CopiedStore, backup};
+pub use backup_error::BackupError;
 pub use check::{CheckVerdict, check};
 pub use checkpoints::{CheckpointMaker, CheckpointParts, WatchedLog};
 pub use directory::{Access, Directory, FoundManifest};

@@ -8,18 +8,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::DirectoryError;
+use super::held::take_unread;
 use crate::store::WriteBuffer;
 use crate::store::format::SegmentNumber;
 
 /// Bytes of zeros that are written at a time.
 const ZEROS_BYTES: usize = 1024 * 1024;
 
-/// Makes `path` a segment of `bytes`: of `spare` if there is one, whose bytes stay, or of a new file that is filled with
+/// Makes `path` a segment of `bytes`: of `spare` if there is one that nobody reads, whose bytes stay, or of a new file that is filled with
 /// zeros. A file that was filled once is written to without the file system having to note anything, which is what makes
 /// a durable write cheap.
 pub fn make_segment(path: &Path, spare: Option<&Path>, bytes: u64) -> Result<(), DirectoryError> {
     if let Some(spare) = spare {
-        let is_right = fs::metadata(spare).is_ok_and(|found| found.len() == bytes);
+        let unread = take_unread(spare);
+        let is_right = unread.is_ok() && fs::metadata(spare).is_ok_and(|found| found.len() == bytes);
         if is_right && fs::rename(spare, path).is_ok() {
             return sync_folder_of(path);
         }

@@ -7,6 +7,7 @@ use super::checkpoint_file::CheckpointFile;
 use super::checkpoints::needed_by;
 use super::directory::Directory;
 use super::error::DirectoryError;
+use super::held::take_unread;
 use super::medium::DirectoryMedium;
 use super::prepare::{move_file, remove_file};
 use crate::store::format::StoreFile;
@@ -44,7 +45,9 @@ pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> 
     if free.is_empty() {
         // In one step, and what stands in it says which it was.
         let next = StoreFile::Segment(*log, scan.end.segment.next());
-        move_file(&directory.path_of(StoreFile::Segment(*log, last_free)), &directory.path_of(next))?;
+        let last = directory.path_of(StoreFile::Segment(*log, last_free));
+        let Ok(_unread) = take_unread(&last) else { return Ok(false) };
+        move_file(&last, &directory.path_of(next))?;
     }
     for (at, number) in free.into_iter().enumerate() {
         let segment = directory.path_of(StoreFile::Segment(*log, number));
