@@ -5,6 +5,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::accounts;
 use super::run_error::RunError;
@@ -18,10 +20,30 @@ use crate::ring::SharedUnixListener;
 /// Every shard's listener shares its address with the others (`SO_REUSEPORT`), and would share it with another broker of
 /// the same user as well. So one socket that does not share is bound first.
 fn check_free(address: SocketAddr) -> Result<(), RunError> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(RunError::AddressInUse(address)),
-        Err(error) => Err(RunError::Listen(address, error)),
+    when_released(
+        || match TcpListener::bind(address) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(RunError::AddressInUse(address)),
+            Err(error) => Err(RunError::Listen(address, error)),
+        },
+        |error| matches!(error, RunError::AddressInUse(_)),
+    )
+}
+
+/// How long an address may be in use by a broker that was killed. The kernel ends its rings, and the sockets in them, after the process.
+const RELEASE_MAX: Duration = Duration::from_secs(2);
+
+/// Tries again while something is in use that may be released in a moment.
+fn when_released<T>(
+    mut attempt: impl FnMut() -> Result<T, RunError>,
+    is_in_use: impl Fn(&RunError) -> bool,
+) -> Result<T, RunError> {
+    let deadline = Instant::now() + RELEASE_MAX;
+    loop {
+        match attempt() {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            done => return done,
+        }
     }
 }
 
@@ -40,10 +62,16 @@ pub(super) fn listening_of(listener: &Listener, layers: ListenerLayers) -> Resul
 
 fn bind_unix(socket: &UnixSocket) -> Result<SharedUnixListener, RunError> {
     let access = accounts::access(socket).map_err(RunError::Account)?;
-    SharedUnixListener::bind(&socket.path, access, limits::LISTEN_BACKLOG).map_err(|error| match error.errno() {
-        libc::EADDRINUSE => RunError::PathInUse(socket.path.clone()),
-        _ => RunError::Ring(error),
-    })
+    when_released(
+        || {
+            let bound = SharedUnixListener::bind(&socket.path, access, limits::LISTEN_BACKLOG);
+            bound.map_err(|error| match error.errno() {
+                libc::EADDRINUSE => RunError::PathInUse(socket.path.clone()),
+                _ => RunError::Ring(error),
+            })
+        },
+        |error| matches!(error, RunError::PathInUse(_)),
+    )
 }
 
 /// A socket for the admin server. It is bound before anything else has happened, so that one that is in use changes nothing.
@@ -65,5 +93,17 @@ mod tests {
         let config = crate::ring::ListenConfig::new(([127, 0, 0, 1], 0).into());
         let (_, address) = plane.listen(&config).unwrap();
         assert!(matches!(check_free(address), Err(RunError::AddressInUse(at)) if at == address));
+    }
+
+    #[test]
+    fn an_address_that_a_killed_broker_still_has_for_a_moment_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::scope(|scope| {
+            let checked = scope.spawn(|| check_free(address));
+            thread::sleep(Duration::from_millis(200));
+            drop(listener);
+            assert!(checked.join().unwrap().is_ok());
+        });
     }
 }
