@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     engine::EngineError,
-    outcome::{BUSY_SHARE, Bottleneck, Connections, Ending, FailureReason, Outcome, Refusals},
+    outcome::{BUSY_SHARE, Bottleneck, Connections, Ending, FailureReason, Killing, LossReason, Outcome, Refusals},
     plan::{LoopKind, Plan, Reads},
     threshold::{Held, Threshold},
     units::{grouped, show_span},
@@ -148,7 +148,9 @@ pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: 
         complaints.push((Exit::Broken, failed(connections)));
     }
     let is_gone = matches!(outcome.ending, Ending::BrokerLost { .. });
-    if connections.lost_total() > 0 && !is_gone && !plan.may_be_cut_off() {
+    if let Some(killing) = &outcome.killing {
+        complaints.extend(of_killing(plan, outcome, killing).into_iter().map(|line| (Exit::Broken, line)));
+    } else if connections.lost_total() > 0 && !is_gone && !plan.may_be_cut_off() {
         let reasons: Vec<String> =
             connections.lost.iter().map(|(reason, count)| format!("{} {}", grouped(*count), word(reason))).collect();
         let total = grouped(connections.lost_total());
@@ -172,6 +174,28 @@ pub fn judge(plan: &Plan, outcome: &Outcome, thresholds: &[Threshold], missing: 
         complaints: complaints.into_iter().map(|(_, line)| line).collect(),
         thresholds: held,
     }
+}
+
+/// What is wrong with a broker that was killed on purpose, beside the verdict on messages.
+fn of_killing(plan: &Plan, outcome: &Outcome, killing: &Killing) -> Vec<String> {
+    let mut told = killing.faults.clone();
+    let connections = &outcome.connections;
+    if outcome.ending == Ending::Finished && killing.made < killing.planned && killing.faults.is_empty() {
+        told.push(format!("the broker was killed {} times instead of {}", killing.made, killing.planned));
+    }
+    if connections.sessions_lost > 0 {
+        told.push(format!("{} sessions that were to stay were gone", grouped(connections.sessions_lost)));
+    }
+    let away = plan.clients().saturating_sub(connections.at_end);
+    if outcome.ending == Ending::Finished && away > 0 {
+        told.push(format!("{} clients were not connected at the end: what they were owed is not known", grouped(away)));
+    }
+    for reason in [LossReason::Protocol, LossReason::PingTimeout] {
+        if let Some(count) = connections.lost.get(&reason) {
+            told.push(format!("{} connections were lost otherwise than by a kill: {}", grouped(*count), word(&reason)));
+        }
+    }
+    told
 }
 
 /// What a run that went to its end did not get done. Where connections ended on purpose or were lost, that is no wonder and

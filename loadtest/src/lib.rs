@@ -20,6 +20,7 @@
 //! exit                     <- plan outcome engine threshold units
 //! report                   <- plan outcome engine exit machine units
 //! exporter                 <- outcome engine
+//! killer                   <- plan preset outcome engine exit units
 //! compare                  <- outcome exit report units
 //! cli                      <- plan preset scenario threshold exit machine units
 //! checks                   <- plan exit machine
@@ -37,6 +38,7 @@ pub mod compare;
 pub mod engine;
 pub mod exit;
 pub mod exporter;
+pub mod killer;
 pub mod machine;
 pub mod outcome;
 pub mod plan;

@@ -23,6 +23,7 @@ use crate::{
     engine::{Control, Engine},
     exit::{self, Exit, Failure, Judgement},
     exporter::{Exporter, Shown},
+    killer::{Killed, Killer},
     machine::{describe, record::Recorder},
     outcome::Outcome,
     report::{self, console::Console},
@@ -42,12 +43,14 @@ pub fn run(order: &Run, engine: Engine) -> Result<Exit, Failure> {
     let outputs = Outputs::open(&order.files)?;
     let control = Control::default();
     listen_for_interrupts(&control.flag())?;
+    let mut killer = Killer::start(&order.plan, &control, order.is_quiet)?;
     let mut console = Console::new(order.is_quiet, control.flag());
     let exporter = order.metrics_listen.as_deref().map(|listen| exporter(listen, &order.plan.name)).transpose()?;
     if let Some(exporter) = &exporter {
         console.tell(&format!("metrics at http://{}/metrics", exporter.address()));
     }
-    let mut watcher = Shown { exporter, next: &mut console };
+    let mut killed = Killed { killer: killer.as_mut(), next: &mut console };
+    let mut watcher = Shown { exporter, next: &mut killed };
     let recorder = Recorder::start(order.broker.clone());
     let result = if order.agents.is_empty() {
         engine(&order.plan, &control, &mut watcher)
@@ -58,6 +61,9 @@ pub fn run(order: &Run, engine: Engine) -> Result<Exit, Failure> {
     };
     console.finish();
     let agents::Merged { mut outcome, missing } = result?;
+    if let Some(killer) = killer {
+        killer.finish(&mut outcome);
+    }
     if let Some(recorder) = recorder {
         recorder.finish().fill(&mut outcome);
     }

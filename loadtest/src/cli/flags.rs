@@ -260,6 +260,16 @@ pub(super) struct Tuning {
     /// Send SUBSCRIBE together with CONNECT, without waiting for CONNACK (section 3.1.4 of MQTT allows it)
     #[arg(long, help_heading = "Workload")]
     pipeline: bool,
+    /// An executable that becomes the broker (exec) at --host and --port, each time with the same data; durable kills it with
+    /// SIGKILL and starts it again
+    #[arg(long, value_name = "FILE", help_heading = "Workload")]
+    start_script: Option<PathBuf>,
+    /// How often the broker is killed [default: 10]
+    #[arg(long, value_parser = some_u32, allow_negative_numbers = true, value_name = "N", help_heading = "Workload")]
+    kills: Option<u32>,
+    /// Time from one kill to the next, on average [default: 2s]
+    #[arg(long, value_parser = units::seconds, value_name = "SPAN", help_heading = "Workload")]
+    kill_every: Option<Duration>,
 }
 
 impl Tuning {
@@ -276,6 +286,9 @@ impl Tuning {
             duration: self.duration,
             connect_rate: self.connect_rate,
             pipeline: self.pipeline,
+            start_script: self.start_script.clone(),
+            kills: self.kills,
+            kill_every: self.kill_every,
         }
     }
 }

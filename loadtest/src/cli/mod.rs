@@ -38,6 +38,7 @@ Examples:
   loadtest one-to-one --clients 50 --window 16   closed loop
   loadtest sub -c 100 -t 'bench/%i' -q 1         as emqtt-bench
   loadtest run evening.toml --html evening.html  a scenario with stages
+  loadtest durable --start-script ./start-broker kills a broker, and accounts for every acknowledged message
   loadtest compare before.json after.json        two reports (-o FILE) side by side";
 
 /// What was asked for.
@@ -168,7 +169,7 @@ fn order(arguments: Arguments) -> Result<Order, String> {
     if command.is_some() && (workload.is_some() || tuned != preset::Tuning::default()) {
         return Err(
             "--clients, --publishers, --subscribers, --rate, --window, --messages, --qos, --payload, --duration, \
-             --connect-rate and --pipeline are for workloads by name; this command has flags of its own (see its --help)"
+             --connect-rate, --pipeline, --start-script, --kills and --kill-every are for workloads by name; this command has flags of its own (see its --help)"
                 .to_owned(),
         );
     }
@@ -195,6 +196,19 @@ fn order(arguments: Arguments) -> Result<Order, String> {
     };
     common.fill(&mut plan)?;
     plan.check().map_err(|error| flagged(&error, is_bench))?;
+    if let Some(restarts) = &plan.target.restarts {
+        if restarts.script.is_none() {
+            return Err(format!(
+                "{} kills the broker and starts it again, so it must know how: --start-script FILE, an executable that becomes \
+                 the broker (exec) at {}, each time with the same data",
+                plan.name,
+                plan.target.name()
+            ));
+        }
+        if !common.agents().is_empty() {
+            return Err(format!("{} has no use for --agents: the broker is started by who kills it", plan.name));
+        }
+    }
     thresholds.extend(common.thresholds()?);
     Ok(Order::Run(Box::new(Run {
         plan,

@@ -79,6 +79,8 @@ pub(super) struct Unacknowledged {
     pub(super) packet_id: u16,
     /// PUBREC has come, PUBREL was sent.
     pub(super) released: bool,
+    /// PUBREL was sent again, on another connection.
+    pub(super) released_again: bool,
     pub(super) stream: u32,
     pub(super) sequence: u32,
     pub(super) intended_ns: u64,

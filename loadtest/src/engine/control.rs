@@ -4,12 +4,14 @@ use super::error::EngineError;
 use crate::outcome::{Outcome, Second};
 use crate::plan::Plan;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The strings by which a run is held.
 #[derive(Clone, Default)]
 pub struct Control {
     stop: Arc<AtomicBool>,
+    /// Stages before this one are over, whatever they have left to do.
+    skipped: Arc<AtomicUsize>,
     /// Passed before each stage, and once more before the end.
     pub gate: Option<Arc<dyn Gate>>,
 }
@@ -24,6 +26,16 @@ impl Control {
     /// Ends the run cleanly: connections are closed and what is known is reported. From any thread or signal handler.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends a stage, and those before it: the next begins.
+    pub fn end_stage(&self, index: usize) {
+        self.skipped.fetch_max(index + 1, Ordering::SeqCst);
+    }
+
+    /// Whether a stage was ended from outside.
+    pub(super) fn is_ended(&self, index: usize) -> bool {
+        index < self.skipped.load(Ordering::SeqCst)
     }
 
     /// Whether it was told to stop.

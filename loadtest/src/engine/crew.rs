@@ -40,6 +40,8 @@ pub(super) struct Crew {
     pub(super) version: Version,
     pub(super) keep_alive_s: u16,
     pub(super) retries_max: u16,
+    /// Whoever loses its connection connects again.
+    pub(super) comes_back: bool,
     /// Makes passwords, where clients show tokens.
     pub(super) token: Option<TokenMaker>,
     /// Connections being made.
@@ -116,6 +118,7 @@ impl Crew {
             },
             keep_alive_s: plan.target.keep_alive_s,
             retries_max: plan.target.retries,
+            comes_back: plan.target.restarts.is_some(),
             token: None,
             under_way: 0,
             dice: plan.seed ^ 0x9e37_79b9_7f4a_7c15 ^ u64::from(plan.part.index) << 32 | 1,

@@ -199,6 +199,10 @@ impl Crew {
                 self.tally.lost(reason);
                 self.leave(client);
                 self.orders.push(Order::Close { client, by: Goodbye::Fin, connecting: false });
+                if self.comes_back {
+                    self.under_way += 1;
+                    self.orders.push(Order::Retry { client });
+                }
             }
             _ => self.fail(client, FailureReason::Closed, words),
         }

@@ -152,7 +152,7 @@ impl Run<'_> {
             let step = doing.step(&mut self.turn.crew, monotonic_ns());
             self.stage_done = step.done.or_else(|| self.share_of_time(&stage.action, began_ns));
             self.turn.connect(&step.connect);
-            if step.over {
+            if step.over || self.control.is_ended(at) {
                 break;
             }
             self.turn.go(step.wake_ns)?;
@@ -238,7 +238,7 @@ impl Run<'_> {
             return Err(EngineError::no_entry(reason, outcome.target.clone(), words));
         }
         let losses = outcome.connections.lost_total();
-        if self.turn.crew.tally.connected == 0 && losses > self.probed_losses {
+        if self.turn.crew.tally.connected == 0 && losses > self.probed_losses && self.plan.target.restarts.is_none() {
             self.probed_losses = losses;
             // The rest of the program stands still for it, and nobody is there to miss it.
             if !self.turn.target.answers() {

@@ -134,6 +134,7 @@ impl Crew {
         let message = Unacknowledged {
             packet_id: 0,
             released: false,
+            released_again: false,
             stream,
             sequence,
             intended_ns: intended_ns.unwrap_or(sent_ns),

@@ -108,6 +108,7 @@ impl Crew {
         outcome.connections.peak = outcome.connections.peak.max(self.tally.connected);
         outcome.connections.sessions_present += u64::from(connack.session_present);
         let role_of = &self.cast.roles[role];
+        outcome.connections.sessions_lost += u64::from(state.owed && role_of.keeps_session && !connack.session_present);
         let is_subscribe_sent = role_of.group.pipeline;
         if !is_subscribe_sent {
             state.since_ns = now_ns;
@@ -140,6 +141,7 @@ impl Crew {
             for message in waiting {
                 let Some(id) = PacketId::new(message.packet_id) else { continue };
                 if message.released {
+                    self.note_released_again(client, message.packet_id);
                     self.write_ack(client, AckKind::PubRel, id);
                 } else {
                     let qos = self.cast.roles[role].publishing.as_ref().map_or(0, |publishing| publishing.what.qos);
@@ -153,12 +155,22 @@ impl Crew {
         }
     }
 
+    fn note_released_again(&mut self, client: u32, packet_id: u16) {
+        let busy = self.clients[client as usize].busy();
+        if let Some(message) = busy.flight.unacknowledged.iter_mut().find(|one| one.packet_id == packet_id) {
+            message.released_again = true;
+        }
+    }
+
     /// Messages that nobody will acknowledge: what became of them is not the broker's promise.
     pub(super) fn abandon(&mut self, role: usize, messages: &[Unacknowledged]) {
         let qos = self.cast.roles[role].publishing.as_ref().map_or(0, |publishing| publishing.what.qos);
         for message in messages {
             self.tally.outcome.verdict.messages[usize::from(qos)].unconfirmed += 1;
-            self.excuse_fan(role, message.stream);
+            // Where a broker has to come back with all that it took, what it has confirmed by PUBREC is its own.
+            if !(self.comes_back && message.released) {
+                self.excuse_fan(role, message.stream);
+            }
         }
     }
 
@@ -265,7 +277,9 @@ impl Crew {
         }
         let Some(message) = waiting.remove(at) else { return Ok(()) };
         let messages = &mut self.tally.outcome.verdict.messages[usize::from(qos)];
-        if ack.reason.is_error() {
+        // The broker had completed the exchange before the connection was lost: no error (5.0 section 3.7.2.1).
+        let is_completed = message.released_again && ack.reason == ReasonCode::PacketIdentifierNotFound;
+        if ack.reason.is_error() && !is_completed {
             messages.refused += 1;
             let packet = match ack.kind {
                 AckKind::PubRec => "PUBREC",

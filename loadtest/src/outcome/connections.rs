@@ -29,6 +29,8 @@ pub struct Connections {
     pub subscriptions_refused: u64,
     /// Connections that found their session with the broker.
     pub sessions_present: u64,
+    /// Subscribers' connections that did not find the session that was to stay.
+    pub sessions_lost: u64,
     /// Handshakes of TLS by what was agreed on: version, suite, key exchange, and whether a session was resumed.
     pub tls: BTreeMap<String, u64>,
     /// The first refusal or error, in words, for a message to a person.

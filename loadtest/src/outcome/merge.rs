@@ -96,6 +96,7 @@ fn connections(into: &mut Connections, from: &Connections) {
     into.at_end += from.at_end;
     into.subscriptions_refused += from.subscriptions_refused;
     into.sessions_present += from.sessions_present;
+    into.sessions_lost += from.sessions_lost;
     for (reason, count) in &from.failed {
         *into.failed.entry(*reason).or_default() += count;
     }
@@ -123,6 +124,7 @@ fn timings(into: &mut Timings, from: &Timings) {
     into.send_delay.merge(&from.send_delay);
     into.own_delay.merge(&from.own_delay);
     into.ping.merge(&from.ping);
+    into.recovery.merge(&from.recovery);
 }
 
 fn traffic(into: &mut Traffic, from: &Traffic) {

@@ -85,10 +85,24 @@ pub struct Outcome {
     pub command_line: Vec<String>,
     /// What limited the rate, if anything did.
     pub bottleneck: Bottleneck,
+    /// What became of the broker, where it was killed on purpose.
+    pub killing: Option<Killing>,
     /// What a reader must know before believing the numbers.
     pub warnings: Vec<String>,
     /// How many parts (processes) are in here; those of agents that died are missing.
     pub parts: u32,
+}
+
+/// A broker that was killed on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Killing {
+    /// How often it was to be killed.
+    pub planned: u32,
+    /// How often it was, and came back.
+    pub made: u32,
+    /// What went wrong with it: it ended by itself, or did not come back.
+    pub faults: Vec<String>,
 }
 
 /// How a run ended.
@@ -140,6 +154,8 @@ pub struct Timings {
     pub own_delay: Timing,
     /// From PINGREQ to PINGRESP.
     pub ping: Timing,
+    /// From the start of a broker that had been killed until it answered a CONNECT.
+    pub recovery: Timing,
 }
 
 /// What went over the wire.

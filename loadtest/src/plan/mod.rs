@@ -21,7 +21,7 @@ pub use group::{
     Targets,
 };
 pub use stage::{Action, DropHow, Stage};
-pub use target::{MqttVersion, Target};
+pub use target::{MqttVersion, Restarts, Target};
 pub use template::{Piece, Template};
 pub use transport::{GROUPS, TlsTarget, TlsVersion, TokenTarget, WebSocketTarget};
 

@@ -35,6 +35,20 @@ pub struct Target {
     pub retries: u16,
     /// How long it waits before each of them.
     pub retry_after_ms: u32,
+    /// The broker is killed and started again while clients go on, who come back whenever they lose it.
+    pub restarts: Option<Restarts>,
+}
+
+/// How often a broker is killed, and how it is started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restarts {
+    /// What becomes the broker; `None` until somebody has said it.
+    pub script: Option<PathBuf>,
+    /// How often it is killed.
+    pub kills: u32,
+    /// From one kill to the next, on average.
+    pub every_ms: u32,
 }
 
 impl Default for Target {
@@ -53,6 +67,7 @@ impl Default for Target {
             connect_timeout_s: 30,
             retries: 0,
             retry_after_ms: 1_000,
+            restarts: None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod tuning;
 
 pub use blocks::{CANONICAL, Listed};
 pub use families::Family;
+pub(crate) use ours::KILLING;
 pub use tuning::{Knob, Tuning};
 
 use crate::{plan::Plan, suggest};

@@ -6,7 +6,7 @@
 use super::blocks::{CANONICAL, Listed, measure, owned, plan, publishers, publishing, ramp, subscribers, warm_up};
 use super::tuning::{Knob, Tuning};
 use crate::{
-    plan::{Action, DropHow, Order, Pace, Plan, Reads, Stage, Targets},
+    plan::{Action, DropHow, Group, Order, Pace, Plan, Publishing, Reads, Restarts, Stage, Targets},
     units::{grouped, measured},
 };
 
@@ -53,6 +53,23 @@ pub(super) const LIST: &[Listed] = &[
         what: "sessions that are away while 100 messages for each arrive, and that want them when they come back",
         knobs: &[Knob::Clients, Knob::Messages, Knob::Payload, Knob::ConnectRate, Knob::Pipeline],
         build: offline_backlog,
+    },
+    Listed {
+        name: "durable",
+        what: "the broker is killed (SIGKILL) and started again under load: QoS 1 and 2, sessions that stay and sessions that are \
+               away; every acknowledged message has to arrive, and QoS 2 once",
+        knobs: &[
+            Knob::StartScript,
+            Knob::Kills,
+            Knob::KillEvery,
+            Knob::Publishers,
+            Knob::Subscribers,
+            Knob::Rate,
+            Knob::Payload,
+            Knob::ConnectRate,
+            Knob::Pipeline,
+        ],
+        build: durable,
     },
     Listed {
         name: "slow-consumer",
@@ -116,7 +133,7 @@ fn reconnect_storm(tuning: &Tuning) -> Result<Plan, String> {
         warm_up(&["control"]),
         measure(seconds, &["control"]),
         Stage::new("loss", Action::Drop { groups: all(), percent: 100.0, how: DropHow::Reset }),
-        Stage::new("storm", Action::Resume { groups: all(), percent: 100.0, rate_per_s: 0.0 }).until_delivered(60),
+        Stage::new("storm", Action::Resume { groups: all(), percent: 100.0, rate_per_s: 0.0 }).until_delivered(30),
         Stage::new("after", Action::Hold { seconds, publish: owned(&["control"]) }).measured(),
     ];
     let what = format!(
@@ -207,6 +224,53 @@ fn offline_backlog(tuning: &Tuning) -> Result<Plan, String> {
         grouped(each)
     );
     Ok(plan("offline-backlog", what, groups, stages))
+}
+
+/// The stage in which the broker is killed; it lasts until that is done.
+pub(crate) const KILLING: &str = "killing";
+
+fn durable(tuning: &Tuning) -> Result<Plan, String> {
+    let writers = tuning.publishers.unwrap_or(20).div_ceil(2);
+    let readers = tuning.subscribers.unwrap_or(5);
+    let rate = tuning.rate.unwrap_or(200.0);
+    let kills = tuning.kills.unwrap_or(10);
+    let every_ms = tuning.kill_every.map_or(2_000, |every| u32::try_from(every.as_millis()).unwrap_or(u32::MAX));
+    let kept = |mut group: Group| {
+        (group.clean_start, group.session_expiry_s) = (false, 3_600);
+        group
+    };
+    let writing = |qos: u8| {
+        let pace = Pace::Open { per_client_per_s: rate / f64::from(2 * writers) };
+        let publishing = Publishing { qos, ..publishing(&format!("loadtest/durable/{qos}/%i"), tuning, pace) };
+        kept(publishers(&format!("qos{qos}"), writers, publishing))
+    };
+    let away = subscribers("away", writers, &["loadtest/durable/1/%i", "loadtest/durable/2/%i"], 2);
+    let stay = subscribers("stay", readers, &["loadtest/durable/+/+"], 2);
+    let groups = vec![kept(stay), kept(away), writing(1), writing(2)];
+    let everybody = || owned(&["stay", "away", "qos1", "qos2"]);
+    // An end of its own, in case the broker takes much longer than it may.
+    let seconds = f64::from(kills) * (f64::from(every_ms) / 1e3 + 60.0) + 60.0;
+    let stages = vec![
+        ramp(&["stay", "away", "qos1", "qos2"], connect_rate(tuning, 0.0)),
+        Stage::new("leave", Action::Drop { groups: owned(&["away"]), percent: 100.0, how: DropHow::Disconnect }),
+        Stage::new(KILLING, Action::Hold { seconds, publish: owned(&["qos1", "qos2"]) }).measured(),
+        Stage::new("return", Action::Resume { groups: everybody(), percent: 100.0, rate_per_s: 0.0 })
+            .until_delivered(60),
+    ];
+    let what = format!(
+        "{} publishers at QoS 1 and 2 send {} messages a second to {} sessions that stay and {} that are away, while the broker is \
+         killed {} times",
+        grouped(2 * u64::from(writers)),
+        measured(rate),
+        grouped(readers.into()),
+        grouped(writers.into()),
+        grouped(kills.into())
+    );
+    let mut plan = plan("durable", what, groups, stages);
+    plan.target.restarts = Some(Restarts { script: tuning.start_script.clone(), kills, every_ms });
+    // While it is away, everybody asks again and again.
+    (plan.target.retries, plan.target.retry_after_ms) = (u16::MAX, 50);
+    Ok(plan)
 }
 
 fn slow_consumer(tuning: &Tuning) -> Result<Plan, String> {

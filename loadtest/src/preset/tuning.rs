@@ -1,5 +1,6 @@
 //! The flags that resize a workload, and which of them a workload has a use for.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a flag resizes. `None` everywhere is the workload as its name says.
@@ -27,6 +28,12 @@ pub struct Tuning {
     pub connect_rate: Option<f64>,
     /// `--pipeline`: SUBSCRIBE goes out together with CONNECT.
     pub pipeline: bool,
+    /// `--start-script`: what becomes the broker.
+    pub start_script: Option<PathBuf>,
+    /// `--kills`: how often the broker is killed.
+    pub kills: Option<u32>,
+    /// `--kill-every`: from one kill to the next, on average.
+    pub kill_every: Option<Duration>,
 }
 
 /// One of the flags.
@@ -54,10 +61,16 @@ pub enum Knob {
     ConnectRate,
     /// Turns [`Tuning::pipeline`] on; every workload has a use for it.
     Pipeline,
+    /// Sets [`Tuning::start_script`].
+    StartScript,
+    /// Sets [`Tuning::kills`].
+    Kills,
+    /// Sets [`Tuning::kill_every`].
+    KillEvery,
 }
 
 impl Knob {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::Clients,
         Self::Publishers,
         Self::Subscribers,
@@ -69,6 +82,9 @@ impl Knob {
         Self::Duration,
         Self::ConnectRate,
         Self::Pipeline,
+        Self::StartScript,
+        Self::Kills,
+        Self::KillEvery,
     ];
 
     /// The flag as it is written.
@@ -85,6 +101,9 @@ impl Knob {
             Self::Duration => "--duration",
             Self::ConnectRate => "--connect-rate",
             Self::Pipeline => "--pipeline",
+            Self::StartScript => "--start-script",
+            Self::Kills => "--kills",
+            Self::KillEvery => "--kill-every",
         }
     }
 
@@ -101,6 +120,9 @@ impl Knob {
             Self::Duration => tuning.duration.is_some(),
             Self::ConnectRate => tuning.connect_rate.is_some(),
             Self::Pipeline => tuning.pipeline,
+            Self::StartScript => tuning.start_script.is_some(),
+            Self::Kills => tuning.kills.is_some(),
+            Self::KillEvery => tuning.kill_every.is_some(),
         }
     }
 
@@ -119,6 +141,9 @@ impl Knob {
             Self::Duration => tuning.duration = Some(Duration::from_secs(77)),
             Self::ConnectRate => tuning.connect_rate = Some(77.0),
             Self::Pipeline => tuning.pipeline = true,
+            Self::StartScript => tuning.start_script = Some(PathBuf::from("start")),
+            Self::Kills => tuning.kills = Some(77),
+            Self::KillEvery => tuning.kill_every = Some(Duration::from_secs(77)),
         }
     }
 }

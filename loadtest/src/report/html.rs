@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::tables::{deliveries, machine, stages_table, thresholds, times};
-use super::{loop_words, per_second, pipeline_words, timings, tls_words};
+use super::{killing_words, loop_words, per_second, pipeline_words, timings, tls_words};
 use crate::{
     exit::{self, Exit, Judgement},
     machine::describe,
@@ -106,6 +106,9 @@ fn lead(outcome: &Outcome) -> String {
     if let Some(words) = tls_words(outcome) {
         let _ = write!(lead, " Handshakes: {words}.");
     }
+    if let Some(words) = killing_words(outcome) {
+        let _ = write!(lead, " Kills: {words}.");
+    }
     lead
 }
 
@@ -133,6 +136,10 @@ fn tiles(outcome: &Outcome) -> Vec<Value> {
         }
         tiles.push(json!(["max", show_span(latency.max_ns())]));
         tiles.push(json!(["lost", grouped(outcome.verdict.lost()), outcome.verdict.lost() > 0]));
+    }
+    if let Some(killing) = &outcome.killing {
+        tiles.push(json!(["kills", killing.made.to_string(), killing.made < killing.planned]));
+        tiles.push(json!(["back after, max", show_span(outcome.timings.recovery.max_ns())]));
     }
     let refused = outcome.refusals().total();
     if refused > 0 {

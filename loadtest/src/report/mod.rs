@@ -16,7 +16,7 @@ mod tables;
 use crate::{
     outcome::{Outcome, Timing},
     plan::{LoopKind, Pipeline},
-    units::grouped,
+    units::{grouped, show_span},
 };
 
 /// The distributions of an outcome under the names that reports give them, those that are empty left out.
@@ -37,11 +37,35 @@ pub fn timings(outcome: &Outcome) -> Vec<(&'static str, &Timing)> {
         ("CONNACK", &timings.connack),
         ("SUBACK", &timings.suback),
         ("ping", &timings.ping),
+        ("broker back", &timings.recovery),
     ];
     let closed = outcome.loop_kind == LoopKind::Closed;
     // In the closed loop a message is meant to be sent when it is.
     let says_the_same = |name: &str| closed && matches!(name, "delivery since sent" | "send delay" | "own send delay");
     all.into_iter().filter(|(name, timing)| !timing.is_empty() && !says_the_same(name)).collect()
+}
+
+/// What became of a broker that was killed on purpose, and of what it had acknowledged.
+pub fn killing_words(outcome: &Outcome) -> Option<String> {
+    let killing = outcome.killing.as_ref()?;
+    let (messages, recovery) = (outcome.verdict.all_messages(), &outcome.timings.recovery);
+    let deliveries = outcome.verdict.all_deliveries();
+    let doubled = outcome.verdict.deliveries[2].duplicated;
+    let times = if recovery.is_empty() {
+        String::new()
+    } else {
+        let (half, most) = (recovery.percentile_ns(50.0), recovery.max_ns());
+        format!(", back after {} (p50), {} (max)", show_span(half), show_span(most))
+    };
+    Some(format!(
+        "{} of {}{times}; {} messages acknowledged, {} not known; {} deliveries, {} lost, {doubled} doubled at QoS 2",
+        killing.made,
+        killing.planned,
+        grouped(messages.acknowledged),
+        grouped(messages.unconfirmed),
+        grouped(deliveries.received),
+        grouped(deliveries.lost()),
+    ))
 }
 
 /// Which loop it was, and what latency is therefore counted from.

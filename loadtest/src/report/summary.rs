@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{loop_words, per_second, pipeline_words, timings, tls_words};
+use super::{killing_words, loop_words, per_second, pipeline_words, timings, tls_words};
 use crate::{
     exit::{self, Exit, Judgement},
     outcome::{BrokerUsage, Deliveries, Ending, KernelMemory, Outcome},
@@ -28,6 +28,9 @@ pub fn text(outcome: &Outcome, judgement: &Judgement) -> String {
     line(&mut out, "");
     table(&mut out, outcome);
     verdict(&mut out, outcome);
+    if let Some(words) = killing_words(outcome) {
+        row(&mut out, "kills", &words);
+    }
     usage(&mut out, outcome);
     for warning in exit::bounds(outcome).chain(outcome.warnings.iter().cloned()) {
         row(&mut out, "note", &warning);

@@ -26,6 +26,7 @@ pub(super) fn broker(fields: Fields, folder: &Path) -> Target {
         connect_timeout_s: fields.whole_seconds("connect_timeout").unwrap_or(usual.connect_timeout_s),
         retries: fields.count("retry").unwrap_or(usual.retries),
         retry_after_ms: fields.span("retry_after").map_or(usual.retry_after_ms, |span| span.as_millis() as u32),
+        restarts: None,
     };
     target.port = fields.count("port").unwrap_or(target.usual_port());
     if target.unix.is_some() {

@@ -28,14 +28,7 @@ impl Broker {
 
     /// The same with these flags.
     pub(crate) fn dunlin_with(flags: &[&str]) -> Self {
-        let target = target_dir();
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--locked", "--bin", "dunlin", "--target-dir"])
-            .arg(&target)
-            .current_dir(workspace())
-            .status();
-        assert!(built.expect("cargo runs").success(), "dunlin does not build");
-        let program = target.join("debug/dunlin");
+        let program = dunlin_program();
         // Nothing of a test is to be found by the next one.
         Self::start(program.to_str().expect("a path of text"), &[&["--storage", "memory"], flags].concat())
     }
@@ -87,6 +80,18 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// dunlin's binary, built if it is not there yet.
+pub(crate) fn dunlin_program() -> PathBuf {
+    let target = target_dir();
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--bin", "dunlin", "--target-dir"])
+        .arg(&target)
+        .current_dir(workspace())
+        .status();
+    assert!(built.expect("cargo runs").success(), "dunlin does not build");
+    target.join("debug/dunlin")
 }
 
 fn workspace() -> &'static Path {
