@@ -80,13 +80,20 @@ fn store(command: &StoreCommand) -> Exit {
         StoreCommand::Export { directory } => look(directory, |survey, out| {
             disk::export(survey, out).map(|written| written.map(|()| CheckVerdict::Whole))
         }),
-        StoreCommand::Import { directory } => match runtime::import(directory, &mut io::stdin().lock()) {
-            Ok(()) => Exit::Ok,
-            Err(error) => {
-                tell(&error);
-                Exit::Environment
+        StoreCommand::Import { directory, node_name } => {
+            match runtime::import(directory, node_name.as_deref(), &mut io::stdin().lock()) {
+                Ok(left_out) => {
+                    for thing in left_out {
+                        tell(&format_args!("not imported: {thing}"));
+                    }
+                    Exit::Ok
+                }
+                Err(error) => {
+                    tell(&error);
+                    Exit::Environment
+                }
             }
-        },
+        }
     }
 }
 

@@ -34,13 +34,18 @@ pub enum StoreCommand {
         /// The data directory
         directory: PathBuf,
     },
-    /// Make a data directory of what an export wrote, read from standard input
+    /// Make a data directory of what an export wrote, or of a mosquitto.db, read from standard input
     ///
     /// The directory must be a new one. Its node and number of shards are those of the export; a broker with another
-    /// number reads it all the same. What is wrong with a line ends it, and is said with the line's number.
+    /// number reads it all the same. What is wrong with a line ends it, and is said with the line's number. Of a
+    /// mosquitto.db (Mosquitto 2, formats 5 and 6; stop Mosquitto first) come retained messages, sessions that stay, their
+    /// subscriptions, and what is queued and in flight; what cannot come is said line by line on standard error.
     Import {
         /// The data directory, which is made
         directory: PathBuf,
+        /// Name of the node that it is to belong to [default: that of the export; of a mosquitto.db: dunlin]
+        #[arg(long, value_name = "NAME")]
+        node_name: Option<String>,
     },
 }
 

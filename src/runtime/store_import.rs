@@ -8,12 +8,12 @@ use super::disk::{ImportError, StoreRequest, import as import_lines};
 use super::random::random;
 use crate::limits::{STORE_CHECKPOINT_DEFAULT_S, STORE_SEGMENT_DEFAULT_BYTES};
 
-/// Makes a data directory of the lines that `dunlin store export` wrote.
-pub fn import(path: &Path, input: &mut dyn BufRead) -> Result<(), ImportError> {
+/// Makes a data directory of the lines that `dunlin store export` wrote, or of a `mosquitto.db`. Gives what could not be carried over.
+pub fn import(path: &Path, node_name: Option<&str>, input: &mut dyn BufRead) -> Result<Vec<String>, ImportError> {
     let request = StoreRequest {
         path: path.to_owned(),
-        node_name: String::new(), // the lines say it
-        is_named: false,
+        node_name: node_name.unwrap_or_default().to_owned(), // else the lines say it
+        is_named: node_name.is_some(),
         shards: 1, // likewise
         segment_bytes: STORE_SEGMENT_DEFAULT_BYTES,
         reserve_bytes: 0,

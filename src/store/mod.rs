@@ -14,6 +14,7 @@ mod cut;
 pub mod format;
 mod medium;
 pub mod memory;
+pub mod mosquitto_db;
 pub mod record;
 mod recovery;
 mod scan;

@@ -1,4 +1,4 @@
-//! `dunlin store import`: what `dunlin store export` wrote becomes a data directory again.
+//! `dunlin store import`: what `dunlin store export` wrote becomes a data directory again, and so does what Mosquitto keeps.
 //!
 //! Always holds: a directory that has been used is refused; the manifest comes last, so one whose import was not finished is no data
 //! directory; a line that cannot be read ends it, and is named. A message that many sessions are to get is written once a log.
@@ -6,31 +6,70 @@
 //! have no session, by whom No Local is told.
 
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::directory::{Access, Directory};
 use super::import_line::{ImportError, ImportLine, NumberedLines};
+use super::import_properties::are_properties;
+use super::mosquitto_import::{ImportTarget, MosquittoLines};
 use super::open::new_manifest;
 use super::request::StoreRequest;
 use super::reshard::NewLog;
 use crate::auth::parse_permissions;
-use crate::codec::{
-    EncodedSubscriptionIds, Forwarded, Packet, Publish, Side, SubscriptionOptions, Version, decode, frame,
-};
+use crate::codec::SubscriptionOptions;
 use crate::ids::{ClientKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
 use crate::limits::SHARDS_MAX;
 use crate::store::format::{
     BackEndDecision, FORMAT_VERSION, ForwardTarget, ListOf, LogRecord, Manifest, MessageId, MessageRecord,
     QueuedRecord, SessionOwner, WriteStamp,
 };
+use crate::store::mosquitto_db::{MOSQUITTO_DB_MAGIC, MosquittoDb};
 use crate::time::Timestamp;
 use crate::topic::{SubscribedFilter, TopicName};
 
-/// Makes `request.path` a data directory of these lines. Its node's name and number of shards are theirs.
-pub fn import(request: &StoreRequest, input: &mut dyn BufRead) -> Result<(), ImportError> {
+/// Makes `request.path` a data directory of an export, or of a `mosquitto.db`. Gives what could not be carried over, a thing a line.
+///
+/// Its number of shards is that of the export, and its node's name if the request has none.
+pub fn import(request: &StoreRequest, input: &mut dyn BufRead) -> Result<Vec<String>, ImportError> {
+    // No line begins with it.
+    if input.fill_buf()?.first() != MOSQUITTO_DB_MAGIC.first() {
+        import_lines(request, input)?;
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    input.read_to_end(&mut bytes)?;
+    let db = MosquittoDb::read(&bytes)?;
+    let now_ms = request.now.unix_ms;
+    let target = ImportTarget { node_name: "dunlin", shards: request.shards, now_ms };
+    let (lines, left_out) = MosquittoLines::of(&db, target).write();
+    import_lines(request, &mut BufReader::new(LineReader { lines, rest: Vec::new(), at: 0 }))?;
+    Ok(left_out)
+}
+
+/// Lines that are made as they are read.
+struct LineReader<L> {
+    lines: L,
+    rest: Vec<u8>,
+    at: usize,
+}
+
+impl<L: Iterator<Item = String>> Read for LineReader<L> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.rest.len() {
+            let Some(line) = self.lines.next() else { return Ok(0) };
+            (self.rest, self.at) = (line.into_bytes(), 0);
+        }
+        let len = into.len().min(self.rest.len() - self.at);
+        into[..len].copy_from_slice(&self.rest[self.at..self.at + len]);
+        self.at += len;
+        Ok(len)
+    }
+}
+
+fn import_lines(request: &StoreRequest, input: &mut dyn BufRead) -> Result<(), ImportError> {
     let mut lines = NumberedLines::of(input);
     let first = lines.read_next()?.ok_or(ImportError::Empty)?;
     if first.text("kind")? != "directory" {
@@ -40,7 +79,8 @@ pub fn import(request: &StoreRequest, input: &mut dyn BufRead) -> Result<(), Imp
         return Err(first.error(format!("it is of a newer format than {FORMAT_VERSION}, which this dunlin knows")));
     }
     let shards = first.number("shards", SHARDS_MAX as u64)?.max(1) as usize;
-    let request = StoreRequest { node_name: first.text("node_name")?.to_owned(), shards, ..request.clone() };
+    let node_name = if request.is_named { &request.node_name } else { first.text("node_name")? };
+    let request = StoreRequest { node_name: node_name.to_owned(), shards, ..request.clone() };
     let directory = Arc::new(Directory::open(&request.path, Access::Write)?);
     if directory.manifest()?.is_some() {
         return Err(ImportError::Used(request.path.display().to_string()));
@@ -289,28 +329,6 @@ fn digest_of(message: &MessageRecord<'_>) -> Vec<u8> {
         context.update(part);
     }
     context.finish().as_ref().to_vec()
-}
-
-/// Whether they could be sent as they are.
-fn are_properties(block: &[u8]) -> bool {
-    let properties = Forwarded::from_clean_block(block);
-    let mut bytes = Vec::new();
-    let publish = Publish {
-        dup: false,
-        qos: Qos::AtMostOnce,
-        retain: false,
-        topic: "t",
-        packet_id: None,
-        payload: &[],
-        topic_alias: None,
-        message_expiry_s: None,
-        properties,
-        subscription_ids: EncodedSubscriptionIds::default(),
-    };
-    Packet::Publish(publish).encode(Version::V5, &mut bytes);
-    let framed = frame::next(&bytes, u32::MAX).ok().flatten();
-    let read = framed.and_then(|(frame, _)| decode(frame, Version::V5, Side::Server).ok());
-    matches!(read, Some(Packet::Publish(read)) if read.properties.as_block() == Some(block))
 }
 
 fn topic_of<'a>(line: &'a ImportLine, name: &str) -> Result<&'a str, ImportError> {

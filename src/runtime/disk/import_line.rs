@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::error::DirectoryError;
 use super::survey::SurveyError;
+use crate::store::mosquitto_db::MosquittoDbError;
 
 /// Why an export cannot be read back.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum ImportError {
     /// It has data already.
     #[error("{0} has data already: an import needs a directory of its own")]
     Used(String),
+    /// A file of Mosquitto's.
+    #[error("the mosquitto.db cannot be read: {0}")]
+    Mosquitto(#[from] MosquittoDbError),
     /// The lines.
     #[error("the export cannot be read: {0}")]
     Read(#[from] io::Error),
