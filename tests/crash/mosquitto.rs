@@ -207,6 +207,23 @@ fn everything_that_mosquitto_has_kept_comes_over() {
 }
 
 #[test]
+fn a_shared_subscription_that_mosquitto_does_not_write_down_is_told() {
+    let mut mosquitto = Mosquitto::start("shared");
+    mosquitto.client("mosquitto_sub", "-V 5 -c -i worker -x 86400 -t $share/group/work/# -q 1 -W 1");
+    mosquitto.client("mosquitto_pub", "-t work/1 -q 1 -m job");
+    let file = mosquitto.stop();
+    let data = DataDirectory::new("from-mosquitto-shared");
+    let output = import(&file, &data);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("not imported: subscriptions of \"worker\": there are none in the file"), "{told}");
+    let broker = Broker::start(&data, &["--shards", "1"]);
+    let mut worker = Client::connect(broker.address, "worker", false, None).expect("the broker is there");
+    assert!(worker.session_present);
+    assert_eq!(payloads(&mut worker), ["work/1 1 job"], "what was queued has come over");
+}
+
+#[test]
 fn a_file_that_is_damaged_or_of_another_kind_is_told_in_a_line() {
     let data = DataDirectory::new("from-nothing");
     let path = data.path().with_extension("lines");

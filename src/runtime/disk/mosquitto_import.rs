@@ -78,6 +78,7 @@ impl<'a> MosquittoLines<'a> {
         lines.take_clients();
         lines.take_subscriptions();
         db.client_messages.iter().for_each(|found| lines.take_client_message(found));
+        lines.tell_unsubscribed();
         lines.route_unreleased();
         lines
     }
@@ -169,6 +170,18 @@ impl<'a> MosquittoLines<'a> {
         session.used.extend(packet_id);
         let subscription_ids = found.subscription_ids();
         session.out.push(DbDelivery { message, qos, retain, state, packet_id, subscription_ids });
+    }
+
+    /// Who is to get something was subscribed to it.
+    fn tell_unsubscribed(&mut self) {
+        let without =
+            self.sessions.values().filter(|session| session.subscriptions.is_empty() && !session.out.is_empty());
+        self.left_out.extend(without.map(|session| {
+            let client_id = session.client.client_id;
+            format!(
+                "subscriptions of {client_id:?}: there are none in the file; Mosquitto 2.0 does not write shared ones"
+            )
+        }));
     }
 
     /// What was received and not released is in no queue yet.
