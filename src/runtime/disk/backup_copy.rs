@@ -45,6 +45,7 @@ pub(super) fn copy_written(
     let of_copy = |error| BackupError::of_copy(to, error);
     let len = from.metadata().map_err(of_source)?.len();
     let copy = create(to).map_err(of_copy)?;
+    read_ahead(from, len);
     let mut block = [0; STORE_BLOCK_BYTES];
     let mut is_begun = false;
     for at in (0..len / STORE_BLOCK_BYTES as u64).rev() {
@@ -56,6 +57,16 @@ pub(super) fn copy_written(
     }
     finish(&copy, len).map_err(of_copy)?;
     Ok(is_begun)
+}
+
+/// Has the kernel read a file in large pieces: one block after the other, from the end, is a wait for the disk each. What is written meanwhile past
+/// its cache it reads again.
+fn read_ahead(file: &File, len: u64) {
+    let mut chunk = vec![0; CHUNK_BYTES];
+    for at in (0..len).step_by(CHUNK_BYTES) {
+        // Whatever is wrong is found by who needs the bytes.
+        let _ = file.read_at(&mut chunk, at);
+    }
 }
 
 /// Leaves out of a copied segment all that begins at a block, or behind it.
