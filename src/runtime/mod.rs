@@ -20,7 +20,6 @@ mod handshakes;
 mod http_asks;
 mod http_client;
 mod key_fetch;
-mod lost_messages;
 mod mesh;
 mod needs;
 mod pump;

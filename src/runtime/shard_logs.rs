@@ -14,16 +14,14 @@ use super::disk::{
     CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts, LogProgress,
     OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
 };
-use super::lost_messages::LostMessages;
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
 use crate::ids::{NameKey, ShardId};
 use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES, STORE_NEWS_MAX};
 use crate::ring::PlaneHandle;
-use crate::shard::{Effects, ProcessContext, RestoredLog, RestoredRetained, Shard, Turn};
-use crate::store::format::{LogRecord, MessageId};
-use crate::store::state::{LogState, StoredSession};
-use crate::store::{LogConfig, LogKeeping, LogStart, MemoryStore, Position, RecordGroup, RecoveredLog, Urgency};
+use crate::shard::{Effects, ProcessContext, RestoredLog, RestoredRetained, Shard, StartRecords, Turn};
+use crate::store::state::StoredSession;
+use crate::store::{LogConfig, LogKeeping, LogStart, MemoryStore, Position, RecoveredLog};
 use crate::telemetry::log;
 use crate::time::{Now, Timestamp};
 
@@ -105,8 +103,10 @@ impl ShardLogs {
             let short_logs = Arc::clone(&short_logs);
             let parts = LogParts { config, end, first, short, keeper, news, progress, short_logs };
             let mut log = Box::new(DiskLog::new(parts));
-            let lost = append_start(&mut log, request.now, (&recovered.state, &lost));
-            begun.push((log, RestoredLog { state: recovered.state, messages }, lost));
+            let Position(last) = log.appended();
+            let start = StartRecords::of(&recovered.state, &lost, last, Timestamp(request.now.unix_ms));
+            log.append(request.now, start.group());
+            begun.push((log, RestoredLog { state: recovered.state, messages }, start.lost));
         }
         let checkpoints = CheckpointMaker::start(CheckpointParts {
             directory: Arc::clone(&directory),
@@ -160,17 +160,6 @@ pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log:
     shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained, &process.listeners);
     shard.count_damaged(lost.into());
     BegunShard { shard, fx, store: ShardStore::Disk(log), durable }
-}
-
-/// Whoever was connected is not any more, and what is lost is waited for by nobody. Returns how much that is.
-fn append_start(log: &mut DiskLog, now: Now, (state, lost): (&LogState, &[MessageId])) -> u32 {
-    let Position(last) = log.appended();
-    let mut records = Vec::new();
-    LogRecord::Started { at: Timestamp(now.unix_ms) }.encode(last + 1, &mut records);
-    let lost = LostMessages::of(state, lost, last + 1);
-    records.extend_from_slice(&lost.records);
-    log.append(now, RecordGroup { records: &records, count: 1 + lost.count, inbox: &[], urgency: Urgency::Awaited });
-    lost.count
 }
 
 /// Tells the logs of shards what has become of files.

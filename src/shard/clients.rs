@@ -22,7 +22,7 @@ use super::settings::{ProcessContext, Settings};
 use super::timers::Timers;
 use crate::ids::{SessionId, ShardId};
 use crate::limits::ACL_FILTERS_COST;
-use crate::session::QueueTotals;
+use crate::session::{QueueLimits, QueueTotals};
 use crate::store::LogStart;
 use crate::telemetry::Counters;
 use crate::time::Deadline;
@@ -39,6 +39,8 @@ pub(super) struct Clients {
     /// What crosses to other shards once.
     pub forwards: Forwards,
     pub queues: QueueTotals,
+    /// The longest queue that was read back: what was kept stays so, also where less may be queued now, or more was on its way.
+    pub longest_restored: QueueLimits,
     /// Who may do what.
     pub access: AccessControl,
     /// What stands before whose topics.
@@ -75,6 +77,7 @@ impl Clients {
             record_log: RecordLog::new(log),
             forwards: Forwards::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
+            longest_restored: QueueLimits { messages: 0, bytes: 0 },
             access: AccessControl::new(process.rules.clone(), process.tells_clients_apart),
             mounts: Mounts::default(),
             profiled: ProfiledClients::new(process.profiles.clone()),

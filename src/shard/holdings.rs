@@ -4,6 +4,7 @@
 //! Always holds: looking changes nothing. Both functions visit every session and are not for the data path.
 
 use super::Shard;
+use super::clients::Clients;
 use crate::ids::SessionId;
 use crate::session::{AckQueue, Exchange, Link, Outbound, QueuedMemory, Session};
 
@@ -145,10 +146,12 @@ impl Shard {
     }
 
     fn assert_outbound(&self, outbound: &Outbound) {
-        let settings = &self.clients.settings;
+        let Clients { settings, longest_restored: restored, .. } = &self.clients;
         let window = outbound.window();
-        assert!(outbound.queued() <= settings.queued_messages_max as usize, "the queue is bounded in messages");
-        assert!(outbound.queued_bytes() <= settings.queued_bytes_max, "the queue is bounded in bytes");
+        let messages_max = settings.queued_messages_max.max(restored.messages);
+        assert!(outbound.queued() <= messages_max as usize, "the queue is bounded in messages");
+        let bytes_max = settings.queued_bytes_max.max(restored.bytes);
+        assert!(outbound.queued_bytes() <= bytes_max, "the queue is bounded in bytes");
         assert!(window.len() <= settings.inflight_max, "the window is bounded");
         let mut ids: Vec<u16> = window.iter().map(|(packet_id, _)| packet_id.get()).collect();
         assert_eq!(ids.len(), usize::from(window.len()), "the window counts its messages");

@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
-//! `end`, `teardown`, `work`, `log_room`, `full_disk`, `restore`, `sys`, `losses`, `report`.
+//! `end`, `teardown`, `work`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`.
 
 mod access;
 mod ack;
@@ -34,6 +34,7 @@ pub mod input;
 mod interest;
 mod log_room;
 mod losses;
+mod lost_messages;
 pub mod mesh;
 mod mounts;
 mod owners;
@@ -50,6 +51,7 @@ mod record_log;
 mod remote_decisions;
 mod report;
 mod requests;
+mod reshard;
 mod restore;
 mod retained;
 mod review;
@@ -81,11 +83,13 @@ pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input, UserNameBasis};
+pub use lost_messages::StartRecords;
 pub use mesh::{
     ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, StampClock,
 };
 pub use places::Places;
-pub use restore::{RestoredLog, RestoredRetained};
+pub use reshard::rewrite;
+pub use restore::{RestoredLog, RestoredRetained, read_messages};
 pub use settings::{ProcessContext, Settings};
 
 pub use crate::store::LogStart;

@@ -12,10 +12,12 @@ use super::Turn;
 use super::clients::Clients;
 use super::owners::KnownListeners;
 use super::router::Router;
+use crate::codec::Forwarded;
 use crate::ids::{MessageId, SessionId, WriteStamp};
-use crate::session::{Delivery, Exchange, Message, Place, Session, SubscriptionIds, Will};
+use crate::session::{Delivery, Exchange, Message, MessageRef, Place, Session, SubscriptionIds, Will};
 use crate::settings::ListenerSettings;
 use crate::store::state::{LogState, StoredDelivery, StoredSession};
+use crate::store::{Medium, MediumError, RecoveredLog, StoredMessage, read_message};
 use crate::time::{Deadline, Now, Timestamp};
 use crate::topic::{GroupTag, SubscribedFilter, Subscriber};
 
@@ -37,6 +39,40 @@ pub struct RestoredRetained {
     pub stamp: WriteStamp,
     /// `None`: deleted.
     pub message: Option<Message>,
+}
+
+/// Reads every message that somebody wants, by ascending id, and the ids of those whose bytes are lost.
+#[allow(clippy::type_complexity, reason = "two lists that are told apart by what is in them")]
+pub fn read_messages<M: Medium>(
+    medium: &mut M,
+    recovered: &RecoveredLog,
+    now: Now,
+) -> Result<(Vec<(MessageId, Message)>, Vec<MessageId>), MediumError> {
+    let RecoveredLog { log, state, .. } = recovered;
+    let (mut messages, mut lost) = (Vec::with_capacity(state.messages.len()), Vec::new());
+    let mut ids: Vec<MessageId> = state.messages.iter().map(|(id, _)| id).collect();
+    ids.sort_unstable(); // as they lie on the disk
+    for id in ids {
+        match read_message(medium, *log, state, id)? {
+            Some(stored) => messages.push((id, to_message(&stored, now))),
+            None => lost.push(id),
+        }
+    }
+    Ok((messages, lost))
+}
+
+/// The message as sessions keep it.
+fn to_message(stored: &StoredMessage, now: Now) -> Message {
+    Message::new(&MessageRef {
+        topic: &stored.topic,
+        qos: stored.qos,
+        retain: stored.retain,
+        // What ended before the machine was started is over, and not for whoever can take it at once.
+        expires: stored.expires.map(|at| now.deadline_of(at).max(Deadline(1))),
+        publisher: stored.publisher,
+        properties: Forwarded::from_clean_block(stored.properties()),
+        payload: stored.payload(),
+    })
 }
 
 impl RestoredLog {
@@ -166,6 +202,11 @@ impl Router {
                 (None, Exchange::Published(delivery)) => outbound.enqueue(delivery, &mut clients.queues),
                 (None, _) => {}
             }
+        }
+        if let Some(outbound) = clients.sessions.get(id).outbound() {
+            let longest = &mut clients.longest_restored;
+            longest.messages = longest.messages.max(outbound.queued() as u32);
+            longest.bytes = longest.bytes.max(outbound.queued_bytes());
         }
     }
 

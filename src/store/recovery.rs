@@ -14,7 +14,7 @@ use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES};
 use crate::time::Timestamp;
 
 /// One log, read back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RecoveredLog {
     /// Which.
     pub log: LogId,

@@ -14,9 +14,9 @@ use super::held::take_unread;
 use super::medium::DirectoryMedium;
 use super::prepare::{move_file, remove_file};
 use super::progress::DurableEnd;
-use crate::store::format::{LogId, PageKind, SegmentNumber, StoreFile};
+use crate::store::format::{LogId, SegmentNumber, StoreFile};
 use crate::store::state::LogState;
-use crate::store::{CheckpointWriter, Medium, MediumError, PageWrite};
+use crate::store::{Medium, MediumError, PageWrite, write_pages};
 
 /// A file that is to be made.
 pub(super) struct CheckpointFile<'a> {
@@ -29,8 +29,6 @@ pub(super) struct CheckpointFile<'a> {
     pub(super) stopped: &'a Receiver<()>,
 }
 
-/// Sessions that one page has, unless they are long.
-const SESSIONS_PER_PAGE: usize = 1_000;
 /// Bytes that are written without a rest.
 const STEP_BYTES: u64 = 1024 * 1024;
 /// A step each so often is 50 MB/s: what acknowledgements wait for has the disk in between.
@@ -89,36 +87,15 @@ impl CheckpointFile<'_> {
     /// Gives the length of all; `None`: it was given up.
     fn write_pages(&self, file: &File, state: &LogState, position: u64) -> io::Result<Option<u64>> {
         let mut written_bytes = 0;
-        let (mut writer, first) = CheckpointWriter::begin(self.log, self.number, position);
-        let mut pages = vec![first];
-        let mut slots: Vec<_> = state.sessions().collect();
-        slots.sort_unstable_by_key(|(slot, _)| *slot);
-        let mut begin = 0;
-        for chunk in slots.chunks(SESSIONS_PER_PAGE) {
-            let mut records = Vec::new();
-            for (slot, session) in chunk {
-                session.encode(*slot, position, &mut records);
-            }
-            let end = chunk.last().map_or(begin, |(slot, _)| slot.0 + 1);
-            pages.extend(writer.sessions(position, begin..end, &records));
-            begin = end;
-            if !self.write_out(file, &mut pages, &mut written_bytes)? {
-                return Ok(None);
-            }
-        }
-        let mut records = Vec::new();
-        state.encode_retained(position, &mut records);
-        pages.extend(writer.others(PageKind::Retained, position, &records));
-        records.clear();
-        state.encode_mailbox(position, &mut records);
-        pages.extend(writer.others(PageKind::Outbox, position, &records));
-        pages.push(writer.end(position));
-        Ok(self.write_out(file, &mut pages, &mut written_bytes)?.then_some(written_bytes))
+        let is_written = write_pages((self.log, self.number), (state, position), |pages| {
+            self.write_out(file, pages, &mut written_bytes)
+        });
+        Ok(is_written?.then_some(written_bytes))
     }
 
     /// Writes pages, no faster than the log can spare. `false`: the broker stops.
-    fn write_out(&self, file: &File, pages: &mut Vec<PageWrite>, written_bytes: &mut u64) -> io::Result<bool> {
-        for PageWrite { offset, bytes, range } in pages.drain(..) {
+    fn write_out(&self, file: &File, pages: Vec<PageWrite>, written_bytes: &mut u64) -> io::Result<bool> {
+        for PageWrite { offset, bytes, range } in pages {
             let end = offset + range.len() as u64;
             file.write_all_at(&bytes[range], offset)?;
             *written_bytes = end;

@@ -26,7 +26,7 @@ use super::survey::SurveyError;
 use crate::ids::ShardId;
 use crate::limits::{STORE_CHECKPOINT_SEGMENTS, STORE_COPY_BYTES, STORE_SPACE_RETRY_S};
 use crate::store::format::{LogId, MessageId, SegmentNumber, StoreFile};
-use crate::store::{Medium, RecoveredLog, read_records, recover_log};
+use crate::store::{MadeCheckpoint, Medium, RecoveredLog, covered_by, needed_by, read_records, recover_log};
 use crate::telemetry::log;
 
 /// What the thread is to look after.
@@ -74,15 +74,6 @@ pub struct WatchedLog {
     copied_at: DurableEnd,
     /// How far the log had come when the last checkpoint was made on a full disk.
     made_at: DurableEnd,
-}
-
-/// What a checkpoint needs besides itself.
-#[derive(Debug)]
-struct MadeCheckpoint {
-    number: u32,
-    covered: SegmentNumber,
-    /// Segments with messages that it refers to.
-    needed: BTreeSet<SegmentNumber>,
 }
 
 /// The thread, which ends with this.
@@ -144,15 +135,6 @@ impl WatchedLog {
         self.due = Some(now + interval.max(took * REST_PER_WORK));
         self.due_when_short = Some(now + took.max(SHORT_REST));
     }
-}
-
-/// The last segment of which the checkpoint that was recovered from has everything.
-fn covered_by(recovered: &RecoveredLog) -> SegmentNumber {
-    let RecoveredLog { scan, replayed_from, .. } = recovered;
-    let ends = scan.segments.iter().skip(1).map(|next| next.first).chain([scan.end.position + 1]);
-    let later = scan.segments.iter().zip(ends).find(|(_, end)| *end > replayed_from + 1);
-    let next = later.map_or(scan.end.segment.next(), |(segment, _)| segment.number);
-    SegmentNumber(next.0.saturating_sub(1))
 }
 
 impl CheckpointMaker {
@@ -259,17 +241,14 @@ impl CheckpointParts {
         newer: &MadeCheckpoint,
     ) -> Result<(), SurveyError> {
         let order = |kind| _ = self.keeper.order(KeeperOrder { log: watched.log, kind });
-        for file in DirectoryMedium::new(&self.directory).files(watched.log)? {
+        let files = DirectoryMedium::new(&self.directory).files(watched.log)?;
+        for file in older.unneeded(newer, files) {
             match file {
-                StoreFile::Checkpoint(_, number) if number < older.number => order(OrderKind::DropCheckpoint(number)),
-                StoreFile::Segment(_, number)
-                    if number <= older.covered
-                        && !older.needed.contains(&number)
-                        && !newer.needed.contains(&number) =>
-                {
-                    let is_damaged = watched.damaged.contains(&number);
-                    order(if is_damaged { OrderKind::PutAside(number) } else { OrderKind::Recycle(number) });
+                StoreFile::Checkpoint(_, number) => order(OrderKind::DropCheckpoint(number)),
+                StoreFile::Segment(_, number) if watched.damaged.contains(&number) => {
+                    order(OrderKind::PutAside(number))
                 }
+                StoreFile::Segment(_, number) => order(OrderKind::Recycle(number)),
                 _ => {}
             }
         }
@@ -331,13 +310,6 @@ impl CheckpointParts {
 
 /// Copies that a shard is told of at once: a turn writes no more.
 const COPIES_AT_ONCE_BYTES: usize = 64 * 1024;
-
-/// Segments in which there is something that somebody wants.
-pub(super) fn needed_by(recovered: &RecoveredLog) -> BTreeSet<SegmentNumber> {
-    let messages = &recovered.state.messages;
-    let parts = messages.iter().flat_map(|(id, _)| messages.parts(id).iter().copied().chain(messages.place(id)));
-    parts.map(|place| place.segment).collect()
-}
 
 #[cfg(test)]
 mod tests {

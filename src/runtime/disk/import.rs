@@ -15,13 +15,14 @@ use super::directory::{Access, Directory};
 use super::import_line::{ImportError, ImportLine, NumberedLines};
 use super::import_properties::are_properties;
 use super::mosquitto_import::{ImportTarget, MosquittoLines};
+use super::new_log_files::{DirectoryFiles, begin_log};
 use super::open::new_manifest;
 use super::request::StoreRequest;
-use super::reshard::NewLog;
 use crate::auth::parse_permissions;
 use crate::codec::SubscriptionOptions;
 use crate::ids::{ClientKey, PacketId, Qos, SessionId, ShardId, SubscriptionId};
 use crate::limits::SHARDS_MAX;
+use crate::store::NewLog;
 use crate::store::format::{
     BackEndDecision, FORMAT_VERSION, ForwardTarget, ListOf, LogRecord, Manifest, MessageId, MessageRecord,
     QueuedRecord, SessionOwner, WriteStamp,
@@ -99,7 +100,7 @@ fn import_lines(request: &StoreRequest, input: &mut dyn BufRead) -> Result<(), I
 }
 
 struct ImportedLog<'a> {
-    log: NewLog<'a>,
+    log: NewLog<DirectoryFiles<'a>>,
     /// By what is in them.
     messages: HashMap<Vec<u8>, MessageId>,
 }
@@ -119,7 +120,7 @@ impl<'a> Import<'a> {
     ) -> Result<Self, ImportError> {
         let mut logs = Vec::new();
         for shard in 0..manifest.shards {
-            let log = NewLog::begin(directory, request, manifest, ShardId(shard as u8))?;
+            let log = begin_log(directory, request, manifest, ShardId(shard as u8))?;
             logs.push(ImportedLog { log, messages: HashMap::new() });
         }
         Ok(Self { manifest, logs, session: None })

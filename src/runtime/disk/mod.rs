@@ -25,11 +25,11 @@ mod keeper;
 mod log;
 mod medium;
 mod mosquitto_import;
+mod new_log_files;
 mod open;
 mod prepare;
 mod progress;
 mod request;
-mod reshard;
 #[cfg(test)]
 mod sample;
 mod space;

@@ -13,17 +13,17 @@ use super::directory::{Access, Directory, FoundManifest};
 use super::error::DirectoryError;
 use super::keeper::Keeper;
 use super::medium::DirectoryMedium;
+use super::new_log_files::begin_log;
 use super::prepare::SegmentFile;
 use super::request::StoreRequest;
-use super::reshard::rewrite;
 use super::start_room::free_segments;
 use super::survey::SurveyError;
-use crate::codec::Forwarded;
 use crate::ids::{NameKey, ShardId};
-use crate::session::{Message, MessageRef};
+use crate::session::Message;
+use crate::shard::{read_messages, rewrite};
 use crate::store::format::{LogId, Manifest, MessageId, StoreFile};
-use crate::store::{RecoveredLog, StoredMessage, join_logs, read_message, recover_log};
-use crate::time::{Deadline, Now};
+use crate::store::{RecoveredLog, join_logs, recover_log};
+use crate::time::Timestamp;
 
 /// A directory to serve from.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl OpenStore {
         let mut recovered = recover(&directory, &manifest)?;
         join_logs(&mut recovered);
         if usize::from(manifest.shards) != request.shards {
-            manifest = rewrite(&directory, &manifest, request, &recovered)?;
+            manifest = write_anew(&directory, &manifest, request, &recovered)?;
             directory.write_manifest(&manifest)?;
             directory.remove_leftovers(&manifest)?;
             recovered = recover(&directory, &manifest)?;
@@ -127,20 +127,26 @@ fn open_log(
     recovered: RecoveredLog,
 ) -> Result<OpenLog, SurveyError> {
     let log = recovered.log;
-    let mut medium = DirectoryMedium::new(directory);
-    let (mut messages, mut lost) = (Vec::with_capacity(recovered.state.messages.len()), Vec::new());
-    let mut ids: Vec<MessageId> = recovered.state.messages.iter().map(|(id, _)| id).collect();
-    ids.sort_unstable(); // as they lie on the disk
-    for id in ids {
-        match read_message(&mut medium, log, &recovered.state, id)? {
-            Some(stored) => messages.push((id, to_message(&stored, request.now))),
-            None => lost.push(id),
-        }
-    }
+    let (messages, lost) = read_messages(&mut DirectoryMedium::new(directory), &recovered, request.now)?;
     let first = prepare_first(directory, request, &recovered)?;
     let sizes = (request.segment_bytes, request.reserve_bytes);
     let short = Keeper::check_now(directory, sizes, log, first.number.next()).err();
     Ok(OpenLog { recovered, messages, lost, first, short })
+}
+
+/// Writes the logs of the next generation, as many as are asked for. Gives the manifest that names it, which is to be written.
+fn write_anew(
+    directory: &Arc<Directory>,
+    manifest: &Manifest,
+    request: &StoreRequest,
+    logs: &[RecoveredLog],
+) -> Result<Manifest, SurveyError> {
+    let next = manifest.next_generation(request.shards as u16, request.segment_bytes);
+    let new: Result<Vec<_>, SurveyError> =
+        (0..next.shards).map(|shard| begin_log(directory, request, &next, ShardId(shard as u8))).collect();
+    let at = Timestamp(request.now.unix_ms);
+    rewrite(&mut DirectoryMedium::new(directory), logs, &manifest.names, at, new?)?;
+    Ok(next)
 }
 
 /// The segment that is written next. Where something is kept already, it may have the room that is left to others, and what nobody needs.
@@ -158,20 +164,6 @@ fn prepare_first(
         }
         prepared => prepared,
     }
-}
-
-/// The message as sessions keep it.
-pub(super) fn to_message(stored: &StoredMessage, now: Now) -> Message {
-    Message::new(&MessageRef {
-        topic: &stored.topic,
-        qos: stored.qos,
-        retain: stored.retain,
-        // What ended before the machine was started is over, and not for whoever can take it at once.
-        expires: stored.expires.map(|at| now.deadline_of(at).max(Deadline(1))),
-        publisher: stored.publisher,
-        properties: Forwarded::from_clean_block(stored.properties()),
-        payload: stored.payload(),
-    })
 }
 
 /// No stamp up to this one may be given again.

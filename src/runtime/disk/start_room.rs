@@ -4,14 +4,13 @@
 use crossbeam_channel::bounded;
 
 use super::checkpoint_file::CheckpointFile;
-use super::checkpoints::needed_by;
 use super::directory::Directory;
 use super::error::DirectoryError;
 use super::held::take_unread;
 use super::medium::DirectoryMedium;
 use super::prepare::{move_file, remove_file};
 use crate::store::format::StoreFile;
-use crate::store::{Medium, RecoveredLog};
+use crate::store::{Medium, RecoveredLog, needed_by};
 
 /// Frees segments of a log that nobody writes. Returns whether there is one at least that can be used again.
 pub(super) fn free_segments(directory: &Directory, recovered: &RecoveredLog) -> Result<bool, DirectoryError> {

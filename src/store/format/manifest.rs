@@ -34,6 +34,12 @@ const MAGIC: [u8; 8] = *b"DnlStore";
 const NODE_NAME_MAX_BYTES: usize = 1024;
 
 impl Manifest {
+    /// That of a directory whose logs are written anew, as so many.
+    #[must_use]
+    pub fn next_generation(&self, shards: u16, segment_bytes: u64) -> Self {
+        Self { generation: self.generation + 1, shards, epoch: self.epoch + 1, segment_bytes, ..self.clone() }
+    }
+
     /// The block of it. A name that is too long is cut: it is for people.
     pub fn seal(&self) -> Vec<u8> {
         let mut name = self.node_name.as_str();

@@ -27,7 +27,7 @@ struct WantedMessage {
 
 /// See the module's text. In a log the ids of new messages ascend, so most are found by bisection in a list that only grows at
 /// its end; only what a checkpoint refers to comes in any order. Ids are positions of ours: no key of a peer's choice is hashed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MessageTable {
     /// With ascending ids. Those that nobody wants any more are taken out when they are as many as the others.
     ascending: Vec<WantedMessage>,

@@ -32,14 +32,14 @@ pub struct StoredRetained {
     pub message: Option<MessageId>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct SlotOfSession {
     slot: SessionId,
     session: Box<StoredSession>,
 }
 
 /// See the module's text.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LogState {
     sessions: HashTable<SlotOfSession>,
     /// By topic.

@@ -1,23 +1,55 @@
-//! Messages whose bytes are lost: nobody waits for them any more, which is written down, so that it is told and counted once.
+//! What a start writes down before anything else: that it is one, and which messages are lost.
+//!
+//! Always holds: whoever was connected when the process before ended counts as disconnected from now on; nobody waits any more for messages whose bytes
+//! are lost, which is written down, so that it is told and counted once.
 
 use crate::ids::{PacketId, SessionId, WriteStamp};
 use crate::store::format::{LogRecord, MessageId};
 use crate::store::state::LogState;
+use crate::store::{RecordGroup, Urgency};
 use crate::telemetry::DropReason;
+use crate::time::Timestamp;
+
+/// The first records of a start.
+#[derive(Debug)]
+pub struct StartRecords {
+    /// Encoded one behind the other.
+    records: Vec<u8>,
+    count: u32,
+    /// What was kept and is lost: deliveries, wills, retained messages.
+    pub lost: u32,
+}
+
+impl StartRecords {
+    /// Of a log that was read back, whose last record is at `last`, when a broker starts `at` this time. The messages in `lost` could not be read; they
+    /// ascend.
+    pub fn of(state: &LogState, lost: &[MessageId], last: u64, at: Timestamp) -> Self {
+        let mut records = Vec::new();
+        LogRecord::Started { at }.encode(last + 1, &mut records);
+        let lost = LostMessages::of(state, lost, last + 1);
+        records.extend_from_slice(&lost.records);
+        Self { records, count: 1 + lost.count, lost: lost.count }
+    }
+
+    /// All of them, as a log takes them.
+    pub fn group(&self) -> RecordGroup<'_> {
+        RecordGroup { records: &self.records, count: self.count, inbox: &[], urgency: Urgency::Awaited }
+    }
+}
 
 /// What a log has to say of messages that are lost.
 #[derive(Debug, Default)]
-pub(super) struct LostMessages {
+struct LostMessages {
     /// Encoded behind the position that was given.
-    pub(super) records: Vec<u8>,
+    records: Vec<u8>,
     /// How many they are: a delivery, a will or a retained message each.
-    pub(super) count: u32,
+    count: u32,
 }
 
 impl LostMessages {
     /// Of a log that was read back, whose last record is at `last`; `lost` ascends. What is on its way to other logs is not sent, and dead as soon as
     /// they have taken over something newer.
-    pub(super) fn of(state: &LogState, lost: &[MessageId], last: u64) -> Self {
+    fn of(state: &LogState, lost: &[MessageId], last: u64) -> Self {
         let mut found = Self::default();
         if lost.is_empty() {
             return found;

@@ -1,0 +1,237 @@
+//! Another number of shards: everything that was read back is written anew, as the logs of the next generation, a session to the shard
+//! that owns its client id.
+//!
+//! Always holds: the new logs count for nothing until the manifest names their generation, and then the old ones do not; what was on its
+//! way between logs has arrived, at the sessions that it was for.
+//! Leaves to others: reading, the files of the new logs, the manifest, and deleting what does not count any more.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::codec::SubscriptionOptions;
+use crate::ids::{NameKey, Qos, ShardId};
+use crate::store::format::{LogRecord, MessageId, MessageRecord};
+use crate::store::state::{DeliveryExtra, StoredDelivery, StoredForward, StoredRetained, StoredSession, StoredWill};
+use crate::store::{Medium, MediumError, NewLog, NewLogFiles, RecoveredLog, StoredMessage, read_message};
+use crate::time::Timestamp;
+use crate::topic::{SubscribedFilter, TopicName, matches};
+
+/// Writes what `logs` come to, whose names are reduced by `names`, to logs that were just begun: one for each shard that there is to be. A broker starts at
+/// `at` for it.
+pub fn rewrite<M: Medium, F: NewLogFiles<Error: From<MediumError>>>(
+    medium: &mut M,
+    logs: &[RecoveredLog],
+    names: &NameKey,
+    at: Timestamp,
+    new: Vec<NewLog<F>>,
+) -> Result<(), F::Error> {
+    let mut source = OldLogs { logs, medium };
+    let mut sessions: Vec<Vec<StoredSession>> = Vec::new();
+    for log in logs {
+        let mut slots: Vec<_> = log.state.sessions().collect();
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
+        sessions.push(slots.into_iter().map(|(_, session)| session.clone()).collect());
+    }
+    let mut retained = BTreeMap::new();
+    let mut writers: Vec<_> = new.into_iter().map(|log| RewrittenLog { log, at, ids: HashMap::new() }).collect();
+    for (from, log) in logs.iter().enumerate() {
+        retain_latest(&mut retained, from, log.state.retained.iter().map(|(topic, found)| (&**topic, *found)));
+    }
+    let arrivals = source.deliver_forwards(names, &mut sessions, &mut retained)?;
+    let shards = writers.len();
+    for (from, of_log) in sessions.into_iter().enumerate() {
+        for session in of_log {
+            let owner = ShardId::owner_of(&session.client_id, shards);
+            writers[owner.index()].write_session(&mut source, from, session, &arrivals)?;
+        }
+    }
+    for (topic, (from, found)) in retained {
+        let owner = ShardId::owner_of(topic, shards);
+        writers[owner.index()].write_retained(&mut source, from, topic, found)?;
+    }
+    writers.into_iter().try_for_each(|writer| writer.log.finish())
+}
+
+/// By topic: in which log its latest write is.
+type Latest<'a> = BTreeMap<&'a str, (usize, StoredRetained)>;
+
+fn retain_latest<'a>(latest: &mut Latest<'a>, at: usize, found: impl Iterator<Item = (&'a str, StoredRetained)>) {
+    for (topic, retained) in found {
+        let known = latest.entry(topic).or_insert((at, retained));
+        if known.1.stamp < retained.stamp {
+            *known = (at, retained);
+        }
+    }
+}
+
+/// What was on its way to a session, by its client id: from which log.
+type Arrivals = HashMap<Box<str>, Vec<(usize, StoredDelivery)>>;
+
+/// Where everything is read.
+struct OldLogs<'a, M> {
+    logs: &'a [RecoveredLog],
+    medium: &'a mut M,
+}
+
+impl<'a, M: Medium> OldLogs<'a, M> {
+    fn message(&mut self, at: usize, id: MessageId) -> Result<Option<StoredMessage>, MediumError> {
+        let log = &self.logs[at];
+        read_message(self.medium, log.log, &log.state, id)
+    }
+
+    /// What one log had sent to another, which had not taken it over, comes to the sessions of that one.
+    fn deliver_forwards(
+        &mut self,
+        names: &NameKey,
+        sessions: &mut [Vec<StoredSession>],
+        retained: &mut Latest<'a>,
+    ) -> Result<Arrivals, MediumError> {
+        let mut arrivals = Arrivals::new();
+        let logs = self.logs;
+        for (at, log) in logs.iter().enumerate() {
+            for (to, of_log) in sessions.iter().enumerate() {
+                for forward in log.state.mailbox.forwards(ShardId(to as u8)) {
+                    let Some(message) = self.message(at, forward.message)? else { continue };
+                    deliver(names, of_log, (at, forward), &message, &mut arrivals);
+                    let write = forward.retained.and_then(|stamp| {
+                        let (topic, _) = log.state.retained.get_key_value(&*message.topic)?;
+                        let kept = (!message.payload().is_empty()).then_some(forward.message);
+                        Some((&**topic, StoredRetained { stamp, message: kept }))
+                    });
+                    retain_latest(retained, at, write.into_iter());
+                }
+            }
+        }
+        Ok(arrivals)
+    }
+}
+
+/// One message that was on its way to the sessions of a log.
+fn deliver(
+    names: &NameKey,
+    sessions: &[StoredSession],
+    (at, forward): (usize, &StoredForward),
+    message: &StoredMessage,
+    arrivals: &mut Arrivals,
+) {
+    let topic = TopicName::checked_before(&message.topic);
+    let mut picked: Vec<u64> = Vec::new();
+    for session in sessions {
+        let is_own = message.publisher.is_some_and(|publisher| publisher == names.client(&session.client_id));
+        let (mut qos, mut retain, mut ids, mut group) = (Qos::AtMostOnce, false, Vec::new(), None);
+        for (text, subscription) in session.subscriptions.iter() {
+            let Ok(filter) = SubscribedFilter::parse(text, u16::MAX) else { continue };
+            let Some(options) = SubscriptionOptions::from_bits(subscription.options) else { continue };
+            if !matches(filter.filter, topic) || (options.no_local && is_own) {
+                continue;
+            }
+            match filter.share.map(|share| names.group(share, filter.filter.as_str())) {
+                None if forward.plain => {}
+                Some(key) if forward.groups.contains(&key) && !picked.contains(&key) => {
+                    picked.push(key);
+                    group = Some(key);
+                }
+                _ => continue,
+            }
+            qos = qos.max(options.qos);
+            retain |= options.retain_as_published && message.retain;
+            ids.extend(subscription.identifier);
+        }
+        let qos = qos.min(message.qos);
+        if qos > Qos::AtMostOnce {
+            let has_extra = group.is_some() || !ids.is_empty();
+            let extra = has_extra.then(|| Box::new(DeliveryExtra { group, ids }));
+            let delivery = StoredDelivery { message: Some(forward.message), qos, retain, packet_id: None, extra };
+            arrivals.entry(session.client_id.clone()).or_default().push((at, delivery));
+        }
+    }
+}
+
+/// A log of the next generation.
+struct RewrittenLog<F> {
+    log: NewLog<F>,
+    /// When whoever was connected counts as gone.
+    at: Timestamp,
+    /// What messages of the old logs are called here.
+    ids: HashMap<(usize, MessageId), MessageId>,
+}
+
+impl<F: NewLogFiles<Error: From<MediumError>>> RewrittenLog<F> {
+    fn write_session<M: Medium>(
+        &mut self,
+        source: &mut OldLogs<'_, M>,
+        from: usize,
+        mut session: StoredSession,
+        arrivals: &Arrivals,
+    ) -> Result<(), F::Error> {
+        let slot = self.log.next_slot();
+        session.disconnected.get_or_insert(self.at);
+        if let Some(will) = session.will.take()
+            && let Some(message) = self.write_message(source, from, will.message)?
+        {
+            session.will = Some(Box::new(StoredWill { message, ..*will }));
+        }
+        let mut deliveries = std::mem::take(&mut session.deliveries);
+        for delivery in &mut deliveries {
+            if let Some(id) = delivery.message {
+                delivery.message = self.write_message(source, from, id)?;
+            }
+        }
+        for (from, arrived) in arrivals.get(&session.client_id).into_iter().flatten() {
+            let Some(id) = arrived.message else { continue };
+            let message = self.write_message(source, *from, id)?;
+            deliveries.push_back(StoredDelivery { message, ..arrived.clone() });
+        }
+        // One whose bytes are lost goes, unless the client has it and only its PUBREL is due.
+        deliveries.retain(|delivery| delivery.message.is_some() || delivery.packet_id.is_some());
+        session.deliveries = deliveries;
+        session.for_each_record(slot, &mut |record| self.log.push(record));
+        self.log.write_some()
+    }
+
+    fn write_retained<M: Medium>(
+        &mut self,
+        source: &mut OldLogs<'_, M>,
+        from: usize,
+        topic: &str,
+        found: StoredRetained,
+    ) -> Result<(), F::Error> {
+        let StoredRetained { stamp, message } = found;
+        let message = match message {
+            None => None,
+            Some(id) => match self.write_message(source, from, id)? {
+                None => return Ok(()),
+                message => message,
+            },
+        };
+        self.log.push(&LogRecord::Retained { topic, stamp, message });
+        self.log.write_some()
+    }
+
+    /// What a message is called here, written down if it was not yet; `None` for one whose bytes are lost.
+    fn write_message<M: Medium>(
+        &mut self,
+        source: &mut OldLogs<'_, M>,
+        from: usize,
+        id: MessageId,
+    ) -> Result<Option<MessageId>, MediumError> {
+        if let Some(known) = self.ids.get(&(from, id)) {
+            return Ok(Some(*known));
+        }
+        let Some(stored) = source.message(from, id)? else { return Ok(None) };
+        let whole = MessageRecord {
+            id,
+            qos: stored.qos,
+            retain: stored.retain,
+            expires: stored.expires,
+            publisher: stored.publisher,
+            topic: &stored.topic,
+            properties: stored.properties(),
+            properties_bytes: stored.properties().len() as u32,
+            payload: stored.payload(),
+            later_bytes: 0,
+        };
+        let new = self.log.push_message(&whole);
+        self.ids.insert((from, id), new);
+        Ok(Some(new))
+    }
+}
