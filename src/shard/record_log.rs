@@ -23,7 +23,7 @@ pub(super) struct RecordLog {
     keeping: LogKeeping,
     last: Position,
     durable: Position,
-    /// Of the last record of a session's end.
+    /// Of the last record of a session's end, or of one's that ends over several turns.
     last_end: Position,
     waiters: VecDeque<(Position, Waiter)>,
 }
@@ -115,7 +115,7 @@ impl RecordLog {
     #[inline(never)]
     fn encode(&mut self, turn: &mut Turn<'_>, record: &LogRecord<'_>) {
         self.last.0 += 1;
-        if let LogRecord::SessionEnded { .. } = record {
+        if let LogRecord::SessionEnded { .. } | LogRecord::SessionExpiry { expiry_s: 0, .. } = record {
             self.last_end = self.last;
         }
         record.encode(self.last.0, &mut turn.fx.log.bytes);

@@ -5,6 +5,7 @@ use super::show::{publish, publish1, publish2};
 use super::will::will;
 use crate::codec::{AckKind, Connect, Disconnect, Packet, Version};
 use crate::limits::RELEASED_PER_TURN;
+use crate::shard::{Command, SessionFate};
 
 /// A publisher and a kept subscriber with this QoS, both connected; everything so far is durable.
 fn pair(qos: u8) -> (World, Peer, Peer) {
@@ -68,6 +69,21 @@ fn a_connack_waits_while_a_restart_could_bring_an_ended_session_back() {
     let first = world.connect(&v5_kept("a"));
     world.hold_store();
     world.send(first, &Packet::Disconnect(Disconnect { session_expiry_s: Some(0), ..Disconnect::default() }));
+    let second = world.open(&v5("a"));
+    assert!(world.read(second).is_empty());
+    world.release_store();
+    assert_eq!(world.read(second), ["CONNACK success"]);
+}
+
+/// Its end is written down in two steps: the first is what keeps it from coming back.
+#[test]
+fn a_connack_waits_while_a_session_that_is_taken_down_over_several_turns_could_come_back() {
+    let mut world = World::with(1, |settings| settings.subscriptions_per_turn = 1);
+    let first = world.connect(&v5_kept("a"));
+    (0..4).for_each(|number| world.subscribe(first, &format!("t/{number}"), 1));
+    world.hold_store();
+    world.hold_work();
+    world.command(0, 1, Command::Disconnect { client_id: "a".into(), session: SessionFate::Ended });
     let second = world.open(&v5("a"));
     assert!(world.read(second).is_empty());
     world.release_store();
