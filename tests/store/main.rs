@@ -5,7 +5,10 @@
 
 mod canary;
 mod damage;
+#[path = "../support/dice.rs"]
 mod dice;
+#[path = "../support/sectors.rs"]
+#[allow(dead_code, reason = "the simulator of shards has faults that this does not need")]
 mod disk;
 mod hostile;
 mod model;

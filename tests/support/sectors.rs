@@ -42,6 +42,16 @@ impl SimDisk {
         true
     }
 
+    /// Makes a file of these bytes, or replaces it as a whole, durable at once.
+    pub(crate) fn put(&mut self, file: StoreFile, bytes: Vec<u8>) {
+        self.files.insert(file, bytes);
+    }
+
+    /// Whether there is a file.
+    pub(crate) fn has(&self, file: StoreFile) -> bool {
+        self.files.contains_key(&file)
+    }
+
     /// Gives a file another name, as recycling does: its bytes stay.
     pub(crate) fn rename(&mut self, from: StoreFile, to: StoreFile) {
         let bytes = self.files.remove(&from).expect("the file is there");
@@ -54,7 +64,7 @@ impl SimDisk {
     }
 
     /// All files.
-    pub(crate) fn names(&self) -> impl Iterator<Item = StoreFile> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = StoreFile> + '_ {
         self.files.keys().copied()
     }
 
@@ -74,6 +84,17 @@ impl SimDisk {
     pub(crate) fn complete(&mut self) {
         for UnderWay { file, offset, bytes } in std::mem::take(&mut self.under_way) {
             self.store(file, offset, &bytes);
+        }
+    }
+
+    /// The same of one log alone.
+    pub(crate) fn complete_of(&mut self, log: LogId) {
+        for UnderWay { file, offset, bytes } in std::mem::take(&mut self.under_way) {
+            if file.log() == Some(log) {
+                self.store(file, offset, &bytes);
+            } else {
+                self.under_way.push(UnderWay { file, offset, bytes });
+            }
         }
     }
 
