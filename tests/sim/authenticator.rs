@@ -62,6 +62,14 @@ impl Authenticator {
         }
     }
 
+    /// The process has died, and everybody who waited has gone.
+    pub(crate) fn forget(&mut self) {
+        self.asked.clear();
+        self.late.clear();
+        self.waiting.clear();
+        (self.resuming, self.last) = (None, None);
+    }
+
     /// Which of the two pairs of listeners a connection comes by.
     pub(crate) fn listener(&mut self, asks: bool) -> u8 {
         if asks && self.rng.percent(60) { 2 } else { 0 }

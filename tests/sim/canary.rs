@@ -74,11 +74,19 @@ pub(crate) enum Canary {
     ForgetReleased,
     /// The log loses how much was taken over of what others sent.
     SkipInboxCount,
+    /// Acknowledgements do not wait for the disk.
+    AckBeforeDisk,
+    /// The disk is given that a client has completed a QoS 2 message which it has released.
+    ForgetReleasedOnDisk,
+    /// The disk is not given how much was taken over of what others sent.
+    SkipInboxOnDisk,
+    /// A start sends again what other logs have taken over.
+    ReplayTwice,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -108,7 +116,16 @@ impl Canary {
         Self::SkipInPage,
         Self::ForgetReleased,
         Self::SkipInboxCount,
+        Self::AckBeforeDisk,
+        Self::ForgetReleasedOnDisk,
+        Self::SkipInboxOnDisk,
+        Self::ReplayTwice,
     ];
+
+    /// Whether it is for what comes back after a crash to show it, and for nothing before: the model of the log does not look.
+    pub(crate) const fn is_found_by_a_crash(self) -> bool {
+        matches!(self, Self::AckBeforeDisk | Self::ForgetReleasedOnDisk | Self::SkipInboxOnDisk | Self::ReplayTwice)
+    }
 }
 
 /// What becomes of a message between two shards.

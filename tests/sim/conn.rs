@@ -58,6 +58,8 @@ pub(crate) struct Conn {
     pub(crate) at: Option<(usize, ConnectionId)>,
     /// The shard has closed it. What is in its outbox still leaves.
     pub(crate) left: bool,
+    /// When the broker ended it, in milliseconds: a session's time runs from there, whenever its client finds out.
+    pub(crate) ended_ms: Option<u64>,
     /// Written by the client, not yet received.
     pub(crate) to_broker: VecDeque<u8>,
     /// Taken by the socket, not yet read by the client.
@@ -88,6 +90,7 @@ impl Conn {
             listener,
             at: None,
             left: false,
+            ended_ms: None,
             to_broker: VecDeque::new(),
             to_client: VecDeque::new(),
             receiving: Receiving::Nothing,

@@ -98,7 +98,9 @@ impl World {
         let conn_of = |world: &Self, socket| world.sockets[shard].get(socket);
         match operation {
             Operation::ReceiveOnce { socket, connection } => {
-                self.receive(conn_of(self, socket), Receiving::Once(connection))
+                let index = conn_of(self, socket);
+                self.received_from.insert((shard, connection), index);
+                self.receive(index, Receiving::Once(connection))
             }
             Operation::Receive { socket, connection } => {
                 self.receive(conn_of(self, socket), Receiving::Until(connection))

@@ -33,6 +33,13 @@ impl World {
         self.rest(true)?;
         self.oracle.at_rest(&self.counters())?;
         self.nothing_is_on_its_way()?;
+        if let Some(disks) = &mut self.disks {
+            let shards = disks.rng.between(1, 5);
+            self.crash(shards)?;
+            self.rest(true)?;
+            self.oracle.at_rest(&self.counters())?;
+            self.nothing_is_on_its_way()?;
+        }
         for client in &self.clients {
             if client.conn.is_some() && !client.is_settled() {
                 return Err(format!("client {} still waits: {client:?}", client.index));
@@ -138,7 +145,9 @@ impl World {
             let connections = self.connections[shard].as_ref().expect("no call is within another");
             moved |= connections.has_work();
             let Position(appended) = self.stores[shard].appended;
-            if self.stores[shard].durable.0 < appended {
+            if self.disks.is_some() {
+                moved |= self.settle_disk(shard)?;
+            } else if self.stores[shard].durable.0 < appended {
                 self.confirm(shard, Position(appended))?;
                 moved = true;
             }
@@ -148,6 +157,18 @@ impl World {
                 moved = true;
             }
             self.flush(shard)?;
+        }
+        Ok(moved)
+    }
+
+    /// Everything is written that there is.
+    fn settle_disk(&mut self, shard: usize) -> Result<bool, String> {
+        let mut moved = false;
+        while let Some(disks) = &mut self.disks {
+            disks.begin_write(shard, self.now, true);
+            let Some(position) = disks.end_write(shard) else { break };
+            self.confirm(shard, position)?;
+            moved = true;
         }
         Ok(moved)
     }

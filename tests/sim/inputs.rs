@@ -107,12 +107,10 @@ impl World {
         connect: &Connect<'_>,
         arrival: ConnectInfo<'_>,
     ) -> Check {
-        let index = match self.adopting.take() {
+        let received_from = self.received_from.get(&(shard, connection)).copied();
+        let index = match self.adopting.take().or(received_from).or(self.receiving) {
             Some(index) => index,
-            None => match self.receiving {
-                Some(index) => index,
-                None => self.take_waiting(shard, connect.client_id)?,
-            },
+            None => self.take_waiting(shard, connect.client_id)?,
         };
         let is_full = self.is_full();
         let conn = self.conns.get_mut(&index).expect("still there");
@@ -158,7 +156,14 @@ impl World {
     /// The connection that has waited longest for a place for this client.
     fn take_waiting(&self, shard: usize, client_id: &str) -> Result<usize, String> {
         let key = (shard, client_id.to_owned());
-        let index = self.awaiting_place.borrow_mut().get_mut(&key).and_then(std::collections::VecDeque::pop_front);
+        let mut awaiting = self.awaiting_place.borrow_mut();
+        // Those that have gone meanwhile are not heard.
+        let still_waits =
+            |index: &usize| self.conns.get(index).is_some_and(|conn| conn.at.is_none() && !conn.is_closed());
+        let index = awaiting.get_mut(&key).and_then(|waiting| {
+            waiting.retain(still_waits);
+            waiting.pop_front()
+        });
         index.ok_or_else(|| format!("CONNECT of {client_id} from a connection that was not received from"))
     }
 
@@ -214,7 +219,7 @@ impl World {
             }
             Packet::Unsubscribe(unsubscribe) => {
                 self.trace.note(&format!("client {client} {unsubscribe:?}"));
-                self.oracle.handle_unsubscribe(client, unsubscribe.filters());
+                self.oracle.handle_unsubscribe(client, unsubscribe.packet_id.get(), unsubscribe.filters());
             }
             Packet::Disconnect(disconnect) => {
                 self.trace.note(&format!("client {client} {disconnect:?}"));
@@ -227,6 +232,11 @@ impl World {
     /// One input and its effects. What is for connections waits in `out` until they can take it.
     pub(crate) fn handle(&mut self, shard: usize, input: Input<'_>) -> Check {
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
+        self.carry_out_effects(shard)
+    }
+
+    /// What has followed from an input, or from a start.
+    pub(crate) fn carry_out_effects(&mut self, shard: usize) -> Check {
         let mut fx = std::mem::take(&mut self.fx);
         self.take_records(shard, &fx.log);
         for effect in &fx.list {
@@ -412,6 +422,7 @@ impl World {
         self.out.list.push(Effect::Close { connection, reason });
         let conn = self.conns.get_mut(&index).expect("it had a name");
         conn.left = true;
+        conn.ended_ms = Some(self.now.ms());
         self.trace.note(&format!("connection {index} of {:?} closed: {}", conn.owner, reason.label()));
         if self.authenticator.is_waiting(index) {
             return self.closed_while_waiting(index, reason);

@@ -10,6 +10,11 @@ mod authenticator;
 mod canary;
 mod client;
 mod conn;
+mod crash;
+#[path = "../support/dice.rs"]
+#[allow(dead_code, reason = "another simulation throws more of them")]
+mod dice;
+mod disks;
 mod durable;
 mod edge;
 mod end;
@@ -22,6 +27,9 @@ mod oracle;
 mod people;
 mod plan;
 mod rng;
+#[path = "../support/sectors.rs"]
+#[allow(dead_code, reason = "another simulation has other faults")]
+mod sectors;
 mod trace;
 mod world;
 
@@ -45,7 +53,12 @@ struct Run {
 
 /// Runs one seed to its end; in words what went wrong.
 fn run(seed: u64, steps: u64, canary: Canary) -> Result<Run, String> {
-    let mut world = World::new(seed, canary);
+    run_with(seed, steps, canary, None)
+}
+
+/// The same with disks or without, whatever the seed has.
+fn run_with(seed: u64, steps: u64, canary: Canary, disks: Option<bool>) -> Result<Run, String> {
+    let mut world = World::new(seed, canary, disks);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         for _ in 0..steps {
             world.step()?;
@@ -156,7 +169,7 @@ fn one_seed_run_twice_is_one_history() {
 #[test]
 fn seeds_that_once_failed_pass() {
     for (seed, what) in FOUND {
-        if let Err(failure) = run(seed, STEPS, Canary::None) {
+        if let Err(failure) = run_with(seed, STEPS, Canary::None, Some(false)) {
             panic!("once: {what}\nnow: {failure}");
         }
     }

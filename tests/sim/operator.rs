@@ -48,6 +48,12 @@ impl Operator {
             messages: 0,
         }
     }
+
+    /// The process has died: nothing that it was asked is answered.
+    pub(crate) fn forget(&mut self) {
+        self.replies.clear();
+        self.listings.clear();
+    }
 }
 
 impl World {

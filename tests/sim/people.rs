@@ -78,7 +78,7 @@ impl World {
                 client.sent_ms = self.now.ms();
             }
             if at_end {
-                client.disconnected(self.now.ms());
+                client.disconnected(conn.ended_ms.unwrap_or(self.now.ms()));
             } else {
                 conn.write(&out);
             }
@@ -126,7 +126,7 @@ impl World {
             Move::Takeover { clean_start } => {
                 if self.clients[number].plan.fights {
                     // The other one's connection: it stays, and reads what comes until it is taken over.
-                    self.clients[number].disconnected(self.now.ms());
+                    self.leave_conn(number);
                 } else {
                     self.drop_client(number);
                 }
@@ -190,8 +190,15 @@ impl World {
     pub(crate) fn drop_client(&mut self, number: usize) {
         let Some(index) = self.clients[number].conn else { return };
         self.trace.note(&format!("client {number} drops connection {index}"));
-        self.clients[number].disconnected(self.now.ms());
+        self.leave_conn(number);
         self.drop_conn(index);
+    }
+
+    /// A client has no connection any more, since the broker ended it or from now on.
+    fn leave_conn(&mut self, number: usize) {
+        let conn = self.clients[number].conn.and_then(|index| self.conns.get(&index));
+        let ended_ms = conn.and_then(|conn| conn.ended_ms);
+        self.clients[number].disconnected(ended_ms.unwrap_or(self.now.ms()));
     }
 
     pub(crate) fn drop_conn(&mut self, index: usize) {
@@ -241,7 +248,7 @@ impl World {
             if let Owner::Client(client) = self.conns[&index].owner
                 && self.clients[client].conn == Some(index)
             {
-                self.clients[client].disconnected(self.now.ms());
+                self.leave_conn(client);
             }
             if let Some(name) = self.conns.remove(&index).and_then(|conn| conn.at) {
                 self.names.remove(&name);

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) tight: bool,
     /// Everything happens within seconds: nothing expires, and fights for a client id are fierce.
     pub(crate) dense: bool,
+    /// Logs are on disks, and the process dies now and then.
+    pub(crate) disks: bool,
     pub(crate) clients: Vec<ClientPlan>,
     pub(crate) hostiles: usize,
 }
@@ -61,7 +63,7 @@ impl Plan {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         let shards = rng.between(1, 5);
         let tight = rng.percent(25);
-        let settings = Settings {
+        let mut settings = Settings {
             shards,
             sys_interval_s: if rng.percent(15) { 10 } else { 0 },
             packet_size_max_bytes: 8 * 1024,
@@ -97,6 +99,12 @@ impl Plan {
         // Again from a source of their own.
         let mut edge = Rng::new(!rng.clone().next() ^ 0xed9e);
         let buffer_bytes = *edge.pick(&[64, 512, 4_096]);
+        let mut disks = edge.clone();
+        let has_disks = disks.percent(50);
+        if has_disks && disks.percent(50) {
+            // Each message is written down at once for all who are to get it, so that nothing comes twice for a crash.
+            settings.subscribers_per_turn = 2_048;
+        }
         Self {
             buffer_bytes,
             buffers: *edge.pick(&[8, 400, 1_024]),
@@ -111,6 +119,7 @@ impl Plan {
             socket_bytes: *rng.pick(&[64, 1_000, 8_000, 64_000]),
             tight,
             dense,
+            disks: has_disks,
             clients,
             hostiles: rng.between(0, 4),
         }

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dunlin::auth::Policy;
 use dunlin::conn::{ConnectRates, Connections, ConnectionsConfig, Handover, ListenerLayers};
-use dunlin::ids::{ConnectionId, ShardId, Ticket};
+use dunlin::ids::{ConnectionId, HashKeys, ShardId, Ticket};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Places, ProcessContext, Shard};
+use dunlin::shard::{Effects, Input, MeshBatch, MeshMessage, Places, ProcessContext, Settings, Shard, StampClock};
 use dunlin::store::{LogKeeping, LogStart, Position};
 use dunlin::telemetry::{Counters, TransportCounters};
 use dunlin::time::Now;
@@ -21,6 +21,7 @@ use crate::authenticator::Authenticator;
 use crate::canary::{Cage, Canary};
 use crate::client::Client;
 use crate::conn::{Conn, Place};
+use crate::disks::{Disks, Opened};
 use crate::durable::Store;
 use crate::edge::Sockets;
 use crate::hostile::Hostile;
@@ -40,6 +41,12 @@ pub(crate) struct Channel {
 }
 
 pub(crate) struct World {
+    seed: u64,
+    /// Where the logs are, if not in the air.
+    pub(crate) disks: Option<Disks>,
+    pub(crate) listeners: Vec<Arc<ListenerSettings>>,
+    /// What processes counted that have died.
+    pub(crate) past: Counters,
     pub(crate) plan: Plan,
     pub(crate) rng: Rng,
     /// What sockets do by chance: from a source of its own, so that the rest of a run stays what it was without it.
@@ -61,6 +68,8 @@ pub(crate) struct World {
     /// Connections whose CONNECT waits for a place, by shard and client id.
     pub(crate) awaiting_place: RefCell<BTreeMap<(usize, String), VecDeque<usize>>>,
     pub(crate) receiving: Option<usize>,
+    /// By what their shards call them: connections that were listened to before they were known.
+    pub(crate) received_from: BTreeMap<(usize, ConnectionId), usize>,
     /// Connections of all shards, as they count them.
     pub(crate) connections_count: Arc<AtomicU32>,
     pub(crate) handovers_counts: Arc<[AtomicU32]>,
@@ -90,59 +99,40 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, canary: Canary) -> Self {
+    /// With disks or without, or as the seed has it.
+    pub(crate) fn new(seed: u64, canary: Canary, disks: Option<bool>) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = Plan::new(&mut rng);
-        let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: 1_700_000_000_000 };
-        let places = Arc::new(Places::new(plan.connections_max, []));
-        let process = ProcessContext { places, ..ProcessContext::new(plan.settings.clone(), seed, now) };
-        let shard =
-            |n| Shard::new(ShardId(n as u8), &process, now, LogStart { keeping: LogKeeping::Disk, last: Position(0) });
-        let shards: Vec<Shard> = (0..plan.settings.shards).map(shard).collect();
-        let count = shards.len();
-        let connections_count = Arc::new(AtomicU32::new(0));
-        let handovers_counts: Arc<[AtomicU32]> = (0..count).map(|_| AtomicU32::new(0)).collect();
-        let connections = |own: usize| {
-            let mut connections = Connections::new(ConnectionsConfig {
-                own: ShardId(own as u8),
-                shards: count,
-                connections_max: plan.connections_max,
-                connections: Arc::clone(&connections_count),
-                rates: Arc::new(ConnectRates::none()),
-                handovers: Arc::clone(&handovers_counts),
-                settings: Arc::clone(&process.settings),
-                instance: seed,
-            });
-            for policy in [Policy::Admit, Policy::Ask] {
-                let listener =
-                    Arc::new(ListenerSettings { policy, connect_timeout_s: 10, ..ListenerSettings::default() });
-                connections.add_listener(Arc::clone(&listener), Arc::default(), ListenerLayers::None);
-                connections.add_listener(listener, Arc::default(), ListenerLayers::Inverting);
-            }
-            Some(connections)
-        };
+        let mut plan = Plan::new(&mut rng);
+        plan.disks = disks.unwrap_or(plan.disks);
+        let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: UNIX_MS_AT_ZERO };
         let clients = plan.clients.iter().cloned().enumerate().map(|(n, plan)| Client::new(n, plan)).collect();
-        Self {
-            oracle: Oracle::new(plan.settings.inflight_max, plan.tight),
+        let names = HashKeys::from(seed).names;
+        let mut world = Self {
+            seed,
+            disks: plan.disks.then(|| Disks::new(seed, plan.settings.shards, names, now, canary)),
+            listeners: listeners(),
+            past: Counters::default(),
+            oracle: Oracle::new(plan.settings.inflight_max, plan.tight, plan.settings.subscribers_per_turn < 100),
             hostiles: (0..plan.hostiles).map(Hostile::new).collect(),
-            fresh_index_bytes: shards[0].holdings().index_bytes,
-            connections: (0..count).map(connections).collect(),
-            sockets: (0..count).map(|_| Sockets::default()).collect(),
-            handovers: (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect(),
+            fresh_index_bytes: 0,
+            connections: Vec::new(),
+            sockets: Vec::new(),
+            handovers: Vec::new(),
             tickets: BTreeMap::new(),
             adopting: None,
             awaiting_place: RefCell::default(),
             receiving: None,
-            connections_count,
-            handovers_counts,
+            received_from: BTreeMap::new(),
+            connections_count: Arc::default(),
+            handovers_counts: Arc::default(),
             rng,
             edge_rng: Rng::new(!seed),
             now,
-            shards,
+            shards: Vec::new(),
             fx: Effects::default(),
             out: Effects::default(),
-            channels: (0..count).map(|_| (0..count).map(|_| Channel::default()).collect()).collect(),
-            stores: (0..count).map(|_| Store::default()).collect(),
+            channels: Vec::new(),
+            stores: Vec::new(),
             held: BTreeMap::new(),
             conns: BTreeMap::new(),
             by_name: BTreeMap::new(),
@@ -156,7 +146,71 @@ impl World {
             aliases: BTreeMap::new(),
             aliases_in: BTreeMap::new(),
             plan,
+        };
+        world.oracle.sees_no_store = canary.is_found_by_a_crash();
+        let shards = world.plan.settings.shards;
+        let opened = world.disks.as_mut().map(|disks| disks.open(shards, now).expect("there is nothing to be read"));
+        let begun = world.begin_process(opened.map(|opened| (opened, BTreeMap::new())));
+        begun.expect("nothing has happened yet");
+        world
+    }
+
+    /// A process begins: with what was read back, if it has disks.
+    pub(crate) fn begin_process(&mut self, opened: Option<(Opened, BTreeMap<usize, u64>)>) -> Check {
+        let (seed, now, count) = (self.seed, self.now, self.plan.settings.shards);
+        let places = Arc::new(Places::new(self.plan.connections_max, []));
+        let last_stamp_ns = opened.as_ref().map_or(0, |(opened, _)| opened.last_stamp_ns);
+        let process = ProcessContext {
+            places,
+            listeners: self.listeners.clone().into(),
+            stamps: StampClock::new(now, last_stamp_ns),
+            ..ProcessContext::new(self.plan.settings.clone(), seed, now)
+        };
+        let start = |n: usize| {
+            let last = self.disks.as_ref().map_or(Position(0), |disks| disks.appended(n));
+            LogStart { keeping: LogKeeping::Disk, last }
+        };
+        self.shards = (0..count).map(|n| Shard::new(ShardId(n as u8), &process, now, start(n))).collect();
+        self.fresh_index_bytes = self.shards[0].holdings().index_bytes;
+        self.connections_count = Arc::new(AtomicU32::new(0));
+        self.handovers_counts = (0..count).map(|_| AtomicU32::new(0)).collect();
+        self.connections = (0..count).map(|own| Some(self.begin_connections(own, &process.settings))).collect();
+        self.sockets = (0..count).map(|_| Sockets::default()).collect();
+        self.handovers = (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect();
+        self.channels = (0..count).map(|_| (0..count).map(|_| Channel::default()).collect()).collect();
+        self.stores = (0..count).map(|_| Store::default()).collect();
+        (self.adopting, self.receiving) = (None, None);
+        self.tickets.clear();
+        self.received_from.clear();
+        self.awaiting_place.borrow_mut().clear();
+        self.held.clear();
+        self.by_name.clear();
+        self.names.clear();
+        (self.fx, self.out) = (Effects::default(), Effects::default());
+        self.authenticator.forget();
+        self.operator.forget();
+        match opened {
+            Some((opened, serials)) => self.hand_over_logs(opened.logs, &serials),
+            None => Ok(()),
         }
+    }
+
+    fn begin_connections(&self, own: usize, settings: &Arc<Settings>) -> Connections {
+        let mut connections = Connections::new(ConnectionsConfig {
+            own: ShardId(own as u8),
+            shards: settings.shards,
+            connections_max: self.plan.connections_max,
+            connections: Arc::clone(&self.connections_count),
+            rates: Arc::new(ConnectRates::none()),
+            handovers: Arc::clone(&self.handovers_counts),
+            settings: Arc::clone(settings),
+            instance: self.seed,
+        });
+        for listener in &self.listeners {
+            connections.add_listener(Arc::clone(listener), Arc::default(), ListenerLayers::None);
+            connections.add_listener(Arc::clone(listener), Arc::default(), ListenerLayers::Inverting);
+        }
+        connections
     }
 
     /// One random step, and what must hold after it.
@@ -185,6 +239,7 @@ impl World {
         }
         self.somebody_decides()?;
         self.operator_acts()?;
+        self.something_breaks()?;
         self.remove_finished();
         for shard in 0..self.shards.len() {
             if self.edge_rng.percent(30) {
@@ -207,7 +262,7 @@ impl World {
 
     pub(crate) fn pass_us(&mut self, us: usize) {
         self.now.mono_ns += us as u64 * 1_000;
-        self.now.unix_ms = 1_700_000_000_000 + self.now.ms();
+        self.now.unix_ms = UNIX_MS_AT_ZERO + self.now.ms();
         self.oracle.pass(self.trace.step, self.now);
     }
 
@@ -270,6 +325,9 @@ impl World {
     /// A store makes some of what it was given durable.
     fn store_confirms(&mut self) -> Check {
         let shard = self.rng.below(self.shards.len());
+        if self.disks.is_some() {
+            return self.disk_writes(shard);
+        }
         let store = &self.stores[shard];
         let waiting = store.waiting();
         if waiting == 0 {
@@ -283,7 +341,7 @@ impl World {
     pub(crate) fn confirm(&mut self, shard: usize, position: Position) -> Check {
         let store = &mut self.stores[shard];
         let mut told = position;
-        if self.cage.canary == Canary::StoreLies {
+        if matches!(self.cage.canary, Canary::StoreLies | Canary::AckBeforeDisk) {
             told = store.appended;
         }
         store.durable = told;
@@ -345,13 +403,31 @@ impl World {
         Ok(())
     }
 
+    /// Of all processes.
     pub(crate) fn counters(&self) -> Counters {
+        let mut sum = self.counters_now();
+        sum.add(&self.past);
+        sum
+    }
+
+    pub(crate) fn counters_now(&self) -> Counters {
         self.shards.iter().fold(Counters::default(), |mut sum, shard| {
             sum.add(shard.counters());
             sum
         })
     }
 }
+
+/// Clients that are let in by the first are admitted; about those of the second somebody is asked.
+fn listeners() -> Vec<Arc<ListenerSettings>> {
+    let listener = |(name, policy): (&str, Policy)| {
+        Arc::new(ListenerSettings { name: name.into(), policy, connect_timeout_s: 10, ..ListenerSettings::default() })
+    };
+    [("admits", Policy::Admit), ("asks", Policy::Ask)].map(listener).into()
+}
+
+/// What the wall clock said when the monotonic one began.
+pub(crate) const UNIX_MS_AT_ZERO: u64 = 1_700_000_000_000;
 
 /// A time that passes at once and is long: several of them are more than a deleted retained message is remembered for.
 const LONG_US: usize = 5_000_000;

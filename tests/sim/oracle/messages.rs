@@ -72,6 +72,7 @@ impl Oracle {
         self.stats.published += 1;
         if message.retain {
             self.retained.insert(message.topic.clone(), Some(key));
+            self.writes.add(&message.topic, Some(key));
         }
         self.owe_to_sessions(key, &message);
         self.owe_to_groups(key, &message);
@@ -86,6 +87,7 @@ impl Oracle {
     pub(crate) fn publish_empty(&mut self, topic: &str, retain: bool) {
         if retain {
             self.retained.insert(topic.to_owned(), None);
+            self.writes.add(topic, None);
         }
     }
 
@@ -108,7 +110,7 @@ impl Oracle {
             if too_large || (qos == 0 && session.conn.is_none()) {
                 continue;
             }
-            self.owed.insert((client, key), Owed { qos, kept: session.expiry_s > 0 });
+            self.owed.insert((client, key), Owed { qos, kept: session.expiry_s > 0, told: false });
         }
     }
 
@@ -158,6 +160,8 @@ impl Oracle {
         let open = self.sessions[&client].open.iter().filter(|open| open.qos == 1);
         let sent: Vec<(String, Key)> = open
             .filter_map(|open| match (Tag::of(&open.payload), &open.group) {
+                // A start does not know of groups whose members are elsewhere what its sessions had of them.
+                (_, Some(group)) if open.is_restored && !filters.contains(group) => None,
                 (Tag::Known(key), Some(group)) => Some((group.clone(), key)),
                 _ => None,
             })

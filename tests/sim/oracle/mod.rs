@@ -9,6 +9,8 @@
 
 mod finish;
 mod messages;
+mod restart;
+mod retained;
 mod sent;
 mod sessions;
 
@@ -18,6 +20,7 @@ use dunlin::time::Now;
 use dunlin::topic::{TopicFilter, TopicName};
 
 pub(crate) use messages::{Key, Message, Tag, WILL, is_will, payload, will_payload};
+pub(crate) use restart::{Survived, SurvivedDelivery, SurvivedForward, SurvivedSession};
 pub(crate) use sessions::{ConnectAs, Session};
 
 /// What a check found, in words.
@@ -30,6 +33,8 @@ pub(crate) struct Owed {
     pub(crate) qos: u8,
     /// The session was kept when the message was published, so the acknowledgement waits for the store.
     pub(crate) kept: bool,
+    /// The publisher was told so, or what it said is durable anyway: a crash must not lose it.
+    pub(crate) told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,12 +49,23 @@ pub(crate) struct Oracle {
     pub(crate) owed_to_group: BTreeSet<(String, Key)>,
     /// How often a group got a message.
     pub(crate) group_firsts: BTreeMap<(String, Key), u32>,
+    /// How often more, because of a crash in the middle of it.
+    group_again: BTreeMap<(String, Key), u32>,
+    /// Only what comes back after a crash says whether something was stored.
+    pub(crate) sees_no_store: bool,
+    /// A message is written down for some of its subscribers at a time: a crash in between has it come twice to some.
+    has_small_turns: bool,
     /// The step in which the session of a member last ended: what it had not acknowledged goes to others of the group.
     pub(crate) member_ended: BTreeMap<String, u64>,
     /// The step in which a group last had no member: it ended, and what it had been given before belongs to no group any more.
     pub(crate) group_ended: BTreeMap<String, u64>,
     /// The last write to each retained topic.
     pub(crate) retained: BTreeMap<String, Option<Key>>,
+    /// Which writes a crash may bring back.
+    writes: retained::Writes,
+    /// Sessions that have ended since the last start, by serial: their ends may not be durable.
+    ended: BTreeMap<u64, Session>,
+    serials: u64,
     /// Connections whose CONNECT is to be refused: their client id was taken over too often.
     pub(crate) refused: BTreeSet<usize>,
     /// Clients whose sessions have ended since somebody last looked.
@@ -97,6 +113,11 @@ pub(crate) struct Stats {
     pub(crate) commands: u64,
     /// Packets whose clients a restart would have to know of.
     pub(crate) durable: u64,
+    /// Crashes; those that were followed by another number of shards; what survived them.
+    pub(crate) crashes: u64,
+    pub(crate) resharded: u64,
+    pub(crate) survivors: u64,
+    pub(crate) survived: u64,
 }
 
 impl Stats {
@@ -123,12 +144,16 @@ impl Stats {
         self.verdicts_late += other.verdicts_late;
         self.commands += other.commands;
         self.durable += other.durable;
+        self.crashes += other.crashes;
+        self.resharded += other.resharded;
+        self.survivors += other.survivors;
+        self.survived += other.survived;
     }
 }
 
 impl Oracle {
-    pub(crate) fn new(inflight_max: u16, may_drop: bool) -> Self {
-        Self { inflight_max, may_drop, ..Self::default() }
+    pub(crate) fn new(inflight_max: u16, may_drop: bool, has_small_turns: bool) -> Self {
+        Self { inflight_max, may_drop, has_small_turns, ..Self::default() }
     }
 
     /// Time passes: sessions end, wills come due.

@@ -17,6 +17,10 @@ pub(crate) struct Open {
     pub(crate) sent_on: Option<usize>,
     /// PUBREC has come.
     pub(crate) released: bool,
+    /// PUBREL has left.
+    pub(crate) release_told: bool,
+    /// A process before this one sent it.
+    pub(crate) is_restored: bool,
     /// The shared subscription that it came by, where its identifier says so.
     pub(crate) group: Option<String>,
 }
@@ -43,6 +47,14 @@ impl Oracle {
             Packet::Publish(publish) => self.sent_publish(client, conn, publish, topic),
             Packet::Ack(ack) => self.sent_ack(client, ack.kind, ack.packet_id.get(), ack.reason),
             Packet::SubAck(suback) => self.sent_suback(client, suback),
+            Packet::UnsubAck(unsuback) => {
+                let session = self.sessions.get_mut(&client).expect("just found");
+                let filters = session.unasked.remove(&unsuback.packet_id.get()).unwrap_or_default();
+                let is_over = |filter: &String| !session.subscriptions.contains_key(filter);
+                let over: Vec<String> = filters.into_iter().filter(is_over).collect();
+                session.unsubscribed.extend(over);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -77,7 +89,8 @@ impl Oracle {
                 if subscription.qos != code as u8 {
                     return Err(format!("client {client} is granted {code} for {filter}"));
                 }
-                subscription.acked = true;
+                (subscription.acked, subscription.told) = (true, true);
+                session.told = true;
             }
         }
         Ok(())
@@ -90,30 +103,53 @@ impl Oracle {
                     return Err(format!("client {client} is refused message #{packet_id}: {reason}"));
                 }
                 let session = self.sessions.get_mut(&client).expect("just found");
+                if kind == AckKind::PubRec && session.exchanges.contains_key(&packet_id) {
+                    session.received.insert(packet_id);
+                    session.told = true;
+                }
+                if let Some((topic, serial)) = session.writing.remove(&packet_id) {
+                    self.writes.told(&topic, serial);
+                }
+                let session = self.sessions.get_mut(&client).expect("just found");
                 let Some(key) = session.publishing.remove(&packet_id) else { return Ok(()) };
-                self.must_be_stored(key)
+                self.must_be_stored(key)?;
+                self.owed.iter_mut().filter(|((_, owed), _)| *owed == key).for_each(|(_, owed)| owed.told = true);
+                Ok(())
             }
             AckKind::PubRel => {
-                let session = &self.sessions[&client];
-                let open = session.open.iter().find(|open| open.packet_id == packet_id);
+                let session = self.sessions.get_mut(&client).expect("just found");
+                let open = session.open.iter_mut().find(|open| open.packet_id == packet_id);
                 match (open, reason) {
-                    (Some(open), ReasonCode::Success) if open.released => Ok(()),
+                    (Some(open), ReasonCode::Success) if open.released => {
+                        open.release_told = true;
+                        Ok(())
+                    }
                     (None, ReasonCode::PacketIdentifierNotFound) => Ok(()),
                     (None, _) if !session.version.is_v5() => Ok(()), // which cannot say so
                     _ => Err(format!("PUBREL #{packet_id} ({reason}) to client {client} without a PUBREC")),
                 }
             }
-            AckKind::PubComp => Ok(()),
+            AckKind::PubComp => {
+                let session = self.sessions.get_mut(&client).expect("just found");
+                if !session.exchanges.contains_key(&packet_id) {
+                    session.completed.insert(packet_id);
+                }
+                Ok(())
+            }
         }
     }
 
     /// Before a publisher is told so, every kept session that must get the message has it written down.
     fn must_be_stored(&self, key: Key) -> Check {
-        if self.may_drop || self.messages.get(&key).is_none_or(|message| message.expires_ms.is_some()) {
+        if self.may_drop
+            || self.sees_no_store
+            || self.messages.get(&key).is_none_or(|message| message.expires_ms.is_some())
+        {
             return Ok(()); // dropped before it was written down, perhaps
         }
         for (&(client, key), owed) in self.owed.iter().filter(|((_, owed), _)| *owed == key) {
-            if owed.kept && owed.qos > 0 && !self.written.contains(&(client, key)) {
+            // What was told is safe, also on its way from one log to another.
+            if owed.kept && owed.qos > 0 && !owed.told && !self.written.contains(&(client, key)) {
                 return Err(format!("message {key:?} is acknowledged, but nothing is stored for client {client}"));
             }
         }
@@ -141,7 +177,8 @@ impl Oracle {
         if message.topic != topic {
             return Err(format!("message {key:?} of {} comes on {topic}", message.topic));
         }
-        if message.expires_ms.is_some_and(|expires_ms| expires_ms <= self.now_ms) {
+        // What waited for the store when its connection ended may have been sent in time, for all a restart would know.
+        if message.expires_ms.is_some_and(|expires_ms| expires_ms <= self.now_ms) && !publish.dup {
             return Err(format!("message {key:?} comes to client {client} after it expired"));
         }
         if publish.qos as u8 > message.qos || (publish.retain && !message.retain) {
@@ -160,8 +197,9 @@ impl Oracle {
             self.stats.shared += 1;
             let count = self.group_firsts.entry((group.clone(), key)).or_default();
             *count += 1;
-            if *count > message.routings {
-                return Err(format!("{group} gets message {key:?} {count} times for {}", message.routings));
+            let most = message.routings + self.group_again.get(&(group.clone(), key)).copied().unwrap_or_default();
+            if *count > most {
+                return Err(format!("{group} gets message {key:?} {count} times, {most} are the most"));
             }
             self.owed_to_group.remove(&(group, key));
             return Ok(());
@@ -177,7 +215,8 @@ impl Oracle {
             .history
             .iter()
             .filter(|past| message.retain && past.subscription.replays && matches(&past.filter, &message.topic));
-        let most = message.routings * (1 + of_groups.count() as u32) + replays.count() as u32;
+        let again = session.again.get(&key).copied().unwrap_or_default();
+        let most = message.routings * (1 + of_groups.count() as u32) + replays.count() as u32 + again;
         if *count > most {
             return Err(format!("message {key:?} comes to client {client} {count} times, {most} are the most"));
         }
@@ -253,7 +292,9 @@ impl Oracle {
         session.open.retain(|open| {
             reached |= open.packet_id == packet_id;
             let may_be_too_large = open.payload.len() + SLACK_BYTES > max_bytes;
-            reached || open.sent_on.is_some() || open.released || !may_be_too_large
+            // One QoS does not wait for the other.
+            let is_other = open.qos != publish.qos as u8;
+            reached || is_other || open.sent_on.is_some() || open.released || !may_be_too_large
         });
         let known = session.open.iter().position(|open| open.packet_id == packet_id);
         match (known, publish.dup) {
@@ -278,6 +319,8 @@ impl Oracle {
                     qos: publish.qos as u8,
                     sent_on: Some(conn),
                     released: false,
+                    release_told: false,
+                    is_restored: false,
                     group,
                 });
             }
@@ -310,7 +353,11 @@ impl Oracle {
 
 /// The group that a delivery is for, where its identifier says so.
 fn shared_by(session: &Session, publish: &Publish<'_>) -> Option<String> {
-    let identifier = publish.subscription_ids.iter().map(u32::from).next()?;
+    group_of(session, publish.subscription_ids.iter().map(u32::from).next()?)
+}
+
+/// The group that a session has subscribed to under an identifier.
+pub(super) fn group_of(session: &Session, identifier: u32) -> Option<String> {
     let of = |past: &&Past| past.subscription.identifier == Some(identifier) && past.subscription.is_shared();
     session.history.iter().find(of).map(|past| past.filter.clone())
 }

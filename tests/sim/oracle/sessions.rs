@@ -31,8 +31,10 @@ pub(crate) struct Subscription {
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
     pub(crate) identifier: Option<u32>,
-    /// Its SUBACK has left.
+    /// Its SUBACK has left, or that of an earlier one for the filter.
     pub(crate) acked: bool,
+    /// Its own SUBACK has left.
+    pub(crate) told: bool,
     pub(crate) group: bool,
     /// Tells one SUBSCRIBE from another for the same filter.
     pub(crate) made: u64,
@@ -62,6 +64,11 @@ pub(crate) struct WillModel {
 
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// Tells it from others of the same client.
+    pub(crate) serial: u64,
+    /// A CONNACK has left that says there is this session; the same of the present connection, or the last one.
+    pub(crate) told: bool,
+    pub(crate) connack_told: bool,
     pub(crate) conn: Option<usize>,
     pub(crate) connack_left: bool,
     pub(crate) present: bool,
@@ -81,8 +88,16 @@ pub(crate) struct Session {
     pub(crate) will: Option<WillModel>,
     /// Messages on their way to the client, in order.
     pub(crate) open: VecDeque<Open>,
-    /// The client's QoS 2 exchanges.
-    pub(crate) exchanges: BTreeSet<u16>,
+    /// Filters in UNSUBSCRIBEs that wait for their UNSUBACK; those whose UNSUBACK has left.
+    pub(crate) unasked: BTreeMap<u16, Vec<String>>,
+    pub(crate) unsubscribed: BTreeSet<String>,
+    /// The client's QoS 2 exchanges, and their messages where they are known.
+    pub(crate) exchanges: BTreeMap<u16, Option<Key>>,
+    /// Of those, the ones whose PUBREC has left; and the ones that are over, whose PUBCOMP has.
+    pub(crate) received: BTreeSet<u16>,
+    pub(crate) completed: BTreeSet<u16>,
+    /// Writes to retained topics that are not acknowledged on this connection.
+    pub(crate) writing: BTreeMap<u16, (String, u64)>,
     /// Messages of the client that are not acknowledged on this connection.
     pub(crate) publishing: BTreeMap<u16, Key>,
     /// The newest count that came, by publisher, topic and both QoS.
@@ -91,6 +106,8 @@ pub(crate) struct Session {
     pub(crate) firsts: BTreeMap<Key, u32>,
     /// The same by QoS, shared subscriptions included.
     pub(crate) sent_as: BTreeMap<(Key, u8), u32>,
+    /// How often more it may be sent than it was published, because of a crash in the middle of it.
+    pub(crate) again: BTreeMap<Key, u32>,
     /// How often the application got each message, by QoS.
     pub(crate) got: BTreeMap<(Key, u8), u32>,
 }
@@ -133,10 +150,12 @@ impl Oracle {
         let present = self.sessions.contains_key(&client);
         self.stats.resumed += u64::from(present);
         if !present {
-            self.sessions.insert(client, Self::new_session(connect));
+            self.serials += 1;
+            self.sessions.insert(client, Self::new_session(self.serials, connect));
         }
         let session = self.sessions.get_mut(&client).expect("just made");
         session.conn = Some(conn);
+        session.connack_told = false;
         session.connack_left = false;
         session.present = present;
         session.version = connect.version;
@@ -156,8 +175,11 @@ impl Oracle {
         }
     }
 
-    const fn new_session(connect: &ConnectAs) -> Session {
+    pub(super) const fn new_session(serial: u64, connect: &ConnectAs) -> Session {
         Session {
+            serial,
+            told: false,
+            connack_told: false,
             conn: None,
             connack_left: false,
             present: false,
@@ -173,10 +195,16 @@ impl Oracle {
             asked: BTreeMap::new(),
             will: None,
             open: VecDeque::new(),
-            exchanges: BTreeSet::new(),
+            unasked: BTreeMap::new(),
+            unsubscribed: BTreeSet::new(),
+            exchanges: BTreeMap::new(),
+            received: BTreeSet::new(),
+            completed: BTreeSet::new(),
+            writing: BTreeMap::new(),
             publishing: BTreeMap::new(),
             newest: BTreeMap::new(),
             firsts: BTreeMap::new(),
+            again: BTreeMap::new(),
             sent_as: BTreeMap::new(),
             got: BTreeMap::new(),
         }
@@ -191,9 +219,13 @@ impl Oracle {
         }
         if publish.qos == Qos::ExactlyOnce
             && let Some(packet_id) = publish.packet_id
-            && !session.exchanges.insert(packet_id.get())
         {
-            return; // a repetition
+            if session.exchanges.contains_key(&packet_id.get()) {
+                return; // a repetition
+            }
+            let key = if let Tag::Known(key) = tag { Some(key) } else { None };
+            session.exchanges.insert(packet_id.get(), key);
+            session.completed.remove(&packet_id.get());
         }
         match tag {
             Tag::Known(key) => {
@@ -212,6 +244,12 @@ impl Oracle {
             Tag::Empty => self.publish_empty(topic, publish.retain),
             Tag::Wild => {}
         }
+        if publish.retain
+            && let Some(packet_id) = publish.packet_id
+            && let Some(session) = self.sessions.get_mut(&client)
+        {
+            session.writing.insert(packet_id.get(), (topic.to_owned(), self.writes.newest()));
+        }
     }
 
     pub(crate) fn handle_ack(&mut self, client: usize, kind: AckKind, packet_id: u16, reason: ReasonCode) {
@@ -219,6 +257,7 @@ impl Oracle {
         match kind {
             AckKind::PubRel => {
                 session.exchanges.remove(&packet_id);
+                session.received.remove(&packet_id);
             }
             AckKind::PubRec if !reason.is_error() => {
                 if let Some(open) = session.open.iter_mut().find(|open| open.packet_id == packet_id) {
@@ -248,6 +287,7 @@ impl Oracle {
                 identifier: subscribe.subscription_id.map(u32::from),
                 // Known on every shard already, with the options of before.
                 acked: session.subscriptions.get(&filter).is_some_and(|known| known.acked),
+                told: false,
                 group,
                 made,
                 replays: !group
@@ -258,6 +298,7 @@ impl Oracle {
                     },
             };
             close_past(session, &filter, step);
+            session.unsubscribed.remove(&filter);
             session.history.push(Past { filter: filter.clone(), subscription: subscription.clone(), until: None });
             session.subscriptions.insert(filter.clone(), subscription);
             session.asked.entry(subscribe.packet_id.get()).or_default().push((filter.clone(), made));
@@ -265,10 +306,16 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn handle_unsubscribe<'a>(&mut self, client: usize, filters: impl Iterator<Item = &'a str>) {
+    pub(crate) fn handle_unsubscribe<'a>(
+        &mut self,
+        client: usize,
+        packet_id: u16,
+        filters: impl Iterator<Item = &'a str>,
+    ) {
         let step = self.step;
         for filter in filters {
             let Some(session) = self.sessions.get_mut(&client) else { return };
+            session.unasked.entry(packet_id).or_default().push(filter.to_owned());
             if session.subscriptions.remove(filter).is_some() {
                 close_past(session, filter, step);
                 self.take_back(client, filter);
@@ -319,7 +366,9 @@ impl Oracle {
         session.conn = None;
         session.ended_ms = Some(now_ms);
         session.asked.clear();
+        session.unasked.clear();
         session.publishing.clear();
+        session.writing.clear();
         for open in &mut session.open {
             open.sent_on = None;
         }
@@ -344,12 +393,16 @@ impl Oracle {
         }
         self.publish_will(client);
         self.take_back_all(client);
-        self.sessions.remove(&client);
+        if let Some(session) = self.sessions.remove(&client) {
+            self.ended.insert(session.serial, session);
+        }
     }
 
     pub(crate) fn publish_will(&mut self, client: usize) {
         let Some(session) = self.sessions.get_mut(&client) else { return };
         let Some(will) = session.will.take() else { return };
+        let (is_kept, key) =
+            (session.expiry_s > 0 && session.told && session.connack_told, (client, WILL + will.number));
         self.stats.wills += 1;
         let message = Message {
             topic: format!("will/{client}"),
@@ -361,7 +414,9 @@ impl Oracle {
             routings: 0,
             bytes: 40,
         };
-        self.publish((client, WILL + will.number), message);
+        self.publish(key, message);
+        // A crash leaves either the will or what came of it.
+        self.owed.iter_mut().filter(|((_, owed), _)| *owed == key).for_each(|(_, owed)| owed.told = is_kept);
     }
 
     /// The next number of a will.
@@ -371,7 +426,7 @@ impl Oracle {
     }
 }
 
-fn close_past(session: &mut Session, filter: &str, step: u64) {
+pub(super) fn close_past(session: &mut Session, filter: &str, step: u64) {
     for past in session.history.iter_mut().filter(|past| past.until.is_none() && past.filter == filter) {
         past.until = Some(step);
     }
