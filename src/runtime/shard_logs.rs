@@ -12,7 +12,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::disk::{
     CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts, LogProgress,
-    OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
+    LogsBefore, OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
 };
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
@@ -77,7 +77,8 @@ impl ShardLogs {
     }
 
     fn new(store: OpenStore, request: &StoreRequest) -> Result<Self, SurveyError> {
-        let OpenStore { directory, manifest, logs, .. } = store;
+        let OpenStore { directory, manifest, logs, before, .. } = store;
+        let mut lost_before = before.map_or(0, |before| before.lost);
         let wakes = ShardPlanes::default();
         let (senders, receivers): (Vec<_>, Vec<_>) = logs.iter().map(|_| bounded(STORE_NEWS_MAX)).unzip();
         let teller = NewsTeller { senders, wakes: Arc::clone(&wakes) };
@@ -106,7 +107,8 @@ impl ShardLogs {
             let Position(last) = log.appended();
             let start = StartRecords::of(&recovered.state, &lost, last, Timestamp(request.now.unix_ms));
             log.append(request.now, start.group());
-            begun.push((log, RestoredLog { state: recovered.state, messages }, start.lost));
+            let lost = start.lost + std::mem::take(&mut lost_before);
+            begun.push((log, RestoredLog { state: recovered.state, messages }, lost));
         }
         let checkpoints = CheckpointMaker::start(CheckpointParts {
             directory: Arc::clone(&directory),
@@ -201,8 +203,19 @@ fn tell(store: &OpenStore) {
     if let Some(text) = &store.lost_manifest {
         log::event::store_warning(text);
     }
-    for log in logs() {
-        tell_damage(log);
+    for OpenLog { recovered, lost, .. } in logs() {
+        tell_damage(recovered);
+        if !lost.is_empty() {
+            let text = format_args!("{}: the bytes of {} messages are lost", recovered.log, lost.len());
+            log::event::store_damaged(&text);
+        }
+    }
+    if let Some(LogsBefore { logs, lost }) = &store.before {
+        logs.iter().for_each(tell_damage);
+        if *lost > 0 {
+            let text = "deliveries, wills and retained messages are lost with their bytes, of the logs before";
+            log::event::store_damaged(&format_args!("{lost} {text}"));
+        }
     }
     if let Ok((_, kind)) = space_of(store.directory.path())
         && let Some(warning) = kind.warning()
@@ -215,8 +228,7 @@ fn tell(store: &OpenStore) {
     }
 }
 
-fn tell_damage(OpenLog { recovered, lost, .. }: &OpenLog) {
-    let RecoveredLog { log, state, scan, refused, .. } = recovered;
+fn tell_damage(RecoveredLog { log, state, scan, refused, .. }: &RecoveredLog) {
     for (number, error) in refused {
         log::event::store_damaged(&format_args!("{log}: checkpoint {number} is not usable: {error}"));
     }
@@ -240,8 +252,5 @@ fn tell_damage(OpenLog { recovered, lost, .. }: &OpenLog) {
     }
     if state.unmatched > 0 {
         log::event::store_damaged(&format_args!("{log}: {} records refer to what is lost", state.unmatched));
-    }
-    if !lost.is_empty() {
-        log::event::store_damaged(&format_args!("{log}: the bytes of {} messages are lost", lost.len()));
     }
 }

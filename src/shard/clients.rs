@@ -41,6 +41,8 @@ pub(super) struct Clients {
     pub queues: QueueTotals,
     /// The longest queue that was read back: what was kept stays so, also where less may be queued now, or more was on its way.
     pub longest_restored: QueueLimits,
+    /// The same of what was in flight.
+    pub most_in_flight_restored: u16,
     /// Who may do what.
     pub access: AccessControl,
     /// What stands before whose topics.
@@ -78,6 +80,7 @@ impl Clients {
             forwards: Forwards::default(),
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             longest_restored: QueueLimits { messages: 0, bytes: 0 },
+            most_in_flight_restored: 0,
             access: AccessControl::new(process.rules.clone(), process.tells_clients_apart),
             mounts: Mounts::default(),
             profiled: ProfiledClients::new(process.profiles.clone()),

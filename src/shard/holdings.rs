@@ -152,7 +152,8 @@ impl Shard {
         assert!(outbound.queued() <= messages_max as usize, "the queue is bounded in messages");
         let bytes_max = settings.queued_bytes_max.max(restored.bytes);
         assert!(outbound.queued_bytes() <= bytes_max, "the queue is bounded in bytes");
-        assert!(window.len() <= settings.inflight_max, "the window is bounded");
+        let in_flight_max = settings.inflight_max.max(self.clients.most_in_flight_restored);
+        assert!(window.len() <= in_flight_max, "the window is bounded");
         let mut ids: Vec<u16> = window.iter().map(|(packet_id, _)| packet_id.get()).collect();
         assert_eq!(ids.len(), usize::from(window.len()), "the window counts its messages");
         ids.sort_unstable();

@@ -16,14 +16,14 @@ use crate::time::Timestamp;
 use crate::topic::{SubscribedFilter, TopicName, matches};
 
 /// Writes what `logs` come to, whose names are reduced by `names`, to logs that were just begun: one for each shard that there is to be. A broker starts at
-/// `at` for it.
+/// `at` for it. Returns what was kept and is lost: deliveries, wills and retained messages whose bytes could not be read.
 pub fn rewrite<M: Medium, F: NewLogFiles<Error: From<MediumError>>>(
     medium: &mut M,
     logs: &[RecoveredLog],
     names: &NameKey,
     at: Timestamp,
     new: Vec<NewLog<F>>,
-) -> Result<(), F::Error> {
+) -> Result<u32, F::Error> {
     let mut source = OldLogs { logs, medium };
     let mut sessions: Vec<Vec<StoredSession>> = Vec::new();
     for log in logs {
@@ -32,9 +32,12 @@ pub fn rewrite<M: Medium, F: NewLogFiles<Error: From<MediumError>>>(
         sessions.push(slots.into_iter().map(|(_, session)| session.clone()).collect());
     }
     let mut retained = BTreeMap::new();
-    let mut writers: Vec<_> = new.into_iter().map(|log| RewrittenLog { log, at, ids: HashMap::new() }).collect();
+    let mut writers: Vec<_> =
+        new.into_iter().map(|log| RewrittenLog { log, at, ids: HashMap::new(), lost: 0 }).collect();
     for (from, log) in logs.iter().enumerate() {
-        retain_latest(&mut retained, from, log.state.retained.iter().map(|(topic, found)| (&**topic, *found)));
+        for (topic, found) in &log.state.retained {
+            retain_latest(&mut retained, from, topic, *found);
+        }
     }
     let arrivals = source.deliver_forwards(names, &mut sessions, &mut retained)?;
     let shards = writers.len();
@@ -45,21 +48,22 @@ pub fn rewrite<M: Medium, F: NewLogFiles<Error: From<MediumError>>>(
         }
     }
     for (topic, (from, found)) in retained {
-        let owner = ShardId::owner_of(topic, shards);
-        writers[owner.index()].write_retained(&mut source, from, topic, found)?;
+        let owner = ShardId::owner_of(&topic, shards);
+        writers[owner.index()].write_retained(&mut source, from, &topic, found)?;
     }
-    writers.into_iter().try_for_each(|writer| writer.log.finish())
+    let lost = writers.iter().map(|writer| writer.lost).sum();
+    writers.into_iter().try_for_each(|writer| writer.log.finish())?;
+    Ok(lost)
 }
 
 /// By topic: in which log its latest write is.
-type Latest<'a> = BTreeMap<&'a str, (usize, StoredRetained)>;
+type Latest = BTreeMap<Box<str>, (usize, StoredRetained)>;
 
-fn retain_latest<'a>(latest: &mut Latest<'a>, at: usize, found: impl Iterator<Item = (&'a str, StoredRetained)>) {
-    for (topic, retained) in found {
-        let known = latest.entry(topic).or_insert((at, retained));
-        if known.1.stamp < retained.stamp {
-            *known = (at, retained);
-        }
+fn retain_latest(latest: &mut Latest, at: usize, topic: &str, retained: StoredRetained) {
+    match latest.get_mut(topic) {
+        Some(known) if known.1.stamp < retained.stamp => *known = (at, retained),
+        Some(_) => {}
+        None => _ = latest.insert(topic.into(), (at, retained)),
     }
 }
 
@@ -72,7 +76,7 @@ struct OldLogs<'a, M> {
     medium: &'a mut M,
 }
 
-impl<'a, M: Medium> OldLogs<'a, M> {
+impl<M: Medium> OldLogs<'_, M> {
     fn message(&mut self, at: usize, id: MessageId) -> Result<Option<StoredMessage>, MediumError> {
         let log = &self.logs[at];
         read_message(self.medium, log.log, &log.state, id)
@@ -83,21 +87,20 @@ impl<'a, M: Medium> OldLogs<'a, M> {
         &mut self,
         names: &NameKey,
         sessions: &mut [Vec<StoredSession>],
-        retained: &mut Latest<'a>,
+        retained: &mut Latest,
     ) -> Result<Arrivals, MediumError> {
         let mut arrivals = Arrivals::new();
         let logs = self.logs;
         for (at, log) in logs.iter().enumerate() {
             for (to, of_log) in sessions.iter().enumerate() {
                 for forward in log.state.mailbox.forwards(ShardId(to as u8)) {
-                    let Some(message) = self.message(at, forward.message)? else { continue };
-                    deliver(names, of_log, (at, forward), &message, &mut arrivals);
-                    let write = forward.retained.and_then(|stamp| {
-                        let (topic, _) = log.state.retained.get_key_value(&*message.topic)?;
-                        let kept = (!message.payload().is_empty()).then_some(forward.message);
-                        Some((&**topic, StoredRetained { stamp, message: kept }))
-                    });
-                    retain_latest(retained, at, write.into_iter());
+                    let Some(stored) = self.message(at, forward.message)? else { continue };
+                    deliver(names, of_log, (at, forward), &stored, &mut arrivals);
+                    if let Some(stamp) = forward.retained {
+                        // Its owner may have known nothing of the topic yet.
+                        let message = (!stored.payload().is_empty()).then_some(forward.message);
+                        retain_latest(retained, at, &stored.topic, StoredRetained { stamp, message });
+                    }
                 }
             }
         }
@@ -153,6 +156,8 @@ struct RewrittenLog<F> {
     at: Timestamp,
     /// What messages of the old logs are called here.
     ids: HashMap<(usize, MessageId), MessageId>,
+    /// What could not be written because its bytes are lost.
+    lost: u32,
 }
 
 impl<F: NewLogFiles<Error: From<MediumError>>> RewrittenLog<F> {
@@ -165,25 +170,30 @@ impl<F: NewLogFiles<Error: From<MediumError>>> RewrittenLog<F> {
     ) -> Result<(), F::Error> {
         let slot = self.log.next_slot();
         session.disconnected.get_or_insert(self.at);
-        if let Some(will) = session.will.take()
-            && let Some(message) = self.write_message(source, from, will.message)?
-        {
-            session.will = Some(Box::new(StoredWill { message, ..*will }));
-        }
-        let mut deliveries = std::mem::take(&mut session.deliveries);
-        for delivery in &mut deliveries {
-            if let Some(id) = delivery.message {
-                delivery.message = self.write_message(source, from, id)?;
+        if let Some(will) = session.will.take() {
+            match self.write_message(source, from, will.message)? {
+                Some(message) => session.will = Some(Box::new(StoredWill { message, ..*will })),
+                None => self.lost += 1,
             }
+        }
+        for mut delivery in std::mem::take(&mut session.deliveries) {
+            // Of what the client has already only the PUBREL is due.
+            let is_due = match delivery.message {
+                Some(id) => {
+                    delivery.message = self.write_message(source, from, id)?;
+                    delivery.message.is_some()
+                }
+                None => true,
+            };
+            self.lost += u32::from(!is_due);
+            session.deliveries.extend(is_due.then_some(delivery));
         }
         for (from, arrived) in arrivals.get(&session.client_id).into_iter().flatten() {
             let Some(id) = arrived.message else { continue };
-            let message = self.write_message(source, *from, id)?;
-            deliveries.push_back(StoredDelivery { message, ..arrived.clone() });
+            if let Some(message) = self.write_message(source, *from, id)? {
+                session.deliveries.push_back(StoredDelivery { message: Some(message), ..arrived.clone() });
+            }
         }
-        // One whose bytes are lost goes, unless the client has it and only its PUBREL is due.
-        deliveries.retain(|delivery| delivery.message.is_some() || delivery.packet_id.is_some());
-        session.deliveries = deliveries;
         session.for_each_record(slot, &mut |record| self.log.push(record));
         self.log.write_some()
     }
@@ -199,7 +209,10 @@ impl<F: NewLogFiles<Error: From<MediumError>>> RewrittenLog<F> {
         let message = match message {
             None => None,
             Some(id) => match self.write_message(source, from, id)? {
-                None => return Ok(()),
+                None => {
+                    self.lost += 1;
+                    return Ok(());
+                }
                 message => message,
             },
         };

@@ -39,6 +39,8 @@ pub struct RestoredRetained {
     pub stamp: WriteStamp,
     /// `None`: deleted.
     pub message: Option<Message>,
+    /// It is in the log of the shard that it was published at, and on its way to the one whose log is to have it.
+    pub is_on_its_way: bool,
 }
 
 /// Reads every message that somebody wants, by ascending id, and the ids of those whose bytes are lost.
@@ -81,16 +83,24 @@ impl RestoredLog {
         Some(&self.messages[at].1)
     }
 
-    /// The retained messages of this log, for all shards.
+    /// The retained messages of this log, for all shards, and those that it has on their way to others.
     pub fn retained(&self) -> impl Iterator<Item = RestoredRetained> {
-        self.state.retained.iter().filter_map(|(topic, stored)| {
+        let stored = self.state.retained.iter().filter_map(|(topic, stored)| {
             let message = match stored.message {
                 // One whose bytes are lost is as good as never written: an older one must not come back either.
                 Some(id) => Some(self.message(id)?.clone()),
                 None => None,
             };
-            Some(RestoredRetained { topic: topic.clone(), stamp: stored.stamp, message })
-        })
+            Some(RestoredRetained { topic: topic.clone(), stamp: stored.stamp, message, is_on_its_way: false })
+        });
+        let mailbox = &self.state.mailbox;
+        let forwards = mailbox.numbered().flat_map(|(to, _)| mailbox.forwards(to)).filter_map(|forward| {
+            let (stamp, message) = (forward.retained?, self.message(forward.message)?);
+            let (topic, deletes) = (message.borrow().topic.into(), message.borrow().payload.is_empty());
+            let message = (!deletes).then(|| message.clone());
+            Some(RestoredRetained { topic, stamp, message, is_on_its_way: true })
+        });
+        stored.chain(forwards)
     }
 }
 
@@ -126,8 +136,11 @@ impl Shard {
             // Rules may be others than they were.
             clients.access.review_all();
         }
-        for RestoredRetained { topic, stamp, message } in retained {
-            router.retained.write(turn.now, topic, message.clone(), *stamp);
+        for RestoredRetained { topic, stamp, message, is_on_its_way } in retained {
+            // It comes, and is written down then.
+            if !(*is_on_its_way && clients.logs_retained(topic)) {
+                router.retained.write(turn.now, topic, message.clone(), *stamp);
+            }
         }
         self.restore_forwards(turn, &log.state.mailbox, |id| log.message(id).cloned());
     }
@@ -207,6 +220,7 @@ impl Router {
             let longest = &mut clients.longest_restored;
             longest.messages = longest.messages.max(outbound.queued() as u32);
             longest.bytes = longest.bytes.max(outbound.queued_bytes());
+            clients.most_in_flight_restored = clients.most_in_flight_restored.max(outbound.window().len());
         }
     }
 

@@ -34,5 +34,5 @@ pub use record::{LogKeeping, LogOutput, LogRoom, LogStart, Position};
 pub use recovery::{RecoveredLog, StoredMessage, join_logs, read_message, read_records, recover_log, recover_log_with};
 pub use scan::{BatchSeen, Damage, LogScan, SegmentSeen, scan_log};
 pub use segments::{SegmentEnd, SegmentTable};
-pub use upkeep::{MadeCheckpoint, covered_by, needed_by, write_pages};
+pub use upkeep::{CompleteSegments, DurableEnd, MadeCheckpoint, covered_by, needed_by, write_pages};
 pub use writer::{LogConfig, LogEnd, RecordGroup, RecordWriter, SegmentWrite, Urgency, WriteError};

@@ -30,16 +30,20 @@ pub struct NewLog<F> {
     count: u32,
     position: u64,
     slots: u32,
+    group_bytes: usize,
 }
 
 /// Records that are written at a time.
 const GROUP_BYTES: usize = 256 * 1024;
+/// And at most this part of a write: what is damaged later takes nothing with it that is not near.
+const GROUPS_PER_BATCH: usize = 2;
 
 impl<F: NewLogFiles> NewLog<F> {
     /// Begins one.
     pub fn begin(config: LogConfig, files: F, now: Now) -> Self {
         let writer = RecordWriter::new(config, LogEnd::default());
-        Self { files, now, log: config.log, writer, records: Vec::new(), count: 0, position: 0, slots: 0 }
+        let group_bytes = GROUP_BYTES.min(config.batch_max_bytes / GROUPS_PER_BATCH);
+        Self { files, now, log: config.log, writer, records: Vec::new(), count: 0, position: 0, slots: 0, group_bytes }
     }
 
     /// A slot that no session has here yet.
@@ -69,7 +73,7 @@ impl<F: NewLogFiles> NewLog<F> {
 
     /// Writes what there is, if it is much.
     pub fn write_some(&mut self) -> Result<(), F::Error> {
-        self.write_out(GROUP_BYTES)
+        self.write_out(self.group_bytes)
     }
 
     /// Writes what is left.

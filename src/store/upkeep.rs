@@ -1,4 +1,4 @@
-//! Which files of a log nobody needs any more, once it has a checkpoint more.
+//! A checkpoint of a log that goes on: what it is made of, its pages, and which files nobody needs any more once it is there.
 //!
 //! Always holds: two checkpoints are kept. A segment is given back when neither of them needs anything in it: all of its records had had their
 //! effect when the older one was made, and no message in it was wanted then.
@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::format::{LogId, PageKind, SegmentNumber, StoreFile};
+use super::medium::{Medium, MediumError};
 use super::recovery::RecoveredLog;
 use super::state::LogState;
 use super::{CheckpointWriter, PageWrite};
@@ -87,4 +88,43 @@ pub fn write_pages<E>(
     pages.extend(writer.others(PageKind::Outbox, position, &records));
     pages.push(writer.end(position));
     each(pages)
+}
+
+/// Where what is durable ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DurableEnd {
+    /// The segment that was written last.
+    pub segment: SegmentNumber,
+    /// Whole blocks from its beginning.
+    pub bytes: u64,
+}
+
+/// A log up to a segment, and what is durable of the one that is written: nobody writes there any more.
+#[derive(Debug)]
+pub struct CompleteSegments<M> {
+    /// Where it is.
+    pub medium: M,
+    /// The last segment that is complete.
+    pub until: SegmentNumber,
+    /// What is durable of the one behind it; segment 0 where that is not to be read.
+    pub end: DurableEnd,
+}
+
+impl<M: Medium> Medium for CompleteSegments<M> {
+    fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
+        let mut files = self.medium.files(log)?;
+        let is_durable = |number: SegmentNumber| number <= self.until || number == self.end.segment;
+        files.retain(|file| !matches!(file, StoreFile::Segment(_, number) if !is_durable(*number)));
+        Ok(files)
+    }
+
+    fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
+        let len = self.medium.len(file)?;
+        let is_written = matches!(file, StoreFile::Segment(_, number) if number > self.until);
+        Ok(if is_written { len.min(self.end.bytes) } else { len })
+    }
+
+    fn read(&mut self, file: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
+        self.medium.read(file, offset, into)
+    }
 }

@@ -1,4 +1,4 @@
-//! A checkpoint's file, from the state that it is of; and a log as far as it is complete.
+//! A checkpoint's file, from the state that it is of.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -13,10 +13,9 @@ use super::error::DirectoryError;
 use super::held::take_unread;
 use super::medium::DirectoryMedium;
 use super::prepare::{move_file, remove_file};
-use super::progress::DurableEnd;
-use crate::store::format::{LogId, SegmentNumber, StoreFile};
+use crate::store::format::{LogId, StoreFile};
 use crate::store::state::LogState;
-use crate::store::{Medium, MediumError, PageWrite, write_pages};
+use crate::store::{Medium, PageWrite, write_pages};
 
 /// A file that is to be made.
 pub(super) struct CheckpointFile<'a> {
@@ -108,31 +107,5 @@ impl CheckpointFile<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// A log up to a segment, and what is durable of the one that is written: nobody writes there any more.
-pub(super) struct CompleteSegments<'a> {
-    pub(super) medium: DirectoryMedium<'a>,
-    pub(super) until: SegmentNumber,
-    pub(super) end: DurableEnd,
-}
-
-impl Medium for CompleteSegments<'_> {
-    fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
-        let mut files = self.medium.files(log)?;
-        let is_durable = |number: SegmentNumber| number <= self.until || number == self.end.segment;
-        files.retain(|file| !matches!(file, StoreFile::Segment(_, number) if !is_durable(*number)));
-        Ok(files)
-    }
-
-    fn len(&mut self, file: StoreFile) -> Result<u64, MediumError> {
-        let len = self.medium.len(file)?;
-        let is_written = matches!(file, StoreFile::Segment(_, number) if number > self.until);
-        Ok(if is_written { len.min(self.end.bytes) } else { len })
-    }
-
-    fn read(&mut self, file: StoreFile, offset: u64, into: &mut [u8]) -> Result<usize, MediumError> {
-        self.medium.read(file, offset, into)
     }
 }

@@ -15,18 +15,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::checkpoint_file::{CheckpointFile, CompleteSegments};
+use super::checkpoint_file::CheckpointFile;
 use super::directory::Directory;
 use super::keeper::{Keeper, KeeperOrder, OrderKind};
 use super::log::LogNews;
 use super::medium::DirectoryMedium;
-use super::progress::{DurableEnd, LogProgress};
+use super::progress::LogProgress;
 use super::sparse::SparseSegments;
 use super::survey::SurveyError;
 use crate::ids::ShardId;
 use crate::limits::{STORE_CHECKPOINT_SEGMENTS, STORE_COPY_BYTES, STORE_SPACE_RETRY_S};
 use crate::store::format::{LogId, MessageId, SegmentNumber, StoreFile};
-use crate::store::{MadeCheckpoint, Medium, RecoveredLog, covered_by, needed_by, read_records, recover_log};
+use crate::store::{
+    CompleteSegments, DurableEnd, MadeCheckpoint, Medium, RecoveredLog, covered_by, needed_by, read_records,
+    recover_log,
+};
 use crate::telemetry::log;
 
 /// What the thread is to look after.

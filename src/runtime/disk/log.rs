@@ -16,12 +16,14 @@ use crossbeam_channel::Receiver;
 use super::error::DirectoryError;
 use super::keeper::{Keeper, KeeperOrder, KeeperReport, OrderKind};
 use super::prepare::SegmentFile;
-use super::progress::{DurableEnd, LogProgress, Taken};
+use super::progress::{LogProgress, Taken};
 use crate::limits::{
     STORE_LAZY_MS, STORE_PENDING_MAX_BYTES, STORE_SEGMENTS_PREPARED, STORE_SEGMENTS_RESERVED, STORE_SPACE_RETRY_S,
 };
 use crate::store::format::{LogId, SegmentNumber};
-use crate::store::{LogConfig, LogEnd, LogRoom, Position, RecordGroup, RecordWriter, SegmentWrite, WriteError};
+use crate::store::{
+    DurableEnd, LogConfig, LogEnd, LogRoom, Position, RecordGroup, RecordWriter, SegmentWrite, WriteError,
+};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
 

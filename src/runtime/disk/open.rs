@@ -36,8 +36,19 @@ pub struct OpenStore {
     pub lost_manifest: Option<String>,
     /// One a shard, in their order.
     pub logs: Vec<OpenLog>,
+    /// What they were written anew from, where there were others before.
+    pub before: Option<LogsBefore>,
     /// How long it took.
     pub took: Duration,
+}
+
+/// Logs of another number of shards, which do not count any more.
+#[derive(Debug)]
+pub struct LogsBefore {
+    /// As they were read back: what was damaged in them is damaged no more, but gone.
+    pub logs: Vec<RecoveredLog>,
+    /// What was kept and is lost: deliveries, wills, retained messages.
+    pub lost: u32,
 }
 
 /// A log that was read back, and can be gone on with.
@@ -69,11 +80,14 @@ impl OpenStore {
         directory.remove_leftovers(&manifest)?;
         let mut recovered = recover(&directory, &manifest)?;
         join_logs(&mut recovered);
+        let mut before = None;
         if usize::from(manifest.shards) != request.shards {
-            manifest = write_anew(&directory, &manifest, request, &recovered)?;
+            let (next, lost) = write_anew(&directory, &manifest, request, &recovered)?;
+            manifest = next;
             directory.write_manifest(&manifest)?;
             directory.remove_leftovers(&manifest)?;
-            recovered = recover(&directory, &manifest)?;
+            let logs = std::mem::replace(&mut recovered, recover(&directory, &manifest)?);
+            before = Some(LogsBefore { logs, lost });
         }
         manifest.epoch += 1;
         manifest.node_name.clone_from(&request.node_name);
@@ -81,7 +95,7 @@ impl OpenStore {
         manifest.last_stamp_ns = recovered.iter().map(last_stamp_ns).fold(manifest.last_stamp_ns, u64::max);
         let logs = in_parallel(recovered, |log| open_log(&directory, request, log))?;
         directory.write_manifest(&manifest)?;
-        Ok(Self { directory, manifest, lost_manifest, logs, took: begun.elapsed() })
+        Ok(Self { directory, manifest, lost_manifest, logs, before, took: begun.elapsed() })
     }
 }
 
@@ -134,19 +148,19 @@ fn open_log(
     Ok(OpenLog { recovered, messages, lost, first, short })
 }
 
-/// Writes the logs of the next generation, as many as are asked for. Gives the manifest that names it, which is to be written.
+/// Writes the logs of the next generation, as many as are asked for. Gives the manifest that names it, which is to be written, and how much is lost.
 fn write_anew(
     directory: &Arc<Directory>,
     manifest: &Manifest,
     request: &StoreRequest,
     logs: &[RecoveredLog],
-) -> Result<Manifest, SurveyError> {
+) -> Result<(Manifest, u32), SurveyError> {
     let next = manifest.next_generation(request.shards as u16, request.segment_bytes);
     let new: Result<Vec<_>, SurveyError> =
         (0..next.shards).map(|shard| begin_log(directory, request, &next, ShardId(shard as u8))).collect();
     let at = Timestamp(request.now.unix_ms);
-    rewrite(&mut DirectoryMedium::new(directory), logs, &manifest.names, at, new?)?;
-    Ok(next)
+    let lost = rewrite(&mut DirectoryMedium::new(directory), logs, &manifest.names, at, new?)?;
+    Ok((next, lost))
 }
 
 /// The segment that is written next. Where something is kept already, it may have the room that is left to others, and what nobody needs.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::ids::ShardId;
 use crate::limits::STORE_BLOCK_BYTES;
+use crate::store::DurableEnd;
 use crate::store::format::SegmentNumber;
 
 /// See the module's text.
@@ -19,15 +20,6 @@ pub struct LogProgress {
     durable: AtomicU64,
     /// The disk is full.
     is_short: AtomicBool,
-}
-
-/// Where what is durable ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DurableEnd {
-    /// The segment that was written last.
-    pub segment: SegmentNumber,
-    /// Whole blocks from its beginning.
-    pub bytes: u64,
 }
 
 /// So many forwards of another log have been taken over.
