@@ -82,11 +82,13 @@ pub(crate) enum Canary {
     SkipInboxOnDisk,
     /// A start sends again what other logs have taken over.
     ReplayTwice,
+    /// A start takes damage for the end of a log.
+    TruncateOnRot,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -120,11 +122,19 @@ impl Canary {
         Self::ForgetReleasedOnDisk,
         Self::SkipInboxOnDisk,
         Self::ReplayTwice,
+        Self::TruncateOnRot,
     ];
 
     /// Whether it is for what comes back after a crash to show it, and for nothing before: the model of the log does not look.
     pub(crate) const fn is_found_by_a_crash(self) -> bool {
-        matches!(self, Self::AckBeforeDisk | Self::ForgetReleasedOnDisk | Self::SkipInboxOnDisk | Self::ReplayTwice)
+        matches!(
+            self,
+            Self::AckBeforeDisk
+                | Self::ForgetReleasedOnDisk
+                | Self::SkipInboxOnDisk
+                | Self::ReplayTwice
+                | Self::TruncateOnRot
+        )
     }
 }
 

@@ -135,6 +135,11 @@ impl Client {
         self.expiry_s > 0 && self.expiry_s != u32::MAX && self.left_ms + u64::from(self.expiry_s) * 1_000 <= now_ms
     }
 
+    /// Of the messages that it has taken, only these are known to the broker still.
+    pub(crate) fn keep_taken(&mut self, known: &BTreeSet<u16>) {
+        self.taken.retain(|id| known.contains(id));
+    }
+
     /// Nothing of its own is unanswered.
     pub(crate) fn is_settled(&self) -> bool {
         self.outgoing.is_empty() && self.pending.is_empty() && self.requests.is_empty() && self.pings == 0

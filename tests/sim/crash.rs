@@ -9,6 +9,7 @@ use dunlin::codec::Packet;
 use dunlin::ids::ShardId;
 use dunlin::session::Message;
 use dunlin::shard::{RestoredLog, RestoredRetained, Turn};
+use dunlin::store::RecoveredLog;
 use dunlin::store::format::MessageId;
 use dunlin::store::state::{StoredDelivery, StoredSession};
 
@@ -45,9 +46,16 @@ impl World {
         let down_us = *disks.rng.pick(&[0, 1_000, 500_000, 3_000_000, 40_000_000]);
         self.now.mono_ns += down_us * 1_000;
         self.now.unix_ms = UNIX_MS_AT_ZERO + self.now.ms();
+        let is_end_hit = disks.disk.1.borrow().is_end_hit();
         let opened = disks.open(shards, self.now)?;
-        let serials = self.compare(&opened)?;
-        let survived = self.survived(&opened, &serials);
+        let is_told = self.check_damage(&opened)?;
+        self.oracle.stats.told_damage += u64::from(is_told);
+        let serials = self.compare(&opened, is_told || is_end_hit)?;
+        let mut survived = self.survived(&opened, &serials);
+        survived.is_damaged = is_told || is_end_hit;
+        if survived.is_damaged {
+            self.clients_forget(&survived);
+        }
         self.past.add(&self.counters_now());
         self.plan.settings.shards = shards;
         self.begin_process(Some((opened, serials)))?;
@@ -75,20 +83,55 @@ impl World {
         self.remove_finished();
     }
 
-    /// Holds what was read back against what was written. Returns which sessions of the model there are, by client.
-    fn compare(&mut self, opened: &Opened) -> Result<BTreeMap<usize, u64>, String> {
+    /// Whether a start tells of damage. There is none but where a fault has hit.
+    fn check_damage(&self, opened: &Opened) -> Result<bool, String> {
+        let disks = self.disks.as_ref().expect("a start has a disk");
+        let ledger = disks.disk.1.borrow();
+        let mut is_told = opened.lost > 0;
+        for RecoveredLog { log, scan, state, refused, .. } in &opened.before {
+            if !scan.missing.is_empty() || !scan.cut_off.is_empty() || !refused.is_empty() {
+                return Err(format!("{log} misses files that nobody took: {scan:?}, {refused:?}"));
+            }
+            if let Some(position) = ledger.too_much(*log, &scan.damage) {
+                return Err(format!("record {position} of {log} is lost, and nothing has hit it: {:?}", scan.damage));
+            }
+            is_told |= !scan.damage.is_empty() || state.unmatched > 0;
+        }
+        for OpenedLog { recovered, lost, .. } in &opened.logs {
+            if let Some(id) = lost.iter().find(|id| !ledger.is_hit(recovered.log, id.0)) {
+                return Err(format!("the bytes of {id:?} in {} are lost, and nothing has hit them", recovered.log));
+            }
+            is_told |= !lost.is_empty();
+        }
+        if is_told && !disks.is_hit {
+            return Err("damage is told, and nobody has damaged anything".to_owned());
+        }
+        Ok(is_told)
+    }
+
+    /// What clients know of exchanges that are gone with a damaged log makes no sense any more.
+    fn clients_forget(&mut self, survived: &Survived) {
+        for client in &mut self.clients {
+            let deliveries = survived.sessions.get(&client.index).into_iter().flat_map(|session| &session.deliveries);
+            let known: BTreeSet<u16> = deliveries.filter_map(|delivery| delivery.packet_id).collect();
+            client.keep_taken(&known);
+        }
+    }
+
+    /// Holds what was read back against what was written, unless it was damaged. Returns which sessions of the model there are, by client.
+    fn compare(&mut self, opened: &Opened, is_damaged: bool) -> Result<BTreeMap<usize, u64>, String> {
         let mut serials = BTreeMap::new();
         for (recovered, store) in opened.before.iter().zip(&mut self.stores) {
             let end = recovered.scan.end.position;
             let mut known = BTreeSet::new();
             for (slot, session) in recovered.state.sessions().filter(|(_, session)| !session.was_ending()) {
-                if !known.insert(&session.client_id) {
+                if !known.insert(&session.client_id) && !is_damaged {
                     return Err(format!("{} has two sessions of {}", recovered.log, session.client_id));
                 }
                 serials.extend(store.serial_at(slot, end));
             }
             store.note_end(end, &mut self.oracle.written);
-            if !self.cage.canary.is_found_by_a_crash() {
+            if !self.cage.canary.is_found_by_a_crash() && !is_damaged {
                 store.compare(recovered)?;
             }
         }
@@ -136,6 +179,7 @@ impl World {
                 }
             }
         }
+        survived.arrived = opened.arrived.iter().filter_map(|payload| key_in(payload)).collect();
         survived.retained = stamps.into_iter().map(|(topic, (_, key))| (topic, key)).collect();
         survived
     }
@@ -159,7 +203,11 @@ impl World {
             ended_ms: session.disconnected.map_or(self.now.ms(), |at| at.0 - UNIX_MS_AT_ZERO),
             will,
             subscriptions: subscriptions.collect(),
-            deliveries: session.deliveries.iter().map(|delivery| survived_delivery(delivery, messages)).collect(),
+            deliveries: session
+                .deliveries
+                .iter()
+                .filter_map(|delivery| survived_delivery(delivery, messages))
+                .collect(),
             exchanges: session.exchanges.iter().map(|id| id.get()).collect(),
         }
     }
@@ -168,7 +216,7 @@ impl World {
     pub(crate) fn hand_over_logs(&mut self, logs: Vec<OpenedLog>, serials: &BTreeMap<usize, u64>) -> Check {
         self.stores = logs.iter().map(|log| Store::restored(&self.clients, log, serials)).collect();
         let mut restored = Vec::new();
-        for (shard, OpenedLog { recovered, messages, start }) in logs.into_iter().enumerate() {
+        for (shard, OpenedLog { recovered, messages, start, .. }) in logs.into_iter().enumerate() {
             self.note_records(shard, &start.group());
             self.shards[shard].count_damaged(start.lost.into());
             restored.push(RestoredLog { state: recovered.state, messages });
@@ -215,6 +263,9 @@ impl World {
     /// After a write of a disk: what is durable.
     pub(crate) fn disk_writes(&mut self, shard: usize) -> Check {
         let Some(disks) = &mut self.disks else { return Ok(()) };
+        if disks.logs[shard].stalled_until > self.trace.step {
+            return Ok(());
+        }
         let Some(position) = disks.end_write(shard) else {
             disks.begin_write(shard, self.now, false);
             return Ok(());
@@ -230,20 +281,28 @@ fn body(messages: &[(MessageId, Message)], id: MessageId) -> Option<&Message> {
 }
 
 fn key_of(message: &Message) -> Option<Key> {
-    match Tag::of(message.borrow().payload) {
+    key_in(message.borrow().payload)
+}
+
+fn key_in(payload: &[u8]) -> Option<Key> {
+    match Tag::of(payload) {
         Tag::Known(key) => Some(key),
         Tag::Empty | Tag::Wild => None,
     }
 }
 
-fn survived_delivery(delivery: &StoredDelivery, messages: &[(MessageId, Message)]) -> SurvivedDelivery {
-    let message = delivery.message.and_then(|id| body(messages, id));
+/// `None` for one whose bytes are lost.
+fn survived_delivery(delivery: &StoredDelivery, messages: &[(MessageId, Message)]) -> Option<SurvivedDelivery> {
+    let message = match delivery.message {
+        Some(id) => Some(body(messages, id)?),
+        None => None,
+    };
     let extra = delivery.extra.as_deref();
-    SurvivedDelivery {
+    Some(SurvivedDelivery {
         payload: message.map(|message| message.borrow().payload.to_vec()),
         qos: delivery.qos as u8,
         packet_id: delivery.packet_id.map(|id| id.get()),
         is_of_group: extra.is_some_and(|extra| extra.group.is_some()),
         identifier: extra.and_then(|extra| extra.ids.first()).map(|id| id.get()),
-    }
+    })
 }

@@ -5,18 +5,21 @@
 //! Leaves to others: when a write goes on, when the process dies (`crash`), and what has to survive (`durable`, `oracle`).
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use dunlin::ids::{NameKey, ShardId};
 use dunlin::session::Message;
 use dunlin::shard::{StartRecords, read_messages, rewrite};
-use dunlin::store::format::{LogId, Manifest, MessageId, NewestSegment, SegmentNumber, StoreFile};
+use dunlin::store::format::{InboxCount, LogId, Manifest, MessageId, NewestSegment, SegmentNumber, StoreFile};
 use dunlin::store::{
-    LogConfig, LogOutput, Medium, MediumError, NewLog, NewLogFiles, Position, RecordGroup, RecordWriter, RecoveredLog,
-    SegmentWrite, Urgency, join_logs, recover_log,
+    CompleteSegments, DurableEnd, LogConfig, LogOutput, MadeCheckpoint, Medium, MediumError, NewLog, NewLogFiles,
+    Position, RecordGroup, RecordWriter, RecoveredLog, SegmentWrite, Urgency, covered_by, join_logs, needed_by,
+    read_message, recover_log, write_pages,
 };
 use dunlin::time::{Now, Timestamp};
 
+use crate::batches::{Batch, BatchLedger};
 use crate::canary::Canary;
 use crate::dice::Dice;
 use crate::durable::broken;
@@ -24,13 +27,13 @@ use crate::rng::Rng;
 use crate::sectors::SimDisk;
 
 /// Of a segment's file: so small that logs go through many.
-const SEGMENT_BYTES: u64 = 96 * 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 96 * 1024;
 /// Most that one write takes.
 const BATCH_MAX_BYTES: usize = 24 * 1024;
 
-/// The disk, for whoever reads or writes it.
+/// The disk, for whoever reads or writes it, and what was written to it where.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SharedDisk(pub(crate) Rc<RefCell<SimDisk>>);
+pub(crate) struct SharedDisk(pub(crate) Rc<RefCell<SimDisk>>, pub(crate) Rc<RefCell<BatchLedger>>);
 
 impl Medium for SharedDisk {
     fn files(&mut self, log: LogId) -> Result<Vec<StoreFile>, MediumError> {
@@ -67,16 +70,28 @@ impl NewLogFiles for SharedDisk {
         let mut disk = self.0.borrow_mut();
         disk.write(StoreFile::Segment(log, write.segment), write.offset, &write.bytes[write.range.clone()]);
         disk.complete_of(log);
+        self.1.borrow_mut().add(log, write);
         Ok(())
     }
 }
 
 /// What the process has of one log.
 #[derive(Debug)]
-struct LogOnDisk {
-    log: LogId,
+pub(super) struct LogOnDisk {
+    pub(super) log: LogId,
     writer: RecordWriter,
-    under_way: Option<SegmentWrite>,
+    pub(super) under_way: Option<SegmentWrite>,
+    /// Until this step the disk does not get on with it.
+    pub(super) stalled_until: u64,
+    /// The segment that is written.
+    begun: SegmentNumber,
+    /// Up to here the newest checkpoint that was found has everything.
+    covered: SegmentNumber,
+    /// The newest checkpoint.
+    made: Option<MadeCheckpoint>,
+    /// Forwards of other logs that were taken over, and in which record; those that are durable.
+    taking: VecDeque<(u64, InboxCount)>,
+    taken: BTreeMap<ShardId, u64>,
 }
 
 /// See the module's text.
@@ -85,8 +100,14 @@ pub(crate) struct Disks {
     pub(crate) rng: Rng,
     pub(crate) disk: SharedDisk,
     manifest: Manifest,
-    logs: Vec<LogOnDisk>,
+    pub(super) logs: Vec<LogOnDisk>,
     canary: Canary,
+    /// Something was done to the disk that is not its writers' doing.
+    pub(super) is_hit: bool,
+    /// A write under way that goes elsewhere: of which log, and where it was to go.
+    pub(super) misdirected: Option<(LogId, SegmentNumber, u64, u64)>,
+    /// A canary: the next start takes the first damage for the end of the log.
+    pub(super) truncates: Option<(LogId, Batch)>,
 }
 
 /// A log that was read back, and is gone on with.
@@ -94,6 +115,8 @@ pub(crate) struct Disks {
 pub(crate) struct OpenedLog {
     pub(crate) recovered: RecoveredLog,
     pub(crate) messages: Vec<(MessageId, Message)>,
+    /// Messages whose bytes are lost.
+    pub(crate) lost: Vec<MessageId>,
     /// What the start writes down first.
     pub(crate) start: StartRecords,
 }
@@ -106,6 +129,10 @@ pub(crate) struct Opened {
     /// Those that are gone on with, one a shard.
     pub(crate) logs: Vec<OpenedLog>,
     pub(crate) last_stamp_ns: u64,
+    /// What was lost when everything was written anew.
+    pub(crate) lost: u32,
+    /// Payloads of what was on its way to other logs then, and has arrived.
+    pub(crate) arrived: Vec<Vec<u8>>,
 }
 
 impl Disks {
@@ -123,7 +150,16 @@ impl Disks {
             segment_bytes: SEGMENT_BYTES,
         };
         let rng = Rng::new(seed ^ 0xd15c_0001);
-        Self { rng, disk: SharedDisk::default(), manifest, logs: Vec::new(), canary }
+        Self {
+            rng,
+            disk: SharedDisk::default(),
+            manifest,
+            logs: Vec::new(),
+            canary,
+            is_hit: false,
+            misdirected: None,
+            truncates: None,
+        }
     }
 
     fn config(manifest: &Manifest, shard: usize) -> LogConfig {
@@ -144,13 +180,18 @@ impl Disks {
 
     /// A process starts, with so many shards: everything is read back.
     pub(crate) fn open(&mut self, shards: usize, now: Now) -> Result<Opened, String> {
+        if let Some((log, batch)) = self.truncates.take() {
+            self.truncate(log, batch);
+        }
         let before = self.recover()?;
         let mut recovered = before.clone();
         if self.canary != Canary::ReplayTwice {
             join_logs(&mut recovered);
         }
+        let (mut lost_before, mut arrived) = (0, Vec::new());
         if usize::from(self.manifest.shards) != shards {
-            self.write_anew(shards, now, &recovered)?;
+            arrived = self.on_their_way(&recovered)?;
+            lost_before = self.write_anew(shards, now, &recovered)?;
             recovered = self.recover()?;
         }
         self.manifest.epoch += 1;
@@ -165,25 +206,63 @@ impl Disks {
             let start = StartRecords::of(&recovered.state, &lost, end.position, Timestamp(now.unix_ms));
             let mut writer = RecordWriter::new(Self::config(&self.manifest, shard), end);
             writer.append(now, start.group());
-            self.logs.push(LogOnDisk { log: recovered.log, writer, under_way: None });
-            logs.push(OpenedLog { recovered, messages, start });
+            self.logs.push(LogOnDisk {
+                log: recovered.log,
+                writer,
+                under_way: None,
+                stalled_until: 0,
+                begun: end.segment.next(),
+                covered: covered_by(&recovered),
+                made: None,
+                taking: VecDeque::new(),
+                taken: recovered.state.mailbox.taken().collect(),
+            });
+            logs.push(OpenedLog { recovered, messages, lost, start });
         }
-        Ok(Opened { before, logs, last_stamp_ns: self.manifest.last_stamp_ns })
+        Ok(Opened { before, logs, last_stamp_ns: self.manifest.last_stamp_ns, lost: lost_before, arrived })
+    }
+
+    /// Payloads of what is on its way to other logs.
+    fn on_their_way(&mut self, logs: &[RecoveredLog]) -> Result<Vec<Vec<u8>>, String> {
+        let mut payloads = Vec::new();
+        for RecoveredLog { log, state, .. } in logs {
+            let forwards = state.mailbox.numbered().flat_map(|(to, _)| state.mailbox.forwards(to));
+            for forward in forwards {
+                let found = read_message(&mut self.disk, *log, state, forward.message).map_err(|e| e.to_string())?;
+                payloads.extend(found.map(|message| message.payload().to_vec()));
+            }
+        }
+        Ok(payloads)
+    }
+
+    /// As a reader would that takes the first damage for the end: nothing behind it is there.
+    fn truncate(&mut self, log: LogId, batch: Batch) {
+        let mut disk = self.disk.0.borrow_mut();
+        for file in disk.names().collect::<Vec<_>>() {
+            match file {
+                StoreFile::Segment(of, number) if of == log && number == batch.segment => {
+                    disk.bytes_mut(file)[batch.offset as usize..].fill(0);
+                }
+                StoreFile::Segment(of, number) if of == log && number > batch.segment => disk.bytes_mut(file).fill(0),
+                _ => {}
+            }
+        }
     }
 
     /// Another number of shards.
-    fn write_anew(&mut self, shards: usize, now: Now, recovered: &[RecoveredLog]) -> Result<(), String> {
+    fn write_anew(&mut self, shards: usize, now: Now, recovered: &[RecoveredLog]) -> Result<u32, String> {
         let next = self.manifest.next_generation(shards as u16, SEGMENT_BYTES);
         let new = (0..shards).map(|shard| NewLog::begin(Self::config(&next, shard), self.disk.clone(), now)).collect();
         let at = Timestamp(now.unix_ms);
-        rewrite(&mut self.disk, recovered, &next.names, at, new).map_err(|error| error.to_string())?;
+        let lost = rewrite(&mut self.disk, recovered, &next.names, at, new).map_err(|error| error.to_string())?;
         self.manifest = next;
         let mut disk = self.disk.0.borrow_mut();
         let old = disk.names().filter(|file| file.log().is_some_and(|log| log.generation != self.manifest.generation));
         for file in old.collect::<Vec<_>>() {
             disk.remove(file);
         }
-        Ok(())
+        self.disk.1.borrow_mut().forget_before(self.manifest.generation);
+        Ok(lost)
     }
 
     /// The process dies; the power may be gone as well.
@@ -196,7 +275,7 @@ impl Disks {
     /// Takes what a turn wrote down.
     pub(crate) fn append(&mut self, shard: usize, now: Now, log: &LogOutput) {
         let canary = self.canary;
-        let writer = &mut self.logs[shard].writer;
+        let LogOnDisk { writer, taking, .. } = &mut self.logs[shard];
         if log.is_empty() {
             if log.urgency == Urgency::Awaited {
                 writer.hurry();
@@ -212,6 +291,7 @@ impl Disks {
             group = RecordGroup { inbox: &[], ..group };
         }
         let last = writer.append(now, group);
+        taking.extend(log.inbox.iter().map(|count| (last, *count)));
         assert_eq!(Position(last), log.last, "a shard and its log disagree about the log's length");
     }
 
@@ -222,7 +302,7 @@ impl Disks {
 
     /// Begins a write, if there is one to begin. Where nobody waits any more for company, everything is written.
     pub(crate) fn begin_write(&mut self, shard: usize, now: Now, is_hurried: bool) {
-        let LogOnDisk { log, writer, under_way } = &mut self.logs[shard];
+        let LogOnDisk { log, writer, under_way, begun, .. } = &mut self.logs[shard];
         while let Some(number) = writer.next_to_prepare() {
             self.disk.prepare(*log, number).expect("the disk makes files");
             writer.segment_prepared(number);
@@ -231,16 +311,95 @@ impl Disks {
         if let Some(write) = writer.next_write(Now { mono_ns, ..now }) {
             let bytes = &write.bytes[write.range.clone()];
             self.disk.0.borrow_mut().write(StoreFile::Segment(*log, write.segment), write.offset, bytes);
+            if write.begins.is_some() {
+                *begun = write.segment;
+            }
             *under_way = Some(write);
         }
     }
 
     /// The write under way comes to its end, if there is one: up to where everything is durable.
     pub(crate) fn end_write(&mut self, shard: usize) -> Option<Position> {
-        let LogOnDisk { log, writer, under_way } = &mut self.logs[shard];
+        let LogOnDisk { log, writer, under_way, taking, taken, .. } = &mut self.logs[shard];
         let write = under_way.take()?;
         self.disk.0.borrow_mut().complete_of(*log);
+        self.disk.1.borrow_mut().add(*log, &write);
+        if let Some((log, segment, offset, bytes)) = self.misdirected.take_if(|(of, ..)| of == log) {
+            self.disk.1.borrow_mut().hit(log, segment, offset, bytes);
+        }
         let len = write.range.len();
-        Some(Position(writer.written(write.bytes, Ok(len)).expect("all of it was taken")))
+        let durable = writer.written(write.bytes, Ok(len)).expect("all of it was taken");
+        while let Some((_, count)) = taking.pop_front_if(|(position, _)| *position <= durable) {
+            let known = taken.entry(count.from).or_default();
+            *known = count.number.max(*known);
+        }
+        Some(Position(durable))
+    }
+
+    /// The disk refuses the write under way, if there is one: nothing more is written.
+    pub(crate) fn fail_write(&mut self, shard: usize) -> bool {
+        let LogOnDisk { writer, under_way, .. } = &mut self.logs[shard];
+        let Some(write) = under_way.take() else { return false };
+        assert!(writer.written(write.bytes, Err(5)).is_err(), "it failed");
+        assert!(
+            writer.next_write(Now { mono_ns: u64::MAX / 2, unix_ms: 0 }).is_none(),
+            "nobody knows what is on the disk"
+        );
+        true
+    }
+
+    /// Makes a checkpoint of what is complete of a log, and gives back what nobody needs any more, as the runtime does.
+    pub(crate) fn checkpoint(&mut self, shard: usize) -> Result<bool, String> {
+        let (log, begun) = (self.logs[shard].log, self.logs[shard].begun);
+        let complete = SegmentNumber(begun.0.saturating_sub(1));
+        let node = self.manifest.node;
+        let read = |disk: &SharedDisk, until| {
+            let mut medium = CompleteSegments { medium: disk.clone(), until, end: DurableEnd::default() };
+            recover_log(&mut medium, node, log).map_err(|error| error.to_string())
+        };
+        let mut recovered = read(&self.disk, complete)?;
+        if recovered.scan.incomplete > 0 || complete.0 == 0 {
+            return Ok(false);
+        }
+        let own = log.shard;
+        for other in &self.logs {
+            recovered.note_taken_over(other.log.shard, other.taken.get(&own).copied().unwrap_or(0));
+        }
+        let covered = self.logs[shard].covered;
+        let made = &mut self.logs[shard].made;
+        if made.is_none()
+            && let Some(number) = recovered.checkpoint
+        {
+            *made = Some(MadeCheckpoint { number, covered, needed: needed_by(&read(&self.disk, covered)?) });
+        }
+        let number = recovered.checkpoint.max(made.as_ref().map(|made| made.number)).unwrap_or(0) + 1;
+        let mut bytes = Vec::new();
+        let written = write_pages((log, number), (&recovered.state, recovered.scan.end.position), |pages| {
+            pages.iter().for_each(|page| bytes.extend_from_slice(&page.bytes[page.range.clone()]));
+            Ok::<_, String>(true)
+        });
+        assert_eq!(written, Ok(true));
+        self.disk.0.borrow_mut().put(StoreFile::Checkpoint(log, number), bytes);
+        let newer = MadeCheckpoint { number, covered: complete, needed: needed_by(&recovered) };
+        let older = made.take().filter(|older| recovered.checkpoint == Some(older.number));
+        if let Some(older) = older {
+            let files = self.disk.files(log).map_err(|error| error.to_string())?;
+            let mut disk = self.disk.0.borrow_mut();
+            for file in older.unneeded(&newer, files) {
+                match file {
+                    StoreFile::Segment(_, number) => {
+                        self.disk.1.borrow_mut().forget(log, number);
+                        let free = (0..4).map(|spare| StoreFile::Spare(log, spare)).find(|spare| !disk.has(*spare));
+                        match free {
+                            Some(spare) => disk.rename(file, spare),
+                            None => disk.remove(file),
+                        }
+                    }
+                    file => disk.remove(file),
+                }
+            }
+        }
+        self.logs[shard].made = Some(newer);
+        Ok(true)
     }
 }

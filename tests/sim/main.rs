@@ -1,5 +1,6 @@
 //! The simulator: pure shards and their connections under a virtual clock, sockets that split writes anywhere, a bounded mesh with delay, a
-//! store that confirms late, clients that behave and clients that do not, and a model broker that says what is allowed.
+//! store that confirms late, clients that behave and clients that do not, and a model broker that says what is allowed. In half of the
+//! worlds the store is real, on a disk of sectors, and the process dies now and then.
 //!
 //! Everything follows from one seed. `SIM_SEED` runs one, `SIM_SEEDS` so many (64 by default), `SIM_STEPS` so many steps
 //! each, beginning at `SIM_FIRST`. A failure prints its seed and step, the last events (`SIM_EVENTS` sets how many), and how to run it
@@ -7,6 +8,7 @@
 
 mod actions;
 mod authenticator;
+mod batches;
 mod canary;
 mod client;
 mod conn;
@@ -18,6 +20,7 @@ mod disks;
 mod durable;
 mod edge;
 mod end;
+mod faults;
 mod hostile;
 mod inputs;
 #[path = "../support/layer.rs"]
@@ -194,6 +197,11 @@ fn a_run_exercises_what_it_checks() {
     for seed in dense {
         stats.add(run(seed, STEPS, Canary::None).unwrap_or_else(|what| panic!("{what}")).stats);
     }
+    // And only some have a disk, or one that rots.
+    let rots = (8..).filter(|&seed| Plan::new(&mut Rng::new(seed)).rots).take(4);
+    for seed in rots {
+        stats.add(run(seed, STEPS, Canary::None).unwrap_or_else(|what| panic!("{what}")).stats);
+    }
     let Stats {
         published,
         delivered,
@@ -210,6 +218,7 @@ fn a_run_exercises_what_it_checks() {
     } = stats;
     let Stats { handed_over, handovers_failed, lingered, aborted, deferred, stopped, .. } = stats;
     let Stats { verdicts, verdicts_forgotten, verdicts_late, commands, durable, .. } = stats;
+    let Stats { crashes, resharded, survivors, survived, checkpoints, faults, told_damage, refused_writes, .. } = stats;
     for (count, least) in [
         (published, 1_000),
         (delivered, 2_000),
@@ -233,6 +242,14 @@ fn a_run_exercises_what_it_checks() {
         (verdicts_late, 5),
         (commands, 500),
         (durable, 1_000),
+        (crashes, 20),
+        (resharded, 5),
+        (survivors, 50),
+        (survived, 100),
+        (checkpoints, 20),
+        (faults, 2),
+        (told_damage, 1),
+        (refused_writes, 1),
     ] {
         assert!(count >= least, "{stats:?}");
     }

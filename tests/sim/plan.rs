@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) dense: bool,
     /// Logs are on disks, and the process dies now and then.
     pub(crate) disks: bool,
+    /// Disks give back something else than they were given, now and then.
+    pub(crate) rots: bool,
     pub(crate) clients: Vec<ClientPlan>,
     pub(crate) hostiles: usize,
 }
@@ -120,6 +122,7 @@ impl Plan {
             tight,
             dense,
             disks: has_disks,
+            rots: has_disks && disks.percent(30),
             clients,
             hostiles: rng.between(0, 4),
         }

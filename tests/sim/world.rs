@@ -104,6 +104,9 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::new(&mut rng);
         plan.disks = disks.unwrap_or(plan.disks);
+        if canary.is_found_by_a_crash() {
+            plan.rots = canary == Canary::TruncateOnRot; // it is not for something else to be found
+        }
         let now = Now { mono_ns: 1_000_000_000 + seed % 1_000, unix_ms: UNIX_MS_AT_ZERO };
         let clients = plan.clients.iter().cloned().enumerate().map(|(n, plan)| Client::new(n, plan)).collect();
         let names = HashKeys::from(seed).names;
@@ -239,6 +242,7 @@ impl World {
         }
         self.somebody_decides()?;
         self.operator_acts()?;
+        self.disks_misbehave()?;
         self.something_breaks()?;
         self.remove_finished();
         for shard in 0..self.shards.len() {

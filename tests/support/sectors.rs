@@ -127,6 +127,16 @@ impl SimDisk {
         }
     }
 
+    /// The same of the write of one log.
+    pub(crate) fn misdirect_of(&mut self, log: LogId, to: u64) {
+        let len_of = |file| self.files[&file].len() as u64;
+        if let Some(write) = self.under_way.iter_mut().find(|write| write.file.log() == Some(log))
+            && to + write.bytes.len() as u64 <= len_of(write.file)
+        {
+            write.offset = to;
+        }
+    }
+
     /// The write under way never happens, and nobody is told.
     pub(crate) fn lose(&mut self) {
         self.under_way.pop();

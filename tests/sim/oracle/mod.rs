@@ -118,6 +118,11 @@ pub(crate) struct Stats {
     pub(crate) resharded: u64,
     pub(crate) survivors: u64,
     pub(crate) survived: u64,
+    /// Checkpoints, faults of disks, those that a start told of, and writes that failed.
+    pub(crate) checkpoints: u64,
+    pub(crate) faults: u64,
+    pub(crate) told_damage: u64,
+    pub(crate) refused_writes: u64,
 }
 
 impl Stats {
@@ -148,6 +153,10 @@ impl Stats {
         self.resharded += other.resharded;
         self.survivors += other.survivors;
         self.survived += other.survived;
+        self.checkpoints += other.checkpoints;
+        self.faults += other.faults;
+        self.told_damage += other.told_damage;
+        self.refused_writes += other.refused_writes;
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Survived {
     /// By topic: the latest write of all logs.
     pub(crate) retained: BTreeMap<String, Option<Key>>,
     pub(crate) forwards: Vec<SurvivedForward>,
+    /// What was on its way, and has arrived with another number of shards: once more, perhaps.
+    pub(crate) arrived: Vec<Key>,
     /// What sessions that are being taken down may leave to others of their groups.
     pub(crate) left_behind: Vec<Key>,
     /// Something was damaged and is told: what is missing may be missing for that.
@@ -97,7 +99,7 @@ impl Oracle {
                     }
                 }
             }
-            let checked = self.adopt(&mut session, found, &mut undone);
+            let checked = self.adopt(&mut session, found, &mut undone, !survived.is_damaged);
             checked.map_err(|what| format!("client {client}: {what}"))?;
             self.sessions.insert(client, session);
             self.stats.survivors += 1;
@@ -146,35 +148,41 @@ impl Oracle {
         Self::new_session(self.serials, &as_asked)
     }
 
-    fn adopt(&mut self, session: &mut Session, found: &SurvivedSession, undone: &mut BTreeSet<Key>) -> Check {
+    fn adopt(
+        &mut self,
+        session: &mut Session,
+        found: &SurvivedSession,
+        undone: &mut BTreeSet<Key>,
+        is_strict: bool,
+    ) -> Check {
         session.conn = None;
         session.connack_left = false;
         session.ended_ms = Some(found.ended_ms);
         session.expiry_s = found.expiry_s;
         session.told = true;
-        adopt_will(session, found)?;
-        self.adopt_subscriptions(session, found)?;
-        adopt_exchanges(session, found, undone)?;
+        adopt_will(session, found, is_strict)?;
+        self.adopt_subscriptions(session, found, is_strict)?;
+        adopt_exchanges(session, found, undone, is_strict)?;
         session.asked.clear();
         session.unasked.clear();
         session.publishing.clear();
         session.writing.clear();
-        self.adopt_deliveries(session, found)
+        self.adopt_deliveries(session, found, is_strict)
     }
 
-    fn adopt_subscriptions(&mut self, session: &mut Session, found: &SurvivedSession) -> Check {
+    fn adopt_subscriptions(&mut self, session: &mut Session, found: &SurvivedSession, is_strict: bool) -> Check {
         let step = self.step;
         for (filter, known) in std::mem::take(&mut session.subscriptions) {
             if found.subscriptions.contains_key(&filter) {
                 session.subscriptions.insert(filter, known);
-            } else if known.acked {
+            } else if known.acked && is_strict {
                 return Err(format!("its subscription to {filter} is lost"));
             } else {
                 close_past(session, &filter, step);
             }
         }
         for (filter, &(bits, identifier)) in &found.subscriptions {
-            if session.unsubscribed.contains(filter) {
+            if session.unsubscribed.contains(filter) && is_strict {
                 return Err(format!("it was told that it is not subscribed to {filter} any more, and it is again"));
             }
             let options = SubscriptionOptions::from_bits(bits).ok_or("options that nobody sent")?;
@@ -191,7 +199,7 @@ impl Oracle {
                     (known.acked, known.told, known.replays) = (true, true, false);
                     continue;
                 }
-                if known.told {
+                if known.told && is_strict {
                     return Err(format!("its subscription to {filter} is not what was acknowledged"));
                 }
             }
@@ -214,7 +222,7 @@ impl Oracle {
     }
 
     /// What is in flight and queued, as it was written down.
-    fn adopt_deliveries(&mut self, session: &mut Session, found: &SurvivedSession) -> Check {
+    fn adopt_deliveries(&mut self, session: &mut Session, found: &SurvivedSession, is_strict: bool) -> Check {
         let before = std::mem::take(&mut session.open);
         for open in before.iter().filter(|open| open.qos == 2) {
             let key = if let Tag::Known(key) = Tag::of(&open.payload) { Some(key) } else { None };
@@ -222,7 +230,7 @@ impl Oracle {
             let may_be_too_large = open.payload.len() + SLACK_BYTES > session.packet_size_max_bytes as usize;
             let there = found.deliveries.iter().find(|delivery| delivery.packet_id == Some(open.packet_id));
             let is_right = there.is_some_and(|there| there.payload.is_none() || !open.release_told);
-            if !is_right && !may_expire && !may_be_too_large {
+            if is_strict && !is_right && !may_expire && !may_be_too_large {
                 return Err(format!("what it has of QoS 2 is not known any more: {open:?}, but {there:?}"));
             }
         }
@@ -274,6 +282,13 @@ impl Oracle {
 
     /// What comes again from another log was delivered before, perhaps, by a shard whose log does not know of it. With QoS 2 it does.
     fn expect_forwards(&mut self, survived: &Survived) {
+        for arrived in &survived.arrived {
+            let of_groups = self.group_firsts.iter_mut().filter(|((_, key), _)| key == arrived);
+            of_groups.for_each(|(_, count)| *count = count.saturating_sub(1));
+            for session in self.sessions.values_mut().filter(|_| self.has_small_turns) {
+                *session.again.entry(*arrived).or_default() += 1;
+            }
+        }
         for forward in &survived.forwards {
             let of_groups =
                 self.group_firsts.iter_mut().filter(|((_, key), _)| forward.has_groups && *key == forward.key);
@@ -308,7 +323,7 @@ impl Oracle {
                     *session.again.entry(key).or_default() += 1;
                 }
                 self.sessions.insert(client, session);
-                if is_there && !self.has_small_turns {
+                if is_there && !self.has_small_turns && !survived.is_damaged {
                     return Err(format!(
                         "message {key:?} is there for client {client}, and would be taken for a new one"
                     ));
@@ -324,7 +339,13 @@ impl Oracle {
         for (client, found) in &survived.sessions {
             let session = self.sessions.get_mut(client).expect("it was adopted");
             let mut copies = BTreeMap::<Key, u32>::new();
-            let has_exact = !self.has_small_turns;
+            let has_exact = !self.has_small_turns && !survived.is_damaged;
+            if survived.is_damaged {
+                // What one record says of another that is lost, nobody knows.
+                session.newest.clear();
+                let known = found.deliveries.iter().filter_map(SurvivedDelivery::key);
+                known.for_each(|key| *session.again.entry(key).or_default() += 1);
+            }
             for delivery in found.deliveries.iter().filter(|delivery| !(has_exact && delivery.qos == 2)) {
                 let Some(key) = delivery.key() else { continue };
                 match delivery.identifier.and_then(|identifier| group_of(session, identifier)) {
@@ -340,7 +361,7 @@ impl Oracle {
             }
         }
         let mut left_behind = survived.left_behind.clone();
-        if self.has_small_turns {
+        if self.has_small_turns || survived.is_damaged {
             // Whatever is there may have been sent to others of a group, in turns that are.
             left_behind
                 .extend(survived.sessions.values().flat_map(|s| &s.deliveries).filter_map(SurvivedDelivery::key));
@@ -359,6 +380,7 @@ impl Oracle {
     /// Whoever was told that a message is safe finds it with each of those who are to get it, or on its way to them.
     fn check_owed(&mut self, survived: &Survived) -> Check {
         let mut lost = Vec::new();
+        let has_small_turns = self.has_small_turns;
         let (messages, may_drop) = (&self.messages, self.may_drop || survived.is_damaged);
         self.owed.retain(|&(client, key), owed| {
             let Some(session) = survived.sessions.get(&client) else { return false };
@@ -376,7 +398,9 @@ impl Oracle {
                 return true;
             }
             let will = is_will(key).then(|| survived.sessions.get(&key.0).and_then(|session| session.will)).flatten();
-            let comes_again = will.is_some_and(|(number, _)| WILL + number == key.1);
+            // Nobody waits for a will: what a turn has not written down of it is not, and the will is gone.
+            let is_cut = is_will(key) && has_small_turns;
+            let comes_again = is_cut || will.is_some_and(|(number, _)| WILL + number == key.1);
             if owed.told && owed.kept && !comes_again && !may_drop && message.expires_ms.is_none() {
                 lost.push((client, key));
             }
@@ -423,9 +447,9 @@ impl Oracle {
 }
 
 /// A will that was acknowledged is there until it is published.
-fn adopt_will(session: &mut Session, found: &SurvivedSession) -> Check {
+fn adopt_will(session: &mut Session, found: &SurvivedSession, is_strict: bool) -> Check {
     let known = session.will.take();
-    if let Some(known) = known.filter(|_| session.connack_told)
+    if let Some(known) = known.filter(|_| session.connack_told && is_strict)
         && found.will.map(|(number, _)| number) != Some(known.number)
     {
         return Err(format!("its will {known:?} is lost, and {:?} is there", found.will));
@@ -435,11 +459,16 @@ fn adopt_will(session: &mut Session, found: &SurvivedSession) -> Check {
 }
 
 /// What was received with QoS 2 is known, what was completed is not.
-fn adopt_exchanges(session: &mut Session, found: &SurvivedSession, undone: &mut BTreeSet<Key>) -> Check {
-    if let Some(lost) = session.received.iter().find(|id| !found.exchanges.contains(id)) {
+fn adopt_exchanges(
+    session: &mut Session,
+    found: &SurvivedSession,
+    undone: &mut BTreeSet<Key>,
+    is_strict: bool,
+) -> Check {
+    if let Some(lost) = session.received.iter().find(|id| is_strict && !found.exchanges.contains(id)) {
         return Err(format!("#{lost} was received with QoS 2, and would be taken for a new message"));
     }
-    if let Some(open) = session.completed.iter().find(|id| found.exchanges.contains(id)) {
+    if let Some(open) = session.completed.iter().find(|id| is_strict && found.exchanges.contains(id)) {
         return Err(format!("#{open} was completed, and would be taken for a repetition"));
     }
     for (id, key) in std::mem::take(&mut session.exchanges) {
