@@ -39,7 +39,7 @@ const GROUP_BYTES: usize = 256 * 1024;
 const GROUPS_PER_BATCH: usize = 2;
 
 impl<F: NewLogFiles> NewLog<F> {
-    /// Begins one.
+    /// Nothing is in it yet, and no file asked for before something is.
     pub fn begin(config: LogConfig, files: F, now: Now) -> Self {
         let writer = RecordWriter::new(config, LogEnd::default());
         let group_bytes = GROUP_BYTES.min(config.batch_max_bytes / GROUPS_PER_BATCH);

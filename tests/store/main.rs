@@ -13,6 +13,7 @@ mod disk;
 mod hostile;
 mod model;
 mod power;
+mod reshard;
 mod state;
 mod world;
 

@@ -249,7 +249,7 @@ impl CheckpointParts {
             match file {
                 StoreFile::Checkpoint(_, number) => order(OrderKind::DropCheckpoint(number)),
                 StoreFile::Segment(_, number) if watched.damaged.contains(&number) => {
-                    order(OrderKind::PutAside(number))
+                    order(OrderKind::PutAside(number));
                 }
                 StoreFile::Segment(_, number) => order(OrderKind::Recycle(number)),
                 _ => {}

@@ -17,7 +17,7 @@ use crate::session::{Message, MessageRef};
 use crate::settings::ListenerSettings;
 use crate::shard::{
     Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
-    RestoredLog, Settings, Shard, Turn, UserNameBasis,
+    RestoredLog, RestoredRetained, Settings, Shard, Turn, UserNameBasis,
 };
 use crate::store::format::{InboxCount, LogRecord, Records};
 use crate::store::state::LogState;
@@ -466,6 +466,13 @@ impl World {
         self.is_restored = true; // its log begins elsewhere: they are not compared
         self.apply(shard);
         self.run_until_idle();
+    }
+
+    /// Has a shard that nobody has used take over what the logs of all retain.
+    pub(super) fn restore_retained(&mut self, shard: usize, retained: &[RestoredRetained]) {
+        let log = RestoredLog { state: LogState::default(), messages: Vec::new() };
+        let turn = &mut Turn { now: self.now, fx: &mut self.fx };
+        self.shards[shard].restore(turn, &log, retained, &[]);
     }
 
     /// Has a shard go on with what its durable log sent to others. Returns how many messages it sends again.
