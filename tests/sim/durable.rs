@@ -302,6 +302,9 @@ impl World {
 
     /// No log has taken over what a restart would take back.
     pub(crate) fn nothing_is_ahead(&self) -> Check {
+        if self.cage.canary.is_found_by_a_crash() {
+            return Ok(());
+        }
         for (to, receiver) in self.stores.iter().enumerate() {
             for (from, taken) in receiver.survives.mailbox.taken() {
                 let mut numbered = self.stores[from.index()].survives.mailbox.numbered();

@@ -162,7 +162,7 @@ impl World {
     }
 
     /// Everything is written that there is.
-    fn settle_disk(&mut self, shard: usize) -> Result<bool, String> {
+    pub(crate) fn settle_disk(&mut self, shard: usize) -> Result<bool, String> {
         let mut moved = false;
         while let Some(disks) = &mut self.disks {
             disks.begin_write(shard, self.now, true);

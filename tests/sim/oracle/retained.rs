@@ -40,7 +40,7 @@ impl Writes {
         writes.iter_mut().filter(|write| write.serial == serial).for_each(|write| write.is_told = true);
     }
 
-    /// All topics.
+    /// Those that were ever written to.
     pub(super) fn topics(&self) -> impl Iterator<Item = &str> {
         self.topics.keys().map(String::as_str)
     }
