@@ -4,9 +4,10 @@
 //! written, and against what was acknowledged, before anybody is served.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use dunlin::codec::Packet;
-use dunlin::ids::ShardId;
+use dunlin::ids::{PacketId, ShardId};
 use dunlin::session::Message;
 use dunlin::shard::{RestoredLog, RestoredRetained, Turn};
 use dunlin::store::RecoveredLog;
@@ -194,9 +195,10 @@ impl World {
             let (_, number) = body(messages, will.message).and_then(key_of)?;
             Some((number - WILL, will.delay_s))
         });
-        let subscriptions = session.subscriptions.iter().map(|(filter, stored)| {
-            (filter.to_owned(), (stored.options, stored.identifier.map(|identifier| identifier.get())))
-        });
+        let subscriptions = session
+            .subscriptions
+            .iter()
+            .map(|(filter, stored)| (filter.to_owned(), (stored.options, stored.identifier.map(NonZeroU32::get))));
         SurvivedSession {
             serial,
             expiry_s: session.expiry_s,
@@ -301,7 +303,7 @@ fn survived_delivery(delivery: &StoredDelivery, messages: &[(MessageId, Message)
     Some(SurvivedDelivery {
         payload: message.map(|message| message.borrow().payload.to_vec()),
         qos: delivery.qos as u8,
-        packet_id: delivery.packet_id.map(|id| id.get()),
+        packet_id: delivery.packet_id.map(PacketId::get),
         is_of_group: extra.is_some_and(|extra| extra.group.is_some()),
         identifier: extra.and_then(|extra| extra.ids.first()).map(|id| id.get()),
     })

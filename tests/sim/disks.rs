@@ -62,7 +62,7 @@ impl NewLogFiles for SharedDisk {
                 None => assert!(disk.create(file, SEGMENT_BYTES), "nobody has bounded the disk"),
             }
         }
-        disk.put(StoreFile::Newest(log), NewestSegment(number).seal().to_vec());
+        disk.put(StoreFile::Newest(log), NewestSegment(number).seal());
         Ok(())
     }
 
@@ -329,7 +329,8 @@ impl Disks {
         }
         let len = write.range.len();
         let durable = writer.written(write.bytes, Ok(len)).expect("all of it was taken");
-        while let Some((_, count)) = taking.pop_front_if(|(position, _)| *position <= durable) {
+        let now_durable = taking.partition_point(|(position, _)| *position <= durable);
+        for (_, count) in taking.drain(..now_durable) {
             let known = taken.entry(count.from).or_default();
             *known = count.number.max(*known);
         }
@@ -375,7 +376,9 @@ impl Disks {
         let number = recovered.checkpoint.max(made.as_ref().map(|made| made.number)).unwrap_or(0) + 1;
         let mut bytes = Vec::new();
         let written = write_pages((log, number), (&recovered.state, recovered.scan.end.position), |pages| {
-            pages.iter().for_each(|page| bytes.extend_from_slice(&page.bytes[page.range.clone()]));
+            for page in &pages {
+                bytes.extend_from_slice(&page.bytes[page.range.clone()]);
+            }
             Ok::<_, String>(true)
         });
         assert_eq!(written, Ok(true));

@@ -162,7 +162,7 @@ impl Stats {
 
 impl Oracle {
     pub(crate) fn new(inflight_max: u16, may_drop: bool, has_small_turns: bool) -> Self {
-        Self { inflight_max, may_drop, has_small_turns, ..Self::default() }
+        Self { has_small_turns, inflight_max, may_drop, ..Self::default() }
     }
 
     /// Time passes: sessions end, wills come due.

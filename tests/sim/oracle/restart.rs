@@ -368,7 +368,9 @@ impl Oracle {
         }
         for key in &left_behind {
             let given: Vec<_> = self.group_firsts.keys().filter(|(_, given)| given == key).cloned().collect();
-            given.into_iter().for_each(|given| *self.group_again.entry(given).or_default() += 1);
+            for given in given {
+                *self.group_again.entry(given).or_default() += 1;
+            }
         }
         for ((group, key), mut count) in of_groups {
             let mut forwards = survived.forwards.iter().filter(|forward| forward.key == key && forward.has_groups);
@@ -472,10 +474,10 @@ fn adopt_exchanges(
         return Err(format!("#{open} was completed, and would be taken for a repetition"));
     }
     for (id, key) in std::mem::take(&mut session.exchanges) {
-        if !found.exchanges.contains(&id) {
-            undone.extend(key);
-        } else {
+        if found.exchanges.contains(&id) {
             session.exchanges.insert(id, key);
+        } else {
+            undone.extend(key);
         }
     }
     for &id in &found.exchanges {
