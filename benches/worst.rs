@@ -19,10 +19,10 @@ use dunlin::session::{Message, MessageRef};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::command::PAGE_MAX;
 use dunlin::shard::{
-    Command, ConnectInfo, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate, Settings, Shard,
-    Turn, UserNameBasis,
+    Command, ConnectInfo, DiskRead, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate,
+    Settings, Shard, Turn, UserNameBasis,
 };
-use dunlin::store::{LogStart, Position};
+use dunlin::store::{LogKeeping, LogStart, Position};
 use dunlin::telemetry::TransportCounters;
 use dunlin::time::Now;
 use dunlin::topic::Cursor;
@@ -63,10 +63,14 @@ impl World {
     }
 
     fn of(settings: &Settings) -> Self {
+        Self::begin(settings, LogStart::default())
+    }
+
+    fn begin(settings: &Settings, log: LogStart) -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
 
         Self {
-            shard: Shard::new(ShardId(0), &ProcessContext::new(settings.clone(), 7, now), now, LogStart::default()),
+            shard: Shard::new(ShardId(0), &ProcessContext::new(settings.clone(), 7, now), now, log),
             fx: Effects::default(),
             now,
             next_slot: 0,
@@ -474,6 +478,27 @@ const CASES: [Case; 34] = [
         let mut world = with_subscribers(50_000, &["a/b", "a/+", "a/#"], 1);
         let (publisher, _) = world.connect(&kept(&World::name("pub")));
         world.packet(publisher, &publish("a/b", Qos::AtLeastOnce, 1, false, b"x")).max(world.turns())
+    }),
+    ("a page of 32 queued messages comes back from the disk", 1, || {
+        let settings = Settings { shards: 2, sys_interval_s: 0, queued_memory_max_bytes: 0, ..Settings::default() };
+        let mut world = World::begin(&settings, LogStart { keeping: LogKeeping::Disk, last: Position(0) });
+        let name = World::name("sub");
+        let connection = with_subscriptions(&mut world, &name, "own", 1, 1);
+        world.close(connection);
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        let payload = [b'x'; 2_000];
+        let topic = format!("own/{name}/000000");
+        for number in 1..=limits::DISK_PAGE_MESSAGES as u16 {
+            world.packet(publisher, &publish(&topic, Qos::AtLeastOnce, number, false, &payload));
+        }
+        world.connect(&kept(&name));
+        let DiskRead { session, messages } = world.fx.reads.pop().expect("the client is there to take them");
+        assert_eq!(messages.len(), limits::DISK_PAGE_MESSAGES);
+        let body = Message::new(&MessageRef { payload: &payload, ..message(&topic) });
+        let bodies = messages.into_iter().map(|id| (id, Some(body.clone()))).collect();
+        let began = Stopwatch::start();
+        world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, Input::Bodies { session, bodies });
+        began.elapsed()
     }),
     ("command: delete 100,000 retained messages, each slice", 1, || {
         let mut world = World::new();

@@ -236,6 +236,13 @@ pub const ADMIN_REPLY_MAX_S: u64 = 5;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long
 /// other clients of the shard wait for it.
 pub const WORK_PER_TURN_MESSAGES: usize = 256;
+/// Messages of one queue that come back from the disk at a time, and their bytes, near enough: what a client that stops reading then has
+/// in memory.
+pub const DISK_PAGE_MESSAGES: usize = 32;
+/// See [`DISK_PAGE_MESSAGES`].
+pub const DISK_PAGE_BYTES: u64 = 64 * 1024;
+/// Queues of a shard whose messages are being read from the disk at a time; the others wait.
+pub const DISK_PAGES_MAX: usize = 64;
 /// Subscriptions that one turn sees to where all of a session's have to be: those of sessions that have ended are taken out of
 /// the index, shared ones are told whether their client is there. About a microsecond each, and more where many shards have
 /// to hear of it. A session with up to a quarter of this is done with at once: nearly every client has fewer.

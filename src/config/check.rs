@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{Config, Listener, LogTarget, Problem};
+use super::{Config, Listener, LogTarget, Problem, Storage};
 use crate::auth::Policy;
 use crate::settings::{AnonymousAccess, CertificateUser, ClientCertificates, ListenerKind, ListenerSettings, Unit};
 
@@ -30,7 +30,8 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
             ));
         }
     }
-    if values.queued_bytes_max > values.queued_memory_max_bytes {
+    let has_disk = config.store.storage == Storage::Disk;
+    if !has_disk && values.queued_bytes_max > values.queued_memory_max_bytes {
         let (one, all) = (values.queued_bytes_max, values.queued_memory_max_bytes);
         let (one, all) = (Unit::Bytes.show(one), Unit::Bytes.show(all));
         warnings.push(format!(

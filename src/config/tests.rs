@@ -367,9 +367,11 @@ fn settings_that_do_not_go_together_are_told() {
     assert!(warnings(&["--max-packet-size", "2MiB"])[0].starts_with("[session] outbox_max_bytes is 1MiB, less than"));
     assert!(warnings(&["--max-queued-bytes", "1KiB"])[0].starts_with("[session] max_queued_bytes is 1KiB, less than"));
     assert!(
-        warnings(&["--max-queued-memory", "1MiB"])[0].starts_with("[session] max_queued_bytes is 16MiB, more than")
+        warnings(&["--storage", "memory", "--max-queued-memory", "1MiB"])[0]
+            .starts_with("[session] max_queued_bytes is 16MiB, more than")
     );
-    assert_eq!(warnings(&["--max-queued-memory", "16MiB"]), [""; 0]);
+    assert_eq!(warnings(&["--storage", "memory", "--max-queued-memory", "16MiB"]), [""; 0]);
+    assert_eq!(warnings(&["--max-queued-memory", "1MiB"]), [""; 0], "the rest waits on the disk");
     assert_eq!(
         warnings(&["--shards", "5"])[0],
         "[node] shards is 5, but this process may use 4 cores: shards will take turns"

@@ -159,6 +159,7 @@ impl Pump {
         self.keep_time(now);
         self.apply_effects(now)?;
         self.take_written(now)?;
+        self.fx.reads.drain(..).for_each(|read| self.store.read(read));
         if let Some(FileWrite { file, offset, bytes, range }) = self.next_write(now) {
             self.edge.write_durable(file, offset, bytes, range);
         }
@@ -221,6 +222,10 @@ impl Pump {
         self.store.take_news(now);
         while let Some((records, count)) = self.store.next_copies() {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Copies { records: &records, count });
+            self.apply_effects(now)?;
+        }
+        while let Some((session, bodies)) = self.store.next_bodies() {
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Bodies { session, bodies });
             self.apply_effects(now)?;
         }
         Ok(())

@@ -11,8 +11,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::disk::{
-    CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts, LogProgress,
-    LogsBefore, OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
+    BodyReader, CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts,
+    LogProgress, LogsBefore, OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
 };
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
@@ -68,6 +68,7 @@ impl ShardLogs {
             segment_bytes: settings.segment_size_bytes / block * block,
             reserve_bytes: settings.free_space_min_bytes,
             checkpoint_interval_s: settings.checkpoint_interval_s,
+            queued_memory_bytes: config.settings.queued_memory_max_bytes,
             random: [random(), random(), random(), random()],
             now,
         };
@@ -87,6 +88,11 @@ impl ShardLogs {
             move |report: KeeperReport| teller.tell(report.order.log.shard, LogNews::Report(report))
         });
         let keeper = Arc::new(keeper.map_err(|error| DirectoryError::of(directory.path(), error))?);
+        let tell_bodies = tell_copies.clone();
+        let reader = BodyReader::start(Arc::clone(&directory), manifest.node, logs.len(), move |log, bodies| {
+            tell_bodies.tell(log.shard, LogNews::Bodies(bodies));
+        });
+        let reader = Arc::new(reader.map_err(|error| DirectoryError::of(directory.path(), error))?);
         let (shards, short_logs) = (logs.len(), Arc::new(AtomicUsize::new(0)));
         let (mut begun, mut watched) = (Vec::new(), Vec::new());
         for (OpenLog { recovered, messages, first, short, lost }, news) in logs.into_iter().zip(receivers) {
@@ -100,15 +106,15 @@ impl ShardLogs {
             let taken = (0..shards).map(|shard| recovered.state.mailbox.taken_from(ShardId(shard as u8)));
             let progress = Arc::new(LogProgress::new(first.number, taken));
             watched.push(WatchedLog::new(&recovered, Arc::clone(&progress)));
-            let (end, keeper) = (recovered.scan.end, Arc::clone(&keeper));
+            let (end, keeper, reader) = (recovered.scan.end, Arc::clone(&keeper), Arc::clone(&reader));
             let short_logs = Arc::clone(&short_logs);
-            let parts = LogParts { config, end, first, short, keeper, news, progress, short_logs };
+            let parts = LogParts { config, end, first, short, keeper, reader, news, progress, short_logs };
             let mut log = Box::new(DiskLog::new(parts));
             let Position(last) = log.appended();
             let start = StartRecords::of(&recovered.state, &lost, last, Timestamp(request.now.unix_ms));
             log.append(request.now, start.group());
-            let lost = start.lost + std::mem::take(&mut lost_before);
-            begun.push((log, RestoredLog { state: recovered.state, messages }, lost));
+            let lost_count = start.lost + std::mem::take(&mut lost_before);
+            begun.push((log, RestoredLog { state: recovered.state, messages, lost }, lost_count));
         }
         let checkpoints = CheckpointMaker::start(CheckpointParts {
             directory: Arc::clone(&directory),

@@ -3,8 +3,9 @@
 //! Always holds: what was appended becomes durable in order; after a write that failed nothing does.
 //! Leaves to others: when there is a record and who waits for it (`shard`), the write itself (`ring`), files (`disk`).
 
-use super::disk::{DiskLog, FileWrite};
+use super::disk::{DiskLog, FileWrite, QueuedBodies};
 use crate::net::EndedWrite;
+use crate::shard::DiskRead;
 use crate::store::{LogOutput, LogRoom, MemoryStore, Position, Urgency, WriteError};
 use crate::time::{Deadline, Now};
 
@@ -90,6 +91,22 @@ impl ShardStore {
     pub(super) fn next_copies(&mut self) -> Option<(Vec<u8>, u32)> {
         match self {
             Self::Disk(log) => log.next_copies(),
+            Self::Memory(_) => None,
+        }
+    }
+
+    /// Has messages read that have left memory.
+    pub(super) fn read(&self, read: DiskRead) {
+        match self {
+            Self::Disk(log) => log.read(read),
+            Self::Memory(_) => unreachable!("nothing leaves memory where nothing is kept"),
+        }
+    }
+
+    /// Messages that have been read.
+    pub(super) fn next_bodies(&mut self) -> Option<QueuedBodies> {
+        match self {
+            Self::Disk(log) => log.next_bodies(),
             Self::Memory(_) => None,
         }
     }

@@ -18,6 +18,7 @@ pub fn import(path: &Path, node_name: Option<&str>, input: &mut dyn BufRead) -> 
         segment_bytes: STORE_SEGMENT_DEFAULT_BYTES,
         reserve_bytes: 0,
         checkpoint_interval_s: STORE_CHECKPOINT_DEFAULT_S,
+        queued_memory_bytes: 0, // nobody is served
         random: [random(), random(), random(), random()],
         now: clock::now(),
     };

@@ -9,6 +9,7 @@
 
 pub mod alias;
 pub mod delivery;
+pub mod disk_queue;
 pub mod inbound;
 pub mod link;
 pub mod message;
@@ -25,6 +26,7 @@ use crate::time::Deadline;
 
 pub use alias::{AliasesIn, AliasesOut, TopicForm};
 pub use delivery::{Delivery, SubscriptionIds};
+pub use disk_queue::{Asked, DiskDelivery, DiskQueue};
 pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck, Reception};
 pub use link::{Backlog, Link};
 pub use message::{Copied, Message, MessageRef, Routed, expiry_of};

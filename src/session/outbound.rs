@@ -1,15 +1,19 @@
 //! Messages on their way to one client: in flight, and queued behind the window.
 //!
 //! Always holds: a message is queued only when it cannot be sent now, and the queue is emptied in order before anything
-//! newer of QoS 1 or 2 is sent; the queue stays within its limits of messages and bytes.
+//! newer of QoS 1 or 2 is sent; the queue stays within its limits of messages and bytes. Those of its messages that are on disk alone
+//! stand behind those in memory.
 
 use std::collections::VecDeque;
 
 use super::delivery::Delivery;
+use super::disk_queue::{Asked, DiskDelivery, DiskQueue};
+use super::message::Message;
 use super::queued_memory::QueueTotals;
 use super::replays::Replays;
 use super::window::{Exchange, Window};
-use crate::ids::{PacketId, Qos};
+use crate::ids::{MessageId, PacketId, Qos};
+use crate::time::Now;
 use crate::topic::EntryId;
 
 /// See the module's text.
@@ -17,6 +21,9 @@ use crate::topic::EntryId;
 pub struct Outbound {
     window: Window,
     queue: VecDeque<Delivery>,
+    /// What of the queue is on disk alone.
+    on_disk: Option<Box<DiskQueue>>,
+    /// Of all of the queue.
     queued_bytes: u64,
     /// Replays that the end of a connection broke off, to be gone on with on the next.
     parked: Option<Box<Replays>>,
@@ -42,6 +49,8 @@ pub enum GivenUp {
     Lost,
     /// Not sent, or sent with QoS 1: another member of the shared subscription may have it.
     Unacknowledged(Delivery),
+    /// Not sent, not of a shared subscription, and on disk: nobody else may have it.
+    OnDisk(DiskDelivery),
 }
 
 impl Outbound {
@@ -82,22 +91,32 @@ impl Outbound {
 
     /// Whether something waits behind the window.
     pub fn has_queue(&self) -> bool {
-        !self.queue.is_empty()
+        !self.queue.is_empty() || self.on_disk.is_some()
+    }
+
+    /// Whether the queue could go on now, as far as it is its own affair: its first message is in memory, or can be asked for.
+    pub fn can_go_on(&self) -> bool {
+        !self.queue.is_empty() || self.on_disk.as_deref().is_some_and(|on_disk| on_disk.asked() == Asked::No)
     }
 
     /// Messages queued and in flight.
     pub fn len(&self) -> usize {
-        self.queue.len() + usize::from(self.window.len())
+        self.queued() + usize::from(self.window.len())
     }
 
     /// Whether nothing is queued or in flight.
     pub fn is_empty(&self) -> bool {
-        self.window.is_empty() && self.queue.is_empty()
+        self.window.is_empty() && !self.has_queue()
     }
 
     /// Messages queued, in flight not counted.
     pub fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.len() + self.queued_on_disk()
+    }
+
+    /// Those of them that are on disk alone.
+    pub fn queued_on_disk(&self) -> usize {
+        self.on_disk.as_deref().map_or(0, DiskQueue::len)
     }
 
     /// Bytes queued, in flight not counted.
@@ -107,24 +126,80 @@ impl Outbound {
 
     /// Whether the queue takes one more message of `bytes`; if not, the newest is the one to drop.
     pub fn admits(&self, bytes: u64, limits: QueueLimits) -> bool {
-        self.queue.len() < limits.messages as usize && self.queued_bytes + bytes <= limits.bytes
+        self.queued() < limits.messages as usize && self.queued_bytes + bytes <= limits.bytes
     }
 
-    /// Appends to the queue. The caller has asked [`Self::admits`].
+    /// Appends to the queue. The caller has asked [`Self::admits`], and nothing of it is on disk alone.
     pub fn enqueue(&mut self, delivery: Delivery, totals: &mut QueueTotals) {
+        debug_assert!(self.on_disk.is_none(), "what is on disk stands behind");
         self.queued_bytes += totals.enqueued(&delivery);
         self.queue.push_back(delivery);
     }
 
-    /// Takes the oldest queued message.
+    /// Appends one whose body is on disk alone. The caller has asked [`Self::admits`].
+    pub fn enqueue_on_disk(&mut self, delivery: DiskDelivery, totals: &mut QueueTotals) {
+        let bytes = self.on_disk.get_or_insert_default().push(delivery);
+        totals.enqueued_on_disk(bytes);
+        self.queued_bytes += bytes;
+    }
+
+    /// Takes the oldest queued message, if it is in memory.
     pub fn dequeue(&mut self, totals: &mut QueueTotals) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
         self.queued_bytes -= totals.dequeued(&delivery);
         if self.queue.is_empty() {
-            debug_assert_eq!(self.queued_bytes, 0);
+            debug_assert!(self.queued_bytes == 0 || self.on_disk.is_some());
             self.queue = VecDeque::new(); // a drained backlog gives its memory back
         }
         Some(delivery)
+    }
+
+    /// The part of the queue that is on disk alone.
+    pub fn on_disk(&self) -> Option<&DiskQueue> {
+        self.on_disk.as_deref()
+    }
+
+    /// Notes how far it is with asking for what is on disk.
+    pub fn set_asked(&mut self, asked: Asked) {
+        if let Some(on_disk) = self.on_disk.as_deref_mut() {
+            on_disk.set_asked(asked);
+        }
+    }
+
+    /// The first message that was on disk alone comes back, with its body; or without one, which is lost: then it is returned.
+    pub fn bring_back(&mut self, body: Option<Message>, totals: &mut QueueTotals) -> Option<DiskDelivery> {
+        let delivery = self.dequeue_on_disk(totals)?;
+        let Some(message) = body else { return Some(delivery) };
+        let delivery = delivery.with(message);
+        self.queued_bytes += totals.enqueued(&delivery);
+        self.queue.push_back(delivery);
+        None
+    }
+
+    fn dequeue_on_disk(&mut self, totals: &mut QueueTotals) -> Option<DiskDelivery> {
+        let on_disk = self.on_disk.as_deref_mut()?;
+        let delivery = on_disk.pop().expect("there is none without anything in it");
+        on_disk.set_asked(Asked::No); // what was asked for begins with this one
+        totals.dequeued_on_disk(delivery.len_bytes);
+        self.queued_bytes -= delivery.len_bytes;
+        if on_disk.is_empty() {
+            self.on_disk = None;
+        }
+        Some(delivery)
+    }
+
+    /// Whether the oldest queued message is known to have expired; `None` if there is none.
+    pub fn is_oldest_expired(&self, now: Now) -> Option<bool> {
+        let on_disk = || self.on_disk.as_deref().and_then(|on_disk| on_disk.is_first_expired(now));
+        self.queue.front().map(|oldest| oldest.message.is_expired(now)).or_else(on_disk)
+    }
+
+    /// Drops the oldest queued message, wherever its body is. Returns what the log knows it by.
+    pub fn drop_oldest(&mut self, totals: &mut QueueTotals) -> Option<MessageId> {
+        if let Some(delivery) = self.dequeue(totals) {
+            return Some(delivery.stored_as);
+        }
+        Some(self.dequeue_on_disk(totals)?.stored_as)
     }
 
     /// What is in flight.
@@ -155,7 +230,8 @@ impl Outbound {
         totals.completed(u64::from(self.window.complete(packet_id).is_some()));
     }
 
-    /// Gives the oldest message up, because the session has ended: first those in flight, then those in the queue.
+    /// Gives the oldest message up, because the session has ended: first those in flight, then those in the queue. `None`: there is
+    /// none, or it has to be read first, since another member may have it.
     pub fn give_up_oldest(&mut self, totals: &mut QueueTotals) -> Option<GivenUp> {
         if let Some(exchange) = self.window.give_up_oldest() {
             totals.completed(1);
@@ -165,10 +241,16 @@ impl Outbound {
                 Exchange::Released | Exchange::Completed => GivenUp::Received,
             });
         }
-        self.dequeue(totals).map(GivenUp::Unacknowledged)
+        if let Some(delivery) = self.dequeue(totals) {
+            return Some(GivenUp::Unacknowledged(delivery));
+        }
+        if self.on_disk.as_deref().is_some_and(DiskQueue::is_first_shared) {
+            return None;
+        }
+        self.dequeue_on_disk(totals).map(GivenUp::OnDisk)
     }
 
-    /// What is queued, oldest first.
+    /// What is queued in memory, oldest first.
     pub fn queue(&self) -> impl Iterator<Item = &Delivery> {
         self.queue.iter()
     }

@@ -66,18 +66,24 @@ impl QueuedMemory {
 pub struct QueueTotals {
     memory: Arc<QueuedMemory>,
     messages: u64,
+    on_disk: u64,
     queued_bytes: u64,
 }
 
 impl QueueTotals {
     /// Nothing queued, of a process whose queues share `memory`.
     pub const fn new(memory: Arc<QueuedMemory>) -> Self {
-        Self { memory, messages: 0, queued_bytes: 0 }
+        Self { memory, messages: 0, on_disk: 0, queued_bytes: 0 }
     }
 
     /// Messages queued or in flight.
     pub const fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// Those of them that are on disk alone.
+    pub const fn on_disk(&self) -> u64 {
+        self.on_disk
     }
 
     /// Bytes queued, in flight not counted.
@@ -106,6 +112,19 @@ impl QueueTotals {
         self.messages -= 1;
         self.queued_bytes -= bytes;
         bytes
+    }
+
+    /// The same of one whose body is on disk alone: it takes nothing of the memory of queues but its place, a few bytes.
+    pub(super) const fn enqueued_on_disk(&mut self, bytes: u64) {
+        self.messages += 1;
+        self.on_disk += 1;
+        self.queued_bytes += bytes;
+    }
+
+    pub(super) const fn dequeued_on_disk(&mut self, bytes: u64) {
+        self.messages -= 1;
+        self.on_disk -= 1;
+        self.queued_bytes -= bytes;
     }
 
     pub(super) const fn sent(&mut self) {

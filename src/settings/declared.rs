@@ -225,8 +225,10 @@ super::declare_settings! {
 
         /// Most memory for what is queued for all sessions together.
         ///
-        /// A message that waits for many sessions counts once, with some bytes more for each of them. Beyond it messages that
-        /// would have to be queued are dropped, counted and reported in the log; what can be sent at once is sent.
+        /// A message that waits for many sessions counts once, with some bytes more for each of them. Beyond it QoS 1 and 2 messages
+        /// for sessions that are kept wait on the disk alone (--storage disk), with some 10 bytes of memory each, and are read when their
+        /// client can take them. Others that would have to be queued are dropped, counted and reported in the log; what can be sent at
+        /// once is sent.
         queued_memory_max_bytes: u64 = Setting::number(
             "max-queued-memory", Bytes, limits::QUEUED_MEMORY_MIN_BYTES, limits::QUEUED_MEMORY_MAX_BYTES,
             limits::QUEUED_MEMORY_DEFAULT_BYTES,

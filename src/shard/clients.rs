@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::access::AccessControl;
+use super::disk_reads::DiskReads;
 use super::hold_back::HoldBack;
 use super::log_room::LogRooms;
 use super::losses::Losses;
@@ -43,6 +44,8 @@ pub(super) struct Clients {
     pub longest_restored: QueueLimits,
     /// The same of what was in flight.
     pub most_in_flight_restored: u16,
+    /// What of queues is being read from the disk.
+    pub disk_reads: DiskReads,
     /// Who may do what.
     pub access: AccessControl,
     /// What stands before whose topics.
@@ -81,6 +84,7 @@ impl Clients {
             queues: QueueTotals::new(Arc::clone(&process.queued_memory)),
             longest_restored: QueueLimits { messages: 0, bytes: 0 },
             most_in_flight_restored: 0,
+            disk_reads: DiskReads::default(),
             access: AccessControl::new(process.rules.clone(), process.tells_clients_apart),
             mounts: Mounts::default(),
             profiled: ProfiledClients::new(process.profiles.clone()),

@@ -373,10 +373,9 @@ impl Clients {
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
-        delivery: &Delivery,
+        message: MessageId,
         reason: DropReason,
     ) {
-        let message = delivery.stored_as;
         if message != MessageId::NONE && self.sessions.get(session).is_persistent() {
             self.record_log.append(turn, &LogRecord::Dropped { session, message, reason: reason as u8 });
         }
@@ -436,7 +435,7 @@ impl Clients {
         let ids = delivery.ids.clone();
         let copy = DeliveryOptions::of(&delivery, ids.as_slice());
         let Some(departure) = self.encode_unless_held(turn, session, fanout, copy) else {
-            return self.log_dropped(turn, session, &delivery, DropReason::PacketTooLarge);
+            return self.log_dropped(turn, session, delivery.stored_as, DropReason::PacketTooLarge);
         };
         let message = delivery.stored_as;
         let packet_id = self.sessions.get_mut(session).outbound_mut().send(delivery, &mut self.queues);
@@ -492,7 +491,7 @@ impl Clients {
         if self.access.checks && !self.may_receive(id, message.borrow().topic) {
             // The rules are others than when it came.
             self.counters.dropped(DropReason::AccessDenied);
-            return self.log_dropped(turn, id, &delivery, DropReason::AccessDenied);
+            return self.log_dropped(turn, id, delivery.stored_as, DropReason::AccessDenied);
         }
         let mut fanout = Fanout::new(Routed::shared(&message));
         if delivery.qos > Qos::AtMostOnce {

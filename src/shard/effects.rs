@@ -6,7 +6,7 @@ use super::command::{Reply, RequestId};
 use super::mesh::MeshOut;
 use crate::auth::Ask;
 use crate::codec::{ReasonCode, Version};
-use crate::ids::{ConnectionId, PacketId, Qos};
+use crate::ids::{ConnectionId, MessageId, PacketId, Qos, SessionId};
 use crate::store::LogOutput;
 use crate::telemetry::{CloseReason, DropReason, PauseReason, Verbosity};
 
@@ -282,6 +282,15 @@ pub struct PublishSeen {
     pub payload_bytes: u64,
 }
 
+/// The first messages of a session's queue are to come back into memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskRead {
+    /// Whose queue.
+    pub session: SessionId,
+    /// Which they are. All of them are durable.
+    pub messages: Vec<MessageId>,
+}
+
 /// The output of one or more calls of `Shard::handle`. The edge takes it and calls [`Effects::clear`]; nothing is
 /// allocated once it has grown to the size of a turn.
 #[derive(Debug, Default)]
@@ -296,6 +305,8 @@ pub struct Effects {
     pub mesh: MeshOut,
     /// Records for the store.
     pub log: LogOutput,
+    /// Messages that are to be read from the disk, each answered by `Input::Bodies`. They stay until they are taken out.
+    pub reads: Vec<DiskRead>,
     /// Log events.
     pub events: Vec<Event>,
     /// Which of them are wanted: set by whoever writes them.

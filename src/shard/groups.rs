@@ -121,7 +121,7 @@ impl Router {
             }
             None => return false,
         }
-        clients.log_dropped(turn, id, delivery, DropReason::SessionEnded);
+        clients.log_dropped(turn, id, delivery.stored_as, DropReason::SessionEnded);
         true
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::auth::{AskId, PeerIdentity, Verdict};
 use crate::codec::{Connect, DecodeError, Packet};
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::{ConnectionId, MessageId, SessionId, ShardId};
+use crate::session::Message;
 use crate::store::{LogRoom, Position};
 use crate::telemetry::{CloseReason, TransportCounters};
 
@@ -71,6 +72,13 @@ pub enum Input<'a> {
         connection: ConnectionId,
         /// What is wrong with them.
         error: DecodeError,
+    },
+    /// What a [`DiskRead`](super::DiskRead) has come to: the messages that it named, in its order; `None` for one that is lost.
+    Bodies {
+        /// Whose queue they are of.
+        session: SessionId,
+        /// With their ids.
+        bodies: Vec<(MessageId, Option<Message>)>,
     },
     /// The socket is gone: end of file or an error.
     Closed {

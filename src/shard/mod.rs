@@ -20,6 +20,8 @@ pub mod command;
 mod connect;
 mod crowd;
 mod deliver;
+mod disk_queues;
+mod disk_reads;
 pub mod effects;
 mod end;
 mod fanouts;
@@ -67,6 +69,7 @@ mod teardown;
 mod timers;
 mod verdict;
 mod waiting;
+mod wanted_bodies;
 mod work;
 
 #[cfg(test)]
@@ -80,7 +83,7 @@ use crate::time::{Deadline, Now};
 
 pub use certificates::CertificatesEnd;
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
-pub use effects::{Effect, Effects, Encoded, Event, PublishSeen};
+pub use effects::{DiskRead, Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input, UserNameBasis};
 pub use lost_messages::StartRecords;
@@ -89,7 +92,7 @@ pub use mesh::{
 };
 pub use places::Places;
 pub use reshard::rewrite;
-pub use restore::{RestoredLog, RestoredRetained, read_messages};
+pub use restore::{RestoredLog, RestoredRetained, read_messages, to_message};
 pub use settings::{ProcessContext, Settings};
 
 pub use crate::store::LogStart;
@@ -188,6 +191,7 @@ impl Shard {
                 self.release_waiting(turn);
             }
             Input::Copies { records, count } => self.clients.record_log.append_encoded(turn, records, count),
+            Input::Bodies { session, bodies } => self.handle_bodies(turn, session, bodies),
             Input::Room { room } => self.handle_room(turn, room),
             Input::Deliver => self.router.go_on_with_fanout(turn, &mut self.clients),
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
@@ -264,6 +268,7 @@ impl Shard {
             retained_messages: self.router.retained.len() as u64,
             stored_messages: self.clients.queues.messages(),
             stored_bytes: self.clients.queues.queued_bytes(),
+            stored_on_disk: self.clients.queues.on_disk(),
             logs_short: u64::from(self.is_log_short()),
         }
     }

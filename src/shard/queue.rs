@@ -6,9 +6,10 @@
 
 use super::clients::Clients;
 use super::deliver::{DeliveryOptions, Fanout};
+use super::disk_queues::QueuePlace;
 use super::{Event, Turn};
 use crate::ids::SessionId;
-use crate::session::{Outbound, Reception};
+use crate::session::{DiskDelivery, Outbound, Reception};
 use crate::settings::FullQueue;
 use crate::telemetry::DropReason;
 
@@ -36,8 +37,9 @@ impl Clients {
             self.counters.dropped(DropReason::Expired); // it was for who could take it at once
             return;
         }
+        let place = self.queue_place(id, copy.qos);
         let len_bytes = fanout.routed.message.len_bytes() + size_of_val(copy.ids) as u64;
-        if let Err(reason) = self.make_room(turn, id, len_bytes) {
+        if let Err(reason) = self.make_room(turn, id, len_bytes, place) {
             self.lose(turn, id, reason);
             if reason == DropReason::QueuedMemoryFull {
                 self.report_queues_full(turn);
@@ -47,7 +49,11 @@ impl Clients {
             return;
         }
         let delivery = self.add_delivery(turn, id, fanout, copy);
-        self.sessions.get_mut(id).outbound_mut().enqueue(delivery, &mut self.queues);
+        let outbound = self.sessions.get_mut(id).outbound_mut();
+        match place {
+            QueuePlace::Disk => outbound.enqueue_on_disk(DiskDelivery::of(&delivery), &mut self.queues),
+            QueuePlace::Memory | QueuePlace::Nowhere => outbound.enqueue(delivery, &mut self.queues),
+        }
         fanout.reception = Reception::Taken;
         self.note_fullness(turn, id, &mut fanout.fullest);
         if self.has_window(id) {
@@ -57,18 +63,30 @@ impl Clients {
 
     /// Sees that a queue has room for one more message of `len_bytes`: what stands first in it gives way if it has expired
     /// meanwhile, or if the setting says so. If that is not enough, the newest is the one to drop, for this reason.
-    fn make_room(&mut self, turn: &mut Turn<'_>, id: SessionId, len_bytes: u64) -> Result<(), DropReason> {
+    fn make_room(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        len_bytes: u64,
+        place: QueuePlace,
+    ) -> Result<(), DropReason> {
+        let len_bytes = if place == QueuePlace::Disk { DiskDelivery::counted_bytes(len_bytes) } else { len_bytes };
         let limits = self.profiled.queue_limits(id, &self.settings);
         let oldest_goes = self.settings.full_queue == FullQueue::DropOldest && len_bytes <= limits.bytes;
         let mut given_way = 0;
         loop {
             let outbound = self.sessions.get_mut(id).outbound_mut();
-            let reason = match (outbound.admits(len_bytes, limits), self.queues.memory().is_full()) {
-                (true, false) => return Ok(()),
-                (true, true) => DropReason::QueuedMemoryFull,
+            let has_memory = match place {
+                QueuePlace::Memory => !self.queues.memory().is_full(),
+                QueuePlace::Disk => true,
+                QueuePlace::Nowhere => return Err(DropReason::QueuedMemoryFull),
+            };
+            let reason = match (outbound.admits(len_bytes, limits), has_memory) {
+                (true, true) => return Ok(()),
+                (true, false) => DropReason::QueuedMemoryFull,
                 (false, _) => DropReason::QueueFull,
             };
-            let oldest = outbound.queue().next().map(|oldest| oldest.message.is_expired(turn.now));
+            let oldest = outbound.is_oldest_expired(turn.now);
             let reason = match oldest.filter(|_| given_way < GIVE_WAY_MAX) {
                 Some(true) => {
                     self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
@@ -80,8 +98,8 @@ impl Clients {
                 }
                 _ => return Err(reason),
             };
-            if let Some(oldest) = self.sessions.get_mut(id).outbound_mut().dequeue(&mut self.queues) {
-                self.log_dropped(turn, id, &oldest, reason);
+            if let Some(oldest) = self.sessions.get_mut(id).outbound_mut().drop_oldest(&mut self.queues) {
+                self.log_dropped(turn, id, oldest, reason);
             }
             given_way += 1;
         }

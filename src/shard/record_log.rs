@@ -12,7 +12,7 @@ use super::Turn;
 use super::interest::PendingSubAck;
 use super::mesh::{ConfirmToken, Confirmation, PublishDetails};
 use crate::codec::ReasonCode;
-use crate::ids::{ConnectionId, MessageId, PacketId, ShardId};
+use crate::ids::{ConnectionId, MessageId, PacketId, SessionId, ShardId};
 use crate::session::{Message, Routed};
 use crate::store::format::{InboxCount, LogRecord, MessageRecord};
 use crate::store::{LogKeeping, LogStart, Position, Urgency};
@@ -26,6 +26,8 @@ pub(super) struct RecordLog {
     /// Of the last record of a session's end, or of one's that ends over several turns.
     last_end: Position,
     waiters: VecDeque<(Position, Waiter)>,
+    /// No change that was begun before it is durable in part only.
+    whole: Position,
 }
 
 /// What follows once a position is durable.
@@ -37,6 +39,8 @@ pub(super) enum Waiter {
     Forward(Box<HeldForward>),
     /// Other shards are asked, for this acknowledgement, whether what has crossed before is durable.
     Barrier(ConfirmToken),
+    /// The first messages of a queue can be read from the disk.
+    Queue(SessionId),
     /// Something is sent on a connection, if it is still there.
     Send(ConnectionId, Held),
 }
@@ -96,7 +100,7 @@ impl RecordLog {
     /// Goes on behind what was recovered.
     pub(super) const fn new(start: LogStart) -> Self {
         let LogStart { keeping, last } = start;
-        Self { keeping, last, durable: last, last_end: last, waiters: VecDeque::new() }
+        Self { keeping, last, durable: last, last_end: last, waiters: VecDeque::new(), whole: last }
     }
 
     /// Acknowledgements that wait.
@@ -212,6 +216,14 @@ impl RecordLog {
     pub(super) fn durable(&mut self, position: Position) {
         assert!(self.durable <= position && position <= self.last, "the store confirms what it was given, in order");
         self.durable = position;
+        if self.is_durable() {
+            self.whole = position;
+        }
+    }
+
+    /// Whether all records of a message are on the disk.
+    pub(super) fn has_message(&self, id: MessageId) -> bool {
+        id.0 <= self.whole.0 || self.is_durable()
     }
 
     /// Whether everything up to `position` is durable.
@@ -229,7 +241,10 @@ impl RecordLog {
         if !self.has_ready() {
             return None;
         }
-        self.waiters.pop_front().map(|(_, waiter)| waiter)
+        let (position, waiter) = self.waiters.pop_front()?;
+        // Nobody begins to wait within a message.
+        self.whole = self.whole.max(position);
+        Some(waiter)
     }
 }
 

@@ -12,9 +12,10 @@ use super::Turn;
 use super::clients::Clients;
 use super::owners::KnownListeners;
 use super::router::Router;
+use super::wanted_bodies::WantedBodies;
 use crate::codec::Forwarded;
 use crate::ids::{MessageId, SessionId, WriteStamp};
-use crate::session::{Delivery, Exchange, Message, MessageRef, Place, Session, SubscriptionIds, Will};
+use crate::session::{Delivery, DiskDelivery, Exchange, Message, MessageRef, Place, Session, SubscriptionIds, Will};
 use crate::settings::ListenerSettings;
 use crate::store::state::{LogState, StoredDelivery, StoredSession};
 use crate::store::{Medium, MediumError, RecoveredLog, StoredMessage, read_message};
@@ -26,8 +27,11 @@ use crate::topic::{GroupTag, SubscribedFilter, Subscriber};
 pub struct RestoredLog {
     /// What it comes to.
     pub state: LogState,
-    /// The messages that are wanted, by ascending id. Those whose bytes are lost are not among them.
+    /// The messages that are wanted in memory, by ascending id. Those whose bytes are lost are not among them, nor those that only queues
+    /// want which are too long.
     pub messages: Vec<(MessageId, Message)>,
+    /// Those whose bytes are known to be lost, by ascending id.
+    pub lost: Vec<MessageId>,
 }
 
 /// A retained message of any log, or the memory of a deletion.
@@ -43,28 +47,30 @@ pub struct RestoredRetained {
     pub is_on_its_way: bool,
 }
 
-/// Reads every message that somebody wants, by ascending id, and the ids of those whose bytes are lost.
+/// Reads the messages that are wanted in memory, whose queues may take so many bytes of it, by ascending id; and the ids of those whose bytes are
+/// lost.
 #[allow(clippy::type_complexity, reason = "two lists that are told apart by what is in them")]
 pub fn read_messages<M: Medium>(
     medium: &mut M,
     recovered: &RecoveredLog,
+    queued_bytes: u64,
     now: Now,
 ) -> Result<(Vec<(MessageId, Message)>, Vec<MessageId>), MediumError> {
     let RecoveredLog { log, state, .. } = recovered;
-    let (mut messages, mut lost) = (Vec::with_capacity(state.messages.len()), Vec::new());
-    let mut ids: Vec<MessageId> = state.messages.iter().map(|(id, _)| id).collect();
-    ids.sort_unstable(); // as they lie on the disk
-    for id in ids {
+    let WantedBodies { in_memory, mut lost } = WantedBodies::of(state, queued_bytes);
+    let mut messages = Vec::with_capacity(in_memory.len());
+    for id in in_memory {
         match read_message(medium, *log, state, id)? {
             Some(stored) => messages.push((id, to_message(&stored, now))),
             None => lost.push(id),
         }
     }
+    lost.sort_unstable();
     Ok((messages, lost))
 }
 
 /// The message as sessions keep it.
-fn to_message(stored: &StoredMessage, now: Now) -> Message {
+pub fn to_message(stored: &StoredMessage, now: Now) -> Message {
     Message::new(&MessageRef {
         topic: &stored.topic,
         qos: stored.qos,
@@ -81,6 +87,15 @@ impl RestoredLog {
     fn message(&self, id: MessageId) -> Option<&Message> {
         let at = self.messages.binary_search_by_key(&id, |(id, _)| *id).ok()?;
         Some(&self.messages[at].1)
+    }
+
+    /// How long a message is that is on the disk, near enough; `None` where it is lost.
+    fn len_on_disk(&self, id: MessageId) -> Option<u64> {
+        if self.lost.binary_search(&id).is_ok() {
+            return None;
+        }
+        let first = self.state.messages.place(id)?;
+        Some(self.state.messages.parts(id).iter().chain([&first]).map(|place| u64::from(place.len)).sum())
     }
 
     /// The retained messages of this log, for all shards, and those that it has on their way to others.
@@ -208,12 +223,22 @@ impl Router {
 
     fn restore_deliveries(&mut self, clients: &mut Clients, id: SessionId, stored: &StoredSession, log: &RestoredLog) {
         for delivery in &stored.deliveries {
-            let Some(exchange) = self.restored(delivery, log) else { continue };
             let outbound = clients.sessions.get_mut(id).outbound_mut();
-            match (delivery.packet_id, exchange) {
-                (Some(packet_id), exchange) => outbound.restore(packet_id, exchange, &mut clients.queues),
-                (None, Exchange::Published(delivery)) => outbound.enqueue(delivery, &mut clients.queues),
-                (None, _) => {}
+            match (delivery.packet_id, self.restored(delivery, log)) {
+                (Some(packet_id), Some(exchange)) => outbound.restore(packet_id, exchange, &mut clients.queues),
+                (None, Some(Exchange::Published(delivery))) if outbound.queued_on_disk() == 0 => {
+                    outbound.enqueue(delivery, &mut clients.queues);
+                }
+                // What one queue has in memory may stand behind what another has on the disk.
+                (None, Some(Exchange::Published(delivery))) => {
+                    outbound.enqueue_on_disk(DiskDelivery::of(&delivery), &mut clients.queues);
+                }
+                (None, None) => {
+                    if let Some(delivery) = self.restored_on_disk(delivery, log) {
+                        outbound.enqueue_on_disk(delivery, &mut clients.queues);
+                    }
+                }
+                (Some(_), None) | (None, Some(_)) => {}
             }
         }
         if let Some(outbound) = clients.sessions.get(id).outbound() {
@@ -224,19 +249,28 @@ impl Router {
         }
     }
 
-    /// `None` for one whose message is lost.
-    fn restored(&self, stored: &StoredDelivery, log: &RestoredLog) -> Option<Exchange> {
-        let Some(stored_as) = stored.message else { return Some(Exchange::Released) };
+    /// One whose message stays on the disk. `None` where it is lost.
+    fn restored_on_disk(&self, stored: &StoredDelivery, log: &RestoredLog) -> Option<DiskDelivery> {
+        let stored_as = stored.message?;
+        let (ids, group) = self.restored_extra(stored);
+        let (qos, retain, len_bytes) = (stored.qos, stored.retain, log.len_on_disk(stored_as)?);
+        // When it expires its body says.
+        Some(DiskDelivery { stored_as, len_bytes, qos, retain, ids, group, expires: None })
+    }
+
+    fn restored_extra(&self, stored: &StoredDelivery) -> (SubscriptionIds, GroupTag) {
         let extra = stored.extra.as_deref();
         let group = extra.and_then(|extra| extra.group).and_then(|key| self.index.group_by_key(key));
-        Some(Exchange::Published(Delivery {
-            message: log.message(stored_as)?.clone(),
-            ids: SubscriptionIds::from_slice(extra.map_or(&[], |extra| &extra.ids)),
-            qos: stored.qos,
-            retain: stored.retain,
-            group: group.map_or(GroupTag::NONE, |group| self.index.group_tag(group)),
-            stored_as,
-        }))
+        let ids = SubscriptionIds::from_slice(extra.map_or(&[], |extra| &extra.ids));
+        (ids, group.map_or(GroupTag::NONE, |group| self.index.group_tag(group)))
+    }
+
+    /// `None` for one whose message is not in memory.
+    fn restored(&self, stored: &StoredDelivery, log: &RestoredLog) -> Option<Exchange> {
+        let Some(stored_as) = stored.message else { return Some(Exchange::Released) };
+        let message = log.message(stored_as)?.clone();
+        let (ids, group) = self.restored_extra(stored);
+        Some(Exchange::Published(Delivery { message, ids, qos: stored.qos, retain: stored.retain, group, stored_as }))
     }
 }
 

@@ -70,8 +70,17 @@ impl Router {
                 }
                 Some(GivenUp::Unacknowledged(delivery))
                     if self.hand_to_another_member(turn, clients, id, &delivery) => {}
-                Some(GivenUp::Unacknowledged(_) | GivenUp::Lost) => clients.lose_with_session(turn.now, id),
-                Some(GivenUp::Received) | None => {}
+                Some(GivenUp::OnDisk(delivery)) if delivery.is_expired(turn.now) => {
+                    clients.counters.dropped(DropReason::Expired);
+                }
+                Some(GivenUp::Unacknowledged(_) | GivenUp::OnDisk(_) | GivenUp::Lost) => {
+                    clients.lose_with_session(turn.now, id);
+                }
+                Some(GivenUp::Received) => {}
+                None => {
+                    clients.ask_for_disk(turn, id);
+                    return done;
+                }
             }
         }
         max

@@ -90,7 +90,7 @@ impl Shard {
             .take_if(|backlog| backlog.resend.is_empty() && backlog.replays.is_empty() && backlog.request.is_none());
         let resends = link.resends() > 0;
         let mut blocked = link.is_blocked() || link.backlog.as_deref().is_some_and(|backlog| backlog.waits);
-        let queue = session.outbound().is_some_and(Outbound::has_queue);
+        let queue = session.outbound().is_some_and(Outbound::can_go_on);
         blocked |= self.clients.is_sent_nothing(id);
         let replay = self.router.ready_replay(&mut self.clients, id);
         let replays_at_most_once = replay.is_some_and(|replay| replay.qos == Qos::AtMostOnce);
@@ -227,7 +227,7 @@ impl Clients {
         let blocked = session.link.as_deref().is_none_or(Link::is_blocked);
         !blocked
             && !self.is_sent_nothing(id)
-            && session.outbound().is_some_and(Outbound::has_queue)
+            && session.outbound().is_some_and(Outbound::can_go_on)
             && self.has_window(id)
     }
 
@@ -239,12 +239,13 @@ impl Clients {
             let Some(delivery) = outbound.dequeue(&mut self.queues) else { break };
             if delivery.message.is_expired(turn.now) {
                 self.counters.dropped(DropReason::Expired); // [MQTT-3.3.2-5]
-                self.log_dropped(turn, id, &delivery, DropReason::Expired);
+                self.log_dropped(turn, id, delivery.stored_as, DropReason::Expired);
                 continue;
             }
             self.send_from_queue(turn, id, delivery);
             done += 1;
         }
+        self.ask_for_disk(turn, id);
         self.note_room(turn, id);
         done
     }

@@ -5,7 +5,7 @@
 //! Leaves to others: which directory, whose it is, and what the broker makes of the state.
 
 use super::checkpoint::{CheckpointError, load_checkpoint};
-use super::format::{BatchHeader, LogId, LogRecord, MessageId, StoreFile, read_alone};
+use super::format::{BatchHeader, LogId, LogRecord, MessageId, MessageRecord, StoreFile, read_alone};
 use super::medium::{Medium, MediumError};
 use super::scan::{BatchSeen, LogScan, scan_log};
 use super::state::{LogState, RecordPlace};
@@ -118,6 +118,15 @@ pub struct StoredMessage {
 }
 
 impl StoredMessage {
+    /// Of its first record, and its content with that of later parts.
+    pub(super) fn of(head: &MessageRecord<'_>, content: Vec<u8>) -> Option<Self> {
+        let properties_bytes = head.properties_bytes as usize;
+        let &MessageRecord { qos, retain, expires, publisher, topic, .. } = head;
+        let is_whole = properties_bytes <= content.len();
+        let topic = topic.to_owned();
+        is_whole.then_some(Self { qos, retain, expires, publisher, topic, content, properties_bytes })
+    }
+
     /// The properties that go on to subscribers, as MQTT 5.0 encodes them.
     pub fn properties(&self) -> &[u8] {
         &self.content[..self.properties_bytes]
@@ -146,13 +155,7 @@ pub fn read_message<M: Medium>(
         let Ok(LogRecord::MessagePart { bytes, .. }) = read_alone(&bytes, id) else { return Ok(None) };
         content.extend_from_slice(bytes);
     }
-    let properties_bytes = head.properties_bytes as usize;
-    if content.len() != whole_bytes || properties_bytes > content.len() {
-        return Ok(None);
-    }
-    let (topic, qos, retain) = (head.topic.to_owned(), head.qos, head.retain);
-    let (expires, publisher) = (head.expires, head.publisher);
-    Ok(Some(StoredMessage { qos, retain, expires, publisher, topic, content, properties_bytes }))
+    Ok(StoredMessage::of(&head, content).filter(|message| message.content.len() == whole_bytes))
 }
 
 /// The records that a message is in, as they are, and how many they are: written once more they are the same message. `None` for one that

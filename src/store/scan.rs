@@ -163,7 +163,7 @@ fn header_of<M: Medium>(
 }
 
 /// What the header of a segment must have been, from the first of its batches that is whole; `None` if there is none.
-fn header_from_batch<M: Medium>(
+pub(super) fn header_from_batch<M: Medium>(
     medium: &mut M,
     node: [u8; 16],
     log: LogId,

@@ -156,6 +156,8 @@ pub struct Gauges {
     pub stored_messages: u64,
     /// Topic, properties and payload of those.
     pub stored_bytes: u64,
+    /// Messages queued that are on disk alone.
+    pub stored_on_disk: u64,
     /// Shards whose log has no room for what is to be kept.
     pub logs_short: u64,
 }
@@ -170,6 +172,7 @@ impl Gauges {
         self.retained_messages = self.retained_messages.max(other.retained_messages);
         self.stored_messages += other.stored_messages;
         self.stored_bytes += other.stored_bytes;
+        self.stored_on_disk += other.stored_on_disk;
         self.logs_short += other.logs_short;
     }
 }

@@ -14,6 +14,7 @@ mod full;
 #[path = "../support/http.rs"]
 mod http;
 mod ledger;
+mod long_queues;
 mod mosquitto;
 mod owners;
 mod restart;

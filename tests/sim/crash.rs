@@ -48,7 +48,8 @@ impl World {
         self.now.mono_ns += down_us * 1_000;
         self.now.unix_ms = UNIX_MS_AT_ZERO + self.now.ms();
         let is_end_hit = disks.disk.1.borrow().is_end_hit();
-        let opened = disks.open(shards, self.now)?;
+        let queued_bytes = self.plan.settings.queued_memory_max_bytes / shards as u64;
+        let opened = disks.open(shards, queued_bytes, self.now)?;
         let is_told = self.check_damage(&opened)?;
         self.oracle.stats.told_damage += u64::from(is_told);
         let serials = self.compare(&opened, is_told || is_end_hit)?;
@@ -218,10 +219,12 @@ impl World {
     pub(crate) fn hand_over_logs(&mut self, logs: Vec<OpenedLog>, serials: &BTreeMap<usize, u64>) -> Check {
         self.stores = logs.iter().map(|log| Store::restored(&self.clients, log, serials)).collect();
         let mut restored = Vec::new();
-        for (shard, OpenedLog { recovered, messages, start, .. }) in logs.into_iter().enumerate() {
+        for (shard, opened) in logs.into_iter().enumerate() {
+            let OpenedLog { recovered, messages, in_memory, lost, start } = opened;
+            self.bodies.restore(shard, &messages);
             self.note_records(shard, &start.group());
             self.shards[shard].count_damaged(start.lost.into());
-            restored.push(RestoredLog { state: recovered.state, messages });
+            restored.push(RestoredLog { state: recovered.state, messages: in_memory, lost });
         }
         let retained: Vec<RestoredRetained> = restored.iter().flat_map(RestoredLog::retained).collect();
         for (shard, log) in restored.iter().enumerate() {

@@ -13,9 +13,9 @@ use dunlin::session::Message;
 use dunlin::shard::{StartRecords, read_messages, rewrite};
 use dunlin::store::format::{InboxCount, LogId, Manifest, MessageId, NewestSegment, SegmentNumber, StoreFile};
 use dunlin::store::{
-    CompleteSegments, DurableEnd, LogConfig, LogOutput, MadeCheckpoint, Medium, MediumError, NewLog, NewLogFiles,
-    Position, RecordGroup, RecordWriter, RecoveredLog, SegmentWrite, Urgency, covered_by, join_logs, needed_by,
-    read_message, recover_log, write_pages,
+    CompleteSegments, DurableEnd, LogConfig, LogOutput, MadeCheckpoint, Medium, MediumError, MessageFinder, NewLog,
+    NewLogFiles, Position, RecordGroup, RecordWriter, RecoveredLog, SegmentWrite, Urgency, covered_by, join_logs,
+    needed_by, read_message, recover_log, write_pages,
 };
 use dunlin::time::{Now, Timestamp};
 
@@ -115,6 +115,8 @@ pub(crate) struct Disks {
 pub(crate) struct OpenedLog {
     pub(crate) recovered: RecoveredLog,
     pub(crate) messages: Vec<(MessageId, Message)>,
+    /// Those of them that are brought into memory.
+    pub(crate) in_memory: Vec<(MessageId, Message)>,
     /// Messages whose bytes are lost.
     pub(crate) lost: Vec<MessageId>,
     /// What the start writes down first.
@@ -178,8 +180,8 @@ impl Disks {
         logs.map(|log| recover_log(&mut self.disk, node, log)).collect::<Result<_, _>>().map_err(|e| e.to_string())
     }
 
-    /// A process starts, with so many shards: everything is read back.
-    pub(crate) fn open(&mut self, shards: usize, now: Now) -> Result<Opened, String> {
+    /// A process starts, with so many shards, whose queues may take so many bytes of memory each: everything is read back.
+    pub(crate) fn open(&mut self, shards: usize, queued_bytes: u64, now: Now) -> Result<Opened, String> {
         if let Some((log, batch)) = self.truncates.take() {
             self.truncate(log, batch);
         }
@@ -200,8 +202,11 @@ impl Disks {
         self.logs.clear();
         let mut logs = Vec::new();
         for (shard, recovered) in recovered.into_iter().enumerate() {
-            let read = read_messages(&mut self.disk, &recovered, now).map_err(|error| error.to_string())?;
-            let (messages, lost) = read;
+            let mut read = |queued_bytes| {
+                read_messages(&mut self.disk, &recovered, queued_bytes, now).map_err(|error| error.to_string())
+            };
+            let (messages, lost) = read(u64::MAX)?;
+            let (in_memory, _) = read(queued_bytes)?;
             let end = recovered.scan.end;
             let start = StartRecords::of(&recovered.state, &lost, end.position, Timestamp(now.unix_ms));
             let mut writer = RecordWriter::new(Self::config(&self.manifest, shard), end);
@@ -217,7 +222,7 @@ impl Disks {
                 taking: VecDeque::new(),
                 taken: recovered.state.mailbox.taken().collect(),
             });
-            logs.push(OpenedLog { recovered, messages, lost, start });
+            logs.push(OpenedLog { recovered, messages, in_memory, lost, start });
         }
         Ok(Opened { before, logs, last_stamp_ns: self.manifest.last_stamp_ns, lost: lost_before, arrived })
     }
@@ -263,6 +268,12 @@ impl Disks {
         }
         self.disk.1.borrow_mut().forget_before(self.manifest.generation);
         Ok(lost)
+    }
+
+    /// What finds messages of a shard's log.
+    pub(crate) const fn finder(&self, shard: usize) -> MessageFinder {
+        let Manifest { node, generation, .. } = self.manifest;
+        MessageFinder::new(node, LogId { generation, shard: ShardId(shard as u8) })
     }
 
     /// The process dies; the power may be gone as well.

@@ -218,6 +218,7 @@ impl World {
                     store.begun.push(Begun { at: store.appended.0, slot: session, session: of_model });
                 }
                 LogRecord::Message(message) => {
+                    self.bodies.note(shard, self.now, &message);
                     if let Tag::Known(key) = Tag::of(message.payload) {
                         store.messages.insert(message.id, key);
                     }

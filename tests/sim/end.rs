@@ -65,6 +65,9 @@ impl World {
                 moved |= self.settle_client(number, come_back);
             }
             moved |= self.settle_shards()?;
+            for shard in 0..self.shards.len() {
+                moved |= self.bodies_come(shard)?;
+            }
             moved |= self.settle_waiting()?;
             self.check()?;
             if !moved {

@@ -274,6 +274,7 @@ impl World {
             self.take_ask(shard, &ask)?;
         }
         self.operator.replies.extend(fx.replies.drain(..));
+        self.bodies.ask(shard, fx.reads.drain(..));
         self.take_mesh(shard, &mut fx);
         fx.clear();
         self.fx = fx;

@@ -9,6 +9,7 @@
 mod actions;
 mod authenticator;
 mod batches;
+mod bodies;
 mod canary;
 mod client;
 mod conn;

@@ -18,6 +18,7 @@ use dunlin::telemetry::{Counters, TransportCounters};
 use dunlin::time::Now;
 
 use crate::authenticator::Authenticator;
+use crate::bodies::Bodies;
 use crate::canary::{Cage, Canary};
 use crate::client::Client;
 use crate::conn::{Conn, Place};
@@ -88,6 +89,7 @@ pub(crate) struct World {
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
     pub(crate) cage: Cage,
+    pub(crate) bodies: Bodies,
     pub(crate) authenticator: Authenticator,
     pub(crate) operator: Operator,
     /// Topic aliases that the broker gave out, by connection.
@@ -145,6 +147,7 @@ impl World {
             trace: Trace::new(),
             cage: Cage::new(canary),
             authenticator: Authenticator::new(seed),
+            bodies: Bodies::new(seed),
             operator: Operator::new(seed),
             aliases: BTreeMap::new(),
             aliases_in: BTreeMap::new(),
@@ -152,7 +155,7 @@ impl World {
         };
         world.oracle.sees_no_store = canary.is_found_by_a_crash();
         let shards = world.plan.settings.shards;
-        let opened = world.disks.as_mut().map(|disks| disks.open(shards, now).expect("there is nothing to be read"));
+        let opened = world.disks.as_mut().map(|disks| disks.open(shards, 0, now).expect("there is nothing to be read"));
         let begun = world.begin_process(opened.map(|opened| (opened, BTreeMap::new())));
         begun.expect("nothing has happened yet");
         world
@@ -191,6 +194,7 @@ impl World {
         self.names.clear();
         (self.fx, self.out) = (Effects::default(), Effects::default());
         self.authenticator.forget();
+        self.bodies.begin(count);
         self.operator.forget();
         match opened {
             Some((opened, serials)) => self.hand_over_logs(opened.logs, &serials),
@@ -245,6 +249,7 @@ impl World {
             self.something_happens()?;
         }
         self.somebody_decides()?;
+        self.some_bodies_come()?;
         self.operator_acts()?;
         self.disks_misbehave()?;
         self.something_breaks()?;

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use super::body_reader::{BodyReader, QueuedBodies, ReadOrder};
 use super::error::DirectoryError;
 use super::keeper::{Keeper, KeeperOrder, KeeperReport, OrderKind};
 use super::prepare::SegmentFile;
@@ -20,6 +21,7 @@ use super::progress::{LogProgress, Taken};
 use crate::limits::{
     STORE_LAZY_MS, STORE_PENDING_MAX_BYTES, STORE_SEGMENTS_PREPARED, STORE_SEGMENTS_RESERVED, STORE_SPACE_RETRY_S,
 };
+use crate::shard::DiskRead;
 use crate::store::format::{LogId, SegmentNumber};
 use crate::store::{
     DurableEnd, LogConfig, LogEnd, LogRoom, Position, RecordGroup, RecordWriter, SegmentWrite, WriteError,
@@ -39,6 +41,8 @@ pub enum LogNews {
         /// How many they are.
         count: u32,
     },
+    /// Messages that a shard has asked for.
+    Bodies(QueuedBodies),
 }
 
 /// What a log is made of.
@@ -54,6 +58,8 @@ pub struct LogParts {
     pub short: Option<DirectoryError>,
     /// Makes the others.
     pub keeper: Arc<Keeper>,
+    /// Reads what has left memory.
+    pub reader: Arc<BodyReader>,
     /// What the keeper and others say.
     pub news: Receiver<LogNews>,
     /// For whoever makes checkpoints.
@@ -84,6 +90,7 @@ pub struct DiskLog {
     /// The segment that is written, and those that are ready behind it.
     files: VecDeque<SegmentFile>,
     keeper: Arc<Keeper>,
+    reader: Arc<BodyReader>,
     news: Receiver<LogNews>,
     progress: Arc<LogProgress>,
     /// Of other logs' forwards, what becomes taken over when a position is durable.
@@ -107,6 +114,7 @@ pub struct DiskLog {
     again: Vec<OrderKind>,
     retry_at: Option<Deadline>,
     copies: VecDeque<(Vec<u8>, u32)>,
+    bodies: VecDeque<QueuedBodies>,
     /// Where the last of them stands that is not durable yet.
     copies_end: Option<u64>,
     /// Where the write that is under way ends.
@@ -116,7 +124,7 @@ pub struct DiskLog {
 impl DiskLog {
     /// Goes on with a log.
     pub fn new(parts: LogParts) -> Self {
-        let LogParts { config, end, first, short, keeper, news, progress, short_logs } = parts;
+        let LogParts { config, end, first, short, keeper, reader, news, progress, short_logs } = parts;
         let mut writer = RecordWriter::new(config, end);
         let asked = writer.next_to_prepare();
         debug_assert_eq!(asked, Some(first.number), "the first one was made at the start");
@@ -127,6 +135,7 @@ impl DiskLog {
             writer,
             files: VecDeque::from([first]),
             keeper,
+            reader,
             news,
             progress,
             taken: VecDeque::new(),
@@ -141,6 +150,7 @@ impl DiskLog {
             again: Vec::new(),
             retry_at: None,
             copies: VecDeque::new(),
+            bodies: VecDeque::new(),
             copies_end: None,
             under_way: None,
         };
@@ -259,6 +269,7 @@ impl DiskLog {
                     self.writer.set_keeps_last(false);
                     self.copies.push_back((records, count));
                 }
+                LogNews::Bodies(bodies) => self.bodies.push_back(bodies),
             }
         }
         if self.retry_at.is_some_and(|at| at.is_due(now)) {
@@ -278,6 +289,16 @@ impl DiskLog {
         let copies = self.copies.pop_front()?;
         self.copies_end = Some(self.writer.appended() + u64::from(copies.1));
         Some(copies)
+    }
+
+    /// Has messages read that are durable.
+    pub fn read(&self, DiskRead { session, messages }: DiskRead) {
+        self.reader.read(ReadOrder { log: self.log, session, messages });
+    }
+
+    /// Messages that have been read.
+    pub fn next_bodies(&mut self) -> Option<QueuedBodies> {
+        self.bodies.pop_front()
     }
 
     /// When something has to be done that nobody else says.
@@ -383,8 +404,9 @@ mod tests {
         };
         let progress = Arc::new(LogProgress::new(first.number, std::iter::once(0)));
         let (end, short_logs) = (LogEnd::default(), Arc::new(AtomicUsize::new(0)));
-        let parts =
-            LogParts { config, end, first, short: None, keeper: Arc::new(keeper.unwrap()), news, progress, short_logs };
+        let (keeper, reader) = (Arc::new(keeper.unwrap()), BodyReader::start(directory, [1; 16], 1, |_, _| {}));
+        let reader = Arc::new(reader.unwrap());
+        let parts = LogParts { config, end, first, short: None, keeper, reader, news, progress, short_logs };
         (DiskLog::new(parts), path)
     }
 

@@ -10,6 +10,7 @@ mod backup;
 mod backup_copy;
 mod backup_error;
 mod backup_source;
+mod body_reader;
 mod check;
 mod checkpoint_file;
 mod checkpoints;
@@ -39,6 +40,7 @@ mod survey;
 
 pub use backup::{CopiedStore, backup};
 pub use backup_error::BackupError;
+pub use body_reader::{BodyReader, QueuedBodies, ReadOrder};
 pub use check::{CheckVerdict, check};
 pub use checkpoints::{CheckpointMaker, CheckpointParts, WatchedLog};
 pub use directory::{Access, Directory, FoundManifest};

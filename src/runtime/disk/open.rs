@@ -56,7 +56,7 @@ pub struct LogsBefore {
 pub struct OpenLog {
     /// What it comes to.
     pub recovered: RecoveredLog,
-    /// Every message that somebody wants, with its body, by ascending id.
+    /// The messages that are wanted in memory, with their bodies, by ascending id.
     pub messages: Vec<(MessageId, Message)>,
     /// Messages whose bodies are lost, by ascending id.
     pub lost: Vec<MessageId>,
@@ -141,7 +141,9 @@ fn open_log(
     recovered: RecoveredLog,
 ) -> Result<OpenLog, SurveyError> {
     let log = recovered.log;
-    let (messages, lost) = read_messages(&mut DirectoryMedium::new(directory), &recovered, request.now)?;
+    let queued_bytes = request.queued_memory_bytes / request.shards as u64;
+    let mut medium = DirectoryMedium::new(directory);
+    let (messages, lost) = read_messages(&mut medium, &recovered, queued_bytes, request.now)?;
     let first = prepare_first(directory, request, &recovered)?;
     let sizes = (request.segment_bytes, request.reserve_bytes);
     let short = Keeper::check_now(directory, sizes, log, first.number.next()).err();

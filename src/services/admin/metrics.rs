@@ -92,11 +92,12 @@ const COUNTERS: [Row; 12] = [
 ];
 
 /// What is held now.
-const GAUGES: [Row; 5] = [
+const GAUGES: [Row; 6] = [
     ("dunlin_subscriptions", "Subscriptions, shared ones included", |sum| sum.gauges.subscriptions),
     ("dunlin_shared_subscriptions", "Members of shared subscriptions", |sum| sum.gauges.shared_subscriptions),
     ("dunlin_retained_messages", "Retained messages, those of the broker included", |sum| sum.gauges.retained_messages),
     ("dunlin_queued_messages", "Messages queued for or in flight to clients", |sum| sum.gauges.stored_messages),
+    ("dunlin_queued_on_disk_messages", "Those of them that are on disk alone", |sum| sum.gauges.stored_on_disk),
     ("dunlin_queued_bytes", "Topics, properties and payloads of those", |sum| sum.gauges.stored_bytes),
 ];
 

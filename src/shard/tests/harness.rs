@@ -16,8 +16,8 @@ use crate::ids::{ConnectionId, MessageId, PacketId, ShardId, SubscriptionId};
 use crate::session::{Message, MessageRef};
 use crate::settings::ListenerSettings;
 use crate::shard::{
-    Command, ConnectInfo, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply, RequestId,
-    RestoredLog, RestoredRetained, Settings, Shard, Turn, UserNameBasis,
+    Command, ConnectInfo, DiskRead, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply,
+    RequestId, RestoredLog, RestoredRetained, Settings, Shard, Turn, UserNameBasis,
 };
 use crate::store::format::{InboxCount, LogRecord, Records};
 use crate::store::state::LogState;
@@ -89,8 +89,11 @@ pub(super) struct World {
     pub(super) crossed: Vec<&'static str>,
     /// Records that went to the stores, as `Debug` names them.
     pub(super) recorded: Vec<String>,
-    /// Messages that were written down.
-    bodies: BTreeMap<MessageId, Message>,
+    /// Messages that were written down, by their log. Properties aside.
+    pub(super) bodies: BTreeMap<(usize, MessageId), Message>,
+    /// What shards have asked for.
+    pub(super) reads: VecDeque<(usize, DiskRead)>,
+    reads_held: bool,
     /// What holds on the listeners that there are after a restart.
     pub(super) listeners: Arc<[Arc<ListenerSettings>]>,
 }
@@ -113,11 +116,21 @@ impl World {
 
     /// The same whose logs have so many records already.
     pub(super) fn behind(last: Position, shards: usize, choose: impl FnOnce(&mut Settings)) -> Self {
+        Self::begin(LogStart { keeping: LogKeeping::Disk, last }, shards, choose)
+    }
+
+    /// Shards that write nothing down.
+    pub(super) fn in_memory(shards: usize, choose: impl FnOnce(&mut Settings)) -> Self {
+        Self { is_restored: true, ..Self::begin(LogStart::default(), shards, choose) }
+    }
+
+    fn begin(start: LogStart, shards: usize, choose: impl FnOnce(&mut Settings)) -> Self {
         let now = Now { mono_ns: 1_000_000_000_000, unix_ms: 1_700_000_000_000 };
         let mut settings = Settings { shards, sys_interval_s: 0, ..Settings::default() };
         choose(&mut settings);
         let process = ProcessContext::new(settings, 42, now);
-        let shard = |n| Shard::new(ShardId(n as u8), &process, now, LogStart { keeping: LogKeeping::Disk, last });
+        let last = start.last;
+        let shard = |n| Shard::new(ShardId(n as u8), &process, now, LogStart { ..start });
         Self {
             shards: (0..shards).map(shard).collect(),
             settings: Arc::clone(&process.settings),
@@ -141,6 +154,8 @@ impl World {
             crossed: Vec::new(),
             recorded: Vec::new(),
             bodies: BTreeMap::new(),
+            reads: VecDeque::new(),
+            reads_held: false,
             listeners: Arc::new([Arc::new(ListenerSettings::default())]),
         }
     }
@@ -453,8 +468,8 @@ impl World {
         let state = std::mem::take(&mut self.durable[0]);
         let mut ids: Vec<MessageId> = state.messages.iter().map(|(id, _)| id).collect();
         ids.sort_unstable();
-        let messages = ids.into_iter().map(|id| (id, self.bodies[&id].clone())).collect();
-        RestoredLog { state, messages }
+        let messages = ids.into_iter().map(|id| (id, self.bodies[&(0, id)].clone())).collect();
+        RestoredLog { state, messages, lost: Vec::new() }
     }
 
     /// Has a shard without sessions go on with what was read back.
@@ -580,6 +595,10 @@ impl World {
                 }
                 self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Durable { position });
                 self.apply(shard);
+            } else if !self.reads_held
+                && let Some((shard, read)) = self.reads.pop_front()
+            {
+                self.answer_read(shard, read);
             } else if !self.work_held
                 && let Some(shard) = self.shards.iter().position(Shard::has_work)
             {
@@ -593,6 +612,24 @@ impl World {
             }
         }
         panic!("the shards never come to rest");
+    }
+
+    /// What is read from the disk stays on its way from now on.
+    pub(super) fn hold_reads(&mut self) {
+        self.reads_held = true;
+    }
+
+    /// It arrives.
+    pub(super) fn release_reads(&mut self) {
+        self.reads_held = false;
+        self.run_until_idle();
+    }
+
+    fn answer_read(&mut self, shard: usize, DiskRead { session, messages }: DiskRead) {
+        let bodies = messages.into_iter().map(|id| (id, self.bodies.get(&(shard, id)).cloned())).collect();
+        let input = Input::Bodies { session, bodies };
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
+        self.apply(shard);
     }
 
     /// What a shard has written: it comes to what the shard holds.
@@ -614,10 +651,11 @@ impl World {
                 if let LogRecord::Message(message) = found.record {
                     let (id, properties) = (message.id, Forwarded::EMPTY);
                     let (topic, payload, publisher) = (message.topic, message.payload, message.publisher);
-                    let (qos, retain, expires) = (message.qos, message.retain, None);
+                    let (qos, retain) = (message.qos, message.retain);
+                    let expires = message.expires.map(|at| self.now.deadline_of(at));
                     let message =
                         Message::new(&MessageRef { topic, qos, retain, expires, publisher, properties, payload });
-                    self.bodies.insert(id, message);
+                    self.bodies.insert((shard, id), message);
                 }
             }
             let read: Vec<_> = read.map(|found| format!("{:?}", found.expect("a record").record)).collect();
@@ -684,6 +722,7 @@ impl World {
             }
         }
         self.take_log(shard);
+        self.reads.extend(self.fx.reads.drain(..).map(|read| (shard, read)));
         self.events.append(&mut self.fx.events);
         self.asks.append(&mut self.fx.asks);
         self.fx.clear();

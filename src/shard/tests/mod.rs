@@ -9,6 +9,7 @@ mod acks;
 mod alias;
 mod command;
 mod connect;
+mod disk_queues;
 mod durable;
 mod fanouts;
 mod forwards;

@@ -201,7 +201,7 @@ fn without_owner() -> RestoredLog {
     LogRecord::Subscribed { session, filter: "a/x", options: 1, identifier: None }.encode(2, &mut bytes);
     let mut state = LogState::default();
     state.apply_change(Records::of_batch(&bytes, 1), &[]);
-    RestoredLog { state, messages: Vec::new() }
+    RestoredLog { state, messages: Vec::new(), lost: Vec::new() }
 }
 
 #[test]

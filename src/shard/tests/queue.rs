@@ -72,7 +72,7 @@ fn subscription_identifiers_count_in_an_offline_queue() {
 /// Two sessions on different shards wait for the same, up to what all queues together may take.
 #[test]
 fn all_queues_together_have_a_limit_that_others_do_not_feel() {
-    let mut world = World::with(2, |settings| settings.queued_memory_max_bytes = 100_000);
+    let mut world = World::in_memory(2, |settings| settings.queued_memory_max_bytes = 100_000);
     let away: Vec<String> = (0..2).map(|shard| world.name_on(shard, "away")).collect();
     for name in &away {
         let sub = world.connect(&v5_kept(name));
@@ -216,7 +216,7 @@ fn what_has_expired_in_a_full_queue_gives_way_to_what_is_new() {
         |settings| settings.queued_memory_max_bytes = 500,
     ];
     for (number, limit) in limits.into_iter().enumerate() {
-        let mut world = World::with(1, limit);
+        let mut world = World::in_memory(1, limit);
         let sub = world.connect(&v5_kept("sub"));
         world.subscribe(sub, "t", 1);
         world.cut(sub);

@@ -66,8 +66,14 @@ fn deliveries(session: &Session) -> Vec<Known> {
         Exchange::Published(delivery) => known(delivery, Some(packet_id)),
         Exchange::Released | Exchange::Completed => (None, Qos::ExactlyOnce, false, Some(packet_id), false, Vec::new()),
     });
+    let mut on_disk = outbound.on_disk().cloned().unwrap_or_default();
+    let on_disk = std::iter::from_fn(move || on_disk.pop()).map(|delivery| {
+        let has_group = delivery.group != crate::topic::GroupTag::NONE;
+        let ids = delivery.ids.as_slice().to_vec();
+        (Some(delivery.stored_as), delivery.qos, delivery.retain, None, has_group, ids)
+    });
     let queued = outbound.queue().filter(|delivery| delivery.qos > Qos::AtMostOnce);
-    in_flight.chain(queued.map(|delivery| known(delivery, None))).collect()
+    in_flight.chain(queued.map(|delivery| known(delivery, None))).chain(on_disk).collect()
 }
 
 fn of_log(stored: &StoredDelivery) -> Known {

@@ -34,7 +34,7 @@ fn a_session_that_was_being_taken_down_goes_on_ending_beside_its_successor() {
     assert_eq!(messages.len(), 20);
 
     let mut world = World::with(1, small);
-    world.restore(0, &RestoredLog { state, messages });
+    world.restore(0, &RestoredLog { state, messages, lost: Vec::new() });
     assert_eq!(world.shards[0].holdings().ended_sessions, 0, "its end was gone on with");
     let sessions = world.shards[0].holdings().sessions;
     let (_, read) = world.resume(&v5_kept("a"));

@@ -136,6 +136,11 @@ pub struct BatchBody<'a> {
 }
 
 impl<'a> BatchBody<'a> {
+    /// The bytes of its records.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.records
+    }
+
     /// The records in their order.
     pub const fn records(&self) -> Records<'a> {
         Records::of_batch(self.records, self.first)

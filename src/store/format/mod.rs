@@ -41,7 +41,7 @@ pub use owner::{BackEndDecision, SessionOwner};
 pub use page::{PageHeader, PageKind};
 pub use queued::QueuedRecord;
 pub use record::{KINDS, LogRecord};
-pub use records::{RecordAt, Records, read_alone, record_len};
+pub use records::{RecordAt, Records, message_id, read_alone, record_len};
 pub use segment::SegmentHeader;
 
 pub use crate::ids::{MessageId, WriteStamp};

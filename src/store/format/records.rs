@@ -2,7 +2,7 @@
 
 use super::error::FormatError;
 use super::fields::FieldReader;
-use super::message::{MessageRecord, is_whole};
+use super::message::{CHECKSUM_BYTES, MessageRecord, is_whole};
 use super::record::{LogRecord, kind};
 use crate::ids::MessageId;
 
@@ -88,6 +88,17 @@ pub fn read_alone(bytes: &[u8], id: MessageId) -> Result<LogRecord<'_>, FormatEr
         }
         _ => Err(FormatError::NotFound("message of this id")),
     }
+}
+
+/// The id of the message whose first record this is; `None` for any other record.
+pub fn message_id(record: &[u8]) -> Option<MessageId> {
+    let mut reader = FieldReader::new(record);
+    if reader.byte("a record").ok()? != kind::MESSAGE {
+        return None;
+    }
+    let mut body = FieldReader::new(reader.bytes("a record").ok()?);
+    body.take(CHECKSUM_BYTES, "a message").ok()?;
+    body.varint("a message's id").ok().map(MessageId)
 }
 
 /// Bytes of the first of these records; `None` if there is none, or it is cut off.
