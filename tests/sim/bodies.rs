@@ -98,6 +98,7 @@ impl World {
             }
             bodies.push((id, Some(written)));
         }
+        self.oracle.stats.read += bodies.len() as u64;
         self.trace.note(&format!("shard {shard} gets {} messages of {session:?} from its disk", bodies.len()));
         self.turn(shard, Input::Bodies { session, bodies })?;
         Ok(true)

@@ -218,8 +218,8 @@ fn a_run_exercises_what_it_checks() {
         ..
     } = stats;
     let Stats { handed_over, handovers_failed, lingered, aborted, deferred, stopped, .. } = stats;
-    let Stats { verdicts, verdicts_forgotten, verdicts_late, commands, durable, .. } = stats;
     let Stats { crashes, resharded, survivors, survived, checkpoints, faults, told_damage, refused_writes, .. } = stats;
+    let Stats { verdicts, verdicts_forgotten, verdicts_late, commands, durable, read, .. } = stats;
     for (count, least) in [
         (published, 1_000),
         (delivered, 2_000),
@@ -251,6 +251,7 @@ fn a_run_exercises_what_it_checks() {
         (faults, 2),
         (told_damage, 1),
         (refused_writes, 1),
+        (read, 100),
     ] {
         assert!(count >= least, "{stats:?}");
     }

@@ -123,6 +123,8 @@ pub(crate) struct Stats {
     pub(crate) faults: u64,
     pub(crate) told_damage: u64,
     pub(crate) refused_writes: u64,
+    /// Messages that memory had no room for and that were read from the disk.
+    pub(crate) read: u64,
 }
 
 impl Stats {
@@ -157,6 +159,7 @@ impl Stats {
         self.faults += other.faults;
         self.told_damage += other.told_damage;
         self.refused_writes += other.refused_writes;
+        self.read += other.read;
     }
 }
 
