@@ -22,8 +22,9 @@
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
-//! config                   <- settings auth limits
-//! commands                 <- auth config topic ids limits (what the binary does besides running the broker)
+//! http                     <- nothing of ours
+//! config                   <- settings auth http limits
+//! commands                 <- auth config http topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec ring settings telemetry limits ids time slab
 //! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)
 //! services                 <- inbox config shard session topic auth codec telemetry limits ids (threads of their own beside the shards)
@@ -48,6 +49,8 @@ pub mod topic;
 pub mod commands;
 #[cfg(feature = "runtime")]
 pub mod config;
+#[cfg(feature = "runtime")]
+mod http;
 #[cfg(feature = "runtime")]
 mod inbox;
 #[cfg(feature = "runtime")]

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::layers::{Resolved, about, index};
 use super::{Listener, Problem, System};
@@ -20,6 +19,7 @@ use crate::auth::password::Users;
 use crate::auth::scram::ScramUsers;
 use crate::auth::token::{TokenKeys, TokenMethod, TokenPolicy};
 use crate::auth::{Chains, Method, Profiles, parse_profiles};
+use crate::http::{self, SYSTEM_AUTHORITIES};
 use crate::settings::{AuthMethod, AuthenticationSettings, ListenerSettings, Unit, WhenHttpDown};
 
 /// What was read.
@@ -59,9 +59,6 @@ enum ListenerMethod {
     Tokens(Arc<TokenMethod>),
     Http(Arc<HttpMethod>),
 }
-
-/// Where systems keep the authorities that they trust.
-const SYSTEM_AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 /// Where somebody who is not known is compared to; nobody outside may know.
 static DECOY_KEY: LazyLock<(u64, u64)> = LazyLock::new(|| {
@@ -216,10 +213,9 @@ impl AccessFiles {
                 .find_map(|path| Some((Path::new(path), (system.read_file)(Path::new(path)).ok()?)))
                 .ok_or("a URL begins with https and this system has no list of authorities: give --auth-http-ca")?,
         };
-        let wrong = |text: &str| format!("{}: {text}", path.display());
-        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-        self.authorities = read.map_err(|_| wrong("holds a certificate that cannot be read"))?;
-        if self.authorities.is_empty() { Err(wrong("holds no certificate")) } else { Ok(()) }
+        let read = http::authorities(text.as_bytes());
+        self.authorities = read.map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(())
     }
 
     /// Reads what requests to back ends carry.

@@ -8,12 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 use crate::auth::http::HttpHeaders;
+use crate::http;
 use crate::limits::HTTP_ANSWER_MAX_BYTES;
 
 /// See the module's text. Clones share their connections.
@@ -36,26 +35,7 @@ pub(super) struct HttpReply {
 impl HttpClient {
     /// A client that trusts these authorities and waits so long for an answer.
     pub(super) fn new(authorities: &[CertificateDer<'_>], timeout: Duration, connections: usize) -> Self {
-        let roots: Vec<Certificate<'static>> =
-            authorities.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect();
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(RootCerts::from(roots.into_iter()))
-            .unversioned_rustls_crypto_provider(Arc::new(aws_lc_rs::default_provider()))
-            .build();
-        let agent = |kept: usize| -> Agent {
-            let config = Agent::config_builder()
-                .tls_config(tls.clone())
-                // What the environment says is meant for others.
-                .proxy(None)
-                .max_redirects(0)
-                .http_status_as_error(false)
-                .timeout_global(Some(timeout))
-                .max_idle_connections(kept)
-                .max_idle_connections_per_host(kept)
-                .user_agent("dunlin");
-            config.build().into()
-        };
+        let agent = |kept| http::agent(authorities, timeout, kept);
         Self { agent: agent(connections), fresh: agent(0), headers: None }
     }
 

@@ -3,11 +3,11 @@
 //! Always holds: a handler that takes [`Viewer`] or [`Operator`] does not run for anybody else; a change that is asked for with
 //! a cookie must show the login's token too, which a page of another site cannot know.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -15,6 +15,7 @@ use cookie::{Cookie, SameSite};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::asked::JsonBody;
 use super::problem::HttpProblem;
 use super::server::RequestPeer;
 use super::state::AdminState;
@@ -26,17 +27,15 @@ use crate::telemetry::log;
 pub(super) struct Viewer;
 
 /// Somebody who may change what the broker does.
-pub(super) struct Operator(pub(super) AdminIdentity);
+pub(super) struct Operator {
+    identity: AdminIdentity,
+    peer: SocketAddr,
+}
 
-/// The client id in a path, percent-decoded.
-pub(super) struct ClientIdInPath(pub(super) String);
-
-impl<S: Send + Sync> FromRequestParts<S> for ClientIdInPath {
-    type Rejection = HttpProblem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HttpProblem> {
-        let path = Path::<String>::from_request_parts(parts, state).await;
-        path.map(|Path(id)| Self(id)).map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))
+impl Operator {
+    /// Notes in the log what is asked for. To be said before it is done: whoever hangs up is not waited for.
+    pub(super) fn note(&self, action: &str, about: &str) {
+        log::event::admin_action(&self.identity.name, &self.peer, action, about);
     }
 }
 
@@ -61,7 +60,8 @@ impl FromRequestParts<Arc<AdminState>> for Operator {
         if identity.role < Role::Operator {
             return Err(HttpProblem::forbidden("this needs the role operator"));
         }
-        Ok(Self(identity))
+        let RequestPeer(peer) = *parts.extensions.get().expect("the server tells it of each request");
+        Ok(Self { identity, peer })
     }
 }
 
@@ -132,15 +132,13 @@ pub(super) struct LoggedIn {
 pub(super) async fn log_in(
     State(state): State<Arc<AdminState>>,
     Extension(RequestPeer(peer)): Extension<RequestPeer>,
-    credentials: Result<Json<Credentials>, JsonRejection>,
+    JsonBody(Credentials { user, password }): JsonBody<Credentials>,
 ) -> Result<Response, HttpProblem> {
-    let Json(credentials) = credentials.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
     if let Some(seconds) = state.with_logins(|logins| logins.wait_s(Instant::now(), peer.ip())) {
         return Err(HttpProblem::too_many(seconds));
     }
     // It counts as wrong until it is known to be right: many at once are many tries.
     state.with_logins(|logins| logins.tried(Instant::now(), peer.ip(), false));
-    let Credentials { user, password } = credentials;
     let check = state.known.load().users.as_ref().and_then(|users| users.check(&user));
     let proven = match check {
         Some(check) => {

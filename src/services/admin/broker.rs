@@ -2,19 +2,18 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use serde::Serialize;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
 use super::access::{Operator, Viewer};
-use super::problem::HttpProblem;
-use super::server::RequestPeer;
+use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::config::{Changed, Changes};
-use crate::telemetry::{DropReason, Report, log};
+use crate::telemetry::{DropReason, Report};
 
 /// The broker at one moment.
 #[derive(Serialize, ToSchema)]
@@ -61,8 +60,7 @@ pub(super) struct Dropped {
     get, path = "/api/v1/overview", tag = "broker",
     responses(
         (status = 200, description = "done", body = Overview),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
     )
 )]
 pub(super) async fn overview(State(state): State<Arc<AdminState>>, _: Viewer) -> Result<Json<Overview>, HttpProblem> {
@@ -123,21 +121,18 @@ impl From<Changed> for ChangedView {
     post, path = "/api/v1/reload", tag = "broker",
     responses(
         (status = 200, description = "done", body = Reloaded),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
         (status = 409, description = "something is wrong with a file: all stays as it was", body = HttpProblem,
          content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
     )
 )]
 pub(super) async fn reload(
     State(state): State<Arc<AdminState>>,
-    Operator(identity): Operator,
-    Extension(RequestPeer(peer)): Extension<RequestPeer>,
+    operator: Operator,
 ) -> Result<Json<Reloaded>, HttpProblem> {
     let not_now = || HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "the broker is only starting");
     let ask = state.reload.get().ok_or_else(not_now)?;
-    log::event::admin_action(&identity.name, &peer, "reload", "");
+    operator.note("reload", "");
     let (then, outcome) = oneshot::channel();
     ask(Box::new(move |outcome| drop(then.send(outcome))));
     let stopped = |_| HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "the broker is stopping");
@@ -169,7 +164,7 @@ pub(super) struct SettingView {
     get, path = "/api/v1/settings", tag = "broker",
     responses(
         (status = 200, description = "done", body = Vec<SettingView>),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
     )
 )]
 pub(super) async fn settings(State(state): State<Arc<AdminState>>, _: Viewer) -> Json<Vec<SettingView>> {

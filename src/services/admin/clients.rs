@@ -2,40 +2,29 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::{ClientIdInPath, Operator, Viewer};
-use super::cursor::ListPlace;
-use super::problem::HttpProblem;
-use super::server::RequestPeer;
+use super::access::{Operator, Viewer};
+use super::asked::{NameInPath, Parameters, page_over_shards, paged_query};
+use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::codec::Version;
-use crate::limits::ADMIN_PAGES_PER_REQUEST;
-use crate::shard::command::{ClientDetails, ClientSummary, PAGE_MAX};
+use crate::shard::command::{ClientDetails, ClientSummary};
 use crate::shard::{Command, Reply, SessionFate};
-use crate::telemetry::log;
 
-/// Which clients are listed.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ListQuery {
-    /// What their client ids begin with.
-    prefix: Option<String>,
-    /// Only those that are connected, or only those that are not.
-    connected: Option<bool>,
-    /// Most clients of this page.
-    #[param(minimum = 1, maximum = 256, default = 100)]
-    limit: Option<u16>,
-    /// The `next` of the page before.
-    cursor: Option<String>,
+paged_query! {
+    /// Which clients are listed.
+    ListQuery {
+        /// What their client ids begin with.
+        prefix: Option<String>,
+        /// Only those that are connected, or only those that are not.
+        connected: Option<bool>,
+    }
 }
-
-const LIMIT_DEFAULT: u16 = 100;
 
 /// A client of a list.
 #[derive(Serialize, ToSchema)]
@@ -69,46 +58,23 @@ pub(super) struct ClientPage {
     get, path = "/api/v1/clients", tag = "clients", params(ListQuery),
     responses(
         (status = 200, description = "done", body = ClientPage),
-        (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
     )
 )]
 pub(super) async fn list(
     State(state): State<Arc<AdminState>>,
     _: Viewer,
-    query: Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<ClientPage>, HttpProblem> {
-    let Query(query) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
-    let limit = page_limit(query.limit)?;
-    let begin = query.cursor.as_deref().map_or(Some(ListPlace::BEGIN), ListPlace::parse);
-    let begin = begin.filter(|place| place.shard < state.shards.len());
-    let mut place = begin.ok_or_else(|| HttpProblem::bad_request("cursor is none that a page of this list had"))?;
-    let mut clients = Vec::new();
-    for _ in 0..ADMIN_PAGES_PER_REQUEST {
-        let left = limit - clients.len() as u16;
-        let reply = state.shards.ask(place.shard, Command::ListClients { after: place.after, limit: left }).await?;
-        let Reply::Clients { page, next } = reply else { return Err(unexpected()) };
-        clients.extend(page.into_iter().filter(|client| query.has(client)).map(ClientRow::from));
-        place = match next {
-            Some(after) => ListPlace { after: Some(after), ..place },
-            None => ListPlace { shard: place.shard + 1, after: None },
-        };
-        if place.shard == state.shards.len() {
-            return Ok(Json(ClientPage { clients, next: None }));
+    let ask = |after, limit| Command::ListClients { after, limit };
+    let take = |reply| match reply {
+        Reply::Clients { page, next } => {
+            Ok((page.into_iter().filter(|client| query.has(client)).map(ClientRow::from).collect(), next))
         }
-        if clients.len() == usize::from(limit) {
-            break;
-        }
-    }
-    Ok(Json(ClientPage { clients, next: Some(place.to_text()) }))
-}
-
-/// How many lines a page may have.
-pub(super) fn page_limit(asked: Option<u16>) -> Result<u16, HttpProblem> {
-    let limit = asked.unwrap_or(LIMIT_DEFAULT);
-    let is_right = (1..=PAGE_MAX).contains(&limit);
-    is_right.then_some(limit).ok_or_else(|| HttpProblem::bad_request(format!("limit is 1 to {PAGE_MAX}")))
+        other => Err(HttpProblem::of_reply(&other)),
+    };
+    let (clients, next) = page_over_shards(&state, &query, ask, take).await?;
+    Ok(Json(ClientPage { clients, next }))
 }
 
 impl ListQuery {
@@ -202,19 +168,18 @@ impl From<ClientDetails> for ClientView {
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded")),
     responses(
         (status = 200, description = "done", body = ClientView),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
     )
 )]
 pub(super) async fn describe(
     State(state): State<Arc<AdminState>>,
     _: Viewer,
-    ClientIdInPath(client_id): ClientIdInPath,
+    NameInPath(client_id): NameInPath,
 ) -> Result<Json<ClientView>, HttpProblem> {
     match state.shards.ask_owner(&Command::DescribeClient { client_id: client_id.into() }).await? {
         Reply::Client(details) => Ok(Json((*details).into())),
-        _ => Err(no_session()),
+        other => Err(HttpProblem::of_reply(&other)),
     }
 }
 
@@ -245,19 +210,16 @@ pub(super) struct SubscriptionPage {
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded"), SubscriptionsQuery),
     responses(
         (status = 200, description = "done", body = SubscriptionPage),
-        (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
     )
 )]
 pub(super) async fn subscriptions(
     State(state): State<Arc<AdminState>>,
     _: Viewer,
-    ClientIdInPath(client_id): ClientIdInPath,
-    query: Result<Query<SubscriptionsQuery>, axum::extract::rejection::QueryRejection>,
+    NameInPath(client_id): NameInPath,
+    Parameters(query): Parameters<SubscriptionsQuery>,
 ) -> Result<Json<SubscriptionPage>, HttpProblem> {
-    let Query(query) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
     let skip = query.skip.unwrap_or(0);
     match state.shards.ask_owner(&Command::ListSubscriptions { client_id: client_id.into(), skip }).await? {
         Reply::Subscriptions { page, total } => {
@@ -265,7 +227,7 @@ pub(super) async fn subscriptions(
             let next = (!page.is_empty() && shown < total).then_some(shown);
             Ok(Json(SubscriptionPage { filters: page.into_iter().map(Into::into).collect(), total, next }))
         }
-        _ => Err(no_session()),
+        other => Err(HttpProblem::of_reply(&other)),
     }
 }
 
@@ -285,37 +247,21 @@ pub(super) struct DisconnectQuery {
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded"), DisconnectQuery),
     responses(
         (status = 204, description = "its connection is closed"),
-        (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
     )
 )]
 pub(super) async fn disconnect(
     State(state): State<Arc<AdminState>>,
-    Operator(identity): Operator,
-    Extension(RequestPeer(peer)): Extension<RequestPeer>,
-    ClientIdInPath(client_id): ClientIdInPath,
-    query: Result<Query<DisconnectQuery>, axum::extract::rejection::QueryRejection>,
+    operator: Operator,
+    NameInPath(client_id): NameInPath,
+    Parameters(query): Parameters<DisconnectQuery>,
 ) -> Result<StatusCode, HttpProblem> {
-    let Query(query) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
     let session = if query.end_session { SessionFate::Ended } else { SessionFate::Kept };
     let command = Command::Disconnect { client_id: client_id.as_str().into(), session };
-    // Said before it is done: whoever hangs up is not waited for.
-    let action = if query.end_session { "end_session" } else { "disconnect" };
-    log::event::admin_action(&identity.name, &peer, action, &client_id);
+    operator.note(if query.end_session { "end_session" } else { "disconnect" }, &client_id);
     match state.shards.ask_owner(&command).await? {
         Reply::Done => Ok(StatusCode::NO_CONTENT),
-        _ => Err(no_session()),
+        other => Err(HttpProblem::of_reply(&other)),
     }
-}
-
-fn no_session() -> HttpProblem {
-    HttpProblem::not_found("no session has this client id")
-}
-
-/// A shard answers a command with what belongs to it.
-pub(super) fn unexpected() -> HttpProblem {
-    HttpProblem::new(StatusCode::INTERNAL_SERVER_ERROR, "a shard's answer does not fit the question")
 }

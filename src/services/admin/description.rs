@@ -26,6 +26,7 @@ use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
                        people log in and send the cookie, with the header X-CSRF-Token where something is changed. Problems are \
                        application/problem+json (RFC 9457).",
     ),
+    components(schemas(HttpProblem)),
     modifiers(&Schemes),
     security(("key" = []), ("cookie" = [])),
     tags(

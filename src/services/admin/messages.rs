@@ -2,25 +2,22 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Query, State};
-use axum::{Extension, Json};
+use axum::Json;
+use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Operator, Viewer};
-use super::clients::{page_limit, unexpected};
-use super::problem::HttpProblem;
-use super::server::RequestPeer;
+use super::asked::{JsonBody, Paged as _, Parameters, paged_query};
+use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::codec::Forwarded;
 use crate::ids::Qos;
 use crate::session::{Message, MessageRef};
 use crate::shard::command::RetainedSummary;
 use crate::shard::{Command, Reply};
-use crate::telemetry::log;
 use crate::topic::Cursor;
 
 /// A message to be published.
@@ -55,19 +52,14 @@ pub(super) struct PublishedView {
     post, path = "/api/v1/publish", tag = "messages", request_body = NewMessage,
     responses(
         (status = 200, description = "done", body = PublishedView),
-        (status = 400, description = "the message is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
     )
 )]
 pub(super) async fn publish(
     State(state): State<Arc<AdminState>>,
-    Operator(identity): Operator,
-    Extension(RequestPeer(peer)): Extension<RequestPeer>,
-    message: Result<Json<NewMessage>, JsonRejection>,
+    operator: Operator,
+    JsonBody(message): JsonBody<NewMessage>,
 ) -> Result<Json<PublishedView>, HttpProblem> {
-    let Json(message) = message.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
     let payload = message.payload()?;
     let qos = Qos::from_bits(message.qos).ok_or_else(|| HttpProblem::bad_request("qos is 0, 1 or 2"))?;
     if message.topic.len() > usize::from(u16::MAX) {
@@ -82,13 +74,10 @@ pub(super) async fn publish(
         properties: Forwarded::EMPTY,
         payload: &payload,
     });
-    // Said before it is done: whoever hangs up is not waited for.
-    log::event::admin_action(&identity.name, &peer, "publish", &message.topic);
+    operator.note("publish", &message.topic);
     match state.shards.ask(0, Command::Publish(kept)).await? {
         Reply::Published { matched } => Ok(Json(PublishedView { matched })),
-        Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
-        Reply::NotNow(text) => Err(HttpProblem::not_now(text)),
-        _ => Err(unexpected()),
+        other => Err(HttpProblem::of_reply(&other)),
     }
 }
 
@@ -105,19 +94,13 @@ impl NewMessage {
     }
 }
 
-/// Which retained messages are listed.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RetainedQuery {
-    /// A topic filter. `#` does not match topics that begin with `$`.
-    #[param(example = "plant/#")]
-    filter: Option<String>,
-    /// Most messages of this page.
-    #[param(minimum = 1, maximum = 256, default = 100)]
-    limit: Option<u16>,
-    /// The `next` of the page before, with the same filter.
-    cursor: Option<String>,
+paged_query! {
+    /// Which retained messages are listed.
+    RetainedQuery {
+        /// A topic filter. `#` does not match topics that begin with `$`.
+        #[param(example = "plant/#")]
+        filter: Option<String>,
+    }
 }
 
 /// A retained message of a list.
@@ -155,20 +138,16 @@ pub(super) struct RetainedPage {
     get, path = "/api/v1/retained", tag = "messages", params(RetainedQuery),
     responses(
         (status = 200, description = "done", body = RetainedPage),
-        (status = 400, description = "a parameter is wrong", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
     )
 )]
 pub(super) async fn list_retained(
     State(state): State<Arc<AdminState>>,
     _: Viewer,
-    query: Result<Query<RetainedQuery>, QueryRejection>,
+    Parameters(query): Parameters<RetainedQuery>,
 ) -> Result<Json<RetainedPage>, HttpProblem> {
-    let Query(query) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
-    let limit = page_limit(query.limit)?;
-    let cursor = Cursor::parse(query.cursor.as_deref().unwrap_or_default());
-    let cursor = cursor.ok_or_else(|| HttpProblem::bad_request("cursor is none that a page of this list had"))?;
+    let limit = query.limit()?;
+    let cursor = query.begin(Cursor::parse)?.unwrap_or_default();
     let filter = query.filter.as_deref().unwrap_or("#").into();
     // Every shard has them all.
     match state.shards.ask(0, Command::ListRetained { filter, cursor, limit }).await? {
@@ -176,9 +155,7 @@ pub(super) async fn list_retained(
             let messages = page.into_iter().map(RetainedRow::from).collect();
             Ok(Json(RetainedPage { messages, next: next.map(|cursor| cursor.to_text()) }))
         }
-        Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
-        Reply::NotNow(text) => Err(HttpProblem::not_now(text)),
-        _ => Err(unexpected()),
+        other => Err(HttpProblem::of_reply(&other)),
     }
 }
 
@@ -215,25 +192,18 @@ pub(super) struct DeletedView {
     delete, path = "/api/v1/retained", tag = "messages", params(DeletionQuery),
     responses(
         (status = 200, description = "done", body = DeletedView),
-        (status = 400, description = "the filter is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 403, description = "not an operator", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer now", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
     )
 )]
 pub(super) async fn delete_retained(
     State(state): State<Arc<AdminState>>,
-    Operator(identity): Operator,
-    Extension(RequestPeer(peer)): Extension<RequestPeer>,
-    query: Result<Query<DeletionQuery>, QueryRejection>,
+    operator: Operator,
+    Parameters(DeletionQuery { filter }): Parameters<DeletionQuery>,
 ) -> Result<Json<DeletedView>, HttpProblem> {
-    let Query(DeletionQuery { filter }) = query.map_err(|rejection| HttpProblem::bad_request(rejection.body_text()))?;
-    log::event::admin_action(&identity.name, &peer, "delete_retained", &filter);
+    operator.note("delete_retained", &filter);
     // Every shard has them all, so one deletes them everywhere.
     match state.shards.ask(0, Command::DeleteRetained { filter: filter.as_str().into() }).await? {
         Reply::Deleted { messages } => Ok(Json(DeletedView { messages })),
-        Reply::Refused(text) => Err(HttpProblem::bad_request(text)),
-        Reply::NotNow(text) => Err(HttpProblem::not_now(text)),
-        _ => Err(unexpected()),
+        other => Err(HttpProblem::of_reply(&other)),
     }
 }

@@ -17,7 +17,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::access::identify;
-use super::problem::HttpProblem;
+use super::problem::{HttpProblem, ReadProblems};
 use super::process::ProcessFigures;
 use super::state::AdminState;
 use crate::config::MetricsAccess;
@@ -30,8 +30,7 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
     get, path = "/metrics", tag = "health", security((), ("key" = [])),
     responses(
         (status = 200, description = "OpenMetrics 1.0", body = String, content_type = "application/openmetrics-text"),
-        (status = 401, description = "metrics are for those whom the API knows", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 503, description = "a shard does not answer", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
     )
 )]
 pub(super) async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Result<Response, HttpProblem> {

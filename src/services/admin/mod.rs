@@ -5,10 +5,11 @@
 //! connection, a request's head, its body and its time are bounded; the thread gives way to shards (nice).
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
-//! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `problem`; then one file for each kind of
+//! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `asked`, `problem`; then one file for each kind of
 //! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `messages`; `description` (`OpenAPI`).
 
 mod access;
+mod asked;
 mod broker;
 mod clients;
 mod cursor;

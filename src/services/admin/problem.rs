@@ -1,11 +1,15 @@
 //! What goes wrong with a request, as `application/problem+json` (RFC 9457).
 
+use std::collections::BTreeMap;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::{self, ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{IntoResponses, ToSchema};
 
 use super::shards::Unanswered;
+use crate::shard::Reply;
 
 /// What went wrong, in words for people and a status for programs.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -71,10 +75,52 @@ impl HttpProblem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
     }
 
+    /// What a shard says that has not done what it was asked for.
+    pub(super) fn of_reply(reply: &Reply) -> Self {
+        match reply {
+            Reply::NotFound => Self::not_found("no session has this client id"),
+            Reply::Refused(text) => Self::bad_request(*text),
+            Reply::NotNow(text) => Self::not_now(text),
+            _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "a shard's answer does not fit the question"),
+        }
+    }
+
     /// The answer where no extractor is at hand.
     pub(super) fn into_response_now(self) -> Response {
         self.into_response()
     }
+}
+
+/// What goes wrong with questions, as the description has it.
+pub(super) struct ReadProblems;
+
+/// The same of changes.
+pub(super) struct ChangeProblems;
+
+const OF_READING: [(&str, &str); 3] =
+    [("400", "something in it is wrong"), ("401", "nobody known"), ("503", "it cannot be answered now")];
+
+impl IntoResponses for ReadProblems {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        described(&OF_READING)
+    }
+}
+
+impl IntoResponses for ChangeProblems {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let mut responses = described(&OF_READING);
+        responses.extend(described(&[("403", "not an operator")]));
+        responses
+    }
+}
+
+fn described(problems: &[(&str, &str)]) -> BTreeMap<String, RefOr<openapi::Response>> {
+    let response = |(status, text): &(&str, &str)| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("HttpProblem"))).build();
+        let response = ResponseBuilder::new().description(*text).content("application/problem+json", content);
+        ((*status).to_owned(), RefOr::T(response.build()))
+    };
+    problems.iter().map(response).collect()
 }
 
 impl From<Unanswered> for HttpProblem {
