@@ -206,6 +206,8 @@ pub const COMMANDS_PER_TURN: usize = 4;
 pub const INBOX_COMMANDS: usize = 256;
 /// Connections to the admin server at one time: one more is closed at once.
 pub const ADMIN_CONNECTIONS_MAX: usize = 128;
+/// Connections to the admin server by its path, which have places of their own.
+pub const ADMIN_CONNECTIONS_LOCAL_MAX: usize = 16;
 /// Bytes of a request's head to the admin server: client ids and filters stand in it.
 pub const ADMIN_HEAD_MAX_BYTES: usize = 72 * 1024;
 /// Bytes of a request's body to the admin server: a message and what JSON makes of it.
@@ -221,6 +223,9 @@ pub const ADMIN_SESSIONS_MAX: usize = 256;
 pub const ADMIN_SESSION_IDLE_S: u64 = 3_600;
 /// Time after which a login to the admin server ends in any case, in seconds.
 pub const ADMIN_SESSION_MAX_S: u64 = 12 * 3_600;
+/// Time for which the password of the user `admin` can be shown that a start tells in the log, in seconds: whoever reads old logs has
+/// nothing of it.
+pub const ADMIN_FIRST_PASSWORD_S: u64 = 3_600;
 /// Bytes of a name and a password at the admin server, in JSON.
 pub const ADMIN_LOGIN_MAX_BYTES: usize = 8 * 1024;
 /// Wrong passwords at the admin server after which an address waits, within the time that follows.

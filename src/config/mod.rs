@@ -11,6 +11,7 @@
 use std::{
     ffi::OsString,
     io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -234,13 +235,13 @@ impl Config {
             resolved,
             origin: Origin::default(),
         };
-        if let Some(address) = config.admin.address()
-            && address.port() != 0
-            && config.listeners.iter().any(|listener| listener.address == ListenAddress::Ip(address))
-        {
-            let problem = config.problem("admin-port", &format!("{address} is that of a listener as well"));
-            problems.push(problem);
-        }
+        let of_admin = match config.admin.address() {
+            Some(address) if config.is_admin_chosen() && config.is_of_listener(address) => {
+                Some(("admin-port", format!("{address} is that of a listener as well")))
+            }
+            _ => config.admin.problem().map(|(flag, text)| (flag, text.to_owned())),
+        };
+        problems.extend(of_admin.map(|(flag, text)| config.problem(flag, &text)));
         config.access = config.read_access(system, problems);
         config.access.set_superusers(config.process.superusers());
         warnings.extend(check::warnings(&config, system.machine.cores));
@@ -288,7 +289,9 @@ impl Config {
     pub fn files(&self) -> Vec<PathBuf> {
         let of_access = self.access.paths().chain(self.process.auth_http_ca.path()).map(Path::to_owned);
         let of_tls = self.listeners.iter().flat_map(|listener| listener.settings.tls_files()).map(PathBuf::from);
-        let mut files: Vec<PathBuf> = of_access.chain(of_tls).collect();
+        let of_admin = [&self.admin.admin_tls_cert, &self.admin.admin_tls_key];
+        let of_admin = of_admin.into_iter().filter_map(|file| file.path()).map(Path::to_owned);
+        let mut files: Vec<PathBuf> = of_access.chain(of_tls).chain(of_admin).collect();
         files.sort_unstable();
         files.dedup();
         files
@@ -301,6 +304,28 @@ impl Config {
             let of_table = tables.get(at).map(|table| table.resolved.as_slice());
             (listener, of_table.unwrap_or(&self.resolved))
         })
+    }
+
+    /// Where the admin server listens; `None` if there is none, or if a listener has the port that nobody has chosen for it.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.address().filter(|address| self.is_admin_chosen() || !self.is_of_listener(*address))
+    }
+
+    /// Whether somebody has said where the admin server is to be.
+    pub fn is_admin_chosen(&self) -> bool {
+        self.is_given("admin-port") || self.is_given("admin-bind")
+    }
+
+    fn is_of_listener(&self, address: SocketAddr) -> bool {
+        let takes = |listener: &Listener| match listener.address {
+            ListenAddress::Ip(other) => {
+                let is_same =
+                    other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
+                other.port() != 0 && other.port() == address.port() && is_same
+            }
+            ListenAddress::Unix(_) => false,
+        };
+        self.listeners.iter().any(takes)
     }
 
     /// Who may use the admin API, if a file says so.

@@ -114,7 +114,7 @@ fn other_than_default(row: &Setting) -> String {
     match row.kind {
         Kind::Number { unit, min, .. } => match unit {
             Unit::Count if row.flag == "port" => "1884".to_owned(),
-            Unit::Count if row.flag == "admin-port" => "18083".to_owned(),
+            Unit::Count if row.flag == "admin-port" => "18084".to_owned(),
             Unit::Count if row.flag == "tls-port" => "8885".to_owned(),
             Unit::Count if row.flag == "wss-port" => "8886".to_owned(),
             Unit::Count => (min + 1).to_string(),

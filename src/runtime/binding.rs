@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use crate::config::{ListenAddress, Listener};
 use crate::conn::ListenerLayers;
 use crate::limits;
 use crate::net::{ListenOn, Listening};
-use crate::ring::SharedUnixListener;
+use crate::ring::{SharedUnixListener, UnixAccess};
 
 /// Every shard's listener shares its address with the others (`SO_REUSEPORT`), and would share it with another broker of
 /// the same user as well. So one socket that does not share is bound first.
@@ -62,11 +63,16 @@ pub(super) fn listening_of(listener: &Listener, layers: ListenerLayers) -> Resul
 
 fn bind_unix(socket: &UnixSocket) -> Result<SharedUnixListener, RunError> {
     let access = accounts::access(socket).map_err(RunError::Account)?;
+    bind_at(&socket.path, access)
+}
+
+/// One that belonged to a broker that has just been killed is waited for.
+fn bind_at(path: &Path, access: UnixAccess) -> Result<SharedUnixListener, RunError> {
     when_released(
         || {
-            let bound = SharedUnixListener::bind(&socket.path, access, limits::LISTEN_BACKLOG);
+            let bound = SharedUnixListener::bind(path, access, limits::LISTEN_BACKLOG);
             bound.map_err(|error| match error.errno() {
-                libc::EADDRINUSE => RunError::PathInUse(socket.path.clone()),
+                libc::EADDRINUSE => RunError::PathInUse(path.to_owned()),
                 _ => RunError::Ring(error),
             })
         },
@@ -80,6 +86,12 @@ pub(super) fn listen_for_admin(address: SocketAddr) -> Result<TcpListener, RunEr
         io::ErrorKind::AddrInUse => RunError::AdminAddressInUse(address),
         _ => RunError::Listen(address, error),
     })
+}
+
+/// The same at a path, for root and this process's user alone.
+pub(super) fn listen_for_admin_at(path: &Path) -> Result<SharedUnixListener, RunError> {
+    let access = UnixAccess { mode: Some(0o600), ..UnixAccess::default() };
+    bind_at(path, access)
 }
 
 #[cfg(test)]

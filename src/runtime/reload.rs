@@ -84,7 +84,7 @@ fn reload(
 ) -> Result<Changes, String> {
     let new = config.read_again().map_err(|error| one_line(&error))?;
     let (new, changes) = config.changed_by(new);
-    tls.load_again(&new.listeners).map_err(|problems| tls_line(&problems))?;
+    tls.load_again(&new).map_err(|problems| tls_line(&problems))?;
     if new.settings != config.settings {
         give(&Command::Reload(Arc::clone(&new.settings)), &reached.inboxes);
     }

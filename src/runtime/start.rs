@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::authenticator::{self, AuthenticatorHandle, Questions};
-use super::binding::{listen_for_admin, listening_of};
+use super::binding::{listen_for_admin, listen_for_admin_at, listening_of};
 use super::clock;
 use super::file_watch::WatchedFiles;
 use super::needs::{descriptor_warning, needs, refuse_huge_pages};
@@ -24,7 +24,7 @@ use crate::inbox::InboxSender;
 use crate::net::ListenOn;
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle};
+use crate::services::admin::{self, AdminHandle, AdminSockets};
 use crate::telemetry::log;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
@@ -46,10 +46,13 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
         log::event::config_warning(&text);
     }
-    let tls = Arc::new(TlsListeners::load(&config.listeners).map_err(RunError::Tls)?);
+    let tls = Arc::new(TlsListeners::load(config).map_err(RunError::Tls)?);
     let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
-    let admin_listener = config.admin.address().map(listen_for_admin).transpose()?;
+    let admin_listener = admin_listener(config)?;
+    let admin_path = config.admin.admin_socket.path(|name| std::env::var_os(name));
+    // The file goes when this does, at the end of the process.
+    let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = ShardLogs::open(config, random, clock::now())?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -63,7 +66,9 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
     };
-    let admin = admin_listener.map(|listener| start_admin(config, listener, inboxes.clone())).transpose()?;
+    let has_admin = admin_listener.is_some() || admin_path.is_some();
+    let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), local: admin_path.as_ref() };
+    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone())).transpose()?;
     let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();
     let reached = Reached { inboxes, authenticator, admin: admin.clone() };
@@ -103,17 +108,30 @@ fn start_authenticator(
         .map_err(|error| RunError::Thread("the authenticator".into(), error.to_string()))
 }
 
-fn start_admin(config: &Config, listener: TcpListener, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {
+/// The admin server's socket, if it is to have one. A port that nobody has chosen may be another broker's: then there is none.
+fn admin_listener(config: &Config) -> Result<Option<TcpListener>, RunError> {
+    let Some(address) = config.admin_address() else { return Ok(None) };
+    match listen_for_admin(address) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(RunError::AdminAddressInUse(_)) if !config.is_admin_chosen() => {
+            log::event::admin_not_started(&address);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn start_admin(config: &Config, sockets: AdminSockets<'_>, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {
     let no_thread = |error: io::Error| RunError::Thread("the admin server".into(), error.to_string());
-    let address = listener.local_addr().map_err(no_thread)?;
-    let mut random = [0; 16];
-    let no_random = |_| RunError::Thread("the admin server".into(), "the system gives no random numbers".into());
-    aws_lc_rs::rand::fill(&mut random).map_err(no_random)?;
-    let first_password = config.admin_users().is_none().then(|| format!("{:032x}", u128::from_ne_bytes(random)));
-    let handle = admin::start(listener, config, first_password.as_deref(), inboxes).map_err(no_thread)?;
-    log::event::admin_listening(&address);
-    if let Some(password) = first_password {
-        log::event::admin_password("admin", &password);
+    let address = sockets.network.as_ref().map(TcpListener::local_addr).transpose().map_err(no_thread)?;
+    let sockets_path = sockets.local.map(|socket| socket.path().to_owned());
+    let handle = admin::start(sockets, config, inboxes).map_err(no_thread)?;
+    if let Some(socket) = sockets_path {
+        log::event::admin_listening_at(&socket.display());
+    }
+    if let Some(address) = address {
+        log::event::admin_listening(&address);
+        handle.tell_first_password().map_err(no_thread)?;
     }
     Ok(handle)
 }

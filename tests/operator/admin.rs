@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Client};
 
 /// A broker with an admin server, and keys of one who may look and of one who may do all.
 pub(crate) struct Admin {
@@ -255,9 +255,55 @@ fn where_no_file_names_users_there_is_one_for_this_run() {
     let body = json!({"user": "admin", "password": password});
     let answer = ask(&address, &[], "POST", "/api/v1/login", Some(body));
     assert_eq!((answer.status, &answer.body["role"]), (200, &json!("operator")));
-    let cookie = answer.cookie.expect("a cookie");
-    let answer = ask(&address, &[("cookie", cookie.split(';').next().expect("a value"))], "GET", "/metrics", None);
+    let (cookie, body_of_login) = (answer.cookie.expect("a cookie"), answer.body);
+    assert!(!cookie.contains("Secure"), "it came in plain: {cookie}");
+    let cookie = cookie.split(';').next().expect("a value");
+    let answer = ask(&address, &[("cookie", cookie)], "GET", "/metrics", None);
     assert_eq!(answer.status, 200, "{answer:?}");
+    // It is good once. Whoever is in makes another, which ends the login.
+    let log_in = |password: &str| {
+        ask(&address, &[], "POST", "/api/v1/login", Some(json!({"user": "admin", "password": password})))
+    };
+    let again = log_in(&password);
+    assert_eq!(again.status, 401, "{again:?}");
+    assert!(again.body["detail"].as_str().is_some_and(|text| text.contains("one login")), "{again:?}");
+    let csrf_token = body_of_login["csrf_token"].as_str().expect("a token");
+    let headers = [("cookie", cookie), ("x-csrf-token", csrf_token)];
+    let made = ask(&address, &headers, "POST", "/api/v1/password", None);
+    assert_eq!((made.status, &made.body["user"], &made.body["valid_s"]), (200, &json!("admin"), &json!(3_600)));
+    assert_eq!(ask(&address, &headers, "GET", "/api/v1/overview", None).status, 401);
+    assert_eq!(log_in(made.body["password"].as_str().expect("a password")).status, 200);
+}
+
+#[test]
+fn it_is_there_unless_it_is_off_and_a_port_of_somebody_else_that_nobody_chose_is_no_matter() {
+    // Another test's broker may have the port already: that is as good.
+    let taken = std::net::TcpListener::bind("127.0.0.1:18083");
+    let broker = Broker::start("admin-default", "[node]\nsys_interval = 1\n");
+    let lines = broker.lines_to(" ready");
+    let line = lines.iter().find(|line| line.contains("admin_not_started addr=127.0.0.1:18083")).expect("it is told");
+    assert!(line.contains("WARN") && line.contains("--admin-port"), "{line}");
+    assert!(!lines.iter().any(|line| line.contains("admin_password")), "{lines:?}");
+    Client::connect(&broker, b'a').ping();
+    drop((taken, broker));
+    let broker = Broker::start("admin-off", "[admin]\nport = \"off\"\n");
+    let lines = broker.lines_to(" ready");
+    assert!(!lines.iter().any(|line| line.contains("admin_")), "{lines:?}");
+}
+
+#[test]
+fn others_than_this_machine_reach_it_in_tls_or_where_plain_http_is_meant() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_dunlin")).args(["--test-config"]).args(arguments).output();
+        let output = output.expect("it runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let (status, told) = run(&["--admin-bind", "0.0.0.0"]);
+    assert_eq!(status, Some(1), "{told}");
+    assert!(told.contains("--admin-plain-http") && told.contains("tls_cert"), "{told}");
+    for arguments in [&["--admin-bind", "0.0.0.0", "--admin-plain-http"][..], &["--admin-bind", "::1"]] {
+        assert_eq!(run(arguments).0, Some(0), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::files::{SettingPlace, path, paths};
 use super::keys;
-use super::problem::TlsProblem;
+use super::problem::{TlsProblem, place_name};
 use super::resolver::Resolver;
 use crate::limits::TLS_EXPIRY_WARNING_DAYS;
 use crate::settings::{ClientCertificates, ListenerSettings, TlsTickets, TlsVersion};
@@ -191,12 +191,12 @@ fn note_end(settings: &ListenerSettings, file: &Path, first: &CertificateDer<'_>
     let end_s = certificate.validity().not_after.timestamp();
     found.first_end_s = Some(found.first_end_s.map_or(end_s, |first_s| first_s.min(end_s)));
     let (left_s, warnings) = (end_s - now_s, &mut found.warnings);
-    let (listener, file) = (&settings.name, file.display());
+    let (listener, file) = (place_name(&settings.name), file.display());
     if left_s < 0 {
         let days = -left_s / SECONDS_PER_DAY;
-        warnings.push(format!("[[listener]] {listener} tls_cert: {file} expired {days} days ago: clients refuse it"));
+        warnings.push(format!("{listener} tls_cert: {file} expired {days} days ago: clients refuse it"));
     } else if left_s < TLS_EXPIRY_WARNING_DAYS * SECONDS_PER_DAY {
         let days = left_s / SECONDS_PER_DAY;
-        warnings.push(format!("[[listener]] {listener} tls_cert: {file} expires in {days} days"));
+        warnings.push(format!("{listener} tls_cert: {file} expires in {days} days"));
     }
 }

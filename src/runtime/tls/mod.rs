@@ -15,11 +15,14 @@ mod resolver;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use build::{CertificatesFound, SharedTickets};
 
-use crate::config::Listener;
+use crate::config::Config;
 use crate::conn::ListenerLayers;
 use crate::conn::tls::{ServerConfig, TlsListener};
+use crate::services::admin::AdminTls;
 use crate::settings::ListenerSettings;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
@@ -31,18 +34,26 @@ pub use problem::TlsProblem;
 pub(super) struct TlsListeners {
     /// In the order of the listeners; `None` where there is no TLS.
     listeners: Vec<Option<TlsListener>>,
+    /// What the admin server's go by, where it has a certificate.
+    admin: Option<AdminTls>,
     tickets: Mutex<SharedTickets>,
     /// When the first of all certificates ends, for `$SYS`.
     first_end: Arc<CertificatesEnd>,
 }
 
 impl TlsListeners {
-    /// Reads the files of all listeners.
-    pub(super) fn load(listeners: &[Listener]) -> Result<Self, Vec<TlsProblem>> {
+    /// Reads the files of all listeners, and of the admin server.
+    pub(super) fn load(config: &Config) -> Result<Self, Vec<TlsProblem>> {
         let (mut tickets, first_end) = (SharedTickets::default(), Arc::default());
-        let loaded = load_all(listeners, &mut tickets, &first_end)?;
-        let listeners = loaded.into_iter().map(|config| config.map(TlsListener::new)).collect();
-        Ok(Self { listeners, tickets: Mutex::new(tickets), first_end })
+        let Loaded { listeners, admin } = load_all(config, &mut tickets, &first_end)?;
+        let listeners = listeners.into_iter().map(|config| config.map(TlsListener::new)).collect();
+        let admin = admin.map(|config| Arc::new(ArcSwap::from_pointee(config)));
+        Ok(Self { listeners, admin, tickets: Mutex::new(tickets), first_end })
+    }
+
+    /// What the admin server's handshakes go by, now and after each reload.
+    pub(super) fn admin(&self) -> Option<AdminTls> {
+        self.admin.clone()
     }
 
     /// When the first of all certificates ends, now and after each reload.
@@ -51,14 +62,17 @@ impl TlsListeners {
     }
 
     /// Reads them again. Handshakes that begin from now on go by what they hold now; with anything wrong nothing changes.
-    pub(super) fn load_again(&self, listeners: &[Listener]) -> Result<(), Vec<TlsProblem>> {
+    pub(super) fn load_again(&self, config: &Config) -> Result<(), Vec<TlsProblem>> {
         // One that panicked has left them whole.
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = load_all(listeners, &mut tickets, &self.first_end)?;
-        for (listener, config) in self.listeners.iter().zip(loaded) {
+        let loaded = load_all(config, &mut tickets, &self.first_end)?;
+        for (listener, config) in self.listeners.iter().zip(loaded.listeners) {
             if let (Some(listener), Some(config)) = (listener, config) {
                 listener.replace(config);
             }
+        }
+        if let (Some(admin), Some(config)) = (&self.admin, loaded.admin) {
+            admin.store(Arc::new(config));
         }
         Ok(())
     }
@@ -69,25 +83,27 @@ impl TlsListeners {
     }
 }
 
-type Loaded = Vec<Option<ServerConfig>>;
+/// What all files come to.
+struct Loaded {
+    listeners: Vec<Option<ServerConfig>>,
+    admin: Option<ServerConfig>,
+}
 
 fn load_all(
-    listeners: &[Listener],
+    config: &Config,
     tickets: &mut SharedTickets,
     first_end: &CertificatesEnd,
 ) -> Result<Loaded, Vec<TlsProblem>> {
-    let (mut loaded, mut problems, mut found) = (Vec::new(), Vec::new(), CertificatesFound::default());
-    for listener in listeners {
-        let settings: &ListenerSettings = &listener.settings;
-        if !settings.kind.has_tls() {
-            loaded.push(None);
-            continue;
-        }
-        match build::build(settings, tickets, &mut found) {
-            Ok(config) => loaded.push(Some(config)),
-            Err(problem) => problems.push(problem),
-        }
-    }
+    let (mut problems, mut found) = (Vec::new(), CertificatesFound::default());
+    let mut load = |settings: &ListenerSettings| {
+        let built = settings.kind.has_tls().then(|| build::build(settings, tickets, &mut found)).transpose();
+        built.unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        })
+    };
+    let listeners = config.listeners.iter().map(|listener| load(&listener.settings)).collect();
+    let admin = config.admin_address().and_then(|_| config.admin.tls()).and_then(|settings| load(&settings));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -95,5 +111,5 @@ fn load_all(
     for warning in &found.warnings {
         log::event::config_warning(warning);
     }
-    Ok(loaded)
+    Ok(Loaded { listeners, admin })
 }

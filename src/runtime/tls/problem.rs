@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::config::admin::ADMIN_NAME;
+
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsProblem {
@@ -18,7 +20,7 @@ pub struct TlsProblem {
 
 impl fmt::Display for TlsProblem {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "[[listener]] {} {}: ", self.listener, self.key)?;
+        write!(out, "{} {}: ", place_name(&self.listener), self.key)?;
         match &self.file {
             Some((path, Some(line))) => write!(out, "{}:{line}: ", path.display())?,
             Some((path, None)) => write!(out, "{}: ", path.display())?,
@@ -26,4 +28,9 @@ impl fmt::Display for TlsProblem {
         }
         out.write_str(&self.text)
     }
+}
+
+/// Where settings of a listener stand, or those of the admin server.
+pub(super) fn place_name(listener: &str) -> String {
+    if listener == ADMIN_NAME { ADMIN_NAME.to_owned() } else { format!("[[listener]] {listener}") }
 }

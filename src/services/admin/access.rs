@@ -3,12 +3,11 @@
 //! Always holds: a handler that takes [`Viewer`] or [`Operator`] does not run for anybody else; a change that is asked for with
 //! a cookie must show the login's token too, which a page of another site cannot know.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{FromRequestParts, State};
-use axum::http::{HeaderMap, Method, StatusCode, header, request::Parts};
+use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cookie::{Cookie, SameSite};
@@ -16,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::asked::JsonBody;
-use super::problem::HttpProblem;
-use super::server::RequestPeer;
+use super::first_password::FIRST_USER;
+use super::origin::{AdminPeer, RequestOrigin};
+use super::problem::{ChangeProblems, HttpProblem};
 use super::state::AdminState;
 use crate::auth::admin_users::{AdminIdentity, Role};
 use crate::auth::password::HashMemory;
+use crate::limits::ADMIN_FIRST_PASSWORD_S;
 use crate::telemetry::log;
 
 /// Somebody who may look.
@@ -29,7 +30,7 @@ pub(super) struct Viewer;
 /// Somebody who may change what the broker does.
 pub(super) struct Operator {
     identity: AdminIdentity,
-    peer: SocketAddr,
+    peer: AdminPeer,
 }
 
 impl Operator {
@@ -48,7 +49,7 @@ impl FromRequestParts<Arc<AdminState>> for Viewer {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, HttpProblem> {
-        identify(&parts.method, &parts.headers, state).map(|_| Self)
+        identify(parts, state).map(|_| Self)
     }
 }
 
@@ -56,26 +57,34 @@ impl FromRequestParts<Arc<AdminState>> for Operator {
     type Rejection = HttpProblem;
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<AdminState>) -> Result<Self, HttpProblem> {
-        let identity = identify(&parts.method, &parts.headers, state)?;
+        let identity = identify(parts, state)?;
         if identity.role < Role::Operator {
             return Err(HttpProblem::forbidden("this needs the role operator"));
         }
-        let RequestPeer(peer) = *parts.extensions.get().expect("the server tells it of each request");
-        Ok(Self { identity, peer })
+        Ok(Self { identity, peer: origin(parts).peer })
     }
 }
 
+fn origin(parts: &Parts) -> &RequestOrigin {
+    parts.extensions.get().expect("the server tells it of each request")
+}
+
 /// Whose request it is.
-pub(super) fn identify(method: &Method, headers: &HeaderMap, state: &AdminState) -> Result<AdminIdentity, HttpProblem> {
-    let known = state.known.load();
-    let users = known.users.as_ref().ok_or_else(|| HttpProblem::unauthorized("nobody may use the API"))?;
+pub(super) fn identify(parts: &Parts, state: &AdminState) -> Result<AdminIdentity, HttpProblem> {
+    let Parts { method, headers, .. } = parts;
+    let trusted = origin(parts).peer.identity();
+    let users = state.users().ok_or_else(|| HttpProblem::unauthorized("nobody may use the API"));
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let scheme =
             |value: &str| value.split_once(' ').is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let key = value.to_str().ok().filter(|value| scheme(value)).map(|value| &value["bearer ".len()..]);
         let key = key.ok_or_else(|| HttpProblem::unauthorized("only API keys are taken: Authorization: Bearer KEY"))?;
-        return users.find_key(key.trim()).ok_or_else(|| HttpProblem::unauthorized("nobody has this API key"));
+        return users?.find_key(key.trim()).ok_or_else(|| HttpProblem::unauthorized("nobody has this API key"));
     }
+    if let Some(identity) = trusted {
+        return Ok(identity);
+    }
+    let users = users?;
     let token = token(headers).ok_or_else(|| HttpProblem::unauthorized("log in, or show an API key"))?;
     let login = state.with_logins(|logins| logins.find(Instant::now(), &token));
     let login = login.ok_or_else(|| HttpProblem::unauthorized("the login has ended: log in again"))?;
@@ -131,7 +140,7 @@ pub(super) struct LoggedIn {
 )]
 pub(super) async fn log_in(
     State(state): State<Arc<AdminState>>,
-    Extension(RequestPeer(peer)): Extension<RequestPeer>,
+    Extension(RequestOrigin { peer, is_secret }): Extension<RequestOrigin>,
     JsonBody(Credentials { user, password }): JsonBody<Credentials>,
 ) -> Result<Response, HttpProblem> {
     if let Some(seconds) = state.with_logins(|logins| logins.wait_s(Instant::now(), peer.ip())) {
@@ -139,7 +148,14 @@ pub(super) async fn log_in(
     }
     // It counts as wrong until it is known to be right: many at once are many tries.
     state.with_logins(|logins| logins.tried(Instant::now(), peer.ip(), false));
-    let check = state.known.load().users.as_ref().and_then(|users| users.check(&user));
+    let check = state.users().as_ref().and_then(|users| users.check(&user));
+    let is_first = !state.has_users_file();
+    if is_first && !state.first_password.is_good(Instant::now()) {
+        log::event::admin_login_failed(&user, &peer);
+        return Err(HttpProblem::unauthorized(
+            "the password in the log was good for one login and for an hour: `dunlin ctl password` makes another",
+        ));
+    }
     let proven = match check {
         Some(check) => {
             let hashed = move || check.run(password.as_bytes(), &mut HashMemory::default());
@@ -147,7 +163,8 @@ pub(super) async fn log_in(
         }
         None => None,
     };
-    let Some(proven) = proven else {
+    let is_late = is_first && proven.is_some() && !state.first_password.spend(Instant::now());
+    let Some(proven) = proven.filter(|_| !is_late) else {
         log::event::admin_login_failed(&user, &peer);
         return Err(HttpProblem::unauthorized("wrong name or password"));
     };
@@ -164,7 +181,7 @@ pub(super) async fn log_in(
     let identity = proven.identity;
     log::event::admin_action(&identity.name, &peer, "login", "");
     let body = LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token: login.csrf_token.into() };
-    Ok(([(header::SET_COOKIE, cookie(login.token).to_string())], Json(body)).into_response())
+    Ok(([(header::SET_COOKIE, cookie(login.token, is_secret).to_string())], Json(body)).into_response())
 }
 
 /// End the login.
@@ -175,16 +192,57 @@ pub(super) async fn log_in(
         (status = 401, description = "nobody known", body = HttpProblem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn log_out(State(state): State<Arc<AdminState>>, _: Viewer, headers: HeaderMap) -> impl IntoResponse {
+pub(super) async fn log_out(
+    State(state): State<Arc<AdminState>>,
+    Extension(RequestOrigin { is_secret, .. }): Extension<RequestOrigin>,
+    _: Viewer,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     if let Some(token) = token(&headers) {
         state.with_logins(|logins| logins.end(&token));
     }
-    let mut ended = cookie(String::new());
+    let mut ended = cookie(String::new(), is_secret);
     ended.make_removal();
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, ended.to_string())])
 }
 
-/// No script reads it, no other site sends it.
-fn cookie(token: String) -> Cookie<'static> {
-    Cookie::build((COOKIE, token)).http_only(true).same_site(SameSite::Strict).path("/").build()
+/// No script reads it, no other site sends it, and where it came in TLS no browser sends it in plain.
+fn cookie(token: String, is_secret: bool) -> Cookie<'static> {
+    Cookie::build((COOKIE, token)).http_only(true).same_site(SameSite::Strict).secure(is_secret).path("/").build()
+}
+
+/// A password that was made.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NewPassword {
+    /// Whom it is for.
+    user: &'static str,
+    /// In plain: it is shown this once.
+    password: String,
+    /// How long it may be shown, in seconds.
+    valid_s: u64,
+}
+
+/// Make a password for one login of the user `admin`, where no file says who may use the API. The one before is void, and its login ends.
+#[utoipa::path(
+    post, path = "/api/v1/password", tag = "access",
+    responses(
+        (status = 200, description = "done", body = NewPassword),
+        (status = 409, description = "a file says who may", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
+    )
+)]
+pub(super) async fn make_password(
+    State(state): State<Arc<AdminState>>,
+    operator: Operator,
+) -> Result<Json<NewPassword>, HttpProblem> {
+    if state.has_users_file() {
+        let text = "a file says who may use the API: `dunlin passwd --admin` changes it";
+        return Err(HttpProblem::new(StatusCode::CONFLICT, text));
+    }
+    operator.note("password", FIRST_USER);
+    let mut random = [0; 16];
+    let no_random = |_| HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "the system gives no random numbers");
+    aws_lc_rs::rand::fill(&mut random).map_err(no_random)?;
+    let password = state.first_password.make(Instant::now(), random);
+    Ok(Json(NewPassword { user: FIRST_USER, password, valid_s: ADMIN_FIRST_PASSWORD_S }))
 }

@@ -54,10 +54,10 @@ impl Modify for Schemes {
 
 /// All routes.
 pub(super) fn router(state: Arc<AdminState>) -> Router {
-    let (router, description) = described().split_for_parts();
-    let description = Arc::new(description);
+    let (router, _) = described().split_for_parts();
     router
-        .route("/api/v1/openapi.json", get(move || async move { Json((*description).clone()) }))
+        // Made whenever somebody wants it: it is large, and hardly ever wanted.
+        .route("/api/v1/openapi.json", get(|| async { Json(described().into_openapi()) }))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(ADMIN_BODY_MAX_BYTES))
@@ -69,6 +69,7 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(access::log_in).layer(DefaultBodyLimit::max(ADMIN_LOGIN_MAX_BYTES)))
         .routes(routes!(access::log_out))
+        .routes(routes!(access::make_password))
         .routes(routes!(broker::overview))
         .routes(routes!(broker::settings))
         .routes(routes!(broker::reload))

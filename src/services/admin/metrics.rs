@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -16,7 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::access::identify;
+use super::access::Viewer;
 use super::problem::{HttpProblem, ReadProblems};
 use super::process::ProcessFigures;
 use super::state::AdminState;
@@ -33,9 +33,12 @@ const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset
         ReadProblems,
     )
 )]
-pub(super) async fn metrics(State(state): State<Arc<AdminState>>, headers: HeaderMap) -> Result<Response, HttpProblem> {
+pub(super) async fn metrics(
+    State(state): State<Arc<AdminState>>,
+    viewer: Result<Viewer, HttpProblem>,
+) -> Result<Response, HttpProblem> {
     if state.known.load().metrics == MetricsAccess::Authenticated {
-        identify(&Method::GET, &headers, &state)?;
+        viewer?;
     }
     let reports = state.shards.counts().await?;
     let text = exposition(reports, ProcessFigures::read(), state.started.elapsed());

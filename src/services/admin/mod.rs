@@ -14,10 +14,12 @@ mod broker;
 mod clients;
 mod cursor;
 mod description;
+mod first_password;
 mod health;
 mod logins;
 mod messages;
 mod metrics;
+mod origin;
 mod problem;
 mod process;
 mod server;
@@ -28,15 +30,34 @@ mod state;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
 
 use crate::config::{Changes, Config};
 use crate::inbox::InboxSender;
+use crate::limits::ADMIN_FIRST_PASSWORD_S;
+use crate::ring::SharedUnixListener;
+use crate::telemetry::log;
 use state::AdminState;
 
 /// Is told what a reload has come to: the changes, or why nothing changed.
 pub(crate) type ReloadThen = Box<dyn FnOnce(Result<Changes, String>) + Send>;
 /// Asks for a reload.
 pub(crate) type ReloadAsker = Box<dyn Fn(ReloadThen) + Send + Sync>;
+
+/// What TLS handshakes of the admin server go by: whoever reads its certificate again replaces it.
+pub(crate) type AdminTls = Arc<ArcSwap<rustls::ServerConfig>>;
+
+/// Where it listens already.
+pub(crate) struct AdminSockets<'a> {
+    /// By TCP.
+    pub(crate) network: Option<TcpListener>,
+    /// What is spoken there first, if not HTTP at once.
+    pub(crate) tls: Option<AdminTls>,
+    /// By a path, for this machine.
+    pub(crate) local: Option<&'a SharedUnixListener>,
+}
 
 /// Tells the admin server of new settings.
 #[derive(Clone)]
@@ -48,6 +69,18 @@ impl AdminHandle {
         self.0.use_config(config);
     }
 
+    /// Where no file says who may use the API, a password is made for one login, and told in the log.
+    pub(crate) fn tell_first_password(&self) -> io::Result<()> {
+        if self.0.has_users_file() {
+            return Ok(());
+        }
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| io::Error::other("the system gives no random numbers"))?;
+        let password = self.0.first_password.make(Instant::now(), random);
+        log::event::admin_password(first_password::FIRST_USER, &password, ADMIN_FIRST_PASSWORD_S);
+        Ok(())
+    }
+
     /// All shards are heard from now on, and whoever may can ask for a reload.
     pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker) {
         let is_first = self.0.reload.set(asker).is_ok();
@@ -55,15 +88,10 @@ impl AdminHandle {
     }
 }
 
-/// Starts the server on a socket that listens. `first_password` is that of the user `admin` where there is no file of users.
-pub(crate) fn start(
-    listener: TcpListener,
-    config: &Config,
-    first_password: Option<&str>,
-    inboxes: Vec<InboxSender>,
-) -> io::Result<AdminHandle> {
-    let state = Arc::new(AdminState::new(config, first_password, inboxes));
+/// Starts the server on sockets that listen.
+pub(crate) fn start(sockets: AdminSockets<'_>, config: &Config, inboxes: Vec<InboxSender>) -> io::Result<AdminHandle> {
+    let state = Arc::new(AdminState::new(config, inboxes));
     let handle = AdminHandle(Arc::clone(&state));
-    server::start(listener, description::router(state))?;
+    server::start(sockets, description::router(state))?;
     Ok(handle)
 }

@@ -1,7 +1,7 @@
 //! HTTP on a thread of its own: connections, their bounds, and their end.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{io, thread};
@@ -12,17 +12,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
+use super::origin::{AdminPeer, RequestOrigin};
 use super::stalled::PatientStream;
-use crate::limits::{ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_MAX_BYTES, ADMIN_REQUEST_MAX_S};
+use super::{AdminSockets, AdminTls};
+use crate::limits::{ADMIN_CONNECTIONS_LOCAL_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_MAX_BYTES, ADMIN_REQUEST_MAX_S};
 use crate::telemetry::log;
-
-/// Where a request comes from.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestPeer(pub(super) SocketAddr);
 
 /// How long a request may take to come, and an answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(ADMIN_REQUEST_MAX_S);
@@ -32,23 +32,41 @@ const NICE: i32 = 10;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until the process ends.
-pub(super) fn start(listener: std::net::TcpListener, router: Router) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
+pub(super) fn start(sockets: AdminSockets<'_>, router: Router) -> io::Result<()> {
+    let AdminSockets { network, tls, local } = sockets;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
-    let listener = {
+    let (network, local) = {
         let _entered = runtime.enter();
-        TcpListener::from_std(listener)?
+        let network = network.map(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        });
+        let local = local.map(|listener| {
+            // Of its own: the file stays as long as whoever made it.
+            let listener = std::os::unix::net::UnixListener::from(listener.as_fd().try_clone_to_owned()?);
+            listener.set_nonblocking(true)?;
+            UnixListener::from_std(listener)
+        });
+        (network.transpose()?, local.transpose()?)
     };
     let serve = move || {
         // Whoever may not be nicer serves all the same.
         let _ = rustix::process::nice(NICE);
-        runtime.block_on(accept(listener, router));
+        runtime.block_on(async {
+            let by_path = local.map(|listener| tokio::spawn(accept_local(listener, router.clone())));
+            if let Some(listener) = network {
+                accept(listener, tls, router).await;
+            }
+            if let Some(by_path) = by_path {
+                let _ = by_path.await;
+            }
+        });
     };
     thread::Builder::new().name("admin".into()).spawn(serve)?;
     Ok(())
 }
 
-async fn accept(listener: TcpListener, router: Router) {
+async fn accept(listener: TcpListener, tls: Option<AdminTls>, router: Router) {
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -60,23 +78,50 @@ async fn accept(listener: TcpListener, router: Router) {
             log::event::admin_full(&peer);
             continue;
         };
-        let router = router.clone();
+        let (router, tls) = (router.clone(), tls.as_ref().map(|tls| TlsAcceptor::from(tls.load_full())));
+        let origin = RequestOrigin { peer: AdminPeer::Network(peer), is_secret: tls.is_some() };
         tokio::spawn(async move {
-            serve(stream, peer, router).await;
+            match tls {
+                None => serve(stream, origin, router).await,
+                Some(tls) => {
+                    // What goes wrong with a handshake is the peer's affair.
+                    if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+                        serve(stream, origin, router).await;
+                    }
+                }
+            }
+            drop(place);
+        });
+    }
+}
+
+/// Connections of this machine's processes. They have places of their own: whoever uses up those of the network locks no operator out.
+async fn accept_local(listener: UnixListener, router: Router) {
+    let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_LOCAL_MAX));
+    let own = rustix::process::geteuid().as_raw();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (Ok(place), Ok(user)) = (Arc::clone(&places).try_acquire_owned(), stream.peer_cred()) else { continue };
+        let peer = AdminPeer::Local { user_id: user.uid(), is_trusted: user.uid() == 0 || user.uid() == own };
+        let (router, origin) = (router.clone(), RequestOrigin { peer, is_secret: true });
+        tokio::spawn(async move {
+            serve(stream, origin, router).await;
             drop(place);
         });
     }
 }
 
 /// One connection. What goes wrong on it is the peer's affair.
-async fn serve(stream: TcpStream, peer: SocketAddr, router: Router) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, origin: RequestOrigin, router: Router) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(RequestPeer(peer));
+        request.extensions_mut().insert(origin.clone());
         let answer = router.clone().oneshot(request);
         async move {
-            let limit = Duration::from_secs(ADMIN_REQUEST_MAX_S);
-            let answer = tokio::time::timeout(limit, answer).await;
+            let answer = tokio::time::timeout(PATIENCE, answer).await;
             Ok::<_, Infallible>(match answer {
                 Ok(Ok(response)) => response,
                 Err(_) => super::problem::HttpProblem::late().into_response_now(),
@@ -84,10 +129,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, router: Router) {
         }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(ADMIN_REQUEST_MAX_S))
-        .max_buf_size(ADMIN_HEAD_MAX_BYTES)
-        .half_close(true);
+    http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(ADMIN_HEAD_MAX_BYTES).half_close(true);
     let connection = http.serve_connection(TokioIo::new(PatientStream::new(stream, PATIENCE)), service).with_upgrades();
     let _ = connection.await;
 }

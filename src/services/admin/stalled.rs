@@ -9,21 +9,20 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// See the module's text.
-pub(super) struct PatientStream {
-    stream: TcpStream,
+pub(super) struct PatientStream<S> {
+    stream: S,
     patience: Duration,
     /// When it is too late; counts while a write waits.
     too_late: Pin<Box<Sleep>>,
     is_waiting: bool,
 }
 
-impl PatientStream {
+impl<S> PatientStream<S> {
     /// Each write may wait so long.
-    pub(super) fn new(stream: TcpStream, patience: Duration) -> Self {
+    pub(super) fn new(stream: S, patience: Duration) -> Self {
         Self { stream, patience, too_late: Box::pin(sleep(patience)), is_waiting: false }
     }
 
@@ -43,7 +42,7 @@ impl PatientStream {
     }
 }
 
-impl AsyncRead for PatientStream {
+impl<S: AsyncRead + Unpin> AsyncRead for PatientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -53,7 +52,7 @@ impl AsyncRead for PatientStream {
     }
 }
 
-impl AsyncWrite for PatientStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for PatientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.within_patience(context, written)
@@ -72,6 +71,7 @@ impl AsyncWrite for PatientStream {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
 
     const PATIENCE: Duration = Duration::from_millis(500);
 

@@ -6,10 +6,10 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use super::ReloadAsker;
+use super::first_password::FirstPassword;
 use super::logins::Logins;
 use super::shards::Shards;
 use crate::auth::admin_users::AdminUsers;
-use crate::auth::password::{SALT_BYTES, Scheme, StoredPassword};
 use crate::config::{Config, MetricsAccess, SettingInEffect};
 use crate::inbox::InboxSender;
 
@@ -18,8 +18,8 @@ pub(super) struct AdminState {
     pub(super) shards: Shards,
     /// Changes with a reload.
     pub(super) known: ArcSwap<Known>,
-    /// Whoever is where no file names anybody.
-    fallback: Option<Arc<AdminUsers>>,
+    /// Of whoever is where no file names anybody.
+    pub(super) first_password: FirstPassword,
     pub(super) started: Instant,
     /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
@@ -29,8 +29,8 @@ pub(super) struct AdminState {
 
 /// What the configuration says, as of the last reload.
 pub(super) struct Known {
-    /// Nobody may use the API without.
-    pub(super) users: Option<Arc<AdminUsers>>,
+    /// Whom a file names.
+    users: Option<Arc<AdminUsers>>,
     /// Who is shown metrics.
     pub(super) metrics: MetricsAccess,
     /// The broker's name.
@@ -40,19 +40,29 @@ pub(super) struct Known {
 }
 
 impl AdminState {
-    pub(super) fn new(config: &Config, first_password: Option<&str>, inboxes: Vec<InboxSender>) -> Self {
-        let fallback = first_password.map(|password| {
-            // The password is random and long: a salt would add nothing.
-            let stored = StoredPassword::new(Scheme::Argon2id, password.as_bytes(), [0; SALT_BYTES]);
-            Arc::new(AdminUsers::single("admin", stored))
-        });
-        let known = ArcSwap::from_pointee(known(config, fallback.as_ref()));
-        let logins = Mutex::new(Logins::default());
-        Self { shards: Shards::new(inboxes), known, fallback, started: Instant::now(), reload: OnceLock::new(), logins }
+    pub(super) fn new(config: &Config, inboxes: Vec<InboxSender>) -> Self {
+        Self {
+            shards: Shards::new(inboxes),
+            known: ArcSwap::from_pointee(known(config)),
+            first_password: FirstPassword::default(),
+            started: Instant::now(),
+            reload: OnceLock::new(),
+            logins: Mutex::new(Logins::default()),
+        }
     }
 
     pub(super) fn use_config(&self, config: &Config) {
-        self.known.store(Arc::new(known(config, self.fallback.as_ref())));
+        self.known.store(Arc::new(known(config)));
+    }
+
+    /// Who may use the API, as of now.
+    pub(super) fn users(&self) -> Option<Arc<AdminUsers>> {
+        self.known.load().users.clone().or_else(|| self.first_password.users())
+    }
+
+    /// Whether a file says who may.
+    pub(super) fn has_users_file(&self) -> bool {
+        self.known.load().users.is_some()
     }
 
     /// Who is logged in.
@@ -61,9 +71,9 @@ impl AdminState {
     }
 }
 
-fn known(config: &Config, fallback: Option<&Arc<AdminUsers>>) -> Known {
+fn known(config: &Config) -> Known {
     Known {
-        users: config.admin_users().or(fallback).cloned(),
+        users: config.admin_users().cloned(),
         metrics: config.admin.admin_metrics,
         node: config.settings.node_name.to_string(),
         settings: config.settings_in_effect(),

@@ -325,11 +325,21 @@ pub fn admin_listening(addr: &dyn Display) {
     info!(target: TARGET, event = "admin_listening", %addr);
 }
 
-/// Nobody is named who may use the admin API: there is one user until the process ends.
-pub fn admin_password(user: &str, password: &str) {
-    let text =
-        "for this run of the broker; [admin] users (--admin-users) names a file that `dunlin passwd --admin` writes";
-    warn!(target: TARGET, event = "admin_password", user, password, text);
+/// It does at a path as well.
+pub fn admin_listening_at(path: &dyn Display) {
+    info!(target: TARGET, event = "admin_listening", %path);
+}
+
+/// Another process has the port that the admin server has where nobody chooses one: there is none.
+pub fn admin_not_started(addr: &dyn Display) {
+    let text = "another process listens there, another broker perhaps: [admin] port (--admin-port) chooses another, off has none";
+    warn!(target: TARGET, event = "admin_not_started", %addr, text);
+}
+
+/// Nobody is named who may use the admin API: there is one user, whose password is good once and for so long.
+pub fn admin_password(user: &str, password: &str, valid_s: u64) {
+    let text = "for one login; [admin] users (--admin-users) names a file that `dunlin passwd --admin` writes";
+    warn!(target: TARGET, event = "admin_password", user, password, valid_s, text);
 }
 
 /// Somebody has done something by the admin API, or logged in.
