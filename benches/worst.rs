@@ -17,7 +17,7 @@ use dunlin::ids::{ConnectionId, PacketId, Qos, ShardId};
 use dunlin::limits;
 use dunlin::session::{Message, MessageRef};
 use dunlin::settings::ListenerSettings;
-use dunlin::shard::command::PAGE_MAX;
+use dunlin::shard::command::{Audience, ClientFilter, PAGE_MAX, TopBy, TopicsBy};
 use dunlin::shard::{
     Command, ConnectInfo, DiskRead, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate,
     Settings, Shard, Turn, UserNameBasis,
@@ -162,7 +162,7 @@ impl World {
     /// One command; how long that took. Its answer is left in the effects.
     fn command(&mut self, command: Command) -> Duration {
         let (began, transport) = (Stopwatch::start(), TransportCounters::default());
-        let input = Input::Command { request: RequestId(0), command, transport: &transport };
+        let input = Input::Command { request: RequestId(0), command, edge: &transport };
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let took = began.elapsed();
         self.settle();
@@ -291,7 +291,7 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 34] = [
+const CASES: [Case; 40] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -434,7 +434,11 @@ const CASES: [Case; 34] = [
         let mut world = a_million_sessions();
         let (mut after, mut longest) = (None, Duration::ZERO);
         loop {
-            longest = longest.max(world.command(Command::ListClients { after, limit: PAGE_MAX }));
+            longest = longest.max(world.command(Command::ListClients {
+                after,
+                limit: PAGE_MAX,
+                filter: ClientFilter::default(),
+            }));
             let Some((_, Reply::Clients { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
             match next {
                 Some(_) => after = next,
@@ -448,7 +452,7 @@ const CASES: [Case; 34] = [
             let name = World::name(&format!("{number}-{}", "x".repeat(65_000)));
             world.connect(&kept(&name));
         }
-        world.command(Command::ListClients { after: None, limit: PAGE_MAX })
+        world.command(Command::ListClients { after: None, limit: PAGE_MAX, filter: ClientFilter::default() })
     }),
     ("command: describe and list a client with 100,000 subscriptions", 1, || {
         let mut world = World::new();
@@ -457,6 +461,59 @@ const CASES: [Case; 34] = [
         let describe = world.command(Command::DescribeClient { client_id: name.as_str().into() });
         let list = Command::ListSubscriptions { client_id: name.as_str().into(), skip: 99_000 };
         world.command(list).max(describe)
+    }),
+    ("command: each page of a search that finds nobody, 1,000,000 sessions", 1, || {
+        let filter = ClientFilter {
+            user: Some("nobody".into()),
+            network: "192.0.2.0/24".parse().ok(),
+            ..ClientFilter::default()
+        };
+        let mut world = a_million_sessions();
+        let (mut after, mut longest) = (None, Duration::ZERO);
+        loop {
+            let command = Command::ListClients { after, limit: PAGE_MAX, filter: filter.clone() };
+            longest = longest.max(world.command(command));
+            let Some((_, Reply::Clients { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
+            match next {
+                Some(_) => after = next,
+                None => return longest,
+            }
+        }
+    }),
+    ("command: each page of the subscribers of a topic, 100,000 of 2 filters", 1, || {
+        pages_of(&mut with_subscribers(100_000, &["t", "+"], 0), &Audience::Topic("t".into()))
+    }),
+    ("command: each page of 100,000 subscriptions of one client", 1, || {
+        let mut world = World::new();
+        with_subscriptions(&mut world, &World::name("sub"), "own", 99_999, 1);
+        pages_of(&mut world, &Audience::All)
+    }),
+    ("command: each page of 100,000 shared subscriptions", 1, || {
+        let mut world = World::new();
+        with_subscriptions(&mut world, &World::name("sub"), "$share/own", 99_999, 1);
+        let (mut first, mut longest) = (0, Duration::ZERO);
+        loop {
+            longest = longest.max(world.command(Command::ListGroups { first, limit: PAGE_MAX }));
+            let Some((_, Reply::Groups { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
+            match next {
+                Some(next) => first = next,
+                None => return longest,
+            }
+        }
+    }),
+    ("command: the first of 1,000,000 sessions, and its turns", 1, || {
+        let mut world = a_million_sessions();
+        world.command(Command::ListTop { by: TopBy::Received, limit: PAGE_MAX }).max(world.turns())
+    }),
+    ("PUBLISH on a new topic while topics are counted, and the list of them", 1, || {
+        let mut world = World::new();
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        let list = Command::ListTopics { by: TopicsBy::Messages, limit: PAGE_MAX };
+        world.command(list.clone());
+        let topic = |n: usize| format!("{n:06}/{}", "x".repeat(limits::TOPIC_SEEN_MAX_BYTES - 7));
+        let publish = |n| publish(&topic(n), Qos::AtMostOnce, 0, false, b"x");
+        let longest = (0..3 * limits::TOPICS_SEEN_MAX).map(|n| world.packet(publisher, &publish(n))).max();
+        world.command(list).max(longest.unwrap_or_default())
     }),
     ("command: disconnect a client with 100,000 subscriptions and end its session", 1, || {
         let mut world = World::new();
@@ -605,6 +662,19 @@ fn a_million_sessions() -> World {
     }
     world.tick(); // what is due once
     world
+}
+
+/// The longest page of an audience.
+fn pages_of(world: &mut World, of: &Audience) -> Duration {
+    let (mut after, mut longest) = (None, Duration::ZERO);
+    loop {
+        longest = longest.max(world.command(Command::ListAudience { of: of.clone(), after, limit: PAGE_MAX }));
+        let Some((_, Reply::Audience { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
+        match next {
+            Some(_) => after = next,
+            None => return longest,
+        }
+    }
 }
 
 fn message(topic: &str) -> MessageRef<'_> {

@@ -236,6 +236,12 @@ pub const ADMIN_FAILURES_WAIT_S: u64 = 30;
 pub const ADMIN_FAILURES_ADDRESSES_MAX: usize = 4_096;
 /// Pages of sessions that one request of the admin API looks at, of all shards: a search goes on with the next request.
 pub const ADMIN_PAGES_PER_REQUEST: usize = 128;
+/// How long traffic of clients and topics goes on being counted after somebody has looked at it, in seconds.
+pub const TRAFFIC_COUNTED_S: u32 = 60;
+/// Topics that a shard keeps of all that are published, while it counts them.
+pub const TOPICS_SEEN_MAX: usize = 512;
+/// Bytes of a topic that it keeps: longer ones are not counted.
+pub const TOPIC_SEEN_MAX_BYTES: usize = 1_024;
 /// How long the admin server waits for a shard's answer, in seconds.
 pub const ADMIN_REPLY_MAX_S: u64 = 5;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long

@@ -15,9 +15,10 @@ use super::peer::{Peer, RefusedPeer};
 use super::rates::ConnectRates;
 use crate::auth::{Ask, PeerIdentity, Question};
 use crate::codec::Version;
-use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
+use crate::ids::{ConnectionId, PeerAddress, ShardId, SocketId, Ticket};
 use crate::limits;
 use crate::settings::{ListenerSettings, Settings};
+use crate::shard::command::EdgeFacts;
 use crate::shard::{Input, Shard, Turn};
 use crate::slab::GenerationalSlab;
 use crate::telemetry::{CloseReason, TransportCounters};
@@ -497,6 +498,31 @@ impl Connections {
             connection.is_dirty = true;
             self.dirty.push(id);
         }
+    }
+}
+
+impl EdgeFacts for Connections {
+    fn transport(&self) -> &TransportCounters {
+        &self.counters
+    }
+
+    fn peer(&self, connection: ConnectionId) -> Option<PeerAddress> {
+        self.peer(connection).address()
+    }
+
+    fn listener(&self, connection: ConnectionId) -> Option<&str> {
+        let listener = self.table.get(connection)?.listener;
+        Some(&self.listeners.get(usize::from(listener))?.settings.name)
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&self, connection: ConnectionId) -> Option<(&'static str, String)> {
+        self.agreed_tls(connection).map(|agreed| (agreed.version(), agreed.suite()))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn tls(&self, _: ConnectionId) -> Option<(&'static str, String)> {
+        None
     }
 }
 

@@ -23,6 +23,16 @@ pub enum Peer {
 const _: () = assert!(size_of::<Peer>() == 24);
 
 impl Peer {
+    /// As others know it; `None` where nobody knows.
+    pub fn address(self) -> Option<PeerAddress> {
+        match self {
+            Self::Unknown => None,
+            Self::V4(ip, port) => Some(PeerAddress::Ip(SocketAddrV4::new(ip, port).into())),
+            Self::V6(ip, port, scope) => Some(PeerAddress::Ip(SocketAddrV6::new(ip, port, 0, scope).into())),
+            Self::Unix(peer) => Some(PeerAddress::Unix(peer)),
+        }
+    }
+
     /// The address, where it has one.
     pub const fn ip(self) -> Option<IpAddr> {
         match self {
@@ -60,13 +70,10 @@ impl From<PeerAddress> for Peer {
 
 impl fmt::Display for Peer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = match *self {
-            Self::Unknown => return out.write_str("unknown"),
-            Self::V4(ip, port) => PeerAddress::Ip(SocketAddrV4::new(ip, port).into()),
-            Self::V6(ip, port, scope) => PeerAddress::Ip(SocketAddrV6::new(ip, port, 0, scope).into()),
-            Self::Unix(peer) => PeerAddress::Unix(peer),
-        };
-        address.fmt(out)
+        match self.address() {
+            Some(address) => address.fmt(out),
+            None => out.write_str("unknown"),
+        }
     }
 }
 

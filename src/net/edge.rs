@@ -175,6 +175,11 @@ impl Edge {
         self.connections.len()
     }
 
+    /// What is known of connections.
+    pub const fn facts(&self) -> &Connections {
+        &self.connections
+    }
+
     /// What has happened on the sockets.
     pub const fn counters(&self) -> &TransportCounters {
         self.connections.counters()

@@ -369,7 +369,7 @@ impl Pump {
             if let Command::Reload(settings) = &command {
                 self.edge.set_settings(Arc::clone(settings));
             }
-            let input = Input::Command { request, command, transport: self.edge.counters() };
+            let input = Input::Command { request, command, edge: self.edge.facts() };
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
             self.apply_effects(now)?;
         }

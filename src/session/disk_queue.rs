@@ -15,6 +15,7 @@ use crate::topic::GroupTag;
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub struct DiskQueue {
+    since_tick: u32,
     places: VecDeque<DiskPlace>,
     /// Of those that have something else to say, in the same order.
     extras: VecDeque<DiskExtra>,
@@ -104,6 +105,16 @@ impl DiskDelivery {
 }
 
 impl DiskQueue {
+    /// Empty, from this tick of the timers on.
+    pub fn new(since_tick: u32) -> Self {
+        Self { since_tick, ..Self::default() }
+    }
+
+    /// When there was nothing in it yet.
+    pub const fn since_tick(&self) -> u32 {
+        self.since_tick
+    }
+
     /// Messages that wait.
     pub fn len(&self) -> usize {
         self.places.len()

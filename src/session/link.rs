@@ -282,6 +282,6 @@ impl Link {
 }
 
 /// The timers' tick that `now` falls into. 32 bits hold 13 years of them.
-const fn tick(now: Now) -> u32 {
+pub(super) const fn tick(now: Now) -> u32 {
     (now.mono_ns / (limits::TIMER_TICK_MS * 1_000_000)) as u32
 }

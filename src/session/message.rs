@@ -70,6 +70,8 @@ struct Header {
     facts: Facts,
     /// Places in queues, of all shards.
     places: AtomicU32,
+    /// The tick in which it got the first of those.
+    queued_tick: AtomicU32,
 }
 
 /// What there is to say of a message besides its bytes.
@@ -119,6 +121,7 @@ impl Message {
             long_payload: is_long.then(|| Box::new(Bytes::copy_from_slice(message.payload))),
             facts: Facts::of(message),
             places: AtomicU32::new(0),
+            queued_tick: AtomicU32::new(0),
         };
         let payload = if is_long { &[] } else { message.payload };
         let len = message.topic.len() + header.facts.properties_bytes as usize + payload.len();
@@ -168,9 +171,18 @@ impl Message {
         self.len_bytes() + (size_of::<Header>() + 2 * size_of::<usize>() + long_payload) as u64
     }
 
-    /// Notes one more place in a queue. Returns whether it is the only one.
-    pub(super) fn enter_queue(&self) -> bool {
-        self.header().places.fetch_add(1, Relaxed) == 0
+    /// Notes one more place in a queue, in a tick. Returns whether it is the only one.
+    pub(super) fn enter_queue(&self, tick: u32) -> bool {
+        let is_first = self.header().places.fetch_add(1, Relaxed) == 0;
+        if is_first {
+            self.header().queued_tick.store(tick, Relaxed);
+        }
+        is_first
+    }
+
+    /// The tick since which it has stood in a queue, of whichever session.
+    pub(super) fn queued_tick(&self) -> u32 {
+        self.header().queued_tick.load(Relaxed)
     }
 
     /// Notes one place less. Returns whether it was the last.

@@ -8,11 +8,13 @@ use std::collections::VecDeque;
 
 use super::delivery::Delivery;
 use super::disk_queue::{Asked, DiskDelivery, DiskQueue};
+use super::link::tick;
 use super::message::Message;
 use super::queued_memory::QueueTotals;
 use super::replays::Replays;
 use super::window::{Exchange, Window};
 use crate::ids::{MessageId, PacketId, Qos};
+use crate::limits::TIMER_TICK_MS;
 use crate::time::Now;
 use crate::topic::EntryId;
 
@@ -138,7 +140,7 @@ impl Outbound {
 
     /// Appends one whose body is on disk alone. The caller has asked [`Self::admits`].
     pub fn enqueue_on_disk(&mut self, delivery: DiskDelivery, totals: &mut QueueTotals) {
-        let bytes = self.on_disk.get_or_insert_default().push(delivery);
+        let bytes = self.on_disk.get_or_insert_with(|| Box::new(DiskQueue::new(totals.tick()))).push(delivery);
         totals.enqueued_on_disk(bytes);
         self.queued_bytes += bytes;
     }
@@ -200,6 +202,13 @@ impl Outbound {
             return Some(delivery.stored_as);
         }
         Some(self.dequeue_on_disk(totals)?.stored_as)
+    }
+
+    /// How long the oldest queued message has waited in some queue, in milliseconds. On disk alone: no longer than so.
+    pub fn oldest_ms(&self, now: Now) -> Option<u64> {
+        let on_disk = || self.on_disk.as_deref().map(DiskQueue::since_tick);
+        let queued_tick = self.queue.front().map(|oldest| oldest.message.queued_tick()).or_else(on_disk)?;
+        Some(u64::from(tick(now).saturating_sub(queued_tick)) * TIMER_TICK_MS)
     }
 
     /// What is in flight.

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::delivery::Delivery;
+use super::link::tick;
+use crate::time::Now;
 
 /// See the module's text. All shards of a process share one. It is asked only where a message has to wait, never where it
 /// is sent at once.
@@ -46,8 +48,8 @@ impl QueuedMemory {
     }
 
     /// A delivery has got a place in a queue.
-    fn take(&self, delivery: &Delivery) {
-        let is_first = delivery.message.enter_queue();
+    fn take(&self, delivery: &Delivery, tick: u32) {
+        let is_first = delivery.message.enter_queue(tick);
         self.taken_bytes.fetch_add(memory_bytes(delivery, is_first), Relaxed);
     }
 
@@ -68,12 +70,24 @@ pub struct QueueTotals {
     messages: u64,
     on_disk: u64,
     queued_bytes: u64,
+    /// Of the timers, as of now or a little while ago.
+    tick: u32,
 }
 
 impl QueueTotals {
     /// Nothing queued, of a process whose queues share `memory`.
     pub const fn new(memory: Arc<QueuedMemory>) -> Self {
-        Self { memory, messages: 0, on_disk: 0, queued_bytes: 0 }
+        Self { memory, messages: 0, on_disk: 0, queued_bytes: 0, tick: 0 }
+    }
+
+    /// What is queued from now on has waited since then.
+    pub const fn note_time(&mut self, now: Now) {
+        self.tick = tick(now);
+    }
+
+    /// When that is, in ticks of the timers.
+    pub(super) const fn tick(&self) -> u32 {
+        self.tick
     }
 
     /// Messages queued or in flight.
@@ -99,7 +113,7 @@ impl QueueTotals {
     /// Counts a message that has got a place in a queue. Returns its bytes.
     pub(super) fn enqueued(&mut self, delivery: &Delivery) -> u64 {
         let bytes = delivery.len_bytes();
-        self.memory.take(delivery);
+        self.memory.take(delivery, self.tick);
         self.messages += 1;
         self.queued_bytes += bytes;
         bytes

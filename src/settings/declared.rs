@@ -276,6 +276,14 @@ super::declare_settings! {
         sys_interval_s: u16 = Setting::number(
             "sys-interval", Seconds, 0, limits::SYS_INTERVAL_MAX_S as u64, limits::SYS_INTERVAL_DEFAULT_S as u64,
         ).word("off", 0), Reload;
+
+        /// Whether messages and bytes are counted of each client and of topics all the time.
+        ///
+        /// Otherwise they are counted while somebody looks, by the admin API or dunlin ctl, and for a minute afterwards. It costs some
+        /// nanoseconds a message, and 100 bytes for each client that has sent or been sent one.
+        count_traffic: bool = Setting::new(
+            "count-traffic", Kind::Switch { off_flag: "no-count-traffic" }, Fallback::Switch(false),
+        ), Reload;
     }
 
     .. derived {

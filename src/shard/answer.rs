@@ -6,26 +6,35 @@ use std::sync::Arc;
 
 use super::clients::Clients;
 use super::command::{
-    ClientCursor, ClientDetails, ClientSummary, Command, ConnectionDetails, PAGE_MAX, PAGE_MAX_BYTES,
-    PAYLOAD_SHOWN_MAX_BYTES, Reply, RequestId, RetainedSummary, SessionFate,
+    Command, EdgeFacts, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHOWN_MAX_BYTES, Reply, RequestId, RetainedSummary,
+    SessionFate, TopBy, TopicsBy,
 };
 use super::mesh::MeshMessage;
 use super::policy::NO_ROOM_TO_KEEP;
 use super::retained::Page;
 use super::route::MessageOrigin;
 use super::router::Router;
+use super::top::TopWalk;
 use super::{Settings, Shard, Turn};
 use crate::codec::ReasonCode;
-use crate::ids::{SessionId, ShardSet, WriteStamp};
+use crate::ids::{ShardSet, WriteStamp};
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
-use crate::session::{Message, Outbound, Routed, Session};
+use crate::session::{Message, Routed};
 use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, Report, TransportCounters};
+use crate::time::Now;
 use crate::topic::{Cursor, Scan, TopicFilter, TopicName};
 
 /// Commands that go on with the shard's ticks.
 #[derive(Debug, Default)]
-pub(super) struct CommandsUnderWay(VecDeque<Deletion>);
+pub(super) struct CommandsUnderWay(VecDeque<UnderWay>);
+
+/// One of them.
+#[derive(Debug)]
+enum UnderWay {
+    Deletion(Deletion),
+    Top(TopWalk),
+}
 
 impl CommandsUnderWay {
     pub(super) fn is_empty(&self) -> bool {
@@ -45,7 +54,7 @@ struct Deletion {
 }
 
 /// Slots of the table of sessions that one page looks at.
-const SLOTS_PER_PAGE: u32 = 1_024;
+pub(super) const SLOTS_PER_PAGE: u32 = 1_024;
 /// Retained entries that one slice of a deletion looks at.
 const ENTRIES_PER_SLICE: usize = 1_024;
 /// Retained messages that one slice deletes.
@@ -57,7 +66,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         request: RequestId,
         command: Command,
-        transport: &TransportCounters,
+        edge: &dyn EdgeFacts,
     ) {
         let reply = match command {
             Command::Reload(settings) => self.reload(turn, settings),
@@ -69,9 +78,16 @@ impl Shard {
                 self.clients.profiled.replace(profiles);
                 Reply::Done
             }
-            Command::Counts => Reply::Counts(Box::new(self.report(transport))),
-            Command::ListClients { after, limit } => self.list_clients(after, limit),
-            Command::DescribeClient { client_id } => self.describe_client(turn, &client_id),
+            Command::Counts => Reply::Counts(Box::new(self.report(edge.transport()))),
+            Command::ListClients { after, limit, filter } => self.list_clients(&filter, after, (limit, edge)),
+            Command::DescribeClient { client_id } => self.describe_client(turn.now, &client_id, edge),
+            Command::ListAudience { of, after, limit } => self.list_audience(&of, after, limit),
+            Command::ListGroups { first, limit } => self.list_groups(first, limit),
+            Command::ListTop { by, limit } => match self.begin_top(turn.now, request, by, limit) {
+                Ok(()) => return,
+                Err(reply) => reply,
+            },
+            Command::ListTopics { by, limit } => self.list_topics(turn.now, by, limit),
             Command::ListSubscriptions { client_id, skip } => self.list_subscriptions(&client_id, skip),
             Command::Disconnect { client_id, session } => self.disconnect_client(turn, &client_id, session),
             Command::Publish(message) => self.publish_for_operator(turn, &message),
@@ -95,47 +111,6 @@ impl Shard {
         self.sys.set_interval_s(turn.now, settings.sys_interval_s);
         self.clients.settings = settings;
         Reply::Done
-    }
-
-    fn list_clients(&self, after: Option<ClientCursor>, limit: u16) -> Reply {
-        let limit = usize::from(limit.clamp(1, PAGE_MAX));
-        let ClientCursor { next, end } = after.unwrap_or(ClientCursor { next: 0, end: self.clients.sessions.slots() });
-        let mut page = Vec::with_capacity(limit.min(self.clients.sessions.len()));
-        let (mut slot, mut bytes) = (next, 0);
-        let slots_end = end.min(next.saturating_add(SLOTS_PER_PAGE));
-        while slot < slots_end && page.len() < limit && bytes < PAGE_MAX_BYTES {
-            if let Some(session) = self.clients.sessions.try_get(SessionId(slot)).filter(|session| !session.has_ended) {
-                page.push(summary(session));
-                bytes += session.client_id.len();
-            }
-            slot += 1;
-        }
-        Reply::Clients { page, next: (slot < end).then_some(ClientCursor { next: slot, end }) }
-    }
-
-    fn describe_client(&self, turn: &Turn<'_>, client_id: &str) -> Reply {
-        let Some(id) = self.clients.sessions.find(client_id) else { return Reply::NotFound };
-        let (now, session) = (turn.now, self.clients.sessions.get(id));
-        let connection = session.link.as_deref().map(|link| ConnectionDetails {
-            connected_ms: now.ms().saturating_sub(link.connected.0),
-            silent_s: link.silent_s(now),
-            keep_alive_s: link.keep_alive_s,
-            receive_maximum: link.window_max,
-            packet_size_max_bytes: link.packet_size_max_bytes,
-            unsent_bytes: link.outbox_bytes(self.clients.flush),
-        });
-        let outbound = session.outbound();
-        Reply::Client(Box::new(ClientDetails {
-            summary: summary(session),
-            connection,
-            session_expiry_s: session.expiry_s,
-            disconnected_at: session.disconnected.map(|instant| now.timestamp_of(instant)),
-            expires_at: session.expires().map(|instant| now.timestamp_of(instant)),
-            in_flight: outbound.map_or(0, |outbound| outbound.window().len()),
-            queued_bytes: outbound.map_or(0, Outbound::queued_bytes),
-            open_exchanges: session.exchanges.len() as u32,
-            has_will: session.will.is_some(),
-        }))
     }
 
     fn list_subscriptions(&self, client_id: &str, skip: u32) -> Reply {
@@ -223,17 +198,51 @@ impl Shard {
             // They are written again only when their values change: the version never does.
             return Err(Reply::Refused("the broker's own topics are not deleted"));
         }
-        if self.commands.0.len() >= COMMANDS_UNDER_WAY_MAX {
-            return Err(Reply::NotNow("too many commands are under way"));
-        }
+        self.check_commands()?;
         let as_of = self.router.retained.written();
-        self.commands.0.push_back(Deletion { request, filter, cursor: Cursor::default(), as_of, deleted: 0 });
+        self.commands.0.push_back(UnderWay::Deletion(Deletion {
+            request,
+            filter,
+            cursor: Cursor::default(),
+            as_of,
+            deleted: 0,
+        }));
         Ok(())
+    }
+
+    fn begin_top(&mut self, now: Now, request: RequestId, by: TopBy, limit: u16) -> Result<(), Reply> {
+        self.check_commands()?;
+        if by.is_counted() {
+            self.clients.traffic.look(now);
+        }
+        self.commands.0.push_back(UnderWay::Top(TopWalk::new(&self.clients, request, by, limit)));
+        Ok(())
+    }
+
+    fn check_commands(&self) -> Result<(), Reply> {
+        let has_room = self.commands.0.len() < COMMANDS_UNDER_WAY_MAX;
+        if has_room { Ok(()) } else { Err(Reply::NotNow("too many commands are under way")) }
+    }
+
+    fn list_topics(&mut self, now: Now, by: TopicsBy, limit: u16) -> Reply {
+        self.clients.traffic.look(now);
+        let rows = self.clients.traffic.topics(now, by, limit.clamp(1, PAGE_MAX).into());
+        Reply::Topics { rows, counted_ms: self.clients.traffic.counted_ms(now) }
     }
 
     /// A slice of the command that has waited longest.
     pub(super) fn advance_command(&mut self, turn: &mut Turn<'_>) {
-        let Some(mut deletion) = self.commands.0.pop_front() else { return };
+        match self.commands.0.pop_front() {
+            Some(UnderWay::Deletion(deletion)) => self.advance_deletion(turn, deletion),
+            Some(UnderWay::Top(mut walk)) => match walk.advance(turn.now, &self.clients) {
+                Some(answer) => turn.fx.replies.push(answer),
+                None => self.commands.0.push_back(UnderWay::Top(walk)),
+            },
+            None => {}
+        }
+    }
+
+    fn advance_deletion(&mut self, turn: &mut Turn<'_>, mut deletion: Deletion) {
         let filter = TopicFilter::parse(&deletion.filter, u16::MAX).expect("it was checked when the command came");
         let mut topics: Vec<Box<str>> = Vec::new();
         let Deletion { ref mut cursor, as_of, .. } = deletion;
@@ -248,7 +257,7 @@ impl Shard {
         }
         match scan {
             Scan::Done => turn.fx.replies.push((deletion.request, Reply::Deleted { messages: deletion.deleted })),
-            Scan::More => self.commands.0.push_back(deletion),
+            Scan::More => self.commands.0.push_back(UnderWay::Deletion(deletion)),
         }
     }
 }
@@ -283,14 +292,5 @@ impl Clients {
         if self.logs_retained(topic) {
             self.record_log.append(turn, &LogRecord::Retained { topic, stamp, message: None });
         }
-    }
-}
-
-fn summary(session: &Session) -> ClientSummary {
-    ClientSummary {
-        client_id: session.client_id.clone(),
-        connected: session.link.as_deref().map(|link| link.version),
-        subscriptions: session.subscriptions.len() as u32,
-        messages: session.outbound().map_or(0, |outbound| outbound.len() as u32),
     }
 }

@@ -10,9 +10,12 @@
 use std::sync::Arc;
 
 use super::Settings;
+pub use super::shown::{
+    Audience, ClientFilter, ClientSummary, ClientTraffic, EdgeFacts, GroupRow, SubscriptionRow, TopBy, TopRow,
+    TopicRow, TopicsBy, publishers_of,
+};
 use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
-use crate::codec::Version;
 use crate::ids::Qos;
 use crate::session::Message;
 use crate::telemetry::Report;
@@ -40,6 +43,39 @@ pub enum Command {
         /// Where the page before it ended; `None` begins.
         after: Option<ClientCursor>,
         /// Sessions that the page may have, up to [`PAGE_MAX`].
+        limit: u16,
+        /// Which of them are wanted.
+        filter: ClientFilter,
+    },
+    /// A page of subscriptions. Answered by [`Reply::Audience`] or [`Reply::Refused`].
+    ListAudience {
+        /// Which.
+        of: Audience,
+        /// Where the page before it ended, for the same ones; `None` begins.
+        after: Option<ClientCursor>,
+        /// Subscriptions that the page may have, up to [`PAGE_MAX`].
+        limit: u16,
+    },
+    /// A page of the shared subscriptions, which every shard knows. Answered by [`Reply::Groups`].
+    ListGroups {
+        /// Where the page before it ended; 0 begins.
+        first: u32,
+        /// Those that the page may have, up to [`PAGE_MAX`].
+        limit: u16,
+    },
+    /// The first clients in an order. What is only known while it is counted is counted from now on for a while. Answered by [`Reply::Top`] or
+    /// [`Reply::NotNow`].
+    ListTop {
+        /// The order.
+        by: TopBy,
+        /// How many, up to [`PAGE_MAX`].
+        limit: u16,
+    },
+    /// The first of the topics that are published, which are counted from now on for a while. Answered by [`Reply::Topics`].
+    ListTopics {
+        /// The order.
+        by: TopicsBy,
+        /// How many, up to [`PAGE_MAX`].
         limit: u16,
     },
     /// What one client holds. Answered by [`Reply::Client`] or [`Reply::NotFound`].
@@ -99,17 +135,19 @@ pub struct ClientCursor {
     pub(super) next: u32,
     /// One more than the last.
     pub(super) end: u32,
+    /// How far it has come within that slot.
+    pub(super) within: u32,
 }
 
 impl ClientCursor {
-    /// Slots of the next and of the end, for whoever hands it to somebody who brings it back.
-    pub const fn slots(self) -> (u32, u32) {
-        (self.next, self.end)
+    /// Slots of the next and of the end, and how far it has come, for whoever hands it to somebody who brings it back.
+    pub const fn numbers(self) -> [u32; 3] {
+        [self.next, self.end, self.within]
     }
 
     /// One that was handed out, or that somebody made up: any place is one.
-    pub const fn of_slots(next: u32, end: u32) -> Self {
-        Self { next, end }
+    pub const fn of_numbers([next, end, within]: [u32; 3]) -> Self {
+        Self { next, end, within }
     }
 }
 
@@ -132,6 +170,34 @@ pub enum Reply {
         page: Vec<ClientSummary>,
         /// For the next page; `None` after the last. A page may have fewer sessions than asked for, or none, before it.
         next: Option<ClientCursor>,
+    },
+    /// To [`Command::ListAudience`].
+    Audience {
+        /// Subscriptions, each of them once in all pages together if it exists from the first to the last.
+        page: Vec<SubscriptionRow>,
+        /// For the next page; `None` after the last. A page may have fewer than asked for, or none, before it.
+        next: Option<ClientCursor>,
+    },
+    /// To [`Command::ListGroups`].
+    Groups {
+        /// In no order that means anything.
+        page: Vec<GroupRow>,
+        /// For the next page; `None` after the last.
+        next: Option<u32>,
+    },
+    /// To [`Command::ListTop`].
+    Top {
+        /// The greatest first; none with 0.
+        rows: Vec<TopRow>,
+        /// How long has been counted what is only known while it is, in milliseconds.
+        counted_ms: u64,
+    },
+    /// To [`Command::ListTopics`].
+    Topics {
+        /// The first in the order that was asked for.
+        rows: Vec<TopicRow>,
+        /// How long they have been counted, in milliseconds.
+        counted_ms: u64,
     },
     /// To [`Command::DescribeClient`].
     Client(Box<ClientDetails>),
@@ -159,19 +225,6 @@ pub enum Reply {
         /// How many this shard had found and deleted.
         messages: u64,
     },
-}
-
-/// One line of a list of clients.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientSummary {
-    /// As it came in CONNECT, or was assigned.
-    pub client_id: Box<str>,
-    /// Its connection's protocol version; `None` while it has no connection.
-    pub connected: Option<Version>,
-    /// Filters it is subscribed to.
-    pub subscriptions: u32,
-    /// Messages queued or in flight to it.
-    pub messages: u32,
 }
 
 /// One line of a list of retained messages.
@@ -210,11 +263,21 @@ pub struct ClientDetails {
     pub open_exchanges: u32,
     /// Whether a will waits to be published or discarded.
     pub has_will: bool,
+    /// Messages that wait, in flight not counted.
+    pub queued: u32,
+    /// How long the oldest of those has waited, in milliseconds; `None` where none waits.
+    pub oldest_queued_ms: Option<u64>,
+    /// What it has sent and been sent, and for how many milliseconds that has been counted; `None` where it is not.
+    pub traffic: Option<(ClientTraffic, u64)>,
 }
 
 /// What a connected client holds beside its session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectionDetails {
+    /// The listener that it came by.
+    pub listener: Option<Box<str>>,
+    /// Version and cipher suite, where it came in TLS.
+    pub tls: Option<(&'static str, String)>,
     /// How long it has been connected, in milliseconds.
     pub connected_ms: u64,
     /// Seconds since it last sent anything.

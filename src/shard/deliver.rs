@@ -562,6 +562,9 @@ impl Clients {
         if self.profiled.has_rates {
             self.count_delivery_against_rate(turn, id, message.len_bytes());
         }
+        if self.traffic.is_counted() {
+            self.traffic.note_sent(id, self.sessions.get(id).key, message.len_bytes());
+        }
         if turn.fx.verbosity == Verbosity::Trace {
             self.report_delivery(turn, id, message, copy);
         }

@@ -133,6 +133,24 @@ impl Router {
         (key, topic): (u64, &str),
         among: Among,
     ) -> Option<Pick> {
+        let pick = self.pick_uncounted(turn, clients, (key, topic), among);
+        if clients.traffic.is_counted()
+            && let Some(Pick::Local(subscriber)) = pick
+            && let Some(group) = self.index.group_by_key(key)
+            && let Some(position) = clients.sessions.get(subscriber.session).subscriptions.position(group)
+        {
+            self.index.count_pick(group, position);
+        }
+        pick
+    }
+
+    fn pick_uncounted(
+        &mut self,
+        turn: &mut Turn<'_>,
+        clients: &mut Clients,
+        (key, topic): (u64, &str),
+        among: Among,
+    ) -> Option<Pick> {
         let (mut full, mut barred) = (0, 0);
         loop {
             let group = self.index.group_by_key(key)?;

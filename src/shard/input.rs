@@ -10,7 +10,7 @@ use crate::session::Message;
 use crate::store::{LogRoom, Position};
 use crate::telemetry::{CloseReason, TransportCounters};
 
-use super::command::{Command, RequestId};
+use super::command::{Command, EdgeFacts, RequestId};
 use super::mesh::MeshMessage;
 use crate::settings::ListenerSettings;
 
@@ -144,8 +144,8 @@ pub enum Input<'a> {
         request: RequestId,
         /// What is asked for.
         command: Command,
-        /// What has happened on the shard's sockets so far.
-        transport: &'a TransportCounters,
+        /// What the edge knows of connections.
+        edge: &'a dyn EdgeFacts,
     },
     /// Somebody answers a question of [`Effects::asks`](super::Effects::asks). A late answer changes nothing.
     Verdict {

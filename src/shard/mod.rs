@@ -9,11 +9,12 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
-//! `end`, `teardown`, `work`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`.
+//! `end`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
 mod answer;
+mod audience;
 mod certificates;
 mod clients;
 pub mod command;
@@ -35,6 +36,7 @@ pub mod holdings;
 pub mod input;
 mod interest;
 mod log_room;
+mod looked_up;
 mod losses;
 mod lost_messages;
 pub mod mesh;
@@ -63,10 +65,14 @@ mod route;
 mod router;
 mod sessions;
 mod settings;
+mod shown;
 mod subscribe;
 mod sys;
 mod teardown;
 mod timers;
+mod top;
+mod topics_seen;
+mod traffic;
 mod verdict;
 mod waiting;
 mod wanted_bodies;
@@ -149,8 +155,10 @@ impl Shard {
     pub fn new(id: ShardId, process: &ProcessContext, now: Now, log: LogStart) -> Self {
         let shards = process.settings.shards;
         assert!(id.index() < shards, "shard {} of {shards}", id.0);
+        let mut clients = Clients::new(id, process, log);
+        clients.queues.note_time(now);
         Self {
-            clients: Clients::new(id, process, log),
+            clients,
             router: Router::new(id, process),
             sys: Sys::new(process, now),
             commands: CommandsUnderWay::default(),
@@ -196,7 +204,7 @@ impl Shard {
             Input::Deliver => self.router.go_on_with_fanout(turn, &mut self.clients),
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
-            Input::Command { request, command, transport } => self.handle_command(turn, request, command, transport),
+            Input::Command { request, command, edge } => self.handle_command(turn, request, command, edge),
             Input::Shutdown => self.shutdown = Shutdown::Closing(0),
         }
     }
@@ -208,7 +216,8 @@ impl Shard {
         let has_released = self.clients.hold_back.has_released()
             || self.clients.record_log.has_ready()
             || self.clients.has_publishers_to_resume()
-            || self.clients.access.has_reviews();
+            || self.clients.access.has_reviews()
+            || self.clients.traffic.is_ending();
         has_work || !self.commands.is_empty() || is_closing || self.delivers_to_many() || has_released
     }
 
@@ -368,7 +377,9 @@ impl Shard {
             self.next_tidy = turn.now.after_s(1);
             self.router.retained.tidy(turn.now);
             self.clients.end_losses(turn);
+            self.clients.traffic.tidy(turn.now, self.clients.settings.count_traffic);
         }
+        self.clients.queues.note_time(turn.now);
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(turn.now)) {
             self.publish_sys(turn, transport);
         }
@@ -386,6 +397,7 @@ impl Shard {
         self.work(turn);
         self.review_subscriptions(turn);
         self.advance_command(turn);
+        self.clients.traffic.end_some();
     }
 
     /// Bytes of a packet are life as a whole packet is.

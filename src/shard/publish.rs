@@ -75,6 +75,9 @@ impl Shard {
             properties: publish.properties,
             payload: publish.payload,
         };
+        if self.clients.traffic.is_counted() {
+            self.clients.traffic.note_received(turn.now, (id, session.key), topic, message.len_bytes());
+        }
         if let Some(packet_id) = publish.packet_id {
             // As it was sent: what the message is passed on with may be lower.
             let kind = if publish.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };

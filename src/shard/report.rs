@@ -105,6 +105,9 @@ impl Clients {
     #[cold]
     pub(super) fn lose(&mut self, turn: &mut Turn<'_>, id: SessionId, reason: DropReason) {
         self.counters.dropped(reason);
+        if self.traffic.is_counted() {
+            self.traffic.note_dropped(id, self.sessions.get(id).key, reason);
+        }
         if !self.losses.add(turn.now, id, reason) {
             return;
         }

@@ -59,6 +59,8 @@ struct Member {
     subscriber: Subscriber,
     /// Position in `online`, or `NONE`.
     online_position: u32,
+    /// Messages that it was picked for, while somebody looked.
+    picked: u32,
 }
 
 /// What the connected members on one shard can do with a message: the best of them counts.
@@ -116,7 +118,7 @@ impl Group {
     /// Appends a member, taken to be online: its client has just subscribed. Returns its position.
     pub(super) fn push(&mut self, subscriber: Subscriber, durable: bool) -> u32 {
         let position = self.members.len() as u32;
-        self.members.push(Member { subscriber, online_position: NONE });
+        self.members.push(Member { subscriber, online_position: NONE, picked: 0 });
         self.set_online(position, true);
         self.durable += u32::from(durable);
         position
@@ -142,6 +144,25 @@ impl Group {
 
     pub(super) fn get(&self, position: u32) -> Subscriber {
         self.members[position as usize].subscriber
+    }
+
+    /// Counts a message for it.
+    pub(super) fn count_pick(&mut self, position: u32) {
+        let picked = &mut self.members[position as usize].picked;
+        *picked = picked.saturating_add(1);
+    }
+
+    /// How many were counted.
+    pub(super) fn picked(&self, position: u32) -> u32 {
+        self.members[position as usize].picked
+    }
+
+    /// Members of all shards, and how many of them are connected.
+    pub(super) fn sums(&self) -> (u32, u32) {
+        let (total, online) = self.remote.iter().fold((0, 0), |(total, online), remote| {
+            (remote.total.saturating_add(total), remote.online.saturating_add(online))
+        });
+        (total.saturating_add(self.members.len() as u32), online.saturating_add(self.online.len() as u32))
     }
 
     pub(super) fn replace(&mut self, position: u32, subscriber: Subscriber) {

@@ -253,6 +253,25 @@ impl SubscriptionIndex {
         Some(self.groups[group].is_online(position))
     }
 
+    /// Counts a message that a member of a shared subscription was picked for.
+    pub fn count_pick(&mut self, group: EntryId, position: u32) {
+        self.group_mut(group).count_pick(position);
+    }
+
+    /// How many were counted; `None` for a plain filter.
+    pub fn picked(&self, entry: EntryId, position: u32) -> Option<u32> {
+        let Stored::Group(group) = entry.stored() else { return None };
+        Some(self.groups[group].picked(position))
+    }
+
+    /// Shared subscriptions of all shards from a slot on, by slots: what they are to, their members, and how many of these are connected.
+    pub fn groups_from(&self, first: u32) -> impl Iterator<Item = (u32, (&str, u32, u32))> {
+        self.groups.iter_from(first).map(|(slot, group)| {
+            let (members, connected) = group.sums();
+            (slot, (&*group.text, members, connected))
+        })
+    }
+
     /// What this shard's own sessions want of `entry`: what a shard that starts anew must be told.
     pub fn interest(&self, entry: EntryId) -> Interest {
         match entry.stored() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dunlin::codec::{Forwarded, Version};
 use dunlin::ids::{Qos, ShardId};
 use dunlin::session::{Message as Published, MessageRef};
+use dunlin::shard::command::ClientFilter;
 use dunlin::shard::{ClientCursor, Command, Input, Reply, RequestId, SessionFate, Settings};
 use dunlin::telemetry::TransportCounters;
 
@@ -86,7 +87,7 @@ impl World {
         let request = RequestId(self.operator.requests);
         self.trace.note(&format!("operator to shard {shard}: {command:?}"));
         let transport = &TransportCounters::default();
-        self.turn(shard, Input::Command { request, command, transport })?;
+        self.turn(shard, Input::Command { request, command, edge: transport })?;
         Ok(request)
     }
 
@@ -106,7 +107,7 @@ impl World {
             Some(listing) => listing,
             None => Listing { after: None, seen: BTreeSet::new(), there },
         };
-        let command = Command::ListClients { after: listing.after, limit };
+        let command = Command::ListClients { after: listing.after, limit, filter: ClientFilter::default() };
         let Reply::Clients { mut page, next } = self.command(shard, command)? else { return Err("no page".to_owned()) };
         self.cage.skips(&mut page);
         for client in &page {

@@ -55,7 +55,7 @@ impl World {
         world.listener = Arc::new(ListenerSettings { policy: Policy::Ask, ..ListenerSettings::default() });
         let command = Command::UseRules(Some(Arc::new(rules)));
         let transport = &TransportCounters::default();
-        let input = Input::Command { request: RequestId(1), command, transport };
+        let input = Input::Command { request: RequestId(1), command, edge: transport };
         world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, input);
         world.fx.replies.clear();
         world

@@ -66,6 +66,31 @@ enum CtlCommand {
         #[arg(long)]
         end_session: bool,
     },
+    /// Lists subscriptions, all or some
+    Subscriptions(SubscriptionsArguments),
+    /// Lists shared subscriptions, or the members of one
+    Groups {
+        /// As in $share/name/filter: its members, with what each was picked for while that is counted
+        group: Option<String>,
+    },
+    /// The first clients in some order
+    Top {
+        /// What they are put in the order of; messages, bytes and drops are counted from the first question on
+        #[arg(value_parser = TOP_ORDERS)]
+        by: String,
+        /// How many
+        #[arg(long, default_value = "10")]
+        limit: u16,
+    },
+    /// Topics that clients publish on, counted from the first question on
+    Topics {
+        /// What they are put in the order of
+        #[arg(default_value = "messages", value_parser = ["messages", "bytes", "last"])]
+        by: String,
+        /// How many
+        #[arg(long, default_value = "10")]
+        limit: u16,
+    },
     /// Publishes a message
     Publish(PublishArguments),
     /// Lists retained messages
@@ -79,6 +104,8 @@ enum CtlCommand {
         /// A topic filter
         filter: String,
     },
+    /// Makes a password for one login of the user admin, where no file names users
+    Password,
     /// The settings in effect
     Settings {
         /// Only those whose name holds this text
@@ -89,11 +116,43 @@ enum CtlCommand {
     Reload,
 }
 
+/// What the API calls them, with - in place of _.
+const TOP_ORDERS: [&str; 9] = [
+    "messages-received",
+    "messages-sent",
+    "bytes-received",
+    "bytes-sent",
+    "dropped",
+    "queued",
+    "queued-bytes",
+    "queue-age",
+    "in-flight",
+];
+
+#[derive(Debug, Args)]
+struct SubscriptionsArguments {
+    /// Only those to this filter
+    #[arg(long, conflicts_with = "topic")]
+    filter: Option<String>,
+    /// Only those that match this topic
+    #[arg(long)]
+    topic: Option<String>,
+    /// Most of them; 0 is all
+    #[arg(long, default_value = "100")]
+    limit: usize,
+}
+
 #[derive(Debug, Args)]
 struct ClientsArguments {
     /// What their client ids begin with
     #[arg(long, default_value = "")]
     prefix: String,
+    /// The user that somebody has verified
+    #[arg(long)]
+    user: Option<String>,
+    /// An address or a network that they come from
+    #[arg(long)]
+    address: Option<String>,
     /// Only those that are connected
     #[arg(long, conflicts_with = "disconnected")]
     connected: bool,
@@ -175,6 +234,22 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
             api.delete(&api::path(&["clients", client_id]), &[("end_session", &end_session.to_string())])?;
             String::new()
         }
+        CtlCommand::Subscriptions(wanted) => shown(&subscriptions(api, wanted)?, table::subscriptions),
+        CtlCommand::Groups { group: None } => {
+            shown(&api.pages("/api/v1/groups", &[], ("groups", "cursor"), 0)?, table::groups)
+        }
+        CtlCommand::Groups { group: Some(group) } => {
+            let members = api.pages("/api/v1/subscriptions", &[("filter", group)], ("subscriptions", "cursor"), 0)?;
+            shown(&members, table::members)
+        }
+        CtlCommand::Top { by, limit } => {
+            let query = [("by", &*by.replace('-', "_")), ("limit", &*limit.to_string())];
+            shown(&api.get("/api/v1/top", &query)?, table::top)
+        }
+        CtlCommand::Topics { by, limit } => {
+            shown(&api.get("/api/v1/topics", &[("by", by), ("limit", &limit.to_string())])?, table::topics)
+        }
+        CtlCommand::Password => shown(&api.post("/api/v1/password", &json!({}))?, table::fields),
         CtlCommand::Publish(message) => shown(&publish(api, message)?, table::published),
         CtlCommand::Retained { filter } => {
             let list = api.pages("/api/v1/retained", &[("filter", filter)], ("messages", "cursor"), 0)?;
@@ -193,8 +268,17 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
     })
 }
 
+fn subscriptions(api: &Api, wanted: &SubscriptionsArguments) -> Result<Value, ApiError> {
+    let filter = wanted.filter.as_deref().map(|filter| ("filter", filter));
+    let topic = wanted.topic.as_deref().map(|topic| ("topic", topic));
+    let query: Vec<_> = filter.into_iter().chain(topic).collect();
+    api.pages("/api/v1/subscriptions", &query, ("subscriptions", "cursor"), wanted.limit)
+}
+
 fn clients(api: &Api, wanted: &ClientsArguments) -> Result<Value, ApiError> {
     let mut query = vec![("prefix", wanted.prefix.as_str())];
+    query.extend(wanted.user.as_deref().map(|user| ("user", user)));
+    query.extend(wanted.address.as_deref().map(|address| ("address", address)));
     if wanted.connected || wanted.disconnected {
         query.push(("connected", if wanted.connected { "true" } else { "false" }));
     }

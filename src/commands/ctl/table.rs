@@ -48,8 +48,72 @@ pub(super) fn clients(list: &Value) -> String {
             ("VERSION", |client| plain(&client["protocol_version"])),
             ("SUBSCRIPTIONS", |client| plain(&client["subscriptions"])),
             ("QUEUED", |client| plain(&client["queued_messages"])),
+            ("ADDRESS", |client| plain(&client["address"])),
+            ("USER", |client| plain(&client["user"])),
         ],
     )
+}
+
+/// A list of subscriptions.
+pub(super) fn subscriptions(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("CLIENT", |row| plain(&row["client_id"])),
+            ("CONNECTED", |row| if row["connected"] == true { "yes".into() } else { "no".into() }),
+            ("QOS", |row| plain(&row["qos"])),
+            ("FILTER", |row| plain(&row["filter"])),
+        ],
+    )
+}
+
+/// The members of a shared subscription.
+pub(super) fn members(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("CLIENT", |row| plain(&row["client_id"])),
+            ("CONNECTED", |row| if row["connected"] == true { "yes".into() } else { "no".into() }),
+            ("QOS", |row| plain(&row["qos"])),
+            ("PICKED", |row| plain(&row["picked_messages"])),
+        ],
+    )
+}
+
+/// A list of shared subscriptions.
+pub(super) fn groups(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("MEMBERS", |group| plain(&group["members"])),
+            ("CONNECTED", |group| plain(&group["connected"])),
+            ("FILTER", |group| plain(&group["filter"])),
+        ],
+    )
+}
+
+/// The first clients in some order.
+pub(super) fn top(answer: &Value) -> String {
+    let columns: [Column; 2] = [("VALUE", |row| plain(&row["value"])), ("CLIENT", |row| plain(&row["client_id"]))];
+    counted(answer, &table(&answer["clients"], &columns))
+}
+
+/// The first topics in some order.
+pub(super) fn topics(answer: &Value) -> String {
+    let columns: [Column; 6] = [
+        ("MESSAGES", |row| plain(&row["messages"])),
+        ("A SECOND", |row| plain(&row["messages_per_s"])),
+        ("BYTES A SECOND", |row| plain(&row["bytes_per_s"])),
+        ("LAST", |row| format!("{} ms ago", plain(&row["last_ago_ms"]))),
+        ("CLIENTS", |row| plain(&row["publishers"])),
+        ("TOPIC", |row| plain(&row["topic"])),
+    ];
+    counted(answer, &table(&answer["topics"], &columns))
+}
+
+/// A table of what is counted while somebody looks.
+fn counted(answer: &Value, table: &str) -> String {
+    format!("{table}(counted for {} s)\n", answer["counted_ms"].as_u64().unwrap_or_default() / 1_000)
 }
 
 /// A list of retained messages.
@@ -150,14 +214,15 @@ mod tests {
     #[test]
     fn a_table_is_aligned_and_what_clients_chose_does_no_harm() {
         let list = json!([
-            {"client_id": "a", "connected": true, "protocol_version": "5.0", "subscriptions": 12, "queued_messages": 0},
+            {"client_id": "a", "connected": true, "protocol_version": "5.0", "subscriptions": 12, "queued_messages": 0,
+             "address": "192.0.2.1:9", "user": "ann"},
             {"client_id": "evil\u{1b}[2J\n", "connected": false, "subscriptions": 1, "queued_messages": 7},
         ]);
         let lines = clients(&list);
         let lines: Vec<&str> = lines.lines().collect();
-        assert_eq!(lines[0], "CLIENT           CONNECTED  VERSION  SUBSCRIPTIONS  QUEUED");
-        assert_eq!(lines[1], "a                yes        5.0      12             0");
-        assert_eq!(lines[2], "evil\\u{1b}[2J\\n  no         -        1              7");
+        assert_eq!(lines[0], "CLIENT           CONNECTED  VERSION  SUBSCRIPTIONS  QUEUED  ADDRESS      USER");
+        assert_eq!(lines[1], "a                yes        5.0      12             0       192.0.2.1:9  ann");
+        assert_eq!(lines[2], "evil\\u{1b}[2J\\n  no         -        1              7       -            -");
     }
 
     #[test]

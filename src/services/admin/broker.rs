@@ -55,6 +55,13 @@ pub(super) struct Dropped {
     messages: u64,
 }
 
+impl Dropped {
+    /// So many for this reason.
+    pub(super) const fn new(reason: DropReason, messages: u64) -> Self {
+        Self { reason: reason.label(), messages }
+    }
+}
+
 /// What the broker holds, in a few numbers.
 #[utoipa::path(
     get, path = "/api/v1/overview", tag = "broker",
@@ -69,9 +76,7 @@ pub(super) async fn overview(State(state): State<Arc<AdminState>>, _: Viewer) ->
     for report in &reports {
         sum.add(report);
     }
-    let dropped = DropReason::ALL
-        .into_iter()
-        .map(|reason| Dropped { reason: reason.label(), messages: sum.counters.drops[reason as usize] });
+    let dropped = DropReason::ALL.into_iter().map(|reason| Dropped::new(reason, sum.counters.drops[reason as usize]));
     Ok(Json(Overview {
         node: state.known.load().node.clone(),
         version: env!("CARGO_PKG_VERSION"),

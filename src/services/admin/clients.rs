@@ -10,17 +10,24 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Operator, Viewer};
 use super::asked::{NameInPath, Parameters, page_over_shards, paged_query};
+use super::broker::Dropped;
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::codec::Version;
-use crate::shard::command::{ClientDetails, ClientSummary};
+use crate::shard::command::{ClientDetails, ClientFilter, ClientSummary, ClientTraffic};
 use crate::shard::{Command, Reply, SessionFate};
+use crate::telemetry::DropReason;
 
 paged_query! {
     /// Which clients are listed.
     ListQuery {
         /// What their client ids begin with.
         prefix: Option<String>,
+        /// The user that somebody has verified, whole.
+        user: Option<String>,
+        /// An address or a network that their connections come from.
+        #[param(example = "192.0.2.0/24")]
+        address: Option<String>,
         /// Only those that are connected, or only those that are not.
         connected: Option<bool>,
     }
@@ -36,6 +43,13 @@ pub(super) struct ClientRow {
     /// `3.1`, `3.1.1` or `5.0`; none while it is not connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     protocol_version: Option<&'static str>,
+    /// The user that somebody has verified, where it makes a difference who a client is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    /// Where it is connected from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "192.0.2.7:49152")]
+    address: Option<String>,
     /// Filters that it is subscribed to.
     subscriptions: u32,
     /// Messages queued for it or in flight to it.
@@ -66,11 +80,10 @@ pub(super) async fn list(
     _: Viewer,
     Parameters(query): Parameters<ListQuery>,
 ) -> Result<Json<ClientPage>, HttpProblem> {
-    let ask = |after, limit| Command::ListClients { after, limit };
+    let filter = query.filter()?;
+    let ask = |after, limit| Command::ListClients { after, limit, filter: filter.clone() };
     let take = |reply| match reply {
-        Reply::Clients { page, next } => {
-            Ok((page.into_iter().filter(|client| query.has(client)).map(ClientRow::from).collect(), next))
-        }
+        Reply::Clients { page, next } => Ok((page.into_iter().map(ClientRow::from).collect(), next)),
         other => Err(HttpProblem::of_reply(&other)),
     };
     let (clients, next) = page_over_shards(&state, &query, ask, take).await?;
@@ -78,9 +91,14 @@ pub(super) async fn list(
 }
 
 impl ListQuery {
-    fn has(&self, client: &ClientSummary) -> bool {
-        let has_prefix = self.prefix.as_deref().is_none_or(|prefix| client.client_id.starts_with(prefix));
-        has_prefix && self.connected.is_none_or(|connected| connected == client.connected.is_some())
+    fn filter(&self) -> Result<ClientFilter, HttpProblem> {
+        let network = self.address.as_deref().map(str::parse).transpose();
+        Ok(ClientFilter {
+            prefix: self.prefix.as_deref().unwrap_or_default().into(),
+            user: self.user.as_deref().map(Into::into),
+            network: network.map_err(|text: String| HttpProblem::bad_request(format!("address: {text}")))?,
+            connected: self.connected,
+        })
     }
 }
 
@@ -90,6 +108,8 @@ impl From<ClientSummary> for ClientRow {
             client_id: client.client_id.into(),
             connected: client.connected.is_some(),
             protocol_version: client.connected.map(Version::name),
+            user: client.user.map(Into::into),
+            address: client.peer.map(|peer| peer.to_string()),
             subscriptions: client.subscriptions,
             queued_messages: client.messages,
         }
@@ -111,20 +131,65 @@ pub(super) struct ClientView {
     expires_at_ms: Option<u64>,
     /// Messages sent to it and not acknowledged.
     in_flight_messages: u16,
-    /// Bytes of topics, properties and payloads that are queued.
+    /// Messages that wait, beside those.
+    waiting_messages: u32,
+    /// Bytes of topics, properties and payloads of those.
     queued_bytes: u64,
+    /// How long the oldest of them has waited, in milliseconds, to a tenth of a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_queued_ms: Option<u64>,
     /// QoS 2 messages of it that it has not released.
     open_exchanges: u32,
     /// Whether a will waits to be published or discarded.
     has_will: bool,
+    /// What it has sent and been sent, while that is counted: see `/api/v1/top`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<TrafficView>,
     /// What it has while it is connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     connection: Option<ConnectionView>,
 }
 
+/// What was counted of a client.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TrafficView {
+    /// For how long, in milliseconds.
+    counted_ms: u64,
+    /// Messages from it.
+    messages_received: u32,
+    /// Messages to it.
+    messages_sent: u32,
+    /// Bytes of topics, properties and payloads of messages from it.
+    bytes_received: u64,
+    /// The same of messages to it.
+    bytes_sent: u64,
+    /// Messages for it that were dropped; reasons that did not happen are left out.
+    messages_dropped: Vec<Dropped>,
+}
+
+impl TrafficView {
+    fn new(traffic: &ClientTraffic, counted_ms: u64) -> Self {
+        let dropped = DropReason::ALL.into_iter().zip(traffic.drops).filter(|(_, messages)| *messages > 0);
+        Self {
+            counted_ms,
+            messages_received: traffic.received,
+            messages_sent: traffic.sent,
+            bytes_received: traffic.received_bytes,
+            bytes_sent: traffic.sent_bytes,
+            messages_dropped: dropped.map(|(reason, messages)| Dropped::new(reason, messages.into())).collect(),
+        }
+    }
+}
+
 /// What a connected client has beside its session.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ConnectionView {
+    /// The listener that it came by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<String>,
+    /// What its TLS has agreed on, as in `1.3 TLS_AES_128_GCM_SHA256`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<String>,
     /// How long it has been connected, in milliseconds.
     connected_ms: u64,
     /// Seconds since it last sent anything.
@@ -147,10 +212,15 @@ impl From<ClientDetails> for ClientView {
             disconnected_at_ms: client.disconnected_at.map(|at| at.0),
             expires_at_ms: client.expires_at.map(|at| at.0),
             in_flight_messages: client.in_flight,
+            waiting_messages: client.queued,
             queued_bytes: client.queued_bytes,
+            oldest_queued_ms: client.oldest_queued_ms,
+            traffic: client.traffic.map(|(traffic, counted_ms)| TrafficView::new(&traffic, counted_ms)),
             open_exchanges: client.open_exchanges,
             has_will: client.has_will,
             connection: client.connection.map(|connection| ConnectionView {
+                listener: connection.listener.map(Into::into),
+                tls: connection.tls.map(|(version, suite)| format!("{version} {suite}")),
                 connected_ms: connection.connected_ms,
                 silent_s: connection.silent_s,
                 keep_alive_s: connection.keep_alive_s,

@@ -19,22 +19,24 @@ impl ListPlace {
 
     /// As it goes out.
     pub(super) fn to_text(self) -> String {
-        match self.after.map(ClientCursor::slots) {
-            Some((next, end)) => format!("{}-{next}-{end}", self.shard),
+        match self.after.map(ClientCursor::numbers) {
+            Some([next, end, within]) => format!("{}-{next}-{end}-{within}", self.shard),
             None => self.shard.to_string(),
         }
     }
 
     /// As it comes back.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(3, '-');
-        let shard = parts.next()?.parse().ok()?;
-        let after = match (parts.next(), parts.next()) {
-            (None, _) => None,
-            (Some(next), Some(end)) => Some(ClientCursor::of_slots(next.parse().ok()?, end.parse().ok()?)),
-            (Some(_), None) => return None,
+        let (shard, after) = text.split_once('-').map_or((text, None), |(shard, rest)| (shard, Some(rest)));
+        let numbers = |text: &str| {
+            let numbers: Result<Vec<u32>, _> = text.split('-').map(str::parse).collect();
+            numbers.ok()?.try_into().ok()
         };
-        Some(Self { shard, after })
+        let after = match after {
+            None => None,
+            Some(text) => Some(ClientCursor::of_numbers(numbers(text)?)),
+        };
+        Some(Self { shard: shard.parse().ok()?, after })
     }
 }
 
@@ -44,11 +46,11 @@ mod tests {
 
     #[test]
     fn what_goes_out_comes_back() {
-        let inside = ListPlace { shard: 3, after: Some(ClientCursor::of_slots(7, 4_000_000_000)) };
+        let inside = ListPlace { shard: 3, after: Some(ClientCursor::of_numbers([7, 4_000_000_000, 9])) };
         for place in [ListPlace::BEGIN, inside, ListPlace { shard: 1, after: None }] {
             assert_eq!(ListPlace::parse(&place.to_text()), Some(place));
         }
-        for text in ["", "x", "-1", "1-", "1-2", "1-2-", "1-2-3-4", "1-2-99999999999", "1 ", "é"] {
+        for text in ["", "x", "-1", "1-", "1-2", "1-2-3", "1-2-3-", "1-2-3-4-5", "1-2-3-99999999999", "1 ", "é"] {
             assert_eq!(ListPlace::parse(text), None, "{text:?}");
         }
     }

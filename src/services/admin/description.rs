@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::problem::HttpProblem;
 use super::state::AdminState;
-use super::{access, broker, clients, health, messages, metrics};
+use super::{access, broker, clients, health, messages, metrics, subscriptions, traffic};
 use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
 /// What the description says beside the routes.
@@ -33,6 +33,8 @@ use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
         (name = "access", description = "Logging in and out"),
         (name = "broker", description = "The broker as a whole"),
         (name = "clients", description = "Clients and their sessions"),
+        (name = "subscriptions", description = "Who is subscribed to what"),
+        (name = "traffic", description = "What is counted while somebody looks"),
         (name = "messages", description = "Publishing, and retained messages"),
         (name = "health", description = "For orchestrators and monitoring"),
     )
@@ -76,6 +78,10 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(clients::list))
         .routes(routes!(clients::describe, clients::disconnect))
         .routes(routes!(clients::subscriptions))
+        .routes(routes!(subscriptions::list))
+        .routes(routes!(subscriptions::groups))
+        .routes(routes!(traffic::top))
+        .routes(routes!(traffic::topics))
         .routes(routes!(messages::publish))
         .routes(routes!(messages::list_retained, messages::delete_retained))
         .routes(routes!(health::healthz))

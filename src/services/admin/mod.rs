@@ -6,7 +6,7 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `messages`; `description` (`OpenAPI`).
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`; `description` (`OpenAPI`).
 
 mod access;
 mod asked;
@@ -26,6 +26,8 @@ mod server;
 mod shards;
 mod stalled;
 mod state;
+mod subscriptions;
+mod traffic;
 
 use std::io;
 use std::net::TcpListener;

@@ -7,7 +7,7 @@ use super::show::{publish, publish1, retained};
 use crate::codec::{Connect, Packet, Version};
 use crate::ids::Qos;
 use crate::session::{Message, MessageRef};
-use crate::shard::command::{PAGE_MAX, PAYLOAD_SHOWN_MAX_BYTES};
+use crate::shard::command::{ClientFilter, PAGE_MAX, PAYLOAD_SHOWN_MAX_BYTES};
 use crate::shard::{ClientCursor, Command, Reply, RequestId, SessionFate};
 use crate::time::Timestamp;
 use crate::topic::Cursor;
@@ -16,7 +16,9 @@ use crate::topic::Cursor;
 fn list(world: &mut World, limit: u16, mut between: impl FnMut(&mut World)) -> Vec<String> {
     let (mut ids, mut after): (Vec<String>, Option<ClientCursor>) = (Vec::new(), None);
     loop {
-        let Reply::Clients { page, next } = world.ask(0, Command::ListClients { after, limit }) else {
+        let Reply::Clients { page, next } =
+            world.ask(0, Command::ListClients { after, limit, filter: ClientFilter::default() })
+        else {
             panic!("no page of clients");
         };
         assert!(page.len() <= usize::from(limit.min(PAGE_MAX)));
@@ -243,7 +245,9 @@ fn a_page_of_long_names_ends_early_and_the_next_one_goes_on() {
     for name in &names {
         world.resume(&v5_kept(name));
     }
-    let Reply::Clients { page, next } = world.ask(0, Command::ListClients { after: None, limit: PAGE_MAX }) else {
+    let Reply::Clients { page, next } =
+        world.ask(0, Command::ListClients { after: None, limit: PAGE_MAX, filter: ClientFilter::default() })
+    else {
         panic!("no page of clients");
     };
     assert!(page.len() == 2 && next.is_some(), "{} clients", page.len());

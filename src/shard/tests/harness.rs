@@ -542,7 +542,7 @@ impl World {
     /// Gives a shard a command. Its answer may come later: [`Self::replies`].
     pub(super) fn command(&mut self, shard: usize, request: u64, command: Command) {
         let transport = TransportCounters::default();
-        self.turn(shard, Input::Command { request: RequestId(request), command, transport: &transport });
+        self.turn(shard, Input::Command { request: RequestId(request), command, edge: &transport });
     }
 
     /// Gives a shard a command that is answered at once.
@@ -577,7 +577,7 @@ impl World {
     }
 
     /// Runs mesh, store and work until nothing moves.
-    fn run_until_idle(&mut self) {
+    pub(super) fn run_until_idle(&mut self) {
         for _ in 0..1_000_000 {
             if let Some(peer) = self.resumed.pop_front() {
                 self.hear_resumed(peer);

@@ -21,6 +21,7 @@ mod hold_back;
 mod keep_alive;
 mod limits;
 mod log_room;
+mod looked_up;
 mod losses;
 mod many_filters;
 mod mounts;

@@ -1,0 +1,137 @@
+//! What an operator looks for: clients, subscriptions, shared ones, who is first, and topics.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::admin::Admin;
+use crate::broker::Client;
+
+/// The values of one name in a list.
+fn values<'a>(list: &'a Value, name: &str) -> Vec<&'a Value> {
+    list.as_array().expect("a list").iter().map(|entry| &entry[name]).collect()
+}
+
+/// CONNECT of a client with a user name and a password, each of one letter.
+fn connect_as(client: &mut Client, id: u8, user: u8) {
+    client.send(&[0x10, 19, 0, 4, b'M', b'Q', b'T', b'T', 4, 0xc2, 0, 60, 0, 1, id, 0, 1, user, 0, 1, user]);
+    assert_eq!(client.receive::<4>(), [0x20, 2, 0, 0]);
+}
+
+#[test]
+fn clients_are_found_by_user_and_address_and_described_with_what_they_have() {
+    let users = std::env::temp_dir().join(format!("dunlin-look-users-{}", std::process::id()));
+    let path = users.to_str().expect("UTF-8");
+    for user in ["u", "v"] {
+        let create: &[&str] = if user == "u" { &["-c"] } else { &[] };
+        let status = Command::new(env!("CARGO_BIN_EXE_dunlin"))
+            .arg("passwd")
+            .args(create)
+            .args(["-b", path, user, user])
+            .status();
+        assert!(status.expect("it runs").success());
+    }
+    let admin = Admin::start("look-clients", &format!("[auth]\npassword_file = {path:?}\n"));
+    fs::remove_file(&users).expect("it is ours");
+    let mut clients = [(b'a', b'u'), (b'b', b'u'), (b'c', b'v')].map(|(id, user)| {
+        let mut client = Client::open(&admin.broker.addresses[0]);
+        connect_as(&mut client, id, user);
+        client
+    });
+    let found = |query: &str| {
+        let page = admin.get(&format!("/api/v1/clients?{query}"));
+        let mut ids: Vec<String> =
+            values(&page["clients"], "client_id").iter().map(|id| id.as_str().expect("an id").to_owned()).collect();
+        ids.sort();
+        ids.concat()
+    };
+    assert_eq!((found("user=u"), found("user=v"), found("user=w")), ("ab".into(), "c".into(), String::new()));
+    assert_eq!((found("address=127.0.0.1"), found("address=127.0.0.0/8&user=u")), ("abc".into(), "ab".into()));
+    assert_eq!((found("address=192.0.2.0/24"), found("connected=false")), (String::new(), String::new()));
+    let wrong = admin.ask(&admin.viewer, "GET", "/api/v1/clients?address=here", None);
+    assert_eq!(wrong.status, 400, "{wrong:?}");
+    clients[0].subscribe(b'x');
+    let client = admin.get("/api/v1/clients/a");
+    assert_eq!((&client["user"], &client["protocol_version"]), (&json!("u"), &json!("3.1.1")), "{client}");
+    assert!(client["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{client}");
+    assert_eq!(client["connection"]["listener"], "127.0.0.1:0", "{client}");
+    assert_eq!((&client["connection"]["keep_alive_s"], &client["connection"]["silent_s"]), (&json!(60), &json!(0)));
+    assert!(client["connection"]["tls"].is_null() && client["traffic"].is_null(), "{client}");
+}
+
+#[test]
+fn subscriptions_are_listed_by_filter_by_topic_and_all() {
+    let admin = Admin::start("look-subscriptions", "");
+    let mut clients: Vec<Client> = (b'a'..=b'f').map(|id| Client::connect(&admin.broker, id)).collect();
+    for client in &mut clients[..4] {
+        client.subscribe(b'x');
+    }
+    clients[4].subscribe(b'#');
+    clients[5].subscribe(b'y');
+    let all = |query: &str| {
+        let (mut found, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = admin.get(&format!("/api/v1/subscriptions?{query}{cursor}"));
+            found.extend(page["subscriptions"].as_array().expect("a list").clone());
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let pair = |row: &Value| {
+            format!("{}{}", row["client_id"].as_str().unwrap_or("?"), row["filter"].as_str().unwrap_or("?"))
+        };
+        let mut pairs: Vec<String> = found.iter().map(pair).collect();
+        pairs.sort();
+        pairs.join(" ")
+    };
+    assert_eq!((all("topic=x"), all("topic=x&limit=1")), ("ax bx cx dx e#".into(), "ax bx cx dx e#".into()));
+    assert_eq!((all("filter=x&limit=3"), all("filter=%23")), ("ax bx cx dx".into(), "e#".into()));
+    assert_eq!((all("limit=2"), all("topic=nobody")), ("ax bx cx dx e# fy".into(), "e#".into()));
+    for wrong in ["filter=a/%23/b", "topic=%23", "topic=x&filter=x", "cursor=x", "limit=0"] {
+        let answer = admin.ask(&admin.viewer, "GET", &format!("/api/v1/subscriptions?{wrong}"), None);
+        assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
+    }
+}
+
+#[test]
+fn who_is_first_and_which_topics_are_published_is_counted_while_somebody_looks() {
+    let admin = Admin::start("look-traffic", "");
+    let mut clients: Vec<Client> = (b'a'..=b'd').map(|id| Client::connect(&admin.broker, id)).collect();
+    // $share/g/x
+    clients[3].send(&[0x82, 15, 0, 1, 0, 10, b'$', b's', b'h', b'a', b'r', b'e', b'/', b'g', b'/', b'x', 0]);
+    assert_eq!(clients[3].receive::<5>()[4], 0);
+    let publish = |clients: &mut Vec<Client>, at: usize, topic: u8, times: usize| {
+        for _ in 0..times {
+            clients[at].send(&[0x30, 5, 0, 1, topic, b'h', b'i']);
+        }
+        clients[at].ping();
+    };
+    publish(&mut clients, 0, b'x', 3);
+    assert_eq!(admin.get("/api/v1/top?by=messages_received")["clients"], json!([]), "nobody has looked before");
+    assert_eq!(admin.get("/api/v1/topics")["topics"], json!([]));
+    publish(&mut clients, 0, b'x', 5);
+    publish(&mut clients, 1, b'x', 2);
+    publish(&mut clients, 1, b'y', 1);
+    let top = admin.get("/api/v1/top?by=messages_received");
+    let expected = json!([{"client_id": "a", "value": 5}, {"client_id": "b", "value": 3}]);
+    assert_eq!(top["clients"], expected);
+    assert_eq!(admin.get("/api/v1/top?by=bytes_received&limit=1")["clients"], json!([{"client_id": "a", "value": 15}]));
+    assert_eq!(admin.get("/api/v1/top?by=messages_sent")["clients"], json!([{"client_id": "d", "value": 7}]));
+    let topics = admin.get("/api/v1/topics");
+    assert_eq!(values(&topics["topics"], "topic"), [&json!("x"), &json!("y")], "{topics}");
+    assert_eq!(values(&topics["topics"], "messages"), [&json!(7), &json!(1)], "{topics}");
+    assert_eq!(values(&topics["topics"], "publishers"), [&json!(2), &json!(1)], "{topics}");
+    assert_eq!(values(&admin.get("/api/v1/topics?by=last&limit=1")["topics"], "topic"), [&json!("y")]);
+    let traffic = &admin.get("/api/v1/clients/a")["traffic"];
+    assert_eq!((&traffic["messages_received"], &traffic["bytes_received"]), (&json!(5), &json!(15)));
+    let groups = json!([{"filter": "$share/g/x", "members": 1, "connected": 1}]);
+    assert_eq!(admin.get("/api/v1/groups")["groups"], groups);
+    let members = admin.get("/api/v1/subscriptions?filter=%24share/g/x");
+    assert_eq!(values(&members["subscriptions"], "picked_messages"), [&json!(7)]);
+    for wrong in ["top", "top?by=age", "top?by=queued&limit=0", "topics?by=x", "topics?limit=257"] {
+        let answer = admin.ask(&admin.viewer, "GET", &format!("/api/v1/{wrong}"), None);
+        assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
+    }
+}
