@@ -242,6 +242,14 @@ pub const TRAFFIC_COUNTED_S: u32 = 60;
 pub const TOPICS_SEEN_MAX: usize = 512;
 /// Bytes of a topic that it keeps: longer ones are not counted.
 pub const TOPIC_SEEN_MAX_BYTES: usize = 1_024;
+/// Client ids and networks that an operator may have banned at a time.
+pub const OPERATOR_BANS_MAX: usize = 1_024;
+/// Traces of clients, topics and addresses at a time, those of live streams included.
+pub const TRACES_MAX: usize = 8;
+/// How long one of them may last, in seconds.
+pub const TRACE_MAX_S: u32 = 3_600;
+/// Lines that wait for whoever reads a live stream: further ones are lost, and counted.
+pub const TRACE_LINES_MAX: usize = 1_024;
 /// How long the admin server waits for a shard's answer, in seconds.
 pub const ADMIN_REPLY_MAX_S: u64 = 5;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long

@@ -25,6 +25,7 @@ pub mod http;
 mod key_sets;
 mod mount_point;
 #[cfg(feature = "runtime")]
+pub mod operator_bans;
 mod outcome;
 #[cfg(feature = "runtime")]
 pub mod password;

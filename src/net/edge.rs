@@ -78,6 +78,16 @@ fn user_timeout_ms(settings: &ListenerSettings) -> Option<u32> {
     (settings.tcp_user_timeout_s > 0).then(|| settings.tcp_user_timeout_s * 1_000)
 }
 
+/// A listener of this shard.
+#[derive(Debug)]
+struct OpenListener {
+    id: ListenerId,
+    /// Where, with its port.
+    on: ListenOn,
+    settings: Arc<ListenerSettings>,
+    is_open: bool,
+}
+
 /// A write into a file that has ended.
 #[derive(Debug)]
 pub struct EndedWrite {
@@ -92,7 +102,7 @@ pub struct Edge {
     pub(super) plane: Plane,
     pub(super) connections: Connections,
     /// The plane's names of the listeners, in the order of their indexes.
-    listeners: Vec<ListenerId>,
+    listeners: Vec<OpenListener>,
     /// How to reach the other shards' planes, by shard.
     planes: Vec<PlaneHandle>,
     /// Buffers that wait until what is in them may be handled, by the number that `conn` knows them by.
@@ -137,7 +147,8 @@ impl Edge {
             }
             ListenOn::Unix(socket) => (self.plane.listen_unix(socket.clone()), ListenOn::Unix(socket)),
         };
-        self.listeners.push(id);
+        let open = OpenListener { id, on: on.clone(), settings: Arc::clone(&settings), is_open: true };
+        self.listeners.push(open);
         self.connections.add_listener(settings, connections, layers_of(layers));
         Ok(on)
     }
@@ -159,9 +170,27 @@ impl Edge {
 
     /// Stops accepting.
     pub fn stop_listening(&mut self) {
-        for &listener in &self.listeners {
-            self.plane.close_listener(listener);
+        for listener in self.listeners.iter_mut().filter(|listener| listener.is_open) {
+            self.plane.close_listener(listener.id);
+            listener.is_open = false;
         }
+    }
+
+    /// Stops or starts accepting by one listener, by its index. Its connections stay. A path has one socket for all shards: it stays as it is.
+    ///
+    /// # Errors
+    /// It cannot be listened at that address now.
+    pub fn set_listener(&mut self, index: u8, is_open: bool) -> Result<(), RingError> {
+        let Some(listener) = self.listeners.get_mut(usize::from(index)) else { return Ok(()) };
+        match (&listener.on, is_open) {
+            (ListenOn::Ip(_), false) if listener.is_open => self.plane.close_listener(listener.id),
+            (ListenOn::Ip(address), true) if !listener.is_open => {
+                self.plane.reopen_listener(listener.id, &tcp_config(*address, &listener.settings))?;
+            }
+            _ => return Ok(()),
+        }
+        listener.is_open = is_open;
+        Ok(())
     }
 
     /// Closes the connections that have not sent CONNECT: the broker stops.
@@ -333,7 +362,8 @@ impl Edge {
                 self.connections.receive_ended(core, connection, end_of(cause));
             }
             SocketEvent::Accepted { listener, socket, peer } => {
-                let index = self.listeners.iter().position(|&id| id == listener).expect("it was made by `listen`");
+                let index =
+                    self.listeners.iter().position(|known| known.id == listener).expect("it was made by `listen`");
                 self.connections.accepted(core.turn.now, index as u8, socket, peer.into());
             }
             SocketEvent::AcceptFailed { errno, .. } => {

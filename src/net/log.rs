@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::edge::Edge;
+use super::trace;
 use crate::conn::tls::TlsParameters;
 use crate::conn::{Peer, RefusedPeer};
 use crate::shard::{Event, PublishSeen};
@@ -16,6 +17,9 @@ static SAID_UNCHECKED: AtomicBool = AtomicBool::new(false);
 impl Edge {
     pub(super) fn write_log(&self, event: &Event) {
         let connections = &self.connections;
+        if trace::is_on() {
+            trace::note(connections, event);
+        }
         match event {
             Event::Connected { connection, client_id, user, version, keep_alive_s, clean_start, session_present } => {
                 // Its text is made where it is wanted.

@@ -213,6 +213,14 @@ impl Listeners {
         self.all[index].source = None;
     }
 
+    /// Accepts again, by another socket, with a listener that was closed. What is still under way of before fills no place that is new.
+    pub(super) fn reopen(&mut self, rings: &mut Rings, listener: ListenerId, source: ListenSource) {
+        let known = &mut self.all[usize::from(listener.0)];
+        assert!(known.source.is_none(), "a listener is opened again after it was closed");
+        known.source = Some(source);
+        self.accept_more(rings);
+    }
+
     pub(super) fn on_accept(&mut self, rings: &mut Rings, completion: Completion) -> Option<SocketEvent> {
         let payload = payload_of(completion.user_data);
         let (index, place) = ((payload >> 16) as usize, payload as u16);

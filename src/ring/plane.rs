@@ -115,6 +115,16 @@ impl Plane {
         self.listeners.close(&mut self.rings, listener);
     }
 
+    /// Accepts again with a listener that was closed, at an address that says its port.
+    ///
+    /// # Errors
+    /// The address is another's meanwhile, or the system has no descriptor: the listener stays closed.
+    pub fn reopen_listener(&mut self, listener: ListenerId, config: &ListenConfig) -> Result<(), RingError> {
+        let socket = config.open()?;
+        self.listeners.reopen(&mut self.rings, listener, ListenSource::Tcp(socket));
+        Ok(())
+    }
+
     /// Opens a connection to `to`, from the address `from` where one is given (the system chooses the port, and uses a
     /// port for several peers). `SocketEvent::Connected` tells how that went; the socket is the caller's at once, and `close`
     /// gives up waiting. Rings are added as they fill up.

@@ -22,9 +22,9 @@ use crate::limits::{
     CATCH_UP_TURNS, COMPLETIONS_PER_TURN, DELIVERIES_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS,
     TLS_HANDSHAKES_PER_TURN, TURN_MAX_BYTES,
 };
-use crate::net::Edge;
+use crate::net::{Edge, trace};
 use crate::ring::RingError;
-use crate::shard::{Command, Effects, Input, MeshMessage, Shard, Turn};
+use crate::shard::{Command, Effects, Input, MeshMessage, Reply, Shard, Turn};
 use crate::store::{Position, WriteError};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
@@ -148,7 +148,7 @@ impl Pump {
     /// One turn: everything there is to do, then the sends; where nothing is left, the entry into the kernel that sends also
     /// waits for the next event.
     fn turn(&mut self) -> Result<(), RingError> {
-        self.fx.verbosity = log::verbosity();
+        self.fx.verbosity = log::verbosity().max(trace::verbosity());
         let now = clock::now();
         let more = self.take_events(now)?;
         self.note_stall(now, more);
@@ -368,6 +368,12 @@ impl Pump {
         while let Some((request, command)) = self.inbox.next_command() {
             if let Command::Reload(settings) = &command {
                 self.edge.set_settings(Arc::clone(settings));
+            }
+            if let Command::SetListener { index, is_open } = command
+                && (self.stopping.is_some() || self.edge.set_listener(index, is_open).is_err())
+            {
+                self.inbox.reply(request, Reply::NotNow("the address cannot be listened at now"));
+                continue;
             }
             let input = Input::Command { request, command, edge: self.edge.facts() };
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);

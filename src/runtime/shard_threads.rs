@@ -36,6 +36,8 @@ pub(super) struct Started {
     pub(super) inboxes: Vec<InboxSender>,
     /// What they listen on.
     pub(super) addresses: Vec<ListenOn>,
+    /// Connections that came by each and are open.
+    pub(super) connections: Vec<Arc<AtomicU32>>,
     /// Each says here when its clients can be served.
     pub(super) restored: mpsc::Receiver<()>,
 }
@@ -110,8 +112,8 @@ pub(super) fn start_shards(
         // A shard that is gone meanwhile has reported by its own exit.
         let _ = starter.send(planes.clone());
     }
-    let addresses = listening.into_iter().map(|listening| listening.on).collect();
-    Ok(Started { threads, planes, inboxes, addresses, restored })
+    let (addresses, connections) = listening.into_iter().map(|listening| (listening.on, listening.connections)).unzip();
+    Ok(Started { threads, planes, inboxes, addresses, connections, restored })
 }
 
 /// What each shard's thread is given.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::authenticator::{self, AuthenticatorHandle, Questions};
@@ -24,7 +24,7 @@ use crate::inbox::InboxSender;
 use crate::net::ListenOn;
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle, AdminSockets};
+use crate::services::admin::{self, AdminHandle, AdminListener, AdminSockets};
 use crate::telemetry::log;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
@@ -60,7 +60,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
     let certificates_end = tls.first_end();
     let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end };
-    let Started { threads, planes, inboxes, addresses, restored } =
+    let Started { threads, planes, inboxes, addresses, connections, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
     let authenticator = match questions {
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
@@ -78,10 +78,11 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     // Every shard tells once; one that ends before has ended the process.
     restored.iter().take(shards).for_each(drop);
     if let Some(admin) = admin {
-        admin.serves_from_now_on(Box::new(move |then| {
+        let ask = move |then| {
             waiters.add(then);
             reload.ask();
-        }));
+        };
+        admin.serves_from_now_on(Box::new(ask), admin_listeners(config, &addresses, connections));
     }
     for (address, listener) in addresses.iter().zip(&config.listeners) {
         log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
@@ -119,6 +120,20 @@ fn admin_listener(config: &Config) -> Result<Option<TcpListener>, RunError> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// The listeners as the admin server knows them.
+fn admin_listeners(config: &Config, on: &[ListenOn], connections: Vec<Arc<AtomicU32>>) -> Vec<AdminListener> {
+    let listeners = config.listeners.iter().zip(on).zip(connections);
+    let known = listeners.map(|((listener, on), connections)| AdminListener {
+        name: listener.settings.name.clone(),
+        place: on.to_string(),
+        address: if let ListenOn::Ip(address) = on { Some(*address) } else { None },
+        kind: listener.settings.kind,
+        connections,
+        is_open: AtomicBool::new(true),
+    });
+    known.collect()
 }
 
 fn start_admin(config: &Config, sockets: AdminSockets<'_>, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {

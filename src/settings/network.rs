@@ -14,6 +14,16 @@ pub struct Network {
 }
 
 impl Network {
+    /// The first of its addresses.
+    pub const fn address(&self) -> IpAddr {
+        self.first
+    }
+
+    /// How many bits they have in common.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Whether an address is one of it. IPv4 in an address of IPv6 is IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

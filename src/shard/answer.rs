@@ -9,6 +9,7 @@ use super::command::{
     Command, EdgeFacts, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHOWN_MAX_BYTES, Reply, RequestId, RetainedSummary,
     SessionFate, TopBy, TopicsBy,
 };
+use super::drain::Drain;
 use super::mesh::MeshMessage;
 use super::policy::NO_ROOM_TO_KEEP;
 use super::retained::Page;
@@ -27,11 +28,11 @@ use crate::topic::{Cursor, Scan, TopicFilter, TopicName};
 
 /// Commands that go on with the shard's ticks.
 #[derive(Debug, Default)]
-pub(super) struct CommandsUnderWay(VecDeque<UnderWay>);
+pub(super) struct CommandsUnderWay(VecDeque<CommandUnderWay>);
 
 /// One of them.
 #[derive(Debug)]
-enum UnderWay {
+enum CommandUnderWay {
     Deletion(Deletion),
     Top(TopWalk),
 }
@@ -53,8 +54,6 @@ struct Deletion {
     deleted: u64,
 }
 
-/// Slots of the table of sessions that one page looks at.
-pub(super) const SLOTS_PER_PAGE: u32 = 1_024;
 /// Retained entries that one slice of a deletion looks at.
 const ENTRIES_PER_SLICE: usize = 1_024;
 /// Retained messages that one slice deletes.
@@ -78,6 +77,15 @@ impl Shard {
                 self.clients.profiled.replace(profiles);
                 Reply::Done
             }
+            Command::UseBans(bans) => {
+                self.bans = bans;
+                Reply::Done
+            }
+            Command::Drain(plan) => {
+                self.drain = plan.map(Drain::new);
+                Reply::Done
+            }
+            Command::SetListener { .. } => Reply::Done, // the edge has seen to it
             Command::Counts => Reply::Counts(Box::new(self.report(edge.transport()))),
             Command::ListClients { after, limit, filter } => self.list_clients(&filter, after, (limit, edge)),
             Command::DescribeClient { client_id } => self.describe_client(turn.now, &client_id, edge),
@@ -200,7 +208,7 @@ impl Shard {
         }
         self.check_commands()?;
         let as_of = self.router.retained.written();
-        self.commands.0.push_back(UnderWay::Deletion(Deletion {
+        self.commands.0.push_back(CommandUnderWay::Deletion(Deletion {
             request,
             filter,
             cursor: Cursor::default(),
@@ -215,7 +223,7 @@ impl Shard {
         if by.is_counted() {
             self.clients.traffic.look(now);
         }
-        self.commands.0.push_back(UnderWay::Top(TopWalk::new(&self.clients, request, by, limit)));
+        self.commands.0.push_back(CommandUnderWay::Top(TopWalk::new(&self.clients, request, by, limit)));
         Ok(())
     }
 
@@ -233,10 +241,10 @@ impl Shard {
     /// A slice of the command that has waited longest.
     pub(super) fn advance_command(&mut self, turn: &mut Turn<'_>) {
         match self.commands.0.pop_front() {
-            Some(UnderWay::Deletion(deletion)) => self.advance_deletion(turn, deletion),
-            Some(UnderWay::Top(mut walk)) => match walk.advance(turn.now, &self.clients) {
+            Some(CommandUnderWay::Deletion(deletion)) => self.advance_deletion(turn, deletion),
+            Some(CommandUnderWay::Top(mut walk)) => match walk.advance(turn.now, &self.clients) {
                 Some(answer) => turn.fx.replies.push(answer),
-                None => self.commands.0.push_back(UnderWay::Top(walk)),
+                None => self.commands.0.push_back(CommandUnderWay::Top(walk)),
             },
             None => {}
         }
@@ -257,7 +265,7 @@ impl Shard {
         }
         match scan {
             Scan::Done => turn.fx.replies.push((deletion.request, Reply::Deleted { messages: deletion.deleted })),
-            Scan::More => self.commands.0.push_back(UnderWay::Deletion(deletion)),
+            Scan::More => self.commands.0.push_back(CommandUnderWay::Deletion(deletion)),
         }
     }
 }

@@ -4,8 +4,7 @@
 //! the time is met once whatever comes and goes; one page looks at so many slots and subscriptions and no more.
 
 use super::Shard;
-use super::answer::SLOTS_PER_PAGE;
-use super::command::{ClientCursor, PAGE_MAX, PAGE_MAX_BYTES, Reply};
+use super::command::{ClientCursor, PAGE_MAX, PAGE_MAX_BYTES, Reply, SLOTS_PER_PAGE};
 use super::deliver::options_of;
 use super::shown::{Audience, GroupRow, SubscriptionRow};
 use crate::ids::SessionId;

@@ -21,7 +21,7 @@ use super::record_log::{Forwards, RecordLog};
 use super::sessions::Sessions;
 use super::settings::{ProcessContext, Settings};
 use super::timers::Timers;
-use super::traffic::Traffic;
+use super::traffic::TrafficCounts;
 use crate::ids::{SessionId, ShardId};
 use crate::limits::ACL_FILTERS_COST;
 use crate::session::{QueueLimits, QueueTotals};
@@ -66,7 +66,7 @@ pub(super) struct Clients {
     /// Who loses messages.
     pub losses: Losses,
     /// What each sends and is sent, while somebody looks.
-    pub traffic: Traffic,
+    pub traffic: TrafficCounts,
     /// It has been said that credentials are not checked.
     pub said_unchecked: bool,
     /// When it may be said again that there is no room in queues.
@@ -97,7 +97,7 @@ impl Clients {
             hold_back: HoldBack::default(),
             log_rooms: LogRooms::default(),
             losses: Losses::default(),
-            traffic: Traffic::default(),
+            traffic: TrafficCounts::default(),
             said_unchecked: false,
             next_full_report: Deadline(0),
         }

@@ -10,12 +10,14 @@
 use std::sync::Arc;
 
 use super::Settings;
+use super::drain::DrainPlan;
 pub use super::shown::{
     Audience, ClientFilter, ClientSummary, ClientTraffic, EdgeFacts, GroupRow, SubscriptionRow, TopBy, TopRow,
     TopicRow, TopicsBy, publishers_of,
 };
 use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
+use crate::auth::operator_bans::OperatorBans;
 use crate::ids::Qos;
 use crate::session::Message;
 use crate::telemetry::Report;
@@ -36,6 +38,18 @@ pub enum Command {
     UseRules(Option<Arc<RuleSet>>),
     /// Use these profiles for clients that connect from now on. Answered by [`Reply::Done`].
     UseProfiles(Option<Arc<Profiles>>),
+    /// Let nobody in who is banned here. Who is connected stays. Answered by [`Reply::Done`].
+    UseBans(Option<Arc<OperatorBans>>),
+    /// Ask clients to go, or, with `None`, ask no more of them. Answered by [`Reply::Done`].
+    Drain(Option<DrainPlan>),
+    /// Stop or start accepting by a listener. The edge does it before the shard hears of it, or answers itself. Answered by [`Reply::Done`] or
+    /// [`Reply::NotNow`].
+    SetListener {
+        /// Its index, the same on all shards.
+        index: u8,
+        /// Whether it is to accept.
+        is_open: bool,
+    },
     /// What has happened and what is held. Answered by [`Reply::Counts`].
     Counts,
     /// A page of the sessions of this shard. Answered by [`Reply::Clients`].
@@ -294,6 +308,8 @@ pub struct ConnectionDetails {
 
 /// Sessions, or filters, of one page.
 pub const PAGE_MAX: u16 = 256;
+/// Slots of the table of sessions, or of shared subscriptions, that one page looks at.
+pub(super) const SLOTS_PER_PAGE: u32 = 1_024;
 /// Bytes of a payload that a list shows.
 pub const PAYLOAD_SHOWN_MAX_BYTES: usize = 4 * 1024;
 /// Bytes of client ids, filters, or topics and payloads, after which a page ends though it has fewer: each may have 65,535.

@@ -14,7 +14,7 @@ use crate::limits;
 use crate::session::{Link, Session, Will};
 use crate::settings::{Acceptance, ListenerSettings};
 use crate::telemetry::CloseReason;
-use crate::time::{Deadline, Now};
+use crate::time::{Deadline, Now, Timestamp};
 
 /// Why a CONNECT is refused: for CONNACK, and in words.
 pub(super) type Refused = (ReasonCode, &'static str);
@@ -102,6 +102,12 @@ impl Shard {
         arrival: ConnectInfo<'_>,
     ) {
         self.clients.counters.packets_received += 1;
+        if let Some(bans) = self.bans.as_deref()
+            && bans.has(Timestamp(turn.now.unix_ms), connect.client_id, arrival.peer)
+        {
+            let text = "an operator has banned it";
+            return self.refuse(turn, connection, connect, ReasonCode::Banned, text);
+        }
         if let Err((code, text)) = self.check_connect(connect, arrival.listener) {
             return self.refuse(turn, connection, connect, code, text);
         }

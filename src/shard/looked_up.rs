@@ -1,10 +1,9 @@
 //! Clients as others see them: a page of those that are looked for, and all of one.
 
 use super::Shard;
-use super::answer::SLOTS_PER_PAGE;
 use super::command::{
     ClientCursor, ClientDetails, ClientFilter, ClientSummary, ConnectionDetails, EdgeFacts, PAGE_MAX, PAGE_MAX_BYTES,
-    Reply,
+    Reply, SLOTS_PER_PAGE,
 };
 use super::shown::ip_of;
 use crate::ids::SessionId;

@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
-//! `end`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -23,6 +23,7 @@ mod crowd;
 mod deliver;
 mod disk_queues;
 mod disk_reads;
+mod drain;
 pub mod effects;
 mod end;
 mod fanouts;
@@ -81,6 +82,9 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use crate::auth::operator_bans::OperatorBans;
 use crate::codec::{DecodeError, Disconnect, PINGRESP, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits::{ASKS_EXPIRED_PER_TICK, CLOSED_PER_TICK, FANOUTS_MAX};
@@ -89,6 +93,7 @@ use crate::time::{Deadline, Now};
 
 pub use certificates::CertificatesEnd;
 pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
+pub use drain::DrainPlan;
 pub use effects::{DiskRead, Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
 pub use input::{ConnectInfo, Input, UserNameBasis};
@@ -105,6 +110,7 @@ pub use crate::store::LogStart;
 
 use answer::CommandsUnderWay;
 use clients::Clients;
+use drain::Drain;
 use held_packets::HeldPackets;
 use reauthentication::Reauthentications;
 use router::Router;
@@ -137,6 +143,10 @@ pub struct Shard {
     /// Clients that authenticate themselves again.
     reauthentications: Reauthentications,
     shutdown: Shutdown,
+    /// Clients are being asked to go.
+    drain: Option<Drain>,
+    /// Whom an operator has banned.
+    bans: Option<Arc<OperatorBans>>,
 }
 
 /// How far stopping has come.
@@ -168,6 +178,8 @@ impl Shard {
             held_packets: HeldPackets::default(),
             reauthentications: Reauthentications::default(),
             shutdown: Shutdown::No,
+            drain: None,
+            bans: None,
         }
     }
 
@@ -257,6 +269,7 @@ impl Shard {
             look_again,
             clients.hold_back.next_deadline(),
             clients.profiled.next_deadline(),
+            self.drain.as_ref().map(Drain::next_deadline),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -388,6 +401,7 @@ impl Shard {
         self.expire_held(turn, ASKS_EXPIRED_PER_TICK);
         self.expire_reauthentications(turn);
         self.close_for_shutdown(turn);
+        self.drain_some(turn);
         self.router.look_again(turn, &self.clients);
         self.clients.end_waiting(turn);
         self.end_pauses(turn);

@@ -1,7 +1,7 @@
 //! What commands show of clients, subscriptions, groups and topics: what may be looked for, and the rows of the lists.
 
+use core::net::IpAddr;
 use std::fmt;
-use std::net::IpAddr;
 
 use crate::codec::{SubscriptionOptions, Version};
 use crate::ids::{ConnectionId, PeerAddress, SubscriptionId};
@@ -172,7 +172,7 @@ pub struct TopRow {
 /// What a list of topics is in the order of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicsBy {
-    /// Messages.
+    /// By how many were published.
     Messages,
     /// Bytes of topics, properties and payloads.
     Bytes,
@@ -203,9 +203,11 @@ pub struct TopicRow {
 pub fn publishers_of(bits: u64) -> u32 {
     let free = f64::from(bits.count_zeros().max(1));
     let about = -64.0 * (free / 64.0).ln();
-    // Between 0 and 266.2.
-    about.round() as u32
+    (0..=PUBLISHERS_MAX).take_while(|&count| f64::from(count) <= about + 0.5).last().unwrap_or_default()
 }
+
+/// What all bits come to.
+const PUBLISHERS_MAX: u32 = 266;
 
 /// Where a client comes from, without its port.
 pub(super) const fn ip_of(peer: PeerAddress) -> Option<IpAddr> {

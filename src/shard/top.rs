@@ -3,9 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::answer::SLOTS_PER_PAGE;
 use super::clients::Clients;
-use super::command::{PAGE_MAX, Reply, RequestId};
+use super::command::{PAGE_MAX, Reply, RequestId, SLOTS_PER_PAGE};
 use super::shown::{TopBy, TopRow};
 use crate::ids::SessionId;
 use crate::session::{Outbound, Session};

@@ -14,26 +14,26 @@ use crate::time::{Deadline, Now};
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(super) struct TrafficCounts {
     counting: Option<Box<Counting>>,
     /// What is left of an earlier counting.
-    ending: Vec<Option<Piece>>,
+    ending: Vec<Option<CountedPiece>>,
 }
 
 #[derive(Debug)]
 struct Counting {
     since_ms: u64,
     until: Deadline,
-    pieces: Vec<Option<Piece>>,
+    pieces: Vec<Option<CountedPiece>>,
     topics: TopicsSeen,
 }
 
-/// Sessions of one piece.
+/// So many are counted in memory that is taken in one go.
 const PIECE_SESSIONS: usize = 64;
 /// Pieces that are given back in one go.
 const PIECES_FREED: usize = 64;
 
-type Piece = Box<[Counted; PIECE_SESSIONS]>;
+type CountedPiece = Box<[Counted; PIECE_SESSIONS]>;
 
 /// Of one session. A slot may be another's later: the key tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +42,7 @@ struct Counted {
     traffic: ClientTraffic,
 }
 
-impl Traffic {
+impl TrafficCounts {
     /// Whether anything is counted.
     #[inline]
     pub(super) const fn is_counted(&self) -> bool {
@@ -52,13 +52,11 @@ impl Traffic {
     /// Somebody looks: counting begins, or goes on.
     pub(super) fn look(&mut self, now: Now) {
         let until = now.after_s(TRAFFIC_COUNTED_S);
-        match &mut self.counting {
-            Some(counting) => counting.until = until,
-            None => {
-                let (pieces, topics) = (Vec::new(), TopicsSeen::default());
-                self.counting = Some(Box::new(Counting { since_ms: now.ms(), until, pieces, topics }));
-            }
-        }
+        let begin = || {
+            let (pieces, topics) = (Vec::new(), TopicsSeen::default());
+            Box::new(Counting { since_ms: now.ms(), until, pieces, topics })
+        };
+        self.counting.get_or_insert_with(begin).until = until;
     }
 
     /// Ends counting for which nobody has asked for long, unless it is always done.
@@ -157,7 +155,7 @@ mod tests {
     #[test]
     fn it_is_counted_while_somebody_looks_and_a_slots_next_session_begins_anew() {
         let (id, ann, bob) = (SessionId(1_000), ClientKey(7), ClientKey(8));
-        let mut traffic = Traffic::default();
+        let mut traffic = TrafficCounts::default();
         traffic.note_received(at(1), (id, ann), "t", 5);
         assert!(!traffic.is_counted() && traffic.of(id, ann).is_none());
         traffic.look(at(1));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::broker::Client;
 
-/// The values of one name in a list.
+/// What each entry of a list has under a name.
 fn values<'a>(list: &'a Value, name: &str) -> Vec<&'a Value> {
     list.as_array().expect("a list").iter().map(|entry| &entry[name]).collect()
 }
@@ -113,6 +113,8 @@ fn who_is_first_and_which_topics_are_published_is_counted_while_somebody_looks()
     assert_eq!(admin.get("/api/v1/topics")["topics"], json!([]));
     publish(&mut clients, 0, b'x', 5);
     publish(&mut clients, 1, b'x', 2);
+    // When a topic was last published is known to a millisecond.
+    std::thread::sleep(std::time::Duration::from_millis(5));
     publish(&mut clients, 1, b'y', 1);
     let top = admin.get("/api/v1/top?by=messages_received");
     let expected = json!([{"client_id": "a", "value": 5}, {"client_id": "b", "value": 3}]);

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admin_api;
+mod admin_do;
 mod admin_look;
 mod admin_tls;
 mod broker;

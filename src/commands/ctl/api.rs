@@ -1,15 +1,14 @@
 //! Requests to an admin server.
 
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::Response;
 
 use super::super::http::agent;
+use super::way::{Answered, Asked, Way};
 
 /// Most bytes of an answer that are read.
 const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -17,21 +16,31 @@ const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
 const URL_MAX_BYTES: usize = 65_000;
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// How much longer than it is asked for a stream may take.
+const STREAM_EXTRA: Duration = Duration::from_secs(10);
 
 /// The way to one admin server.
 #[derive(Debug)]
 pub(super) struct Api {
-    agent: Agent,
-    url: String,
+    way: Way,
     key: Option<String>,
+}
+
+/// Where the admin server is.
+#[derive(Debug)]
+pub(super) enum ServerPlace<'a> {
+    /// At a URL, with the authorities of its certificate.
+    Url(&'a str, Option<&'a Path>),
+    /// At a path of this machine.
+    Path(&'a Path),
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     /// Nobody answers.
-    #[error("{0}: {1}; is the broker running, with --admin-port? --url names another place")]
-    Unreachable(String, Box<ureq::Error>),
+    #[error("{0}: {1}; is the broker running, with an admin server? --url and --socket name other places")]
+    Unreachable(String, String),
     /// It has answered that it cannot be.
     #[error("{detail} (HTTP {status}){remedy}")]
     Refused {
@@ -90,25 +99,49 @@ fn encoded(text: &str) -> String {
 type Query<'a> = [(&'a str, &'a str)];
 
 impl Api {
-    /// The admin server at `url`, asked by whoever has this key.
-    pub(super) fn new(url: &str, ca_file: Option<&Path>, key: Option<String>) -> Result<Self, ApiError> {
-        let agent = agent(url, ca_file, TIMEOUT).map_err(ApiError::Authorities)?;
-        Ok(Self { agent, url: url.trim_end_matches('/').to_owned(), key })
+    /// The admin server there, asked by whoever has this key. `extra` is how much longer than usual an answer may take.
+    pub(super) fn new(place: &ServerPlace<'_>, key: Option<String>, extra: Duration) -> Result<Self, ApiError> {
+        let way = match place {
+            ServerPlace::Path(path) => Way::Local(path.to_path_buf()),
+            ServerPlace::Url(url, ca_file) => {
+                let timeout = if extra.is_zero() { TIMEOUT } else { extra + STREAM_EXTRA };
+                let agent = agent(url, *ca_file, timeout).map_err(ApiError::Authorities)?;
+                Way::Http(agent, url.trim_end_matches('/').to_owned())
+            }
+        };
+        Ok(Self { way, key })
     }
 
     pub(super) fn get(&self, path: &str, query: &Query<'_>) -> Result<Value, ApiError> {
-        let url = self.url(path, query)?;
-        self.read(self.agent.get(&url).header("Authorization", self.authorization()).call())
+        self.read("GET", &with_query(path, query)?, None)
     }
 
     pub(super) fn delete(&self, path: &str, query: &Query<'_>) -> Result<Value, ApiError> {
-        let url = self.url(path, query)?;
-        self.read(self.agent.delete(&url).header("Authorization", self.authorization()).call())
+        self.read("DELETE", &with_query(path, query)?, None)
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, ApiError> {
-        let request = self.agent.post(self.url(path, &[])?).header("Authorization", self.authorization());
-        self.read(request.header("Content-Type", "application/json").send(body.to_string()))
+        self.read("POST", &with_query(path, &[])?, Some(body.to_string()))
+    }
+
+    /// What a stream of events tells, one after another, until it ends.
+    pub(super) fn events(
+        &self,
+        path: &str,
+        query: &Query<'_>,
+        mut take: impl FnMut(&Value) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let answered = self.ask("GET", &with_query(path, query)?, None)?;
+        if answered.status != 200 {
+            return self.value_of(answered).map(drop);
+        }
+        for line in BufReader::new(answered.body).lines() {
+            let line = line.map_err(|error| ApiError::Unreachable(self.way.name(), error.to_string()))?;
+            if let Some(data) = line.strip_prefix("data: ") {
+                take(&serde_json::from_str(data).map_err(|_| ApiError::Foreign(self.way.name()))?)?;
+            }
+        }
+        Ok(())
     }
 
     /// The pages of a list put together, up to `limit` entries if that is not 0. `names` are those of the list and of the
@@ -126,7 +159,7 @@ impl Api {
             query.extend(next.as_deref().map(|next| (names.1, next)));
             let mut page = self.get(path, &query)?;
             let Some(Value::Array(entries)) = page.get_mut(names.0).map(Value::take) else {
-                return Err(ApiError::Foreign(self.url.clone()));
+                return Err(ApiError::Foreign(self.way.name()));
             };
             all.extend(entries);
             next = match &page["next"] {
@@ -141,29 +174,26 @@ impl Api {
         }
     }
 
-    fn url(&self, path: &str, query: &Query<'_>) -> Result<String, ApiError> {
-        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        let mark = if query.is_empty() { "" } else { "?" };
-        let url = format!("{}{path}{mark}{}", self.url, query.join("&"));
-        if url.len() <= URL_MAX_BYTES { Ok(url) } else { Err(ApiError::TooLong) }
+    fn ask(&self, method: &str, path: &str, body: Option<String>) -> Result<Answered, ApiError> {
+        let asked = Asked { method, path, key: self.key.as_deref(), body };
+        self.way.ask(&asked).map_err(|error| ApiError::Unreachable(self.way.name(), error))
     }
 
-    fn authorization(&self) -> String {
-        format!("Bearer {}", self.key.as_deref().unwrap_or_default())
+    fn read(&self, method: &str, path: &str, body: Option<String>) -> Result<Value, ApiError> {
+        self.value_of(self.ask(method, path, body)?)
     }
 
-    fn read(&self, answer: Result<Response<ureq::Body>, ureq::Error>) -> Result<Value, ApiError> {
-        let unreachable = |error| ApiError::Unreachable(self.url.clone(), Box::new(error));
-        let mut answer = answer.map_err(unreachable)?;
-        let status = answer.status().as_u16();
-        let body = answer.body_mut().with_config().limit(ANSWER_MAX_BYTES).read_to_vec().map_err(unreachable)?;
+    fn value_of(&self, answered: Answered) -> Result<Value, ApiError> {
+        let (status, mut body) = (answered.status, Vec::new());
+        let read = answered.body.take(ANSWER_MAX_BYTES).read_to_end(&mut body);
+        read.map_err(|error| ApiError::Unreachable(self.way.name(), error.to_string()))?;
         if status == 204 {
             return Ok(Value::Null);
         }
         if matches!(status, 414 | 431) {
             return Err(ApiError::TooLong);
         }
-        let value = serde_json::from_slice::<Value>(&body).map_err(|_| ApiError::Foreign(self.url.clone()))?;
+        let value = serde_json::from_slice::<Value>(&body).map_err(|_| ApiError::Foreign(self.way.name()))?;
         if (200..300).contains(&status) {
             return Ok(value);
         }
@@ -176,6 +206,13 @@ impl Api {
     }
 }
 
+fn with_query(path: &str, query: &Query<'_>) -> Result<String, ApiError> {
+    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let mark = if query.is_empty() { "" } else { "?" };
+    let path = format!("{path}{mark}{}", query.join("&"));
+    if path.len() <= URL_MAX_BYTES { Ok(path) } else { Err(ApiError::TooLong) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,8 +223,7 @@ mod tests {
             path(&["clients", "a/b c%é?", "subscriptions"]),
             "/api/v1/clients/a%2Fb%20c%25%C3%A9%3F/subscriptions"
         );
-        let api = Api::new("http://127.0.0.1:1/", None, None).unwrap();
-        assert_eq!(api.url("/x", &[("a", "1&2"), ("b", "")]).unwrap(), "http://127.0.0.1:1/x?a=1%262&b=");
-        assert_eq!(api.url("/x", &[]).unwrap(), "http://127.0.0.1:1/x");
+        assert_eq!(with_query("/x", &[("a", "1&2"), ("b", "")]).unwrap(), "/x?a=1%262&b=");
+        assert_eq!(with_query("/x", &[]).unwrap(), "/x");
     }
 }

@@ -3,17 +3,20 @@
 //! Owns: its arguments, and which request each command is.
 //! Always holds: what a client could choose (ids, topics, payloads) is shown as text, control characters escaped; `--json` is what
 //! the API answered, unchanged but for pages, which are put together.
-//! Leaves to others: requests (`api`), how answers look (`table`).
+//! Leaves to others: requests (`api`, `way`), how answers look (`table`), what changes how the broker serves (`operate`).
 
 #![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
 
 mod api;
+mod operate;
 mod table;
+mod way;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,15 +24,20 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use crate::config::Exit;
-use api::{Api, ApiError};
+use api::{Api, ApiError, ServerPlace};
+use operate::OperateCommand;
 
 /// Asks a running broker, by its admin server
 #[derive(Debug, Parser)]
 #[command(name = "dunlin ctl", bin_name = "dunlin ctl", max_term_width = 100)]
 struct CtlArguments {
-    /// Where the admin server is
-    #[arg(long, env = "DUNLIN_CTL_URL", default_value = "http://127.0.0.1:18083", global = true)]
-    url: String,
+    /// Where the admin server is, if not at http://127.0.0.1:18083
+    #[arg(long, env = "DUNLIN_CTL_URL", global = true)]
+    url: Option<String>,
+
+    /// The path at which it listens, where root and the broker's user need no key; /run/dunlin/admin.sock where that is there and no URL is given
+    #[arg(long, value_name = "PATH", env = "DUNLIN_CTL_SOCKET", global = true, conflicts_with = "url")]
+    socket: Option<PathBuf>,
 
     /// A file that holds an API key, as `dunlin passwd --admin --api-key` prints it; the variable DUNLIN_CTL_KEY is the key itself
     #[arg(long, value_name = "FILE", env = "DUNLIN_CTL_KEY_FILE", global = true)]
@@ -114,6 +122,9 @@ enum CtlCommand {
     },
     /// Reads the configuration again, as at SIGHUP
     Reload,
+    /// What changes how the broker serves
+    #[command(flatten)]
+    Operate(OperateCommand),
 }
 
 /// What the API calls them, with - in place of _.
@@ -190,14 +201,35 @@ pub(super) fn run(arguments: &[OsString]) -> Exit {
             return exit;
         }
     };
-    let api = key(&arguments).and_then(|key| Api::new(&arguments.url, arguments.cafile.as_deref(), key));
-    match api.and_then(|api| answer(&arguments, &api)).and_then(|text| show(&text)) {
+    match key(&arguments).and_then(|key| run_with(&arguments, key)) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             drop(writeln!(io::stderr(), "dunlin ctl: {error}"));
             Exit::TestFailed
         }
     }
+}
+
+/// Where systemd has the broker's directory for such things.
+const USUAL_SOCKET: &str = "/run/dunlin/admin.sock";
+const USUAL_URL: &str = "http://127.0.0.1:18083";
+
+fn run_with(arguments: &CtlArguments, key: Option<String>) -> Result<(), ApiError> {
+    let usual = Path::new(USUAL_SOCKET);
+    let place = match (&arguments.url, &arguments.socket) {
+        (Some(url), _) => ServerPlace::Url(url, arguments.cafile.as_deref()),
+        (None, Some(path)) => ServerPlace::Path(path),
+        (None, None) if usual.exists() => ServerPlace::Path(usual),
+        (None, None) => ServerPlace::Url(USUAL_URL, arguments.cafile.as_deref()),
+    };
+    if let CtlCommand::Operate(OperateCommand::Trace(trace)) = &arguments.command
+        && !trace.log
+    {
+        let api = Api::new(&place, key, Duration::from_secs(trace.seconds.into()))?;
+        return operate::live(&api, trace, arguments.json);
+    }
+    let api = Api::new(&place, key, Duration::ZERO)?;
+    show(&answer(arguments, &api)?)
 }
 
 fn show(text: &str) -> Result<(), ApiError> {
@@ -263,6 +295,10 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
             let has = |setting: &&Value| setting["name"].as_str().is_some_and(|name| name.contains(text.as_str()));
             let some: Vec<Value> = all.as_array().into_iter().flatten().filter(has).cloned().collect();
             shown(&Value::Array(some), table::settings)
+        }
+        CtlCommand::Operate(command) => {
+            let (value, table) = operate::answer(api, command)?;
+            if value.is_null() { String::new() } else { shown(&value, table) }
         }
         CtlCommand::Reload => shown(&api.post("/api/v1/reload", &json!({}))?, table::reloaded),
     })

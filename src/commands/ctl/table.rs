@@ -54,7 +54,7 @@ pub(super) fn clients(list: &Value) -> String {
     )
 }
 
-/// A list of subscriptions.
+/// Who is subscribed, one a line.
 pub(super) fn subscriptions(list: &Value) -> String {
     table(
         list,
@@ -129,6 +129,64 @@ pub(super) fn retained(list: &Value) -> String {
                 _ => format!("base64:{}", plain(&message["payload_base64"])),
             }),
         ],
+    )
+}
+
+/// Where the broker accepts, one a line.
+pub(super) fn listeners(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("LISTENER", |row| plain(&row["name"])),
+            ("ADDRESS", |row| plain(&row["address"])),
+            ("KIND", |row| plain(&row["kind"])),
+            ("ACCEPTS", |row| if row["accepting"] == true { "yes".into() } else { "no".into() }),
+            ("CONNECTIONS", |row| plain(&row["connections"])),
+        ],
+    )
+}
+
+/// Who is not let in, one a line.
+pub(super) fn bans(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("CLIENT", |ban| plain(&ban["client_id"])),
+            ("NETWORK", |ban| plain(&ban["network"])),
+            ("UNTIL (MS)", |ban| plain(&ban["until_ms"])),
+            ("REASON", |ban| plain(&ban["reason"])),
+        ],
+    )
+}
+
+/// What is told to whom, one a line.
+pub(super) fn traces(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("ID", |trace| plain(&trace["id"])),
+            ("TO", |trace| plain(&trace["to"])),
+            ("DETAIL", |trace| plain(&trace["detail"])),
+            ("CLIENT", |trace| plain(&trace["client_id"])),
+            ("ADDRESS", |trace| plain(&trace["address"])),
+            ("TOPIC", |trace| plain(&trace["topic"])),
+        ],
+    )
+}
+
+/// One line of a trace.
+pub(super) fn traced(event: &Value) -> String {
+    if event["lines"].is_u64() {
+        return format!("({} lines were lost so far)\n", plain(&event["lines"]));
+    }
+    let seconds_of_day = event["at_ms"].as_u64().unwrap_or_default() % 86_400_000;
+    let (hours, rest) = (seconds_of_day / 3_600_000, seconds_of_day % 3_600_000);
+    let (minutes, ms) = (rest / 60_000, rest % 60_000);
+    let (seconds, ms) = (ms / 1_000, ms % 1_000);
+    let [name, client, address, topic, text] =
+        ["event", "client_id", "address", "topic", "text"].map(|key| plain(&event[key]));
+    format!(
+        "{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z {name} client={client} peer={address} topic={topic} {text}\n"
     )
 }
 

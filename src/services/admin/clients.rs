@@ -155,9 +155,9 @@ pub(super) struct ClientView {
 pub(super) struct TrafficView {
     /// For how long, in milliseconds.
     counted_ms: u64,
-    /// Messages from it.
+    /// PUBLISH packets from it.
     messages_received: u32,
-    /// Messages to it.
+    /// PUBLISH packets to it.
     messages_sent: u32,
     /// Bytes of topics, properties and payloads of messages from it.
     bytes_received: u64,

@@ -14,7 +14,9 @@ use utoipa_axum::routes;
 
 use super::problem::HttpProblem;
 use super::state::AdminState;
-use super::{access, broker, clients, health, messages, metrics, subscriptions, traffic};
+use super::{
+    access, bans, broker, clients, draining, health, listeners, messages, metrics, subscriptions, traces, traffic,
+};
 use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
 /// What the description says beside the routes.
@@ -34,6 +36,7 @@ use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
         (name = "broker", description = "The broker as a whole"),
         (name = "clients", description = "Clients and their sessions"),
         (name = "subscriptions", description = "Who is subscribed to what"),
+        (name = "operation", description = "Listeners, bans, traces, and emptying the broker"),
         (name = "traffic", description = "What is counted while somebody looks"),
         (name = "messages", description = "Publishing, and retained messages"),
         (name = "health", description = "For orchestrators and monitoring"),
@@ -82,6 +85,14 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(subscriptions::groups))
         .routes(routes!(traffic::top))
         .routes(routes!(traffic::topics))
+        .routes(routes!(listeners::list))
+        .routes(routes!(listeners::stop))
+        .routes(routes!(listeners::start))
+        .routes(routes!(bans::list, bans::add, bans::remove))
+        .routes(routes!(draining::begin, draining::show, draining::end))
+        .routes(routes!(traces::list, traces::to_log))
+        .routes(routes!(traces::live))
+        .routes(routes!(traces::remove))
         .routes(routes!(messages::publish))
         .routes(routes!(messages::list_retained, messages::delete_retained))
         .routes(routes!(health::healthz))

@@ -49,5 +49,8 @@ pub(super) async fn readyz(state: State<Arc<AdminState>>) -> Result<Json<Health>
     if state.reload.get().is_none() {
         return Err(HttpProblem::not_now("the broker reads back what it keeps"));
     }
+    if state.with_drain(|drain| drain.is_some()) {
+        return Err(HttpProblem::not_now("the broker is being emptied"));
+    }
     healthz(state).await
 }

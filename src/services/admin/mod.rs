@@ -6,19 +6,23 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`; `description` (`OpenAPI`).
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`; `description` (`OpenAPI`).
 
 mod access;
 mod asked;
+mod bans;
 mod broker;
 mod clients;
 mod cursor;
 mod description;
+mod draining;
 mod first_password;
 mod health;
+mod listeners;
 mod logins;
 mod messages;
 mod metrics;
+mod operated;
 mod origin;
 mod problem;
 mod process;
@@ -27,6 +31,7 @@ mod shards;
 mod stalled;
 mod state;
 mod subscriptions;
+mod traces;
 mod traffic;
 
 use std::io;
@@ -41,6 +46,7 @@ use crate::inbox::InboxSender;
 use crate::limits::ADMIN_FIRST_PASSWORD_S;
 use crate::ring::SharedUnixListener;
 use crate::telemetry::log;
+pub(crate) use operated::AdminListener;
 use state::AdminState;
 
 /// Is told what a reload has come to: the changes, or why nothing changed.
@@ -53,7 +59,7 @@ pub(crate) type AdminTls = Arc<ArcSwap<rustls::ServerConfig>>;
 
 /// Where it listens already.
 pub(crate) struct AdminSockets<'a> {
-    /// By TCP.
+    /// For whoever can reach its address.
     pub(crate) network: Option<TcpListener>,
     /// What is spoken there first, if not HTTP at once.
     pub(crate) tls: Option<AdminTls>,
@@ -84,9 +90,8 @@ impl AdminHandle {
     }
 
     /// All shards are heard from now on, and whoever may can ask for a reload.
-    pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker) {
-        let is_first = self.0.reload.set(asker).is_ok();
-        assert!(is_first, "the broker starts once");
+    pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker, listeners: Vec<AdminListener>) {
+        self.0.serves(asker, listeners);
     }
 }
 

@@ -8,8 +8,10 @@ use arc_swap::ArcSwap;
 use super::ReloadAsker;
 use super::first_password::FirstPassword;
 use super::logins::Logins;
+use super::operated::{AdminListener, DrainUnderWay, TracesUnderWay};
 use super::shards::Shards;
 use crate::auth::admin_users::AdminUsers;
+use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Config, MetricsAccess, SettingInEffect};
 use crate::inbox::InboxSender;
 
@@ -23,6 +25,14 @@ pub(super) struct AdminState {
     pub(super) started: Instant,
     /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
+    /// Likewise.
+    listeners: OnceLock<Vec<AdminListener>>,
+    /// Held while listeners or bans are changed: one change is told to all shards before the next.
+    pub(super) changes: tokio::sync::Mutex<()>,
+    /// Locked for moments, as are the next two.
+    drain: Mutex<Option<DrainUnderWay>>,
+    bans: Mutex<OperatorBans>,
+    traces: Mutex<TracesUnderWay>,
     /// Locked for moments, never while something is waited for.
     logins: Mutex<Logins>,
 }
@@ -47,6 +57,11 @@ impl AdminState {
             first_password: FirstPassword::default(),
             started: Instant::now(),
             reload: OnceLock::new(),
+            listeners: OnceLock::new(),
+            changes: tokio::sync::Mutex::default(),
+            drain: Mutex::default(),
+            bans: Mutex::default(),
+            traces: Mutex::default(),
             logins: Mutex::new(Logins::default()),
         }
     }
@@ -63,6 +78,32 @@ impl AdminState {
     /// Whether a file says who may.
     pub(super) fn has_users_file(&self) -> bool {
         self.known.load().users.is_some()
+    }
+
+    /// The broker's listeners; none before every shard is heard.
+    pub(super) fn listeners(&self) -> &[AdminListener] {
+        self.listeners.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// All shards are heard from now on.
+    pub(super) fn serves(&self, reload: ReloadAsker, listeners: Vec<AdminListener>) {
+        let is_first = self.listeners.set(listeners).is_ok() && self.reload.set(reload).is_ok();
+        assert!(is_first, "the broker starts once");
+    }
+
+    /// How the broker is being emptied.
+    pub(super) fn with_drain<T>(&self, then: impl FnOnce(&mut Option<DrainUnderWay>) -> T) -> T {
+        then(&mut self.drain.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whom operators have banned.
+    pub(super) fn with_bans<T>(&self, then: impl FnOnce(&mut OperatorBans) -> T) -> T {
+        then(&mut self.bans.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is traced.
+    pub(super) fn with_traces<T>(&self, then: impl FnOnce(&mut TracesUnderWay) -> T) -> T {
+        then(&mut self.traces.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Who is logged in.

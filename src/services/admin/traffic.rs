@@ -119,10 +119,10 @@ pub(super) async fn top(
 #[derive(Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum TopicOrder {
-    /// Messages.
+    /// By how many were published.
     #[default]
     Messages,
-    /// Bytes.
+    /// By what topics, properties and payloads come to.
     Bytes,
     /// The last message.
     Last,
@@ -133,7 +133,7 @@ pub(super) enum TopicOrder {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TopicsQuery {
-    /// The order.
+    /// What comes first; without it the busiest.
     #[param(inline)]
     by: Option<TopicOrder>,
     /// How many.
@@ -195,7 +195,9 @@ pub(super) async fn topics(
     for reply in state.shards.ask_all(&Command::ListTopics { by, limit: PAGE_MAX }).await? {
         let Reply::Topics { rows, counted_ms: of_shard } = reply else { return Err(HttpProblem::of_reply(&reply)) };
         counted_ms = counted_ms.min(of_shard);
-        rows.into_iter().for_each(|row| add_topic(&mut all, row));
+        for row in rows {
+            add_topic(&mut all, row);
+        }
     }
     let mut all: Vec<TopicRow> = all.into_values().collect();
     all.sort_by_key(|row| match by {

@@ -157,6 +157,13 @@ pub fn file_changed(path: &dyn Display) {
     info!(target: TARGET, event = "file_changed", %path);
 }
 
+/// What an operator wants to be told of a client, a topic or an address.
+pub fn traced(what: &str, client: &str, peer: &str, topic: Option<&str>, text: &str) {
+    if LogKind::Traced.admit() {
+        info!(target: TARGET, event = LogKind::Traced.name(), what, client, peer, topic, text);
+    }
+}
+
 /// The keys of an identity provider were fetched.
 pub fn key_set_fetched(url: &str, keys: u64) {
     debug!(target: TARGET, event = "key_set_fetched", url, keys);

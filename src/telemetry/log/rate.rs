@@ -51,6 +51,8 @@ pub(super) enum LogKind {
     PublishReceived,
     /// A PUBLISH to a client.
     PublishSent,
+    /// What an operator wants to be told of.
+    Traced,
     /// A wrong password at the admin server.
     AdminLoginFailed,
     /// A connection to the admin server that finds no place.
@@ -59,7 +61,7 @@ pub(super) enum LogKind {
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
@@ -77,6 +79,7 @@ impl LogKind {
         Self::PublishRefused,
         Self::PublishReceived,
         Self::PublishSent,
+        Self::Traced,
         Self::AdminLoginFailed,
         Self::AdminFull,
     ];
@@ -101,6 +104,7 @@ impl LogKind {
             Self::PublishRefused => "publish_refused",
             Self::PublishReceived => "publish_received",
             Self::PublishSent => "publish_sent",
+            Self::Traced => "traced",
             Self::AdminLoginFailed => "admin_login_failed",
             Self::AdminFull => "admin_full",
         }

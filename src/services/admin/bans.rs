@@ -1,0 +1,210 @@
+//! Client ids and networks that an operator bans.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::{Operator, Viewer};
+use super::asked::{JsonBody, Parameters};
+use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
+use super::state::AdminState;
+use crate::auth::operator_bans::{BannedWho, OperatorBan};
+use crate::settings::Network;
+use crate::shard::command::{ClientFilter, PAGE_MAX};
+use crate::shard::{Command, Reply, SessionFate};
+use crate::time::Timestamp;
+
+/// Whom to ban, and for how long.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewBan {
+    /// Whoever says this client id, from wherever.
+    client_id: Option<String>,
+    /// Whoever comes from this address or network, instead.
+    #[schema(example = "192.0.2.0/24")]
+    network: Option<String>,
+    /// How long; without it as long as the broker runs.
+    seconds: Option<u32>,
+    /// Why, for whoever reads the list.
+    #[serde(default)]
+    reason: String,
+    /// Whether who is connected and banned now is closed (0x98).
+    #[serde(default = "yes")]
+    disconnect: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// A ban that holds.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BanView {
+    /// Whoever says this client id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    /// Whoever comes from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<String>,
+    /// When it ends, in milliseconds since 1970; none lasts as long as the broker runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until_ms: Option<u64>,
+    /// Why.
+    reason: String,
+}
+
+impl BanView {
+    fn new(who: &BannedWho, ban: &OperatorBan) -> Self {
+        let (client_id, network) = match who {
+            BannedWho::ClientId(id) => (Some(id.to_string()), None),
+            BannedWho::Network(first, bits) => (None, Some(format!("{first}/{bits}"))),
+        };
+        Self { client_id, network, until_ms: ban.until.map(|until| until.0), reason: ban.reason.to_string() }
+    }
+}
+
+/// What an operator may write about a ban, in bytes.
+const REASON_MAX_BYTES: usize = 256;
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Who is meant, and the network where it is one.
+fn who_of(client_id: Option<&str>, network: Option<&str>) -> Result<(BannedWho, Option<Network>), HttpProblem> {
+    match (client_id, network) {
+        (Some(id), None) if !id.is_empty() && u16::try_from(id.len()).is_ok() => {
+            Ok((BannedWho::ClientId(id.into()), None))
+        }
+        (None, Some(text)) => {
+            let network: Network =
+                text.parse().map_err(|text: String| HttpProblem::bad_request(format!("network: {text}")))?;
+            Ok((BannedWho::Network(network.address(), network.prefix()), Some(network)))
+        }
+        _ => Err(HttpProblem::bad_request("a client_id or a network is needed, and one of them alone")),
+    }
+}
+
+/// The bans of operators that hold, in no order that means anything. What `--ban-after` does is not among them.
+#[utoipa::path(
+    get, path = "/api/v1/bans", tag = "operation",
+    responses(
+        (status = 200, description = "done", body = Vec<BanView>),
+        ReadProblems,
+    )
+)]
+pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Json<Vec<BanView>> {
+    Json(state.with_bans(|bans| bans.iter(now()).map(|(who, ban)| BanView::new(who, ban)).collect()))
+}
+
+/// Ban a client id or a network: whoever comes in is refused (0x8A), until it ends or the broker does.
+#[utoipa::path(
+    post, path = "/api/v1/bans", tag = "operation", request_body = NewBan,
+    responses(
+        (status = 200, description = "it holds", body = BanView),
+        (status = 409, description = "there are as many as may be", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
+    )
+)]
+pub(super) async fn add(
+    State(state): State<Arc<AdminState>>,
+    operator: Operator,
+    JsonBody(new): JsonBody<NewBan>,
+) -> Result<Json<BanView>, HttpProblem> {
+    let (who, network) = who_of(new.client_id.as_deref(), new.network.as_deref())?;
+    if new.reason.len() > REASON_MAX_BYTES {
+        return Err(HttpProblem::bad_request(format!("reason has up to {REASON_MAX_BYTES} bytes")));
+    }
+    operator.note("ban", new.client_id.as_deref().or(new.network.as_deref()).unwrap_or_default());
+    let now = now();
+    let until = new.seconds.map(|seconds| Timestamp(now.0 + u64::from(seconds) * 1_000));
+    let ban = OperatorBan { until, reason: new.reason.into() };
+    let view = BanView::new(&who, &ban);
+    let _one_at_a_time = state.changes.lock().await;
+    if !state.with_bans(|bans| bans.add(now, who.clone(), ban)) {
+        let text = "there are as many bans as may be: take some out, or ban a network";
+        return Err(HttpProblem::new(StatusCode::CONFLICT, text));
+    }
+    tell_shards(&state).await?;
+    match (who, network) {
+        _ if !new.disconnect => {}
+        (BannedWho::ClientId(client_id), _) => {
+            state.shards.ask_owner(&Command::Disconnect { client_id, session: SessionFate::Kept }).await?;
+        }
+        (BannedWho::Network(..), Some(network)) => {
+            let state = Arc::clone(&state);
+            // There may be many. A shard that does not answer is the watchdog's affair.
+            tokio::spawn(async move { close_from(&state, network).await.ok() });
+        }
+        (BannedWho::Network(..), None) => {}
+    }
+    Ok(Json(view))
+}
+
+async fn tell_shards(state: &AdminState) -> Result<(), HttpProblem> {
+    let bans = state.with_bans(|bans| (!bans.is_empty()).then(|| Arc::new(bans.clone())));
+    state.shards.ask_all(&Command::UseBans(bans)).await?;
+    Ok(())
+}
+
+/// Closes connections from a network, page by page.
+async fn close_from(state: &AdminState, network: Network) -> Result<(), HttpProblem> {
+    let filter = ClientFilter { network: Some(network), connected: Some(true), ..ClientFilter::default() };
+    for shard in 0..state.shards.len() {
+        let mut after = None;
+        loop {
+            let command = Command::ListClients { after, limit: PAGE_MAX, filter: filter.clone() };
+            let Reply::Clients { page, next } = state.shards.ask(shard, command).await? else { return Ok(()) };
+            for client in page {
+                let command = Command::Disconnect { client_id: client.client_id, session: SessionFate::Kept };
+                state.shards.ask(shard, command).await?;
+            }
+            match next {
+                Some(_) => after = next,
+                None => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Which ban is taken out.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BanQuery {
+    /// As it was banned.
+    client_id: Option<String>,
+    /// That of this address or network.
+    network: Option<String>,
+}
+
+/// Take a ban out.
+#[utoipa::path(
+    delete, path = "/api/v1/bans", tag = "operation", params(BanQuery),
+    responses(
+        (status = 204, description = "it does not hold any more"),
+        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
+    )
+)]
+pub(super) async fn remove(
+    State(state): State<Arc<AdminState>>,
+    operator: Operator,
+    Parameters(query): Parameters<BanQuery>,
+) -> Result<StatusCode, HttpProblem> {
+    let (who, _) = who_of(query.client_id.as_deref(), query.network.as_deref())?;
+    operator.note("unban", query.client_id.as_deref().or(query.network.as_deref()).unwrap_or_default());
+    let _one_at_a_time = state.changes.lock().await;
+    if !state.with_bans(|bans| bans.remove(&who)) {
+        return Err(HttpProblem::not_found("there is no such ban"));
+    }
+    tell_shards(&state).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

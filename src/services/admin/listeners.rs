@@ -1,0 +1,135 @@
+//! Listeners: which there are, and stopping and starting them.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::access::{Operator, Viewer};
+use super::asked::NameInPath;
+use super::operated::AdminListener;
+use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
+use super::state::AdminState;
+use crate::settings::ListenerKind;
+use crate::shard::{Command, Reply};
+
+/// Where the broker accepts, and whether it does.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ListenerView {
+    /// Its name in the configuration.
+    name: String,
+    /// Address and port, or a path.
+    #[schema(example = "127.0.0.1:1883")]
+    address: String,
+    /// `tcp`, `ws`, `unix`, `tls` or `wss`.
+    kind: &'static str,
+    /// Whether it accepts connections.
+    accepting: bool,
+    /// Connections that came by it and are open.
+    connections: u32,
+}
+
+/// The listeners, in the order of the configuration.
+#[utoipa::path(
+    get, path = "/api/v1/listeners", tag = "operation",
+    responses(
+        (status = 200, description = "done", body = Vec<ListenerView>),
+        ReadProblems,
+    )
+)]
+pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Json<Vec<ListenerView>> {
+    let view = |listener: &AdminListener| ListenerView {
+        name: listener.name.to_string(),
+        address: listener.place.clone(),
+        kind: match listener.kind {
+            ListenerKind::Tcp => "tcp",
+            ListenerKind::WebSocket => "ws",
+            ListenerKind::Unix => "unix",
+            ListenerKind::Tls => "tls",
+            ListenerKind::SecureWebSocket => "wss",
+        },
+        accepting: listener.is_open.load(Ordering::Relaxed),
+        connections: listener.connections.load(Ordering::Relaxed),
+    };
+    Json(state.listeners().iter().map(view).collect())
+}
+
+/// Stop accepting by a listener: its socket is closed. Who came by it stays connected.
+#[utoipa::path(
+    post, path = "/api/v1/listeners/{name}/stop", tag = "operation",
+    params(("name" = String, Path, description = "its name, percent-encoded")),
+    responses(
+        (status = 204, description = "it accepts nobody"),
+        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 409, description = "it is at a path", body = HttpProblem, content_type = "application/problem+json"),
+        ChangeProblems,
+    )
+)]
+pub(super) async fn stop(
+    State(state): State<Arc<AdminState>>,
+    operator: Operator,
+    NameInPath(name): NameInPath,
+) -> Result<StatusCode, HttpProblem> {
+    change(&state, &operator, &name, false).await
+}
+
+/// Accept by a listener again that was stopped.
+#[utoipa::path(
+    post, path = "/api/v1/listeners/{name}/start", tag = "operation",
+    params(("name" = String, Path, description = "its name, percent-encoded")),
+    responses(
+        (status = 204, description = "it accepts"),
+        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        (status = 409, description = "it is at a path, or its address is another's now", body = HttpProblem,
+         content_type = "application/problem+json"),
+        ChangeProblems,
+    )
+)]
+pub(super) async fn start(
+    State(state): State<Arc<AdminState>>,
+    operator: Operator,
+    NameInPath(name): NameInPath,
+) -> Result<StatusCode, HttpProblem> {
+    change(&state, &operator, &name, true).await
+}
+
+async fn change(state: &AdminState, operator: &Operator, name: &str, is_open: bool) -> Result<StatusCode, HttpProblem> {
+    let index = state.listeners().iter().position(|listener| *listener.name == *name);
+    let index = index.ok_or_else(|| HttpProblem::not_found("no listener has this name"))?;
+    operator.note(if is_open { "start_listener" } else { "stop_listener" }, name);
+    set_open(state, index, is_open).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stops or starts one. Nothing has changed when it fails.
+pub(super) async fn set_open(state: &AdminState, index: usize, is_open: bool) -> Result<(), HttpProblem> {
+    let _one_at_a_time = state.changes.lock().await;
+    let listener = &state.listeners()[index];
+    let conflict = |text: &str| HttpProblem::new(StatusCode::CONFLICT, text);
+    let Some(address) = listener.address else {
+        return Err(conflict("all shards share the socket of a path: it cannot be stopped by itself"));
+    };
+    if listener.is_open.load(Ordering::Relaxed) == is_open {
+        return Ok(());
+    }
+    if is_open
+        && let Err(error) = TcpListener::bind(address)
+        && error.kind() == io::ErrorKind::AddrInUse
+    {
+        return Err(conflict("another process listens at its address meanwhile"));
+    }
+    let command = |is_open| Command::SetListener { index: index as u8, is_open };
+    let replies = state.shards.ask_all(&command(is_open)).await?;
+    if let Some(refusal) = replies.iter().find(|reply| **reply != Reply::Done) {
+        state.shards.ask_all(&command(!is_open)).await?;
+        return Err(HttpProblem::of_reply(refusal));
+    }
+    listener.is_open.store(is_open, Ordering::Relaxed);
+    Ok(())
+}
