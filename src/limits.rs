@@ -238,6 +238,8 @@ pub const ADMIN_FAILURES_ADDRESSES_MAX: usize = 4_096;
 pub const ADMIN_PAGES_PER_REQUEST: usize = 128;
 /// How long traffic of clients and topics goes on being counted after somebody has looked at it, in seconds.
 pub const TRAFFIC_COUNTED_S: u32 = 60;
+/// Filters that a topic may match where somebody asks who is subscribed to it: each is looked for in many sessions.
+pub const AUDIENCE_FILTERS_MAX: usize = 1_024;
 /// Topics that a shard keeps of all that are published, while it counts them.
 pub const TOPICS_SEEN_MAX: usize = 512;
 /// Bytes of a topic that it keeps: longer ones are not counted.

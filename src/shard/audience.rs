@@ -8,10 +8,14 @@ use super::command::{ClientCursor, PAGE_MAX, PAGE_MAX_BYTES, Reply, SLOTS_PER_PA
 use super::deliver::options_of;
 use super::shown::{Audience, GroupRow, SubscriptionRow};
 use crate::ids::SessionId;
+use crate::limits::AUDIENCE_FILTERS_MAX;
+use crate::session::{Place, Subscriptions};
 use crate::topic::{EntryId, Interest, Matches, SubscribedFilter, TopicName};
 
 /// Looks whether a session has one of the filters, of one page.
 const LOOKS_PER_PAGE: usize = 8_192;
+/// Subscriptions of a session that are looked at one by one.
+const PLACES_LOOKED_AT: usize = 16;
 
 impl Shard {
     pub(super) fn list_audience(&self, of: &Audience, after: Option<ClientCursor>, limit: u16) -> Reply {
@@ -24,7 +28,12 @@ impl Shard {
                 Err(_) => return Reply::Refused("the filter is no topic filter"),
             },
             Audience::Topic(topic) => match TopicName::parse(topic, levels_max) {
-                Ok(topic) => self.entries_of(topic),
+                Ok(topic) => match self.entries_of(topic) {
+                    Some(entries) => entries,
+                    None => {
+                        return Reply::Refused("more filters match the topic than are looked for: ask for one of them");
+                    }
+                },
                 Err(_) => return Reply::Refused("the topic is no topic name"),
             },
         };
@@ -36,15 +45,18 @@ impl Shard {
         self.walk_audience(&entries, after, limit)
     }
 
-    /// Each filter that a topic matches and that somebody of this shard is subscribed to.
-    fn entries_of(&self, topic: TopicName<'_>) -> Vec<EntryId> {
+    /// Each filter that a topic matches and that somebody of this shard is subscribed to, in order. `None` where these are too many.
+    fn entries_of(&self, topic: TopicName<'_>) -> Option<Vec<EntryId>> {
         let mut matches = Matches::new();
         matches.copied_max = 0;
         self.router.index.matches(topic, &mut matches);
         let Matches { mut entries, groups, .. } = matches;
+        if entries.len() + groups.len() > AUDIENCE_FILTERS_MAX {
+            return None;
+        }
         entries.extend(groups);
         entries.sort_unstable();
-        entries
+        Some(entries)
     }
 
     /// All of it, where it fits into one page.
@@ -77,13 +89,21 @@ impl Shard {
         for slot in next..end.min(next.saturating_add(SLOTS_PER_PAGE)) {
             let id = SessionId(slot);
             let session = self.clients.sessions.try_get(id).filter(|session| !session.has_ended);
-            let places = session.map(|session| &session.subscriptions).filter(|places| !places.is_empty());
+            let may_have_one = |places: &&Subscriptions| {
+                let has = |place: &Place| entries.binary_search(&place.entry).is_ok();
+                // A few are held against all filters at once.
+                places.len() > entries.len().min(PLACES_LOOKED_AT) || places.places().iter().any(has)
+            };
+            let Some(places) = session.map(|session| &session.subscriptions).filter(may_have_one) else {
+                within = 0;
+                continue;
+            };
             for (at, &entry) in entries.iter().enumerate().skip(within) {
                 if page.len() >= limit || bytes >= PAGE_MAX_BYTES || looks >= LOOKS_PER_PAGE {
                     return Reply::Audience { page, next: Some(ClientCursor { next: slot, end, within: at as u32 }) };
                 }
                 looks += 1;
-                if let Some(position) = places.and_then(|places| places.position(entry)) {
+                if let Some(position) = places.position(entry) {
                     bytes += self.add_row(&mut page, id, (entry, position));
                 }
             }
@@ -145,14 +165,16 @@ impl Shard {
     /// A page of the shared subscriptions of all shards.
     pub(super) fn list_groups(&self, first: u32, limit: u16) -> Reply {
         let limit = usize::from(limit.clamp(1, PAGE_MAX));
-        let (mut page, mut bytes) = (Vec::new(), 0);
-        for (slot, (filter, members, connected)) in self.router.index.groups_from(first) {
-            if page.len() == limit || bytes >= PAGE_MAX_BYTES || slot >= first.saturating_add(SLOTS_PER_PAGE) {
-                return Reply::Groups { page, next: Some(slot) };
+        let slots = self.router.index.group_slots();
+        let (mut page, mut bytes, mut slot) = (Vec::new(), 0, first);
+        let until = slots.min(first.saturating_add(SLOTS_PER_PAGE));
+        while slot < until && page.len() < limit && bytes < PAGE_MAX_BYTES {
+            if let Some((filter, members, connected)) = self.router.index.group_at(slot) {
+                bytes += filter.len();
+                page.push(GroupRow { filter: filter.into(), members, connected });
             }
-            bytes += filter.len();
-            page.push(GroupRow { filter: filter.into(), members, connected });
+            slot += 1;
         }
-        Reply::Groups { page, next: None }
+        Reply::Groups { page, next: (slot < slots).then_some(slot) }
     }
 }

@@ -264,11 +264,16 @@ impl SubscriptionIndex {
         Some(self.groups[group].picked(position))
     }
 
-    /// Shared subscriptions of all shards from a slot on, by slots: what they are to, their members, and how many of these are connected.
-    pub fn groups_from(&self, first: u32) -> impl Iterator<Item = (u32, (&str, u32, u32))> {
-        self.groups.iter_from(first).map(|(slot, group)| {
+    /// One more than the highest slot that has ever held a shared subscription.
+    pub const fn group_slots(&self) -> u32 {
+        self.groups.slots()
+    }
+
+    /// The shared subscription in a slot: what it is to, its members on all shards, and how many of these are connected.
+    pub fn group_at(&self, slot: u32) -> Option<(&str, u32, u32)> {
+        self.groups.get(slot).map(|group| {
             let (members, connected) = group.sums();
-            (slot, (&*group.text, members, connected))
+            (&*group.text, members, connected)
         })
     }
 

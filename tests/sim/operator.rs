@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dunlin::codec::{Forwarded, Version};
 use dunlin::ids::{Qos, ShardId};
 use dunlin::session::{Message as Published, MessageRef};
-use dunlin::shard::command::ClientFilter;
+use dunlin::shard::command::{Audience, ClientFilter, PAGE_MAX};
 use dunlin::shard::{ClientCursor, Command, Input, Reply, RequestId, SessionFate, Settings};
 use dunlin::telemetry::TransportCounters;
 
@@ -161,7 +161,7 @@ impl World {
                 // A will that has just come due is the shard's until its next tick.
                 let is_due = !known.1 && told.3 && !known.3;
                 if told == known || is_due && (told.0, told.1, told.2) == (known.0, known.1, known.2) {
-                    return Ok(());
+                    return self.ask_for_an_audience(shard, client, filters.first());
                 }
                 Err(format!("client {client} is said to hold {told:?}, and has {known:?}, subscribed to {filters:?}"))
             }
@@ -169,6 +169,20 @@ impl World {
             Reply::NotFound if is_over => Ok(()),
             other => Err(format!("client {client} is described as {other:?}, and has {known:?}")),
         }
+    }
+
+    /// A client is among those who are subscribed to a filter that it is subscribed to, once.
+    fn ask_for_an_audience(&mut self, shard: usize, client: usize, filter: Option<&String>) -> Check {
+        let Some(filter) = filter else { return Ok(()) };
+        let of = Audience::Filter(filter.as_str().into());
+        let reply = self.command(shard, Command::ListAudience { of, after: None, limit: PAGE_MAX })?;
+        let Reply::Audience { page, next } = reply else { return Err(format!("no audience of {filter}: {reply:?}")) };
+        let rows = page.iter().filter(|row| *row.client_id == *self.clients[client].plan.name).count();
+        let is_over = self.oracle.sessions.get(&client).is_none_or(|session| session.is_over(self.now.ms()));
+        if rows == 1 || rows == 0 && (next.is_some() || is_over) {
+            return Ok(());
+        }
+        Err(format!("client {client} is {rows} times in the audience of {filter}: {page:?}"))
     }
 
     fn reload(&mut self, shard: usize) -> Check {

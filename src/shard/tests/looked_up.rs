@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::harness::{World, v5_kept};
 use super::show::publish1;
 use crate::codec::{Connect, Packet};
-use crate::limits::TRAFFIC_COUNTED_S;
+use crate::limits::{AUDIENCE_FILTERS_MAX, TRAFFIC_COUNTED_S};
 use crate::shard::command::{
     Audience, ClientFilter, ClientTraffic, GroupRow, SubscriptionRow, TopBy, TopRow, TopicsBy,
 };
@@ -215,4 +215,18 @@ fn clients_are_looked_for_by_what_their_ids_begin_with_and_whether_they_are_ther
         "nobody vouches for anybody here"
     );
     assert_eq!(count(ClientFilter { network: "127.0.0.1".parse().ok(), ..trucks }), 0, "nor has anybody an address");
+}
+
+#[test]
+fn a_topic_that_too_many_filters_match_is_refused() {
+    let mut world = World::new();
+    let peer = world.connect(&v5_kept("many"));
+    for number in 0..AUDIENCE_FILTERS_MAX {
+        world.subscribe(peer, &format!("$share/{number}/t"), 0);
+    }
+    assert_eq!(audience(&mut world, &of_topic("t"), 100, |_| ()).len(), AUDIENCE_FILTERS_MAX);
+    world.subscribe(peer, "t", 0);
+    let command = Command::ListAudience { of: of_topic("t"), after: None, limit: 9 };
+    assert!(matches!(world.ask(0, command), Reply::Refused(_)));
+    assert_eq!(audience(&mut world, &of_filter("t"), 9, |_| ()).len(), 1);
 }
