@@ -99,6 +99,6 @@ impl AdminHandle {
 pub(crate) fn start(sockets: AdminSockets<'_>, config: &Config, inboxes: Vec<InboxSender>) -> io::Result<AdminHandle> {
     let state = Arc::new(AdminState::new(config, inboxes));
     let handle = AdminHandle(Arc::clone(&state));
-    server::start(sockets, description::router(state))?;
+    server::start(sockets, state)?;
     Ok(handle)
 }

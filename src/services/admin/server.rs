@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -20,7 +20,8 @@ use tower::ServiceExt as _;
 
 use super::origin::{AdminPeer, RequestOrigin};
 use super::stalled::PatientStream;
-use super::{AdminSockets, AdminTls};
+use super::state::AdminState;
+use super::{AdminSockets, AdminTls, description};
 use crate::limits::{ADMIN_CONNECTIONS_LOCAL_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_MAX_BYTES, ADMIN_REQUEST_MAX_S};
 use crate::telemetry::log;
 
@@ -31,8 +32,21 @@ const NICE: i32 = 10;
 /// How long it waits when the system gives no descriptor for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// The routes, made when the first connection comes: with their description they are large, and many brokers are never asked.
+struct Routes {
+    state: Arc<AdminState>,
+    made: OnceLock<Router>,
+}
+
+impl Routes {
+    fn get(&self) -> Router {
+        self.made.get_or_init(|| description::router(Arc::clone(&self.state))).clone()
+    }
+}
+
 /// Serves until the process ends.
-pub(super) fn start(sockets: AdminSockets<'_>, router: Router) -> io::Result<()> {
+pub(super) fn start(sockets: AdminSockets<'_>, state: Arc<AdminState>) -> io::Result<()> {
+    let routes = Arc::new(Routes { state, made: OnceLock::new() });
     let AdminSockets { network, tls, local } = sockets;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
     let (network, local) = {
@@ -53,9 +67,9 @@ pub(super) fn start(sockets: AdminSockets<'_>, router: Router) -> io::Result<()>
         // Whoever may not be nicer serves all the same.
         let _ = rustix::process::nice(NICE);
         runtime.block_on(async {
-            let by_path = local.map(|listener| tokio::spawn(accept_local(listener, router.clone())));
+            let by_path = local.map(|listener| tokio::spawn(accept_local(listener, Arc::clone(&routes))));
             if let Some(listener) = network {
-                accept(listener, tls, router).await;
+                accept(listener, tls, routes).await;
             }
             if let Some(by_path) = by_path {
                 let _ = by_path.await;
@@ -66,7 +80,7 @@ pub(super) fn start(sockets: AdminSockets<'_>, router: Router) -> io::Result<()>
     Ok(())
 }
 
-async fn accept(listener: TcpListener, tls: Option<AdminTls>, router: Router) {
+async fn accept(listener: TcpListener, tls: Option<AdminTls>, routes: Arc<Routes>) {
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
@@ -78,7 +92,7 @@ async fn accept(listener: TcpListener, tls: Option<AdminTls>, router: Router) {
             log::event::admin_full(&peer);
             continue;
         };
-        let (router, tls) = (router.clone(), tls.as_ref().map(|tls| TlsAcceptor::from(tls.load_full())));
+        let (router, tls) = (routes.get(), tls.as_ref().map(|tls| TlsAcceptor::from(tls.load_full())));
         let origin = RequestOrigin { peer: AdminPeer::Network(peer), is_secret: tls.is_some() };
         tokio::spawn(async move {
             match tls {
@@ -96,7 +110,7 @@ async fn accept(listener: TcpListener, tls: Option<AdminTls>, router: Router) {
 }
 
 /// Connections of this machine's processes. They have places of their own: whoever uses up those of the network locks no operator out.
-async fn accept_local(listener: UnixListener, router: Router) {
+async fn accept_local(listener: UnixListener, routes: Arc<Routes>) {
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_LOCAL_MAX));
     let own = rustix::process::geteuid().as_raw();
     loop {
@@ -106,7 +120,7 @@ async fn accept_local(listener: UnixListener, router: Router) {
         };
         let (Ok(place), Ok(user)) = (Arc::clone(&places).try_acquire_owned(), stream.peer_cred()) else { continue };
         let peer = AdminPeer::Local { user_id: user.uid(), is_trusted: user.uid() == 0 || user.uid() == own };
-        let (router, origin) = (router.clone(), RequestOrigin { peer, is_secret: true });
+        let (router, origin) = (routes.get(), RequestOrigin { peer, is_secret: true });
         tokio::spawn(async move {
             serve(stream, origin, router).await;
             drop(place);
