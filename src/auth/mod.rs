@@ -24,8 +24,8 @@ pub mod http;
 #[cfg(feature = "runtime")]
 mod key_sets;
 mod mount_point;
-#[cfg(feature = "runtime")]
 pub mod operator_bans;
+#[cfg(feature = "runtime")]
 mod outcome;
 #[cfg(feature = "runtime")]
 pub mod password;

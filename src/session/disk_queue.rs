@@ -19,12 +19,12 @@ pub struct DiskQueue {
     places: VecDeque<DiskPlace>,
     /// Of those that have something else to say, in the same order.
     extras: VecDeque<DiskExtra>,
-    asked: Asked,
+    asked: PageState,
 }
 
 /// How far it is with asking for the first ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Asked {
+pub enum PageState {
     /// Nobody has.
     #[default]
     No,
@@ -192,12 +192,12 @@ impl DiskQueue {
     }
 
     /// How far it is with asking.
-    pub const fn asked(&self) -> Asked {
+    pub const fn asked(&self) -> PageState {
         self.asked
     }
 
     /// Notes how far it is.
-    pub const fn set_asked(&mut self, asked: Asked) {
+    pub const fn set_asked(&mut self, asked: PageState) {
         self.asked = asked;
     }
 }

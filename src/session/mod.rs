@@ -26,7 +26,7 @@ use crate::time::Deadline;
 
 pub use alias::{AliasesIn, AliasesOut, TopicForm};
 pub use delivery::{Delivery, SubscriptionIds};
-pub use disk_queue::{Asked, DiskDelivery, DiskQueue};
+pub use disk_queue::{DiskDelivery, DiskQueue, PageState};
 pub use inbound::{AckNumber, AckQueue, OpenExchanges, PendingAck, Reception};
 pub use link::{Backlog, Link};
 pub use message::{Copied, Message, MessageRef, Routed, expiry_of};

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::delivery::Delivery;
-use super::disk_queue::{Asked, DiskDelivery, DiskQueue};
+use super::disk_queue::{DiskDelivery, DiskQueue, PageState};
 use super::link::tick;
 use super::message::Message;
 use super::queued_memory::QueueTotals;
@@ -98,7 +98,7 @@ impl Outbound {
 
     /// Whether the queue could go on now, as far as it is its own affair: its first message is in memory, or can be asked for.
     pub fn can_go_on(&self) -> bool {
-        !self.queue.is_empty() || self.on_disk.as_deref().is_some_and(|on_disk| on_disk.asked() == Asked::No)
+        !self.queue.is_empty() || self.on_disk.as_deref().is_some_and(|on_disk| on_disk.asked() == PageState::No)
     }
 
     /// Messages queued and in flight.
@@ -162,7 +162,7 @@ impl Outbound {
     }
 
     /// Notes how far it is with asking for what is on disk.
-    pub fn set_asked(&mut self, asked: Asked) {
+    pub fn set_asked(&mut self, asked: PageState) {
         if let Some(on_disk) = self.on_disk.as_deref_mut() {
             on_disk.set_asked(asked);
         }
@@ -181,7 +181,7 @@ impl Outbound {
     fn dequeue_on_disk(&mut self, totals: &mut QueueTotals) -> Option<DiskDelivery> {
         let on_disk = self.on_disk.as_deref_mut()?;
         let delivery = on_disk.pop().expect("there is none without anything in it");
-        on_disk.set_asked(Asked::No); // what was asked for begins with this one
+        on_disk.set_asked(PageState::No); // what was asked for begins with this one
         totals.dequeued_on_disk(delivery.len_bytes);
         self.queued_bytes -= delivery.len_bytes;
         if on_disk.is_empty() {

@@ -10,7 +10,7 @@ use super::record_log::Waiter;
 use super::{DiskRead, Shard, Turn};
 use crate::ids::{MessageId, Qos, SessionId};
 use crate::limits::{DISK_PAGE_BYTES, DISK_PAGE_MESSAGES};
-use crate::session::{Asked, DiskDelivery, DiskQueue, Message, Outbound};
+use crate::session::{DiskDelivery, DiskQueue, Message, Outbound, PageState};
 use crate::telemetry::DropReason;
 
 /// Where a message is kept that has to wait for its client.
@@ -45,7 +45,7 @@ impl Clients {
     pub(super) fn ask_for_disk(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let Some(session) = self.sessions.try_get(id) else { return };
         let first = session.outbound().filter(|outbound| outbound.queued() == outbound.queued_on_disk());
-        let Some(on_disk) = first.and_then(Outbound::on_disk).filter(|on_disk| on_disk.asked() == Asked::No) else {
+        let Some(on_disk) = first.and_then(Outbound::on_disk).filter(|on_disk| on_disk.asked() == PageState::No) else {
             return;
         };
         if !session.has_ended && !self.has_room(id) {
@@ -53,18 +53,18 @@ impl Clients {
         }
         let asked = if self.disk_reads.are_enough() {
             self.disk_reads.wait(id);
-            Asked::Waits
+            PageState::Waits
         } else {
             let may_ask = |message| self.record_log.has_message(message);
             let messages = on_disk.first_ids(self.page_messages(id), DISK_PAGE_BYTES, may_ask);
             if messages.is_empty() {
                 self.record_log.wait_for(turn, Waiter::Queue(id));
-                Asked::Waits
+                PageState::Waits
             } else {
                 self.disk_reads.begin();
                 let count = messages.len() as u16;
                 turn.fx.reads.push(DiskRead { session: id, messages });
-                Asked::For(count)
+                PageState::For(count)
             }
         };
         self.sessions.get_mut(id).outbound_mut().set_asked(asked);
@@ -79,9 +79,10 @@ impl Clients {
     /// What a session had to wait for before it could ask has come.
     pub(super) fn ask_again(&mut self, turn: &mut Turn<'_>, id: SessionId) {
         let outbound = self.sessions.try_get_mut(id).and_then(|session| session.outbound_existing_mut());
-        let waits = |outbound: &&mut Outbound| outbound.on_disk().is_some_and(|queue| queue.asked() == Asked::Waits);
+        let waits =
+            |outbound: &&mut Outbound| outbound.on_disk().is_some_and(|queue| queue.asked() == PageState::Waits);
         if let Some(outbound) = outbound.filter(waits) {
-            outbound.set_asked(Asked::No);
+            outbound.set_asked(PageState::No);
             self.ask_for_disk(turn, id);
         }
     }
@@ -99,7 +100,7 @@ impl Clients {
         let Some(session) = self.sessions.try_get(id) else { return false };
         let Some(on_disk) = session.outbound().and_then(Outbound::on_disk) else { return false };
         let is_page = |on_disk: &DiskQueue| on_disk.ids().take(bodies.len()).eq(bodies.iter().map(|(id, _)| *id));
-        on_disk.asked() == Asked::For(bodies.len() as u16) && is_page(on_disk)
+        on_disk.asked() == PageState::For(bodies.len() as u16) && is_page(on_disk)
     }
 }
 
@@ -113,7 +114,7 @@ impl Shard {
     ) {
         if self.clients.are_awaited(id, &bodies) {
             let session = self.clients.sessions.get_mut(id);
-            session.outbound_mut().set_asked(Asked::No);
+            session.outbound_mut().set_asked(PageState::No);
             // Nobody waits for what a client would have got that has gone meanwhile: it stays where it is.
             if session.link.is_some() || session.has_ended {
                 for (message, body) in bodies {

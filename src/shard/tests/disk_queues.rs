@@ -41,7 +41,9 @@ fn read_all(world: &mut World, sub: Peer, first: Vec<String>) -> Vec<String> {
             .filter_map(|line| line.split('#').nth(1)?.split(' ').next()?.parse().ok())
             .collect();
         acknowledged = all.len();
-        ids.iter().for_each(|id| world.ack(sub, AckKind::PubAck, *id));
+        for id in ids {
+            world.ack(sub, AckKind::PubAck, id);
+        }
         let more = world.read(sub);
         if more.is_empty() {
             return all;

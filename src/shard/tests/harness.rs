@@ -485,7 +485,7 @@ impl World {
 
     /// Has a shard that nobody has used take over what the logs of all retain.
     pub(super) fn restore_retained(&mut self, shard: usize, retained: &[RestoredRetained]) {
-        let log = RestoredLog { state: LogState::default(), messages: Vec::new() };
+        let log = RestoredLog { state: LogState::default(), messages: Vec::new(), lost: Vec::new() };
         let turn = &mut Turn { now: self.now, fx: &mut self.fx };
         self.shards[shard].restore(turn, &log, retained, &[]);
     }

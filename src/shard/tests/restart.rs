@@ -57,7 +57,7 @@ fn a_retained_message_on_its_way_to_its_owner_is_retained_on_the_other_shards_at
     LogRecord::Forward(forward).encode(1, &mut records);
     let mut state = LogState::default();
     state.apply_change(Records::of_batch(&records, 1), &[]);
-    let log = RestoredLog { state, messages: vec![(message, body)] };
+    let log = RestoredLog { state, messages: vec![(message, body)], lost: Vec::new() };
     let retained: Vec<RestoredRetained> = log.retained().collect();
     assert_eq!(retained.len(), 1);
     for shard in 0..2 {
