@@ -30,7 +30,7 @@ pub enum PageState {
     No,
     /// It waits until others have been answered, or until what it would ask for is durable.
     Waits,
-    /// So many were asked for.
+    /// So many were asked for, and are still the first ones.
     For(u16),
 }
 
@@ -147,6 +147,7 @@ impl DiskQueue {
     /// Takes the first one out.
     pub fn pop(&mut self) -> Option<DiskDelivery> {
         let place = self.places.pop_front()?;
+        self.note_taken();
         let extra = if place.has_extra() { self.extras.pop_front() } else { None };
         let (ids, group, expires) = extra
             .map_or((SubscriptionIds::None, GroupTag::NONE, None), |extra| (extra.ids, extra.group, extra.expires));
@@ -194,6 +195,13 @@ impl DiskQueue {
     /// How far it is with asking.
     pub const fn asked(&self) -> PageState {
         self.asked
+    }
+
+    /// The first one was taken out, by whoever did not wait for it: of what was asked for, so many are left.
+    const fn note_taken(&mut self) {
+        if let PageState::For(left) = self.asked {
+            self.asked = PageState::For(left.saturating_sub(1));
+        }
     }
 
     /// Notes how far it is.

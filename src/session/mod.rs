@@ -71,6 +71,8 @@ pub struct Session {
     pub counts_as_durable: bool,
     /// It has ended and waits for its subscriptions to be taken out of the index, some in each turn.
     pub has_ended: bool,
+    /// Its client has asked for no expiry while messages for it were on disk alone: it is kept until its connection ends, and no longer.
+    pub ends_with_connection: bool,
     /// Of its shared subscriptions, so many from the first have not been told whether the client is connected.
     pub groups_to_update: u32,
 }
@@ -97,8 +99,14 @@ impl Session {
             has_work: false,
             counts_as_durable: false,
             has_ended: false,
+            ends_with_connection: false,
             groups_to_update: 0,
         }
+    }
+
+    /// Whether it outlives its connection.
+    pub const fn outlives_connection(&self) -> bool {
+        self.is_persistent() && !self.ends_with_connection
     }
 
     /// Whether the session outlives its connection.

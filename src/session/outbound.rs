@@ -181,7 +181,6 @@ impl Outbound {
     fn dequeue_on_disk(&mut self, totals: &mut QueueTotals) -> Option<DiskDelivery> {
         let on_disk = self.on_disk.as_deref_mut()?;
         let delivery = on_disk.pop().expect("there is none without anything in it");
-        on_disk.set_asked(PageState::No); // what was asked for begins with this one
         totals.dequeued_on_disk(delivery.len_bytes);
         self.queued_bytes -= delivery.len_bytes;
         if on_disk.is_empty() {

@@ -10,14 +10,16 @@ use super::record_log::Waiter;
 use super::{DiskRead, Shard, Turn};
 use crate::ids::{MessageId, Qos, SessionId};
 use crate::limits::{DISK_PAGE_BYTES, DISK_PAGE_MESSAGES};
-use crate::session::{DiskDelivery, DiskQueue, Message, Outbound, PageState};
+use crate::session::{DiskDelivery, Message, Outbound, PageState};
 use crate::telemetry::DropReason;
 
 /// Where a message is kept that has to wait for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueuePlace {
-    /// In memory, as long as there is room.
+    /// In memory, where there is room.
     Memory,
+    /// The same of one that has no other place: only if there still is room when it comes to that.
+    MemoryAlone,
     /// On the disk, where it is written anyway.
     Disk,
     /// It would have to stand behind what is on disk, and is written nowhere.
@@ -29,15 +31,12 @@ impl Clients {
     pub(super) fn queue_place(&self, id: SessionId, qos: Qos) -> QueuePlace {
         let session = self.sessions.get(id);
         let is_behind = session.outbound().is_some_and(|outbound| outbound.queued_on_disk() > 0);
-        if !is_behind && !self.queues.memory().is_full() {
-            return QueuePlace::Memory;
-        }
         // A message may take some more records, of which this turn has the first.
         let has_id = self.record_log.last().0 < DiskDelivery::ID_END / 2;
-        if qos > Qos::AtMostOnce && session.is_persistent() && self.record_log.is_kept() && has_id {
-            return QueuePlace::Disk;
+        if !(qos > Qos::AtMostOnce && session.is_persistent() && self.record_log.is_kept() && has_id) {
+            return if is_behind { QueuePlace::Nowhere } else { QueuePlace::MemoryAlone };
         }
-        if is_behind { QueuePlace::Nowhere } else { QueuePlace::Memory }
+        if is_behind || self.queues.memory().is_full() { QueuePlace::Disk } else { QueuePlace::Memory }
     }
 
     /// Asks for the first messages of a queue that are on disk, if those in front of them are sent and its client has room, or its
@@ -95,12 +94,13 @@ impl Clients {
         }
     }
 
-    /// Whether these are the messages that the session has asked for, and still waits for.
-    fn are_awaited(&self, id: SessionId, bodies: &[(MessageId, Option<Message>)]) -> bool {
-        let Some(session) = self.sessions.try_get(id) else { return false };
-        let Some(on_disk) = session.outbound().and_then(Outbound::on_disk) else { return false };
-        let is_page = |on_disk: &DiskQueue| on_disk.ids().take(bodies.len()).eq(bodies.iter().map(|(id, _)| *id));
-        on_disk.asked() == PageState::For(bodies.len() as u16) && is_page(on_disk)
+    /// How many of these messages the session has asked for and still waits for: the last ones, since what stood in front of them may have been
+    /// dropped meanwhile. `None`: it waits for none.
+    fn awaited_of(&self, id: SessionId, bodies: &[(MessageId, Option<Message>)]) -> Option<usize> {
+        let on_disk = self.sessions.try_get(id)?.outbound()?.on_disk()?;
+        let PageState::For(left) = on_disk.asked() else { return None };
+        let page = bodies.get(bodies.len().checked_sub(left.into())?..)?;
+        on_disk.ids().take(page.len()).eq(page.iter().map(|(id, _)| *id)).then_some(page.len())
     }
 }
 
@@ -112,12 +112,13 @@ impl Shard {
         id: SessionId,
         bodies: Vec<(MessageId, Option<Message>)>,
     ) {
-        if self.clients.are_awaited(id, &bodies) {
+        if let Some(awaited) = self.clients.awaited_of(id, &bodies) {
             let session = self.clients.sessions.get_mut(id);
             session.outbound_mut().set_asked(PageState::No);
             // Nobody waits for what a client would have got that has gone meanwhile: it stays where it is.
             if session.link.is_some() || session.has_ended {
-                for (message, body) in bodies {
+                let dropped = bodies.len() - awaited;
+                for (message, body) in bodies.into_iter().skip(dropped) {
                     self.clients.bring_back(turn, id, message, body);
                 }
             }

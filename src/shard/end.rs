@@ -16,7 +16,7 @@ use crate::topic::TopicName;
 impl Shard {
     pub(super) fn handle_disconnect(&mut self, turn: &mut Turn<'_>, id: SessionId, disconnect: &Disconnect<'_>) {
         if let Some(expiry_s) = disconnect.session_expiry_s {
-            if !self.clients.sessions.get(id).is_persistent() && expiry_s > 0 {
+            if !self.clients.sessions.get(id).outlives_connection() && expiry_s > 0 {
                 // What was 0 in CONNECT cannot be raised now (MQTT 5.0, 3.14.2.2.2).
                 let text = "DISCONNECT raises a session expiry of 0";
                 self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, text);
@@ -67,7 +67,8 @@ impl Shard {
             self.clients.stop_waiting_for(turn, id);
         }
         // What is published on its account is not for itself: shared groups must not pick it any more.
-        if self.clients.sessions.get(id).is_persistent() {
+        let outlives_it = self.clients.sessions.get(id).outlives_connection();
+        if outlives_it {
             let at = Timestamp(turn.now.unix_ms);
             self.clients.record_log.append(turn, &LogRecord::Disconnected { session: id, at });
             self.router.connection_changed(turn, &mut self.clients, id);
@@ -75,7 +76,7 @@ impl Shard {
             self.clients.sessions.end(id);
         }
         self.publish_presence(turn, id, false, reason.label());
-        if self.clients.sessions.get(id).is_persistent() {
+        if outlives_it {
             if self.clients.sessions.get(id).will_due().is_some_and(|due| due.is_due(turn.now)) {
                 self.publish_will(turn, id);
             }
@@ -189,11 +190,18 @@ impl Shard {
     }
 }
 
+/// What a session that ends with its connection is kept for: as long as that lasts, and so long when the process ends before it.
+const KEPT_FOR_CONNECTION_S: u32 = 1;
+
 impl Clients {
-    /// Changes how long a session outlives its connection.
+    /// Changes how long a session outlives its connection. One that is not to outlive it, and for which messages are on disk alone, is kept as
+    /// long as it lasts: what the log has no use for is not there to be read.
     pub(super) fn set_expiry(&mut self, turn: &mut Turn<'_>, id: SessionId, expiry_s: u32) {
         let session = self.sessions.get_mut(id);
         let (was_persistent, before_s) = (session.is_persistent(), session.expiry_s);
+        let has_queue_on_disk = session.outbound().is_some_and(|outbound| outbound.queued_on_disk() > 0);
+        session.ends_with_connection = expiry_s == 0 && was_persistent && has_queue_on_disk;
+        let expiry_s = if session.ends_with_connection { KEPT_FOR_CONNECTION_S } else { expiry_s };
         session.expiry_s = expiry_s;
         if session.is_persistent() && !session.counts_as_durable {
             assert!(session.subscriptions.is_empty(), "a session begins as a kept one or never is one");
@@ -216,7 +224,8 @@ impl Clients {
         (present, expiry_s): (bool, u32),
     ) {
         self.set_expiry(turn, session, expiry_s);
-        if expiry_s > 0 && present {
+        let is_kept = self.sessions.get(session).is_persistent();
+        if is_kept && present {
             self.record_log.append(turn, &LogRecord::Connected { session });
         } else if expiry_s > 0 {
             let at = Timestamp(turn.now.unix_ms);

@@ -86,7 +86,7 @@ impl Shard {
         Reply::Client(Box::new(ClientDetails {
             summary: self.summary(id, session, edge),
             connection,
-            session_expiry_s: session.expiry_s,
+            session_expiry_s: if session.outlives_connection() { session.expiry_s } else { 0 },
             disconnected_at: session.disconnected.map(|instant| now.timestamp_of(instant)),
             expires_at: session.expires().map(|instant| now.timestamp_of(instant)),
             in_flight: outbound.map_or(0, |outbound| outbound.window().len()),

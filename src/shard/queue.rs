@@ -53,7 +53,7 @@ impl Clients {
         let outbound = self.sessions.get_mut(id).outbound_mut();
         match place {
             QueuePlace::Disk => outbound.enqueue_on_disk(DiskDelivery::of(&delivery), &mut self.queues),
-            QueuePlace::Memory | QueuePlace::Nowhere => outbound.enqueue(delivery, &mut self.queues),
+            _ => outbound.enqueue(delivery, &mut self.queues),
         }
         fanout.reception = Reception::Taken;
         self.note_fullness(turn, id, &mut fanout.fullest);
@@ -78,8 +78,9 @@ impl Clients {
         loop {
             let outbound = self.sessions.get_mut(id).outbound_mut();
             let has_memory = match place {
-                QueuePlace::Memory => !self.queues.memory().is_full(),
-                QueuePlace::Disk => true,
+                // Another shard may have taken the last room meanwhile: then this one message is more.
+                QueuePlace::Memory | QueuePlace::Disk => true,
+                QueuePlace::MemoryAlone => !self.queues.memory().is_full(),
                 QueuePlace::Nowhere => return Err(DropReason::QueuedMemoryFull),
             };
             let reason = match (outbound.admits(len_bytes, limits), has_memory) {

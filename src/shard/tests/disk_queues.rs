@@ -193,6 +193,46 @@ fn the_oldest_gives_way_on_the_disk_where_it_is_to() {
 }
 
 #[test]
+fn what_gives_way_while_a_page_is_on_its_way_leaves_the_rest_of_it() {
+    for (more, expected) in [(2, vec![3, 4, 5, 6, 7, 8, 9, 10]), (8, (9..=16).collect()), (12, (13..=20).collect())] {
+        let mut world = World::with(1, |settings| {
+            no_memory(settings);
+            settings.queued_messages_max = 8;
+            settings.full_queue = FullQueue::DropOldest;
+        });
+        let publisher = away(&mut world, 8);
+        world.hold_reads();
+        let (sub, first) = world.resume(&v5_kept("sub"));
+        publish_numbers(&mut world, publisher, 9..=8 + more);
+        assert_eq!(world.reads.len(), 1, "a page is asked for once");
+        world.release_reads();
+        let first = [first, world.read(sub)].concat();
+        assert_eq!(numbers(&read_all(&mut world, sub, first)), expected, "{more} more");
+        assert_eq!(world.dropped(DropReason::QueueFull), u64::from(more));
+    }
+}
+
+/// The log has no use for what a session that is not kept waits for.
+#[test]
+fn a_client_that_comes_back_for_the_length_of_its_connection_gets_all_that_waits_on_the_disk() {
+    let mut world = World::with(1, no_memory);
+    let publisher = away(&mut world, 60);
+    world.hold_reads();
+    let (sub, first) = world.resume(&Connect { session_expiry_s: 0, receive_maximum: 5, ..v5_kept("sub") });
+    publish_numbers(&mut world, publisher, 61..=70);
+    let (_, session) = world.durable[0].sessions().next().unwrap();
+    assert_eq!(session.deliveries.len(), 70, "the log still has them");
+    world.release_reads();
+    let first = [first, world.read(sub)].concat();
+    assert_eq!(numbers(&read_all(&mut world, sub, first)), (1..=70).collect::<Vec<_>>());
+    assert_eq!(world.dropped(DropReason::QueuedMemoryFull), 0);
+    world.cut(sub);
+    assert_eq!(world.shards[0].holdings().sessions, 1, "the publisher's alone");
+    let (_, read) = world.resume(&v5_kept("sub"));
+    assert_eq!(read, ["CONNACK success"]);
+}
+
+#[test]
 fn bytes_on_the_disk_are_bounded_too() {
     let mut world = World::with(1, |settings| {
         no_memory(settings);
