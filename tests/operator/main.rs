@@ -14,6 +14,8 @@ mod listeners;
 mod log;
 mod mounts;
 mod passwords;
+#[path = "../support/ports.rs"]
+mod ports;
 mod provider;
 mod rates;
 mod reload;
