@@ -6,7 +6,7 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
+//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `listeners`, `clock`, `watchdog`, `fatal`;
 //! [`disk`] by itself.
 
 mod accounts;
@@ -20,6 +20,7 @@ mod handshakes;
 mod http_asks;
 mod http_client;
 mod key_fetch;
+mod listeners;
 mod mesh;
 mod needs;
 mod pump;

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::authenticator::{self, AuthenticatorHandle, Questions};
-use super::binding::{listen_for_admin, listen_for_admin_at, listening_of};
+use super::binding::{listen_for_admin, listen_for_admin_at, listening_of, place_of};
 use super::clock;
 use super::file_watch::WatchedFiles;
+use super::listeners::{ProcessListeners, layers_with};
 use super::needs::{descriptor_warning, needs, refuse_huge_pages};
 use super::random::random;
 use super::reload::{Reached, ReloadWaiters, Reloader};
@@ -17,14 +18,15 @@ use super::run_error::RunError;
 use super::shard_logs::ShardLogs;
 use super::shard_threads::{SharedByShards, Started, join, start_shards};
 use super::signals::{self, SignalsHeard};
-use super::tls::TlsListeners;
+use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
 use crate::config::Config;
+use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
-use crate::net::ListenOn;
+use crate::net::{ListenOn, Listening};
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle, AdminListener, AdminSockets};
+use crate::services::admin::{self, AdminHandle, AdminSockets};
 use crate::telemetry::log;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
@@ -46,9 +48,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
         log::event::config_warning(&text);
     }
-    let tls = Arc::new(TlsListeners::load(config).map_err(RunError::Tls)?);
-    let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
-    let listening = listening.collect::<Result<Vec<_>, _>>()?;
+    let (tls, listening) = bind_all(config)?;
     let admin_listener = admin_listener(config)?;
     let admin_path = config.admin.admin_socket.path(|name| std::env::var_os(name));
     // The file goes when this does, at the end of the process.
@@ -58,10 +58,12 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
-    let certificates_end = tls.first_end();
-    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end };
-    let Started { threads, planes, inboxes, addresses, connections, restored } =
+    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end() };
+    let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
+    let planes = listener_parts.planes.clone();
+    let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
+    let listeners = ProcessListeners::new(opened, listener_parts);
     let authenticator = match questions {
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
@@ -72,7 +74,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();
     let reached = Reached { inboxes, authenticator, admin: admin.clone() };
-    let reloader = Reloader { config: config.clone(), log, reached, tls, files, waiters: waiters.clone() };
+    let admin_listeners = listeners.for_admin(&config.listeners);
+    let reloader = Reloader { config: config.clone(), log, reached, tls, listeners, files, waiters: waiters.clone() };
     let SignalsHeard { stop: told_to_stop, reload } = signals::start(signals, reloader).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     // Every shard tells once; one that ends before has ended the process.
@@ -82,7 +85,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
             waiters.add(then);
             reload.ask();
         };
-        admin.serves_from_now_on(Box::new(ask), admin_listeners(config, &addresses, connections));
+        admin.serves_from_now_on(Box::new(ask), admin_listeners);
     }
     for (address, listener) in addresses.iter().zip(&config.listeners) {
         log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
@@ -96,6 +99,17 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let undrained = join(threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+/// Every listener of the configuration, bound where the shards share it, with what its handshakes go by.
+fn bind_all(config: &Config) -> Result<(TlsFiles, Vec<Listening>), RunError> {
+    let (files, of_listeners) = TlsFiles::load(config).map_err(RunError::Tls)?;
+    let bind = |(listener, tls): (_, Option<ServerConfig>)| {
+        let tls = tls.map(TlsListener::new);
+        Ok(listening_of(listener, place_of(listener)?, layers_with(tls.as_ref())))
+    };
+    let listening: Result<_, RunError> = config.listeners.iter().zip(of_listeners).map(bind).collect();
+    Ok((files, listening?))
 }
 
 fn start_authenticator(
@@ -120,20 +134,6 @@ fn admin_listener(config: &Config) -> Result<Option<TcpListener>, RunError> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// The listeners as the admin server knows them.
-fn admin_listeners(config: &Config, on: &[ListenOn], connections: Vec<Arc<AtomicU32>>) -> Vec<AdminListener> {
-    let listeners = config.listeners.iter().zip(on).zip(connections);
-    let known = listeners.map(|((listener, on), connections)| AdminListener {
-        name: listener.settings.name.clone(),
-        place: on.to_string(),
-        address: if let ListenOn::Ip(address) = on { Some(*address) } else { None },
-        kind: listener.settings.kind,
-        connections,
-        is_open: AtomicBool::new(true),
-    });
-    known.collect()
 }
 
 fn start_admin(config: &Config, sockets: AdminSockets<'_>, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {

@@ -19,6 +19,7 @@ mod ports;
 mod provider;
 mod rates;
 mod reload;
+mod reload_listeners;
 mod rules;
 mod sources;
 mod stall;

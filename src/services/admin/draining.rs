@@ -106,10 +106,10 @@ async fn go_on(state: &AdminState, number: u64) -> Result<(), HttpProblem> {
         Some((drain.clients_per_s, drain.server_reference.clone()))
     });
     let Some((clients_per_s, server)) = plan else { return Ok(()) };
-    for (index, listener) in state.listeners().iter().enumerate() {
+    for listener in &*state.listeners.load_full() {
         if listener.address.is_some() && listener.is_open.load(Ordering::Relaxed) {
-            set_open(state, index, false).await?;
-            state.with_drain(|drain| drain.iter_mut().for_each(|drain| drain.stopped.push(index)));
+            set_open(state, listener, false).await?;
+            state.with_drain(|drain| drain.iter_mut().for_each(|drain| drain.stopped.push(Arc::clone(listener))));
         }
     }
     let clients_per_s = clients_per_s.div_ceil(state.shards.len() as u32);
@@ -146,8 +146,8 @@ pub(super) async fn end(
     operator.note("end_drain", "");
     let ended = state.with_drain(Option::take);
     state.shards.ask_all(&Command::Drain(None)).await?;
-    for index in ended.map(|ended| ended.stopped).unwrap_or_default() {
-        set_open(&state, index, true).await?;
+    for listener in ended.map(|ended| ended.stopped).unwrap_or_default() {
+        set_open(&state, &listener, true).await?;
     }
     view(&state).await
 }
