@@ -153,6 +153,8 @@ pub(super) struct BegunShard {
     pub(super) store: ShardStore,
     /// What of its records is durable.
     pub(super) durable: Position,
+    /// What was on its way is still to be restored from it, if there is a log.
+    pub(super) restored: Option<RestoredLog>,
 }
 
 /// Makes a shard: of what its log comes to, if it has one.
@@ -161,13 +163,13 @@ pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log:
     let Some(ShardLog { log, restored, lost, retained }) = log else {
         let shard = Shard::new(own, process, now, LogStart::default());
         let store = ShardStore::Memory(MemoryStore::default());
-        return BegunShard { shard, fx, store, durable: Position::default() };
+        return BegunShard { shard, fx, store, durable: Position::default(), restored: None };
     };
     let durable = log.appended();
     let mut shard = Shard::new(own, process, now, LogStart { keeping: LogKeeping::Disk, last: durable });
     shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained, &process.listeners);
     shard.count_damaged(lost.into());
-    BegunShard { shard, fx, store: ShardStore::Disk(log), durable }
+    BegunShard { shard, fx, store: ShardStore::Disk(log), durable, restored: Some(restored) }
 }
 
 /// Tells the logs of shards what has become of files.

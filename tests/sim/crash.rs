@@ -63,7 +63,7 @@ impl World {
         self.begin_process(Some((opened, serials)))?;
         self.oracle.restart(&survived, self.now.ms())?;
         self.pass_us(0);
-        self.restore()
+        Ok(())
     }
 
     /// The kernel ends every connection.
@@ -233,11 +233,18 @@ impl World {
             assert!(self.fx.log.is_empty(), "the log has it already");
             self.carry_out_effects(shard)?;
         }
+        self.restore_subscriptions()?;
+        // Nothing of what follows from it arrives before all have theirs.
+        for (shard, log) in restored.iter().enumerate() {
+            self.shards[shard].restore_deliveries(&mut Turn { now: self.now, fx: &mut self.fx }, log);
+            assert!(self.fx.log.is_empty(), "the log has it already");
+            self.carry_out_effects(shard)?;
+        }
         Ok(())
     }
 
     /// Nobody is heard before every shard knows what the sessions of all are subscribed to.
-    fn restore(&mut self) -> Check {
+    fn restore_subscriptions(&mut self) -> Check {
         let count = self.shards.len();
         for _ in 0..ROUNDS {
             for shard in 0..count {

@@ -464,22 +464,53 @@ impl World {
     }
 
     /// What a kill leaves of a world of one shard: everything that is durable. Properties aside.
-    pub(super) fn killed(mut self) -> RestoredLog {
-        let state = std::mem::take(&mut self.durable[0]);
-        let mut ids: Vec<MessageId> = state.messages.iter().map(|(id, _)| id).collect();
-        ids.sort_unstable();
-        let messages = ids.into_iter().map(|id| (id, self.bodies[&(0, id)].clone())).collect();
-        RestoredLog { state, messages, lost: Vec::new() }
+    pub(super) fn killed(self) -> RestoredLog {
+        let [log] = <[RestoredLog; 1]>::try_from(self.killed_all()).expect("it has one shard");
+        log
     }
 
-    /// Has a shard without sessions go on with what was read back.
+    /// The same of each shard.
+    pub(super) fn killed_all(mut self) -> Vec<RestoredLog> {
+        let durable = std::mem::take(&mut self.durable).into_iter().enumerate();
+        let read_back = durable.map(|(shard, mut state)| {
+            state.finish();
+            let mut ids: Vec<MessageId> = state.messages.iter().map(|(id, _)| id).collect();
+            ids.sort_unstable();
+            let messages = ids.into_iter().map(|id| (id, self.bodies[&(shard, id)].clone())).collect();
+            RestoredLog { state, messages, lost: Vec::new() }
+        });
+        read_back.collect()
+    }
+
+    /// Has a shard without sessions go on with what was read back, as the only one that there is something of.
     pub(super) fn restore(&mut self, shard: usize, log: &RestoredLog) {
-        let records = self.fx.log.count;
-        let listeners = Arc::clone(&self.listeners);
-        self.shards[shard].restore(&mut Turn { now: self.now, fx: &mut self.fx }, log, &[], &listeners);
-        assert_eq!(self.fx.log.count, records, "the log has it already");
-        self.is_restored = true; // its log begins elsewhere: they are not compared
-        self.apply(shard);
+        self.restore_logs(&[(shard, log)]);
+    }
+
+    /// Has every shard go on with what was read back.
+    pub(super) fn restore_all(&mut self, logs: &[RestoredLog]) {
+        self.restore_logs(&logs.iter().enumerate().collect::<Vec<_>>());
+    }
+
+    fn restore_logs(&mut self, logs: &[(usize, &RestoredLog)]) {
+        let (records, listeners) = (self.fx.log.count, Arc::clone(&self.listeners));
+        let restored = |world: &mut Self, shard: usize| {
+            assert_eq!(world.fx.log.count, records, "the log has it already");
+            world.is_restored = true; // its log begins elsewhere: they are not compared
+            world.apply(shard);
+        };
+        for &(shard, log) in logs {
+            self.shards[shard].restore(&mut Turn { now: self.now, fx: &mut self.fx }, log, &[], &listeners);
+            restored(self, shard);
+        }
+        // What one shard does, others hear of when all have everything.
+        while let Some((from, to, batch)) = self.mesh.pop_front() {
+            self.hear(from, to, batch);
+        }
+        for &(shard, log) in logs {
+            self.shards[shard].restore_deliveries(&mut Turn { now: self.now, fx: &mut self.fx }, log);
+            restored(self, shard);
+        }
         self.run_until_idle();
     }
 
