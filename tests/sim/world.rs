@@ -230,10 +230,6 @@ impl World {
             _ => self.rng.between(1, 300),
         };
         if jump_us >= LONG_US {
-            // No log stands still for as long as a deleted retained message is remembered.
-            for shard in 0..self.shards.len() {
-                self.settle_disk(shard)?;
-            }
             self.mesh_arrives()?;
         }
         self.pass_us(jump_us);

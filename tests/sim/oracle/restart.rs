@@ -185,9 +185,7 @@ impl Oracle {
             if session.unsubscribed.contains(filter) && is_strict {
                 return Err(format!("it was told that it is not subscribed to {filter} any more, and it is again"));
             }
-            if session.unsubscribed.remove(filter) {
-                eprintln!("DAMAGE BROUGHT BACK {filter} at {}", self.step);
-            }
+            session.unsubscribed.remove(filter); // damage has brought it back
             let options = SubscriptionOptions::from_bits(bits).ok_or("options that nobody sent")?;
             self.subscribes += 1;
             let is_as_found = |known: &Subscription| {
