@@ -89,7 +89,7 @@ fn run_with(seed: u64, steps: u64, canary: Canary, disks: Option<bool>) -> Resul
 }
 
 /// Seeds that found a bug, with disks or without, and what it was. Those that the scripted peers of `src/shard/tests` found are told there.
-const FOUND: [(u64, bool, &str); 13] = [
+const FOUND: [(u64, bool, &str); 14] = [
     (4, false, "DISCONNECT with 0x84, which only CONNACK has, for a second CONNECT that was broken as well"),
     (7, false, "a subscription with no-local was shown the client's own retained messages"),
     (13, false, "the same"),
