@@ -51,6 +51,7 @@ impl World {
         let queued_bytes = self.plan.settings.queued_memory_max_bytes / shards as u64;
         let opened = disks.open(shards, queued_bytes, self.now)?;
         let is_told = self.check_damage(&opened)?;
+        self.disks.as_mut().expect("just seen").has_told = false;
         self.oracle.stats.told_damage += u64::from(is_told);
         let serials = self.compare(&opened, is_told || is_end_hit)?;
         let mut survived = self.survived(&opened, &serials);
@@ -89,7 +90,7 @@ impl World {
     fn check_damage(&self, opened: &Opened) -> Result<bool, String> {
         let disks = self.disks.as_ref().expect("a start has a disk");
         let ledger = disks.disk.1.borrow();
-        let mut is_told = opened.lost > 0;
+        let mut is_told = opened.lost > 0 || disks.has_told;
         for RecoveredLog { log, scan, state, refused, .. } in &opened.before {
             if !scan.missing.is_empty() || !scan.cut_off.is_empty() || !refused.is_empty() {
                 return Err(format!("{log} misses files that nobody took: {scan:?}, {refused:?}"));

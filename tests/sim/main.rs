@@ -89,7 +89,7 @@ fn run_with(seed: u64, steps: u64, canary: Canary, disks: Option<bool>) -> Resul
 }
 
 /// Seeds that found a bug, with disks or without, and what it was. Those that the scripted peers of `src/shard/tests` found are told there.
-const FOUND: [(u64, bool, &str); 14] = [
+const FOUND: [(u64, bool, &str); 15] = [
     (4, false, "DISCONNECT with 0x84, which only CONNACK has, for a second CONNECT that was broken as well"),
     (7, false, "a subscription with no-local was shown the client's own retained messages"),
     (13, false, "the same"),
@@ -111,6 +111,8 @@ const FOUND: [(u64, bool, &str); 14] = [
         false,
         "the model took a message with QoS 2 for unsent that had waited for the log, and was its dead member's alone",
     ),
+    (2137, true, "a message on its way to many whose subscribers had all left stopped the process"),
+    (2314, true, "a checkpoint was made without what had gone bad meanwhile, and nobody was told"),
 ];
 
 fn number(name: &str, default: u64) -> u64 {
