@@ -27,6 +27,7 @@ impl LostParts {
 
     /// Takes over what another reading has found. Returns what of it was not known. That reading was shown complete segments alone, so a number that
     /// was never used looks as if its segment were missing: where records are, they count as damaged.
+    #[must_use]
     pub fn learn(&mut self, scan: &LogScan) -> Self {
         let mut new = Self { missing: Vec::new(), ..Self::of(scan) };
         let is_known =

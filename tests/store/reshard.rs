@@ -167,7 +167,9 @@ fn queued_after_arrival(group: &str, fill: impl Fn(&mut [NewLog<Shared>])) -> Ve
     old[1].push(&LogRecord::Started { at: Timestamp(1) });
     old[2].push(&LogRecord::Started { at: Timestamp(1) });
     fill(&mut old);
-    old.into_iter().for_each(|log| log.finish().expect("the disk takes it"));
+    for log in old {
+        log.finish().expect("the disk takes it");
+    }
     let old = recover(&mut disk, 1, 3);
     let (new, _) = write_anew(&mut disk, &old, 2);
     let sessions = new.iter().flat_map(|log| log.state.sessions());
