@@ -27,7 +27,7 @@ use crate::limits::{
 };
 use crate::net::{Edge, ListenerChange, trace};
 use crate::ring::RingError;
-use crate::shard::{Command, Effects, Input, MeshMessage, Reply, Shard, Turn};
+use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoredLog, Shard, Turn};
 use crate::store::{Position, WriteError};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
@@ -130,24 +130,30 @@ impl Pump {
         }
     }
 
-    /// Goes on until every shard knows what the sessions of all are subscribed to. Nobody is heard before.
-    pub(super) fn restore(&mut self, restoring: &Restoring) -> Result<(), RingError> {
-        let mut has_arrived = false;
+    /// Goes on with what was read back until every shard knows what the sessions of all are subscribed to, and has what was on its way. Nobody is heard before.
+    pub(super) fn restore(&mut self, restoring: &Restoring, log: &RestoredLog) -> Result<(), RingError> {
+        let mut is_known = false;
         self.take_room(clock::now())?;
-        loop {
+        while !restoring.are_all_known() {
             let now = self.take_messages(clock::now())?;
             self.shard.go_on_restoring(&mut Turn { now, fx: &mut self.fx });
             self.apply_effects(now)?;
             self.port.flush(&mut self.fx.mesh, |_| {});
-            if !has_arrived && self.shard.is_restored() {
-                has_arrived = true;
-                restoring.arrive();
-            }
-            if restoring.is_over() {
-                return Ok(());
+            if !is_known && self.shard.is_restored() {
+                is_known = true;
+                restoring.note_known();
             }
             std::thread::sleep(RESTORE_PAUSE);
         }
+        let now = clock::now();
+        self.shard.restore_deliveries(&mut Turn { now, fx: &mut self.fx }, log);
+        self.apply_effects(now)?;
+        restoring.arrive();
+        // Nothing is sent meanwhile: another shard may not have its own yet.
+        while !restoring.is_over() {
+            std::thread::sleep(RESTORE_PAUSE);
+        }
+        Ok(())
     }
 
     /// Runs until the process is to stop. Returns how many connections did not take their last words in time.

@@ -265,8 +265,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     let planes = planes.recv().ok()?;
     edge.set_planes(planes);
     heartbeat.set_asleep(true);
-    let has_log = log.is_some();
-    let BegunShard { shard, fx, store, durable } = begin_shard(own, &process, clock::now(), log);
+    let BegunShard { shard, fx, store, durable, restored: from_log } = begin_shard(own, &process, clock::now(), log);
     let mut pump = Pump::new(Parts {
         edge,
         shard,
@@ -281,7 +280,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         handshaker,
         listener_orders,
     });
-    let begun = if has_log { pump.restore(&restoring) } else { Ok(()) };
+    let begun = from_log.map_or(Ok(()), |log| pump.restore(&restoring, &log));
     let _ = restored.send(());
     let result = begun.and_then(|()| pump.run());
     if let Err(error) = &result {

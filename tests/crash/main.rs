@@ -10,6 +10,7 @@ mod broker;
 mod client;
 mod cycles;
 mod damage;
+mod ending;
 mod full;
 #[path = "../support/http.rs"]
 mod http;

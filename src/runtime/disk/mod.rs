@@ -37,6 +37,7 @@ mod space;
 mod sparse;
 mod start_room;
 mod survey;
+mod tell_lost;
 
 pub use backup::{CopiedStore, backup};
 pub use backup_error::BackupError;
@@ -57,3 +58,4 @@ pub use progress::{LogProgress, Taken};
 pub use request::StoreRequest;
 pub use space::{FileSystem, space_of};
 pub use survey::{Survey, SurveyError};
+pub use tell_lost::tell_lost;
