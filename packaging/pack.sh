@@ -9,19 +9,29 @@
 packaging_dir=$repository_dir/packaging
 maintainer='The dunlin developers <dunlin-mqtt@users.noreply.github.com>'
 
-# What every package carries beside the programs, into `work_dir`/documents and, where this machine can run the broker,
-# what it says of itself: man pages and completions.
+# What every package carries beside the programs, into `work_dir`/documents, and what the broker says of itself: manual pages and
+# completions.
 gather_documents() {
     local documents=$work_dir/documents shell
     mkdir -p "$documents/docs" "$work_dir/completions" "$work_dir/man"
     cp README.md CHANGELOG.md SECURITY.md PERFORMANCE.md LICENSE "$documents"
     cp docs/*.md docs/dunlin.toml "$documents/docs"
     python3 "$packaging_dir/third_party.py" "$machine-unknown-linux-gnu" >"$documents/THIRD-PARTY.txt"
-    [ "$machine" = "$(uname -m)" ] || return 0
+    run_broker completions --help >/dev/null 2>&1 || return 0
     for shell in bash zsh fish; do
-        "$work_dir/bin/dunlin" completions "$shell" >"$work_dir/completions/dunlin.$shell" 2>/dev/null ||
-            rm -f "$work_dir/completions/dunlin.$shell"
+        run_broker completions "$shell" >"$work_dir/completions/dunlin.$shell"
     done
+    run_broker man --dir "$work_dir/man"
+}
+
+# run_broker ARGUMENT...: the broker that is packed, emulated where it is another machine's.
+run_broker() {
+    local emulator=()
+    if [ "$machine" != "$(uname -m)" ]; then
+        command -v "qemu-$machine-static" >/dev/null || ensure_packages qemu-user-static
+        emulator=("qemu-$machine-static")
+    fi
+    "${emulator[@]}" "$work_dir/bin/dunlin" "$@"
 }
 
 # settle DIRECTORY: times and modes that do not depend on when and by whom it was made.
