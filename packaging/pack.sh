@@ -17,21 +17,34 @@ gather_documents() {
     cp README.md CHANGELOG.md SECURITY.md PERFORMANCE.md LICENSE "$documents"
     cp docs/*.md docs/dunlin.toml "$documents/docs"
     python3 "$packaging_dir/third_party.py" "$machine-unknown-linux-gnu" >"$documents/THIRD-PARTY.txt"
-    run_broker completions --help >/dev/null 2>&1 || return 0
+    command -v help2man >/dev/null || ensure_packages help2man
+    manual_of dunlin 'MQTT broker for large fleets of devices'
+    manual_of loadtest 'load generator for MQTT brokers'
+    run_program dunlin completions --help >/dev/null 2>&1 || return 0
     for shell in bash zsh fish; do
-        run_broker completions "$shell" >"$work_dir/completions/dunlin.$shell"
+        run_program dunlin completions "$shell" >"$work_dir/completions/dunlin.$shell"
     done
-    run_broker man --dir "$work_dir/man"
+    run_program dunlin man --dir "$work_dir/man"
 }
 
-# run_broker ARGUMENT...: the broker that is packed, emulated where it is another machine's.
-run_broker() {
-    local emulator=()
+# manual_of NAME WHAT: the manual page of a program, made of its --help.
+manual_of() {
+    run_program "$1" --help >"$work_dir/help"
+    run_program "$1" --version >"$work_dir/version"
+    printf '#!/bin/sh\ncat "%s/${1#--}"\n' "$work_dir" >"$work_dir/$1"
+    chmod +x "$work_dir/$1"
+    help2man --no-info --name "$2" --output "$work_dir/man/$1.1" "$work_dir/$1"
+}
+
+# run_program NAME ARGUMENT...: one of the programs that are packed, emulated where it is another machine's.
+run_program() {
+    local emulator=() name=$1
+    shift
     if [ "$machine" != "$(uname -m)" ]; then
         command -v "qemu-$machine-static" >/dev/null || ensure_packages qemu-user-static
         emulator=("qemu-$machine-static")
     fi
-    "${emulator[@]}" "$work_dir/bin/dunlin" "$@"
+    "${emulator[@]}" "$work_dir/bin/$name" "$@"
 }
 
 # settle DIRECTORY: times and modes that do not depend on when and by whom it was made.
@@ -64,6 +77,7 @@ pack_deb() {
     install -D -m 644 "$packaging_dir/dunlin.toml" "$root/etc/dunlin/dunlin.toml"
     install -D -m 644 "$packaging_dir/systemd/dunlin.service" "$root/lib/systemd/system/dunlin.service"
     install -d "$root/var/lib/dunlin"
+    install_manuals "$root" dunlin
     install_completions "$root"
     local documents=$root/usr/share/doc/dunlin
     mkdir -p "$documents"
@@ -85,6 +99,7 @@ Description: MQTT broker for large fleets of devices
 END
     root=$work_dir/deb-loadtest
     install -D -m 755 "$work_dir/bin/loadtest" "$root/usr/bin/loadtest"
+    install_manuals "$root" loadtest
     mkdir -p "$root/usr/share/doc/dunlin-loadtest"
     install -m 644 docs/LOADTEST.md "$root/usr/share/doc/dunlin-loadtest"
     debian_package dunlin-loadtest "$root" <<END
@@ -123,7 +138,8 @@ debian_package() {
     (cd "$root" && find . -type f ! -path './DEBIAN/*' -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' md5sum) >"$root/DEBIAN/md5sums"
     chmod 644 "$root/DEBIAN/control" "$root/DEBIAN/md5sums"
     settle "$root"
-    dpkg-deb --root-owner-group -Zxz --build "$root" "$output/${name}_$version-1_$debian_machine.deb" >&2
+    # One thread: the bytes must not depend on how many cores there are.
+    DPKG_DEB_THREADS_MAX=1 dpkg-deb --root-owner-group -Zxz --build "$root" "$output/${name}_$version-1_$debian_machine.deb" >&2
 }
 
 # libraries_of PROGRAM: what it needs of the C library, as a part of Depends. Nothing where it was linked statically.
@@ -133,19 +149,23 @@ libraries_of() {
     [ -z "$newest" ] || printf ', libc6 (>= %s), libgcc-s1' "$newest"
 }
 
-# install_completions ROOT: where shells and man look for them.
+# install_completions ROOT: where shells look for them.
 install_completions() {
-    local root=$1 page
+    local root=$1
     [ ! -f "$work_dir/completions/dunlin.bash" ] ||
         install -D -m 644 "$work_dir/completions/dunlin.bash" "$root/usr/share/bash-completion/completions/dunlin"
     [ ! -f "$work_dir/completions/dunlin.zsh" ] ||
         install -D -m 644 "$work_dir/completions/dunlin.zsh" "$root/usr/share/zsh/vendor-completions/_dunlin"
     [ ! -f "$work_dir/completions/dunlin.fish" ] ||
         install -D -m 644 "$work_dir/completions/dunlin.fish" "$root/usr/share/fish/vendor_completions.d/dunlin.fish"
-    for page in "$work_dir"/man/*.[1-8]; do
-        [ -f "$page" ] || continue
-        mkdir -p "$root/usr/share/man/man${page##*.}"
-        gzip -9n <"$page" >"$root/usr/share/man/man${page##*.}/${page##*/}.gz"
+}
+
+# install_manuals ROOT NAME: the pages whose names begin so.
+install_manuals() {
+    local root=$1 page
+    mkdir -p "$root/usr/share/man/man1"
+    for page in "$work_dir/man/$2"*.1; do
+        gzip -9n <"$page" >"$root/usr/share/man/man1/${page##*/}.gz"
     done
 }
 
