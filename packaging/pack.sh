@@ -25,6 +25,8 @@ gather_documents() {
         run_program dunlin completions "$shell" >"$work_dir/completions/dunlin.$shell"
     done
     run_program dunlin man --dir "$work_dir/man"
+    # Of `dunlin help` and the like: they say what the others say.
+    rm -f "$work_dir/man/"*-help*.1
 }
 
 # manual_of NAME WHAT: the manual page of a program, made of its --help.

@@ -57,6 +57,8 @@ make_clean_root() {
     else
         tar --extract --file "$kept" --directory "$scratch_dir/root"
     fi
+    # An installer writes it, debootstrap does not.
+    printf '127.0.0.1 localhost\n::1 localhost\n' >"$scratch_dir/root/etc/hosts"
 }
 
 # boot: starts the machine. io_uring is allowed in it, which nspawn does not do by itself.
