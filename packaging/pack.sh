@@ -86,7 +86,7 @@ pack_deb() {
     cp -r "$work_dir/documents/docs" "$documents"
     install -m 644 README.md SECURITY.md PERFORMANCE.md "$documents"
     debian_package dunlin "$root" <<END
-Depends: adduser$(libraries_of "$root/usr/bin/dunlin")
+Depends: adduser, procps$(libraries_of "$root/usr/bin/dunlin")
 Recommends: openssl
 Suggests: dunlin-loadtest, mosquitto-clients
 Provides: mqtt-broker

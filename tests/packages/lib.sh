@@ -45,12 +45,14 @@ make_root() {
 
 # make_clean_root: the same from nothing but Debian's packages, as a user's machine has them.
 make_clean_root() {
-    local kept=$repository_dir/target/debian-root.tar suite=${DEBIAN_SUITE:-bookworm}
+    local suite=${DEBIAN_SUITE:-bookworm} kept
+    # What the packages depend on, systemd, and what documents use: the machine has no network to fetch it.
+    local packages=adduser,procps,init-system-helpers,systemd,systemd-sysv,dbus,openssl,curl,mosquitto-clients
+    kept=$repository_dir/target/debian-root-$suite-$(cksum <<<"$packages" | cut -d ' ' -f 1).tar
     command -v debootstrap >/dev/null || ensure_packages debootstrap
     mkdir -p "$scratch_dir/root"
     if [ ! -f "$kept" ]; then
-        debootstrap --variant=minbase --include=adduser,init-system-helpers,systemd,systemd-sysv,dbus,openssl,curl,mosquitto-clients \
-            "$suite" "$scratch_dir/root" >"$scratch_dir/debootstrap.log" 2>&1 ||
+        debootstrap --variant=minbase "--include=$packages" "$suite" "$scratch_dir/root" >"$scratch_dir/debootstrap.log" 2>&1 ||
             { tail -n 20 "$scratch_dir/debootstrap.log"; failed "debootstrap $suite"; }
         tar --create --file "$kept.new" --directory "$scratch_dir/root" .
         mv "$kept.new" "$kept"
