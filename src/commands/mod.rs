@@ -1,4 +1,5 @@
-//! What the binary does besides running the broker: `dunlin passwd ...`, `dunlin acl ...`, `dunlin ctl ...`, `dunlin healthcheck`.
+//! What the binary does besides running the broker: `dunlin passwd ...`, `dunlin acl ...`, `dunlin ctl ...`, `dunlin healthcheck`,
+//! `dunlin import`.
 //!
 //! Owns: the arguments of each command, and what it reads, writes and prints.
 //! Always holds: a command asks a running broker by its admin server or not at all; a file is replaced whole or not at all.
@@ -8,6 +9,7 @@ mod acl;
 mod ctl;
 mod healthcheck;
 mod http;
+mod import;
 mod passwd;
 
 use std::ffi::OsString;
@@ -20,7 +22,16 @@ pub fn run(arguments: &[OsString]) -> Option<Exit> {
         "acl" => Some(acl::run(&arguments[1..])),
         "ctl" => Some(ctl::run(&arguments[1..])),
         "healthcheck" => Some(healthcheck::run(&arguments[1..])),
+        "import" => Some(import::run(&arguments[1..])),
         "passwd" => Some(passwd::run(&arguments[1..])),
         _ => None,
     }
+}
+
+/// Shows what is wrong with a command line, or the help that was asked for.
+fn usage(error: &clap::Error) -> Exit {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+    // A terminal that has gone is told nothing.
+    let _ = error.print();
+    exit
 }

@@ -6,7 +6,7 @@
 //! unread.
 //! Leaves to others: what a setting means (its reader), opening sockets and the log.
 //!
-//! Reading order: [`layers`]; `arguments`, `variables`, `file`, which each fill a layer; `listeners`; `access`; `reload`.
+//! Reading order: [`layers`]; `arguments`, `variables`, `file`, which each fill a layer; `listeners`; `access`; `reload`. [`mosquitto`] stands apart.
 
 use std::{
     ffi::OsString,
@@ -27,6 +27,7 @@ mod file;
 mod foreign;
 pub mod layers;
 mod listeners;
+pub mod mosquitto;
 mod print;
 pub mod process;
 mod reload;

@@ -13,6 +13,7 @@ mod howto;
 mod listeners;
 mod log;
 mod mounts;
+mod moving;
 mod passwords;
 mod provider;
 mod rates;
