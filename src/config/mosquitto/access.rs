@@ -165,7 +165,7 @@ impl AccessTaker<'_, '_> {
                 }
                 (_, Some(_)) => {}
                 (_, None) => {
-                    without.extend(self.sections.listeners.get(at).map(|listener| listener.opened.place.clone()))
+                    without.extend(self.sections.listeners.get(at).map(|listener| listener.opened.place.clone()));
                 }
             }
         }
@@ -211,11 +211,10 @@ impl AccessTaker<'_, '_> {
                 }
             }
         }
-        let lines: Vec<&ConfLine> = match sections.per_listener {
-            false => sections.get("allow_zero_length_clientid").into_iter().collect(),
-            true => {
-                sections.listeners.iter().filter_map(|listener| listener.get("allow_zero_length_clientid")).collect()
-            }
+        let lines: Vec<&ConfLine> = if sections.per_listener {
+            sections.listeners.iter().filter_map(|listener| listener.get("allow_zero_length_clientid")).collect()
+        } else {
+            sections.get("allow_zero_length_clientid").into_iter().collect()
         };
         let off: Vec<&ConfLine> = lines.into_iter().filter(|line| !line.is_on()).collect();
         let Some(first) = off.first() else { return };

@@ -98,17 +98,13 @@ impl TableMaker<'_, '_> {
             );
             return "127.0.0.1".to_owned();
         }
-        match (sources.address_of)(host) {
-            Some(address) => {
-                self.note(opened, format!("names are not looked up at a start: {host} is {address} now"));
-                address.to_string()
-            }
-            None => {
-                let text = format!("{host} has no address now: write it as bind; until then it is on loopback alone");
-                self.note(opened, text);
-                "127.0.0.1".to_owned()
-            }
+        if let Some(address) = (sources.address_of)(host) {
+            self.note(opened, format!("names are not looked up at a start: {host} is {address} now"));
+            return address.to_string();
         }
+        let text = format!("{host} has no address now: write it as bind; until then it is on loopback alone");
+        self.note(opened, text);
+        "127.0.0.1".to_owned()
     }
 
     fn kind(&mut self) {
@@ -281,12 +277,11 @@ impl TableMaker<'_, '_> {
             let versions: Vec<&str> = words.filter_map(version).collect();
             self.set("mqtt-versions", &versions, line);
         }
-        if let Some(line) = self.conf.get("mount_point") {
-            if line.value.contains('%')
-                || self.made.table.set("mount-point", &[&line.value], line.place.to_string()).is_err()
-            {
-                self.leave_out(line, "a mount point ends with / here, and has no wildcard, nor a % that means itself");
-            }
+        if let Some(line) = self.conf.get("mount_point")
+            && (line.value.contains('%')
+                || self.made.table.set("mount-point", &[&line.value], line.place.to_string()).is_err())
+        {
+            self.leave_out(line, "a mount point ends with / here, and has no wildcard, nor a % that means itself");
         }
         if let Some(line) = self.conf.get("use_username_as_clientid").filter(|line| line.is_on()) {
             self.set("client-id-pattern", &["%u"], line);

@@ -11,7 +11,7 @@ pub(super) enum PluginKind {
     AclFile,
     /// Users, groups and roles that are changed by messages.
     DynamicSecurity,
-    /// What survives, in SQLite.
+    /// What survives, in a file of `SQLite`.
     PersistSqlite,
     /// Birth and death of Sparkplug.
     Sparkplug,
