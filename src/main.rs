@@ -212,5 +212,6 @@ fn log_options(config: &Config) -> log::LogOptions {
             LogTarget::File(path) => Some(path.clone()),
         },
         rate: config.process.log_rate,
+        for_journal: log::stderr_is_journal(),
     }
 }
