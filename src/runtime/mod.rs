@@ -6,7 +6,7 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
+//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `service_manager`, `fatal`;
 //! [`disk`] by itself.
 
 mod accounts;
@@ -27,6 +27,7 @@ mod random;
 mod reload;
 mod restoring;
 mod run_error;
+mod service_manager;
 mod shard_logs;
 mod shard_store;
 mod shard_threads;

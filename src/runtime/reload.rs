@@ -12,6 +12,7 @@ use std::{
 use super::authenticator::{self, AuthenticatorHandle};
 use super::fatal::{End, fatal};
 use super::file_watch::WatchedFiles;
+use super::service_manager::ServiceManager;
 use super::tls::{TlsListeners, TlsProblem};
 use crate::config::{Changes, Config, ConfigError, Exit};
 use crate::inbox::{InboxSender, SendError};
@@ -43,17 +44,21 @@ pub(super) struct Reloader {
     pub(super) files: Arc<WatchedFiles>,
     /// Who wants to know what comes of it.
     pub(super) waiters: ReloadWaiters,
+    /// Told of its beginning and end.
+    pub(super) manager: ServiceManager,
 }
 
 impl Reloader {
     /// Reads everything again, and tells whoever waits for it what has come of it.
     pub(super) fn run(&mut self) {
         let waiters = self.waiters.take();
+        self.manager.is_reloading();
         self.files.note_read();
         let outcome = reload(&mut self.config, &self.log, &self.reached, &self.tls);
         if let Err(text) = &outcome {
             log::event::config_reload_failed(text);
         }
+        self.manager.has_reloaded();
         for then in waiters {
             then(outcome.clone());
         }

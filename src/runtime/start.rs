@@ -14,12 +14,13 @@ use super::needs::{descriptor_warning, needs, refuse_huge_pages};
 use super::random::random;
 use super::reload::{Reached, ReloadWaiters, Reloader};
 use super::run_error::RunError;
+use super::service_manager::ServiceManager;
 use super::shard_logs::ShardLogs;
 use super::shard_threads::{SharedByShards, Started, join, start_shards};
 use super::signals::{self, SignalsHeard};
 use super::tls::TlsListeners;
 use super::watchdog::{self, Heartbeat};
-use crate::config::Config;
+use crate::config::{Config, Storage};
 use crate::inbox::InboxSender;
 use crate::net::ListenOn;
 use crate::ring::PlaneHandle;
@@ -41,6 +42,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         shards as u64,
         std::process::id().into(),
     );
+    let manager = ServiceManager::find();
     refuse_huge_pages();
     probe::probe(needs(config)).map_err(RunError::Environment)?;
     if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
@@ -54,7 +56,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     // The file goes when this does, at the end of the process.
     let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
-    let mut logs = ShardLogs::open(config, random, clock::now())?;
+    let mut logs = open_logs(config, &manager)?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
@@ -71,12 +73,20 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone())).transpose()?;
     let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();
-    let reached = Reached { inboxes, authenticator, admin: admin.clone() };
-    let reloader = Reloader { config: config.clone(), log, reached, tls, files, waiters: waiters.clone() };
+    let reached = Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone() };
+    let reloader = Reloader {
+        config: config.clone(),
+        log,
+        reached,
+        tls,
+        files,
+        waiters: waiters.clone(),
+        manager: manager.clone(),
+    };
     let SignalsHeard { stop: told_to_stop, reload } = signals::start(signals, reloader).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     // Every shard tells once; one that ends before has ended the process.
-    restored.iter().take(shards).for_each(drop);
+    restored.iter().take(shards).enumerate().for_each(|(done, ())| manager.is_restoring(done + 1, shards));
     if let Some(admin) = admin {
         let ask = move |then| {
             waiters.add(then);
@@ -88,14 +98,25 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
     }
     announce(&addresses);
+    manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
     log::event::ready(begun.elapsed().as_millis() as u64);
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
+    manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
     stop.store(true, Ordering::SeqCst);
     planes.iter().for_each(PlaneHandle::wake);
     let undrained = join(threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+/// Opens the data directory, while the service manager is told how far that has come.
+fn open_logs(config: &Config, manager: &ServiceManager) -> Result<Option<ShardLogs>, RunError> {
+    let progress = Arc::default();
+    let no_thread = |error: io::Error| RunError::Thread("the service's status".into(), error.to_string());
+    let _told =
+        if config.store.storage == Storage::Disk { manager.is_reading(&progress).map_err(no_thread)? } else { None };
+    Ok(ShardLogs::open(config, random, clock::now(), &progress)?)
 }
 
 fn start_authenticator(

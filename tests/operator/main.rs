@@ -19,6 +19,7 @@ mod provider;
 mod rates;
 mod reload;
 mod rules;
+mod service;
 mod sources;
 mod stall;
 mod tls;
