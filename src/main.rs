@@ -27,6 +27,9 @@ fn main() -> ExitCode {
     if let Some(exit) = commands::run(&arguments) {
         return exit.into();
     }
+    if arguments.get(1).is_some_and(|command| command == "doctor") {
+        return runtime::doctor::run(&arguments[1..]).into();
+    }
     let exit = match config::load(arguments, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(&config),
         Ok(Invocation::Store(command)) => store(&command),

@@ -7,13 +7,14 @@
 //! Leaves to others: everything that has to do with MQTT.
 //!
 //! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `service_manager`, `fatal`;
-//! [`disk`] by itself.
+//! [`disk`] and [`doctor`] by themselves.
 
 mod accounts;
 mod authenticator;
 mod binding;
 mod clock;
 pub mod disk;
+pub mod doctor;
 mod fatal;
 mod file_watch;
 mod handshakes;

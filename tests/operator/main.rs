@@ -8,6 +8,7 @@ mod admin_do;
 mod admin_look;
 mod admin_tls;
 mod broker;
+mod doctor;
 mod full;
 mod howto;
 mod listeners;
