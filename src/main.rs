@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     abort_on_panic(LogFormat::Text);
     let arguments: Vec<_> = std::env::args_os().collect();
-    if let Some(exit) = commands::run(&arguments) {
+    if let Some(exit) = commands::run(&arguments, &[runtime::doctor::command]) {
         return exit.into();
     }
     if arguments.get(1).is_some_and(|command| command == "doctor") {

@@ -52,6 +52,16 @@ use crate::settings::{Machine, Setting, Settings};
 use layers::{Layer, ListenerTable, Resolved, index};
 use listeners::Described;
 
+/// The broker's command line: for manuals and completions.
+pub fn command_line() -> clap::Command {
+    arguments::command()
+}
+
+/// The same of `dunlin store`.
+pub fn store_command() -> clap::Command {
+    store_command::command()
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Invocation {
