@@ -16,6 +16,8 @@ mod log;
 mod mounts;
 mod moving;
 mod passwords;
+#[path = "../support/ports.rs"]
+mod ports;
 mod provider;
 mod rates;
 mod reload;
