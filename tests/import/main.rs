@@ -9,6 +9,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -69,7 +70,10 @@ impl Workplace {
             for entry in fs::read_dir(Path::new(HERE).join(folder)).expect("a folder of the repository") {
                 let path = entry.expect("an entry").path();
                 if path.is_file() {
-                    fs::copy(&path, directory.join(folder).join(path.file_name().expect("a name"))).expect("a copy");
+                    let copy = directory.join(folder).join(path.file_name().expect("a name"));
+                    fs::copy(&path, &copy).expect("a copy");
+                    // Whatever a checkout has made of it: a file of users that all may read is warned of.
+                    fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).expect("it is ours");
                 }
             }
         }

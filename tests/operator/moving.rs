@@ -1,30 +1,26 @@
 //! What `docs/MOVING-FROM-MOSQUITTO.md` tells people to type, typed: from a Mosquitto that runs to a dunlin that has all of it.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::ports::Port;
+
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/MOVING-FROM-MOSQUITTO.md");
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// Far from what anybody listens at, and not given to others while the test runs.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
-}
 
 struct Mosquitto {
     child: Child,
     directory: PathBuf,
-    port: u16,
+    port: Port,
 }
 
 impl Mosquitto {
     /// With a user, and what it is to keep.
     fn start(directory: &Path) -> Self {
-        let port = free_port();
+        let port = Port::claim();
         let place = directory.display();
         let conf = format!(
             "per_listener_settings false\nlistener {port} 127.0.0.1\nallow_anonymous false\npassword_file {place}/passwd\n\
@@ -40,7 +36,7 @@ impl Mosquitto {
         command.arg(directory.join("mosquitto.conf")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().expect("mosquitto runs");
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(port.address()).is_err() {
             assert!(begun.elapsed() < LIMIT, "mosquitto does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -109,7 +105,7 @@ fn the_commands_of_the_document_bring_a_broker_over() {
     fs::write(&script, format!("set -eu -o pipefail\n{end}{}{proof}", blocks.concat())).expect("a file");
     let binaries = Path::new(env!("CARGO_BIN_EXE_dunlin")).parent().expect("it lies somewhere");
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
-    let admin = free_port().to_string();
+    let admin = Port::claim();
     let output = Command::new("timeout")
         .args(["120", "setpriv", "--pdeathsig", "KILL", "bash"])
         .arg(&script)
@@ -118,7 +114,7 @@ fn the_commands_of_the_document_bring_a_broker_over() {
         .env("CONF", directory.join("mosquitto.conf"))
         .env("DB", directory.join("mosquitto.db"))
         .env("STOP", format!("bash {}", stop.display()))
-        .env("DUNLIN_ADMIN__PORT", &admin)
+        .env("DUNLIN_ADMIN__PORT", admin.to_string())
         .env("DUNLIN_CTL_URL", format!("http://127.0.0.1:{admin}"))
         .output()
         .expect("bash runs");
