@@ -102,9 +102,10 @@ fn port(facts: &PortFacts) -> DoctorFinding {
         PortState::Free => DoctorFinding::fine("port", format!("{address} is free"), ""),
         PortState::Taken { by_dunlin: Some(pid) } => DoctorFinding::fine(
             "port",
-            format!("{address} is in use while a dunlin runs (process {pid})"),
-            "a second broker needs others",
-        ),
+            format!("{address} is in use, and a dunlin runs (process {pid})"),
+            "if it is that one's, all is well",
+        )
+        .unless(false, Note, who),
         PortState::Taken { by_dunlin: None } => {
             DoctorFinding::fine("port", format!("{address} is in use"), "a listener needs it").unless(false, Mend, who)
         }

@@ -103,6 +103,7 @@ const SPOILED: &[Spoiled] = &[
         "openssl x509 -in /etc/server.pem",
     ),
     (|facts| facts.ports[0].state = PortState::Taken { by_dunlin: None }, "port", Mend, "sport = :1883"),
+    (|facts| facts.ports[0].state = PortState::Taken { by_dunlin: Some(7) }, "port", Note, "sport = :1883"),
     (|facts| facts.ports[0].state = PortState::Forbidden, "port", Mend, "CAP_NET_BIND_SERVICE"),
     (|facts| facts.ports[0].state = PortState::Other("no such address".into()), "port", Mend, "ip -brief address"),
     (|facts| facts.configuration.push("d.toml:1: wrong".into()), "configuration", Mend, "--test-config"),
@@ -157,7 +158,6 @@ fn limits_that_do_not_apply_are_not_complained_about() {
     facts.may_lock = true;
     facts.reserved_ports = "80,1883-1890,18083\n".into();
     facts.port_range = Some((1_024, 65_535));
-    facts.ports[0].state = PortState::Taken { by_dunlin: Some(7) };
     let findings = judge(&facts, &need(1_000_000));
     assert!(findings.iter().all(|finding| finding.level == Fine), "{findings:#?}");
 }
