@@ -20,7 +20,7 @@ use crate::config::{self, Exit};
 #[derive(Debug, Parser)]
 #[command(name = "dunlin completions", bin_name = "dunlin completions", max_term_width = 100)]
 struct CompletionsArguments {
-    /// The shell
+    /// bash, zsh or fish
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(["bash", "zsh", "fish"]))]
     shell: String,
 }

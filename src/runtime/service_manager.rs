@@ -80,13 +80,13 @@ impl ServiceManager {
         // Three questions in the time that it waits.
         let interval = watched.map_or(STATUS_INTERVAL, |time| (time / 3).min(STATUS_INTERVAL));
         let ask = move || {
-            let mut before = (Instant::now(), Traffic::default());
+            let mut before = (Instant::now(), ServedTraffic::default());
             loop {
                 std::thread::sleep(interval);
                 let asked: Vec<_> = inboxes.iter().map(|inbox| inbox.send(Command::Counts)).collect();
                 match answers(asked, Instant::now() + interval) {
                     Ok(report) => {
-                        let now = (Instant::now(), Traffic::of(&report));
+                        let now = (Instant::now(), ServedTraffic::of(&report));
                         let status = now.1.status(&before.1, now.0 - before.0);
                         before = now;
                         let feed = watched.map(|_| NotifyState::Watchdog);
@@ -165,13 +165,13 @@ fn answers(asked: Vec<Result<Receiver<Reply>, SendError>>, deadline: Instant) ->
 
 /// What the status line is about.
 #[derive(Clone, Copy, Debug, Default)]
-struct Traffic {
+struct ServedTraffic {
     clients: u64,
     received: u64,
     sent: u64,
 }
 
-impl Traffic {
+impl ServedTraffic {
     fn of(report: &Report) -> Self {
         let counters = &report.counters;
         Self {
@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn the_status_line_has_rates() {
-        let before = Traffic { clients: 1, received: 100, sent: 7 };
-        let now = Traffic { clients: 2, received: 350, sent: 7 };
+        let before = ServedTraffic { clients: 1, received: 100, sent: 7 };
+        let now = ServedTraffic { clients: 2, received: 350, sent: 7 };
         let status = now.status(&before, Duration::from_millis(500));
         assert_eq!(status, "2 clients, 500 messages a second in and 0 out");
     }

@@ -36,18 +36,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let no_signals = |error: io::Error| RunError::Thread("the signal handler".into(), error.to_string());
     let signals = signals::catch().map_err(no_signals)?;
     let shards = config.settings.shards;
-    log::event::starting(
-        env!("CARGO_PKG_VERSION"),
-        &config.settings.node_name,
-        shards as u64,
-        std::process::id().into(),
-    );
     let manager = ServiceManager::find();
-    refuse_huge_pages();
-    probe::probe(needs(config)).map_err(RunError::Environment)?;
-    if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
-        log::event::config_warning(&text);
-    }
+    check_machine(config)?;
     let tls = Arc::new(TlsListeners::load(config).map_err(RunError::Tls)?);
     let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
     let listening = listening.collect::<Result<Vec<_>, _>>()?;
@@ -94,9 +84,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         };
         admin.serves_from_now_on(Box::new(ask), admin_listeners(config, &addresses, connections));
     }
-    for (address, listener) in addresses.iter().zip(&config.listeners) {
-        log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
-    }
+    tell_listening(config, &addresses);
     announce(&addresses);
     manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
     log::event::ready(begun.elapsed().as_millis() as u64);
@@ -107,6 +95,29 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     planes.iter().for_each(PlaneHandle::wake);
     let undrained = join(threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
+    Ok(())
+}
+
+fn tell_listening(config: &Config, addresses: &[ListenOn]) {
+    let shards = config.settings.shards as u64;
+    for (address, listener) in addresses.iter().zip(&config.listeners) {
+        log::event::listening(address, &listener.settings.name, shards, listener.settings.admits_anonymous());
+    }
+}
+
+/// Says what begins, and refuses to on a machine that does not suffice.
+fn check_machine(config: &Config) -> Result<(), RunError> {
+    log::event::starting(
+        env!("CARGO_PKG_VERSION"),
+        &config.settings.node_name,
+        config.settings.shards as u64,
+        std::process::id().into(),
+    );
+    refuse_huge_pages();
+    probe::probe(needs(config)).map_err(RunError::Environment)?;
+    if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
+        log::event::config_warning(&text);
+    }
     Ok(())
 }
 
