@@ -13,6 +13,7 @@ use super::authenticator::{self, AuthenticatorHandle};
 use super::fatal::{End, fatal};
 use super::file_watch::WatchedFiles;
 use super::listeners::ProcessListeners;
+use super::service_manager::ServiceManager;
 use super::tls::{TlsFiles, TlsProblem};
 use crate::config::{Changes, Config, ConfigError, Exit};
 use crate::inbox::{InboxSender, SendError};
@@ -46,17 +47,21 @@ pub(super) struct Reloader {
     pub(super) files: Arc<WatchedFiles>,
     /// Who wants to know what comes of it.
     pub(super) waiters: ReloadWaiters,
+    /// Told of its beginning and end.
+    pub(super) manager: ServiceManager,
 }
 
 impl Reloader {
     /// Reads everything again, and tells whoever waits for it what has come of it.
     pub(super) fn run(&mut self) {
         let waiters = self.waiters.take();
+        self.manager.is_reloading();
         self.files.note_read();
         let outcome = self.reload();
         if let Err(text) = &outcome {
             log::event::config_reload_failed(text);
         }
+        self.manager.has_reloaded();
         for then in waiters {
             then(outcome.clone());
         }

@@ -12,7 +12,8 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::disk::{
     BodyReader, CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts,
-    LogProgress, LogsBefore, OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of, tell_lost,
+    LogProgress, LogsBefore, OpenLog, OpenStore, ReadProgress, StoreRequest, SurveyError, WatchedLog, space_of,
+    tell_lost,
 };
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
@@ -51,7 +52,12 @@ pub(super) struct ShardLog {
 
 impl ShardLogs {
     /// Opens the data directory, if there is to be one.
-    pub(super) fn open(config: &Config, random: impl Fn() -> u64, now: Now) -> Result<Option<Self>, SurveyError> {
+    pub(super) fn open(
+        config: &Config,
+        random: impl Fn() -> u64,
+        now: Now,
+        progress: &Arc<ReadProgress>,
+    ) -> Result<Option<Self>, SurveyError> {
         let settings = &config.store;
         if settings.storage == Storage::Memory {
             return Ok(None);
@@ -71,6 +77,7 @@ impl ShardLogs {
             queued_memory_bytes: config.settings.queued_memory_max_bytes,
             random: [random(), random(), random(), random()],
             now,
+            progress: Arc::clone(progress),
         };
         let store = OpenStore::open(&request)?;
         tell(&store);

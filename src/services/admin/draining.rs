@@ -25,7 +25,8 @@ pub(super) struct DrainRequest {
     /// Clients that are asked to go, a second.
     #[schema(minimum = 1, maximum = 100_000, example = 500)]
     clients_per_s: u32,
-    /// What MQTT 5.0 clients are told to use instead (0x9C). Without it they are told that an operator wants it (0x98).
+    /// What MQTT 5.0 clients are told to use instead (0x9C). Without it they are told that an operator wants it (0x98), unless the broker is being
+    /// emptied already and another one was named then, which holds on.
     #[schema(example = "broker-2.example:8883")]
     server_reference: Option<String>,
     /// Time between `/readyz` saying 503 and the rest, so that load balancers see it, in seconds.
@@ -82,8 +83,10 @@ pub(super) async fn begin(
     }
     operator.note("drain", server_reference.as_deref().unwrap_or_default());
     let number = state.with_drain(|drain| {
-        let (number, stopped) = drain.take().map_or((1, Vec::new()), |before| (before.number + 1, before.stopped));
-        *drain = Some(DrainUnderWay { number, clients_per_s, server_reference, stopped });
+        let before = drain.take();
+        let number = before.as_ref().map_or(1, |before| before.number + 1);
+        let (stopped, named) = before.map_or_else(Default::default, |before| (before.stopped, before.server_reference));
+        *drain = Some(DrainUnderWay { number, clients_per_s, server_reference: server_reference.or(named), stopped });
         number
     });
     if wait_s == 0 {
