@@ -15,8 +15,8 @@ use crate::conn::{
 use crate::ids::{ConnectionId, ListenerId, ShardId};
 use crate::limits;
 use crate::ring::{
-    Buffer, Durability, EndCause, ListenConfig, Plane, PlaneHandle, RingError, SharedUnixListener, SocketEvent,
-    TcpKeepAlive, UnderWay, WriteAt,
+    Buffer, Durability, EndCause, ListenConfig, Plane, PlaneCounters, PlaneHandle, RingError, SharedUnixListener,
+    SocketEvent, TcpKeepAlive, UnderWay, WriteAt,
 };
 use crate::settings::{ListenerSettings, Settings};
 use crate::shard::Effects;
@@ -212,6 +212,11 @@ impl Edge {
     /// What has happened on the sockets.
     pub const fn counters(&self) -> &TransportCounters {
         self.connections.counters()
+    }
+
+    /// What the plane's rings have done.
+    pub const fn plane_counters(&self) -> PlaneCounters {
+        self.plane.counters()
     }
 
     // --- a turn, in the order of its steps -------------------------------------------------------------------------

@@ -10,6 +10,7 @@ use super::clock;
 use super::disk::FileWrite;
 use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
+use super::measured::Measured;
 use super::mesh::{Batch, Port};
 use super::restoring::Restoring;
 use super::shard_store::ShardStore;
@@ -56,6 +57,7 @@ pub(super) struct Pump {
     heartbeat: Arc<Heartbeat>,
     /// Runs TLS handshakes, where a listener has any.
     handshaker: Option<Handshaker>,
+    measured: Measured,
 }
 
 /// What a pump is made of.
@@ -107,6 +109,7 @@ impl Pump {
             shutdown_timeout_s,
             heartbeat,
             handshaker,
+            measured: Measured::default(),
         }
     }
 
@@ -149,7 +152,8 @@ impl Pump {
     /// waits for the next event.
     fn turn(&mut self) -> Result<(), RingError> {
         self.fx.verbosity = log::verbosity().max(trace::verbosity());
-        let now = clock::now();
+        let began = clock::now();
+        let now = began;
         let more = self.take_events(now)?;
         self.note_stall(now, more);
         let now = self.take_messages(now)?;
@@ -161,6 +165,7 @@ impl Pump {
         self.take_written(now)?;
         self.fx.reads.drain(..).for_each(|read| self.store.read(read));
         if let Some(FileWrite { file, offset, bytes, range }) = self.next_write(now) {
+            self.measured.begin_write(now, range.len());
             self.edge.write_durable(file, offset, bytes, range);
         }
         self.take_room(now)?;
@@ -174,6 +179,7 @@ impl Pump {
             self.edge.set_timeout(deadline);
         }
         let busy = more || self.has_work();
+        self.measured.end_turn(began);
         let now = self.send(now, !busy && !self.is_stopped() && self.failed.is_none())?;
         self.apply_effects(now)?;
         if let Some(error) = self.failed {
@@ -188,6 +194,7 @@ impl Pump {
     fn take_written(&mut self, now: Now) -> Result<(), RingError> {
         let mut durable = self.store.durable_at_once();
         while let Some(ended) = self.edge.next_written() {
+            self.measured.end_write(now);
             match self.store.written(ended) {
                 Ok(position) => durable = Some(position),
                 Err(error) => self.failed = Some(error),
@@ -432,7 +439,10 @@ impl Pump {
         for ask in self.fx.asks.drain(..) {
             self.inbox.ask(ask);
         }
-        for (request, reply) in self.fx.replies.drain(..) {
+        for (request, mut reply) in self.fx.replies.drain(..) {
+            if let Reply::Counts(report) = &mut reply {
+                report.run = self.measured.figures(self.edge.plane_counters());
+            }
             self.inbox.reply(request, reply);
         }
         self.store.append(now, &self.fx.log);

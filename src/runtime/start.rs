@@ -10,6 +10,7 @@ use super::authenticator::{self, AuthenticatorHandle, Questions};
 use super::binding::{listen_for_admin, listen_for_admin_at, listening_of};
 use super::clock;
 use super::file_watch::WatchedFiles;
+use super::kept_bans::KeptBans;
 use super::needs::{descriptor_warning, needs, refuse_huge_pages};
 use super::random::random;
 use super::reload::{Reached, ReloadWaiters, Reloader};
@@ -19,13 +20,15 @@ use super::shard_threads::{SharedByShards, Started, join, start_shards};
 use super::signals::{self, SignalsHeard};
 use super::tls::TlsListeners;
 use super::watchdog::{self, Heartbeat};
+use crate::auth::operator_bans::OperatorBans;
 use crate::config::Config;
 use crate::inbox::InboxSender;
 use crate::net::ListenOn;
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle, AdminListener, AdminSockets};
+use crate::services::admin::{self, AdminHandle, AdminKept, AdminListener, AdminSockets, BanKeeper};
 use crate::telemetry::log;
+use crate::time::Timestamp;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
 pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[ListenOn])) -> Result<(), RunError> {
@@ -55,20 +58,23 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = ShardLogs::open(config, random, clock::now())?;
+    let (bans, keep_bans) = read_bans(config)?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
     let certificates_end = tls.first_end();
-    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end };
+    let shared =
+        SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end, bans: shared_bans(&bans) };
     let Started { threads, planes, inboxes, addresses, connections, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
     let authenticator = match questions {
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
     };
+    let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans };
     let has_admin = admin_listener.is_some() || admin_path.is_some();
     let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), local: admin_path.as_ref() };
-    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone())).transpose()?;
+    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
     let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();
     let reached = Reached { inboxes, authenticator, admin: admin.clone() };
@@ -96,6 +102,23 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let undrained = join(threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+/// Whom operators have banned, and how changes of that are written down, where anything is kept.
+fn read_bans(config: &Config) -> Result<(OperatorBans, Option<BanKeeper>), RunError> {
+    let Some(kept) = config.data_dir().map(KeptBans::of) else { return Ok((OperatorBans::default(), None)) };
+    let bans = kept.read(Timestamp(clock::now().unix_ms))?;
+    Ok((bans, Some(keep_bans(kept))))
+}
+
+/// As shards are given them.
+fn shared_bans(bans: &OperatorBans) -> Option<Arc<OperatorBans>> {
+    (!bans.is_empty()).then(|| Arc::new(bans.clone()))
+}
+
+/// Writes them down for whoever changes them.
+fn keep_bans(kept: KeptBans) -> BanKeeper {
+    Arc::new(move |bans| kept.write(bans, Timestamp(clock::now().unix_ms)).map_err(|error| error.to_string()))
 }
 
 fn start_authenticator(
@@ -136,11 +159,16 @@ fn admin_listeners(config: &Config, on: &[ListenOn], connections: Vec<Arc<Atomic
     known.collect()
 }
 
-fn start_admin(config: &Config, sockets: AdminSockets<'_>, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {
+fn start_admin(
+    config: &Config,
+    sockets: AdminSockets<'_>,
+    inboxes: Vec<InboxSender>,
+    kept: AdminKept,
+) -> Result<AdminHandle, RunError> {
     let no_thread = |error: io::Error| RunError::Thread("the admin server".into(), error.to_string());
     let address = sockets.network.as_ref().map(TcpListener::local_addr).transpose().map_err(no_thread)?;
     let sockets_path = sockets.local.map(|socket| socket.path().to_owned());
-    let handle = admin::start(sockets, config, inboxes).map_err(no_thread)?;
+    let handle = admin::start(sockets, config, inboxes, kept).map_err(no_thread)?;
     if let Some(socket) = sockets_path {
         log::event::admin_listening_at(&socket.display());
     }
