@@ -58,20 +58,18 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = ShardLogs::open(config, random, clock::now())?;
-    let (bans, keep_bans) = read_bans(config)?;
+    let (bans, kept) = kept_of_operators(config, &tls)?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
     let certificates_end = tls.first_end();
-    let shared =
-        SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end, bans: shared_bans(&bans) };
+    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end, bans };
     let Started { threads, planes, inboxes, addresses, connections, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
     let authenticator = match questions {
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
     };
-    let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans };
     let has_admin = admin_listener.is_some() || admin_path.is_some();
     let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), local: admin_path.as_ref() };
     let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
@@ -104,16 +102,12 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     Ok(())
 }
 
-/// Whom operators have banned, and how changes of that are written down, where anything is kept.
-fn read_bans(config: &Config) -> Result<(OperatorBans, Option<BanKeeper>), RunError> {
-    let Some(kept) = config.data_dir().map(KeptBans::of) else { return Ok((OperatorBans::default(), None)) };
-    let bans = kept.read(Timestamp(clock::now().unix_ms))?;
-    Ok((bans, Some(keep_bans(kept))))
-}
-
-/// As shards are given them.
-fn shared_bans(bans: &OperatorBans) -> Option<Arc<OperatorBans>> {
-    (!bans.is_empty()).then(|| Arc::new(bans.clone()))
+/// Whom operators have banned, as shards are given it, and what the admin server is: the same, and how changes are written down, where anything is kept.
+fn kept_of_operators(config: &Config, tls: &TlsListeners) -> Result<(Option<Arc<OperatorBans>>, AdminKept), RunError> {
+    let kept = config.data_dir().map(KeptBans::of);
+    let bans = kept.as_ref().map(|kept| kept.read(Timestamp(clock::now().unix_ms))).transpose()?.unwrap_or_default();
+    let shared = (!bans.is_empty()).then(|| Arc::new(bans.clone()));
+    Ok((shared, AdminKept { certificates_end: tls.first_end(), bans, keep_bans: kept.map(keep_bans) }))
 }
 
 /// Writes them down for whoever changes them.
