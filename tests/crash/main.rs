@@ -17,6 +17,8 @@ mod ledger;
 mod long_queues;
 mod mosquitto;
 mod owners;
+#[path = "../support/ports.rs"]
+mod ports;
 mod restart;
 mod room;
 mod slow;

@@ -16,6 +16,8 @@ mod log;
 mod monitoring;
 mod mounts;
 mod passwords;
+#[path = "../support/ports.rs"]
+mod ports;
 mod provider;
 mod rates;
 mod reload;
