@@ -254,6 +254,8 @@ pub const TRACE_MAX_S: u32 = 3_600;
 pub const TRACE_LINES_MAX: usize = 1_024;
 /// How long the admin server waits for a shard's answer, in seconds.
 pub const ADMIN_REPLY_MAX_S: u64 = 5;
+/// How long a scrape of metrics waits for a shard, in milliseconds: then it shows the numbers that it has of it.
+pub const METRICS_REPLY_MAX_MS: u64 = 1_000;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long
 /// other clients of the shard wait for it.
 pub const WORK_PER_TURN_MESSAGES: usize = 256;
@@ -272,6 +274,8 @@ pub const SUBSCRIPTIONS_PER_TURN: u32 = 256;
 pub const SYS_INTERVAL_DEFAULT_S: u16 = 10;
 /// Sessions that one turn looks at whose time has come: each may be closed, and have a will.
 pub const DUE_PER_TURN: usize = 512;
+/// Of the messages with QoS 1 and 2 one of so many is timed: from PUBLISH to acknowledgement, in both directions. A power of two.
+pub const TIMED_ONE_OF: u32 = 64;
 /// Granularity of the shard's timers.
 pub const TIMER_TICK_MS: u64 = 100;
 /// Furthest ahead that a timer is armed. A session that ends leaves its timer, four bytes, behind for that long: 25,000

@@ -70,6 +70,11 @@ pub enum Version {
 }
 
 impl Version {
+    /// Its place among all versions, the oldest first.
+    pub const fn index(self) -> usize {
+        self as usize - Self::V31 as usize
+    }
+
     /// Whether packets have properties and reason codes.
     pub const fn is_v5(self) -> bool {
         matches!(self, Self::V5)

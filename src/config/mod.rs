@@ -339,6 +339,11 @@ impl Config {
         self.listeners.iter().any(takes)
     }
 
+    /// The directory of what is kept; none where nothing is.
+    pub fn data_dir(&self) -> Option<&Path> {
+        (self.store.storage == Storage::Disk).then_some(&*self.store.data_dir)
+    }
+
     /// Who may use the admin API, if a file says so.
     pub fn admin_users(&self) -> Option<&Arc<AdminUsers>> {
         self.access.admin_users()

@@ -358,6 +358,7 @@ impl Connections {
     /// A peer has connected by a listener.
     pub fn accepted(&mut self, now: Now, listener: u8, socket: SocketId, peer: Peer) {
         self.counters.sockets += 1;
+        self.counters.sockets_by_listener[usize::from(listener)] += 1;
         if let Err((reason, text)) = self.admit(now, listener, peer) {
             self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
             self.refuse_peer(RefusedPeer { peer, reason, text, level: None, client_id: None });

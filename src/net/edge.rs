@@ -9,7 +9,9 @@ use super::listener::OpenListener;
 use crate::conn::tls::Handshake;
 use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
 use crate::ids::{ConnectionId, ShardId};
-use crate::ring::{Buffer, Durability, EndCause, Plane, PlaneHandle, RingError, SocketEvent, UnderWay, WriteAt};
+use crate::ring::{
+    Buffer, Durability, EndCause, Plane, PlaneCounters, PlaneHandle, RingError, SocketEvent, UnderWay, WriteAt,
+};
 use crate::settings::Settings;
 use crate::shard::Effects;
 use crate::slab::Slab;
@@ -98,6 +100,11 @@ impl Edge {
     /// What has happened on the sockets.
     pub const fn counters(&self) -> &TransportCounters {
         self.connections.counters()
+    }
+
+    /// What the plane's rings have done.
+    pub const fn plane_counters(&self) -> PlaneCounters {
+        self.plane.counters()
     }
 
     // --- a turn, in the order of its steps -------------------------------------------------------------------------

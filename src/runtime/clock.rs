@@ -6,11 +6,17 @@ use crate::time::Now;
 
 /// Reads the clocks. All shards of the process read the same two.
 pub(super) fn now() -> Now {
-    let nanoseconds = |clock| {
-        let time = clock_gettime(clock);
-        time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
-    };
-    Now { mono_ns: nanoseconds(ClockId::Monotonic), unix_ms: nanoseconds(ClockId::RealtimeCoarse) / 1_000_000 }
+    Now { mono_ns: mono_ns(), unix_ms: nanoseconds(ClockId::RealtimeCoarse) / 1_000_000 }
+}
+
+/// The monotonic one alone.
+pub(super) fn mono_ns() -> u64 {
+    nanoseconds(ClockId::Monotonic)
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
 /// Whether somebody keeps this machine's clock right, as the kernel was told; `None` where it cannot be asked.

@@ -6,7 +6,7 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `listeners`, `clock`, `watchdog`, `service_manager`, `fatal`;
+//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump` (`measured`), `mesh`, `authenticator`, `kept_bans`, `handshakes`, `tls` (certificates), `signals`, `reload`, `listeners`, `clock`, `watchdog`, `service_manager`, `fatal`;
 //! [`disk`] and [`doctor`] by themselves.
 
 mod accounts;
@@ -20,8 +20,10 @@ mod file_watch;
 mod handshakes;
 mod http_asks;
 mod http_client;
+mod kept_bans;
 mod key_fetch;
 mod listeners;
+mod measured;
 mod mesh;
 mod needs;
 mod pump;
@@ -40,6 +42,7 @@ mod tls;
 mod watchdog;
 
 pub use fatal::{End, fatal};
+pub use kept_bans::KeptBansError;
 pub use run_error::RunError;
 pub use shard_threads::PREEMPT_TIMER;
 pub use start::run;

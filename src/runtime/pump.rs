@@ -13,6 +13,7 @@ use super::disk::FileWrite;
 use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
 use super::listeners::ListenerOrder;
+use super::measured::Measured;
 use super::mesh::{Batch, Port};
 use super::restoring::Restoring;
 use super::shard_store::ShardStore;
@@ -61,6 +62,7 @@ pub(super) struct Pump {
     handshaker: Option<Handshaker>,
     /// What is to become of its listeners, when it is told that there is something.
     listener_orders: Receiver<ListenerOrder>,
+    measured: Measured,
 }
 
 /// What a pump is made of.
@@ -127,6 +129,7 @@ impl Pump {
             heartbeat,
             handshaker,
             listener_orders,
+            measured: Measured::default(),
         }
     }
 
@@ -175,7 +178,8 @@ impl Pump {
     /// waits for the next event.
     fn turn(&mut self) -> Result<(), RingError> {
         self.fx.verbosity = log::verbosity().max(trace::verbosity());
-        let now = clock::now();
+        let began = clock::now();
+        let now = began;
         let more = self.take_events(now)?;
         self.note_stall(now, more);
         let now = self.take_messages(now)?;
@@ -187,6 +191,7 @@ impl Pump {
         self.take_written(now)?;
         self.fx.reads.drain(..).for_each(|read| self.store.read(read));
         if let Some(FileWrite { file, offset, bytes, range }) = self.next_write(now) {
+            self.measured.begin_write(now, range.len());
             self.edge.write_durable(file, offset, bytes, range);
         }
         self.take_room(now)?;
@@ -200,6 +205,7 @@ impl Pump {
             self.edge.set_timeout(deadline);
         }
         let busy = more || self.has_work();
+        self.measured.end_turn(began);
         let now = self.send(now, !busy && !self.is_stopped() && self.failed.is_none())?;
         self.apply_effects(now)?;
         if let Some(error) = self.failed {
@@ -214,6 +220,7 @@ impl Pump {
     fn take_written(&mut self, now: Now) -> Result<(), RingError> {
         let mut durable = self.store.durable_at_once();
         while let Some(ended) = self.edge.next_written() {
+            self.measured.end_write(now);
             match self.store.written(ended) {
                 Ok(position) => durable = Some(position),
                 Err(error) => self.failed = Some(error),
@@ -477,7 +484,10 @@ impl Pump {
         for ask in self.fx.asks.drain(..) {
             self.inbox.ask(ask);
         }
-        for (request, reply) in self.fx.replies.drain(..) {
+        for (request, mut reply) in self.fx.replies.drain(..) {
+            if let Reply::Counts(report) = &mut reply {
+                report.run = self.measured.figures(self.edge.plane_counters());
+            }
             self.inbox.reply(request, reply);
         }
         self.store.append(now, &self.fx.log);

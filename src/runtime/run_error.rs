@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::disk::{DirectoryError, SurveyError};
+use super::kept_bans::KeptBansError;
 use super::tls::TlsProblem;
 use crate::config::Exit;
 use crate::ring::RingError;
@@ -33,6 +34,9 @@ pub enum RunError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Store(#[from] SurveyError),
+    /// Nobody knows whom operators have banned.
+    #[error(transparent)]
+    Bans(#[from] KeptBansError),
     /// A user or a group that is to own a socket is not there.
     #[error("{0}")]
     Account(String),

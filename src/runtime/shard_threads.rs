@@ -21,6 +21,7 @@ use super::restoring::Restoring;
 use super::run_error::RunError;
 use super::shard_logs::{BegunShard, ShardLog, ShardLogs, begin_shard};
 use super::watchdog::Heartbeat;
+use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Config, Exit, Listener};
 use crate::conn::{ConnectRates, ConnectionsConfig, ListenerLayers};
 use crate::ids::{HashKeys, NameKey, ShardId};
@@ -51,6 +52,8 @@ pub(super) struct SharedByShards<'a> {
     pub(super) asker: Option<Asker>,
     /// When the first certificate of a listener ends.
     pub(super) certificates_end: Arc<CertificatesEnd>,
+    /// Whom operators have banned.
+    pub(super) bans: Option<Arc<OperatorBans>>,
 }
 
 pub(super) fn start_shards(
@@ -60,7 +63,7 @@ pub(super) fn start_shards(
     mut logs: Option<&mut ShardLogs>,
 ) -> Result<Started, RunError> {
     let instance = random();
-    let process = process_context(config, logs.as_deref(), &shared.certificates_end);
+    let process = process_context(config, logs.as_deref(), shared);
     let restoring = Arc::new(Restoring::new(config.settings.shards));
     let (tell_restored, restored) = mpsc::channel();
     let connections = Arc::new(AtomicU32::new(0));
@@ -183,11 +186,7 @@ fn spawn_shard(index: usize, cores: &[core_affinity::CoreId], assignment: Assign
 }
 
 /// What all shards share.
-fn process_context(
-    config: &Config,
-    logs: Option<&ShardLogs>,
-    certificates_end: &Arc<CertificatesEnd>,
-) -> ProcessContext {
+fn process_context(config: &Config, logs: Option<&ShardLogs>, shared: &SharedByShards<'_>) -> ProcessContext {
     let names = logs.map_or_else(|| NameKey { first: random(), second: random() }, |logs| logs.names);
     let keys = HashKeys { tables: random(), names };
     let now = clock::now();
@@ -200,7 +199,8 @@ fn process_context(
         tells_clients_apart: config.tells_clients_apart(),
         listeners: config.listeners.iter().map(|listener| Arc::clone(&listener.settings)).collect(),
         profiles: config.access.profiles().cloned(),
-        certificates_end: Arc::clone(certificates_end),
+        bans: shared.bans.clone(),
+        certificates_end: Arc::clone(&shared.certificates_end),
         stamps: StampClock::new(now, logs.map_or(0, |logs| logs.last_stamp_ns)),
         ..ProcessContext::new((*config.settings).clone(), keys, now)
     }

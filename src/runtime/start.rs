@@ -10,6 +10,7 @@ use super::authenticator::{self, AuthenticatorHandle, Questions};
 use super::binding::{listen_for_admin, listen_for_admin_at, listening_of, place_of};
 use super::clock;
 use super::file_watch::WatchedFiles;
+use super::kept_bans::KeptBans;
 use super::listeners::{ProcessListeners, layers_with};
 use super::needs::{descriptor_warning, needs, refuse_huge_pages};
 use super::random::random;
@@ -21,14 +22,16 @@ use super::shard_threads::{SharedByShards, Started, join, start_shards};
 use super::signals::{self, SignalsHeard};
 use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
+use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Config, Storage};
 use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
 use crate::net::{ListenOn, Listening};
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle, AdminSockets};
+use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper};
 use crate::telemetry::log;
+use crate::time::Timestamp;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
 pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[ListenOn])) -> Result<(), RunError> {
@@ -47,10 +50,12 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = open_logs(config, &manager)?;
+    let (bans, kept) = kept_of_operators(config, &tls)?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
-    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end() };
+    let shared =
+        SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end(), bans };
     let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
     let planes = listener_parts.planes.clone();
@@ -62,7 +67,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     };
     let has_admin = admin_listener.is_some() || admin_path.is_some();
     let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), local: admin_path.as_ref() };
-    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone())).transpose()?;
+    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
     let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();
     let reached = Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone() };
@@ -145,6 +150,19 @@ fn open_logs(config: &Config, manager: &ServiceManager) -> Result<Option<ShardLo
     Ok(ShardLogs::open(config, random, clock::now(), &progress)?)
 }
 
+/// Whom operators have banned, as shards are given it, and what the admin server is: the same, and how changes are written down, where anything is kept.
+fn kept_of_operators(config: &Config, tls: &TlsFiles) -> Result<(Option<Arc<OperatorBans>>, AdminKept), RunError> {
+    let kept = config.data_dir().map(KeptBans::of);
+    let bans = kept.as_ref().map(|kept| kept.read(Timestamp(clock::now().unix_ms))).transpose()?.unwrap_or_default();
+    let shared = (!bans.is_empty()).then(|| Arc::new(bans.clone()));
+    Ok((shared, AdminKept { certificates_end: tls.first_end(), bans, keep_bans: kept.map(keep_bans) }))
+}
+
+/// Writes them down for whoever changes them.
+fn keep_bans(kept: KeptBans) -> BanKeeper {
+    Arc::new(move |bans| kept.write(bans, Timestamp(clock::now().unix_ms)).map_err(|error| error.to_string()))
+}
+
 fn start_authenticator(
     config: &Config,
     questions: Questions,
@@ -169,11 +187,16 @@ fn admin_listener(config: &Config) -> Result<Option<TcpListener>, RunError> {
     }
 }
 
-fn start_admin(config: &Config, sockets: AdminSockets<'_>, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {
+fn start_admin(
+    config: &Config,
+    sockets: AdminSockets<'_>,
+    inboxes: Vec<InboxSender>,
+    kept: AdminKept,
+) -> Result<AdminHandle, RunError> {
     let no_thread = |error: io::Error| RunError::Thread("the admin server".into(), error.to_string());
     let address = sockets.network.as_ref().map(TcpListener::local_addr).transpose().map_err(no_thread)?;
     let sockets_path = sockets.local.map(|socket| socket.path().to_owned());
-    let handle = admin::start(sockets, config, inboxes).map_err(no_thread)?;
+    let handle = admin::start(sockets, config, inboxes, kept).map_err(no_thread)?;
     if let Some(socket) = sockets_path {
         log::event::admin_listening_at(&socket.display());
     }

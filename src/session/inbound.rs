@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use crate::codec::{AckKind, ReasonCode};
 use crate::ids::PacketId;
 use crate::limits::COMPLETED_REMEMBERED;
+use crate::time::ShortInstant;
 
 /// QoS 2 identifiers that were received and not yet released, and the latest that were. Part of the session: survives the
 /// connection. A client that publishes nothing with QoS 2 has nothing but the pointer.
@@ -121,6 +122,8 @@ pub struct PendingAck {
     pub waits: u8,
     /// As far as it is known.
     pub reception: Reception,
+    /// When its PUBLISH came.
+    pub since: ShortInstant,
 }
 
 /// Acknowledgements of one connection, in the order of the PUBLISH packets they answer. Empty unless one has to wait.
@@ -227,7 +230,8 @@ mod tests {
 
     fn puback(number: u16, waits: u8) -> PendingAck {
         let (kind, reception) = (AckKind::PubAck, Reception::default());
-        PendingAck { kind, packet_id: id(number), reason: ReasonCode::Success, waits, reception }
+        let since = ShortInstant::default();
+        PendingAck { kind, packet_id: id(number), reason: ReasonCode::Success, waits, reception, since }
     }
 
     #[test]

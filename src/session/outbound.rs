@@ -221,9 +221,14 @@ impl Outbound {
     }
 
     /// Takes a message into flight and gives it an identifier.
-    pub fn send(&mut self, delivery: Delivery, totals: &mut QueueTotals) -> PacketId {
+    pub fn send(&mut self, delivery: Delivery, now: Now, totals: &mut QueueTotals) -> PacketId {
         totals.sent();
-        self.window.push(delivery)
+        self.window.push(delivery, now.short())
+    }
+
+    /// Notes that what is in flight is sent: again, or the first time after it has been written down.
+    pub fn note_sent(&mut self, packet_id: PacketId, now: Now) {
+        self.window.note_sent(packet_id, now.short());
     }
 
     /// Takes what was in flight before a restart into flight again. In the order in which it was sent.
@@ -270,6 +275,8 @@ mod tests {
     use crate::session::{QueuedMemory, delivery::tests::delivery};
     use std::sync::Arc;
 
+    const NOW: Now = Now { mono_ns: 0, unix_ms: 0 };
+
     #[test]
     fn the_queue_is_bounded_in_messages_and_in_bytes() {
         let mut outbound = Outbound::default();
@@ -292,7 +299,7 @@ mod tests {
     fn the_totals_follow_what_is_queued_sent_completed_and_discarded() {
         let mut totals = QueueTotals::new(Arc::new(QueuedMemory::new(u64::MAX)));
         let mut outbound = Outbound::default();
-        let sent = ["a", "b"].map(|topic| outbound.send(delivery(topic), &mut totals));
+        let sent = ["a", "b"].map(|topic| outbound.send(delivery(topic), NOW, &mut totals));
         outbound.enqueue(delivery("c"), &mut totals);
         assert_eq!((totals.messages(), totals.queued_bytes()), (3, 6));
         outbound.complete(sent[0], &mut totals);

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::delivery::Delivery;
 use super::link::tick;
+use super::message::Message;
+use crate::limits::TIMER_TICK_MS;
 use crate::time::Now;
 
 /// See the module's text. All shards of a process share one. It is asked only where a message has to wait, never where it
@@ -88,6 +90,11 @@ impl QueueTotals {
     /// When that is, in ticks of the timers.
     pub(super) const fn tick(&self) -> u32 {
         self.tick
+    }
+
+    /// How long a message that has left its queue has waited in some queue, in nanoseconds, to a tick of the timers.
+    pub fn waited_ns(&self, message: &Message) -> u64 {
+        u64::from(self.tick.saturating_sub(message.queued_tick())) * (TIMER_TICK_MS * 1_000_000)
     }
 
     /// Messages queued or in flight.

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 
 use super::delivery::Delivery;
 use crate::ids::{PacketId, Qos};
+use crate::time::ShortInstant;
 
 /// How far the exchange of one message has come.
 #[derive(Debug)]
@@ -26,8 +27,12 @@ pub enum Exchange {
 #[derive(Debug)]
 struct Entry {
     packet_id: PacketId,
+    /// When it was last sent. It takes what alignment leaves over.
+    sent: ShortInstant,
     exchange: Exchange,
 }
+
+const _: () = assert!(size_of::<Entry>() == 48, "a million messages in flight are forty-eight megabytes");
 
 /// See the module's text.
 #[derive(Debug)]
@@ -66,7 +71,7 @@ impl Window {
     }
 
     /// Takes a message into flight and gives it an identifier. The caller keeps `len() < u16::MAX`.
-    pub fn push(&mut self, delivery: Delivery) -> PacketId {
+    pub fn push(&mut self, delivery: Delivery, sent: ShortInstant) -> PacketId {
         assert!(self.live < u16::MAX, "the window's limit is below the number of identifiers");
         let mut id = self.next_id;
         if let Some(first) = self.entries.front() {
@@ -80,7 +85,7 @@ impl Window {
             self.disordered = false;
         }
         self.next_id = following(id);
-        self.entries.push_back(Entry { packet_id: id, exchange: Exchange::Published(delivery) });
+        self.entries.push_back(Entry { packet_id: id, sent, exchange: Exchange::Published(delivery) });
         self.live += 1;
         id
     }
@@ -95,7 +100,7 @@ impl Window {
             self.disordered |= distance(first.packet_id, id) < distance(first.packet_id, last.packet_id);
         }
         self.next_id = following(id);
-        self.entries.push_back(Entry { packet_id: id, exchange });
+        self.entries.push_back(Entry { packet_id: id, sent: ShortInstant::default(), exchange });
         self.live += 1;
         true
     }
@@ -104,6 +109,20 @@ impl Window {
     pub fn get_mut(&mut self, id: PacketId) -> Option<&mut Exchange> {
         let index = self.find(id)?;
         Some(&mut self.entries[index].exchange)
+    }
+
+    /// Notes that the message of `id` is sent, for the first time or again.
+    pub fn note_sent(&mut self, id: PacketId, sent: ShortInstant) {
+        if let Some(index) = self.find(id) {
+            self.entries[index].sent = sent;
+        }
+    }
+
+    /// When the message of `id` was last sent, if it has not been received.
+    pub fn sent(&self, id: PacketId) -> Option<ShortInstant> {
+        let entry = &self.entries[self.find(id)?];
+        let is_known = entry.sent != ShortInstant::default(); // after a restart it is not, until it is sent again
+        (is_known && matches!(entry.exchange, Exchange::Published(_))).then_some(entry.sent)
     }
 
     /// Ends the exchange of `id` and gives back what it was.
@@ -196,7 +215,7 @@ mod tests {
     fn identifiers_ascend_from_one_and_wrap_past_zero() {
         let mut window = Window::default();
         for expected in (1..=u16::MAX).chain([1, 2]) {
-            let given = window.push(delivery("t"));
+            let given = window.push(delivery("t"), ShortInstant::default());
             assert_eq!(given.get(), expected);
             assert!(window.complete(given).is_some());
         }
@@ -206,24 +225,24 @@ mod tests {
     #[test]
     fn an_identifier_in_use_is_never_given_again() {
         let mut window = Window::default();
-        let stuck = window.push(delivery("stuck"));
-        let second = window.push(delivery("second"));
+        let stuck = window.push(delivery("stuck"), ShortInstant::default());
+        let second = window.push(delivery("second"), ShortInstant::default());
         for _ in 0..200_000_u32 {
-            let given = window.push(delivery("t"));
+            let given = window.push(delivery("t"), ShortInstant::default());
             assert!(given != stuck && given != second);
             assert!(window.complete(given).is_some());
         }
         assert_eq!(window.len(), 2);
         assert!(window.entries.len() <= 128, "{} entries are held for 2 messages", window.entries.len());
         assert!(window.complete(second).is_some() && window.complete(stuck).is_some());
-        let _ = window.push(delivery("t"));
+        let _ = window.push(delivery("t"), ShortInstant::default());
         assert!(!window.disordered, "an empty window forgets the disorder");
     }
 
     #[test]
     fn acknowledgements_may_come_in_any_order_and_only_once() {
         let mut window = Window::default();
-        let ids: Vec<_> = (0..10).map(|_| window.push(delivery("t"))).collect();
+        let ids: Vec<_> = (0..10).map(|_| window.push(delivery("t"), ShortInstant::default())).collect();
         for &index in &[9, 0, 5, 1, 2, 8, 3, 4, 7, 6] {
             assert!(window.complete(ids[index]).is_some());
             assert!(window.complete(ids[index]).is_none(), "completed twice");
@@ -239,7 +258,7 @@ mod tests {
                 assert!(window.restore(id(number), Exchange::Published(delivery("t"))));
                 assert!(!window.restore(id(number), Exchange::Released), "an identifier is used once");
             }
-            let next = window.push(delivery("new"));
+            let next = window.push(delivery("new"), ShortInstant::default());
             assert!(!ids.contains(&next.get()), "{ids:?}: {next}");
             assert!(window.iter().map(|(id, _)| id.get()).eq(ids.into_iter().chain([next.get()])));
             assert!(ids.into_iter().rev().all(|number| window.complete(id(number)).is_some()), "{ids:?}");
@@ -251,7 +270,7 @@ mod tests {
     fn an_unknown_identifier_changes_nothing() {
         let mut window = Window::default();
         assert!(window.complete(id(7)).is_none());
-        let first = window.push(delivery("t"));
+        let first = window.push(delivery("t"), ShortInstant::default());
         assert!(window.complete(id(9)).is_none());
         assert_eq!(window.len(), 1);
         assert!(window.get_mut(first).is_some());

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::record_log::Held;
+use super::timed::is_timed;
 use super::{Confirmation, MeshMessage, Shard, Turn};
 use crate::codec::{Ack, AckKind, ReasonCode, encode_ack};
 use crate::ids::{ConnectionId, PacketId, SessionId};
@@ -22,6 +23,9 @@ impl Shard {
     }
 
     fn handle_puback(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+        if is_timed(id, packet_id) {
+            self.clients.time_client_ack(turn.now, id, packet_id);
+        }
         match self.clients.exchange(id, packet_id) {
             None => {} // a repetition, or an identifier that was never used: no quota is raised by it
             Some(Exchange::Published(delivery)) if delivery.qos == crate::ids::Qos::AtLeastOnce => {
@@ -32,6 +36,9 @@ impl Shard {
     }
 
     fn handle_pubrec(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, reason: ReasonCode) {
+        if is_timed(id, packet_id) {
+            self.clients.time_client_ack(turn.now, id, packet_id);
+        }
         let answer = match self.clients.exchange(id, packet_id) {
             // An error ends the exchange, also one that the broker does not know: nothing is answered [MQTT-4.4.0-2].
             None if reason.is_error() => return,
@@ -162,6 +169,9 @@ impl Clients {
             let bytes = turn.fx.send(connection, |out| encode_ack(version, ack.kind, ack.packet_id, reason, out));
             link.add_outbox(flush, bytes);
             self.counters.packets_sent += 1;
+            if is_timed(id, ack.packet_id) {
+                self.counters.timings.own_acks.note(ack.since.elapsed_ns(turn.now));
+            }
         }
         for packet_id in nobody_took {
             self.end_exchange_in(turn, id, packet_id);

@@ -110,7 +110,12 @@ impl Shard {
 
     /// All the shard's numbers.
     pub(super) fn report(&self, transport: &TransportCounters) -> Report {
-        Report { counters: self.clients.counters.clone(), transport: transport.clone(), gauges: self.gauges() }
+        Report {
+            counters: self.clients.counters.clone(),
+            transport: transport.clone(),
+            gauges: self.gauges(),
+            ..Report::default()
+        }
     }
 
     fn reload(&mut self, turn: &Turn<'_>, settings: Arc<Settings>) -> Reply {

@@ -22,6 +22,12 @@ impl CertificatesEnd {
         self.0.store(end_s.map_or(i64::MAX, |end_s| end_s.saturating_mul(1_000)), Ordering::Relaxed);
     }
 
+    /// When it ends, in Unix seconds; `None` where there is no certificate.
+    pub fn end_s(&self) -> Option<i64> {
+        let end_ms = self.0.load(Ordering::Relaxed);
+        (end_ms != i64::MAX).then(|| end_ms.div_euclid(1_000))
+    }
+
     /// Whole days until then; less than 0 from then on.
     pub(super) fn days_left(&self, now: Now) -> Option<i64> {
         let end_ms = self.0.load(Ordering::Relaxed);
@@ -39,7 +45,9 @@ mod tests {
         let end = CertificatesEnd::default();
         let at = |s: u64| Now { mono_ns: 0, unix_ms: s * 1_000 };
         assert_eq!(end.days_left(at(0)), None);
+        assert_eq!(end.end_s(), None);
         end.set(Some(10 * 86_400));
+        assert_eq!(end.end_s(), Some(10 * 86_400));
         for (s, days) in [(0, 10), (1, 9), (9 * 86_400 + 1, 0), (10 * 86_400, 0), (10 * 86_400 + 1, -1)] {
             assert_eq!(end.days_left(at(s)), Some(days), "{s}");
         }

@@ -192,6 +192,7 @@ impl Shard {
         self.clients.mounts.set(id, mount);
         self.take_will_of(turn, id, connect);
         self.clients.counters.connections += 1;
+        self.clients.counters.connections_by_version[connect.version.index()] += 1;
         self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
         if self.connack_waits(turn.now, id, session_present, before) {
             self.hold_connack(turn, connection);

@@ -9,6 +9,7 @@ use super::clients::Clients;
 use super::fanouts::cost_of;
 use super::hold_back::Fullest;
 use super::record_log::Held;
+use super::timed::is_timed;
 use super::{Effect, Effects, Encoded, Turn};
 use crate::codec::{PublishOut, SubscriptionOptions};
 use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId};
@@ -406,11 +407,12 @@ impl Clients {
             group: copy.group.tag,
             stored_as: MessageId::NONE,
         };
-        let packet_id = session.outbound_mut().send(delivery, &mut self.queues);
+        let packet_id = session.outbound_mut().send(delivery, turn.now, &mut self.queues);
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
         fanout.reception = Reception::Taken;
         self.count_publish(turn, id, &fanout.routed.message, copy);
+        self.count_acknowledged(copy.qos);
     }
 
     /// The same of a session whose deliveries are written down.
@@ -419,7 +421,7 @@ impl Clients {
         let Some(departure) = self.encode_unless_held(turn, id, fanout, copy) else { return };
         let delivery = self.new_delivery(turn, id, fanout, copy);
         let message = delivery.stored_as;
-        let packet_id = self.sessions.get_mut(id).outbound_mut().send(delivery, &mut self.queues);
+        let packet_id = self.sessions.get_mut(id).outbound_mut().send(delivery, turn.now, &mut self.queues);
         self.log_queued(turn, id, message, (copy, Some(packet_id)));
         self.send_or_hold(turn, id, fanout, (copy, packet_id, departure));
     }
@@ -438,7 +440,10 @@ impl Clients {
             return self.log_dropped(turn, session, delivery.stored_as, DropReason::PacketTooLarge);
         };
         let message = delivery.stored_as;
-        let packet_id = self.sessions.get_mut(session).outbound_mut().send(delivery, &mut self.queues);
+        let packet_id = self.sessions.get_mut(session).outbound_mut().send(delivery, turn.now, &mut self.queues);
+        if is_timed(session, packet_id) {
+            self.time_queue_wait(fanout.routed.share());
+        }
         if message != MessageId::NONE && self.sessions.get(session).is_persistent() {
             self.record_log.append(turn, &LogRecord::Sent { session, message, packet_id });
         }
@@ -483,6 +488,7 @@ impl Clients {
         };
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
         self.count_publish(turn, id, &fanout.routed.message, copy);
+        self.count_acknowledged(copy.qos);
     }
 
     /// Sends what has waited in the queue. The caller has made sure of room.
@@ -519,6 +525,12 @@ impl Clients {
         if let Some(outgoing) = encode(turn, &mut fanout, link, copy, self.mounts.of(id)) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
             self.count_publish(turn, id, &fanout.routed.message, copy);
+            self.count_acknowledged(copy.qos);
+            if is_timed(id, packet_id)
+                && let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut()
+            {
+                outbound.note_sent(packet_id, turn.now);
+            }
             return;
         }
         self.lose_unencoded(turn, id, &fanout);
@@ -549,6 +561,7 @@ impl Clients {
         self.lose(turn, id, DropReason::PacketTooLarge);
     }
 
+    #[inline]
     fn count_publish(
         &mut self,
         turn: &mut Turn<'_>,
@@ -568,6 +581,12 @@ impl Clients {
         if turn.fx.verbosity == Verbosity::Trace {
             self.report_delivery(turn, id, message, copy);
         }
+    }
+
+    /// Counts a message with QoS 1 or 2 apart.
+    #[inline]
+    const fn count_acknowledged(&mut self, qos: Qos) {
+        self.counters.sent_acknowledged[matches!(qos, Qos::ExactlyOnce) as usize] += 1;
     }
 
     /// Apart, so that whoever is not counted pays for a look alone.

@@ -70,6 +70,7 @@ mod shown;
 mod subscribe;
 mod sys;
 mod teardown;
+mod timed;
 mod timers;
 mod top;
 mod topics_seen;
@@ -179,7 +180,7 @@ impl Shard {
             reauthentications: Reauthentications::default(),
             shutdown: Shutdown::No,
             drain: None,
-            bans: None,
+            bans: process.bans.clone(),
         }
     }
 
@@ -284,6 +285,7 @@ impl Shard {
         let (ended_subscriptions, ended_shared) = self.clients.sessions.ended_subscriptions();
         Gauges {
             clients_connected: self.clients.sessions.connected() as u64,
+            connected_by_version: self.clients.sessions.connected_by_version(),
             clients_disconnected: (self.clients.sessions.len() - self.clients.sessions.connected()) as u64,
             subscriptions: (self.router.index.subscriptions_count() - ended_subscriptions) as u64,
             shared_subscriptions: (self.router.index.shared_count() - ended_shared) as u64,
@@ -292,6 +294,7 @@ impl Shard {
             stored_bytes: self.clients.queues.queued_bytes(),
             stored_on_disk: self.clients.queues.on_disk(),
             logs_short: u64::from(self.is_log_short()),
+            queued_memory_bytes: self.clients.queues.memory().taken_bytes(),
         }
     }
 

@@ -5,6 +5,7 @@ use super::clients::Clients;
 use super::policy::{MessageRefusal, NO_ROOM_TO_KEEP, NOT_ALLOWED, NOT_ASKED};
 use super::record_log::Waiter;
 use super::route::{MessageOrigin, Outcome};
+use super::timed::is_timed;
 use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
 use crate::auth::{AskedTopic, TopicAction};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
@@ -81,6 +82,7 @@ impl Shard {
         if let Some(packet_id) = publish.packet_id {
             // As it was sent: what the message is passed on with may be lower.
             let kind = if publish.qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
+            self.clients.counters.received_acknowledged[usize::from(kind == AckKind::PubRec)] += 1;
             self.publish_and_acknowledge(turn, id, message, packet_id, kind);
             return;
         }
@@ -147,7 +149,11 @@ impl Shard {
                     return self.close(turn, id, refusal.code, reason, refusal.text);
                 }
                 let reception = Reception::default();
-                self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits: 0, reception });
+                self.acknowledge(
+                    turn,
+                    id,
+                    PendingAck { kind, packet_id, reason, waits: 0, reception, since: turn.now.short() },
+                );
                 return;
             }
         };
@@ -161,7 +167,7 @@ impl Shard {
             self.clients.record_log.wait(turn, Confirmation::of(token));
             waits += 1;
         }
-        self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits, reception });
+        self.acknowledge(turn, id, PendingAck { kind, packet_id, reason, waits, reception, since: turn.now.short() });
         if waits > 0 {
             self.clients.hold_while_behind(turn, id);
         }
@@ -218,7 +224,8 @@ impl Shard {
             }
         }
         let (kind, reception) = (AckKind::PubRec, Reception::default());
-        let ack = PendingAck { kind, packet_id, reason: ReasonCode::Success, waits, reception };
+        let since = turn.now.short();
+        let ack = PendingAck { kind, packet_id, reason: ReasonCode::Success, waits, reception, since };
         self.acknowledge(turn, id, ack);
     }
 
@@ -268,12 +275,15 @@ impl Shard {
     fn acknowledge(&mut self, turn: &mut Turn<'_>, id: SessionId, ack: PendingAck) {
         // Routing may have cut this very connection off, when it is its own slow subscriber.
         let Some(session) = self.clients.sessions.try_get_mut(id) else { return };
-        let PendingAck { kind, packet_id, mut reason, waits, reception } = ack;
+        let PendingAck { kind, packet_id, mut reason, waits, reception, .. } = ack;
         let Some(link) = session.link.as_deref_mut() else { return };
         if waits == 0 && link.acks.as_deref().is_none_or(AckQueue::is_empty) {
             reason = self.clients.settings.code_of(link.version, reason, reception);
             if reason.is_error() && kind == AckKind::PubRec {
                 self.clients.end_exchange_in(turn, id, packet_id); // [MQTT-4.3.3-9]
+            }
+            if is_timed(id, packet_id) {
+                self.clients.counters.timings.own_acks.note(0); // less than a turn, whose length is not known yet
             }
             self.reply(turn, id, |out, link| encode_ack(link.version, kind, packet_id, reason, out));
         } else {

@@ -28,6 +28,8 @@ pub(super) struct Sessions {
     by_connection: Vec<ConnectionSlot>,
     names: NameKey,
     connected: usize,
+    /// Of those, by the version of their connection.
+    connected_by_version: [u64; 3],
     /// Those that have ended and still have subscriptions, the oldest first.
     ended: VecDeque<SessionId>,
     /// Their subscriptions that are still in the index, and how many of these are shared.
@@ -43,6 +45,7 @@ impl Sessions {
             by_connection: Vec::new(),
             names,
             connected: 0,
+            connected_by_version: [0; 3],
             ended: VecDeque::new(),
             ended_subscriptions: (0, 0),
         }
@@ -175,7 +178,7 @@ impl Sessions {
 
     /// Gives a session its connection.
     pub(super) fn attach(&mut self, id: SessionId, link: Link) {
-        let connection = link.connection;
+        let (connection, version) = (link.connection, link.version);
         let index = connection.slot as usize;
         if self.by_connection.len() <= index {
             self.by_connection.resize(index + 1, ConnectionSlot::default());
@@ -186,6 +189,7 @@ impl Sessions {
         session.link = Some(Box::new(link));
         session.disconnected = None;
         self.connected += 1;
+        self.connected_by_version[version.index()] += 1;
     }
 
     /// Takes its connection from a session.
@@ -193,6 +197,7 @@ impl Sessions {
         let link = self.get_mut(id).link.take()?;
         self.by_connection[link.connection.slot as usize].session = 0;
         self.connected -= 1;
+        self.connected_by_version[link.version.index()] -= 1;
         Some(link)
     }
 
@@ -209,6 +214,11 @@ impl Sessions {
     /// Sessions with a connection.
     pub(super) const fn connected(&self) -> usize {
         self.connected
+    }
+
+    /// The same by the version of their connection: 3.1, 3.1.1, 5.0.
+    pub(super) const fn connected_by_version(&self) -> [u64; 3] {
+        self.connected_by_version
     }
 
     /// All sessions, ended ones included.

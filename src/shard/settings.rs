@@ -7,6 +7,7 @@ use super::mesh::StampClock;
 use super::places::Places;
 use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
+use crate::auth::operator_bans::OperatorBans;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::HashKeys;
 use crate::session::{QueuedMemory, Reception};
@@ -68,6 +69,8 @@ pub struct ProcessContext {
     pub listeners: Arc<[Arc<ListenerSettings>]>,
     /// What holds for some clients only, until [`super::Command::UseProfiles`] brings something else.
     pub profiles: Option<Arc<Profiles>>,
+    /// Whom operators have banned, until [`super::Command::UseBans`] brings something else.
+    pub bans: Option<Arc<OperatorBans>>,
     /// When the first certificate of a listener ends.
     pub certificates_end: Arc<CertificatesEnd>,
     /// Where the stamps of retained messages begin.
@@ -89,6 +92,7 @@ impl ProcessContext {
             tells_clients_apart: false,
             listeners: Arc::new([]),
             profiles: None,
+            bans: None,
             certificates_end: Arc::default(),
             stamps,
         }

@@ -110,7 +110,7 @@ impl Sys {
     fn topics(&mut self, now: Now) -> Vec<(String, String)> {
         let mut sum = Report::default();
         self.reports.iter().for_each(|report| sum.add(report));
-        let Report { counters, transport, gauges } = &sum;
+        let Report { counters, transport, gauges, .. } = &sum;
         let interval_s = f64::from(now.s().saturating_sub(self.last_s).max(1));
         self.last_s = now.s();
         let total = gauges.clients_connected + gauges.clients_disconnected;

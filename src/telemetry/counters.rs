@@ -2,7 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::{CloseReason, DropReason, PauseReason};
+use super::{CloseReason, DropReason, LoopFigures, MessageTimings, PauseReason};
+use crate::limits::LISTENERS_MAX;
 
 /// One count for each reason, by its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +59,14 @@ pub struct Counters {
     pub publish_bytes_received: u64,
     /// Payload bytes of PUBLISH packets to clients.
     pub publish_bytes_sent: u64,
+    /// Of the PUBLISH packets from clients those with QoS 1, and those with QoS 2. Others are not counted a second time.
+    pub received_acknowledged: [u64; 2],
+    /// The same of those to clients.
+    pub sent_acknowledged: [u64; 2],
     /// CONNECTs answered with success.
     pub connections: u64,
+    /// Of those, by version: 3.1, 3.1.1, 5.0.
+    pub connections_by_version: [u64; 3],
     /// Sessions ended because nobody came back in time.
     pub sessions_expired: u64,
     /// Messages to other shards.
@@ -70,6 +77,8 @@ pub struct Counters {
     pub closes: CountsByReason<{ CloseReason::COUNT }>,
     /// Pauses of clients by the rate that they were over.
     pub pauses: CountsByReason<{ PauseReason::COUNT }>,
+    /// How long messages took.
+    pub timings: MessageTimings,
 }
 
 impl Counters {
@@ -93,6 +102,16 @@ impl Counters {
         self.drops.iter().sum()
     }
 
+    /// PUBLISH packets from clients, by QoS.
+    pub const fn received_by_qos(&self) -> [u64; 3] {
+        by_qos(self.publish_received, self.received_acknowledged)
+    }
+
+    /// PUBLISH packets to clients, by QoS.
+    pub const fn sent_by_qos(&self) -> [u64; 3] {
+        by_qos(self.publish_sent, self.sent_acknowledged)
+    }
+
     /// Adds what another shard counted.
     pub fn add(&mut self, other: &Self) {
         self.packets_received += other.packets_received;
@@ -107,7 +126,19 @@ impl Counters {
         self.drops.add(&other.drops);
         self.closes.add(&other.closes);
         self.pauses.add(&other.pauses);
+        add_each(&mut self.received_acknowledged, &other.received_acknowledged);
+        add_each(&mut self.sent_acknowledged, &other.sent_acknowledged);
+        add_each(&mut self.connections_by_version, &other.connections_by_version);
+        self.timings.add(&other.timings);
     }
+}
+
+const fn by_qos(all: u64, [at_least_once, exactly_once]: [u64; 2]) -> [u64; 3] {
+    [all - at_least_once - exactly_once, at_least_once, exactly_once]
+}
+
+fn add_each<const N: usize>(mine: &mut [u64; N], theirs: &[u64; N]) {
+    mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
 }
 
 /// What has happened on one shard's sockets since it started, beside what its clients said: counted by whoever moves
@@ -120,6 +151,8 @@ pub struct TransportCounters {
     pub bytes_sent: u64,
     /// Sockets accepted.
     pub sockets: u64,
+    /// Of those, by the index of the listener.
+    pub sockets_by_listener: [u64; LISTENERS_MAX],
     /// Connections that ended before a shard knew them, by reason.
     pub closes: CountsByReason<{ CloseReason::COUNT }>,
 }
@@ -135,6 +168,7 @@ impl TransportCounters {
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.sockets += other.sockets;
+        add_each(&mut self.sockets_by_listener, &other.sockets_by_listener);
         self.closes.add(&other.closes);
     }
 }
@@ -144,6 +178,8 @@ impl TransportCounters {
 pub struct Gauges {
     /// Sessions with a connection.
     pub clients_connected: u64,
+    /// Of those, by the version of their connection: 3.1, 3.1.1, 5.0.
+    pub connected_by_version: [u64; 3],
     /// Sessions that wait for their client.
     pub clients_disconnected: u64,
     /// Subscriptions, shared ones included.
@@ -160,12 +196,15 @@ pub struct Gauges {
     pub stored_on_disk: u64,
     /// Shards whose log has no room for what is to be kept.
     pub logs_short: u64,
+    /// Memory that the queues of all shards take together.
+    pub queued_memory_bytes: u64,
 }
 
 impl Gauges {
-    /// Adds what another shard holds. Retained messages are the same ones everywhere and are not added.
+    /// Adds what another shard holds. Retained messages and the memory of all queues are the same everywhere and are not added.
     pub fn add(&mut self, other: &Self) {
         self.clients_connected += other.clients_connected;
+        add_each(&mut self.connected_by_version, &other.connected_by_version);
         self.clients_disconnected += other.clients_disconnected;
         self.subscriptions += other.subscriptions;
         self.shared_subscriptions += other.shared_subscriptions;
@@ -174,6 +213,7 @@ impl Gauges {
         self.stored_bytes += other.stored_bytes;
         self.stored_on_disk += other.stored_on_disk;
         self.logs_short += other.logs_short;
+        self.queued_memory_bytes = self.queued_memory_bytes.max(other.queued_memory_bytes);
     }
 }
 
@@ -186,6 +226,8 @@ pub struct Report {
     pub transport: TransportCounters,
     /// What is held now.
     pub gauges: Gauges,
+    /// What its loop, its rings and its disk have done: added by whoever runs it.
+    pub run: LoopFigures,
 }
 
 impl Report {
@@ -208,6 +250,7 @@ impl Report {
         self.counters.add(&other.counters);
         self.transport.add(&other.transport);
         self.gauges.add(&other.gauges);
+        self.run.add(&other.run);
     }
 }
 

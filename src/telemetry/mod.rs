@@ -7,9 +7,11 @@
 //! Leaves to others: publishing (`shard::sys`), writing log lines (`telemetry::log`, edge).
 
 mod counters;
+mod duration_histogram;
 #[cfg(feature = "runtime")]
 pub mod log;
 mod reasons;
+mod timings;
 
 /// How much the log says, as far as the core has to know: for lines that nobody reads it builds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,4 +26,6 @@ pub enum Verbosity {
 }
 
 pub use counters::{Counters, CountsByReason, Gauges, Report, TransportCounters};
+pub use duration_histogram::{DURATION_BUCKETS, DurationHistogram};
 pub use reasons::{CloseReason, DropReason, PauseReason};
+pub use timings::{LoopFigures, MessageTimings};

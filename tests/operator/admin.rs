@@ -36,13 +36,18 @@ fn settings(users: &str) -> String {
 
 impl Admin {
     pub(crate) fn start(name: &str, more: &str) -> Self {
+        Self::start_with_flags(name, more, &["--storage", "memory"])
+    }
+
+    /// The same with flags of the broker's.
+    pub(crate) fn start_with_flags(name: &str, more: &str, flags: &[&str]) -> Self {
         let users = std::env::temp_dir().join(format!("dunlin-admins-{name}-{}", std::process::id()));
         let users = users.to_str().expect("UTF-8").to_owned();
         passwd(&["-cb", "--role", "operator", &users, "ann", "sesame"]);
         passwd(&["-b", "--role", "viewer", &users, "bob", "b"]);
         let viewer = passwd(&["--api-key", &users, "watcher"]);
         let operator = passwd(&["--api-key", "--role", "operator", &users, "robot"]);
-        let broker = Broker::start(name, &format!("{}{more}", settings(&users)));
+        let broker = Broker::start_with_flags(name, &format!("{}{more}", settings(&users)), &[], flags);
         fs::remove_file(users).expect("it is ours, and has been read");
         let lines = broker.lines_to(" ready");
         let address = lines.iter().find_map(|line| line.split("admin_listening addr=").nth(1)).expect("it is told");

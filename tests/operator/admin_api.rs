@@ -163,7 +163,8 @@ fn metrics_show_what_has_happened() {
     let mut client = Client::connect(&admin.broker, b'a');
     client.subscribe(b'x');
     client.ping();
-    let answer = ask(&admin.address, &[], "GET", "/metrics", None);
+    let accept = [("accept", "application/openmetrics-text")];
+    let answer = ask(&admin.address, &accept, "GET", "/metrics", None);
     assert!(answer.kind.starts_with("application/openmetrics-text"), "{answer:?}");
     assert!(answer.text.ends_with("# EOF\n") && answer.text.len() < 100 * 1024, "{} bytes", answer.text.len());
     let value = |name: &str| {

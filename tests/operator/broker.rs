@@ -29,6 +29,11 @@ impl Broker {
 
     /// As [`Self::start`], with limits of the process as `prlimit` (util-linux) has them.
     pub(crate) fn start_with(name: &str, file: &str, limits: &[&str]) -> Self {
+        Self::start_with_flags(name, file, limits, &["--storage", "memory"])
+    }
+
+    /// As [`Self::start_with`], with flags of the broker's.
+    pub(crate) fn start_with_flags(name: &str, file: &str, limits: &[&str], flags: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("dunlin-reload-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory");
         let path = directory.join("dunlin.toml");
@@ -39,7 +44,8 @@ impl Broker {
             .args(limits)
             .args([env!("CARGO_BIN_EXE_dunlin"), "-c"])
             .arg(&path)
-            .args(["--port", "0", "--shards", "2", "--no-pin", "--storage", "memory"])
+            .args(["--port", "0", "--shards", "2", "--no-pin"])
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -89,6 +95,12 @@ impl Broker {
         self.write(file);
         self.signal("HUP");
         self.lines_to(" config_reload")
+    }
+
+    /// Ends it as a lost machine would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a child of ours");
+        self.child.wait().expect("it ends");
     }
 
     /// Waits until the process has ended.

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admin_api;
+mod admin_bans;
 mod admin_do;
 mod admin_look;
 mod admin_tls;
@@ -13,6 +14,7 @@ mod full;
 mod howto;
 mod listeners;
 mod log;
+mod monitoring;
 mod mounts;
 mod moving;
 mod passwords;

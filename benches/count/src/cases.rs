@@ -4,6 +4,7 @@
 use dunlin::codec::{Packet, PublishOut, Side, Version, decode, frame};
 use dunlin::ids::{MessageId, Qos, SessionId, ShardId};
 use dunlin::session::{Delivery, Message, MessageRef, SubscriptionIds, Window};
+use dunlin::time::ShortInstant;
 use dunlin::topic::{GroupTag, Matches, SubscribedFilter, Subscriber, SubscriptionIndex, TopicName};
 use std::hint::black_box;
 
@@ -172,7 +173,7 @@ fn windowing() -> Box<dyn FnMut()> {
     };
     let mut window = Window::default();
     Box::new(move || {
-        let ids = [(); 8].map(|()| window.push(delivery.clone()));
+        let ids = [(); 8].map(|()| window.push(delivery.clone(), ShortInstant::default()));
         for id in ids {
             assert!(black_box(window.complete(id)).is_some());
         }

@@ -54,7 +54,7 @@ pub use keeper::{Keeper, KeeperOrder, KeeperReport, OrderKind};
 pub use log::{DiskLog, FileWrite, LogNews, LogParts};
 pub use medium::DirectoryMedium;
 pub use open::{LogsBefore, OpenLog, OpenStore};
-pub use prepare::{SegmentFile, make_segment, remove_file, replace_file};
+pub use prepare::{SegmentFile, make_segment, remove_file, replace_file, replace_whole_file};
 pub use progress::{LogProgress, Taken};
 pub use read_progress::ReadProgress;
 pub use request::StoreRequest;

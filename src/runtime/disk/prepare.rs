@@ -62,16 +62,21 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
 /// Replaces a small file with these bytes: whoever reads it finds the old ones or the new ones, whatever happens meanwhile. On a full
 /// disk one that is as long is written over where it is; what is in it may then be neither.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
+    match replace_whole_file(path, bytes) {
+        Err(error) if error.is_full() && overwrite_file(path, bytes) => Ok(()),
+        replaced => replaced,
+    }
+}
+
+/// The same, but that on a full disk the old bytes stay.
+pub fn replace_whole_file(path: &Path, bytes: &[u8]) -> Result<(), DirectoryError> {
     let partial = path.with_extension("new");
     let of = |error| DirectoryError::of(&partial, error);
-    match write_file(&partial, bytes) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull && overwrite_file(path, bytes) => {
-            let _ = fs::remove_file(&partial);
-            return Ok(());
-        }
-        written => written.map_err(of)?,
+    let replaced = write_file(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    if let Err(error) = replaced {
+        let _ = fs::remove_file(&partial);
+        return Err(of(error));
     }
-    fs::rename(&partial, path).map_err(of)?;
     sync_folder_of(path)
 }
 

@@ -151,6 +151,7 @@ pub(super) async fn log_in(
     let check = state.users().as_ref().and_then(|users| users.check(&user));
     let is_first = !state.has_users_file();
     if is_first && !state.first_password.is_good(Instant::now()) {
+        state.count_refused_login();
         log::event::admin_login_failed(&user, &peer);
         return Err(HttpProblem::unauthorized(
             "the password in the log was good for one login and for an hour: `dunlin ctl password` makes another",
@@ -165,6 +166,7 @@ pub(super) async fn log_in(
     };
     let is_late = is_first && proven.is_some() && !state.first_password.spend(Instant::now());
     let Some(proven) = proven.filter(|_| !is_late) else {
+        state.count_refused_login();
         log::event::admin_login_failed(&user, &peer);
         return Err(HttpProblem::unauthorized("wrong name or password"));
     };

@@ -17,6 +17,7 @@ use crate::auth::operator_bans::{BannedWho, OperatorBan};
 use crate::settings::Network;
 use crate::shard::command::{ClientFilter, PAGE_MAX};
 use crate::shard::{Command, Reply, SessionFate};
+use crate::telemetry::log;
 use crate::time::Timestamp;
 
 /// Whom to ban, and for how long.
@@ -24,14 +25,17 @@ use crate::time::Timestamp;
 #[serde(deny_unknown_fields)]
 pub(super) struct NewBan {
     /// Whoever says this client id, from wherever.
+    #[schema(min_length = 1)]
     client_id: Option<String>,
     /// Whoever comes from this address or network, instead.
     #[schema(example = "192.0.2.0/24")]
     network: Option<String>,
-    /// How long; without it as long as the broker runs.
+    /// How long; without it until it is taken out, or, with `--storage memory`, as long as the broker runs.
+    #[schema(value_type = Option<u64>, maximum = 4_294_967_295_u64)]
     seconds: Option<u32>,
     /// Why, for whoever reads the list.
     #[serde(default)]
+    #[schema(max_length = 256)]
     reason: String,
     /// Whether who is connected and banned now is closed (0x98).
     #[serde(default = "yes")]
@@ -51,27 +55,30 @@ pub(super) struct BanView {
     /// Whoever comes from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<String>,
-    /// When it ends, in milliseconds since 1970; none lasts as long as the broker runs.
+    /// When it ends, in milliseconds since 1970; without it it ends when it is taken out, or with the process, see `kept`.
     #[serde(skip_serializing_if = "Option::is_none")]
     until_ms: Option<u64>,
     /// Why.
     reason: String,
+    /// Whether it outlives the process: it does not with `--storage memory`, nor where the disk has refused it.
+    kept: bool,
 }
 
 impl BanView {
-    fn new(who: &BannedWho, ban: &OperatorBan) -> Self {
+    fn new(who: &BannedWho, ban: &OperatorBan, kept: bool) -> Self {
         let (client_id, network) = match who {
             BannedWho::ClientId(id) => (Some(id.to_string()), None),
             BannedWho::Network(first, bits) => (None, Some(format!("{first}/{bits}"))),
         };
-        Self { client_id, network, until_ms: ban.until.map(|until| until.0), reason: ban.reason.to_string() }
+        Self { client_id, network, until_ms: ban.until.map(|until| until.0), reason: ban.reason.to_string(), kept }
     }
 }
 
 /// What an operator may write about a ban, in bytes.
 const REASON_MAX_BYTES: usize = 256;
 
-fn now() -> Timestamp {
+/// The wall clock.
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
@@ -100,10 +107,11 @@ fn who_of(client_id: Option<&str>, network: Option<&str>) -> Result<(BannedWho, 
     )
 )]
 pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Json<Vec<BanView>> {
-    Json(state.with_bans(|bans| bans.iter(now()).map(|(who, ban)| BanView::new(who, ban)).collect()))
+    let kept = state.are_bans_kept();
+    Json(state.with_bans(|bans| bans.iter(now()).map(|(who, ban)| BanView::new(who, ban, kept)).collect()))
 }
 
-/// Ban a client id or a network: whoever comes in is refused (0x8A), until it ends or the broker does.
+/// Ban a client id or a network: whoever comes in is refused (0x8A), until it ends. It outlives the process, but with `--storage memory` (`kept`).
 #[utoipa::path(
     post, path = "/api/v1/bans", tag = "operation", request_body = NewBan,
     responses(
@@ -125,13 +133,15 @@ pub(super) async fn add(
     let now = now();
     let until = new.seconds.map(|seconds| Timestamp(now.0 + u64::from(seconds) * 1_000));
     let ban = OperatorBan { until, reason: new.reason.into() };
-    let view = BanView::new(&who, &ban);
+    let mut view = BanView::new(&who, &ban, false);
     let _one_at_a_time = state.changes.lock().await;
     if !state.with_bans(|bans| bans.add(now, who.clone(), ban)) {
         let text = "there are as many bans as may be: take some out, or ban a network";
         return Err(HttpProblem::new(StatusCode::CONFLICT, text));
     }
     tell_shards(&state).await?;
+    // It holds in any case; whether it will after a start is told.
+    view.kept = keep(&state).await.is_ok_and(|is_kept| is_kept);
     match (who, network) {
         _ if !new.disconnect => {}
         (BannedWho::ClientId(client_id), _) => {
@@ -145,6 +155,19 @@ pub(super) async fn add(
         (BannedWho::Network(..), None) => {}
     }
     Ok(Json(view))
+}
+
+/// Has the bans written down. Returns whether they are, or why that failed.
+async fn keep(state: &AdminState) -> Result<bool, String> {
+    let Some(keeper) = state.keep_bans.clone() else { return Ok(false) };
+    let bans = state.with_bans(|bans| bans.clone());
+    let written = tokio::task::spawn_blocking(move || keeper(&bans)).await;
+    let written = written.unwrap_or_else(|_| Err("the broker stops".to_owned()));
+    state.note_bans_kept(written.is_ok());
+    if let Err(text) = &written {
+        log::event::bans_not_kept(text);
+    }
+    written.map(|()| true)
 }
 
 async fn tell_shards(state: &AdminState) -> Result<(), HttpProblem> {
@@ -206,5 +229,8 @@ pub(super) async fn remove(
         return Err(HttpProblem::not_found("there is no such ban"));
     }
     tell_shards(&state).await?;
+    keep(&state).await.map_err(|text| {
+        HttpProblem::not_now(&format!("it does not hold any more, but the next start brings it back: {text}"))
+    })?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -41,10 +41,12 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
+use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Changes, Config};
 use crate::inbox::InboxSender;
 use crate::limits::ADMIN_FIRST_PASSWORD_S;
 use crate::ring::SharedUnixListener;
+use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
 pub(crate) use operated::AdminListener;
 use state::AdminState;
@@ -56,6 +58,19 @@ pub(crate) type ReloadAsker = Box<dyn Fn(ReloadThen) + Send + Sync>;
 
 /// What TLS handshakes of the admin server go by: whoever reads its certificate again replaces it.
 pub(crate) type AdminTls = Arc<ArcSwap<rustls::ServerConfig>>;
+
+/// Writes the bans of operators where they outlive the process, or says why not. It may take as long as a disk does.
+pub(crate) type BanKeeper = Arc<dyn Fn(&OperatorBans) -> Result<(), String> + Send + Sync>;
+
+/// What it goes on with, and where it keeps what is to outlive the process.
+pub(crate) struct AdminKept {
+    /// When the first certificate of a listener ends.
+    pub(crate) certificates_end: Arc<CertificatesEnd>,
+    /// Those that the shards have.
+    pub(crate) bans: OperatorBans,
+    /// None where nothing outlives the process.
+    pub(crate) keep_bans: Option<BanKeeper>,
+}
 
 /// Where it listens already.
 pub(crate) struct AdminSockets<'a> {
@@ -111,8 +126,13 @@ impl AdminHandle {
 }
 
 /// Starts the server on sockets that listen.
-pub(crate) fn start(sockets: AdminSockets<'_>, config: &Config, inboxes: Vec<InboxSender>) -> io::Result<AdminHandle> {
-    let state = Arc::new(AdminState::new(config, inboxes));
+pub(crate) fn start(
+    sockets: AdminSockets<'_>,
+    config: &Config,
+    inboxes: Vec<InboxSender>,
+    kept: AdminKept,
+) -> io::Result<AdminHandle> {
+    let state = Arc::new(AdminState::new(config, inboxes, kept));
     let handle = AdminHandle(Arc::clone(&state));
     server::start(sockets, state)?;
     Ok(handle)

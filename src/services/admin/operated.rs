@@ -39,18 +39,15 @@ pub(super) struct DrainUnderWay {
 }
 
 /// What is traced.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema, IntoParams)]
+#[derive(Clone, Debug, Deserialize, ToSchema, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TraceRequest {
     /// Of this client alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) client_id: Option<String>,
     /// Messages on topics that this filter matches, and subscriptions to this very filter.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) topic: Option<String>,
     /// Of whoever comes from this address or network.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) address: Option<String>,
     /// `connections` (who comes and goes), `packets` (with subscriptions and what is refused) or `messages` (with each PUBLISH; without payloads).
     #[serde(default)]
@@ -82,9 +79,27 @@ pub(super) struct TraceView {
     pub(super) id: u64,
     /// `log` or `stream`.
     pub(super) to: &'static str,
-    /// What was asked for.
-    #[serde(flatten)]
-    pub(super) request: TraceRequest,
+    /// Of this client alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    /// Messages on topics that this filter matches, and subscriptions to this very filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    /// Of whoever comes from this address or network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    /// `connections`, `packets` or `messages`.
+    detail: TraceDetail,
+    /// How long it was to go on.
+    seconds: u32,
+}
+
+impl TraceView {
+    /// What was asked for, under way. Not the request flattened: its type knows no other fields, and its description says so.
+    pub(super) fn new(id: u64, to: &'static str, request: TraceRequest) -> Self {
+        let TraceRequest { client_id, topic, address, detail, seconds } = request;
+        Self { id, to, client_id, topic, address, detail, seconds }
+    }
 }
 
 /// Those that go on.

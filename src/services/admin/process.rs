@@ -1,6 +1,12 @@
-//! What the system says of this process.
+//! What the system says of this process, and of the disk that it writes to.
 
 use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 /// Figures of the process, as far as the system tells them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -9,6 +15,12 @@ pub(super) struct ProcessFigures {
     pub(super) cpu_s: Option<f64>,
     /// Memory that is in RAM.
     pub(super) resident_bytes: Option<u64>,
+    /// Address space.
+    pub(super) virtual_bytes: Option<u64>,
+    /// RAM that it may take.
+    pub(super) memory_max_bytes: Option<u64>,
+    /// Pages that it had to wait for the disk for.
+    pub(super) major_faults: Option<u64>,
     /// Descriptors that are open.
     pub(super) open_files: Option<u64>,
     /// Descriptors that may be.
@@ -28,6 +40,7 @@ impl ProcessFigures {
         Self {
             open_files: fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as u64),
             open_files_max: limits.current,
+            memory_max_bytes: memory_max_bytes(),
             ..Self::parse(&stat, &system, rustix::param::page_size() as u64, rustix::param::clock_ticks_per_second())
         }
     }
@@ -45,10 +58,72 @@ impl ProcessFigures {
             cpu_s: field(14).zip(field(15)).map(|(user, system)| seconds(user + system)),
             threads: field(20),
             started_s: field(22).zip(boot_s).map(|(ticks, boot_s)| boot_s as f64 + seconds(ticks)),
+            major_faults: field(12),
+            virtual_bytes: field(23),
             resident_bytes: field(24).map(|pages| pages * page_bytes),
+            memory_max_bytes: None,
             open_files: None,
             open_files_max: None,
         }
+    }
+}
+
+/// The least of what the machine has and what each of the process's control groups allows.
+fn memory_max_bytes() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
+    // Within a container the group's path is that of the host: what is not there is not asked.
+    let folders = Path::new("/sys/fs/cgroup").join(own);
+    let folders = folders.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
+    let limits = folders.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok());
+    limits.chain(ram_bytes(&machine)).min()
+}
+
+/// From the text of `/proc/meminfo`.
+fn ram_bytes(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1_024)
+}
+
+/// The file system of the data directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DiskFigures {
+    /// What this user may still write.
+    pub(super) available_bytes: Option<u64>,
+    /// What it has in all.
+    pub(super) size_bytes: Option<u64>,
+}
+
+/// Asks for them. A disk that hangs holds one thread, however often somebody asks.
+#[derive(Debug, Default)]
+pub(super) struct DiskReader(Arc<Mutex<()>>);
+
+/// How long a disk may take to say how full it is.
+const DISK_PATIENCE: Duration = Duration::from_millis(500);
+
+impl DiskReader {
+    /// The figures, as far as they come in time.
+    pub(super) fn read(&self, path: PathBuf) -> impl Future<Output = DiskFigures> + use<> {
+        let asked = Arc::clone(&self.0).try_lock_owned().ok().map(|asked| {
+            tokio::task::spawn_blocking(move || {
+                let figures = DiskFigures::of(&path);
+                drop(asked);
+                figures
+            })
+        });
+        async move {
+            let Some(asked) = asked else { return DiskFigures::default() };
+            timeout(DISK_PATIENCE, asked).await.ok().and_then(Result::ok).unwrap_or_default()
+        }
+    }
+}
+
+impl DiskFigures {
+    fn of(path: &Path) -> Self {
+        let Ok(found) = rustix::fs::statvfs(path) else { return Self::default() };
+        let bytes = |blocks: u64| Some(blocks.saturating_mul(found.f_frsize));
+        Self { available_bytes: bytes(found.f_bavail), size_bytes: bytes(found.f_blocks) }
     }
 }
 
@@ -64,6 +139,8 @@ mod tests {
         let expected = ProcessFigures {
             cpu_s: Some(3.0),
             resident_bytes: Some(256 * 4096),
+            virtual_bytes: Some(1_000_000),
+            major_faults: Some(0),
             threads: Some(5),
             started_s: Some(1_700_000_030.0),
             ..ProcessFigures::default()
@@ -78,5 +155,19 @@ mod tests {
         assert!(figures.resident_bytes.is_some_and(|bytes| bytes > 1 << 20), "{figures:?}");
         assert!(figures.open_files > Some(2) && figures.open_files_max >= figures.open_files, "{figures:?}");
         assert!(figures.threads >= Some(1) && figures.cpu_s.is_some(), "{figures:?}");
+        assert!(figures.memory_max_bytes > figures.resident_bytes, "{figures:?}");
+        assert_eq!(ram_bytes("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
+    }
+
+    #[tokio::test]
+    async fn a_disk_is_asked_by_one_at_a_time() {
+        let disk = DiskReader::default();
+        let root = PathBuf::from("/");
+        let figures = disk.read(root.clone()).await;
+        assert!(figures.size_bytes > Some(1 << 20) && figures.available_bytes <= figures.size_bytes, "{figures:?}");
+        let hangs = Arc::clone(&disk.0).try_lock_owned().expect("nobody else asks");
+        assert_eq!(disk.read(root.clone()).await, DiskFigures::default());
+        drop(hangs);
+        assert_eq!(disk.read(root.join("nowhere")).await, DiskFigures::default());
     }
 }

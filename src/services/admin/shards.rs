@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::inbox::{InboxSender, SendError};
 use crate::limits::ADMIN_REPLY_MAX_S;
@@ -74,6 +74,25 @@ impl Shards {
             .collect())
     }
 
+    /// The same of each shard by itself: nobody waits for one that does not answer for longer than `patience`.
+    pub(super) async fn counts_of_each(&self, patience: Duration) -> Vec<Result<Report, Unanswered>> {
+        let until = Instant::now() + patience;
+        let sent: Vec<_> = (0..self.len()).map(|shard| self.send(shard, Command::Counts)).collect();
+        let mut reports = Vec::with_capacity(sent.len());
+        for (shard, sent) in sent.into_iter().enumerate() {
+            let reply = match sent {
+                Ok(answer) => timeout_at(until, answer).await.map_err(|_| Unanswered::Late(shard)),
+                Err(unanswered) => Err(unanswered),
+            };
+            reports.push(match reply {
+                Ok(Ok(Reply::Counts(report))) => Ok(*report),
+                Ok(_) => Err(Unanswered::Stopped(shard)),
+                Err(unanswered) => Err(unanswered),
+            });
+        }
+        reports
+    }
+
     fn send(&self, shard: usize, command: Command) -> Result<oneshot::Receiver<Reply>, Unanswered> {
         let (reply_to, reply) = oneshot::channel();
         let then = move |reply| drop(reply_to.send(reply)); // whoever asked may have given up
@@ -87,5 +106,39 @@ async fn wait(shard: usize, answer: oneshot::Receiver<Reply>) -> Result<Reply, U
         Ok(Ok(reply)) => Ok(reply),
         Ok(Err(_)) => Err(Unanswered::Stopped(shard)),
         Err(_) => Err(Unanswered::Late(shard)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::lane;
+    use crate::ring::{Plane, PlaneConfig};
+
+    #[tokio::test]
+    async fn a_shard_that_does_not_answer_keeps_nobody_from_the_others_numbers() {
+        let plane = Plane::new(PlaneConfig { sockets_max: 16, buffers: 16, ..PlaneConfig::default() }).unwrap();
+        let (lively, mut inbox) = lane(plane.handle(), None);
+        let (stalled, _silent) = lane(plane.handle(), None);
+        let (stopped, gone) = lane(plane.handle(), None);
+        drop(gone);
+        let shards = Shards::new(vec![stalled, lively, stopped]);
+        let asked = tokio::spawn(async move { shards.counts_of_each(Duration::from_millis(200)).await });
+        let begun = Instant::now();
+        let request = loop {
+            tokio::task::yield_now().await;
+            inbox.begin_turn();
+            if let Some((request, Command::Counts)) = inbox.next_command() {
+                break request;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "nobody asks");
+        };
+        let mut report = Report::default();
+        report.counters.packets_sent = 7;
+        inbox.reply(request, Reply::Counts(Box::new(report)));
+        let told = asked.await.unwrap();
+        assert_eq!(told[0], Err(Unanswered::Late(0)));
+        assert_eq!(told[1].as_ref().map(|report| report.counters.packets_sent), Ok(7));
+        assert_eq!(told[2], Err(Unanswered::NotTaken(2, SendError::Stopped)));
     }
 }

@@ -1,19 +1,25 @@
 //! What all requests share.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use super::ReloadAsker;
 use super::first_password::FirstPassword;
 use super::logins::Logins;
+use super::metrics::ShardFigures;
 use super::operated::{AdminListener, DrainUnderWay, TracesUnderWay};
-use super::shards::Shards;
+use super::process::DiskReader;
+use super::shards::{Shards, Unanswered};
+use super::{AdminKept, BanKeeper, ReloadAsker};
 use crate::auth::admin_users::AdminUsers;
 use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Config, MetricsAccess, SettingInEffect};
 use crate::inbox::InboxSender;
+use crate::shard::CertificatesEnd;
+use crate::telemetry::Report;
 
 /// What requests read and change.
 pub(super) struct AdminState {
@@ -23,6 +29,15 @@ pub(super) struct AdminState {
     /// Of whoever is where no file names anybody.
     pub(super) first_password: FirstPassword,
     pub(super) started: Instant,
+    /// When the first certificate of a listener ends.
+    pub(super) certificates_end: Arc<CertificatesEnd>,
+    /// Logins that were refused.
+    pub(super) logins_refused: AtomicU64,
+    pub(super) disk: DiskReader,
+    /// Where the broker keeps what it keeps, if it does.
+    data_dir: Option<PathBuf>,
+    /// What each shard said last to whoever asked for metrics. Locked for moments.
+    last_reports: Mutex<Vec<Report>>,
     /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
     /// The broker's listeners, in the order of the configuration; none before every shard is heard.
@@ -32,6 +47,10 @@ pub(super) struct AdminState {
     /// Locked for moments, as are the next two.
     drain: Mutex<Option<DrainUnderWay>>,
     bans: Mutex<OperatorBans>,
+    /// None where they last as long as the process.
+    pub(super) keep_bans: Option<BanKeeper>,
+    /// The last change of them could not be written down.
+    bans_refused: AtomicBool,
     traces: Mutex<TracesUnderWay>,
     /// Locked for moments, never while something is waited for.
     logins: Mutex<Logins>,
@@ -47,20 +66,30 @@ pub(super) struct Known {
     pub(super) node: String,
     /// Each setting, with where its value comes from.
     pub(super) settings: Vec<SettingInEffect>,
+    /// Memory that all queues may take.
+    pub(super) queued_memory_max_bytes: u64,
 }
 
 impl AdminState {
-    pub(super) fn new(config: &Config, inboxes: Vec<InboxSender>) -> Self {
+    pub(super) fn new(config: &Config, inboxes: Vec<InboxSender>, kept: AdminKept) -> Self {
+        let AdminKept { certificates_end, bans, keep_bans } = kept;
         Self {
             shards: Shards::new(inboxes),
             known: ArcSwap::from_pointee(known(config)),
             first_password: FirstPassword::default(),
             started: Instant::now(),
+            certificates_end,
+            logins_refused: AtomicU64::new(0),
+            disk: DiskReader::default(),
+            data_dir: config.data_dir().map(PathBuf::from),
+            last_reports: Mutex::default(),
             reload: OnceLock::new(),
             listeners: ArcSwap::default(),
             changes: tokio::sync::Mutex::default(),
             drain: Mutex::default(),
-            bans: Mutex::default(),
+            bans: Mutex::new(bans),
+            keep_bans,
+            bans_refused: AtomicBool::new(false),
             traces: Mutex::default(),
             logins: Mutex::new(Logins::default()),
         }
@@ -86,6 +115,25 @@ impl AdminState {
         assert!(self.reload.set(reload).is_ok(), "the broker starts once");
     }
 
+    /// Where the broker keeps what it keeps; none with `--storage memory`.
+    pub(super) fn data_dir(&self) -> Option<PathBuf> {
+        self.data_dir.clone()
+    }
+
+    /// The numbers of each shard: those that it has told now, or its last ones.
+    pub(super) fn with_last_reports(&self, now: Vec<Result<Report, Unanswered>>) -> Vec<ShardFigures> {
+        let mut last = self.last_reports.lock().unwrap_or_else(PoisonError::into_inner);
+        last.resize_with(now.len(), Report::default);
+        let figures = now.into_iter().zip(last.iter_mut()).map(|(report, last)| {
+            let is_fresh = report.is_ok();
+            if let Ok(report) = report {
+                *last = report;
+            }
+            ShardFigures { is_fresh, report: last.clone() }
+        });
+        figures.collect()
+    }
+
     /// How the broker is being emptied.
     pub(super) fn with_drain<T>(&self, then: impl FnOnce(&mut Option<DrainUnderWay>) -> T) -> T {
         then(&mut self.drain.lock().unwrap_or_else(PoisonError::into_inner))
@@ -96,9 +144,24 @@ impl AdminState {
         then(&mut self.bans.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether those that hold outlive the process.
+    pub(super) fn are_bans_kept(&self) -> bool {
+        self.keep_bans.is_some() && !self.bans_refused.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether they could be written down.
+    pub(super) fn note_bans_kept(&self, are_kept: bool) {
+        self.bans_refused.store(!are_kept, Ordering::Relaxed);
+    }
+
     /// What is traced.
     pub(super) fn with_traces<T>(&self, then: impl FnOnce(&mut TracesUnderWay) -> T) -> T {
         then(&mut self.traces.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A wrong password.
+    pub(super) fn count_refused_login(&self) {
+        self.logins_refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Who is logged in.
@@ -113,5 +176,6 @@ fn known(config: &Config) -> Known {
         metrics: config.admin.admin_metrics,
         node: config.settings.node_name.to_string(),
         settings: config.settings_in_effect(),
+        queued_memory_max_bytes: config.settings.queued_memory_max_bytes,
     }
 }

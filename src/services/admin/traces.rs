@@ -63,7 +63,7 @@ fn begin(
 ) -> Result<(TraceView, Arc<TraceRule>), HttpProblem> {
     let full = || HttpProblem::new(StatusCode::CONFLICT, "as many traces go on as may be: end one");
     let (TraceId(id), rule) = trace::add(rule).ok_or_else(full)?;
-    let view = TraceView { id, to, request };
+    let view = TraceView::new(id, to, request);
     state.with_traces(|traces| traces.insert(id, view.clone()));
     Ok((view, rule))
 }

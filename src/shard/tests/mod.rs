@@ -40,5 +40,6 @@ mod routing;
 mod sys;
 mod takeover;
 mod teardown;
+mod timed;
 mod verdict;
 mod will;

@@ -366,6 +366,11 @@ pub fn admin_full(peer: &dyn Display) {
     }
 }
 
+/// Bans of operators hold, but could not be written down.
+pub fn bans_not_kept(reason: &str) {
+    warn!(target: TARGET, event = "bans_not_kept", reason);
+}
+
 /// Somebody has shown a wrong password to the admin server.
 pub fn admin_login_failed(user: &str, peer: &dyn Display) {
     if LogKind::AdminLoginFailed.admit() {
