@@ -14,6 +14,7 @@ mod flush;
 mod log;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tail;
 pub(crate) mod trace;
 
 pub use edge::{Edge, EndedWrite, ListenOn, Listening};

@@ -22,7 +22,7 @@ use build::{CertificatesFound, SharedTickets};
 use crate::config::Config;
 use crate::conn::ListenerLayers;
 use crate::conn::tls::{ServerConfig, TlsListener};
-use crate::services::admin::AdminTls;
+use crate::services::admin::{AdminCertificate, AdminCertificates, AdminTls};
 use crate::settings::ListenerSettings;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
@@ -39,16 +39,18 @@ pub(super) struct TlsListeners {
     tickets: Mutex<SharedTickets>,
     /// When the first of all certificates ends, for `$SYS`.
     first_end: Arc<CertificatesEnd>,
+    /// When each of them ends, for the admin server.
+    ends: AdminCertificates,
 }
 
 impl TlsListeners {
     /// Reads the files of all listeners, and of the admin server.
     pub(super) fn load(config: &Config) -> Result<Self, Vec<TlsProblem>> {
         let (mut tickets, first_end) = (SharedTickets::default(), Arc::default());
-        let Loaded { listeners, admin } = load_all(config, &mut tickets, &first_end)?;
+        let Loaded { listeners, admin, ends } = load_all(config, &mut tickets, &first_end)?;
         let listeners = listeners.into_iter().map(|config| config.map(TlsListener::new)).collect();
         let admin = admin.map(|config| Arc::new(ArcSwap::from_pointee(config)));
-        Ok(Self { listeners, admin, tickets: Mutex::new(tickets), first_end })
+        Ok(Self { listeners, admin, tickets: Mutex::new(tickets), first_end, ends: Arc::new(ArcSwap::from_pointee(ends)) })
     }
 
     /// What the admin server's handshakes go by, now and after each reload.
@@ -61,6 +63,11 @@ impl TlsListeners {
         Arc::clone(&self.first_end)
     }
 
+    /// When each of them ends, now and after each reload.
+    pub(super) fn ends(&self) -> AdminCertificates {
+        Arc::clone(&self.ends)
+    }
+
     /// Reads them again. Handshakes that begin from now on go by what they hold now; with anything wrong nothing changes.
     pub(super) fn load_again(&self, config: &Config) -> Result<(), Vec<TlsProblem>> {
         // One that panicked has left them whole.
@@ -71,6 +78,7 @@ impl TlsListeners {
                 listener.replace(config);
             }
         }
+        self.ends.store(Arc::new(loaded.ends));
         if let (Some(admin), Some(config)) = (&self.admin, loaded.admin) {
             admin.store(Arc::new(config));
         }
@@ -87,6 +95,7 @@ impl TlsListeners {
 struct Loaded {
     listeners: Vec<Option<ServerConfig>>,
     admin: Option<ServerConfig>,
+    ends: Vec<AdminCertificate>,
 }
 
 fn load_all(
@@ -111,5 +120,5 @@ fn load_all(
     for warning in &found.warnings {
         log::event::config_warning(warning);
     }
-    Ok(Loaded { listeners, admin })
+    Ok(Loaded { listeners, admin, ends: found.ends })
 }

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::asked::JsonBody;
 use super::first_password::FIRST_USER;
 use super::origin::{AdminPeer, RequestOrigin};
-use super::problem::{ChangeProblems, HttpProblem};
+use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::auth::admin_users::{AdminIdentity, Role};
 use crate::auth::password::HashMemory;
@@ -65,7 +65,8 @@ impl FromRequestParts<Arc<AdminState>> for Operator {
     }
 }
 
-fn origin(parts: &Parts) -> &RequestOrigin {
+/// Where a request comes from.
+pub(super) fn origin(parts: &Parts) -> &RequestOrigin {
     parts.extensions.get().expect("the server tells it of each request")
 }
 
@@ -124,7 +125,7 @@ pub(super) struct LoggedIn {
     user: String,
     /// `viewer` or `operator`.
     role: &'static str,
-    /// Goes into the header `X-CSRF-Token` of each request that changes something.
+    /// Goes into the header `X-CSRF-Token` of each request that changes something; empty for whoever shows a key instead.
     csrf_token: String,
 }
 
@@ -182,6 +183,25 @@ pub(super) async fn log_in(
     log::event::admin_action(&identity.name, &peer, "login", "");
     let body = LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token: login.csrf_token.into() };
     Ok(([(header::SET_COOKIE, cookie(login.token, is_secret).to_string())], Json(body)).into_response())
+}
+
+/// Say who asks. For a page that is loaded again, and has lost the login's token.
+#[utoipa::path(
+    get, path = "/api/v1/login", tag = "access",
+    responses(
+        (status = 200, description = "done", body = LoggedIn),
+        ReadProblems,
+    )
+)]
+pub(super) async fn show_login(
+    State(state): State<Arc<AdminState>>,
+    parts: Parts,
+) -> Result<Json<LoggedIn>, HttpProblem> {
+    let identity = identify(&parts, &state)?;
+    let token = token(&parts.headers);
+    let login = token.and_then(|token| state.with_logins(|logins| logins.find(Instant::now(), &token)));
+    let csrf_token = login.map(|login| login.csrf_token.into()).unwrap_or_default();
+    Ok(Json(LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token }))
 }
 
 /// End the login.

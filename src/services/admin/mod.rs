@@ -6,19 +6,24 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`; `description` (`OpenAPI`).
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
+//! `history`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
 mod asked;
 mod bans;
 mod broker;
+mod certificates;
 mod clients;
 mod cursor;
+mod dashboard;
 mod description;
 mod draining;
 mod first_password;
 mod health;
+mod history;
 mod listeners;
+mod log_lines;
 mod logins;
 mod messages;
 mod metrics;
@@ -31,6 +36,7 @@ mod shards;
 mod stalled;
 mod state;
 mod subscriptions;
+mod tail;
 mod traces;
 mod traffic;
 
@@ -46,7 +52,7 @@ use crate::inbox::InboxSender;
 use crate::limits::ADMIN_FIRST_PASSWORD_S;
 use crate::ring::SharedUnixListener;
 use crate::telemetry::log;
-pub(crate) use operated::AdminListener;
+pub(crate) use operated::{AdminCertificate, AdminCertificates, AdminListener};
 use state::AdminState;
 
 /// Is told what a reload has come to: the changes, or why nothing changed.
@@ -63,6 +69,8 @@ pub(crate) struct AdminSockets<'a> {
     pub(crate) network: Option<TcpListener>,
     /// What is spoken there first, if not HTTP at once.
     pub(crate) tls: Option<AdminTls>,
+    /// When which certificate ends.
+    pub(crate) certificates: AdminCertificates,
     /// By a path, for this machine.
     pub(crate) local: Option<&'a SharedUnixListener>,
 }
@@ -97,7 +105,7 @@ impl AdminHandle {
 
 /// Starts the server on sockets that listen.
 pub(crate) fn start(sockets: AdminSockets<'_>, config: &Config, inboxes: Vec<InboxSender>) -> io::Result<AdminHandle> {
-    let state = Arc::new(AdminState::new(config, inboxes));
+    let state = Arc::new(AdminState::new(config, inboxes, Arc::clone(&sockets.certificates)));
     let handle = AdminHandle(Arc::clone(&state));
     server::start(sockets, state)?;
     Ok(handle)

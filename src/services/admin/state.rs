@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 
 use super::ReloadAsker;
 use super::first_password::FirstPassword;
+use super::history::History;
 use super::logins::Logins;
-use super::operated::{AdminListener, DrainUnderWay, TracesUnderWay};
+use super::operated::{AdminCertificates, AdminListener, DrainUnderWay, TracesUnderWay};
 use super::shards::Shards;
 use crate::auth::admin_users::AdminUsers;
 use crate::auth::operator_bans::OperatorBans;
@@ -27,6 +28,10 @@ pub(super) struct AdminState {
     pub(super) reload: OnceLock<ReloadAsker>,
     /// Likewise.
     listeners: OnceLock<Vec<AdminListener>>,
+    /// When which certificate ends.
+    pub(super) certificates: AdminCertificates,
+    /// Locked for moments.
+    history: Mutex<History>,
     /// Held while listeners or bans are changed: one change is told to all shards before the next.
     pub(super) changes: tokio::sync::Mutex<()>,
     /// Locked for moments, as are the next two.
@@ -50,7 +55,7 @@ pub(super) struct Known {
 }
 
 impl AdminState {
-    pub(super) fn new(config: &Config, inboxes: Vec<InboxSender>) -> Self {
+    pub(super) fn new(config: &Config, inboxes: Vec<InboxSender>, certificates: AdminCertificates) -> Self {
         Self {
             shards: Shards::new(inboxes),
             known: ArcSwap::from_pointee(known(config)),
@@ -58,6 +63,8 @@ impl AdminState {
             started: Instant::now(),
             reload: OnceLock::new(),
             listeners: OnceLock::new(),
+            certificates,
+            history: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
             drain: Mutex::default(),
             bans: Mutex::default(),
@@ -89,6 +96,11 @@ impl AdminState {
     pub(super) fn serves(&self, reload: ReloadAsker, listeners: Vec<AdminListener>) {
         let is_first = self.listeners.set(listeners).is_ok() && self.reload.set(reload).is_ok();
         assert!(is_first, "the broker starts once");
+    }
+
+    /// What the broker has done of late.
+    pub(super) fn with_history<T>(&self, then: impl FnOnce(&mut History) -> T) -> T {
+        then(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How the broker is being emptied.

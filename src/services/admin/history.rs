@@ -1,0 +1,292 @@
+//! What the broker has done of late: a sample every few seconds, for an hour.
+//!
+//! Owns: the samples, in a ring of [`HISTORY_SAMPLES_MAX`].
+//! Always holds: shards are asked what they have counted, no more; the ring is the admin server's, and no shard knows of it. Rates are
+//! those of the time since the sample before.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::access::Viewer;
+use super::asked::Parameters;
+use super::problem::ReadProblems;
+use super::process::ProcessFigures;
+use super::state::AdminState;
+use crate::limits::{HISTORY_SAMPLES_MAX, HISTORY_STEP_S};
+use crate::telemetry::Report;
+
+/// The samples, and what the next is compared with.
+#[derive(Default)]
+pub(super) struct History {
+    samples: VecDeque<Sample>,
+    before: Option<Counted>,
+    threads: Vec<ThreadLoad>,
+    process: ProcessFigures,
+}
+
+/// What has been counted by a moment.
+#[derive(Clone)]
+struct Counted {
+    at: Instant,
+    sum: Report,
+    cpu_s: f64,
+    /// User and system time of threads by their number, in ticks of the system.
+    threads: BTreeMap<u32, (String, u64)>,
+}
+
+/// The broker in a few seconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Sample {
+    at_ms: u64,
+    clients_connected: u64,
+    queued_messages: u64,
+    resident_bytes: u64,
+    received_per_s: f64,
+    sent_per_s: f64,
+    dropped_per_s: f64,
+    bytes_received_per_s: f64,
+    bytes_sent_per_s: f64,
+    cores_used: f64,
+}
+
+/// How much of a core a thread takes.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct ThreadLoad {
+    /// Its name; shards are `shard-0` and so on.
+    name: String,
+    /// 1 is a whole core.
+    cores_used: f64,
+}
+
+/// Samples as far as a core's hundredth or a tenth of a message.
+fn rounded(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}
+
+impl History {
+    /// Adds a sample: what has been counted by now. The first only begins.
+    #[expect(clippy::cast_precision_loss, reason = "rates")]
+    fn add(&mut self, at_ms: u64, now: Counted, process: ProcessFigures) {
+        if let Some(before) = &self.before {
+            let seconds = now.at.duration_since(before.at).as_secs_f64().max(0.001);
+            let rate = |of: fn(&Report) -> u64| {
+                rounded(of(&now.sum).saturating_sub(of(&before.sum)) as f64 / seconds, 10.0)
+            };
+            self.samples.push_back(Sample {
+                at_ms,
+                clients_connected: now.sum.gauges.clients_connected,
+                queued_messages: now.sum.gauges.stored_messages,
+                resident_bytes: process.resident_bytes.unwrap_or(0),
+                received_per_s: rate(|sum| sum.counters.publish_received),
+                sent_per_s: rate(|sum| sum.counters.publish_sent),
+                dropped_per_s: rate(|sum| sum.counters.dropped_total()),
+                bytes_received_per_s: rate(|sum| sum.transport.bytes_received),
+                bytes_sent_per_s: rate(|sum| sum.transport.bytes_sent),
+                cores_used: rounded((now.cpu_s - before.cpu_s).max(0.0) / seconds, 100.0),
+            });
+            if self.samples.len() > HISTORY_SAMPLES_MAX {
+                self.samples.pop_front();
+            }
+            self.threads = loads(&before.threads, &now.threads, seconds);
+        }
+        (self.before, self.process) = (Some(now), process);
+    }
+}
+
+/// How much each thread has taken meanwhile, those that take nothing left out; shards are always there.
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn loads(
+    before: &BTreeMap<u32, (String, u64)>,
+    now: &BTreeMap<u32, (String, u64)>,
+    seconds: f64,
+) -> Vec<ThreadLoad> {
+    let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
+    let load = |(number, (name, ticks)): (&u32, &(String, u64))| {
+        let ticks_before = before.get(number).map_or(0, |(_, ticks)| *ticks);
+        let cores_used = rounded(ticks.saturating_sub(ticks_before) as f64 / ticks_per_s / seconds, 100.0);
+        ThreadLoad { name: name.clone(), cores_used }
+    };
+    let mut loads: Vec<ThreadLoad> =
+        now.iter().map(load).filter(|load| load.cores_used > 0.0 || load.name.starts_with("shard-")).collect();
+    loads.sort_by(|left, right| left.name.cmp(&right.name));
+    loads
+}
+
+/// The time that each thread of this process has taken, as far as the system tells it.
+fn thread_times() -> BTreeMap<u32, (String, u64)> {
+    let entries = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let read = |entry: fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, parse_thread(&fs::read_to_string(entry.path().join("stat")).ok()?)?))
+    };
+    entries.filter_map(read).collect()
+}
+
+/// Name and ticks out of a thread's `stat`.
+fn parse_thread(stat: &str) -> Option<(String, u64)> {
+    let (head, rest) = stat.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    // Numbered as in proc_pid_stat(5), where the state is field 3: user and system time are 14 and 15.
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: u64 = fields.next()?.parse().ok()?;
+    let system: u64 = fields.next()?.parse().ok()?;
+    Some((name.to_owned(), user + system))
+}
+
+/// Takes a sample every few seconds, for as long as the process runs.
+pub(super) async fn keep(state: Arc<AdminState>) {
+    let mut steps = tokio::time::interval(Duration::from_secs(HISTORY_STEP_S));
+    steps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        steps.tick().await;
+        // While the broker starts, or a shard is busy, there is none.
+        let Ok(reports) = state.shards.counts().await else { continue };
+        let mut sum = Report::default();
+        reports.iter().for_each(|report| sum.add(report));
+        let process = ProcessFigures::read();
+        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        let counted =
+            Counted { at: Instant::now(), sum, cpu_s: process.cpu_s.unwrap_or(0.0), threads: thread_times() };
+        state.with_history(|history| history.add(at_ms, counted, process));
+    }
+}
+
+/// Which samples.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryQuery {
+    /// Those after this time alone, in milliseconds since 1970: the last `at_ms` that whoever asks has.
+    after_ms: Option<u64>,
+}
+
+/// Samples as columns: the values at one place of all lists belong together.
+#[derive(Default, Serialize, ToSchema)]
+pub(super) struct HistoryView {
+    /// Time between two samples, in seconds.
+    step_s: u64,
+    /// Cores of this machine that the process may use.
+    cores: usize,
+    /// Memory of the process in RAM, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resident_bytes: Option<u64>,
+    /// Descriptors that are open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_files: Option<u64>,
+    /// Descriptors that may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_files_max: Option<u64>,
+    /// Threads that took anything between the last two samples, and all shards.
+    threads: Vec<ThreadLoad>,
+    /// When each sample was taken, in milliseconds since 1970.
+    at_ms: Vec<u64>,
+    /// Clients that were connected.
+    clients_connected: Vec<u64>,
+    /// Messages queued for or in flight to clients.
+    queued_messages: Vec<u64>,
+    /// Memory in RAM, in bytes.
+    memory_bytes: Vec<u64>,
+    /// PUBLISH packets from clients, a second.
+    messages_received_per_s: Vec<f64>,
+    /// PUBLISH packets to clients, a second.
+    messages_sent_per_s: Vec<f64>,
+    /// Messages dropped for any reason, a second.
+    messages_dropped_per_s: Vec<f64>,
+    /// Bytes taken from sockets, a second.
+    bytes_received_per_s: Vec<f64>,
+    /// Bytes given to sockets, a second.
+    bytes_sent_per_s: Vec<f64>,
+    /// Cores that the process has used; 1 is a whole one.
+    cores_used: Vec<f64>,
+}
+
+/// The last hour in samples of five seconds: clients, rates, memory, cores. They are taken while the admin server runs.
+#[utoipa::path(
+    get, path = "/api/v1/history", tag = "broker", params(HistoryQuery),
+    responses(
+        (status = 200, description = "done", body = HistoryView),
+        ReadProblems,
+    )
+)]
+pub(super) async fn show(
+    State(state): State<Arc<AdminState>>,
+    _: Viewer,
+    Parameters(query): Parameters<HistoryQuery>,
+) -> Json<HistoryView> {
+    Json(state.with_history(|history| view(history, query.after_ms.unwrap_or(0))))
+}
+
+fn view(history: &History, after_ms: u64) -> HistoryView {
+    let History { samples, threads, process, .. } = history;
+    let mut view = HistoryView {
+        step_s: HISTORY_STEP_S,
+        cores: std::thread::available_parallelism().map_or(1, NonZero::get),
+        resident_bytes: process.resident_bytes,
+        open_files: process.open_files,
+        open_files_max: process.open_files_max,
+        threads: threads.clone(),
+        ..HistoryView::default()
+    };
+    for sample in samples.iter().filter(|sample| sample.at_ms > after_ms) {
+        view.at_ms.push(sample.at_ms);
+        view.clients_connected.push(sample.clients_connected);
+        view.queued_messages.push(sample.queued_messages);
+        view.memory_bytes.push(sample.resident_bytes);
+        view.messages_received_per_s.push(sample.received_per_s);
+        view.messages_sent_per_s.push(sample.sent_per_s);
+        view.messages_dropped_per_s.push(sample.dropped_per_s);
+        view.bytes_received_per_s.push(sample.bytes_received_per_s);
+        view.bytes_sent_per_s.push(sample.bytes_sent_per_s);
+        view.cores_used.push(sample.cores_used);
+    }
+    view
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(at: Instant, received: u64, cpu_s: f64, ticks: u64) -> Counted {
+        let mut sum = Report::default();
+        sum.counters.publish_received = received;
+        sum.gauges.clients_connected = 3;
+        Counted { at, sum, cpu_s, threads: BTreeMap::from([(7, ("shard-0".to_owned(), ticks))]) }
+    }
+
+    #[test]
+    fn rates_are_of_the_time_between_two_samples_and_the_oldest_goes() {
+        let (mut history, begin) = (History::default(), Instant::now());
+        history.add(1_000, counted(begin, 100, 1.0, 0), ProcessFigures::default());
+        assert!(history.samples.is_empty(), "nothing to compare with");
+        let ticks = rustix::param::clock_ticks_per_second();
+        history.add(6_000, counted(begin + Duration::from_secs(5), 150, 3.5, ticks), ProcessFigures::default());
+        let sample = history.samples[0].clone();
+        assert!((sample.received_per_s - 10.0).abs() < 0.01 && (sample.cores_used - 0.5).abs() < 0.01, "{sample:?}");
+        assert_eq!((sample.at_ms, sample.clients_connected), (6_000, 3));
+        assert_eq!(history.threads, [ThreadLoad { name: "shard-0".into(), cores_used: 0.2 }]);
+        for number in 2..HISTORY_SAMPLES_MAX as u64 + 10 {
+            let at = begin + Duration::from_secs(5 * number);
+            history.add(1_000 + 5_000 * number, counted(at, 150, 3.5, ticks), ProcessFigures::default());
+        }
+        assert_eq!(history.samples.len(), HISTORY_SAMPLES_MAX);
+        let last = history.samples[HISTORY_SAMPLES_MAX - 1].at_ms;
+        assert_eq!(view(&history, last - 5_000).at_ms, [last]);
+        assert_eq!(view(&history, 0).cores_used.len(), HISTORY_SAMPLES_MAX);
+    }
+
+    #[test]
+    fn a_thread_is_read_whatever_it_is_called() {
+        let stat = "7 (a) (b c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 5 0 3000";
+        assert_eq!(parse_thread(stat), Some(("a) (b c".into(), 300)));
+        assert_eq!(parse_thread(""), None);
+        assert!(!thread_times().is_empty());
+    }
+}
