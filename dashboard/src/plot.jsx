@@ -3,9 +3,17 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { color } from "./theme.js";
 
-const HEIGHT = 150;
+const HEIGHT = 140;
 
-function options(width, series, format) {
+const POWERS_OF_TWO = Array.from({ length: 50 }, (_, power) => 2 ** power);
+
+// Seconds are said where the plot is short.
+function timesOf(_, times) {
+  const isShort = times.at(-1) - times[0] < 300;
+  return times.map((time) => new Date(time * 1000).toLocaleTimeString("en-GB").slice(0, isShort ? 8 : 5));
+}
+
+function options(width, series, format, isBytes) {
   const [line, text] = [color("line"), color("quiet")];
   const axis = { stroke: text, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "11px system-ui, sans-serif" };
   return {
@@ -15,8 +23,8 @@ function options(width, series, format) {
     legend: { show: false },
     scales: { x: { time: true }, y: { range: (_, least, most) => [Math.min(0, least), most > 0 ? most * 1.1 : 1] } },
     axes: [
-      { ...axis, values: (_, times) => times.map((time) => new Date(time * 1000).toLocaleTimeString("en-GB").slice(0, 5)), space: 60 },
-      { ...axis, size: 62, space: 28, values: (_, values) => values.map(format) },
+      { ...axis, values: timesOf, space: 80, size: 28 },
+      { ...axis, size: 64, space: 28, values: (_, values) => values.map(format), ...(isBytes && { incrs: POWERS_OF_TWO }) },
     ],
     series: [
       {},
@@ -31,7 +39,7 @@ function options(width, series, format) {
   };
 }
 
-export function Plot({ title, times, series, format }) {
+export function Plot({ title, times, series, format, isBytes = false }) {
   const place = useRef();
   const plot = useRef();
   const data = [times, ...series.map(({ values }) => values)];
@@ -41,7 +49,7 @@ export function Plot({ title, times, series, format }) {
     const make = () => {
       plot.current?.destroy();
       const width = place.current.clientWidth || 300;
-      plot.current = new uPlot(options(width, series, format), latest.current, place.current);
+      plot.current = new uPlot(options(width, series, format, isBytes), latest.current, place.current);
     };
     make();
     const resized = new ResizeObserver(() => {

@@ -27,7 +27,7 @@ export function Listeners() {
           { title: "Kind", wide: true, cell: (row) => KINDS[row.kind] ?? row.kind },
           { title: "Address", wide: true, cell: (row) => row.address },
           { title: "State", cell: (row) => <Badge kind={row.accepting ? "good" : "warn"}>{row.accepting ? "Accepts" : "Stopped"}</Badge> },
-          { title: "Connections", number: true, cell: (row) => count(row.connections) },
+          { title: "Connections", number: true, wide: true, cell: (row) => count(row.connections) },
           { title: "Actions", buttons: true, cell: (row) => <Turn row={row} change={change} /> },
         ]}
       />

@@ -10,6 +10,7 @@ export function LogIn({ enter }) {
   const form = useRef();
   useEffect(() => {
     document.title = "Log in · dunlin";
+    form.current.querySelector("input").focus();
   }, []);
   const submit = async (event) => {
     event.preventDefault();
@@ -30,7 +31,7 @@ export function LogIn({ enter }) {
         </h1>
         <p class="hint">Log in to the broker’s dashboard.</p>
         <ProblemNote problem={state.problem} />
-        <Field label="Name" value={user} onInput={setUser} autocomplete="username" required autofocus />
+        <Field label="Name" value={user} onInput={setUser} autocomplete="username" required />
         <Field label="Password" type="password" value={password} onInput={setPassword} autocomplete="current-password" required />
         <button type="submit" class="primary" disabled={state.busy}>
           {state.busy ? "Logging in…" : "Log in"}

@@ -111,7 +111,7 @@ function Plots({ columns }) {
   const whole = (value) => compact(Math.round(value * 10) / 10);
   if (times.length === 0) return <p class="empty">The first sample comes within ten seconds.</p>;
   const plot = (title, format, ...series) => (
-    <Plot title={title} format={format} times={times} series={series.map(([name, column, tone]) => ({ name, tone, values: columns[column] }))} />
+    <Plot title={title} format={format} isBytes={format === bytes} times={times} series={series.map(([name, column, tone]) => ({ name, tone, values: columns[column] }))} />
   );
   return (
     <section aria-labelledby="hour">

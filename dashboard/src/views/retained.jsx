@@ -6,7 +6,7 @@ import { rememberQuery, usePages, useSettled } from "../hooks.js";
 import { ActionButton, Field, Heading, Name, Pager, Payload, PayloadForms, ProblemNote, Table } from "../ui.jsx";
 
 const ROWS = 50;
-// A topic name that is a filter of itself alone. Others cannot be published on.
+// A topic name is a filter of itself alone: none has a wildcard.
 const deletion = (filter) => ask("DELETE", path("retained", { filter }));
 
 export function Retained({ query }) {

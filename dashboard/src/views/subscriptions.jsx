@@ -35,7 +35,13 @@ export function Subscriptions({ query }) {
         )}
       </form>
       {kind === "groups" ? (
-        <Groups />
+        <Groups
+          show={(event, filter) => {
+            event.preventDefault();
+            setText(filter);
+            setKind("filter");
+          }}
+        />
       ) : isSearch && settled === "" ? (
         <p class="empty">{kind === "topic" ? "Type a topic name to see who would get a message on it." : "Type a filter to see who is subscribed to it."}</p>
       ) : (
@@ -77,7 +83,7 @@ function options(row) {
   return words.filter(Boolean).join(", ") || "–";
 }
 
-function Groups() {
+function Groups({ show }) {
   const pages = usePages((cursor) => path("groups", { cursor, limit: 50 }), (answer) => answer.groups, "groups");
   return (
     <>
@@ -87,7 +93,7 @@ function Groups() {
         empty={pages.loading ? "Looking…" : "There is no shared subscription."}
         rows={pages.rows}
         columns={[
-          { title: "Shared subscription", cell: (row) => <a href={placeOf("subscriptions", [], { filter: row.filter })} onClick={() => setTimeout(() => location.reload(), 0)}><Name text={row.filter} full /></a> },
+          { title: "Shared subscription", cell: (row) => <a href={placeOf("subscriptions", [], { filter: row.filter })} onClick={(event) => show(event, row.filter)}><Name text={row.filter} full /></a> },
           { title: "Members", number: true, cell: (row) => count(row.members) },
           { title: "Connected", number: true, cell: (row) => count(row.connected) },
         ]}

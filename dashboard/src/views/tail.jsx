@@ -41,11 +41,11 @@ export function Tail({ query }) {
       <form class="filters" onSubmit={begin}>
         <Field label="Topic filter" value={filter} onInput={setFilter} placeholder="plant/+/temperature" required search />
         {running ? (
-          <button type="button" onClick={stop}>
+          <button key="stop" type="button" onClick={stop}>
             Stop
           </button>
         ) : (
-          <button type="submit" class="primary">
+          <button key="watch" type="submit" class="primary">
             Watch
           </button>
         )}

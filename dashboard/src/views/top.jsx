@@ -41,7 +41,7 @@ function First({ title, orders, empty }) {
   return (
     <section>
       <h2>{title}</h2>
-      <Choice label={`${title}: order`} value={by} onChange={setBy} options={orders} />
+      <Choice label={<>Order<span class="unseen"> of {title.toLowerCase()}</span></>} value={by} onChange={setBy} options={orders} />
       <ProblemNote problem={problem} stale={data !== undefined} />
       <Table
         caption={`${title}: ${name}`}

@@ -21,7 +21,7 @@ function treeOf(topics, wanted) {
     let way = "";
     for (const [depth, level] of topic.topic.split("/").entries()) {
       way = depth === 0 ? level : `${way}/${level}`;
-      if (!node.children.has(level)) node.children.set(level, { level, way, depth, children: new Map(), rate: 0, bytes: 0, topics: 0, lastAgo: Infinity });
+      if (!node.children.has(level)) node.children.set(level, { level, way, children: new Map(), rate: 0, bytes: 0, topics: 0, lastAgo: Infinity });
       node = node.children.get(level);
       node.rate += topic.messages_per_s;
       node.bytes += topic.bytes_per_s;
@@ -33,10 +33,22 @@ function treeOf(topics, wanted) {
   return root;
 }
 
-function* rowsOf(node, isOpen) {
+// A branch that has nothing but one other is shown in one row with it.
+function joined(node) {
+  let at = node;
+  let level = node.level;
+  while (!at.topic && at.children.size === 1) {
+    [at] = at.children.values();
+    level += `/${at.level}`;
+  }
+  return at === node ? node : { ...at, level };
+}
+
+function* rowsOf(node, isOpen, depth = 0) {
   for (const child of node.children.values()) {
-    yield child;
-    if (isOpen(child)) yield* rowsOf(child, isOpen);
+    const row = { ...joined(child), depth };
+    yield row;
+    if (isOpen(row)) yield* rowsOf(row, isOpen, depth + 1);
   }
 }
 
@@ -46,7 +58,7 @@ export function Topics() {
   const [turned, setTurned] = useState(new Set());
   const { data, problem } = usePoll(path("topics", { by, limit: TOPICS_MAX }), 3000);
   const root = useMemo(() => treeOf(data?.topics ?? [], wanted.toLowerCase()), [data, wanted]);
-  // The first two levels are open, all where something is searched for, and what somebody has turned over is the other way.
+  // The first level is open, all where something is searched for, and what somebody has turned over is the other way.
   const isOpen = (node) => (node.depth < 1 || wanted !== "") !== turned.has(node.way);
   const turn = (node) => {
     const next = new Set(turned);
@@ -131,7 +143,7 @@ function Row({ node, isOpen, turn }) {
       <td class="number">{compact(node.rate)}</td>
       <td class="number wide">{bytes(node.bytes)}</td>
       <td class="number wide">{topic ? (topic.publishers >= 266 ? "266+" : count(topic.publishers)) : ""}</td>
-      <td class="number wide">{span(node.lastAgo)} ago</td>
+      <td class="number wide">{node.lastAgo < 1000 ? "now" : `${span(node.lastAgo)} ago`}</td>
       <td class="wide">
         <a href={placeOf("tail", [], { filter })}>Watch</a>{" "}
         {topic && <a href={placeOf("subscriptions", [], { topic: way })}>Who gets it</a>}

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::asked::JsonBody;
 use super::first_password::FIRST_USER;
 use super::origin::{AdminPeer, RequestOrigin};
-use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
+use super::problem::{ChangeProblems, HttpProblem};
 use super::state::AdminState;
 use crate::auth::admin_users::{AdminIdentity, Role};
 use crate::auth::password::HashMemory;
@@ -187,21 +187,18 @@ pub(super) async fn log_in(
 
 /// Say who asks. For a page that is loaded again, and has lost the login's token.
 #[utoipa::path(
-    get, path = "/api/v1/login", tag = "access",
+    get, path = "/api/v1/login", tag = "access", security(()),
     responses(
         (status = 200, description = "done", body = LoggedIn),
-        ReadProblems,
+        (status = 204, description = "nobody known"),
     )
 )]
-pub(super) async fn show_login(
-    State(state): State<Arc<AdminState>>,
-    parts: Parts,
-) -> Result<Json<LoggedIn>, HttpProblem> {
-    let identity = identify(&parts, &state)?;
+pub(super) async fn show_login(State(state): State<Arc<AdminState>>, parts: Parts) -> Response {
+    let Ok(identity) = identify(&parts, &state) else { return StatusCode::NO_CONTENT.into_response() };
     let token = token(&parts.headers);
     let login = token.and_then(|token| state.with_logins(|logins| logins.find(Instant::now(), &token)));
     let csrf_token = login.map(|login| login.csrf_token.into()).unwrap_or_default();
-    Ok(Json(LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token }))
+    Json(LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token }).into_response()
 }
 
 /// End the login.

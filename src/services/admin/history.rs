@@ -109,15 +109,21 @@ fn loads(
     seconds: f64,
 ) -> Vec<ThreadLoad> {
     let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
-    let load = |(number, (name, ticks)): (&u32, &(String, u64))| {
+    let mut by_name: BTreeMap<&str, u64> = BTreeMap::new();
+    for (number, (name, ticks)) in now {
         let ticks_before = before.get(number).map_or(0, |(_, ticks)| *ticks);
-        let cores_used = rounded(ticks.saturating_sub(ticks_before) as f64 / ticks_per_s / seconds, 100.0);
-        ThreadLoad { name: name.clone(), cores_used }
+        *by_name.entry(shown_name(name)).or_default() += ticks.saturating_sub(ticks_before);
+    }
+    let load = |(name, ticks): (&str, u64)| {
+        ThreadLoad { name: name.to_owned(), cores_used: rounded(ticks as f64 / ticks_per_s / seconds, 100.0) }
     };
-    let mut loads: Vec<ThreadLoad> =
-        now.iter().map(load).filter(|load| load.cores_used > 0.0 || load.name.starts_with("shard-")).collect();
-    loads.sort_by(|left, right| left.name.cmp(&right.name));
-    loads
+    by_name.into_iter().map(load).filter(|load| load.cores_used > 0.0 || load.name.starts_with("shard-")).collect()
+}
+
+/// A thread's name without the number that the executor adds to that of a shard, by which its helpers are called, too.
+fn shown_name(name: &str) -> &str {
+    let Some(rest) = name.strip_prefix("shard-") else { return name };
+    rest.split_once('-').map_or(name, |(shard, _)| &name[.."shard-".len() + shard.len()])
 }
 
 /// The time that each thread of this process has taken, as far as the system tells it.
@@ -258,7 +264,7 @@ mod tests {
         let mut sum = Report::default();
         sum.counters.publish_received = received;
         sum.gauges.clients_connected = 3;
-        Counted { at, sum, cpu_s, threads: BTreeMap::from([(7, ("shard-0".to_owned(), ticks))]) }
+        Counted { at, sum, cpu_s, threads: BTreeMap::from([(7, ("shard-0-1".to_owned(), ticks)), (8, ("shard-0-1".to_owned(), ticks))]) }
     }
 
     #[test]
@@ -271,7 +277,8 @@ mod tests {
         let sample = history.samples[0].clone();
         assert!((sample.received_per_s - 10.0).abs() < 0.01 && (sample.cores_used - 0.5).abs() < 0.01, "{sample:?}");
         assert_eq!((sample.at_ms, sample.clients_connected), (6_000, 3));
-        assert_eq!(history.threads, [ThreadLoad { name: "shard-0".into(), cores_used: 0.2 }]);
+        let helped = ThreadLoad { name: "shard-0".into(), cores_used: 0.4 };
+        assert_eq!(history.threads, [helped], "a shard and its helper");
         for number in 2..HISTORY_SAMPLES_MAX as u64 + 10 {
             let at = begin + Duration::from_secs(5 * number);
             history.add(1_000 + 5_000 * number, counted(at, 150, 3.5, ticks), ProcessFigures::default());

@@ -51,7 +51,7 @@ const SECONDS_DEFAULT: u32 = 600;
 /// Messages are told this often.
 const STEP: Duration = Duration::from_millis(250);
 /// Steps after which it is looked whether whoever asked still may, and whether anybody listens.
-const STEPS_PER_BEAT: u32 = 20;
+const STEPS_PER_BEAT: u32 = 8;
 
 /// Messages on a topic filter, live, as server-sent events. Each event is `{"messages": [...], "skipped": N}`: messages with `at_ms`, `topic`, `qos`,
 /// `retain`, `client_id`, `payload` or `payload_base64` (the first 1,024 bytes) and `payload_bytes`; `skipped` is how many since the begin were too many to be shown.
