@@ -35,7 +35,10 @@ impl Drop for Certificate {
 /// Runs one file of tests. What it says is shown where something fails.
 fn run(name: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboard");
-    assert!(root.join("node_modules").is_dir(), "dashboard/node_modules is missing: `scripts/test dashboard` installs it");
+    assert!(
+        root.join("node_modules").is_dir(),
+        "dashboard/node_modules is missing: `scripts/test dashboard` installs it"
+    );
     let certificate = Certificate::make(name);
     let output = Command::new("node")
         .arg("--test")
@@ -48,7 +51,8 @@ fn run(name: &str) {
         .expect("node is installed: `scripts/test` does it");
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{said}");
-    let passed = said.lines().find_map(|line| line.split_once("pass ")).and_then(|(_, count)| count.trim().parse().ok());
+    let passed =
+        said.lines().find_map(|line| line.split_once("pass ")).and_then(|(_, count)| count.trim().parse().ok());
     assert!(passed.unwrap_or(0) >= 4, "its tests have run: {said}");
 }
 

@@ -71,7 +71,8 @@ export function usePoll(url, everyMs) {
       document.removeEventListener("visibilitychange", seen);
     };
   }, [url, everyMs, turn]);
-  return { ...state, again };
+  // What came from another address is no answer to this one.
+  return { ...(state.url === url ? state : {}), again };
 }
 
 // The value once it has stayed the same for a moment.

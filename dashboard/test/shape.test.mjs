@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
+import { bucketsOf, quantile } from "../src/latency.js";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
 let broker;
@@ -13,6 +14,18 @@ before(async () => {
 after(async () => {
   await browser?.close();
   await broker?.stop();
+});
+
+test("latencies are quantiles of what came since the look before", () => {
+  const text = (counts) => counts.map(([end, count]) => `dunlin_ack_seconds_bucket{le="${end}"} ${count}`).join("\n");
+  const before = bucketsOf(text([["0.001", 100], ["0.01", 100], ["+Inf", 100]]));
+  const now = bucketsOf(`# TYPE dunlin_ack_seconds histogram\n${text([["0.001", 150], ["0.01", 199], ["+Inf", 200]])}\ndunlin_ack_seconds_count 200`);
+  assert.deepEqual(now, [[0.001, 150], [0.01, 199], [Infinity, 200]]);
+  assert.equal(quantile(0.5, now, before), 0.001);
+  assert.ok(Math.abs(quantile(0.745, now, before) - 0.0055) < 1e-9);
+  assert.equal(quantile(1, now, before), 0.01, "beyond the last bucket its begin is all that is known");
+  assert.equal(quantile(0.5, now, now), undefined);
+  assert.deepEqual(bucketsOf("dunlin_messages_sent_total 1"), []);
 });
 
 test("the page is used by keys alone", async () => {

@@ -42,7 +42,7 @@ async function fill(page, name) {
   switch (name) {
     case "Overview":
       await main.getByRole("heading", { name: "The last hour" }).waitFor();
-      return main.getByRole("cell", { name: "offline qos0" }).or(main.getByText("No message was dropped")).first().waitFor();
+      return main.getByRole("columnheader", { name: "Reason" }).or(main.getByText("No message was dropped")).first().waitFor();
     case "Slow and busy":
       await main.getByRole("link", { name: "sleeper" }).first().waitFor();
       return main.getByRole("link", { name: "publisher" }).waitFor();

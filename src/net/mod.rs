@@ -12,9 +12,9 @@
 pub mod edge;
 mod flush;
 mod log;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tail;
 pub(crate) mod trace;
 
 pub use edge::{Edge, EndedWrite, ListenOn, Listening};

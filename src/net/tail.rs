@@ -120,7 +120,11 @@ mod tests {
             note(&message(topic));
         }
         assert_eq!(taken.try_iter().collect::<Vec<_>>(), ["a/1".into()]);
-        assert_eq!((watch_a.skipped(), others[0].skipped()), (1, 1), "the second of a, which nobody has read; the one of b");
+        assert_eq!(
+            (watch_a.skipped(), others[0].skipped()),
+            (1, 1),
+            "the second of a, which nobody has read; the one of b"
+        );
         skipped(5);
         assert_eq!(watch_a.skipped(), 6);
         drop(others);

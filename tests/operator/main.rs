@@ -7,6 +7,7 @@ mod admin_api;
 mod admin_do;
 mod admin_look;
 mod admin_tls;
+mod admin_watch;
 mod broker;
 mod full;
 mod howto;

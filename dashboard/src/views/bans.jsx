@@ -9,7 +9,7 @@ const TIMES = [
   ["600", "10 minutes"],
   ["3600", "An hour"],
   ["86400", "A day"],
-  ["", "As long as the broker runs"],
+  ["", "No end"],
 ];
 
 export function Bans({ query }) {
@@ -31,7 +31,7 @@ export function Bans({ query }) {
         columns={[
           { title: "Who", cell: (row) => (row.client_id === undefined ? row.network : <Name text={row.client_id} />) },
           { title: "What", wide: true, cell: (row) => (row.client_id === undefined ? "Network" : "Client id") },
-          { title: "Until", cell: (row) => (row.until_ms ? moment(row.until_ms) : "the broker stops") },
+          { title: "Until", cell: (row) => (row.until_ms ? moment(row.until_ms) : "no end") },
           { title: "Why", wide: true, cell: (row) => (row.reason ? <Name text={row.reason} full /> : "–") },
           {
             title: "Actions",
@@ -42,7 +42,7 @@ export function Bans({ query }) {
           },
         ]}
       />
-      <p class="hint">Bans end with the broker’s process. Who is to be kept out for ever belongs into the access rules.</p>
+      <p class="hint">A ban refuses whoever connects, and says so in MQTT (0x8A). Who is to be kept out for ever belongs into the access rules.</p>
     </>
   );
 }

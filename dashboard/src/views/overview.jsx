@@ -3,6 +3,7 @@ import { useEffect, useMemo, useState } from "preact/hooks";
 import { get, path } from "../api.js";
 import { bytes, compact, count, plural, span, visible } from "../format.js";
 import { placeOf, usePoll } from "../hooks.js";
+import { useLatency } from "../latency.js";
 import { Plot } from "../plot.jsx";
 import { Badge, Heading, ProblemNote, Table } from "../ui.jsx";
 
@@ -60,6 +61,7 @@ export function Overview() {
   const { data, problem } = usePoll(path("overview"), EVERY_MS);
   const drain = usePoll(path("drain"), EVERY_MS).data;
   const history = useHistory();
+  const latency = useLatency(2 * EVERY_MS);
   const last = (name) => history.columns?.[name].at(-1);
   const rate = (name) => (last(name) === undefined ? "–" : `${compact(last(name))}/s`);
   return (
@@ -80,6 +82,13 @@ export function Overview() {
           <Card title="Messages out" value={rate("messages_sent_per_s")} more={`${compact(data.messages_sent)} since the start`} />
           <Card title="Dropped" value={rate("messages_dropped_per_s")} more={`${compact(sumOf(data.messages_dropped))} since the start`} />
           <Card title="Queued" href={placeOf("top")} value={compact(data.queued_messages)} more={`${bytes(data.queued_bytes)} wait for clients`} />
+          {latency && (
+            <Card
+              title="Acknowledged"
+              value={latency.most === undefined ? "–" : `${milliseconds(latency.most)}`}
+              more={latency.most === undefined ? "no QoS 1 or 2 message yet" : `at most, 99 of 100; half within ${milliseconds(latency.half)}`}
+            />
+          )}
           <Card title="Memory" value={bytes(history.latest?.resident_bytes)} more="in RAM" />
           <Card
             title="Cores"
@@ -103,6 +112,8 @@ export function Overview() {
     </>
   );
 }
+
+const milliseconds = (value) => (value < 1 ? `${Number((value * 1000).toPrecision(2))} ms` : `${value.toFixed(1)} s`);
 
 const sumOf = (dropped) => dropped.reduce((sum, { messages }) => sum + messages, 0);
 

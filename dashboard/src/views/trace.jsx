@@ -8,8 +8,8 @@ import { Choice, Name, ProblemNote, Table } from "../ui.jsx";
 const ROWS_MAX = 200;
 const DETAILS = [
   ["connections", "Connections"],
-  ["packets", "Connections and subscriptions"],
-  ["messages", "All, with each message"],
+  ["packets", "And subscriptions"],
+  ["messages", "Everything"],
 ];
 
 export function Trace({ query, title }) {

@@ -15,8 +15,8 @@ use super::files::{SettingPlace, path, paths};
 use super::keys;
 use super::problem::{TlsProblem, place_name};
 use super::resolver::Resolver;
-use crate::services::admin::AdminCertificate;
 use crate::limits::TLS_EXPIRY_WARNING_DAYS;
+use crate::services::admin::AdminCertificate;
 use crate::settings::{ClientCertificates, ListenerSettings, TlsTickets, TlsVersion};
 
 /// What a client may offer as the protocol inside (ALPN), as IANA lists it.

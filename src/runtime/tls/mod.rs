@@ -50,7 +50,13 @@ impl TlsListeners {
         let Loaded { listeners, admin, ends } = load_all(config, &mut tickets, &first_end)?;
         let listeners = listeners.into_iter().map(|config| config.map(TlsListener::new)).collect();
         let admin = admin.map(|config| Arc::new(ArcSwap::from_pointee(config)));
-        Ok(Self { listeners, admin, tickets: Mutex::new(tickets), first_end, ends: Arc::new(ArcSwap::from_pointee(ends)) })
+        Ok(Self {
+            listeners,
+            admin,
+            tickets: Mutex::new(tickets),
+            first_end,
+            ends: Arc::new(ArcSwap::from_pointee(ends)),
+        })
     }
 
     /// What the admin server's handshakes go by, now and after each reload.

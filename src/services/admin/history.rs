@@ -77,9 +77,8 @@ impl History {
     fn add(&mut self, at_ms: u64, now: Counted, process: ProcessFigures) {
         if let Some(before) = &self.before {
             let seconds = now.at.duration_since(before.at).as_secs_f64().max(0.001);
-            let rate = |of: fn(&Report) -> u64| {
-                rounded(of(&now.sum).saturating_sub(of(&before.sum)) as f64 / seconds, 10.0)
-            };
+            let rate =
+                |of: fn(&Report) -> u64| rounded(of(&now.sum).saturating_sub(of(&before.sum)) as f64 / seconds, 10.0);
             self.samples.push_back(Sample {
                 at_ms,
                 clients_connected: now.sum.gauges.clients_connected,
@@ -103,19 +102,16 @@ impl History {
 
 /// How much each thread has taken meanwhile, those that take nothing left out; shards are always there.
 #[expect(clippy::cast_precision_loss, reason = "a share")]
-fn loads(
-    before: &BTreeMap<u32, (String, u64)>,
-    now: &BTreeMap<u32, (String, u64)>,
-    seconds: f64,
-) -> Vec<ThreadLoad> {
+fn loads(before: &BTreeMap<u32, (String, u64)>, now: &BTreeMap<u32, (String, u64)>, seconds: f64) -> Vec<ThreadLoad> {
     let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
     let mut by_name: BTreeMap<&str, u64> = BTreeMap::new();
     for (number, (name, ticks)) in now {
         let ticks_before = before.get(number).map_or(0, |(_, ticks)| *ticks);
         *by_name.entry(shown_name(name)).or_default() += ticks.saturating_sub(ticks_before);
     }
-    let load = |(name, ticks): (&str, u64)| {
-        ThreadLoad { name: name.to_owned(), cores_used: rounded(ticks as f64 / ticks_per_s / seconds, 100.0) }
+    let load = |(name, ticks): (&str, u64)| ThreadLoad {
+        name: name.to_owned(),
+        cores_used: rounded(ticks as f64 / ticks_per_s / seconds, 100.0),
     };
     by_name.into_iter().map(load).filter(|load| load.cores_used > 0.0 || load.name.starts_with("shard-")).collect()
 }
@@ -159,8 +155,7 @@ pub(super) async fn keep(state: Arc<AdminState>) {
         reports.iter().for_each(|report| sum.add(report));
         let process = ProcessFigures::read();
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-        let counted =
-            Counted { at: Instant::now(), sum, cpu_s: process.cpu_s.unwrap_or(0.0), threads: thread_times() };
+        let counted = Counted { at: Instant::now(), sum, cpu_s: process.cpu_s.unwrap_or(0.0), threads: thread_times() };
         state.with_history(|history| history.add(at_ms, counted, process));
     }
 }
@@ -264,7 +259,12 @@ mod tests {
         let mut sum = Report::default();
         sum.counters.publish_received = received;
         sum.gauges.clients_connected = 3;
-        Counted { at, sum, cpu_s, threads: BTreeMap::from([(7, ("shard-0-1".to_owned(), ticks)), (8, ("shard-0-1".to_owned(), ticks))]) }
+        Counted {
+            at,
+            sum,
+            cpu_s,
+            threads: BTreeMap::from([(7, ("shard-0-1".to_owned(), ticks)), (8, ("shard-0-1".to_owned(), ticks))]),
+        }
     }
 
     #[test]

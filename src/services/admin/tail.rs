@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Interval, Sleep, interval, sleep};
 use utoipa::IntoParams;
 
-use super::access::{identify, origin};
+use super::access::{Viewer, identify, origin};
 use super::asked::Parameters;
 use super::problem::{HttpProblem, ReadProblems};
 use super::state::AdminState;
@@ -65,6 +65,7 @@ const STEPS_PER_BEAT: u32 = 8;
 )]
 pub(super) async fn live(
     State(state): State<Arc<AdminState>>,
+    _: Viewer,
     parts: Parts,
     Parameters(query): Parameters<TailQuery>,
 ) -> Result<Response, HttpProblem> {
