@@ -11,6 +11,8 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::state::AdminState;
 
@@ -68,7 +70,7 @@ fn answer(file: &PageFile, tag: &str, asked: &HeaderMap) -> Response {
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(file.kind));
-    headers.insert(header::ETAG, HeaderValue::from_str(tag).expect("hexadecimal digits in quotes"));
+    headers.insert(header::ETAG, HeaderValue::from_str(tag).expect("letters and digits in quotes"));
     // Kept, and asked for again each time: an upgraded broker has another page.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
@@ -90,8 +92,7 @@ fn is_gzip(value: &str) -> bool {
 
 fn tag(bytes: &[u8]) -> String {
     let digest = digest::digest(&digest::SHA256, bytes);
-    let digits: String = digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{digits}\"")
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest.as_ref()[..16]))
 }
 
 #[cfg(test)]

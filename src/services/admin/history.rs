@@ -152,7 +152,9 @@ pub(super) async fn keep(state: Arc<AdminState>) {
         // While the broker starts, or a shard is busy, there is none.
         let Ok(reports) = state.shards.counts().await else { continue };
         let mut sum = Report::default();
-        reports.iter().for_each(|report| sum.add(report));
+        for report in &reports {
+            sum.add(report);
+        }
         let process = ProcessFigures::read();
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
         let counted = Counted { at: Instant::now(), sum, cpu_s: process.cpu_s.unwrap_or(0.0), threads: thread_times() };
