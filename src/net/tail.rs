@@ -15,7 +15,7 @@ use crate::shard::{TailFilters, TailedMessage, is_watched};
 /// Takes messages on a shard's thread: it may pass them on and no more. False where it cannot.
 pub(crate) type TailTaker = Box<dyn Fn(TailedMessage) -> bool + Send + Sync>;
 
-/// One tail.
+/// What one is told of, by whom, and what it has missed.
 struct TailRule {
     filter: Box<str>,
     taker: TailTaker,

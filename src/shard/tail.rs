@@ -1,15 +1,10 @@
 //! Messages that an operator watches as they are routed: a live tail.
 //!
-//! Owns: the filters that are watched, and how much of it a turn may tell.
-//! Always holds: while nobody watches, a message costs one look at whether somebody does; a turn tells [`TAIL_MESSAGES_PER_TURN`] at most and
-//! counts the others; of a payload it copies [`TAIL_PAYLOAD_MAX_BYTES`].
-//! Leaves to others: who may watch, which of several watchers a message is for, and how many a second each is told (`net`, `services`).
+//! Owns: the filters that are watched, and what is told of a message.
+//! Always holds: what is no topic filter watches nothing.
+//! Leaves to others: when a message is told, and how many of a turn (`report`); who may watch, which of several watchers a message is for, and how many a second each is told (`net`, `services`).
 
-use super::clients::Clients;
-use super::{Event, Turn};
-use crate::ids::{Qos, SessionId};
-use crate::limits::{TAIL_MESSAGES_PER_TURN, TAIL_PAYLOAD_MAX_BYTES};
-use crate::session::MessageRef;
+use crate::ids::Qos;
 use crate::topic::{TopicFilter, TopicName, matches};
 
 /// The filters that somebody watches. Set by whoever writes the events.
@@ -51,28 +46,4 @@ pub fn is_watched(filter: &str, topic: &str) -> bool {
         return false;
     };
     matches(filter, topic)
-}
-
-impl Clients {
-    /// Tells of a message, if somebody watches its topic.
-    #[cold]
-    pub(super) fn tell_tail(&self, turn: &mut Turn<'_>, publisher: Option<SessionId>, message: &MessageRef<'_>) {
-        if !turn.fx.tails.as_deref().is_some_and(|tails| tails.wants(message.topic)) {
-            return;
-        }
-        let Some(left) = turn.fx.tail_told.checked_add(1).filter(|told| *told <= TAIL_MESSAGES_PER_TURN) else {
-            turn.fx.tail_skipped += 1;
-            return;
-        };
-        turn.fx.tail_told = left;
-        let shown = message.payload.len().min(TAIL_PAYLOAD_MAX_BYTES);
-        turn.fx.events.push(Event::Tailed(TailedMessage {
-            topic: message.topic.into(),
-            qos: message.qos,
-            retain: message.retain,
-            client_id: publisher.map(|id| self.sessions.get(id).client_id.clone()),
-            payload: message.payload[..shown].into(),
-            payload_bytes: message.payload.len() as u64,
-        }));
-    }
 }

@@ -35,7 +35,7 @@ export function Listeners() {
       <ProblemNote problem={certificates.problem} />
       <Table
         caption="Certificates"
-        empty="No listener has a certificate."
+        empty={certificates.data ? "No listener has a certificate." : "Looking…"}
         rows={certificates.data ?? []}
         columns={[
           { title: "Listener", cell: (row) => row.listener },

@@ -62,7 +62,7 @@ function Audience({ query }) {
         rows={pages.rows}
         columns={[
           { title: "Client id", cell: (row) => <ClientLink id={row.client_id} /> },
-          { title: "Filter", cell: (row) => <Name text={row.filter} /> },
+          { title: "Filter", cell: (row) => <Name text={row.filter} full /> },
           { title: "QoS", number: true, cell: (row) => row.qos },
           { title: "State", wide: true, cell: (row) => <State connected={row.connected} /> },
           { title: "Options", wide: true, cell: options },

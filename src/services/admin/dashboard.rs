@@ -16,7 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::state::AdminState;
 
-/// A file of the page.
+/// What is answered at one path.
 struct PageFile {
     path: &'static str,
     kind: &'static str,

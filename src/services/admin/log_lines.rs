@@ -22,7 +22,7 @@ pub(super) struct LogQuery {
     limit: Option<usize>,
 }
 
-/// A line.
+/// With the number by which the next question goes on.
 #[derive(Serialize, ToSchema)]
 pub(super) struct LogLine {
     /// Counted since the start. Where one is missing, more lines came than are kept.

@@ -7,7 +7,7 @@
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `asked`, `problem`; then one file for each kind of
 //! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
-//! `history`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
+//! `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
 mod asked;
@@ -31,6 +31,7 @@ mod operated;
 mod origin;
 mod problem;
 mod process;
+mod samples;
 mod server;
 mod shards;
 mod stalled;

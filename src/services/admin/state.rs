@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 
 use super::ReloadAsker;
 use super::first_password::FirstPassword;
-use super::history::History;
 use super::logins::Logins;
 use super::operated::{AdminCertificates, AdminListener, DrainUnderWay, TracesUnderWay};
+use super::samples::History;
 use super::shards::Shards;
 use crate::auth::admin_users::AdminUsers;
 use crate::auth::operator_bans::OperatorBans;
