@@ -28,7 +28,11 @@ pub(super) async fn keep(state: Arc<AdminState>) {
     steps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
         steps.tick().await;
-        // While the broker starts, or a shard is busy, there is none.
+        // Questions would pile up in the lanes of shards that do not hear yet.
+        if state.reload.get().is_none() {
+            continue;
+        }
+        // While a shard is busy there is none.
         let Ok(reports) = state.shards.counts().await else { continue };
         let mut sum = Report::default();
         for report in &reports {
