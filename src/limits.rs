@@ -252,6 +252,24 @@ pub const TRACES_MAX: usize = 8;
 pub const TRACE_MAX_S: u32 = 3_600;
 /// Lines that wait for whoever reads a live stream: further ones are lost, and counted.
 pub const TRACE_LINES_MAX: usize = 1_024;
+/// Live tails of topic filters at a time: each has shards look at every message.
+pub const TAILS_MAX: usize = 8;
+/// Messages that a shard tells live tails of in one turn: further ones are counted.
+pub const TAIL_MESSAGES_PER_TURN: u32 = 32;
+/// Bytes of a payload that a live tail shows.
+pub const TAIL_PAYLOAD_MAX_BYTES: usize = 1_024;
+/// Messages that a live tail is sent in a quarter of a second, and that wait for it: further ones are counted.
+pub const TAIL_MESSAGES_MAX: usize = 64;
+/// How long a live tail may last, in seconds.
+pub const TAIL_MAX_S: u32 = 3_600;
+/// Samples of what the broker does that the admin server keeps: with one in [`HISTORY_STEP_S`] an hour.
+pub const HISTORY_SAMPLES_MAX: usize = 720;
+/// Time between two of them, in seconds.
+pub const HISTORY_STEP_S: u64 = 5;
+/// Lines of the log that are kept for whoever reads it by the admin API.
+pub const LOG_RECENT_LINES: usize = 1_000;
+/// Bytes of those lines altogether: the oldest go first.
+pub const LOG_RECENT_MAX_BYTES: usize = 512 * 1024;
 /// How long the admin server waits for a shard's answer, in seconds.
 pub const ADMIN_REPLY_MAX_S: u64 = 5;
 /// How long a scrape of metrics waits for a shard, in milliseconds: then it shows the numbers that it has of it.

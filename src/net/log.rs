@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::edge::Edge;
-use super::trace;
+use super::{tail, trace};
 use crate::conn::tls::TlsParameters;
 use crate::conn::{Peer, RefusedPeer};
 use crate::shard::{Event, PublishSeen};
@@ -64,6 +64,7 @@ impl Edge {
             Event::Paused { connection, client_id, reason } => {
                 log::event::client_paused(client_id, &connections.peer(*connection), reason.label());
             }
+            Event::Tailed(message) => tail::note(message),
             Event::QueuedMemoryFull { max_bytes } => log::event::queued_memory_full(*max_bytes),
             Event::LossBegins { client_id, reason, queued, queued_bytes } => {
                 log::event::messages_lost(client_id, reason.label(), *queued, *queued_bytes, setting_of(*reason));

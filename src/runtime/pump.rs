@@ -26,7 +26,7 @@ use crate::limits::{
     CATCH_UP_TURNS, COMPLETIONS_PER_TURN, DELIVERIES_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS,
     TLS_HANDSHAKES_PER_TURN, TURN_MAX_BYTES,
 };
-use crate::net::{Edge, ListenerChange, trace};
+use crate::net::{Edge, ListenerChange, tail, trace};
 use crate::ring::RingError;
 use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoredLog, Shard, Turn};
 use crate::store::{Position, WriteError};
@@ -174,10 +174,19 @@ impl Pump {
         }
     }
 
+    /// What the turn that begins is to tell live tails of, and what the one before could not tell.
+    fn watch_tails(&mut self) {
+        (self.fx.tails, self.fx.tail_told) = (tail::filters(), 0);
+        if self.fx.tail_skipped > 0 {
+            tail::skipped(std::mem::take(&mut self.fx.tail_skipped));
+        }
+    }
+
     /// One turn: everything there is to do, then the sends; where nothing is left, the entry into the kernel that sends also
     /// waits for the next event.
     fn turn(&mut self) -> Result<(), RingError> {
         self.fx.verbosity = log::verbosity().max(trace::verbosity());
+        self.watch_tails();
         let began = clock::now();
         let now = began;
         let more = self.take_events(now)?;

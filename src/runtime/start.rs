@@ -66,7 +66,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         None => None,
     };
     let has_admin = admin_listener.is_some() || admin_path.is_some();
-    let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), local: admin_path.as_ref() };
+    let (certificates, local) = (tls.ends(), admin_path.as_ref());
+    let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), certificates, local };
     let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
     let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();

@@ -1,9 +1,12 @@
 //! Everything that a shard can ask of its edge, and the bytes it has encoded.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::command::{Reply, RequestId};
 use super::mesh::MeshOut;
+use super::tail::{TailFilters, TailedMessage};
 use crate::auth::Ask;
 use crate::codec::{ReasonCode, Version};
 use crate::ids::{ConnectionId, MessageId, PacketId, Qos, SessionId};
@@ -256,6 +259,8 @@ pub enum Event {
     PublishReceived(PublishSeen),
     /// At [`Verbosity::Trace`]: a PUBLISH to a client.
     PublishSent(PublishSeen),
+    /// A message that an operator watches: see [`Effects::tails`].
+    Tailed(TailedMessage),
     /// A message was dropped because all queues together have no room.
     QueuedMemoryFull {
         /// How much they may take.
@@ -311,6 +316,12 @@ pub struct Effects {
     pub events: Vec<Event>,
     /// Which of them are wanted: set by whoever writes them.
     pub verbosity: Verbosity,
+    /// The filters whose messages somebody watches, if anybody does: set by whoever writes the events.
+    pub tails: Option<Arc<TailFilters>>,
+    /// Messages told of since whoever takes the effects last set it to 0.
+    pub tail_told: u32,
+    /// Messages that were too many to be told of. They stay until they are taken out.
+    pub tail_skipped: u64,
     /// Answers to commands. They stay until they are taken out.
     pub replies: Vec<(RequestId, Reply)>,
     /// Questions to others, each answered by `Input::Verdict` or not at all. They stay until they are taken out.

@@ -120,7 +120,7 @@ impl Shard {
         let topic = TopicName::parse(message.topic, u16::MAX).expect("a will's topic was checked in CONNECT");
         // Of a kept session: cleared and published in one change.
         let once = message.qos > Qos::AtMostOnce && self.clients.sessions.get(id).is_persistent();
-        let origin = MessageOrigin { confirm: None, once };
+        let origin = MessageOrigin { confirm: None, once, publisher: Some(id) };
         self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), origin);
     }
 

@@ -69,6 +69,7 @@ mod settings;
 mod shown;
 mod subscribe;
 mod sys;
+mod tail;
 mod teardown;
 mod timed;
 mod timers;
@@ -106,6 +107,7 @@ pub use places::Places;
 pub use reshard::rewrite;
 pub use restore::{RestoredLog, RestoredRetained, read_messages, to_message};
 pub use settings::{ProcessContext, Settings};
+pub use tail::{TailFilters, TailedMessage, is_watched};
 
 pub use crate::store::LogStart;
 

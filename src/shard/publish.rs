@@ -94,7 +94,7 @@ impl Shard {
                     &mut self.clients,
                     topic,
                     Routed::borrowed(message),
-                    MessageOrigin::default(),
+                    MessageOrigin { publisher: Some(id), ..MessageOrigin::default() },
                 );
                 if self.clients.record_log.last() > before {
                     self.clients.hold_while_behind(turn, id); // it is retained
@@ -159,7 +159,7 @@ impl Shard {
         };
         let token = self.clients.next_ack(id);
         let is_logged = kind == AckKind::PubRec && self.open_exchange(turn, id, packet_id);
-        let origin = MessageOrigin { confirm: Some(token), once: is_logged };
+        let origin = MessageOrigin { confirm: Some(token), once: is_logged, publisher: Some(id) };
         let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), origin);
         let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         let Outcome { mut waits, reception, .. } = outcome;

@@ -6,10 +6,11 @@
 use super::clients::Clients;
 use super::deliver::DeliveryOptions;
 use super::losses::Loss;
-use super::{ConnectInfo, Event, PublishSeen, Shard, Turn, UserNameBasis};
+use super::{ConnectInfo, Event, PublishSeen, Shard, TailedMessage, Turn, UserNameBasis};
 use crate::auth::Policy;
 use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};
 use crate::ids::{ConnectionId, SessionId};
+use crate::limits::{TAIL_MESSAGES_PER_TURN, TAIL_PAYLOAD_MAX_BYTES};
 use crate::session::{MessageRef, Outbound};
 use crate::telemetry::{DropReason, Verbosity};
 use crate::time::Now;
@@ -75,6 +76,28 @@ impl Clients {
             retain: publish.retain,
             dup: publish.dup,
             payload_bytes: publish.payload.len() as u64,
+        }));
+    }
+
+    /// Tells of a message that is routed, if somebody watches its topic: [`TAIL_MESSAGES_PER_TURN`] in a turn, and the others are counted.
+    #[cold]
+    pub(super) fn tell_tail(&self, turn: &mut Turn<'_>, publisher: Option<SessionId>, message: &MessageRef<'_>) {
+        if !turn.fx.tails.as_deref().is_some_and(|tails| tails.wants(message.topic)) {
+            return;
+        }
+        let Some(left) = turn.fx.tail_told.checked_add(1).filter(|told| *told <= TAIL_MESSAGES_PER_TURN) else {
+            turn.fx.tail_skipped += 1;
+            return;
+        };
+        turn.fx.tail_told = left;
+        let shown = message.payload.len().min(TAIL_PAYLOAD_MAX_BYTES);
+        turn.fx.events.push(Event::Tailed(TailedMessage {
+            topic: message.topic.into(),
+            qos: message.qos,
+            retain: message.retain,
+            client_id: publisher.map(|id| self.sessions.get(id).client_id.clone()),
+            payload: message.payload[..shown].into(),
+            payload_bytes: message.payload.len() as u64,
         }));
     }
 

@@ -8,7 +8,7 @@ use super::deliver::Fanout;
 use super::groups::RemotePicks;
 use super::router::Router;
 use super::{ConfirmToken, Confirmation, PublishDetails, Settings, Turn};
-use crate::ids::{Qos, ShardId, ShardSet, WriteStamp};
+use crate::ids::{Qos, SessionId, ShardId, ShardSet, WriteStamp};
 use crate::limits::RETAINED_EXPIRY_NEVER_S;
 use crate::session::{Message, MessageRef, Reception, Routed};
 use crate::store::format::LogRecord;
@@ -38,6 +38,8 @@ pub(super) struct MessageOrigin {
     pub confirm: Option<ConfirmToken>,
     /// It belongs to a change of a session that is kept, and is to arrive on other shards once.
     pub once: bool,
+    /// Whose message it is, for whoever watches.
+    pub publisher: Option<SessionId>,
 }
 
 impl Router {
@@ -58,10 +60,13 @@ impl Router {
         clients: &mut Clients,
         topic: TopicName<'_>,
         routed: Routed<'_>,
-        MessageOrigin { confirm, once }: MessageOrigin,
+        MessageOrigin { confirm, once, publisher }: MessageOrigin,
     ) -> Outcome {
         let before = clients.record_log.last();
         let mut fanout = Fanout::new(routed);
+        if turn.fx.tails.is_some() {
+            clients.tell_tail(turn, publisher, &fanout.routed.message);
+        }
         let retained = fanout.routed.message.retain.then(|| self.retain(turn, clients, &mut fanout.routed));
         if retained.is_some() {
             fanout.reception = Reception::Taken;

@@ -32,8 +32,10 @@ use crate::telemetry::Verbosity;
 pub mod event;
 mod line;
 mod rate;
+mod recent;
 
 pub use line::Format;
+pub use recent::{RecentLine, recent_lines};
 
 /// How the log is to be.
 #[derive(Clone, Debug)]
@@ -249,7 +251,9 @@ impl Write for Output {
         self.lock().write(bytes)
     }
 
+    /// A line, by the writer's thread.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        recent::keep(bytes);
         self.lock().write_all(bytes)
     }
 

@@ -181,7 +181,7 @@ fn what_is_no_request_of_the_api_is_a_problem_in_json() {
     let admin = Admin::start("admin-problems", "");
     for (method, path, status) in [
         ("GET", "/api/v1/nothing", 404),
-        ("GET", "/", 404),
+        ("GET", "/index.html", 404),
         ("PUT", "/api/v1/clients", 405),
         ("GET", "/api/v1/clients?limit=0", 400),
         ("GET", "/api/v1/clients?limit=many", 400),

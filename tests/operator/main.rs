@@ -8,6 +8,7 @@ mod admin_bans;
 mod admin_do;
 mod admin_look;
 mod admin_tls;
+mod admin_watch;
 mod broker;
 mod doctor;
 mod full;

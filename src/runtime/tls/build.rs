@@ -16,6 +16,7 @@ use super::keys;
 use super::problem::{TlsProblem, place_name};
 use super::resolver::Resolver;
 use crate::limits::TLS_EXPIRY_WARNING_DAYS;
+use crate::services::admin::AdminCertificate;
 use crate::settings::{ClientCertificates, ListenerSettings, TlsTickets, TlsVersion};
 
 /// What a client may offer as the protocol inside (ALPN), as IANA lists it.
@@ -83,6 +84,8 @@ pub(super) struct CertificatesFound {
     pub(super) warnings: Vec<String>,
     /// When the first of them ends, in Unix seconds.
     pub(super) first_end_s: Option<i64>,
+    /// When which of them ends.
+    pub(super) ends: Vec<AdminCertificate>,
 }
 
 /// The cipher suites that were chosen.
@@ -192,6 +195,7 @@ fn note_end(settings: &ListenerSettings, file: &Path, first: &CertificateDer<'_>
     found.first_end_s = Some(found.first_end_s.map_or(end_s, |first_s| first_s.min(end_s)));
     let (left_s, warnings) = (end_s - now_s, &mut found.warnings);
     let (listener, file) = (place_name(&settings.name), file.display());
+    found.ends.push(AdminCertificate { listener: settings.name.to_string(), file: file.to_string(), end_s });
     if left_s < 0 {
         let days = -left_s / SECONDS_PER_DAY;
         warnings.push(format!("{listener} tls_cert: {file} expired {days} days ago: clients refuse it"));

@@ -21,7 +21,7 @@ use build::{CertificatesFound, SharedTickets};
 
 use crate::config::Config;
 use crate::conn::tls::ServerConfig;
-use crate::services::admin::AdminTls;
+use crate::services::admin::{AdminCertificates, AdminTls};
 use crate::settings::ListenerSettings;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
@@ -36,6 +36,8 @@ pub(super) struct TlsFiles {
     tickets: Mutex<SharedTickets>,
     /// When the first of all certificates ends, for `$SYS`.
     first_end: Arc<CertificatesEnd>,
+    /// When each of them ends, for the admin server.
+    ends: AdminCertificates,
 }
 
 /// What all files come to. Nothing goes by it yet.
@@ -52,7 +54,7 @@ impl TlsFiles {
         let (mut tickets, first_end) = (SharedTickets::default(), Arc::default());
         let mut read = load_all(config, &mut tickets)?;
         let admin = read.admin.take().map(|config| Arc::new(ArcSwap::from_pointee(config)));
-        let files = Self { admin, tickets: Mutex::new(tickets), first_end };
+        let files = Self { admin, tickets: Mutex::new(tickets), first_end, ends: Arc::default() };
         let of_listeners = files.take_over(read);
         Ok((files, of_listeners))
     }
@@ -67,6 +69,11 @@ impl TlsFiles {
         Arc::clone(&self.first_end)
     }
 
+    /// When each of them ends, now and after each reload.
+    pub(super) fn ends(&self) -> AdminCertificates {
+        Arc::clone(&self.ends)
+    }
+
     /// Reads them again; with anything wrong nothing changes, and nothing changes before [`Self::take_over`].
     pub(super) fn read_again(&self, config: &Config) -> Result<TlsRead, Vec<TlsProblem>> {
         // One that panicked has left them whole.
@@ -79,6 +86,7 @@ impl TlsFiles {
         if let (Some(admin), Some(config)) = (&self.admin, read.admin) {
             admin.store(Arc::new(config));
         }
+        self.ends.store(Arc::new(read.found.ends));
         self.first_end.set(read.found.first_end_s);
         for warning in &read.found.warnings {
             log::event::config_warning(warning);

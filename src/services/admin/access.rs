@@ -65,7 +65,8 @@ impl FromRequestParts<Arc<AdminState>> for Operator {
     }
 }
 
-fn origin(parts: &Parts) -> &RequestOrigin {
+/// Where a request comes from.
+pub(super) fn origin(parts: &Parts) -> &RequestOrigin {
     parts.extensions.get().expect("the server tells it of each request")
 }
 
@@ -124,7 +125,7 @@ pub(super) struct LoggedIn {
     user: String,
     /// `viewer` or `operator`.
     role: &'static str,
-    /// Goes into the header `X-CSRF-Token` of each request that changes something.
+    /// Goes into the header `X-CSRF-Token` of each request that changes something; empty for whoever shows a key instead.
     csrf_token: String,
 }
 
@@ -184,6 +185,22 @@ pub(super) async fn log_in(
     log::event::admin_action(&identity.name, &peer, "login", "");
     let body = LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token: login.csrf_token.into() };
     Ok(([(header::SET_COOKIE, cookie(login.token, is_secret).to_string())], Json(body)).into_response())
+}
+
+/// Say who asks. For a page that is loaded again, and has lost the login's token.
+#[utoipa::path(
+    get, path = "/api/v1/login", tag = "access", security(()),
+    responses(
+        (status = 200, description = "done", body = LoggedIn),
+        (status = 204, description = "nobody known"),
+    )
+)]
+pub(super) async fn show_login(State(state): State<Arc<AdminState>>, parts: Parts) -> Response {
+    let Ok(identity) = identify(&parts, &state) else { return StatusCode::NO_CONTENT.into_response() };
+    let token = token(&parts.headers);
+    let login = token.and_then(|token| state.with_logins(|logins| logins.find(Instant::now(), &token)));
+    let csrf_token = login.map(|login| login.csrf_token.into()).unwrap_or_default();
+    Json(LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token }).into_response()
 }
 
 /// End the login.

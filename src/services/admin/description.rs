@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -15,7 +15,8 @@ use utoipa_axum::routes;
 use super::problem::HttpProblem;
 use super::state::AdminState;
 use super::{
-    access, bans, broker, clients, draining, health, listeners, messages, metrics, subscriptions, traces, traffic,
+    access, bans, broker, certificates, clients, dashboard, draining, health, history, listeners, log_lines, messages,
+    metrics, subscriptions, tail, traces, traffic,
 };
 use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
@@ -60,7 +61,7 @@ impl Modify for Schemes {
 /// All routes.
 pub(super) fn router(state: Arc<AdminState>) -> Router {
     let (router, _) = described().split_for_parts();
-    router
+    dashboard::routes(router)
         // Made whenever somebody wants it: it is large, and hardly ever wanted.
         .route("/api/v1/openapi.json", get(|| async { Json(described().into_openapi()) }))
         .fallback(no_route)
@@ -72,10 +73,11 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
 
 fn described() -> OpenApiRouter<Arc<AdminState>> {
     OpenApiRouter::with_openapi(Description::openapi())
-        .routes(routes!(access::log_in).layer(DefaultBodyLimit::max(ADMIN_LOGIN_MAX_BYTES)))
+        .routes(routes!(access::log_in, access::show_login).layer(DefaultBodyLimit::max(ADMIN_LOGIN_MAX_BYTES)))
         .routes(routes!(access::log_out))
         .routes(routes!(access::make_password))
         .routes(routes!(broker::overview))
+        .routes(routes!(history::show))
         .routes(routes!(broker::settings))
         .routes(routes!(broker::reload))
         .routes(routes!(clients::list))
@@ -86,6 +88,8 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(traffic::top))
         .routes(routes!(traffic::topics))
         .routes(routes!(listeners::list))
+        .routes(routes!(certificates::list))
+        .routes(routes!(log_lines::list))
         .routes(routes!(listeners::stop))
         .routes(routes!(listeners::start))
         .routes(routes!(bans::list, bans::add, bans::remove))
@@ -94,6 +98,7 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(traces::live))
         .routes(routes!(traces::remove))
         .routes(routes!(messages::publish))
+        .routes(routes!(tail::live))
         .routes(routes!(messages::list_retained, messages::delete_retained))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
@@ -108,16 +113,19 @@ async fn no_method(method: Method, uri: Uri) -> HttpProblem {
     HttpProblem::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} is not asked by {method}", uri.path()))
 }
 
-/// What every answer says to browsers: keep nothing, guess nothing, show it in no frame.
-async fn with_headers(response: Response) -> Response {
-    let headers = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-        (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ];
-    (headers, response).into_response()
+/// What every answer says to browsers: keep nothing, guess nothing, show it in no frame. The dashboard's files say otherwise for themselves.
+async fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 #[cfg(test)]

@@ -6,19 +6,24 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`; `description` (`OpenAPI`).
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
+//! `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
 mod asked;
 mod bans;
 mod broker;
+mod certificates;
 mod clients;
 mod cursor;
+mod dashboard;
 mod description;
 mod draining;
 mod first_password;
 mod health;
+mod history;
 mod listeners;
+mod log_lines;
 mod logins;
 mod messages;
 mod metrics;
@@ -26,11 +31,13 @@ mod operated;
 mod origin;
 mod problem;
 mod process;
+mod samples;
 mod server;
 mod shards;
 mod stalled;
 mod state;
 mod subscriptions;
+mod tail;
 mod traces;
 mod traffic;
 
@@ -48,7 +55,7 @@ use crate::limits::ADMIN_FIRST_PASSWORD_S;
 use crate::ring::SharedUnixListener;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
-pub(crate) use operated::AdminListener;
+pub(crate) use operated::{AdminCertificate, AdminCertificates, AdminListener};
 use state::AdminState;
 
 /// Is told what a reload has come to: the changes, or why nothing changed.
@@ -78,6 +85,8 @@ pub(crate) struct AdminSockets<'a> {
     pub(crate) network: Option<TcpListener>,
     /// What is spoken there first, if not HTTP at once.
     pub(crate) tls: Option<AdminTls>,
+    /// When which certificate ends.
+    pub(crate) certificates: AdminCertificates,
     /// By a path, for this machine.
     pub(crate) local: Option<&'a SharedUnixListener>,
 }
@@ -132,7 +141,7 @@ pub(crate) fn start(
     inboxes: Vec<InboxSender>,
     kept: AdminKept,
 ) -> io::Result<AdminHandle> {
-    let state = Arc::new(AdminState::new(config, inboxes, kept));
+    let state = Arc::new(AdminState::new(config, inboxes, kept, Arc::clone(&sockets.certificates)));
     let handle = AdminHandle(Arc::clone(&state));
     server::start(sockets, state)?;
     Ok(handle)

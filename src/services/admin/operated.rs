@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 
+use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -27,6 +28,20 @@ pub(crate) struct AdminListener {
     /// Whether it accepts.
     pub(crate) is_open: AtomicBool,
 }
+
+/// A certificate that a listener, or the admin server, shows.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminCertificate {
+    /// Whose it is, as the configuration calls it.
+    pub(crate) listener: String,
+    /// Where it stands.
+    pub(crate) file: String,
+    /// When it ends, in Unix seconds.
+    pub(crate) end_s: i64,
+}
+
+/// Those in use: whoever reads them again replaces them.
+pub(crate) type AdminCertificates = Arc<ArcSwap<Vec<AdminCertificate>>>;
 
 /// A drain that was asked for.
 pub(super) struct DrainUnderWay {

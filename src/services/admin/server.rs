@@ -21,7 +21,7 @@ use tower::ServiceExt as _;
 use super::origin::{AdminPeer, RequestOrigin};
 use super::stalled::PatientStream;
 use super::state::AdminState;
-use super::{AdminSockets, AdminTls, description};
+use super::{AdminSockets, AdminTls, description, history};
 use crate::limits::{ADMIN_CONNECTIONS_LOCAL_MAX, ADMIN_CONNECTIONS_MAX, ADMIN_HEAD_MAX_BYTES, ADMIN_REQUEST_MAX_S};
 use crate::telemetry::log;
 
@@ -47,7 +47,7 @@ impl Routes {
 /// Serves until the process ends.
 pub(super) fn start(sockets: AdminSockets<'_>, state: Arc<AdminState>) -> io::Result<()> {
     let routes = Arc::new(Routes { state, made: OnceLock::new() });
-    let AdminSockets { network, tls, local } = sockets;
+    let AdminSockets { network, tls, local, .. } = sockets;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
     let (network, local) = {
         let _entered = runtime.enter();
@@ -67,6 +67,7 @@ pub(super) fn start(sockets: AdminSockets<'_>, state: Arc<AdminState>) -> io::Re
         // Whoever may not be nicer serves all the same.
         let _ = rustix::process::nice(NICE);
         runtime.block_on(async {
+            tokio::spawn(history::keep(Arc::clone(&routes.state)));
             let by_path = local.map(|listener| tokio::spawn(accept_local(listener, Arc::clone(&routes))));
             if let Some(listener) = network {
                 accept(listener, tls, routes).await;

@@ -10,8 +10,9 @@ use arc_swap::ArcSwap;
 use super::first_password::FirstPassword;
 use super::logins::Logins;
 use super::metrics::ShardFigures;
-use super::operated::{AdminListener, DrainUnderWay, TracesUnderWay};
+use super::operated::{AdminCertificates, AdminListener, DrainUnderWay, TracesUnderWay};
 use super::process::DiskReader;
+use super::samples::History;
 use super::shards::{Shards, Unanswered};
 use super::{AdminKept, BanKeeper, ReloadAsker};
 use crate::auth::admin_users::AdminUsers;
@@ -42,6 +43,10 @@ pub(super) struct AdminState {
     pub(super) reload: OnceLock<ReloadAsker>,
     /// The broker's listeners, in the order of the configuration; none before every shard is heard.
     pub(super) listeners: ArcSwap<Vec<Arc<AdminListener>>>,
+    /// When which certificate ends.
+    pub(super) certificates: AdminCertificates,
+    /// Locked for moments.
+    history: Mutex<History>,
     /// Held while listeners or bans are changed: one change is told to all shards before the next.
     pub(super) changes: tokio::sync::Mutex<()>,
     /// Locked for moments, as are the next two.
@@ -71,7 +76,12 @@ pub(super) struct Known {
 }
 
 impl AdminState {
-    pub(super) fn new(config: &Config, inboxes: Vec<InboxSender>, kept: AdminKept) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        inboxes: Vec<InboxSender>,
+        kept: AdminKept,
+        certificates: AdminCertificates,
+    ) -> Self {
         let AdminKept { certificates_end, bans, keep_bans } = kept;
         Self {
             shards: Shards::new(inboxes),
@@ -85,6 +95,8 @@ impl AdminState {
             last_reports: Mutex::default(),
             reload: OnceLock::new(),
             listeners: ArcSwap::default(),
+            certificates,
+            history: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
             drain: Mutex::default(),
             bans: Mutex::new(bans),
@@ -132,6 +144,11 @@ impl AdminState {
             ShardFigures { is_fresh, report: last.clone() }
         });
         figures.collect()
+    }
+
+    /// What the broker has done of late.
+    pub(super) fn with_history<T>(&self, then: impl FnOnce(&mut History) -> T) -> T {
+        then(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How the broker is being emptied.

@@ -167,6 +167,16 @@ impl World {
         self.fx.verbosity = verbosity;
     }
 
+    /// What live tails watch from now on, and all turns together may tell them.
+    pub(super) fn watch(&mut self, tails: Option<Arc<crate::shard::TailFilters>>) {
+        (self.fx.tails, self.fx.tail_told) = (tails, 0);
+    }
+
+    /// Messages that were too many to be told to live tails.
+    pub(super) fn tail_skipped(&self) -> u64 {
+        self.fx.tail_skipped
+    }
+
     /// A client id that `shard` owns.
     pub(super) fn name_on(&self, shard: u8, stem: &str) -> String {
         (0..10_000)

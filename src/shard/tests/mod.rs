@@ -38,6 +38,7 @@ mod restart;
 mod retained;
 mod routing;
 mod sys;
+mod tail;
 mod takeover;
 mod teardown;
 mod timed;

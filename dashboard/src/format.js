@@ -1,0 +1,92 @@
+// Numbers, times and payloads as people read them.
+const whole = new Intl.NumberFormat("en");
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+export const count = (value) => (value === undefined || value === null ? "–" : whole.format(value));
+export const compact = (value) => (Math.abs(value) < 10_000 ? whole.format(Math.round(value * 10) / 10) : short.format(value));
+
+export function bytes(value) {
+  if (value === undefined || value === null) return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+// A time span, in its two largest units.
+export function span(ms) {
+  if (ms === undefined || ms === null) return "–";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  const seconds = Math.floor(ms / 1000);
+  const parts = [
+    [Math.floor(seconds / 86_400), "d"],
+    [Math.floor(seconds / 3600) % 24, "h"],
+    [Math.floor(seconds / 60) % 60, "min"],
+    [seconds % 60, "s"],
+  ];
+  const first = parts.findIndex(([value]) => value > 0);
+  return parts
+    .slice(first, first + 2)
+    .filter(([value]) => value > 0)
+    .map(([value, unit]) => `${value} ${unit}`)
+    .join(" ");
+}
+
+export const seconds = (value) => (value === 4294967295 ? "never" : value === 0 ? "at once" : span(value * 1000));
+export const moment = (ms) => new Date(ms).toLocaleString("en-GB");
+export const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+
+// Control characters and those that reorder or hide text become visible: a client chose them.
+const hidden = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+export const visible = (text) =>
+  String(text).replace(hidden, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+
+export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
+
+export function fromBase64(text) {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
+export function payloadBytes(message) {
+  if (message.payload !== undefined) return new TextEncoder().encode(message.payload);
+  return fromBase64(message.payload_base64 ?? "");
+}
+
+export function hex(data) {
+  const lines = [];
+  for (let at = 0; at < data.length; at += 16) {
+    const row = [...data.slice(at, at + 16)];
+    const digits = row.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+    const text = row.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : ".")).join("");
+    lines.push(`${at.toString(16).padStart(4, "0")}  ${digits.padEnd(47)}  ${text}`);
+  }
+  return lines.join("\n");
+}
+
+export const PAYLOAD_FORMS = [
+  ["text", "Text"],
+  ["json", "JSON"],
+  ["hex", "Hex"],
+];
+
+// A payload in one of the forms; what does not fit its form is shown as what it is.
+export function payloadAs(form, message) {
+  const data = payloadBytes(message);
+  const cut = data.length < message.payload_bytes ? `\n… ${bytes(message.payload_bytes)} in all` : "";
+  if (form === "hex") return hex(data) + cut;
+  const text = new TextDecoder().decode(data);
+  if (form === "json") {
+    try {
+      return JSON.stringify(JSON.parse(text), null, 2);
+    } catch {
+      return `(not JSON) ${visibleText(text)}${cut}`;
+    }
+  }
+  return visibleText(text) + cut;
+}
+
+// As visible(), with the ends of lines kept.
+const visibleText = (text) => text.split("\n").map((line) => visible(line.replace(/\t/g, "    "))).join("\n");

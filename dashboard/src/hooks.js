@@ -1,0 +1,128 @@
+// What views share: where the page is, answers that are asked for again and again, searches that wait for the last key.
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { get } from "./api.js";
+
+// The place in the page stands behind # in its address: path parts, and what is searched for.
+export function readPlace() {
+  const [way, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const parts = way.split("/").map((part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
+  return { view: parts[0] || "overview", parts: parts.slice(1), query: Object.fromEntries(new URLSearchParams(query)) };
+}
+
+export function placeOf(view, parts = [], query = {}) {
+  const given = Object.entries(query).filter(([, value]) => value !== "" && value !== undefined);
+  const text = new URLSearchParams(given).toString();
+  return `#/${[view, ...parts.map(encodeURIComponent)].join("/")}${text ? `?${text}` : ""}`;
+}
+
+export function usePlace() {
+  const [place, setPlace] = useState(readPlace);
+  useEffect(() => {
+    const read = () => setPlace(readPlace());
+    addEventListener("hashchange", read);
+    return () => removeEventListener("hashchange", read);
+  }, []);
+  return place;
+}
+
+// Keeps what is searched for in the address, without a step in the browser's history for each key.
+export function rememberQuery(view, query) {
+  history.replaceState(null, "", placeOf(view, [], query));
+}
+
+// Asks now and then while the page can be seen. Keeps the last answer when one fails.
+export function usePoll(url, everyMs) {
+  const [state, setState] = useState({});
+  const [turn, setTurn] = useState(0);
+  const again = useCallback(() => setTurn((known) => known + 1), []);
+  useEffect(() => {
+    if (!url) return undefined;
+    const control = new AbortController();
+    let timer;
+    const run = async () => {
+      if (!document.hidden) {
+        try {
+          const data = await get(url, control.signal);
+          setState({ url, data });
+        } catch (problem) {
+          if (control.signal.aborted) return;
+          setState((known) => ({ url, data: known.url === url ? known.data : undefined, problem }));
+        }
+      }
+      if (everyMs && !control.signal.aborted) timer = setTimeout(run, everyMs);
+    };
+    run();
+    const seen = () => {
+      if (!document.hidden && everyMs) {
+        clearTimeout(timer);
+        run();
+      }
+    };
+    document.addEventListener("visibilitychange", seen);
+    return () => {
+      control.abort();
+      clearTimeout(timer);
+      document.removeEventListener("visibilitychange", seen);
+    };
+  }, [url, everyMs, turn]);
+  // What came from another address is no answer to this one.
+  return { ...(state.url === url ? state : {}), again };
+}
+
+// The value once it has stayed the same for a moment.
+export function useSettled(value, ms = 250) {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), ms);
+    return () => clearTimeout(timer);
+  }, [value, ms]);
+  return settled;
+}
+
+// Pages of a list, one at a time. A search may find nothing in many pages in a row: it goes on by itself for some of them.
+const EMPTY_PAGES_MAX = 40;
+
+export function usePages(makeUrl, take, key) {
+  const [state, setState] = useState({ loading: true, rows: [], cursors: [""] });
+  const control = useRef();
+  const load = useCallback(
+    async (cursors) => {
+      control.current?.abort();
+      const { signal } = (control.current = new AbortController());
+      setState((known) => ({ ...known, loading: true, problem: undefined }));
+      try {
+        let cursor = cursors.at(-1);
+        for (let page = 0; ; page += 1) {
+          const answer = await get(makeUrl(cursor), signal);
+          const rows = take(answer);
+          if (rows.length > 0 || !answer.next || page >= EMPTY_PAGES_MAX) {
+            setState({ rows, next: answer.next, cursors, loading: false });
+            return;
+          }
+          cursor = answer.next;
+        }
+      } catch (problem) {
+        if (!signal.aborted) setState({ rows: [], cursors, loading: false, problem });
+      }
+    },
+    [key],
+  );
+  useEffect(() => {
+    load([""]);
+    return () => control.current?.abort();
+  }, [load]);
+  const { cursors, next } = state;
+  return {
+    ...state,
+    again: () => load(cursors),
+    forward: next ? () => load([...cursors, next]) : undefined,
+    back: cursors.length > 1 ? () => load(cursors.slice(0, -1)) : undefined,
+    number: cursors.length,
+  };
+}

@@ -1,0 +1,246 @@
+// Parts that views are made of.
+import { createContext } from "preact";
+import { useContext, useEffect, useId, useRef, useState } from "preact/hooks";
+import { PAYLOAD_FORMS, payloadAs, plural, visible } from "./format.js";
+import { placeOf } from "./hooks.js";
+
+// Who is logged in, and how to say something to whoever listens instead of looking.
+export const Session = createContext({ isOperator: false, announce: () => {} });
+export const useSession = () => useContext(Session);
+
+// A string that a client chose: as text, in a direction of its own, cut where it is long.
+export function Name({ text, full = false }) {
+  const shown = visible(text);
+  return (
+    <bdi class={full ? "name full" : "name"} title={full || shown.length < 32 ? undefined : shown.slice(0, 1000)}>
+      {shown === "" ? <i>(empty)</i> : shown}
+    </bdi>
+  );
+}
+
+export const ClientLink = ({ id }) => (
+  <a href={placeOf("clients", [id])}>
+    <Name text={id} />
+  </a>
+);
+
+export function ProblemNote({ problem, stale = false }) {
+  if (!problem) return null;
+  return (
+    <p class="note bad" role="alert">
+      {stale ? "These figures are not up to date. " : ""}
+      {visible(problem.message)}
+    </p>
+  );
+}
+
+export const Heading = ({ title, children }) => (
+  <div class="heading">
+    <h1 tabIndex={-1}>{title}</h1>
+    <div class="actions">{children}</div>
+  </div>
+);
+
+export const Badge = ({ kind, children }) => <span class={`badge ${kind}`}>{children}</span>;
+
+export const State = ({ connected }) => (
+  <Badge kind={connected ? "good" : "idle"}>{connected ? "Connected" : "Away"}</Badge>
+);
+
+// A table: `columns` are {title, cell(row), number, wide} where wide ones give way on narrow screens.
+export function Table({ caption, columns, rows, keyOf, empty = "There is nothing to show." }) {
+  if (rows.length === 0) return <p class="empty">{empty}</p>;
+  const classOf = (column) => [column.number && "number", column.wide && "wide", column.buttons && "buttons"].filter(Boolean).join(" ");
+  return (
+    <div class="scroll" role="region" aria-label={caption} tabIndex={0}>
+      <table>
+        <caption class="unseen">{caption}</caption>
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <th key={column.title} scope="col" class={classOf(column)}>
+                {column.title}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((row, index) => (
+            <tr key={keyOf ? keyOf(row) : index}>
+              {columns.map((column) => (
+                <td key={column.title} class={classOf(column)}>
+                  {column.cell(row)}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+export function Pager({ pages, what }) {
+  const { rows, number, back, forward, again, loading } = pages;
+  return (
+    <nav class="pager" aria-label={`Pages of ${what}`}>
+      <span role="status">
+        {loading ? "Looking…" : `Page ${number}: ${plural(rows.length, "row")}${forward ? ", more follow" : ", the last"}`}
+      </span>
+      <button type="button" disabled={!back} onClick={back}>
+        Back
+      </button>
+      <button type="button" disabled={!forward} onClick={forward}>
+        Next
+      </button>
+      <button type="button" onClick={again}>
+        Refresh
+      </button>
+    </nav>
+  );
+}
+
+export function Field({ label, value, onInput, type = "text", hint, search = false, ...rest }) {
+  const id = useId();
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <input
+        id={id}
+        type={type}
+        value={value}
+        onInput={(event) => onInput(event.currentTarget.value)}
+        autocomplete="off"
+        spellcheck={false}
+        autocapitalize="none"
+        data-search={search ? "" : undefined}
+        aria-describedby={hint ? `${id}-hint` : undefined}
+        {...rest}
+      />
+      {hint && (
+        <small id={`${id}-hint`} class="hint">
+          {hint}
+        </small>
+      )}
+    </div>
+  );
+}
+
+export function Choice({ label, value, onChange, options }) {
+  const id = useId();
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <select id={id} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+        {options.map(([name, text]) => (
+          <option key={name} value={name}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </div>
+  );
+}
+
+export function Check({ label, checked, onChange }) {
+  return (
+    <label class="check">
+      <input type="checkbox" checked={checked} onChange={(event) => onChange(event.currentTarget.checked)} />
+      {label}
+    </label>
+  );
+}
+
+// A button for operators that asks before it does anything. Viewers are not shown it.
+export function ActionButton({ label, title, text, action, run, done, danger = false, name }) {
+  const { isOperator, announce } = useSession();
+  const [isOpen, setOpen] = useState(false);
+  if (!isOperator) return null;
+  return (
+    <>
+      <button type="button" class={danger ? "danger" : ""} aria-label={name ? `${label}: ${name}` : undefined} onClick={() => setOpen(true)}>
+        {label}
+      </button>
+      {isOpen && (
+        <Confirm
+          title={title}
+          text={text}
+          action={action ?? label}
+          danger={danger}
+          close={() => setOpen(false)}
+          run={async () => {
+            const said = await run();
+            announce(typeof said === "string" ? said : done);
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+function Confirm({ title, text, action, danger, close, run }) {
+  const dialog = useRef();
+  const id = useId();
+  const [state, setState] = useState({});
+  useEffect(() => dialog.current.showModal(), []);
+  const go = async () => {
+    setState({ busy: true });
+    try {
+      await run();
+      dialog.current?.close();
+    } catch (problem) {
+      setState({ problem });
+    }
+  };
+  return (
+    <dialog ref={dialog} aria-labelledby={id} onClose={close}>
+      <h2 id={id}>{title}</h2>
+      <div class="dialog-text">{text}</div>
+      <ProblemNote problem={state.problem} />
+      <div class="actions">
+        <button type="button" autofocus onClick={() => dialog.current.close()}>
+          Cancel
+        </button>
+        <button type="button" class={danger ? "danger" : "primary"} disabled={state.busy} onClick={go}>
+          {action}
+        </button>
+      </div>
+    </dialog>
+  );
+}
+
+export function PayloadForms({ form, setForm }) {
+  const name = useId();
+  return (
+    <fieldset class="forms">
+      <legend>Show values as</legend>
+      {PAYLOAD_FORMS.map(([value, text]) => (
+        <label key={value}>
+          <input type="radio" name={name} value={value} checked={form === value} onChange={() => setForm(value)} />
+          {text}
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+export function Payload({ message, form }) {
+  if (message.payload_bytes === 0) return <i class="hint">(empty)</i>;
+  return <pre class="payload">{payloadAs(form, message)}</pre>;
+}
+
+// Facts by name, those without a value left out.
+export function Facts({ facts }) {
+  return (
+    <dl class="facts">
+      {facts
+        .filter(([, value]) => value !== undefined && value !== null && value !== false)
+        .map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+    </dl>
+  );
+}

@@ -1,0 +1,174 @@
+// The broker at a glance: now, and over the last hour.
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { get, path } from "../api.js";
+import { bytes, compact, count, plural, span, visible } from "../format.js";
+import { placeOf, usePoll } from "../hooks.js";
+import { useLatency } from "../latency.js";
+import { Plot } from "../plot.jsx";
+import { Badge, Heading, ProblemNote, Table } from "../ui.jsx";
+
+const EVERY_MS = 5000;
+const SAMPLES_MAX = 720;
+const COLUMNS = [
+  "at_ms",
+  "clients_connected",
+  "queued_messages",
+  "memory_bytes",
+  "messages_received_per_s",
+  "messages_sent_per_s",
+  "messages_dropped_per_s",
+  "bytes_received_per_s",
+  "bytes_sent_per_s",
+  "cores_used",
+];
+
+// The samples of the last hour: all of them once, then those that are new.
+function useHistory() {
+  const [state, setState] = useState({});
+  useEffect(() => {
+    const control = new AbortController();
+    let columns = Object.fromEntries(COLUMNS.map((name) => [name, []]));
+    let timer;
+    const run = async () => {
+      try {
+        const answer = await get(path("history", { after_ms: columns.at_ms.at(-1) }), control.signal);
+        columns = Object.fromEntries(COLUMNS.map((name) => [name, [...columns[name], ...answer[name]].slice(-SAMPLES_MAX)]));
+        setState({ columns, latest: answer });
+      } catch (problem) {
+        if (control.signal.aborted) return;
+        setState((known) => ({ ...known, problem }));
+      }
+      timer = setTimeout(run, document.hidden ? 4 * EVERY_MS : EVERY_MS);
+    };
+    run();
+    return () => {
+      control.abort();
+      clearTimeout(timer);
+    };
+  }, []);
+  return state;
+}
+
+const Card = ({ title, value, more, href }) => (
+  <li class="card">
+    <p class="title">{href ? <a href={href}>{title}</a> : title}</p>
+    <p class="value">{value}</p>
+    <p class="hint">{more}</p>
+  </li>
+);
+
+export function Overview() {
+  const { data, problem } = usePoll(path("overview"), EVERY_MS);
+  const drain = usePoll(path("drain"), EVERY_MS).data;
+  const history = useHistory();
+  const latency = useLatency(2 * EVERY_MS);
+  const last = (name) => history.columns?.[name].at(-1);
+  const rate = (name) => (last(name) === undefined ? "–" : `${compact(last(name))}/s`);
+  return (
+    <>
+      <Heading title="Overview">
+        {data && (
+          <span>
+            <bdi>{visible(data.node)}</bdi> <span class="hint">dunlin {data.version}, up {span(data.uptime_s * 1000)}</span>
+          </span>
+        )}
+        {drain?.draining && <Badge kind="warn">Being emptied</Badge>}
+      </Heading>
+      <ProblemNote problem={problem ?? history.problem} stale={data !== undefined} />
+      {data && (
+        <ul class="cards" aria-label="Now">
+          <Card title="Clients" href={placeOf("clients")} value={count(data.clients_connected)} more={`connected, ${count(data.clients_disconnected)} away`} />
+          <Card title="Messages in" href={placeOf("topics")} value={rate("messages_received_per_s")} more={`${compact(data.messages_received)} since the start`} />
+          <Card title="Messages out" value={rate("messages_sent_per_s")} more={`${compact(data.messages_sent)} since the start`} />
+          <Card title="Dropped" value={rate("messages_dropped_per_s")} more={`${compact(sumOf(data.messages_dropped))} since the start`} />
+          <Card title="Queued" href={placeOf("top")} value={compact(data.queued_messages)} more={`${bytes(data.queued_bytes)} wait for clients`} />
+          {latency && (
+            <Card
+              title="Acknowledged"
+              value={latency.most === undefined ? "–" : `${milliseconds(latency.most)}`}
+              more={latency.most === undefined ? "no QoS 1 or 2 message yet" : `at most, 99 of 100; half within ${milliseconds(latency.half)}`}
+            />
+          )}
+          <Card title="Memory" value={bytes(history.latest?.resident_bytes)} more="in RAM" />
+          <Card
+            title="Cores"
+            value={last("cores_used") === undefined ? "–" : last("cores_used").toFixed(2)}
+            more={history.latest ? `used of ${history.latest.cores}; ${plural(data.shards, "shard")}` : ""}
+          />
+          <Card title="Subscriptions" href={placeOf("subscriptions")} value={compact(data.subscriptions)} more={`${plural(data.retained_messages, "retained message")}`} />
+        </ul>
+      )}
+      {history.columns && <Plots columns={history.columns} />}
+      <div class="two">
+        <section>
+          <h2>Dropped messages by reason</h2>
+          <Drops dropped={data?.messages_dropped} />
+        </section>
+        <section>
+          <h2>Cores by thread</h2>
+          <Threads threads={history.latest?.threads ?? []} />
+        </section>
+      </div>
+    </>
+  );
+}
+
+const milliseconds = (value) => (value < 1 ? `${Number((value * 1000).toPrecision(2))} ms` : `${value.toFixed(1)} s`);
+
+const sumOf = (dropped) => dropped.reduce((sum, { messages }) => sum + messages, 0);
+
+function Plots({ columns }) {
+  const times = useMemo(() => columns.at_ms.map((ms) => ms / 1000), [columns.at_ms]);
+  const whole = (value) => compact(Math.round(value * 10) / 10);
+  if (times.length === 0) return <p class="empty">The first sample comes within ten seconds.</p>;
+  const plot = (title, format, ...series) => (
+    <Plot title={title} format={format} isBytes={format === bytes} times={times} series={series.map(([name, column, tone]) => ({ name, tone, values: columns[column] }))} />
+  );
+  return (
+    <section aria-labelledby="hour">
+      <h2 id="hour">The last hour</h2>
+      <div class="plots">
+        {plot("Messages a second", whole, ["In", "messages_received_per_s", "tone1"], ["Out", "messages_sent_per_s", "tone2"])}
+        {plot("Clients connected", whole, ["Clients", "clients_connected", "tone1"])}
+        {plot("Dropped a second", whole, ["Dropped", "messages_dropped_per_s", "tone3"])}
+        {plot("Messages queued", whole, ["Queued", "queued_messages", "tone4"])}
+        {plot("Memory", bytes, ["In RAM", "memory_bytes", "tone2"])}
+        {plot("Cores used", (value) => value.toFixed(2), ["Cores", "cores_used", "tone4"])}
+        {plot("Network a second", bytes, ["In", "bytes_received_per_s", "tone1"], ["Out", "bytes_sent_per_s", "tone2"])}
+      </div>
+    </section>
+  );
+}
+
+const Drops = ({ dropped = [] }) => (
+  <Table
+    caption="Dropped messages by reason, since the start"
+    empty="No message was dropped since the start."
+    rows={dropped}
+    keyOf={(row) => row.reason}
+    columns={[
+      { title: "Reason", cell: (row) => row.reason.replaceAll("_", " ") },
+      { title: "Messages", number: true, cell: (row) => count(row.messages) },
+    ]}
+  />
+);
+
+const Threads = ({ threads }) => (
+  <Table
+    caption="Cores by thread, over the last five seconds"
+    empty="The first figures come within ten seconds."
+    rows={threads}
+    columns={[
+      { title: "Thread", cell: (row) => row.name },
+      {
+        title: "Of a core",
+        cell: (row) => (
+          <span class="bar">
+            <meter min={0} max={1} value={row.cores_used} aria-label={`${row.name}: part of a core`} />
+            {Math.round(row.cores_used * 100)} %
+          </span>
+        ),
+      },
+    ]}
+  />
+);

@@ -1,0 +1,163 @@
+// What is done from the page reaches the broker, and what happens in the broker reaches the page.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
+
+let broker;
+let browser;
+let page;
+before(async () => {
+  broker = await Broker.start();
+  browser = await startBrowser();
+  page = await openPage(browser, broker);
+  await logIn(page);
+});
+after(async () => {
+  await browser?.close();
+  await broker?.stop();
+});
+
+async function confirm(button) {
+  await page.getByRole("dialog").getByRole("button", { name: button }).click();
+  await until("the dialog has closed", async () => (await page.getByRole("dialog").count()) === 0);
+}
+
+test("a client is kicked, and comes back", async () => {
+  const client = await broker.client("truck-7");
+  const reasons = [];
+  client.on("disconnect", (packet) => reasons.push(packet.reasonCode));
+  await view(page, "Clients");
+  await page.getByLabel("Client id begins with").fill("truck-");
+  await page.getByRole("link", { name: "truck-7" }).click();
+  await page.getByRole("main").getByText("Connected", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Watch live" }).click();
+  await page.getByText("Nothing has happened yet.").waitFor();
+  const again = new Promise((done) => client.once("connect", done));
+  await page.getByRole("button", { name: "Disconnect" }).click();
+  await confirm("Disconnect");
+  await page.getByRole("status").filter({ hasText: "The client was disconnected." }).waitFor();
+  await again;
+  assert.deepEqual(reasons, [0x98]);
+  await page.getByRole("cell", { name: "client disconnected" }).waitFor();
+  await page.getByRole("cell", { name: "client connected" }).waitFor();
+  await page.getByRole("main").getByText("Connected", { exact: true }).waitFor();
+  assert.deepEqual(page.wrong.filter((text) => !text.includes("404")), []);
+  page.forgive(/404/); // looked at while it was away
+});
+
+test("messages come live, from clients that publish and from wills, and the watching ends with the view", async () => {
+  const publisher = await broker.client("publisher");
+  await view(page, "Live tail");
+  await page.getByLabel("Topic filter").fill("plant/+/valve");
+  await page.getByRole("button", { name: "Watch" }).click();
+  await page.getByText("No message yet.").waitFor();
+  await publisher.publishAsync("plant/7/valve", "open");
+  await publisher.publishAsync("plant/7/other", "hidden");
+  await publisher.publishAsync("plant/8/valve", Buffer.from([1, 2, 254]), { qos: 1 });
+  const list = page.getByRole("list", { name: /Messages/ }).getByRole("listitem");
+  await until("both", async () => (await list.count()) === 2);
+  assert.match(await list.last().textContent(), /plant\/7\/valve.*QoS 0, 4 B.*from publisher.*open/);
+  await page.getByRole("radio", { name: "Hex" }).check();
+  assert.match(await list.first().textContent(), /01 02 fe/);
+  const dying = await broker.client("dying", { reconnectPeriod: 0, will: { topic: "plant/9/valve", payload: Buffer.from("gone") } });
+  dying.stream.destroy();
+  await until("its will", async () => (await list.count()) === 3);
+  // More than can be shown: it says so, and the page goes on.
+  await Promise.all(Array.from({ length: 3000 }, (_, number) => publisher.publishAsync("plant/1/valve", `${number}`)));
+  await page.getByText(/more came too fast to be shown/).waitFor();
+  assert.ok((await list.count()) <= 200);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("button", { name: "Watch" }).click();
+  await view(page, "Clients");
+  // Eight may go on at a time: that all eight can be had again shows that none was left.
+  const cookie = (await page.context().cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+  const tail = (signal) => fetch(`${broker.url}api/v1/tail?filter=x`, { headers: { cookie }, signal });
+  await until("all places are free", async () => {
+    const control = new AbortController();
+    const statuses = await Promise.all(Array.from({ length: 8 }, () => tail(control.signal).then(({ status }) => status)));
+    const ninth = await tail(control.signal);
+    control.abort();
+    const areFree = statuses.every((status) => status === 200) && ninth.status === 409;
+    // The broker sees that somebody has gone when it next has something to say, which is every two seconds.
+    await new Promise((done) => setTimeout(done, 6000));
+    return areFree;
+  });
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a tail ends when its login does", async () => {
+  const context = await browser.newContext();
+  const login = await context.request.post(`${broker.url}api/v1/login`, { data: { user: "bob", password: "barley" } });
+  const { csrf_token: token } = await login.json();
+  const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+  const stream = await fetch(`${broker.url}api/v1/tail?filter=x`, { headers: { cookie } });
+  assert.equal(stream.status, 200);
+  const out = await fetch(`${broker.url}api/v1/logout`, { method: "POST", headers: { cookie, "x-csrf-token": token } });
+  assert.equal(out.status, 204);
+  await stream.text(); // it comes to an end
+  await context.close();
+});
+
+test("a retained message is deleted, and all that match", async () => {
+  const publisher = await broker.client("keeper");
+  for (const topic of ["old/1", "old/2", "old/3"]) await publisher.publishAsync(topic, "x", { retain: true, qos: 1 });
+  await view(page, "Retained");
+  await page.getByLabel("Topic filter").fill("old/#");
+  await page.getByRole("button", { name: "Delete: old/2" }).click();
+  await confirm("Delete");
+  await page.getByRole("status").filter({ hasText: "1 retained message deleted." }).waitFor();
+  await until("it has gone", async () => (await page.getByRole("row").count()) === 3);
+  await page.getByRole("button", { name: "Delete all that match" }).click();
+  await confirm("Delete all");
+  await page.getByText("No retained message matches.").waitFor();
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a listener stops and starts", async () => {
+  await view(page, "Listeners");
+  const row = page.getByRole("row", { name: /Accepts/ }).first();
+  const name = await row.getByRole("cell").first().textContent();
+  await page.getByRole("button", { name: `Stop: ${name}` }).click();
+  await confirm("Stop");
+  await page.getByText("Stopped", { exact: true }).waitFor();
+  await page.getByRole("button", { name: `Start: ${name}` }).click();
+  await confirm("Start");
+  await page.getByText("Stopped", { exact: true }).waitFor({ state: "detached" });
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a client is banned from its page, and let in again", async () => {
+  const client = await broker.client("rogue");
+  await view(page, "Clients");
+  await page.getByLabel("Client id begins with").fill("rogue");
+  await page.getByRole("link", { name: "rogue" }).click();
+  await page.getByRole("link", { name: "Ban…" }).click();
+  await page.getByLabel("Why").fill("a test");
+  const refused = new Promise((done) => client.on("error", done));
+  await page.getByRole("button", { name: "Ban", exact: true }).click();
+  assert.equal((await refused).code, 0x8a);
+  const again = new Promise((done) => client.once("connect", done));
+  await page.getByRole("button", { name: "Lift: rogue" }).click();
+  await confirm("Lift");
+  await page.getByText("Nobody is banned.").waitFor();
+  if (!client.connected) client.reconnect();
+  await again;
+  page.forgive(/404/);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("the broker is emptied, and takes clients again", async () => {
+  await view(page, "Drain");
+  await page.getByLabel("Clients a second").fill("1000");
+  await page.getByLabel("Wait before").fill("0");
+  await page.getByRole("button", { name: "Empty the broker" }).click();
+  await confirm("Empty the broker");
+  await page.getByRole("main").getByText("Being emptied").waitFor();
+  await until("nobody is left", async () => (await page.locator("dd").first().textContent()) === "0");
+  await page.getByRole("button", { name: "Take clients again" }).click();
+  await confirm("Take clients again");
+  await page.getByRole("main").getByText("In service").waitFor();
+  const client = await broker.client("after");
+  assert.ok(client.connected);
+  assert.deepEqual(page.wrong, []);
+});

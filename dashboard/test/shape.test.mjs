@@ -1,0 +1,126 @@
+// Keys, colours, and a list that is long.
+import assert from "node:assert/strict";
+import { connect } from "node:net";
+import { after, before, test } from "node:test";
+import { bucketsOf, quantile } from "../src/latency.js";
+import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
+
+let broker;
+let browser;
+before(async () => {
+  broker = await Broker.start();
+  browser = await startBrowser();
+});
+after(async () => {
+  await browser?.close();
+  await broker?.stop();
+});
+
+test("latencies are quantiles of what came since the look before", () => {
+  const text = (counts) => counts.map(([end, count]) => `dunlin_ack_seconds_bucket{le="${end}"} ${count}`).join("\n");
+  const before = bucketsOf(text([["0.001", 100], ["0.01", 100], ["+Inf", 100]]));
+  const now = bucketsOf(`# TYPE dunlin_ack_seconds histogram\n${text([["0.001", 150], ["0.01", 199], ["+Inf", 200]])}\ndunlin_ack_seconds_count 200`);
+  assert.deepEqual(now, [[0.001, 150], [0.01, 199], [Infinity, 200]]);
+  assert.equal(quantile(0.5, now, before), 0.001);
+  assert.ok(Math.abs(quantile(0.745, now, before) - 0.0055) < 1e-9);
+  assert.equal(quantile(1, now, before), 0.01, "beyond the last bucket its begin is all that is known");
+  assert.equal(quantile(0.5, now, now), undefined);
+  assert.deepEqual(bucketsOf("dunlin_messages_sent_total 1"), []);
+});
+
+test("the page is used by keys alone", async () => {
+  const page = await openPage(browser, broker);
+  await page.getByRole("button", { name: "Log in" }).waitFor();
+  await page.keyboard.type("ann"); // the first field has the focus
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("sesame");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+  await page.keyboard.press("Tab");
+  const skip = page.getByRole("link", { name: "Skip to the content" });
+  assert.ok(await skip.evaluate((link) => link === document.activeElement));
+  assert.ok((await skip.boundingBox()).y >= 0, "it is seen while it has the focus");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+  await view(page, "Clients");
+  assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1", "a new view begins at its heading");
+  await page.keyboard.press("/");
+  await page.keyboard.type("truck/");
+  const field = page.getByLabel("Client id begins with");
+  assert.equal(await field.inputValue(), "truck/");
+  assert.notEqual(await field.evaluate((input) => getComputedStyle(input).outlineStyle), "none", "the focus is seen");
+  await page.keyboard.press("Escape");
+  assert.ok(await field.evaluate((input) => input !== document.activeElement));
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
+test("colours follow the system, or what somebody has chosen, and stay so", async () => {
+  const page = await openPage(browser, broker, { colorScheme: "dark" });
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  const dark = await ground();
+  await logIn(page);
+  await page.emulateMedia({ colorScheme: "light" });
+  const light = await ground();
+  assert.notEqual(dark, light);
+  await page.getByLabel("Colours").selectOption("dark");
+  assert.equal(await ground(), dark);
+  await page.reload();
+  await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+  assert.equal(await ground(), dark);
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
+// CONNECT of MQTT 3.1.1 that keeps no session; a socket for each, without the weight of a client's library.
+function plainClient(id) {
+  return new Promise((done, fail) => {
+    const socket = connect({ host: "127.0.0.1", port: broker.port }, () => {
+      const name = Buffer.from(id);
+      socket.write(Buffer.concat([Buffer.from([0x10, 12 + name.length, 0, 4]), Buffer.from("MQTT"), Buffer.from([4, 2, 0, 0, 0, name.length]), name]));
+    });
+    socket.once("data", () => done(socket));
+    socket.once("error", fail);
+  });
+}
+
+test("three thousand clients are looked through a page at a time", async () => {
+  const sockets = [];
+  for (let batch = 0; batch < 30; batch += 1) {
+    sockets.push(...(await Promise.all(Array.from({ length: 100 }, (_, number) => plainClient(`meter-${batch * 100 + number}`)))));
+  }
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const sizes = [];
+  page.on("response", async (response) => {
+    if (response.url().includes("/api/v1/clients")) sizes.push((await response.body()).length);
+  });
+  await view(page, "Clients");
+  const rows = page.getByRole("row");
+  await until("a page", async () => (await rows.count()) === 51);
+  const first = await rows.nth(1).textContent();
+  await page.getByRole("button", { name: "Next" }).click();
+  await until("another", async () => (await rows.nth(1).textContent()) !== first);
+  await page.getByRole("button", { name: "Back" }).click();
+  await until("the first again", async () => (await rows.nth(1).textContent()) === first);
+  await page.getByLabel("Client id begins with").fill("meter-2999");
+  await until("the one", async () => (await rows.count()) === 2);
+  await page.getByText("Page 1: 1 row, the last").waitFor();
+  await page.getByLabel("Client id begins with").fill("nobody");
+  await page.getByText("No client is like that.").waitFor();
+  assert.ok(sizes.length >= 4 && Math.max(...sizes) < 20_000, `no answer is long: ${sizes}`);
+  assert.deepEqual(page.wrong, []);
+  sockets.forEach((socket) => socket.destroy());
+  await page.context().close();
+});
+
+test("a broker that has gone is told, and the figures stay", async () => {
+  const own = await Broker.start();
+  const page = await openPage(browser, own);
+  await logIn(page);
+  await page.getByRole("list", { name: "Now" }).waitFor();
+  await own.stop();
+  await page.getByRole("alert").filter({ hasText: "not up to date" }).waitFor();
+  await page.getByRole("list", { name: "Now" }).waitFor();
+  await page.context().close();
+});

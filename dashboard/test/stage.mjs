@@ -1,0 +1,144 @@
+// What the tests of the dashboard stand on: a broker of their own, clients of MQTT, and a browser that is watched.
+import { spawn, spawnSync } from "node:child_process";
+import { createInterface } from "node:readline";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import mqtt from "mqtt";
+import { chromium } from "playwright-core";
+
+const BINARY = process.env.DUNLIN_BINARY;
+const LIMIT_MS = 60_000;
+
+// A client id, user, topic or payload that would be a script if it were not shown as text.
+export const MARKUP = `<img src=x onerror="window.broken=1"><script>window.broken=2</script>&lt;b&gt;`;
+
+function passwd(file, name, role, password, isFirst) {
+  const flags = ["passwd", "--admin", isFirst ? "-cb" : "-b", "--role", role, file, name, password];
+  const { status, stderr } = spawnSync(BINARY, flags);
+  if (status !== 0) throw new Error(`dunlin passwd: ${stderr}`);
+}
+
+export class Broker {
+  static async start(more = "") {
+    const broker = new Broker();
+    const directory = (broker.directory = mkdtempSync(join(tmpdir(), "dunlin-dashboard-")));
+    const users = join(directory, "users");
+    passwd(users, "ann", "operator", "sesame", true);
+    passwd(users, "bob", "viewer", "barley", false);
+    const file = join(directory, "dunlin.toml");
+    const tls = process.env.DUNLIN_TEST_CERT
+      ? `[[listener]]\nname = "main"\nport = 0\n[[listener]]\nname = "secure"\nkind = "tls"\nport = 0\ntls_cert = "${process.env.DUNLIN_TEST_CERT}"\ntls_key = "${process.env.DUNLIN_TEST_KEY}"\n`
+      : "";
+    writeFileSync(file, `[node]\nname = "test-node"\nsys_interval = 1\n[admin]\nport = 0\nusers = "${users}"\n${more}${tls}`);
+    const flags = ["--pdeathsig", "KILL", BINARY, "-c", file, "--shards", "2", "--no-pin", "--storage", "memory"];
+    if (!tls) flags.push("--port", "0");
+    const child = (broker.child = spawn("setpriv", flags, { stdio: ["ignore", "pipe", "pipe"] }));
+    broker.lines = [];
+    const ended = new Promise((_, fail) => child.once("exit", (code) => fail(new Error(`the broker ended: ${code}\n${broker.lines.join("\n")}`))));
+    ended.catch(() => {});
+    const [first] = await Promise.race([Promise.all([line(child.stdout, "listening on"), line(child.stderr, " ready", broker.lines)]), ended]);
+    broker.port = Number(/listening on 127\.0\.0\.1:(\d+)/.exec(first)[1]);
+    const admin = broker.lines.find((text) => text.includes("admin_listening addr="));
+    broker.url = `http://${admin.split("addr=")[1].trim()}/`;
+    return broker;
+  }
+
+  // A client of MQTT that is there.
+  async client(id, options = {}) {
+    const client = mqtt.connect({ host: "127.0.0.1", port: this.port, clientId: id, protocolVersion: 5, reconnectPeriod: 300, ...options });
+    client.on("error", () => {});
+    this.clients = [...(this.clients ?? []), client];
+    await new Promise((done, fail) => {
+      client.once("connect", done);
+      setTimeout(() => fail(new Error(`${id} did not connect`)), LIMIT_MS).unref();
+    });
+    return client;
+  }
+
+  async stop() {
+    await Promise.all((this.clients ?? []).map((client) => client.endAsync(true).catch(() => {})));
+    this.child.removeAllListeners("exit");
+    const gone = new Promise((done) => this.child.once("exit", done));
+    this.child.kill("SIGTERM");
+    setTimeout(() => this.child.kill("SIGKILL"), 5000).unref();
+    await gone;
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function line(stream, words, kept = []) {
+  return new Promise((done) => {
+    createInterface({ input: stream }).on("line", (text) => {
+      kept.push(text);
+      if (text.includes(words)) done(text);
+    });
+  });
+}
+
+function browserPath() {
+  const found = [process.env.DUNLIN_TEST_CHROMIUM, "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => path && existsSync(path));
+  if (!found) throw new Error("no chromium: scripts/test installs Debian's, and DUNLIN_TEST_CHROMIUM names another");
+  return found;
+}
+
+export async function startBrowser() {
+  // The tests' own pages alone are shown, so a sandbox that root may not have is not missed.
+  return chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+}
+
+// A page that remembers what went wrong in it: errors on the console, requests to others.
+export async function openPage(browser, broker, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: "en-GB", ...options });
+  const page = await context.newPage();
+  page.setDefaultTimeout(LIMIT_MS / 2);
+  const wrong = [];
+  const origin = new URL(broker.url).origin;
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") wrong.push(`console: ${message.text()} ${message.location().url}`);
+  });
+  page.on("pageerror", (error) => wrong.push(`error: ${error.stack}`));
+  page.on("request", (request) => {
+    const url = request.url();
+    if (!url.startsWith(`${origin}/`) && !url.startsWith("data:")) wrong.push(`request to another host: ${url}`);
+  });
+  page.wrong = wrong;
+  // A browser says on its console that a status was 4xx: what a test provokes on purpose is taken off here.
+  page.forgive = (pattern) => {
+    const kept = wrong.filter((text) => !pattern.test(text));
+    wrong.splice(0, wrong.length, ...kept);
+  };
+  await page.goto(broker.url);
+  return page;
+}
+
+export async function logIn(page, user = "ann", password = "sesame") {
+  await page.getByLabel("Name").fill(user);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("heading", { level: 1, name: "Overview" }).waitFor();
+}
+
+export async function view(page, name, heading = name) {
+  const link = page.getByRole("navigation", { name: "Views" }).getByRole("link", { name, exact: true });
+  if (!(await link.isVisible())) await page.getByRole("button", { name: "Menu" }).click();
+  await link.click();
+  await page.getByRole("heading", { level: 1, name: heading }).waitFor();
+}
+
+// Waits until `check` says something true.
+export async function until(what, check) {
+  const end = Date.now() + LIMIT_MS;
+  for (;;) {
+    const found = await check();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`not within ${LIMIT_MS / 1000} s: ${what}`);
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
+
+// A picture for people, where DUNLIN_TEST_PICTURES names a directory.
+export async function picture(page, name) {
+  const directory = process.env.DUNLIN_TEST_PICTURES;
+  if (directory) await page.screenshot({ path: join(directory, `${name}.png`), fullPage: true });
+}

@@ -1,0 +1,180 @@
+// Each view with traffic, with names and values that would be markup, and held to what axe asks for.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { Broker, logIn, MARKUP, openPage, picture, startBrowser, until, view } from "./stage.mjs";
+
+const axe = createRequire(import.meta.url)("axe-core");
+const VIEWS = ["Overview", "Clients", "Slow and busy", "Bans", "Topics", "Live tail", "Retained", "Subscriptions", "Listeners", "Drain", "Log", "Settings"];
+const ODD = `${MARKUP}\u202ecba`;
+
+let broker;
+let browser;
+let timer;
+before(async () => {
+  broker = await Broker.start();
+  browser = await startBrowser();
+  const odd = await broker.client(ODD, { username: MARKUP });
+  await odd.subscribeAsync(["plant/#", `markup/${MARKUP}`]);
+  const worker = await broker.client("worker");
+  await worker.subscribeAsync(["$share/workers/jobs/#", "plant/+/temperature"]);
+  const away = await broker.client("sleeper", { clean: false, properties: { sessionExpiryInterval: 3600 } });
+  await away.subscribeAsync("plant/#", { qos: 1 });
+  await away.endAsync();
+  const publisher = await broker.client("publisher");
+  await publisher.publishAsync(`markup/${MARKUP}`, MARKUP, { retain: true });
+  await publisher.publishAsync("values/json", '{"on":true}', { retain: true, properties: { messageExpiryInterval: 600 } });
+  await publisher.publishAsync("values/binary", Buffer.from([0, 255, 16]), { retain: true });
+  timer = setInterval(() => {
+    publisher.publish("plant/1/temperature", '{"celsius":21.5}', { qos: 1 });
+    publisher.publish(`markup/${MARKUP}`, MARKUP);
+  }, 50);
+});
+after(async () => {
+  clearInterval(timer);
+  await browser?.close();
+  await broker?.stop();
+});
+
+// What a view needs before it is full.
+async function fill(page, name) {
+  const main = page.getByRole("main");
+  switch (name) {
+    case "Overview":
+      await main.getByRole("heading", { name: "The last hour" }).waitFor();
+      return main.getByRole("columnheader", { name: "Reason" }).or(main.getByText("No message was dropped")).first().waitFor();
+    case "Slow and busy":
+      await main.getByRole("link", { name: "sleeper" }).first().waitFor();
+      return main.getByRole("link", { name: "publisher" }).waitFor();
+    case "Topics":
+      return main.getByText("plant/1/temperature").waitFor();
+    case "Live tail":
+      await main.getByLabel("Topic filter").fill("#");
+      await main.getByRole("button", { name: "Watch" }).click();
+      return main.getByText("plant/1/temperature").first().waitFor();
+    case "Retained":
+      return main.getByText("values/json").waitFor();
+    case "Subscriptions":
+      await main.getByLabel("Topic name").fill("plant/1/temperature");
+      return main.getByRole("link", { name: "worker" }).waitFor();
+    case "Listeners":
+      return main.getByText("Accepts").first().waitFor();
+    case "Log":
+      return main.getByText("client_connected").first().waitFor();
+    case "Settings":
+      return main.getByText("[mqtt] max_inflight").waitFor();
+    case "Clients":
+      return main.getByRole("link", { name: "worker" }).waitFor();
+    default:
+      return undefined;
+  }
+}
+
+async function hasNothingWrong(page, what) {
+  // What a client chose came in as text.
+  assert.equal(await page.evaluate(() => window.broken), undefined, what);
+  assert.equal(await page.locator("main script, main img[onerror]").count(), 0, what);
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  assert.deepEqual(
+    serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`),
+    [],
+    what,
+  );
+  const { scroll, width } = await page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, width: innerWidth }));
+  assert.ok(scroll <= width, `${what}: ${scroll} > ${width}`);
+  assert.deepEqual(page.wrong, [], what);
+}
+
+for (const [tag, options] of [
+  ["light, wide", { colorScheme: "light" }],
+  ["dark, wide", { colorScheme: "dark" }],
+  ["light, 360 px", { colorScheme: "light", viewport: { width: 360, height: 740 } }],
+]) {
+  test(`every view is full, readable and harmless: ${tag}`, async () => {
+    const page = await openPage(browser, broker, options);
+    await hasNothingWrong(page, `log in, ${tag}`);
+    await picture(page, `${tag}-Log in`);
+    await logIn(page);
+    for (const name of VIEWS) {
+      await view(page, name);
+      await fill(page, name);
+      await picture(page, `${tag}-${name}`);
+      await hasNothingWrong(page, `${name}, ${tag}`);
+    }
+    await view(page, "Clients");
+    await page.getByRole("link", { name: /<img/ }).click();
+    await page.getByRole("heading", { name: "Connection" }).waitFor();
+    await page.getByText("plant/#").waitFor();
+    await picture(page, `${tag}-Client`);
+    await hasNothingWrong(page, `client, ${tag}`);
+    await page.getByRole("button", { name: "Disconnect" }).click();
+    await page.getByRole("dialog").waitFor();
+    await picture(page, `${tag}-dialog`);
+    await hasNothingWrong(page, `dialog, ${tag}`);
+    await page.keyboard.press("Escape");
+    await until("the dialog has closed", async () => (await page.getByRole("dialog").count()) === 0);
+    await page.context().close();
+  });
+}
+
+test("what a client is called is shown letter by letter, and what hides or reorders text is made visible", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  await view(page, "Clients");
+  const shown = await page.getByRole("link", { name: /<img/ }).textContent();
+  assert.equal(shown, `${MARKUP}\\u{202e}cba`);
+  await view(page, "Retained");
+  const row = page.getByRole("row", { name: /markup/ });
+  assert.equal(await row.locator("pre").textContent(), MARKUP);
+  await view(page, "Log");
+  await page.getByLabel("Line contains").fill("onerror");
+  await page.getByText("client_connected").first().waitFor();
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
+test("values are shown as text, JSON and hex", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  await view(page, "Retained");
+  await page.getByLabel("Topic filter").fill("values/#");
+  const value = (topic) => page.getByRole("row", { name: topic }).locator("pre").textContent();
+  await until("the search has ended", async () => (await page.getByRole("row").count()) === 3);
+  assert.equal(await value("values/json"), '{"on":true}');
+  await page.getByRole("radio", { name: "JSON" }).check();
+  assert.equal(await value("values/json"), '{\n  "on": true\n}');
+  await page.getByRole("radio", { name: "Hex" }).check();
+  assert.match(await value("values/binary"), /^0000 {2}00 ff 10 +\.\.\.$/);
+  await page.context().close();
+});
+
+test("settings say where they come from, and certificates how long they are good for", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  await view(page, "Settings");
+  await page.getByLabel("Only what somebody has set").check();
+  await page.getByRole("row", { name: /\[node\] name.*test-node.*dunlin\.toml/ }).waitFor();
+  assert.equal(await page.getByText("[mqtt] max_inflight").count(), 0);
+  await view(page, "Listeners");
+  if (process.env.DUNLIN_TEST_CERT) {
+    await page.getByRole("row", { name: /secure.*\d+ days/ }).waitFor();
+  }
+  await page.context().close();
+});
+
+test("the topics are a tree with rates, and lead to who gets them", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  await view(page, "Topics");
+  const row = page.getByRole("row", { name: /plant\/1\/temperature/ });
+  await until("a rate", async () => Number(await row.locator("td.number").first().textContent()) > 5);
+  await row.getByRole("link", { name: "Who gets it" }).click();
+  await page.getByRole("link", { name: "worker" }).waitFor();
+  await page.getByRole("link", { name: "sleeper" }).waitFor();
+  await page.getByLabel("Show").selectOption("groups");
+  await page.getByRole("link", { name: "$share/workers/jobs/#" }).click();
+  await page.getByRole("link", { name: "worker" }).waitFor();
+  await page.context().close();
+});
