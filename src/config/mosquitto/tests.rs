@@ -42,7 +42,7 @@ fn whatever_stands_in_it_the_result_is_taken_and_no_door_is_opened() {
         (state >> 33) as usize % most
     };
     for round in 0..400 {
-        let chosen: Vec<&str> = (0..1 + below(40)).map(|_| lines[below(lines.len())].as_str()).collect();
+        let chosen: Vec<&str> = (0..=below(40)).map(|_| lines[below(lines.len())].as_str()).collect();
         let conf = chosen.join("\n");
         let ImportedConf { toml, notes } = imported(&[("m.conf", &conf)]);
         assert!(notes.iter().all(|note| !note.text.is_empty() && note.place.line > 0), "{notes:?}");
