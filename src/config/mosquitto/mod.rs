@@ -19,6 +19,8 @@ mod log;
 mod options;
 mod plugins;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 pub use lines::{ConfPlace, ConfSources};
 
