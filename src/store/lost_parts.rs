@@ -25,18 +25,15 @@ impl LostParts {
         self.damage.is_empty() && self.missing.is_empty() && self.cut_off.is_empty()
     }
 
-    /// Takes over what another reading has found. Returns what of it was not known. That reading was shown complete segments alone, so a number that
-    /// was never used looks as if its segment were missing: where records are, they count as damaged.
+    /// Takes over what a reading of a log that goes on has found. Returns what of it was not known. That reading was shown what is durable alone: a number
+    /// that was never used looks as if its segment were missing, and the segment that is written as if it were cut off. Where records are, they count as damaged.
     #[must_use]
     pub fn learn(&mut self, scan: &LogScan) -> Self {
-        let mut new = Self { missing: Vec::new(), ..Self::of(scan) };
         let is_known =
             |found: &Damage| self.damage.iter().any(|old| old.first <= found.first && found.next <= old.next);
-        new.damage.retain(|found| !is_known(found));
-        new.cut_off.retain(|found| !self.cut_off.contains(found));
-        self.damage.extend(&new.damage);
-        self.cut_off.extend(&new.cut_off);
-        new
+        let damage: Vec<Damage> = scan.damage.iter().filter(|found| !is_known(found)).copied().collect();
+        self.damage.extend(&damage);
+        Self { damage, ..Self::default() }
     }
 
     /// Whether something in a segment is damaged.
@@ -52,21 +49,18 @@ mod tests {
     #[test]
     fn what_is_known_is_new_once() {
         let damage = |first, next| Damage { segment: SegmentNumber(2), block: 3, first, next };
-        let scan = |damage: &[Damage], cut_off: &[SegmentNumber]| LogScan {
+        let scan = |damage: &[Damage]| LogScan {
             damage: damage.to_vec(),
-            cut_off: cut_off.to_vec(),
+            cut_off: vec![SegmentNumber(8)],
             missing: vec![SegmentNumber(9)],
             ..LogScan::default()
         };
-        let mut known = LostParts::of(&scan(&[damage(5, 9)], &[]));
-        assert!(known.learn(&scan(&[damage(5, 9)], &[])).is_empty());
-        assert!(known.learn(&scan(&[damage(6, 9)], &[])).is_empty(), "a checkpoint has some of it");
-        let grown = known.learn(&scan(&[damage(5, 9), damage(20, 21)], &[SegmentNumber(4)]));
-        assert_eq!(
-            (grown.damage, grown.missing, grown.cut_off),
-            (vec![damage(20, 21)], vec![], vec![SegmentNumber(4)])
-        );
-        assert!(known.learn(&scan(&[damage(20, 21)], &[SegmentNumber(4)])).is_empty());
+        let mut known = LostParts::of(&LogScan { damage: vec![damage(5, 9)], ..LogScan::default() });
+        assert!(known.learn(&scan(&[damage(5, 9)])).is_empty());
+        assert!(known.learn(&scan(&[damage(6, 9)])).is_empty(), "a checkpoint has some of it");
+        let grown = known.learn(&scan(&[damage(5, 9), damage(20, 21)]));
+        assert_eq!(grown, LostParts { damage: vec![damage(20, 21)], ..LostParts::default() });
+        assert!(known.learn(&scan(&[damage(20, 21)])).is_empty());
         assert_eq!((known.has(SegmentNumber(2)), known.has(SegmentNumber(4))), (true, false));
     }
 }

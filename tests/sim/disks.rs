@@ -378,9 +378,6 @@ impl Disks {
         let mut recovered = read(&self.disk, complete)?;
         let new = self.logs[shard].lost.learn(&recovered.scan);
         if !new.is_empty() {
-            if !new.cut_off.is_empty() {
-                return Err(format!("{log} misses files that nobody took: {new:?}, {:?}", recovered.scan));
-            }
             if let Some(position) = self.disk.1.borrow().too_much(log, &new.damage) {
                 return Err(format!("record {position} of {log} is lost, and nothing has hit it: {new:?}"));
             }
