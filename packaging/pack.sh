@@ -18,9 +18,7 @@ gather_documents() {
     cp docs/*.md docs/dunlin.toml "$documents/docs"
     python3 "$packaging_dir/third_party.py" "$machine-unknown-linux-gnu" >"$documents/THIRD-PARTY.txt"
     command -v help2man >/dev/null || ensure_packages help2man
-    manual_of dunlin 'MQTT broker for large fleets of devices'
     manual_of loadtest 'load generator for MQTT brokers'
-    run_program dunlin completions --help >/dev/null 2>&1 || return 0
     for shell in bash zsh fish; do
         run_program dunlin completions "$shell" >"$work_dir/completions/dunlin.$shell"
     done
