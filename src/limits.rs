@@ -313,6 +313,8 @@ pub const RETAINED_EXPIRY_NEVER_S: u32 = u32::MAX;
 pub const SYS_INTERVAL_MAX_S: u16 = 3_600;
 /// Listening addresses one process may have; each is a socket on every shard.
 pub const LISTENERS_MAX: usize = 16;
+/// Listeners at one time, with those that a reload has taken away while clients that came by them are still there.
+pub const LISTENER_INDEXES_MAX: usize = 64;
 /// Networks in one of a listener's lists. Each connection is compared with all of them, which takes less than a microsecond.
 pub const NETWORKS_MAX: usize = 64;
 /// Origins in `--ws-origins`.

@@ -24,8 +24,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     abort_on_panic(LogFormat::Text);
     let arguments: Vec<_> = std::env::args_os().collect();
-    if let Some(exit) = commands::run(&arguments) {
+    if let Some(exit) = commands::run(&arguments, &[runtime::doctor::command]) {
         return exit.into();
+    }
+    if arguments.get(1).is_some_and(|command| command == "doctor") {
+        return runtime::doctor::run(&arguments[1..]).into();
     }
     let exit = match config::load(arguments, std::env::vars_os()) {
         Ok(Invocation::Run(config)) => run(&config),
@@ -212,5 +215,6 @@ fn log_options(config: &Config) -> log::LogOptions {
             LogTarget::File(path) => Some(path.clone()),
         },
         rate: config.process.log_rate,
+        for_journal: log::stderr_is_journal(),
     }
 }

@@ -245,7 +245,8 @@ fn a_mosquitto_conf_is_answered_line_by_line() {
     let lines: Vec<&str> = stderr(&output).lines().collect();
     assert_eq!(lines.len(), 5, "{lines:#?}");
     assert!(
-        lines[0].contains("this is a mosquitto.conf") && lines[0].contains("docs/CONFIGURATION.md"),
+        lines[0].contains("this is a mosquitto.conf")
+            && lines[0].contains(&format!("dunlin import {file} -o dunlin.toml")),
         "{}",
         lines[0]
     );

@@ -1,5 +1,5 @@
 //! What documents promise about each other and about the built binary: the index of decisions is complete, links lead
-//! somewhere, `docs/SYS.md` names every topic that the broker publishes and no other, and a figure that stands in prose is
+//! somewhere, `docs/SYS.md` names every topic that the broker publishes and no other, `docs/LOG-EVENTS.md` every event of the log, and a figure that stands in prose is
 //! the measured one. What stands in marked blocks is looked at by `bench-harness/tests/documents.rs`.
 
 #![cfg(feature = "runtime")]
@@ -7,6 +7,11 @@
 #[path = "support/mod.rs"]
 #[allow(dead_code, reason = "shared with suites that need more of it")]
 mod support;
+
+#[path = "documents/guides.rs"]
+mod guides;
+#[path = "documents/log_events.rs"]
+mod log_events;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -160,7 +165,7 @@ impl Drop for NoCargo {
 fn who_asks_a_script_for_help_gets_it_without_a_compiler() {
     let no_cargo = NoCargo::new();
     let path = format!("{}:{}", no_cargo.0.display(), std::env::var("PATH").expect("a path"));
-    for script in ["start", "million", "bench", "test", "nightly", "crash", "sim", "fuzz", "fuzz-codec"]
+    for script in ["start", "million", "bench", "test", "nightly", "crash", "sim", "fuzz", "fuzz-codec", "package"]
         .map(|name| format!("scripts/{name}"))
     {
         for flag in ["--help", "-h"] {

@@ -15,8 +15,13 @@ fn a_storm_is_thinned_out_and_every_event_is_accounted_for() {
     let directory = std::env::temp_dir().join(format!("dunlin-log-file-{}", std::process::id()));
     fs::create_dir_all(&directory).expect("a temporary directory");
     let (path, moved) = (directory.join("dunlin.log"), directory.join("dunlin.log.1"));
-    let options =
-        LogOptions { format: Format::Json, level: tracing::Level::INFO, file: Some(path.clone()), rate: RATE };
+    let options = LogOptions {
+        format: Format::Json,
+        level: tracing::Level::INFO,
+        file: Some(path.clone()),
+        rate: RATE,
+        for_journal: false,
+    };
     let log = log::start(&options).expect("the log opens");
     assert!(log::start(&options).is_err(), "a process has one log");
 

@@ -9,25 +9,17 @@ mod binary;
 #[allow(dead_code)] // the broker is started by who is tested here
 mod process;
 
-use std::{
-    fs,
-    net::TcpListener,
-    os::unix::fs::PermissionsExt as _,
-    sync::atomic::{AtomicU16, Ordering},
-};
+#[path = "../../tests/support/ports.rs"]
+mod ports;
+
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt as _};
 
 use binary::{Scratch, loadtest, status, text};
+use ports::Port;
 use serde_json::Value;
 
-/// A port that nobody listens at, and that the system gives to no client while the broker is away. Tests begin to look at different ones.
-fn free_port() -> u16 {
-    static ASKED: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + (std::process::id() % 1_000) as u16 * 10 + ASKED.fetch_add(2, Ordering::SeqCst);
-    (first..32_000).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port")
-}
-
 /// An executable that becomes dunlin; gives its path.
-fn script(scratch: &Scratch, port: u16, flags: &str) -> String {
+fn script(scratch: &Scratch, port: &Port, flags: &str) -> String {
     let program = process::dunlin_program();
     let line = format!("exec {} --no-pin --shards 2 --port {port} --log-level warn {flags}", program.display());
     script_of(scratch, &line)
@@ -44,10 +36,10 @@ const SMALL: &str = "--kills 4 --kill-every 800ms --publishers 8 --subscribers 2
 
 #[test]
 fn a_broker_that_keeps_what_it_acknowledges_passes_and_the_reports_say_so() {
-    let (scratch, port) = (Scratch::new("durable-disk"), free_port());
+    let (scratch, port) = (Scratch::new("durable-disk"), Port::claim());
     let data = scratch.path("data");
     let flags = format!("--storage disk --segment-size 2MiB --free-space-min 0 --data-dir {data}");
-    let script = script(&scratch, port, &flags);
+    let script = script(&scratch, &port, &flags);
     let (json, html) = (scratch.path("out.json"), scratch.path("out.html"));
     let run = loadtest(&format!("durable --start-script {script} -p {port} {SMALL} -o {json} --html {html}"));
     let (told, progress) = (text(&run.stdout), text(&run.stderr));
@@ -74,14 +66,14 @@ fn a_broker_that_keeps_what_it_acknowledges_passes_and_the_reports_say_so() {
     }
     let page = fs::read_to_string(html).expect("a page");
     assert!(page.contains("Kills: 4 of 4, back after") && page.contains("every promise kept"), "{page}");
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the broker goes with the run");
+    assert!(std::net::TcpStream::connect(port.address()).is_err(), "the broker goes with the run");
 }
 
 /// The positive control: a verdict that lets this one pass would let every broker pass.
 #[test]
 fn a_broker_that_keeps_everything_in_memory_is_found_out() {
-    let (scratch, port) = (Scratch::new("durable-memory"), free_port());
-    let script = script(&scratch, port, "--storage memory");
+    let (scratch, port) = (Scratch::new("durable-memory"), Port::claim());
+    let script = script(&scratch, &port, "--storage memory");
     let run = loadtest(&format!("durable --start-script {script} -p {port} {SMALL} --drain 1s --quiet"));
     let (told, error) = (text(&run.stdout), text(&run.stderr));
     assert_eq!((status(&run), error.as_str()), (1, ""), "{told}");
@@ -91,7 +83,7 @@ fn a_broker_that_keeps_everything_in_memory_is_found_out() {
 
 #[test]
 fn what_starts_no_broker_is_told_in_a_line() {
-    let (scratch, port) = (Scratch::new("durable-none"), free_port());
+    let (scratch, port) = (Scratch::new("durable-none"), Port::claim());
     let none = loadtest(&format!("durable -p {port}"));
     assert_eq!(status(&none), 2);
     assert!(text(&none.stderr).contains("--start-script FILE, an executable that becomes"), "{none:?}");
@@ -107,7 +99,7 @@ fn what_starts_no_broker_is_told_in_a_line() {
     assert!(status(&missing) == 3 && error.contains("/no/such/script: No such file"), "{error}");
     let clients = loadtest(&format!("durable --start-script {script} -p 40000"));
     assert!(status(&clients) == 2 && text(&clients.stderr).contains("gives to clients (32768 to "), "{clients:?}");
-    let used = TcpListener::bind(("127.0.0.1", port)).expect("it is free");
+    let used = TcpListener::bind(port.address()).expect("it is free");
     let taken = loadtest(&format!("durable --start-script {script} -p {port}"));
     assert!(status(&taken) == 2 && text(&taken.stderr).contains("somebody is at 127.0.0.1:"), "{taken:?}");
     drop(used);
@@ -116,7 +108,7 @@ fn what_starts_no_broker_is_told_in_a_line() {
 /// A broker that does not come back is no broker that loses nothing.
 #[test]
 fn a_broker_that_does_not_come_back_fails_the_run() {
-    let (scratch, port) = (Scratch::new("durable-once"), free_port());
+    let (scratch, port) = (Scratch::new("durable-once"), Port::claim());
     let program = process::dunlin_program();
     let mark = scratch.path("mark");
     let line = format!(

@@ -18,7 +18,7 @@ use crate::topic::{SubscribedFilter, TopicName};
 /// Looks at access rules without a broker
 #[derive(Debug, Parser)]
 #[command(name = "dunlin acl", bin_name = "dunlin acl", max_term_width = 100)]
-struct AclArguments {
+pub(super) struct AclArguments {
     #[command(subcommand)]
     command: AclCommand,
 }
@@ -87,12 +87,7 @@ struct CheckedCase {
 pub(super) fn run(arguments: &[OsString]) -> Exit {
     let AclCommand::Check(arguments) = match AclArguments::try_parse_from(arguments) {
         Ok(arguments) => arguments.command,
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // A terminal that has gone is told nothing.
-            let _ = error.print();
-            return exit;
-        }
+        Err(error) => return super::usage(&error),
     };
     let path = arguments.acl_file.display();
     let rules = fs::read_to_string(&arguments.acl_file)

@@ -7,14 +7,14 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::http::agent;
+use super::http::{agent, told};
 use crate::config::Exit;
 use clap::Parser;
 
 /// Exits with 0 if the broker's admin server says that it is well, and with 1 otherwise
 #[derive(Debug, Parser)]
 #[command(name = "dunlin healthcheck", bin_name = "dunlin healthcheck", max_term_width = 100)]
-struct HealthcheckArguments {
+pub(super) struct HealthcheckArguments {
     /// Where the admin server is
     #[arg(long, env = "DUNLIN_CTL_URL", default_value = "http://127.0.0.1:18083")]
     url: String,
@@ -36,12 +36,7 @@ struct HealthcheckArguments {
 pub(super) fn run(arguments: &[OsString]) -> Exit {
     let arguments = match HealthcheckArguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // A terminal that has gone is told nothing.
-            let _ = error.print();
-            return exit;
-        }
+        Err(error) => return super::usage(&error),
     };
     match check(&arguments) {
         Ok(()) => Exit::Ok,
@@ -56,7 +51,7 @@ fn check(arguments: &HealthcheckArguments) -> Result<(), String> {
     let url = format!("{}/{}", arguments.url.trim_end_matches('/'), if arguments.ready { "readyz" } else { "healthz" });
     let timeout = Duration::from_secs(arguments.timeout);
     let agent = agent(&url, arguments.cafile.as_deref(), timeout)?;
-    let answer = agent.get(&url).call().map_err(|error| format!("{url}: {error}"))?;
+    let answer = agent.get(&url).call().map_err(|error| format!("{url}: {}", told(&error)))?;
     match answer.status().as_u16() {
         200 => Ok(()),
         status => Err(format!("{url} answers with HTTP {status}")),

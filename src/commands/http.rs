@@ -22,3 +22,20 @@ pub(super) fn agent(url: &str, ca_file: Option<&Path>, timeout: Duration) -> Res
     let authorities = http::authorities(&text).map_err(|error| wrong(&error))?;
     Ok(http::agent(&authorities, timeout, 1))
 }
+
+/// Why nobody could be asked. Where a certificate is at fault, what to do about it.
+pub(super) fn told(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let hint = if text.contains("CaUsedAsEndEntity") {
+        "the server's certificate is one of an authority (CA:TRUE), and no server's: have the authority sign another one for the server, or make \
+         one that is its own with CA:FALSE: openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout admin.key -out \
+         admin.pem -days 365 -subj /CN=dunlin -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:localhost,IP:127.0.0.1"
+    } else if text.contains("UnknownIssuer") {
+        "the server's certificate comes from none of the authorities: --cafile names a file with the right one"
+    } else if text.contains("not valid for name") {
+        "the server's certificate is for other names than that in --url (DUNLIN_CTL_URL)"
+    } else {
+        return text;
+    };
+    format!("{text}: {hint}")
+}

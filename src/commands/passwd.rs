@@ -24,7 +24,7 @@ use crate::config::Exit;
 /// broker reads it again at SIGHUP.
 #[derive(Debug, Parser)]
 #[command(name = "dunlin passwd", bin_name = "dunlin passwd", max_term_width = 100)]
-struct PasswdArguments {
+pub(super) struct PasswdArguments {
     /// Begin a new file; one that is there is overwritten
     #[arg(short, conflicts_with_all = ["delete", "update"])]
     create: bool,
@@ -117,12 +117,7 @@ enum PasswdError {
 pub(super) fn run(arguments: &[OsString]) -> Exit {
     let arguments = match PasswdArguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // A terminal that has gone is told nothing.
-            let _ = error.print();
-            return exit;
-        }
+        Err(error) => return super::usage(&error),
     };
     match edit(&arguments) {
         Ok(()) => Exit::Ok,

@@ -2,7 +2,7 @@
 //!
 //! Always holds: an [`AccessFiles`] that exists was read whole; each listener that asks has a chain of methods in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -282,6 +282,23 @@ impl AccessFiles {
         !self.authorizers.is_empty()
             || !self.scram.is_empty()
             || self.listeners.iter().any(|(_, chain)| !chain.is_empty())
+    }
+
+    /// Who came by a listener that there is no more, and has not gone, may still show a new token or prove a password anew, and is asked
+    /// about.
+    pub(super) fn keep_departed(&mut self, old: &Self) {
+        let here: BTreeSet<Box<str>> = self.listeners.iter().map(|(name, _)| name.clone()).collect();
+        let departed = |name: &str| !here.contains(name);
+        for (name, chain) in old.listeners.iter().filter(|(name, _)| departed(name)) {
+            let tokens = chain.iter().filter(|method| matches!(method, ListenerMethod::Tokens(_))).cloned();
+            self.listeners.push((name.clone(), tokens.collect()));
+        }
+        for (name, path) in old.scram.iter().filter(|(name, _)| departed(name)) {
+            self.scram.push((name.clone(), path.clone()));
+            let users = self.scram_users.entry(path.clone());
+            users.or_insert_with(|| Arc::clone(&old.scram_users[path]));
+        }
+        self.authorizers.extend(old.authorizers.iter().filter(|(name, _)| departed(name)).cloned());
     }
 
     /// Each file whose content is another than in `old`: its path, and what it says, then and now.

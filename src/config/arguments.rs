@@ -34,8 +34,10 @@ and with passwords:
     dunlin --bind 0.0.0.0 --password-file users
 
 `dunlin passwd --help` says more about users, `dunlin acl check --help`
-what access rules come to, `dunlin ctl --help` how to ask a running broker
-(with --admin-port), `dunlin store --help` what is in a data directory.";
+what access rules come to, `dunlin ctl --help` how to ask a running broker,
+`dunlin store --help` what is in a data directory. `dunlin doctor` looks
+whether this machine carries your clients, `dunlin import` makes settings of
+a mosquitto.conf, `dunlin man` and `dunlin completions` are for your shell.";
 
 /// What is no setting.
 #[derive(Debug, Parser)]

@@ -1,4 +1,4 @@
-//! Keeps `docs/CONFIGURATION.md` and `docs/dunlin.toml` true: what is generated in them is what the rows say now.
+//! Keeps `docs/CONFIGURATION.md`, `docs/MOVING-FROM-MOSQUITTO.md` and `docs/dunlin.toml` true: what is generated in them is what the rows say now.
 //!
 //! `DUNLIN_BLESS=1 cargo test --lib config::documentation` writes them anew.
 
@@ -15,6 +15,8 @@ use crate::settings::{Change, Fallback, Machine, Scope, Section, Setting};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIGURATION.md");
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/dunlin.toml");
+
+const MOVING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/MOVING-FROM-MOSQUITTO.md");
 
 /// `text` with the part between the markers of `name` replaced.
 fn replaced(text: &str, name: &str, part: &str) -> String {
@@ -156,8 +158,9 @@ fn the_documentation_says_what_the_rows_say() {
     let written = std::fs::read_to_string(PATH).expect("docs/CONFIGURATION.md");
     let fresh = replaced(&written, "settings", &settings());
     let fresh = replaced(&fresh, "exit statuses", &exit_statuses());
-    let fresh = replaced(&fresh, "mosquitto.conf", &mosquitto());
     keep(PATH, &fresh);
+    let written = std::fs::read_to_string(MOVING).expect("docs/MOVING-FROM-MOSQUITTO.md");
+    keep(MOVING, &replaced(&written, "mosquitto.conf", &mosquitto()));
 }
 
 fn load(file: &str) -> super::Config {

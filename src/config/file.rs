@@ -70,7 +70,7 @@ impl<'a> FileReader<'a> {
 
     fn not_toml(&mut self, errors: &[toml::de::Error]) {
         if let Some(lines) = foreign::mosquitto_conf(self.text) {
-            let head = (1, foreign::MOSQUITTO_CONF.to_owned());
+            let head = (1, foreign::mosquitto_conf_head(&self.path.display().to_string()));
             for (line, text) in std::iter::once(head).chain(lines) {
                 let source = self.source_at(line);
                 self.problems.push(Problem { source, text });

@@ -68,7 +68,8 @@ pub(super) const FOREIGN: &[Foreign] = &[
     of(&["max_inflight_messages"], "use [mqtt] max_inflight (--max-inflight)"),
     of(&["max_inflight_bytes"], "what is in flight is bounded in messages alone: [mqtt] max_inflight (--max-inflight)"),
     of(&["max_qos_allowed", "maximum_qos"], "use [mqtt] max_qos (--max-qos)"),
-    of(&["retain_expiry_interval", "msg_expiry_interval"], "use [mqtt] retained_expiry (--retained-expiry)"),
+    of(&["retain_expiry_interval"], "retained messages that have expired go by themselves, and need no interval"),
+    of(&["msg_expiry_interval"], "use [mqtt] retained_expiry (--retained-expiry)"),
     of(&["max_retained_messages"], "use [mqtt] retained_max (--retained-max)"),
     of(&["max_topic_levels"], "use [mqtt] topic_levels_max (--topic-levels-max)"),
     of(&["max_topic_alias", "max_topic_alias_broker"], "use [mqtt] topic_alias_max (--topic-alias-max)"),
@@ -98,7 +99,10 @@ pub(super) const FOREIGN: &[Foreign] = &[
     of(&["per_listener_settings"], "nothing needs it: each [[listener]] table has its own"),
     of(&["pid_file", "daemon", "daemonize", "d"], "dunlin stays in the foreground: a service manager runs and ends it"),
     of(&["user", "chroot"], "dunlin keeps the user that it is started as: say so to the service manager"),
-    of(&["include_dir"], "there is one file; environment variables are the way to change single settings"),
+    of(
+        &["include_dir"],
+        "there is one file; environment variables are the way to change single settings. dunlin import makes one of a mosquitto.conf and what it includes",
+    ),
     of(
         &[
             "connection",
@@ -126,9 +130,13 @@ pub(super) fn answer(name: &str) -> Option<&'static str> {
     FOREIGN.iter().find(|foreign| foreign.names.contains(&name.as_str())).map(|foreign| foreign.answer)
 }
 
-/// What a `mosquitto.conf` is told first.
-pub(super) const MOSQUITTO_CONF: &str = "this is a mosquitto.conf; dunlin reads TOML, and there is no converter yet. Each line below \
-    says what its setting is here; docs/CONFIGURATION.md, \"From mosquitto.conf\", has them all";
+/// What a `mosquitto.conf` at this path is told first.
+pub(super) fn mosquitto_conf_head(path: &str) -> String {
+    format!(
+        "this is a mosquitto.conf; dunlin reads TOML: dunlin import {path} -o dunlin.toml makes one of it. Each line below says \
+         what its setting is here; docs/MOVING-FROM-MOSQUITTO.md has the whole way"
+    )
+}
 
 /// Options of Mosquitto with a setting of the same name here.
 pub(super) const ALIKE: &[(&str, &str)] = &[

@@ -6,7 +6,7 @@
 //! unread.
 //! Leaves to others: what a setting means (its reader), opening sockets and the log.
 //!
-//! Reading order: [`layers`]; `arguments`, `variables`, `file`, which each fill a layer; `listeners`; `access`; `reload`.
+//! Reading order: [`layers`]; `arguments`, `variables`, `file`, which each fill a layer; `listeners`; `access`; `reload`. [`mosquitto`] stands apart.
 
 use std::{
     ffi::OsString,
@@ -27,6 +27,7 @@ mod file;
 mod foreign;
 pub mod layers;
 mod listeners;
+pub mod mosquitto;
 mod print;
 pub mod process;
 mod reload;
@@ -50,6 +51,16 @@ use crate::auth::admin_users::AdminUsers;
 use crate::settings::{Machine, Setting, Settings};
 use layers::{Layer, ListenerTable, Resolved, index};
 use listeners::Described;
+
+/// The broker's command line: for manuals and completions.
+pub fn command_line() -> clap::Command {
+    arguments::command()
+}
+
+/// The same of `dunlin store`.
+pub fn store_command() -> clap::Command {
+    store_command::command()
+}
 
 /// What the command line asks for.
 #[derive(Debug)]

@@ -27,33 +27,33 @@ declare_settings! {
             "bind",
             Kind::Texts { check: check_address, noun: "address", most: limits::LISTENERS_MAX },
             Fallback::Text("127.0.0.1"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// TCP port of every address that names none.
         ///
         /// 0 lets the kernel choose a free one; the log names it.
-        port: u16 = Setting::number("port", Count, 0, u16::MAX as u64, 1883).short('p').for_each_listener(), Start;
+        port: u16 = Setting::number("port", Count, 0, u16::MAX as u64, 1883).short('p').for_each_listener(), Reload;
 
         /// TCP port of MQTT over WebSocket, at every address of --bind; 8083 is the usual one.
         ///
         /// off does not listen for it. In a [[listener]] table of the kind websocket, port is its port, or else this, or else
         /// 8083.
         ws_port: u32 = Setting::number("ws-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
-            .word("off", PORT_OFF as u64).for_each_listener(), Start;
+            .word("off", PORT_OFF as u64).for_each_listener(), Reload;
 
         /// TCP port of MQTT in TLS, at every address of --bind; 8883 is the usual one.
         ///
         /// off listens for it at 8883 where there is a tls_cert, and else not at all. In a [[listener]] table of the kind tls, port is its port,
         /// or else this, or else 8883.
         tls_port: u32 = Setting::number("tls-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
-            .word("off", PORT_OFF as u64).for_each_listener(), Start;
+            .word("off", PORT_OFF as u64).for_each_listener(), Reload;
 
         /// TCP port of MQTT over secure WebSocket, at every address of --bind; 8084 is the usual one.
         ///
         /// off does not listen for it. It needs tls_cert and tls_key. In a [[listener]] table of the kind wss, port is its port, or else this,
         /// or else 8084.
         wss_port: u32 = Setting::number("wss-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
-            .word("off", PORT_OFF as u64).for_each_listener(), Start;
+            .word("off", PORT_OFF as u64).for_each_listener(), Reload;
 
         /// Path of a Unix socket to listen at, beside the addresses; off is none.
         ///
@@ -62,7 +62,7 @@ declare_settings! {
         unix: UnixPath = Setting::new(
             "unix", Kind::Text { check: check_unix, noun: "path", allowed: "off or a path of up to 100 bytes" },
             Fallback::Text("off"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Who may connect to a Unix socket, as for chmod: 660 is its owner and its group.
         unix_mode: UnixMode = Setting::new(

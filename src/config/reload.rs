@@ -6,11 +6,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    AdminSettings, Config, ConfigError, Invocation, Listener, ProcessSettings, Settings, StoreSettings, System,
+    AdminSettings, Config, ConfigError, Invocation, ListenAddress, Listener, ProcessSettings, Settings, StoreSettings,
+    System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
 };
-use crate::settings::{Change, Setting};
+use crate::settings::{Change, ListenerSettings, Setting};
 
 /// One setting that is another than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +50,13 @@ impl Config {
         }
     }
 
-    /// Listeners and paths stay as they are until the next start, so files are read from where they are now.
+    /// What changes at a start only names files, too: those are read from where they are now.
     fn with_access_again(&self, system: &System<'_>, mut new: Self) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        new.access = self.read_access(system, &mut problems);
+        let (listeners, tables) = self.listeners_after(&new);
+        let after = Self { listeners, tables, ..self.clone() };
+        new.access = after.read_access(system, &mut problems);
+        new.access.keep_departed(&self.access);
         new.access.set_superusers(new.process.superusers());
         let format = new.process.log_format;
         if problems.is_empty() { Ok(new) } else { Err(ConfigError::Invalid { problems, tested: false, format }) }
@@ -63,23 +67,25 @@ impl Config {
         let mut changes = Changes::default();
         let mut resolved = self.resolved.clone();
         let has_tables = self.tables.is_some() || new.tables.is_some();
+        let takes_listeners = self.takes_listeners_of(&new);
         for (at, row) in ROWS.iter().enumerate() {
             let (old, new_value) = (&self.resolved[at], &new.resolved[at]);
             let changed = || Changed { name: row.path(), old: row.show(&old.value), new: row.show(&new_value.value) };
-            match row.change {
-                Change::Reload if old.value == new_value.value => resolved[at] = new_value.clone(),
-                Change::Reload => {
-                    changes.now.push(changed());
-                    resolved[at] = new_value.clone();
-                }
-                // What a listener inherits is told with the listener, if there are tables.
-                Change::Start if old.value != new_value.value && !(has_tables && row.is_of_listener()) => {
-                    changes.at_start.push(changed());
-                }
-                Change::Start => {}
+            let changes_now = row.change == Change::Reload && (takes_listeners || !row.is_of_listener());
+            // What a listener inherits is told with the listener, if there are tables.
+            let is_told = old.value != new_value.value && !(has_tables && row.is_of_listener());
+            if is_told {
+                if changes_now { &mut changes.now } else { &mut changes.at_start }.push(changed());
+            }
+            if changes_now {
+                resolved[at] = new_value.clone();
             }
         }
-        changes.at_start.extend(listeners(self, &new));
+        for (changed, change) in listeners(self, &new) {
+            let changes_now = takes_listeners && change == Change::Reload;
+            if changes_now { &mut changes.now } else { &mut changes.at_start }.push(changed);
+        }
+        let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
         changes.now.extend(files.into_iter().map(|(name, old, new)| Changed { name, old, new }));
         let value_of = |row: &Setting| resolved[index(row.flag)].value.clone();
@@ -90,15 +96,52 @@ impl Config {
             settings: Arc::new(Settings::from_values(&value_of)),
             warnings: new.warnings,
             access: new.access,
+            listeners,
+            tables,
             resolved,
             ..self.clone()
         };
         (config, changes)
     }
+
+    /// Whether listeners may change to those of `new` while the broker runs. Where nobody has been told apart so far, whose the sessions are
+    /// that there are is not known: the first listener that asks who its clients are waits for a start.
+    pub fn takes_listeners_of(&self, new: &Self) -> bool {
+        let any = |config: &Self, is_so: fn(&ListenerSettings) -> bool| {
+            config.listeners.iter().any(|listener| is_so(&listener.settings))
+        };
+        [ListenerSettings::asks, ListenerSettings::names_users]
+            .into_iter()
+            .all(|is_so| any(self, is_so) || !any(new, is_so))
+    }
+
+    /// The listeners that there are when `new` has been taken over. Whose the socket at a path is, and who may connect to it, stays.
+    fn listeners_after(&self, new: &Self) -> (Vec<Listener>, Option<Vec<Described>>) {
+        if !self.takes_listeners_of(new) {
+            return (self.listeners.clone(), self.tables.clone());
+        }
+        let at_known_path = |listener: &Listener| {
+            let ListenAddress::Unix(socket) = &listener.address else { return None };
+            let is_same =
+                |known: &&Listener| matches!(&known.address, ListenAddress::Unix(known) if known.path == socket.path);
+            self.listeners.iter().find(is_same).map(|known| known.address.clone())
+        };
+        let keep_path = |listener: &mut Listener| {
+            if let Some(address) = at_known_path(listener) {
+                listener.address = address;
+            }
+        };
+        let (mut listeners, mut tables) = (new.listeners.clone(), new.tables.clone());
+        listeners.iter_mut().for_each(keep_path);
+        let described = tables.iter_mut().flatten().map(|described| &mut described.listener);
+        described.for_each(keep_path);
+        (listeners, tables)
+    }
 }
 
-/// Listeners that came, went or are others than before. Without tables on either side their settings tell it already.
-fn listeners(old: &Config, new: &Config) -> Vec<Changed> {
+/// Listeners that came, went or are others than before, and when that can take effect. Without tables on either side their settings
+/// tell it already.
+fn listeners(old: &Config, new: &Config) -> Vec<(Changed, Change)> {
     let (olds, news) = (by_name(old), by_name(new));
     let mut changed = Vec::new();
     // A listener without a table is called by its address, so whoever has the same name has the same address.
@@ -110,20 +153,20 @@ fn listeners(old: &Config, new: &Config) -> Vec<Changed> {
     for (name, listener) in &olds {
         let Some(new) = news.get(name) else {
             let old = listener.listener.address.to_string();
-            changed.push(Changed { name: listener.told_as(), old, new: "none".to_owned() });
+            changed.push((Changed { name: listener.told_as(), old, new: "none".to_owned() }, Change::Reload));
             continue;
         };
         for (at, row) in ROWS.iter().enumerate().filter(|(_, row)| tells(row)) {
             let (old, new_value) = (&listener.resolved[at].value, &new.resolved[at].value);
             if old != new_value {
                 let name = format!("{} {}", new.told_as(), row.key());
-                changed.push(Changed { name, old: row.show(old), new: row.show(new_value) });
+                changed.push((Changed { name, old: row.show(old), new: row.show(new_value) }, row.change));
             }
         }
     }
     for (_, listener) in news.iter().filter(|(name, _)| !olds.contains_key(*name)) {
         let new = listener.listener.address.to_string();
-        changed.push(Changed { name: listener.told_as(), old: "none".to_owned(), new });
+        changed.push((Changed { name: listener.told_as(), old: "none".to_owned(), new }, Change::Reload));
     }
     changed
 }
@@ -227,9 +270,9 @@ mod tests {
             &[],
         );
         let (_, changes) = old.unwrap().changed_by(new.unwrap());
-        assert_eq!(changes.now, []);
+        assert_eq!(changes.at_start, []);
         assert_eq!(
-            told(&changes.at_start),
+            told(&changes.now),
             [
                 "[[listener]] a port: 1883 -> 9",
                 "[[listener]] a allow_anonymous: loopback -> true",
@@ -259,7 +302,7 @@ mod tests {
         ];
         for (old, new, expected) in cases {
             let (_, changes) = load(old, 2, &[]).unwrap().changed_by(load(new, 2, &[]).unwrap());
-            let told = told(&changes.at_start);
+            let told = told(&[changes.now, changes.at_start].concat());
             assert_eq!(told.len(), expected.len(), "{told:?}");
             for line in expected {
                 assert!(told.iter().any(|told| told.ends_with(line)), "{line}: {told:?}");

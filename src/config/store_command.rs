@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -58,6 +58,11 @@ pub enum StoreCommand {
 struct StoreArguments {
     #[command(subcommand)]
     command: StoreCommand,
+}
+
+/// Its command line.
+pub(super) fn command() -> clap::Command {
+    StoreArguments::command()
 }
 
 /// The command, if the arguments (the program's name first) begin with `store`.

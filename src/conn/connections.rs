@@ -119,6 +119,17 @@ pub(super) struct ListenerEntry {
 }
 
 impl ListenerEntry {
+    fn new(settings: Arc<ListenerSettings>, connections: Arc<AtomicU32>, layers: ListenerLayers) -> Self {
+        Self {
+            settings,
+            connections,
+            layers,
+            awaiting_connect: VecDeque::new(),
+            shaking: VecDeque::new(),
+            awaiting_place: AwaitingPlace::default(),
+        }
+    }
+
     /// Whether clients of this version may come by it.
     pub(super) fn lets_in(&self, version: Version) -> bool {
         let versions = self.settings.mqtt_versions;
@@ -229,7 +240,7 @@ impl Connections {
         }
     }
 
-    /// Adds a listener and returns its index, for [`Self::accepted`]. Every shard adds the same ones in the same order:
+    /// Adds a listener and returns its index, for [`Self::accepted`]. Every shard has the same ones under the same indexes:
     /// a connection that is handed over keeps its index. `connections` counts those of the listener over all shards.
     pub fn add_listener(
         &mut self,
@@ -237,15 +248,25 @@ impl Connections {
         connections: Arc<AtomicU32>,
         layers: ListenerLayers,
     ) -> u8 {
-        self.listeners.push(ListenerEntry {
-            settings,
-            connections,
-            layers,
-            awaiting_connect: VecDeque::new(),
-            shaking: VecDeque::new(),
-            awaiting_place: AwaitingPlace::default(),
-        });
-        u8::try_from(self.listeners.len() - 1).expect("LISTENERS_MAX is far below")
+        self.listeners.push(ListenerEntry::new(settings, connections, layers));
+        u8::try_from(self.listeners.len() - 1).expect("LISTENER_INDEXES_MAX is far below")
+    }
+
+    /// Has another listener under the index of one that has closed and that no connection is left of.
+    pub fn replace_listener(
+        &mut self,
+        index: u8,
+        settings: Arc<ListenerSettings>,
+        connections: Arc<AtomicU32>,
+        layers: ListenerLayers,
+    ) {
+        self.listeners[usize::from(index)] = ListenerEntry::new(settings, connections, layers);
+    }
+
+    /// Uses other settings for the connections that come by a listener from now on. While some of those before have not sent CONNECT, a
+    /// shorter time for it counts from when theirs has passed.
+    pub fn set_listener_settings(&mut self, index: u8, settings: Arc<ListenerSettings>) {
+        self.listeners[usize::from(index)].settings = settings;
     }
 
     /// Uses other settings from now on.
@@ -437,6 +458,12 @@ impl Connections {
     pub fn has_work(&self) -> bool {
         let has_deferred = !self.held.is_empty() || !self.budgets.is_empty() || !self.resumed.is_empty();
         !self.lingering.is_empty() || has_deferred && !self.is_paused
+    }
+
+    /// A socket that a listener accepted which there is no more.
+    pub fn accepted_by_nobody(&mut self, socket: SocketId) {
+        self.counters.closed(CloseReason::Resources);
+        self.operations.push_back(Operation::Abort { socket, under_way: UnderWayOn::Nothing });
     }
 
     /// Closes the connections that have not sent CONNECT: the broker stops.

@@ -7,6 +7,7 @@
 
 use core::net::IpAddr;
 use std::hash::Hasher;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use siphasher::sip::SipHasher13;
@@ -25,21 +26,25 @@ const SOURCE_PREFIX_V6: u32 = 64;
 pub struct ConnectRates {
     /// When the next connection of each would be on schedule, in monotonic nanoseconds.
     listeners: Box<[AtomicU64]>,
-    /// The same of addresses, in two rows; empty where no listener has a rate per address.
-    addresses: Box<[AtomicU64]>,
+    /// The same of addresses, in two rows; there are none until a listener has a rate per address.
+    addresses: OnceLock<Box<[AtomicU64]>>,
     key: NameKey,
 }
 
 impl ConnectRates {
-    /// For so many listeners; addresses are hashed under `key`, which is secret. Without `per_address` it holds nothing about them.
-    pub fn new(listeners: usize, key: NameKey, per_address: bool) -> Self {
-        let cells = |count: usize| (0..count).map(|_| AtomicU64::new(0)).collect();
-        Self { listeners: cells(listeners), addresses: cells(if per_address { ADDRESS_RATE_CELLS } else { 0 }), key }
+    /// For so many listeners; addresses are hashed under `key`, which is secret. It holds nothing about them yet.
+    pub fn new(listeners: usize, key: NameKey) -> Self {
+        Self { listeners: cells(listeners), addresses: OnceLock::new(), key }
+    }
+
+    /// Addresses count from now on: a listener has a rate for each.
+    pub fn count_addresses(&self) {
+        self.addresses.get_or_init(|| cells(ADDRESS_RATE_CELLS));
     }
 
     /// Nobody is too fast.
     pub fn none() -> Self {
-        Self::new(0, NameKey { first: 0, second: 0 }, false)
+        Self::new(0, NameKey { first: 0, second: 0 })
     }
 
     /// Counts a connection of a listener with this rate a second, unless it is too many.
@@ -62,7 +67,8 @@ impl ConnectRates {
     }
 
     fn cells(&self, listener: u8, address: IpAddr) -> Option<[&AtomicU64; 2]> {
-        let row = self.addresses.len() / 2;
+        let addresses = self.addresses.get()?;
+        let row = addresses.len() / 2;
         let mut hasher = SipHasher13::new_with_keys(self.key.first, self.key.second);
         hasher.write_u8(listener);
         match address.to_canonical() {
@@ -72,8 +78,12 @@ impl ConnectRates {
         let hash = hasher.finish();
         let at = |hash: u32| (hash as usize).checked_rem(row);
         let (first, second) = (at(hash as u32)?, row + at((hash >> 32) as u32)?);
-        Some([self.addresses.get(first)?, self.addresses.get(second)?])
+        Some([addresses.get(first)?, addresses.get(second)?])
     }
+}
+
+fn cells(count: usize) -> Box<[AtomicU64]> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
 /// When the next connection is on schedule after one more has come; `None` if that one is too early.
@@ -93,7 +103,9 @@ mod tests {
     }
 
     fn rates() -> ConnectRates {
-        ConnectRates::new(2, HashKeys::from(1).names, true)
+        let rates = ConnectRates::new(2, HashKeys::from(1).names);
+        rates.count_addresses();
+        rates
     }
 
     #[test]
@@ -123,14 +135,14 @@ mod tests {
         assert_eq!(admitted("2001:db8:0:1:ffff::9"), 0, "the same /64");
         assert_eq!(admitted("2001:db8:0:2::1"), 4);
         assert!(rates.admits_address(at(0), 1, "192.0.2.1".parse().unwrap(), 4), "by another listener");
-        let none = ConnectRates::new(1, HashKeys::from(1).names, false);
-        assert!(none.addresses.is_empty() && none.admits_address(at(0), 0, "192.0.2.1".parse().unwrap(), 1));
+        let none = ConnectRates::new(1, HashKeys::from(1).names);
+        assert!(none.addresses.get().is_none() && none.admits_address(at(0), 0, "192.0.2.1".parse().unwrap(), 1));
     }
 
     #[test]
     fn a_thousand_addresses_at_their_limit_keep_out_hardly_anybody_else() {
         let rates = rates();
-        assert_eq!(rates.addresses.len(), ADDRESS_RATE_CELLS);
+        assert_eq!(rates.addresses.get().unwrap().len(), ADDRESS_RATE_CELLS);
         let address = |number: u32| IpAddr::V4(number.into());
         for number in 0..1_000 {
             while rates.admits_address(at(0), 0, address(0x0a00_0000 + number), 5) {}

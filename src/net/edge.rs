@@ -1,92 +1,20 @@
 //! The object: one shard's plane and connections, what happens on the one, and what the other wants done.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
+use super::listener::OpenListener;
 use crate::conn::tls::Handshake;
-use crate::conn::{
-    Connections, ConnectionsConfig, Handover, KeptBuffer, ListenerLayers, Operation, ReceiveEnd, ShardTurn, UnderWayOn,
-};
-use crate::ids::{ConnectionId, ListenerId, ShardId};
-use crate::limits;
-use crate::ring::{
-    Buffer, Durability, EndCause, ListenConfig, Plane, PlaneHandle, RingError, SharedUnixListener, SocketEvent,
-    TcpKeepAlive, UnderWay, WriteAt,
-};
-use crate::settings::{ListenerSettings, Settings};
+use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
+use crate::ids::{ConnectionId, ShardId};
+use crate::ring::{Buffer, Durability, EndCause, Plane, PlaneHandle, RingError, SocketEvent, UnderWay, WriteAt};
+use crate::settings::Settings;
 use crate::shard::Effects;
 use crate::slab::Slab;
 use crate::telemetry::TransportCounters;
 use crate::time::{Deadline, Now};
-
-/// Where to listen.
-#[derive(Clone, Debug)]
-pub enum ListenOn {
-    /// At an address; every shard has a listener of its own on it.
-    Ip(SocketAddr),
-    /// At a path, which all shards share.
-    Unix(SharedUnixListener),
-}
-
-impl fmt::Display for ListenOn {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(out),
-            Self::Unix(socket) => socket.path().display().fmt(out),
-        }
-    }
-}
-
-/// A listener of all shards.
-#[derive(Clone, Debug)]
-pub struct Listening {
-    /// Where it listens.
-    pub on: ListenOn,
-    /// What holds for the connections that come by it.
-    pub settings: Arc<ListenerSettings>,
-    /// Those of them that there are at present, shared by all edges.
-    pub connections: Arc<AtomicU32>,
-    /// What their bytes pass.
-    pub layers: ListenerLayers,
-}
-
-fn tcp_keep_alive(settings: &ListenerSettings) -> Option<TcpKeepAlive> {
-    let &ListenerSettings { tcp_keepalive_idle_s, tcp_keepalive_interval_s, tcp_keepalive_count, .. } = settings;
-    (tcp_keepalive_idle_s > 0).then(|| TcpKeepAlive {
-        idle_s: tcp_keepalive_idle_s.into(),
-        interval_s: tcp_keepalive_interval_s.into(),
-        count: tcp_keepalive_count.into(),
-    })
-}
-
-fn tcp_config(address: SocketAddr, settings: &ListenerSettings) -> ListenConfig {
-    ListenConfig {
-        // In MQTT, in TLS and in HTTP the client speaks first, and in the PROXY protocol the proxy.
-        defer_accept_s: Some(limits::DEFER_ACCEPT_S),
-        keep_alive: tcp_keep_alive(settings),
-        user_timeout_ms: user_timeout_ms(settings),
-        ..ListenConfig::new(address)
-    }
-}
-
-fn user_timeout_ms(settings: &ListenerSettings) -> Option<u32> {
-    (settings.tcp_user_timeout_s > 0).then(|| settings.tcp_user_timeout_s * 1_000)
-}
-
-/// A listener of this shard.
-#[derive(Debug)]
-struct OpenListener {
-    id: ListenerId,
-    /// Where, with its port.
-    on: ListenOn,
-    settings: Arc<ListenerSettings>,
-    is_open: bool,
-}
 
 /// A write into a file that has ended.
 #[derive(Debug)]
@@ -101,8 +29,8 @@ pub struct EndedWrite {
 pub struct Edge {
     pub(super) plane: Plane,
     pub(super) connections: Connections,
-    /// The plane's names of the listeners, in the order of their indexes.
-    listeners: Vec<OpenListener>,
+    /// The listeners by their indexes; `None` where one is gone, of which there may still be connections.
+    pub(super) listeners: Vec<Option<OpenListener>>,
     /// How to reach the other shards' planes, by shard.
     planes: Vec<PlaneHandle>,
     /// Buffers that wait until what is in them may be handled, by the number that `conn` knows them by.
@@ -136,23 +64,6 @@ impl Edge {
         }
     }
 
-    /// Starts listening. Returns where, which tells the port where 0 was asked for.
-    pub fn listen(&mut self, listening: Listening) -> Result<ListenOn, RingError> {
-        let Listening { on, settings, connections, layers } = listening;
-        let settings = settings_under_test(settings);
-        let (id, on) = match on {
-            ListenOn::Ip(address) => {
-                let (id, address) = self.plane.listen(&tcp_config(address, &settings))?;
-                (id, ListenOn::Ip(address))
-            }
-            ListenOn::Unix(socket) => (self.plane.listen_unix(socket.clone()), ListenOn::Unix(socket)),
-        };
-        let open = OpenListener { id, on: on.clone(), settings: Arc::clone(&settings), is_open: true };
-        self.listeners.push(open);
-        self.connections.add_listener(settings, connections, layers_of(layers));
-        Ok(on)
-    }
-
     /// Tells how to reach every shard's plane, this one's included.
     pub fn set_planes(&mut self, planes: Vec<PlaneHandle>) {
         self.planes = planes;
@@ -166,31 +77,6 @@ impl Edge {
     /// How others reach this plane.
     pub fn handle(&self) -> PlaneHandle {
         self.plane.handle()
-    }
-
-    /// Stops accepting.
-    pub fn stop_listening(&mut self) {
-        for listener in self.listeners.iter_mut().filter(|listener| listener.is_open) {
-            self.plane.close_listener(listener.id);
-            listener.is_open = false;
-        }
-    }
-
-    /// Stops or starts accepting by one listener, by its index. Its connections stay. A path has one socket for all shards: it stays as it is.
-    ///
-    /// # Errors
-    /// It cannot be listened at that address now.
-    pub fn set_listener(&mut self, index: u8, is_open: bool) -> Result<(), RingError> {
-        let Some(listener) = self.listeners.get_mut(usize::from(index)) else { return Ok(()) };
-        match (&listener.on, is_open) {
-            (ListenOn::Ip(_), false) if listener.is_open => self.plane.close_listener(listener.id),
-            (ListenOn::Ip(address), true) if !listener.is_open => {
-                self.plane.reopen_listener(listener.id, &tcp_config(*address, &listener.settings))?;
-            }
-            _ => return Ok(()),
-        }
-        listener.is_open = is_open;
-        Ok(())
     }
 
     /// Closes the connections that have not sent CONNECT: the broker stops.
@@ -362,9 +248,10 @@ impl Edge {
                 self.connections.receive_ended(core, connection, end_of(cause));
             }
             SocketEvent::Accepted { listener, socket, peer } => {
-                let index =
-                    self.listeners.iter().position(|known| known.id == listener).expect("it was made by `listen`");
-                self.connections.accepted(core.turn.now, index as u8, socket, peer.into());
+                match self.listeners.iter().position(|known| known.as_ref().is_some_and(|known| known.id == listener)) {
+                    Some(index) => self.connections.accepted(core.turn.now, index as u8, socket, peer.into()),
+                    None => self.connections.accepted_by_nobody(socket),
+                }
             }
             SocketEvent::AcceptFailed { errno, .. } => {
                 self.connections.accept_failed();
@@ -427,27 +314,6 @@ impl Edge {
             }
         }
     }
-}
-
-/// What connections of a listener begin with: what it says, and under test what the test says.
-fn layers_of(layers: ListenerLayers) -> ListenerLayers {
-    #[cfg(feature = "test-layers")]
-    match std::env::var("DUNLIN_TEST_LAYER").as_deref() {
-        Ok("inverting") => return ListenerLayers::Inverting,
-        Ok("inverting-twice") => return ListenerLayers::InvertingTwice,
-        _ => {}
-    }
-    layers
-}
-
-/// Listeners speak WebSocket where a test says so, whatever their kind.
-fn settings_under_test(settings: Arc<ListenerSettings>) -> Arc<ListenerSettings> {
-    #[cfg(feature = "test-layers")]
-    if std::env::var_os("DUNLIN_TEST_LAYER").is_some_and(|layer| layer == "websocket") {
-        let kind = crate::settings::ListenerKind::WebSocket;
-        return Arc::new(ListenerSettings { kind, ..(*settings).clone() });
-    }
-    settings
 }
 
 const fn end_of(cause: EndCause) -> ReceiveEnd {

@@ -7,15 +7,18 @@
 //! Leaves to others: what becomes of a connection (`conn`), what packets mean (`shard`), system calls (`ring`), threads and
 //! sleeping (`runtime`).
 //!
-//! Reading order: [`edge`] (the object, events in, operations out), `flush` (outboxes to sockets), `log` (lines about clients).
+//! Reading order: [`edge`] (the object, events in, operations out), `listener` and `listening` (where), `flush` (outboxes to sockets), `log` (lines about clients).
 
 pub mod edge;
 mod flush;
+mod listener;
+mod listening;
 mod log;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trace;
 
-pub use edge::{Edge, EndedWrite, ListenOn, Listening};
+pub use edge::{Edge, EndedWrite};
 pub use flush::Offer;
+pub use listener::{ListenOn, ListenerChange, Listening, tcp_config};

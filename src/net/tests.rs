@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::edge::{Edge, ListenOn, Listening};
+use super::edge::Edge;
+use super::listener::{ListenOn, Listening};
 use crate::auth::{Policy, Verdict};
 use crate::codec::{Connect, Version};
 use crate::conn::{ConnectRates, ConnectionsConfig, InputHandler, ListenerLayers, ShardTurn};

@@ -11,6 +11,7 @@
 use super::address::{IP_ADDRESS_MAX_BYTES, read_ip_address};
 use super::error::RingError;
 use super::event::SocketEvent;
+use super::listen::ListenConfig;
 use super::one::Completion;
 use super::rings::Rings;
 use super::unix::{SharedUnixListener, peer_of};
@@ -95,6 +96,11 @@ impl ListeningSocket {
         ACCEPTS_PER_TURN as usize - self.empty.len()
     }
 
+    /// Whether it was closed, and nothing of it is still to be told.
+    const fn is_over(&self) -> bool {
+        self.source.is_none() && self.under_way() == 0 && !matches!(self.accepting, Accepting::Resting)
+    }
+
     /// An accept into an empty place; `None` where there is none.
     fn next_accept(&mut self, index: usize) -> Option<squeue::Entry> {
         let source = self.source.as_ref()?;
@@ -130,13 +136,16 @@ impl AcceptedAddress {
 }
 
 impl Listeners {
-    /// Accepts the first connections from `source`.
+    /// Accepts the first connections from `source`. It may have the name of one that is over.
     pub(super) fn add(&mut self, rings: &mut Rings, source: ListenSource) -> ListenerId {
-        let id = ListenerId(u8::try_from(self.all.len()).expect("a configuration lists a handful of listeners"));
-        let ring = rings.choose_adopting();
-        self.all.push(ListeningSocket::new(source, ring));
+        let listener = ListeningSocket::new(source, rings.choose_adopting());
+        let index = self.all.iter().position(ListeningSocket::is_over).unwrap_or(self.all.len());
+        match self.all.get_mut(index) {
+            Some(over) => *over = listener,
+            None => self.all.push(listener),
+        }
         self.accept_more(rings);
-        id
+        ListenerId(u8::try_from(index).expect("a configuration lists a handful of listeners"))
     }
 
     /// Asks for as many connections of each listener as were told since the last call. Costs nothing where none were.
@@ -211,6 +220,14 @@ impl Listeners {
         // The kernel must have taken every entry that names the descriptor before the number can mean another file.
         rings.enter_all();
         self.all[index].source = None;
+    }
+
+    /// Connections that come from now on have these options. One that is closed, or at a path, has none.
+    pub(super) fn set_options(&self, listener: ListenerId, config: &ListenConfig) -> Result<(), RingError> {
+        match &self.all[usize::from(listener.0)].source {
+            Some(ListenSource::Tcp(socket)) => config.set_options(socket),
+            _ => Ok(()),
+        }
     }
 
     /// Accepts again, by another socket, with a listener that was closed. What is still under way of before fills no place that is new.

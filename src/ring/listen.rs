@@ -6,6 +6,7 @@ use super::options::{
 };
 use rustix::net::{SocketType, sockopt};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::AsFd;
 
 /// How to listen over TCP.
 #[derive(Clone, Copy, Debug)]
@@ -41,25 +42,35 @@ impl ListenConfig {
         }
     }
 
-    /// Binds and listens. `SO_REUSEPORT` lets every shard have a listener of its own at the same address. Connections
+    /// Binds and listens; tells where. `SO_REUSEPORT` lets every shard have a listener of its own at the same address. Connections
     /// inherit every option that is set here.
-    pub(super) fn open(&self) -> Result<TcpListener, RingError> {
+    ///
+    /// # Errors
+    /// The address is another's or none of this machine, or the system takes an option not.
+    pub fn open(&self) -> Result<(TcpListener, SocketAddr), RingError> {
         let socket = open_ip(SocketType::STREAM, self.address)?;
         sockopt::set_tcp_nodelay(&socket, true).map_err(error("have small packets sent at once"))?;
         if let Some(seconds) = self.defer_accept_s {
             set_integer(&socket, IntegerOption::TcpDeferAccept, seconds.into())?;
         }
-        if let Some(keep_alive) = self.keep_alive {
-            set_keep_alive(&socket, keep_alive)?;
-        }
-        if let Some(timeout_ms) = self.user_timeout_ms {
-            sockopt::set_tcp_user_timeout(&socket, timeout_ms).map_err(error("set TCP_USER_TIMEOUT"))?;
-        }
+        self.set_options(&socket)?;
         let buffers = SocketBuffers { send_bytes: self.send_buffer_bytes, receive_bytes: self.receive_buffer_bytes };
         set_buffers(&socket, buffers)?;
         bind_shared(&socket, self.address)?;
         rustix::net::listen(&socket, self.backlog).map_err(error("listen"))?;
-        Ok(TcpListener::from(socket))
+        let socket = TcpListener::from(socket);
+        let address = socket.local_addr().map_err(error("read the address of a listener"))?;
+        Ok((socket, address))
+    }
+
+    /// How connections that come from now on are probed, and when they break.
+    pub(super) fn set_options(&self, socket: impl AsFd + Copy) -> Result<(), RingError> {
+        match self.keep_alive {
+            Some(keep_alive) => set_keep_alive(socket, keep_alive)?,
+            None => sockopt::set_socket_keepalive(socket, false).map_err(error("turn TCP keep-alive off"))?,
+        }
+        let timeout_ms = self.user_timeout_ms.unwrap_or(0);
+        sockopt::set_tcp_user_timeout(socket, timeout_ms).map_err(error("set TCP_USER_TIMEOUT"))
     }
 }
 
@@ -69,13 +80,12 @@ mod tests {
 
     #[test]
     fn two_listeners_share_a_port_that_the_system_chose() {
-        let first = ListenConfig::new("127.0.0.1:0".parse().unwrap()).open().unwrap();
-        let address = first.local_addr().unwrap();
+        let (_first, address) = ListenConfig::new("127.0.0.1:0".parse().unwrap()).open().unwrap();
         assert_ne!(address.port(), 0);
-        let second = ListenConfig::new(address).open().unwrap();
-        assert_eq!(second.local_addr().unwrap(), address);
-        let v6 = ListenConfig::new("[::1]:0".parse().unwrap()).open().unwrap();
-        assert!(v6.local_addr().unwrap().is_ipv6());
+        let (_second, again) = ListenConfig::new(address).open().unwrap();
+        assert_eq!(again, address);
+        let (_v6, address) = ListenConfig::new("[::1]:0".parse().unwrap()).open().unwrap();
+        assert!(address.is_ipv6());
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) fn set_buffers(socket: &OwnedFd, buffers: SocketBuffers) -> Result<()
     Ok(())
 }
 
-pub(super) fn set_keep_alive(socket: &OwnedFd, keep_alive: TcpKeepAlive) -> Result<(), RingError> {
+pub(super) fn set_keep_alive(socket: impl AsFd + Copy, keep_alive: TcpKeepAlive) -> Result<(), RingError> {
     let TcpKeepAlive { idle_s, interval_s, count } = keep_alive;
     sockopt::set_socket_keepalive(socket, true)
         .and_then(|()| sockopt::set_tcp_keepidle(socket, Duration::from_secs(idle_s.into())))

@@ -22,7 +22,7 @@ use super::wakes::Wakes;
 use crate::ids::{ConnectionId, ListenerId, SocketId};
 use rustix::net::SocketFlags;
 use rustix::net::addr::SocketAddrArg;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
@@ -90,9 +90,21 @@ impl Plane {
     ///
     /// [`ACCEPTS_PER_TURN`]: crate::limits::ACCEPTS_PER_TURN
     pub fn listen(&mut self, config: &ListenConfig) -> Result<(ListenerId, SocketAddr), RingError> {
-        let socket = config.open()?;
-        let address = socket.local_addr().map_err(super::error::error("read the address of a listener"))?;
-        Ok((self.listeners.add(&mut self.rings, ListenSource::Tcp(socket)), address))
+        let (socket, address) = config.open()?;
+        Ok((self.listen_with(socket), address))
+    }
+
+    /// As [`Plane::listen`], with a socket that [`ListenConfig::open`] has made.
+    pub fn listen_with(&mut self, socket: TcpListener) -> ListenerId {
+        self.listeners.add(&mut self.rings, ListenSource::Tcp(socket))
+    }
+
+    /// Connections that come by a listener from now on are probed, and broken, as `config` says; its other options stay.
+    ///
+    /// # Errors
+    /// The system takes an option not.
+    pub fn set_listener_options(&self, listener: ListenerId, config: &ListenConfig) -> Result<(), RingError> {
+        self.listeners.set_options(listener, config)
     }
 
     /// As [`Plane::listen`], for a Unix path, which several planes may listen at together. Each accepts what it asks for.
@@ -120,7 +132,7 @@ impl Plane {
     /// # Errors
     /// The address is another's meanwhile, or the system has no descriptor: the listener stays closed.
     pub fn reopen_listener(&mut self, listener: ListenerId, config: &ListenConfig) -> Result<(), RingError> {
-        let socket = config.open()?;
+        let (socket, _) = config.open()?;
         self.listeners.reopen(&mut self.rings, listener, ListenSource::Tcp(socket));
         Ok(())
     }

@@ -44,8 +44,8 @@ pub fn probe(needs: Needs) -> Result<(), Vec<Shortfall>> {
     let mut shortfalls = Vec::new();
     if kernel < KERNEL_MIN {
         shortfalls.push(kernel_shortfall(kernel));
-    } else if let Err(error) = try_ring() {
-        shortfalls.push(ring_shortfall(&error, sysctl_io_uring_disabled().as_deref()));
+    } else if let Err(shortfall) = try_io_uring() {
+        shortfalls.push(shortfall);
     }
     let open_files = raise(Resource::Nofile);
     shortfalls.extend(open_files_shortfall(open_files, needs.open_files));
@@ -58,6 +58,19 @@ pub fn probe(needs: Needs) -> Result<(), Vec<Shortfall>> {
 /// Soft and hard limit on open files.
 pub fn open_files_limit() -> (u64, u64) {
     limit(Resource::Nofile)
+}
+
+/// Soft and hard limit on locked memory.
+pub fn memlock_limit() -> (u64, u64) {
+    limit(Resource::Memlock)
+}
+
+/// Whether a ring can be made as the plane makes them.
+///
+/// # Errors
+/// Who forbids it, and what to do about that.
+pub fn try_io_uring() -> Result<(), Shortfall> {
+    try_ring().map_err(|error| ring_shortfall(&error, sysctl_io_uring_disabled().as_deref()))
 }
 
 fn kernel_shortfall(have: (u32, u32)) -> Shortfall {
@@ -142,7 +155,8 @@ fn sysctl_io_uring_disabled() -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-fn kernel_version() -> (u32, u32) {
+/// The running kernel's.
+pub fn kernel_version() -> (u32, u32) {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     parse_release(&release)
 }
@@ -168,7 +182,7 @@ fn limit(resource: Resource) -> (u64, u64) {
 }
 
 /// Whether the process has `CAP_IPC_LOCK`, to which the limit on locked memory does not apply.
-fn may_lock_memory() -> bool {
+pub fn may_lock_memory() -> bool {
     const CAP_IPC_LOCK: u32 = 14;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

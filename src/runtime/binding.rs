@@ -15,7 +15,7 @@ use crate::config::unix::UnixSocket;
 use crate::config::{ListenAddress, Listener};
 use crate::conn::ListenerLayers;
 use crate::limits;
-use crate::net::{ListenOn, Listening};
+use crate::net::{ListenOn, Listening, tcp_config};
 use crate::ring::{SharedUnixListener, UnixAccess};
 
 /// Every shard's listener shares its address with the others (`SO_REUSEPORT`), and would share it with another broker of
@@ -48,17 +48,40 @@ fn when_released<T>(
     }
 }
 
-/// What a listener of the configuration is to the shards: free to listen on, and bound where they share it.
-pub(super) fn listening_of(listener: &Listener, layers: ListenerLayers) -> Result<Listening, RunError> {
-    let on = match &listener.address {
+/// Where a listener of the configuration is: free to listen on, and bound where the shards share it.
+pub(super) fn place_of(listener: &Listener) -> Result<ListenOn, RunError> {
+    Ok(match &listener.address {
         ListenAddress::Ip(address) => {
             check_free(*address)?;
             ListenOn::Ip(*address)
         }
         ListenAddress::Unix(socket) => ListenOn::Unix(bind_unix(socket)?),
-    };
+    })
+}
+
+/// What a listener of the configuration is to the shards.
+pub(super) fn listening_of(listener: &Listener, on: ListenOn, layers: ListenerLayers) -> Listening {
     let settings = accounts::with_user_names(&listener.settings);
-    Ok(Listening { on, settings, connections: Arc::default(), layers })
+    Listening { on, settings, connections: Arc::default(), layers }
+}
+
+/// Where a listener is that is added while the broker runs, and a socket for each of so many shards, unless they share one. `is_ours`: the
+/// broker itself has the port at present.
+pub(super) fn bind_for_shards(
+    listener: &Listener,
+    shards: usize,
+    is_ours: bool,
+) -> Result<(ListenOn, Vec<TcpListener>), RunError> {
+    let ListenAddress::Ip(address) = listener.address else { return Ok((place_of(listener)?, Vec::new())) };
+    if !is_ours {
+        check_free(address)?;
+    }
+    let (first, address) = tcp_config(address, &listener.settings).open()?;
+    let mut sockets = vec![first];
+    while sockets.len() < shards {
+        sockets.push(tcp_config(address, &listener.settings).open()?.0);
+    }
+    Ok((ListenOn::Ip(address), sockets))
 }
 
 fn bind_unix(socket: &UnixSocket) -> Result<SharedUnixListener, RunError> {

@@ -21,29 +21,51 @@ type FileStamp = Option<(u64, u64, i64, i64, i64, i64)>;
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct WatchedFiles {
-    paths: Vec<PathBuf>,
-    /// As they were when they were read last.
-    read: Mutex<Vec<FileStamp>>,
+    read: Mutex<Vec<WatchedFile>>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct WatchedFile {
+    path: PathBuf,
+    /// As it was when it was read last.
+    stamp: FileStamp,
 }
 
 impl WatchedFiles {
     /// These, as they are now.
     pub(super) fn new(paths: Vec<PathBuf>) -> Self {
-        let read = Mutex::new(paths.iter().map(stamp).collect());
-        Self { paths, read }
+        Self { read: Mutex::new(look_at(paths)) }
+    }
+
+    /// These from now on. Those that were watched before are as they were read; others have been read just now.
+    pub(super) fn replace(&self, paths: Vec<PathBuf>) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = look_at(paths);
+        for file in &mut now {
+            if let Some(known) = read.iter().find(|known| known.path == file.path) {
+                file.stamp = known.stamp;
+            }
+        }
+        *read = now;
     }
 
     /// They are about to be read, whatever the reason.
     pub(super) fn note_read(&self) {
-        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = self.look();
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for file in read.iter_mut() {
+            file.stamp = stamp(&file.path);
+        }
     }
 
-    fn look(&self) -> Vec<FileStamp> {
-        self.paths.iter().map(stamp).collect()
+    fn look(&self) -> Vec<WatchedFile> {
+        let paths =
+            self.read.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|file| file.path.clone()).collect();
+        look_at(paths)
     }
 
     /// Whether something is to be read again: it is another than was read, and the same as at the look before, which is kept in `before`.
-    fn has_changed(&self, before: &mut Vec<FileStamp>) -> bool {
+    fn has_changed(&self, before: &mut Vec<WatchedFile>) -> bool {
         let now = self.look();
         let stands_still = *before == now;
         before.clone_from(&now);
@@ -51,8 +73,12 @@ impl WatchedFiles {
         if !stands_still || *read == now {
             return false;
         }
-        let changed = self.paths.iter().zip(read.iter().zip(&now)).filter(|(_, (read, now))| read != now);
-        changed.for_each(|(path, _)| log::event::file_changed(&path.display()));
+        // Which files these are has just changed: the next look compares the same ones.
+        if read.len() != now.len() || read.iter().zip(&now).any(|(read, now)| read.path != now.path) {
+            return false;
+        }
+        let changed = read.iter().zip(&now).filter(|(read, now)| read != now);
+        changed.for_each(|(file, _)| log::event::file_changed(&file.path.display()));
         *read = now;
         true
     }
@@ -70,6 +96,11 @@ pub(super) fn start(files: Arc<WatchedFiles>, every: Duration, reload: impl Fn()
         }
     })?;
     Ok(())
+}
+
+fn look_at(paths: Vec<PathBuf>) -> Vec<WatchedFile> {
+    let look = |path: PathBuf| WatchedFile { stamp: stamp(&path), path };
+    paths.into_iter().map(look).collect()
 }
 
 fn stamp(path: &PathBuf) -> FileStamp {

@@ -6,20 +6,22 @@
 //! was collected; a shard that makes no progress for `limits::WATCHDOG_S` ends the process rather than serve half of it.
 //! Leaves to others: everything that has to do with MQTT.
 //!
-//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `clock`, `watchdog`, `fatal`;
-//! [`disk`] by itself.
+//! Reading order: `start` (`needs`, `binding`, `shard_threads`, `run_error`), `pump`, `mesh`, `authenticator`, `handshakes`, `tls` (certificates), `signals`, `reload`, `listeners`, `clock`, `watchdog`, `service_manager`, `fatal`;
+//! [`disk`] and [`doctor`] by themselves.
 
 mod accounts;
 mod authenticator;
 mod binding;
 mod clock;
 pub mod disk;
+pub mod doctor;
 mod fatal;
 mod file_watch;
 mod handshakes;
 mod http_asks;
 mod http_client;
 mod key_fetch;
+mod listeners;
 mod mesh;
 mod needs;
 mod pump;
@@ -27,6 +29,7 @@ mod random;
 mod reload;
 mod restoring;
 mod run_error;
+mod service_manager;
 mod shard_logs;
 mod shard_store;
 mod shard_threads;

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
+
 use super::clock;
 use super::disk::FileWrite;
 use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
+use super::listeners::ListenerOrder;
 use super::mesh::{Batch, Port};
 use super::restoring::Restoring;
 use super::shard_store::ShardStore;
@@ -22,9 +25,9 @@ use crate::limits::{
     CATCH_UP_TURNS, COMPLETIONS_PER_TURN, DELIVERIES_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS,
     TLS_HANDSHAKES_PER_TURN, TURN_MAX_BYTES,
 };
-use crate::net::{Edge, tail, trace};
+use crate::net::{Edge, ListenerChange, tail, trace};
 use crate::ring::RingError;
-use crate::shard::{Command, Effects, Input, MeshMessage, Reply, Shard, Turn};
+use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoredLog, Shard, Turn};
 use crate::store::{Position, WriteError};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
@@ -56,6 +59,8 @@ pub(super) struct Pump {
     heartbeat: Arc<Heartbeat>,
     /// Runs TLS handshakes, where a listener has any.
     handshaker: Option<Handshaker>,
+    /// What is to become of its listeners, when it is told that there is something.
+    listener_orders: Receiver<ListenerOrder>,
 }
 
 /// What a pump is made of.
@@ -82,13 +87,27 @@ pub(super) struct Parts {
     pub heartbeat: Arc<Heartbeat>,
     /// Where a listener has TLS.
     pub handshaker: Option<Handshaker>,
+    /// From a reload.
+    pub listener_orders: Receiver<ListenerOrder>,
 }
 
 impl Pump {
     /// A pump that has not run.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { edge, shard, fx, store, durable, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker } =
-            parts;
+        let Parts {
+            edge,
+            shard,
+            fx,
+            store,
+            durable,
+            port,
+            inbox,
+            stop,
+            shutdown_timeout_s,
+            heartbeat,
+            handshaker,
+            listener_orders,
+        } = parts;
         Self {
             edge,
             shard,
@@ -107,27 +126,34 @@ impl Pump {
             shutdown_timeout_s,
             heartbeat,
             handshaker,
+            listener_orders,
         }
     }
 
-    /// Goes on until every shard knows what the sessions of all are subscribed to. Nobody is heard before.
-    pub(super) fn restore(&mut self, restoring: &Restoring) -> Result<(), RingError> {
-        let mut has_arrived = false;
+    /// Goes on with what was read back until every shard knows what the sessions of all are subscribed to, and has what was on its way. Nobody is heard before.
+    pub(super) fn restore(&mut self, restoring: &Restoring, log: &RestoredLog) -> Result<(), RingError> {
+        let mut is_known = false;
         self.take_room(clock::now())?;
-        loop {
+        while !restoring.are_all_known() {
             let now = self.take_messages(clock::now())?;
             self.shard.go_on_restoring(&mut Turn { now, fx: &mut self.fx });
             self.apply_effects(now)?;
             self.port.flush(&mut self.fx.mesh, |_| {});
-            if !has_arrived && self.shard.is_restored() {
-                has_arrived = true;
-                restoring.arrive();
-            }
-            if restoring.is_over() {
-                return Ok(());
+            if !is_known && self.shard.is_restored() {
+                is_known = true;
+                restoring.note_known();
             }
             std::thread::sleep(RESTORE_PAUSE);
         }
+        let now = clock::now();
+        self.shard.restore_deliveries(&mut Turn { now, fx: &mut self.fx }, log);
+        self.apply_effects(now)?;
+        restoring.arrive();
+        // Nothing is sent meanwhile: another shard may not have its own yet.
+        while !restoring.is_over() {
+            std::thread::sleep(RESTORE_PAUSE);
+        }
+        Ok(())
     }
 
     /// Runs until the process is to stop. Returns how many connections did not take their last words in time.
@@ -384,6 +410,9 @@ impl Pump {
                 self.inbox.reply(request, Reply::NotNow("the address cannot be listened at now"));
                 continue;
             }
+            if matches!(command, Command::ChangeListeners) {
+                self.change_listeners();
+            }
             let input = Input::Command { request, command, edge: self.edge.facts() };
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
             self.apply_effects(now)?;
@@ -393,6 +422,22 @@ impl Pump {
             self.apply_effects(now)?;
         }
         Ok(())
+    }
+
+    /// What a reload has made of the listeners. A broker that stops listens no more.
+    fn change_listeners(&mut self) {
+        for ListenerOrder { changes, handshaker } in self.listener_orders.try_iter() {
+            self.handshaker = self.handshaker.take().or(handshaker);
+            for change in changes {
+                let opens = matches!(change, ListenerChange::Open { .. });
+                if opens && self.stopping.is_some() {
+                    continue;
+                }
+                if let Err(error) = self.edge.change_listener(change) {
+                    log::event::config_warning(&error.to_string());
+                }
+            }
+        }
     }
 
     /// Notes whether this thread did not run for a while and has not read all yet that came meanwhile: nobody is silent, or

@@ -12,7 +12,9 @@ use std::{
 use super::authenticator::{self, AuthenticatorHandle};
 use super::fatal::{End, fatal};
 use super::file_watch::WatchedFiles;
-use super::tls::{TlsListeners, TlsProblem};
+use super::listeners::ProcessListeners;
+use super::service_manager::ServiceManager;
+use super::tls::{TlsFiles, TlsProblem};
 use crate::config::{Changes, Config, ConfigError, Exit};
 use crate::inbox::{InboxSender, SendError};
 use crate::limits::WATCHDOG_S;
@@ -38,25 +40,59 @@ pub(super) struct Reloader {
     /// Shards, and whoever decides who comes in.
     pub(super) reached: Reached,
     /// Certificates and the like.
-    pub(super) tls: Arc<TlsListeners>,
+    pub(super) tls: TlsFiles,
+    /// Where clients come in.
+    pub(super) listeners: ProcessListeners,
     /// What is read again when it changes on disk.
     pub(super) files: Arc<WatchedFiles>,
     /// Who wants to know what comes of it.
     pub(super) waiters: ReloadWaiters,
+    /// Told of its beginning and end.
+    pub(super) manager: ServiceManager,
 }
 
 impl Reloader {
     /// Reads everything again, and tells whoever waits for it what has come of it.
     pub(super) fn run(&mut self) {
         let waiters = self.waiters.take();
+        self.manager.is_reloading();
         self.files.note_read();
-        let outcome = reload(&mut self.config, &self.log, &self.reached, &self.tls);
+        let outcome = self.reload();
         if let Err(text) = &outcome {
             log::event::config_reload_failed(text);
         }
+        self.manager.has_reloaded();
         for then in waiters {
             then(outcome.clone());
         }
+    }
+}
+
+impl Reloader {
+    /// Reads the configuration again. What has changed comes back, or why nothing has.
+    fn reload(&mut self) -> Result<Changes, String> {
+        let stay = |text: String| format!("the settings stay as they were: {text}");
+        let new = self.config.read_again().map_err(|error| one_line(&error))?;
+        let (new, changes) = self.config.changed_by(new);
+        let tls = self.tls.read_again(&new).map_err(|problems| tls_line(&problems))?;
+        // Nobody stops or starts one meanwhile.
+        let admin = self.reached.admin.as_ref();
+        let _only_this = admin.map(AdminHandle::change_listeners);
+        let plan = self.listeners.prepare(&new.listeners).map_err(stay)?;
+        if plan.opens_or_closes() && admin.is_some_and(AdminHandle::is_draining) {
+            return Err(stay("listeners come and go while the broker is not being emptied".to_owned()));
+        }
+        tell(&self.config, &new, &self.reached);
+        if self.listeners.carry_out(plan, self.tls.take_over(tls)) {
+            give(&Command::ChangeListeners, &self.reached.inboxes);
+        }
+        if let Some(admin) = admin {
+            admin.use_listeners(self.listeners.for_admin(&new.listeners));
+        }
+        write_changes(&self.config, &new, &changes, &self.log);
+        self.files.replace(new.files());
+        self.config = new;
+        Ok(changes)
     }
 }
 
@@ -75,16 +111,8 @@ impl ReloadWaiters {
     }
 }
 
-/// Reads the configuration again. `config` becomes what holds from now on. What has changed comes back, or why nothing has.
-fn reload(
-    config: &mut Config,
-    log: &log::LogControl,
-    reached: &Reached,
-    tls: &TlsListeners,
-) -> Result<Changes, String> {
-    let new = config.read_again().map_err(|error| one_line(&error))?;
-    let (new, changes) = config.changed_by(new);
-    tls.load_again(&new).map_err(|problems| tls_line(&problems))?;
+/// What is the shards', the authenticator's and the admin server's, as far as it has changed.
+fn tell(config: &Config, new: &Config, reached: &Reached) {
     if new.settings != config.settings {
         give(&Command::Reload(Arc::clone(&new.settings)), &reached.inboxes);
     }
@@ -100,11 +128,15 @@ fn reload(
             || settings != config.process.auth()
             || new.process.auth_http_timeout_s != config.process.auth_http_timeout_s)
     {
-        handle.replace(authenticator::inputs(&new));
+        handle.replace(authenticator::inputs(new));
     }
     if let Some(admin) = &reached.admin {
-        admin.replace(&new);
+        admin.replace(new);
     }
+}
+
+/// What has changed, in the log, and the log's own settings.
+fn write_changes(config: &Config, new: &Config, changes: &Changes, log: &log::LogControl) {
     let use_level = || log.change(new.process.log_level.into(), new.process.log_rate);
     // What changed is said at the more talkative of the two levels.
     let is_louder = new.process.log_level > config.process.log_level;
@@ -124,8 +156,6 @@ fn reload(
     if !is_louder {
         use_level();
     }
-    *config = new;
-    Ok(changes)
 }
 
 /// Gives every shard new settings or rules and waits until each has them.

@@ -12,7 +12,8 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::disk::{
     BodyReader, CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts,
-    LogProgress, LogsBefore, OpenLog, OpenStore, StoreRequest, SurveyError, WatchedLog, space_of,
+    LogProgress, LogsBefore, OpenLog, OpenStore, ReadProgress, StoreRequest, SurveyError, WatchedLog, space_of,
+    tell_lost,
 };
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
@@ -21,7 +22,7 @@ use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES, STORE_NEWS_MAX};
 use crate::ring::PlaneHandle;
 use crate::shard::{Effects, ProcessContext, RestoredLog, RestoredRetained, Shard, StartRecords, Turn};
 use crate::store::state::StoredSession;
-use crate::store::{LogConfig, LogKeeping, LogStart, MemoryStore, Position, RecoveredLog};
+use crate::store::{LogConfig, LogKeeping, LogStart, LostParts, MemoryStore, Position, RecoveredLog};
 use crate::telemetry::log;
 use crate::time::{Now, Timestamp};
 
@@ -51,7 +52,12 @@ pub(super) struct ShardLog {
 
 impl ShardLogs {
     /// Opens the data directory, if there is to be one.
-    pub(super) fn open(config: &Config, random: impl Fn() -> u64, now: Now) -> Result<Option<Self>, SurveyError> {
+    pub(super) fn open(
+        config: &Config,
+        random: impl Fn() -> u64,
+        now: Now,
+        progress: &Arc<ReadProgress>,
+    ) -> Result<Option<Self>, SurveyError> {
         let settings = &config.store;
         if settings.storage == Storage::Memory {
             return Ok(None);
@@ -71,6 +77,7 @@ impl ShardLogs {
             queued_memory_bytes: config.settings.queued_memory_max_bytes,
             random: [random(), random(), random(), random()],
             now,
+            progress: Arc::clone(progress),
         };
         let store = OpenStore::open(&request)?;
         tell(&store);
@@ -153,6 +160,8 @@ pub(super) struct BegunShard {
     pub(super) store: ShardStore,
     /// What of its records is durable.
     pub(super) durable: Position,
+    /// What was on its way is still to be restored from it, if there is a log.
+    pub(super) restored: Option<RestoredLog>,
 }
 
 /// Makes a shard: of what its log comes to, if it has one.
@@ -161,13 +170,13 @@ pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log:
     let Some(ShardLog { log, restored, lost, retained }) = log else {
         let shard = Shard::new(own, process, now, LogStart::default());
         let store = ShardStore::Memory(MemoryStore::default());
-        return BegunShard { shard, fx, store, durable: Position::default() };
+        return BegunShard { shard, fx, store, durable: Position::default(), restored: None };
     };
     let durable = log.appended();
     let mut shard = Shard::new(own, process, now, LogStart { keeping: LogKeeping::Disk, last: durable });
     shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained, &process.listeners);
     shard.count_damaged(lost.into());
-    BegunShard { shard, fx, store: ShardStore::Disk(log), durable }
+    BegunShard { shard, fx, store: ShardStore::Disk(log), durable, restored: Some(restored) }
 }
 
 /// Tells the logs of shards what has become of files.
@@ -238,24 +247,7 @@ fn tell_damage(RecoveredLog { log, state, scan, refused, .. }: &RecoveredLog) {
     for (number, error) in refused {
         log::event::store_damaged(&format_args!("{log}: checkpoint {number} is not usable: {error}"));
     }
-    for found in &scan.damage {
-        log::event::store_damaged(&format_args!(
-            "{log}: records {} to {} are lost, in segment {} from block {} on",
-            found.first,
-            found.next - 1,
-            found.segment.0,
-            found.block
-        ));
-    }
-    for number in &scan.missing {
-        log::event::store_damaged(&format_args!(
-            "{log}: segment {} is not there, and what was in it is lost",
-            number.0
-        ));
-    }
-    for number in &scan.cut_off {
-        log::event::store_damaged(&format_args!("{log}: segment {} is shorter than it was made", number.0));
-    }
+    tell_lost(*log, &LostParts::of(scan));
     if state.unmatched > 0 {
         log::event::store_damaged(&format_args!("{log}: {} records refer to what is lost", state.unmatched));
     }

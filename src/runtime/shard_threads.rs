@@ -2,15 +2,18 @@
 //!
 //! Always holds: a shard is ready when it listens, and heard when all know what the sessions of all are subscribed to.
 
+use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, unbounded};
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 
 use super::clock;
 use super::fatal::{End, fatal};
 use super::handshakes::Handshaker;
+use super::listeners::{ListenerOrder, ListenerParts, OpenedListener};
 use super::mesh::{self, Port};
 use super::pump::{Parts, Pump};
 use super::random::random;
@@ -19,7 +22,7 @@ use super::run_error::RunError;
 use super::shard_logs::{BegunShard, ShardLog, ShardLogs, begin_shard};
 use super::watchdog::Heartbeat;
 use crate::config::{Config, Exit, Listener};
-use crate::conn::{ConnectRates, ConnectionsConfig};
+use crate::conn::{ConnectRates, ConnectionsConfig, ListenerLayers};
 use crate::ids::{HashKeys, NameKey, ShardId};
 use crate::inbox::{self, Asker, InboxSender};
 use crate::limits;
@@ -30,14 +33,12 @@ use crate::shard::{CertificatesEnd, Places, ProcessContext, StampClock};
 /// The shards that were started.
 pub(super) struct Started {
     pub(super) threads: Vec<ShardThread>,
-    /// How to wake them.
-    pub(super) planes: Vec<PlaneHandle>,
     /// How to put commands to them.
     pub(super) inboxes: Vec<InboxSender>,
-    /// What they listen on.
-    pub(super) addresses: Vec<ListenOn>,
-    /// Connections that came by each and are open.
-    pub(super) connections: Vec<Arc<AtomicU32>>,
+    /// What they listen on, in the order of the configuration.
+    pub(super) opened: Vec<OpenedListener>,
+    /// What is needed to change that.
+    pub(super) listener_parts: ListenerParts,
     /// Each says here when its clients can be served.
     pub(super) restored: mpsc::Receiver<()>,
 }
@@ -64,16 +65,19 @@ pub(super) fn start_shards(
     let (tell_restored, restored) = mpsc::channel();
     let connections = Arc::new(AtomicU32::new(0));
     let rates = Arc::new(connect_rates(&config.listeners));
+    let places = Arc::clone(&process.places);
     let handovers: Arc<[AtomicU32]> = (0..config.settings.shards).map(|_| AtomicU32::new(0)).collect();
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let mut threads = Vec::new();
     let mut planes = Vec::new();
     let mut inboxes = Vec::new();
     let mut starters = Vec::new();
+    let mut orders = Vec::new();
     for ((index, port), heartbeat) in mesh::ports(config.settings.shards).into_iter().enumerate().zip(shared.heartbeats)
     {
         let (ready, is_ready) = mpsc::channel();
         let (give_planes, take_planes) = mpsc::channel();
+        let (give_orders, listener_orders) = unbounded();
         let assignment = Assignment {
             own: ShardId(index as u8),
             config: config.clone(),
@@ -92,6 +96,7 @@ pub(super) fn start_shards(
             ready,
             planes: take_planes,
             restored: tell_restored.clone(),
+            listener_orders,
         };
         let thread = spawn_shard(index, &cores, assignment)?;
         threads.push(thread);
@@ -104,6 +109,7 @@ pub(super) fn start_shards(
         planes.push(plane);
         inboxes.push(inbox);
         starters.push(give_planes);
+        orders.push(give_orders);
     }
     if let Some(logs) = &logs {
         logs.begin(&planes);
@@ -112,8 +118,18 @@ pub(super) fn start_shards(
         // A shard that is gone meanwhile has reported by its own exit.
         let _ = starter.send(planes.clone());
     }
-    let (addresses, connections) = listening.into_iter().map(|listening| (listening.on, listening.connections)).unzip();
-    Ok(Started { threads, planes, inboxes, addresses, connections, restored })
+    let listener_parts = ListenerParts { orders, planes, places, rates };
+    Ok(Started { threads, inboxes, opened: opened_of(config, listening), listener_parts, restored })
+}
+
+/// The listeners of the configuration as the shards have them.
+fn opened_of(config: &Config, listening: Vec<Listening>) -> Vec<OpenedListener> {
+    let opened = config.listeners.iter().cloned().zip(listening).map(|(listener, listening)| {
+        let Listening { on, connections, layers, .. } = listening;
+        let tls = if let ListenerLayers::Tls(tls) = layers { Some(tls) } else { None };
+        OpenedListener { listener, on, tls, connections }
+    });
+    opened.collect()
 }
 
 /// What each shard's thread is given.
@@ -139,6 +155,7 @@ struct Assignment {
     planes: mpsc::Receiver<Vec<PlaneHandle>>,
     /// Told when it can be served.
     restored: mpsc::Sender<()>,
+    listener_orders: Receiver<ListenerOrder>,
 }
 
 /// What a shard's thread tells when it can serve.
@@ -175,6 +192,8 @@ fn process_context(
     let keys = HashKeys { tables: random(), names };
     let now = clock::now();
     let listeners_max = config.listeners.iter().map(|listener| listener.settings.connections_max);
+    // A reload may add some.
+    let listeners_max = listeners_max.chain(iter::repeat(u32::MAX)).take(limits::LISTENER_INDEXES_MAX);
     ProcessContext {
         places: Arc::new(Places::new(config.process.connections_max, listeners_max)),
         rules: config.access.rules().cloned(),
@@ -189,8 +208,11 @@ fn process_context(
 
 /// How often peers connect, counted under a key that nobody knows.
 fn connect_rates(listeners: &[Listener]) -> ConnectRates {
-    let per_address = listeners.iter().any(|listener| listener.settings.connect_rate_per_address_max > 0);
-    ConnectRates::new(listeners.len(), NameKey { first: random(), second: random() }, per_address)
+    let rates = ConnectRates::new(limits::LISTENER_INDEXES_MAX, NameKey { first: random(), second: random() });
+    if listeners.iter().any(|listener| listener.settings.connect_rate_per_address_max > 0) {
+        rates.count_addresses();
+    }
+    rates
 }
 
 /// One shard's plane has room for every connection of the broker: which shard a client belongs to, its identifier says.
@@ -218,6 +240,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         ready,
         planes,
         restored,
+        listener_orders,
     } = assignment;
     let connections_config = ConnectionsConfig {
         own,
@@ -229,13 +252,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         settings: Arc::clone(&process.settings),
         instance,
     };
-    let opened = Plane::new(plane_config(config.process.connections_max)).and_then(|plane| {
-        let mut edge = Edge::new(connections_config, plane);
-        let addresses: Result<Vec<ListenOn>, RingError> =
-            listening.into_iter().map(|listening| edge.listen(listening)).collect();
-        Ok((edge, addresses?))
-    });
-    let (mut edge, addresses) = match opened {
+    let (mut edge, addresses) = match open_edge(connections_config, listening) {
         Ok(opened) => opened,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -248,12 +265,22 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
     let planes = planes.recv().ok()?;
     edge.set_planes(planes);
     heartbeat.set_asleep(true);
-    let has_log = log.is_some();
-    let BegunShard { shard, fx, store, durable } = begin_shard(own, &process, clock::now(), log);
-    let shutdown_timeout_s = config.process.shutdown_timeout_s;
-    let parts = Parts { edge, shard, fx, store, durable, port, inbox, stop, shutdown_timeout_s, heartbeat, handshaker };
-    let mut pump = Pump::new(parts);
-    let begun = if has_log { pump.restore(&restoring) } else { Ok(()) };
+    let BegunShard { shard, fx, store, durable, restored: from_log } = begin_shard(own, &process, clock::now(), log);
+    let mut pump = Pump::new(Parts {
+        edge,
+        shard,
+        fx,
+        store,
+        durable,
+        port,
+        inbox,
+        stop,
+        shutdown_timeout_s: config.process.shutdown_timeout_s,
+        heartbeat,
+        handshaker,
+        listener_orders,
+    });
+    let begun = from_log.map_or(Ok(()), |log| pump.restore(&restoring, &log));
     let _ = restored.send(());
     let result = begun.and_then(|()| pump.run());
     if let Err(error) = &result {
@@ -261,6 +288,14 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         fatal(&format_args!("shard {}: {error}", own.0), End::Exit(Exit::Environment));
     }
     Some(result)
+}
+
+/// A shard's edge, and where it listens.
+fn open_edge(config: ConnectionsConfig, listening: Vec<Listening>) -> Result<(Edge, Vec<ListenOn>), RingError> {
+    let plane = Plane::new(plane_config(config.connections_max))?;
+    let mut edge = Edge::new(config, plane);
+    let addresses: Result<_, RingError> = listening.into_iter().map(|listening| edge.listen(listening)).collect();
+    Ok((edge, addresses?))
 }
 
 /// Where a listener has TLS.

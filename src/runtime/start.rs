@@ -3,28 +3,31 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::authenticator::{self, AuthenticatorHandle, Questions};
-use super::binding::{listen_for_admin, listen_for_admin_at, listening_of};
+use super::binding::{listen_for_admin, listen_for_admin_at, listening_of, place_of};
 use super::clock;
 use super::file_watch::WatchedFiles;
+use super::listeners::{ProcessListeners, layers_with};
 use super::needs::{descriptor_warning, needs, refuse_huge_pages};
 use super::random::random;
 use super::reload::{Reached, ReloadWaiters, Reloader};
 use super::run_error::RunError;
+use super::service_manager::ServiceManager;
 use super::shard_logs::ShardLogs;
 use super::shard_threads::{SharedByShards, Started, join, start_shards};
 use super::signals::{self, SignalsHeard};
-use super::tls::TlsListeners;
+use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
-use crate::config::Config;
+use crate::config::{Config, Storage};
+use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
-use crate::net::ListenOn;
+use crate::net::{ListenOn, Listening};
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle, AdminListener, AdminSockets};
+use crate::services::admin::{self, AdminHandle, AdminSockets};
 use crate::telemetry::log;
 
 /// Runs the broker until a signal stops it. `announce` is called once, with every address, when clients can connect.
@@ -35,33 +38,24 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let no_signals = |error: io::Error| RunError::Thread("the signal handler".into(), error.to_string());
     let signals = signals::catch().map_err(no_signals)?;
     let shards = config.settings.shards;
-    log::event::starting(
-        env!("CARGO_PKG_VERSION"),
-        &config.settings.node_name,
-        shards as u64,
-        std::process::id().into(),
-    );
-    refuse_huge_pages();
-    probe::probe(needs(config)).map_err(RunError::Environment)?;
-    if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
-        log::event::config_warning(&text);
-    }
-    let tls = Arc::new(TlsListeners::load(config).map_err(RunError::Tls)?);
-    let listening = config.listeners.iter().zip(tls.layers()).map(|(listener, layers)| listening_of(listener, layers));
-    let listening = listening.collect::<Result<Vec<_>, _>>()?;
+    let manager = ServiceManager::find();
+    check_machine(config)?;
+    let (tls, listening) = bind_all(config)?;
     let admin_listener = admin_listener(config)?;
     let admin_path = config.admin.admin_socket.path(|name| std::env::var_os(name));
     // The file goes when this does, at the end of the process.
     let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
-    let mut logs = ShardLogs::open(config, random, clock::now())?;
+    let mut logs = open_logs(config, &manager)?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
-    let certificates_end = tls.first_end();
-    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end };
-    let Started { threads, planes, inboxes, addresses, connections, restored } =
+    let shared = SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end() };
+    let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
+    let planes = listener_parts.planes.clone();
+    let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
+    let listeners = ProcessListeners::new(opened, listener_parts);
     let authenticator = match questions {
         Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
         None => None,
@@ -72,31 +66,84 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone())).transpose()?;
     let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();
-    let reached = Reached { inboxes, authenticator, admin: admin.clone() };
-    let reloader = Reloader { config: config.clone(), log, reached, tls, files, waiters: waiters.clone() };
+    let reached = Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone() };
+    let admin_listeners = listeners.for_admin(&config.listeners);
+    let reloader = Reloader {
+        config: config.clone(),
+        log,
+        reached,
+        tls,
+        listeners,
+        files,
+        waiters: waiters.clone(),
+        manager: manager.clone(),
+    };
     let SignalsHeard { stop: told_to_stop, reload } = signals::start(signals, reloader).map_err(no_signals)?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     // Every shard tells once; one that ends before has ended the process.
-    restored.iter().take(shards).for_each(drop);
+    restored.iter().take(shards).enumerate().for_each(|(done, ())| manager.is_restoring(done + 1, shards));
     if let Some(admin) = admin {
         let ask = move |then| {
             waiters.add(then);
             reload.ask();
         };
-        admin.serves_from_now_on(Box::new(ask), admin_listeners(config, &addresses, connections));
+        admin.serves_from_now_on(Box::new(ask), admin_listeners);
     }
-    for (address, listener) in addresses.iter().zip(&config.listeners) {
-        log::event::listening(address, &listener.settings.name, shards as u64, listener.settings.admits_anonymous());
-    }
+    tell_listening(config, &addresses);
     announce(&addresses);
+    manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
     log::event::ready(begun.elapsed().as_millis() as u64);
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
+    manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
     stop.store(true, Ordering::SeqCst);
     planes.iter().for_each(PlaneHandle::wake);
     let undrained = join(threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+/// Every listener of the configuration, bound where the shards share it, with what its handshakes go by.
+fn bind_all(config: &Config) -> Result<(TlsFiles, Vec<Listening>), RunError> {
+    let (files, of_listeners) = TlsFiles::load(config).map_err(RunError::Tls)?;
+    let bind = |(listener, tls): (_, Option<ServerConfig>)| {
+        let tls = tls.map(TlsListener::new);
+        Ok(listening_of(listener, place_of(listener)?, layers_with(tls.as_ref())))
+    };
+    let listening: Result<_, RunError> = config.listeners.iter().zip(of_listeners).map(bind).collect();
+    Ok((files, listening?))
+}
+
+fn tell_listening(config: &Config, addresses: &[ListenOn]) {
+    let shards = config.settings.shards as u64;
+    for (address, listener) in addresses.iter().zip(&config.listeners) {
+        log::event::listening(address, &listener.settings.name, shards, listener.settings.admits_anonymous());
+    }
+}
+
+/// Says what begins, and refuses to on a machine that does not suffice.
+fn check_machine(config: &Config) -> Result<(), RunError> {
+    log::event::starting(
+        env!("CARGO_PKG_VERSION"),
+        &config.settings.node_name,
+        config.settings.shards as u64,
+        std::process::id().into(),
+    );
+    refuse_huge_pages();
+    probe::probe(needs(config)).map_err(RunError::Environment)?;
+    if let Some(text) = descriptor_warning(config, probe::open_files_limit().0) {
+        log::event::config_warning(&text);
+    }
+    Ok(())
+}
+
+/// Opens the data directory, while the service manager is told how far that has come.
+fn open_logs(config: &Config, manager: &ServiceManager) -> Result<Option<ShardLogs>, RunError> {
+    let progress = Arc::default();
+    let no_thread = |error: io::Error| RunError::Thread("the service's status".into(), error.to_string());
+    let _told =
+        if config.store.storage == Storage::Disk { manager.is_reading(&progress).map_err(no_thread)? } else { None };
+    Ok(ShardLogs::open(config, random, clock::now(), &progress)?)
 }
 
 fn start_authenticator(
@@ -121,20 +168,6 @@ fn admin_listener(config: &Config) -> Result<Option<TcpListener>, RunError> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// The listeners as the admin server knows them.
-fn admin_listeners(config: &Config, on: &[ListenOn], connections: Vec<Arc<AtomicU32>>) -> Vec<AdminListener> {
-    let listeners = config.listeners.iter().zip(on).zip(connections);
-    let known = listeners.map(|((listener, on), connections)| AdminListener {
-        name: listener.settings.name.clone(),
-        place: on.to_string(),
-        address: if let ListenOn::Ip(address) = on { Some(*address) } else { None },
-        kind: listener.settings.kind,
-        connections,
-        is_open: AtomicBool::new(true),
-    });
-    known.collect()
 }
 
 fn start_admin(config: &Config, sockets: AdminSockets<'_>, inboxes: Vec<InboxSender>) -> Result<AdminHandle, RunError> {

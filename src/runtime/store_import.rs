@@ -21,6 +21,7 @@ pub fn import(path: &Path, node_name: Option<&str>, input: &mut dyn BufRead) -> 
         queued_memory_bytes: 0, // nobody is served
         random: [random(), random(), random(), random()],
         now: clock::now(),
+        progress: std::sync::Arc::default(),
     };
     import_lines(&request, input)
 }

@@ -40,7 +40,7 @@ super::declare_settings! {
         mount_point: MountPoint = Setting::new(
             "mount-point", Kind::Text { check: check_mount_point, noun: "mount point", allowed: "a beginning of topics that ends with /, or none" },
             Fallback::Text(MountPoint::NONE_WORD),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// What of a client's certificate is its client id.
         ///
@@ -48,7 +48,7 @@ super::declare_settings! {
         /// in it has the id of its CONNECT.
         certificate_client_id: CertificateUser = Setting::new(
             "certificate-client-id", Kind::Choice { words: CertificateUser::WORDS, planned: &[], bare: None }, Fallback::Text("off"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
     }
 
     Auth {
@@ -61,7 +61,7 @@ super::declare_settings! {
             "client-id-pattern",
             Kind::Text { check: check_client_id_pattern, noun: "pattern", allowed: "any, or a pattern with %u" },
             Fallback::Text("any"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Keys that JSON Web Tokens are signed with, as files; none is no file.
         ///
@@ -70,7 +70,7 @@ super::declare_settings! {
         /// the method JWT. Files are read again at SIGHUP; with anything wrong in one the broker does not start, or keeps the keys that it has.
         jwt_keys: Vec<String> = Setting::new(
             "jwt-key", Kind::Texts { check: check_file, noun: "path", most: limits::TOKEN_KEY_FILES_MAX }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Where a provider publishes the keys of its tokens: a URL, or none.
         ///
@@ -78,17 +78,17 @@ super::declare_settings! {
         /// one holds. Secrets in it are passed over. For https the certificate must come from auth_http_ca.
         jwks_url: OptionalText = Setting::new(
             "jwks-url", Kind::Text { check: check_url, noun: "url", allowed: "a URL with http:// or https://, or none" }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// What a token's iss must be; none is anything.
         jwt_issuer: OptionalText = Setting::new(
             "jwt-issuer", Kind::Text { check: check_text, noun: "text", allowed: TEXTS }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// What a token's aud must hold; none is anything.
         jwt_audience: OptionalText = Setting::new(
             "jwt-audience", Kind::Text { check: check_text, noun: "text", allowed: TEXTS }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// The claim that says who the user is; with none no token does.
         ///
@@ -96,12 +96,12 @@ super::declare_settings! {
         /// clients with tokens, whatever name they send.
         jwt_user_claim: OptionalText = Setting::new(
             "jwt-user-claim", Kind::Text { check: check_text, noun: "name", allowed: "the name of a claim, or none" }, Fallback::Text("sub"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// The claim that must be the client id, or none.
         jwt_client_id_claim: OptionalText = Setting::new(
             "jwt-client-id-claim", Kind::Text { check: check_text, noun: "name", allowed: "the name of a claim, or none" }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// How far the clock of whoever makes tokens may lie from this one.
         ///
@@ -109,7 +109,7 @@ super::declare_settings! {
         /// AUTH.
         jwt_leeway_s: u32 = Setting::number(
             "jwt-leeway", Seconds, 0, limits::JWT_LEEWAY_MAX_S as u64, limits::JWT_LEEWAY_DEFAULT_S as u64,
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Users who prove their passwords by SCRAM, as a file, or none.
         ///
@@ -117,7 +117,7 @@ super::declare_settings! {
         /// with anything wrong in it the broker does not start, or keeps the users that it has.
         scram_file: OptionalFile = Setting::new(
             "scram-file", Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// A back end that is asked over HTTP who may come in: a URL, or none.
         ///
@@ -126,7 +126,7 @@ super::declare_settings! {
         /// allow, 4xx is ignore. For https its certificate must come from auth_http_ca.
         auth_http_url: OptionalText = Setting::new(
             "auth-http-url", Kind::Text { check: check_url, noun: "url", allowed: "a URL with http:// or https://, or none" }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// A back end that is asked over HTTP who may publish and subscribe to what: a URL, or none.
         ///
@@ -135,12 +135,12 @@ super::declare_settings! {
         /// a no. What a client subscribed to is delivered without asking again.
         acl_http_url: OptionalText = Setting::new(
             "acl-http-url", Kind::Text { check: check_url, noun: "url", allowed: "a URL with http:// or https://, or none" }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// How long a decision of acl_http_url is kept for a session.
         acl_http_cache_s: u32 = Setting::number(
             "acl-http-cache", Seconds, 1, limits::ACL_HTTP_CACHE_MAX_S as u64, limits::ACL_HTTP_CACHE_DEFAULT_S as u64,
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// What holds while auth_http_url or acl_http_url does not answer: deny or ignore.
         ///
@@ -148,7 +148,7 @@ super::declare_settings! {
         /// rules of acl_file. An answer of status 5xx, one that cannot be read and one that is too large are none.
         http_when_down: WhenHttpDown = Setting::new(
             "http-when-down", Kind::Choice { words: WhenHttpDown::WORDS, planned: &[], bare: None }, Fallback::Text("deny"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
     }
 }
 

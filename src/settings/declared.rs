@@ -309,7 +309,7 @@ super::declare_settings! {
             "listener-name",
             Kind::Text { check: check_name, noun: "name", allowed: NAMES },
             Fallback::Address,
-        ).key_in_file("name").in_tables_only(), Start;
+        ).key_in_file("name").in_tables_only(), Reload;
 
         /// What it speaks below MQTT.
         ///
@@ -319,20 +319,20 @@ super::declare_settings! {
             "listener-kind",
             Kind::Choice { words: ListenerKind::WORDS, planned: &["mqtt-sn"], bare: None },
             Fallback::Text("tcp"),
-        ).key_in_file("kind").in_tables_only(), Start;
+        ).key_in_file("kind").in_tables_only(), Reload;
 
         /// Most clients of this listener that are connected at one time.
         ///
         /// One more is refused with 0x97 (3 before 5.0), unless it takes over a connection of its own. Those of all listeners together are bounded by [node] max_connections.
         connections_max: u32 = Setting::number(
             "listener-max-connections", Count, 1, limits::CONNECTIONS_MAX as u64, limits::CONNECTIONS_MAX as u64,
-        ).key_in_file("max_connections").word("all", limits::CONNECTIONS_MAX as u64).in_tables_only(), Start;
+        ).key_in_file("max_connections").word("all", limits::CONNECTIONS_MAX as u64).in_tables_only(), Reload;
 
         /// Time from accepting a connection to its complete CONNECT.
         connect_timeout_s: u16 = Setting::number(
             "connect-timeout", Seconds, 1, limits::CONNECT_TIMEOUT_MAX_S as u64,
             limits::CONNECT_TIMEOUT_DEFAULT_S as u64,
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Silence after which TCP asks a peer whether it is still there.
         ///
@@ -341,19 +341,19 @@ super::declare_settings! {
         tcp_keepalive_idle_s: u16 = Setting::number(
             "tcp-keepalive-idle", Seconds, 0, limits::TCP_KEEPALIVE_MAX_S as u64,
             limits::TCP_KEEPALIVE_IDLE_DEFAULT_S as u64,
-        ).word("off", 0).for_each_listener(), Start;
+        ).word("off", 0).for_each_listener(), Reload;
 
         /// Time from one such question to the next, while none is answered.
         tcp_keepalive_interval_s: u16 = Setting::number(
             "tcp-keepalive-interval", Seconds, 1, limits::TCP_KEEPALIVE_MAX_S as u64,
             limits::TCP_KEEPALIVE_INTERVAL_DEFAULT_S as u64,
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Questions without an answer that end a connection.
         tcp_keepalive_count: u16 = Setting::number(
             "tcp-keepalive-count", Count, 1, limits::TCP_KEEPALIVE_COUNT_MAX as u64,
             limits::TCP_KEEPALIVE_COUNT_DEFAULT as u64,
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Longest time that what was sent may go unacknowledged by the peer's TCP.
         ///
@@ -361,7 +361,7 @@ super::declare_settings! {
         /// hour. Where it is set, it also bounds how long unanswered keep-alive questions go on.
         tcp_user_timeout_s: u32 = Setting::number(
             "tcp-user-timeout", Seconds, 0, limits::TCP_USER_TIMEOUT_MAX_S as u64, 0,
-        ).word("off", 0).for_each_listener(), Start;
+        ).word("off", 0).for_each_listener(), Reload;
 
         /// Versions of MQTT that are let in: 3.1, 3.1.1 and 5.0.
         ///
@@ -369,7 +369,7 @@ super::declare_settings! {
         mqtt_versions: MqttVersions = Setting::new(
             "mqtt-versions", Kind::Texts { check: lists::check_version, noun: "version", most: 3 },
             Fallback::Text("3.1,3.1.1,5.0"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Networks that clients may come from; all, or networks and addresses.
         ///
@@ -378,7 +378,7 @@ super::declare_settings! {
         allow_from: Networks = Setting::new(
             "allow-from", Kind::Texts { check: lists::check_network, noun: "network", most: limits::NETWORKS_MAX },
             Fallback::Text("all"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Networks that clients may not come from; none, or networks and addresses.
         ///
@@ -386,7 +386,7 @@ super::declare_settings! {
         deny_from: Networks = Setting::new(
             "deny-from", Kind::Texts { check: lists::check_network, noun: "network", most: limits::NETWORKS_MAX },
             Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Expect a PROXY header, of version 1 or 2, at the beginning of each connection.
         ///
@@ -394,7 +394,7 @@ super::declare_settings! {
         /// closed, and so is one that does not come from proxy_from.
         proxy_protocol: bool = Setting::new(
             "proxy-protocol", Kind::Switch { off_flag: "no-proxy-protocol" }, Fallback::Switch(false),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Networks of proxies whose PROXY header and X-Forwarded-For are believed; none, or networks.
         ///
@@ -402,14 +402,14 @@ super::declare_settings! {
         proxy_from: Networks = Setting::new(
             "proxy-from", Kind::Texts { check: lists::check_network, noun: "network", most: limits::NETWORKS_MAX },
             Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Most connections a second of one listener.
         ///
         /// As many as that may come at once. Whoever comes beyond it is closed unheard.
         connect_rate_max: u32 = Setting::number(
             "max-connect-rate", Count, 0, limits::CONNECT_RATE_MAX as u64, 0,
-        ).word("any", 0).for_each_listener(), Start;
+        ).word("any", 0).for_each_listener(), Reload;
 
         /// Most connections a second from one address: of IPv6 from one /64.
         ///
@@ -417,7 +417,7 @@ super::declare_settings! {
         /// address counts.
         connect_rate_per_address_max: u32 = Setting::number(
             "max-connect-rate-per-address", Count, 0, limits::CONNECT_RATE_MAX as u64, 0,
-        ).word("any", 0).for_each_listener(), Start;
+        ).word("any", 0).for_each_listener(), Reload;
 
         /// Path of MQTT over WebSocket.
         ///
@@ -425,7 +425,7 @@ super::declare_settings! {
         ws_path: Box<str> = Setting::new(
             "ws-path", Kind::Text { check: lists::check_http_path, noun: "path", allowed: "a path such as /mqtt" },
             Fallback::Text("/mqtt"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Origins of the pages whose scripts may connect over WebSocket; any, or origins.
         ///
@@ -434,7 +434,7 @@ super::declare_settings! {
         ws_origins: Origins = Setting::new(
             "ws-origins", Kind::Texts { check: lists::check_origin, noun: "origin", most: limits::ORIGINS_MAX },
             Fallback::Text("any"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Clients of a Unix socket are called what the account is called that they run under.
         ///
@@ -442,14 +442,14 @@ super::declare_settings! {
         /// account that is not in it is called by its number.
         unix_user_names: bool = Setting::new(
             "unix-user-names", Kind::Switch { off_flag: "no-unix-user-names" }, Fallback::Switch(false),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
         /// What of a client's certificate is its user name.
         ///
         /// That is its user name then, whatever CONNECT says, and no password is asked for. The certificate is the one that TLS has verified
         /// (tls_client_cert), or whose name a trusted proxy passes on. A client without one is asked as any other.
         certificate_user: CertificateUser = Setting::new(
             "certificate-user", Kind::Choice { words: CertificateUser::WORDS, planned: &[], bare: None }, Fallback::Text("off"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
         /// Certificate chains of the listener, as PEM files; none is no TLS.
         ///
         /// Given for all listeners it makes tls_port listen, or 8883. The server's own certificate comes first in each.
@@ -458,60 +458,60 @@ super::declare_settings! {
         /// wrong, all stay as they were.
         tls_certificates: Vec<String> = Setting::new(
             "tls-cert", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CERTIFICATES_MAX }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Private keys of the certificates, as PEM files: PKCS#8, PKCS#1 or SEC1.
         ///
         /// PKCS#8 may be encrypted; the passphrase is the same for all of a listener.
         tls_keys: Vec<String> = Setting::new(
             "tls-key", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CERTIFICATES_MAX }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// File whose first line is the passphrase of the keys.
         tls_key_passphrase_file: Box<str> = Setting::new(
             "tls-key-passphrase-file", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Environment variable that holds the passphrase of the keys.
         tls_key_passphrase_variable: Box<str> = Setting::new(
             "tls-key-passphrase-variable", Kind::Text { check: check_variable, noun: "name", allowed: "the name of an environment variable, or none" }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Authorities that client certificates must come from, as a PEM file.
         tls_ca: Box<str> = Setting::new(
             "tls-ca", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Whether clients show certificates: off, optional or required.
         ///
         /// optional asks for one and takes in who has none; one that is shown must be right.
         tls_client_certificates: ClientCertificates = Setting::new(
             "tls-client-cert", Kind::Choice { words: ClientCertificates::WORDS, planned: &[], bare: None }, Fallback::Text("off"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Revocation lists of those authorities, as PEM files.
         ///
         /// With them a client certificate is refused that is on its issuer's list, or whose issuer has no list here.
         tls_crls: Vec<String> = Setting::new(
             "tls-crl", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CRLS_MAX }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Oldest version of TLS that is taken: 1.2 or 1.3.
         tls_version_min: TlsVersion = Setting::new(
             "tls-min-version", Kind::Choice { words: TlsVersion::WORDS, planned: &[], bare: None }, Fallback::Text("1.2"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Cipher suites that are taken, by their IANA names, or all.
         ///
         /// Only suites with AEAD are known: AES-GCM and ChaCha20-Poly1305.
         tls_ciphers: Vec<String> = Setting::new(
             "tls-ciphers", Kind::Texts { check: check_suite, noun: "name", most: limits::TLS_CIPHERS_MAX }, Fallback::Text("all"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// OCSP response that is stapled to the first certificate, as a DER file.
         tls_ocsp: Box<str> = Setting::new(
             "tls-ocsp", Kind::Text { check: check_file, noun: "path", allowed: FILES }, Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Whether clients get tickets by which they resume: on or off.
         ///
@@ -519,14 +519,14 @@ super::declare_settings! {
         /// a reload leaves them as they are; of others a reload voids the tickets, since authorities or revocation lists may have changed.
         tls_tickets: TlsTickets = Setting::new(
             "tls-tickets", Kind::Choice { words: TlsTickets::WORDS, planned: &[], bare: None }, Fallback::Text("on"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// How long a TLS handshake may take, from the connection on.
         ///
         /// connect_timeout bounds it as well, which goes on to CONNECT.
         tls_handshake_timeout_s: u16 = Setting::number(
             "tls-handshake-timeout", Seconds, 1, limits::CONNECT_TIMEOUT_MAX_S as u64, limits::TLS_HANDSHAKE_TIMEOUT_DEFAULT_S as u64,
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
     }
 
     Auth {
@@ -537,7 +537,7 @@ super::declare_settings! {
         allow_anonymous: AnonymousAccess = Setting::new(
             "allow-anonymous", Kind::Choice { words: AnonymousAccess::WORDS, planned: &[], bare: Some("true") },
             Fallback::Text("loopback"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Users and their hashed passwords: a file in Mosquitto's format.
         ///
@@ -548,7 +548,7 @@ super::declare_settings! {
             "password-file",
             Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" },
             Fallback::Text("none"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
 
         /// Who is asked about a client that shows a user name or a password, in this order.
         ///
@@ -558,7 +558,7 @@ super::declare_settings! {
             "authentication",
             Kind::Texts { check: check_method, noun: "method", most: AuthMethod::WORDS.len() },
             Fallback::Text("configured"),
-        ).for_each_listener(), Start;
+        ).for_each_listener(), Reload;
     }
 
     .. derived {
@@ -599,6 +599,12 @@ impl ListenerSettings {
         let lists = [&self.tls_certificates, &self.tls_keys, &self.tls_crls].into_iter().flatten().map(String::as_str);
         let single = [&*self.tls_ca, &*self.tls_ocsp, &*self.tls_key_passphrase_file];
         lists.chain(single).filter(|path| *path != "none" && self.kind.has_tls())
+    }
+
+    /// Whether somebody is asked about its clients.
+    pub fn asks(&self) -> bool {
+        let has_others = self.auth.scram_file.path().is_some() || self.auth.acl_http_url.get().is_some();
+        has_others || !self.methods().is_empty()
     }
 
     /// Whether clients without credentials come in.

@@ -85,7 +85,7 @@ impl Shard {
                 self.drain = plan.map(Drain::new);
                 Reply::Done
             }
-            Command::SetListener { .. } => Reply::Done, // the edge has seen to it
+            Command::SetListener { .. } | Command::ChangeListeners => Reply::Done, // the edge has seen to it
             Command::Counts => Reply::Counts(Box::new(self.report(edge.transport()))),
             Command::ListClients { after, limit, filter } => self.list_clients(&filter, after, (limit, edge)),
             Command::DescribeClient { client_id } => self.describe_client(turn.now, &client_id, edge),

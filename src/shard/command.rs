@@ -50,6 +50,9 @@ pub enum Command {
         /// Whether it is to accept.
         is_open: bool,
     },
+    /// Listeners have come, gone or changed: the edge has been told another way, and has seen to it before the shard hears of it. Answered by
+    /// [`Reply::Done`].
+    ChangeListeners,
     /// What has happened and what is held. Answered by [`Reply::Counts`].
     Counts,
     /// A page of the sessions of this shard. Answered by [`Reply::Clients`].

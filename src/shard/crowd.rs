@@ -35,6 +35,7 @@ impl Router {
             .entries
             .iter()
             .map(|&entry| Part { entry, next: 0, end: self.index.subscribers_count(entry) })
+            .filter(|part| part.end > 0)
             .collect();
         parts.sort_unstable_by_key(|part| part.entry);
         let message = routed.share().clone();

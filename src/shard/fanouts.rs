@@ -22,7 +22,7 @@ use crate::ids::{ConnectionId, Qos};
 use crate::session::{Message, Place, Reception, Session};
 use crate::topic::EntryId;
 
-/// How far one message has come in the list of one entry.
+/// How far one message has come in the list of one entry, which somebody is in for whom it was.
 #[derive(Debug)]
 pub(super) struct Part {
     pub entry: EntryId,
@@ -198,7 +198,7 @@ impl FanoutsUnderWay {
     }
 
     /// Notes that the subscriber at a place leaves its list. Returns the last of each side behind it, which fills the gap before
-    /// it and leaves the next.
+    /// it and leaves the next. A list that nobody is left in for whom a message was may be gone, and another have its number.
     pub(super) fn take_out(&mut self, place: Place) -> SmallVec<[u32; 8]> {
         let mut last = SmallVec::new();
         for part in self.parts_of(place.entry, usize::MAX) {
@@ -209,6 +209,7 @@ impl FanoutsUnderWay {
                 }
             }
         }
+        self.0.iter_mut().for_each(|fanout| fanout.parts.retain(|part| part.end > 0));
         last.sort_unstable();
         last
     }

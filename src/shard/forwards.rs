@@ -3,7 +3,8 @@
 //! Always holds: such a message is written down here, numbered, in the change that it belongs to (the exchange that was opened, the will
 //! that is cleared, the session that lets go of it), and leaves when that is durable, so that the other shard knows of nothing that a
 //! restart would take back. The other shard counts it in the change that has what came of it. What it has not counted is sent again
-//! after a restart. While one waits, others with its QoS go behind it, whoever has published them: none overtakes.
+//! after a restart. While one waits, others with its QoS go behind it, whoever has published them: none overtakes. While one waits that is retained,
+//! this shard remembers what was deleted since.
 //! Leaves to others: which messages these are (`route`, `groups`), and holding one log against another (`store`).
 
 use super::clients::Clients;
@@ -35,14 +36,9 @@ impl Clients {
             details.forward = Some(InboxCount { from: self.id, number });
         }
         self.forwards.waiting[routed.message.qos as usize] += 1;
+        self.forwards.retained.extend(details.retained);
         let held = HeldForward { to, message: routed.share().clone(), plain, details };
         self.record_log.wait_for(turn, Waiter::Forward(Box::new(held)));
-    }
-
-    /// It need not wait any more.
-    pub(super) fn release_forward(&mut self, turn: &mut Turn<'_>, held: HeldForward) {
-        self.forwards.waiting[held.message.qos() as usize] -= 1;
-        Self::send_forward(turn, held);
     }
 
     fn send_forward(turn: &mut Turn<'_>, held: HeldForward) {
@@ -89,6 +85,18 @@ fn note_inbox(turn: &mut Turn<'_>, count: InboxCount) {
 }
 
 impl Shard {
+    /// It need not wait any more. A retained message that was deleted while it waited is retained by nobody: other shards may have
+    /// forgotten the deletion.
+    pub(super) fn release_forward(&mut self, turn: &mut Turn<'_>, mut held: HeldForward) {
+        let Self { clients, router, .. } = self;
+        if let Some(stamp) = held.details.retained {
+            clients.forwards.retained.pop_front();
+            held.details.retained.take_if(|_| router.retained.is_deleted_since(held.message.borrow().topic, stamp));
+        }
+        clients.forwards.waiting[held.message.qos() as usize] -= 1;
+        Clients::send_forward(turn, held);
+    }
+
     /// After a restart: numbers go on, and what other logs have not taken over is sent to their shards again. `message_of` finds what
     /// was read back; one whose bytes are lost is not sent.
     pub fn restore_forwards(

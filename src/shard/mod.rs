@@ -390,7 +390,7 @@ impl Shard {
         self.take_due(turn);
         if self.next_tidy.is_due(turn.now) {
             self.next_tidy = turn.now.after_s(1);
-            self.router.retained.tidy(turn.now);
+            self.router.retained.tidy(turn.now, self.clients.forwards.retained.front().copied());
             self.clients.end_losses(turn);
             self.clients.traffic.tidy(turn.now, self.clients.settings.count_traffic);
         }

@@ -18,20 +18,21 @@ pub struct Places {
 #[derive(Debug)]
 struct Limited {
     taken: AtomicU32,
-    max: u32,
+    max: AtomicU32,
 }
 
 impl Limited {
     const fn new(max: u32) -> Self {
-        Self { taken: AtomicU32::new(0), max }
+        Self { taken: AtomicU32::new(0), max: AtomicU32::new(max) }
     }
 
     fn is_full(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) >= self.max
+        self.taken.load(Ordering::Relaxed) >= self.max.load(Ordering::Relaxed)
     }
 
     fn try_take(&self) -> bool {
-        let one_more = |taken| (taken < self.max).then_some(taken + 1);
+        let max = self.max.load(Ordering::Relaxed);
+        let one_more = |taken| (taken < max).then_some(taken + 1);
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
@@ -54,6 +55,13 @@ impl Places {
     /// As many as come.
     pub fn unlimited() -> Self {
         Self::new(u32::MAX, [])
+    }
+
+    /// A listener may have so many from now on. Who is connected stays.
+    pub fn set_max(&self, listener: u8, max: u32) {
+        if let Some(own) = self.listeners.get(usize::from(listener)) {
+            own.max.store(max, Ordering::Relaxed);
+        }
     }
 
     /// Whether [`Self::take`] would fail now.
@@ -108,6 +116,20 @@ mod tests {
         assert!(places.is_full(0, None) && places.is_full(1, None), "both came by the first");
         places.free(0);
         assert!(!places.is_full(1, None) && places.take(1, None));
+    }
+
+    #[test]
+    fn a_listener_may_have_more_and_fewer_than_before() {
+        let places = Places::new(9, [1]);
+        assert!(places.take(0, None) && !places.take(0, None));
+        places.set_max(0, 2);
+        assert!(places.take(0, None) && places.is_full(0, None));
+        places.set_max(0, 1);
+        assert!(places.is_full(0, None), "who is there stays");
+        places.free(0);
+        assert!(!places.take(0, None));
+        places.free(0);
+        assert!(places.take(0, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::Turn;
 use super::interest::PendingSubAck;
 use super::mesh::{ConfirmToken, Confirmation, PublishDetails};
 use crate::codec::ReasonCode;
-use crate::ids::{ConnectionId, MessageId, PacketId, SessionId, ShardId};
+use crate::ids::{ConnectionId, MessageId, PacketId, SessionId, ShardId, WriteStamp};
 use crate::session::{Message, Routed};
 use crate::store::format::{InboxCount, LogRecord, MessageRecord};
 use crate::store::{LogKeeping, LogStart, Position, Urgency};
@@ -80,6 +80,8 @@ pub(super) struct Forwards {
     numbered: Vec<u64>,
     /// How many wait, by the QoS of their publishers: what has the same goes behind them.
     pub waiting: [u32; 3],
+    /// The writes to retained topics among them, in order.
+    pub retained: VecDeque<WriteStamp>,
     /// What has come and has not been delivered to all who are to have it: it counts when it has.
     pub under_way: Vec<InboxCount>,
 }

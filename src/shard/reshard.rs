@@ -2,9 +2,10 @@
 //! that owns its client id.
 //!
 //! Always holds: the new logs count for nothing until the manifest names their generation, and then the old ones do not; what was on its
-//! way between logs has arrived, at the sessions that it was for.
+//! way between logs has arrived, at the sessions that it was for; what was for a member of a group that has left, at another one.
 //! Leaves to others: reading, the files of the new logs, the manifest, and deleting what does not count any more.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::codec::SubscriptionOptions;
@@ -39,12 +40,13 @@ pub fn rewrite<M: Medium, F: NewLogFiles<Error: From<MediumError>>>(
             retain_latest(&mut retained, from, topic, *found);
         }
     }
-    let arrivals = source.deliver_forwards(names, &mut sessions, &mut retained)?;
+    let arrivals = source.deliver_forwards(names, &sessions, &mut retained)?;
     let shards = writers.len();
     for (from, of_log) in sessions.into_iter().enumerate() {
-        for session in of_log {
+        for (number, session) in of_log.into_iter().enumerate() {
             let owner = ShardId::owner_of(&session.client_id, shards);
-            writers[owner.index()].write_session(&mut source, from, session, &arrivals)?;
+            let arrived = arrivals.get(&(from, number)).map(Vec::as_slice).unwrap_or_default();
+            writers[owner.index()].write_session(&mut source, from, session, arrived)?;
         }
     }
     for (topic, (from, found)) in retained {
@@ -67,8 +69,8 @@ fn retain_latest(latest: &mut Latest, at: usize, topic: &str, retained: StoredRe
     }
 }
 
-/// What was on its way to a session, by its client id: from which log.
-type Arrivals = HashMap<Box<str>, Vec<(usize, StoredDelivery)>>;
+/// What was on its way to a session, by its log and its number there: from which log.
+type Arrivals = HashMap<(usize, usize), Vec<(usize, StoredDelivery)>>;
 
 /// Where everything is read.
 struct OldLogs<'a, M> {
@@ -86,16 +88,17 @@ impl<M: Medium> OldLogs<'_, M> {
     fn deliver_forwards(
         &mut self,
         names: &NameKey,
-        sessions: &mut [Vec<StoredSession>],
+        sessions: &[Vec<StoredSession>],
         retained: &mut Latest,
     ) -> Result<Arrivals, MediumError> {
         let mut arrivals = Arrivals::new();
         let logs = self.logs;
         for (at, log) in logs.iter().enumerate() {
-            for (to, of_log) in sessions.iter().enumerate() {
+            for to in 0..sessions.len() {
                 for forward in log.state.mailbox.forwards(ShardId(to as u8)) {
                     let Some(stored) = self.message(at, forward.message)? else { continue };
-                    deliver(names, of_log, (at, forward), &stored, &mut arrivals);
+                    let arriving = Arriving { names, from: at, forward, message: &stored };
+                    arriving.deliver(sessions, to, &mut arrivals);
                     if let Some(stamp) = forward.retained {
                         // Its owner may have known nothing of the topic yet.
                         let message = (!stored.payload().is_empty()).then_some(forward.message);
@@ -109,43 +112,65 @@ impl<M: Medium> OldLogs<'_, M> {
 }
 
 /// One message that was on its way to the sessions of a log.
-fn deliver(
-    names: &NameKey,
-    sessions: &[StoredSession],
-    (at, forward): (usize, &StoredForward),
-    message: &StoredMessage,
-    arrivals: &mut Arrivals,
-) {
-    let topic = TopicName::checked_before(&message.topic);
-    let mut picked: Vec<u64> = Vec::new();
-    for session in sessions {
+struct Arriving<'a> {
+    names: &'a NameKey,
+    /// The log that it is in.
+    from: usize,
+    forward: &'a StoredForward,
+    message: &'a StoredMessage,
+}
+
+impl Arriving<'_> {
+    fn deliver(&self, sessions: &[Vec<StoredSession>], to: usize, arrivals: &mut Arrivals) {
+        if self.forward.plain {
+            for (number, session) in sessions[to].iter().enumerate() {
+                self.deliver_to(session, None, arrivals.entry((to, number)));
+            }
+        }
+        for &key in &self.forward.groups {
+            // One of another log is to have it where the members that it was for have left meanwhile.
+            let logs = (to..sessions.len()).chain(0..to);
+            let mut members = logs.flat_map(|log| (0..sessions[log].len()).map(move |number| (log, number)));
+            members
+                .any(|(log, number)| self.deliver_to(&sessions[log][number], Some(key), arrivals.entry((log, number))));
+        }
+    }
+
+    /// Delivers it for what a session is subscribed to: plainly, or as a member of a group. Returns whether it is for that session: for none that is
+    /// being taken down.
+    fn deliver_to(
+        &self,
+        session: &StoredSession,
+        group: Option<u64>,
+        arrivals: Entry<'_, (usize, usize), Vec<(usize, StoredDelivery)>>,
+    ) -> bool {
+        if session.was_ending() {
+            return false;
+        }
+        let Self { names, message, .. } = *self;
+        let topic = TopicName::checked_before(&message.topic);
         let is_own = message.publisher.is_some_and(|publisher| publisher == names.client(&session.client_id));
-        let (mut qos, mut retain, mut ids, mut group) = (Qos::AtMostOnce, false, Vec::new(), None);
+        let (mut qos, mut retain, mut ids) = (Qos::AtMostOnce, false, Vec::new());
         for (text, subscription) in session.subscriptions.iter() {
             let Ok(filter) = SubscribedFilter::parse(text, u16::MAX) else { continue };
             let Some(options) = SubscriptionOptions::from_bits(subscription.options) else { continue };
-            if !matches(filter.filter, topic) || (options.no_local && is_own) {
+            let of_group = filter.share.map(|share| names.group(share, filter.filter.as_str()));
+            if of_group != group || !matches(filter.filter, topic) || (options.no_local && is_own) {
                 continue;
-            }
-            match filter.share.map(|share| names.group(share, filter.filter.as_str())) {
-                None if forward.plain => {}
-                Some(key) if forward.groups.contains(&key) && !picked.contains(&key) => {
-                    picked.push(key);
-                    group = Some(key);
-                }
-                _ => continue,
             }
             qos = qos.max(options.qos);
             retain |= options.retain_as_published && message.retain;
             ids.extend(subscription.identifier);
         }
         let qos = qos.min(message.qos);
-        if qos > Qos::AtMostOnce {
-            let has_extra = group.is_some() || !ids.is_empty();
-            let extra = has_extra.then(|| Box::new(DeliveryExtra { group, ids }));
-            let delivery = StoredDelivery { message: Some(forward.message), qos, retain, packet_id: None, extra };
-            arrivals.entry(session.client_id.clone()).or_default().push((at, delivery));
+        if qos == Qos::AtMostOnce {
+            return false; // it would be kept for nobody
         }
+        let has_extra = group.is_some() || !ids.is_empty();
+        let extra = has_extra.then(|| Box::new(DeliveryExtra { group, ids }));
+        let delivery = StoredDelivery { message: Some(self.forward.message), qos, retain, packet_id: None, extra };
+        arrivals.or_default().push((self.from, delivery));
+        true
     }
 }
 
@@ -166,7 +191,7 @@ impl<F: NewLogFiles<Error: From<MediumError>>> RewrittenLog<F> {
         source: &mut OldLogs<'_, M>,
         from: usize,
         mut session: StoredSession,
-        arrivals: &Arrivals,
+        arrived: &[(usize, StoredDelivery)],
     ) -> Result<(), F::Error> {
         let slot = self.log.next_slot();
         session.disconnected.get_or_insert(self.at);
@@ -188,7 +213,7 @@ impl<F: NewLogFiles<Error: From<MediumError>>> RewrittenLog<F> {
             self.lost += u32::from(!is_due);
             session.deliveries.extend(is_due.then_some(delivery));
         }
-        for (from, arrived) in arrivals.get(&session.client_id).into_iter().flatten() {
+        for (from, arrived) in arrived {
             let Some(id) = arrived.message else { continue };
             if let Some(message) = self.write_message(source, *from, id)? {
                 session.deliveries.push_back(StoredDelivery { message: Some(message), ..arrived.clone() });

@@ -2,7 +2,8 @@
 //!
 //! Always holds: a session keeps the slot that the log names it by; what was in flight keeps its packet identifier and is sent
 //! again when its client is back; one that was being taken down goes on ending, whoever has its client id now; nothing is written down: the log has it already. Whoever was connected counts as disconnected
-//! from the restart on, and times that ran on meanwhile have run on.
+//! from the restart on, and times that ran on meanwhile have run on. What was on its way comes back when every shard knows what the sessions of all are
+//! subscribed to: a delivery finds its shared subscription though all members are elsewhere, and a forward who is to have it.
 //! Leaves to others: reading (`store`, `runtime`), and what is due by now: timers see to it.
 
 use std::sync::Arc;
@@ -121,7 +122,7 @@ impl RestoredLog {
 
 impl Shard {
     /// Takes over what was read back, before anybody is served: its own log's sessions, which came by `listeners`, and the retained messages of all.
-    /// [`Self::is_restored`] says when the other shards know of it.
+    /// [`Self::is_restored`] says when the other shards know of it; when all do of all, [`Self::restore_deliveries`] is next.
     pub fn restore(
         &mut self,
         turn: &mut Turn<'_>,
@@ -138,12 +139,6 @@ impl Shard {
             clients.restore_owner(id, stored, &mut listeners);
             if !stored.was_ending() {
                 router.restore_subscriptions(turn, clients, id, stored);
-            }
-        }
-        // Shared subscriptions are known by now.
-        for &(id, stored) in &slots {
-            router.restore_deliveries(clients, id, stored, log);
-            if !stored.was_ending() {
                 clients.arm(turn.now, id);
             }
         }
@@ -156,6 +151,18 @@ impl Shard {
             if !(*is_on_its_way && clients.logs_retained(topic)) {
                 router.retained.write(turn.now, topic, message.clone(), *stamp);
             }
+        }
+    }
+
+    /// Takes over what was on its way to sessions and to other shards. Every shard is restored by now, and hears of nothing that follows from this
+    /// before it has done the same.
+    pub fn restore_deliveries(&mut self, turn: &mut Turn<'_>, log: &RestoredLog) {
+        debug_assert!(self.is_restored());
+        let Self { clients, router, .. } = self;
+        let mut slots: Vec<(SessionId, &StoredSession)> = log.state.sessions().collect();
+        slots.sort_unstable_by_key(|(slot, _)| *slot);
+        for &(id, stored) in &slots {
+            router.restore_deliveries(clients, id, stored, log);
         }
         self.restore_forwards(turn, &log.state.mailbox, |id| log.message(id).cloned());
     }

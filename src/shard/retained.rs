@@ -168,9 +168,16 @@ impl RetainedStore {
         })
     }
 
-    /// One small step of housekeeping: tombstones that have served their time, messages that have expired.
-    pub(super) fn tidy(&mut self, now: Now) {
-        while self.tombstones.front().is_some_and(|tombstone| tombstone.due.is_due(now)) {
+    /// Whether what was written with this stamp was deleted by a later one, as far as that is remembered.
+    pub(super) fn is_deleted_since(&self, topic: &str, stamp: WriteStamp) -> bool {
+        self.tree.get(topic).is_some_and(|entry| entry.message.is_none() && entry.stamp > stamp)
+    }
+
+    /// One small step of housekeeping: tombstones that have served their time, messages that have expired. `waiting` is the oldest write that has
+    /// not left this shard: what was deleted since is remembered.
+    pub(super) fn tidy(&mut self, now: Now, waiting: Option<WriteStamp>) {
+        let is_of_use = |tombstone: &Tombstone| waiting.is_some_and(|waiting| waiting < tombstone.stamp);
+        while self.tombstones.front().is_some_and(|oldest| oldest.due.is_due(now) && !is_of_use(oldest)) {
             self.remove_oldest_tombstone();
         }
         if self.expiring > 0 {
@@ -291,7 +298,9 @@ mod tests {
         assert!(!store.write(NOW, "t", message("t", b"late", None), stamp(8, 1)));
         assert!(store.is_empty() && read(&store, NOW, u64::MAX).is_empty());
         let later = Now { mono_ns: NOW.mono_ns + 61_000_000_000, unix_ms: 0 };
-        store.tidy(later);
+        store.tidy(later, Some(stamp(8, 1)));
+        assert_eq!(store.tree.len(), 1, "an older write has not left yet");
+        store.tidy(later, None);
         assert_eq!(store.tree.len(), 0, "the tombstone has gone");
     }
 
@@ -348,9 +357,9 @@ mod tests {
         let later = Now { mono_ns: 7_000_000_000, unix_ms: 0 };
         assert_eq!(read(&store, NOW, u64::MAX).len(), 1);
         assert!(read(&store, later, u64::MAX).is_empty());
-        store.tidy(later);
+        store.tidy(later, None);
         assert_eq!((store.len(), store.expiring), (0, 0));
-        store.tidy(Now { mono_ns: later.mono_ns + 61_000_000_000, unix_ms: 0 });
+        store.tidy(Now { mono_ns: later.mono_ns + 61_000_000_000, unix_ms: 0 }, None);
         assert_eq!(store.tree.len(), 0, "the tombstone has gone");
     }
 }

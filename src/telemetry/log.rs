@@ -48,6 +48,16 @@ pub struct LogOptions {
     pub file: Option<PathBuf>,
     /// Lines a second of one kind of event; 0 is all of them.
     pub rate: u32,
+    /// Standard error is the journal's: lines begin with their priority.
+    pub for_journal: bool,
+}
+
+/// Whether standard error is the stream that systemd has made for the journal (`$JOURNAL_STREAM`, systemd.exec(5)), and not one that somebody
+/// has put in its place.
+pub fn stderr_is_journal() -> bool {
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    let Ok(found) = rustix::fs::fstat(io::stderr()) else { return false };
+    stream == format!("{}:{}", found.st_dev, found.st_ino)
 }
 
 /// The open log. Dropping it is [`finish`].
@@ -107,7 +117,8 @@ pub fn verbosity() -> Verbosity {
 
 /// Writes the lines of `say` to standard error at once: for what is said before there is a log, or beside it.
 pub fn say_on_stderr(format: Format, say: impl FnOnce()) {
-    let options = LogOptions { format, level: tracing::Level::INFO, file: None, rate: 0 };
+    let options =
+        LogOptions { format, level: tracing::Level::INFO, file: None, rate: 0, for_journal: stderr_is_journal() };
     tracing::subscriber::with_default(subscriber(&options, io::stderr).0, say);
 }
 
@@ -163,7 +174,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let (filter, handle) = reload::Layer::new(targets(options.level));
-    let lines = fmt::layer().event_format(line::LineFormatter::new(options.format)).with_writer(writer);
+    let formatter = line::LineFormatter::new(options.format).for_journal(options.for_journal && options.file.is_none());
+    let lines = fmt::layer().event_format(formatter).with_writer(writer);
     (tracing_subscriber::registry().with(filter).with(lines), handle)
 }
 

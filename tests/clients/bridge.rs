@@ -4,7 +4,7 @@
 //! the bridge's notifications are read where it connects to.
 
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use crate::mosquitto::{Subscriber, publish_at};
+use crate::ports::Port;
 use crate::stage::{Stage, WAIT};
 use crate::words::Version;
 
@@ -19,6 +20,7 @@ use crate::words::Version;
 struct Edge {
     child: Child,
     addr: SocketAddr,
+    _port: Port,
     /// The bridge's client id at the broker under test, and the name in its notifications.
     name: String,
     lines: mpsc::Receiver<String>,
@@ -30,7 +32,8 @@ impl Edge {
     #[track_caller]
     fn start(stage: &Stage, notifications: bool) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let addr = free_address();
+        let port = Port::claim();
+        let addr = port.address();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = stage.id(if notifications { "told" } else { "mute" });
         let config = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{number}.conf"));
@@ -68,7 +71,7 @@ impl Edge {
                 let _ = sender.send(line);
             }
         });
-        let edge = Self { child, addr, name, lines, config };
+        let edge = Self { child, addr, _port: port, name, lines, config };
         edge.line("SUBACK for the bridge", |line| line.contains("Received SUBACK"));
         edge
     }
@@ -97,12 +100,6 @@ impl Drop for Edge {
         let _ = self.child.wait();
         let _ = std::fs::remove_file(&self.config);
     }
-}
-
-/// An address that nobody listens on. Mosquitto cannot be told to choose one.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound")
 }
 
 /// `topic a/# both 1` in both directions, with and without notifications.

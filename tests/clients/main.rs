@@ -10,6 +10,8 @@ mod life;
 mod mosquitto;
 mod passwords;
 mod peer;
+#[path = "../support/ports.rs"]
+mod ports;
 mod process;
 mod rumqttc_driver_v4;
 mod rumqttc_driver_v5;

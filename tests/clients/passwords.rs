@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::bridge::free_address;
+use crate::ports::Port;
 use crate::stage::WAIT;
 use crate::support::Broker;
 
@@ -114,7 +114,8 @@ fn what_dunlin_passwd_writes_lets_its_users_into_mosquitto_and_dunlin() {
     // Mosquitto 2.0, which distributions have, knows no argon2id.
     ok(dunlin, &["passwd", "-b", "-H", "sha512", users.path(), "ann", "sesame"]);
     ok(dunlin, &["passwd", "-b", "-H", "sha512-pbkdf2", users.path(), "bob", "two words"]);
-    let addr = free_address();
+    let port = Port::claim();
+    let addr = port.address();
     let _mosquitto = Mosquitto::start(addr, users.path());
     check(addr);
     let broker = Broker::start(1, &["--allow-anonymous=false", "--password-file", users.path()]);

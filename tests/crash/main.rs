@@ -10,6 +10,7 @@ mod broker;
 mod client;
 mod cycles;
 mod damage;
+mod ending;
 mod full;
 #[path = "../support/http.rs"]
 mod http;
@@ -17,6 +18,8 @@ mod ledger;
 mod long_queues;
 mod mosquitto;
 mod owners;
+#[path = "../support/ports.rs"]
+mod ports;
 mod restart;
 mod room;
 mod slow;

@@ -3,18 +3,20 @@
 //! `DUNLIN_KEEP_MOSQUITTO_DB` names a file that the one made here is copied to: `src/store/mosquitto_db/real-v6.db` is such a one.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, DataDirectory};
 use crate::client::{Client, PATIENCE, PUBACK, PUBCOMP, PUBREC, PUBREL, Publish, Received};
+use crate::ports::Port;
 
 /// Mosquitto, with persistence, killed when it is dropped.
 struct Mosquitto {
     child: Child,
     address: SocketAddr,
+    _port: Port,
     folder: PathBuf,
 }
 
@@ -23,7 +25,8 @@ impl Mosquitto {
         let folder = std::env::temp_dir().join(format!("dunlin-mosquitto-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).expect("a folder");
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let port = Port::claim();
+        let address = port.address();
         let config = folder.join("mosquitto.conf");
         let place = folder.display();
         let text = format!(
@@ -44,7 +47,7 @@ impl Mosquitto {
             assert!(Instant::now() < deadline, "mosquitto does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { child, address, folder }
+        Self { child, address, _port: port, folder }
     }
 
     /// Runs one of Mosquitto's clients to its end.

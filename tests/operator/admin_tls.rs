@@ -102,3 +102,42 @@ fn at_its_path_root_and_the_brokers_user_need_no_password() {
     admin.broker.ended();
     assert!(!fs::exists(&path).expect("a directory"), "the file goes with the broker");
 }
+
+#[test]
+fn ctl_says_what_is_wrong_with_a_certificate() {
+    let authority = Authority::new("admin-hint");
+    authority.issue("server", 1, 90);
+    let own = authority.path("own.pem");
+    let own_key = authority.path("own.key");
+    // What `openssl req -x509` makes without further words is an authority.
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", &own_key, "-out", &own])
+        .output()
+        .expect("openssl runs");
+    assert!(made.status.success(), "{made:?}");
+    let told = |certificate: &str, key: &str, authorities: &str, host: &str| {
+        let file = format!("[admin]\nport = 0\ntls_cert = {certificate:?}\ntls_key = {key:?}\n");
+        let broker = Broker::start("admin-hint", &file);
+        let lines = broker.lines_to(" ready");
+        let address = lines.iter().find_map(|line| line.split("admin_listening addr=").nth(1)).expect("it is told");
+        let port = address.trim().rsplit(':').next().expect("a port");
+        let url = format!("https://{host}:{port}");
+        let output = Command::new(env!("CARGO_BIN_EXE_dunlin"))
+            .args(["ctl", "--url", &url, "--cafile", authorities, "status"])
+            .env_remove("DUNLIN_CTL_KEY")
+            .output()
+            .expect("it runs");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let text = told(&own, &own_key, &own, "localhost");
+    assert!(text.contains("CaUsedAsEndEntity") && text.contains("basicConstraints=critical,CA:FALSE"), "{text}");
+    let (certificate, key, authorities) =
+        (authority.path("server.pem"), authority.path("server.key"), authority.path("ca.pem"));
+    let text = told(&certificate, &key, &own, "localhost");
+    assert!(text.contains("--cafile names a file with the right one"), "{text}");
+    let text = told(&certificate, &key, &authorities, "127.0.0.1");
+    assert!(text.contains("for other names than that in --url"), "{text}");
+    let text = told(&certificate, &key, &authorities, "localhost");
+    assert!(text.contains("HTTP 401") || text.contains("key"), "{text}");
+}

@@ -1,9 +1,10 @@
 //! What `docs/AUTHENTICATION.md` tells people to type, typed.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+
+use crate::ports::Port;
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/AUTHENTICATION.md");
 
@@ -13,11 +14,6 @@ fn scripts(text: &str) -> String {
     let blocks: Vec<&str> = blocks.collect();
     assert!(blocks.len() >= 6, "the document has lost its scripts");
     blocks.concat()
-}
-
-fn free_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port().to_string()
 }
 
 #[test]
@@ -30,14 +26,15 @@ fn the_scripts_of_the_document_work_as_they_stand() {
     fs::write(&script, format!("set -eu -o pipefail\n{end}{text}")).expect("a file");
     let binaries = Path::new(env!("CARGO_BIN_EXE_dunlin")).parent().expect("it lies somewhere");
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
+    let (users, devices) = (Port::claim(), Port::claim());
     let output = Command::new("timeout")
         .args(["240", "setpriv", "--pdeathsig", "KILL", "bash"])
         .arg(&script)
         .current_dir(&directory)
         .env("PATH", path)
         .env("STATE_DIRECTORY", directory.join("state"))
-        .env("USERS_PORT", free_port())
-        .env("DEVICES_PORT", free_port())
+        .env("USERS_PORT", users.to_string())
+        .env("DEVICES_PORT", devices.to_string())
         .output()
         .expect("bash runs");
     let log = fs::read_to_string(directory.join("broker.log")).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! An identity provider over TLS, whose certificate comes from an authority of the operator's own.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,19 +11,18 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 
 use crate::broker::Broker;
+use crate::ports::Port;
 use crate::tls::Authority;
 
 /// `openssl s_server`, which serves the files of its directory; it goes with its test.
 struct FileServer {
     child: Child,
-    port: u16,
+    port: Port,
 }
 
 impl FileServer {
     fn start(authority: &Authority) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
-        drop(listener);
+        let port = Port::claim();
         let child = Command::new("setpriv")
             .args([
                 "--pdeathsig",
@@ -33,7 +32,7 @@ impl FileServer {
                 "-WWW",
                 "-quiet",
                 "-accept",
-                &format!("127.0.0.1:{port}"),
+                &port.address().to_string(),
             ])
             .args(["-cert", &authority.path("server.pem"), "-key", &authority.path("server.key")])
             .current_dir(authority.path(""))
@@ -43,7 +42,7 @@ impl FileServer {
             .spawn()
             .expect("openssl runs");
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while TcpStream::connect(port.address()).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(30), "openssl does not listen");
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -80,7 +80,7 @@ impl Authority {
     }
 
     /// A `[[listener]]` table with these lines.
-    fn listener(&self, name: &str, more: &str) -> String {
+    pub(crate) fn listener(&self, name: &str, more: &str) -> String {
         let (certificate, key) = (self.path("server.pem"), self.path("server.key"));
         format!(
             "[[listener]]\nname = {name:?}\nkind = \"tls\"\ntls_cert = {certificate:?}\ntls_key = {key:?}\n{more}\n"
@@ -95,10 +95,10 @@ impl Drop for Authority {
 }
 
 /// `openssl s_client`, ended with its test.
-struct OpenSsl(Child);
+pub(crate) struct OpenSsl(Child);
 
 impl OpenSsl {
-    fn connect(address: &str, arguments: &[&str]) -> Self {
+    pub(crate) fn connect(address: &str, arguments: &[&str]) -> Self {
         let child = Command::new("openssl")
             .args(["s_client", "-quiet", "-connect", address])
             .args(arguments)
@@ -124,7 +124,7 @@ impl OpenSsl {
     }
 
     /// Comes in as a client.
-    fn come_in(&mut self) -> bool {
+    pub(crate) fn come_in(&mut self) -> bool {
         self.say(&CONNECT);
         self.read(4) == CONNACK
     }

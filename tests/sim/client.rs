@@ -51,6 +51,8 @@ pub(crate) struct Client {
     pub(crate) subscribed: BTreeSet<String>,
     /// Its last CONNECT was refused, and it lets some time pass before the next.
     pub(crate) refused: bool,
+    /// The session of the model whose CONNACK it has read last.
+    session: Option<u64>,
     /// It has asked for a clean start and not heard whether it got one: it has no session to come back to.
     pub(crate) forgot: bool,
     /// How long its session outlives the present connection, or the last one.
@@ -74,6 +76,7 @@ impl Client {
             outgoing: VecDeque::new(),
             awaited: VecDeque::new(),
             taken: BTreeSet::new(),
+            session: None,
             pending: VecDeque::new(),
             requests: BTreeSet::new(),
             pings: 0,
@@ -183,7 +186,9 @@ impl Client {
                     Version::V31 => oracle.is_present(self.index),
                     _ => connack.session_present,
                 };
-                self.resume(present, out);
+                // It may never have read that the session before this one is gone, and its half of that is not of this one.
+                let before = std::mem::replace(&mut self.session, oracle.serial(self.index));
+                self.resume(present && before == self.session, out);
                 Ok(())
             }
             Packet::Publish(publish) => self.take_publish(publish, oracle),

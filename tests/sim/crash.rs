@@ -51,6 +51,7 @@ impl World {
         let queued_bytes = self.plan.settings.queued_memory_max_bytes / shards as u64;
         let opened = disks.open(shards, queued_bytes, self.now)?;
         let is_told = self.check_damage(&opened)?;
+        self.disks.as_mut().expect("just seen").has_told = false;
         self.oracle.stats.told_damage += u64::from(is_told);
         let serials = self.compare(&opened, is_told || is_end_hit)?;
         let mut survived = self.survived(&opened, &serials);
@@ -63,7 +64,7 @@ impl World {
         self.begin_process(Some((opened, serials)))?;
         self.oracle.restart(&survived, self.now.ms())?;
         self.pass_us(0);
-        self.restore()
+        Ok(())
     }
 
     /// The kernel ends every connection.
@@ -89,7 +90,7 @@ impl World {
     fn check_damage(&self, opened: &Opened) -> Result<bool, String> {
         let disks = self.disks.as_ref().expect("a start has a disk");
         let ledger = disks.disk.1.borrow();
-        let mut is_told = opened.lost > 0;
+        let mut is_told = opened.lost > 0 || disks.has_told;
         for RecoveredLog { log, scan, state, refused, .. } in &opened.before {
             if !scan.missing.is_empty() || !scan.cut_off.is_empty() || !refused.is_empty() {
                 return Err(format!("{log} misses files that nobody took: {scan:?}, {refused:?}"));
@@ -233,11 +234,18 @@ impl World {
             assert!(self.fx.log.is_empty(), "the log has it already");
             self.carry_out_effects(shard)?;
         }
+        self.restore_subscriptions()?;
+        // Nothing of what follows from it arrives before all have theirs.
+        for (shard, log) in restored.iter().enumerate() {
+            self.shards[shard].restore_deliveries(&mut Turn { now: self.now, fx: &mut self.fx }, log);
+            assert!(self.fx.log.is_empty(), "the log has it already");
+            self.carry_out_effects(shard)?;
+        }
         Ok(())
     }
 
     /// Nobody is heard before every shard knows what the sessions of all are subscribed to.
-    fn restore(&mut self) -> Check {
+    fn restore_subscriptions(&mut self) -> Check {
         let count = self.shards.len();
         for _ in 0..ROUNDS {
             for shard in 0..count {

@@ -13,9 +13,9 @@ use dunlin::session::Message;
 use dunlin::shard::{StartRecords, read_messages, rewrite};
 use dunlin::store::format::{InboxCount, LogId, Manifest, MessageId, NewestSegment, SegmentNumber, StoreFile};
 use dunlin::store::{
-    CompleteSegments, DurableEnd, LogConfig, LogOutput, MadeCheckpoint, Medium, MediumError, MessageFinder, NewLog,
-    NewLogFiles, Position, RecordGroup, RecordWriter, RecoveredLog, SegmentWrite, Urgency, covered_by, join_logs,
-    needed_by, read_message, recover_log, write_pages,
+    CompleteSegments, DurableEnd, LogConfig, LogOutput, LostParts, MadeCheckpoint, Medium, MediumError, MessageFinder,
+    NewLog, NewLogFiles, Position, RecordGroup, RecordWriter, RecoveredLog, SegmentWrite, Urgency, covered_by,
+    join_logs, needed_by, read_message, recover_log, write_pages,
 };
 use dunlin::time::{Now, Timestamp};
 
@@ -92,6 +92,8 @@ pub(super) struct LogOnDisk {
     /// Forwards of other logs that were taken over, and in which record; those that are durable.
     taking: VecDeque<(u64, InboxCount)>,
     taken: BTreeMap<ShardId, u64>,
+    /// What of it is lost, and was told.
+    lost: LostParts,
 }
 
 /// See the module's text.
@@ -104,6 +106,8 @@ pub(crate) struct Disks {
     canary: Canary,
     /// Something was done to the disk that is not its writers' doing.
     pub(super) is_hit: bool,
+    /// Something was found to be lost since the last start, and told.
+    pub(super) has_told: bool,
     /// A write under way that goes elsewhere: of which log, and where it was to go.
     pub(super) misdirected: Option<(LogId, SegmentNumber, u64, u64)>,
     /// A canary: the next start takes the first damage for the end of the log.
@@ -159,6 +163,7 @@ impl Disks {
             logs: Vec::new(),
             canary,
             is_hit: false,
+            has_told: false,
             misdirected: None,
             truncates: None,
         }
@@ -221,6 +226,7 @@ impl Disks {
                 made: None,
                 taking: VecDeque::new(),
                 taken: recovered.state.mailbox.taken().collect(),
+                lost: LostParts::of(&recovered.scan),
             });
             logs.push(OpenedLog { recovered, messages, in_memory, lost, start });
         }
@@ -370,6 +376,17 @@ impl Disks {
             recover_log(&mut medium, node, log).map_err(|error| error.to_string())
         };
         let mut recovered = read(&self.disk, complete)?;
+        let new = self.logs[shard].lost.learn(&recovered.scan);
+        if !new.is_empty() {
+            if !new.cut_off.is_empty() {
+                return Err(format!("{log} misses files that nobody took: {new:?}, {:?}", recovered.scan));
+            }
+            if let Some(position) = self.disk.1.borrow().too_much(log, &new.damage) {
+                return Err(format!("record {position} of {log} is lost, and nothing has hit it: {new:?}"));
+            }
+            self.has_told = true;
+            return Ok(false);
+        }
         if recovered.scan.incomplete > 0 || complete.0 == 0 {
             return Ok(false);
         }

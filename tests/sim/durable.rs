@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use dunlin::codec::{AckKind, Packet, ReasonCode};
 use dunlin::ids::{MessageId, PacketId, Qos, SessionId, ShardId};
 use dunlin::store::format::{InboxCount, LogRecord, QueuedRecord, Records};
-use dunlin::store::state::{LogState, StoredSession, StoredSubscription};
+use dunlin::store::state::{LogState, StoredDelivery, StoredSession, StoredSubscription};
 use dunlin::store::{LogOutput, Position, RecordGroup, RecoveredLog};
 
 use crate::canary::Canary;
@@ -223,11 +223,26 @@ impl World {
                         store.messages.insert(message.id, key);
                     }
                 }
-                LogRecord::Queued(QueuedRecord { session, message, .. }) => {
+                LogRecord::Queued(QueuedRecord { session, message, qos, packet_id, .. }) => {
                     if let Some(&key) = store.messages.get(&message)
                         && let Some(&Some(client)) = store.names.get(&session.0)
                     {
                         store.owed.push_back((store.appended, client, key));
+                        if packet_id.is_some() && qos == Qos::ExactlyOnce {
+                            self.oracle.begin_sending(client, key);
+                        }
+                    }
+                }
+                LogRecord::Sent { session, message, .. } => {
+                    let waits = |delivery: &StoredDelivery| {
+                        delivery.message == Some(message) && delivery.qos == Qos::ExactlyOnce
+                    };
+                    let known = store.written.session(session);
+                    if known.is_some_and(|known| known.deliveries.iter().any(waits))
+                        && let Some(&key) = store.messages.get(&message)
+                        && let Some(&Some(client)) = store.names.get(&session.0)
+                    {
+                        self.oracle.begin_sending(client, key);
                     }
                 }
                 _ => {}

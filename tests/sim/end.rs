@@ -378,6 +378,7 @@ impl World {
         }
         self.take_mesh(shard, &mut fx);
         self.take_records(shard, &fx.log);
+        self.bodies.ask(shard, fx.reads.drain(..));
         fx.clear();
         self.fx = fx;
         self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Flushed);

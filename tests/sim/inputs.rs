@@ -29,7 +29,7 @@ impl InputHandler for Told<'_> {
     fn is_full_for(&self, client_id: &str, listener: u8) -> bool {
         let is_full = self.world.shards[self.shard].is_full_for(client_id, listener);
         if is_full && let Some(index) = self.world.adopting.or(self.world.receiving) {
-            let key = (self.shard, client_id.to_owned());
+            let key = (self.shard, listener, client_id.to_owned());
             self.world.awaiting_place.borrow_mut().entry(key).or_default().push_back(index);
         }
         is_full
@@ -110,7 +110,7 @@ impl World {
         let received_from = self.received_from.get(&(shard, connection)).copied();
         let index = match self.adopting.take().or(received_from).or(self.receiving) {
             Some(index) => index,
-            None => self.take_waiting(shard, connect.client_id)?,
+            None => self.take_waiting(shard, arrival.listener_index, connect.client_id)?,
         };
         let is_full = self.is_full();
         let conn = self.conns.get_mut(&index).expect("still there");
@@ -153,9 +153,9 @@ impl World {
         connected >= self.plan.connections_max.into()
     }
 
-    /// The connection that has waited longest for a place for this client.
-    fn take_waiting(&self, shard: usize, client_id: &str) -> Result<usize, String> {
-        let key = (shard, client_id.to_owned());
+    /// The connection by this listener that has waited longest for a place for this client.
+    fn take_waiting(&self, shard: usize, listener: u8, client_id: &str) -> Result<usize, String> {
+        let key = (shard, listener, client_id.to_owned());
         let mut awaiting = self.awaiting_place.borrow_mut();
         // Those that have gone meanwhile are not heard.
         let still_waits =
@@ -378,12 +378,13 @@ impl World {
         if let Packet::Publish(publish) = &packet {
             topic = resolve(&mut self.aliases, index, publish.topic, publish.topic_alias.map(u16::from));
             self.trace.note(&format!(
-                "to client {client}: PUBLISH {topic} q{} {:?} dup {} retain {} {:?}",
+                "to client {client}: PUBLISH {topic} q{} {:?} dup {} retain {} {:?} for {:?}",
                 publish.qos as u8,
                 publish.packet_id,
                 publish.dup,
                 publish.retain,
-                Tag::of(publish.payload)
+                Tag::of(publish.payload),
+                publish.subscription_ids.iter().map(u32::from).collect::<Vec<_>>()
             ));
         } else {
             self.trace.note(&format!("to client {client}: {packet:?}"));

@@ -195,6 +195,7 @@ impl World {
     }
 
     fn publish_for_operator(&mut self, shard: usize) -> Check {
+        self.pass_us(1); // two writes at one instant on two shards are ordered by shard
         self.operator.messages += 1;
         let (key, topic) = ((OPERATORS + shard, self.operator.messages), *self.operator.rng.pick(&TOPICS));
         let qos = self.operator.rng.below(3) as u8;

@@ -66,8 +66,8 @@ pub(crate) struct World {
     pub(crate) tickets: BTreeMap<Ticket, usize>,
     /// Whose CONNECT a shard will hear next: of a connection that is adopted, or received from.
     pub(crate) adopting: Option<usize>,
-    /// Connections whose CONNECT waits for a place, by shard and client id.
-    pub(crate) awaiting_place: RefCell<BTreeMap<(usize, String), VecDeque<usize>>>,
+    /// Connections whose CONNECT waits for a place, by shard, listener and client id: each listener has a queue of its own.
+    pub(crate) awaiting_place: RefCell<BTreeMap<(usize, u8, String), VecDeque<usize>>>,
     pub(crate) receiving: Option<usize>,
     /// By what their shards call them: connections that were listened to before they were known.
     pub(crate) received_from: BTreeMap<(usize, ConnectionId), usize>,
@@ -230,10 +230,6 @@ impl World {
             _ => self.rng.between(1, 300),
         };
         if jump_us >= LONG_US {
-            // No log stands still for as long as a deleted retained message is remembered.
-            for shard in 0..self.shards.len() {
-                self.settle_disk(shard)?;
-            }
             self.mesh_arrives()?;
         }
         self.pass_us(jump_us);

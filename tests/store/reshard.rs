@@ -84,8 +84,7 @@ fn recover(disk: &mut Shared, generation: u32, shards: u8) -> Vec<RecoveredLog> 
 
 fn write_anew(disk: &mut Shared, logs: &[RecoveredLog], shards: u8) -> (Vec<RecoveredLog>, u32) {
     let new = (0..shards).map(|shard| begin(disk, id_of(2, shard))).collect();
-    let names = NameKey { first: 1, second: 2 };
-    let lost = rewrite(disk, logs, &names, Timestamp(NOW.unix_ms), new).expect("the disk takes it");
+    let lost = rewrite(disk, logs, &NAMES, Timestamp(NOW.unix_ms), new).expect("the disk takes it");
     (recover(disk, 2, shards), lost)
 }
 
@@ -144,4 +143,68 @@ fn a_delivery_in_flight_whose_bytes_are_lost_is_gone_and_counted_and_one_that_th
         found.deliveries.iter().map(|d| (d.packet_id.map(PacketId::get), d.message.is_some())).collect();
     in_flight.sort_unstable();
     assert_eq!((in_flight, session), (vec![(Some(4), true), (Some(5), false)], SessionId(0)));
+}
+
+/// A session of the log, which is subscribed to this.
+fn begin_session(log: &mut NewLog<Shared>, client_id: &str, filters: &[&str]) -> SessionId {
+    let session = log.next_slot();
+    log.push(&LogRecord::SessionBegun { session, client_id, expiry_s: 60, at: Timestamp(1) });
+    for filter in filters {
+        log.push(&LogRecord::Subscribed { session, filter, options: 2, identifier: None });
+    }
+    session
+}
+
+/// What is queued for each client, its groups' messages marked, after one message on `t` was on its way to the second of three logs for this group.
+fn queued_after_arrival(group: &str, fill: impl Fn(&mut [NewLog<Shared>])) -> Vec<(String, Vec<Option<u64>>)> {
+    let mut disk = Shared::default();
+    let mut old: Vec<_> = (0..3).map(|shard| begin(&disk, id_of(1, shard))).collect();
+    let message = old[0].push_message(&message("t", b"m"));
+    let groups = [NAMES.group(group, "t")];
+    let (to, groups) = (ShardId(1), ListOf::Values(&groups));
+    let forward = ForwardTarget { to, number: 1, message, plain: false, retained: None, groups };
+    old[0].push(&LogRecord::Forward(forward));
+    old[1].push(&LogRecord::Started { at: Timestamp(1) });
+    old[2].push(&LogRecord::Started { at: Timestamp(1) });
+    fill(&mut old);
+    for log in old {
+        log.finish().expect("the disk takes it");
+    }
+    let old = recover(&mut disk, 1, 3);
+    let (new, _) = write_anew(&mut disk, &old, 2);
+    let sessions = new.iter().flat_map(|log| log.state.sessions());
+    let mut queued: Vec<_> = sessions
+        .map(|(_, session)| {
+            let groups =
+                session.deliveries.iter().map(|delivery| delivery.extra.as_ref().and_then(|extra| extra.group));
+            (session.client_id.to_string(), groups.collect())
+        })
+        .collect();
+    queued.sort();
+    queued
+}
+
+const NAMES: NameKey = NameKey { first: 1, second: 2 };
+
+#[test]
+fn what_was_for_a_member_that_is_ending_is_for_another_and_not_for_its_successor() {
+    let queued = queued_after_arrival("g", |logs| {
+        let session = begin_session(&mut logs[1], "c", &["$share/g/t"]);
+        logs[1].push(&LogRecord::SessionExpiry { session, expiry_s: 0 });
+        begin_session(&mut logs[1], "c", &[]);
+        begin_session(&mut logs[1], "d", &["$share/g/t", "t"]);
+    });
+    let nothing = |name: &str| (name.to_owned(), Vec::new());
+    let of_group = ("d".to_owned(), vec![Some(NAMES.group("g", "t"))]);
+    assert_eq!(queued, [nothing("c"), nothing("c"), of_group]);
+}
+
+#[test]
+fn what_was_for_a_member_that_has_left_is_for_one_of_another_log() {
+    let queued = queued_after_arrival("g", |logs| {
+        begin_session(&mut logs[1], "left", &["$share/h/t"]);
+        begin_session(&mut logs[2], "there", &["$share/g/t"]);
+    });
+    let of_group = ("there".to_owned(), vec![Some(NAMES.group("g", "t"))]);
+    assert_eq!(queued, [("left".to_owned(), Vec::new()), of_group]);
 }

@@ -30,7 +30,7 @@ use operate::OperateCommand;
 /// Asks a running broker, by its admin server
 #[derive(Debug, Parser)]
 #[command(name = "dunlin ctl", bin_name = "dunlin ctl", max_term_width = 100)]
-struct CtlArguments {
+pub(super) struct CtlArguments {
     /// Where the admin server is, if not at http://127.0.0.1:18083
     #[arg(long, env = "DUNLIN_CTL_URL", global = true)]
     url: Option<String>,
@@ -194,12 +194,7 @@ struct PublishArguments {
 pub(super) fn run(arguments: &[OsString]) -> Exit {
     let arguments = match CtlArguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
-            // A terminal that has gone is told nothing.
-            let _ = error.print();
-            return exit;
-        }
+        Err(error) => return super::usage(&error),
     };
     match key(&arguments).and_then(|key| run_with(&arguments, key)) {
         Ok(()) => Exit::Ok,

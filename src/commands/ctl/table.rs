@@ -34,7 +34,10 @@ fn collect(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
         Value::Array(values) => {
             lines.push((name.to_owned(), values.iter().map(plain).collect::<Vec<_>>().join(" ")));
         }
-        other => lines.push((name.to_owned(), plain(other))),
+        other => match other.as_u64().filter(|_| name == "until_ms") {
+            Some(unix_ms) => lines.push(("until".to_owned(), rfc3339(unix_ms))),
+            None => lines.push((name.to_owned(), plain(other))),
+        },
     }
 }
 
@@ -153,7 +156,7 @@ pub(super) fn bans(list: &Value) -> String {
         &[
             ("CLIENT", |ban| plain(&ban["client_id"])),
             ("NETWORK", |ban| plain(&ban["network"])),
-            ("UNTIL (MS)", |ban| plain(&ban["until_ms"])),
+            ("UNTIL", |ban| ban["until_ms"].as_u64().map_or_else(String::new, rfc3339)),
             ("REASON", |ban| plain(&ban["reason"])),
         ],
     )
@@ -239,6 +242,23 @@ fn table(list: &Value, columns: &[Column]) -> String {
     text
 }
 
+/// A time as the log writes it, to the second.
+fn rfc3339(unix_ms: u64) -> String {
+    let seconds = unix_ms / 1_000;
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Years that begin in March have their odd day at the end; 400 of them have 146,097 days. Day 0 is 1970-01-01.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let of_era_years = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * of_era_years + of_era_years / 4 - of_era_years / 100);
+    let month_from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + of_era_years + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Characters of a cell; the whole is in what --json prints.
 const CELL_MAX: usize = 80;
 
@@ -268,6 +288,26 @@ fn visible(c: char) -> Vec<char> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn times_are_dates() {
+        for (unix_ms, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59Z"),
+            (1_772_366_400_000, "2026-03-01T12:00:00Z"),
+            (4_102_444_799_000, "2099-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(unix_ms), shown, "{unix_ms}");
+        }
+        let list = json!([{"client_id": "a", "until_ms": 1_772_366_400_000_u64, "reason": "x"}, {"client_id": "b", "reason": "y"}]);
+        let shown = bans(&list);
+        assert!(
+            shown.contains("UNTIL") && shown.contains("2026-03-01T12:00:00Z") && !shown.contains("null"),
+            "{shown}"
+        );
+        assert_eq!(fields(&json!({"until_ms": 1_772_366_400_000_u64})), "until  2026-03-01T12:00:00Z\n");
+    }
 
     #[test]
     fn a_table_is_aligned_and_what_clients_chose_does_no_harm() {

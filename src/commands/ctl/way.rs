@@ -9,6 +9,8 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::Request;
 
+use crate::commands::http::told;
+
 /// How long a read of an answer may take: a stream says something every few seconds.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most bytes of an answer's head.
@@ -52,7 +54,7 @@ impl Way {
 
     pub(super) fn ask(&self, asked: &Asked<'_>) -> Result<Answered, String> {
         match self {
-            Self::Http(agent, url) => ask_by_http(agent, url, asked).map_err(|error| error.to_string()),
+            Self::Http(agent, url) => ask_by_http(agent, url, asked).map_err(|error| told(&error)),
             Self::Local(path) => ask_by_path(path, asked).map_err(|error| error.to_string()),
         }
     }

@@ -22,7 +22,8 @@ impl Stage {
         let mut stages = Self::three(100);
         let settings = Arc::new(settings);
         for stage in &mut stages {
-            let rates = ConnectRates::new(usize::from(ADDED) + 1, HashKeys::from(1).names, true);
+            let rates = ConnectRates::new(usize::from(ADDED) + 1, HashKeys::from(1).names);
+            rates.count_addresses();
             stage.connections.config.rates = Arc::new(rates);
             stage.connections.add_listener(Arc::clone(&settings), Arc::default(), ListenerLayers::None);
         }

@@ -3,12 +3,12 @@
 //!
 //! Always holds: only what is durable is read, so that nobody writes where it reads: segments that are complete, and on a full disk what
 //! there is of the one that is written; a checkpoint counts when it is on the
-//! disk as a whole; two are kept. A segment is given back when neither of them needs anything in it: all of its records had had their
+//! disk as a whole; two are kept. What is found to be lost is told before a checkpoint is made without it. A segment is given back when neither of them needs anything in it: all of its records had had their
 //! effect when the older one was made, and no message in it was wanted then. Shards do nothing for it, but for writing messages again that
 //! lie in segments that are mostly empty.
 //! Leaves to others: what a record means (`store`), files that change hands (`keeper`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,11 +23,12 @@ use super::medium::DirectoryMedium;
 use super::progress::LogProgress;
 use super::sparse::SparseSegments;
 use super::survey::SurveyError;
+use super::tell_lost::tell_lost;
 use crate::ids::ShardId;
 use crate::limits::{STORE_CHECKPOINT_SEGMENTS, STORE_COPY_BYTES, STORE_SPACE_RETRY_S};
 use crate::store::format::{LogId, MessageId, SegmentNumber, StoreFile};
 use crate::store::{
-    CompleteSegments, DurableEnd, MadeCheckpoint, Medium, RecoveredLog, covered_by, needed_by, read_records,
+    CompleteSegments, DurableEnd, LostParts, MadeCheckpoint, Medium, RecoveredLog, covered_by, needed_by, read_records,
     recover_log,
 };
 use crate::telemetry::log;
@@ -65,8 +66,8 @@ pub struct WatchedLog {
     covered: SegmentNumber,
     /// What the newest checkpoint needs, once that is known.
     newest: Option<MadeCheckpoint>,
-    /// Segments that were found damaged.
-    damaged: BTreeSet<SegmentNumber>,
+    /// What of it is lost, and was told.
+    lost: LostParts,
     due: Option<Instant>,
     due_when_short: Option<Instant>,
     /// The last attempt came to nothing: there is none before, whatever is due.
@@ -105,7 +106,7 @@ impl WatchedLog {
             progress,
             covered: covered_by(recovered),
             newest: None,
-            damaged: scan.damage.iter().map(|damage| damage.segment).collect(),
+            lost: LostParts::of(scan),
             due: None,
             due_when_short: Some(Instant::now()),
             rests_until: None,
@@ -197,6 +198,12 @@ impl CheckpointParts {
             // A change is being written: without it there is what is complete.
             recovered = self.read(log, complete, DurableEnd::default())?;
         }
+        let new = watched.lost.learn(&recovered.scan);
+        if !new.is_empty() {
+            // A start from the checkpoint would know of nothing that is lost. The disk may have it the next time.
+            tell_lost(log, &new);
+            return Ok(false);
+        }
         for (by, number) in taken {
             recovered.note_taken_over(*by, *number);
         }
@@ -248,7 +255,7 @@ impl CheckpointParts {
         for file in older.unneeded(newer, files) {
             match file {
                 StoreFile::Checkpoint(_, number) => order(OrderKind::DropCheckpoint(number)),
-                StoreFile::Segment(_, number) if watched.damaged.contains(&number) => {
+                StoreFile::Segment(_, number) if watched.lost.has(number) => {
                     order(OrderKind::PutAside(number));
                 }
                 StoreFile::Segment(_, number) => order(OrderKind::Recycle(number)),
@@ -369,6 +376,26 @@ mod tests {
         assert_eq!((recovered.log, recovered.checkpoint), (LOG, Some(6)));
         assert!(recovered.scan.damage.is_empty() && recovered.state.retained.contains_key("c"));
     }
+
+    #[test]
+    fn what_is_found_to_be_lost_is_known_before_a_checkpoint_is_made_without_it() {
+        let log = SampleLog::new("running-lost");
+        let numbers = ["a", "b", "c"].map(|topic| log.write_segment(topic, 100));
+        let (parts, (_open, stopped)) = (parts(&log), bounded(0));
+        let mut watched = watched(&log, SEGMENT_BYTES);
+        // Its second segment goes bad while the broker runs.
+        let path = log.path_of(StoreFile::Segment(LOG, numbers[1]));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[STORE_BLOCK_BYTES + 50] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(!parts.make(&mut watched, &[], &stopped).unwrap(), "it is told, and looked at once more");
+        assert!(watched.lost.has(numbers[1]) && log.recover().checkpoint.is_none());
+        assert!(parts.make(&mut watched, &[], &stopped).unwrap());
+        let recovered = log.recover();
+        assert_eq!(recovered.state.retained.keys().map(|topic| &**topic).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(recovered.scan.damage.is_empty(), "nobody would be told by a start: {:?}", recovered.scan);
+    }
+
     /// A change of which the end is not durable yet, or never will be for want of room, keeps nobody waiting.
     #[test]
     fn a_change_that_is_being_written_is_left_out() {

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use super::directory::Directory;
+use super::read_progress::ReadProgress;
 use crate::store::format::{LogId, StoreFile};
 use crate::store::{Medium, MediumError};
 
@@ -14,6 +15,7 @@ use crate::store::{Medium, MediumError};
 #[derive(Debug)]
 pub struct DirectoryMedium<'a> {
     directory: &'a Directory,
+    progress: Option<&'a ReadProgress>,
     open: HashMap<StoreFile, File>,
 }
 
@@ -23,7 +25,12 @@ const OPEN_MAX: usize = 64;
 impl<'a> DirectoryMedium<'a> {
     /// Reads from this directory.
     pub fn new(directory: &'a Directory) -> Self {
-        Self { directory, open: HashMap::new() }
+        Self { directory, progress: None, open: HashMap::new() }
+    }
+
+    /// Reads from this directory, and says how much it has read.
+    pub fn with_progress(directory: &'a Directory, progress: &'a ReadProgress) -> Self {
+        Self { progress: Some(progress), ..Self::new(directory) }
     }
 
     fn file(&mut self, name: StoreFile) -> Result<&File, MediumError> {
@@ -79,6 +86,9 @@ impl Medium for DirectoryMedium<'_> {
                 }
                 Err(error) => return Err(failed(&path, &error)),
             }
+        }
+        if let Some(progress) = self.progress {
+            progress.note_read(read as u64);
         }
         Ok(read)
     }

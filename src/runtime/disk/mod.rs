@@ -30,6 +30,7 @@ mod new_log_files;
 mod open;
 mod prepare;
 mod progress;
+mod read_progress;
 mod request;
 #[cfg(test)]
 mod sample;
@@ -37,6 +38,7 @@ mod space;
 mod sparse;
 mod start_room;
 mod survey;
+mod tell_lost;
 
 pub use backup::{CopiedStore, backup};
 pub use backup_error::BackupError;
@@ -54,6 +56,8 @@ pub use medium::DirectoryMedium;
 pub use open::{LogsBefore, OpenLog, OpenStore};
 pub use prepare::{SegmentFile, make_segment, remove_file, replace_file};
 pub use progress::{LogProgress, Taken};
+pub use read_progress::ReadProgress;
 pub use request::StoreRequest;
 pub use space::{FileSystem, space_of};
 pub use survey::{Survey, SurveyError};
+pub use tell_lost::tell_lost;

@@ -361,6 +361,7 @@ mod tests {
             queued_memory_bytes: 0,
             random: [1, 2, 3, 4],
             now: Now { mono_ns: 1, unix_ms: 1_700_000_000_000 },
+            progress: std::sync::Arc::default(),
         };
         let (mut imported, mut left_out) = (0, 0);
         for at in (15..REAL.len()).step_by(23) {

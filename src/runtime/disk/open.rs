@@ -15,6 +15,7 @@ use super::keeper::Keeper;
 use super::medium::DirectoryMedium;
 use super::new_log_files::begin_log;
 use super::prepare::SegmentFile;
+use super::read_progress::ReadProgress;
 use super::request::StoreRequest;
 use super::start_room::free_segments;
 use super::survey::SurveyError;
@@ -22,7 +23,7 @@ use crate::ids::{NameKey, ShardId};
 use crate::session::Message;
 use crate::shard::{read_messages, rewrite};
 use crate::store::format::{LogId, Manifest, MessageId, StoreFile};
-use crate::store::{RecoveredLog, join_logs, recover_log};
+use crate::store::{Medium, RecoveredLog, join_logs, recover_log};
 use crate::time::Timestamp;
 
 /// A directory to serve from.
@@ -78,7 +79,7 @@ impl OpenStore {
             None => directory.check_unused().map(|()| (new_manifest(request), None))?,
         };
         directory.remove_leftovers(&manifest)?;
-        let mut recovered = recover(&directory, &manifest)?;
+        let mut recovered = recover(&directory, &manifest, &request.progress)?;
         join_logs(&mut recovered);
         let mut before = None;
         if usize::from(manifest.shards) != request.shards {
@@ -86,7 +87,7 @@ impl OpenStore {
             manifest = next;
             directory.write_manifest(&manifest)?;
             directory.remove_leftovers(&manifest)?;
-            let logs = std::mem::replace(&mut recovered, recover(&directory, &manifest)?);
+            let logs = std::mem::replace(&mut recovered, recover(&directory, &manifest, &request.progress)?);
             before = Some(LogsBefore { logs, lost });
         }
         manifest.epoch += 1;
@@ -118,11 +119,23 @@ pub(super) fn new_manifest(request: &StoreRequest) -> Manifest {
     }
 }
 
-fn recover(directory: &Directory, manifest: &Manifest) -> Result<Vec<RecoveredLog>, SurveyError> {
+fn recover(
+    directory: &Directory,
+    manifest: &Manifest,
+    progress: &ReadProgress,
+) -> Result<Vec<RecoveredLog>, SurveyError> {
     let logs = (0..manifest.shards).map(|shard| LogId { generation: manifest.generation, shard: ShardId(shard as u8) });
-    in_parallel(logs.collect(), |log| {
-        directory.make_log(log)?;
-        let recovered = recover_log(&mut DirectoryMedium::new(directory), manifest.node, log)?;
+    let logs: Vec<LogId> = logs.collect();
+    for log in &logs {
+        directory.make_log(*log)?;
+        let mut medium = DirectoryMedium::new(directory);
+        for file in medium.files(*log)? {
+            progress.expect(medium.len(file)?);
+        }
+    }
+    in_parallel(logs, |log| {
+        let mut medium = DirectoryMedium::with_progress(directory, progress);
+        let recovered = recover_log(&mut medium, manifest.node, log)?;
         // What was written and not synced when the process ended was read all the same, and is about to be acted on.
         if let Some(last) = recovered.scan.segments.last() {
             sync(&directory.path_of(StoreFile::Segment(log, last.number)))?;

@@ -1,7 +1,9 @@
 //! What a broker asks for when it starts on a data directory.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::read_progress::ReadProgress;
 use crate::time::Now;
 
 /// See the module's text.
@@ -27,4 +29,6 @@ pub struct StoreRequest {
     pub random: [u64; 4],
     /// When the broker starts.
     pub now: Now,
+    /// Told how far reading back has come.
+    pub progress: Arc<ReadProgress>,
 }

@@ -1,6 +1,6 @@
 //! Certificates, keys, authorities and revocation lists: from files to what handshakes go by.
 //!
-//! Owns: what each TLS listener's handshakes go by at present.
+//! Owns: what was made of the files when they were last read.
 //! Always holds: all or nothing: nothing is replaced before every file of every listener was read and found right. What
 //! is wrong is told with setting, file, line where there is one, and how to mend it. Secrets are in no message.
 //! Leaves to others: handshakes (`conn::tls`), when to read again.
@@ -20,20 +20,17 @@ use arc_swap::ArcSwap;
 use build::{CertificatesFound, SharedTickets};
 
 use crate::config::Config;
-use crate::conn::ListenerLayers;
-use crate::conn::tls::{ServerConfig, TlsListener};
-use crate::services::admin::{AdminCertificate, AdminCertificates, AdminTls};
+use crate::conn::tls::ServerConfig;
+use crate::services::admin::{AdminCertificates, AdminTls};
 use crate::settings::ListenerSettings;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
 
 pub use problem::TlsProblem;
 
-/// What the handshakes of each listener go by.
+/// What handshakes go by that is not a listener's own.
 #[derive(Debug)]
-pub(super) struct TlsListeners {
-    /// In the order of the listeners; `None` where there is no TLS.
-    listeners: Vec<Option<TlsListener>>,
+pub(super) struct TlsFiles {
     /// What the admin server's go by, where it has a certificate.
     admin: Option<AdminTls>,
     tickets: Mutex<SharedTickets>,
@@ -43,20 +40,23 @@ pub(super) struct TlsListeners {
     ends: AdminCertificates,
 }
 
-impl TlsListeners {
+/// What all files come to. Nothing goes by it yet.
+pub(super) struct TlsRead {
+    /// In the order of the listeners; `None` where there is no TLS.
+    pub(super) listeners: Vec<Option<ServerConfig>>,
+    admin: Option<ServerConfig>,
+    found: CertificatesFound,
+}
+
+impl TlsFiles {
     /// Reads the files of all listeners, and of the admin server.
-    pub(super) fn load(config: &Config) -> Result<Self, Vec<TlsProblem>> {
+    pub(super) fn load(config: &Config) -> Result<(Self, Vec<Option<ServerConfig>>), Vec<TlsProblem>> {
         let (mut tickets, first_end) = (SharedTickets::default(), Arc::default());
-        let Loaded { listeners, admin, ends } = load_all(config, &mut tickets, &first_end)?;
-        let listeners = listeners.into_iter().map(|config| config.map(TlsListener::new)).collect();
-        let admin = admin.map(|config| Arc::new(ArcSwap::from_pointee(config)));
-        Ok(Self {
-            listeners,
-            admin,
-            tickets: Mutex::new(tickets),
-            first_end,
-            ends: Arc::new(ArcSwap::from_pointee(ends)),
-        })
+        let mut read = load_all(config, &mut tickets)?;
+        let admin = read.admin.take().map(|config| Arc::new(ArcSwap::from_pointee(config)));
+        let files = Self { admin, tickets: Mutex::new(tickets), first_end, ends: AdminCertificates::default() };
+        let of_listeners = files.take_over(read);
+        Ok((files, of_listeners))
     }
 
     /// What the admin server's handshakes go by, now and after each reload.
@@ -74,41 +74,28 @@ impl TlsListeners {
         Arc::clone(&self.ends)
     }
 
-    /// Reads them again. Handshakes that begin from now on go by what they hold now; with anything wrong nothing changes.
-    pub(super) fn load_again(&self, config: &Config) -> Result<(), Vec<TlsProblem>> {
+    /// Reads them again; with anything wrong nothing changes, and nothing changes before [`Self::take_over`].
+    pub(super) fn read_again(&self, config: &Config) -> Result<TlsRead, Vec<TlsProblem>> {
         // One that panicked has left them whole.
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = load_all(config, &mut tickets, &self.first_end)?;
-        for (listener, config) in self.listeners.iter().zip(loaded.listeners) {
-            if let (Some(listener), Some(config)) = (listener, config) {
-                listener.replace(config);
-            }
-        }
-        self.ends.store(Arc::new(loaded.ends));
-        if let (Some(admin), Some(config)) = (&self.admin, loaded.admin) {
+        load_all(config, &mut tickets)
+    }
+
+    /// What was read holds from now on. What the listeners' handshakes are to go by comes back.
+    pub(super) fn take_over(&self, read: TlsRead) -> Vec<Option<ServerConfig>> {
+        if let (Some(admin), Some(config)) = (&self.admin, read.admin) {
             admin.store(Arc::new(config));
         }
-        Ok(())
-    }
-
-    /// What connections begin with, for each listener.
-    pub(super) fn layers(&self) -> impl Iterator<Item = ListenerLayers> + '_ {
-        self.listeners.iter().map(|listener| listener.clone().map_or(ListenerLayers::None, ListenerLayers::Tls))
+        self.first_end.set(read.found.first_end_s);
+        self.ends.store(Arc::new(read.found.ends));
+        for warning in &read.found.warnings {
+            log::event::config_warning(warning);
+        }
+        read.listeners
     }
 }
 
-/// What all files come to.
-struct Loaded {
-    listeners: Vec<Option<ServerConfig>>,
-    admin: Option<ServerConfig>,
-    ends: Vec<AdminCertificate>,
-}
-
-fn load_all(
-    config: &Config,
-    tickets: &mut SharedTickets,
-    first_end: &CertificatesEnd,
-) -> Result<Loaded, Vec<TlsProblem>> {
+fn load_all(config: &Config, tickets: &mut SharedTickets) -> Result<TlsRead, Vec<TlsProblem>> {
     let (mut problems, mut found) = (Vec::new(), CertificatesFound::default());
     let mut load = |settings: &ListenerSettings| {
         let built = settings.kind.has_tls().then(|| build::build(settings, tickets, &mut found)).transpose();
@@ -119,12 +106,5 @@ fn load_all(
     };
     let listeners = config.listeners.iter().map(|listener| load(&listener.settings)).collect();
     let admin = config.admin_address().and_then(|_| config.admin.tls()).and_then(|settings| load(&settings));
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    first_end.set(found.first_end_s);
-    for warning in &found.warnings {
-        log::event::config_warning(warning);
-    }
-    Ok(Loaded { listeners, admin, ends: found.ends })
+    if problems.is_empty() { Ok(TlsRead { listeners, admin, found }) } else { Err(problems) }
 }

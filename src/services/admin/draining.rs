@@ -25,7 +25,8 @@ pub(super) struct DrainRequest {
     /// Clients that are asked to go, a second.
     #[schema(minimum = 1, maximum = 100_000, example = 500)]
     clients_per_s: u32,
-    /// What MQTT 5.0 clients are told to use instead (0x9C). Without it they are told that an operator wants it (0x98).
+    /// What MQTT 5.0 clients are told to use instead (0x9C). Without it they are told that an operator wants it (0x98), unless the broker is being
+    /// emptied already and another one was named then, which holds on.
     #[schema(example = "broker-2.example:8883")]
     server_reference: Option<String>,
     /// Time between `/readyz` saying 503 and the rest, so that load balancers see it, in seconds.
@@ -82,8 +83,10 @@ pub(super) async fn begin(
     }
     operator.note("drain", server_reference.as_deref().unwrap_or_default());
     let number = state.with_drain(|drain| {
-        let (number, stopped) = drain.take().map_or((1, Vec::new()), |before| (before.number + 1, before.stopped));
-        *drain = Some(DrainUnderWay { number, clients_per_s, server_reference, stopped });
+        let before = drain.take();
+        let number = before.as_ref().map_or(1, |before| before.number + 1);
+        let (stopped, named) = before.map_or_else(Default::default, |before| (before.stopped, before.server_reference));
+        *drain = Some(DrainUnderWay { number, clients_per_s, server_reference: server_reference.or(named), stopped });
         number
     });
     if wait_s == 0 {
@@ -106,10 +109,10 @@ async fn go_on(state: &AdminState, number: u64) -> Result<(), HttpProblem> {
         Some((drain.clients_per_s, drain.server_reference.clone()))
     });
     let Some((clients_per_s, server)) = plan else { return Ok(()) };
-    for (index, listener) in state.listeners().iter().enumerate() {
+    for listener in &*state.listeners.load_full() {
         if listener.address.is_some() && listener.is_open.load(Ordering::Relaxed) {
-            set_open(state, index, false).await?;
-            state.with_drain(|drain| drain.iter_mut().for_each(|drain| drain.stopped.push(index)));
+            set_open(state, listener, false).await?;
+            state.with_drain(|drain| drain.iter_mut().for_each(|drain| drain.stopped.push(Arc::clone(listener))));
         }
     }
     let clients_per_s = clients_per_s.div_ceil(state.shards.len() as u32);
@@ -146,8 +149,8 @@ pub(super) async fn end(
     operator.note("end_drain", "");
     let ended = state.with_drain(Option::take);
     state.shards.ask_all(&Command::Drain(None)).await?;
-    for index in ended.map(|ended| ended.stopped).unwrap_or_default() {
-        set_open(&state, index, true).await?;
+    for listener in ended.map(|ended| ended.stopped).unwrap_or_default() {
+        set_open(&state, &listener, true).await?;
     }
     view(&state).await
 }

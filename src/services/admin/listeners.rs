@@ -57,7 +57,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
         accepting: listener.is_open.load(Ordering::Relaxed),
         connections: listener.connections.load(Ordering::Relaxed),
     };
-    Json(state.listeners().iter().map(view).collect())
+    Json(state.listeners.load().iter().map(|listener| view(listener)).collect())
 }
 
 /// Stop accepting by a listener: its socket is closed. Who came by it stays connected.
@@ -100,17 +100,23 @@ pub(super) async fn start(
 }
 
 async fn change(state: &AdminState, operator: &Operator, name: &str, is_open: bool) -> Result<StatusCode, HttpProblem> {
-    let index = state.listeners().iter().position(|listener| *listener.name == *name);
-    let index = index.ok_or_else(|| HttpProblem::not_found("no listener has this name"))?;
+    let listener = state.listeners.load().iter().find(|listener| *listener.name == *name).cloned();
+    let listener = listener.ok_or_else(|| HttpProblem::not_found("no listener has this name"))?;
     operator.note(if is_open { "start_listener" } else { "stop_listener" }, name);
-    set_open(state, index, is_open).await?;
+    set_open(state, &listener, is_open).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stops or starts one. Nothing has changed when it fails.
-pub(super) async fn set_open(state: &AdminState, index: usize, is_open: bool) -> Result<(), HttpProblem> {
+pub(super) async fn set_open(
+    state: &AdminState,
+    listener: &Arc<AdminListener>,
+    is_open: bool,
+) -> Result<(), HttpProblem> {
     let _one_at_a_time = state.changes.lock().await;
-    let listener = &state.listeners()[index];
+    if !state.listeners.load().iter().any(|known| Arc::ptr_eq(known, listener)) {
+        return Err(HttpProblem::not_found("a reload has taken the listener away"));
+    }
     let conflict = |text: &str| HttpProblem::new(StatusCode::CONFLICT, text);
     let Some(address) = listener.address else {
         return Err(conflict("all shards share the socket of a path: it cannot be stopped by itself"));
@@ -124,7 +130,7 @@ pub(super) async fn set_open(state: &AdminState, index: usize, is_open: bool) ->
     {
         return Err(conflict("another process listens at its address meanwhile"));
     }
-    let command = |is_open| Command::SetListener { index: index as u8, is_open };
+    let command = |is_open| Command::SetListener { index: listener.index, is_open };
     let replies = state.shards.ask_all(&command(is_open)).await?;
     if let Some(refusal) = replies.iter().find(|reply| **reply != Reply::Done) {
         state.shards.ask_all(&command(!is_open)).await?;

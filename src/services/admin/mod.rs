@@ -99,8 +99,23 @@ impl AdminHandle {
     }
 
     /// All shards are heard from now on, and whoever may can ask for a reload.
-    pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker, listeners: Vec<AdminListener>) {
+    pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker, listeners: Vec<Arc<AdminListener>>) {
         self.0.serves(asker, listeners);
+    }
+
+    /// Keeps others from changing listeners for as long as what it returns is there. Not for the server's own thread.
+    pub(crate) fn change_listeners(&self) -> impl Sized + '_ {
+        self.0.changes.blocking_lock()
+    }
+
+    /// Whether the broker is being emptied.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.0.with_drain(|drain| drain.is_some())
+    }
+
+    /// These are the listeners from now on.
+    pub(crate) fn use_listeners(&self, listeners: Vec<Arc<AdminListener>>) {
+        self.0.listeners.store(Arc::new(listeners));
     }
 }
 

@@ -14,6 +14,8 @@ use crate::settings::ListenerKind;
 /// A listener of the broker.
 #[derive(Debug)]
 pub(crate) struct AdminListener {
+    /// What shards know it by.
+    pub(crate) index: u8,
     /// Its name in the configuration.
     pub(crate) name: Box<str>,
     /// Where it listens, in words.
@@ -47,8 +49,8 @@ pub(super) struct DrainUnderWay {
     pub(super) number: u64,
     pub(super) clients_per_s: u32,
     pub(super) server_reference: Option<String>,
-    /// Listeners that it has stopped.
-    pub(super) stopped: Vec<usize>,
+    /// Those that accept again when it ends early.
+    pub(super) stopped: Vec<Arc<AdminListener>>,
 }
 
 /// What is traced.

@@ -26,8 +26,8 @@ pub(super) struct AdminState {
     pub(super) started: Instant,
     /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
-    /// Likewise.
-    listeners: OnceLock<Vec<AdminListener>>,
+    /// The broker's listeners, in the order of the configuration; none before every shard is heard.
+    pub(super) listeners: ArcSwap<Vec<Arc<AdminListener>>>,
     /// When which certificate ends.
     pub(super) certificates: AdminCertificates,
     /// Locked for moments.
@@ -62,7 +62,7 @@ impl AdminState {
             first_password: FirstPassword::default(),
             started: Instant::now(),
             reload: OnceLock::new(),
-            listeners: OnceLock::new(),
+            listeners: ArcSwap::default(),
             certificates,
             history: Mutex::default(),
             changes: tokio::sync::Mutex::default(),
@@ -87,15 +87,10 @@ impl AdminState {
         self.known.load().users.is_some()
     }
 
-    /// The broker's listeners; none before every shard is heard.
-    pub(super) fn listeners(&self) -> &[AdminListener] {
-        self.listeners.get().map_or(&[], Vec::as_slice)
-    }
-
     /// All shards are heard from now on.
-    pub(super) fn serves(&self, reload: ReloadAsker, listeners: Vec<AdminListener>) {
-        let is_first = self.listeners.set(listeners).is_ok() && self.reload.set(reload).is_ok();
-        assert!(is_first, "the broker starts once");
+    pub(super) fn serves(&self, reload: ReloadAsker, listeners: Vec<Arc<AdminListener>>) {
+        self.listeners.store(Arc::new(listeners));
+        assert!(self.reload.set(reload).is_ok(), "the broker starts once");
     }
 
     /// What the broker has done of late.

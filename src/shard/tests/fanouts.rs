@@ -317,6 +317,26 @@ fn whatever_comes_and_goes_everybody_who_stays_gets_everything_once_and_in_order
     }
 }
 
+/// The list that it was on its way through is gone with the last of them.
+#[test]
+fn a_message_whose_subscribers_have_all_left_is_done() {
+    for served in 0..3 {
+        let mut world = world(1);
+        let peers = subscribers(&mut world, 5, "t", 0);
+        let publisher = world.client("p");
+        world.send(publisher, &Packet::Publish(publish1(7, "t", "x")));
+        (0..served).for_each(|_| world.work_once(0));
+        for peer in peers {
+            world.close_socket(peer);
+            check(&world);
+        }
+        world.work_once(0);
+        assert!(!world.shards[0].delivers_to_many());
+        let answer = world.read(publisher);
+        assert!(matches!(&answer[..], [one] if one.starts_with("PUBACK #7")), "{answer:?}");
+    }
+}
+
 #[test]
 fn wills_that_are_due_at_once_are_no_more_than_may_be_under_way() {
     let mut world = world(1);

@@ -1,10 +1,11 @@
 //! What crosses to another shard once, whenever the process is killed: two logs, and what they come to together.
 
 use super::harness::{Peer, World, v5_kept};
-use super::show::publish2;
+use super::show::{publish, publish2, retained};
 use super::will::will;
 use crate::codec::{AckKind, Connect, ConnectWill, Packet};
 use crate::ids::{PacketId, Qos, ShardId};
+use crate::limits::TOMBSTONE_S;
 
 /// A kept publisher on shard 0 and a kept subscriber on shard 1.
 fn pair() -> (World, Peer, Peer) {
@@ -84,6 +85,27 @@ fn messages_of_one_publisher_keep_their_order_whoever_keeps_them() {
     assert!(world.read(clean).is_empty());
     world.release_store();
     assert_eq!(world.read(clean), ["PUBLISH t q2 #1 m", "PUBLISH u q2 #2 m", "PUBLISH t q2 #3 m"]);
+}
+
+#[test]
+fn a_retained_message_that_waits_for_longer_than_deletions_are_remembered_stays_deleted() {
+    let mut world = World::of(2);
+    let publisher = world.connect(&v5_kept(&world.name_on(0, "publisher")));
+    world.set_slow_store(Some(0));
+    world.send(publisher, &Packet::Publish(retained(publish2(1, "r", "m"))));
+    let deleter = world.client(&world.name_on(1, "deleter"));
+    world.send(deleter, &Packet::Publish(retained(publish("r", ""))));
+    world.pass_s(u64::from(TOMBSTONE_S) + 5);
+    world.set_slow_store(None);
+    assert_eq!(world.read(publisher), ["PUBREC #1 no matching subscribers"]);
+    for shard in 0..2 {
+        assert_eq!(world.shards[shard].gauges().retained_messages, 0, "on shard {shard}");
+        let late = world.client(&world.name_on(shard as u8, "late"));
+        world.subscribe(late, "r", 1);
+    }
+    world.pass_s(2);
+    let entries = world.shards.iter().map(|shard| shard.holdings().retained_entries);
+    assert_eq!(entries.sum::<usize>(), 0, "nothing waits for it to be remembered");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! mesh, store and work run until nothing moves. Mesh, store, work and a peer's socket can be held, and are released in order.
 //! What a peer receives is shown as text, one line a packet, so that a test reads like a transcript.
 
+mod restore;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use crate::session::{Message, MessageRef};
 use crate::settings::ListenerSettings;
 use crate::shard::{
     Command, ConnectInfo, DiskRead, Effect, Effects, Event, Input, MeshBatch, MeshMessage, ProcessContext, Reply,
-    RequestId, RestoredLog, RestoredRetained, Settings, Shard, Turn, UserNameBasis,
+    RequestId, Settings, Shard, Turn, UserNameBasis,
 };
 use crate::store::format::{InboxCount, LogRecord, Records};
 use crate::store::state::LogState;
@@ -471,44 +473,6 @@ impl World {
     /// Nothing becomes durable from now on.
     pub(super) fn hold_store(&mut self) {
         self.store_held = true;
-    }
-
-    /// What a kill leaves of a world of one shard: everything that is durable. Properties aside.
-    pub(super) fn killed(mut self) -> RestoredLog {
-        let state = std::mem::take(&mut self.durable[0]);
-        let mut ids: Vec<MessageId> = state.messages.iter().map(|(id, _)| id).collect();
-        ids.sort_unstable();
-        let messages = ids.into_iter().map(|id| (id, self.bodies[&(0, id)].clone())).collect();
-        RestoredLog { state, messages, lost: Vec::new() }
-    }
-
-    /// Has a shard without sessions go on with what was read back.
-    pub(super) fn restore(&mut self, shard: usize, log: &RestoredLog) {
-        let records = self.fx.log.count;
-        let listeners = Arc::clone(&self.listeners);
-        self.shards[shard].restore(&mut Turn { now: self.now, fx: &mut self.fx }, log, &[], &listeners);
-        assert_eq!(self.fx.log.count, records, "the log has it already");
-        self.is_restored = true; // its log begins elsewhere: they are not compared
-        self.apply(shard);
-        self.run_until_idle();
-    }
-
-    /// Has a shard that nobody has used take over what the logs of all retain.
-    pub(super) fn restore_retained(&mut self, shard: usize, retained: &[RestoredRetained]) {
-        let log = RestoredLog { state: LogState::default(), messages: Vec::new(), lost: Vec::new() };
-        let turn = &mut Turn { now: self.now, fx: &mut self.fx };
-        self.shards[shard].restore(turn, &log, retained, &[]);
-    }
-
-    /// Has a shard go on with what its durable log sent to others. Returns how many messages it sends again.
-    pub(super) fn restore_forwards(&mut self, shard: usize) -> usize {
-        let before = self.mesh.len();
-        let delivery = crate::session::delivery::tests::delivery("t");
-        let mut turn = Turn { now: self.now, fx: &mut self.fx };
-        self.shards[shard]
-            .restore_forwards(&mut turn, &self.durable[shard].mailbox, |_| Some(delivery.message.clone()));
-        self.apply(shard);
-        self.mesh.len() - before
     }
 
     /// Nothing of one shard becomes durable from now on, or everything again.

@@ -164,7 +164,7 @@ impl LogState {
     }
 
     /// Nothing more comes.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         for found in &mut self.sessions {
             found.session.subscriptions.tidy();
         }

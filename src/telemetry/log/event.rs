@@ -322,6 +322,11 @@ pub fn listening(addr: &dyn Display, listener: &str, shards: u64, anonymous: boo
     info!(target: TARGET, event = "listening", %addr, listener, shards, anonymous);
 }
 
+/// An address is closed: the configuration has the listener no more. So many connections that came by it are left.
+pub fn listening_ended(addr: &dyn Display, listener: &str, connections: u64) {
+    info!(target: TARGET, event = "listening_ended", %addr, listener, connections);
+}
+
 /// Every address is open and the broker serves.
 pub fn ready(took_ms: u64) {
     info!(target: TARGET, event = "ready", took_ms);

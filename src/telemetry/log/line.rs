@@ -39,6 +39,8 @@ pub enum Format {
 /// Writes events as lines; the clock can be exchanged for a test's.
 pub(super) struct LineFormatter<T = SystemTime> {
     format: Format,
+    /// The journal reads the line: its priority comes first, and the time is the journal's own.
+    for_journal: bool,
     clock: T,
 }
 
@@ -50,7 +52,11 @@ impl LineFormatter {
 
 impl<T> LineFormatter<T> {
     pub(super) fn with_clock(format: Format, clock: T) -> Self {
-        Self { format, clock }
+        Self { format, for_journal: false, clock }
+    }
+
+    pub(super) fn for_journal(self, for_journal: bool) -> Self {
+        Self { for_journal, ..self }
     }
 }
 
@@ -62,7 +68,11 @@ where
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let level = *event.metadata().level();
+        if self.for_journal {
+            write!(line, "<{}>", priority(level))?;
+        }
         match self.format {
+            Format::Text if self.for_journal => write!(line, "{:<5}", level.as_str())?,
             Format::Text => {
                 self.clock.format_time(&mut line)?;
                 write!(line, " {:<5}", level.as_str())?;
@@ -84,6 +94,16 @@ where
         event.record(&mut fields);
         fields.result?;
         line.write_str(if self.format == Format::Json { "}\n" } else { "\n" })
+    }
+}
+
+/// As syslog(3) has it, which the journal takes off the line again (sd-daemon(3)).
+const fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
     }
 }
 

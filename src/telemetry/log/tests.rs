@@ -22,7 +22,7 @@ impl Write for Kept {
 }
 
 fn options(format: Format, level: tracing::Level) -> LogOptions {
-    LogOptions { format, level, file: None, rate: 0 }
+    LogOptions { format, level, file: None, rate: 0, for_journal: false }
 }
 
 /// What `log` writes under these options.
@@ -54,6 +54,24 @@ fn connected<'a>(client: &'a str, peer: &'a dyn std::fmt::Display) -> ClientConn
         shard: 3,
         tls: None,
     }
+}
+
+#[test]
+fn lines_for_the_journal_begin_with_their_priority() {
+    let told = |format| {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let options = LogOptions { for_journal: true, ..options(format, tracing::Level::INFO) };
+        tracing::subscriber::with_default(subscriber(&options, move || writer.clone()).0, || {
+            event::config_warning("x");
+            event::log_reopened();
+        });
+        let bytes = kept.0.lock().unwrap().clone();
+        String::from_utf8(bytes).expect("lines are UTF-8")
+    };
+    assert_eq!(told(Format::Text), "<4>WARN  config_warning text=x\n<6>INFO  log_reopened\n");
+    let json = told(Format::Json);
+    assert!(json.starts_with("<4>{\"time\":") && json.contains("\n<6>{\"time\":"), "{json}");
 }
 
 #[test]

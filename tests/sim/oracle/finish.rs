@@ -86,4 +86,9 @@ impl Oracle {
     pub(crate) fn is_present(&self, client: usize) -> bool {
         self.sessions.get(&client).is_some_and(|session| session.present)
     }
+
+    /// Which session a client has.
+    pub(crate) fn serial(&self, client: usize) -> Option<u64> {
+        self.sessions.get(&client).map(|session| session.serial)
+    }
 }

@@ -160,8 +160,6 @@ impl Oracle {
         let open = self.sessions[&client].open.iter().filter(|open| open.qos == 1);
         let sent: Vec<(String, Key)> = open
             .filter_map(|open| match (Tag::of(&open.payload), &open.group) {
-                // A start does not know of groups whose members are elsewhere what its sessions had of them.
-                (_, Some(group)) if open.is_restored && !filters.contains(group) => None,
                 (Tag::Known(key), Some(group)) => Some((group.clone(), key)),
                 _ => None,
             })
@@ -184,7 +182,8 @@ impl Oracle {
                 let is_of_this_group = ended.is_none_or(|ended| ended < message.step);
                 sure && is_of_this_group && message.qos > 0 && message.bytes.saturating_add(SLACK_BYTES) <= small
             };
-            self.owed_to_group.retain(|(group, key)| *group != filter || is_sure(key));
+            let sending = &self.sessions[&client].sending;
+            self.owed_to_group.retain(|(group, key)| *group != filter || (is_sure(key) && !sending.contains(key)));
             for of_group in sent.iter().filter(|(group, _)| *group == filter) {
                 // One more for the others, and theirs for sure.
                 if let Some(firsts) = self.group_firsts.get_mut(of_group) {
@@ -194,6 +193,13 @@ impl Oracle {
                     self.owed_to_group.insert(of_group.clone());
                 }
             }
+        }
+    }
+
+    /// A message has a packet identifier for a session with QoS 2: it leaves when the log knows of it.
+    pub(crate) fn begin_sending(&mut self, client: usize, key: Key) {
+        if let Some(session) = self.sessions.get_mut(&client) {
+            session.sending.insert(key);
         }
     }
 

@@ -185,6 +185,7 @@ impl Oracle {
             if session.unsubscribed.contains(filter) && is_strict {
                 return Err(format!("it was told that it is not subscribed to {filter} any more, and it is again"));
             }
+            session.unsubscribed.remove(filter); // damage has brought it back
             let options = SubscriptionOptions::from_bits(bits).ok_or("options that nobody sent")?;
             self.subscribes += 1;
             let is_as_found = |known: &Subscription| {
@@ -255,7 +256,6 @@ impl Oracle {
                 sent_on: None,
                 released: delivery.payload.is_none(),
                 release_told: delivery.payload.is_none(),
-                is_restored: true,
                 group: group.or_else(|| known.and_then(|known| known.group.clone())),
             });
         }

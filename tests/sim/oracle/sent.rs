@@ -19,8 +19,6 @@ pub(crate) struct Open {
     pub(crate) released: bool,
     /// PUBREL has left.
     pub(crate) release_told: bool,
-    /// A process before this one sent it.
-    pub(crate) is_restored: bool,
     /// The shared subscription that it came by, where its identifier says so.
     pub(crate) group: Option<String>,
 }
@@ -320,7 +318,6 @@ impl Oracle {
                     sent_on: Some(conn),
                     released: false,
                     release_told: false,
-                    is_restored: false,
                     group,
                 });
             }

@@ -88,6 +88,8 @@ pub(crate) struct Session {
     pub(crate) will: Option<WillModel>,
     /// Messages on their way to the client, in order.
     pub(crate) open: VecDeque<Open>,
+    /// What has a packet identifier with QoS 2, and may still wait for the log: the client's alone from then on [MQTT-4.8.2-5].
+    pub(crate) sending: BTreeSet<Key>,
     /// Filters in UNSUBSCRIBEs that wait for their UNSUBACK; those whose UNSUBACK has left.
     pub(crate) unasked: BTreeMap<u16, Vec<String>>,
     pub(crate) unsubscribed: BTreeSet<String>,
@@ -195,6 +197,7 @@ impl Oracle {
             asked: BTreeMap::new(),
             will: None,
             open: VecDeque::new(),
+            sending: BTreeSet::new(),
             unasked: BTreeMap::new(),
             unsubscribed: BTreeSet::new(),
             exchanges: BTreeMap::new(),

@@ -1,0 +1,137 @@
+//! `dunlin import`: settings of another broker as dunlin's, and what of them has no counterpart.
+
+#![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use crate::config::mosquitto::{self, ConfSources, ImportedConf};
+use crate::config::{self, ConfigError, Exit, Invocation, System};
+
+/// Makes dunlin's settings of a mosquitto.conf
+///
+/// The TOML goes to standard output, and each line that has no counterpart here, or is not quite the same, to standard error: file
+/// and line, option, why, and what to do instead. Files that it names (passwords, access rules, certificates) stay where they are:
+/// dunlin reads Mosquitto's. Sessions and retained messages come over by `dunlin store import DIR < mosquitto.db`;
+/// docs/MOVING-FROM-MOSQUITTO.md goes through both. Exit status 1: the file cannot be read, or with --check: what comes out cannot
+/// be used.
+#[derive(Debug, Parser)]
+#[command(name = "dunlin import", bin_name = "dunlin import", max_term_width = 100)]
+pub(super) struct ImportArguments {
+    /// The mosquitto.conf
+    file: PathBuf,
+
+    /// Write the settings to this file, which is not there yet
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Load the result as the broker would, and say what is wrong with it
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs it; the first argument is `import` itself.
+pub(super) fn run(arguments: &[OsString]) -> Exit {
+    let arguments = match ImportArguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return super::usage(&error),
+    };
+    match import(&arguments) {
+        Ok(exit) => exit,
+        Err(text) => {
+            tell(&text);
+            Exit::TestFailed
+        }
+    }
+}
+
+fn tell(text: &str) {
+    drop(writeln!(io::stderr(), "dunlin import: {text}"));
+}
+
+fn import(arguments: &ImportArguments) -> Result<Exit, String> {
+    let file = &arguments.file;
+    let sources =
+        ConfSources { read_file: &|path| fs::read_to_string(path), files_of: &files_of, address_of: &address_of };
+    let imported = mosquitto::import(file, &sources).map_err(|error| unreadable(file, &error))?;
+    write(arguments.output.as_deref(), &imported)?;
+    let mut errors = io::stderr().lock();
+    for note in &imported.notes {
+        // A terminal that has gone is told nothing.
+        let _ = writeln!(errors, "{note}");
+    }
+    let count = imported.notes.len();
+    let _ = match count {
+        0 => writeln!(errors, "dunlin import: all of it is taken over"),
+        _ => writeln!(errors, "dunlin import: look at {count} remark{}", if count == 1 { "" } else { "s" }),
+    };
+    drop(errors);
+    if !arguments.check {
+        return Ok(Exit::Ok);
+    }
+    let problems = check(arguments.output.as_deref(), &imported.toml);
+    for problem in &problems {
+        tell(problem);
+    }
+    let verdict = if problems.is_empty() { "the result is usable" } else { "the result is NOT usable as it stands" };
+    tell(verdict);
+    Ok(if problems.is_empty() { Exit::Ok } else { Exit::TestFailed })
+}
+
+/// What beside the file's own fault may be meant.
+fn unreadable(file: &Path, error: &io::Error) -> String {
+    let is_database = fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"\x00\xB5\x00mosquitto db"));
+    let path = file.display();
+    if is_database {
+        return format!(
+            "{path}: this is no mosquitto.conf but what Mosquitto has kept: dunlin store import DIR < {path}"
+        );
+    }
+    format!("{path}: {error}")
+}
+
+fn write(output: Option<&Path>, imported: &ImportedConf) -> Result<(), String> {
+    let Some(path) = output else {
+        return match io::stdout().write_all(imported.toml.as_bytes()) {
+            // A pager that was closed early is no failure.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
+            _ => Ok(()),
+        };
+    };
+    let written = fs::File::create_new(path).and_then(|mut file| file.write_all(imported.toml.as_bytes()));
+    written.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What is wrong with the result, as the broker would say it.
+fn check(output: Option<&Path>, toml: &str) -> Vec<String> {
+    let path = output.unwrap_or(Path::new("dunlin.toml"));
+    let read_file = |asked: &Path| if asked == path { Ok(toml.to_owned()) } else { fs::read_to_string(asked) };
+    let system = System { machine: System::detect().machine, read_file: &read_file };
+    let arguments = [OsString::from("dunlin"), "-c".into(), path.into()];
+    match config::load_on(&system, arguments, []) {
+        Ok(Invocation::Run(config)) => {
+            let unreadable = |path: PathBuf| {
+                let error = fs::File::open(&path).err()?;
+                Some(format!("{}: {error}", path.display()))
+            };
+            config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));
+            config.files().into_iter().filter_map(unreadable).collect()
+        }
+        Err(ConfigError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
+        other => vec![format!("{other:?}")],
+    }
+}
+
+fn files_of(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect()
+}
+
+fn address_of(host: &str) -> Option<IpAddr> {
+    let addresses: Vec<IpAddr> = (host, 0).to_socket_addrs().ok()?.map(|address| address.ip()).collect();
+    addresses.iter().find(|address| address.is_ipv4()).or_else(|| addresses.first()).copied()
+}

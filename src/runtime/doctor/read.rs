@@ -1,0 +1,232 @@
+//! Reads what the doctor judges: `/proc`, `/sys`, the data directory, certificates, ports.
+//!
+//! Always holds: what cannot be read is left out, and nothing is changed: the file that is written to measure the disk is removed.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::facts::{CertificateFacts, DiskFacts, MachineFacts, PortFacts, PortState};
+use crate::config::{Config, ListenAddress, Storage};
+use crate::ring::probe;
+
+/// Everything about this machine, and about a broker with this configuration on it.
+pub(super) fn read(config: Option<&Config>) -> MachineFacts {
+    let fault = probe::try_io_uring().err();
+    let mut facts = MachineFacts {
+        kernel: probe::kernel_version(),
+        ring_fault: fault.map(|shortfall| (shortfall.what, shortfall.mend)),
+        io_uring_disabled: number("/proc/sys/kernel/io_uring_disabled"),
+        open_files: probe::open_files_limit().1,
+        nr_open: number("/proc/sys/fs/nr_open"),
+        file_max: number("/proc/sys/fs/file-max"),
+        memlock_bytes: probe::memlock_limit().1,
+        may_lock: probe::may_lock_memory(),
+        somaxconn: number("/proc/sys/net/core/somaxconn"),
+        syn_backlog: number("/proc/sys/net/ipv4/tcp_max_syn_backlog"),
+        port_range: port_range(),
+        reserved_ports: text("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default(),
+        conntrack: number("/proc/sys/net/netfilter/nf_conntrack_count")
+            .zip(number("/proc/sys/net/netfilter/nf_conntrack_max")),
+        tcp_mem_pages: tcp_mem(),
+        memory_max_bytes: number("/sys/fs/cgroup/memory.max"),
+        huge_pages: text("/sys/kernel/mm/transparent_hugepage/enabled").and_then(|text| bracketed(&text)),
+        overcommit: number("/proc/sys/vm/overcommit_memory"),
+        clock_is_synchronized: super::super::clock::is_synchronized(),
+        governor: text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        ..MachineFacts::default()
+    };
+    read_memory(&mut facts);
+    if let Some(config) = config {
+        facts.certificates = certificates(config);
+        facts.ports = ports(config);
+        if config.store.storage == Storage::Disk {
+            facts.disk = Some(disk(&config.store.data_dir));
+        }
+    }
+    facts
+}
+
+fn text(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+fn number(path: &str) -> Option<u64> {
+    text(path)?.parse().ok()
+}
+
+fn port_range() -> Option<(u16, u16)> {
+    let text = text("/proc/sys/net/ipv4/ip_local_port_range")?;
+    let mut words = text.split_whitespace().map(str::parse);
+    Some((words.next()?.ok()?, words.next()?.ok()?))
+}
+
+fn tcp_mem() -> Option<[u64; 3]> {
+    let text = text("/proc/sys/net/ipv4/tcp_mem")?;
+    let numbers: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    numbers.try_into().ok()
+}
+
+/// The choice that stands in brackets among the others.
+fn bracketed(text: &str) -> Option<String> {
+    Some(text.split('[').nth(1)?.split(']').next()?.to_owned())
+}
+
+fn read_memory(facts: &mut MachineFacts) {
+    let Some(text) = text("/proc/meminfo") else { return };
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
+    };
+    facts.memory_bytes = bytes("MemTotal").zip(bytes("MemAvailable"));
+    let swap = bytes("SwapTotal").zip(bytes("SwapFree"));
+    facts.swap_bytes = swap.map(|(total, free)| (total, total.saturating_sub(free)));
+}
+
+fn certificates(config: &Config) -> Vec<CertificateFacts> {
+    let of_listeners = config.listeners.iter().flat_map(|listener| listener.settings.tls_certificates.iter());
+    let of_listeners = of_listeners.filter(|path| *path != "none").map(PathBuf::from);
+    let of_admin = config.admin.admin_tls_cert.path().map(Path::to_owned);
+    let mut paths: Vec<PathBuf> = of_listeners.chain(of_admin).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    let facts = |path: PathBuf| CertificateFacts { path: path.display().to_string(), days_left: days_left(&path) };
+    paths.into_iter().map(facts).collect()
+}
+
+fn days_left(path: &Path) -> Result<i64, String> {
+    const DAY_S: i64 = 24 * 60 * 60;
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    let first = CertificateDer::from_pem_slice(&text).map_err(|error| error.to_string())?;
+    let (_, certificate) = X509Certificate::from_der(&first).map_err(|error| error.to_string())?;
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    Ok((certificate.validity().not_after.timestamp() - now_s).div_euclid(DAY_S))
+}
+
+fn ports(config: &Config) -> Vec<PortFacts> {
+    let of_listeners = config.listeners.iter().filter_map(|listener| match listener.address {
+        ListenAddress::Ip(address) => Some(address),
+        ListenAddress::Unix(_) => None,
+    });
+    let addresses: Vec<SocketAddr> =
+        of_listeners.chain(config.admin_address()).filter(|address| address.port() != 0).collect();
+    let state = |address: &SocketAddr| match TcpListener::bind(address) {
+        Ok(_) => PortState::Free,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => PortState::Taken { by_dunlin: other_dunlin() },
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => PortState::Forbidden,
+        Err(error) => PortState::Other(error.to_string()),
+    };
+    addresses.iter().map(|address| PortFacts { address: address.to_string(), state: state(address) }).collect()
+}
+
+/// Another process of ours that serves.
+fn other_dunlin() -> Option<u32> {
+    let own = std::process::id();
+    let mut processes =
+        fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let is_ours = |pid: &u32| {
+        *pid != own && fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "dunlin")
+    };
+    processes.find(is_ours)
+}
+
+/// The file system that a directory lies on, or will.
+fn disk(directory: &Path) -> DiskFacts {
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    let there = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+    let there = fs::canonicalize(there).unwrap_or_else(|_| there.to_owned());
+    let free_bytes = rustix::fs::statvfs(&there).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    let is_made = there == directory || fs::canonicalize(&directory).is_ok_and(|path| path == there);
+    let (sync_us, sync_fault) = match measure_sync(&there) {
+        Ok(times) => (Some(times), None),
+        Err(error) => (None, Some(format!("{} cannot be written to: {error}", there.display()))),
+    };
+    DiskFacts {
+        path: directory.display().to_string(),
+        is_made,
+        file_system: file_system_of(&there, &text("/proc/self/mounts").unwrap_or_default()),
+        free_bytes,
+        used_bytes: if is_made { bytes_below(&there) } else { 0 },
+        sync_us,
+        sync_fault,
+    }
+}
+
+/// The kind of the mount that is nearest above a path.
+fn file_system_of(path: &Path, mounts: &str) -> String {
+    let of_line = |line: &str| {
+        let mut words = line.split(' ');
+        let (place, kind) = (words.nth(1)?.replace("\\040", " "), words.next()?.to_owned());
+        path.starts_with(&place).then_some((place.len(), kind))
+    };
+    // Of two at one place the later one hides the other.
+    let nearest = mounts.lines().filter_map(of_line).max_by_key(|(length, _)| *length);
+    nearest.map_or_else(|| "an unknown file system".to_owned(), |(_, kind)| kind)
+}
+
+fn bytes_below(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    let bytes_of = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.filter_map(Result::ok).map(bytes_of).sum()
+}
+
+/// Writes of 4 KiB that are made durable one by one: microseconds in the median and at worst. The file is removed.
+fn measure_sync(directory: &Path) -> io::Result<(u64, u64)> {
+    const WRITES: usize = 64;
+    const LONG_ENOUGH: Duration = Duration::from_secs(3);
+    let path = directory.join(format!(".dunlin-doctor-{}", std::process::id()));
+    let mut file = File::create_new(&path)?;
+    let mut times = Vec::with_capacity(WRITES);
+    let begun = Instant::now();
+    let written = (|| {
+        while times.len() < WRITES && begun.elapsed() < LONG_ENOUGH {
+            let at = Instant::now();
+            file.write_all(&[7; 4_096])?;
+            file.sync_data()?;
+            times.push(at.elapsed().as_micros() as u64);
+        }
+        Ok(())
+    })();
+    let removed = fs::remove_file(&path);
+    written.and(removed)?;
+    times.sort_unstable();
+    let worst = times.last().copied().unwrap_or_default();
+    Ok((times.get(times.len() / 2).copied().unwrap_or_default(), worst))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_mount_is_the_one_that_counts() {
+        let mounts = "/dev/sda1 / ext4 rw 0 0\ntmpfs /var tmpfs rw 0 0\n/dev/sdb /var/lib xfs rw 0 0\n/dev/sdc /a\\040b btrfs rw 0 0\n";
+        for (path, kind) in
+            [("/var/lib/dunlin", "xfs"), ("/var/library", "tmpfs"), ("/home", "ext4"), ("/a b/c", "btrfs")]
+        {
+            assert_eq!(file_system_of(Path::new(path), mounts), kind, "{path}");
+        }
+        assert_eq!(file_system_of(Path::new("/"), ""), "an unknown file system");
+    }
+
+    #[test]
+    fn the_disk_is_measured_and_left_as_it_was() {
+        let directory = std::env::temp_dir().join(format!("dunlin-doctor-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let facts = disk(&directory.join("to/be/made"));
+        let (median, worst) = facts.sync_us.expect("it can be written to");
+        assert!(median > 0 && worst >= median && facts.free_bytes > 0 && facts.used_bytes == 0, "{facts:?}");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "nothing is left");
+        fs::remove_dir(&directory).unwrap();
+    }
+}

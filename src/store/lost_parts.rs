@@ -1,0 +1,72 @@
+//! What of a log is known to be lost, so that what is found later is told as well, and once.
+
+use super::format::SegmentNumber;
+use super::scan::{Damage, LogScan};
+
+/// See the module's text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LostParts {
+    /// Records that do not fit any more.
+    pub damage: Vec<Damage>,
+    /// Segments that are not there.
+    pub missing: Vec<SegmentNumber>,
+    /// Segments whose files are shorter than they were made.
+    pub cut_off: Vec<SegmentNumber>,
+}
+
+impl LostParts {
+    /// What one reading has found.
+    pub fn of(scan: &LogScan) -> Self {
+        Self { damage: scan.damage.clone(), missing: scan.missing.clone(), cut_off: scan.cut_off.clone() }
+    }
+
+    /// Whether nothing is.
+    pub const fn is_empty(&self) -> bool {
+        self.damage.is_empty() && self.missing.is_empty() && self.cut_off.is_empty()
+    }
+
+    /// Takes over what another reading has found. Returns what of it was not known. That reading was shown complete segments alone, so a number that
+    /// was never used looks as if its segment were missing: where records are, they count as damaged.
+    #[must_use]
+    pub fn learn(&mut self, scan: &LogScan) -> Self {
+        let mut new = Self { missing: Vec::new(), ..Self::of(scan) };
+        let is_known =
+            |found: &Damage| self.damage.iter().any(|old| old.first <= found.first && found.next <= old.next);
+        new.damage.retain(|found| !is_known(found));
+        new.cut_off.retain(|found| !self.cut_off.contains(found));
+        self.damage.extend(&new.damage);
+        self.cut_off.extend(&new.cut_off);
+        new
+    }
+
+    /// Whether something in a segment is damaged.
+    pub fn has(&self, segment: SegmentNumber) -> bool {
+        self.damage.iter().any(|damage| damage.segment == segment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_new_once() {
+        let damage = |first, next| Damage { segment: SegmentNumber(2), block: 3, first, next };
+        let scan = |damage: &[Damage], cut_off: &[SegmentNumber]| LogScan {
+            damage: damage.to_vec(),
+            cut_off: cut_off.to_vec(),
+            missing: vec![SegmentNumber(9)],
+            ..LogScan::default()
+        };
+        let mut known = LostParts::of(&scan(&[damage(5, 9)], &[]));
+        assert!(known.learn(&scan(&[damage(5, 9)], &[])).is_empty());
+        assert!(known.learn(&scan(&[damage(6, 9)], &[])).is_empty(), "a checkpoint has some of it");
+        let grown = known.learn(&scan(&[damage(5, 9), damage(20, 21)], &[SegmentNumber(4)]));
+        assert_eq!(
+            (grown.damage, grown.missing, grown.cut_off),
+            (vec![damage(20, 21)], vec![], vec![SegmentNumber(4)])
+        );
+        assert!(known.learn(&scan(&[damage(20, 21)], &[SegmentNumber(4)])).is_empty());
+        assert_eq!((known.has(SegmentNumber(2)), known.has(SegmentNumber(4))), (true, false));
+    }
+}
