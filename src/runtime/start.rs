@@ -56,10 +56,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let planes = listener_parts.planes.clone();
     let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
     let listeners = ProcessListeners::new(opened, listener_parts);
-    let authenticator = match questions {
-        Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
-        None => None,
-    };
+    let start_asked = |questions| start_authenticator(config, questions, inboxes.clone());
+    let authenticator = questions.map(start_asked).transpose()?;
     let has_admin = admin_listener.is_some() || admin_path.is_some();
     let (certificates, local) = (tls.ends(), admin_path.as_ref());
     let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), certificates, local };
