@@ -61,13 +61,14 @@ export async function ask(method, url, body, signal) {
 export const get = (url, signal) => ask("GET", url, undefined, signal);
 
 // A stream of server-sent events until `signal` ends it, or the broker does. EventSource would not say what was wrong.
-export async function listen(url, signal, take) {
+export async function listen(url, signal, take, opened) {
   const response = await send("GET", url, undefined, signal);
   if (!response.ok) {
     const problem = await problemOf(response);
     if (problem.status === 401) onLoggedOut();
     throw problem;
   }
+  opened();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {

@@ -12,7 +12,8 @@ export function useStream() {
     const { signal } = (control.current = new AbortController());
     setState({ running: true });
     try {
-      await listen(url, signal, (name, data) => signal.aborted || take(name, data));
+      const opened = () => signal.aborted || setState({ running: true, open: true });
+      await listen(url, signal, (name, data) => signal.aborted || take(name, data), opened);
       setState({ running: false, ended: true });
     } catch (problem) {
       if (control.current.signal === signal) setState(signal.aborted ? { running: false } : { running: false, problem });

@@ -61,15 +61,12 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let planes = listener_parts.planes.clone();
     let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
     let listeners = ProcessListeners::new(opened, listener_parts);
-    let authenticator = match questions {
-        Some(questions) => Some(start_authenticator(config, questions, inboxes.clone())?),
-        None => None,
-    };
+    let start_asked = |questions| start_authenticator(config, questions, inboxes.clone());
+    let authenticator = questions.map(start_asked).transpose()?;
     let has_admin = admin_listener.is_some() || admin_path.is_some();
     let (certificates, local) = (tls.ends(), admin_path.as_ref());
     let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), certificates, local };
     let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
-    let files = Arc::new(WatchedFiles::new(config.files()));
     let waiters = ReloadWaiters::default();
     let reached = Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone() };
     let admin_listeners = listeners.for_admin(&config.listeners);
@@ -79,7 +76,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         reached,
         tls,
         listeners,
-        files,
+        files: Arc::new(WatchedFiles::new(config.files())),
         waiters: waiters.clone(),
         manager: manager.clone(),
     };

@@ -13,7 +13,7 @@ export function Tail({ query }) {
   const [form, setForm] = useState("text");
   const [isPaused, setPaused] = useState(false);
   const [seen, setSeen] = useState({ messages: [], total: 0, skipped: 0 });
-  const { start, stop, running, ended, problem } = useStream();
+  const { start, stop, running, open, ended, problem } = useStream();
   const begin = (event) => {
     event?.preventDefault();
     rememberQuery("tail", { filter });
@@ -54,11 +54,11 @@ export function Tail({ query }) {
       </form>
       <ProblemNote problem={problem} />
       <p class="hint" role="status">
-        {running ? "Watching. " : ended ? "The hour is over. " : ""}
+        {running ? (open ? "Watching. " : "Beginning… ") : ended ? "The hour is over. " : ""}
         {seen.total > 0 && `${plural(seen.total, "message")} came. `}
         {seen.skipped > 0 && `${plural(seen.skipped, "message")} more came too fast to be shown.`}
       </p>
-      {messages.length === 0 && running && <p class="empty">No message yet.</p>}
+      {messages.length === 0 && open && <p class="empty">No message yet.</p>}
       <ol class="messages" aria-label="Messages, the newest first">
         {messages.map((message) => (
           <li key={message.key}>

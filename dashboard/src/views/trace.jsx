@@ -13,7 +13,7 @@ const DETAILS = [
 ];
 
 export function Trace({ query, title }) {
-  const { start, stop, running, ended, problem } = useStream();
+  const { start, stop, running, open, ended, problem } = useStream();
   const [detail, setDetail] = useState("messages");
   const [rows, setRows] = useState([]);
   const [lost, setLost] = useState(0);
@@ -48,7 +48,7 @@ export function Trace({ query, title }) {
       {(running || rows.length > 0) && (
         <Table
           caption={title}
-          empty="Nothing has happened yet."
+          empty={open ? "Nothing has happened yet." : "Beginning…"}
           rows={rows}
           columns={[
             { title: "Time", cell: (row) => clock(row.at_ms) },

@@ -17,7 +17,7 @@ use crate::telemetry::Report;
 /// The samples, and what the next is compared with.
 #[derive(Default)]
 pub(super) struct History {
-    pub(super) samples: VecDeque<Sample>,
+    pub(super) samples: VecDeque<HistorySample>,
     before: Option<CountedSoFar>,
     /// Between the last two.
     pub(super) threads: Vec<ThreadLoad>,
@@ -37,7 +37,7 @@ pub(super) struct CountedSoFar {
 
 /// The broker in a few seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Sample {
+pub(super) struct HistorySample {
     pub(super) at_ms: u64,
     pub(super) clients_connected: u64,
     pub(super) queued_messages: u64,
@@ -72,7 +72,7 @@ impl History {
             let seconds = now.at.duration_since(before.at).as_secs_f64().max(0.001);
             let rate =
                 |of: fn(&Report) -> u64| rounded(of(&now.sum).saturating_sub(of(&before.sum)) as f64 / seconds, 10.0);
-            self.samples.push_back(Sample {
+            self.samples.push_back(HistorySample {
                 at_ms,
                 clients_connected: now.sum.gauges.clients_connected,
                 queued_messages: now.sum.gauges.stored_messages,
