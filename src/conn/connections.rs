@@ -261,6 +261,7 @@ impl Connections {
         layers: ListenerLayers,
     ) {
         self.listeners[usize::from(index)] = ListenerEntry::new(settings, connections, layers);
+        self.counters.sockets_by_listener[usize::from(index)] = 0;
     }
 
     /// Uses other settings for the connections that come by a listener from now on. While some of those before have not sent CONNECT, a

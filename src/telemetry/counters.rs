@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::{CloseReason, DropReason, LoopFigures, MessageTimings, PauseReason};
-use crate::limits::LISTENERS_MAX;
+use crate::limits::LISTENER_INDEXES_MAX;
 
 /// One count for each reason, by its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ fn add_each<const N: usize>(mine: &mut [u64; N], theirs: &[u64; N]) {
 
 /// What has happened on one shard's sockets since it started, beside what its clients said: counted by whoever moves
 /// the bytes, and told to the shard with each tick.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransportCounters {
     /// Bytes taken from sockets.
     pub bytes_received: u64,
@@ -151,10 +151,22 @@ pub struct TransportCounters {
     pub bytes_sent: u64,
     /// Sockets accepted.
     pub sockets: u64,
-    /// Of those, by the index of the listener.
-    pub sockets_by_listener: [u64; LISTENERS_MAX],
+    /// Of those, by the index of the listener, since it opened.
+    pub sockets_by_listener: [u64; LISTENER_INDEXES_MAX],
     /// Connections that ended before a shard knew them, by reason.
     pub closes: CountsByReason<{ CloseReason::COUNT }>,
+}
+
+impl Default for TransportCounters {
+    fn default() -> Self {
+        Self {
+            bytes_received: 0,
+            bytes_sent: 0,
+            sockets: 0,
+            sockets_by_listener: [0; LISTENER_INDEXES_MAX],
+            closes: CountsByReason::default(),
+        }
+    }
 }
 
 impl TransportCounters {

@@ -30,6 +30,7 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
         ShardFigures { is_fresh: shard.is_multiple_of(2), report }
     };
     let listener = |index: usize| ListenerFigures {
+        index: index as u8,
         name: format!("listener-{index}.example:1883"),
         is_open: index == 0,
         connections: 9,

@@ -175,8 +175,8 @@ pub(super) const FAMILIES: &[Family] = &[
     }),
     // --- sockets -------------------------------------------------------------------------------------------------------
     counter("dunlin_sockets_accepted", NoUnit, "Connections accepted, by listener", |scrape, sum, to| {
-        for (listener, accepted) in scrape.listeners.iter().zip(sum.transport.sockets_by_listener) {
-            to.labelled("listener", &listener.name, accepted);
+        for listener in &scrape.listeners {
+            to.labelled("listener", &listener.name, sum.transport.sockets_by_listener[usize::from(listener.index)]);
         }
     }),
     gauge("dunlin_listener_connections", NoUnit, "Connections that are open, by listener", |scrape, _, to| {

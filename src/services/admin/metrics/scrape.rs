@@ -19,6 +19,8 @@ pub(in crate::services::admin) struct ShardFigures {
 /// A listener of the broker.
 #[derive(Clone, Debug)]
 pub(super) struct ListenerFigures {
+    /// What shards count it under.
+    pub(super) index: u8,
     pub(super) name: String,
     pub(super) is_open: bool,
     pub(super) connections: u32,
@@ -27,6 +29,7 @@ pub(super) struct ListenerFigures {
 impl ListenerFigures {
     pub(super) fn of(listener: &AdminListener) -> Self {
         Self {
+            index: listener.index,
             name: listener.name.to_string(),
             is_open: listener.is_open.load(Ordering::Relaxed),
             connections: listener.connections.load(Ordering::Relaxed),
@@ -41,7 +44,7 @@ pub(super) struct Scrape {
     pub(super) process: ProcessFigures,
     pub(super) disk: DiskFigures,
     pub(super) uptime: Duration,
-    /// In the order of their indexes; none before all shards are heard.
+    /// In the order of the configuration; none before all shards are heard.
     pub(super) listeners: Vec<ListenerFigures>,
     /// In Unix seconds.
     pub(super) certificates_end_s: Option<i64>,
