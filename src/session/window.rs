@@ -55,6 +55,11 @@ impl Window {
         self.live
     }
 
+    /// When the first of what is in flight was last sent. After a restart it is not known until it is sent again.
+    pub fn oldest_sent(&self) -> Option<ShortInstant> {
+        self.entries.front().map(|entry| entry.sent).filter(|sent| *sent != ShortInstant::default())
+    }
+
     /// Whether nothing is in flight.
     pub const fn is_empty(&self) -> bool {
         self.live == 0

@@ -151,6 +151,8 @@ pub enum TopBy {
     QueueAge,
     /// Messages that they have not acknowledged.
     InFlight,
+    /// How long the first of those has been with them since it was last sent, in milliseconds, up to 19 hours.
+    AckAge,
 }
 
 impl TopBy {

@@ -68,6 +68,11 @@ fn value_of(now: Now, clients: &Clients, (id, session): (SessionId, &Session), b
         TopBy::QueuedBytes => outbound.map_or(0, Outbound::queued_bytes),
         TopBy::QueueAge => outbound.and_then(|outbound| outbound.oldest_ms(now)).unwrap_or_default(),
         TopBy::InFlight => outbound.map_or(0, |outbound| outbound.window().len().into()),
+        TopBy::AckAge => {
+            // Who is away acknowledges nothing, and is sent it again.
+            let sent = session.link.as_ref().and(outbound).and_then(|outbound| outbound.window().oldest_sent());
+            sent.map_or(0, |sent| sent.elapsed_ns(now) / 1_000_000)
+        }
         by => {
             let Some(traffic) = clients.traffic.of(id, session.key) else { return 0 };
             match by {

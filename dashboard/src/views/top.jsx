@@ -10,6 +10,7 @@ const SLOW = [
   ["queued", "Most messages queued", count],
   ["queued_bytes", "Most bytes queued", bytes],
   ["in_flight", "Most not acknowledged", count],
+  ["ack_age", "Longest not acknowledged", span],
   ["dropped", "Most messages dropped", count],
 ];
 const BUSY = [

@@ -128,7 +128,7 @@ enum CtlCommand {
 }
 
 /// What the API calls them, with - in place of _.
-const TOP_ORDERS: [&str; 9] = [
+const TOP_ORDERS: [&str; 10] = [
     "messages-received",
     "messages-sent",
     "bytes-received",
@@ -138,6 +138,7 @@ const TOP_ORDERS: [&str; 9] = [
     "queued-bytes",
     "queue-age",
     "in-flight",
+    "ack-age",
 ];
 
 #[derive(Debug, Args)]

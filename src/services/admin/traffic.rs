@@ -38,6 +38,8 @@ pub(super) enum TopOrder {
     QueueAge,
     /// Messages that they have not acknowledged.
     InFlight,
+    /// Of clients that are connected, how long the first of those has been with them, in milliseconds.
+    AckAge,
 }
 
 impl From<TopOrder> for TopBy {
@@ -52,6 +54,7 @@ impl From<TopOrder> for TopBy {
             TopOrder::QueuedBytes => Self::QueuedBytes,
             TopOrder::QueueAge => Self::QueueAge,
             TopOrder::InFlight => Self::InFlight,
+            TopOrder::AckAge => Self::AckAge,
         }
     }
 }

@@ -171,6 +171,9 @@ fn the_first_clients_are_found_and_what_is_not_looked_at_is_not_counted() {
     assert_eq!(top(&mut world, TopBy::Dropped, 9), []);
     world.pass_ms(5_000);
     assert_eq!(top(&mut world, TopBy::QueueAge, 9), [pair("sub", 5_000)]);
+    let waits = top(&mut world, TopBy::AckAge, 9);
+    let [(name, waits_ms)] = &waits[..] else { panic!("{waits:?}") };
+    assert!(name == "sub" && waits_ms.abs_diff(5_000) <= 1, "{waits:?}");
     let describe =
         |world: &mut World, name: &str| match world.ask(0, Command::DescribeClient { client_id: name.into() }) {
             Reply::Client(details) => *details,
