@@ -63,6 +63,13 @@ make_clean_root() {
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$scratch_dir/root/etc/hosts"
 }
 
+# can_boot: whether this machine lets another one be started in it: some containers do not.
+can_boot() {
+    mkdir -p "$scratch_dir"/probe/{upper,work,root}
+    unshare --mount --uts --ipc --net --pid --fork \
+        mount -t overlay overlay -o "lowerdir=/etc,upperdir=$scratch_dir/probe/upper,workdir=$scratch_dir/probe/work" "$scratch_dir/probe/root"
+}
+
 # boot: starts the machine. io_uring is allowed in it, which nspawn does not do by itself.
 boot() {
     local i
