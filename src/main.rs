@@ -34,12 +34,11 @@ fn main() -> ExitCode {
         Ok(Invocation::Run(config)) => run(&config),
         Ok(Invocation::Store(command)) => store(&command),
         Ok(Invocation::Help(text)) => printed(text.print()),
-        Ok(Invocation::PrintConfig { toml: text, warnings } | Invocation::TestConfig { summary: text, warnings }) => {
-            for warning in warnings {
-                tell(&format_args!("warning: {warning}"));
-            }
-            printed(io::stdout().write_all(text.as_bytes()))
+        Ok(Invocation::PrintConfig { toml, warnings }) => {
+            warn(&warnings);
+            printed(io::stdout().write_all(toml.as_bytes()))
         }
+        Ok(Invocation::TestConfig { summary, config }) => tested(&summary, &config),
         Err(error) => {
             refuse(&error);
             error.exit()
@@ -47,6 +46,37 @@ fn main() -> ExitCode {
     };
     exit.into()
 }
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        tell(&format_args!("warning: {warning}"));
+    }
+}
+
+/// The settings are usable; whether certificates and keys are is seen by reading them, as a start would.
+fn tested(summary: &str, config: &Config) -> Exit {
+    warn(&config.warnings);
+    match runtime::check_tls(config) {
+        Ok(warnings) => {
+            warn(&warnings);
+            printed(io::stdout().write_all(summary.as_bytes()))
+        }
+        Err(problems) => {
+            if config.process.log_format == LogFormat::Json {
+                let events = || problems.iter().for_each(|problem| log::event::config_error(problem));
+                log::say_on_stderr(log::Format::Json, events);
+            } else {
+                for problem in &problems {
+                    tell(problem);
+                }
+                tell(&NOT_USABLE);
+            }
+            Exit::TestFailed
+        }
+    }
+}
+
+const NOT_USABLE: &str = "the configuration is NOT usable";
 
 /// The status after something was printed on standard output.
 fn printed(result: io::Result<()>) -> Exit {
@@ -139,7 +169,7 @@ fn refuse(error: &ConfigError) {
                 tell(problem);
             }
             if *tested {
-                tell(&"the configuration is NOT usable");
+                tell(&NOT_USABLE);
             }
         }
     }

@@ -48,7 +48,7 @@ pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
 use crate::auth::admin_users::AdminUsers;
-use crate::settings::{Machine, Setting, Settings};
+use crate::settings::{ListenerSettings, Machine, Setting, Settings};
 use layers::{Layer, ListenerTable, Resolved, index};
 use listeners::Described;
 
@@ -82,8 +82,8 @@ pub enum Invocation {
     TestConfig {
         /// What was checked, in words.
         summary: String,
-        /// As in [`Config::warnings`].
-        warnings: Vec<String>,
+        /// It itself: certificates and keys have yet to be read.
+        config: Box<Config>,
     },
 }
 
@@ -110,8 +110,31 @@ pub struct Config {
     resolved: Vec<Resolved>,
     /// The same of each listener, if the file has tables of them.
     tables: Option<Vec<Described>>,
+    /// What listeners have asked for since the start.
+    asking: Asking,
     /// What it was read from, to read it again.
     origin: Origin,
+}
+
+/// Whether it makes a difference who a client is, as far as listeners say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asking {
+    /// Somebody is asked about clients.
+    asks: bool,
+    /// Something else than CONNECT says what users are called.
+    names: bool,
+}
+
+impl Asking {
+    fn of<'a>(listeners: impl Iterator<Item = &'a ListenerSettings>) -> Self {
+        let none = Self { asks: false, names: false };
+        listeners.fold(none, |all, one| Self { asks: all.asks || one.asks(), names: all.names || one.names_users() })
+    }
+
+    /// Whether a broker that has started with this may go on with `new`.
+    const fn admits(self, new: Self) -> bool {
+        (self.asks || !new.asks) && (self.names || !new.names)
+    }
 }
 
 /// What a configuration is read from.
@@ -206,7 +229,7 @@ pub fn load_on(
         Some(config) if problems.is_empty() => Ok(if arguments.print_config {
             Invocation::PrintConfig { toml: config.to_toml(), warnings: config.warnings }
         } else if tested {
-            Invocation::TestConfig { summary: print::summary(&config), warnings: config.warnings }
+            Invocation::TestConfig { summary: print::summary(&config), config: Box::new(config) }
         } else {
             Invocation::Run(Box::new(config))
         }),
@@ -242,6 +265,7 @@ impl Config {
             warnings: Vec::new(),
             file: None,
             access: AccessFiles::default(),
+            asking: Asking::of(described.iter().map(|described| &*described.listener.settings)),
             tables: (!tables.is_empty()).then_some(described),
             resolved,
             origin: Origin::default(),

@@ -6,12 +6,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    AdminSettings, Config, ConfigError, Invocation, ListenAddress, Listener, ProcessSettings, Settings, StoreSettings,
-    System,
+    AdminSettings, Asking, Config, ConfigError, Invocation, ListenAddress, Listener, Problem, ProcessSettings,
+    Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
 };
-use crate::settings::{Change, ListenerSettings, Setting};
+use crate::settings::{Change, Setting};
 
 /// One setting that is another than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Config {
 
     /// What changes at a start only names files, too: those are read from where they are now.
     fn with_access_again(&self, system: &System<'_>, mut new: Self) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
+        let mut problems: Vec<Problem> = self.first_that_asks(&new).into_iter().collect();
         let (listeners, tables) = self.listeners_after(&new);
         let after = Self { listeners, tables, ..self.clone() };
         new.access = after.read_access(system, &mut problems);
@@ -67,11 +67,10 @@ impl Config {
         let mut changes = Changes::default();
         let mut resolved = self.resolved.clone();
         let has_tables = self.tables.is_some() || new.tables.is_some();
-        let takes_listeners = self.takes_listeners_of(&new);
         for (at, row) in ROWS.iter().enumerate() {
             let (old, new_value) = (&self.resolved[at], &new.resolved[at]);
             let changed = || Changed { name: row.path(), old: row.show(&old.value), new: row.show(&new_value.value) };
-            let changes_now = row.change == Change::Reload && (takes_listeners || !row.is_of_listener());
+            let changes_now = row.change == Change::Reload;
             // What a listener inherits is told with the listener, if there are tables.
             let is_told = old.value != new_value.value && !(has_tables && row.is_of_listener());
             if is_told {
@@ -82,8 +81,7 @@ impl Config {
             }
         }
         for (changed, change) in listeners(self, &new) {
-            let changes_now = takes_listeners && change == Change::Reload;
-            if changes_now { &mut changes.now } else { &mut changes.at_start }.push(changed);
+            if change == Change::Reload { &mut changes.now } else { &mut changes.at_start }.push(changed);
         }
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
@@ -104,22 +102,29 @@ impl Config {
         (config, changes)
     }
 
-    /// Whether listeners may change to those of `new` while the broker runs. Where nobody has been told apart so far, whose the sessions are
-    /// that there are is not known: the first listener that asks who its clients are waits for a start.
-    pub fn takes_listeners_of(&self, new: &Self) -> bool {
-        let any = |config: &Self, is_so: fn(&ListenerSettings) -> bool| {
-            config.listeners.iter().any(|listener| is_so(&listener.settings))
+    /// Where no listener has asked who its clients are since the start, nobody knows whose the sessions are that there are: the first that asks, or
+    /// has users named, needs a start. What else `new` says does not hold either: it may say so because that one asks.
+    fn first_that_asks(&self, new: &Self) -> Option<Problem> {
+        if self.asking.admits(new.asking) {
+            return None;
+        }
+        let (name, source) = match &new.tables {
+            Some(tables) => {
+                let is_one =
+                    |one: &&Described| !self.asking.admits(Asking::of(std::iter::once(&*one.listener.settings)));
+                let first = tables.iter().find(is_one)?;
+                (format!("[[listener]] {}", first.listener.settings.name), &first.source)
+            }
+            None => ("[listener]".to_owned(), &new.resolved[index("authentication")].source),
         };
-        [ListenerSettings::asks, ListenerSettings::names_users]
-            .into_iter()
-            .all(|is_so| any(self, is_so) || !any(new, is_so))
+        let text = format!(
+            "{name}: it is the first that asks who its clients are, and whose the sessions are that there are is not known: this needs a start"
+        );
+        Some(Problem::new(source, text))
     }
 
     /// The listeners that there are when `new` has been taken over. Whose the socket at a path is, and who may connect to it, stays.
     fn listeners_after(&self, new: &Self) -> (Vec<Listener>, Option<Vec<Described>>) {
-        if !self.takes_listeners_of(new) {
-            return (self.listeners.clone(), self.tables.clone());
-        }
         let at_known_path = |listener: &Listener| {
             let ListenAddress::Unix(socket) = &listener.address else { return None };
             let is_same =

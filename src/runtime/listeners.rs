@@ -2,7 +2,7 @@
 //!
 //! Owns: which indexes are whose, and each shard's end of the way that changes go.
 //! Always holds: all or nothing: whatever a reload adds is bound for every shard before anything changes. A listener is the same one as before
-//! if it has its name, its place and its kind; then its socket stays, and who is connected sees nothing of it. Who came by one that goes
+//! if it has its place and its kind, whatever it is called; then its socket stays, and who is connected sees nothing of it. Who came by one that goes
 //! stays connected, and its index is nobody else's until they have gone.
 //! Leaves to others: binding (`binding`), carrying out (`net::listening`), what may change at all (`config::reload`).
 
@@ -70,8 +70,22 @@ impl Slot {
     }
 
     fn is(&self, listener: &Listener) -> bool {
-        let (own, other) = (&self.listener.settings, &listener.settings);
-        self.is_listed && own.name == other.name && own.kind == other.kind && self.listener.address == listener.address
+        let is_kind = self.listener.settings.kind == listener.settings.kind;
+        self.is_listed && is_kind && self.listener.address == listener.address
+    }
+
+    /// It is called otherwise from now on.
+    fn rename(&mut self, name: &str) {
+        let AdminListener { index, ref place, address, kind, ref connections, ref is_open, .. } = *self.admin;
+        self.admin = Arc::new(AdminListener {
+            index,
+            name: name.into(),
+            place: place.clone(),
+            address,
+            kind,
+            connections: Arc::clone(connections),
+            is_open: AtomicBool::new(is_open.load(Ordering::Relaxed)),
+        });
     }
 
     fn is_free(&self) -> bool {
@@ -128,8 +142,12 @@ impl ProcessListeners {
 
     /// As the admin server knows them, in the order of the configuration.
     pub(super) fn for_admin(&self, listeners: &[Listener]) -> Vec<Arc<AdminListener>> {
-        let known = |listener| self.slots.iter().find(|slot| slot.is(listener));
-        listeners.iter().filter_map(known).map(|slot| Arc::clone(&slot.admin)).collect()
+        let mut left: Vec<&Slot> = self.slots.iter().collect();
+        let known = |listener| {
+            let at = left.iter().position(|slot| slot.is(listener))?;
+            Some(Arc::clone(&left.remove(at).admin))
+        };
+        listeners.iter().filter_map(known).collect()
     }
 
     /// Binds what comes. Nothing has changed when it fails.
@@ -228,6 +246,9 @@ impl ProcessListeners {
         if slot.listener.settings != listener.settings {
             let settings = accounts::with_user_names(&listener.settings);
             orders.add(|_| ListenerChange::Configure { index, settings: Arc::clone(&settings) });
+        }
+        if slot.admin.name != listener.settings.name {
+            slot.rename(&listener.settings.name);
         }
         slot.listener = listener;
         self.limit(index);

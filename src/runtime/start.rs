@@ -91,8 +91,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         };
         admin.serves_from_now_on(Box::new(ask), admin_listeners);
     }
-    tell_listening(config, &addresses);
-    announce(&addresses);
+    tell_listening(config, addresses, announce);
     manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
     log::event::ready(begun.elapsed().as_millis() as u64);
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
@@ -116,11 +115,14 @@ fn bind_all(config: &Config) -> Result<(TlsFiles, Vec<Listening>), RunError> {
     Ok((files, listening?))
 }
 
-fn tell_listening(config: &Config, addresses: &[ListenOn]) {
+/// Says where clients can connect. Whoever listens at a path lets go of it when a reload takes it away: nothing else holds it.
+fn tell_listening(config: &Config, addresses: Vec<ListenOn>, announce: impl FnOnce(&[ListenOn])) {
     let shards = config.settings.shards as u64;
     for (address, listener) in addresses.iter().zip(&config.listeners) {
         log::event::listening(address, &listener.settings.name, shards, listener.settings.admits_anonymous());
     }
+    announce(&addresses);
+    drop(addresses);
 }
 
 /// Says what begins, and refuses to on a machine that does not suffice.

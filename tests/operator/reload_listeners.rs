@@ -143,7 +143,7 @@ fn what_cannot_be_bound_changes_nothing_at_all() {
 }
 
 #[test]
-fn the_first_that_asks_who_its_clients_are_waits_for_a_start() {
+fn the_first_that_asks_who_its_clients_are_needs_a_start_and_may_go_and_come() {
     let (first, second) = (Port::claim(), Port::claim());
     let one = table("one", &first, "");
     let broker = Broker::start("asks", &one);
@@ -153,9 +153,48 @@ fn the_first_that_asks_who_its_clients_are_waits_for_a_start() {
     made.args(["passwd", "-c", "-b"]).arg(&users).args(["ann", "sesame"]);
     assert!(made.status().expect("it runs").success());
     let asks = table("two", &second, &format!("password_file = \"{}\"", users.display()));
-    let told = broker.reload(&format!("{one}{asks}"));
-    is_told(&told, &format!("config_needs_start name=\"[[listener]] two\" old=none new={}", second.address()));
-    assert!(is_heard(&first) && !is_heard(&second));
+    let shut = table("one", &first, "deny_from = [\"127.0.0.0/8\"]");
+    let told = broker.reload(&format!("{shut}{asks}"));
+    is_told(&told, "[[listener]] two: it is the first that asks who its clients are");
+    assert!(is_heard(&first) && !is_heard(&second), "nothing of it holds");
+    // One that was there at the start goes and comes as it likes.
+    let broker = {
+        let file = format!("{one}{asks}");
+        drop(broker);
+        std::fs::create_dir_all(users.parent().expect("it has one")).expect("a directory");
+        let mut made = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        made.args(["passwd", "-c", "-b"]).arg(&users).args(["ann", "sesame"]);
+        assert!(made.status().expect("it runs").success());
+        Broker::start("asks", &file)
+    };
+    broker.lines_to(" ready");
+    is_told(&broker.reload(&one), "listening_ended");
+    assert!(!is_heard(&second));
+    is_told(&broker.reload(&format!("{one}{asks}")), "listener=two");
+    assert!(is_heard(&second));
+}
+
+#[test]
+fn a_listener_that_is_called_otherwise_is_the_same_and_a_path_of_the_start_is_let_go() {
+    let port = Port::claim();
+    let one = table("one", &port, "");
+    let path = std::env::temp_dir().join(format!("dunlin-renamed-{}.sock", std::process::id()));
+    let unix =
+        |name: &str| format!("[[listener]]\nname = \"{name}\"\nkind = \"unix\"\nunix = \"{}\"\n", path.display());
+    let broker = Broker::start("renamed", &format!("{one}{}", unix("local")));
+    let mut client = connect_at(&port, b'a');
+    broker.lines_to(" ready");
+    let told = broker.reload(&format!("{}{}", table("uno", &port, ""), unix("here")));
+    is_told(&told, "config_reloaded");
+    assert!(told.iter().all(|line| !line.contains("listening")), "nothing is bound anew: {told:#?}");
+    client.ping();
+    UnixStream::connect(&path).expect("it listens");
+    for _ in 0..2 {
+        broker.reload(&one);
+        assert!(!path.exists() && UnixStream::connect(&path).is_err());
+        is_told(&broker.reload(&format!("{one}{}", unix("local"))), "listening addr");
+        UnixStream::connect(&path).expect("it listens again");
+    }
 }
 
 #[test]
@@ -221,7 +260,7 @@ fn a_hundred_reloads_drop_nobody_and_leave_nothing_behind() {
 /// Clients keep what their listeners have left behind.
 #[test]
 fn listeners_that_are_gone_are_forgotten_when_their_clients_are() {
-    let table = |number: usize| format!("[[listener]]\nname = \"l{number}\"\nport = 0\n");
+    let table = |number: usize| format!("[[listener]]\nbind = \"127.0.1.{number}\"\nport = 0\n");
     let broker = Broker::start("indexes", &table(0));
     broker.lines_to(" ready");
     let mut clients = vec![Client::connect(&broker, b'0')];

@@ -271,12 +271,17 @@ fn a_certificate_that_expires_soon_is_told() {
 
 /// What a broker says that does not start, and its status.
 fn refused_start(directory: &Path, file: &str) -> (Option<i32>, String) {
+    refused(directory, file, &[])
+}
+
+fn refused(directory: &Path, file: &str, more: &[&str]) -> (Option<i32>, String) {
     let path = directory.join("dunlin.toml");
     fs::write(&path, file).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_dunlin"))
         .arg("-c")
         .arg(&path)
         .args(["--port", "0", "--shards", "1", "--storage", "memory"])
+        .args(more)
         .env("TLS_PASSPHRASE_OF_TEST", "tell-nobody")
         .output()
         .expect("the broker runs");
@@ -324,6 +329,12 @@ fn what_is_wrong_with_a_file_is_told_with_its_place_and_a_remedy() {
         assert!(text.contains(place) && text.contains(remedy), "{place}{remedy}: {text}");
         assert_eq!(status, Some(78), "{text}");
         assert!(!text.contains("tell-nobody"), "a secret is shown: {text}");
+        let (status, text) = refused(&ca.directory, &file, &["--test-config"]);
+        assert!(
+            text.contains(place) && text.contains(remedy) && text.contains("NOT usable"),
+            "{place}{remedy}: {text}"
+        );
+        assert_eq!(status, Some(1), "{text}");
     }
 }
 

@@ -28,6 +28,14 @@ use crate::telemetry::log;
 
 pub use problem::TlsProblem;
 
+/// Reads the files of all listeners and of the admin server as a start would. Returns what is worth a warning.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn check_tls(config: &Config) -> Result<Vec<String>, Vec<TlsProblem>> {
+    load_all(config, &mut SharedTickets::default()).map(|read| read.found.warnings)
+}
+
 /// What handshakes go by that is not a listener's own.
 #[derive(Debug)]
 pub(super) struct TlsFiles {

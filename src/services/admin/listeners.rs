@@ -114,9 +114,11 @@ pub(super) async fn set_open(
     is_open: bool,
 ) -> Result<(), HttpProblem> {
     let _one_at_a_time = state.changes.lock().await;
-    if !state.listeners.load().iter().any(|known| Arc::ptr_eq(known, listener)) {
-        return Err(HttpProblem::not_found("a reload has taken the listener away"));
-    }
+    // A reload may have renamed it, or taken it away.
+    let is_same = |known: &&Arc<AdminListener>| known.index == listener.index && known.address == listener.address;
+    let listeners = state.listeners.load_full();
+    let listener = listeners.iter().find(is_same);
+    let listener = listener.ok_or_else(|| HttpProblem::not_found("a reload has taken the listener away"))?;
     let conflict = |text: &str| HttpProblem::new(StatusCode::CONFLICT, text);
     let Some(address) = listener.address else {
         return Err(conflict("all shards share the socket of a path: it cannot be stopped by itself"));
