@@ -137,6 +137,9 @@ fn emptying_the_broker_is_said_first_then_nobody_comes_in_then_clients_are_asked
     let again = admin.operate("POST", "/api/v1/drain", Some(body));
     assert_eq!((again.status, &again.body["server_reference"]), (200, &json!("other.example:1883")));
     assert!(TcpStream::connect(admin.listener()).is_err(), "nobody comes in");
+    let name = admin.get("/api/v1/listeners")[0]["name"].as_str().expect("a name").to_owned();
+    let opened = admin.operate("POST", &format!("/api/v1/listeners/{name}/start"), None);
+    assert!(opened.status == 409 && TcpStream::connect(admin.listener()).is_err(), "nor by that: {opened:?}");
     let left = || admin.get("/api/v1/drain")["clients_connected"].as_u64().expect("a number");
     let took = wait_until("all have gone", || left() == 0);
     // 27 clients of two shards at ten a second each: the busier has at least 14.

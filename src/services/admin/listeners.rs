@@ -86,7 +86,7 @@ pub(super) async fn stop(
     responses(
         (status = 204, description = "it accepts"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
-        (status = 409, description = "it is at a path, or its address is another's now", body = HttpProblem,
+        (status = 409, description = "it is at a path, or its address is another's now, or the broker is being emptied", body = HttpProblem,
          content_type = "application/problem+json"),
         ChangeProblems,
     )
@@ -102,6 +102,12 @@ pub(super) async fn start(
 async fn change(state: &AdminState, operator: &Operator, name: &str, is_open: bool) -> Result<StatusCode, HttpProblem> {
     let listener = state.listeners.load().iter().find(|listener| *listener.name == *name).cloned();
     let listener = listener.ok_or_else(|| HttpProblem::not_found("no listener has this name"))?;
+    if is_open && state.with_drain(|drain| drain.is_some()) {
+        return Err(HttpProblem::new(
+            StatusCode::CONFLICT,
+            "the broker is being emptied: end that, and it accepts again",
+        ));
+    }
     operator.note(if is_open { "start_listener" } else { "stop_listener" }, name);
     set_open(state, &listener, is_open).await?;
     Ok(StatusCode::NO_CONTENT)
