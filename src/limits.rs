@@ -621,6 +621,8 @@ pub const HELD_BUFFERS_MAX: usize = DEFERRED_BUFFERS_MAX / 4;
 
 // --- what it may do --------------------------------------------------------------------------------------------
 
+/// What `dunlin import` reads of a mosquitto.conf and of the files that it includes, together: that of Mosquitto with all its comments has 40 KB.
+pub const IMPORT_CONF_MAX_BYTES: u64 = 1024 * 1024;
 /// Most users of `--superusers`: each decision of a client with a name looks for it among them.
 pub const SUPERUSERS_MAX: usize = 64;
 /// Longest name of one of them.

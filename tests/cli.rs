@@ -503,3 +503,25 @@ fn passwd_writes_users_for_scram_and_takes_them_out() {
     assert_eq!(dunlin(&["passwd", "--scram", "-U", file], &[]).status.code(), Some(2));
     std::fs::remove_file(&path).expect("it is there");
 }
+
+#[test]
+fn the_place_of_the_admin_server_is_that_of_the_flag_and_not_of_a_variable() {
+    let url = ("DUNLIN_CTL_URL", "http://127.0.0.1:1");
+    let socket = ("DUNLIN_CTL_SOCKET", "/nowhere/a.sock");
+    let ask = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let output = dunlin(&[&["ctl"], arguments].concat(), variables);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for arguments in [["--socket", "/nowhere/b.sock", "status"], ["status", "--socket", "/nowhere/b.sock"]] {
+        for variables in [&[url][..], &[url, socket], &[]] {
+            let (status, told) = ask(&arguments, variables);
+            assert!(status == Some(1) && told.contains("/nowhere/b.sock"), "{variables:?}: {told}");
+        }
+    }
+    let (status, told) = ask(&["--url", "http://127.0.0.1:2", "status"], &[url, socket]);
+    assert!(status == Some(1) && told.contains("127.0.0.1:2"), "{told}");
+    let (status, told) = ask(&["--url", "http://127.0.0.1:2", "--socket", "x", "status"], &[]);
+    assert!(status == Some(2) && told.contains("--url and --socket cannot be used together"), "{told}");
+    let (status, told) = ask(&["status"], &[url, socket]);
+    assert!(status == Some(2) && told.contains("DUNLIN_CTL_URL and DUNLIN_CTL_SOCKET"), "{told}");
+}

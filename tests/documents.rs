@@ -64,6 +64,18 @@ fn every_link_in_a_document_leads_to_a_file() {
 }
 
 #[test]
+fn the_index_names_each_document_once() {
+    let index = read("docs/README.md");
+    let rows = index.lines().filter(|line| line.starts_with("| ["));
+    let mut named: Vec<&str> = rows.filter_map(|line| links(line).first().copied()).collect();
+    assert!(named.len() > 20, "{named:?}");
+    named.sort_unstable();
+    for pair in named.windows(2) {
+        assert_ne!(pair[0], pair[1], "docs/README.md has two rows of it");
+    }
+}
+
+#[test]
 fn every_decision_is_in_the_index_with_its_day_and_what_was_chosen() {
     let index = read("docs/decisions/README.md");
     let rows: Vec<Vec<&str>> = index

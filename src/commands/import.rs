@@ -2,16 +2,19 @@
 
 #![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, ToSocketAddrs as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use crate::config::mosquitto::{self, ConfSources, ImportedConf};
+use crate::config::mosquitto::{self, ConfSources, ImportedConf, shown};
 use crate::config::{self, ConfigError, Exit, Invocation, System};
+use crate::limits::IMPORT_CONF_MAX_BYTES;
 
 /// Makes dunlin's settings of a mosquitto.conf
 ///
@@ -51,13 +54,15 @@ pub(super) fn run(arguments: &[OsString]) -> Exit {
 }
 
 fn tell(text: &str) {
-    drop(writeln!(io::stderr(), "dunlin import: {text}"));
+    drop(writeln!(io::stderr(), "dunlin import: {}", shown(text)));
 }
 
 fn import(arguments: &ImportArguments) -> Result<Exit, String> {
     let file = &arguments.file;
-    let sources =
-        ConfSources { read_file: &|path| fs::read_to_string(path), files_of: &files_of, address_of: &address_of };
+    // All of them together have one bound.
+    let left = Cell::new(IMPORT_CONF_MAX_BYTES);
+    let read_file = |path: &Path| read_bounded(path, &left);
+    let sources = ConfSources { read_file: &read_file, files_of: &files_of, address_of: &address_of };
     let imported = mosquitto::import(file, &sources).map_err(|error| unreadable(file, &error))?;
     write(arguments.output.as_deref(), &imported)?;
     let mut errors = io::stderr().lock();
@@ -83,9 +88,31 @@ fn import(arguments: &ImportArguments) -> Result<Exit, String> {
     Ok(if problems.is_empty() { Exit::Ok } else { Exit::TestFailed })
 }
 
+/// Opens a regular file. Devices, pipes and sockets are refused, and none of them is waited for.
+fn open(path: &Path) -> io::Result<fs::File> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::File::options().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("this is no regular file")) }
+}
+
+/// Reads a file of text, and takes its length off what is `left`.
+fn read_bounded(path: &Path, left: &Cell<u64>) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // A file may grow while it is read.
+    open(path)?.take(left.get() + 1).read_to_end(&mut bytes)?;
+    let Some(rest) = left.get().checked_sub(bytes.len() as u64) else {
+        let text = format!("a mosquitto.conf and what it includes may have {IMPORT_CONF_MAX_BYTES} bytes together");
+        return Err(io::Error::other(text));
+    };
+    left.set(rest);
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "this is no text in UTF-8"))
+}
+
 /// What beside the file's own fault may be meant.
 fn unreadable(file: &Path, error: &io::Error) -> String {
-    let is_database = fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"\x00\xB5\x00mosquitto db"));
+    const BEGINNING: &[u8] = b"\x00\xB5\x00mosquitto db";
+    let mut bytes = [0; BEGINNING.len()];
+    let is_database = open(file).and_then(|mut file| file.read_exact(&mut bytes)).is_ok() && bytes == BEGINNING;
     let path = file.display();
     if is_database {
         return format!(
@@ -110,13 +137,13 @@ fn write(output: Option<&Path>, imported: &ImportedConf) -> Result<(), String> {
 /// What is wrong with the result, as the broker would say it.
 fn check(output: Option<&Path>, toml: &str) -> Vec<String> {
     let path = output.unwrap_or(Path::new("dunlin.toml"));
-    let read_file = |asked: &Path| if asked == path { Ok(toml.to_owned()) } else { fs::read_to_string(asked) };
+    let read_file = |asked: &Path| if asked == path { Ok(toml.to_owned()) } else { io::read_to_string(open(asked)?) };
     let system = System { machine: System::detect().machine, read_file: &read_file };
     let arguments = [OsString::from("dunlin"), "-c".into(), path.into()];
     match config::load_on(&system, arguments, []) {
         Ok(Invocation::Run(config)) => {
             let unreadable = |path: PathBuf| {
-                let error = fs::File::open(&path).err()?;
+                let error = open(&path).err()?;
                 Some(format!("{}: {error}", path.display()))
             };
             config.warnings.iter().for_each(|warning| tell(&format!("warning: {warning}")));

@@ -94,17 +94,27 @@ fn closed(config: &Config) -> Option<String> {
         |listener: &&Listener| listener.settings.policy == Policy::Refuse && !takes_proof(&listener.settings);
     let closed: Vec<_> = config.listeners.iter().filter(is_closed).collect();
     let first = closed.first()?;
+    let source = said_of(config, first, "allow-anonymous");
+    let is_of_all = source == config.source("allow-anonymous");
     let why = match first.settings.allow_anonymous {
-        AnonymousAccess::Nowhere if config.source("allow-anonymous") != &super::Source::Default => format!(
-            "anonymous clients are refused everywhere ({} says so); leave it out to admit those of loopback, or give \
-             --allow-anonymous to admit all",
-            config.source("allow-anonymous")
+        AnonymousAccess::Nowhere if is_of_all && source != &super::Source::Default => format!(
+            "anonymous clients are refused everywhere ({source} says so); leave it out to admit those of loopback, or give \
+             --allow-anonymous to admit all"
         ),
+        AnonymousAccess::Nowhere if source != &super::Source::Default => {
+            format!("anonymous clients are refused there ({source} says so), and nothing else lets clients in")
+        }
         AnonymousAccess::Nowhere => "its allow_anonymous says so".to_owned(),
         _ => "anonymous clients are admitted on loopback only; give --allow-anonymous to admit all".to_owned(),
     };
     let addresses: Vec<String> = closed.iter().map(|listener| listener.address.to_string()).collect();
     Some(format!("no client can connect on {}: {why}", addresses.join(", ")))
+}
+
+/// Where a setting of a listener is said: in its own table, or for all.
+fn said_of<'a>(config: &'a Config, listener: &Listener, flag: &str) -> &'a super::Source {
+    let of_table = config.tables.iter().flatten().find(|table| table.listener.address == listener.address);
+    of_table.map_or_else(|| config.source(flag), |table| &table.resolved[super::layers::index(flag)].source)
 }
 
 /// Whether clients come in by what they prove otherwise than with the credentials of CONNECT: whatever the policy says.

@@ -2,10 +2,16 @@
 //! end; and, where it watches, that the shards still answer.
 //!
 //! Always holds: the watchdog is fed when every shard has answered a question that was put to it since, and never otherwise. A shard
-//! that hangs, or sleeps through its wake, starves it. Without `$NOTIFY_SOCKET` nothing is told and no thread is started.
+//! that hangs, or sleeps through its wake, starves it. Without `$NOTIFY_SOCKET` nothing is told and no thread is started. A manager that
+//! cannot be reached is a line of the log, once a process.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -15,8 +21,10 @@ use sd_notify::NotifyState;
 use super::disk::ReadProgress;
 use crate::inbox::{InboxSender, SendError};
 use crate::shard::{Command, Reply};
-use crate::telemetry::Report;
+use crate::telemetry::{Report, log};
 
+/// The variable that says where the manager listens.
+const SOCKET: &str = "NOTIFY_SOCKET";
 /// From one status line to the next.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
 /// From one look at how far a start has come to the next, and what is asked for in time while it goes on.
@@ -32,7 +40,7 @@ pub(super) struct ServiceManager {
 impl ServiceManager {
     /// The one that this process was started by, if it wants to be told.
     pub(super) fn find() -> Self {
-        Self { listens: std::env::var_os("NOTIFY_SOCKET").is_some() }
+        Self { listens: std::env::var_os(SOCKET).is_some_and(|socket| !socket.is_empty()) }
     }
 
     /// Says how far reading back has come until what is returned is dropped.
@@ -129,9 +137,23 @@ impl ServiceManager {
 /// How far reading back has come is told until this goes.
 pub(super) struct ReadingTold(#[expect(dead_code, reason = "its end ends the thread")] mpsc::Sender<()>);
 
-/// A manager that cannot be reached is nobody to complain to.
+/// Tells the manager; the first time that it cannot be reached is told in the log.
 fn tell(states: &[NotifyState<'_>]) {
-    let _ = sd_notify::notify(states);
+    static UNREACHABLE: Once = Once::new();
+    let Some(socket) = std::env::var_os(SOCKET) else { return };
+    if let Err(error) = send(&socket, states) {
+        UNREACHABLE.call_once(|| {
+            log::event::service_manager_unreachable(&socket.to_string_lossy(), &error.to_string());
+        });
+    }
+}
+
+/// Sends one datagram. A name that begins with `@` is one of the abstract namespace, which sd-notify takes for a path.
+fn send(socket: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(name) = socket.as_bytes().strip_prefix(b"@") else { return sd_notify::notify(states) };
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    // A datagram goes whole or not at all.
+    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &SocketAddr::from_abstract_name(name)?).map(drop)
 }
 
 /// Why not all shards have answered.
@@ -216,6 +238,20 @@ mod tests {
         assert_eq!(answers(vec![Err(SendError::Full)], soon()).err(), Some(Silent::Hangs(0)));
         drop(first);
         assert_eq!(answers(vec![Ok(first_answer)], soon()).err(), Some(Silent::Ends));
+    }
+
+    #[test]
+    fn an_abstract_name_is_reached_and_a_name_that_nobody_has_is_an_error() {
+        let name = format!("dunlin-test-{}", std::process::id());
+        let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        send(OsStr::new(&format!("@{name}")), &[NotifyState::Ready, NotifyState::Status("Here")]).unwrap();
+        let mut bytes = [0; 64];
+        let length = socket.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..length], b"READY=1\nSTATUS=Here\n");
+        drop(socket);
+        let error = send(OsStr::new(&format!("@{name}")), &[NotifyState::Ready]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

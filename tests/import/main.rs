@@ -253,3 +253,58 @@ fn what_cannot_be_read_is_told_and_files_are_not_overwritten() {
     let (status, told) = tell(&["import", "--check", "gone.conf"]);
     assert!(status == Some(1) && told.contains("files/gone") && told.contains("NOT usable"), "{told}");
 }
+
+#[test]
+fn what_is_no_file_or_too_large_is_not_read() {
+    let place = Workplace::new("devices");
+    let tell = |conf: &str| {
+        let mut command = Command::new("timeout");
+        command.args(["20", env!("CARGO_BIN_EXE_dunlin"), "import", "--check", conf]).current_dir(&place.0);
+        let output = command.env("XDG_STATE_HOME", "state").stdin(Stdio::null()).output().expect("timeout runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let fifo = place.0.join("conf.d/fifo.conf");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    std::os::unix::fs::symlink("/dev/zero", place.0.join("conf.d/zero.conf")).expect("a link");
+    for odd in ["/dev/zero", "conf.d/fifo.conf", "conf.d/zero.conf", "conf.d"] {
+        let (status, told) = tell(odd);
+        assert_eq!((status, told), (Some(1), format!("dunlin import: {odd}: this is no regular file\n")));
+    }
+    let write = |name: &str, text: &str| fs::write(place.0.join(name), text).expect("a file");
+    // The rest of a directory is read.
+    write("conf.d/last.conf", "max_queued_messages 77\n");
+    write("includes.conf", "listener 1883\ninclude_dir conf.d\n");
+    let (status, told) = tell("includes.conf");
+    assert_eq!(status, Some(0), "{told}");
+    for name in ["fifo", "zero"] {
+        assert!(told.contains(&format!("conf.d/{name}.conf: this is no regular file; it is left out")), "{told}");
+    }
+    write("names.conf", "listener 1883\npassword_file conf.d/fifo.conf\n");
+    let (status, told) = tell("names.conf");
+    assert!(status == Some(1) && told.contains("conf.d/fifo.conf"), "{told}");
+    let comment = "# 0123456789\n".repeat(1024 * 1024 / 13);
+    write("large.conf", &comment);
+    assert_eq!(tell("large.conf").0, Some(0));
+    write("larger.conf", &format!("{comment}{comment}"));
+    let (status, told) = tell("larger.conf");
+    assert!(status == Some(1) && told.contains("may have 1048576 bytes together"), "{told}");
+    write("\u{1b}[31m.conf", "\u{1b}[5mx 1\nlistener 1883\n");
+    let (_, told) = tell("\u{1b}[31m.conf");
+    assert!(told.contains("\\u{1b}[5mx: no option") && !told.contains('\u{1b}'), "{told:?}");
+    let (status, told) = tell("\u{1b}[32m.conf");
+    assert!(status == Some(1) && !told.contains('\u{1b}'), "{told:?}");
+}
+
+#[test]
+fn what_keeps_clients_out_is_named_by_its_own_line() {
+    let place = Workplace::new("lines");
+    for (toml, line, closed) in [
+        ("[[listener]]\nbind = \"0.0.0.0\"\nallow_anonymous = false\n[auth]\nallow_anonymous = true\n", 3, "there"),
+        ("[[listener]]\nbind = \"0.0.0.0\"\n[auth]\nallow_anonymous = false\n", 4, "everywhere"),
+    ] {
+        fs::write(place.0.join("d.toml"), toml).expect("a file");
+        let output = place.dunlin(&["-c", "d.toml", "--test-config"]).output().expect("dunlin runs");
+        let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(told.contains(&format!("anonymous clients are refused {closed} (d.toml:{line} says so)")), "{told}");
+    }
+}

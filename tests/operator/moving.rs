@@ -80,8 +80,7 @@ fn the_commands_of_the_document_bring_a_broker_over() {
     fs::create_dir_all(&directory).expect("a directory");
     let mosquitto = Mosquitto::start(&directory);
     mosquitto.keep_something();
-    let text = fs::read_to_string(DOCUMENT).expect("it is there");
-    let blocks: Vec<&str> = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let blocks = steps();
     assert_eq!(blocks.len(), 5, "the document has a script for each step");
     let port = mosquitto.port.to_string();
     let proof = format!(
@@ -122,4 +121,36 @@ fn the_commands_of_the_document_bring_a_broker_over() {
     let log = fs::read_to_string(directory.join("dunlin.log")).unwrap_or_default();
     assert!(output.status.success(), "{told}\nthe broker:\n{log}");
     assert!(told.contains("connection: bridges are not built yet"), "{told}");
+}
+
+/// The scripts of the document, one for each step.
+fn steps() -> Vec<String> {
+    let text = fs::read_to_string(DOCUMENT).expect("it is there");
+    text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_step_that_copies_users_can_be_done_again_and_without_a_password_file() {
+    let directory = std::env::temp_dir().join(format!("dunlin-moving-users-{}", std::process::id()));
+    let binaries = Path::new(env!("CARGO_BIN_EXE_dunlin")).parent().expect("it lies somewhere");
+    let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
+    let script = format!("set -eu -o pipefail\n{}", steps()[1]);
+    for (toml, after) in [
+        ("[auth]\nallow_anonymous = true\n", "[auth]\nallow_anonymous = true\n"),
+        ("[auth]\npassword_file = \"their/passwd\"  # m.conf:1\n", "[auth]\npassword_file = \"users\"  # m.conf:1\n"),
+    ] {
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(directory.join("their")).expect("a directory");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        run(command.args(["passwd", "-c", "-b"]).arg(directory.join("their/passwd")).args(["ann", "secret"]));
+        fs::write(directory.join("dunlin.toml"), toml).expect("a file");
+        for round in 0..2 {
+            let mut command = Command::new("bash");
+            command.args(["-c", &script]).current_dir(&directory).env("PATH", &path).env("XDG_STATE_HOME", &directory);
+            let output = command.output().expect("bash runs");
+            assert!(output.status.success(), "{toml}, round {round}: {output:?}");
+            assert_eq!(fs::read_to_string(directory.join("dunlin.toml")).expect("it is there"), after);
+        }
+    }
+    fs::remove_dir_all(&directory).expect("it is ours");
 }

@@ -1,9 +1,11 @@
 //! What the service manager is told (`sd_notify(3)`), by a socket like its own.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,12 +19,20 @@ struct Service {
 }
 
 impl Service {
+    /// With a socket at a path, as systemd has it.
     fn start(name: &str, watchdog: Duration) -> Self {
+        Self::start_told(name, watchdog, |directory| {
+            let path = directory.join("notify");
+            (UnixDatagram::bind(&path).expect("a socket"), path.into())
+        })
+    }
+
+    /// `listen` makes the socket, and says what the broker is told of it.
+    fn start_told(name: &str, watchdog: Duration, listen: impl Fn(&Path) -> (UnixDatagram, OsString)) -> Self {
         let directory = std::env::temp_dir().join(format!("dunlin-service-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).expect("a directory");
-        let path = directory.join("notify");
-        let socket = UnixDatagram::bind(&path).expect("a socket");
+        let (socket, told) = listen(&directory);
         socket.set_read_timeout(Some(LIMIT)).expect("a limit");
         fs::write(directory.join("dunlin.toml"), "[listener]\nport = 0\n").expect("a file");
         let mut command = Command::new("setpriv");
@@ -38,7 +48,7 @@ impl Service {
             "--data-dir",
             "data",
         ]);
-        command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
+        command.env("NOTIFY_SOCKET", &told).env("WATCHDOG_USEC", watchdog.as_micros().to_string());
         command.current_dir(&directory).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().expect("setpriv runs");
         Self { child, directory, socket }
@@ -103,6 +113,35 @@ fn the_service_manager_is_told_of_the_start_of_reloads_and_of_the_end() {
     let mut log = String::new();
     service.child.stderr.take().expect("it is piped").read_to_string(&mut log).expect("text");
     assert!(service.child.wait().expect("a child of ours").success(), "{log}");
+}
+
+#[test]
+fn a_manager_with_an_abstract_name_is_told_as_well() {
+    let service = Service::start_told("abstract", Duration::from_secs(60), |_| {
+        let name = format!("dunlin-service-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).expect("a name");
+        (UnixDatagram::bind_addr(&address).expect("a socket"), format!("@{name}").into())
+    });
+    let start = service.told_to("READY=1");
+    assert!(start.iter().any(|told| told.contains("STATUS=Clients can connect")), "{start:?}");
+}
+
+#[test]
+fn a_manager_that_cannot_be_reached_is_a_line_of_the_log_once() {
+    let mut service = Service::start_told("gone", Duration::from_millis(300), |directory| {
+        (UnixDatagram::unbound().expect("a socket"), directory.join("nobody").into())
+    });
+    let mut log = BufReader::new(service.child.stderr.take().expect("it is piped"));
+    let mut lines = Vec::new();
+    while !lines.iter().any(|line: &String| line.contains(" ready ")) {
+        let mut line = String::new();
+        assert!(log.read_line(&mut line).expect("text") > 0, "{lines:?}");
+        lines.push(line);
+    }
+    service.signal("TERM");
+    lines.extend(log.lines().map(|line| line.expect("text")));
+    let told: Vec<&String> = lines.iter().filter(|line| line.contains("service_manager_unreachable")).collect();
+    assert!(told.len() == 1 && told[0].contains("WARN") && told[0].contains("/nobody"), "{lines:?}");
 }
 
 #[test]

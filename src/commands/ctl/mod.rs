@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use crate::config::Exit;
@@ -36,7 +38,7 @@ pub(super) struct CtlArguments {
     url: Option<String>,
 
     /// The path at which it listens, where root and the broker's user need no key; /run/dunlin/admin.sock where that is there and no URL is given
-    #[arg(long, value_name = "PATH", env = "DUNLIN_CTL_SOCKET", global = true, conflicts_with = "url")]
+    #[arg(long, value_name = "PATH", env = "DUNLIN_CTL_SOCKET", global = true)]
     socket: Option<PathBuf>,
 
     /// A file that holds an API key, as `dunlin passwd --admin --api-key` prints it; the variable DUNLIN_CTL_KEY is the key itself
@@ -193,7 +195,7 @@ struct PublishArguments {
 
 /// Runs it; the first argument is `ctl` itself.
 pub(super) fn run(arguments: &[OsString]) -> Exit {
-    let arguments = match CtlArguments::try_parse_from(arguments) {
+    let arguments = match CtlArguments::command().try_get_matches_from(arguments).and_then(|matches| parse(&matches)) {
         Ok(arguments) => arguments,
         Err(error) => return super::usage(&error),
     };
@@ -204,6 +206,25 @@ pub(super) fn run(arguments: &[OsString]) -> Exit {
             Exit::TestFailed
         }
     }
+}
+
+/// There is one place of the admin server: a flag counts for more than a variable, and two of a kind are a mistake.
+fn parse(matches: &ArgMatches) -> Result<CtlArguments, clap::Error> {
+    let mut arguments = CtlArguments::from_arg_matches(matches)?;
+    let is_flag = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    match (arguments.url.is_some() && arguments.socket.is_some(), is_flag("url"), is_flag("socket")) {
+        (false, ..) => {}
+        (true, true, false) => arguments.socket = None,
+        (true, false, true) => arguments.url = None,
+        (true, true, true) => return Err(both("--url and --socket")),
+        (true, false, false) => return Err(both("DUNLIN_CTL_URL and DUNLIN_CTL_SOCKET")),
+    }
+    Ok(arguments)
+}
+
+fn both(names: &str) -> clap::Error {
+    let text = format!("{names} cannot be used together: each says where the admin server is");
+    CtlArguments::command().error(ErrorKind::ArgumentConflict, text)
 }
 
 /// Where systemd has the broker's directory for such things.

@@ -53,6 +53,15 @@ impl AccessTaker<'_, '_> {
             return;
         }
         let has_listeners = !sections.listeners.is_empty();
+        if let Some(plugin) = sections.plugins.iter().find(|plugin| kind_of(&plugin.path).decides())
+            && !has_listeners
+        {
+            let text = "who may come in was the matter of this plugin: until you say who may, nobody comes in (allow_anonymous = false)";
+            self.notes.push(plugin.opened.note(text));
+            let why = format!("closed until you say who may come in: {}", plugin.opened.place);
+            self.draft.broker.set_word("allow-anonymous", "false", why);
+            return;
+        }
         match sections.get("allow_anonymous") {
             Some(line) => {
                 let word = if line.is_on() { "true" } else { "false" };
@@ -169,6 +178,7 @@ impl AccessTaker<'_, '_> {
                 }
             }
         }
+        self.said_for_all();
         let Some(file) = self.acl_file.take() else { return };
         let set = self.draft.broker.set("acl-file", &[&file.path], file.line.place.to_string());
         self.notes.extend(set.err().map(|error| file.line.note(format!("{error}; it is left out"))));
@@ -179,6 +189,14 @@ impl AccessTaker<'_, '_> {
             self.notes.push(file.line.note(text));
         }
         self.unverified_names(&file);
+    }
+
+    /// What each listener says for itself need not be said for all, and would have no effect.
+    fn said_for_all(&mut self) {
+        let listeners = &self.draft.listeners;
+        if !listeners.is_empty() && listeners.iter().all(|listener| listener.table.has("allow-anonymous")) {
+            self.draft.broker.unset("allow-anonymous");
+        }
     }
 
     /// Rules about users where nobody checks who a user is.

@@ -56,6 +56,19 @@ impl DraftTable {
         }
     }
 
+    /// What a setting is set to, as it is written; empty where it is not set.
+    pub(super) fn written(&self, flag: &str) -> String {
+        let row = index(flag);
+        let line = self.lines.iter().find(|line| line.row == row);
+        line.map(|line| print::toml(&ROWS[row], &line.value)).unwrap_or_default()
+    }
+
+    /// Takes a setting out.
+    pub(super) fn unset(&mut self, flag: &str) {
+        let row = index(flag);
+        self.lines.retain(|line| line.row != row);
+    }
+
     /// Writes a setting as a comment.
     pub(super) fn turn_off(&mut self, flag: &str) {
         let row = index(flag);

@@ -61,6 +61,11 @@ impl ConfLine {
         matches!(self.word(), "true" | "1")
     }
 
+    /// Whether its value is one that a switch may have.
+    pub(super) fn is_switch(&self) -> bool {
+        matches!(self.word(), "true" | "1" | "false" | "0")
+    }
+
     pub(super) fn note(&self, text: impl Into<String>) -> ImportNote {
         ImportNote { place: self.place.clone(), option: self.option.clone(), text: text.into() }
     }

@@ -15,6 +15,10 @@ use super::sections::ConfListener;
 pub(super) fn table_of(conf: &ConfListener, sources: &ConfSources<'_>, notes: &mut Vec<ImportNote>) -> DraftListener {
     let table = DraftTable::default();
     let mut maker = TableMaker { conf, notes, made: DraftListener { table, left_out: None } };
+    if let Some((line, text)) = &conf.fault {
+        maker.leave_out(line, text);
+        return maker.made;
+    }
     maker.address(sources);
     maker.kind();
     maker.tls();
@@ -145,6 +149,7 @@ impl TableMaker<'_, '_> {
         if let Some(line) = self.conf.get("psk_hint") {
             self.leave_out(line, "there are no pre-shared keys: give the devices certificates, or passwords in TLS");
         }
+        self.key_pair();
         if self.conf.get("certfile").is_none() {
             return;
         }
@@ -161,6 +166,20 @@ impl TableMaker<'_, '_> {
             self.note(line, "keys are exchanged by elliptic curves and ML-KEM: no parameters are needed");
         }
         self.ciphers();
+    }
+
+    /// With one of the two alone Mosquitto listens without TLS, which nobody will have meant. A door that a word
+    /// other than true was to shut is not opened.
+    fn key_pair(&mut self) {
+        let without =
+            "TLS needs both certfile and keyfile (with one of them Mosquitto listens without TLS): write both, or none";
+        match (self.conf.get("certfile"), self.conf.get("keyfile")) {
+            (Some(line), None) | (None, Some(line)) => self.leave_out(line, without),
+            _ => {}
+        }
+        if let Some(line) = self.conf.get("require_certificate").filter(|line| !line.is_switch()) {
+            self.leave_out(line, "whether clients need certificates is not clear");
+        }
     }
 
     fn ciphers(&mut self) {

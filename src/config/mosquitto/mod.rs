@@ -7,6 +7,8 @@
 //!
 //! Reading order: [`lines`], `sections`; `listener`, `access`, `options`; `draft`.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -24,8 +26,8 @@ mod tests;
 
 pub use lines::{ConfPlace, ConfSources};
 
-use crate::limits::OUTBOX_DEFAULT_BYTES;
-use draft::{Draft, DraftTable};
+use crate::limits::{LISTENERS_MAX, OUTBOX_DEFAULT_BYTES};
+use draft::{Draft, DraftListener, DraftTable};
 use lines::ConfLine;
 use plugins::{PluginKind, kind_of};
 use sections::Sections;
@@ -43,8 +45,21 @@ pub struct ImportNote {
 
 impl std::fmt::Display for ImportNote {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}: {}: {}", self.place, self.option, self.text)
+        out.write_str(&shown(&format!("{}: {}: {}", self.place, self.option, self.text)))
     }
+}
+
+/// A line for a terminal: control characters are escaped, whatever a file, its name or an option holds.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            let _ = write!(shown, "{}", c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// What came of a mosquitto.conf.
@@ -63,8 +78,9 @@ pub fn import(path: &Path, sources: &ConfSources<'_>) -> Result<ImportedConf, io
     let mut files: Vec<_> = lines.iter().map(|line| line.place.file.clone()).collect();
     files.dedup();
     let sections = sections::sort(lines, &mut notes);
-    let listeners =
+    let mut listeners: Vec<DraftListener> =
         sections.listeners.iter().map(|listener| listener::table_of(listener, sources, &mut notes)).collect();
+    more_than_may_be(&sections, &mut listeners, &mut notes);
     let mut draft = Draft { from: path.display().to_string(), broker: DraftTable::default(), listeners };
     options::take_over(&sections, &mut draft.broker, &mut notes);
     clients_of_all(&sections, &mut draft.broker);
@@ -83,6 +99,29 @@ pub fn import(path: &Path, sources: &ConfSources<'_>) -> Result<ImportedConf, io
     });
     notes.dedup();
     Ok(ImportedConf { toml: draft.to_toml(), notes })
+}
+
+/// Leaves out listeners at an address that another has, and those beyond the number that there may be.
+fn more_than_may_be(sections: &Sections, listeners: &mut [DraftListener], notes: &mut Vec<ImportNote>) {
+    let mut taken: HashMap<[String; 3], &ConfPlace> = HashMap::new();
+    for (conf, made) in sections.listeners.iter().zip(listeners) {
+        if made.left_out.is_some() {
+            continue;
+        }
+        let address = ["bind", "port", "unix"].map(|flag| made.table.written(flag));
+        let text = match taken.get(&address) {
+            Some(first) => format!("the listener of {first} has this address already: this one is left out"),
+            None if taken.len() == LISTENERS_MAX => {
+                format!("there may be {LISTENERS_MAX} listeners, and this is one more: it is left out")
+            }
+            None => {
+                taken.insert(address, &conf.opened.place);
+                continue;
+            }
+        };
+        notes.push(conf.opened.note(text));
+        made.left_out = Some(format!("{}: {}", conf.opened.place, conf.opened.option));
+    }
 }
 
 /// A bound of all sessions bounds those that are connected as well.

@@ -15,6 +15,8 @@ pub(super) struct ConfListener {
     pub(super) port: u16,
     /// An address, a host, or a path; `None` is every address.
     pub(super) host: Option<String>,
+    /// Why there can be no such listener, and the line that is about.
+    pub(super) fault: Option<(ConfLine, &'static str)>,
     /// What is said of it.
     pub(super) lines: Vec<ConfLine>,
 }
@@ -137,6 +139,31 @@ const OF_LISTENER: &[&str] = &[
 const OF_ACCESS: &[&str] =
     &["acl_file", "allow_anonymous", "allow_zero_length_clientid", "auto_id_prefix", "password_file", "psk_file"];
 
+/// Options that are `true` or `false`. Mosquitto does not start with anything else.
+const SWITCHES: &[&str] = &[
+    "allow_anonymous",
+    "allow_duplicate_messages",
+    "allow_zero_length_clientid",
+    "autosave_on_changes",
+    "check_retain_source",
+    "connection_messages",
+    "disable_client_cert_date_checks",
+    "enable_control_api",
+    "listener_allow_anonymous",
+    "log_timestamp",
+    "per_listener_settings",
+    "persistence",
+    "proxy_protocol_v2_require_tls",
+    "queue_qos0_messages",
+    "require_certificate",
+    "retain_available",
+    "set_tcp_nodelay",
+    "upgrade_outgoing_qos",
+    "use_identity_as_username",
+    "use_subject_as_username",
+    "use_username_as_clientid",
+];
+
 /// Options of a bridge; and all that begin with `bridge_`.
 const OF_BRIDGE: &[&str] = &[
     "address",
@@ -170,6 +197,10 @@ pub(super) fn sort(lines: Vec<ConfLine>, notes: &mut Vec<ImportNote>) -> Section
     let mut sorter = Sorter::default();
     sorter.sections.per_listener = lines.iter().any(|line| line.option == "per_listener_settings" && line.is_on());
     for line in lines {
+        let is_odd = SWITCHES.contains(&line.option.as_str()) && !line.is_switch();
+        if is_odd {
+            notes.push(line.note("it is true or false, and Mosquitto takes nothing else: here it is false"));
+        }
         if let Err(note) = sorter.take(line) {
             notes.push(note);
         }
@@ -196,7 +227,10 @@ impl Sorter {
             "include_dir" => {
                 Err(line.note("files that are included include no others: as with Mosquitto it is left out"))
             }
-            "listener" => self.open_listener(line),
+            "listener" => {
+                self.open_listener(line);
+                Ok(())
+            }
             "connection" => {
                 self.sections.bridges.push(ConfBridge { last: line.place.clone(), opened: line });
                 Ok(())
@@ -227,25 +261,27 @@ impl Sorter {
         }
     }
 
-    fn open_listener(&mut self, line: ConfLine) -> Result<(), ImportNote> {
+    fn open_listener(&mut self, line: ConfLine) {
         let mut words = line.value.split_whitespace();
-        let Some(port) = words.next().and_then(|port| port.parse().ok()) else {
-            return Err(line.note("there is no port: the listener is left out"));
-        };
+        let port: Option<u16> = words.next().and_then(|port| port.parse().ok());
         let host = words.next().filter(|host| !host.starts_with('#')).map(str::to_owned);
-        if port == 0 && host.is_none() {
-            return Err(line.note("port 0 is a path of this machine, and there is none: the listener is left out"));
-        }
-        self.sections.listeners.push(ConfListener { opened: line, port, host, lines: Vec::new() });
+        let fault = match (port, &host) {
+            (None, _) => Some((line.clone(), "there is no port (1 to 65535)")),
+            (Some(0), None) => Some((line.clone(), "port 0 is a path of this machine, and there is none")),
+            _ => None,
+        };
+        // What follows is about it, whether it can be or not.
+        let port = port.unwrap_or_default();
+        self.sections.listeners.push(ConfListener { opened: line, port, host, fault, lines: Vec::new() });
         self.current = Some(self.sections.listeners.len() - 1);
-        Ok(())
     }
 
     fn listener_line(&mut self, line: ConfLine) {
         let is_of_default = matches!(line.option.as_str(), "port" | "bind_address");
         let at = if is_of_default { self.default } else { self.current };
         let at = at.unwrap_or_else(|| {
-            let listener = ConfListener { opened: line.clone(), port: 1883, host: None, lines: Vec::new() };
+            let opened = line.clone();
+            let listener = ConfListener { opened, port: 1883, host: None, fault: None, lines: Vec::new() };
             self.sections.listeners.push(listener);
             let at = self.sections.listeners.len() - 1;
             self.default = Some(at);
@@ -254,7 +290,10 @@ impl Sorter {
         });
         let listener = &mut self.sections.listeners[at];
         match (line.option.as_str(), line.word().parse()) {
-            ("port", Ok(port)) => listener.port = port,
+            ("port", Ok(port @ 1..)) => listener.port = port,
+            ("port", _) => {
+                listener.fault = Some((line, "there is no such port (1 to 65535), and Mosquitto takes none"))
+            }
             ("bind_address", _) => listener.host = Some(line.value),
             _ => listener.lines.push(line),
         }

@@ -457,6 +457,11 @@ pub fn log_reopen_failed(text: &dyn Display) {
     error!(target: TARGET, event = "log_reopen_failed", %text);
 }
 
+/// The service manager that started the process cannot be told anything at its socket; once a process.
+pub fn service_manager_unreachable(socket: &str, text: &str) {
+    warn!(target: TARGET, event = "service_manager_unreachable", socket, text);
+}
+
 /// A setting is legal but probably not meant.
 pub fn config_warning(text: &str) {
     warn!(target: TARGET, event = "config_warning", text);
