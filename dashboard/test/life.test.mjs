@@ -85,18 +85,21 @@ test("messages come live, from clients that publish and from wills, and the watc
   assert.deepEqual(page.wrong, []);
 });
 
-test("a tail ends when its login does", async () => {
-  const context = await browser.newContext();
-  const login = await context.request.post(`${broker.url}api/v1/login`, { data: { user: "bob", password: "barley" } });
-  const { csrf_token: token } = await login.json();
-  const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
-  const stream = await fetch(`${broker.url}api/v1/tail?filter=x`, { headers: { cookie } });
-  assert.equal(stream.status, 200);
-  const out = await fetch(`${broker.url}api/v1/logout`, { method: "POST", headers: { cookie, "x-csrf-token": token } });
-  assert.equal(out.status, 204);
-  await stream.text(); // it comes to an end
-  await context.close();
-});
+for (const [what, url] of [["tail", "tail?filter=x"], ["live_trace", "traces/live?client_id=x&seconds=600"]]) {
+  test(`a stream ends when its login does, and the log says who began it: ${what}`, async () => {
+    const context = await browser.newContext();
+    const login = await context.request.post(`${broker.url}api/v1/login`, { data: { user: "bob", password: "barley" } });
+    const { csrf_token: token } = await login.json();
+    const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+    const stream = await fetch(`${broker.url}api/v1/${url}`, { headers: { cookie } });
+    assert.equal(stream.status, 200);
+    await until("a line of the log", () => broker.lines.some((text) => /admin_action.*bob/.test(text) && text.includes(`action=${what} `)));
+    const out = await fetch(`${broker.url}api/v1/logout`, { method: "POST", headers: { cookie, "x-csrf-token": token } });
+    assert.equal(out.status, 204);
+    await stream.text(); // it comes to an end
+    await context.close();
+  });
+}
 
 test("a retained message is deleted, and all that match", async () => {
   const publisher = await broker.client("keeper");
