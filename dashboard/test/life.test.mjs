@@ -110,6 +110,17 @@ test("a retained message is deleted, and all that match", async () => {
   await confirm("Delete");
   await page.getByRole("status").filter({ hasText: "1 retained message deleted." }).waitFor();
   await until("it has gone", async () => (await page.getByRole("row").count()) === 3);
+  // What was typed a moment ago is not looked for yet, and is what the button is about.
+  await page.getByLabel("Topic filter").fill("old/1");
+  await page.getByRole("button", { name: "Delete all that match" }).click();
+  const said = await page.getByRole("dialog").textContent();
+  assert.match(said, /match old\/1 are deleted/);
+  await until("the search", async () => (await page.getByRole("row", { includeHidden: true }).count()) === 2);
+  assert.equal(await page.getByRole("dialog").textContent(), said);
+  await confirm("Delete all");
+  await page.getByText("No retained message matches.").waitFor();
+  await page.getByLabel("Topic filter").fill("old/#");
+  await page.getByRole("button", { name: "Delete: old/3" }).waitFor();
   await page.getByRole("button", { name: "Delete all that match" }).click();
   await confirm("Delete all");
   await page.getByText("No retained message matches.").waitFor();
@@ -146,6 +157,25 @@ test("a client is banned from its page, and let in again", async () => {
   if (!client.connected) client.reconnect();
   await again;
   page.forgive(/404/);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("the ban that was clicked is lifted, whatever the list shows by then", async () => {
+  const csrf = async () => (await (await page.request.get(`${broker.url}api/v1/login`)).json()).csrf_token;
+  const headers = { "x-csrf-token": await csrf() };
+  const ban = (id) => page.request.post(`${broker.url}api/v1/bans`, { headers, data: { client_id: id, seconds: 600 } });
+  await ban("zulu");
+  await view(page, "Bans");
+  await page.getByRole("button", { name: "Lift: zulu" }).click();
+  await page.getByRole("dialog").getByText("zulu may connect again.").waitFor();
+  await ban("alpha");
+  await until("both are shown", async () => (await page.getByRole("row", { includeHidden: true }).count()) === 3);
+  await page.getByRole("dialog").getByText("zulu may connect again.").waitFor();
+  await confirm("Lift");
+  await page.getByRole("button", { name: "Lift: zulu" }).waitFor({ state: "detached" });
+  const left = await (await page.request.get(`${broker.url}api/v1/bans`)).json();
+  assert.deepEqual(left.map(({ client_id: id }) => id), ["alpha"]);
+  assert.equal((await page.request.delete(`${broker.url}api/v1/bans?client_id=alpha`, { headers })).status(), 204);
   assert.deepEqual(page.wrong, []);
 });
 

@@ -158,6 +158,7 @@ const Threads = ({ threads }) => (
     caption="Cores by thread, over the last five seconds"
     empty="The first figures come within ten seconds."
     rows={threads}
+    keyOf={(row) => row.name}
     columns={[
       { title: "Thread", cell: (row) => row.name },
       {

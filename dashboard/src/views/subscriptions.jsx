@@ -60,6 +60,7 @@ function Audience({ query }) {
         caption="Subscriptions"
         empty={pages.loading ? "Looking…" : pages.problem ? "" : "Nobody is."}
         rows={pages.rows}
+        keyOf={(row) => JSON.stringify([row.client_id, row.filter])}
         columns={[
           { title: "Client id", cell: (row) => <ClientLink id={row.client_id} /> },
           { title: "Filter", cell: (row) => <Name text={row.filter} full /> },
@@ -92,6 +93,7 @@ function Groups({ show }) {
         caption="Shared subscriptions"
         empty={pages.loading ? "Looking…" : "There is no shared subscription."}
         rows={pages.rows}
+        keyOf={(row) => row.filter}
         columns={[
           { title: "Shared subscription", cell: (row) => <a href={placeOf("subscriptions", [], { filter: row.filter })} onClick={(event) => show(event, row.filter)}><Name text={row.filter} full /></a> },
           { title: "Members", number: true, cell: (row) => count(row.members) },

@@ -22,7 +22,7 @@ export function Trace({ query, title }) {
     setLost(0);
     start(path("traces/live", { ...query, detail, seconds: 600 }), (name, data) => {
       if (name === "lost") setLost(data.lines);
-      else setRows((known) => [data, ...known].slice(0, ROWS_MAX));
+      else setRows((known) => [{ ...data, key: (known[0]?.key ?? 0) + 1 }, ...known].slice(0, ROWS_MAX));
     });
   };
   return (
@@ -50,6 +50,7 @@ export function Trace({ query, title }) {
           caption={title}
           empty={open ? "Nothing has happened yet." : "Beginning…"}
           rows={rows}
+          keyOf={(row) => row.key}
           columns={[
             { title: "Time", cell: (row) => clock(row.at_ms) },
             { title: "Event", cell: (row) => row.event.replaceAll("_", " ") },
