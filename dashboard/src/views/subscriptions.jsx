@@ -91,7 +91,7 @@ function Groups({ show }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Shared subscriptions"
-        empty={pages.loading ? "Looking…" : "There is no shared subscription."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : "There is no shared subscription."}
         rows={pages.rows}
         keyOf={(row) => row.filter}
         columns={[
