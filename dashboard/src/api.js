@@ -24,7 +24,8 @@ export function path(base, query = {}) {
   return `/api/v1/${base}${text ? `?${text}` : ""}`;
 }
 
-export const clientPath = (id, rest = "") => `clients/${encodeURIComponent(id)}${rest}`;
+// One client: its id as a parameter, because browsers take ids like ".." out of a path.
+export const clientPath = (id, rest = "", query = {}) => path(`client${rest}`, { client_id: id, ...query });
 
 // How long an answer may take; a change may take longer, and may have been made all the same.
 const LATE_MS = 10_000;

@@ -85,6 +85,28 @@ test("messages come live, from clients that publish and from wills, and the watc
   assert.deepEqual(page.wrong, []);
 });
 
+for (const id of [".", "..", "a/b?c#d%2e"]) {
+  test(`a client whose id a path cannot carry is shown, kicked and watched: ${id}`, async () => {
+    const client = await broker.client(id);
+    await client.subscribeAsync("odd/#");
+    const again = new Promise((done) => client.once("connect", done));
+    await view(page, "Clients");
+    await page.getByLabel("Client id begins with").fill(id);
+    await page.getByRole("link", { name: id, exact: true }).click();
+    await page.getByRole("link", { name: "odd/#" }).waitFor();
+    await page.getByRole("button", { name: "Watch live" }).click();
+    await page.getByText("Nothing has happened yet.").waitFor();
+    await page.getByRole("button", { name: "Disconnect" }).click();
+    await confirm("Disconnect");
+    await page.getByRole("cell", { name: "client disconnected" }).waitFor();
+    await again;
+    await view(page, "Overview");
+    page.forgive(/404/);
+    assert.deepEqual(page.wrong, []);
+    await client.endAsync();
+  });
+}
+
 for (const [what, url] of [["tail", "tail?filter=x"], ["live_trace", "traces/live?client_id=x&seconds=600"]]) {
   test(`a stream ends when its login does, and the log says who began it: ${what}`, async () => {
     const context = await browser.newContext();

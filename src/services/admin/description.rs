@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::problem::HttpProblem;
 use super::state::AdminState;
 use super::{
-    access, bans, broker, certificates, clients, dashboard, draining, health, history, hosts,
+    access, bans, broker, certificates, client_by_query, clients, dashboard, draining, health, history, hosts,
     listeners, log_lines, messages, metrics, subscriptions, tail, traces, traffic,
 };
 use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
@@ -87,6 +87,8 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(clients::list))
         .routes(routes!(clients::describe, clients::disconnect))
         .routes(routes!(clients::subscriptions))
+        .routes(routes!(client_by_query::describe_by_query, client_by_query::close_by_query))
+        .routes(routes!(client_by_query::filters_by_query))
         .routes(routes!(subscriptions::list))
         .routes(routes!(subscriptions::groups))
         .routes(routes!(traffic::top))

@@ -6,7 +6,7 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
 //! `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
@@ -14,6 +14,7 @@ mod asked;
 mod bans;
 mod broker;
 mod certificates;
+mod client_by_query;
 mod clients;
 mod cursor;
 mod dashboard;
