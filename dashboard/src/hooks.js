@@ -118,9 +118,13 @@ export function usePages(makeUrl, take, key) {
     return () => control.current?.abort();
   }, [load]);
   const { cursors, next } = state;
+  // Whoever has kept it from before asks for what is looked for now.
+  const latest = useRef();
+  latest.current = () => load(cursors);
+  const again = useCallback(() => latest.current(), []);
   return {
     ...state,
-    again: () => load(cursors),
+    again,
     forward: next ? () => load([...cursors, next]) : undefined,
     back: cursors.length > 1 ? () => load(cursors.slice(0, -1)) : undefined,
     number: cursors.length,

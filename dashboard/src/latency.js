@@ -1,5 +1,6 @@
 // How long publishers wait for PUBACK or PUBREC: quantiles of a histogram in /metrics, of the time between two looks at it.
 import { useEffect, useState } from "preact/hooks";
+import { metricsText } from "./api.js";
 
 const METRIC = "dunlin_ack_seconds_bucket";
 
@@ -16,20 +17,25 @@ export function bucketsOf(text) {
   return [...sums].sort(([left], [right]) => left - right);
 }
 
-// What a part of them did not exceed, within its bucket as if they were spread evenly; undefined where there were none.
+// What a part of them did not exceed: {seconds, sign}, within its bucket as if they were spread evenly. In the first bucket and beyond the last its
+// end is all that is known: the sign says so. Undefined where there were none.
 export function quantile(part, now, before) {
   const counts = now.map(([end, count], index) => [end, count - (before[index]?.[1] ?? 0)]);
   const total = counts.at(-1)?.[1] ?? 0;
   if (total <= 0) return undefined;
   const wanted = part * total;
   const at = counts.findIndex(([, count]) => count >= wanted);
-  const [begin, below] = at > 0 ? counts[at - 1] : [0, 0];
   const [end, count] = counts[at];
-  if (end === Infinity) return begin;
-  return begin + ((end - begin) * (wanted - below)) / (count - below);
+  if (at === 0) return { seconds: end, sign: "<" };
+  const [begin, below] = counts[at - 1];
+  if (end === Infinity) return { seconds: begin, sign: ">" };
+  return { seconds: begin + ((end - begin) * (wanted - below)) / (count - below), sign: "" };
 }
 
-// Half and nearly all of the last seconds, in seconds. Without a sample of that time the last that were known.
+const FIRST_MS = 2000;
+
+// Half and nearly all of what was acknowledged between the last two looks; neither where there was nothing, `isFirst` before the second look,
+// undefined where it cannot be known.
 export function useLatency(everyMs) {
   const [state, setState] = useState();
   useEffect(() => {
@@ -37,18 +43,18 @@ export function useLatency(everyMs) {
     let before = [];
     let timer;
     const run = async () => {
+      let now = [];
       try {
-        const response = await fetch("/metrics", { signal: control.signal });
-        const now = response.ok ? bucketsOf(await response.text()) : [];
-        if (now.length > 0) {
-          const [half, most] = [0.5, 0.99].map((part) => quantile(part, now, before));
-          setState((known) => (half === undefined ? (known ?? {}) : { half, most }));
-        }
-        before = now;
+        now = bucketsOf(await metricsText(control.signal));
       } catch {
         if (control.signal.aborted) return; // otherwise the other questions say what is wrong
       }
-      timer = setTimeout(run, document.hidden ? 4 * everyMs : everyMs);
+      const isFirst = before.length === 0;
+      if (now.length === 0) setState(undefined);
+      else if (isFirst) setState({ isFirst });
+      else setState({ half: quantile(0.5, now, before), most: quantile(0.99, now, before) });
+      before = now;
+      timer = setTimeout(run, isFirst ? FIRST_MS : document.hidden ? 4 * everyMs : everyMs);
     };
     run();
     return () => {

@@ -47,7 +47,7 @@ export const State = ({ connected }) => (
   <Badge kind={connected ? "good" : "idle"}>{connected ? "Connected" : "Away"}</Badge>
 );
 
-// A table: `columns` are {title, cell(row), number, wide} where wide ones give way on narrow screens.
+// A table: `keyOf(row)` is the same for the same thing wherever it stands; `columns` are {title, cell(row), number, wide} where wide ones give way on narrow screens.
 export function Table({ caption, columns, rows, keyOf, empty = "There is nothing to show." }) {
   if (rows.length === 0) return <p class="empty">{empty}</p>;
   const classOf = (column) => [column.number && "number", column.wide && "wide", column.buttons && "buttons"].filter(Boolean).join(" ");
@@ -65,8 +65,8 @@ export function Table({ caption, columns, rows, keyOf, empty = "There is nothing
           </tr>
         </thead>
         <tbody>
-          {rows.map((row, index) => (
-            <tr key={keyOf ? keyOf(row) : index}>
+          {rows.map((row) => (
+            <tr key={keyOf(row)}>
               {columns.map((column) => (
                 <td key={column.title} class={classOf(column)}>
                   {column.cell(row)}
@@ -151,26 +151,27 @@ export function Check({ label, checked, onChange }) {
   );
 }
 
-// A button for operators that asks before it does anything. Viewers are not shown it.
-export function ActionButton({ label, title, text, action, run, done, danger = false, name }) {
+// A button for operators that asks before it does anything. Viewers are not shown it. What the dialog says and does is fixed when it opens:
+// what the view learns meanwhile changes nothing under the reader.
+export function ActionButton({ label, name, danger = false, ...asked }) {
   const { isOperator, announce } = useSession();
-  const [isOpen, setOpen] = useState(false);
+  const [open, setOpen] = useState();
   if (!isOperator) return null;
   return (
     <>
-      <button type="button" class={danger ? "danger" : ""} aria-label={name ? `${label}: ${name}` : undefined} onClick={() => setOpen(true)}>
+      <button type="button" class={danger ? "danger" : ""} aria-label={name ? `${label}: ${visible(name)}` : undefined} onClick={() => setOpen(asked)}>
         {label}
       </button>
-      {isOpen && (
+      {open && (
         <Confirm
-          title={title}
-          text={text}
-          action={action ?? label}
+          title={open.title}
+          text={open.text}
+          action={open.action ?? label}
           danger={danger}
-          close={() => setOpen(false)}
+          close={() => setOpen(undefined)}
           run={async () => {
-            const said = await run();
-            announce(typeof said === "string" ? said : done);
+            const said = await open.run();
+            announce(typeof said === "string" ? said : open.done);
           }}
         />
       )}

@@ -85,18 +85,43 @@ test("messages come live, from clients that publish and from wills, and the watc
   assert.deepEqual(page.wrong, []);
 });
 
-test("a tail ends when its login does", async () => {
-  const context = await browser.newContext();
-  const login = await context.request.post(`${broker.url}api/v1/login`, { data: { user: "bob", password: "barley" } });
-  const { csrf_token: token } = await login.json();
-  const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
-  const stream = await fetch(`${broker.url}api/v1/tail?filter=x`, { headers: { cookie } });
-  assert.equal(stream.status, 200);
-  const out = await fetch(`${broker.url}api/v1/logout`, { method: "POST", headers: { cookie, "x-csrf-token": token } });
-  assert.equal(out.status, 204);
-  await stream.text(); // it comes to an end
-  await context.close();
-});
+for (const id of [".", "..", "a/b?c#d%2e"]) {
+  test(`a client whose id a path cannot carry is shown, kicked and watched: ${id}`, async () => {
+    const client = await broker.client(id);
+    await client.subscribeAsync("odd/#");
+    const again = new Promise((done) => client.once("connect", done));
+    await view(page, "Clients");
+    await page.getByLabel("Client id begins with").fill(id);
+    await page.getByRole("link", { name: id, exact: true }).click();
+    await page.getByRole("link", { name: "odd/#" }).waitFor();
+    await page.getByRole("button", { name: "Watch live" }).click();
+    await page.getByText("Nothing has happened yet.").waitFor();
+    await page.getByRole("button", { name: "Disconnect" }).click();
+    await confirm("Disconnect");
+    await page.getByRole("cell", { name: "client disconnected" }).waitFor();
+    await again;
+    await view(page, "Overview");
+    page.forgive(/404/);
+    assert.deepEqual(page.wrong, []);
+    await client.endAsync();
+  });
+}
+
+for (const [what, url] of [["tail", "tail?filter=x"], ["live_trace", "traces/live?client_id=x&seconds=600"]]) {
+  test(`a stream ends when its login does, and the log says who began it: ${what}`, async () => {
+    const context = await browser.newContext();
+    const login = await context.request.post(`${broker.url}api/v1/login`, { data: { user: "bob", password: "barley" } });
+    const { csrf_token: token } = await login.json();
+    const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join("; ");
+    const stream = await fetch(`${broker.url}api/v1/${url}`, { headers: { cookie } });
+    assert.equal(stream.status, 200);
+    await until("a line of the log", () => broker.lines.some((text) => /admin_action.*bob/.test(text) && text.includes(`action=${what} `)));
+    const out = await fetch(`${broker.url}api/v1/logout`, { method: "POST", headers: { cookie, "x-csrf-token": token } });
+    assert.equal(out.status, 204);
+    await stream.text(); // it comes to an end
+    await context.close();
+  });
+}
 
 test("a retained message is deleted, and all that match", async () => {
   const publisher = await broker.client("keeper");
@@ -107,6 +132,17 @@ test("a retained message is deleted, and all that match", async () => {
   await confirm("Delete");
   await page.getByRole("status").filter({ hasText: "1 retained message deleted." }).waitFor();
   await until("it has gone", async () => (await page.getByRole("row").count()) === 3);
+  // What was typed a moment ago is not looked for yet, and is what the button is about.
+  await page.getByLabel("Topic filter").fill("old/1");
+  await page.getByRole("button", { name: "Delete all that match" }).click();
+  const said = await page.getByRole("dialog").textContent();
+  assert.match(said, /match old\/1 are deleted/);
+  await until("the search", async () => (await page.getByRole("row", { includeHidden: true }).count()) === 2);
+  assert.equal(await page.getByRole("dialog").textContent(), said);
+  await confirm("Delete all");
+  await page.getByText("No retained message matches.").waitFor();
+  await page.getByLabel("Topic filter").fill("old/#");
+  await page.getByRole("button", { name: "Delete: old/3" }).waitFor();
   await page.getByRole("button", { name: "Delete all that match" }).click();
   await confirm("Delete all");
   await page.getByText("No retained message matches.").waitFor();
@@ -143,6 +179,25 @@ test("a client is banned from its page, and let in again", async () => {
   if (!client.connected) client.reconnect();
   await again;
   page.forgive(/404/);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("the ban that was clicked is lifted, whatever the list shows by then", async () => {
+  const csrf = async () => (await (await page.request.get(`${broker.url}api/v1/login`)).json()).csrf_token;
+  const headers = { "x-csrf-token": await csrf() };
+  const ban = (id) => page.request.post(`${broker.url}api/v1/bans`, { headers, data: { client_id: id, seconds: 600 } });
+  await ban("zulu");
+  await view(page, "Bans");
+  await page.getByRole("button", { name: "Lift: zulu" }).click();
+  await page.getByRole("dialog").getByText("zulu may connect again.").waitFor();
+  await ban("alpha");
+  await until("both are shown", async () => (await page.getByRole("row", { includeHidden: true }).count()) === 3);
+  await page.getByRole("dialog").getByText("zulu may connect again.").waitFor();
+  await confirm("Lift");
+  await page.getByRole("button", { name: "Lift: zulu" }).waitFor({ state: "detached" });
+  const left = await (await page.request.get(`${broker.url}api/v1/bans`)).json();
+  assert.deepEqual(left.map(({ client_id: id }) => id), ["alpha"]);
+  assert.equal((await page.request.delete(`${broker.url}api/v1/bans?client_id=alpha`, { headers })).status(), 204);
   assert.deepEqual(page.wrong, []);
 });
 

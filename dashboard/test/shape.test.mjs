@@ -21,11 +21,41 @@ test("latencies are quantiles of what came since the look before", () => {
   const before = bucketsOf(text([["0.001", 100], ["0.01", 100], ["+Inf", 100]]));
   const now = bucketsOf(`# TYPE dunlin_ack_seconds histogram\n${text([["0.001", 150], ["0.01", 199], ["+Inf", 200]])}\ndunlin_ack_seconds_count 200`);
   assert.deepEqual(now, [[0.001, 150], [0.01, 199], [Infinity, 200]]);
-  assert.equal(quantile(0.5, now, before), 0.001);
-  assert.ok(Math.abs(quantile(0.745, now, before) - 0.0055) < 1e-9);
-  assert.equal(quantile(1, now, before), 0.01, "beyond the last bucket its begin is all that is known");
+  assert.deepEqual(quantile(0.5, now, before), { seconds: 0.001, sign: "<" }, "within the first bucket its end is all that is known");
+  assert.ok(Math.abs(quantile(0.745, now, before).seconds - 0.0055) < 1e-9);
+  assert.deepEqual(quantile(1, now, before), { seconds: 0.01, sign: ">" }, "beyond the last bucket its begin is all that is known");
   assert.equal(quantile(0.5, now, now), undefined);
   assert.deepEqual(bucketsOf("dunlin_messages_sent_total 1"), []);
+});
+
+test("a broker that hangs does not look healthy", async () => {
+  const hanging = await Broker.start();
+  const page = await openPage(browser, hanging);
+  try {
+    await page.route("**/api/v1/overview", () => {}); // never answered
+    await page.getByLabel("Name").fill("ann");
+    await page.getByLabel("Password").fill("sesame");
+    await page.getByRole("button", { name: "Log in" }).click();
+    await page.getByText("Looking…").first().waitFor();
+    assert.equal(await page.getByText("No message was dropped").count(), 0);
+    await page.getByRole("alert").filter({ hasText: "has not answered for 10 s" }).waitFor();
+    assert.equal(await page.getByText("No message was dropped").count(), 0);
+    await page.unroute("**/api/v1/overview");
+    await page.getByText("No message was dropped since the start.").waitFor();
+    await page.getByText("no QoS 1 or 2 message lately").waitFor();
+    await view(page, "Live tail");
+    await page.getByLabel("Topic filter").fill("x");
+    await page.getByRole("button", { name: "Watch" }).click();
+    await page.getByText("No message yet.").waitFor();
+    hanging.child.kill("SIGSTOP");
+    await page.getByRole("status").filter({ hasText: "Nothing has come from the broker for ten seconds" }).waitFor();
+    await view(page, "Listeners");
+    await page.getByRole("alert").filter({ hasText: "has not answered for 10 s" }).first().waitFor();
+  } finally {
+    hanging.child.kill("SIGCONT");
+  }
+  await page.context().close();
+  await hanging.stop();
 });
 
 test("the page is used by keys alone", async () => {

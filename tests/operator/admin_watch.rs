@@ -16,7 +16,7 @@ impl Stream {
     fn open(admin: &Admin, path: &str) -> Self {
         let mut stream = TcpStream::connect(&admin.address).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
-        let head = format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", admin.viewer);
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", admin.viewer);
         stream.write_all(head.as_bytes()).expect("it reads");
         let mut stream = Self(BufReader::new(stream));
         let status = stream.line();

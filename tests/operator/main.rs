@@ -6,6 +6,7 @@ mod admin;
 mod admin_api;
 mod admin_bans;
 mod admin_do;
+mod admin_hosts;
 mod admin_look;
 mod admin_tls;
 mod admin_watch;

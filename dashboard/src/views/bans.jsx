@@ -28,6 +28,7 @@ export function Bans({ query }) {
         caption="Bans"
         empty={data ? "Nobody is banned." : "Looking…"}
         rows={data ?? []}
+        keyOf={(row) => (row.client_id === undefined ? `network ${row.network}` : `client ${row.client_id}`)}
         columns={[
           { title: "Who", cell: (row) => (row.client_id === undefined ? row.network : <Name text={row.client_id} />) },
           { title: "What", wide: true, cell: (row) => (row.client_id === undefined ? "Network" : "Client id") },
@@ -37,7 +38,7 @@ export function Bans({ query }) {
             title: "Actions",
             buttons: true,
             cell: (row) => (
-              <ActionButton label="Lift" name={row.client_id ?? row.network} title="Lift this ban?" text={<p>It may connect again.</p>} run={lift(row)} done="The ban was lifted." />
+              <ActionButton label="Lift" name={row.client_id ?? row.network} title="Lift this ban?" text={<p><Name text={row.client_id ?? row.network} full /> may connect again.</p>} run={lift(row)} done="The ban was lifted." />
             ),
           },
         ]}

@@ -1,16 +1,16 @@
 // One client: all that is known of it, and what can be done with it.
 import { useState } from "preact/hooks";
-import { ask, clientPath, path } from "../api.js";
+import { ask, clientPath } from "../api.js";
 import { bytes, count, moment, plural, seconds, span } from "../format.js";
 import { placeOf, usePoll } from "../hooks.js";
 import { ActionButton, Facts, Heading, Name, ProblemNote, State, Table, useSession } from "../ui.jsx";
 import { Trace } from "./trace.jsx";
 
 export function Client({ parts: [id] }) {
-  const { data, problem, again } = usePoll(path(clientPath(id)), 2000);
+  const { data, problem, again } = usePoll(clientPath(id), 2000);
   const { isOperator } = useSession();
   const remove = (query) => async () => {
-    await ask("DELETE", path(clientPath(id), query));
+    await ask("DELETE", clientPath(id, "", query));
     again();
   };
   const isGone = problem?.status === 404;
@@ -115,7 +115,7 @@ const Traffic = ({ traffic }) => (
 
 function Filters({ id, total }) {
   const [skips, setSkips] = useState([0]);
-  const { data, problem } = usePoll(path(clientPath(id, "/subscriptions"), { skip: skips.at(-1) || undefined, }), 10_000);
+  const { data, problem } = usePoll(clientPath(id, "/subscriptions", { skip: skips.at(-1) || undefined }), 10_000);
   return (
     <section>
       <h2>{plural(data?.total ?? total, "subscription")}</h2>

@@ -37,6 +37,7 @@ export function Listeners() {
         caption="Certificates"
         empty={certificates.data ? "No listener has a certificate." : "Looking…"}
         rows={certificates.data ?? []}
+        keyOf={(row) => `${row.listener} ${row.file}`}
         columns={[
           { title: "Listener", cell: (row) => row.listener },
           { title: "File", wide: true, cell: (row) => row.file },

@@ -75,6 +75,7 @@ export function Overview() {
         {drain?.draining && <Badge kind="warn">Being emptied</Badge>}
       </Heading>
       <ProblemNote problem={problem ?? history.problem} stale={data !== undefined} />
+      {!data && !problem && <p class="empty">Looking…</p>}
       {data && (
         <ul class="cards" aria-label="Now">
           <Card title="Clients" href={placeOf("clients")} value={count(data.clients_connected)} more={`connected, ${count(data.clients_disconnected)} away`} />
@@ -85,8 +86,8 @@ export function Overview() {
           {latency && (
             <Card
               title="Acknowledged"
-              value={latency.most === undefined ? "–" : `${milliseconds(latency.most)}`}
-              more={latency.most === undefined ? "no QoS 1 or 2 message yet" : `at most, 99 of 100; half within ${milliseconds(latency.half)}`}
+              value={latency.most ? milliseconds(latency.most) : "–"}
+              more={latency.isFirst ? "Looking…" : latency.most ? `99 of 100; half within ${milliseconds(latency.half)}` : "no QoS 1 or 2 message lately"}
             />
           )}
           <Card title="Memory" value={bytes(history.latest?.resident_bytes)} more="in RAM" />
@@ -102,18 +103,21 @@ export function Overview() {
       <div class="two">
         <section>
           <h2>Dropped messages by reason</h2>
-          <Drops dropped={data?.messages_dropped} />
+          <Drops dropped={data?.messages_dropped} failed={Boolean(problem)} />
         </section>
         <section>
           <h2>Cores by thread</h2>
-          <Threads threads={history.latest?.threads ?? []} />
+          <Threads threads={history.latest?.threads} failed={Boolean(history.problem)} />
         </section>
       </div>
     </>
   );
 }
 
-const milliseconds = (value) => (value < 1 ? `${Number((value * 1000).toPrecision(2))} ms` : `${value.toFixed(1)} s`);
+function milliseconds({ seconds, sign }) {
+  const value = seconds < 1 ? `${Number((seconds * 1000).toPrecision(2))} ms` : `${seconds.toFixed(1)} s`;
+  return sign ? `${sign} ${value}` : value;
+}
 
 const sumOf = (dropped) => dropped.reduce((sum, { messages }) => sum + messages, 0);
 
@@ -140,11 +144,13 @@ function Plots({ columns }) {
   );
 }
 
-const Drops = ({ dropped = [] }) => (
+const unknown = (failed) => (failed ? "Not known." : "Looking…");
+
+const Drops = ({ dropped, failed }) => (
   <Table
     caption="Dropped messages by reason, since the start"
-    empty="No message was dropped since the start."
-    rows={dropped}
+    empty={dropped ? "No message was dropped since the start." : unknown(failed)}
+    rows={dropped ?? []}
     keyOf={(row) => row.reason}
     columns={[
       { title: "Reason", cell: (row) => row.reason.replaceAll("_", " ") },
@@ -153,11 +159,12 @@ const Drops = ({ dropped = [] }) => (
   />
 );
 
-const Threads = ({ threads }) => (
+const Threads = ({ threads, failed }) => (
   <Table
     caption="Cores by thread, over the last five seconds"
-    empty="The first figures come within ten seconds."
-    rows={threads}
+    empty={threads ? "The first figures come within ten seconds." : unknown(failed)}
+    rows={threads ?? []}
+    keyOf={(row) => row.name}
     columns={[
       { title: "Thread", cell: (row) => row.name },
       {

@@ -28,11 +28,11 @@ export function Retained({ query }) {
           title="Delete retained messages?"
           text={
             <p>
-              All retained messages that match <Name text={settled} full /> are deleted, on all pages. This cannot be undone. Subscribers are sent nothing.
+              All retained messages that match <Name text={filter} full /> are deleted, on all pages. This cannot be undone. Subscribers are sent nothing.
             </p>
           }
           action="Delete all"
-          run={remove(settled)}
+          run={remove(filter)}
           danger
         />
       </Heading>

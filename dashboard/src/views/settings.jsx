@@ -41,6 +41,7 @@ export function Settings() {
         caption="Settings in effect"
         empty={data ? "No setting is like that." : ""}
         rows={rows}
+        keyOf={(row) => row.name}
         columns={[
           { title: "Setting", cell: (row) => <code>{row.name}</code> },
           { title: "Value", cell: (row) => (row.value === "" ? <i class="hint">(none)</i> : <Name text={row.value} full />) },

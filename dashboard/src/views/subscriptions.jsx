@@ -60,6 +60,7 @@ function Audience({ query }) {
         caption="Subscriptions"
         empty={pages.loading ? "Looking…" : pages.problem ? "" : "Nobody is."}
         rows={pages.rows}
+        keyOf={(row) => JSON.stringify([row.client_id, row.filter])}
         columns={[
           { title: "Client id", cell: (row) => <ClientLink id={row.client_id} /> },
           { title: "Filter", cell: (row) => <Name text={row.filter} full /> },
@@ -90,8 +91,9 @@ function Groups({ show }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Shared subscriptions"
-        empty={pages.loading ? "Looking…" : "There is no shared subscription."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : "There is no shared subscription."}
         rows={pages.rows}
+        keyOf={(row) => row.filter}
         columns={[
           { title: "Shared subscription", cell: (row) => <a href={placeOf("subscriptions", [], { filter: row.filter })} onClick={(event) => show(event, row.filter)}><Name text={row.filter} full /></a> },
           { title: "Members", number: true, cell: (row) => count(row.members) },

@@ -3,22 +3,24 @@ import { useEffect, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { bytes, clock, plural } from "../format.js";
 import { rememberQuery } from "../hooks.js";
-import { useStream } from "../stream.js";
+import { streamWords, useStream } from "../stream.js";
 import { Badge, Check, ClientLink, Field, Heading, Name, Payload, PayloadForms, ProblemNote } from "../ui.jsx";
 
 const SHOWN_MAX = 200;
+const SECONDS = 3600;
 
 export function Tail({ query }) {
   const [filter, setFilter] = useState(query.filter ?? "");
   const [form, setForm] = useState("text");
   const [isPaused, setPaused] = useState(false);
   const [seen, setSeen] = useState({ messages: [], total: 0, skipped: 0 });
-  const { start, stop, running, open, ended, problem } = useStream();
+  const stream = useStream();
+  const { start, stop, running, open, quiet, problem } = stream;
   const begin = (event) => {
     event?.preventDefault();
     rememberQuery("tail", { filter });
     setSeen({ messages: [], total: 0, skipped: 0 });
-    start(path("tail", { filter, seconds: 3600 }), (_, { messages, skipped }) =>
+    start(path("tail", { filter, seconds: SECONDS }), SECONDS, (_, { messages, skipped }) =>
       setSeen((known) => ({
         messages: [...messages.map((message, index) => ({ ...message, key: known.total + index })).reverse(), ...known.messages].slice(0, SHOWN_MAX),
         total: known.total + messages.length,
@@ -54,7 +56,7 @@ export function Tail({ query }) {
       </form>
       <ProblemNote problem={problem} />
       <p class="hint" role="status">
-        {running ? (open ? "Watching. " : "Beginning… ") : ended ? "The hour is over. " : ""}
+        {running && !quiet ? (open ? "Watching. " : "Beginning… ") : streamWords(stream, "The hour is over.")}
         {seen.total > 0 && `${plural(seen.total, "message")} came. `}
         {seen.skipped > 0 && `${plural(seen.skipped, "message")} more came too fast to be shown.`}
       </p>

@@ -2,10 +2,11 @@
 import { useState } from "preact/hooks";
 import { path } from "../api.js";
 import { clock, plural } from "../format.js";
-import { useStream } from "../stream.js";
+import { streamWords, useStream } from "../stream.js";
 import { Choice, Name, ProblemNote, Table } from "../ui.jsx";
 
 const ROWS_MAX = 200;
+const SECONDS = 600;
 const DETAILS = [
   ["connections", "Connections"],
   ["packets", "And subscriptions"],
@@ -13,16 +14,17 @@ const DETAILS = [
 ];
 
 export function Trace({ query, title }) {
-  const { start, stop, running, open, ended, problem } = useStream();
+  const stream = useStream();
+  const { start, stop, running, open, quiet, problem } = stream;
   const [detail, setDetail] = useState("messages");
   const [rows, setRows] = useState([]);
   const [lost, setLost] = useState(0);
   const begin = () => {
     setRows([]);
     setLost(0);
-    start(path("traces/live", { ...query, detail, seconds: 600 }), (name, data) => {
+    start(path("traces/live", { ...query, detail, seconds: SECONDS }), SECONDS, (name, data) => {
       if (name === "lost") setLost(data.lines);
-      else setRows((known) => [data, ...known].slice(0, ROWS_MAX));
+      else setRows((known) => [{ ...data, key: (known[0]?.key ?? 0) + 1 }, ...known].slice(0, ROWS_MAX));
     });
   };
   return (
@@ -42,7 +44,7 @@ export function Trace({ query, title }) {
       </div>
       <ProblemNote problem={problem} />
       <p class="hint" role="status">
-        {running ? "Watching for ten minutes at most." : ended ? "The ten minutes are over." : ""}
+        {running && !quiet ? "Watching for ten minutes at most." : streamWords(stream, "The ten minutes are over.")}
         {lost > 0 ? ` ${plural(lost, "line")} came too fast and were left out.` : ""}
       </p>
       {(running || rows.length > 0) && (
@@ -50,6 +52,7 @@ export function Trace({ query, title }) {
           caption={title}
           empty={open ? "Nothing has happened yet." : "Beginning…"}
           rows={rows}
+          keyOf={(row) => row.key}
           columns={[
             { title: "Time", cell: (row) => clock(row.at_ms) },
             { title: "Event", cell: (row) => row.event.replaceAll("_", " ") },

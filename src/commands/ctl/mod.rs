@@ -274,13 +274,15 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
         CtlCommand::Status => shown(&api.get("/api/v1/overview", &[])?, table::fields),
         CtlCommand::Clients(wanted) => shown(&clients(api, wanted)?, table::clients),
         CtlCommand::Client { client_id } => {
-            let mut client = api.get(&api::path(&["clients", client_id]), &[])?;
-            let path = api::path(&["clients", client_id, "subscriptions"]);
-            client["filters"] = api.pages(&path, &[], ("filters", "skip"), 0)?;
+            let mut client = api.get("/api/v1/client", &[("client_id", client_id)])?;
+            let filters =
+                api.pages("/api/v1/client/subscriptions", &[("client_id", client_id)], ("filters", "skip"), 0)?;
+            client["filters"] = filters;
             shown(&client, table::fields)
         }
         CtlCommand::Kick { client_id, end_session } => {
-            api.delete(&api::path(&["clients", client_id]), &[("end_session", &end_session.to_string())])?;
+            let query = [("client_id", client_id.as_str()), ("end_session", &end_session.to_string())];
+            api.delete("/api/v1/client", &query)?;
             String::new()
         }
         CtlCommand::Subscriptions(wanted) => shown(&subscriptions(api, wanted)?, table::subscriptions),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{FromRequestParts, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -40,7 +41,7 @@ impl Operator {
     }
 }
 
-/// The cookie of a login.
+/// The cookie of a login is called so, with the port that is asked: browsers do not tell one port of a host from another.
 const COOKIE: &str = "dunlin_admin";
 /// The header that shows the login's other token.
 const CSRF_HEADER: &str = "x-csrf-token";
@@ -102,11 +103,20 @@ fn shows(headers: &HeaderMap, csrf_token: &str) -> bool {
     aws_lc_rs::constant_time::verify_slices_are_equal(shown, csrf_token.as_bytes()).is_ok()
 }
 
+fn cookie_name(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).and_then(|host| host.parse().ok());
+    match host.as_ref().and_then(Authority::port_u16) {
+        Some(port) => format!("{COOKIE}_{port}"),
+        None => COOKIE.to_owned(),
+    }
+}
+
 /// The cookie's value.
 fn token(headers: &HeaderMap) -> Option<String> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let mut cookies = lines.flat_map(|line| Cookie::split_parse(line.to_owned())).filter_map(Result::ok);
-    cookies.find(|cookie| cookie.name() == COOKIE).map(|cookie| cookie.value().to_owned())
+    let name = cookie_name(headers);
+    cookies.find(|cookie| cookie.name() == name).map(|cookie| cookie.value().to_owned())
 }
 
 /// What a person shows to log in.
@@ -141,7 +151,8 @@ pub(super) struct LoggedIn {
 )]
 pub(super) async fn log_in(
     State(state): State<Arc<AdminState>>,
-    Extension(RequestOrigin { peer, is_secret }): Extension<RequestOrigin>,
+    Extension(RequestOrigin { peer, is_secret, .. }): Extension<RequestOrigin>,
+    headers: HeaderMap,
     JsonBody(Credentials { user, password }): JsonBody<Credentials>,
 ) -> Result<Response, HttpProblem> {
     if let Some(seconds) = state.with_logins(|logins| logins.wait_s(Instant::now(), peer.ip())) {
@@ -184,7 +195,7 @@ pub(super) async fn log_in(
     let identity = proven.identity;
     log::event::admin_action(&identity.name, &peer, "login", "");
     let body = LoggedIn { user: identity.name.into(), role: identity.role.name(), csrf_token: login.csrf_token.into() };
-    Ok(([(header::SET_COOKIE, cookie(login.token, is_secret).to_string())], Json(body)).into_response())
+    Ok(([(header::SET_COOKIE, cookie(&headers, login.token, is_secret).to_string())], Json(body)).into_response())
 }
 
 /// Say who asks. For a page that is loaded again, and has lost the login's token.
@@ -220,14 +231,19 @@ pub(super) async fn log_out(
     if let Some(token) = token(&headers) {
         state.with_logins(|logins| logins.end(&token));
     }
-    let mut ended = cookie(String::new(), is_secret);
+    let mut ended = cookie(&headers, String::new(), is_secret);
     ended.make_removal();
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, ended.to_string())])
 }
 
 /// No script reads it, no other site sends it, and where it came in TLS no browser sends it in plain.
-fn cookie(token: String, is_secret: bool) -> Cookie<'static> {
-    Cookie::build((COOKIE, token)).http_only(true).same_site(SameSite::Strict).secure(is_secret).path("/").build()
+fn cookie(headers: &HeaderMap, token: String, is_secret: bool) -> Cookie<'static> {
+    Cookie::build((cookie_name(headers), token))
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(is_secret)
+        .path("/")
+        .build()
 }
 
 /// A password that was made.

@@ -247,6 +247,11 @@ pub(super) async fn describe(
     _: Viewer,
     NameInPath(client_id): NameInPath,
 ) -> Result<Json<ClientView>, HttpProblem> {
+    view_of(&state, client_id).await
+}
+
+/// What one client holds.
+pub(super) async fn view_of(state: &AdminState, client_id: String) -> Result<Json<ClientView>, HttpProblem> {
     match state.shards.ask_owner(&Command::DescribeClient { client_id: client_id.into() }).await? {
         Reply::Client(details) => Ok(Json((*details).into())),
         other => Err(HttpProblem::of_reply(&other)),
@@ -290,7 +295,16 @@ pub(super) async fn subscriptions(
     NameInPath(client_id): NameInPath,
     Parameters(query): Parameters<SubscriptionsQuery>,
 ) -> Result<Json<SubscriptionPage>, HttpProblem> {
-    let skip = query.skip.unwrap_or(0);
+    filters_of(&state, client_id, query.skip).await
+}
+
+/// A page of a client's filters, from one on.
+pub(super) async fn filters_of(
+    state: &AdminState,
+    client_id: String,
+    skip: Option<u32>,
+) -> Result<Json<SubscriptionPage>, HttpProblem> {
+    let skip = skip.unwrap_or(0);
     match state.shards.ask_owner(&Command::ListSubscriptions { client_id: client_id.into(), skip }).await? {
         Reply::Subscriptions { page, total } => {
             let shown = skip.saturating_add(page.len() as u32);
@@ -327,9 +341,19 @@ pub(super) async fn disconnect(
     NameInPath(client_id): NameInPath,
     Parameters(query): Parameters<DisconnectQuery>,
 ) -> Result<StatusCode, HttpProblem> {
-    let session = if query.end_session { SessionFate::Ended } else { SessionFate::Kept };
-    let command = Command::Disconnect { client_id: client_id.as_str().into(), session };
-    operator.note(if query.end_session { "end_session" } else { "disconnect" }, &client_id);
+    close(&state, &operator, &client_id, query.end_session).await
+}
+
+/// Closes a client's connection, and ends its session where that is asked for.
+pub(super) async fn close(
+    state: &AdminState,
+    operator: &Operator,
+    client_id: &str,
+    end_session: bool,
+) -> Result<StatusCode, HttpProblem> {
+    let session = if end_session { SessionFate::Ended } else { SessionFate::Kept };
+    let command = Command::Disconnect { client_id: client_id.into(), session };
+    operator.note(if end_session { "end_session" } else { "disconnect" }, client_id);
     match state.shards.ask_owner(&command).await? {
         Reply::Done => Ok(StatusCode::NO_CONTENT),
         other => Err(HttpProblem::of_reply(&other)),

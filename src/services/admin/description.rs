@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 use super::problem::HttpProblem;
 use super::state::AdminState;
 use super::{
-    access, bans, broker, certificates, clients, dashboard, draining, health, history, listeners, log_lines, messages,
-    metrics, subscriptions, tail, traces, traffic,
+    access, bans, broker, certificates, client_by_query, clients, dashboard, draining, health, history, hosts,
+    listeners, log_lines, messages, metrics, subscriptions, tail, traces, traffic,
 };
 use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
@@ -53,7 +53,10 @@ impl Modify for Schemes {
         let components = openapi.components.get_or_insert_default();
         let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
         components.add_security_scheme("key", SecurityScheme::Http(key));
-        let cookie = ApiKey::Cookie(ApiKeyValue::new("dunlin_admin"));
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description(
+            "dunlin_admin_18083",
+            "with the port of the request's Host; without one the name is dunlin_admin",
+        ));
         components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
     }
 }
@@ -67,6 +70,7 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(DefaultBodyLimit::max(ADMIN_BODY_MAX_BYTES))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), hosts::check))
         .layer(middleware::map_response(with_headers))
         .with_state(state)
 }
@@ -83,6 +87,8 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(clients::list))
         .routes(routes!(clients::describe, clients::disconnect))
         .routes(routes!(clients::subscriptions))
+        .routes(routes!(client_by_query::describe_by_query, client_by_query::close_by_query))
+        .routes(routes!(client_by_query::filters_by_query))
         .routes(routes!(subscriptions::list))
         .routes(routes!(subscriptions::groups))
         .routes(routes!(traffic::top))

@@ -5,8 +5,8 @@
 //! connection, a request's head, its body and its time are bounded; the thread gives way to shards (nice).
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
-//! Reading order: this file, `server`, `state`, `shards`, `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
+//! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
 //! `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
@@ -14,6 +14,7 @@ mod asked;
 mod bans;
 mod broker;
 mod certificates;
+mod client_by_query;
 mod clients;
 mod cursor;
 mod dashboard;
@@ -22,6 +23,7 @@ mod draining;
 mod first_password;
 mod health;
 mod history;
+mod hosts;
 mod listeners;
 mod log_lines;
 mod logins;

@@ -11,6 +11,8 @@ pub(super) struct RequestOrigin {
     pub(super) peer: AdminPeer,
     /// Nobody else can read it: it came in TLS.
     pub(super) is_secret: bool,
+    /// It came in plain HTTP to a listener that this machine alone reaches.
+    pub(super) is_plain_loopback: bool,
 }
 
 /// The other end of a connection to the admin server.

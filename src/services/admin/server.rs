@@ -83,6 +83,7 @@ pub(super) fn start(sockets: AdminSockets<'_>, state: Arc<AdminState>) -> io::Re
 
 async fn accept(listener: TcpListener, tls: Option<AdminTls>, routes: Arc<Routes>) {
     let places = Arc::new(Semaphore::new(ADMIN_CONNECTIONS_MAX));
+    let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -94,7 +95,9 @@ async fn accept(listener: TcpListener, tls: Option<AdminTls>, routes: Arc<Routes
             continue;
         };
         let (router, tls) = (routes.get(), tls.as_ref().map(|tls| TlsAcceptor::from(tls.load_full())));
-        let origin = RequestOrigin { peer: AdminPeer::Network(peer), is_secret: tls.is_some() };
+        let is_secret = tls.is_some();
+        let is_plain_loopback = is_loopback && !is_secret;
+        let origin = RequestOrigin { peer: AdminPeer::Network(peer), is_secret, is_plain_loopback };
         tokio::spawn(async move {
             match tls {
                 None => serve(stream, origin, router).await,
@@ -121,7 +124,8 @@ async fn accept_local(listener: UnixListener, routes: Arc<Routes>) {
         };
         let (Ok(place), Ok(user)) = (Arc::clone(&places).try_acquire_owned(), stream.peer_cred()) else { continue };
         let peer = AdminPeer::Local { user_id: user.uid(), is_trusted: user.uid() == 0 || user.uid() == own };
-        let (router, origin) = (routes.get(), RequestOrigin { peer, is_secret: true });
+        let origin = RequestOrigin { peer, is_secret: true, is_plain_loopback: false };
+        let router = routes.get();
         tokio::spawn(async move {
             serve(stream, origin, router).await;
             drop(place);

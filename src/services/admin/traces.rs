@@ -1,4 +1,7 @@
 //! What happens with a client, a topic or an address: as a live stream (server-sent events), or for a time in the log.
+//!
+//! Always holds: a trace ends with its stream, after its time, and when whoever asked for the stream may not look any more. The log says
+//! who traces what.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Bytes, Frame};
@@ -17,17 +21,22 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, Sleep, interval, sleep};
 
-use super::access::{Operator, Viewer};
+use super::access::{Operator, Viewer, identify, origin};
 use super::asked::{JsonBody, NameInPath, Parameters};
 use super::operated::{TraceDetail, TraceRequest, TraceView};
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::limits::{TRACE_LINES_MAX, TRACE_MAX_S};
 use crate::net::trace::{self, TraceId, TraceLine, TraceRule};
-use crate::telemetry::Verbosity;
+use crate::telemetry::{Verbosity, log};
 use crate::topic::TopicFilter;
 
 impl TraceRequest {
+    /// What is traced, for the log.
+    fn about(&self) -> &str {
+        [&self.client_id, &self.topic, &self.address].into_iter().flatten().next().map_or("", |text| text)
+    }
+
     fn rule(&self) -> Result<TraceRule, HttpProblem> {
         if !(1..=TRACE_MAX_S).contains(&self.seconds) {
             return Err(HttpProblem::bad_request(format!("seconds is 1 to {TRACE_MAX_S}")));
@@ -101,7 +110,7 @@ pub(super) async fn to_log(
     JsonBody(request): JsonBody<TraceRequest>,
 ) -> Result<Json<TraceView>, HttpProblem> {
     let rule = request.rule()?;
-    operator.note("trace", request.client_id.as_deref().or(request.topic.as_deref()).unwrap_or_default());
+    operator.note("trace", request.about());
     let seconds = request.seconds;
     let (view, _) = begin(&state, request, "log", rule)?;
     let id = view.id;
@@ -144,28 +153,35 @@ pub(super) async fn remove(
 pub(super) async fn live(
     State(state): State<Arc<AdminState>>,
     _: Viewer,
+    parts: Parts,
     Parameters(request): Parameters<TraceRequest>,
 ) -> Result<Response, HttpProblem> {
+    let identity = identify(&parts, &state)?;
     let (give, lines) = mpsc::channel(TRACE_LINES_MAX);
     let rule = TraceRule { taker: Some(Box::new(move |line| give.try_send(line).is_ok())), ..request.rule()? };
     let until = sleep(Duration::from_secs(request.seconds.into()));
+    let about = request.about().to_owned();
     let (TraceView { id, .. }, rule) = begin(&state, request, "stream", rule)?;
-    let stream = LiveTrace { lines, rule, id, state, until: Box::pin(until), beat: interval(BEAT), told_lost: 0 };
+    log::event::admin_action(&identity.name, &origin(&parts).peer, "live_trace", &about);
+    let stream =
+        LiveTrace { lines, rule, id, until: Box::pin(until), beat: interval(BEAT), told_lost: 0, parts, state };
     Ok(([(header::CONTENT_TYPE, "text/event-stream")], Body::new(stream)).into_response())
 }
 
-/// A word to whoever listens, so that one who has gone is missed.
-const BEAT: Duration = Duration::from_secs(5);
+/// How often it is looked whether whoever asked still may, with a word to it, so that one who has gone is missed.
+const BEAT: Duration = Duration::from_secs(2);
 
 /// The lines of one stream. The trace ends with it.
 struct LiveTrace {
     lines: mpsc::Receiver<TraceLine>,
     rule: Arc<TraceRule>,
     id: u64,
-    state: Arc<AdminState>,
     until: Pin<Box<Sleep>>,
     beat: Interval,
     told_lost: u64,
+    /// The request, by which it is known who asks.
+    parts: Parts,
+    state: Arc<AdminState>,
 }
 
 impl Drop for LiveTrace {
@@ -183,19 +199,21 @@ impl hyper::body::Body for LiveTrace {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let frame = |text: String| Poll::Ready(Some(Ok(Frame::data(Bytes::from(text)))));
+        // Before all else: many lines do not put it off.
+        let is_beat = self.beat.poll_tick(context).is_ready();
+        if is_beat && identify(&self.parts, &self.state).is_err() || self.until.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        if is_beat {
+            return frame(":\n\n".to_owned());
+        }
         let lost = self.rule.lost.load(Ordering::Relaxed);
         if lost > self.told_lost {
             self.told_lost = lost;
             return frame(format!("event: lost\ndata: {}\n\n", json!({"lines": lost})));
         }
-        if self.until.as_mut().poll(context).is_ready() {
-            return Poll::Ready(None);
-        }
         if let Poll::Ready(line) = self.lines.poll_recv(context) {
             return line.map_or(Poll::Ready(None), |line| frame(format!("data: {}\n\n", shown(&line))));
-        }
-        if self.beat.poll_tick(context).is_ready() {
-            return frame(":\n\n".to_owned());
         }
         Poll::Pending
     }
