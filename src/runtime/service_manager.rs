@@ -73,7 +73,8 @@ impl ServiceManager {
     /// Clients wait for so many shards to restore what is theirs.
     pub(super) fn is_restoring(&self, done: usize, shards: usize) {
         if self.listens {
-            let status = format!("Restoring sessions: {done} of {shards} shards");
+            let plural = if shards == 1 { "" } else { "s" };
+            let status = format!("Restoring sessions: {done} of {shards} shard{plural}");
             tell(&[NotifyState::Status(&status), NotifyState::ExtendTimeoutUsec(START_EXTENSION.as_micros() as u32)]);
         }
     }
@@ -151,9 +152,9 @@ fn tell(states: &[NotifyState<'_>]) {
 /// Sends one datagram. A name that begins with `@` is one of the abstract namespace, which sd-notify takes for a path.
 fn send(socket: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
     let Some(name) = socket.as_bytes().strip_prefix(b"@") else { return sd_notify::notify(states) };
-    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
     // A datagram goes whole or not at all.
-    UnixDatagram::unbound()?.send_to_addr(text.as_bytes(), &SocketAddr::from_abstract_name(name)?).map(drop)
+    UnixDatagram::unbound()?.send_to_addr(lines.join("\n").as_bytes(), &SocketAddr::from_abstract_name(name)?).map(drop)
 }
 
 /// Why not all shards have answered.
@@ -210,7 +211,8 @@ impl ServedTraffic {
             now.saturating_sub(before).saturating_mul(1_000) / milliseconds
         };
         let (received, sent) = (a_second(self.received, before.received), a_second(self.sent, before.sent));
-        format!("{} clients, {received} messages a second in and {sent} out", self.clients)
+        let plural = if self.clients == 1 { "" } else { "s" };
+        format!("{} client{plural}, {received} messages a second in and {sent} out", self.clients)
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
         send(OsStr::new(&format!("@{name}")), &[NotifyState::Ready, NotifyState::Status("Here")]).unwrap();
         let mut bytes = [0; 64];
         let length = socket.recv(&mut bytes).unwrap();
-        assert_eq!(&bytes[..length], b"READY=1\nSTATUS=Here\n");
+        assert_eq!(&bytes[..length], b"READY=1\nSTATUS=Here");
         drop(socket);
         let error = send(OsStr::new(&format!("@{name}")), &[NotifyState::Ready]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -260,5 +262,6 @@ mod tests {
         let now = ServedTraffic { clients: 2, received: 350, sent: 7 };
         let status = now.status(&before, Duration::from_millis(500));
         assert_eq!(status, "2 clients, 500 messages a second in and 0 out");
+        assert!(before.status(&before, Duration::ZERO).starts_with("1 client, "));
     }
 }

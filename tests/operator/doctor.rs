@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -48,7 +49,9 @@ fn it_says_what_is_and_what_is_needed_and_its_status_is_the_worst() {
     let certificate = line_of("certificate");
     let ends = certificate.contains("ends in 2 days") || certificate.contains("ends in 3 days");
     assert!(certificate.starts_with("MEND") && ends, "{text}");
-    assert!(!line_of("port").starts_with("ok"), "{text}");
+    // Whoever else runs: the process that listens is told.
+    let own = format!("(process {})", std::process::id());
+    assert!(line_of("port").starts_with("MEND") && line_of("port").contains(&own), "{text}");
     assert!(line_of("certificate").contains("to mend it: have a new one issued"), "{text}");
     for check in ["kernel", "io_uring", "open files", "locked memory", "memory", "data directory", "free space"] {
         assert!(line_of(check).contains("; "), "{check}: {text}");
@@ -79,4 +82,60 @@ fn a_configuration_that_is_wrong_is_a_finding_and_a_wrong_command_line_is_none()
     for wrong in [&["--clients", "many"][..], &["--clients", "0"], &["extra"]] {
         assert_eq!(doctor(wrong).status.code(), Some(2), "{wrong:?}");
     }
+}
+
+/// What is said of the data directory.
+fn data_directory(command: &mut Command) -> String {
+    let output = command.args(["doctor", "--clients", "1", "--json"]).output().expect("it runs");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    let findings = told["findings"].as_array().expect("a list");
+    let finding = findings.iter().find(|finding| finding["check"] == "data directory").expect("it is looked at");
+    let text = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
+    format!("{}: {}; {}", text("level"), text("is"), text("mend"))
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_must_be_mended() {
+    let place = std::env::temp_dir().join(format!("dunlin-doctor-data-{}", std::process::id()));
+    fs::create_dir_all(place.join("locked")).expect("a directory");
+    fs::write(place.join("file"), "").expect("a file");
+    let path = |name: &str| place.join(name).display().to_string();
+    let with = |variables: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        data_directory(command.env_clear().envs(variables.iter().copied()))
+    };
+    let told = with(&[]);
+    assert!(told.starts_with("mend: nothing says where it is") && told.contains("--data-dir"), "{told}");
+    for (directory, word) in [
+        (path("file"), "is no directory"),
+        (path("file/below"), "is no directory"),
+        ("/proc".to_owned(), "would lie on proc"),
+        ("/sys/fs".to_owned(), "keeps no files"),
+    ] {
+        let told = with(&[("STATE_DIRECTORY", &directory)]);
+        assert!(told.starts_with("mend: ") && told.contains(word), "{directory}: {told}");
+    }
+    // For a user who may not write there.
+    let binary = path("dunlin");
+    fs::copy(env!("CARGO_BIN_EXE_dunlin"), &binary).expect("a copy");
+    let mode =
+        |name: &str, mode| fs::set_permissions(place.join(name), fs::Permissions::from_mode(mode)).expect("ours");
+    mode("", 0o755);
+    mode("locked", 0o555);
+    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    let mut command = Command::new(if is_root { "setpriv" } else { "env" });
+    if is_root {
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    }
+    let told =
+        data_directory(command.arg(&binary).env("STATE_DIRECTORY", path("locked/data")).env_remove("DUNLIN_CONFIG"));
+    let words = format!("mend: {} cannot be written to by this user", path("locked"));
+    assert!(told.starts_with(&words) && told.contains("sudo install -d"), "{told}");
+    fs::remove_dir_all(&place).expect("it is ours");
+}
+
+#[test]
+fn one_client_is_one() {
+    let text = String::from_utf8(doctor(&["--clients", "1"]).stdout).expect("text");
+    assert!(text.starts_with("For 1 client on "), "{text}");
 }

@@ -292,7 +292,7 @@ impl Sorter {
         match (line.option.as_str(), line.word().parse()) {
             ("port", Ok(port @ 1..)) => listener.port = port,
             ("port", _) => {
-                listener.fault = Some((line, "there is no such port (1 to 65535), and Mosquitto takes none"))
+                listener.fault = Some((line, "there is no such port (1 to 65535), and Mosquitto takes none"));
             }
             ("bind_address", _) => listener.host = Some(line.value),
             _ => listener.lines.push(line),

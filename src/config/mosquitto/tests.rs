@@ -116,7 +116,8 @@ fn told_and_said(conf: &str) -> (Vec<String>, String) {
 #[test]
 fn a_listener_that_cannot_be_is_told_and_not_written() {
     let twice = "listener 1883\nlistener 1884\nlistener 1883\nmax_connections 5\n";
-    let many: String = (1..=17).map(|port| format!("listener {port}\n")).collect();
+    let many: Vec<String> = (1..=17).map(|port| format!("listener {port}")).collect();
+    let many = many.join("\n");
     for (conf, line, word, left) in [
         ("port 0\n", 1, "there is no such port", 0),
         ("port\n", 1, "there is no such port", 0),

@@ -31,10 +31,11 @@ fn show(survey: &Survey, messages: u64, lost_messages: u64, out: &mut dyn Write)
     let manifest = &survey.manifest;
     writeln!(
         out,
-        "{}: format {FORMAT_VERSION}, node {:?}, {} shards, generation {}, started {} times",
+        "{}: format {FORMAT_VERSION}, node {:?}, {} shard{}, generation {}, started {} times",
         survey.path().display(),
         manifest.node_name,
         manifest.shards,
+        if manifest.shards == 1 { "" } else { "s" },
         manifest.generation,
         manifest.epoch,
     )?;

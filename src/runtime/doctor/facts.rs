@@ -62,6 +62,8 @@ pub(super) struct DiskFacts {
     pub(super) path: String,
     /// Whether it is there already.
     pub(super) is_made: bool,
+    /// Why the broker could not have its files there.
+    pub(super) fault: Option<DiskFault>,
     pub(super) file_system: String,
     pub(super) free_bytes: u64,
     /// What is there already of a broker's files.
@@ -70,6 +72,19 @@ pub(super) struct DiskFacts {
     pub(super) sync_us: Option<(u64, u64)>,
     /// Why there are none.
     pub(super) sync_fault: Option<String>,
+}
+
+/// Why a data directory cannot be one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum DiskFault {
+    /// Nothing says where it is: no setting, no `$HOME`.
+    Nowhere,
+    /// This is in its place, or in that of a directory above it, and is none.
+    InTheWay(String),
+    /// A file system of the kernel's own tables, which keeps nothing.
+    KernelTables,
+    /// This user may not write to this directory, which is it or the nearest above it.
+    Forbidden { directory: String, error: String },
 }
 
 /// The server's own in a file, which comes first there.
@@ -93,8 +108,8 @@ pub(super) enum PortState {
     Free,
     /// Somebody listens there.
     Taken {
-        /// A process that is called like us.
-        by_dunlin: Option<u32>,
+        /// The process, and what it is called; `None` where this user cannot see that.
+        by: Option<(u32, String)>,
     },
     /// Below 1024, and this user may not.
     Forbidden,

@@ -1,11 +1,11 @@
 //! The configuration, the data directory and the certificates: facts in, findings out.
 
-use super::facts::{CertificateFacts, DiskFacts, DoctorNeed, MachineFacts};
+use super::facts::{CertificateFacts, DiskFacts, DiskFault, DoctorNeed, MachineFacts};
 use super::finding::{
     DoctorFinding,
     FindingLevel::{Mend, Note},
 };
-use super::units::{mib, milliseconds};
+use super::units::{counted, mib, milliseconds};
 
 /// A write that takes no longer is nothing that a client notices; one that takes longer than the second is.
 const SYNC_FINE_US: u64 = 10_000;
@@ -24,11 +24,37 @@ pub(super) fn judge(facts: &MachineFacts, need: &DoctorNeed, findings: &mut Vec<
         )
     }));
     if let (Some(disk), Some(wanted)) = (&facts.disk, need.disk_bytes) {
-        findings.push(file_system(disk));
-        findings.push(room(disk, wanted));
-        findings.push(sync(disk));
+        match &disk.fault {
+            // There is nothing to measure.
+            Some(fault) => findings.push(cannot_be(disk, fault)),
+            None => findings.extend([file_system(disk), room(disk, wanted), sync(disk)]),
+        }
     }
     findings.extend(facts.certificates.iter().map(certificate));
+}
+
+/// The broker does not start.
+fn cannot_be(disk: &DiskFacts, fault: &DiskFault) -> DoctorFinding {
+    let path = &disk.path;
+    let (is, mend) = match fault {
+        DiskFault::Nowhere => (
+            "nothing says where it is: $HOME is not set, nor $STATE_DIRECTORY".to_owned(),
+            "write [store] data_dir = \"/var/lib/dunlin\" (--data-dir)".to_owned(),
+        ),
+        DiskFault::InTheWay(what) => (
+            format!("{path} cannot be: {what} is no directory"),
+            format!("[store] data_dir at another path; ls -ld {what} says what it is"),
+        ),
+        DiskFault::KernelTables => (
+            format!("{path} would lie on {}, which keeps no files", disk.file_system),
+            "[store] data_dir on a disk of this machine, such as /var/lib/dunlin".to_owned(),
+        ),
+        DiskFault::Forbidden { directory, error } => (
+            format!("{directory} cannot be written to by this user: {error}"),
+            format!("sudo install -d -o \"$(id -un)\" -m 700 '{path}', or run the doctor as the broker's user"),
+        ),
+    };
+    DoctorFinding::fine("data directory", is, "the broker does not start without it").unless(false, Mend, mend)
 }
 
 fn file_system(disk: &DiskFacts) -> DoctorFinding {
@@ -98,8 +124,8 @@ fn certificate(facts: &CertificateFacts) -> DoctorFinding {
     match facts.days_left {
         Ok(days) => {
             let is = match days {
-                ..0 => format!("{path} has ended {} days ago", -days),
-                _ => format!("{path} ends in {days} days"),
+                ..0 => format!("{path} has ended {} ago", counted(days.unsigned_abs(), "day")),
+                _ => format!("{path} ends in {}", counted(days.unsigned_abs(), "day")),
             };
             let level = if days < DAYS_MEND { Mend } else { Note };
             let mend = "have a new one issued (certbot renew); the broker reads it when the file changes, and at systemctl reload dunlin";

@@ -100,15 +100,24 @@ fn port(facts: &PortFacts) -> DoctorFinding {
     let who = format!("ss -ltnp 'sport = :{number}' says who has it");
     match &facts.state {
         PortState::Free => DoctorFinding::fine("port", format!("{address} is free"), ""),
-        PortState::Taken { by_dunlin: Some(pid) } => DoctorFinding::fine(
+        PortState::Taken { by: Some((pid, name)) } if name == "dunlin" => DoctorFinding::fine(
             "port",
-            format!("{address} is in use, and a dunlin runs (process {pid})"),
-            "if it is that one's, all is well",
+            format!("{address} is that of a dunlin (process {pid})"),
+            "if it is the one that is meant, all is well",
         )
         .unless(false, Note, who),
-        PortState::Taken { by_dunlin: None } => {
-            DoctorFinding::fine("port", format!("{address} is in use"), "a listener needs it").unless(false, Mend, who)
-        }
+        PortState::Taken { by: Some((pid, name)) } => DoctorFinding::fine(
+            "port",
+            format!("{address} is in use by {} (process {pid})", name.escape_debug()),
+            "a listener needs it",
+        )
+        .unless(false, Mend, format!("end that one, or write another port; {who}")),
+        PortState::Taken { by: None } => DoctorFinding::fine(
+            "port",
+            format!("{address} is in use"),
+            "a listener needs it",
+        )
+        .unless(false, Mend, format!("sudo {who}")),
         PortState::Forbidden => {
             DoctorFinding::fine("port", format!("{address} is not for this user"), "ports below 1024 need a right")
                 .unless(false, Mend, "AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit (systemctl edit dunlin)")

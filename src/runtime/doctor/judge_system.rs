@@ -5,7 +5,7 @@ use super::finding::{
     DoctorFinding,
     FindingLevel::{Mend, Note},
 };
-use super::units::{grouped, mib};
+use super::units::{counted, grouped, mib};
 use crate::limits::RINGS_MAX;
 use crate::ring::probe::KERNEL_MIN;
 
@@ -60,10 +60,10 @@ fn open_files(facts: &MachineFacts, need: &DoctorNeed) -> DoctorFinding {
     let of_tables = need.clients.div_ceil(need.shards * RINGS_MAX as u64);
     let wanted = of_tables.max(1_024);
     let needed = format!(
-        "{} are needed for {} clients on {} shards: sockets lie in tables of this size, {RINGS_MAX} of them a shard at most",
+        "{} are needed for {} on {}: sockets lie in tables of this size, {RINGS_MAX} of them a shard at most",
         grouped(wanted),
-        grouped(need.clients),
-        need.shards
+        counted(need.clients, "client"),
+        counted(need.shards, "shard")
     );
     let limit = wanted.next_power_of_two();
     let mend = format!(
@@ -101,7 +101,8 @@ fn locked_memory(facts: &MachineFacts, need: &DoctorNeed) -> DoctorFinding {
         bytes => format!("{} KiB here", grouped(bytes / 1_024)),
     };
     let kib = wanted.div_ceil(1_024);
-    let needed = format!("{} KiB are needed, which {} shards register with the kernel", grouped(kib), need.shards);
+    let shards = counted(need.shards, "shard");
+    let needed = format!("{} KiB are needed, registered with the kernel by {shards}", grouped(kib));
     let mend = format!(
         "LimitMEMLOCK={kib}K in the unit (systemctl edit dunlin), or as root before a start by hand: ulimit -l {kib} (docker: \
          --ulimit memlock={wanted})"
@@ -120,9 +121,9 @@ fn memory(facts: &MachineFacts, need: &DoctorNeed) -> Option<DoctorFinding> {
     };
     let is = format!("{} of {} are available{of_group}", mib(available), mib(total));
     let needed = format!(
-        "{} are needed for {} idle clients: {} bytes each, five sixths of them the kernel's, and {} for the rest; what is queued comes on top",
+        "{} are needed for {}: {} bytes each, five sixths of them the kernel's, and {} for the rest; what is queued comes on top",
         mib(wanted),
-        grouped(need.clients),
+        counted(need.clients, "idle client"),
         grouped(BROKER_BYTES + KERNEL_BYTES + of_tls),
         mib(BASE_BYTES)
     );

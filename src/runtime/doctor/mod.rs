@@ -11,6 +11,7 @@ mod finding;
 mod judge_files;
 mod judge_network;
 mod judge_system;
+mod owner;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -130,19 +131,16 @@ fn judge(facts: &MachineFacts, need: &DoctorNeed) -> Vec<DoctorFinding> {
 }
 
 fn in_text(findings: &[DoctorFinding], need: &DoctorNeed) -> String {
-    let (clients, shards) = (units::grouped(need.clients), need.shards);
-    let plural = if shards == 1 { "" } else { "s" };
+    let clients = units::counted(need.clients, "client");
+    let shards = units::counted(need.shards, "shard");
     let mend = findings.iter().filter(|finding| finding.level == FindingLevel::Mend).count();
     let verdict = match mend {
-        0 => format!("This machine is fine for {clients} clients.\n"),
+        0 => format!("This machine is fine for {clients}.\n"),
         1 => "One thing must be mended.\n".to_owned(),
         _ => format!("{mend} things must be mended.\n"),
     };
     let text = finding::to_text(findings);
-    format!(
-        "For {clients} clients on {shards} shard{plural}:\n\n{text}\n{verdict}{}",
-        if mend > 0 { LASTING } else { "" }
-    )
+    format!("For {clients} on {shards}:\n\n{text}\n{verdict}{}", if mend > 0 { LASTING } else { "" })
 }
 
 /// A sysctl is gone with the next start of the machine.

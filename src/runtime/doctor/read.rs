@@ -12,7 +12,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::facts::{CertificateFacts, DiskFacts, MachineFacts, PortFacts, PortState};
+use super::facts::{CertificateFacts, DiskFacts, DiskFault, MachineFacts, PortFacts, PortState};
+use super::owner;
 use crate::config::{Config, ListenAddress, Storage};
 use crate::ring::probe;
 
@@ -118,44 +119,83 @@ fn ports(config: &Config) -> Vec<PortFacts> {
         of_listeners.chain(config.admin_address()).filter(|address| address.port() != 0).collect();
     let state = |address: &SocketAddr| match TcpListener::bind(address) {
         Ok(_) => PortState::Free,
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => PortState::Taken { by_dunlin: other_dunlin() },
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            PortState::Taken { by: owner::of_port(address.port()) }
+        }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => PortState::Forbidden,
         Err(error) => PortState::Other(error.to_string()),
     };
     addresses.iter().map(|address| PortFacts { address: address.to_string(), state: state(address) }).collect()
 }
 
-/// Another process of ours that serves.
-fn other_dunlin() -> Option<u32> {
-    let own = std::process::id();
-    let mut processes =
-        fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let is_ours = |pid: &u32| {
-        *pid != own && fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "dunlin")
-    };
-    processes.find(is_ours)
-}
-
 /// The file system that a directory lies on, or will.
 fn disk(directory: &Path) -> DiskFacts {
-    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
-    let there = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
-    let there = fs::canonicalize(there).unwrap_or_else(|_| there.to_owned());
-    let free_bytes = rustix::fs::statvfs(&there).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
-    let is_made = there == directory || fs::canonicalize(&directory).is_ok_and(|path| path == there);
-    let (sync_us, sync_fault) = match measure_sync(&there) {
-        Ok(times) => (Some(times), None),
-        Err(error) => (None, Some(format!("{} cannot be written to: {error}", there.display()))),
-    };
-    DiskFacts {
-        path: directory.display().to_string(),
-        is_made,
-        file_system: file_system_of(&there, &text("/proc/self/mounts").unwrap_or_default()),
-        free_bytes,
-        used_bytes: if is_made { bytes_below(&there) } else { 0 },
-        sync_us,
-        sync_fault,
+    if directory.as_os_str().is_empty() {
+        return DiskFacts { fault: Some(DiskFault::Nowhere), ..DiskFacts::default() };
     }
+    let directory = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
+    // The nearest that is there, whatever it is: a link that leads nowhere is in the way as well.
+    let nearest = directory.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    let there = fs::canonicalize(nearest).unwrap_or_else(|_| nearest.to_owned());
+    let mut facts = DiskFacts {
+        path: directory.display().to_string(),
+        is_made: nearest == directory,
+        file_system: file_system_of(&there, &text("/proc/self/mounts").unwrap_or_default()),
+        free_bytes: rustix::fs::statvfs(&there).map_or(0, |stat| stat.f_bavail * stat.f_frsize),
+        ..DiskFacts::default()
+    };
+    if !there.is_dir() {
+        facts.fault = Some(DiskFault::InTheWay(in_the_way(&directory)));
+        return facts;
+    }
+    if keeps_nothing(&facts.file_system) {
+        facts.fault = Some(DiskFault::KernelTables);
+        return facts;
+    }
+    facts.used_bytes = if facts.is_made { bytes_below(&there) } else { 0 };
+    match measure_sync(&there) {
+        Ok(times) => facts.sync_us = Some(times),
+        Err(error) if is_refused(&error) => {
+            let directory = there.display().to_string();
+            facts.fault = Some(DiskFault::Forbidden { directory, error: error.to_string() });
+        }
+        Err(error) => facts.sync_fault = Some(format!("{} cannot be written to: {error}", there.display())),
+    }
+    facts
+}
+
+/// The part of a path that should be a directory and is none.
+fn in_the_way(directory: &Path) -> String {
+    let mut parts: Vec<&Path> = directory.ancestors().collect();
+    parts.reverse();
+    let odd = parts.into_iter().find(|path| path.symlink_metadata().is_ok() && !path.is_dir());
+    odd.unwrap_or(directory).display().to_string()
+}
+
+/// Kinds of file systems that show the kernel's own state.
+fn keeps_nothing(file_system: &str) -> bool {
+    matches!(
+        file_system,
+        "proc"
+            | "sysfs"
+            | "devpts"
+            | "mqueue"
+            | "securityfs"
+            | "debugfs"
+            | "tracefs"
+            | "configfs"
+            | "bpf"
+            | "pstore"
+            | "autofs"
+    ) || file_system.starts_with("cgroup")
+}
+
+/// Whether no broker of this user can write there, rather than one at another time.
+fn is_refused(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::NotFound
+    )
 }
 
 /// The kind of the mount that is nearest above a path.
@@ -217,6 +257,24 @@ mod tests {
             assert_eq!(file_system_of(Path::new(path), mounts), kind, "{path}");
         }
         assert_eq!(file_system_of(Path::new("/"), ""), "an unknown file system");
+    }
+
+    #[test]
+    fn what_cannot_be_a_data_directory_has_a_fault() {
+        let place = std::env::temp_dir().join(format!("dunlin-doctor-faults-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        let file = place.join("file");
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink("nowhere", place.join("link")).unwrap();
+        let no_directory = |name: &str| Some(DiskFault::InTheWay(place.join(name).display().to_string()));
+        assert_eq!(disk(Path::new("")).fault, Some(DiskFault::Nowhere));
+        assert_eq!(disk(&file).fault, no_directory("file"));
+        assert_eq!(disk(&file.join("below/it")).fault, no_directory("file"));
+        assert_eq!(disk(&place.join("link")).fault, no_directory("link"));
+        assert_eq!(disk(Path::new("/proc")).fault, Some(DiskFault::KernelTables));
+        assert_eq!(disk(Path::new("/proc/self/data")).fault, Some(DiskFault::KernelTables));
+        assert_eq!(disk(&place.join("data")).fault, None);
+        fs::remove_dir_all(&place).unwrap();
     }
 
     #[test]

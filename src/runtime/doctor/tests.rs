@@ -1,6 +1,6 @@
 //! Made-up machines, and what the doctor says of them.
 
-use super::facts::{CertificateFacts, DiskFacts, DoctorNeed, MachineFacts, PortFacts, PortState};
+use super::facts::{CertificateFacts, DiskFacts, DiskFault, DoctorNeed, MachineFacts, PortFacts, PortState};
 use super::finding::{
     DoctorFinding, FindingLevel,
     FindingLevel::{Fine, Mend, Note},
@@ -102,12 +102,26 @@ const SPOILED: &[Spoiled] = &[
         Mend,
         "openssl x509 -in /etc/server.pem",
     ),
-    (|facts| facts.ports[0].state = PortState::Taken { by_dunlin: None }, "port", Mend, "sport = :1883"),
-    (|facts| facts.ports[0].state = PortState::Taken { by_dunlin: Some(7) }, "port", Note, "sport = :1883"),
+    (|facts| facts.ports[0].state = PortState::Taken { by: None }, "port", Mend, "sudo ss -ltnp 'sport = :1883'"),
+    (|facts| facts.ports[0].state = taken_by("dunlin"), "port", Note, "sport = :1883"),
+    (|facts| facts.ports[0].state = taken_by("nginx"), "port", Mend, "another port"),
+    (|facts| disk(facts).fault = Some(DiskFault::Nowhere), "data directory", Mend, "data_dir"),
+    (|facts| disk(facts).fault = Some(DiskFault::InTheWay("/var".into())), "data directory", Mend, "ls -ld /var"),
+    (|facts| disk(facts).fault = Some(DiskFault::KernelTables), "data directory", Mend, "data_dir on a disk"),
+    (
+        |facts| disk(facts).fault = Some(DiskFault::Forbidden { directory: "/var".into(), error: "no".into() }),
+        "data directory",
+        Mend,
+        "sudo install -d",
+    ),
     (|facts| facts.ports[0].state = PortState::Forbidden, "port", Mend, "CAP_NET_BIND_SERVICE"),
     (|facts| facts.ports[0].state = PortState::Other("no such address".into()), "port", Mend, "ip -brief address"),
     (|facts| facts.configuration.push("d.toml:1: wrong".into()), "configuration", Mend, "--test-config"),
 ];
+
+fn taken_by(name: &str) -> PortState {
+    PortState::Taken { by: Some((7, name.to_owned())) }
+}
 
 fn disk(facts: &mut MachineFacts) -> &mut DiskFacts {
     facts.disk.as_mut().expect("it has one")
@@ -149,6 +163,18 @@ fn what_is_needed_follows_the_number_of_clients() {
     let worst = |clients| judge(&facts, &need(clients)).into_iter().map(|finding| finding.level).max();
     assert_eq!(worst(100_000), Some(Fine));
     assert_eq!(worst(1_000_000), Some(Mend));
+}
+
+#[test]
+fn one_is_not_told_as_many() {
+    let mut facts = good();
+    facts.certificates[0].days_left = Ok(1);
+    let findings = judge(&facts, &DoctorNeed { shards: 1, ..need(1) });
+    let text = super::finding::to_text(&findings).replace('\n', " ");
+    for many in [" 1 clients", " 1 idle clients", " 1 shards", " 1 days"] {
+        assert!(!text.contains(many), "{many}: {text}");
+    }
+    assert!(text.contains("1 client on 1 shard:") && text.contains("ends in 1 day;"), "{text}");
 }
 
 #[test]

@@ -13,6 +13,11 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of something: `1 client`, `2_000 clients`.
+pub(super) fn counted(number: u64, one: &str) -> String {
+    format!("{} {one}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 pub(super) fn mib(bytes: u64) -> String {
     format!("{} MiB", grouped(bytes.div_ceil(1 << 20)))
 }
@@ -50,6 +55,7 @@ mod tests {
             assert!(clients(wrong).is_err(), "{wrong}");
         }
         assert_eq!((grouped(0), grouped(1_234), grouped(1_000_000)), ("0".into(), "1_234".into(), "1_000_000".into()));
+        assert_eq!((counted(1, "client"), counted(1_000, "shard")), ("1 client".into(), "1_000 shards".into()));
         assert_eq!((mib(1), milliseconds(1_250)), ("1 MiB".into(), "1.2 ms".into()));
     }
 }
