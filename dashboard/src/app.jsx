@@ -2,6 +2,7 @@
 import { Component } from "preact";
 import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ask, get, path, useLogin, whenLoggedOut } from "./api.js";
+import { visibleName } from "./format.js";
 import { placeOf, usePlace } from "./hooks.js";
 import { chooseTheme, chosenTheme, THEMES } from "./theme.js";
 import { Choice, Session } from "./ui.jsx";
@@ -74,11 +75,12 @@ function Frame({ login, leave }) {
   const session = useMemo(() => ({ isOperator, announce: setSaid }), [isOperator]);
   const known = VIEWS.get(place.view);
   const title = known?.title ?? "Not found";
-  const where = `${place.view}/${place.parts.join("/")}`;
+  // Whatever somebody goes to begins anew, also another search within one view.
+  const where = `${place.turn} ${place.view}/${place.parts.join("/")}`;
   const isFirst = useRef(true);
   useKeys();
   useEffect(() => {
-    document.title = `${place.parts[0] ?? title} · dunlin`;
+    document.title = `${visibleName(place.parts[0] ?? title).slice(0, 100)} · dunlin`;
     setOpen(false);
     setSaid("");
     if (!isFirst.current) {

@@ -40,9 +40,12 @@ export const moment = (ms) => new Date(ms).toLocaleString("en-GB");
 export const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB");
 
 // Control characters and those that reorder or hide text become visible: a client chose them.
-const hidden = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
-export const visible = (text) =>
-  String(text).replace(hidden, (character) => `\\u{${character.codePointAt(0).toString(16)}}`);
+const hidden =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufeff\uffa0\ufff9-\ufffb\u{e0000}-\u{e0fff}]/gu;
+const numbered = (character) => `\\u{${character.codePointAt(0).toString(16)}}`;
+export const visible = (text) => String(text).replace(hidden, numbered);
+// The same of a name, whose spaces at its ends count.
+export const visibleName = (text) => visible(text).replace(/^\s+|\s+$/g, (spaces) => [...spaces].map(numbered).join(""));
 
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 
@@ -86,6 +89,18 @@ export function payloadAs(form, message) {
     }
   }
   return visibleText(text) + cut;
+}
+
+// Whether it is a whole address or network, and not the begin of one.
+export function isNetwork(text) {
+  const [address, bits, ...more] = text.split("/");
+  if (more.length > 0 || (bits !== undefined && !/^\d{1,3}$/.test(bits))) return false;
+  if (!address.includes(":")) return /^\d{1,3}(\.\d{1,3}){3}$/.test(address) && address.split(".").every((part) => Number(part) < 256);
+  try {
+    return new URL(`http://[${address}]/`).hostname !== "";
+  } catch {
+    return false;
+  }
 }
 
 // As visible(), with the ends of lines kept.

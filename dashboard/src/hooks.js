@@ -22,9 +22,9 @@ export function placeOf(view, parts = [], query = {}) {
 }
 
 export function usePlace() {
-  const [place, setPlace] = useState(readPlace);
+  const [place, setPlace] = useState(() => ({ ...readPlace(), turn: 0 }));
   useEffect(() => {
-    const read = () => setPlace(readPlace());
+    const read = () => setPlace((known) => ({ ...readPlace(), turn: known.turn + 1 }));
     addEventListener("hashchange", read);
     return () => removeEventListener("hashchange", read);
   }, []);

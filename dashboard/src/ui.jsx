@@ -1,7 +1,7 @@
 // Parts that views are made of.
 import { createContext } from "preact";
 import { useContext, useEffect, useId, useRef, useState } from "preact/hooks";
-import { PAYLOAD_FORMS, payloadAs, plural, visible } from "./format.js";
+import { PAYLOAD_FORMS, payloadAs, plural, visible, visibleName } from "./format.js";
 import { placeOf } from "./hooks.js";
 
 // Who is logged in, and how to say something to whoever listens instead of looking.
@@ -10,7 +10,7 @@ export const useSession = () => useContext(Session);
 
 // A string that a client chose: as text, in a direction of its own, cut where it is long.
 export function Name({ text, full = false }) {
-  const shown = visible(text);
+  const shown = visibleName(text);
   return (
     <bdi class={full ? "name full" : "name"} title={full || shown.length < 32 ? undefined : shown.slice(0, 1000)}>
       {shown === "" ? <i>(empty)</i> : shown}
@@ -159,7 +159,7 @@ export function ActionButton({ label, name, danger = false, ...asked }) {
   if (!isOperator) return null;
   return (
     <>
-      <button type="button" class={danger ? "danger" : ""} aria-label={name ? `${label}: ${visible(name)}` : undefined} onClick={() => setOpen(asked)}>
+      <button type="button" class={danger ? "danger" : ""} aria-label={name ? `${label}: ${visibleName(name)}` : undefined} onClick={() => setOpen(asked)}>
         {label}
       </button>
       {open && (
@@ -189,6 +189,8 @@ function Confirm({ title, text, action, danger, close, run }) {
     try {
       await run();
       dialog.current?.close();
+      // The button that opened it often goes away with what it was for: the focus is not to go with it.
+      document.querySelector("main h1")?.focus({ preventScroll: true });
     } catch (problem) {
       setState({ problem });
     }

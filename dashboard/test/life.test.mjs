@@ -162,6 +162,19 @@ test("a listener stops and starts", async () => {
   assert.deepEqual(page.wrong, []);
 });
 
+test("the focus goes to the heading where a button has gone with what it was for", async () => {
+  await broker.client("leaver", { reconnectPeriod: 0, clean: false, properties: { sessionExpiryInterval: 600 } });
+  await view(page, "Clients");
+  await page.getByLabel("Client id begins with").fill("leaver");
+  await page.getByRole("link", { name: "leaver" }).click();
+  await page.getByText("no limit").waitFor();
+  await page.getByRole("button", { name: "Disconnect" }).click();
+  await confirm("Disconnect");
+  await page.getByRole("button", { name: "Disconnect" }).waitFor({ state: "detached" });
+  assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1");
+  assert.deepEqual(page.wrong, []);
+});
+
 test("a client is banned from its page, and let in again", async () => {
   const client = await broker.client("rogue");
   await view(page, "Clients");

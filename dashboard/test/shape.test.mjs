@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
+import { isNetwork, visible, visibleName } from "../src/format.js";
 import { bucketsOf, quantile } from "../src/latency.js";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
@@ -26,6 +27,35 @@ test("latencies are quantiles of what came since the look before", () => {
   assert.deepEqual(quantile(1, now, before), { seconds: 0.01, sign: ">" }, "beyond the last bucket its begin is all that is known");
   assert.equal(quantile(0.5, now, now), undefined);
   assert.deepEqual(bucketsOf("dunlin_messages_sent_total 1"), []);
+});
+
+test("what hides in text is shown by its number, and spaces at the ends of a name", () => {
+  for (const number of ["ad", "115f", "3164", "200b", "202e", "e0041", "e007f"]) {
+    assert.equal(visible(`a${String.fromCodePoint(parseInt(number, 16))}b`), `a\\u{${number}}b`);
+  }
+  assert.equal(visible("Grüße 👋 東京 a b"), "Grüße 👋 東京 a b");
+  assert.equal(visibleName(" a b  "), "\\u{20}a b\\u{20}\\u{20}");
+});
+
+test("half an address is none", () => {
+  for (const whole of ["192.0.2.7", "192.0.2.0/24", "::1", "2001:db8::/32"]) assert.ok(isNetwork(whole), whole);
+  for (const half of ["192.", "192.0.2", "192.0.2.300", "192.0.2.0/", "2001:db8:", "x", "/8"]) assert.ok(!isNetwork(half), half);
+});
+
+test("another search within one view is followed, and half an address raises no alert", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  await view(page, "Clients");
+  const prefix = page.getByLabel("Client id begins with");
+  await prefix.fill("one");
+  await until("it is remembered", () => page.url().includes("prefix=one"));
+  await page.evaluate(() => (location.hash = "#/clients?prefix=two"));
+  await until("it is followed", async () => (await prefix.inputValue()) === "two");
+  await page.getByLabel("Address or network").fill("192.0.");
+  await page.getByText("Not a whole address yet").waitFor();
+  assert.equal(await page.getByRole("alert").count(), 0);
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
 });
 
 test("a broker that hangs does not look healthy", async () => {

@@ -89,7 +89,7 @@ function Details({ client }) {
               ["Keep alive", connection.keep_alive_s === 0 ? "off" : span(connection.keep_alive_s * 1000)],
               ["Last packet", connection.silent_s === 0 ? "just now" : `${span(connection.silent_s * 1000)} ago`],
               ["Messages it takes unacknowledged", count(connection.receive_maximum)],
-              ["Largest packet it takes", bytes(connection.packet_size_max_bytes)],
+              ["Largest packet it takes", connection.packet_size_max_bytes === 4294967295 ? "no limit" : bytes(connection.packet_size_max_bytes)],
               ["Bytes its socket has not taken", count(connection.unsent_bytes)],
             ]}
           />

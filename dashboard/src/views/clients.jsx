@@ -1,7 +1,7 @@
 // Clients, a page at a time.
 import { useEffect, useState } from "preact/hooks";
 import { path } from "../api.js";
-import { count } from "../format.js";
+import { count, isNetwork } from "../format.js";
 import { rememberQuery, usePages, useSettled } from "../hooks.js";
 import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, State, Table } from "../ui.jsx";
 
@@ -10,17 +10,19 @@ const ROWS = 50;
 export function Clients({ query }) {
   const [wanted, setWanted] = useState({ prefix: "", user: "", address: "", connected: "", ...query });
   const settled = useSettled(wanted);
-  const key = JSON.stringify(settled);
-  const pages = usePages((cursor) => path("clients", { ...settled, cursor, limit: ROWS }), (answer) => answer.clients, key);
+  const isHalf = settled.address !== "" && !isNetwork(settled.address);
+  const asked = isHalf ? { ...settled, address: "" } : settled;
+  const key = JSON.stringify(asked);
+  const pages = usePages((cursor) => path("clients", { ...asked, cursor, limit: ROWS }), (answer) => answer.clients, key);
   const set = (name) => (value) => setWanted((known) => ({ ...known, [name]: value }));
-  useEffect(() => rememberQuery("clients", settled), [key]);
+  useEffect(() => rememberQuery("clients", asked), [key]);
   return (
     <>
       <Heading title="Clients" />
       <form class="filters" role="search" aria-label="Clients" onSubmit={(event) => event.preventDefault()}>
         <Field label="Client id begins with" value={wanted.prefix} onInput={set("prefix")} type="search" search />
         <Field label="User" value={wanted.user} onInput={set("user")} />
-        <Field label="Address or network" value={wanted.address} onInput={set("address")} placeholder="192.0.2.0/24" />
+        <Field label="Address or network" value={wanted.address} onInput={set("address")} placeholder="192.0.2.0/24" hint={isHalf ? "Not a whole address yet: it is left out." : undefined} />
         <Choice
           label="State"
           value={wanted.connected}

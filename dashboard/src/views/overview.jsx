@@ -96,7 +96,7 @@ export function Overview() {
             value={last("cores_used") === undefined ? "–" : last("cores_used").toFixed(2)}
             more={history.latest ? `used of ${history.latest.cores}; ${plural(data.shards, "shard")}` : ""}
           />
-          <Card title="Subscriptions" href={placeOf("subscriptions")} value={compact(data.subscriptions)} more={`${plural(data.retained_messages, "retained message")}`} />
+          <Card title="Subscriptions" href={placeOf("subscriptions")} value={compact(data.subscriptions)} more={`${plural(data.retained_messages, "retained message")}, the broker’s own among them`} />
         </ul>
       )}
       {history.columns && <Plots columns={history.columns} />}

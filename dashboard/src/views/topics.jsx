@@ -44,11 +44,18 @@ function joined(node) {
   return at === node ? node : { ...at, level };
 }
 
-function* rowsOf(node, isOpen, depth = 0) {
-  for (const child of node.children.values()) {
+// Which of two branches comes first, by what they come to.
+const FIRST = {
+  messages: (left, right) => right.rate - left.rate,
+  bytes: (left, right) => right.bytes - left.bytes,
+  last: (left, right) => left.lastAgo - right.lastAgo,
+};
+
+export function* rowsOf(node, isOpen, by, depth = 0) {
+  for (const child of [...node.children.values()].sort(FIRST[by])) {
     const row = { ...joined(child), depth };
     yield row;
-    if (isOpen(row)) yield* rowsOf(row, isOpen, depth + 1);
+    if (isOpen(row)) yield* rowsOf(row, isOpen, by, depth + 1);
   }
 }
 
@@ -65,7 +72,7 @@ export function Topics() {
     if (!next.delete(node.way)) next.add(node.way);
     setTurned(next);
   };
-  const rows = [...rowsOf(root, isOpen)];
+  const rows = [...rowsOf(root, isOpen, by)];
   return (
     <>
       <Heading title="Topics" />
@@ -108,7 +115,7 @@ const Tree = ({ rows, isOpen, turn }) => (
           <th scope="col" class="number wide">
             Last
           </th>
-          <th scope="col" class="wide">
+          <th scope="col">
             Look
           </th>
         </tr>
@@ -144,7 +151,7 @@ function Row({ node, isOpen, turn }) {
       <td class="number wide">{bytes(node.bytes)}</td>
       <td class="number wide">{topic ? (topic.publishers >= 266 ? "266+" : count(topic.publishers)) : ""}</td>
       <td class="number wide">{node.lastAgo < 1000 ? "now" : `${span(node.lastAgo)} ago`}</td>
-      <td class="wide">
+      <td>
         <a href={placeOf("tail", [], { filter })}>Watch</a>{" "}
         {topic && <a href={placeOf("subscriptions", [], { topic: way })}>Who gets it</a>}
       </td>

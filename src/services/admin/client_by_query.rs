@@ -17,7 +17,7 @@ use super::clients::{self, ClientView, SubscriptionPage};
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 
-/// Which client.
+/// The parameters of whoever asks about one session; unknown ones are refused.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +26,7 @@ pub(super) struct ClientQuery {
     client_id: String,
 }
 
-/// Which of whose filters.
+/// The parameters of whoever lists what one session is subscribed to, a page at a time.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
