@@ -126,3 +126,12 @@ pub(super) async fn page_over_shards<Row>(
     }
     Ok((rows, Some(place.to_text())))
 }
+
+/// A number that a parameter has or that stands for its absence, 0: up to what the description's format, int64, has.
+pub(super) fn int64(name: &str, value: Option<u64>) -> Result<u64, HttpProblem> {
+    let value = value.unwrap_or(0);
+    if i64::try_from(value).is_err() {
+        return Err(HttpProblem::bad_request(format!("{name} is 0 to {}", i64::MAX)));
+    }
+    Ok(value)
+}

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Viewer;
-use super::asked::Parameters;
-use super::problem::ReadProblems;
+use super::asked::{Parameters, int64};
+use super::problem::{HttpProblem, ReadProblems};
 use super::process::ProcessFigures;
 use super::samples::{CountedSoFar, History, ThreadLoad, thread_times};
 use super::state::AdminState;
@@ -107,8 +107,9 @@ pub(super) async fn show(
     State(state): State<Arc<AdminState>>,
     _: Viewer,
     Parameters(query): Parameters<HistoryQuery>,
-) -> Json<HistoryView> {
-    Json(state.with_history(|history| view(history, query.after_ms.unwrap_or(0))))
+) -> Result<Json<HistoryView>, HttpProblem> {
+    let after_ms = int64("after_ms", query.after_ms)?;
+    Ok(Json(state.with_history(|history| view(history, after_ms))))
 }
 
 fn view(history: &History, after_ms: u64) -> HistoryView {

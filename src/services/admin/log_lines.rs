@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::Viewer;
-use super::asked::Parameters;
+use super::asked::{Parameters, int64};
 use super::problem::{HttpProblem, ReadProblems};
 use crate::limits::LOG_RECENT_LINES;
 use crate::telemetry::log::{RecentLine, recent_lines};
@@ -51,5 +51,5 @@ pub(super) async fn list(
         return Err(HttpProblem::bad_request(format!("limit is 1 to {LOG_RECENT_LINES}")));
     }
     let view = |RecentLine { number, text }| LogLine { number, text: text.into() };
-    Ok(Json(recent_lines(after.unwrap_or(0), limit).into_iter().map(view).collect()))
+    Ok(Json(recent_lines(int64("after", after)?, limit).into_iter().map(view).collect()))
 }
