@@ -19,7 +19,8 @@ begin() {
 
 finish() {
     if [ -n "$machine_pid" ] && kill -0 "$machine_pid" 2>/dev/null; then
-        kill "$(machine_leader)" 2>/dev/null || true
+        # Its first process takes all others with it. SIGTERM would only have systemd start itself anew.
+        kill -KILL "$(machine_leader)" 2>/dev/null || true
         sleep 0.5
         kill -KILL "$machine_pid" 2>/dev/null || true
         wait "$machine_pid" 2>/dev/null || true
