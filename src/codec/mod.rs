@@ -21,6 +21,7 @@ pub mod frame;
 mod packet_type;
 mod properties;
 mod publish;
+mod publish_out;
 mod reason;
 mod suback;
 mod subscribe;
@@ -42,7 +43,8 @@ pub use forwarded::{Forwarded, UserProperties};
 pub use frame::Frame;
 pub use packet_type::PacketType;
 pub use properties::Property;
-pub use publish::{EncodedSubscriptionIds, Head, Publish, PublishOut};
+pub use publish::{EncodedSubscriptionIds, Publish};
+pub use publish_out::{Head, MeasuredPublish, PublishOut};
 pub use reason::ReasonCode;
 pub use suback::{SubAck, encode_suback};
 pub use subscribe::{
@@ -125,7 +127,7 @@ pub enum Packet<'a> {
 #[inline]
 pub fn decode(frame: Frame<'_>, version: Version, side: Side) -> Result<Packet<'_>, DecodeError> {
     match frame.packet_type() {
-        PacketType::Publish => Publish::decode(frame, version, side).map(Packet::Publish),
+        PacketType::Publish => Ok(Packet::Publish(Publish::decode(frame, version, side)?)),
         PacketType::PubAck | PacketType::PubRec | PacketType::PubRel | PacketType::PubComp => {
             Ack::decode(frame, version).map(Packet::Ack)
         }

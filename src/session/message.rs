@@ -258,6 +258,7 @@ pub struct Routed<'a> {
 
 impl<'a> Routed<'a> {
     /// From a packet.
+    #[inline]
     pub const fn borrowed(message: MessageRef<'a>) -> Self {
         Self { message, shared: None, stored_as: MessageId::NONE }
     }

@@ -133,8 +133,11 @@ impl Window {
     /// Ends the exchange of `id` and gives back what it was.
     pub fn complete(&mut self, id: PacketId) -> Option<Exchange> {
         let index = self.find(id)?;
-        let exchange = std::mem::replace(&mut self.entries[index].exchange, Exchange::Completed);
         self.live -= 1;
+        let exchange = match index {
+            0 => self.entries.pop_front()?.exchange,
+            _ => std::mem::replace(&mut self.entries[index].exchange, Exchange::Completed),
+        };
         while matches!(self.entries.front(), Some(Entry { exchange: Exchange::Completed, .. })) {
             self.entries.pop_front();
         }
@@ -175,7 +178,14 @@ impl Window {
         })
     }
 
+    /// Where the exchange of `id` is, if it is open.
+    #[inline]
     fn find(&self, id: PacketId) -> Option<usize> {
+        // Mostly the oldest is completed first, and the first entry is an open one.
+        if self.entries.front()?.packet_id == id { Some(0) } else { self.find_behind_first(id) }
+    }
+
+    fn find_behind_first(&self, id: PacketId) -> Option<usize> {
         let index = if self.disordered {
             self.entries.iter().position(|entry| entry.packet_id == id)?
         } else {

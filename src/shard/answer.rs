@@ -9,6 +9,7 @@ use super::command::{
     Command, EdgeFacts, PAGE_MAX, PAGE_MAX_BYTES, PAYLOAD_SHOWN_MAX_BYTES, Reply, RequestId, RetainedSummary,
     SessionFate, TopBy, TopicsBy,
 };
+use super::deliver::Fanout;
 use super::drain::Drain;
 use super::mesh::MeshMessage;
 use super::policy::NO_ROOM_TO_KEEP;
@@ -174,8 +175,13 @@ impl Shard {
         if self.clients.log_rooms.is_short() && self.router.is_to_be_kept(&self.clients, None, &borrowed) {
             return Reply::NotNow(NO_ROOM_TO_KEEP.text);
         }
-        let outcome =
-            self.router.route(turn, &mut self.clients, topic, Routed::shared(message), MessageOrigin::default());
+        let outcome = self.router.route(
+            turn,
+            &mut self.clients,
+            topic,
+            &mut Fanout::new(Routed::shared(message)),
+            MessageOrigin::default(),
+        );
         Reply::Published { matched: outcome.matched }
     }
 

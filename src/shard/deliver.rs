@@ -11,8 +11,8 @@ use super::hold_back::Fullest;
 use super::record_log::Held;
 use super::timed::is_timed;
 use super::{Effect, Effects, Encoded, Turn};
-use crate::codec::{PublishOut, SubscriptionOptions};
-use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId};
+use crate::codec::{PublishOut, SubscriptionOptions, Version};
+use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId, TopicAlias};
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::session::{Delivery, Link, MessageRef, Outbound, Reception, Routed, SubscriptionIds, TopicForm};
 use crate::store::format::{ListOf, LogRecord, QueuedRecord};
@@ -32,6 +32,9 @@ impl Outgoing {
         self.encoded.len() + if let Some((_, len)) = self.payload { len } else { 0 }
     }
 }
+
+/// Of a client's outbox: whoever sends has asked for room before.
+const NO_BOUND: usize = usize::MAX;
 
 /// When a packet leaves.
 enum Departure {
@@ -57,6 +60,7 @@ pub(super) struct Fanout<'a> {
 }
 
 impl<'a> Fanout<'a> {
+    #[inline]
     pub(super) fn new(routed: Routed<'a>) -> Self {
         Self { routed, reception: Reception::default(), fullest: Fullest::default(), forms: SmallVec::new() }
     }
@@ -85,15 +89,13 @@ pub(super) struct DeliveryOptions<'a> {
     pub ids: &'a [SubscriptionId],
     /// The shared subscription that it is for.
     pub group: PickedFor,
-    /// Bytes at the beginning of the topic that the client does not see.
-    pub mount_bytes: u16,
 }
 
 impl<'a> DeliveryOptions<'a> {
     /// Of a delivery that was made before; `ids` are its own.
     fn of(delivery: &Delivery, ids: &'a [SubscriptionId]) -> Self {
         let group = PickedFor { tag: delivery.group, key: 0 };
-        Self { qos: delivery.qos, retain: delivery.retain, dup: false, ids, group, mount_bytes: 0 }
+        Self { qos: delivery.qos, retain: delivery.retain, dup: false, ids, group }
     }
 }
 
@@ -225,20 +227,14 @@ impl Clients {
         identifier: Option<SubscriptionId>,
     ) {
         let qos = routed.message.qos.min(qos);
-        let copy = DeliveryOptions {
-            qos,
-            retain: true,
-            dup: false,
-            ids: identifier.as_slice(),
-            group: PickedFor::NONE,
-            mount_bytes: 0,
-        };
+        let copy =
+            DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice(), group: PickedFor::NONE };
         let mut fanout = Fanout::new(routed);
         if qos == Qos::AtMostOnce {
-            self.send_at_most_once(turn, id, &mut fanout, copy);
+            self.send_at_most_once(turn, id, &mut fanout, &copy, NO_BOUND);
             return;
         }
-        self.send_acknowledged(turn, id, &mut fanout, copy);
+        self.send_acknowledged(turn, id, &mut fanout, &copy);
     }
 
     /// One message for one session: sent, queued or dropped for a reason.
@@ -249,15 +245,14 @@ impl Clients {
             dup: false,
             ids: grant.ids,
             group: grant.group,
-            mount_bytes: 0,
         };
         turn.fx.deliveries += cost_of(copy.qos);
         if fanout.routed.message.is_too_late(turn.now) {
             self.counters.dropped(DropReason::Expired);
         } else if copy.qos == Qos::AtMostOnce {
-            self.deliver_at_most_once(turn, id, fanout, copy);
+            self.deliver_at_most_once(turn, id, fanout, &copy);
         } else {
-            self.deliver_acknowledged(turn, id, fanout, copy);
+            self.deliver_acknowledged(turn, id, fanout, &copy);
         }
     }
 
@@ -266,7 +261,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) {
         let is_sent_nothing = self.is_sent_nothing(id);
         if self.settings.queue_qos0 && (is_sent_nothing || self.waits_behind_others(id)) {
@@ -275,35 +270,31 @@ impl Clients {
         if is_sent_nothing {
             return self.lose(turn, id, DropReason::RateLimited);
         }
-        let flush = self.flush;
-        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else {
-            self.counters.dropped(DropReason::OfflineQos0);
-            return;
-        };
-        let waiting = link.outbox_bytes(flush);
-        if waiting > 0
-            && waiting as usize + fanout.routed.message.payload.len() > self.settings.outbox_max_bytes as usize
-        {
-            self.lose(turn, id, DropReason::OutboxFull);
-            return;
-        }
-        self.send_at_most_once(turn, id, fanout, copy);
+        self.send_at_most_once(turn, id, fanout, copy, self.settings.outbox_max_bytes as usize);
     }
 
-    /// Sends without asking for room. The session has a connection.
+    /// Sends it, unless there is no connection, or too much waits for its client: more than `outbox_max_bytes`, with this.
     #[inline]
     fn send_at_most_once(
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
+        outbox_max_bytes: usize,
     ) {
-        let link = self.sessions.get_mut(id).link.as_deref_mut().expect("the caller has looked");
+        let flush = self.flush;
+        let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else {
+            return self.counters.dropped(DropReason::OfflineQos0);
+        };
+        let waiting = link.outbox_bytes(flush);
+        if waiting > 0 && waiting as usize + fanout.routed.message.payload.len() > outbox_max_bytes {
+            return self.lose(turn, id, DropReason::OutboxFull);
+        }
         let Some(outgoing) = encode(turn, fanout, link, copy, self.mounts.of(id)) else {
             return self.lose_unencoded(turn, id, fanout);
         };
-        send_publish(link, self.flush, outgoing, None, turn.fx);
+        send_publish(link, flush, outgoing, None, turn.fx);
         fanout.reception = Reception::Taken;
         self.count_publish(turn, id, &fanout.routed.message, copy);
     }
@@ -313,7 +304,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) {
         if self.takes_at_once(id) {
             return self.send_acknowledged(turn, id, fanout, copy);
@@ -327,7 +318,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) -> Delivery {
         let delivery = self.new_delivery(turn, id, fanout, copy);
         if delivery.stored_as != MessageId::NONE {
@@ -343,7 +334,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) -> Delivery {
         let is_kept = copy.qos > Qos::AtMostOnce && self.sessions.get(id).is_persistent();
         Delivery {
@@ -361,9 +352,9 @@ impl Clients {
         turn: &mut Turn<'_>,
         session: SessionId,
         message: MessageId,
-        (copy, packet_id): (DeliveryOptions<'_>, Option<PacketId>),
+        (copy, packet_id): (&DeliveryOptions<'_>, Option<PacketId>),
     ) {
-        let DeliveryOptions { qos, retain, ids, group: PickedFor { tag, key }, .. } = copy;
+        let DeliveryOptions { qos, retain, ids, group: PickedFor { tag, key }, .. } = *copy;
         let (group, ids) = ((tag != GroupTag::NONE).then_some(key), ListOf::Values(ids));
         let queued = QueuedRecord { session, message, qos, retain, packet_id, group, ids };
         self.record_log.append(turn, &LogRecord::Queued(queued));
@@ -388,7 +379,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) {
         let session = self.sessions.get_mut(id);
         if session.is_persistent() && self.record_log.is_kept() {
@@ -417,7 +408,13 @@ impl Clients {
 
     /// The same of a session whose deliveries are written down.
     #[inline(never)]
-    fn send_and_log(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &mut Fanout<'_>, copy: DeliveryOptions<'_>) {
+    fn send_and_log(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        fanout: &mut Fanout<'_>,
+        copy: &DeliveryOptions<'_>,
+    ) {
         let Some(departure) = self.encode_unless_held(turn, id, fanout, copy) else { return };
         let delivery = self.new_delivery(turn, id, fanout, copy);
         let message = delivery.stored_as;
@@ -436,7 +433,7 @@ impl Clients {
     ) {
         let ids = delivery.ids.clone();
         let copy = DeliveryOptions::of(&delivery, ids.as_slice());
-        let Some(departure) = self.encode_unless_held(turn, session, fanout, copy) else {
+        let Some(departure) = self.encode_unless_held(turn, session, fanout, &copy) else {
             return self.log_dropped(turn, session, delivery.stored_as, DropReason::PacketTooLarge);
         };
         let message = delivery.stored_as;
@@ -447,7 +444,7 @@ impl Clients {
         if message != MessageId::NONE && self.sessions.get(session).is_persistent() {
             self.record_log.append(turn, &LogRecord::Sent { session, message, packet_id });
         }
-        self.send_or_hold(turn, session, fanout, (copy, packet_id, departure));
+        self.send_or_hold(turn, session, fanout, (&copy, packet_id, departure));
     }
 
     /// The packet of a delivery with QoS 1 or 2, or that it is to wait. `None`: it is too large, and was dropped.
@@ -457,7 +454,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) -> Option<Departure> {
         let session = self.sessions.get_mut(id);
         if copy.qos == Qos::ExactlyOnce && self.record_log.is_kept() && session.is_persistent() {
@@ -478,7 +475,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        (copy, packet_id, departure): (DeliveryOptions<'_>, PacketId, Departure),
+        (copy, packet_id, departure): (&DeliveryOptions<'_>, PacketId, Departure),
     ) {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("room means a connection");
         fanout.reception = Reception::Taken;
@@ -504,7 +501,7 @@ impl Clients {
             return self.send_queued_delivery(turn, id, delivery, &mut fanout);
         }
         let copy = DeliveryOptions::of(&delivery, delivery.ids.as_slice());
-        self.send_at_most_once(turn, id, &mut fanout, copy);
+        self.send_at_most_once(turn, id, &mut fanout, &copy, NO_BOUND);
     }
 
     /// Sends what is in flight: for the first time, or again, with DUP, when an earlier connection has ended [MQTT-3.3.1-1].
@@ -522,9 +519,9 @@ impl Clients {
             return self.drop_in_flight(turn, id, packet_id);
         }
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is sent on it");
-        if let Some(outgoing) = encode(turn, &mut fanout, link, copy, self.mounts.of(id)) {
+        if let Some(outgoing) = encode(turn, &mut fanout, link, &copy, self.mounts.of(id)) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
-            self.count_publish(turn, id, &fanout.routed.message, copy);
+            self.count_publish(turn, id, &fanout.routed.message, &copy);
             self.count_acknowledged(copy.qos);
             if is_timed(id, packet_id)
                 && let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut()
@@ -567,7 +564,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         message: &MessageRef<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) {
         self.counters.packets_sent += 1;
         self.counters.publish_sent += 1;
@@ -641,37 +638,57 @@ fn encode(
     turn: &mut Turn<'_>,
     fanout: &mut Fanout<'_>,
     link: &mut Link,
-    mut copy: DeliveryOptions<'_>,
+    copy: &DeliveryOptions<'_>,
     mount: Option<&str>,
 ) -> Option<Outgoing> {
     let mut topic = fanout.routed.message.topic;
+    let mut mount_bytes = 0;
     if let Some(mount) = mount {
         topic = topic.strip_prefix(mount).filter(|rest| !rest.is_empty())?;
-        copy.mount_bytes = mount.len() as u16;
+        mount_bytes = mount.len() as u32;
     }
-    let fits = |outgoing: &Outgoing| outgoing.len() <= link.packet_size_max_bytes;
+    let max_bytes = link.packet_size_max_bytes;
+    let fits = |outgoing: &Outgoing| outgoing.len() <= max_bytes;
     let is_v5 = link.version.is_v5();
-    if copy.ids.is_empty() && !copy.dup && link.alias_max == 0 || !is_v5 && !copy.dup {
+    if !copy.dup && (!is_v5 || copy.ids.is_empty() && link.alias_max == 0) {
         let layout = u32::from(is_v5) * 6 + copy.qos as u32 * 2 + u32::from(copy.retain);
-        let layout = layout | u32::from(copy.mount_bytes) << 8;
+        let layout = layout | mount_bytes << 8;
         if let Some(&(_, outgoing)) = fanout.forms.iter().find(|&&(made, _)| made == layout) {
             return outgoing.filter(fits);
         }
-        let outgoing = encode_form(turn, &mut fanout.routed, link, copy, TopicForm::Name);
+        let outgoing = encode_form(turn, &mut fanout.routed, link.version, copy, (topic, None));
         fanout.forms.push((layout, outgoing));
         return outgoing.filter(fits);
     }
-    let form = match (is_v5, link.alias_max) {
+    encode_for_it_alone(turn, fanout, link, copy, topic)
+}
+
+/// A copy that is like no other: with identifiers or aliases of its own, or sent again.
+fn encode_for_it_alone(
+    turn: &mut Turn<'_>,
+    fanout: &mut Fanout<'_>,
+    link: &mut Link,
+    copy: &DeliveryOptions<'_>,
+    topic: &str,
+) -> Option<Outgoing> {
+    let max_bytes = link.packet_size_max_bytes;
+    let fits = |outgoing: &Outgoing| outgoing.len() <= max_bytes;
+    let form = match (link.version.is_v5(), link.alias_max) {
         (false, _) | (_, 0) => TopicForm::Name,
         (true, max) => link.aliases_out.get_or_insert_default().form(topic, max),
     };
-    let outgoing = encode_form(turn, &mut fanout.routed, link, copy, form).filter(fits);
+    let topic_and_alias = match form {
+        TopicForm::Name => (topic, None),
+        TopicForm::NameAndAlias(alias) => (topic, Some(alias)),
+        TopicForm::Alias(alias) => ("", Some(alias)),
+    };
+    let outgoing = encode_form(turn, &mut fanout.routed, link.version, copy, topic_and_alias).filter(fits);
     if !matches!(form, TopicForm::NameAndAlias(_)) {
         return outgoing;
     }
     if outgoing.is_none() {
         // To teach an alias takes three bytes; without them it may fit.
-        return encode_form(turn, &mut fanout.routed, link, copy, TopicForm::Name).filter(fits);
+        return encode_form(turn, &mut fanout.routed, link.version, copy, (topic, None)).filter(fits);
     }
     if let Some(aliases) = link.aliases_out.as_deref_mut() {
         aliases.sent(topic);
@@ -683,19 +700,13 @@ fn encode(
 fn encode_form(
     turn: &mut Turn<'_>,
     routed: &mut Routed<'_>,
-    link: &Link,
-    copy: DeliveryOptions<'_>,
-    form: TopicForm,
+    version: Version,
+    copy: &DeliveryOptions<'_>,
+    (topic, topic_alias): (&str, Option<TopicAlias>),
 ) -> Option<Outgoing> {
-    let message = routed.message;
-    let topic = &message.topic[usize::from(copy.mount_bytes)..];
-    let (topic, topic_alias) = match form {
-        TopicForm::Name => (topic, None),
-        TopicForm::NameAndAlias(alias) => (topic, Some(alias)),
-        TopicForm::Alias(alias) => ("", Some(alias)),
-    };
+    let message = &routed.message;
     let packet = PublishOut {
-        version: link.version,
+        version,
         topic,
         topic_alias,
         qos: copy.qos,
@@ -707,14 +718,13 @@ fn encode_form(
         forwarded: message.properties,
         payload: message.payload,
     };
-    if !packet.fits(u32::MAX) {
-        return None;
-    }
+    let measured = packet.measured()?;
     if message.payload.len() < PAYLOAD_BY_REFERENCE_MIN_BYTES {
-        let encoded = turn.fx.encode(|out| packet.encode(out).packet_id_at);
+        let encoded = turn.fx.encode(|out| measured.encode(out).packet_id_at);
         return Some(Outgoing { encoded, payload: None });
     }
-    let encoded = turn.fx.encode(|out| packet.encode_head(out).packet_id_at);
+    let len = message.payload.len() as u32;
+    let encoded = turn.fx.encode(|out| measured.encode_head(out).packet_id_at);
     let payload = turn.fx.payload(routed.share().long_payload().expect("its length is what makes it long"));
-    Some(Outgoing { encoded, payload: Some((payload, message.payload.len() as u32)) })
+    Some(Outgoing { encoded, payload: Some((payload, len)) })
 }

@@ -1,6 +1,7 @@
 //! How connections and sessions end: DISCONNECT, a lost socket, expiry; and what then becomes of the will.
 
 use super::clients::Clients;
+use super::deliver::Fanout;
 use super::route::MessageOrigin;
 use super::timers::Timers;
 use super::{Effect, Event, Shard, Turn};
@@ -121,7 +122,7 @@ impl Shard {
         // Of a kept session: cleared and published in one change.
         let once = message.qos > Qos::AtMostOnce && self.clients.sessions.get(id).is_persistent();
         let origin = MessageOrigin { confirm: None, once, publisher: Some(id) };
-        self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), origin);
+        self.router.route(turn, &mut self.clients, topic, &mut Fanout::new(Routed::borrowed(message)), origin);
     }
 
     /// Sees to sessions that are due, as many as a turn may: whole networks fall silent at once, and each client of them may have a will.

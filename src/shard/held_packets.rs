@@ -196,7 +196,7 @@ impl Shard {
         let framed = frame::next(&bytes, u32::MAX).ok().flatten();
         let (frame, _) = framed.expect("what was encoded is a packet");
         let packet = decode(frame, version, Side::Server).expect("what was decoded once is encoded as it may be");
-        self.take_packet(turn, id, packet);
+        self.take_packet(turn, id, &packet);
         turn.fx.holds_sender = false; // what came behind it waits already, be it for more than the answer from now on
         let Some(id) = self.clients.sessions.of_connection(connection) else { return };
         if let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut() {

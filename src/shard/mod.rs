@@ -189,7 +189,7 @@ impl Shard {
     /// Takes one input and adds what follows from it to the turn's effects.
     pub fn handle(&mut self, turn: &mut Turn<'_>, input: Input<'_>) {
         match input {
-            Input::Packet { connection, packet } => self.handle_packet(turn, connection, packet),
+            Input::Packet { connection, packet } => self.handle_packet(turn, connection, &packet),
             Input::Mesh { from, message, bytes } => self.handle_mesh(turn, from, message, bytes),
             Input::Connect { connection, connect, arrival } => {
                 self.handle_connect(turn, connection, connect, arrival);
@@ -300,30 +300,30 @@ impl Shard {
         }
     }
 
-    fn handle_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, packet: Packet<'_>) {
+    fn handle_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, packet: &Packet<'_>) {
         let Some(id) = self.clients.sessions.of_connection(connection) else {
-            return self.handle_packet_of_pending(turn, connection, &packet);
+            return self.handle_packet_of_pending(turn, connection, packet);
         };
         self.clients.counters.packets_received += 1;
         let session = self.clients.sessions.get_mut(id);
         let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
         link.note_received(turn.now);
-        if self.clients.access.asks_others() && self.hold_undecided(turn, id, &packet) {
+        if self.clients.access.asks_others() && self.hold_undecided(turn, id, packet) {
             return;
         }
         self.take_packet(turn, id, packet);
     }
 
     /// A packet whose topics are decided about.
-    fn take_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: Packet<'_>) {
+    fn take_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(turn, id, &publish),
-            Packet::Ack(ack) => self.handle_ack(turn, id, &ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, &subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, &unsubscribe),
+            Packet::Publish(publish) => self.handle_publish(turn, id, publish),
+            Packet::Ack(ack) => self.handle_ack(turn, id, ack),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, unsubscribe),
             Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&PINGRESP)),
-            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, &disconnect),
-            Packet::Auth(auth) => self.handle_auth(turn, id, &auth),
+            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, disconnect),
+            Packet::Auth(auth) => self.handle_auth(turn, id, auth),
             Packet::Connect(_) => {
                 // [MQTT-3.1.0-2]
                 self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "a second CONNECT");

@@ -2,6 +2,7 @@
 //! when that means something.
 
 use super::clients::Clients;
+use super::deliver::Fanout;
 use super::policy::{MessageRefusal, NO_ROOM_TO_KEEP, NOT_ALLOWED, NOT_ASKED};
 use super::record_log::Waiter;
 use super::route::{MessageOrigin, Outcome};
@@ -89,13 +90,9 @@ impl Shard {
         match self.admit_publish(id, &message) {
             Ok(topic) => {
                 let before = self.clients.record_log.last();
-                let outcome = self.router.route(
-                    turn,
-                    &mut self.clients,
-                    topic,
-                    Routed::borrowed(message),
-                    MessageOrigin { publisher: Some(id), ..MessageOrigin::default() },
-                );
+                let origin = MessageOrigin { publisher: Some(id), ..MessageOrigin::default() };
+                let mut fanout = Fanout::new(Routed::borrowed(message));
+                let outcome = self.router.route(turn, &mut self.clients, topic, &mut fanout, origin);
                 if self.clients.record_log.last() > before {
                     self.clients.hold_while_behind(turn, id); // it is retained
                 }
@@ -160,7 +157,8 @@ impl Shard {
         let token = self.clients.next_ack(id);
         let is_logged = kind == AckKind::PubRec && self.open_exchange(turn, id, packet_id);
         let origin = MessageOrigin { confirm: Some(token), once: is_logged, publisher: Some(id) };
-        let outcome = self.router.route(turn, &mut self.clients, topic, Routed::borrowed(message), origin);
+        let mut fanout = Fanout::new(Routed::borrowed(message));
+        let outcome = self.router.route(turn, &mut self.clients, topic, &mut fanout, origin);
         let reason = if outcome.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
         let Outcome { mut waits, reception, .. } = outcome;
         if is_logged && !outcome.waits_for_log && self.clients.record_log.must_wait() {
@@ -253,7 +251,7 @@ impl Shard {
             return Err(if self.clients.is_unanswered(id, asked) { NOT_ASKED } else { NOT_ALLOWED });
         }
         let settings = &self.clients.settings;
-        let topic = match TopicName::parse(message.topic, settings.topic_levels_max) {
+        let topic = match TopicName::of_decoded(message.topic, settings.topic_levels_max) {
             Ok(topic) if settings.is_ordinary(&topic, message.payload.len()) => topic,
             parsed => settings.check_message(parsed.ok(), message.payload.len())?,
         };

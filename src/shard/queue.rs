@@ -31,7 +31,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         fanout: &mut Fanout<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) {
         if fanout.routed.message.is_expired(turn.now) {
             self.counters.dropped(DropReason::Expired); // it was for who could take it at once

@@ -108,7 +108,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         message: &MessageRef<'_>,
-        copy: DeliveryOptions<'_>,
+        copy: &DeliveryOptions<'_>,
     ) {
         let Some((connection, client_id)) = self.client(id) else { return };
         turn.fx.events.push(Event::PublishSent(PublishSeen {

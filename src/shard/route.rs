@@ -59,11 +59,10 @@ impl Router {
         turn: &mut Turn<'_>,
         clients: &mut Clients,
         topic: TopicName<'_>,
-        routed: Routed<'_>,
+        fanout: &mut Fanout<'_>,
         MessageOrigin { confirm, once, publisher }: MessageOrigin,
     ) -> Outcome {
         let before = clients.record_log.last();
-        let mut fanout = Fanout::new(routed);
         if turn.fx.tails.is_some() {
             clients.tell_tail(turn, publisher, &fanout.routed.message);
         }
@@ -73,8 +72,8 @@ impl Router {
         }
         let confirm = confirm.filter(|_| fanout.routed.message.qos != Qos::AtMostOnce).map(Confirmation::of);
         let mut matches = self.find_matches(clients, topic);
-        let is_under_way = self.deliver_plain(turn, clients, &mut fanout, &mut matches, confirm);
-        let (picks, any_member) = self.deliver_groups(turn, clients, &mut fanout, &matches);
+        let is_under_way = self.deliver_plain(turn, clients, fanout, &mut matches, confirm);
+        let (picks, any_member) = self.deliver_groups(turn, clients, fanout, &matches);
         let matched = is_under_way || !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
         let mut crossing_waits = 0;
         if clients.settings.shards > 1 {

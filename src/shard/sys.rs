@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::deliver::Fanout;
 use super::route::MessageOrigin;
 use super::{CertificatesEnd, MeshMessage, ProcessContext, Shard, Turn};
 use crate::codec::Forwarded;
@@ -234,7 +235,13 @@ impl Shard {
             properties: Forwarded::EMPTY,
             payload,
         };
-        self.router.route(turn, &mut self.clients, name, Routed::borrowed(message), MessageOrigin::default());
+        self.router.route(
+            turn,
+            &mut self.clients,
+            name,
+            &mut Fanout::new(Routed::borrowed(message)),
+            MessageOrigin::default(),
+        );
     }
 }
 

@@ -54,6 +54,17 @@ impl<'a> TopicName<'a> {
         Ok(Self(text))
     }
 
+    /// Of text that a decoded PUBLISH had as its topic, behind a mount point perhaps: it has no wildcard and no U+0000, which is the caller's word. Its
+    /// levels are counted only where it is long enough to have too many.
+    #[inline]
+    pub fn of_decoded(text: &'a str, levels_max: u16) -> Result<Self, TopicError> {
+        if text.is_empty() || text.len() >= usize::from(levels_max) {
+            return Self::parse(text, levels_max);
+        }
+        debug_assert!(Self::parse(text, levels_max).is_ok());
+        Ok(Self(text))
+    }
+
     /// Of text that `parse` has taken before, on another shard perhaps; that is the caller's word.
     pub fn checked_before(text: &'a str) -> Self {
         debug_assert!(Self::parse(text, u16::MAX).is_ok());
@@ -165,6 +176,16 @@ mod tests {
         for (text, expected) in table {
             let levels_max = 4;
             assert_eq!(TopicName::parse(text, levels_max).map(|_| ()), *expected, "{text:.20}");
+        }
+    }
+
+    #[test]
+    fn a_decoded_topic_is_bounded_like_any_other() {
+        let long = "a/".repeat(40_000);
+        for (text, levels_max) in
+            [("", 4), ("a", 4), ("a/b", 4), ("1/2/3/4", 4), ("1/2/3/4/5", 4), ("////", 4), ("///", 4), (&long, 128)]
+        {
+            assert_eq!(TopicName::of_decoded(text, levels_max), TopicName::parse(text, levels_max), "{text:.20}");
         }
     }
 
