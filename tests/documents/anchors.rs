@@ -44,8 +44,11 @@ fn anchors(text: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// What a link in `text` says beside its file: `(file, anchor)`, and `(file, heading)` of `[x](FILE), "heading"`.
-fn places(text: &str) -> (Vec<(String, String)>, Vec<(String, String)>) {
+/// A document, empty for the one that has the link, and a place in it.
+type Reference = (String, String);
+
+/// Where the links in `text` lead within documents: by anchors, and by headings as in `[x](FILE), "heading"`.
+fn places(text: &str) -> (Vec<Reference>, Vec<Reference>) {
     let (mut by_anchor, mut by_words) = (Vec::new(), Vec::new());
     let text: Vec<&str> = prose(text).collect();
     for rest in text.join("\n").split("](").skip(1) {
