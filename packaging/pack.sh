@@ -12,13 +12,16 @@ maintainer='The dunlin developers <dunlin-mqtt@users.noreply.github.com>'
 # What every package carries beside the programs, into `work_dir`/documents, and what the broker says of itself: manual pages and
 # completions.
 gather_documents() {
-    local documents=$work_dir/documents shell
+    local documents=$work_dir/documents shell command
     mkdir -p "$documents/docs" "$work_dir/completions" "$work_dir/man"
     cp README.md CHANGELOG.md SECURITY.md PERFORMANCE.md LICENSE "$documents"
     cp docs/*.md docs/dunlin.toml "$documents/docs"
     python3 "$packaging_dir/third_party.py" "$machine-unknown-linux-gnu" >"$documents/THIRD-PARTY.txt"
     command -v help2man >/dev/null || ensure_packages help2man
     manual_of loadtest 'load generator for MQTT brokers'
+    for command in $(run_program loadtest --help | sed -nE '/^Commands:/,/^$/s/^  ([a-z]+) .*/\1/p'); do
+        manual_of loadtest "$(run_program loadtest "$command" --help | head -n 1)" "$command"
+    done
     for shell in bash zsh fish; do
         run_program dunlin completions "$shell" >"$work_dir/completions/dunlin.$shell"
     done
@@ -27,13 +30,16 @@ gather_documents() {
     rm -f "$work_dir/man/"*-help*.1
 }
 
-# manual_of NAME WHAT: the manual page of a program, made of its --help.
+# manual_of NAME WHAT [COMMAND]: the manual page of a program, or of one of its commands, made of its --help.
 manual_of() {
-    run_program "$1" --help >"$work_dir/help"
-    run_program "$1" --version >"$work_dir/version"
-    printf '#!/bin/sh\ncat "%s/${1#--}"\n' "$work_dir" >"$work_dir/$1"
-    chmod +x "$work_dir/$1"
-    help2man --no-info --name "$2" --output "$work_dir/man/$1.1" "$work_dir/$1"
+    local name=$1 what=$2
+    shift 2
+    local page=$name${1:+-$1}
+    run_program "$name" "$@" --help >"$work_dir/help"
+    run_program "$name" --version | sed "1s/^$name /$page /" >"$work_dir/version"
+    printf '#!/bin/sh\ncat "%s/${1#--}"\n' "$work_dir" >"$work_dir/$page"
+    chmod +x "$work_dir/$page"
+    help2man --no-info --name "$what" --output "$work_dir/man/$page.1" "$work_dir/$page"
 }
 
 # run_program NAME ARGUMENT...: one of the programs that are packed, emulated where it is another machine's.

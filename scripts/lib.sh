@@ -89,3 +89,12 @@ ensure_build_tools() {
     fi
     rust_is_usable || die "Rust $(rust_version_wanted) or newer is needed, and installing it did not bring it"
 }
+
+# install_node FOLDER: the npm packages that its package-lock.json pins, made anew when that has changed.
+install_node() {
+    local folder=$1
+    cmp -s "$folder/package-lock.json" "$folder/node_modules/made-from.json" && return 0
+    command -v npm >/dev/null || ensure_packages nodejs npm
+    (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error >&2)
+    cp "$folder/package-lock.json" "$folder/node_modules/made-from.json"
+}

@@ -53,27 +53,26 @@ fn warn(warnings: &[String]) {
     }
 }
 
-/// The settings are usable; whether certificates and keys are is seen by reading them, as a start would.
+/// The settings are usable; whether certificates and keys are, and owners of sockets, is seen by reading them, as a start would.
 fn tested(summary: &str, config: &Config) -> Exit {
     warn(&config.warnings);
-    match runtime::check_tls(config) {
-        Ok(warnings) => {
-            warn(&warnings);
-            printed(io::stdout().write_all(summary.as_bytes()))
-        }
-        Err(problems) => {
-            if config.process.log_format == LogFormat::Json {
-                let events = || problems.iter().for_each(|problem| log::event::config_error(problem));
-                log::say_on_stderr(log::Format::Json, events);
-            } else {
-                for problem in &problems {
-                    tell(problem);
-                }
-                tell(&NOT_USABLE);
-            }
-            Exit::TestFailed
-        }
+    let tls = runtime::check_tls(config);
+    let problems = tls.as_ref().err().into_iter().flatten().map(ToString::to_string);
+    let problems: Vec<String> = problems.chain(runtime::check_owners(config)).collect();
+    if problems.is_empty() {
+        warn(&tls.unwrap_or_default());
+        return printed(io::stdout().write_all(summary.as_bytes()));
     }
+    if config.process.log_format == LogFormat::Json {
+        let events = || problems.iter().for_each(|problem| log::event::config_error(problem));
+        log::say_on_stderr(log::Format::Json, events);
+    } else {
+        for problem in &problems {
+            tell(problem);
+        }
+        tell(&NOT_USABLE);
+    }
+    Exit::TestFailed
 }
 
 const NOT_USABLE: &str = "the configuration is NOT usable";

@@ -1,5 +1,5 @@
 //! What documents promise about each other and about the built binary: the index of decisions is complete, links lead
-//! somewhere, `docs/SYS.md` names every topic that the broker publishes and no other, `docs/LOG-EVENTS.md` every event of the log, and a figure that stands in prose is
+//! to files and headings that are there, `docs/SYS.md` names every topic that the broker publishes and no other, `docs/LOG-EVENTS.md` every event of the log, and a figure that stands in prose is
 //! the measured one. What stands in marked blocks is looked at by `bench-harness/tests/documents.rs`.
 
 #![cfg(feature = "runtime")]
@@ -8,6 +8,8 @@
 #[allow(dead_code, reason = "shared with suites that need more of it")]
 mod support;
 
+#[path = "documents/anchors.rs"]
+mod anchors;
 #[path = "documents/guides.rs"]
 mod guides;
 #[path = "documents/log_events.rs"]

@@ -4,6 +4,7 @@ use std::fs::read_to_string;
 use std::sync::Arc;
 
 use crate::config::unix::UnixSocket;
+use crate::config::{Config, ListenAddress};
 use crate::ring::UnixAccess;
 use crate::settings::{ListenerKind, ListenerSettings, UserNames};
 
@@ -23,6 +24,15 @@ pub(super) fn access(socket: &UnixSocket) -> Result<UnixAccess, String> {
         user_id: id(&socket.owner.user, PASSWD)?,
         group_id: id(&socket.owner.group, GROUP)?,
     })
+}
+
+/// Owners of sockets that are not there, as a start would find it: one line each.
+pub fn check_owners(config: &Config) -> Vec<String> {
+    let sockets = config.listeners.iter().filter_map(|listener| match &listener.address {
+        ListenAddress::Unix(socket) => Some(socket),
+        ListenAddress::Ip(_) => None,
+    });
+    sockets.filter_map(|socket| access(socket).err()).collect()
 }
 
 /// The number of an account or a group, from a file in which it is the third field of its line.

@@ -96,6 +96,9 @@ fn bind_at(path: &Path, access: UnixAccess) -> Result<SharedUnixListener, RunErr
             let bound = SharedUnixListener::bind(path, access, limits::LISTEN_BACKLOG);
             bound.map_err(|error| match error.errno() {
                 libc::EADDRINUSE => RunError::PathInUse(path.to_owned()),
+                libc::EPERM if access.user_id.is_some() || access.group_id.is_some() => {
+                    RunError::NotGiven(path.to_owned())
+                }
                 _ => RunError::Ring(error),
             })
         },

@@ -41,6 +41,7 @@ mod store_import;
 mod tls;
 mod watchdog;
 
+pub use accounts::check_owners;
 pub use fatal::{End, fatal};
 pub use kept_bans::KeptBansError;
 pub use run_error::RunError;

@@ -40,6 +40,12 @@ pub enum RunError {
     /// A user or a group that is to own a socket is not there.
     #[error("{0}")]
     Account(String),
+    /// A socket cannot be given to the user or group that it is to belong to.
+    #[error(
+        "{} cannot be given to the owner that unix_owner names: the broker's account has to be a member of the group (`usermod -aG GROUP \
+         ACCOUNT`, then a restart), and only root gives files to other accounts", .0.display()
+    )]
+    NotGiven(PathBuf),
     /// An address cannot be listened on.
     #[error("cannot listen on {0}: {reason}", reason = why_not(.0, .1))]
     Listen(SocketAddr, io::Error),
@@ -101,6 +107,11 @@ mod tests {
             let error = RunError::Listen(address.parse().unwrap(), io::Error::from_raw_os_error(number)).to_string();
             assert!(error.starts_with(&format!("cannot listen on {address}: ")) && error.contains(remedy), "{error}");
         }
+        let given = RunError::NotGiven("/run/x.sock".into()).to_string();
+        assert!(
+            given.starts_with("/run/x.sock cannot be given") && given.contains("usermod -aG GROUP ACCOUNT"),
+            "{given}"
+        );
         let other = RunError::Listen("0.0.0.0:1883".parse().unwrap(), io::Error::from_raw_os_error(libc::EACCES));
         assert!(!other.to_string().contains("1024"), "{other}");
     }

@@ -223,7 +223,7 @@ fn the_command_line_does_what_the_api_does() {
     assert_eq!(ok(&["delete-retained", "r/#"]), "messages  1\n");
     assert!(ok(&["settings", "max_subscriptions"]).contains("[session] max_subscriptions  2"));
     assert!(ok(&["client", "a"]).contains("connected"), "a long id is asked for as well");
-    assert_eq!(ok(&["kick", "b"]), "");
+    assert_eq!(ok(&["kick", "b"]), "done\n");
     clients[1].closed();
     for (key, arguments, told) in [
         (&admin.viewer, &["kick", "c"][..], "operator"),

@@ -85,10 +85,19 @@ fn a_client_may_be_called_what_its_account_is_called() {
 
 /// What a broker that cannot start says, and its status.
 fn refused(file: &str) -> (String, Option<i32>) {
+    told_of(file, &["--storage", "memory"])
+}
+
+/// What is told of settings that are only looked at, and the exit status.
+fn tested(file: &str) -> (String, Option<i32>) {
+    told_of(file, &["--test-config"])
+}
+
+fn told_of(file: &str, flags: &[&str]) -> (String, Option<i32>) {
     let path = std::env::temp_dir().join(format!("dunlin-refused-{}-{}.toml", std::process::id(), file.len()));
     std::fs::write(&path, file).expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
-    let output = command.args(["--storage", "memory", "-c"]).arg(&path).output().expect("it runs");
+    let output = command.args(flags).arg("-c").arg(&path).output().expect("it runs");
     std::fs::remove_file(&path).expect("it was there");
     (String::from_utf8(output.stderr).expect("UTF-8"), output.status.code())
 }
@@ -126,6 +135,10 @@ fn what_is_somebody_elses_is_left_alone() {
     assert_eq!(std::fs::read(&socket.0).expect("it is there"), b"a letter");
     let (told, _) = refused(&socket.table("unix_owner = \"nobody-of-this-name\"\n"));
     assert!(told.contains("/etc/passwd has no such name"), "{told}");
+    let (told, status) = tested(&socket.table("unix_owner = \":no-group-of-this-name\"\n"));
+    assert!(told.contains("/etc/group has no such name") && told.contains("NOT usable"), "{told}");
+    assert_eq!(status, Some(1), "{told}");
+    assert_eq!(tested(&socket.table("unix_owner = \"root:root\"\n")).1, Some(0));
     let missing = format!("[[listener]]\nkind = \"unix\"\nunix = {:?}\n", socket.0.join("x"));
     let (told, status) = refused(&missing);
     assert!(told.contains("mqtt.sock/x.lock") && status == Some(71), "{told} {status:?}");

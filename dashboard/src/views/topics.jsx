@@ -115,7 +115,7 @@ const Tree = ({ rows, isOpen, turn }) => (
           <th scope="col" class="number wide">
             Last
           </th>
-          <th scope="col">
+          <th scope="col" class="wide">
             Look
           </th>
         </tr>
@@ -146,15 +146,24 @@ function Row({ node, isOpen, turn }) {
           <Name text={node.level} />
           {children.size > 0 && <span class="hint">{count(node.topics)}</span>}
         </span>
+        <span class={`narrow depth${Math.min(depth, 8)}`}>
+          <Looks filter={filter} topic={topic && way} />
+        </span>
       </th>
       <td class="number">{compact(node.rate)}</td>
       <td class="number wide">{bytes(node.bytes)}</td>
       <td class="number wide">{topic ? (topic.publishers >= 266 ? "266+" : count(topic.publishers)) : ""}</td>
       <td class="number wide">{node.lastAgo < 1000 ? "now" : `${span(node.lastAgo)} ago`}</td>
-      <td>
-        <a href={placeOf("tail", [], { filter })}>Watch</a>{" "}
-        {topic && <a href={placeOf("subscriptions", [], { topic: way })}>Who gets it</a>}
+      <td class="wide">
+        <Looks filter={filter} topic={topic && way} />
       </td>
     </tr>
   );
 }
+
+// Where more is to be seen of a branch, and of a topic.
+const Looks = ({ filter, topic }) => (
+  <>
+    <a href={placeOf("tail", [], { filter })}>Watch</a> {topic && <a href={placeOf("subscriptions", [], { topic })}>Who gets it</a>}
+  </>
+);

@@ -267,8 +267,11 @@ fn key(arguments: &CtlArguments) -> Result<Option<String>, ApiError> {
 
 /// What is printed.
 fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
-    let shown = |value: &Value, table: fn(&Value) -> String| {
-        if arguments.json { format!("{value:#}\n") } else { table(value) }
+    let shown = |value: &Value, table: fn(&Value) -> String| match arguments.json {
+        // Where there is nothing to say, programs look at the status.
+        true if value.is_null() => String::new(),
+        true => format!("{value:#}\n"),
+        false => table(value),
     };
     Ok(match &arguments.command {
         CtlCommand::Status => shown(&api.get("/api/v1/overview", &[])?, table::fields),
@@ -282,8 +285,7 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
         }
         CtlCommand::Kick { client_id, end_session } => {
             let query = [("client_id", client_id.as_str()), ("end_session", &end_session.to_string())];
-            api.delete("/api/v1/client", &query)?;
-            String::new()
+            shown(&api.delete("/api/v1/client", &query)?, table::done)
         }
         CtlCommand::Subscriptions(wanted) => shown(&subscriptions(api, wanted)?, table::subscriptions),
         CtlCommand::Groups { group: None } => {
@@ -317,7 +319,7 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
         }
         CtlCommand::Operate(command) => {
             let (value, table) = operate::answer(api, command)?;
-            if value.is_null() { String::new() } else { shown(&value, table) }
+            shown(&value, table)
         }
         CtlCommand::Reload => shown(&api.post("/api/v1/reload", &json!({}))?, table::reloaded),
     })

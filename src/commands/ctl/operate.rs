@@ -132,14 +132,13 @@ impl TraceArguments {
 /// How an answer is shown to people.
 type Table = fn(&Value) -> String;
 
-/// What the API answers, and as what people see it; nothing where it is done.
+/// What the API answers, and as what people see it.
 pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Table), ApiError> {
-    let nothing: Table = |_| String::new();
     let set_listener = |name: &str, verb: &str| api.post(&api::path(&["listeners", name, verb]), &json!({}));
     Ok(match command {
         OperateCommand::Listeners => (api.get("/api/v1/listeners", &[])?, table::listeners),
-        OperateCommand::StopListener { name } => (set_listener(name, "stop")?, nothing),
-        OperateCommand::StartListener { name } => (set_listener(name, "start")?, nothing),
+        OperateCommand::StopListener { name } => (set_listener(name, "stop")?, table::done),
+        OperateCommand::StartListener { name } => (set_listener(name, "start")?, table::done),
         OperateCommand::Bans => (api.get("/api/v1/bans", &[])?, table::bans),
         OperateCommand::Ban(ban) => {
             let mut body: Map<String, Value> =
@@ -149,7 +148,7 @@ pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Tabl
             body.insert("disconnect".to_owned(), json!(!ban.stay));
             (api.post("/api/v1/bans", &Value::Object(body))?, table::fields)
         }
-        OperateCommand::Unban(who) => (api.delete("/api/v1/bans", &who.pairs())?, nothing),
+        OperateCommand::Unban(who) => (api.delete("/api/v1/bans", &who.pairs())?, table::done),
         OperateCommand::Drain(DrainArguments { rate, server, wait }) => {
             let body = json!({"clients_per_s": rate, "server_reference": server, "wait_s": wait});
             (api.post("/api/v1/drain", &body)?, table::fields)
@@ -162,7 +161,7 @@ pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Tabl
             (api.post("/api/v1/traces", &Value::Object(body))?, table::fields)
         }
         OperateCommand::Traces => (api.get("/api/v1/traces", &[])?, table::traces),
-        OperateCommand::EndTrace { id } => (api.delete(&api::path(&["traces", &id.to_string()]), &[])?, nothing),
+        OperateCommand::EndTrace { id } => (api.delete(&api::path(&["traces", &id.to_string()]), &[])?, table::done),
     })
 }
 

@@ -29,10 +29,10 @@ fn collect(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
                 let members = value.as_object().into_iter().flatten();
                 members.map(|(_, value)| plain(value)).collect::<Vec<_>>().join(" ")
             });
-            lines.push((name.to_owned(), texts.collect::<Vec<_>>().join(", ")));
+            lines.push((name.to_owned(), or_dash(texts.collect::<Vec<_>>().join(", "))));
         }
         Value::Array(values) => {
-            lines.push((name.to_owned(), values.iter().map(plain).collect::<Vec<_>>().join(" ")));
+            lines.push((name.to_owned(), or_dash(values.iter().map(plain).collect::<Vec<_>>().join(" "))));
         }
         other => match other.as_u64().filter(|_| name == "until_ms") {
             Some(unix_ms) => lines.push(("until".to_owned(), rfc3339(unix_ms))),
@@ -212,6 +212,11 @@ pub(super) fn published(answer: &Value) -> String {
     format!("published; {text}\n")
 }
 
+/// It was done, and there is no more to say of it.
+pub(super) fn done(_: &Value) -> String {
+    "done\n".to_owned()
+}
+
 /// What a reload has come to.
 pub(super) fn reloaded(answer: &Value) -> String {
     let mut text = String::new();
@@ -267,6 +272,11 @@ fn cut(cell: String) -> String {
         return cell;
     }
     cell.chars().take(CELL_MAX - 3).chain("...".chars()).collect()
+}
+
+/// What a list that holds nothing is shown as.
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 /// One value in one line.
@@ -325,11 +335,16 @@ mod tests {
 
     #[test]
     fn fields_are_named_by_where_they_stand() {
-        let value = json!({"node": "n", "connection": {"silent_s": 3}, "filters": ["a", "b"], "drops": [{"reason": "x", "messages": 2}]});
+        let value = json!({"node": "n", "connection": {"silent_s": 3}, "filters": ["a", "b"], "drops": [{"reason": "x", "messages": 2}],
+                           "bans": []});
         let text = fields(&value);
-        for line in
-            ["connection.silent_s  3", "filters              a b", "drops                2 x", "node                 n"]
-        {
+        for line in [
+            "connection.silent_s  3",
+            "filters              a b",
+            "drops                2 x",
+            "node                 n",
+            "bans                 -",
+        ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
     }

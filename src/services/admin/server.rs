@@ -48,7 +48,11 @@ impl Routes {
 pub(super) fn start(sockets: AdminSockets<'_>, state: Arc<AdminState>) -> io::Result<()> {
     let routes = Arc::new(Routes { state, made: OnceLock::new() });
     let AdminSockets { network, tls, local, .. } = sockets;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .thread_name("admin-files")
+        .build()?;
     let (network, local) = {
         let _entered = runtime.enter();
         let network = network.map(|listener| {

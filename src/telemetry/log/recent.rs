@@ -7,6 +7,9 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
 use crate::limits::{LOG_RECENT_LINES, LOG_RECENT_MAX_BYTES};
 
 /// A line of the log.
@@ -14,7 +17,7 @@ use crate::limits::{LOG_RECENT_LINES, LOG_RECENT_MAX_BYTES};
 pub struct RecentLine {
     /// Counted from 1 since the start of the process.
     pub number: u64,
-    /// As it was written, without its end.
+    /// As it was written, without its end. One for the journal has its time in place of the priority.
     pub text: Box<str>,
 }
 
@@ -41,13 +44,13 @@ pub(super) fn keep(line: &[u8]) {
 impl RecentLines {
     fn keep(&mut self, line: &[u8]) {
         let text = String::from_utf8_lossy(line);
-        let text = text.trim_end_matches('\n');
-        if has_password(text) {
+        let text = with_time(text.trim_end_matches('\n'));
+        if has_password(&text) {
             return;
         }
         self.last += 1;
         self.bytes += text.len();
-        self.lines.push_back(RecentLine { number: self.last, text: text.into() });
+        self.lines.push_back(RecentLine { number: self.last, text: text.into_boxed_str() });
         while self.lines.len() > LOG_RECENT_LINES || self.bytes > LOG_RECENT_MAX_BYTES {
             let Some(oldest) = self.lines.pop_front() else { break };
             self.bytes -= oldest.text.len();
@@ -60,6 +63,20 @@ impl RecentLines {
         found.reverse();
         found
     }
+}
+
+/// A line with its time first, as it stands in every log but the journal, which has times of its own.
+fn with_time(line: &str) -> String {
+    let for_journal = line.strip_prefix('<').and_then(|rest| rest.split_once('>'));
+    let Some((_, rest)) = for_journal else { return line.to_owned() };
+    // An object has its time in it.
+    if rest.starts_with('{') {
+        return rest.to_owned();
+    }
+    let mut time = String::new();
+    // A string takes everything.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    format!("{time} {rest}")
 }
 
 /// Whether it is the line that tells a password, in either format.
@@ -90,6 +107,21 @@ mod tests {
         assert_eq!((recent.lines.len(), recent.bytes), (1, LOG_RECENT_MAX_BYTES));
         recent.keep(&vec![b'x'; LOG_RECENT_MAX_BYTES + 1]);
         assert_eq!((recent.lines.len(), recent.bytes), (0, 0), "one that is larger than all may be is none");
+    }
+
+    #[test]
+    fn lines_for_the_journal_have_a_time_and_no_priority() {
+        let mut recent = none();
+        recent.keep(b"<6>INFO  client_connected client=<4>x\n");
+        recent.keep(b"<6>{\"time\":\"t\",\"level\":\"info\",\"event\":\"ready\"}\n");
+        recent.keep(b"<4>WARN  admin_password user=admin password=secret\n");
+        recent.keep(b"<4>{\"time\":\"t\",\"level\":\"warn\",\"event\":\"admin_password\",\"password\":\"secret\"}\n");
+        let lines = recent.after(0, 10);
+        assert_eq!(lines.len(), 2, "a password is not kept: {lines:?}");
+        let (time, rest) = lines[0].text.split_once(' ').expect("a time, and the line");
+        assert_eq!(rest, "INFO  client_connected client=<4>x");
+        assert!(time.len() == "2026-03-01T12:00:00.123456Z".len() && time.ends_with('Z'), "{time}");
+        assert_eq!(&*lines[1].text, "{\"time\":\"t\",\"level\":\"info\",\"event\":\"ready\"}");
     }
 
     #[test]
