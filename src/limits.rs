@@ -679,3 +679,11 @@ pub const PAUSE_MS: u64 = 2_000;
 pub const BEATS_KEPT_MAX: usize = 8;
 /// Changes of the map that wait at one node: each range can be marked and given on, each other node can die, and operators have some.
 pub const MAP_CHANGES_MAX: usize = 256;
+/// Longest frame between two nodes: a message of the longest packet, with its topic and properties written apart.
+pub const LINK_FRAME_MAX_BYTES: usize = PACKET_SIZE_MAX_BYTES as usize + 64 * 1024;
+/// Longest frame of a peer that is not known yet: a HELLO with the longest name of a cluster has 312 bytes.
+pub const LINK_HELLO_MAX_BYTES: usize = 512;
+/// Shortest shared secret of a cluster: whoever has seen a proof may try secrets at home, and 16 random bytes are out of reach.
+pub const LINK_SECRET_MIN_BYTES: usize = 16;
+/// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
+pub const LINK_GROUPS_MAX: usize = 4_096;

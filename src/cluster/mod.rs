@@ -13,6 +13,8 @@
 mod batch;
 mod document;
 mod exchange;
+mod link_frame;
+mod link_handshake;
 mod map;
 mod membership;
 mod owner;
@@ -26,6 +28,13 @@ mod tests;
 pub use batch::{BatchKind, RANGE_BATCH_FORMAT, RangeBatch, RangeBatchError, RangeBatchHeader, StatePage};
 pub use document::{CONTROL_FORMAT, ClusterDocument, ControlKey, DocumentError, NodeDocument};
 pub use exchange::{AppendId, LogAnswer, LogOperation, LossReason, RangeClaim, RangeNews};
+pub use link_frame::{
+    LINK_NONCE_BYTES, LINK_PROOF_BYTES, LINK_VERSION, LinkFrame, LinkFrameError, LinkHello, LinkInterest, LinkPublish,
+};
+pub use link_handshake::{
+    LINK_RECORD_HEAD_BYTES, LinkHandshake, LinkOpener, LinkPeer, LinkRefusal, LinkSealer, LinkSecret, LinkSide,
+    LinkTrust,
+};
 pub use map::{ClusterMap, MapChange, MapMember, RangeEntry};
 pub use membership::{ControlPut, Membership, MembershipNews, NodeIdentity, Standing};
 pub use owner::LogOwner;

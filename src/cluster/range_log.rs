@@ -36,6 +36,11 @@ impl RangeLog {
         self.owner.as_mut()
     }
 
+    /// Whether nothing that was appended still waits for the engine.
+    pub fn is_idle(&self) -> bool {
+        self.owner.as_ref().is_none_or(LogOwner::is_idle)
+    }
+
     /// Gives the range up.
     pub fn release(&mut self) {
         if let Some(owner) = &mut self.owner {

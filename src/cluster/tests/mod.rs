@@ -1,5 +1,6 @@
 //! Tests of the cluster's parts together, driven by hand; chance is left to the simulator.
 
+mod link;
 mod map;
 mod membership;
 mod owner;

@@ -4,7 +4,7 @@
 pub(crate) enum Canary {
     #[default]
     None,
-    /// Every 10th append is stored wherever the log ends.
+    /// Every 10th append is stored wherever the log ends, and nobody looks where that was.
     SkipFence,
     /// A batch counts as soon as the engine has it, whatever became of those before it.
     AckOutOfOrder,
@@ -18,8 +18,8 @@ pub(crate) enum Canary {
     LoseTail,
     /// A purge takes one message more than was asked for.
     PurgeTooFar,
-    /// Messages have no names, and what was said again is stored again.
-    NoNames,
+    /// Two nodes that claim a range at once call their messages alike.
+    ShareNames,
     /// A node serves its clients on, however long nobody has heard it.
     ServeUnheard,
     /// Nodes do not see each other's beats.
@@ -40,7 +40,7 @@ impl Canary {
         Self::SkipHole,
         Self::LoseTail,
         Self::PurgeTooFar,
-        Self::NoNames,
+        Self::ShareNames,
         Self::ServeUnheard,
         Self::HideBeats,
         Self::ForgetBatch,

@@ -81,11 +81,6 @@ impl EngineLog {
         self.faults.iter().filter(|faults| faults.contains_key(&sequence)).count() >= replicas
     }
 
-    /// Whether anything that the log still has is damaged somewhere.
-    pub(crate) fn has_damage(&self) -> bool {
-        self.faults.iter().any(|faults| faults.range(self.first..).next().is_some())
-    }
-
     /// A message as the leader gives it out: `None` where it has none.
     pub(crate) fn read(&self, sequence: u64, now: u64) -> Option<Vec<u8>> {
         if sequence < self.first || sequence > self.seen_last(now) {

@@ -43,7 +43,7 @@ impl Stats {
         }
     }
 
-    pub(crate) fn all_mut(&mut self) -> [&mut u64; 17] {
+    fn all_mut(&mut self) -> [&mut u64; 17] {
         [
             &mut self.acknowledged,
             &mut self.owned,
