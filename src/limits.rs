@@ -664,6 +664,9 @@ pub const RANGE_RETRY_MS: u64 = 50;
 pub const RANGE_LOOKS_MAX: u32 = 20;
 /// Replicas that are asked for one place of a log beside the first: logs have three, and one that comes back may need a second try.
 pub const STEP_DOWNS_MAX: u32 = 3;
+/// Highest sequence that a range's log is believed to have: a million appends a second reach it in 146,000 years. An engine that tells more is not
+/// heard, so that counting on never overflows.
+pub const RANGE_SEQUENCE_MAX: u64 = 1 << 62;
 /// Longest document of the control store: the map of as many nodes as there may be, with the longest names escaped, and of all ranges has 105,000 bytes.
 pub const CONTROL_DOCUMENT_MAX_BYTES: usize = 128 * 1024;
 /// Longest name of a cluster or a node, address of a link and version: that of a host (RFC 1035) with a port.
@@ -672,6 +675,8 @@ pub const MEMBER_NAME_MAX_BYTES: usize = 255;
 pub const BEAT_INTERVAL_MS: u64 = 1_000;
 /// A beat that has not moved for so long while others came back is that of a dead node: three were missed.
 pub const DEATH_MS: u64 = 3_000;
+/// A node whose last beat that came back was sent so long ago is unheard: before anybody may call it dead, also by a clock that is a tenth faster.
+pub const UNHEARD_MS: u64 = 2_700;
 /// A node that did nothing for longer than that was paused, and asks whether it still is who it was before it acknowledges anything. Less than
 /// [`DEATH_MS`] by one beat.
 pub const PAUSE_MS: u64 = 2_000;

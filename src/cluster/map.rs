@@ -166,7 +166,7 @@ impl ClusterMap {
         if map == *self {
             return None;
         }
-        map.epoch += 1;
+        map.epoch = map.epoch.saturating_add(1);
         Some(map)
     }
 

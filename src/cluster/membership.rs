@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::document::{ClusterDocument, ControlKey, DocumentError, NodeDocument};
 use super::map::{ClusterMap, MapChange};
 use super::range::{BootId, NodeId, RangeId};
-use crate::limits::{BEAT_INTERVAL_MS, BEATS_KEPT_MAX, DEATH_MS, MAP_CHANGES_MAX, PAUSE_MS};
+use crate::limits::{BEAT_INTERVAL_MS, BEATS_KEPT_MAX, DEATH_MS, MAP_CHANGES_MAX, PAUSE_MS, UNHEARD_MS};
 use crate::time::{Deadline, Now};
 
 /// Who a node is.
@@ -160,7 +160,7 @@ impl Membership {
         let Some(heard) = self.own.heard_sent_at.filter(|_| self.node.is_some()) else { return Standing::Joining };
         if self.paused_until.is_some() || self.is_jump(now) {
             Standing::Paused
-        } else if now.ms().saturating_sub(heard.0) >= DEATH_MS {
+        } else if now.ms().saturating_sub(heard.0) >= UNHEARD_MS {
             Standing::Unheard
         } else {
             Standing::Member

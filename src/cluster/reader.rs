@@ -11,7 +11,7 @@
 use super::batch::RangeBatch;
 use super::exchange::{LogAnswer, LogOperation, RangeClaim, RangeNews};
 use super::run::{Judgement, LogDamage, RunJudge};
-use crate::limits::{RANGE_LOOKS_MAX, RANGE_RETRY_MS, STEP_DOWNS_MAX};
+use crate::limits::{RANGE_LOOKS_MAX, RANGE_RETRY_MS, RANGE_SEQUENCE_MAX, STEP_DOWNS_MAX};
 use crate::time::{Deadline, Now};
 
 /// Where a log ended when it was read to its end.
@@ -180,6 +180,10 @@ impl LogReader {
     }
 
     fn handle_info(&mut self, first: u64, last: u64, now: Now) {
+        if last > RANGE_SEQUENCE_MAX {
+            self.rest(now);
+            return;
+        }
         if last < self.claim.floor.max(self.judge.next() - 1) || (first > last && last > 0) {
             // It may be the word of a replica that is behind.
             self.short_looks += 1;

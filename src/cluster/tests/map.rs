@@ -223,6 +223,11 @@ fn maps_that_contradict_themselves_are_refused() {
     }
     let unknown = text.replacen("\"epoch\"", "\"colour\":1,\"epoch\"", 1);
     assert!(matches!(ClusterMap::decode(unknown.as_bytes()), Err(DocumentError::Shape(_))));
+    // The highest epoch that somebody can write down is no reason to stop.
+    let epoch = text.find("\"members\"").unwrap();
+    let last = format!("{{\"format\":1,\"epoch\":{},{}", u64::MAX, &text[epoch..]);
+    let last = ClusterMap::decode(last.as_bytes()).unwrap();
+    assert_eq!(last.after(&MapChange::Death(node(1))).unwrap().epoch(), u64::MAX);
     // Of a later format nothing is read but its number.
     let later = br#"{"format":2,"epoch":{"more":[]}}"#;
     assert_eq!(ClusterMap::decode(later), Err(DocumentError::NewerFormat(u64::from(CONTROL_FORMAT) + 1)));

@@ -4,7 +4,7 @@ use super::script::{Script, at, claim, next, read_whole};
 use crate::cluster::{
     BatchKind, LogAnswer, LogDamage, LogOperation, RangeBatchError, RangeClaim, RangeLog, RangeNews, StatePage,
 };
-use crate::limits::{RANGE_LOOKS_MAX, STEP_DOWNS_MAX};
+use crate::limits::{RANGE_LOOKS_MAX, RANGE_SEQUENCE_MAX, STEP_DOWNS_MAX};
 
 fn state(page: u32, is_last: bool) -> BatchKind {
     BatchKind::State(StatePage { page, is_last })
@@ -195,4 +195,30 @@ fn a_read_that_breaks_off_blames_nobody() {
     // What comes late of a read that has ended is not heard.
     assert!(log.handle_message(read, 2, &script.messages[1]).is_none());
     assert!(wants_to_mark(&mut log));
+}
+
+#[test]
+fn an_engine_that_tells_impossible_sequences_is_not_heard() {
+    let mut log = RangeLog::new(claim(1));
+    for (first, last) in [(1, u64::MAX), (u64::MAX, u64::MAX), (1, RANGE_SEQUENCE_MAX + 1)] {
+        assert_eq!(next(&mut log), LogOperation::Look);
+        log.handle_answer(LogAnswer::Info { first, last }, at(0));
+    }
+    // The last that is believed is read, and nothing that it might say is counted on from.
+    assert_eq!(next(&mut log), LogOperation::Look);
+    log.handle_answer(LogAnswer::Info { first: RANGE_SEQUENCE_MAX, last: RANGE_SEQUENCE_MAX }, at(0));
+    let LogOperation::Read { read, from, to } = next(&mut log) else { panic!("a read") };
+    assert_eq!((from, to), (RANGE_SEQUENCE_MAX, RANGE_SEQUENCE_MAX));
+    for sequence in [0, 1, RANGE_SEQUENCE_MAX, u64::MAX] {
+        assert!(log.handle_message(read, sequence, b"nothing").is_none());
+    }
+    assert_eq!(next(&mut log), LogOperation::Look);
+    // One that is said to be empty, and has a beginning, was emptied by somebody else.
+    let emptied = RangeClaim { floor: 0, ..claim(1) };
+    let mut log = RangeLog::new(emptied);
+    for _ in 0..=RANGE_LOOKS_MAX {
+        assert_eq!(next(&mut log), LogOperation::Look);
+        log.handle_answer(LogAnswer::Info { first: 10, last: 9 }, at(0));
+    }
+    assert_eq!(next(&mut log), LogOperation::StepDown);
 }

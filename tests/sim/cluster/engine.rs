@@ -81,6 +81,15 @@ impl EngineLog {
         self.faults.iter().filter(|faults| faults.contains_key(&sequence)).count() >= replicas
     }
 
+    /// On how many replicas a message is damaged, or has not come yet.
+    pub(crate) fn lacks(&self, sequence: u64, now: u64) -> usize {
+        let is_behind = |replica: usize| {
+            let (behind, until) = self.behind[replica];
+            now < until && sequence + behind > self.last()
+        };
+        (0..REPLICAS).filter(|replica| is_behind(*replica) || self.faults[*replica].contains_key(&sequence)).count()
+    }
+
     /// A message as the leader gives it out: `None` where it has none.
     pub(crate) fn read(&self, sequence: u64, now: u64) -> Option<Vec<u8>> {
         if sequence < self.first || sequence > self.seen_last(now) {

@@ -173,7 +173,9 @@ impl World {
             }
             8 => {
                 let (replica, count) = (self.rng.below(REPLICAS), self.rng.between(1, 20) as u64);
-                let until = self.now + self.rng.between(50, 700) as u64;
+                // One replica of a log may have lost the end of it for good.
+                let is_for_good = self.plan.rots && replica == range % REPLICAS && self.rng.percent(20);
+                let until = if is_for_good { u64::MAX } else { self.now + self.rng.between(50, 700) as u64 };
                 self.logs[range].behind[replica] = (count, until);
                 self.trace.note(&format!("range {range}: replica {replica} is {count} behind"));
                 self.oracle.stats.short += 1;

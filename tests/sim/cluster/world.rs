@@ -326,7 +326,7 @@ impl World {
             RangeNews::Quarantined { sequence, damage } => {
                 claim.is_quarantined = true;
                 self.stats().quarantined += 1;
-                if !self.logs[usize::from(range)].is_damaged_on(sequence, 2) {
+                if self.logs[usize::from(range)].lacks(sequence, self.now) < 2 {
                     return Err(format!(
                         "range {range}: quarantined at {sequence} ({damage}), which replicas have whole"
                     ));
