@@ -15,7 +15,7 @@ use crate::limits::{LINK_FRAME_MAX_BYTES, LINK_GROUPS_MAX};
 pub const LINK_VERSION: u16 = 1;
 /// Random bytes in a HELLO.
 pub const LINK_NONCE_BYTES: usize = 32;
-/// Bytes of a PROOF.
+/// Bytes that show the secret is known: an HMAC-SHA256.
 pub const LINK_PROOF_BYTES: usize = 32;
 
 /// The first thing that each end of a link says.
@@ -31,7 +31,7 @@ pub struct LinkHello<'a> {
     pub shards: (u8, u8),
     /// Never used before.
     pub nonce: [u8; LINK_NONCE_BYTES],
-    /// Of the cluster.
+    /// As `--cluster-name` of the sender will say.
     pub cluster: &'a str,
 }
 
@@ -75,7 +75,7 @@ pub struct LinkPublish<'a> {
     pub payload: &'a [u8],
 }
 
-/// One frame.
+/// Everything that one node can say to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkFrame<'a> {
     /// Begins a link.
@@ -117,7 +117,7 @@ pub enum LinkFrame<'a> {
     },
     /// The sender has seen a map.
     Map {
-        /// Its epoch.
+        /// By which the receiver knows whether it lags behind.
         epoch: u64,
     },
     /// Asks whether somebody is there, or answers.

@@ -63,7 +63,7 @@ impl std::fmt::Debug for LinkSecret {
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkPeer {
-    /// The node.
+    /// As it says: any member may, the secret is the same for all.
     pub node: NodeId,
     /// Its process.
     pub boot: BootId,

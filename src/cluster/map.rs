@@ -208,7 +208,7 @@ impl ClusterMap {
     }
 
     fn plan_move(&mut self, range: RangeId, to: NodeId) {
-        if !self.members.get(&to).is_some_and(|member| !member.is_leaving) {
+        if self.members.get(&to).is_none_or(|member| member.is_leaving) {
             return;
         }
         if let Some(entry) = self.entries.get_mut(usize::from(range.0)) {

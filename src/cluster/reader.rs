@@ -135,7 +135,6 @@ impl LogReader {
             (ReaderPhase::Looking, LogAnswer::Info { first, last }) if self.is_asked => {
                 self.handle_info(first, last, now);
             }
-            (ReaderPhase::Looking, LogAnswer::LookFailed) if self.is_asked => self.rest(now),
             (ReaderPhase::Reading { .. }, LogAnswer::ReadEnded { read, is_whole }) if read == self.read => {
                 if is_whole {
                     self.suspect(LogDamage::Hole);
@@ -143,7 +142,11 @@ impl LogReader {
                     self.rest(now);
                 }
             }
-            (ReaderPhase::SteppingDown, LogAnswer::SteppedDown) if self.is_asked => self.rest(now),
+            (ReaderPhase::Looking, LogAnswer::LookFailed) | (ReaderPhase::SteppingDown, LogAnswer::SteppedDown)
+                if self.is_asked =>
+            {
+                self.rest(now);
+            }
             _ => {}
         }
     }

@@ -39,13 +39,13 @@ fn identity(name: &str, boot: u64) -> NodeIdentity {
     }
 }
 
-struct Nodes {
+struct Fleet {
     store: Store,
     nodes: Vec<Membership>,
     ms: u64,
 }
 
-impl Nodes {
+impl Fleet {
     fn new(count: u64) -> Self {
         let mut nodes = Self { store: Store::default(), nodes: Vec::new(), ms: 10_000 };
         for boot in 1..=count {
@@ -100,7 +100,7 @@ impl Nodes {
 
 #[test]
 fn nodes_found_a_cluster_and_join_it() {
-    let mut nodes = Nodes::new(3);
+    let mut nodes = Fleet::new(3);
     nodes.run(3_000, &[]);
     for node in 0..3 {
         assert_eq!(nodes.nodes[node].node(), NodeId::new(node as u16 + 1));
@@ -114,7 +114,7 @@ fn nodes_found_a_cluster_and_join_it() {
 
 #[test]
 fn a_node_whose_beat_stands_still_for_long_enough_is_dead() {
-    let mut nodes = Nodes::new(3);
+    let mut nodes = Fleet::new(3);
     nodes.nodes[0].request(MapChange::Rebalance);
     nodes.run(1_000, &[]);
     nodes.run(DEATH_MS - 500, &[2]);
@@ -134,7 +134,7 @@ fn a_node_whose_beat_stands_still_for_long_enough_is_dead() {
 
 #[test]
 fn who_was_paused_calls_nobody_dead_and_acknowledges_nothing_until_a_beat_came_back() {
-    let mut nodes = Nodes::new(2);
+    let mut nodes = Fleet::new(2);
     nodes.run(PAUSE_MS - 100, &[0]);
     assert_ne!(nodes.standing(0), Standing::Paused);
     nodes.ms += 200;
@@ -152,7 +152,7 @@ fn who_was_paused_calls_nobody_dead_and_acknowledges_nothing_until_a_beat_came_b
 
 #[test]
 fn a_node_that_cannot_beat_is_unheard_before_anybody_may_call_it_dead() {
-    let mut nodes = Nodes::new(1);
+    let mut nodes = Fleet::new(1);
     const { assert!(UNHEARD_MS * 11 <= DEATH_MS * 10) };
     let begin = nodes.ms;
     while nodes.ms < begin + 2 * DEATH_MS {
@@ -173,7 +173,7 @@ fn a_node_that_cannot_beat_is_unheard_before_anybody_may_call_it_dead() {
 
 #[test]
 fn a_process_that_starts_under_a_members_name_is_that_member_at_once() {
-    let mut nodes = Nodes::new(2);
+    let mut nodes = Fleet::new(2);
     nodes.start("n1", 77);
     nodes.run(300, &[]);
     assert_eq!(nodes.nodes[2].node(), NodeId::new(1));
@@ -184,7 +184,7 @@ fn a_process_that_starts_under_a_members_name_is_that_member_at_once() {
 
 #[test]
 fn what_one_node_has_told_of_a_log_every_node_knows() {
-    let mut nodes = Nodes::new(2);
+    let mut nodes = Fleet::new(2);
     nodes.nodes[0].tell_floor(RangeId(2), 41);
     nodes.nodes[0].tell_floor(RangeId(2), 40);
     nodes.run(1_200, &[]);
@@ -203,7 +203,7 @@ fn what_one_node_has_told_of_a_log_every_node_knows() {
 
 #[test]
 fn a_store_of_another_cluster_is_left_alone() {
-    let mut nodes = Nodes::new(1);
+    let mut nodes = Fleet::new(1);
     let mut other = identity("n9", 9);
     other.cluster.name = "another".into();
     let mut node = Membership::new(other);
@@ -231,7 +231,7 @@ fn no_more_changes_wait_than_may() {
 
 #[test]
 fn beats_that_come_back_late_still_say_when_they_were_sent() {
-    let mut nodes = Nodes::new(1);
+    let mut nodes = Fleet::new(1);
     // Each comes back when two more are on their way.
     let mut under_way = std::collections::VecDeque::new();
     for _ in 0..80 {

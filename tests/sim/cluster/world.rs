@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use dunlin::cluster::{
-    ControlKey, ControlPut, LogAnswer, LogOperation, MapChange, MembershipNews, RangeClaim, RangeId, RangeLog,
+    BootId, ControlKey, ControlPut, LogAnswer, LogOperation, MapChange, MembershipNews, RangeClaim, RangeId, RangeLog,
     RangeNews, Standing,
 };
 use dunlin::time::Now;
@@ -247,41 +247,37 @@ impl World {
     /// Claims what the map says, and gives up what it does not.
     fn claim(&mut self, index: usize) {
         let (now, contends) = (self.time(), self.plan.contends && !self.is_calm);
-        let node = &mut self.nodes[index];
-        let Some(membership) = node.membership.as_mut() else { return };
-        let (Some(map), Some(number)) = (membership.map().cloned(), membership.node()) else { return };
-        node.claims.retain(|range, claim| {
+        let Node { membership: Some(membership), claims, attempts, boot, .. } = &mut self.nodes[index] else { return };
+        let (Some(map), Some(number)) = (membership.map(), membership.node()) else { return };
+        claims.retain(|range, claim| {
             let is_mine = map.entries()[usize::from(*range)].owner == Some(number) || contends;
             if !is_mine {
                 claim.log.release();
             }
             is_mine
         });
+        let mut given_up = Vec::new();
         for range in map.owned_by(number) {
             let entry = map.entries()[usize::from(range.0)];
-            let claim = node.claims.get_mut(&range.0);
+            let claim = claims.get_mut(&range.0);
             let is_due = claim.as_ref().is_none_or(|claim| claim.again_at.is_some_and(|at| at <= now.ms()));
             if is_due && entry.next.is_none() && membership.standing(now) == Standing::Member {
-                node.attempts += 1;
-                let floor = membership.floor(range);
-                let claim = RangeClaim {
-                    range,
-                    node: number,
-                    boot: dunlin::cluster::BootId(node.boot),
-                    attempt: node.attempts,
-                    floor,
-                };
-                node.claims.insert(range.0, Claim::new(RangeLog::new(claim)));
+                *attempts += 1;
+                let (boot, floor) = (BootId(*boot), membership.floor(range));
+                let claim = RangeClaim { range, node: number, boot, attempt: *attempts, floor };
+                claims.insert(range.0, Claim::new(RangeLog::new(claim)));
             } else if entry.next.is_some() {
                 // It gives the range up once nothing is under way, and at once if it has not even claimed it.
                 let is_idle = claim.as_ref().is_none_or(|claim| claim.again_at.is_some() || claim.is_quarantined);
                 let claim = claim.map(|claim| &mut claim.log);
-                let is_idle = is_idle || claim.as_ref().is_some_and(|log| log.is_idle());
-                if is_idle {
+                if is_idle || claim.as_ref().is_some_and(|log| log.is_idle()) {
                     claim.into_iter().for_each(RangeLog::release);
-                    membership.request(MapChange::GivenUp { range, from: number });
+                    given_up.push(MapChange::GivenUp { range, from: number });
                 }
             }
+        }
+        for change in given_up {
+            membership.request(change);
         }
     }
 
