@@ -5,7 +5,7 @@
 //! Leaves to others: asking the engine. Each operation is to be answered, by a time-out if by nothing else.
 
 use super::batch::RangeBatch;
-use super::exchange::{LogAnswer, LogOperation, RangeClaim, RangeNews};
+use super::exchange::{LogAnswer, LogOperation, LossReason, RangeClaim, RangeNews};
 use super::owner::LogOwner;
 use super::range::RangeId;
 use super::reader::LogReader;
@@ -18,12 +18,14 @@ pub struct RangeLog {
     reader: LogReader,
     /// From when everything was read.
     owner: Option<LogOwner>,
+    /// It was given up before that: whether this was told.
+    released: Option<bool>,
 }
 
 impl RangeLog {
     /// Begins to read.
     pub const fn new(claim: RangeClaim) -> Self {
-        Self { claim, reader: LogReader::new(claim), owner: None }
+        Self { claim, reader: LogReader::new(claim), owner: None, released: None }
     }
 
     /// Whose log.
@@ -43,8 +45,9 @@ impl RangeLog {
 
     /// Gives the range up.
     pub fn release(&mut self) {
-        if let Some(owner) = &mut self.owner {
-            owner.release();
+        match &mut self.owner {
+            Some(owner) => owner.release(),
+            None => self.released = self.released.or(Some(false)),
         }
     }
 
@@ -52,12 +55,17 @@ impl RangeLog {
     pub fn next_operation(&mut self, now: Now) -> Option<LogOperation> {
         match &mut self.owner {
             Some(owner) => owner.next_operation(now),
+            None if self.released.is_some() => None,
             None => self.reader.next_operation(),
         }
     }
 
     /// What is to be told next.
     pub fn next_news(&mut self) -> Option<RangeNews> {
+        if self.released == Some(false) {
+            self.released = Some(true);
+            return Some(RangeNews::Lost { reason: LossReason::Released });
+        }
         self.reader.next_news().or_else(|| self.owner.as_mut()?.next_news())
     }
 
@@ -95,6 +103,7 @@ impl RangeLog {
 
     fn claim_at_end(&mut self) {
         if self.owner.is_none()
+            && self.released.is_none()
             && let Some(end) = self.reader.end()
         {
             self.owner = Some(LogOwner::new(self.claim, end));

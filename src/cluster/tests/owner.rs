@@ -159,3 +159,22 @@ fn who_gives_a_range_up_appends_nothing_more_and_does_not_claim_it_again() {
     log.handle_answer(LogAnswer::Refused { id: mark }, at(0));
     assert_eq!((log.next_news(), log.next_operation(at(100))), (None, None));
 }
+
+#[test]
+fn who_gives_a_range_up_while_it_reads_marks_nothing() {
+    let mut script = Script::new();
+    script.run(7, 2);
+    let mut log = RangeLog::new(claim(9));
+    assert_eq!(next(&mut log), LogOperation::Look);
+    log.handle_answer(script.info(), at(0));
+    let LogOperation::Read { read, .. } = next(&mut log) else { panic!("a read") };
+    log.release();
+    log.release();
+    assert_eq!(log.next_news(), Some(RangeNews::Lost { reason: LossReason::Released }));
+    for (index, bytes) in script.messages.iter().enumerate() {
+        log.handle_message(read, index as u64 + 1, bytes);
+    }
+    log.handle_answer(LogAnswer::ReadEnded { read, is_whole: true }, at(0));
+    assert_eq!((log.next_news(), log.next_operation(at(1_000))), (None, None));
+    assert!(log.owner().is_none());
+}
