@@ -2,7 +2,7 @@
 //!
 //! One core of pure state machines, one thin edge that touches the operating system. Read in this order: [`limits`],
 //! [`ids`], [`time`], [`settings`]; [`codec`] and [`topic`]; [`session`], then [`shard`] (the heart: `Shard::handle`); [`store`];
-//! [`conn`]; then the edge, `ring`, `net`, `runtime`. `docs/ARCHITECTURE.md` follows one PUBLISH through all of them.
+//! [`cluster`]; [`conn`]; then the edge, `ring`, `net`, `runtime`. `docs/ARCHITECTURE.md` follows one PUBLISH through all of them.
 //!
 //! Who may import whom (kept by `tests/tidy.rs`):
 //!
@@ -18,6 +18,7 @@
 //! session                  <- codec topic limits ids time telemetry
 //! auth                     <- codec topic limits ids time
 //! shard                    <- session topic codec auth store telemetry settings limits ids time slab
+//! cluster                  <- limits ids time         (nodes, ranges, their logs, what nodes say to each other)
 //! conn                     <- shard auth codec telemetry settings limits ids time slab
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
@@ -32,6 +33,7 @@
 //! ```
 
 pub mod auth;
+pub mod cluster;
 pub mod codec;
 pub mod conn;
 pub mod ids;

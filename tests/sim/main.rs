@@ -5,6 +5,8 @@
 //! Everything follows from one seed. `SIM_SEED` runs one, `SIM_SEEDS` so many (64 by default), `SIM_STEPS` so many steps
 //! each, beginning at `SIM_FIRST`; `SIM_DISKS` has all with disks (1) or without (0). A failure prints its seed and step, the last events (`SIM_EVENTS` sets how many), and how to run it
 //! again. `scripts/sim` runs thousands.
+//!
+//! `cluster` is a simulation of its own, of several nodes and a model of the engine between them, with the same variables.
 
 mod actions;
 mod authenticator;
@@ -12,6 +14,7 @@ mod batches;
 mod bodies;
 mod canary;
 mod client;
+mod cluster;
 mod conn;
 mod crash;
 #[path = "../support/dice.rs"]

@@ -1,0 +1,8 @@
+//! Tests of the cluster's parts together, driven by hand; chance is left to the simulator.
+
+mod link;
+mod map;
+mod membership;
+mod owner;
+mod reader;
+mod script;
