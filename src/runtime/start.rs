@@ -30,6 +30,7 @@ use crate::net::{ListenOn, Listening};
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
 use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper};
+use crate::services::otlp;
 use crate::telemetry::log;
 use crate::time::Timestamp;
 
@@ -58,6 +59,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end(), bans };
     let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
+    otlp::apply(config, random).map_err(|error| RunError::Thread("the exporter of spans".into(), error.to_string()))?;
     let planes = listener_parts.planes.clone();
     let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
     let listeners = ProcessListeners::new(opened, listener_parts);
@@ -100,6 +102,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     stop.store(true, Ordering::SeqCst);
     planes.iter().for_each(PlaneHandle::wake);
     let undrained = join(threads)?;
+    otlp::finish();
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
 }

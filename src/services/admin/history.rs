@@ -97,7 +97,7 @@ pub(super) struct HistoryView {
 
 /// The last hour in samples of five seconds: clients, rates, memory, cores. They are taken while the admin server runs.
 #[utoipa::path(
-    get, path = "/api/v1/history", tag = "broker", params(HistoryQuery),
+    get, path = "/api/v1/history", operation_id = "history", tag = "broker", params(HistoryQuery),
     responses(
         (status = 200, description = "done", body = HistoryView),
         ReadProblems,
