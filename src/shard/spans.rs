@@ -368,3 +368,62 @@ fn values_of<'a>(properties: Forwarded<'a>, wanted: &'static str) -> impl Iterat
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::MessageRef;
+
+    #[test]
+    fn what_is_under_way_is_bounded_in_number_and_in_bytes() {
+        let (mut spans, mut fx) = (Spans::default(), Effects::default());
+        let now = Now { mono_ns: 0, unix_ms: 0 };
+        let sampled = Arc::new(SampledMessage {
+            trace_id: [1; 16],
+            receive_id: [2; 8],
+            sent_by: None,
+            trace_state: None,
+            topic: "t".into(),
+            payload_bytes: 0,
+        });
+        let begun = || SpanBegun {
+            message: Arc::clone(&sampled),
+            key: ClientKey(1),
+            client_id: "c".into(),
+            qos: Qos::AtLeastOnce,
+            began_ns: 0,
+        };
+        for number in 0..SPANS_UNDER_WAY_MAX as u32 + 2 {
+            spans.begin_delivery(&mut fx, SessionId(number), PacketId::MIN, begun());
+            spans.begin_ack(&mut fx, SessionId(number), PacketId::MIN, begun());
+        }
+        assert_eq!(
+            (spans.deliveries.len(), spans.acks.len(), fx.spans_lost),
+            (SPANS_UNDER_WAY_MAX, SPANS_UNDER_WAY_MAX, 4)
+        );
+        fx.spans_lost = 0;
+        let keep = |spans: &mut Spans, fx: &mut Effects, payload: &[u8]| {
+            let message = Message::new(&MessageRef {
+                topic: "t",
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                expires: None,
+                publisher: None,
+                properties: Forwarded::EMPTY,
+                payload,
+            });
+            spans.enter(Arc::clone(&sampled));
+            spans.keep(&mut Turn { now, fx }, &message);
+            spans.leave(None);
+        };
+        let quarter = vec![0; SAMPLED_KEPT_MAX_BYTES as usize / 4];
+        (0..5).for_each(|_| keep(&mut spans, &mut fx, &quarter));
+        assert_eq!((spans.kept.len(), fx.spans_lost), (3, 2), "a message takes a little more than its payload");
+        assert!(spans.kept_bytes <= SAMPLED_KEPT_MAX_BYTES);
+        fx.watch(crate::telemetry::Verbosity::Info, Some(Arc::new(SpanSampling { below: 0, keys: [1, 2] })));
+        let later = Now { mono_ns: u64::from(SPAN_MAX_S + 1) * 1_000_000_000, unix_ms: 0 };
+        spans.tidy(&mut Turn { now: later, fx: &mut fx }, ShardId(0));
+        assert_eq!(fx.events.len(), 2 * SPANS_UNDER_WAY_MAX, "those that began are given up");
+        assert_eq!((spans.kept.len(), spans.kept_bytes, spans.deliveries.len(), spans.acks.len()), (0, 0, 0, 0));
+    }
+}

@@ -203,3 +203,54 @@ fn unix_ns_at_zero() -> u64 {
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     (wall.as_nanos() as u64).saturating_sub(spans::mono_ns())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::codec::ReasonCode;
+    use crate::ids::{Qos, ShardId};
+    use crate::shard::{SampledMessage, Span, SpanEnd, SpanKind};
+
+    #[test]
+    fn a_request_has_so_many_spans_and_no_more() {
+        let message = Arc::new(SampledMessage {
+            trace_id: [1; 16],
+            receive_id: [2; 8],
+            sent_by: None,
+            trace_state: None,
+            topic: "t".into(),
+            payload_bytes: 0,
+        });
+        let span = Span {
+            message,
+            kind: SpanKind::Send,
+            id: [3; 8],
+            began_ns: 1,
+            client_id: "c".into(),
+            qos: Qos::AtMostOnce,
+            end: SpanEnd::Code(ReasonCode::Success),
+            shard: ShardId(0),
+        };
+        let (to, from) = crossbeam_channel::unbounded();
+        let source = SpanSource { service_name: "s".to_owned(), node_name: "n".to_owned() };
+        let exporter = SpanExporter {
+            agent: http::agent(&[], Duration::from_secs(1), 0),
+            headers: None,
+            source,
+            from,
+            url: String::new(),
+            shown_url: String::new(),
+            fails: false,
+        };
+        let batch = |spans: usize| {
+            (0..spans).for_each(|_| to.send(EndedSpan { span: Box::new(span.clone()), ended_ns: 2 }).unwrap());
+            exporter.next_batch().unwrap().len()
+        };
+        assert_eq!((batch(SPANS_PER_EXPORT + 1), batch(0)), (SPANS_PER_EXPORT, 1));
+        let began = Instant::now();
+        assert_eq!(batch(3), 3);
+        assert!(began.elapsed() >= Duration::from_millis(SPANS_EXPORT_MS), "others might have come");
+    }
+}
