@@ -299,7 +299,7 @@ impl Config {
 
     /// Reads what other files say of who may come in and what they may do.
     fn read_access(&self, system: &System<'_>, problems: &mut Vec<Problem>) -> AccessFiles {
-        let mut access = AccessFiles::read(system, self.listeners(), problems);
+        let mut access = AccessFiles::read(system, &self.resolved, self.listeners(), problems);
         if let Some(path) = self.process.acl_file.path()
             && let Err(text) = access.read_rules(system, path)
         {

@@ -27,7 +27,7 @@ declare_settings! {
             "otlp-endpoint", Kind::Text { check: check_url, noun: "url", allowed: "a URL with http:// or https://, or none" }, Fallback::Text("none"),
         ).key_in_file("endpoint"), Reload;
 
-        /// Headers that each request to the collector carries: a file with a line `Name: value` for each.
+        /// Headers of each request to the collector: a file with a line `Name: value` for each.
         ///
         /// For keys, which are in no flag and no variable that others can read. It is read at a start and again at SIGHUP.
         otlp_headers: OptionalFile = Setting::new(
@@ -52,7 +52,7 @@ declare_settings! {
             "otlp-timeout", Seconds, 1, limits::OTLP_TIMEOUT_MAX_S as u64, limits::OTLP_TIMEOUT_DEFAULT_S as u64,
         ).key_in_file("timeout"), Reload;
 
-        /// Whose certificate the collector must have, where the URL begins with https: a file in PEM.
+        /// Whose certificate the collector must have over TLS: a file in PEM.
         ///
         /// none is whomever the system trusts.
         otlp_ca: OptionalFile = Setting::new(

@@ -135,7 +135,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Texts { noun: "network", .. } => "2001:db8::/32".to_owned(),
         Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
         Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
-        Kind::Text { .. } if row.flag == "auth-http-headers" => "headers".to_owned(),
+        Kind::Text { .. } if matches!(row.flag, "auth-http-headers" | "otlp-headers") => "headers".to_owned(),
         Kind::Text { .. } if row.flag == "scram-file" => "scram".to_owned(),
         Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
         Kind::Text { .. } if row.flag == "profiles-file" => "profiles".to_owned(),
@@ -356,7 +356,7 @@ fn each_listener_may_have_users_of_its_own() {
                 password_file = \"none\"\n[[listener]]\nport = 3\npassword_file = \"nobody\"\n";
     let problems = Computer { file, ..COMPUTER }.problems(&["-c", "d.toml"], &[]);
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].starts_with("d.toml:11: [auth] password_file: nobody: it names no user"), "{problems:?}");
+    assert!(problems[0].starts_with("d.toml:11: [[listener]] password_file: nobody: it names no user"), "{problems:?}");
     let good = file.replace("\"nobody\"", "\"users\"");
     let config = Computer { file: &good, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
     let policies: Vec<Policy> = config.listeners.iter().map(|listener| listener.settings.policy).collect();
