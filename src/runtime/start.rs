@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::authenticator::{self, AuthenticatorHandle, Questions};
@@ -18,7 +18,7 @@ use super::reload::{Reached, ReloadWaiters, Reloader};
 use super::run_error::RunError;
 use super::service_manager::ServiceManager;
 use super::shard_logs::ShardLogs;
-use super::shard_threads::{SharedByShards, Started, join, start_shards};
+use super::shard_threads::{SharedByShards, Started, start_shards, stop_all};
 use super::signals::{self, SignalsHeard};
 use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
@@ -27,7 +27,6 @@ use crate::config::{Config, Storage};
 use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
 use crate::net::{ListenOn, Listening};
-use crate::ring::PlaneHandle;
 use crate::ring::probe;
 use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper};
 use crate::services::otlp;
@@ -99,9 +98,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
-    stop.store(true, Ordering::SeqCst);
-    planes.iter().for_each(PlaneHandle::wake);
-    let undrained = join(threads)?;
+    let undrained = stop_all(&stop, &planes, threads)?;
     otlp::finish();
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
