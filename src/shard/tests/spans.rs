@@ -23,7 +23,9 @@ fn kinds(spans: &[Span]) -> Vec<SpanKind> {
 
 fn properties(pairs: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
-    pairs.iter().for_each(|(name, value)| Property::UserProperty(name, value).write_to(&mut block));
+    for (name, value) in pairs {
+        Property::UserProperty(name, value).write_to(&mut block);
+    }
     block
 }
 
