@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::command::{Reply, RequestId};
 use super::mesh::MeshOut;
-use super::spans::{Span, SpanSampling};
+use super::sampled::{Span, SpanSampling};
 use super::tail::{TailFilters, TailedMessage};
 use crate::auth::Ask;
 use crate::codec::{ReasonCode, Version};

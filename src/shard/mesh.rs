@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::spans::SampledMessage;
+use super::sampled::SampledMessage;
 use crate::ids::{ConnectionId, ShardId, WriteStamp};
 use crate::session::{AckNumber, Copied, Message, Reception, Routed};
 use crate::store::LogRoom;

@@ -7,7 +7,8 @@
 
 use super::clients::Clients;
 use super::deliver::DeliveryOptions;
-use super::spans::{SampledNow, SpanBegun, SpanEnd, SpanKind};
+use super::sampled::{SpanEnd, SpanKind};
+use super::spans::{SampledNow, SpanBegun};
 use super::{Shard, Turn};
 use crate::codec::{Publish, ReasonCode};
 use crate::ids::{ClientKey, PacketId, SessionId};

@@ -102,7 +102,7 @@ fn decode(path: String, headers: BTreeMap<String, String>, body: &[u8]) -> Expor
     Export { path, headers, resource: texts(&resource.attributes), spans: spans.scope_spans.remove(0).spans }
 }
 
-/// Attributes as texts.
+/// Attributes by name; numbers in decimal.
 fn texts(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |value: &Option<AnyValue>| match value.as_ref().and_then(|value| value.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),

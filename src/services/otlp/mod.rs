@@ -109,7 +109,7 @@ struct SpanExporter {
 }
 
 /// Why a collector has not taken a request.
-enum Refused {
+enum ExportRefusal {
     /// It may take it later.
     ForNow(String),
     /// It will not.
@@ -148,11 +148,11 @@ impl SpanExporter {
                     NOT_TAKEN.fetch_add(rejected, Ordering::Relaxed);
                     return self.note_taken();
                 }
-                Err(Refused::ForGood(text)) => {
+                Err(ExportRefusal::ForGood(text)) => {
                     self.note_failed(&text);
                     break;
                 }
-                Err(Refused::ForNow(text)) => text,
+                Err(ExportRefusal::ForNow(text)) => text,
             };
             self.note_failed(&text);
             if tried < SPANS_EXPORT_TRIES {
@@ -164,8 +164,8 @@ impl SpanExporter {
     }
 
     /// One request. Returns how many spans the collector has refused all the same.
-    fn post(&mut self, body: &[u8]) -> Result<u64, Refused> {
-        let for_now = |error: ureq::Error| Refused::ForNow(error.to_string());
+    fn post(&mut self, body: &[u8]) -> Result<u64, ExportRefusal> {
+        let for_now = |error: ureq::Error| ExportRefusal::ForNow(error.to_string());
         let mut request = self.agent.post(&self.url).header("Content-Type", "application/x-protobuf");
         for (name, value) in self.headers.iter().flat_map(HttpHeaders::iter) {
             request = request.header(name, value);
@@ -174,8 +174,8 @@ impl SpanExporter {
         let status = answer.status().as_u16();
         match status {
             200..=299 => {}
-            429 | 502..=504 => return Err(Refused::ForNow(format!("it answers {status}"))),
-            _ => return Err(Refused::ForGood(format!("it answers {status}"))),
+            429 | 502..=504 => return Err(ExportRefusal::ForNow(format!("it answers {status}"))),
+            _ => return Err(ExportRefusal::ForGood(format!("it answers {status}"))),
         }
         // It has taken them, whatever else it says.
         let said = answer.body_mut().with_config().limit(OTLP_ANSWER_MAX_BYTES).read_to_vec().unwrap_or_default();
