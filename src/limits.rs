@@ -692,3 +692,32 @@ pub const LINK_HELLO_MAX_BYTES: usize = 512;
 pub const LINK_SECRET_MIN_BYTES: usize = 16;
 /// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
 pub const LINK_GROUPS_MAX: usize = 4_096;
+// --- sampled messages ------------------------------------------------------------------------------------------
+
+/// Messages of one shard that are sampled in a second: what is asked for by clients themselves is bounded as well. Each costs some microseconds.
+pub const SAMPLED_PER_S_MAX: u32 = 500;
+/// Deliveries of a sampled message that have a span, on each shard: a message to a million clients is no million spans.
+pub const SAMPLED_DELIVERIES_MAX: u8 = 16;
+/// Publishers of one shard that wait for the acknowledgement of a sampled message; deliveries of such messages that are in flight; messages
+/// that are queued. A look at all of them, once a second, takes some 20 us.
+pub const SPANS_UNDER_WAY_MAX: usize = 2_048;
+/// What the last of those may take together on one shard.
+pub const SAMPLED_KEPT_MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// Longest time that a span may take: a client that does not acknowledge a message is told of then.
+pub const SPAN_MAX_S: u32 = 60;
+/// Spans that wait to be sent to a collector: some two seconds of the most that two shards make, 4 MiB.
+pub const SPANS_QUEUED_MAX: usize = 16 * 1024;
+/// Spans of one request to a collector, half a megabyte at most where topics are short.
+pub const SPANS_PER_EXPORT: usize = 512;
+/// How long spans may wait for others to go with them.
+pub const SPANS_EXPORT_MS: u64 = 1_000;
+/// How often a request that a collector has not taken is sent, with pauses of 1, 2 and 4 seconds between.
+pub const SPANS_EXPORT_TRIES: u32 = 4;
+/// Default of `--otlp-timeout`: what OpenTelemetry's own exporters have.
+pub const OTLP_TIMEOUT_DEFAULT_S: u32 = 10;
+/// Longest `--otlp-timeout`.
+pub const OTLP_TIMEOUT_MAX_S: u32 = 600;
+/// What is read of a collector's answer.
+pub const OTLP_ANSWER_MAX_BYTES: u64 = 64 * 1024;
+/// Longest time that a stop waits for the last spans to be taken.
+pub const OTLP_FLUSH_MAX_MS: u64 = 2_000;

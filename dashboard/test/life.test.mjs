@@ -59,9 +59,19 @@ test("messages come live, from clients that publish and from wills, and the watc
   assert.match(await list.last().textContent(), /plant\/7\/valve.*QoS 0, 4 B.*from publisher.*open/);
   await page.getByRole("radio", { name: "Hex" }).check();
   assert.match(await list.first().textContent(), /01 02 fe/);
+  await page.getByLabel("Publish to").fill("plant/5/valve");
+  await page.getByRole("textbox", { name: "Text" }).fill("by hand");
+  await page.getByRole("button", { name: "Publish" }).click();
+  await page.getByText("Published; nobody is subscribed to this topic.").waitFor();
+  await until("it is shown", async () => (await list.count()) === 3);
+  assert.match(await list.first().textContent(), /plant\/5\/valve.*QoS 0, 7 B.*from the broker/);
+  await page.getByLabel("Publish to").fill("plant/#");
+  await page.getByRole("button", { name: "Publish" }).click();
+  await page.getByRole("alert").filter({ hasText: "topic" }).waitFor();
+  page.forgive(/api\/v1\/publish/);
   const dying = await broker.client("dying", { reconnectPeriod: 0, will: { topic: "plant/9/valve", payload: Buffer.from("gone") } });
   dying.stream.destroy();
-  await until("its will", async () => (await list.count()) === 3);
+  await until("its will", async () => (await list.count()) === 4);
   // More than can be shown: it says so, and the page goes on.
   await Promise.all(Array.from({ length: 3000 }, (_, number) => publisher.publishAsync("plant/1/valve", `${number}`)));
   await page.getByText(/more came too fast to be shown/).waitFor();

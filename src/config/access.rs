@@ -70,6 +70,7 @@ impl AccessFiles {
     /// Reads the files of all listeners.
     pub(super) fn read<'a>(
         system: &System<'_>,
+        of_all: &[Resolved],
         listeners: impl Iterator<Item = (&'a Listener, &'a [Resolved])>,
         problems: &mut Vec<Problem>,
     ) -> Self {
@@ -78,7 +79,9 @@ impl AccessFiles {
             let settings = &listener.settings;
             let mut problem = |flag: &str, text: String| {
                 let source = &resolved[index(flag)].source;
-                let path = super::layers::ROWS[index(flag)].path();
+                let row = &super::layers::ROWS[index(flag)];
+                let is_own = *source != of_all[index(flag)].source;
+                let path = if is_own { format!("[[listener]] {}", row.key()) } else { row.path() };
                 let problem = Problem::new(source, about(&path, source, &text));
                 // Listeners that share a file share what is wrong with it.
                 if !problems.contains(&problem) {

@@ -13,7 +13,7 @@ use super::{
     layers::{Given, Layer, ListenerTable, ROWS},
     suggest,
 };
-use crate::settings::{Scope, Section, Setting};
+use crate::settings::{Kind, Scope, Section, Setting};
 
 /// Reads the file's text; `path` is how messages name it. What could be read comes back beside what could not.
 pub(super) fn read(path: &Path, text: &str) -> (Layer, Vec<ListenerTable>, Vec<Problem>) {
@@ -171,7 +171,12 @@ impl<'a> FileReader<'a> {
     }
 
     fn given(&mut self, path: &str, index: usize, span: &Range<usize>, value: &DeValue<'_>) -> Option<Given> {
-        match texts(value) {
+        let takes_fractions = matches!(ROWS[index].kind, Kind::Text { noun: "ratio", .. });
+        let read = match value {
+            DeValue::Float(number) if takes_fractions => Ok(vec![number.as_str().to_owned()]),
+            value => texts(value),
+        };
+        match read {
             Ok(texts) => Some(Given { texts, source: self.source(span) }),
             Err(found) => {
                 self.problem(span, format!("{path}: {found} stands where {} is expected", ROWS[index].shape()));

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use super::{
     admin::ADMIN_ROWS,
     error::{Problem, Source},
+    otlp::OTLP_ROWS,
     process::{LogFormat, PROCESS_ROWS},
     store::STORE_ROWS,
 };
@@ -15,7 +16,8 @@ use crate::settings::{AUTHENTICATION_ROWS, FromValue, LISTENER_ROWS, Machine, SE
 
 /// Every setting, in the order of the documentation.
 pub static ROWS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-    let mut rows = [PROCESS_ROWS, LISTENER_ROWS, AUTHENTICATION_ROWS, STORE_ROWS, ADMIN_ROWS, SETTINGS_ROWS].concat();
+    let mut rows =
+        [PROCESS_ROWS, LISTENER_ROWS, AUTHENTICATION_ROWS, STORE_ROWS, ADMIN_ROWS, OTLP_ROWS, SETTINGS_ROWS].concat();
     rows.sort_by_key(|row| row.section);
     rows
 });

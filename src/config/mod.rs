@@ -28,6 +28,7 @@ mod foreign;
 pub mod layers;
 mod listeners;
 pub mod mosquitto;
+pub mod otlp;
 mod print;
 pub mod process;
 mod reload;
@@ -41,7 +42,8 @@ pub use access::AccessFiles;
 pub use admin::{AdminSettings, MetricsAccess};
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
-pub use print::SettingInEffect;
+pub use otlp::{OtlpFiles, OtlpSettings};
+pub use print::{SettingInEffect, without_credentials};
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
 pub use store::{Storage, StoreSettings};
@@ -96,6 +98,10 @@ pub struct Config {
     pub store: StoreSettings,
     /// Operators' way in.
     pub admin: AdminSettings,
+    /// Who is told of sampled messages.
+    pub otlp: OtlpSettings,
+    /// The same, as far as files say it.
+    pub otlp_files: OtlpFiles,
     /// What every shard has to know.
     pub settings: Arc<Settings>,
     /// Where to listen; at least one, no two the same.
@@ -260,6 +266,8 @@ impl Config {
             process: ProcessSettings::from_values(&value_of),
             store: StoreSettings::from_values(&value_of),
             admin: AdminSettings::from_values(&value_of),
+            otlp: OtlpSettings::from_values(&value_of),
+            otlp_files: OtlpFiles::default(),
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             warnings: Vec::new(),
@@ -278,6 +286,10 @@ impl Config {
         };
         problems.extend(of_admin.map(|(flag, text)| config.problem(flag, &text)));
         config.access = config.read_access(system, problems);
+        match OtlpFiles::read(system, &config.otlp) {
+            Ok(files) => config.otlp_files = files,
+            Err((flag, text)) => problems.push(config.problem(flag, &text)),
+        }
         config.access.set_superusers(config.process.superusers());
         warnings.extend(check::warnings(&config, system.machine.cores));
         warnings.extend(config.access.warnings());
@@ -287,7 +299,7 @@ impl Config {
 
     /// Reads what other files say of who may come in and what they may do.
     fn read_access(&self, system: &System<'_>, problems: &mut Vec<Problem>) -> AccessFiles {
-        let mut access = AccessFiles::read(system, self.listeners(), problems);
+        let mut access = AccessFiles::read(system, &self.resolved, self.listeners(), problems);
         if let Some(path) = self.process.acl_file.path()
             && let Err(text) = access.read_rules(system, path)
         {
@@ -326,7 +338,9 @@ impl Config {
         let of_tls = self.listeners.iter().flat_map(|listener| listener.settings.tls_files()).map(PathBuf::from);
         let of_admin = [&self.admin.admin_tls_cert, &self.admin.admin_tls_key];
         let of_admin = of_admin.into_iter().filter_map(|file| file.path()).map(Path::to_owned);
-        let mut files: Vec<PathBuf> = of_access.chain(of_tls).chain(of_admin).collect();
+        let of_otlp = [&self.otlp.otlp_headers, &self.otlp.otlp_ca].into_iter().filter_map(|file| file.path());
+        let of_otlp = of_otlp.filter(|_| self.otlp.url().is_some()).map(Path::to_owned);
+        let mut files: Vec<PathBuf> = of_access.chain(of_tls).chain(of_admin).chain(of_otlp).collect();
         files.sort_unstable();
         files.dedup();
         files

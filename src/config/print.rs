@@ -71,7 +71,7 @@ pub(super) fn settings_in_effect(config: &Config) -> Vec<SettingInEffect> {
 }
 
 /// A value without what a URL in it may hold that is nobody's business: user, password, query.
-fn without_credentials(value: &str) -> String {
+pub fn without_credentials(value: &str) -> String {
     let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
     let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
     let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(at, path)| (at, format!("/{path}")));

@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    AdminSettings, Asking, Config, ConfigError, Invocation, ListenAddress, Listener, Problem, ProcessSettings,
-    Settings, StoreSettings, System,
+    AdminSettings, Asking, Config, ConfigError, Invocation, ListenAddress, Listener, OtlpSettings, Problem,
+    ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
 };
@@ -91,6 +91,8 @@ impl Config {
             process: ProcessSettings::from_values(&value_of),
             store: StoreSettings::from_values(&value_of),
             admin: AdminSettings::from_values(&value_of),
+            otlp: OtlpSettings::from_values(&value_of),
+            otlp_files: new.otlp_files,
             settings: Arc::new(Settings::from_values(&value_of)),
             warnings: new.warnings,
             access: new.access,

@@ -97,7 +97,7 @@ fn every_setting_is_taken_from_each_of_the_three_places() {
         ];
         let default = COMPUTER.config(&[], &[]);
         let all = |config: &Config| {
-            let (store, admin) = (config.store.clone(), config.admin.clone());
+            let (store, admin) = (config.store.clone(), (config.admin.clone(), config.otlp.clone()));
             (config.process.clone(), store, admin, config.settings.clone(), config.listeners.clone())
         };
         for config in configs {
@@ -135,7 +135,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Texts { noun: "network", .. } => "2001:db8::/32".to_owned(),
         Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
         Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
-        Kind::Text { .. } if row.flag == "auth-http-headers" => "headers".to_owned(),
+        Kind::Text { .. } if matches!(row.flag, "auth-http-headers" | "otlp-headers") => "headers".to_owned(),
         Kind::Text { .. } if row.flag == "scram-file" => "scram".to_owned(),
         Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
         Kind::Text { .. } if row.flag == "profiles-file" => "profiles".to_owned(),
@@ -147,6 +147,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Text { noun: "owner", .. } => "root:mqtt".to_owned(),
         Kind::Texts { .. } | Kind::Text { noun: "address", .. } => "::1".to_owned(),
         Kind::Text { .. } if row.flag == "admin-users" => "admins".to_owned(),
+        Kind::Text { noun: "ratio", .. } => "0.25".to_owned(),
         Kind::Text { .. } if row.flag == "ws-path" => "/else".to_owned(),
         Kind::Text { .. } => "/var/log/\"dunlin\".log".to_owned(),
     }
@@ -171,7 +172,11 @@ fn what_is_printed_is_read_back_as_the_same_settings() {
         let machine = Computer { cores: 1, host_name: "elsewhere", file: &printed };
         let again = machine.config(&["-c", "d.toml"], &[]);
         assert_eq!((&again.process, &again.settings), (&config.process, &config.settings), "{printed}");
-        assert_eq!((&again.store, &again.admin), (&config.store, &config.admin), "{printed}");
+        assert_eq!(
+            (&again.store, &again.admin, &again.otlp),
+            (&config.store, &config.admin, &config.otlp),
+            "{printed}"
+        );
         assert_eq!(again.listeners, config.listeners);
         for (row, resolved) in ROWS.iter().zip(&again.resolved).filter(|(row, _)| row.has_flag()) {
             assert!(matches!(resolved.source, Source::File { .. }), "{}: {printed}", row.flag);
@@ -351,7 +356,7 @@ fn each_listener_may_have_users_of_its_own() {
                 password_file = \"none\"\n[[listener]]\nport = 3\npassword_file = \"nobody\"\n";
     let problems = Computer { file, ..COMPUTER }.problems(&["-c", "d.toml"], &[]);
     assert_eq!(problems.len(), 1);
-    assert!(problems[0].starts_with("d.toml:11: [auth] password_file: nobody: it names no user"), "{problems:?}");
+    assert!(problems[0].starts_with("d.toml:11: [[listener]] password_file: nobody: it names no user"), "{problems:?}");
     let good = file.replace("\"nobody\"", "\"users\"");
     let config = Computer { file: &good, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
     let policies: Vec<Policy> = config.listeners.iter().map(|listener| listener.settings.policy).collect();

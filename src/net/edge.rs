@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::listener::OpenListener;
+use super::spans;
 use crate::conn::tls::Handshake;
 use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
 use crate::ids::{ConnectionId, ShardId};
@@ -13,7 +14,7 @@ use crate::ring::{
     Buffer, Durability, EndCause, Plane, PlaneCounters, PlaneHandle, RingError, SocketEvent, UnderWay, WriteAt,
 };
 use crate::settings::Settings;
-use crate::shard::Effects;
+use crate::shard::{Effects, Event};
 use crate::slab::Slab;
 use crate::telemetry::TransportCounters;
 use crate::time::{Deadline, Now};
@@ -172,7 +173,10 @@ impl Edge {
     pub fn apply(&mut self, fx: &mut Effects) {
         // Lines for the log first: they name connections that may close below.
         for event in fx.events.drain(..) {
-            self.write_log(&event);
+            match event {
+                Event::Span(span) => spans::note(span),
+                event => self.write_log(&event),
+            }
         }
         self.connections.apply(fx); // sockets hear of it with the next flush
     }

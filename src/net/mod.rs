@@ -14,6 +14,7 @@ mod flush;
 mod listener;
 mod listening;
 mod log;
+pub(crate) mod spans;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;

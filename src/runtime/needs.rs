@@ -31,9 +31,10 @@ pub(super) fn descriptor_warning(config: &Config, open_files: u64) -> Option<Str
     let room_of_ring = |open_files: u64| open_files.min(limits::RING_DESCRIPTORS_MAX.into());
     let room = shards * rings * room_of_ring(open_files);
     let needed = connections_max.div_ceil(shards * rings);
+    let taken = if shards == 1 { "1 shard takes".to_owned() } else { format!("{shards} shards take") };
     (room < connections_max).then(|| {
         format!(
-            "{open_files} open files are allowed, with which {shards} shards take {room} connections together; [node] \
+            "{open_files} open files are allowed, with which {taken} {room} connections together; [node] \
              max_connections (--max-connections) allows {connections_max}, and those beyond the {room} would hear nothing; to \
              mend it: ulimit -n {needed} (systemd: LimitNOFILE={needed}; docker: --ulimit nofile={needed}), or allow fewer"
         )

@@ -26,7 +26,7 @@ use crate::limits::{
     CATCH_UP_TURNS, COMPLETIONS_PER_TURN, DELIVERIES_PER_TURN, MESH_PAUSE_MESSAGES, MESH_RESUME_MESSAGES, STALL_MS,
     TLS_HANDSHAKES_PER_TURN, TURN_MAX_BYTES,
 };
-use crate::net::{Edge, ListenerChange, tail, trace};
+use crate::net::{Edge, ListenerChange, spans, tail, trace};
 use crate::ring::RingError;
 use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoredLog, Shard, Turn};
 use crate::store::{Position, WriteError};
@@ -180,12 +180,15 @@ impl Pump {
         if self.fx.tail_skipped > 0 {
             tail::skipped(std::mem::take(&mut self.fx.tail_skipped));
         }
+        if self.fx.spans_lost > 0 {
+            spans::lost(std::mem::take(&mut self.fx.spans_lost));
+        }
     }
 
     /// One turn: everything there is to do, then the sends; where nothing is left, the entry into the kernel that sends also
     /// waits for the next event.
     fn turn(&mut self) -> Result<(), RingError> {
-        self.fx.verbosity = log::verbosity().max(trace::verbosity());
+        self.fx.watch(log::verbosity().max(trace::verbosity()), spans::sampling());
         self.watch_tails();
         let began = clock::now();
         let now = began;

@@ -13,12 +13,14 @@ use super::authenticator::{self, AuthenticatorHandle};
 use super::fatal::{End, fatal};
 use super::file_watch::WatchedFiles;
 use super::listeners::ProcessListeners;
+use super::random::random;
 use super::service_manager::ServiceManager;
 use super::tls::{TlsFiles, TlsProblem};
 use crate::config::{Changes, Config, ConfigError, Exit};
 use crate::inbox::{InboxSender, SendError};
 use crate::limits::WATCHDOG_S;
 use crate::services::admin::{AdminHandle, ReloadThen};
+use crate::services::otlp;
 use crate::shard::Command;
 use crate::telemetry::log;
 
@@ -121,6 +123,11 @@ fn tell(config: &Config, new: &Config, reached: &Reached) {
     }
     if new.access.profiles() != config.access.profiles() {
         give(&Command::UseProfiles(new.access.profiles().cloned()), &reached.inboxes);
+    }
+    if (&new.otlp, &new.otlp_files) != (&config.otlp, &config.otlp_files)
+        && let Err(error) = otlp::apply(new, random)
+    {
+        log::event::config_warning(&format!("spans are told to nobody: {error}"));
     }
     let settings = new.process.auth();
     if let Some(handle) = &reached.authenticator

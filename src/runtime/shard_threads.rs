@@ -3,7 +3,7 @@
 //! Always holds: a shard is ready when it listens, and heard when all know what the sessions of all are subscribed to.
 
 use std::iter;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -308,7 +308,14 @@ fn start_handshaker(own: ShardId, config: &Config, edge: &Edge) -> Option<Handsh
     })
 }
 
-pub(super) fn join(threads: Vec<ShardThread>) -> Result<usize, RunError> {
+/// Tells the shards to stop, and waits for them. Returns how many connections did not take their last words in time.
+pub(super) fn stop_all(
+    stop: &AtomicBool,
+    planes: &[PlaneHandle],
+    threads: Vec<ShardThread>,
+) -> Result<usize, RunError> {
+    stop.store(true, Ordering::SeqCst);
+    planes.iter().for_each(PlaneHandle::wake);
     let mut undrained = 0;
     for thread in threads {
         match thread.join() {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::authenticator::{self, AuthenticatorHandle, Questions};
@@ -18,7 +18,7 @@ use super::reload::{Reached, ReloadWaiters, Reloader};
 use super::run_error::RunError;
 use super::service_manager::ServiceManager;
 use super::shard_logs::ShardLogs;
-use super::shard_threads::{SharedByShards, Started, join, start_shards};
+use super::shard_threads::{SharedByShards, Started, start_shards, stop_all};
 use super::signals::{self, SignalsHeard};
 use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
@@ -27,9 +27,9 @@ use crate::config::{Config, Storage};
 use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
 use crate::net::{ListenOn, Listening};
-use crate::ring::PlaneHandle;
 use crate::ring::probe;
 use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper};
+use crate::services::otlp;
 use crate::telemetry::log;
 use crate::time::Timestamp;
 
@@ -58,6 +58,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end(), bans };
     let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
+    otlp::apply(config, random).map_err(|error| RunError::Thread("the exporter of spans".into(), error.to_string()))?;
     let planes = listener_parts.planes.clone();
     let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
     let listeners = ProcessListeners::new(opened, listener_parts);
@@ -97,9 +98,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
-    stop.store(true, Ordering::SeqCst);
-    planes.iter().for_each(PlaneHandle::wake);
-    let undrained = join(threads)?;
+    let undrained = stop_all(&stop, &planes, threads)?;
+    otlp::finish();
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
 }

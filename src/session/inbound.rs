@@ -153,6 +153,11 @@ impl AckQueue {
         self.pending.len()
     }
 
+    /// Whether the last one that waits answers this packet.
+    pub fn is_last(&self, packet_id: PacketId) -> bool {
+        self.pending.back().is_some_and(|ack| ack.packet_id == packet_id)
+    }
+
     /// Messages in flight from the client that are not among its open exchanges. A QoS 2 message is: its PUBREC that
     /// waits here does not count a second time.
     pub const fn in_flight_alone(&self) -> usize {

@@ -650,7 +650,7 @@ const NAMES: &str = "1 to 64 letters, digits, dots, hyphens and underscores";
 const _: () = assert!(limits::NODE_NAME_MAX_BYTES == 64, "NAMES says so");
 
 /// Names become a level of `$SYS` topics and a label of metrics, so nothing that either would have to escape.
-fn check_name(text: &str) -> Result<String, String> {
+pub(crate) fn check_name(text: &str) -> Result<String, String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     if (1..=limits::NODE_NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed) {
         return Ok(text.to_owned());

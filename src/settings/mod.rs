@@ -21,13 +21,14 @@ mod value;
 
 pub use authentication::{AUTHENTICATION_ROWS, AuthenticationSettings};
 pub use client_id_pattern::ClientIdPattern;
+pub(crate) use declared::check_name;
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
 pub use lists::{MqttVersions, Networks, Origins, UserNames};
 pub use network::Network;
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};
 pub use texts::OptionalText;
 #[cfg(feature = "runtime")]
-pub(crate) use texts::check_file;
+pub(crate) use texts::{check_file, check_url};
 pub use units::Unit;
 pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]

@@ -66,6 +66,8 @@ pub enum Section {
     Store,
     /// Operators' way in.
     Admin,
+    /// Who is told of sampled messages.
+    Otlp,
     /// The process.
     Node,
     /// What is written about all of it, and where.
@@ -74,8 +76,17 @@ pub enum Section {
 
 impl Section {
     /// Every section in the order of the documentation.
-    pub const ALL: [Self; 8] =
-        [Self::Listener, Self::Auth, Self::Mqtt, Self::Session, Self::Store, Self::Admin, Self::Node, Self::Log];
+    pub const ALL: [Self; 9] = [
+        Self::Listener,
+        Self::Auth,
+        Self::Mqtt,
+        Self::Session,
+        Self::Store,
+        Self::Admin,
+        Self::Otlp,
+        Self::Node,
+        Self::Log,
+    ];
 
     /// Its name in the file.
     pub const fn name(self) -> &'static str {
@@ -86,6 +97,7 @@ impl Section {
             Self::Session => "session",
             Self::Store => "store",
             Self::Admin => "admin",
+            Self::Otlp => "otlp",
             Self::Node => "node",
             Self::Log => "log",
         }
@@ -100,6 +112,7 @@ impl Section {
             Self::Session => "What one client may hold",
             Self::Store => "What survives a restart",
             Self::Admin => "Metrics and the admin API",
+            Self::Otlp => "OpenTelemetry",
             Self::Node => "The whole broker",
             Self::Log => "The log",
         }

@@ -32,7 +32,7 @@ pub(super) fn check_text(text: &str) -> Result<String, String> {
 }
 
 /// Reads a URL of HTTP, as far as can be told without fetching it.
-pub(super) fn check_url(text: &str) -> Result<String, String> {
+pub(crate) fn check_url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let is_plain = text.len() <= AUTH_TEXT_MAX_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic());
     let has_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#', ':']));

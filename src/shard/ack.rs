@@ -15,21 +15,21 @@ use crate::telemetry::CloseReason;
 impl Shard {
     pub(super) fn handle_ack(&mut self, turn: &mut Turn<'_>, id: SessionId, ack: &Ack<'_>) {
         match ack.kind {
-            AckKind::PubAck => self.handle_puback(turn, id, ack.packet_id),
+            AckKind::PubAck => self.handle_puback(turn, id, ack.packet_id, ack.reason),
             AckKind::PubRec => self.handle_pubrec(turn, id, ack.packet_id, ack.reason),
             AckKind::PubRel => self.handle_pubrel(turn, id, ack.packet_id),
-            AckKind::PubComp => self.handle_pubcomp(turn, id, ack.packet_id),
+            AckKind::PubComp => self.handle_pubcomp(turn, id, ack.packet_id, ack.reason),
         }
     }
 
-    fn handle_puback(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+    fn handle_puback(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, reason: ReasonCode) {
         if is_timed(id, packet_id) {
             self.clients.time_client_ack(turn.now, id, packet_id);
         }
         match self.clients.exchange(id, packet_id) {
             None => {} // a repetition, or an identifier that was never used: no quota is raised by it
             Some(Exchange::Published(delivery)) if delivery.qos == crate::ids::Qos::AtLeastOnce => {
-                self.complete_exchange(turn, id, packet_id);
+                self.complete_exchange(turn, id, packet_id, reason);
             }
             Some(_) => self.close_for_ack(turn, id, "PUBACK for a QoS 2 message"),
         }
@@ -49,7 +49,7 @@ impl Shard {
                 return;
             }
             Some(_) if reason.is_error() => {
-                self.complete_exchange(turn, id, packet_id); // [MQTT-4.4.0-2]
+                self.complete_exchange(turn, id, packet_id, reason); // [MQTT-4.4.0-2]
                 return;
             }
             Some(exchange) => {
@@ -83,16 +83,19 @@ impl Shard {
         self.reply(turn, id, |out, link| encode_ack(link.version, AckKind::PubComp, packet_id, answer, out));
     }
 
-    fn handle_pubcomp(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+    fn handle_pubcomp(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, reason: ReasonCode) {
         match self.clients.exchange(id, packet_id) {
             None => {}
-            Some(Exchange::Released) => self.complete_exchange(turn, id, packet_id),
+            Some(Exchange::Released) => self.complete_exchange(turn, id, packet_id, reason),
             Some(_) => self.close_for_ack(turn, id, "PUBCOMP before PUBREC"),
         }
     }
 
     /// Ends an exchange; what waits behind the window moves up.
-    fn complete_exchange(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId) {
+    fn complete_exchange(&mut self, turn: &mut Turn<'_>, id: SessionId, packet_id: PacketId, reason: ReasonCode) {
+        if turn.fx.is_watching {
+            self.clients.end_delivery_span(turn, id, packet_id, reason);
+        }
         let session = self.clients.sessions.get_mut(id);
         let outbound = session.outbound_existing_mut().expect("the exchange was just found in it");
         outbound.complete(packet_id, &mut self.clients.queues);
@@ -161,6 +164,7 @@ impl Clients {
         let Some(link) = self.sessions.get_mut(id).link.as_deref_mut() else { return };
         let version = link.version;
         let mut nobody_took = SmallVec::<[PacketId; 4]>::new();
+        let mut left = Vec::new(); // of those that somebody may look at
         while let Some(ack) = link.acks.as_deref_mut().and_then(AckQueue::next_ready) {
             let reason = self.settings.code_of(version, ack.reason, ack.reception);
             if reason != ack.reason && ack.kind == AckKind::PubRec {
@@ -169,12 +173,18 @@ impl Clients {
             let bytes = turn.fx.send(connection, |out| encode_ack(version, ack.kind, ack.packet_id, reason, out));
             link.add_outbox(flush, bytes);
             self.counters.packets_sent += 1;
+            if turn.fx.is_watching {
+                left.push((ack.packet_id, reason));
+            }
             if is_timed(id, ack.packet_id) {
                 self.counters.timings.own_acks.note(ack.since.elapsed_ns(turn.now));
             }
         }
         for packet_id in nobody_took {
             self.end_exchange_in(turn, id, packet_id);
+        }
+        for (packet_id, code) in left {
+            self.end_ack_span(turn, id, packet_id, code);
         }
         self.acks_have_left(turn, id);
     }

@@ -20,6 +20,7 @@ use super::profiled::ProfiledClients;
 use super::record_log::{Forwards, RecordLog};
 use super::sessions::Sessions;
 use super::settings::{ProcessContext, Settings};
+use super::spans::Spans;
 use super::timers::Timers;
 use super::traffic::TrafficCounts;
 use crate::ids::{SessionId, ShardId};
@@ -35,6 +36,8 @@ pub(super) struct Clients {
     pub id: ShardId,
     pub settings: Arc<Settings>,
     pub counters: Counters,
+    /// Of sampled messages.
+    pub spans: Spans,
     pub sessions: Sessions,
     pub timers: Timers,
     pub record_log: RecordLog,
@@ -80,6 +83,7 @@ impl Clients {
             id,
             settings: Arc::clone(&process.settings),
             counters: Counters::default(),
+            spans: Spans::default(),
             sessions: Sessions::new(process.keys.names),
             timers: Timers::default(),
             record_log: RecordLog::new(log),

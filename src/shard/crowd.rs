@@ -88,7 +88,9 @@ impl Router {
             let before = clients.record_log.last();
             let message = under_way.message.clone();
             let mut fanout = Fanout::new(Routed::shared(&message));
+            let outer = clients.enter_span(turn, &message);
             clients.deliver_to_each(turn, &mut fanout, served);
+            clients.leave_span(turn, outer);
             under_way.is_recorded |= clients.record_log.last() > before;
             under_way.add(fanout.reception, fanout.fullest);
             under_way.parts[0].next = end;
@@ -152,9 +154,11 @@ impl Router {
                 pending.iter().map(|&(part, position)| self.index.get(fanout.parts[part].entry, position)).collect();
             let message = fanout.message.clone();
             let mut fanout = Fanout::new(Routed::shared(&message));
+            let outer = clients.enter_span(turn, &message);
             if !clients.access.checks || !clients.withholds(id, &fanout) {
                 clients.deliver_to_session(turn, &mut fanout, &subscribers);
             }
+            clients.leave_span(turn, outer);
             self.fanouts.0[at].add(fanout.reception, fanout.fullest);
         }
         for &(part, position) in &pending {

@@ -16,7 +16,7 @@ use crate::ids::{MessageId, PacketId, Qos, SessionId, SubscriptionId, TopicAlias
 use crate::limits::PAYLOAD_BY_REFERENCE_MIN_BYTES;
 use crate::session::{Delivery, Link, MessageRef, Outbound, Reception, Routed, SubscriptionIds, TopicForm};
 use crate::store::format::{ListOf, LogRecord, QueuedRecord};
-use crate::telemetry::{DropReason, Verbosity};
+use crate::telemetry::DropReason;
 use crate::topic::{GroupTag, Matches, Subscriber};
 
 /// One encoded packet; a long payload stands beside it.
@@ -296,7 +296,7 @@ impl Clients {
         };
         send_publish(link, flush, outgoing, None, turn.fx);
         fanout.reception = Reception::Taken;
-        self.count_publish(turn, id, &fanout.routed.message, copy);
+        self.count_publish(turn, id, &fanout.routed.message, (copy, None));
     }
 
     fn deliver_acknowledged(
@@ -402,7 +402,7 @@ impl Clients {
         let link = session.link.as_deref_mut().expect("it had one above");
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
         fanout.reception = Reception::Taken;
-        self.count_publish(turn, id, &fanout.routed.message, copy);
+        self.count_publish(turn, id, &fanout.routed.message, (copy, Some(packet_id)));
         self.count_acknowledged(copy.qos);
     }
 
@@ -481,10 +481,11 @@ impl Clients {
         fanout.reception = Reception::Taken;
         let Departure::Now(outgoing) = departure else {
             let connection = link.connection;
+            self.keep_span(turn, fanout.routed.share());
             return self.record_log.hold(turn, connection, Held::Publish(packet_id));
         };
         send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
-        self.count_publish(turn, id, &fanout.routed.message, copy);
+        self.count_publish(turn, id, &fanout.routed.message, (copy, Some(packet_id)));
         self.count_acknowledged(copy.qos);
     }
 
@@ -497,11 +498,14 @@ impl Clients {
             return self.log_dropped(turn, id, delivery.stored_as, DropReason::AccessDenied);
         }
         let mut fanout = Fanout::new(Routed::shared(&message));
+        let before = self.enter_span(turn, &message);
         if delivery.qos > Qos::AtMostOnce {
-            return self.send_queued_delivery(turn, id, delivery, &mut fanout);
+            self.send_queued_delivery(turn, id, delivery, &mut fanout);
+        } else {
+            let copy = DeliveryOptions::of(&delivery, delivery.ids.as_slice());
+            self.send_at_most_once(turn, id, &mut fanout, &copy, NO_BOUND);
         }
-        let copy = DeliveryOptions::of(&delivery, delivery.ids.as_slice());
-        self.send_at_most_once(turn, id, &mut fanout, &copy, NO_BOUND);
+        self.leave_span(turn, before);
     }
 
     /// Sends what is in flight: for the first time, or again, with DUP, when an earlier connection has ended [MQTT-3.3.1-1].
@@ -521,7 +525,9 @@ impl Clients {
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("it is sent on it");
         if let Some(outgoing) = encode(turn, &mut fanout, link, &copy, self.mounts.of(id)) {
             send_publish(link, self.flush, outgoing, Some(packet_id), turn.fx);
-            self.count_publish(turn, id, &fanout.routed.message, &copy);
+            let before = self.enter_span(turn, &delivery.message);
+            self.count_publish(turn, id, &fanout.routed.message, (&copy, Some(packet_id)));
+            self.leave_span(turn, before);
             self.count_acknowledged(copy.qos);
             if is_timed(id, packet_id)
                 && let Some(outbound) = self.sessions.get_mut(id).outbound_existing_mut()
@@ -564,7 +570,7 @@ impl Clients {
         turn: &mut Turn<'_>,
         id: SessionId,
         message: &MessageRef<'_>,
-        copy: &DeliveryOptions<'_>,
+        (copy, packet_id): (&DeliveryOptions<'_>, Option<PacketId>),
     ) {
         self.counters.packets_sent += 1;
         self.counters.publish_sent += 1;
@@ -575,8 +581,8 @@ impl Clients {
         if self.traffic.is_counted() {
             self.count_traffic_sent(id, message);
         }
-        if turn.fx.verbosity == Verbosity::Trace {
-            self.report_delivery(turn, id, message, copy);
+        if turn.fx.is_watching {
+            self.note_sent(turn, id, message, (copy, packet_id));
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::command::{Reply, RequestId};
 use super::mesh::MeshOut;
+use super::sampled::{Span, SpanSampling};
 use super::tail::{TailFilters, TailedMessage};
 use crate::auth::Ask;
 use crate::codec::{ReasonCode, Version};
@@ -261,6 +262,8 @@ pub enum Event {
     PublishSent(PublishSeen),
     /// A message that an operator watches: see [`Effects::tails`].
     Tailed(TailedMessage),
+    /// Something has happened with a sampled message, and ends now.
+    Span(Box<Span>),
     /// A message was dropped because all queues together have no room.
     QueuedMemoryFull {
         /// How much they may take.
@@ -314,8 +317,14 @@ pub struct Effects {
     pub reads: Vec<DiskRead>,
     /// Log events.
     pub events: Vec<Event>,
-    /// Which of them are wanted: set by whoever writes them.
-    pub verbosity: Verbosity,
+    /// Which of them are wanted: see [`Effects::watch`].
+    pub(super) verbosity: Verbosity,
+    /// Which messages are sampled, if any are: see [`Effects::watch`].
+    pub(super) sampling: Option<Arc<SpanSampling>>,
+    /// Whether somebody looks at each message: the log, or whoever samples. It makes both one look where neither does.
+    pub(super) is_watching: bool,
+    /// Sampled messages, and spans of them, that were too many. They stay until they are taken out.
+    pub spans_lost: u64,
     /// The filters whose messages somebody watches, if anybody does: set by whoever writes the events.
     pub tails: Option<Arc<TailFilters>>,
     /// Messages told of since whoever takes the effects last set it to 0.
@@ -334,6 +343,12 @@ pub struct Effects {
 }
 
 impl Effects {
+    /// Sets what is told of messages from now on: which lines the log wants, and which messages are sampled.
+    pub fn watch(&mut self, verbosity: Verbosity, sampling: Option<Arc<SpanSampling>>) {
+        self.is_watching = verbosity == Verbosity::Trace || sampling.is_some();
+        (self.verbosity, self.sampling) = (verbosity, sampling);
+    }
+
     /// The bytes of `encoded`.
     pub fn encoded(&self, encoded: Encoded) -> &[u8] {
         &self.bytes[encoded.start as usize..][..encoded.len as usize]

@@ -111,7 +111,8 @@ impl Shard {
                 let Some(message) = message_of(stored.message) else { continue };
                 let forward = Some(InboxCount { from: self.clients.id, number: stored.number });
                 let groups = stored.groups.iter().copied().collect();
-                let details = PublishDetails { groups, retained: stored.retained, confirm: None, forward };
+                let details =
+                    PublishDetails { groups, retained: stored.retained, confirm: None, forward, sampled: None };
                 Clients::send_forward(turn, HeldForward { to, message, plain: stored.plain, details });
             }
         }

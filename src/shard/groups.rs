@@ -111,7 +111,7 @@ impl Router {
             }
             Some(Pick::Remote(shard)) => {
                 let groups = SmallVec::from_slice(&[key]);
-                let details = PublishDetails { groups, retained: None, confirm: None, forward: None };
+                let details = PublishDetails { groups, ..PublishDetails::default() };
                 clients.counters.mesh_sent += 1;
                 if fanout.routed.stored_as != MessageId::NONE && clients.record_log.is_kept() {
                     clients.forward(turn, shard, &mut fanout.routed, (false, details), true);

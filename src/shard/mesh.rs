@@ -4,8 +4,11 @@
 //! other has allocated; what the sender keeps anyway, and what is long, is shared.
 //! Leaves to others: when a batch is sent and what becomes of its memory (`runtime`).
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
+use super::sampled::SampledMessage;
 use crate::ids::{ConnectionId, ShardId, WriteStamp};
 use crate::session::{AckNumber, Copied, Message, Reception, Routed};
 use crate::store::LogRoom;
@@ -86,6 +89,8 @@ pub struct PublishDetails {
     pub forward: Option<InboxCount>,
     /// Asks for [`MeshMessage::Stored`] once every record that it led to is durable, and the queues that it stands in have room.
     pub confirm: Option<Confirmation>,
+    /// Set for one that is sampled.
+    pub sampled: Option<Arc<SampledMessage>>,
 }
 
 impl PublishDetails {

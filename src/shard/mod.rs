@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
-//! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -64,9 +64,12 @@ mod rights;
 mod room;
 mod route;
 mod router;
+mod sampled;
 mod sessions;
 mod settings;
 mod shown;
+mod span_points;
+mod spans;
 mod subscribe;
 mod sys;
 mod tail;
@@ -106,6 +109,7 @@ pub use mesh::{
 pub use places::Places;
 pub use reshard::rewrite;
 pub use restore::{RestoredLog, RestoredRetained, read_messages, to_message};
+pub use sampled::{SampledMessage, Span, SpanEnd, SpanKind, SpanSampling};
 pub use settings::{ProcessContext, Settings};
 pub use tail::{TailFilters, TailedMessage, is_watched};
 
@@ -356,8 +360,12 @@ impl Shard {
     fn handle_mesh(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage, bytes: &[u8]) {
         match message {
             MeshMessage::Publish { message, plain, details } => {
-                let details = details.map(|details| *details).unwrap_or_default();
+                let mut details = details.map(|details| *details).unwrap_or_default();
+                let outer = details.sampled.take().map(|sampled| self.clients.spans.enter(sampled));
                 self.router.handle_mesh_publish(turn, &mut self.clients, message.routed(bytes), plain, details);
+                if let Some(outer) = outer {
+                    self.clients.spans.leave(outer);
+                }
             }
             MeshMessage::Barrier { token } => {
                 let confirmation = Confirmation::of(token);
@@ -396,6 +404,8 @@ impl Shard {
             self.router.retained.tidy(turn.now, self.clients.forwards.retained.front().copied());
             self.clients.end_losses(turn);
             self.clients.traffic.tidy(turn.now, self.clients.settings.count_traffic);
+            let shard = self.clients.id;
+            self.clients.spans.tidy(turn, shard);
         }
         self.clients.queues.note_time(turn.now);
         if self.sys.next_deadline().is_some_and(|deadline| deadline.is_due(turn.now)) {

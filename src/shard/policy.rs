@@ -228,6 +228,7 @@ impl Shard {
         refusal: MessageRefusal,
     ) -> ReasonCode {
         self.clients.counters.dropped(refusal.reason);
+        self.clients.spans.note_refused(refusal.code);
         if turn.fx.verbosity >= Verbosity::Debug {
             self.report_refused_publish(turn, id, topic, refusal.code);
         }

@@ -55,13 +55,20 @@ impl Shard {
     /// The topic is known as the client has it; now the exchange.
     fn publish_to(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         match self.clients.mounts.topic(id, topic) {
-            None => self.publish_whole(turn, id, publish, topic),
-            Some(whole) => self.publish_whole(turn, id, publish, &whole),
+            None => self.publish_at(turn, id, publish, topic),
+            Some(whole) => self.publish_at(turn, id, publish, &whole),
         }
     }
 
-    fn publish_whole(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
-        self.clients.trace_publish(turn, id, publish, topic);
+    #[inline]
+    fn publish_at(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
+        if turn.fx.is_watching {
+            return self.publish_watched(turn, id, publish, topic);
+        }
+        self.publish_whole(turn, id, publish, topic);
+    }
+
+    pub(super) fn publish_whole(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         let (mut qos, mut retain) = (publish.qos, publish.retain);
         if self.clients.settings.check_announced(qos, retain).is_err() {
             let Some(lowered) = self.lower_to_announced(turn, id, qos, retain) else { return };

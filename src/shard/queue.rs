@@ -49,6 +49,7 @@ impl Clients {
             return;
         }
         let delivery = self.add_delivery(turn, id, fanout, copy);
+        self.keep_span(turn, &delivery.message);
         self.queues.note_time(turn.now);
         let outbound = self.sessions.get_mut(id).outbound_mut();
         match place {

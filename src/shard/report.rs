@@ -12,7 +12,7 @@ use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};
 use crate::ids::{ConnectionId, SessionId};
 use crate::limits::{TAIL_MESSAGES_PER_TURN, TAIL_PAYLOAD_MAX_BYTES};
 use crate::session::{MessageRef, Outbound};
-use crate::telemetry::{DropReason, Verbosity};
+use crate::telemetry::DropReason;
 use crate::time::Now;
 
 impl Clients {
@@ -57,16 +57,9 @@ impl Clients {
         turn.fx.events.push(Event::Unsubscribed { connection, client_id, filter: filter.into(), code });
     }
 
-    /// A PUBLISH from a client, where that is wanted.
-    #[inline]
-    pub(super) fn trace_publish(&self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
-        if turn.fx.verbosity == Verbosity::Trace {
-            self.report_publish(turn, id, publish, topic);
-        }
-    }
-
+    /// A PUBLISH from a client.
     #[cold]
-    fn report_publish(&self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
+    pub(super) fn report_publish(&self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>, topic: &str) {
         let Some((connection, client_id)) = self.client(id) else { return };
         turn.fx.events.push(Event::PublishReceived(PublishSeen {
             connection,

@@ -117,6 +117,7 @@ impl Router {
         if matches.is_crowd || matches.local.len() > 1 || !self.fanouts.is_empty() {
             if self.is_for_many(clients, fanout.routed.message.qos, matches) {
                 self.begin_fanout(&mut fanout.routed, matches, confirm);
+                clients.keep_span(turn, fanout.routed.share());
                 return true;
             }
             self.catch_all_up(turn, clients, &matches.local);
@@ -145,7 +146,7 @@ impl Router {
         plain: bool,
         details: PublishDetails,
     ) {
-        let PublishDetails { groups, retained, mut confirm, forward } = details;
+        let PublishDetails { groups, retained, mut confirm, forward, .. } = details;
         let before = clients.record_log.last();
         let text = routed.message.topic;
         let mut stored_here = false;
@@ -176,7 +177,12 @@ impl Router {
             let confirm = if stored_here { None } else { confirm.take() };
             let confirm = confirm.map(|confirmation| confirmation.and(fanout.reception));
             let groups = SmallVec::from_slice(&[key]);
-            let details = PublishDetails { groups, retained: None, confirm, forward: None };
+            let details = PublishDetails {
+                groups,
+                confirm,
+                sampled: clients.spans.sampled().cloned(),
+                ..PublishDetails::default()
+            };
             clients.counters.mesh_sent += 1;
             if forward.is_some() {
                 clients.forward(turn, shard, &mut fanout.routed, (false, details), true);
@@ -293,7 +299,8 @@ impl ToOtherShards<'_> {
             clients.counters.mesh_sent += 1;
             let plain = self.matches.shards.contains(shard);
             let is_forward = self.is_forward(clients, shard, routed, &groups);
-            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None };
+            let sampled = clients.spans.sampled().cloned();
+            let details = PublishDetails { groups, retained: self.retained, confirm, forward: None, sampled };
             match is_forward {
                 None => turn.fx.mesh.publish(shard, routed, plain, details),
                 Some(is_kept_there) => clients.forward(turn, shard, routed, (plain, details), is_kept_there),

@@ -41,6 +41,32 @@ impl DurationHistogram {
         self.ends_ns.iter().copied().map(Some).chain([None]).zip(self.counts)
     }
 
+    /// What a part of those that have come since `before` did not exceed, in nanoseconds: within its bucket as if they were spread evenly. Of the
+    /// first bucket it is the end; of those beyond the last one the last end, which they exceed. `None` where none has come.
+    pub fn quantile_since_ns(&self, before: &Self, part: f64) -> Option<f64> {
+        let counts: [u64; DURATION_BUCKETS + 1] =
+            std::array::from_fn(|bucket| self.counts[bucket].saturating_sub(before.counts[bucket]));
+        let total: u64 = counts.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "a share of some thousands")]
+        let (wanted, of) = (part * total as f64, |count: u64| count as f64);
+        let mut below = 0.0;
+        for (bucket, count) in counts.into_iter().enumerate() {
+            if below + of(count) < wanted || count == 0 {
+                below += of(count);
+                continue;
+            }
+            return Some(match (bucket.checked_sub(1).map(|before| self.ends_ns[before]), self.ends_ns.get(bucket)) {
+                (Some(begin), Some(end)) => of(begin) + of(end - begin) * (wanted - below) / of(count),
+                (None, Some(end)) => of(*end),
+                (begin, None) => of(begin.unwrap_or_default()),
+            });
+        }
+        None
+    }
+
     /// Adds another shard's, which has the same buckets.
     pub fn add(&mut self, other: &Self) {
         debug_assert_eq!(self.ends_ns, other.ends_ns, "they count the same thing");
@@ -52,6 +78,25 @@ impl DurationHistogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_of_what_has_come_since_does_not_exceed_this() {
+        static ENDS: [u64; DURATION_BUCKETS] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100];
+        let before = DurationHistogram::new(&ENDS);
+        assert_eq!(before.quantile_since_ns(&before, 0.5), None);
+        let mut now = before.clone();
+        (0..4).for_each(|_| now.note(25));
+        let quantile = |now: &DurationHistogram, before, part| now.quantile_since_ns(before, part).unwrap();
+        assert!(
+            (quantile(&now, &before, 0.5) - 25.0).abs() < 0.01 && (quantile(&now, &before, 1.0) - 30.0).abs() < 0.01
+        );
+        let earlier = now.clone();
+        now.note(1);
+        assert!((quantile(&now, &earlier, 0.99) - 10.0).abs() < 0.01, "the first has an end alone");
+        let earlier = now.clone();
+        now.note(1_000);
+        assert!((quantile(&now, &earlier, 0.99) - 100.0).abs() < 0.01, "the last has a begin alone");
+    }
 
     #[test]
     fn each_duration_is_in_the_first_bucket_that_it_does_not_exceed() {

@@ -12,6 +12,7 @@ mod duration_histogram;
 pub mod log;
 mod reasons;
 mod timings;
+mod trace_context;
 
 /// How much the log says, as far as the core has to know: for lines that nobody reads it builds nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,3 +30,4 @@ pub use counters::{Counters, CountsByReason, Gauges, Report, TransportCounters};
 pub use duration_histogram::{DURATION_BUCKETS, DurationHistogram};
 pub use reasons::{CloseReason, DropReason, PauseReason};
 pub use timings::{LoopFigures, MessageTimings};
+pub use trace_context::{TRACE_STATE_MAX_BYTES, TraceContext, checked_trace_state};

@@ -12,6 +12,7 @@ mod admin_tls;
 mod admin_watch;
 mod broker;
 mod doctor;
+mod every_call;
 mod full;
 mod howto;
 mod listeners;
@@ -19,6 +20,7 @@ mod log;
 mod monitoring;
 mod mounts;
 mod moving;
+mod otel;
 mod passwords;
 #[path = "../support/ports.rs"]
 mod ports;

@@ -20,6 +20,8 @@ const COLUMNS = [
   "bytes_received_per_s",
   "bytes_sent_per_s",
   "cores_used",
+  "ack_half_ms",
+  "ack_most_ms",
 ];
 
 // The samples of the last hour: all of them once, then those that are new.
@@ -123,6 +125,7 @@ const sumOf = (dropped) => dropped.reduce((sum, { messages }) => sum + messages,
 
 function Plots({ columns }) {
   const times = useMemo(() => columns.at_ms.map((ms) => ms / 1000), [columns.at_ms]);
+  const took = (ms) => (ms === null || ms === undefined ? "–" : milliseconds({ seconds: ms / 1000 }));
   const whole = (value) => compact(Math.round(value * 10) / 10);
   if (times.length === 0) return <p class="empty">The first sample comes within ten seconds.</p>;
   const plot = (title, format, ...series) => (
@@ -134,6 +137,7 @@ function Plots({ columns }) {
       <div class="plots">
         {plot("Messages a second", whole, ["In", "messages_received_per_s", "tone1"], ["Out", "messages_sent_per_s", "tone2"])}
         {plot("Clients connected", whole, ["Clients", "clients_connected", "tone1"])}
+        {plot("Acknowledged within", took, ["Half", "ack_half_ms", "tone1"], ["99 of 100", "ack_most_ms", "tone3"])}
         {plot("Dropped a second", whole, ["Dropped", "messages_dropped_per_s", "tone3"])}
         {plot("Messages queued", whole, ["Queued", "queued_messages", "tone4"])}
         {plot("Memory", bytes, ["In RAM", "memory_bytes", "tone2"])}

@@ -5,6 +5,7 @@ import { bytes, clock, plural } from "../format.js";
 import { rememberQuery } from "../hooks.js";
 import { streamWords, useStream } from "../stream.js";
 import { Badge, Check, ClientLink, Field, Heading, Name, Payload, PayloadForms, ProblemNote } from "../ui.jsx";
+import { Publish } from "./publish.jsx";
 
 const SHOWN_MAX = 200;
 const SECONDS = 3600;
@@ -75,6 +76,7 @@ export function Tail({ query }) {
           </li>
         ))}
       </ol>
+      <Publish />
       <p class="hint">
         The broker shows what it routes while this page is open, for an hour at most: up to 250 messages a second, the first 1,024 bytes of each. The log notes
         who watches what. # does not match topics that begin with $.

@@ -100,7 +100,7 @@ fn who_of(client_id: Option<&str>, network: Option<&str>) -> Result<(BannedWho, 
 
 /// The bans of operators that hold, in no order that means anything. What `--ban-after` does is not among them.
 #[utoipa::path(
-    get, path = "/api/v1/bans", tag = "operation",
+    get, path = "/api/v1/bans", operation_id = "list_bans", tag = "operation",
     responses(
         (status = 200, description = "done", body = Vec<BanView>),
         ReadProblems,
@@ -113,7 +113,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
 
 /// Ban a client id or a network: whoever comes in is refused (0x8A), until it ends. It outlives the process, but with `--storage memory` (`kept`).
 #[utoipa::path(
-    post, path = "/api/v1/bans", tag = "operation", request_body = NewBan,
+    post, path = "/api/v1/bans", operation_id = "add_ban", tag = "operation", request_body = NewBan,
     responses(
         (status = 200, description = "it holds", body = BanView),
         (status = 409, description = "there are as many as may be", body = HttpProblem, content_type = "application/problem+json"),
@@ -210,7 +210,7 @@ pub(super) struct BanQuery {
 
 /// Take a ban out.
 #[utoipa::path(
-    delete, path = "/api/v1/bans", tag = "operation", params(BanQuery),
+    delete, path = "/api/v1/bans", operation_id = "remove_ban", tag = "operation", params(BanQuery),
     responses(
         (status = 204, description = "it does not hold any more"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),

@@ -37,7 +37,7 @@ impl CertificateView {
 
 /// The certificates of listeners and of the admin server, as of the last time that their files were read.
 #[utoipa::path(
-    get, path = "/api/v1/certificates", tag = "operation",
+    get, path = "/api/v1/certificates", operation_id = "list_certificates", tag = "operation",
     responses(
         (status = 200, description = "done", body = Vec<CertificateView>),
         ReadProblems,

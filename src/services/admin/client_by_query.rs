@@ -51,7 +51,7 @@ pub(super) struct ClientCloseQuery {
 
 /// What one client holds, whatever its id is: as `/api/v1/clients/{client_id}`.
 #[utoipa::path(
-    get, path = "/api/v1/client", tag = "clients", params(ClientQuery),
+    get, path = "/api/v1/client", operation_id = "client_by_query", tag = "clients", params(ClientQuery),
     responses(
         (status = 200, description = "done", body = ClientView),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
@@ -68,7 +68,7 @@ pub(super) async fn describe_by_query(
 
 /// What one client is subscribed to, whatever its id is: as `/api/v1/clients/{client_id}/subscriptions`.
 #[utoipa::path(
-    get, path = "/api/v1/client/subscriptions", tag = "clients", params(ClientFiltersQuery),
+    get, path = "/api/v1/client/subscriptions", operation_id = "client_subscriptions_by_query", tag = "clients", params(ClientFiltersQuery),
     responses(
         (status = 200, description = "done", body = SubscriptionPage),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
@@ -85,7 +85,7 @@ pub(super) async fn filters_by_query(
 
 /// Close a client's connection, whatever its id is: as `/api/v1/clients/{client_id}`.
 #[utoipa::path(
-    delete, path = "/api/v1/client", tag = "clients", params(ClientCloseQuery),
+    delete, path = "/api/v1/client", operation_id = "disconnect_by_query", tag = "clients", params(ClientCloseQuery),
     responses(
         (status = 204, description = "its connection is closed"),
         (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),

@@ -69,7 +69,7 @@ pub(super) struct ClientPage {
 
 /// List clients, a page at a time.
 #[utoipa::path(
-    get, path = "/api/v1/clients", tag = "clients", params(ListQuery),
+    get, path = "/api/v1/clients", operation_id = "list_clients", tag = "clients", params(ListQuery),
     responses(
         (status = 200, description = "done", body = ClientPage),
         ReadProblems,
@@ -234,7 +234,7 @@ impl From<ClientDetails> for ClientView {
 
 /// What one client holds.
 #[utoipa::path(
-    get, path = "/api/v1/clients/{client_id}", tag = "clients",
+    get, path = "/api/v1/clients/{client_id}", operation_id = "client", tag = "clients",
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded")),
     responses(
         (status = 200, description = "done", body = ClientView),
@@ -281,7 +281,7 @@ pub(super) struct SubscriptionPage {
 
 /// What one client is subscribed to.
 #[utoipa::path(
-    get, path = "/api/v1/clients/{client_id}/subscriptions", tag = "clients",
+    get, path = "/api/v1/clients/{client_id}/subscriptions", operation_id = "client_subscriptions", tag = "clients",
     params(("client_id" = String, Path, description = "as it came in CONNECT, percent-encoded"), SubscriptionsQuery),
     responses(
         (status = 200, description = "done", body = SubscriptionPage),

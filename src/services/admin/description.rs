@@ -144,11 +144,14 @@ mod tests {
         let description = serde_json::to_value(&description).unwrap();
         let paths = description["paths"].as_object().unwrap();
         assert!(paths.len() >= 11, "{:?}", paths.keys());
+        let mut names = std::collections::BTreeSet::new();
         for (path, operations) in paths {
             for (method, operation) in operations.as_object().unwrap() {
                 let responses = operation["responses"].as_object().unwrap();
                 let is_open = operation["security"].as_array().is_some_and(|all| all.contains(&serde_json::json!({})));
                 assert!(is_open || responses.contains_key("401"), "{method} {path}");
+                let name = operation["operationId"].as_str().unwrap().to_owned();
+                assert!(names.insert(name), "{method} {path}: another call is called {}", operation["operationId"]);
                 let described = |response: &serde_json::Value| {
                     response["description"].as_str().is_some_and(|text| !text.is_empty())
                 };

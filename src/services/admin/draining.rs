@@ -59,7 +59,7 @@ const REFERENCE_MAX_BYTES: usize = 1_024;
 
 /// Empty the broker: `/readyz` says 503, after `wait_s` listeners stop, and clients are asked to go at a rate.
 #[utoipa::path(
-    post, path = "/api/v1/drain", tag = "operation", request_body = DrainRequest,
+    post, path = "/api/v1/drain", operation_id = "begin_drain", tag = "operation", request_body = DrainRequest,
     responses(
         (status = 200, description = "it has begun", body = DrainView),
         ChangeProblems,
@@ -123,7 +123,7 @@ async fn go_on(state: &AdminState, number: u64) -> Result<(), HttpProblem> {
 
 /// Whether the broker is being emptied, and how many clients are left.
 #[utoipa::path(
-    get, path = "/api/v1/drain", tag = "operation",
+    get, path = "/api/v1/drain", operation_id = "show_drain", tag = "operation",
     responses(
         (status = 200, description = "done", body = DrainView),
         ReadProblems,
@@ -135,7 +135,7 @@ pub(super) async fn show(State(state): State<Arc<AdminState>>, _: Viewer) -> Res
 
 /// Stop emptying the broker: listeners that it has stopped accept again, and `/readyz` says 200.
 #[utoipa::path(
-    delete, path = "/api/v1/drain", tag = "operation",
+    delete, path = "/api/v1/drain", operation_id = "end_drain", tag = "operation",
     responses(
         (status = 200, description = "nobody is asked to go any more", body = DrainView),
         (status = 409, description = "an address is another's now", body = HttpProblem, content_type = "application/problem+json"),

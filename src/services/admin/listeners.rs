@@ -37,7 +37,7 @@ pub(super) struct ListenerView {
 
 /// The listeners, in the order of the configuration.
 #[utoipa::path(
-    get, path = "/api/v1/listeners", tag = "operation",
+    get, path = "/api/v1/listeners", operation_id = "list_listeners", tag = "operation",
     responses(
         (status = 200, description = "done", body = Vec<ListenerView>),
         ReadProblems,
@@ -62,7 +62,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
 
 /// Stop accepting by a listener: its socket is closed. Who came by it stays connected.
 #[utoipa::path(
-    post, path = "/api/v1/listeners/{name}/stop", tag = "operation",
+    post, path = "/api/v1/listeners/{name}/stop", operation_id = "stop_listener", tag = "operation",
     params(("name" = String, Path, description = "its name, percent-encoded")),
     responses(
         (status = 204, description = "it accepts nobody"),
@@ -81,7 +81,7 @@ pub(super) async fn stop(
 
 /// Accept by a listener again that was stopped.
 #[utoipa::path(
-    post, path = "/api/v1/listeners/{name}/start", tag = "operation",
+    post, path = "/api/v1/listeners/{name}/start", operation_id = "start_listener", tag = "operation",
     params(("name" = String, Path, description = "its name, percent-encoded")),
     responses(
         (status = 204, description = "it accepts"),

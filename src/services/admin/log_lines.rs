@@ -36,7 +36,7 @@ const LINES_DEFAULT: usize = 200;
 
 /// The last lines of the log, oldest first. The broker keeps 1,000 of them, 512 KiB at most; the one with a password is none of them.
 #[utoipa::path(
-    get, path = "/api/v1/log", tag = "operation", params(LogQuery),
+    get, path = "/api/v1/log", operation_id = "list_log_lines", tag = "operation", params(LogQuery),
     responses(
         (status = 200, description = "done", body = Vec<LogLine>),
         ReadProblems,

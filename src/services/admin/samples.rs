@@ -48,6 +48,9 @@ pub(super) struct HistorySample {
     pub(super) bytes_received_per_s: f64,
     pub(super) bytes_sent_per_s: f64,
     pub(super) cores_used: f64,
+    /// In milliseconds; nothing where nothing was acknowledged.
+    pub(super) ack_half_ms: Option<f64>,
+    pub(super) ack_most_ms: Option<f64>,
 }
 
 /// How much of a core a thread takes.
@@ -72,6 +75,9 @@ impl History {
             let seconds = now.at.duration_since(before.at).as_secs_f64().max(0.001);
             let rate =
                 |of: fn(&Report) -> u64| rounded(of(&now.sum).saturating_sub(of(&before.sum)) as f64 / seconds, 10.0);
+            let own_acks = |sum: &Report| sum.counters.timings.own_acks.clone();
+            let ack = |part: f64| own_acks(&now.sum).quantile_since_ns(&own_acks(&before.sum), part);
+            let ack_ms = |part: f64| ack(part).map(|ns| rounded(ns / 1_000_000.0, 1_000.0));
             self.samples.push_back(HistorySample {
                 at_ms,
                 clients_connected: now.sum.gauges.clients_connected,
@@ -83,6 +89,8 @@ impl History {
                 bytes_received_per_s: rate(|sum| sum.transport.bytes_received),
                 bytes_sent_per_s: rate(|sum| sum.transport.bytes_sent),
                 cores_used: rounded((now.cpu_s - before.cpu_s).max(0.0) / seconds, 100.0),
+                ack_half_ms: ack_ms(0.5),
+                ack_most_ms: ack_ms(0.99),
             });
             if self.samples.len() > HISTORY_SAMPLES_MAX {
                 self.samples.pop_front();
@@ -145,6 +153,7 @@ mod tests {
         let mut sum = Report::default();
         sum.counters.publish_received = received;
         sum.gauges.clients_connected = 3;
+        (0..received / 50).for_each(|_| sum.counters.timings.own_acks.note(received * 20_000));
         CountedSoFar {
             at,
             sum,
@@ -163,6 +172,8 @@ mod tests {
         let sample = history.samples[0].clone();
         assert!((sample.received_per_s - 10.0).abs() < 0.01 && (sample.cores_used - 0.5).abs() < 0.01, "{sample:?}");
         assert_eq!((sample.at_ms, sample.clients_connected), (6_000, 3));
+        assert!(sample.ack_half_ms.is_some_and(|ms| (1.0..5.0).contains(&ms)), "one more, of 3 ms: {sample:?}");
+        assert!(sample.ack_half_ms < sample.ack_most_ms);
         let helped = ThreadLoad { name: "shard-0".into(), cores_used: 0.4 };
         assert_eq!(history.threads, [helped], "a shard and its helper");
         for number in 2..HISTORY_SAMPLES_MAX as u64 + 10 {
@@ -170,6 +181,7 @@ mod tests {
             history.add(1_000 + 5_000 * number, counted(at, 150, 3.5, ticks), ProcessFigures::default());
         }
         assert_eq!(history.samples.len(), HISTORY_SAMPLES_MAX);
+        assert_eq!(history.samples[HISTORY_SAMPLES_MAX - 1].ack_half_ms, None, "nothing was acknowledged");
         let last = history.samples[HISTORY_SAMPLES_MAX - 1].at_ms;
         assert_eq!(last, 1_000 + 5_000 * (HISTORY_SAMPLES_MAX as u64 + 9));
     }

@@ -77,7 +77,7 @@ pub(super) struct AudiencePage {
 
 /// List subscriptions: to a filter, to all that a topic matches, or all of them.
 #[utoipa::path(
-    get, path = "/api/v1/subscriptions", tag = "subscriptions", params(AudienceQuery),
+    get, path = "/api/v1/subscriptions", operation_id = "list_subscriptions", tag = "subscriptions", params(AudienceQuery),
     responses(
         (status = 200, description = "done", body = AudiencePage),
         ReadProblems,
@@ -132,7 +132,7 @@ pub(super) struct GroupPage {
 
 /// List the shared subscriptions, and how many members each has.
 #[utoipa::path(
-    get, path = "/api/v1/groups", tag = "subscriptions", params(GroupsQuery),
+    get, path = "/api/v1/groups", operation_id = "list_groups", tag = "subscriptions", params(GroupsQuery),
     responses(
         (status = 200, description = "done", body = GroupPage),
         ReadProblems,

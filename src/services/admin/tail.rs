@@ -56,7 +56,7 @@ const STEPS_PER_BEAT: u32 = 8;
 /// Messages on a topic filter, live, as server-sent events. Each event is `{"messages": [...], "skipped": N}`: messages with `at_ms`, `topic`, `qos`,
 /// `retain`, `client_id`, `payload` or `payload_base64` (the first 1,024 bytes) and `payload_bytes`; `skipped` is how many since the begin were too many to be shown.
 #[utoipa::path(
-    get, path = "/api/v1/tail", tag = "messages", params(TailQuery),
+    get, path = "/api/v1/tail", operation_id = "tail", tag = "messages", params(TailQuery),
     responses(
         (status = 200, description = "the stream", body = String, content_type = "text/event-stream"),
         (status = 409, description = "as many go on as may be", body = HttpProblem, content_type = "application/problem+json"),

@@ -85,7 +85,7 @@ fn end(state: &AdminState, id: u64) -> bool {
 
 /// The traces that go on.
 #[utoipa::path(
-    get, path = "/api/v1/traces", tag = "operation",
+    get, path = "/api/v1/traces", operation_id = "list_traces", tag = "operation",
     responses(
         (status = 200, description = "done", body = Vec<TraceView>),
         ReadProblems,
@@ -97,7 +97,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
 
 /// Tell the log (`traced`, at the level info) what happens with a client, a topic or an address, for a time.
 #[utoipa::path(
-    post, path = "/api/v1/traces", tag = "operation", request_body = TraceRequest,
+    post, path = "/api/v1/traces", operation_id = "add_trace", tag = "operation", request_body = TraceRequest,
     responses(
         (status = 200, description = "it has begun", body = TraceView),
         (status = 409, description = "as many go on as may be", body = HttpProblem, content_type = "application/problem+json"),
@@ -123,7 +123,7 @@ pub(super) async fn to_log(
 
 /// End a trace before its time.
 #[utoipa::path(
-    delete, path = "/api/v1/traces/{id}", tag = "operation",
+    delete, path = "/api/v1/traces/{id}", operation_id = "remove_trace", tag = "operation",
     params(("id" = u64, Path, description = "as the list has it")),
     responses(
         (status = 204, description = "it has ended"),
@@ -143,7 +143,7 @@ pub(super) async fn remove(
 
 /// See what happens with a client, a topic or an address, as server-sent events: each is a JSON object with `event`, `client_id`, `address`, `topic`, `text`.
 #[utoipa::path(
-    get, path = "/api/v1/traces/live", tag = "operation", params(TraceRequest),
+    get, path = "/api/v1/traces/live", operation_id = "trace_live", tag = "operation", params(TraceRequest),
     responses(
         (status = 200, description = "the stream", body = String, content_type = "text/event-stream"),
         (status = 409, description = "as many go on as may be", body = HttpProblem, content_type = "application/problem+json"),

@@ -164,7 +164,17 @@ impl World {
 
     /// How much is wanted in the log from now on.
     pub(super) fn set_verbosity(&mut self, verbosity: crate::telemetry::Verbosity) {
-        self.fx.verbosity = verbosity;
+        self.fx.watch(verbosity, None);
+    }
+
+    /// Which messages are sampled from now on.
+    pub(super) fn sample(&mut self, sampling: Option<crate::shard::SpanSampling>) {
+        self.fx.watch(crate::telemetry::Verbosity::Info, sampling.map(Arc::new));
+    }
+
+    /// Sampled messages, and spans of them, that were too many.
+    pub(super) fn spans_lost(&self) -> u64 {
+        self.fx.spans_lost
     }
 
     /// What live tails watch from now on, and all turns together may tell them.

@@ -366,6 +366,16 @@ pub fn admin_full(peer: &dyn Display) {
     }
 }
 
+/// A collector does not take spans: the first time, until it takes some again.
+pub fn spans_not_taken(url: &str, error: &str) {
+    warn!(target: TARGET, event = "spans_not_taken", url, error);
+}
+
+/// A collector takes spans again.
+pub fn spans_taken(url: &str) {
+    info!(target: TARGET, event = "spans_taken", url);
+}
+
 /// Bans of operators hold, but could not be written down.
 pub fn bans_not_kept(reason: &str) {
     warn!(target: TARGET, event = "bans_not_kept", reason);

@@ -78,6 +78,23 @@ pub(super) const FAMILIES: &[Family] = &[
     counter("dunlin_shard_messages_sent", NoUnit, "Messages from shard to shard", |_, sum, to| {
         to.one(sum.counters.mesh_sent);
     }),
+    counter(
+        "dunlin_spans_exported",
+        NoUnit,
+        "Spans of sampled messages that a collector has taken",
+        |scrape, _, to| {
+            to.one(scrape.spans.taken);
+        },
+    ),
+    counter(
+        "dunlin_spans_dropped",
+        NoUnit,
+        "Spans, or sampled messages, that no collector knows of, by reason",
+        |scrape, _, to| {
+            to.labelled("reason", &"no_room", scrape.spans.no_room);
+            to.labelled("reason", &"not_taken", scrape.spans.not_taken);
+        },
+    ),
     durations(
         "dunlin_ack",
         "From a client's PUBLISH with QoS 1 or 2 to the broker's PUBACK or PUBREC, the log included; one message of 64",

@@ -28,6 +28,7 @@ use super::process::{DiskFigures, ProcessFigures};
 use super::state::AdminState;
 use crate::config::MetricsAccess;
 use crate::limits::METRICS_REPLY_MAX_MS;
+use crate::services::otlp;
 use scrape::Scrape;
 pub(super) use scrape::ShardFigures;
 
@@ -86,6 +87,7 @@ async fn scrape(state: &AdminState) -> Scrape {
         queued_memory_max_bytes: known.queued_memory_max_bytes,
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),
+        spans: otlp::counts(),
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
     }
 }

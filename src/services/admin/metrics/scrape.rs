@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::services::admin::operated::AdminListener;
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
+use crate::services::otlp::SpanCounts;
 use crate::telemetry::{DurationHistogram, Report};
 
 /// A shard's numbers.
@@ -54,6 +55,8 @@ pub(super) struct Scrape {
     pub(super) is_draining: bool,
     /// Bans of operators that hold.
     pub(super) bans: u64,
+    /// Of sampled messages.
+    pub(super) spans: SpanCounts,
 }
 
 impl Scrape {
