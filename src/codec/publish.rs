@@ -209,6 +209,8 @@ impl std::fmt::Debug for Publish<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::Packet;
+    use super::super::frame::PACKET_SIZE_MAX_BYTES;
+    use super::super::publish_out::Head;
     use super::super::tests::{both_ways, bytes, decodes, refused};
     use super::*;
     use Side::{Client, Server};
