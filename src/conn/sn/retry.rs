@@ -1,0 +1,106 @@
+//! What is sent again until it is acknowledged (MQTT-SN 1.2, 6.13).
+
+use super::client::{SnClient, SnEnd, SnOut, SnState, SnTurn};
+use crate::ids::{PacketId, Qos};
+use crate::time::Deadline;
+
+/// What was sent, and what acknowledges it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SentKind {
+    /// REGACK.
+    Register {
+        /// The id that the client is told.
+        topic_id: u16,
+    },
+    /// PUBACK, or PUBREC.
+    Publish(Qos),
+    /// PUBCOMP.
+    PubRel,
+}
+
+/// One message that waits for its acknowledgement.
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    pub(super) kind: SentKind,
+    pub(super) msg_id: u16,
+    pub(super) datagram: Box<[u8]>,
+    /// How often it has been sent again.
+    pub(super) tries: u8,
+    /// When it is sent again.
+    pub(super) due: Deadline,
+}
+
+impl Unacknowledged {
+    /// Marks a PUBLISH as one that was sent before.
+    fn mark_dup(&mut self) {
+        if matches!(self.kind, SentKind::Publish(_)) {
+            // The flags stand behind length and type.
+            let at = if self.datagram.first() == Some(&1) { 4 } else { 2 };
+            if let Some(flags) = self.datagram.get_mut(at) {
+                *flags |= 0x80;
+            }
+        }
+    }
+}
+
+impl SnClient {
+    /// Notes that the latest datagram waits for an acknowledgement.
+    pub(super) fn await_ack(&mut self, turn: SnTurn<'_>, (kind, msg_id): (SentKind, u16), out: &SnOut) {
+        let due = turn.now.after_s(turn.settings.sn_retry_s.into());
+        let sent = Unacknowledged { kind, msg_id, datagram: out.last().into(), tries: 0, due };
+        self.under_way_mut().unacknowledged.push(sent);
+    }
+
+    /// Takes out what an acknowledgement is for.
+    pub(super) fn acknowledged(
+        &mut self,
+        msg_id: u16,
+        is_for: impl Fn(SentKind) -> bool,
+    ) -> Option<Unacknowledged> {
+        let unacknowledged = &mut self.under_way.as_deref_mut()?.unacknowledged;
+        let at = unacknowledged.iter().position(|sent| sent.msg_id == msg_id && is_for(sent.kind))?;
+        Some(unacknowledged.remove(at))
+    }
+
+    pub(super) fn has_sent(&self, is_for: impl Fn(SentKind) -> bool) -> bool {
+        self.under_way.as_deref().is_some_and(|under_way| under_way.unacknowledged.iter().any(|sent| is_for(sent.kind)))
+    }
+
+    /// The client can hear again: everything that it has not acknowledged is sent once more.
+    pub(super) fn send_all_again(&mut self, turn: SnTurn<'_>, out: &mut SnOut) {
+        let due = turn.now.after_s(turn.settings.sn_retry_s.into());
+        if let Some(under_way) = self.under_way.as_deref_mut() {
+            for sent in &mut under_way.unacknowledged {
+                sent.mark_dup();
+                (sent.tries, sent.due) = (0, due);
+                out.send_again(&sent.datagram);
+            }
+        }
+        self.pump(turn, out);
+    }
+
+    /// Sends again what is due. Who has not answered for too long is lost, but for one that sleeps, which may ask again.
+    pub fn retry(&mut self, turn: SnTurn<'_>, out: &mut SnOut) {
+        let (retry_s, retries) = (turn.settings.sn_retry_s.into(), turn.settings.sn_retries);
+        let Some(under_way) = self.under_way.as_deref_mut() else { return };
+        for sent in under_way.unacknowledged.iter_mut().filter(|sent| sent.due.is_due(turn.now)) {
+            if u16::from(sent.tries) >= retries {
+                if self.state == SnState::Awake {
+                    self.state = SnState::Asleep;
+                } else {
+                    out.end = Some(SnEnd::Lost);
+                }
+                return;
+            }
+            sent.mark_dup();
+            sent.tries += 1;
+            sent.due = turn.now.after_s(retry_s);
+            out.send_again(&sent.datagram);
+        }
+    }
+}
+
+/// As MQTT names it; 0 names nothing.
+pub(super) const fn packet_id(msg_id: u16) -> Option<PacketId> {
+    PacketId::new(msg_id)
+}
