@@ -655,8 +655,8 @@ pub const SN_RETRIES_DEFAULT: u16 = 3;
 pub const SN_RETRIES_MAX: u16 = 100;
 /// Default of `--sn-max-datagram`: what an Ethernet frame carries in whatever it is wrapped.
 pub const SN_DATAGRAM_DEFAULT_BYTES: u16 = 1_400;
-/// Shortest `--sn-max-datagram`: radios carry as little.
-pub const SN_DATAGRAM_MIN_BYTES: u16 = 60;
+/// Shortest `--sn-max-datagram`: a frame of IEEE 802.15.4 carries as little, and what the shard answers has room.
+pub const SN_DATAGRAM_MIN_BYTES: u16 = 128;
 /// Longest `--sn-max-datagram`: what a receive buffer holds behind the kernel's header and an address (`ring::datagram`).
 pub const SN_DATAGRAM_MAX_BYTES: u16 = 4_052;
 /// Topic ids of one MQTT-SN client, those that it registers and those that it is told; beyond it those that it was told mean something else.

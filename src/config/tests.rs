@@ -415,7 +415,7 @@ fn each_outcome_has_its_exit_status() {
 
 #[test]
 fn whatever_is_wrong_anywhere_is_told_at_once() {
-    let file = "[[listener]]\nprot = 1\nkind = \"mqtt-sn\"\n[[listener]]\nmax_connections = 0\n[session]\nexpiry_max = \"forever\"\n";
+    let file = "[[listener]]\nprot = 1\nkind = \"quic\"\n[[listener]]\nmax_connections = 0\n[session]\nexpiry_max = \"forever\"\n";
     let machine = Computer { file, ..COMPUTER };
     assert_eq!(
         machine.problems(&["-c", "d.toml", "--port", "x"], &[("DUNLIN_NODE__PIN", "maybe")]),
@@ -425,7 +425,7 @@ fn whatever_is_wrong_anywhere_is_told_at_once() {
             "d.toml:7: [session] expiry_max: \"forever\" is not a duration: write seconds as a whole number, or with s, m, \
              h, d or w, as in 90s or 1h30m; did you mean \"never\"?",
             "DUNLIN_NODE__PIN: \"maybe\" is neither true nor false",
-            "d.toml:3: [[listener]] kind: \"mqtt-sn\" is not built yet: this version has tcp, tls, websocket, ws, wss, unix",
+            "d.toml:3: [[listener]] kind: \"quic\" is none of tcp, tls, websocket, ws, wss, unix, mqtt-sn",
             "d.toml:5: [[listener]] max_connections: 0 is out of range: allowed is 1 to 67_108_863, or all (default all)",
         ]
     );

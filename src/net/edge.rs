@@ -11,7 +11,8 @@ use crate::conn::tls::Handshake;
 use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
 use crate::ids::{ConnectionId, DatagramSocketId, ShardId};
 use crate::ring::{
-    Buffer, Completeness, Durability, EndCause, Plane, PlaneCounters, PlaneHandle, RingError, SocketEvent, UnderWay, WriteAt,
+    Buffer, Completeness, Durability, EndCause, Plane, PlaneCounters, PlaneHandle, RingError, SocketEvent, UnderWay,
+    WriteAt,
 };
 use crate::settings::Settings;
 use crate::shard::Effects;

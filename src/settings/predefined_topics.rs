@@ -71,9 +71,14 @@ mod tests {
     #[test]
     fn the_file_has_an_id_and_a_topic_a_line() {
         let topics = PredefinedTopics::parse("# of the fleet\n\n7 sensors/temperature\n  8\t with blanks \n").unwrap();
-        assert_eq!((topics.name(7), topics.name(8), topics.name(9)), (Some("sensors/temperature"), Some("with blanks"), None));
+        assert_eq!(
+            (topics.name(7), topics.name(8), topics.name(9)),
+            (Some("sensors/temperature"), Some("with blanks"), None)
+        );
         assert_eq!((topics.len(), topics.is_empty()), (2, false));
-        for (text, line) in [("7", 1), ("a b", 1), ("1 a\n0 b", 2), ("65535 a", 1), ("1 a/#", 1), ("1 a\n1 b", 2), ("-1 a", 1)] {
+        for (text, line) in
+            [("7", 1), ("a b", 1), ("1 a\n0 b", 2), ("65535 a", 1), ("1 a/#", 1), ("1 a\n1 b", 2), ("-1 a", 1)]
+        {
             assert_eq!(PredefinedTopics::parse(text).unwrap_err().0, line, "{text:?}");
         }
     }

@@ -19,6 +19,7 @@ mod log;
 mod monitoring;
 mod mounts;
 mod moving;
+mod mqtt_sn;
 mod passwords;
 #[path = "../support/ports.rs"]
 mod ports;

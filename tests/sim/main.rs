@@ -14,6 +14,7 @@ mod canary;
 mod client;
 mod conn;
 mod crash;
+mod datagrams;
 #[path = "../support/dice.rs"]
 #[allow(dead_code, reason = "another simulation throws more of them")]
 mod dice;

@@ -2,12 +2,10 @@
 //!
 //! Always holds: what an idle client takes are its id and its topics; all else is in one block that goes when nothing is under way.
 
-use std::collections::VecDeque;
-
 use super::flags::{ReturnCode, SnFlags};
 use super::message::SnMessage;
-use super::retry::Unacknowledged;
 use super::topics::SnTopics;
+use super::under_way::{UnderWayFor, WillDraft};
 use crate::codec::{Connect, ConnectWill, Forwarded, Version};
 use crate::settings::ListenerSettings;
 use crate::time::{Deadline, Now};
@@ -128,34 +126,6 @@ impl SnOut {
     }
 }
 
-/// What a client has been asked about its will so far.
-#[derive(Debug, Default)]
-pub(super) struct WillDraft {
-    pub(super) flags: Option<SnFlags>,
-    pub(super) topic: Box<str>,
-}
-
-/// A request of the client's that the shard has not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct AskedFor {
-    pub(super) msg_id: u16,
-    /// As the answer names the topic.
-    pub(super) topic_id: u16,
-    pub(super) is_subscribe: bool,
-}
-
-/// What is under way for a client.
-#[derive(Debug, Default)]
-pub(super) struct UnderWayFor {
-    /// PUBLISH packets that have not become datagrams.
-    pub(super) waiting: VecDeque<Box<[u8]>>,
-    pub(super) waiting_bytes: u32,
-    /// What was sent and not acknowledged.
-    pub(super) unacknowledged: Vec<Unacknowledged>,
-    pub(super) asked: Vec<AskedFor>,
-    pub(super) will: WillDraft,
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub struct SnClient {
@@ -216,12 +186,7 @@ impl SnClient {
     }
 
     /// CONNECT is complete: the shard hears it, or what changes.
-    pub(super) fn finish_connect(
-        &mut self,
-        turn: SnTurn<'_>,
-        will: Option<(SnFlags, &str, &[u8])>,
-        out: &mut SnOut,
-    ) {
+    pub(super) fn finish_connect(&mut self, turn: SnTurn<'_>, will: Option<(SnFlags, &str, &[u8])>, out: &mut SnOut) {
         if self.is_resuming {
             let renewal = out.renewal_mut();
             renewal.keep_alive_s = Some(self.duration_s);

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn codes_that_are_reserved_are_refusals() {
-        for (code, meaning) in [(0, ReturnCode::Accepted), (2, ReturnCode::InvalidTopicId), (9, ReturnCode::NotSupported)]
+        for (code, meaning) in
+            [(0, ReturnCode::Accepted), (2, ReturnCode::InvalidTopicId), (9, ReturnCode::NotSupported)]
         {
             assert_eq!(ReturnCode::from_u8(code), meaning);
         }

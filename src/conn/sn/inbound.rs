@@ -1,9 +1,10 @@
 //! Datagrams of a client: to packets for the shard, to answers, to another state.
 
-use super::client::{AskedFor, SnClient, SnConnect, SnEnd, SnOut, SnState, SnTurn, SnWillChange};
+use super::client::{SnClient, SnConnect, SnEnd, SnOut, SnState, SnTurn, SnWillChange};
 use super::flags::{ReturnCode, SnFlags};
 use super::message::{SnMessage, TopicOrName, TopicRef};
-use super::retry::{SentKind, packet_id};
+use super::retry::packet_id;
+use super::under_way::{AskedFor, SentKind};
 use crate::codec::{
     AckKind, Disconnect, Forwarded, PINGREQ, PublishOut, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
     encode_ack, encode_subscribe, encode_unsubscribe,
@@ -29,7 +30,12 @@ impl SnClient {
     pub fn handle_congested(&mut self, message: &SnMessage<'_>, out: &mut SnOut) {
         let code = ReturnCode::Congestion;
         match *message {
-            SnMessage::Publish { flags: SnFlags { qos: Some(Qos::AtLeastOnce | Qos::ExactlyOnce), .. }, topic, msg_id, .. } => {
+            SnMessage::Publish {
+                flags: SnFlags { qos: Some(Qos::AtLeastOnce | Qos::ExactlyOnce), .. },
+                topic,
+                msg_id,
+                ..
+            } => {
                 out.send(&SnMessage::PubAck { topic_id: u16::from_be_bytes(topic.to_bytes()), msg_id, code });
             }
             SnMessage::Publish { .. } => out.dropped += 1,
@@ -247,6 +253,7 @@ impl SnClient {
         let SentKind::Register { topic_id } = sent.kind else { return };
         if code == ReturnCode::Accepted {
             self.topics.confirm(topic_id);
+            self.send_again_with(turn, topic_id, out);
         } else {
             self.drop_first_waiting(out);
         }

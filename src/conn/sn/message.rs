@@ -4,7 +4,7 @@
 //! length that it says, flags that are not reserved and texts that MQTT takes: UTF-8 without NUL.
 //! Leaves to others: whether the message may come now, and whether ids in it are known (`client`).
 
-use super::flags::{SnFlags, ReturnCode, TopicKind};
+use super::flags::{ReturnCode, SnFlags, TopicKind};
 
 /// What stands where a topic id stands in a PUBLISH.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,35 +59,96 @@ pub enum TopicOrName<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "messages and fields are named as in the specification")]
 pub enum SnMessage<'a> {
-    Advertise { gateway_id: u8, duration_s: u16 },
-    SearchGw { radius: u8 },
-    GwInfo { gateway_id: u8, address: &'a [u8] },
-    Connect { flags: SnFlags, protocol_id: u8, duration_s: u16, client_id: &'a str },
-    ConnAck { code: ReturnCode },
+    Advertise {
+        gateway_id: u8,
+        duration_s: u16,
+    },
+    SearchGw {
+        radius: u8,
+    },
+    GwInfo {
+        gateway_id: u8,
+        address: &'a [u8],
+    },
+    Connect {
+        flags: SnFlags,
+        protocol_id: u8,
+        duration_s: u16,
+        client_id: &'a str,
+    },
+    ConnAck {
+        code: ReturnCode,
+    },
     WillTopicReq,
     /// `None` for the empty one, which says that there is no will.
     WillTopic(Option<(SnFlags, &'a str)>),
     WillMsgReq,
     WillMsg(&'a [u8]),
-    Register { topic_id: u16, msg_id: u16, name: &'a str },
-    RegAck { topic_id: u16, msg_id: u16, code: ReturnCode },
-    Publish { flags: SnFlags, topic: TopicRef, msg_id: u16, data: &'a [u8] },
-    PubAck { topic_id: u16, msg_id: u16, code: ReturnCode },
-    PubComp { msg_id: u16 },
-    PubRec { msg_id: u16 },
-    PubRel { msg_id: u16 },
-    Subscribe { flags: SnFlags, msg_id: u16, topic: TopicOrName<'a> },
-    SubAck { flags: SnFlags, topic_id: u16, msg_id: u16, code: ReturnCode },
-    Unsubscribe { flags: SnFlags, msg_id: u16, topic: TopicOrName<'a> },
-    UnsubAck { msg_id: u16 },
-    PingReq { client_id: Option<&'a str> },
+    Register {
+        topic_id: u16,
+        msg_id: u16,
+        name: &'a str,
+    },
+    RegAck {
+        topic_id: u16,
+        msg_id: u16,
+        code: ReturnCode,
+    },
+    Publish {
+        flags: SnFlags,
+        topic: TopicRef,
+        msg_id: u16,
+        data: &'a [u8],
+    },
+    PubAck {
+        topic_id: u16,
+        msg_id: u16,
+        code: ReturnCode,
+    },
+    PubComp {
+        msg_id: u16,
+    },
+    PubRec {
+        msg_id: u16,
+    },
+    PubRel {
+        msg_id: u16,
+    },
+    Subscribe {
+        flags: SnFlags,
+        msg_id: u16,
+        topic: TopicOrName<'a>,
+    },
+    SubAck {
+        flags: SnFlags,
+        topic_id: u16,
+        msg_id: u16,
+        code: ReturnCode,
+    },
+    Unsubscribe {
+        flags: SnFlags,
+        msg_id: u16,
+        topic: TopicOrName<'a>,
+    },
+    UnsubAck {
+        msg_id: u16,
+    },
+    PingReq {
+        client_id: Option<&'a str>,
+    },
     PingResp,
-    Disconnect { duration_s: Option<u16> },
+    Disconnect {
+        duration_s: Option<u16>,
+    },
     /// `None` for the empty one, which takes the will away.
     WillTopicUpd(Option<(SnFlags, &'a str)>),
-    WillTopicResp { code: ReturnCode },
+    WillTopicResp {
+        code: ReturnCode,
+    },
     WillMsgUpd(&'a [u8]),
-    WillMsgResp { code: ReturnCode },
+    WillMsgResp {
+        code: ReturnCode,
+    },
 }
 
 /// Why a datagram is no message.
@@ -156,12 +217,9 @@ impl<'a> SnMessage<'a> {
                 let (flags, msg_id) = (body.flags()?, body.u16()?);
                 Self::Subscribe { flags, msg_id, topic: body.topic_or_name(flags)? }
             }
-            0x13 => Self::SubAck {
-                flags: body.flags()?,
-                topic_id: body.u16()?,
-                msg_id: body.u16()?,
-                code: body.code()?,
-            },
+            0x13 => {
+                Self::SubAck { flags: body.flags()?, topic_id: body.u16()?, msg_id: body.u16()?, code: body.code()? }
+            }
             0x14 => {
                 let (flags, msg_id) = (body.flags()?, body.u16()?);
                 Self::Unsubscribe { flags, msg_id, topic: body.topic_or_name(flags)? }
@@ -266,7 +324,10 @@ impl<'a> SnMessage<'a> {
                 out.extend(msg_id.to_be_bytes());
                 out.extend(data);
             }
-            Self::PubComp { msg_id } | Self::PubRec { msg_id } | Self::PubRel { msg_id } | Self::UnsubAck { msg_id } => {
+            Self::PubComp { msg_id }
+            | Self::PubRec { msg_id }
+            | Self::PubRel { msg_id }
+            | Self::UnsubAck { msg_id } => {
                 out.extend(msg_id.to_be_bytes());
             }
             Self::Subscribe { flags, msg_id, topic } | Self::Unsubscribe { flags, msg_id, topic } => {

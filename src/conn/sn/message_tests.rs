@@ -1,3 +1,5 @@
+//! Octets of each message, and whatever is none.
+
 use super::*;
 use crate::ids::Qos;
 

@@ -9,7 +9,7 @@
 //! the clock.
 //!
 //! Reading order: `flags` and `message` (the octets), `topics` (ids), `client` (one client), `inbound` (datagrams to packets),
-//! `outbound` (packets to datagrams), `retry` (what is sent again).
+//! `outbound` (packets to datagrams), `under_way` and `retry` (what is sent again).
 
 mod client;
 mod flags;
@@ -20,6 +20,7 @@ mod retry;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod under_way;
 
 pub use client::{SnClient, SnConnect, SnEnd, SnOut, SnRenewal, SnState, SnTurn, SnWillChange};
 pub use flags::{ReturnCode, SnFlags, TopicKind};

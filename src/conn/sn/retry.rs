@@ -1,47 +1,8 @@
 //! What is sent again until it is acknowledged (MQTT-SN 1.2, 6.13).
 
 use super::client::{SnClient, SnEnd, SnOut, SnState, SnTurn};
-use crate::ids::{PacketId, Qos};
-use crate::time::Deadline;
-
-/// What was sent, and what acknowledges it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SentKind {
-    /// REGACK.
-    Register {
-        /// The id that the client is told.
-        topic_id: u16,
-    },
-    /// PUBACK, or PUBREC.
-    Publish(Qos),
-    /// PUBCOMP.
-    PubRel,
-}
-
-/// One message that waits for its acknowledgement.
-#[derive(Debug)]
-pub(super) struct Unacknowledged {
-    pub(super) kind: SentKind,
-    pub(super) msg_id: u16,
-    pub(super) datagram: Box<[u8]>,
-    /// How often it has been sent again.
-    pub(super) tries: u8,
-    /// When it is sent again.
-    pub(super) due: Deadline,
-}
-
-impl Unacknowledged {
-    /// Marks a PUBLISH as one that was sent before.
-    fn mark_dup(&mut self) {
-        if matches!(self.kind, SentKind::Publish(_)) {
-            // The flags stand behind length and type.
-            let at = if self.datagram.first() == Some(&1) { 4 } else { 2 };
-            if let Some(flags) = self.datagram.get_mut(at) {
-                *flags |= 0x80;
-            }
-        }
-    }
-}
+use super::under_way::{SentKind, Unacknowledged};
+use crate::ids::PacketId;
 
 impl SnClient {
     /// Notes that the latest datagram waits for an acknowledgement.
@@ -52,11 +13,7 @@ impl SnClient {
     }
 
     /// Takes out what an acknowledgement is for.
-    pub(super) fn acknowledged(
-        &mut self,
-        msg_id: u16,
-        is_for: impl Fn(SentKind) -> bool,
-    ) -> Option<Unacknowledged> {
+    pub(super) fn acknowledged(&mut self, msg_id: u16, is_for: impl Fn(SentKind) -> bool) -> Option<Unacknowledged> {
         let unacknowledged = &mut self.under_way.as_deref_mut()?.unacknowledged;
         let at = unacknowledged.iter().position(|sent| sent.msg_id == msg_id && is_for(sent.kind))?;
         Some(unacknowledged.remove(at))
@@ -77,6 +34,17 @@ impl SnClient {
             }
         }
         self.pump(turn, out);
+    }
+
+    /// The client knows an id again: what it was sent with it before is sent once more.
+    pub(super) fn send_again_with(&mut self, turn: SnTurn<'_>, topic_id: u16, out: &mut SnOut) {
+        let due = turn.now.after_s(turn.settings.sn_retry_s.into());
+        let Some(under_way) = self.under_way.as_deref_mut() else { return };
+        for sent in under_way.unacknowledged.iter_mut().filter(|sent| sent.names(topic_id)) {
+            sent.mark_dup();
+            sent.due = due;
+            out.send_again(&sent.datagram);
+        }
     }
 
     /// Sends again what is due. Who has not answered for too long is lost, but for one that sleeps, which may ask again.

@@ -42,7 +42,12 @@ pub(super) enum Naming {
 
 impl SnTopics {
     /// What a reference of the client's means, where it means something.
-    pub(super) fn name<'a>(&'a self, topic: TopicRef, predefined: &'a PredefinedTopics, short: &'a mut String) -> Option<&'a str> {
+    pub(super) fn name<'a>(
+        &'a self,
+        topic: TopicRef,
+        predefined: &'a PredefinedTopics,
+        short: &'a mut String,
+    ) -> Option<&'a str> {
         match topic {
             TopicRef::Normal(id) => {
                 let topic = self.list.get(usize::from(id).checked_sub(1)?)?;
