@@ -1,8 +1,8 @@
 //! What goes from shard to shard when a connection is handed over: the message, and the half of it that waits for the other. And
 //! what waits, where its session is, for a place.
 
+use core::net::SocketAddr;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use super::layers::Wire;
 use super::peer::Peer;

@@ -7,7 +7,7 @@
 //! Always holds: somebody without a connection is answered with no more octets than came, and never for a DISCONNECT; a connection that
 //! is not heard, because its shard is busy or its last packet takes long, is told to try again and nothing of it is kept.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use super::connection::{Connection, Phase};
 use super::connections::{Connections, InputHandler};
@@ -27,7 +27,7 @@ use crate::telemetry::CloseReason;
 
 /// Where a datagram comes from.
 #[derive(Clone, Copy, Debug)]
-struct Source {
+struct DatagramSource {
     listener: u8,
     peer: SocketAddr,
     /// Which shard the kernel gave it to.
@@ -42,16 +42,16 @@ impl Connections {
     pub fn datagram(&mut self, core: &mut impl InputHandler, listener: u8, peer: SocketAddr, bytes: &[u8]) {
         self.counters.bytes_received += bytes.len() as u64;
         let via = self.config.own;
-        self.take_datagram(core, Source { listener, peer, via }, bytes);
+        self.take_datagram(core, DatagramSource { listener, peer, via }, bytes);
     }
 
     /// Another shard passes on what belongs here.
     pub(super) fn take_forwarded(&mut self, core: &mut impl InputHandler, datagram: &ForwardedDatagram) {
         let ForwardedDatagram { via, listener, peer, ref bytes } = *datagram;
-        self.take_datagram(core, Source { listener, peer, via }, bytes);
+        self.take_datagram(core, DatagramSource { listener, peer, via }, bytes);
     }
 
-    fn take_datagram(&mut self, core: &mut impl InputHandler, source: Source, bytes: &[u8]) {
+    fn take_datagram(&mut self, core: &mut impl InputHandler, source: DatagramSource, bytes: &[u8]) {
         let settings = &self.listeners[usize::from(source.listener)].settings;
         let is_too_long = bytes.len() > usize::from(settings.sn_datagram_max_bytes);
         let message = match SnMessage::decode(bytes) {
@@ -89,12 +89,12 @@ impl Connections {
         }
     }
 
-    fn pass_on(&mut self, source: Source, owner: ShardId, bytes: &[u8]) {
+    fn pass_on(&mut self, source: DatagramSource, owner: ShardId, bytes: &[u8]) {
         if self.is_paused {
             self.counters.datagrams_dropped += 1; // its peer sends it again
             return;
         }
-        let Source { listener, peer, via } = source;
+        let DatagramSource { listener, peer, via } = source;
         let datagram = ForwardedDatagram { via, listener, peer, bytes: bytes.into() };
         self.outgoing.push((owner, Handover::Datagram(Box::new(datagram))));
     }
@@ -102,7 +102,7 @@ impl Connections {
     fn take_sn_connect(
         &mut self,
         core: &mut impl InputHandler,
-        source: Source,
+        source: DatagramSource,
         (connect, bytes): (SnConnect<'_>, &[u8]),
         route: Option<PeerRoute>,
     ) {
@@ -154,12 +154,12 @@ impl Connections {
     fn begin_sn(
         &mut self,
         core: &mut impl InputHandler,
-        source: Source,
+        source: DatagramSource,
         client_id: Option<&str>,
         make: impl FnOnce(SnTurn<'_>, &mut SnOut) -> SnClient,
     ) -> Option<ConnectionId> {
         let now = core.now();
-        let Source { listener, peer, via } = source;
+        let DatagramSource { listener, peer, via } = source;
         if self.is_paused {
             self.counters.datagrams_dropped += 1;
             self.refuse_stranger(source, client_id.is_some());
@@ -190,7 +190,7 @@ impl Connections {
     }
 
     /// Nothing becomes of a peer here: it may be told, and the shard that passed it on is.
-    fn refuse_stranger(&mut self, source: Source, is_told: bool) {
+    fn refuse_stranger(&mut self, source: DatagramSource, is_told: bool) {
         if is_told {
             self.answer(source, &SnMessage::ConnAck { code: ReturnCode::Congestion });
         }
@@ -204,7 +204,7 @@ impl Connections {
     }
 
     /// Somebody without a connection says something else than CONNECT.
-    fn hear_stranger(&mut self, core: &mut impl InputHandler, source: Source, message: &SnMessage<'_>) {
+    fn hear_stranger(&mut self, core: &mut impl InputHandler, source: DatagramSource, message: &SnMessage<'_>) {
         match message {
             SnMessage::Publish { flags, .. } if flags.qos.is_none() && flags.topic_kind != TopicKind::Normal => {
                 let client_id = self.assign_sn_client_id();
@@ -232,19 +232,19 @@ impl Connections {
         }
     }
 
-    fn disown(&mut self, source: Source) {
+    fn disown(&mut self, source: DatagramSource) {
         self.answer(source, &SnMessage::Disconnect { duration_s: None });
         self.tell_gone(source.via, source.listener, source.peer);
     }
 
     /// Answers somebody who need not have a connection.
-    fn answer(&mut self, source: Source, message: &SnMessage<'_>) {
+    fn answer(&mut self, source: DatagramSource, message: &SnMessage<'_>) {
         let mut bytes = Vec::with_capacity(4);
         message.encode(&mut bytes);
         self.sn.send(source.listener, source.peer, &bytes);
     }
 
-    fn answer_search(&mut self, source: Source) {
+    fn answer_search(&mut self, source: DatagramSource) {
         let settings = &self.listeners[usize::from(source.listener)].settings;
         match u8::try_from(settings.sn_gateway_id) {
             Ok(gateway_id @ 1..) => self.answer(source, &SnMessage::GwInfo { gateway_id, address: &[] }),

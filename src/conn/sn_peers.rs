@@ -4,9 +4,9 @@
 //! so. A peer that is a client here is sent what its client's translator says, and nobody else anything but a short refusal.
 //! Leaves to others: what datagrams mean (`sn`), when and why (`sn_handling`).
 
+use core::net::SocketAddr;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use super::sn::{SnClient, SnOut};
@@ -16,7 +16,7 @@ use crate::time::{Deadline, Now};
 /// Where a peer's datagrams go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerRoute {
-    /// To this connection.
+    /// This shard owns its client id, and this is the connection.
     Here(ConnectionId),
     /// To the shard that owns its client id.
     Elsewhere(ShardId),

@@ -80,7 +80,7 @@ pub(super) fn datagram_config(address: SocketAddr) -> DatagramConfig {
 pub(super) enum ListenerSocket {
     /// It accepts connections.
     Accepts(ListenerId),
-    /// It receives datagrams.
+    /// Whoever comes has no connection of the kernel's.
     Receives(DatagramSocketId),
 }
 

@@ -43,7 +43,7 @@ pub enum SnEnd {
 pub struct SnRenewal {
     /// Its keep alive, or how long it sleeps.
     pub keep_alive_s: Option<u16>,
-    /// Its will.
+    /// `None` leaves its will as it is.
     pub will: Option<SnWillChange>,
 }
 
@@ -230,7 +230,7 @@ impl SnClient {
         self.is_publisher
     }
 
-    /// Its client id.
+    /// As CONNECT said it, or made up for one that only publishes.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }

@@ -257,7 +257,7 @@ impl SnClient {
         } else {
             self.drop_first_waiting(out);
         }
-        self.pump(turn, out);
+        self.send_waiting(turn, out);
     }
 
     fn handle_subscribe(

@@ -4,6 +4,10 @@ use super::*;
 use crate::ids::Qos;
 
 fn samples() -> Vec<(&'static [u8], SnMessage<'static>)> {
+    [before_publish(), from_publish_on()].concat()
+}
+
+fn before_publish() -> Vec<(&'static [u8], SnMessage<'static>)> {
     let will = SnFlags { retain: true, ..SnFlags::of_qos(Qos::AtLeastOnce) };
     vec![
         (b"\x05\x00\x07\x03\x84", SnMessage::Advertise { gateway_id: 7, duration_s: 900 }),
@@ -21,12 +25,20 @@ fn samples() -> Vec<(&'static [u8], SnMessage<'static>)> {
         ),
         (b"\x03\x05\x03", SnMessage::ConnAck { code: ReturnCode::NotSupported }),
         (b"\x02\x06", SnMessage::WillTopicReq),
+        (b"\x02\x1c", SnMessage::WillMsgUpd(b"")),
+        (b"\x03\x1d\x01", SnMessage::WillMsgResp { code: ReturnCode::Congestion }),
         (b"\x06\x07\x30w/t", SnMessage::WillTopic(Some((will, "w/t")))),
         (b"\x02\x07", SnMessage::WillTopic(None)),
         (b"\x02\x08", SnMessage::WillMsgReq),
         (b"\x05\x09bye", SnMessage::WillMsg(b"bye")),
         (b"\x09\x0a\0\0\0\x05a/b", SnMessage::Register { topic_id: 0, msg_id: 5, name: "a/b" }),
         (b"\x07\x0b\0\x01\0\x05\0", SnMessage::RegAck { topic_id: 1, msg_id: 5, code: ReturnCode::Accepted }),
+    ]
+}
+
+fn from_publish_on() -> Vec<(&'static [u8], SnMessage<'static>)> {
+    let will = SnFlags { retain: true, ..SnFlags::of_qos(Qos::AtLeastOnce) };
+    vec![
         (
             b"\x09\x0c\xb0\0\x01\0\x06hi",
             SnMessage::Publish {
@@ -91,8 +103,6 @@ fn samples() -> Vec<(&'static [u8], SnMessage<'static>)> {
         (b"\x06\x1a\x30w/t", SnMessage::WillTopicUpd(Some((will, "w/t")))),
         (b"\x02\x1a", SnMessage::WillTopicUpd(None)),
         (b"\x03\x1b\0", SnMessage::WillTopicResp { code: ReturnCode::Accepted }),
-        (b"\x02\x1c", SnMessage::WillMsgUpd(b"")),
-        (b"\x03\x1d\x01", SnMessage::WillMsgResp { code: ReturnCode::Congestion }),
     ]
 }
 

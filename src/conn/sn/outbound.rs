@@ -28,7 +28,7 @@ impl SnClient {
             }
         }
         debug_assert!(packets.is_empty(), "the shard sends whole packets");
-        self.pump(turn, out);
+        self.send_waiting(turn, out);
         self.trim();
     }
 
@@ -51,11 +51,12 @@ impl SnClient {
                 AckKind::PubRec if answer.reason.is_error() => {
                     self.send_puback(answer.packet_id.get(), answer.reason, out);
                 }
-                AckKind::PubRec => out.send(&SnMessage::PubRec { msg_id: answer.packet_id.get() }),
-                AckKind::PubComp => {
+                AckKind::PubRec => {
+                    // Whatever comes of it now, no answer names its topic; one that came late may never be released.
                     self.take_asked(answer.packet_id.get(), false);
-                    out.send(&SnMessage::PubComp { msg_id: answer.packet_id.get() });
+                    out.send(&SnMessage::PubRec { msg_id: answer.packet_id.get() });
                 }
+                AckKind::PubComp => out.send(&SnMessage::PubComp { msg_id: answer.packet_id.get() }),
                 AckKind::PubRel => {
                     let msg_id = answer.packet_id.get();
                     // One that was resumed takes the place of the one before.
@@ -81,7 +82,7 @@ impl SnClient {
         if !self.is_publisher {
             out.send(&SnMessage::ConnAck { code });
         }
-        self.pump(turn, out);
+        self.send_waiting(turn, out);
     }
 
     fn send_puback(&mut self, msg_id: u16, reason: ReasonCode, out: &mut SnOut) {
@@ -106,7 +107,7 @@ impl SnClient {
     }
 
     /// Sends what waits, as far as the client can be sent it.
-    pub(super) fn pump(&mut self, turn: SnTurn<'_>, out: &mut SnOut) {
+    pub(super) fn send_waiting(&mut self, turn: SnTurn<'_>, out: &mut SnOut) {
         while matches!(self.state, SnState::Active | SnState::Awake) && self.send_first_waiting(turn, out) {}
     }
 

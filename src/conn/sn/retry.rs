@@ -33,7 +33,7 @@ impl SnClient {
                 out.send_again(&sent.datagram);
             }
         }
-        self.pump(turn, out);
+        self.send_waiting(turn, out);
     }
 
     /// The client knows an id again: what it was sent with it before is sent once more.
@@ -51,19 +51,24 @@ impl SnClient {
     pub fn retry(&mut self, turn: SnTurn<'_>, out: &mut SnOut) {
         let (retry_s, retries) = (turn.settings.sn_retry_s.into(), turn.settings.sn_retries);
         let Some(under_way) = self.under_way.as_deref_mut() else { return };
+        let mut has_given_up = false;
         for sent in under_way.unacknowledged.iter_mut().filter(|sent| sent.due.is_due(turn.now)) {
-            if u16::from(sent.tries) >= retries {
-                if self.state == SnState::Awake {
-                    self.state = SnState::Asleep;
-                } else {
-                    out.end = Some(SnEnd::Lost);
-                }
-                return;
+            has_given_up |= u16::from(sent.tries) >= retries;
+            if has_given_up {
+                break;
             }
             sent.mark_dup();
             sent.tries += 1;
             sent.due = turn.now.after_s(retry_s);
             out.send_again(&sent.datagram);
+        }
+        if has_given_up && self.state == SnState::Awake {
+            self.state = SnState::Asleep;
+        } else if has_given_up {
+            self.say_goodbye(out);
+            // Nothing of it is due any more, or it would be lost again and again.
+            self.silence();
+            out.end = Some(SnEnd::Lost);
         }
     }
 }

@@ -221,6 +221,17 @@ fn each_return_code_is_told() {
 }
 
 #[test]
+fn a_message_that_is_never_released_takes_no_room_for_answers() {
+    let mut peer = Peer::connected();
+    for msg_id in 1..=2 * SN_ASKED_MAX as u16 {
+        assert_eq!(peer.hear(&publish(TopicRef::Short(*b"ab"), Some(Qos::ExactlyOnce), msg_id)), [""; 0]);
+        let told = peer.answer(&ack(AckKind::PubRec, msg_id, ReasonCode::Success));
+        assert_eq!(told, [format!("PubRec {{ msg_id: {msg_id} }}")]);
+    }
+    assert!(peer.client.under_way.is_none());
+}
+
+#[test]
 fn who_is_not_heard_is_told_to_try_again() {
     let mut peer = Peer::connected();
     let mut told = |message: &SnMessage<'_>| {
@@ -271,8 +282,8 @@ fn what_is_not_acknowledged_is_sent_again_and_then_the_client_is_lost() {
         assert!(again.len() == 1 && again[0].contains("dup: true"), "{again:?}");
         assert_eq!(peer.out.end, None);
     }
-    assert_eq!(peer.pass_s(10), [""; 0]);
-    assert_eq!(peer.out.end, Some(SnEnd::Lost));
+    assert_eq!(peer.pass_s(10), ["Disconnect { duration_s: None }"]);
+    assert_eq!((peer.out.end, peer.client.next_retry()), (Some(SnEnd::Lost), None));
     let mut peer = Peer::connected();
     peer.deliver("ab", Qos::ExactlyOnce, b"x");
     peer.hear(&SnMessage::PubAck { topic_id: 0, msg_id: 1, code: ReturnCode::Congestion });

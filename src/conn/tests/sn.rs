@@ -1,6 +1,6 @@
 //! Clients that come in datagrams: to which shard, with what answers, and how they end.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 
 use super::*;
 use crate::conn::sn::{SnMessage, TopicRef};
