@@ -207,7 +207,9 @@ fn describe_one(address: ListenAddress, kind: ListenerKind, resolved: Vec<Resolv
     settings.kind = kind;
     settings.decide_policy(address.is_local());
     if settings.name.is_empty() {
-        settings.name = address.to_string().into();
+        // An address of UDP may be one of TCP as well.
+        let kind = if kind.has_datagrams() { "udp:" } else { "" };
+        settings.name = format!("{kind}{address}").into();
     }
     Described { listener: Listener { address, settings: Arc::new(settings) }, resolved, source }
 }

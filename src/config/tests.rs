@@ -118,6 +118,7 @@ fn other_than_default(row: &Setting) -> String {
             Unit::Count if row.flag == "tls-port" => "8885".to_owned(),
             Unit::Count if row.flag == "wss-port" => "8886".to_owned(),
             Unit::Count => (min + 1).to_string(),
+            Unit::Bytes if row.flag == "sn-max-datagram" => "1KiB".to_owned(),
             Unit::Bytes => "2MiB".to_owned(),
             Unit::Seconds if row.flag == "auth-http-timeout" => "2s".to_owned(),
             Unit::Seconds => "2m".to_owned(),

@@ -49,6 +49,9 @@ impl SnClient {
 
     /// Sends again what is due. Who has not answered for too long is lost, but for one that sleeps, which may ask again.
     pub fn retry(&mut self, turn: SnTurn<'_>, out: &mut SnOut) {
+        if !matches!(self.state, SnState::Active | SnState::Awake) {
+            return; // whoever sleeps acknowledges nothing
+        }
         let (retry_s, retries) = (turn.settings.sn_retry_s.into(), turn.settings.sn_retries);
         let Some(under_way) = self.under_way.as_deref_mut() else { return };
         let mut has_given_up = false;
