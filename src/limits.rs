@@ -645,11 +645,11 @@ pub const ACL_FILTERS_COST: usize = 8;
 
 // --- MQTT-SN ---------------------------------------------------------------------------------------------------
 
-/// Default of `--sn-retry`: T_retry of MQTT-SN 1.2, 7.2.
+/// Default of `--sn-retry`: `T_retry` of MQTT-SN 1.2, 7.2.
 pub const SN_RETRY_DEFAULT_S: u16 = 10;
 /// Longest `--sn-retry`: an hour.
 pub const SN_RETRY_MAX_S: u16 = 3_600;
-/// Default of `--sn-retries`: N_retry of MQTT-SN 1.2, 7.2.
+/// Default of `--sn-retries`: `N_retry` of MQTT-SN 1.2, 7.2.
 pub const SN_RETRIES_DEFAULT: u16 = 3;
 /// Most `--sn-retries`.
 pub const SN_RETRIES_MAX: u16 = 100;

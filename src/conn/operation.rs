@@ -84,8 +84,9 @@ pub enum Operation {
 }
 
 impl Operation {
-    const fn socket(&self) -> Option<SocketId> {
-        match *self {
+    /// Whether it is asked for a connection that has no socket.
+    const fn has_no_socket(&self) -> bool {
+        match self {
             Self::ReceiveOnce { socket, .. }
             | Self::Receive { socket, .. }
             | Self::StopReceiving { socket, .. }
@@ -93,9 +94,9 @@ impl Operation {
             | Self::FinishSending { socket, .. }
             | Self::Close { socket, .. }
             | Self::Abort { socket, .. }
-            | Self::HandOver { socket, .. } => Some(socket),
+            | Self::HandOver { socket, .. } => socket.is_none(),
             #[cfg(feature = "tls")]
-            Self::Handshake { .. } => None,
+            Self::Handshake { .. } => false,
         }
     }
 }
@@ -107,7 +108,7 @@ pub(super) struct Operations(VecDeque<Operation>);
 impl Operations {
     #[inline]
     pub(super) fn push_back(&mut self, operation: Operation) {
-        if operation.socket().is_none_or(|socket| !socket.is_none()) {
+        if !operation.has_no_socket() {
             self.0.push_back(operation);
         }
     }

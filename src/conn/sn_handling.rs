@@ -438,7 +438,7 @@ impl Connections {
                 self.with_sn(core, id, |client, turn, out| client.handle(turn, &goodbye, out));
                 continue;
             }
-            self.with_sn(core, id, |client, turn, out| client.retry(turn, out));
+            self.with_sn(core, id, SnClient::retry);
         }
     }
 

@@ -114,15 +114,9 @@ impl SnClient {
             }
             SnMessage::PubAck { topic_id, msg_id, code } => self.handle_puback(turn, topic_id, (msg_id, code), out),
             SnMessage::PubRec { msg_id } => {
-                if self.acknowledged(msg_id, |kind| kind == SentKind::Publish(Qos::ExactlyOnce)).is_some() {
-                    ack(AckKind::PubRec, msg_id, ReasonCode::Success, out);
-                }
+                self.pass_on((AckKind::PubRec, SentKind::Publish(Qos::ExactlyOnce)), msg_id, out);
             }
-            SnMessage::PubComp { msg_id } => {
-                if self.acknowledged(msg_id, |kind| kind == SentKind::PubRel).is_some() {
-                    ack(AckKind::PubComp, msg_id, ReasonCode::Success, out);
-                }
-            }
+            SnMessage::PubComp { msg_id } => self.pass_on((AckKind::PubComp, SentKind::PubRel), msg_id, out),
             SnMessage::PubRel { msg_id } => ack(AckKind::PubRel, msg_id, ReasonCode::Success, out),
             SnMessage::Register { msg_id, name, .. } => self.handle_register(msg_id, name, out),
             SnMessage::RegAck { msg_id, code, .. } => self.handle_regack(turn, msg_id, code, out),
@@ -151,6 +145,13 @@ impl SnClient {
             }
             // What a gateway says, or what comes too late.
             _ => {}
+        }
+    }
+
+    /// An acknowledgement goes to the shard, if what it is for waits for one: what comes twice is heard once.
+    fn pass_on(&mut self, (kind, sent): (AckKind, SentKind), msg_id: u16, out: &mut SnOut) {
+        if self.acknowledged(msg_id, |kind| kind == sent).is_some() {
+            ack(kind, msg_id, ReasonCode::Success, out);
         }
     }
 
@@ -316,16 +317,12 @@ impl SnClient {
                 self.topics.name(TopicRef::Short(octets), &turn.settings.sn_topics, &mut short)
             }
         };
-        match (filter.filter(|filter| !filter.is_empty()), packet_id(msg_id)) {
-            (Some(filter), Some(packet_id)) => {
-                encode_unsubscribe(Version::V5, packet_id, [filter], &mut out.mqtt);
-            }
-            // There is no such subscription; UNSUBACK has no code to say so.
-            _ => {
-                out.is_alive = true;
-                out.send(&SnMessage::UnsubAck { msg_id });
-            }
+        if let (Some(filter), Some(packet_id)) = (filter.filter(|filter| !filter.is_empty()), packet_id(msg_id)) {
+            return encode_unsubscribe(Version::V5, packet_id, [filter], &mut out.mqtt);
         }
+        // There is no such subscription; UNSUBACK has no code to say so.
+        out.is_alive = true;
+        out.send(&SnMessage::UnsubAck { msg_id });
     }
 
     fn handle_pingreq(&mut self, turn: SnTurn<'_>, client_id: Option<&str>, out: &mut SnOut) {

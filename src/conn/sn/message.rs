@@ -395,8 +395,8 @@ impl<'a> SnBody<'a> {
         self.u8().map(ReturnCode::from_u8)
     }
 
-    const fn rest(&mut self) -> &'a [u8] {
-        std::mem::replace(&mut self.0, &[])
+    fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
     }
 
     fn text(&mut self) -> Result<&'a str, SnError> {
