@@ -187,7 +187,7 @@ impl World {
         self.connections.begin_turn();
         self.with(|connections, core| connections.handle_deadlines(core));
         self.with(|_, core| {
-            core.shard.handle(&mut core.turn, Input::Tick { transport: &TransportCounters::default() })
+            core.shard.handle(&mut core.turn, Input::Tick { transport: &TransportCounters::default() });
         });
         let mut flush = None;
         self.with(|connections, core| flush = Some(connections.begin_flush(core)));
