@@ -152,6 +152,13 @@ pub struct SocketId(u32);
 
 impl SocketId {
     const SLOT_BITS: u32 = 24;
+    /// That of a connection which has none of its own: its client comes in datagrams. No ring has such a table.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// Whether it is [`Self::NONE`].
+    pub const fn is_none(self) -> bool {
+        self.0 == u32::MAX
+    }
 
     /// Names the socket in `slot` of `ring`.
     pub const fn new(ring: usize, slot: u32) -> Self {

@@ -721,3 +721,35 @@ pub const OTLP_TIMEOUT_MAX_S: u32 = 600;
 pub const OTLP_ANSWER_MAX_BYTES: u64 = 64 * 1024;
 /// Longest time that a stop waits for the last spans to be taken.
 pub const OTLP_FLUSH_MAX_MS: u64 = 2_000;
+// --- MQTT-SN ---------------------------------------------------------------------------------------------------
+
+/// Default of `--sn-retry`: `T_retry` of MQTT-SN 1.2, 7.2.
+pub const SN_RETRY_DEFAULT_S: u16 = 10;
+/// Longest `--sn-retry`: an hour.
+pub const SN_RETRY_MAX_S: u16 = 3_600;
+/// Default of `--sn-retries`: `N_retry` of MQTT-SN 1.2, 7.2.
+pub const SN_RETRIES_DEFAULT: u16 = 3;
+/// Most `--sn-retries`.
+pub const SN_RETRIES_MAX: u16 = 100;
+/// Default of `--sn-max-datagram`: what an Ethernet frame carries in whatever it is wrapped.
+pub const SN_DATAGRAM_DEFAULT_BYTES: u16 = 1_400;
+/// Shortest `--sn-max-datagram`: a frame of IEEE 802.15.4 carries as little, and what the shard answers has room.
+pub const SN_DATAGRAM_MIN_BYTES: u16 = 128;
+/// Longest `--sn-max-datagram`: what a receive buffer holds behind the kernel's header and an address (`ring::datagram`).
+pub const SN_DATAGRAM_MAX_BYTES: u16 = 4_052;
+/// Topic ids of one MQTT-SN client, those that it registers and those that it is told; beyond it those that it was told mean something else.
+pub const SN_TOPICS_MAX: usize = 256;
+/// Bytes of the names behind them.
+pub const SN_TOPICS_MAX_BYTES: usize = 16 * 1024;
+/// Bytes of packets that wait for one MQTT-SN client, which sleeps or has to be told a topic id; QoS 0 beyond it is dropped, and of QoS 1 and 2
+/// there is one at a time.
+pub const SN_WAITING_MAX_BYTES: usize = 16 * 1024;
+/// Requests of one MQTT-SN client that are not answered; it is told to try again later beyond it. The specification lets it have one.
+pub const SN_ASKED_MAX: usize = 16;
+/// How often one message leads to a topic id being told anew, because the client says that it does not know it.
+pub const SN_TRIES_OF_TOPIC_MAX: u8 = 3;
+/// Bytes that the kernel keeps of datagrams that have come, and of those that leave; beyond it they are lost, and their senders send them
+/// again. What the machine does not allow (`net.core.rmem_max`) is as much as it allows.
+pub const DATAGRAM_SOCKET_BYTES: u32 = 4 * 1024 * 1024;
+/// Silence after which whoever only publishes, without connecting, is forgotten, in seconds.
+pub const SN_PUBLISHER_IDLE_S: u32 = 10;

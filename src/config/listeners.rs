@@ -2,12 +2,17 @@
 //!
 //! Always holds: a table's own keys win over everything said for all listeners; a listener has one address.
 
-use std::{collections::HashSet, fmt, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use super::{
     error::{Problem, Source},
     layers::{ListenerTable, ROWS, Resolved, index},
-    process::{BindAddress, PORT_OFF, WS_PORT_DEFAULT},
+    process::{BindAddress, PORT_OFF, SN_PORT_DEFAULT, WS_PORT_DEFAULT},
     unix::UnixSocket,
 };
 use crate::limits::LISTENERS_MAX;
@@ -122,6 +127,10 @@ fn without_tables(all: &[Resolved]) -> Vec<Described> {
         let source = if all[index(flag)].source == Source::Default { source("tls-cert") } else { source(flag) };
         described.extend(binds.iter().map(|bind| describe_one(at(bind), kind, all.to_vec(), source.clone())));
     }
+    if let Some(port) = further_port(all, ListenerKind::MqttSn, "sn-port") {
+        let address = ListenAddress::Ip(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port));
+        described.push(describe_one(address, ListenerKind::MqttSn, all.to_vec(), source("sn-port")));
+    }
     if let Some(socket) = UnixSocket::of(&|flag| all[index(flag)].value.clone()) {
         let address = ListenAddress::Unix(Box::new(socket));
         described.push(describe_one(address, ListenerKind::Unix, all.to_vec(), source("unix")));
@@ -154,6 +163,11 @@ fn address_of_table(
             .map(|socket| ListenAddress::Unix(Box::new(socket)))
             .ok_or_else(|| Problem::new(&table.source, text.to_owned()));
     }
+    if kind == ListenerKind::MqttSn && table.layer.get(index("bind")).is_none() {
+        // What is said of all listeners is not said of one without passwords.
+        let port = value(resolved, "port");
+        return Ok(ListenAddress::Ip(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)));
+    }
     match *value::<Vec<BindAddress>>(resolved, "bind") {
         [bind] => Ok(ListenAddress::Ip(bind.with_port(value(resolved, "port")))),
         ref several => {
@@ -173,10 +187,12 @@ fn resolve_port(table: &ListenerTable, kind: ListenerKind, resolved: &mut [Resol
         ListenerKind::Tls => Some(("tls-port", TLS_PORT)),
         ListenerKind::SecureWebSocket => Some(("wss-port", WSS_PORT)),
         ListenerKind::WebSocket => Some(("ws-port", WS_PORT_DEFAULT)),
+        ListenerKind::MqttSn => Some(("sn-port", SN_PORT_DEFAULT)),
         _ => None,
     };
     let Some((flag, usual)) = of_kind.filter(|_| table.layer.get(index("port")).is_none()) else { return };
-    if kind != ListenerKind::WebSocket && resolved[index("port")].source != Source::Default {
+    let has_own_port = matches!(kind, ListenerKind::WebSocket | ListenerKind::MqttSn);
+    if !has_own_port && resolved[index("port")].source != Source::Default {
         return;
     }
     let port = u16::try_from(value::<u32>(resolved, flag)).unwrap_or(usual);
@@ -191,7 +207,9 @@ fn describe_one(address: ListenAddress, kind: ListenerKind, resolved: Vec<Resolv
     settings.kind = kind;
     settings.decide_policy(address.is_local());
     if settings.name.is_empty() {
-        settings.name = address.to_string().into();
+        // An address of UDP may be one of TCP as well.
+        let kind = if kind.has_datagrams() { "udp:" } else { "" };
+        settings.name = format!("{kind}{address}").into();
     }
     Described { listener: Listener { address, settings: Arc::new(settings) }, resolved, source }
 }
@@ -205,7 +223,7 @@ pub(super) fn twice(listeners: &[Described]) -> Vec<Problem> {
         if address.is_chosen_by_the_system() {
             continue;
         }
-        if !addresses.insert(address.to_string()) {
+        if !addresses.insert((listener.settings.kind.has_datagrams(), address.to_string())) {
             problems.push(Problem::new(source, format!("{address} is given twice")));
         } else if !names.insert(&listener.settings.name) {
             problems.push(Problem::new(source, format!("a listener is called {:?} already", listener.settings.name)));
@@ -248,7 +266,9 @@ fn of_another_kind<'a>(table: &'a ListenerTable, described: &'a Described) -> im
         let given = table.layer.get(at)?;
         let means_nothing = match row.flag {
             "bind" | "port" => kind == ListenerKind::Unix,
-            flag if flag.starts_with("tcp-") => kind == ListenerKind::Unix,
+            flag if flag.starts_with("tcp-") => matches!(kind, ListenerKind::Unix | ListenerKind::MqttSn),
+            "mqtt-versions" | "proxy-protocol" => kind == ListenerKind::MqttSn,
+            flag if flag.starts_with("sn-") => kind != ListenerKind::MqttSn,
             flag if flag.starts_with("ws-") => !kind.has_websocket(),
             flag if flag.starts_with("tls-") => !kind.has_tls(),
             flag if flag.starts_with("unix") => kind != ListenerKind::Unix,

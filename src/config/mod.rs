@@ -50,7 +50,7 @@ pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
 use crate::auth::admin_users::AdminUsers;
-use crate::settings::{ListenerSettings, Machine, Setting, Settings};
+use crate::settings::{ListenerSettings, Machine, PredefinedTopics, Setting, Settings};
 use layers::{Layer, ListenerTable, Resolved, index};
 use listeners::Described;
 
@@ -285,6 +285,7 @@ impl Config {
             _ => config.admin.problem().map(|(flag, text)| (flag, text.to_owned())),
         };
         problems.extend(of_admin.map(|(flag, text)| config.problem(flag, &text)));
+        config.read_predefined_topics(system, problems);
         config.access = config.read_access(system, problems);
         match OtlpFiles::read(system, &config.otlp) {
             Ok(files) => config.otlp_files = files,
@@ -295,6 +296,26 @@ impl Config {
         warnings.extend(config.access.warnings());
         config.warnings = warnings;
         Some(config)
+    }
+
+    /// Reads the topic ids that clients of MQTT-SN know beforehand.
+    fn read_predefined_topics(&mut self, system: &System<'_>, problems: &mut Vec<Problem>) {
+        for at in 0..self.listeners.len() {
+            let settings = &self.listeners[at].settings;
+            let Some(path) = settings.sn_topics_file.path().filter(|_| settings.kind.has_datagrams()) else { continue };
+            let told = |text: String| format!("{}: {text}", path.display());
+            let read = (system.read_file)(path).map_err(|error| told(format!("cannot be read: {error}")));
+            let parsed = read.and_then(|text| {
+                PredefinedTopics::parse(&text).map_err(|(line, text)| told(format!("line {line}: {text}")))
+            });
+            match parsed {
+                Ok(topics) => {
+                    let settings = ListenerSettings { sn_topics: Arc::new(topics), ..(**settings).clone() };
+                    self.listeners[at].settings = Arc::new(settings);
+                }
+                Err(text) => problems.push(self.problem("sn-topics", &text)),
+            }
+        }
     }
 
     /// Reads what other files say of who may come in and what they may do.
@@ -340,7 +361,9 @@ impl Config {
         let of_admin = of_admin.into_iter().filter_map(|file| file.path()).map(Path::to_owned);
         let of_otlp = [&self.otlp.otlp_headers, &self.otlp.otlp_ca].into_iter().filter_map(|file| file.path());
         let of_otlp = of_otlp.filter(|_| self.otlp.url().is_some()).map(Path::to_owned);
-        let mut files: Vec<PathBuf> = of_access.chain(of_tls).chain(of_admin).chain(of_otlp).collect();
+        let with_ids = self.listeners.iter().filter(|listener| listener.settings.kind.has_datagrams());
+        let of_ids = with_ids.filter_map(|listener| listener.settings.sn_topics_file.path()).map(Path::to_owned);
+        let mut files: Vec<PathBuf> = of_access.chain(of_tls).chain(of_admin).chain(of_otlp).chain(of_ids).collect();
         files.sort_unstable();
         files.dedup();
         files
@@ -367,6 +390,7 @@ impl Config {
 
     fn is_of_listener(&self, address: SocketAddr) -> bool {
         let takes = |listener: &Listener| match listener.address {
+            ListenAddress::Ip(_) if listener.settings.kind.has_datagrams() => false,
             ListenAddress::Ip(other) => {
                 let is_same =
                     other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();

@@ -48,6 +48,13 @@ declare_settings! {
         tls_port: u32 = Setting::number("tls-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
             .word("off", PORT_OFF as u64).for_each_listener(), Reload;
 
+        /// UDP port of MQTT-SN, on this machine alone; 1884 is the usual one.
+        ///
+        /// off does not listen for it. It stays on 127.0.0.1 whatever --bind says, because MQTT-SN has neither passwords nor encryption: a
+        /// [[listener]] table of the kind mqtt-sn can name another address. There port is its port, or else this, or else 1884.
+        sn_port: u32 = Setting::number("sn-port", Count, 0, PORT_OFF as u64, PORT_OFF as u64)
+            .word("off", PORT_OFF as u64).for_each_listener(), Reload;
+
         /// TCP port of MQTT over secure WebSocket, at every address of --bind; 8084 is the usual one.
         ///
         /// off does not listen for it. It needs tls_cert and tls_key. In a [[listener]] table of the kind wss, port is its port, or else this,
@@ -251,6 +258,8 @@ impl ProcessSettings {
 pub(super) const PORT_OFF: u32 = u16::MAX as u32 + 1;
 /// The port of MQTT over WebSocket that other brokers have.
 pub(super) const WS_PORT_DEFAULT: u16 = 8083;
+/// Where gateways of MQTT-SN are, by custom.
+pub(super) const SN_PORT_DEFAULT: u16 = 1884;
 
 /// An address of `--bind`: with a port of its own or with that of `--port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

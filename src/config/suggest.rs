@@ -134,7 +134,7 @@ mod tests {
             ("allow_anonymus", "did you mean [[listener]] allow_anonymous?"),
             ("outbox_max_bytes", "did you mean [session] outbox_max_bytes?"),
             ("certfile", "TLS is a matter of a listener"),
-            ("colour_of_bikeshed", "[[listener]] takes bind, port, ws_port, tls_port, wss_port, unix, "),
+            ("colour_of_bikeshed", "[[listener]] takes bind, port, ws_port, tls_port, sn_port, wss_port, unix, "),
         ];
         for (key, hint) in table {
             assert!(for_listener_key(key).starts_with(hint), "{key}: {}", for_listener_key(key));

@@ -29,6 +29,7 @@ impl Computer<'_> {
             Some("d.toml") => Ok(self.file.to_owned()),
             Some("users") => Ok(USERS.to_owned()),
             Some("profiles") => Ok("[[profile]]\npublish_rate = 10\n".to_owned()),
+            Some("ids") => Ok("7 fleet/seven\n".to_owned()),
             Some("acl") => Ok("user ann\ntopic read #\n".to_owned()),
             Some("scram") => Ok(format!("ann:{}\n", StoredScram::new(Mechanism::Sha256, "a", b"0123456789abcdef"))),
             Some("headers") => Ok("X-API-Key: 7\n".to_owned()),
@@ -118,6 +119,7 @@ fn other_than_default(row: &Setting) -> String {
             Unit::Count if row.flag == "tls-port" => "8885".to_owned(),
             Unit::Count if row.flag == "wss-port" => "8886".to_owned(),
             Unit::Count => (min + 1).to_string(),
+            Unit::Bytes if row.flag == "sn-max-datagram" => "1KiB".to_owned(),
             Unit::Bytes => "2MiB".to_owned(),
             Unit::Seconds if row.flag == "auth-http-timeout" => "2s".to_owned(),
             Unit::Seconds => "2m".to_owned(),
@@ -136,6 +138,7 @@ fn other_than_default(row: &Setting) -> String {
         Kind::Texts { noun: "origin", .. } => "https://console.example".to_owned(),
         Kind::Text { .. } if row.flag == "password-file" => "users".to_owned(),
         Kind::Text { .. } if matches!(row.flag, "auth-http-headers" | "otlp-headers") => "headers".to_owned(),
+        Kind::Text { .. } if row.flag == "sn-topics" => "ids".to_owned(),
         Kind::Text { .. } if row.flag == "scram-file" => "scram".to_owned(),
         Kind::Text { .. } if row.flag == "acl-file" => "acl".to_owned(),
         Kind::Text { .. } if row.flag == "profiles-file" => "profiles".to_owned(),
@@ -420,7 +423,7 @@ fn each_outcome_has_its_exit_status() {
 
 #[test]
 fn whatever_is_wrong_anywhere_is_told_at_once() {
-    let file = "[[listener]]\nprot = 1\nkind = \"mqtt-sn\"\n[[listener]]\nmax_connections = 0\n[session]\nexpiry_max = \"forever\"\n";
+    let file = "[[listener]]\nprot = 1\nkind = \"quic\"\n[[listener]]\nmax_connections = 0\n[session]\nexpiry_max = \"forever\"\n";
     let machine = Computer { file, ..COMPUTER };
     assert_eq!(
         machine.problems(&["-c", "d.toml", "--port", "x"], &[("DUNLIN_NODE__PIN", "maybe")]),
@@ -430,7 +433,7 @@ fn whatever_is_wrong_anywhere_is_told_at_once() {
             "d.toml:7: [session] expiry_max: \"forever\" is not a duration: write seconds as a whole number, or with s, m, \
              h, d or w, as in 90s or 1h30m; did you mean \"never\"?",
             "DUNLIN_NODE__PIN: \"maybe\" is neither true nor false",
-            "d.toml:3: [[listener]] kind: \"mqtt-sn\" is not built yet: this version has tcp, tls, websocket, ws, wss, unix",
+            "d.toml:3: [[listener]] kind: \"quic\" is none of tcp, tls, websocket, ws, wss, unix, mqtt-sn",
             "d.toml:5: [[listener]] max_connections: 0 is out of range: allowed is 1 to 67_108_863, or all (default all)",
         ]
     );

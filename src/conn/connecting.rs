@@ -108,7 +108,7 @@ impl Connections {
     }
 
     /// A client id that no other client has [MQTT-3.2.2-16].
-    fn assign_client_id(&mut self) -> Box<str> {
+    pub(super) fn assign_client_id(&mut self) -> Box<str> {
         self.assigned_ids += 1;
         format!("auto-{:016x}-{}-{}", self.config.instance, self.config.own.0, self.assigned_ids).into()
     }

@@ -8,11 +8,12 @@ use super::budget::{Budgets, Deferred};
 use super::connection::{Connection, Fin, Phase};
 use super::handed_over::{AwaitingPlace, Half, HandedOver, Handover};
 use super::layers::ListenerLayers;
-use super::operation::{Operation, UnderWayOn};
+use super::operation::{Operation, Operations, UnderWayOn};
 use super::outbox::Outbox;
 use super::packet_bounds::PacketBounds;
 use super::peer::{Peer, RefusedPeer};
 use super::rates::ConnectRates;
+use super::sn_peers::SnPeers;
 use crate::auth::{Ask, PeerIdentity, Question};
 use crate::codec::Version;
 use crate::ids::{ConnectionId, PeerAddress, ShardId, SocketId, Ticket};
@@ -39,6 +40,8 @@ pub trait InputHandler {
     fn holds_sender(&mut self) -> bool;
     /// What [`Effects::deliveries`](crate::shard::Effects::deliveries) has come to.
     fn deliveries(&self) -> u32;
+    /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.
+    fn has_more_for(&self, connection: ConnectionId) -> bool;
 }
 
 /// A shard as connections reach it: with the time that holds now, and room for what follows.
@@ -80,6 +83,10 @@ impl InputHandler for ShardTurn<'_> {
     fn deliveries(&self) -> u32 {
         self.turn.fx.deliveries
     }
+
+    fn has_more_for(&self, connection: ConnectionId) -> bool {
+        self.shard.has_more_for(connection)
+    }
 }
 
 /// What the connections of a shard are made with.
@@ -116,6 +123,8 @@ pub(super) struct ListenerEntry {
     pub(super) shaking: VecDeque<(Deadline, ConnectionId)>,
     /// Clients that wait for a place.
     pub(super) awaiting_place: AwaitingPlace,
+    /// Whether somebody may become a client by it, where peers come in datagrams.
+    pub(super) takes_strangers: bool,
 }
 
 impl ListenerEntry {
@@ -127,11 +136,15 @@ impl ListenerEntry {
             awaiting_connect: VecDeque::new(),
             shaking: VecDeque::new(),
             awaiting_place: AwaitingPlace::default(),
+            takes_strangers: true,
         }
     }
 
     /// Whether clients of this version may come by it.
     pub(super) fn lets_in(&self, version: Version) -> bool {
+        if self.settings.kind.has_datagrams() {
+            return true; // what a translator says is no choice of the client's
+        }
         let versions = self.settings.mqtt_versions;
         match version {
             Version::V31 => versions.v31,
@@ -162,7 +175,7 @@ pub struct Connections {
     pub(super) listeners: Vec<ListenerEntry>,
     pub(super) table: GenerationalSlab<Connection>,
     pub(super) counters: TransportCounters,
-    pub(super) operations: VecDeque<Operation>,
+    pub(super) operations: Operations,
     /// Connections with something to send.
     pub(super) dirty: Vec<ConnectionId>,
     /// Outboxes that nobody has.
@@ -204,6 +217,8 @@ pub struct Connections {
     pub(super) handshakes: super::handshakes::Handshakes,
     /// What layers open and seal, kept for its memory.
     pub(super) plain: Vec<u8>,
+    /// Clients that come in datagrams.
+    pub(super) sn: SnPeers,
 }
 
 impl Connections {
@@ -214,7 +229,7 @@ impl Connections {
             listeners: Vec::new(),
             table: GenerationalSlab::new(),
             counters: TransportCounters::default(),
-            operations: VecDeque::new(),
+            operations: Operations::default(),
             dirty: Vec::new(),
             pool: Vec::new(),
             lingering: Vec::new(),
@@ -237,6 +252,7 @@ impl Connections {
             #[cfg(feature = "tls")]
             handshakes: super::handshakes::Handshakes::default(),
             plain: Vec::new(),
+            sn: SnPeers::default(),
         }
     }
 
@@ -379,9 +395,10 @@ impl Connections {
     }
 
     /// Counts a connection that has come, unless it is one too many or from where nobody may come.
-    fn admit(&self, now: Now, listener: u8, peer: Peer) -> Result<(), (CloseReason, &'static str)> {
+    pub(super) fn admit(&self, now: Now, listener: u8, peer: Peer) -> Result<(), (CloseReason, &'static str)> {
         let entry = &self.listeners[usize::from(listener)];
-        if entry.settings.proxy_protocol && !entry.settings.is_proxy(peer.ip()) {
+        let has_header = entry.settings.proxy_protocol && !entry.settings.kind.has_datagrams();
+        if has_header && !entry.settings.is_proxy(peer.ip()) {
             let text = "it may send no PROXY header, which this listener asks for: its address is not in proxy_from";
             return Err((CloseReason::ProxyHeader, text));
         }
@@ -418,6 +435,7 @@ impl Connections {
         }
         #[cfg(feature = "tls")]
         self.end_handshakes(now);
+        self.handle_sn_deadlines(core);
         while let Some(id) = pop_due(&mut self.linger_deadlines, now) {
             self.end_lingering(id);
         }
@@ -452,14 +470,14 @@ impl Connections {
         let connects = connects.chain(self.listeners.iter().filter_map(|listener| listener.shaking.front()));
         let deadlines = connects.chain(self.linger_deadlines.front()).map(|&(due, _)| due);
         let place_again = self.place_again.filter(|_| !self.is_paused);
-        deadlines.chain(self.accept_again).chain(place_again).min()
+        deadlines.chain(self.accept_again).chain(place_again).chain(self.sn.next_deadline()).min()
     }
 
     /// Whether there is something to do, besides sending, before the shard may sleep.
     #[inline]
     pub fn has_work(&self) -> bool {
         let has_deferred = !self.held.is_empty() || !self.budgets.is_empty() || !self.resumed.is_empty();
-        !self.lingering.is_empty() || has_deferred && !self.is_paused
+        !self.lingering.is_empty() || self.sn.has_work() || has_deferred && !self.is_paused
     }
 
     /// A socket that a listener accepted which there is no more.
@@ -497,6 +515,7 @@ impl Connections {
                 self.held_handovers.remove(&id);
             }
             self.uncount(connection.listener);
+            self.forget_peer(id, &connection);
             let under_way = connection.under_way(id);
             self.operations.push_back(Operation::Close { socket: connection.socket, under_way });
             if let Some(outbox) = connection.outbox.take() {

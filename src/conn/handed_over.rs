@@ -1,12 +1,13 @@
 //! What goes from shard to shard when a connection is handed over: the message, and the half of it that waits for the other. And
 //! what waits, where its session is, for a place.
 
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 
 use super::layers::Wire;
 use super::peer::Peer;
 use crate::codec::ConnectPacket;
-use crate::ids::{ConnectionId, SocketId, Ticket};
+use crate::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use crate::time::Deadline;
 
 /// What one shard's connections tell another's.
@@ -24,6 +25,26 @@ pub enum Handover {
         /// Of the handover that had begun.
         ticket: Ticket,
     },
+    /// A datagram whose peer belongs to the shard that is told, by its client id.
+    Datagram(Box<ForwardedDatagram>),
+    /// A peer has no connection on the shard that says so.
+    PeerGone {
+        /// Which listener it came by, as an index.
+        listener: u8,
+        /// Where it is.
+        peer: SocketAddr,
+    },
+}
+
+/// A datagram on its way from the shard that the kernel chose to the one that owns the client id.
+#[derive(Debug)]
+pub struct ForwardedDatagram {
+    /// The shard that the kernel chose.
+    pub(super) via: ShardId,
+    /// Which listener it came by, as an index.
+    pub(super) listener: u8,
+    pub(super) peer: SocketAddr,
+    pub(super) bytes: Box<[u8]>,
 }
 
 /// What travels with the socket.

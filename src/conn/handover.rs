@@ -50,6 +50,8 @@ impl Connections {
             Handover::Failed { ticket } => {
                 self.incoming.remove(&ticket);
             }
+            Handover::Datagram(datagram) => self.take_forwarded(core, &datagram),
+            Handover::PeerGone { listener, peer } => self.sn.forget_elsewhere(listener, peer),
         }
     }
 

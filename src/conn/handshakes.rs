@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::operation::Operation;
+use super::operation::{Operation, Operations};
 use super::tls::Handshake;
 use crate::ids::ConnectionId;
 use crate::limits::TLS_HANDSHAKES_MAX;
@@ -19,13 +19,13 @@ pub(super) struct Handshakes {
 
 impl Handshakes {
     /// Has one run, now or when another is back.
-    pub(super) fn begin(&mut self, id: ConnectionId, handshake: Box<Handshake>, operations: &mut VecDeque<Operation>) {
+    pub(super) fn begin(&mut self, id: ConnectionId, handshake: Box<Handshake>, operations: &mut Operations) {
         self.waiting.push_back((id, handshake));
         self.go_on(operations);
     }
 
     /// One is back.
-    pub(super) fn end(&mut self, operations: &mut VecDeque<Operation>) {
+    pub(super) fn end(&mut self, operations: &mut Operations) {
         self.away -= 1;
         self.go_on(operations);
     }
@@ -35,7 +35,7 @@ impl Handshakes {
         self.away >= TLS_HANDSHAKES_MAX
     }
 
-    fn go_on(&mut self, operations: &mut VecDeque<Operation>) {
+    fn go_on(&mut self, operations: &mut Operations) {
         while !self.is_full()
             && let Some((connection, handshake)) = self.waiting.pop_front()
         {

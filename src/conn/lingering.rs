@@ -39,7 +39,9 @@ impl Connections {
                 self.close(id); // there is nobody to hear anything
                 continue;
             }
-            if connection.rest_bytes > 0 {
+            if connection.socket.is_none() && !connection.has_words() {
+                self.close(id); // it has no end that a peer could see
+            } else if connection.rest_bytes > 0 {
                 // Words are under way, and the last of them perhaps behind those; `sent` brings it back here.
                 self.linger_deadlines.push_back((now.after_ms(LINGER_MS), id));
             } else if connection.has_words() {
@@ -74,6 +76,7 @@ impl Connections {
             Some(_) => {
                 let Some(connection) = self.table.remove(id) else { return };
                 self.uncount(connection.listener);
+                self.forget_peer(id, &connection);
                 let under_way = connection.under_way(id);
                 self.operations.push_back(Operation::Abort { socket: connection.socket, under_way });
             }

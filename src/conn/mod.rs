@@ -45,6 +45,9 @@ mod rates;
 mod receiving;
 mod refused;
 mod sending;
+pub mod sn;
+mod sn_handling;
+mod sn_peers;
 mod sources;
 mod spoken;
 #[cfg(test)]
@@ -56,7 +59,7 @@ pub mod websocket;
 
 pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};
-pub use handed_over::{HandedOver, Handover};
+pub use handed_over::{ForwardedDatagram, HandedOver, Handover};
 pub use layers::ListenerLayers;
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;

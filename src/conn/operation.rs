@@ -1,5 +1,7 @@
 //! What connections ask of whoever drives them, and what they are told in numbers and words of no ring.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 #[cfg(feature = "tls")]
@@ -79,6 +81,47 @@ pub enum Operation {
         /// What is to be run.
         handshake: Box<Handshake>,
     },
+}
+
+impl Operation {
+    /// Whether it is asked for a connection that has no socket.
+    const fn has_no_socket(&self) -> bool {
+        match self {
+            Self::ReceiveOnce { socket, .. }
+            | Self::Receive { socket, .. }
+            | Self::StopReceiving { socket, .. }
+            | Self::Send { socket, .. }
+            | Self::FinishSending { socket, .. }
+            | Self::Close { socket, .. }
+            | Self::Abort { socket, .. }
+            | Self::HandOver { socket, .. } => socket.is_none(),
+            #[cfg(feature = "tls")]
+            Self::Handshake { .. } => false,
+        }
+    }
+}
+
+/// What is to be done with sockets, in order. Connections without one of their own ask for nothing.
+#[derive(Debug, Default)]
+pub(super) struct Operations(VecDeque<Operation>);
+
+impl Operations {
+    #[inline]
+    pub(super) fn push_back(&mut self, operation: Operation) {
+        if !operation.has_no_socket() {
+            self.0.push_back(operation);
+        }
+    }
+
+    #[inline]
+    pub(super) fn pop_front(&mut self) -> Option<Operation> {
+        self.0.pop_front()
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What is under way on a socket that is to close.

@@ -29,6 +29,11 @@ impl PartialPacket {
         self.0.is_none()
     }
 
+    /// Bytes that have been kept.
+    pub(super) fn len(&self) -> usize {
+        self.0.as_deref().map_or(0, |kept| kept.bytes.len())
+    }
+
     /// Forgets what has been kept.
     pub(super) fn clear(&mut self) {
         self.0 = None;

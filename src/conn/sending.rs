@@ -27,7 +27,7 @@ impl Connections {
     /// Begins a flush: [`Self::sends`] says what the sockets are to be given.
     pub fn begin_flush(&mut self, core: &mut impl InputHandler) -> Flush {
         let mut dirty = std::mem::take(&mut self.dirty);
-        let mut shard_was_told = false;
+        let mut shard_was_told = self.has_datagram_peers() && self.flush_datagrams(core, &mut dirty);
         // Behind a send that is still under way, or held: waits for the end of that, which puts it back on the list.
         dirty.retain(|&id| match self.table.get_mut(id) {
             Some(connection) if connection.rest_bytes > 0 || connection.is_held => {
@@ -63,6 +63,7 @@ impl Connections {
     /// Ends a flush: what did not leave is continued, and outboxes that are empty are given back.
     pub fn finish_flush(&mut self, core: &mut impl InputHandler, flush: Flush, short: impl Iterator<Item = ShortSent>) {
         let Flush { mut dirty, .. } = flush;
+        self.counters.bytes_sent += self.sn.forget_sent();
         core.handle(Input::Flushed);
         // These first: it leaves the others, which were sent whole, with their outboxes.
         for short in short {

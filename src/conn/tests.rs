@@ -4,6 +4,7 @@ mod full;
 mod held;
 mod layered;
 mod life;
+mod sn;
 mod sources;
 #[cfg(feature = "tls")]
 mod tls;
@@ -43,16 +44,22 @@ impl Stage {
     /// All three. A first listener is plain, a second inverts, a third takes one connection, a fourth
     /// asks, a fifth has two layers.
     fn three(connections_max: u32) -> [Self; 3] {
-        let handovers: Arc<[AtomicU32]> = (0..3).map(|_| AtomicU32::new(0)).collect();
-        let settings = Settings { shards: 3, sys_interval_s: 0, ..Settings::default() };
+        Self::among(connections_max)
+    }
+
+    /// The same with another number of shards.
+    fn among<const SHARDS: usize>(connections_max: u32) -> [Self; SHARDS] {
+        let handovers: Arc<[AtomicU32]> = (0..SHARDS).map(|_| AtomicU32::new(0)).collect();
+        let settings = Settings { shards: SHARDS, sys_interval_s: 0, ..Settings::default() };
         let places = Arc::new(Places::new(connections_max, [1_000, 1_000, 1]));
         let process = ProcessContext { places, ..ProcessContext::new(settings, 1, START) };
         let now = START;
         let count = Arc::new(AtomicU32::new(0));
-        [0, 1, 2].map(|own| {
+        std::array::from_fn(|own| {
+            let own = own as u8;
             let mut connections = Connections::new(ConnectionsConfig {
                 own: ShardId(own),
-                shards: 3,
+                shards: SHARDS,
                 connections_max,
                 connections: Arc::clone(&count),
                 rates: Arc::new(ConnectRates::none()),

@@ -1,17 +1,19 @@
 //! The object: one shard's plane and connections, what happens on the one, and what the other wants done.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use super::listener::OpenListener;
+use super::listener::{ListenerSocket, OpenListener};
 use super::spans;
 use crate::conn::tls::Handshake;
 use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
-use crate::ids::{ConnectionId, ShardId};
+use crate::ids::{ConnectionId, DatagramSocketId, ShardId};
 use crate::ring::{
-    Buffer, Durability, EndCause, Plane, PlaneCounters, PlaneHandle, RingError, SocketEvent, UnderWay, WriteAt,
+    Buffer, Completeness, Durability, EndCause, Plane, PlaneCounters, PlaneHandle, RingError, SocketEvent, UnderWay,
+    WriteAt,
 };
 use crate::settings::Settings;
 use crate::shard::{Effects, Event};
@@ -34,6 +36,10 @@ pub struct Edge {
     pub(super) connections: Connections,
     /// The listeners by their indexes; `None` where one is gone, of which there may still be connections.
     pub(super) listeners: Vec<Option<OpenListener>>,
+    /// Sockets of listeners that are no more, until their last clients have been told.
+    pub(super) closing: Vec<(u8, DatagramSocketId)>,
+    /// Sockets that receive no more, for want of buffers.
+    datagrams_ended: Vec<DatagramSocketId>,
     /// How to reach the other shards' planes, by shard.
     planes: Vec<PlaneHandle>,
     /// Buffers that wait until what is in them may be handled, by the number that `conn` knows them by.
@@ -59,6 +65,8 @@ impl Edge {
             plane,
             connections: Connections::new(config),
             listeners: Vec::new(),
+            closing: Vec::new(),
+            datagrams_ended: Vec::new(),
             planes: Vec::new(),
             kept: Slab::new(),
             handshakes: Vec::new(),
@@ -190,6 +198,9 @@ impl Edge {
     pub fn receive_with_freed_buffers(&mut self) {
         let plane = &self.plane;
         self.connections.buffers_freed(|socket| plane.buffers_free(socket) > 0);
+        for socket in std::mem::take(&mut self.datagrams_ended) {
+            self.receive_datagrams_again(socket);
+        }
         self.carry_out();
     }
 
@@ -259,8 +270,8 @@ impl Edge {
                 self.connections.receive_ended(core, connection, end_of(cause));
             }
             SocketEvent::Accepted { listener, socket, peer } => {
-                match self.listeners.iter().position(|known| known.as_ref().is_some_and(|known| known.id == listener)) {
-                    Some(index) => self.connections.accepted(core.turn.now, index as u8, socket, peer.into()),
+                match self.index_of(ListenerSocket::Accepts(listener)) {
+                    Some(index) => self.connections.accepted(core.turn.now, index, socket, peer.into()),
                     None => self.connections.accepted_by_nobody(socket),
                 }
             }
@@ -274,12 +285,46 @@ impl Edge {
             SocketEvent::HandOverFailed { ticket, socket, .. } => self.connections.hand_over_failed(ticket, socket),
             SocketEvent::Finished { connection } => self.connections.finished(connection),
             SocketEvent::Written { bytes, result } => self.written.push_back(EndedWrite { bytes, result }),
-            // The broker opens no connections and no datagram sockets.
-            SocketEvent::Datagram { buffer, .. } => self.plane.give_back(buffer),
-            SocketEvent::DatagramsEnded { .. }
-            | SocketEvent::DatagramNotSent { .. }
-            | SocketEvent::Connected { .. }
-            | SocketEvent::Timeout => {}
+            SocketEvent::Datagram { socket, from, buffer, completeness, more } => {
+                self.handle_datagram(core, (socket, from), buffer, completeness);
+                if !more {
+                    self.receive_datagrams_again(socket);
+                }
+            }
+            SocketEvent::DatagramsEnded { socket, cause } => match cause {
+                EndCause::Eof => self.receive_datagrams_again(socket),
+                EndCause::Cancelled => {}
+                EndCause::OutOfBuffers | EndCause::Error(_) => self.datagrams_ended.push(socket),
+            },
+            // The broker opens no connections; datagrams that did not leave are counted, and sent again if they must arrive.
+            SocketEvent::DatagramNotSent { .. } | SocketEvent::Connected { .. } | SocketEvent::Timeout => {}
+        }
+    }
+
+    fn index_of(&self, socket: ListenerSocket) -> Option<u8> {
+        let is_it = |known: &Option<OpenListener>| known.as_ref().is_some_and(|known| known.socket == socket);
+        self.listeners.iter().position(is_it).map(|index| index as u8)
+    }
+
+    fn handle_datagram(
+        &mut self,
+        core: &mut ShardTurn<'_>,
+        (socket, from): (DatagramSocketId, SocketAddr),
+        buffer: Buffer,
+        completeness: Completeness,
+    ) {
+        if let Some(index) = self.index_of(ListenerSocket::Receives(socket)) {
+            match completeness {
+                Completeness::Whole => self.connections.datagram(core, index, from, self.plane.bytes(&buffer)),
+                Completeness::Truncated => self.connections.datagram_too_long(),
+            }
+        }
+        self.plane.give_back(buffer);
+    }
+
+    fn receive_datagrams_again(&mut self, socket: DatagramSocketId) {
+        if self.index_of(ListenerSocket::Receives(socket)).is_some() {
+            self.plane.receive_datagrams(socket);
         }
     }
 

@@ -3,14 +3,15 @@
 //! Always holds: a listener has the same index on every shard.
 
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use crate::conn::ListenerLayers;
-use crate::ids::ListenerId;
+use crate::ids::{DatagramSocketId, ListenerId};
 use crate::limits;
-use crate::ring::{ListenConfig, SharedUnixListener, TcpKeepAlive};
+use crate::ring::{DatagramConfig, ListenConfig, SharedUnixListener, TcpKeepAlive};
 use crate::settings::ListenerSettings;
 
 /// Where to listen.
@@ -68,10 +69,25 @@ fn user_timeout_ms(settings: &ListenerSettings) -> Option<u32> {
     (settings.tcp_user_timeout_s > 0).then(|| settings.tcp_user_timeout_s * 1_000)
 }
 
+/// How a listener with these settings receives datagrams at an address.
+pub(super) fn datagram_config(address: SocketAddr) -> DatagramConfig {
+    let bytes = Some(limits::DATAGRAM_SOCKET_BYTES);
+    DatagramConfig { send_buffer_bytes: bytes, receive_buffer_bytes: bytes, ..DatagramConfig::new(address) }
+}
+
+/// By which of the plane's sockets a listener has its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ListenerSocket {
+    /// It accepts connections.
+    Accepts(ListenerId),
+    /// Whoever comes has no connection of the kernel's.
+    Receives(DatagramSocketId),
+}
+
 /// A listener of this shard.
 #[derive(Debug)]
 pub(super) struct OpenListener {
-    pub(super) id: ListenerId,
+    pub(super) socket: ListenerSocket,
     /// Where, with its port, but for one at a path.
     pub(super) address: Option<SocketAddr>,
     pub(super) settings: Arc<ListenerSettings>,
@@ -88,7 +104,7 @@ pub enum ListenerChange {
         /// What it is to the shards.
         listening: Listening,
         /// This shard's socket, unless all of them share one.
-        socket: Option<TcpListener>,
+        socket: Option<OwnedFd>,
     },
     /// Connections that come from now on have other settings.
     Configure {

@@ -4,62 +4,79 @@
 //! listener that had it.
 //! Leaves to others: which listeners there are to be, binding what a reload adds, and when an index is free (`runtime`).
 
-use std::net::TcpListener;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::edge::Edge;
-use super::listener::{ListenOn, ListenerChange, Listening, OpenListener, layers_of, settings_under_test, tcp_config};
+use super::listener::{
+    ListenOn, ListenerChange, ListenerSocket, Listening, OpenListener, datagram_config, layers_of, settings_under_test,
+    tcp_config,
+};
 use crate::ring::RingError;
+use crate::settings::ListenerSettings;
 
 impl Edge {
     /// Starts listening. Returns where, which tells the port where 0 was asked for.
     pub fn listen(&mut self, listening: Listening) -> Result<ListenOn, RingError> {
         let (on, socket) = match &listening.on {
             ListenOn::Ip(address) => {
-                let (socket, address) = tcp_config(*address, &listening.settings).open()?;
+                let (socket, address) = open_socket(*address, &listening.settings)?;
                 (ListenOn::Ip(address), Some(socket))
             }
             on @ ListenOn::Unix(_) => (on.clone(), None),
         };
         let index = self.listeners.len() as u8;
-        self.open_listener(index, Listening { on: on.clone(), ..listening }, socket);
+        self.open_listener(index, Listening { on: on.clone(), ..listening }, socket)?;
         Ok(on)
     }
 
     /// Takes a change of the listeners over. What the system does not take is as it was, and told.
     pub fn change_listener(&mut self, change: ListenerChange) -> Result<(), RingError> {
         match change {
-            ListenerChange::Open { index, listening, socket } => self.open_listener(index, listening, socket),
+            ListenerChange::Open { index, listening, socket } => self.open_listener(index, listening, socket)?,
             ListenerChange::Configure { index, settings } => {
                 let settings = settings_under_test(settings);
                 self.connections.set_listener_settings(index, Arc::clone(&settings));
                 let listener = self.listeners[usize::from(index)].as_mut().expect("it is there while it is configured");
                 listener.settings = Arc::clone(&settings);
-                if let Some(address) = listener.address {
-                    self.plane.set_listener_options(listener.id, &tcp_config(address, &settings))?;
+                if let (Some(address), ListenerSocket::Accepts(id)) = (listener.address, listener.socket) {
+                    self.plane.set_listener_options(id, &tcp_config(address, &settings))?;
                 }
             }
             ListenerChange::Close { index } => {
-                let gone = self.listeners[usize::from(index)].take();
-                if let Some(gone) = gone.filter(|gone| gone.is_open) {
-                    self.plane.close_listener(gone.id);
+                match self.listeners[usize::from(index)].take().map(|gone| (gone.socket, gone.is_open)) {
+                    Some((ListenerSocket::Accepts(id), true)) => self.plane.close_listener(id),
+                    // Its clients have no sockets of their own: they are told by this one, and go with it.
+                    Some((ListenerSocket::Receives(socket), _)) => {
+                        self.connections.end_datagram_listener(index);
+                        self.closing.push((index, socket));
+                    }
+                    _ => {}
                 }
             }
         }
         Ok(())
     }
 
-    fn open_listener(&mut self, index: u8, listening: Listening, socket: Option<TcpListener>) {
+    fn open_listener(&mut self, index: u8, listening: Listening, socket: Option<OwnedFd>) -> Result<(), RingError> {
         let Listening { on, settings, connections, layers } = listening;
         let (settings, layers) = (settings_under_test(settings), layers_of(layers));
-        let (id, address) = match (on, socket) {
-            (ListenOn::Unix(path), _) => (self.plane.listen_unix(path), None),
+        let (socket, address) = match (on, socket) {
+            (ListenOn::Unix(path), _) => (ListenerSocket::Accepts(self.plane.listen_unix(path)), None),
             (ListenOn::Ip(address), socket) => {
                 let socket = socket.expect("a shard has a socket of its own");
-                (self.plane.listen_with(socket), Some(address))
+                let socket = if settings.kind.has_datagrams() {
+                    let id = self.plane.adopt_datagram(socket, address)?;
+                    self.plane.receive_datagrams(id);
+                    ListenerSocket::Receives(id)
+                } else {
+                    ListenerSocket::Accepts(self.plane.listen_with(socket.into()))
+                };
+                (socket, Some(address))
             }
         };
-        let open = Some(OpenListener { id, address, settings: Arc::clone(&settings), is_open: true });
+        let open = Some(OpenListener { socket, address, settings: Arc::clone(&settings), is_open: true });
         if let Some(gone) = self.listeners.get_mut(usize::from(index)) {
             *gone = open;
             self.connections.replace_listener(index, settings, connections, layers);
@@ -68,13 +85,18 @@ impl Edge {
             let added = self.connections.add_listener(settings, connections, layers);
             assert_eq!(added, index, "the lowest index that is free");
         }
+        Ok(())
     }
 
-    /// Stops accepting.
+    /// Stops accepting. Clients that come in datagrams are still heard, and nobody else who does.
     pub fn stop_listening(&mut self) {
-        for listener in self.listeners.iter_mut().flatten() {
+        for (index, listener) in (0..).zip(&mut self.listeners) {
+            let Some(listener) = listener else { continue };
             if std::mem::take(&mut listener.is_open) {
-                self.plane.close_listener(listener.id);
+                match listener.socket {
+                    ListenerSocket::Accepts(id) => self.plane.close_listener(id),
+                    ListenerSocket::Receives(_) => self.connections.set_takes_strangers(index, false),
+                }
             }
         }
     }
@@ -87,12 +109,25 @@ impl Edge {
         let listener = self.listeners.get_mut(usize::from(index)).and_then(Option::as_mut);
         let Some(listener) = listener.filter(|listener| listener.is_open != is_open) else { return Ok(()) };
         let Some(address) = listener.address else { return Ok(()) };
-        if is_open {
-            self.plane.reopen_listener(listener.id, &tcp_config(address, &listener.settings))?;
-        } else {
-            self.plane.close_listener(listener.id);
+        match listener.socket {
+            ListenerSocket::Receives(_) => self.connections.set_takes_strangers(index, is_open),
+            ListenerSocket::Accepts(id) if is_open => {
+                self.plane.reopen_listener(id, &tcp_config(address, &listener.settings))?;
+            }
+            ListenerSocket::Accepts(id) => self.plane.close_listener(id),
         }
         listener.is_open = is_open;
         Ok(())
     }
+}
+
+/// A socket for a listener with these settings, and where it is.
+///
+/// # Errors
+/// The address is another's or none of this machine, or the system takes an option not.
+pub fn open_socket(address: SocketAddr, settings: &ListenerSettings) -> Result<(OwnedFd, SocketAddr), RingError> {
+    if settings.kind.has_datagrams() {
+        return datagram_config(address).open();
+    }
+    tcp_config(address, settings).open().map(|(socket, address)| (socket.into(), address))
 }

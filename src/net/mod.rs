@@ -23,3 +23,4 @@ pub(crate) mod trace;
 pub use edge::{Edge, EndedWrite};
 pub use flush::Offer;
 pub use listener::{ListenOn, ListenerChange, Listening, tcp_config};
+pub use listening::open_socket;

@@ -39,7 +39,12 @@ impl DatagramConfig {
         Self { address, send_buffer_bytes: None, receive_buffer_bytes: None }
     }
 
-    pub(super) fn open(&self) -> Result<(OwnedFd, SocketAddr), RingError> {
+    /// Binds, and tells where. `SO_REUSEPORT` lets every shard have a socket of its own at the same address: the kernel gives a peer's
+    /// datagrams to one of them.
+    ///
+    /// # Errors
+    /// The address is another's or none of this machine.
+    pub fn open(&self) -> Result<(OwnedFd, SocketAddr), RingError> {
         let socket = open_ip(SocketType::DGRAM, self.address)?;
         set_buffers(
             &socket,

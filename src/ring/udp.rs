@@ -5,14 +5,20 @@ use super::error::RingError;
 use super::plane::Plane;
 use crate::ids::DatagramSocketId;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 
 impl Plane {
     /// Opens a UDP socket and returns the address it is bound to. Nothing is received until the caller asks for it.
     pub fn bind_datagram(&mut self, config: &DatagramConfig) -> Result<(DatagramSocketId, SocketAddr), RingError> {
-        let ring = self.rings.choose_with_room()?;
         let (socket, address) = config.open()?;
+        Ok((self.adopt_datagram(socket, address)?, address))
+    }
+
+    /// The same with a socket that [`DatagramConfig::open`] has bound to `address`.
+    pub fn adopt_datagram(&mut self, socket: OwnedFd, address: SocketAddr) -> Result<DatagramSocketId, RingError> {
+        let ring = self.rings.choose_with_room()?;
         let socket = self.rings.install(ring, socket)?;
-        Ok((self.datagrams.add(socket, address), address))
+        Ok(self.datagrams.add(socket, address))
     }
 
     /// Receives datagrams until it ends; the last event says so (`more`, or `DatagramsEnded`).

@@ -3,7 +3,8 @@
 //! Always holds: an address that another process uses is refused before anything else has happened.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -15,15 +16,16 @@ use crate::config::unix::UnixSocket;
 use crate::config::{ListenAddress, Listener};
 use crate::conn::ListenerLayers;
 use crate::limits;
-use crate::net::{ListenOn, Listening, tcp_config};
+use crate::net::{ListenOn, Listening, open_socket};
 use crate::ring::{SharedUnixListener, UnixAccess};
 
 /// Every shard's listener shares its address with the others (`SO_REUSEPORT`), and would share it with another broker of
 /// the same user as well. So one socket that does not share is bound first.
-fn check_free(address: SocketAddr) -> Result<(), RunError> {
+fn check_free(address: SocketAddr, has_datagrams: bool) -> Result<(), RunError> {
+    let bind = || if has_datagrams { UdpSocket::bind(address).map(drop) } else { TcpListener::bind(address).map(drop) };
     when_released(
-        || match TcpListener::bind(address) {
-            Ok(_) => Ok(()),
+        || match bind() {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(RunError::AddressInUse(address)),
             Err(error) => Err(RunError::Listen(address, error)),
         },
@@ -52,7 +54,7 @@ fn when_released<T>(
 pub(super) fn place_of(listener: &Listener) -> Result<ListenOn, RunError> {
     Ok(match &listener.address {
         ListenAddress::Ip(address) => {
-            check_free(*address)?;
+            check_free(*address, listener.settings.kind.has_datagrams())?;
             ListenOn::Ip(*address)
         }
         ListenAddress::Unix(socket) => ListenOn::Unix(bind_unix(socket)?),
@@ -71,15 +73,15 @@ pub(super) fn bind_for_shards(
     listener: &Listener,
     shards: usize,
     is_ours: bool,
-) -> Result<(ListenOn, Vec<TcpListener>), RunError> {
+) -> Result<(ListenOn, Vec<OwnedFd>), RunError> {
     let ListenAddress::Ip(address) = listener.address else { return Ok((place_of(listener)?, Vec::new())) };
     if !is_ours {
-        check_free(address)?;
+        check_free(address, listener.settings.kind.has_datagrams())?;
     }
-    let (first, address) = tcp_config(address, &listener.settings).open()?;
+    let (first, address) = open_socket(address, &listener.settings)?;
     let mut sockets = vec![first];
     while sockets.len() < shards {
-        sockets.push(tcp_config(address, &listener.settings).open()?.0);
+        sockets.push(open_socket(address, &listener.settings)?.0);
     }
     Ok((ListenOn::Ip(address), sockets))
 }
@@ -130,7 +132,7 @@ mod tests {
         let mut plane = Plane::new(PlaneConfig::default()).unwrap();
         let config = crate::ring::ListenConfig::new(([127, 0, 0, 1], 0).into());
         let (_, address) = plane.listen(&config).unwrap();
-        assert!(matches!(check_free(address), Err(RunError::AddressInUse(at)) if at == address));
+        assert!(matches!(check_free(address, false), Err(RunError::AddressInUse(at)) if at == address));
     }
 
     #[test]
@@ -138,7 +140,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::scope(|scope| {
-            let checked = scope.spawn(|| check_free(address));
+            let checked = scope.spawn(|| check_free(address, false));
             thread::sleep(Duration::from_millis(200));
             drop(listener);
             assert!(checked.join().unwrap().is_ok());

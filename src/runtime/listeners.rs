@@ -6,7 +6,7 @@
 //! stays connected, and its index is nobody else's until they have gone.
 //! Leaves to others: binding (`binding`), carrying out (`net::listening`), what may change at all (`config::reload`).
 
-use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -122,7 +122,7 @@ pub(super) struct ListenerPlan {
 
 enum Planned {
     Kept { index: u8, listener: Listener },
-    New { index: u8, listener: Listener, listening: Box<Listening>, sockets: Vec<TcpListener> },
+    New { index: u8, listener: Listener, listening: Box<Listening>, sockets: Vec<OwnedFd> },
 }
 
 impl ListenerPlan {
@@ -186,7 +186,7 @@ impl ProcessListeners {
     fn bind(&self, index: u8, listener: &Listener) -> Result<Planned, RunError> {
         // The address of one that goes, or changes, is ours to share until it has gone.
         let port_of = |listener: &Listener| match listener.address {
-            ListenAddress::Ip(address) => Some(address.port()),
+            ListenAddress::Ip(address) => Some((address.port(), listener.settings.kind.has_datagrams())),
             ListenAddress::Unix(_) => None,
         };
         let port = port_of(listener);
@@ -259,7 +259,7 @@ impl ProcessListeners {
         index: u8,
         opened: OpenedListener,
         listening: &Listening,
-        sockets: Vec<TcpListener>,
+        sockets: Vec<OwnedFd>,
         orders: &mut Orders,
     ) {
         let settings = &opened.listener.settings;

@@ -8,7 +8,7 @@ use core::net::IpAddr;
 
 use super::texts::check_file;
 use super::{
-    Fallback, Kind, Section, Setting,
+    Fallback, Kind, PredefinedTopics, Section, Setting,
     Unit::{Bytes, Count, Seconds},
     lists::{self, MqttVersions, Networks, Origins, UserNames},
     value::{
@@ -314,10 +314,11 @@ super::declare_settings! {
         /// What it speaks below MQTT.
         ///
         /// tls is MQTT in TLS, by default at port 8883; websocket (or ws) is MQTT over WebSocket, by default at port 8083; unix is a
-        /// socket at the path that unix says; wss is WebSocket in TLS, by default at port 8084. MQTT-SN is not built yet and is refused.
+        /// socket at the path that unix says; wss is WebSocket in TLS, by default at port 8084; mqtt-sn is MQTT-SN 1.2 over UDP, by default at
+        /// port 1884 of this machine alone.
         kind: ListenerKind = Setting::new(
             "listener-kind",
-            Kind::Choice { words: ListenerKind::WORDS, planned: &["mqtt-sn"], bare: None },
+            Kind::Choice { words: ListenerKind::WORDS, planned: &[], bare: None },
             Fallback::Text("tcp"),
         ).key_in_file("kind").in_tables_only(), Reload;
 
@@ -363,9 +364,48 @@ super::declare_settings! {
             "tcp-user-timeout", Seconds, 0, limits::TCP_USER_TIMEOUT_MAX_S as u64, 0,
         ).word("off", 0).for_each_listener(), Reload;
 
+        /// Time after which MQTT-SN sends again what a client has not acknowledged.
+        ///
+        /// T_retry of MQTT-SN 1.2. A client that has acknowledged nothing after sn_retries times is taken for lost, and its will is published.
+        sn_retry_s: u16 = Setting::number(
+            "sn-retry", Seconds, 1, limits::SN_RETRY_MAX_S as u64, limits::SN_RETRY_DEFAULT_S as u64,
+        ).for_each_listener(), Reload;
+
+        /// How often MQTT-SN sends something again.
+        ///
+        /// N_retry of MQTT-SN 1.2.
+        sn_retries: u16 = Setting::number(
+            "sn-retries", Count, 0, limits::SN_RETRIES_MAX as u64, limits::SN_RETRIES_DEFAULT as u64,
+        ).for_each_listener(), Reload;
+
+        /// Longest datagram of MQTT-SN, in either direction.
+        ///
+        /// A message whose topic and payload do not fit one is not sent to the client, and counted as packet_too_large. A longer datagram
+        /// that comes is not taken.
+        sn_datagram_max_bytes: u16 = Setting::number(
+            "sn-max-datagram", Bytes, limits::SN_DATAGRAM_MIN_BYTES as u64, limits::SN_DATAGRAM_MAX_BYTES as u64,
+            limits::SN_DATAGRAM_DEFAULT_BYTES as u64,
+        ).for_each_listener(), Reload;
+
+        /// File of the topic ids that MQTT-SN clients know beforehand; none for none.
+        ///
+        /// An id and a topic a line, as in 7 sensors/temperature; a line that begins with # is a remark. It is read at a start and again at
+        /// SIGHUP; with anything wrong in it the broker does not start, or keeps the ids that it has.
+        sn_topics_file: OptionalFile = Setting::new(
+            "sn-topics",
+            Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" },
+            Fallback::Text("none"),
+        ).for_each_listener(), Reload;
+
+        /// Number by which MQTT-SN clients find this gateway, 1 to 255; off does not answer them.
+        ///
+        /// With it SEARCHGW is answered with GWINFO.
+        sn_gateway_id: u16 = Setting::number("sn-gateway-id", Count, 0, u8::MAX as u64, 0).word("off", 0)
+            .for_each_listener(), Reload;
+
         /// Versions of MQTT that are let in: 3.1, 3.1.1 and 5.0.
         ///
-        /// A CONNECT of another version is answered with "unsupported protocol version" and closed.
+        /// A CONNECT of another version is answered with "unsupported protocol version" and closed. Of MQTT-SN it says nothing.
         mqtt_versions: MqttVersions = Setting::new(
             "mqtt-versions", Kind::Texts { check: lists::check_version, noun: "version", most: 3 },
             Fallback::Text("3.1,3.1.1,5.0"),
@@ -568,6 +608,8 @@ super::declare_settings! {
         auth: super::AuthenticationSettings = super::AuthenticationSettings::default();
         /// What accounts are called, where peers of a Unix socket are called like them.
         user_names: Option<std::sync::Arc<UserNames>> = None;
+        /// Topic ids of MQTT-SN that clients know beforehand.
+        sn_topics: std::sync::Arc<PredefinedTopics> = std::sync::Arc::default();
     }
 }
 
@@ -585,6 +627,11 @@ impl ListenerSettings {
             (false, true) => Policy::AskAboutCredentials,
             (false, false) => Policy::Ask,
         };
+    }
+
+    /// Whether clients may come from an address.
+    pub fn lets_in(&self, address: IpAddr) -> bool {
+        self.allow_from.contain(address) && !self.deny_from.contain(address)
     }
 
     /// Whether what a peer says of who is behind it is believed; a peer without an address is of this machine, where the file of the

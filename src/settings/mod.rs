@@ -14,6 +14,7 @@ mod client_id_pattern;
 mod declared;
 mod lists;
 mod network;
+mod predefined_topics;
 mod setting;
 mod texts;
 mod units;
@@ -25,6 +26,7 @@ pub(crate) use declared::check_name;
 pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
 pub use lists::{MqttVersions, Networks, Origins, UserNames};
 pub use network::Network;
+pub use predefined_topics::{PredefinedTopics, is_topic_name};
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};
 pub use texts::OptionalText;
 #[cfg(feature = "runtime")]

@@ -81,7 +81,7 @@ pub enum Acceptance {
     Refuse,
 }
 
-/// What a listener speaks below MQTT. MQTT-SN becomes a variant when it is built.
+/// What a listener speaks below MQTT, or beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerKind {
     /// MQTT straight on a TCP connection.
@@ -94,12 +94,19 @@ pub enum ListenerKind {
     Tls,
     /// MQTT in WebSocket frames in TLS.
     SecureWebSocket,
+    /// MQTT-SN in datagrams.
+    MqttSn,
 }
 
 impl ListenerKind {
     /// Whether a TLS handshake comes first.
     pub const fn has_tls(self) -> bool {
         matches!(self, Self::Tls | Self::SecureWebSocket)
+    }
+
+    /// Whether it speaks in datagrams, and has no connections of its own.
+    pub const fn has_datagrams(self) -> bool {
+        matches!(self, Self::MqttSn)
     }
 
     /// Whether MQTT comes in WebSocket frames.
@@ -334,6 +341,7 @@ words!(ListenerKind {
     "ws" => Self::WebSocket,
     "wss" => Self::SecureWebSocket,
     "unix" => Self::Unix,
+    "mqtt-sn" => Self::MqttSn,
 });
 words!(CertificateUser {
     "off" => Self::Off,

@@ -4,8 +4,8 @@ use core::net::IpAddr;
 use std::sync::Arc;
 
 use crate::auth::{AskId, PeerIdentity, Verdict};
-use crate::codec::{Connect, DecodeError, Packet};
-use crate::ids::{ConnectionId, MessageId, SessionId, ShardId};
+use crate::codec::{Connect, ConnectWill, DecodeError, Packet};
+use crate::ids::{ConnectionId, MessageId, Qos, SessionId, ShardId};
 use crate::session::Message;
 use crate::store::{LogRoom, Position};
 use crate::telemetry::{CloseReason, TransportCounters};
@@ -29,6 +29,19 @@ pub struct ConnectInfo<'a> {
     pub identity: Option<&'a Arc<PeerIdentity>>,
     /// What the user name of its CONNECT rests on.
     pub user_name: UserNameBasis,
+}
+
+/// What becomes of the will of a client that is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WillChange<'a> {
+    /// There is none any more.
+    Delete,
+    /// It goes to another topic, with another QoS and RETAIN; its payload stays.
+    Topic(&'a str, Qos, bool),
+    /// It says something else.
+    Payload(&'a [u8]),
+    /// It is this one.
+    Whole(ConnectWill<'a>),
 }
 
 /// What a user name rests on.
@@ -60,6 +73,15 @@ pub enum Input<'a> {
         connection: ConnectionId,
         /// The decoded packet.
         packet: Packet<'a>,
+    },
+    /// A client whose protocol says more than MQTT changes its connection while it lasts. It has shown that it is there.
+    Renew {
+        /// Whose.
+        connection: ConnectionId,
+        /// Its keep alive from now on, if that changes; 0 is off.
+        keep_alive_s: Option<u16>,
+        /// Its will from now on, if that changes.
+        will: Option<WillChange<'a>>,
     },
     /// A packet that has come in part has grown as fast as a living client's does.
     Growing {

@@ -54,6 +54,7 @@ mod queue;
 mod reauthentication;
 mod record_log;
 mod remote_decisions;
+mod renewal;
 mod report;
 mod requests;
 mod reshard;
@@ -101,7 +102,7 @@ pub use command::{ClientCursor, Command, Reply, RequestId, SessionFate};
 pub use drain::DrainPlan;
 pub use effects::{DiskRead, Effect, Effects, Encoded, Event, PublishSeen};
 pub use holdings::Holdings;
-pub use input::{ConnectInfo, Input, UserNameBasis};
+pub use input::{ConnectInfo, Input, UserNameBasis, WillChange};
 pub use lost_messages::StartRecords;
 pub use mesh::{
     ConfirmToken, Confirmation, MeshBatch, MeshMessage, MeshOut, MessageInTransit, PublishDetails, StampClock,
@@ -213,6 +214,9 @@ impl Shard {
             Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
             Input::Growing { connection } => self.handle_growing(turn.now, connection),
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
+            Input::Renew { connection, keep_alive_s, will } => {
+                self.handle_renewal(turn, connection, keep_alive_s, will);
+            }
             Input::Durable { position } => {
                 self.clients.record_log.durable(position);
                 self.release_waiting(turn);

@@ -155,6 +155,8 @@ pub struct TransportCounters {
     pub sockets_by_listener: [u64; LISTENER_INDEXES_MAX],
     /// Connections that ended before a shard knew them, by reason.
     pub closes: CountsByReason<{ CloseReason::COUNT }>,
+    /// Datagrams of MQTT-SN that led to nothing, and messages that no datagram could be made of.
+    pub datagrams_dropped: u64,
 }
 
 impl Default for TransportCounters {
@@ -165,6 +167,7 @@ impl Default for TransportCounters {
             sockets: 0,
             sockets_by_listener: [0; LISTENER_INDEXES_MAX],
             closes: CountsByReason::default(),
+            datagrams_dropped: 0,
         }
     }
 }
@@ -180,6 +183,7 @@ impl TransportCounters {
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.sockets += other.sockets;
+        self.datagrams_dropped += other.datagrams_dropped;
         add_each(&mut self.sockets_by_listener, &other.sockets_by_listener);
         self.closes.add(&other.closes);
     }

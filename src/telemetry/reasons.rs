@@ -156,11 +156,13 @@ pub enum CloseReason {
     NotAuthorized,
     /// The client published faster than its profile allows.
     MessageRate,
+    /// An MQTT-SN client acknowledged nothing, however often it was sent.
+    NoAnswer,
 }
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 36;
+    pub const COUNT: usize = 37;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -199,6 +201,7 @@ impl CloseReason {
         Self::Resources,
         Self::NotAuthorized,
         Self::MessageRate,
+        Self::NoAnswer,
     ];
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
@@ -231,7 +234,7 @@ impl CloseReason {
         Self::Resources,
     ];
     /// Those that end the connection of a client.
-    pub const AFTER_CONNACK: [Self; 18] = [
+    pub const AFTER_CONNACK: [Self; 19] = [
         Self::ClientDisconnect,
         Self::ClientDisconnectWithWill,
         Self::SocketClosed,
@@ -250,6 +253,7 @@ impl CloseReason {
         Self::Resources,
         Self::NotAuthorized,
         Self::MessageRate,
+        Self::NoAnswer,
     ];
 
     /// Whether a client that keeps to the specification, and to what CONNACK told it, does not end like this.
@@ -303,6 +307,7 @@ impl CloseReason {
             Self::Resources => "resources",
             Self::NotAuthorized => "not_authorized",
             Self::MessageRate => "message_rate",
+            Self::NoAnswer => "no_answer",
         }
     }
 }

@@ -20,6 +20,7 @@ mod log;
 mod monitoring;
 mod mounts;
 mod moving;
+mod mqtt_sn;
 mod otel;
 mod passwords;
 #[path = "../support/ports.rs"]

@@ -54,6 +54,10 @@ impl InputHandler for Told<'_> {
     fn deliveries(&self) -> u32 {
         self.world.fx.deliveries
     }
+
+    fn has_more_for(&self, connection: ConnectionId) -> bool {
+        self.world.shards[self.shard].has_more_for(connection)
+    }
 }
 
 impl World {

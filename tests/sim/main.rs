@@ -17,6 +17,7 @@ mod client;
 mod cluster;
 mod conn;
 mod crash;
+mod datagrams;
 #[path = "../support/dice.rs"]
 #[allow(dead_code, reason = "another simulation throws more of them")]
 mod dice;

@@ -52,6 +52,26 @@ fn tables_have_kinds() {
 }
 
 #[test]
+fn mqtt_sn_stays_on_this_machine_unless_its_own_table_says_otherwise() {
+    let flags = COMPUTER.config(&["--bind", "0.0.0.0", "--sn-port", "1884"], &[]);
+    assert_eq!(told(&flags), ["Tcp 0.0.0.0:1883 0.0.0.0:1883", "MqttSn udp:127.0.0.1:1884 127.0.0.1:1884"]);
+    let same = COMPUTER.config(&["--sn-port", "1883"], &[]);
+    assert_eq!(same.listeners.len(), 2, "a port of UDP is none of TCP");
+    let file = "[[listener]]\nkind = \"mqtt-sn\"\n[[listener]]\nkind = \"mqtt-sn\"\nbind = \"::1\"\nport = 5\n";
+    let tables = Computer { file, ..COMPUTER }.config(&["-c", "d.toml", "--bind", "0.0.0.0", "--port", "7"], &[]);
+    assert_eq!(told(&tables), ["MqttSn udp:127.0.0.1:1884 127.0.0.1:1884", "MqttSn udp:[::1]:5 [::1]:5"]);
+    let twice = "[[listener]]\nkind = \"mqtt-sn\"\n[[listener]]\nkind = \"mqtt-sn\"\n";
+    let problems = Computer { file: twice, ..COMPUTER }.problems(&FILE, &[]);
+    assert_eq!(problems, ["d.toml:3: 127.0.0.1:1884 is given twice"]);
+    let other = "[[listener]]\nsn_retry = \"5s\"\n[[listener]]\nkind = \"mqtt-sn\"\ntcp_user_timeout = \"5s\"\n";
+    let warnings = Computer { file: other, ..COMPUTER }.config(&FILE, &[]).warnings;
+    let words = "has no effect: this [[listener]] is of another kind";
+    assert_eq!(warnings, [format!("d.toml:2 {words}"), format!("d.toml:5 {words}")]);
+    let nowhere = COMPUTER.problems(&["--sn-port", "1884", "--sn-topics", "/nowhere"], &[]);
+    assert!(nowhere.len() == 1 && nowhere[0].starts_with("--sn-topics: /nowhere: cannot be read"), "{nowhere:?}");
+}
+
+#[test]
 fn what_a_kind_lacks_or_has_no_use_for_is_told() {
     let problems = |file: &str| Computer { file, ..COMPUTER }.problems(&FILE, &[]);
     let path =

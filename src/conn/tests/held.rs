@@ -42,7 +42,7 @@ impl Stage {
     }
 
     /// A turn of the shard's own.
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         self.with(|_, core| core.handle(Input::Tick { transport: &TransportCounters::default() }));
     }
 

@@ -53,6 +53,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
             ListenerKind::Unix => "unix",
             ListenerKind::Tls => "tls",
             ListenerKind::SecureWebSocket => "wss",
+            ListenerKind::MqttSn => "mqtt-sn",
         },
         accepting: listener.is_open.load(Ordering::Relaxed),
         connections: listener.connections.load(Ordering::Relaxed),

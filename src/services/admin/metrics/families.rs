@@ -260,6 +260,12 @@ pub(super) const FAMILIES: &[Family] = &[
     counter("dunlin_ring_datagrams_not_sent", NoUnit, "Datagrams that the system did not take", |_, sum, to| {
         to.one(sum.run.ring_datagrams_not_sent);
     }),
+    counter(
+        "dunlin_sn_datagrams_dropped",
+        NoUnit,
+        "Datagrams of MQTT-SN that led to nothing, and messages that no datagram could be made of",
+        |_, sum, to| to.one(sum.transport.datagrams_dropped),
+    ),
     // --- disk ----------------------------------------------------------------------------------------------------------
     durations("dunlin_log_write", "Writes into the log, until they are on stable storage", |_, sum, to| {
         to.durations(&sum.run.log_writes);

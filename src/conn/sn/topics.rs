@@ -1,0 +1,204 @@
+//! Topic ids: what a client and the gateway have agreed to call topics on one connection, and what both have known before.
+//!
+//! Always holds: an id that the client knows never means another topic without its word; an id that the client asked for is its own
+//! as long as it is connected; there are at most [`SN_TOPICS_MAX`] names with [`SN_TOPICS_MAX_BYTES`] together.
+
+use super::message::TopicRef;
+use crate::limits::{SN_TOPICS_MAX, SN_TOPICS_MAX_BYTES};
+use crate::settings::{PredefinedTopics, is_topic_name};
+
+/// One id of a connection.
+#[derive(Clone, Debug)]
+struct SnTopic {
+    name: Box<str>,
+    /// The client has asked for it, or has been told it and has said so.
+    is_known: bool,
+    /// The client has asked for it.
+    is_clients: bool,
+}
+
+/// The ids of one connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SnTopics {
+    /// The id of the first is 1.
+    list: Vec<SnTopic>,
+    bytes: u32,
+    /// Where the search for an id that may mean something else goes on.
+    hand: u16,
+    /// Predefined ids that the client has used, and so knows.
+    predefined: Vec<u16>,
+}
+
+/// How a topic can be named to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// So.
+    Known(TopicRef),
+    /// By this id as soon as the client has been told it.
+    Register(u16),
+    /// Not at all: there is no id left for it.
+    Full,
+}
+
+impl SnTopics {
+    /// What a reference of the client's means, where it means something.
+    pub(super) fn name<'a>(
+        &'a self,
+        topic: TopicRef,
+        predefined: &'a PredefinedTopics,
+        short: &'a mut String,
+    ) -> Option<&'a str> {
+        match topic {
+            TopicRef::Normal(id) => {
+                let topic = self.list.get(usize::from(id).checked_sub(1)?)?;
+                topic.is_known.then_some(&*topic.name)
+            }
+            TopicRef::Predefined(id) => predefined.name(id),
+            TopicRef::Short(octets) => {
+                let name = str::from_utf8(&octets).ok().filter(|name| is_topic_name(name))?;
+                short.clear();
+                short.push_str(name);
+                Some(short)
+            }
+        }
+    }
+
+    /// The name that is to be registered again under an id.
+    pub(super) fn name_of(&self, id: u16) -> Option<&str> {
+        Some(&*self.list.get(usize::from(id).checked_sub(1)?)?.name)
+    }
+
+    /// The client asks for an id. `None`: there is none left.
+    pub(super) fn register(&mut self, name: &str) -> Option<u16> {
+        let id = match self.find(name) {
+            Some(id) => id,
+            None => self.add(name)?,
+        };
+        let topic = &mut self.list[usize::from(id) - 1];
+        (topic.is_known, topic.is_clients) = (true, true);
+        Some(id)
+    }
+
+    /// How a topic is named to the client, with an id for it if need be.
+    pub(super) fn naming(&mut self, name: &str, predefined: &PredefinedTopics) -> Naming {
+        if let Ok(octets) = <[u8; 2]>::try_from(name.as_bytes()) {
+            return Naming::Known(TopicRef::Short(octets));
+        }
+        if let Some(&id) = self.predefined.iter().find(|id| predefined.name(**id) == Some(name)) {
+            return Naming::Known(TopicRef::Predefined(id));
+        }
+        match self.find(name).or_else(|| self.add(name)) {
+            Some(id) if self.list[usize::from(id) - 1].is_known => Naming::Known(TopicRef::Normal(id)),
+            Some(id) => Naming::Register(id),
+            None => Naming::Full,
+        }
+    }
+
+    /// The client has said that it knows an id.
+    pub(super) fn confirm(&mut self, id: u16) {
+        self.set_known(id, true);
+    }
+
+    /// The client has said that it does not know an id.
+    pub(super) fn forget(&mut self, id: u16) {
+        self.set_known(id, false);
+    }
+
+    /// The client has used a predefined id.
+    pub(super) fn use_predefined(&mut self, id: u16) {
+        if !self.predefined.contains(&id) && self.predefined.len() < SN_TOPICS_MAX {
+            self.predefined.push(id);
+        }
+    }
+
+    fn set_known(&mut self, id: u16, is_known: bool) {
+        if let Some(topic) = usize::from(id).checked_sub(1).and_then(|at| self.list.get_mut(at)) {
+            topic.is_known = is_known;
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<u16> {
+        Some(self.list.iter().position(|topic| &*topic.name == name)? as u16 + 1)
+    }
+
+    fn add(&mut self, name: &str) -> Option<u16> {
+        let has_room = |bytes: u32| bytes as usize + name.len() <= SN_TOPICS_MAX_BYTES;
+        if self.list.len() < SN_TOPICS_MAX && has_room(self.bytes) {
+            self.bytes += name.len() as u32;
+            self.list.push(SnTopic { name: name.into(), is_known: false, is_clients: false });
+            return Some(self.list.len() as u16);
+        }
+        // One that the gateway gave means something else from now on; the client is told before it is used.
+        for _ in 0..self.list.len() {
+            let at = usize::from(self.hand) % self.list.len();
+            self.hand = at as u16 + 1;
+            let topic = &mut self.list[at];
+            if !topic.is_clients && has_room(self.bytes - topic.name.len() as u32) {
+                self.bytes = self.bytes - topic.name.len() as u32 + name.len() as u32;
+                *topic = SnTopic { name: name.into(), is_known: false, is_clients: false };
+                return Some(at as u16 + 1);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> PredefinedTopics {
+        PredefinedTopics::parse(text).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_known_when_the_client_has_asked_for_it_or_confirmed_it() {
+        let (mut topics, none) = (SnTopics::default(), PredefinedTopics::default());
+        let mut short = String::new();
+        assert_eq!(topics.naming("a/b", &none), Naming::Register(1));
+        assert_eq!(topics.name(TopicRef::Normal(1), &none, &mut short), None, "not before it is confirmed");
+        topics.confirm(1);
+        assert_eq!(topics.naming("a/b", &none), Naming::Known(TopicRef::Normal(1)));
+        assert_eq!(topics.register("c/d"), Some(2));
+        assert_eq!(topics.name(TopicRef::Normal(2), &none, &mut short), Some("c/d"));
+        assert_eq!(topics.register("a/b"), Some(1), "the same topic has the same id");
+        topics.forget(1);
+        assert_eq!(topics.naming("a/b", &none), Naming::Register(1));
+        for id in [0, 3, u16::MAX] {
+            assert_eq!(topics.name(TopicRef::Normal(id), &none, &mut short), None);
+        }
+    }
+
+    #[test]
+    fn two_octets_are_their_own_name_and_predefined_ids_are_used_where_the_client_has() {
+        let (mut topics, known) = (SnTopics::default(), file("9 a/b"));
+        let mut short = String::new();
+        assert_eq!(topics.naming("ab", &known), Naming::Known(TopicRef::Short(*b"ab")));
+        assert_eq!(topics.name(TopicRef::Short(*b"ab"), &known, &mut short), Some("ab"));
+        assert_eq!(topics.name(TopicRef::Short(*b"a#"), &known, &mut short), None);
+        assert_eq!(topics.name(TopicRef::Short(*b"\xff\xff"), &known, &mut short), None);
+        assert_eq!(topics.naming("a/b", &known), Naming::Register(1));
+        topics.use_predefined(9);
+        assert_eq!(topics.naming("a/b", &known), Naming::Known(TopicRef::Predefined(9)));
+        assert_eq!(topics.name(TopicRef::Predefined(9), &known, &mut short), Some("a/b"));
+    }
+
+    #[test]
+    fn ids_are_bounded_and_those_that_the_gateway_gave_are_used_again() {
+        let (mut topics, none) = (SnTopics::default(), PredefinedTopics::default());
+        assert_eq!(topics.register("mine"), Some(1));
+        for number in 0..SN_TOPICS_MAX * 3 {
+            let Naming::Register(id) = topics.naming(&format!("t/{number}"), &none) else { panic!("{number}") };
+            assert!(id > 1 && usize::from(id) <= SN_TOPICS_MAX, "{id}");
+            topics.confirm(id);
+        }
+        assert_eq!(topics.register("mine"), Some(1));
+        for number in 0..SN_TOPICS_MAX {
+            topics.register(&format!("m/{number}"));
+        }
+        assert_eq!((topics.register("one/more"), topics.naming("one/more", &none)), (None, Naming::Full));
+        let mut long = SnTopics::default();
+        assert_eq!(long.register(&"x".repeat(SN_TOPICS_MAX_BYTES)), Some(1));
+        assert_eq!((long.register("y"), long.bytes as usize), (None, SN_TOPICS_MAX_BYTES));
+    }
+}

@@ -1,0 +1,69 @@
+//! What a client changes of its connection while that lasts: MQTT has no packet for it, MQTT-SN has.
+//!
+//! Always holds: a will that is changed passes what a will of CONNECT passes.
+
+use super::input::WillChange;
+use super::{Shard, Turn};
+use crate::codec::{ConnectWill, Forwarded};
+use crate::ids::{ConnectionId, SessionId};
+use crate::session::{Outbound, Will};
+
+impl Shard {
+    pub(super) fn handle_renewal(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        keep_alive_s: Option<u16>,
+        will: Option<WillChange<'_>>,
+    ) {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut() else { return };
+        link.note_received(turn.now);
+        if let Some(keep_alive_s) = keep_alive_s {
+            link.keep_alive_s = keep_alive_s;
+            self.clients.arm(turn.now, id);
+        }
+        if let Some(change) = will {
+            self.change_will(turn, id, change);
+        }
+    }
+
+    fn change_will(&mut self, turn: &mut Turn<'_>, id: SessionId, change: WillChange<'_>) {
+        let key = self.clients.sessions.get(id).key;
+        // Its topic is whole already.
+        let before = self.clients.sessions.get(id).will.as_deref().map(|will| will.kept().clone());
+        let before = before.as_ref().map(|message| message.borrow());
+        let whole = |topic: &str| self.clients.mounts.topic(id, topic).unwrap_or_else(|| topic.to_owned());
+        let (topic, qos, retain, payload) = match change {
+            WillChange::Delete => return self.clients.set_will(turn, id, None),
+            WillChange::Topic(topic, qos, retain) => {
+                (whole(topic), qos, retain, before.map_or(&[][..], |before| before.payload))
+            }
+            WillChange::Whole(will) => (whole(will.topic), will.qos, will.retain, will.payload),
+            // Without a topic there is no will that it could be the message of.
+            WillChange::Payload(payload) => match before {
+                Some(before) => (before.topic.to_owned(), before.qos, before.retain, payload),
+                None => return,
+            },
+        };
+        let will = ConnectWill {
+            topic: &topic,
+            payload,
+            qos,
+            retain,
+            delay_s: 0,
+            message_expiry_s: None,
+            properties: Forwarded::default(),
+        };
+        let will = self.accept_will(turn, id, will).map(|will| Box::new(Will::new(&will, key)));
+        self.clients.set_will(turn, id, will);
+    }
+
+    /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.
+    pub fn has_more_for(&self, connection: ConnectionId) -> bool {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return false };
+        let session = self.clients.sessions.get(id);
+        let has_backlog = session.link.as_deref().is_some_and(|link| link.backlog.is_some());
+        session.has_work || has_backlog || session.outbound().is_some_and(|outbound| !Outbound::is_empty(outbound))
+    }
+}
