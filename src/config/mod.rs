@@ -19,6 +19,7 @@ use std::{
 mod access;
 pub mod admin;
 mod arguments;
+mod bridge_text;
 pub mod bridges;
 mod check;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub mod store;
 mod store_command;
 mod suggest;
 mod tables;
+mod toml_string;
 pub mod unix;
 mod variables;
 
