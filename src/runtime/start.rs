@@ -74,7 +74,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
     let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans, connectors: connectors.clone() };
     let admin = start_admin(config, admin_sockets, inboxes.clone(), kept)?;
-    connectors.replace(config).map_err(no_connectors)?;
+    connectors.replace(config).map_err(|error| no_connectors(&error))?;
     let waiters = ReloadWaiters::default();
     let reached =
         Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone(), connectors: connectors.clone() };
@@ -137,7 +137,7 @@ fn reload_asker(waiters: ReloadWaiters, reload: Errand) -> ReloadAsker {
     })
 }
 
-fn no_connectors(error: io::Error) -> RunError {
+fn no_connectors(error: &io::Error) -> RunError {
     RunError::Thread("what connects the broker to others".into(), error.to_string())
 }
 

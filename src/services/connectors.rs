@@ -362,9 +362,13 @@ impl Supervisor {
         let others: Vec<ConnectorKey> = self.specs.keys().filter(|key| !is_same(key)).cloned().collect();
         let begun: Vec<ConnectorKey> = specs.keys().filter(|key| !is_same(key)).cloned().collect();
         self.stop(others).await;
-        gone.iter().for_each(|key| self.registry.forget(key));
+        for key in &gone {
+            self.registry.forget(key);
+        }
         self.specs = specs;
-        begun.iter().for_each(|key| self.begin(key));
+        for key in &begun {
+            self.begin(key);
+        }
     }
 
     fn begin(&mut self, key: &ConnectorKey) {

@@ -7,7 +7,7 @@ use super::ImportNote;
 use super::lines::ConfLine;
 use super::sections::ConfBridge;
 use crate::config::bridges::{
-    BridgeAddress, BridgeNotifications, BridgeSecret, BridgeSettings, BridgeStart, BridgeTransport, BridgeVersion,
+    BridgeAddress, BridgeNotifications, BridgeSecret, BridgeSettings, BridgeTransport, BridgeVersion, STARTS,
 };
 
 /// What a section comes to.
@@ -135,45 +135,58 @@ fn missing(option: &str) -> String {
     known.map_or("bridges here have nothing like it", |(_, text)| text).to_owned()
 }
 
+/// A switch; whether it is one.
+fn take_switch(line: &ConfLine, bridge: &mut BridgeSettings) -> bool {
+    let is_on = line.is_on();
+    match line.option.as_str() {
+        "cleansession" => bridge.clean_start = is_on,
+        "local_cleansession" => bridge.local_clean_start = is_on,
+        "round_robin" => bridge.round_robin = is_on,
+        "try_private" => bridge.tells_bridge = is_on,
+        "bridge_outgoing_retain" => bridge.outgoing_retain = is_on,
+        "notifications" if !is_on => bridge.notifications = BridgeNotifications::Off,
+        "notifications_local_only" if is_on && bridge.notifications == BridgeNotifications::Both => {
+            bridge.notifications = BridgeNotifications::Local;
+        }
+        "notifications" | "notifications_local_only" => {}
+        _ => return false,
+    }
+    true
+}
+
 /// How it behaves; `None` for an option that is about something else.
 fn take_behaviour(line: &ConfLine, bridge: &mut BridgeSettings) -> Option<Result<(), String>> {
+    if take_switch(line, bridge) {
+        return Some(Ok(()));
+    }
     let number = || line.word().parse::<u32>().map_err(|_| format!("{:?} is no number", line.word()));
     let within = |low: u32, high: u32| number().map(|number| number.clamp(low, high));
     let result = match line.option.as_str() {
-        "cleansession" => Ok(bridge.clean_start = line.is_on()),
-        "local_cleansession" => Ok(bridge.local_clean_start = line.is_on()),
-        "round_robin" => Ok(bridge.round_robin = line.is_on()),
-        "try_private" => Ok(bridge.tells_bridge = line.is_on()),
-        "bridge_outgoing_retain" => Ok(bridge.outgoing_retain = line.is_on()),
-        "notifications" if !line.is_on() => Ok(bridge.notifications = BridgeNotifications::Off),
-        "notifications_local_only" if line.is_on() => {
-            if bridge.notifications == BridgeNotifications::Both {
-                bridge.notifications = BridgeNotifications::Local;
-            }
-            Ok(())
-        }
-        "notifications" | "notifications_local_only" => Ok(()),
         "keepalive_interval" => within(5, 65_535).map(|seconds| bridge.keep_alive_s = seconds as u16),
         "idle_timeout" => within(1, 86_400).map(|seconds| bridge.idle_timeout_s = seconds),
         "threshold" => within(1, 1_000_000).map(|messages| bridge.lazy_messages = messages),
         "bridge_receive_maximum" => within(1, 65_535).map(|messages| bridge.inflight_max = messages as u16),
         "bridge_session_expiry_interval" => number().map(|seconds| bridge.session_expiry_s = seconds),
         "restart_timeout" => restart_timeout(line, bridge),
-        "start_type" => match line.word() {
-            "automatic" => Ok(bridge.start = BridgeStart::Automatic),
-            "lazy" => Ok(bridge.start = BridgeStart::Lazy),
-            "once" => Ok(bridge.start = BridgeStart::Once),
-            other => Err(format!("{other:?} is none of automatic, lazy and once: it starts automatically")),
-        },
-        "bridge_protocol_version" => match line.word() {
-            "mqttv31" => Ok(bridge.version = BridgeVersion::V31),
-            "mqttv311" => Ok(bridge.version = BridgeVersion::V311),
-            "mqttv50" => Ok(bridge.version = BridgeVersion::V5),
-            other => Err(format!("{other:?} is no version of MQTT: 3.1.1 is spoken")),
-        },
+        "start_type" => {
+            take_word(&STARTS, &mut bridge.start, line, "automatic, lazy and once: it starts automatically")
+        }
+        "bridge_protocol_version" => {
+            take_word(&VERSIONS, &mut bridge.version, line, "mqttv31, mqttv311 and mqttv50: 3.1.1 is spoken")
+        }
         _ => return None,
     };
     Some(result)
+}
+
+const VERSIONS: [(&str, BridgeVersion); 3] =
+    [("mqttv31", BridgeVersion::V31), ("mqttv311", BridgeVersion::V311), ("mqttv50", BridgeVersion::V5)];
+
+fn take_word<T: Copy>(words: &[(&str, T)], field: &mut T, line: &ConfLine, otherwise: &str) -> Result<(), String> {
+    let known = words.iter().find(|(word, _)| *word == line.word());
+    let (_, meaning) = known.ok_or_else(|| format!("{:?} is none of {otherwise}", line.word()))?;
+    *field = *meaning;
+    Ok(())
 }
 
 /// `restart_timeout SECONDS`, or `BASE CAP`.

@@ -55,7 +55,7 @@ enum BridgeEnd {
 /// Runs a bridge until it is told to end.
 pub(super) async fn run(settings: Arc<BridgeSettings>, node: &str, context: ConnectorContext) {
     let names = BridgeNames::of(&settings, node, context.state.client_id());
-    let mut bridge = Bridge { settings, names, context, at: 0, last: None, tells_bridge: true };
+    let mut bridge = Bridge { settings, names, context, at: 0, last: None, says_what_it_is: true };
     bridge.keep_open().await;
 }
 
@@ -75,7 +75,8 @@ struct Bridge {
     at: usize,
     /// Which it was connected to last.
     last: Option<usize>,
-    tells_bridge: bool,
+    /// Until the other broker refuses that.
+    says_what_it_is: bool,
 }
 
 impl Bridge {
@@ -88,7 +89,7 @@ impl Bridge {
                     return;
                 }
             }
-            let Some(opened) = unless_stopped(self.context.clone(), self.open_once()).await else { return };
+            let Some(opened) = unless_stopped(self.context.clone(), Box::pin(self.open_once())).await else { return };
             match opened {
                 Ok((opened, index)) => {
                     backoff.reset();
@@ -106,7 +107,7 @@ impl Bridge {
                     }
                 }
                 Err(OpenError::TellsBridge) => {
-                    self.tells_bridge = false;
+                    self.says_what_it_is = false;
                     continue;
                 }
                 Err(OpenError::Other(text)) => {
@@ -147,7 +148,7 @@ impl Bridge {
             settings: &self.settings,
             names: &self.names,
             door: &self.context.door,
-            tells_bridge: self.settings.tells_bridge && self.tells_bridge,
+            tells_bridge: self.settings.tells_bridge && self.says_what_it_is,
             is_elsewhere,
         }
     }
@@ -395,31 +396,32 @@ impl BridgeClock {
 
 /// How long to wait before the next attempt: longer each time, and never the same for all who wait.
 struct Backoff {
-    min_ms: u64,
-    max_ms: u64,
-    ceiling_ms: u64,
+    min: Duration,
+    max: Duration,
+    ceiling: Duration,
 }
 
 impl Backoff {
     fn new((min_s, max_s): (u32, u32)) -> Self {
-        let (min_ms, max_ms) = (u64::from(min_s) * 1000, u64::from(max_s) * 1000);
-        Self { min_ms, max_ms, ceiling_ms: min_ms }
+        let (min, max) = (Duration::from_secs(min_s.into()), Duration::from_secs(max_s.into()));
+        Self { min, max, ceiling: min }
     }
 
-    fn reset(&mut self) {
-        self.ceiling_ms = self.min_ms;
+    const fn reset(&mut self) {
+        self.ceiling = self.min;
     }
 
     /// Between half of what it has come to and all of that.
     fn next(&mut self) -> Duration {
         let mut random = [0; 8];
+        let half_ms = (self.ceiling / 2).as_millis() as u64;
         // Without random numbers all wait as long as they may.
-        let part = match aws_lc_rs::rand::fill(&mut random) {
-            Ok(()) => u64::from_ne_bytes(random) % (self.ceiling_ms / 2 + 1),
+        let part_ms = match aws_lc_rs::rand::fill(&mut random) {
+            Ok(()) => u64::from_ne_bytes(random) % (half_ms + 1),
             Err(_) => 0,
         };
-        let wait = Duration::from_millis(self.ceiling_ms - part);
-        self.ceiling_ms = (self.ceiling_ms * 2).min(self.max_ms);
+        let wait = self.ceiling.saturating_sub(Duration::from_millis(part_ms));
+        self.ceiling = (self.ceiling * 2).min(self.max);
         wait
     }
 }

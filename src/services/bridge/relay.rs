@@ -71,8 +71,8 @@ impl Relay {
     /// What follows from a packet of a side.
     pub(super) fn handle(&mut self, from: BridgeSide, packet: OwnedPacket) -> Vec<RelayStep> {
         match (from, packet) {
-            (BridgeSide::Local, OwnedPacket::Publish(publish)) => self.handle_outgoing(publish),
-            (BridgeSide::Remote, OwnedPacket::Publish(publish)) => self.handle_incoming(publish),
+            (BridgeSide::Local, OwnedPacket::Publish(publish)) => self.handle_outgoing(&publish),
+            (BridgeSide::Remote, OwnedPacket::Publish(publish)) => self.handle_incoming(&publish),
             (from, OwnedPacket::Ack(ack)) if ack.kind == AckKind::PubRel => self.handle_release(from, ack),
             (BridgeSide::Local, OwnedPacket::Ack(ack)) => acknowledged(BridgeSide::Local, ack),
             (BridgeSide::Remote, OwnedPacket::Ack(ack)) => self.handle_remote_ack(ack),
@@ -81,13 +81,13 @@ impl Relay {
         }
     }
 
-    fn handle_outgoing(&mut self, publish: OwnedPublish) -> Vec<RelayStep> {
+    fn handle_outgoing(&mut self, publish: &OwnedPublish) -> Vec<RelayStep> {
         let passed = hops(publish.forwarded());
         let Some(topic) = remote_name(&self.bounds.topics, &publish.topic) else {
-            return self.leave_out(BridgeSide::Local, &publish, NotPassed::NoTopic);
+            return self.leave_out(BridgeSide::Local, publish, NotPassed::NoTopic);
         };
         if passed >= u32::from(self.bounds.hops_max) {
-            return self.leave_out(BridgeSide::Local, &publish, NotPassed::Hops);
+            return self.leave_out(BridgeSide::Local, publish, NotPassed::Hops);
         }
         let qos = publish.qos.min(self.bounds.remote_qos_max);
         let out = OwnedPublish {
@@ -100,30 +100,30 @@ impl Relay {
             ..publish.clone()
         };
         if !out.out(self.bounds.remote_version).fits(self.bounds.remote_packet_max_bytes) {
-            return self.leave_out(BridgeSide::Local, &publish, NotPassed::TooLarge);
+            return self.leave_out(BridgeSide::Local, publish, NotPassed::TooLarge);
         }
         let mut steps = vec![RelayStep::Publish(BridgeSide::Remote, out)];
         match (publish.packet_id, qos) {
             // Nobody there acknowledges it.
-            (Some(_), Qos::AtMostOnce) => steps.extend(self.answer(BridgeSide::Local, &publish)),
+            (Some(_), Qos::AtMostOnce) => steps.extend(self.answer(BridgeSide::Local, publish)),
             (Some(id), Qos::AtLeastOnce) if publish.qos == Qos::ExactlyOnce => _ = self.lowered.insert(id),
             _ => {}
         }
         steps
     }
 
-    fn handle_incoming(&mut self, publish: OwnedPublish) -> Vec<RelayStep> {
+    fn handle_incoming(&mut self, publish: &OwnedPublish) -> Vec<RelayStep> {
         let passed = hops(publish.forwarded());
         let Some(topic) = local_name(&self.bounds.topics, &publish.topic) else {
-            return self.leave_out(BridgeSide::Remote, &publish, NotPassed::NoTopic);
+            return self.leave_out(BridgeSide::Remote, publish, NotPassed::NoTopic);
         };
         if passed >= u32::from(self.bounds.hops_max) {
-            return self.leave_out(BridgeSide::Remote, &publish, NotPassed::Hops);
+            return self.leave_out(BridgeSide::Remote, publish, NotPassed::Hops);
         }
         let properties = with_hop(publish.forwarded(), passed);
         let inward = OwnedPublish { topic: topic.into(), properties, ..publish.clone() };
         if !inward.out(Version::V5).fits(self.bounds.local_packet_max_bytes) {
-            return self.leave_out(BridgeSide::Remote, &publish, NotPassed::TooLarge);
+            return self.leave_out(BridgeSide::Remote, publish, NotPassed::TooLarge);
         }
         vec![RelayStep::Publish(BridgeSide::Local, inward)]
     }
