@@ -108,8 +108,23 @@ struct Heard {
 
 impl Heard {
     fn listen(port: &str, filter: &str, count: usize) -> Self {
-        let mut child = Command::new("mosquitto_sub")
-            .args(["-d", "-h", "127.0.0.1", "-p", port, "-q", "2", "-t", filter, "-F", "= %t %q %p"])
+        // Its lines one by one (coreutils): what it says of itself waits in its memory otherwise.
+        let mut child = Command::new("stdbuf")
+            .args([
+                "-oL",
+                "mosquitto_sub",
+                "-d",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                port,
+                "-q",
+                "2",
+                "-t",
+                filter,
+                "-F",
+                "= %t %q %p",
+            ])
             .args(["-C", &count.to_string(), "-W", "40"])
             .stdout(Stdio::piped())
             .spawn()
