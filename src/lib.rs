@@ -24,7 +24,7 @@
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
 //! http                     <- nothing of ours
-//! config                   <- settings auth http limits
+//! config                   <- settings auth http topic ids limits
 //! commands                 <- auth config http topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec topic ring settings telemetry limits ids time slab
 //! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)

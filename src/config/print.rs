@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::{
-    Config,
+    Config, bridge_text,
     layers::{ROWS, Resolved},
     listeners,
+    toml_string::quoted,
 };
 use crate::settings::{Change, Kind, Scope, Section, Setting, Value};
 
@@ -32,6 +33,9 @@ pub(super) fn to_toml(config: &Config) -> String {
                 }
             }
         }
+    }
+    for bridge in &config.bridges {
+        let _ = write!(text, "\n{}", bridge_text::table(bridge, ""));
     }
     text
 }
@@ -133,20 +137,6 @@ pub(super) fn toml(row: &Setting, value: &Value) -> String {
             texts => format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
         },
     }
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => _ = write!(quoted, "\\u{:04X}", c as u32),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {

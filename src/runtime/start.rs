@@ -19,7 +19,7 @@ use super::run_error::RunError;
 use super::service_manager::ServiceManager;
 use super::shard_logs::ShardLogs;
 use super::shard_threads::{SharedByShards, Started, start_shards, stop_all};
-use super::signals::{self, SignalsHeard};
+use super::signals::{self, Errand, SignalsHeard};
 use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
 use crate::auth::operator_bans::OperatorBans;
@@ -27,8 +27,11 @@ use crate::config::{Config, Storage};
 use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
 use crate::net::{ListenOn, Listening};
+use crate::ring::SharedUnixListener;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper};
+use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper, ReloadAsker};
+use crate::services::connectors::ConnectorsHandle;
+use crate::services::local::LocalDoor;
 use crate::services::otlp;
 use crate::telemetry::log;
 use crate::time::Timestamp;
@@ -50,12 +53,17 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = open_logs(config, &manager)?;
-    let (bans, kept) = kept_of_operators(config, &tls)?;
+    let (bans, keep_bans) = kept_of_operators(config)?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
-    let shared =
-        SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end(), bans };
+    let shared = SharedByShards {
+        stop: &stop,
+        heartbeats: &heartbeats,
+        asker,
+        certificates_end: tls.first_end(),
+        bans: shared_bans(&bans),
+    };
     let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
     otlp::apply(config, random).map_err(|error| RunError::Thread("the exporter of spans".into(), error.to_string()))?;
@@ -64,12 +72,14 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let listeners = ProcessListeners::new(opened, listener_parts);
     let start_asked = |questions| start_authenticator(config, questions, inboxes.clone());
     let authenticator = questions.map(start_asked).transpose()?;
-    let has_admin = admin_listener.is_some() || admin_path.is_some();
-    let (certificates, local) = (tls.ends(), admin_path.as_ref());
-    let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), certificates, local };
-    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
+    let admin_sockets = admin_sockets(&tls, admin_listener, admin_path.as_ref());
+    let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
+    let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans, connectors: connectors.clone() };
+    let admin = start_admin(config, admin_sockets, inboxes.clone(), kept)?;
+    connectors.replace(config).map_err(|error| no_connectors(&error))?;
     let waiters = ReloadWaiters::default();
-    let reached = Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone() };
+    let reached =
+        Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone(), connectors: connectors.clone() };
     let admin_listeners = listeners.for_admin(&config.listeners);
     let reloader = Reloader {
         config: config.clone(),
@@ -86,11 +96,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     // Every shard tells once; one that ends before has ended the process.
     restored.iter().take(shards).enumerate().for_each(|(done, ())| manager.is_restoring(done + 1, shards));
     if let Some(admin) = admin {
-        let ask = move |then| {
-            waiters.add(then);
-            reload.ask();
-        };
-        admin.serves_from_now_on(Box::new(ask), admin_listeners);
+        admin.serves_from_now_on(reload_asker(waiters, reload), admin_listeners);
     }
     tell_listening(config, addresses, announce);
     manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
@@ -98,10 +104,32 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
+    connectors.end();
     let undrained = stop_all(&stop, &planes, threads)?;
     otlp::finish();
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+/// Where the admin server listens, and what its handshakes go by.
+fn admin_sockets<'a>(
+    tls: &TlsFiles,
+    network: Option<TcpListener>,
+    local: Option<&'a SharedUnixListener>,
+) -> AdminSockets<'a> {
+    AdminSockets { network, tls: tls.admin(), certificates: tls.ends(), local }
+}
+
+/// Has whoever waits for a reload told of the next one, and asks for it.
+fn reload_asker(waiters: ReloadWaiters, reload: Errand) -> ReloadAsker {
+    Box::new(move |then| {
+        waiters.add(then);
+        reload.ask();
+    })
+}
+
+fn no_connectors(error: &io::Error) -> RunError {
+    RunError::Thread("what connects the broker to others".into(), error.to_string())
 }
 
 /// Every listener of the configuration, bound where the shards share it, with what its handshakes go by.
@@ -150,12 +178,16 @@ fn open_logs(config: &Config, manager: &ServiceManager) -> Result<Option<ShardLo
     Ok(ShardLogs::open(config, random, clock::now(), &progress)?)
 }
 
-/// Whom operators have banned, as shards are given it, and what the admin server is: the same, and how changes are written down, where anything is kept.
-fn kept_of_operators(config: &Config, tls: &TlsFiles) -> Result<(Option<Arc<OperatorBans>>, AdminKept), RunError> {
+/// Whom operators have banned, and how changes are written down, where anything is kept.
+fn kept_of_operators(config: &Config) -> Result<(OperatorBans, Option<BanKeeper>), RunError> {
     let kept = config.data_dir().map(KeptBans::of);
     let bans = kept.as_ref().map(|kept| kept.read(Timestamp(clock::now().unix_ms))).transpose()?.unwrap_or_default();
-    let shared = (!bans.is_empty()).then(|| Arc::new(bans.clone()));
-    Ok((shared, AdminKept { certificates_end: tls.first_end(), bans, keep_bans: kept.map(keep_bans) }))
+    Ok((bans, kept.map(keep_bans)))
+}
+
+/// As shards are given them.
+fn shared_bans(bans: &OperatorBans) -> Option<Arc<OperatorBans>> {
+    (!bans.is_empty()).then(|| Arc::new(bans.clone()))
 }
 
 /// Writes them down for whoever changes them.
@@ -192,7 +224,10 @@ fn start_admin(
     sockets: AdminSockets<'_>,
     inboxes: Vec<InboxSender>,
     kept: AdminKept,
-) -> Result<AdminHandle, RunError> {
+) -> Result<Option<AdminHandle>, RunError> {
+    if sockets.network.is_none() && sockets.local.is_none() {
+        return Ok(None);
+    }
     let no_thread = |error: io::Error| RunError::Thread("the admin server".into(), error.to_string());
     let address = sockets.network.as_ref().map(TcpListener::local_addr).transpose().map_err(no_thread)?;
     let sockets_path = sockets.local.map(|socket| socket.path().to_owned());
@@ -204,5 +239,5 @@ fn start_admin(
         log::event::admin_listening(&address);
         handle.tell_first_password().map_err(no_thread)?;
     }
-    Ok(handle)
+    Ok(Some(handle))
 }

@@ -28,6 +28,7 @@ use super::process::{DiskFigures, ProcessFigures};
 use super::state::AdminState;
 use crate::config::MetricsAccess;
 use crate::limits::METRICS_REPLY_MAX_MS;
+use crate::services::connectors::ConnectorKind;
 use crate::services::otlp;
 use scrape::Scrape;
 pub(super) use scrape::ShardFigures;
@@ -68,6 +69,11 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
     accepted.any(|value| value.contains("application/openmetrics-text"))
 }
 
+fn bridges(state: &AdminState) -> Vec<scrape::BridgeFigures> {
+    let all = state.connectors.registry().all();
+    all.iter().filter(|one| one.kind == ConnectorKind::Bridge).map(|one| scrape::BridgeFigures::of(one)).collect()
+}
+
 /// What there is to show now.
 async fn scrape(state: &AdminState) -> Scrape {
     let known = state.known.load_full();
@@ -88,6 +94,7 @@ async fn scrape(state: &AdminState) -> Scrape {
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),
         spans: otlp::counts(),
+        bridges: bridges(state),
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
     }
 }
