@@ -32,6 +32,8 @@ pub mod mosquitto;
 mod print;
 pub mod process;
 mod reload;
+pub mod sink_targets;
+pub mod sinks;
 pub mod store;
 mod store_command;
 mod suggest;
@@ -47,6 +49,7 @@ pub use listeners::{ListenAddress, Listener};
 pub use print::SettingInEffect;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
+pub use sinks::SinkSettings;
 pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
@@ -106,6 +109,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Other brokers that messages are exchanged with, by name.
     pub bridges: Vec<Arc<BridgeSettings>>,
+    /// Other systems that messages go to, by name.
+    pub sinks: Vec<Arc<SinkSettings>>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
     pub warnings: Vec<String>,
     /// The file that was read.
@@ -270,6 +275,7 @@ impl Config {
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             bridges: from_file.bridges.clone(),
+            sinks: from_file.sinks.clone(),
             warnings: Vec::new(),
             file: None,
             access: AccessFiles::default(),

@@ -10,5 +10,4 @@ pub(crate) mod admin;
 mod bridge;
 pub(crate) mod connectors;
 pub(crate) mod local;
-#[allow(dead_code, reason = "its frame is not put together yet")]
 pub(crate) mod sinks;
