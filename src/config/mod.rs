@@ -111,6 +111,8 @@ pub struct Config {
     pub bridges: Vec<Arc<BridgeSettings>>,
     /// Other systems that messages go to, by name.
     pub sinks: Vec<Arc<SinkSettings>>,
+    /// Their tables as they stand in the file.
+    sink_tables: Vec<String>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
     pub warnings: Vec<String>,
     /// The file that was read.
@@ -276,6 +278,7 @@ impl Config {
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             bridges: from_file.bridges.clone(),
             sinks: from_file.sinks.clone(),
+            sink_tables: from_file.sink_tables.clone(),
             warnings: Vec::new(),
             file: None,
             access: AccessFiles::default(),

@@ -33,6 +33,9 @@ pub(super) fn to_toml(config: &Config) -> String {
             }
         }
     }
+    for table in &config.sink_tables {
+        let _ = write!(text, "\n{}\n", table.trim_end());
+    }
     text
 }
 

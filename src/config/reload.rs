@@ -100,6 +100,7 @@ impl Config {
             listeners,
             bridges: new.bridges,
             sinks: new.sinks,
+            sink_tables: new.sink_tables,
             tables,
             resolved,
             ..self.clone()

@@ -224,6 +224,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_printed_has_the_tables_and_is_read_as_the_same() {
+        let file = "[[sink]]\nname = \"a\"\ntopics = [\n  \"x/#\",\n]\ntemplate = \'\'\'\n[not a table]\'\'\'\n[sink.http]\nurl = \"http://h/\"\n\
+                    headers = { x-a = \"1\" }\n[node]\nshards = 2\n[[sink]]\nname = \"b\"\ntopics = [\"y\"]\n[sink.file]\nfolder = \"/f\" # here\n";
+        let config = load(file).unwrap();
+        let again = load(&config.to_toml()).unwrap();
+        assert_eq!((again.sinks.len(), &again.sinks), (2, &config.sinks));
+        assert_eq!(again.to_toml(), config.to_toml());
+    }
+
+    #[test]
     fn what_is_wrong_with_a_table_is_told_with_its_line() {
         let http = "[sink.http]\nurl = \"http://h/\"\n";
         let head = "[[sink]]\nname = \"a\"\ntopics = [\"x\"]\n";
