@@ -297,6 +297,8 @@ pub struct BridgeTls {
     pub key: Option<Box<str>>,
     /// The name that the other broker's certificate is to have; none is the host of the address.
     pub server_name: Option<Box<str>>,
+    /// The protocol that it names inside TLS (ALPN); none is none.
+    pub alpn: Option<Box<str>>,
 }
 
 /// Who is told whether a bridge is connected.
@@ -417,7 +419,7 @@ fn read_secrets(table: &mut TableReader<'_, '_>, bridge: &mut BridgeSettings) {
     }
     let mut text = |key| table.text(key).map(Into::into);
     let (ca, certificate, key) = (text("tls_ca"), text("tls_cert"), text("tls_key"));
-    bridge.tls = BridgeTls { ca, certificate, key, server_name: text("tls_server_name") };
+    bridge.tls = BridgeTls { ca, certificate, key, server_name: text("tls_server_name"), alpn: text("tls_alpn") };
     if bridge.tls.certificate.is_some() != bridge.tls.key.is_some() {
         table.problem_of("tls_cert", "tls_cert and tls_key go together");
     }
