@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::tables::TableReader;
+use super::tables::{TableReader, is_service_name};
 use crate::ids::Qos;
 use crate::limits;
 use crate::settings::Unit;
@@ -361,7 +361,7 @@ fn body(table: &mut TableReader<'_, '_>) -> HttpBody {
 fn file(table: &mut TableReader<'_, '_>) -> Option<FileSinkSettings> {
     let folder = table.needed_text("folder");
     let prefix = table.text("prefix").unwrap_or_else(|| "messages".to_owned());
-    if !super::sinks::is_service_name(&prefix) || prefix.starts_with('.') {
+    if !is_service_name(&prefix) || prefix.starts_with('.') {
         table.problem_of("prefix", "letters, digits, '-', '_' and '.' are allowed, not '.' first");
     }
     let rotate_bytes =

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::reload::Changed;
 use super::sink_targets::{self, TargetSettings};
-use super::tables::TableReader;
+use super::tables::{TableReader, is_service_name};
 use crate::ids::Qos;
 use crate::limits;
 use crate::settings::Unit;
@@ -65,12 +65,6 @@ pub struct BatchBounds {
     pub bytes: usize,
     /// So many milliseconds after its first message.
     pub time_ms: u64,
-}
-
-/// What a name in the configuration may be made of: it stands in client ids, labels and paths of the API.
-pub(super) fn is_service_name(name: &str) -> bool {
-    let may_be = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !name.is_empty() && name.len() <= limits::SERVICE_NAME_MAX_BYTES && name.chars().all(may_be)
 }
 
 /// Reads one table.

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout_at};
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered, Target};
+use super::target::Target;
 use crate::config::sinks::BatchBounds;
 use crate::ids::PacketId;
 use crate::limits::{SINK_RETRY_AFTER_MAX_S, SINK_RETRY_MAX_MS, SINK_RETRY_MIN_MS};

@@ -8,6 +8,7 @@
 //! starting and stopping (`connectors`).
 
 mod dead_letters;
+pub(crate) mod delivered;
 mod file;
 mod http;
 mod lane;

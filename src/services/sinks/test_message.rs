@@ -13,7 +13,8 @@ use crate::services::connectors::now_ms;
 use crate::services::local::{LocalDoor, OwnedPublish};
 
 use super::SinkTestOutcome;
-use super::target::{DeliverError, Delivered, Target};
+use super::delivered::{DeliverError, Delivered};
+use super::target::Target;
 use super::transform::{Transformed, transform};
 
 /// Sends a message of this topic and payload through a target that is made for it.

@@ -18,8 +18,8 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::transform::one_line_json;
 use crate::config::sink_targets::{HttpAnswerKind, HttpBody, HttpLogin, HttpMethod, HttpSinkSettings};
 use connection::{HttpConnection, SinkAnswer};
