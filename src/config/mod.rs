@@ -19,6 +19,7 @@ use std::{
 mod access;
 pub mod admin;
 mod arguments;
+mod bridge_text;
 pub mod bridges;
 mod check;
 #[cfg(test)]

@@ -6,12 +6,13 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `bridges`, `draining`, `bans`, `traces`, `tail`,
 //! `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
 mod asked;
 mod bans;
+mod bridges;
 mod broker;
 mod certificates;
 mod client_by_query;
@@ -55,6 +56,7 @@ use crate::config::{Changes, Config};
 use crate::inbox::InboxSender;
 use crate::limits::ADMIN_FIRST_PASSWORD_S;
 use crate::ring::SharedUnixListener;
+use crate::services::connectors::ConnectorsHandle;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
 pub(crate) use operated::{AdminCertificate, AdminCertificates, AdminListener};
@@ -79,6 +81,8 @@ pub(crate) struct AdminKept {
     pub(crate) bans: OperatorBans,
     /// None where nothing outlives the process.
     pub(crate) keep_bans: Option<BanKeeper>,
+    /// Bridges and the like.
+    pub(crate) connectors: ConnectorsHandle,
 }
 
 /// Where it listens already.

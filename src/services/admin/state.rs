@@ -19,6 +19,7 @@ use crate::auth::admin_users::AdminUsers;
 use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Config, MetricsAccess, SettingInEffect};
 use crate::inbox::InboxSender;
+use crate::services::connectors::ConnectorsHandle;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::Report;
 
@@ -35,6 +36,8 @@ pub(super) struct AdminState {
     /// Logins that were refused.
     pub(super) logins_refused: AtomicU64,
     pub(super) disk: DiskReader,
+    /// Bridges and the like.
+    pub(super) connectors: ConnectorsHandle,
     /// Where the broker keeps what it keeps, if it does.
     data_dir: Option<PathBuf>,
     /// What each shard said last to whoever asked for metrics. Locked for moments.
@@ -82,7 +85,7 @@ impl AdminState {
         kept: AdminKept,
         certificates: AdminCertificates,
     ) -> Self {
-        let AdminKept { certificates_end, bans, keep_bans } = kept;
+        let AdminKept { certificates_end, bans, keep_bans, connectors } = kept;
         Self {
             shards: Shards::new(inboxes),
             known: ArcSwap::from_pointee(known(config)),
@@ -91,6 +94,7 @@ impl AdminState {
             certificates_end,
             logins_refused: AtomicU64::new(0),
             disk: DiskReader::default(),
+            connectors,
             data_dir: config.data_dir().map(PathBuf::from),
             last_reports: Mutex::default(),
             reload: OnceLock::new(),

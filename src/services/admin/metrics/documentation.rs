@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::families::{FAMILIES, Family, FamilyKind, FamilyUnit};
-use super::scrape::{ListenerFigures, Samples, Scrape, ShardFigures};
+use super::scrape::{BridgeFigures, ListenerFigures, Samples, Scrape, ShardFigures};
 use super::text_form;
 use crate::limits::{LISTENERS_MAX, SHARDS_MAX};
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
@@ -38,6 +38,7 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
     Scrape {
         shards: (0..shards).map(figures).collect(),
         listeners: (0..listeners).map(listener).collect(),
+        bridges: vec![BridgeFigures { name: "cloud".to_owned(), messages: [3, 4], ..BridgeFigures::default() }],
         process: ProcessFigures { cpu_s: Some(1.5), resident_bytes: Some(4096), ..ProcessFigures::read() },
         disk: DiskFigures { available_bytes: Some(1), size_bytes: Some(2) },
         uptime: Duration::from_secs(60),

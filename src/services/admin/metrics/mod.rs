@@ -28,6 +28,7 @@ use super::process::{DiskFigures, ProcessFigures};
 use super::state::AdminState;
 use crate::config::MetricsAccess;
 use crate::limits::METRICS_REPLY_MAX_MS;
+use crate::services::connectors::ConnectorKind;
 use scrape::Scrape;
 pub(super) use scrape::ShardFigures;
 
@@ -67,6 +68,11 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
     accepted.any(|value| value.contains("application/openmetrics-text"))
 }
 
+fn bridges(state: &AdminState) -> Vec<scrape::BridgeFigures> {
+    let all = state.connectors.registry().all();
+    all.iter().filter(|one| one.kind == ConnectorKind::Bridge).map(|one| scrape::BridgeFigures::of(one)).collect()
+}
+
 /// What there is to show now.
 async fn scrape(state: &AdminState) -> Scrape {
     let known = state.known.load_full();
@@ -86,6 +92,7 @@ async fn scrape(state: &AdminState) -> Scrape {
         queued_memory_max_bytes: known.queued_memory_max_bytes,
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),
+        bridges: bridges(state),
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
     }
 }
