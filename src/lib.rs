@@ -24,7 +24,7 @@
 //! ---- feature "runtime": the edge ----
 //! http                     <- nothing of ours
 //! template                 <- limits                      (conditions and templates of operators)
-//! config                   <- settings auth http template topic limits
+//! config                   <- settings auth http template topic ids limits
 //! commands                 <- auth config http topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec topic ring settings telemetry limits ids time slab
 //! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)

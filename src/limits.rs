@@ -675,15 +675,15 @@ pub const SINK_INFLIGHT_MAX: u16 = 20_000;
 pub const SINK_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Messages of QoS 0 that a sink holds: beyond it they are dropped.
 pub const SINK_HELD_QOS0_MAX: usize = 10_000;
-/// Default of `batch_messages`.
+/// Messages of a batch where `batch_messages` is not set: some hundred KB of telemetry in one request.
 pub const SINK_BATCH_MESSAGES_DEFAULT: usize = 500;
 /// Most messages of one batch.
 pub const SINK_BATCH_MESSAGES_MAX: usize = 10_000;
-/// Default of `batch_bytes`.
+/// ... where `batch_bytes` is not set: what servers take in one request without being asked.
 pub const SINK_BATCH_DEFAULT_BYTES: usize = 1024 * 1024;
 /// Most bytes of one batch.
 pub const SINK_BATCH_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Default of `batch_time`.
+/// ... where `batch_time` is not set: five requests a second at a low rate.
 pub const SINK_BATCH_TIME_DEFAULT_MS: u64 = 200;
 /// Longest `batch_time`: an hour.
 pub const SINK_BATCH_TIME_MAX_MS: u64 = 3_600_000;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::reload::Changed;
+use super::changes::Changed;
 use super::tables::TableReader;
 use crate::ids::Qos;
 use crate::limits;
@@ -323,11 +323,11 @@ pub enum BridgeStart {
     Once,
 }
 
-const VERSIONS: [(&str, BridgeVersion); 3] =
+pub(super) const VERSIONS: [(&str, BridgeVersion); 3] =
     [("3.1", BridgeVersion::V31), ("3.1.1", BridgeVersion::V311), ("5.0", BridgeVersion::V5)];
-const STARTS: [(&str, BridgeStart); 3] =
+pub(super) const STARTS: [(&str, BridgeStart); 3] =
     [("automatic", BridgeStart::Automatic), ("lazy", BridgeStart::Lazy), ("once", BridgeStart::Once)];
-const NOTIFICATIONS: [(&str, BridgeNotifications); 3] =
+pub(super) const NOTIFICATIONS: [(&str, BridgeNotifications); 3] =
     [("off", BridgeNotifications::Off), ("local", BridgeNotifications::Local), ("both", BridgeNotifications::Both)];
 
 impl BridgeSettings {

@@ -19,7 +19,9 @@ use std::{
 mod access;
 pub mod admin;
 mod arguments;
+mod bridge_text;
 pub mod bridges;
+mod changes;
 mod check;
 #[cfg(test)]
 mod documentation;
@@ -44,11 +46,11 @@ mod variables;
 pub use access::AccessFiles;
 pub use admin::{AdminSettings, MetricsAccess};
 pub use bridges::{BridgeSettings, BridgeTopic};
+pub use changes::{Changed, Changes};
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
 pub use print::SettingInEffect;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
-pub use reload::{Changed, Changes};
 pub use sinks::SinkSettings;
 pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;

@@ -15,11 +15,11 @@ use crate::template::Template;
 /// One of the kinds of targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSettings {
-    /// `[sink.http]`
+    /// Requests to a server.
     Http(Box<HttpSinkSettings>),
-    /// `[sink.file]`
+    /// Lines in files of a folder.
     File(FileSinkSettings),
-    /// `[sink.republish]`
+    /// Messages on other topics.
     Republish(RepublishSettings),
 }
 
@@ -70,13 +70,13 @@ impl SecretPlace {
     }
 }
 
-/// `[sink.http]`
+/// What `[sink.http]` says of the server and of requests to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSinkSettings {
     /// Where requests go.
     pub url: HttpUrl,
     /// `POST` or `PUT`.
-    pub method: HttpMethod,
+    pub method: SinkRequestMethod,
     /// Names and values, beside those that are always there.
     pub headers: Vec<(String, String)>,
     /// Who we are to the server.
@@ -102,7 +102,7 @@ pub struct HttpUrl {
     pub is_tls: bool,
     /// A name or an address, an IPv6 one without its brackets.
     pub host: String,
-    /// Its port.
+    /// As given, or the usual one of the scheme.
     pub port: u16,
     /// Path and query, at least `/`.
     pub path: String,
@@ -110,10 +110,10 @@ pub struct HttpUrl {
 
 /// How a request is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpMethod {
-    /// POST
+pub enum SinkRequestMethod {
+    /// What servers add.
     Post,
-    /// PUT
+    /// What replaces what is there.
     Put,
 }
 
@@ -155,7 +155,7 @@ pub enum HttpAnswerKind {
     Elasticsearch,
 }
 
-/// `[sink.file]`
+/// What `[sink.file]` says of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSinkSettings {
     /// Where files go; made if it is not there.
@@ -170,7 +170,7 @@ pub struct FileSinkSettings {
     pub keep_files: usize,
 }
 
-/// `[sink.republish]`
+/// What `[sink.republish]` says of the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepublishSettings {
     /// Where a message goes.
@@ -283,7 +283,7 @@ fn http(table: &mut TableReader<'_, '_>) -> Option<HttpSinkSettings> {
         table.problem_of("url", "it is missing");
     }
     let url = table.made("url", HttpUrl::parse);
-    let method = table.choice("method", &[("POST", HttpMethod::Post), ("PUT", HttpMethod::Put)]);
+    let method = table.choice("method", &[("POST", SinkRequestMethod::Post), ("PUT", SinkRequestMethod::Put)]);
     let headers = table.entries("headers");
     for (name, value) in &headers {
         let is_right = hyper::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
@@ -304,7 +304,7 @@ fn http(table: &mut TableReader<'_, '_>) -> Option<HttpSinkSettings> {
         table.choice("answer", &[("status", HttpAnswerKind::Status), ("elasticsearch", HttpAnswerKind::Elasticsearch)]);
     let timeout_ms = table.millis("timeout", 100..=limits::SINK_TIMEOUT_MAX_MS);
     Some(HttpSinkSettings {
-        method: method.unwrap_or(HttpMethod::Post),
+        method: method.unwrap_or(SinkRequestMethod::Post),
         headers,
         login,
         signature: key.map(|key| (header, key)),

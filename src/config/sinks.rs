@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::reload::Changed;
+use super::changes::Changed;
 use super::sink_targets::{self, TargetSettings};
 use super::tables::{TableReader, is_service_name};
 use crate::ids::Qos;
@@ -16,7 +16,7 @@ use crate::settings::Unit;
 use crate::template::{Condition, Template};
 use crate::topic::{SubscribedFilter, TopicName};
 
-/// One sink.
+/// All that a `[[sink]]` table says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkSettings {
     /// What it is called: in its client id, in metrics, in the API.
@@ -67,7 +67,7 @@ pub struct BatchBounds {
     pub time_ms: u64,
 }
 
-/// Reads one table.
+/// Reads a table; what is wrong with it goes to the reader.
 pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<SinkSettings> {
     let name = table.needed_text("name")?;
     if !is_service_name(&name) {

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::dead_letters::DeadLetter;
-use super::lane::{HeldRow, Lane, LaneReport};
+use super::lane::{HeldRow, LaneReport, SinkLane};
 use super::message_ids::MessageIds;
 use super::row::Row;
 use super::target::Target;
@@ -84,7 +84,7 @@ impl SinkSession {
             let target = Target::new(&settings, number, &context.door);
             let (reports, context) = (reports_in.clone(), context.clone());
             let address = settings.target.to_string();
-            tasks.spawn(Lane { number, bounds: settings.batch, target, rows, reports, context, address }.run());
+            tasks.spawn(SinkLane { number, bounds: settings.batch, target, rows, reports, context, address }.run());
             LaneEnd { rows: rows_in, held: 0 }
         });
         let lanes = lanes.collect();

@@ -18,14 +18,14 @@ use crate::services::local::LocalDoor;
 pub(crate) enum Target {
     /// A server of HTTP.
     Http(HttpTarget),
-    /// Files.
+    /// Lines in a folder of this machine.
     File(FileTarget),
     /// Other topics of this broker.
     Republish(RepublishTarget),
 }
 
 impl Target {
-    /// That of one worker of a sink.
+    /// For one worker of a sink; nothing is opened yet.
     pub(crate) fn new(sink: &SinkSettings, worker: usize, door: &LocalDoor) -> Self {
         match &sink.target {
             TargetSettings::Http(settings) => Self::Http(HttpTarget::new(settings.clone())),
