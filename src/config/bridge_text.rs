@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::bridges::{
     BridgeNotifications, BridgeSecret, BridgeSettings, BridgeStart, BridgeVersion, NOTIFICATIONS, STARTS, VERSIONS,
 };
-use super::print::quoted;
+use super::toml_string::quoted;
 use crate::settings::Unit;
 
 /// The table, with all that differs from what holds where nothing is said. `before` stands before each line.

@@ -4,16 +4,14 @@
 //! Leaves to others: what a bridge does (`services::bridge`), reading its secrets, which may change while it runs.
 
 use std::fmt;
-use std::sync::Arc;
 
-use super::changes::Changed;
 use super::tables::TableReader;
 use crate::ids::Qos;
 use crate::limits;
 use crate::settings::Unit;
 use crate::topic::SubscribedFilter;
 
-/// One bridge.
+/// What one `[[bridge]]` table says; whatever it leaves out has its default here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BridgeSettings {
     /// What it is called: in its client id, in metrics, in the API.
@@ -75,7 +73,7 @@ pub struct BridgeAddress {
     pub transport: BridgeTransport,
     /// A name or an address.
     pub host: Box<str>,
-    /// Its port.
+    /// 1 to 65,535; the usual one of its scheme where none is said.
     pub port: u16,
     /// Of the WebSocket.
     pub path: Box<str>,
@@ -84,13 +82,13 @@ pub struct BridgeAddress {
 /// What is below MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BridgeTransport {
-    /// TCP.
+    /// `mqtt://`: nothing.
     Tcp,
-    /// TLS.
+    /// `mqtts://`: certificates as [`BridgeTls`] says.
     Tls,
-    /// WebSocket.
+    /// `ws://`: binary frames, subprotocol `mqtt`.
     WebSocket,
-    /// WebSocket in TLS.
+    /// `wss://`: both of them.
     SecureWebSocket,
 }
 
@@ -177,7 +175,7 @@ pub enum BridgeDirection {
     Out,
     /// From there to here.
     In,
-    /// Both.
+    /// Each of the two, from prefix to prefix.
     Both,
 }
 
@@ -363,7 +361,7 @@ impl BridgeSettings {
     }
 }
 
-/// Reads one table.
+/// What a table of the file comes to; `None` without a name, and what is wrong is kept by `table`.
 pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<BridgeSettings> {
     let name = table.needed_text("name").filter(|name| is_name(table, name));
     let addresses = parsed(table, "address");
@@ -471,25 +469,4 @@ fn is_name(table: &mut TableReader<'_, '_>, name: &str) -> bool {
         table.problem_of("name", "1 to 64 letters, digits, dots, hyphens and underscores");
     }
     fits
-}
-
-/// Bridges that come, go, or are others than before.
-pub(super) fn changed(old: &[Arc<BridgeSettings>], new: &[Arc<BridgeSettings>]) -> Vec<Changed> {
-    let told = |bridge: &BridgeSettings| {
-        let addresses: Vec<String> = bridge.addresses.iter().map(ToString::to_string).collect();
-        addresses.join(", ")
-    };
-    let named = |bridge: &BridgeSettings| format!("[[bridge]] {}", bridge.name);
-    let mut changes = Vec::new();
-    for before in old {
-        let after = new.iter().find(|after| after.name == before.name);
-        if after.is_none_or(|after| after != before) {
-            let new = after.map_or("none".to_owned(), |after| told(after));
-            changes.push(Changed { name: named(before), old: told(before), new });
-        }
-    }
-    for after in new.iter().filter(|after| !old.iter().any(|before| before.name == after.name)) {
-        changes.push(Changed { name: named(after), old: "none".to_owned(), new: told(after) });
-    }
-    changes
 }

@@ -37,7 +37,7 @@ pub(super) fn read(path: &Path, text: &str) -> FileSettings {
 pub(super) struct FileSettings {
     /// Of the whole broker.
     pub(super) layer: Layer,
-    /// Its `[[listener]]` tables.
+    /// One for each `[[listener]]`, in their order.
     pub(super) tables: Vec<ListenerTable>,
     /// Its `[[bridge]]` tables.
     pub(super) bridges: Vec<Arc<BridgeSettings>>,

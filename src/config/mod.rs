@@ -40,6 +40,7 @@ pub mod store;
 mod store_command;
 mod suggest;
 mod tables;
+mod toml_string;
 pub mod unix;
 mod variables;
 

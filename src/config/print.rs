@@ -6,6 +6,7 @@ use super::{
     Config, bridge_text,
     layers::{ROWS, Resolved},
     listeners,
+    toml_string::quoted,
 };
 use crate::settings::{Change, Kind, Scope, Section, Setting, Value};
 
@@ -139,20 +140,6 @@ pub(super) fn toml(row: &Setting, value: &Value) -> String {
             texts => format!("[{}]", texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
         },
     }
-}
-
-/// A basic string of TOML.
-pub(super) fn quoted(text: &str) -> String {
-    let mut quoted = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => _ = write!(quoted, "\\u{:04X}", c as u32),
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 fn printable(c: char) -> impl Iterator<Item = char> {

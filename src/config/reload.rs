@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::changes::{Changed, Changes};
 use super::{
-    AdminSettings, Asking, Config, ConfigError, Invocation, ListenAddress, Listener, Problem, ProcessSettings,
-    Settings, StoreSettings, System, bridges,
+    AdminSettings, Asking, BridgeSettings, Config, ConfigError, Invocation, ListenAddress, Listener, Problem,
+    ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
     sinks,
@@ -65,7 +65,7 @@ impl Config {
         for (changed, change) in listeners(self, &new) {
             if change == Change::Reload { &mut changes.now } else { &mut changes.at_start }.push(changed);
         }
-        changes.now.extend(bridges::changed(&self.bridges, &new.bridges));
+        changes.now.extend(bridges(&self.bridges, &new.bridges));
         changes.now.extend(sinks::changed(&self.sinks, &new.sinks));
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
@@ -192,6 +192,27 @@ fn by_name(config: &Config) -> BTreeMap<&str, Named<'_>> {
         }
     }
     named
+}
+
+/// Bridges that come, go, or are others than before.
+fn bridges(old: &[Arc<BridgeSettings>], new: &[Arc<BridgeSettings>]) -> Vec<Changed> {
+    let told = |bridge: &BridgeSettings| {
+        let addresses: Vec<String> = bridge.addresses.iter().map(ToString::to_string).collect();
+        addresses.join(", ")
+    };
+    let named = |bridge: &BridgeSettings| format!("[[bridge]] {}", bridge.name);
+    let mut changes = Vec::new();
+    for before in old {
+        let after = new.iter().find(|after| after.name == before.name);
+        if after.is_none_or(|after| after != before) {
+            let new = after.map_or("none".to_owned(), |after| told(after));
+            changes.push(Changed { name: named(before), old: told(before), new });
+        }
+    }
+    for after in new.iter().filter(|after| !old.iter().any(|before| before.name == after.name)) {
+        changes.push(Changed { name: named(after), old: "none".to_owned(), new: told(after) });
+    }
+    changes
 }
 
 #[cfg(test)]

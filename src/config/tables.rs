@@ -54,7 +54,7 @@ impl<'r, 'a> TableReader<'r, 'a> {
         self.value(key).is_some()
     }
 
-    /// A text.
+    /// `None` where the key is not there, or holds something else than a string.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         let value = self.take(key)?;
         match value.get_ref() {

@@ -168,7 +168,7 @@ struct Ready {
     addresses: Vec<ListenOn>,
 }
 
-type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
+pub(super) type ShardThread = ExecutorJoinHandle<Option<Result<usize, RingError>>>;
 
 /// Starts a shard's thread.
 fn spawn_shard(index: usize, cores: &[core_affinity::CoreId], assignment: Assignment) -> Result<ShardThread, RunError> {

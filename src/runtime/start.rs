@@ -18,8 +18,8 @@ use super::reload::{Reached, ReloadWaiters, Reloader};
 use super::run_error::RunError;
 use super::service_manager::ServiceManager;
 use super::shard_logs::ShardLogs;
-use super::shard_threads::{SharedByShards, Started, join, start_shards};
-use super::signals::{self, SignalsHeard};
+use super::shard_threads::{ShardThread, SharedByShards, Started, join, start_shards};
+use super::signals::{self, Errand, SignalsHeard};
 use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
 use crate::auth::operator_bans::OperatorBans;
@@ -27,9 +27,9 @@ use crate::config::{Config, Storage};
 use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
 use crate::net::{ListenOn, Listening};
-use crate::ring::PlaneHandle;
 use crate::ring::probe;
-use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper};
+use crate::ring::{PlaneHandle, SharedUnixListener};
+use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper, ReloadAsker};
 use crate::services::connectors::ConnectorsHandle;
 use crate::services::local::LocalDoor;
 use crate::telemetry::log;
@@ -70,12 +70,10 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let listeners = ProcessListeners::new(opened, listener_parts);
     let start_asked = |questions| start_authenticator(config, questions, inboxes.clone());
     let authenticator = questions.map(start_asked).transpose()?;
-    let has_admin = admin_listener.is_some() || admin_path.is_some();
-    let (certificates, local) = (tls.ends(), admin_path.as_ref());
-    let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), certificates, local };
+    let admin_sockets = admin_sockets(&tls, admin_listener, admin_path.as_ref());
     let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
     let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans, connectors: connectors.clone() };
-    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
+    let admin = start_admin(config, admin_sockets, inboxes.clone(), kept)?;
     connectors.replace(config).map_err(no_connectors)?;
     let waiters = ReloadWaiters::default();
     let reached =
@@ -96,11 +94,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     // Every shard tells once; one that ends before has ended the process.
     restored.iter().take(shards).enumerate().for_each(|(done, ())| manager.is_restoring(done + 1, shards));
     if let Some(admin) = admin {
-        let ask = move |then| {
-            waiters.add(then);
-            reload.ask();
-        };
-        admin.serves_from_now_on(Box::new(ask), admin_listeners);
+        admin.serves_from_now_on(reload_asker(waiters, reload), admin_listeners);
     }
     tell_listening(config, addresses, announce);
     manager.is_ready(inboxes).map_err(|error| RunError::Thread("the service's status".into(), error.to_string()))?;
@@ -108,12 +102,39 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
+    let undrained = end(&connectors, &stop, &planes, threads)?;
+    log::event::stopped(undrained as u64, begun.elapsed().as_secs());
+    Ok(())
+}
+
+/// Where the admin server listens, and what its handshakes go by.
+fn admin_sockets<'a>(
+    tls: &TlsFiles,
+    network: Option<TcpListener>,
+    local: Option<&'a SharedUnixListener>,
+) -> AdminSockets<'a> {
+    AdminSockets { network, tls: tls.admin(), certificates: tls.ends(), local }
+}
+
+/// Ends what is a client of the broker's own first, and then the shards. Returns how many connections were not drained.
+fn end(
+    connectors: &ConnectorsHandle,
+    stop: &AtomicBool,
+    planes: &[PlaneHandle],
+    threads: Vec<ShardThread>,
+) -> Result<usize, RunError> {
     connectors.end();
     stop.store(true, Ordering::SeqCst);
     planes.iter().for_each(PlaneHandle::wake);
-    let undrained = join(threads)?;
-    log::event::stopped(undrained as u64, begun.elapsed().as_secs());
-    Ok(())
+    join(threads)
+}
+
+/// Has whoever waits for a reload told of the next one, and asks for it.
+fn reload_asker(waiters: ReloadWaiters, reload: Errand) -> ReloadAsker {
+    Box::new(move |then| {
+        waiters.add(then);
+        reload.ask();
+    })
 }
 
 fn no_connectors(error: io::Error) -> RunError {
@@ -212,7 +233,10 @@ fn start_admin(
     sockets: AdminSockets<'_>,
     inboxes: Vec<InboxSender>,
     kept: AdminKept,
-) -> Result<AdminHandle, RunError> {
+) -> Result<Option<AdminHandle>, RunError> {
+    if sockets.network.is_none() && sockets.local.is_none() {
+        return Ok(None);
+    }
     let no_thread = |error: io::Error| RunError::Thread("the admin server".into(), error.to_string());
     let address = sockets.network.as_ref().map(TcpListener::local_addr).transpose().map_err(no_thread)?;
     let sockets_path = sockets.local.map(|socket| socket.path().to_owned());
@@ -224,5 +248,5 @@ fn start_admin(
         log::event::admin_listening(&address);
         handle.tell_first_password().map_err(no_thread)?;
     }
-    Ok(handle)
+    Ok(Some(handle))
 }

@@ -152,7 +152,7 @@ pub(crate) enum NotPassed {
 impl NotPassed {
     pub(crate) const ALL: [Self; 4] = [Self::TooLarge, Self::Hops, Self::NoTopic, Self::Refused];
 
-    /// As a label.
+    /// For metrics, and for the log.
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::TooLarge => "too_large",

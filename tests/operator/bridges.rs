@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
 use crate::broker::Broker;
 use crate::ports::Port;
@@ -73,12 +73,15 @@ fn certificates(directory: &Path) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.distinguished_name.push(DnType::CommonName, "the authority");
     let key = || KeyPair::generate().expect("a key");
     let issuer = CertifiedIssuer::self_signed(params, key()).expect("an authority");
     fs::write(directory.join("ca.pem"), issuer.pem()).expect("a file");
     for name in ["server", "client"] {
         let own = key();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        // OpenSSL takes one that is called like its authority for the authority.
+        params.distinguished_name.push(DnType::CommonName, name);
         let certificate = params.signed_by(&own, &issuer).expect("a certificate");
         fs::write(directory.join(format!("{name}.pem")), certificate.pem()).expect("a file");
         fs::write(directory.join(format!("{name}.key")), own.serialize_pem()).expect("a file");

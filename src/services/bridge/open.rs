@@ -36,7 +36,7 @@ pub(super) struct BridgeNames {
     pub(super) local: String,
     /// The client id there.
     pub(super) remote: String,
-    /// Of its state.
+    /// Where `1` and `0` are published, retained.
     pub(super) state_topic: String,
 }
 

@@ -14,7 +14,7 @@ use crate::ids::{PacketId, Qos};
 use crate::services::connectors::NotPassed;
 use crate::services::local::{OwnedAck, OwnedPacket, OwnedPublish};
 
-/// One side of a bridge.
+/// Where a packet comes from, or goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BridgeSide {
     /// This broker.
@@ -47,7 +47,7 @@ pub(super) struct RelayBounds {
     pub(super) remote_qos_max: Qos,
     /// Of packets to the other broker.
     pub(super) remote_packet_max_bytes: u32,
-    /// Of packets to this one.
+    /// What this broker takes, whole.
     pub(super) local_packet_max_bytes: u32,
 }
 

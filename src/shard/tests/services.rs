@@ -7,7 +7,7 @@ use crate::codec::{Connect, Packet, Version};
 use crate::settings::ListenerSettings;
 use crate::shard::UserNameBasis;
 
-/// As a service connects.
+/// Connects by the internal listener. Returns the peer and its answer.
 fn service(world: &mut World, connect: &Connect<'_>) -> (usize, Vec<String>) {
     let peer = world.open_at(ListenerSettings::internal(), UserNameBasis::Claim, connect);
     let answer = world.read(peer);

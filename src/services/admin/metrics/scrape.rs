@@ -38,7 +38,7 @@ impl ListenerFigures {
     }
 }
 
-/// A bridge.
+/// What is counted of one bridge, and whether it is connected.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BridgeFigures {
     pub(super) name: String,
