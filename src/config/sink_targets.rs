@@ -151,7 +151,7 @@ pub enum HttpBody {
 pub enum HttpAnswerKind {
     /// Nothing: all is well.
     Status,
-    /// A status of each row, as Elasticsearch's and OpenSearch's bulk API says it.
+    /// A status of each row, as Elasticsearch's and `OpenSearch`'s bulk API says it.
     Elasticsearch,
 }
 

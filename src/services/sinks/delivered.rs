@@ -31,6 +31,7 @@ pub(crate) enum DeliverError {
 
 impl DeliverError {
     /// Cannot be taken now.
+    #[expect(clippy::needless_pass_by_value, reason = "whoever fails has its error to give away")]
     pub(crate) fn retry(why: impl ToString) -> Self {
         Self::Retry { why: why.to_string(), after: None }
     }

@@ -212,7 +212,7 @@ impl SinkSession {
             match rejected {
                 None => self.acknowledge(packet_id),
                 Some(why) => {
-                    self.add_dead_letter(DeadLetter { topic: row.topic, payload: row.original, why, packet_id })
+                    self.add_dead_letter(DeadLetter { topic: row.topic, payload: row.original, why, packet_id });
                 }
             }
         }

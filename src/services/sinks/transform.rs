@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use minijinja::Value;
 use serde_json::value::Value as Json;
 
 use super::row::Row;
@@ -42,7 +43,7 @@ fn apply(settings: &SinkSettings, row: &mut Row) -> Result<bool, String> {
     let is_evaluated = settings.condition.is_some()
         || settings.order_by.is_some()
         || matches!(settings.format, SinkFormat::Template(_));
-    let values = is_evaluated.then(|| values_of(row)).unwrap_or_default();
+    let values = if is_evaluated { values_of(row) } else { Value::UNDEFINED };
     if let Some(condition) = &settings.condition
         && !condition.holds(&values).map_err(|error| format!("condition: {error}"))?
     {

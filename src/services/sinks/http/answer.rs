@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use super::DeliverError;
 
-/// What the bulk API of Elasticsearch and OpenSearch says of so many rows: those that it never takes, with the reason. Where it is too
+/// What the bulk API of Elasticsearch and `OpenSearch` says of so many rows: those that it never takes, with the reason. Where it is too
 /// busy for one of them, all are to be sent again, so that none overtakes another: with `_id` nothing is twice.
 pub(super) fn of_bulk(body: &[u8], rows: usize) -> Result<Vec<(usize, String)>, DeliverError> {
     let answer: Json =
@@ -21,9 +21,8 @@ pub(super) fn of_bulk(body: &[u8], rows: usize) -> Result<Vec<(usize, String)>, 
         let status = of_action["status"].as_u64().unwrap_or(500);
         let why = || format!("status {status}: {}", of_action["error"]["reason"].as_str().unwrap_or("no reason given"));
         match status {
-            200..=299 => {}
-            // It is there already: it was sent before.
-            409 => {}
+            // 409: it is there already, because it was sent before.
+            200..=299 | 409 => {}
             400..=428 | 430..=499 => rejected.push((at, why())),
             _ => return Err(DeliverError::retry(why())),
         }
