@@ -24,11 +24,12 @@
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
 //! http                     <- nothing of ours
-//! config                   <- settings auth http topic ids limits
+//! template                 <- limits                      (conditions and templates of operators)
+//! config                   <- settings auth http template topic ids limits
 //! commands                 <- auth config http topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec topic ring settings telemetry limits ids time slab
 //! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)
-//! services                 <- inbox config http net ring shard session topic auth codec telemetry settings limits ids time (threads of their own beside the shards)
+//! services                 <- inbox config http template net ring shard session topic auth codec telemetry settings limits ids time (threads of their own beside the shards)
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 
@@ -63,3 +64,5 @@ pub mod ring;
 pub mod runtime;
 #[cfg(feature = "runtime")]
 mod services;
+#[cfg(feature = "runtime")]
+pub mod template;

@@ -5,6 +5,7 @@
 
 use std::{ops::Range, path::Path, sync::Arc};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -12,9 +13,11 @@ use super::{
     error::{Problem, Source},
     foreign,
     layers::{Given, Layer, ListenerTable, ROWS},
+    sinks::{self, SinkSettings},
     suggest,
     tables::TableReader,
 };
+use crate::limits::SINKS_MAX;
 use crate::settings::{Kind, Scope, Section, Setting};
 
 /// Reads the file's text; `path` is how messages name it. What could be read comes back beside what could not.
@@ -38,6 +41,10 @@ pub(super) struct FileSettings {
     pub(super) tables: Vec<ListenerTable>,
     /// Its `[[bridge]]` tables.
     pub(super) bridges: Vec<Arc<BridgeSettings>>,
+    /// Its `[[sink]]` tables.
+    pub(super) sinks: Vec<Arc<SinkSettings>>,
+    /// Those tables as they stand in the file.
+    pub(super) sink_tables: Vec<String>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
 }
@@ -45,7 +52,14 @@ pub(super) struct FileSettings {
 impl FileSettings {
     /// Of no file.
     pub(super) fn empty() -> Self {
-        Self { layer: Layer::empty(), tables: Vec::new(), bridges: Vec::new(), problems: Vec::new() }
+        Self {
+            layer: Layer::empty(),
+            tables: Vec::new(),
+            bridges: Vec::new(),
+            sinks: Vec::new(),
+            sink_tables: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 }
 
@@ -148,9 +162,38 @@ impl<'a> FileReader<'a> {
         }
     }
 
+    /// Tables of other systems that messages go to, `[[sink]]`.
+    fn sink(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
+        let DeValue::Array(tables) = value else {
+            return self.problem(span, "sink is a table of its own: write [[sink]] on a line of its own".to_owned());
+        };
+        if tables.len() > SINKS_MAX {
+            self.problem(span, format!("there may be {SINKS_MAX} sinks, and these are {}", tables.len()));
+        }
+        for table in tables {
+            let DeValue::Table(keys) = table.get_ref() else {
+                let text = "sink holds tables: write [[sink]] on a line of its own";
+                self.problem(&table.span(), text.to_owned());
+                continue;
+            };
+            let mut reader = TableReader::new("[[sink]]", keys, table.span());
+            let sink = sinks::read(&mut reader);
+            if sink.as_ref().is_some_and(|new| self.read.sinks.iter().any(|known| known.name == new.name)) {
+                reader.problem(&table.span(), "another [[sink]] has this name");
+            }
+            reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
+            self.read.sinks.extend(sink.map(Arc::new));
+            let end = end_of(table).max(table.span().end);
+            self.read.sink_tables.extend(self.text.get(table.span().start..end).map(str::to_owned));
+        }
+    }
+
     fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {
         if name == "bridge" {
             return self.bridge(span, value);
+        }
+        if name == "sink" {
+            return self.sink(span, value);
         }
         let section = Section::ALL.into_iter().find(|section| section.name() == name);
         match (section, value) {
@@ -232,6 +275,16 @@ impl<'a> FileReader<'a> {
             }
         }
     }
+}
+
+/// Where the last value ends that is in this one.
+fn end_of(value: &Spanned<DeValue<'_>>) -> usize {
+    let inner = match value.get_ref() {
+        DeValue::Table(table) => table.iter().map(|(_, value)| end_of(value)).max(),
+        DeValue::Array(values) => values.iter().map(end_of).max(),
+        _ => None,
+    };
+    inner.unwrap_or(0).max(value.span().end)
 }
 
 /// What the parser calls a duplicate key.

@@ -21,6 +21,7 @@ pub mod admin;
 mod arguments;
 mod bridge_text;
 pub mod bridges;
+mod changes;
 mod check;
 #[cfg(test)]
 mod documentation;
@@ -34,6 +35,8 @@ pub mod otlp;
 mod print;
 pub mod process;
 mod reload;
+pub mod sink_targets;
+pub mod sinks;
 pub mod store;
 mod store_command;
 mod suggest;
@@ -45,12 +48,13 @@ mod variables;
 pub use access::AccessFiles;
 pub use admin::{AdminSettings, MetricsAccess};
 pub use bridges::{BridgeSettings, BridgeTopic};
+pub use changes::{Changed, Changes};
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
 pub use otlp::{OtlpFiles, OtlpSettings};
 pub use print::{SettingInEffect, without_credentials};
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
-pub use reload::{Changed, Changes};
+pub use sinks::SinkSettings;
 pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
@@ -114,6 +118,10 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Other brokers that messages are exchanged with, by name.
     pub bridges: Vec<Arc<BridgeSettings>>,
+    /// Other systems that messages go to, by name.
+    pub sinks: Vec<Arc<SinkSettings>>,
+    /// Their tables as they stand in the file.
+    sink_tables: Vec<String>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
     pub warnings: Vec<String>,
     /// The file that was read.
@@ -280,6 +288,8 @@ impl Config {
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             bridges: from_file.bridges.clone(),
+            sinks: from_file.sinks.clone(),
+            sink_tables: from_file.sink_tables.clone(),
             warnings: Vec::new(),
             file: None,
             access: AccessFiles::default(),

@@ -5,33 +5,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::changes::{Changed, Changes};
 use super::{
     AdminSettings, Asking, BridgeSettings, Config, ConfigError, Invocation, ListenAddress, Listener, OtlpSettings,
     Problem, ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
+    sinks,
 };
 use crate::settings::{Change, Setting};
-
-/// One setting that is another than before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// As the file has it.
-    pub name: String,
-    /// What it was, as a flag would have it.
-    pub old: String,
-    /// What it is now.
-    pub new: String,
-}
-
-/// What reading the configuration again has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// In effect from now on.
-    pub now: Vec<Changed>,
-    /// Left as it was until the broker starts again.
-    pub at_start: Vec<Changed>,
-}
 
 impl Config {
     /// Reads the same places again as this one was read from.
@@ -84,6 +66,7 @@ impl Config {
             if change == Change::Reload { &mut changes.now } else { &mut changes.at_start }.push(changed);
         }
         changes.now.extend(bridges(&self.bridges, &new.bridges));
+        changes.now.extend(sinks::changed(&self.sinks, &new.sinks));
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
         changes.now.extend(files.into_iter().map(|(name, old, new)| Changed { name, old, new }));
@@ -99,6 +82,8 @@ impl Config {
             access: new.access,
             listeners,
             bridges: new.bridges,
+            sinks: new.sinks,
+            sink_tables: new.sink_tables,
             tables,
             resolved,
             ..self.clone()

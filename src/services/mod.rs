@@ -1,7 +1,7 @@
 //! What the broker does beside its shards, on threads of its own.
 //!
 //! Owns: the admin server ([`admin`]); what tells a collector of sampled messages ([`otlp`]); what connects the broker to others ([`connectors`]), as clients of
-//! its own ([`local`]).
+//! its own ([`local`]), and what carries messages to other systems ([`sinks`]).
 //! Always holds: nothing here waits on a shard's thread, and no shard waits for it: questions go by the lanes of
 //! `inbox`, bounded, and an answer that nobody waits for any more is dropped.
 //! Leaves to others: what a question means (`shard`), when these threads start and end (`runtime`).
@@ -11,3 +11,4 @@ mod bridge;
 pub(crate) mod connectors;
 pub(crate) mod local;
 pub(crate) mod otlp;
+pub(crate) mod sinks;

@@ -6,8 +6,8 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `bridges`, `draining`, `bans`, `traces`, `tail`,
-//! `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `bridges`, `sinks`, `draining`, `bans`, `traces`,
+//! `tail`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
 mod asked;
@@ -37,6 +37,7 @@ mod process;
 mod samples;
 mod server;
 mod shards;
+mod sinks;
 mod stalled;
 mod state;
 mod subscriptions;

@@ -25,13 +25,14 @@ use axum::response::{IntoResponse, Response};
 use super::access::Viewer;
 use super::problem::{HttpProblem, ReadProblems};
 use super::process::{DiskFigures, ProcessFigures};
+use super::sinks::SinkView;
 use super::state::AdminState;
 use crate::config::MetricsAccess;
 use crate::limits::METRICS_REPLY_MAX_MS;
 use crate::services::connectors::ConnectorKind;
 use crate::services::otlp;
-use scrape::Scrape;
 pub(super) use scrape::ShardFigures;
+use scrape::{Scrape, SinkFigures};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -79,6 +80,8 @@ async fn scrape(state: &AdminState) -> Scrape {
     let known = state.known.load_full();
     let disk = state.data_dir().map(|path| state.disk.read(path));
     let shards = state.shards.counts_of_each(Duration::from_millis(METRICS_REPLY_MAX_MS)).await;
+    // As long as the shards may take to their numbers, all sinks together.
+    let sinks = tokio::time::timeout(Duration::from_millis(METRICS_REPLY_MAX_MS), super::sinks::all(state)).await;
     let disk = match disk {
         Some(read) => read.await,
         None => DiskFigures::default(),
@@ -96,5 +99,23 @@ async fn scrape(state: &AdminState) -> Scrape {
         spans: otlp::counts(),
         bridges: bridges(state),
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
+        sinks: sinks.ok().and_then(Result::ok).unwrap_or_default().into_iter().map(figures_of_sink).collect(),
+    }
+}
+
+fn figures_of_sink(sink: SinkView) -> SinkFigures {
+    SinkFigures {
+        is_up: matches!(sink.status, "connected" | "idle"),
+        lag: Duration::from_millis(sink.oldest_queued_ms.unwrap_or(0)),
+        name: sink.name,
+        queued_messages: sink.queued_messages,
+        queued_bytes: sink.queued_bytes,
+        received: sink.received,
+        delivered: sink.delivered,
+        delivered_bytes: sink.delivered_bytes,
+        passed_over: sink.passed_over,
+        dead_letters: sink.dead_letters,
+        dropped: sink.dropped,
+        failed_attempts: sink.failed_attempts,
     }
 }

@@ -68,6 +68,24 @@ impl BridgeFigures {
     }
 }
 
+/// A sink's numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SinkFigures {
+    pub(super) name: String,
+    pub(super) is_up: bool,
+    pub(super) queued_messages: u64,
+    pub(super) queued_bytes: u64,
+    /// How long the oldest message has waited.
+    pub(super) lag: Duration,
+    pub(super) received: u64,
+    pub(super) delivered: u64,
+    pub(super) delivered_bytes: u64,
+    pub(super) passed_over: u64,
+    pub(super) dead_letters: u64,
+    pub(super) dropped: u64,
+    pub(super) failed_attempts: u64,
+}
+
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scrape {
@@ -87,6 +105,8 @@ pub(super) struct Scrape {
     pub(super) bans: u64,
     /// Of sampled messages.
     pub(super) spans: SpanCounts,
+    /// In the order of their names.
+    pub(super) sinks: Vec<SinkFigures>,
     /// In the order of their names.
     pub(super) bridges: Vec<BridgeFigures>,
 }
@@ -146,6 +166,11 @@ impl<'a> Samples<'a> {
     /// One of several that two things tell apart.
     pub(super) fn with_labels(&mut self, labels: Vec<(&'static str, String)>, value: u64) {
         self.0.push(Sample { labels, value: SampleValue::Whole(value) });
+    }
+
+    /// One of several, with a fraction.
+    pub(super) fn labelled_real(&mut self, label: &'static str, of: &dyn Display, value: f64) {
+        self.0.push(Sample { labels: vec![(label, of.to_string())], value: SampleValue::Real(value) });
     }
 
     /// Durations, the only ones.

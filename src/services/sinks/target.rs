@@ -1,0 +1,49 @@
+//! Where a sink's rows go: one kind of target behind another, and what comes of a batch.
+//!
+//! Always holds: rows of one batch are given to the target in their order. A batch that is to be tried again is tried again whole, so a
+//! target gets each row at least once, and says nothing of a batch before it has all of it as safely as it can.
+//! Leaves to others: how long to wait before the next attempt, dead letters and acknowledgements (`lane`, `session`).
+
+use super::delivered::{DeliverError, Delivered};
+use super::file::FileTarget;
+use super::http::HttpTarget;
+use super::republish::RepublishTarget;
+use super::row::Row;
+use crate::config::SinkSettings;
+use crate::config::sink_targets::TargetSettings;
+use crate::services::local::LocalDoor;
+
+/// A connected target, or one that connects with the next batch.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// A server of HTTP.
+    Http(HttpTarget),
+    /// Lines in a folder of this machine.
+    File(FileTarget),
+    /// Other topics of this broker.
+    Republish(RepublishTarget),
+}
+
+impl Target {
+    /// For one worker of a sink; nothing is opened yet.
+    pub(crate) fn new(sink: &SinkSettings, worker: usize, door: &LocalDoor) -> Self {
+        match &sink.target {
+            TargetSettings::Http(settings) => Self::Http(HttpTarget::new(settings.clone())),
+            TargetSettings::File(settings) => Self::File(FileTarget::new(settings.clone(), worker)),
+            TargetSettings::Republish(settings) => {
+                let client_id = format!("$sink/{}/{worker}", sink.name);
+                Self::Republish(RepublishTarget::new(settings.clone(), door.clone(), client_id))
+            }
+        }
+    }
+
+    /// Gives it a batch, which is not empty. Dropping the future gives the attempt up: the batch is delivered again.
+    pub(crate) async fn deliver(&mut self, batch: &[Row]) -> Result<Delivered, DeliverError> {
+        debug_assert!(!batch.is_empty());
+        match self {
+            Self::Http(target) => target.deliver(batch).await,
+            Self::File(target) => target.deliver(batch).await,
+            Self::Republish(target) => target.deliver(batch).await,
+        }
+    }
+}
