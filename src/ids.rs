@@ -39,6 +39,14 @@ pub type SubscriptionId = NonZeroU32;
 /// Topic alias: never zero (MQTT 5.0, 3.3.2.3.4).
 pub type TopicAlias = NonZeroU16;
 
+/// The index of the listener that the broker's own services come by: behind those of all others.
+pub const INTERNAL_LISTENER: u8 = crate::limits::LISTENER_INDEXES_MAX as u8;
+
+/// Whether a client id is one that only a service of the broker's own may have: a bridge, a sink or a source.
+pub fn is_of_service(client_id: &str) -> bool {
+    client_id.starts_with('$') && ["$bridge/", "$sink/", "$source/"].iter().any(|kind| client_id.starts_with(kind))
+}
+
 /// One shard of the process: one core, one executor, one partition of the sessions. `0..limits::SHARDS_MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u8);

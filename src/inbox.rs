@@ -8,6 +8,7 @@
 //! Leaves to others: what a command means (`shard`), who may give it, and who finds the answers.
 
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::OwnedFd;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -56,6 +57,7 @@ impl<T> From<TrySendError<T>> for SendError {
 pub(crate) struct InboxSender {
     requests: Sender<AskedCommand>,
     verdicts: Sender<(AskId, Verdict)>,
+    sockets: Sender<OwnedFd>,
     plane: PlaneHandle,
 }
 
@@ -63,6 +65,13 @@ impl InboxSender {
     /// Answers a question of the shard. An answer that does not reach it is as good as none: the question has a deadline.
     pub(crate) fn answer(&self, ask: AskId, verdict: Verdict) -> Result<(), SendError> {
         self.verdicts.try_send((ask, verdict)).map_err(SendError::from)?;
+        self.plane.wake();
+        Ok(())
+    }
+
+    /// Connects a service of this process: the shard takes the socket for an accepted one. Where there is no room for it, its other end sees it close.
+    pub(crate) fn connect(&self, socket: OwnedFd) -> Result<(), SendError> {
+        self.sockets.try_send(socket).map_err(SendError::from)?;
         self.plane.wake();
         Ok(())
     }
@@ -98,6 +107,8 @@ pub(crate) struct Inbox {
     commands_taken: usize,
     verdicts: Receiver<(AskId, Verdict)>,
     verdicts_taken: usize,
+    /// Of services that connect.
+    sockets: Receiver<OwnedFd>,
     /// Nobody answers without it.
     asker: Option<(ShardId, Asker)>,
     /// Questions that nobody could take.
@@ -108,6 +119,7 @@ pub(crate) struct Inbox {
 pub(crate) fn lane(plane: PlaneHandle, asker: Option<(ShardId, Asker)>) -> (InboxSender, Inbox) {
     let (requests_sender, requests) = bounded(INBOX_COMMANDS);
     let (verdicts_sender, verdicts) = bounded(PENDING_CONNECTS_MAX);
+    let (sockets_sender, sockets) = bounded(INBOX_COMMANDS);
     let inbox = Inbox {
         requests,
         waiting: HashMap::new(),
@@ -115,10 +127,12 @@ pub(crate) fn lane(plane: PlaneHandle, asker: Option<(ShardId, Asker)>) -> (Inbo
         commands_taken: 0,
         verdicts,
         verdicts_taken: 0,
+        sockets,
         asker,
         unanswered: VecDeque::new(),
     };
-    (InboxSender { requests: requests_sender, verdicts: verdicts_sender, plane }, inbox)
+    let sender = InboxSender { requests: requests_sender, verdicts: verdicts_sender, sockets: sockets_sender, plane };
+    (sender, inbox)
 }
 
 impl Inbox {
@@ -148,6 +162,11 @@ impl Inbox {
         Some(verdict)
     }
 
+    /// The next service that connects.
+    pub(crate) fn next_socket(&mut self) -> Option<OwnedFd> {
+        self.sockets.try_recv().ok()
+    }
+
     /// The next command that this turn has time for, and the name of its answer.
     pub(crate) fn next_command(&mut self) -> Option<(RequestId, Command)> {
         if self.commands_taken == COMMANDS_PER_TURN {
@@ -166,9 +185,9 @@ impl Inbox {
         reply_to(reply);
     }
 
-    /// Whether no command and no verdict waits.
+    /// Whether no command, no verdict and no service waits.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.requests.is_empty() && self.verdicts.is_empty() && self.unanswered.is_empty()
+        self.requests.is_empty() && self.verdicts.is_empty() && self.sockets.is_empty() && self.unanswered.is_empty()
     }
 }
 

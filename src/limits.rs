@@ -272,6 +272,8 @@ pub const LOG_RECENT_LINES: usize = 1_000;
 pub const LOG_RECENT_MAX_BYTES: usize = 512 * 1024;
 /// How long the admin server waits for a shard's answer, in seconds.
 pub const ADMIN_REPLY_MAX_S: u64 = 5;
+/// How long a bridge, a sink or a source may take to end when it is asked to, in seconds: then it is cut off, and what it holds stays in its session.
+pub const CONNECTOR_STOP_MAX_S: u64 = 3;
 /// How long a scrape of metrics waits for a shard, in milliseconds: then it shows the numbers that it has of it.
 pub const METRICS_REPLY_MAX_MS: u64 = 1_000;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long

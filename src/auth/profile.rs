@@ -44,6 +44,14 @@ pub struct ClientProfile {
 }
 
 impl ClientProfile {
+    /// What of it holds for a service of the broker's own: the bounds of its queue and of its subscriptions.
+    #[must_use]
+    pub fn of_service(self) -> Self {
+        let Self { subscriptions_max, queued_messages_max, queued_bytes_max, .. } = self;
+        let keep_alive_max_s = Some(u16::MAX);
+        Self { subscriptions_max, queued_messages_max, queued_bytes_max, keep_alive_max_s, ..Self::default() }
+    }
+
     /// Takes over what this one leaves open.
     fn or(self, later: &Self) -> Self {
         let either = |own: [Option<u64>; RateKind::COUNT], later: &[Option<u64>; RateKind::COUNT]| {

@@ -3,35 +3,56 @@
 //! Always holds: nothing in the file is skipped. A key or section that is not known, a value of the wrong shape and a
 //! file without a single setting are problems with their line; a file that was cut short never means "defaults".
 
-use std::{ops::Range, path::Path};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{
+    bridges::{self, BridgeSettings},
     error::{Problem, Source},
     foreign,
     layers::{Given, Layer, ListenerTable, ROWS},
     suggest,
+    tables::TableReader,
 };
 use crate::settings::{Scope, Section, Setting};
 
 /// Reads the file's text; `path` is how messages name it. What could be read comes back beside what could not.
-pub(super) fn read(path: &Path, text: &str) -> (Layer, Vec<ListenerTable>, Vec<Problem>) {
-    let mut reader = FileReader { path, text, layer: Layer::empty(), tables: Vec::new(), problems: Vec::new() };
+pub(super) fn read(path: &Path, text: &str) -> FileSettings {
+    let mut reader = FileReader { path, text, read: FileSettings::empty(), problems: Vec::new() };
     reader.read();
-    let FileReader { layer, tables, mut problems, .. } = reader;
+    let FileReader { read, mut problems, .. } = reader;
     problems.sort_by_key(|problem| match problem.source {
         Source::File { line, .. } => line,
         _ => 0,
     });
-    (layer, tables, problems)
+    FileSettings { problems, ..read }
+}
+
+/// What a file says.
+#[derive(Debug)]
+pub(super) struct FileSettings {
+    /// Of the whole broker.
+    pub(super) layer: Layer,
+    /// Its `[[listener]]` tables.
+    pub(super) tables: Vec<ListenerTable>,
+    /// Its `[[bridge]]` tables.
+    pub(super) bridges: Vec<Arc<BridgeSettings>>,
+    /// What is wrong with it.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl FileSettings {
+    /// Of no file.
+    pub(super) fn empty() -> Self {
+        Self { layer: Layer::empty(), tables: Vec::new(), bridges: Vec::new(), problems: Vec::new() }
+    }
 }
 
 struct FileReader<'a> {
     path: &'a Path,
     text: &'a str,
-    layer: Layer,
-    tables: Vec<ListenerTable>,
+    read: FileSettings,
     problems: Vec<Problem>,
 }
 
@@ -103,7 +124,34 @@ impl<'a> FileReader<'a> {
         opening.next().is_some_and(|first| opening.any(|other| other != first))
     }
 
+    /// A table of its own kind, `[[bridge]]`: its keys are no settings of the broker.
+    fn bridge(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
+        let DeValue::Array(tables) = value else {
+            return self
+                .problem(span, "bridge is a table of its own: write [[bridge]] on a line of its own".to_owned());
+        };
+        for table in tables {
+            let DeValue::Table(keys) = table.get_ref() else {
+                let text = "bridge holds tables: write [[bridge]] on a line of its own";
+                self.problem(&table.span(), text.to_owned());
+                continue;
+            };
+            let mut reader = TableReader::new("[[bridge]]", keys, table.span());
+            let bridge = bridges::read(&mut reader);
+            let is_twice =
+                bridge.as_ref().is_some_and(|new| self.read.bridges.iter().any(|known| known.name == new.name));
+            if is_twice {
+                reader.problem(&table.span(), "another [[bridge]] has this name");
+            }
+            reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
+            self.read.bridges.extend(bridge.map(Arc::new));
+        }
+    }
+
     fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {
+        if name == "bridge" {
+            return self.bridge(span, value);
+        }
         let section = Section::ALL.into_iter().find(|section| section.name() == name);
         match (section, value) {
             (Some(section), DeValue::Table(table)) => {
@@ -142,7 +190,7 @@ impl<'a> FileReader<'a> {
             return self.problem(span, format!("unknown key {key:?} in [{}]; {hint}", section.name()));
         };
         if let Some(given) = self.given(&ROWS[index].path(), index, span, value)
-            && let Err(problem) = self.layer.set(index, given)
+            && let Err(problem) = self.read.layer.set(index, given)
         {
             self.problems.push(problem);
         }
@@ -167,7 +215,7 @@ impl<'a> FileReader<'a> {
                 self.problems.push(problem);
             }
         }
-        self.tables.push(ListenerTable { source: self.source(span), layer });
+        self.read.tables.push(ListenerTable { source: self.source(span), layer });
     }
 
     fn given(&mut self, path: &str, index: usize, span: &Range<usize>, value: &DeValue<'_>) -> Option<Given> {
@@ -238,13 +286,13 @@ mod tests {
     use crate::config::layers::index;
 
     fn lines(text: &str) -> Vec<String> {
-        let (_, _, problems) = read(Path::new("d.toml"), text);
+        let problems = read(Path::new("d.toml"), text).problems;
         problems.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn values_come_with_their_line() {
-        let (layer, tables, problems) = read(
+        let FileSettings { layer, tables, problems, .. } = read(
             Path::new("d.toml"),
             "[listener]\nport = 1_884\nbind = [\n  \"::1\",\n  \"127.0.0.1\",\n]\nauth.x = 1\n\
              [auth]\nallow_anonymous = false\n",
@@ -262,7 +310,7 @@ mod tests {
     #[test]
     fn each_listener_has_a_table_of_its_own() {
         let text = "[[listener]]\nname = \"a\"\nport = 1\n\n[[listener]]\nallow_anonymous = true\n";
-        let (_, tables, problems) = read(Path::new("d.toml"), text);
+        let FileSettings { tables, problems, .. } = read(Path::new("d.toml"), text);
         assert_eq!(problems, []);
         let get = |table: usize, flag: &str| {
             let given = tables[table].layer.get(index(flag));

@@ -11,7 +11,9 @@ use super::{
     unix::UnixSocket,
 };
 use crate::limits::LISTENERS_MAX;
-use crate::settings::{AuthenticationSettings, FromValue, ListenerKind, ListenerSettings, Machine, Setting, Value};
+use crate::settings::{
+    AuthenticationSettings, FromValue, INTERNAL_LISTENER_NAME, ListenerKind, ListenerSettings, Machine, Setting, Value,
+};
 
 /// Where MQTT in TLS is expected (IANA: secure-mqtt).
 const TLS_PORT: u16 = 8883;
@@ -202,6 +204,12 @@ pub(super) fn twice(listeners: &[Described]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for Described { listener, source, .. } in listeners {
         let address = &listener.address;
+        if *listener.settings.name == *INTERNAL_LISTENER_NAME {
+            let text = format!(
+                "{INTERNAL_LISTENER_NAME:?} is what the listener of bridges, sinks and sources is called: choose another name"
+            );
+            problems.push(Problem::new(source, text));
+        }
         if address.is_chosen_by_the_system() {
             continue;
         }

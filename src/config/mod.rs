@@ -19,6 +19,7 @@ use std::{
 mod access;
 pub mod admin;
 mod arguments;
+pub mod bridges;
 mod check;
 #[cfg(test)]
 mod documentation;
@@ -34,11 +35,13 @@ mod reload;
 pub mod store;
 mod store_command;
 mod suggest;
+mod tables;
 pub mod unix;
 mod variables;
 
 pub use access::AccessFiles;
 pub use admin::{AdminSettings, MetricsAccess};
+pub use bridges::{BridgeSettings, BridgeTopic};
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
 pub use print::SettingInEffect;
@@ -49,7 +52,8 @@ pub use store_command::StoreCommand;
 
 use crate::auth::admin_users::AdminUsers;
 use crate::settings::{ListenerSettings, Machine, Setting, Settings};
-use layers::{Layer, ListenerTable, Resolved, index};
+use file::FileSettings;
+use layers::{ListenerTable, Resolved, index};
 use listeners::Described;
 
 /// The broker's command line: for manuals and completions.
@@ -100,6 +104,8 @@ pub struct Config {
     pub settings: Arc<Settings>,
     /// Where to listen; at least one, no two the same.
     pub listeners: Vec<Listener>,
+    /// Other brokers that messages are exchanged with, by name.
+    pub bridges: Vec<Arc<BridgeSettings>>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
     pub warnings: Vec<String>,
     /// The file that was read.
@@ -216,11 +222,11 @@ pub fn load_on(
     let tested = arguments.test_config;
     let path = arguments.file.or(variables.file);
     let mut problems = variables.problems;
-    let (from_file, tables) =
-        path.as_deref().map_or_else(|| (Layer::empty(), Vec::new()), |path| read_file(system, path, &mut problems));
-    let resolved = layers::resolve(&system.machine, [&arguments.layer, &variables.layer, &from_file], &mut problems);
-    let config = Config::new(system, resolved, &tables, &mut problems);
-    let format = layers::format_asked_for([&arguments.layer, &variables.layer, &from_file]);
+    let from_file = path.as_deref().map_or_else(FileSettings::empty, |path| read_file(system, path, &mut problems));
+    let layers = [&arguments.layer, &variables.layer, &from_file.layer];
+    let resolved = layers::resolve(&system.machine, layers, &mut problems);
+    let format = layers::format_asked_for(layers);
+    let config = Config::new(system, resolved, &from_file, &mut problems);
     let config = config.map(|config| Config { file: path, origin, ..config });
     if let (Some(config), true) = (&config, tested) {
         problems.extend(check::log_file(config));
@@ -242,9 +248,10 @@ impl Config {
     fn new(
         system: &System<'_>,
         resolved: Vec<Resolved>,
-        tables: &[ListenerTable],
+        from_file: &FileSettings,
         problems: &mut Vec<Problem>,
     ) -> Option<Self> {
+        let tables: &[ListenerTable] = &from_file.tables;
         let of_tables = layers::resolve_tables(tables, &resolved, problems);
         if !problems.is_empty() {
             return None;
@@ -262,6 +269,7 @@ impl Config {
             admin: AdminSettings::from_values(&value_of),
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
+            bridges: from_file.bridges.clone(),
             warnings: Vec::new(),
             file: None,
             access: AccessFiles::default(),
@@ -405,17 +413,17 @@ impl Config {
     }
 }
 
-fn read_file(system: &System<'_>, path: &Path, problems: &mut Vec<Problem>) -> (Layer, Vec<ListenerTable>) {
+fn read_file(system: &System<'_>, path: &Path, problems: &mut Vec<Problem>) -> FileSettings {
     match (system.read_file)(path) {
         Ok(text) => {
-            let (layer, tables, found) = file::read(path, &text);
-            problems.extend(found);
-            (layer, tables)
+            let mut read = file::read(path, &text);
+            problems.append(&mut read.problems);
+            read
         }
         Err(error) => {
             let source = Source::File { path: path.to_owned(), line: 0 };
             problems.push(Problem::new(&source, format!("cannot be read: {error}")));
-            (Layer::empty(), Vec::new())
+            FileSettings::empty()
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     AdminSettings, Asking, Config, ConfigError, Invocation, ListenAddress, Listener, Problem, ProcessSettings,
-    Settings, StoreSettings, System,
+    Settings, StoreSettings, System, bridges,
     layers::{ROWS, Resolved, index},
     listeners::Described,
 };
@@ -83,6 +83,7 @@ impl Config {
         for (changed, change) in listeners(self, &new) {
             if change == Change::Reload { &mut changes.now } else { &mut changes.at_start }.push(changed);
         }
+        changes.now.extend(bridges::changed(&self.bridges, &new.bridges));
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
         changes.now.extend(files.into_iter().map(|(name, old, new)| Changed { name, old, new }));
@@ -95,6 +96,7 @@ impl Config {
             warnings: new.warnings,
             access: new.access,
             listeners,
+            bridges: new.bridges,
             tables,
             resolved,
             ..self.clone()

@@ -72,11 +72,11 @@ impl Connections {
     fn take_connect(&mut self, core: &mut impl InputHandler, id: ConnectionId, connect: ConnectPacket, rest: &[u8]) {
         let Some(connection) = self.table.get(id) else { return };
         let (listener, peer) = (connection.listener, connection.peer);
-        if !self.listeners[usize::from(listener)].lets_in(connect.get().version) {
+        if !self.entry(listener).lets_in(connect.get().version) {
             self.refuse_version(id, connect.get().version);
             return;
         }
-        let certified = self.listeners[usize::from(listener)].client_id(connection.wire.identity());
+        let certified = self.entry(listener).client_id(connection.wire.identity());
         let chosen = certified.or_else(|| connect.get().client_id.is_empty().then(|| self.assign_client_id()));
         let client_id = chosen.as_deref().unwrap_or(connect.get().client_id);
         let owner = ShardId::owner_of(client_id, self.config.shards);
@@ -128,7 +128,9 @@ impl Connections {
         let is_assigned = connect.client_id.is_empty() && chosen_client_id.is_some();
         connect.client_id = chosen_client_id.unwrap_or(connect.client_id);
         let identity = connection.wire.take_identity();
-        let user = self.listeners[usize::from(connection.listener)].user_name(connection.peer, identity.as_deref());
+        let (listener_index, peer) = (connection.listener, connection.peer);
+        let user = self.entry(listener_index).user_name(peer, identity.as_deref());
+        let Some(connection) = self.table.get_mut(id) else { return };
         let mut user_name = UserNameBasis::Claim;
         if let Some(user) = user.as_deref() {
             // The system says who it is, or its certificate; a password would be about somebody else.
@@ -137,9 +139,8 @@ impl Connections {
         }
         connection.phase = Phase::Open;
         connection.version = connect.version;
-        let listener_index = connection.listener;
-        let listener = &self.listeners[usize::from(listener_index)].settings;
-        let (assigned_client_id, peer) = (is_assigned, connection.peer.ip());
+        let listener = &self.entry(listener_index).settings;
+        let (assigned_client_id, peer) = (is_assigned, peer.ip());
         let identity = identity.as_ref();
         let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity, user_name };
         core.handle(Input::Connect { connection: id, connect: &connect, arrival });

@@ -15,7 +15,7 @@ use super::peer::{Peer, RefusedPeer};
 use super::rates::ConnectRates;
 use crate::auth::{Ask, PeerIdentity, Question};
 use crate::codec::Version;
-use crate::ids::{ConnectionId, PeerAddress, ShardId, SocketId, Ticket};
+use crate::ids::{ConnectionId, INTERNAL_LISTENER, PeerAddress, ShardId, SocketId, Ticket};
 use crate::limits;
 use crate::settings::{ListenerSettings, Settings};
 use crate::shard::command::EdgeFacts;
@@ -130,6 +130,11 @@ impl ListenerEntry {
         }
     }
 
+    /// That of the broker's own services. What counts its connections counts for nobody.
+    fn internal() -> Self {
+        Self::new(Arc::new(ListenerSettings::internal()), Arc::default(), ListenerLayers::None)
+    }
+
     /// Whether clients of this version may come by it.
     pub(super) fn lets_in(&self, version: Version) -> bool {
         let versions = self.settings.mqtt_versions;
@@ -160,6 +165,8 @@ impl ListenerEntry {
 pub struct Connections {
     pub(super) config: ConnectionsConfig,
     pub(super) listeners: Vec<ListenerEntry>,
+    /// Of the broker's own services.
+    pub(super) internal: ListenerEntry,
     pub(super) table: GenerationalSlab<Connection>,
     pub(super) counters: TransportCounters,
     pub(super) operations: VecDeque<Operation>,
@@ -212,6 +219,7 @@ impl Connections {
         Self {
             config,
             listeners: Vec::new(),
+            internal: ListenerEntry::internal(),
             table: GenerationalSlab::new(),
             counters: TransportCounters::default(),
             operations: VecDeque::new(),
@@ -507,6 +515,9 @@ impl Connections {
 
     /// A connection that came by this listener is no more.
     pub(super) fn uncount(&self, listener: u8) {
+        if listener == INTERNAL_LISTENER {
+            return;
+        }
         self.config.connections.fetch_sub(1, Ordering::Relaxed);
         self.listeners[usize::from(listener)].connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -541,7 +552,7 @@ impl EdgeFacts for Connections {
 
     fn listener(&self, connection: ConnectionId) -> Option<&str> {
         let listener = self.table.get(connection)?.listener;
-        Some(&self.listeners.get(usize::from(listener))?.settings.name)
+        Some(&self.entry(listener).settings.name)
     }
 
     #[cfg(feature = "tls")]

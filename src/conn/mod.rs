@@ -29,6 +29,7 @@ mod handed_over;
 mod handover;
 #[cfg(feature = "tls")]
 mod handshakes;
+mod internal;
 mod inverting;
 mod layer;
 mod layered;

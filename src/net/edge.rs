@@ -151,6 +151,15 @@ impl Edge {
         self.carry_out();
     }
 
+    /// Takes in a connection of one of the broker's own services. One that there is no room for is closed, and comes again.
+    pub fn take_internal(&mut self, socket: OwnedFd) {
+        match self.plane.take_in(socket) {
+            Ok(socket) => self.connections.accepted_internal(socket),
+            Err(_) => self.connections.accept_failed(),
+        }
+        self.carry_out();
+    }
+
     /// Handshakes that are to be run by a thread that is no shard's: each comes back by [`Self::take_handshake`].
     pub fn handshakes(&mut self) -> impl Iterator<Item = (ConnectionId, Box<Handshake>)> + '_ {
         self.handshakes.drain(..)

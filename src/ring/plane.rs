@@ -23,7 +23,7 @@ use crate::ids::{ConnectionId, ListenerId, SocketId};
 use rustix::net::SocketFlags;
 use rustix::net::addr::SocketAddrArg;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// One shard's sockets. Lives on the thread that made it.
@@ -165,6 +165,15 @@ impl Plane {
         let socket = self.rings.install(ring, open_unix(SocketFlags::CLOEXEC)?)?;
         self.connector.connect(&mut self.rings, socket, address.as_any(), connection);
         Ok(socket)
+    }
+
+    /// Takes in a connected socket of this process, as if it had been accepted. Rings are added as they fill up.
+    ///
+    /// # Errors
+    /// No ring has a slot for it (ENFILE), and it is closed.
+    pub fn take_in(&mut self, socket: OwnedFd) -> Result<SocketId, RingError> {
+        let ring = self.rings.choose_with_room()?;
+        self.rings.install(ring, socket)
     }
 
     /// Wishes for `SocketEvent::Timeout` at `at_mono_ns` (`CLOCK_MONOTONIC`), or earlier. The earliest wish counts, one is

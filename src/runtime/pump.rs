@@ -424,6 +424,9 @@ impl Pump {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, input);
             self.apply_effects(now)?;
         }
+        while let Some(socket) = self.inbox.next_socket() {
+            self.edge.take_internal(socket);
+        }
         while let Some((ask, verdict)) = self.inbox.next_verdict() {
             self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Verdict { ask, verdict });
             self.apply_effects(now)?;

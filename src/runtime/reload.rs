@@ -19,6 +19,7 @@ use crate::config::{Changes, Config, ConfigError, Exit};
 use crate::inbox::{InboxSender, SendError};
 use crate::limits::WATCHDOG_S;
 use crate::services::admin::{AdminHandle, ReloadThen};
+use crate::services::connectors::ConnectorsHandle;
 use crate::shard::Command;
 use crate::telemetry::log;
 
@@ -29,6 +30,8 @@ pub(super) struct Reached {
     pub(super) authenticator: Option<AuthenticatorHandle>,
     /// There is none unless it has a port.
     pub(super) admin: Option<AdminHandle>,
+    /// Bridges and the like.
+    pub(super) connectors: ConnectorsHandle,
 }
 
 /// All that a reload changes.
@@ -132,6 +135,9 @@ fn tell(config: &Config, new: &Config, reached: &Reached) {
     }
     if let Some(admin) = &reached.admin {
         admin.replace(new);
+    }
+    if let Err(error) = reached.connectors.replace(new) {
+        log::event::config_warning(&format!("no bridge, sink or source can start: {error}"));
     }
 }
 

@@ -30,6 +30,8 @@ use crate::net::{ListenOn, Listening};
 use crate::ring::PlaneHandle;
 use crate::ring::probe;
 use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper};
+use crate::services::connectors::ConnectorsHandle;
+use crate::services::local::LocalDoor;
 use crate::telemetry::log;
 use crate::time::Timestamp;
 
@@ -67,8 +69,11 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let (certificates, local) = (tls.ends(), admin_path.as_ref());
     let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), certificates, local };
     let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
+    let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
+    connectors.replace(config).map_err(no_connectors)?;
     let waiters = ReloadWaiters::default();
-    let reached = Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone() };
+    let reached =
+        Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone(), connectors: connectors.clone() };
     let admin_listeners = listeners.for_admin(&config.listeners);
     let reloader = Reloader {
         config: config.clone(),
@@ -97,11 +102,16 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
+    connectors.end();
     stop.store(true, Ordering::SeqCst);
     planes.iter().for_each(PlaneHandle::wake);
     let undrained = join(threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+fn no_connectors(error: io::Error) -> RunError {
+    RunError::Thread("what connects the broker to others".into(), error.to_string())
 }
 
 /// Every listener of the configuration, bound where the shards share it, with what its handshakes go by.

@@ -568,10 +568,17 @@ super::declare_settings! {
         auth: super::AuthenticationSettings = super::AuthenticationSettings::default();
         /// What accounts are called, where peers of a Unix socket are called like them.
         user_names: Option<std::sync::Arc<UserNames>> = None;
+        /// Its clients are the broker's own services, which come over no network: nobody else gets in here, and nothing bounds them.
+        is_internal: bool = false;
     }
 }
 
 impl ListenerSettings {
+    /// Those of the broker's own services.
+    pub fn internal() -> Self {
+        Self { name: INTERNAL_LISTENER_NAME.into(), policy: Policy::Admit, is_internal: true, ..Self::default() }
+    }
+
     /// Whether something else than CONNECT says what its clients' users are called.
     pub fn names_users(&self) -> bool {
         self.unix_user_names || self.certificate_user != CertificateUser::Off
@@ -644,6 +651,9 @@ fn check_method(text: &str) -> Result<String, String> {
         )
     })
 }
+
+/// What the listener of the broker's own services is called; no other one may be.
+pub const INTERNAL_LISTENER_NAME: &str = "internal";
 
 /// What names may hold.
 const NAMES: &str = "1 to 64 letters, digits, dots, hyphens and underscores";

@@ -21,7 +21,7 @@ mod value;
 
 pub use authentication::{AUTHENTICATION_ROWS, AuthenticationSettings};
 pub use client_id_pattern::ClientIdPattern;
-pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
+pub use declared::{INTERNAL_LISTENER_NAME, LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
 pub use lists::{MqttVersions, Networks, Origins, UserNames};
 pub use network::Network;
 pub use setting::{Change, Fallback, Kind, Machine, Scope, Section, Setting};

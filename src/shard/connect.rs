@@ -9,7 +9,7 @@ use super::{ConnectInfo, Effect, Event, Settings, Shard, Shutdown, Turn, UserNam
 use crate::auth::acl::Who;
 use crate::auth::{Admission, AskId, ClientProfile, MountRefusal, Policy};
 use crate::codec::{ConnAck, Connect, ConnectWill, ReasonCode, Version};
-use crate::ids::{ClientKey, ConnectionId, SessionId};
+use crate::ids::{ClientKey, ConnectionId, SessionId, is_of_service};
 use crate::limits;
 use crate::session::{Link, Session, Will};
 use crate::settings::{Acceptance, ListenerSettings};
@@ -102,7 +102,8 @@ impl Shard {
         arrival: ConnectInfo<'_>,
     ) {
         self.clients.counters.packets_received += 1;
-        if let Some(bans) = self.bans.as_deref()
+        if !arrival.listener.is_internal
+            && let Some(bans) = self.bans.as_deref()
             && bans.has(Timestamp(turn.now.unix_ms), connect.client_id, arrival.peer)
         {
             let text = "an operator has banned it";
@@ -142,6 +143,10 @@ impl Shard {
             // "Server shutting down" is a reason for DISCONNECT alone (MQTT 5.0, table 3-1).
             return Err((ReasonCode::ServerUnavailable, "the broker stops"));
         }
+        if is_of_service(connect.client_id) != listener.is_internal {
+            let text = "its client id is that of a bridge, a sink or a source of the broker's own";
+            return Err((ReasonCode::ClientIdentifierNotValid, text));
+        }
         if connect.authentication_method.is_some_and(|method| !listener.auth.offers(method)) {
             // [MQTT-4.12.0-1]
             return Err((ReasonCode::BadAuthenticationMethod, "no such authentication method is offered here"));
@@ -179,7 +184,7 @@ impl Shard {
         let user = verified_user(connect, arrival, entry);
         let before = self.kept_before(known, user);
         let (id, session_present) = self.session_for(turn, connect, key, known);
-        let expiry_s = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s);
+        let expiry_s = expiry_s(&self.clients.settings, connect, arrival);
         self.clients.log_connect(turn, id, connect.client_id, (session_present, expiry_s));
         let keep_alive_s = entry.keep_alive_s(&self.clients.settings, connect);
         let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
@@ -267,7 +272,8 @@ impl Shard {
     ) -> Option<ClientProfile> {
         let (user, listener) = (verified_user(connect, arrival, entry), &*arrival.listener.name);
         let who = Who { client_id: connect.client_id, user, listener, peer: arrival.peer };
-        self.clients.profiled.profile_of(&who)
+        let profile = self.clients.profiled.profile_of(&who);
+        if arrival.listener.is_internal { Some(profile.unwrap_or_default().of_service()) } else { profile }
     }
 
     /// It holds from now on, for a client of this user.
@@ -323,9 +329,11 @@ impl Shard {
             ends: admission.ends.map(|ends| now.deadline_of(ends)),
             method: connect.authentication_method.map(Into::into),
         });
+        let is_internal = arrival.listener.is_internal;
+        let rights = ClientRights { is_superuser: rights.is_superuser || is_internal, ..rights };
         let is_known = is_verified(arrival);
         let asks_others = arrival.listener.auth.acl_http_url.get().is_some();
-        (is_known || self.clients.access.checks || entry.admission.is_some() || asks_others)
+        (is_internal || is_known || self.clients.access.checks || entry.admission.is_some() || asks_others)
             .then(|| Principal::new(user, arrival.listener, arrival.peer).with_rights(rights))
     }
 
@@ -361,11 +369,11 @@ impl Shard {
         known: Option<SessionId>,
     ) -> Result<(), Refused> {
         let is_full = self.clients.sessions.len() >= self.clients.settings.sessions_of_shard_max();
-        if is_full && known.is_none() {
+        if is_full && known.is_none() && !arrival.listener.is_internal {
             return Err((ReasonCode::QuotaExceeded, "no room for another session"));
         }
         let is_kept_already = known.is_some_and(|id| self.clients.sessions.get(id).is_persistent());
-        let is_to_be_kept = connect.session_expiry_s.min(self.clients.settings.session_expiry_max_s) > 0;
+        let is_to_be_kept = expiry_s(&self.clients.settings, connect, arrival) > 0;
         if is_to_be_kept && !is_kept_already && self.clients.log_rooms.is_short() {
             // Before 5.0: 3, which is the one return code that a client takes for something that passes.
             let code = if connect.version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
@@ -443,10 +451,11 @@ impl Shard {
         let settings = &self.clients.settings;
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
-            let expiry_s = connect.session_expiry_s.min(settings.session_expiry_max_s);
+            let expiry_s = expiry_s(settings, connect, arrival);
             let keep_alive_s = entry.keep_alive_s(settings, connect);
             connack.session_expiry_s = (expiry_s != connect.session_expiry_s).then_some(expiry_s);
-            connack.receive_maximum = (settings.receive_maximum != u16::MAX).then_some(settings.receive_maximum);
+            let bounds = settings.receive_maximum != u16::MAX && !arrival.listener.is_internal;
+            connack.receive_maximum = bounds.then_some(settings.receive_maximum);
             connack.maximum_qos = Some(settings.qos_max()); // 2 is what absence means, and is not written
             connack.retain_available = (!settings.retain_available).then_some(false);
             connack.maximum_packet_size_bytes = Some(entry.packet_size_max_bytes(settings));
@@ -489,6 +498,12 @@ fn verified_user<'a>(connect: &Connect<'a>, arrival: ConnectInfo<'_>, entry: Con
         return admission.user.as_deref();
     }
     connect.username.filter(|_| is_verified(arrival))
+}
+
+/// How long a session lives on without its client. That of a service ends when its operator says so.
+fn expiry_s(settings: &Settings, connect: &Connect<'_>, arrival: ConnectInfo<'_>) -> u32 {
+    let max_s = if arrival.listener.is_internal { u32::MAX } else { settings.session_expiry_max_s };
+    connect.session_expiry_s.min(max_s)
 }
 
 /// What stands before a client's topics: its profile says it, or else its listener.

@@ -2,10 +2,12 @@
 //!
 //! Owns: the counts that all shards of a process share, one of the whole broker and one of each listener.
 //! Always holds: a client holds a place from the moment it is let in until its connection ends. Nobody else holds one: neither
-//! who has not sent CONNECT, nor who was refused and reads its last words.
+//! who has not sent CONNECT, nor who was refused and reads its last words, nor a service of the broker's own.
 //! Leaves to others: how many sockets there may be that hold no place (`conn`).
 
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::ids::INTERNAL_LISTENER;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -66,6 +68,9 @@ impl Places {
 
     /// Whether [`Self::take`] would fail now.
     pub fn is_full(&self, listener: u8, replaces: Option<u8>) -> bool {
+        if listener == INTERNAL_LISTENER {
+            return false;
+        }
         let of_listener = self.listeners.get(usize::from(listener)).is_some_and(Limited::is_full);
         of_listener && replaces != Some(listener) || self.all.is_full() && replaces.is_none()
     }
@@ -74,6 +79,9 @@ impl Places {
     /// did: its place is given back in the next moment. `replaces` is the listener that the other one came by.
     #[must_use]
     pub fn take(&self, listener: u8, replaces: Option<u8>) -> bool {
+        if listener == INTERNAL_LISTENER {
+            return true;
+        }
         match replaces {
             Some(_) => self.all.take(),
             None if !self.all.try_take() => return false,
@@ -91,6 +99,9 @@ impl Places {
 
     /// Gives a place back.
     pub fn free(&self, listener: u8) {
+        if listener == INTERNAL_LISTENER {
+            return;
+        }
         self.all.free();
         if let Some(own) = self.listeners.get(usize::from(listener)) {
             own.free();

@@ -9,7 +9,7 @@ use super::timed::is_timed;
 use super::{ConfirmToken, Confirmation, MeshMessage, Shard, Turn};
 use crate::auth::{AskedTopic, TopicAction};
 use crate::codec::{AckKind, Publish, ReasonCode, encode_ack};
-use crate::ids::{PacketId, Qos, SessionId, ShardSet};
+use crate::ids::{INTERNAL_LISTENER, PacketId, Qos, SessionId, ShardSet};
 use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Reception, Routed, expiry_of};
 use crate::settings::{DeniedPublish, FullQueue};
 use crate::store::format::LogRecord;
@@ -129,8 +129,8 @@ impl Shard {
         // Clients before 5.0 are told no maximum, and a repetition takes no new place; but nobody can have more
         // messages in flight than there are identifiers, and what waits for a slow store must not pile up.
         let in_flight = alone + session.exchanges.len();
-        let exceeds =
-            link.version.is_v5() && !is_repetition && in_flight >= usize::from(self.clients.settings.receive_maximum);
+        let is_bounded = link.version.is_v5() && link.listener != INTERNAL_LISTENER;
+        let exceeds = is_bounded && !is_repetition && in_flight >= usize::from(self.clients.settings.receive_maximum);
         if exceeds || waiting >= usize::from(u16::MAX) {
             let reason = CloseReason::ReceiveMaximumExceeded;
             let text = "more QoS 1 and 2 messages in flight than CONNACK announced";

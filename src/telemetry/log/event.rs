@@ -504,6 +504,21 @@ pub fn queued_memory_full(max_bytes: u64) {
     warn!(target: TARGET, event = "queued_memory_full", max_bytes, text);
 }
 
+/// A bridge, a sink or a source does what it is there for.
+pub fn connector_connected(kind: &str, name: &str, address: &str) {
+    info!(target: TARGET, event = "connector_connected", kind, name, address);
+}
+
+/// Something went wrong with one that is not what went wrong before; it tries again.
+pub fn connector_failed(kind: &str, name: &str, text: &str) {
+    warn!(target: TARGET, event = "connector_failed", kind, name, text);
+}
+
+/// The first message that one did not pass on, for this reason; others are counted.
+pub fn connector_not_passed(kind: &str, name: &str, reason: &str, topic: &str) {
+    warn!(target: TARGET, event = "connector_not_passed", kind, name, reason, topic);
+}
+
 /// The broker cannot go on.
 pub fn fatal(text: &dyn Display) {
     error!(target: TARGET, event = "fatal", %text);

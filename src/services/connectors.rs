@@ -1,0 +1,405 @@
+//! What connects the broker to others: one thread for all bridges, sinks and sources, and what is known of each of them.
+//!
+//! Owns: that thread, which starts with the first of them; a task for each, by name; their counters and states.
+//! Always holds: a reload starts, stops and changes those whose tables have changed and leaves all others alone; a task that is to
+//! end is asked to, and cut off when it has not within [`CONNECTOR_STOP_MAX_S`]; whatever a task does, no shard waits for it.
+//! Leaves to others: what each of them does (`bridge`), where messages wait meanwhile (the session of its client, on a shard).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::bridge;
+use super::local::LocalDoor;
+use crate::config::{BridgeSettings, Config};
+use crate::limits::CONNECTOR_STOP_MAX_S;
+use crate::telemetry::log;
+
+/// How much the thread gives way to shards.
+const NICE: i32 = 5;
+
+/// What a connector is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ConnectorKind {
+    Bridge,
+}
+
+impl ConnectorKind {
+    /// As it stands in client ids: `$bridge/NAME`.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+        }
+    }
+}
+
+/// What one of them is to do, as the configuration says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ConnectorSpec {
+    Bridge { settings: Arc<BridgeSettings>, node: Box<str> },
+}
+
+/// By kind and name.
+type ConnectorKey = (ConnectorKind, Box<str>);
+
+impl ConnectorSpec {
+    fn all(config: &Config) -> BTreeMap<ConnectorKey, Self> {
+        let node = &config.settings.node_name;
+        let bridges = config.bridges.iter().map(|settings| {
+            let spec = Self::Bridge { settings: Arc::clone(settings), node: node.clone() };
+            ((ConnectorKind::Bridge, settings.name.clone()), spec)
+        });
+        bridges.collect()
+    }
+
+    async fn run(self, context: ConnectorContext) {
+        match self {
+            Self::Bridge { settings, node } => bridge::run(settings, &node, context).await,
+        }
+    }
+}
+
+/// What a task is given.
+#[derive(Clone)]
+pub(crate) struct ConnectorContext {
+    /// The way into the broker.
+    pub(crate) door: LocalDoor,
+    /// What others are told of it.
+    pub(crate) state: Arc<ConnectorState>,
+    stop: watch::Receiver<bool>,
+}
+
+impl ConnectorContext {
+    /// Until it is to end.
+    pub(crate) async fn stopped(&mut self) {
+        // Whoever could say so is gone: that is an end, too.
+        let _ = self.stop.wait_for(|stop| *stop).await;
+    }
+}
+
+/// Whether a connector does what it is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ConnectorStatus {
+    /// An operator has stopped it, or it was to connect once.
+    Stopped,
+    /// It waits for messages.
+    Idle,
+    /// It tries to.
+    #[default]
+    Connecting,
+    /// It does.
+    Connected,
+}
+
+impl ConnectorStatus {
+    /// For people and programs.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+        }
+    }
+}
+
+/// What is counted of a connector.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectorCounters {
+    pub(crate) messages_in: AtomicU64,
+    pub(crate) messages_out: AtomicU64,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    /// Connections that were made.
+    pub(crate) connects: AtomicU64,
+    /// Messages that did not go on: by [`NotPassed`].
+    pub(crate) not_passed: [AtomicU64; NotPassed::ALL.len()],
+}
+
+/// Why a message did not go on, and was acknowledged all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotPassed {
+    /// It is larger than the other broker takes.
+    TooLarge,
+    /// It has passed as many bridges as it may.
+    Hops,
+    /// No topic of the bridge is about it.
+    NoTopic,
+    /// The broker that it was for has refused it.
+    Refused,
+}
+
+impl NotPassed {
+    pub(crate) const ALL: [Self; 4] = [Self::TooLarge, Self::Hops, Self::NoTopic, Self::Refused];
+
+    /// As a label.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Hops => "hops",
+            Self::NoTopic => "no_topic",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What is known of a connector.
+#[derive(Debug)]
+pub(crate) struct ConnectorState {
+    pub(crate) kind: ConnectorKind,
+    pub(crate) name: Box<str>,
+    pub(crate) counters: ConnectorCounters,
+    /// Locked for moments.
+    told: Mutex<ConnectorTold>,
+}
+
+/// What a connector has said of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConnectorTold {
+    pub(crate) status: ConnectorStatus,
+    /// Since when, in milliseconds of unix time.
+    pub(crate) since_ms: u64,
+    /// What it is connected to, or tries to be.
+    pub(crate) address: Option<String>,
+    /// What went wrong last, and when.
+    pub(crate) last_error: Option<(String, u64)>,
+    /// The log has it since the last connection.
+    is_in_log: bool,
+}
+
+impl ConnectorState {
+    fn new((kind, name): ConnectorKey) -> Self {
+        let told = ConnectorTold { since_ms: now_ms(), ..ConnectorTold::default() };
+        Self { kind, name, counters: ConnectorCounters::default(), told: Mutex::new(told) }
+    }
+
+    /// As of now.
+    pub(crate) fn told(&self) -> ConnectorTold {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The client id of its session.
+    pub(crate) fn client_id(&self) -> String {
+        format!("${}/{}", self.kind.word(), self.name)
+    }
+
+    pub(crate) fn set_status(&self, status: ConnectorStatus, address: Option<String>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.status != status {
+            (told.status, told.since_ms) = (status, now_ms());
+        }
+        told.is_in_log &= status != ConnectorStatus::Connected;
+        told.address = address;
+    }
+
+    /// Something went wrong. The same again is no news for the log.
+    pub(crate) fn failed(&self, text: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = told.is_in_log && told.last_error.as_ref().is_some_and(|(known, _)| known == text);
+        told.is_in_log = true;
+        told.last_error = Some((text.to_owned(), now_ms()));
+        drop(told);
+        if !is_known {
+            log::event::connector_failed(self.kind.word(), &self.name, text);
+        }
+    }
+
+    /// A message did not go on. Returns whether it is the first for this reason.
+    pub(crate) fn count_not_passed(&self, reason: NotPassed) -> bool {
+        self.counters.not_passed[reason as usize].fetch_add(1, Ordering::Relaxed) == 0
+    }
+}
+
+/// What the thread is told.
+enum ConnectorOrder {
+    /// These there are to be.
+    Replace(BTreeMap<ConnectorKey, ConnectorSpec>),
+    /// One is to run, or not.
+    Run(ConnectorKey, bool),
+    /// All end. Told when they have.
+    End(std::sync::mpsc::Sender<()>),
+}
+
+/// Tells the connectors of new settings, and others of the connectors.
+#[derive(Clone)]
+pub(crate) struct ConnectorsHandle(Arc<ConnectorsShared>);
+
+struct ConnectorsShared {
+    door: LocalDoor,
+    /// There is none before the first connector.
+    orders: Mutex<Option<mpsc::UnboundedSender<ConnectorOrder>>>,
+    registry: Arc<ConnectorRegistry>,
+}
+
+/// All that there are.
+#[derive(Debug, Default)]
+pub(crate) struct ConnectorRegistry(Mutex<BTreeMap<ConnectorKey, Arc<ConnectorState>>>);
+
+impl ConnectorRegistry {
+    /// In the order of kind and name.
+    pub(crate) fn all(&self) -> Vec<Arc<ConnectorState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// One of them.
+    pub(crate) fn get(&self, kind: ConnectorKind, name: &str) -> Option<Arc<ConnectorState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&(kind, name.into())).cloned()
+    }
+
+    /// What one has counted goes on when its table changes.
+    fn state_of(&self, key: &ConnectorKey) -> Arc<ConnectorState> {
+        let mut states = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(states.entry(key.clone()).or_insert_with(|| Arc::new(ConnectorState::new(key.clone()))))
+    }
+
+    fn forget(&self, key: &ConnectorKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+impl ConnectorsHandle {
+    /// None yet: [`Self::replace`] starts what is configured.
+    pub(crate) fn new(door: LocalDoor) -> Self {
+        Self(Arc::new(ConnectorsShared { door, orders: Mutex::default(), registry: Arc::default() }))
+    }
+
+    /// What is known of each.
+    pub(crate) fn registry(&self) -> Arc<ConnectorRegistry> {
+        Arc::clone(&self.0.registry)
+    }
+
+    /// From now on those of this configuration run.
+    pub(crate) fn replace(&self, config: &Config) -> io::Result<()> {
+        let specs = ConnectorSpec::all(config);
+        let mut orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        if orders.is_none() && specs.is_empty() {
+            return Ok(());
+        }
+        if orders.is_none() {
+            *orders = Some(self.start()?);
+        }
+        if let Some(orders) = &*orders {
+            // The thread stays as long as the process.
+            let _ = orders.send(ConnectorOrder::Replace(specs));
+        }
+        Ok(())
+    }
+
+    /// Has one run or not, until the next start or change of its table. False where there is none of this name.
+    pub(crate) fn run(&self, kind: ConnectorKind, name: &str, is_to_run: bool) -> bool {
+        if self.0.registry.get(kind, name).is_none() {
+            return false;
+        }
+        let orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        orders.as_ref().is_some_and(|orders| orders.send(ConnectorOrder::Run((kind, name.into()), is_to_run)).is_ok())
+    }
+
+    /// Ends all of them in order, while the shards still hear them. Returns when they have ended, or when that takes too long.
+    pub(crate) fn end(&self) {
+        let orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(orders) = orders else { return };
+        let (ended, have_ended) = std::sync::mpsc::channel();
+        if orders.send(ConnectorOrder::End(ended)).is_ok() {
+            let _ = have_ended.recv_timeout(Duration::from_secs(CONNECTOR_STOP_MAX_S + 1));
+        }
+    }
+
+    fn start(&self) -> io::Result<mpsc::UnboundedSender<ConnectorOrder>> {
+        let (orders, taken) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let supervisor = Supervisor {
+            door: self.0.door.clone(),
+            registry: Arc::clone(&self.0.registry),
+            specs: BTreeMap::new(),
+            running: BTreeMap::new(),
+        };
+        std::thread::Builder::new().name("connect".into()).spawn(move || {
+            // Whoever may not be nicer connects all the same.
+            let _ = rustix::process::nice(NICE);
+            runtime.block_on(supervisor.run(taken));
+        })?;
+        Ok(orders)
+    }
+}
+
+/// What runs, on the thread.
+struct Supervisor {
+    door: LocalDoor,
+    registry: Arc<ConnectorRegistry>,
+    specs: BTreeMap<ConnectorKey, ConnectorSpec>,
+    running: BTreeMap<ConnectorKey, RunningConnector>,
+}
+
+struct RunningConnector {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Supervisor {
+    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<ConnectorOrder>) {
+        while let Some(order) = orders.recv().await {
+            match order {
+                ConnectorOrder::Replace(specs) => self.replace(specs).await,
+                ConnectorOrder::Run(key, true) => self.begin(&key),
+                ConnectorOrder::Run(key, false) => self.stop(vec![key]).await,
+                ConnectorOrder::End(ended) => {
+                    let all = self.running.keys().cloned().collect();
+                    self.stop(all).await;
+                    let _ = ended.send(());
+                }
+            }
+        }
+    }
+
+    async fn replace(&mut self, specs: BTreeMap<ConnectorKey, ConnectorSpec>) {
+        let is_same = |key: &ConnectorKey| self.specs.get(key) == specs.get(key);
+        let gone: Vec<ConnectorKey> = self.specs.keys().filter(|key| !specs.contains_key(*key)).cloned().collect();
+        let others: Vec<ConnectorKey> = self.specs.keys().filter(|key| !is_same(key)).cloned().collect();
+        let begun: Vec<ConnectorKey> = specs.keys().filter(|key| !is_same(key)).cloned().collect();
+        self.stop(others).await;
+        gone.iter().for_each(|key| self.registry.forget(key));
+        self.specs = specs;
+        begun.iter().for_each(|key| self.begin(key));
+    }
+
+    fn begin(&mut self, key: &ConnectorKey) {
+        let is_running = self.running.get(key).is_some_and(|running| !running.task.is_finished());
+        let Some(spec) = self.specs.get(key).filter(|_| !is_running) else { return };
+        let state = self.registry.state_of(key);
+        state.set_status(ConnectorStatus::Connecting, None);
+        let (stop, stopped) = watch::channel(false);
+        let context = ConnectorContext { door: self.door.clone(), state, stop: stopped };
+        let task = tokio::spawn(spec.clone().run(context));
+        self.running.insert(key.clone(), RunningConnector { stop, task });
+    }
+
+    /// All at once, so that the slowest of them is all that is waited for.
+    async fn stop(&mut self, keys: Vec<ConnectorKey>) {
+        let mut ending = Vec::new();
+        for key in keys {
+            if let Some(running) = self.running.remove(&key) {
+                let _ = running.stop.send(true);
+                ending.push((key, running.task));
+            }
+        }
+        let until = tokio::time::Instant::now() + Duration::from_secs(CONNECTOR_STOP_MAX_S);
+        for (key, mut task) in ending {
+            if tokio::time::timeout_at(until, &mut task).await.is_err() {
+                task.abort();
+            }
+            if let Some(state) = self.registry.get(key.0, &key.1) {
+                state.set_status(ConnectorStatus::Stopped, None);
+            }
+        }
+    }
+}
+
+/// Milliseconds of unix time.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
+}
