@@ -23,11 +23,12 @@
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----
 //! http                     <- nothing of ours
-//! config                   <- settings auth http limits
+//! template                 <- limits                      (conditions and templates of operators)
+//! config                   <- settings auth http template topic limits
 //! commands                 <- auth config http topic ids limits (what the binary does besides running the broker)
 //! net                      <- conn shard auth codec topic ring settings telemetry limits ids time slab
 //! inbox                    <- shard auth codec ring ids limits time (lanes to the shards for threads that are none)
-//! services                 <- inbox config net ring shard session topic auth codec telemetry settings limits ids time (threads of their own beside the shards)
+//! services                 <- inbox config template net ring shard session topic auth codec telemetry settings limits ids time (threads of their own beside the shards)
 //! runtime                  <- everything; the only one that names glommio
 //! ```
 
@@ -61,3 +62,5 @@ pub mod ring;
 pub mod runtime;
 #[cfg(feature = "runtime")]
 mod services;
+#[cfg(feature = "runtime")]
+pub mod template;

@@ -644,3 +644,16 @@ pub const ACL_SLOTS_PER_TURN: usize = 1_024;
 pub const ACL_REVIEWS_PER_TURN: usize = 64;
 /// Where there are rules, a filter of SUBSCRIBE costs up to so many times as much: that many fewer are seen to in one go.
 pub const ACL_FILTERS_COST: usize = 8;
+
+// --- sinks -----------------------------------------------------------------------------------------------------
+
+/// Longest condition or template of a sink.
+pub const TEMPLATE_SOURCE_MAX_BYTES: usize = 64 * 1024;
+/// Instructions of one evaluation of a condition or template: some milliseconds.
+pub const TEMPLATE_FUEL: u64 = 100_000;
+/// Macros and blocks in each other in one evaluation.
+pub const TEMPLATE_RECURSION_MAX: usize = 64;
+/// Bytes that one evaluation writes at most.
+pub const TEMPLATE_OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Longest payload that conditions and templates see into: JSON takes some twenty times as much once it is read.
+pub const TEMPLATE_INPUT_MAX_BYTES: usize = 1024 * 1024;
