@@ -657,3 +657,19 @@ pub const TEMPLATE_RECURSION_MAX: usize = 64;
 pub const TEMPLATE_OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Longest payload that conditions and templates see into: JSON takes some twenty times as much once it is read.
 pub const TEMPLATE_INPUT_MAX_BYTES: usize = 1024 * 1024;
+/// Columns of a table or a file that a sink writes to: a row evaluates a formula for each.
+pub const TARGET_COLUMNS_MAX: usize = 256;
+/// How long a target may take to answer where nothing is said.
+pub const TARGET_TIMEOUT_DEFAULT_S: u64 = 30;
+/// ... and at most: a batch is held so long before it is tried again.
+pub const TARGET_TIMEOUT_MAX_S: u64 = 600;
+/// Messages of a source that wait for their acknowledgement where nothing is said.
+pub const SOURCE_INFLIGHT_DEFAULT: u16 = 256;
+/// ... and at most: each has an identifier of its own, and is held until then.
+pub const SOURCE_INFLIGHT_MAX: u16 = 20_000;
+/// Topics or subjects of one source.
+pub const SOURCE_TOPICS_MAX: usize = 1_000;
+/// Sources of one configuration.
+pub const SOURCES_MAX: usize = 256;
+/// Longest wait before a source tries again.
+pub const SOURCE_RETRY_MAX_MS: u64 = 30_000;

@@ -12,9 +12,11 @@ use super::{
     error::{Problem, Source},
     foreign,
     layers::{Given, Layer, ListenerTable, ROWS},
+    sources::{self, SourceSettings},
     suggest,
     tables::TableReader,
 };
+use crate::limits::SOURCES_MAX;
 use crate::settings::{Scope, Section, Setting};
 
 /// Reads the file's text; `path` is how messages name it. What could be read comes back beside what could not.
@@ -38,6 +40,8 @@ pub(super) struct FileSettings {
     pub(super) tables: Vec<ListenerTable>,
     /// Its `[[bridge]]` tables.
     pub(super) bridges: Vec<Arc<BridgeSettings>>,
+    /// Its `[[source]]` tables.
+    pub(super) sources: Vec<Arc<SourceSettings>>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
 }
@@ -45,7 +49,13 @@ pub(super) struct FileSettings {
 impl FileSettings {
     /// Of no file.
     pub(super) fn empty() -> Self {
-        Self { layer: Layer::empty(), tables: Vec::new(), bridges: Vec::new(), problems: Vec::new() }
+        Self {
+            layer: Layer::empty(),
+            tables: Vec::new(),
+            bridges: Vec::new(),
+            sources: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 }
 
@@ -124,6 +134,27 @@ impl<'a> FileReader<'a> {
         opening.next().is_some_and(|first| opening.any(|other| other != first))
     }
 
+    /// As [`Self::bridge`], `[[source]]`.
+    fn source_tables(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
+        let tables = match value {
+            DeValue::Array(tables) if tables.iter().all(|table| table.get_ref().is_table()) => tables,
+            _ => return self.problem(span, "source holds tables: write [[source]] on a line of its own".to_owned()),
+        };
+        for table in tables {
+            let DeValue::Table(keys) = table.get_ref() else { continue };
+            let mut reader = TableReader::new("[[source]]", keys, table.span());
+            let source = sources::read(&mut reader);
+            if source.as_ref().is_some_and(|new| self.read.sources.iter().any(|known| known.name == new.name)) {
+                reader.problem(&table.span(), "another [[source]] has this name");
+            }
+            if self.read.sources.len() == SOURCES_MAX {
+                reader.problem(&table.span(), format!("there may be {SOURCES_MAX} sources, and this is one more"));
+            }
+            reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
+            self.read.sources.extend(source.map(Arc::new));
+        }
+    }
+
     /// A table of its own kind, `[[bridge]]`: its keys are no settings of the broker.
     fn bridge(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
         let DeValue::Array(tables) = value else {
@@ -151,6 +182,9 @@ impl<'a> FileReader<'a> {
     fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {
         if name == "bridge" {
             return self.bridge(span, value);
+        }
+        if name == "source" {
+            return self.source_tables(span, value);
         }
         let section = Section::ALL.into_iter().find(|section| section.name() == name);
         match (section, value) {

@@ -32,10 +32,13 @@ pub mod mosquitto;
 mod print;
 pub mod process;
 mod reload;
+pub mod sources;
 pub mod store;
 mod store_command;
 mod suggest;
 mod tables;
+mod target_tables;
+pub(crate) mod targets;
 pub mod unix;
 mod variables;
 
@@ -47,6 +50,7 @@ pub use listeners::{ListenAddress, Listener};
 pub use print::SettingInEffect;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
+pub use sources::SourceSettings;
 pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
@@ -106,6 +110,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Other brokers that messages are exchanged with, by name.
     pub bridges: Vec<Arc<BridgeSettings>>,
+    /// Topics and subjects of others that messages come from, by name.
+    pub sources: Vec<Arc<SourceSettings>>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
     pub warnings: Vec<String>,
     /// The file that was read.
@@ -270,6 +276,7 @@ impl Config {
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             bridges: from_file.bridges.clone(),
+            sources: from_file.sources.clone(),
             warnings: Vec::new(),
             file: None,
             access: AccessFiles::default(),

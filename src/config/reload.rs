@@ -10,6 +10,7 @@ use super::{
     Settings, StoreSettings, System, bridges,
     layers::{ROWS, Resolved, index},
     listeners::Described,
+    sources,
 };
 use crate::settings::{Change, Setting};
 
@@ -84,6 +85,7 @@ impl Config {
             if change == Change::Reload { &mut changes.now } else { &mut changes.at_start }.push(changed);
         }
         changes.now.extend(bridges::changed(&self.bridges, &new.bridges));
+        changes.now.extend(sources::changed(&self.sources, &new.sources));
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
         changes.now.extend(files.into_iter().map(|(name, old, new)| Changed { name, old, new }));
@@ -97,6 +99,7 @@ impl Config {
             access: new.access,
             listeners,
             bridges: new.bridges,
+            sources: new.sources,
             tables,
             resolved,
             ..self.clone()

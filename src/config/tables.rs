@@ -125,6 +125,64 @@ impl<'r, 'a> TableReader<'r, 'a> {
         found
     }
 
+    /// A table within this one, which messages call `name`; what it finds wrong is given back by [`Self::take_problems`].
+    pub(super) fn table(&mut self, key: &'static str, name: &'static str) -> Option<Self> {
+        let value = self.take(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Self::new(name, table, value.span())),
+            _ => self.wrong(key, "a table"),
+        }
+    }
+
+    /// The keys and values of a table of texts, in the order of the file.
+    pub(super) fn entries(&mut self, key: &'static str) -> Vec<(String, String)> {
+        let Some(value) = self.take(key) else { return Vec::new() };
+        let DeValue::Table(table) = value.get_ref() else { return self.wrong(key, "a table").unwrap_or_default() };
+        let mut in_order: Vec<_> = table.iter().collect();
+        in_order.sort_by_key(|(name, _)| name.span().start);
+        let mut entries = Vec::new();
+        for (name, value) in in_order {
+            match value.get_ref().as_str() {
+                Some(text) => entries.push((name.get_ref().to_string(), text.to_owned())),
+                None => self.problem_of(key, format!("{} is no text", name.get_ref())),
+            }
+        }
+        entries
+    }
+
+    /// A text that something is made of; `make` says what is wrong with it.
+    pub(super) fn made<T>(&mut self, key: &'static str, make: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(key)?;
+        match make(&text) {
+            Ok(made) => Some(made),
+            Err(wrong) => {
+                self.problem_of(key, wrong);
+                None
+            }
+        }
+    }
+
+    /// A duration in milliseconds: `250ms`, or as other durations are written.
+    pub(super) fn millis(&mut self, key: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
+        let is_in_ms = |text: &str| text.trim().strip_suffix("ms").map(str::trim).map(str::to_owned);
+        let in_ms = self.value(key).and_then(|value| value.get_ref().as_str()).and_then(is_in_ms);
+        let Some(number) = in_ms else {
+            let seconds = self.number(key, Unit::Seconds, range.start().div_ceil(1_000)..=range.end() / 1_000)?;
+            return Some(seconds * 1_000);
+        };
+        self.known.push(key);
+        let read = number.parse().ok().filter(|number| range.contains(number));
+        if read.is_none() {
+            self.problem_of(key, format!("allowed is {}ms to {}ms", range.start(), range.end()));
+        }
+        read
+    }
+
+    /// Takes over what a table within this one has found wrong, unknown keys among it.
+    pub(super) fn take_problems(&mut self, inner: Self) {
+        self.problems.extend(inner.finish());
+    }
+
     /// Whether a key has this word for its value, which then is read.
     pub(super) fn value_is(&mut self, key: &'static str, word: &str) -> bool {
         let is_word = self.value(key).is_some_and(|value| value.get_ref().as_str() == Some(word));

@@ -3,7 +3,7 @@
 //! Owns: that thread, which starts with the first of them; a task for each, by name; their counters and states.
 //! Always holds: a reload starts, stops and changes those whose tables have changed and leaves all others alone; a task that is to
 //! end is asked to, and cut off when it has not within [`CONNECTOR_STOP_MAX_S`]; whatever a task does, no shard waits for it.
-//! Leaves to others: what each of them does (`bridge`), where messages wait meanwhile (the session of its client, on a shard).
+//! Leaves to others: what each of them does (`bridge`, `sources`), where messages wait meanwhile (the session of its client, on a shard).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::bridge;
 use super::local::LocalDoor;
-use crate::config::{BridgeSettings, Config};
+use super::sources;
+use crate::config::{BridgeSettings, Config, SourceSettings};
 use crate::limits::CONNECTOR_STOP_MAX_S;
 use crate::telemetry::log;
 
@@ -27,6 +28,7 @@ const NICE: i32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ConnectorKind {
     Bridge,
+    Source,
 }
 
 impl ConnectorKind {
@@ -34,6 +36,7 @@ impl ConnectorKind {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Source => "source",
         }
     }
 }
@@ -42,6 +45,7 @@ impl ConnectorKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ConnectorSpec {
     Bridge { settings: Arc<BridgeSettings>, node: Box<str> },
+    Source(Arc<SourceSettings>),
 }
 
 /// By kind and name.
@@ -54,12 +58,17 @@ impl ConnectorSpec {
             let spec = Self::Bridge { settings: Arc::clone(settings), node: node.clone() };
             ((ConnectorKind::Bridge, settings.name.clone()), spec)
         });
-        bridges.collect()
+        let sources = config
+            .sources
+            .iter()
+            .map(|settings| ((ConnectorKind::Source, settings.name.clone()), Self::Source(Arc::clone(settings))));
+        bridges.chain(sources).collect()
     }
 
     async fn run(self, context: ConnectorContext) {
         match self {
             Self::Bridge { settings, node } => bridge::run(settings, &node, context).await,
+            Self::Source(settings) => sources::run(settings, context).await,
         }
     }
 }

@@ -9,6 +9,16 @@
 pub(crate) mod admin;
 mod bridge;
 pub(crate) mod connectors;
+#[cfg(feature = "kafka")]
+mod kafka;
 pub(crate) mod local;
+#[cfg(feature = "nats")]
+mod nats;
 #[allow(dead_code, reason = "its frame is not put together yet")]
 pub(crate) mod sinks;
+mod sources;
+#[cfg(test)]
+#[allow(dead_code, reason = "shared with the suites that run the built binary")]
+mod test_servers;
+#[cfg(any(feature = "nats", feature = "postgres"))]
+mod tls_client;
