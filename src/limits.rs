@@ -657,12 +657,70 @@ pub const TEMPLATE_RECURSION_MAX: usize = 64;
 pub const TEMPLATE_OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Longest payload that conditions and templates see into: JSON takes some twenty times as much once it is read.
 pub const TEMPLATE_INPUT_MAX_BYTES: usize = 1024 * 1024;
+/// Longest name of a sink, bridge or source.
+pub const SERVICE_NAME_MAX_BYTES: usize = 64;
+/// Most sinks of one configuration.
+pub const SINKS_MAX: usize = 256;
+/// Most topic filters of a sink.
+pub const SINK_TOPICS_MAX: usize = 1_000;
+/// Most workers of a sink.
+pub const SINK_WORKERS_MAX: usize = 64;
+/// Most messages of QoS 1 that a sink holds at a time.
+pub const SINK_INFLIGHT_MAX: u16 = 20_000;
+/// Bytes that a sink holds of messages whose target has not taken them: beyond it the socket is not read.
+pub const SINK_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Messages of QoS 0 that a sink holds: beyond it they are dropped.
+pub const SINK_HELD_QOS0_MAX: usize = 10_000;
+/// Default of `batch_messages`.
+pub const SINK_BATCH_MESSAGES_DEFAULT: usize = 500;
+/// Most messages of one batch.
+pub const SINK_BATCH_MESSAGES_MAX: usize = 10_000;
+/// Default of `batch_bytes`.
+pub const SINK_BATCH_DEFAULT_BYTES: usize = 1024 * 1024;
+/// Most bytes of one batch.
+pub const SINK_BATCH_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Default of `batch_time`.
+pub const SINK_BATCH_TIME_DEFAULT_MS: u64 = 200;
+/// Longest `batch_time`: an hour.
+pub const SINK_BATCH_TIME_MAX_MS: u64 = 3_600_000;
+/// Default of `session_expiry` of sinks: a week.
+pub const SINK_SESSION_EXPIRY_DEFAULT_S: u32 = 604_800;
+/// First wait before a target is tried again.
+pub const SINK_RETRY_MIN_MS: u64 = 200;
+/// Longest wait before a target is tried again, where it asks for none itself.
+pub const SINK_RETRY_MAX_MS: u64 = 30_000;
+/// Longest wait that a target may ask for.
+pub const SINK_RETRY_AFTER_MAX_S: u64 = 600;
+/// Default of `timeout` of targets.
+pub const SINK_TIMEOUT_DEFAULT_MS: u64 = 30_000;
+/// Longest `timeout` of targets.
+pub const SINK_TIMEOUT_MAX_MS: u64 = 600_000;
+/// Bytes of an answer that a sink reads.
+pub const SINK_ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Default of `rotate_bytes`.
+pub const SINK_FILE_DEFAULT_BYTES: u64 = 100_000_000;
+/// Least `rotate_bytes`.
+pub const SINK_FILE_MIN_BYTES: u64 = 1_024;
+/// Most `rotate_bytes`.
+pub const SINK_FILE_MAX_BYTES: u64 = 1_000_000_000_000;
+/// Default of `rotate_time`: a day.
+pub const SINK_FILE_TIME_DEFAULT_S: u64 = 86_400;
+/// Longest `rotate_time`: a year.
+pub const SINK_FILE_TIME_MAX_S: u64 = 31_536_000;
+/// Default of `keep_files`.
+pub const SINK_FILES_DEFAULT: usize = 100;
+/// Most `keep_files`.
+pub const SINK_FILES_MAX: usize = 100_000;
+/// Default of `max_hops` of a republishing sink.
+pub const SINK_HOPS_DEFAULT: u8 = 8;
+/// Longest reason of a dead letter, as its user property has it.
+pub const DEAD_LETTER_REASON_MAX_BYTES: usize = 1_000;
+/// Bytes of a request that publishes a batch of messages.
+pub const ADMIN_BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Messages of one such request.
+pub const ADMIN_BATCH_MESSAGES_MAX: usize = 1_000;
 /// Columns of a table or a file that a sink writes to: a row evaluates a formula for each.
 pub const TARGET_COLUMNS_MAX: usize = 256;
-/// How long a target may take to answer where nothing is said.
-pub const TARGET_TIMEOUT_DEFAULT_S: u64 = 30;
-/// ... and at most: a batch is held so long before it is tried again.
-pub const TARGET_TIMEOUT_MAX_S: u64 = 600;
 /// Messages of a source that wait for their acknowledgement where nothing is said.
 pub const SOURCE_INFLIGHT_DEFAULT: u16 = 256;
 /// ... and at most: each has an identifier of its own, and is held until then.

@@ -11,12 +11,19 @@ use std::sync::{Arc, LazyLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use minijinja::{AutoEscape, Environment, Error, Expression, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Expression, UndefinedBehavior, Value};
 
 use crate::limits::{TEMPLATE_FUEL, TEMPLATE_OUTPUT_MAX_BYTES, TEMPLATE_RECURSION_MAX, TEMPLATE_SOURCE_MAX_BYTES};
 
 /// What expressions are compiled in: it holds no templates.
 static EXPRESSIONS: LazyLock<Environment<'static>> = LazyLock::new(environment);
+
+/// What a source is evaluated in once to find names of filters that are not there: names of values need not be.
+static PROBE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = environment();
+    environment.set_undefined_behavior(UndefinedBehavior::Chainable);
+    environment
+});
 
 /// A text with `{{ ... }}` in it, compiled.
 #[derive(Clone)]
@@ -49,6 +56,7 @@ impl Template {
         check_length(source)?;
         let mut environment = environment();
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| words(&error))?;
+        check_names(PROBE.render_str(source, Value::UNDEFINED).map(drop))?;
         Ok(Self { source: source.into(), environment: Arc::new(environment) })
     }
 
@@ -80,6 +88,7 @@ impl Condition {
     pub fn parse(source: &str) -> Result<Self, String> {
         check_length(source)?;
         let expression = EXPRESSIONS.compile_expression_owned(source.to_owned()).map_err(|error| words(&error))?;
+        check_names(PROBE.compile_expression(source).and_then(|probe| probe.eval(Value::UNDEFINED)).map(drop))?;
         Ok(Self { source: source.into(), expression: Arc::new(expression) })
     }
 
@@ -151,6 +160,16 @@ fn check_length(source: &str) -> Result<(), String> {
         return Err(format!("it is longer than {TEMPLATE_SOURCE_MAX_BYTES} bytes"));
     }
     Ok(())
+}
+
+/// A filter, a test or a function that is not there shows when it is evaluated: once with no values, before there are messages. What
+/// else goes wrong then is because there are none.
+fn check_names(evaluated: Result<(), Error>) -> Result<(), String> {
+    let unknown = [ErrorKind::UnknownFilter, ErrorKind::UnknownTest, ErrorKind::UnknownFunction];
+    match evaluated {
+        Err(error) if unknown.contains(&error.kind()) => Err(words(&error)),
+        _ => Ok(()),
+    }
 }
 
 /// With the bounds, Jinja's own filters and ours.
@@ -233,7 +252,7 @@ mod tests {
     use minijinja::context;
 
     fn values() -> Value {
-        context! { topic => "plant/7/temp", n => 31.5, name => "a b,c=d\n", list => vec![1, 2, 3] }
+        context! { topic => "plant/7/temp", n => 31.5, name => "a b,c=d\n", list => vec![1, 2, 3], long => "x".repeat(9_000) }
     }
 
     #[test]
@@ -259,10 +278,10 @@ mod tests {
         assert_eq!(render("{{ topic }}={{ n }}").unwrap(), "plant/7/temp=31.5");
         assert_eq!(render("{{ name | influx }}").unwrap(), r"a\ b\,c\=d ");
         assert_eq!(render("{{ 'say \"x\"' | influx_text }}").unwrap(), r#""say \"x\"""#);
-        assert_eq!(render("{{ {'t': topic} | tojson }}").unwrap(), r#"{"t":"plant/7/temp"}"#);
+        assert_eq!(render("{{ {'t': topic} | tojson }}").unwrap(), r#"{"t": "plant/7/temp"}"#);
         assert_eq!(render("{{ topic | b64encode }}").unwrap(), "cGxhbnQvNy90ZW1w");
         assert!(render("{{ missing }}").unwrap_err().contains("undefined"));
-        assert!(Template::parse("{{ topic").is_err());
+        assert!(Template::parse("{{ topic").is_err() && Template::parse("{{ topic | nofilter }}").is_err());
     }
 
     #[test]
@@ -288,7 +307,7 @@ mod tests {
         let started = std::time::Instant::now();
         let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a * b }}{% endfor %}{% endfor %}";
         assert!(render(endless).unwrap_err().contains("fuel"));
-        let long = "{% for a in range(9999) %}{{ 'x' * 9000 }}{% endfor %}";
+        let long = "{% for a in range(999) %}{{ long }}{% endfor %}";
         assert!(render(long).is_err_and(|error| error.contains("bytes")));
         let deep = "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}";
         assert!(render(deep).is_err());

@@ -1,5 +1,5 @@
 //! What the binary does besides running the broker: `dunlin passwd ...`, `dunlin acl ...`, `dunlin ctl ...`, `dunlin healthcheck`,
-//! `dunlin import`, `dunlin completions`, `dunlin man`.
+//! `dunlin import`, `dunlin sink`, `dunlin completions`, `dunlin man`.
 //!
 //! Owns: the arguments of each command, and what it reads, writes and prints.
 //! Always holds: a command asks a running broker by its admin server or not at all; a file is replaced whole or not at all.
@@ -31,6 +31,7 @@ pub fn run(arguments: &[OsString], others: &[DeclaredCommand]) -> Option<Exit> {
         "import" => Some(import::run(&arguments[1..])),
         "man" => Some(manual::man(&arguments[1..], others)),
         "passwd" => Some(passwd::run(&arguments[1..])),
+        "sink" => Some(ctl::run_sink(&arguments[1..])),
         _ => None,
     }
 }

@@ -12,11 +12,12 @@ use super::{
     error::{Problem, Source},
     foreign,
     layers::{Given, Layer, ListenerTable, ROWS},
+    sinks::{self, SinkSettings},
     sources::{self, SourceSettings},
     suggest,
     tables::TableReader,
 };
-use crate::limits::SOURCES_MAX;
+use crate::limits::{SINKS_MAX, SOURCES_MAX};
 use crate::settings::{Scope, Section, Setting};
 
 /// Reads the file's text; `path` is how messages name it. What could be read comes back beside what could not.
@@ -42,6 +43,8 @@ pub(super) struct FileSettings {
     pub(super) bridges: Vec<Arc<BridgeSettings>>,
     /// Its `[[source]]` tables.
     pub(super) sources: Vec<Arc<SourceSettings>>,
+    /// Its `[[sink]]` tables.
+    pub(super) sinks: Vec<Arc<SinkSettings>>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
 }
@@ -53,6 +56,7 @@ impl FileSettings {
             layer: Layer::empty(),
             tables: Vec::new(),
             bridges: Vec::new(),
+            sinks: Vec::new(),
             sources: Vec::new(),
             problems: Vec::new(),
         }
@@ -179,12 +183,39 @@ impl<'a> FileReader<'a> {
         }
     }
 
+    /// Tables of other systems that messages go to, `[[sink]]`.
+    fn sink(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
+        let DeValue::Array(tables) = value else {
+            return self.problem(span, "sink is a table of its own: write [[sink]] on a line of its own".to_owned());
+        };
+        if tables.len() > SINKS_MAX {
+            self.problem(span, format!("there may be {SINKS_MAX} sinks, and these are {}", tables.len()));
+        }
+        for table in tables {
+            let DeValue::Table(keys) = table.get_ref() else {
+                let text = "sink holds tables: write [[sink]] on a line of its own";
+                self.problem(&table.span(), text.to_owned());
+                continue;
+            };
+            let mut reader = TableReader::new("[[sink]]", keys, table.span());
+            let sink = sinks::read(&mut reader);
+            if sink.as_ref().is_some_and(|new| self.read.sinks.iter().any(|known| known.name == new.name)) {
+                reader.problem(&table.span(), "another [[sink]] has this name");
+            }
+            reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
+            self.read.sinks.extend(sink.map(Arc::new));
+        }
+    }
+
     fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {
         if name == "bridge" {
             return self.bridge(span, value);
         }
         if name == "source" {
             return self.source_tables(span, value);
+        }
+        if name == "sink" {
+            return self.sink(span, value);
         }
         let section = Section::ALL.into_iter().find(|section| section.name() == name);
         match (section, value) {

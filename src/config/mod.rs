@@ -32,13 +32,16 @@ pub mod mosquitto;
 mod print;
 pub mod process;
 mod reload;
+pub mod secrets;
+pub mod sink_targets;
+pub mod sinks;
 pub mod sources;
 pub mod store;
 mod store_command;
 mod suggest;
 mod tables;
 mod target_tables;
-pub(crate) mod targets;
+pub mod targets;
 pub mod unix;
 mod variables;
 
@@ -50,6 +53,7 @@ pub use listeners::{ListenAddress, Listener};
 pub use print::SettingInEffect;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use reload::{Changed, Changes};
+pub use sinks::SinkSettings;
 pub use sources::SourceSettings;
 pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
@@ -110,6 +114,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Other brokers that messages are exchanged with, by name.
     pub bridges: Vec<Arc<BridgeSettings>>,
+    /// Other systems that messages go to, by name.
+    pub sinks: Vec<Arc<SinkSettings>>,
     /// Topics and subjects of others that messages come from, by name.
     pub sources: Vec<Arc<SourceSettings>>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
@@ -276,6 +282,7 @@ impl Config {
             settings: Arc::new(Settings::from_values(&value_of)),
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             bridges: from_file.bridges.clone(),
+            sinks: from_file.sinks.clone(),
             sources: from_file.sources.clone(),
             warnings: Vec::new(),
             file: None,

@@ -10,6 +10,7 @@ use super::{
     Settings, StoreSettings, System, bridges,
     layers::{ROWS, Resolved, index},
     listeners::Described,
+    sinks,
     sources,
 };
 use crate::settings::{Change, Setting};
@@ -85,6 +86,7 @@ impl Config {
             if change == Change::Reload { &mut changes.now } else { &mut changes.at_start }.push(changed);
         }
         changes.now.extend(bridges::changed(&self.bridges, &new.bridges));
+        changes.now.extend(sinks::changed(&self.sinks, &new.sinks));
         changes.now.extend(sources::changed(&self.sources, &new.sources));
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
@@ -99,6 +101,7 @@ impl Config {
             access: new.access,
             listeners,
             bridges: new.bridges,
+            sinks: new.sinks,
             sources: new.sources,
             tables,
             resolved,

@@ -126,9 +126,6 @@ pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<SourceSettings> {
 }
 
 fn kafka(table: &mut TableReader<'_, '_>, group: &str) -> Option<KafkaFeedSettings> {
-    if !cfg!(feature = "kafka") {
-        table.problem_of("brokers", "this dunlin was built without Kafka");
-    }
     let cluster = kafka_cluster(table);
     let topics = places(table, "topics", true);
     let group = table.text("group").unwrap_or_else(|| group.to_owned());
@@ -137,9 +134,6 @@ fn kafka(table: &mut TableReader<'_, '_>, group: &str) -> Option<KafkaFeedSettin
 }
 
 fn nats(table: &mut TableReader<'_, '_>, group: &str) -> Option<NatsFeedSettings> {
-    if !cfg!(feature = "nats") {
-        table.problem_of("servers", "this dunlin was built without NATS");
-    }
     let server = nats_server(table);
     let stream = table.needed_text("stream");
     let consumer = table.text("consumer").unwrap_or_else(|| group.replace('.', "_"));

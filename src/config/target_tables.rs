@@ -5,12 +5,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use super::secrets::{SecretPlace, secret};
 use super::tables::TableReader;
 use super::targets::{
     KafkaClusterSettings, KafkaLogin, KafkaSinkSettings, NatsLogin, NatsServerSettings, NatsSinkSettings,
-    ParquetSettings, ParquetType, PostgresSettings, SecretPlace, TlsClientSettings,
+    ParquetSettings, ParquetType, PostgresSettings, TlsClientSettings,
 };
-use crate::limits::{TARGET_COLUMNS_MAX, TARGET_TIMEOUT_DEFAULT_S, TARGET_TIMEOUT_MAX_S};
+use crate::limits::{SINK_TIMEOUT_DEFAULT_MS, SINK_TIMEOUT_MAX_MS, TARGET_COLUMNS_MAX};
 use crate::settings::Unit;
 use crate::template::{Formula, Template};
 
@@ -52,10 +53,11 @@ const OWN_PROPERTIES: [&str; 18] = [
 
 /// `[sink.postgres]`
 pub(super) fn postgres(table: &mut TableReader<'_, '_>) -> Option<PostgresSettings> {
+    check_build(table, "database", cfg!(feature = "postgres"), "PostgreSQL");
     let hosts = table.texts("host").unwrap_or_else(|| vec!["localhost".to_owned()]);
     let port = table.number("port", Unit::Count, 1..=u64::from(u16::MAX)).unwrap_or(POSTGRES_PORT) as u16;
     let (database, user) = (table.needed_text("database"), table.needed_text("username"));
-    let (password, tls, timeout) = (secret(table, "password"), tls(table), timeout(table));
+    let (password, tls, timeout) = (secret(table, "password_file", "password_variable"), tls(table), timeout(table));
     let name = table.needed_text("table");
     let columns = formulas(table);
     let key = table.texts("key").unwrap_or_default();
@@ -86,6 +88,7 @@ pub(super) fn postgres(table: &mut TableReader<'_, '_>) -> Option<PostgresSettin
 
 /// `[sink.parquet]`; files begin with the sink's name where nothing is said.
 pub(super) fn parquet(table: &mut TableReader<'_, '_>, sink: &str) -> Option<ParquetSettings> {
+    check_build(table, "folder", cfg!(feature = "parquet"), "Parquet");
     let folder = table.needed_text("folder").map(PathBuf::from);
     let prefix = table.text("prefix").unwrap_or_else(|| sink.to_owned());
     if prefix.is_empty() || prefix.starts_with('.') || prefix.contains(['/', '\0']) {
@@ -106,9 +109,10 @@ pub(super) fn nats(table: &mut TableReader<'_, '_>) -> Option<NatsSinkSettings> 
 
 /// How NATS is reached.
 pub(super) fn nats_server(table: &mut TableReader<'_, '_>) -> Option<NatsServerSettings> {
+    check_build(table, "servers", cfg!(feature = "nats"), "NATS");
     let servers = needed_texts(table, "servers");
     let user = table.text("username");
-    let (password, token) = (secret(table, "password"), secret(table, "token"));
+    let (password, token) = (secret(table, "password_file", "password_variable"), secret(table, "token_file", "token_variable"));
     let credentials = table.text("credentials_file").map(PathBuf::from);
     let ways = [user.is_some(), token.is_some(), credentials.is_some()];
     if ways.into_iter().filter(|given| *given).count() > 1 {
@@ -142,9 +146,10 @@ pub(super) fn kafka(table: &mut TableReader<'_, '_>) -> Option<KafkaSinkSettings
 
 /// How a Kafka cluster is reached.
 pub(super) fn kafka_cluster(table: &mut TableReader<'_, '_>) -> Option<KafkaClusterSettings> {
+    check_build(table, "brokers", cfg!(feature = "kafka"), "Kafka");
     let brokers = needed_texts(table, "brokers");
     let user = table.text("username");
-    let (password, mechanism) = (secret(table, "password"), table.choice("sasl", &MECHANISMS));
+    let (password, mechanism) = (secret(table, "password_file", "password_variable"), table.choice("sasl", &MECHANISMS));
     let login = match (user, password) {
         (Some(user), Some(password)) => {
             let mechanism = mechanism.unwrap_or("SCRAM-SHA-512").to_owned();
@@ -170,6 +175,13 @@ pub(super) fn kafka_cluster(table: &mut TableReader<'_, '_>) -> Option<KafkaClus
         );
     }
     Some(KafkaClusterSettings { brokers: brokers?, tls, login, timeout, properties })
+}
+
+/// Says of a key that nothing can come of it, where the build has no part for it.
+fn check_build(table: &mut TableReader<'_, '_>, key: &'static str, is_built: bool, what: &str) {
+    if !is_built {
+        table.problem_of(key, format!("this dunlin was built without {what}"));
+    }
 }
 
 /// What a column is read as: a formula, perhaps with a type before it.
@@ -230,19 +242,6 @@ fn needed_texts(table: &mut TableReader<'_, '_>, key: &'static str) -> Option<Ve
     texts
 }
 
-/// `NAME_file` or `NAME_variable`.
-fn secret(table: &mut TableReader<'_, '_>, name: &'static str) -> Option<SecretPlace> {
-    let (file, variable) = match name {
-        "token" => ("token_file", "token_variable"),
-        _ => ("password_file", "password_variable"),
-    };
-    let (path, other) = (table.text(file), table.text(variable));
-    if path.is_some() && other.is_some() {
-        table.problem_of(variable, format!("it is in a file already, as {file} says"));
-    }
-    path.map(|path| SecretPlace::File(path.into())).or(other.map(SecretPlace::Variable))
-}
-
 /// TLS where it is asked for, or where a file for it is named.
 fn tls(table: &mut TableReader<'_, '_>) -> Option<TlsClientSettings> {
     let is_on = table.switch("tls");
@@ -259,8 +258,8 @@ fn tls(table: &mut TableReader<'_, '_>) -> Option<TlsClientSettings> {
 }
 
 fn timeout(table: &mut TableReader<'_, '_>) -> Duration {
-    let seconds = table.number("timeout", Unit::Seconds, 1..=TARGET_TIMEOUT_MAX_S);
-    Duration::from_secs(seconds.unwrap_or(TARGET_TIMEOUT_DEFAULT_S))
+    let given = table.millis("timeout", 100..=SINK_TIMEOUT_MAX_MS);
+    Duration::from_millis(given.unwrap_or(SINK_TIMEOUT_DEFAULT_MS))
 }
 
 #[cfg(test)]
@@ -330,15 +329,6 @@ mod tests {
             let problems = of(text, kind);
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
         }
-    }
-
-    #[test]
-    fn nothing_secret_is_shown() {
-        let path = std::env::temp_dir().join(format!("dunlin-secret-{}", std::process::id()));
-        std::fs::write(&path, "tiger\nmore\n").unwrap();
-        let secret = SecretPlace::File(path.clone()).read().unwrap();
-        std::fs::remove_file(path).unwrap();
-        assert_eq!((secret.reveal(), format!("{secret:?}").as_str()), ("tiger", "(secret)"));
     }
 
     #[test]

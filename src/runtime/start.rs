@@ -71,6 +71,9 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
     let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
     connectors.replace(config).map_err(no_connectors)?;
+    if let Some(admin) = &admin {
+        admin.use_connectors(connectors.clone());
+    }
     let waiters = ReloadWaiters::default();
     let reached =
         Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone(), connectors: connectors.clone() };

@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::bridge;
 use super::local::LocalDoor;
+use super::sinks::{self, SinkTestOutcome};
 use super::sources;
-use crate::config::{BridgeSettings, Config, SourceSettings};
+use crate::config::{BridgeSettings, Config, SinkSettings, SourceSettings};
 use crate::limits::CONNECTOR_STOP_MAX_S;
 use crate::telemetry::log;
 
@@ -28,6 +29,7 @@ const NICE: i32 = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ConnectorKind {
     Bridge,
+    Sink,
     Source,
 }
 
@@ -36,6 +38,7 @@ impl ConnectorKind {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Bridge => "bridge",
+            Self::Sink => "sink",
             Self::Source => "source",
         }
     }
@@ -45,6 +48,7 @@ impl ConnectorKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ConnectorSpec {
     Bridge { settings: Arc<BridgeSettings>, node: Box<str> },
+    Sink(Arc<SinkSettings>),
     Source(Arc<SourceSettings>),
 }
 
@@ -58,16 +62,18 @@ impl ConnectorSpec {
             let spec = Self::Bridge { settings: Arc::clone(settings), node: node.clone() };
             ((ConnectorKind::Bridge, settings.name.clone()), spec)
         });
-        let sources = config
-            .sources
-            .iter()
-            .map(|settings| ((ConnectorKind::Source, settings.name.clone()), Self::Source(Arc::clone(settings))));
-        bridges.chain(sources).collect()
+        let sinks = config.sinks.iter();
+        let sinks = sinks.map(|sink| ((ConnectorKind::Sink, sink.name.clone()), Self::Sink(Arc::clone(sink))));
+        let sources = config.sources.iter();
+        let sources =
+            sources.map(|source| ((ConnectorKind::Source, source.name.clone()), Self::Source(Arc::clone(source))));
+        bridges.chain(sinks).chain(sources).collect()
     }
 
     async fn run(self, context: ConnectorContext) {
         match self {
             Self::Bridge { settings, node } => bridge::run(settings, &node, context).await,
+            Self::Sink(settings) => sinks::run(settings, context).await,
             Self::Source(settings) => sources::run(settings, context).await,
         }
     }
@@ -126,6 +132,14 @@ pub(crate) struct ConnectorCounters {
     pub(crate) bytes_out: AtomicU64,
     /// Connections that were made.
     pub(crate) connects: AtomicU64,
+    /// Messages that went to the dead letters of a sink.
+    pub(crate) dead_letters: AtomicU64,
+    /// Messages that the condition of a sink does not hold for.
+    pub(crate) passed_over: AtomicU64,
+    /// Messages of QoS 0 that a sink had no room for.
+    pub(crate) dropped: AtomicU64,
+    /// Attempts that a target did not take.
+    pub(crate) failed_attempts: AtomicU64,
     /// Messages that did not go on: by [`NotPassed`].
     pub(crate) not_passed: [AtomicU64; NotPassed::ALL.len()],
 }
@@ -230,6 +244,8 @@ enum ConnectorOrder {
     Replace(BTreeMap<ConnectorKey, ConnectorSpec>),
     /// One is to run, or not.
     Run(ConnectorKey, bool),
+    /// A message of this topic and payload goes through a sink's target. Told what came of it; dropped where there is no such sink.
+    TestSink { name: Box<str>, topic: String, payload: String, told: oneshot::Sender<SinkTestOutcome> },
     /// All end. Told when they have.
     End(std::sync::mpsc::Sender<()>),
 }
@@ -308,6 +324,15 @@ impl ConnectorsHandle {
         orders.as_ref().is_some_and(|orders| orders.send(ConnectorOrder::Run((kind, name.into()), is_to_run)).is_ok())
     }
 
+    /// Sends one message through a sink's target. `None` where there is none of this name.
+    pub(crate) async fn test_sink(&self, name: &str, topic: String, payload: String) -> Option<SinkTestOutcome> {
+        let (told, outcome) = oneshot::channel();
+        let order = ConnectorOrder::TestSink { name: name.into(), topic, payload, told };
+        let orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        orders?.send(order).ok()?;
+        outcome.await.ok()
+    }
+
     /// Ends all of them in order, while the shards still hear them. Returns when they have ended, or when that takes too long.
     pub(crate) fn end(&self) {
         let orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -356,6 +381,15 @@ impl Supervisor {
                 ConnectorOrder::Replace(specs) => self.replace(specs).await,
                 ConnectorOrder::Run(key, true) => self.begin(&key),
                 ConnectorOrder::Run(key, false) => self.stop(vec![key]).await,
+                ConnectorOrder::TestSink { name, topic, payload, told } => {
+                    let spec = self.specs.get(&(ConnectorKind::Sink, name));
+                    if let Some(ConnectorSpec::Sink(sink)) = spec {
+                        let (sink, door) = (Arc::clone(sink), self.door.clone());
+                        tokio::spawn(async move {
+                            let _ = told.send(sinks::test(&sink, &door, &topic, &payload).await);
+                        });
+                    }
+                }
                 ConnectorOrder::End(ended) => {
                     let all = self.running.keys().cloned().collect();
                     self.stop(all).await;

@@ -65,7 +65,7 @@ pub(crate) fn client_config(settings: &KafkaClusterSettings) -> Result<ClientCon
     }
     if let Some(login) = &settings.login {
         config.set("sasl.mechanism", &login.mechanism).set("sasl.username", &login.user);
-        config.set("sasl.password", login.password.read()?.reveal());
+        config.set("sasl.password", login.password.read()?);
     }
     Ok(config)
 }

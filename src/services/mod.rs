@@ -1,7 +1,7 @@
 //! What the broker does beside its shards, on threads of its own.
 //!
-//! Owns: the admin server ([`admin`]); what connects the broker to others ([`connectors`]), as clients of its own ([`local`]), such as
-//! what carries messages to other systems ([`sinks`]).
+//! Owns: the admin server ([`admin`]); what connects the broker to others ([`connectors`]), as clients of its own ([`local`]): what
+//! carries messages to other systems ([`sinks`]), and what brings theirs (`sources`).
 //! Always holds: nothing here waits on a shard's thread, and no shard waits for it: questions go by the lanes of
 //! `inbox`, bounded, and an answer that nobody waits for any more is dropped.
 //! Leaves to others: what a question means (`shard`), when these threads start and end (`runtime`).
@@ -14,7 +14,6 @@ mod kafka;
 pub(crate) mod local;
 #[cfg(feature = "nats")]
 mod nats;
-#[allow(dead_code, reason = "its frame is not put together yet")]
 pub(crate) mod sinks;
 mod sources;
 #[cfg(test)]

@@ -15,9 +15,9 @@ pub(crate) async fn connect(settings: &NatsServerSettings) -> Result<Client, Str
     let options = match &settings.login {
         NatsLogin::None => options,
         NatsLogin::Password(user, password) => {
-            options.user_and_password(user.clone(), password.read()?.reveal().to_owned())
+            options.user_and_password(user.clone(), password.read()?)
         }
-        NatsLogin::Token(token) => options.token(token.read()?.reveal().to_owned()),
+        NatsLogin::Token(token) => options.token(token.read()?),
         NatsLogin::Credentials(path) => {
             options.credentials_file(path).await.map_err(|error| format!("{}: {error}", path.display()))?
         }

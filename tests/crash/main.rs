@@ -20,8 +20,11 @@ mod mosquitto;
 mod owners;
 #[path = "../support/ports.rs"]
 mod ports;
+#[path = "../support/recorder.rs"]
+mod recorder;
 mod restart;
 mod room;
+mod sinks;
 mod slow;
 mod small_disk;
 mod start;

@@ -24,10 +24,13 @@ mod passwords;
 mod ports;
 mod provider;
 mod rates;
+#[path = "../support/recorder.rs"]
+mod recorder;
 mod reload;
 mod reload_listeners;
 mod rules;
 mod service;
+mod sinks;
 mod sources;
 mod stall;
 mod tls;

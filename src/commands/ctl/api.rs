@@ -71,6 +71,9 @@ pub(super) enum ApiError {
     /// What was to be shown cannot be.
     #[error("standard output: {0}")]
     Output(io::Error),
+    /// The target of a sink has not taken a message.
+    #[error("the message was not delivered: {0}")]
+    NotDelivered(String),
     /// Standard input cannot be read.
     #[error("standard input: {0}")]
     Input(io::Error),

@@ -208,6 +208,19 @@ pub(super) fn run(arguments: &[OsString]) -> Exit {
     }
 }
 
+/// `dunlin sink test NAME` is `dunlin ctl test-sink NAME`; the first argument is `sink` itself.
+pub(super) fn run_sink(arguments: &[OsString]) -> Exit {
+    let is_test = arguments.get(1).is_some_and(|verb| verb == "test");
+    let rest = arguments.get(2..).unwrap_or_default().iter().cloned();
+    let words = if is_test { ["ctl", "test-sink"] } else { ["ctl", "help"] };
+    let words = words.into_iter().map(OsString::from);
+    if is_test {
+        run(&words.chain(rest).collect::<Vec<_>>())
+    } else {
+        run(&words.chain(["test-sink".into()]).collect::<Vec<_>>())
+    }
+}
+
 /// There is one place of the admin server: a flag counts for more than a variable, and two of a kind are a mistake.
 fn parse(matches: &ArgMatches) -> Result<CtlArguments, clap::Error> {
     let mut arguments = CtlArguments::from_arg_matches(matches)?;

@@ -36,6 +36,25 @@ pub(super) enum OperateCommand {
     Undrain,
     /// Shows what happens with a client, a topic or an address, as it happens
     Trace(TraceArguments),
+    /// Lists sinks, with what waits for each
+    Sinks,
+    /// What one sink does
+    Sink {
+        /// As the configuration has it
+        name: String,
+    },
+    /// Stops a sink; messages wait in its session
+    PauseSink {
+        /// As the configuration has it
+        name: String,
+    },
+    /// Starts a sink that was paused
+    ResumeSink {
+        /// As the configuration has it
+        name: String,
+    },
+    /// Sends one message through a sink's target; exits with 0 if the target has taken it
+    TestSink(TestSinkArguments),
     /// Lists the traces that go on
     Traces,
     /// Ends one of them before its time
@@ -113,6 +132,18 @@ struct TracedArguments {
     address: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct TestSinkArguments {
+    /// As the configuration has it
+    name: String,
+    /// The topic of the message
+    #[arg(long, default_value = "dunlin/sink-test")]
+    topic: String,
+    /// Its payload
+    #[arg(long, default_value = r#"{"test":true}"#)]
+    payload: String,
+}
+
 impl WhoArguments {
     fn pairs(&self) -> Vec<(&'static str, &str)> {
         let id = self.client_id.as_deref().map(|id| ("client_id", id));
@@ -161,9 +192,28 @@ pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Tabl
             let body = pairs.chain([("seconds".to_owned(), json!(trace.seconds))]).collect();
             (api.post("/api/v1/traces", &Value::Object(body))?, table::fields)
         }
+        OperateCommand::Sinks => (api.get("/api/v1/sinks", &[])?, table::sinks),
+        OperateCommand::Sink { name } => (api.get(&api::path(&["sinks", name]), &[])?, table::fields),
+        OperateCommand::PauseSink { name } => (api.post(&api::path(&["sinks", name, "pause"]), &json!({}))?, nothing),
+        OperateCommand::ResumeSink { name } => (api.post(&api::path(&["sinks", name, "resume"]), &json!({}))?, nothing),
+        OperateCommand::TestSink(test) => (test_sink(api, test)?, table::fields),
         OperateCommand::Traces => (api.get("/api/v1/traces", &[])?, table::traces),
         OperateCommand::EndTrace { id } => (api.delete(&api::path(&["traces", &id.to_string()]), &[])?, nothing),
     })
+}
+
+/// What happened is an answer where the target has taken the message, and an error where it has not.
+fn test_sink(api: &Api, test: &TestSinkArguments) -> Result<Value, ApiError> {
+    let TestSinkArguments { name, topic, payload } = test;
+    let body = json!({"topic": topic, "payload": payload});
+    let answer = api.post(&api::path(&["sinks", name, "test"]), &body)?;
+    if answer["outcome"] == "delivered" {
+        return Ok(answer);
+    }
+    let outcome = answer["outcome"].as_str().unwrap_or("unknown").replace('_', " ");
+    let reason =
+        answer["reason"].as_str().map_or_else(String::new, |reason| format!(": {}", table::visible_text(reason)));
+    Err(ApiError::NotDelivered(format!("{outcome}{reason}")))
 }
 
 /// Prints what a trace tells, line by line, until its time is over.

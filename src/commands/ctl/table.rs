@@ -83,6 +83,24 @@ pub(super) fn members(list: &Value) -> String {
     )
 }
 
+/// Sinks, one a line.
+pub(super) fn sinks(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("SINK", |row| plain(&row["name"])),
+            ("STATUS", |row| plain(&row["status"])),
+            ("QUEUED", |row| plain(&row["queued_messages"])),
+            ("LAG", |row| row["oldest_queued_ms"].as_u64().map_or("-".to_owned(), |ms| format!("{} s", ms / 1_000))),
+            ("DELIVERED", |row| plain(&row["delivered"])),
+            ("DEAD", |row| plain(&row["dead_letters"])),
+            ("FAILED", |row| plain(&row["failed_attempts"])),
+            ("TARGET", |row| plain(&row["target"])),
+            ("LAST ERROR", |row| plain(&row["last_error"])),
+        ],
+    )
+}
+
 /// A list of shared subscriptions.
 pub(super) fn groups(list: &Value) -> String {
     table(
@@ -276,6 +294,11 @@ fn plain(value: &Value) -> String {
         Value::String(text) => text.chars().flat_map(visible).collect(),
         other => other.to_string(),
     }
+}
+
+/// A text as a terminal may be given it.
+pub(super) fn visible_text(text: &str) -> String {
+    text.chars().flat_map(visible).collect()
 }
 
 /// A character as a terminal may be given it.

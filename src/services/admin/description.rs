@@ -16,9 +16,9 @@ use super::problem::HttpProblem;
 use super::state::AdminState;
 use super::{
     access, bans, broker, certificates, client_by_query, clients, dashboard, draining, health, history, hosts,
-    listeners, log_lines, messages, metrics, subscriptions, tail, traces, traffic,
+    listeners, log_lines, messages, metrics, sinks, subscriptions, tail, traces, traffic,
 };
-use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
+use crate::limits::{ADMIN_BATCH_MAX_BYTES, ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
 /// What the description says beside the routes.
 #[derive(OpenApi)]
@@ -40,6 +40,7 @@ use crate::limits::{ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
         (name = "operation", description = "Listeners, bans, traces, and emptying the broker"),
         (name = "traffic", description = "What is counted while somebody looks"),
         (name = "messages", description = "Publishing, and retained messages"),
+        (name = "sinks", description = "Other systems that messages go to"),
         (name = "health", description = "For orchestrators and monitoring"),
     )
 )]
@@ -104,6 +105,12 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(traces::live))
         .routes(routes!(traces::remove))
         .routes(routes!(messages::publish))
+        .routes(routes!(messages::publish_batch).layer(DefaultBodyLimit::max(ADMIN_BATCH_MAX_BYTES)))
+        .routes(routes!(sinks::list))
+        .routes(routes!(sinks::describe))
+        .routes(routes!(sinks::pause))
+        .routes(routes!(sinks::resume))
+        .routes(routes!(sinks::try_one))
         .routes(routes!(tail::live))
         .routes(routes!(messages::list_retained, messages::delete_retained))
         .routes(routes!(health::healthz))

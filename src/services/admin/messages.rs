@@ -15,6 +15,7 @@ use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::codec::Forwarded;
 use crate::ids::Qos;
+use crate::limits::ADMIN_BATCH_MESSAGES_MAX;
 use crate::session::{Message, MessageRef};
 use crate::shard::command::RetainedSummary;
 use crate::shard::{Command, Reply};
@@ -60,20 +61,7 @@ pub(super) async fn publish(
     operator: Operator,
     JsonBody(message): JsonBody<NewMessage>,
 ) -> Result<Json<PublishedView>, HttpProblem> {
-    let payload = message.payload()?;
-    let qos = Qos::from_bits(message.qos).ok_or_else(|| HttpProblem::bad_request("qos is 0, 1 or 2"))?;
-    if message.topic.len() > usize::from(u16::MAX) {
-        return Err(HttpProblem::bad_request("the topic is longer than MQTT can say"));
-    }
-    let kept = Message::new(&MessageRef {
-        topic: &message.topic,
-        qos,
-        retain: message.retain,
-        expires: None,
-        publisher: None,
-        properties: Forwarded::EMPTY,
-        payload: &payload,
-    });
+    let kept = message.kept()?;
     operator.note("publish", &message.topic);
     match state.shards.ask(0, Command::Publish(kept)).await? {
         Reply::Published { matched } => Ok(Json(PublishedView { matched })),
@@ -81,7 +69,70 @@ pub(super) async fn publish(
     }
 }
 
+/// What came of a message of a batch.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BatchItemView {
+    /// Whether it was published.
+    published: bool,
+    /// Whether anybody has a matching subscription.
+    matched: bool,
+    /// Why it was not published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+/// Publish messages, 1,000 at most, in their order. Each has been routed when the answer comes, or the answer says why it was not; nothing is
+/// published where one of them cannot be read.
+#[utoipa::path(
+    post, path = "/api/v1/publish/batch", tag = "messages", request_body = Vec<NewMessage>,
+    responses(
+        (status = 200, description = "what came of each, in their order", body = Vec<BatchItemView>),
+        ChangeProblems,
+    )
+)]
+pub(super) async fn publish_batch(
+    State(state): State<Arc<AdminState>>,
+    operator: Operator,
+    JsonBody(messages): JsonBody<Vec<NewMessage>>,
+) -> Result<Json<Vec<BatchItemView>>, HttpProblem> {
+    if messages.len() > ADMIN_BATCH_MESSAGES_MAX {
+        let text = format!("{} messages are too many: {ADMIN_BATCH_MESSAGES_MAX} are allowed", messages.len());
+        return Err(HttpProblem::bad_request(text));
+    }
+    let kept: Vec<Message> = messages.iter().map(NewMessage::kept).collect::<Result<_, _>>()?;
+    operator.note("publish_batch", &format!("{} messages", messages.len()));
+    let mut views = Vec::with_capacity(kept.len());
+    for message in kept {
+        views.push(match state.shards.ask(0, Command::Publish(message)).await? {
+            Reply::Published { matched } => BatchItemView { published: true, matched, problem: None },
+            other => {
+                let problem = Some(HttpProblem::of_reply(&other).detail().to_owned());
+                BatchItemView { published: false, matched: false, problem }
+            }
+        });
+    }
+    Ok(Json(views))
+}
+
 impl NewMessage {
+    /// As shards have it.
+    fn kept(&self) -> Result<Message, HttpProblem> {
+        let payload = self.payload()?;
+        let qos = Qos::from_bits(self.qos).ok_or_else(|| HttpProblem::bad_request("qos is 0, 1 or 2"))?;
+        if self.topic.len() > usize::from(u16::MAX) {
+            return Err(HttpProblem::bad_request("the topic is longer than MQTT can say"));
+        }
+        Ok(Message::new(&MessageRef {
+            topic: &self.topic,
+            qos,
+            retain: self.retain,
+            expires: None,
+            publisher: None,
+            properties: Forwarded::EMPTY,
+            payload: &payload,
+        }))
+    }
+
     fn payload(&self) -> Result<Vec<u8>, HttpProblem> {
         match (&self.payload, &self.payload_base64) {
             (Some(_), Some(_)) => Err(HttpProblem::bad_request("payload and payload_base64 are both there")),

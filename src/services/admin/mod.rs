@@ -7,7 +7,7 @@
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
 //! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
-//! `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
+//! `sinks`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
 mod asked;
@@ -36,6 +36,7 @@ mod process;
 mod samples;
 mod server;
 mod shards;
+mod sinks;
 mod stalled;
 mod state;
 mod subscriptions;
@@ -55,6 +56,7 @@ use crate::config::{Changes, Config};
 use crate::inbox::InboxSender;
 use crate::limits::ADMIN_FIRST_PASSWORD_S;
 use crate::ring::SharedUnixListener;
+use crate::services::connectors::ConnectorsHandle;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::log;
 pub(crate) use operated::{AdminCertificate, AdminCertificates, AdminListener};
@@ -118,6 +120,11 @@ impl AdminHandle {
     /// All shards are heard from now on, and whoever may can ask for a reload.
     pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker, listeners: Vec<Arc<AdminListener>>) {
         self.0.serves(asker, listeners);
+    }
+
+    /// What connects the broker to others.
+    pub(crate) fn use_connectors(&self, connectors: ConnectorsHandle) {
+        assert!(self.0.connectors.set(connectors).is_ok(), "the broker starts once");
     }
 
     /// Keeps others from changing listeners for as long as what it returns is there. Not for the server's own thread.

@@ -75,6 +75,11 @@ impl HttpProblem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "the request took too long")
     }
 
+    /// What is wrong, in words.
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// What a shard says that has not done what it was asked for.
     pub(super) fn of_reply(reply: &Reply) -> Self {
         match reply {

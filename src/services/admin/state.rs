@@ -19,6 +19,7 @@ use crate::auth::admin_users::AdminUsers;
 use crate::auth::operator_bans::OperatorBans;
 use crate::config::{Config, MetricsAccess, SettingInEffect};
 use crate::inbox::InboxSender;
+use crate::services::connectors::ConnectorsHandle;
 use crate::shard::CertificatesEnd;
 use crate::telemetry::Report;
 
@@ -41,6 +42,8 @@ pub(super) struct AdminState {
     last_reports: Mutex<Vec<Report>>,
     /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
+    /// Bridges, sinks and sources; set once they may start.
+    pub(super) connectors: OnceLock<ConnectorsHandle>,
     /// The broker's listeners, in the order of the configuration; none before every shard is heard.
     pub(super) listeners: ArcSwap<Vec<Arc<AdminListener>>>,
     /// When which certificate ends.
@@ -94,6 +97,7 @@ impl AdminState {
             data_dir: config.data_dir().map(PathBuf::from),
             last_reports: Mutex::default(),
             reload: OnceLock::new(),
+            connectors: OnceLock::new(),
             listeners: ArcSwap::default(),
             certificates,
             history: Mutex::default(),

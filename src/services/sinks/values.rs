@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(render("{{ payload.t }} {{ payload.list[1] }}", r#"{"t":21.5,"list":[1,2]}"#).unwrap(), "21.5 2");
         assert_eq!(render("{{ payload + 1 }}", "41").unwrap(), "42");
         assert_eq!(render("{{ payload }}!", "hello").unwrap(), "hello!");
-        assert_eq!(render("{{ topic }} {{ qos }} {{ retain }} {{ properties.a }}", "").unwrap(), "plant/7 1 false 2");
+        assert_eq!(render("{{ topic }} {{ qos }} {{ retain }} {{ properties.a }}", "").unwrap(), "plant/7 1 False 2");
         assert_eq!(render("{{ time_ms }} {{ time }}", "").unwrap(), "1796040000123 2026-11-30T12:00:00.123Z");
         assert!(render("{{ payload.u }}", r#"{"t":1}"#).is_err() && render("{{ user }}", "").is_err());
         assert_eq!(render("{{ user | default('-') }}", "").unwrap(), "-");

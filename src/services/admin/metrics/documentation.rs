@@ -9,6 +9,7 @@ use super::scrape::{ListenerFigures, Samples, Scrape, ShardFigures};
 use super::text_form;
 use crate::limits::{LISTENERS_MAX, SHARDS_MAX};
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
+use crate::services::admin::sinks::SinkView;
 use crate::telemetry::{CloseReason, DropReason, Report};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
@@ -42,6 +43,7 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
         disk: DiskFigures { available_bytes: Some(1), size_bytes: Some(2) },
         uptime: Duration::from_secs(60),
         certificates_end_s: Some(1_800_000_000),
+        sinks: vec![SinkView::sample("warehouse")],
         ..Scrape::default()
     }
 }

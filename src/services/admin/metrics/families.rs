@@ -1,5 +1,7 @@
 //! All metrics: name, kind, unit, meaning, and where their values come from.
 
+use std::time::Duration;
+
 use super::scrape::{Samples, Scrape};
 use crate::telemetry::{CloseReason, DropReason, PauseReason, Report};
 
@@ -116,6 +118,70 @@ pub(super) const FAMILIES: &[Family] = &[
     }),
     gauge("dunlin_shared_subscriptions", NoUnit, "Members of shared subscriptions", |_, sum, to| {
         to.one(sum.gauges.shared_subscriptions);
+    }),
+    // --- sinks ---------------------------------------------------------------------------------------------------------
+    gauge(
+        "dunlin_sink_up",
+        NoUnit,
+        "1 where the target of a sink has taken what it was given last, or was given nothing yet",
+        |scrape, _, to| {
+            for sink in &scrape.sinks {
+                to.labelled("sink", &sink.name, u64::from(matches!(sink.status, "connected" | "idle")));
+            }
+        },
+    ),
+    gauge(
+        "dunlin_sink_queued_messages",
+        NoUnit,
+        "Messages that wait for a sink, those that it holds included",
+        |scrape, _, to| {
+            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.queued_messages));
+        },
+    ),
+    gauge("dunlin_sink_queued", Bytes, "Topics, properties and payloads of those that wait", |scrape, _, to| {
+        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.queued_bytes));
+    }),
+    gauge(
+        "dunlin_sink_lag",
+        Seconds,
+        "How long the oldest message that waits for a sink has waited",
+        |scrape, _, to| {
+            for sink in &scrape.sinks {
+                let lag = Duration::from_millis(sink.oldest_queued_ms.unwrap_or(0));
+                to.labelled_real("sink", &sink.name, lag.as_secs_f64());
+            }
+        },
+    ),
+    counter("dunlin_sink_messages_received", NoUnit, "Messages that a sink got from its session", |scrape, _, to| {
+        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.received));
+    }),
+    counter("dunlin_sink_messages_delivered", NoUnit, "Messages that its target has taken", |scrape, _, to| {
+        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.delivered));
+    }),
+    counter("dunlin_sink_delivered", Bytes, "Bytes of those", |scrape, _, to| {
+        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.delivered_bytes));
+    }),
+    counter(
+        "dunlin_sink_messages_passed_over",
+        NoUnit,
+        "Messages that its condition does not hold for",
+        |scrape, _, to| {
+            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.passed_over));
+        },
+    ),
+    counter(
+        "dunlin_sink_dead_letters",
+        NoUnit,
+        "Messages that its target never takes, or that an expression fails for",
+        |scrape, _, to| {
+            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.dead_letters));
+        },
+    ),
+    counter("dunlin_sink_messages_dropped", NoUnit, "Messages of QoS 0 that it had no room for", |scrape, _, to| {
+        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.dropped));
+    }),
+    counter("dunlin_sink_failed_attempts", NoUnit, "Attempts that its target did not take", |scrape, _, to| {
+        scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.failed_attempts));
     }),
     // --- clients -------------------------------------------------------------------------------------------------------
     gauge(

@@ -72,6 +72,8 @@ async fn scrape(state: &AdminState) -> Scrape {
     let known = state.known.load_full();
     let disk = state.data_dir().map(|path| state.disk.read(path));
     let shards = state.shards.counts_of_each(Duration::from_millis(METRICS_REPLY_MAX_MS)).await;
+    // As long as the shards may take to their numbers, all sinks together.
+    let sinks = tokio::time::timeout(Duration::from_millis(METRICS_REPLY_MAX_MS), super::sinks::all(state)).await;
     let disk = match disk {
         Some(read) => read.await,
         None => DiskFigures::default(),
@@ -87,5 +89,6 @@ async fn scrape(state: &AdminState) -> Scrape {
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
+        sinks: sinks.ok().and_then(Result::ok).unwrap_or_default(),
     }
 }

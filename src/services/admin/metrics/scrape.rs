@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::services::admin::operated::AdminListener;
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
+use crate::services::admin::sinks::SinkView;
 use crate::telemetry::{DurationHistogram, Report};
 
 /// A shard's numbers.
@@ -54,6 +55,8 @@ pub(super) struct Scrape {
     pub(super) is_draining: bool,
     /// Bans of operators that hold.
     pub(super) bans: u64,
+    /// In the order of their names.
+    pub(super) sinks: Vec<SinkView>,
 }
 
 impl Scrape {
@@ -111,6 +114,11 @@ impl<'a> Samples<'a> {
     /// One of several that two things tell apart.
     pub(super) fn with_labels(&mut self, labels: Vec<(&'static str, String)>, value: u64) {
         self.0.push(Sample { labels, value: SampleValue::Whole(value) });
+    }
+
+    /// One of several, with a fraction.
+    pub(super) fn labelled_real(&mut self, label: &'static str, of: &dyn Display, value: f64) {
+        self.0.push(Sample { labels: vec![(label, of.to_string())], value: SampleValue::Real(value) });
     }
 
     /// Durations, the only ones.

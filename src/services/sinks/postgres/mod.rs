@@ -119,7 +119,7 @@ impl PostgresTarget {
         }
         config.port(settings.port);
         if let Some(password) = &settings.password {
-            config.password(password.read()?.reveal());
+            config.password(password.read()?);
         }
         let client = match &settings.tls {
             None => {

@@ -1,7 +1,8 @@
 //! Against a real server: what its tables hold afterwards.
 
 use super::*;
-use crate::config::targets::{SecretPlace, TlsClientSettings};
+use crate::config::secrets::SecretPlace;
+use crate::config::targets::TlsClientSettings;
 use crate::services::sinks::samples::row;
 use crate::services::test_servers::foreign::ForeignServer;
 use crate::template::Formula;
