@@ -356,6 +356,20 @@ mod tests {
     }
 
     #[test]
+    fn sources_have_names_of_their_own_and_there_may_be_so_many() {
+        let source = |name: usize| {
+            format!("[[source]]\nname = \"s{name}\"\ntopic = \"t\"\n[source.nats]\nservers = \"a\"\nstream = \"s\"\n")
+        };
+        let two = read(Path::new("d.toml"), &[source(1), source(2)].concat());
+        assert_eq!((two.sources.len(), two.problems.len()), (2, 0));
+        let twice = lines(&[source(1), source(1)].concat());
+        assert!(twice.iter().any(|line| line.contains("another [[source]] has this name")), "{twice:?}");
+        let many: String = (0..=SOURCES_MAX).map(source).collect();
+        assert!(lines(&many).iter().any(|line| line.contains("there may be 256 sources")));
+        assert!(lines("[source]\nname = \"x\"\n")[0].contains("[[source]]"));
+    }
+
+    #[test]
     fn values_come_with_their_line() {
         let FileSettings { layer, tables, problems, .. } = read(
             Path::new("d.toml"),

@@ -10,8 +10,7 @@ use super::{
     Settings, StoreSettings, System, bridges,
     layers::{ROWS, Resolved, index},
     listeners::Described,
-    sinks,
-    sources,
+    sinks, sources,
 };
 use crate::settings::{Change, Setting};
 

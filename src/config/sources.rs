@@ -203,6 +203,7 @@ mod tests {
         assert_eq!(problems, Vec::<String>::new());
         let source = source.unwrap();
         assert_eq!((source.qos, source.message_expiry_s), (Qos::AtLeastOnce, Some(3_600)));
+        assert_eq!(source.inflight_max, SOURCE_INFLIGHT_DEFAULT);
         let FeedSettings::Kafka(kafka) = &source.feed else { panic!("{source:?}") };
         assert_eq!((kafka.group.as_str(), kafka.from_start), ("dunlin-orders", true));
 
@@ -224,6 +225,7 @@ mod tests {
             ("name = 'a'\ntopic = 't'\nqos = 2\n", "qos: "),
             ("name = 'a'\ntopic = 't'\nretian = true\n", "did you mean retain?"),
             ("name = 'a'\ntopic = 't'\nmax_inflight = 0\n", "max_inflight: "),
+            ("name = 'a'\ntopic = 't'\nmax_inflight = 20001\n", "allowed is 1 to 20000"),
         ] {
             let (_, problems) = read_one(&format!("{text}{kafka}"));
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
@@ -238,5 +240,13 @@ mod tests {
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
             assert!(source.is_none() || expected.contains("topics"), "{text}");
         }
+    }
+
+    #[test]
+    fn there_may_be_so_many_topics() {
+        let topics = vec!["'t'"; SOURCE_TOPICS_MAX + 1].join(", ");
+        let (_, problems) =
+            read_one(&format!("name = 'a'\ntopic = 't'\n[kafka]\nbrokers = 'a'\ntopics = [{topics}]\n"));
+        assert!(problems.iter().any(|problem| problem.contains("there may be 1000")), "{problems:?}");
     }
 }

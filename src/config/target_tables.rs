@@ -5,7 +5,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::secrets::{SecretPlace, secret};
+use super::secrets::secret;
 use super::tables::TableReader;
 use super::targets::{
     KafkaClusterSettings, KafkaLogin, KafkaSinkSettings, NatsLogin, NatsServerSettings, NatsSinkSettings,
@@ -112,7 +112,8 @@ pub(super) fn nats_server(table: &mut TableReader<'_, '_>) -> Option<NatsServerS
     check_build(table, "servers", cfg!(feature = "nats"), "NATS");
     let servers = needed_texts(table, "servers");
     let user = table.text("username");
-    let (password, token) = (secret(table, "password_file", "password_variable"), secret(table, "token_file", "token_variable"));
+    let (password, token) =
+        (secret(table, "password_file", "password_variable"), secret(table, "token_file", "token_variable"));
     let credentials = table.text("credentials_file").map(PathBuf::from);
     let ways = [user.is_some(), token.is_some(), credentials.is_some()];
     if ways.into_iter().filter(|given| *given).count() > 1 {
@@ -149,7 +150,8 @@ pub(super) fn kafka_cluster(table: &mut TableReader<'_, '_>) -> Option<KafkaClus
     check_build(table, "brokers", cfg!(feature = "kafka"), "Kafka");
     let brokers = needed_texts(table, "brokers");
     let user = table.text("username");
-    let (password, mechanism) = (secret(table, "password_file", "password_variable"), table.choice("sasl", &MECHANISMS));
+    let (password, mechanism) =
+        (secret(table, "password_file", "password_variable"), table.choice("sasl", &MECHANISMS));
     let login = match (user, password) {
         (Some(user), Some(password)) => {
             let mechanism = mechanism.unwrap_or("SCRAM-SHA-512").to_owned();
@@ -267,6 +269,7 @@ mod tests {
     use toml::de::{DeTable, DeValue};
 
     use super::*;
+    use crate::config::secrets::SecretPlace;
 
     /// What is read of a table, and what is wrong with it.
     fn read<T>(text: &str, read: impl FnOnce(&mut TableReader<'_, '_>) -> T) -> (T, Vec<String>) {
@@ -329,6 +332,14 @@ mod tests {
             let problems = of(text, kind);
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
         }
+    }
+
+    #[test]
+    fn there_may_be_so_many_columns() {
+        let columns: Vec<String> = (0..=TARGET_COLUMNS_MAX).map(|number| format!("c{number} = 'topic'\n")).collect();
+        let text = format!("database = 'd'\nusername = 'u'\ntable = 't'\n[columns]\n{}", columns.concat());
+        let (_, problems) = read(&text, postgres);
+        assert!(problems.iter().any(|problem| problem.contains("there may be 256")), "{problems:?}");
     }
 
     #[test]

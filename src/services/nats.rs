@@ -14,9 +14,7 @@ pub(crate) async fn connect(settings: &NatsServerSettings) -> Result<Client, Str
     let options = options.request_timeout(Some(settings.timeout));
     let options = match &settings.login {
         NatsLogin::None => options,
-        NatsLogin::Password(user, password) => {
-            options.user_and_password(user.clone(), password.read()?)
-        }
+        NatsLogin::Password(user, password) => options.user_and_password(user.clone(), password.read()?),
         NatsLogin::Token(token) => options.token(token.read()?),
         NatsLogin::Credentials(path) => {
             options.credentials_file(path).await.map_err(|error| format!("{}: {error}", path.display()))?

@@ -14,6 +14,7 @@ mod client;
 mod foreign;
 #[path = "../support/ports.rs"]
 mod ports;
+mod sinks;
 mod sources;
 
 use std::collections::BTreeSet;

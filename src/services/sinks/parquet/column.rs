@@ -3,9 +3,6 @@
 //! Always holds: a value that the column's type cannot hold is an error, and never another value.
 //! Leaves to others: files (`super`).
 
-use std::fs::File;
-use std::io::BufWriter;
-
 use minijinja::Value;
 use minijinja::value::ValueKind;
 use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as PhysicalType};
@@ -15,9 +12,6 @@ use parquet::file::writer::SerializedColumnWriter;
 use parquet::schema::types::Type;
 
 use crate::config::targets::ParquetType;
-
-/// What the writer of a column writes to.
-pub(super) type Out = BufWriter<File>;
 
 /// One value, or none.
 #[derive(Clone, Debug, PartialEq)]
