@@ -274,6 +274,10 @@ pub const LOG_RECENT_MAX_BYTES: usize = 512 * 1024;
 pub const ADMIN_REPLY_MAX_S: u64 = 5;
 /// How long a bridge, a sink or a source may take to end when it is asked to, in seconds: then it is cut off, and what it holds stays in its session.
 pub const CONNECTOR_STOP_MAX_S: u64 = 3;
+/// Bytes that wait for one side of a bridge before the other side is not heard.
+pub const BRIDGE_OUT_MAX_BYTES: usize = 256 * 1024;
+/// How often a bridge that is not at its first address looks whether that is there again, in seconds.
+pub const BRIDGE_PRIMARY_AGAIN_S: u64 = 20;
 /// How long a scrape of metrics waits for a shard, in milliseconds: then it shows the numbers that it has of it.
 pub const METRICS_REPLY_MAX_MS: u64 = 1_000;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long
@@ -671,15 +675,15 @@ pub const SINK_INFLIGHT_MAX: u16 = 20_000;
 pub const SINK_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Messages of QoS 0 that a sink holds: beyond it they are dropped.
 pub const SINK_HELD_QOS0_MAX: usize = 10_000;
-/// Default of `batch_messages`.
+/// Messages of a batch where `batch_messages` is not set: some hundred KB of telemetry in one request.
 pub const SINK_BATCH_MESSAGES_DEFAULT: usize = 500;
 /// Most messages of one batch.
 pub const SINK_BATCH_MESSAGES_MAX: usize = 10_000;
-/// Default of `batch_bytes`.
+/// ... where `batch_bytes` is not set: what servers take in one request without being asked.
 pub const SINK_BATCH_DEFAULT_BYTES: usize = 1024 * 1024;
 /// Most bytes of one batch.
 pub const SINK_BATCH_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Default of `batch_time`.
+/// ... where `batch_time` is not set: five requests a second at a low rate.
 pub const SINK_BATCH_TIME_DEFAULT_MS: u64 = 200;
 /// Longest `batch_time`: an hour.
 pub const SINK_BATCH_TIME_MAX_MS: u64 = 3_600_000;

@@ -77,7 +77,7 @@ impl Template {
         }
     }
 
-    /// As [`Self::render`], as text.
+    /// As [`Self::render`]; bytes that are no UTF-8 are an error.
     pub fn render_text(&self, values: &Value) -> Result<String, String> {
         String::from_utf8(self.render(values)?).map_err(|_| "it writes what is no UTF-8".to_owned())
     }

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::reload::Changed;
+use super::changes::Changed;
 use super::tables::TableReader;
 use crate::ids::Qos;
 use crate::limits;
@@ -297,6 +297,8 @@ pub struct BridgeTls {
     pub key: Option<Box<str>>,
     /// The name that the other broker's certificate is to have; none is the host of the address.
     pub server_name: Option<Box<str>>,
+    /// The protocol that it names inside TLS (ALPN); none is none.
+    pub alpn: Option<Box<str>>,
 }
 
 /// Who is told whether a bridge is connected.
@@ -321,11 +323,11 @@ pub enum BridgeStart {
     Once,
 }
 
-const VERSIONS: [(&str, BridgeVersion); 3] =
+pub(super) const VERSIONS: [(&str, BridgeVersion); 3] =
     [("3.1", BridgeVersion::V31), ("3.1.1", BridgeVersion::V311), ("5.0", BridgeVersion::V5)];
-const STARTS: [(&str, BridgeStart); 3] =
+pub(super) const STARTS: [(&str, BridgeStart); 3] =
     [("automatic", BridgeStart::Automatic), ("lazy", BridgeStart::Lazy), ("once", BridgeStart::Once)];
-const NOTIFICATIONS: [(&str, BridgeNotifications); 3] =
+pub(super) const NOTIFICATIONS: [(&str, BridgeNotifications); 3] =
     [("off", BridgeNotifications::Off), ("local", BridgeNotifications::Local), ("both", BridgeNotifications::Both)];
 
 impl BridgeSettings {
@@ -417,7 +419,7 @@ fn read_secrets(table: &mut TableReader<'_, '_>, bridge: &mut BridgeSettings) {
     }
     let mut text = |key| table.text(key).map(Into::into);
     let (ca, certificate, key) = (text("tls_ca"), text("tls_cert"), text("tls_key"));
-    bridge.tls = BridgeTls { ca, certificate, key, server_name: text("tls_server_name") };
+    bridge.tls = BridgeTls { ca, certificate, key, server_name: text("tls_server_name"), alpn: text("tls_alpn") };
     if bridge.tls.certificate.is_some() != bridge.tls.key.is_some() {
         table.problem_of("tls_cert", "tls_cert and tls_key go together");
     }

@@ -5,6 +5,7 @@
 
 use std::{ops::Range, path::Path, sync::Arc};
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{
@@ -45,6 +46,8 @@ pub(super) struct FileSettings {
     pub(super) sources: Vec<Arc<SourceSettings>>,
     /// Its `[[sink]]` tables.
     pub(super) sinks: Vec<Arc<SinkSettings>>,
+    /// Those tables as they stand in the file.
+    pub(super) sink_tables: Vec<String>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
 }
@@ -57,6 +60,7 @@ impl FileSettings {
             tables: Vec::new(),
             bridges: Vec::new(),
             sinks: Vec::new(),
+            sink_tables: Vec::new(),
             sources: Vec::new(),
             problems: Vec::new(),
         }
@@ -204,6 +208,8 @@ impl<'a> FileReader<'a> {
             }
             reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
             self.read.sinks.extend(sink.map(Arc::new));
+            let end = end_of(table).max(table.span().end);
+            self.read.sink_tables.extend(self.text.get(table.span().start..end).map(str::to_owned));
         }
     }
 
@@ -292,6 +298,16 @@ impl<'a> FileReader<'a> {
             }
         }
     }
+}
+
+/// Where the last value ends that is in this one.
+fn end_of(value: &Spanned<DeValue<'_>>) -> usize {
+    let inner = match value.get_ref() {
+        DeValue::Table(table) => table.iter().map(|(_, value)| end_of(value)).max(),
+        DeValue::Array(values) => values.iter().map(end_of).max(),
+        _ => None,
+    };
+    inner.unwrap_or(0).max(value.span().end)
 }
 
 /// What the parser calls a duplicate key.

@@ -118,7 +118,7 @@ pub(super) const FOREIGN: &[Foreign] = &[
             "try_private",
             "bridge",
         ],
-        "bridges are not built yet; a bridge of Mosquitto can connect to dunlin",
+        "a bridge is a [[bridge]] table of its own; dunlin import makes one of each connection of a mosquitto.conf",
     ),
     of(&["http_port", "metrics", "prometheus"], "use [admin] port (--admin-port): it has /metrics, health and an API"),
     of(&["cluster", "cookie", "join", "peers"], "clusters are not built yet"),

@@ -19,7 +19,9 @@ use std::{
 mod access;
 pub mod admin;
 mod arguments;
+mod bridge_text;
 pub mod bridges;
+mod changes;
 mod check;
 #[cfg(test)]
 mod documentation;
@@ -48,11 +50,11 @@ mod variables;
 pub use access::AccessFiles;
 pub use admin::{AdminSettings, MetricsAccess};
 pub use bridges::{BridgeSettings, BridgeTopic};
+pub use changes::{Changed, Changes};
 pub use error::{ConfigError, Exit, Problem, Source};
 pub use listeners::{ListenAddress, Listener};
 pub use print::SettingInEffect;
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
-pub use reload::{Changed, Changes};
 pub use sinks::SinkSettings;
 pub use sources::SourceSettings;
 pub use store::{Storage, StoreSettings};
@@ -116,6 +118,8 @@ pub struct Config {
     pub bridges: Vec<Arc<BridgeSettings>>,
     /// Other systems that messages go to, by name.
     pub sinks: Vec<Arc<SinkSettings>>,
+    /// Their tables as they stand in the file.
+    sink_tables: Vec<String>,
     /// Topics and subjects of others that messages come from, by name.
     pub sources: Vec<Arc<SourceSettings>>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
@@ -283,6 +287,7 @@ impl Config {
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             bridges: from_file.bridges.clone(),
             sinks: from_file.sinks.clone(),
+            sink_tables: from_file.sink_tables.clone(),
             sources: from_file.sources.clone(),
             warnings: Vec::new(),
             file: None,

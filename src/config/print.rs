@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Config,
+    Config, bridge_text,
     layers::{ROWS, Resolved},
     listeners,
 };
@@ -32,6 +32,12 @@ pub(super) fn to_toml(config: &Config) -> String {
                 }
             }
         }
+    }
+    for bridge in &config.bridges {
+        let _ = write!(text, "\n{}", bridge_text::table(bridge, ""));
+    }
+    for table in &config.sink_tables {
+        let _ = write!(text, "\n{}\n", table.trim_end());
     }
     text
 }
@@ -136,7 +142,7 @@ pub(super) fn toml(row: &Setting, value: &Value) -> String {
 }
 
 /// A basic string of TOML.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from('"');
     for c in text.chars() {
         match c {

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use super::changes::{Changed, Changes};
 use super::{
     AdminSettings, Asking, Config, ConfigError, Invocation, ListenAddress, Listener, Problem, ProcessSettings,
     Settings, StoreSettings, System, bridges,
@@ -13,26 +14,6 @@ use super::{
     sinks, sources,
 };
 use crate::settings::{Change, Setting};
-
-/// One setting that is another than before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// As the file has it.
-    pub name: String,
-    /// What it was, as a flag would have it.
-    pub old: String,
-    /// What it is now.
-    pub new: String,
-}
-
-/// What reading the configuration again has found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// In effect from now on.
-    pub now: Vec<Changed>,
-    /// Left as it was until the broker starts again.
-    pub at_start: Vec<Changed>,
-}
 
 impl Config {
     /// Reads the same places again as this one was read from.
@@ -101,6 +82,7 @@ impl Config {
             listeners,
             bridges: new.bridges,
             sinks: new.sinks,
+            sink_tables: new.sink_tables,
             sources: new.sources,
             tables,
             resolved,

@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::secrets::{SecretPlace, secret};
-use super::tables::TableReader;
+use super::tables::{TableReader, is_service_name};
 use super::target_tables;
 use super::targets::{KafkaSinkSettings, NatsSinkSettings, ParquetSettings, PostgresSettings};
 use crate::ids::Qos;
@@ -18,19 +18,19 @@ use crate::template::Template;
 /// One of the kinds of targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetSettings {
-    /// `[sink.http]`
+    /// Requests to a server.
     Http(Box<HttpSinkSettings>),
-    /// `[sink.file]`
+    /// Lines in files of a folder.
     File(FileSinkSettings),
-    /// `[sink.republish]`
+    /// Messages on other topics.
     Republish(RepublishSettings),
-    /// `[sink.kafka]`
+    /// Messages on topics of a Kafka cluster.
     Kafka(Box<KafkaSinkSettings>),
-    /// `[sink.nats]`
+    /// Messages on subjects of NATS.
     Nats(Box<NatsSinkSettings>),
-    /// `[sink.postgres]`
+    /// Rows of a table.
     Postgres(Box<PostgresSettings>),
-    /// `[sink.parquet]`
+    /// Files of Parquet in a folder.
     Parquet(Box<ParquetSettings>),
 }
 
@@ -66,13 +66,13 @@ impl fmt::Display for TargetSettings {
     }
 }
 
-/// `[sink.http]`
+/// What `[sink.http]` says of the server and of requests to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSinkSettings {
     /// Where requests go.
     pub url: HttpUrl,
     /// `POST` or `PUT`.
-    pub method: HttpMethod,
+    pub method: SinkRequestMethod,
     /// Names and values, beside those that are always there.
     pub headers: Vec<(String, String)>,
     /// Who we are to the server.
@@ -98,7 +98,7 @@ pub struct HttpUrl {
     pub is_tls: bool,
     /// A name or an address, an IPv6 one without its brackets.
     pub host: String,
-    /// Its port.
+    /// As given, or the usual one of the scheme.
     pub port: u16,
     /// Path and query, at least `/`.
     pub path: String,
@@ -106,10 +106,10 @@ pub struct HttpUrl {
 
 /// How a request is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpMethod {
-    /// POST
+pub enum SinkRequestMethod {
+    /// What servers add.
     Post,
-    /// PUT
+    /// What replaces what is there.
     Put,
 }
 
@@ -151,7 +151,7 @@ pub enum HttpAnswerKind {
     Elasticsearch,
 }
 
-/// `[sink.file]`
+/// What `[sink.file]` says of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSinkSettings {
     /// Where files go; made if it is not there.
@@ -166,7 +166,7 @@ pub struct FileSinkSettings {
     pub keep_files: usize,
 }
 
-/// `[sink.republish]`
+/// What `[sink.republish]` says of the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepublishSettings {
     /// Where a message goes.
@@ -286,7 +286,7 @@ fn http(table: &mut TableReader<'_, '_>) -> Option<HttpSinkSettings> {
         table.problem_of("url", "it is missing");
     }
     let url = table.made("url", HttpUrl::parse);
-    let method = table.choice("method", &[("POST", HttpMethod::Post), ("PUT", HttpMethod::Put)]);
+    let method = table.choice("method", &[("POST", SinkRequestMethod::Post), ("PUT", SinkRequestMethod::Put)]);
     let headers = table.entries("headers");
     for (name, value) in &headers {
         let is_right = hyper::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
@@ -307,7 +307,7 @@ fn http(table: &mut TableReader<'_, '_>) -> Option<HttpSinkSettings> {
         table.choice("answer", &[("status", HttpAnswerKind::Status), ("elasticsearch", HttpAnswerKind::Elasticsearch)]);
     let timeout_ms = table.millis("timeout", 100..=limits::SINK_TIMEOUT_MAX_MS);
     Some(HttpSinkSettings {
-        method: method.unwrap_or(HttpMethod::Post),
+        method: method.unwrap_or(SinkRequestMethod::Post),
         headers,
         login,
         signature: key.map(|key| (header, key)),
@@ -364,7 +364,7 @@ fn body(table: &mut TableReader<'_, '_>) -> HttpBody {
 fn file(table: &mut TableReader<'_, '_>) -> Option<FileSinkSettings> {
     let folder = table.needed_text("folder");
     let prefix = table.text("prefix").unwrap_or_else(|| "messages".to_owned());
-    if !super::sinks::is_service_name(&prefix) || prefix.starts_with('.') {
+    if !is_service_name(&prefix) || prefix.starts_with('.') {
         table.problem_of("prefix", "letters, digits, '-', '_' and '.' are allowed, not '.' first");
     }
     let rotate_bytes =

@@ -7,16 +7,16 @@
 
 use std::sync::Arc;
 
-use super::reload::Changed;
+use super::changes::Changed;
 use super::sink_targets::{self, TargetSettings};
-use super::tables::TableReader;
+use super::tables::{TableReader, is_service_name};
 use crate::ids::Qos;
 use crate::limits;
 use crate::settings::Unit;
 use crate::template::{Condition, Template};
 use crate::topic::{SubscribedFilter, TopicName};
 
-/// One sink.
+/// All that a `[[sink]]` table says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkSettings {
     /// What it is called: in its client id, in metrics, in the API.
@@ -67,13 +67,7 @@ pub struct BatchBounds {
     pub time_ms: u64,
 }
 
-/// What a name in the configuration may be made of: it stands in client ids, labels and paths of the API.
-pub(super) fn is_service_name(name: &str) -> bool {
-    let may_be = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    !name.is_empty() && name.len() <= limits::SERVICE_NAME_MAX_BYTES && name.chars().all(may_be)
-}
-
-/// Reads one table.
+/// Reads a table; what is wrong with it goes to the reader.
 pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<SinkSettings> {
     let name = table.needed_text("name")?;
     if !is_service_name(&name) {
@@ -222,6 +216,16 @@ mod tests {
         assert_eq!(http.headers, [("x-a".to_owned(), "1".to_owned())]);
         assert_eq!(http.login, HttpLogin::Basic("u".to_owned(), SecretPlace::File("/p".into())));
         assert!(matches!(&http.body, HttpBody::Joined { begin, .. } if begin == "["));
+    }
+
+    #[test]
+    fn what_is_printed_has_the_tables_and_is_read_as_the_same() {
+        let file = "[[sink]]\nname = \"a\"\ntopics = [\n  \"x/#\",\n]\ntemplate = \'\'\'\n[not a table]\'\'\'\n[sink.http]\nurl = \"http://h/\"\n\
+                    headers = { x-a = \"1\" }\n[node]\nshards = 2\n[[sink]]\nname = \"b\"\ntopics = [\"y\"]\n[sink.file]\nfolder = \"/f\" # here\n";
+        let config = load(file).unwrap();
+        let again = load(&config.to_toml()).unwrap();
+        assert_eq!((again.sinks.len(), &again.sinks), (2, &config.sinks));
+        assert_eq!(again.to_toml(), config.to_toml());
     }
 
     #[test]

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use super::reload::Changed;
-use super::tables::TableReader;
+use super::tables::{TableReader, is_service_name};
 use super::target_tables::{kafka_cluster, nats_server};
 use super::targets::{KafkaClusterSettings, NatsServerSettings};
 use crate::ids::Qos;
-use crate::limits::{NODE_NAME_MAX_BYTES, SOURCE_INFLIGHT_DEFAULT, SOURCE_INFLIGHT_MAX, SOURCE_TOPICS_MAX};
+use crate::limits::{SOURCE_INFLIGHT_DEFAULT, SOURCE_INFLIGHT_MAX, SOURCE_TOPICS_MAX};
 use crate::settings::Unit;
 use crate::template::Template;
 
@@ -80,7 +80,10 @@ const STARTS: [(&str, bool); 2] = [("earliest", true), ("latest", false)];
 
 /// Reads one table.
 pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<SourceSettings> {
-    let name = table.needed_text("name").filter(|name| is_name(table, name));
+    let name = table.needed_text("name").filter(|name| is_service_name(name));
+    if name.is_none() && table.has("name") {
+        table.problem_of("name", "1 to 64 letters, digits, dots, hyphens and underscores");
+    }
     if !table.has("topic") {
         table.problem_of("topic", "it is missing");
     }
@@ -152,16 +155,6 @@ fn places(table: &mut TableReader<'_, '_>, key: &'static str, is_needed: bool) -
         table.problem_of(key, format!("there may be {SOURCE_TOPICS_MAX}"));
     }
     places
-}
-
-/// A name becomes a part of a client id and of a label.
-fn is_name(table: &mut TableReader<'_, '_>, name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let fits = (1..=NODE_NAME_MAX_BYTES).contains(&name.len()) && name.bytes().all(allowed);
-    if !fits {
-        table.problem_of("name", "1 to 64 letters, digits, dots, hyphens and underscores");
-    }
-    fits
 }
 
 /// Sources that come, go, or are others than before.

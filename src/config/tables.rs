@@ -8,7 +8,14 @@ use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::limits;
 use crate::settings::Unit;
+
+/// What a name in the configuration may be made of: it stands in client ids, labels and paths of the API.
+pub(super) fn is_service_name(name: &str) -> bool {
+    let may_be = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.len() <= limits::SERVICE_NAME_MAX_BYTES && name.chars().all(may_be)
+}
 
 /// Reads the keys of one table.
 pub(super) struct TableReader<'r, 'a> {

@@ -52,12 +52,17 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = open_logs(config, &manager)?;
-    let (bans, kept) = kept_of_operators(config, &tls)?;
+    let (bans, keep_bans) = kept_of_operators(config)?;
     let stop = Arc::new(AtomicBool::new(false));
     let heartbeats: Vec<Arc<Heartbeat>> = (0..shards).map(|_| Arc::default()).collect();
     let (asker, questions) = config.access.asks().then(authenticator::questions).unzip();
-    let shared =
-        SharedByShards { stop: &stop, heartbeats: &heartbeats, asker, certificates_end: tls.first_end(), bans };
+    let shared = SharedByShards {
+        stop: &stop,
+        heartbeats: &heartbeats,
+        asker,
+        certificates_end: tls.first_end(),
+        bans: shared_bans(&bans),
+    };
     let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
     let planes = listener_parts.planes.clone();
@@ -68,12 +73,10 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let has_admin = admin_listener.is_some() || admin_path.is_some();
     let (certificates, local) = (tls.ends(), admin_path.as_ref());
     let admin_sockets = AdminSockets { network: admin_listener, tls: tls.admin(), certificates, local };
-    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
     let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
+    let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans, connectors: connectors.clone() };
+    let admin = has_admin.then(|| start_admin(config, admin_sockets, inboxes.clone(), kept)).transpose()?;
     connectors.replace(config).map_err(no_connectors)?;
-    if let Some(admin) = &admin {
-        admin.use_connectors(connectors.clone());
-    }
     let waiters = ReloadWaiters::default();
     let reached =
         Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone(), connectors: connectors.clone() };
@@ -163,12 +166,16 @@ fn open_logs(config: &Config, manager: &ServiceManager) -> Result<Option<ShardLo
     Ok(ShardLogs::open(config, random, clock::now(), &progress)?)
 }
 
-/// Whom operators have banned, as shards are given it, and what the admin server is: the same, and how changes are written down, where anything is kept.
-fn kept_of_operators(config: &Config, tls: &TlsFiles) -> Result<(Option<Arc<OperatorBans>>, AdminKept), RunError> {
+/// Whom operators have banned, and how changes are written down, where anything is kept.
+fn kept_of_operators(config: &Config) -> Result<(OperatorBans, Option<BanKeeper>), RunError> {
     let kept = config.data_dir().map(KeptBans::of);
     let bans = kept.as_ref().map(|kept| kept.read(Timestamp(clock::now().unix_ms))).transpose()?.unwrap_or_default();
-    let shared = (!bans.is_empty()).then(|| Arc::new(bans.clone()));
-    Ok((shared, AdminKept { certificates_end: tls.first_end(), bans, keep_bans: kept.map(keep_bans) }))
+    Ok((bans, kept.map(keep_bans)))
+}
+
+/// As shards are given them.
+fn shared_bans(bans: &OperatorBans) -> Option<Arc<OperatorBans>> {
+    (!bans.is_empty()).then(|| Arc::new(bans.clone()))
 }
 
 /// Writes them down for whoever changes them.

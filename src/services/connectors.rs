@@ -220,6 +220,12 @@ impl ConnectorState {
         told.address = address;
     }
 
+    /// Something went wrong that the log need not have.
+    pub(crate) fn note_error(&self, text: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.last_error = Some((text.to_owned(), now_ms()));
+    }
+
     /// Something went wrong. The same again is no news for the log.
     pub(crate) fn failed(&self, text: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

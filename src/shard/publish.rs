@@ -14,7 +14,7 @@ use crate::session::{AckQueue, AliasesIn, MessageRef, PendingAck, Reception, Rou
 use crate::settings::{DeniedPublish, FullQueue};
 use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, DropReason};
-use crate::topic::TopicName;
+use crate::topic::{TopicName, TopicOwner};
 
 impl Shard {
     pub(super) fn handle_publish(&mut self, turn: &mut Turn<'_>, id: SessionId, publish: &Publish<'_>) {
@@ -244,6 +244,12 @@ impl Shard {
         link.map(|_| reason)
     }
 
+    /// Whether this is a client of the broker's own.
+    #[cold]
+    fn is_of_service(&self, id: SessionId) -> bool {
+        self.clients.sessions.get(id).link.as_deref().is_some_and(|link| link.listener == INTERNAL_LISTENER)
+    }
+
     /// Whether the broker takes a message from a client.
     #[inline]
     fn admit_publish<'a>(&mut self, id: SessionId, message: &MessageRef<'a>) -> Result<TopicName<'a>, MessageRefusal> {
@@ -255,6 +261,8 @@ impl Shard {
         let settings = &self.clients.settings;
         let topic = match TopicName::parse(message.topic, settings.topic_levels_max) {
             Ok(topic) if settings.is_ordinary(&topic, message.payload.len()) => topic,
+            // Dead letters of a sink: the setting is about what comes from outside.
+            Ok(topic) if topic.owner() == TopicOwner::Application && self.is_of_service(id) => topic,
             parsed => settings.check_message(parsed.ok(), message.payload.len())?,
         };
         if message.retain

@@ -45,7 +45,7 @@ impl DataDirectory {
 impl Drop for DataDirectory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
-        for extension in ["log", "users", "acl", "key", "lines"] {
+        for extension in ["log", "users", "acl", "key", "lines", "toml"] {
             let _ = fs::remove_file(self.0.with_extension(extension));
         }
     }

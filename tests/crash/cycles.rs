@@ -24,6 +24,8 @@ pub(crate) const FLAGS: [&str; 8] =
 /// What all clients know.
 pub(crate) struct Fleet {
     address: Mutex<SocketAddr>,
+    /// Where subscribers are, if not there.
+    subscribers_at: Option<SocketAddr>,
     pub(crate) ledger: Ledger,
     /// Publishers finish what they have begun, and begin nothing.
     pub(crate) stops_publishing: AtomicBool,
@@ -37,7 +39,18 @@ impl Fleet {
     pub(crate) fn new(address: SocketAddr) -> Arc<Self> {
         let (stops_publishing, stops) = (AtomicBool::new(false), AtomicBool::new(false));
         let (address, ledger, rest) = (Mutex::new(address), Ledger::default(), Duration::ZERO);
-        Arc::new(Self { address, ledger, stops_publishing, stops, rest })
+        Arc::new(Self { address, subscribers_at: None, ledger, stops_publishing, stops, rest })
+    }
+
+    /// Publishers at one broker, which rest between two messages, and subscribers at another.
+    pub(crate) fn between(from: SocketAddr, to: SocketAddr, rest: Duration) -> Arc<Self> {
+        let fleet = Arc::into_inner(Self::new(from)).expect("nobody else has it yet");
+        Arc::new(Self { subscribers_at: Some(to), rest, ..fleet })
+    }
+
+    /// Subscribers are to go.
+    pub(crate) fn stop(&self) {
+        self.stops.store(true, SeqCst);
     }
 
     /// Publishers that rest between two messages.
@@ -53,6 +66,7 @@ impl Fleet {
     /// Connects a persistent session, however long it takes. `None`: the broker is away.
     fn connect(&self, id: &str, was_there: &mut bool) -> Option<Client> {
         let address = *self.address.lock().expect("nobody panics with it");
+        let address = self.subscribers_at.filter(|_| id.starts_with("subscriber")).unwrap_or(address);
         let Ok(client) = Client::connect(address, id, false, None) else {
             thread::sleep(Duration::from_millis(10));
             return None;
@@ -132,7 +146,7 @@ fn publish_on(
     }
 }
 
-fn subscribe(fleet: &Fleet, subscriber: usize) {
+pub(crate) fn subscribe(fleet: &Fleet, subscriber: usize) {
     let (mut was_there, mut is_subscribed) = (false, false);
     // Packet identifiers of QoS 2 messages that it has and that were not released.
     let mut received = BTreeSet::new();

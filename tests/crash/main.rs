@@ -6,6 +6,7 @@
 //! `CRASH_CYCLES` says how often the broker is killed (40 where nobody says), `CRASH_SEED` repeats what a failed run names.
 
 mod backup;
+mod bridges;
 mod broker;
 mod client;
 mod cycles;

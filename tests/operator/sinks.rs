@@ -204,11 +204,12 @@ fn a_reload_starts_stops_and_changes_sinks_and_leaves_others_alone() {
     let users =
         settings.lines().find_map(|line| line.strip_prefix("users = ")).expect("a line").trim_matches('"').to_owned();
     // The file of users was read and removed: a reload reads it again.
-    let key = Command::new(env!("CARGO_BIN_EXE_dunlin"))
-        .args(["passwd", "--admin", "--api-key", "--role", "operator", &users, "robot"])
-        .output()
-        .expect("it runs");
-    let key = String::from_utf8_lossy(&key.stdout).trim().to_owned();
+    let passwd = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_dunlin")).args(["passwd", "--admin"]).args(arguments).output();
+        String::from_utf8_lossy(&output.expect("it runs").stdout).trim().to_owned()
+    };
+    passwd(&["-cb", "--role", "operator", &users, "ann", "sesame"]);
+    let key = passwd(&["--api-key", "--role", "operator", &users, "robot"]);
     let lines = admin.broker.reload(&changed);
     fs::remove_file(&users).expect("it is ours");
     assert!(lines.iter().any(|line| line.contains("[[sink]] b")), "{lines:?}");

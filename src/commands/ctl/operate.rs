@@ -1,4 +1,4 @@
-//! Commands that change how the broker serves: listeners, bans, emptying it; and traces.
+//! Commands that change how the broker serves: listeners, bridges, bans, emptying it; and traces.
 
 #![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
 
@@ -20,6 +20,18 @@ pub(super) enum OperateCommand {
     /// Accepts by a listener again
     StartListener {
         /// As the list of listeners has it
+        name: String,
+    },
+    /// Lists bridges to other brokers
+    Bridges,
+    /// Stops a bridge; what is for it waits
+    StopBridge {
+        /// As the list of bridges has it
+        name: String,
+    },
+    /// Starts a bridge again
+    StartBridge {
+        /// As the list of bridges has it
         name: String,
     },
     /// Lists bans
@@ -139,7 +151,7 @@ pub(super) struct TestSinkArguments {
     /// The topic of the message
     #[arg(long, default_value = "dunlin/sink-test")]
     topic: String,
-    /// Its payload
+    /// What it holds, as text
     #[arg(long, default_value = r#"{"test":true}"#)]
     payload: String,
 }
@@ -167,7 +179,11 @@ type Table = fn(&Value) -> String;
 pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Table), ApiError> {
     let nothing: Table = |_| String::new();
     let set_listener = |name: &str, verb: &str| api.post(&api::path(&["listeners", name, verb]), &json!({}));
+    let set_bridge = |name: &str, verb: &str| api.post(&api::path(&["bridges", name, verb]), &json!({}));
     Ok(match command {
+        OperateCommand::Bridges => (api.get("/api/v1/bridges", &[])?, table::bridges),
+        OperateCommand::StopBridge { name } => (set_bridge(name, "stop")?, nothing),
+        OperateCommand::StartBridge { name } => (set_bridge(name, "start")?, nothing),
         OperateCommand::Listeners => (api.get("/api/v1/listeners", &[])?, table::listeners),
         OperateCommand::StopListener { name } => (set_listener(name, "stop")?, nothing),
         OperateCommand::StartListener { name } => (set_listener(name, "start")?, nothing),

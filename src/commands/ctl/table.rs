@@ -167,6 +167,23 @@ pub(super) fn listeners(list: &Value) -> String {
     )
 }
 
+/// Bridges to other brokers, one a line.
+pub(super) fn bridges(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("BRIDGE", |row| plain(&row["name"])),
+            ("STATUS", |row| plain(&row["status"])),
+            ("SINCE", |row| row["since_ms"].as_u64().map_or_else(String::new, rfc3339)),
+            ("ADDRESS", |row| plain(&row["address"])),
+            ("IN", |row| plain(&row["messages_in"])),
+            ("OUT", |row| plain(&row["messages_out"])),
+            ("CONNECTS", |row| plain(&row["connects"])),
+            ("LAST ERROR", |row| plain(&row["last_error"])),
+        ],
+    )
+}
+
 /// Who is not let in, one a line.
 pub(super) fn bans(list: &Value) -> String {
     table(

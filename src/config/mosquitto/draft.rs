@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
+use super::bridges::DraftBridge;
 use crate::config::layers::{ROWS, index};
-use crate::config::print;
+use crate::config::{bridge_text, print};
 use crate::settings::{Section, Setting, Value};
 
 /// A value and the reason it is there.
@@ -111,6 +112,7 @@ pub(super) struct Draft {
     pub(super) broker: DraftTable,
     /// Its listeners; with none the broker's own settings say where to listen.
     pub(super) listeners: Vec<DraftListener>,
+    pub(super) bridges: Vec<DraftBridge>,
 }
 
 impl Draft {
@@ -130,6 +132,14 @@ impl Draft {
         for section in Section::ALL.into_iter().filter(|section| self.broker.has_lines_of(*section)) {
             let _ = write!(text, "\n[{}]\n", section.name());
             self.broker.write(&mut text, |row| row.section == section, "");
+        }
+        for DraftBridge { settings, from, left_out } in &self.bridges {
+            let _ = write!(text, "\n# {}\n", from.replace(char::is_control, "?"));
+            if let Some(why) = left_out {
+                let _ = writeln!(text, "# Left out: {}", why.replace(char::is_control, "?"));
+            }
+            let before = if left_out.is_some() { "# " } else { "" };
+            text.push_str(&bridge_text::table(settings, before));
         }
         text
     }

@@ -5,7 +5,7 @@
 //! kept clients out cannot be taken over, nobody is let in. Nothing is asked of the machine but by [`ConfSources`].
 //! Leaves to others: what the files hold that it names (password files, access rules, certificates): dunlin reads them as they are.
 //!
-//! Reading order: [`lines`], `sections`; `listener`, `access`, `options`; `draft`.
+//! Reading order: [`lines`], `sections`; `listener`, `access`, `options`, `bridges`; `draft`.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,6 +13,7 @@ use std::io;
 use std::path::Path;
 
 mod access;
+mod bridges;
 mod ciphers;
 mod draft;
 mod lines;
@@ -81,14 +82,14 @@ pub fn import(path: &Path, sources: &ConfSources<'_>) -> Result<ImportedConf, io
     let mut listeners: Vec<DraftListener> =
         sections.listeners.iter().map(|listener| listener::table_of(listener, sources, &mut notes)).collect();
     more_than_may_be(&sections, &mut listeners, &mut notes);
-    let mut draft = Draft { from: path.display().to_string(), broker: DraftTable::default(), listeners };
+    let bridges = sections.bridges.iter().map(|bridge| bridges::take_over(bridge, &mut notes)).collect();
+    let mut draft = Draft { from: path.display().to_string(), broker: DraftTable::default(), listeners, bridges };
     options::take_over(&sections, &mut draft.broker, &mut notes);
     clients_of_all(&sections, &mut draft.broker);
     log::take_over(&sections, &mut draft.broker, &mut notes);
     of_all_listeners(&sections, &mut draft.broker, &mut notes);
     access::take_over(&sections, &mut draft, &mut notes);
     persistence(&sections, &mut draft.broker, &mut notes);
-    bridges(&sections, &mut notes);
     where_to_listen(&mut draft);
     defaults(&mut draft.broker);
     // What is said of the file itself comes first, then what is said of those that it includes.
@@ -181,17 +182,6 @@ fn persistence(sections: &Sections, broker: &mut DraftTable, notes: &mut Vec<Imp
                 .map_or("Mosquitto keeps nothing unless persistence is on".to_owned(), |line| line.place.to_string());
             broker.set_word("storage", "memory", why);
         }
-    }
-}
-
-fn bridges(sections: &Sections, notes: &mut Vec<ImportNote>) {
-    for bridge in &sections.bridges {
-        let (first, last) = (bridge.opened.place.line, bridge.last.line);
-        let lines = if first == last { format!("line {first} is") } else { format!("lines {first} to {last} are") };
-        notes.push(bridge.opened.note(format!(
-            "bridges are not built yet: {lines} left out. A small Mosquitto of its own can go on bridging: it keeps this section, and \
-             a second connection of it reaches dunlin"
-        )));
     }
 }
 

@@ -4,7 +4,7 @@
 //! listener; who may come in is a listener's matter where `per_listener_settings` says so, and the broker's otherwise.
 
 use super::ImportNote;
-use super::lines::{ConfLine, ConfPlace};
+use super::lines::ConfLine;
 
 /// What `listener` opens, or what stands before the first of them and is about one.
 #[derive(Clone, Debug)]
@@ -66,8 +66,8 @@ impl ConfPlugin {
 #[derive(Clone, Debug)]
 pub(super) struct ConfBridge {
     pub(super) opened: ConfLine,
-    /// The last of its lines.
-    pub(super) last: ConfPlace,
+    /// What is said of it.
+    pub(super) lines: Vec<ConfLine>,
 }
 
 /// A whole file, sorted.
@@ -232,7 +232,7 @@ impl Sorter {
                 Ok(())
             }
             "connection" => {
-                self.sections.bridges.push(ConfBridge { last: line.place.clone(), opened: line });
+                self.sections.bridges.push(ConfBridge { opened: line, lines: Vec::new() });
                 Ok(())
             }
             "plugin" | "auth_plugin" | "global_plugin" | "plugin_load" => {
@@ -242,7 +242,7 @@ impl Sorter {
             "plugin_use" => self.use_plugin(&line),
             _ if option.starts_with("plugin_opt_") || option.starts_with("auth_opt_") => self.plugin_line(line),
             "auth_plugin_deny_special_chars" => self.plugin_line(line),
-            _ if OF_BRIDGE.contains(&option) || option.starts_with("bridge_") => self.bridge_line(&line),
+            _ if OF_BRIDGE.contains(&option) || option.starts_with("bridge_") => self.bridge_line(line),
             // They mean nothing, and make no listener.
             "max_connections" if self.current.is_none() && line.value.starts_with('-') => Ok(()),
             "protocol" if self.current.is_none() && line.value == "mqtt" => Ok(()),
@@ -337,11 +337,11 @@ impl Sorter {
         }
     }
 
-    fn bridge_line(&mut self, line: &ConfLine) -> Result<(), ImportNote> {
+    fn bridge_line(&mut self, line: ConfLine) -> Result<(), ImportNote> {
         let Some(bridge) = self.sections.bridges.last_mut() else {
             return Err(line.note("it is an option of bridges and stands before any connection"));
         };
-        bridge.last = line.place.clone();
+        bridge.lines.push(line);
         Ok(())
     }
 }

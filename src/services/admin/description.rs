@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::problem::HttpProblem;
 use super::state::AdminState;
 use super::{
-    access, bans, broker, certificates, client_by_query, clients, dashboard, draining, health, history, hosts,
+    access, bans, bridges, broker, certificates, client_by_query, clients, dashboard, draining, health, history, hosts,
     listeners, log_lines, messages, metrics, sinks, subscriptions, tail, traces, traffic,
 };
 use crate::limits::{ADMIN_BATCH_MAX_BYTES, ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
@@ -37,7 +37,7 @@ use crate::limits::{ADMIN_BATCH_MAX_BYTES, ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX
         (name = "broker", description = "The broker as a whole"),
         (name = "clients", description = "Clients and their sessions"),
         (name = "subscriptions", description = "Who is subscribed to what"),
-        (name = "operation", description = "Listeners, bans, traces, and emptying the broker"),
+        (name = "operation", description = "Listeners, bridges, bans, traces, and emptying the broker"),
         (name = "traffic", description = "What is counted while somebody looks"),
         (name = "messages", description = "Publishing, and retained messages"),
         (name = "sinks", description = "Other systems that messages go to"),
@@ -99,6 +99,9 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(log_lines::list))
         .routes(routes!(listeners::stop))
         .routes(routes!(listeners::start))
+        .routes(routes!(bridges::list))
+        .routes(routes!(bridges::stop))
+        .routes(routes!(bridges::start))
         .routes(routes!(bans::list, bans::add, bans::remove))
         .routes(routes!(draining::begin, draining::show, draining::end))
         .routes(routes!(traces::list, traces::to_log))

@@ -6,12 +6,13 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `draining`, `bans`, `traces`, `tail`,
-//! `sinks`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `bridges`, `sinks`, `draining`, `bans`, `traces`,
+//! `tail`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
 mod asked;
 mod bans;
+mod bridges;
 mod broker;
 mod certificates;
 mod client_by_query;
@@ -81,6 +82,8 @@ pub(crate) struct AdminKept {
     pub(crate) bans: OperatorBans,
     /// None where nothing outlives the process.
     pub(crate) keep_bans: Option<BanKeeper>,
+    /// Bridges and the like.
+    pub(crate) connectors: ConnectorsHandle,
 }
 
 /// Where it listens already.
@@ -120,11 +123,6 @@ impl AdminHandle {
     /// All shards are heard from now on, and whoever may can ask for a reload.
     pub(crate) fn serves_from_now_on(&self, asker: ReloadAsker, listeners: Vec<Arc<AdminListener>>) {
         self.0.serves(asker, listeners);
-    }
-
-    /// What connects the broker to others.
-    pub(crate) fn use_connectors(&self, connectors: ConnectorsHandle) {
-        assert!(self.0.connectors.set(connectors).is_ok(), "the broker starts once");
     }
 
     /// Keeps others from changing listeners for as long as what it returns is there. Not for the server's own thread.

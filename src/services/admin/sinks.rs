@@ -14,12 +14,12 @@ use super::asked::{JsonBody, NameInPath};
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::limits::PACKET_SIZE_MAX_BYTES;
-use crate::services::connectors::{ConnectorKind, ConnectorState, ConnectorsHandle};
+use crate::services::connectors::{ConnectorKind, ConnectorState};
 use crate::services::sinks::SinkTestOutcome;
 use crate::shard::{Command, Reply};
 use crate::topic::TopicName;
 
-/// A sink.
+/// What a sink does, and what waits for it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct SinkView {
     /// As the configuration has it.
@@ -61,34 +61,9 @@ pub(super) struct SinkView {
     last_error_at_ms: Option<u64>,
 }
 
-#[cfg(test)]
-impl SinkView {
-    /// One that has something of everything.
-    pub(super) fn sample(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            status: "connected",
-            since_ms: 1,
-            target: None,
-            queued_messages: 3,
-            queued_bytes: 4,
-            oldest_queued_ms: Some(1_500),
-            received: 5,
-            delivered: 6,
-            delivered_bytes: 7,
-            passed_over: 8,
-            dead_letters: 9,
-            dropped: 10,
-            failed_attempts: 11,
-            last_error: None,
-            last_error_at_ms: None,
-        }
-    }
-}
-
 /// All sinks, with what waits for each.
 pub(super) async fn all(state: &AdminState) -> Result<Vec<SinkView>, HttpProblem> {
-    let known = state.connectors.get().map(|connectors| connectors.registry().all()).unwrap_or_default();
+    let known = state.connectors.registry().all();
     let mut views = Vec::new();
     for sink in known.iter().filter(|known| known.kind == ConnectorKind::Sink) {
         views.push(view(state, sink).await?);
@@ -157,7 +132,7 @@ pub(super) async fn describe(
     _: Viewer,
     NameInPath(name): NameInPath,
 ) -> Result<Json<SinkView>, HttpProblem> {
-    let sink = connectors(&state)?.registry().get(ConnectorKind::Sink, &name).ok_or_else(no_sink)?;
+    let sink = state.connectors.registry().get(ConnectorKind::Sink, &name).ok_or_else(no_sink)?;
     view(&state, &sink).await.map(Json)
 }
 
@@ -204,11 +179,7 @@ fn set_running(
     is_to_run: bool,
 ) -> Result<StatusCode, HttpProblem> {
     operator.note(if is_to_run { "resume_sink" } else { "pause_sink" }, name);
-    if connectors(state)?.run(ConnectorKind::Sink, name, is_to_run) {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(no_sink())
-    }
+    if state.connectors.run(ConnectorKind::Sink, name, is_to_run) { Ok(StatusCode::NO_CONTENT) } else { Err(no_sink()) }
 }
 
 /// The message that a sink is tested with.
@@ -218,7 +189,7 @@ pub(super) struct SinkTestMessage {
     /// Its topic name.
     #[serde(default = "test_topic")]
     topic: String,
-    /// Its payload.
+    /// As text.
     #[serde(default = "test_payload")]
     payload: String,
 }
@@ -283,12 +254,8 @@ pub(super) async fn try_one(
         return Err(HttpProblem::bad_request("topic is no topic name, or the payload is too long"));
     }
     operator.note("test_sink", &name);
-    let outcome = connectors(&state)?.test_sink(&name, topic, payload).await;
+    let outcome = state.connectors.test_sink(&name, topic, payload).await;
     outcome.map(|outcome| Json(outcome.into())).ok_or_else(no_sink)
-}
-
-fn connectors(state: &AdminState) -> Result<&ConnectorsHandle, HttpProblem> {
-    state.connectors.get().ok_or_else(|| HttpProblem::new(StatusCode::SERVICE_UNAVAILABLE, "the broker starts"))
 }
 
 fn no_sink() -> HttpProblem {

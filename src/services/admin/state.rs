@@ -36,14 +36,14 @@ pub(super) struct AdminState {
     /// Logins that were refused.
     pub(super) logins_refused: AtomicU64,
     pub(super) disk: DiskReader,
+    /// Bridges and the like.
+    pub(super) connectors: ConnectorsHandle,
     /// Where the broker keeps what it keeps, if it does.
     data_dir: Option<PathBuf>,
     /// What each shard said last to whoever asked for metrics. Locked for moments.
     last_reports: Mutex<Vec<Report>>,
     /// Set once every shard is heard.
     pub(super) reload: OnceLock<ReloadAsker>,
-    /// Bridges, sinks and sources; set once they may start.
-    pub(super) connectors: OnceLock<ConnectorsHandle>,
     /// The broker's listeners, in the order of the configuration; none before every shard is heard.
     pub(super) listeners: ArcSwap<Vec<Arc<AdminListener>>>,
     /// When which certificate ends.
@@ -85,7 +85,7 @@ impl AdminState {
         kept: AdminKept,
         certificates: AdminCertificates,
     ) -> Self {
-        let AdminKept { certificates_end, bans, keep_bans } = kept;
+        let AdminKept { certificates_end, bans, keep_bans, connectors } = kept;
         Self {
             shards: Shards::new(inboxes),
             known: ArcSwap::from_pointee(known(config)),
@@ -94,10 +94,10 @@ impl AdminState {
             certificates_end,
             logins_refused: AtomicU64::new(0),
             disk: DiskReader::default(),
+            connectors,
             data_dir: config.data_dir().map(PathBuf::from),
             last_reports: Mutex::default(),
             reload: OnceLock::new(),
-            connectors: OnceLock::new(),
             listeners: ArcSwap::default(),
             certificates,
             history: Mutex::default(),

@@ -130,7 +130,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttStream<S> {
         std::future::poll_fn(|context| self.poll_flush(context)).await.map_err(StreamError::from)
     }
 
-    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// As [`Self::flush`], for whoever awaits several things at once.
+    pub(crate) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
             let written = ready!(Pin::new(&mut self.io).poll_write(context, &self.out))?;
             if written == 0 {
@@ -146,7 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttStream<S> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_packet(&mut self, context: &mut Context<'_>) -> Poll<Result<OwnedPacket, StreamError>> {
+    /// As [`Self::next`], without sending anything meanwhile.
+    pub(crate) fn poll_packet(&mut self, context: &mut Context<'_>) -> Poll<Result<OwnedPacket, StreamError>> {
         loop {
             if let Some(packet) = self.take_packet().map_err(StreamError::Decode)? {
                 return Poll::Ready(Ok(packet));

@@ -9,8 +9,8 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::time_text::time_text;
 use super::transform::one_line_json;
 use crate::config::sink_targets::FileSinkSettings;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::time::{Instant, timeout_at};
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered, Target};
+use super::target::Target;
 use crate::config::sinks::BatchBounds;
 use crate::ids::PacketId;
 use crate::limits::{SINK_RETRY_AFTER_MAX_S, SINK_RETRY_MAX_MS, SINK_RETRY_MIN_MS};
@@ -28,14 +29,14 @@ pub(super) struct HeldRow {
 /// What a lane says of rows that it is done with.
 #[derive(Debug)]
 pub(super) struct LaneReport {
-    /// Which lane.
+    /// Its number.
     pub(super) lane: usize,
     /// Each row, and why the target never takes it, where that is so.
     pub(super) rows: Vec<(HeldRow, Option<String>)>,
 }
 
 /// See the module's text.
-pub(super) struct Lane {
+pub(super) struct SinkLane {
     pub(super) number: usize,
     pub(super) bounds: BatchBounds,
     pub(super) target: Target,
@@ -46,7 +47,7 @@ pub(super) struct Lane {
     pub(super) address: String,
 }
 
-impl Lane {
+impl SinkLane {
     /// Until the sink is to stop, or nobody gives it rows any more.
     pub(super) async fn run(mut self) {
         let mut first = None;

@@ -8,6 +8,7 @@
 //! starting and stopping (`connectors`).
 
 mod dead_letters;
+pub(crate) mod delivered;
 mod file;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod headers;
@@ -40,14 +41,35 @@ use std::time::Duration;
 use self::message_ids::MessageIds;
 use self::session::SinkSession;
 use super::connectors::{ConnectorContext, ConnectorStatus};
-use super::local::LocalError;
+use super::local::{LocalDoor, LocalError};
 use crate::config::SinkSettings;
 use crate::telemetry::log;
 
-pub(crate) use self::test_message::{SinkTestOutcome, test};
-
 /// How long to wait before the session is connected again: the broker ends it only when something is wrong.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What came of a message that a sink was tested with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SinkTestOutcome {
+    /// The target has it, after so many milliseconds.
+    Delivered {
+        /// From the message to the answer.
+        milliseconds: u64,
+        /// What the target was given, if it is text.
+        sent: Option<String>,
+    },
+    /// The condition does not hold for it: nothing was sent.
+    PassedOver,
+    /// It would be a dead letter: an expression fails, or the target never takes it.
+    Rejected(String),
+    /// It would be tried again.
+    Failed(String),
+}
+
+/// Sends one message of this topic and payload through a sink's condition, template and target, past its session.
+pub(crate) async fn test(sink: &SinkSettings, door: &LocalDoor, topic: &str, payload: &str) -> SinkTestOutcome {
+    test_message::send(sink, door, topic, payload).await
+}
 
 /// Runs a sink until it is to stop.
 pub(super) async fn run(settings: Arc<SinkSettings>, mut context: ConnectorContext) {

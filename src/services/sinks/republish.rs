@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::values::values_of;
 use crate::codec::{AckKind, Property, ReasonCode};
 use crate::config::sink_targets::RepublishSettings;
@@ -93,8 +93,8 @@ impl RepublishTarget {
 
     fn message(&self, row: &Row) -> Result<OwnedPublish, String> {
         let passed = row.user_properties.iter().find(|(name, _)| name == HOPS);
-        let passed: u8 = passed.and_then(|(_, value)| value.parse().ok()).unwrap_or(0);
-        if passed >= self.settings.hops_max {
+        let passed = passed.map_or(0, |(_, value)| value.parse().unwrap_or(u32::MAX));
+        if passed >= u32::from(self.settings.hops_max) {
             return Err(format!("it has passed {passed} sinks and bridges already"));
         }
         let topic = self.settings.topic.render_text(&values_of(row)).map_err(|error| format!("topic: {error}"))?;
@@ -110,7 +110,7 @@ impl RepublishTarget {
 }
 
 /// What goes on from the message that it was, and how many have passed it on.
-fn properties(row: &Row, hops: u8) -> Box<[u8]> {
+fn properties(row: &Row, hops: u32) -> Box<[u8]> {
     let mut block = Vec::new();
     if let Some(text) = &row.content_type {
         Property::ContentType(text).write_to(&mut block);

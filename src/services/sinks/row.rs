@@ -28,7 +28,7 @@ pub(crate) struct Row {
     pub(crate) received_ms: u64,
     /// Who published it, where that is known.
     pub(crate) client_id: Option<String>,
-    /// ... and as which user.
+    /// What that client was let in as.
     pub(crate) user: Option<String>,
     /// Where an answer is expected.
     pub(crate) response_topic: Option<String>,

@@ -9,13 +9,13 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::dead_letters::DeadLetter;
-use super::lane::{HeldRow, Lane, LaneReport};
+use super::lane::{HeldRow, LaneReport, SinkLane};
 use super::message_ids::MessageIds;
 use super::row::Row;
 use super::target::Target;
@@ -29,6 +29,9 @@ use crate::services::local::{LocalClient, LocalError, OwnedAck, OwnedPacket, Own
 
 /// How long what is under way may still take when the sink stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// From one dead letter in the log to the next.
+const DEAD_LETTER_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module's text.
 pub(super) struct SinkSession {
@@ -49,6 +52,8 @@ pub(super) struct SinkSession {
     waiting_dead: VecDeque<DeadLetter>,
     /// Messages that may be published at a time.
     receive_maximum: usize,
+    /// When the log had a dead letter last.
+    dead_in_log: Option<Instant>,
 }
 
 /// The end of a lane that rows are put into.
@@ -79,7 +84,7 @@ impl SinkSession {
             let target = Target::new(&settings, number, &context.door);
             let (reports, context) = (reports_in.clone(), context.clone());
             let address = settings.target.to_string();
-            tasks.spawn(Lane { number, bounds: settings.batch, target, rows, reports, context, address }.run());
+            tasks.spawn(SinkLane { number, bounds: settings.batch, target, rows, reports, context, address }.run());
             LaneEnd { rows: rows_in, held: 0 }
         });
         let lanes = lanes.collect();
@@ -97,6 +102,7 @@ impl SinkSession {
             sent_dead: HashMap::new(),
             waiting_dead: VecDeque::new(),
             receive_maximum: usize::from(receive_maximum.max(1)),
+            dead_in_log: None,
         }
     }
 
@@ -174,7 +180,7 @@ impl SinkSession {
             }
             Transformed::Dead(why) => {
                 let (topic, payload) = (publish.topic.into(), publish.payload);
-                self.bury(DeadLetter { topic, payload, why, packet_id });
+                self.add_dead_letter(DeadLetter { topic, payload, why, packet_id });
             }
         }
     }
@@ -205,7 +211,9 @@ impl SinkSession {
             self.held_qos0 -= usize::from(packet_id.is_none());
             match rejected {
                 None => self.acknowledge(packet_id),
-                Some(why) => self.bury(DeadLetter { topic: row.topic, payload: row.original, why, packet_id }),
+                Some(why) => {
+                    self.add_dead_letter(DeadLetter { topic: row.topic, payload: row.original, why, packet_id })
+                }
             }
         }
     }
@@ -216,9 +224,16 @@ impl SinkSession {
         }
     }
 
-    fn bury(&mut self, dead: DeadLetter) {
+    fn add_dead_letter(&mut self, dead: DeadLetter) {
         self.context.state.counters.dead_letters.fetch_add(1, Relaxed);
-        self.context.state.failed(&format!("a message on {:?} is a dead letter: {}", dead.topic, dead.why));
+        let text = format!("a message on {:?} is a dead letter: {}", dead.topic, dead.why);
+        // Clients make them: the log has one in a while, the counter all.
+        if self.dead_in_log.is_none_or(|last| last.elapsed() >= DEAD_LETTER_LOG_INTERVAL) {
+            self.dead_in_log = Some(Instant::now());
+            self.context.state.failed(&text);
+        } else {
+            self.context.state.note_error(&text);
+        }
         self.waiting_dead.push_back(dead);
     }
 

@@ -4,8 +4,7 @@
 //! target gets each row at least once, and says nothing of a batch before it has all of it as safely as it can.
 //! Leaves to others: how long to wait before the next attempt, dead letters and acknowledgements (`lane`, `session`).
 
-use std::time::Duration;
-
+use super::delivered::{DeliverError, Delivered};
 use super::file::FileTarget;
 use super::http::HttpTarget;
 #[cfg(feature = "kafka")]
@@ -22,44 +21,12 @@ use crate::config::SinkSettings;
 use crate::config::sink_targets::TargetSettings;
 use crate::services::local::LocalDoor;
 
-/// What came of a batch that the target has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Delivered {
-    /// It has every row.
-    All,
-    /// It has every row but those that it never takes.
-    Some {
-        /// The row's place in the batch, and why: it goes to the dead letters.
-        rejected: Vec<(usize, String)>,
-    },
-}
-
-/// Why a batch has to be tried again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum DeliverError {
-    /// The target cannot take it now; in order, and whole.
-    #[error("{why}")]
-    Retry {
-        /// For the log and whoever asks for the sink's state.
-        why: String,
-        /// What the target itself asks to wait for.
-        after: Option<Duration>,
-    },
-}
-
-impl DeliverError {
-    /// Cannot be taken now.
-    pub(crate) fn retry(why: impl ToString) -> Self {
-        Self::Retry { why: why.to_string(), after: None }
-    }
-}
-
 /// A connected target, or one that connects with the next batch.
 #[derive(Debug)]
 pub(crate) enum Target {
     /// A server of HTTP.
     Http(HttpTarget),
-    /// Files.
+    /// Lines in a folder of this machine.
     File(FileTarget),
     /// Other topics of this broker.
     Republish(RepublishTarget),
@@ -81,7 +48,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    /// That of one worker of a sink.
+    /// For one worker of a sink; nothing is opened yet.
     pub(crate) fn new(sink: &SinkSettings, worker: usize, door: &LocalDoor) -> Self {
         match &sink.target {
             TargetSettings::Http(settings) => Self::Http(HttpTarget::new(settings.clone())),

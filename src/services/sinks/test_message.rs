@@ -12,29 +12,13 @@ use crate::limits::SINK_TIMEOUT_MAX_MS;
 use crate::services::connectors::now_ms;
 use crate::services::local::{LocalDoor, OwnedPublish};
 
-use super::target::{DeliverError, Delivered, Target};
+use super::SinkTestOutcome;
+use super::delivered::{DeliverError, Delivered};
+use super::target::Target;
 use super::transform::{Transformed, transform};
 
-/// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SinkTestOutcome {
-    /// The target has it, after so many milliseconds.
-    Delivered {
-        /// From the message to the answer.
-        milliseconds: u64,
-        /// What the target was given, if it is text.
-        sent: Option<String>,
-    },
-    /// The condition does not hold for it: nothing was sent.
-    PassedOver,
-    /// It would be a dead letter: an expression fails, or the target never takes it.
-    Rejected(String),
-    /// It would be tried again.
-    Failed(String),
-}
-
 /// Sends a message of this topic and payload through a target that is made for it.
-pub(crate) async fn test(sink: &SinkSettings, door: &LocalDoor, topic: &str, payload: &str) -> SinkTestOutcome {
+pub(super) async fn send(sink: &SinkSettings, door: &LocalDoor, topic: &str, payload: &str) -> SinkTestOutcome {
     let mut publish = OwnedPublish::new(topic, payload.to_owned());
     publish.qos = Qos::AtMostOnce;
     let received_ms = now_ms();

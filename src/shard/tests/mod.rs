@@ -37,6 +37,7 @@ mod replayed;
 mod restart;
 mod retained;
 mod routing;
+mod services;
 mod sys;
 mod tail;
 mod takeover;

@@ -5,11 +5,10 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::families::{FAMILIES, Family, FamilyKind, FamilyUnit};
-use super::scrape::{ListenerFigures, Samples, Scrape, ShardFigures};
+use super::scrape::{BridgeFigures, ListenerFigures, Samples, Scrape, ShardFigures, SinkFigures};
 use super::text_form;
 use crate::limits::{LISTENERS_MAX, SHARDS_MAX};
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
-use crate::services::admin::sinks::SinkView;
 use crate::telemetry::{CloseReason, DropReason, Report};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
@@ -39,11 +38,12 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
     Scrape {
         shards: (0..shards).map(figures).collect(),
         listeners: (0..listeners).map(listener).collect(),
+        bridges: vec![BridgeFigures { name: "cloud".to_owned(), messages: [3, 4], ..BridgeFigures::default() }],
         process: ProcessFigures { cpu_s: Some(1.5), resident_bytes: Some(4096), ..ProcessFigures::read() },
         disk: DiskFigures { available_bytes: Some(1), size_bytes: Some(2) },
         uptime: Duration::from_secs(60),
         certificates_end_s: Some(1_800_000_000),
-        sinks: vec![SinkView::sample("warehouse")],
+        sinks: vec![SinkFigures { name: "warehouse".to_owned(), ..SinkFigures::default() }],
         ..Scrape::default()
     }
 }

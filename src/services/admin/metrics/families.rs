@@ -1,8 +1,7 @@
 //! All metrics: name, kind, unit, meaning, and where their values come from.
 
-use std::time::Duration;
-
 use super::scrape::{Samples, Scrape};
+use crate::services::connectors::NotPassed;
 use crate::telemetry::{CloseReason, DropReason, PauseReason, Report};
 
 /// What a metric's values do.
@@ -126,7 +125,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "1 where the target of a sink has taken what it was given last, or was given nothing yet",
         |scrape, _, to| {
             for sink in &scrape.sinks {
-                to.labelled("sink", &sink.name, u64::from(matches!(sink.status, "connected" | "idle")));
+                to.labelled("sink", &sink.name, u64::from(sink.is_up));
             }
         },
     ),
@@ -147,8 +146,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "How long the oldest message that waits for a sink has waited",
         |scrape, _, to| {
             for sink in &scrape.sinks {
-                let lag = Duration::from_millis(sink.oldest_queued_ms.unwrap_or(0));
-                to.labelled_real("sink", &sink.name, lag.as_secs_f64());
+                to.labelled_real("sink", &sink.name, sink.lag.as_secs_f64());
             }
         },
     ),
@@ -265,6 +263,45 @@ pub(super) const FAMILIES: &[Family] = &[
         "When the first certificate of a listener expires, since 1970; absent without TLS",
         |scrape, _, to| to.one_if(scrape.certificates_end_s.and_then(|end_s| u64::try_from(end_s).ok())),
     ),
+    // --- bridges -------------------------------------------------------------------------------------------------------
+    gauge(
+        "dunlin_bridge_connected",
+        NoUnit,
+        "Whether a bridge is connected to the other broker: 1, or 0",
+        |scrape, _, to| {
+            for bridge in &scrape.bridges {
+                to.labelled("bridge", &bridge.name, bridge.is_connected.into());
+            }
+        },
+    ),
+    counter("dunlin_bridge_connects", NoUnit, "Connections that a bridge has made", |scrape, _, to| {
+        for bridge in &scrape.bridges {
+            to.labelled("bridge", &bridge.name, bridge.connects);
+        }
+    }),
+    counter("dunlin_bridge_messages", NoUnit, "Messages that a bridge has passed on, by direction", |scrape, _, to| {
+        for bridge in &scrape.bridges {
+            by_direction(to, &bridge.name, bridge.messages);
+        }
+    }),
+    counter("dunlin_bridge_payload", Bytes, "Payloads that a bridge has passed on, by direction", |scrape, _, to| {
+        for bridge in &scrape.bridges {
+            by_direction(to, &bridge.name, bridge.bytes);
+        }
+    }),
+    counter(
+        "dunlin_bridge_messages_not_passed",
+        NoUnit,
+        "Messages that a bridge has acknowledged and not passed on, by reason",
+        |scrape, _, to| {
+            for bridge in &scrape.bridges {
+                for reason in NotPassed::ALL {
+                    let labels = vec![("bridge", bridge.name.clone()), ("reason", reason.label().to_owned())];
+                    to.with_labels(labels, bridge.not_passed[reason as usize]);
+                }
+            }
+        },
+    ),
     // --- shards --------------------------------------------------------------------------------------------------------
     gauge(
         "dunlin_shard_responding",
@@ -379,4 +416,11 @@ fn by_version(to: &mut Samples<'_>, counts: &[u64; 3]) {
         .into_iter()
         .zip(counts)
         .for_each(|(version, count)| to.labelled("version", &version, *count));
+}
+
+/// Two values, of what comes in and of what goes out.
+fn by_direction(to: &mut Samples<'_>, bridge: &str, values: [u64; 2]) {
+    for (direction, value) in ["in", "out"].into_iter().zip(values) {
+        to.with_labels(vec![("bridge", bridge.to_owned()), ("direction", direction.to_owned())], value);
+    }
 }

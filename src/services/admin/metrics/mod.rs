@@ -25,11 +25,13 @@ use axum::response::{IntoResponse, Response};
 use super::access::Viewer;
 use super::problem::{HttpProblem, ReadProblems};
 use super::process::{DiskFigures, ProcessFigures};
+use super::sinks::SinkView;
 use super::state::AdminState;
 use crate::config::MetricsAccess;
 use crate::limits::METRICS_REPLY_MAX_MS;
-use scrape::Scrape;
+use crate::services::connectors::ConnectorKind;
 pub(super) use scrape::ShardFigures;
+use scrape::{Scrape, SinkFigures};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -67,6 +69,11 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
     accepted.any(|value| value.contains("application/openmetrics-text"))
 }
 
+fn bridges(state: &AdminState) -> Vec<scrape::BridgeFigures> {
+    let all = state.connectors.registry().all();
+    all.iter().filter(|one| one.kind == ConnectorKind::Bridge).map(|one| scrape::BridgeFigures::of(one)).collect()
+}
+
 /// What there is to show now.
 async fn scrape(state: &AdminState) -> Scrape {
     let known = state.known.load_full();
@@ -88,7 +95,25 @@ async fn scrape(state: &AdminState) -> Scrape {
         queued_memory_max_bytes: known.queued_memory_max_bytes,
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),
+        bridges: bridges(state),
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
-        sinks: sinks.ok().and_then(Result::ok).unwrap_or_default(),
+        sinks: sinks.ok().and_then(Result::ok).unwrap_or_default().into_iter().map(figures_of_sink).collect(),
+    }
+}
+
+fn figures_of_sink(sink: SinkView) -> SinkFigures {
+    SinkFigures {
+        is_up: matches!(sink.status, "connected" | "idle"),
+        lag: Duration::from_millis(sink.oldest_queued_ms.unwrap_or(0)),
+        name: sink.name,
+        queued_messages: sink.queued_messages,
+        queued_bytes: sink.queued_bytes,
+        received: sink.received,
+        delivered: sink.delivered,
+        delivered_bytes: sink.delivered_bytes,
+        passed_over: sink.passed_over,
+        dead_letters: sink.dead_letters,
+        dropped: sink.dropped,
+        failed_attempts: sink.failed_attempts,
     }
 }

@@ -1,12 +1,12 @@
 //! What one scrape shows, and what a metric's values are.
 
 use std::fmt::Display;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::services::admin::operated::AdminListener;
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
-use crate::services::admin::sinks::SinkView;
+use crate::services::connectors::{ConnectorState, ConnectorStatus, NotPassed};
 use crate::telemetry::{DurationHistogram, Report};
 
 /// A shard's numbers.
@@ -38,6 +38,53 @@ impl ListenerFigures {
     }
 }
 
+/// A bridge.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BridgeFigures {
+    pub(super) name: String,
+    pub(super) is_connected: bool,
+    /// In and out.
+    pub(super) messages: [u64; 2],
+    /// Likewise.
+    pub(super) bytes: [u64; 2],
+    pub(super) connects: u64,
+    /// By reason.
+    pub(super) not_passed: [u64; NotPassed::ALL.len()],
+}
+
+impl BridgeFigures {
+    pub(super) fn of(state: &ConnectorState) -> Self {
+        let counters = &state.counters;
+        let both = |of: [&AtomicU64; 2]| of.map(|counter| counter.load(Ordering::Relaxed));
+        Self {
+            name: state.name.to_string(),
+            is_connected: state.told().status == ConnectorStatus::Connected,
+            messages: both([&counters.messages_in, &counters.messages_out]),
+            bytes: both([&counters.bytes_in, &counters.bytes_out]),
+            connects: counters.connects.load(Ordering::Relaxed),
+            not_passed: std::array::from_fn(|at| counters.not_passed[at].load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// A sink's numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SinkFigures {
+    pub(super) name: String,
+    pub(super) is_up: bool,
+    pub(super) queued_messages: u64,
+    pub(super) queued_bytes: u64,
+    /// How long the oldest message has waited.
+    pub(super) lag: Duration,
+    pub(super) received: u64,
+    pub(super) delivered: u64,
+    pub(super) delivered_bytes: u64,
+    pub(super) passed_over: u64,
+    pub(super) dead_letters: u64,
+    pub(super) dropped: u64,
+    pub(super) failed_attempts: u64,
+}
+
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scrape {
@@ -56,7 +103,9 @@ pub(super) struct Scrape {
     /// Bans of operators that hold.
     pub(super) bans: u64,
     /// In the order of their names.
-    pub(super) sinks: Vec<SinkView>,
+    pub(super) sinks: Vec<SinkFigures>,
+    /// In the order of their names.
+    pub(super) bridges: Vec<BridgeFigures>,
 }
 
 impl Scrape {

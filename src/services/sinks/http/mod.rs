@@ -18,10 +18,10 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::transform::one_line_json;
-use crate::config::sink_targets::{HttpAnswerKind, HttpBody, HttpLogin, HttpMethod, HttpSinkSettings};
+use crate::config::sink_targets::{HttpAnswerKind, HttpBody, HttpLogin, HttpSinkSettings, SinkRequestMethod};
 use connection::{HttpConnection, SinkAnswer};
 
 /// See the module's text.
@@ -32,7 +32,7 @@ pub(crate) struct HttpTarget {
 }
 
 /// What a server has said of some rows.
-enum Said {
+enum ServerWord {
     /// It has them, but for these.
     Taken(Vec<(usize, String)>),
     /// It does not take them as they are.
@@ -57,9 +57,9 @@ impl HttpTarget {
         };
         while let Some((from, to)) = parts.pop() {
             match self.send(&batch[from..to]).await? {
-                Said::Taken(of_part) => rejected.extend(of_part.into_iter().map(|(at, why)| (from + at, why))),
-                Said::Refused(why) if to - from == 1 => rejected.push((from, why)),
-                Said::Refused(_) => {
+                ServerWord::Taken(of_part) => rejected.extend(of_part.into_iter().map(|(at, why)| (from + at, why))),
+                ServerWord::Refused(why) if to - from == 1 => rejected.push((from, why)),
+                ServerWord::Refused(_) => {
                     let middle = from + (to - from) / 2;
                     parts.extend([(middle, to), (from, middle)]);
                 }
@@ -69,12 +69,12 @@ impl HttpTarget {
     }
 
     /// One request. What of it depends on files is read each time: a renewed token is taken.
-    async fn send(&mut self, rows: &[Row]) -> Result<Said, DeliverError> {
+    async fn send(&mut self, rows: &[Row]) -> Result<ServerWord, DeliverError> {
         let body = body(&self.settings.body, rows);
         let headers = headers(&self.settings, rows, &body, unix_s()).map_err(DeliverError::retry)?;
         let method = match self.settings.method {
-            HttpMethod::Post => Method::POST,
-            HttpMethod::Put => Method::PUT,
+            SinkRequestMethod::Post => Method::POST,
+            SinkRequestMethod::Put => Method::PUT,
         };
         let path = self.settings.url.path.clone();
         let make = || {
@@ -89,15 +89,15 @@ impl HttpTarget {
         self.judge(&answer, rows)
     }
 
-    fn judge(&self, answer: &SinkAnswer, rows: &[Row]) -> Result<Said, DeliverError> {
+    fn judge(&self, answer: &SinkAnswer, rows: &[Row]) -> Result<ServerWord, DeliverError> {
         let status = answer.status;
         let text = String::from_utf8_lossy(&answer.body);
         let text: String = text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let why = format!("{} answers {status}: {}", self.settings.url, text.trim());
         if status.is_success() {
             return match self.settings.answer {
-                HttpAnswerKind::Status => Ok(Said::Taken(Vec::new())),
-                HttpAnswerKind::Elasticsearch => answer::of_bulk(&answer.body, rows.len()).map(Said::Taken),
+                HttpAnswerKind::Status => Ok(ServerWord::Taken(Vec::new())),
+                HttpAnswerKind::Elasticsearch => answer::of_bulk(&answer.body, rows.len()).map(ServerWord::Taken),
             };
         }
         let is_about_us = [
@@ -109,7 +109,7 @@ impl HttpTarget {
             StatusCode::TOO_MANY_REQUESTS,
         ];
         if status.is_client_error() && !is_about_us.contains(&status) {
-            return Ok(Said::Refused(why));
+            return Ok(ServerWord::Refused(why));
         }
         Err(DeliverError::Retry { why, after: retry_after(&answer.headers) })
     }
@@ -121,7 +121,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-/// The rows as one body.
+/// What a request for these rows holds.
 fn body(kind: &HttpBody, rows: &[Row]) -> Bytes {
     match (kind, rows) {
         (HttpBody::Single, [row, ..]) => row.payload.clone(),

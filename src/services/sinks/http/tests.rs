@@ -58,7 +58,7 @@ fn answer(status: &str, more: &str) -> String {
 fn settings(url: HttpUrl) -> HttpSinkSettings {
     HttpSinkSettings {
         url,
-        method: HttpMethod::Post,
+        method: SinkRequestMethod::Post,
         headers: vec![("X-Site".to_owned(), "north".to_owned())],
         login: HttpLogin::None,
         signature: None,

@@ -1,0 +1,57 @@
+//! Clients of the broker's own: how they come in, and that nobody else does under their names.
+
+use super::access::use_rules;
+use super::harness::{World, v5, v5_kept};
+use super::show::publish1;
+use crate::codec::{Connect, Packet, Version};
+use crate::settings::ListenerSettings;
+use crate::shard::UserNameBasis;
+
+/// As a service connects.
+fn service(world: &mut World, connect: &Connect<'_>) -> (usize, Vec<String>) {
+    let peer = world.open_at(ListenerSettings::internal(), UserNameBasis::Claim, connect);
+    let answer = world.read(peer);
+    (peer, answer)
+}
+
+#[test]
+fn the_client_id_of_a_service_is_refused_from_everybody_else() {
+    let mut world = World::new();
+    let (_, answer) = service(&mut world, &v5("$bridge/b"));
+    assert!(answer[0].starts_with("CONNACK success"), "{answer:?}");
+    for id in ["$bridge/b", "$bridge/", "$sink/x/0", "$source/s"] {
+        for connect in [v5(id), Connect::new(Version::V311, id, true)] {
+            let peer = world.open(&connect);
+            let answer = world.read(peer);
+            assert!(answer.iter().any(|line| line.starts_with("CLOSED refused")), "{id}: {answer:?}");
+            assert!(!answer[0].starts_with("CONNACK success"), "{id}: {answer:?}");
+        }
+    }
+    // What only looks like it is anybody's.
+    for id in ["bridge/b", "$bridge", "$bridges/b", "x$bridge/b"] {
+        let peer = world.open(&v5(id));
+        assert!(world.read(peer)[0].starts_with("CONNACK success"), "{id}");
+    }
+    // And a service has no other name.
+    let (_, answer) = service(&mut world, &v5("c"));
+    assert!(!answer[0].starts_with("CONNACK success"), "{answer:?}");
+}
+
+#[test]
+fn no_rule_and_no_bound_of_clients_holds_for_a_service() {
+    let mut world = World::with(1, |settings| {
+        settings.session_expiry_max_s = 60;
+        settings.keep_alive_max_s = 30;
+        settings.receive_maximum = 2;
+    });
+    use_rules(&mut world, "topic read nothing\n");
+    let (peer, answer) = service(&mut world, &v5_kept("$sink/s"));
+    assert_eq!(answer, ["CONNACK success"], "neither its expiry nor its keep alive nor its messages are bounded");
+    world.subscribe(peer, "a/#", 1);
+    for number in 1..=4 {
+        world.send(peer, &Packet::Publish(publish1(number, "a/b", "x")));
+    }
+    let heard = world.read(peer);
+    assert_eq!(heard.iter().filter(|line| line.starts_with("PUBACK")).count(), 4, "{heard:?}");
+    assert_eq!(heard.iter().filter(|line| line.starts_with("PUBLISH a/b")).count(), 4, "{heard:?}");
+}
