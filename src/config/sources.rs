@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::reload::Changed;
+use super::changes::Changed;
 use super::tables::{TableReader, is_service_name};
 use super::target_tables::{kafka_cluster, nats_server};
 use super::targets::{KafkaClusterSettings, NatsServerSettings};

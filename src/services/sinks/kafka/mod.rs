@@ -11,9 +11,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::{DeliveryFuture, FutureProducerContext};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
+use super::delivered::{DeliverError, Delivered};
 use super::headers::headers_of;
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::values::values_of;
 use crate::config::targets::KafkaSinkSettings;
 use crate::services::kafka::{Complaints, client_config};

@@ -13,9 +13,9 @@ use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture, PublishEr
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::{Client, HeaderMap, RequestErrorKind};
 
+use super::delivered::{DeliverError, Delivered};
 use super::headers::headers_of;
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::values::values_of;
 use crate::config::targets::NatsSinkSettings;
 use crate::services::nats::{connect, words_of};

@@ -20,8 +20,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{Type, TypePtr};
 use rustix::fs::{RenameFlags, renameat_with};
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::values::values_of;
 use crate::config::targets::ParquetSettings;
 use column::Column;

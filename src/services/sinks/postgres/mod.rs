@@ -22,8 +22,8 @@ use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
+use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
-use super::target::{DeliverError, Delivered};
 use super::values::values_of;
 use crate::config::targets::PostgresSettings;
 use crate::services::tls_client::client_config;
