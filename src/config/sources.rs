@@ -14,7 +14,7 @@ use crate::limits::{SOURCE_INFLIGHT_DEFAULT, SOURCE_INFLIGHT_MAX, SOURCE_TOPICS_
 use crate::settings::Unit;
 use crate::template::Template;
 
-/// One source.
+/// What one table says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceSettings {
     /// What it is called: in its client id, in metrics, in the API.
@@ -78,7 +78,7 @@ pub(crate) struct NatsFeedSettings {
 /// Where one begins that has read nothing yet.
 const STARTS: [(&str, bool); 2] = [("earliest", true), ("latest", false)];
 
-/// Reads one table.
+/// What a table comes to, unless something is wrong with it.
 pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<SourceSettings> {
     let name = table.needed_text("name").filter(|name| is_service_name(name));
     if name.is_none() && table.has("name") {

@@ -99,7 +99,7 @@ pub(super) fn parquet(table: &mut TableReader<'_, '_>, sink: &str) -> Option<Par
     Some(ParquetSettings { folder: folder?, prefix, columns, compresses: compresses.unwrap_or(true) })
 }
 
-/// `[sink.nats]`
+/// Where rows go in NATS, and how it is reached.
 pub(super) fn nats(table: &mut TableReader<'_, '_>) -> Option<NatsSinkSettings> {
     let server = nats_server(table);
     let subject = template(table, "subject", NATS_SUBJECT);
@@ -134,7 +134,7 @@ pub(super) fn nats_server(table: &mut TableReader<'_, '_>) -> Option<NatsServerS
     Some(NatsServerSettings { servers: servers?, login, tls, timeout })
 }
 
-/// `[sink.kafka]`
+/// Where rows go in a cluster, what keeps them in order, and how it is reached.
 pub(super) fn kafka(table: &mut TableReader<'_, '_>) -> Option<KafkaSinkSettings> {
     let cluster = kafka_cluster(table);
     if !table.has("topic") {

@@ -22,9 +22,9 @@ pub struct TlsClientSettings {
 pub struct PostgresSettings {
     /// Host names or addresses, or folders of a Unix socket, tried in this order.
     pub hosts: Vec<String>,
-    /// Its port.
+    /// The same at each of the hosts.
     pub port: u16,
-    /// The database.
+    /// Which of the server's the table is in.
     pub database: String,
     /// Who we are.
     pub user: String,
@@ -62,7 +62,7 @@ pub struct ParquetSettings {
 pub enum ParquetType {
     /// UTF-8.
     Text,
-    /// Any bytes.
+    /// Whatever a payload may be.
     Bytes,
     /// 64 bits, signed.
     Integer,
@@ -74,7 +74,7 @@ pub enum ParquetType {
     Time,
 }
 
-/// `[sink.nats]`
+/// Where rows go in NATS, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NatsSinkSettings {
     /// How it is reached.
@@ -105,13 +105,13 @@ pub enum NatsLogin {
     None,
     /// User and password.
     Password(String, SecretPlace),
-    /// A token.
+    /// Whoever knows it comes in.
     Token(SecretPlace),
     /// A file of credentials, as `nsc` writes it.
     Credentials(PathBuf),
 }
 
-/// `[sink.kafka]`
+/// Where rows go in a cluster, what keeps them in order, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSinkSettings {
     /// How it is reached.

@@ -107,7 +107,7 @@ impl ForeignServer {
         self.await_port();
     }
 
-    /// `kill -9`.
+    /// As a power cut that only it sees.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -18,7 +18,7 @@ use super::values::values_of;
 use crate::config::targets::KafkaSinkSettings;
 use crate::services::kafka::{Complaints, client_config};
 
-/// The target.
+/// Opened with the next batch, and again after a failure.
 #[derive(Debug)]
 pub(crate) struct KafkaTarget {
     settings: KafkaSinkSettings,

@@ -25,7 +25,7 @@ const UNACKNOWLEDGED_MAX: usize = 512;
 /// What the server says of a message that is longer than the stream takes.
 const STREAM_MESSAGE_TOO_LONG: u64 = 10_054;
 
-/// The target.
+/// Opened with the next batch, and again after a failure.
 #[derive(Debug)]
 pub(crate) struct NatsTarget {
     settings: NatsSinkSettings,

@@ -29,7 +29,7 @@ use column::Column;
 /// What marks the hidden files of this process: those of one that was killed may go.
 static PROCESS: LazyLock<String> = LazyLock::new(|| format!("{}-{}", std::process::id(), unix_ms()));
 
-/// The target.
+/// Opened with the next batch, and again after a failure.
 #[derive(Debug)]
 pub(crate) struct ParquetTarget {
     settings: Arc<ParquetSettings>,

@@ -36,7 +36,7 @@ const STAGING: &str = "pg_temp.dunlin_batch";
 /// Its column for the order of rows: the last of one key wins.
 const ORDINAL: &str = "dunlin_ordinal";
 
-/// The target.
+/// Opened with the next batch, and again after a failure.
 pub(crate) struct PostgresTarget {
     settings: PostgresSettings,
     connected: Option<Connected>,
