@@ -3,55 +3,13 @@
 //! Always holds: what [`Feed::taken`] was not called for comes again when the feed is opened anew.
 //! Leaves to others: each system's own way of that (`kafka`, `nats`).
 
-use std::fmt;
-
-use bytes::Bytes;
-
+use super::message::{FeedMessage, Mark};
 use crate::config::sources::FeedSettings;
 
 #[cfg(feature = "kafka")]
 use super::kafka::KafkaFeed;
 #[cfg(feature = "nats")]
 use super::nats::NatsFeed;
-
-/// A message of another system.
-pub(super) struct FeedMessage {
-    /// The topic or subject that it has there.
-    pub(super) place: String,
-    pub(super) key: Option<Bytes>,
-    pub(super) payload: Bytes,
-    /// In their order; a name may stand twice.
-    pub(super) headers: Vec<(String, String)>,
-    /// When it came there, in milliseconds since 1970.
-    pub(super) time_ms: Option<u64>,
-    pub(super) mark: Mark,
-}
-
-/// By which the other system knows a message.
-pub(super) enum Mark {
-    /// Place, partition and offset.
-    #[cfg(feature = "kafka")]
-    Kafka { topic: String, partition: i32, offset: i64 },
-    /// Stream and place in it, and who is told.
-    #[cfg(feature = "nats")]
-    Nats { sequence: u64, acker: Box<async_nats::jetstream::message::Acker> },
-}
-
-/// For messages about it.
-impl fmt::Display for Mark {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            #[cfg(feature = "kafka")]
-            Self::Kafka { topic, partition, offset } => {
-                write!(out, "message {offset} of {topic}, partition {partition}")
-            }
-            #[cfg(feature = "nats")]
-            Self::Nats { sequence, .. } => write!(out, "message {sequence} of the stream"),
-            #[cfg(not(any(feature = "kafka", feature = "nats")))]
-            _ => write!(out, "a message"),
-        }
-    }
-}
 
 /// An open one.
 pub(super) enum Feed {

@@ -10,7 +10,7 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::feed::{FeedMessage, Mark};
+use super::message::{FeedMessage, Mark};
 use crate::config::sources::KafkaFeedSettings;
 use crate::services::kafka::{Complaints, client_config};
 

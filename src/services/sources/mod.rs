@@ -8,6 +8,7 @@
 mod feed;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod message;
 #[cfg(feature = "nats")]
 mod nats;
 mod publish;
@@ -23,7 +24,8 @@ use crate::codec::{AckKind, ReasonCode};
 use crate::config::SourceSettings;
 use crate::ids::{PacketId, Qos};
 use crate::limits::SOURCE_RETRY_MAX_MS;
-use feed::{Feed, FeedMessage, Mark};
+use feed::Feed;
+use message::{FeedMessage, Mark};
 use publish::publish_of;
 
 /// The first wait before it tries again.

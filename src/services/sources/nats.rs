@@ -10,7 +10,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt as _;
 
-use super::feed::{FeedMessage, Mark};
+use super::message::{FeedMessage, Mark};
 use crate::config::sources::NatsFeedSettings;
 use crate::services::nats::{connect, words_of};
 

@@ -5,7 +5,7 @@
 
 use minijinja::{Value, context};
 
-use super::feed::FeedMessage;
+use super::message::FeedMessage;
 use crate::codec::Property;
 use crate::config::SourceSettings;
 use crate::limits::{TEMPLATE_INPUT_MAX_BYTES, TOPIC_LEVELS_MAX};

@@ -15,7 +15,7 @@ use crate::config::targets::ParquetType;
 
 /// One value, or none.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Cell {
+pub(super) enum ParquetCell {
     Null,
     Bytes(Vec<u8>),
     Integer(i64),
@@ -25,7 +25,7 @@ pub(super) enum Cell {
 
 /// The values of a column; those of rows that have none are left out, and its levels say where.
 #[derive(Debug)]
-pub(super) struct Column {
+pub(super) struct ParquetColumn {
     values: Values,
     /// 1 for a row that has a value, 0 for one that has none.
     levels: Vec<i16>,
@@ -39,7 +39,7 @@ enum Values {
     Booleans(Vec<bool>),
 }
 
-impl Column {
+impl ParquetColumn {
     pub(super) fn new(kind: ParquetType, rows: usize) -> Self {
         let values = match kind {
             ParquetType::Text | ParquetType::Bytes => Values::Bytes(Vec::with_capacity(rows)),
@@ -51,14 +51,14 @@ impl Column {
     }
 
     /// Adds the next row's.
-    pub(super) fn push(&mut self, cell: Cell) {
-        let is_there = cell != Cell::Null;
+    pub(super) fn push(&mut self, cell: ParquetCell) {
+        let is_there = cell != ParquetCell::Null;
         match (&mut self.values, cell) {
-            (Values::Bytes(all), Cell::Bytes(value)) => all.push(value.into()),
-            (Values::Integers(all), Cell::Integer(value)) => all.push(value),
-            (Values::Numbers(all), Cell::Number(value)) => all.push(value),
-            (Values::Booleans(all), Cell::Boolean(value)) => all.push(value),
-            (_, cell) => assert_eq!(cell, Cell::Null, "a cell is made for the type of its column"),
+            (Values::Bytes(all), ParquetCell::Bytes(value)) => all.push(value.into()),
+            (Values::Integers(all), ParquetCell::Integer(value)) => all.push(value),
+            (Values::Numbers(all), ParquetCell::Number(value)) => all.push(value),
+            (Values::Booleans(all), ParquetCell::Boolean(value)) => all.push(value),
+            (_, cell) => assert_eq!(cell, ParquetCell::Null, "a cell is made for the type of its column"),
         }
         self.levels.push(is_there.into());
     }
@@ -75,7 +75,7 @@ impl Column {
     }
 }
 
-impl Cell {
+impl ParquetCell {
     /// The value as the column's type has it.
     pub(super) fn of(kind: ParquetType, value: &Value) -> Result<Self, String> {
         if value.is_none() || value.is_undefined() {
@@ -144,20 +144,20 @@ mod tests {
     fn a_value_that_does_not_fit_is_an_error() {
         use ParquetType::{Boolean, Bytes, Integer, Number, Text, Time};
         let good = [
-            (Text, Value::from("x"), Cell::Bytes(b"x".to_vec())),
-            (Text, Value::from(true), Cell::Bytes(b"true".to_vec())),
-            (Text, Value::from(vec![1, 2]), Cell::Bytes(b"[1,2]".to_vec())),
-            (Bytes, Value::from_bytes(vec![0xff]), Cell::Bytes(vec![0xff])),
-            (Integer, Value::from(-5), Cell::Integer(-5)),
-            (Time, Value::from(1_796_040_000_123_u64), Cell::Integer(1_796_040_000_123)),
-            (Number, Value::from(5), Cell::Number(5.0)),
-            (Number, Value::from(1.5), Cell::Number(1.5)),
-            (Boolean, Value::from(false), Cell::Boolean(false)),
-            (Boolean, Value::UNDEFINED, Cell::Null),
-            (Integer, Value::from(()), Cell::Null),
+            (Text, Value::from("x"), ParquetCell::Bytes(b"x".to_vec())),
+            (Text, Value::from(true), ParquetCell::Bytes(b"true".to_vec())),
+            (Text, Value::from(vec![1, 2]), ParquetCell::Bytes(b"[1,2]".to_vec())),
+            (Bytes, Value::from_bytes(vec![0xff]), ParquetCell::Bytes(vec![0xff])),
+            (Integer, Value::from(-5), ParquetCell::Integer(-5)),
+            (Time, Value::from(1_796_040_000_123_u64), ParquetCell::Integer(1_796_040_000_123)),
+            (Number, Value::from(5), ParquetCell::Number(5.0)),
+            (Number, Value::from(1.5), ParquetCell::Number(1.5)),
+            (Boolean, Value::from(false), ParquetCell::Boolean(false)),
+            (Boolean, Value::UNDEFINED, ParquetCell::Null),
+            (Integer, Value::from(()), ParquetCell::Null),
         ];
         for (kind, value, expected) in good {
-            assert_eq!(Cell::of(kind, &value), Ok(expected), "{kind:?} {value:?}");
+            assert_eq!(ParquetCell::of(kind, &value), Ok(expected), "{kind:?} {value:?}");
         }
         let bad = [
             (Text, Value::from_bytes(vec![0xff])),
@@ -169,7 +169,7 @@ mod tests {
             (Boolean, Value::from(1)),
         ];
         for (kind, value) in bad {
-            assert!(Cell::of(kind, &value).is_err(), "{kind:?} {value:?}");
+            assert!(ParquetCell::of(kind, &value).is_err(), "{kind:?} {value:?}");
         }
     }
 }

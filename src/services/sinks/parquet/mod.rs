@@ -24,7 +24,7 @@ use super::delivered::{DeliverError, Delivered};
 use super::row::Row;
 use super::values::values_of;
 use crate::config::targets::ParquetSettings;
-use column::Column;
+use column::ParquetColumn;
 
 /// What marks the hidden files of this process: those of one that was killed may go.
 static PROCESS: LazyLock<String> = LazyLock::new(|| format!("{}-{}", std::process::id(), unix_ms()));
@@ -75,12 +75,13 @@ fn sweep(settings: &ParquetSettings) -> io::Result<()> {
 
 /// Makes columns of the rows, and of these a file.
 fn write(settings: &ParquetSettings, rows: &[Row]) -> Result<Delivered, ParquetError> {
-    let mut columns: Vec<Column> = settings.columns.iter().map(|(_, _, kind)| Column::new(*kind, rows.len())).collect();
+    let mut columns: Vec<ParquetColumn> =
+        settings.columns.iter().map(|(_, _, kind)| ParquetColumn::new(*kind, rows.len())).collect();
     let mut rejected = Vec::new();
     for (at, row) in rows.iter().enumerate() {
         let values = values_of(row);
         let cells = settings.columns.iter().map(|(name, formula, kind)| {
-            let cell = formula.value(&values).and_then(|value| column::Cell::of(*kind, &value));
+            let cell = formula.value(&values).and_then(|value| column::ParquetCell::of(*kind, &value));
             cell.map_err(|why| format!("column {name}: {why}"))
         });
         match cells.collect::<Result<Vec<_>, _>>() {
@@ -96,7 +97,7 @@ fn write(settings: &ParquetSettings, rows: &[Row]) -> Result<Delivered, ParquetE
 }
 
 /// Writes a file whose name has the time and its first row's id.
-fn write_file(settings: &ParquetSettings, columns: &[Column], first: u128) -> Result<(), ParquetError> {
+fn write_file(settings: &ParquetSettings, columns: &[ParquetColumn], first: u128) -> Result<(), ParquetError> {
     let (prefix, folder) = (&settings.prefix, &settings.folder);
     let name = format!("{prefix}-{}-{first:032x}.parquet", unix_ms());
     let hidden = folder.join(format!(".{prefix}-{}-{first:032x}.partial", *PROCESS));
@@ -111,7 +112,7 @@ fn write_file(settings: &ParquetSettings, columns: &[Column], first: u128) -> Re
     written
 }
 
-fn write_hidden(settings: &ParquetSettings, columns: &[Column], hidden: &Path) -> Result<(), ParquetError> {
+fn write_hidden(settings: &ParquetSettings, columns: &[ParquetColumn], hidden: &Path) -> Result<(), ParquetError> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(hidden)?;
     let compression = if settings.compresses { Compression::SNAPPY } else { Compression::UNCOMPRESSED };
     let properties =

@@ -56,14 +56,14 @@ struct Connected {
 }
 
 /// Why a part of a batch did not get in.
-enum Refusal {
+enum BatchRefusal {
     /// Something about a value in it.
     OfRows(String),
     /// Anything else.
     OfServer(String),
 }
 
-impl From<tokio_postgres::Error> for Refusal {
+impl From<tokio_postgres::Error> for BatchRefusal {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(said) = error.as_db_error() else { return Self::OfServer(words_of(&error)) };
         let text = match said.detail() {
@@ -102,7 +102,7 @@ impl PostgresTarget {
                 self.connected = Some(connected);
                 Ok(delivered)
             }
-            Err(Refusal::OfRows(why) | Refusal::OfServer(why)) => Err(DeliverError::retry(why)),
+            Err(BatchRefusal::OfRows(why) | BatchRefusal::OfServer(why)) => Err(DeliverError::retry(why)),
         }
     }
 
@@ -137,11 +137,11 @@ impl PostgresTarget {
             }
         };
         self.prepare(client).await.map_err(|refusal| match refusal {
-            Refusal::OfRows(why) | Refusal::OfServer(why) => why,
+            BatchRefusal::OfRows(why) | BatchRefusal::OfServer(why) => why,
         })
     }
 
-    async fn prepare(&self, client: Client) -> Result<Connected, Refusal> {
+    async fn prepare(&self, client: Client) -> Result<Connected, BatchRefusal> {
         let settings = &self.settings;
         let (table, columns) = (quoted_path(&settings.table), self.column_list());
         let shape = client.prepare(&format!("SELECT {columns} FROM {table}")).await?;
@@ -179,7 +179,7 @@ impl PostgresTarget {
         self.settings.columns.iter().map(|(name, _)| quoted(name)).collect::<Vec<_>>().join(", ")
     }
 
-    async fn transaction(&self, connected: &Connected, batch: &[Row]) -> Result<Delivered, Refusal> {
+    async fn transaction(&self, connected: &Connected, batch: &[Row]) -> Result<Delivered, BatchRefusal> {
         let mut rejected = Vec::new();
         let mut lines: Vec<(usize, Bytes)> = Vec::with_capacity(batch.len());
         for (at, row) in batch.iter().enumerate() {
@@ -194,7 +194,7 @@ impl PostgresTarget {
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
             connected.client.batch_execute("SAVEPOINT dunlin").await?;
             let Err(refusal) = copy(connected, &lines[part.clone()]).await else { continue };
-            let Refusal::OfRows(why) = refusal else { return Err(refusal) };
+            let BatchRefusal::OfRows(why) = refusal else { return Err(refusal) };
             connected.client.batch_execute("ROLLBACK TO SAVEPOINT dunlin").await?;
             if part.len() == 1 {
                 rejected.push((lines[part.start].0, why));
@@ -229,7 +229,7 @@ impl PostgresTarget {
 }
 
 /// Copies some lines in, and from the temporary table into the table if there is one.
-async fn copy(connected: &Connected, lines: &[(usize, Bytes)]) -> Result<(), Refusal> {
+async fn copy(connected: &Connected, lines: &[(usize, Bytes)]) -> Result<(), BatchRefusal> {
     let sink = connected.client.copy_in::<_, Bytes>(&connected.copy).await?;
     let mut sink = pin!(sink);
     let mut part = BytesMut::with_capacity(COPY_PART_BYTES);
