@@ -833,3 +833,15 @@ pub const DEAD_LETTER_REASON_MAX_BYTES: usize = 1_000;
 pub const ADMIN_BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Messages of one such request.
 pub const ADMIN_BATCH_MESSAGES_MAX: usize = 1_000;
+/// Columns of a table or a file that a sink writes to: a row evaluates a formula for each.
+pub const TARGET_COLUMNS_MAX: usize = 256;
+/// Messages of a source that wait for their acknowledgement where nothing is said.
+pub const SOURCE_INFLIGHT_DEFAULT: u16 = 256;
+/// ... and at most: each has an identifier of its own, and is held until then.
+pub const SOURCE_INFLIGHT_MAX: u16 = 20_000;
+/// Topics or subjects of one source.
+pub const SOURCE_TOPICS_MAX: usize = 1_000;
+/// Sources of one configuration.
+pub const SOURCES_MAX: usize = 256;
+/// Longest wait before a source tries again.
+pub const SOURCE_RETRY_MAX_MS: u64 = 30_000;

@@ -40,6 +40,13 @@ pub struct Condition {
     expression: Arc<Expression<'static, 'static>>,
 }
 
+/// An expression that comes to a value, compiled.
+#[derive(Clone)]
+pub struct Formula {
+    source: Arc<str>,
+    expression: Arc<Expression<'static, 'static>>,
+}
+
 /// What a template is called in the environment that holds it.
 const NAME: &str = "template";
 
@@ -91,6 +98,34 @@ impl Condition {
         if value.is_undefined() { Err("it comes to a name that is not there".to_owned()) } else { Ok(value.is_true()) }
     }
 }
+
+impl Formula {
+    /// Compiles an expression; the error says what is wrong with it, in one line.
+    pub fn parse(source: &str) -> Result<Self, String> {
+        check_length(source)?;
+        let expression = EXPRESSIONS.compile_expression_owned(source.to_owned()).map_err(|error| words(&error))?;
+        Ok(Self { source: source.into(), expression: Arc::new(expression) })
+    }
+
+    /// What it comes to with these values; undefined where a member is not there.
+    pub fn value(&self, values: &Value) -> Result<Value, String> {
+        self.expression.eval(values.clone()).map_err(|error| words(&error))
+    }
+}
+
+impl fmt::Debug for Formula {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Formula").field(&self.source).finish()
+    }
+}
+
+impl PartialEq for Formula {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Formula {}
 
 impl fmt::Debug for Template {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,11 +183,27 @@ fn environment() -> Environment<'static> {
         Some(bytes) => STANDARD.encode(bytes),
         None => STANDARD.encode(value.to_string()),
     });
+    // A topic as a subject of NATS, and as the name of a topic of Kafka: levels between dots, what such a name cannot have as `_`.
+    environment.add_filter("nats_subject", |value: String| {
+        as_levels(&value, |c| !c.is_whitespace() && !c.is_control() && !".*>".contains(c))
+    });
+    environment.add_filter("kafka_topic", |value: String| {
+        as_levels(&value, |c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    });
     // A measurement, a tag or a field's name of InfluxDB's line protocol: what would end it is escaped, what no escape can hold goes.
     environment.add_filter("influx", |value: String| escaped(&value, &[',', '=', ' ', '\\']));
     // A text between quotes in that protocol.
     environment.add_filter("influx_text", |value: String| format!("\"{}\"", escaped(&value, &['"', '\\'])));
     environment
+}
+
+/// The levels of a topic between dots; `_` for each character that may not be there, and for a level that is empty.
+fn as_levels(topic: &str, may_be: impl Fn(char) -> bool) -> String {
+    let level = |level: &str| match level {
+        "" => "_".to_owned(),
+        level => level.chars().map(|c| if may_be(c) { c } else { '_' }).collect(),
+    };
+    topic.split('/').map(level).collect::<Vec<_>>().join(".")
 }
 
 /// With a backslash before each of these, and a space for each control character.
@@ -231,6 +282,23 @@ mod tests {
         assert_eq!(render("{{ topic | b64encode }}").unwrap(), "cGxhbnQvNy90ZW1w");
         assert!(render("{{ missing }}").unwrap_err().contains("undefined"));
         assert!(Template::parse("{{ topic").is_err() && Template::parse("{{ topic | nofilter }}").is_err());
+    }
+
+    #[test]
+    fn formulas_come_to_values_and_what_is_not_there_is_undefined() {
+        let value = |source: &str| Formula::parse(source).unwrap().value(&values());
+        assert_eq!(value("n"), Ok(Value::from(31.5)));
+        assert_eq!(value("(topic | split('/'))[2]"), Ok(Value::from("temp")));
+        assert!(value("list[9]").unwrap().is_undefined() && value("missing").unwrap().is_undefined());
+        assert!(value("missing.member").is_err() && Formula::parse("n +").is_err());
+    }
+
+    #[test]
+    fn topics_become_subjects_and_topics_of_others() {
+        let render = |source: &str| Template::parse(source).unwrap().render_text(&values()).unwrap();
+        assert_eq!(render("x.{{ topic | nats_subject }}"), "x.plant.7.temp");
+        assert_eq!(render("{{ 'a.b//*/c d/>/é' | nats_subject }}"), "a_b._._.c_d._.é");
+        assert_eq!(render("{{ '/a.b/é' | kafka_topic }}"), "_.a_b._");
     }
 
     #[test]

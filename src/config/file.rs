@@ -14,10 +14,11 @@ use super::{
     foreign,
     layers::{Given, Layer, ListenerTable, ROWS},
     sinks::{self, SinkSettings},
+    sources::{self, SourceSettings},
     suggest,
     tables::TableReader,
 };
-use crate::limits::SINKS_MAX;
+use crate::limits::{SINKS_MAX, SOURCES_MAX};
 use crate::settings::{Kind, Scope, Section, Setting};
 
 /// Reads the file's text; `path` is how messages name it. What could be read comes back beside what could not.
@@ -41,6 +42,8 @@ pub(super) struct FileSettings {
     pub(super) tables: Vec<ListenerTable>,
     /// Its `[[bridge]]` tables.
     pub(super) bridges: Vec<Arc<BridgeSettings>>,
+    /// Its `[[source]]` tables.
+    pub(super) sources: Vec<Arc<SourceSettings>>,
     /// Its `[[sink]]` tables.
     pub(super) sinks: Vec<Arc<SinkSettings>>,
     /// Those tables as they stand in the file.
@@ -58,6 +61,7 @@ impl FileSettings {
             bridges: Vec::new(),
             sinks: Vec::new(),
             sink_tables: Vec::new(),
+            sources: Vec::new(),
             problems: Vec::new(),
         }
     }
@@ -138,6 +142,27 @@ impl<'a> FileReader<'a> {
         opening.next().is_some_and(|first| opening.any(|other| other != first))
     }
 
+    /// As [`Self::bridge`], `[[source]]`.
+    fn source_tables(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
+        let tables = match value {
+            DeValue::Array(tables) if tables.iter().all(|table| table.get_ref().is_table()) => tables,
+            _ => return self.problem(span, "source holds tables: write [[source]] on a line of its own".to_owned()),
+        };
+        for table in tables {
+            let DeValue::Table(keys) = table.get_ref() else { continue };
+            let mut reader = TableReader::new("[[source]]", keys, table.span());
+            let source = sources::read(&mut reader);
+            if source.as_ref().is_some_and(|new| self.read.sources.iter().any(|known| known.name == new.name)) {
+                reader.problem(&table.span(), "another [[source]] has this name");
+            }
+            if self.read.sources.len() == SOURCES_MAX {
+                reader.problem(&table.span(), format!("there may be {SOURCES_MAX} sources, and this is one more"));
+            }
+            reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
+            self.read.sources.extend(source.map(Arc::new));
+        }
+    }
+
     /// A table of its own kind, `[[bridge]]`: its keys are no settings of the broker.
     fn bridge(&mut self, span: &Range<usize>, value: &DeValue<'a>) {
         let DeValue::Array(tables) = value else {
@@ -191,6 +216,9 @@ impl<'a> FileReader<'a> {
     fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {
         if name == "bridge" {
             return self.bridge(span, value);
+        }
+        if name == "source" {
+            return self.source_tables(span, value);
         }
         if name == "sink" {
             return self.sink(span, value);
@@ -346,6 +374,20 @@ mod tests {
     fn lines(text: &str) -> Vec<String> {
         let problems = read(Path::new("d.toml"), text).problems;
         problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn sources_have_names_of_their_own_and_there_may_be_so_many() {
+        let source = |name: usize| {
+            format!("[[source]]\nname = \"s{name}\"\ntopic = \"t\"\n[source.nats]\nservers = \"a\"\nstream = \"s\"\n")
+        };
+        let two = read(Path::new("d.toml"), &[source(1), source(2)].concat());
+        assert_eq!((two.sources.len(), two.problems.len()), (2, 0));
+        let twice = lines(&[source(1), source(1)].concat());
+        assert!(twice.iter().any(|line| line.contains("another [[source]] has this name")), "{twice:?}");
+        let many: String = (0..=SOURCES_MAX).map(source).collect();
+        assert!(lines(&many).iter().any(|line| line.contains("there may be 256 sources")));
+        assert!(lines("[source]\nname = \"x\"\n")[0].contains("[[source]]"));
     }
 
     #[test]

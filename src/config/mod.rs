@@ -35,12 +35,16 @@ pub mod otlp;
 mod print;
 pub mod process;
 mod reload;
+pub mod secrets;
 pub mod sink_targets;
 pub mod sinks;
+pub mod sources;
 pub mod store;
 mod store_command;
 mod suggest;
 mod tables;
+mod target_tables;
+pub mod targets;
 mod toml_string;
 pub mod unix;
 mod variables;
@@ -55,6 +59,7 @@ pub use otlp::{OtlpFiles, OtlpSettings};
 pub use print::{SettingInEffect, without_credentials};
 pub use process::{LogFormat, LogLevel, LogTarget, ProcessSettings};
 pub use sinks::SinkSettings;
+pub use sources::SourceSettings;
 pub use store::{Storage, StoreSettings};
 pub use store_command::StoreCommand;
 
@@ -122,6 +127,8 @@ pub struct Config {
     pub sinks: Vec<Arc<SinkSettings>>,
     /// Their tables as they stand in the file.
     sink_tables: Vec<String>,
+    /// Topics and subjects of others that messages come from, by name.
+    pub sources: Vec<Arc<SourceSettings>>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
     pub warnings: Vec<String>,
     /// The file that was read.
@@ -290,6 +297,7 @@ impl Config {
             bridges: from_file.bridges.clone(),
             sinks: from_file.sinks.clone(),
             sink_tables: from_file.sink_tables.clone(),
+            sources: from_file.sources.clone(),
             warnings: Vec::new(),
             file: None,
             access: AccessFiles::default(),

@@ -11,7 +11,7 @@ use super::{
     Problem, ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
-    sinks,
+    sinks, sources,
 };
 use crate::settings::{Change, Setting};
 
@@ -67,6 +67,7 @@ impl Config {
         }
         changes.now.extend(bridges(&self.bridges, &new.bridges));
         changes.now.extend(sinks::changed(&self.sinks, &new.sinks));
+        changes.now.extend(sources::changed(&self.sources, &new.sources));
         let (listeners, tables) = self.listeners_after(&new);
         let files = new.access.changed_since(&self.access);
         changes.now.extend(files.into_iter().map(|(name, old, new)| Changed { name, old, new }));
@@ -84,6 +85,7 @@ impl Config {
             bridges: new.bridges,
             sinks: new.sinks,
             sink_tables: new.sink_tables,
+            sources: new.sources,
             tables,
             resolved,
             ..self.clone()

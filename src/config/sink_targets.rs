@@ -6,7 +6,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::secrets::{SecretPlace, secret};
 use super::tables::{TableReader, is_service_name};
+use super::target_tables;
+use super::targets::{KafkaSinkSettings, NatsSinkSettings, ParquetSettings, PostgresSettings};
 use crate::ids::Qos;
 use crate::limits;
 use crate::settings::Unit;
@@ -21,6 +24,14 @@ pub enum TargetSettings {
     File(FileSinkSettings),
     /// Messages on other topics.
     Republish(RepublishSettings),
+    /// Messages on topics of a Kafka cluster.
+    Kafka(Box<KafkaSinkSettings>),
+    /// Messages on subjects of NATS.
+    Nats(Box<NatsSinkSettings>),
+    /// Rows of a table.
+    Postgres(Box<PostgresSettings>),
+    /// Files of Parquet in a folder.
+    Parquet(Box<ParquetSettings>),
 }
 
 impl TargetSettings {
@@ -30,6 +41,10 @@ impl TargetSettings {
             Self::Http(_) => "http",
             Self::File(_) => "file",
             Self::Republish(_) => "republish",
+            Self::Kafka(_) => "kafka",
+            Self::Nats(_) => "nats",
+            Self::Postgres(_) => "postgres",
+            Self::Parquet(_) => "parquet",
         }
     }
 }
@@ -41,32 +56,13 @@ impl fmt::Display for TargetSettings {
             Self::Http(settings) => settings.url.fmt(out),
             Self::File(settings) => settings.folder.display().fmt(out),
             Self::Republish(settings) => settings.topic.source().fmt(out),
+            Self::Kafka(settings) => settings.cluster.brokers.join(", ").fmt(out),
+            Self::Nats(settings) => settings.server.servers.join(", ").fmt(out),
+            Self::Postgres(settings) => {
+                write!(out, "{} {} of {}", settings.hosts.join(", "), settings.table, settings.database)
+            }
+            Self::Parquet(settings) => settings.folder.display().fmt(out),
         }
-    }
-}
-
-/// Where a secret is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretPlace {
-    /// In a file, whose first line it is.
-    File(PathBuf),
-    /// In an environment variable.
-    Variable(Box<str>),
-}
-
-impl SecretPlace {
-    /// The secret, as it is now.
-    pub fn read(&self) -> Result<String, String> {
-        let (secret, place) = match self {
-            Self::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-                (text.lines().next().unwrap_or_default().trim().to_owned(), path.display().to_string())
-            }
-            Self::Variable(name) => {
-                (std::env::var(&**name).map_err(|_| format!("the variable {name} is not set"))?, name.to_string())
-            }
-        };
-        if secret.is_empty() { Err(format!("{place} holds nothing")) } else { Ok(secret) }
     }
 }
 
@@ -239,7 +235,7 @@ impl fmt::Debug for HttpUrl {
 
 /// Reads the one table of a target that there is.
 pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<TargetSettings> {
-    let keys = ["http", "file", "republish"];
+    let keys = ["http", "file", "republish", "kafka", "nats", "postgres", "parquet"];
     let given: Vec<&str> = keys.into_iter().filter(|key| table.has(key)).collect();
     if given.len() != 1 {
         let text = format!("a sink has one target, not {}: [sink.{}]", given.len(), keys.join("], [sink."));
@@ -261,21 +257,28 @@ pub(super) fn read(table: &mut TableReader<'_, '_>) -> Option<TargetSettings> {
         table.take_problems(inner);
         target.map(TargetSettings::Republish)
     });
-    http.or(file).or(republish)
-}
-
-/// A secret that is in a file or in a variable, by two keys of which one may be there.
-pub(super) fn secret(
-    table: &mut TableReader<'_, '_>,
-    file_key: &'static str,
-    variable_key: &'static str,
-) -> Option<SecretPlace> {
-    let file = table.text(file_key);
-    let variable = table.text(variable_key);
-    if file.is_some() && variable.is_some() {
-        table.problem_of(variable_key, format!("{file_key} says already where it is"));
-    }
-    file.map(|path| SecretPlace::File(path.into())).or_else(|| variable.map(|name| SecretPlace::Variable(name.into())))
+    let kafka = table.table("kafka", "[sink.kafka]").and_then(|mut inner| {
+        let target = target_tables::kafka(&mut inner);
+        table.take_problems(inner);
+        target.map(|target| TargetSettings::Kafka(Box::new(target)))
+    });
+    let nats = table.table("nats", "[sink.nats]").and_then(|mut inner| {
+        let target = target_tables::nats(&mut inner);
+        table.take_problems(inner);
+        target.map(|target| TargetSettings::Nats(Box::new(target)))
+    });
+    let postgres = table.table("postgres", "[sink.postgres]").and_then(|mut inner| {
+        let target = target_tables::postgres(&mut inner);
+        table.take_problems(inner);
+        target.map(|target| TargetSettings::Postgres(Box::new(target)))
+    });
+    let sink = table.text("name").unwrap_or_default();
+    let parquet = table.table("parquet", "[sink.parquet]").and_then(|mut inner| {
+        let target = target_tables::parquet(&mut inner, &sink);
+        table.take_problems(inner);
+        target.map(|target| TargetSettings::Parquet(Box::new(target)))
+    });
+    http.or(file).or(republish).or(kafka).or(nats).or(postgres).or(parquet)
 }
 
 fn http(table: &mut TableReader<'_, '_>) -> Option<HttpSinkSettings> {

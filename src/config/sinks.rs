@@ -172,7 +172,8 @@ pub(super) fn changed(old: &[Arc<SinkSettings>], new: &[Arc<SinkSettings>]) -> V
 mod tests {
     use super::super::{Config, ConfigError, Invocation, System, load_on};
     use super::*;
-    use crate::config::sink_targets::{HttpBody, HttpLogin, SecretPlace, TargetSettings};
+    use crate::config::secrets::SecretPlace;
+    use crate::config::sink_targets::{HttpBody, HttpLogin, TargetSettings};
     use crate::settings::Machine;
 
     fn load(file: &str) -> Result<Config, String> {

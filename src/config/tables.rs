@@ -145,8 +145,10 @@ impl<'r, 'a> TableReader<'r, 'a> {
     pub(super) fn entries(&mut self, key: &'static str) -> Vec<(String, String)> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let DeValue::Table(table) = value.get_ref() else { return self.wrong(key, "a table").unwrap_or_default() };
+        let mut in_order: Vec<_> = table.iter().collect();
+        in_order.sort_by_key(|(name, _)| name.span().start);
         let mut entries = Vec::new();
-        for (name, value) in table {
+        for (name, value) in in_order {
             match value.get_ref().as_str() {
                 Some(text) => entries.push((name.get_ref().to_string(), text.to_owned())),
                 None => self.problem_of(key, format!("{} is no text", name.get_ref())),

@@ -3,7 +3,7 @@
 //! Owns: that thread, which starts with the first of them; a task for each, by name; their counters and states.
 //! Always holds: a reload starts, stops and changes those whose tables have changed and leaves all others alone; a task that is to
 //! end is asked to, and cut off when it has not within [`CONNECTOR_STOP_MAX_S`]; whatever a task does, no shard waits for it.
-//! Leaves to others: what each of them does (`bridge`), where messages wait meanwhile (the session of its client, on a shard).
+//! Leaves to others: what each of them does (`bridge`, `sources`), where messages wait meanwhile (the session of its client, on a shard).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use super::bridge;
 use super::local::LocalDoor;
 use super::sinks::{self, SinkTestOutcome};
-use crate::config::{BridgeSettings, Config, SinkSettings};
+use super::sources;
+use crate::config::{BridgeSettings, Config, SinkSettings, SourceSettings};
 use crate::limits::CONNECTOR_STOP_MAX_S;
 use crate::telemetry::log;
 
@@ -29,6 +30,7 @@ const NICE: i32 = 5;
 pub(crate) enum ConnectorKind {
     Bridge,
     Sink,
+    Source,
 }
 
 impl ConnectorKind {
@@ -37,6 +39,7 @@ impl ConnectorKind {
         match self {
             Self::Bridge => "bridge",
             Self::Sink => "sink",
+            Self::Source => "source",
         }
     }
 }
@@ -46,6 +49,7 @@ impl ConnectorKind {
 enum ConnectorSpec {
     Bridge { settings: Arc<BridgeSettings>, node: Box<str> },
     Sink(Arc<SinkSettings>),
+    Source(Arc<SourceSettings>),
 }
 
 /// By kind and name.
@@ -60,13 +64,17 @@ impl ConnectorSpec {
         });
         let sinks = config.sinks.iter();
         let sinks = sinks.map(|sink| ((ConnectorKind::Sink, sink.name.clone()), Self::Sink(Arc::clone(sink))));
-        bridges.chain(sinks).collect()
+        let sources = config.sources.iter();
+        let sources =
+            sources.map(|source| ((ConnectorKind::Source, source.name.clone()), Self::Source(Arc::clone(source))));
+        bridges.chain(sinks).chain(sources).collect()
     }
 
     async fn run(self, context: ConnectorContext) {
         match self {
             Self::Bridge { settings, node } => bridge::run(settings, &node, context).await,
             Self::Sink(settings) => sinks::run(settings, context).await,
+            Self::Source(settings) => sources::run(settings, context).await,
         }
     }
 }

@@ -209,8 +209,12 @@ pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Tabl
         }
         OperateCommand::Sinks => (api.get("/api/v1/sinks", &[])?, table::sinks),
         OperateCommand::Sink { name } => (api.get(&api::path(&["sinks", name]), &[])?, table::fields),
-        OperateCommand::PauseSink { name } => (api.post(&api::path(&["sinks", name, "pause"]), &json!({}))?, nothing),
-        OperateCommand::ResumeSink { name } => (api.post(&api::path(&["sinks", name, "resume"]), &json!({}))?, nothing),
+        OperateCommand::PauseSink { name } => {
+            (api.post(&api::path(&["sinks", name, "pause"]), &json!({}))?, table::done)
+        }
+        OperateCommand::ResumeSink { name } => {
+            (api.post(&api::path(&["sinks", name, "resume"]), &json!({}))?, table::done)
+        }
         OperateCommand::TestSink(test) => (test_sink(api, test)?, table::fields),
         OperateCommand::Traces => (api.get("/api/v1/traces", &[])?, table::traces),
         OperateCommand::EndTrace { id } => (api.delete(&api::path(&["traces", &id.to_string()]), &[])?, table::done),

@@ -10,9 +10,19 @@
 mod dead_letters;
 pub(crate) mod delivered;
 mod file;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod headers;
 mod http;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod lane;
 mod message_ids;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod republish;
 pub(crate) mod row;
 #[cfg(test)]

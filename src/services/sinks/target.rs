@@ -7,6 +7,14 @@
 use super::delivered::{DeliverError, Delivered};
 use super::file::FileTarget;
 use super::http::HttpTarget;
+#[cfg(feature = "kafka")]
+use super::kafka::KafkaTarget;
+#[cfg(feature = "nats")]
+use super::nats::NatsTarget;
+#[cfg(feature = "parquet")]
+use super::parquet::ParquetTarget;
+#[cfg(feature = "postgres")]
+use super::postgres::PostgresTarget;
 use super::republish::RepublishTarget;
 use super::row::Row;
 use crate::config::SinkSettings;
@@ -22,6 +30,21 @@ pub(crate) enum Target {
     File(FileTarget),
     /// Other topics of this broker.
     Republish(RepublishTarget),
+    /// Topics of a Kafka cluster.
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaTarget),
+    /// Subjects of NATS.
+    #[cfg(feature = "nats")]
+    Nats(NatsTarget),
+    /// A table of PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Postgres(Box<PostgresTarget>),
+    /// Files of Parquet.
+    #[cfg(feature = "parquet")]
+    Parquet(ParquetTarget),
+    /// What this build has no part for; the configuration refuses it before.
+    #[cfg(not(all(feature = "kafka", feature = "nats", feature = "parquet", feature = "postgres")))]
+    Absent,
 }
 
 impl Target {
@@ -34,6 +57,16 @@ impl Target {
                 let client_id = format!("$sink/{}/{worker}", sink.name);
                 Self::Republish(RepublishTarget::new(settings.clone(), door.clone(), client_id))
             }
+            #[cfg(feature = "kafka")]
+            TargetSettings::Kafka(settings) => Self::Kafka(KafkaTarget::new((**settings).clone())),
+            #[cfg(feature = "nats")]
+            TargetSettings::Nats(settings) => Self::Nats(NatsTarget::new((**settings).clone())),
+            #[cfg(feature = "postgres")]
+            TargetSettings::Postgres(settings) => Self::Postgres(Box::new(PostgresTarget::new((**settings).clone()))),
+            #[cfg(feature = "parquet")]
+            TargetSettings::Parquet(settings) => Self::Parquet(ParquetTarget::new((**settings).clone())),
+            #[cfg(not(all(feature = "kafka", feature = "nats", feature = "parquet", feature = "postgres")))]
+            _ => Self::Absent,
         }
     }
 
@@ -44,6 +77,16 @@ impl Target {
             Self::Http(target) => target.deliver(batch).await,
             Self::File(target) => target.deliver(batch).await,
             Self::Republish(target) => target.deliver(batch).await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(target) => target.deliver(batch).await,
+            #[cfg(feature = "nats")]
+            Self::Nats(target) => target.deliver(batch).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(target) => target.deliver(batch).await,
+            #[cfg(feature = "parquet")]
+            Self::Parquet(target) => target.deliver(batch).await,
+            #[cfg(not(all(feature = "kafka", feature = "nats", feature = "parquet", feature = "postgres")))]
+            Self::Absent => Err(DeliverError::retry("this dunlin was built without it")),
         }
     }
 }

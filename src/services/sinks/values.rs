@@ -16,15 +16,18 @@ use super::time_text::time_text;
 use crate::limits::TEMPLATE_INPUT_MAX_BYTES;
 
 /// Every name that there is.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 20] = [
     "client_id",
     "content_type",
     "correlation_data_base64",
     "id",
     "key",
     "output",
+    "output_bytes",
+    "output_text",
     "payload",
     "payload_base64",
+    "payload_bytes",
     "payload_text",
     "properties",
     "qos",
@@ -56,7 +59,10 @@ impl Object for RowValues {
             "payload" => self.payload.get_or_init(|| payload(&row.original)).clone(),
             "payload_text" => text(&row.original)?,
             "payload_base64" => Value::from(STANDARD.encode(&row.original)),
+            "payload_bytes" => Value::from_bytes(row.original.to_vec()),
             "output" => payload(&row.payload),
+            "output_text" => text(&row.payload)?,
+            "output_bytes" => Value::from_bytes(row.payload.to_vec()),
             "qos" => Value::from(row.qos as u8),
             "retain" => Value::from(row.retain),
             "time_ms" => Value::from(row.received_ms),

@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 
 use super::super::samples::row;
 use super::*;
-use crate::config::sink_targets::{HttpUrl, SecretPlace};
+use crate::config::secrets::SecretPlace;
+use crate::config::sink_targets::HttpUrl;
 
 /// What the server was sent, whole.
 type Requests = Arc<Mutex<Vec<String>>>;
