@@ -22,6 +22,7 @@ mod value;
 
 pub use authentication::{AUTHENTICATION_ROWS, AuthenticationSettings};
 pub use client_id_pattern::ClientIdPattern;
+#[cfg(feature = "runtime")]
 pub(crate) use declared::check_name;
 pub use declared::{INTERNAL_LISTENER_NAME, LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
 pub use lists::{MqttVersions, Networks, Origins, UserNames};

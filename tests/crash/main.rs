@@ -21,6 +21,7 @@ mod mosquitto;
 mod owners;
 #[path = "../support/ports.rs"]
 mod ports;
+#[allow(dead_code, reason = "shared with suites that look at requests")]
 #[path = "../support/recorder.rs"]
 mod recorder;
 mod restart;

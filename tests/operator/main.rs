@@ -28,6 +28,7 @@ mod passwords;
 mod ports;
 mod provider;
 mod rates;
+#[allow(dead_code, reason = "shared with suites that have it fail")]
 #[path = "../support/recorder.rs"]
 mod recorder;
 mod reload;

@@ -98,7 +98,7 @@ impl Drop for Recorder {
 
 fn serve(mut stream: TcpStream, shared: &Shared) {
     let mut bytes = Vec::new();
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     while !shared.ends.load(Ordering::SeqCst) {
         if let Some((recorded, length)) = whole(&bytes) {
             bytes.drain(..length);

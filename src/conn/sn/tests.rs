@@ -85,7 +85,7 @@ impl Peer {
 
     fn pass_s(&mut self, seconds: u64) -> Vec<String> {
         self.now.mono_ns += seconds * 1_000_000_000;
-        self.with(|client, turn, out| client.retry(turn, out));
+        self.with(super::client::SnClient::retry);
         self.datagrams()
     }
 

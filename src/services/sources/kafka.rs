@@ -75,10 +75,10 @@ impl KafkaFeed {
         })
     }
 
-    pub(super) fn taken(&mut self, topic: String, partition: i32, offset: i64) -> Result<(), String> {
-        let next = self.progress.done(&topic, partition, offset);
+    pub(super) fn taken(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), String> {
+        let next = self.progress.done(topic, partition, offset);
         let mut offsets = TopicPartitionList::new();
-        offsets.add_partition_offset(&topic, partition, Offset::Offset(next)).map_err(|error| error.to_string())?;
+        offsets.add_partition_offset(topic, partition, Offset::Offset(next)).map_err(|error| error.to_string())?;
         // A partition that another member of the group has by now is not ours to commit: what is here comes to that one again.
         let _ = self.consumer().store_offsets(&offsets);
         Ok(())

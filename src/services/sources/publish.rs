@@ -66,7 +66,7 @@ fn text_or_bytes(bytes: &[u8]) -> Value {
 fn properties_of(message: &FeedMessage) -> Vec<u8> {
     let mut block = Vec::new();
     let mut has_content_type = false;
-    let fits = |text: &str| text.len() <= usize::from(u16::MAX) && !text.contains('\0');
+    let fits = |text: &str| u16::try_from(text.len()).is_ok() && !text.contains('\0');
     for (name, value) in message.headers.iter().filter(|(name, value)| fits(name) && fits(value)) {
         let begins = |with: &str| name.get(..with.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(with));
         if name.eq_ignore_ascii_case("content-type") {

@@ -1,4 +1,4 @@
-//! Rows into a table of PostgreSQL, or of what speaks its protocol and has COPY, such as `TimescaleDB`.
+//! Rows into a table of PostgreSQL, or of what speaks its protocol and has COPY, such as TimescaleDB.
 //!
 //! Owns: one connection, which is opened with the next batch where there is none.
 //! Always holds: a batch is one transaction: the table has all of its good rows when it is acknowledged, and none before. What the
@@ -190,7 +190,7 @@ impl PostgresTarget {
         }
         // A constraint that waits for the end of the transaction could not be told of a row.
         connected.client.batch_execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
-        let mut parts: Vec<Range<usize>> = vec![0..lines.len()];
+        let mut parts: Vec<Range<usize>> = Vec::from([Range { start: 0, end: lines.len() }]);
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
             connected.client.batch_execute("SAVEPOINT dunlin").await?;
             let Err(refusal) = copy(connected, &lines[part.clone()]).await else { continue };
