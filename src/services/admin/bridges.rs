@@ -88,7 +88,7 @@ fn view(state: &ConnectorState) -> BridgeView {
 
 /// The bridges, in the order of their names.
 #[utoipa::path(
-    get, path = "/api/v1/bridges", tag = "operation",
+    get, path = "/api/v1/bridges", operation_id = "list_bridges", tag = "operation",
     responses(
         (status = 200, description = "done", body = Vec<BridgeView>),
         ReadProblems,
@@ -101,7 +101,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Jso
 
 /// Stop a bridge: both its connections end, and what is for it waits in its session.
 #[utoipa::path(
-    post, path = "/api/v1/bridges/{name}/stop", tag = "operation",
+    post, path = "/api/v1/bridges/{name}/stop", operation_id = "stop_bridge", tag = "operation",
     params(("name" = String, Path, description = "its name, percent-encoded")),
     responses(
         (status = 204, description = "it ends"),
@@ -119,7 +119,7 @@ pub(super) async fn stop(
 
 /// Start a bridge that was stopped, or that was to connect once.
 #[utoipa::path(
-    post, path = "/api/v1/bridges/{name}/start", tag = "operation",
+    post, path = "/api/v1/bridges/{name}/start", operation_id = "start_bridge", tag = "operation",
     params(("name" = String, Path, description = "its name, percent-encoded")),
     responses(
         (status = 204, description = "it connects"),

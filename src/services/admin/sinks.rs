@@ -107,7 +107,7 @@ async fn view(state: &AdminState, sink: &ConnectorState) -> Result<SinkView, Htt
 
 /// The sinks, in the order of their names.
 #[utoipa::path(
-    get, path = "/api/v1/sinks", tag = "sinks",
+    get, path = "/api/v1/sinks", operation_id = "list_sinks", tag = "sinks",
     responses(
         (status = 200, description = "done", body = Vec<SinkView>),
         ReadProblems,
@@ -119,7 +119,7 @@ pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Res
 
 /// One sink.
 #[utoipa::path(
-    get, path = "/api/v1/sinks/{name}", tag = "sinks",
+    get, path = "/api/v1/sinks/{name}", operation_id = "sink", tag = "sinks",
     params(("name" = String, Path, description = "its name")),
     responses(
         (status = 200, description = "done", body = SinkView),
@@ -138,7 +138,7 @@ pub(super) async fn describe(
 
 /// Stop a sink until it is resumed or the broker starts again. Messages wait in its session, for as long as that lives without it.
 #[utoipa::path(
-    post, path = "/api/v1/sinks/{name}/pause", tag = "sinks",
+    post, path = "/api/v1/sinks/{name}/pause", operation_id = "pause_sink", tag = "sinks",
     params(("name" = String, Path, description = "its name")),
     responses(
         (status = 204, description = "it stops"),
@@ -156,7 +156,7 @@ pub(super) async fn pause(
 
 /// Start a sink that was paused.
 #[utoipa::path(
-    post, path = "/api/v1/sinks/{name}/resume", tag = "sinks",
+    post, path = "/api/v1/sinks/{name}/resume", operation_id = "resume_sink", tag = "sinks",
     params(("name" = String, Path, description = "its name")),
     responses(
         (status = 204, description = "it starts"),
@@ -235,7 +235,7 @@ impl From<SinkTestOutcome> for SinkTestView {
 
 /// Send one message through a sink's condition, template and target, past its queue, and say what happened.
 #[utoipa::path(
-    post, path = "/api/v1/sinks/{name}/test", tag = "sinks", request_body = SinkTestMessage,
+    post, path = "/api/v1/sinks/{name}/test", operation_id = "test_sink", tag = "sinks", request_body = SinkTestMessage,
     params(("name" = String, Path, description = "its name")),
     responses(
         (status = 200, description = "what happened", body = SinkTestView),

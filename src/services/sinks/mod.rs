@@ -73,7 +73,11 @@ pub(crate) async fn test(sink: &SinkSettings, door: &LocalDoor, topic: &str, pay
 
 /// Runs a sink until it is to stop.
 pub(super) async fn run(settings: Arc<SinkSettings>, mut context: ConnectorContext) {
-    let mut ids = MessageIds::default();
+    let mut key = [0; 16];
+    if aws_lc_rs::rand::fill(&mut key).is_err() {
+        return context.state.failed("the system gives no random numbers");
+    }
+    let mut ids = MessageIds::new(key);
     loop {
         let mut stop = context.clone();
         let connected = tokio::select! {
