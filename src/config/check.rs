@@ -79,7 +79,8 @@ const WARNINGS_OF_A_KIND_MAX: usize = 16;
 /// A listener that asks for a PROXY header and takes it from nobody.
 fn trusts_nobody(listener: &Listener) -> Option<String> {
     let ListenerSettings { proxy_protocol, proxy_from, kind, .. } = &*listener.settings;
-    (*proxy_protocol && *kind != ListenerKind::Unix && proxy_from.are_none()).then(|| {
+    let asks = *proxy_protocol && !matches!(kind, ListenerKind::Unix | ListenerKind::MqttSn);
+    (asks && proxy_from.are_none()).then(|| {
         format!(
             "no client can connect on {}: proxy_protocol asks for a PROXY header, and proxy_from (--proxy-from) names no proxy \
              that one is taken from",

@@ -341,7 +341,12 @@ impl Config {
                     let settings = ListenerSettings { sn_topics: Arc::new(topics), ..(**settings).clone() };
                     self.listeners[at].settings = Arc::new(settings);
                 }
-                Err(text) => problems.push(self.problem("sn-topics", &text)),
+                Err(text) => {
+                    let of_table = self.tables.as_ref().map(|tables| &tables[at].resolved[index("sn-topics")].source);
+                    let source = of_table.unwrap_or_else(|| self.source("sn-topics"));
+                    let path = layers::ROWS[index("sn-topics")].path();
+                    problems.push(Problem::new(source, layers::about(&path, source, &text)));
+                }
             }
         }
     }

@@ -11,9 +11,10 @@ use super::{
     Problem, ProcessSettings, Settings, StoreSettings, System,
     layers::{ROWS, Resolved, index},
     listeners::Described,
+    print::without_credentials,
     sinks, sources,
 };
-use crate::settings::{Change, Setting};
+use crate::settings::{Change, Setting, Value};
 
 impl Config {
     /// Reads the same places again as this one was read from.
@@ -51,7 +52,7 @@ impl Config {
         let has_tables = self.tables.is_some() || new.tables.is_some();
         for (at, row) in ROWS.iter().enumerate() {
             let (old, new_value) = (&self.resolved[at], &new.resolved[at]);
-            let changed = || Changed { name: row.path(), old: row.show(&old.value), new: row.show(&new_value.value) };
+            let changed = || Changed { name: row.path(), old: told(row, &old.value), new: told(row, &new_value.value) };
             let changes_now = row.change == Change::Reload;
             // What a listener inherits is told with the listener, if there are tables.
             let is_told = old.value != new_value.value && !(has_tables && row.is_of_listener());
@@ -135,6 +136,11 @@ impl Config {
     }
 }
 
+/// A value as the log and whoever asked for the reload are told it.
+fn told(row: &Setting, value: &Value) -> String {
+    without_credentials(&row.show(value))
+}
+
 /// Listeners that came, went or are others than before, and when that can take effect. Without tables on either side their settings
 /// tell it already.
 fn listeners(old: &Config, new: &Config) -> Vec<(Changed, Change)> {
@@ -156,7 +162,7 @@ fn listeners(old: &Config, new: &Config) -> Vec<(Changed, Change)> {
             let (old, new_value) = (&listener.resolved[at].value, &new.resolved[at].value);
             if old != new_value {
                 let name = format!("{} {}", new.told_as(), row.key());
-                changed.push((Changed { name, old: row.show(old), new: row.show(new_value) }, row.change));
+                changed.push((Changed { name, old: told(row, old), new: told(row, new_value) }, row.change));
             }
         }
     }
@@ -254,6 +260,18 @@ mod tests {
         let (again, changes) = now.changed_by(load(file, 4, &[]).unwrap());
         assert_eq!((changes.now.len(), changes.at_start.len()), (0, 2));
         assert_eq!(again.settings, now.settings);
+    }
+
+    #[test]
+    fn no_secret_of_a_url_is_told() {
+        let before = load("", 2, &[]).unwrap();
+        let after =
+            load("[otlp]\nendpoint = \"http://ann:secret@collector:4318/v1/traces?key=secret\"\n", 2, &[]).unwrap();
+        let (after, changes) = before.changed_by(after);
+        let shown = "http://***@collector:4318/v1/traces?***";
+        assert_eq!(told(&changes.now), [format!("[otlp] endpoint: none -> {shown}")]);
+        let (_, changes) = after.changed_by(load("", 2, &[]).unwrap());
+        assert_eq!(told(&changes.now), [format!("[otlp] endpoint: {shown} -> none")]);
     }
 
     #[test]

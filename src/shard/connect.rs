@@ -187,7 +187,9 @@ impl Shard {
         let expiry_s = expiry_s(&self.clients.settings, connect, arrival);
         self.clients.log_connect(turn, id, connect.client_id, (session_present, expiry_s));
         let keep_alive_s = entry.keep_alive_s(&self.clients.settings, connect);
-        let mut link = Link::new(connection, connect, keep_alive_s, self.clients.settings.inflight_max, turn.now);
+        // What a service takes at a time is its own choice.
+        let inflight_max = if arrival.listener.is_internal { u16::MAX } else { self.clients.settings.inflight_max };
+        let mut link = Link::new(connection, connect, keep_alive_s, inflight_max, turn.now);
         (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);

@@ -120,7 +120,8 @@ fn the_commands_of_the_document_bring_a_broker_over() {
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let log = fs::read_to_string(directory.join("dunlin.log")).unwrap_or_default();
     assert!(output.status.success(), "{told}\nthe broker:\n{log}");
-    assert!(told.contains("connection: bridges are not built yet"), "{told}");
+    let made = fs::read_to_string(directory.join("dunlin.toml")).expect("the import wrote it");
+    assert!(made.contains("[[bridge]]") && made.contains("127.0.0.1:1\""), "{made}");
 }
 
 /// The scripts of the document, one for each step.

@@ -43,6 +43,7 @@ fn no_rule_and_no_bound_of_clients_holds_for_a_service() {
         settings.session_expiry_max_s = 60;
         settings.keep_alive_max_s = 30;
         settings.receive_maximum = 2;
+        settings.inflight_max = 2;
     });
     use_rules(&mut world, "topic read nothing\n");
     let (peer, answer) = service(&mut world, &v5_kept("$sink/s"));
