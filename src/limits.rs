@@ -3,6 +3,12 @@
 //! What a peer can make the broker hold is bounded here and nowhere else. A default is what the configuration starts
 //! from; a `_MAX` or `_MIN` is what the configuration itself may not cross. Units come last in a name.
 
+mod cluster;
+mod services;
+
+pub use cluster::*;
+pub use services::*;
+
 /// Shards one process may have. A set of shards is one `u64` at every node of the subscription index, and each shard
 /// carries several hundred thousand messages a second: 64 of them outrun any network card a server has.
 pub const SHARDS_MAX: usize = 64;
@@ -649,84 +655,6 @@ pub const ACL_REVIEWS_PER_TURN: usize = 64;
 /// Where there are rules, a filter of SUBSCRIBE costs up to so many times as much: that many fewer are seen to in one go.
 pub const ACL_FILTERS_COST: usize = 8;
 
-// --- cluster ---------------------------------------------------------------------------------------------------
-
-/// Nodes that a cluster may have: a set of them is one `u64`, and 20 of them carry ten million clients.
-pub const NODES_MAX: usize = 64;
-/// Ranges of a cluster unless it was founded with another number: four for each of three nodes.
-pub const RANGES_DEFAULT: u16 = 12;
-/// Most ranges that a cluster can be founded with. Each is a log of the engine, and with 64 logs at once one append in a hundred took half
-/// a second.
-pub const RANGES_MAX: u16 = 64;
-/// Longest message of a range's log, header included. The engine refuses more than 1 MiB unless it is told otherwise, and 64 KiB already reach the
-/// bytes a second that it can take.
-pub const RANGE_BATCH_MAX_BYTES: usize = 512 * 1024;
-/// Batches of a range that are on their way to the engine at once: with 8 of 4 KiB it took 2,000 to 2,400 a second, with one 600, and each that is
-/// on its way when a range is lost is appended for nothing.
-pub const RANGE_APPENDS_IN_FLIGHT_MAX: usize = 4;
-/// Pause before the engine is asked the same again, in milliseconds. What fails at once is thus asked 20 times a second.
-pub const RANGE_RETRY_MS: u64 = 50;
-/// Times that a log is looked at again where it is shorter than it was, before a replica is blamed for it: a second's worth.
-pub const RANGE_LOOKS_MAX: u32 = 20;
-/// Replicas that are asked for one place of a log beside the first: logs have three, and one that comes back may need a second try.
-pub const STEP_DOWNS_MAX: u32 = 3;
-/// Highest sequence that a range's log is believed to have: a million appends a second reach it in 146,000 years. An engine that tells more is not
-/// heard, so that counting on never overflows.
-pub const RANGE_SEQUENCE_MAX: u64 = 1 << 62;
-/// Longest document of the control store: the map of as many nodes as there may be, with the longest names escaped, and of all ranges has 105,000 bytes.
-pub const CONTROL_DOCUMENT_MAX_BYTES: usize = 128 * 1024;
-/// Longest name of a cluster or a node, address of a link and version: that of a host (RFC 1035) with a port.
-pub const MEMBER_NAME_MAX_BYTES: usize = 255;
-/// Time between two beats of a node, in milliseconds. Twenty nodes then write 20 small documents a second.
-pub const BEAT_INTERVAL_MS: u64 = 1_000;
-/// A beat that has not moved for so long while others came back is that of a dead node: three were missed.
-pub const DEATH_MS: u64 = 3_000;
-/// A node whose last beat that came back was sent so long ago is unheard: before anybody may call it dead, also by a clock that is a tenth faster.
-pub const UNHEARD_MS: u64 = 2_700;
-/// A node that did nothing for longer than that was paused, and asks whether it still is who it was before it acknowledges anything. Less than
-/// [`DEATH_MS`] by one beat.
-pub const PAUSE_MS: u64 = 2_000;
-/// Beats of which it is known when they were sent, until they come back. Older ones say nothing, because the node is unheard long before.
-pub const BEATS_KEPT_MAX: usize = 8;
-/// Changes of the map that wait at one node: each range can be marked and given on, each other node can die, and operators have some.
-pub const MAP_CHANGES_MAX: usize = 256;
-/// Longest frame between two nodes: a message of the longest packet, with its topic and properties written apart.
-pub const LINK_FRAME_MAX_BYTES: usize = PACKET_SIZE_MAX_BYTES as usize + 64 * 1024;
-/// Longest frame of a peer that is not known yet: a HELLO with the longest name of a cluster has 312 bytes.
-pub const LINK_HELLO_MAX_BYTES: usize = 512;
-/// Shortest shared secret of a cluster: whoever has seen a proof may try secrets at home, and 16 random bytes are out of reach.
-pub const LINK_SECRET_MIN_BYTES: usize = 16;
-/// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
-pub const LINK_GROUPS_MAX: usize = 4_096;
-// --- sampled messages ------------------------------------------------------------------------------------------
-
-/// Messages of one shard that are sampled in a second: what is asked for by clients themselves is bounded as well. Each costs some microseconds.
-pub const SAMPLED_PER_S_MAX: u32 = 500;
-/// Deliveries of a sampled message that have a span, on each shard: a message to a million clients is no million spans.
-pub const SAMPLED_DELIVERIES_MAX: u8 = 16;
-/// Publishers of one shard that wait for the acknowledgement of a sampled message; deliveries of such messages that are in flight; messages
-/// that are queued. A look at all of them, once a second, takes some 20 us.
-pub const SPANS_UNDER_WAY_MAX: usize = 2_048;
-/// What the last of those may take together on one shard.
-pub const SAMPLED_KEPT_MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// Longest time that a span may take: a client that does not acknowledge a message is told of then.
-pub const SPAN_MAX_S: u32 = 60;
-/// Spans that wait to be sent to a collector: some two seconds of the most that two shards make, 4 MiB.
-pub const SPANS_QUEUED_MAX: usize = 16 * 1024;
-/// Spans of one request to a collector, half a megabyte at most where topics are short.
-pub const SPANS_PER_EXPORT: usize = 512;
-/// How long spans may wait for others to go with them.
-pub const SPANS_EXPORT_MS: u64 = 1_000;
-/// How often a request that a collector has not taken is sent, with pauses of 1, 2 and 4 seconds between.
-pub const SPANS_EXPORT_TRIES: u32 = 4;
-/// Default of `--otlp-timeout`: what OpenTelemetry's own exporters have.
-pub const OTLP_TIMEOUT_DEFAULT_S: u32 = 10;
-/// Longest `--otlp-timeout`.
-pub const OTLP_TIMEOUT_MAX_S: u32 = 600;
-/// What is read of a collector's answer.
-pub const OTLP_ANSWER_MAX_BYTES: u64 = 64 * 1024;
-/// Longest time that a stop waits for the last spans to be taken.
-pub const OTLP_FLUSH_MAX_MS: u64 = 2_000;
 // --- MQTT-SN ---------------------------------------------------------------------------------------------------
 
 /// Default of `--sn-retry`: `T_retry` of MQTT-SN 1.2, 7.2.
@@ -759,89 +687,3 @@ pub const SN_TRIES_OF_TOPIC_MAX: u8 = 3;
 pub const DATAGRAM_SOCKET_BYTES: u32 = 4 * 1024 * 1024;
 /// Silence after which whoever only publishes, without connecting, is forgotten, in seconds.
 pub const SN_PUBLISHER_IDLE_S: u32 = 10;
-// --- sinks -----------------------------------------------------------------------------------------------------
-
-/// Longest condition or template of a sink.
-pub const TEMPLATE_SOURCE_MAX_BYTES: usize = 64 * 1024;
-/// Instructions of one evaluation of a condition or template: some milliseconds.
-pub const TEMPLATE_FUEL: u64 = 100_000;
-/// Macros and blocks in each other in one evaluation.
-pub const TEMPLATE_RECURSION_MAX: usize = 64;
-/// Bytes that one evaluation writes at most.
-pub const TEMPLATE_OUTPUT_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Longest payload that conditions and templates see into: JSON takes some twenty times as much once it is read.
-pub const TEMPLATE_INPUT_MAX_BYTES: usize = 1024 * 1024;
-/// Longest name of a sink, bridge or source.
-pub const SERVICE_NAME_MAX_BYTES: usize = 64;
-/// Most sinks of one configuration.
-pub const SINKS_MAX: usize = 256;
-/// Most topic filters of a sink.
-pub const SINK_TOPICS_MAX: usize = 1_000;
-/// Most workers of a sink.
-pub const SINK_WORKERS_MAX: usize = 64;
-/// Most messages of QoS 1 that a sink holds at a time.
-pub const SINK_INFLIGHT_MAX: u16 = 20_000;
-/// Bytes that a sink holds of messages whose target has not taken them: beyond it the socket is not read.
-pub const SINK_HELD_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// Messages of QoS 0 that a sink holds: beyond it they are dropped.
-pub const SINK_HELD_QOS0_MAX: usize = 10_000;
-/// Messages of a batch where `batch_messages` is not set: some hundred KB of telemetry in one request.
-pub const SINK_BATCH_MESSAGES_DEFAULT: usize = 500;
-/// Most messages of one batch.
-pub const SINK_BATCH_MESSAGES_MAX: usize = 10_000;
-/// ... where `batch_bytes` is not set: what servers take in one request without being asked.
-pub const SINK_BATCH_DEFAULT_BYTES: usize = 1024 * 1024;
-/// Most bytes of one batch.
-pub const SINK_BATCH_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// ... where `batch_time` is not set: five requests a second at a low rate.
-pub const SINK_BATCH_TIME_DEFAULT_MS: u64 = 200;
-/// Longest `batch_time`: an hour.
-pub const SINK_BATCH_TIME_MAX_MS: u64 = 3_600_000;
-/// Default of `session_expiry` of sinks: a week.
-pub const SINK_SESSION_EXPIRY_DEFAULT_S: u32 = 604_800;
-/// First wait before a target is tried again.
-pub const SINK_RETRY_MIN_MS: u64 = 200;
-/// Longest wait before a target is tried again, where it asks for none itself.
-pub const SINK_RETRY_MAX_MS: u64 = 30_000;
-/// Longest wait that a target may ask for.
-pub const SINK_RETRY_AFTER_MAX_S: u64 = 600;
-/// Default of `timeout` of targets.
-pub const SINK_TIMEOUT_DEFAULT_MS: u64 = 30_000;
-/// Longest `timeout` of targets.
-pub const SINK_TIMEOUT_MAX_MS: u64 = 600_000;
-/// Bytes of an answer that a sink reads.
-pub const SINK_ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Default of `rotate_bytes`.
-pub const SINK_FILE_DEFAULT_BYTES: u64 = 100_000_000;
-/// Least `rotate_bytes`.
-pub const SINK_FILE_MIN_BYTES: u64 = 1_024;
-/// Most `rotate_bytes`.
-pub const SINK_FILE_MAX_BYTES: u64 = 1_000_000_000_000;
-/// Default of `rotate_time`: a day.
-pub const SINK_FILE_TIME_DEFAULT_S: u64 = 86_400;
-/// Longest `rotate_time`: a year.
-pub const SINK_FILE_TIME_MAX_S: u64 = 31_536_000;
-/// Default of `keep_files`.
-pub const SINK_FILES_DEFAULT: usize = 100;
-/// Most `keep_files`.
-pub const SINK_FILES_MAX: usize = 100_000;
-/// Default of `max_hops` of a republishing sink.
-pub const SINK_HOPS_DEFAULT: u8 = 8;
-/// Longest reason of a dead letter, as its user property has it.
-pub const DEAD_LETTER_REASON_MAX_BYTES: usize = 1_000;
-/// Bytes of a request that publishes a batch of messages.
-pub const ADMIN_BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// Messages of one such request.
-pub const ADMIN_BATCH_MESSAGES_MAX: usize = 1_000;
-/// Columns of a table or a file that a sink writes to: a row evaluates a formula for each.
-pub const TARGET_COLUMNS_MAX: usize = 256;
-/// Messages of a source that wait for their acknowledgement where nothing is said.
-pub const SOURCE_INFLIGHT_DEFAULT: u16 = 256;
-/// ... and at most: each has an identifier of its own, and is held until then.
-pub const SOURCE_INFLIGHT_MAX: u16 = 20_000;
-/// Topics or subjects of one source.
-pub const SOURCE_TOPICS_MAX: usize = 1_000;
-/// Sources of one configuration.
-pub const SOURCES_MAX: usize = 256;
-/// Longest wait before a source tries again.
-pub const SOURCE_RETRY_MAX_MS: u64 = 30_000;

@@ -10,7 +10,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 
-/// A bound of `src/limits.rs`.
+/// Where the bounds are.
+const FILES: [&str; 3] = ["src/limits.rs", "src/limits/cluster.rs", "src/limits/services.rs"];
+
+/// A bound of `src/limits.rs` or a file below it.
 struct Limit {
     section: String,
     name: String,
@@ -30,7 +33,7 @@ fn read(path: &str) -> String {
 fn limits() -> Vec<Limit> {
     let (mut section, mut reason) = ("process".to_owned(), String::new());
     let mut limits = Vec::new();
-    for line in read("src/limits.rs").lines() {
+    for line in FILES.map(read).concat().lines() {
         if let Some(heading) = line.strip_prefix("// --- ") {
             heading.trim_end_matches(['-', ' ']).clone_into(&mut section);
         } else if let Some(text) = line.strip_prefix("/// ") {

@@ -3,7 +3,7 @@
 //! Always holds: what [`Feed::taken`] was not called for comes again when the feed is opened anew.
 //! Leaves to others: each system's own way of that (`kafka`, `nats`).
 
-use super::message::{FeedMessage, Mark};
+use super::message::{FeedMessage, FeedPosition};
 use crate::config::sources::FeedSettings;
 
 #[cfg(feature = "kafka")]
@@ -56,12 +56,12 @@ impl Feed {
     }
 
     /// This one is here: it need not come again.
-    pub(super) async fn taken(&mut self, mark: Mark) -> Result<(), String> {
+    pub(super) async fn taken(&mut self, mark: FeedPosition) -> Result<(), String> {
         match (self, mark) {
             #[cfg(feature = "kafka")]
-            (Self::Kafka(kafka), Mark::Kafka { topic, partition, offset }) => kafka.taken(&topic, partition, offset),
+            (Self::Kafka(kafka), FeedPosition::Kafka { topic, partition, offset }) => kafka.taken(&topic, partition, offset),
             #[cfg(feature = "nats")]
-            (Self::Nats(_), Mark::Nats { acker, .. }) => acker.ack().await.map_err(|error| error.to_string()),
+            (Self::Nats(_), FeedPosition::Nats { acker, .. }) => acker.ack().await.map_err(|error| error.to_string()),
             #[cfg(not(all(feature = "kafka", not(feature = "nats"))))]
             #[allow(unreachable_patterns, reason = "with one kind of feed a mark is always its own")]
             _ => unreachable!("a mark goes to the feed that it came from"),

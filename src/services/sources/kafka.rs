@@ -10,7 +10,7 @@ use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::message::{FeedMessage, Mark};
+use super::message::{FeedMessage, FeedPosition};
 use crate::config::sources::KafkaFeedSettings;
 use crate::services::kafka::{Complaints, client_config};
 
@@ -71,7 +71,7 @@ impl KafkaFeed {
             payload: message.payload().unwrap_or_default().to_vec().into(),
             headers: headers.unwrap_or_default(),
             time_ms: message.timestamp().to_millis().and_then(|ms| u64::try_from(ms).ok()),
-            mark: Mark::Kafka { topic, partition, offset },
+            mark: FeedPosition::Kafka { topic, partition, offset },
         })
     }
 

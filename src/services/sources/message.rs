@@ -17,11 +17,11 @@ pub(super) struct FeedMessage {
     pub(super) headers: Vec<(String, String)>,
     /// When it came there, in milliseconds since 1970.
     pub(super) time_ms: Option<u64>,
-    pub(super) mark: Mark,
+    pub(super) mark: FeedPosition,
 }
 
 /// By which the other system knows a message.
-pub(super) enum Mark {
+pub(super) enum FeedPosition {
     /// Place, partition and offset.
     #[cfg(feature = "kafka")]
     Kafka { topic: String, partition: i32, offset: i64 },
@@ -31,7 +31,7 @@ pub(super) enum Mark {
 }
 
 /// For messages about it.
-impl fmt::Display for Mark {
+impl fmt::Display for FeedPosition {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             #[cfg(feature = "kafka")]

@@ -25,7 +25,7 @@ use crate::config::SourceSettings;
 use crate::ids::{PacketId, Qos};
 use crate::limits::SOURCE_RETRY_MAX_MS;
 use feed::Feed;
-use message::{FeedMessage, Mark};
+use message::{FeedMessage, FeedPosition};
 use publish::publish_of;
 
 /// The first wait before it tries again.
@@ -88,7 +88,7 @@ struct Carrier<'a> {
     client: LocalClient,
     feed: Feed,
     /// What the other system is told when the acknowledgement has come.
-    waiting: HashMap<PacketId, (Mark, usize)>,
+    waiting: HashMap<PacketId, (FeedPosition, usize)>,
     /// Bytes of the largest packet that this broker takes.
     size_max: usize,
 }

@@ -10,7 +10,7 @@ use async_nats::jetstream::consumer::{AckPolicy, Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt as _;
 
-use super::message::{FeedMessage, Mark};
+use super::message::{FeedMessage, FeedPosition};
 use crate::config::sources::NatsFeedSettings;
 use crate::services::nats::{connect, words_of};
 
@@ -66,7 +66,7 @@ impl NatsFeed {
             headers: headers.collect(),
             payload: message.payload,
             time_ms: u64::try_from(time_ms).ok(),
-            mark: Mark::Nats { sequence, acker: Box::new(acker) },
+            mark: FeedPosition::Nats { sequence, acker: Box::new(acker) },
         })
     }
 }

@@ -1,0 +1,53 @@
+//! Bounds of a cluster: its nodes, ranges and links.
+
+use super::PACKET_SIZE_MAX_BYTES;
+
+// --- cluster ---------------------------------------------------------------------------------------------------
+
+/// Nodes that a cluster may have: a set of them is one `u64`, and 20 of them carry ten million clients.
+pub const NODES_MAX: usize = 64;
+/// Ranges of a cluster unless it was founded with another number: four for each of three nodes.
+pub const RANGES_DEFAULT: u16 = 12;
+/// Most ranges that a cluster can be founded with. Each is a log of the engine, and with 64 logs at once one append in a hundred took half
+/// a second.
+pub const RANGES_MAX: u16 = 64;
+/// Longest message of a range's log, header included. The engine refuses more than 1 MiB unless it is told otherwise, and 64 KiB already reach the
+/// bytes a second that it can take.
+pub const RANGE_BATCH_MAX_BYTES: usize = 512 * 1024;
+/// Batches of a range that are on their way to the engine at once: with 8 of 4 KiB it took 2,000 to 2,400 a second, with one 600, and each that is
+/// on its way when a range is lost is appended for nothing.
+pub const RANGE_APPENDS_IN_FLIGHT_MAX: usize = 4;
+/// Pause before the engine is asked the same again, in milliseconds. What fails at once is thus asked 20 times a second.
+pub const RANGE_RETRY_MS: u64 = 50;
+/// Times that a log is looked at again where it is shorter than it was, before a replica is blamed for it: a second's worth.
+pub const RANGE_LOOKS_MAX: u32 = 20;
+/// Replicas that are asked for one place of a log beside the first: logs have three, and one that comes back may need a second try.
+pub const STEP_DOWNS_MAX: u32 = 3;
+/// Highest sequence that a range's log is believed to have: a million appends a second reach it in 146,000 years. An engine that tells more is not
+/// heard, so that counting on never overflows.
+pub const RANGE_SEQUENCE_MAX: u64 = 1 << 62;
+/// Longest document of the control store: the map of as many nodes as there may be, with the longest names escaped, and of all ranges has 105,000 bytes.
+pub const CONTROL_DOCUMENT_MAX_BYTES: usize = 128 * 1024;
+/// Longest name of a cluster or a node, address of a link and version: that of a host (RFC 1035) with a port.
+pub const MEMBER_NAME_MAX_BYTES: usize = 255;
+/// Time between two beats of a node, in milliseconds. Twenty nodes then write 20 small documents a second.
+pub const BEAT_INTERVAL_MS: u64 = 1_000;
+/// A beat that has not moved for so long while others came back is that of a dead node: three were missed.
+pub const DEATH_MS: u64 = 3_000;
+/// A node whose last beat that came back was sent so long ago is unheard: before anybody may call it dead, also by a clock that is a tenth faster.
+pub const UNHEARD_MS: u64 = 2_700;
+/// A node that did nothing for longer than that was paused, and asks whether it still is who it was before it acknowledges anything. Less than
+/// [`DEATH_MS`] by one beat.
+pub const PAUSE_MS: u64 = 2_000;
+/// Beats of which it is known when they were sent, until they come back. Older ones say nothing, because the node is unheard long before.
+pub const BEATS_KEPT_MAX: usize = 8;
+/// Changes of the map that wait at one node: each range can be marked and given on, each other node can die, and operators have some.
+pub const MAP_CHANGES_MAX: usize = 256;
+/// Longest frame between two nodes: a message of the longest packet, with its topic and properties written apart.
+pub const LINK_FRAME_MAX_BYTES: usize = PACKET_SIZE_MAX_BYTES as usize + 64 * 1024;
+/// Longest frame of a peer that is not known yet: a HELLO with the longest name of a cluster has 312 bytes.
+pub const LINK_HELLO_MAX_BYTES: usize = 512;
+/// Shortest shared secret of a cluster: whoever has seen a proof may try secrets at home, and 16 random bytes are out of reach.
+pub const LINK_SECRET_MIN_BYTES: usize = 16;
+/// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.
+pub const LINK_GROUPS_MAX: usize = 4_096;
