@@ -206,6 +206,10 @@ impl<'a> FileReader<'a> {
             if sink.as_ref().is_some_and(|new| self.read.sinks.iter().any(|known| known.name == new.name)) {
                 reader.problem(&table.span(), "another [[sink]] has this name");
             }
+            if let Some(known) = sink.as_ref().and_then(|new| sinks::shares_files(new, &self.read.sinks)) {
+                let text = format!("[[sink]] {} writes files of this folder and prefix already", known.name);
+                reader.problem(&table.span(), text);
+            }
             reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
             self.read.sinks.extend(sink.map(Arc::new));
             let end = end_of(table).max(table.span().end);

@@ -139,6 +139,8 @@ pub enum HttpBody {
         end: String,
         /// Of the body where none is given.
         content_type: &'static str,
+        /// Whether a row is a line: one with a line break would be several rows to whoever reads it.
+        one_line: bool,
     },
 }
 
@@ -342,6 +344,7 @@ fn body(table: &mut TableReader<'_, '_>) -> HttpBody {
         between: between.to_owned(),
         end: end.to_owned(),
         content_type,
+        one_line: false,
     };
     let kind = table.choice("body", &[("single", 0), ("lines", 1), ("array", 2), ("joined", 3)]);
     let (begin, between, end) = (table.text("begin"), table.text("between"), table.text("end"));
@@ -349,7 +352,13 @@ fn body(table: &mut TableReader<'_, '_>) -> HttpBody {
         table.problem_of("body", "begin, between and end are for body = \"joined\"");
     }
     match kind {
-        Some(1) => joined("", "\n", "\n", "application/x-ndjson"),
+        Some(1) => HttpBody::Joined {
+            begin: String::new(),
+            between: "\n".to_owned(),
+            end: "\n".to_owned(),
+            content_type: "application/x-ndjson",
+            one_line: true,
+        },
         Some(2) => joined("[", ",", "]", "application/json"),
         Some(3) => joined(
             &begin.unwrap_or_default(),

@@ -150,6 +150,13 @@ fn format(table: &mut TableReader<'_, '_>) -> SinkFormat {
     }
 }
 
+/// One of these that writes files of the same folder and prefix: each would remove the other's.
+pub(super) fn shares_files<'a>(new: &SinkSettings, known: &'a [Arc<SinkSettings>]) -> Option<&'a SinkSettings> {
+    let TargetSettings::File(ours) = &new.target else { return None };
+    let is_same = |other: &&Arc<SinkSettings>| matches!(&other.target, TargetSettings::File(theirs) if theirs.folder == ours.folder && theirs.prefix == ours.prefix);
+    known.iter().find(is_same).map(AsRef::as_ref)
+}
+
 /// Sinks that come, go, or are others than before.
 pub(super) fn changed(old: &[Arc<SinkSettings>], new: &[Arc<SinkSettings>]) -> Vec<Changed> {
     let told = |sink: &SinkSettings| format!("{} to {} {}", sink.topics.join(", "), sink.target.word(), sink.target);
@@ -251,6 +258,12 @@ mod tests {
             (format!("{head}{http}bearer_file = \"/a\"\nusername = \"u\"\n"), "either a bearer token"),
             (format!("{head}{http}[sink.http.headers]\nHost = \"x\"\n"), "\"Host\" cannot be set"),
             (format!("{head}{http}{head}{http}"), "another [[sink]] has this name"),
+            (
+                format!(
+                    "{head}[sink.file]\nfolder = \"/x\"\n[[sink]]\nname = \"b\"\ntopics = [\"y\"]\n[sink.file]\nfolder = \"/x/./\"\nprefix = \"messages\"\n"
+                ),
+                "d.toml:6: [[sink]] a writes files of this folder and prefix already",
+            ),
             (format!("{head}[sink.file]\nfolder = \"here\"\n"), "folder: it is to be a whole path"),
             (format!("{head}[sink.file]\nfolder = \"/x\"\nprefix = \"../y\"\n"), "[sink.file] prefix"),
             (format!("{head}[sink.republish]\nqos = 1\n"), "[sink.republish] topic: it is missing"),

@@ -1,6 +1,6 @@
 //! What comes of a batch that a target was given.
 //!
-//! Always holds: a batch that is to be tried again is tried again whole.
+//! Always holds: a target is given a batch that is to be tried again whole, and may leave out what it knows to be done.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) enum Delivered {
 /// Why a batch has to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DeliverError {
-    /// The target cannot take it now; in order, and whole.
+    /// The target cannot take it now, or not all of it; in order, and given whole.
     #[error("{why}")]
     Retry {
         /// For the log and whoever asks for the sink's state.

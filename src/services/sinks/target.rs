@@ -1,7 +1,7 @@
 //! Where a sink's rows go: one kind of target behind another, and what comes of a batch.
 //!
-//! Always holds: rows of one batch are given to the target in their order. A batch that is to be tried again is tried again whole, so a
-//! target gets each row at least once, and says nothing of a batch before it has all of it as safely as it can.
+//! Always holds: rows of one batch are given to the target in their order. A batch that is to be tried again is given to it whole, so it
+//! gets each row at least once; it may leave out rows that it knows to be done. It says nothing of a batch before it has all of it as safely as it can.
 //! Leaves to others: how long to wait before the next attempt, dead letters and acknowledgements (`lane`, `session`).
 
 use super::delivered::{DeliverError, Delivered};

@@ -149,6 +149,15 @@ pub(super) fn one_line_json(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect())
 }
 
+/// A row as one line: JSON over several lines is made one, and any other row with a line break cannot be.
+pub(super) fn line_of(payload: &Bytes) -> Result<Bytes, String> {
+    match one_line_json(payload) {
+        Some(line) => Ok(line.into()),
+        None if !payload.contains(&b'\n') => Ok(payload.clone()),
+        None => Err("it has line breaks and is no JSON".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::samples::row;

@@ -133,4 +133,40 @@ mod tests {
         row.original = Bytes::from(vec![b'1'; TEMPLATE_INPUT_MAX_BYTES + 1]);
         assert!(Condition::parse("payload > 1").unwrap().holds(&values_of(&row)).is_err());
     }
+
+    /// What stands behind `key = ` in an example of docs/SINKS.md.
+    fn documented(sink: &str, key: &str) -> String {
+        let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SINKS.md"));
+        let table = document.split("```").find(|part| part.contains(&format!("name = \"{sink}\"")));
+        let line = table.unwrap().lines().find_map(|line| line.strip_prefix(&format!("{key} = "))).unwrap();
+        line.trim_matches(['"', '\'']).to_owned()
+    }
+
+    #[test]
+    fn documented_examples_hold_for_numbers_and_cannot_be_forged_by_texts() {
+        let holds = |sink: &str, payload: &str| {
+            Condition::parse(&documented(sink, "condition")).unwrap().holds(&values_of(&row(
+                1,
+                "plant/7/temperature",
+                payload,
+            )))
+        };
+        for (payload, is_hot) in [
+            (r#"{"celsius": 81}"#, true),
+            (r#"{"celsius": 79}"#, false),
+            (r#"{"celsius": "text"}"#, false),
+            (r#"{"celsius": [99]}"#, false),
+            (r#"{"other": 99}"#, false),
+            ("text", false),
+        ] {
+            assert_eq!(holds("alerts", payload), Ok(is_hot), "{payload}");
+        }
+        let template = documented("influx", "template");
+        assert_eq!(render(&template, r#"{"celsius": 21.5}"#).unwrap(), "temperature,site=7 celsius=21.5 1796040000123");
+        for forged in [r#"{"celsius": "1 1\ntemperature,site=8 celsius=2"}"#, r#"{"celsius": [1]}"#, "{}", "text"] {
+            assert!(render(&template, forged).is_err(), "{forged}");
+        }
+        assert_eq!(holds("influx", r#"{"celsius": null}"#), Ok(false));
+        assert_eq!(holds("influx", r#"{"celsius": 21}"#), Ok(true));
+    }
 }

@@ -1,22 +1,25 @@
 //! One connection to a server of HTTP, kept for the next request.
 //!
-//! Always holds: a request has an answer within its time or an error; of an answer no more than [`SINK_ANSWER_MAX_BYTES`] is read; over
-//! TLS the server's certificate comes from the authorities that were given, or from those of the system.
+//! Always holds: a request has an answer within its time or an error; of an answer no more than [`SINK_ANSWER_MAX_BYTES`] is read, and a
+//! body that cannot be read takes nothing from the status before it; over TLS the server's certificate comes from the authorities that
+//! were given, or from those of the system.
 //! Leaves to others: what is asked, and what an answer means.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
+use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use crate::config::sink_targets::HttpUrl;
@@ -37,7 +40,8 @@ pub(super) struct HttpConnection {
 pub(super) struct SinkAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+    /// Or why it cannot be read: it is too long, cut off, or late.
+    pub(super) body: Result<Bytes, String>,
 }
 
 impl HttpConnection {
@@ -49,31 +53,38 @@ impl HttpConnection {
     /// Sends a request, which `make` makes, and reads the answer. A connection that was kept may have been closed by the server just
     /// now: what has got no answer by it is sent once more by a new one.
     pub(super) async fn send(&mut self, make: impl Fn() -> Request<Body>) -> Result<SinkAnswer, String> {
-        let longest = self.timeout;
-        let answer = timeout(longest, self.send_once_more(make)).await;
-        answer.unwrap_or_else(|_| Err(format!("{} has not answered within {} ms", self.url, longest.as_millis())))
+        let (until, longest) = (Instant::now() + self.timeout, self.timeout.as_millis());
+        let head = timeout_at(until, self.ask(make)).await;
+        let head = head.unwrap_or_else(|_| Err(format!("{} has not answered within {longest} ms", self.url)));
+        let (sender, answer) = head?;
+        let (head, body) = answer.into_parts();
+        let body = match timeout_at(until, to_bytes(Body::new(body), SINK_ANSWER_MAX_BYTES)).await {
+            Ok(Ok(body)) => {
+                self.kept = Some(sender);
+                Ok(body)
+            }
+            Ok(Err(error)) => Err(format!("its answer cannot be read: {}", causes(&error))),
+            Err(_) => Err(format!("its answer has not ended within {longest} ms")),
+        };
+        Ok(SinkAnswer { status: head.status, headers: head.headers, body })
     }
 
-    async fn send_once_more(&mut self, make: impl Fn() -> Request<Body>) -> Result<SinkAnswer, String> {
+    /// The head of the answer, with what sends the next request once the body is read.
+    async fn ask(
+        &mut self,
+        make: impl Fn() -> Request<Body>,
+    ) -> Result<(SendRequest<Body>, Response<Incoming>), String> {
         // Taken out: when this is dropped half way, the connection goes with it.
         if let Some(mut kept) = self.kept.take()
             && kept.ready().await.is_ok()
-            && let Ok(answer) = self.by(kept, make()).await
+            && let Ok(answer) = kept.send_request(make()).await
         {
-            return Ok(answer);
+            return Ok((kept, answer));
         }
-        let fresh = self.connect().await?;
-        self.by(fresh, make()).await
-    }
-
-    async fn by(&mut self, mut sender: SendRequest<Body>, request: Request<Body>) -> Result<SinkAnswer, String> {
-        let said = |error: &dyn std::error::Error| format!("{}: {}", self.url, causes(error));
-        let answer = sender.send_request(request).await.map_err(|error| said(&error))?;
-        let (head, body) = answer.into_parts();
-        let body = axum::body::to_bytes(Body::new(body), SINK_ANSWER_MAX_BYTES).await;
-        let body = body.map_err(|error| format!("{}: its answer cannot be read: {error}", self.url))?;
-        self.kept = Some(sender);
-        Ok(SinkAnswer { status: head.status, headers: head.headers, body: body.to_vec() })
+        let mut fresh = self.connect().await?;
+        let answer = fresh.send_request(make()).await;
+        let answer = answer.map_err(|error| format!("{}: {}", self.url, causes(&error)))?;
+        Ok((fresh, answer))
     }
 
     async fn connect(&self) -> Result<SendRequest<Body>, String> {

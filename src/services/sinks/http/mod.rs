@@ -2,11 +2,12 @@
 //!
 //! Always holds: what the server says is a row's fault (a status of 4xx) is found row by row: a batch is halved until one row is left,
 //! which goes to the dead letters. What is the server's fault, or ours, is tried again: no answer, 5xx, 408, 425, 429, and 401, 403 and
-//! 407, which are about credentials.
-//! Leaves to others: connections (`connection`), what each row of an answer says (`answer`).
+//! 407, which are about credentials. What is done of a batch is not sent again when the rest is.
+//! Leaves to others: connections (`connection`), what each row of an answer says (`answer`), how far a batch is (`progress`).
 
 mod answer;
 mod connection;
+mod progress;
 mod signature;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,12 +24,15 @@ use super::row::Row;
 use super::transform::one_line_json;
 use crate::config::sink_targets::{HttpAnswerKind, HttpBody, HttpLogin, HttpSinkSettings, SinkRequestMethod};
 use connection::{HttpConnection, SinkAnswer};
+use progress::BatchProgress;
 
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct HttpTarget {
     settings: Box<HttpSinkSettings>,
     connection: HttpConnection,
+    /// Of the batch that the server has not answered for as a whole.
+    progress: Option<BatchProgress>,
 }
 
 /// What a server has said of some rows.
@@ -44,32 +48,25 @@ impl HttpTarget {
     pub(crate) fn new(settings: Box<HttpSinkSettings>) -> Self {
         let timeout = Duration::from_millis(settings.timeout_ms);
         let connection = HttpConnection::new(settings.url.clone(), settings.ca.clone(), timeout);
-        Self { settings, connection }
+        Self { settings, connection, progress: None }
     }
 
-    /// Gives the server a batch.
+    /// Gives the server a batch, or what of it is left from the attempt before.
     pub(crate) async fn deliver(&mut self, batch: &[Row]) -> Result<Delivered, DeliverError> {
-        let mut rejected = Vec::new();
-        // Parts that are still to be sent, the next one last: where it begins and ends.
-        let mut parts = match self.settings.body {
-            HttpBody::Single => (0..batch.len()).rev().map(|at| (at, at + 1)).collect(),
-            HttpBody::Joined { .. } => vec![(0, batch.len())],
-        };
-        while let Some((from, to)) = parts.pop() {
-            match self.send(&batch[from..to]).await? {
-                ServerWord::Taken(of_part) => rejected.extend(of_part.into_iter().map(|(at, why)| (from + at, why))),
-                ServerWord::Refused(why) if to - from == 1 => rejected.push((from, why)),
-                ServerWord::Refused(_) => {
-                    let middle = from + (to - from) / 2;
-                    parts.extend([(middle, to), (from, middle)]);
-                }
+        if !self.progress.as_ref().is_some_and(|progress| progress.is_of(batch)) {
+            self.progress = Some(BatchProgress::new(&self.settings.body, batch));
+        }
+        while let Some(rows) = self.progress.as_ref().and_then(|progress| progress.next_rows(batch)) {
+            let word = self.send(&rows).await?;
+            if let Some(progress) = &mut self.progress {
+                progress.advance(word);
             }
         }
-        Ok(if rejected.is_empty() { Delivered::All } else { Delivered::Some { rejected } })
+        Ok(self.progress.take().map_or(Delivered::All, BatchProgress::delivered))
     }
 
     /// One request. What of it depends on files is read each time: a renewed token is taken.
-    async fn send(&mut self, rows: &[Row]) -> Result<ServerWord, DeliverError> {
+    async fn send(&mut self, rows: &[&Row]) -> Result<ServerWord, DeliverError> {
         let body = body(&self.settings.body, rows);
         let headers = headers(&self.settings, rows, &body, unix_s()).map_err(DeliverError::retry)?;
         let method = match self.settings.method {
@@ -89,15 +86,22 @@ impl HttpTarget {
         self.judge(&answer, rows)
     }
 
-    fn judge(&self, answer: &SinkAnswer, rows: &[Row]) -> Result<ServerWord, DeliverError> {
+    fn judge(&self, answer: &SinkAnswer, rows: &[&Row]) -> Result<ServerWord, DeliverError> {
         let status = answer.status;
-        let text = String::from_utf8_lossy(&answer.body);
+        let text = match &answer.body {
+            Ok(body) => String::from_utf8_lossy(body),
+            Err(why) => why.as_str().into(),
+        };
         let text: String = text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect();
         let why = format!("{} answers {status}: {}", self.settings.url, text.trim());
         if status.is_success() {
             return match self.settings.answer {
                 HttpAnswerKind::Status => Ok(ServerWord::Taken(Vec::new())),
-                HttpAnswerKind::Elasticsearch => answer::of_bulk(&answer.body, rows.len()).map(ServerWord::Taken),
+                // The one answer that must be read: its status says nothing of the rows.
+                HttpAnswerKind::Elasticsearch => match &answer.body {
+                    Ok(body) => answer::of_bulk(body, rows.len()).map(ServerWord::Taken),
+                    Err(_) => Err(DeliverError::retry(why)),
+                },
             };
         }
         let is_about_us = [
@@ -122,7 +126,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What a request for these rows holds.
-fn body(kind: &HttpBody, rows: &[Row]) -> Bytes {
+fn body(kind: &HttpBody, rows: &[&Row]) -> Bytes {
     match (kind, rows) {
         (HttpBody::Single, [row, ..]) => row.payload.clone(),
         (HttpBody::Single, []) => Bytes::new(),
@@ -144,7 +148,7 @@ fn body(kind: &HttpBody, rows: &[Row]) -> Bytes {
     }
 }
 
-fn headers(settings: &HttpSinkSettings, rows: &[Row], body: &[u8], now_s: u64) -> Result<HeaderMap, String> {
+fn headers(settings: &HttpSinkSettings, rows: &[&Row], body: &[u8], now_s: u64) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let value =
         |text: &str| HeaderValue::from_str(text).map_err(|_| "a header cannot hold what it is to hold".to_owned());

@@ -72,7 +72,7 @@ fn settings(url: HttpUrl) -> HttpSinkSettings {
 
 fn joined(begin: &str, between: &str, end: &str) -> HttpBody {
     let (begin, between, end) = (begin.to_owned(), between.to_owned(), end.to_owned());
-    HttpBody::Joined { begin, between, end, content_type: "application/x-ndjson" }
+    HttpBody::Joined { begin, between, end, content_type: "application/x-ndjson", one_line: false }
 }
 
 fn bodies(requests: &Requests) -> Vec<String> {
@@ -132,6 +132,107 @@ fn a_batch_is_one_body_and_rows_that_the_server_refuses_are_found_one_by_one() {
         assert_eq!(taken, ["1\n", "{\"n\": 3}\n", "4\n"]);
         assert_eq!(target.deliver(&rows[2..4]).await, Ok(Delivered::All));
         assert_eq!(bodies(&requests).last().unwrap(), "{\"n\": 3}\n4\n");
+    });
+}
+
+/// 400 where a row is bad, 503 where the server is too sick for one.
+fn moody(body: &str) -> String {
+    answer(
+        if body.contains("bad") {
+            "400 Bad Request"
+        } else if body.contains("sick") {
+            "503 Unavailable"
+        } else {
+            "200 OK"
+        },
+        "",
+    )
+}
+
+#[test]
+fn what_is_done_of_a_batch_is_not_sent_again_when_the_rest_is() {
+    for body in [joined("", "\n", "\n"), HttpBody::Single] {
+        run(async {
+            let (url, requests) = server(moody).await;
+            let mut settings = settings(url);
+            settings.body = body;
+            let mut target = HttpTarget::new(settings.into());
+            let mut at = 0;
+            let mut batch = |texts: &[&str]| -> Vec<Row> {
+                at += 100;
+                texts.iter().zip(at..).map(|(text, id)| row(id, "t", text)).collect()
+            };
+            let rows = batch(&["a", "b", "c", "d", "bad", "e", "sick", "f"]);
+            for _ in 0..5 {
+                assert!(target.deliver(&rows).await.is_err());
+            }
+            let taken = |requests: &Requests, text: &str| {
+                let requests = bodies(requests);
+                let good = requests.iter().filter(|body| moody(body).contains("200"));
+                good.filter(|body| body.lines().any(|line| line == text)).count()
+            };
+            assert_eq!(["a", "b", "c", "d", "e", "f"].map(|text| taken(&requests, text)), [1, 1, 1, 1, 1, 0]);
+            let refused = bodies(&requests).iter().filter(|body| moody(body).contains("400")).count();
+            assert!(refused <= 4, "{refused}");
+            // The server is well again: the same batch goes on where it was. Here it is another server at the same place.
+            let (url, later) = server(|_| answer("200 OK", "")).await;
+            target.connection = HttpConnection::new(url, None, Duration::from_secs(2));
+            let delivered = target.deliver(&rows).await.unwrap();
+            assert!(
+                matches!(&delivered, Delivered::Some { rejected } if rejected.len() == 1 && rejected[0].0 == 4),
+                "{delivered:?}"
+            );
+            assert_eq!(bodies(&later).concat().replace('\n', ""), "sickf");
+            // Another batch has nothing of this one.
+            assert_eq!(target.deliver(&batch(&["g", "h"])).await, Ok(Delivered::All));
+            assert_eq!(bodies(&later).concat().replace('\n', ""), "sickfgh");
+        });
+    }
+}
+
+#[test]
+fn a_row_that_is_to_be_a_line_and_has_a_line_break_is_rejected_unsent() {
+    run(async {
+        let (url, requests) = server(|_| answer("200 OK", "")).await;
+        let mut settings = settings(url);
+        let (between, end) = ("\n".to_owned(), "\n".to_owned());
+        settings.body =
+            HttpBody::Joined { begin: String::new(), between, end, content_type: "text/plain", one_line: true };
+        let mut target = HttpTarget::new(settings.into());
+        let rows = [row(1, "t", "t v=1"), row(2, "t", "t v=2\nforged v=3"), row(3, "t", "{\n}"), row(4, "t", "t v=4")];
+        let delivered = target.deliver(&rows).await.unwrap();
+        let Delivered::Some { rejected } = delivered else { panic!("{delivered:?}") };
+        assert!(rejected.len() == 1 && rejected[0].0 == 1 && rejected[0].1.contains("line break"), "{rejected:?}");
+        assert_eq!(bodies(&requests), ["t v=1\n{ }\nt v=4\n"]);
+        // A batch of such rows alone is no request.
+        assert!(matches!(target.deliver(&rows[1..2]).await, Ok(Delivered::Some { .. })));
+        assert_eq!(bodies(&requests).len(), 1);
+    });
+}
+
+#[test]
+fn the_status_decides_where_a_body_cannot_be_read() {
+    run(async {
+        let (url, requests) = server(|body| match body {
+            "too long" => "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\nx".to_owned(),
+            "no chunks" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n".to_owned(),
+            "refused" => "HTTP/1.1 400 Bad\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n".to_owned(),
+            _ => answer("200 OK", ""),
+        })
+        .await;
+        let mut settings = settings(url);
+        settings.timeout_ms = 300;
+        let mut target = HttpTarget::new(settings.clone().into());
+        for payload in ["too long", "no chunks", "fine"] {
+            assert_eq!(target.deliver(&[row(1, "t", payload)]).await, Ok(Delivered::All), "{payload}");
+        }
+        let refused = target.deliver(&[row(1, "t", "refused")]).await;
+        assert!(matches!(&refused, Ok(Delivered::Some { rejected }) if rejected[0].1.contains("400")), "{refused:?}");
+        assert_eq!(bodies(&requests), ["too long", "no chunks", "fine", "refused"]);
+        // What is said of each row stands in the body alone.
+        settings.answer = HttpAnswerKind::Elasticsearch;
+        let mut target = HttpTarget::new(settings.into());
+        assert!(target.deliver(&[row(1, "t", "no chunks")]).await.is_err());
     });
 }
 
