@@ -436,12 +436,43 @@ fn a_connect_that_comes_again_is_not_a_new_one_unless_it_says_so() {
     assert_eq!(again(SnFlags::NONE, "c"), Reconnect::GoesOn);
     assert_eq!((again(clean, "c"), again(SnFlags::NONE, "d")), (Reconnect::Anew, Reconnect::Other));
     assert_eq!(again(with_will, "c"), Reconnect::GoesOn);
-    assert_eq!((peer.datagrams(), peer.client.state()), (vec!["WillTopicReq".to_owned()], SnState::AwaitingWillTopic));
+    assert_eq!((peer.datagrams(), peer.client.state()), (vec!["WillTopicReq".to_owned()], SnState::Active));
     peer.hear(&SnMessage::WillTopic(Some((SnFlags::NONE, "w"))));
+    let fate = peer.with(|client, turn, out| client.reconnect(turn, connect(with_will, "c"), out));
+    assert_eq!((fate, peer.datagrams()), (Reconnect::GoesOn, vec!["WillMsgReq".to_owned()]), "where it was");
     assert_eq!(peer.hear(&SnMessage::WillMsg(b"m")), ["ConnAck { code: Accepted }"]);
     let whole = SnWillChange::Whole(SnFlags::NONE, "w".into(), (*b"m").into());
     assert_eq!(peer.out.renewal.clone().unwrap().will, Some(whole));
     let mut waiting = Peer::connecting(with_will);
     let fate = waiting.with(|client, turn, out| client.reconnect(turn, connect(with_will, "c"), out));
     assert_eq!((fate, waiting.datagrams()), (Reconnect::GoesOn, vec!["WillTopicReq".to_owned()]));
+}
+
+#[test]
+fn a_late_copy_of_a_connect_with_will_does_not_make_the_client_deaf() {
+    let flags = SnFlags { will: true, ..SnFlags::NONE };
+    let copy = SnConnect { flags, duration_s: 60, client_id: "c" };
+    let mut peer = Peer::connected();
+    assert_eq!(peer.with(|client, turn, out| client.reconnect(turn, copy, out)), Reconnect::GoesOn);
+    assert_eq!((peer.datagrams(), peer.out.is_alive), (vec!["WillTopicReq".to_owned()], true));
+    assert!(peer.deliver("ab", Qos::AtLeastOnce, b"x")[0].starts_with("Publish"), "it is sent what comes");
+    assert_eq!(peer.pass_s(11).len(), 1, "and sent it again");
+    peer.hear(&SnMessage::PubAck { topic_id: 0, msg_id: 1, code: ReturnCode::Accepted });
+    assert_eq!(peer.packets(), ["PubAck 1 Success"]);
+    peer.hear(&SnMessage::PingReq { client_id: None });
+    assert_eq!(peer.packets(), ["PingReq"]);
+    peer.hear(&publish(TopicRef::Short(*b"ab"), QOS_1, 5));
+    assert_eq!(peer.packets().len(), 1);
+    assert_eq!(peer.hear(&SnMessage::WillTopic(Some((SnFlags::NONE, "w")))), ["WillMsgReq"]);
+    assert!(peer.out.is_alive);
+    assert_eq!(peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 6, name: "a/b" }).len(), 1);
+    assert_eq!(peer.hear(&SnMessage::WillMsg(b"m")), ["ConnAck { code: Accepted }"]);
+    assert!(peer.out.renewal.as_ref().is_some_and(|renewal| renewal.will.is_some()));
+    // One that sleeps does not hear the question, and sleeps on.
+    let mut asleep = Peer::connected();
+    asleep.hear(&SnMessage::Disconnect { duration_s: Some(300) });
+    asleep.deliver("ab", Qos::AtLeastOnce, b"x");
+    asleep.with(|client, turn, out| client.reconnect(turn, copy, out));
+    assert_eq!(asleep.client.state(), SnState::Asleep);
+    assert!(asleep.hear(&SnMessage::PingReq { client_id: Some("c") })[0].starts_with("Publish"));
 }
