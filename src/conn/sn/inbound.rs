@@ -4,7 +4,7 @@ use super::client::{SnClient, SnConnect, SnEnd, SnOut, SnState, SnTurn, SnWillCh
 use super::flags::{ReturnCode, SnFlags};
 use super::message::{SnMessage, TopicOrName, TopicRef};
 use super::retry::packet_id;
-use super::under_way::{AskedFor, SentKind, WillDraft};
+use super::under_way::{AskedFor, AskedKind, SentKind, WillDraft};
 use crate::codec::{
     AckKind, Disconnect, Forwarded, PINGREQ, PublishOut, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
     encode_ack, encode_subscribe, encode_unsubscribe,
@@ -210,7 +210,7 @@ impl SnClient {
             payload: data,
         }
         .encode(&mut out.mqtt);
-        let asked = AskedFor { msg_id, topic_id: u16::from_be_bytes(topic.to_bytes()), is_subscribe: false };
+        let asked = AskedFor { msg_id, topic_id: u16::from_be_bytes(topic.to_bytes()), kind: AskedKind::Publish };
         if packet_id.is_some() && !self.ask(asked) {
             out.mqtt.truncate(start);
             return refuse(ReturnCode::Congestion, out);
@@ -223,10 +223,6 @@ impl SnClient {
     /// Remembers what an answer of the shard is to be about. Returns whether there is room for it.
     fn ask(&mut self, asked: AskedFor) -> bool {
         let list = &mut self.under_way_mut().asked;
-        if let Some(before) = list.iter_mut().find(|before| before.msg_id == asked.msg_id) {
-            *before = asked;
-            return true;
-        }
         let has_room = list.len() < SN_ASKED_MAX;
         if has_room {
             list.push(asked);
@@ -294,10 +290,14 @@ impl SnClient {
         let (Some(qos), Some(packet_id)) = (flags.qos, packet_id(msg_id)) else {
             return refuse(ReturnCode::NotSupported, out);
         };
+        let mut kind = AskedKind::Subscribe;
         let (filter, topic_id) = match topic {
             TopicOrName::Name(name) if is_topic_name(name) && name.len() != 2 => {
-                // Where there is no id left, it is told one when the first message comes.
-                (name, self.topics.register(name).unwrap_or(0))
+                kind = AskedKind::SubscribeByName;
+                match self.topics.begin_subscribe(name) {
+                    Some(id) => (name, id),
+                    None => return refuse(ReturnCode::Congestion, out),
+                }
             }
             TopicOrName::Name(filter) => (filter, 0),
             TopicOrName::Predefined(id) => match turn.settings.sn_topics.name(id) {
@@ -320,8 +320,11 @@ impl SnClient {
         let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
         let start = out.mqtt.len();
         encode_subscribe(Version::V5, packet_id, None, [SubscribeFilter { filter, options }], &mut out.mqtt);
-        if !self.ask(AskedFor { msg_id, topic_id, is_subscribe: true }) {
+        if !self.ask(AskedFor { msg_id, topic_id, kind }) {
             out.mqtt.truncate(start);
+            if kind == AskedKind::SubscribeByName {
+                self.topics.finish_subscribe(topic_id, false);
+            }
             refuse(ReturnCode::Congestion, out);
         }
     }
@@ -336,7 +339,11 @@ impl SnClient {
             }
         };
         if let (Some(filter), Some(packet_id)) = (filter.filter(|filter| !filter.is_empty()), packet_id(msg_id)) {
-            return encode_unsubscribe(Version::V5, packet_id, [filter], &mut out.mqtt);
+            encode_unsubscribe(Version::V5, packet_id, [filter], &mut out.mqtt);
+            if let TopicOrName::Name(name) = topic {
+                self.topics.unsubscribe(name);
+            }
+            return;
         }
         // There is no such subscription; UNSUBACK has no code to say so.
         out.is_alive = true;

@@ -476,3 +476,68 @@ fn a_late_copy_of_a_connect_with_will_does_not_make_the_client_deaf() {
     assert_eq!(asleep.client.state(), SnState::Asleep);
     assert!(asleep.hear(&SnMessage::PingReq { client_id: Some("c") })[0].starts_with("Publish"));
 }
+
+fn subscribe_by(name: &str, msg_id: u16) -> SnMessage<'_> {
+    SnMessage::Subscribe { flags: SnFlags::of_qos(Qos::AtLeastOnce), msg_id, topic: TopicOrName::Name(name) }
+}
+
+fn subacks(answers: &[(u16, ReasonCode)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for &(msg_id, reason) in answers {
+        encode_suback(Version::V5, PacketId::new(msg_id).unwrap(), &[reason], None, &mut bytes);
+    }
+    bytes
+}
+
+#[test]
+fn a_subscription_by_name_has_an_id_or_is_refused_and_one_that_is_refused_takes_none() {
+    let mut peer = Peer::connected();
+    let decide = |peer: &mut Peer, msg_id, reason| {
+        peer.with(|client, turn, out| client.send(turn, &subacks(&[(msg_id, reason)]), out));
+        peer.datagrams().join(" ")
+    };
+    // Neither what the shard refuses, nor what was unsubscribed from, keeps its id.
+    for number in 0..SN_TOPICS_MAX {
+        let name = format!("refused/{number}");
+        peer.hear(&subscribe_by(&name, 1));
+        assert!(decide(&mut peer, 1, ReasonCode::NotAuthorized).contains("topic_id: 0, msg_id: 1, code: NotSupported"));
+        let name = format!("left/{number}");
+        peer.hear(&subscribe_by(&name, 1));
+        assert!(decide(&mut peer, 1, ReasonCode::GrantedQos1).contains("code: Accepted"));
+        let topic = TopicOrName::Name(&name);
+        peer.hear(&SnMessage::Unsubscribe { flags: SnFlags::NONE, msg_id: 2, topic });
+    }
+    for number in 0..SN_TOPICS_MAX - 1 {
+        let told = peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 1, name: &format!("t/{number}") });
+        assert!(told[0].contains("code: Accepted"), "{number}: {told:?}");
+    }
+    peer.hear(&subscribe_by("last/one", 3));
+    let told = peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 1, name: "while/asked" });
+    assert!(told[0].contains("code: Congestion"), "its id waits for what the shard says: {told:?}");
+    let told = decide(&mut peer, 3, ReasonCode::GrantedQos1);
+    assert!(told.contains("code: Accepted") && !told.contains("topic_id: 0"), "{told}");
+    let told = peer.hear(&subscribe_by("no/room", 4)).join(" ");
+    assert!(told.contains("topic_id: 0, msg_id: 4, code: Congestion"), "{told}");
+    assert_eq!(peer.packets(), [""; 0], "and nobody is subscribed");
+    peer.hear(&subscribe_by("last/one", 5));
+    assert!(decide(&mut peer, 5, ReasonCode::GrantedQos1).contains("code: Accepted"), "what has an id keeps it");
+}
+
+#[test]
+fn what_comes_twice_in_one_turn_is_answered_twice_with_the_same_id() {
+    let mut peer = Peer::connected();
+    for _ in 0..2 {
+        peer.hear(&publish(TopicRef::Short(*b"ab"), QOS_1, 7));
+        peer.hear(&subscribe_by("a/b", 7));
+    }
+    let mut bytes = subacks(&[(7, ReasonCode::GrantedQos1); 2]);
+    for _ in 0..2 {
+        ack(AckKind::PubAck, 7, ReasonCode::Success).encode(Version::V5, &mut bytes);
+    }
+    peer.with(|client, turn, out| client.send(turn, &bytes, out));
+    let told = peer.datagrams();
+    assert_eq!(told.len(), 4);
+    assert!(told[..2].iter().all(|told| told.contains("topic_id: 1, msg_id: 7, code: Accepted")), "{told:?}");
+    assert!(told[2..].iter().all(|told| told == "PubAck { topic_id: 24930, msg_id: 7, code: Accepted }"), "{told:?}");
+    assert!(peer.client.under_way.is_none(), "nothing is kept");
+}
