@@ -6,7 +6,7 @@
 //! before is told, and ends it.
 //!
 //! Always holds: somebody without a connection is answered with no more octets than came, and never for a DISCONNECT; a connection that
-//! is not heard, because its shard is busy or its last packet takes long, is told to try again and nothing of it is kept.
+//! is not heard, because its shard is busy, its last packet takes long or too much of it is in flight, is told to try again and nothing of it is kept.
 
 use core::net::SocketAddr;
 
@@ -21,7 +21,7 @@ use super::sn::{
 };
 use super::sn_peers::PeerRoute;
 use crate::codec::{ConnectWill, Disconnect, Forwarded, Version};
-use crate::ids::{ConnectionId, PeerAddress, ShardId, SocketId};
+use crate::ids::{ConnectionId, PacketId, PeerAddress, Qos, ShardId, SocketId};
 use crate::limits::{SN_PUBLISHER_IDLE_S, SN_WAITING_MAX_BYTES};
 use crate::shard::{Input, WillChange};
 use crate::telemetry::CloseReason;
@@ -290,6 +290,7 @@ impl Connections {
             _ => {}
         }
         let is_heard = !self.is_paused && self.held.is_empty() && self.budgets.admits(id, len);
+        let is_heard = is_heard && has_room(core, id, message);
         if let Some(peer) = self.sn.get_mut(id).filter(|peer| peer.client.is_publisher()) {
             peer.idle = Some(core.now().after_s(SN_PUBLISHER_IDLE_S));
         }
@@ -506,6 +507,15 @@ fn socket_address(peer: Peer) -> Option<SocketAddr> {
     match peer.address() {
         Some(PeerAddress::Ip(address)) => Some(address),
         _ => None,
+    }
+}
+
+/// Whether the shard would take a message that it is to acknowledge. MQTT-SN has no way to tell a client how many it may have in flight.
+fn has_room(core: &impl InputHandler, id: ConnectionId, message: &SnMessage<'_>) -> bool {
+    let SnMessage::Publish { flags, msg_id, .. } = message else { return true };
+    match (flags.qos, PacketId::new(*msg_id)) {
+        (Some(qos @ (Qos::AtLeastOnce | Qos::ExactlyOnce)), Some(packet_id)) => core.has_room_for(id, packet_id, qos),
+        _ => true,
     }
 }
 

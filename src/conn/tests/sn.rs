@@ -410,3 +410,26 @@ fn a_late_word_that_a_peer_is_gone_does_not_end_the_route_of_its_next_connect() 
     carry([&mut chosen, &mut owner]);
     assert_eq!(owner.sent(), [(1, PONG.to_vec())]);
 }
+
+#[test]
+fn who_has_too_many_messages_in_flight_is_told_to_try_again_and_stays() {
+    let mut stage = Stage::sn();
+    stage.sn_client(1, "c");
+    let message =
+        |qos: u8, msg_id: u16| datagram(0x0c, &[&[qos << 5 | 2, b'a', b'b'], &msg_id.to_be_bytes()[..], b"x"].concat());
+    let with_id = |kind, msg_id: u16| datagram(kind, &msg_id.to_be_bytes());
+    let congested = |msg_id: u16| vec![datagram(0x0d, &[&b"ab"[..], &msg_id.to_be_bytes(), &[1]].concat())];
+    let all = crate::limits::RECEIVE_MAXIMUM_DEFAULT;
+    for msg_id in 1..=all {
+        assert_eq!(stage.asked(1, &message(2, msg_id)), [with_id(0x0f, msg_id)]);
+    }
+    assert_eq!(stage.asked(1, &message(2, all + 1)), congested(all + 1));
+    assert_eq!(stage.asked(1, &message(1, all + 2)), congested(all + 2));
+    assert_eq!(stage.asked(1, &message(2, 5)), [with_id(0x0f, 5)], "one that comes again takes no place");
+    assert_eq!(stage.asked(1, &with_id(0x10, 5)), [with_id(0x0e, 5)]);
+    assert_eq!(stage.asked(1, &message(2, all + 1)), [with_id(0x0f, all + 1)]);
+    assert_eq!(stage.asked(1, &message(2, all + 2)), congested(all + 2));
+    let (clean, _) = sn_connect("c", 0, 0x04);
+    assert_eq!(stage.asked(1, &clean), [vec![3, 5, 0]]);
+    assert_eq!(stage.asked(1, &message(2, all + 2)), [with_id(0x0f, all + 2)], "a new session has room");
+}
