@@ -336,25 +336,24 @@ fn a_client_that_answers_nothing_is_lost_with_a_reason_of_its_own() {
 }
 
 /// A client of shard 1 with a will, whose datagrams shard 0 is given; somebody on shard 1 hears the will.
-fn with_a_client_of_another_shard() -> [Stage; 3] {
-    let [mut chosen, mut owner, third] = Stage::with_datagrams::<3>(100);
+fn connect_through([chosen, owner]: [&mut Stage; 2]) {
     let (hears, _) = sn_connect("hears", 1, 0x04);
     assert_eq!(owner.asked(9, &hears), [vec![3, 5, 0]]);
     owner.asked(9, &datagram(0x12, b"\x02\0\x01zz"));
     let (connect, _) = sn_connect("c", 1, 0x0c);
     for step in [connect, datagram(0x07, b"\0zz"), datagram(0x09, b"gone")] {
         chosen.arrive(1, &step);
-        assert_eq!(carry([&mut chosen, &mut owner]), 1);
+        assert_eq!(carry([&mut *chosen, &mut *owner]), 1);
         owner.sent();
     }
     assert_eq!(owner.connections.len(), 2);
-    [chosen, owner, third]
 }
 
 #[test]
 fn another_client_of_an_address_ends_the_one_before_on_its_own_shard() {
     // The new one belongs to the shard that has the datagrams.
-    let [mut chosen, mut owner, _] = with_a_client_of_another_shard();
+    let [mut chosen, mut owner, _] = Stage::with_datagrams::<3>(100);
+    connect_through([&mut chosen, &mut owner]);
     let (connect, _) = sn_connect("new", 0, 0x04);
     assert_eq!(chosen.asked(1, &connect), [vec![3, 5, 0]]);
     assert_eq!(carry([&mut chosen, &mut owner]), 1, "the shard of the one before is told");
@@ -363,7 +362,8 @@ fn another_client_of_an_address_ends_the_one_before_on_its_own_shard() {
     carry([&mut owner, &mut chosen]);
     assert_eq!(chosen.asked(1, &PING), [PONG.to_vec()], "what the owner says late ends nobody");
     // It belongs to a third.
-    let [mut chosen, mut owner, mut third] = with_a_client_of_another_shard();
+    let [mut chosen, mut owner, mut third] = Stage::with_datagrams::<3>(100);
+    connect_through([&mut chosen, &mut owner]);
     let (connect, _) = sn_connect("new", 2, 0x04);
     chosen.arrive(1, &connect);
     let handovers: Vec<_> = chosen.connections.handovers().collect();
@@ -384,7 +384,8 @@ fn another_client_of_an_address_ends_the_one_before_on_its_own_shard() {
 
 #[test]
 fn a_late_word_that_a_peer_is_gone_does_not_end_the_route_of_its_next_connect() {
-    let [mut chosen, mut owner, _] = with_a_client_of_another_shard();
+    let [mut chosen, mut owner, _] = Stage::with_datagrams::<3>(100);
+    connect_through([&mut chosen, &mut owner]);
     chosen.arrive(1, &BYE);
     carry([&mut chosen, &mut owner]);
     owner.sent();
