@@ -248,6 +248,7 @@ impl SnClient {
     }
 
     fn handle_register(&mut self, msg_id: u16, name: &str, out: &mut SnOut) {
+        self.topics.keep(self.ids_under_way());
         let id = if is_topic_name(name) { self.topics.register(name) } else { None };
         let (topic_id, code) = match id {
             None if !is_topic_name(name) => (0, ReturnCode::NotSupported),
@@ -294,6 +295,7 @@ impl SnClient {
         let (filter, topic_id) = match topic {
             TopicOrName::Name(name) if is_topic_name(name) && name.len() != 2 => {
                 kind = AskedKind::SubscribeByName;
+                self.topics.keep(self.ids_under_way());
                 match self.topics.begin_subscribe(name) {
                     Some(id) => (name, id),
                     None => return refuse(ReturnCode::Congestion, out),

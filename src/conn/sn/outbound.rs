@@ -141,6 +141,7 @@ impl SnClient {
         if needs_ack && self.has_sent(|kind| matches!(kind, SentKind::Publish(_))) {
             return false;
         }
+        self.topics.keep(self.ids_under_way());
         let topic = match self.topics.naming(publish.topic, &turn.settings.sn_topics) {
             Naming::Known(topic) => topic,
             Naming::Register(id) => {

@@ -541,3 +541,20 @@ fn what_comes_twice_in_one_turn_is_answered_twice_with_the_same_id() {
     assert!(told[2..].iter().all(|told| told == "PubAck { topic_id: 24930, msg_id: 7, code: Accepted }"), "{told:?}");
     assert!(peer.client.under_way.is_none(), "nothing is kept");
 }
+
+#[test]
+fn an_id_means_no_other_topic_while_a_message_with_it_is_under_way() {
+    let mut peer = Peer::connected();
+    peer.hear(&subscribe_by("a/b", 1));
+    peer.with(|client, turn, out| client.send(turn, &subacks(&[(1, ReasonCode::GrantedQos1)]), out));
+    assert!(peer.deliver("a/b", Qos::AtLeastOnce, b"x")[0].contains("Normal(1)"));
+    peer.hear(&SnMessage::Unsubscribe { flags: SnFlags::NONE, msg_id: 2, topic: TopicOrName::Name("a/b") });
+    for number in 1..SN_TOPICS_MAX {
+        peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 1, name: &format!("t/{number}") });
+    }
+    let mut register = || peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 3, name: "one/more" });
+    assert_eq!(register(), ["RegAck { topic_id: 0, msg_id: 3, code: Congestion }"], "it may be sent again");
+    peer.hear(&SnMessage::PubAck { topic_id: 1, msg_id: 1, code: ReturnCode::Accepted });
+    let told = peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 3, name: "one/more" });
+    assert_eq!(told, ["RegAck { topic_id: 1, msg_id: 3, code: Accepted }"]);
+}

@@ -39,6 +39,8 @@ pub(super) struct SnTopics {
     bytes: u32,
     /// Where the search for an id that may mean something else goes on.
     hand: u16,
+    /// Ids of what is under way to the client: sent again, they are to mean the same.
+    under_way: [u16; 2],
     /// Predefined ids that the client has used, and so knows.
     predefined: Vec<u16>,
 }
@@ -80,6 +82,11 @@ impl SnTopics {
     /// The name that is to be registered again under an id.
     pub(super) fn name_of(&self, id: u16) -> Option<&str> {
         Some(&*self.list.get(usize::from(id).checked_sub(1)?)?.name)
+    }
+
+    /// Keeps ids of what is under way from meaning anything else; 0 is none. Whoever asks for an id says so before.
+    pub(super) const fn keep(&mut self, under_way: [u16; 2]) {
+        self.under_way = under_way;
     }
 
     /// The client asks for an id. `None`: there is none left.
@@ -172,7 +179,8 @@ impl SnTopics {
             let at = usize::from(self.hand) % self.list.len();
             self.hand = at as u16 + 1;
             let topic = &mut self.list[at];
-            if !topic.is_clients() && has_room(self.bytes - topic.name.len() as u32) {
+            let is_needed = topic.is_clients() || self.under_way.contains(&(at as u16 + 1));
+            if !is_needed && has_room(self.bytes - topic.name.len() as u32) {
                 self.bytes = self.bytes - topic.name.len() as u32 + name.len() as u32;
                 *topic = SnTopic::new(name);
                 return Some(at as u16 + 1);
