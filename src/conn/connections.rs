@@ -16,7 +16,7 @@ use super::rates::ConnectRates;
 use super::sn_peers::SnPeers;
 use crate::auth::{Ask, PeerIdentity, Question};
 use crate::codec::Version;
-use crate::ids::{ConnectionId, INTERNAL_LISTENER, PeerAddress, ShardId, SocketId, Ticket};
+use crate::ids::{ConnectionId, INTERNAL_LISTENER, PacketId, PeerAddress, Qos, ShardId, SocketId, Ticket};
 use crate::limits;
 use crate::settings::{ListenerSettings, Settings};
 use crate::shard::command::EdgeFacts;
@@ -42,6 +42,8 @@ pub trait InputHandler {
     fn deliveries(&self) -> u32;
     /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.
     fn has_more_for(&self, connection: ConnectionId) -> bool;
+    /// Whether a message of QoS 1 or 2 that a client publishes would be taken. Otherwise its connection would end.
+    fn has_room_for(&self, connection: ConnectionId, packet_id: PacketId, qos: Qos) -> bool;
 }
 
 /// A shard as connections reach it: with the time that holds now, and room for what follows.
@@ -86,6 +88,10 @@ impl InputHandler for ShardTurn<'_> {
 
     fn has_more_for(&self, connection: ConnectionId) -> bool {
         self.shard.has_more_for(connection)
+    }
+
+    fn has_room_for(&self, connection: ConnectionId, packet_id: PacketId, qos: Qos) -> bool {
+        self.shard.has_room_for(connection, packet_id, qos)
     }
 }
 

@@ -28,22 +28,27 @@ pub enum Handover {
     /// A datagram whose peer belongs to the shard that is told, by its client id.
     Datagram(Box<ForwardedDatagram>),
     /// A peer has no connection on the shard that says so.
-    PeerGone {
-        /// Which listener it came by, as an index.
-        listener: u8,
-        /// Where it is.
-        peer: SocketAddr,
-    },
+    PeerGone(DatagramSource),
+    /// A peer is another client than the one that has its connection on the shard that is told.
+    PeerReplaced(DatagramSource),
+}
+
+/// Where a datagram comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramSource {
+    /// Which listener it came by, as an index.
+    pub(super) listener: u8,
+    pub(super) peer: SocketAddr,
+    /// The shard that the kernel chose.
+    pub(super) via: ShardId,
+    /// That shard's number for the latest CONNECT of the peer that it passed on. What it is told about an earlier one comes too late.
+    pub(super) number: u32,
 }
 
 /// A datagram on its way from the shard that the kernel chose to the one that owns the client id.
 #[derive(Debug)]
 pub struct ForwardedDatagram {
-    /// The shard that the kernel chose.
-    pub(super) via: ShardId,
-    /// Which listener it came by, as an index.
-    pub(super) listener: u8,
-    pub(super) peer: SocketAddr,
+    pub(super) source: DatagramSource,
     pub(super) bytes: Box<[u8]>,
 }
 

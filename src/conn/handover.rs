@@ -51,7 +51,8 @@ impl Connections {
                 self.incoming.remove(&ticket);
             }
             Handover::Datagram(datagram) => self.take_forwarded(core, &datagram),
-            Handover::PeerGone { listener, peer } => self.sn.forget_elsewhere(listener, peer),
+            Handover::PeerGone(source) => self.sn.forget_elsewhere(source),
+            Handover::PeerReplaced(source) => self.end_replaced(core, source),
         }
     }
 

@@ -60,7 +60,7 @@ pub mod websocket;
 
 pub use budget::{Deferred, KeptBuffer};
 pub use connections::{Connections, ConnectionsConfig, InputHandler, ShardTurn};
-pub use handed_over::{ForwardedDatagram, HandedOver, Handover};
+pub use handed_over::{DatagramSource, ForwardedDatagram, HandedOver, Handover};
 pub use layers::ListenerLayers;
 pub use operation::{Operation, ReceiveEnd, ShortSent, UnderWayOn};
 pub use outbox::Outbox;

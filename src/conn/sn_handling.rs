@@ -2,16 +2,17 @@
 //!
 //! A listener has one socket on each shard, and the kernel gives a peer's datagrams to one of them. The CONNECT says which shard owns
 //! the client id: there the connection is, and the shard that the kernel chose passes the peer's datagrams on over the mesh. Answers
-//! leave from the owner's own socket, which has the same address.
+//! leave from the owner's own socket, which has the same address. When a peer says that it is another client, the shard of the one
+//! before is told, and ends it.
 //!
 //! Always holds: somebody without a connection is answered with no more octets than came, and never for a DISCONNECT; a connection that
-//! is not heard, because its shard is busy or its last packet takes long, is told to try again and nothing of it is kept.
+//! is not heard, because its shard is busy, its last packet takes long or too much of it is in flight, is told to try again and nothing of it is kept.
 
 use core::net::SocketAddr;
 
 use super::connection::{Connection, Phase};
 use super::connections::{Connections, InputHandler};
-use super::handed_over::{ForwardedDatagram, Handover};
+use super::handed_over::{DatagramSource, ForwardedDatagram, Handover};
 use super::layers::Wire;
 use super::peer::{Peer, RefusedPeer};
 use super::sn::{
@@ -20,19 +21,10 @@ use super::sn::{
 };
 use super::sn_peers::PeerRoute;
 use crate::codec::{ConnectWill, Disconnect, Forwarded, Version};
-use crate::ids::{ConnectionId, PeerAddress, ShardId, SocketId};
+use crate::ids::{ConnectionId, PacketId, PeerAddress, Qos, ShardId, SocketId};
 use crate::limits::{SN_PUBLISHER_IDLE_S, SN_WAITING_MAX_BYTES};
 use crate::shard::{Input, WillChange};
 use crate::telemetry::CloseReason;
-
-/// Where a datagram comes from.
-#[derive(Clone, Copy, Debug)]
-struct DatagramSource {
-    listener: u8,
-    peer: SocketAddr,
-    /// Which shard the kernel gave it to.
-    via: ShardId,
-}
 
 /// The only protocol that there is (MQTT-SN 1.2, 5.3.8).
 const PROTOCOL_ID: u8 = 1;
@@ -42,13 +34,12 @@ impl Connections {
     pub fn datagram(&mut self, core: &mut impl InputHandler, listener: u8, peer: SocketAddr, bytes: &[u8]) {
         self.counters.bytes_received += bytes.len() as u64;
         let via = self.config.own;
-        self.take_datagram(core, DatagramSource { listener, peer, via }, bytes);
+        self.take_datagram(core, DatagramSource { listener, peer, via, number: 0 }, bytes);
     }
 
     /// Another shard passes on what belongs here.
     pub(super) fn take_forwarded(&mut self, core: &mut impl InputHandler, datagram: &ForwardedDatagram) {
-        let ForwardedDatagram { via, listener, peer, ref bytes } = *datagram;
-        self.take_datagram(core, DatagramSource { listener, peer, via }, bytes);
+        self.take_datagram(core, datagram.source, &datagram.bytes);
     }
 
     fn take_datagram(&mut self, core: &mut impl InputHandler, source: DatagramSource, bytes: &[u8]) {
@@ -82,8 +73,8 @@ impl Connections {
                 self.take_sn_connect(core, source, (connect, bytes), route);
             }
             (message, Some(PeerRoute::Here(id))) => self.hear_sn(core, id, &message, bytes.len()),
-            (_, Some(PeerRoute::Elsewhere(owner))) if source.via == self.config.own => {
-                self.pass_on(source, owner, bytes);
+            (_, Some(PeerRoute::Elsewhere(owner, number))) if source.via == self.config.own => {
+                self.pass_on(DatagramSource { number, ..source }, owner, bytes);
             }
             (message, _) => self.hear_stranger(core, source, &message),
         }
@@ -94,9 +85,28 @@ impl Connections {
             self.counters.datagrams_dropped += 1; // its peer sends it again
             return;
         }
-        let DatagramSource { listener, peer, via } = source;
-        let datagram = ForwardedDatagram { via, listener, peer, bytes: bytes.into() };
+        let datagram = ForwardedDatagram { source, bytes: bytes.into() };
         self.outgoing.push((owner, Handover::Datagram(Box::new(datagram))));
+    }
+
+    /// A peer's datagrams go another way. Where it was a client of another shard, that one is told.
+    fn reroute(&mut self, source: DatagramSource, route: PeerRoute) {
+        let Some(PeerRoute::Elsewhere(before, _)) = self.sn.set_route(source.listener, source.peer, route) else {
+            return;
+        };
+        if !matches!(route, PeerRoute::Elsewhere(owner, _) if owner == before) {
+            let source = DatagramSource { via: self.config.own, ..source };
+            self.outgoing.push((before, Handover::PeerReplaced(source)));
+        }
+    }
+
+    /// A shard says that a peer of its is another client by now. What it passed on before has come before.
+    pub(super) fn end_replaced(&mut self, core: &mut impl InputHandler, source: DatagramSource) {
+        let Some(PeerRoute::Here(id)) = self.sn.route(source.listener, source.peer) else { return };
+        // One that came by another shard since is a later one.
+        if self.sn.get(id).is_some_and(|peer| peer.source.via == source.via) {
+            self.replace_peer(core, id, Reconnect::Other);
+        }
     }
 
     fn take_sn_connect(
@@ -109,21 +119,26 @@ impl Connections {
         let owner = ShardId::owner_of(connect.client_id, self.config.shards);
         let here = if let Some(PeerRoute::Here(id)) = route { Some(id) } else { None };
         if owner != self.config.own {
+            if source.via != self.config.own || self.is_paused {
+                self.counters.datagrams_dropped += 1; // nothing has changed; its peer sends it again
+                return;
+            }
             if let Some(id) = here {
                 self.replace_peer(core, id, Reconnect::Other);
             }
-            if source.via == self.config.own {
-                self.sn.set_route(source.listener, source.peer, PeerRoute::Elsewhere(owner));
-                self.pass_on(source, owner, bytes);
-            }
-            return;
+            let number = self.sn.new_number();
+            self.reroute(source, PeerRoute::Elsewhere(owner, number));
+            return self.pass_on(DatagramSource { number, ..source }, owner, bytes);
         }
         if let Some(id) = here {
             let fate = self.with_sn(core, id, |client, turn, out| client.reconnect(turn, connect, out));
             match fate {
                 Some(Reconnect::GoesOn) => {
                     if let Some(peer) = self.sn.get_mut(id) {
-                        peer.via = source.via;
+                        let before = std::mem::replace(&mut peer.source, source);
+                        if before.via != source.via {
+                            self.tell_gone(before);
+                        }
                     }
                     return;
                 }
@@ -159,7 +174,7 @@ impl Connections {
         make: impl FnOnce(SnTurn<'_>, &mut SnOut) -> SnClient,
     ) -> Option<ConnectionId> {
         let now = core.now();
-        let DatagramSource { listener, peer, via } = source;
+        let DatagramSource { listener, peer, .. } = source;
         if self.is_paused {
             self.counters.datagrams_dropped += 1;
             self.refuse_stranger(source, client_id.is_some());
@@ -183,8 +198,8 @@ impl Connections {
         out.clear();
         let client = make(SnTurn { now, settings: &entry.settings }, &mut out);
         self.sn.out = out;
-        self.sn.add(id, client, via);
-        self.sn.set_route(listener, peer, PeerRoute::Here(id));
+        self.sn.add(id, client, source);
+        self.reroute(source, PeerRoute::Here(id));
         self.carry_out_sn(core, id);
         Some(id)
     }
@@ -194,12 +209,12 @@ impl Connections {
         if is_told {
             self.answer(source, &SnMessage::ConnAck { code: ReturnCode::Congestion });
         }
-        self.tell_gone(source.via, source.listener, source.peer);
+        self.tell_gone(source);
     }
 
-    fn tell_gone(&mut self, via: ShardId, listener: u8, peer: SocketAddr) {
-        if via != self.config.own {
-            self.outgoing.push((via, Handover::PeerGone { listener, peer }));
+    fn tell_gone(&mut self, source: DatagramSource) {
+        if source.via != self.config.own {
+            self.outgoing.push((source.via, Handover::PeerGone(source)));
         }
     }
 
@@ -234,7 +249,7 @@ impl Connections {
 
     fn disown(&mut self, source: DatagramSource) {
         self.answer(source, &SnMessage::Disconnect { duration_s: None });
-        self.tell_gone(source.via, source.listener, source.peer);
+        self.tell_gone(source);
     }
 
     /// Answers somebody who need not have a connection.
@@ -275,6 +290,7 @@ impl Connections {
             _ => {}
         }
         let is_heard = !self.is_paused && self.held.is_empty() && self.budgets.admits(id, len);
+        let is_heard = is_heard && has_room(core, id, message);
         if let Some(peer) = self.sn.get_mut(id).filter(|peer| peer.client.is_publisher()) {
             peer.idle = Some(core.now().after_s(SN_PUBLISHER_IDLE_S));
         }
@@ -481,9 +497,8 @@ impl Connections {
         if !connection.socket.is_none() {
             return;
         }
-        let peer = socket_address(connection.peer);
-        if let (Some(via), Some(peer)) = (self.sn.remove(id, connection.listener, peer), peer) {
-            self.tell_gone(via, connection.listener, peer);
+        if let Some(source) = self.sn.remove(id) {
+            self.tell_gone(source);
         }
     }
 }
@@ -492,6 +507,15 @@ fn socket_address(peer: Peer) -> Option<SocketAddr> {
     match peer.address() {
         Some(PeerAddress::Ip(address)) => Some(address),
         _ => None,
+    }
+}
+
+/// Whether the shard would take a message that it is to acknowledge. MQTT-SN has no way to tell a client how many it may have in flight.
+fn has_room(core: &impl InputHandler, id: ConnectionId, message: &SnMessage<'_>) -> bool {
+    let SnMessage::Publish { flags, msg_id, .. } = message else { return true };
+    match (flags.qos, PacketId::new(*msg_id)) {
+        (Some(qos @ (Qos::AtLeastOnce | Qos::ExactlyOnce)), Some(packet_id)) => core.has_room_for(id, packet_id, qos),
+        _ => true,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Peers that come in datagrams: who of them is a client of which connection, or of which other shard, and what they are to be sent.
 //!
 //! Always holds: a route to this shard has its client, and a client its connection; a route to another shard ends when that shard says
-//! so. A peer that is a client here is sent what its client's translator says, and nobody else anything but a short refusal.
+//! so, after the latest CONNECT that took it. A peer that is a client here is sent what its client's translator says, and nobody else anything but a short refusal.
 //! Leaves to others: what datagrams mean (`sn`), when and why (`sn_handling`).
 
 use core::net::SocketAddr;
@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::Range;
 
+use super::handed_over::DatagramSource;
 use super::sn::{SnClient, SnOut};
 use crate::ids::{ConnectionId, ShardId};
 use crate::time::{Deadline, Now};
@@ -18,16 +19,16 @@ use crate::time::{Deadline, Now};
 pub(super) enum PeerRoute {
     /// This shard owns its client id, and this is the connection.
     Here(ConnectionId),
-    /// To the shard that owns its client id.
-    Elsewhere(ShardId),
+    /// To the shard that owns its client id, with the number of its latest CONNECT.
+    Elsewhere(ShardId, u32),
 }
 
 /// A client here.
 #[derive(Debug)]
 pub(super) struct SnPeer {
     pub(super) client: SnClient,
-    /// Which shard the kernel gives its datagrams to.
-    pub(super) via: ShardId,
+    /// From where its latest CONNECT came.
+    pub(super) source: DatagramSource,
     /// When it is forgotten unless something comes; of one that only publishes.
     pub(super) idle: Option<Deadline>,
     /// The earliest of its deadlines in the heap.
@@ -38,6 +39,8 @@ pub(super) struct SnPeer {
 #[derive(Debug, Default)]
 pub(super) struct SnPeers {
     routes: HashMap<(u8, SocketAddr), PeerRoute>,
+    /// Of the latest CONNECT that was passed on.
+    number: u32,
     clients: HashMap<ConnectionId, SnPeer>,
     /// When something is due of which client; some of them are stale.
     deadlines: BinaryHeap<Reverse<(Deadline, ConnectionId)>>,
@@ -69,19 +72,27 @@ impl SnPeers {
         self.routes.get(&(listener, peer)).copied()
     }
 
-    pub(super) fn set_route(&mut self, listener: u8, peer: SocketAddr, route: PeerRoute) {
-        self.routes.insert((listener, peer), route);
+    /// Returns the route before.
+    pub(super) fn set_route(&mut self, listener: u8, peer: SocketAddr, route: PeerRoute) -> Option<PeerRoute> {
+        self.routes.insert((listener, peer), route)
     }
 
-    /// Another shard has no connection for this peer any more.
-    pub(super) fn forget_elsewhere(&mut self, listener: u8, peer: SocketAddr) {
-        if matches!(self.route(listener, peer), Some(PeerRoute::Elsewhere(_))) {
+    /// A number for a CONNECT that is passed on.
+    pub(super) const fn new_number(&mut self) -> u32 {
+        self.number = self.number.wrapping_add(1);
+        self.number
+    }
+
+    /// Another shard has no connection for this peer any more, unless it has had a CONNECT since.
+    pub(super) fn forget_elsewhere(&mut self, source: DatagramSource) {
+        let DatagramSource { listener, peer, number, .. } = source;
+        if matches!(self.route(listener, peer), Some(PeerRoute::Elsewhere(_, latest)) if latest == number) {
             self.routes.remove(&(listener, peer));
         }
     }
 
-    pub(super) fn add(&mut self, id: ConnectionId, client: SnClient, via: ShardId) {
-        self.clients.insert(id, SnPeer { client, via, idle: None, armed: None });
+    pub(super) fn add(&mut self, id: ConnectionId, client: SnClient, source: DatagramSource) {
+        self.clients.insert(id, SnPeer { client, source, idle: None, armed: None });
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut SnPeer> {
@@ -92,15 +103,14 @@ impl SnPeers {
         self.clients.get(&id)
     }
 
-    /// A connection is no more. Returns which shard has the route to its peer, unless the peer has another one by now.
-    pub(super) fn remove(&mut self, id: ConnectionId, listener: u8, peer: Option<SocketAddr>) -> Option<ShardId> {
-        let gone = self.clients.remove(&id)?;
-        let peer = peer?;
-        if self.route(listener, peer) != Some(PeerRoute::Here(id)) {
+    /// A connection is no more. Returns from where its peer came, unless the peer has another one by now.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<DatagramSource> {
+        let source = self.clients.remove(&id)?.source;
+        if self.route(source.listener, source.peer) != Some(PeerRoute::Here(id)) {
             return None;
         }
-        self.routes.remove(&(listener, peer));
-        Some(gone.via)
+        self.routes.remove(&(source.listener, source.peer));
+        Some(source)
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = ConnectionId> + '_ {

@@ -1,11 +1,11 @@
-//! What a client changes of its connection while that lasts: MQTT has no packet for it, MQTT-SN has.
+//! What MQTT-SN has beyond MQTT: what a client changes of its connection while that lasts, and what is asked for it beforehand.
 //!
 //! Always holds: a will that is changed passes what a will of CONNECT passes.
 
 use super::input::WillChange;
 use super::{Shard, Turn};
 use crate::codec::{ConnectWill, Forwarded};
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ConnectionId, PacketId, Qos, SessionId};
 use crate::session::{Outbound, Will};
 
 impl Shard {
@@ -57,6 +57,18 @@ impl Shard {
         };
         let will = self.accept_will(turn, id, will).map(|will| Box::new(Will::new(&will, key)));
         self.clients.set_will(turn, id, will);
+    }
+
+    /// Whether a message of QoS 1 or 2 of a client's would be taken: whoever was told no receive maximum is asked to wait, not closed.
+    pub fn has_room_for(&self, connection: ConnectionId, packet_id: PacketId, qos: Qos) -> bool {
+        let Some(id) = self.clients.sessions.of_connection(connection) else { return true };
+        let session = self.clients.sessions.get(id);
+        let acks = session.link.as_deref().and_then(|link| link.acks.as_deref());
+        let (waiting, alone) = acks.map_or((0, 0), |acks| (acks.len(), acks.in_flight_alone()));
+        let is_repetition = qos == Qos::ExactlyOnce && session.exchanges.contains(packet_id);
+        let in_flight = alone + session.exchanges.len();
+        let has_room = is_repetition || in_flight < usize::from(self.clients.settings.receive_maximum);
+        has_room && waiting < usize::from(u16::MAX)
     }
 
     /// Whether anything is left that could be sent to the client of a connection, or that it has not acknowledged.

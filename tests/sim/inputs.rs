@@ -3,7 +3,7 @@
 use dunlin::auth::Policy;
 use dunlin::codec::{Connect, Packet, Side, decode, frame};
 use dunlin::conn::InputHandler;
-use dunlin::ids::ConnectionId;
+use dunlin::ids::{ConnectionId, PacketId, Qos};
 use dunlin::shard::{ConnectInfo, Effect, Effects, Input, MeshBatch, MeshMessage, Turn};
 use dunlin::telemetry::CloseReason;
 use dunlin::time::Now;
@@ -57,6 +57,10 @@ impl InputHandler for Told<'_> {
 
     fn has_more_for(&self, connection: ConnectionId) -> bool {
         self.world.shards[self.shard].has_more_for(connection)
+    }
+
+    fn has_room_for(&self, connection: ConnectionId, packet_id: PacketId, qos: Qos) -> bool {
+        self.world.shards[self.shard].has_room_for(connection, packet_id, qos)
     }
 }
 

@@ -13,10 +13,8 @@ use crate::time::{Deadline, Now};
 /// How far a client has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnState {
-    /// It said in CONNECT that it has a will, and was asked where to.
-    AwaitingWillTopic,
-    /// It was asked for the message of its will.
-    AwaitingWillMsg,
+    /// It said in its first CONNECT that it has a will, and was asked about it.
+    AwaitingWill,
     /// The shard has its CONNECT and has not answered.
     AwaitingConnAck,
     /// Connected.
@@ -133,7 +131,7 @@ pub struct SnClient {
     pub(super) state: SnState,
     /// As CONNECT said.
     pub(super) clean_session: bool,
-    /// Its dialogue is about a connection that there is.
+    /// It has sent CONNECT once more while it was connected, and was asked about its will. All else goes on meanwhile.
     pub(super) is_resuming: bool,
     /// It has only published, without connecting.
     pub(super) is_publisher: bool,
@@ -178,11 +176,23 @@ impl SnClient {
     pub(super) fn begin(&mut self, turn: SnTurn<'_>, flags: SnFlags, out: &mut SnOut) {
         if flags.will {
             self.under_way_mut().will = WillDraft::default();
-            self.state = SnState::AwaitingWillTopic;
-            out.send(&SnMessage::WillTopicReq);
+            if !self.is_resuming {
+                self.state = SnState::AwaitingWill;
+            }
+            self.ask_about_will(out);
         } else {
             self.finish_connect(turn, None, out);
         }
+    }
+
+    /// Whether its will's topic is known, and its message is not.
+    pub(super) fn asked_will_msg(&self) -> bool {
+        self.under_way.as_deref().is_some_and(|under_way| under_way.will.flags.is_some())
+    }
+
+    /// Asks for what is missing of its will.
+    pub(super) fn ask_about_will(&self, out: &mut SnOut) {
+        out.send(if self.asked_will_msg() { &SnMessage::WillMsgReq } else { &SnMessage::WillTopicReq });
     }
 
     /// CONNECT is complete: the shard hears it, or what changes.

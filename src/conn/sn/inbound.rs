@@ -4,7 +4,7 @@ use super::client::{SnClient, SnConnect, SnEnd, SnOut, SnState, SnTurn, SnWillCh
 use super::flags::{ReturnCode, SnFlags};
 use super::message::{SnMessage, TopicOrName, TopicRef};
 use super::retry::packet_id;
-use super::under_way::{AskedFor, SentKind};
+use super::under_way::{AskedFor, AskedKind, SentKind, WillDraft};
 use crate::codec::{
     AckKind, Disconnect, Forwarded, PINGREQ, PublishOut, ReasonCode, SubscribeFilter, SubscriptionOptions, Version,
     encode_ack, encode_subscribe, encode_unsubscribe,
@@ -17,10 +17,16 @@ impl SnClient {
     /// A message has come from the client.
     pub fn handle(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
         match self.state {
-            SnState::AwaitingWillTopic | SnState::AwaitingWillMsg | SnState::AwaitingConnAck => {
+            SnState::AwaitingWill | SnState::AwaitingConnAck => {
                 self.handle_before_connack(turn, message, out);
             }
-            SnState::Active | SnState::Asleep | SnState::Awake => self.handle_connected(turn, message, out),
+            SnState::Active | SnState::Asleep | SnState::Awake => match message {
+                SnMessage::WillTopic(_) | SnMessage::WillMsg(_) if self.is_resuming => {
+                    out.is_alive = true;
+                    self.handle_will(turn, message, out);
+                }
+                _ => self.handle_connected(turn, message, out),
+            },
             SnState::Ended => {}
         }
         self.trim();
@@ -55,19 +61,22 @@ impl SnClient {
         match self.state {
             _ if !is_same => Reconnect::Other,
             SnState::Ended => Reconnect::Anew,
-            SnState::AwaitingWillTopic | SnState::AwaitingWillMsg | SnState::AwaitingConnAck => {
-                match self.state {
-                    SnState::AwaitingWillTopic => out.send(&SnMessage::WillTopicReq),
-                    SnState::AwaitingWillMsg => out.send(&SnMessage::WillMsgReq),
-                    _ => {}
+            SnState::AwaitingWill | SnState::AwaitingConnAck => {
+                if self.state != SnState::AwaitingConnAck {
+                    self.ask_about_will(out);
                 }
                 Reconnect::GoesOn
             }
             SnState::Active | SnState::Asleep | SnState::Awake if connect.flags.clean_session => Reconnect::Anew,
+            // It may be a late copy, which its client does not know of: until it is answered, everything goes on as before.
             SnState::Active | SnState::Asleep | SnState::Awake => {
-                self.is_resuming = true;
+                out.is_alive = true;
                 self.duration_s = connect.duration_s;
-                self.begin(turn, connect.flags, out);
+                if std::mem::replace(&mut self.is_resuming, true) && connect.flags.will {
+                    self.ask_about_will(out);
+                } else {
+                    self.begin(turn, connect.flags, out);
+                }
                 Reconnect::GoesOn
             }
         }
@@ -75,25 +84,9 @@ impl SnClient {
 
     fn handle_before_connack(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
         match (self.state, message) {
-            (SnState::AwaitingWillTopic, SnMessage::WillTopic(None)) => self.finish_connect(turn, None, out),
-            (SnState::AwaitingWillTopic, SnMessage::WillTopic(Some((flags, topic)))) => {
-                if flags.qos.is_none() || !is_topic_name(topic) {
-                    out.send(&SnMessage::ConnAck { code: ReturnCode::NotSupported });
-                    out.end = Some(SnEnd::Gone);
-                    return;
-                }
-                let will = &mut self.under_way_mut().will;
-                (will.flags, will.topic) = (Some(*flags), (*topic).into());
-                self.state = SnState::AwaitingWillMsg;
-                out.send(&SnMessage::WillMsgReq);
+            (SnState::AwaitingWill, SnMessage::WillTopic(_) | SnMessage::WillMsg(_)) => {
+                self.handle_will(turn, message, out);
             }
-            // It has not heard the question, or it has sent its answer twice.
-            (SnState::AwaitingWillMsg, SnMessage::WillTopic(_)) => out.send(&SnMessage::WillMsgReq),
-            (SnState::AwaitingWillMsg, SnMessage::WillMsg(payload)) => {
-                let will = std::mem::take(&mut self.under_way_mut().will);
-                self.finish_connect(turn, will.flags.map(|flags| (flags, &*will.topic, *payload)), out);
-            }
-            (_, SnMessage::Disconnect { .. }) if self.is_resuming => self.handle_connected(turn, message, out),
             (_, SnMessage::Disconnect { .. }) => {
                 self.say_goodbye(out);
                 self.silence();
@@ -103,6 +96,31 @@ impl SnClient {
             (SnState::AwaitingConnAck, SnMessage::Publish { .. }) if self.is_publisher => {
                 self.handle_connected(turn, message, out);
             }
+            _ => {}
+        }
+    }
+
+    /// An answer in the dialogue about a will.
+    fn handle_will(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
+        match (self.asked_will_msg(), message) {
+            (false, SnMessage::WillTopic(None)) => self.finish_connect(turn, None, out),
+            (false, SnMessage::WillTopic(Some((flags, topic)))) => {
+                if flags.qos.is_none() || !is_topic_name(topic) {
+                    out.send(&SnMessage::ConnAck { code: ReturnCode::NotSupported });
+                    out.end = Some(SnEnd::Gone);
+                    return;
+                }
+                let will = &mut self.under_way_mut().will;
+                (will.flags, will.topic) = (Some(*flags), (*topic).into());
+                self.ask_about_will(out);
+            }
+            // It has not heard the question, or it has sent its answer twice.
+            (true, SnMessage::WillTopic(_)) => self.ask_about_will(out),
+            (true, SnMessage::WillMsg(payload)) => {
+                let will = std::mem::take(&mut self.under_way_mut().will);
+                self.finish_connect(turn, will.flags.map(|flags| (flags, &*will.topic, *payload)), out);
+            }
+            // It was not asked for its message.
             _ => {}
         }
     }
@@ -192,7 +210,7 @@ impl SnClient {
             payload: data,
         }
         .encode(&mut out.mqtt);
-        let asked = AskedFor { msg_id, topic_id: u16::from_be_bytes(topic.to_bytes()), is_subscribe: false };
+        let asked = AskedFor { msg_id, topic_id: u16::from_be_bytes(topic.to_bytes()), kind: AskedKind::Publish };
         if packet_id.is_some() && !self.ask(asked) {
             out.mqtt.truncate(start);
             return refuse(ReturnCode::Congestion, out);
@@ -205,10 +223,6 @@ impl SnClient {
     /// Remembers what an answer of the shard is to be about. Returns whether there is room for it.
     fn ask(&mut self, asked: AskedFor) -> bool {
         let list = &mut self.under_way_mut().asked;
-        if let Some(before) = list.iter_mut().find(|before| before.msg_id == asked.msg_id) {
-            *before = asked;
-            return true;
-        }
         let has_room = list.len() < SN_ASKED_MAX;
         if has_room {
             list.push(asked);
@@ -234,6 +248,7 @@ impl SnClient {
     }
 
     fn handle_register(&mut self, msg_id: u16, name: &str, out: &mut SnOut) {
+        self.topics.keep(self.ids_under_way());
         let id = if is_topic_name(name) { self.topics.register(name) } else { None };
         let (topic_id, code) = match id {
             None if !is_topic_name(name) => (0, ReturnCode::NotSupported),
@@ -276,10 +291,15 @@ impl SnClient {
         let (Some(qos), Some(packet_id)) = (flags.qos, packet_id(msg_id)) else {
             return refuse(ReturnCode::NotSupported, out);
         };
+        let mut kind = AskedKind::Subscribe;
         let (filter, topic_id) = match topic {
             TopicOrName::Name(name) if is_topic_name(name) && name.len() != 2 => {
-                // Where there is no id left, it is told one when the first message comes.
-                (name, self.topics.register(name).unwrap_or(0))
+                kind = AskedKind::SubscribeByName;
+                self.topics.keep(self.ids_under_way());
+                match self.topics.begin_subscribe(name) {
+                    Some(id) => (name, id),
+                    None => return refuse(ReturnCode::Congestion, out),
+                }
             }
             TopicOrName::Name(filter) => (filter, 0),
             TopicOrName::Predefined(id) => match turn.settings.sn_topics.name(id) {
@@ -302,8 +322,11 @@ impl SnClient {
         let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
         let start = out.mqtt.len();
         encode_subscribe(Version::V5, packet_id, None, [SubscribeFilter { filter, options }], &mut out.mqtt);
-        if !self.ask(AskedFor { msg_id, topic_id, is_subscribe: true }) {
+        if !self.ask(AskedFor { msg_id, topic_id, kind }) {
             out.mqtt.truncate(start);
+            if kind == AskedKind::SubscribeByName {
+                self.topics.finish_subscribe(topic_id, false);
+            }
             refuse(ReturnCode::Congestion, out);
         }
     }
@@ -318,7 +341,11 @@ impl SnClient {
             }
         };
         if let (Some(filter), Some(packet_id)) = (filter.filter(|filter| !filter.is_empty()), packet_id(msg_id)) {
-            return encode_unsubscribe(Version::V5, packet_id, [filter], &mut out.mqtt);
+            encode_unsubscribe(Version::V5, packet_id, [filter], &mut out.mqtt);
+            if let TopicOrName::Name(name) = topic {
+                self.topics.unsubscribe(name);
+            }
+            return;
         }
         // There is no such subscription; UNSUBACK has no code to say so.
         out.is_alive = true;
@@ -345,6 +372,9 @@ impl SnClient {
     fn handle_disconnect(&mut self, duration_s: Option<u16>, out: &mut SnOut) {
         self.say_goodbye(out);
         self.is_resuming = false;
+        if let Some(under_way) = self.under_way.as_deref_mut() {
+            under_way.will = WillDraft::default();
+        }
         if let Some(duration_s) = duration_s.filter(|duration_s| *duration_s > 0) {
             self.state = SnState::Asleep;
             out.renewal_mut().keep_alive_s = Some(duration_s);

@@ -7,7 +7,7 @@ use super::flags::{ReturnCode, SnFlags};
 use super::inbound::ack;
 use super::message::{SnMessage, TopicRef};
 use super::topics::Naming;
-use super::under_way::SentKind;
+use super::under_way::{AskedFor, AskedKind, SentKind};
 use crate::codec::{AckKind, ConnAck, Packet, Publish, ReasonCode, Side, SubAck, Version, decode, frame};
 use crate::ids::Qos;
 use crate::limits::{SN_TRIES_OF_TOPIC_MAX, SN_WAITING_MAX_BYTES};
@@ -86,24 +86,30 @@ impl SnClient {
     }
 
     fn send_puback(&mut self, msg_id: u16, reason: ReasonCode, out: &mut SnOut) {
-        let topic_id = self.take_asked(msg_id, false).unwrap_or(0);
+        let topic_id = self.take_asked(msg_id, false).map_or(0, |asked| asked.topic_id);
         out.send(&SnMessage::PubAck { topic_id, msg_id, code: return_code(reason) });
     }
 
     fn send_suback(&mut self, suback: &SubAck<'_>, out: &mut SnOut) {
         let msg_id = suback.packet_id.get();
-        let topic_id = self.take_asked(msg_id, true).unwrap_or(0);
+        let asked = self.take_asked(msg_id, true);
         let reason = suback.codes().next().unwrap_or(ReasonCode::UnspecifiedError);
         let code = return_code(reason);
         let qos = Qos::from_bits(reason as u8 & 3).filter(|_| code == ReturnCode::Accepted).unwrap_or_default();
-        let topic_id = if code == ReturnCode::Accepted { topic_id } else { 0 };
+        let is_accepted = code == ReturnCode::Accepted;
+        if let Some(AskedFor { topic_id, kind: AskedKind::SubscribeByName, .. }) = asked {
+            self.topics.finish_subscribe(topic_id, is_accepted);
+        }
+        let topic_id = asked.filter(|_| is_accepted).map_or(0, |asked| asked.topic_id);
         out.send(&SnMessage::SubAck { flags: SnFlags::of_qos(qos), topic_id, msg_id, code });
     }
 
-    fn take_asked(&mut self, msg_id: u16, is_subscribe: bool) -> Option<u16> {
+    /// The earliest that was asked for so.
+    fn take_asked(&mut self, msg_id: u16, is_subscribe: bool) -> Option<AskedFor> {
         let asked = &mut self.under_way.as_deref_mut()?.asked;
-        let at = asked.iter().position(|asked| asked.msg_id == msg_id && asked.is_subscribe == is_subscribe)?;
-        Some(asked.swap_remove(at).topic_id)
+        let is_it = |asked: &AskedFor| asked.msg_id == msg_id && (asked.kind != AskedKind::Publish) == is_subscribe;
+        let at = asked.iter().position(is_it)?;
+        Some(asked.remove(at))
     }
 
     /// Sends what waits, as far as the client can be sent it.
@@ -135,6 +141,7 @@ impl SnClient {
         if needs_ack && self.has_sent(|kind| matches!(kind, SentKind::Publish(_))) {
             return false;
         }
+        self.topics.keep(self.ids_under_way());
         let topic = match self.topics.naming(publish.topic, &turn.settings.sn_topics) {
             Naming::Known(topic) => topic,
             Naming::Register(id) => {

@@ -1,6 +1,7 @@
 //! What is sent again until it is acknowledged (MQTT-SN 1.2, 6.13).
 
 use super::client::{SnClient, SnEnd, SnOut, SnState, SnTurn};
+use super::message::{SnMessage, TopicRef};
 use super::under_way::{SentKind, Unacknowledged};
 use crate::ids::PacketId;
 
@@ -21,6 +22,19 @@ impl SnClient {
 
     pub(super) fn has_sent(&self, is_for: impl Fn(SentKind) -> bool) -> bool {
         self.under_way.as_deref().is_some_and(|under_way| under_way.unacknowledged.iter().any(|sent| is_for(sent.kind)))
+    }
+
+    /// The topic ids of what it was sent and has not acknowledged: of one REGISTER and one PUBLISH at most; 0 is none.
+    pub(super) fn ids_under_way(&self) -> [u16; 2] {
+        let mut ids = [0; 2];
+        for sent in self.under_way.iter().flat_map(|under_way| &under_way.unacknowledged) {
+            match (sent.kind, SnMessage::decode(&sent.datagram)) {
+                (SentKind::Register { topic_id }, _) => ids[0] = topic_id,
+                (SentKind::Publish(_), Ok(SnMessage::Publish { topic: TopicRef::Normal(id), .. })) => ids[1] = id,
+                _ => {}
+            }
+        }
+        ids
     }
 
     /// The client can hear again: everything that it has not acknowledged is sent once more.

@@ -436,12 +436,125 @@ fn a_connect_that_comes_again_is_not_a_new_one_unless_it_says_so() {
     assert_eq!(again(SnFlags::NONE, "c"), Reconnect::GoesOn);
     assert_eq!((again(clean, "c"), again(SnFlags::NONE, "d")), (Reconnect::Anew, Reconnect::Other));
     assert_eq!(again(with_will, "c"), Reconnect::GoesOn);
-    assert_eq!((peer.datagrams(), peer.client.state()), (vec!["WillTopicReq".to_owned()], SnState::AwaitingWillTopic));
+    assert_eq!((peer.datagrams(), peer.client.state()), (vec!["WillTopicReq".to_owned()], SnState::Active));
     peer.hear(&SnMessage::WillTopic(Some((SnFlags::NONE, "w"))));
+    let fate = peer.with(|client, turn, out| client.reconnect(turn, connect(with_will, "c"), out));
+    assert_eq!((fate, peer.datagrams()), (Reconnect::GoesOn, vec!["WillMsgReq".to_owned()]), "where it was");
     assert_eq!(peer.hear(&SnMessage::WillMsg(b"m")), ["ConnAck { code: Accepted }"]);
     let whole = SnWillChange::Whole(SnFlags::NONE, "w".into(), (*b"m").into());
     assert_eq!(peer.out.renewal.clone().unwrap().will, Some(whole));
     let mut waiting = Peer::connecting(with_will);
     let fate = waiting.with(|client, turn, out| client.reconnect(turn, connect(with_will, "c"), out));
     assert_eq!((fate, waiting.datagrams()), (Reconnect::GoesOn, vec!["WillTopicReq".to_owned()]));
+}
+
+#[test]
+fn a_late_copy_of_a_connect_with_will_does_not_make_the_client_deaf() {
+    let flags = SnFlags { will: true, ..SnFlags::NONE };
+    let copy = SnConnect { flags, duration_s: 60, client_id: "c" };
+    let mut peer = Peer::connected();
+    assert_eq!(peer.with(|client, turn, out| client.reconnect(turn, copy, out)), Reconnect::GoesOn);
+    assert_eq!((peer.datagrams(), peer.out.is_alive), (vec!["WillTopicReq".to_owned()], true));
+    assert!(peer.deliver("ab", Qos::AtLeastOnce, b"x")[0].starts_with("Publish"), "it is sent what comes");
+    assert_eq!(peer.pass_s(11).len(), 1, "and sent it again");
+    peer.hear(&SnMessage::PubAck { topic_id: 0, msg_id: 1, code: ReturnCode::Accepted });
+    assert_eq!(peer.packets(), ["PubAck 1 Success"]);
+    peer.hear(&SnMessage::PingReq { client_id: None });
+    assert_eq!(peer.packets(), ["PingReq"]);
+    peer.hear(&publish(TopicRef::Short(*b"ab"), QOS_1, 5));
+    assert_eq!(peer.packets().len(), 1);
+    assert_eq!(peer.hear(&SnMessage::WillTopic(Some((SnFlags::NONE, "w")))), ["WillMsgReq"]);
+    assert!(peer.out.is_alive);
+    assert_eq!(peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 6, name: "a/b" }).len(), 1);
+    assert_eq!(peer.hear(&SnMessage::WillMsg(b"m")), ["ConnAck { code: Accepted }"]);
+    assert!(peer.out.renewal.as_ref().is_some_and(|renewal| renewal.will.is_some()));
+    // One that sleeps does not hear the question, and sleeps on.
+    let mut asleep = Peer::connected();
+    asleep.hear(&SnMessage::Disconnect { duration_s: Some(300) });
+    asleep.deliver("ab", Qos::AtLeastOnce, b"x");
+    asleep.with(|client, turn, out| client.reconnect(turn, copy, out));
+    assert_eq!(asleep.client.state(), SnState::Asleep);
+    assert!(asleep.hear(&SnMessage::PingReq { client_id: Some("c") })[0].starts_with("Publish"));
+}
+
+fn subscribe_by(name: &str, msg_id: u16) -> SnMessage<'_> {
+    SnMessage::Subscribe { flags: SnFlags::of_qos(Qos::AtLeastOnce), msg_id, topic: TopicOrName::Name(name) }
+}
+
+fn subacks(answers: &[(u16, ReasonCode)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for &(msg_id, reason) in answers {
+        encode_suback(Version::V5, PacketId::new(msg_id).unwrap(), &[reason], None, &mut bytes);
+    }
+    bytes
+}
+
+#[test]
+fn a_subscription_by_name_has_an_id_or_is_refused_and_one_that_is_refused_takes_none() {
+    let mut peer = Peer::connected();
+    let decide = |peer: &mut Peer, msg_id, reason| {
+        peer.with(|client, turn, out| client.send(turn, &subacks(&[(msg_id, reason)]), out));
+        peer.datagrams().join(" ")
+    };
+    // Neither what the shard refuses, nor what was unsubscribed from, keeps its id.
+    for number in 0..SN_TOPICS_MAX {
+        let name = format!("refused/{number}");
+        peer.hear(&subscribe_by(&name, 1));
+        assert!(decide(&mut peer, 1, ReasonCode::NotAuthorized).contains("topic_id: 0, msg_id: 1, code: NotSupported"));
+        let name = format!("left/{number}");
+        peer.hear(&subscribe_by(&name, 1));
+        assert!(decide(&mut peer, 1, ReasonCode::GrantedQos1).contains("code: Accepted"));
+        let topic = TopicOrName::Name(&name);
+        peer.hear(&SnMessage::Unsubscribe { flags: SnFlags::NONE, msg_id: 2, topic });
+    }
+    for number in 0..SN_TOPICS_MAX - 1 {
+        let told = peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 1, name: &format!("t/{number}") });
+        assert!(told[0].contains("code: Accepted"), "{number}: {told:?}");
+    }
+    peer.hear(&subscribe_by("last/one", 3));
+    let told = peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 1, name: "while/asked" });
+    assert!(told[0].contains("code: Congestion"), "its id waits for what the shard says: {told:?}");
+    let told = decide(&mut peer, 3, ReasonCode::GrantedQos1);
+    assert!(told.contains("code: Accepted") && !told.contains("topic_id: 0"), "{told}");
+    let told = peer.hear(&subscribe_by("no/room", 4)).join(" ");
+    assert!(told.contains("topic_id: 0, msg_id: 4, code: Congestion"), "{told}");
+    assert_eq!(peer.packets(), [""; 0], "and nobody is subscribed");
+    peer.hear(&subscribe_by("last/one", 5));
+    assert!(decide(&mut peer, 5, ReasonCode::GrantedQos1).contains("code: Accepted"), "what has an id keeps it");
+}
+
+#[test]
+fn what_comes_twice_in_one_turn_is_answered_twice_with_the_same_id() {
+    let mut peer = Peer::connected();
+    for _ in 0..2 {
+        peer.hear(&publish(TopicRef::Short(*b"ab"), QOS_1, 7));
+        peer.hear(&subscribe_by("a/b", 7));
+    }
+    let mut bytes = subacks(&[(7, ReasonCode::GrantedQos1); 2]);
+    for _ in 0..2 {
+        ack(AckKind::PubAck, 7, ReasonCode::Success).encode(Version::V5, &mut bytes);
+    }
+    peer.with(|client, turn, out| client.send(turn, &bytes, out));
+    let told = peer.datagrams();
+    assert_eq!(told.len(), 4);
+    assert!(told[..2].iter().all(|told| told.contains("topic_id: 1, msg_id: 7, code: Accepted")), "{told:?}");
+    assert!(told[2..].iter().all(|told| told == "PubAck { topic_id: 24930, msg_id: 7, code: Accepted }"), "{told:?}");
+    assert!(peer.client.under_way.is_none(), "nothing is kept");
+}
+
+#[test]
+fn an_id_means_no_other_topic_while_a_message_with_it_is_under_way() {
+    let mut peer = Peer::connected();
+    peer.hear(&subscribe_by("a/b", 1));
+    peer.with(|client, turn, out| client.send(turn, &subacks(&[(1, ReasonCode::GrantedQos1)]), out));
+    assert!(peer.deliver("a/b", Qos::AtLeastOnce, b"x")[0].contains("Normal(1)"));
+    peer.hear(&SnMessage::Unsubscribe { flags: SnFlags::NONE, msg_id: 2, topic: TopicOrName::Name("a/b") });
+    for number in 1..SN_TOPICS_MAX {
+        peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 1, name: &format!("t/{number}") });
+    }
+    let mut register = || peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 3, name: "one/more" });
+    assert_eq!(register(), ["RegAck { topic_id: 0, msg_id: 3, code: Congestion }"], "it may be sent again");
+    peer.hear(&SnMessage::PubAck { topic_id: 1, msg_id: 1, code: ReturnCode::Accepted });
+    let told = peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 3, name: "one/more" });
+    assert_eq!(told, ["RegAck { topic_id: 1, msg_id: 3, code: Accepted }"]);
 }

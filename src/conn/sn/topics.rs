@@ -1,7 +1,7 @@
 //! Topic ids: what a client and the gateway have agreed to call topics on one connection, and what both have known before.
 //!
-//! Always holds: an id that the client knows never means another topic without its word; an id that the client asked for is its own
-//! as long as it is connected; there are at most [`SN_TOPICS_MAX`] names with [`SN_TOPICS_MAX_BYTES`] together.
+//! Always holds: an id that the client knows never means another topic without its word; an id that the client registered is its own
+//! as long as it is connected, one that it subscribed to until it unsubscribes; what is refused takes none; there are at most [`SN_TOPICS_MAX`] names with [`SN_TOPICS_MAX_BYTES`] together.
 
 use super::message::TopicRef;
 use crate::limits::{SN_TOPICS_MAX, SN_TOPICS_MAX_BYTES};
@@ -14,7 +14,21 @@ struct SnTopic {
     /// The client has asked for it, or has been told it and has said so.
     is_known: bool,
     /// The client has asked for it.
-    is_clients: bool,
+    is_registered: bool,
+    /// The client is subscribed to it, and was told it for that.
+    is_subscribed: bool,
+    /// How many subscriptions to it are not decided about.
+    undecided: u8,
+}
+
+impl SnTopic {
+    fn new(name: &str) -> Self {
+        Self { name: name.into(), is_known: false, is_registered: false, is_subscribed: false, undecided: 0 }
+    }
+
+    const fn is_clients(&self) -> bool {
+        self.is_registered || self.is_subscribed || self.undecided > 0
+    }
 }
 
 /// The ids of one connection.
@@ -25,6 +39,8 @@ pub(super) struct SnTopics {
     bytes: u32,
     /// Where the search for an id that may mean something else goes on.
     hand: u16,
+    /// Ids of what is under way to the client: sent again, they are to mean the same.
+    under_way: [u16; 2],
     /// Predefined ids that the client has used, and so knows.
     predefined: Vec<u16>,
 }
@@ -68,15 +84,41 @@ impl SnTopics {
         Some(&*self.list.get(usize::from(id).checked_sub(1)?)?.name)
     }
 
+    /// Keeps ids of what is under way from meaning anything else; 0 is none. Whoever asks for an id says so before.
+    pub(super) const fn keep(&mut self, under_way: [u16; 2]) {
+        self.under_way = under_way;
+    }
+
     /// The client asks for an id. `None`: there is none left.
     pub(super) fn register(&mut self, name: &str) -> Option<u16> {
-        let id = match self.find(name) {
-            Some(id) => id,
-            None => self.add(name)?,
-        };
+        let id = self.find(name).or_else(|| self.add(name))?;
         let topic = &mut self.list[usize::from(id) - 1];
-        (topic.is_known, topic.is_clients) = (true, true);
+        (topic.is_known, topic.is_registered) = (true, true);
         Some(id)
+    }
+
+    /// The client asks to be subscribed to a topic, whose id waits for what is decided. `None`: there is none left.
+    pub(super) fn begin_subscribe(&mut self, name: &str) -> Option<u16> {
+        let id = self.find(name).or_else(|| self.add(name))?;
+        let topic = &mut self.list[usize::from(id) - 1];
+        topic.undecided = topic.undecided.saturating_add(1);
+        Some(id)
+    }
+
+    /// It is decided whether the client is subscribed, and it is told the id if so.
+    pub(super) fn finish_subscribe(&mut self, id: u16, is_accepted: bool) {
+        if let Some(topic) = self.topic_mut(id) {
+            topic.undecided = topic.undecided.saturating_sub(1);
+            topic.is_known |= is_accepted;
+            topic.is_subscribed |= is_accepted;
+        }
+    }
+
+    /// The client is not subscribed to a topic any more. It knows the id until that is needed for another.
+    pub(super) fn unsubscribe(&mut self, name: &str) {
+        if let Some(topic) = self.find(name).and_then(|id| self.topic_mut(id)) {
+            topic.is_subscribed = false;
+        }
     }
 
     /// How a topic is named to the client, with an id for it if need be.
@@ -112,9 +154,13 @@ impl SnTopics {
     }
 
     fn set_known(&mut self, id: u16, is_known: bool) {
-        if let Some(topic) = usize::from(id).checked_sub(1).and_then(|at| self.list.get_mut(at)) {
+        if let Some(topic) = self.topic_mut(id) {
             topic.is_known = is_known;
         }
+    }
+
+    fn topic_mut(&mut self, id: u16) -> Option<&mut SnTopic> {
+        self.list.get_mut(usize::from(id).checked_sub(1)?)
     }
 
     fn find(&self, name: &str) -> Option<u16> {
@@ -125,17 +171,18 @@ impl SnTopics {
         let has_room = |bytes: u32| bytes as usize + name.len() <= SN_TOPICS_MAX_BYTES;
         if self.list.len() < SN_TOPICS_MAX && has_room(self.bytes) {
             self.bytes += name.len() as u32;
-            self.list.push(SnTopic { name: name.into(), is_known: false, is_clients: false });
+            self.list.push(SnTopic::new(name));
             return Some(self.list.len() as u16);
         }
-        // One that the gateway gave means something else from now on; the client is told before it is used.
+        // One that the client need not have means something else from now on; it is told before that is used.
         for _ in 0..self.list.len() {
             let at = usize::from(self.hand) % self.list.len();
             self.hand = at as u16 + 1;
             let topic = &mut self.list[at];
-            if !topic.is_clients && has_room(self.bytes - topic.name.len() as u32) {
+            let is_needed = topic.is_clients() || self.under_way.contains(&(at as u16 + 1));
+            if !is_needed && has_room(self.bytes - topic.name.len() as u32) {
                 self.bytes = self.bytes - topic.name.len() as u32 + name.len() as u32;
-                *topic = SnTopic { name: name.into(), is_known: false, is_clients: false };
+                *topic = SnTopic::new(name);
                 return Some(at as u16 + 1);
             }
         }

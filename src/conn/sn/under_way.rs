@@ -20,7 +20,17 @@ pub(super) struct AskedFor {
     pub(super) msg_id: u16,
     /// As the answer names the topic.
     pub(super) topic_id: u16,
-    pub(super) is_subscribe: bool,
+    pub(super) kind: AskedKind,
+}
+
+/// What the client has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedKind {
+    Publish,
+    /// By a name without wildcards: the topic id is one that was taken for it.
+    SubscribeByName,
+    /// By anything else.
+    Subscribe,
 }
 
 /// What is under way for a client.
@@ -31,6 +41,7 @@ pub(super) struct UnderWayFor {
     pub(super) waiting_bytes: u32,
     /// What was sent and not acknowledged.
     pub(super) unacknowledged: Vec<Unacknowledged>,
+    /// As they came. One that came twice is here twice, because it is answered twice.
     pub(super) asked: Vec<AskedFor>,
     pub(super) will: WillDraft,
 }

@@ -334,3 +334,103 @@ fn a_client_that_answers_nothing_is_lost_with_a_reason_of_its_own() {
     assert_eq!((again, stage.connections.len()), (3, 1));
     assert_eq!(stage.shard.counters().closes[CloseReason::NoAnswer as usize], 1);
 }
+
+/// A client of shard 1 with a will, whose datagrams shard 0 is given; somebody on shard 1 hears the will.
+fn connect_through([chosen, owner]: [&mut Stage; 2]) {
+    let (hears, _) = sn_connect("hears", 1, 0x04);
+    assert_eq!(owner.asked(9, &hears), [vec![3, 5, 0]]);
+    owner.asked(9, &datagram(0x12, b"\x02\0\x01zz"));
+    let (connect, _) = sn_connect("c", 1, 0x0c);
+    for step in [connect, datagram(0x07, b"\0zz"), datagram(0x09, b"gone")] {
+        chosen.arrive(1, &step);
+        assert_eq!(carry([&mut *chosen, &mut *owner]), 1);
+        owner.sent();
+    }
+    assert_eq!(owner.connections.len(), 2);
+}
+
+#[test]
+fn another_client_of_an_address_ends_the_one_before_on_its_own_shard() {
+    // The new one belongs to the shard that has the datagrams.
+    let [mut chosen, mut owner, _] = Stage::with_datagrams::<3>(100);
+    connect_through([&mut chosen, &mut owner]);
+    let (connect, _) = sn_connect("new", 0, 0x04);
+    assert_eq!(chosen.asked(1, &connect), [vec![3, 5, 0]]);
+    assert_eq!(carry([&mut chosen, &mut owner]), 1, "the shard of the one before is told");
+    assert_eq!(owner.sent(), [(9, datagram(0x0c, b"\x02zz\0\0gone"))], "its will, and no goodbye to its address");
+    assert_eq!((chosen.connections.len(), owner.connections.len()), (1, 1));
+    carry([&mut owner, &mut chosen]);
+    assert_eq!(chosen.asked(1, &PING), [PONG.to_vec()], "what the owner says late ends nobody");
+    // It belongs to a third.
+    let [mut chosen, mut owner, mut third] = Stage::with_datagrams::<3>(100);
+    connect_through([&mut chosen, &mut owner]);
+    let (connect, _) = sn_connect("new", 2, 0x04);
+    chosen.arrive(1, &connect);
+    let handovers: Vec<_> = chosen.connections.handovers().collect();
+    assert_eq!(handovers.iter().map(|(to, _)| to.0).collect::<Vec<_>>(), [1, 2]);
+    for (to, handover) in handovers {
+        let stage = if to.0 == 1 { &mut owner } else { &mut third };
+        stage.connections.begin_turn();
+        stage.with(|connections, core| connections.take_handover(core, handover));
+    }
+    assert_eq!(owner.sent(), [(9, datagram(0x0c, b"\x02zz\0\0gone"))]);
+    assert_eq!(third.sent(), [(1, vec![3, 5, 0])]);
+    assert_eq!(carry([&mut owner, &mut chosen]), 1, "the one before is gone");
+    chosen.arrive(1, &PING);
+    assert_eq!(carry([&mut chosen, &mut third]), 1, "and the new one has its route");
+    assert_eq!(third.sent(), [(1, PONG.to_vec())]);
+    assert_eq!((owner.connections.len(), third.connections.len()), (1, 1));
+}
+
+#[test]
+fn a_late_word_that_a_peer_is_gone_does_not_end_the_route_of_its_next_connect() {
+    let [mut chosen, mut owner, _] = Stage::with_datagrams::<3>(100);
+    connect_through([&mut chosen, &mut owner]);
+    chosen.arrive(1, &BYE);
+    carry([&mut chosen, &mut owner]);
+    owner.sent();
+    let late: Vec<_> = owner.connections.handovers().collect();
+    assert_eq!(late.len(), 1);
+    let (connect, _) = sn_connect("c", 1, 0x04);
+    chosen.arrive(1, &connect);
+    for (_, handover) in late {
+        chosen.connections.begin_turn();
+        chosen.with(|connections, core| connections.take_handover(core, handover));
+    }
+    assert_eq!(carry([&mut chosen, &mut owner]), 1);
+    assert_eq!(owner.sent(), [(1, vec![3, 5, 0])]);
+    chosen.arrive(1, &PING);
+    carry([&mut chosen, &mut owner]);
+    assert_eq!(owner.sent(), [(1, PONG.to_vec())]);
+    chosen.connections.set_paused(true);
+    let (other, _) = sn_connect("new", 2, 0x04);
+    chosen.arrive(1, &other);
+    assert_eq!(chosen.connections.handovers().count(), 0, "a CONNECT that cannot be passed on changes nothing");
+    chosen.connections.set_paused(false);
+    chosen.arrive(1, &PING);
+    carry([&mut chosen, &mut owner]);
+    assert_eq!(owner.sent(), [(1, PONG.to_vec())]);
+}
+
+#[test]
+fn who_has_too_many_messages_in_flight_is_told_to_try_again_and_stays() {
+    let mut stage = Stage::sn();
+    stage.sn_client(1, "c");
+    let message =
+        |qos: u8, msg_id: u16| datagram(0x0c, &[&[qos << 5 | 2, b'a', b'b'], &msg_id.to_be_bytes()[..], b"x"].concat());
+    let with_id = |kind, msg_id: u16| datagram(kind, &msg_id.to_be_bytes());
+    let congested = |msg_id: u16| vec![datagram(0x0d, &[&b"ab"[..], &msg_id.to_be_bytes(), &[1]].concat())];
+    let all = crate::limits::RECEIVE_MAXIMUM_DEFAULT;
+    for msg_id in 1..=all {
+        assert_eq!(stage.asked(1, &message(2, msg_id)), [with_id(0x0f, msg_id)]);
+    }
+    assert_eq!(stage.asked(1, &message(2, all + 1)), congested(all + 1));
+    assert_eq!(stage.asked(1, &message(1, all + 2)), congested(all + 2));
+    assert_eq!(stage.asked(1, &message(2, 5)), [with_id(0x0f, 5)], "one that comes again takes no place");
+    assert_eq!(stage.asked(1, &with_id(0x10, 5)), [with_id(0x0e, 5)]);
+    assert_eq!(stage.asked(1, &message(2, all + 1)), [with_id(0x0f, all + 1)]);
+    assert_eq!(stage.asked(1, &message(2, all + 2)), congested(all + 2));
+    let (clean, _) = sn_connect("c", 0, 0x04);
+    assert_eq!(stage.asked(1, &clean), [vec![3, 5, 0]]);
+    assert_eq!(stage.asked(1, &message(2, all + 2)), [with_id(0x0f, all + 2)], "a new session has room");
+}
