@@ -18,7 +18,7 @@ use super::reload::{Reached, ReloadWaiters, Reloader};
 use super::run_error::RunError;
 use super::service_manager::ServiceManager;
 use super::shard_logs::ShardLogs;
-use super::shard_threads::{SharedByShards, Started, start_shards, stop_all};
+use super::shard_threads::{ShardThread, SharedByShards, Started, start_shards, stop_all};
 use super::signals::{self, Errand, SignalsHeard};
 use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
@@ -27,8 +27,8 @@ use crate::config::{Config, Storage};
 use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
 use crate::net::{ListenOn, Listening};
-use crate::ring::SharedUnixListener;
 use crate::ring::probe;
+use crate::ring::{PlaneHandle, SharedUnixListener};
 use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper, ReloadAsker};
 use crate::services::connectors::ConnectorsHandle;
 use crate::services::local::LocalDoor;
@@ -41,8 +41,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let begun = Instant::now();
     // Signals are caught first, and before threads exist: none is lost, none ends a broker that is only starting, and no
     // thread handles them on its own.
-    let no_signals = |error: io::Error| RunError::Thread("the signal handler".into(), error.to_string());
-    let signals = signals::catch().map_err(no_signals)?;
+    let signals = signals::catch().map_err(|error| no_signals(&error))?;
     let shards = config.settings.shards;
     let manager = ServiceManager::find();
     check_machine(config)?;
@@ -91,7 +90,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         waiters: waiters.clone(),
         manager: manager.clone(),
     };
-    let SignalsHeard { stop: told_to_stop, reload } = signals::start(signals, reloader).map_err(no_signals)?;
+    let SignalsHeard { stop: told_to_stop, reload } =
+        signals::start(signals, reloader).map_err(|error| no_signals(&error))?;
     watchdog::start(heartbeats).map_err(|error| RunError::Thread("the watchdog".into(), error.to_string()))?;
     // Every shard tells once; one that ends before has ended the process.
     restored.iter().take(shards).enumerate().for_each(|(done, ())| manager.is_restoring(done + 1, shards));
@@ -104,11 +104,22 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let signal = told_to_stop.recv().expect("the thread that hears signals stays");
     manager.is_stopping();
     log::event::stopping(signal, config.process.shutdown_timeout_s.into());
-    connectors.end();
-    let undrained = stop_all(&stop, &planes, threads)?;
-    otlp::finish();
+    let undrained = end(&connectors, &stop, &planes, threads)?;
     log::event::stopped(undrained as u64, begun.elapsed().as_secs());
     Ok(())
+}
+
+/// Ends what is a client of the broker's own, then the shards, and lets the last spans go. Returns how many connections were not drained.
+fn end(
+    connectors: &ConnectorsHandle,
+    stop: &AtomicBool,
+    planes: &[PlaneHandle],
+    threads: Vec<ShardThread>,
+) -> Result<usize, RunError> {
+    connectors.end();
+    let undrained = stop_all(stop, planes, threads)?;
+    otlp::finish();
+    Ok(undrained)
 }
 
 /// Where the admin server listens, and what its handshakes go by.
@@ -126,6 +137,10 @@ fn reload_asker(waiters: ReloadWaiters, reload: Errand) -> ReloadAsker {
         waiters.add(then);
         reload.ask();
     })
+}
+
+fn no_signals(error: &io::Error) -> RunError {
+    RunError::Thread("the signal handler".into(), error.to_string())
 }
 
 fn no_connectors(error: &io::Error) -> RunError {

@@ -59,7 +59,9 @@ impl Feed {
     pub(super) async fn taken(&mut self, mark: FeedPosition) -> Result<(), String> {
         match (self, mark) {
             #[cfg(feature = "kafka")]
-            (Self::Kafka(kafka), FeedPosition::Kafka { topic, partition, offset }) => kafka.taken(&topic, partition, offset),
+            (Self::Kafka(kafka), FeedPosition::Kafka { topic, partition, offset }) => {
+                kafka.taken(&topic, partition, offset)
+            }
             #[cfg(feature = "nats")]
             (Self::Nats(_), FeedPosition::Nats { acker, .. }) => acker.ack().await.map_err(|error| error.to_string()),
             #[cfg(not(all(feature = "kafka", not(feature = "nats"))))]
