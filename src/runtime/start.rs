@@ -69,8 +69,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let planes = listener_parts.planes.clone();
     let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
     let listeners = ProcessListeners::new(opened, listener_parts);
-    let start_asked = |questions| start_authenticator(config, questions, inboxes.clone());
-    let authenticator = questions.map(start_asked).transpose()?;
+    let authenticator = questions.map(|asked| start_authenticator(config, asked, inboxes.clone())).transpose()?;
     let admin_sockets = admin_sockets(&tls, admin_listener, admin_path.as_ref());
     let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
     let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans, connectors: connectors.clone() };
