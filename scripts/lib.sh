@@ -63,10 +63,12 @@ rust_is_usable() {
     [ "$(printf '%s\n%s\n' "$wanted" "$have" | sort -V | head -n 1)" = "$wanted" ]
 }
 
-# What it takes to compile: a C compiler and make (mimalloc and glommio's liburing are C), and Rust.
+# What it takes to compile: a C compiler and make (mimalloc and glommio's liburing are C), perl, and Rust.
 ensure_build_tools() {
     local missing=()
     command -v cc >/dev/null && command -v make >/dev/null || missing+=(build-essential)
+    # OpenSSL is configured by it, which is below Kafka's client. (perl-base lacks these modules.)
+    perl -MFindBin -MIPC::Cmd -e 1 2>/dev/null || missing+=(perl)
     ensure_packages "${missing[@]}"
 
     # A toolchain that rustup installed earlier is not on the PATH of a shell that was open before.
