@@ -231,6 +231,7 @@ impl Clients {
             DeliveryOptions { qos, retain: true, dup: false, ids: identifier.as_slice(), group: PickedFor::NONE };
         let mut fanout = Fanout::new(routed);
         if qos == Qos::AtMostOnce {
+            assert!(self.sessions.get(id).link.is_some(), "the caller has looked");
             self.send_at_most_once(turn, id, &mut fanout, &copy, NO_BOUND);
             return;
         }
@@ -503,6 +504,7 @@ impl Clients {
             self.send_queued_delivery(turn, id, delivery, &mut fanout);
         } else {
             let copy = DeliveryOptions::of(&delivery, delivery.ids.as_slice());
+            assert!(self.sessions.get(id).link.is_some(), "the caller has looked");
             self.send_at_most_once(turn, id, &mut fanout, &copy, NO_BOUND);
         }
         self.leave_span(turn, before);
