@@ -109,6 +109,8 @@ pub(crate) mod metric {
     pub(crate) const OTHERS_WORST_P99_US: &str = "others_storm_worst_second_p99_us";
     /// How many times the quiet 99th percentile that of the storm is, in the same round.
     pub(crate) const OTHERS_TIMES: &str = "others_storm_times_quiet";
+    /// 99th percentile of others' latency from the moment when a fleet left until it was quiet again.
+    pub(crate) const OTHERS_LEAVING_P99_US: &str = "others_leaving_p99_us";
     /// From a fleet's first connect until the last of it was back.
     pub(crate) const STORM_MS: &str = "storm_ms";
     /// 99th percentile of others' latency while a fleet logged in for the first time.

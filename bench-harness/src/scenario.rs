@@ -5,7 +5,7 @@
 
 mod storms;
 
-pub(crate) use storms::{COME_AGAIN, COME_FIRST, password_lines};
+pub(crate) use storms::{AFTER_LEAVING_S, COME_AGAIN, COME_FIRST, LEAVE, password_lines};
 
 use crate::transport::{Certificates, Transport};
 use serde::Serialize;

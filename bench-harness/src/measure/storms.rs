@@ -10,7 +10,7 @@ use crate::cells::Load;
 use crate::distribution::Distribution;
 use crate::generator::{Report, Run, StageReport};
 use crate::results::{Figures, metric};
-use crate::scenario::{COME_AGAIN, COME_FIRST, Pace, REST, Scenario, password_lines};
+use crate::scenario::{AFTER_LEAVING_S, COME_AGAIN, COME_FIRST, LEAVE, Pace, REST, Scenario, password_lines};
 use crate::usage::{Detail, Sampler, Usage};
 use std::path::PathBuf;
 
@@ -97,12 +97,16 @@ fn figures(fleets: &[Report], watched: &Report, usage: &Usage, cores: f64) -> Re
     let came = Coming::of(storm, &again, usage)?;
     let quiet_us = p99_us(watched, &spans(storm, &rest), Cut::Whole)?;
     let storm_us = p99_us(watched, &spans(storm, &again), Cut::Touched)?;
+    let leaving = spans(storm, &storm.stages_named(LEAVE)).into_iter();
+    let leaving: Vec<(f64, f64)> = leaving.map(|(from, to)| (from, to + AFTER_LEAVING_S * 500.0)).collect();
     let worst = spans(storm, &again).into_iter().filter_map(|(from, to)| worst_p99_us(watched, (from, to), false));
     let mut values = vec![
         (metric::OTHERS_QUIET_P99_US, quiet_us),
         (metric::OTHERS_STORM_P99_US, storm_us),
         (metric::OTHERS_WORST_P99_US, worst.fold(f64::NAN, f64::max)),
         (metric::OTHERS_TIMES, storm_us / quiet_us),
+        // The half of the pause behind it belongs to it.
+        (metric::OTHERS_LEAVING_P99_US, p99_us(watched, &leaving, Cut::Touched)?),
         (metric::ACCEPT_US, came.us_each(share)),
         (metric::CONNECTS_PER_SECOND, came.clients / came.seconds),
         (metric::STORM_MS, came.seconds * 1e3 / came.stages),

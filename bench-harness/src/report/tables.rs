@@ -70,8 +70,9 @@ fn handshakes() -> Vec<Row> {
 }
 
 /// What is shown of a fleet that comes back.
-const STORM_FIGURES: [(&str, &str); 7] = [
+const STORM_FIGURES: [(&str, &str); 8] = [
     ("others' p99 before, us", metric::OTHERS_QUIET_P99_US),
+    ("others' p99 when its connections are reset, us", metric::OTHERS_LEAVING_P99_US),
     ("others' p99 meanwhile, us", metric::OTHERS_STORM_P99_US),
     ("times the one before", metric::OTHERS_TIMES),
     ("others' p99 in the worst second, us", metric::OTHERS_WORST_P99_US),
@@ -81,11 +82,12 @@ const STORM_FIGURES: [(&str, &str); 7] = [
 ];
 
 /// What is shown of one with names and passwords.
-const LOGIN_FIGURES: [(&str, &str); 9] = [
+const LOGIN_FIGURES: [(&str, &str); 10] = [
     ("others' p99 before, us", metric::OTHERS_QUIET_P99_US),
     ("first time: others' p99, us", metric::OTHERS_FIRST_P99_US),
     ("first time: times the one before", metric::OTHERS_FIRST_TIMES),
     ("first time: logins a second (more is better)", metric::FIRST_PER_SECOND),
+    ("when they leave: others' p99, us", metric::OTHERS_LEAVING_P99_US),
     ("again: others' p99, us", metric::OTHERS_STORM_P99_US),
     ("again: times the one before", metric::OTHERS_TIMES),
     ("again: logins a second (more is better)", metric::CONNECTS_PER_SECOND),

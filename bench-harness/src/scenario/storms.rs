@@ -12,6 +12,11 @@ pub(crate) const COME_FIRST: &str = "come first";
 /// It comes once more, as often as there are stages of this name.
 pub(crate) const COME_AGAIN: &str = "come again";
 
+/// It goes, or its connections are reset.
+pub(crate) const LEAVE: &str = "leave";
+/// From then until it comes again: to see to all those ends is work, too, and not to be taken for that of coming.
+pub(crate) const AFTER_LEAVING_S: f64 = 3.0;
+
 /// The names of user `%i`, and of its password.
 const USERNAME: &str = "user-%i";
 const PASSWORD: &str = "secret-of-%u";
@@ -20,7 +25,7 @@ const FLEETS: [&str; 10] =
     ["fleet0", "fleet1", "fleet2", "fleet3", "fleet4", "fleet5", "fleet6", "fleet7", "fleet8", "fleet9"];
 /// Coming without a handshake or a hash takes a fraction of a second: several of them fill one.
 const AGAIN: usize = 5;
-/// From one turn of a fleet to the next: what the one before left behind is done by then.
+/// From a fleet's coming to what is next.
 const PAUSE_S: f64 = 0.5;
 /// One that was told that the broker is busy tries again each second, for longer than any cell takes.
 const RETRIES: u32 = 1_000;
@@ -37,8 +42,8 @@ impl Scenario {
             // What the others' messages waited for is over by then.
             pause(8.0 * PAUSE_S),
             Stage { seconds: Some(quiet_s), measure: Some(true), ..Stage::new(REST, "hold") },
-            of(Stage { how: Some("reset"), ..Stage::new("cut", "drop") }),
-            pause(2.0 * PAUSE_S),
+            of(Stage { how: Some("reset"), ..Stage::new(LEAVE, "drop") }),
+            pause(AFTER_LEAVING_S),
             of(Stage::new(COME_AGAIN, "resume")),
             pause(2.0 * PAUSE_S),
         ];
@@ -56,7 +61,7 @@ impl Scenario {
             of(Stage::new(COME_FIRST, "ramp")),
         ];
         for _ in 0..AGAIN {
-            stages.extend([pause(PAUSE_S), of(Stage::new("leave", "drop")), pause(PAUSE_S)]);
+            stages.extend([pause(PAUSE_S), of(Stage::new(LEAVE, "drop")), pause(AFTER_LEAVING_S)]);
             stages.push(of(Stage::new(COME_AGAIN, "resume")));
         }
         stages.push(pause(PAUSE_S));

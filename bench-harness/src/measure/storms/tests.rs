@@ -51,8 +51,9 @@ fn rounded(figures: &Figures, name: &str) -> f64 {
 
 #[test]
 fn a_storm_is_held_against_the_quiet_before_it() {
-    let storm = report(&[stage(REST, 0.0, 1_000.0, 0), stage(COME_AGAIN, 1_000.0, 1_500.0, 10)]);
-    let figures = figures(&[storm], &watched(), &usage(), 1.0).expect("figures");
+    let stages = [stage(REST, 0.0, 1_000.0, 0), stage(COME_AGAIN, 1_000.0, 1_500.0, 10), stage(LEAVE, 500.0, 600.0, 0)];
+    let figures = figures(&[report(&stages)], &watched(), &usage(), 1.0).expect("figures");
+    assert_eq!(rounded(&figures, metric::OTHERS_LEAVING_P99_US), 900.0, "a second and a half behind it, too");
     assert_eq!((rounded(&figures, metric::OTHERS_QUIET_P99_US), rounded(&figures, metric::OTHERS_TIMES)), (10.0, 90.0));
     assert!((figures.values[metric::OTHERS_STORM_P99_US] - 900.0).abs() < 1.0);
     assert_eq!(rounded(&figures, metric::OTHERS_WORST_P99_US), 70.0, "of the second that the storm was in");
