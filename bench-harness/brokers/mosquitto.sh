@@ -7,6 +7,7 @@
 . "$brokers_dir/mosquitto.lib"
 
 mosquitto() { run_from_debian mosquitto-sid usr/sbin/mosquitto "$@"; }
+mosquitto_passwd() { run_from_debian mosquitto-sid usr/bin/mosquitto_passwd "$@"; }
 
 version() {
     [ -x "$cache_dir/mosquitto-sid/usr/sbin/mosquitto" ] || die "mosquitto of Debian sid is not installed (scripts/bench --install)"

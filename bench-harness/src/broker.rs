@@ -38,6 +38,8 @@ pub(crate) struct Broker {
     pub choices: Vec<Choice>,
     /// What its start script can have it listen for beside TCP, in the words of [`Transport::word`].
     transports: Vec<String>,
+    /// Whether its start script makes password files for it.
+    has_passwords: bool,
 }
 
 /// One of a broker's settings that its users choose between.
@@ -56,6 +58,8 @@ pub(crate) struct StartOrder<'a> {
     /// What it listens for, with certificates where that needs some.
     pub transport: Transport,
     pub certificates: Option<&'a Certificates>,
+    /// A password file of its own: who shows a name must be in it.
+    pub passwords: Option<&'a Path>,
     /// As `taskset` writes them.
     pub cores: &'a str,
     /// What it is told to use.
@@ -84,7 +88,24 @@ impl Broker {
         let choices = choices.map(|output| Choice::all(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
         let transports = Command::new(&script).arg("--transports").stdin(Stdio::null()).output();
         let transports = transports.map(|output| words(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
-        Self { name: name.to_owned(), script, environment: Vec::new(), version, choices, transports }
+        let passwords = Command::new(&script).arg("--passwords").stdin(Stdio::null()).output();
+        let has_passwords = passwords.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
+        Self { name: name.to_owned(), script, environment: Vec::new(), version, choices, transports, has_passwords }
+    }
+
+    /// Whether it can be given users with passwords.
+    pub(crate) const fn has_passwords(&self) -> bool {
+        self.has_passwords
+    }
+
+    /// Makes a password file of its own from lines `NAME:PASSWORD`.
+    pub(crate) fn make_passwords(&self, plain: &Path, file: &Path) -> Result<(), String> {
+        let made = Command::new(&self.script).arg("--passwords").args([plain, file]).stdin(Stdio::null()).output();
+        let made = made.map_err(|error| format!("{}: {error}", self.script.display()))?;
+        if made.status.success() {
+            return Ok(());
+        }
+        Err(format!("{}: no password file: {}", self.name, last_line(&made.stderr)))
     }
 
     /// Whether clients can come to it by this.
@@ -102,7 +123,8 @@ impl Broker {
         let (path, transports) = path.rsplit_once('@').map_or((path, Vec::new()), |(path, list)| (path, words(list)));
         let script = std::fs::canonicalize(path).map_err(|error| format!("--broker {name}: {path}: {error}"))?;
         let version = Ok(format!("{name} by its own script"));
-        Ok(Self { name: name.to_owned(), script, environment: Vec::new(), version, choices: Vec::new(), transports })
+        let (environment, choices, has_passwords) = (Vec::new(), Vec::new(), false);
+        Ok(Self { name: name.to_owned(), script, environment, version, choices, transports, has_passwords })
     }
 
     /// The bare relay, which is none: `program` is its built benchmark.
@@ -113,7 +135,7 @@ impl Broker {
 
     /// Starts it. Its files go to a new directory below `scratch` and are gone when it ends.
     pub(crate) fn start(&self, order: StartOrder<'_>, scratch: &Path) -> Result<Running, String> {
-        let StartOrder { configuration, transport, certificates, cores, threads } = order;
+        let StartOrder { configuration, transport, certificates, passwords, cores, threads } = order;
         self.version.clone()?;
         let io = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", self.name);
         let port = free_port().map_err(|error| io("no free port", error))?;
@@ -131,6 +153,7 @@ impl Broker {
             .envs(configuration.environment())
             .env("BENCH_TRANSPORT", transport.word())
             .envs(certificates.into_iter().flat_map(|certificates| certificates.of_server(transport)))
+            .envs(passwords.map(|file| ("BENCH_PASSWORD_FILE", file)))
             .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .stdin(Stdio::null())
             .stdout(output)
@@ -264,7 +287,8 @@ mod tests {
 
     /// For one core, over TCP.
     fn order(configuration: Configuration<'_>, threads: usize) -> StartOrder<'_> {
-        StartOrder { configuration, transport: Transport::Tcp, certificates: None, cores: "0", threads }
+        let (transport, certificates, passwords) = (Transport::Tcp, None, None);
+        StartOrder { configuration, transport, certificates, passwords, cores: "0", threads }
     }
 
     /// A start script that does what it is told, and a broker of it.
@@ -333,6 +357,24 @@ mod tests {
             }
             assert!(!Broker::built_in("relay").has(transport));
         }
+        std::fs::remove_dir_all(dir).expect("ours");
+    }
+
+    #[test]
+    fn passwords_become_a_file_of_the_broker_s_own_that_nobody_else_reads() {
+        let dir = std::env::temp_dir().join(format!("bench-harness-passwords-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).expect("a directory");
+        let (plain, file) = (dir.join("plain"), dir.join("passwords"));
+        std::fs::write(&plain, "ann:sesame\n").expect("a file");
+        let broker = Broker::built_in("mosquitto-debian");
+        assert!(broker.has_passwords() && Broker::built_in("dunlin").has_passwords());
+        assert!(!Broker::built_in("aedes").has_passwords());
+        broker.make_passwords(&plain, &file).expect("mosquitto_passwd is there");
+        let text = std::fs::read_to_string(&file).expect("a file");
+        assert!(text.starts_with("ann:$7$") && !text.contains("sesame"), "{text}");
+        assert_eq!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o077, 0);
+        let problem = broker.make_passwords(&dir.join("nothing"), &file).expect_err("there is none");
+        assert!(problem.starts_with("mosquitto-debian: no password file: "), "{problem}");
         std::fs::remove_dir_all(dir).expect("ours");
     }
 

@@ -49,6 +49,8 @@ pub(crate) enum Section {
     Secured,
     /// Idle clients and accepting, over TLS and WebSocket.
     Handshakes,
+    /// What others notice of a fleet that comes back.
+    Storms,
     /// A point of a curve.
     Series(Series, f64),
 }
@@ -131,6 +133,19 @@ pub(crate) enum Load {
         /// How many.
         clients: u32,
     },
+    /// A fleet that is cut off and comes back, while others exchange messages.
+    Storm {
+        /// How many.
+        clients: u32,
+    },
+    /// A fleet that comes with names and passwords, for the first time and then again, while others exchange messages; before that
+    /// without any.
+    Logins {
+        /// How many.
+        clients: u32,
+        /// Whose names they have.
+        users: u32,
+    },
 }
 
 impl Load {
@@ -147,6 +162,8 @@ impl Load {
             Self::Idle { clients } => Scenario::idle(clients),
             Self::Accept { clients } => Scenario::accept(clients),
             Self::Silence { clients } => Scenario::silence(clients, seconds * SILENCE_STAGES),
+            Self::Storm { clients } => Scenario::storm(clients, seconds * QUIET_STAGES),
+            Self::Logins { clients, users } => Scenario::comings(clients, users, seconds * QUIET_STAGES),
         }
     }
 
@@ -167,6 +184,8 @@ impl Load {
             Self::Idle { .. } => Self::Idle { clients: 50 },
             Self::Accept { .. } => Self::Accept { clients: 50 },
             Self::Silence { clients } => Self::Silence { clients: clients.min(50) },
+            Self::Storm { .. } => Self::Storm { clients: 50 },
+            Self::Logins { .. } => Self::Logins { clients: 40, users: 10 },
         }
     }
 }
@@ -223,6 +242,7 @@ pub(crate) fn all() -> Vec<Cell> {
         SHARD_LOADS.iter().flat_map(|load| SHARD_COUNTS.map(|threads| on_shards(load, threads, &cells))).collect();
     cells.extend(of_shards);
     cells.extend(secured(&cells));
+    cells.extend(storms());
     cells.extend(series());
     cells
 }
@@ -248,6 +268,30 @@ fn secured(cells: &[Cell]) -> Vec<Cell> {
     }
     all
 }
+
+/// Fleets that come back, and what others notice of it.
+fn storms() -> Vec<Cell> {
+    let storm = |name: &str, clients: u32| Cell {
+        title: format!("{},000 clients come back over TLS 1.3, whole handshakes", clients / 1_000),
+        transport: Transport::Tls,
+        ..one_core(name, Section::Storms, Load::Storm { clients }, metric::OTHERS_TIMES)
+    };
+    vec![
+        storm(STORM, 20_000),
+        storm("storm-tls-19000", 19_000),
+        Cell {
+            title: "10,000 clients log in, 1,000 users".to_owned(),
+            ..one_core(LOGINS, Section::Storms, Load::Logins { clients: 10_000, users: 1_000 }, metric::OTHERS_TIMES)
+        },
+    ]
+}
+
+/// More clients than a broker may open files on a usual machine, unless it does without: dunlin's alone.
+pub(crate) const STORM: &str = "storm-tls";
+/// A fleet with names and passwords.
+pub(crate) const LOGINS: &str = "logins";
+/// So many measured stages are as long as the quiet before a storm: its 99th percentile needs more messages than a median.
+const QUIET_STAGES: f64 = 2.0;
 
 /// Fifty messages of each publisher at once, of twenty pairs.
 pub(crate) const AT_ONCE: &str = "p2p-qos0-w50";
@@ -423,6 +467,8 @@ mod tests {
         assert_eq!(chosen("tls-p2p").expect("there") + chosen("tls-fan").expect("there") + 1, on_one_core + 1);
         assert_eq!(selected(&["accept-tls".to_owned()]).expect("there")[0].transport, Transport::Tls);
         assert_eq!(chosen("low-rate").expect("there"), LOW_RATES.len());
+        assert_eq!(chosen(STORM).expect("there"), 1);
+        assert_eq!(selected(&[LOGINS.to_owned()]).expect("there")[0].title, "10,000 clients log in, 1,000 users");
         assert!(chosen("fan-sideways").expect_err("there is none").contains("p2p-qos0-w1"));
     }
 }

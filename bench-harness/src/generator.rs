@@ -77,6 +77,17 @@ pub(crate) struct StageReport {
     pub traffic: Traffic,
     /// CPU time of the generator in it.
     pub generator_cpu_s: f64,
+    /// How long the messages took that arrived in it.
+    #[serde(default)]
+    pub latency: StageLatency,
+}
+
+/// Latencies of a stage, whole.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct StageLatency {
+    /// As `distribution` reads them.
+    #[serde(default)]
+    pub hdr: String,
 }
 
 /// Messages on the wire.
@@ -91,6 +102,9 @@ pub(crate) struct Traffic {
 pub(crate) struct Connections {
     /// Tried.
     pub attempted: u64,
+    /// Of these, once more because an earlier try of the client had failed.
+    #[serde(default)]
+    pub retried: u64,
     /// Made, and every subscription granted.
     pub subscribed: u64,
     /// Ended without the generator's doing, by reason.
@@ -233,6 +247,11 @@ impl Report {
     /// `None` if the scenario has none of that name.
     pub(crate) fn stage(&self, name: &str) -> Option<&StageReport> {
         self.stages.iter().find(|stage| stage.name == name)
+    }
+
+    /// What came again and again under one name, in the order of the scenario; empty if the scenario has none of it.
+    pub(crate) fn stages_named(&self, name: &str) -> Vec<&StageReport> {
+        self.stages.iter().filter(|stage| stage.name == name).collect()
     }
 }
 

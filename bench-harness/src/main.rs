@@ -20,6 +20,7 @@
 mod broker;
 mod cells;
 mod cli;
+mod distribution;
 mod floor;
 mod generator;
 mod index;

@@ -1,7 +1,10 @@
 //! One cell, one broker, one round: start, load, look, judge.
 //!
 //! The broker is fresh in every round. Its CPU time is taken over exactly the stage that the generator measured, by the
-//! wall clock that both carry. A round whose messages did not all arrive keeps its figures and says what is wrong.
+//! wall clock that both carry. A round whose messages did not all arrive keeps its figures and says what is wrong. Fleets that come back
+//! are measured in `storms`.
+
+mod storms;
 
 use crate::broker::{Broker, Choice, Configuration, Running, StartOrder};
 use crate::cells::{Cell, Load, Placement};
@@ -99,18 +102,26 @@ impl Setup {
             Placement::AsShipped => (Configuration::AsShipped, Detail::Threads),
             _ => (Configuration::ForLoad(choice), Detail::Process),
         };
+        let passwords = if let Load::Logins { users, .. } = load { Some(self.passwords(broker, users)?) } else { None };
         let (cores, threads, transport) = (place.broker_cores.as_str(), place.threads, cell.transport);
-        let order = StartOrder { configuration, transport, certificates, cores, threads };
+        let passwords = passwords.as_deref();
+        let order = StartOrder { configuration, transport, certificates, passwords, cores, threads };
         let mut running = broker.start(order, &self.scratch)?;
         if let Load::Silence { clients: 0 } = load {
             return watch_alone(&mut running, &scenario);
         }
-        let generator = |ahead: bool| Generator {
-            program: self.loadtest.clone(),
-            cores: place.generator_cores.clone(),
-            ahead: ahead && self.may_go_ahead,
-            workers: place.workers,
-        };
+        match load {
+            Load::Storm { .. } => {
+                let watched = storms::watched().over(transport, certificates);
+                return self.measure_storms(&place, &mut running, &watched, &[scenario]);
+            }
+            Load::Logins { .. } => {
+                let named = scenario.clone().with_names();
+                return self.measure_storms(&place, &mut running, &storms::watched(), &[scenario, named]);
+            }
+            _ => {}
+        }
+        let generator = |ahead: bool| self.generator(&place, ahead);
         let observer = match load {
             Load::Sweep { .. } => {
                 let scenario = Scenario::observer(OBSERVER_PAIRS, OBSERVER_RATE, OBSERVER_S);
@@ -128,6 +139,15 @@ impl Setup {
             add_observed(&mut figures, &report, &watched);
         }
         Ok(figures)
+    }
+
+    fn generator(&self, place: &Place, ahead: bool) -> Generator {
+        Generator {
+            program: self.loadtest.clone(),
+            cores: place.generator_cores.clone(),
+            ahead: ahead && self.may_go_ahead,
+            workers: place.workers,
+        }
     }
 
     /// Whether the broker can have so many clients: dunlin's limit on open files holds for each ring, and a shard adds rings as
@@ -270,19 +290,10 @@ fn add_accepting(figures: &mut Figures, report: &Report, usage: &Usage) -> Resul
 
 /// How others fared in the seconds of the sweeps and in the rest before them.
 fn add_observed(figures: &mut Figures, report: &Report, watched: &Report) {
-    let worst_p99_us = |from: f64, to: f64, whole: bool| {
-        let seconds = watched.series.iter().filter(|second| {
-            let end = watched.started_unix_ms + second.at_s * 1e3;
-            let begin = end - 1e3;
-            if whole { begin >= from && end <= to } else { begin < to && end > from }
-        });
-        let busy = seconds.filter(|second| second.messages_received > 0);
-        busy.map(|second| second.p99_ns / 1e3).max_by(f64::total_cmp)
-    };
     let of =
         |first: &str, last: &str| Some((span(report, report.stage(first)?).0, span(report, report.stage(last)?).1));
-    let quiet = of(scenario::REST, scenario::REST).and_then(|(from, to)| worst_p99_us(from, to, true));
-    let sweep = of(scenario::MEASURED, scenario::LAST_SWEEP).and_then(|(from, to)| worst_p99_us(from, to, false));
+    let quiet = of(scenario::REST, scenario::REST).and_then(|span| worst_p99_us(watched, span, true));
+    let sweep = of(scenario::MEASURED, scenario::LAST_SWEEP).and_then(|span| worst_p99_us(watched, span, false));
     for (name, value) in [(metric::OTHERS_QUIET_P99_US, quiet), (metric::OTHERS_SWEEP_P99_US, sweep)] {
         if let Some(value) = value {
             figures.values.insert(name.to_owned(), value);
@@ -294,6 +305,17 @@ fn add_observed(figures: &mut Figures, report: &Report, watched: &Report) {
     }
 }
 
+/// The 99th percentile of the worst second of a span of time, of those that lie in it or of those that have a part of it.
+fn worst_p99_us(watched: &Report, (from, to): (f64, f64), whole: bool) -> Option<f64> {
+    let seconds = watched.series.iter().filter(|second| {
+        let end = watched.started_unix_ms + second.at_s * 1e3;
+        let begin = end - 1e3;
+        if whole { begin >= from && end <= to } else { begin < to && end > from }
+    });
+    let busy = seconds.filter(|second| second.messages_received > 0);
+    busy.map(|second| second.p99_ns / 1e3).max_by(f64::total_cmp)
+}
+
 /// Everything that may not happen on connections that stay, at any QoS.
 fn verdict(load: Load, report: &Report) -> Verdict {
     let told = &report.verdict;
@@ -301,10 +323,12 @@ fn verdict(load: Load, report: &Report) -> Verdict {
     let expected = all.iter().map(|deliveries| deliveries.expected).sum();
     let mut faults = Vec::new();
     let connections = &report.connections;
-    if connections.subscribed < connections.attempted {
-        let missing = connections.attempted - connections.subscribed;
+    // Who came in at a second try was served.
+    let tried = connections.attempted.saturating_sub(connections.retried);
+    if connections.subscribed < tried {
+        let missing = tried - connections.subscribed;
         let why = connections.first_failure.as_deref().unwrap_or("no reason told");
-        faults.push(format!("{missing} of {} clients not served: {why}", connections.attempted));
+        faults.push(format!("{missing} of {tried} clients not served: {why}"));
     }
     let lost_connections: u64 = connections.lost.values().sum();
     let counts = [
@@ -316,7 +340,12 @@ fn verdict(load: Load, report: &Report) -> Verdict {
         (told.misdirected, "misdirected"),
     ];
     faults.extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
-    if expected == 0 && !matches!(load, Load::Idle { .. } | Load::Accept { .. } | Load::Silence { .. }) {
+    // A fleet that comes back is silent; those beside it are judged as pairs.
+    let is_silent = matches!(
+        load,
+        Load::Idle { .. } | Load::Accept { .. } | Load::Silence { .. } | Load::Storm { .. } | Load::Logins { .. }
+    );
+    if expected == 0 && !is_silent {
         faults.push("nothing was owed to anybody".to_owned());
     }
     Verdict { expected, faults }

@@ -103,6 +103,26 @@ pub(crate) mod metric {
     pub(crate) const OTHERS_QUIET_P99_US: &str = "others_quiet_p99_us";
     /// 99th percentile of others' latency in the seconds of the sweep.
     pub(crate) const OTHERS_SWEEP_P99_US: &str = "others_sweep_p99_us";
+    /// 99th percentile of others' latency while a fleet came back: over all their messages of that time.
+    pub(crate) const OTHERS_STORM_P99_US: &str = "others_storm_p99_us";
+    /// The 99th percentile of the worst second of it.
+    pub(crate) const OTHERS_WORST_P99_US: &str = "others_storm_worst_second_p99_us";
+    /// How many times the quiet 99th percentile that of the storm is, in the same round.
+    pub(crate) const OTHERS_TIMES: &str = "others_storm_times_quiet";
+    /// 99th percentile of others' latency from the moment when a fleet left until it was quiet again.
+    pub(crate) const OTHERS_LEAVING_P99_US: &str = "others_leaving_p99_us";
+    /// From a fleet's first connect until the last of it was back.
+    pub(crate) const STORM_MS: &str = "storm_ms";
+    /// 99th percentile of others' latency while a fleet logged in for the first time.
+    pub(crate) const OTHERS_FIRST_P99_US: &str = "others_first_logins_p99_us";
+    /// How many times the quiet one that is.
+    pub(crate) const OTHERS_FIRST_TIMES: &str = "others_first_logins_times_quiet";
+    /// First logins a second.
+    pub(crate) const FIRST_PER_SECOND: &str = "first_logins_per_s";
+    /// Broker CPU microseconds a connection without name and password, of the clients that have some at other times.
+    pub(crate) const PLAIN_US: &str = "cpu_us_per_plain_connection";
+    /// What a login adds to that where the broker has seen the same one before.
+    pub(crate) const LOGIN_US: &str = "cpu_us_per_later_login";
     /// Times that a thread of the broker woke up, for each delivered message.
     pub(crate) const WAKES_PER_MESSAGE: &str = "wakes_per_message";
     /// Times a second that a thread of the broker woke up while nothing happened.
@@ -117,7 +137,7 @@ pub(crate) mod metric {
 
     /// Whether the larger of two is the better one.
     pub(crate) fn more_is_better(name: &str) -> bool {
-        [PER_SECOND, CONNECTS_PER_SECOND].contains(&name)
+        [PER_SECOND, CONNECTS_PER_SECOND, FIRST_PER_SECOND].contains(&name)
     }
 }
 

@@ -5,7 +5,7 @@
 //! is not lost with what was not.
 
 use crate::broker::{BUILT_IN, Broker, Choice};
-use crate::cells::{self, Cell, Placement, Section};
+use crate::cells::{self, Cell, Load, Placement, Section};
 use crate::cli::RunOptions;
 use crate::machine::Machine;
 use crate::measure::Setup;
@@ -115,6 +115,8 @@ fn takes_part(cell: &Cell, broker: &str) -> bool {
     match cell.section {
         // Two shards are compared with one.
         Section::Shards => broker.starts_with("dunlin"),
+        // Others have a file open for each client; the next cell is theirs.
+        Section::Storms if cell.name == cells::STORM => broker.starts_with("dunlin"),
         _ if matches!(cell.section, Section::Series(..)) || cell.name == cells::LARGE => {
             broker == "dunlin" || broker == IN_CURVES || !BUILT_IN.contains(&broker)
         }
@@ -136,8 +138,11 @@ fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup
             Measurement { cell, broker, choice: choice.map(|choice| choice.words.clone()), round, outcome }
         };
         let is_asked = |broker: &&Broker| !options.brokers.is_empty() || takes_part(cell, &broker.name);
-        // One that has no such listener has no line: nothing is wrong with it.
-        let is_asked = |broker: &&Broker| broker.has(cell.transport) && is_asked(broker);
+        // One that has no such listener, or no users, has no line: nothing is wrong with it.
+        let has_all = |broker: &&Broker| {
+            broker.has(cell.transport) && (!matches!(cell.load, Load::Logins { .. }) || broker.has_passwords())
+        };
+        let is_asked = |broker: &&Broker| has_all(broker) && is_asked(broker);
         for broker in brokers.iter().filter(|broker| broker.version.is_ok()).filter(is_asked) {
             for choice in choices(cell, broker) {
                 // Its fault is what the tables will say of it, whatever came after.
@@ -242,5 +247,7 @@ mod tests {
         assert_eq!(of("series-memory-1000"), ["dunlin", "mosquitto", "flashmq", "dunlin-before"]);
         assert_eq!(of(cells::LARGE), ["dunlin", "mosquitto", "flashmq", "dunlin-before"]);
         assert_eq!(of("shards-2-p2p-qos0-w1"), ["dunlin", "dunlin-before"]);
+        assert_eq!(of(cells::STORM), ["dunlin", "dunlin-before"]);
+        assert_eq!(of("storm-tls-19000"), ["dunlin", "mosquitto", "nats", "flashmq", "dunlin-before"]);
     }
 }

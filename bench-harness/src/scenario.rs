@@ -1,7 +1,11 @@
 //! What the load generator is told to do, as the TOML that `loadtest run FILE` reads.
 //!
-//! Owns the few shapes of load that the cells need. Every scenario goes through named stages; the names are what
-//! `measure` looks for in the report.
+//! Owns the few shapes of load that the cells need (fleets that come back are in `storms`). Every scenario goes through named
+//! stages; the names are what `measure` looks for in the report.
+
+mod storms;
+
+pub(crate) use storms::{AFTER_LEAVING_S, COME_AGAIN, COME_FIRST, LEAVE, password_lines};
 
 use crate::transport::{Certificates, Transport};
 use serde::Serialize;
@@ -52,6 +56,13 @@ struct Greeting {
     tls_groups: Option<[&'static str; 1]>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     ws: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password: Option<&'static str>,
+    /// How often a client tries again that was told that the broker is busy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -95,6 +106,8 @@ struct Stage {
     publish: Vec<&'static str>,
     #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    how: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -322,8 +335,12 @@ impl Scenario {
 
     /// How long the measured stage lasts that has an end of its own.
     pub(crate) fn measured_s(&self) -> f64 {
-        let measured = self.stage.iter().filter(|stage| stage.name == MEASURED);
-        measured.filter_map(|stage| stage.seconds).sum()
+        self.measured_in(MEASURED)
+    }
+
+    /// How long the stages of a name last that have an end of their own.
+    fn measured_in(&self, name: &str) -> f64 {
+        self.stage.iter().filter(|stage| stage.name == name).filter_map(|stage| stage.seconds).sum()
     }
 
     /// As `loadtest run` reads it.
@@ -378,6 +395,9 @@ mod tests {
             Scenario::accept(5_000),
             Scenario::silence(1_000, 20.0).over(Transport::Ws, None),
             Scenario::observer(50, 2_000.0, 3.0),
+            Scenario::storm(20_000, 6.0),
+            Scenario::comings(10_000, 1_000, 6.0).with_names(),
+            Scenario::watched(50, 2_000.0, 3.0),
         ];
         for scenario in scenarios {
             let text = scenario.to_toml();
@@ -400,6 +420,8 @@ mod tests {
         let at_once = |scenario: Scenario| scenario.clients_at_once();
         assert_eq!(at_once(Scenario::idle(15_000)), 15_000);
         assert_eq!(at_once(Scenario::offline_backlog(1_000, 100)), 1_010);
+        assert_eq!(at_once(Scenario::storm(20_000, 6.0)), 20_000);
+        assert_eq!(at_once(Scenario::comings(10_000, 1_000, 6.0)), 10_000);
         assert_eq!(at_once(Scenario::pairs(500, 0, Pace::Window(1), 1.0)), 1_000);
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// What each cell must show.
-const CELLS: [(&str, &[&str]); 13] = [
+const CELLS: [(&str, &[&str]); 15] = [
     ("p2p-qos0-w1", &["cpu_us_per_message", "messages_per_s", "latency_p99_us", "broker_share", "generator_share"]),
     ("p2p-qos2-w4", &["cpu_us_per_message"]),
     ("wildcards", &["cpu_us_per_message"]),
@@ -21,6 +21,19 @@ const CELLS: [(&str, &[&str]); 13] = [
     ("accept-tls-client", &["cpu_us_per_connection", "connections_per_s"]),
     ("tls-p2p-qos0-w50", &["cpu_us_per_message", "messages_per_s"]),
     ("ws-p2p-qos1-w1", &["cpu_us_per_message"]),
+    (
+        "storm-tls-19000",
+        &["others_quiet_p99_us", "others_storm_p99_us", "others_storm_times_quiet", "connections_per_s", "storm_ms"],
+    ),
+    (
+        "logins",
+        &[
+            "others_first_logins_times_quiet",
+            "others_storm_times_quiet",
+            "first_logins_per_s",
+            "cpu_us_per_later_login",
+        ],
+    ),
 ];
 
 #[test]

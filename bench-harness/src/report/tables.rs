@@ -69,6 +69,44 @@ fn handshakes() -> Vec<Row> {
     cells.flat_map(rows).collect()
 }
 
+/// What is shown of a fleet that comes back.
+const STORM_FIGURES: [(&str, &str); 8] = [
+    ("others' p99 before, us", metric::OTHERS_QUIET_P99_US),
+    ("others' p99 when its connections are reset, us", metric::OTHERS_LEAVING_P99_US),
+    ("others' p99 meanwhile, us", metric::OTHERS_STORM_P99_US),
+    ("times the one before", metric::OTHERS_TIMES),
+    ("others' p99 in the worst second, us", metric::OTHERS_WORST_P99_US),
+    ("connections a second (more is better)", metric::CONNECTS_PER_SECOND),
+    ("CPU us a connection", metric::ACCEPT_US),
+    ("ms until the last is back", metric::STORM_MS),
+];
+
+/// What is shown of one with names and passwords.
+const LOGIN_FIGURES: [(&str, &str); 10] = [
+    ("others' p99 before, us", metric::OTHERS_QUIET_P99_US),
+    ("first time: others' p99, us", metric::OTHERS_FIRST_P99_US),
+    ("first time: times the one before", metric::OTHERS_FIRST_TIMES),
+    ("first time: logins a second (more is better)", metric::FIRST_PER_SECOND),
+    ("when they leave: others' p99, us", metric::OTHERS_LEAVING_P99_US),
+    ("again: others' p99, us", metric::OTHERS_STORM_P99_US),
+    ("again: times the one before", metric::OTHERS_TIMES),
+    ("again: logins a second (more is better)", metric::CONNECTS_PER_SECOND),
+    ("CPU us a connection without a name", metric::PLAIN_US),
+    ("CPU us that a login adds, again", metric::LOGIN_US),
+];
+
+/// Of fleets that come back: what others notice first.
+fn storms() -> Vec<Row> {
+    let mut rows = of_each(Section::Storms, &STORM_FIGURES);
+    rows.retain(|row| row.cell != cells::LOGINS);
+    rows
+}
+
+/// Of a fleet with names and passwords.
+fn logins() -> Vec<Row> {
+    LOGIN_FIGURES.iter().map(|(label, metric)| Row::new(label, cells::LOGINS, metric)).collect()
+}
+
 /// What TLS adds to a message: the difference of two cells, for each broker that has both.
 fn tls_on_top(summary: &Summary) -> String {
     let mut text = String::new();
@@ -159,6 +197,8 @@ pub(super) fn comparisons() -> Vec<(&'static str, &'static str, Vec<Row>)> {
         ),
         ("secured", "cell", by_cell(Section::Secured)),
         ("handshakes", "figure", handshakes()),
+        ("storms", "fleet", storms()),
+        ("logins", "figure", logins()),
         ("low-rate", "load", low_rate()),
         ("silence", "state", silence()),
     ]
@@ -334,6 +374,10 @@ pub(super) fn against_the_best(summary: &Summary, row: &Row) -> Option<Standing>
 fn against(summary: &Summary, row: &Row, other: &str) -> Option<Standing> {
     let own = summary.spread(&row.cell, DUNLIN, row.metric)?;
     let theirs = summary.spread(&row.cell, other, row.metric)?;
+    // A difference of two cells may be none, or less: no factor lies between it and another.
+    if own.median <= 0.0 || theirs.median <= 0.0 {
+        return None;
+    }
     let factor = if row.more_is_better() { own.median / theirs.median } else { theirs.median / own.median };
     Some(Standing { other: other.to_owned(), factor, overlaps: own.min <= theirs.max && theirs.min <= own.max })
 }
@@ -477,6 +521,33 @@ mod tests {
         let own_fault =
             one_core(&[measured("dunlin", [1.0; 3], Some("1 lost")), measured("mosquitto", [2.0; 3], None)]);
         assert!(own_fault.contains("**no figure: see its fault**"), "{own_fault}");
+    }
+
+    #[test]
+    fn storms_and_logins_have_a_line_for_each_figure_and_no_factor_where_there_is_none() {
+        let of = |cell: &str, broker: &str, figures: &[(&str, f64)]| Outcome {
+            cell: cell.to_owned(),
+            values: figures.iter().map(|(name, value)| ((*name).to_owned(), [*value; 3])).collect(),
+            ..measured(broker, [1.0; 3], None)
+        };
+        let outcomes = vec![
+            of("storm-tls", "dunlin", &[(metric::OTHERS_TIMES, 1.5)]),
+            of(cells::LOGINS, "dunlin", &[(metric::LOGIN_US, -0.1), (metric::OTHERS_FIRST_TIMES, 2.0)]),
+            of(cells::LOGINS, "mosquitto", &[(metric::LOGIN_US, 81.0), (metric::OTHERS_FIRST_TIMES, 4.0)]),
+        ];
+        let places = all(&Summary { outcomes, ..Summary::default() });
+        let table = |name: &str| places.iter().find(|(known, _)| known == name).expect("a table").1.clone();
+        let storm = "| 20,000 clients come back over TLS 1.3, whole handshakes: times the one before | **1.50** (1.50-1.50) b | no other |";
+        assert!(table("storms").contains(storm), "{}", table("storms"));
+        let logins = table("logins");
+        assert!(
+            logins.contains("| **2.00** (2.00-2.00) b | 4.00 (4.00-4.00) b | 2.00x better than mosquitto |"),
+            "{logins}"
+        );
+        assert!(
+            logins.contains("| CPU us that a login adds, again | **-0.10** (-0.10--0.10) b | 81.0 (81.0-81.0) b | - |"),
+            "{logins}"
+        );
     }
 
     #[test]
