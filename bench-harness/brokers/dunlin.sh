@@ -15,6 +15,8 @@ install() {
 
 transports() { echo tls mutual ws wss; }
 
+storages() { printf '%s\n' memory disk; }
+
 run() {
     cd "$2"
     # As `scripts/start` runs it, in a directory of its own.
@@ -30,7 +32,9 @@ run() {
             if [ "$transport" = mutual ]; then printf 'tls_ca = "%s"\ntls_client_cert = "required"\n' "$tls_ca"; fi
         } >"$2/dunlin.toml"
     fi
-    exec "$dunlin" "${listening[@]}" --storage memory --shards "$threads" --log-level warn --sys-interval off \
+    local keeping=(--storage memory)
+    if [ "$storage" = disk ]; then keeping=(--storage disk --data-dir data); fi
+    exec "$dunlin" "${listening[@]}" "${keeping[@]}" --shards "$threads" --log-level warn --sys-interval off \
         --max-inflight 1000 --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
 }
 

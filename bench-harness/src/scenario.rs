@@ -112,7 +112,18 @@ pub(crate) enum Pace {
     PerSecond(f64),
 }
 
-/// Bytes of a payload, in every cell.
+/// Who publishes to sessions that are away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeptLoad {
+    /// How many, and as many sessions.
+    pub publishers: u32,
+    /// Of each.
+    pub window: u32,
+    /// Bytes.
+    pub payload: u32,
+}
+
+/// Bytes of a payload, where nothing else is said.
 const PAYLOAD_BYTES: u32 = 64;
 /// The longest that anything may take to be delivered at the end.
 const DELIVERY_LIMIT_S: u32 = 60;
@@ -202,6 +213,29 @@ impl Scenario {
             Stage { seconds: Some(0.5), ..Stage::new(REST, "hold") },
             Stage { groups: vec!["sub"], ..Stage::new(MEASURED, "resume") }.awaited(DELIVERY_LIMIT_S),
         ];
+        Self::new(groups, stages)
+    }
+
+    /// Publishers to a session each that is away, after `quiet_s` in which nothing happens. The sessions return at the end: what was
+    /// acknowledged has to be there.
+    pub(crate) fn kept(load: KeptLoad, quiet_s: f64, seconds: f64) -> Self {
+        let KeptLoad { publishers: count, window, payload } = load;
+        let publishing = Publish { payload, ..Publish::paced("away/%i", Pace::Window(window)) };
+        let away = Group { clean_start: Some(false), ..subscribers("sub", count, 1, &["away/%i"]) };
+        let groups = vec![away, publishers("pub", count, 1, publishing)];
+        let publish = || vec!["pub"];
+        let mut stages = vec![
+            Stage { groups: vec!["sub", "pub"], ..Stage::new("connect", "ramp") },
+            Stage { groups: vec!["sub"], ..Stage::new("leave", "drop") },
+        ];
+        if quiet_s > 0.0 {
+            stages.push(Stage { seconds: Some(quiet_s), ..Stage::new(REST, "hold") });
+        }
+        stages.extend([
+            Stage { publish: publish(), seconds: Some(0.5), ..Stage::new("warm up", "hold") },
+            Stage { publish: publish(), seconds: Some(seconds), measure: Some(true), ..Stage::new(MEASURED, "hold") },
+            Stage { groups: vec!["sub"], await_deliveries: Some(DELIVERY_LIMIT_S), ..Stage::new("return", "resume") },
+        ]);
         Self::new(groups, stages)
     }
 
@@ -374,6 +408,7 @@ mod tests {
             Scenario::wildcards(1_000, 1, 2.0),
             Scenario::retained_sweep(100_000),
             Scenario::offline_backlog(1_000, 100),
+            Scenario::kept(KeptLoad { publishers: 16, window: 4, payload: 100 }, 2.0, 3.0),
             Scenario::idle(15_000),
             Scenario::accept(5_000),
             Scenario::silence(1_000, 20.0).over(Transport::Ws, None),
