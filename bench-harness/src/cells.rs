@@ -160,9 +160,20 @@ impl Load {
             Self::Backlog { sessions, messages } => Scenario::offline_backlog(sessions, u64::from(messages)),
             Self::Idle { clients } => Scenario::idle(clients),
             Self::Accept { clients } => Scenario::accept(clients),
-            Self::Durable { in_flight } => Scenario::kept(durable(in_flight), 0.0, seconds),
-            Self::Beside { in_flight } => Scenario::kept(durable(in_flight), seconds + QUIET_MORE_S, seconds),
+            // How many there are to be is found by trying.
+            Self::Durable { in_flight } | Self::Beside { in_flight } => {
+                Scenario::kept(durable(in_flight), 0.0, TRIED_FIRST)
+            }
             Self::Silence { clients } => Scenario::silence(clients, seconds * SILENCE_STAGES),
+        }
+    }
+
+    /// For loadtest, where messages are kept: so many of each publisher. `None` for other loads.
+    pub(crate) fn scenario_of(self, messages: u64, seconds: f64) -> Option<Scenario> {
+        match self {
+            Self::Durable { in_flight } => Some(Scenario::kept(durable(in_flight), 0.0, messages)),
+            Self::Beside { in_flight } => Some(Scenario::kept(durable(in_flight), seconds + MORE_S, messages)),
+            _ => None,
         }
     }
 
@@ -224,8 +235,10 @@ pub(crate) const DURABLE_PAYLOAD: u32 = 100;
 pub(crate) const DURABLE_IN_FLIGHT: [u32; 3] = [64, 1_000, 10_000];
 /// What others are watched beside.
 pub(crate) const BESIDE: &str = "beside-durable";
-/// So much longer are they watched before, for a whole second more.
-const QUIET_MORE_S: f64 = 1.0;
+/// So much longer are they watched before, and the load goes on: for a whole second more.
+pub(crate) const MORE_S: f64 = 1.0;
+/// Messages of each publisher in the first attempt at how many it takes.
+pub(crate) const TRIED_FIRST: u64 = 100;
 
 /// The name of the cell with so many under way.
 pub(crate) fn durable_name(in_flight: u32) -> String {

@@ -10,6 +10,7 @@ use crate::results::{Bottleneck, Figures, Verdict, metric};
 use crate::scenario::{self, Scenario};
 use crate::transport::Certificates;
 use crate::usage::{Detail, Sampler, Usage, unix_ms};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -117,6 +118,13 @@ impl Setup {
             ahead: ahead && self.may_go_ahead,
             workers: place.workers,
         };
+        let scenario = match load.storage() {
+            Storage::Disk => {
+                let run = |scenario: &Scenario| self.tried(&generator(false), scenario, running.address);
+                durable::lasting(load, self.seconds, run).map_err(|problem| blame(&mut running, problem))?
+            }
+            Storage::Memory => scenario,
+        };
         let observer = match load {
             Load::Sweep { .. } | Load::Beside { .. } => {
                 let scenario = Scenario::observer(OBSERVER_PAIRS, OBSERVER_RATE, OBSERVER_S);
@@ -137,6 +145,11 @@ impl Setup {
             }
         }
         Ok(figures)
+    }
+
+    /// A run that is no measurement.
+    fn tried(&self, generator: &Generator, scenario: &Scenario, address: SocketAddr) -> Result<Report, String> {
+        generator.start(scenario, address, &self.scratch.join("tried"))?.finish()
     }
 
     /// Where a broker has its files.

@@ -61,6 +61,8 @@ struct Group {
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     clean_start: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receive_maximum: Option<u32>,
     qos: u8,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscribe: Vec<String>,
@@ -117,7 +119,7 @@ pub(crate) enum Pace {
 pub(crate) struct KeptLoad {
     /// How many, and as many sessions.
     pub publishers: u32,
-    /// Of each.
+    /// Of each, until they are acknowledged.
     pub window: u32,
     /// Bytes.
     pub payload: u32,
@@ -216,14 +218,15 @@ impl Scenario {
         Self::new(groups, stages)
     }
 
-    /// Publishers to a session each that is away, after `quiet_s` in which nothing happens. The sessions return at the end: what was
-    /// acknowledged has to be there.
-    pub(crate) fn kept(load: KeptLoad, quiet_s: f64, seconds: f64) -> Self {
+    /// Publishers to a session each that is away, so many messages each, after `quiet_s` in which nothing happens. The sessions
+    /// return at the end: what was acknowledged has to be there.
+    pub(crate) fn kept(load: KeptLoad, quiet_s: f64, messages: u64) -> Self {
         let KeptLoad { publishers: count, window, payload } = load;
         let publishing = Publish { payload, ..Publish::paced("away/%i", Pace::Window(window)) };
         let away = Group { clean_start: Some(false), ..subscribers("sub", count, 1, &["away/%i"]) };
-        let groups = vec![away, publishers("pub", count, 1, publishing)];
-        let publish = || vec!["pub"];
+        // The window, too, would wait until messages have arrived, but not in a burst.
+        let publishing = Group { receive_maximum: Some(window), ..publishers("pub", count, 1, publishing) };
+        let groups = vec![away, publishing];
         let mut stages = vec![
             Stage { groups: vec!["sub", "pub"], ..Stage::new("connect", "ramp") },
             Stage { groups: vec!["sub"], ..Stage::new("leave", "drop") },
@@ -231,11 +234,10 @@ impl Scenario {
         if quiet_s > 0.0 {
             stages.push(Stage { seconds: Some(quiet_s), ..Stage::new(REST, "hold") });
         }
-        stages.extend([
-            Stage { publish: publish(), seconds: Some(0.5), ..Stage::new("warm up", "hold") },
-            Stage { publish: publish(), seconds: Some(seconds), measure: Some(true), ..Stage::new(MEASURED, "hold") },
-            Stage { groups: vec!["sub"], await_deliveries: Some(DELIVERY_LIMIT_S), ..Stage::new("return", "resume") },
-        ]);
+        let publish = Stage { groups: vec!["pub"], messages: Some(messages), ..Stage::new(MEASURED, "burst") };
+        let back = Stage { groups: vec!["sub"], ..Stage::new("return", "resume") };
+        stages.push(Stage { measure: Some(true), ..publish });
+        stages.push(Stage { await_deliveries: Some(DELIVERY_LIMIT_S), ..back });
         Self::new(groups, stages)
     }
 
@@ -408,7 +410,7 @@ mod tests {
             Scenario::wildcards(1_000, 1, 2.0),
             Scenario::retained_sweep(100_000),
             Scenario::offline_backlog(1_000, 100),
-            Scenario::kept(KeptLoad { publishers: 16, window: 4, payload: 100 }, 2.0, 3.0),
+            Scenario::kept(KeptLoad { publishers: 16, window: 4, payload: 100 }, 2.0, 1_000),
             Scenario::idle(15_000),
             Scenario::accept(5_000),
             Scenario::silence(1_000, 20.0).over(Transport::Ws, None),

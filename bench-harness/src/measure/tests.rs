@@ -108,6 +108,30 @@ fn what_is_kept_counts_when_it_is_acknowledged_and_with_what_went_to_the_disk() 
 }
 
 #[test]
+fn attempts_say_how_many_messages_fill_the_measured_stage() {
+    let lasts = |a_second: f64| {
+        let mut tried = Vec::new();
+        let scenario = durable::lasting(Load::Durable { in_flight: 64 }, 2.0, |scenario| {
+            let text = scenario.to_toml();
+            let line = text.lines().find_map(|line| line.strip_prefix("messages = ")).expect("a burst");
+            let messages: f64 = line.parse().expect("a number");
+            tried.push(messages);
+            Ok(report(|value| value["stages"][1]["ended_ms"] = (500.0 + messages / a_second * 1e3).into()))
+        });
+        (tried, scenario.expect("a scenario").to_toml())
+    };
+    let (tried, text) = lasts(1_000.0);
+    assert_eq!(tried, [100.0, 2_000.0]);
+    assert!(text.contains("messages = 2000\n"), "{text}");
+    let (tried, text) = lasts(100_000.0);
+    assert_eq!(tried, [100.0, 3_000.0, 90_000.0]);
+    assert!(text.contains("messages = 200000\n"), "{text}");
+    let (tried, text) = lasts(1e9);
+    assert_eq!(tried.len(), 4, "it ends");
+    assert!(text.contains("messages = 1250000\n") && text.contains("receive_maximum = 4\n"), "{text}");
+}
+
+#[test]
 fn others_beside_what_is_kept_are_told_by_the_median_of_whole_seconds() {
     // A run that began at 1,000 ms: quiet until 4,500 ms, measured until 8,000 ms.
     let report = report(|value| {
