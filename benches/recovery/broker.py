@@ -66,10 +66,10 @@ class Broker:
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
             return int(re.search(rf"{field}:\s+(\d+) kB", status.read())[1]) * 1024
 
-    def settled(self, limit_s=60):
-        """What it has when that has not changed by a hundredth for three seconds."""
+    def settled(self, limit_s=90):
+        """What it has when that has not changed by a hundredth for ten seconds."""
         last, since, begin = self.memory("VmRSS"), time.monotonic(), time.monotonic()
-        while time.monotonic() - since < 3 and time.monotonic() - begin < limit_s:
+        while time.monotonic() - since < 10 and time.monotonic() - begin < limit_s:
             time.sleep(0.2)
             now = self.memory("VmRSS")
             if abs(now - last) > last / 100:

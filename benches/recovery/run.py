@@ -210,11 +210,14 @@ def places(folder):
     broker = Broker(DUNLIN, folder, 1, [*NO_LIMITS, "--max-queued-memory", str(LEAST_MEMORY)], BROKER_CORE)
     # What is held while much is written is there before.
     fill(broker, folder, "warm", 1, sessions)
-    before, queued = broker.settled(), 0
+    before, queued, at_one = broker.settled(), 0, 0
     for each, most in [(1, 32), (10, 16)]:
         queued += fill(broker, folder, "away", sessions, each - queued // sessions)
-        bytes_each = (broker.settled() - before) / queued
-        table.row(f"bytes of memory a queued message, {each} for each session", bytes_each, most=most)
+        grown = broker.settled() - before
+        table.row(f"bytes of memory a queued message, {each} for each session", grown / queued, most=most)
+        if queued > sessions:
+            table.row("the same of those behind the first", (grown - at_one) / (queued - sessions))
+        at_one = grown
     broker.kill()
     return table.missed
 
