@@ -21,6 +21,8 @@ passwords() {
     "$dunlin" passwd -U "$2"
 }
 
+storages() { printf '%s\n' memory disk; }
+
 run() {
     cd "$2"
     # As `scripts/start` runs it, in a directory of its own.
@@ -38,7 +40,9 @@ run() {
     fi
     # On loopback it lets those in besides who show no name.
     if [ -n "$password_file" ]; then listening+=(--password-file "$password_file"); fi
-    exec "$dunlin" "${listening[@]}" --storage memory --shards "$threads" --log-level warn --sys-interval off \
+    local keeping=(--storage memory)
+    if [ "$storage" = disk ]; then keeping=(--storage disk --data-dir data); fi
+    exec "$dunlin" "${listening[@]}" "${keeping[@]}" --shards "$threads" --log-level warn --sys-interval off \
         --max-inflight 1000 --max-queued-messages 10000000 --max-queued-bytes 1GiB --outbox-max-bytes 64MiB
 }
 

@@ -9,6 +9,9 @@
 #   SCRIPT --passwords [PLAIN FILE]
 #                           prints how passwords are hashed in the broker's own password file; with two paths makes such a file, with
 #                           the broker's own tool at its default cost, of the lines NAME:PASSWORD in PLAIN. Nothing where there is none.
+#   SCRIPT --storages       prints where it can have the broker keep messages: `memory`, `disk`, a line each, with what a reader of a
+#                           table has to know of that, such as `disk: not synced: ...` where an acknowledgement does not mean that
+#                           a message is on the disk. Memory alone where it prints nothing
 #   SCRIPT PORT DATA_DIR    becomes the broker: listens on 127.0.0.1:PORT, keeps all its files in DATA_DIR (empty), stays in
 #                           the foreground until SIGTERM. BENCH_THREADS says for how many cores it is to be configured,
 #                           BENCH_CHOICE which of its choices is meant. With BENCH_AS_SHIPPED=yes it is to be as whoever
@@ -17,8 +20,10 @@
 #                           are the listener's files in PEM (PKCS#8), and BENCH_TLS_CA is who has signed those of clients.
 #                           The path of a WebSocket is /mqtt. BENCH_PASSWORD_FILE, where it is set, is a file that --passwords made:
 #                           who shows a name is then one of its users with that password, and who shows none is anonymous as ever.
+#                           BENCH_STORAGE=disk: DATA_DIR is on a disk, and what is acknowledged to a publisher is to be there as
+#                           soon as the broker can be told so. Otherwise nothing is to be.
 #
-# Configurations are meant to be fair: anonymous clients, nothing on disk, no log of single messages or connections, and no
+# Configurations are meant to be fair: anonymous clients, nothing on disk where that is not what is measured, no log of single messages or connections, and no
 # queue or window so short that the load of a cell would be dropped. Where a broker cannot be told so, its script says it.
 
 set -euo pipefail
@@ -32,6 +37,8 @@ threads=${BENCH_THREADS:-1}
 choice=${BENCH_CHOICE-}
 # shellcheck disable=SC2034
 as_shipped=${BENCH_AS_SHIPPED:-no}
+# shellcheck disable=SC2034
+storage=${BENCH_STORAGE:-memory}
 # shellcheck disable=SC2034
 transport=${BENCH_TRANSPORT:-tcp} tls_cert=${BENCH_TLS_CERT-} tls_key=${BENCH_TLS_KEY-} tls_ca=${BENCH_TLS_CA-}
 # shellcheck disable=SC2034
@@ -119,10 +126,11 @@ answer() {
         --choices) if declare -F choices >/dev/null; then choices; fi ;;
         --transports) if declare -F transports >/dev/null; then transports; fi ;;
         --passwords) if declare -F passwords >/dev/null; then passwords "${@:5}"; fi ;;
+        --storages) if declare -F storages >/dev/null; then storages; fi ;;
         [0-9]*)
             [ -d "${5-}" ] || die "DATA_DIR is missing: ${5-}"
             "$3" "$4" "$5"
             ;;
-        *) die "usage: ${0##*/} --version | --install | --choices | --transports | --passwords [PLAIN FILE] | PORT DATA_DIR" ;;
+        *) die "usage: ${0##*/} --version | --install | --choices | --transports | --storages | --passwords [PLAIN FILE] | PORT DATA_DIR" ;;
     esac
 }

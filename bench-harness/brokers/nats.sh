@@ -22,6 +22,9 @@ install() {
 
 transports() { echo tls mutual ws wss; }
 
+# The same in both, but for the syncs.
+storages() { printf '%s\n' memory disk; }
+
 # What MQTT listens by: of a WebSocket, the path /mqtt of the server's WebSockets.
 listener() {
     local tls=
@@ -50,10 +53,12 @@ mqtt { host: 127.0.0.1, port: $1 }
 CONF
         exec "$nats" -c "$2/nats.conf" -l "$2/log"
     fi
+    local sync=
+    if [ "$storage" = disk ]; then sync=', sync_interval: always'; fi
     cat >>"$2/nats.conf" <<CONF
 max_connections: 1000000
 max_pending: 1GB
-jetstream { store_dir: "$2/jetstream", max_memory_store: 4GB, max_file_store: 8GB }
+jetstream { store_dir: "$2/jetstream", max_memory_store: 4GB, max_file_store: 8GB$sync }
 CONF
     listener "$1" 'max_ack_pending: 1024, consumer_memory_storage: true' >>"$2/nats.conf"
     GOMAXPROCS=$threads exec "$nats" -c "$2/nats.conf" -l "$2/log"

@@ -17,6 +17,9 @@ install() {
 
 transports() { echo tls mutual; }
 
+# Sessions that stay have quorum queues then: what is confirmed has been synced.
+storages() { printf '%s\n' memory disk; }
+
 run() {
     local kind=tcp
     if [ "$transport" != tcp ]; then kind=ssl; fi
@@ -28,6 +31,7 @@ mqtt.default_user = guest
 mqtt.default_pass = guest
 log.console = false
 CONF
+    if [ "$storage" = disk ]; then echo 'mqtt.durable_queue_type = quorum' >>"$2/rabbitmq.conf"; fi
     if [ $kind = ssl ]; then
         cat >>"$2/rabbitmq.conf" <<CONF
 mqtt.listeners.tcp = none

@@ -3,6 +3,7 @@
 //! A broker is a start script (`brokers/lib.sh` says what is asked of it). A running one is a process group of its own, so
 //! that whatever it started ends with it; should this program die first, the kernel kills the broker.
 
+use crate::cells::Storage;
 use crate::transport::{Certificates, Transport};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -15,8 +16,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The brokers that have a start script here, dunlin first.
-pub(crate) const BUILT_IN: [&str; 8] =
-    ["dunlin", "mosquitto", "mosquitto-debian", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq"];
+pub(crate) const BUILT_IN: [&str; 10] =
+    ["dunlin", "mosquitto", "mosquitto-debian", "nats", "rumqttd", "rmqttd", "aedes", "rabbitmq", IN_MEMORY, REDIS];
+/// No broker: it speaks no MQTT, and has its own load.
+pub(crate) const REDIS: &str = "redis";
+/// dunlin with its memory store, where others keep messages on a disk: what the disk costs is the difference.
+pub(crate) const IN_MEMORY: &str = "dunlin-memory";
 /// How long a broker may take until it answers a CONNECT. RabbitMQ takes 20 s on a machine with other work.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long SIGTERM has before SIGKILL.
@@ -40,6 +45,8 @@ pub(crate) struct Broker {
     transports: Vec<String>,
     /// Whether its start script makes password files for it.
     has_passwords: bool,
+    /// Where it can keep its files, in the words of [`Storage::word`], with what a reader of a table has to know of that.
+    storages: Vec<(String, Option<String>)>,
 }
 
 /// One of a broker's settings that its users choose between.
@@ -55,6 +62,8 @@ pub(crate) struct Choice {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StartOrder<'a> {
     pub configuration: Configuration<'a>,
+    /// Where its files are, below the directory that it is given.
+    pub storage: Storage,
     /// What it listens for, with certificates where that needs some.
     pub transport: Transport,
     pub certificates: Option<&'a Certificates>,
@@ -90,7 +99,10 @@ impl Broker {
         let transports = transports.map(|output| words(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
         let passwords = Command::new(&script).arg("--passwords").stdin(Stdio::null()).output();
         let has_passwords = passwords.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
-        Self { name: name.to_owned(), script, environment: Vec::new(), version, choices, transports, has_passwords }
+        let told = Command::new(&script).arg("--storages").stdin(Stdio::null()).output();
+        let storages = told.map(|output| storages(&String::from_utf8_lossy(&output.stdout))).unwrap_or_default();
+        let (name, environment) = (name.to_owned(), Vec::new());
+        Self { name, script, environment, version, choices, transports, has_passwords, storages }
     }
 
     /// Whether it can be given users with passwords.
@@ -108,13 +120,23 @@ impl Broker {
         Err(format!("{}: no password file: {}", self.name, last_line(&made.stderr)))
     }
 
+    /// Whether it can keep its files so.
+    pub(crate) fn keeps(&self, storage: Storage) -> bool {
+        self.storages.iter().any(|(word, _)| word == storage.word())
+    }
+
+    /// What a reader has to know of how it keeps them, if anything.
+    pub(crate) fn how_it_keeps(&self, storage: Storage) -> Option<&str> {
+        self.storages.iter().find(|(word, _)| word == storage.word())?.1.as_deref()
+    }
+
     /// Whether clients can come to it by this.
     pub(crate) fn has(&self, transport: Transport) -> bool {
         transport == Transport::Tcp || self.transports.iter().any(|word| word == transport.word())
     }
 
-    /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only; `@tls,ws` behind it says what it can
-    /// listen for beside TCP.
+    /// One that somebody adds: `name=path/to/start.sh`, called with `PORT` and `DATA_DIR` only; `@tls,ws,disk` behind it says what it can
+    /// listen for beside TCP, and that it can keep messages on a disk.
     pub(crate) fn added(text: &str) -> Result<Self, String> {
         let Some((name, path)) = text.split_once('=').filter(|(name, path)| !name.is_empty() && !path.is_empty())
         else {
@@ -123,8 +145,12 @@ impl Broker {
         let (path, transports) = path.rsplit_once('@').map_or((path, Vec::new()), |(path, list)| (path, words(list)));
         let script = std::fs::canonicalize(path).map_err(|error| format!("--broker {name}: {path}: {error}"))?;
         let version = Ok(format!("{name} by its own script"));
-        let (environment, choices, has_passwords) = (Vec::new(), Vec::new(), false);
-        Ok(Self { name: name.to_owned(), script, environment, version, choices, transports, has_passwords })
+        let is_kept = |word: &&Storage| **word == Storage::Memory || transports.iter().any(|one| one == word.word());
+        let storages = [Storage::Memory, Storage::Disk].iter().filter(is_kept);
+        let storages = storages.map(|storage| (storage.word().to_owned(), None)).collect();
+        let (name, environment, choices) = (name.to_owned(), Vec::new(), Vec::new());
+        let has_passwords = false;
+        Ok(Self { name, script, environment, version, choices, transports, has_passwords, storages })
     }
 
     /// The bare relay, which is none: `program` is its built benchmark.
@@ -135,7 +161,7 @@ impl Broker {
 
     /// Starts it. Its files go to a new directory below `scratch` and are gone when it ends.
     pub(crate) fn start(&self, order: StartOrder<'_>, scratch: &Path) -> Result<Running, String> {
-        let StartOrder { configuration, transport, certificates, passwords, cores, threads } = order;
+        let StartOrder { configuration, storage, transport, certificates, passwords, cores, threads } = order;
         self.version.clone()?;
         let io = |what: &str, error: std::io::Error| format!("{}: {what}: {error}", self.name);
         let port = free_port().map_err(|error| io("no free port", error))?;
@@ -152,6 +178,7 @@ impl Broker {
             .env("BENCH_THREADS", threads.to_string())
             .envs(configuration.environment())
             .env("BENCH_TRANSPORT", transport.word())
+            .env("BENCH_STORAGE", storage.word())
             .envs(certificates.into_iter().flat_map(|certificates| certificates.of_server(transport)))
             .envs(passwords.map(|file| ("BENCH_PASSWORD_FILE", file)))
             .envs(self.environment.iter().map(|(name, path)| (name, path)))
@@ -163,9 +190,20 @@ impl Broker {
             .map_err(|error| io("setpriv (Debian package util-linux)", error))?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut running = Running { child, address, dir, log };
-        running.await_ready(transport, START_LIMIT).map_err(|problem| format!("{}: {problem}", self.name))?;
+        let greets = transport == Transport::Tcp && self.name != REDIS;
+        running.await_ready(greets, START_LIMIT).map_err(|problem| format!("{}: {problem}", self.name))?;
         Ok(running)
     }
+}
+
+/// From what a start script prints: `disk`, or `disk: what it means`, a line each. One that says nothing has its files in memory.
+fn storages(text: &str) -> Vec<(String, Option<String>)> {
+    let of = |line: &str| match line.split_once(": ") {
+        Some((word, means)) => (word.to_owned(), Some(means.to_owned())),
+        None => (line.to_owned(), None),
+    };
+    let told: Vec<_> = text.lines().filter(|line| !line.is_empty()).map(of).collect();
+    if told.is_empty() { vec![(Storage::Memory.word().to_owned(), None)] } else { told }
 }
 
 /// What stands between blanks and commas.
@@ -217,13 +255,13 @@ impl Running {
     }
 
     /// Until it answers a CONNECT. Behind TLS or a WebSocket that is the load generator's to see: there it is enough that it listens.
-    fn await_ready(&mut self, transport: Transport, limit: Duration) -> Result<(), String> {
+    fn await_ready(&mut self, greets: bool, limit: Duration) -> Result<(), String> {
         let begin = Instant::now();
         loop {
             if let Some(death) = self.death() {
                 return Err(death);
             }
-            if transport == Transport::Tcp {
+            if greets {
                 if let Ok(answer) = greet(self.address) {
                     return answer;
                 }
@@ -287,8 +325,8 @@ mod tests {
 
     /// For one core, over TCP.
     fn order(configuration: Configuration<'_>, threads: usize) -> StartOrder<'_> {
-        let (transport, certificates, passwords) = (Transport::Tcp, None, None);
-        StartOrder { configuration, transport, certificates, passwords, cores: "0", threads }
+        let (storage, transport, passwords) = (Storage::Memory, Transport::Tcp, None);
+        StartOrder { configuration, storage, transport, certificates: None, passwords, cores: "0", threads }
     }
 
     /// A start script that does what it is told, and a broker of it.
@@ -305,7 +343,7 @@ mod tests {
     fn every_broker_of_the_registry_has_a_script_that_tells_a_version_or_a_reason() {
         for name in BUILT_IN {
             let (Ok(words) | Err(words)) = Broker::built_in(name).version;
-            let program = name.trim_end_matches("-debian");
+            let program = name.trim_end_matches("-debian").trim_end_matches("-memory");
             assert!(words.contains(program) || words.contains("installed"), "{name}: {words:?}");
         }
     }
@@ -375,6 +413,27 @@ mod tests {
         assert_eq!(std::fs::metadata(&file).expect("a file").permissions().mode() & 0o077, 0);
         let problem = broker.make_passwords(&dir.join("nothing"), &file).expect_err("there is none");
         assert!(problem.starts_with("mosquitto-debian: no password file: "), "{problem}");
+        std::fs::remove_dir_all(dir).expect("ours");
+    }
+
+    #[test]
+    fn brokers_are_told_where_to_keep_messages_and_say_what_they_can() {
+        let (broker, dir) = scripted("keeps", "echo \"$BENCH_STORAGE\"; exit 3");
+        for (storage, told) in [(Storage::Memory, "memory"), (Storage::Disk, "disk")] {
+            let order = StartOrder { storage, ..order(Configuration::ForLoad(None), 1) };
+            let problem = broker.start(order, &dir).expect_err("it fails");
+            assert_eq!(problem, format!("keeps: it ended: exit status: 3: {told}"));
+        }
+        assert!(broker.keeps(Storage::Memory) && !broker.keeps(Storage::Disk));
+        let broker = Broker::added(&format!("x={}@disk", dir.join("start.sh").display())).expect("a path");
+        assert!(broker.keeps(Storage::Memory) && broker.keeps(Storage::Disk));
+        let kept = |name: &str| [Storage::Memory, Storage::Disk].map(|storage| Broker::built_in(name).keeps(storage));
+        assert_eq!(["dunlin", "mosquitto-debian", "nats", "rabbitmq"].map(kept), [[true, true]; 4]);
+        assert_eq!([IN_MEMORY, "redis"].map(kept), [[false, true]; 2]);
+        assert_eq!(["rumqttd", "aedes"].map(kept), [[true, false]; 2]);
+        let words = |name: &str| Broker::built_in(name).how_it_keeps(Storage::Disk).map(str::to_owned);
+        assert!(words("mosquitto-debian").is_some_and(|words| words.starts_with("not synced")));
+        assert_eq!(words("dunlin"), None);
         std::fs::remove_dir_all(dir).expect("ours");
     }
 

@@ -4,7 +4,7 @@
 //! name contains it.
 
 use crate::results::metric;
-use crate::scenario::{Pace, Scenario};
+use crate::scenario::{KeptLoad, Pace, Scenario};
 use crate::transport::Transport;
 
 /// One load that every broker gets, and how its figure is called.
@@ -45,6 +45,10 @@ pub(crate) enum Section {
     AllCores,
     /// The same load on one shard and on two.
     Shards,
+    /// Messages that are on a disk when they are acknowledged.
+    Durable,
+    /// What others notice of them.
+    Beside,
     /// CPU a message, on one core, over TLS and WebSocket.
     Secured,
     /// Idle clients and accepting, over TLS and WebSocket.
@@ -128,6 +132,16 @@ pub(crate) enum Load {
         /// How many.
         clients: u32,
     },
+    /// Publishers to sessions that are away: what is acknowledged has to be on a disk.
+    Durable {
+        /// Of all of them together.
+        in_flight: u32,
+    },
+    /// The same after some quiet seconds, beside others that exchange messages all the time.
+    Beside {
+        /// Of all of them together.
+        in_flight: u32,
+    },
     /// Silent clients for a while, or none at all: what a broker does that has nothing to do.
     Silence {
         /// How many.
@@ -161,9 +175,30 @@ impl Load {
             Self::Backlog { sessions, messages } => Scenario::offline_backlog(sessions, u64::from(messages)),
             Self::Idle { clients } => Scenario::idle(clients),
             Self::Accept { clients } => Scenario::accept(clients),
+            // How many there are to be is found by trying.
+            Self::Durable { in_flight } | Self::Beside { in_flight } => {
+                Scenario::kept(durable(in_flight), 0.0, TRIED_FIRST)
+            }
             Self::Silence { clients } => Scenario::silence(clients, seconds * SILENCE_STAGES),
             Self::Storm { clients } => Scenario::storm(clients, seconds * QUIET_STAGES),
             Self::Logins { clients, users } => Scenario::comings(clients, users, seconds * QUIET_STAGES),
+        }
+    }
+
+    /// For loadtest, where messages are kept: so many of each publisher. `None` for other loads.
+    pub(crate) fn scenario_of(self, messages: u64, seconds: f64) -> Option<Scenario> {
+        match self {
+            Self::Durable { in_flight } => Some(Scenario::kept(durable(in_flight), 0.0, messages)),
+            Self::Beside { in_flight } => Some(Scenario::kept(durable(in_flight), seconds + MORE_S, messages)),
+            _ => None,
+        }
+    }
+
+    /// Where brokers have their files, and what is asked of them.
+    pub(crate) const fn storage(self) -> Storage {
+        match self {
+            Self::Durable { .. } | Self::Beside { .. } => Storage::Disk,
+            _ => Storage::Memory,
         }
     }
 
@@ -183,11 +218,70 @@ impl Load {
             Self::Backlog { .. } => Self::Backlog { sessions: 10, messages: 10 },
             Self::Idle { .. } => Self::Idle { clients: 50 },
             Self::Accept { .. } => Self::Accept { clients: 50 },
+            Self::Durable { .. } => Self::Durable { in_flight: DURABLE_PUBLISHERS },
+            Self::Beside { .. } => Self::Beside { in_flight: DURABLE_PUBLISHERS },
             Self::Silence { clients } => Self::Silence { clients: clients.min(50) },
             Self::Storm { .. } => Self::Storm { clients: 50 },
             Self::Logins { .. } => Self::Logins { clients: 40, users: 10 },
         }
     }
+}
+
+/// Where brokers have their files, and what is asked of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// In memory, and nobody is to wait for them.
+    Memory,
+    /// On a disk, and what is acknowledged is to be there.
+    Disk,
+}
+
+impl Storage {
+    /// For start scripts.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+}
+
+/// Who publishes messages that are kept, and as many sessions that are away.
+pub(crate) const DURABLE_PUBLISHERS: u32 = 16;
+/// Bytes of such a message.
+pub(crate) const DURABLE_PAYLOAD: u32 = 100;
+/// So many are under way together, about.
+pub(crate) const DURABLE_IN_FLIGHT: [u32; 3] = [64, 1_000, 10_000];
+/// What others are watched beside.
+pub(crate) const BESIDE: &str = "beside-durable";
+/// So much longer are they watched before, and the load goes on: for a whole second more.
+pub(crate) const MORE_S: f64 = 1.0;
+/// Messages of each publisher in the first attempt at how many it takes.
+pub(crate) const TRIED_FIRST: u64 = 100;
+
+/// The name of the cell with so many under way.
+pub(crate) fn durable_name(in_flight: u32) -> String {
+    format!("durable-{in_flight}")
+}
+
+/// The same number for each publisher.
+const fn durable(in_flight: u32) -> KeptLoad {
+    KeptLoad { publishers: DURABLE_PUBLISHERS, window: in_flight / DURABLE_PUBLISHERS, payload: DURABLE_PAYLOAD }
+}
+
+fn durable_cells() -> Vec<Cell> {
+    let each = DURABLE_IN_FLIGHT.map(|in_flight| {
+        let load = durable(in_flight);
+        let title = format!("16 publishers, {} in flight together", load.publishers * load.window);
+        let load = Load::Durable { in_flight };
+        Cell { title, ..one_core(&durable_name(in_flight), Section::Durable, load, metric::PER_SECOND) }
+    });
+    let load = Load::Beside { in_flight: 1_000 };
+    let beside = Cell {
+        title: "2,000 messages a second, 50 pairs, QoS 0, beside 992 durable ones in flight".to_owned(),
+        ..one_core(BESIDE, Section::Beside, load, metric::OTHERS_BESIDE_TIMES)
+    };
+    each.into_iter().chain([beside]).collect()
 }
 
 /// All cells, in the order in which they are measured and shown.
@@ -229,6 +323,7 @@ pub(crate) fn all() -> Vec<Cell> {
     ];
     cells.extend(LOW_RATES.map(|(qos, per_second, title)| low_rate(qos, per_second, title)));
     cells.extend(SILENT_CLIENTS.map(|(clients, title)| silence(clients, title)));
+    cells.extend(durable_cells());
     let whole = |cell: &Cell| Cell {
         name: format!("all-{}", cell.name),
         section: Section::AllCores,
@@ -364,7 +459,9 @@ pub(crate) fn headline(name: &str) -> Option<&'static str> {
 }
 
 /// What is measured on one shard and on two: cells on one core, by name.
-pub(crate) const SHARD_LOADS: [&str; 4] = ["p2p-qos0-w1", "p2p-qos0-w16", "p2p-qos1-w8", "fan-out"];
+pub(crate) const SHARD_LOADS: [&str; 5] = ["p2p-qos0-w1", "p2p-qos0-w16", "p2p-qos1-w8", "fan-out", SHARDS_DURABLE];
+/// The one of them whose messages are kept on a disk.
+pub(crate) const SHARDS_DURABLE: &str = "durable-1000";
 
 /// The one of them that is drawn.
 pub(crate) const SHARDS_SHOWN: &str = "p2p-qos0-w16";
@@ -469,6 +566,13 @@ mod tests {
         assert_eq!(chosen("low-rate").expect("there"), LOW_RATES.len());
         assert_eq!(chosen(STORM).expect("there"), 1);
         assert_eq!(selected(&[LOGINS.to_owned()]).expect("there")[0].title, "10,000 clients log in, 1,000 users");
+        assert_eq!(
+            chosen("durable").expect("there"),
+            6,
+            "three in flights, one of them on shards, and who is beside it"
+        );
+        let on_disk = all().into_iter().filter(|cell| cell.load.storage() == Storage::Disk);
+        assert!(on_disk.map(|cell| cell.name).all(|name| name.contains("durable")));
         assert!(chosen("fan-sideways").expect_err("there is none").contains("p2p-qos0-w1"));
     }
 }

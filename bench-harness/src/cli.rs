@@ -41,7 +41,8 @@ pub(crate) struct RunOptions {
     pub brokers: Vec<String>,
     /// A broker of your own, as name=path/to/start.sh. The script is called with `PORT` and `DATA_DIR`, listens on
     /// 127.0.0.1:PORT and stays in the foreground; `BENCH_THREADS` says for how many cores to configure it. `@tls,mutual,ws,wss` behind
-    /// it says what it can listen for beside TCP (`BENCH_TRANSPORT`; bench-harness/brokers/lib.sh).
+    /// it says what it can listen for beside TCP (`BENCH_TRANSPORT`; bench-harness/brokers/lib.sh), `disk` that it keeps what it
+    /// acknowledges on a disk if it is told so (`BENCH_STORAGE`).
     #[arg(long = "broker", value_name = "NAME=SCRIPT")]
     pub added: Vec<String>,
     /// Rounds; the brokers take turns in each.
@@ -68,6 +69,9 @@ pub(crate) struct RunOptions {
     /// The generator's core in those cells, and always this program's.
     #[arg(long, default_value_t = 1)]
     pub generator_core: usize,
+    /// Where brokers keep their files in the cells that are about a disk; it must be on one.
+    #[arg(long, default_value = "target/bench")]
+    pub disk: PathBuf,
     /// What else the machine did, for the description.
     #[arg(long, default_value = "")]
     pub remark: String,

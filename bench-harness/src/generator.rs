@@ -95,6 +95,9 @@ pub(crate) struct StageLatency {
 pub(crate) struct Traffic {
     /// PUBLISH packets that arrived.
     pub messages_received: u64,
+    /// PUBLISH packets that were acknowledged.
+    #[serde(default)]
+    pub messages_acknowledged: u64,
 }
 
 /// How many clients came, stayed, and did not.

@@ -27,6 +27,7 @@ mod index;
 mod machine;
 mod measure;
 mod noise;
+mod redis;
 mod report;
 mod results;
 mod run;

@@ -7,14 +7,17 @@
 mod storms;
 
 use crate::broker::{Broker, Choice, Configuration, Running, StartOrder};
-use crate::cells::{Cell, Load, Placement};
+use crate::cells::{self, Cell, Load, Placement, Storage};
 use crate::generator::{Generator, Report, StageReport};
 use crate::results::{Bottleneck, Figures, Verdict, metric};
 use crate::scenario::{self, Scenario};
 use crate::transport::Certificates;
 use crate::usage::{Detail, Sampler, Usage, unix_ms};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+mod durable;
 
 /// A core that is busy for this share of the time is the bottleneck.
 const BUSY: f64 = 0.95;
@@ -41,6 +44,8 @@ pub(crate) struct Setup {
     pub quick: bool,
     /// For the files of brokers and runs.
     pub scratch: PathBuf,
+    /// For the files of brokers whose messages are to be on a disk.
+    pub disk: PathBuf,
     /// Open files that a process may have.
     pub open_files_max: u64,
     /// Whether a generator may have a real-time priority.
@@ -100,13 +105,14 @@ impl Setup {
         self.check_room(&scenario, broker)?;
         let (configuration, detail) = match cell.placement {
             Placement::AsShipped => (Configuration::AsShipped, Detail::Threads),
+            _ if load.storage() == Storage::Disk => (Configuration::ForLoad(choice), Detail::Disk),
             _ => (Configuration::ForLoad(choice), Detail::Process),
         };
         let passwords = if let Load::Logins { users, .. } = load { Some(self.passwords(broker, users)?) } else { None };
         let (cores, threads, transport) = (place.broker_cores.as_str(), place.threads, cell.transport);
-        let passwords = passwords.as_deref();
-        let order = StartOrder { configuration, transport, certificates, passwords, cores, threads };
-        let mut running = broker.start(order, &self.scratch)?;
+        let (storage, passwords) = (load.storage(), passwords.as_deref());
+        let order = StartOrder { configuration, storage, transport, certificates, passwords, cores, threads };
+        let mut running = broker.start(order, self.files(storage))?;
         if let Load::Silence { clients: 0 } = load {
             return watch_alone(&mut running, &scenario);
         }
@@ -122,8 +128,15 @@ impl Setup {
             _ => {}
         }
         let generator = |ahead: bool| self.generator(&place, ahead);
+        let scenario = match storage {
+            Storage::Disk => {
+                let run = |scenario: &Scenario| self.tried(&generator(false), scenario, running.address);
+                durable::lasting(load, self.seconds, run).map_err(|problem| blame(&mut running, problem))?
+            }
+            Storage::Memory => scenario,
+        };
         let observer = match load {
-            Load::Sweep { .. } => {
+            Load::Sweep { .. } | Load::Beside { .. } => {
                 let scenario = Scenario::observer(OBSERVER_PAIRS, OBSERVER_RATE, OBSERVER_S);
                 Some(generator(true).start(&scenario, running.address, &self.scratch.join("observer"))?)
             }
@@ -136,7 +149,10 @@ impl Setup {
         let report = report.map_err(|problem| blame(&mut running, problem))?;
         let mut figures = figures(load, &report, &usage, place.cores)?;
         if let Some(watched) = watched? {
-            add_observed(&mut figures, &report, &watched);
+            match load {
+                Load::Beside { .. } => durable::add_beside(&mut figures, &report, &watched),
+                _ => add_observed(&mut figures, &report, &watched),
+            }
         }
         Ok(figures)
     }
@@ -147,6 +163,19 @@ impl Setup {
             cores: place.generator_cores.clone(),
             ahead: ahead && self.may_go_ahead,
             workers: place.workers,
+        }
+    }
+
+    /// A run that is no measurement.
+    fn tried(&self, generator: &Generator, scenario: &Scenario, address: SocketAddr) -> Result<Report, String> {
+        generator.start(scenario, address, &self.scratch.join("tried"))?.finish()
+    }
+
+    /// Where a broker has its files.
+    pub(crate) fn files(&self, storage: Storage) -> &Path {
+        match storage {
+            Storage::Memory => &self.scratch,
+            Storage::Disk => &self.disk,
         }
     }
 
@@ -202,7 +231,9 @@ fn figures(load: Load, report: &Report, usage: &Usage, cores: f64) -> Result<Fig
         return Ok(figures);
     }
     let seconds = (to - from) / 1e3;
-    let received = stage.traffic.messages_received as f64;
+    let is_kept = load.storage() == Storage::Disk;
+    let traffic = stage.traffic;
+    let received = if is_kept { traffic.messages_acknowledged } else { traffic.messages_received } as f64;
     let cpu_s = usage.cpu_s_between(from, to).ok_or("the broker was gone before the measured stage was over")?;
     let values = &mut figures.values;
     let mut put = |name: &str, value: f64| {
@@ -212,6 +243,10 @@ fn figures(load: Load, report: &Report, usage: &Usage, cores: f64) -> Result<Fig
     };
     put(metric::CPU_US, cpu_s * 1e6 / received);
     put(metric::PER_SECOND, received / seconds);
+    if is_kept && let Some(bytes) = usage.written_bytes_between(from, to) {
+        put(metric::WRITTEN_BYTES, bytes / received);
+        put(metric::AMPLIFICATION, bytes / received / f64::from(cells::DURABLE_PAYLOAD));
+    }
     // None are counted where nobody looked.
     if let Some(wakes) = usage.wakes_between(from, to).filter(|wakes| *wakes > 0.0) {
         put(metric::WAKES_PER_MESSAGE, wakes / received);
@@ -222,7 +257,8 @@ fn figures(load: Load, report: &Report, usage: &Usage, cores: f64) -> Result<Fig
         put(metric::COMPLETE_MS, complete_ms);
     }
     let latency = report.timings.latency_intended;
-    if latency.count > 0 {
+    // Of what is kept, latency would be how long its sessions were away.
+    if latency.count > 0 && !is_kept {
         put(metric::P50_US, latency.p50_ns / 1e3);
         put(metric::P99_US, latency.p99_ns / 1e3);
         put(metric::P99_9_US, latency.p99_9_ns / 1e3);
@@ -299,6 +335,10 @@ fn add_observed(figures: &mut Figures, report: &Report, watched: &Report) {
             figures.values.insert(name.to_owned(), value);
         }
     }
+    add_others_losses(figures, watched);
+}
+
+fn add_others_losses(figures: &mut Figures, watched: &Report) {
     let lost: u64 = watched.verdict.deliveries.iter().map(crate::generator::Deliveries::lost).sum();
     if lost > 0 {
         figures.verdict.faults.push(format!("others lost {lost}"));

@@ -77,9 +77,9 @@ pub(crate) enum Bottleneck {
 
 /// Names of figures.
 pub(crate) mod metric {
-    /// Broker CPU microseconds a delivered message.
+    /// Broker CPU microseconds a delivered message; an acknowledged one, where messages are kept for who is away.
     pub(crate) const CPU_US: &str = "cpu_us_per_message";
-    /// Delivered messages a second.
+    /// Delivered messages a second, or acknowledged ones.
     pub(crate) const PER_SECOND: &str = "messages_per_s";
     /// Share of its cores that the broker used.
     pub(crate) const BROKER_SHARE: &str = "broker_share";
@@ -123,6 +123,14 @@ pub(crate) mod metric {
     pub(crate) const PLAIN_US: &str = "cpu_us_per_plain_connection";
     /// What a login adds to that where the broker has seen the same one before.
     pub(crate) const LOGIN_US: &str = "cpu_us_per_later_login";
+    /// 99th percentile of others' latency beside a full load.
+    pub(crate) const OTHERS_BESIDE_P99_US: &str = "others_beside_p99_us";
+    /// How many times as long it is as in quiet seconds of the same run.
+    pub(crate) const OTHERS_BESIDE_TIMES: &str = "others_p99_times";
+    /// Bytes that the broker wrote to disks, for each acknowledged message.
+    pub(crate) const WRITTEN_BYTES: &str = "bytes_written_per_message";
+    /// How many times as many they are as the message's payload.
+    pub(crate) const AMPLIFICATION: &str = "write_amplification";
     /// Times that a thread of the broker woke up, for each delivered message.
     pub(crate) const WAKES_PER_MESSAGE: &str = "wakes_per_message";
     /// Times a second that a thread of the broker woke up while nothing happened.

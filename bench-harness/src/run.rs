@@ -4,18 +4,18 @@
 //! The results file is written after every cell, or after all of those that take turns with each other: what was measured
 //! is not lost with what was not.
 
-use crate::broker::{BUILT_IN, Broker, Choice};
-use crate::cells::{self, Cell, Load, Placement, Section};
+use crate::broker::{BUILT_IN, Broker, Choice, IN_MEMORY, REDIS};
+use crate::cells::{self, Cell, Load, Placement, Section, Storage};
 use crate::cli::RunOptions;
 use crate::machine::Machine;
 use crate::measure::Setup;
 use crate::results::{Figures, Measurement, Results};
 use crate::transport::Certificates;
-use crate::{floor, generator, index};
+use crate::{floor, generator, index, redis};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
 
-/// Who takes part only if named: RabbitMQ takes 20 s to start, each time.
+/// Who takes part only if named, but where messages are kept on a disk: RabbitMQ takes 20 s to start, each time.
 const LEFT_OUT: &str = "rabbitmq";
 /// Whose curves are drawn beside dunlin's and those of added brokers without being named: the yardstick of the aims. A plot of
 /// eight curves shows nothing, and measuring them takes an hour.
@@ -31,6 +31,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
         .map_err(|error| format!("{}: {error} (scripts/bench builds it)", options.loadtest.display()))?;
     let open_files_max = raise_open_files()?;
     let scratch = Scratch::new()?;
+    let disk = Scratch::on_disk(&options.disk)?;
     let setup = Setup {
         loadtest,
         broker_core: options.broker_core,
@@ -38,6 +39,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), String> {
         seconds: if options.quick { QUICK_S } else { options.seconds },
         quick: options.quick,
         scratch: scratch.0.clone(),
+        disk: disk.0.clone(),
         open_files_max,
         may_go_ahead: generator::may_go_ahead(),
         certificates: if cells.iter().any(|cell| cell.transport.has_tls()) {
@@ -99,13 +101,7 @@ fn brokers(options: &RunOptions) -> Result<Vec<Broker>, String> {
             BUILT_IN.join(", ")
         ));
     }
-    let wanted = |name: &&str| {
-        if options.brokers.is_empty() {
-            **name != *LEFT_OUT
-        } else {
-            options.brokers.iter().any(|wanted| wanted == *name)
-        }
-    };
+    let wanted = |name: &&&str| options.brokers.is_empty() || options.brokers.iter().any(|wanted| wanted == *name);
     let built_in = BUILT_IN.iter().filter(|name| wanted(name)).map(|name| Broker::built_in(name));
     Ok(built_in.chain(added).collect())
 }
@@ -114,7 +110,10 @@ fn brokers(options: &RunOptions) -> Result<Vec<Broker>, String> {
 fn takes_part(cell: &Cell, broker: &str) -> bool {
     match cell.section {
         // Two shards are compared with one.
-        Section::Shards => broker.starts_with("dunlin"),
+        Section::Shards => broker.starts_with("dunlin") && broker != IN_MEMORY,
+        Section::Durable => true,
+        _ if broker == LEFT_OUT => false,
+        Section::Beside => broker.starts_with("dunlin") || broker == IN_CURVES || !BUILT_IN.contains(&broker),
         // Others have a file open for each client; the next cell is theirs.
         Section::Storms if cell.name == cells::STORM => broker.starts_with("dunlin"),
         _ if matches!(cell.section, Section::Series(..)) || cell.name == cells::LARGE => {
@@ -138,16 +137,19 @@ fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup
             Measurement { cell, broker, choice: choice.map(|choice| choice.words.clone()), round, outcome }
         };
         let is_asked = |broker: &&Broker| !options.brokers.is_empty() || takes_part(cell, &broker.name);
-        // One that has no such listener, or no users, has no line: nothing is wrong with it.
-        let has_all = |broker: &&Broker| {
-            broker.has(cell.transport) && (!matches!(cell.load, Load::Logins { .. }) || broker.has_passwords())
-        };
-        let is_asked = |broker: &&Broker| has_all(broker) && is_asked(broker);
+        // One that has no such listener, no such files or no users has no line: nothing is wrong with it.
+        let has_users = |broker: &&Broker| !matches!(cell.load, Load::Logins { .. }) || broker.has_passwords();
+        let is_asked = |broker: &&Broker| can(broker, cell) && has_users(broker) && is_asked(broker);
         for broker in brokers.iter().filter(|broker| broker.version.is_ok()).filter(is_asked) {
             for choice in choices(cell, broker) {
                 // Its fault is what the tables will say of it, whatever came after.
+                let choice = choice.as_ref();
                 if !has_failed(&measurements, &cell.name, &broker.name, choice) {
-                    measurements.push(keep(&broker.name, choice, setup.measure(cell, broker, choice)));
+                    let outcome = match broker.name.as_str() {
+                        REDIS => redis::measure(broker, cell, setup),
+                        _ => setup.measure(cell, broker, choice),
+                    };
+                    measurements.push(keep(&broker.name, choice, outcome));
                 }
             }
         }
@@ -158,12 +160,25 @@ fn measure_cells(cells: &[Cell], brokers: &[Broker], options: &RunOptions, setup
     measurements
 }
 
-/// What is measured of a broker in a cell: all that its users choose between, unless it is to be as it ships.
-fn choices<'a>(cell: &Cell, broker: &'a Broker) -> Vec<Option<&'a Choice>> {
+/// Whether a broker can do what the cell is about.
+fn can(broker: &Broker, cell: &Cell) -> bool {
+    let is_loaded = broker.name != REDIS || redis::covers(cell);
+    is_loaded && broker.has(cell.transport) && broker.keeps(cell.load.storage())
+}
+
+/// What is measured of a broker in a cell: all that its users choose between, unless it is to be as it ships. What has to be
+/// known of how it keeps messages is said with each.
+fn choices(cell: &Cell, broker: &Broker) -> Vec<Option<Choice>> {
+    let storage = cell.load.storage();
+    let how = broker.how_it_keeps(storage).filter(|_| storage == Storage::Disk);
     if broker.choices.is_empty() || cell.placement == Placement::AsShipped {
-        return vec![None];
+        return vec![how.map(|words| Choice { name: storage.word().to_owned(), words: words.to_owned() })];
     }
-    broker.choices.iter().map(Some).collect()
+    let with = |choice: &Choice| {
+        let words = how.map_or(choice.words.clone(), |how| format!("{how}; {}", choice.words));
+        Some(Choice { name: choice.name.clone(), words })
+    };
+    broker.choices.iter().map(with).collect()
 }
 
 /// Whether an earlier round had no figures, or not every message.
@@ -210,6 +225,14 @@ impl Scratch {
         std::fs::create_dir_all(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
+
+    /// Where brokers wait for a disk. The path is whole: they start in other directories.
+    fn on_disk(parent: &Path) -> Result<Self, String> {
+        let path = parent.join(format!("dunlin-bench-{}", std::process::id()));
+        let io = |error| format!("{}: {error}", path.display());
+        std::fs::create_dir_all(&path).map_err(io)?;
+        std::fs::canonicalize(&path).map(Self).map_err(io)
+    }
 }
 
 impl Drop for Scratch {
@@ -229,11 +252,41 @@ mod tests {
         let broker = Broker::built_in("mosquitto-debian");
         let names = |cell: &str| {
             let cell = cells::selected(&[cell.to_owned()]).expect("there").remove(0);
-            let names = choices(&cell, &broker).into_iter().map(|choice| choice.map(|one| one.name.clone()));
-            names.collect::<Vec<_>>()
+            choices(&cell, &broker).into_iter().map(|choice| choice.map(|one| one.name)).collect::<Vec<_>>()
         };
         assert_eq!(names("p2p-qos0-w1"), [Some("nagle".to_owned()), Some("nodelay".to_owned())]);
         assert_eq!(names("low-rate-100-qos1"), [None]);
+    }
+
+    #[test]
+    fn how_a_broker_keeps_messages_is_said_with_its_choice_where_they_are_to_be_on_a_disk() {
+        let words = |broker: &str, cell: &str| {
+            let cell = cells::selected(&[cell.to_owned()]).expect("there").remove(0);
+            let all = choices(&cell, &Broker::built_in(broker)).into_iter();
+            all.map(|choice| choice.map_or(String::new(), |one| one.words)).collect::<Vec<_>>()
+        };
+        let mosquitto = words("mosquitto-debian", "durable-64");
+        assert!(mosquitto.iter().all(|words| words.starts_with("not synced") && words.contains("TCP_NODELAY")));
+        assert_eq!(mosquitto.len(), 2);
+        assert_eq!(
+            (words("dunlin", "durable-64"), words("dunlin", "idle")),
+            (vec![String::new()], vec![String::new()])
+        );
+        assert!(words(IN_MEMORY, "durable-64")[0].starts_with("not synced"));
+    }
+
+    #[test]
+    fn redis_and_the_memory_store_are_there_where_messages_are_kept_and_nowhere_else() {
+        let all = cells::all();
+        let of = |name: &str| {
+            let broker = Broker::built_in(name);
+            let there = all.iter().filter(|cell| can(&broker, cell) && takes_part(cell, name));
+            there.map(|cell| cell.name.clone()).collect::<Vec<_>>()
+        };
+        let durable = cells::DURABLE_IN_FLIGHT.map(cells::durable_name).to_vec();
+        assert_eq!(of("redis"), durable);
+        assert_eq!(of(LEFT_OUT), durable);
+        assert_eq!(of(IN_MEMORY), [durable, vec![cells::BESIDE.to_owned()]].concat());
     }
 
     #[test]

@@ -72,6 +72,8 @@ struct Group {
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     clean_start: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receive_maximum: Option<u32>,
     qos: u8,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     subscribe: Vec<String>,
@@ -125,7 +127,18 @@ pub(crate) enum Pace {
     PerSecond(f64),
 }
 
-/// Bytes of a payload, in every cell.
+/// Who publishes to sessions that are away.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeptLoad {
+    /// How many, and as many sessions.
+    pub publishers: u32,
+    /// Of each, until they are acknowledged.
+    pub window: u32,
+    /// Bytes.
+    pub payload: u32,
+}
+
+/// Bytes of a payload, where nothing else is said.
 const PAYLOAD_BYTES: u32 = 64;
 /// The longest that anything may take to be delivered at the end.
 const DELIVERY_LIMIT_S: u32 = 60;
@@ -215,6 +228,29 @@ impl Scenario {
             Stage { seconds: Some(0.5), ..Stage::new(REST, "hold") },
             Stage { groups: vec!["sub"], ..Stage::new(MEASURED, "resume") }.awaited(DELIVERY_LIMIT_S),
         ];
+        Self::new(groups, stages)
+    }
+
+    /// Publishers to a session each that is away, so many messages each, after `quiet_s` in which nothing happens. The sessions
+    /// return at the end: what was acknowledged has to be there.
+    pub(crate) fn kept(load: KeptLoad, quiet_s: f64, messages: u64) -> Self {
+        let KeptLoad { publishers: count, window, payload } = load;
+        let publishing = Publish { payload, ..Publish::paced("away/%i", Pace::Window(window)) };
+        let away = Group { clean_start: Some(false), ..subscribers("sub", count, 1, &["away/%i"]) };
+        // The window, too, would wait until messages have arrived, but not in a burst.
+        let publishing = Group { receive_maximum: Some(window), ..publishers("pub", count, 1, publishing) };
+        let groups = vec![away, publishing];
+        let mut stages = vec![
+            Stage { groups: vec!["sub", "pub"], ..Stage::new("connect", "ramp") },
+            Stage { groups: vec!["sub"], ..Stage::new("leave", "drop") },
+        ];
+        if quiet_s > 0.0 {
+            stages.push(Stage { seconds: Some(quiet_s), ..Stage::new(REST, "hold") });
+        }
+        let publish = Stage { groups: vec!["pub"], messages: Some(messages), ..Stage::new(MEASURED, "burst") };
+        let back = Stage { groups: vec!["sub"], ..Stage::new("return", "resume") };
+        stages.push(Stage { measure: Some(true), ..publish });
+        stages.push(Stage { await_deliveries: Some(DELIVERY_LIMIT_S), ..back });
         Self::new(groups, stages)
     }
 
@@ -391,6 +427,7 @@ mod tests {
             Scenario::wildcards(1_000, 1, 2.0),
             Scenario::retained_sweep(100_000),
             Scenario::offline_backlog(1_000, 100),
+            Scenario::kept(KeptLoad { publishers: 16, window: 4, payload: 100 }, 2.0, 1_000),
             Scenario::idle(15_000),
             Scenario::accept(5_000),
             Scenario::silence(1_000, 20.0).over(Transport::Ws, None),

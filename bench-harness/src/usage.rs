@@ -26,6 +26,8 @@ pub(crate) struct Sample {
     pub rss_bytes: f64,
     /// Times that a thread went to sleep until then, which is as often as one was woken; zero where nobody looked.
     pub wakes: f64,
+    /// Bytes that went to disks until then; zero where nobody looked.
+    pub written_bytes: f64,
 }
 
 /// What is looked at.
@@ -35,6 +37,8 @@ pub(crate) enum Detail {
     Process,
     /// Wake-ups as well: a file for every thread.
     Threads,
+    /// What went to disks as well: a file for every process.
+    Disk,
 }
 
 /// All samples of a broker, in their order.
@@ -50,6 +54,11 @@ impl Usage {
     /// Wake-ups of all its threads between two moments.
     pub(crate) fn wakes_between(&self, from_unix_ms: f64, to_unix_ms: f64) -> Option<f64> {
         Some(self.at(to_unix_ms)?.wakes - self.at(from_unix_ms)?.wakes)
+    }
+
+    /// Bytes that it had written to disks between two moments, as the kernel charges them to whoever caused them.
+    pub(crate) fn written_bytes_between(&self, from_unix_ms: f64, to_unix_ms: f64) -> Option<f64> {
+        Some(self.at(to_unix_ms)?.written_bytes - self.at(from_unix_ms)?.written_bytes)
     }
 
     /// Resident bytes in a moment.
@@ -70,6 +79,7 @@ impl Usage {
             cpu_s: between(earlier.cpu_s, later.cpu_s),
             rss_bytes: between(earlier.rss_bytes, later.rss_bytes),
             wakes: between(earlier.wakes, later.wakes),
+            written_bytes: between(earlier.written_bytes, later.written_bytes),
         })
     }
 }
@@ -111,8 +121,10 @@ pub(crate) fn sample(pid: u32, detail: Detail) -> Option<Sample> {
     for pid in descendants(pid) {
         if let Some((cpu_s, rss_bytes)) = one_process(pid) {
             (total.cpu_s, total.rss_bytes, found) = (total.cpu_s + cpu_s, total.rss_bytes + rss_bytes, true);
-            if detail == Detail::Threads {
-                total.wakes += wakes(pid);
+            match detail {
+                Detail::Process => {}
+                Detail::Threads => total.wakes += wakes(pid),
+                Detail::Disk => total.written_bytes += written_bytes(pid),
             }
         }
     }
@@ -143,6 +155,13 @@ fn wakes(pid: u32) -> f64 {
     threads.flatten().filter_map(of_one).sum()
 }
 
+/// What a process has sent to disks: what it wrote past the page cache, and the pages of files that it made dirty.
+fn written_bytes(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+}
+
 /// The process itself, its children, theirs, and so on.
 pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut all = vec![pid];
@@ -168,12 +187,19 @@ mod tests {
 
     #[test]
     fn between_samples_the_time_is_interpolated_and_outside_nothing_is_claimed() {
-        let sample = |unix_ms, cpu_s, rss_bytes| Sample { unix_ms, cpu_s, rss_bytes, wakes: cpu_s * 10.0 };
+        let sample = |unix_ms, cpu_s, rss_bytes| Sample {
+            unix_ms,
+            cpu_s,
+            rss_bytes,
+            wakes: cpu_s * 10.0,
+            written_bytes: cpu_s * 4096.0,
+        };
         let usage = Usage(vec![sample(100.0, 1.0, 10.0), sample(200.0, 2.0, 30.0), sample(300.0, 5.0, 30.0)]);
         assert_eq!(usage.cpu_s_between(100.0, 300.0), Some(4.0));
         assert_eq!(usage.cpu_s_between(150.0, 250.0), Some(2.0));
         assert_eq!(usage.rss_bytes_at(150.0), Some(20.0));
         assert_eq!(usage.wakes_between(100.0, 200.0), Some(10.0));
+        assert_eq!(usage.written_bytes_between(150.0, 250.0), Some(8192.0));
         assert_eq!(usage.cpu_s_between(99.0, 200.0), None);
         assert_eq!(usage.cpu_s_between(100.0, 301.0), None);
     }
@@ -194,6 +220,20 @@ mod tests {
         child.wait().expect("it ends");
         assert!(seen >= 50.0, "{seen}");
         assert_eq!(unseen, 0.0, "nobody looked");
+    }
+
+    #[test]
+    fn what_goes_to_a_disk_is_seen_where_somebody_looks() {
+        // Beside the built test: on a disk, where a temporary directory may be memory.
+        let built = std::env::current_exe().expect("a test");
+        let file = built.with_extension(format!("written-{}", std::process::id()));
+        let look = |detail| super::sample(std::process::id(), detail).expect("it lives").written_bytes;
+        let before = look(Detail::Disk);
+        std::fs::write(&file, vec![1; 1 << 20]).expect("written");
+        let after = look(Detail::Disk);
+        std::fs::remove_file(&file).expect("ours");
+        assert!(after - before >= f64::from(1 << 20), "{before} {after}");
+        assert_eq!(look(Detail::Process), 0.0, "nobody looked");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// What each cell must show.
-const CELLS: [(&str, &[&str]); 15] = [
+const CELLS: [(&str, &[&str]); 17] = [
     ("p2p-qos0-w1", &["cpu_us_per_message", "messages_per_s", "latency_p99_us", "broker_share", "generator_share"]),
     ("p2p-qos2-w4", &["cpu_us_per_message"]),
     ("wildcards", &["cpu_us_per_message"]),
@@ -16,6 +16,8 @@ const CELLS: [(&str, &[&str]); 15] = [
     ("low-rate-1000-qos1", &["cpu_us_per_message", "wakes_per_message", "latency_p50_us", "latency_p99_us"]),
     ("silence-0", &["wakes_per_s", "cpu_ms_per_minute"]),
     ("silence-1000", &["wakes_per_s", "cpu_ms_per_minute"]),
+    ("durable-1000", &["messages_per_s", "cpu_us_per_message", "bytes_written_per_message", "write_amplification"]),
+    ("beside-durable", &["messages_per_s"]),
     ("idle", &["rss_bytes_per_idle_client", "cpu_us_per_connection", "connections_per_s"]),
     ("idle-wss", &["rss_bytes_per_idle_client"]),
     ("accept-tls-client", &["cpu_us_per_connection", "connections_per_s"]),

@@ -34,6 +34,7 @@ fn report(change: impl FnOnce(&mut serde_json::Value)) -> Report {
 fn busy() -> Usage {
     let sample = |tick: u32| Sample {
         wakes: f64::from(tick),
+        written_bytes: f64::from(tick) * 4096.0,
         unix_ms: f64::from(tick) * 100.0,
         cpu_s: f64::from(tick) / 10.0,
         rss_bytes: f64::from(tick) * 1e3,
@@ -88,6 +89,75 @@ fn a_stage_that_waits_for_deliveries_ends_with_the_last() {
 fn a_broker_that_died_has_no_figures() {
     let until_half = Usage(busy().0.into_iter().filter(|sample| sample.unix_ms < 2_000.0).collect());
     assert!(figures(PAIRS, &report(|_| ()), &until_half, 1.0).expect_err("no").contains("gone"));
+}
+
+#[test]
+fn what_is_kept_counts_when_it_is_acknowledged_and_with_what_went_to_the_disk() {
+    let report = report(|value| {
+        value["stages"][1]["traffic"] = serde_json::json!({ "messages_received": 3, "messages_acknowledged": 256 });
+    });
+    let of = |load| figures(load, &report, &busy(), 1.0).expect("figures").values;
+    let kept = of(Load::Durable { in_flight: 64 });
+    let value = |name: &str| (kept[name] * 1e3).round() / 1e3;
+    assert_eq!((value(metric::PER_SECOND), value(metric::CPU_US)), (256.0, 3_906.25));
+    assert_eq!((value(metric::WRITTEN_BYTES), value(metric::AMPLIFICATION)), (160.0, 1.6), "40,960 bytes in a second");
+    assert!(!kept.contains_key(metric::P99_US), "when its session returns is no latency");
+    let others = of(PAIRS);
+    assert_eq!(others[metric::PER_SECOND].round(), 3.0);
+    assert!(!others.contains_key(metric::WRITTEN_BYTES));
+}
+
+#[test]
+fn attempts_say_how_many_messages_fill_the_measured_stage() {
+    let lasts = |a_second: f64| {
+        let mut tried = Vec::new();
+        let scenario = durable::lasting(Load::Durable { in_flight: 64 }, 2.0, |scenario| {
+            let text = scenario.to_toml();
+            let line = text.lines().find_map(|line| line.strip_prefix("messages = ")).expect("a burst");
+            let messages: f64 = line.parse().expect("a number");
+            tried.push(messages);
+            Ok(report(|value| value["stages"][1]["ended_ms"] = (500.0 + messages / a_second * 1e3).into()))
+        });
+        (tried, scenario.expect("a scenario").to_toml())
+    };
+    let (tried, text) = lasts(1_000.0);
+    assert_eq!(tried, [100.0, 2_000.0]);
+    assert!(text.contains("messages = 2000\n"), "{text}");
+    let (tried, text) = lasts(100_000.0);
+    assert_eq!(tried, [100.0, 3_000.0, 90_000.0]);
+    assert!(text.contains("messages = 200000\n"), "{text}");
+    let (tried, text) = lasts(1e9);
+    assert_eq!(tried.len(), 4, "it ends");
+    assert!(text.contains("messages = 1250000\n") && text.contains("receive_maximum = 4\n"), "{text}");
+}
+
+#[test]
+fn others_beside_what_is_kept_are_told_by_the_median_of_whole_seconds() {
+    // A run that began at 1,000 ms: quiet until 4,500 ms, measured until 8,000 ms.
+    let report = report(|value| {
+        let stages = value["stages"].as_array_mut().expect("stages");
+        let mut rest = stages[0].clone();
+        for (name, text) in [("name", serde_json::json!("rest")), ("started_ms", 0.into()), ("ended_ms", 3_500.into())]
+        {
+            rest[name] = text;
+        }
+        stages.insert(1, rest);
+        (stages[2]["started_ms"], stages[2]["ended_ms"]) = (3_500.into(), 7_000.into());
+    });
+    let mut watched = report.clone();
+    let second = |at_s: f64, p99_us: f64| crate::generator::Second { at_s, p99_ns: p99_us * 1e3, messages_received: 9 };
+    // The first is not whole, nor is the one in which the load begins.
+    let p99_us = [1.0, 100.0, 300.0, 200.0, 9_000.0, 250.0, 900.0, 240.0];
+    watched.series = p99_us.iter().zip(0..).map(|(p99_us, at)| second(f64::from(at), *p99_us)).collect();
+    let mut figures = Figures::default();
+    durable::add_beside(&mut figures, &report, &watched);
+    let value = |name: &str| (figures.values[name] * 1e3).round() / 1e3;
+    assert_eq!((value(metric::OTHERS_QUIET_P99_US), value(metric::OTHERS_BESIDE_P99_US)), (200.0, 250.0));
+    assert_eq!(value(metric::OTHERS_BESIDE_TIMES), 1.25);
+    watched.verdict.deliveries[0].expected += 2;
+    let mut lossy = Figures::default();
+    durable::add_beside(&mut lossy, &report, &watched);
+    assert_eq!(lossy.verdict.faults, ["others lost 2"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod answers;
 mod canvas;
 mod curves;
 mod dots;
+mod durable;
 mod lines;
 mod markers;
 mod tables;
@@ -94,6 +95,7 @@ fn day(root: &Path, date: &str) -> Result<Vec<File>, String> {
     // From the document's folder, which lies beside that of the plots.
     let link = |title: &str, name: &str| format!("![{title}](../plots/{date}/{name}.svg)\n\n");
     let mut places = tables::all(&summary);
+    places.extend(durable::all(&summary));
     let mut files = Vec::new();
     for curve in curves {
         if curve.lines.is_empty() {

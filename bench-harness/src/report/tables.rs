@@ -252,7 +252,7 @@ fn table(summary: &Summary, first: &str, rows: &[Row]) -> String {
 }
 
 /// Who has something to say in these rows.
-fn columns(summary: &Summary, rows: &[&Row]) -> Vec<String> {
+pub(super) fn columns(summary: &Summary, rows: &[&Row]) -> Vec<String> {
     let speaks = |name: &String| rows.iter().any(|row| summary.outcome(&row.cell, name).is_some());
     summary.names().into_iter().filter(speaks).collect()
 }
@@ -289,7 +289,7 @@ impl Notes {
     }
 }
 
-fn place(summary: &Summary, row: &Row, broker: &str, best: Option<&str>, notes: &mut Notes) -> String {
+pub(super) fn place(summary: &Summary, row: &Row, broker: &str, best: Option<&str>, notes: &mut Notes) -> String {
     if let Some(fault) = summary.fault(&row.cell, broker) {
         return format!("failed ({})", notes.number(broker, fault));
     }

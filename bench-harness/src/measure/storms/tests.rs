@@ -41,7 +41,13 @@ fn watched() -> Report {
 /// A tenth of a core until the first second is over, the whole core afterwards.
 fn usage() -> Usage {
     let cpu_s = |tick: u32| f64::from(tick.min(10)) * 0.01 + f64::from(tick.saturating_sub(10)) * 0.1;
-    let sample = |tick| Sample { unix_ms: f64::from(tick) * 100.0, cpu_s: cpu_s(tick), rss_bytes: 1.0, wakes: 0.0 };
+    let sample = |tick| Sample {
+        unix_ms: f64::from(tick) * 100.0,
+        cpu_s: cpu_s(tick),
+        rss_bytes: 1.0,
+        wakes: 0.0,
+        written_bytes: 0.0,
+    };
     Usage((0..=30).map(sample).collect())
 }
 
