@@ -20,8 +20,9 @@ function passwd(file, name, role, password, isFirst) {
 }
 
 export class Broker {
+  // With more tables in its file, behind those of its own listeners.
   static async start(more = "") {
-    const broker = new Broker();
+    const broker = new this();
     const directory = (broker.directory = mkdtempSync(join(tmpdir(), "dunlin-dashboard-")));
     const users = join(directory, "users");
     passwd(users, "ann", "operator", "sesame", true);
@@ -30,7 +31,7 @@ export class Broker {
     const tls = process.env.DUNLIN_TEST_CERT
       ? `[[listener]]\nname = "main"\nport = 0\n[[listener]]\nname = "secure"\nkind = "tls"\nport = 0\ntls_cert = "${process.env.DUNLIN_TEST_CERT}"\ntls_key = "${process.env.DUNLIN_TEST_KEY}"\n`
       : "";
-    writeFileSync(file, `[node]\nname = "test-node"\nsys_interval = 1\n[admin]\nport = 0\nusers = "${users}"\n${more}${tls}`);
+    writeFileSync(file, `[node]\nname = "test-node"\nsys_interval = 1\n[admin]\nport = 0\nusers = "${users}"\nsocket = "${directory}/admin.sock"\n${tls}${more}`);
     const flags = ["--pdeathsig", "KILL", BINARY, "-c", file, "--shards", "2", "--no-pin", "--storage", "memory"];
     if (!tls) flags.push("--port", "0");
     const child = (broker.child = spawn("setpriv", flags, { stdio: ["ignore", "pipe", "pipe"] }));
@@ -38,7 +39,9 @@ export class Broker {
     const ended = new Promise((_, fail) => child.once("exit", (code) => fail(new Error(`the broker ended: ${code}\n${broker.lines.join("\n")}`))));
     ended.catch(() => {});
     const [first] = await Promise.race([Promise.all([line(child.stdout, "listening on"), line(child.stderr, " ready", broker.lines)]), ended]);
-    broker.port = Number(/listening on 127\.0\.0\.1:(\d+)/.exec(first)[1]);
+    // In the order of its listeners.
+    broker.ports = [...first.matchAll(/127\.0\.0\.1:(\d+)/g)].map(([, port]) => Number(port));
+    broker.port = broker.ports[0];
     const admin = broker.lines.find((text) => text.includes("admin_listening addr="));
     broker.url = `http://${admin.split("addr=")[1].trim()}/`;
     return broker;
@@ -54,6 +57,12 @@ export class Broker {
       setTimeout(() => fail(new Error(`${id} did not connect`)), LIMIT_MS).unref();
     });
     return client;
+  }
+
+  // What an operator of this machine asks for.
+  ctl(...words) {
+    const { status, stderr } = spawnSync(BINARY, ["ctl", "--socket", join(this.directory, "admin.sock"), ...words]);
+    if (status !== 0) throw new Error(`dunlin ctl ${words.join(" ")}: ${stderr}`);
   }
 
   async stop() {
@@ -82,9 +91,9 @@ function browserPath() {
   return found;
 }
 
-export async function startBrowser() {
+export async function startBrowser(...more) {
   // The tests' own pages alone are shown, so a sandbox that root may not have is not missed.
-  return chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  return chromium.launch({ executablePath: browserPath(), args: ["--no-sandbox", "--disable-dev-shm-usage", ...more] });
 }
 
 // A page that remembers what went wrong in it: errors on the console, requests to others.

@@ -29,6 +29,12 @@ pub(super) trait WireLayer: fmt::Debug {
     /// Nobody hears it any more: it has no own bytes from now on.
     fn silence(&mut self);
 
+    /// Whether it has said goodbye, and the peer is to answer that: where the socket closed before, the answer would be met by a
+    /// reset, and the goodbye might not be read.
+    fn awaits_goodbye(&self) -> bool {
+        false
+    }
+
     /// What it has learned of the peer since it was last asked.
     fn take_learned(&mut self) -> Option<Learned> {
         None

@@ -69,12 +69,14 @@ impl Connections {
     /// sent before.
     pub(super) fn finish_layers(&mut self, core: &mut impl InputHandler, id: ConnectionId) {
         let Some(connection) = self.table.get_mut(id) else { return };
-        let phase = connection.phase;
+        let (phase, has_words) = (connection.phase, connection.has_words() || connection.rest_bytes > 0);
         if matches!(phase, Phase::AwaitingPlace | Phase::HandingOver) || self.budgets.is_held(id) {
             return;
         }
         match (connection.wire.layers().and_then(Layers::take_end), phase) {
             (None, _) | (Some(LayerEnd::Failed(_)), Phase::Lingering(_)) => {}
+            // The goodbye crosses that of the broker, which is on its way and closes the connection behind it.
+            (Some(LayerEnd::Clean), Phase::Lingering(_)) if has_words => {}
             (Some(LayerEnd::Clean), Phase::AwaitingConnect) => {
                 self.counters.closed(CloseReason::SocketClosed);
                 self.linger_with(id, CloseReason::SocketClosed, |_| {});

@@ -96,6 +96,10 @@ impl WireLayer for AnyLayer {
         with_layer!(self, layer => layer.silence());
     }
 
+    fn awaits_goodbye(&self) -> bool {
+        with_layer!(self, layer => layer.awaits_goodbye())
+    }
+
     fn take_learned(&mut self) -> Option<Learned> {
         with_layer!(self, layer => layer.take_learned())
     }
@@ -190,6 +194,14 @@ impl Wire {
     pub(super) fn silence(&mut self) {
         if let Self::Layered(layers) = self {
             layers.stack.iter_mut().for_each(WireLayer::silence);
+        }
+    }
+
+    /// Whether a layer has said goodbye and waits for the peer's.
+    pub(super) fn awaits_goodbye(&self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Layered(layers) => layers.stack.iter().any(WireLayer::awaits_goodbye),
         }
     }
 

@@ -1,9 +1,10 @@
 //! How a connection ends: its last words leave, then it closes.
 //!
 //! A peer that is told why it is refused or closed (CONNACK, DISCONNECT) gets FIN behind that, and time to read it: closing
-//! a socket with unread bytes in it would reset the connection and could take the words back.
+//! a socket with unread bytes in it would reset the connection and could take the words back. So does a peer that is to answer a
+//! layer's goodbye.
 
-use super::connection::{Fin, Phase};
+use super::connection::{Connection, Fin, Phase};
 use super::connections::Connections;
 use super::operation::Operation;
 use crate::ids::ConnectionId;
@@ -46,7 +47,7 @@ impl Connections {
                 self.linger_deadlines.push_back((now.after_ms(LINGER_MS), id));
             } else if connection.has_words() {
                 self.lingering.push(id); // its last words go with the next flush
-            } else if is_told(reason) && connection.fin == Fin::NotSent {
+            } else if connection.fin == Fin::NotSent && has_time(connection, reason) {
                 connection.fin = Fin::UnderWay;
                 let socket = connection.socket;
                 self.operations.push_back(Operation::FinishSending { socket, connection: id });
@@ -83,6 +84,11 @@ impl Connections {
             None => {}
         }
     }
+}
+
+/// Whether the socket stays until the peer has closed, or has had its time to.
+fn has_time(connection: &Connection, reason: CloseReason) -> bool {
+    is_told(reason) || reason != CloseReason::ServerShutdown && connection.wire.awaits_goodbye()
 }
 
 /// Whether the peer hears why it is cut off, and so needs time to read it. When the broker stops, all of them are told

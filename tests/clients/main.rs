@@ -2,12 +2,15 @@
 //!
 //! A test is named `client::behaviour::with_N_shards`. `scenarios.rs` and `scenarios_v5.rs` say what is expected, once for
 //! all clients; `words.rs` is the language between a scenario and a driver; `py/`, `js/` and `rumqttc_driver_v*.rs` are the drivers;
-//! `mosquitto.rs` runs Mosquitto's commands as a user would type them; `bridge.rs` connects a Mosquitto broker, `passwords.rs` exchanges password files with it. The suite starts the broker and speaks MQTT to
+//! `mosquitto.rs` runs Mosquitto's commands as a user would type them; `bridge.rs` connects a Mosquitto broker, `passwords.rs` exchanges password files with it; `browser.rs` has mqtt.js in pages of Chromium. The suite starts the broker and speaks MQTT to
 //! nobody itself. `scripts/test` installs the clients.
 
 mod bridge;
+mod browser;
 mod life;
 mod mosquitto;
+#[path = "../support/node.rs"]
+mod node;
 mod passwords;
 mod peer;
 #[path = "../support/ports.rs"]

@@ -188,7 +188,10 @@ fn the_broker_says_goodbye_when_it_closes() {
     let id = stage.web_client();
     stage.receive(id, &binary(&[0xe0, 0]), true);
     assert_eq!(stage.flush(), [(id, close_frame(1000))], "after DISCONNECT");
-    assert!(matches!(stage.operations()[..], [Operation::Close { .. }]));
+    assert!(matches!(stage.operations()[..], [Operation::FinishSending { .. }]), "the peer is to answer it");
+    stage.connections.finished(id);
+    stage.receive(id, &frame(0x88, &1000_u16.to_be_bytes()), true);
+    assert!(matches!(stage.operations()[..], [Operation::Close { .. }]), "it has");
     let id = stage.web_client();
     stage.receive(id, &binary(&[0x30, 0]), true);
     assert_eq!(stage.flush(), [(id, close_frame(1008))], "after a malformed PUBLISH of 3.1.1");
@@ -199,6 +202,33 @@ fn the_broker_says_goodbye_when_it_closes() {
     let id = stage.web_client();
     stage.with(|connections, core| connections.receive_ended(core, id, ReceiveEnd::PeerGone));
     assert!(stage.flush().is_empty());
+}
+
+#[test]
+fn goodbyes_that_cross_are_both_heard() {
+    let disconnect = binary(&[0xe0, 0]);
+    let close = frame(0x88, b"");
+    // Read at once: the peer's is answered.
+    let mut stage = Stage::web();
+    let id = stage.web_client();
+    stage.receive(id, &[disconnect.clone(), close.clone()].concat(), true);
+    assert_eq!(stage.flush(), [(id, plain_frame(8, b""))]);
+    assert!(matches!(stage.operations()[..], [Operation::Close { .. }]), "the broker closes first");
+    // Read one after the other in a turn: the broker's own is due already, and leaves before the socket closes.
+    let id = stage.web_client();
+    stage.receive(id, &disconnect, true);
+    stage.receive(id, &close, true);
+    assert!(stage.operations().is_empty());
+    assert_eq!(stage.flush(), [(id, close_frame(1000))]);
+    assert!(matches!(stage.operations()[..], [Operation::Close { .. }]), "nothing more is to come");
+    // A peer that answers nothing has its time, and no more.
+    let id = stage.web_client();
+    stage.receive(id, &disconnect, true);
+    assert_eq!(stage.flush(), [(id, close_frame(1000))]);
+    assert!(matches!(stage.operations()[..], [Operation::FinishSending { .. }]));
+    stage.connections.finished(id);
+    stage.pass_ms(LINGER_MS);
+    assert!(matches!(stage.operations()[..], [Operation::Abort { .. }]));
 }
 
 #[test]

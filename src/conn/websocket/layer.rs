@@ -59,7 +59,11 @@ enum Goodbye {
     NotDue,
     /// With this code, or without any.
     Due(Option<u16>),
+    /// The same, and the peer has said its own.
+    AnswerDue(Option<u16>),
     Said,
+    /// Both sides have.
+    Exchanged,
 }
 
 impl WebSocketLayer {
@@ -116,7 +120,7 @@ impl WebSocketLayer {
                     match piece {
                         Piece::Ping(payload) => self.to_say.get_or_insert_default().pong = Some(payload),
                         Piece::Close(code) => {
-                            self.goodbye.is_due(code);
+                            self.goodbye.is_heard(code);
                             end = Some(LayerEnd::Clean);
                         }
                         Piece::Data(_) | Piece::Nothing => {}
@@ -141,7 +145,7 @@ impl WireLayer for WebSocketLayer {
 
     fn has_own_bytes(&self) -> bool {
         let says = |to_say: &WebSocketWords| !to_say.answer.is_empty() || to_say.pong.is_some();
-        !self.is_silent && (self.to_say.as_deref().is_some_and(says) || matches!(self.goodbye, Goodbye::Due(_)))
+        !self.is_silent && (self.to_say.as_deref().is_some_and(says) || self.goodbye.due().is_some())
     }
 
     fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) {
@@ -151,14 +155,15 @@ impl WireLayer for WebSocketLayer {
                 write_frame(Opcode::Pong, pong.as_slice(), out);
             }
         }
-        let is_open = matches!(self.stage, Stage::Frames(_)) && self.goodbye != Goodbye::Said;
+        let is_open =
+            matches!(self.stage, Stage::Frames(_)) && !matches!(self.goodbye, Goodbye::Said | Goodbye::Exchanged);
         if is_open && !plain.is_empty() {
             write_frame(Opcode::Binary, plain, out);
         }
-        if let (true, Goodbye::Due(code)) = (is_open, self.goodbye) {
+        if let (true, Some((code, next))) = (is_open, self.goodbye.due()) {
             let code = code.map(u16::to_be_bytes);
             write_frame(Opcode::Close, code.as_ref().map_or(&[], |code| code), out);
-            self.goodbye = Goodbye::Said;
+            self.goodbye = next;
         }
     }
 
@@ -170,6 +175,10 @@ impl WireLayer for WebSocketLayer {
 
     fn silence(&mut self) {
         self.is_silent = true;
+    }
+
+    fn awaits_goodbye(&self) -> bool {
+        !self.is_silent && self.goodbye == Goodbye::Said
     }
 
     fn take_learned(&mut self) -> Option<Learned> {
@@ -188,6 +197,24 @@ impl Goodbye {
     fn is_due(&mut self, code: Option<u16>) {
         if *self == Self::NotDue {
             *self = Self::Due(code);
+        }
+    }
+
+    /// The peer has said it with this code, which it gets back unless the broker has a word of its own.
+    fn is_heard(&mut self, code: Option<u16>) {
+        *self = match *self {
+            Self::NotDue => Self::AnswerDue(code),
+            Self::Due(own) | Self::AnswerDue(own) => Self::AnswerDue(own),
+            Self::Said | Self::Exchanged => Self::Exchanged,
+        };
+    }
+
+    /// The code that is to be said, and how far the closing has come when it is.
+    const fn due(self) -> Option<(Option<u16>, Self)> {
+        match self {
+            Self::Due(code) => Some((code, Self::Said)),
+            Self::AnswerDue(code) => Some((code, Self::Exchanged)),
+            Self::NotDue | Self::Said | Self::Exchanged => None,
         }
     }
 }
