@@ -20,6 +20,7 @@ use super::sinks::{self, SinkTestOutcome};
 use super::sources;
 use crate::config::{BridgeSettings, Config, SinkSettings, SourceSettings};
 use crate::limits::CONNECTOR_STOP_MAX_S;
+use crate::shard::Reply;
 use crate::telemetry::log;
 
 /// How much the thread gives way to shards.
@@ -288,8 +289,8 @@ impl ConnectorRegistry {
         Arc::clone(states.entry(key.clone()).or_insert_with(|| Arc::new(ConnectorState::new(key.clone()))))
     }
 
-    fn forget(&self, key: &ConnectorKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    fn forget(&self, key: &ConnectorKey) -> Option<Arc<ConnectorState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 }
 
@@ -412,7 +413,9 @@ impl Supervisor {
         let begun: Vec<ConnectorKey> = specs.keys().filter(|key| !is_same(key)).cloned().collect();
         self.stop(others).await;
         for key in &gone {
-            self.registry.forget(key);
+            if let Some(state) = self.registry.forget(key) {
+                tokio::spawn(warn_of_session(self.door.clone(), state));
+            }
         }
         self.specs = specs;
         for key in &begun {
@@ -456,3 +459,15 @@ impl Supervisor {
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
 }
+/// What is no more in the configuration leaves its session: whoever has taken the table out by mistake has lost nothing, and whoever
+/// has meant it is told how to end it.
+async fn warn_of_session(door: LocalDoor, state: Arc<ConnectorState>) {
+    let client_id = state.client_id();
+    if let Some(Reply::Client(client)) = door.describe(&client_id).await
+        && client.session_expiry_s > 0
+    {
+        let queued = u64::from(client.queued) + u64::from(client.in_flight);
+        log::event::connector_session_stays(state.kind.word(), &state.name, queued, &client_id);
+    }
+}
+
