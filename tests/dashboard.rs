@@ -25,6 +25,11 @@ fn each_view_shows_traffic_as_text_and_can_be_read_by_everybody() {
 }
 
 #[test]
+fn sinks_sources_and_bridges_are_shown_with_their_traffic_and_are_stopped_and_started() {
+    run("connectors");
+}
+
+#[test]
 fn what_is_done_in_the_page_happens_and_what_happens_is_shown() {
     run("life");
 }

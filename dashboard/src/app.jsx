@@ -7,6 +7,7 @@ import { placeOf, usePlace } from "./hooks.js";
 import { chooseTheme, chosenTheme, THEMES } from "./theme.js";
 import { Choice, Session } from "./ui.jsx";
 import { Bans } from "./views/bans.jsx";
+import { Bridge, Bridges } from "./views/bridges.jsx";
 import { Client } from "./views/client.jsx";
 import { Clients } from "./views/clients.jsx";
 import { Drain } from "./views/drain.jsx";
@@ -16,6 +17,8 @@ import { LogIn } from "./views/login.jsx";
 import { Overview } from "./views/overview.jsx";
 import { Retained } from "./views/retained.jsx";
 import { Settings } from "./views/settings.jsx";
+import { Sink, Sinks } from "./views/sinks.jsx";
+import { Source, Sources } from "./views/sources.jsx";
 import { Subscriptions } from "./views/subscriptions.jsx";
 import { Tail } from "./views/tail.jsx";
 import { Top } from "./views/top.jsx";
@@ -41,6 +44,14 @@ const GROUPS = [
     ],
   ],
   [
+    "Other systems",
+    [
+      ["sinks", "Sinks", Sinks],
+      ["sources", "Sources", Sources],
+      ["bridges", "Bridges", Bridges],
+    ],
+  ],
+  [
     "Operation",
     [
       ["listeners", "Listeners", Listeners],
@@ -50,6 +61,8 @@ const GROUPS = [
     ],
   ],
 ];
+// Views of one thing, whose name follows.
+const VIEWS_OF_ONE = { clients: Client, sinks: Sink, sources: Source, bridges: Bridge };
 const VIEWS = new Map(GROUPS.flatMap(([, views]) => views).map(([name, title, view]) => [name, { title, view }]));
 
 export function App() {
@@ -95,7 +108,7 @@ function Frame({ login, leave }) {
     return () => clearTimeout(timer);
   }, [said]);
   const logOut = () => ask("POST", path("logout")).then(leave, leave);
-  const View = place.view === "clients" && place.parts.length > 0 ? Client : known?.view;
+  const View = place.parts.length > 0 && known ? (VIEWS_OF_ONE[place.view] ?? known.view) : known?.view;
   return (
     <Session.Provider value={session}>
       <a

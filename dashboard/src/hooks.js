@@ -75,6 +75,24 @@ export function usePoll(url, everyMs) {
   return { ...(state.url === url ? state : {}), again };
 }
 
+// How much each counter of each row grows a second, by the row's name, from one answer to the next. One that goes back has begun anew.
+export function useRates(rows, counters) {
+  const last = useRef();
+  const rates = useRef(new Map());
+  if (rows && last.current?.rows !== rows) {
+    const now = { rows, at: performance.now(), byName: new Map(rows.map((row) => [row.name, row])) };
+    const before = last.current;
+    const seconds = before && (now.at - before.at) / 1000;
+    const rateOf = (row, counter) => {
+      const known = before?.byName.get(row.name);
+      return known && seconds > 0 && row[counter] >= known[counter] ? (row[counter] - known[counter]) / seconds : undefined;
+    };
+    rates.current = new Map(rows.map((row) => [row.name, Object.fromEntries(counters.map((counter) => [counter, rateOf(row, counter)]))]));
+    last.current = now;
+  }
+  return rates.current;
+}
+
 // The value once it has stayed the same for a moment.
 export function useSettled(value, ms = 250) {
   const [settled, setSettled] = useState(value);

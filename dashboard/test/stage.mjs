@@ -1,5 +1,7 @@
 // What the tests of the dashboard stand on: a broker of their own, clients of MQTT, and a browser that is watched.
+import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,6 +9,7 @@ import { join } from "node:path";
 import mqtt from "mqtt";
 import { chromium } from "playwright-core";
 
+const axe = createRequire(import.meta.url)("axe-core");
 const BINARY = process.env.DUNLIN_BINARY;
 const LIMIT_MS = 60_000;
 
@@ -150,4 +153,27 @@ export async function until(what, check) {
 export async function picture(page, name) {
   const directory = process.env.DUNLIN_TEST_PICTURES;
   if (directory) await page.screenshot({ path: join(directory, `${name}.png`), fullPage: true });
+}
+
+// Tables that are wider than what is shown of them: whoever looks would have to push them aside to see their last column.
+const cutOff = (page) =>
+  page.evaluate(() => [...document.querySelectorAll("main .scroll")].filter((part) => part.scrollWidth > part.clientWidth + 1).map((part) => part.getAttribute("aria-label")));
+
+// A page that can be read by everybody, in which what others chose is text.
+export async function harmless(page, what) {
+  // What a client chose came in as text.
+  assert.equal(await page.evaluate(() => window.broken), undefined, what);
+  assert.equal(await page.locator("main script, main img[onerror]").count(), 0, what);
+  await page.evaluate(axe.source);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  assert.deepEqual(
+    serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`),
+    [],
+    what,
+  );
+  const { scroll, width } = await page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, width: innerWidth }));
+  assert.ok(scroll <= width, `${what}: ${scroll} > ${width}`);
+  assert.deepEqual(await cutOff(page), [], what);
+  assert.deepEqual(page.wrong, [], what);
 }

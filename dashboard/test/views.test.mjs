@@ -1,11 +1,9 @@
 // Each view with traffic, with names and values that would be markup, and held to what axe asks for.
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
-import { Broker, logIn, MARKUP, openPage, picture, startBrowser, until, view } from "./stage.mjs";
+import { Broker, harmless, logIn, MARKUP, openPage, picture, startBrowser, until, view } from "./stage.mjs";
 
-const axe = createRequire(import.meta.url)("axe-core");
-const VIEWS = ["Overview", "Clients", "Slow and busy", "Bans", "Topics", "Live tail", "Retained", "Subscriptions", "Listeners", "Drain", "Log", "Settings"];
+const VIEWS = ["Overview", "Clients", "Slow and busy", "Bans", "Topics", "Live tail", "Retained", "Subscriptions", "Sinks", "Sources", "Bridges", "Listeners", "Drain", "Log", "Settings"];
 const ODD = `${MARKUP}\u202ecba`;
 
 let broker;
@@ -57,6 +55,12 @@ async function fill(page, name) {
     case "Subscriptions":
       await main.getByLabel("Topic name").fill("plant/1/temperature");
       return main.getByRole("link", { name: "worker" }).waitFor();
+    case "Sinks":
+      return main.getByText("No sink is configured.").waitFor();
+    case "Sources":
+      return main.getByText("No source is configured.").waitFor();
+    case "Bridges":
+      return main.getByText("No bridge is configured.").waitFor();
     case "Listeners":
       return main.getByText("Accepts").first().waitFor();
     case "Log":
@@ -70,27 +74,6 @@ async function fill(page, name) {
   }
 }
 
-// Tables that are wider than what is shown of them: whoever looks would have to push them aside to see their last column.
-const cutOff = (page) =>
-  page.evaluate(() => [...document.querySelectorAll("main .scroll")].filter((part) => part.scrollWidth > part.clientWidth + 1).map((part) => part.getAttribute("aria-label")));
-
-async function hasNothingWrong(page, what) {
-  // What a client chose came in as text.
-  assert.equal(await page.evaluate(() => window.broken), undefined, what);
-  assert.equal(await page.locator("main script, main img[onerror]").count(), 0, what);
-  await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  assert.deepEqual(
-    serious.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("\n")}`),
-    [],
-    what,
-  );
-  const { scroll, width } = await page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, width: innerWidth }));
-  assert.ok(scroll <= width, `${what}: ${scroll} > ${width}`);
-  assert.deepEqual(page.wrong, [], what);
-}
-
 for (const [tag, options] of [
   ["light, wide", { colorScheme: "light" }],
   ["dark, wide", { colorScheme: "dark" }],
@@ -98,26 +81,25 @@ for (const [tag, options] of [
 ]) {
   test(`every view is full, readable and harmless: ${tag}`, async () => {
     const page = await openPage(browser, broker, options);
-    await hasNothingWrong(page, `log in, ${tag}`);
+    await harmless(page, `log in, ${tag}`);
     await picture(page, `${tag}-Log in`);
     await logIn(page);
     for (const name of VIEWS) {
       await view(page, name);
       await fill(page, name);
       await picture(page, `${tag}-${name}`);
-      await hasNothingWrong(page, `${name}, ${tag}`);
-      assert.deepEqual(await cutOff(page), [], `${name}, ${tag}`);
+      await harmless(page, `${name}, ${tag}`);
     }
     await view(page, "Clients");
     await page.getByRole("link", { name: /<img/ }).click();
     await page.getByRole("heading", { name: "Connection" }).waitFor();
     await page.getByText("plant/#").waitFor();
     await picture(page, `${tag}-Client`);
-    await hasNothingWrong(page, `client, ${tag}`);
+    await harmless(page, `client, ${tag}`);
     await page.getByRole("button", { name: "Disconnect" }).click();
     await page.getByRole("dialog").waitFor();
     await picture(page, `${tag}-dialog`);
-    await hasNothingWrong(page, `dialog, ${tag}`);
+    await harmless(page, `dialog, ${tag}`);
     await page.keyboard.press("Escape");
     await until("the dialog has closed", async () => (await page.getByRole("dialog").count()) === 0);
     await page.context().close();

@@ -46,8 +46,8 @@ pub(super) struct FileSettings {
     pub(super) sources: Vec<Arc<SourceSettings>>,
     /// Its `[[sink]]` tables.
     pub(super) sinks: Vec<Arc<SinkSettings>>,
-    /// Those tables as they stand in the file.
-    pub(super) sink_tables: Vec<String>,
+    /// Tables of sinks and sources as they stand in the file.
+    pub(super) own_tables: Vec<String>,
     /// What is wrong with it.
     pub(super) problems: Vec<Problem>,
 }
@@ -60,7 +60,7 @@ impl FileSettings {
             tables: Vec::new(),
             bridges: Vec::new(),
             sinks: Vec::new(),
-            sink_tables: Vec::new(),
+            own_tables: Vec::new(),
             sources: Vec::new(),
             problems: Vec::new(),
         }
@@ -160,6 +160,7 @@ impl<'a> FileReader<'a> {
             }
             reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
             self.read.sources.extend(source.map(Arc::new));
+            self.keep_text(table);
         }
     }
 
@@ -212,9 +213,14 @@ impl<'a> FileReader<'a> {
             }
             reader.finish().into_iter().for_each(|(span, text)| self.problem(&span, text));
             self.read.sinks.extend(sink.map(Arc::new));
-            let end = end_of(table).max(table.span().end);
-            self.read.sink_tables.extend(self.text.get(table.span().start..end).map(str::to_owned));
+            self.keep_text(table);
         }
+    }
+
+    /// A table is printed as it stands.
+    fn keep_text(&mut self, table: &Spanned<DeValue<'_>>) {
+        let end = end_of(table).max(table.span().end);
+        self.read.own_tables.extend(self.text.get(table.span().start..end).map(str::to_owned));
     }
 
     fn section(&mut self, name: &str, span: &Range<usize>, value: &DeValue<'a>) {

@@ -125,8 +125,8 @@ pub struct Config {
     pub bridges: Vec<Arc<BridgeSettings>>,
     /// Other systems that messages go to, by name.
     pub sinks: Vec<Arc<SinkSettings>>,
-    /// Their tables as they stand in the file.
-    sink_tables: Vec<String>,
+    /// Tables of sinks and sources as they stand in the file.
+    own_tables: Vec<String>,
     /// Topics and subjects of others that messages come from, by name.
     pub sources: Vec<Arc<SourceSettings>>,
     /// What is legal but probably not meant, a sentence each; for the log, once it is open.
@@ -296,7 +296,7 @@ impl Config {
             listeners: described.iter().map(|described| described.listener.clone()).collect(),
             bridges: from_file.bridges.clone(),
             sinks: from_file.sinks.clone(),
-            sink_tables: from_file.sink_tables.clone(),
+            own_tables: from_file.own_tables.clone(),
             sources: from_file.sources.clone(),
             warnings: Vec::new(),
             file: None,

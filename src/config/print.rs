@@ -37,7 +37,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     for bridge in &config.bridges {
         let _ = write!(text, "\n{}", bridge_text::table(bridge, ""));
     }
-    for table in &config.sink_tables {
+    for table in &config.own_tables {
         let _ = write!(text, "\n{}\n", table.trim_end());
     }
     text

@@ -85,7 +85,7 @@ impl Config {
             listeners,
             bridges: new.bridges,
             sinks: new.sinks,
-            sink_tables: new.sink_tables,
+            own_tables: new.own_tables,
             sources: new.sources,
             tables,
             resolved,

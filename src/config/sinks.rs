@@ -232,7 +232,7 @@ mod tests {
         let config = load(file).unwrap();
         let again = load(&config.to_toml()).unwrap();
         assert_eq!((again.sinks.len(), &again.sinks), (2, &config.sinks));
-        assert_eq!(again.sink_tables, config.sink_tables);
+        assert_eq!(again.own_tables, config.own_tables);
     }
 
     #[test]

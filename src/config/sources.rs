@@ -41,6 +41,14 @@ pub(crate) enum FeedSettings {
 }
 
 impl FeedSettings {
+    /// Where it is, for people.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Kafka(kafka) => kafka.cluster.brokers.join(", "),
+            Self::Nats(nats) => format!("{} {}", nats.server.servers.join(", "), nats.stream),
+        }
+    }
+
     /// In a few words.
     fn told(&self) -> String {
         match self {

@@ -188,6 +188,19 @@ fn what_is_printed_is_read_back_as_the_same_settings() {
 }
 
 #[test]
+fn tables_of_sinks_and_sources_are_printed_and_read_back_as_the_same() {
+    let file = "[[sink]]\nname = \"a\"\ntopics = [\"t/#\"]\n[sink.republish]\ntopic = \"copy/{{ topic }}\"\n\
+        [node]\nname = \"n\"\n[[source]]\nname = \"orders\"\ntopic = \"from/{{ place }}\"\nretain = true\n\
+        [source.nats]\nservers = [\"nats://a:4222\"]\nstream = \"S\" # theirs\n\
+        [[source]]\nname = \"more\"\ntopic = \"more\"\n[source.kafka]\nbrokers = [\"b:9092\"]\ntopics = [\"x\", \"y\"]\n";
+    let config = Computer { file, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
+    let printed = config.to_toml();
+    let again = Computer { file: &printed, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
+    assert_eq!((again.sinks.len(), again.sources.len()), (1, 2), "{printed}");
+    assert_eq!((&again.sinks, &again.sources), (&config.sinks, &config.sources), "{printed}");
+}
+
+#[test]
 fn what_is_printed_says_where_each_value_came_from() {
     let machine = Computer { file: "[mqtt]\nmax_inflight = 32\n", ..COMPUTER };
     let arguments = ["-c", "d.toml", "-v", "--print-config"];

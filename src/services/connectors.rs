@@ -20,6 +20,7 @@ use super::sinks::{self, SinkTestOutcome};
 use super::sources;
 use crate::config::{BridgeSettings, Config, SinkSettings, SourceSettings};
 use crate::limits::CONNECTOR_STOP_MAX_S;
+use crate::shard::Reply;
 use crate::telemetry::log;
 
 /// How much the thread gives way to shards.
@@ -191,8 +192,19 @@ pub(crate) struct ConnectorTold {
     pub(crate) address: Option<String>,
     /// What went wrong last, and when.
     pub(crate) last_error: Option<(String, u64)>,
+    /// It has done what it is there for since that went wrong, or was stopped.
+    is_error_over: bool,
+    /// Messages that wait for a source where it reads, as far as that place says so.
+    pub(crate) lag: Option<u64>,
     /// The log has it since the last connection.
     is_in_log: bool,
+}
+
+impl ConnectorTold {
+    /// Whether what went wrong last is why it does not do what it is there for.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.status == ConnectorStatus::Connecting && self.last_error.is_some() && !self.is_error_over
+    }
 }
 
 impl ConnectorState {
@@ -216,14 +228,23 @@ impl ConnectorState {
         if told.status != status {
             (told.status, told.since_ms) = (status, now_ms());
         }
+        if status != ConnectorStatus::Connected {
+            told.lag = None;
+        }
+        told.is_error_over |= status != ConnectorStatus::Connecting;
         told.is_in_log &= status != ConnectorStatus::Connected;
         told.address = address;
+    }
+
+    /// So many messages wait where a source reads; `None` where nobody knows.
+    pub(crate) fn set_lag(&self, messages: Option<u64>) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).lag = messages;
     }
 
     /// Something went wrong that the log need not have.
     pub(crate) fn note_error(&self, text: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.last_error = Some((text.to_owned(), now_ms()));
+        (told.last_error, told.is_error_over) = (Some((text.to_owned(), now_ms())), false);
     }
 
     /// Something went wrong. The same again is no news for the log.
@@ -231,7 +252,7 @@ impl ConnectorState {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = told.is_in_log && told.last_error.as_ref().is_some_and(|(known, _)| known == text);
         told.is_in_log = true;
-        told.last_error = Some((text.to_owned(), now_ms()));
+        (told.last_error, told.is_error_over) = (Some((text.to_owned(), now_ms())), false);
         drop(told);
         if !is_known {
             log::event::connector_failed(self.kind.word(), &self.name, text);
@@ -288,8 +309,8 @@ impl ConnectorRegistry {
         Arc::clone(states.entry(key.clone()).or_insert_with(|| Arc::new(ConnectorState::new(key.clone()))))
     }
 
-    fn forget(&self, key: &ConnectorKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    fn forget(&self, key: &ConnectorKey) -> Option<Arc<ConnectorState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 }
 
@@ -412,7 +433,9 @@ impl Supervisor {
         let begun: Vec<ConnectorKey> = specs.keys().filter(|key| !is_same(key)).cloned().collect();
         self.stop(others).await;
         for key in &gone {
-            self.registry.forget(key);
+            if let Some(state) = self.registry.forget(key) {
+                tokio::spawn(warn_of_session(self.door.clone(), state));
+            }
         }
         self.specs = specs;
         for key in &begun {
@@ -452,7 +475,57 @@ impl Supervisor {
     }
 }
 
+/// What is no more in the configuration leaves its session: whoever has taken the table out by mistake has lost nothing, and whoever
+/// has meant it is told how to end it.
+async fn warn_of_session(door: LocalDoor, state: Arc<ConnectorState>) {
+    let client_id = state.client_id();
+    if let Some(Reply::Client(client)) = door.describe(&client_id).await
+        && client.session_expiry_s > 0
+    {
+        let queued = u64::from(client.queued) + u64::from(client.in_flight);
+        log::event::connector_session_stays(state.kind.word(), &state.name, queued, &client_id);
+    }
+}
+
 /// Milliseconds of unix time.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| passed.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_current_until_it_works_again_or_is_stopped_and_is_kept() {
+        let state = ConnectorState::new((ConnectorKind::Source, "s".into()));
+        assert!(!state.told().is_failing(), "it begins");
+        for ends in [ConnectorStatus::Connected, ConnectorStatus::Idle, ConnectorStatus::Stopped] {
+            state.failed("away");
+            state.set_status(ConnectorStatus::Connecting, None);
+            state.set_status(ConnectorStatus::Connecting, Some("there".to_owned()));
+            assert!(state.told().is_failing(), "{ends:?}");
+            state.set_status(ends, None);
+            assert!(!state.told().is_failing(), "{ends:?}");
+            // It begins anew: what was before says nothing of that.
+            state.set_status(ConnectorStatus::Connecting, None);
+            assert!(!state.told().is_failing(), "{ends:?}");
+        }
+        // What goes wrong beside, as a dead letter does, is no reason for anything.
+        state.set_status(ConnectorStatus::Connected, None);
+        state.note_error("a dead letter");
+        let told = state.told();
+        assert!(!told.is_failing() && told.last_error.is_some_and(|(text, _)| text == "a dead letter"));
+    }
+
+    #[test]
+    fn what_waits_is_known_while_it_is_connected_alone() {
+        let state = ConnectorState::new((ConnectorKind::Source, "s".into()));
+        state.set_status(ConnectorStatus::Connected, None);
+        state.set_lag(Some(7));
+        state.set_status(ConnectorStatus::Connected, None);
+        assert_eq!(state.told().lag, Some(7));
+        state.set_status(ConnectorStatus::Connecting, None);
+        assert_eq!(state.told().lag, None);
+    }
 }

@@ -286,6 +286,8 @@ pub struct ClientDetails {
     pub oldest_queued_ms: Option<u64>,
     /// What it has sent and been sent, and for how many milliseconds that has been counted; `None` where it is not.
     pub traffic: Option<(ClientTraffic, u64)>,
+    /// Messages for it that were dropped since its session is there; counted of bridges and sinks alone.
+    pub lost: u64,
 }
 
 /// What a connected client holds beside its session.

@@ -96,6 +96,7 @@ impl Shard {
             open_exchanges: session.exchanges.len() as u32,
             has_will: session.will.is_some(),
             traffic: traffic.of(id, session.key).map(|counted| (counted, traffic.counted_ms(now))),
+            lost: self.clients.losses.of_service(id),
         }))
     }
 }

@@ -1,6 +1,7 @@
 //! Who loses messages: one word when it begins, and one when it is over.
 //!
-//! Owns: the sessions that have lost a message lately, and how many. Sessions that lose none are not in it and cost nothing.
+//! Owns: the sessions that have lost a message lately, and how many; what the broker's own clients have lost in all. Sessions that lose
+//! none are not in it and cost nothing.
 //! Always holds: every message that a session loses is counted in `Counters`, whatever this says of it. Beyond
 //! [`LOSING_SESSIONS_MAX`] sessions at a time nothing is said of further ones.
 //! Leaves to others: why a message is dropped. What a session asked for, such as an expiry, is no loss.
@@ -19,6 +20,8 @@ pub(super) struct Losses {
     sessions: BTreeMap<SessionId, Loss>,
     /// When to look whether it is over, in the order of time. A session that has ended may still stand here.
     due: VecDeque<(Deadline, SessionId)>,
+    /// What sessions of bridges and sinks have lost since they are there: as few as those are configured.
+    of_services: BTreeMap<SessionId, u64>,
 }
 
 /// What one session has lost.
@@ -49,8 +52,19 @@ impl Losses {
         true
     }
 
+    /// Counts one of a bridge or a sink, for whoever asks for all of them.
+    pub(super) fn add_of_service(&mut self, id: SessionId) {
+        *self.of_services.entry(id).or_default() += 1;
+    }
+
+    /// What a bridge's or a sink's session has lost in all.
+    pub(super) fn of_service(&self, id: SessionId) -> u64 {
+        self.of_services.get(&id).copied().unwrap_or(0)
+    }
+
     /// What a session has lost that ends.
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Loss> {
+        self.of_services.remove(&id);
         self.sessions.remove(&id)
     }
 

@@ -9,7 +9,7 @@ use super::losses::Loss;
 use super::{ConnectInfo, Event, PublishSeen, Shard, TailedMessage, Turn, UserNameBasis};
 use crate::auth::Policy;
 use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};
-use crate::ids::{ConnectionId, SessionId};
+use crate::ids::{ConnectionId, SessionId, is_of_service};
 use crate::limits::{TAIL_MESSAGES_PER_TURN, TAIL_PAYLOAD_MAX_BYTES};
 use crate::session::{MessageRef, Outbound};
 use crate::telemetry::DropReason;
@@ -123,6 +123,9 @@ impl Clients {
         self.counters.dropped(reason);
         if self.traffic.is_counted() {
             self.traffic.note_dropped(id, self.sessions.get(id).key, reason);
+        }
+        if is_of_service(&self.sessions.get(id).client_id) {
+            self.losses.add_of_service(id);
         }
         if !self.losses.add(turn.now, id, reason) {
             return;

@@ -212,6 +212,12 @@ fn mosquitto_is_reached_over_tcp_tls_and_websocket_and_a_reload_changes_what_the
     let changed = table("ws", &format!("address = \"127.0.0.1:{}\"", there.plain));
     here.write(&[&tables[0], &tables[1], &tables[3], &changed].map(String::as_str).concat());
     here.signal("HUP");
+    // What has gone leaves its session, and the log says how to end it.
+    let lines = here.lines_to(" connector_session_stays ");
+    let command = "dunlin ctl kick --end-session '$bridge/oldest'";
+    assert!(lines[lines.len() - 1].contains(command), "{lines:?}");
+    assert!(ctl(&socket, &["kick", "--end-session", "$bridge/oldest"]).status.success());
+    assert!(!ctl(&socket, &["client", "$bridge/oldest"]).status.success());
     let text = await_bridges(&socket, &["five", "old", "tls", "ws"].map(|name| (name, "connected")));
     let connects_of = |name: &str| {
         let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).expect("it is there");

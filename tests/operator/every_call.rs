@@ -13,7 +13,8 @@ use crate::broker::Client;
 fn every_call_is_what_its_description_says_for_whoever_asks() {
     // Nobody listens where the bridge is to go.
     let more = "[[bridge]]\nname = \"away\"\naddress = [\"mqtt://127.0.0.1:1\"]\ntopics = [\"away/# out 1\"]\n\
-        [[sink]]\nname = \"copies\"\ntopics = [\"s/#\"]\n[sink.republish]\ntopic = \"copy/{{ topic }}\"\n";
+        [[sink]]\nname = \"copies\"\ntopics = [\"s/#\"]\n[sink.republish]\ntopic = \"copy/{{ topic }}\"\n\
+        [[source]]\nname = \"orders\"\ntopic = \"from/{{ place }}\"\n[source.nats]\nservers = [\"127.0.0.1:1\"]\nstream = \"S\"\n";
     let admin = Admin::start("every-call", more);
     let mut clients: Vec<Client> = (b'a'..=b'h').map(|id| Client::connect(&admin.broker, id)).collect();
     assert!(clients.iter_mut().take(4).all(|client| client.subscribe(b'x') == 0));
@@ -41,5 +42,5 @@ fn every_call_is_what_its_description_says_for_whoever_asks() {
     let output = output.expect("scripts/test makes .venv, from tests/clients/py/requirements.txt");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("50 calls"), "{said}");
+    assert!(said.contains("55 calls"), "{said}");
 }

@@ -36,6 +36,7 @@ mod reload_listeners;
 mod rules;
 mod service;
 mod sinks;
+mod source_tables;
 mod sources;
 mod stall;
 mod tls;

@@ -188,6 +188,36 @@ fn a_sink_is_paused_resumed_tested_and_measured() {
 }
 
 #[test]
+fn what_overflows_a_queue_is_shown_with_its_sink_and_an_error_that_has_passed_is_not_shown_as_current() {
+    let recorder = Recorder::start(None);
+    let table = format!(
+        "[session]\nmax_queued_messages = 4\n[[sink]]\nname = \"small\"\ntopics = [\"t/#\"]\nformat = \"raw\"\nmax_inflight = 1\n\
+         [sink.http]\nurl = \"http://{}/\"\n",
+        recorder.address
+    );
+    let admin = Admin::start("sinks-overflow", &table);
+    wait_for_sinks(&admin, 1);
+    recorder.answer(500);
+    for number in 0..10 {
+        publish(&admin, "t/1", &number.to_string());
+    }
+    wait_until("the target is known to fail", || admin.get("/api/v1/sinks/small")["failing"] == true);
+    let sink = admin.get("/api/v1/sinks/small");
+    let (queued, dropped) = (sink["queued_messages"].as_u64(), sink["queue_dropped"].as_u64());
+    assert!(dropped >= Some(5) && queued.zip(dropped).map(|(queued, dropped)| queued + dropped) == Some(10), "{sink}");
+    assert!(sink["last_error"].as_str().is_some_and(|error| error.contains("500")), "{sink}");
+    let metrics = admin.ask(&admin.viewer, "GET", "/metrics", None).text;
+    let line = format!("dunlin_sink_queue_messages_dropped_total{{sink=\"small\"}} {}", dropped.expect("a number"));
+    assert!(metrics.lines().any(|known| known == line), "{line} in {metrics}");
+    recorder.answer(200);
+    wait_until("nothing waits", || admin.get("/api/v1/sinks/small")["queued_messages"] == 0);
+    let after = admin.get("/api/v1/sinks/small");
+    assert_eq!((&after["failing"], &after["status"]), (&json!(false), &json!("connected")), "{after}");
+    assert!(after["last_error"].is_string() && after["last_error_at_ms"].as_u64() >= sink["last_error_at_ms"].as_u64());
+    assert_eq!(after["queue_dropped"].as_u64(), dropped, "{after}");
+}
+
+#[test]
 fn a_reload_starts_stops_and_changes_sinks_and_leaves_others_alone() {
     let recorder = Recorder::start(None);
     let table = |name: &str, filter: &str| {

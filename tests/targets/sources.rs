@@ -1,6 +1,10 @@
 //! Messages of NATS and Kafka come here, and none is lost when the broker is killed.
 
 use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream};
@@ -8,12 +12,43 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::broker::{Broker, DataDirectory};
 use crate::client::Client;
 use crate::foreign::ForeignServer;
 use crate::{LIMIT, await_log, numbers, take_all};
+
+/// What `dunlin ctl source orders` says once it is as wanted.
+fn await_told(data: &DataDirectory, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        let command = command.args(["ctl", "--json", "--socket"]).arg(socket(data)).args(["source", "orders"]);
+        let output = command.output().expect("it runs");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        if output.status.success() && is_so(&told) {
+            return told;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}: {told} {}", String::from_utf8_lossy(&output.stderr));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A scrape.
+fn metrics(data: &DataDirectory) -> String {
+    let mut stream = UnixStream::connect(socket(data)).expect("it listens");
+    stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers, and closes");
+    text
+}
+
+fn socket(data: &DataDirectory) -> PathBuf {
+    data.path().with_extension("admin")
+}
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -22,7 +57,9 @@ fn runtime() -> Runtime {
 /// A broker with this configuration beside its data.
 fn start(data: &DataDirectory, configuration: &str) -> Broker {
     let file = data.beside("lines", configuration);
-    Broker::start(data, &["--config", &file, "--shards", "2"])
+    let socket = socket(data);
+    let socket = socket.to_str().expect("UTF-8");
+    Broker::start(data, &["--config", &file, "--shards", "2", "--admin-port", "off", "--admin-socket", socket])
 }
 
 /// The session of [`subscriber`] again: what waits for it comes at once.
@@ -89,6 +126,13 @@ fn a_stream_of_nats_is_read_to_its_end_though_the_broker_is_killed() {
         }
         assert_eq!(stream.info().await.expect("NATS").state.messages, 600);
     });
+    let told = await_told(&data, "nothing waits", |told| told["lag_messages"] == 0);
+    assert!(told["status"] == "connected" && told["failing"] == false && told["connects"] == 1, "{told}");
+    let metrics = metrics(&data);
+    for line in ["dunlin_source_lag_messages{source=\"orders\"} 0", "dunlin_source_connected{source=\"orders\"} 1"] {
+        assert!(metrics.lines().any(|known| known == line), "{line} in {metrics}");
+    }
+    assert!(told["messages"].as_u64() >= Some(1) && told["bytes"].as_u64() >= told["messages"].as_u64(), "{told}");
     broker.stop();
 }
 
@@ -111,12 +155,20 @@ fn a_message_that_mqtt_cannot_have_holds_nobody_up_and_a_server_may_come_later()
     let broker = start(&data, &configuration);
     let mut reader = subscriber(&broker);
     await_log(&broker, "kind=source name=orders");
+    let told = await_told(&data, "it fails", |told| told["failing"] == true);
+    assert!(
+        told["status"] == "connecting" && told["last_error"].is_string() && told["lag_messages"].is_null(),
+        "{told}"
+    );
     server.kill_and_start_nats();
     publish("orders.a", "a/+/wildcard");
     publish("orders.a", "after");
     let (order, _) = take_all(&mut reader, &broker, &["before".to_owned(), "after".to_owned()].into());
     assert_eq!(order, ["before", "after"]);
     assert!(broker.log().contains("message 2 of the stream is left behind"), "{}", broker.log());
+    let told = await_told(&data, "all of it is read", |told| told["lag_messages"] == 0);
+    assert!(told["messages"] == 2 && told["left_behind"] == 1 && told["failures"].as_u64() >= Some(1), "{told}");
+    assert!(told["status"] == "connected" && told["failing"] == false, "{told}");
     broker.stop();
 }
 
@@ -174,6 +226,8 @@ fn topics_of_kafka_are_read_to_their_end_though_the_broker_is_killed() {
         assert!(Instant::now() < deadline, "{} are committed", committed(&cluster, "dunlin-orders"));
         std::thread::sleep(Duration::from_millis(100));
     }
+    let told = await_told(&data, "nothing waits", |told| told["lag_messages"] == 0);
+    assert!(told["status"] == "connected" && told["failing"] == false, "{told}");
     // The next broker goes on where this one ended.
     broker.stop();
     runtime.block_on(produce(&cluster, 300..310));

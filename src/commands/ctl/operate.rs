@@ -24,6 +24,11 @@ pub(super) enum OperateCommand {
     },
     /// Lists bridges to other brokers
     Bridges,
+    /// What one bridge does
+    Bridge {
+        /// As the list of bridges has it
+        name: String,
+    },
     /// Stops a bridge; what is for it waits
     StopBridge {
         /// As the list of bridges has it
@@ -67,6 +72,23 @@ pub(super) enum OperateCommand {
     },
     /// Sends one message through a sink's target; exits with 0 if the target has taken it
     TestSink(TestSinkArguments),
+    /// Lists sources, with what has come by each
+    Sources,
+    /// What one source does
+    Source {
+        /// As the configuration has it
+        name: String,
+    },
+    /// Stops a source; messages wait where it reads
+    PauseSource {
+        /// As the configuration has it
+        name: String,
+    },
+    /// Starts a source that was paused
+    ResumeSource {
+        /// As the configuration has it
+        name: String,
+    },
     /// Lists the traces that go on
     Traces,
     /// Ends one of them before its time
@@ -177,15 +199,17 @@ type Table = fn(&Value) -> String;
 
 /// What the API answers, and as what people see it.
 pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Table), ApiError> {
-    let set_listener = |name: &str, verb: &str| api.post(&api::path(&["listeners", name, verb]), &json!({}));
-    let set_bridge = |name: &str, verb: &str| api.post(&api::path(&["bridges", name, verb]), &json!({}));
+    // What is listed by name, and can be stopped and started.
+    let one = |kind: &str, name: &str| api.get(&api::path(&[kind, name]), &[]);
+    let set = |kind: &str, name: &str, verb: &str| api.post(&api::path(&[kind, name, verb]), &json!({}));
     Ok(match command {
         OperateCommand::Bridges => (api.get("/api/v1/bridges", &[])?, table::bridges),
-        OperateCommand::StopBridge { name } => (set_bridge(name, "stop")?, table::done),
-        OperateCommand::StartBridge { name } => (set_bridge(name, "start")?, table::done),
+        OperateCommand::Bridge { name } => (one("bridges", name)?, table::fields),
+        OperateCommand::StopBridge { name } => (set("bridges", name, "stop")?, table::done),
+        OperateCommand::StartBridge { name } => (set("bridges", name, "start")?, table::done),
         OperateCommand::Listeners => (api.get("/api/v1/listeners", &[])?, table::listeners),
-        OperateCommand::StopListener { name } => (set_listener(name, "stop")?, table::done),
-        OperateCommand::StartListener { name } => (set_listener(name, "start")?, table::done),
+        OperateCommand::StopListener { name } => (set("listeners", name, "stop")?, table::done),
+        OperateCommand::StartListener { name } => (set("listeners", name, "start")?, table::done),
         OperateCommand::Bans => (api.get("/api/v1/bans", &[])?, table::bans),
         OperateCommand::Ban(ban) => {
             let mut body: Map<String, Value> =
@@ -208,13 +232,13 @@ pub(super) fn answer(api: &Api, command: &OperateCommand) -> Result<(Value, Tabl
             (api.post("/api/v1/traces", &Value::Object(body))?, table::fields)
         }
         OperateCommand::Sinks => (api.get("/api/v1/sinks", &[])?, table::sinks),
-        OperateCommand::Sink { name } => (api.get(&api::path(&["sinks", name]), &[])?, table::fields),
-        OperateCommand::PauseSink { name } => {
-            (api.post(&api::path(&["sinks", name, "pause"]), &json!({}))?, table::done)
-        }
-        OperateCommand::ResumeSink { name } => {
-            (api.post(&api::path(&["sinks", name, "resume"]), &json!({}))?, table::done)
-        }
+        OperateCommand::Sink { name } => (one("sinks", name)?, table::fields),
+        OperateCommand::PauseSink { name } => (set("sinks", name, "pause")?, table::done),
+        OperateCommand::ResumeSink { name } => (set("sinks", name, "resume")?, table::done),
+        OperateCommand::Sources => (api.get("/api/v1/sources", &[])?, table::sources),
+        OperateCommand::Source { name } => (one("sources", name)?, table::fields),
+        OperateCommand::PauseSource { name } => (set("sources", name, "pause")?, table::done),
+        OperateCommand::ResumeSource { name } => (set("sources", name, "resume")?, table::done),
         OperateCommand::TestSink(test) => (test_sink(api, test)?, table::fields),
         OperateCommand::Traces => (api.get("/api/v1/traces", &[])?, table::traces),
         OperateCommand::EndTrace { id } => (api.delete(&api::path(&["traces", &id.to_string()]), &[])?, table::done),

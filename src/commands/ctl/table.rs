@@ -20,6 +20,12 @@ pub(super) fn fields(value: &Value) -> String {
     })
 }
 
+/// What a moment is called without its unit, where a field is one.
+fn moment_of(name: &str) -> Option<&str> {
+    let is_moment = matches!(name, "until_ms" | "since_ms" | "last_error_ms" | "last_error_at_ms");
+    name.strip_suffix("_ms").filter(|_| is_moment)
+}
+
 fn collect(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
     match value {
@@ -34,8 +40,8 @@ fn collect(name: &str, value: &Value, lines: &mut Vec<(String, String)>) {
         Value::Array(values) => {
             lines.push((name.to_owned(), or_dash(values.iter().map(plain).collect::<Vec<_>>().join(" "))));
         }
-        other => match other.as_u64().filter(|_| name == "until_ms") {
-            Some(unix_ms) => lines.push(("until".to_owned(), rfc3339(unix_ms))),
+        other => match moment_of(name).zip(other.as_u64()) {
+            Some((moment, unix_ms)) => lines.push((moment.to_owned(), rfc3339(unix_ms))),
             None => lines.push((name.to_owned(), plain(other))),
         },
     }
@@ -95,10 +101,42 @@ pub(super) fn sinks(list: &Value) -> String {
             ("DELIVERED", |row| plain(&row["delivered"])),
             ("DEAD", |row| plain(&row["dead_letters"])),
             ("FAILED", |row| plain(&row["failed_attempts"])),
+            ("DROPPED", |row| plain(&row["queue_dropped"])),
             ("TARGET", |row| plain(&row["target"])),
-            ("LAST ERROR", |row| plain(&row["last_error"])),
+            ("LAST ERROR", last_error),
         ],
     )
+}
+
+/// Sources, one a line.
+pub(super) fn sources(list: &Value) -> String {
+    table(
+        list,
+        &[
+            ("SOURCE", |row| plain(&row["name"])),
+            ("STATUS", |row| plain(&row["status"])),
+            ("LAG", |row| row["lag_messages"].as_u64().map_or("-".to_owned(), |messages| messages.to_string())),
+            ("MESSAGES", |row| plain(&row["messages"])),
+            ("LEFT BEHIND", |row| plain(&row["left_behind"])),
+            ("FAILED", |row| plain(&row["failures"])),
+            ("ADDRESS", |row| plain(&row["address"])),
+            ("LAST ERROR", last_error),
+        ],
+    )
+}
+
+/// What went wrong last with a bridge, a sink or a source: now, or when that was.
+fn last_error(row: &Value) -> String {
+    if row["last_error"].is_null() {
+        return plain(&row["last_error"]);
+    }
+    let when = if row["failing"] == true {
+        "now".to_owned()
+    } else {
+        let at = row["last_error_at_ms"].as_u64().or_else(|| row["last_error_ms"].as_u64());
+        at.map_or_else(String::new, rfc3339)
+    };
+    format!("{when}: {}", plain(&row["last_error"]))
 }
 
 /// A list of shared subscriptions.
@@ -179,7 +217,8 @@ pub(super) fn bridges(list: &Value) -> String {
             ("IN", |row| plain(&row["messages_in"])),
             ("OUT", |row| plain(&row["messages_out"])),
             ("CONNECTS", |row| plain(&row["connects"])),
-            ("LAST ERROR", |row| plain(&row["last_error"])),
+            ("QUEUED", |row| plain(&row["queued_messages"])),
+            ("LAST ERROR", last_error),
         ],
     )
 }

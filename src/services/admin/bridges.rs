@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::access::{Operator, Viewer};
 use super::asked::NameInPath;
+use super::connectors::{self, ConnectorQueue};
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::services::connectors::{ConnectorKind, ConnectorState, NotPassed};
@@ -39,8 +40,19 @@ pub(super) struct BridgeView {
     bytes_out: u64,
     /// How often it has connected.
     connects: u64,
+    /// Messages that wait in its session here, those that it holds unacknowledged included.
+    queued_messages: u64,
+    /// Topics, properties and payloads of those that wait.
+    queued_bytes: u64,
+    /// How long the oldest of those has waited, in milliseconds; none where none waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_queued_ms: Option<u64>,
+    /// Messages that its session has lost since it is there: its queue had no room for them, mostly.
+    queue_dropped: u64,
     /// Messages that were not passed on and are acknowledged all the same.
     not_passed: NotPassedView,
+    /// Whether `last_error` is why it passes nothing on now.
+    failing: bool,
     /// What went wrong last.
     last_error: Option<String>,
     /// When that was, in milliseconds since 1970.
@@ -60,13 +72,15 @@ pub(super) struct NotPassedView {
     refused: u64,
 }
 
-fn view(state: &ConnectorState) -> BridgeView {
-    let (told, counters) = (state.told(), &state.counters);
+async fn view(state: &AdminState, bridge: &ConnectorState) -> Result<BridgeView, HttpProblem> {
+    let queue = ConnectorQueue::ask(state, bridge).await?;
+    let (told, counters) = (bridge.told(), &bridge.counters);
+    let failing = told.is_failing();
     let not_passed = |reason: NotPassed| counters.not_passed[reason as usize].load(Ordering::Relaxed);
     let (last_error, last_error_ms) = told.last_error.unzip();
-    BridgeView {
-        name: state.name.to_string(),
-        client_id: state.client_id(),
+    Ok(BridgeView {
+        name: bridge.name.to_string(),
+        client_id: bridge.client_id(),
         status: told.status.word(),
         since_ms: told.since_ms,
         address: told.address,
@@ -75,15 +89,20 @@ fn view(state: &ConnectorState) -> BridgeView {
         bytes_in: counters.bytes_in.load(Ordering::Relaxed),
         bytes_out: counters.bytes_out.load(Ordering::Relaxed),
         connects: counters.connects.load(Ordering::Relaxed),
+        queued_messages: queue.messages,
+        queued_bytes: queue.bytes,
+        oldest_queued_ms: queue.oldest_ms,
+        queue_dropped: queue.lost,
         not_passed: NotPassedView {
             too_large: not_passed(NotPassed::TooLarge),
             hops: not_passed(NotPassed::Hops),
             no_topic: not_passed(NotPassed::NoTopic),
             refused: not_passed(NotPassed::Refused),
         },
+        failing,
         last_error,
         last_error_ms,
-    }
+    })
 }
 
 /// The bridges, in the order of their names.
@@ -94,9 +113,34 @@ fn view(state: &ConnectorState) -> BridgeView {
         ReadProblems,
     )
 )]
-pub(super) async fn list(State(state): State<Arc<AdminState>>, _: Viewer) -> Json<Vec<BridgeView>> {
-    let all = state.connectors.registry().all();
-    Json(all.iter().filter(|one| one.kind == ConnectorKind::Bridge).map(|one| view(one)).collect())
+pub(super) async fn list(
+    State(state): State<Arc<AdminState>>,
+    _: Viewer,
+) -> Result<Json<Vec<BridgeView>>, HttpProblem> {
+    let mut views = Vec::new();
+    for bridge in connectors::all(&state, ConnectorKind::Bridge) {
+        views.push(view(&state, &bridge).await?);
+    }
+    Ok(Json(views))
+}
+
+/// One bridge.
+#[utoipa::path(
+    get, path = "/api/v1/bridges/{name}", operation_id = "bridge", tag = "operation",
+    params(("name" = String, Path, description = "its name, percent-encoded")),
+    responses(
+        (status = 200, description = "done", body = BridgeView),
+        (status = 404, description = "there is none", body = HttpProblem, content_type = "application/problem+json"),
+        ReadProblems,
+    )
+)]
+pub(super) async fn describe(
+    State(state): State<Arc<AdminState>>,
+    _: Viewer,
+    NameInPath(name): NameInPath,
+) -> Result<Json<BridgeView>, HttpProblem> {
+    let bridge = connectors::find(&state, ConnectorKind::Bridge, &name)?;
+    view(&state, &bridge).await.map(Json)
 }
 
 /// Stop a bridge: both its connections end, and what is for it waits in its session.
@@ -114,7 +158,7 @@ pub(super) async fn stop(
     operator: Operator,
     NameInPath(name): NameInPath,
 ) -> Result<StatusCode, HttpProblem> {
-    change(&state, &operator, &name, false)
+    connectors::set_running(&state, &operator, (ConnectorKind::Bridge, &name), false)
 }
 
 /// Start a bridge that was stopped, or that was to connect once.
@@ -132,13 +176,5 @@ pub(super) async fn start(
     operator: Operator,
     NameInPath(name): NameInPath,
 ) -> Result<StatusCode, HttpProblem> {
-    change(&state, &operator, &name, true)
-}
-
-fn change(state: &AdminState, operator: &Operator, name: &str, is_to_run: bool) -> Result<StatusCode, HttpProblem> {
-    if !state.connectors.run(ConnectorKind::Bridge, name, is_to_run) {
-        return Err(HttpProblem::not_found("no bridge has this name"));
-    }
-    operator.note(if is_to_run { "start_bridge" } else { "stop_bridge" }, name);
-    Ok(StatusCode::NO_CONTENT)
+    connectors::set_running(&state, &operator, (ConnectorKind::Bridge, &name), true)
 }

@@ -16,7 +16,7 @@ use super::problem::HttpProblem;
 use super::state::AdminState;
 use super::{
     access, bans, bridges, broker, certificates, client_by_query, clients, dashboard, draining, health, history, hosts,
-    listeners, log_lines, messages, metrics, sinks, subscriptions, tail, traces, traffic,
+    listeners, log_lines, messages, metrics, sinks, sources, subscriptions, tail, traces, traffic,
 };
 use crate::limits::{ADMIN_BATCH_MAX_BYTES, ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX_BYTES};
 
@@ -41,6 +41,7 @@ use crate::limits::{ADMIN_BATCH_MAX_BYTES, ADMIN_BODY_MAX_BYTES, ADMIN_LOGIN_MAX
         (name = "traffic", description = "What is counted while somebody looks"),
         (name = "messages", description = "Publishing, and retained messages"),
         (name = "sinks", description = "Other systems that messages go to"),
+        (name = "sources", description = "Other systems that messages come from"),
         (name = "health", description = "For orchestrators and monitoring"),
     )
 )]
@@ -100,6 +101,7 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(listeners::stop))
         .routes(routes!(listeners::start))
         .routes(routes!(bridges::list))
+        .routes(routes!(bridges::describe))
         .routes(routes!(bridges::stop))
         .routes(routes!(bridges::start))
         .routes(routes!(bans::list, bans::add, bans::remove))
@@ -114,6 +116,10 @@ fn described() -> OpenApiRouter<Arc<AdminState>> {
         .routes(routes!(sinks::pause))
         .routes(routes!(sinks::resume))
         .routes(routes!(sinks::try_one))
+        .routes(routes!(sources::list))
+        .routes(routes!(sources::describe))
+        .routes(routes!(sources::pause))
+        .routes(routes!(sources::resume))
         .routes(routes!(tail::live))
         .routes(routes!(messages::list_retained, messages::delete_retained))
         .routes(routes!(health::healthz))

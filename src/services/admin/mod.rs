@@ -6,7 +6,7 @@
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
 //! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
-//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `bridges`, `sinks`, `draining`, `bans`, `traces`,
+//! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `connectors` with `bridges`, `sinks` and `sources`, `draining`, `bans`, `traces`,
 //! `tail`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
@@ -17,6 +17,7 @@ mod broker;
 mod certificates;
 mod client_by_query;
 mod clients;
+mod connectors;
 mod cursor;
 mod dashboard;
 mod description;
@@ -38,6 +39,7 @@ mod samples;
 mod server;
 mod shards;
 mod sinks;
+mod sources;
 mod stalled;
 mod state;
 mod subscriptions;

@@ -11,12 +11,12 @@ use utoipa::ToSchema;
 
 use super::access::{Operator, Viewer};
 use super::asked::{JsonBody, NameInPath};
+use super::connectors::{self, ConnectorQueue};
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
 use crate::limits::PACKET_SIZE_MAX_BYTES;
 use crate::services::connectors::{ConnectorKind, ConnectorState};
 use crate::services::sinks::SinkTestOutcome;
-use crate::shard::{Command, Reply};
 use crate::topic::TopicName;
 
 /// What a sink does, and what waits for it.
@@ -53,6 +53,10 @@ pub(super) struct SinkView {
     pub(super) dropped: u64,
     /// Attempts that its target did not take.
     pub(super) failed_attempts: u64,
+    /// Messages that its session has lost since it is there: its queue had no room for them, mostly.
+    pub(super) queue_dropped: u64,
+    /// Whether `last_error` is why its target takes nothing now.
+    failing: bool,
     /// What went wrong last.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
@@ -63,25 +67,17 @@ pub(super) struct SinkView {
 
 /// All sinks, with what waits for each.
 pub(super) async fn all(state: &AdminState) -> Result<Vec<SinkView>, HttpProblem> {
-    let known = state.connectors.registry().all();
     let mut views = Vec::new();
-    for sink in known.iter().filter(|known| known.kind == ConnectorKind::Sink) {
-        views.push(view(state, sink).await?);
+    for sink in connectors::all(state, ConnectorKind::Sink) {
+        views.push(view(state, &sink).await?);
     }
     Ok(views)
 }
 
 async fn view(state: &AdminState, sink: &ConnectorState) -> Result<SinkView, HttpProblem> {
-    let command = Command::DescribeClient { client_id: sink.client_id().into() };
-    let (queued, bytes, oldest) = match state.shards.ask_owner(&command).await? {
-        Reply::Client(client) => {
-            (u64::from(client.queued) + u64::from(client.in_flight), client.queued_bytes, client.oldest_queued_ms)
-        }
-        // It has no session yet.
-        Reply::NotFound => (0, 0, None),
-        other => return Err(HttpProblem::of_reply(&other)),
-    };
+    let queue = ConnectorQueue::ask(state, sink).await?;
     let told = sink.told();
+    let failing = told.is_failing();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let counters = &sink.counters;
     let (last_error, last_error_at_ms) = told.last_error.unzip();
@@ -90,9 +86,9 @@ async fn view(state: &AdminState, sink: &ConnectorState) -> Result<SinkView, Htt
         status: told.status.word(),
         since_ms: told.since_ms,
         target: told.address,
-        queued_messages: queued,
-        queued_bytes: bytes,
-        oldest_queued_ms: oldest,
+        queued_messages: queue.messages,
+        queued_bytes: queue.bytes,
+        oldest_queued_ms: queue.oldest_ms,
         received: count(&counters.messages_in),
         delivered: count(&counters.messages_out),
         delivered_bytes: count(&counters.bytes_out),
@@ -100,6 +96,8 @@ async fn view(state: &AdminState, sink: &ConnectorState) -> Result<SinkView, Htt
         dead_letters: count(&counters.dead_letters),
         dropped: count(&counters.dropped),
         failed_attempts: count(&counters.failed_attempts),
+        queue_dropped: queue.lost,
+        failing,
         last_error,
         last_error_at_ms,
     })
@@ -132,7 +130,7 @@ pub(super) async fn describe(
     _: Viewer,
     NameInPath(name): NameInPath,
 ) -> Result<Json<SinkView>, HttpProblem> {
-    let sink = state.connectors.registry().get(ConnectorKind::Sink, &name).ok_or_else(no_sink)?;
+    let sink = connectors::find(&state, ConnectorKind::Sink, &name)?;
     view(&state, &sink).await.map(Json)
 }
 
@@ -151,7 +149,7 @@ pub(super) async fn pause(
     operator: Operator,
     NameInPath(name): NameInPath,
 ) -> Result<StatusCode, HttpProblem> {
-    set_running(&state, &operator, &name, false)
+    connectors::set_running(&state, &operator, (ConnectorKind::Sink, &name), false)
 }
 
 /// Start a sink that was paused.
@@ -169,17 +167,7 @@ pub(super) async fn resume(
     operator: Operator,
     NameInPath(name): NameInPath,
 ) -> Result<StatusCode, HttpProblem> {
-    set_running(&state, &operator, &name, true)
-}
-
-fn set_running(
-    state: &AdminState,
-    operator: &Operator,
-    name: &str,
-    is_to_run: bool,
-) -> Result<StatusCode, HttpProblem> {
-    operator.note(if is_to_run { "resume_sink" } else { "pause_sink" }, name);
-    if state.connectors.run(ConnectorKind::Sink, name, is_to_run) { Ok(StatusCode::NO_CONTENT) } else { Err(no_sink()) }
+    connectors::set_running(&state, &operator, (ConnectorKind::Sink, &name), true)
 }
 
 /// The message that a sink is tested with.
@@ -255,9 +243,5 @@ pub(super) async fn try_one(
     }
     operator.note("test_sink", &name);
     let outcome = state.connectors.test_sink(&name, topic, payload).await;
-    outcome.map(|outcome| Json(outcome.into())).ok_or_else(no_sink)
-}
-
-fn no_sink() -> HttpProblem {
-    HttpProblem::not_found("no sink has this name")
+    outcome.map(|outcome| Json(outcome.into())).ok_or_else(|| connectors::none(ConnectorKind::Sink))
 }

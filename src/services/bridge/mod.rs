@@ -30,7 +30,7 @@ use crate::codec::{ReasonCode, Version};
 use crate::config::BridgeSettings;
 use crate::config::bridges::{BridgeStart, BridgeVersion};
 use crate::limits::{BRIDGE_OUT_MAX_BYTES, BRIDGE_PRIMARY_AGAIN_S};
-use crate::shard::{Command, Reply};
+use crate::shard::Reply;
 use crate::telemetry::log;
 use open::{BridgeNames, BridgeOpener, OpenBridge, OpenError};
 use relay::{BridgeSide, Relay, RelayBounds, RelayStep};
@@ -116,7 +116,8 @@ impl Bridge {
                     self.at = (self.at + 1) % self.settings.addresses.len();
                 }
             }
-            self.context.state.set_status(ConnectorStatus::Connecting, None);
+            let next = self.settings.addresses[self.at].to_string();
+            self.context.state.set_status(ConnectorStatus::Connecting, Some(next));
             if unless_stopped(self.context.clone(), sleep(backoff.next())).await.is_none() {
                 return;
             }
@@ -135,10 +136,10 @@ impl Bridge {
             self.at = 0;
         }
         self.context.state.counters.connects.fetch_add(1, Ordering::Relaxed);
+        self.context.state.set_status(ConnectorStatus::Connected, Some(address.to_string()));
         for filter in &opened.refused {
             self.context.state.failed(&format!("a filter is refused: {filter}"));
         }
-        self.context.state.set_status(ConnectorStatus::Connected, Some(address.to_string()));
         log::event::connector_connected("bridge", &self.settings.name, &address.to_string());
         Ok((opened, index))
     }
@@ -156,17 +157,11 @@ impl Bridge {
     /// Until so many messages wait in the session here as a lazy bridge connects for.
     async fn wait_for_messages(&self) {
         loop {
-            let client_id = self.names.local.as_str().into();
-            let (reply_to, reply) = tokio::sync::oneshot::channel();
-            let command = Command::DescribeClient { client_id };
-            let then = |reply| drop(reply_to.send(reply));
-            if self.context.door.owner(&self.names.local).send_then(command, then).is_ok() {
-                match reply.await {
-                    Ok(Reply::Client(client)) if client.summary.messages >= self.settings.lazy_messages => return,
-                    // There is no session yet that anything could wait in: it begins with the first connection.
-                    Ok(Reply::NotFound) => return,
-                    _ => {}
-                }
+            match self.context.door.describe(&self.names.local).await {
+                Some(Reply::Client(client)) if client.summary.messages >= self.settings.lazy_messages => return,
+                // There is no session yet that anything could wait in: it begins with the first connection.
+                Some(Reply::NotFound) => return,
+                _ => {}
             }
             sleep(LAZY_LOOK).await;
         }

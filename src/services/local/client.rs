@@ -16,6 +16,7 @@ use crate::codec::frame::PACKET_SIZE_MAX_BYTES;
 use crate::codec::{Connect, ConnectWill, Forwarded, ReasonCode, SubscribeFilter, Version};
 use crate::ids::{PacketId, Qos, ShardId, SubscriptionId};
 use crate::inbox::{InboxSender, SendError};
+use crate::shard::{Command, Reply};
 
 /// How long a shard may take to its CONNACK: it may be reading back what its sessions hold, which it says by being silent.
 const CONNACK_PATIENCE: Duration = Duration::from_secs(600);
@@ -86,6 +87,14 @@ impl LocalDoor {
     /// The lane to the shard that owns this client id.
     pub(crate) fn owner(&self, client_id: &str) -> &InboxSender {
         &self.inboxes[ShardId::owner_of(client_id, self.inboxes.len()).index()]
+    }
+
+    /// What the session of this client id holds, as its shard answers; `None` where it does not.
+    pub(crate) async fn describe(&self, client_id: &str) -> Option<Reply> {
+        let (reply_to, reply) = tokio::sync::oneshot::channel();
+        let command = Command::DescribeClient { client_id: client_id.into() };
+        self.owner(client_id).send_then(command, |reply| drop(reply_to.send(reply))).ok()?;
+        reply.await.ok()
     }
 
     /// Connects. While the broker starts that takes until the sessions are there.

@@ -1,7 +1,7 @@
 //! What a source reads from, whichever system it is.
 //!
 //! Always holds: what [`Feed::taken`] was not called for comes again when the feed is opened anew.
-//! Leaves to others: each system's own way of that (`kafka`, `nats`).
+//! Leaves to others: each system's own way of that (`kafka`, `nats`); reading a feed beside looking how it does ([`FeedWatch`]).
 
 use super::message::{FeedMessage, FeedPosition};
 use crate::config::sources::FeedSettings;
@@ -9,7 +9,9 @@ use crate::config::sources::FeedSettings;
 #[cfg(feature = "kafka")]
 use super::kafka::KafkaFeed;
 #[cfg(feature = "nats")]
-use super::nats::NatsFeed;
+use super::nats::{self, NatsFeed};
+#[cfg(feature = "kafka")]
+use crate::services::kafka::ConsumerNews;
 
 /// An open one.
 pub(super) enum Feed {
@@ -31,15 +33,15 @@ impl Feed {
         }
     }
 
-    /// What it reads from, for people.
-    pub(super) fn address(&self) -> String {
+    /// What looks how it does, while others read it.
+    pub(super) fn watch(&self) -> FeedWatch {
         match self {
             #[cfg(feature = "kafka")]
-            Self::Kafka(kafka) => kafka.address(),
+            Self::Kafka(kafka) => FeedWatch::Kafka(kafka.news()),
             #[cfg(feature = "nats")]
-            Self::Nats(nats) => nats.address(),
+            Self::Nats(nats) => FeedWatch::Nats(Box::new(nats.consumer())),
             #[cfg(not(any(feature = "kafka", feature = "nats")))]
-            _ => String::new(),
+            _ => FeedWatch::Absent,
         }
     }
 
@@ -67,6 +69,43 @@ impl Feed {
             #[cfg(not(all(feature = "kafka", not(feature = "nats"))))]
             #[allow(unreachable_patterns, reason = "with one kind of feed a mark is always its own")]
             _ => unreachable!("a mark goes to the feed that it came from"),
+        }
+    }
+}
+
+/// Whether a feed has what it reads from, and how much waits there.
+pub(super) enum FeedWatch {
+    #[cfg(feature = "kafka")]
+    Kafka(ConsumerNews),
+    #[cfg(feature = "nats")]
+    Nats(Box<async_nats::jetstream::consumer::Consumer<async_nats::jetstream::consumer::pull::Config>>),
+    #[cfg(not(any(feature = "kafka", feature = "nats")))]
+    Absent,
+}
+
+impl FeedWatch {
+    /// Until the other system has taken it for a reader. It has to be read meanwhile.
+    pub(super) async fn connected(&self) {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka(news) => news.joined().await,
+            // It is opened by asking the server.
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => {}
+            #[cfg(not(any(feature = "kafka", feature = "nats")))]
+            Self::Absent => std::future::pending().await,
+        }
+    }
+
+    /// Messages that wait there or are not acknowledged; `None` where nobody knows.
+    pub(super) async fn lag(&mut self) -> Option<u64> {
+        match self {
+            #[cfg(feature = "kafka")]
+            Self::Kafka(news) => news.lag(),
+            #[cfg(feature = "nats")]
+            Self::Nats(consumer) => nats::lag(consumer).await,
+            #[cfg(not(any(feature = "kafka", feature = "nats")))]
+            Self::Absent => None,
         }
     }
 }

@@ -12,16 +12,17 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::message::{FeedMessage, FeedPosition};
 use crate::config::sources::KafkaFeedSettings;
-use crate::services::kafka::{Complaints, client_config};
+use crate::services::kafka::{ConsumerNews, client_config};
 
 /// How often offsets go to the cluster: so much may come again after a kill.
 const COMMIT_INTERVAL_MS: &str = "1000";
+/// How often the consumer says how far behind it is.
+const STATISTICS_INTERVAL_MS: &str = "2000";
 
 /// An open one; its end is waited for on a thread of its own, because it leaves the group and commits what is acknowledged.
 pub(super) struct KafkaFeed {
-    consumer: Option<StreamConsumer<Complaints>>,
-    complaints: Complaints,
-    address: String,
+    consumer: Option<StreamConsumer<ConsumerNews>>,
+    news: ConsumerNews,
     progress: Progress,
 }
 
@@ -39,25 +40,25 @@ impl KafkaFeed {
         config.set("enable.auto.commit", "true").set("auto.commit.interval.ms", COMMIT_INTERVAL_MS);
         config.set("enable.auto.offset.store", "false");
         config.set("auto.offset.reset", if settings.from_start { "earliest" } else { "latest" });
-        let complaints = Complaints::default();
-        let created = config.create_with_context(complaints.clone());
-        let consumer: StreamConsumer<Complaints> = created.map_err(|error| error.to_string())?;
+        config.set("statistics.interval.ms", STATISTICS_INTERVAL_MS);
+        let news = ConsumerNews::new();
+        let created = config.create_with_context(news.clone());
+        let consumer: StreamConsumer<ConsumerNews> = created.map_err(|error| error.to_string())?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(|error| error.to_string())?;
-        let address = settings.cluster.brokers.join(", ");
-        Ok(Self { consumer: Some(consumer), complaints, address, progress: Progress::default() })
+        Ok(Self { consumer: Some(consumer), news, progress: Progress::default() })
     }
 
-    pub(super) fn address(&self) -> String {
-        self.address.clone()
+    pub(super) fn news(&self) -> ConsumerNews {
+        self.news.clone()
     }
 
-    fn consumer(&self) -> &StreamConsumer<Complaints> {
+    fn consumer(&self) -> &StreamConsumer<ConsumerNews> {
         self.consumer.as_ref().expect("it is taken at the end only")
     }
 
     pub(super) async fn next(&mut self) -> Result<FeedMessage, String> {
-        let message = self.consumer().recv().await.map_err(|error| self.complaints.beside(&error))?.detach();
+        let message = self.consumer().recv().await.map_err(|error| self.news.complaints.beside(&error))?.detach();
         let (topic, partition, offset) = (message.topic().to_owned(), message.partition(), message.offset());
         self.progress.begun(&topic, partition, offset);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -24,12 +24,16 @@ use crate::codec::{AckKind, ReasonCode};
 use crate::config::SourceSettings;
 use crate::ids::{PacketId, Qos};
 use crate::limits::SOURCE_RETRY_MAX_MS;
-use feed::Feed;
+use crate::telemetry::log;
+use feed::{Feed, FeedWatch};
 use message::{FeedMessage, FeedPosition};
 use publish::publish_of;
 
 /// The first wait before it tries again.
 const RETRY_MIN_MS: u64 = 200;
+
+/// How often it looks how much waits where it reads.
+const LAG_LOOK: Duration = Duration::from_secs(2);
 
 /// Runs until it is to end.
 pub(super) async fn run(settings: Arc<SourceSettings>, mut context: ConnectorContext) {
@@ -42,8 +46,9 @@ pub(super) async fn run(settings: Arc<SourceSettings>, mut context: ConnectorCon
             () = context.stopped() => return,
             failed = carry(&settings, &state, &door, &mut taken) => failed,
         };
+        state.counters.failed_attempts.fetch_add(1, Ordering::Relaxed);
         state.failed(&failed);
-        state.set_status(ConnectorStatus::Connecting, None);
+        state.set_status(ConnectorStatus::Connecting, Some(settings.feed.address()));
         // Something went through: what failed is not what was there before.
         wait_ms = if taken > 0 { RETRY_MIN_MS } else { (wait_ms * 2).min(SOURCE_RETRY_MAX_MS) };
         tokio::select! {
@@ -55,6 +60,7 @@ pub(super) async fn run(settings: Arc<SourceSettings>, mut context: ConnectorCon
 
 /// Carries messages until something fails, and says what.
 async fn carry(settings: &SourceSettings, state: &ConnectorState, door: &LocalDoor, taken: &mut u64) -> String {
+    state.set_status(ConnectorStatus::Connecting, Some(settings.feed.address()));
     let feed = match Feed::open(&settings.feed).await {
         Ok(feed) => feed,
         Err(why) => return why,
@@ -70,14 +76,35 @@ async fn carry(settings: &SourceSettings, state: &ConnectorState, door: &LocalDo
         Ok(connected) => connected,
         Err(error) => return error.to_string(),
     };
-    state.counters.connects.fetch_add(1, Ordering::Relaxed);
-    state.set_status(ConnectorStatus::Connected, Some(feed.address()));
+    let watch = feed.watch();
     let window = usize::from(settings.inflight_max.min(told.receive_maximum));
     let size_max = told.packet_size_max_bytes as usize;
     let mut carrier = Carrier { settings, state, client, feed, waiting: HashMap::new(), size_max };
-    match carrier.run(window, taken).await {
+    let failed = tokio::select! {
+        biased;
+        never = tell_how_it_does(settings, state, watch) => match never {},
+        failed = carrier.run(window, taken) => failed,
+    };
+    match failed {
         Ok(never) => match never {},
         Err(why) => why,
+    }
+}
+
+/// Says when the other system has taken the source for a reader, and from then on how much waits there.
+async fn tell_how_it_does(
+    settings: &SourceSettings,
+    state: &ConnectorState,
+    mut watch: FeedWatch,
+) -> std::convert::Infallible {
+    watch.connected().await;
+    let address = settings.feed.address();
+    log::event::connector_connected(state.kind.word(), &state.name, &address);
+    state.counters.connects.fetch_add(1, Ordering::Relaxed);
+    state.set_status(ConnectorStatus::Connected, Some(address));
+    loop {
+        state.set_lag(watch.lag().await);
+        tokio::time::sleep(LAG_LOOK).await;
     }
 }
 

@@ -24,7 +24,7 @@ const PULLED: usize = 500;
 /// An open one.
 pub(super) struct NatsFeed {
     messages: pull::Stream,
-    address: String,
+    consumer: Consumer<pull::Config>,
 }
 
 impl NatsFeed {
@@ -39,11 +39,11 @@ impl NatsFeed {
         }
         let messages = consumer.stream().heartbeat(HEARTBEAT).max_messages_per_batch(PULLED).messages();
         let messages = messages.await.map_err(|error| words_of(&error))?;
-        Ok(Self { messages, address: format!("{} {}", settings.server.servers.join(", "), settings.stream) })
+        Ok(Self { messages, consumer })
     }
 
-    pub(super) fn address(&self) -> String {
-        self.address.clone()
+    pub(super) fn consumer(&self) -> Consumer<pull::Config> {
+        self.consumer.clone()
     }
 
     pub(super) async fn next(&mut self) -> Result<FeedMessage, String> {
@@ -69,6 +69,12 @@ impl NatsFeed {
             mark: FeedPosition::Nats { sequence, acker: Box::new(acker) },
         })
     }
+}
+
+/// Messages of the stream that the consumer has not been sent, and those that it has and has not acknowledged.
+pub(super) async fn lag(consumer: &mut Consumer<pull::Config>) -> Option<u64> {
+    let told = consumer.info().await.ok()?;
+    Some(told.num_pending.saturating_add(told.num_ack_pending as u64))
 }
 
 async fn consumer(context: &Context, settings: &NatsFeedSettings) -> Result<Consumer<pull::Config>, String> {

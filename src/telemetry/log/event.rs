@@ -529,6 +529,15 @@ pub fn connector_not_passed(kind: &str, name: &str, reason: &str, topic: &str) {
     warn!(target: TARGET, event = "connector_not_passed", kind, name, reason, topic);
 }
 
+/// One is no more in the configuration, and its session is still there.
+pub fn connector_session_stays(kind: &str, name: &str, queued: u64, client_id: &str) {
+    let text = format!(
+        "its session {client_id} stays, subscribed, and messages wait in it: \
+         `dunlin ctl kick --end-session '{client_id}'` ends it"
+    );
+    warn!(target: TARGET, event = "connector_session_stays", kind, name, queued, text);
+}
+
 /// The broker cannot go on.
 pub fn fatal(text: &dyn Display) {
     error!(target: TARGET, event = "fatal", %text);

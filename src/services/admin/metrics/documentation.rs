@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::families::{FAMILIES, Family, FamilyKind, FamilyUnit};
-use super::scrape::{BridgeFigures, ListenerFigures, Samples, Scrape, ShardFigures, SinkFigures};
+use super::scrape::{BridgeFigures, ListenerFigures, Samples, Scrape, ShardFigures, SinkFigures, SourceFigures};
 use super::text_form;
 use crate::limits::{LISTENERS_MAX, SHARDS_MAX};
 use crate::services::admin::process::{DiskFigures, ProcessFigures};
@@ -43,6 +43,7 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
         disk: DiskFigures { available_bytes: Some(1), size_bytes: Some(2) },
         uptime: Duration::from_secs(60),
         certificates_end_s: Some(1_800_000_000),
+        sources: vec![SourceFigures { name: "orders".to_owned(), lag: Some(7), ..SourceFigures::default() }],
         sinks: vec![SinkFigures { name: "warehouse".to_owned(), ..SinkFigures::default() }],
         ..Scrape::default()
     }

@@ -195,6 +195,14 @@ pub(super) const FAMILIES: &[Family] = &[
     counter("dunlin_sink_messages_dropped", NoUnit, "Messages of QoS 0 that it had no room for", |scrape, _, to| {
         scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.dropped));
     }),
+    counter(
+        "dunlin_sink_queue_messages_dropped",
+        NoUnit,
+        "Messages that the session of a sink has lost since it is there, mostly because its queue had no room",
+        |scrape, _, to| {
+            scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.queue_dropped));
+        },
+    ),
     counter("dunlin_sink_failed_attempts", NoUnit, "Attempts that its target did not take", |scrape, _, to| {
         scrape.sinks.iter().for_each(|sink| to.labelled("sink", &sink.name, sink.failed_attempts));
     }),
@@ -319,6 +327,37 @@ pub(super) const FAMILIES: &[Family] = &[
             }
         },
     ),
+    // --- sources -------------------------------------------------------------------------------------------------------
+    gauge("dunlin_source_connected", NoUnit, "Whether a source reads: 1, or 0", |scrape, _, to| {
+        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.is_connected.into()));
+    }),
+    gauge(
+        "dunlin_source_lag_messages",
+        NoUnit,
+        "Messages that wait where a source reads, unacknowledged ones included; absent where that is not known",
+        |scrape, _, to| {
+            for source in &scrape.sources {
+                source.lag.into_iter().for_each(|lag| to.labelled("source", &source.name, lag));
+            }
+        },
+    ),
+    counter("dunlin_source_messages", NoUnit, "Messages that this broker has taken from a source", |scrape, _, to| {
+        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.messages));
+    }),
+    counter("dunlin_source_payload", Bytes, "Payloads of those", |scrape, _, to| {
+        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.bytes));
+    }),
+    counter(
+        "dunlin_source_messages_left_behind",
+        NoUnit,
+        "Messages of a source that MQTT cannot have, or that this broker never takes",
+        |scrape, _, to| {
+            scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.left_behind));
+        },
+    ),
+    counter("dunlin_source_failures", NoUnit, "How often a source had to begin anew", |scrape, _, to| {
+        scrape.sources.iter().for_each(|source| to.labelled("source", &source.name, source.failures));
+    }),
     // --- shards --------------------------------------------------------------------------------------------------------
     gauge(
         "dunlin_shard_responding",

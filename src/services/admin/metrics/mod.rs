@@ -23,16 +23,17 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::access::Viewer;
+use super::connectors;
 use super::problem::{HttpProblem, ReadProblems};
 use super::process::{DiskFigures, ProcessFigures};
 use super::sinks::SinkView;
 use super::state::AdminState;
 use crate::config::MetricsAccess;
 use crate::limits::METRICS_REPLY_MAX_MS;
-use crate::services::connectors::ConnectorKind;
+use crate::services::connectors::{ConnectorKind, ConnectorState};
 use crate::services::otlp;
 pub(super) use scrape::ShardFigures;
-use scrape::{Scrape, SinkFigures};
+use scrape::{BridgeFigures, Scrape, SinkFigures, SourceFigures};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -70,9 +71,9 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
     accepted.any(|value| value.contains("application/openmetrics-text"))
 }
 
-fn bridges(state: &AdminState) -> Vec<scrape::BridgeFigures> {
-    let all = state.connectors.registry().all();
-    all.iter().filter(|one| one.kind == ConnectorKind::Bridge).map(|one| scrape::BridgeFigures::of(one)).collect()
+/// Those of a kind, in the order of their names.
+fn figures_of<T>(state: &AdminState, kind: ConnectorKind, figures: fn(&ConnectorState) -> T) -> Vec<T> {
+    connectors::all(state, kind).iter().map(|one| figures(one)).collect()
 }
 
 /// What there is to show now.
@@ -97,7 +98,8 @@ async fn scrape(state: &AdminState) -> Scrape {
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),
         spans: otlp::counts(),
-        bridges: bridges(state),
+        bridges: figures_of(state, ConnectorKind::Bridge, BridgeFigures::of),
+        sources: figures_of(state, ConnectorKind::Source, SourceFigures::of),
         bans: state.with_bans(|bans| bans.iter(super::bans::now()).count() as u64),
         sinks: sinks.ok().and_then(Result::ok).unwrap_or_default().into_iter().map(figures_of_sink).collect(),
     }
@@ -116,6 +118,7 @@ fn figures_of_sink(sink: SinkView) -> SinkFigures {
         passed_over: sink.passed_over,
         dead_letters: sink.dead_letters,
         dropped: sink.dropped,
+        queue_dropped: sink.queue_dropped,
         failed_attempts: sink.failed_attempts,
     }
 }

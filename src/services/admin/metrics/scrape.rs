@@ -68,6 +68,35 @@ impl BridgeFigures {
     }
 }
 
+/// What is counted of one source, and whether it reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SourceFigures {
+    pub(super) name: String,
+    pub(super) is_connected: bool,
+    /// What waits where it reads, where that is known.
+    pub(super) lag: Option<u64>,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) left_behind: u64,
+    pub(super) failures: u64,
+}
+
+impl SourceFigures {
+    pub(super) fn of(state: &ConnectorState) -> Self {
+        let (told, counters) = (state.told(), &state.counters);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            name: state.name.to_string(),
+            is_connected: told.status == ConnectorStatus::Connected,
+            lag: told.lag,
+            messages: count(&counters.messages_in),
+            bytes: count(&counters.bytes_in),
+            left_behind: count(&counters.not_passed[NotPassed::Refused as usize]),
+            failures: count(&counters.failed_attempts),
+        }
+    }
+}
+
 /// A sink's numbers.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SinkFigures {
@@ -83,6 +112,8 @@ pub(super) struct SinkFigures {
     pub(super) passed_over: u64,
     pub(super) dead_letters: u64,
     pub(super) dropped: u64,
+    /// Lost by its session.
+    pub(super) queue_dropped: u64,
     pub(super) failed_attempts: u64,
 }
 
@@ -109,6 +140,8 @@ pub(super) struct Scrape {
     pub(super) sinks: Vec<SinkFigures>,
     /// In the order of their names.
     pub(super) bridges: Vec<BridgeFigures>,
+    /// In the order of their names.
+    pub(super) sources: Vec<SourceFigures>,
 }
 
 impl Scrape {
