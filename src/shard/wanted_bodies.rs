@@ -33,10 +33,15 @@ impl WantedBodies {
             for delivery in &session.deliveries {
                 let Some(id) = delivery.message else { continue };
                 if delivery.packet_id.is_none() {
+                    // Behind the first one that stays on the disk all others do. Where nothing fits, nothing is looked up: a
+                    // start may have ten million to go through.
+                    is_full |= left_bytes < AROUND_BYTES;
+                    if is_full {
+                        continue;
+                    }
                     let len = state.messages.place(id).map_or(0, |place| u64::from(place.len));
                     let bytes = len + AROUND_BYTES;
-                    // Behind the first one that stays on the disk all others do.
-                    is_full |= bytes > left_bytes;
+                    is_full = bytes > left_bytes;
                     if is_full {
                         continue;
                     }
@@ -48,8 +53,7 @@ impl WantedBodies {
         in_memory.sort_unstable();
         in_memory.dedup();
         in_memory.retain(|id| state.messages.place(*id).is_some());
-        let mut lost: Vec<MessageId> =
-            state.messages.iter().map(|(id, _)| id).filter(|id| state.messages.place(*id).is_none()).collect();
+        let mut lost: Vec<MessageId> = state.messages.unseen().collect();
         lost.sort_unstable();
         Self { in_memory, lost }
     }

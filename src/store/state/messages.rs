@@ -75,6 +75,12 @@ impl MessageTable {
         all.map(|known| (known.id, known.wanted)).filter(|(_, wanted)| *wanted > 0)
     }
 
+    /// Ids of those that are wanted and whose bytes have not been seen.
+    pub fn unseen(&self) -> impl Iterator<Item = MessageId> {
+        let all = self.ascending.iter().chain(&self.others);
+        all.filter(|known| known.wanted > 0 && known.place == UNSEEN).map(|known| known.id)
+    }
+
     /// A record of a message has been seen: the latest one counts.
     #[inline]
     pub(super) fn seen(&mut self, id: MessageId, place: RecordPlace) {
