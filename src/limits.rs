@@ -408,6 +408,10 @@ pub const STALL_MS: u64 = 1_000;
 pub const CATCH_UP_TURNS: u16 = 4_096;
 /// Completions after which a turn stops reaping and handles what it has, so that latency stays bounded under load.
 pub const COMPLETIONS_PER_TURN: usize = 512;
+/// Sockets that are closed with one entry into the kernel, where more wait for it: what others have sent is heard in between.
+pub const CLOSES_PER_ENTRY: usize = 32;
+/// ... and one more for each so many that wait.
+pub const CLOSES_WAITING_SHARE: usize = 64;
 /// Connections the kernel keeps for a listener that is busy (the system's `somaxconn` caps it).
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// A peer that connects and says nothing is left to the kernel, which keeps less for it than a connection takes, for about

@@ -58,6 +58,7 @@
 mod accept;
 mod address;
 mod buffers;
+mod closing;
 mod coalescing;
 mod config;
 mod connect;

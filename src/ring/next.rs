@@ -60,12 +60,16 @@ impl Plane {
         match (self.rings.take_buffer(completion), completion.result) {
             (Some(buffer), 1..) => {
                 self.turn_counts.receives += 1;
+                if !cqueue::more(completion.flags) {
+                    self.closing.receive_ended(connection);
+                }
                 SocketEvent::Received { connection, buffer, more: cqueue::more(completion.flags) }
             }
             (buffer, result) => {
                 if let Some(buffer) = buffer {
                     self.rings.give_back(buffer);
                 }
+                self.closing.receive_ended(connection);
                 let cause = EndCause::of(result);
                 self.rings.counters.out_of_buffers += u64::from(cause == EndCause::OutOfBuffers);
                 SocketEvent::ReceiveEnded { connection, cause }

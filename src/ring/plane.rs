@@ -1,11 +1,12 @@
 //! The plane itself: its parts, and the calls that concern more than one socket.
 //!
 //! Each part owns what is used together: [`Rings`] the rings, their tables and what has completed; [`Listeners`] the
-//! accepts; [`DatagramSockets`] what is received without a connection; [`Connector`] the addresses of connects; [`PendingTable`] the memory of operations that outlast a turn;
+//! accepts; [`DatagramSockets`] what is received without a connection; [`Connector`] the addresses of connects; [`Closing`] the sockets that are to be closed; [`PendingTable`] the memory of operations that outlast a turn;
 //! [`Timeout`], [`Wakes`] and [`MessageHeaders`] what their names say. Parts are handed the rings and know nothing of each
 //! other or of the plane.
 
 use super::accept::{ListenSource, Listeners};
+use super::closing::Closing;
 use super::coalescing::TurnCounts;
 use super::config::PlaneConfig;
 use super::connect::{Connector, open_tcp};
@@ -32,6 +33,7 @@ pub struct Plane {
     pub(super) listeners: Listeners,
     pub(super) datagrams: DatagramSockets,
     connector: Connector,
+    pub(super) closing: Closing,
     pub(super) pending: PendingTable,
     /// Of those, writes into files.
     pub(super) writes: u32,
@@ -56,6 +58,7 @@ impl Plane {
             listeners: Listeners::default(),
             datagrams: DatagramSockets::default(),
             connector: Connector::default(),
+            closing: Closing::default(),
             pending: PendingTable::default(),
             writes: 0,
             timeout: Timeout::default(),

@@ -102,6 +102,7 @@ impl Plane {
         self.headers.clear();
         let guard = SubmitOnDrop(self);
         queue(&mut SendBatch { plane: &mut *guard.0, env: PhantomData });
+        guard.0.closing.queue(&mut guard.0.rings);
         drop(guard);
         self.rings.check()?;
         Ok(&self.rings.short_sends)
@@ -134,6 +135,12 @@ impl Plane {
     /// # Errors
     /// The kernel refuses the ring itself (never a single operation): nothing will work any more, stop the process.
     pub fn submit(&mut self) -> Result<(), RingError> {
+        self.closing.queue(&mut self.rings);
+        self.submit_queued()
+    }
+
+    /// The same, and closes no more sockets.
+    pub(super) fn submit_queued(&mut self) -> Result<(), RingError> {
         drop(SubmitOnDrop(self));
         self.rings.check()
     }

@@ -1,6 +1,7 @@
 //! What is done with one connected socket: receiving, sending what waits, closing, handing over.
 
 use super::buffers::{Buffer, BufferPool};
+use super::closing::Unsent;
 use super::handle::PlaneHandle;
 use super::pending::Pending;
 use super::plane::Plane;
@@ -21,9 +22,6 @@ pub enum UnderWay {
     /// grows with the number of connections.
     Anything,
 }
-
-/// Read by the kernel when an abort is submitted: a close that throws away what was not sent and sends RST.
-static LINGER_NOW: libc::linger = libc::linger { l_onoff: 1, l_linger: 0 };
 
 impl Plane {
     /// Receives once. Nothing else of this socket is in flight afterwards, so that it can be handed over.
@@ -95,32 +93,15 @@ impl Plane {
     }
 
     /// Ends what is under way on `socket`, closes it, and frees its slot. The kernel still delivers what was sent,
-    /// unless the peer's own bytes lie unread.
+    /// unless the peer's own bytes lie unread. Where many are closed at once, it is done in one of the next entries into the kernel.
     pub fn close(&mut self, socket: SocketId, under_way: UnderWay) {
-        match under_way {
-            UnderWay::Nothing => {}
-            UnderWay::Receive(connection) => {
-                self.rings.cancel(socket.ring(), CancelBuilder::user_data(Op::Receive.of_connection(connection)));
-            }
-            UnderWay::Anything => self.rings.cancel(socket.ring(), CancelBuilder::fd(Fixed(socket.slot())).all()),
-        }
-        self.rings.free_slot(socket);
+        self.closing.add(socket, under_way, Unsent::Delivered);
     }
 
     /// As `close`, but throws away what the peer has not taken and resets the connection: for peers that must not keep
     /// memory. Before Linux 6.7 it is a `close`.
     pub fn abort(&mut self, socket: SocketId, under_way: UnderWay) {
-        let entry = opcode::SetSockOpt::new(
-            Fixed(socket.slot()),
-            libc::SOL_SOCKET as u32,
-            libc::SO_LINGER as u32,
-            (&raw const LINGER_NOW).cast(),
-            size_of::<libc::linger>() as u32,
-        )
-        .build();
-        // SAFETY: the option's value is static.
-        unsafe { self.rings.push_ignored(socket.ring(), entry) };
-        self.close(socket, under_way);
+        self.closing.add(socket, under_way, Unsent::ThrownAway);
     }
 
     /// Moves a socket, on which nothing is under way, to another plane, where `SocketEvent::Adopted` brings `ticket`. Here,

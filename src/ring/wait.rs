@@ -19,8 +19,9 @@ impl Plane {
     /// # Errors
     /// As [`Plane::submit`].
     pub fn wait(&mut self, patience: Option<Duration>, is_quiet: impl FnOnce() -> bool) -> Result<(), RingError> {
+        self.closing.queue(&mut self.rings);
         if !self.rings.completed.is_empty() {
-            return self.submit();
+            return self.submit_queued();
         }
         self.wakes.arm(&mut self.rings);
         self.timeout.arm(&mut self.rings);
@@ -29,7 +30,8 @@ impl Plane {
         self.rings.enter_each(others.clone());
         self.rings.handle.set_sleeping(true);
         self.rings.watch(others.clone());
-        let nothing_new = self.rings.completed.is_empty()
+        let nothing_new = self.closing.is_empty()
+            && self.rings.completed.is_empty()
             && self.rings.short_sends.len() == short_sends
             && self.rings.failed.is_none();
         let patience = if nothing_new && is_quiet() { patience } else { Some(Duration::ZERO) };
@@ -49,13 +51,13 @@ impl Plane {
             self.rings.failed = Some(error.raw_os_error().unwrap_or(libc::EIO));
         }
         self.rings.reap(0);
-        self.submit()
+        self.submit_queued()
     }
 
     /// Whether the caller may go to sleep on the eventfd. If so, it looks once more at whatever others may have put
     /// before it (whoever puts something there after this call wakes it), sleeps, and calls [`Plane::awake`].
     pub fn prepare_sleep(&mut self) -> bool {
-        if !self.rings.is_idle() {
+        if !self.closing.is_empty() || !self.rings.is_idle() {
             return false;
         }
         self.rings.handle.set_sleeping(true);

@@ -1,5 +1,6 @@
 //! Loopback tests of the plane, against plain blocking clients.
 
+mod closing;
 mod connecting;
 mod datagrams;
 mod disk;
