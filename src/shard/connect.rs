@@ -213,6 +213,7 @@ impl Shard {
             keep_alive_s,
             clean_start: connect.clean_start,
             session_present,
+            proxied_tls: arrival.identity.and_then(|identity| identity.tls_version.clone()),
         });
         self.publish_presence(turn, id, true, "");
         self.clients.arm(turn.now, id);
