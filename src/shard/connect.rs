@@ -393,7 +393,8 @@ impl Shard {
         code: ReasonCode,
         text: &'static str,
     ) {
-        let refusal = Refusal { reason: CloseReason::Refused, code, text };
+        let reason = if code == ReasonCode::Banned { CloseReason::Banned } else { CloseReason::Refused };
+        let refusal = Refusal { reason, code, text };
         self.refuse_as(turn, connection, connect, refusal);
     }
 

@@ -40,6 +40,7 @@ mod source_tables;
 mod sources;
 mod stall;
 mod tls;
+mod turned_away;
 mod unix;
 mod web;
 #[path = "../support/websocket.rs"]
