@@ -366,3 +366,25 @@ mod tests {
         }
     }
 }
+    #[test]
+    fn a_certificate_has_the_name_that_the_setting_says() {
+        let identity = PeerIdentity {
+            common_name: Some("pump-7".into()),
+            subject: Some("O=works, CN=pump-7".into()),
+            alternative_names: ["pump-7.example".into(), "urn:pump:7".into()].into(),
+            tls_version: None,
+        };
+        let nothing =
+            PeerIdentity { common_name: None, subject: None, alternative_names: [].into(), ..identity.clone() };
+        for (word, expected) in [
+            ("off", None),
+            ("common-name", Some("pump-7")),
+            ("subject", Some("O=works, CN=pump-7")),
+            ("alternative-name", Some("pump-7.example")),
+        ] {
+            let setting = CertificateUser::from_value(crate::settings::Value::Text(word.into()));
+            assert_eq!(setting.of(&identity), expected, "{word}");
+            assert_eq!(setting.of(&nothing), None, "{word}");
+        }
+    }
+

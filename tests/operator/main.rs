@@ -40,6 +40,7 @@ mod source_tables;
 mod sources;
 mod stall;
 mod tls;
+mod tls_choices;
 mod turned_away;
 mod unix;
 mod web;
