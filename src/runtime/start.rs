@@ -149,6 +149,8 @@ fn no_connectors(error: &io::Error) -> RunError {
 /// Every listener of the configuration, bound where the shards share it, with what its handshakes go by.
 fn bind_all(config: &Config) -> Result<(TlsFiles, Vec<Listening>), RunError> {
     let (files, of_listeners) = TlsFiles::load(config).map_err(RunError::Tls)?;
+    let no_thread = |error: io::Error| RunError::Thread("the watch of certificates".into(), error.to_string());
+    files.watch_ends().map_err(no_thread)?;
     let bind = |(listener, tls): (_, Option<ServerConfig>)| {
         let tls = tls.map(TlsListener::new);
         Ok(listening_of(listener, place_of(listener)?, layers_with(tls.as_ref())))

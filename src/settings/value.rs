@@ -160,6 +160,15 @@ pub enum TlsVersion {
     V13,
 }
 
+/// What becomes of clients whose certificates are looked up in a list that has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiredLists {
+    /// They stay outside.
+    Refuse,
+    /// The list is believed as before.
+    Accept,
+}
+
 /// Whether TLS clients get tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsTickets {
@@ -350,6 +359,7 @@ words!(CertificateUser {
     "alternative-name" => Self::AlternativeName,
 });
 words!(ClientCertificates { "off" => Self::Off, "optional" => Self::Optional, "required" => Self::Required });
+words!(ExpiredLists { "refuse" => Self::Refuse, "accept" => Self::Accept });
 words!(TlsTickets { "on" => Self::On, "off" => Self::Off });
 words!(TlsVersion { "1.2" => Self::V12, "1.3" => Self::V13 });
 
@@ -357,15 +367,6 @@ words!(TlsVersion { "1.2" => Self::V12, "1.3" => Self::V13 });
 mod tests {
     use super::*;
 
-    #[test]
-    fn loopback_admits_anonymous_clients_unless_told_otherwise() {
-        for is_loopback in [true, false] {
-            assert_eq!(AnonymousAccess::Loopback.admits(is_loopback), is_loopback);
-            assert!(AnonymousAccess::Everywhere.admits(is_loopback));
-            assert!(!AnonymousAccess::Nowhere.admits(is_loopback));
-        }
-    }
-}
     #[test]
     fn a_certificate_has_the_name_that_the_setting_says() {
         let identity = PeerIdentity {
@@ -388,3 +389,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn loopback_admits_anonymous_clients_unless_told_otherwise() {
+        for is_loopback in [true, false] {
+            assert_eq!(AnonymousAccess::Loopback.admits(is_loopback), is_loopback);
+            assert!(AnonymousAccess::Everywhere.admits(is_loopback));
+            assert!(!AnonymousAccess::Nowhere.admits(is_loopback));
+        }
+    }
+}

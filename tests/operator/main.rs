@@ -41,6 +41,7 @@ mod sources;
 mod stall;
 mod tls;
 mod tls_choices;
+mod tls_lists;
 mod turned_away;
 mod unix;
 mod web;

@@ -477,6 +477,11 @@ pub fn config_warning(text: &str) {
     warn!(target: TARGET, event = "config_warning", text);
 }
 
+/// A certificate or a revocation list comes near its end, or has come to it.
+pub fn expiry_warning(text: &str) {
+    warn!(target: TARGET, event = "expiry_warning", text);
+}
+
 /// A setting, a file or a flag is wrong, and there is no log yet.
 pub fn config_error(text: &dyn Display) {
     error!(target: TARGET, event = "config_error", %text);
