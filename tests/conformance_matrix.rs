@@ -144,7 +144,8 @@ fn exists(suite: &Suite, test: &str) -> bool {
     match test.split_once(".rs::") {
         Some((file, name)) => {
             let source = fs::read_to_string(root().join(format!("{file}.rs"))).unwrap_or_default();
-            source.contains(&format!("#[test]\nfn {name}()"))
+            // In a module beside the code they are indented.
+            source.replace("\n    ", "\n").contains(&format!("#[test]\nfn {name}()"))
         }
         None => suite.tests.contains(test),
     }
@@ -165,7 +166,7 @@ fn named() -> Vec<Named> {
         section: row[0].clone(),
         what: row[1].clone(),
         text: row[2].clone(),
-        tests: if row[3] == "-" { Vec::new() } else { row[3].split(' ').map(str::to_owned).collect() },
+        tests: row[3].split(' ').filter(|test| *test != "-").map(str::to_owned).collect(),
     });
     rows.collect()
 }
@@ -199,7 +200,7 @@ fn every_statement_that_binds_the_server_has_a_test_or_a_reason() {
         if !SECTIONS.iter().any(|(section, ..)| *section == row.section) {
             problems.push(format!("named.tsv: no section {:?}", row.section));
         }
-        if row.tests.is_empty() && row.section != "elsewhere" {
+        if row.tests.is_empty() {
             problems.push(format!("named.tsv, {:?} names no test", row.what));
         }
     }
@@ -245,7 +246,7 @@ const SECTIONS: [(&str, &str, &str); 4] = [
     (
         "elsewhere",
         "Hostile input that is tested elsewhere",
-        "Rows that need TLS, WebSocket, access control or no network.",
+        "Rows about TLS, WebSocket, access control and files: most of their tests know more than what goes over the wire.",
     ),
 ];
 

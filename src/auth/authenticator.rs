@@ -7,6 +7,7 @@
 //! beyond it clients are told that the broker is busy.
 //! Leaves to others: threads, channels and doing the work (`runtime`); time and randomness are passed in.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -256,6 +257,11 @@ impl Authenticator {
     /// The next piece of work to be given to somebody.
     pub fn next_job(&mut self) -> Option<Job> {
         self.jobs.pop_front()
+    }
+
+    /// The addresses that are banned, and until when, if they are others than when this was last asked.
+    pub fn changed_bans(&mut self, now: Now) -> Option<BTreeMap<IpAddr, Deadline>> {
+        self.bans.changed_addresses(now)
     }
 
     /// The next who has been banned, for the log.

@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::IpAddr;
 
 use super::ConnectQuestion;
+use super::banned_addresses::suspect_of;
 use crate::limits::{BANNED_CLIENT_ID_MAX_BYTES, BANS_MAX};
 use crate::time::{Deadline, Now};
 
@@ -56,18 +57,20 @@ pub(super) struct Bans {
     failures: BTreeMap<Suspect, Failures>,
     /// In the order in which they were first counted; some may be gone.
     order: VecDeque<(Suspect, Deadline)>,
+    /// Which addresses are banned has changed since it was last asked for.
+    has_changed: bool,
 }
 
 impl Bans {
     /// Nobody has failed yet.
     pub(super) const fn new(settings: BanSettings) -> Self {
-        Self { settings, failures: BTreeMap::new(), order: VecDeque::new() }
+        Self { settings, failures: BTreeMap::new(), order: VecDeque::new(), has_changed: false }
     }
 
     /// Others from now on. Without bans everything is forgotten.
     pub(super) fn set(&mut self, settings: BanSettings) {
         if settings.after == 0 {
-            *self = Self::new(settings);
+            *self = Self { has_changed: true, ..Self::new(settings) };
         }
         self.settings = settings;
     }
@@ -100,10 +103,23 @@ impl Bans {
             failures.count += 1;
             if failures.count == after {
                 failures.until = Some(now.after_s(lasts_s));
+                self.has_changed = true;
                 banned.push(suspect);
             }
         }
         banned
+    }
+
+    /// The addresses that are banned, and until when, if they are others than when this was last asked.
+    pub(super) fn changed_addresses(&mut self, now: Now) -> Option<BTreeMap<IpAddr, Deadline>> {
+        if !std::mem::take(&mut self.has_changed) {
+            return None;
+        }
+        let addresses = self.failures.iter().filter_map(|(suspect, failures)| match (suspect, failures.until) {
+            (Suspect::Address(address), Some(until)) if !until.is_due(now) => Some((*address, until)),
+            _ => None,
+        });
+        Some(addresses.collect())
     }
 
     /// A login has succeeded.
@@ -119,7 +135,8 @@ impl Bans {
         while self.order.len() >= BANS_MAX {
             let Some((oldest, since)) = self.order.pop_front() else { break };
             if self.failures.get(&oldest).is_some_and(|failures| failures.since == since) {
-                self.failures.remove(&oldest);
+                let removed = self.failures.remove(&oldest);
+                self.has_changed |= removed.is_some_and(|failures| failures.until.is_some());
             }
         }
         let since = now.after_ms(0);
@@ -131,10 +148,7 @@ impl Bans {
 }
 
 fn suspects(question: &ConnectQuestion) -> impl Iterator<Item = Suspect> {
-    let address = question.peer.map(|peer| match peer.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address @ IpAddr::V4(_) => address,
-    });
+    let address = question.peer.map(suspect_of);
     address.map(Suspect::Address).into_iter().chain(client_id_of(question))
 }
 
@@ -147,6 +161,7 @@ fn client_id_of(question: &ConnectQuestion) -> Option<Suspect> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::BannedAddresses;
     use crate::codec::{Connect, Version};
 
     const SETTINGS: BanSettings = BanSettings { after: 3, within_s: 60, lasts_s: 600 };
@@ -171,6 +186,35 @@ mod tests {
         assert!(bans.has(now(3), &from("192.0.2.1", "d")) && !bans.has(now(3), &from("192.0.2.2", "a")));
         assert_eq!(bans.note_failure(now(4), &from("192.0.2.1", "d")), [], "told once");
         assert!(bans.has(now(601), &from("192.0.2.1", "d")) && !bans.has(now(602), &from("192.0.2.1", "d")));
+    }
+
+    #[test]
+    fn shards_are_given_the_banned_addresses_when_they_change_and_only_then() {
+        let mut bans = Bans::new(SETTINGS);
+        let shared = BannedAddresses::default();
+        let has = |now, address: &str| shared.has(now, address.parse().unwrap());
+        for n in 0..3 {
+            assert_eq!(bans.changed_addresses(now(0)), None, "nobody is banned");
+            bans.note_failure(now(0), &from(&format!("2001:db8::{n}"), &format!("c{n}")));
+        }
+        bans.note_failure(now(0), &from("192.0.2.1", "x"));
+        shared.replace(bans.changed_addresses(now(1)).unwrap());
+        assert_eq!(bans.changed_addresses(now(1)), None, "it was told");
+        assert!(has(now(599), "2001:db8::ffff") && !has(now(600), "2001:db8::ffff"), "for as long as the ban");
+        assert!(!has(now(1), "2001:db8:0:1::1") && !has(now(1), "192.0.2.1"));
+        for n in 0..3 {
+            bans.note_failure(now(2), &from("::ffff:192.0.2.7", &format!("d{n}")));
+        }
+        shared.replace(bans.changed_addresses(now(2)).unwrap());
+        assert!(has(now(3), "192.0.2.7") && has(now(3), "::ffff:192.0.2.7") && has(now(3), "2001:db8::1"));
+        // What is forgotten here is not turned away there.
+        for n in 0..BANS_MAX {
+            bans.note_failure(now(4), &from("no address", &format!("e{n}")));
+        }
+        shared.replace(bans.changed_addresses(now(4)).unwrap());
+        assert!(!has(now(4), "192.0.2.7") && !has(now(4), "2001:db8::1"));
+        bans.set(BanSettings::default());
+        assert_eq!(bans.changed_addresses(now(5)), Some(BTreeMap::new()));
     }
 
     #[test]

@@ -6,13 +6,15 @@
 //! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
 //!
 //! Reading order: this file (what shards ask), [`acl`], `profile`, `mount_point`, `user_rates`, `profile_file`; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
-//! `remembered`, `bans`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found); [`admin_users`] by itself.
+//! `remembered`, `bans`, `banned_addresses`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found); [`admin_users`] by itself.
 
 pub mod acl;
 #[cfg(feature = "runtime")]
 pub mod admin_users;
 #[cfg(feature = "runtime")]
 mod authenticator;
+#[cfg(feature = "tls")]
+mod banned_addresses;
 #[cfg(feature = "runtime")]
 mod bans;
 #[cfg(feature = "runtime")]
@@ -54,6 +56,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "runtime")]
 pub use authenticator::{AuthSettings, Authenticator, Job, JobId, JobPurpose};
+#[cfg(feature = "tls")]
+pub use banned_addresses::BannedAddresses;
 #[cfg(feature = "runtime")]
 pub use bans::{BanSettings, Suspect};
 #[cfg(feature = "runtime")]

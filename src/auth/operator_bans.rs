@@ -40,16 +40,19 @@ pub struct OperatorBans(BTreeMap<BannedWho, OperatorBan>);
 impl OperatorBans {
     /// Whether a client that comes in now is banned.
     pub fn has(&self, now: Timestamp, client_id: &str, peer: Option<IpAddr>) -> bool {
-        let holds = |ban: &OperatorBan| !ban.has_ended(now);
-        let peer = peer.map(|peer| peer.to_canonical());
-        // Both kinds lie together: client ids come first, and a search among them is one among all.
         let by_id = self.0.get(&BannedWho::ClientId(client_id.into()));
-        let of_network = |who: &BannedWho| match (who, peer) {
-            (BannedWho::Network(first, bits), Some(peer)) => is_within(peer, *first, *bits),
-            _ => false,
+        by_id.is_some_and(|ban| !ban.has_ended(now)) || peer.is_some_and(|peer| self.has_address(now, peer))
+    }
+
+    /// Whether whoever comes from this address now is banned, whatever it is called.
+    pub fn has_address(&self, now: Timestamp, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        let holds = |who: &BannedWho, ban: &OperatorBan| {
+            matches!(who, BannedWho::Network(first, bits) if is_within(peer, *first, *bits)) && !ban.has_ended(now)
         };
+        // Both kinds lie together, client ids first.
         let first_network = BannedWho::Network(IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED), 0);
-        by_id.is_some_and(holds) || self.0.range(first_network..).any(|(who, ban)| of_network(who) && holds(ban))
+        self.0.range(first_network..).any(|(who, ban)| holds(who, ban))
     }
 
     /// Adds one, or changes it. False where there are as many as may be.
@@ -119,6 +122,8 @@ mod tests {
         ] {
             assert_eq!(has(&bans, 500, "good", peer), expected, "{peer}");
         }
+        let has_address = |now, peer: &str| bans.has_address(Timestamp(now), peer.parse().unwrap());
+        assert!(has_address(0, "192.0.2.9") && has_address(0, "::ffff:192.0.2.9") && !has_address(0, "192.0.3.0"));
         assert!(bans.add(Timestamp(0), BannedWho::Network(networks[0], 0), ban(Some(9))));
         assert!(has(&bans, 0, "good", "8.8.8.8") && !has(&bans, 0, "good", "2001:db9::"), "0 bits are all of a family");
         assert_eq!(bans.iter(Timestamp(200)).count(), 2);

@@ -15,6 +15,8 @@ use super::peer::{Peer, RefusedPeer};
 use super::rates::ConnectRates;
 use super::sn_peers::SnPeers;
 use crate::auth::{Ask, PeerIdentity, Question};
+#[cfg(feature = "tls")]
+use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
 use crate::codec::Version;
 use crate::ids::{ConnectionId, INTERNAL_LISTENER, PacketId, PeerAddress, Qos, ShardId, SocketId, Ticket};
 use crate::limits;
@@ -225,6 +227,12 @@ pub struct Connections {
     pub(super) outgoing: Vec<(ShardId, Handover)>,
     pub(super) tickets: u64,
     pub(super) assigned_ids: u64,
+    /// Whom operators have banned.
+    #[cfg(feature = "tls")]
+    pub(super) bans: Option<Arc<OperatorBans>>,
+    /// Addresses that are banned for their failed logins.
+    #[cfg(feature = "tls")]
+    pub(super) banned: Arc<BannedAddresses>,
     /// Handshakes that are to be run.
     #[cfg(feature = "tls")]
     pub(super) handshakes: super::handshakes::Handshakes,
@@ -263,6 +271,10 @@ impl Connections {
             outgoing: Vec::new(),
             tickets: 0,
             assigned_ids: 0,
+            #[cfg(feature = "tls")]
+            bans: None,
+            #[cfg(feature = "tls")]
+            banned: Arc::default(),
             #[cfg(feature = "tls")]
             handshakes: super::handshakes::Handshakes::default(),
             plain: Vec::new(),

@@ -2,10 +2,19 @@
 //!
 //! Always holds: a connection that is refused here has cost a descriptor and nothing else: no layer has begun, nothing was read.
 
+#[cfg(feature = "tls")]
+use core::net::IpAddr;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
+
 use super::connections::Connections;
 use super::peer::Peer;
+#[cfg(feature = "tls")]
+use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
 use crate::telemetry::CloseReason;
 use crate::time::Now;
+#[cfg(feature = "tls")]
+use crate::time::Timestamp;
 
 /// How it is counted, and what the log says.
 type SourceRefusal = (CloseReason, &'static str);
@@ -36,6 +45,11 @@ impl Connections {
         if settings.deny_from.contain(address) {
             return Err((CloseReason::NetworkDenied, "its address is in a network of the listener's deny_from"));
         }
+        // Elsewhere CONNACK says so.
+        #[cfg(feature = "tls")]
+        if settings.kind.has_tls() && self.is_banned(now, address) {
+            return Err((CloseReason::Banned, "its address is banned, by an operator or for its failed logins"));
+        }
         let rate = settings.connect_rate_per_address_max;
         if rate == 0 || self.config.rates.admits_address(now, listener, address, rate) {
             return Ok(());
@@ -44,5 +58,24 @@ impl Connections {
             CloseReason::ConnectRate,
             "its address connects more often than the listener's max_connect_rate_per_address",
         ))
+    }
+
+    /// Whom operators have banned, from now on.
+    #[cfg(feature = "tls")]
+    pub fn use_bans(&mut self, bans: Option<Arc<OperatorBans>>) {
+        self.bans = bans;
+    }
+
+    /// Where whoever counts failed logins says which addresses are banned for them.
+    #[cfg(feature = "tls")]
+    pub fn watch_banned(&mut self, addresses: Arc<BannedAddresses>) {
+        self.banned = addresses;
+    }
+
+    /// Whether nobody is let in from this address, so that a handshake would be paid for nothing.
+    #[cfg(feature = "tls")]
+    fn is_banned(&self, now: Now, address: IpAddr) -> bool {
+        let by_operator = self.bans.as_deref().is_some_and(|bans| bans.has_address(Timestamp(now.unix_ms), address));
+        by_operator || self.banned.has(now, address)
     }
 }

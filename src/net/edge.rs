@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::listener::{ListenerSocket, OpenListener};
 use super::spans;
+use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
 use crate::conn::tls::Handshake;
 use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
 use crate::ids::{ConnectionId, DatagramSocketId, ShardId};
@@ -83,6 +84,16 @@ impl Edge {
     /// Uses other settings from now on.
     pub fn set_settings(&mut self, settings: Arc<Settings>) {
         self.connections.set_settings(settings);
+    }
+
+    /// Whom operators have banned, from now on.
+    pub fn use_bans(&mut self, bans: Option<Arc<OperatorBans>>) {
+        self.connections.use_bans(bans);
+    }
+
+    /// Where whoever counts failed logins says which addresses are banned for them.
+    pub fn watch_banned(&mut self, addresses: Arc<BannedAddresses>) {
+        self.connections.watch_banned(addresses);
     }
 
     /// How others reach this plane.

@@ -21,23 +21,7 @@ impl Edge {
             trace::note(connections, event);
         }
         match event {
-            Event::Connected { connection, client_id, user, version, keep_alive_s, clean_start, session_present } => {
-                // Its text is made where it is wanted.
-                let agreed = connections.agreed_tls(*connection).filter(|_| log::verbosity() >= Verbosity::Debug);
-                let cipher = agreed.map(TlsParameters::suite);
-                log::event::ClientConnected {
-                    client: client_id,
-                    user: user.as_deref(),
-                    peer: &connections.peer(*connection),
-                    version: version.name(),
-                    keep_alive_s: (*keep_alive_s).into(),
-                    clean_start: *clean_start,
-                    session_present: *session_present,
-                    shard: connections.config().own.0.into(),
-                    tls: agreed.zip(cipher.as_deref()).map(|(agreed, cipher)| (agreed.version(), cipher)),
-                }
-                .log();
-            }
+            Event::Connected { .. } => self.write_connected(event),
             Event::Refused { connection, client_id, user, reason, text } => log::event::ConnectRefused {
                 client: Some(client_id),
                 user: user.as_deref(),
@@ -74,6 +58,42 @@ impl Edge {
             }
             event => self.write_packet_log(event),
         }
+    }
+
+    /// A CONNECT was accepted.
+    fn write_connected(&self, event: &Event) {
+        let connections = &self.connections;
+        let Event::Connected {
+            connection,
+            client_id,
+            user,
+            version,
+            keep_alive_s,
+            clean_start,
+            session_present,
+            proxied_tls,
+        } = event
+        else {
+            return;
+        };
+        // Its text is made where it is wanted.
+        let is_wanted = log::verbosity() >= Verbosity::Debug;
+        let agreed = connections.agreed_tls(*connection).filter(|_| is_wanted);
+        let cipher = agreed.map(TlsParameters::suite);
+        let proxied = proxied_tls.as_deref().filter(|_| is_wanted);
+        let proxied = proxied.map(|version| version.strip_prefix("TLSv").unwrap_or(version));
+        log::event::ClientConnected {
+            client: client_id,
+            user: user.as_deref(),
+            peer: &connections.peer(*connection),
+            version: version.name(),
+            keep_alive_s: (*keep_alive_s).into(),
+            clean_start: *clean_start,
+            session_present: *session_present,
+            shard: connections.config().own.0.into(),
+            tls: agreed.map(|agreed| (agreed.version(), cipher.as_deref())).or(proxied.map(|version| (version, None))),
+        }
+        .log();
     }
 
     /// Lines about single packets.

@@ -6,7 +6,7 @@
 //! nobody waits for any more is not hashed; whoever hashes gives way to shards (nice).
 //! Leaves to others: what is right (`auth`), the files (`config`).
 
-use std::{io, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 
@@ -15,7 +15,9 @@ use super::http_asks::{self, Askers};
 use super::http_client::HttpClient;
 use super::key_fetch::{self, FetchedKeys, KeyFetch};
 use crate::auth::password::HashMemory;
-use crate::auth::{Ask, AuthAnswer, AuthSettings, AuthWork, Authenticator, Chains, Job, JobId, WorkDone};
+use crate::auth::{
+    Ask, AuthAnswer, AuthSettings, AuthWork, Authenticator, BannedAddresses, Chains, Job, JobId, WorkDone,
+};
 use crate::config::Config;
 use crate::ids::ShardId;
 use crate::inbox::{Asker, InboxSender};
@@ -34,6 +36,14 @@ pub(super) struct AuthInputs {
     pub(super) client: HttpClient,
     /// Requests that back ends are sent at one time.
     pub(super) connections: usize,
+}
+
+/// Where what it finds out goes.
+pub(super) struct AuthOutputs {
+    /// By shard.
+    pub(super) inboxes: Vec<InboxSender>,
+    /// For what shards decide themselves.
+    pub(super) banned: Arc<BannedAddresses>,
 }
 
 /// What a configuration is to the authenticator.
@@ -67,8 +77,9 @@ pub(super) fn start(
     questions: Questions,
     key: [u8; 32],
     inputs: AuthInputs,
-    inboxes: Vec<InboxSender>,
+    outputs: AuthOutputs,
 ) -> io::Result<AuthenticatorHandle> {
+    let AuthOutputs { inboxes, banned } = outputs;
     let (jobs, to_do) = bounded(AUTH_WORK_MAX);
     let (finished, done) = bounded(AUTH_WORK_MAX);
     for number in 0..inboxes.len().min(AUTH_THREADS_MAX) {
@@ -80,7 +91,7 @@ pub(super) fn start(
     let (replace, replaced) = bounded(1);
     let AuthInputs { chains, settings, client, .. } = inputs;
     let authenticator = Authenticator::new(chains, key, settings);
-    let desk = Desk { authenticator, jobs, askers, fetches, client, inboxes };
+    let desk = Desk { authenticator, jobs, askers, fetches, client, inboxes, banned };
     let heard = Heard { questions, done, fetched, replaced };
     thread::Builder::new().name("authenticator".into()).spawn(move || desk.run(&heard))?;
     Ok(AuthenticatorHandle(replace))
@@ -95,6 +106,7 @@ struct Desk {
     fetches: Sender<KeyFetch>,
     client: HttpClient,
     inboxes: Vec<InboxSender>,
+    banned: Arc<BannedAddresses>,
 }
 
 /// What it hears.
@@ -150,6 +162,9 @@ impl Desk {
                 // More URLs than listeners cannot be: one of before a reload is under way. It is tried again.
                 self.authenticator.handle_keys(clock::now(), &url, None);
             }
+        }
+        if let Some(addresses) = self.authenticator.changed_bans(clock::now()) {
+            self.banned.replace(addresses);
         }
         while let Some(banned) = self.authenticator.next_banned() {
             log::event::login_banned(&banned);
@@ -210,7 +225,6 @@ mod tests {
     use crate::ids::ConnectionId;
     use crate::inbox::lane;
     use crate::ring::{Plane, PlaneConfig};
-    use std::sync::Arc;
     use std::time::Instant;
 
     #[test]
@@ -231,7 +245,8 @@ mod tests {
             client: HttpClient::new(&[], Duration::from_secs(1), 1),
             connections: 1,
         };
-        let handle = start(questions, [7; 32], inputs(&line("ann")), senders).unwrap();
+        let outputs = AuthOutputs { inboxes: senders, banned: Arc::default() };
+        let handle = start(questions, [7; 32], inputs(&line("ann")), outputs).unwrap();
         let mut ask = |shard: usize, number: u64, user: &str| {
             let connect = Connect {
                 username: Some(user),

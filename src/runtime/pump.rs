@@ -414,6 +414,9 @@ impl Pump {
             if let Command::Reload(settings) = &command {
                 self.edge.set_settings(Arc::clone(settings));
             }
+            if let Command::UseBans(bans) = &command {
+                self.edge.use_bans(bans.clone());
+            }
             if let Command::SetListener { index, is_open } = command
                 && (self.stopping.is_some() || self.edge.set_listener(index, is_open).is_err())
             {

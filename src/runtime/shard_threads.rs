@@ -21,7 +21,7 @@ use super::restoring::Restoring;
 use super::run_error::RunError;
 use super::shard_logs::{BegunShard, ShardLog, ShardLogs, begin_shard};
 use super::watchdog::Heartbeat;
-use crate::auth::operator_bans::OperatorBans;
+use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
 use crate::config::{Config, Exit, Listener};
 use crate::conn::{ConnectRates, ConnectionsConfig, ListenerLayers};
 use crate::ids::{HashKeys, NameKey, ShardId};
@@ -54,6 +54,8 @@ pub(super) struct SharedByShards<'a> {
     pub(super) certificates_end: Arc<CertificatesEnd>,
     /// Whom operators have banned.
     pub(super) bans: Option<Arc<OperatorBans>>,
+    /// Whom failed logins ban.
+    pub(super) banned: Arc<BannedAddresses>,
 }
 
 pub(super) fn start_shards(
@@ -91,6 +93,7 @@ pub(super) fn start_shards(
             connections: Arc::clone(&connections),
             handovers: Arc::clone(&handovers),
             rates: Arc::clone(&rates),
+            banned: Arc::clone(&shared.banned),
             stop: Arc::clone(shared.stop),
             heartbeat: Arc::clone(heartbeat),
             asker: shared.asker.clone(),
@@ -147,6 +150,7 @@ struct Assignment {
     connections: Arc<AtomicU32>,
     handovers: Arc<[AtomicU32]>,
     rates: Arc<ConnectRates>,
+    banned: Arc<BannedAddresses>,
     stop: Arc<AtomicBool>,
     heartbeat: Arc<Heartbeat>,
     /// Where questions go, if any listener asks.
@@ -232,6 +236,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         connections,
         handovers,
         rates,
+        banned,
         stop,
         heartbeat,
         asker,
@@ -252,7 +257,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         settings: Arc::clone(&process.settings),
         instance,
     };
-    let (mut edge, addresses) = match open_edge(connections_config, listening) {
+    let (mut edge, addresses) = match open_edge(connections_config, listening, (process.bans.clone(), banned)) {
         Ok(opened) => opened,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -291,9 +296,15 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
 }
 
 /// A shard's edge, and where it listens.
-fn open_edge(config: ConnectionsConfig, listening: Vec<Listening>) -> Result<(Edge, Vec<ListenOn>), RingError> {
+fn open_edge(
+    config: ConnectionsConfig,
+    listening: Vec<Listening>,
+    (bans, banned): (Option<Arc<OperatorBans>>, Arc<BannedAddresses>),
+) -> Result<(Edge, Vec<ListenOn>), RingError> {
     let plane = Plane::new(plane_config(config.connections_max))?;
     let mut edge = Edge::new(config, plane);
+    edge.use_bans(bans);
+    edge.watch_banned(banned);
     let addresses: Result<_, RingError> = listening.into_iter().map(|listening| edge.listen(listening)).collect();
     Ok((edge, addresses?))
 }

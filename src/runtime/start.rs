@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::authenticator::{self, AuthenticatorHandle, Questions};
+use super::authenticator::{self, AuthOutputs, AuthenticatorHandle, Questions};
 use super::binding::{listen_for_admin, listen_for_admin_at, listening_of, place_of};
 use super::clock;
 use super::file_watch::WatchedFiles;
@@ -22,7 +22,7 @@ use super::shard_threads::{ShardThread, SharedByShards, Started, start_shards, s
 use super::signals::{self, Errand, SignalsHeard};
 use super::tls::TlsFiles;
 use super::watchdog::{self, Heartbeat};
-use crate::auth::operator_bans::OperatorBans;
+use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
 use crate::config::{Config, Storage};
 use crate::conn::tls::{ServerConfig, TlsListener};
 use crate::inbox::InboxSender;
@@ -47,9 +47,8 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     check_machine(config)?;
     let (tls, listening) = bind_all(config)?;
     let admin_listener = admin_listener(config)?;
-    let admin_path = config.admin.admin_socket.path(|name| std::env::var_os(name));
     // The file goes when this does, at the end of the process.
-    let admin_path = admin_path.map(|path| listen_for_admin_at(&path)).transpose()?;
+    let admin_path = admin_path(config)?;
     // Last of what may be refused: it makes a directory, and counts the start in it.
     let mut logs = open_logs(config, &manager)?;
     let (bans, keep_bans) = kept_of_operators(config)?;
@@ -62,6 +61,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
         asker,
         certificates_end: tls.first_end(),
         bans: shared_bans(&bans),
+        banned: Arc::default(),
     };
     let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
@@ -69,7 +69,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let planes = listener_parts.planes.clone();
     let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
     let listeners = ProcessListeners::new(opened, listener_parts);
-    let authenticator = questions.map(|asked| start_authenticator(config, asked, inboxes.clone())).transpose()?;
+    let authenticator = start_authenticator(config, questions, &inboxes, &shared.banned)?;
     let admin_sockets = admin_sockets(&tls, admin_listener, admin_path.as_ref());
     let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
     let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans, connectors: connectors.clone() };
@@ -149,6 +149,8 @@ fn no_connectors(error: &io::Error) -> RunError {
 /// Every listener of the configuration, bound where the shards share it, with what its handshakes go by.
 fn bind_all(config: &Config) -> Result<(TlsFiles, Vec<Listening>), RunError> {
     let (files, of_listeners) = TlsFiles::load(config).map_err(RunError::Tls)?;
+    let no_thread = |error: io::Error| RunError::Thread("the watch of certificates".into(), error.to_string());
+    files.watch_ends().map_err(no_thread)?;
     let bind = |(listener, tls): (_, Option<ServerConfig>)| {
         let tls = tls.map(TlsListener::new);
         Ok(listening_of(listener, place_of(listener)?, layers_with(tls.as_ref())))
@@ -209,15 +211,26 @@ fn keep_bans(kept: KeptBans) -> BanKeeper {
     Arc::new(move |bans| kept.write(bans, Timestamp(clock::now().unix_ms)).map_err(|error| error.to_string()))
 }
 
+/// Who finds out whether clients may come in, where any listener asks.
 fn start_authenticator(
     config: &Config,
-    questions: Questions,
-    inboxes: Vec<InboxSender>,
-) -> Result<AuthenticatorHandle, RunError> {
+    questions: Option<Questions>,
+    inboxes: &[InboxSender],
+    banned: &Arc<BannedAddresses>,
+) -> Result<Option<AuthenticatorHandle>, RunError> {
+    let Some(questions) = questions else { return Ok(None) };
+    let outputs = AuthOutputs { inboxes: inboxes.to_vec(), banned: Arc::clone(banned) };
     let mut key = [0; 32];
     key.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random().to_ne_bytes()));
-    authenticator::start(questions, key, authenticator::inputs(config), inboxes)
+    authenticator::start(questions, key, authenticator::inputs(config), outputs)
+        .map(Some)
         .map_err(|error| RunError::Thread("the authenticator".into(), error.to_string()))
+}
+
+/// The admin server's place in the file system, if it is to have one.
+fn admin_path(config: &Config) -> Result<Option<SharedUnixListener>, RunError> {
+    let path = config.admin.admin_socket.path(|name| std::env::var_os(name));
+    path.map(|path| listen_for_admin_at(&path)).transpose()
 }
 
 /// The admin server's socket, if it is to have one. A port that nobody has chosen may be another broker's: then there is none.

@@ -12,8 +12,8 @@ use super::{
     Unit::{Bytes, Count, Seconds},
     lists::{self, MqttVersions, Networks, Origins, UserNames},
     value::{
-        Acceptance, AnonymousAccess, AuthMethod, CertificateUser, ClientCertificates, DeniedPublish, FullQueue,
-        FullQueueCode, ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion,
+        Acceptance, AnonymousAccess, AuthMethod, CertificateUser, ClientCertificates, DeniedPublish, ExpiredLists,
+        FullQueue, FullQueueCode, ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion,
     },
 };
 use crate::auth::Policy;
@@ -531,9 +531,15 @@ super::declare_settings! {
 
         /// Revocation lists of those authorities, as PEM files.
         ///
-        /// With them a client certificate is refused that is on its issuer's list, or whose issuer has no list here.
+        /// With them a client certificate is refused that is on its issuer's list, or whose issuer has no list here. A certificate between it and
+        /// tls_ca is refused if a list has it, and needs none.
         tls_crls: Vec<String> = Setting::new(
             "tls-crl", Kind::Texts { check: check_file, noun: "path", most: limits::TLS_CRLS_MAX }, Fallback::Text("none"),
+        ).for_each_listener(), Reload;
+
+        /// What becomes of clients whose issuer's list in tls_crl has expired: refuse or accept.
+        tls_crl_expired: ExpiredLists = Setting::new(
+            "tls-crl-expired", Kind::Choice { words: ExpiredLists::WORDS, planned: &[], bare: None }, Fallback::Text("refuse"),
         ).for_each_listener(), Reload;
 
         /// Oldest version of TLS that is taken: 1.2 or 1.3.

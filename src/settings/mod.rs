@@ -37,9 +37,9 @@ pub(crate) use value::FromValue;
 #[cfg(feature = "runtime")]
 pub(crate) use value::words;
 pub use value::{
-    Acceptance, AnonymousAccess, AuthMethod, CertificateUser, ClientCertificates, DeniedPublish, FullQueue,
-    FullQueueCode, ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion, Value,
-    WhenHttpDown,
+    Acceptance, AnonymousAccess, AuthMethod, CertificateUser, ClientCertificates, DeniedPublish, ExpiredLists,
+    FullQueue, FullQueueCode, ListenerKind, MethodOrder, OptionalFile, RefusedDollarTopics, TlsTickets, TlsVersion,
+    Value, WhenHttpDown,
 };
 
 /// Makes a struct of typed values and the constant that holds their rows.

@@ -160,6 +160,15 @@ pub enum TlsVersion {
     V13,
 }
 
+/// What becomes of clients whose certificates are looked up in a list that has expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpiredLists {
+    /// They stay outside.
+    Refuse,
+    /// The list is believed as before.
+    Accept,
+}
+
 /// Whether TLS clients get tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TlsTickets {
@@ -350,12 +359,35 @@ words!(CertificateUser {
     "alternative-name" => Self::AlternativeName,
 });
 words!(ClientCertificates { "off" => Self::Off, "optional" => Self::Optional, "required" => Self::Required });
+words!(ExpiredLists { "refuse" => Self::Refuse, "accept" => Self::Accept });
 words!(TlsTickets { "on" => Self::On, "off" => Self::Off });
 words!(TlsVersion { "1.2" => Self::V12, "1.3" => Self::V13 });
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_has_the_name_that_the_setting_says() {
+        let identity = PeerIdentity {
+            common_name: Some("pump-7".into()),
+            subject: Some("O=works, CN=pump-7".into()),
+            alternative_names: ["pump-7.example".into(), "urn:pump:7".into()].into(),
+            tls_version: None,
+        };
+        let nothing =
+            PeerIdentity { common_name: None, subject: None, alternative_names: [].into(), ..identity.clone() };
+        for (word, expected) in [
+            ("off", None),
+            ("common-name", Some("pump-7")),
+            ("subject", Some("O=works, CN=pump-7")),
+            ("alternative-name", Some("pump-7.example")),
+        ] {
+            let setting = CertificateUser::from_value(crate::settings::Value::Text(word.into()));
+            assert_eq!(setting.of(&identity), expected, "{word}");
+            assert_eq!(setting.of(&nothing), None, "{word}");
+        }
+    }
 
     #[test]
     fn loopback_admits_anonymous_clients_unless_told_otherwise() {

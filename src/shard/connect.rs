@@ -213,6 +213,7 @@ impl Shard {
             keep_alive_s,
             clean_start: connect.clean_start,
             session_present,
+            proxied_tls: arrival.identity.and_then(|identity| identity.tls_version.clone()),
         });
         self.publish_presence(turn, id, true, "");
         self.clients.arm(turn.now, id);
@@ -392,7 +393,8 @@ impl Shard {
         code: ReasonCode,
         text: &'static str,
     ) {
-        let refusal = Refusal { reason: CloseReason::Refused, code, text };
+        let reason = if code == ReasonCode::Banned { CloseReason::Banned } else { CloseReason::Refused };
+        let refusal = Refusal { reason, code, text };
         self.refuse_as(turn, connection, connect, refusal);
     }
 

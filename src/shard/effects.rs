@@ -114,6 +114,8 @@ pub enum Event {
         clean_start: bool,
         /// As CONNACK said.
         session_present: bool,
+        /// The version of TLS that a proxy has agreed on with it, as the proxy writes it.
+        proxied_tls: Option<Box<str>>,
     },
     /// A CONNECT was refused.
     Refused {

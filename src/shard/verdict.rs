@@ -190,7 +190,7 @@ impl Shard {
             listener_index,
             peer,
             listener,
-            identity: None,
+            identity: pending.identity.as_ref(),
             user_name: UserNameBasis::Claim,
         };
         let (connection, connect) = (pending.connection, pending.packet.get());

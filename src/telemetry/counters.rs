@@ -250,7 +250,9 @@ impl Report {
     /// Connections that ended for this reason before CONNACK had let their client in.
     pub fn refused(&self, reason: CloseReason) -> u64 {
         let by_shards = match reason {
-            CloseReason::Refused | CloseReason::ConnectionsFull => self.counters.closes[reason as usize],
+            CloseReason::Refused | CloseReason::Banned | CloseReason::ConnectionsFull => {
+                self.counters.closes[reason as usize]
+            }
             _ => 0,
         };
         self.transport.closes[reason as usize] + by_shards

@@ -118,6 +118,8 @@ pub enum CloseReason {
     ProxyHeader,
     /// An address that the listener's lists keep out.
     NetworkDenied,
+    /// An address or a client id that an operator, or `--ban-after`, has banned.
+    Banned,
     /// More connections a second than the listener, or its peer's address, may have.
     ConnectRate,
     /// A request of HTTP on a listener for WebSocket that opens none.
@@ -162,7 +164,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 37;
+    pub const COUNT: usize = 38;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -182,6 +184,7 @@ impl CloseReason {
         Self::TlsFailed,
         Self::ProxyHeader,
         Self::NetworkDenied,
+        Self::Banned,
         Self::ConnectRate,
         Self::UpgradeRefused,
         Self::WebSocket,
@@ -206,7 +209,7 @@ impl CloseReason {
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
     /// ([`crate::telemetry::TransportCounters`]).
-    pub const BEFORE_CONNACK: [Self; 25] = [
+    pub const BEFORE_CONNACK: [Self; 26] = [
         Self::Http,
         Self::Tls,
         Self::TlsPlainText,
@@ -220,6 +223,7 @@ impl CloseReason {
         Self::TlsFailed,
         Self::ProxyHeader,
         Self::NetworkDenied,
+        Self::Banned,
         Self::ConnectRate,
         Self::UpgradeRefused,
         Self::WebSocket,
@@ -288,6 +292,7 @@ impl CloseReason {
             Self::TlsFailed => "tls_failed",
             Self::ProxyHeader => "proxy_header",
             Self::NetworkDenied => "network_denied",
+            Self::Banned => "banned",
             Self::ConnectRate => "connect_rate",
             Self::UpgradeRefused => "upgrade_refused",
             Self::WebSocket => "websocket",

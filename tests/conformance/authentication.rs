@@ -5,6 +5,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
+use crate::client::Event;
+use crate::decode::Packet;
 use crate::packets::{Connect, PUBACK, Publish, V5, V31, V311, VERSIONS};
 use crate::world::{World, measured, with_flags};
 
@@ -136,7 +138,7 @@ fn what_comes_behind_connect_waits_for_the_verdict_and_is_heard_in_order() {
 
 /// argon2id is slow on purpose; who is connected must not notice.
 #[test]
-fn a_connected_client_is_served_while_hundreds_of_passwords_are_hashed() {
+fn a_connected_client_is_served_while_dozens_of_passwords_are_hashed() {
     let users = UsersFile::new("busy", "argon2id", &[("ann", "sesame")]);
     let flags = [&users.flags()[..], &["--allow-anonymous=false"]].concat();
     measured(&flags, |w, broker: &Broker| {
@@ -145,20 +147,27 @@ fn a_connected_client_is_served_while_hundreds_of_passwords_are_hashed() {
             .map(|n| w.start(&Connect::new(V5, w.id(&format!("g{n}"))).user("ann").password(format!("guess-{n}"))))
             .collect();
         let begun = Instant::now();
-        let mut slowest = Duration::ZERO;
-        for _ in 0..50 {
-            let sent = Instant::now();
+        for _ in 0..20 {
             client.ping();
-            slowest = slowest.max(sent.elapsed());
         }
-        assert!(
-            begun.elapsed() < Duration::from_secs(20),
-            "50 pings took {:?}, the slowest {slowest:?}",
-            begun.elapsed()
-        );
         // Known passwords need no hash meanwhile.
         assert_eq!(verdict(w, &Connect::new(V5, w.id("again")).user("ann").password("sesame")), 0);
-        let codes: Vec<u8> = guessers.iter_mut().map(|guesser| guesser.expect_connack().code).collect();
+        let served = begun.elapsed();
+        // The last hash is not done: neither the pings nor the login have waited for all of them.
+        let soon = || Instant::now() + Duration::from_millis(1);
+        let mut guesses: Vec<_> = guessers.iter_mut().map(|guesser| guesser.next_event(soon())).collect();
+        let waiting = guesses.iter().filter(|event| matches!(event, Event::Timeout)).count();
+        assert!(waiting > 0, "nobody was hashing any more after {served:?}");
+        for (event, guesser) in guesses.iter_mut().zip(&mut guessers) {
+            if matches!(event, Event::Timeout) {
+                *event = guesser.next_event(begun + Duration::from_secs(60));
+            }
+        }
+        let code = |event: &Event| match event {
+            Event::Packet(Packet::ConnAck(connack)) => connack.code,
+            other => panic!("{other:?}"),
+        };
+        let codes: Vec<u8> = guesses.iter().map(code).collect();
         // Those for whom there was no time are told that it was the broker's fault.
         assert!(codes.iter().all(|code| matches!(code, 0x86 | 0x88 | 0x89)), "{codes:x?}");
         assert!(codes.contains(&0x86), "{codes:x?}");

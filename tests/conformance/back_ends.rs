@@ -131,21 +131,42 @@ fn what_is_sent_behind_a_packet_that_is_asked_about_keeps_its_order() {
         for number in 0..4 {
             client.take_payload(&number.to_string());
         }
-        // A will that may be published, and one that may not.
-        for (root, heard) in [("open", true), ("shut", false)] {
+    });
+}
+
+/// The heir is above all rules: what it does not hear was not published.
+#[test]
+fn a_will_goes_out_where_the_back_end_allows_it_and_nowhere_else() {
+    let (server, counts) = back_end();
+    let (auth, acl) = (server.url("/auth"), server.url("/acl"));
+    with_flags(&["--auth-http-url", &auth, "--acl-http-url", &acl, "--sys-interval", "1"], |w| {
+        let root = |id: &str| w.connect(&Connect::new(V5, w.id(id)).user("root").password("r")).0;
+        let (mut heir, mut watcher) = (root("heir"), root("watcher"));
+        assert_eq!(watcher.subscribe("$SYS/broker/publish/messages/dropped/access_denied", 0), 0);
+        for (root, is_heard) in [("shut", false), ("open", true)] {
             let topic = format!("{root}/{}", w.topic("will"));
-            let mut heir = w.client(V5, "heir");
-            if heard {
-                assert_eq!(heir.subscribe(&topic, 0), 0);
+            assert_eq!(heir.subscribe(&topic, 0), 0);
+            let (mut dying, _) = w.connect(&Connect::new(V5, w.id("dying")).will(Will::new(&topic, root)));
+            let limit = Instant::now() + Duration::from_secs(60);
+            let about = format!("publish {topic}");
+            while !counts.lock().expect("no test panics with it").contains_key(&about) {
+                assert!(Instant::now() < limit, "nobody asks about the will");
+                std::thread::sleep(Duration::from_millis(10));
             }
-            let (mut dying, _) = w.connect(&Connect::new(V5, w.id("dying")).will(Will::new(&topic, "gone")));
-            dying.ping();
-            std::thread::sleep(Duration::from_millis(300));
+            // Decided about by the time that this is.
+            let code = dying.deliver(Publish::new(&topic, "alive").qos(1));
+            assert_eq!(code, if is_heard { 0 } else { 0x87 });
             dying.vanish();
-            if heard {
-                heir.take_payload("gone");
+            if !is_heard {
+                // What it published itself, and its will.
+                while watcher.take().payload != b"2" {
+                    assert!(Instant::now() < limit, "the will is not counted");
+                }
+                heir.ping(); // the next packet is the answer
             }
         }
+        heir.take_payload("alive");
+        heir.take_payload("open");
     });
 }
 

@@ -40,6 +40,9 @@ mod source_tables;
 mod sources;
 mod stall;
 mod tls;
+mod tls_choices;
+mod tls_lists;
+mod turned_away;
 mod unix;
 mod web;
 #[path = "../support/websocket.rs"]

@@ -54,7 +54,7 @@ fn named(text: &str) -> BTreeSet<&str> {
     words.filter(|word| word.starts_with("dunlin_") || word.starts_with("process_")).collect()
 }
 
-/// A broker that has everything that a scrape can show: TLS with a certificate that ends soon, and a data directory.
+/// A broker that has everything that a scrape can show: TLS with a certificate that ends soon and a revocation list, and a data directory.
 struct Whole {
     admin: Admin,
     _authority: Authority,
@@ -71,11 +71,13 @@ impl Whole {
     fn start(name: &str) -> Self {
         let authority = Authority::new(name);
         authority.issue("short", 7, 3);
-        let [certificate, key] = ["short.pem", "short.key"].map(|file| authority.path(file));
+        authority.revoke_until("crl.pem", &[8], 48 * 3_600);
+        let [certificate, key, ca, list] =
+            ["short.pem", "short.key", "ca.pem", "crl.pem"].map(|file| authority.path(file));
         let data = std::env::temp_dir().join(format!("dunlin-data-{name}-{}", std::process::id()));
         let more = format!(
             "[[listener]]\nname = \"plain\"\nport = 0\n[[listener]]\nname = \"secure\"\nkind = \"tls\"\nport = 0\ntls_cert = {certificate:?}\n\
-             tls_key = {key:?}\n[store]\nsegment_size = \"2MiB\"\n[session]\nmax_queued_messages = 1\n{CONNECTORS}"
+             tls_key = {key:?}\ntls_ca = {ca:?}\ntls_crl = {list:?}\ntls_client_cert = \"optional\"\n[store]\nsegment_size = \"2MiB\"\n[session]\nmax_queued_messages = 1\n{CONNECTORS}"
         );
         let data_flags = ["--storage", "disk", "--data-dir", data.to_str().expect("UTF-8")];
         Self { admin: Admin::start_with_flags(name, &more, &data_flags), _authority: authority, data }

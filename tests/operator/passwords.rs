@@ -22,7 +22,7 @@ fn file(users: &str, more: &str) -> String {
 }
 
 /// A line of a password file.
-fn user(name: &str, password: &str) -> String {
+pub(crate) fn user(name: &str, password: &str) -> String {
     let path = std::env::temp_dir().join(format!("dunlin-user-{name}-{password}-{}", std::process::id()));
     let status = Command::new(env!("CARGO_BIN_EXE_dunlin"))
         .args(["passwd", "-c", "-b", "-H", "sha512"])

@@ -108,3 +108,42 @@ fn a_listener_lets_in_the_versions_that_it_names() {
     assert!(reason == "unsupported_version" && line.contains(" level=3 "), "{line}");
     Client::connect(&broker, b'n').ping();
 }
+
+/// What a proxy says of its client's TLS: its version, and the common name of a certificate whose verification came to this.
+fn tls_tlv(verify: u32, name: &str) -> Vec<u8> {
+    let tlv = |kind: u8, value: &[u8]| [&[kind], &(value.len() as u16).to_be_bytes()[..], value].concat();
+    // The client spoke TLS and showed a certificate.
+    let inner = [&[3], &verify.to_be_bytes()[..], &tlv(0x21, b"TLSv1.3"), &tlv(0x22, name.as_bytes())].concat();
+    tlv(0x20, &inner)
+}
+
+#[test]
+fn a_name_that_a_proxy_has_verified_is_the_user_and_its_version_of_tls_is_told() {
+    let users = std::env::temp_dir().join(format!("dunlin-proxied-rules-{}", std::process::id()));
+    std::fs::write(&users, "user device-7\ntopic readwrite own/#\n").expect("a file");
+    let file = format!(
+        "[log]\nlevel = \"debug\"\n[auth]\nacl_file = {users:?}\n[[listener]]\nname = \"proxied\"\nbind = \"127.0.0.1:0\"\n\
+         allow_anonymous = true\nproxy_protocol = true\nproxy_from = \"127.0.0.0/8\"\ncertificate_user = \"common-name\"\n"
+    );
+    let broker = Broker::start("proxied-names", &file);
+    let come = |tlvs: &[u8]| {
+        let mut client = Client::open(&broker.addresses[0]);
+        client.send(&[&v2([203, 0, 113, 7], tlvs)[..], &CONNECT].concat());
+        assert_eq!(client.receive::<4>(), [0x20, 2, 0, 0]);
+        let line = broker.lines_to(" client_connected client=p ").pop().expect("a line");
+        // SUBSCRIBE own/#: only rules about the user allow it.
+        client.send(&[&[0x82, 10, 0, 1, 0, 5][..], b"own/#", &[0]].concat());
+        let [_, _, _, _, code] = client.receive::<5>();
+        (line, code)
+    };
+    let (line, code) = come(&tls_tlv(0, "device-7"));
+    assert!(line.contains(" user=device-7 ") && line.contains(" tls_version=1.3"), "{line}");
+    assert_eq!(code, 0);
+    for tlvs in [tls_tlv(1, "device-7"), Vec::new()] {
+        let (line, code) = come(&tlvs);
+        assert!(!line.contains(" user="), "{line}");
+        assert_eq!(line.contains(" tls_version=1.3"), !tlvs.is_empty(), "{line}");
+        assert_eq!(code, 0x80, "nobody has verified who it is");
+    }
+    std::fs::remove_file(users).expect("it is ours");
+}

@@ -32,11 +32,7 @@ impl Authority {
     pub(crate) fn new(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("dunlin-tls-{name}-{}", std::process::id()));
         fs::create_dir_all(&directory).expect("a temporary directory");
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let issuer = CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap()).unwrap();
         fs::write(directory.join("ca.pem"), issuer.pem()).unwrap();
         Self { directory, issuer }
     }
@@ -47,14 +43,17 @@ impl Authority {
 
     /// Writes `name.pem` and `name.key`, good for so many days from now.
     pub(crate) fn issue(&self, name: &str, serial: u64, days: i64) {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        self.issue_for("localhost", name, serial, days * DAY.as_secs().cast_signed());
+    }
+
+    /// The same for a host, and for so many seconds.
+    pub(crate) fn issue_for(&self, host: &str, name: &str, serial: u64, left_s: i64) {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let now = SystemTime::now();
-        params.not_before = (now - 100 * DAY).into();
-        let days_of = DAY * days.unsigned_abs() as u32;
-        params.not_after = if days < 0 { now - days_of } else { now + days_of }.into();
+        params.not_before = (SystemTime::now() - 100 * DAY).into();
+        params.not_after = from_now(left_s).into();
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         fs::write(self.directory.join(format!("{name}.pem")), certificate.pem()).unwrap();
@@ -62,21 +61,38 @@ impl Authority {
     }
 
     fn revoke(&self, serial: u64) {
-        let now = SystemTime::now();
+        self.revoke_until("crl.pem", &[serial], DAY.as_secs().cast_signed());
+    }
+
+    /// A list of these that is to be followed by a newer one in so many seconds.
+    pub(crate) fn revoke_until(&self, file: &str, serials: &[u64], left_s: i64) {
+        let since = SystemTime::now() - DAY;
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: since.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
         let list = CertificateRevocationListParams {
-            this_update: (now - DAY).into(),
-            next_update: (now + DAY).into(),
+            this_update: since.into(),
+            next_update: from_now(left_s).into(),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
-            revoked_certs: vec![RevokedCertParams {
-                serial_number: SerialNumber::from(serial),
-                revocation_time: (now - DAY).into(),
-                reason_code: None,
-                invalidity_date: None,
-            }],
+            revoked_certs: serials.iter().map(revoked).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        fs::write(self.directory.join("crl.pem"), list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+        fs::write(self.directory.join(file), list.signed_by(&self.issuer).unwrap().pem().unwrap()).unwrap();
+    }
+
+    /// An authority under this one, with its certificate in `name.pem` here.
+    pub(crate) fn delegate(&self, name: &str, serial: u64) -> Self {
+        let mut params = authority(name);
+        params.serial_number = Some(SerialNumber::from(serial));
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.issuer).unwrap();
+        fs::write(self.directory.join(format!("{name}.pem")), issuer.pem()).unwrap();
+        let directory = self.directory.join(name);
+        fs::create_dir_all(&directory).expect("a temporary directory");
+        Self { directory, issuer }
     }
 
     /// A `[[listener]]` table with these lines.
@@ -86,6 +102,19 @@ impl Authority {
             "[[listener]]\nname = {name:?}\nkind = \"tls\"\ntls_cert = {certificate:?}\ntls_key = {key:?}\n{more}\n"
         )
     }
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name.push(DnType::CommonName, format!("authority {name}"));
+    params
+}
+
+fn from_now(left_s: i64) -> SystemTime {
+    let left = Duration::from_secs(left_s.unsigned_abs());
+    if left_s < 0 { SystemTime::now() - left } else { SystemTime::now() + left }
 }
 
 impl Drop for Authority {
@@ -110,13 +139,13 @@ impl OpenSsl {
         Self(child)
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         // One that was refused is gone.
         let _ = self.0.stdin.as_mut().expect("stdin is piped").write_all(bytes);
     }
 
     /// `count` bytes, or fewer if the connection ends before.
-    fn read(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) fn read(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         let stdout = self.0.stdout.as_mut().expect("stdout is piped");
         stdout.take(count as u64).read_to_end(&mut bytes).expect("stdout is read");
@@ -219,7 +248,9 @@ fn whoever_is_refused_is_counted_and_told_by_reason() {
     assert_eq!(plain.0.read(&mut [0; 8]).unwrap_or(0), 0, "nothing that it could read");
     refused("tls_plain_text");
     // A peer that does not accept what it is shown says so.
-    drop(OpenSsl::connect(address, &["-CAfile", &other.path("ca.pem"), "-verify_return_error"]));
+    let mut peer = OpenSsl::connect(address, &["-CAfile", &other.path("ca.pem"), "-verify_return_error"]);
+    assert!(peer.read(1).is_empty(), "it ends by itself");
+    refused("tls_alert");
 }
 
 #[test]

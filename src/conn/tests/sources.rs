@@ -216,3 +216,100 @@ fn peers_of_a_path_are_called_what_their_account_is_called() {
         assert_eq!(connected, Some(called));
     }
 }
+
+#[cfg(feature = "tls")]
+mod banned {
+    use super::*;
+    use crate::auth::BannedAddresses;
+    use crate::auth::operator_bans::{BannedWho, OperatorBan, OperatorBans};
+    use crate::conn::tls::TlsListener;
+    use crate::conn::tls::tests::{Pki, client_config, server_config, suites};
+    use crate::time::{Deadline, Timestamp};
+
+    const HEADER: &[u8] = b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 8883\r\n";
+
+    /// A listener for TLS, and the first bytes that a client says to it.
+    fn listening_for_tls(settings: ListenerSettings) -> (Stage, Vec<u8>) {
+        let (pki, suites) = (Pki::new(), suites());
+        let [mut stage, ..] = Stage::listening(ListenerSettings::default());
+        let layers = ListenerLayers::Tls(TlsListener::new(server_config(&pki, &suites[0], false)));
+        let settings = ListenerSettings { kind: ListenerKind::Tls, ..settings };
+        stage.connections.replace_listener(ADDED, Arc::new(settings), Arc::default(), layers);
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        let client = Arc::new(client_config(&pki, &suites[0], false));
+        let mut hello = Vec::new();
+        rustls::ClientConnection::new(client, name).unwrap().write_tls(&mut hello).unwrap();
+        (stage, hello)
+    }
+
+    fn banning(network: &str, bits: u8) -> Arc<OperatorBans> {
+        let mut bans = OperatorBans::default();
+        let ban = OperatorBan { until: None, reason: "x".into() };
+        assert!(bans.add(Timestamp(0), BannedWho::Network(network.parse().unwrap(), bits), ban));
+        Arc::new(bans)
+    }
+
+    fn failed(address: &str, until: Deadline) -> Arc<BannedAddresses> {
+        let addresses = BannedAddresses::default();
+        addresses.replace([(address.parse().unwrap(), until)].into());
+        Arc::new(addresses)
+    }
+
+    /// Whether the handshake of somebody who says this has begun.
+    fn shakes(stage: &mut Stage, id: ConnectionId, bytes: &[u8]) -> bool {
+        stage.receive(id, bytes, false);
+        stage.operations().iter().any(|operation| matches!(operation, Operation::Handshake { .. }))
+    }
+
+    #[test]
+    fn whoever_is_banned_pays_and_costs_no_handshake() {
+        let (mut stage, hello) = listening_for_tls(ListenerSettings::default());
+        let by_operator = |stage: &mut Stage, on| stage.connections.use_bans(on);
+        let good = |stage: &mut Stage, address: &str| {
+            let id = stage.come(peer(address)).unwrap();
+            shakes(stage, id, &hello)
+        };
+        assert!(good(&mut stage, "192.0.2.1:1"), "the test has a client hello");
+        by_operator(&mut stage, Some(banning("192.0.2.0", 24)));
+        assert_eq!(stage.come(peer("192.0.2.1:2")), Err(CloseReason::Banned));
+        assert_eq!(stage.come(peer("[::ffff:192.0.2.9]:2")), Err(CloseReason::Banned));
+        assert!(good(&mut stage, "192.0.3.1:1"));
+        by_operator(&mut stage, None);
+        assert!(good(&mut stage, "192.0.2.1:3"), "it was lifted");
+        let until = stage.now.after_s(60);
+        stage.connections.watch_banned(failed("2001:db8::", until));
+        assert_eq!(stage.come(peer("[2001:db8::9]:1")), Err(CloseReason::Banned), "of the same /64");
+        assert!(good(&mut stage, "192.0.2.1:4"));
+        stage.now.mono_ns += 60_000_000_000;
+        assert!(good(&mut stage, "[2001:db8::9]:2"), "it has run out");
+    }
+
+    /// The proxy's own address is that of many: it is not asked.
+    #[test]
+    fn the_address_that_a_proxy_tells_is_asked_before_the_handshake() {
+        let settings = ListenerSettings {
+            proxy_protocol: true,
+            proxy_from: networks(&["192.0.2.1"]),
+            ..ListenerSettings::default()
+        };
+        let (mut stage, hello) = listening_for_tls(settings);
+        stage.connections.use_bans(Some(banning("192.0.2.1", 32)));
+        let through = |stage: &mut Stage| {
+            let id = stage.come(peer("192.0.2.1:1")).unwrap();
+            let shakes = shakes(stage, id, &[HEADER, &hello].concat());
+            (shakes, stage.connections.refused().map(|refused| refused.reason).collect::<Vec<_>>())
+        };
+        assert_eq!(through(&mut stage), (true, vec![]));
+        let until = stage.now.after_s(60);
+        stage.connections.watch_banned(failed("198.51.100.7", until));
+        assert_eq!(through(&mut stage), (false, vec![CloseReason::Banned]));
+    }
+
+    /// Without a handshake to be spared, CONNACK tells the client why.
+    #[test]
+    fn a_listener_without_tls_hears_connect() {
+        let [mut stage, ..] = Stage::listening(ListenerSettings::default());
+        stage.connections.use_bans(Some(banning("192.0.2.1", 32)));
+        assert!(stage.come(peer("192.0.2.1:1")).is_ok());
+    }
+}

@@ -163,6 +163,10 @@ impl Handshake {
         }
     }
 
+    fn is_past(&self, end_s: i64) -> bool {
+        self.config.time_provider.current_time().is_some_and(|now| now.as_secs() > end_s.max(0).unsigned_abs())
+    }
+
     /// Takes the keys.
     fn finish(&mut self) -> HandshakeOutcome {
         let connection = self.connection.take().expect("it is done once");
@@ -170,7 +174,13 @@ impl Handshake {
             Some(ProtocolVersion::TLSv1_3) => Protocol::V13,
             _ => Protocol::V12,
         };
-        let identity = connection.peer_certificates().and_then(|certificates| certificates.first()).map(identity_of);
+        let certificate = connection.peer_certificates().and_then(|certificates| certificates.first());
+        let (identity, end_s) = certificate.map(identity_of).unzip();
+        // Whoever resumes is not verified anew: the ticket has what was shown then.
+        if end_s.is_some_and(|end_s| self.is_past(end_s)) {
+            self.output.clear(); // another ticket is good for nothing
+            return failed(&rustls::Error::InvalidCertificate(rustls::CertificateError::Expired));
+        }
         let records_max = records_max(&connection);
         let suite = connection.negotiated_cipher_suite().map_or(0, |suite| u16::from(suite.suite()));
         let agreed = TlsParameters { is_v13: protocol == Protocol::V13, suite };

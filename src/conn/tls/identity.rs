@@ -9,9 +9,10 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::auth::PeerIdentity;
 
-/// The names in a certificate.
-pub(super) fn identity_of(certificate: &CertificateDer<'_>) -> Arc<PeerIdentity> {
-    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return Arc::default() };
+/// The names in a certificate, and the last second in which it is good, in Unix time.
+pub(super) fn identity_of(certificate: &CertificateDer<'_>) -> (Arc<PeerIdentity>, i64) {
+    let Ok((_, certificate)) = X509Certificate::from_der(certificate) else { return (Arc::default(), i64::MAX) };
+    let end_s = certificate.validity().not_after.timestamp();
     let subject = certificate.subject();
     let common_name = subject.iter_common_name().next().and_then(|name| name.as_str().ok());
     let names = certificate.subject_alternative_name().ok().flatten();
@@ -20,10 +21,11 @@ pub(super) fn identity_of(certificate: &CertificateDer<'_>) -> Arc<PeerIdentity>
         GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).into()),
         _ => None,
     });
-    Arc::new(PeerIdentity {
+    let identity = Arc::new(PeerIdentity {
         common_name: common_name.map(Into::into),
         subject: Some(subject.to_string().into()),
         alternative_names: alternative_names.collect(),
         tls_version: None, // a proxy tells it
-    })
+    });
+    (identity, end_s)
 }

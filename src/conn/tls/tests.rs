@@ -4,12 +4,16 @@ mod hostile;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls::crypto::{CryptoProvider, aws_lc_rs::default_provider};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion, version,
+};
 
 use super::layer::{Tls, TlsListener};
 use crate::conn::layer::{LayerEnd, WireLayer};
@@ -320,10 +324,50 @@ fn a_client_certificate_becomes_an_identity() {
         assert!(identity.subject.as_deref().unwrap().contains("CN=device-7"), "{identity:?}");
         let names: Vec<&str> = identity.alternative_names.iter().map(AsRef::as_ref).collect();
         assert_eq!(names, ["device-7.example", "urn:device:7"]);
-        // Who comes back with a ticket is who it was.
-        let mut again = Ends::new(server_config(&pki, suite, true), &client);
-        again.exchange().unwrap();
-        assert!(again.tls.take_learned().unwrap().identity.is_some());
+    }
+}
+
+/// The time of somebody who connects much later.
+#[derive(Debug)]
+struct Clock(u64);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0)))
+    }
+}
+
+#[test]
+fn a_ticket_is_good_for_no_longer_than_the_certificate_that_was_shown_for_it() {
+    // Certificates of rcgen end with the year 4095.
+    let end_s = 67_090_118_400;
+    let pki = Pki::new();
+    for suite in &suites() {
+        let client = Arc::new(client_config(&pki, suite, true));
+        let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().unwrap();
+        let come = |now_s: u64| {
+            let mut server = server_config(&pki, suite, true);
+            (server.ticketer, server.time_provider) = (Arc::clone(&ticketer), Arc::new(Clock(now_s)));
+            let mut ends = Ends::new(server, &client);
+            ends.client.writer().write_all(b"CONNECT").unwrap();
+            ends.exchange().unwrap();
+            let _ = ends.seal(&[]); // a ticket waits for MQTT
+            ends
+        };
+        let before = 1_800_000_000;
+        let first = come(before);
+        assert_eq!(first.client.handshake_kind(), Some(HandshakeKind::Full), "{}", suite.name);
+        for now_s in [before + 60, end_s] {
+            let mut again = come(now_s);
+            assert_eq!(again.client.handshake_kind(), Some(HandshakeKind::Resumed), "{}", suite.name);
+            assert_eq!((again.end, &again.opened[..]), (None, &b"CONNECT"[..]), "{}", suite.name);
+            let identity = again.tls.take_learned().unwrap().identity.unwrap();
+            assert_eq!(identity.common_name.as_deref(), Some("device-7"), "who comes back is who it was");
+        }
+        let late = come(end_s + 1);
+        assert_eq!(late.client.handshake_kind(), Some(HandshakeKind::Resumed), "{}", suite.name);
+        let Some(LayerEnd::Failed(failure)) = late.end else { panic!("{}: it comes in", suite.name) };
+        assert_eq!((failure.reason, &late.opened[..]), (CloseReason::TlsExpired, &b""[..]), "{}", suite.name);
     }
 }
 

@@ -4,28 +4,29 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{ClientCertVerifierBuilder, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, version};
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::ends::{EndOf, FileEnd};
 use super::files::{SettingPlace, path, paths};
 use super::keys;
-use super::problem::{TlsProblem, place_name};
+use super::problem::TlsProblem;
 use super::resolver::Resolver;
-use crate::limits::TLS_EXPIRY_WARNING_DAYS;
+use super::revocation::WholeChain;
 use crate::services::admin::AdminCertificate;
-use crate::settings::{ClientCertificates, ListenerSettings, TlsTickets, TlsVersion};
+use crate::settings::{ClientCertificates, ExpiredLists, ListenerSettings, TlsTickets, TlsVersion};
 
 /// What a client may offer as the protocol inside (ALPN), as IANA lists it.
 const ALPN: &[u8] = b"mqtt";
 /// What browsers name: WebSocket begins as HTTP (RFC 6455, 1.2; RFC 7301).
 const ALPN_OF_WEBSOCKET: &[u8] = b"http/1.1";
-const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
-/// Reads all files of a listener. What is right and yet worth a word goes to `found`.
+/// Reads all files of a listener. How long they are good for goes to `found`.
 pub(super) fn build(
     settings: &ListenerSettings,
     tickets: &mut SharedTickets,
@@ -40,7 +41,7 @@ pub(super) fn build(
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
         .map_err(|_| place.problem("none of them is of a version that tls_min_version allows"))?;
-    let builder = match verifier(settings, &provider)? {
+    let builder = match verifier(settings, &provider, found)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
@@ -78,14 +79,39 @@ impl SharedTickets {
     }
 }
 
-/// What is worth a word of certificates that are right.
+/// How long the files are good for that are right.
 #[derive(Debug, Default)]
 pub(super) struct CertificatesFound {
-    pub(super) warnings: Vec<String>,
-    /// When the first of them ends, in Unix seconds.
-    pub(super) first_end_s: Option<i64>,
-    /// When which of them ends.
-    pub(super) ends: Vec<AdminCertificate>,
+    pub(super) ends: Vec<FileEnd>,
+}
+
+impl CertificatesFound {
+    fn note(&mut self, settings: &ListenerSettings, of: EndOf, file: &Path, end_s: i64) {
+        let (listener, file) = (settings.name.to_string(), file.display().to_string());
+        self.ends.push(FileEnd { of, listener, file, end_s });
+    }
+
+    /// What is worth a word now.
+    pub(super) fn warnings(&self, now_s: i64) -> Vec<String> {
+        self.ends.iter().filter_map(|end| end.warning(now_s)).collect()
+    }
+
+    /// When the first of the certificates ends, or else of the lists, in Unix seconds.
+    pub(super) fn first_end_s(&self, is_list: bool) -> Option<i64> {
+        let of_kind = self.ends.iter().filter(|end| matches!(end.of, EndOf::RevocationList(_)) == is_list);
+        of_kind.map(|end| end.end_s).min()
+    }
+
+    /// When which certificate ends.
+    pub(super) fn certificates(&self) -> Vec<AdminCertificate> {
+        let certificates = self.ends.iter().filter(|end| end.of == EndOf::Certificate);
+        let view = |end: &FileEnd| AdminCertificate {
+            listener: end.listener.clone(),
+            file: end.file.clone(),
+            end_s: end.end_s,
+        };
+        certificates.map(view).collect()
+    }
 }
 
 /// The cipher suites that were chosen.
@@ -108,6 +134,7 @@ fn provider(settings: &ListenerSettings) -> Result<CryptoProvider, TlsProblem> {
 fn verifier(
     settings: &ListenerSettings,
     provider: &Arc<CryptoProvider>,
+    found: &mut CertificatesFound,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsProblem> {
     let of_ca = SettingPlace { listener: &settings.name, key: "tls_ca" };
     let of_lists = SettingPlace { key: "tls_crl", ..of_ca };
@@ -136,15 +163,39 @@ fn verifier(
     }
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     for file in &lists {
-        builder = builder.with_crls(of_lists.lists(file)?);
+        let read = of_lists.lists(file)?;
+        note_lists(settings, file, &read, found);
+        builder = builder.with_crls(read);
     }
-    if !lists.is_empty() {
-        builder = builder.only_check_end_entity_revocation();
+    if settings.tls_crl_expired == ExpiredLists::Refuse {
+        builder = builder.enforce_revocation_expiration();
     }
     if settings.tls_client_certificates == ClientCertificates::Optional {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map(Some).map_err(|error| of_lists.problem(format!("a revocation list cannot be used: {error}")))
+    let build = |builder: ClientCertVerifierBuilder| {
+        builder.build().map_err(|error| of_lists.problem(format!("a revocation list cannot be used: {error}")))
+    };
+    if lists.is_empty() {
+        return build(builder).map(Some);
+    }
+    let own = build(builder.clone().only_check_end_entity_revocation())?;
+    let all = build(builder.allow_unknown_revocation_status())?;
+    Ok(Some(Arc::new(WholeChain { own, all })))
+}
+
+/// When the first list of a file ends.
+fn note_lists(
+    settings: &ListenerSettings,
+    file: &Path,
+    lists: &[CertificateRevocationListDer<'_>],
+    found: &mut CertificatesFound,
+) {
+    let parsed = lists.iter().filter_map(|list| CertificateRevocationList::from_der(list).ok());
+    let Some(end_s) = parsed.filter_map(|(_, list)| list.next_update()).map(|end| end.timestamp()).min() else {
+        return;
+    };
+    found.note(settings, EndOf::RevocationList(settings.tls_crl_expired), file, end_s);
 }
 
 /// Every chain with its key.
@@ -185,22 +236,8 @@ fn certified_keys(
     Ok(all)
 }
 
-/// When a certificate ends; one that will soon be good for nothing, or is, is warned of.
+/// When a certificate ends.
 fn note_end(settings: &ListenerSettings, file: &Path, first: &CertificateDer<'_>, found: &mut CertificatesFound) {
     let Ok((_, certificate)) = X509Certificate::from_der(first) else { return };
-    let now_s = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs().cast_signed());
-    let end_s = certificate.validity().not_after.timestamp();
-    found.first_end_s = Some(found.first_end_s.map_or(end_s, |first_s| first_s.min(end_s)));
-    let (left_s, warnings) = (end_s - now_s, &mut found.warnings);
-    let (listener, file) = (place_name(&settings.name), file.display());
-    found.ends.push(AdminCertificate { listener: settings.name.to_string(), file: file.to_string(), end_s });
-    if left_s < 0 {
-        let days = -left_s / SECONDS_PER_DAY;
-        warnings.push(format!("{listener} tls_cert: {file} expired {days} days ago: clients refuse it"));
-    } else if left_s < TLS_EXPIRY_WARNING_DAYS * SECONDS_PER_DAY {
-        let days = left_s / SECONDS_PER_DAY;
-        warnings.push(format!("{listener} tls_cert: {file} expires in {days} days"));
-    }
+    found.note(settings, EndOf::Certificate, file, certificate.validity().not_after.timestamp());
 }

@@ -5,19 +5,24 @@
 //! is wrong is told with setting, file, line where there is one, and how to mend it. Secrets are in no message.
 //! Leaves to others: handshakes (`conn::tls`), when to read again.
 //!
-//! Reading order: `build` (one listener), `files`, `keys`, `resolver`, `problem`.
+//! Reading order: `build` (one listener), `files`, `keys`, `resolver`, `revocation`, `ends`, `problem`.
 
 mod build;
+mod ends;
 mod files;
 mod keys;
 mod problem;
 mod resolver;
+mod revocation;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{io, thread};
 
 use arc_swap::ArcSwap;
 
 use build::{CertificatesFound, SharedTickets};
+use ends::FileEnd;
 
 use crate::config::Config;
 use crate::conn::tls::ServerConfig;
@@ -33,7 +38,7 @@ pub use problem::TlsProblem;
 /// # Errors
 /// Everything that is wrong with them.
 pub fn check_tls(config: &Config) -> Result<Vec<String>, Vec<TlsProblem>> {
-    load_all(config, &mut SharedTickets::default()).map(|read| read.found.warnings)
+    load_all(config, &mut SharedTickets::default()).map(|read| read.found.warnings(now_s()))
 }
 
 /// What handshakes go by that is not a listener's own.
@@ -46,6 +51,8 @@ pub(super) struct TlsFiles {
     first_end: Arc<CertificatesEnd>,
     /// When each of them ends, for the admin server.
     ends: AdminCertificates,
+    /// When which file ends, for whoever tells it before.
+    all_ends: FileEnds,
 }
 
 /// What all files come to. Nothing goes by it yet.
@@ -62,7 +69,8 @@ impl TlsFiles {
         let (mut tickets, first_end) = (SharedTickets::default(), Arc::default());
         let mut read = load_all(config, &mut tickets)?;
         let admin = read.admin.take().map(|config| Arc::new(ArcSwap::from_pointee(config)));
-        let files = Self { admin, tickets: Mutex::new(tickets), first_end, ends: Arc::default() };
+        let files =
+            Self { admin, tickets: Mutex::new(tickets), first_end, ends: Arc::default(), all_ends: Arc::default() };
         let of_listeners = files.take_over(read);
         Ok((files, of_listeners))
     }
@@ -82,6 +90,13 @@ impl TlsFiles {
         Arc::clone(&self.ends)
     }
 
+    /// Says so, from now on, when one of them comes near its end.
+    pub(super) fn watch_ends(&self) -> io::Result<()> {
+        let ends = Arc::clone(&self.all_ends);
+        thread::Builder::new().name("expiry-watch".into()).spawn(move || watch(&ends))?;
+        Ok(())
+    }
+
     /// Reads them again; with anything wrong nothing changes, and nothing changes before [`Self::take_over`].
     pub(super) fn read_again(&self, config: &Config) -> Result<TlsRead, Vec<TlsProblem>> {
         // One that panicked has left them whole.
@@ -94,13 +109,39 @@ impl TlsFiles {
         if let (Some(admin), Some(config)) = (&self.admin, read.admin) {
             admin.store(Arc::new(config));
         }
-        self.ends.store(Arc::new(read.found.ends));
-        self.first_end.set(read.found.first_end_s);
-        for warning in &read.found.warnings {
+        let found = read.found;
+        self.ends.store(Arc::new(found.certificates()));
+        self.first_end.set(found.first_end_s(false));
+        self.first_end.set_lists(found.first_end_s(true));
+        for warning in &found.warnings(now_s()) {
             log::event::config_warning(warning);
         }
+        self.all_ends.store(Arc::new(found.ends));
         read.listeners
     }
+}
+
+/// When which file ends, now and after each reload.
+type FileEnds = Arc<ArcSwap<Vec<FileEnd>>>;
+/// Others are read at a reload, and the clock may be set.
+const LOOK_AGAIN_S: i64 = 60 * 60;
+
+fn watch(ends: &FileEnds) {
+    let mut before_s = now_s();
+    loop {
+        let next_s = ends.load().iter().filter_map(|end| end.next_mark_s(before_s)).min();
+        let wait_s = next_s.map_or(LOOK_AGAIN_S, |next_s| (next_s - now_s()).clamp(1, LOOK_AGAIN_S));
+        thread::sleep(Duration::from_secs(wait_s.unsigned_abs()));
+        let now_s = now_s();
+        for text in ends.load().iter().filter_map(|end| end.due(before_s, now_s)) {
+            log::event::expiry_warning(&text);
+        }
+        before_s = now_s;
+    }
+}
+
+fn now_s() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
 
 fn load_all(config: &Config, tickets: &mut SharedTickets) -> Result<TlsRead, Vec<TlsProblem>> {

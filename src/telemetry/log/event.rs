@@ -31,8 +31,8 @@ pub struct ClientConnected<'a> {
     pub session_present: bool,
     /// The shard that owns the session.
     pub shard: u64,
-    /// Version and cipher suite of its TLS, where that is wanted.
-    pub tls: Option<(&'a str, &'a str)>,
+    /// Version of its TLS, and the cipher suite unless a proxy has that alone, where they are wanted.
+    pub tls: Option<(&'a str, Option<&'a str>)>,
 }
 
 /// Without the peer, which can be shown and not debugged.
@@ -46,7 +46,7 @@ impl ClientConnected<'_> {
     /// Logs it, or counts it in a storm.
     pub fn log(&self) {
         let Self { client, user, peer, version, keep_alive_s, clean_start, session_present, shard, tls } = *self;
-        let (tls_version, tls_cipher) = tls.unzip();
+        let (tls_version, tls_cipher) = (tls.map(|(version, _)| version), tls.and_then(|(_, cipher)| cipher));
         if LogKind::ClientConnected.admit() {
             info!(
                 target: TARGET,
@@ -475,6 +475,11 @@ pub fn service_manager_unreachable(socket: &str, text: &str) {
 /// A setting is legal but probably not meant.
 pub fn config_warning(text: &str) {
     warn!(target: TARGET, event = "config_warning", text);
+}
+
+/// A certificate or a revocation list comes near its end, or has come to it.
+pub fn expiry_warning(text: &str) {
+    warn!(target: TARGET, event = "expiry_warning", text);
 }
 
 /// A setting, a file or a flag is wrong, and there is no log yet.

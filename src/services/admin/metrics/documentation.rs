@@ -44,6 +44,7 @@ fn scrape(shards: usize, listeners: usize) -> Scrape {
         uptime: Duration::from_secs(60),
         certificates_end_s: Some(1_800_000_000),
         sources: vec![SourceFigures { name: "orders".to_owned(), lag: Some(7), ..SourceFigures::default() }],
+        lists_end_s: Some(1_800_000_000),
         sinks: vec![SinkFigures { name: "warehouse".to_owned(), ..SinkFigures::default() }],
         ..Scrape::default()
     }

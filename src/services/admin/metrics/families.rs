@@ -288,6 +288,12 @@ pub(super) const FAMILIES: &[Family] = &[
         "When the first certificate of a listener expires, since 1970; absent without TLS",
         |scrape, _, to| to.one_if(scrape.certificates_end_s.and_then(|end_s| u64::try_from(end_s).ok())),
     ),
+    gauge(
+        "dunlin_revocation_list_end_timestamp",
+        Seconds,
+        "When the first revocation list of a listener expires, since 1970; absent without one",
+        |scrape, _, to| to.one_if(scrape.lists_end_s.and_then(|end_s| u64::try_from(end_s).ok())),
+    ),
     // --- bridges -------------------------------------------------------------------------------------------------------
     gauge(
         "dunlin_bridge_connected",

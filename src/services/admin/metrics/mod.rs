@@ -94,6 +94,7 @@ async fn scrape(state: &AdminState) -> Scrape {
         uptime: state.started.elapsed(),
         listeners: state.listeners.load().iter().map(|listener| scrape::ListenerFigures::of(listener)).collect(),
         certificates_end_s: state.certificates_end.end_s(),
+        lists_end_s: state.certificates_end.lists_end_s(),
         queued_memory_max_bytes: known.queued_memory_max_bytes,
         logins_refused: state.logins_refused.load(Ordering::Relaxed),
         is_draining: state.with_drain(|drain| drain.is_some()),

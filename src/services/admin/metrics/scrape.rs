@@ -128,6 +128,8 @@ pub(super) struct Scrape {
     pub(super) listeners: Vec<ListenerFigures>,
     /// In Unix seconds.
     pub(super) certificates_end_s: Option<i64>,
+    /// The same of revocation lists.
+    pub(super) lists_end_s: Option<i64>,
     pub(super) queued_memory_max_bytes: u64,
     /// Wrong passwords at the admin server.
     pub(super) logins_refused: u64,
