@@ -51,6 +51,11 @@ impl Closing {
         self.waiting.is_empty()
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> u32 {
+        self.waiting.len() as u32
+    }
+
     /// One more waits.
     pub(super) fn add(&mut self, socket: SocketId, under_way: UnderWay, unsent: Unsent) {
         if let UnderWay::Receive(connection) = under_way {

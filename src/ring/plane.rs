@@ -85,7 +85,7 @@ impl Plane {
 
     /// Sockets that the caller has.
     pub fn sockets(&self) -> u32 {
-        self.rings.sockets()
+        self.rings.sockets() - self.closing.len()
     }
 
     /// Opens a listener and accepts from it the first [`ACCEPTS_PER_TURN`] connections, and more whenever `accept_more`
