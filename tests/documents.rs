@@ -10,6 +10,8 @@ mod support;
 
 #[path = "documents/anchors.rs"]
 mod anchors;
+#[path = "documents/flags.rs"]
+mod flags;
 #[path = "documents/guides.rs"]
 mod guides;
 #[path = "documents/log_events.rs"]
