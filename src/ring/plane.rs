@@ -23,7 +23,9 @@ use crate::ids::{ConnectionId, ListenerId, SocketId};
 use rustix::net::SocketFlags;
 use rustix::net::addr::SocketAddrArg;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{BorrowedFd, OwnedFd};
+#[cfg(test)]
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// One shard's sockets. Lives on the thread that made it.
@@ -71,7 +73,8 @@ impl Plane {
     }
 
     /// The descriptor to sleep on: a blocking eventfd, readable (8 bytes) when there is something to do.
-    pub fn eventfd(&self) -> BorrowedFd<'_> {
+    #[cfg(test)]
+    pub(super) fn eventfd(&self) -> BorrowedFd<'_> {
         self.rings.handle.eventfd()
     }
 
