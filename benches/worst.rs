@@ -83,7 +83,7 @@ impl World {
     }
 
     /// Does what the pump does between two inputs: everything is stored, applied by the other shard and sent.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         for _ in 0..3 {
             let mut last = None;
             for (_, batch) in self.fx.mesh.batches() {
@@ -117,7 +117,7 @@ impl World {
         let began = Stopwatch::start();
         let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
         let connect = Connect::decode(frame).expect("a CONNECT");
-        let arrival = ConnectInfo {
+        let info = ConnectInfo {
             assigned_client_id: false,
             listener_index: 0,
             peer: None,
@@ -127,10 +127,10 @@ impl World {
         };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
-            Input::Connect { connection, connect: &connect, arrival },
+            Input::Connect { connection, connect: &connect, info },
         );
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         (connection, took)
     }
 
@@ -139,7 +139,7 @@ impl World {
         let began = Stopwatch::start();
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Closed { connection });
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
     }
 
@@ -150,7 +150,7 @@ impl World {
         let packet = decode(frame, Version::V5, Side::Server).expect("a packet a client may send");
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Packet { connection, packet });
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
     }
 
@@ -165,7 +165,7 @@ impl World {
         let input = Input::Command { request: RequestId(0), command, edge: &transport };
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
     }
 
@@ -185,7 +185,7 @@ impl World {
             Input::Tick { transport: &TransportCounters::default() },
         );
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
     }
 }
@@ -620,7 +620,7 @@ fn all_waiting() -> (World, Vec<Ask>) {
     let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
     let payload = vec![b'x'; 1_000];
     let listener = Arc::new(ListenerSettings { policy: Policy::Ask, ..ListenerSettings::default() });
-    let arrival = ConnectInfo {
+    let info = ConnectInfo {
         assigned_client_id: false,
         listener_index: 0,
         peer: None,
@@ -642,7 +642,7 @@ fn all_waiting() -> (World, Vec<Ask>) {
         };
         let connect = Connect { will: Some(will), ..kept(&name) };
         let connection = ConnectionId::new(100 + number, 1);
-        let input = Input::Connect { connection, connect: &connect, arrival };
+        let input = Input::Connect { connection, connect: &connect, info };
         world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, input);
         asks.append(&mut world.fx.asks);
         world.fx.clear();
@@ -695,7 +695,7 @@ fn old_packet(world: &mut World, connection: ConnectionId, bytes: &[u8]) -> Dura
     let packet = decode(frame, Version::V311, Side::Server).expect("a packet a client may send");
     world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, Input::Packet { connection, packet });
     let took = began.elapsed();
-    world.settle();
+    world.run_until_idle();
     took
 }
 
