@@ -284,6 +284,16 @@ fn tcp_asks_whether_a_silent_client_is_still_there() {
 }
 
 #[test]
+fn a_connection_breaks_as_soon_as_the_listener_says() {
+    for (timeout_s, expected_ms) in [(90, 90_000), (0, 0)] {
+        let [mut stage, _] = two_of(1_000, |settings| settings.tcp_user_timeout_s = timeout_s);
+        let _client = stage.client(1);
+        let socket = stage.edge.plane.as_file(crate::ids::SocketId::new(0, 0));
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&socket).unwrap(), expected_ms, "{timeout_s} s");
+    }
+}
+
+#[test]
 fn that_connections_were_lost_does_not_keep_it_from_being_told_that_there_is_no_room() {
     let [mut stage, _] = two_of(4, |_| ());
     let _clients: Vec<TcpStream> = (0..4).map(|number| stage.client(number)).collect();
