@@ -122,7 +122,7 @@ impl Plane {
 
     /// Whether a listener accepts nothing because no ring has a slot for what might come, and none can be added.
     pub fn is_out_of_room(&self) -> bool {
-        self.listeners.are_out_of_room()
+        self.listeners.are_out_of_room(&self.rings)
     }
 
     /// Stops accepting. Connections that the kernel has completed already may still be told.
