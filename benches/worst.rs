@@ -8,7 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dunlin::auth::{Ask, Policy, Verdict};
+use dunlin::auth::acl::{RuleSet, parse_mosquitto};
+use dunlin::auth::operator_bans::{BannedWho, OperatorBan, OperatorBans};
+use dunlin::auth::{Ask, Policy, Profile, Profiles, Verdict};
 use dunlin::codec::{
     AckKind, Connect, ConnectWill, PublishOut, ReasonCode, Side, SubscribeFilter, SubscriptionOptions, Version, decode,
     encode_ack, encode_subscribe, encode_unsubscribe, frame,
@@ -19,12 +21,12 @@ use dunlin::session::{Message, MessageRef};
 use dunlin::settings::ListenerSettings;
 use dunlin::shard::command::{Audience, ClientFilter, PAGE_MAX, TopBy, TopicsBy};
 use dunlin::shard::{
-    Command, ConnectInfo, DiskRead, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId, SessionFate,
-    Settings, Shard, Turn, UserNameBasis,
+    Command, ConnectInfo, DiskRead, DrainPlan, Effects, Input, MeshMessage, ProcessContext, Reply, RequestId,
+    SessionFate, Settings, Shard, Turn, UserNameBasis,
 };
 use dunlin::store::{LogKeeping, LogStart, Position};
 use dunlin::telemetry::TransportCounters;
-use dunlin::time::Now;
+use dunlin::time::{Now, Timestamp};
 use dunlin::topic::Cursor;
 
 /// As the broker has it: what it costs to give memory back is part of a turn.
@@ -55,6 +57,8 @@ struct World {
     fx: Effects,
     now: Now,
     next_slot: u32,
+    /// Who clients are, where somebody has verified it.
+    user: Option<&'static str>,
 }
 
 impl World {
@@ -74,6 +78,7 @@ impl World {
             fx: Effects::default(),
             now,
             next_slot: 0,
+            user: None,
         }
     }
 
@@ -83,7 +88,7 @@ impl World {
     }
 
     /// Does what the pump does between two inputs: everything is stored, applied by the other shard and sent.
-    fn settle(&mut self) {
+    fn run_until_idle(&mut self) {
         for _ in 0..3 {
             let mut last = None;
             for (_, batch) in self.fx.mesh.batches() {
@@ -112,25 +117,25 @@ impl World {
         self.next_slot += 1;
         let connection = ConnectionId::new(self.next_slot, 1);
         let mut bytes = Vec::new();
-        connect.encode(&mut bytes);
+        Connect { username: self.user.or(connect.username), ..*connect }.encode(&mut bytes);
         let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
         let began = Stopwatch::start();
         let (frame, _) = frame::next(&bytes, u32::MAX).expect("a packet").expect("a whole one");
         let connect = Connect::decode(frame).expect("a CONNECT");
-        let arrival = ConnectInfo {
+        let info = ConnectInfo {
             assigned_client_id: false,
             listener_index: 0,
             peer: None,
             listener: &listener,
             identity: None,
-            user_name: UserNameBasis::Claim,
+            user_name: if self.user.is_some() { UserNameBasis::Proof } else { UserNameBasis::Claim },
         };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
-            Input::Connect { connection, connect: &connect, arrival },
+            Input::Connect { connection, connect: &connect, info },
         );
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         (connection, took)
     }
 
@@ -139,7 +144,7 @@ impl World {
         let began = Stopwatch::start();
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Closed { connection });
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
     }
 
@@ -150,7 +155,7 @@ impl World {
         let packet = decode(frame, Version::V5, Side::Server).expect("a packet a client may send");
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Packet { connection, packet });
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
     }
 
@@ -165,8 +170,14 @@ impl World {
         let input = Input::Command { request: RequestId(0), command, edge: &transport };
         self.shard.handle(&mut Turn { now: self.now, fx: &mut self.fx }, input);
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
+    }
+
+    /// What a command is answered.
+    fn answer(&mut self, command: Command) -> Reply {
+        self.command(command);
+        self.fx.replies.pop().expect("an answer").1
     }
 
     /// The longest turn of those that the shard asks for until it has nothing left to do.
@@ -185,7 +196,7 @@ impl World {
             Input::Tick { transport: &TransportCounters::default() },
         );
         let took = began.elapsed();
-        self.settle();
+        self.run_until_idle();
         took
     }
 }
@@ -291,7 +302,7 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 41] = [
+const CASES: [Case; 46] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -577,6 +588,57 @@ const CASES: [Case; 41] = [
         let settings = Settings { shards: 2, subscriptions_max: 7, ..Settings::default() };
         a_million_sessions().command(Command::Reload(Arc::new(settings)))
     }),
+    ("command: new rules, and none, 1,000,000 sessions of a known user, and its turns", 1, || {
+        let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+        world.user = Some("ann");
+        with_sessions(&mut world, 1_000_000);
+        let some = world.command(Command::UseRules(Some(nothing_is_allowed()))).max(world.turns());
+        some.max(world.command(Command::UseRules(None))).max(world.turns())
+    }),
+    ("command: new rules that 100,000 subscriptions of a client break, and its turns", 1, || {
+        let mut world = World::new();
+        world.user = Some("ann");
+        with_subscriptions(&mut world, &World::name("sub"), "own", 99_999, 1);
+        let longest = world.command(Command::UseRules(Some(nothing_is_allowed()))).max(world.turns());
+        let Reply::Counts(counts) = world.answer(Command::Counts) else { panic!("no counts") };
+        assert_eq!(counts.gauges.subscriptions, 0, "all of them are taken away");
+        longest
+    }),
+    ("command: as many bans and profiles as there may be, and none", 1, || {
+        let mut bans = OperatorBans::default();
+        for number in 0..limits::OPERATOR_BANS_MAX {
+            let who = BannedWho::ClientId(format!("{number}{}", "x".repeat(1_000)).into());
+            assert!(bans.add(Timestamp(0), who, OperatorBan { until: None, reason: "a reason".into() }));
+        }
+        let profiles = Profiles::new(vec![Profile::default(); limits::PROFILES_MAX]);
+        let mut world = World::new();
+        let some = world.command(Command::UseBans(Some(Arc::new(bans))));
+        let some = some.max(world.command(Command::UseProfiles(Some(Arc::new(profiles)))));
+        // The shard is the last that has them.
+        some.max(world.command(Command::UseBans(None))).max(world.command(Command::UseProfiles(None)))
+    }),
+    ("command: drain 20,000 clients, and its ticks", 1, || {
+        let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+        with_clients(&mut world, 20_000);
+        let plan = DrainPlan { clients_per_s: u32::MAX, server: Some("other.example:1883".into()) };
+        let mut longest = world.command(Command::Drain(Some(plan)));
+        for _ in 0..2 * 20_000 / limits::CLOSED_PER_TICK {
+            world.now.mono_ns += 100_000_000;
+            longest = longest.max(world.tick()).max(world.turns());
+        }
+        let Reply::Counts(counts) = world.answer(Command::Counts) else { panic!("no counts") };
+        assert_eq!(counts.gauges.clients_connected, 0, "all were asked to go");
+        longest
+    }),
+    ("command: who of 20,000 clients has not acknowledged for longest, and its turns", 1, || {
+        let mut world = with_subscribers(20_000, &["t"], 1);
+        let (publisher, _) = world.connect(&kept(&World::name("pub")));
+        for number in 1..=20 {
+            world.packet(publisher, &publish("t", Qos::AtLeastOnce, number, false, b"x"));
+            world.turns();
+        }
+        world.command(Command::ListTop { by: TopBy::AckAge, limit: PAGE_MAX }).max(world.turns())
+    }),
     ("the verdicts of one turn, 8,192 CONNECTs waiting", 1, || {
         let (mut world, asks) = all_waiting();
         let began = Stopwatch::start();
@@ -593,14 +655,23 @@ const CASES: [Case; 41] = [
     }),
     ("a tick of a broker that stops, 20,000 clients connected", 1, || {
         let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
-        for _ in 0..20_000 {
-            let name = World::name(&format!("stays-{}-", world.next_slot));
-            world.connect(&kept(&name));
-        }
+        with_clients(&mut world, 20_000);
         world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, Input::Shutdown);
         world.tick()
     }),
 ];
+
+fn nothing_is_allowed() -> Arc<RuleSet> {
+    Arc::new(parse_mosquitto("pattern read nothing\n").expect("rules"))
+}
+
+/// So many clients are connected.
+fn with_clients(world: &mut World, count: usize) {
+    for _ in 0..count {
+        let name = World::name(&format!("stays-{}-", world.next_slot));
+        world.connect(&kept(&name));
+    }
+}
 
 /// So many clients, each subscribed to the same filters.
 fn with_subscribers(count: usize, filters: &[&str], qos: u8) -> World {
@@ -620,7 +691,7 @@ fn all_waiting() -> (World, Vec<Ask>) {
     let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
     let payload = vec![b'x'; 1_000];
     let listener = Arc::new(ListenerSettings { policy: Policy::Ask, ..ListenerSettings::default() });
-    let arrival = ConnectInfo {
+    let info = ConnectInfo {
         assigned_client_id: false,
         listener_index: 0,
         peer: None,
@@ -642,7 +713,7 @@ fn all_waiting() -> (World, Vec<Ask>) {
         };
         let connect = Connect { will: Some(will), ..kept(&name) };
         let connection = ConnectionId::new(100 + number, 1);
-        let input = Input::Connect { connection, connect: &connect, arrival };
+        let input = Input::Connect { connection, connect: &connect, info };
         world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, input);
         asks.append(&mut world.fx.asks);
         world.fx.clear();
@@ -654,14 +725,19 @@ fn all_waiting() -> (World, Vec<Ask>) {
 /// A million kept sessions without a connection.
 fn a_million_sessions() -> World {
     let mut world = World::of(&Settings { shards: 2, ..Settings::default() });
+    with_sessions(&mut world, 1_000_000);
+    world
+}
+
+/// So many kept sessions without a connection.
+fn with_sessions(world: &mut World, count: usize) {
     let mut names = (0..).map(|n| format!("session-{n}")).filter(|id| ShardId::owner_of(id, 2) == ShardId(0));
-    for _ in 0..1_000_000 {
+    for _ in 0..count {
         let name = names.next().expect("they are endless");
         let (connection, _) = world.connect(&kept(&name));
         world.close(connection);
     }
     world.tick(); // what is due once
-    world
 }
 
 /// The longest page of an audience.
@@ -695,7 +771,7 @@ fn old_packet(world: &mut World, connection: ConnectionId, bytes: &[u8]) -> Dura
     let packet = decode(frame, Version::V311, Side::Server).expect("a packet a client may send");
     world.shard.handle(&mut Turn { now: world.now, fx: &mut world.fx }, Input::Packet { connection, packet });
     let took = began.elapsed();
-    world.settle();
+    world.run_until_idle();
     took
 }
 

@@ -4,8 +4,11 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read},
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 
 /// A directory of this test's own, removed at its end.
@@ -322,6 +325,37 @@ fn with_json_every_line_is_an_object_and_a_fatal_error_is_the_last_one() {
         assert_eq!(events(stderr(&output)).last().map(String::as_str), Some(*event), "{arguments:?}");
     }
     assert_eq!(events(&fs::read_to_string(log).expect("the log")), ["starting", "fatal"]);
+}
+
+/// As a container's log driver sees it: nothing on standard output, and nothing but objects on standard error, to the end.
+#[test]
+fn with_json_a_broker_that_starts_and_stops_writes_objects_alone() {
+    let mut child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_dunlin"), "--log-format", "json", "--storage", "memory"])
+        .args(["--port", "0", "--shards", "1", "--no-pin"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv runs");
+    let (sender, lines) = mpsc::channel();
+    let log = BufReader::new(child.stderr.take().expect("stderr is piped"));
+    std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let next = || lines.recv_timeout(Duration::from_secs(30));
+    let mut events_seen = Vec::new();
+    while events_seen.last().is_none_or(|event| event != "ready") {
+        events_seen.extend(events(&next().unwrap_or_else(|error| panic!("not ready: {error}: {events_seen:?}"))));
+    }
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(killed.success());
+    // The channel closes with the stream.
+    while let Ok(line) = next() {
+        events_seen.extend(events(&line));
+    }
+    let mut printed = String::new();
+    child.stdout.take().expect("stdout is piped").read_to_string(&mut printed).expect("UTF-8");
+    assert_eq!((printed.as_str(), child.wait().expect("it ends").code()), ("", Some(0)), "{events_seen:?}");
+    assert!(events_seen.len() > 3 && events_seen[0] == "starting", "{events_seen:?}");
 }
 
 fn events(lines: &str) -> Vec<String> {

@@ -10,6 +10,8 @@ mod support;
 
 #[path = "documents/anchors.rs"]
 mod anchors;
+#[path = "documents/flags.rs"]
+mod flags;
 #[path = "documents/guides.rs"]
 mod guides;
 #[path = "documents/log_events.rs"]
@@ -195,6 +197,29 @@ fn who_asks_a_script_for_help_gets_it_without_a_compiler() {
             assert!(!said.contains("compiling\n"), "{script} {flag} compiles");
         }
     }
+}
+
+/// "15 to 25 minutes on 2 cores ...": how long a text says that the first build takes, wherever it says so.
+fn first_builds(text: &str) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().filter(|word| *word != "#").collect();
+    let text = words.join(" ");
+    let told = text.match_indices(" minutes on 2 cores").map(|(at, _)| {
+        let from = text[..at].char_indices().rev().filter(|(_, c)| *c == ' ').nth(2).map_or(0, |(space, _)| space + 1);
+        let rest = text[from..].split([';', '.', '"', ',']).next().unwrap_or_default();
+        rest.to_owned()
+    });
+    told.collect()
+}
+
+#[test]
+fn everybody_says_the_same_of_how_long_the_first_build_takes() {
+    let readme = first_builds(&read("README.md"));
+    let [said] = &readme[..] else { panic!("README.md says it once: {readme:?}") };
+    assert!(said.starts_with(|c: char| c.is_ascii_digit()), "{said}");
+    assert_eq!(first_builds(&read("scripts/start")), [said.clone(), said.clone()], "its help, and what it prints");
+    let text =
+        "It takes 1 to 2 minutes on 2 cores that\n# are busy; later not. say \"takes 3 to 4 minutes on 2 cores\"";
+    assert_eq!(first_builds(text), ["1 to 2 minutes on 2 cores that are busy", "3 to 4 minutes on 2 cores"]);
 }
 
 // --- $SYS ----------------------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 //!
 //! `tests/limits.tsv` names for each bound the test that shows it.
 //!
-//! Fails when a bound has no reason or no row there, when a row names a test or a benchmark that is not there, and when the document is out
-//! of date: `UPDATE_LIMITS=1 cargo test --test limits_table` writes it anew.
+//! Fails when a bound has no reason or no row there, when a row names a test or a benchmark that is not there, when a case of
+//! `benches/worst.rs` has no row, and when the document is out of date: `UPDATE_LIMITS=1 cargo test --test limits_table` writes it anew.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -60,6 +60,15 @@ fn exists(shown_by: &str) -> bool {
     }
 }
 
+/// What `benches/worst.rs` measures.
+fn cases() -> Vec<String> {
+    let source = read("benches/worst.rs");
+    let (_, cases) = source.split_once("const CASES: ").expect("its cases");
+    let (cases, _) = cases.split_once("\n];").expect("their end");
+    let names = cases.lines().filter_map(|line| line.strip_prefix("    (\"")?.split_once("\", "));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
 /// Sections of the measured table: name there and heading.
 const SECTIONS: [(&str, &str); 3] = [
     ("before", "Before anybody is known"),
@@ -74,7 +83,7 @@ fn document() -> String {
          anew with `UPDATE_LIMITS=1 cargo test --test limits_table`.\n\n\
          ## What one peer can make the broker spend\n\n\
          Resident memory is that of the built binary in its test profile. CPU time is that of codec and core alone in a release\n\
-         build, the shortest of five runs of `cargo bench --bench worst` (2026-11-24 to 29, one core of a busy\n\
+         build, the shortest of five runs of `cargo bench --bench worst` (2026-11-24 to 30, one core of a busy\n\
          two-core virtual machine): what the kernel and other shards do comes on top. \"follows\" means that a bound is set and\n\
          tested, not that bytes were counted.\n",
     );
@@ -134,6 +143,12 @@ fn the_table_of_limits_is_up_to_date_and_names_what_exists() {
         assert!(row.len() == 5 && row.iter().all(|cell| !cell.is_empty()), "measured.tsv: five columns: {row:?}");
         assert!(SECTIONS.iter().any(|(section, _)| *section == row[0]), "measured.tsv: no section {:?}", row[0]);
         assert!(exists(&row[4]), "measured.tsv: there is no {}", row[4]);
+    }
+    let rows: Vec<String> = rows().into_iter().map(|row| row[4].clone()).collect();
+    let cases = cases();
+    assert!(cases.len() > 40, "benches/worst.rs is written differently now: {cases:?}");
+    for case in cases {
+        assert!(rows.contains(&format!("benches/worst.rs:{case}")), "measured.tsv: no row for benches/worst.rs:{case}");
     }
     let limits = limits();
     let named = read("tests/limits.tsv").lines().filter(|line| !line.starts_with('#')).count() - 1;

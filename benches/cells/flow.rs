@@ -1,5 +1,5 @@
 //! Closed loops: every publisher has so many messages on their way, and sends the next when one has arrived wherever it
-//! must and is acknowledged. Every arrival is checked for its place in the order.
+//! must and is acknowledged. Every info is checked for its place in the order.
 
 use super::fleet::{Fleet, Hello, News, publish};
 use std::collections::VecDeque;

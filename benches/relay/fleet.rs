@@ -101,7 +101,7 @@ impl Fleet {
         }
     }
 
-    /// Keeps them on their way for a while: each arrival is answered with a new message of its pair.
+    /// Keeps them on their way for a while: each info is answered with a new message of its pair.
     pub(super) fn run(&mut self, length: Duration) -> Load {
         let begin = Instant::now();
         self.messages = 0;

@@ -86,6 +86,7 @@ pub struct ProfileScope {
 
 impl ProfileScope {
     /// Clients with one of these ids.
+    #[cfg(test)]
     pub fn of_clients<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
         Self { clients: ids.into_iter().map(Into::into).collect(), ..Self::default() }
     }

@@ -13,13 +13,13 @@ use crate::ids::PacketId;
 /// Which of the four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AckKind {
-    /// Settles a QoS 1 message.
+    /// Completes a QoS 1 message.
     PubAck,
     /// First answer to a QoS 2 message.
     PubRec,
     /// Second step of QoS 2: answers PUBREC, by the publisher.
     PubRel,
-    /// Answer to PUBREL: settles a QoS 2 message.
+    /// Answer to PUBREL: completes a QoS 2 message.
     PubComp,
 }
 

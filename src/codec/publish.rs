@@ -351,7 +351,8 @@ mod tests {
             let head = first.encode(&mut buffer);
             assert_eq!(buffer.len(), 5 + first.encoded_len());
             let packet = &mut buffer[5..];
-            head.set_packet_id(packet, PacketId::MAX);
+            let at = head.packet_id_at.expect("QoS 1 has one");
+            packet[at..at + 2].copy_from_slice(&PacketId::MAX.get().to_be_bytes());
             let mut expected = Vec::new();
             PublishOut { packet_id: Some(PacketId::MAX), ..first }.encode(&mut expected);
             assert_eq!(*packet, expected);
@@ -359,9 +360,6 @@ mod tests {
         let mut packet = Vec::new();
         let head = out(V311, "t", b"p").encode(&mut packet);
         assert_eq!(head, Head { packet_id_at: None, len: 5 });
-        let before = packet.clone();
-        head.set_packet_id(&mut packet, PacketId::MAX);
-        assert_eq!(packet, before);
     }
 
     #[test]

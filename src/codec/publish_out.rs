@@ -47,17 +47,6 @@ pub struct Head {
     pub len: usize,
 }
 
-impl Head {
-    /// Writes another packet identifier into an encoded packet that begins with this head. One of QoS 0 has no place
-    /// for it and stays as it is.
-    pub fn set_packet_id(self, packet: &mut [u8], packet_id: PacketId) {
-        debug_assert!(packet.len() >= self.len);
-        if let Some(at) = self.packet_id_at {
-            packet[at..at + 2].copy_from_slice(&packet_id.get().to_be_bytes());
-        }
-    }
-}
-
 impl PublishOut<'_> {
     /// Length of the whole packet. It can be more than MQTT can express where a message of the largest size gains
     /// properties on its way to another version: ask [`PublishOut::fits`] before encoding, or encode by [`PublishOut::measured`].

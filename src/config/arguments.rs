@@ -202,6 +202,10 @@ fn flag(setting: &'static Setting) -> Arg {
         Some(letter) => arg.short(letter),
         None => arg,
     };
+    let arg = match setting.also_flag {
+        Some(name) => arg.visible_alias(name),
+        None => arg,
+    };
     let bare = |arg: Arg, word: &'static str| arg.num_args(0..=1).require_equals(true).default_missing_value(word);
     match setting.kind {
         Kind::Switch { .. } => bare(arg.value_name(value_name), "true"),
@@ -300,6 +304,7 @@ mod tests {
             (&["-vvv"], "log-level", Some("--verbose: trace")),
             (&["-q"], "log-level", Some("--quiet: error")),
             (&["--log-level", "warn"], "log-level", Some("--log-level: warn")),
+            (&["--queue-full", "oldest"], "full-queue", Some("--full-queue: oldest")),
         ];
         for (arguments, flag, expected) in table {
             assert_eq!(texts(arguments, flag).as_deref(), *expected, "{arguments:?}");

@@ -142,8 +142,8 @@ impl Connections {
         let listener = &self.entry(listener_index).settings;
         let (assigned_client_id, peer) = (is_assigned, peer.ip());
         let identity = identity.as_ref();
-        let arrival = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity, user_name };
-        core.handle(Input::Connect { connection: id, connect: &connect, arrival });
+        let info = ConnectInfo { assigned_client_id, listener_index, peer, listener, identity, user_name };
+        core.handle(Input::Connect { connection: id, connect: &connect, info });
         if core.has_asked_about(id) {
             self.await_verdict(id, rest);
         } else if !rest.is_empty() {

@@ -49,8 +49,10 @@ pub struct Edge {
     handshakes: Vec<(ConnectionId, Box<Handshake>)>,
     /// Writes into files that have ended.
     written: VecDeque<EndedWrite>,
-    /// When it may be said again that there are no descriptors, or no room for them.
-    pub(super) next_shortage_report: Deadline,
+    /// When it may be said again that a connection was lost on its way in.
+    pub(super) next_accept_report: Deadline,
+    /// When it may be said again that there is no room for connections.
+    pub(super) next_room_report: Deadline,
 }
 
 impl std::fmt::Debug for Edge {
@@ -72,7 +74,8 @@ impl Edge {
             kept: Slab::new(),
             handshakes: Vec::new(),
             written: VecDeque::new(),
-            next_shortage_report: Deadline(0),
+            next_accept_report: Deadline(0),
+            next_room_report: Deadline(0),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::conn::{Peer, RefusedPeer};
 use crate::shard::{Event, PublishSeen};
 use crate::telemetry::log::event::PublishPacket;
 use crate::telemetry::{DropReason, Verbosity, log};
-use crate::time::Now;
+use crate::time::{Deadline, Now};
 
 /// One shard has said that credentials are not checked, which holds for all of them.
 static SAID_UNCHECKED: AtomicBool = AtomicBool::new(false);
@@ -130,14 +130,14 @@ impl Edge {
 
     /// Once a minute at most: a connection was lost for want of something that the system gives.
     pub(super) fn report_accept_failed(&mut self, now: Now, errno: i32) {
-        if self.may_report_shortage(now) {
+        if Self::is_due_again(&mut self.next_accept_report, now) {
             log::event::accept_failed(&std::io::Error::from_raw_os_error(errno));
         }
     }
 
     /// Once a minute at most: there is no room for another connection, and whoever comes waits in the kernel.
     pub(super) fn report_no_room(&mut self, now: Now) {
-        if self.plane.is_out_of_room() && self.may_report_shortage(now) {
+        if self.plane.is_out_of_room() && Self::is_due_again(&mut self.next_room_report, now) {
             let text = "connections that come hear nothing until others close: there are descriptors for no more; \
                         `ulimit -n` (systemd: LimitNOFILE=, docker: --ulimit nofile=) raises it, and --max-connections bounds \
                         what is taken";
@@ -145,12 +145,13 @@ impl Edge {
         }
     }
 
-    const fn may_report_shortage(&mut self, now: Now) -> bool {
-        let may = self.next_shortage_report.is_due(now);
-        if may {
-            self.next_shortage_report = now.after_s(60);
+    /// Whether a report may be made now; the next one not before a minute has passed.
+    const fn is_due_again(next_report: &mut Deadline, now: Now) -> bool {
+        let is_due = next_report.is_due(now);
+        if is_due {
+            *next_report = now.after_s(60);
         }
-        may
+        is_due
     }
 
     pub(super) fn write_refused(refused: RefusedPeer) {

@@ -16,7 +16,7 @@ use crate::ids::ShardId;
 use crate::ring::{Plane, PlaneConfig, monotonic_ns};
 use crate::settings::ListenerSettings;
 use crate::shard::{Effects, Input, LogStart, ProcessContext, Settings, Shard, Turn};
-use crate::time::Now;
+use crate::time::{Deadline, Now};
 
 /// Generous, because the machine may be busy; no test waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,6 +40,11 @@ fn two() -> [Stage; 2] {
 }
 
 fn two_with(policy: Policy) -> [Stage; 2] {
+    two_of(1_000, |settings| settings.policy = policy)
+}
+
+/// As [`two`], with room for so many sockets each, and with other settings of their listeners.
+fn two_of(sockets_max: u32, set: impl Fn(&mut ListenerSettings)) -> [Stage; 2] {
     let handovers: Arc<[AtomicU32]> = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
     let process = ProcessContext::new(Settings { shards: 2, sys_interval_s: 0, ..Settings::default() }, 1, now());
     let mut stages = [0, 1].map(|own| {
@@ -53,9 +58,12 @@ fn two_with(policy: Policy) -> [Stage; 2] {
             handovers: Arc::clone(&handovers),
             instance: 1,
         };
-        let plane = Plane::new(PlaneConfig { sockets_max: 1_000, ..PlaneConfig::default() }).unwrap();
+        let plane = Plane::new(PlaneConfig { sockets_max, ..PlaneConfig::default() }).unwrap();
         let mut edge = Edge::new(config, plane);
-        let settings = Arc::new(ListenerSettings { policy, connect_timeout_s: 60, ..ListenerSettings::default() });
+        let mut settings =
+            ListenerSettings { policy: Policy::Admit, connect_timeout_s: 60, ..ListenerSettings::default() };
+        set(&mut settings);
+        let settings = Arc::new(settings);
         let on = ListenOn::Ip("127.0.0.1:0".parse().unwrap());
         let listening =
             edge.listen(Listening { on, settings, connections: Arc::default(), layers: ListenerLayers::None }).unwrap();
@@ -273,4 +281,29 @@ fn tcp_asks_whether_a_silent_client_is_still_there() {
         seconds(crate::limits::TCP_KEEPALIVE_INTERVAL_DEFAULT_S.into())
     );
     assert_eq!(sockopt::tcp_keepcnt(&socket).unwrap(), u32::from(crate::limits::TCP_KEEPALIVE_COUNT_DEFAULT));
+}
+
+#[test]
+fn a_connection_breaks_as_soon_as_the_listener_says() {
+    for (timeout_s, expected_ms) in [(90, 90_000), (0, 0)] {
+        let [mut stage, _] = two_of(1_000, |settings| settings.tcp_user_timeout_s = timeout_s);
+        let _client = stage.client(1);
+        let socket = stage.edge.plane.as_file(crate::ids::SocketId::new(0, 0));
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&socket).unwrap(), expected_ms, "{timeout_s} s");
+    }
+}
+
+#[test]
+fn that_connections_were_lost_does_not_keep_it_from_being_told_that_there_is_no_room() {
+    let [mut stage, _] = two_of(4, |_| ());
+    let _clients: Vec<TcpStream> = (0..4).map(|number| stage.client(number)).collect();
+    stage.turn();
+    let now = now();
+    assert!(!stage.edge.next_room_report.is_due(now), "it was told when the last of them came");
+    stage.edge.next_room_report = Deadline(0);
+    stage.edge.report_accept_failed(now, libc::ENFILE);
+    assert!(!stage.edge.next_accept_report.is_due(now), "it is not told again at once");
+    assert!(stage.edge.next_room_report.is_due(now));
+    stage.edge.accept_more(now);
+    assert!(!stage.edge.next_room_report.is_due(now), "this has been told as well");
 }

@@ -165,16 +165,43 @@ impl Listeners {
         }
     }
 
-    /// Fills a listener's empty places, as far as its ring has slots for what they may bring.
+    /// Fills a listener's empty places, as far as its ring has slots for what they may bring, and leaves the others their part of them.
     fn fill_places(&mut self, rings: &mut Rings, index: usize) {
         let ring = self.all[index].ring;
         let listeners = self.all.iter().filter(|listener| listener.ring == ring);
         let under_way: usize = listeners.map(ListeningSocket::under_way).sum();
-        for _ in under_way..rings.all[ring].room() as usize {
-            let Some(entry) = self.all[index].next_accept(index) else { return };
+        let (room, share) = (rings.all[ring].room() as usize, self.share_of(rings, ring));
+        for _ in under_way..room {
+            if self.all[index].under_way() >= share {
+                break;
+            }
+            let Some(entry) = self.all[index].next_accept(index) else { break };
             // SAFETY: `peers` is boxed, and is there until the accept has ended: a plane that is dropped calls `end_all`.
             // The operation holds the listener's file itself once it was submitted.
             unsafe { rings.push(ring, &entry) };
+        }
+        if self.all[index].under_way() == 0 {
+            self.end_accepts_above(rings, ring, share);
+        }
+    }
+
+    /// How many accepts of each listener a ring's slots are enough for; one at least.
+    fn share_of(&self, rings: &Rings, ring: usize) -> usize {
+        (rings.all[ring].room() as usize / self.open_on(ring).max(1)).max(1)
+    }
+
+    /// Listeners that accept by a ring.
+    fn open_on(&self, ring: usize) -> usize {
+        self.all.iter().filter(|listener| listener.ring == ring && listener.source.is_some()).count()
+    }
+
+    /// Ends accepts of listeners to which nobody comes, so that another one has slots: their share has become smaller since they began.
+    fn end_accepts_above(&self, rings: &mut Rings, ring: usize, share: usize) {
+        for (index, listener) in self.all.iter().enumerate().filter(|(_, listener)| listener.ring == ring) {
+            let places = (0..ACCEPTS_PER_TURN).filter(|place| !listener.empty.contains(place));
+            for place in places.take(listener.under_way().saturating_sub(share)) {
+                rings.cancel(ring, CancelBuilder::user_data(accept_in(index, place)));
+            }
         }
     }
 
@@ -197,10 +224,12 @@ impl Listeners {
         false
     }
 
-    /// Whether a listener has not one accept under way although nothing keeps it from accepting but its ring.
-    pub(super) fn are_out_of_room(&self) -> bool {
+    /// Whether a listener has not one accept under way although nothing keeps it from accepting but its ring, which has not a slot
+    /// for each.
+    pub(super) fn are_out_of_room(&self, rings: &Rings) -> bool {
         let starves = |listener: &ListeningSocket| {
-            listener.source.is_some() && listener.accepting == Accepting::On && listener.under_way() == 0
+            let is_short = (rings.all[listener.ring].room() as usize) < self.open_on(listener.ring);
+            listener.source.is_some() && listener.accepting == Accepting::On && listener.under_way() == 0 && is_short
         };
         self.all.iter().any(starves)
     }

@@ -2,7 +2,7 @@
 //!
 //! Where many peers send and few are sent to, every turn costs a wake-up and a send to the same few sockets, however little
 //! arrived. Waiting a moment longer lets more of it share them. Nobody waits where that would gain nothing: where each
-//! arrival leads to a send of its own, where little arrives, or where few connections are all there is to wait for.
+//! info leads to a send of its own, where little arrives, or where few connections are all there is to wait for.
 //!
 //! Pure arithmetic; `wait.rs` counts and `one.rs` asks the kernel. See `docs/decisions/2026-11-25-moderation.md`.
 

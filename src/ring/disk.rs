@@ -68,7 +68,8 @@ impl Plane {
     }
 
     /// Writes that have not been told of.
-    pub const fn writes_under_way(&self) -> u32 {
+    #[cfg(test)]
+    pub(super) const fn writes_under_way(&self) -> u32 {
         self.writes
     }
 

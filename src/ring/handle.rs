@@ -14,7 +14,7 @@ pub struct PlaneHandle(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     eventfd: OwnedFd,
-    /// Set between `Plane::prepare_sleep` and the wake-up: only then does a wake cost a system call.
+    /// Set while the pump waits: only then does a wake cost a system call.
     sleeping: AtomicBool,
     /// Descriptors of the plane's rings; -1 where there is none (any more).
     rings: [AtomicI32; RINGS_MAX],

@@ -41,7 +41,6 @@
 //!
 //! Where many send to few, that wait goes on for several arrivals, 64 us at most (`coalescing.rs`).
 //!
-//! A pump that must not block its thread flushes, and then sleeps on `plane.eventfd()` between `prepare_sleep` and `awake`.
 //! A client opens its connections with `connect`, and may use them from `Connected` on.
 //!
 //! A connection has at most one receive and one send under way. From a short send until `Sent`, its bytes wait in its
@@ -50,7 +49,7 @@
 //! Last words that must arrive are sent, then `finish_sending`, then `close` at the peer's `Eof` or a deadline, but not
 //! before `Finished`.
 //! What must be on a disk is given to `write_durable`, and leaves with the same entry into the kernel; `Written` says how that went.
-//! A datagram socket is opened with `bind_datagram`, receives from `receive_datagrams` until its events say that it ended,
+//! A datagram socket is taken in with `adopt_datagram`, receives from `receive_datagrams` until its events say that it ended,
 //! and answers with `send_datagram` in a flush. What finds no room is lost, as in any network, and counted.
 //!
 //! After `close`, `abort`, or `HandedOver` the `SocketId` is forgotten: its number is used again at once.

@@ -24,7 +24,9 @@ use crate::ids::{ConnectionId, ListenerId, SocketId};
 use rustix::net::SocketFlags;
 use rustix::net::addr::SocketAddrArg;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::{BorrowedFd, OwnedFd};
+#[cfg(test)]
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// One shard's sockets. Lives on the thread that made it.
@@ -74,7 +76,8 @@ impl Plane {
     }
 
     /// The descriptor to sleep on: a blocking eventfd, readable (8 bytes) when there is something to do.
-    pub fn eventfd(&self) -> BorrowedFd<'_> {
+    #[cfg(test)]
+    pub(super) fn eventfd(&self) -> BorrowedFd<'_> {
         self.rings.handle.eventfd()
     }
 
@@ -122,7 +125,7 @@ impl Plane {
 
     /// Whether a listener accepts nothing because no ring has a slot for what might come, and none can be added.
     pub fn is_out_of_room(&self) -> bool {
-        self.listeners.are_out_of_room()
+        self.listeners.are_out_of_room(&self.rings)
     }
 
     /// Stops accepting. Connections that the kernel has completed already may still be told.

@@ -92,6 +92,7 @@ impl Rings {
     }
 
     /// Whether there is neither something to tell nor to submit.
+    #[cfg(test)]
     pub(super) fn is_idle(&mut self) -> bool {
         self.completed.is_empty() && !self.all.iter_mut().any(Ring::has_queued)
     }

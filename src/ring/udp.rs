@@ -1,5 +1,6 @@
 //! What is done with datagram sockets. Sending is in `send.rs`, with all other sends of a turn.
 
+#[cfg(test)]
 use super::datagram::DatagramConfig;
 use super::error::RingError;
 use super::plane::Plane;
@@ -9,12 +10,16 @@ use std::os::fd::OwnedFd;
 
 impl Plane {
     /// Opens a UDP socket and returns the address it is bound to. Nothing is received until the caller asks for it.
-    pub fn bind_datagram(&mut self, config: &DatagramConfig) -> Result<(DatagramSocketId, SocketAddr), RingError> {
+    #[cfg(test)]
+    pub(super) fn bind_datagram(
+        &mut self,
+        config: &DatagramConfig,
+    ) -> Result<(DatagramSocketId, SocketAddr), RingError> {
         let (socket, address) = config.open()?;
         Ok((self.adopt_datagram(socket, address)?, address))
     }
 
-    /// The same with a socket that [`DatagramConfig::open`] has bound to `address`.
+    /// A UDP socket that [`DatagramConfig::open`] has bound to `address`. Nothing is received until the caller asks for it.
     pub fn adopt_datagram(&mut self, socket: OwnedFd, address: SocketAddr) -> Result<DatagramSocketId, RingError> {
         let ring = self.rings.choose_with_room()?;
         let socket = self.rings.install(ring, socket)?;
@@ -28,12 +33,14 @@ impl Plane {
 
     /// Ends what `receive_datagrams` began; `DatagramsEnded` with `Cancelled` follows unless it had ended already. The
     /// kernel keeps what comes meanwhile as far as the socket's buffer has room, and loses the rest.
-    pub fn stop_receiving_datagrams(&mut self, socket: DatagramSocketId) {
+    #[cfg(test)]
+    pub(super) fn stop_receiving_datagrams(&mut self, socket: DatagramSocketId) {
         self.datagrams.stop_receiving(&mut self.rings, socket);
     }
 
     /// As [`Plane::buffers_free`], for a datagram socket.
-    pub fn buffers_free_for_datagrams(&self, socket: DatagramSocketId) -> u16 {
+    #[cfg(test)]
+    pub(super) fn buffers_free_for_datagrams(&self, socket: DatagramSocketId) -> u16 {
         self.buffers_free(self.datagrams.socket(socket))
     }
 

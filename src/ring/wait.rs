@@ -55,8 +55,10 @@ impl Plane {
     }
 
     /// Whether the caller may go to sleep on the eventfd. If so, it looks once more at whatever others may have put
-    /// before it (whoever puts something there after this call wakes it), sleeps, and calls [`Plane::awake`].
-    pub fn prepare_sleep(&mut self) -> bool {
+    /// before it (whoever puts something there after this call wakes it), sleeps, and calls [`Plane::awake`]. Tests wait so without
+    /// an entry into the kernel's ring.
+    #[cfg(test)]
+    pub(super) fn prepare_sleep(&mut self) -> bool {
         if !self.closing.is_empty() || !self.rings.is_idle() {
             return false;
         }
@@ -70,7 +72,8 @@ impl Plane {
     }
 
     /// Turns notifications off again: load must not pay for them.
-    pub fn awake(&mut self) {
+    #[cfg(test)]
+    pub(super) fn awake(&mut self) {
         self.rings.handle.set_sleeping(false);
         self.rings.unwatch(0..self.rings.all.len());
     }

@@ -200,11 +200,12 @@ super::declare_settings! {
         /// have the latest. Each is counted and, for the first of a session, told in the log. hold-back drops the newest, too, but
         /// has publishers wait before it comes to that: while the queue of a connected client is half full or more, QoS 1 and 2
         /// messages for it are acknowledged later, for 5 seconds at most, and who has 32 unacknowledged is not read on
-        /// meanwhile, unless its own queue is half full as well.
+        /// meanwhile, unless its own queue is half full as well. --queue-full is the same flag, and newest, oldest and hold are
+        /// the same words.
         full_queue: FullQueue = Setting::new(
             "full-queue", Kind::Choice { words: FullQueue::WORDS, planned: &[], bare: None },
             Fallback::Text("drop-newest"),
-        ), Reload;
+        ).also("queue-full", FullQueue::ALSO), Reload;
 
         /// What publishers are told of a message that nobody could take: success or quota-exceeded.
         ///

@@ -15,6 +15,10 @@ pub struct Setting {
     pub flag: &'static str,
     /// The flag's one-letter form.
     pub short: Option<char>,
+    /// Another name of the flag.
+    pub(crate) also_flag: Option<&'static str>,
+    /// Other words for some of a choice's: what is written, and what it stands for.
+    pub(crate) also_words: &'static [(&'static str, &'static str)],
     /// The key in the file where it is not the flag with underscores.
     pub(crate) key_in_file: Option<&'static str>,
     /// Whether it may stand in a `[[listener]]` table.
@@ -235,6 +239,8 @@ impl Setting {
             section: Section::Node,
             flag,
             short: None,
+            also_flag: None,
+            also_words: &[],
             key_in_file: None,
             place: Scope::Broker,
             also_in: None,
@@ -255,6 +261,13 @@ impl Setting {
     #[cfg(feature = "runtime")]
     pub(crate) const fn short(mut self, letter: char) -> Self {
         self.short = Some(letter);
+        self
+    }
+
+    /// Gives the flag another name, and the words of a choice others.
+    pub(crate) const fn also(mut self, flag: &'static str, words: &'static [(&'static str, &'static str)]) -> Self {
+        self.also_flag = Some(flag);
+        self.also_words = words;
         self
     }
 
@@ -444,7 +457,10 @@ impl Setting {
             Kind::Switch { .. } => {
                 on_or_off(text).map(Value::Switch).ok_or_else(|| format!("{text:?} is neither true nor false"))
             }
-            Kind::Choice { words, planned, .. } => choice(words, planned, text),
+            Kind::Choice { words, planned, .. } => {
+                let also = self.also_words.iter().find(|(also, _)| also.eq_ignore_ascii_case(text.trim()));
+                choice(words, planned, also.map_or(text, |(_, word)| *word))
+            }
             Kind::Text { check, .. } => check(text).map(Value::Text),
             Kind::Texts { check, most, .. } => list(check, most, &[text.to_owned()]),
         }
@@ -574,5 +590,8 @@ mod tests {
         let kind = Kind::Choice { words: &["text", "json"], planned: &[], bare: None };
         let choice = Setting::new("log-format", kind, Fallback::Text("text"));
         assert_eq!(choice.parse(&texts(&["yes"])).unwrap_err(), "\"yes\" is none of text, json");
+        let choice = choice.also("format", &[("lines", "json")]);
+        assert_eq!(choice.parse(&texts(&["Lines"])), Ok(Value::Text("json".to_owned())));
+        assert_eq!(choice.parse(&texts(&["line"])).unwrap_err(), "\"line\" is none of text, json");
     }
 }

@@ -341,6 +341,11 @@ words!(FullQueue {
     "drop-oldest" => Self::DropOldest,
     "hold-back" => Self::HoldBack,
 });
+impl FullQueue {
+    /// Shorter words for the same.
+    pub(crate) const ALSO: &'static [(&'static str, &'static str)] =
+        &[("newest", "drop-newest"), ("oldest", "drop-oldest"), ("hold", "hold-back")];
+}
 words!(FullQueueCode { "success" => Self::Success, "quota-exceeded" => Self::QuotaExceeded });
 words!(Acceptance { "accept" => Self::Accept, "refuse" => Self::Refuse });
 words!(ListenerKind {

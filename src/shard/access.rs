@@ -34,6 +34,10 @@ enum Look {
 #[derive(Debug)]
 pub(super) struct AccessControl {
     rules: Option<Arc<RuleSet>>,
+    /// Counts the changes of the rules: decisions by others are void.
+    rules_number: u32,
+    /// Whether a client has had rules of its own, or others that decide.
+    has_ruled: bool,
     /// Whether anybody is asked: what the way of a message looks at.
     pub checks: bool,
     /// Whether somebody else is asked about topics of any client.
@@ -57,6 +61,8 @@ impl AccessControl {
         let checks = rules.is_some();
         Self {
             rules,
+            rules_number: 0,
+            has_ruled: false,
             checks,
             asks_others: false,
             principals: Vec::new(),
@@ -121,7 +127,8 @@ impl AccessControl {
         }
         if let Some(principal) = principal {
             // From the first client on that has rules of its own, each one is asked about.
-            self.checks |= principal.is_ruled();
+            self.has_ruled |= principal.is_ruled();
+            self.checks |= self.has_ruled;
             self.asks_others |= principal.remote.is_some();
             if self.principals.len() <= slot {
                 self.principals.resize_with(slot + 1, || None);
@@ -140,7 +147,9 @@ impl AccessControl {
     pub(super) fn may_publish(&mut self, sessions: &Sessions, id: SessionId, publication: Publication<'_>) -> bool {
         let kind = kind_of(publication);
         match self.principal(id) {
-            Some(known) if known.published.is_about(publication.topic, kind) => known.published.allowed,
+            Some(known) if known.published.is_about(self.rules_number, publication.topic, kind) => {
+                known.published.allowed
+            }
             _ => self.decide_publish(sessions, id, publication, kind),
         }
     }
@@ -158,7 +167,8 @@ impl AccessControl {
             principal.rights.decide(self.rules.as_deref(), remote, |rules| rules.may_publish(&who, publication));
         // What somebody has still to decide about is asked about again.
         if remote != RemoteWord::Nothing {
-            principal.published = LastDecision { topic: publication.topic.into(), kind, allowed };
+            principal.published =
+                LastDecision { topic: publication.topic.into(), rules: self.rules_number, kind, allowed };
         }
         allowed
     }
@@ -167,7 +177,7 @@ impl AccessControl {
     #[inline]
     pub(super) fn may_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
         match self.principal(id) {
-            Some(known) if known.received.is_about(topic, 0) => known.received.allowed,
+            Some(known) if known.received.is_about(self.rules_number, topic, 0) => known.received.allowed,
             _ => self.decide_receive(sessions, id, topic),
         }
     }
@@ -180,7 +190,7 @@ impl AccessControl {
         let who = principal.identity.who(&sessions.get(id).client_id);
         let remote = principal.delivery_word(topic);
         let allowed = principal.rights.decide(self.rules.as_deref(), remote, |rules| rules.may_receive(&who, topic));
-        principal.received = LastDecision { topic: topic.into(), kind: 0, allowed };
+        principal.received = LastDecision { topic: topic.into(), rules: self.rules_number, kind: 0, allowed };
         allowed
     }
 
@@ -246,12 +256,10 @@ impl AccessControl {
 
     /// Other rules. All subscriptions are to be compared to them.
     pub(super) fn replace(&mut self, rules: Option<Arc<RuleSet>>) {
-        self.checks = rules.is_some() || self.principals.iter().flatten().any(|principal| principal.is_ruled());
+        self.checks = rules.is_some() || self.has_ruled;
         self.rules = rules;
+        self.rules_number = self.rules_number.wrapping_add(1);
         self.review_all();
-        for principal in self.principals.iter_mut().flatten() {
-            (principal.published, principal.received) = (LastDecision::default(), LastDecision::default());
-        }
     }
 
     /// All subscriptions are to be compared to the rules.
@@ -303,7 +311,7 @@ impl AccessControl {
         if remote.forget_expired(now) {
             principal.published = LastDecision::default();
         }
-        principal.published.is_about(publication.topic, kind)
+        principal.published.is_about(self.rules_number, publication.topic, kind)
     }
 
     /// Whether somebody else has to be asked about this before it is decided.
@@ -385,7 +393,8 @@ impl AccessControl {
         let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
         principal.rights = rights;
         (principal.published, principal.received) = (LastDecision::default(), LastDecision::default());
-        self.checks |= principal.is_ruled();
+        self.has_ruled |= principal.is_ruled();
+        self.checks |= self.has_ruled;
     }
 
     /// Who a session's client is, for a question about it.

@@ -99,31 +99,31 @@ impl Shard {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
     ) {
         self.clients.counters.packets_received += 1;
-        if !arrival.listener.is_internal
+        if !info.listener.is_internal
             && let Some(bans) = self.bans.as_deref()
-            && bans.has(Timestamp(turn.now.unix_ms), connect.client_id, arrival.peer)
+            && bans.has(Timestamp(turn.now.unix_ms), connect.client_id, info.peer)
         {
             let text = "an operator has banned it";
             return self.refuse(turn, connection, connect, ReasonCode::Banned, text);
         }
-        if let Err((code, text)) = self.check_connect(connect, arrival.listener) {
+        if let Err((code, text)) = self.check_connect(connect, info.listener) {
             return self.refuse(turn, connection, connect, code, text);
         }
         if connect.authentication_method.is_some() {
-            return self.ask_about(turn, connection, connect, arrival);
+            return self.ask_about(turn, connection, connect, info);
         }
-        if arrival.user_name == UserNameBasis::Proof {
-            return self.admit(turn, connection, connect, arrival, ConnectEntry::asked(self.pending.next_ask(), None));
+        if info.user_name == UserNameBasis::Proof {
+            return self.admit(turn, connection, connect, info, ConnectEntry::asked(self.pending.next_ask(), None));
         }
-        match arrival.listener.policy {
+        match info.listener.policy {
             Policy::AskAboutCredentials if has_credentials(connect) => {
-                self.ask_about(turn, connection, connect, arrival);
+                self.ask_about(turn, connection, connect, info);
             }
             Policy::Admit | Policy::AskAboutCredentials => {
-                self.admit(turn, connection, connect, arrival, ConnectEntry::asked(self.pending.next_ask(), None));
+                self.admit(turn, connection, connect, info, ConnectEntry::asked(self.pending.next_ask(), None));
             }
             Policy::Refuse => {
                 let text = if has_credentials(connect) {
@@ -133,7 +133,7 @@ impl Shard {
                 };
                 self.refuse(turn, connection, connect, ReasonCode::NotAuthorized, text);
             }
-            Policy::Ask => self.ask_about(turn, connection, connect, arrival),
+            Policy::Ask => self.ask_about(turn, connection, connect, info),
         }
     }
 
@@ -160,20 +160,20 @@ impl Shard {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         entry: ConnectEntry<'_>,
     ) {
-        let profile = self.profile_of(connect, arrival, entry);
+        let profile = self.profile_of(connect, info, entry);
         let entry = ConnectEntry { profile: profile.as_ref(), ..entry };
         let key = self.clients.sessions.key(connect.client_id);
         let known = self.clients.sessions.find_by_key(key, connect.client_id);
         // Nothing of an earlier session is touched before the client has been let in.
-        let admitted = self.may_come_in(turn, connect, arrival, (entry, known));
+        let admitted = self.may_come_in(turn, connect, info, (entry, known));
         let (mount, takeovers) = match admitted {
             Ok(admitted) => admitted,
             Err((code, text)) => return self.refuse(turn, connection, connect, code, text),
         };
-        if !self.clients.places.take(arrival.listener_index, self.clients.connected_by(known)) {
+        if !self.clients.places.take(info.listener_index, self.clients.connected_by(known)) {
             let (code, text) = (ReasonCode::QuotaExceeded, "as many clients are connected as may be");
             let refusal = Refusal { reason: CloseReason::ConnectionsFull, code, text };
             return self.refuse_as(turn, connection, connect, refusal);
@@ -181,39 +181,39 @@ impl Shard {
         if !self.pending.is_empty() {
             self.refuse_older(turn, key, entry.before);
         }
-        let user = verified_user(connect, arrival, entry);
+        let user = verified_user(connect, info, entry);
         let before = self.kept_before(known, user);
         let (id, session_present) = self.session_for(turn, connect, key, known);
-        let expiry_s = expiry_s(&self.clients.settings, connect, arrival);
+        let expiry_s = expiry_s(&self.clients.settings, connect, info);
         self.clients.log_connect(turn, id, connect.client_id, (session_present, expiry_s));
         let keep_alive_s = entry.keep_alive_s(&self.clients.settings, connect);
         // What a service takes at a time is its own choice.
-        let inflight_max = if arrival.listener.is_internal { u16::MAX } else { self.clients.settings.inflight_max };
+        let inflight_max = if info.listener.is_internal { u16::MAX } else { self.clients.settings.inflight_max };
         let mut link = Link::new(connection, connect, keep_alive_s, inflight_max, turn.now);
-        (link.takeovers, link.listener) = (takeovers, arrival.listener_index);
+        (link.takeovers, link.listener) = (takeovers, info.listener_index);
         link.inherits_exchanges = !self.clients.sessions.get(id).exchanges.is_empty();
         self.clients.sessions.attach(id, link);
-        let principal = self.principal_of(turn.now, connect, arrival, entry);
-        self.clients.set_owner(turn, id, arrival, principal);
+        let principal = self.principal_of(turn.now, connect, info, entry);
+        self.clients.set_owner(turn, id, info, principal);
         self.use_profile(turn, id, (entry.profile, user), session_present);
         self.clients.mounts.set(id, mount);
         self.take_will_of(turn, id, connect);
         self.clients.counters.connections += 1;
         self.clients.counters.connections_by_version[connect.version.index()] += 1;
-        self.clients.report_unchecked_credentials(turn, connection, connect, arrival);
+        self.clients.report_unchecked_credentials(turn, connection, connect, info);
         if self.connack_waits(turn.now, id, session_present, before) {
             self.hold_connack(turn, connection);
         }
-        self.send_connack(turn, id, session_present, self.connack(connect, arrival, entry));
+        self.send_connack(turn, id, session_present, self.connack(connect, info, entry));
         turn.fx.events.push(Event::Connected {
             connection,
             client_id: connect.client_id.into(),
-            user: verified_user(connect, arrival, entry).or(connect.username).map(Into::into),
+            user: verified_user(connect, info, entry).or(connect.username).map(Into::into),
             version: connect.version,
             keep_alive_s,
             clean_start: connect.clean_start,
             session_present,
-            proxied_tls: arrival.identity.and_then(|identity| identity.tls_version.clone()),
+            proxied_tls: info.identity.and_then(|identity| identity.tls_version.clone()),
         });
         self.publish_presence(turn, id, true, "");
         self.clients.arm(turn.now, id);
@@ -228,14 +228,14 @@ impl Shard {
         &mut self,
         turn: &mut Turn<'_>,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         (entry, known): (ConnectEntry<'_>, Option<SessionId>),
     ) -> Result<(Option<Box<str>>, u8), Refused> {
-        let mount = mount_of(connect, arrival, entry);
+        let mount = mount_of(connect, info, entry);
         let mount = mount.map_err(|refusal| (ReasonCode::NotAuthorized, refusal.text()))?;
-        self.check_room(connect, arrival, known)?;
-        self.check_connack_fits(turn, connect, arrival, entry)?;
-        self.check_owner(connect, arrival, entry, known)?;
+        self.check_room(connect, info, known)?;
+        self.check_connack_fits(turn, connect, info, entry)?;
+        self.check_owner(connect, info, entry, known)?;
         Ok((mount, self.check_takeover_rate(turn.now, known)?))
     }
 
@@ -270,13 +270,13 @@ impl Shard {
     fn profile_of(
         &self,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         entry: ConnectEntry<'_>,
     ) -> Option<ClientProfile> {
-        let (user, listener) = (verified_user(connect, arrival, entry), &*arrival.listener.name);
-        let who = Who { client_id: connect.client_id, user, listener, peer: arrival.peer };
+        let (user, listener) = (verified_user(connect, info, entry), &*info.listener.name);
+        let who = Who { client_id: connect.client_id, user, listener, peer: info.peer };
         let profile = self.clients.profiled.profile_of(&who);
-        if arrival.listener.is_internal { Some(profile.unwrap_or_default().of_service()) } else { profile }
+        if info.listener.is_internal { Some(profile.unwrap_or_default().of_service()) } else { profile }
     }
 
     /// It holds from now on, for a client of this user.
@@ -322,35 +322,35 @@ impl Shard {
         &self,
         now: Now,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         entry: ConnectEntry<'_>,
     ) -> Option<Principal> {
-        let user = verified_user(connect, arrival, entry);
+        let user = verified_user(connect, info, entry);
         let rights = entry.admission.map_or_else(ClientRights::default, |admission| ClientRights {
             is_superuser: admission.is_superuser,
             rules: admission.rules.clone(),
             ends: admission.ends.map(|ends| now.deadline_of(ends)),
             method: connect.authentication_method.map(Into::into),
         });
-        let is_internal = arrival.listener.is_internal;
+        let is_internal = info.listener.is_internal;
         let rights = ClientRights { is_superuser: rights.is_superuser || is_internal, ..rights };
-        let is_known = is_verified(arrival);
-        let asks_others = arrival.listener.auth.acl_http_url.get().is_some();
+        let is_known = is_verified(info);
+        let asks_others = info.listener.auth.acl_http_url.get().is_some();
         (is_internal || is_known || self.clients.access.checks || entry.admission.is_some() || asks_others)
-            .then(|| Principal::new(user, arrival.listener, arrival.peer).with_rights(rights))
+            .then(|| Principal::new(user, info.listener, info.peer).with_rights(rights))
     }
 
     /// Whether the client id, and the session that is there, are the client's own: a client id is no proof.
     fn check_owner(
         &self,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         entry: ConnectEntry<'_>,
         known: Option<SessionId>,
     ) -> Result<(), Refused> {
-        let user = verified_user(connect, arrival, entry);
-        let pattern = &arrival.listener.auth.client_id_pattern;
-        if !arrival.assigned_client_id && !pattern.admits(connect.client_id, user) {
+        let user = verified_user(connect, info, entry);
+        let pattern = &info.listener.auth.client_id_pattern;
+        if !info.assigned_client_id && !pattern.admits(connect.client_id, user) {
             let text = "its client id is none of its user's, see --client-id-pattern";
             return Err((ReasonCode::ClientIdentifierNotValid, text));
         }
@@ -368,21 +368,21 @@ impl Shard {
     fn check_room(
         &self,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         known: Option<SessionId>,
     ) -> Result<(), Refused> {
         let is_full = self.clients.sessions.len() >= self.clients.settings.sessions_of_shard_max();
-        if is_full && known.is_none() && !arrival.listener.is_internal {
+        if is_full && known.is_none() && !info.listener.is_internal {
             return Err((ReasonCode::QuotaExceeded, "no room for another session"));
         }
         let is_kept_already = known.is_some_and(|id| self.clients.sessions.get(id).is_persistent());
-        let is_to_be_kept = expiry_s(&self.clients.settings, connect, arrival) > 0;
+        let is_to_be_kept = expiry_s(&self.clients.settings, connect, info) > 0;
         if is_to_be_kept && !is_kept_already && self.clients.log_rooms.is_short() {
             // Before 5.0: 3, which is the one return code that a client takes for something that passes.
             let code = if connect.version.is_v5() { ReasonCode::QuotaExceeded } else { ReasonCode::ServerUnavailable };
             return Err((code, "its session would have to be kept, and the disk is full"));
         }
-        self.clients.settings.check_connect(connect, arrival.assigned_client_id)
+        self.clients.settings.check_connect(connect, info.assigned_client_id)
     }
 
     pub(super) fn refuse(
@@ -451,14 +451,14 @@ impl Shard {
     }
 
     /// The CONNACK of success.
-    fn connack<'a>(&self, connect: &Connect<'a>, arrival: ConnectInfo<'_>, entry: ConnectEntry<'a>) -> ConnAck<'a> {
+    fn connack<'a>(&self, connect: &Connect<'a>, info: ConnectInfo<'_>, entry: ConnectEntry<'a>) -> ConnAck<'a> {
         let settings = &self.clients.settings;
         let mut connack = ConnAck::new(ReasonCode::Success);
         if connect.version.is_v5() {
-            let expiry_s = expiry_s(settings, connect, arrival);
+            let expiry_s = expiry_s(settings, connect, info);
             let keep_alive_s = entry.keep_alive_s(settings, connect);
             connack.session_expiry_s = (expiry_s != connect.session_expiry_s).then_some(expiry_s);
-            let bounds = settings.receive_maximum != u16::MAX && !arrival.listener.is_internal;
+            let bounds = settings.receive_maximum != u16::MAX && !info.listener.is_internal;
             connack.receive_maximum = bounds.then_some(settings.receive_maximum);
             connack.maximum_qos = Some(settings.qos_max()); // 2 is what absence means, and is not written
             connack.retain_available = (!settings.retain_available).then_some(false);
@@ -467,7 +467,7 @@ impl Shard {
             connack.server_keep_alive_s = (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s);
             connack.authentication_method = connect.authentication_method; // [MQTT-4.12.0-5]
             connack.authentication_data = entry.admission.and_then(|admission| admission.data.as_deref());
-            connack.assigned_client_id = arrival.assigned_client_id.then_some(connect.client_id);
+            connack.assigned_client_id = info.assigned_client_id.then_some(connect.client_id);
         }
         connack
     }
@@ -477,7 +477,7 @@ impl Shard {
         &self,
         turn: &mut Turn<'_>,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         entry: ConnectEntry<'_>,
     ) -> Result<(), Refused> {
         let max_bytes = connect.maximum_packet_size_bytes as usize;
@@ -485,7 +485,7 @@ impl Shard {
         if is_plain && max_bytes >= CONNACK_MAX_BYTES + connect.client_id.len() {
             return Ok(());
         }
-        let connack = self.connack(connect, arrival, entry);
+        let connack = self.connack(connect, info, entry);
         let encoded = turn.fx.encode(|out| {
             connack.encode(connect.version, out);
             None
@@ -497,32 +497,32 @@ impl Shard {
 
 /// The user name of a client whom somebody has let in for it. A name that nobody checks is no name: rules about users, and
 /// sessions of users, would be anybody's.
-fn verified_user<'a>(connect: &Connect<'a>, arrival: ConnectInfo<'_>, entry: ConnectEntry<'a>) -> Option<&'a str> {
+fn verified_user<'a>(connect: &Connect<'a>, info: ConnectInfo<'_>, entry: ConnectEntry<'a>) -> Option<&'a str> {
     if let Some(admission) = entry.admission {
         return admission.user.as_deref();
     }
-    connect.username.filter(|_| is_verified(arrival))
+    connect.username.filter(|_| is_verified(info))
 }
 
 /// How long a session lives on without its client. That of a service ends when its operator says so.
-fn expiry_s(settings: &Settings, connect: &Connect<'_>, arrival: ConnectInfo<'_>) -> u32 {
-    let max_s = if arrival.listener.is_internal { u32::MAX } else { settings.session_expiry_max_s };
+fn expiry_s(settings: &Settings, connect: &Connect<'_>, info: ConnectInfo<'_>) -> u32 {
+    let max_s = if info.listener.is_internal { u32::MAX } else { settings.session_expiry_max_s };
     connect.session_expiry_s.min(max_s)
 }
 
 /// What stands before a client's topics: its profile says it, or else its listener.
 fn mount_of(
     connect: &Connect<'_>,
-    arrival: ConnectInfo<'_>,
+    info: ConnectInfo<'_>,
     entry: ConnectEntry<'_>,
 ) -> Result<Option<Box<str>>, MountRefusal> {
     let own = entry.profile.and_then(|profile| profile.mount_point.as_ref());
-    own.unwrap_or(&arrival.listener.auth.mount_point).of(verified_user(connect, arrival, entry), connect.client_id)
+    own.unwrap_or(&info.listener.auth.mount_point).of(verified_user(connect, info, entry), connect.client_id)
 }
 
 /// Whether somebody vouches for what a client is called.
-fn is_verified(arrival: ConnectInfo<'_>) -> bool {
-    arrival.user_name == UserNameBasis::Proof || arrival.listener.policy.asks()
+fn is_verified(info: ConnectInfo<'_>) -> bool {
+    info.user_name == UserNameBasis::Proof || info.listener.policy.asks()
 }
 
 /// A refusal without properties.

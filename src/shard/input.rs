@@ -64,7 +64,7 @@ pub enum Input<'a> {
         /// The decoded packet. `client_id` is never empty.
         connect: &'a Connect<'a>,
         /// What the edge knows.
-        arrival: ConnectInfo<'a>,
+        info: ConnectInfo<'a>,
     },
     /// A packet after CONNECT. None comes, and no end of the connection that its peer chose, while the one before it is under way:
     /// [`Effects::holds_sender`](super::Effects::holds_sender).

@@ -196,8 +196,8 @@ impl Shard {
         match input {
             Input::Packet { connection, packet } => self.handle_packet(turn, connection, &packet),
             Input::Mesh { from, message, bytes } => self.handle_mesh(turn, from, message, bytes),
-            Input::Connect { connection, connect, arrival } => {
-                self.handle_connect(turn, connection, connect, arrival);
+            Input::Connect { connection, connect, info } => {
+                self.handle_connect(turn, connection, connect, info);
             }
             Input::Closed { connection } => {
                 if let Some(id) = self.clients.sessions.of_connection(connection) {

@@ -52,10 +52,10 @@ impl Clients {
         &mut self,
         turn: &mut Turn<'_>,
         id: SessionId,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
         mut principal: Option<Principal>,
     ) {
-        self.log_owner(turn, id, arrival, principal.as_ref());
+        self.log_owner(turn, id, info, principal.as_ref());
         if let Some(principal) = &mut principal {
             self.access.hand_over_grants(id, principal);
         }
@@ -64,19 +64,13 @@ impl Clients {
     }
 
     /// Writes down whose a kept session is from now on, unless the log says so already.
-    fn log_owner(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        arrival: ConnectInfo<'_>,
-        principal: Option<&Principal>,
-    ) {
+    fn log_owner(&mut self, turn: &mut Turn<'_>, id: SessionId, info: ConnectInfo<'_>, principal: Option<&Principal>) {
         if !self.is_written_down(id) {
             return;
         }
         let Some(principal) = principal else {
             // Nobody keeps it in mind, so it is written each time: a listener and an address.
-            let (listener, peer) = (&*arrival.listener.name, arrival.peer);
+            let (listener, peer) = (&*info.listener.name, info.peer);
             let owner =
                 SessionOwner { user: None, listener, peer, is_superuser: false, asks_back_end: false, rules: None };
             let record = LogRecord::SessionOwner { session: id, owner, keeps_filters: false };

@@ -46,6 +46,8 @@ pub(super) fn kind_of(publication: Publication<'_>) -> u8 {
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastDecision {
     pub topic: Box<str>,
+    /// The number of the rules that it is by: it says nothing once there are others.
+    pub rules: u32,
     /// QoS and RETAIN, on which a rule may depend.
     pub kind: u8,
     pub allowed: bool,
@@ -53,8 +55,8 @@ pub(super) struct LastDecision {
 
 impl LastDecision {
     #[inline]
-    pub(super) fn is_about(&self, topic: &str, kind: u8) -> bool {
-        self.kind == kind && *self.topic == *topic
+    pub(super) fn is_about(&self, rules: u32, topic: &str, kind: u8) -> bool {
+        self.rules == rules && self.kind == kind && *self.topic == *topic
     }
 }
 

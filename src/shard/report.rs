@@ -27,9 +27,9 @@ impl Clients {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
     ) {
-        let is_unchecked = arrival.listener.policy == Policy::Admit && arrival.user_name == UserNameBasis::Claim;
+        let is_unchecked = info.listener.policy == Policy::Admit && info.user_name == UserNameBasis::Claim;
         if is_unchecked && !self.said_unchecked && has_credentials(connect) {
             self.said_unchecked = true;
             turn.fx.events.push(Event::CredentialsUnchecked { connection, client_id: connect.client_id.into() });

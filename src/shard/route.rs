@@ -75,10 +75,10 @@ impl Router {
         let is_under_way = self.deliver_plain(turn, clients, fanout, &mut matches, confirm);
         let (picks, any_member) = self.deliver_groups(turn, clients, fanout, &matches);
         let matched = is_under_way || !matches.local.is_empty() || !matches.shards.is_empty() || any_member;
-        let mut crossing_waits = 0;
+        let mut others_wait = 0;
         if clients.settings.shards > 1 {
-            let crossing = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once };
-            crossing_waits = crossing.send(turn, clients, &mut fanout.routed);
+            let others = ToOtherShards { matches: &matches, picks: &picks, retained, confirm, once };
+            others_wait = others.send(turn, clients, &mut fanout.routed);
         }
         let waits = u8::from(is_under_way && confirm.is_some());
         let mut outcome = Outcome { matched, waits, waits_for_log: false, is_under_way, reception: fanout.reception };
@@ -89,7 +89,7 @@ impl Router {
             }
             outcome.waits += u8::from(clients.wait_for_room(turn.now, fanout.fullest, confirmation));
         }
-        outcome.waits += crossing_waits;
+        outcome.waits += others_wait;
         self.matches = Some(matches);
         outcome
     }

@@ -137,7 +137,7 @@ impl Shard {
         turn: &mut Turn<'_>,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
     ) {
         if !self.pending.has_room() {
             let text = "too many clients wait to be authenticated";
@@ -148,16 +148,16 @@ impl Shard {
             connection,
             client: self.clients.sessions.key(connect.client_id),
             packet: ConnectPacket::copy_of(connect),
-            assigned_client_id: arrival.assigned_client_id,
-            listener_index: arrival.listener_index,
-            peer: arrival.peer,
-            listener: Arc::clone(arrival.listener),
-            identity: arrival.identity.cloned(),
+            assigned_client_id: info.assigned_client_id,
+            listener_index: info.listener_index,
+            peer: info.peer,
+            listener: Arc::clone(info.listener),
+            identity: info.identity.cloned(),
             awaits_auth: false,
             deadline,
         });
-        let (peer, identity) = (arrival.peer, arrival.identity.cloned());
-        let question = ConnectQuestion { peer, identity, ..ConnectQuestion::about(connect, &arrival.listener.name) };
+        let (peer, identity) = (info.peer, info.identity.cloned());
+        let question = ConnectQuestion { peer, identity, ..ConnectQuestion::about(connect, &info.listener.name) };
         turn.fx.asks.push(Ask { id, connection, deadline, question: Question::Connect(Box::new(question)) });
     }
 
@@ -185,7 +185,7 @@ impl Shard {
 
     fn admit_pending(&mut self, turn: &mut Turn<'_>, pending: &PendingConnect, entry: ConnectEntry<'_>) {
         let PendingConnect { assigned_client_id, listener_index, peer, ref listener, .. } = *pending;
-        let arrival = ConnectInfo {
+        let info = ConnectInfo {
             assigned_client_id,
             listener_index,
             peer,
@@ -199,7 +199,7 @@ impl Shard {
             return self.refuse(turn, connection, connect, code, text);
         }
         turn.fx.list.push(Effect::Resume { connection });
-        self.admit(turn, connection, connect, arrival, entry);
+        self.admit(turn, connection, connect, info, entry);
     }
 
     /// The client is to answer before anything is decided [MQTT-4.12.0-2].

@@ -110,7 +110,7 @@ impl Peer {
     /// Waits until the server has seen everything that this client has acknowledged so far: whatever vanishes before that
     /// comes again, and rightly. A question and its answer do it, because the answer to the last PUBREC comes before them.
     #[track_caller]
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn wait_until_heard(&mut self) {
         self.unsubscribe("nothing/of/this/name");
     }
 

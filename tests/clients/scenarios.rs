@@ -184,7 +184,7 @@ pub(crate) fn a_session_waits_for_its_client(stage: &Stage) {
     expect_alternating(&mut second, &topic, 20);
     // The subscription is part of the session.
     second.expect_nothing_before(&mut publisher, Message::new(&topic, "live", 1));
-    second.settle();
+    second.wait_until_heard();
     second.vanish();
 
     publisher.publish(Message::new(&topic, "while away", 1));

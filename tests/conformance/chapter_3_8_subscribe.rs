@@ -5,7 +5,7 @@ use crate::packets::{
     Connect, NO_LOCAL, PUBACK, PUBCOMP, PUBREC, PUBREL, Publish, SUBSCRIBE, UNSUBSCRIBE, V5, V31, V311, VERSIONS, ack,
     frame, prop, properties, subscribe, unsubscribe,
 };
-use crate::world::everywhere;
+use crate::world::{everywhere, in_whole_packets};
 
 /// Topic filters that break the rules of chapter 4.7.
 pub(crate) const INVALID_FILTERS: [&str; 10] = ["#/a", "a/#/b", "a#", "#a", "##", "a/+b", "+a", "a+/b", "++", "a/b#"];
@@ -361,6 +361,20 @@ fn five_thousand_filters_get_five_thousand_codes_and_what_comes_behind_waits() {
             assert_eq!(codes, if version == V5 { vec![0; 5_000] } else { Vec::new() });
             subscriber.publish(&filters[0], "x");
             subscriber.ping_through();
+        }
+    });
+}
+
+#[test]
+fn a_packet_with_more_than_32768_filters_closes_the_connection() {
+    in_whole_packets(|w| {
+        for version in [V311, V5] {
+            let (pairs, names) = (vec![("a", 0); 32_769], vec!["a"; 32_769]);
+            for packet in [subscribe(version, 7, &[], &pairs), unsubscribe(version, 7, &names)] {
+                let mut client = w.client(version, "many");
+                client.send(packet);
+                client.expect_refusal(&[0x97]);
+            }
         }
     });
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::packets::{Connect, PUBACK, Publish, V5, V311, prop};
-use crate::world::with_flags;
+use crate::world::{World, with_flags};
 
 /// QoS 1 messages with these identifiers, which are their payloads, too.
 fn burst(ids: std::ops::RangeInclusive<u16>, topic: &str) -> Vec<u8> {
@@ -94,5 +94,53 @@ fn a_publisher_can_be_told_that_nobody_could_take_its_message() {
         subscriber.take_payload("taken");
         assert_eq!(new.deliver(Publish::new(&topic, "there is room").qos(2)), 0);
         subscriber.take_payload("there is room");
+    });
+}
+
+#[test]
+fn a_full_queue_keeps_the_latest_where_that_is_set() {
+    with_flags(&["--queue-full", "oldest", "--max-queued-messages", "2"], keeps_the_latest);
+    with_flags(&["--full-queue", "drop-oldest", "--max-queued-messages", "2"], keeps_the_latest);
+}
+
+fn keeps_the_latest(w: &World) {
+    let topic = w.topic("latest");
+    let away = Connect::new(V5, w.id("away")).persistent();
+    let (mut subscriber, _) = w.connect(&away);
+    assert_eq!(subscriber.subscribe(&topic, 1), 1);
+    subscriber.disconnect();
+    let mut publisher = w.client(V311, "pub");
+    for number in 1..=5 {
+        publisher.deliver(Publish::new(&topic, format!("n{number}")).qos(1));
+    }
+    let (mut subscriber, connack) = w.connect(&away);
+    assert!(connack.session_present);
+    subscriber.take_payload("n4");
+    subscriber.take_payload("n5");
+    w.fence(&mut publisher, &mut subscriber);
+}
+
+#[test]
+fn qos_0_is_queued_for_a_session_that_is_away_where_that_is_set() {
+    with_flags(&["--queue-qos0"], |w| {
+        let topic = w.topic("away");
+        for version in [V311, V5] {
+            let away = Connect::new(version, w.id("away")).persistent();
+            let (mut subscriber, _) = w.connect(&away);
+            assert_eq!(subscriber.subscribe(&topic, 1), 1);
+            subscriber.disconnect();
+            let mut publisher = w.client(V311, "pub");
+            publisher.publish(&topic, "first");
+            publisher.deliver(Publish::new(&topic, "second").qos(1));
+            publisher.publish(&topic, "third");
+            // Behind it, so that its PUBACK says that the third has been queued.
+            publisher.deliver(Publish::new(&topic, "fourth").qos(1));
+            let (mut subscriber, connack) = w.connect(&away);
+            assert!(connack.session_present);
+            for (payload, qos) in [("first", 0), ("second", 1), ("third", 0), ("fourth", 1)] {
+                assert_eq!(subscriber.take_payload(payload).qos, qos, "{payload}");
+            }
+            w.fence(&mut publisher, &mut subscriber);
+        }
     });
 }

@@ -465,6 +465,11 @@ fn more_user_properties_than_any_client_needs_harm_nobody_else() {
         client.send(many(50).encode(V5));
         client.await_ack(PUBACK, 1);
         assert_eq!(client.take().props.len(), 50);
+        client.send(many(1_024).encode(V5));
+        client.await_ack(PUBACK, 1);
+        assert_eq!(client.take().props.len(), 1_024);
+        client.send(many(1_025).encode(V5));
+        client.expect_refusal(&[0x97]);
         for _ in 0..5 {
             let mut client = w.client(V5, "props");
             client.send(many(9_000).encode(V5));

@@ -1,13 +1,15 @@
 //! Rules that a server may make about single messages, wills, filters and client identifiers: what becomes of them, and that
 //! whoever sent them is served all the same, unless the specification says otherwise.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::packets::{
     Connect, PUBACK, PUBCOMP, PUBREC, PUBREL, Publish, V5, V31, V311, VERSIONS, Version, Will, ack, prop,
 };
 use crate::world::{World, everywhere, with_flags};
+
+const UPTIME: &str = "$SYS/broker/uptime";
 
 /// A CONNECT that says in its level that it comes from a bridge.
 fn bridge(version: Version, id: &str) -> Connect {
@@ -23,22 +25,40 @@ fn answered(client: &mut Client, publish: Publish, code: u8) {
 }
 
 #[test]
-fn a_will_that_is_not_taken_leaves_its_client_connected() {
-    everywhere(|w| {
+fn a_will_that_is_not_taken_leaves_its_client_connected_and_is_counted() {
+    with_flags(&["--sys-interval", "1"], |w| {
+        let mut watcher = w.client(V5, "watch");
+        for filter in ["#", "$mine/#", UPTIME] {
+            assert_eq!(watcher.subscribe(filter, 1), 1);
+        }
+        let deep = format!("{}{}", w.topic("deep"), "/x".repeat(200));
+        let mine = format!("$mine/{}", w.topic("x"));
+        let topics = [mine.as_str(), UPTIME, "$share/g/x", &deep];
         for version in VERSIONS {
-            let mut watcher = w.client(V5, "watch");
-            let deep = format!("{}{}", w.topic("deep"), "/x".repeat(200));
-            let mine = format!("$mine/{}", w.topic("x"));
-            for topic in [mine.as_str(), "$SYS/broker/uptime", "$share/g/x", &deep] {
+            for topic in topics {
                 // What every bridge of Mosquitto sends: a retained will of QoS 1.
                 let will = Will::new(topic, "must not come").qos(1).retain();
                 let (mut client, _) = w.connect(&Connect::new(version, w.id("dying")).will(will));
                 client.ping();
                 client.vanish();
             }
-            assert_eq!(watcher.subscribe(&mine, 1), 1);
-            let mut other = w.client(version, "other");
-            w.fence(&mut other, &mut watcher);
+        }
+        let mut counter = w.client(V5, "count");
+        counter.subscribe("$SYS/broker/publish/messages/dropped/topic_refused", 0);
+        let expected = topics.len() * VERSIONS.len();
+        let began = Instant::now();
+        while counter.take().text() != expected.to_string() {
+            assert!(began.elapsed() < Duration::from_secs(20), "the counter does not come to {expected}");
+        }
+        let marker = w.topic("marker");
+        counter.publish(&marker, "x");
+        loop {
+            let next = watcher.take();
+            if next.topic == marker {
+                break;
+            }
+            assert_eq!(next.topic, UPTIME, "{}", next.text());
+            assert_ne!(next.text(), "must not come");
         }
     });
 }
@@ -311,5 +331,23 @@ fn a_topic_of_more_than_128_levels_is_refused_and_its_client_stays() {
                 client.ping();
             }
         }
+    });
+}
+
+/// It cannot be told of one, and is held to it all the same.
+#[test]
+fn a_client_before_5_0_may_be_held_to_a_shorter_keep_alive() {
+    with_flags(&["--keep-alive-max", "30", "--keep-alive-max-before-v5", "1"], |w| {
+        let since = Instant::now();
+        let olds = [V31, V311].map(|version| w.connect(&Connect::new(version, w.id("old")).keep_alive(60)).0);
+        let (mut new, connack) = w.connect(&Connect::new(V5, w.id("new")).keep_alive(60));
+        assert_eq!(connack.number(prop::SERVER_KEEP_ALIVE), Some(30));
+        for mut old in olds {
+            old.expect_closed();
+            let waited = since.elapsed();
+            assert!(waited >= Duration::from_millis(1_400), "{:?}: too early, after {waited:?}", old.version);
+            assert!(waited < Duration::from_secs(6), "{:?}: too late, after {waited:?}", old.version);
+        }
+        new.ping();
     });
 }

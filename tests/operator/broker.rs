@@ -123,6 +123,16 @@ impl Broker {
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
+    /// From now on the system gives it no descriptor that it does not have.
+    pub(crate) fn open_no_more_descriptors(&self) {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let is_taken = |number: &u32| std::path::Path::new(&format!("{folder}/{number}")).is_symlink();
+        let free = (0..u32::MAX).find(|number| !is_taken(number)).expect("it has fewer");
+        let limit = format!("--nofile={free}:{free}");
+        let status = Command::new("prlimit").args(["--pid", &self.child.id().to_string(), &limit]).status();
+        assert!(status.expect("prlimit runs").success());
+    }
+
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a process of ours").count()
     }

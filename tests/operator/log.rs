@@ -262,3 +262,34 @@ fn a_connect_that_cannot_be_decoded_is_told_with_its_client_id() {
         assert!(lines.last().is_some_and(|line| line.contains(" client=c7 ")), "{lines:?}");
     }
 }
+
+/// A shard whose first table of sockets is full wants a descriptor for another one.
+#[test]
+fn who_finds_no_descriptor_waits_and_that_is_told_and_is_served_once_another_goes() {
+    let flags = ["--storage", "memory", "--shards", "1"];
+    let broker = Broker::start_with_flags("no-room", QUICK, &["--nofile=128"], &flags);
+    broker.lines_to(" ready");
+    broker.open_no_more_descriptors();
+    let mut clients = Vec::new();
+    let mut waiting = loop {
+        let mut client = Client::open(&broker.addresses[0]);
+        client.send(&connect_as(&format!("c{}", clients.len()), "tom", 2));
+        client.0.set_read_timeout(Some(Duration::from_secs(3))).expect("a timeout");
+        let mut connack = [0; 4];
+        match std::io::Read::read_exact(&mut client.0, &mut connack) {
+            Ok(()) => assert_eq!(connack, [0x20, 2, 0, 0]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break client,
+            Err(error) => panic!("client {}: {error}", clients.len()),
+        }
+        clients.push(client);
+        assert!(clients.len() <= 128, "there is room for more than the table has");
+    };
+    assert!(clients.len() >= 64, "{} clients", clients.len());
+    let lines = broker.lines_to(" no_room_for_sockets ");
+    let told = line(&lines, "no_room_for_sockets");
+    assert!(told.contains(&format!("sockets={} ", clients.len())) && told.contains("`ulimit -n`"), "{told}");
+    clients.pop();
+    waiting.0.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout");
+    assert_eq!(waiting.receive::<4>(), [0x20, 2, 0, 0]);
+    clients[0].ping();
+}

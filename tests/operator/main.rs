@@ -16,6 +16,7 @@ mod doctor;
 mod every_call;
 mod full;
 mod howto;
+mod keep_alive;
 mod listeners;
 mod log;
 mod monitoring;

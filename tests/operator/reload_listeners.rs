@@ -175,7 +175,7 @@ fn the_first_that_asks_who_its_clients_are_needs_a_start_and_may_go_and_come() {
 }
 
 #[test]
-fn a_listener_that_is_called_otherwise_is_the_same_and_a_path_of_the_start_is_let_go() {
+fn a_listener_that_is_called_otherwise_is_the_same_and_a_path_of_the_start_is_released() {
     let port = Port::claim();
     let one = table("one", &port, "");
     let path = std::env::temp_dir().join(format!("dunlin-renamed-{}.sock", std::process::id()));

@@ -260,7 +260,7 @@ impl World {
         let connection = AUDITOR;
         let connect = Connect::new(Version::V311, name, true);
         let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
-        let arrival = ConnectInfo {
+        let info = ConnectInfo {
             assigned_client_id: false,
             listener_index: 0,
             peer: None,
@@ -268,7 +268,7 @@ impl World {
             identity: None,
             user_name: UserNameBasis::Claim,
         };
-        self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
+        self.ask(shard, Input::Connect { connection, connect: &connect, info });
         self.ask(shard, Input::Closed { connection });
         self.settle_shards().map(|_| ())
     }
@@ -283,7 +283,7 @@ impl World {
         let connection = AUDITOR;
         let connect = Connect::new(Version::V5, &name, true);
         let listener = Arc::new(ListenerSettings { policy: Policy::Admit, ..ListenerSettings::default() });
-        let arrival = ConnectInfo {
+        let info = ConnectInfo {
             assigned_client_id: false,
             listener_index: 0,
             peer: None,
@@ -291,7 +291,7 @@ impl World {
             identity: None,
             user_name: UserNameBasis::Claim,
         };
-        self.ask(shard, Input::Connect { connection, connect: &connect, arrival });
+        self.ask(shard, Input::Connect { connection, connect: &connect, info });
         for topic in topics {
             let publish = Publish {
                 dup: false,

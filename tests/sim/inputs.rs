@@ -68,7 +68,7 @@ impl World {
     /// What a connection has to tell its shard.
     fn take_input(&mut self, shard: usize, input: Input<'_>) -> Check {
         match input {
-            Input::Connect { connection, connect, arrival } => self.take_connect(shard, connection, connect, arrival),
+            Input::Connect { connection, connect, info } => self.take_connect(shard, connection, connect, info),
             Input::Packet { connection, packet } => {
                 let index = self.index_of(shard, connection)?;
                 self.take_packet(index, shard, connection, packet)
@@ -113,12 +113,12 @@ impl World {
         shard: usize,
         connection: ConnectionId,
         connect: &Connect<'_>,
-        arrival: ConnectInfo<'_>,
+        info: ConnectInfo<'_>,
     ) -> Check {
         let received_from = self.received_from.get(&(shard, connection)).copied();
         let index = match self.adopting.take().or(received_from).or(self.receiving) {
             Some(index) => index,
-            None => self.take_waiting(shard, arrival.listener_index, connect.client_id)?,
+            None => self.take_waiting(shard, info.listener_index, connect.client_id)?,
         };
         let is_full = self.is_full();
         let conn = self.conns.get_mut(&index).expect("still there");
@@ -143,7 +143,7 @@ impl World {
                 will,
             });
         }
-        if arrival.listener.policy == Policy::Ask {
+        if info.listener.policy == Policy::Ask {
             self.begin_waiting(index, connect.client_id, as_asked);
         } else {
             self.release_older(connect.client_id, None);
@@ -152,7 +152,7 @@ impl World {
             }
         }
         let connect = Connect { receive_maximum: self.cage.receive_maximum(connect.receive_maximum), ..*connect };
-        self.handle(shard, Input::Connect { connection, connect: &connect, arrival })
+        self.handle(shard, Input::Connect { connection, connect: &connect, info })
     }
 
     /// Whether as many clients are connected as may be.

@@ -444,7 +444,7 @@ const LONG_US: usize = 5_000_000;
 /// Steps within which a stopped receive goes on: what was deferred is handled a turn at a time, and turns are by chance.
 const RESUME_STEPS: u64 = 2_000;
 
-/// Messages that one turn may add for one other shard to those that had its shard paused: an arrival's packets.
+/// Messages that one turn may add for one other shard to those that had its shard paused: an info's packets.
 const TURN_MESSAGES: usize = 4_096;
 
 pub(crate) const fn kind(message: &MeshMessage) -> &'static str {

@@ -156,7 +156,7 @@ fn begin_session(log: &mut NewLog<Shared>, client_id: &str, filters: &[&str]) ->
 }
 
 /// What is queued for each client, its groups' messages marked, after one message on `t` was on its way to the second of three logs for this group.
-fn queued_after_arrival(group: &str, fill: impl Fn(&mut [NewLog<Shared>])) -> Vec<(String, Vec<Option<u64>>)> {
+fn queued_after_arriving(group: &str, fill: impl Fn(&mut [NewLog<Shared>])) -> Vec<(String, Vec<Option<u64>>)> {
     let mut disk = Shared::default();
     let mut old: Vec<_> = (0..3).map(|shard| begin(&disk, id_of(1, shard))).collect();
     let message = old[0].push_message(&message("t", b"m"));
@@ -188,7 +188,7 @@ const NAMES: NameKey = NameKey { first: 1, second: 2 };
 
 #[test]
 fn what_was_for_a_member_that_is_ending_is_for_another_and_not_for_its_successor() {
-    let queued = queued_after_arrival("g", |logs| {
+    let queued = queued_after_arriving("g", |logs| {
         let session = begin_session(&mut logs[1], "c", &["$share/g/t"]);
         logs[1].push(&LogRecord::SessionExpiry { session, expiry_s: 0 });
         begin_session(&mut logs[1], "c", &[]);
@@ -201,7 +201,7 @@ fn what_was_for_a_member_that_is_ending_is_for_another_and_not_for_its_successor
 
 #[test]
 fn what_was_for_a_member_that_has_left_is_for_one_of_another_log() {
-    let queued = queued_after_arrival("g", |logs| {
+    let queued = queued_after_arriving("g", |logs| {
         begin_session(&mut logs[1], "left", &["$share/h/t"]);
         begin_session(&mut logs[2], "there", &["$share/g/t"]);
     });

@@ -1,4 +1,4 @@
-//! The import table of `src/lib.rs`: who may import whom, read from the charter that people read.
+//! The import table of `src/lib.rs`: who may import whom, read from the module doc that people read.
 //!
 //! A row is `modules <- modules (remark)`. `everything` allows all, `nothing of ours` allows none. Rows above the line
 //! that starts with `----` are the pure core.

@@ -98,7 +98,7 @@ impl Known {
         Measured { findings: new.map(|(_, finding)| finding).collect(), stale }
     }
 
-    /// Of findings counted by a name (a room, a word), listed as `name count`: some of each name that has more than it may,
+    /// Of findings counted by a name (a module, a word), listed as `name count`: some of each name that has more than it may,
     /// and the names that have fewer.
     pub(crate) fn except_counted(&self, rule: &str, findings: Vec<Named>) -> Measured {
         const SHOWN: usize = 10;

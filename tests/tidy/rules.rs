@@ -55,8 +55,8 @@ pub(crate) fn words_out_of_place(path: &str, text: &str) -> Vec<Finding> {
 }
 
 /// Rule: a module opens with what it owns, what always holds and what it leaves to others.
-pub(crate) fn missing_charter(path: &str, text: &str) -> Vec<Finding> {
-    // Crate attributes, as a fuzz target needs, may stand before the charter.
+pub(crate) fn missing_module_doc(path: &str, text: &str) -> Vec<Finding> {
+    // Crate attributes, as a fuzz target needs, may stand before the module doc.
     let first = text.lines().find(|line| !line.starts_with("#![") && !line.trim().is_empty()).unwrap_or_default();
     if first.starts_with("//! ") {
         return Vec::new();
@@ -64,7 +64,7 @@ pub(crate) fn missing_charter(path: &str, text: &str) -> Vec<Finding> {
     vec![Finding::new(
         path,
         1,
-        "open with a `//!` charter: what the module owns, its invariants, what it leaves to others",
+        "open with a `//!` module doc: what the module owns, its invariants, what it leaves to others",
     )]
 }
 

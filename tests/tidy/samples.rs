@@ -6,7 +6,7 @@ use crate::rules;
 use crate::rust::{functions, root_paths, tokens};
 
 const LIB: &str = "\
-//! A charter.
+//! A module doc.
 //!
 //! ```text
 //! limits ids          <- nothing of ours
@@ -185,9 +185,9 @@ fn length_is_measured_at_the_limit() {
 }
 
 #[test]
-fn a_charter_is_the_first_thing_in_a_file() {
+fn a_module_doc_is_the_first_thing_in_a_file() {
     check_lines(
-        rules::missing_charter,
+        rules::missing_module_doc,
         &[
             ("src/a.rs", "//! Owns a.\n", &[]),
             ("fuzz/a.rs", "#![no_main]\n\n//! Owns a.\n", &[]),

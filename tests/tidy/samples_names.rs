@@ -120,6 +120,8 @@ fn given_up_words_are_found_in_identifiers_and_not_in_text() {
         source,
         &[("Moved src/a.rs", 2), ("settle src/a.rs", 1), ("fn pump src/a.rs", 3)],
     );
+    let source = "fn settle_all() {}\nlet arrival = owed;";
+    check_names(words::given_up_words, "loadtest/src/a.rs", source, &[("arrival loadtest", 2)]);
 }
 
 #[test]
@@ -142,7 +144,7 @@ fn docs_that_only_repeat_are_told_from_docs_that_say_something() {
         assert_eq!(words::docs_that_repeat("src/a/b.rs", text).len(), expected, "{text}");
     }
     assert_eq!(
-        ["src/a/b.rs", "src/a.rs", "tests/a.rs", "build.rs"].map(words::room_of),
+        ["src/a/b.rs", "src/a.rs", "tests/a.rs", "build.rs"].map(words::module_of),
         ["src/a", "src/a.rs", "tests", "build.rs"]
     );
 }

@@ -100,7 +100,7 @@ impl World {
         let asks = self.listener.policy == Policy::Ask;
         let username = asks.then_some("user-77");
         let connect = Connect { username, ..Connect::new(Version::V311, client_id, clean) };
-        let arrival = ConnectInfo {
+        let info = ConnectInfo {
             assigned_client_id: false,
             listener_index: 0,
             peer: None,
@@ -110,7 +110,7 @@ impl World {
         };
         self.shard.handle(
             &mut Turn { now: self.now, fx: &mut self.fx },
-            Input::Connect { connection, connect: &connect, arrival },
+            Input::Connect { connection, connect: &connect, info },
         );
         while let Some(ask) = self.fx.asks.pop() {
             let input = Input::Verdict { ask: ask.id, verdict: Verdict::Admit };

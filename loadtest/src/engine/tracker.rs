@@ -149,7 +149,7 @@ mod tests {
     use Seen::{Again, Late, New, NotOwed};
 
     #[test]
-    fn every_kind_of_arrival_is_called_by_its_name() {
+    fn every_kind_of_message_that_comes_is_called_by_its_name() {
         let table: &[(&[u32], &[Seen])] = &[
             (&[0, 1, 2], &[New, New, New]),
             (&[0, 0, 1, 1], &[New, Again, New, Again]),

@@ -99,11 +99,6 @@ impl ClientHandshake {
         self.input.extend_from_slice(bytes);
     }
 
-    /// Whether nothing has come that was not used.
-    pub const fn is_starved(&self) -> bool {
-        self.input.is_empty()
-    }
-
     /// Does what can be done with what has come, which takes a tenth of a millisecond and more. Appends what is to be sent, an
     /// alert where it fails. Returns whether both ends have the keys.
     ///

@@ -47,6 +47,28 @@ fn connections_beyond_the_table_wait_in_the_kernel_until_there_is_a_slot() {
 }
 
 #[test]
+fn idle_listeners_leave_the_slots_of_a_small_table_to_a_busy_one() {
+    let mut plane = Plane::new(PlaneConfig { sockets_max: 32, ..small() }).unwrap();
+    let addresses: Vec<SocketAddr> = (0..3).map(|_| plane.listen(&loopback()).unwrap().1).collect();
+    plane.accept_more();
+    assert!(!plane.is_out_of_room(), "nobody has come");
+    let mut peers = Vec::new();
+    // The last one, then all of them, then the first one as far as there are slots for the others, too.
+    for number in [2; 8].into_iter().chain(0..3).chain([0; 18]) {
+        peers.push(client(addresses[number]));
+        accept(&mut plane);
+        plane.accept_more();
+        assert!(!plane.is_out_of_room(), "with {} connections", peers.len());
+    }
+    for number in [1, 2] {
+        peers.push(client(addresses[number]));
+        accept(&mut plane);
+    }
+    plane.accept_more();
+    assert_eq!((plane.sockets(), plane.is_out_of_room(), plane.counters().accept_failures), (31, true, 0));
+}
+
+#[test]
 fn a_plane_outgrows_one_ring() {
     let mut plane = Plane::new(PlaneConfig { sockets_max: 40, ring_sockets_max: 16, ..small() }).unwrap();
     let (_, address) = plane.listen(&loopback()).unwrap();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::packets::{OwnedAck, OwnedPacket, OwnedPublish};
+use super::packets::{OwnedPacket, OwnedPublish};
 use super::stream::{MqttStream, StreamError};
 use crate::codec::frame::PACKET_SIZE_MAX_BYTES;
 use crate::codec::{Connect, ConnectWill, Forwarded, ReasonCode, SubscribeFilter, Version};
@@ -168,12 +168,6 @@ impl LocalClient {
     /// Publishes a message, and waits until the socket has taken it; its acknowledgement comes by [`Self::next`].
     pub(crate) async fn publish(&mut self, publish: &OwnedPublish) -> Result<(), LocalError> {
         self.stream.put_publish(publish);
-        Ok(self.stream.flush().await?)
-    }
-
-    /// Acknowledges what was received.
-    pub(crate) async fn acknowledge(&mut self, ack: OwnedAck) -> Result<(), LocalError> {
-        self.stream.put_ack(ack);
         Ok(self.stream.flush().await?)
     }
 

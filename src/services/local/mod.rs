@@ -6,8 +6,6 @@
 //! connections holds for it. What was begun and cut off (a future that is dropped) loses nothing.
 //! Leaves to others: what a service does with its messages, and that it comes again when the connection ends.
 
-#![allow(dead_code, unused_imports, reason = "what bridges do not need of a client, other services do")]
-
 mod client;
 mod packets;
 mod stream;

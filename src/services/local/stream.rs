@@ -52,11 +52,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttStream<S> {
         Self { io, version, packet_size_max_bytes, received: BytesMut::new(), out: BytesMut::new(), needs_flush: false }
     }
 
-    /// What both ends speak.
-    pub(crate) const fn version(&self) -> Version {
-        self.version
-    }
-
     /// Bytes that were put in and have not left.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.out.len()

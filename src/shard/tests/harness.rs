@@ -235,7 +235,7 @@ impl World {
         let (frame, _) = frame::next(&bytes, u32::MAX).unwrap().unwrap();
         let connect = Connect::decode(frame).unwrap();
         let listener = Arc::new(listener);
-        let arrival = ConnectInfo {
+        let info = ConnectInfo {
             assigned_client_id: false,
             listener_index: 0,
             peer: None,
@@ -243,7 +243,7 @@ impl World {
             identity: None,
             user_name,
         };
-        self.turn(shard, Input::Connect { connection, connect: &connect, arrival });
+        self.turn(shard, Input::Connect { connection, connect: &connect, info });
         peer
     }
 

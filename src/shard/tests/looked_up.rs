@@ -193,6 +193,17 @@ fn the_first_clients_are_found_and_what_is_not_looked_at_is_not_counted() {
 }
 
 #[test]
+fn where_traffic_is_always_counted_nobody_has_to_look_first() {
+    let mut world = World::with(1, |settings| settings.count_traffic = true);
+    world.pass_s(1);
+    let ann = world.client("ann");
+    world.send(ann, &Packet::Publish(publish1(1, "t", "12345")));
+    assert_eq!(top(&mut world, TopBy::Received, 9), [("ann".to_owned(), 1)]);
+    world.pass_s(u64::from(TRAFFIC_COUNTED_S) * 2);
+    assert_eq!(top(&mut world, TopBy::Received, 9), [("ann".to_owned(), 1)], "it does not end");
+}
+
+#[test]
 fn clients_are_looked_for_by_what_their_ids_begin_with_and_whether_they_are_there() {
     let mut world = World::new();
     for number in 0..10 {

@@ -78,11 +78,6 @@ impl LogState {
         self.sessions.find(hash(slot), |found| found.slot == slot).map(|found| &*found.session)
     }
 
-    /// Takes the sessions out.
-    pub fn into_sessions(self) -> impl Iterator<Item = StoredSession> {
-        self.sessions.into_iter().map(|found| *found.session)
-    }
-
     /// A checkpoint begins: whatever the log has up to here is in its pages.
     pub(super) fn begin_checkpoint(&mut self, position: u64) {
         self.covered = position;

@@ -188,11 +188,11 @@ impl World {
         for claim in self.nodes[index].claims.values_mut() {
             claim.log.handle_tick(now);
         }
-        self.pump(index)
+        self.ask_and_tell(index)
     }
 
     /// Asks and tells whatever a node has to ask and to tell.
-    pub(crate) fn pump(&mut self, index: usize) -> Result<(), String> {
+    pub(crate) fn ask_and_tell(&mut self, index: usize) -> Result<(), String> {
         let now = self.time();
         loop {
             let node = &mut self.nodes[index];
@@ -394,7 +394,7 @@ impl World {
                 }
             }
         }
-        self.pump(index)
+        self.ask_and_tell(index)
     }
 
     /// What a node asks goes on its way, and fails if nothing comes of it.
@@ -425,9 +425,9 @@ impl World {
             delay += self.nodes[index].stuck_until - self.now;
         }
         if self.plan.keeps_order {
-            let arrival = (self.now + delay).max(self.arrivals[index]);
-            self.arrivals[index] = arrival;
-            delay = arrival - self.now;
+            let arrives_at = (self.now + delay).max(self.arrivals[index]);
+            self.arrivals[index] = arrives_at;
+            delay = arrives_at - self.now;
         }
         if self.chance(self.plan.duplicate) {
             let late = delay + self.delay();
@@ -457,7 +457,7 @@ impl World {
                         claim.restore(&batch, &mut self.cage);
                     }
                 }
-                self.pump(to.node)
+                self.ask_and_tell(to.node)
             }
         }
     }
@@ -477,7 +477,7 @@ impl World {
         }
         let claim = self.nodes[index].claims.get_mut(&range).expect("it was there");
         claim.log.handle_answer(answer, now);
-        self.pump(index)
+        self.ask_and_tell(index)
     }
 
     /// A node sees what has happened in the store since it last looked.
@@ -499,7 +499,7 @@ impl World {
             }
             node.seen = self.control.events.len();
             membership.handle_caught_up();
-            self.pump(index)?;
+            self.ask_and_tell(index)?;
         }
         if self.nodes[index].life == life {
             self.watch_later(index);
