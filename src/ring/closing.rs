@@ -13,10 +13,21 @@ use io_uring::opcode;
 use io_uring::types::{CancelBuilder, Fixed};
 
 use super::rings::Rings;
-use super::stream::UnderWay;
 use super::user_data::Op;
 use crate::ids::{ConnectionId, SocketId};
 use crate::limits::{CLOSES_PER_ENTRY, CLOSES_WAITING_SHARE};
+
+/// What has to be ended before a socket can close: an operation that stays under way would keep the socket open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderWay {
+    /// Neither a receive nor a send.
+    Nothing,
+    /// A receive at most, of this connection. The kernel finds it by its name.
+    Receive(ConnectionId),
+    /// A `send_rest` or `connect`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
+    /// grows with the number of connections.
+    Anything,
+}
 
 /// What becomes of what the peer has not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -89,6 +89,7 @@ mod wakes;
 mod tests;
 
 pub use buffers::Buffer;
+pub use closing::UnderWay;
 pub use config::PlaneConfig;
 pub use datagram::DatagramConfig;
 pub use disk::{Durability, WriteAt};
@@ -100,6 +101,5 @@ pub use options::TcpKeepAlive;
 pub use plane::Plane;
 pub use rings::{PlaneCounters, ShortSend};
 pub use send::SendBatch;
-pub use stream::UnderWay;
 pub use unix::{SharedUnixListener, UnixAccess};
 pub use wait::monotonic_ns;

@@ -1,7 +1,7 @@
 //! What is done with one connected socket: receiving, sending what waits, closing, handing over.
 
 use super::buffers::{Buffer, BufferPool};
-use super::closing::Unsent;
+use super::closing::{UnderWay, Unsent};
 use super::handle::PlaneHandle;
 use super::pending::Pending;
 use super::plane::Plane;
@@ -10,18 +10,6 @@ use crate::ids::{ConnectionId, SocketId, Ticket};
 use bytes::Bytes;
 use io_uring::types::{CancelBuilder, DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, squeue};
-
-/// What has to be ended before a socket can close: an operation that stays under way would keep the socket open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnderWay {
-    /// Neither a receive nor a send.
-    Nothing,
-    /// A receive at most, of this connection. The kernel finds it by its name.
-    Receive(ConnectionId),
-    /// A `send_rest` or `connect`, and perhaps a receive. The kernel looks at every operation of the ring to find them, so the cost
-    /// grows with the number of connections.
-    Anything,
-}
 
 impl Plane {
     /// Receives once. Nothing else of this socket is in flight afterwards, so that it can be handed over.
