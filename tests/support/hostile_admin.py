@@ -67,13 +67,30 @@ async def huge(host, port):
     await asyncio.sleep(0.2)
 
 
+async def tailing(host, port, key):
+    """Everything that is published, as it comes, read more slowly than it comes."""
+    reader, writer = await opened(host, port)
+    try:
+        writer.write(b"GET /api/v1/tail?filter=%%23 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n" % key.encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        done["tails %s" % head.split()[1].decode()] += 1
+        for _ in range(20):
+            if not await asyncio.wait_for(reader.read(100), 5):
+                break
+            done["reads of a tail"] += 1
+            await asyncio.sleep(0.1)
+    finally:
+        await closed(writer)
+
+
 async def asking(host, port, key):
     """Right requests, one after the other, and logins with a wrong password."""
     reader, writer = await opened(host, port)
     bearer = b"Authorization: Bearer %s\r\n" % key.encode() if key else b""
     login = b'{"user":"ann","password":"wrong"}'
     requests = [b"GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n" % (path, bearer) for path in (
-        b"/metrics", b"/api/v1/clients?limit=1000", b"/api/v1/top?by=messages_sent", b"/api/v1/topics", b"/healthz", b"/api/v1/openapi.json"
+        b"/metrics", b"/api/v1/clients?limit=256", b"/api/v1/clients?prefix=nobody&limit=256", b"/api/v1/top?by=messages_sent", b"/api/v1/topics",
+        b"/healthz", b"/api/v1/openapi.json",
     )]
     requests.append(b"POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(login), login))
     try:
@@ -83,8 +100,7 @@ async def asking(host, port, key):
             length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
             if length:
                 await asyncio.wait_for(reader.readexactly(int(length[0].split(b":")[1])), 5)
-            done["answers"] += 1
-            await asyncio.sleep(0.05)
+            done["answers %s" % head.split()[1].decode()] += 1
     finally:
         await closed(writer)
 
@@ -107,11 +123,16 @@ async def main():
     work += [again(end, storm, host, port) for _ in range(16)]
     work += [again(end, huge, host, port) for _ in range(2)]
     work += [again(end, asking, host, port, key) for _ in range(8)]
+    if key:
+        work += [again(end, tailing, host, port, key) for _ in range(2)]
     tasks = [asyncio.create_task(one) for one in work]
     _, late = await asyncio.wait(tasks, timeout=seconds + 1)
     for task in late:
         task.cancel()
     print(json.dumps(done))
+    # What was refused costs nothing: it was to be asked what is dear.
+    if key and not (done["answers 200"] and done["tails 200"]):
+        sys.exit("no right request was answered")
 
 
 # What it costs itself is no matter of the broker's.

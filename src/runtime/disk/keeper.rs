@@ -93,7 +93,8 @@ impl Keeper {
     ) -> Result<(), DirectoryError> {
         let work = Work { directory: Arc::clone(directory), segment_bytes, reserve_bytes };
         let is_there = work.is_whole(&directory.path_of(StoreFile::Segment(log, number)));
-        if is_there || !work.spares(log).is_empty() { Ok(()) } else { work.check_room(reserve_bytes) }
+        let is_spare = |number: &u32| work.is_whole(&directory.path_of(StoreFile::Spare(log, *number)));
+        if is_there || work.spares(log).iter().any(is_spare) { Ok(()) } else { work.check_room(reserve_bytes) }
     }
 
     /// Starts the thread. Each report is handed to `report`, on the keeper's thread.
@@ -178,11 +179,12 @@ impl Work {
         open_segment(&segment, number)
     }
 
-    /// A spare file that can be used. One that somebody still reads is deleted instead: it stays readable for that one.
+    /// A spare file that can be used. One that somebody still reads is deleted instead: it stays readable for that one. So is one of
+    /// when segments had another size: it would be in the way of others for good.
     fn unread_spare(&self, log: LogId) -> Result<Option<PathBuf>, DirectoryError> {
         for number in self.spares(log) {
             let path = self.directory.path_of(StoreFile::Spare(log, number));
-            if take_unread(&path).is_ok() {
+            if self.is_whole(&path) && take_unread(&path).is_ok() {
                 return Ok(Some(path));
             }
             remove_file(&path)?;
@@ -294,6 +296,29 @@ mod tests {
         assert_eq!(run(&directory, u64::MAX / 2, &[OrderKind::PrepareReserved(SegmentNumber(4))]), [Ok(())]);
         assert_eq!(names(&path), ["segment-0000000002", "segment-0000000003", "segment-0000000004"]);
         assert_eq!(fs::read(directory.path_of(StoreFile::Segment(LOG, SegmentNumber(3)))).unwrap()[0], 7);
+        fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn spare_files_of_another_size_are_no_room_and_make_room_for_others() {
+        let path = folder("sizes");
+        let directory = Arc::new(Directory::open(&path, Access::Write).unwrap());
+        directory.make_log(LOG).unwrap();
+        for number in 0..SPARES_MAX as u32 {
+            fs::write(directory.path_of(StoreFile::Spare(LOG, number)), vec![0; 32 * 1024]).unwrap();
+        }
+        let [one, two] = [1, 2].map(SegmentNumber);
+        let all_but_nothing = (64 * 1024, u64::MAX / 2);
+        let room = Keeper::check_now(&directory, all_but_nothing, LOG, one);
+        assert!(matches!(room, Err(DirectoryError::Full { .. })), "{room:?}");
+        let results = run(&directory, u64::MAX / 2, &[OrderKind::Prepare(one)]);
+        assert!(matches!(&results[..], [Err(full)] if full.contains("has no room")), "{results:?}");
+        assert_eq!(names(&path), [""; 0], "they are gone");
+        let orders = [OrderKind::Prepare(one), OrderKind::Recycle(one)];
+        assert!(run(&directory, 0, &orders).iter().all(Result::is_ok));
+        assert!(Keeper::check_now(&directory, all_but_nothing, LOG, two).is_ok(), "one of its own size is room");
+        assert_eq!(run(&directory, u64::MAX / 2, &[OrderKind::Prepare(two)]), [Ok(())]);
+        assert_eq!(names(&path), ["segment-0000000002"]);
         fs::remove_dir_all(path).unwrap();
     }
 
