@@ -6,9 +6,8 @@
 //! Always holds: what was asked first is done first; nothing else is asked of a socket that waits here; the more of them wait,
 //! the more go at once, so that they cannot grow without bound while others come. Nobody sleeps while one waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
-use hashbrown::HashSet;
 use io_uring::opcode;
 use io_uring::types::{CancelBuilder, Fixed};
 
@@ -50,7 +49,7 @@ struct Close {
 pub(super) struct Closing {
     waiting: VecDeque<Close>,
     /// Those of them whose receive is under way, as far as is known.
-    receiving: HashSet<ConnectionId, ahash::RandomState>,
+    receiving: HashSet<ConnectionId>,
 }
 
 /// Read by the kernel when an abort is submitted: a close that throws away what was not sent and sends RST.
