@@ -88,7 +88,7 @@ fn example() -> String {
             }
             let _ = writeln!(text, "# Allowed: {} [{change}]", row.range_text());
             let value = match row.fallback {
-                Fallback::Cores | Fallback::HostName | Fallback::StateDirectory | Fallback::Address => {
+                Fallback::CoresButOne | Fallback::HostName | Fallback::StateDirectory | Fallback::Address => {
                     let _ = writeln!(text, "# {} = {}", row.key(), row.default_text());
                     continue;
                 }

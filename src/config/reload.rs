@@ -251,10 +251,10 @@ mod tests {
         let file = "[mqtt]\nmax_inflight = 20\nmax_packet_size = \"1MB\"\n[log]\nlevel = \"warn\"\n";
         let (now, changes) = old.changed_by(load(file, 4, &[]).unwrap());
         assert_eq!(told(&changes.now), ["[mqtt] max_inflight: 10 -> 20", "[log] level: info -> warn"]);
-        assert_eq!(told(&changes.at_start), ["[mqtt] max_packet_size: 64KiB -> 1MB", "[node] shards: 2 -> 4"]);
+        assert_eq!(told(&changes.at_start), ["[mqtt] max_packet_size: 64KiB -> 1MB", "[node] shards: 1 -> 3"]);
         assert_eq!(
             (now.settings.inflight_max, now.settings.packet_size_max_bytes, now.settings.shards),
-            (20, 65_536, 2)
+            (20, 65_536, 1)
         );
         assert_eq!(now.process.log_level, super::super::LogLevel::Warn);
         let (again, changes) = now.changed_by(load(file, 4, &[]).unwrap());
@@ -326,7 +326,7 @@ mod tests {
             (
                 tables,
                 "[node]\nshards = 3\n",
-                &["a: 127.0.0.1:1 -> none", " 127.0.0.1:1883: none -> 127.0.0.1:1883", "[node] shards: 2 -> 3"],
+                &["a: 127.0.0.1:1 -> none", " 127.0.0.1:1883: none -> 127.0.0.1:1883", "[node] shards: 1 -> 3"],
             ),
             ("[listener]\nport = 2\n", tables, &[" 127.0.0.1:2: 127.0.0.1:2 -> none", "a: none -> 127.0.0.1:1"]),
             (

@@ -279,7 +279,10 @@ fn every_number_is_held_to_its_bounds() {
 #[test]
 fn defaults_follow_the_machine() {
     let config = COMPUTER.config(&[], &[]);
-    assert_eq!((config.settings.shards, &*config.settings.node_name), (4, "edge-1"));
+    assert_eq!((config.settings.shards, &*config.settings.node_name), (3, "edge-1"), "a core is left to others");
+    for cores in [1, 2] {
+        assert_eq!(Computer { cores, ..COMPUTER }.config(&[], &[]).settings.shards, 1, "{cores}");
+    }
     let config = Computer { cores: 256, host_name: "what a name/", ..COMPUTER }.config(&[], &[]);
     assert_eq!((config.settings.shards, &*config.settings.node_name), (64, "dunlin"));
     let detected = System::detect();

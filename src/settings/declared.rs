@@ -268,10 +268,11 @@ super::declare_settings! {
 
         /// Threads that each serve a part of the clients.
         ///
-        /// A session stays with one of them, and they share nothing. The default follows the process's CPU affinity and
-        /// its cgroup's quota. More shards than cores is legal and seldom of use.
+        /// A session stays with one of them, and they share nothing. The default leaves one core, of those that the process's
+        /// CPU affinity and its cgroup's quota allow, to the kernel, handshakes, passwords and the disk; with two cores one
+        /// shard is cheaper than two until it is busy. More shards than cores is legal and seldom of use.
         shards: usize = Setting::number("shards", Count, 1, limits::SHARDS_MAX as u64, 1)
-            .default_from(Fallback::Cores), Start;
+            .default_from(Fallback::CoresButOne), Start;
 
         /// Time from one publication of the $SYS topics to the next.
         sys_interval_s: u16 = Setting::number(

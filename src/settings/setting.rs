@@ -183,8 +183,8 @@ pub enum Fallback {
     Switch(bool),
     /// Read as a flag would be.
     Text(&'static str),
-    /// As many as the cores this process may use.
-    Cores,
+    /// One less than the cores this process may use, at least one.
+    CoresButOne,
     /// The machine's host name.
     HostName,
     /// Where this user's programs keep what outlives them.
@@ -368,7 +368,7 @@ impl Setting {
             Fallback::Number(number) => Value::Number(number),
             Fallback::Switch(on) => Value::Switch(on),
             Fallback::Text(text) => read(text).expect("the rows' defaults are valid"),
-            Fallback::Cores => Value::Number(machine.cores.clamp(1, limits::SHARDS_MAX) as u64),
+            Fallback::CoresButOne => Value::Number(machine.cores.saturating_sub(1).clamp(1, limits::SHARDS_MAX) as u64),
             Fallback::HostName => {
                 read(&machine.host_name).unwrap_or_else(|_| Value::Text(NODE_NAME_DEFAULT.to_owned()))
             }
@@ -384,7 +384,7 @@ impl Setting {
             Fallback::Number(number) => self.kind.show_number(number),
             Fallback::Switch(on) => on.to_string(),
             Fallback::Text(text) => text.to_owned(),
-            Fallback::Cores => "one per core".to_owned(),
+            Fallback::CoresButOne => "one per core but one".to_owned(),
             Fallback::HostName => "the host name".to_owned(),
             Fallback::StateDirectory => {
                 "`$STATE_DIRECTORY`, else `$XDG_STATE_HOME/dunlin`, else `~/.local/state/dunlin`".to_owned()
