@@ -1,6 +1,6 @@
 //! Sockets that are to be closed: some with each entry into the kernel.
 //!
-//! To close a connection takes the kernel some 10 us, ten times what it takes to learn that its client has gone. When a fleet goes at
+//! To close a connection takes the kernel some 10 us, several times what it takes to learn that its client has gone. When a fleet goes at
 //! once, whoever stays would wait until all of them are closed; so what has arrived is heard first.
 //!
 //! Always holds: what was asked first is done first; nothing else is asked of a socket that waits here; the more of them wait,
