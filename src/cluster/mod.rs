@@ -2,7 +2,7 @@
 //!
 //! Owns: which range a client id belongs to ([`RangeCount`]); the documents that all nodes read, and every change that one of them may make
 //! ([`ClusterMap`], [`Membership`]); a range's log, written by one owner ([`LogOwner`]) and read by the next ([`LogReader`]); what nodes say to each
-//! other ([`LinkFrame`]) and how they know each other ([`LinkHandshake`]).
+//! other ([`LinkFrame`]) and how they know each other ([`LinkHandshake`]); what a node tells its shards of all that ([`ClusterView`]).
 //! Always holds: the log itself is the lock. Whoever owns a range by the map serves it only after its MARK was appended right behind all that it has
 //! read, and an acknowledgement counts only when everything before it in the run of that MARK has one. So two nodes may both take
 //! themselves for the owner, and never both be acknowledged.
@@ -24,6 +24,7 @@ mod reader;
 mod run;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use batch::{BatchKind, RANGE_BATCH_FORMAT, RangeBatch, RangeBatchError, RangeBatchHeader, StatePage};
 pub use document::{CONTROL_FORMAT, ClusterDocument, ControlKey, DocumentError, NodeDocument};
@@ -42,3 +43,4 @@ pub use range::{BootId, Mark, NodeId, NodeSet, RangeCount, RangeId};
 pub use range_log::RangeLog;
 pub use reader::{LogReader, RangeLogEnd};
 pub use run::LogDamage;
+pub use view::{ClusterView, NodeStanding, PeerProcess, PeerSlots, RangePlace};

@@ -6,3 +6,4 @@ mod membership;
 mod owner;
 mod reader;
 mod script;
+mod view;
