@@ -13,8 +13,11 @@
 mod batch;
 mod document;
 mod exchange;
+mod link_bytes;
+mod link_forward;
 mod link_frame;
 mod link_handshake;
+mod link_publish;
 mod map;
 mod membership;
 mod owner;
@@ -29,13 +32,16 @@ mod view;
 pub use batch::{BatchKind, RANGE_BATCH_FORMAT, RangeBatch, RangeBatchError, RangeBatchHeader, StatePage};
 pub use document::{CONTROL_FORMAT, ClusterDocument, ControlKey, DocumentError, NodeDocument};
 pub use exchange::{AppendId, LogAnswer, LogOperation, LossReason, RangeClaim, RangeNews};
+pub use link_bytes::LinkFrameError;
+pub use link_forward::{LinkForward, LinkIdentity, LinkTexts};
 pub use link_frame::{
-    LINK_NONCE_BYTES, LINK_PROOF_BYTES, LINK_VERSION, LinkFrame, LinkFrameError, LinkHello, LinkInterest, LinkPublish,
+    LINK_NONCE_BYTES, LINK_PROOF_BYTES, LINK_VERSION, LinkFrame, LinkHello, LinkInterest, LinkReception, LinkRoom,
 };
 pub use link_handshake::{
     LINK_RECORD_HEAD_BYTES, LinkHandshake, LinkOpener, LinkPeer, LinkRefusal, LinkSealer, LinkSecret, LinkSide,
     LinkTrust,
 };
+pub use link_publish::{LinkPublish, LinkToken};
 pub use map::{ClusterMap, MapChange, MapMember, RangeEntry};
 pub use membership::{ControlPut, Membership, MembershipNews, NodeIdentity, Standing};
 pub use owner::LogOwner;

@@ -47,6 +47,9 @@ pub const MAP_CHANGES_MAX: usize = 256;
 pub const LINK_FRAME_MAX_BYTES: usize = PACKET_SIZE_MAX_BYTES as usize + 64 * 1024;
 /// Longest frame of a peer that is not known yet: a HELLO with the longest name of a cluster has 312 bytes.
 pub const LINK_HELLO_MAX_BYTES: usize = 512;
+/// Longest word of one node to another about a client that it forwards: what certificates say. TLS lets none through with more than 64 KiB, and a subject
+/// grows where its signs are escaped. A client of which there is more to say is refused.
+pub const LINK_FORWARD_MAX_BYTES: usize = 128 * 1024;
 /// Shortest shared secret of a cluster: whoever has seen a proof may try secrets at home, and 16 random bytes are out of reach.
 pub const LINK_SECRET_MIN_BYTES: usize = 16;
 /// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.

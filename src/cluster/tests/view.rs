@@ -79,7 +79,8 @@ fn no_two_processes_share_a_slot_and_none_gets_one_that_is_being_forgotten() {
             match (below(3), lives[who]) {
                 (0 | 1, Life::Apart) => {
                     let (number, boot) = process(&boots);
-                    let in_use: Vec<ShardId> = lives.iter().filter_map(Life::slot).chain(leaving.clone()).collect();
+                    let in_use: Vec<ShardId> =
+                        lives.into_iter().filter_map(Life::slot).chain(leaving.clone()).collect();
                     let Some(slot) = slots.take(number, boot) else {
                         assert_eq!(in_use.len(), SHARDS_MAX - shards, "one is refused only where none is free");
                         refused += 1;
@@ -109,8 +110,8 @@ fn no_two_processes_share_a_slot_and_none_gets_one_that_is_being_forgotten() {
 }
 
 impl Life {
-    fn slot(&self) -> Option<ShardId> {
-        if let Self::Linked(slot) = self { Some(*slot) } else { None }
+    fn slot(self) -> Option<ShardId> {
+        if let Self::Linked(slot) = self { Some(slot) } else { None }
     }
 }
 
