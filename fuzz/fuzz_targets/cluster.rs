@@ -6,6 +6,7 @@ use dunlin::cluster::{
     BootId, ClusterDocument, ClusterMap, LINK_NONCE_BYTES, LinkFrame, LinkHandshake, LinkHello, LinkSecret, LinkSide,
     LinkTexts, LinkTrust, LogAnswer, MapChange, NodeDocument, NodeId, RangeBatch, RangeClaim, RangeId, RangeLog,
 };
+use dunlin::codec::Forwarded;
 use dunlin::limits::LINK_FRAME_MAX_BYTES;
 use dunlin::time::Now;
 use libfuzzer_sys::fuzz_target;
@@ -37,7 +38,14 @@ fn frames(mut bytes: &[u8]) {
         frame.encode(&mut again);
         assert_eq!(again, bytes[..len]);
         match frame {
-            LinkFrame::Publish(publish) => assert_eq!(publish.group_keys().count(), publish.groups.len() / 8),
+            LinkFrame::Publish(publish) => {
+                assert_eq!(publish.group_keys().count(), publish.groups.len() / 8);
+                if let Some(properties) = Forwarded::checked(publish.properties) {
+                    let mut written = Vec::new();
+                    properties.iter().for_each(|property| property.write_to(&mut written));
+                    assert_eq!(written, publish.properties);
+                }
+            }
             LinkFrame::Forward(forward) => {
                 let names = forward.identity.unwrap_or_default().alternative_names;
                 let mut written = Vec::new();
