@@ -113,10 +113,12 @@ impl ShardSet {
         self.0 |= other.0;
     }
     /// The shards that are in both.
+    #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
     /// The shards that are not in `other`.
+    #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }

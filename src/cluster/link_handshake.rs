@@ -95,6 +95,9 @@ pub enum LinkRefusal {
     /// It does not know the secret, or repeats what somebody said who does.
     #[error("the peer does not know the cluster's secret")]
     Proof,
+    /// It says that it has received more than it was sent, or less than it had.
+    #[error("the peer does not count what it was sent")]
+    Count,
     /// A record that was not sent so, or not now.
     #[error("a record that the peer has not sent")]
     Record,

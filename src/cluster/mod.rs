@@ -2,7 +2,7 @@
 //!
 //! Owns: which range a client id belongs to ([`RangeCount`]); the documents that all nodes read, and every change that one of them may make
 //! ([`ClusterMap`], [`Membership`]); a range's log, written by one owner ([`LogOwner`]) and read by the next ([`LogReader`]); what nodes say to each
-//! other ([`LinkFrame`]) and how they know each other ([`LinkHandshake`]); what a node tells its shards of all that ([`ClusterView`]).
+//! other ([`LinkFrame`]), how it arrives once and in order ([`LinkOut`]) and how they know each other ([`LinkHandshake`]); what a node tells its shards of all that ([`ClusterView`]).
 //! Always holds: the log itself is the lock. Whoever owns a range by the map serves it only after its MARK was appended right behind all that it has
 //! read, and an acknowledgement counts only when everything before it in the run of that MARK has one. So two nodes may both take
 //! themselves for the owner, and never both be acknowledged.
@@ -18,6 +18,7 @@ mod link_forward;
 mod link_frame;
 mod link_handshake;
 mod link_publish;
+mod link_stream;
 mod map;
 mod membership;
 mod owner;
@@ -42,6 +43,7 @@ pub use link_handshake::{
     LinkTrust,
 };
 pub use link_publish::{LinkPublish, LinkToken};
+pub use link_stream::{LinkIn, LinkOut, LinkPulse, LinkRedial};
 pub use map::{ClusterMap, MapChange, MapMember, RangeEntry};
 pub use membership::{ControlPut, Membership, MembershipNews, NodeIdentity, Standing};
 pub use owner::LogOwner;

@@ -1,6 +1,7 @@
 //! Tests of the cluster's parts together, driven by hand; chance is left to the simulator.
 
 mod link;
+mod link_stream;
 mod map;
 mod membership;
 mod owner;
