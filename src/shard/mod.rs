@@ -110,7 +110,7 @@ pub use mesh::{
 };
 pub use places::Places;
 pub use reshard::rewrite;
-pub use restored_log::{RestoredLog, RestoredRetained, read_messages, to_message};
+pub use restored_log::{RestoreStep, RestoredLog, RestoredRetained, RestoredSessions, read_messages, to_message};
 pub use sampled::{SampledMessage, Span, SpanEnd, SpanKind, SpanSampling};
 pub use settings::{ProcessContext, Settings};
 pub use tail::{TailFilters, TailedMessage, is_watched};
@@ -229,6 +229,7 @@ impl Shard {
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
             Input::Command { request, command, edge } => self.handle_command(turn, request, command, edge),
+            Input::Restore(step) => self.handle_restore(turn, step),
             Input::Shutdown => self.shutdown = Shutdown::Closing(0),
         }
     }

@@ -6,32 +6,33 @@
 //! subscribed to: a delivery finds its shared subscription though all members are elsewhere, and a forward who is to have it.
 //! Leaves to others: reading (`store`, `runtime`), and what is due by now: timers see to it.
 
-use std::sync::Arc;
-
 use super::Shard;
 use super::Turn;
 use super::clients::Clients;
 use super::owners::KnownListeners;
-use super::restored_log::{RestoredLog, RestoredRetained};
+use super::restored_log::{RestoreStep, RestoredLog, RestoredRetained, RestoredSessions};
 use super::router::Router;
 use crate::ids::SessionId;
 use crate::session::{Delivery, DiskDelivery, Exchange, Place, Session, SubscriptionIds, Will};
-use crate::settings::ListenerSettings;
 use crate::store::state::{StoredDelivery, StoredSession};
+use crate::telemetry::DropReason;
 use crate::time::{Deadline, Now, Timestamp};
 use crate::topic::{GroupTag, SubscribedFilter, Subscriber};
 
 impl Shard {
-    /// Takes over what was read back, before anybody is served: its own log's sessions, which came by `listeners`, and the retained messages of all.
-    /// [`Self::is_restored`] says when the other shards know of it; when all do of all, [`Self::restore_deliveries`] is next.
-    pub fn restore(
-        &mut self,
-        turn: &mut Turn<'_>,
-        log: &RestoredLog,
-        retained: &[RestoredRetained],
-        listeners: &[Arc<ListenerSettings>],
-    ) {
+    pub(super) fn handle_restore(&mut self, turn: &mut Turn<'_>, step: RestoreStep<'_>) {
+        match step {
+            RestoreStep::Sessions(restored) => self.restore_sessions(turn, restored),
+            RestoreStep::Announce => self.work(turn),
+            RestoreStep::Deliveries(log) => self.restore_deliveries(turn, log),
+        }
+    }
+
+    fn restore_sessions(&mut self, turn: &mut Turn<'_>, restored: &RestoredSessions<'_>) {
+        let &RestoredSessions { log, retained, listeners, lost } = restored;
         let Self { clients, router, .. } = self;
+        assert_eq!(clients.sessions.len(), 0, "a shard that has sessions is restored");
+        clients.counters.drops[DropReason::StorageDamaged as usize] += u64::from(lost);
         let mut listeners = KnownListeners::new(listeners);
         let mut slots: Vec<(SessionId, &StoredSession)> = log.state.sessions().collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
@@ -55,10 +56,8 @@ impl Shard {
         }
     }
 
-    /// Takes over what was on its way to sessions and to other shards. Every shard is restored by now, and hears of nothing that follows from this
-    /// before it has done the same.
-    pub fn restore_deliveries(&mut self, turn: &mut Turn<'_>, log: &RestoredLog) {
-        debug_assert!(self.is_restored());
+    fn restore_deliveries(&mut self, turn: &mut Turn<'_>, log: &RestoredLog) {
+        assert!(self.is_restored(), "deliveries are restored before others know of the subscriptions");
         let Self { clients, router, .. } = self;
         let mut slots: Vec<(SessionId, &StoredSession)> = log.state.sessions().collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
@@ -66,11 +65,6 @@ impl Shard {
             router.restore_deliveries(clients, id, stored, log);
         }
         self.restore_forwards(turn, &log.state.mailbox, |id| log.message(id).cloned());
-    }
-
-    /// Goes on with what is left of it.
-    pub fn go_on_restoring(&mut self, turn: &mut Turn<'_>) {
-        self.work(turn);
     }
 
     /// Whether every other shard has heard of all that this one's sessions are subscribed to.

@@ -1,12 +1,15 @@
-//! What was read back from a log.
+//! What was read back from a log, and the steps in which a shard is given it.
 //!
 //! Always holds: a message whose bytes are lost is not among those in memory, and neither is one that only queues want which is too long.
 //! Leaves to others: reading the log (`store`, `runtime`), and what a shard makes of it (`restore`).
+
+use std::sync::Arc;
 
 use super::wanted_bodies::WantedBodies;
 use crate::codec::Forwarded;
 use crate::ids::{MessageId, WriteStamp};
 use crate::session::{Message, MessageRef};
+use crate::settings::ListenerSettings;
 use crate::store::state::LogState;
 use crate::store::{Medium, MediumError, RecoveredLog, StoredMessage, read_message};
 use crate::time::{Deadline, Now};
@@ -17,7 +20,7 @@ pub struct RestoredLog {
     /// What it comes to.
     pub state: LogState,
     /// The messages that are wanted in memory, by ascending id. Those whose bytes are lost are not among them, nor those that only queues
-    /// want which are too long.
+    /// want which is too long.
     pub messages: Vec<(MessageId, Message)>,
     /// Those whose bytes are known to be lost, by ascending id.
     pub lost: Vec<MessageId>,
@@ -106,4 +109,30 @@ impl RestoredLog {
         });
         stored.chain(forwards)
     }
+}
+
+/// What was read back comes to a shard step by step, in this order, before anybody is served. Between the steps come [`Input::Mesh`](super::Input::Mesh)
+/// and [`Input::Room`](super::Input::Room), and nothing else. A step may take as long as it takes: there is nobody who waits for another.
+#[derive(Clone, Copy, Debug)]
+pub enum RestoreStep<'a> {
+    /// Once, to a shard that has no session.
+    Sessions(&'a RestoredSessions<'a>),
+    /// As often as it takes until the other shards know what this one's sessions are subscribed to: `Shard::is_restored` says so.
+    Announce,
+    /// What was on its way to sessions and to other shards. Once, when that is so of every shard; each hears of what follows from it when all have
+    /// theirs.
+    Deliveries(&'a RestoredLog),
+}
+
+/// What a shard begins with.
+#[derive(Clone, Copy, Debug)]
+pub struct RestoredSessions<'a> {
+    /// Its own log.
+    pub log: &'a RestoredLog,
+    /// Of the logs of all shards.
+    pub retained: &'a [RestoredRetained],
+    /// Which sessions came by.
+    pub listeners: &'a [Arc<ListenerSettings>],
+    /// Deliveries, wills and retained messages that were kept and could not be read back.
+    pub lost: u32,
 }
