@@ -2,10 +2,12 @@
 
 #![cfg(feature = "runtime")]
 
+#[path = "support/certificate.rs"]
+mod certificate;
 #[path = "support/node.rs"]
 mod node;
 
-use node::Certificate;
+use certificate::Certificate;
 
 /// Runs one file of tests.
 fn run(name: &str) {
