@@ -1,6 +1,7 @@
 // A plot over time. What it shows last is said beside it, so that nobody has to see the curve.
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
+import { lastKnown } from "./series.js";
 import { color } from "./theme.js";
 
 const HEIGHT = 140;
@@ -73,7 +74,7 @@ export function Plot({ title, times, series, format, isBytes = false }) {
           {series.map(({ name, tone, values }) => (
             <li key={name}>
               <span class={`swatch ${tone}`} aria-hidden="true" />
-              {name} <b>{values.length > 0 ? format(values.at(-1)) : "–"}</b>
+              {name} <b>{format(values[lastKnown(values)])}</b>
             </li>
           ))}
         </ul>

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { isNetwork, visible, visibleName } from "../src/format.js";
-import { bucketsOf, quantile } from "../src/latency.js";
+import { lastKnown } from "../src/series.js";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
 let broker;
@@ -17,16 +17,11 @@ after(async () => {
   await broker?.stop();
 });
 
-test("latencies are quantiles of what came since the look before", () => {
-  const text = (counts) => counts.map(([end, count]) => `dunlin_ack_seconds_bucket{le="${end}"} ${count}`).join("\n");
-  const before = bucketsOf(text([["0.001", 100], ["0.01", 100], ["+Inf", 100]]));
-  const now = bucketsOf(`# TYPE dunlin_ack_seconds histogram\n${text([["0.001", 150], ["0.01", 199], ["+Inf", 200]])}\ndunlin_ack_seconds_count 200`);
-  assert.deepEqual(now, [[0.001, 150], [0.01, 199], [Infinity, 200]]);
-  assert.deepEqual(quantile(0.5, now, before), { seconds: 0.001, sign: "<" }, "within the first bucket its end is all that is known");
-  assert.ok(Math.abs(quantile(0.745, now, before).seconds - 0.0055) < 1e-9);
-  assert.deepEqual(quantile(1, now, before), { seconds: 0.01, sign: ">" }, "beyond the last bucket its begin is all that is known");
-  assert.equal(quantile(0.5, now, now), undefined);
-  assert.deepEqual(bucketsOf("dunlin_messages_sent_total 1"), []);
+test("the newest value that is known is found, whatever comes behind it", () => {
+  assert.equal(lastKnown([null, 3, null, 0.5, null, undefined]), 3);
+  assert.equal(lastKnown([0]), 0);
+  assert.equal(lastKnown([null, null]), undefined);
+  assert.equal(lastKnown([]), undefined);
 });
 
 test("what hides in text is shown by its number, and spaces at the ends of a name", () => {
@@ -72,7 +67,7 @@ test("a broker that hangs does not look healthy", async () => {
     assert.equal(await page.getByText("No message was dropped").count(), 0);
     await page.unroute("**/api/v1/overview");
     await page.getByText("No message was dropped since the start.").waitFor();
-    await page.getByText("no QoS 1 or 2 message lately").waitFor();
+    await page.getByText("none timed in the last hour").waitFor();
     await view(page, "Live tail");
     await page.getByLabel("Topic filter").fill("x");
     await page.getByRole("button", { name: "Watch" }).click();

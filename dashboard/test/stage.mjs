@@ -103,7 +103,7 @@ export async function startBrowser(...more) {
 async function showBuild(context, origin) {
   const directory = process.env.DUNLIN_TEST_DIST;
   if (!directory) return;
-  for (const [path, name] of [["/", "index.html"], ["/app.js", "app.js"], ["/app.css", "app.css"], ["/icon.svg", "icon.svg"]]) {
+  for (const [path, name] of [["/", "index.html"], ["/app.js", "app.js"], ["/app.css", "app.css"]]) {
     await context.route(`${origin}${path}`, async (route) => {
       const response = await route.fetch();
       const { "content-encoding": _, "content-length": __, ...headers } = response.headers();

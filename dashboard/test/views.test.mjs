@@ -106,6 +106,26 @@ for (const [tag, options] of [
   });
 }
 
+test("the time of acknowledgements is the same on its card and at its plot", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const publisher = await broker.client("acknowledged");
+  const publishing = setInterval(() => publisher.publish("acknowledged", "x", { qos: 1 }), 10);
+  const card = page.getByRole("listitem").filter({ hasText: "Acknowledged" }).locator(".value");
+  const plot = page.getByRole("figure").filter({ hasText: "Acknowledged within" }).getByRole("listitem").filter({ hasText: "99 of 100" }).locator("b");
+  await until("both are there", async () => /^[\d.]+ m?s$/.test(await card.textContent()));
+  for (let look = 0; look < 3; look += 1) {
+    const [inCard, atPlot] = await Promise.all([card.elementHandle(), plot.elementHandle()]);
+    // At one moment: a sample may come between two questions.
+    const [one, other] = await page.evaluate((parts) => parts.map((part) => part.textContent), [inCard, atPlot]);
+    assert.equal(one, other);
+    await page.waitForResponse((response) => response.url().includes("/api/v1/history"));
+  }
+  clearInterval(publishing);
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
 test("what a client is called is shown letter by letter, and what hides or reorders text is made visible", async () => {
   const page = await openPage(browser, broker);
   await logIn(page);
