@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
-import { isNetwork, visible, visibleName } from "../src/format.js";
+import { isNetwork, payloadAs, visible, visibleName } from "../src/format.js";
 import { lastKnown } from "../src/series.js";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
@@ -30,6 +30,69 @@ test("what hides in text is shown by its number, and spaces at the ends of a nam
   }
   assert.equal(visible("Grüße 👋 東京 a b"), "Grüße 👋 東京 a b");
   assert.equal(visibleName(" a b  "), "\\u{20}a b\\u{20}\\u{20}");
+});
+
+const json = (payload, wholeBytes) => payloadAs("json", { payload, payload_bytes: wholeBytes ?? new TextEncoder().encode(payload).length });
+
+test("JSON is shown with other white space and as it came in all else", () => {
+  for (const [payload, shown] of [
+    ["12345678901234567890", "12345678901234567890"],
+    [' {"price" : 1.10 }', '{\n  "price": 1.10\n}'],
+    ['{"a":1,"a":2}', '{\n  "a": 1,\n  "a": 2\n}'],
+    ['["a\u202eb", "\\u202e", 1e400]', '[\n  "a\\u{202e}b",\n  "\\u202e",\n  1e400\n]'],
+    ['{"__proto__":{},"1":[ ],"0":[[],{"x":null}]}', '{\n  "__proto__": {},\n  "1": [],\n  "0": [\n    [],\n    {\n      "x": null\n    }\n  ]\n}'],
+    ['" : , {"', '" : , {"'],
+  ]) {
+    assert.equal(json(payload), shown);
+    // The same value, where a parser can tell.
+    assert.deepEqual(JSON.parse(shown.replace("\\u{202e}", "\u202e")), JSON.parse(payload));
+  }
+});
+
+test("what is no JSON is called so, and what is cut is the begin of it", () => {
+  for (const wrong of ["on", "1 2", '{"a":1,}', '{"a"}', '{"a":1 "b":2}', "{1:2}", "[1,]", "[1", "]", "", " ", "01", "1.", '"a\nb"', '"\\x"', '{"a":1}}', "truely", "+1", ",", '{"a":,}', "[}", '{"a":1:2}', "\ufeff1"]) {
+    assert.throws(() => JSON.parse(wrong), undefined, wrong);
+    assert.match(json(wrong), /^\(not JSON\)/, wrong);
+  }
+  for (const [begin, shown] of [
+    ['{"values":[1,2', '{\n  "values": [\n    1,\n    2'],
+    ['{"text":"half a te', '{\n  "text": "half a te'],
+    ['{"text":"a\\', '{\n  "text": "a\\'],
+    ["[tru", "[\n  tru"],
+    ["[-1.", "[\n  -1."],
+  ]) {
+    assert.equal(json(begin, 5000), `(begin of it) ${shown}\n… 4.9 KiB in all`);
+  }
+  assert.match(json("level=5 name=x", 5000), /^\(not JSON\) level=5/);
+  // The cut goes through a character of two bytes.
+  const half = { payload_base64: btoa('["Gr\xc3\xbc\xc3'), payload_bytes: 5000 };
+  assert.equal(payloadAs("json", half), '(begin of it) [\n  "Grü\n… 4.9 KiB in all');
+  assert.equal(payloadAs("text", half), '["Grü\n… 4.9 KiB in all');
+  assert.match(payloadAs("json", { payload_base64: btoa('"\xff"'), payload_bytes: 3 }), /^\(not JSON\)/, "no UTF-8");
+  const deep = json("[".repeat(4096) + "]".repeat(4096));
+  assert.ok(deep.startsWith("[\n  [") && deep.length < 8192 * 70, `${deep.length}`);
+});
+
+// Texts of tokens in any order.
+test("what is JSON is decided as a parser decides it", () => {
+  const tokens = ["{", "}", "[", "]", ",", ":", '"a"', "1", "true", " "];
+  let [seed, valid] = [7, 0];
+  const next = (bound) => {
+    seed = (seed * 1103515245 + 12345) % 2147483648;
+    return Math.floor((seed / 2147483648) * bound);
+  };
+  for (let turn = 0; turn < 40_000; turn += 1) {
+    const text = Array.from({ length: 1 + next(8) }, () => tokens[next(tokens.length)]).join("");
+    let isJson = true;
+    try {
+      JSON.parse(text);
+      valid += 1;
+    } catch {
+      isJson = false;
+    }
+    assert.equal(!json(text).startsWith("(not JSON)"), isJson, text);
+  }
+  assert.ok(valid > 500, `${valid}`);
 });
 
 test("half an address is none", () => {
