@@ -80,6 +80,9 @@ export function Table({ caption, columns, rows, keyOf, empty = "There is nothing
   );
 }
 
+// Of a list in pages in which nothing was found and not all was looked through.
+export const SEARCH_GOES_ON = "None so far: Next looks further.";
+
 export function Pager({ pages, what }) {
   const { rows, number, back, forward, again, loading } = pages;
   return (

@@ -232,6 +232,43 @@ test("three thousand clients are looked through a page at a time", async () => {
   await page.context().close();
 });
 
+test("a search that has not looked through all of them does not say that there is none", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  let asked = 0;
+  for (const [list, rows] of [["clients", "clients"], ["retained", "messages"], ["subscriptions", "subscriptions"], ["groups", "groups"]]) {
+    // Pages with nothing on them, and one with nothing that is the last.
+    await page.route(`**/api/v1/${list}?*`, (route) => {
+      const { searchParams } = new URL(route.request().url());
+      const page = Number(searchParams.get("cursor") ?? 0);
+      asked += 1;
+      return route.fulfill({ json: { [rows]: [], ...(page < 60 && { next: `${page + 1}` }) } });
+    });
+  }
+  const next = page.getByRole("button", { name: "Next" });
+  const lists = {
+    "No client is like that.": () => view(page, "Clients"),
+    "No retained message matches.": () => view(page, "Retained"),
+    "Nobody is.": async () => {
+      await view(page, "Subscriptions");
+      await page.getByLabel("Show").selectOption("all");
+    },
+    "There is no shared subscription.": () => page.getByLabel("Show").selectOption("groups"),
+  };
+  for (const [none, open] of Object.entries(lists)) {
+    asked = 0;
+    await open();
+    await page.getByText("None so far: Next looks further.").waitFor();
+    assert.equal(await page.getByText(none).count(), 0, none);
+    assert.equal(asked, 41, none);
+    await next.click();
+    await page.getByText(none).waitFor();
+    assert.equal(asked, 61, none);
+  }
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
 test("a broker that has gone is told, and the figures stay", async () => {
   const own = await Broker.start();
   const page = await openPage(browser, own);

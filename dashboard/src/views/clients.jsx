@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { count, isNetwork } from "../format.js";
 import { rememberQuery, usePages, useSettled } from "../hooks.js";
-import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, State, Table } from "../ui.jsx";
+import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, SEARCH_GOES_ON, State, Table } from "../ui.jsx";
 
 const ROWS = 50;
 
@@ -37,7 +37,7 @@ export function Clients({ query }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Clients"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? "None so far: Next looks further." : "No client is like that."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "No client is like that."}
         rows={pages.rows}
         keyOf={(row) => row.client_id}
         columns={[

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ask, path } from "../api.js";
 import { bytes, moment, plural } from "../format.js";
 import { rememberQuery, usePages, useSettled } from "../hooks.js";
-import { ActionButton, Field, Heading, Name, Pager, Payload, PayloadForms, ProblemNote, Table } from "../ui.jsx";
+import { ActionButton, Field, Heading, Name, Pager, Payload, PayloadForms, ProblemNote, SEARCH_GOES_ON, Table } from "../ui.jsx";
 
 const ROWS = 50;
 // A topic name is a filter of itself alone: none has a wildcard.
@@ -43,7 +43,7 @@ export function Retained({ query }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Retained messages"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : "No retained message matches."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "No retained message matches."}
         rows={pages.rows}
         keyOf={(row) => row.topic}
         columns={[

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { count } from "../format.js";
 import { placeOf, rememberQuery, usePages, useSettled } from "../hooks.js";
-import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, State, Table } from "../ui.jsx";
+import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, SEARCH_GOES_ON, State, Table } from "../ui.jsx";
 
 const KINDS = [
   ["topic", "Who gets this topic"],
@@ -58,7 +58,7 @@ function Audience({ query }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Subscriptions"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : "Nobody is."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "Nobody is."}
         rows={pages.rows}
         keyOf={(row) => JSON.stringify([row.client_id, row.filter])}
         columns={[
@@ -91,7 +91,7 @@ function Groups({ show }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Shared subscriptions"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : "There is no shared subscription."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "There is no shared subscription."}
         rows={pages.rows}
         keyOf={(row) => row.filter}
         columns={[
