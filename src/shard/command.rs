@@ -92,6 +92,8 @@ pub enum Command {
     ListTopics {
         /// The order.
         by: TopicsBy,
+        /// What stands in their names, letter by letter.
+        contains: Box<str>,
         /// How many, up to [`PAGE_MAX`].
         limit: u16,
     },

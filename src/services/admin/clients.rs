@@ -23,6 +23,8 @@ paged_query! {
     ListQuery {
         /// What their client ids begin with.
         prefix: Option<String>,
+        /// What stands in their client ids, letter by letter.
+        contains: Option<String>,
         /// The user that somebody has verified, whole.
         user: Option<String>,
         /// An address or a network that their connections come from.
@@ -95,6 +97,7 @@ impl ListQuery {
         let network = self.address.as_deref().map(str::parse).transpose();
         Ok(ClientFilter {
             prefix: self.prefix.as_deref().unwrap_or_default().into(),
+            contains: self.contains.as_deref().unwrap_or_default().into(),
             user: self.user.as_deref().map(Into::into),
             network: network.map_err(|text: String| HttpProblem::bad_request(format!("address: {text}")))?,
             connected: self.connected,
