@@ -1,0 +1,91 @@
+// What is shown of traffic is the traffic that there is: topics with their rates, the overview, its plots.
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
+
+const TOPICS = 300;
+
+let broker;
+let browser;
+let page;
+before(async () => {
+  broker = await Broker.start();
+  browser = await startBrowser();
+  page = await openPage(browser, broker);
+  await logIn(page);
+});
+after(async () => {
+  await browser?.close();
+  await broker?.stop();
+});
+
+const rowOf = (topic) => page.getByRole("row", { name: topic });
+const rateOf = async (topic) => Number(await rowOf(topic).locator("td.number").first().textContent());
+
+test("of more topics than are shown each is found, and what is not there is said to be not among them", async () => {
+  const publisher = await broker.client("meters");
+  await view(page, "Topics");
+  await page.getByText("No message since counting began.").waitFor();
+  // All but the last are published twice, so the last is not among the first 256.
+  for (let number = 0; number < TOPICS; number += 1) {
+    for (let turn = 0; turn < (number === TOPICS - 1 ? 1 : 2); turn += 1) publisher.publish(`meters/${number}/kWh`, "1");
+  }
+  publisher.publish("meters", "of all", { qos: 1 });
+  await page.getByText(/The 256 first topics of those that clients publish on/).waitFor();
+  const search = page.getByLabel("Topic contains");
+  await search.fill(`/${TOPICS - 1}/`);
+  await rowOf("299/kWh").waitFor();
+  await page.getByText(/^1 topic of those that clients publish on/).waitFor();
+  await search.fill("METERS");
+  await page.getByText("None of the topics that are counted contains METERS.").waitFor();
+  assert.equal(await page.getByText("No message since counting began").count(), 0);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a branch that somebody has opened is open where all of them are, and as it was before once nothing is searched for", async () => {
+  await view(page, "Topics");
+  const branch = page.getByRole("button", { name: /^meters: / });
+  const search = page.getByLabel("Topic contains");
+  await branch.click();
+  assert.equal(await branch.getAttribute("aria-expanded"), "false");
+  await search.fill("meters/1/");
+  await rowOf("1/kWh").waitFor();
+  await until("it is open", async () => (await branch.getAttribute("aria-expanded")) !== "false");
+  await search.fill("");
+  await page.getByText(/The 256 first topics/).waitFor();
+  assert.equal(await branch.getAttribute("aria-expanded"), "true");
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a topic with branches below it is watched with them", async () => {
+  await view(page, "Topics");
+  await rowOf(/^meters/).first().getByRole("link", { name: "Watch" }).click();
+  await page.getByRole("heading", { level: 1, name: "Live tail" }).waitFor();
+  assert.equal(await page.getByLabel("Topic filter").inputValue(), "meters/#");
+  await page.getByText("No message yet.").waitFor();
+  const publisher = await broker.client("both");
+  publisher.publish("meters", "itself");
+  publisher.publish("meters/7/kWh", "below");
+  const list = page.getByRole("list", { name: /Messages/ }).getByRole("listitem");
+  await until("both", async () => (await list.count()) === 2);
+  await view(page, "Topics");
+  await rowOf("7/kWh").first().getByRole("link", { name: "Watch" }).click();
+  assert.equal(await page.getByLabel("Topic filter").inputValue(), "meters/7/kWh");
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a rate is that of the last seconds: it falls to nothing soon after the last message", async () => {
+  const publisher = await broker.client("busy");
+  await view(page, "Topics");
+  await page.getByLabel("Topic contains").fill("engine");
+  const publishing = setInterval(() => publisher.publish("engine/speed", "900"), 20);
+  await until("a rate", async () => (await rateOf("engine/speed").catch(() => 0)) > 30);
+  // Long enough that an average of all that was counted would fall slowly.
+  await new Promise((done) => setTimeout(done, 12_000));
+  assert.ok((await rateOf("engine/speed")) > 30);
+  clearInterval(publishing);
+  const stopped = Date.now();
+  await until("nothing a second", async () => (await rateOf("engine/speed")) === 0);
+  assert.ok(Date.now() - stopped < 10_000, `${Date.now() - stopped} ms`);
+  assert.deepEqual(page.wrong, []);
+});
