@@ -89,3 +89,42 @@ test("a rate is that of the last seconds: it falls to nothing soon after the las
   assert.ok(Date.now() - stopped < 10_000, `${Date.now() - stopped} ms`);
   assert.deepEqual(page.wrong, []);
 });
+
+test("the value of any moment is read off a plot, by the pointer and by keys", async () => {
+  await view(page, "Overview");
+  const history = async () => (await page.request.get(`${broker.url}api/v1/history`)).json();
+  const samples = await until("a few samples", async () => {
+    const samples = await history();
+    return samples.at_ms.length >= 5 && samples;
+  });
+  const figure = page.getByRole("figure").filter({ hasText: "Messages a second" });
+  const plot = figure.getByRole("slider");
+  // Whatever the plot says of a moment is what the history has of it.
+  const check = async () => {
+    const words = await figure.locator("figcaption").innerText();
+    const at = samples.at_ms.findIndex((ms) => words.includes(new Date(ms).toLocaleTimeString("en-GB")));
+    assert.ok(at >= 0, words);
+    assert.match(words, new RegExp(`In\\s+${samples.messages_received_per_s[at]}\\b`), words);
+    return at;
+  };
+  const ground = await plot.locator(".u-over").boundingBox();
+  await page.mouse.move(ground.x + 2, ground.y + 40);
+  assert.equal(await check(), 0);
+  await page.mouse.move(0, 0);
+  assert.doesNotMatch(await figure.locator("figcaption").innerText(), /\d\d:\d\d:\d\d/, "the newest again");
+  await plot.focus();
+  await page.keyboard.press("Home");
+  assert.equal(await check(), 0);
+  for (const at of [1, 2]) {
+    await page.keyboard.press("ArrowRight");
+    assert.equal(await check(), at);
+  }
+  const said = await plot.getAttribute("aria-valuetext");
+  assert.match(said, new RegExp(`^\\d\\d:\\d\\d:\\d\\d: In ${samples.messages_received_per_s[2]}, Out ${samples.messages_sent_per_s[2]}$`));
+  await page.keyboard.press("Escape");
+  assert.doesNotMatch(await figure.locator("figcaption").innerText(), /\d\d:\d\d:\d\d/);
+  // For whoever hears the page.
+  const most = Math.max(...(await history()).messages_received_per_s);
+  assert.match(await figure.locator("p.unseen").textContent(), new RegExp(`In: least 0, most ${most}, mean `));
+  assert.deepEqual(page.wrong, []);
+});
