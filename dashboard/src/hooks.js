@@ -96,6 +96,19 @@ export function useRates(rows, counters, keyOf = nameOf, isSameCount = () => tru
   return rates.current;
 }
 
+// Whether the screen has no room for all columns of a table. The style sheet has the same width.
+const narrow = matchMedia("(max-width: 40rem)");
+
+export function useNarrow() {
+  const [isNarrow, setNarrow] = useState(narrow.matches);
+  useEffect(() => {
+    const changed = () => setNarrow(narrow.matches);
+    narrow.addEventListener("change", changed);
+    return () => narrow.removeEventListener("change", changed);
+  }, []);
+  return isNarrow;
+}
+
 // The value once it has stayed the same for a moment.
 export function useSettled(value, ms = 250) {
   const [settled, setSettled] = useState(value);

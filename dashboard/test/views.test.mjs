@@ -106,6 +106,46 @@ for (const [tag, options] of [
   });
 }
 
+// What stands in columns that a narrow screen has no room for.
+test("at 360 px nothing of a row is left out", async () => {
+  const page = await openPage(browser, broker, { viewport: { width: 360, height: 740 } });
+  await logIn(page);
+  const main = page.getByRole("main");
+  // Texts that can be seen, as they stand in one row or in the line below it.
+  const shows = async (...texts) => {
+    for (const text of texts) await main.getByText(text).filter({ visible: true }).first().waitFor();
+  };
+  await view(page, "Listeners");
+  await shows(/^Kind MQTT$/, /^Address 127\.0\.0\.1:\d+$/, /^Connections \d+$/);
+  if (process.env.DUNLIN_TEST_CERT) await shows(/^Kind MQTT over TLS$/, /^File .*cert\.pem$/, /^Ends \d\d\/\d\d\/2\d\d\d$/);
+  await view(page, "Retained");
+  await shows("values/json", /^QoS 0$/, /^Size 11 B$/, /^Ends \d\d\/\d\d\/2\d\d\d, /);
+  await view(page, "Subscriptions");
+  await page.getByLabel("Show").selectOption("all");
+  await shows("plant/+/temperature", /^State Away$/, /^State Connected$/);
+  await view(page, "Clients");
+  await shows(/^Address 127\.0\.0\.1:\d+$/, /^MQTT 5\.0$/, /^Subscriptions 2$/);
+  await view(page, "Topics");
+  await shows(/^Bytes\/s \d/, /^Clients 1$/, /^Last (now|\d)/, "Who gets it");
+  await view(page, "Bans");
+  await page.getByLabel("Client id").fill("rogue");
+  await page.getByLabel("Why").fill("it was too loud");
+  await page.getByRole("button", { name: "Ban", exact: true }).click();
+  await shows(/^What Client id$/, /^Why it was too loud$/);
+  await page.getByRole("button", { name: "Lift: rogue" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Lift" }).click();
+  await page.getByText("Nobody is banned.").waitFor();
+  await view(page, "Settings");
+  await page.getByLabel("Name or value contains").fill("[node] name");
+  await shows(/^From .*dunlin\.toml/, /^Changes with a/);
+  await view(page, "Clients");
+  await page.getByRole("link", { name: "publisher" }).click();
+  await page.getByRole("button", { name: "Watch live" }).click();
+  await shows("publish received", /^More .*qos=1/);
+  await harmless(page, "a client at 360 px");
+  await page.context().close();
+});
+
 test("the time of acknowledgements is the same on its card and at its plot", async () => {
   const page = await openPage(browser, broker);
   await logIn(page);

@@ -2,8 +2,8 @@
 import { useMemo, useRef, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { bytes, compact, count, plural, span, visible } from "../format.js";
-import { placeOf, usePoll, useRates, useSettled } from "../hooks.js";
-import { Choice, Field, Heading, Name, ProblemNote } from "../ui.jsx";
+import { placeOf, useNarrow, usePoll, useRates, useSettled } from "../hooks.js";
+import { Below, Choice, Field, Heading, Name, ProblemNote } from "../ui.jsx";
 
 const ORDERS = [
   ["messages", "Most messages"],
@@ -113,73 +113,69 @@ export function Topics() {
 const none = (contains) =>
   contains === "" ? "No message since counting began. It counts while this page is open." : <>None of the topics that are counted contains <Name text={contains} full />.</>;
 
-const Tree = ({ rows, isOpen, turn }) => (
-  <div class="scroll" role="region" aria-label="Topics" tabIndex={0}>
-    <table class="tree">
-      <caption class="unseen">Topics by level</caption>
-      <thead>
-        <tr>
-          <th scope="col">Topic</th>
-          <th scope="col" class="number">
-            Messages/s
-          </th>
-          <th scope="col" class="number wide">
-            Messages
-          </th>
-          <th scope="col" class="number wide">
-            Bytes/s
-          </th>
-          <th scope="col" class="number wide">
-            Clients
-          </th>
-          <th scope="col" class="number wide">
-            Last
-          </th>
-          <th scope="col" class="wide">
-            Look
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map((node) => (
-          <Row key={`${node.way}`} node={node} isOpen={isOpen(node)} turn={() => turn(node)} />
-        ))}
-      </tbody>
-    </table>
-  </div>
-);
+function Tree({ rows, isOpen, turn }) {
+  const isNarrow = useNarrow();
+  return (
+    <div class="scroll" role="region" aria-label="Topics" tabIndex={0}>
+      <table class="tree">
+        <caption class="unseen">Topics by level</caption>
+        <thead>
+          <tr>
+            <th scope="col">Topic</th>
+            <th scope="col" class="number">
+              Messages/s
+            </th>
+            {!isNarrow && MORE.map((title) => <th key={title} scope="col" class="number">{title}</th>)}
+            {!isNarrow && <th scope="col">Look</th>}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((node) => (
+            <Row key={node.way} node={node} isOpen={isOpen(node)} turn={() => turn(node)} isNarrow={isNarrow} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
 
-function Row({ node, isOpen, turn }) {
+const MORE = ["Messages", "Bytes/s", "Clients", "Last"];
+
+// What stands under those.
+const more = ({ topic, messages, bytesRate, lastAgo }) => [
+  compact(messages),
+  bytes(bytesRate),
+  topic ? (topic.publishers >= 266 ? "266+" : count(topic.publishers)) : "",
+  lastAgo < 1000 ? "now" : `${span(lastAgo)} ago`,
+];
+
+function Row({ node, isOpen, turn, isNarrow }) {
   const { topic, children, way, depth } = node;
   // Whoever watches a branch watches all of it: a filter a/# matches a as well.
   const filter = children.size > 0 ? `${way}/#` : way;
+  const looks = <Looks filter={filter} topic={topic && way} />;
   return (
-    <tr>
-      <th scope="row">
-        <span class={`level depth${Math.min(depth, 8)}`}>
-          {children.size > 0 ? (
-            <button type="button" class="turn" aria-expanded={isOpen} aria-label={`${visible(way)}: ${plural(node.topics, "topic")}`} onClick={turn}>
-              {isOpen ? "▾" : "▸"}
-            </button>
-          ) : (
-            <span class="leaf" aria-hidden="true" />
-          )}
-          <Name text={node.level} />
-          {children.size > 0 && <span class="hint">{count(node.topics)}</span>}
-        </span>
-        <span class={`narrow depth${Math.min(depth, 8)}`}>
-          <Looks filter={filter} topic={topic && way} />
-        </span>
-      </th>
-      <td class="number">{node.rate === undefined ? "–" : compact(node.rate)}</td>
-      <td class="number wide">{compact(node.messages)}</td>
-      <td class="number wide">{bytes(node.bytesRate)}</td>
-      <td class="number wide">{topic ? (topic.publishers >= 266 ? "266+" : count(topic.publishers)) : ""}</td>
-      <td class="number wide">{node.lastAgo < 1000 ? "now" : `${span(node.lastAgo)} ago`}</td>
-      <td class="wide">
-        <Looks filter={filter} topic={topic && way} />
-      </td>
-    </tr>
+    <>
+      <tr>
+        <th scope="row">
+          <span class={`level depth${Math.min(depth, 8)}`}>
+            {children.size > 0 ? (
+              <button type="button" class="turn" aria-expanded={isOpen} aria-label={`${visible(way)}: ${plural(node.topics, "topic")}`} onClick={turn}>
+                {isOpen ? "▾" : "▸"}
+              </button>
+            ) : (
+              <span class="leaf" aria-hidden="true" />
+            )}
+            <Name text={node.level} />
+            {children.size > 0 && <span class="hint">{count(node.topics)}</span>}
+          </span>
+        </th>
+        <td class="number">{node.rate === undefined ? "–" : compact(node.rate)}</td>
+        {!isNarrow && more(node).map((text, index) => <td key={MORE[index]} class="number">{text}</td>)}
+        {!isNarrow && <td>{looks}</td>}
+      </tr>
+      {isNarrow && <Below span={2} facts={[...more(node).map((text, index) => [MORE[index], text]), ["Look", looks]]} />}
+    </>
   );
 }
 
