@@ -75,20 +75,21 @@ export function usePoll(url, everyMs) {
   return { ...(state.url === url ? state : {}), again };
 }
 
-const nameOf = (row) => row.name;
-
-// How much each counter of each row grows a second, by the row's name, from one answer to the next. One that goes back has begun anew. Nothing is known where
-// `isSameCount` says of two answers about one row that they do not belong together.
-export function useRates(rows, counters, keyOf = nameOf, isSameCount = () => true) {
+// How much each counter of each row grows a second, by the row's name, from one answer to the next. One that goes back has begun anew. Nothing is
+// known where `isSameCount` says of two answers about one row that they do not belong together. A row that is new began at nothing if an answer
+// `isWhole`, and was perhaps left out before if it is not.
+export function useRates(rows, counters, { keyOf = (row) => row.name, isSameCount = () => true, isWhole = false } = {}) {
   const last = useRef();
   const rates = useRef(new Map());
   if (rows && last.current?.rows !== rows) {
-    const now = { rows, at: performance.now(), byName: new Map(rows.map((row) => [keyOf(row), row])) };
+    const now = { rows, at: performance.now(), byKey: new Map(rows.map((row) => [keyOf(row), row])) };
     const before = last.current;
     const seconds = before && (now.at - before.at) / 1000;
     const rateOf = (row, counter) => {
-      const known = before?.byName.get(keyOf(row));
-      return known && isSameCount(row, known) && seconds > 0 && row[counter] >= known[counter] ? (row[counter] - known[counter]) / seconds : undefined;
+      const known = before?.byKey.get(keyOf(row));
+      if (!(seconds > 0) || (!known && !isWhole) || (known && !isSameCount(row, known))) return undefined;
+      const from = known?.[counter] ?? 0;
+      return row[counter] >= from ? (row[counter] - from) / seconds : undefined;
     };
     rates.current = new Map(rows.map((row) => [keyOf(row), Object.fromEntries(counters.map((counter) => [counter, rateOf(row, counter)]))]));
     last.current = now;

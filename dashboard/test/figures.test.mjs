@@ -4,12 +4,14 @@ import { after, before, test } from "node:test";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
 const TOPICS = 300;
+// Messages that wait for one client.
+const QUEUE_MAX = 100;
 
 let broker;
 let browser;
 let page;
 before(async () => {
-  broker = await Broker.start();
+  broker = await Broker.start(`[session]\nmax_queued_messages = ${QUEUE_MAX}\n`);
   browser = await startBrowser();
   page = await openPage(browser, broker);
   await logIn(page);
@@ -87,6 +89,71 @@ test("a rate is that of the last seconds: it falls to nothing soon after the las
   const stopped = Date.now();
   await until("nothing a second", async () => (await rateOf("engine/speed")) === 0);
   assert.ok(Date.now() - stopped < 10_000, `${Date.now() - stopped} ms`);
+  assert.deepEqual(page.wrong, []);
+});
+
+const card = (title) => page.getByRole("list", { name: "Now" }).getByRole("listitem").filter({ has: page.getByText(title, { exact: true }) });
+const valueOf = async (title) => Number.parseFloat((await card(title).locator(".value").textContent()).replaceAll(",", ""));
+
+test("the overview has the figures of the traffic that there is", async () => {
+  const publisher = await broker.client("steady");
+  for (const id of ["heard-1", "heard-2"]) await (await broker.client(id)).subscribeAsync("steady");
+  const before = await (await page.request.get(`${broker.url}api/v1/overview`)).json();
+  await view(page, "Overview");
+  // 50 a second in, and for two subscribers 100 out.
+  let sent = 0;
+  const began = Date.now();
+  const publishing = setInterval(() => {
+    for (; sent < ((Date.now() - began) / 1000) * 50; sent += 1) publisher.publish("steady", "x", { qos: 1 });
+  }, 20);
+  const isNear = (value, wanted) => Math.abs(value - wanted) < wanted * 0.15;
+  await until("messages in", async () => isNear(await valueOf("Messages in"), 50));
+  await until("messages out", async () => isNear(await valueOf("Messages out"), 100));
+  clearInterval(publishing);
+  await until("all that was sent", async () => {
+    const now = await (await page.request.get(`${broker.url}api/v1/overview`)).json();
+    return now.messages_received - before.messages_received === sent && now.messages_sent - before.messages_sent === 2 * sent;
+  });
+  assert.equal(await valueOf("Clients"), broker.clients.filter((client) => client.connected).length);
+  assert.ok((await valueOf("Memory")) > 1);
+  // Curves are drawn: their colour is on the canvas.
+  const colours = await page.getByRole("figure").filter({ hasText: "Messages a second" }).locator("canvas").evaluate((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const found = new Set();
+    for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) found.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
+    const wanted = ["--tone1", "--tone2"].map((name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+    return wanted.map((hex) => found.has([1, 3, 5].map((begin) => parseInt(hex.slice(begin, begin + 2), 16)).join(",")));
+  });
+  assert.deepEqual(colours, [true, true]);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a message that finds a full queue is told with its reason and its rate, and leads to who lost it", async () => {
+  const away = await broker.client("overfull", { clean: false, reconnectPeriod: 0, properties: { sessionExpiryInterval: 600 } });
+  await away.subscribeAsync("flood", { qos: 1 });
+  await away.endAsync();
+  const publisher = await broker.client("flooder");
+  // Who loses them is counted once somebody looks.
+  await page.request.get(`${broker.url}api/v1/top?by=dropped`);
+  await view(page, "Overview");
+  const row = page.getByRole("table", { name: "Dropped messages by reason" }).getByRole("row", { name: /queue full/ });
+  await page.waitForResponse((response) => response.url().includes("/api/v1/overview"));
+  await Promise.all(Array.from({ length: QUEUE_MAX + 40 }, () => publisher.publishAsync("flood", "x", { qos: 1 })));
+  const cells = row.getByRole("cell");
+  await until("the drops", async () => (await row.count()) === 1 && (await cells.nth(2).textContent()) === "40");
+  assert.ok(Number(await cells.nth(1).textContent()) > 0, "a rate");
+  await until("the rate has fallen", async () => (await cells.nth(1).textContent()) === "0");
+  await page.getByRole("link", { name: "Which clients lose messages" }).click();
+  await page.getByRole("row", { name: "overfull 40" }).waitFor();
+  assert.equal(await page.getByLabel("Order of slow consumers").inputValue(), "dropped");
+  // Its session is ended, and its queue with it.
+  await page.getByRole("link", { name: "overfull" }).first().click();
+  await page.getByText(`${QUEUE_MAX} (`).waitFor();
+  await page.getByRole("button", { name: "End session" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "End session" }).click();
+  await page.getByText("No session has this client id now.").waitFor();
+  assert.equal((await page.request.get(`${broker.url}api/v1/client?client_id=overfull`)).status(), 404);
+  page.forgive(/404/);
   assert.deepEqual(page.wrong, []);
 });
 

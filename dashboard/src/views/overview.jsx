@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { get, path } from "../api.js";
 import { bytes, compact, count, plural, span, visible } from "../format.js";
-import { placeOf, usePoll } from "../hooks.js";
+import { placeOf, usePoll, useRates } from "../hooks.js";
 import { Plot } from "../plot.jsx";
 import { lastKnown } from "../series.js";
 import { Badge, Heading, ProblemNote, Table } from "../ui.jsx";
@@ -82,7 +82,7 @@ export function Overview() {
           <Card title="Clients" href={placeOf("clients")} value={count(data.clients_connected)} more={`connected, ${count(data.clients_disconnected)} away`} />
           <Card title="Messages in" href={placeOf("topics")} value={rate("messages_received_per_s")} more={`${compact(data.messages_received)} since the start`} />
           <Card title="Messages out" value={rate("messages_sent_per_s")} more={`${compact(data.messages_sent)} since the start`} />
-          <Card title="Dropped" value={rate("messages_dropped_per_s")} more={`${compact(sumOf(data.messages_dropped))} since the start`} />
+          <Card title="Dropped" href={placeOf("top", [], { by: "dropped" })} value={rate("messages_dropped_per_s")} more={`${compact(sumOf(data.messages_dropped))} since the start`} />
           <Card title="Queued" href={placeOf("top")} value={compact(data.queued_messages)} more={`${bytes(data.queued_bytes)} wait for clients`} />
           <Card title="Acknowledged" {...acknowledged(history.columns)} />
           <Card title="Memory" value={bytes(history.latest?.resident_bytes)} more="in RAM" />
@@ -150,18 +150,32 @@ function Plots({ columns }) {
 
 const unknown = (failed) => (failed ? "Not known." : "Looking…");
 
-const Drops = ({ dropped, failed }) => (
-  <Table
-    caption="Dropped messages by reason, since the start"
-    empty={dropped ? "No message was dropped since the start." : unknown(failed)}
-    rows={dropped ?? []}
-    keyOf={(row) => row.reason}
-    columns={[
-      { title: "Reason", cell: (row) => row.reason.replaceAll("_", " ") },
-      { title: "Messages", number: true, cell: (row) => count(row.messages) },
-    ]}
-  />
-);
+// A reason that has not happened yet is left out of an answer.
+const COUNTED_BY_REASON = { keyOf: (row) => row.reason, isWhole: true };
+
+function Drops({ dropped, failed }) {
+  const rates = useRates(dropped, ["messages"], COUNTED_BY_REASON);
+  return (
+    <>
+      <Table
+        caption="Dropped messages by reason"
+        empty={dropped ? "No message was dropped since the start." : unknown(failed)}
+        rows={dropped ?? []}
+        keyOf={(row) => row.reason}
+        columns={[
+          { title: "Reason", cell: (row) => row.reason.replaceAll("_", " ") },
+          { title: "A second", number: true, cell: (row) => known(compact)(rates.get(row.reason)?.messages) },
+          { title: "Since the start", number: true, cell: (row) => count(row.messages) },
+        ]}
+      />
+      {dropped?.length > 0 && (
+        <p class="hint">
+          <a href={placeOf("top", [], { by: "dropped" })}>Which clients lose messages</a>
+        </p>
+      )}
+    </>
+  );
+}
 
 const Threads = ({ threads, failed }) => (
   <Table

@@ -62,8 +62,7 @@ export function* rowsOf(node, isOpen, by, depth = 0) {
 }
 
 // A topic that lost its place among those that are counted, and has it again, is counted anew.
-const isSameCount = (now, before) => now.overcount === before.overcount;
-const topicOf = (row) => row.topic;
+const COUNTED_BY_TOPIC = { keyOf: (row) => row.topic, isSameCount: (now, before) => now.overcount === before.overcount };
 
 export function Topics() {
   const [by, setBy] = useState("messages");
@@ -71,7 +70,7 @@ export function Topics() {
   const settled = useSettled(wanted);
   const [turned, setTurned] = useState(new Set());
   const { data, problem } = usePoll(path("topics", { by, contains: settled, limit: TOPICS_MAX }), 3000);
-  const rates = useRates(data?.topics, ["messages", "bytes"], topicOf, isSameCount);
+  const rates = useRates(data?.topics, ["messages", "bytes"], COUNTED_BY_TOPIC);
   // What was found before stays until what is searched for now has an answer.
   const last = useRef();
   last.current = data ?? last.current;
