@@ -95,6 +95,50 @@ test("messages come live, from clients that publish and from wills, and the watc
   assert.deepEqual(page.wrong, []);
 });
 
+test("a tail says what it watches, and shows nothing of another filter", async () => {
+  const publisher = await broker.client("talker");
+  await view(page, "Live tail");
+  const filter = page.getByLabel("Topic filter");
+  await filter.fill("first/#");
+  await page.getByRole("button", { name: "Watch" }).click();
+  await page.getByRole("status").filter({ hasText: "Watching first/#." }).waitFor();
+  const list = page.getByRole("list", { name: /Messages/ }).getByRole("listitem");
+  // Whoever listens is told that it watches, and not each message.
+  await page.evaluate(() => {
+    window.told = [];
+    for (const region of document.querySelectorAll("[role=status]")) {
+      new MutationObserver(() => window.told.push(region.textContent)).observe(region, { childList: true, characterData: true, subtree: true });
+    }
+  });
+  for (let turn = 1; turn <= 3; turn += 1) {
+    await publisher.publishAsync("first/a", `number ${turn}`);
+    await page.getByText(`${turn} message${turn === 1 ? "" : "s"} came.`).waitFor();
+  }
+  assert.deepEqual(await page.evaluate(() => window.told), []);
+  // Where a message is published stays where it is while messages come.
+  const place = await page.getByLabel("Publish to").boundingBox();
+  await publisher.publishAsync("first/a", "one\ntwo\nthree");
+  await until("it is shown", async () => (await list.count()) === 4);
+  assert.deepEqual(await page.getByLabel("Publish to").boundingBox(), place);
+  await page.getByLabel("Pause the list").check();
+  await publisher.publishAsync("first/a", "while paused");
+  await page.getByText("5 messages came.").waitFor();
+  assert.equal(await list.count(), 4);
+  await filter.fill("second/#");
+  await page.getByRole("status").filter({ hasText: "Watching first/#." }).waitFor();
+  await page.getByRole("button", { name: "Watch this" }).click();
+  await page.getByRole("status").filter({ hasText: "Watching second/#." }).waitFor();
+  assert.equal(await page.getByLabel("Pause the list").isChecked(), false);
+  await publisher.publishAsync("first/a", "of the first");
+  await publisher.publishAsync("second/a", "of the second");
+  await until("it is shown", async () => (await list.count()) === 1);
+  assert.match(await list.textContent(), /second\/a/);
+  assert.equal(await page.getByRole("button", { name: /Watch/ }).count(), 0);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("button", { name: "Watch", exact: true }).waitFor();
+  assert.deepEqual(page.wrong, []);
+});
+
 for (const id of [".", "..", "a/b?c#d%2e"]) {
   test(`a client whose id a path cannot carry is shown, kicked and watched: ${id}`, async () => {
     const client = await broker.client(id);
