@@ -36,7 +36,7 @@ export function rememberQuery(view, query) {
   history.replaceState(null, "", placeOf(view, [], query));
 }
 
-// Asks now and then while the page can be seen. Keeps the last answer when one fails.
+// Asks now and then while the page can be seen: at once, or as soon as it can be. Keeps the last answer when one fails.
 export function usePoll(url, everyMs) {
   const [state, setState] = useState({});
   const [turn, setTurn] = useState(0);
@@ -44,25 +44,26 @@ export function usePoll(url, everyMs) {
   useEffect(() => {
     if (!url) return undefined;
     const control = new AbortController();
-    let timer;
+    let [timer, isAsking, isDue] = [undefined, false, true];
     const run = async () => {
-      if (!document.hidden) {
-        try {
-          const data = await get(url, control.signal);
-          setState({ url, data });
-        } catch (problem) {
-          if (control.signal.aborted) return;
-          setState((known) => ({ url, data: known.url === url ? known.data : undefined, problem }));
-        }
+      isDue = true;
+      if (document.hidden || isAsking) return;
+      [isAsking, isDue] = [true, false];
+      try {
+        const data = await get(url, control.signal);
+        setState({ url, data });
+      } catch (problem) {
+        if (control.signal.aborted) return;
+        setState((known) => ({ url, data: known.url === url ? known.data : undefined, problem }));
       }
+      isAsking = false;
       if (everyMs && !control.signal.aborted) timer = setTimeout(run, everyMs);
     };
     run();
     const seen = () => {
-      if (!document.hidden && everyMs) {
-        clearTimeout(timer);
-        run();
-      }
+      if (document.hidden || (!isDue && !everyMs)) return;
+      clearTimeout(timer);
+      run();
     };
     document.addEventListener("visibilitychange", seen);
     return () => {

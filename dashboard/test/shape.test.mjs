@@ -155,6 +155,39 @@ test("a broker that hangs does not look healthy", async () => {
   await hanging.stop();
 });
 
+test("a view that was opened where nobody sees it is filled once somebody does", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const hide = (isHidden) =>
+    page.evaluate((isHidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  for (const [name, path, filled] of [["Settings", "settings", "[node] name"], ["Listeners", "listeners", "Accepts"]]) {
+    await hide(true);
+    await view(page, name);
+    await page.getByText("Looking…").first().waitFor();
+    await new Promise((done) => setTimeout(done, 500));
+    assert.ok(!asked.includes(`/api/v1/${path}`), `${asked}`);
+    await hide(false);
+    await page.getByText(filled).first().waitFor();
+  }
+  // Going away and back again and again does not make it ask more often than it did.
+  for (let turn = 0; turn < 10; turn += 1) {
+    await hide(true);
+    await hide(false);
+  }
+  await page.waitForLoadState("networkidle");
+  asked.length = 0;
+  await new Promise((done) => setTimeout(done, 7000));
+  const polls = asked.filter((path) => path === "/api/v1/listeners").length;
+  assert.ok(polls >= 1 && polls <= 3, `${polls}`);
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
 test("the page is used by keys alone", async () => {
   const page = await openPage(browser, broker);
   await page.getByRole("button", { name: "Log in" }).waitFor();
