@@ -67,16 +67,21 @@ const VIEWS = new Map(GROUPS.flatMap(([, views]) => views).map(([name, title, vi
 
 export function App() {
   const [login, setLogin] = useState();
+  const [hasEnded, setEnded] = useState(false);
   const accept = useCallback((known) => {
     useLogin(known);
     setLogin(known);
+    setEnded(false);
   }, []);
   useEffect(() => {
-    whenLoggedOut(() => accept(null));
+    whenLoggedOut(() => {
+      accept(null);
+      setEnded(true);
+    });
     get(path("login")).then(accept, () => accept(null));
   }, []);
   if (login === undefined) return null;
-  return login ? <Frame login={login} leave={() => accept(null)} /> : <LogIn enter={accept} />;
+  return login ? <Frame login={login} leave={() => accept(null)} /> : <LogIn enter={accept} hasEnded={hasEnded} />;
 }
 
 function Frame({ login, leave }) {
