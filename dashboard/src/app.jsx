@@ -151,7 +151,7 @@ function Frame({ login, leave }) {
 const Views = ({ current, isOpen }) => (
   <nav id="views" class={isOpen ? "views open" : "views"} aria-label="Views">
     {GROUPS.map(([group, views]) => (
-      <section key={group} aria-label={group}>
+      <div key={group} role="group" aria-label={group}>
         <p class="group" aria-hidden="true">
           {group}
         </p>
@@ -164,7 +164,7 @@ const Views = ({ current, isOpen }) => (
             </li>
           ))}
         </ul>
-      </section>
+      </div>
     ))}
     <p class="hint keys">
       <kbd>/</kbd> searches, <kbd>Esc</kbd> leaves

@@ -165,6 +165,7 @@ function Row({ node, isOpen, turn, isNarrow }) {
             ) : (
               <span class="leaf" aria-hidden="true" />
             )}
+            <span class="unseen">{visible(way.slice(0, way.length - node.level.length))}</span>
             <Name text={node.level} />
             {children.size > 0 && <span class="hint">{count(node.topics)}</span>}
           </span>
