@@ -20,7 +20,8 @@ test("the page comes with headers that keep others out, and is asked for again o
   assert.match(policy, /default-src 'none'/);
   assert.match(policy, /script-src 'self'/);
   assert.match(policy, /frame-ancestors 'none'/);
-  assert.doesNotMatch(policy, /unsafe/);
+  assert.match(policy, /img-src 'self';/);
+  assert.doesNotMatch(policy, /unsafe|data:|\*/);
   assert.equal(first.headers.get("x-content-type-options"), "nosniff");
   for (const name of ["", "app.js", "app.css", "icon.svg"]) {
     const file = await fetch(broker.url + name);

@@ -126,7 +126,7 @@ export async function openPage(browser, broker, options = {}) {
   page.on("pageerror", (error) => wrong.push(`error: ${error.stack}`));
   page.on("request", (request) => {
     const url = request.url();
-    if (!url.startsWith(`${origin}/`) && !url.startsWith("data:")) wrong.push(`request to another host: ${url}`);
+    if (!url.startsWith(`${origin}/`)) wrong.push(`request to another host: ${url}`);
   });
   page.wrong = wrong;
   // A browser says on its console that a status was 4xx: what a test provokes on purpose is taken off here.
