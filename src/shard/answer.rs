@@ -132,10 +132,7 @@ impl Shard {
         let places = self.clients.sessions.get(id).subscriptions.places();
         let (mut page, mut bytes) = (Vec::new(), 0);
         for place in places.iter().skip(skip as usize).take(usize::from(PAGE_MAX)) {
-            let mut filter = String::new();
-            self.router.index.filter_text(place.entry, &mut filter);
-            bytes += filter.len();
-            page.push(filter.into());
+            bytes += self.add_row(&mut page, id, (place.entry, place.position));
             if bytes >= PAGE_MAX_BYTES {
                 break;
             }

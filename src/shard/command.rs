@@ -222,8 +222,8 @@ pub enum Reply {
     Client(Box<ClientDetails>),
     /// To [`Command::ListSubscriptions`].
     Subscriptions {
-        /// Filters, whole, `$share/...` included.
-        page: Vec<Box<str>>,
+        /// Each with its filter, whole, `$share/...` included.
+        page: Vec<SubscriptionRow>,
         /// Filters in all.
         total: u32,
     },

@@ -13,6 +13,7 @@ use super::asked::{NameInPath, Parameters, page_over_shards, paged_query};
 use super::broker::Dropped;
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
+use super::subscriptions::SubscriptionView;
 use crate::codec::Version;
 use crate::shard::command::{ClientDetails, ClientFilter, ClientSummary, ClientTraffic};
 use crate::shard::{Command, Reply, SessionFate};
@@ -275,6 +276,8 @@ pub(super) struct SubscriptionsQuery {
 pub(super) struct SubscriptionPage {
     /// Whole filters, `$share/...` included.
     filters: Vec<String>,
+    /// The same with what was asked for with each.
+    subscriptions: Vec<SubscriptionView>,
     /// Filters in all.
     total: u32,
     /// For `skip` of the next page; none after the last.
@@ -312,7 +315,9 @@ pub(super) async fn filters_of(
         Reply::Subscriptions { page, total } => {
             let shown = skip.saturating_add(page.len() as u32);
             let next = (!page.is_empty() && shown < total).then_some(shown);
-            Ok(Json(SubscriptionPage { filters: page.into_iter().map(Into::into).collect(), total, next }))
+            let filters = page.iter().map(|row| row.filter.to_string()).collect();
+            let subscriptions = page.into_iter().map(SubscriptionView::from).collect();
+            Ok(Json(SubscriptionPage { filters, subscriptions, total, next }))
         }
         other => Err(HttpProblem::of_reply(&other)),
     }
