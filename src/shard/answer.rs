@@ -17,7 +17,7 @@ use super::retained::Page;
 use super::route::MessageOrigin;
 use super::router::Router;
 use super::top::TopWalk;
-use super::{Settings, Shard, Turn};
+use super::{Settings, Shard, ShownProperties, Turn};
 use crate::codec::ReasonCode;
 use crate::ids::{ShardSet, WriteStamp};
 use crate::limits::COMMANDS_UNDER_WAY_MAX;
@@ -192,14 +192,16 @@ impl Shard {
         let scan = self.router.retained.scan(now, entries, |message| {
             let message = message.borrow();
             let shown = message.payload.len().min(PAYLOAD_SHOWN_MAX_BYTES);
+            let properties = ShownProperties::of(message.properties, PAYLOAD_SHOWN_MAX_BYTES);
+            bytes += message.topic.len() + shown + properties.len_bytes();
             page.push(RetainedSummary {
                 topic: message.topic.into(),
                 qos: message.qos,
+                properties,
                 payload: message.payload[..shown].into(),
                 payload_bytes: message.payload.len() as u32,
                 expires_at: message.expires.map(|expires| now.timestamp_of(expires)),
             });
-            bytes += message.topic.len() + shown;
             let is_full = page.len() == limit || bytes >= PAGE_MAX_BYTES;
             if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
