@@ -8,7 +8,7 @@ import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, SEARCH_GO
 const ROWS = 50;
 
 export function Clients({ query }) {
-  const [wanted, setWanted] = useState({ prefix: "", user: "", address: "", connected: "", ...query });
+  const [wanted, setWanted] = useState({ contains: "", prefix: "", user: "", address: "", connected: "", ...query });
   const settled = useSettled(wanted);
   const isHalf = settled.address !== "" && !isNetwork(settled.address);
   const asked = isHalf ? { ...settled, address: "" } : settled;
@@ -20,7 +20,8 @@ export function Clients({ query }) {
     <>
       <Heading title="Clients" />
       <form class="filters" role="search" aria-label="Clients" onSubmit={(event) => event.preventDefault()}>
-        <Field label="Client id begins with" value={wanted.prefix} onInput={set("prefix")} type="search" search />
+        <Field label="Client id contains" value={wanted.contains} onInput={set("contains")} type="search" search />
+        <Field label="Begins with" value={wanted.prefix} onInput={set("prefix")} type="search" />
         <Field label="User" value={wanted.user} onInput={set("user")} />
         <Field label="Address or network" value={wanted.address} onInput={set("address")} placeholder="192.0.2.0/24" hint={isHalf ? "Not a whole address yet: it is left out." : undefined} />
         <Choice
