@@ -259,6 +259,26 @@ export function Payload({ message, form }) {
   return <pre class="payload">{payloadAs(form, message)}</pre>;
 }
 
+// What MQTT 5.0 says about a payload, and what its publisher adds.
+export function Properties({ message }) {
+  const facts = [
+    message.content_type !== undefined && ["Content type", message.content_type],
+    message.response_topic !== undefined && ["Response topic", message.response_topic],
+    ...(message.user_properties ?? []).map(({ name, value }) => [name, value, true]),
+  ].filter(Boolean);
+  if (facts.length === 0 && !message.properties_left_out) return null;
+  return (
+    <ul class="properties" aria-label="Properties">
+      {facts.map(([name, value, isOfUser], index) => (
+        <li key={index}>
+          <span class="hint">{isOfUser ? <Name text={name} full /> : name}</span> <Name text={value} full />
+        </li>
+      ))}
+      {message.properties_left_out > 0 && <li class="hint">{plural(message.properties_left_out, "property", "properties")} more, too long to be shown</li>}
+    </ul>
+  );
+}
+
 // Facts by name, those without a value left out.
 export function Facts({ facts }) {
   return (

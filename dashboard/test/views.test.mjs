@@ -14,6 +14,7 @@ before(async () => {
   browser = await startBrowser();
   const odd = await broker.client(ODD, { username: MARKUP });
   await odd.subscribeAsync(["plant/#", `markup/${MARKUP}`]);
+  await odd.subscribeAsync("options/#", { qos: 1, nl: true, rap: true, properties: { subscriptionIdentifier: 77 } });
   const worker = await broker.client("worker");
   await worker.subscribeAsync(["$share/workers/jobs/#", "plant/+/temperature"]);
   const away = await broker.client("sleeper", { clean: false, properties: { sessionExpiryInterval: 3600 } });
@@ -22,6 +23,8 @@ before(async () => {
   const publisher = await broker.client("publisher");
   await publisher.publishAsync(`markup/${MARKUP}`, MARKUP, { retain: true });
   await publisher.publishAsync("values/json", '{"on":true}', { retain: true, properties: { messageExpiryInterval: 600 } });
+  const described = { contentType: "text/plain", responseTopic: "answers/7", userProperties: { site: ["hall 4", "hall 5"], [MARKUP]: ODD, long: "x".repeat(5000) } };
+  await publisher.publishAsync("values/described", "on", { retain: true, properties: described });
   await publisher.publishAsync("values/binary", Buffer.from([0, 255, 16]), { retain: true });
   timer = setInterval(() => {
     publisher.publish("plant/1/temperature", '{"celsius":21.5}', { qos: 1 });
@@ -188,12 +191,49 @@ test("values are shown as text, JSON and hex", async () => {
   await view(page, "Retained");
   await page.getByLabel("Topic filter").fill("values/#");
   const value = (topic) => page.getByRole("row", { name: topic }).locator("pre").textContent();
-  await until("the search has ended", async () => (await page.getByRole("row").count()) === 3);
+  await until("the search has ended", async () => (await page.getByRole("row").count()) === 4);
   assert.equal(await value("values/json"), '{"on":true}');
   await page.getByRole("radio", { name: "JSON" }).check();
   assert.equal(await value("values/json"), '{\n  "on": true\n}');
   await page.getByRole("radio", { name: "Hex" }).check();
   assert.match(await value("values/binary"), /^0000 {2}00 ff 10 +\.\.\.$/);
+  await page.context().close();
+});
+
+test("what MQTT 5.0 says about a message is shown as text, and how much there is no room for", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const shown = ["Content type text/plain", "Response topic answers/7", "site hall 4", "site hall 5", `${MARKUP} ${MARKUP}\\u{202e}cba`, "1 property more, too long to be shown"];
+  await view(page, "Retained");
+  await page.getByLabel("Topic filter").fill("values/described");
+  await page.getByText("Page 1: 1 row, the last").waitFor();
+  assert.deepEqual(await page.getByRole("list", { name: "Properties" }).getByRole("listitem").allTextContents(), shown);
+  await view(page, "Live tail");
+  await page.getByLabel("Topic filter").fill("described/#");
+  await page.getByRole("button", { name: "Watch" }).click();
+  await page.getByText("No message yet.").waitFor();
+  const publisher = await broker.client("describing");
+  await publisher.publishAsync("described/1", "on", { properties: { contentType: "text/plain", userProperties: { [MARKUP]: ODD } } });
+  const listed = page.getByRole("list", { name: "Properties" });
+  await listed.waitFor();
+  assert.deepEqual(await listed.getByRole("listitem").allTextContents(), [shown[0], shown[4]]);
+  await publisher.publishAsync("described/2", "on");
+  await page.getByText("described/2").waitFor();
+  assert.equal(await listed.count(), 1, "a message without any has no list");
+  await harmless(page, "properties");
+  await page.context().close();
+});
+
+test("a client's subscriptions have their QoS and options", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  await view(page, "Clients");
+  await page.getByRole("link", { name: /<img/ }).click();
+  const row = page.getByRole("row", { name: /options\/#/ });
+  await row.waitFor();
+  assert.deepEqual(await row.getByRole("cell").allTextContents(), ["options/#", "1", "not its own, RETAIN as published, identifier 77"]);
+  await page.getByRole("row", { name: /plant\/# 0 –/ }).waitFor();
+  assert.deepEqual(page.wrong, []);
   await page.context().close();
 });
 

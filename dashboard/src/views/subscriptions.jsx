@@ -66,7 +66,7 @@ function Audience({ query }) {
           { title: "Filter", cell: (row) => <Name text={row.filter} full /> },
           { title: "QoS", number: true, cell: (row) => row.qos },
           { title: "State", wide: true, cell: (row) => <State connected={row.connected} /> },
-          { title: "Options", wide: true, cell: options },
+          { title: "Options", wide: true, cell: subscriptionOptions },
         ]}
       />
       <Pager pages={pages} what="subscriptions" />
@@ -74,7 +74,8 @@ function Audience({ query }) {
   );
 }
 
-function options(row) {
+// What was asked for with a subscription, beside its QoS.
+export function subscriptionOptions(row) {
   const words = [
     row.no_local && "not its own",
     row.retain_as_published && "RETAIN as published",

@@ -4,7 +4,7 @@ import { path } from "../api.js";
 import { bytes, clock, plural } from "../format.js";
 import { rememberQuery } from "../hooks.js";
 import { streamWords, useStream } from "../stream.js";
-import { Badge, Check, ClientLink, Field, Heading, Name, Payload, PayloadForms, ProblemNote } from "../ui.jsx";
+import { Badge, Check, ClientLink, Field, Heading, Name, Payload, PayloadForms, ProblemNote, Properties } from "../ui.jsx";
 import { Publish } from "./publish.jsx";
 
 const SHOWN_MAX = 200;
@@ -79,6 +79,7 @@ export function Tail({ query }) {
               </span>
             </p>
             <Payload message={message} form={form} />
+            <Properties message={message} />
           </li>
         ))}
       </ol>
