@@ -27,6 +27,11 @@ fn each_view_shows_traffic_as_text_and_can_be_read_by_everybody() {
 }
 
 #[test]
+fn figures_are_those_of_the_traffic_that_there_is() {
+    run("figures");
+}
+
+#[test]
 fn sinks_sources_and_bridges_are_shown_with_their_traffic_and_are_stopped_and_started() {
     run("connectors");
 }

@@ -142,7 +142,12 @@ impl Shard {
     }
 
     /// Adds one subscription to a page, unless its session has ended. Returns its bytes.
-    fn add_row(&self, page: &mut Vec<SubscriptionRow>, id: SessionId, (entry, position): (EntryId, u32)) -> usize {
+    pub(super) fn add_row(
+        &self,
+        page: &mut Vec<SubscriptionRow>,
+        id: SessionId,
+        (entry, position): (EntryId, u32),
+    ) -> usize {
         let session = self.clients.sessions.get(id);
         if session.has_ended {
             return 0;

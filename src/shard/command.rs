@@ -9,12 +9,12 @@
 
 use std::sync::Arc;
 
-use super::Settings;
 use super::drain::DrainPlan;
 pub use super::shown::{
     Audience, ClientFilter, ClientSummary, ClientTraffic, EdgeFacts, GroupRow, SubscriptionRow, TopBy, TopRow,
     TopicRow, TopicsBy, publishers_of,
 };
+use super::{Settings, ShownProperties};
 use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
 use crate::auth::operator_bans::OperatorBans;
@@ -92,6 +92,8 @@ pub enum Command {
     ListTopics {
         /// The order.
         by: TopicsBy,
+        /// What stands in their names, letter by letter.
+        contains: Box<str>,
         /// How many, up to [`PAGE_MAX`].
         limit: u16,
     },
@@ -220,8 +222,8 @@ pub enum Reply {
     Client(Box<ClientDetails>),
     /// To [`Command::ListSubscriptions`].
     Subscriptions {
-        /// Filters, whole, `$share/...` included.
-        page: Vec<Box<str>>,
+        /// Each with its filter, whole, `$share/...` included.
+        page: Vec<SubscriptionRow>,
         /// Filters in all.
         total: u32,
     },
@@ -251,6 +253,8 @@ pub struct RetainedSummary {
     pub topic: Box<str>,
     /// QoS of its publisher.
     pub qos: Qos,
+    /// What it says about its payload, and what its publisher adds: [`PAYLOAD_SHOWN_MAX_BYTES`] at most.
+    pub properties: ShownProperties,
     /// Its payload, or the first [`PAYLOAD_SHOWN_MAX_BYTES`] of it.
     pub payload: Box<[u8]>,
     /// How long the whole payload is, in bytes.

@@ -70,6 +70,7 @@ mod sampled;
 mod sessions;
 mod settings;
 mod shown;
+mod shown_properties;
 mod span_points;
 mod spans;
 mod subscribe;
@@ -113,6 +114,7 @@ pub use reshard::rewrite;
 pub use restored_log::{RestoreStep, RestoredLog, RestoredRetained, RestoredSessions, read_messages, to_message};
 pub use sampled::{SampledMessage, Span, SpanEnd, SpanKind, SpanSampling};
 pub use settings::{ProcessContext, Settings};
+pub use shown_properties::ShownProperties;
 pub use tail::{TailFilters, TailedMessage, is_watched};
 
 pub use crate::store::LogStart;

@@ -139,6 +139,8 @@ pub(super) struct TopicsQuery {
     /// What comes first; without it the busiest.
     #[param(inline)]
     by: Option<TopicOrder>,
+    /// What stands in their names, letter by letter: of all that are counted, those alone are listed.
+    contains: Option<String>,
     /// How many.
     #[param(minimum = 1, maximum = 256, default = 10)]
     limit: Option<u16>,
@@ -195,7 +197,8 @@ pub(super) async fn topics(
     };
     let (mut all, mut counted_ms) = (BTreeMap::new(), u64::MAX);
     // Clients of several shards may publish on one topic: each shard is asked for all that may be among the first.
-    for reply in state.shards.ask_all(&Command::ListTopics { by, limit: PAGE_MAX }).await? {
+    let contains = query.contains.unwrap_or_default().into();
+    for reply in state.shards.ask_all(&Command::ListTopics { by, contains, limit: PAGE_MAX }).await? {
         let Reply::Topics { rows, counted_ms: of_shard } = reply else { return Err(HttpProblem::of_reply(&reply)) };
         counted_ms = counted_ms.min(of_shard);
         for row in rows {

@@ -7,7 +7,7 @@ use super::show::publish1;
 use crate::codec::{Connect, Packet};
 use crate::limits::{AUDIENCE_FILTERS_MAX, TRAFFIC_COUNTED_S};
 use crate::shard::command::{
-    Audience, ClientFilter, ClientTraffic, GroupRow, SubscriptionRow, TopBy, TopRow, TopicsBy,
+    Audience, ClientFilter, ClientTraffic, GroupRow, PAGE_MAX_BYTES, SubscriptionRow, TopBy, TopRow, TopicsBy,
 };
 use crate::shard::{ClientCursor, Command, Reply};
 
@@ -136,7 +136,10 @@ fn groups_are_listed_with_members_of_all_shards_and_what_each_was_picked_for() {
     send(&mut world, 1);
     let picked = |world: &mut World| audience(world, &of_filter("$share/g/t"), 9, |_| ())[0].picked;
     assert_eq!(picked(&mut world), Some(0), "nobody looked");
-    assert!(matches!(world.ask(0, Command::ListTopics { by: TopicsBy::Last, limit: 1 }), Reply::Topics { .. }));
+    assert!(matches!(
+        world.ask(0, Command::ListTopics { by: TopicsBy::Last, contains: "".into(), limit: 1 }),
+        Reply::Topics { .. }
+    ));
     send(&mut world, 2);
     send(&mut world, 3);
     assert_eq!(picked(&mut world), Some(2));
@@ -182,10 +185,8 @@ fn the_first_clients_are_found_and_what_is_not_looked_at_is_not_counted() {
     let sub = describe(&mut world, "sub");
     assert_eq!((sub.queued, sub.oldest_queued_ms), (3, Some(5_000)));
     assert_eq!(describe(&mut world, "ann").traffic.map(|(traffic, _)| traffic.received), Some(3));
-    let Reply::Topics { rows, counted_ms } = world.ask(0, Command::ListTopics { by: TopicsBy::Messages, limit: 9 })
-    else {
-        panic!("no topics");
-    };
+    let command = Command::ListTopics { by: TopicsBy::Messages, contains: "t".into(), limit: 9 };
+    let Reply::Topics { rows, counted_ms } = world.ask(0, command) else { panic!("no topics") };
     let shown: Vec<_> = rows.iter().map(|row| (&*row.topic, row.messages, row.bytes, row.last_ago_ms)).collect();
     assert_eq!((shown, counted_ms), (vec![("t", 3, 18, 5_000), ("other", 1, 10, 5_000)], 5_000));
     world.pass_s(u64::from(TRAFFIC_COUNTED_S) + 2);
@@ -221,6 +222,11 @@ fn clients_are_looked_for_by_what_their_ids_begin_with_and_whether_they_are_ther
     };
     let trucks = ClientFilter { prefix: "truck-".into(), ..ClientFilter::default() };
     assert_eq!(count(trucks.clone()), 10);
+    let contains = |part: &str| ClientFilter { contains: part.into(), ..ClientFilter::default() };
+    for (part, found) in [("uck-1", 1), ("r-", 10), ("-3", 2), ("TRUCK", 0), ("", 20)] {
+        assert_eq!(count(contains(part)), found, "{part}");
+    }
+    assert_eq!(count(ClientFilter { contains: "-3".into(), ..trucks.clone() }), 1);
     assert_eq!(count(ClientFilter { connected: Some(false), ..trucks.clone() }), 4);
     assert_eq!(count(ClientFilter { connected: Some(true), ..ClientFilter::default() }), 16);
     assert_eq!(
@@ -229,6 +235,27 @@ fn clients_are_looked_for_by_what_their_ids_begin_with_and_whether_they_are_ther
         "nobody vouches for anybody here"
     );
     assert_eq!(count(ClientFilter { network: "127.0.0.1".parse().ok(), ..trucks }), 0, "nor has anybody an address");
+}
+
+#[test]
+fn a_search_in_long_client_ids_looks_through_so_many_bytes_at_a_time_and_at_all_of_them() {
+    let mut world = World::new();
+    let long = "x".repeat(PAGE_MAX_BYTES / 3);
+    for number in 0..10 {
+        world.connect(&v5_kept(&format!("{number}{long}")));
+    }
+    let filter = ClientFilter { contains: "9x".into(), ..ClientFilter::default() };
+    let (mut after, mut pages, mut found) = (None, 0, 0);
+    loop {
+        let command = Command::ListClients { after, limit: 256, filter: filter.clone() };
+        let Reply::Clients { page, next } = world.ask(0, command) else { panic!("no page") };
+        (pages, found, after) = (pages + 1, found + page.len(), next);
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, 1);
+    assert!(pages >= 4, "{pages} pages");
 }
 
 #[test]
