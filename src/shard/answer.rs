@@ -20,7 +20,7 @@ use super::top::TopWalk;
 use super::{Settings, Shard, ShownProperties, Turn};
 use crate::codec::ReasonCode;
 use crate::ids::{ShardSet, WriteStamp};
-use crate::limits::COMMANDS_UNDER_WAY_MAX;
+use crate::limits::{COMMANDS_UNDER_WAY_MAX, TOPICS_SEEN_MAX};
 use crate::session::{Message, Routed};
 use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, Report, TransportCounters};
@@ -96,7 +96,7 @@ impl Shard {
                 Ok(()) => return,
                 Err(reply) => reply,
             },
-            Command::ListTopics { by, contains, limit } => self.list_topics(turn.now, by, (&contains, limit)),
+            Command::ListTopics { by, limit } => self.list_topics(turn.now, by, limit),
             Command::ListSubscriptions { client_id, skip } => self.list_subscriptions(&client_id, skip),
             Command::Disconnect { client_id, session } => self.disconnect_client(turn, &client_id, session),
             Command::Publish(message) => self.publish_for_operator(turn, &message),
@@ -242,9 +242,9 @@ impl Shard {
         if has_room { Ok(()) } else { Err(Reply::NotNow("too many commands are under way")) }
     }
 
-    fn list_topics(&mut self, now: Now, by: TopicsBy, (contains, limit): (&str, u16)) -> Reply {
+    fn list_topics(&mut self, now: Now, by: TopicsBy, limit: u16) -> Reply {
         self.clients.traffic.look(now);
-        let rows = self.clients.traffic.topics(now, by, (contains, limit.clamp(1, PAGE_MAX).into()));
+        let rows = self.clients.traffic.topics(now, by, limit.clamp(1, TOPICS_SEEN_MAX as u16).into());
         Reply::Topics { rows, counted_ms: self.clients.traffic.counted_ms(now) }
     }
 

@@ -92,9 +92,7 @@ pub enum Command {
     ListTopics {
         /// The order.
         by: TopicsBy,
-        /// What stands in their names, letter by letter.
-        contains: Box<str>,
-        /// How many, up to [`PAGE_MAX`].
+        /// How many, up to [`crate::limits::TOPICS_SEEN_MAX`], which are all that are kept.
         limit: u16,
     },
     /// What one client holds. Answered by [`Reply::Client`] or [`Reply::NotFound`].

@@ -96,9 +96,9 @@ impl TrafficCounts {
         Some(counted.map_or_else(ClientTraffic::default, |counted| counted.traffic))
     }
 
-    /// The first topics in an order, so many of those that have something in their names.
-    pub(super) fn topics(&self, now: Now, by: TopicsBy, wanted: (&str, usize)) -> Vec<TopicRow> {
-        self.counting.as_deref().map(|counting| counting.topics.first(now, by, wanted)).unwrap_or_default()
+    /// The first topics in an order.
+    pub(super) fn topics(&self, now: Now, by: TopicsBy, limit: usize) -> Vec<TopicRow> {
+        self.counting.as_deref().map(|counting| counting.topics.first(now, by, limit)).unwrap_or_default()
     }
 
     /// A client has published.
@@ -169,7 +169,7 @@ mod tests {
         traffic.note_sent(id, bob, 1);
         assert_eq!(traffic.of(id, bob).unwrap().sent, 1);
         assert_eq!((traffic.of(id, ann), traffic.counted_ms(at(3))), (Some(ClientTraffic::default()), 2_000));
-        assert_eq!(traffic.topics(at(3), TopicsBy::Last, ("", 9)).len(), 1);
+        assert_eq!(traffic.topics(at(3), TopicsBy::Last, 9).len(), 1);
         let last = at(1 + u64::from(TRAFFIC_COUNTED_S));
         traffic.tidy(last, true);
         assert!(traffic.is_counted(), "where it is always counted");
