@@ -47,6 +47,7 @@ mod target_tables;
 pub mod targets;
 mod toml_string;
 pub mod unix;
+pub(crate) mod unreadable;
 mod variables;
 
 pub use access::AccessFiles;
@@ -207,7 +208,7 @@ impl System<'static> {
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let state_directory = store::state_directory(|name| std::env::var_os(name));
         let machine = Machine { cores, host_name: host_name.trim().to_owned(), state_directory };
-        Self { machine, read_file: &|path| std::fs::read_to_string(path) }
+        Self { machine, read_file: &unreadable::read_text }
     }
 }
 
