@@ -302,7 +302,7 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 46] = [
+const CASES: [Case; 47] = [
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -512,6 +512,24 @@ const CASES: [Case; 46] = [
             }
         }
     }),
+    ("command: each page of a search for a part of a client id, in ids of 64 KiB", 1, || {
+        let mut world = World::new();
+        for number in 0..64 {
+            world.connect(&kept(&format!("{}{number:02}", "x".repeat(65_000))));
+        }
+        // The longest way through a text: all of it but its end is what is looked for.
+        let filter = ClientFilter { contains: format!("{}y", "x".repeat(30_000)).into(), ..ClientFilter::default() };
+        let (mut after, mut longest) = (None, Duration::ZERO);
+        loop {
+            let command = Command::ListClients { after, limit: PAGE_MAX, filter: filter.clone() };
+            longest = longest.max(world.command(command));
+            let Some((_, Reply::Clients { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
+            match next {
+                Some(_) => after = next,
+                None => return longest,
+            }
+        }
+    }),
     ("command: the first of 1,000,000 sessions, and its turns", 1, || {
         let mut world = a_million_sessions();
         world.command(Command::ListTop { by: TopBy::Received, limit: PAGE_MAX }).max(world.turns())
@@ -519,7 +537,7 @@ const CASES: [Case; 46] = [
     ("PUBLISH on a new topic while topics are counted, and the list of them", 1, || {
         let mut world = World::new();
         let (publisher, _) = world.connect(&kept(&World::name("pub")));
-        let list = Command::ListTopics { by: TopicsBy::Messages, limit: PAGE_MAX };
+        let list = Command::ListTopics { by: TopicsBy::Messages, limit: limits::TOPICS_SEEN_MAX as u16 };
         world.command(list.clone());
         let topic = |n: usize| format!("{n:06}/{}", "x".repeat(limits::TOPIC_SEEN_MAX_BYTES - 7));
         let publish = |n| publish(&topic(n), Qos::AtMostOnce, 0, false, b"x");

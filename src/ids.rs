@@ -68,16 +68,26 @@ impl ShardId {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// Whether this stands for the process of another node of a cluster, on a node with so many `shards`.
+    pub const fn is_slot(self, shards: usize) -> bool {
+        self.index() >= shards
+    }
 }
 
-/// A set of shards, one bit each.
+/// A set of shards, one bit each. Where a broker is a node of a cluster, the numbers behind its own shards stand for other nodes' processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub struct ShardSet(pub u64);
 
 impl ShardSet {
+    /// The first `shards`: those of this process, without what stands for other nodes.
+    pub const fn first(shards: usize) -> Self {
+        Self(if shards == 64 { u64::MAX } else { (1 << shards) - 1 })
+    }
+
     /// Every shard of `shards` except `own`.
     pub const fn all_but(own: ShardId, shards: usize) -> Self {
-        let mut set = Self(if shards == 64 { u64::MAX } else { (1 << shards) - 1 });
+        let mut set = Self::first(shards);
         set.remove(own);
         set
     }
@@ -101,6 +111,16 @@ impl ShardSet {
     /// Adds every shard of `other`.
     pub const fn extend(&mut self, other: Self) {
         self.0 |= other.0;
+    }
+    /// The shards that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+    /// The shards that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
     /// The shards in ascending order.
     pub fn iter(self) -> impl Iterator<Item = ShardId> {
@@ -415,5 +435,18 @@ mod tests {
         set.remove(ShardId(5));
         assert_eq!(set.iter().map(|shard| shard.0).collect::<Vec<_>>(), [0, 63]);
         assert!(set.contains(ShardId(63)) && !set.contains(ShardId(5)));
+    }
+
+    #[test]
+    fn what_stands_for_other_nodes_is_behind_the_shards() {
+        for shards in [1, 2, 63, 64] {
+            let own = ShardSet::first(shards);
+            assert_eq!(own.iter().map(ShardId::index).collect::<Vec<_>>(), (0..shards).collect::<Vec<_>>());
+            let slots = ShardSet(u64::MAX).without(own);
+            assert!(own.and(slots).is_empty());
+            assert!(slots.iter().all(|slot| slot.is_slot(shards)) && !own.iter().any(|shard| shard.is_slot(shards)));
+            assert_eq!(ShardSet(own.0 | slots.0), ShardSet(u64::MAX));
+            assert_eq!(ShardSet::all_but(ShardId(0), shards), own.without(ShardSet(1)));
+        }
     }
 }

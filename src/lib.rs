@@ -17,9 +17,9 @@
 //! store                    <- codec limits ids time
 //! session                  <- codec topic limits ids time telemetry
 //! auth                     <- codec topic limits ids time
-//! shard                    <- session topic codec auth store telemetry settings limits ids time slab
 //! cluster                  <- limits ids time         (nodes, ranges, their logs, what nodes say to each other)
-//! conn                     <- shard auth codec telemetry settings limits ids time slab
+//! shard                    <- session topic codec auth store cluster telemetry settings limits ids time slab
+//! conn                     <- shard cluster auth codec telemetry settings limits ids time slab
 //! ---- feature "ring": the edge's lower half, shared with loadtest ----
 //! ring                     <- limits ids slab            (knows sockets and buffers, nothing of MQTT)
 //! ---- feature "runtime": the edge ----

@@ -2,10 +2,12 @@
 
 #![cfg(feature = "runtime")]
 
+#[path = "support/certificate.rs"]
+mod certificate;
 #[path = "support/node.rs"]
 mod node;
 
-use node::Certificate;
+use certificate::Certificate;
 
 /// Runs one file of tests.
 fn run(name: &str) {
@@ -22,6 +24,11 @@ fn whoever_may_gets_in_and_is_shown_what_it_may_do() {
 #[test]
 fn each_view_shows_traffic_as_text_and_can_be_read_by_everybody() {
     run("views");
+}
+
+#[test]
+fn figures_are_those_of_the_traffic_that_there_is() {
+    run("figures");
 }
 
 #[test]

@@ -25,6 +25,8 @@ mod samples;
 #[cfg(test)]
 #[path = "tidy/samples_names.rs"]
 mod samples_names;
+#[path = "tidy/shard_entry.rs"]
+mod shard_entry;
 #[path = "tidy/words.rs"]
 mod words;
 
@@ -86,6 +88,11 @@ fn the_pure_core_names_no_clock_thread_socket_or_file() {
 #[test]
 fn only_runtime_names_glommio_and_only_the_edge_is_unsafe() {
     check(&["rs"], rules::words_out_of_place);
+}
+
+#[test]
+fn a_shard_has_one_way_in() {
+    check(&["rs"], shard_entry::other_ways_in);
 }
 
 #[test]

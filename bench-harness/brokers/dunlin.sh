@@ -10,7 +10,7 @@ version() {
 }
 
 install() {
-    cargo build --release --locked --bin dunlin --manifest-path "$repository_dir/Cargo.toml"
+    cargo build --release --locked --workspace --bin dunlin --manifest-path "$repository_dir/Cargo.toml"
 }
 
 transports() { echo tls mutual ws wss; }

@@ -89,8 +89,7 @@ fn dunlin_and_mosquitto_have_figures_and_a_clean_verdict_in_every_kind_of_cell()
 fn built() -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_BIN_EXE_bench-harness")).parent().expect("a directory").to_path_buf();
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "--bin", "dunlin", "--bin", "loadtest"])
-        .args(["--package", "dunlin", "--package", "loadtest"])
+        .args(["build", "--locked", "--quiet", "--workspace", "--bin", "dunlin", "--bin", "loadtest"])
         .arg("--manifest-path")
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
         .status()

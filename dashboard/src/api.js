@@ -95,13 +95,6 @@ export const ask = (method, url, body, signal) =>
 
 export const get = (url, signal) => ask("GET", url, undefined, signal);
 
-// What /metrics says, or nothing where it is not for us.
-export const metricsText = (signal) =>
-  within(LATE_MS, signal, async (either) => {
-    const response = await send("GET", "/metrics", undefined, either);
-    return response.ok ? response.text() : "";
-  });
-
 // Whether somebody is logged in. Whoever is not goes back to the form.
 export async function checkLogin(signal) {
   const login = await get(path("login"), signal);

@@ -67,16 +67,21 @@ const VIEWS = new Map(GROUPS.flatMap(([, views]) => views).map(([name, title, vi
 
 export function App() {
   const [login, setLogin] = useState();
+  const [hasEnded, setEnded] = useState(false);
   const accept = useCallback((known) => {
     useLogin(known);
     setLogin(known);
+    setEnded(false);
   }, []);
   useEffect(() => {
-    whenLoggedOut(() => accept(null));
+    whenLoggedOut(() => {
+      accept(null);
+      setEnded(true);
+    });
     get(path("login")).then(accept, () => accept(null));
   }, []);
   if (login === undefined) return null;
-  return login ? <Frame login={login} leave={() => accept(null)} /> : <LogIn enter={accept} />;
+  return login ? <Frame login={login} leave={() => accept(null)} /> : <LogIn enter={accept} hasEnded={hasEnded} />;
 }
 
 function Frame({ login, leave }) {
@@ -146,7 +151,7 @@ function Frame({ login, leave }) {
 const Views = ({ current, isOpen }) => (
   <nav id="views" class={isOpen ? "views open" : "views"} aria-label="Views">
     {GROUPS.map(([group, views]) => (
-      <section key={group} aria-label={group}>
+      <div key={group} role="group" aria-label={group}>
         <p class="group" aria-hidden="true">
           {group}
         </p>
@@ -159,7 +164,7 @@ const Views = ({ current, isOpen }) => (
             </li>
           ))}
         </ul>
-      </section>
+      </div>
     ))}
     <p class="hint keys">
       <kbd>/</kbd> searches, <kbd>Esc</kbd> leaves

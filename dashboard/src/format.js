@@ -1,4 +1,6 @@
 // Numbers, times and payloads as people read them.
+import { indentedJson } from "./json.js";
+
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
@@ -78,17 +80,15 @@ export const PAYLOAD_FORMS = [
 // A payload in one of the forms; what does not fit its form is shown as what it is.
 export function payloadAs(form, message) {
   const data = payloadBytes(message);
-  const cut = data.length < message.payload_bytes ? `\n… ${bytes(message.payload_bytes)} in all` : "";
-  if (form === "hex") return hex(data) + cut;
-  const text = new TextDecoder().decode(data);
-  if (form === "json") {
-    try {
-      return JSON.stringify(JSON.parse(text), null, 2);
-    } catch {
-      return `(not JSON) ${visibleText(text)}${cut}`;
-    }
-  }
-  return visibleText(text) + cut;
+  const isCut = data.length < message.payload_bytes;
+  const rest = isCut ? `\n… ${bytes(message.payload_bytes)} in all` : "";
+  if (form === "hex") return hex(data) + rest;
+  // Half a character at the end of what is cut is left out.
+  const text = new TextDecoder().decode(data, { stream: isCut });
+  if (form === "text") return visibleText(text) + rest;
+  const json = indentedJson(data, isCut);
+  if (json === undefined) return `(not JSON) ${visibleText(text)}${rest}`;
+  return `${isCut ? "(begin of it) " : ""}${visibleText(json)}${rest}`;
 }
 
 // Whether it is a whole address or network, and not the begin of one.

@@ -36,7 +36,7 @@ export function rememberQuery(view, query) {
   history.replaceState(null, "", placeOf(view, [], query));
 }
 
-// Asks now and then while the page can be seen. Keeps the last answer when one fails.
+// Asks now and then while the page can be seen: at once, or as soon as it can be. Keeps the last answer when one fails.
 export function usePoll(url, everyMs) {
   const [state, setState] = useState({});
   const [turn, setTurn] = useState(0);
@@ -44,25 +44,26 @@ export function usePoll(url, everyMs) {
   useEffect(() => {
     if (!url) return undefined;
     const control = new AbortController();
-    let timer;
+    let [timer, isAsking, isDue] = [undefined, false, true];
     const run = async () => {
-      if (!document.hidden) {
-        try {
-          const data = await get(url, control.signal);
-          setState({ url, data });
-        } catch (problem) {
-          if (control.signal.aborted) return;
-          setState((known) => ({ url, data: known.url === url ? known.data : undefined, problem }));
-        }
+      isDue = true;
+      if (document.hidden || isAsking) return;
+      [isAsking, isDue] = [true, false];
+      try {
+        const data = await get(url, control.signal);
+        setState({ url, data });
+      } catch (problem) {
+        if (control.signal.aborted) return;
+        setState((known) => ({ url, data: known.url === url ? known.data : undefined, problem }));
       }
+      isAsking = false;
       if (everyMs && !control.signal.aborted) timer = setTimeout(run, everyMs);
     };
     run();
     const seen = () => {
-      if (!document.hidden && everyMs) {
-        clearTimeout(timer);
-        run();
-      }
+      if (document.hidden || (!isDue && !everyMs)) return;
+      clearTimeout(timer);
+      run();
     };
     document.addEventListener("visibilitychange", seen);
     return () => {
@@ -75,22 +76,39 @@ export function usePoll(url, everyMs) {
   return { ...(state.url === url ? state : {}), again };
 }
 
-// How much each counter of each row grows a second, by the row's name, from one answer to the next. One that goes back has begun anew.
-export function useRates(rows, counters) {
+// How much each counter of each row grows a second, by the row's name, from one answer to the next. One that goes back has begun anew. Nothing is
+// known where `isSameCount` says of two answers about one row that they do not belong together. A row that is new began at nothing if an answer
+// `isWhole`, and was perhaps left out before if it is not.
+export function useRates(rows, counters, { keyOf = (row) => row.name, isSameCount = () => true, isWhole = false } = {}) {
   const last = useRef();
   const rates = useRef(new Map());
   if (rows && last.current?.rows !== rows) {
-    const now = { rows, at: performance.now(), byName: new Map(rows.map((row) => [row.name, row])) };
+    const now = { rows, at: performance.now(), byKey: new Map(rows.map((row) => [keyOf(row), row])) };
     const before = last.current;
     const seconds = before && (now.at - before.at) / 1000;
     const rateOf = (row, counter) => {
-      const known = before?.byName.get(row.name);
-      return known && seconds > 0 && row[counter] >= known[counter] ? (row[counter] - known[counter]) / seconds : undefined;
+      const known = before?.byKey.get(keyOf(row));
+      if (!(seconds > 0) || (!known && !isWhole) || (known && !isSameCount(row, known))) return undefined;
+      const from = known?.[counter] ?? 0;
+      return row[counter] >= from ? (row[counter] - from) / seconds : undefined;
     };
-    rates.current = new Map(rows.map((row) => [row.name, Object.fromEntries(counters.map((counter) => [counter, rateOf(row, counter)]))]));
+    rates.current = new Map(rows.map((row) => [keyOf(row), Object.fromEntries(counters.map((counter) => [counter, rateOf(row, counter)]))]));
     last.current = now;
   }
   return rates.current;
+}
+
+// Whether the screen has no room for all columns of a table. The style sheet has the same width.
+const narrow = matchMedia("(max-width: 40rem)");
+
+export function useNarrow() {
+  const [isNarrow, setNarrow] = useState(narrow.matches);
+  useEffect(() => {
+    const changed = () => setNarrow(narrow.matches);
+    narrow.addEventListener("change", changed);
+    return () => narrow.removeEventListener("change", changed);
+  }, []);
+  return isNarrow;
 }
 
 // The value once it has stayed the same for a moment.

@@ -1,8 +1,8 @@
 // Parts that views are made of.
-import { createContext } from "preact";
+import { createContext, Fragment } from "preact";
 import { useContext, useEffect, useId, useRef, useState } from "preact/hooks";
 import { PAYLOAD_FORMS, payloadAs, plural, visible, visibleName } from "./format.js";
-import { placeOf } from "./hooks.js";
+import { placeOf, useNarrow } from "./hooks.js";
 
 // Who is logged in, and how to say something to whoever listens instead of looking.
 export const Session = createContext({ isOperator: false, announce: () => {} });
@@ -47,17 +47,21 @@ export const State = ({ connected }) => (
   <Badge kind={connected ? "good" : "idle"}>{connected ? "Connected" : "Away"}</Badge>
 );
 
-// A table: `keyOf(row)` is the same for the same thing wherever it stands; `columns` are {title, cell(row), number, wide} where wide ones give way on narrow screens.
+// A table: `keyOf(row)` is the same for the same thing wherever it stands; `columns` are {title, cell(row), number, wide} where wide ones stand in a
+// line below their row on narrow screens.
 export function Table({ caption, columns, rows, keyOf, empty = "There is nothing to show." }) {
+  const isNarrow = useNarrow();
   if (rows.length === 0) return <p class="empty">{empty}</p>;
-  const classOf = (column) => [column.number && "number", column.wide && "wide", column.buttons && "buttons"].filter(Boolean).join(" ");
+  const beside = isNarrow ? columns.filter(({ wide }) => !wide) : columns;
+  const below = isNarrow ? columns.filter(({ wide }) => wide) : [];
+  const classOf = (column) => [column.number && "number", column.buttons && "buttons"].filter(Boolean).join(" ");
   return (
     <div class="scroll" role="region" aria-label={caption} tabIndex={0}>
       <table>
         <caption class="unseen">{caption}</caption>
         <thead>
           <tr>
-            {columns.map((column) => (
+            {beside.map((column) => (
               <th key={column.title} scope="col" class={classOf(column)}>
                 {column.title}
               </th>
@@ -66,19 +70,42 @@ export function Table({ caption, columns, rows, keyOf, empty = "There is nothing
         </thead>
         <tbody>
           {rows.map((row) => (
-            <tr key={keyOf(row)}>
-              {columns.map((column) => (
-                <td key={column.title} class={classOf(column)}>
-                  {column.cell(row)}
-                </td>
-              ))}
-            </tr>
+            <Fragment key={keyOf(row)}>
+              <tr>
+                {beside.map((column) => (
+                  <td key={column.title} class={classOf(column)}>
+                    {column.cell(row)}
+                  </td>
+                ))}
+              </tr>
+              <Below span={beside.length} facts={below.map(({ title, cell }) => [title, cell(row)])} />
+            </Fragment>
           ))}
         </tbody>
       </table>
     </div>
   );
 }
+
+// What a narrow screen has no columns for, in a line of its own; what there is nothing to say of is left out.
+export function Below({ span, facts }) {
+  const said = facts.filter(([, value]) => value !== undefined && value !== "" && value !== "–");
+  if (said.length === 0) return null;
+  return (
+    <tr class="below">
+      <td colSpan={span}>
+        {said.map(([name, value]) => (
+          <span key={name}>
+            <span class="hint">{name}</span> {value}
+          </span>
+        ))}
+      </td>
+    </tr>
+  );
+}
+
+// Of a list in pages in which nothing was found and not all was looked through.
+export const SEARCH_GOES_ON = "None so far: Next looks further.";
 
 export function Pager({ pages, what }) {
   const { rows, number, back, forward, again, loading } = pages;
@@ -230,6 +257,26 @@ export function PayloadForms({ form, setForm }) {
 export function Payload({ message, form }) {
   if (message.payload_bytes === 0) return <i class="hint">(empty)</i>;
   return <pre class="payload">{payloadAs(form, message)}</pre>;
+}
+
+// What MQTT 5.0 says about a payload, and what its publisher adds.
+export function Properties({ message }) {
+  const facts = [
+    message.content_type !== undefined && ["Content type", message.content_type],
+    message.response_topic !== undefined && ["Response topic", message.response_topic],
+    ...(message.user_properties ?? []).map(({ name, value }) => [name, value, true]),
+  ].filter(Boolean);
+  if (facts.length === 0 && !message.properties_left_out) return null;
+  return (
+    <ul class="properties" aria-label="Properties">
+      {facts.map(([name, value, isOfUser], index) => (
+        <li key={index}>
+          <span class="hint">{isOfUser ? <Name text={name} full /> : name}</span> <Name text={value} full />
+        </li>
+      ))}
+      {message.properties_left_out > 0 && <li class="hint">{plural(message.properties_left_out, "property", "properties")} more, too long to be shown</li>}
+    </ul>
+  );
 }
 
 // Facts by name, those without a value left out.

@@ -20,7 +20,8 @@ test("the page comes with headers that keep others out, and is asked for again o
   assert.match(policy, /default-src 'none'/);
   assert.match(policy, /script-src 'self'/);
   assert.match(policy, /frame-ancestors 'none'/);
-  assert.doesNotMatch(policy, /unsafe/);
+  assert.match(policy, /img-src 'self';/);
+  assert.doesNotMatch(policy, /unsafe|data:|\*/);
   assert.equal(first.headers.get("x-content-type-options"), "nosniff");
   for (const name of ["", "app.js", "app.css", "icon.svg"]) {
     const file = await fetch(broker.url + name);
@@ -62,8 +63,20 @@ test("a wrong password is told, and a right one gets in; a login outlives a relo
 test("a login that ends elsewhere leads back to the form", async () => {
   const page = await openPage(browser, broker);
   await logIn(page);
+  await view(page, "Clients");
+  await page.getByText("No client is like that.").waitFor();
+  assert.equal(await page.getByText("Your login has ended").count(), 0);
   await page.context().clearCookies();
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await page.getByRole("alert").filter({ hasText: "Your login has ended" }).waitFor();
+  // Whoever logs in again is where they were, and whoever logs out is told nothing.
+  await page.getByLabel("Name").fill("ann");
+  await page.getByLabel("Password").fill("sesame");
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("heading", { level: 1, name: "Clients" }).waitFor();
+  await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in" }).waitFor();
+  assert.equal(await page.getByRole("alert").count(), 0);
   page.forgive(/401/);
   assert.deepEqual(page.wrong, []);
   await page.context().close();

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
-import { isNetwork, visible, visibleName } from "../src/format.js";
-import { bucketsOf, quantile } from "../src/latency.js";
+import { isNetwork, payloadAs, visible, visibleName } from "../src/format.js";
+import { alone, lastKnown, summaryOf, withGaps } from "../src/series.js";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
 let broker;
@@ -17,16 +17,21 @@ after(async () => {
   await broker?.stop();
 });
 
-test("latencies are quantiles of what came since the look before", () => {
-  const text = (counts) => counts.map(([end, count]) => `dunlin_ack_seconds_bucket{le="${end}"} ${count}`).join("\n");
-  const before = bucketsOf(text([["0.001", 100], ["0.01", 100], ["+Inf", 100]]));
-  const now = bucketsOf(`# TYPE dunlin_ack_seconds histogram\n${text([["0.001", 150], ["0.01", 199], ["+Inf", 200]])}\ndunlin_ack_seconds_count 200`);
-  assert.deepEqual(now, [[0.001, 150], [0.01, 199], [Infinity, 200]]);
-  assert.deepEqual(quantile(0.5, now, before), { seconds: 0.001, sign: "<" }, "within the first bucket its end is all that is known");
-  assert.ok(Math.abs(quantile(0.745, now, before).seconds - 0.0055) < 1e-9);
-  assert.deepEqual(quantile(1, now, before), { seconds: 0.01, sign: ">" }, "beyond the last bucket its begin is all that is known");
-  assert.equal(quantile(0.5, now, now), undefined);
-  assert.deepEqual(bucketsOf("dunlin_messages_sent_total 1"), []);
+test("the newest value that is known is found, whatever comes behind it", () => {
+  assert.equal(lastKnown([null, 3, null, 0.5, null, undefined]), 3);
+  assert.equal(lastKnown([0]), 0);
+  assert.equal(lastKnown([null, null]), undefined);
+  assert.equal(lastKnown([]), undefined);
+});
+
+test("where nothing was taken for long there is a place without values, and what is not known counts for nothing", () => {
+  const { times, columns } = withGaps([0, 5, 10, 100, 105], [[1, 2, 3, 4, 5], [null, 2, undefined, 0, 5]], 15);
+  assert.deepEqual(times, [0, 5, 10, 55, 100, 105]);
+  assert.deepEqual(columns, [[1, 2, 3, null, 4, 5], [null, 2, null, null, 0, 5]]);
+  assert.deepEqual(alone([1, null, 2, 3, undefined, 0]), [0, 5]);
+  assert.deepEqual(withGaps([], [[]], 15), { times: [], columns: [[]] });
+  assert.deepEqual(summaryOf(columns[1]), { least: 0, most: 5, mean: 7 / 3 });
+  assert.equal(summaryOf([null, undefined]), undefined);
 });
 
 test("what hides in text is shown by its number, and spaces at the ends of a name", () => {
@@ -35,6 +40,69 @@ test("what hides in text is shown by its number, and spaces at the ends of a nam
   }
   assert.equal(visible("Grüße 👋 東京 a b"), "Grüße 👋 東京 a b");
   assert.equal(visibleName(" a b  "), "\\u{20}a b\\u{20}\\u{20}");
+});
+
+const json = (payload, wholeBytes) => payloadAs("json", { payload, payload_bytes: wholeBytes ?? new TextEncoder().encode(payload).length });
+
+test("JSON is shown with other white space and as it came in all else", () => {
+  for (const [payload, shown] of [
+    ["12345678901234567890", "12345678901234567890"],
+    [' {"price" : 1.10 }', '{\n  "price": 1.10\n}'],
+    ['{"a":1,"a":2}', '{\n  "a": 1,\n  "a": 2\n}'],
+    ['["a\u202eb", "\\u202e", 1e400]', '[\n  "a\\u{202e}b",\n  "\\u202e",\n  1e400\n]'],
+    ['{"__proto__":{},"1":[ ],"0":[[],{"x":null}]}', '{\n  "__proto__": {},\n  "1": [],\n  "0": [\n    [],\n    {\n      "x": null\n    }\n  ]\n}'],
+    ['" : , {"', '" : , {"'],
+  ]) {
+    assert.equal(json(payload), shown);
+    // The same value, where a parser can tell.
+    assert.deepEqual(JSON.parse(shown.replace("\\u{202e}", "\u202e")), JSON.parse(payload));
+  }
+});
+
+test("what is no JSON is called so, and what is cut is the begin of it", () => {
+  for (const wrong of ["on", "1 2", '{"a":1,}', '{"a"}', '{"a":1 "b":2}', "{1:2}", "[1,]", "[1", "]", "", " ", "01", "1.", '"a\nb"', '"\\x"', '{"a":1}}', "truely", "+1", ",", '{"a":,}', "[}", '{"a":1:2}', "\ufeff1"]) {
+    assert.throws(() => JSON.parse(wrong), undefined, wrong);
+    assert.match(json(wrong), /^\(not JSON\)/, wrong);
+  }
+  for (const [begin, shown] of [
+    ['{"values":[1,2', '{\n  "values": [\n    1,\n    2'],
+    ['{"text":"half a te', '{\n  "text": "half a te'],
+    ['{"text":"a\\', '{\n  "text": "a\\'],
+    ["[tru", "[\n  tru"],
+    ["[-1.", "[\n  -1."],
+  ]) {
+    assert.equal(json(begin, 5000), `(begin of it) ${shown}\n… 4.9 KiB in all`);
+  }
+  assert.match(json("level=5 name=x", 5000), /^\(not JSON\) level=5/);
+  // The cut goes through a character of two bytes.
+  const half = { payload_base64: btoa('["Gr\xc3\xbc\xc3'), payload_bytes: 5000 };
+  assert.equal(payloadAs("json", half), '(begin of it) [\n  "Grü\n… 4.9 KiB in all');
+  assert.equal(payloadAs("text", half), '["Grü\n… 4.9 KiB in all');
+  assert.match(payloadAs("json", { payload_base64: btoa('"\xff"'), payload_bytes: 3 }), /^\(not JSON\)/, "no UTF-8");
+  const deep = json("[".repeat(4096) + "]".repeat(4096));
+  assert.ok(deep.startsWith("[\n  [") && deep.length < 8192 * 70, `${deep.length}`);
+});
+
+// Texts of tokens in any order.
+test("what is JSON is decided as a parser decides it", () => {
+  const tokens = ["{", "}", "[", "]", ",", ":", '"a"', "1", "true", " "];
+  let [seed, valid] = [7, 0];
+  const next = (bound) => {
+    seed = (seed * 1103515245 + 12345) % 2147483648;
+    return Math.floor((seed / 2147483648) * bound);
+  };
+  for (let turn = 0; turn < 40_000; turn += 1) {
+    const text = Array.from({ length: 1 + next(8) }, () => tokens[next(tokens.length)]).join("");
+    let isJson = true;
+    try {
+      JSON.parse(text);
+      valid += 1;
+    } catch {
+      isJson = false;
+    }
+    assert.equal(!json(text).startsWith("(not JSON)"), isJson, text);
+  }
+  assert.ok(valid > 500, `${valid}`);
 });
 
 test("half an address is none", () => {
@@ -46,10 +114,10 @@ test("another search within one view is followed, and half an address raises no 
   const page = await openPage(browser, broker);
   await logIn(page);
   await view(page, "Clients");
-  const prefix = page.getByLabel("Client id begins with");
+  const prefix = page.getByLabel("Client id contains");
   await prefix.fill("one");
-  await until("it is remembered", () => page.url().includes("prefix=one"));
-  await page.evaluate(() => (location.hash = "#/clients?prefix=two"));
+  await until("it is remembered", () => page.url().includes("contains=one"));
+  await page.evaluate(() => (location.hash = "#/clients?contains=two"));
   await until("it is followed", async () => (await prefix.inputValue()) === "two");
   await page.getByLabel("Address or network").fill("192.0.");
   await page.getByText("Not a whole address yet").waitFor();
@@ -72,7 +140,7 @@ test("a broker that hangs does not look healthy", async () => {
     assert.equal(await page.getByText("No message was dropped").count(), 0);
     await page.unroute("**/api/v1/overview");
     await page.getByText("No message was dropped since the start.").waitFor();
-    await page.getByText("no QoS 1 or 2 message lately").waitFor();
+    await page.getByText("none timed in the last hour").waitFor();
     await view(page, "Live tail");
     await page.getByLabel("Topic filter").fill("x");
     await page.getByRole("button", { name: "Watch" }).click();
@@ -86,6 +154,39 @@ test("a broker that hangs does not look healthy", async () => {
   }
   await page.context().close();
   await hanging.stop();
+});
+
+test("a view that was opened where nobody sees it is filled once somebody does", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const hide = (isHidden) =>
+    page.evaluate((isHidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => isHidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  for (const [name, path, filled] of [["Settings", "settings", "[node] name"], ["Listeners", "listeners", "Accepts"]]) {
+    await hide(true);
+    await view(page, name);
+    await page.getByText("Looking…").first().waitFor();
+    await new Promise((done) => setTimeout(done, 500));
+    assert.ok(!asked.includes(`/api/v1/${path}`), `${asked}`);
+    await hide(false);
+    await page.getByText(filled).first().waitFor();
+  }
+  // Going away and back again and again does not make it ask more often than it did.
+  for (let turn = 0; turn < 10; turn += 1) {
+    await hide(true);
+    await hide(false);
+  }
+  await page.waitForLoadState("networkidle");
+  asked.length = 0;
+  await new Promise((done) => setTimeout(done, 7000));
+  const polls = asked.filter((path) => path === "/api/v1/listeners").length;
+  assert.ok(polls >= 1 && polls <= 3, `${polls}`);
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
 });
 
 test("the page is used by keys alone", async () => {
@@ -106,7 +207,7 @@ test("the page is used by keys alone", async () => {
   assert.equal(await page.evaluate(() => document.activeElement.tagName), "H1", "a new view begins at its heading");
   await page.keyboard.press("/");
   await page.keyboard.type("truck/");
-  const field = page.getByLabel("Client id begins with");
+  const field = page.getByLabel("Client id contains");
   assert.equal(await field.inputValue(), "truck/");
   assert.notEqual(await field.evaluate((input) => getComputedStyle(input).outlineStyle), "none", "the focus is seen");
   await page.keyboard.press("Escape");
@@ -163,14 +264,55 @@ test("three thousand clients are looked through a page at a time", async () => {
   await until("another", async () => (await rows.nth(1).textContent()) !== first);
   await page.getByRole("button", { name: "Back" }).click();
   await until("the first again", async () => (await rows.nth(1).textContent()) === first);
-  await page.getByLabel("Client id begins with").fill("meter-2999");
+  await page.getByLabel("Client id contains").fill("ter-2999");
   await until("the one", async () => (await rows.count()) === 2);
+  await page.getByLabel("Begins with").fill("eter-");
+  await page.getByText("No client is like that.").waitFor();
+  await page.getByLabel("Begins with").fill("");
+  await until("the one again", async () => (await rows.count()) === 2);
   await page.getByText("Page 1: 1 row, the last").waitFor();
-  await page.getByLabel("Client id begins with").fill("nobody");
+  await page.getByLabel("Client id contains").fill("nobody");
   await page.getByText("No client is like that.").waitFor();
   assert.ok(sizes.length >= 4 && Math.max(...sizes) < 20_000, `no answer is long: ${sizes}`);
   assert.deepEqual(page.wrong, []);
   sockets.forEach((socket) => socket.destroy());
+  await page.context().close();
+});
+
+test("a search that has not looked through all of them does not say that there is none", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  let asked = 0;
+  for (const [list, rows] of [["clients", "clients"], ["retained", "messages"], ["subscriptions", "subscriptions"], ["groups", "groups"]]) {
+    // Pages with nothing on them, and one with nothing that is the last.
+    await page.route(`**/api/v1/${list}?*`, (route) => {
+      const { searchParams } = new URL(route.request().url());
+      const page = Number(searchParams.get("cursor") ?? 0);
+      asked += 1;
+      return route.fulfill({ json: { [rows]: [], ...(page < 60 && { next: `${page + 1}` }) } });
+    });
+  }
+  const next = page.getByRole("button", { name: "Next" });
+  const lists = {
+    "No client is like that.": () => view(page, "Clients"),
+    "No retained message matches.": () => view(page, "Retained"),
+    "Nobody is.": async () => {
+      await view(page, "Subscriptions");
+      await page.getByLabel("Show").selectOption("all");
+    },
+    "There is no shared subscription.": () => page.getByLabel("Show").selectOption("groups"),
+  };
+  for (const [none, open] of Object.entries(lists)) {
+    asked = 0;
+    await open();
+    await page.getByText("None so far: Next looks further.").waitFor();
+    assert.equal(await page.getByText(none).count(), 0, none);
+    assert.equal(asked, 41, none);
+    await next.click();
+    await page.getByText(none).waitFor();
+    assert.equal(asked, 61, none);
+  }
+  assert.deepEqual(page.wrong, []);
   await page.context().close();
 });
 

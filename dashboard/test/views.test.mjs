@@ -14,6 +14,7 @@ before(async () => {
   browser = await startBrowser();
   const odd = await broker.client(ODD, { username: MARKUP });
   await odd.subscribeAsync(["plant/#", `markup/${MARKUP}`]);
+  await odd.subscribeAsync("options/#", { qos: 1, nl: true, rap: true, properties: { subscriptionIdentifier: 77 } });
   const worker = await broker.client("worker");
   await worker.subscribeAsync(["$share/workers/jobs/#", "plant/+/temperature"]);
   const away = await broker.client("sleeper", { clean: false, properties: { sessionExpiryInterval: 3600 } });
@@ -22,6 +23,8 @@ before(async () => {
   const publisher = await broker.client("publisher");
   await publisher.publishAsync(`markup/${MARKUP}`, MARKUP, { retain: true });
   await publisher.publishAsync("values/json", '{"on":true}', { retain: true, properties: { messageExpiryInterval: 600 } });
+  const described = { contentType: "text/plain", responseTopic: "answers/7", userProperties: { site: ["hall 4", "hall 5"], [MARKUP]: ODD, long: "x".repeat(5000) } };
+  await publisher.publishAsync("values/described", "on", { retain: true, properties: described });
   await publisher.publishAsync("values/binary", Buffer.from([0, 255, 16]), { retain: true });
   timer = setInterval(() => {
     publisher.publish("plant/1/temperature", '{"celsius":21.5}', { qos: 1 });
@@ -106,6 +109,66 @@ for (const [tag, options] of [
   });
 }
 
+// What stands in columns that a narrow screen has no room for.
+test("at 360 px nothing of a row is left out", async () => {
+  const page = await openPage(browser, broker, { viewport: { width: 360, height: 740 } });
+  await logIn(page);
+  const main = page.getByRole("main");
+  // Texts that can be seen, as they stand in one row or in the line below it.
+  const shows = async (...texts) => {
+    for (const text of texts) await main.getByText(text).filter({ visible: true }).first().waitFor();
+  };
+  await view(page, "Listeners");
+  await shows(/^Kind MQTT$/, /^Address 127\.0\.0\.1:\d+$/, /^Connections \d+$/);
+  if (process.env.DUNLIN_TEST_CERT) await shows(/^Kind MQTT over TLS$/, /^File .*cert\.pem$/, /^Ends \d\d\/\d\d\/2\d\d\d$/);
+  await view(page, "Retained");
+  await shows("values/json", /^QoS 0$/, /^Size 11 B$/, /^Ends \d\d\/\d\d\/2\d\d\d, /);
+  await view(page, "Subscriptions");
+  await page.getByLabel("Show").selectOption("all");
+  await shows("plant/+/temperature", /^State Away$/, /^State Connected$/);
+  await view(page, "Clients");
+  await shows(/^Address 127\.0\.0\.1:\d+$/, /^MQTT 5\.0$/, /^Subscriptions 2$/);
+  await view(page, "Topics");
+  await shows(/^Bytes\/s \d/, /^Clients 1$/, /^Last (now|\d)/, "Who gets it");
+  await view(page, "Bans");
+  await page.getByLabel("Client id").fill("rogue");
+  await page.getByLabel("Why").fill("it was too loud");
+  await page.getByRole("button", { name: "Ban", exact: true }).click();
+  await shows(/^What Client id$/, /^Why it was too loud$/);
+  await page.getByRole("button", { name: "Lift: rogue" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Lift" }).click();
+  await page.getByText("Nobody is banned.").waitFor();
+  await view(page, "Settings");
+  await page.getByLabel("Name or value contains").fill("[node] name");
+  await shows(/^From .*dunlin\.toml/, /^Changes with a/);
+  await view(page, "Clients");
+  await page.getByRole("link", { name: "publisher" }).click();
+  await page.getByRole("button", { name: "Watch live" }).click();
+  await shows("publish received", /^More .*qos=1/);
+  await harmless(page, "a client at 360 px");
+  await page.context().close();
+});
+
+test("the time of acknowledgements is the same on its card and at its plot", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const publisher = await broker.client("acknowledged");
+  const publishing = setInterval(() => publisher.publish("acknowledged", "x", { qos: 1 }), 10);
+  const card = page.getByRole("listitem").filter({ hasText: "Acknowledged" }).locator(".value");
+  const plot = page.getByRole("figure").filter({ hasText: "Acknowledged within" }).getByRole("listitem").filter({ hasText: "99 of 100" }).locator("b");
+  await until("both are there", async () => /^[\d.]+ m?s$/.test(await card.textContent()));
+  for (let look = 0; look < 3; look += 1) {
+    const [inCard, atPlot] = await Promise.all([card.elementHandle(), plot.elementHandle()]);
+    // At one moment: a sample may come between two questions.
+    const [one, other] = await page.evaluate((parts) => parts.map((part) => part.textContent), [inCard, atPlot]);
+    assert.equal(one, other);
+    await page.waitForResponse((response) => response.url().includes("/api/v1/history"));
+  }
+  clearInterval(publishing);
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
 test("what a client is called is shown letter by letter, and what hides or reorders text is made visible", async () => {
   const page = await openPage(browser, broker);
   await logIn(page);
@@ -128,12 +191,49 @@ test("values are shown as text, JSON and hex", async () => {
   await view(page, "Retained");
   await page.getByLabel("Topic filter").fill("values/#");
   const value = (topic) => page.getByRole("row", { name: topic }).locator("pre").textContent();
-  await until("the search has ended", async () => (await page.getByRole("row").count()) === 3);
+  await until("the search has ended", async () => (await page.getByRole("row").count()) === 4);
   assert.equal(await value("values/json"), '{"on":true}');
   await page.getByRole("radio", { name: "JSON" }).check();
   assert.equal(await value("values/json"), '{\n  "on": true\n}');
   await page.getByRole("radio", { name: "Hex" }).check();
   assert.match(await value("values/binary"), /^0000 {2}00 ff 10 +\.\.\.$/);
+  await page.context().close();
+});
+
+test("what MQTT 5.0 says about a message is shown as text, and how much there is no room for", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const shown = ["Content type text/plain", "Response topic answers/7", "site hall 4", "site hall 5", `${MARKUP} ${MARKUP}\\u{202e}cba`, "1 property more, too long to be shown"];
+  await view(page, "Retained");
+  await page.getByLabel("Topic filter").fill("values/described");
+  await page.getByText("Page 1: 1 row, the last").waitFor();
+  assert.deepEqual(await page.getByRole("list", { name: "Properties" }).getByRole("listitem").allTextContents(), shown);
+  await view(page, "Live tail");
+  await page.getByLabel("Topic filter").fill("described/#");
+  await page.getByRole("button", { name: "Watch" }).click();
+  await page.getByText("No message yet.").waitFor();
+  const publisher = await broker.client("describing");
+  await publisher.publishAsync("described/1", "on", { properties: { contentType: "text/plain", userProperties: { [MARKUP]: ODD } } });
+  const listed = page.getByRole("list", { name: "Properties" });
+  await listed.waitFor();
+  assert.deepEqual(await listed.getByRole("listitem").allTextContents(), [shown[0], shown[4]]);
+  await publisher.publishAsync("described/2", "on");
+  await page.getByText("described/2").waitFor();
+  assert.equal(await listed.count(), 1, "a message without any has no list");
+  await harmless(page, "properties");
+  await page.context().close();
+});
+
+test("a client's subscriptions have their QoS and options", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  await view(page, "Clients");
+  await page.getByRole("link", { name: /<img/ }).click();
+  const row = page.getByRole("row", { name: /options\/#/ });
+  await row.waitFor();
+  assert.deepEqual(await row.getByRole("cell").allTextContents(), ["options/#", "1", "not its own, RETAIN as published, identifier 77"]);
+  await page.getByRole("row", { name: /plant\/# 0 –/ }).waitFor();
+  assert.deepEqual(page.wrong, []);
   await page.context().close();
 });
 

@@ -4,8 +4,9 @@
 
 use dunlin::cluster::{
     BootId, ClusterDocument, ClusterMap, LINK_NONCE_BYTES, LinkFrame, LinkHandshake, LinkHello, LinkSecret, LinkSide,
-    LinkTrust, LogAnswer, MapChange, NodeDocument, NodeId, RangeBatch, RangeClaim, RangeId, RangeLog,
+    LinkTexts, LinkTrust, LogAnswer, MapChange, NodeDocument, NodeId, RangeBatch, RangeClaim, RangeId, RangeLog,
 };
+use dunlin::codec::Forwarded;
 use dunlin::limits::LINK_FRAME_MAX_BYTES;
 use dunlin::time::Now;
 use libfuzzer_sys::fuzz_target;
@@ -36,16 +37,31 @@ fn frames(mut bytes: &[u8]) {
         let mut again = Vec::new();
         frame.encode(&mut again);
         assert_eq!(again, bytes[..len]);
+        match frame {
+            LinkFrame::Publish(publish) => {
+                assert_eq!(publish.group_keys().count(), publish.groups.len() / 8);
+                if let Some(properties) = Forwarded::checked(publish.properties) {
+                    let mut written = Vec::new();
+                    properties.iter().for_each(|property| property.write_to(&mut written));
+                    assert_eq!(written, publish.properties);
+                }
+            }
+            LinkFrame::Forward(forward) => {
+                let names = forward.identity.unwrap_or_default().alternative_names;
+                let mut written = Vec::new();
+                assert_eq!(LinkTexts::write(names.iter(), &mut written), names);
+            }
+            _ => {}
+        }
         bytes = &bytes[len..];
     }
 }
 
 fn handshake(bytes: &[u8]) {
     let secret = LinkSecret::new(b"sixteen bytes or more").expect("long enough");
-    let node = NodeId::new(1).expect("a node");
     let hello = LinkHello {
         versions: (1, 1),
-        node,
+        node: NodeId::new(1),
         boot: BootId(1),
         shards: (1, 0),
         nonce: [7; LINK_NONCE_BYTES],

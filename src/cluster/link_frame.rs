@@ -2,14 +2,18 @@
 //!
 //! Always holds: a length is compared with a limit before anything else is looked at, and every text and list is borrowed from the frame, so that bytes of
 //! anybody neither panic nor have anything allocated for them. Each value has one form; what a kind does not have behind its fields is refused.
-//! Leaves to others: who may say what (`link_handshake`), and what it leads to.
+//! Leaves to others: who may say what (`link_handshake`), in which order and how often it arrives, and what it leads to.
 //!
-//! Numbers are little-endian. What may come later gets a kind of its own, which a node of this version refuses: both ends speak the lower one of
-//! their versions.
+//! HELLO and PROOF begin a connection, and FORWARD makes it a client's. RECEIVED and PING are of the connection. All others are *counted*: they are of
+//! the two processes, come in order and once, whatever becomes of connections. What may come later gets a kind of its own, which a node of this
+//! version refuses: both ends speak the lower one of their versions.
 
-use super::range::{BootId, Mark, NodeId, RangeId};
-use crate::ids::Qos;
-use crate::limits::{LINK_FRAME_MAX_BYTES, LINK_GROUPS_MAX};
+use super::link_bytes::{FrameReader, LinkFrameError, flag_bits, put, put_stamp};
+use super::link_forward::LinkForward;
+use super::link_publish::{LinkPublish, LinkToken};
+use super::range::{BootId, NodeId};
+use crate::ids::WriteStamp;
+use crate::limits::{LINK_FORWARD_MAX_BYTES, LINK_FRAME_MAX_BYTES};
 
 /// The version that is spoken; the only one so far.
 pub const LINK_VERSION: u16 = 1;
@@ -23,8 +27,8 @@ pub const LINK_PROOF_BYTES: usize = 32;
 pub struct LinkHello<'a> {
     /// The lowest version that it speaks, and the highest.
     pub versions: (u16, u16),
-    /// Whose link.
-    pub node: NodeId,
+    /// Whose link; `None` from a process that is no member yet and only tries whether it reaches the other.
+    pub node: Option<NodeId>,
     /// Its process.
     pub boot: BootId,
     /// How many shards it has, and which of them speaks here.
@@ -35,44 +39,43 @@ pub struct LinkHello<'a> {
     pub cluster: &'a str,
 }
 
-/// What a node is interested in.
+/// What a node is interested in, all its shards together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkInterest<'a> {
-    /// Counts the announcements on this link.
+    /// Counts the announcements of the sender, the same for all of its peers.
     pub number: u64,
     /// Whether there are subscriptions of their own.
     pub plain: bool,
     /// Whether what is published for them has to outlive a process.
     pub durable: bool,
-    /// Members of the shared subscription, where the filter is one.
-    pub members: u32,
+    /// Members of the shared subscription, where the filter is one, whose client is connected.
+    pub online: u32,
+    /// Members, connected or not.
+    pub total: u32,
     /// The whole filter.
     pub filter: &'a str,
 }
 
-/// An application message for another node.
+/// What became of a message at all the subscribers of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LinkPublish<'a> {
-    /// Counts the messages on this link.
-    pub number: u64,
-    /// Of the publisher.
-    pub qos: Qos,
-    /// As the publisher set it.
-    pub retain: bool,
-    /// Whether it is for subscriptions of their own.
-    pub plain: bool,
-    /// Asks for STORED.
-    pub confirm: bool,
-    /// How long it may still wait, in milliseconds; `None` for ever.
-    pub expires_in_ms: Option<u64>,
-    /// Keys of the shared subscriptions of which the receiver picks a member, 8 bytes each.
-    pub groups: &'a [u8],
-    /// The whole topic.
-    pub topic: &'a str,
-    /// As MQTT 5 encodes them, unchanged.
-    pub properties: &'a [u8],
-    /// Unchanged.
-    pub payload: &'a [u8],
+pub enum LinkReception {
+    /// It was for nobody, or there was another reason than a full queue.
+    NotTaken,
+    /// Nobody could take it: somebody's queue was full.
+    QueuesFull,
+    /// Somebody has been sent it, or it is queued.
+    Taken,
+}
+
+/// The best that a node's members of a shared subscription can do with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkRoom {
+    /// Their queues are full.
+    Full,
+    /// It would wait in a queue.
+    Queue,
+    /// One can be sent it at once.
+    Window,
 }
 
 /// Everything that one node can say to another.
@@ -82,43 +85,12 @@ pub enum LinkFrame<'a> {
     Hello(LinkHello<'a>),
     /// Shows that the sender knows the shared secret.
     Proof([u8; LINK_PROOF_BYTES]),
-    /// The sender's interest in a filter has changed.
-    Interest(LinkInterest<'a>),
-    /// All that the sender is interested in was told, up to this announcement.
-    SyncEnd {
-        /// The last announcement.
-        number: u64,
-    },
-    /// The sender has applied the receiver's announcements.
-    Applied {
-        /// Up to this one.
-        number: u64,
-    },
-    /// A message for the receiver's subscribers.
-    Publish(LinkPublish<'a>),
-    /// What a message has led to is durable.
-    Stored {
-        /// Of the PUBLISH, or the BARRIER.
-        number: u64,
-        /// Whether anybody could take it.
-        taken: bool,
-    },
-    /// Asks for STORED once everything before it is durable.
-    Barrier {
-        /// As PUBLISH has one.
-        number: u64,
-    },
-    /// The sender owns a range and has read its log: what was kept for it may come.
-    Adopted {
-        /// Which.
-        range: RangeId,
-        /// Of its run.
-        mark: Mark,
-    },
-    /// The sender has seen a map.
-    Map {
-        /// By which the receiver knows whether it lags behind.
-        epoch: u64,
+    /// The connection is a client's from here on.
+    Forward(LinkForward<'a>),
+    /// How much has come.
+    Received {
+        /// Counted frames of the receiver's process that the sender has had, of all connections.
+        count: u64,
     },
     /// Asks whether somebody is there, or answers.
     Ping {
@@ -126,35 +98,68 @@ pub enum LinkFrame<'a> {
         number: u64,
         /// Which of both.
         is_answer: bool,
+        /// Whether the sender's beats come back to it.
+        is_heard: bool,
     },
-}
-
-/// What is wrong with bytes of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LinkFrameError {
-    /// Longer than a frame may be here.
-    #[error("a frame of {0} bytes is too long")]
-    TooLong(u32),
-    /// A kind that this version does not have.
-    #[error("there is no frame of kind {0}")]
-    Kind(u8),
-    /// A body that is too short, too long, or has a value that cannot be.
-    #[error("{0} is not valid")]
-    Invalid(&'static str),
+    /// The sender's interest in a filter has changed.
+    Interest(LinkInterest<'a>),
+    /// All that the sender is interested in was told.
+    SyncEnd,
+    /// The sender has applied everything that came before the receiver's `SYNC_END`.
+    Synced,
+    /// The sender waits for the receiver before each SUBACK from now on.
+    Counted,
+    /// The sender has applied the receiver's announcements.
+    Applied {
+        /// Up to this one.
+        number: u64,
+    },
+    /// A message for the receiver's subscribers.
+    Publish(LinkPublish<'a>),
+    /// What a message has led to is durable, or as safe as it gets.
+    Stored {
+        /// As PUBLISH or BARRIER had it.
+        token: LinkToken,
+        /// What became of it.
+        reception: LinkReception,
+    },
+    /// Asks for STORED once everything before it is durable.
+    Barrier {
+        /// As PUBLISH may have one.
+        token: LinkToken,
+    },
+    /// The sender's members of a shared subscription can do something else with a message now.
+    GroupRoom {
+        /// Of the shared subscription.
+        key: u64,
+        /// What they can do.
+        room: LinkRoom,
+    },
+    /// An operator has deleted a retained message: a write that subscribers are not shown.
+    RetainedDeleted {
+        /// Of the deletion.
+        stamp: WriteStamp,
+        /// On which nothing is retained from now on.
+        topic: &'a str,
+    },
 }
 
 const LENGTH_BYTES: usize = 4;
 const HELLO: u8 = 1;
 const PROOF: u8 = 2;
-const INTEREST: u8 = 3;
-const SYNC_END: u8 = 4;
-const APPLIED: u8 = 5;
-const PUBLISH: u8 = 6;
-const STORED: u8 = 7;
-const BARRIER: u8 = 8;
-const ADOPTED: u8 = 9;
-const MAP: u8 = 10;
-const PING: u8 = 11;
+const FORWARD: u8 = 3;
+const RECEIVED: u8 = 4;
+const PING: u8 = 5;
+const INTEREST: u8 = 6;
+const SYNC_END: u8 = 7;
+const SYNCED: u8 = 8;
+const COUNTED: u8 = 9;
+const APPLIED: u8 = 10;
+const PUBLISH: u8 = 11;
+const STORED: u8 = 12;
+const BARRIER: u8 = 13;
+const GROUP_ROOM: u8 = 14;
+const RETAINED_DELETED: u8 = 15;
 
 impl<'a> LinkFrame<'a> {
     /// The first frame of what was received, and how many bytes it takes; `None` while it has not come whole.
@@ -166,6 +171,9 @@ impl<'a> LinkFrame<'a> {
         }
         let Some(frame) = rest.get(..len as usize) else { return Ok(None) };
         let (&kind, body) = frame.split_first().ok_or(LinkFrameError::Invalid("an empty frame"))?;
+        if kind == FORWARD && len as usize > LINK_FORWARD_MAX_BYTES {
+            return Err(LinkFrameError::TooLong(len));
+        }
         let mut body = FrameReader(body);
         let read = read(kind, &mut body)?;
         if !body.0.is_empty() {
@@ -183,97 +191,99 @@ impl<'a> LinkFrame<'a> {
         assert!(len <= LINK_FRAME_MAX_BYTES, "what a client may send fits a frame");
         out[begin..begin + LENGTH_BYTES].copy_from_slice(&(len as u32).to_le_bytes());
     }
+
+    /// Whether it is of the two processes, comes in order and once, and counts in RECEIVED.
+    pub const fn is_counted(&self) -> bool {
+        !matches!(self, Self::Hello(_) | Self::Proof(_) | Self::Forward(_) | Self::Received { .. } | Self::Ping { .. })
+    }
 }
 
 fn read<'a>(kind: u8, body: &mut FrameReader<'a>) -> Result<LinkFrame<'a>, LinkFrameError> {
     Ok(match kind {
-        HELLO => LinkFrame::Hello(body.hello()?),
+        HELLO => LinkFrame::Hello(LinkHello::read(body)?),
         PROOF => LinkFrame::Proof(body.array("a proof")?),
-        INTEREST => {
-            let number = body.u64()?;
-            let [plain, durable] = body.flags()?;
-            let members = u32::from_le_bytes(body.array("a number of members")?);
-            LinkFrame::Interest(LinkInterest { number, plain, durable, members, filter: body.text("a filter")? })
-        }
-        SYNC_END => LinkFrame::SyncEnd { number: body.u64()? },
-        APPLIED => LinkFrame::Applied { number: body.u64()? },
-        PUBLISH => LinkFrame::Publish(body.publish()?),
-        STORED => {
-            let number = body.u64()?;
-            let [taken] = body.flags()?;
-            LinkFrame::Stored { number, taken }
-        }
-        BARRIER => LinkFrame::Barrier { number: body.u64()? },
-        ADOPTED => {
-            let range = RangeId(body.u16()?);
-            let (sequence, boot) = (body.u64()?, BootId(body.u64()?));
-            let attempt = u32::from_le_bytes(body.array("an attempt")?);
-            LinkFrame::Adopted { range, mark: Mark { sequence, boot, attempt } }
-        }
-        MAP => LinkFrame::Map { epoch: body.u64()? },
+        FORWARD => LinkFrame::Forward(LinkForward::read(body)?),
+        RECEIVED => LinkFrame::Received { count: body.u64("a count")? },
         PING => {
-            let number = body.u64()?;
-            let [is_answer] = body.flags()?;
-            LinkFrame::Ping { number, is_answer }
+            let number = body.u64("a number")?;
+            let [is_answer, is_heard] = body.flags()?;
+            LinkFrame::Ping { number, is_answer, is_heard }
         }
+        INTEREST => LinkFrame::Interest(LinkInterest::read(body)?),
+        SYNC_END => LinkFrame::SyncEnd,
+        SYNCED => LinkFrame::Synced,
+        COUNTED => LinkFrame::Counted,
+        APPLIED => LinkFrame::Applied { number: body.u64("a number")? },
+        PUBLISH => LinkFrame::Publish(LinkPublish::read(body)?),
+        STORED => {
+            let token = LinkToken::read(body)?;
+            let reception = match body.u8("a reception")? {
+                0 => LinkReception::NotTaken,
+                1 => LinkReception::QueuesFull,
+                2 => LinkReception::Taken,
+                _ => return Err(LinkFrameError::Invalid("a reception")),
+            };
+            LinkFrame::Stored { token, reception }
+        }
+        BARRIER => LinkFrame::Barrier { token: LinkToken::read(body)? },
+        GROUP_ROOM => {
+            let key = body.u64("a key")?;
+            let room = match body.u8("a room")? {
+                0 => LinkRoom::Full,
+                1 => LinkRoom::Queue,
+                2 => LinkRoom::Window,
+                _ => return Err(LinkFrameError::Invalid("a room")),
+            };
+            LinkFrame::GroupRoom { key, room }
+        }
+        RETAINED_DELETED => LinkFrame::RetainedDeleted { stamp: body.stamp()?, topic: body.text("a topic")? },
         other => return Err(LinkFrameError::Kind(other)),
     })
 }
 
 fn write(frame: &LinkFrame<'_>, out: &mut Vec<u8>) {
     match frame {
-        LinkFrame::Hello(hello) => {
-            out.push(HELLO);
-            for number in [hello.versions.0, hello.versions.1, hello.node.get()] {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-            out.extend_from_slice(&hello.boot.0.to_le_bytes());
-            out.extend_from_slice(&[hello.shards.0, hello.shards.1]);
-            out.extend_from_slice(&hello.nonce);
-            put(out, hello.cluster.as_bytes());
-        }
+        LinkFrame::Hello(hello) => hello.write(out),
         LinkFrame::Proof(proof) => {
             out.push(PROOF);
             out.extend_from_slice(proof);
         }
-        LinkFrame::Interest(interest) => {
-            put_number(out, INTEREST, interest.number);
-            out.push(u8::from(interest.plain) | u8::from(interest.durable) << 1);
-            out.extend_from_slice(&interest.members.to_le_bytes());
-            put(out, interest.filter.as_bytes());
+        LinkFrame::Forward(forward) => {
+            out.push(FORWARD);
+            forward.write(out);
         }
-        LinkFrame::SyncEnd { number } => put_number(out, SYNC_END, *number),
-        LinkFrame::Applied { number } => put_number(out, APPLIED, *number),
-        LinkFrame::Publish(publish) => write_publish(publish, out),
-        LinkFrame::Stored { number, taken } => {
-            put_number(out, STORED, *number);
-            out.push(u8::from(*taken));
-        }
-        LinkFrame::Barrier { number } => put_number(out, BARRIER, *number),
-        LinkFrame::Adopted { range, mark } => {
-            out.push(ADOPTED);
-            out.extend_from_slice(&range.0.to_le_bytes());
-            for number in [mark.sequence, mark.boot.0] {
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-            out.extend_from_slice(&mark.attempt.to_le_bytes());
-        }
-        LinkFrame::Map { epoch } => put_number(out, MAP, *epoch),
-        LinkFrame::Ping { number, is_answer } => {
+        LinkFrame::Received { count } => put_number(out, RECEIVED, *count),
+        LinkFrame::Ping { number, is_answer, is_heard } => {
             put_number(out, PING, *number);
-            out.push(u8::from(*is_answer));
+            out.push(flag_bits([*is_answer, *is_heard]));
         }
-    }
-}
-
-fn write_publish(publish: &LinkPublish<'_>, out: &mut Vec<u8>) {
-    put_number(out, PUBLISH, publish.number);
-    let flags = [publish.retain, publish.plain, publish.confirm, publish.expires_in_ms.is_some()];
-    out.push(flags.iter().rev().fold(0, |bits, flag| bits << 1 | u8::from(*flag)));
-    out.push(publish.qos as u8);
-    out.extend_from_slice(&publish.expires_in_ms.unwrap_or(0).to_le_bytes());
-    for bytes in [publish.groups, publish.topic.as_bytes(), publish.properties, publish.payload] {
-        put(out, bytes);
+        LinkFrame::Interest(interest) => interest.write(out),
+        LinkFrame::SyncEnd => out.push(SYNC_END),
+        LinkFrame::Synced => out.push(SYNCED),
+        LinkFrame::Counted => out.push(COUNTED),
+        LinkFrame::Applied { number } => put_number(out, APPLIED, *number),
+        LinkFrame::Publish(publish) => {
+            out.push(PUBLISH);
+            publish.write(out);
+        }
+        LinkFrame::Stored { token, reception } => {
+            out.push(STORED);
+            token.write(out);
+            out.push(*reception as u8);
+        }
+        LinkFrame::Barrier { token } => {
+            out.push(BARRIER);
+            token.write(out);
+        }
+        LinkFrame::GroupRoom { key, room } => {
+            put_number(out, GROUP_ROOM, *key);
+            out.push(*room as u8);
+        }
+        LinkFrame::RetainedDeleted { stamp, topic } => {
+            out.push(RETAINED_DELETED);
+            put_stamp(out, *stamp);
+            put(out, topic.as_bytes());
+        }
     }
 }
 
@@ -282,78 +292,51 @@ fn put_number(out: &mut Vec<u8>, kind: u8, number: u64) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-    out.extend_from_slice(bytes);
-}
-
-/// What of a body has not been read.
-struct FrameReader<'a>(&'a [u8]);
-
-impl<'a> FrameReader<'a> {
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], LinkFrameError> {
-        let (taken, rest) = self.0.split_first_chunk().ok_or(LinkFrameError::Invalid(what))?;
-        self.0 = rest;
-        Ok(*taken)
-    }
-
-    fn u16(&mut self) -> Result<u16, LinkFrameError> {
-        self.array("a number").map(u16::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64, LinkFrameError> {
-        self.array("a number").map(u64::from_le_bytes)
-    }
-
-    fn flags<const N: usize>(&mut self) -> Result<[bool; N], LinkFrameError> {
-        let [bits] = self.array("flags")?;
-        if bits >> N != 0 {
-            return Err(LinkFrameError::Invalid("flags"));
-        }
-        Ok(std::array::from_fn(|bit| bits >> bit & 1 == 1))
-    }
-
-    fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], LinkFrameError> {
-        let len = u32::from_le_bytes(self.array(what)?) as usize;
-        let (taken, rest) = self.0.split_at_checked(len).ok_or(LinkFrameError::Invalid(what))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    /// A text of MQTT: not empty, and as long as one may be there.
-    fn text(&mut self, what: &'static str) -> Result<&'a str, LinkFrameError> {
-        let text = std::str::from_utf8(self.bytes(what)?).map_err(|_| LinkFrameError::Invalid(what))?;
-        if text.is_empty() || text.len() > usize::from(u16::MAX) || text.contains('\0') {
-            return Err(LinkFrameError::Invalid(what));
-        }
-        Ok(text)
-    }
-
-    fn hello(&mut self) -> Result<LinkHello<'a>, LinkFrameError> {
-        let versions = (self.u16()?, self.u16()?);
-        let node = NodeId::new(self.u16()?).ok_or(LinkFrameError::Invalid("a node"))?;
-        let boot = BootId(self.u64()?);
-        let [count, shard] = self.array("shards")?;
+impl<'a> LinkHello<'a> {
+    fn read(body: &mut FrameReader<'a>) -> Result<Self, LinkFrameError> {
+        let versions = (body.u16("a version")?, body.u16("a version")?);
+        let node = match body.u16("a node")? {
+            0 => None,
+            number => Some(NodeId::new(number).ok_or(LinkFrameError::Invalid("a node"))?),
+        };
+        let boot = BootId(body.u64("a process")?);
+        let [count, shard] = body.array("shards")?;
         if versions.0 > versions.1 || shard >= count {
             return Err(LinkFrameError::Invalid("a HELLO"));
         }
-        let nonce = self.array("a nonce")?;
-        Ok(LinkHello { versions, node, boot, shards: (count, shard), nonce, cluster: self.text("a cluster's name")? })
+        let nonce = body.array("a nonce")?;
+        Ok(Self { versions, node, boot, shards: (count, shard), nonce, cluster: body.text("a cluster's name")? })
     }
 
-    fn publish(&mut self) -> Result<LinkPublish<'a>, LinkFrameError> {
-        let number = self.u64()?;
-        let [retain, plain, confirm, expires] = self.flags()?;
-        let [qos] = self.array("a QoS")?;
-        let qos = Qos::from_bits(qos & 3).filter(|_| qos <= 2).ok_or(LinkFrameError::Invalid("a QoS"))?;
-        let expires_in_ms = self.u64()?;
-        let groups = self.bytes("groups")?;
-        if !groups.len().is_multiple_of(8) || groups.len() / 8 > LINK_GROUPS_MAX || (!expires && expires_in_ms != 0) {
-            return Err(LinkFrameError::Invalid("a PUBLISH"));
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(HELLO);
+        for number in [self.versions.0, self.versions.1, self.node.map_or(0, NodeId::get)] {
+            out.extend_from_slice(&number.to_le_bytes());
         }
-        let topic = self.text("a topic")?;
-        let (properties, payload) = (self.bytes("properties")?, self.bytes("a payload")?);
-        let expires_in_ms = expires.then_some(expires_in_ms);
-        Ok(LinkPublish { number, qos, retain, plain, confirm, expires_in_ms, groups, topic, properties, payload })
+        out.extend_from_slice(&self.boot.0.to_le_bytes());
+        out.extend_from_slice(&[self.shards.0, self.shards.1]);
+        out.extend_from_slice(&self.nonce);
+        put(out, self.cluster.as_bytes());
+    }
+}
+
+impl<'a> LinkInterest<'a> {
+    fn read(body: &mut FrameReader<'a>) -> Result<Self, LinkFrameError> {
+        let number = body.u64("a number")?;
+        let [plain, durable] = body.flags()?;
+        let (online, total) = (body.u32("a number of members")?, body.u32("a number of members")?);
+        if online > total {
+            return Err(LinkFrameError::Invalid("a number of members"));
+        }
+        Ok(Self { number, plain, durable, online, total, filter: body.text("a filter")? })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        put_number(out, INTEREST, self.number);
+        out.push(flag_bits([self.plain, self.durable]));
+        for members in [self.online, self.total] {
+            out.extend_from_slice(&members.to_le_bytes());
+        }
+        put(out, self.filter.as_bytes());
     }
 }

@@ -12,7 +12,8 @@
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
-use super::link_frame::{LINK_PROOF_BYTES, LINK_VERSION, LinkFrame, LinkFrameError, LinkHello};
+use super::link_bytes::LinkFrameError;
+use super::link_frame::{LINK_PROOF_BYTES, LINK_VERSION, LinkFrame, LinkHello};
 use super::range::{BootId, NodeId};
 use crate::limits::{LINK_FRAME_MAX_BYTES, LINK_HELLO_MAX_BYTES, LINK_SECRET_MIN_BYTES};
 
@@ -63,8 +64,8 @@ impl std::fmt::Debug for LinkSecret {
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkPeer {
-    /// As it says: any member may, the secret is the same for all.
-    pub node: NodeId,
+    /// As it says: any member may, the secret is the same for all. `None` for one that is no member yet.
+    pub node: Option<NodeId>,
     /// Its process.
     pub boot: BootId,
     /// How many shards it has, and which of them speaks here.
@@ -86,7 +87,7 @@ pub enum LinkRefusal {
     #[error("the peer is of another cluster")]
     Cluster,
     /// This node itself, or somebody who says that it is.
-    #[error("the peer has this node's own number")]
+    #[error("the peer has this node's own number, or is this process")]
     Itself,
     /// No version that both speak.
     #[error("the peer speaks versions {0} to {1}, this node {LINK_VERSION}")]
@@ -94,6 +95,9 @@ pub enum LinkRefusal {
     /// It does not know the secret, or repeats what somebody said who does.
     #[error("the peer does not know the cluster's secret")]
     Proof,
+    /// It says that it has received more than it was sent, or less than it had.
+    #[error("the peer does not count what it was sent")]
+    Count,
     /// A record that was not sent so, or not now.
     #[error("a record that the peer has not sent")]
     Record,
@@ -112,7 +116,8 @@ pub struct LinkHandshake {
     side: LinkSide,
     trust: LinkTrust,
     cluster: String,
-    node: NodeId,
+    node: Option<NodeId>,
+    boot: BootId,
     phase: HandshakePhase,
     own_hello: Vec<u8>,
     transcript: [u8; 32],
@@ -127,7 +132,8 @@ impl LinkHandshake {
         LinkFrame::Hello(*hello).encode(&mut own_hello);
         let out = if side == LinkSide::Dials { own_hello.clone() } else { Vec::new() };
         let (cluster, phase) = (hello.cluster.to_owned(), HandshakePhase::Hello);
-        Self { side, trust, cluster, node: hello.node, phase, own_hello, transcript: [0; 32], peer: None, out }
+        let (node, boot) = (hello.node, hello.boot);
+        Self { side, trust, cluster, node, boot, phase, own_hello, transcript: [0; 32], peer: None, out }
     }
 
     /// What to send now.
@@ -172,7 +178,7 @@ impl LinkHandshake {
         if hello.cluster != self.cluster {
             return Err(LinkRefusal::Cluster);
         }
-        if hello.node == self.node {
+        if (hello.node.is_some() && hello.node == self.node) || hello.boot == self.boot {
             return Err(LinkRefusal::Itself);
         }
         if !(hello.versions.0..=hello.versions.1).contains(&LINK_VERSION) {

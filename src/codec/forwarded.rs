@@ -1,9 +1,9 @@
 //! Properties that outlive the packet they came in: those that a server passes on unchanged and in their order
 //! [MQTT-3.3.2-4, -15, -16, -17, -18, -20], and user properties that are kept as borrowed bytes.
 //!
-//! What always holds: a block was validated by the walk of `properties` before it gets here, so iterating cannot fail.
+//! What always holds: a block was validated by the walk of `properties` before it gets here, or is by [`Forwarded::checked`], so iterating cannot fail.
 
-use super::properties::{Property, id};
+use super::properties::{Allowed, Properties, Property, id};
 use super::wire::Reader;
 
 /// The properties of a PUBLISH or a will that go on to subscribers: payload format, content type, response topic,
@@ -24,6 +24,13 @@ impl<'a> Forwarded<'a> {
     /// properties that end at a hop.
     pub const fn from_clean_block(block: &'a [u8]) -> Self {
         Self { block, hop_bytes: 0 }
+    }
+
+    /// A block that somebody else says is one, as another node of a cluster does: walked through before it counts. `None` if anything in it is not
+    /// valid, stands there twice, or is for one hop alone.
+    pub fn checked(block: &'a [u8]) -> Option<Self> {
+        Properties::of_block(block, Allowed::FORWARDED).check().ok()?;
+        Some(Self::from_clean_block(block))
     }
 
     /// A block as received, of which `hop_bytes` bytes end here.
@@ -158,6 +165,7 @@ const fn ends_here(property: &Property<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::properties::tests::samples;
     use super::*;
     use crate::ids::{SubscriptionId, TopicAlias};
 
@@ -199,6 +207,45 @@ mod tests {
         let mut written = Vec::new();
         forwarded.write_to(&mut written);
         assert!(forwarded.is_empty() && written.is_empty() && forwarded == Forwarded::EMPTY);
+    }
+
+    #[test]
+    fn what_another_node_sends_is_walked_through_before_it_counts() {
+        let goes_on = |property: &Property<'_>| {
+            matches!(
+                property,
+                Property::PayloadFormatIndicator(_)
+                    | Property::ContentType(_)
+                    | Property::ResponseTopic(_)
+                    | Property::CorrelationData(_)
+                    | Property::UserProperty(..)
+            )
+        };
+        let mut whole = Vec::new();
+        let mut ends = vec![0];
+        for property in samples() {
+            let bytes = block(&[property]);
+            assert_eq!(Forwarded::checked(&bytes).is_some(), goes_on(&property), "{property:?}");
+            for len in 1..bytes.len() {
+                assert_eq!(Forwarded::checked(&bytes[..len]), None, "{property:?} cut after {len}");
+            }
+            if goes_on(&property) {
+                whole.extend_from_slice(&bytes);
+                ends.push(whole.len());
+                let twice = block(&[property, property]);
+                let may_come_again = matches!(property, Property::UserProperty(..));
+                assert_eq!(Forwarded::checked(&twice).is_some(), may_come_again, "{property:?}");
+            }
+        }
+        assert_eq!(Forwarded::checked(&whole).unwrap().iter().count(), 5);
+        for len in 0..whole.len() {
+            assert_eq!(Forwarded::checked(&whole[..len]).is_some(), ends.contains(&len), "{len}");
+        }
+        assert_eq!(Forwarded::checked(&[0x08, 0, 1, b'#']), None, "a response topic with a wildcard");
+        assert_eq!(Forwarded::checked(&[0x03, 0, 1, 0xff]), None, "a text that is none");
+        let many = block(&vec![Property::UserProperty("", ""); crate::limits::USER_PROPERTIES_MAX + 1]);
+        assert_eq!(Forwarded::checked(&many), None);
+        assert!(Forwarded::checked(&many[5..]).is_some());
     }
 
     #[test]

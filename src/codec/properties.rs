@@ -147,6 +147,11 @@ impl Allowed {
         ],
         &[id::USER_PROPERTY, id::SUBSCRIPTION_IDENTIFIER],
     );
+    /// What is left of those of a PUBLISH or a will behind the server that it came to.
+    pub(super) const FORWARDED: Self = Self::new(
+        &[id::PAYLOAD_FORMAT_INDICATOR, id::CONTENT_TYPE, id::RESPONSE_TOPIC, id::CORRELATION_DATA],
+        &[id::USER_PROPERTY],
+    );
     /// PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK and UNSUBACK.
     pub(super) const ACK: Self = Self::new(&[id::REASON_STRING], &[id::USER_PROPERTY]);
     pub(super) const SUBSCRIBE: Self = Self::new(&[id::SUBSCRIPTION_IDENTIFIER], &[id::USER_PROPERTY]);
@@ -181,8 +186,12 @@ impl<'a> Properties<'a> {
     /// Takes the property length and that many bytes from `reader`.
     pub(super) fn take_from(reader: &mut Reader<'a>, allowed: Allowed) -> Result<Self, DecodeError> {
         let len = reader.varint()?;
-        let block = reader.take(len as usize)?;
-        Ok(Self { reader: Reader::new(block), allowed, seen: 0, users: 0 })
+        Ok(Self::of_block(reader.take(len as usize)?, allowed))
+    }
+
+    /// Those of a block that has no length in front.
+    pub(super) const fn of_block(block: &'a [u8], allowed: Allowed) -> Self {
+        Self { reader: Reader::new(block), allowed, seen: 0, users: 0 }
     }
 
     /// The bytes not walked over yet.
@@ -362,11 +371,11 @@ fn response_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// One of each, in the order of the identifiers.
-    fn samples() -> [Property<'static>; 27] {
+    pub(in crate::codec) fn samples() -> [Property<'static>; 27] {
         [
             Property::PayloadFormatIndicator(true),
             Property::MessageExpiryInterval(0x0102_0304),

@@ -47,6 +47,22 @@ pub const MAP_CHANGES_MAX: usize = 256;
 pub const LINK_FRAME_MAX_BYTES: usize = PACKET_SIZE_MAX_BYTES as usize + 64 * 1024;
 /// Longest frame of a peer that is not known yet: a HELLO with the longest name of a cluster has 312 bytes.
 pub const LINK_HELLO_MAX_BYTES: usize = 512;
+/// Longest word of one node to another about a client that it forwards: what certificates say. TLS lets none through with more than 64 KiB, and a subject
+/// grows where its signs are escaped. A client of which there is more to say is refused.
+pub const LINK_FORWARD_MAX_BYTES: usize = 128 * 1024;
+/// Bytes of one link that wait for its peer before QoS 0 is dropped and publishers of what has to wait are held: 64 ms of a network of 500 Mbit/s, and 300 MiB
+/// where 8 shards talk to 9 nodes that stand still.
+pub const LINK_BUFFER_MARK_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes of frames that are sent and forgotten together: what one write to a socket takes.
+pub const LINK_CHUNK_BYTES: usize = 64 * 1024;
+/// Time between two PINGs on a link, in milliseconds.
+pub const LINK_PING_MS: u64 = 500;
+/// PINGs without an answer that end a connection: a node whose network is cut is noticed before its beats are missed ([`DEATH_MS`]).
+pub const LINK_PINGS_MISSED: u32 = 3;
+/// Pause before a link's connection is tried again, in milliseconds. It doubles each time ...
+pub const LINK_REDIAL_MIN_MS: u64 = 50;
+/// ... up to this one: a node that comes back is linked within a second.
+pub const LINK_REDIAL_MAX_MS: u64 = 1_000;
 /// Shortest shared secret of a cluster: whoever has seen a proof may try secrets at home, and 16 random bytes are out of reach.
 pub const LINK_SECRET_MIN_BYTES: usize = 16;
 /// Shared subscriptions of which one message between two nodes names the receiver as the one that delivers.

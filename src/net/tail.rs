@@ -107,6 +107,7 @@ mod tests {
             qos: Qos::AtMostOnce,
             retain: false,
             client_id: None,
+            properties: crate::shard::ShownProperties::default(),
             payload: [].into(),
             payload_bytes: 0,
         };

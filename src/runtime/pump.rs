@@ -28,7 +28,7 @@ use crate::limits::{
 };
 use crate::net::{Edge, ListenerChange, spans, tail, trace};
 use crate::ring::RingError;
-use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoredLog, Shard, Turn};
+use crate::shard::{Command, Effects, Input, MeshMessage, Reply, RestoreStep, RestoredLog, Shard, Turn};
 use crate::store::{Position, WriteError};
 use crate::telemetry::log;
 use crate::time::{Deadline, Now};
@@ -139,7 +139,7 @@ impl Pump {
         self.take_room(clock::now())?;
         while !restoring.are_all_known() {
             let now = self.take_messages(clock::now())?;
-            self.shard.go_on_restoring(&mut Turn { now, fx: &mut self.fx });
+            self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Restore(RestoreStep::Announce));
             self.apply_effects(now)?;
             self.port.flush(&mut self.fx.mesh, |_| {});
             if !is_known && self.shard.is_restored() {
@@ -149,7 +149,7 @@ impl Pump {
             std::thread::sleep(RESTORE_PAUSE);
         }
         let now = clock::now();
-        self.shard.restore_deliveries(&mut Turn { now, fx: &mut self.fx }, log);
+        self.shard.handle(&mut Turn { now, fx: &mut self.fx }, Input::Restore(RestoreStep::Deliveries(log)));
         self.apply_effects(now)?;
         restoring.arrive();
         // Nothing is sent meanwhile: another shard may not have its own yet.

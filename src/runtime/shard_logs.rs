@@ -20,7 +20,10 @@ use crate::config::{Config, Storage};
 use crate::ids::{NameKey, ShardId};
 use crate::limits::{STORE_BATCH_MAX_BYTES, STORE_BLOCK_BYTES, STORE_NEWS_MAX};
 use crate::ring::PlaneHandle;
-use crate::shard::{Effects, ProcessContext, RestoredLog, RestoredRetained, Shard, StartRecords, Turn};
+use crate::shard::{
+    Effects, Input, ProcessContext, RestoreStep, RestoredLog, RestoredRetained, RestoredSessions, Shard, StartRecords,
+    Turn,
+};
 use crate::store::state::StoredSession;
 use crate::store::{LogConfig, LogKeeping, LogStart, LostParts, MemoryStore, Position, RecoveredLog};
 use crate::telemetry::log;
@@ -174,8 +177,8 @@ pub(super) fn begin_shard(own: ShardId, process: &ProcessContext, now: Now, log:
     };
     let durable = log.appended();
     let mut shard = Shard::new(own, process, now, LogStart { keeping: LogKeeping::Disk, last: durable });
-    shard.restore(&mut Turn { now, fx: &mut fx }, &restored, &retained, &process.listeners);
-    shard.count_damaged(lost.into());
+    let sessions = RestoredSessions { log: &restored, retained: &retained, listeners: &process.listeners, lost };
+    shard.handle(&mut Turn { now, fx: &mut fx }, Input::Restore(RestoreStep::Sessions(&sessions)));
     BegunShard { shard, fx, store: ShardStore::Disk(log), durable, restored: Some(restored) }
 }
 

@@ -17,10 +17,10 @@ use super::retained::Page;
 use super::route::MessageOrigin;
 use super::router::Router;
 use super::top::TopWalk;
-use super::{Settings, Shard, Turn};
+use super::{Settings, Shard, ShownProperties, Turn};
 use crate::codec::ReasonCode;
 use crate::ids::{ShardSet, WriteStamp};
-use crate::limits::COMMANDS_UNDER_WAY_MAX;
+use crate::limits::{COMMANDS_UNDER_WAY_MAX, TOPICS_SEEN_MAX};
 use crate::session::{Message, Routed};
 use crate::store::format::LogRecord;
 use crate::telemetry::{CloseReason, Report, TransportCounters};
@@ -132,10 +132,7 @@ impl Shard {
         let places = self.clients.sessions.get(id).subscriptions.places();
         let (mut page, mut bytes) = (Vec::new(), 0);
         for place in places.iter().skip(skip as usize).take(usize::from(PAGE_MAX)) {
-            let mut filter = String::new();
-            self.router.index.filter_text(place.entry, &mut filter);
-            bytes += filter.len();
-            page.push(filter.into());
+            bytes += self.add_row(&mut page, id, (place.entry, place.position), None);
             if bytes >= PAGE_MAX_BYTES {
                 break;
             }
@@ -195,14 +192,16 @@ impl Shard {
         let scan = self.router.retained.scan(now, entries, |message| {
             let message = message.borrow();
             let shown = message.payload.len().min(PAYLOAD_SHOWN_MAX_BYTES);
+            let properties = ShownProperties::of(message.properties, PAYLOAD_SHOWN_MAX_BYTES);
+            bytes += message.topic.len() + shown + properties.len_bytes();
             page.push(RetainedSummary {
                 topic: message.topic.into(),
                 qos: message.qos,
+                properties,
                 payload: message.payload[..shown].into(),
                 payload_bytes: message.payload.len() as u32,
                 expires_at: message.expires.map(|expires| now.timestamp_of(expires)),
             });
-            bytes += message.topic.len() + shown;
             let is_full = page.len() == limit || bytes >= PAGE_MAX_BYTES;
             if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
@@ -245,7 +244,7 @@ impl Shard {
 
     fn list_topics(&mut self, now: Now, by: TopicsBy, limit: u16) -> Reply {
         self.clients.traffic.look(now);
-        let rows = self.clients.traffic.topics(now, by, limit.clamp(1, PAGE_MAX).into());
+        let rows = self.clients.traffic.topics(now, by, limit.clamp(1, TOPICS_SEEN_MAX as u16).into());
         Reply::Topics { rows, counted_ms: self.clients.traffic.counted_ms(now) }
     }
 

@@ -152,7 +152,7 @@ impl Shard {
     }
 
     /// Adds one subscription to a page, unless its session has ended. Returns its bytes. `topic`: that was asked for.
-    fn add_row(
+    pub(super) fn add_row(
         &self,
         page: &mut Vec<SubscriptionRow>,
         id: SessionId,

@@ -9,12 +9,12 @@
 
 use std::sync::Arc;
 
-use super::Settings;
 use super::drain::DrainPlan;
 pub use super::shown::{
     Audience, ClientFilter, ClientSummary, ClientTraffic, EdgeFacts, GroupRow, SubscriptionRow, TopBy, TopRow,
     TopicRow, TopicsBy, publishers_of,
 };
+use super::{Settings, ShownProperties};
 use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
 use crate::auth::operator_bans::OperatorBans;
@@ -92,7 +92,7 @@ pub enum Command {
     ListTopics {
         /// The order.
         by: TopicsBy,
-        /// How many, up to [`PAGE_MAX`].
+        /// How many, up to [`crate::limits::TOPICS_SEEN_MAX`], which are all that are kept.
         limit: u16,
     },
     /// What one client holds. Answered by [`Reply::Client`] or [`Reply::NotFound`].
@@ -220,8 +220,8 @@ pub enum Reply {
     Client(Box<ClientDetails>),
     /// To [`Command::ListSubscriptions`].
     Subscriptions {
-        /// Filters, whole, `$share/...` included.
-        page: Vec<Box<str>>,
+        /// Each with its filter, whole, `$share/...` included.
+        page: Vec<SubscriptionRow>,
         /// Filters in all.
         total: u32,
     },
@@ -251,6 +251,8 @@ pub struct RetainedSummary {
     pub topic: Box<str>,
     /// QoS of its publisher.
     pub qos: Qos,
+    /// What it says about its payload, and what its publisher adds: [`PAYLOAD_SHOWN_MAX_BYTES`] at most.
+    pub properties: ShownProperties,
     /// Its payload, or the first [`PAYLOAD_SHOWN_MAX_BYTES`] of it.
     pub payload: Box<[u8]>,
     /// How long the whole payload is, in bytes.

@@ -99,7 +99,7 @@ impl Shard {
 
     /// After a restart: numbers go on, and what other logs have not taken over is sent to their shards again. `message_of` finds what
     /// was read back; one whose bytes are lost is not sent.
-    pub fn restore_forwards(
+    pub(super) fn restore_forwards(
         &mut self,
         turn: &mut Turn<'_>,
         mailbox: &Mailbox,

@@ -12,6 +12,7 @@ use crate::telemetry::{CloseReason, TransportCounters};
 
 use super::command::{Command, EdgeFacts, RequestId};
 use super::mesh::MeshMessage;
+use super::restored_log::RestoreStep;
 use crate::settings::ListenerSettings;
 
 /// What the edge knows about a connection when its CONNECT arrives.
@@ -176,6 +177,9 @@ pub enum Input<'a> {
         /// The answer.
         verdict: Verdict,
     },
+    /// What was read back of a process before, a step at a time: before anything else but what
+    /// other shards say, and what the log has room for.
+    Restore(RestoreStep<'a>),
     /// The broker stops: tell every client.
     Shutdown,
 }

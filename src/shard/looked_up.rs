@@ -22,9 +22,9 @@ impl Shard {
         let begin = ClientCursor { next: 0, end: self.clients.sessions.slots(), within: 0 };
         let ClientCursor { next, end, .. } = after.unwrap_or(begin);
         let mut page = Vec::with_capacity(limit.min(self.clients.sessions.len()));
-        let (mut slot, mut bytes) = (next, 0);
+        let (mut slot, mut bytes, mut looked_through) = (next, 0, 0);
         let slots_end = end.min(next.saturating_add(SLOTS_PER_PAGE));
-        while slot < slots_end && page.len() < limit && bytes < PAGE_MAX_BYTES {
+        while slot < slots_end && page.len() < limit && bytes.max(looked_through) < PAGE_MAX_BYTES {
             let id = SessionId(slot);
             if let Some(session) = self.clients.sessions.try_get(id).filter(|session| !session.has_ended)
                 && self.is_looked_for(filter, (id, session), edge)
@@ -33,14 +33,17 @@ impl Shard {
                 bytes += summary.len_bytes();
                 page.push(summary);
             }
+            // Beginnings are compared at once, whole names are read.
+            looked_through += if filter.contains.is_empty() { 0 } else { self.id_bytes(id) };
             slot += 1;
         }
         Reply::Clients { page, next: (slot < end).then_some(ClientCursor { next: slot, end, within: 0 }) }
     }
 
     fn is_looked_for(&self, filter: &ClientFilter, (id, session): (SessionId, &Session), edge: &dyn EdgeFacts) -> bool {
-        let ClientFilter { prefix, user, network, connected } = filter;
+        let ClientFilter { prefix, contains, user, network, connected } = filter;
         session.client_id.starts_with(&**prefix)
+            && session.client_id.contains(&**contains)
             && connected.is_none_or(|connected| connected == session.link.is_some())
             && user.as_deref().is_none_or(|user| self.user_of(id) == Some(user))
             && network.is_none_or(|network| {
@@ -51,6 +54,10 @@ impl Shard {
                 };
                 address.is_some_and(|address| network.contains(address.to_canonical()))
             })
+    }
+
+    fn id_bytes(&self, id: SessionId) -> usize {
+        self.clients.sessions.try_get(id).map_or(0, |session| session.client_id.len())
     }
 
     fn user_of(&self, id: SessionId) -> Option<&str> {

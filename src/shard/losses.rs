@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Shard;
 use crate::ids::SessionId;
 use crate::limits::{LOSING_SESSIONS_MAX, LOSS_OVER_S};
 use crate::telemetry::DropReason;
@@ -85,13 +84,6 @@ impl Losses {
             self.due.push_back((now.after_s(LOSS_OVER_S), id));
         }
         None
-    }
-}
-
-impl Shard {
-    /// So many deliveries, wills and retained messages that were kept could not be read back.
-    pub fn count_damaged(&mut self, lost: u64) {
-        self.clients.counters.drops[DropReason::StorageDamaged as usize] += lost;
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
-//! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -59,6 +59,7 @@ mod report;
 mod requests;
 mod reshard;
 mod restore;
+mod restored_log;
 mod retained;
 mod review;
 mod rights;
@@ -69,6 +70,7 @@ mod sampled;
 mod sessions;
 mod settings;
 mod shown;
+mod shown_properties;
 mod span_points;
 mod spans;
 mod subscribe;
@@ -109,9 +111,10 @@ pub use mesh::{
 };
 pub use places::Places;
 pub use reshard::rewrite;
-pub use restore::{RestoredLog, RestoredRetained, read_messages, to_message};
+pub use restored_log::{RestoreStep, RestoredLog, RestoredRetained, RestoredSessions, read_messages, to_message};
 pub use sampled::{SampledMessage, Span, SpanEnd, SpanKind, SpanSampling};
 pub use settings::{ProcessContext, Settings};
+pub use shown_properties::ShownProperties;
 pub use tail::{TailFilters, TailedMessage, is_watched};
 
 pub use crate::store::LogStart;
@@ -228,6 +231,7 @@ impl Shard {
             Input::Flushed => self.clients.flush = self.clients.flush.wrapping_add(1),
             Input::Tick { transport } => self.handle_tick(turn, transport),
             Input::Command { request, command, edge } => self.handle_command(turn, request, command, edge),
+            Input::Restore(step) => self.handle_restore(turn, step),
             Input::Shutdown => self.shutdown = Shutdown::Closing(0),
         }
     }

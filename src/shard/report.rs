@@ -6,7 +6,7 @@
 use super::clients::Clients;
 use super::deliver::DeliveryOptions;
 use super::losses::Loss;
-use super::{ConnectInfo, Event, PublishSeen, Shard, TailedMessage, Turn, UserNameBasis};
+use super::{ConnectInfo, Event, PublishSeen, Shard, ShownProperties, TailedMessage, Turn, UserNameBasis};
 use crate::auth::Policy;
 use crate::codec::{Connect, DecodeError, Publish, ReasonCode, SubscribeFilter};
 use crate::ids::{ConnectionId, SessionId, is_of_service};
@@ -89,6 +89,7 @@ impl Clients {
             qos: message.qos,
             retain: message.retain,
             client_id: publisher.map(|id| self.sessions.get(id).client_id.clone()),
+            properties: ShownProperties::of(message.properties, TAIL_PAYLOAD_MAX_BYTES),
             payload: message.payload[..shown].into(),
             payload_bytes: message.payload.len() as u64,
         }));

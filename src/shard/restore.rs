@@ -6,131 +6,33 @@
 //! subscribed to: a delivery finds its shared subscription though all members are elsewhere, and a forward who is to have it.
 //! Leaves to others: reading (`store`, `runtime`), and what is due by now: timers see to it.
 
-use std::sync::Arc;
-
 use super::Shard;
 use super::Turn;
 use super::clients::Clients;
 use super::owners::KnownListeners;
+use super::restored_log::{RestoreStep, RestoredLog, RestoredRetained, RestoredSessions};
 use super::router::Router;
-use super::wanted_bodies::WantedBodies;
-use crate::codec::Forwarded;
-use crate::ids::{MessageId, SessionId, WriteStamp};
-use crate::session::{Delivery, DiskDelivery, Exchange, Message, MessageRef, Place, Session, SubscriptionIds, Will};
-use crate::settings::ListenerSettings;
-use crate::store::state::{LogState, StoredDelivery, StoredSession};
-use crate::store::{Medium, MediumError, RecoveredLog, StoredMessage, read_message};
+use crate::ids::SessionId;
+use crate::session::{Delivery, DiskDelivery, Exchange, Place, Session, SubscriptionIds, Will};
+use crate::store::state::{StoredDelivery, StoredSession};
+use crate::telemetry::DropReason;
 use crate::time::{Deadline, Now, Timestamp};
 use crate::topic::{GroupTag, SubscribedFilter, Subscriber};
 
-/// One shard's log, read back.
-#[derive(Debug)]
-pub struct RestoredLog {
-    /// What it comes to.
-    pub state: LogState,
-    /// The messages that are wanted in memory, by ascending id. Those whose bytes are lost are not among them, nor those that only queues
-    /// want which are too long.
-    pub messages: Vec<(MessageId, Message)>,
-    /// Those whose bytes are known to be lost, by ascending id.
-    pub lost: Vec<MessageId>,
-}
-
-/// A retained message of any log, or the memory of a deletion.
-#[derive(Clone, Debug)]
-pub struct RestoredRetained {
-    /// Under which it is retained.
-    pub topic: Box<str>,
-    /// Of its latest write.
-    pub stamp: WriteStamp,
-    /// `None`: deleted.
-    pub message: Option<Message>,
-    /// It is in the log of the shard that it was published at, and on its way to the one whose log is to have it.
-    pub is_on_its_way: bool,
-}
-
-/// Reads the messages that are wanted in memory, whose queues may take so many bytes of it, by ascending id; and the ids of those whose bytes are
-/// lost.
-#[allow(clippy::type_complexity, reason = "two lists that are told apart by what is in them")]
-pub fn read_messages<M: Medium>(
-    medium: &mut M,
-    recovered: &RecoveredLog,
-    queued_bytes: u64,
-    now: Now,
-) -> Result<(Vec<(MessageId, Message)>, Vec<MessageId>), MediumError> {
-    let RecoveredLog { log, state, .. } = recovered;
-    let WantedBodies { in_memory, mut lost } = WantedBodies::of(state, queued_bytes);
-    let mut messages = Vec::with_capacity(in_memory.len());
-    for id in in_memory {
-        match read_message(medium, *log, state, id)? {
-            Some(stored) => messages.push((id, to_message(&stored, now))),
-            None => lost.push(id),
-        }
-    }
-    lost.sort_unstable();
-    Ok((messages, lost))
-}
-
-/// The message as sessions keep it.
-pub fn to_message(stored: &StoredMessage, now: Now) -> Message {
-    Message::new(&MessageRef {
-        topic: &stored.topic,
-        qos: stored.qos,
-        retain: stored.retain,
-        // What ended before the machine was started is over, and not for whoever can take it at once.
-        expires: stored.expires.map(|at| now.deadline_of(at).max(Deadline(1))),
-        publisher: stored.publisher,
-        properties: Forwarded::from_clean_block(stored.properties()),
-        payload: stored.payload(),
-    })
-}
-
-impl RestoredLog {
-    fn message(&self, id: MessageId) -> Option<&Message> {
-        let at = self.messages.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(&self.messages[at].1)
-    }
-
-    /// How long a message is that is on the disk, near enough; `None` where it is lost.
-    fn len_on_disk(&self, id: MessageId) -> Option<u64> {
-        if self.lost.binary_search(&id).is_ok() {
-            return None;
-        }
-        let first = self.state.messages.place(id)?;
-        Some(self.state.messages.parts(id).iter().chain([&first]).map(|place| u64::from(place.len)).sum())
-    }
-
-    /// The retained messages of this log, for all shards, and those that it has on their way to others.
-    pub fn retained(&self) -> impl Iterator<Item = RestoredRetained> {
-        let stored = self.state.retained.iter().filter_map(|(topic, stored)| {
-            let message = match stored.message {
-                // One whose bytes are lost is as good as never written: an older one must not come back either.
-                Some(id) => Some(self.message(id)?.clone()),
-                None => None,
-            };
-            Some(RestoredRetained { topic: topic.clone(), stamp: stored.stamp, message, is_on_its_way: false })
-        });
-        let mailbox = &self.state.mailbox;
-        let forwards = mailbox.numbered().flat_map(|(to, _)| mailbox.forwards(to)).filter_map(|forward| {
-            let (stamp, message) = (forward.retained?, self.message(forward.message)?);
-            let (topic, deletes) = (message.borrow().topic.into(), message.borrow().payload.is_empty());
-            let message = (!deletes).then(|| message.clone());
-            Some(RestoredRetained { topic, stamp, message, is_on_its_way: true })
-        });
-        stored.chain(forwards)
-    }
-}
-
 impl Shard {
-    /// Takes over what was read back, before anybody is served: its own log's sessions, which came by `listeners`, and the retained messages of all.
-    /// [`Self::is_restored`] says when the other shards know of it; when all do of all, [`Self::restore_deliveries`] is next.
-    pub fn restore(
-        &mut self,
-        turn: &mut Turn<'_>,
-        log: &RestoredLog,
-        retained: &[RestoredRetained],
-        listeners: &[Arc<ListenerSettings>],
-    ) {
+    pub(super) fn handle_restore(&mut self, turn: &mut Turn<'_>, step: RestoreStep<'_>) {
+        match step {
+            RestoreStep::Sessions(restored) => self.restore_sessions(turn, restored),
+            RestoreStep::Announce => self.work(turn),
+            RestoreStep::Deliveries(log) => self.restore_deliveries(turn, log),
+        }
+    }
+
+    fn restore_sessions(&mut self, turn: &mut Turn<'_>, restored: &RestoredSessions<'_>) {
+        let &RestoredSessions { log, retained, listeners, lost } = restored;
         let Self { clients, router, .. } = self;
+        assert_eq!(clients.sessions.len(), 0, "a shard that has sessions is restored");
+        clients.counters.drops[DropReason::StorageDamaged as usize] += u64::from(lost);
         let mut listeners = KnownListeners::new(listeners);
         let mut slots: Vec<(SessionId, &StoredSession)> = log.state.sessions().collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
@@ -154,10 +56,8 @@ impl Shard {
         }
     }
 
-    /// Takes over what was on its way to sessions and to other shards. Every shard is restored by now, and hears of nothing that follows from this
-    /// before it has done the same.
-    pub fn restore_deliveries(&mut self, turn: &mut Turn<'_>, log: &RestoredLog) {
-        debug_assert!(self.is_restored());
+    fn restore_deliveries(&mut self, turn: &mut Turn<'_>, log: &RestoredLog) {
+        assert!(self.is_restored(), "deliveries are restored before others know of the subscriptions");
         let Self { clients, router, .. } = self;
         let mut slots: Vec<(SessionId, &StoredSession)> = log.state.sessions().collect();
         slots.sort_unstable_by_key(|(slot, _)| *slot);
@@ -165,11 +65,6 @@ impl Shard {
             router.restore_deliveries(clients, id, stored, log);
         }
         self.restore_forwards(turn, &log.state.mailbox, |id| log.message(id).cloned());
-    }
-
-    /// Goes on with what is left of it.
-    pub fn go_on_restoring(&mut self, turn: &mut Turn<'_>) {
-        self.work(turn);
     }
 
     /// Whether every other shard has heard of all that this one's sessions are subscribed to.

@@ -44,6 +44,8 @@ impl EdgeFacts for TransportCounters {
 pub struct ClientFilter {
     /// What their client ids begin with.
     pub prefix: Box<str>,
+    /// What stands in their client ids, letter by letter.
+    pub contains: Box<str>,
     /// The user that somebody has verified.
     pub user: Option<Box<str>>,
     /// Where their connections come from.

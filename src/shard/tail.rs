@@ -4,6 +4,7 @@
 //! Always holds: what is no topic filter watches nothing.
 //! Leaves to others: when a message is told, and how many of a turn (`report`); who may watch, which of several watchers a message is for, and how many a second each is told (`net`, `services`).
 
+use super::ShownProperties;
 use crate::ids::Qos;
 use crate::topic::{TopicFilter, TopicName, matches};
 
@@ -22,6 +23,8 @@ pub struct TailedMessage {
     pub retain: bool,
     /// Who published it; `None` is the broker, or an operator.
     pub client_id: Option<Box<str>>,
+    /// What it says about its payload, and what its publisher adds.
+    pub properties: ShownProperties,
     /// The begin of its payload.
     pub payload: Box<[u8]>,
     /// How long the whole payload is.

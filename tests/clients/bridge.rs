@@ -42,10 +42,11 @@ impl Edge {
             Version::V311 => "mqttv311",
             Version::V5 => "mqttv50",
         };
+        let trusted = stage.ca().map(|ca| format!("bridge_cafile {ca}\n")).unwrap_or_default();
         let text = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_dest stderr\nlog_type all\n\
              connection edge\naddress {remote}\ntopic {filter} both 1\nbridge_protocol_version {version}\n\
-             remote_clientid {name}\nnotifications {notifications}\nrestart_timeout 1\n",
+             remote_clientid {name}\nnotifications {notifications}\nrestart_timeout 1\n{trusted}",
             port = addr.port(),
             remote = stage.addr(),
             filter = stage.topic("a/#"),

@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use crate::node::{Certificate, run_tests};
+use crate::certificate::Certificate;
+use crate::node::run_tests;
 
 /// Tests of a file, at least.
 const TESTS_MIN: usize = 17;

@@ -2,11 +2,13 @@
 //!
 //! A test is named `client::behaviour::with_N_shards`. `scenarios.rs` and `scenarios_v5.rs` say what is expected, once for
 //! all clients; `words.rs` is the language between a scenario and a driver; `py/`, `js/` and `rumqttc_driver_v*.rs` are the drivers;
-//! `mosquitto.rs` runs Mosquitto's commands as a user would type them; `bridge.rs` connects a Mosquitto broker, `passwords.rs` exchanges password files with it; `browser.rs` has mqtt.js in pages of Chromium. The suite starts the broker and speaks MQTT to
+//! `mosquitto.rs` runs Mosquitto's commands as a user would type them; `bridge.rs` connects a Mosquitto broker, `passwords.rs` exchanges password files with it; `browser.rs` has mqtt.js in pages of Chromium. `DUNLIN_TEST_TRANSPORT` puts TLS, WebSocket, both or a Unix socket in the place of TCP. The suite starts the broker and speaks MQTT to
 //! nobody itself. `scripts/test` installs the clients.
 
 mod bridge;
 mod browser;
+#[path = "../support/certificate.rs"]
+mod certificate;
 mod life;
 mod mosquitto;
 #[path = "../support/node.rs"]
@@ -23,6 +25,7 @@ mod scenarios_v5;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod words;
 
 use stage::{Client, Library, Transport, play};
@@ -66,13 +69,7 @@ macro_rules! suite {
 /// A client through everything that all versions have, and what else is named.
 macro_rules! client {
     ($name:ident, $library:ident speaks $version:ident $(, $from:ident::{$($behaviour:ident),+ $(,)?})*) => {
-        client!($name, $library speaks $version over Tcp $(, $from::{$($behaviour),+})*);
-    };
-    (
-        $name:ident, $library:ident speaks $version:ident over $transport:ident
-        $(, $from:ident::{$($behaviour:ident),+ $(,)?})*
-    ) => {
-        suite!($name, $library speaks $version over $transport:
+        suite!($name, $library speaks $version:
             scenarios::{
                 every_qos_both_ways, a_burst_keeps_its_order, a_large_payload_arrives_whole, wildcards_match_whole_levels,
                 unsubscribing_ends_the_flow, retained_is_set_replaced_and_cleared,
@@ -87,10 +84,7 @@ macro_rules! client {
 /// ... and through everything that MQTT 5.0 adds.
 macro_rules! client_v5 {
     ($name:ident, $library:ident $(, $($more:ident),+)?) => {
-        client_v5!($name, $library over Tcp $(, $($more),+)?);
-    };
-    ($name:ident, $library:ident over $transport:ident $(, $($more:ident),+)?) => {
-        client!($name, $library speaks V5 over $transport, scenarios_v5::{
+        client!($name, $library speaks V5, scenarios_v5::{
             properties_are_passed_on_unchanged, aliases_of_the_client_are_resolved, aliases_of_the_server_are_understood,
             expired_messages_are_not_delivered, subscription_identifiers_come_with_messages, subscription_options_are_kept,
             unsubscribing_from_nothing_is_told, publishing_tells_whether_anybody_listened, an_invalid_filter_is_refused,
@@ -119,14 +113,26 @@ suite!(mqttjs_v5_more, MqttJs speaks V5: scenarios::{
 client!(rumqttc_v311, Rumqttc speaks V311);
 client_v5!(rumqttc_v5, Rumqttc, a_nameless_client_gets_a_name);
 
-// The same over WebSocket and over a Unix socket, for the libraries that have them.
-client!(paho_ws_v311, Paho speaks V311 over WebSocket);
-client_v5!(paho_ws_v5, Paho over WebSocket);
-client!(mqttjs_ws_v31, MqttJs speaks V31 over WebSocket);
-client!(mqttjs_ws_v311, MqttJs speaks V311 over WebSocket, scenarios::{thousands_of_topics_are_one_subscribe});
-client_v5!(mqttjs_ws_v5, MqttJs over WebSocket);
-client!(paho_unix_v311, Paho speaks V311 over Unix);
-client_v5!(paho_unix_v5, Paho over Unix);
+/// What depends on how bytes come, over something else than TCP. `DUNLIN_TEST_TRANSPORT` has the whole suite over it.
+macro_rules! over {
+    ($name:ident, $library:ident over $transport:ident) => {
+        suite!($name, $library speaks V5 over $transport: scenarios::{
+            every_qos_both_ways, a_burst_keeps_its_order, a_large_payload_arrives_whole,
+            the_will_of_a_vanished_client_is_published, a_session_waits_for_its_client,
+            a_takeover_ends_the_first_connection,
+        });
+    };
+}
+
+over!(paho_over_tls, Paho over Tls);
+over!(paho_over_ws, Paho over WebSocket);
+over!(paho_over_wss, Paho over SecureWebSocket);
+over!(paho_over_unix, Paho over Unix);
+over!(gmqtt_over_tls, Gmqtt over Tls);
+over!(mqttjs_over_tls, MqttJs over Tls);
+over!(mqttjs_over_ws, MqttJs over WebSocket);
+over!(mqttjs_over_wss, MqttJs over SecureWebSocket);
+over!(rumqttc_over_tls, Rumqttc over Tls);
 
 /// A Mosquitto whose bridge connects to the broker under test, in every version that it speaks.
 macro_rules! bridge {
@@ -144,10 +150,7 @@ bridge!(mosquitto_bridge_v5, V5);
 /// Mosquitto's commands, in every version.
 macro_rules! mosquitto {
     ($name:ident, $version:ident $(, $more:ident)*) => {
-        mosquitto!($name over Tcp, $version $(, $more)*);
-    };
-    ($name:ident over $transport:ident, $version:ident $(, $more:ident)*) => {
-        suite!($name, Mosquitto speaks $version over $transport: mosquitto::{
+        suite!($name, Mosquitto speaks $version: mosquitto::{
             every_qos_both_ways, lines_keep_their_order, a_file_arrives_whole, retained_is_set_replaced_and_cleared,
             the_will_of_a_killed_client_is_published, a_session_waits_for_its_client,
             a_shared_subscription_divides_messages, a_request_gets_its_response, $($more),*
@@ -157,7 +160,12 @@ macro_rules! mosquitto {
 
 mosquitto!(mosquitto_v31, V31);
 mosquitto!(mosquitto_v311, V311);
-mosquitto!(mosquitto_unix_v311 over Unix, V311);
+suite!(mosquitto_over_tls, Mosquitto speaks V311 over Tls: mosquitto::{
+    every_qos_both_ways, a_file_arrives_whole, the_will_of_a_killed_client_is_published,
+});
+suite!(mosquitto_over_unix, Mosquitto speaks V311 over Unix: mosquitto::{
+    every_qos_both_ways, a_file_arrives_whole, the_will_of_a_killed_client_is_published,
+});
 mosquitto!(
     mosquitto_v5,
     V5,

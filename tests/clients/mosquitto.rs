@@ -133,6 +133,11 @@ fn command(stage: &Stage, addr: SocketAddr, program: &str) -> Command {
         Some(path) => command.args(["--unix", path]),
         None => command.args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string()]),
     };
+    if let Some(ca) = stage.ca()
+        && addr == stage.addr()
+    {
+        command.args(["--cafile", &ca]);
+    }
     command
 }
 

@@ -10,6 +10,7 @@ use rumqttc::{
 use tokio::sync::oneshot;
 
 use crate::life::Life;
+use crate::tls;
 use crate::words::{Command, Connect, Event, Message, Properties};
 
 /// Commands on their way to the event loop; a scenario never has more outstanding.
@@ -55,6 +56,9 @@ impl Driver {
             let message = &will.message;
             let qos = qos_of(message.qos);
             options.set_last_will(LastWill::new(&message.topic, message.payload.clone(), qos, message.retain));
+        }
+        if let Some(ca) = &connect.ca {
+            options.set_transport(tls::rumqttc(ca));
         }
         let (client, event_loop) = AsyncClient::new(options, COMMANDS_MAX);
         let events = self.events.clone();

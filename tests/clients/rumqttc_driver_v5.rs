@@ -14,6 +14,7 @@ use rumqttc::{Outgoing, v5::mqttbytes::qos};
 use tokio::sync::oneshot;
 
 use crate::life::Life;
+use crate::tls;
 use crate::words::{Command, Connect, Event, Message, Properties, Subscription, Will};
 
 /// Commands on their way to the event loop; a scenario never has more outstanding.
@@ -60,6 +61,9 @@ impl Driver {
             .set_topic_alias_max(connect.topic_alias_maximum);
         if let Some(will) = &connect.will {
             options.set_last_will(last_will(will));
+        }
+        if let Some(ca) = &connect.ca {
+            options.set_transport(tls::rumqttc(ca));
         }
         let (client, event_loop) = AsyncClient::new(options, COMMANDS_MAX);
         let events = self.events.clone();

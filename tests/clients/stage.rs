@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::certificate::Certificate;
 use crate::peer::Peer;
 use crate::support::{Broker, unpoisoned};
 use crate::words::{Connect, Version};
@@ -36,8 +37,28 @@ pub(crate) struct Client {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Transport {
     Tcp,
+    Tls,
     WebSocket,
+    SecureWebSocket,
     Unix,
+}
+
+impl Transport {
+    /// What `DUNLIN_TEST_TRANSPORT` puts in the place of TCP.
+    fn wanted() -> Option<Self> {
+        let name = std::env::var("DUNLIN_TEST_TRANSPORT").ok()?;
+        Some(match name.as_str() {
+            "tls" => Self::Tls,
+            "websocket" => Self::WebSocket,
+            "secure-websocket" => Self::SecureWebSocket,
+            "unix" => Self::Unix,
+            _ => panic!("DUNLIN_TEST_TRANSPORT={name}: there are tls, websocket, secure-websocket and unix"),
+        })
+    }
+
+    fn has_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::SecureWebSocket)
+    }
 }
 
 /// The clients that have drivers. Mosquitto's are commands and have a file of their own.
@@ -50,11 +71,24 @@ pub(crate) enum Library {
     Mosquitto,
 }
 
+impl Library {
+    /// Whether its driver connects over it.
+    fn knows(self, transport: Transport) -> bool {
+        match transport {
+            Transport::Tcp | Transport::Tls => true,
+            Transport::WebSocket | Transport::SecureWebSocket => matches!(self, Self::Paho | Self::MqttJs),
+            Transport::Unix => matches!(self, Self::Paho | Self::Mosquitto),
+        }
+    }
+}
+
 /// One run of one scenario.
 pub(crate) struct Stage {
     broker: Broker,
     /// The path that the broker listens at, if it does at one.
     socket: String,
+    /// The broker's, where the clients come over TLS.
+    certificate: Option<Certificate>,
     /// What the test is called in a report.
     title: String,
     client: Client,
@@ -79,23 +113,36 @@ fn flags_for(behaviour: &str) -> &'static [&'static str] {
 }
 
 impl Stage {
-    fn new(client: Client, behaviour: &str, shards: usize) -> Self {
+    fn new(mut client: Client, behaviour: &str, shards: usize) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
+        if let (Transport::Tcp, Some(wanted)) = (client.transport, Transport::wanted()) {
+            client.transport = wanted;
+        }
+        let Client { library, version, transport } = client;
+        assert!(library.knows(transport), "{library:?} has no driver that connects over {transport:?}");
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let socket = std::env::temp_dir().join(format!("dunlin-{}-{behaviour}-{shards}.sock", std::process::id()));
         let socket = socket.to_string_lossy().into_owned();
-        let mut flags: Vec<&str> = match client.transport {
+        let certificate = transport.has_tls().then(|| Certificate::make(&format!("stage-{number}")));
+        let [chain, key] = certificate.as_ref().map_or_else(Default::default, |certificate| {
+            [certificate.chain(), certificate.key()].map(|path| path.to_string_lossy().into_owned())
+        });
+        let mut flags: Vec<&str> = match transport {
             Transport::Tcp => vec![],
+            Transport::Tls => vec!["--tls-port", "0", "--tls-cert", &chain, "--tls-key", &key],
             Transport::WebSocket => vec!["--ws-port", "0"],
+            Transport::SecureWebSocket => {
+                vec!["--tls-port", "0", "--wss-port", "0", "--tls-cert", &chain, "--tls-key", &key]
+            }
             Transport::Unix => vec!["--unix", &socket],
         };
         flags.extend(flags_for(behaviour));
         let broker = Broker::start(shards, &flags);
         // Against a broker that outlives the test, a second run must not meet the first one's sessions.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() % 0x00FF_FFFF);
-        let unique = format!("{since:x}-{:x}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let Client { library, version, transport } = client;
+        let unique = format!("{since:x}-{number:x}");
         let title = format!("{library:?} speaking {version} over {transport:?}, {behaviour}, {shards} shard(s)");
-        Self { broker, socket, title, client, unique, transcript: Arc::new(Transcript::new()) }
+        Self { broker, socket, certificate, title, client, unique, transcript: Arc::new(Transcript::new()) }
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -108,7 +155,16 @@ impl Stage {
 
     /// Where this stage's clients connect, where that is an address.
     pub(crate) fn addr(&self) -> SocketAddr {
-        if self.client.transport == Transport::WebSocket { self.broker.second_addr() } else { self.broker.addr() }
+        match self.client.transport {
+            Transport::Tcp | Transport::Unix => self.broker.addr(),
+            Transport::Tls | Transport::WebSocket => self.broker.listener_addr(1),
+            Transport::SecureWebSocket => self.broker.listener_addr(2),
+        }
+    }
+
+    /// The file with the certificate that the clients are to trust, where they come over TLS.
+    pub(crate) fn ca(&self) -> Option<String> {
+        self.certificate.as_ref().map(|certificate| certificate.chain().to_string_lossy().into_owned())
     }
 
     /// The path where they connect, if it is one.
@@ -138,6 +194,7 @@ impl Stage {
             transport: self.client.transport,
             host: self.socket().map_or_else(|| self.addr().ip().to_string(), str::to_owned),
             port: self.addr().port(),
+            ca: self.ca(),
             version: self.version(),
             id: self.id(name),
             clean: true,

@@ -69,6 +69,8 @@ pub(crate) struct Connect {
     /// A literal address of loopback, or the path of a Unix socket.
     pub(crate) host: String,
     pub(crate) port: u16,
+    /// The file with the certificate to trust, where the transport has TLS.
+    pub(crate) ca: Option<String>,
     pub(crate) version: Version,
     pub(crate) id: String,
     /// Clean session, or clean start.

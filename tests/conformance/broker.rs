@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::transport::{broker_flags, listener_index};
+
 /// How long a broker may take to print its listening line.
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -61,6 +63,7 @@ impl Broker {
         let output = fs::File::create(&log).expect("the target directory is writable");
         let errors = output.try_clone().expect("a second handle on the log");
         let mut child = Command::new(env!("CARGO_BIN_EXE_dunlin"))
+            .args(broker_flags())
             .args(["--port", "0", "--no-pin", "--storage", "memory", "--shards", &shards.to_string()])
             .args(
                 if flags.contains(&"--log-level") { None } else { Some(["--log-level", &log_level]) }.iter().flatten(),
@@ -183,9 +186,9 @@ fn reaper(pid: u32, log: &Path) -> Child {
         .expect("sh starts")
 }
 
-/// Finds `... listening on ADDRESS ...` in what the broker printed.
+/// Finds `... listening on ADDRESS, ADDRESS ...` in what the broker printed.
 fn listening_address(output: &str) -> Option<SocketAddr> {
     let line = output.lines().find(|line| line.contains(" listening on "))?;
     let rest = line.split(" listening on ").nth(1)?;
-    rest.split_whitespace().next()?.parse().ok()
+    rest.split_whitespace().nth(listener_index())?.trim_end_matches(',').parse().ok()
 }

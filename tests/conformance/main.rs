@@ -5,7 +5,7 @@
 //! are written from the specification and share nothing with the broker. [`world`] runs every test with 1, 2 and 5
 //! shards, with clients on one shard and on different ones, and over a transport of single bytes.
 //!
-//! `DUNLIN_TEST_LAYER=inverting` (or `websocket`) puts a layer between all sockets and MQTT ([`transport`]).
+//! `DUNLIN_TEST_LAYER=inverting` (or `websocket`, or `tls`) puts a layer between all sockets and MQTT ([`transport`]).
 //! `DUNLIN_TEST_BROKER=host:port` runs the suite against another broker, `DUNLIN_TEST_SETTING=5-shards` in some settings
 //! only.
 
@@ -19,6 +19,8 @@
 )]
 
 mod broker;
+#[path = "../support/certificate.rs"]
+mod certificate;
 mod client;
 mod decode;
 #[path = "../support/http.rs"]

@@ -37,6 +37,7 @@ fn clients_are_listed_a_page_at_a_time_and_searched() {
     let found = all(&admin, "limit=7");
     assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (26, everybody), "each of them once");
     assert_eq!(all(&admin, "prefix=k"), ["k"]);
+    assert_eq!(all(&admin, "contains=k"), ["k"]);
     assert_eq!(all(&admin, "connected=false"), [""; 0]);
     assert_eq!(all(&admin, "connected=true").len(), 26);
     let client = admin.get("/api/v1/clients/a");
@@ -207,6 +208,7 @@ fn the_command_line_does_what_the_api_does() {
     assert_eq!(ok(&["clients"]).lines().count(), 6, "a heading and each of them");
     assert_eq!(ok(&["clients", "--limit", "2"]).lines().count(), 3);
     assert!(ok(&["clients", "--prefix", "a"]).contains("\na       yes        3.1.1    1"), "{}", ok(&["clients"]));
+    assert!(ok(&["clients", "--contains", "a"]).contains("\na       yes        3.1.1    1"), "{}", ok(&["clients"]));
     assert!(ok(&["client", "a"]).lines().any(|line| line.starts_with("filters ") && line.ends_with(" x")));
     assert!(ok(&["clients", "--address", "127.0.0.0/8"]).contains("127.0.0.1:"));
     assert_eq!(ok(&["clients", "--user", "nobody"]).lines().count(), 1);

@@ -126,6 +126,8 @@ fn who_is_first_and_which_topics_are_published_is_counted_while_somebody_looks()
     assert_eq!(values(&topics["topics"], "messages"), [&json!(7), &json!(1)], "{topics}");
     assert_eq!(values(&topics["topics"], "publishers"), [&json!(2), &json!(1)], "{topics}");
     assert_eq!(values(&admin.get("/api/v1/topics?by=last&limit=1")["topics"], "topic"), [&json!("y")]);
+    assert_eq!(values(&admin.get("/api/v1/topics?contains=y")["topics"], "topic"), [&json!("y")]);
+    assert_eq!(admin.get("/api/v1/topics?contains=Y")["topics"], json!([]));
     let traffic = &admin.get("/api/v1/clients/a")["traffic"];
     assert_eq!((&traffic["messages_received"], &traffic["bytes_received"]), (&json!(5), &json!(15)));
     let groups = json!([{"filter": "$share/g/x", "members": 1, "connected": 1}]);

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use dunlin::codec::Packet;
 use dunlin::ids::{PacketId, ShardId};
 use dunlin::session::Message;
-use dunlin::shard::{RestoredLog, RestoredRetained, Turn};
+use dunlin::shard::{Input, RestoreStep, RestoredLog, RestoredRetained, RestoredSessions, Turn};
 use dunlin::store::RecoveredLog;
 use dunlin::store::format::MessageId;
 use dunlin::store::state::{StoredDelivery, StoredSession};
@@ -224,24 +224,26 @@ impl World {
             let OpenedLog { recovered, messages, in_memory, lost, start } = opened;
             self.bodies.restore(shard, &messages);
             self.note_records(shard, &start.group());
-            self.shards[shard].count_damaged(start.lost.into());
-            restored.push(RestoredLog { state: recovered.state, messages: in_memory, lost });
+            restored.push((start.lost, RestoredLog { state: recovered.state, messages: in_memory, lost }));
         }
-        let retained: Vec<RestoredRetained> = restored.iter().flat_map(RestoredLog::retained).collect();
-        for (shard, log) in restored.iter().enumerate() {
-            let turn = &mut Turn { now: self.now, fx: &mut self.fx };
-            self.shards[shard].restore(turn, log, &retained, &self.listeners);
-            assert!(self.fx.log.is_empty(), "the log has it already");
-            self.carry_out_effects(shard)?;
+        let retained: Vec<RestoredRetained> = restored.iter().flat_map(|(_, log)| log.retained()).collect();
+        let listeners = self.listeners.clone();
+        for (shard, (lost, log)) in restored.iter().enumerate() {
+            let sessions = RestoredSessions { log, retained: &retained, listeners: &listeners, lost: *lost };
+            self.restore_step(shard, RestoreStep::Sessions(&sessions))?;
         }
         self.restore_subscriptions()?;
         // Nothing of what follows from it arrives before all have theirs.
-        for (shard, log) in restored.iter().enumerate() {
-            self.shards[shard].restore_deliveries(&mut Turn { now: self.now, fx: &mut self.fx }, log);
-            assert!(self.fx.log.is_empty(), "the log has it already");
-            self.carry_out_effects(shard)?;
+        for (shard, (_, log)) in restored.iter().enumerate() {
+            self.restore_step(shard, RestoreStep::Deliveries(log))?;
         }
         Ok(())
+    }
+
+    fn restore_step(&mut self, shard: usize, step: RestoreStep<'_>) -> Check {
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Restore(step));
+        assert!(self.fx.log.is_empty(), "the log has it already");
+        self.carry_out_effects(shard)
     }
 
     /// Nobody is heard before every shard knows what the sessions of all are subscribed to.
@@ -249,8 +251,7 @@ impl World {
         let count = self.shards.len();
         for _ in 0..ROUNDS {
             for shard in 0..count {
-                self.shards[shard].go_on_restoring(&mut Turn { now: self.now, fx: &mut self.fx });
-                self.carry_out_effects(shard)?;
+                self.restore_step(shard, RestoreStep::Announce)?;
             }
             if self.shards.iter().all(dunlin::shard::Shard::is_restored) {
                 return Ok(());

@@ -86,10 +86,10 @@ impl Broker {
         self.addrs[0]
     }
 
-    /// Where its second listener is.
-    #[allow(dead_code, reason = "not every suite has brokers with two")]
-    pub(crate) fn second_addr(&self) -> SocketAddr {
-        *self.addrs.get(1).expect("it was started with two")
+    /// Where one of its listeners is: those for TLS and WebSocket come behind that for TCP.
+    #[allow(dead_code, reason = "not every suite has brokers with several")]
+    pub(crate) fn listener_addr(&self, index: usize) -> SocketAddr {
+        *self.addrs.get(index).expect("it was started with so many")
     }
 
     /// What it wrote so far, its last lines.

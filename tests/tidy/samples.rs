@@ -4,6 +4,7 @@ use crate::Finding;
 use crate::imports::{ImportTable, copy_differs, foreign_imports, impure_names, rows_and_modules_differ};
 use crate::rules;
 use crate::rust::{functions, root_paths, tokens};
+use crate::shard_entry;
 
 const LIB: &str = "\
 //! A module doc.
@@ -262,5 +263,23 @@ fn blanks_at_the_end_are_found() {
     check_lines(
         rules::trailing_blanks,
         &[("a", "a\n b\n", &[]), ("a", "a \nb\t\nc\r\n", &[1, 2, 3]), ("a", "a\nb", &[2]), ("a", "", &[])],
+    );
+}
+
+#[test]
+fn other_ways_into_a_shard_are_found() {
+    let door = "impl Shard {\n    pub fn new(id: u8) -> Self {}\n    pub fn handle(&mut self, a: A) { b(); }\n\
+                    pub const fn counters(&self) -> &C {}\n    pub(super) fn tick(&mut self) {}\n    fn own(&mut self) {}\n}\n\
+                impl Other { pub fn change(&mut self) {} }\npub struct Shard { clients: Clients }";
+    let others = "impl Shard {\n    pub fn restore(&mut self) {}\n    pub fn look(&self) {}\n    pub(super) fn a(&self) {}\n}\n\
+                  impl Shard {\n    pub fn has_work(&mut self) {}\n    pub fn gauges(self) -> G {}\n}\n\
+                  pub struct Shard {\n    clients: Clients,\n    pub(crate) router: Router,\n}";
+    check_lines(
+        shard_entry::other_ways_in,
+        &[
+            ("src/shard/mod.rs", door, &[]),
+            ("src/shard/a.rs", others, &[2, 3, 7, 8, 12]),
+            ("src/conn/a.rs", others, &[]),
+        ],
     );
 }

@@ -4,6 +4,7 @@ import { ask, clientPath } from "../api.js";
 import { bytes, count, moment, plural, seconds, span } from "../format.js";
 import { placeOf, usePoll } from "../hooks.js";
 import { ActionButton, Facts, Heading, Name, ProblemNote, State, Table, useSession } from "../ui.jsx";
+import { subscriptionOptions } from "./subscriptions.jsx";
 import { Trace } from "./trace.jsx";
 
 export function Client({ parts: [id] }) {
@@ -123,9 +124,13 @@ function Filters({ id, total }) {
       <Table
         caption="Subscriptions of this client"
         empty="It is subscribed to nothing."
-        rows={data?.filters ?? []}
-        keyOf={(filter) => filter}
-        columns={[{ title: "Filter", cell: (filter) => <a href={placeOf("subscriptions", [], { filter })}><Name text={filter} full /></a> }]}
+        rows={data?.subscriptions ?? []}
+        keyOf={({ filter }) => filter}
+        columns={[
+          { title: "Filter", cell: ({ filter }) => <a href={placeOf("subscriptions", [], { filter })}><Name text={filter} full /></a> },
+          { title: "QoS", number: true, cell: (row) => row.qos },
+          { title: "Options", wide: true, cell: subscriptionOptions },
+        ]}
       />
       {(data?.next !== undefined || skips.length > 1) && (
         <nav class="pager" aria-label="Pages of subscriptions">

@@ -3,12 +3,12 @@ import { useEffect, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { count, isNetwork } from "../format.js";
 import { rememberQuery, usePages, useSettled } from "../hooks.js";
-import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, State, Table } from "../ui.jsx";
+import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, SEARCH_GOES_ON, State, Table } from "../ui.jsx";
 
 const ROWS = 50;
 
 export function Clients({ query }) {
-  const [wanted, setWanted] = useState({ prefix: "", user: "", address: "", connected: "", ...query });
+  const [wanted, setWanted] = useState({ contains: "", prefix: "", user: "", address: "", connected: "", ...query });
   const settled = useSettled(wanted);
   const isHalf = settled.address !== "" && !isNetwork(settled.address);
   const asked = isHalf ? { ...settled, address: "" } : settled;
@@ -20,7 +20,8 @@ export function Clients({ query }) {
     <>
       <Heading title="Clients" />
       <form class="filters" role="search" aria-label="Clients" onSubmit={(event) => event.preventDefault()}>
-        <Field label="Client id begins with" value={wanted.prefix} onInput={set("prefix")} type="search" search />
+        <Field label="Client id contains" value={wanted.contains} onInput={set("contains")} type="search" search />
+        <Field label="Begins with" value={wanted.prefix} onInput={set("prefix")} type="search" />
         <Field label="User" value={wanted.user} onInput={set("user")} />
         <Field label="Address or network" value={wanted.address} onInput={set("address")} placeholder="192.0.2.0/24" hint={isHalf ? "Not a whole address yet: it is left out." : undefined} />
         <Choice
@@ -37,7 +38,7 @@ export function Clients({ query }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Clients"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? "None so far: Next looks further." : "No client is like that."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "No client is like that."}
         rows={pages.rows}
         keyOf={(row) => row.client_id}
         columns={[

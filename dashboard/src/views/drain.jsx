@@ -25,12 +25,15 @@ export function Drain() {
       {data && (
         <Facts
           facts={[
-            ["Clients still connected", <span role="status">{count(data.clients_connected)}</span>],
+            ["Clients still connected", count(data.clients_connected)],
             ["Asked to go", data.clients_per_s !== undefined && `${plural(data.clients_per_s, "client")} a second`],
             ["Told to go to", data.server_reference !== undefined && <Name text={data.server_reference} full />],
           ]}
         />
       )}
+      <p class="unseen" role="status">
+        {data?.draining && (data.clients_connected === 0 ? "All clients have gone." : "The broker is being emptied.")}
+      </p>
       {data?.draining && (
         <ActionButton
           label="Take clients again"

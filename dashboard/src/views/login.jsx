@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { ask, path } from "../api.js";
 import { Field, ProblemNote } from "../ui.jsx";
 
-export function LogIn({ enter }) {
+export function LogIn({ enter, hasEnded }) {
   const [user, setUser] = useState("");
   const [password, setPassword] = useState("");
   const [state, setState] = useState({});
@@ -30,6 +30,11 @@ export function LogIn({ enter }) {
           <img src="icon.svg" alt="" width="32" height="32" /> dunlin
         </h1>
         <p class="hint">Log in to the broker’s dashboard.</p>
+        {hasEnded && !state.problem && (
+          <p class="note" role="alert">
+            Your login has ended: its time was over, somebody has ended it or changed the users, or the broker was started again. Log in to go on where you were.
+          </p>
+        )}
         <ProblemNote problem={state.problem} />
         <Field label="Name" value={user} onInput={setUser} autocomplete="username" required />
         <Field label="Password" type="password" value={password} onInput={setPassword} autocomplete="current-password" required />

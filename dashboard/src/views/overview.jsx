@@ -2,9 +2,9 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { get, path } from "../api.js";
 import { bytes, compact, count, plural, span, visible } from "../format.js";
-import { placeOf, usePoll } from "../hooks.js";
-import { useLatency } from "../latency.js";
+import { placeOf, usePoll, useRates } from "../hooks.js";
 import { Plot } from "../plot.jsx";
+import { lastKnown } from "../series.js";
 import { Badge, Heading, ProblemNote, Table } from "../ui.jsx";
 
 const EVERY_MS = 5000;
@@ -63,7 +63,6 @@ export function Overview() {
   const { data, problem } = usePoll(path("overview"), EVERY_MS);
   const drain = usePoll(path("drain"), EVERY_MS).data;
   const history = useHistory();
-  const latency = useLatency(2 * EVERY_MS);
   const last = (name) => history.columns?.[name].at(-1);
   const rate = (name) => (last(name) === undefined ? "–" : `${compact(last(name))}/s`);
   return (
@@ -83,15 +82,9 @@ export function Overview() {
           <Card title="Clients" href={placeOf("clients")} value={count(data.clients_connected)} more={`connected, ${count(data.clients_disconnected)} away`} />
           <Card title="Messages in" href={placeOf("topics")} value={rate("messages_received_per_s")} more={`${compact(data.messages_received)} since the start`} />
           <Card title="Messages out" value={rate("messages_sent_per_s")} more={`${compact(data.messages_sent)} since the start`} />
-          <Card title="Dropped" value={rate("messages_dropped_per_s")} more={`${compact(sumOf(data.messages_dropped))} since the start`} />
+          <Card title="Dropped" href={placeOf("top", [], { by: "dropped" })} value={rate("messages_dropped_per_s")} more={`${compact(sumOf(data.messages_dropped))} since the start`} />
           <Card title="Queued" href={placeOf("top")} value={compact(data.queued_messages)} more={`${bytes(data.queued_bytes)} wait for clients`} />
-          {latency && (
-            <Card
-              title="Acknowledged"
-              value={latency.most ? milliseconds(latency.most) : "–"}
-              more={latency.isFirst ? "Looking…" : latency.most ? `99 of 100; half within ${milliseconds(latency.half)}` : "no QoS 1 or 2 message lately"}
-            />
-          )}
+          <Card title="Acknowledged" {...acknowledged(history.columns)} />
           <Card title="Memory" value={bytes(history.latest?.resident_bytes)} more="in RAM" />
           <Card
             title="Cores"
@@ -116,18 +109,25 @@ export function Overview() {
   );
 }
 
-function milliseconds({ seconds, sign }) {
-  const value = seconds < 1 ? `${Number((seconds * 1000).toPrecision(2))} ms` : `${seconds.toFixed(1)} s`;
-  return sign ? `${sign} ${value}` : value;
+const took = (ms) => (ms === null || ms === undefined ? "–" : ms < 1000 ? `${Number(ms.toPrecision(2))} ms` : `${(ms / 1000).toFixed(1)} s`);
+
+// What the last sample in which an acknowledgement was timed says of it, the one that the plot tells too; and when that was, where it is not the last.
+function acknowledged(columns) {
+  if (!columns || columns.at_ms.length === 0) return { value: "–", more: "Looking…" };
+  const at = lastKnown(columns.ack_most_ms);
+  if (at === undefined) return { value: "–", more: "none timed in the last hour; one message of 64 is timed" };
+  const agoMs = columns.at_ms.at(-1) - columns.at_ms[at];
+  return { value: took(columns.ack_most_ms[at]), more: `99 of 100; half within ${took(columns.ack_half_ms[at])}${agoMs > 0 ? `; ${span(agoMs)} ago` : ""}` };
 }
 
+// Nothing is shown as nothing.
+const known = (format) => (value) => (value === null || value === undefined ? "–" : format(value));
 const sumOf = (dropped) => dropped.reduce((sum, { messages }) => sum + messages, 0);
 
 function Plots({ columns }) {
   const times = useMemo(() => columns.at_ms.map((ms) => ms / 1000), [columns.at_ms]);
-  const took = (ms) => (ms === null || ms === undefined ? "–" : milliseconds({ seconds: ms / 1000 }));
-  const whole = (value) => compact(Math.round(value * 10) / 10);
-  if (times.length === 0) return <p class="empty">The first sample comes within ten seconds.</p>;
+  const whole = known((value) => compact(Math.round(value * 10) / 10));
+  if (times.length < 2) return <p class="empty">The plots begin with two samples, within fifteen seconds.</p>;
   const plot = (title, format, ...series) => (
     <Plot title={title} format={format} isBytes={format === bytes} times={times} series={series.map(([name, column, tone]) => ({ name, tone, values: columns[column] }))} />
   );
@@ -141,7 +141,7 @@ function Plots({ columns }) {
         {plot("Dropped a second", whole, ["Dropped", "messages_dropped_per_s", "tone3"])}
         {plot("Messages queued", whole, ["Queued", "queued_messages", "tone4"])}
         {plot("Memory", bytes, ["In RAM", "memory_bytes", "tone2"])}
-        {plot("Cores used", (value) => value.toFixed(2), ["Cores", "cores_used", "tone4"])}
+        {plot("Cores used", known((value) => value.toFixed(2)), ["Cores", "cores_used", "tone4"])}
         {plot("Network a second", bytes, ["In", "bytes_received_per_s", "tone1"], ["Out", "bytes_sent_per_s", "tone2"])}
       </div>
     </section>
@@ -150,18 +150,32 @@ function Plots({ columns }) {
 
 const unknown = (failed) => (failed ? "Not known." : "Looking…");
 
-const Drops = ({ dropped, failed }) => (
-  <Table
-    caption="Dropped messages by reason, since the start"
-    empty={dropped ? "No message was dropped since the start." : unknown(failed)}
-    rows={dropped ?? []}
-    keyOf={(row) => row.reason}
-    columns={[
-      { title: "Reason", cell: (row) => row.reason.replaceAll("_", " ") },
-      { title: "Messages", number: true, cell: (row) => count(row.messages) },
-    ]}
-  />
-);
+// A reason that has not happened yet is left out of an answer.
+const COUNTED_BY_REASON = { keyOf: (row) => row.reason, isWhole: true };
+
+function Drops({ dropped, failed }) {
+  const rates = useRates(dropped, ["messages"], COUNTED_BY_REASON);
+  return (
+    <>
+      <Table
+        caption="Dropped messages by reason"
+        empty={dropped ? "No message was dropped since the start." : unknown(failed)}
+        rows={dropped ?? []}
+        keyOf={(row) => row.reason}
+        columns={[
+          { title: "Reason", cell: (row) => row.reason.replaceAll("_", " ") },
+          { title: "A second", number: true, cell: (row) => known(compact)(rates.get(row.reason)?.messages) },
+          { title: "Since the start", number: true, cell: (row) => count(row.messages) },
+        ]}
+      />
+      {dropped?.length > 0 && (
+        <p class="hint">
+          <a href={placeOf("top", [], { by: "dropped" })}>Which clients lose messages</a>
+        </p>
+      )}
+    </>
+  );
+}
 
 const Threads = ({ threads, failed }) => (
   <Table

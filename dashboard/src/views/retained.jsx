@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ask, path } from "../api.js";
 import { bytes, moment, plural } from "../format.js";
 import { rememberQuery, usePages, useSettled } from "../hooks.js";
-import { ActionButton, Field, Heading, Name, Pager, Payload, PayloadForms, ProblemNote, Table } from "../ui.jsx";
+import { ActionButton, Field, Heading, Name, Pager, Payload, PayloadForms, ProblemNote, Properties, SEARCH_GOES_ON, Table } from "../ui.jsx";
 
 const ROWS = 50;
 // A topic name is a filter of itself alone: none has a wildcard.
@@ -43,12 +43,12 @@ export function Retained({ query }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Retained messages"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : "No retained message matches."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "No retained message matches."}
         rows={pages.rows}
         keyOf={(row) => row.topic}
         columns={[
           { title: "Topic", cell: (row) => <Name text={row.topic} full /> },
-          { title: "Value", cell: (row) => <Payload message={row} form={form} /> },
+          { title: "Value", cell: (row) => <><Payload message={row} form={form} /><Properties message={row} /></> },
           { title: "Size", number: true, wide: true, cell: (row) => bytes(row.payload_bytes) },
           { title: "QoS", number: true, wide: true, cell: (row) => row.qos },
           { title: "Ends", wide: true, cell: (row) => (row.expires_at_ms ? moment(row.expires_at_ms) : "never") },

@@ -43,7 +43,7 @@ export function Settings() {
         rows={rows}
         keyOf={(row) => row.name}
         columns={[
-          { title: "Setting", cell: (row) => <Setting row={row} /> },
+          { title: "Setting", cell: (row) => <code>{row.name}</code> },
           { title: "Value", cell: (row) => (row.value === "" ? <i class="hint">(none)</i> : <Name text={row.value} full />) },
           { title: "From", wide: true, cell: (row) => <span class={row.source === "default" ? "hint" : ""}>{row.source}</span> },
           { title: "Changes", wide: true, cell: (row) => (row.reloadable ? "with a reload" : "with a start") },
@@ -52,14 +52,6 @@ export function Settings() {
     </>
   );
 }
-
-// Where there is room for two columns alone, only what somebody has set says where.
-const Setting = ({ row: { name, source } }) => (
-  <>
-    <code>{name}</code>
-    {source !== "default" && <span class="narrow hint">{source}</span>}
-  </>
-);
 
 const Outcome = ({ reloaded: { changed, needs_start: needsStart } }) => (
   <div class="note">

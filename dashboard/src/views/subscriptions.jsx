@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { count } from "../format.js";
 import { placeOf, rememberQuery, usePages, useSettled } from "../hooks.js";
-import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, State, Table } from "../ui.jsx";
+import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, SEARCH_GOES_ON, State, Table } from "../ui.jsx";
 
 const KINDS = [
   ["topic", "Who gets this topic"],
@@ -58,7 +58,7 @@ function Audience({ query }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Subscriptions"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : "Nobody is."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "Nobody is."}
         rows={pages.rows}
         keyOf={(row) => JSON.stringify([row.client_id, row.filter])}
         columns={[
@@ -66,7 +66,7 @@ function Audience({ query }) {
           { title: "Filter", cell: (row) => <Name text={row.filter} full /> },
           { title: "QoS", number: true, cell: (row) => row.qos },
           { title: "State", wide: true, cell: (row) => <State connected={row.connected} /> },
-          { title: "Options", wide: true, cell: options },
+          { title: "Options", wide: true, cell: subscriptionOptions },
         ]}
       />
       <Pager pages={pages} what="subscriptions" />
@@ -74,7 +74,8 @@ function Audience({ query }) {
   );
 }
 
-function options(row) {
+// What was asked for with a subscription, beside its QoS.
+export function subscriptionOptions(row) {
   const words = [
     row.no_local && "not its own",
     row.retain_as_published && "RETAIN as published",
@@ -91,7 +92,7 @@ function Groups({ show }) {
       <ProblemNote problem={pages.problem} />
       <Table
         caption="Shared subscriptions"
-        empty={pages.loading ? "Looking…" : pages.problem ? "" : "There is no shared subscription."}
+        empty={pages.loading ? "Looking…" : pages.problem ? "" : pages.forward ? SEARCH_GOES_ON : "There is no shared subscription."}
         rows={pages.rows}
         keyOf={(row) => row.filter}
         columns={[

@@ -4,7 +4,7 @@ import { path } from "../api.js";
 import { bytes, clock, plural } from "../format.js";
 import { rememberQuery } from "../hooks.js";
 import { streamWords, useStream } from "../stream.js";
-import { Badge, Check, ClientLink, Field, Heading, Name, Payload, PayloadForms, ProblemNote } from "../ui.jsx";
+import { Badge, Check, ClientLink, Field, Heading, Name, Payload, PayloadForms, ProblemNote, Properties } from "../ui.jsx";
 import { Publish } from "./publish.jsx";
 
 const SHOWN_MAX = 200;
@@ -15,11 +15,20 @@ export function Tail({ query }) {
   const [form, setForm] = useState("text");
   const [isPaused, setPaused] = useState(false);
   const [seen, setSeen] = useState({ messages: [], total: 0, skipped: 0 });
+  const [held, setHeld] = useState();
+  const pause = (value) => {
+    setPaused(value);
+    setHeld(value ? seen : undefined);
+  };
   const stream = useStream();
   const { start, stop, running, open, quiet, problem } = stream;
+  // What the stream is of, whatever stands in the field by now.
+  const [watched, setWatched] = useState("");
   const begin = (event) => {
     event?.preventDefault();
     rememberQuery("tail", { filter });
+    setWatched(filter);
+    pause(false);
     setSeen({ messages: [], total: 0, skipped: 0 });
     start(path("tail", { filter, seconds: SECONDS }), SECONDS, (_, { messages, skipped }) =>
       setSeen((known) => ({
@@ -32,32 +41,29 @@ export function Tail({ query }) {
   useEffect(() => {
     if (query.filter) begin();
   }, []);
-  const [held, setHeld] = useState();
-  const pause = (value) => {
-    setPaused(value);
-    setHeld(value ? seen : undefined);
-  };
   const { messages } = held ?? seen;
   return (
     <>
       <Heading title="Live tail" />
       <form class="filters" onSubmit={begin}>
         <Field label="Topic filter" value={filter} onInput={setFilter} placeholder="plant/+/temperature" required search />
-        {running ? (
+        {(!running || filter !== watched) && (
+          <button key="watch" type="submit" class="primary">
+            {running ? "Watch this" : "Watch"}
+          </button>
+        )}
+        {running && (
           <button key="stop" type="button" onClick={stop}>
             Stop
-          </button>
-        ) : (
-          <button key="watch" type="submit" class="primary">
-            Watch
           </button>
         )}
         <Check label="Pause the list" checked={isPaused} onChange={pause} />
         <PayloadForms form={form} setForm={setForm} />
       </form>
+      <Publish />
       <ProblemNote problem={problem} />
-      <p class="hint" role="status">
-        {running && !quiet ? (open ? "Watching. " : "Beginning… ") : streamWords(stream, "The hour is over.")}
+      <p class="hint">
+        <span role="status">{running && !quiet ? (open ? <>Watching <Name text={watched} full />. </> : "Beginning… ") : streamWords(stream, "The hour is over.")}</span>
         {seen.total > 0 && `${plural(seen.total, "message")} came. `}
         {seen.skipped > 0 && `${plural(seen.skipped, "message")} more came too fast to be shown.`}
       </p>
@@ -73,10 +79,10 @@ export function Tail({ query }) {
               </span>
             </p>
             <Payload message={message} form={form} />
+            <Properties message={message} />
           </li>
         ))}
       </ol>
-      <Publish />
       <p class="hint">
         The broker shows what it routes while this page is open, for an hour at most: up to 250 messages a second, the first 1,024 bytes of each. The log notes
         who watches what. # does not match topics that begin with $.

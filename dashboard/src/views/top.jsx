@@ -20,12 +20,12 @@ const BUSY = [
   ["bytes_sent", "Most bytes to them", bytes],
 ];
 
-export const Top = () => (
+export const Top = ({ query }) => (
   <>
     <Heading title="Slow and busy" />
     <div class="two">
-      <First title="Slow consumers" orders={SLOW} empty="No client leaves anything of that." />
-      <First title="Busiest clients" orders={BUSY} empty="Nothing was counted yet." />
+      <First title="Slow consumers" orders={SLOW} wanted={query.by} empty="No client leaves anything of that." />
+      <First title="Busiest clients" orders={BUSY} wanted={query.by} empty="Nothing was counted yet." />
     </div>
     <p class="hint">
       Messages, bytes and drops of each client are counted while somebody looks at a list of them, and for a minute after. Queues are always known.
@@ -33,8 +33,8 @@ export const Top = () => (
   </>
 );
 
-function First({ title, orders, empty }) {
-  const [by, setBy] = useState(orders[0][0]);
+function First({ title, orders, wanted, empty }) {
+  const [by, setBy] = useState(orders.some(([order]) => order === wanted) ? wanted : orders[0][0]);
   const { data, problem } = usePoll(path("top", { by, limit: 20 }), 3000);
   const [, name, format] = orders.find(([order]) => order === by);
   const most = data?.clients[0]?.value ?? 1;

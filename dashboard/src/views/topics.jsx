@@ -1,9 +1,9 @@
 // The busiest topics as a tree, with what each branch comes to.
-import { useMemo, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { bytes, compact, count, plural, span, visible } from "../format.js";
-import { placeOf, usePoll } from "../hooks.js";
-import { Choice, Field, Heading, Name, ProblemNote } from "../ui.jsx";
+import { placeOf, useNarrow, usePoll, useRates, useSettled } from "../hooks.js";
+import { Below, Choice, Field, Heading, Name, ProblemNote } from "../ui.jsx";
 
 const ORDERS = [
   ["messages", "Most messages"],
@@ -12,19 +12,21 @@ const ORDERS = [
 ];
 const TOPICS_MAX = 256;
 
-// Branches with the sums of what is in them.
-function treeOf(topics, wanted) {
+// Branches with the sums of what is in them. `rates` is by topic; what is not known of any topic of a branch is not known of the branch.
+function treeOf(topics, rates) {
   const root = { children: new Map() };
   for (const topic of topics) {
-    if (wanted && !topic.topic.toLowerCase().includes(wanted)) continue;
+    const { messages: rate, bytes: bytesRate } = rates.get(topic.topic) ?? {};
     let node = root;
     let way = "";
     for (const [depth, level] of topic.topic.split("/").entries()) {
       way = depth === 0 ? level : `${way}/${level}`;
-      if (!node.children.has(level)) node.children.set(level, { level, way, children: new Map(), rate: 0, bytes: 0, topics: 0, lastAgo: Infinity });
+      if (!node.children.has(level)) node.children.set(level, { level, way, children: new Map(), messages: 0, bytes: 0, topics: 0, lastAgo: Infinity });
       node = node.children.get(level);
-      node.rate += topic.messages_per_s;
-      node.bytes += topic.bytes_per_s;
+      if (rate !== undefined) node.rate = (node.rate ?? 0) + rate;
+      if (bytesRate !== undefined) node.bytesRate = (node.bytesRate ?? 0) + bytesRate;
+      node.messages += topic.messages;
+      node.bytes += topic.bytes;
       node.topics += 1;
       node.lastAgo = Math.min(node.lastAgo, topic.last_ago_ms);
     }
@@ -46,7 +48,7 @@ function joined(node) {
 
 // Which of two branches comes first, by what they come to.
 const FIRST = {
-  messages: (left, right) => right.rate - left.rate,
+  messages: (left, right) => right.messages - left.messages,
   bytes: (left, right) => right.bytes - left.bytes,
   last: (left, right) => left.lastAgo - right.lastAgo,
 };
@@ -59,12 +61,26 @@ export function* rowsOf(node, isOpen, by, depth = 0) {
   }
 }
 
+// A topic that lost its place among those that are counted, and has it again, is counted anew.
+const COUNTED_BY_TOPIC = { keyOf: (row) => row.topic, isSameCount: (now, before) => now.overcount === before.overcount };
+
 export function Topics() {
   const [by, setBy] = useState("messages");
   const [wanted, setWanted] = useState("");
+  const settled = useSettled(wanted);
   const [turned, setTurned] = useState(new Set());
-  const { data, problem } = usePoll(path("topics", { by, limit: TOPICS_MAX }), 3000);
-  const root = useMemo(() => treeOf(data?.topics ?? [], wanted.toLowerCase()), [data, wanted]);
+  const { data, problem } = usePoll(path("topics", { by, contains: settled, limit: TOPICS_MAX }), 3000);
+  const rates = useRates(data?.topics, ["messages", "bytes"], COUNTED_BY_TOPIC);
+  // What was found before stays until what is searched for now has an answer.
+  const last = useRef();
+  last.current = data ?? last.current;
+  const shown = last.current;
+  const root = useMemo(() => treeOf(shown?.topics ?? [], rates), [shown, rates]);
+  const search = (text) => {
+    // What was turned over is another thing while all is open.
+    if ((text === "") !== (wanted === "")) setTurned(new Set());
+    setWanted(text);
+  };
   // The first level is open, all where something is searched for, and what somebody has turned over is the other way.
   const isOpen = (node) => (node.depth < 1 || wanted !== "") !== turned.has(node.way);
   const turn = (node) => {
@@ -77,87 +93,89 @@ export function Topics() {
     <>
       <Heading title="Topics" />
       <form class="filters" role="search" aria-label="Topics" onSubmit={(event) => event.preventDefault()}>
-        <Field label="Topic contains" type="search" value={wanted} onInput={setWanted} search />
+        <Field label="Topic contains" type="search" value={wanted} onInput={search} hint="Letter by letter." search />
         <Choice label="Order" value={by} onChange={setBy} options={ORDERS} />
       </form>
       <ProblemNote problem={problem} stale={data !== undefined} />
-      {rows.length === 0 ? (
-        <p class="empty">{data ? "No message since counting began. It counts while this page is open." : "Looking…"}</p>
-      ) : (
-        <Tree rows={rows} isOpen={isOpen} turn={turn} />
-      )}
-      {data && (
+      {rows.length === 0 ? <p class="empty">{shown ? none(settled) : problem ? "" : "Looking…"}</p> : <Tree rows={rows} isOpen={isOpen} turn={turn} />}
+      {shown && (
         <p class="hint">
-          The {plural(data.topics.length, "first topic")} of those that clients publish on, counted for {span(data.counted_ms)}: while somebody looks, and for a minute
-          after. Rates are averages of that time.
+          {settled === "" ? `The ${plural(shown.topics.length, "first topic")} of those` : `${plural(shown.topics.length, "topic")} of those`} that clients publish on, counted for{" "}
+          {span(shown.counted_ms)}: while somebody looks, and for a minute after. The busiest are counted, 512 on each shard. What a branch comes to is the sum of the topics
+          that are shown. Rates are of the last three seconds.
         </p>
       )}
     </>
   );
 }
 
-const Tree = ({ rows, isOpen, turn }) => (
-  <div class="scroll" role="region" aria-label="Topics" tabIndex={0}>
-    <table class="tree">
-      <caption class="unseen">Topics by level</caption>
-      <thead>
-        <tr>
-          <th scope="col">Topic</th>
-          <th scope="col" class="number">
-            Messages/s
-          </th>
-          <th scope="col" class="number wide">
-            Bytes/s
-          </th>
-          <th scope="col" class="number wide">
-            Clients
-          </th>
-          <th scope="col" class="number wide">
-            Last
-          </th>
-          <th scope="col" class="wide">
-            Look
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map((node) => (
-          <Row key={`${node.way}`} node={node} isOpen={isOpen(node)} turn={() => turn(node)} />
-        ))}
-      </tbody>
-    </table>
-  </div>
-);
+const none = (contains) =>
+  contains === "" ? "No message since counting began. It counts while this page is open." : <>None of the topics that are counted contains <Name text={contains} full />.</>;
 
-function Row({ node, isOpen, turn }) {
-  const { topic, children, way, depth } = node;
-  const filter = topic ? way : `${way}/#`;
+function Tree({ rows, isOpen, turn }) {
+  const isNarrow = useNarrow();
   return (
-    <tr>
-      <th scope="row">
-        <span class={`level depth${Math.min(depth, 8)}`}>
-          {children.size > 0 ? (
-            <button type="button" class="turn" aria-expanded={isOpen} aria-label={`${visible(way)}: ${plural(node.topics, "topic")}`} onClick={turn}>
-              {isOpen ? "▾" : "▸"}
-            </button>
-          ) : (
-            <span class="leaf" aria-hidden="true" />
-          )}
-          <Name text={node.level} />
-          {children.size > 0 && <span class="hint">{count(node.topics)}</span>}
-        </span>
-        <span class={`narrow depth${Math.min(depth, 8)}`}>
-          <Looks filter={filter} topic={topic && way} />
-        </span>
-      </th>
-      <td class="number">{compact(node.rate)}</td>
-      <td class="number wide">{bytes(node.bytes)}</td>
-      <td class="number wide">{topic ? (topic.publishers >= 266 ? "266+" : count(topic.publishers)) : ""}</td>
-      <td class="number wide">{node.lastAgo < 1000 ? "now" : `${span(node.lastAgo)} ago`}</td>
-      <td class="wide">
-        <Looks filter={filter} topic={topic && way} />
-      </td>
-    </tr>
+    <div class="scroll" role="region" aria-label="Topics" tabIndex={0}>
+      <table class="tree">
+        <caption class="unseen">Topics by level</caption>
+        <thead>
+          <tr>
+            <th scope="col">Topic</th>
+            <th scope="col" class="number">
+              Messages/s
+            </th>
+            {!isNarrow && MORE.map((title) => <th key={title} scope="col" class="number">{title}</th>)}
+            {!isNarrow && <th scope="col">Look</th>}
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map((node) => (
+            <Row key={node.way} node={node} isOpen={isOpen(node)} turn={() => turn(node)} isNarrow={isNarrow} />
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+const MORE = ["Messages", "Bytes/s", "Clients", "Last"];
+
+// What stands under those.
+const more = ({ topic, messages, bytesRate, lastAgo }) => [
+  compact(messages),
+  bytes(bytesRate),
+  topic ? (topic.publishers >= 266 ? "266+" : count(topic.publishers)) : "",
+  lastAgo < 1000 ? "now" : `${span(lastAgo)} ago`,
+];
+
+function Row({ node, isOpen, turn, isNarrow }) {
+  const { topic, children, way, depth } = node;
+  // Whoever watches a branch watches all of it: a filter a/# matches a as well.
+  const filter = children.size > 0 ? `${way}/#` : way;
+  const looks = <Looks filter={filter} topic={topic && way} />;
+  return (
+    <>
+      <tr>
+        <th scope="row">
+          <span class={`level depth${Math.min(depth, 8)}`}>
+            {children.size > 0 ? (
+              <button type="button" class="turn" aria-expanded={isOpen} aria-label={`${visible(way)}: ${plural(node.topics, "topic")}`} onClick={turn}>
+                {isOpen ? "▾" : "▸"}
+              </button>
+            ) : (
+              <span class="leaf" aria-hidden="true" />
+            )}
+            <span class="unseen">{visible(way.slice(0, way.length - node.level.length))}</span>
+            <Name text={node.level} />
+            {children.size > 0 && <span class="hint">{count(node.topics)}</span>}
+          </span>
+        </th>
+        <td class="number">{node.rate === undefined ? "–" : compact(node.rate)}</td>
+        {!isNarrow && more(node).map((text, index) => <td key={MORE[index]} class="number">{text}</td>)}
+        {!isNarrow && <td>{looks}</td>}
+      </tr>
+      {isNarrow && <Below span={2} facts={[...more(node).map((text, index) => [MORE[index], text]), ["Look", looks]]} />}
+    </>
   );
 }
 

@@ -43,8 +43,8 @@ export function Trace({ query, title }) {
         )}
       </div>
       <ProblemNote problem={problem} />
-      <p class="hint" role="status">
-        {running && !quiet ? "Watching for ten minutes at most." : streamWords(stream, "The ten minutes are over.")}
+      <p class="hint">
+        <span role="status">{running && !quiet ? "Watching for ten minutes at most." : streamWords(stream, "The ten minutes are over.")}</span>
         {lost > 0 ? ` ${plural(lost, "line")} came too fast and were left out.` : ""}
       </p>
       {(running || rows.length > 0) && (

@@ -86,7 +86,7 @@ impl Drop for Broker {
 pub(crate) fn dunlin_program() -> PathBuf {
     let target = target_dir();
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--bin", "dunlin", "--target-dir"])
+        .args(["build", "--quiet", "--locked", "--workspace", "--bin", "dunlin", "--target-dir"])
         .arg(&target)
         .current_dir(workspace())
         .status();

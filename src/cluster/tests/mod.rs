@@ -1,8 +1,10 @@
 //! Tests of the cluster's parts together, driven by hand; chance is left to the simulator.
 
 mod link;
+mod link_stream;
 mod map;
 mod membership;
 mod owner;
 mod reader;
 mod script;
+mod view;

@@ -162,6 +162,9 @@ struct ClientsArguments {
     /// What their client ids begin with
     #[arg(long, default_value = "")]
     prefix: String,
+    /// What stands in their client ids
+    #[arg(long)]
+    contains: Option<String>,
     /// The user that somebody has verified
     #[arg(long)]
     user: Option<String>,
@@ -349,6 +352,7 @@ fn subscriptions(api: &Api, wanted: &SubscriptionsArguments) -> Result<Value, Ap
 
 fn clients(api: &Api, wanted: &ClientsArguments) -> Result<Value, ApiError> {
     let mut query = vec![("prefix", wanted.prefix.as_str())];
+    query.extend(wanted.contains.as_deref().map(|part| ("contains", part)));
     query.extend(wanted.user.as_deref().map(|user| ("user", user)));
     query.extend(wanted.address.as_deref().map(|address| ("address", address)));
     if wanted.connected || wanted.disconnected {

@@ -87,13 +87,20 @@ fn shape(text: &mut String, name: &str, schema: &Value) {
     if !meaning.is_empty() {
         let _ = writeln!(text, "{meaning}");
     }
-    if schema["properties"].as_object().is_none_or(serde_json::Map::is_empty) {
-        let kind = kind(schema);
-        if !kind.is_empty() {
-            let _ = writeln!(text, "\n{kind}");
+    // One that is put together has what its parts have.
+    let parts: Vec<&Value> = if schema["allOf"].is_array() { list(&schema["allOf"]).collect() } else { vec![schema] };
+    for part in parts {
+        if part["properties"].as_object().is_some_and(|fields| !fields.is_empty()) {
+            fields(text, part);
+        } else if part["$ref"].is_string() {
+            let _ = writeln!(text, "\nHas the fields of {}, too.", kind(part));
+        } else if !kind(part).is_empty() {
+            let _ = writeln!(text, "\n{}", kind(part));
         }
-        return;
     }
+}
+
+fn fields(text: &mut String, schema: &Value) {
     text.push_str("\n| field | type | meaning |\n|---|---|---|\n");
     let required: Vec<&Value> = list(&schema["required"]).collect();
     for (field, schema) in entries(&schema["properties"]) {

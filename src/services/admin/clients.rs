@@ -13,6 +13,7 @@ use super::asked::{NameInPath, Parameters, page_over_shards, paged_query};
 use super::broker::Dropped;
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
+use super::subscriptions::SubscriptionView;
 use crate::codec::Version;
 use crate::shard::command::{ClientDetails, ClientFilter, ClientSummary, ClientTraffic};
 use crate::shard::{Command, Reply, SessionFate};
@@ -23,6 +24,8 @@ paged_query! {
     ListQuery {
         /// What their client ids begin with.
         prefix: Option<String>,
+        /// What stands in their client ids, letter by letter.
+        contains: Option<String>,
         /// The user that somebody has verified, whole.
         user: Option<String>,
         /// An address or a network that their connections come from.
@@ -95,6 +98,7 @@ impl ListQuery {
         let network = self.address.as_deref().map(str::parse).transpose();
         Ok(ClientFilter {
             prefix: self.prefix.as_deref().unwrap_or_default().into(),
+            contains: self.contains.as_deref().unwrap_or_default().into(),
             user: self.user.as_deref().map(Into::into),
             network: network.map_err(|text: String| HttpProblem::bad_request(format!("address: {text}")))?,
             connected: self.connected,
@@ -272,6 +276,8 @@ pub(super) struct SubscriptionsQuery {
 pub(super) struct SubscriptionPage {
     /// Whole filters, `$share/...` included.
     filters: Vec<String>,
+    /// The same with what was asked for with each.
+    subscriptions: Vec<SubscriptionView>,
     /// Filters in all.
     total: u32,
     /// For `skip` of the next page; none after the last.
@@ -309,7 +315,9 @@ pub(super) async fn filters_of(
         Reply::Subscriptions { page, total } => {
             let shown = skip.saturating_add(page.len() as u32);
             let next = (!page.is_empty() && shown < total).then_some(shown);
-            Ok(Json(SubscriptionPage { filters: page.into_iter().map(Into::into).collect(), total, next }))
+            let filters = page.iter().map(|row| row.filter.to_string()).collect();
+            let subscriptions = page.into_iter().map(SubscriptionView::from).collect();
+            Ok(Json(SubscriptionPage { filters, subscriptions, total, next }))
         }
         other => Err(HttpProblem::of_reply(&other)),
     }

@@ -50,7 +50,7 @@ static FILES: [PageFile; FILES_COUNT] = [
 static TAGS: LazyLock<[String; FILES_COUNT]> = LazyLock::new(|| FILES.each_ref().map(|file| tag(file.plain)));
 
 /// What the page may do.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The routes of the API with those of the page.

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::access::{Operator, Viewer};
 use super::asked::{JsonBody, Paged as _, Parameters, paged_query};
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
+use super::properties::PropertiesView;
 use super::state::AdminState;
 use crate::codec::Forwarded;
 use crate::ids::Qos;
@@ -172,6 +173,8 @@ pub(super) struct RetainedRow {
     /// When it goes, in milliseconds since 1970; none stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<u64>,
+    #[serde(flatten)]
+    properties: PropertiesView,
 }
 
 /// A page of retained messages.
@@ -224,12 +227,13 @@ pub(super) async fn list_retained(
 
 impl From<RetainedSummary> for RetainedRow {
     fn from(message: RetainedSummary) -> Self {
-        let RetainedSummary { topic, qos, payload, payload_bytes, expires_at } = message;
+        let RetainedSummary { topic, qos, payload, payload_bytes, expires_at, properties } = message;
         let is_whole = payload.len() == payload_bytes as usize;
         let text = std::str::from_utf8(&payload).ok().filter(|_| is_whole).map(str::to_owned);
         let payload_base64 = text.is_none().then(|| STANDARD.encode(&payload));
         let expires_at_ms = expires_at.map(|at| at.0);
-        Self { topic: topic.into(), qos: qos as u8, payload: text, payload_base64, payload_bytes, expires_at_ms }
+        let (topic, qos, properties) = (topic.into(), qos as u8, properties.into());
+        Self { topic, qos, payload: text, payload_base64, payload_bytes, expires_at_ms, properties }
     }
 }
 

@@ -37,6 +37,7 @@ mod operated;
 mod origin;
 mod problem;
 mod process;
+mod properties;
 mod samples;
 mod server;
 mod shards;

@@ -26,6 +26,7 @@ use utoipa::IntoParams;
 use super::access::{Viewer, identify, origin};
 use super::asked::Parameters;
 use super::problem::{HttpProblem, ReadProblems};
+use super::properties::PropertiesView;
 use super::state::AdminState;
 use crate::limits::{TAIL_MAX_S, TAIL_MESSAGES_MAX};
 use crate::net::tail::{self, TailWatch};
@@ -54,7 +55,8 @@ const STEP: Duration = Duration::from_millis(250);
 const STEPS_PER_BEAT: u32 = 8;
 
 /// Messages on a topic filter, live, as server-sent events. Each event is `{"messages": [...], "skipped": N}`: messages with `at_ms`, `topic`, `qos`,
-/// `retain`, `client_id`, `payload` or `payload_base64` (the first 1,024 bytes) and `payload_bytes`; `skipped` is how many since the begin were too many to be shown.
+/// `retain`, `client_id`, `payload` or `payload_base64` (the first 1,024 bytes) and `payload_bytes`, and with `content_type`, `response_topic`, `user_properties` and
+/// `properties_left_out` as in `/api/v1/retained` (1,024 bytes in all); `skipped` is how many since the begin were too many to be shown.
 #[utoipa::path(
     get, path = "/api/v1/tail", operation_id = "tail", tag = "messages", params(TailQuery),
     responses(
@@ -146,10 +148,13 @@ fn now_ms() -> u64 {
 }
 
 fn shown((at_ms, message): (u64, TailedMessage)) -> Value {
-    let TailedMessage { topic, qos, retain, client_id, payload, payload_bytes } = message;
+    let TailedMessage { topic, qos, retain, client_id, properties, payload, payload_bytes } = message;
     let mut value = json!({
         "at_ms": at_ms, "topic": topic, "qos": qos as u8, "retain": retain, "client_id": client_id, "payload_bytes": payload_bytes,
     });
+    if let (Value::Object(all), Value::Object(of_message)) = (&mut value, json!(PropertiesView::from(properties))) {
+        all.extend(of_message);
+    }
     let is_whole = payload.len() as u64 == payload_bytes;
     match std::str::from_utf8(&payload).ok().filter(|_| is_whole) {
         Some(text) => value["payload"] = text.into(),

@@ -13,6 +13,7 @@ use super::access::Viewer;
 use super::asked::Parameters;
 use super::problem::{HttpProblem, ReadProblems};
 use super::state::AdminState;
+use crate::limits::TOPICS_SEEN_MAX;
 use crate::shard::command::{PAGE_MAX, TopBy, TopRow, TopicRow, TopicsBy, publishers_of};
 use crate::shard::{Command, Reply};
 
@@ -139,6 +140,8 @@ pub(super) struct TopicsQuery {
     /// What comes first; without it the busiest.
     #[param(inline)]
     by: Option<TopicOrder>,
+    /// What stands in their names, letter by letter: of all that are counted, those alone are listed.
+    contains: Option<String>,
     /// How many.
     #[param(minimum = 1, maximum = 256, default = 10)]
     limit: Option<u16>,
@@ -194,11 +197,13 @@ pub(super) async fn topics(
         TopicOrder::Last => TopicsBy::Last,
     };
     let (mut all, mut counted_ms) = (BTreeMap::new(), u64::MAX);
-    // Clients of several shards may publish on one topic: each shard is asked for all that may be among the first.
-    for reply in state.shards.ask_all(&Command::ListTopics { by, limit: PAGE_MAX }).await? {
+    // Clients of several shards may publish on one topic, and what is looked for may be the last of all: each shard is asked for all that it has.
+    // Names are looked through here, where no message waits for it.
+    let contains = query.contains.unwrap_or_default();
+    for reply in state.shards.ask_all(&Command::ListTopics { by, limit: TOPICS_SEEN_MAX as u16 }).await? {
         let Reply::Topics { rows, counted_ms: of_shard } = reply else { return Err(HttpProblem::of_reply(&reply)) };
         counted_ms = counted_ms.min(of_shard);
-        for row in rows {
+        for row in rows.into_iter().filter(|row| row.topic.contains(&*contains)) {
             add_topic(&mut all, row);
         }
     }

@@ -225,7 +225,8 @@ impl BridgeOpener<'_> {
             };
             skip += page.len() as u32;
             let is_empty = page.is_empty();
-            gone.extend(page.into_iter().filter(|known| !filters.iter().any(|(filter, _)| **filter == **known)));
+            let known = page.into_iter().map(|row| row.filter);
+            gone.extend(known.filter(|known| !filters.iter().any(|(filter, _)| **filter == **known)));
             if is_empty || skip >= total {
                 return gone;
             }

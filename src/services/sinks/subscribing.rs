@@ -70,7 +70,7 @@ async fn subscribed(context: &ConnectorContext, client_id: &str) -> Result<Vec<B
         match reply.map_err(|_| LocalError::Silent)? {
             Reply::Subscriptions { page, total } => {
                 let is_last = page.is_empty();
-                filters.extend(page);
+                filters.extend(page.into_iter().map(|row| row.filter));
                 if is_last || filters.len() >= total as usize {
                     return Ok(filters);
                 }

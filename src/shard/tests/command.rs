@@ -92,8 +92,9 @@ fn a_client_is_described_with_what_it_holds() {
     assert_eq!((connection.connected_ms, connection.keep_alive_s, connection.receive_maximum), (4_500, 60, 2));
     let subscriptions = |skip| Command::ListSubscriptions { client_id: "sub".into(), skip };
     let Reply::Subscriptions { page, total } = world.ask(0, subscriptions(0)) else { panic!() };
-    let mut filters: Vec<_> = page.iter().map(|filter| &**filter).collect();
+    let mut filters: Vec<_> = page.iter().map(|row| &*row.filter).collect();
     filters.sort_unstable();
+    assert!(page.iter().all(|row| &*row.client_id == "sub" && row.is_connected), "{page:?}");
     assert_eq!((filters, total), (vec!["$share/g/u", "t"], 2));
     assert_eq!(world.ask(0, subscriptions(2)), Reply::Subscriptions { page: Vec::new(), total: 2 });
     world.cut(sub);

@@ -8,7 +8,7 @@ use super::show::publish1;
 use crate::codec::{Connect, Packet};
 use crate::limits::{AUDIENCE_FILTERS_MAX, TRAFFIC_COUNTED_S};
 use crate::shard::command::{
-    Audience, ClientFilter, ClientTraffic, GroupRow, SubscriptionRow, TopBy, TopRow, TopicsBy,
+    Audience, ClientFilter, ClientTraffic, GroupRow, PAGE_MAX_BYTES, SubscriptionRow, TopBy, TopRow, TopicsBy,
 };
 use crate::shard::{ClientCursor, Command, Reply};
 
@@ -252,6 +252,11 @@ fn clients_are_looked_for_by_what_their_ids_begin_with_and_whether_they_are_ther
     };
     let trucks = ClientFilter { prefix: "truck-".into(), ..ClientFilter::default() };
     assert_eq!(count(trucks.clone()), 10);
+    let contains = |part: &str| ClientFilter { contains: part.into(), ..ClientFilter::default() };
+    for (part, found) in [("uck-1", 1), ("r-", 10), ("-3", 2), ("TRUCK", 0), ("", 20)] {
+        assert_eq!(count(contains(part)), found, "{part}");
+    }
+    assert_eq!(count(ClientFilter { contains: "-3".into(), ..trucks.clone() }), 1);
     assert_eq!(count(ClientFilter { connected: Some(false), ..trucks.clone() }), 4);
     assert_eq!(count(ClientFilter { connected: Some(true), ..ClientFilter::default() }), 16);
     assert_eq!(
@@ -260,6 +265,27 @@ fn clients_are_looked_for_by_what_their_ids_begin_with_and_whether_they_are_ther
         "nobody vouches for anybody here"
     );
     assert_eq!(count(ClientFilter { network: "127.0.0.1".parse().ok(), ..trucks }), 0, "nor has anybody an address");
+}
+
+#[test]
+fn a_search_in_long_client_ids_looks_through_so_many_bytes_at_a_time_and_at_all_of_them() {
+    let mut world = World::new();
+    let long = "x".repeat(PAGE_MAX_BYTES / 3);
+    for number in 0..10 {
+        world.connect(&v5_kept(&format!("{number}{long}")));
+    }
+    let filter = ClientFilter { contains: "9x".into(), ..ClientFilter::default() };
+    let (mut after, mut pages, mut found) = (None, 0, 0);
+    loop {
+        let command = Command::ListClients { after, limit: 256, filter: filter.clone() };
+        let Reply::Clients { page, next } = world.ask(0, command) else { panic!("no page") };
+        (pages, found, after) = (pages + 1, found + page.len(), next);
+        if next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, 1);
+    assert!(pages >= 4, "{pages} pages");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::harness::{World, v5};
 use super::show::publish;
 use super::will::will;
-use crate::codec::{Connect, Packet};
+use crate::codec::{Connect, Forwarded, Packet, Property, Publish};
 use crate::limits::{TAIL_MESSAGES_PER_TURN, TAIL_PAYLOAD_MAX_BYTES};
-use crate::shard::{Event, TailFilters, TailedMessage};
+use crate::shard::{Event, ShownProperties, TailFilters, TailedMessage};
 
 fn told(world: &mut World) -> Vec<TailedMessage> {
     let tailed = |event| if let Event::Tailed(message) = event { Some(message) } else { None };
@@ -30,6 +30,14 @@ fn what_is_watched_is_told_once_wherever_its_subscribers_are() {
     let message = &messages[0];
     assert_eq!((&*message.topic, message.payload.len()), ("a/1", TAIL_PAYLOAD_MAX_BYTES));
     assert_eq!(message.payload_bytes, long.len() as u64);
+    assert_eq!(message.properties, ShownProperties::default());
+    let mut block = Vec::new();
+    Property::ContentType("text/plain").write_to(&mut block);
+    Property::UserProperty("site", "7").write_to(&mut block);
+    let described = Publish { properties: Forwarded::from_clean_block(&block), ..publish("a/2", "on") };
+    world.send(near, &Packet::Publish(described));
+    let properties = told(&mut world).remove(0).properties;
+    assert_eq!((properties.content_type.as_deref(), properties.user.len()), (Some("text/plain"), 1));
     assert!(message.client_id.as_deref().is_some_and(|id| id.starts_with("near")), "{message:?}");
     world.watch(None);
     world.send(near, &Packet::Publish(publish("a/1", "after")));

@@ -1,10 +1,12 @@
 // Drives one mqtt.js client for a scenario of tests/clients (see ../words.rs).
 'use strict'
 
+const fs = require('node:fs')
 const readline = require('node:readline')
 const mqtt = require('mqtt')
 
 const V5 = 5
+const PROTOCOLS = { tcp: 'mqtt', tls: 'mqtts', websocket: 'ws', securewebsocket: 'wss' }
 
 function emit(event, fields) {
   process.stdout.write(JSON.stringify({ event, ...fields }) + '\n')
@@ -52,8 +54,9 @@ const commands = {
     const options = {
       host: c.host,
       port: c.port,
-      protocol: c.transport === 'websocket' ? 'ws' : 'mqtt',
-      ...(c.transport === 'websocket' ? { path: '/mqtt' } : {}),
+      protocol: PROTOCOLS[c.transport],
+      ...(c.transport.endsWith('websocket') ? { path: '/mqtt' } : {}),
+      ...(c.ca === null ? {} : { ca: fs.readFileSync(c.ca) }),
       protocolVersion: version,
       protocolId: version === 3 ? 'MQIsdp' : 'MQTT',
       clientId: c.id,

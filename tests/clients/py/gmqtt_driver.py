@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import sys
 
 import gmqtt
@@ -74,7 +75,8 @@ class Driver:
         client.on_subscribe = lambda client, mid, reasons, properties: emit("suback", reasons=list(reasons))
         client.on_unsubscribe = lambda client, mid, reasons: emit("unsuback", reasons=list(reasons))
         self.client = client
-        await client.connect(c["host"], c["port"], keepalive=c["keep_alive_s"], version=self.version)
+        context = ssl.create_default_context(cafile=c["ca"]) if c["ca"] else False
+        await client.connect(c["host"], c["port"], ssl=context, keepalive=c["keep_alive_s"], version=self.version)
 
     async def subscribe(self, c):
         subscriptions = [

@@ -11,6 +11,13 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from words import Aliases, emit, properties_of, to_bytes, to_text
 
 V5 = 5
+TRANSPORTS = {
+    "tcp": "tcp",
+    "tls": "tcp",
+    "websocket": "websockets",
+    "securewebsocket": "websockets",
+    "unix": "unix",
+}
 
 
 def filled(kind, **values):
@@ -50,10 +57,12 @@ class Driver:
             paho.CallbackAPIVersion.VERSION2,
             client_id=c["id"],
             protocol=self.version,
-            transport={"tcp": "tcp", "websocket": "websockets", "unix": "unix"}[c["transport"]],
+            transport=TRANSPORTS[c["transport"]],
             reconnect_on_failure=False,
             **arguments,
         )
+        if c["ca"]:
+            client.tls_set(ca_certs=c["ca"])
         client.on_connect = self.on_connect
         client.on_disconnect = self.on_disconnect
         client.on_message = self.on_message

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::World;
 use crate::ids::MessageId;
-use crate::shard::{RestoredLog, RestoredRetained, Turn};
+use crate::shard::{Input, RestoreStep, RestoredLog, RestoredRetained, RestoredSessions, Turn};
 use crate::store::state::LogState;
 
 impl World {
@@ -45,7 +45,8 @@ impl World {
             world.apply(shard);
         };
         for &(shard, log) in logs {
-            self.shards[shard].restore(&mut Turn { now: self.now, fx: &mut self.fx }, log, &[], &listeners);
+            let sessions = RestoredSessions { log, retained: &[], listeners: &listeners, lost: 0 };
+            self.restore_step(shard, RestoreStep::Sessions(&sessions));
             restored(self, shard);
         }
         // What one shard does, others hear of when all have everything.
@@ -53,7 +54,7 @@ impl World {
             self.hear(from, to, batch);
         }
         for &(shard, log) in logs {
-            self.shards[shard].restore_deliveries(&mut Turn { now: self.now, fx: &mut self.fx }, log);
+            self.restore_step(shard, RestoreStep::Deliveries(log));
             restored(self, shard);
         }
         self.run_until_idle();
@@ -62,8 +63,14 @@ impl World {
     /// Has a shard that nobody has used take over what the logs of all retain.
     pub(in crate::shard::tests) fn restore_retained(&mut self, shard: usize, retained: &[RestoredRetained]) {
         let log = RestoredLog { state: LogState::default(), messages: Vec::new(), lost: Vec::new() };
-        let turn = &mut Turn { now: self.now, fx: &mut self.fx };
-        self.shards[shard].restore(turn, &log, retained, &[]);
+        self.restore_step(
+            shard,
+            RestoreStep::Sessions(&RestoredSessions { log: &log, retained, listeners: &[], lost: 0 }),
+        );
+    }
+
+    fn restore_step(&mut self, shard: usize, step: RestoreStep<'_>) {
+        self.shards[shard].handle(&mut Turn { now: self.now, fx: &mut self.fx }, Input::Restore(step));
     }
 
     /// Has a shard go on with what its durable log sent to others. Returns how many messages it sends again.
