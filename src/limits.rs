@@ -689,5 +689,14 @@ pub const SN_TRIES_OF_TOPIC_MAX: u8 = 3;
 /// Bytes that the kernel keeps of datagrams that have come, and of those that leave; beyond it they are lost, and their senders send them
 /// again. What the machine does not allow (`net.core.rmem_max`) is as much as it allows.
 pub const DATAGRAM_SOCKET_BYTES: u32 = 4 * 1024 * 1024;
+/// Default of `--sn-keep-alive`: half a day.
+pub const SN_KEEP_ALIVE_DEFAULT_S: u16 = 43_200;
+/// How long a client that says "congestion" is left alone, in seconds; it is asked again then. `T_WAIT` of MQTT-SN 1.2 is five minutes, made
+/// for a gateway that many clients burden.
+pub const SN_WAIT_S: u32 = 60;
 /// Silence after which whoever only publishes, without connecting, is forgotten, in seconds.
 pub const SN_PUBLISHER_IDLE_S: u32 = 10;
+/// Default of `--sn-max-publishers`: a hundred new ones a second, each of which is remembered for [`SN_PUBLISHER_IDLE_S`].
+pub const SN_PUBLISHERS_DEFAULT: u32 = 1_000;
+/// Most `--sn-max-publishers`: each takes a connection.
+pub const SN_PUBLISHERS_MAX: u32 = 1_000_000;
