@@ -282,8 +282,17 @@ pub const ADMIN_REPLY_MAX_S: u64 = 5;
 pub const CONNECTOR_STOP_MAX_S: u64 = 3;
 /// Bytes that wait for one side of a bridge before the other side is not heard.
 pub const BRIDGE_OUT_MAX_BYTES: usize = 256 * 1024;
+/// How often in a row another broker may have no room for a message, while it takes others, before the message is left out.
+pub const BRIDGE_REFUSALS_MAX: u8 = 3;
 /// How often a bridge that is not at its first address looks whether that is there again, in seconds.
 pub const BRIDGE_PRIMARY_AGAIN_S: u64 = 20;
+/// ... and how rarely, where that takes connections and no bridge: twice as long each time up to an hour.
+pub const BRIDGE_PRIMARY_AGAIN_MAX_S: u64 = 3_600;
+/// How long a connection has to last for its address to be one that works, in seconds.
+pub const BRIDGE_WORKS_AFTER_S: u64 = 30;
+/// Bytes of messages that may come from one side of a bridge before it has answered what a bridge begins with: what it may send without a
+/// word of ours, `max_inflight` messages and what of QoS 0 it has, and no flood.
+pub const BRIDGE_EARLIER_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// How long a scrape of metrics waits for a shard, in milliseconds: then it shows the numbers that it has of it.
 pub const METRICS_REPLY_MAX_MS: u64 = 1_000;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long

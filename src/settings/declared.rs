@@ -105,7 +105,7 @@ super::declare_settings! {
 
         /// Largest payload of a client's message.
         ///
-        /// A larger one is refused, with 0x97 in MQTT 5.0, and its client stays connected; a packet above max_packet_size closes
+        /// A larger one is refused, with 0x83 in MQTT 5.0, and its client stays connected; a packet above max_packet_size closes
         /// the connection. A will with a larger one is left out.
         message_size_max_bytes: u32 = Setting::number(
             "max-message-size", Bytes, 1, limits::PACKET_SIZE_MAX_BYTES as u64, limits::PACKET_SIZE_MAX_BYTES as u64,
