@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{Config, Listener, LogTarget, Problem, Storage};
+use super::{BridgeTopic, Config, Listener, LogTarget, Problem, Storage};
 use crate::auth::Policy;
 use crate::settings::{
     AnonymousAccess, CertificateUser, ClientCertificates, ListenerKind, ListenerSettings, Machine, Unit,
@@ -19,6 +19,7 @@ pub(super) fn warnings(config: &Config, machine: &Machine) -> Vec<String> {
     warnings.extend(half_open(config));
     warnings.extend(config.listeners.iter().filter_map(trusts_nobody));
     warnings.extend(unknown_listeners(config));
+    warnings.extend(lowered_by_bridges(config));
     let values = &config.settings;
     let packet = values.packet_size_max_bytes as u64;
     for (path, bytes) in [
@@ -75,6 +76,20 @@ fn more_than_there_is(config: &Config, memory: u64) -> Option<String> {
             memory >> 20
         )
     })
+}
+
+/// Bridges that bring messages of a higher QoS than this broker takes.
+fn lowered_by_bridges(config: &Config) -> Vec<String> {
+    let qos_max = config.settings.qos_max;
+    let is_lowered = |topic: &BridgeTopic| topic.direction.comes_in() && topic.qos as u16 > qos_max;
+    let lowered = config.bridges.iter().filter(|bridge| bridge.topics.iter().any(is_lowered));
+    let told = lowered.map(|bridge| {
+        let name = &bridge.name;
+        format!(
+            "[[bridge]] {name} brings messages of a higher QoS than [mqtt] max_qos = {qos_max}: they come with that"
+        )
+    });
+    told.take(WARNINGS_OF_A_KIND_MAX).collect()
 }
 
 /// Listeners that rules and profiles name and that there are not: what is said about their clients is said about nobody.

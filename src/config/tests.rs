@@ -327,6 +327,20 @@ fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
 }
 
 #[test]
+fn a_bridge_that_brings_more_than_this_broker_takes_is_told() {
+    let warnings = |most: u8, topic: &str| {
+        let bridge = format!("[[bridge]]\nname = \"b\"\naddress = \"h\"\ntopics = [\"{topic}\"]\n");
+        let file = format!("[mqtt]\nmax_qos = {most}\n{bridge}");
+        Computer { file: &file, ..COMPUTER }.config(&["-c", "d.toml"], &[]).warnings
+    };
+    for (most, topic) in [(2, "# both 2"), (1, "# out 2"), (1, "# in 1")] {
+        assert_eq!(warnings(most, topic), [""; 0], "{most} {topic}");
+    }
+    let told = warnings(1, "# in 2");
+    assert!(told.len() == 1 && told[0].starts_with("[[bridge]] b brings messages of a higher QoS"), "{told:?}");
+}
+
+#[test]
 fn nobody_is_warned_of_a_listener_that_clients_come_in_by_with_scram_or_a_certificate() {
     let warnings = |listener: &str| {
         let file = format!("[[listener]]\nbind = \"0.0.0.0\"\n{listener}");

@@ -372,7 +372,7 @@ impl ConnectorsHandle {
 
     fn start(&self) -> io::Result<mpsc::UnboundedSender<ConnectorOrder>> {
         let (orders, taken) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let runtime = runtime()?;
         let supervisor = Supervisor {
             door: self.0.door.clone(),
             registry: Arc::clone(&self.0.registry),
@@ -386,6 +386,12 @@ impl ConnectorsHandle {
         })?;
         Ok(orders)
     }
+}
+
+/// What the connectors run on. Look-ups of names and files wait on threads of their own, which there are as long as they are needed: with few
+/// of them, two names that nobody answers for would stop everything else.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// What runs, on the thread.
@@ -516,6 +522,26 @@ mod tests {
         state.note_error("a dead letter");
         let told = state.told();
         assert!(!told.is_failing() && told.last_error.is_some_and(|(text, _)| text == "a dead letter"));
+    }
+
+    #[test]
+    fn look_ups_that_hang_hold_up_no_other() {
+        let runtime = runtime().unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        runtime.block_on(async {
+            let hang = |_| {
+                let held = Arc::clone(&held);
+                tokio::task::spawn_blocking(move || _ = held.lock().unwrap().recv())
+            };
+            let hanging: Vec<JoinHandle<()>> = (0..40).map(hang).collect();
+            let other = tokio::task::spawn_blocking(|| 7);
+            assert_eq!(tokio::time::timeout(Duration::from_secs(60), other).await.unwrap().unwrap(), 7);
+            drop(release);
+            for task in hanging {
+                task.await.unwrap();
+            }
+        });
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! each client is owed.
 //!
 //! Always holds: what a publisher was told has been taken reaches the subscriber, whatever the network does and however often the
-//! subscriber sleeps; with QoS 2 once, unless the network keeps a copy back until its exchange has ended: then it is a new message, and
+//! subscriber sleeps or forgets what topic ids mean; with QoS 2 once, unless the network keeps a copy back until its exchange has ended: then it is a new message, and
 //! MQTT-SN has nothing that tells them apart.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -77,6 +77,8 @@ enum Step {
     Sleep,
     WakeForMore,
     Reconnect,
+    /// It has forgotten what ids mean, and connects to the session that it had.
+    Reboot,
 }
 
 struct World {
@@ -268,7 +270,8 @@ impl World {
         }
         if client == SUBSCRIBER && self.clients[client].steps.is_empty() && self.rng.percent(2) {
             let step = match (self.clients[client].asleep, self.rng.percent(30)) {
-                (false, _) => Step::Sleep,
+                (false, true) => Step::Reboot,
+                (false, false) => Step::Sleep,
                 (true, false) => Step::WakeForMore,
                 (true, true) => Step::Reconnect,
             };
@@ -291,8 +294,11 @@ impl World {
         let connect = SnMessage::Connect { flags: SnFlags::NONE, protocol_id: 1, duration_s: 0, client_id: name };
         match step {
             Step::Connect => (encoded(&connect), |answer| matches!(answer, SnMessage::ConnAck { .. })),
-            Step::Reconnect => {
+            Step::Reconnect | Step::Reboot => {
                 model.asleep = false;
+                if matches!(step, Step::Reboot) {
+                    model.topics.clear();
+                }
                 (encoded(&connect), |answer| matches!(answer, SnMessage::ConnAck { .. }))
             }
             Step::Register => {

@@ -9,35 +9,32 @@ use super::message::FeedMessage;
 use crate::codec::Property;
 use crate::config::SourceSettings;
 use crate::limits::{TEMPLATE_INPUT_MAX_BYTES, TOPIC_LEVELS_MAX};
-use crate::services::local::OwnedPublish;
+use crate::services::local::{LocalConnack, OwnedPublish};
 use crate::topic::TopicName;
 
 /// Headers of sinks of ours: what they say stands in the message itself, or names who had published it.
 const OF_SINKS: &str = "mqtt-";
-/// Bytes of a packet beside topic, properties and payload.
-const PACKET_OVERHEAD_BYTES: usize = 32;
 
 /// The message as it is published.
 pub(super) fn publish_of(
     settings: &SourceSettings,
     message: &FeedMessage,
-    size_max: usize,
+    told: &LocalConnack,
 ) -> Result<OwnedPublish, String> {
     let topic = settings.topic.render_text(&values_of(message))?;
     if let Err(error) = TopicName::parse(&topic, TOPIC_LEVELS_MAX) {
         return Err(format!("{topic:?} is no topic: {error}"));
     }
-    let properties = properties_of(message);
-    if topic.len() + properties.len() + message.payload.len() + PACKET_OVERHEAD_BYTES > size_max {
-        return Err("it is larger than this broker takes".to_owned());
-    }
-    Ok(OwnedPublish {
+    let mut publish = OwnedPublish {
         qos: settings.qos,
         retain: settings.retain,
         message_expiry_s: settings.message_expiry_s,
-        properties: properties.into(),
+        properties: properties_of(message).into(),
         ..OwnedPublish::new(&topic, message.payload.clone())
-    })
+    };
+    told.lower(&mut publish);
+    told.check_size(&publish)?;
+    Ok(publish)
 }
 
 /// What the topic's template sees.
