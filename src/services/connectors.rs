@@ -315,7 +315,7 @@ impl ConnectorRegistry {
 }
 
 impl ConnectorsHandle {
-    /// None yet: [`Self::replace`] starts what is configured.
+    /// None yet: [`Self::prepare`] and [`Self::replace`] start what is configured.
     pub(crate) fn new(door: LocalDoor) -> Self {
         Self(Arc::new(ConnectorsShared { door, orders: Mutex::default(), registry: Arc::default() }))
     }
@@ -325,21 +325,22 @@ impl ConnectorsHandle {
         Arc::clone(&self.0.registry)
     }
 
-    /// From now on those of this configuration run.
-    pub(crate) fn replace(&self, config: &Config) -> io::Result<()> {
-        let specs = ConnectorSpec::all(config);
+    /// Starts the thread that those of this configuration need, unless it is there. What runs goes on as it does.
+    pub(crate) fn prepare(&self, config: &Config) -> io::Result<()> {
         let mut orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if orders.is_none() && specs.is_empty() {
-            return Ok(());
-        }
-        if orders.is_none() {
+        if orders.is_none() && !ConnectorSpec::all(config).is_empty() {
             *orders = Some(self.start()?);
         }
+        Ok(())
+    }
+
+    /// From now on those of this configuration run, for which [`Self::prepare`] has started the thread.
+    pub(crate) fn replace(&self, config: &Config) {
+        let orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(orders) = &*orders {
             // The thread stays as long as the process.
-            let _ = orders.send(ConnectorOrder::Replace(specs));
+            let _ = orders.send(ConnectorOrder::Replace(ConnectorSpec::all(config)));
         }
-        Ok(())
     }
 
     /// Has one run or not, until the next start or change of its table. False where there is none of this name.
