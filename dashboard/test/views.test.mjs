@@ -122,7 +122,7 @@ test("at 360 px nothing of a row is left out", async () => {
   await shows(/^Kind MQTT$/, /^Address 127\.0\.0\.1:\d+$/, /^Connections \d+$/);
   if (process.env.DUNLIN_TEST_CERT) await shows(/^Kind MQTT over TLS$/, /^File .*cert\.pem$/, /^Ends \d\d\/\d\d\/2\d\d\d$/);
   await view(page, "Retained");
-  await shows("values/json", /^QoS 0$/, /^Size 11 B$/, /^Ends \d\d\/\d\d\/2\d\d\d, /);
+  await shows(/^Properties .*text\/plain/, "values/json", /^QoS 0$/, /^Size 11 B$/, /^Ends \d\d\/\d\d\/2\d\d\d, /);
   await view(page, "Subscriptions");
   await page.getByLabel("Show").selectOption("all");
   await shows("plant/+/temperature", /^State Away$/, /^State Connected$/);
@@ -234,6 +234,21 @@ test("a client's subscriptions have their QoS and options", async () => {
   assert.deepEqual(await row.getByRole("cell").allTextContents(), ["options/#", "1", "not its own, RETAIN as published, identifier 77"]);
   await page.getByRole("row", { name: /plant\/# 0 –/ }).waitFor();
   assert.deepEqual(page.wrong, []);
+  await page.context().close();
+});
+
+test("a subscriber that rules keep from a topic is marked", async () => {
+  const page = await openPage(browser, broker);
+  await logIn(page);
+  const row = { connected: true, filter: "#", qos: 0, no_local: false, retain_as_published: false };
+  const subscriptions = [{ ...row, client_id: "kept", may_receive: false }, { ...row, client_id: "let", may_receive: true }, { ...row, client_id: "unknown" }];
+  await page.route("**/api/v1/subscriptions?topic=*", (route) => route.fulfill({ json: { subscriptions } }));
+  await view(page, "Subscriptions");
+  await page.getByLabel("Topic name").fill("secret");
+  await page.getByRole("row", { name: /^kept # Rules withhold it/ }).waitFor();
+  assert.equal(await page.getByText("Rules withhold it").count(), 1);
+  await page.unroute("**/api/v1/subscriptions?topic=*");
+  await harmless(page, "kept from a topic");
   await page.context().close();
 });
 
