@@ -5,6 +5,9 @@
 //! It fails
 //! when one takes longer than it may. The results stand in `docs/LIMITS.md` (`tests/conformance/measured.tsv`).
 
+#[path = "worst/index.rs"]
+mod index;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -302,7 +305,9 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 47] = [
+const CASES: &[Case] = &[
+    ("a page of what a shard with a million filters is interested in", 1, index::own_interest),
+    ("a page of forgetting a node with a million filters", 1, index::forgetting),
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));

@@ -383,6 +383,24 @@ fn each_listener_may_have_users_of_its_own() {
 }
 
 #[test]
+fn bounds_beyond_the_memory_that_there_is_are_told() {
+    let warnings = |memory_max_bytes: Option<u64>, arguments: &[&str]| {
+        let machine = Machine { memory_max_bytes, ..Machine::default() };
+        let system = System { machine, read_file: &|_| Ok(String::new()) };
+        let arguments = std::iter::once("dunlin").chain(arguments.iter().copied()).map(OsString::from);
+        match load_on(&system, arguments, []) {
+            Ok(Invocation::Run(config)) => config.warnings,
+            other => panic!("{other:?}"),
+        }
+    };
+    let small = warnings(Some(2 << 30), &[]);
+    assert!(small.len() == 1 && small[0].contains("the 2048 MiB of memory"), "{small:?}");
+    assert_eq!(warnings(Some(2 << 30), &["--max-queued-memory", "680MiB", "--retained-max-bytes", "340MiB"]), [""; 0]);
+    assert_eq!(warnings(Some(64 << 30), &[]), [""; 0]);
+    assert_eq!(warnings(None, &[]), [""; 0], "where nobody knows");
+}
+
+#[test]
 fn settings_that_do_not_go_together_are_told() {
     assert_eq!(COMPUTER.problems(&["--bind", "::1,[::1]:1883"], &[]), ["--bind: [::1]:1883 is given twice"]);
     assert_eq!(COMPUTER.config(&["--bind", "::1,::1", "--port", "0"], &[]).listeners.len(), 2);

@@ -132,7 +132,7 @@ impl Shard {
         let places = self.clients.sessions.get(id).subscriptions.places();
         let (mut page, mut bytes) = (Vec::new(), 0);
         for place in places.iter().skip(skip as usize).take(usize::from(PAGE_MAX)) {
-            bytes += self.add_row(&mut page, id, (place.entry, place.position));
+            bytes += self.add_row(&mut page, id, (place.entry, place.position), None);
             if bytes >= PAGE_MAX_BYTES {
                 break;
             }
