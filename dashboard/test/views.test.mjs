@@ -237,21 +237,6 @@ test("a client's subscriptions have their QoS and options", async () => {
   await page.context().close();
 });
 
-test("a subscriber that rules keep from a topic is marked", async () => {
-  const page = await openPage(browser, broker);
-  await logIn(page);
-  const row = { connected: true, filter: "#", qos: 0, no_local: false, retain_as_published: false };
-  const subscriptions = [{ ...row, client_id: "kept", may_receive: false }, { ...row, client_id: "let", may_receive: true }, { ...row, client_id: "unknown" }];
-  await page.route("**/api/v1/subscriptions?topic=*", (route) => route.fulfill({ json: { subscriptions } }));
-  await view(page, "Subscriptions");
-  await page.getByLabel("Topic name").fill("secret");
-  await page.getByRole("row", { name: /^kept # Rules withhold it/ }).waitFor();
-  assert.equal(await page.getByText("Rules withhold it").count(), 1);
-  await page.unroute("**/api/v1/subscriptions?topic=*");
-  await harmless(page, "kept from a topic");
-  await page.context().close();
-});
-
 test("settings say where they come from, and certificates how long they are good for", async () => {
   const page = await openPage(browser, broker);
   await logIn(page);
