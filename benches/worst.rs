@@ -517,24 +517,6 @@ const CASES: &[Case] = &[
             }
         }
     }),
-    ("command: each page of a search for a part of a client id, in ids of 64 KiB", 1, || {
-        let mut world = World::new();
-        for number in 0..64 {
-            world.connect(&kept(&format!("{}{number:02}", "x".repeat(65_000))));
-        }
-        // The longest way through a text: all of it but its end is what is looked for.
-        let filter = ClientFilter { contains: format!("{}y", "x".repeat(30_000)).into(), ..ClientFilter::default() };
-        let (mut after, mut longest) = (None, Duration::ZERO);
-        loop {
-            let command = Command::ListClients { after, limit: PAGE_MAX, filter: filter.clone() };
-            longest = longest.max(world.command(command));
-            let Some((_, Reply::Clients { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
-            match next {
-                Some(_) => after = next,
-                None => return longest,
-            }
-        }
-    }),
     ("command: the first of 1,000,000 sessions, and its turns", 1, || {
         let mut world = a_million_sessions();
         world.command(Command::ListTop { by: TopBy::Received, limit: PAGE_MAX }).max(world.turns())

@@ -26,7 +26,7 @@ function options(width, { series, format, isBytes, moved }) {
   return {
     width,
     height: HEIGHT,
-    cursor: { points: { size: 6 }, drag: { x: false, y: false } },
+    cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     legend: { show: false },
     hooks: { setCursor: [({ cursor }) => moved(cursor.idx)] },
     scales: { x: { time: true }, y: { range: (_, least, most) => [Math.min(0, least), most > 0 ? most * 1.1 : 1] } },
