@@ -142,12 +142,12 @@ fn one_connection_that_is_closed_before_its_answer_does_not_make_messages_come_b
         let (here, socket) = with_bridges(&format!("bridge-closed-{closes}"), &table(&[&address], topics));
         await_bridges(&socket, &[("b", "connected")]);
         let (port, other) = (port_of(&here.addresses[0]), port_of(&there.addresses[0]));
-        let (of_here, of_there) = (Heard::listen(port, "t/1", 1), Heard::listen(other, "t/#", 2));
-        publish(other, "t/1", "one");
-        assert_eq!(of_here.all(), ["t/1 1 one"]);
-        // Behind whatever this broker has sent back.
-        publish(port, "t/end", "end");
-        assert_eq!(of_there.all(), ["t/1 2 one", "t/end 1 end"], "{closes}");
+        let (of_here, of_there) = (Heard::listen(port, "t/#", 2), Heard::listen(other, "t/1", 1));
+        publish(port, "t/1", "one");
+        assert_eq!(of_there.all(), ["t/1 1 one"]);
+        // Behind whatever the other broker has sent back.
+        publish(other, "t/end", "end");
+        assert_eq!(of_here.all(), ["t/1 2 one", "t/end 1 end"], "{closes}");
     }
 }
 

@@ -78,7 +78,10 @@ impl DeadLetter {
 
     /// Why, in no more than so many bytes.
     fn reason(&self, most_bytes: usize) -> String {
-        let end = self.why.floor_char_boundary(most_bytes);
+        let mut end = self.why.len().min(most_bytes);
+        while !self.why.is_char_boundary(end) {
+            end -= 1;
+        }
         // A control character has no place in a text of MQTT.
         self.why[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }

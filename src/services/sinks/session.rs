@@ -176,6 +176,11 @@ impl SinkSession {
         match packet {
             OwnedPacket::Publish(publish) => self.take_message(publish),
             OwnedPacket::Ack(ack) if ack.kind == AckKind::PubAck => self.take_ack(ack),
+            OwnedPacket::Unreadable { packet_id, why, .. } => {
+                self.context.state.counters.dropped.fetch_add(1, Relaxed);
+                self.context.state.failed(&format!("a message cannot be read: {why}"));
+                self.acknowledge(packet_id);
+            }
             _ => {}
         }
     }

@@ -78,3 +78,65 @@ fn properties_of(message: &FeedMessage) -> Vec<u8> {
     }
     block
 }
+
+#[cfg(test)]
+#[cfg(feature = "kafka")]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::message::FeedPosition;
+    use super::*;
+    use crate::config::sources::{FeedSettings, NatsFeedSettings};
+    use crate::config::targets::{NatsLogin, NatsServerSettings};
+    use crate::ids::Qos;
+    use crate::limits::USER_PROPERTIES_MAX;
+    use crate::template::Template;
+
+    fn settings() -> SourceSettings {
+        let server = NatsServerSettings {
+            servers: Vec::new(),
+            login: NatsLogin::None,
+            tls: None,
+            timeout: Duration::from_secs(1),
+        };
+        let (stream, consumer, subjects) = (String::new(), String::new(), Vec::new());
+        SourceSettings {
+            name: "s".into(),
+            topic: Template::parse("in/{{ place }}").unwrap(),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            message_expiry_s: None,
+            inflight_max: 1,
+            feed: FeedSettings::Nats(NatsFeedSettings { server, stream, consumer, subjects, from_start: true }),
+        }
+    }
+
+    fn message(headers: usize, bytes: usize) -> FeedMessage {
+        FeedMessage {
+            place: "p".to_owned(),
+            key: None,
+            payload: vec![b'x'; bytes].into(),
+            headers: vec![("k".to_owned(), "v".to_owned()); headers],
+            time_ms: None,
+            mark: FeedPosition::Kafka { topic: "p".to_owned(), partition: 0, offset: 7 },
+        }
+    }
+
+    fn told(packet_size_max_bytes: u32, qos_max: Qos, retain_available: bool) -> LocalConnack {
+        LocalConnack { session_present: false, receive_maximum: 1, packet_size_max_bytes, qos_max, retain_available }
+    }
+
+    #[test]
+    fn what_this_broker_never_takes_is_no_publish_and_the_rest_is_lowered_to_what_it_takes() {
+        let settings = settings();
+        let all = told(1_000_000, Qos::ExactlyOnce, true);
+        let publish = publish_of(&settings, &message(USER_PROPERTIES_MAX, 10), &all).unwrap();
+        assert_eq!((&*publish.topic, publish.qos, publish.retain), ("in/p", Qos::AtLeastOnce, true));
+        let why = publish_of(&settings, &message(USER_PROPERTIES_MAX + 1, 10), &all).unwrap_err();
+        assert!(why.contains("user properties"), "{why}");
+        let why = publish_of(&settings, &message(0, 2_000), &told(2_000, Qos::ExactlyOnce, true)).unwrap_err();
+        assert!(why.contains("max_packet_size"), "{why}");
+        let publish = publish_of(&settings, &message(1, 10), &told(2_000, Qos::AtMostOnce, false)).unwrap();
+        assert_eq!((publish.qos, publish.retain), (Qos::AtMostOnce, false));
+    }
+}
