@@ -445,6 +445,9 @@ pub const STORE_SEGMENTS_RESERVED: usize = 2;
 pub const STORE_PENDING_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How long a log waits on a full disk before it tries again to make a segment, in seconds.
 pub const STORE_SPACE_RETRY_S: u32 = 1;
+/// How often a message is looked for whose blocks the disk does not give back, [`STORE_SPACE_RETRY_S`] apart, before it counts as lost: a disk that was
+/// reset meanwhile has it again, and its session waits no longer than for seconds.
+pub const STORE_READ_ATTEMPTS: u32 = 3;
 /// What threads that work on files may have to say to a shard that it has not heard: beyond it they wait.
 pub const STORE_NEWS_MAX: usize = 64;
 /// Segments that are filled before a checkpoint is made whether it is time or not: what a start has to read is bounded by it.

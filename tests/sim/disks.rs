@@ -276,6 +276,11 @@ impl Disks {
         Ok(lost)
     }
 
+    /// Whether something has happened to the disk where a message was written.
+    pub(crate) fn is_lost(&self, shard: usize, id: MessageId) -> bool {
+        self.is_hit && self.disk.1.borrow().is_hit(self.logs[shard].log, id.0)
+    }
+
     /// What finds messages of a shard's log.
     pub(crate) const fn finder(&self, shard: usize) -> MessageFinder {
         let Manifest { node, generation, .. } = self.manifest;

@@ -23,7 +23,7 @@ use crate::ids::{NameKey, ShardId};
 use crate::session::Message;
 use crate::shard::{read_messages, rewrite};
 use crate::store::format::{LogId, Manifest, MessageId, StoreFile};
-use crate::store::{Medium, RecoveredLog, join_logs, recover_log};
+use crate::store::{Medium, MediumError, RecoveredLog, join_logs, recover_log};
 use crate::time::Timestamp;
 
 /// A directory to serve from.
@@ -130,7 +130,12 @@ fn recover(
         directory.make_log(*log)?;
         let mut medium = DirectoryMedium::new(directory);
         for file in medium.files(*log)? {
-            progress.expect(medium.len(file)?);
+            match medium.len(file) {
+                Ok(len) => progress.expect(len),
+                // It is told with what is lost.
+                Err(MediumError::Unreadable { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
     in_parallel(logs, |log| {
