@@ -114,8 +114,8 @@ impl ShardLogs {
             let progress = Arc::new(LogProgress::new(first.number, taken));
             watched.push(WatchedLog::new(&recovered, Arc::clone(&progress)));
             let (end, keeper, reader) = (recovered.scan.end, Arc::clone(&keeper), Arc::clone(&reader));
-            let short_logs = Arc::clone(&short_logs);
-            let parts = LogParts { config, end, first, short, keeper, reader, news, progress, short_logs };
+            let (directory, short_logs) = (Arc::clone(&directory), Arc::clone(&short_logs));
+            let parts = LogParts { config, directory, end, first, short, keeper, reader, news, progress, short_logs };
             let mut log = Box::new(DiskLog::new(parts));
             let Position(last) = log.appended();
             let start = StartRecords::of(&recovered.state, &lost, last, Timestamp(request.now.unix_ms));

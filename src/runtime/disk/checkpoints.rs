@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::checkpoint_file::CheckpointFile;
 use super::directory::Directory;
+use super::failure::LogFailure;
 use super::keeper::{Keeper, KeeperOrder, OrderKind};
 use super::log::LogNews;
 use super::medium::DirectoryMedium;
@@ -175,8 +176,13 @@ impl CheckpointParts {
                 let own = watched.log.shard;
                 let taken = others.iter().map(|(shard, progress)| (*shard, progress.taken(own))).collect::<Vec<_>>();
                 let made = self.make(watched, &taken, stopped);
-                if let Err(error) = &made {
-                    log::event::store_warning(&format_args!("{}: no checkpoint: {error}", watched.log));
+                match &made {
+                    Err(SurveyError::Directory(error)) if error.is_fatal() => {
+                        let failure = LogFailure::new(self.directory.path(), watched.log, error);
+                        (self.tell)(own, LogNews::Failed(failure));
+                    }
+                    Err(error) => log::event::store_warning(&format_args!("{}: no checkpoint: {error}", watched.log)),
+                    Ok(_) => {}
                 }
                 watched.note_tried(self.interval, begun.elapsed(), made.unwrap_or(false));
             }

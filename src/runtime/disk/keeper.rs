@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use super::directory::{Directory, make_folder};
 use super::error::DirectoryError;
 use super::held::take_unread;
-use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file, replace_file};
+use super::prepare::{SegmentFile, make_segment, move_file, open_segment, remove_file, replace_file, sync_folder_of};
 use super::space::space_of;
 use crate::store::format::{LogId, NewestSegment, SegmentNumber, StoreFile};
 
@@ -168,7 +168,9 @@ impl Work {
     ) -> Result<SegmentFile, DirectoryError> {
         let path = |file: StoreFile| self.directory.path_of(file);
         let segment = path(StoreFile::Segment(log, number));
-        if !self.is_whole(&segment) {
+        if self.is_whole(&segment) {
+            sync_folder_of(&segment)?;
+        } else {
             let spare = self.unread_spare(log)?;
             if spare.is_none() {
                 self.check_room(left_to_others_bytes)?;

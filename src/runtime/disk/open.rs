@@ -164,7 +164,11 @@ fn open_log(
     let (messages, lost) = read_messages(&mut medium, &recovered, queued_bytes, request.now)?;
     let first = prepare_first(directory, request, &recovered)?;
     let sizes = (request.segment_bytes, request.reserve_bytes);
-    let short = Keeper::check_now(directory, sizes, log, first.number.next()).err();
+    let short = match Keeper::check_now(directory, sizes, log, first.number.next()) {
+        Ok(()) => None,
+        Err(error) if error.is_full() => Some(error),
+        Err(error) => return Err(error.into()),
+    };
     Ok(OpenLog { recovered, messages, lost, first, short })
 }
 
