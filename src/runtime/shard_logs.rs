@@ -11,9 +11,9 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 
 use super::disk::{
-    BodyReader, CheckpointMaker, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport, LogNews, LogParts,
-    LogProgress, LogsBefore, OpenLog, OpenStore, ReadProgress, StoreRequest, SurveyError, WatchedLog, space_of,
-    tell_lost,
+    BodyReader, CheckpointMaker, CheckpointPace, CheckpointParts, DirectoryError, DiskLog, Keeper, KeeperReport,
+    LogNews, LogParts, LogProgress, LogsBefore, OpenLog, OpenStore, ReadProgress, StoreRequest, SurveyError,
+    WatchedLog, space_of, tell_lost,
 };
 use super::shard_store::ShardStore;
 use crate::config::{Config, Storage};
@@ -74,6 +74,7 @@ impl ShardLogs {
             segment_bytes: settings.segment_size_bytes / block * block,
             reserve_bytes: settings.free_space_min_bytes,
             checkpoint_interval_s: settings.checkpoint_interval_s,
+            checkpoint_pace_bytes: settings.checkpoint_pace_bytes,
             queued_memory_bytes: config.settings.queued_memory_max_bytes,
             random: [random(), random(), random(), random()],
             now,
@@ -128,6 +129,7 @@ impl ShardLogs {
             node: manifest.node,
             segment_bytes: request.segment_bytes,
             interval: Duration::from_secs(request.checkpoint_interval_s.into()),
+            pace: CheckpointPace::new(request.checkpoint_pace_bytes),
             keeper,
             logs: watched,
             tell: Box::new(move |shard, news| tell_copies.tell(shard, news)),
