@@ -84,11 +84,13 @@ pub(crate) enum Canary {
     ReplayTwice,
     /// A start takes damage for the end of a log.
     TruncateOnRot,
+    /// Segments are written whose names are not durable.
+    ForgetNames,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -123,6 +125,7 @@ impl Canary {
         Self::SkipInboxOnDisk,
         Self::ReplayTwice,
         Self::TruncateOnRot,
+        Self::ForgetNames,
     ];
 
     /// Whether it is for what comes back after a crash to show it, and for nothing before: the model of the log does not look.
@@ -134,6 +137,7 @@ impl Canary {
                 | Self::SkipInboxOnDisk
                 | Self::ReplayTwice
                 | Self::TruncateOnRot
+                | Self::ForgetNames
         )
     }
 }
