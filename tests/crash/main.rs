@@ -18,6 +18,7 @@ mod fuse;
 mod http;
 mod ledger;
 mod long_queues;
+mod mixed;
 mod mosquitto;
 mod owners;
 #[path = "../support/ports.rs"]
