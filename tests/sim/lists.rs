@@ -56,7 +56,9 @@ impl World {
             let skip = told.len() as u32;
             let command = Command::ListSubscriptions { client_id: client_id.clone(), skip };
             let (mut page, total) = match self.command(shard, command)? {
-                Reply::Subscriptions { page, total } => (page, total),
+                Reply::Subscriptions { page, total } => {
+                    (page.into_iter().map(|row| row.filter).collect::<Vec<_>>(), total)
+                }
                 Reply::NotFound if is_over => return Ok(()),
                 other => return Err(format!("no filters of client {client}: {other:?}")),
             };
