@@ -57,6 +57,15 @@ impl std::fmt::Debug for ScramExchanges {
     }
 }
 
+/// The first step of an exchange.
+#[derive(Clone, Copy, Debug)]
+struct ScramFirst<'a> {
+    whose: Whose,
+    source: ScramSource,
+    mechanism: Mechanism,
+    data: &'a [u8],
+}
+
 impl ScramExchanges {
     /// None. `key` is random.
     pub(super) fn new(key: &[u8; 32]) -> Self {
@@ -77,7 +86,7 @@ impl ScramExchanges {
         };
         let data = step.data.as_deref().unwrap_or_default();
         if step.is_first {
-            return self.begin(now, (whose, source_of(peer)), users, (mechanism, data));
+            return self.begin(now, users, ScramFirst { whose, source: source_of(peer), mechanism, data });
         }
         let Some(exchange) = self.take(whose) else {
             return Verdict::Refuse(RefusalCause::BadCredentials);
@@ -91,13 +100,8 @@ impl ScramExchanges {
         }
     }
 
-    fn begin(
-        &mut self,
-        now: Now,
-        (whose, source): (Whose, ScramSource),
-        users: &ScramUsers,
-        (mechanism, data): (Mechanism, &[u8]),
-    ) -> Verdict {
+    fn begin(&mut self, now: Now, users: &ScramUsers, first: ScramFirst<'_>) -> Verdict {
+        let ScramFirst { whose, source, mechanism, data } = first;
         self.forget_expired(now);
         self.take(whose);
         self.begun += 1;

@@ -123,7 +123,8 @@ impl Connections {
         let Some(connection) = self.table.get_mut(id) else { return };
         match &mut connection.wire {
             Wire::Plain if connection.phase == Phase::Open && !self.budgets.is_held(id) => {
-                let fed = feed_shard(core, (id, connection), bytes, &self.config.settings, &self.packet_bounds);
+                let limits = FeedLimits { settings: &self.config.settings, bounds: &self.packet_bounds };
+                let fed = feed_shard(core, id, connection, bytes, limits);
                 self.keep_back(id, fed);
             }
             Wire::Plain => self.take_plain(core, id, bytes),
@@ -149,7 +150,8 @@ impl Connections {
         if self.budgets.is_held(id) {
             return connection.partial.extend(bytes);
         }
-        let fed = feed_shard(core, (id, connection), bytes, &self.config.settings, &self.packet_bounds);
+        let limits = FeedLimits { settings: &self.config.settings, bounds: &self.packet_bounds };
+        let fed = feed_shard(core, id, connection, bytes, limits);
         self.keep_back(id, fed);
     }
 
@@ -249,14 +251,21 @@ enum Stop {
     Waits(Fed),
 }
 
+/// What bounds packets, and what may come of them in a turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FeedLimits<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) bounds: &'a PacketBounds,
+}
+
 /// Cuts packets out of `bytes` and gives them to the shard.
 #[inline]
 pub(super) fn feed_shard(
     core: &mut impl InputHandler,
-    (id, connection): (ConnectionId, &mut Connection),
+    id: ConnectionId,
+    connection: &mut Connection,
     bytes: &[u8],
-    settings: &Settings,
-    bounds: &PacketBounds,
+    FeedLimits { settings, bounds }: FeedLimits<'_>,
 ) -> Fed {
     let version = connection.version;
     let (max_size_bytes, deliveries_max) = (settings.packet_size_max_bytes, settings.deliveries_per_turn);

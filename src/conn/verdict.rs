@@ -12,7 +12,7 @@ use super::budget::{Deferred, DeferredEvent};
 use super::connection::{Hearing, Phase};
 use super::connections::{Connections, InputHandler};
 use super::operation::{Operation, ReceiveEnd};
-use super::receiving::{Fed, feed_shard};
+use super::receiving::{Fed, FeedLimits, feed_shard};
 use crate::ids::ConnectionId;
 use crate::shard::Input;
 
@@ -69,9 +69,8 @@ impl Connections {
         if hearing == Some(Hearing::Nothing) {
             self.operations.push_back(Operation::Receive { socket: connection.socket, connection: id });
         }
-        let fed = kept.map_or(Fed::All, |kept| {
-            feed_shard(core, (id, connection), &kept, &self.config.settings, &self.packet_bounds)
-        });
+        let limits = FeedLimits { settings: &self.config.settings, bounds: &self.packet_bounds };
+        let fed = kept.map_or(Fed::All, |kept| feed_shard(core, id, connection, &kept, limits));
         match fed {
             Fed::All => self.budgets.release(id),
             Fed::Held | Fed::Spent => self.keep_back(id, fed),

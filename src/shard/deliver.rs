@@ -44,6 +44,13 @@ enum Departure {
     Held,
 }
 
+/// A PUBLISH with an identifier, taken into flight.
+struct ReadyPublish<'a> {
+    copy: &'a DeliveryOptions<'a>,
+    packet_id: PacketId,
+    departure: Departure,
+}
+
 /// What tells forms apart: version, QoS and RETAIN in the low byte, above it how many bytes of the topic its client does not see.
 type Layout = u32;
 
@@ -421,7 +428,7 @@ impl Clients {
         let message = delivery.stored_as;
         let packet_id = self.sessions.get_mut(id).outbound_mut().send(delivery, turn.now, &mut self.queues);
         self.log_queued(turn, id, message, (copy, Some(packet_id)));
-        self.send_or_hold(turn, id, fanout, (copy, packet_id, departure));
+        self.send_or_hold(turn, id, fanout, ReadyPublish { copy, packet_id, departure });
     }
 
     /// Takes into flight what has waited in the queue, and sends it.
@@ -445,7 +452,7 @@ impl Clients {
         if message != MessageId::NONE && self.sessions.get(session).is_persistent() {
             self.record_log.append(turn, &LogRecord::Sent { session, message, packet_id });
         }
-        self.send_or_hold(turn, session, fanout, (&copy, packet_id, departure));
+        self.send_or_hold(turn, session, fanout, ReadyPublish { copy: &copy, packet_id, departure });
     }
 
     /// The packet of a delivery with QoS 1 or 2, or that it is to wait. `None`: it is too large, and was dropped.
@@ -471,13 +478,8 @@ impl Clients {
     }
 
     #[inline]
-    fn send_or_hold(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: SessionId,
-        fanout: &mut Fanout<'_>,
-        (copy, packet_id, departure): (&DeliveryOptions<'_>, PacketId, Departure),
-    ) {
+    fn send_or_hold(&mut self, turn: &mut Turn<'_>, id: SessionId, fanout: &mut Fanout<'_>, ready: ReadyPublish<'_>) {
+        let ReadyPublish { copy, packet_id, departure } = ready;
         let link = self.sessions.get_mut(id).link.as_deref_mut().expect("room means a connection");
         fanout.reception = Reception::Taken;
         let Departure::Now(outgoing) = departure else {
@@ -664,7 +666,8 @@ fn encode(
         if let Some(&(_, outgoing)) = fanout.forms.iter().find(|&&(made, _)| made == layout) {
             return outgoing.filter(fits);
         }
-        let outgoing = encode_form(turn, &mut fanout.routed, link.version, copy, (topic, None));
+        let fields = TopicFields { topic, topic_alias: None };
+        let outgoing = encode_form(turn, &mut fanout.routed, link.version, copy, fields);
         fanout.forms.push((layout, outgoing));
         return outgoing.filter(fits);
     }
@@ -685,23 +688,32 @@ fn encode_for_it_alone(
         (false, _) | (_, 0) => TopicForm::Name,
         (true, max) => link.aliases_out.get_or_insert_default().form(topic, max),
     };
-    let topic_and_alias = match form {
-        TopicForm::Name => (topic, None),
-        TopicForm::NameAndAlias(alias) => (topic, Some(alias)),
-        TopicForm::Alias(alias) => ("", Some(alias)),
+    let fields = match form {
+        TopicForm::Name => TopicFields { topic, topic_alias: None },
+        TopicForm::NameAndAlias(alias) => TopicFields { topic, topic_alias: Some(alias) },
+        TopicForm::Alias(alias) => TopicFields { topic: "", topic_alias: Some(alias) },
     };
-    let outgoing = encode_form(turn, &mut fanout.routed, link.version, copy, topic_and_alias).filter(fits);
+    let outgoing = encode_form(turn, &mut fanout.routed, link.version, copy, fields).filter(fits);
     if !matches!(form, TopicForm::NameAndAlias(_)) {
         return outgoing;
     }
     if outgoing.is_none() {
         // To teach an alias takes three bytes; without them it may fit.
-        return encode_form(turn, &mut fanout.routed, link.version, copy, (topic, None)).filter(fits);
+        let fields = TopicFields { topic, topic_alias: None };
+        return encode_form(turn, &mut fanout.routed, link.version, copy, fields).filter(fits);
     }
     if let Some(aliases) = link.aliases_out.as_deref_mut() {
         aliases.sent(topic);
     }
     outgoing
+}
+
+/// What a PUBLISH says of its topic.
+#[derive(Clone, Copy, Debug)]
+struct TopicFields<'a> {
+    /// Empty where the alias says it all.
+    topic: &'a str,
+    topic_alias: Option<TopicAlias>,
 }
 
 /// Encodes one form. `None` when MQTT has no such packet: a message of the largest size can gain bytes on its way.
@@ -710,7 +722,7 @@ fn encode_form(
     routed: &mut Routed<'_>,
     version: Version,
     copy: &DeliveryOptions<'_>,
-    (topic, topic_alias): (&str, Option<TopicAlias>),
+    TopicFields { topic, topic_alias }: TopicFields<'_>,
 ) -> Option<Outgoing> {
     let message = &routed.message;
     let packet = PublishOut {

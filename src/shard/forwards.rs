@@ -12,19 +12,30 @@ use super::record_log::{HeldForward, Waiter};
 use super::{PublishDetails, Shard, Turn};
 use crate::ids::{MessageId, ShardId};
 use crate::session::{Message, Routed};
+use crate::store::Position;
 use crate::store::format::{ForwardTarget, InboxCount, ListOf, LogRecord};
 use crate::store::state::Mailbox;
+
+/// Where a message crosses to, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ForwardRoute {
+    pub to: ShardId,
+    /// For plain subscribers there, and not for members of groups alone.
+    pub plain: bool,
+    /// The other shard writes down what comes of it: it is to arrive once.
+    pub is_kept_there: bool,
+}
 
 impl Clients {
     /// Has a message cross when all that was written so far is durable; where the other shard is to keep it, as one that arrives once.
     pub(super) fn forward(
         &mut self,
         turn: &mut Turn<'_>,
-        to: ShardId,
+        route: ForwardRoute,
         routed: &mut Routed<'_>,
-        (plain, mut details): (bool, PublishDetails),
-        is_kept_there: bool,
+        mut details: PublishDetails,
     ) {
+        let ForwardRoute { to, plain, is_kept_there } = route;
         if is_kept_there {
             let message = self.record_log.message(turn, routed);
             let number = self.forwards.numbered_mut(to);
@@ -46,18 +57,19 @@ impl Clients {
         turn.fx.mesh.publish(to, &mut Routed::shared(&message), plain, details);
     }
 
-    /// What another log has sent was taken over, in this very change; `has_records`: something came of it.
+    /// What another log has sent was taken over, in the change that began behind `before`, or is still being delivered.
     pub(super) fn note_taken_over(
         &mut self,
         turn: &mut Turn<'_>,
         count: InboxCount,
-        (is_under_way, has_records): (bool, bool),
+        before: Position,
+        is_under_way: bool,
     ) {
         if is_under_way {
             return self.forwards.under_way.push(count);
         }
-        if !has_records {
-            self.log_taken_over(turn, count);
+        if self.record_log.last() == before {
+            self.log_taken_over(turn, count); // nothing has come of it
         }
         note_inbox(turn, count);
     }

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::deliver::{Fanout, PickedFor};
+use super::forwards::ForwardRoute;
 use super::router::Router;
 use super::{MeshMessage, PublishDetails, Turn};
 use crate::ids::{MessageId, SessionId, ShardId, ShardSet};
@@ -114,7 +115,8 @@ impl Router {
                 let details = PublishDetails { groups, ..PublishDetails::default() };
                 clients.counters.mesh_sent += 1;
                 if fanout.routed.stored_as != MessageId::NONE && clients.record_log.is_kept() {
-                    clients.forward(turn, shard, &mut fanout.routed, (false, details), true);
+                    let route = ForwardRoute { to: shard, plain: false, is_kept_there: true };
+                    clients.forward(turn, route, &mut fanout.routed, details);
                 } else {
                     turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
                 }

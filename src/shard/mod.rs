@@ -7,9 +7,9 @@
 //! order in which they came. Every drop has a reason and is counted.
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
-//! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
+//! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
 //! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
-//! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
+//! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
 mod ack;
@@ -45,6 +45,7 @@ pub mod mesh;
 mod mounts;
 mod owners;
 mod pace;
+mod packets;
 mod pauses;
 mod places;
 mod policy;
@@ -72,6 +73,7 @@ mod sessions;
 mod settings;
 mod shown;
 mod shown_properties;
+mod shutdown;
 mod span_points;
 mod spans;
 mod subscribe;
@@ -94,10 +96,9 @@ mod tests;
 use std::sync::Arc;
 
 use crate::auth::operator_bans::OperatorBans;
-use crate::codec::{DecodeError, Disconnect, PINGRESP, Packet, PacketType, ReasonCode};
-use crate::ids::{ConnectionId, SessionId, ShardId};
-use crate::limits::{ASKS_EXPIRED_PER_TICK, CLOSED_PER_TICK, FANOUTS_MAX};
-use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters, Verbosity};
+use crate::ids::ShardId;
+use crate::limits::{ASKS_EXPIRED_PER_TICK, FANOUTS_MAX};
+use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
 use crate::time::{Deadline, Now};
 
 pub use certificates::CertificatesEnd;
@@ -126,6 +127,7 @@ use drain::Drain;
 use held_packets::HeldPackets;
 use reauthentication::Reauthentications;
 use router::Router;
+use shutdown::Shutdown;
 use sys::Sys;
 use verdict::PendingConnects;
 
@@ -159,17 +161,6 @@ pub struct Shard {
     drain: Option<Drain>,
     /// Whom an operator has banned.
     bans: Option<Arc<OperatorBans>>,
-}
-
-/// How far stopping has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shutdown {
-    /// Nobody has asked for it.
-    No,
-    /// Connections are being closed; those of sessions below this slot are.
-    Closing(u32),
-    /// Nobody is connected any more, and nobody comes in.
-    Closed,
 }
 
 impl Shard {
@@ -313,59 +304,6 @@ impl Shard {
         }
     }
 
-    fn handle_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, packet: &Packet<'_>) {
-        let Some(id) = self.clients.sessions.of_connection(connection) else {
-            return self.handle_packet_of_pending(turn, connection, packet);
-        };
-        self.clients.counters.packets_received += 1;
-        let session = self.clients.sessions.get_mut(id);
-        let link = session.link.as_deref_mut().expect("a connection leads to a session with a link");
-        link.note_received(turn.now);
-        if self.clients.access.asks_others() && self.hold_undecided(turn, id, packet) {
-            return;
-        }
-        self.take_packet(turn, id, packet);
-    }
-
-    /// A packet whose topics are decided about.
-    fn take_packet(&mut self, turn: &mut Turn<'_>, id: SessionId, packet: &Packet<'_>) {
-        match packet {
-            Packet::Publish(publish) => self.handle_publish(turn, id, publish),
-            Packet::Ack(ack) => self.handle_ack(turn, id, ack),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(turn, id, subscribe),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(turn, id, unsubscribe),
-            Packet::PingReq => self.reply(turn, id, |out, _| out.extend_from_slice(&PINGRESP)),
-            Packet::Disconnect(disconnect) => self.handle_disconnect(turn, id, disconnect),
-            Packet::Auth(auth) => self.handle_auth(turn, id, auth),
-            Packet::Connect(_) => {
-                // [MQTT-3.1.0-2]
-                self.close(turn, id, ReasonCode::ProtocolError, CloseReason::ProtocolError, "a second CONNECT");
-            }
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
-                unreachable!("the codec refuses what only a server sends")
-            }
-        }
-    }
-
-    fn handle_bad_packet(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, error: DecodeError) {
-        let Some(id) = self.clients.sessions.of_connection(connection) else {
-            return self.handle_bad_packet_of_pending(turn, connection, error.reason());
-        };
-        // A second CONNECT may be wrong in a way that only CONNACK has a code for.
-        let reason = match error.reason() {
-            reason if reason.is_allowed_in(PacketType::Disconnect) => reason,
-            _ => ReasonCode::ProtocolError,
-        };
-        let close_reason = match reason {
-            ReasonCode::PacketTooLarge => CloseReason::PacketTooLarge,
-            ReasonCode::MalformedPacket => CloseReason::Malformed,
-            ReasonCode::TopicAliasInvalid => CloseReason::TopicAliasInvalid,
-            _ => CloseReason::ProtocolError,
-        };
-        self.report_too_large(turn, id, error);
-        self.close(turn, id, reason, close_reason, error.text());
-    }
-
     fn handle_mesh(&mut self, turn: &mut Turn<'_>, from: ShardId, message: MeshMessage, bytes: &[u8]) {
         match message {
             MeshMessage::Publish { message, plain, details } => {
@@ -437,98 +375,4 @@ impl Shard {
         self.advance_command(turn);
         self.clients.traffic.end_some();
     }
-
-    /// Bytes of a packet are life as a whole packet is.
-    fn handle_growing(&mut self, now: Now, connection: ConnectionId) {
-        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
-        if let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut() {
-            link.note_received(now);
-        }
-    }
-
-    fn handle_blocked(&mut self, connection: ConnectionId, bytes: u32) {
-        let Some(id) = self.clients.sessions.of_connection(connection) else { return };
-        let session = self.clients.sessions.get_mut(id);
-        if let Some(link) = session.link.as_deref_mut() {
-            link.set_blocked(bytes);
-        }
-        if bytes == 0 {
-            self.clients.add_work(id);
-        }
-    }
-
-    /// Goes on with closing connections, so many a tick.
-    fn close_for_shutdown(&mut self, turn: &mut Turn<'_>) {
-        let Shutdown::Closing(from) = self.shutdown else { return };
-        self.refuse_pending(turn);
-        let slots = self.clients.sessions.slots();
-        let (mut next, mut closed) = (from, 0);
-        while next < slots.min(from.saturating_add(SLOTS_PER_TICK)) && closed < CLOSED_PER_TICK {
-            let id = SessionId(next);
-            next += 1;
-            if self.clients.sessions.try_get(id).is_some_and(|session| session.link.is_some()) {
-                closed += 1;
-                // A will that this publishes may reach sessions that are still to be told.
-                let reason = ReasonCode::ServerShuttingDown;
-                self.close(turn, id, reason, CloseReason::ServerShutdown, "the broker stops");
-            }
-        }
-        let is_done = next >= slots && self.pending.is_empty();
-        self.shutdown = if is_done { Shutdown::Closed } else { Shutdown::Closing(next) };
-    }
-
-    /// Sends a packet that answers one of the client's. A client that goes on asking while it reads no answers is cut
-    /// off: answers cannot be dropped, and must not pile up.
-    fn reply(&mut self, turn: &mut Turn<'_>, id: SessionId, write: impl FnOnce(&mut Vec<u8>, &crate::session::Link)) {
-        let flush = self.clients.flush;
-        let Some(link) = self.clients.sessions.try_get_mut(id).and_then(|session| session.link.as_deref_mut()) else {
-            return; // an earlier answer to the same packet has cut it off
-        };
-        let encoded = turn.fx.encode(|out| {
-            write(out, link);
-            None
-        });
-        if encoded.len() > link.packet_size_max_bytes {
-            // The client may not be sent it [MQTT-3.1.2-24], and would wait for it for ever.
-            let reason = CloseReason::PacketTooLarge;
-            self.close(turn, id, ReasonCode::PacketTooLarge, reason, "the answer is larger than it takes");
-            return;
-        }
-        turn.fx.list.push(Effect::Send { connection: link.connection, encoded, packet_id: None });
-        link.add_outbox(flush, encoded.len());
-        self.clients.counters.packets_sent += 1;
-        // What waits may be an outbox of messages and one more that was as large as a packet can be: that the client has
-        // asked for, and it is no reason to cut it off.
-        let settings = &self.clients.settings;
-        let limit = settings.outbox_max_bytes.saturating_mul(2).saturating_add(settings.packet_size_max_bytes);
-        if link.outbox_bytes(flush) > limit {
-            self.end_connection(turn, id, CloseReason::Resources, "it reads no answers");
-        }
-    }
-
-    /// Closes a connection for a reason of the broker's: DISCONNECT where the version has one, then the end.
-    fn close(&mut self, turn: &mut Turn<'_>, id: SessionId, code: ReasonCode, reason: CloseReason, text: &'static str) {
-        if turn.fx.verbosity >= Verbosity::Debug && reason.is_of_client() {
-            self.report_protocol_error(turn, id, code, text);
-        }
-        if let Some(link) = self.clients.sessions.get(id).link.as_deref()
-            && link.version.is_v5()
-        {
-            // DISCONNECT may carry a reason string whatever the client said about problem information
-            // [MQTT-3.1.2-29], but not beyond its packet size [MQTT-3.14.2-3].
-            let fits = link.packet_size_max_bytes as usize >= text.len() + 16;
-            // A CONNECT in the wrong place can be wrong in itself too, in ways that only CONNACK has codes for.
-            let code = if code.is_allowed_in(PacketType::Disconnect) { code } else { ReasonCode::ProtocolError };
-            let packet = Disconnect { reason: code, reason_string: fits.then_some(text), ..Disconnect::default() };
-            let version = link.version;
-            if link.packet_size_max_bytes >= 4 {
-                turn.fx.send(link.connection, |out| packet.encode(version, out));
-                self.clients.counters.packets_sent += 1;
-            }
-        }
-        self.end_connection(turn, id, reason, text);
-    }
 }
-
-/// Slots of the table of sessions that one tick looks at when the broker stops.
-const SLOTS_PER_TICK: u32 = 4_096;

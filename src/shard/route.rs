@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 
 use super::clients::Clients;
 use super::deliver::Fanout;
+use super::forwards::ForwardRoute;
 use super::groups::RemotePicks;
 use super::router::Router;
 use super::{ConfirmToken, Confirmation, PublishDetails, Settings, Turn};
@@ -185,14 +186,14 @@ impl Router {
             };
             clients.counters.mesh_sent += 1;
             if forward.is_some() {
-                clients.forward(turn, shard, &mut fanout.routed, (false, details), true);
+                let route = ForwardRoute { to: shard, plain: false, is_kept_there: true };
+                clients.forward(turn, route, &mut fanout.routed, details);
             } else {
                 turn.fx.mesh.publish(shard, &mut fanout.routed, false, details);
             }
         }
         if let Some(count) = forward {
-            let progress = (!self.fanouts.is_empty(), clients.record_log.last() > before);
-            clients.note_taken_over(turn, count, progress);
+            clients.note_taken_over(turn, count, before, !self.fanouts.is_empty());
         }
         match confirm.map(|confirmation| confirmation.and(fanout.reception)) {
             Some(confirmation) if is_under_way => self.fanouts.confirm_last(confirmation, fanout.fullest),
@@ -303,7 +304,9 @@ impl ToOtherShards<'_> {
             let details = PublishDetails { groups, retained: self.retained, confirm, forward: None, sampled };
             match is_forward {
                 None => turn.fx.mesh.publish(shard, routed, plain, details),
-                Some(is_kept_there) => clients.forward(turn, shard, routed, (plain, details), is_kept_there),
+                Some(is_kept_there) => {
+                    clients.forward(turn, ForwardRoute { to: shard, plain, is_kept_there }, routed, details);
+                }
             }
         }
         waits

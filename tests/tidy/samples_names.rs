@@ -85,8 +85,12 @@ fn parameters_are_counted_without_self_and_through_generics() {
     }
     let six = "\nfn six(a: A, b: A, c: A, d: A, e: A, f: A) {}\nfn five(&self, a: A, b: A, c: A, d: A, e: A) {}";
     check_names(words::many_parameters, "src/a.rs", six, &[("src/a.rs six", 2)]);
-    let bools = "fn a(x: bool, y: bool) {}\nfn b(x: bool, n: u8, y: bool) {}\nfn c(x: &bool, y: bool) {}";
-    check_names(words::adjacent_bools, "src/a.rs", bools, &[("src/a.rs a", 1)]);
+    let tuples = "fn a((a, b): (A, A), c: A, d: A, e: A, f: A) {}\nfn b((a, b): (A, A), c: &mut (A, A), d: B<(A, A)>) {}\n\
+                  fn c(a: A, b: A, c: A, d: &(A, fn(A, A) -> (A, A), [A; 2]), e: ()) {}\nfn d(a: (), b: A, c: A, d: A, e: A) {}";
+    check_names(words::many_parameters, "src/a.rs", tuples, &[("src/a.rs a", 1), ("src/a.rs c", 3)]);
+    let bools = "fn a(x: bool, y: bool) {}\nfn b(x: bool, n: u8, y: bool) {}\nfn c(x: &bool, y: bool) {}\n\
+                 fn d((x, y): (bool, bool)) {}\nfn e((n, x): (u8, bool), y: bool) {}";
+    check_names(words::adjacent_bools, "src/a.rs", bools, &[("src/a.rs a", 1), ("src/a.rs d", 4), ("src/a.rs e", 5)]);
 }
 
 #[test]

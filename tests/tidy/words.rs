@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Finding;
-use crate::rust::{Token, is_word, lines_of, signatures, tokens, type_names, without_tests};
+use crate::rust::{Signature, Token, is_word, lines_of, signatures, tokens, type_names, without_tests};
 
 /// The most parameters of a function, `self` aside.
 pub(crate) const PARAMETERS_MAX: usize = 5;
@@ -57,19 +57,47 @@ const OF_SUITES: [&str; 6] = ["greet", "greeting", "settle", "settled", "owe", "
 /// A finding under the name that a list would have it by.
 pub(crate) type Named = (String, Finding);
 
-/// Rule: whoever calls a function can keep its parameters in mind.
+/// Rule: whoever calls a function can keep its parameters in mind. What a tuple holds are several: it has no names.
 pub(crate) fn many_parameters(path: &str, text: &str) -> Vec<Named> {
     let signatures = signatures(&tokens(text));
-    let many = signatures.into_iter().filter(|signature| signature.types.len() > PARAMETERS_MAX);
+    let many = signatures.into_iter().filter(|signature| values(signature).len() > PARAMETERS_MAX);
     many.map(|signature| {
         let remedy = format!(
-            "`{}` takes {} parameters, {PARAMETERS_MAX} are the end: make what travels together a struct",
+            "`{}` takes {} values, {PARAMETERS_MAX} are the end: make what travels together a struct with a name that means something",
             signature.name,
-            signature.types.len()
+            values(&signature).len()
         );
         (format!("{path} {}", signature.name), Finding::new(path, signature.line, remedy))
     })
     .collect()
+}
+
+/// The types of what a caller passes, each element of a tuple for itself.
+fn values(signature: &Signature) -> Vec<&str> {
+    signature.types.iter().flat_map(|of| tuple_elements(of).unwrap_or_else(|| vec![of])).collect()
+}
+
+/// The elements of a tuple, or of a reference to one; `None` for any other type, and for `()`.
+fn tuple_elements(of: &str) -> Option<Vec<&str>> {
+    let of = of.trim_start_matches('&');
+    let of = of.strip_prefix('\'').map_or(of, |of| of.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_'));
+    let inside = of.trim_start_matches("mut").strip_prefix('(')?.strip_suffix(')')?;
+    let (mut depth, mut begin, mut before, mut elements) = (0_i32, 0, ' ', Vec::new());
+    for (at, c) in inside.char_indices() {
+        match c {
+            '(' | '[' | '{' | '<' => depth += 1,
+            '>' if before == '-' => {}
+            ')' | ']' | '}' | '>' => depth -= 1,
+            ',' if depth == 0 => {
+                elements.push(&inside[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+        before = c;
+    }
+    elements.extend(Some(&inside[begin..]).filter(|last| !last.is_empty()));
+    (!elements.is_empty()).then_some(elements)
 }
 
 /// Rule: two bools side by side can be swapped and nobody notices.
@@ -77,7 +105,7 @@ pub(crate) fn adjacent_bools(path: &str, text: &str) -> Vec<Named> {
     let signatures = signatures(&tokens(text));
     let swapped = signatures
         .into_iter()
-        .filter(|signature| signature.types.windows(2).any(|pair| pair[0] == "bool" && pair[1] == "bool"));
+        .filter(|signature| values(signature).windows(2).any(|pair| pair[0] == "bool" && pair[1] == "bool"));
     swapped
         .map(|signature| {
             let remedy = format!(

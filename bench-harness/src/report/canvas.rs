@@ -128,7 +128,7 @@ pub(super) fn head(height: f64, title: &str, conditions: &str) -> String {
         escaped(title)
     );
     out.reserve(8 << 10);
-    text(&mut out, (16.0, 42.0), "start", Tone::Faint, conditions);
+    text(&mut out, (16.0, 42.0), Words { anchor: "start", tone: Tone::Faint, words: conditions });
     out
 }
 
@@ -141,10 +141,18 @@ pub(super) enum Tone {
     Faint,
 }
 
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words<'a> {
+    /// SVG's: which end of them is at the place.
+    pub(super) anchor: &'a str,
+    pub(super) tone: Tone,
+    pub(super) words: &'a str,
+}
+
 /// Words at a place; none, and nothing is drawn.
-pub(super) fn text(out: &mut String, at: (f64, f64), anchor: &str, tone: Tone, words: &str) {
+pub(super) fn text(out: &mut String, (x, y): (f64, f64), Words { anchor, tone, words }: Words<'_>) {
     if !words.is_empty() {
-        let (x, y) = at;
         let (colour, size) = match tone {
             Tone::Strong => (INK, 13),
             Tone::Faint => (FAINT, 12),

@@ -3,7 +3,7 @@
 //! What always holds: who was measured in a row is in it, with a dot where it has a figure and with a cross in a column of
 //! its own where it failed.
 
-use super::canvas::{Axis, GRID, Palette, Tone, WIDTH, cross, head, label, text};
+use super::canvas::{Axis, GRID, Palette, Tone, WIDTH, Words, cross, head, label, text};
 use super::curves::{Dots, DotsRow};
 use crate::floor;
 use std::fmt::Write as _;
@@ -30,15 +30,19 @@ pub(super) fn svg(dots: &Dots, palette: &Palette) -> String {
     let mut out = head(height, &dots.title, &dots.conditions);
     for (name, place) in names.iter().zip(legend_places(&names)) {
         mark(&mut out, name, palette.colour(name), place);
-        text(&mut out, (place.0 + 13.0, place.1 + 4.0), "start", Tone::Strong, words(name));
+        text(
+            &mut out,
+            (place.0 + 13.0, place.1 + 4.0),
+            Words { anchor: "start", tone: Tone::Strong, words: words(name) },
+        );
     }
     for tick in x.ticks() {
         let at = x.at(tick);
         let _ = writeln!(out, r#"<path d="M{at:.1} {top}V{bottom}" stroke="{GRID}"/>"#);
-        text(&mut out, (at, bottom + 18.0), "middle", Tone::Faint, &label(tick));
+        text(&mut out, (at, bottom + 18.0), Words { anchor: "middle", tone: Tone::Faint, words: &label(tick) });
     }
     if has_failed {
-        text(&mut out, (right + 20.0, top - 8.0), "start", Tone::Faint, "failed");
+        text(&mut out, (right + 20.0, top - 8.0), Words { anchor: "start", tone: Tone::Faint, words: "failed" });
     }
     for (at, row) in dots.rows.iter().enumerate() {
         let middle = top + ROW * (at as f64 + 0.5);
@@ -48,14 +52,22 @@ pub(super) fn svg(dots: &Dots, palette: &Palette) -> String {
         }
         draw_row(&mut out, row, palette, (&x, middle));
     }
-    text(&mut out, (f64::midpoint(left, right), height - 12.0), "middle", Tone::Strong, &dots.x_label);
+    text(
+        &mut out,
+        (f64::midpoint(left, right), height - 12.0),
+        Words { anchor: "middle", tone: Tone::Strong, words: &dots.x_label },
+    );
     out + "</svg>\n"
 }
 
 fn draw_row(out: &mut String, row: &DotsRow, palette: &Palette, (x, middle): (&Axis, f64)) {
     let (first, second) = two_lines(&row.title);
-    text(out, (16.0, middle + if second.is_empty() { 4.0 } else { -4.0 }), "start", Tone::Strong, first);
-    text(out, (16.0, middle + 13.0), "start", Tone::Faint, second);
+    text(
+        out,
+        (16.0, middle + if second.is_empty() { 4.0 } else { -4.0 }),
+        Words { anchor: "start", tone: Tone::Strong, words: first },
+    );
+    text(out, (16.0, middle + 13.0), Words { anchor: "start", tone: Tone::Faint, words: second });
     let medians: Vec<(&str, f64)> = row.brokers.iter().map(|(name, one)| (name.as_str(), x.at(one.median))).collect();
     let mut order: Vec<_> = row.brokers.iter().zip(shifts(&medians)).collect();
     // dunlin last, so that it lies on top; the floor's stroke below all.

@@ -4,7 +4,7 @@
 //! another's last point, with the reason below it; a point that failed between others has a cross on the axis; who has no line at
 //! all is named below the plot.
 
-use super::canvas::{Axis, FAINT, GRID, Palette, Tone, WIDTH, cross, escaped, head, label, text};
+use super::canvas::{Axis, FAINT, GRID, Palette, Tone, WIDTH, Words, cross, escaped, head, label, text};
 use super::curves::{Curve, Line};
 use std::fmt::Write as _;
 
@@ -31,7 +31,7 @@ pub(super) fn svg(curve: &Curve, palette: &Palette) -> String {
     for tick in y.ticks() {
         let at = y.at(tick);
         let _ = writeln!(out, r#"<path d="M{left} {at:.1}H{right}" stroke="{GRID}"/>"#);
-        text(&mut out, (left - 8.0, at + 4.0), "end", Tone::Faint, &label(tick));
+        text(&mut out, (left - 8.0, at + 4.0), Words { anchor: "end", tone: Tone::Faint, words: &label(tick) });
     }
     let mut xs: Vec<f64> = if curve.log.0 { x.ticks() } else { points().map(|point| point.0).collect() };
     xs.sort_by(f64::total_cmp);
@@ -39,14 +39,18 @@ pub(super) fn svg(curve: &Curve, palette: &Palette) -> String {
     for tick in xs {
         let at = x.at(tick);
         let _ = writeln!(out, r#"<path d="M{at:.1} {bottom}v5" stroke="{FAINT}"/>"#);
-        text(&mut out, (at, bottom + 20.0), "middle", Tone::Faint, &label(tick));
+        text(&mut out, (at, bottom + 20.0), Words { anchor: "middle", tone: Tone::Faint, words: &label(tick) });
     }
     let _ = writeln!(out, r#"<path d="M{left} {bottom}H{right}" stroke="{FAINT}"/>"#);
-    text(&mut out, (f64::midpoint(left, right), bottom + 38.0), "middle", Tone::Strong, &curve.x_label);
-    text(&mut out, (16.0, 62.0), "start", Tone::Strong, &curve.y_label);
+    text(
+        &mut out,
+        (f64::midpoint(left, right), bottom + 38.0),
+        Words { anchor: "middle", tone: Tone::Strong, words: &curve.x_label },
+    );
+    text(&mut out, (16.0, 62.0), Words { anchor: "start", tone: Tone::Strong, words: &curve.y_label });
     if !curve.missing.is_empty() {
         let words = format!("\u{d7} failed, no line: {}", curve.missing.join(", "));
-        text(&mut out, (16.0, HEIGHT - 9.0), "start", Tone::Faint, &words);
+        text(&mut out, (16.0, HEIGHT - 9.0), Words { anchor: "start", tone: Tone::Faint, words: &words });
     }
     // dunlin last, so that it lies on top.
     let mut order: Vec<&Line> = curve.lines.iter().collect();
@@ -176,7 +180,8 @@ mod tests {
         Line { name: name.to_owned(), points, ends: None, gaps: Vec::new() }
     }
 
-    fn curve(log: (bool, bool), lines: Vec<Line>) -> Curve {
+    /// With both axes logarithmic.
+    fn curve(lines: Vec<Line>) -> Curve {
         let word = |text: &str| text.to_owned();
         Curve {
             name: word("x"),
@@ -184,7 +189,7 @@ mod tests {
             conditions: word("on Monday"),
             x_label: word("x"),
             y_label: word("y"),
-            log,
+            log: (true, true),
             lines,
             missing: vec![word("nats (200 lost)")],
         }
@@ -197,7 +202,7 @@ mod tests {
     #[test]
     fn everything_lies_within_the_picture_whatever_the_axes() {
         for log in [(true, true), (true, false), (false, true), (false, false)] {
-            let svg = drawn(&curve(log, vec![line("dunlin", 1.0, 3), line("mosquitto", 3.0, 3)]));
+            let svg = drawn(&Curve { log, ..curve(vec![line("dunlin", 1.0, 3), line("mosquitto", 3.0, 3)]) });
             assert_eq!(svg.matches("<circle").count(), 6);
             assert!(
                 svg.contains("a &lt; b &amp; c") && svg.contains("on Monday") && svg.trim_end().ends_with("</svg>")
@@ -224,7 +229,7 @@ mod tests {
     fn a_line_that_ends_early_has_its_name_and_its_reason_there() {
         let mut early = line("mosquitto", 3.0, 2);
         early.ends = Some("too few open files".to_owned());
-        let svg = drawn(&curve((true, true), vec![line("dunlin", 1.0, 3), early]));
+        let svg = drawn(&curve(vec![line("dunlin", 1.0, 3), early]));
         let ends: Vec<f64> = coordinates(&svg, "cx").into_iter().take(2).collect();
         let (name, reason) = (place(&svg, "mosquitto"), place(&svg, "stops: too few open files"));
         assert!((name.0 - ends[1]).abs() < 12.0, "{name:?} is not where the line ends, {ends:?}");
@@ -237,7 +242,7 @@ mod tests {
         let mut broken = line("mosquitto", 3.0, 3);
         let (x, _) = broken.points.remove(1);
         broken.gaps.push((x, "2 lost".to_owned()));
-        let svg = drawn(&curve((true, true), vec![line("dunlin", 1.0, 3), broken]));
+        let svg = drawn(&curve(vec![line("dunlin", 1.0, 3), broken]));
         assert_eq!(svg.matches("<title>mosquitto failed: 2 lost</title>").count(), 1, "{svg}");
         assert_eq!(svg.matches("<circle").count(), 5);
     }
@@ -245,8 +250,7 @@ mod tests {
     #[test]
     fn lines_that_end_together_for_one_reason_say_it_once() {
         let early = |name: &str, factor: f64| Line { ends: Some("too few files".to_owned()), ..line(name, factor, 2) };
-        let svg =
-            drawn(&curve((true, true), vec![line("dunlin", 1.0, 3), early("nats", 3.0), early("mosquitto", 3.3)]));
+        let svg = drawn(&curve(vec![line("dunlin", 1.0, 3), early("nats", 3.0), early("mosquitto", 3.3)]));
         // Each word is drawn twice, once as its own white edge.
         assert_eq!(svg.matches(">stops: too few files<").count(), 2, "{svg}");
         assert!(place(&svg, "mosquitto").1 < place(&svg, "nats").1);
@@ -256,7 +260,7 @@ mod tests {
     fn names_of_lines_that_end_together_do_not_cover_each_other() {
         let names = ["dunlin", "mosquitto", "nats", "flashmq"];
         let lines = names.iter().zip([1.0, 1.01, 1.02, 1.03]).map(|(name, factor)| line(name, factor, 3));
-        let svg = drawn(&curve((true, true), lines.collect()));
+        let svg = drawn(&curve(lines.collect()));
         let mut places: Vec<f64> = names.map(|name| place(&svg, name).1).to_vec();
         places.sort_by(f64::total_cmp);
         assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= ROOM - 0.2), "{places:?}");

@@ -13,6 +13,15 @@ use crate::ids::{PacketId, Qos};
 use crate::limits::SN_ASKED_MAX;
 use crate::settings::is_topic_name;
 
+/// A PUBLISH of a client, decoded.
+#[derive(Clone, Copy)]
+struct SnPublish<'a> {
+    flags: SnFlags,
+    topic: TopicRef,
+    msg_id: u16,
+    data: &'a [u8],
+}
+
 impl SnClient {
     /// A message has come from the client.
     pub fn handle(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
@@ -149,7 +158,7 @@ impl SnClient {
     fn handle_connected(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
         match *message {
             SnMessage::Publish { flags, topic, msg_id, data } => {
-                self.handle_publish(turn, (flags, topic), (msg_id, data), out);
+                self.handle_publish(turn, SnPublish { flags, topic, msg_id, data }, out);
             }
             SnMessage::PubAck { topic_id, msg_id, code } => self.handle_puback(turn, topic_id, (msg_id, code), out),
             SnMessage::PubRec { msg_id } => {
@@ -194,13 +203,8 @@ impl SnClient {
         }
     }
 
-    fn handle_publish(
-        &mut self,
-        turn: SnTurn<'_>,
-        (flags, topic): (SnFlags, TopicRef),
-        (msg_id, data): (u16, &[u8]),
-        out: &mut SnOut,
-    ) {
+    fn handle_publish(&mut self, turn: SnTurn<'_>, publish: SnPublish<'_>, out: &mut SnOut) {
+        let SnPublish { flags, topic, msg_id, data } = publish;
         let qos = flags.qos.unwrap_or_default();
         let refuse = |code: ReturnCode, out: &mut SnOut| {
             if flags.qos.is_some() {
