@@ -7,7 +7,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::packets::{OwnedAck, OwnedPacket, OwnedPublish};
@@ -164,7 +164,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttStream<S> {
         if self.received.len() < total {
             return Ok(None);
         }
-        let whole = self.received.split_to(total).freeze();
+        // A copy: a part of what was received would keep all of that, twice as much and more, for as long as the message is held.
+        let whole = Bytes::copy_from_slice(&self.received[..total]);
+        self.received.advance(total);
         let Some((framed, _)) = frame::next(&whole, self.packet_size_max_bytes)? else { return Ok(None) };
         let packet = match decode(framed, self.version, Side::Client) {
             Ok(packet) => packet,
