@@ -7,7 +7,7 @@ use super::rights::ClientRights;
 use super::settings::bounded_keep_alive_s;
 use super::{ConnectInfo, Effect, Event, Settings, Shard, Shutdown, Turn, UserNameBasis};
 use crate::auth::acl::Who;
-use crate::auth::{Admission, AskId, ClientProfile, MountRefusal, Policy};
+use crate::auth::{Admission, AskId, ClientProfile, MountRefusal, Policy, RefusalCause};
 use crate::codec::{ConnAck, Connect, ConnectWill, ReasonCode, Version};
 use crate::ids::{ClientKey, ConnectionId, SessionId, is_of_service};
 use crate::limits;
@@ -125,14 +125,11 @@ impl Shard {
             Policy::Admit | Policy::AskAboutCredentials => {
                 self.admit(turn, connection, connect, info, ConnectEntry::asked(self.pending.next_ask(), None));
             }
-            Policy::Refuse => {
-                let text = if has_credentials(connect) {
-                    "nobody can check credentials here: no authentication is configured"
-                } else {
-                    "anonymous access is not allowed here"
-                };
+            Policy::Refuse if has_credentials(connect) => {
+                let text = "nobody can check credentials here: no authentication is configured";
                 self.refuse(turn, connection, connect, ReasonCode::NotAuthorized, text);
             }
+            Policy::Refuse => self.refuse_anonymous(turn, connection, connect),
             Policy::Ask => self.ask_about(turn, connection, connect, info),
         }
     }
@@ -393,8 +390,14 @@ impl Shard {
         code: ReasonCode,
         text: &'static str,
     ) {
-        let reason = if code == ReasonCode::Banned { CloseReason::Banned } else { CloseReason::Refused };
-        let refusal = Refusal { reason, code, text };
+        let refusal = Refusal { reason: reason_of(code), code, text };
+        self.refuse_as(turn, connection, connect, refusal);
+    }
+
+    /// The client shows nothing, and has to.
+    pub(super) fn refuse_anonymous(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, connect: &Connect<'_>) {
+        let cause = RefusalCause::Anonymous;
+        let refusal = Refusal { reason: CloseReason::AnonymousRefused, code: cause.code(), text: cause.text() };
         self.refuse_as(turn, connection, connect, refusal);
     }
 
@@ -492,6 +495,22 @@ impl Shard {
         });
         let fits = encoded.len() as usize <= max_bytes;
         if fits { Ok(()) } else { Err((ReasonCode::PacketTooLarge, "it takes no packet as large as CONNACK")) }
+    }
+}
+
+/// For which cause a CONNECT is counted that is answered with this.
+const fn reason_of(code: ReasonCode) -> CloseReason {
+    match code {
+        ReasonCode::Banned => CloseReason::Banned,
+        ReasonCode::BadUserNameOrPassword => CloseReason::BadCredentials,
+        ReasonCode::NotAuthorized => CloseReason::LoginDenied,
+        ReasonCode::ClientIdentifierNotValid => CloseReason::ClientIdRefused,
+        ReasonCode::BadAuthenticationMethod => CloseReason::BadMethod,
+        ReasonCode::ServerBusy => CloseReason::AuthenticatorBusy,
+        ReasonCode::ServerUnavailable => CloseReason::Unavailable,
+        ReasonCode::QuotaExceeded => CloseReason::NoRoom,
+        ReasonCode::ConnectionRateExceeded => CloseReason::TakeoverRate,
+        _ => CloseReason::Refused,
     }
 }
 

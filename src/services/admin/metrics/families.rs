@@ -2,7 +2,7 @@
 
 use super::scrape::{Samples, Scrape};
 use crate::services::connectors::NotPassed;
-use crate::telemetry::{CloseReason, DropReason, PauseReason, Report};
+use crate::telemetry::{CloseReason, DropReason, PauseReason, Report, RequestRefusal};
 
 /// What a metric's values do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,6 +245,26 @@ pub(super) const FAMILIES: &[Family] = &[
         |_, sum, to| {
             for reason in CloseReason::AFTER_CONNACK {
                 to.labelled("reason", &reason.label(), sum.closed(reason));
+            }
+        },
+    ),
+    counter(
+        "dunlin_publishes_refused",
+        NoUnit,
+        "Messages and wills that were not taken from clients, by cause",
+        |_, sum, to| {
+            for cause in RequestRefusal::OF_PUBLISH {
+                to.labelled("reason", &cause.label(), sum.counters.publishes_refused[cause as usize]);
+            }
+        },
+    ),
+    counter(
+        "dunlin_subscriptions_refused",
+        NoUnit,
+        "Filters of SUBSCRIBEs that were not granted, by cause",
+        |_, sum, to| {
+            for cause in RequestRefusal::OF_SUBSCRIBE {
+                to.labelled("reason", &cause.label(), sum.counters.filters_refused[cause as usize]);
             }
         },
     ),
