@@ -534,6 +534,17 @@ pub const AUTH_WORK_MAX: usize = 1_024;
 pub const BANS_MAX: usize = 65_536;
 /// Longest client id whose failed logins are counted.
 pub const BANNED_CLIENT_ID_MAX_BYTES: usize = 128;
+/// Client ids whose comings a shard counts for `--flapping-after`: 1.5 MB of them. Where more come within the window, as in a reconnect storm, those that
+/// came first are forgotten, and who flaps is found when the storm is over.
+pub const FLAPPING_IDS_MAX: usize = 16_384;
+/// Client ids that a shard turns away for that at a time: beyond it the one whose ban ends first is let in.
+pub const FLAPPING_BANS_MAX: usize = 4_096;
+/// Most that `--flapping-after` can be set to.
+pub const FLAPPING_AFTER_MAX: u32 = 1_000_000;
+/// Default of `--flapping-window`, as in EMQX.
+pub const FLAPPING_WINDOW_DEFAULT_S: u32 = 60;
+/// Default of `--flapping-time`, as in EMQX.
+pub const FLAPPING_TIME_DEFAULT_S: u32 = 300;
 /// Most that `--ban-after` can be set to.
 pub const BAN_AFTER_MAX: u32 = 1_000_000;
 /// Default of `--ban-window`: failures that lie further apart are no guessing.

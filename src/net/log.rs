@@ -31,6 +31,9 @@ impl Edge {
                 text,
             }
             .log(),
+            Event::Flapping { connection, client_id, user } => {
+                log::event::client_flapping(client_id, user.as_deref(), &connections.peer(*connection));
+            }
             Event::Disconnected { connection, client_id, reason, text, duration_ms } => {
                 log::event::ClientDisconnected {
                     client: client_id,

@@ -164,6 +164,26 @@ super::declare_settings! {
             "foreign-sessions", Kind::Choice { words: Acceptance::WORDS, planned: &[], bare: None },
             Fallback::Text("refuse"),
         ), Reload;
+
+        /// How often a client id may come in within flapping_window before it is turned away.
+        ///
+        /// One that comes once more is. Counted is each CONNECT that is let in, whatever its credentials, so that a device that crashes at each start, or a program in a loop, does not
+        /// cost the others. For flapping_time it is then refused with 0x8A (5 before MQTT 5.0) before anybody is asked about it; whoever is connected
+        /// stays. Clients without a client id are not counted. Whoever may use a client id can have it turned away: bind ids to users with
+        /// client_id_pattern. Off unless set: devices that sleep come and go on purpose.
+        flapping_after: u32 = Setting::number(
+            "flapping-after", Count, 0, limits::FLAPPING_AFTER_MAX as u64, 0,
+        ).word("off", 0), Reload;
+
+        /// Time within which the comings of a client id count towards flapping_after.
+        flapping_window_s: u32 = Setting::number(
+            "flapping-window", Seconds, 1, limits::BAN_TIME_MAX_S as u64, limits::FLAPPING_WINDOW_DEFAULT_S as u64,
+        ), Reload;
+
+        /// Time for which a client id is turned away that comes and goes too often.
+        flapping_time_s: u32 = Setting::number(
+            "flapping-time", Seconds, 1, limits::BAN_TIME_MAX_S as u64, limits::FLAPPING_TIME_DEFAULT_S as u64,
+        ), Reload;
     }
 
     Session {

@@ -1,5 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
+use super::flapping::FlappingVerdict;
 use super::principal::Principal;
 use super::record_log::Held;
 use super::report::has_credentials;
@@ -112,6 +113,9 @@ impl Shard {
         if let Err((code, text)) = self.check_connect(connect, info.listener) {
             return self.refuse(turn, connection, connect, code, text);
         }
+        if self.is_flapping(turn, connection, connect, info) {
+            return;
+        }
         if connect.authentication_method.is_some() {
             return self.ask_about(turn, connection, connect, info);
         }
@@ -132,6 +136,36 @@ impl Shard {
             Policy::Refuse => self.refuse_anonymous(turn, connection, connect),
             Policy::Ask => self.ask_about(turn, connection, connect, info),
         }
+    }
+
+    /// Whether a client is turned away because its client id comes and goes too often; if so, it has been told.
+    fn is_flapping(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        info: ConnectInfo<'_>,
+    ) -> bool {
+        if self.clients.settings.flapping_after == 0 {
+            self.flapping.forget();
+            return false;
+        }
+        if !counts_as_coming(info) {
+            return false;
+        }
+        let key = self.clients.sessions.key(connect.client_id);
+        let verdict = self.flapping.check(turn.now, key, &self.clients.settings);
+        if verdict == FlappingVerdict::Free {
+            return false;
+        }
+        if verdict == FlappingVerdict::Begins {
+            let (client_id, user) = (connect.client_id.into(), connect.username.map(Into::into));
+            turn.fx.events.push(Event::Flapping { connection, client_id, user });
+        }
+        let text = "its client id comes and goes too often, see --flapping-after";
+        let refusal = Refusal { reason: CloseReason::Flapping, code: ReasonCode::Banned, text };
+        self.refuse_as(turn, connection, connect, refusal);
+        true
     }
 
     /// What is refused whoever the client is.
@@ -177,6 +211,9 @@ impl Shard {
         }
         if !self.pending.is_empty() {
             self.refuse_older(turn, key, entry.before);
+        }
+        if counts_as_coming(info) {
+            self.flapping.note(turn.now, key, &self.clients.settings);
         }
         let user = verified_user(connect, info, entry);
         let before = self.kept_before(known, user);
@@ -496,6 +533,11 @@ impl Shard {
         let fits = encoded.len() as usize <= max_bytes;
         if fits { Ok(()) } else { Err((ReasonCode::PacketTooLarge, "it takes no packet as large as CONNACK")) }
     }
+}
+
+/// Whether it is a client of somebody's, with a client id that it may come back with.
+fn counts_as_coming(info: ConnectInfo<'_>) -> bool {
+    !info.listener.is_internal && !info.assigned_client_id
 }
 
 /// For which cause a CONNECT is counted that is answered with this.

@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
+//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
 //! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
@@ -27,6 +27,7 @@ mod drain;
 pub mod effects;
 mod end;
 mod fanouts;
+mod flapping;
 mod forwards;
 mod full_disk;
 mod groups;
@@ -119,6 +120,7 @@ pub use crate::store::LogStart;
 use answer::CommandsUnderWay;
 use clients::Clients;
 use drain::Drain;
+use flapping::Flapping;
 use held_packets::HeldPackets;
 use reauthentication::Reauthentications;
 use router::Router;
@@ -155,6 +157,8 @@ pub struct Shard {
     drain: Option<Drain>,
     /// Whom an operator has banned.
     bans: Option<Arc<OperatorBans>>,
+    /// Who comes and goes too often.
+    flapping: Flapping,
 }
 
 /// How far stopping has come.
@@ -188,6 +192,7 @@ impl Shard {
             shutdown: Shutdown::No,
             drain: None,
             bans: process.bans.clone(),
+            flapping: Flapping::default(),
         }
     }
 

@@ -162,6 +162,8 @@ pub enum CloseReason {
     NoRoom,
     /// Its client id is taken over too often.
     TakeoverRate,
+    /// Its client id comes and goes too often (`--flapping-after`).
+    Flapping,
     /// No complete CONNECT within `--connect-timeout`.
     ConnectTimeout,
     /// As many clients were connected as may be, of all or of the listener.
@@ -182,7 +184,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 47;
+    pub const COUNT: usize = 48;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -224,6 +226,7 @@ impl CloseReason {
         Self::Unavailable,
         Self::NoRoom,
         Self::TakeoverRate,
+        Self::Flapping,
         Self::ConnectTimeout,
         Self::ConnectionsFull,
         Self::ServerShutdown,
@@ -236,7 +239,7 @@ impl CloseReason {
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
     /// ([`crate::telemetry::TransportCounters`]).
-    pub const BEFORE_CONNACK: [Self; 35] = [
+    pub const BEFORE_CONNACK: [Self; 36] = [
         Self::Http,
         Self::Tls,
         Self::TlsPlainText,
@@ -268,6 +271,7 @@ impl CloseReason {
         Self::Unavailable,
         Self::NoRoom,
         Self::TakeoverRate,
+        Self::Flapping,
         Self::ConnectionsFull,
         Self::ConnectTimeout,
         Self::SocketClosed,
@@ -312,6 +316,7 @@ impl CloseReason {
                 | Self::Unavailable
                 | Self::NoRoom
                 | Self::TakeoverRate
+                | Self::Flapping
         )
     }
 
@@ -369,6 +374,7 @@ impl CloseReason {
             Self::Unavailable => "unavailable",
             Self::NoRoom => "no_room",
             Self::TakeoverRate => "takeover_rate",
+            Self::Flapping => "flapping",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectionsFull => "connections_full",
             Self::ServerShutdown => "server_shutdown",

@@ -152,6 +152,13 @@ pub fn login_banned(who: &dyn Display) {
     }
 }
 
+/// A client id comes and goes too often and is turned away for a while.
+pub fn client_flapping(client: &str, user: Option<&str>, peer: &dyn Display) {
+    if LogKind::ClientFlapping.admit() {
+        warn!(target: TARGET, event = LogKind::ClientFlapping.name(), client, user, %peer);
+    }
+}
+
 /// A file has changed on disk and is read again.
 pub fn file_changed(path: &dyn Display) {
     info!(target: TARGET, event = "file_changed", %path);
