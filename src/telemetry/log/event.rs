@@ -31,7 +31,7 @@ pub struct ClientConnected<'a> {
     pub session_present: bool,
     /// The shard that owns the session.
     pub shard: u64,
-    /// Version of its TLS, and the cipher suite unless a proxy has that alone, where they are wanted.
+    /// Version of its TLS, and the cipher suite unless a proxy has that alone.
     pub tls: Option<(&'a str, Option<&'a str>)>,
 }
 
