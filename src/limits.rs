@@ -499,6 +499,11 @@ pub const TLS_HANDSHAKE_INPUT_MAX_BYTES: usize = 68 * 1024;
 pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
 /// Default of `--tls-handshake-timeout`: two round trips of the slowest link, with room for a lost packet.
 pub const TLS_HANDSHAKE_TIMEOUT_DEFAULT_S: u16 = 5;
+/// Default of `--tls-half-open-max`, of each listener for TLS: at 5,000 handshakes a second peers have two seconds to answer before one makes way for
+/// another, and those that never do hold some 200 MB at most, or 700 MB where each has sent all that is kept of one.
+pub const TLS_HALF_OPEN_DEFAULT: u32 = 10_000;
+/// Most that `--tls-half-open-max` can be set to.
+pub const TLS_HALF_OPEN_MAX: u32 = 1_000_000;
 /// Certificates of one listener, each with a key; a client that comes is compared with each.
 pub const TLS_CERTIFICATES_MAX: usize = 64;
 /// Revocation lists of one listener.

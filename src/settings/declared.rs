@@ -593,6 +593,14 @@ super::declare_settings! {
         tls_handshake_timeout_s: u16 = Setting::number(
             "tls-handshake-timeout", Seconds, 1, limits::CONNECT_TIMEOUT_MAX_S as u64, limits::TLS_HANDSHAKE_TIMEOUT_DEFAULT_S as u64,
         ).for_each_listener(), Reload;
+
+        /// TLS handshakes that may be half open at one time, waiting for their peers.
+        ///
+        /// Beyond it the oldest makes way for the newest, so that peers which answer come in while others stall. Each shard has an equal part of it. A
+        /// handshake holds some 20 KB until it is done, and up to 68 KiB more of what a peer may send for one.
+        tls_half_open_max: u32 = Setting::number(
+            "tls-half-open-max", Count, 1, limits::TLS_HALF_OPEN_MAX as u64, limits::TLS_HALF_OPEN_DEFAULT as u64,
+        ).for_each_listener(), Reload;
     }
 
     Auth {

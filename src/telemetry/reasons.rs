@@ -114,6 +114,8 @@ pub enum CloseReason {
     TlsAlert,
     /// A TLS handshake that fails for another reason.
     TlsFailed,
+    /// A TLS handshake that waited for its peer and made way for a newer one: `--tls-half-open-max`.
+    TlsHalfOpen,
     /// The header of a proxy where CONNECT should be, or none where one should be, or one from somewhere else.
     ProxyHeader,
     /// An address that the listener's lists keep out.
@@ -184,7 +186,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 48;
+    pub const COUNT: usize = 49;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -202,6 +204,7 @@ impl CloseReason {
         Self::TlsBadCertificate,
         Self::TlsAlert,
         Self::TlsFailed,
+        Self::TlsHalfOpen,
         Self::ProxyHeader,
         Self::NetworkDenied,
         Self::Banned,
@@ -239,7 +242,7 @@ impl CloseReason {
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
     /// ([`crate::telemetry::TransportCounters`]).
-    pub const BEFORE_CONNACK: [Self; 36] = [
+    pub const BEFORE_CONNACK: [Self; 37] = [
         Self::Http,
         Self::Tls,
         Self::TlsPlainText,
@@ -251,6 +254,7 @@ impl CloseReason {
         Self::TlsBadCertificate,
         Self::TlsAlert,
         Self::TlsFailed,
+        Self::TlsHalfOpen,
         Self::ProxyHeader,
         Self::NetworkDenied,
         Self::Banned,
@@ -350,6 +354,7 @@ impl CloseReason {
             Self::TlsBadCertificate => "tls_bad_certificate",
             Self::TlsAlert => "tls_alert",
             Self::TlsFailed => "tls_failed",
+            Self::TlsHalfOpen => "tls_half_open",
             Self::ProxyHeader => "proxy_header",
             Self::NetworkDenied => "network_denied",
             Self::Banned => "banned",
