@@ -539,6 +539,11 @@ pub const AUTH_WORK_MAX: usize = 1_024;
 pub const BANS_MAX: usize = 65_536;
 /// Longest client id whose failed logins are counted.
 pub const BANNED_CLIENT_ID_MAX_BYTES: usize = 128;
+/// Topics of a client whose decisions by access rules are kept, of those that it publishes and of those that it receives: a device that takes turns with
+/// so many is decided about once for each.
+pub const ACL_DECISIONS_KEPT: usize = 8;
+/// Longest topic of those beside the last.
+pub const ACL_DECISION_TOPIC_MAX_BYTES: usize = 256;
 /// Client ids whose comings a shard counts for `--flapping-after`: 1.5 MB of them. Where more come within the window, as in a reconnect storm, those that
 /// came first are forgotten, and who flaps is found when the storm is over.
 pub const FLAPPING_IDS_MAX: usize = 16_384;

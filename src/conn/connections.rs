@@ -586,7 +586,8 @@ impl Connections {
                 continue; // it was done long ago
             }
             if self.table.get(oldest).is_some_and(|connection| connection.wire.is_shaking()) {
-                let text = "its TLS handshake made way for a newer one: as many are half open as may be (--tls-half-open-max)";
+                let text =
+                    "its TLS handshake made way for a newer one: as many are half open as may be (--tls-half-open-max)";
                 self.refuse(oldest, CloseReason::TlsHalfOpen, text);
             }
             self.close(oldest);

@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `connect`, `publish`,
-//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
+//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
 //! `end`, `drain`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
@@ -53,6 +53,7 @@ mod profiled;
 mod publish;
 mod queue;
 mod reauthentication;
+mod recent_decisions;
 mod record_log;
 mod remote_decisions;
 mod renewal;
