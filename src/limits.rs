@@ -544,6 +544,8 @@ pub const BANNED_CLIENT_ID_MAX_BYTES: usize = 128;
 pub const ACL_DECISIONS_KEPT: usize = 8;
 /// Longest topic of those beside the last.
 pub const ACL_DECISION_TOPIC_MAX_BYTES: usize = 256;
+/// Client ids and networks of `--bans-file`: some 10 MB of them.
+pub const BAN_LIST_MAX: usize = 100_000;
 /// Client ids whose comings a shard counts for `--flapping-after`: 1.5 MB of them. Where more come within the window, as in a reconnect storm, those that
 /// came first are forgotten, and who flaps is found when the storm is over.
 pub const FLAPPING_IDS_MAX: usize = 16_384;

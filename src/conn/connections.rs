@@ -16,7 +16,7 @@ use super::rates::ConnectRates;
 use super::sn_peers::SnPeers;
 use crate::auth::{Ask, PeerIdentity, Question};
 #[cfg(feature = "tls")]
-use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
+use crate::auth::{BanList, BannedAddresses, operator_bans::OperatorBans};
 use crate::codec::Version;
 use crate::ids::{ConnectionId, INTERNAL_LISTENER, PacketId, PeerAddress, Qos, ShardId, SocketId, Ticket};
 use crate::limits;
@@ -233,6 +233,9 @@ pub struct Connections {
     /// Whom operators have banned.
     #[cfg(feature = "tls")]
     pub(super) bans: Option<Arc<OperatorBans>>,
+    /// Whom a file bans.
+    #[cfg(feature = "tls")]
+    pub(super) ban_list: Option<Arc<BanList>>,
     /// Addresses that are banned for their failed logins.
     #[cfg(feature = "tls")]
     pub(super) banned: Arc<BannedAddresses>,
@@ -276,6 +279,8 @@ impl Connections {
             assigned_ids: 0,
             #[cfg(feature = "tls")]
             bans: None,
+            #[cfg(feature = "tls")]
+            ban_list: None,
             #[cfg(feature = "tls")]
             banned: Arc::default(),
             #[cfg(feature = "tls")]

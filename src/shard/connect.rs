@@ -110,6 +110,13 @@ impl Shard {
             let text = "an operator has banned it";
             return self.refuse(turn, connection, connect, ReasonCode::Banned, text);
         }
+        if !info.listener.is_internal
+            && let Some(list) = self.ban_list.as_deref()
+            && list.has(connect.client_id, info.peer)
+        {
+            let text = "it is on the list of bans, see --bans-file";
+            return self.refuse(turn, connection, connect, ReasonCode::Banned, text);
+        }
         if let Err((code, text)) = self.check_connect(connect, info.listener) {
             return self.refuse(turn, connection, connect, code, text);
         }

@@ -92,7 +92,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::auth::operator_bans::OperatorBans;
+use crate::auth::{BanList, operator_bans::OperatorBans};
 use crate::codec::{DecodeError, Disconnect, PINGRESP, Packet, PacketType, ReasonCode};
 use crate::ids::{ConnectionId, SessionId, ShardId};
 use crate::limits::{ASKS_EXPIRED_PER_TICK, CLOSED_PER_TICK, FANOUTS_MAX};
@@ -158,6 +158,8 @@ pub struct Shard {
     drain: Option<Drain>,
     /// Whom an operator has banned.
     bans: Option<Arc<OperatorBans>>,
+    /// Whom a file bans.
+    ban_list: Option<Arc<BanList>>,
     /// Who comes and goes too often.
     flapping: Flapping,
 }
@@ -193,6 +195,7 @@ impl Shard {
             shutdown: Shutdown::No,
             drain: None,
             bans: process.bans.clone(),
+            ban_list: process.ban_list.clone(),
             flapping: Flapping::default(),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::access::{come_in, use_rules};
 use super::harness::{Peer, World, options, v5, v5_kept};
 use super::show::{publish, publish1, retained};
+use crate::auth::BanList;
 use crate::codec::{Connect, Packet, Version};
 use crate::settings::{Acceptance, ListenerSettings, Settings};
 use crate::shard::{Command, Event, Reply, Shard, UserNameBasis};
@@ -67,6 +68,27 @@ fn a_filter_that_is_not_granted_is_counted_by_its_cause() {
     world.subscribe(ann, "open/1", 0);
     ask_for(&mut world, ann, "open/2", RequestRefusal::SubscriptionsFull);
     assert_eq!(RequestRefusal::OF_SUBSCRIBE.map(|cause| filters(&world, cause)).iter().sum::<u64>(), 4);
+}
+
+#[test]
+fn whoever_is_on_the_list_of_bans_is_refused_from_then_on_and_stays_if_he_is_connected() {
+    let mut world = World::of(2);
+    let list = |text: &str| Command::UseBanList(Some(Arc::new(BanList::parse(text).unwrap())));
+    let evil = world.client("evil");
+    for shard in 0..2 {
+        assert_eq!(world.ask(shard, list("client evil\nclient worse\n")), Reply::Done);
+    }
+    world.send(evil, &Packet::PingReq);
+    assert_eq!(world.read(evil), ["PINGRESP"]);
+    for id in ["evil", "worse"] {
+        let peer = world.open(&v5(id));
+        assert_eq!(world.read(peer), ["CONNACK banned", "CLOSED banned"], "{id}");
+    }
+    world.client("good");
+    for shard in 0..2 {
+        assert_eq!(world.ask(shard, list("client worse\n")), Reply::Done);
+    }
+    world.connect(&v5("evil"));
 }
 
 const TURNED_AWAY: [&str; 2] = ["CONNACK banned", "CLOSED flapping"];
