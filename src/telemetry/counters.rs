@@ -71,6 +71,10 @@ pub struct Counters {
     pub sessions_expired: u64,
     /// Messages to other shards.
     pub mesh_sent: u64,
+    /// Acknowledgements that waited for a subscriber's queue.
+    pub acks_held_back: u64,
+    /// Publishers that were not read for that.
+    pub publishers_held_back: u64,
     /// Dropped messages by reason.
     pub drops: CountsByReason<{ DropReason::COUNT }>,
     /// Ended connections by reason.
@@ -137,6 +141,8 @@ impl Counters {
         self.connections += other.connections;
         self.sessions_expired += other.sessions_expired;
         self.mesh_sent += other.mesh_sent;
+        self.acks_held_back += other.acks_held_back;
+        self.publishers_held_back += other.publishers_held_back;
         self.drops.add(&other.drops);
         self.closes.add(&other.closes);
         self.publishes_refused.add(&other.publishes_refused);

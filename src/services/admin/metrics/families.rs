@@ -279,6 +279,18 @@ pub(super) const FAMILIES: &[Family] = &[
             }
         },
     ),
+    counter(
+        "dunlin_acks_held_back",
+        NoUnit,
+        "PUBACKs and PUBRECs that waited because a subscriber's queue was nearly full: --full-queue hold-back",
+        |_, sum, to| to.one(sum.counters.acks_held_back),
+    ),
+    counter(
+        "dunlin_publishers_held_back",
+        NoUnit,
+        "Times that a publisher was not read because many of its messages waited so",
+        |_, sum, to| to.one(sum.counters.publishers_held_back),
+    ),
     counter("dunlin_sessions_expired", NoUnit, "Sessions that ended because nobody came back", |_, sum, to| {
         to.one(sum.counters.sessions_expired);
     }),
