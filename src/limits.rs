@@ -531,6 +531,11 @@ pub const TLS_HANDSHAKE_INPUT_MAX_BYTES: usize = 68 * 1024;
 pub const TLS_EMPTY_RECORDS_MAX: u8 = 32;
 /// Default of `--tls-handshake-timeout`: two round trips of the slowest link, with room for a lost packet.
 pub const TLS_HANDSHAKE_TIMEOUT_DEFAULT_S: u16 = 5;
+/// Default of `--tls-half-open-max`, of each listener for TLS: at 5,000 handshakes a second peers have two seconds to answer before one makes way for
+/// another, and those that never do hold some 200 MB at most, or 700 MB where each has sent all that is kept of one.
+pub const TLS_HALF_OPEN_DEFAULT: u32 = 10_000;
+/// Most that `--tls-half-open-max` can be set to.
+pub const TLS_HALF_OPEN_MAX: u32 = 1_000_000;
 /// Certificates of one listener, each with a key; a client that comes is compared with each.
 pub const TLS_CERTIFICATES_MAX: usize = 64;
 /// Revocation lists of one listener.
@@ -566,6 +571,24 @@ pub const AUTH_WORK_MAX: usize = 1_024;
 pub const BANS_MAX: usize = 65_536;
 /// Longest client id whose failed logins are counted.
 pub const BANNED_CLIENT_ID_MAX_BYTES: usize = 128;
+/// Topics of a client whose decisions by access rules are kept, of those that it publishes and of those that it receives: a device that takes turns with
+/// so many is decided about once for each.
+pub const ACL_DECISIONS_KEPT: usize = 8;
+/// Longest topic of those beside the last.
+pub const ACL_DECISION_TOPIC_MAX_BYTES: usize = 256;
+/// Client ids and networks of `--bans-file`: some 10 MB of them.
+pub const BAN_LIST_MAX: usize = 100_000;
+/// Client ids whose comings a shard counts for `--flapping-after`: 1.5 MB of them. Where more come within the window, as in a reconnect storm, those that
+/// came first are forgotten, and who flaps is found when the storm is over.
+pub const FLAPPING_IDS_MAX: usize = 16_384;
+/// Client ids that a shard turns away for that at a time: beyond it the one whose ban ends first is let in.
+pub const FLAPPING_BANS_MAX: usize = 4_096;
+/// Most that `--flapping-after` can be set to.
+pub const FLAPPING_AFTER_MAX: u32 = 1_000_000;
+/// Default of `--flapping-window`, as in EMQX.
+pub const FLAPPING_WINDOW_DEFAULT_S: u32 = 60;
+/// Default of `--flapping-time`, as in EMQX.
+pub const FLAPPING_TIME_DEFAULT_S: u32 = 300;
 /// Most that `--ban-after` can be set to.
 pub const BAN_AFTER_MAX: u32 = 1_000_000;
 /// Default of `--ban-window`: failures that lie further apart are no guessing.

@@ -5,7 +5,7 @@
 //! `Debug` shows no secret.
 //! Leaves to others: asking and being told (`shard`), whoever finds the answer (threads that are no shard).
 //!
-//! Reading order: this file (what shards ask), [`acl`], `profile`, `mount_point`, `user_rates`, `profile_file`; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
+//! Reading order: this file (what shards ask), [`acl`], `profile`, `mount_point`, `user_rates`, `profile_file`, `operator_bans`, `ban_list`; then, behind the feature `runtime`, [`password`], [`token`], [`http`], [`scram`], `permissions`, `chain`,
 //! `remembered`, `bans`, `banned_addresses`, `key_sets`, `topic_asks`, `exchanges`, `authenticator` (how the answer is found); [`admin_users`] by itself.
 
 pub mod acl;
@@ -13,6 +13,7 @@ pub mod acl;
 pub mod admin_users;
 #[cfg(feature = "runtime")]
 mod authenticator;
+mod ban_list;
 #[cfg(feature = "tls")]
 mod banned_addresses;
 #[cfg(feature = "runtime")]
@@ -56,6 +57,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "runtime")]
 pub use authenticator::{AuthSettings, Authenticator, Job, JobId, JobPurpose};
+pub use ban_list::{BanList, BanListError};
 #[cfg(feature = "tls")]
 pub use banned_addresses::BannedAddresses;
 #[cfg(feature = "runtime")]

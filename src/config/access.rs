@@ -18,7 +18,7 @@ use crate::auth::http::{HttpAuthorizer, HttpHeaders, HttpMethod, WhenDown};
 use crate::auth::password::Users;
 use crate::auth::scram::ScramUsers;
 use crate::auth::token::{TokenKeys, TokenMethod, TokenPolicy};
-use crate::auth::{Chains, Method, Profiles, parse_profiles};
+use crate::auth::{BanList, Chains, Method, Profiles, parse_profiles};
 use crate::http::{self, SYSTEM_AUTHORITIES};
 use crate::settings::{AuthMethod, AuthenticationSettings, ListenerSettings, Unit, WhenHttpDown};
 
@@ -31,6 +31,8 @@ pub struct AccessFiles {
     token_keys: BTreeMap<Box<Path>, Arc<TokenKeys>>,
     /// The access rules, and where they were read.
     rules: Option<(Box<Path>, Arc<RuleSet>)>,
+    /// Whom nobody lets in, and where it was read.
+    ban_list: Option<(Box<Path>, Arc<BanList>)>,
     /// What holds for some clients only, and where it was read.
     profiles: Option<(Box<Path>, Arc<Profiles>)>,
     /// By path, as above: those whose passwords do not leave their clients.
@@ -186,6 +188,19 @@ impl AccessFiles {
         Ok(())
     }
 
+    /// Reads whom nobody lets in.
+    pub(super) fn read_ban_list(&mut self, system: &System<'_>, path: &Path) -> Result<(), String> {
+        let text = (system.read_file)(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+        let list = BanList::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+        self.ban_list = Some((path.into(), Arc::new(list)));
+        Ok(())
+    }
+
+    /// Whom nobody lets in.
+    pub fn ban_list(&self) -> Option<&Arc<BanList>> {
+        self.ban_list.as_ref().map(|(_, list)| list)
+    }
+
     /// Reads what holds for some clients only.
     pub(super) fn read_profiles(&mut self, system: &System<'_>, path: &Path) -> Result<(), String> {
         let text = (system.read_file)(path).map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
@@ -314,6 +329,11 @@ impl AccessFiles {
         {
             told.push((path.display().to_string(), count(old.len(), "rule"), count(new.len(), "rule")));
         }
+        if let (Some((path, new)), Some(old)) = (&self.ban_list, old.ban_list())
+            && new != old
+        {
+            told.push((path.display().to_string(), count(old.len(), "ban"), count(new.len(), "ban")));
+        }
         if let (Some((path, new)), Some(old)) = (&self.profiles, old.profiles())
             && new != old
         {
@@ -344,6 +364,7 @@ impl AccessFiles {
     pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
         let users = self.users.keys().chain(self.scram_users.keys()).chain(self.token_keys.keys());
         let rules = self.rules.iter().map(|(path, _)| path).chain(self.profiles.iter().map(|(path, _)| path));
+        let rules = rules.chain(self.ban_list.iter().map(|(path, _)| path));
         let others = self.headers.iter().map(|(path, _)| path).chain(self.admin.iter().map(|(path, _)| path));
         users.chain(rules).chain(others).map(|path| &**path)
     }

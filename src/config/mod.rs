@@ -362,6 +362,11 @@ impl Config {
         {
             problems.push(self.problem("acl-file", &text));
         }
+        if let Some(path) = self.process.bans_file.path()
+            && let Err(text) = access.read_ban_list(system, path)
+        {
+            problems.push(self.problem("bans-file", &text));
+        }
         if let Some(path) = self.process.profiles_file.path()
             && let Err(text) = access.read_profiles(system, path)
         {

@@ -131,6 +131,16 @@ declare_settings! {
         /// its count, and whoever knows a client id can have it banned: choose a number that honest mistakes do not reach.
         ban_after: u32 = Setting::number("ban-after", Count, 0, limits::BAN_AFTER_MAX as u64, 0).word("off", 0), Reload;
 
+        /// Whom nobody lets in: a file with an address, a network, or a client id in each line.
+        ///
+        /// 192.0.2.7, 192.0.2.0/24 and 2001:db8::/32 are networks, client ID a client id to the end of the line; # begins a comment. Whoever is on it is
+        /// refused with 0x8A (5 before MQTT 5.0), by a listener for TLS before a handshake is paid for. It is read at a start, at SIGHUP and when it
+        /// changes; with anything wrong in it, or nothing, the broker does not start, or keeps the list that it has. Who is connected stays. What operators
+        /// ban at run time is kept apart from it.
+        bans_file: OptionalFile = Setting::new(
+            "bans-file", Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" }, Fallback::Text("none"),
+        ), Reload;
+
         /// Time within which failed logins count towards ban_after.
         ban_window_s: u32 = Setting::number(
             "ban-window", Seconds, 1, limits::BAN_TIME_MAX_S as u64, limits::BAN_WINDOW_DEFAULT_S as u64,

@@ -1,6 +1,6 @@
 //! The object: the connections of one shard, what bounds them, and the events that concern all of them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,7 +16,7 @@ use super::rates::ConnectRates;
 use super::sn_peers::SnPeers;
 use crate::auth::{Ask, PeerIdentity, Question};
 #[cfg(feature = "tls")]
-use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
+use crate::auth::{BanList, BannedAddresses, operator_bans::OperatorBans};
 use crate::codec::Version;
 use crate::ids::{ConnectionId, INTERNAL_LISTENER, PacketId, PeerAddress, Qos, ShardId, SocketId, Ticket};
 use crate::limits;
@@ -129,6 +129,8 @@ pub(super) struct ListenerEntry {
     pub(super) awaiting_connect: VecDeque<(Deadline, ConnectionId)>,
     /// Those of them whose TLS handshakes may not be done, by when they have to be.
     pub(super) shaking: VecDeque<(Deadline, ConnectionId)>,
+    /// Those of them whose TLS handshakes are not done.
+    pub(super) half_open: BTreeSet<ConnectionId>,
     /// Clients that wait for a place.
     pub(super) awaiting_place: AwaitingPlace,
     /// Whether somebody may become a client by it, where peers come in datagrams.
@@ -143,6 +145,7 @@ impl ListenerEntry {
             layers,
             awaiting_connect: VecDeque::new(),
             shaking: VecDeque::new(),
+            half_open: BTreeSet::new(),
             awaiting_place: AwaitingPlace::default(),
             takes_strangers: true,
         }
@@ -230,6 +233,9 @@ pub struct Connections {
     /// Whom operators have banned.
     #[cfg(feature = "tls")]
     pub(super) bans: Option<Arc<OperatorBans>>,
+    /// Whom a file bans.
+    #[cfg(feature = "tls")]
+    pub(super) ban_list: Option<Arc<BanList>>,
     /// Addresses that are banned for their failed logins.
     #[cfg(feature = "tls")]
     pub(super) banned: Arc<BannedAddresses>,
@@ -273,6 +279,8 @@ impl Connections {
             assigned_ids: 0,
             #[cfg(feature = "tls")]
             bans: None,
+            #[cfg(feature = "tls")]
+            ban_list: None,
             #[cfg(feature = "tls")]
             banned: Arc::default(),
             #[cfg(feature = "tls")]
@@ -416,6 +424,9 @@ impl Connections {
         entry.awaiting_connect.push_back((deadline, id));
         if entry.settings.kind.has_tls() {
             entry.shaking.push_back((now.after_s(entry.settings.tls_handshake_timeout_s.into()), id));
+            entry.half_open.insert(id);
+            #[cfg(feature = "tls")]
+            self.bound_half_open(listener);
         }
         self.operations.push_back(Operation::ReceiveOnce { socket, connection: id });
     }
@@ -541,6 +552,7 @@ impl Connections {
                 self.held_handovers.remove(&id);
             }
             self.uncount(connection.listener);
+            self.note_shaken(connection.listener, id);
             self.forget_peer(id, &connection);
             let under_way = connection.under_way(id);
             self.operations.push_back(Operation::Close { socket: connection.socket, under_way });
@@ -557,6 +569,34 @@ impl Connections {
         }
         self.config.connections.fetch_sub(1, Ordering::Relaxed);
         self.listeners[usize::from(listener)].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The TLS handshake of a connection that came by this listener is done, or will never be.
+    pub(super) fn note_shaken(&mut self, listener: u8, id: ConnectionId) {
+        if let Some(entry) = self.listeners.get_mut(usize::from(listener))
+            && !entry.half_open.is_empty()
+        {
+            entry.half_open.remove(&id);
+        }
+    }
+
+    /// Where too many TLS handshakes of a listener are half open, the oldest make way.
+    #[cfg(feature = "tls")]
+    fn bound_half_open(&mut self, listener: u8) {
+        let at = usize::from(listener);
+        let max = (self.listeners[at].settings.tls_half_open_max as usize).div_ceil(self.config.shards);
+        while self.listeners[at].half_open.len() > max {
+            let Some((_, oldest)) = self.listeners[at].shaking.pop_front() else { return };
+            if !self.listeners[at].half_open.remove(&oldest) {
+                continue; // it was done long ago
+            }
+            if self.table.get(oldest).is_some_and(|connection| connection.wire.is_shaking()) {
+                let text =
+                    "its TLS handshake made way for a newer one: as many are half open as may be (--tls-half-open-max)";
+                self.refuse(oldest, CloseReason::TlsHalfOpen, text);
+            }
+            self.close(oldest);
+        }
     }
 
     /// Gives an outbox back.

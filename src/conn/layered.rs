@@ -61,7 +61,11 @@ impl Connections {
         if let Some(layers) = connection.wire.layers() {
             layers.take_back(handshake);
         }
+        let listener = connection.listener;
         self.take_layered(core, id, &[]);
+        if self.table.get(id).is_none_or(|connection| !connection.wire.is_shaking()) {
+            self.note_shaken(listener, id);
+        }
         self.receive_again(id);
     }
 

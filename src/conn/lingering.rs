@@ -77,6 +77,7 @@ impl Connections {
             Some(_) => {
                 let Some(connection) = self.table.remove(id) else { return };
                 self.uncount(connection.listener);
+                self.note_shaken(connection.listener, id);
                 self.forget_peer(id, &connection);
                 let under_way = connection.under_way(id);
                 self.operations.push_back(Operation::Abort { socket: connection.socket, under_way });

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::connections::Connections;
 use super::peer::Peer;
 #[cfg(feature = "tls")]
-use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
+use crate::auth::{BanList, BannedAddresses, operator_bans::OperatorBans};
 use crate::telemetry::CloseReason;
 use crate::time::Now;
 #[cfg(feature = "tls")]
@@ -48,7 +48,10 @@ impl Connections {
         // Elsewhere CONNACK says so.
         #[cfg(feature = "tls")]
         if settings.kind.has_tls() && self.is_banned(now, address) {
-            return Err((CloseReason::Banned, "its address is banned, by an operator or for its failed logins"));
+            return Err((
+                CloseReason::Banned,
+                "its address is banned, by --bans-file, by an operator or for its failed logins",
+            ));
         }
         let rate = settings.connect_rate_per_address_max;
         if rate == 0 || self.config.rates.admits_address(now, listener, address, rate) {
@@ -66,6 +69,12 @@ impl Connections {
         self.bans = bans;
     }
 
+    /// Whom a file bans, from now on.
+    #[cfg(feature = "tls")]
+    pub fn use_ban_list(&mut self, list: Option<Arc<BanList>>) {
+        self.ban_list = list;
+    }
+
     /// Where whoever counts failed logins says which addresses are banned for them.
     #[cfg(feature = "tls")]
     pub fn watch_banned(&mut self, addresses: Arc<BannedAddresses>) {
@@ -76,6 +85,7 @@ impl Connections {
     #[cfg(feature = "tls")]
     fn is_banned(&self, now: Now, address: IpAddr) -> bool {
         let by_operator = self.bans.as_deref().is_some_and(|bans| bans.has_address(Timestamp(now.unix_ms), address));
-        by_operator || self.banned.has(now, address)
+        let by_list = self.ban_list.as_deref().is_some_and(|list| list.has_address(address));
+        by_operator || by_list || self.banned.has(now, address)
     }
 }

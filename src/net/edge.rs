@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::listener::{ListenerSocket, OpenListener};
 use super::spans;
-use crate::auth::{BannedAddresses, operator_bans::OperatorBans};
+use crate::auth::{BanList, BannedAddresses, operator_bans::OperatorBans};
 use crate::conn::tls::Handshake;
 use crate::conn::{Connections, ConnectionsConfig, Handover, KeptBuffer, Operation, ReceiveEnd, ShardTurn, UnderWayOn};
 use crate::ids::{ConnectionId, DatagramSocketId, ShardId};
@@ -92,6 +92,11 @@ impl Edge {
     /// Whom operators have banned, from now on.
     pub fn use_bans(&mut self, bans: Option<Arc<OperatorBans>>) {
         self.connections.use_bans(bans);
+    }
+
+    /// Whom a file bans, from now on.
+    pub fn use_ban_list(&mut self, list: Option<Arc<BanList>>) {
+        self.connections.use_ban_list(list);
     }
 
     /// Where whoever counts failed logins says which addresses are banned for them.

@@ -8,7 +8,7 @@ use crate::conn::tls::TlsParameters;
 use crate::conn::{Peer, RefusedPeer};
 use crate::shard::{Event, PublishSeen};
 use crate::telemetry::log::event::PublishPacket;
-use crate::telemetry::{DropReason, Verbosity, log};
+use crate::telemetry::{DropReason, log};
 use crate::time::{Deadline, Now};
 
 /// One shard has said that credentials are not checked, which holds for all of them.
@@ -31,6 +31,9 @@ impl Edge {
                 text,
             }
             .log(),
+            Event::Flapping { connection, client_id, user } => {
+                log::event::client_flapping(client_id, user.as_deref(), &connections.peer(*connection));
+            }
             Event::Disconnected { connection, client_id, reason, text, duration_ms } => {
                 log::event::ClientDisconnected {
                     client: client_id,
@@ -76,12 +79,9 @@ impl Edge {
         else {
             return;
         };
-        // Its text is made where it is wanted.
-        let is_wanted = log::verbosity() >= Verbosity::Debug;
-        let agreed = connections.agreed_tls(*connection).filter(|_| is_wanted);
+        let agreed = connections.agreed_tls(*connection);
         let cipher = agreed.map(TlsParameters::suite);
-        let proxied = proxied_tls.as_deref().filter(|_| is_wanted);
-        let proxied = proxied.map(|version| version.strip_prefix("TLSv").unwrap_or(version));
+        let proxied = proxied_tls.as_deref().map(|version| version.strip_prefix("TLSv").unwrap_or(version));
         log::event::ClientConnected {
             client: client_id,
             user: user.as_deref(),

@@ -167,6 +167,9 @@ impl<'a> Seen<'a> {
             Event::Refused { connection, client_id, .. } => {
                 seen("connect_refused", Some(*connection), client_id, None, Verbosity::Info)
             }
+            Event::Flapping { connection, client_id, .. } => {
+                seen("client_flapping", Some(*connection), client_id, None, Verbosity::Info)
+            }
             Event::Disconnected { connection, client_id, .. } => {
                 seen("client_disconnected", Some(*connection), client_id, None, Verbosity::Info)
             }

@@ -418,6 +418,9 @@ impl Pump {
             if let Command::UseBans(bans) = &command {
                 self.edge.use_bans(bans.clone());
             }
+            if let Command::UseBanList(list) = &command {
+                self.edge.use_ban_list(list.clone());
+            }
             if let Command::SetListener { index, is_open } = command
                 && (self.stopping.is_some() || self.edge.set_listener(index, is_open).is_err())
             {

@@ -139,6 +139,9 @@ fn tell(config: &Config, new: &Config, reached: &Reached) {
     if new.access.rules() != config.access.rules() {
         give(&Command::UseRules(new.access.rules().cloned()), &reached.inboxes);
     }
+    if new.access.ban_list() != config.access.ban_list() {
+        give(&Command::UseBanList(new.access.ban_list().cloned()), &reached.inboxes);
+    }
     if new.access.profiles() != config.access.profiles() {
         give(&Command::UseProfiles(new.access.profiles().cloned()), &reached.inboxes);
     }

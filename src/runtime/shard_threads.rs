@@ -204,6 +204,7 @@ fn process_context(config: &Config, logs: Option<&ShardLogs>, shared: &SharedByS
         listeners: config.listeners.iter().map(|listener| Arc::clone(&listener.settings)).collect(),
         profiles: config.access.profiles().cloned(),
         bans: shared.bans.clone(),
+        ban_list: config.access.ban_list().cloned(),
         certificates_end: Arc::clone(&shared.certificates_end),
         stamps: StampClock::new(now, logs.map_or(0, |logs| logs.last_stamp_ns)),
         ..ProcessContext::new((*config.settings).clone(), keys, now)
@@ -257,7 +258,7 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
         settings: Arc::clone(&process.settings),
         instance,
     };
-    let (mut edge, addresses) = match open_edge(connections_config, listening, (process.bans.clone(), banned)) {
+    let (mut edge, addresses) = match open_edge(connections_config, listening, &process, banned) {
         Ok(opened) => opened,
         Err(error) => {
             let _ = ready.send(Err(error));
@@ -299,11 +300,13 @@ fn run_shard(assignment: Assignment) -> Option<Result<usize, RingError>> {
 fn open_edge(
     config: ConnectionsConfig,
     listening: Vec<Listening>,
-    (bans, banned): (Option<Arc<OperatorBans>>, Arc<BannedAddresses>),
+    process: &ProcessContext,
+    banned: Arc<BannedAddresses>,
 ) -> Result<(Edge, Vec<ListenOn>), RingError> {
     let plane = Plane::new(plane_config(config.connections_max))?;
     let mut edge = Edge::new(config, plane);
-    edge.use_bans(bans);
+    edge.use_bans(process.bans.clone());
+    edge.use_ban_list(process.ban_list.clone());
     edge.watch_banned(banned);
     let addresses: Result<_, RingError> = listening.into_iter().map(|listening| edge.listen(listening)).collect();
     Ok((edge, addresses?))

@@ -4,8 +4,6 @@
 
 #![allow(clippy::doc_markdown, reason = "what explains a setting is shown on terminals, as it stands")]
 
-use core::net::IpAddr;
-
 use super::texts::check_file;
 use super::{
     Fallback, Kind, PredefinedTopics, Section, Setting,
@@ -165,6 +163,26 @@ super::declare_settings! {
         foreign_sessions: Acceptance = Setting::new(
             "foreign-sessions", Kind::Choice { words: Acceptance::WORDS, planned: &[], bare: None },
             Fallback::Text("refuse"),
+        ), Reload;
+
+        /// How often a client id may come in within flapping_window before it is turned away.
+        ///
+        /// One that comes once more is. Counted is each CONNECT that is let in, whatever its credentials, so that a device that crashes at each start, or a program in a loop, does not
+        /// cost the others. For flapping_time it is then refused with 0x8A (5 before MQTT 5.0) before anybody is asked about it; whoever is connected
+        /// stays. Clients without a client id are not counted. Whoever may use a client id can have it turned away: bind ids to users with
+        /// client_id_pattern. Off unless set: devices that sleep come and go on purpose.
+        flapping_after: u32 = Setting::number(
+            "flapping-after", Count, 0, limits::FLAPPING_AFTER_MAX as u64, 0,
+        ).word("off", 0), Reload;
+
+        /// Time within which the comings of a client id count towards flapping_after.
+        flapping_window_s: u32 = Setting::number(
+            "flapping-window", Seconds, 1, limits::BAN_TIME_MAX_S as u64, limits::FLAPPING_WINDOW_DEFAULT_S as u64,
+        ), Reload;
+
+        /// Time for which a client id is turned away that comes and goes too often.
+        flapping_time_s: u32 = Setting::number(
+            "flapping-time", Seconds, 1, limits::BAN_TIME_MAX_S as u64, limits::FLAPPING_TIME_DEFAULT_S as u64,
         ), Reload;
     }
 
@@ -577,6 +595,14 @@ super::declare_settings! {
         tls_handshake_timeout_s: u16 = Setting::number(
             "tls-handshake-timeout", Seconds, 1, limits::CONNECT_TIMEOUT_MAX_S as u64, limits::TLS_HANDSHAKE_TIMEOUT_DEFAULT_S as u64,
         ).for_each_listener(), Reload;
+
+        /// TLS handshakes that may be half open at one time, waiting for their peers.
+        ///
+        /// Beyond it the oldest makes way for the newest, so that peers which answer come in while others stall. Each shard has an equal part of it. A
+        /// handshake holds some 20 KB until it is done, and up to 68 KiB more of what a peer may send for one.
+        tls_half_open_max: u32 = Setting::number(
+            "tls-half-open-max", Count, 1, limits::TLS_HALF_OPEN_MAX as u64, limits::TLS_HALF_OPEN_DEFAULT as u64,
+        ).for_each_listener(), Reload;
     }
 
     Auth {
@@ -625,77 +651,6 @@ super::declare_settings! {
     }
 }
 
-impl ListenerSettings {
-    /// Those of the broker's own services.
-    pub fn internal() -> Self {
-        Self { name: INTERNAL_LISTENER_NAME.into(), policy: Policy::Admit, is_internal: true, ..Self::default() }
-    }
-
-    /// Whether something else than CONNECT says what its clients' users are called.
-    pub fn names_users(&self) -> bool {
-        self.unix_user_names || self.certificate_user != CertificateUser::Off
-    }
-
-    /// Sets who comes in: what `allow_anonymous` says of an address that is loopback, or is not, and who checks credentials.
-    pub fn decide_policy(&mut self, is_loopback: bool) {
-        self.policy = match (self.methods().is_empty(), self.allow_anonymous.admits(is_loopback)) {
-            (true, true) => Policy::Admit,
-            (true, false) => Policy::Refuse,
-            (false, true) => Policy::AskAboutCredentials,
-            (false, false) => Policy::Ask,
-        };
-    }
-
-    /// Whether clients may come from an address.
-    pub fn lets_in(&self, address: IpAddr) -> bool {
-        self.allow_from.contain(address) && !self.deny_from.contain(address)
-    }
-
-    /// Whether what a peer says of who is behind it is believed; a peer without an address is of this machine, where the file of the
-    /// socket says who may connect.
-    pub fn is_proxy(&self, peer: Option<IpAddr>) -> bool {
-        let may_speak = self.proxy_protocol || self.kind.has_websocket();
-        may_speak && peer.map_or(self.kind == ListenerKind::Unix, |peer| self.proxy_from.contain(peer))
-    }
-
-    /// Files of its TLS: certificates, keys, authorities, revocation lists.
-    pub fn tls_files(&self) -> impl Iterator<Item = &str> {
-        let lists = [&self.tls_certificates, &self.tls_keys, &self.tls_crls].into_iter().flatten().map(String::as_str);
-        let single = [&*self.tls_ca, &*self.tls_ocsp, &*self.tls_key_passphrase_file];
-        lists.chain(single).filter(|path| *path != "none" && self.kind.has_tls())
-    }
-
-    /// Whether somebody is asked about its clients.
-    pub fn asks(&self) -> bool {
-        let has_others = self.auth.scram_file.path().is_some() || self.auth.acl_http_url.get().is_some();
-        has_others || !self.methods().is_empty()
-    }
-
-    /// Whether clients without credentials come in.
-    pub fn admits_anonymous(&self) -> bool {
-        matches!(self.policy, Policy::Admit | Policy::AskAboutCredentials)
-    }
-
-    /// Who checks credentials, in this order.
-    pub fn methods(&self) -> Vec<AuthMethod> {
-        match &self.authentication {
-            MethodOrder::Configured => {
-                AuthMethod::ALL.into_iter().filter(|method| self.is_configured(*method)).collect()
-            }
-            MethodOrder::Given(methods) => methods.to_vec(),
-        }
-    }
-
-    /// Whether there is what a method needs.
-    pub fn is_configured(&self, method: AuthMethod) -> bool {
-        match method {
-            AuthMethod::PasswordFile => self.password_file.path().is_some(),
-            AuthMethod::Http => self.auth.auth_http_url.get().is_some(),
-            AuthMethod::Jwt => self.auth.has_tokens(),
-        }
-    }
-}
-
 /// A method's word, or the one for all that are configured.
 fn check_method(text: &str) -> Result<String, String> {
     let text = text.trim();
@@ -708,9 +663,6 @@ fn check_method(text: &str) -> Result<String, String> {
         )
     })
 }
-
-/// What the listener of the broker's own services is called; no other one may be.
-pub const INTERNAL_LISTENER_NAME: &str = "internal";
 
 /// What names may hold.
 const NAMES: &str = "1 to 64 letters, digits, dots, hyphens and underscores";

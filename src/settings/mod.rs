@@ -12,6 +12,7 @@
 mod authentication;
 mod client_id_pattern;
 mod declared;
+mod listener;
 mod lists;
 mod network;
 mod predefined_topics;
@@ -24,7 +25,8 @@ pub use authentication::{AUTHENTICATION_ROWS, AuthenticationSettings};
 pub use client_id_pattern::ClientIdPattern;
 #[cfg(feature = "runtime")]
 pub(crate) use declared::check_name;
-pub use declared::{INTERNAL_LISTENER_NAME, LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
+pub use declared::{LISTENER_ROWS, ListenerSettings, SETTINGS_ROWS, Settings};
+pub use listener::INTERNAL_LISTENER_NAME;
 pub use lists::{MqttVersions, Networks, Origins, UserNames};
 pub use network::Network;
 pub use predefined_topics::{PredefinedTopics, is_topic_name};

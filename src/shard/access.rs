@@ -1,8 +1,8 @@
 //! What each client may do: who it is, and what the rules say of it.
 //!
 //! Owns: the rules in force, of each session whose it is ([`Principal`]), and which subscriptions are to be compared to them.
-//! Always holds: without rules nobody is asked anything; with rules, a session of which nobody knows whose it is may do nothing. A
-//! decision about the topic that a client used last is kept; a change of the rules voids it.
+//! Always holds: without rules nobody is asked anything; with rules, a session of which nobody knows whose it is may do nothing. Decisions
+//! about the topics that a client used lately are kept; a change of the rules voids them.
 //! Leaves to others: what the rules mean (`auth::acl`), comparing subscriptions (`review`), what a refusal leads to (`publish`,
 //! `subscribe`, `end`).
 
@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use core::net::IpAddr;
 
-use super::principal::{ClientIdentity, LastDecision, Principal, kind_of};
+use super::principal::{ClientIdentity, Principal, kind_of};
+use super::recent_decisions::RecentDecision;
 use super::rights::{ClientRights, RemoteWord};
 use super::sessions::Sessions;
 use crate::auth::acl::{Publication, RuleSet, SubscribeRight};
@@ -142,15 +143,26 @@ impl AccessControl {
         }
     }
 
-    /// Whether a client may publish this; the last answer is kept.
+    /// Whether a client may publish this; the last answers are kept.
     #[inline]
     pub(super) fn may_publish(&mut self, sessions: &Sessions, id: SessionId, publication: Publication<'_>) -> bool {
         let kind = kind_of(publication);
         match self.principal(id) {
-            Some(known) if known.published.is_about(self.rules_number, publication.topic, kind) => {
-                known.published.allowed
+            Some(known) if known.published.is_last(self.rules_number, publication.topic, kind) => {
+                known.published.last_allowed()
             }
-            _ => self.decide_publish(sessions, id, publication, kind),
+            _ => self.look_up_publish(sessions, id, publication, kind),
+        }
+    }
+
+    /// It is not the topic that was decided about last.
+    #[inline(never)]
+    fn look_up_publish(&mut self, sessions: &Sessions, id: SessionId, publication: Publication<'_>, kind: u8) -> bool {
+        let rules = self.rules_number;
+        let known = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut);
+        match known.and_then(|known| known.published.find(rules, publication.topic, kind)) {
+            Some(allowed) => allowed,
+            None => self.decide_publish(sessions, id, publication, kind),
         }
     }
 
@@ -167,18 +179,28 @@ impl AccessControl {
             principal.rights.decide(self.rules.as_deref(), remote, |rules| rules.may_publish(&who, publication));
         // What somebody has still to decide about is asked about again.
         if remote != RemoteWord::Nothing {
-            principal.published =
-                LastDecision { topic: publication.topic.into(), rules: self.rules_number, kind, allowed };
+            principal.published.keep(RecentDecision { topic: topic.into(), rules: self.rules_number, kind, allowed });
         }
         allowed
     }
 
-    /// Whether a client may receive a message on this topic; the last answer is kept.
+    /// Whether a client may receive a message on this topic; the last answers are kept.
     #[inline]
     pub(super) fn may_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
         match self.principal(id) {
-            Some(known) if known.received.is_about(self.rules_number, topic, 0) => known.received.allowed,
-            _ => self.decide_receive(sessions, id, topic),
+            Some(known) if known.received.is_last(self.rules_number, topic, 0) => known.received.last_allowed(),
+            _ => self.look_up_receive(sessions, id, topic),
+        }
+    }
+
+    /// It is not the topic that was decided about last.
+    #[inline(never)]
+    fn look_up_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
+        let rules = self.rules_number;
+        let known = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut);
+        match known.and_then(|known| known.received.find(rules, topic, 0)) {
+            Some(allowed) => allowed,
+            None => self.decide_receive(sessions, id, topic),
         }
     }
 
@@ -186,7 +208,7 @@ impl AccessControl {
     fn decide_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
         let allowed = self.would_receive(sessions, id, topic);
         if let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) {
-            principal.received = LastDecision { topic: topic.into(), rules: self.rules_number, kind: 0, allowed };
+            principal.received.keep(RecentDecision { topic: topic.into(), rules: self.rules_number, kind: 0, allowed });
         }
         allowed
     }
@@ -306,7 +328,7 @@ impl AccessControl {
         self.asks_others
     }
 
-    /// Whether this publication is the last one that was decided about, and the decision still holds: mostly it is.
+    /// Whether this publication is one of the last that were decided about, and the decision still holds: mostly it is.
     pub(super) fn has_just_decided(&mut self, now: Now, id: SessionId, publication: Publication<'_>) -> bool {
         let kind = kind_of(publication);
         let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
@@ -314,9 +336,9 @@ impl AccessControl {
         };
         let Some(remote) = principal.remote.as_deref_mut() else { return true };
         if remote.forget_expired(now) {
-            principal.published = LastDecision::default();
+            principal.published.forget();
         }
-        principal.published.is_about(self.rules_number, publication.topic, kind)
+        principal.published.find(self.rules_number, publication.topic, kind).is_some()
     }
 
     /// Whether somebody else has to be asked about this before it is decided.
@@ -326,7 +348,7 @@ impl AccessControl {
         };
         let Some(remote) = principal.remote.as_deref_mut() else { return false };
         if remote.forget_expired(now) {
-            principal.published = LastDecision::default();
+            principal.published.forget();
         }
         self.misses_word(id, client_id, asked)
     }
@@ -384,7 +406,7 @@ impl AccessControl {
         let cache_s = principal.identity.listener.auth.acl_http_cache_s;
         if let Some(remote) = principal.remote.as_deref_mut() {
             remote.keep(now, cache_s, asked, answer);
-            (principal.published, principal.received) = (LastDecision::default(), LastDecision::default());
+            principal.forget_decisions();
         }
     }
 
@@ -397,7 +419,7 @@ impl AccessControl {
     pub(super) fn set_rights(&mut self, id: SessionId, rights: ClientRights) {
         let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else { return };
         principal.rights = rights;
-        (principal.published, principal.received) = (LastDecision::default(), LastDecision::default());
+        principal.forget_decisions();
         self.has_ruled |= principal.is_ruled();
         self.checks |= self.has_ruled;
     }

@@ -82,6 +82,10 @@ impl Shard {
                 self.bans = bans;
                 Reply::Done
             }
+            Command::UseBanList(list) => {
+                self.ban_list = list;
+                Reply::Done
+            }
             Command::Drain(plan) => {
                 self.drain = plan.map(Drain::new);
                 Reply::Done

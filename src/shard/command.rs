@@ -15,9 +15,9 @@ pub use super::shown::{
     TopicRow, TopicsBy, publishers_of,
 };
 use super::{Settings, ShownProperties};
-use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
 use crate::auth::operator_bans::OperatorBans;
+use crate::auth::{BanList, Profiles};
 use crate::ids::Qos;
 use crate::session::Message;
 use crate::telemetry::Report;
@@ -40,6 +40,8 @@ pub enum Command {
     UseProfiles(Option<Arc<Profiles>>),
     /// Let nobody in who is banned here. Who is connected stays. Answered by [`Reply::Done`].
     UseBans(Option<Arc<OperatorBans>>),
+    /// Let nobody in who is on this list. Who is connected stays. Answered by [`Reply::Done`].
+    UseBanList(Option<Arc<BanList>>),
     /// Ask clients to go, or, with `None`, ask no more of them. Answered by [`Reply::Done`].
     Drain(Option<DrainPlan>),
     /// Stop or start accepting by a listener. The edge does it before the shard hears of it, or answers itself. Answered by [`Reply::Done`] or

@@ -1,5 +1,6 @@
 //! CONNECT: who may come in, what becomes of an earlier session, and what CONNACK tells (MQTT 5.0, 3.1.4).
 
+use super::flapping::FlappingVerdict;
 use super::principal::Principal;
 use super::record_log::Held;
 use super::report::has_credentials;
@@ -7,7 +8,7 @@ use super::rights::ClientRights;
 use super::settings::bounded_keep_alive_s;
 use super::{ConnectInfo, Effect, Event, Settings, Shard, Shutdown, Turn, UserNameBasis};
 use crate::auth::acl::Who;
-use crate::auth::{Admission, AskId, ClientProfile, MountRefusal, Policy};
+use crate::auth::{Admission, AskId, ClientProfile, MountRefusal, Policy, RefusalCause};
 use crate::codec::{ConnAck, Connect, ConnectWill, ReasonCode, Version};
 use crate::ids::{ClientKey, ConnectionId, SessionId, is_of_service};
 use crate::limits;
@@ -109,8 +110,18 @@ impl Shard {
             let text = "an operator has banned it";
             return self.refuse(turn, connection, connect, ReasonCode::Banned, text);
         }
+        if !info.listener.is_internal
+            && let Some(list) = self.ban_list.as_deref()
+            && list.has(connect.client_id, info.peer)
+        {
+            let text = "it is on the list of bans, see --bans-file";
+            return self.refuse(turn, connection, connect, ReasonCode::Banned, text);
+        }
         if let Err((code, text)) = self.check_connect(connect, info.listener) {
             return self.refuse(turn, connection, connect, code, text);
+        }
+        if self.is_flapping(turn, connection, connect, info) {
+            return;
         }
         if connect.authentication_method.is_some() {
             return self.ask_about(turn, connection, connect, info);
@@ -125,16 +136,43 @@ impl Shard {
             Policy::Admit | Policy::AskAboutCredentials => {
                 self.admit(turn, connection, connect, info, ConnectEntry::asked(self.pending.next_ask(), None));
             }
-            Policy::Refuse => {
-                let text = if has_credentials(connect) {
-                    "nobody can check credentials here: no authentication is configured"
-                } else {
-                    "anonymous access is not allowed here"
-                };
+            Policy::Refuse if has_credentials(connect) => {
+                let text = "nobody can check credentials here: no authentication is configured";
                 self.refuse(turn, connection, connect, ReasonCode::NotAuthorized, text);
             }
+            Policy::Refuse => self.refuse_anonymous(turn, connection, connect),
             Policy::Ask => self.ask_about(turn, connection, connect, info),
         }
+    }
+
+    /// Whether a client is turned away because its client id comes and goes too often; if so, it has been told.
+    fn is_flapping(
+        &mut self,
+        turn: &mut Turn<'_>,
+        connection: ConnectionId,
+        connect: &Connect<'_>,
+        info: ConnectInfo<'_>,
+    ) -> bool {
+        if self.clients.settings.flapping_after == 0 {
+            self.flapping.forget();
+            return false;
+        }
+        if !counts_as_coming(info) {
+            return false;
+        }
+        let key = self.clients.sessions.key(connect.client_id);
+        let verdict = self.flapping.check(turn.now, key, &self.clients.settings);
+        if verdict == FlappingVerdict::Free {
+            return false;
+        }
+        if verdict == FlappingVerdict::Begins {
+            let (client_id, user) = (connect.client_id.into(), connect.username.map(Into::into));
+            turn.fx.events.push(Event::Flapping { connection, client_id, user });
+        }
+        let text = "its client id comes and goes too often, see --flapping-after";
+        let refusal = Refusal { reason: CloseReason::Flapping, code: ReasonCode::Banned, text };
+        self.refuse_as(turn, connection, connect, refusal);
+        true
     }
 
     /// What is refused whoever the client is.
@@ -180,6 +218,9 @@ impl Shard {
         }
         if !self.pending.is_empty() {
             self.refuse_older(turn, key, entry.before);
+        }
+        if counts_as_coming(info) {
+            self.flapping.note(turn.now, key, &self.clients.settings);
         }
         let user = verified_user(connect, info, entry);
         let before = self.kept_before(known, user);
@@ -393,8 +434,14 @@ impl Shard {
         code: ReasonCode,
         text: &'static str,
     ) {
-        let reason = if code == ReasonCode::Banned { CloseReason::Banned } else { CloseReason::Refused };
-        let refusal = Refusal { reason, code, text };
+        let refusal = Refusal { reason: reason_of(code), code, text };
+        self.refuse_as(turn, connection, connect, refusal);
+    }
+
+    /// The client shows nothing, and has to.
+    pub(super) fn refuse_anonymous(&mut self, turn: &mut Turn<'_>, connection: ConnectionId, connect: &Connect<'_>) {
+        let cause = RefusalCause::Anonymous;
+        let refusal = Refusal { reason: CloseReason::AnonymousRefused, code: cause.code(), text: cause.text() };
         self.refuse_as(turn, connection, connect, refusal);
     }
 
@@ -492,6 +539,27 @@ impl Shard {
         });
         let fits = encoded.len() as usize <= max_bytes;
         if fits { Ok(()) } else { Err((ReasonCode::PacketTooLarge, "it takes no packet as large as CONNACK")) }
+    }
+}
+
+/// Whether it is a client of somebody's, with a client id that it may come back with.
+fn counts_as_coming(info: ConnectInfo<'_>) -> bool {
+    !info.listener.is_internal && !info.assigned_client_id
+}
+
+/// For which cause a CONNECT is counted that is answered with this.
+const fn reason_of(code: ReasonCode) -> CloseReason {
+    match code {
+        ReasonCode::Banned => CloseReason::Banned,
+        ReasonCode::BadUserNameOrPassword => CloseReason::BadCredentials,
+        ReasonCode::NotAuthorized => CloseReason::LoginDenied,
+        ReasonCode::ClientIdentifierNotValid => CloseReason::ClientIdRefused,
+        ReasonCode::BadAuthenticationMethod => CloseReason::BadMethod,
+        ReasonCode::ServerBusy => CloseReason::AuthenticatorBusy,
+        ReasonCode::ServerUnavailable => CloseReason::Unavailable,
+        ReasonCode::QuotaExceeded => CloseReason::NoRoom,
+        ReasonCode::ConnectionRateExceeded => CloseReason::TakeoverRate,
+        _ => CloseReason::Refused,
     }
 }
 

@@ -130,6 +130,15 @@ pub enum Event {
         /// The same in words.
         text: &'static str,
     },
+    /// A client id comes and goes too often and is turned away from now on.
+    Flapping {
+        /// The connection that was turned away first.
+        connection: ConnectionId,
+        /// As it came in CONNECT.
+        client_id: Box<str>,
+        /// User name, if one was sent.
+        user: Option<Box<str>>,
+    },
     /// A connected client has gone.
     Disconnected {
         /// By which the edge knows the peer's address.

@@ -8,7 +8,7 @@
 //! Leaves to others: sockets and bytes on the wire (`net`, `ring`), threads (`runtime`), the disk (`store`).
 //!
 //! Reading order: [`input`], [`effects`], [`mesh`] (all that can happen, come out, be said); then `packets`, `connect`, `publish`,
-//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `rights`, `owners`, `held_packets`, `review`,
+//! `mounts`, `deliver`, `crowd`, `fanouts`, `queue`, `room`, `hold_back`, `pace`, `profiled`, `pauses`, `hearing`, `groups`, `ack`, `waiting`, `forwards`, `subscribe`, `requests`, `verdict`, `reauthentication`, `access`, `principal`, `recent_decisions`, `rights`, `owners`, `flapping`, `held_packets`, `review`,
 //! `end`, `drain`, `shutdown`, `teardown`, `work`, `disk_queues`, `log_room`, `full_disk`, `restored_log`, `restore`, `lost_messages`, `reshard`, `sys`, `losses`, `report`; `sampled`, `spans`, `span_points` (sampled messages); `answer`, `looked_up`, `audience`, `top`, `traffic`, `topics_seen` (what others ask).
 
 mod access;
@@ -27,6 +27,7 @@ mod drain;
 pub mod effects;
 mod end;
 mod fanouts;
+mod flapping;
 mod forwards;
 mod full_disk;
 mod groups;
@@ -54,6 +55,7 @@ mod profiled;
 mod publish;
 mod queue;
 mod reauthentication;
+mod recent_decisions;
 mod record_log;
 mod remote_decisions;
 mod renewal;
@@ -95,7 +97,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::auth::operator_bans::OperatorBans;
+use crate::auth::{BanList, operator_bans::OperatorBans};
 use crate::ids::ShardId;
 use crate::limits::{ASKS_EXPIRED_PER_TICK, FANOUTS_MAX};
 use crate::telemetry::{CloseReason, Counters, Gauges, TransportCounters};
@@ -124,6 +126,7 @@ pub use crate::store::LogStart;
 use answer::CommandsUnderWay;
 use clients::Clients;
 use drain::Drain;
+use flapping::Flapping;
 use held_packets::HeldPackets;
 use reauthentication::Reauthentications;
 use router::Router;
@@ -161,6 +164,10 @@ pub struct Shard {
     drain: Option<Drain>,
     /// Whom an operator has banned.
     bans: Option<Arc<OperatorBans>>,
+    /// Whom a file bans.
+    ban_list: Option<Arc<BanList>>,
+    /// Who comes and goes too often.
+    flapping: Flapping,
 }
 
 impl Shard {
@@ -183,6 +190,8 @@ impl Shard {
             shutdown: Shutdown::No,
             drain: None,
             bans: process.bans.clone(),
+            ban_list: process.ban_list.clone(),
+            flapping: Flapping::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::auth::acl::Publication;
 use crate::codec::{Connect, ConnectWill, ReasonCode, SubscriptionOptions, Version};
 use crate::ids::{Qos, SessionId};
 use crate::settings::{Acceptance, RefusedDollarTopics};
-use crate::telemetry::{CloseReason, DropReason, Verbosity};
+use crate::telemetry::{CloseReason, DropReason, RequestRefusal, Verbosity};
 use crate::topic::{SubscribedFilter, TopicName, TopicOwner, holds_control_characters};
 
 /// Why a message is not taken: for its acknowledgement, the counter and the log.
@@ -20,6 +20,20 @@ pub(super) struct MessageRefusal {
     pub code: ReasonCode,
     pub reason: DropReason,
     pub text: &'static str,
+}
+
+impl MessageRefusal {
+    /// For the counter of what is refused: that of drops has what subscribers lose, too.
+    fn cause(&self) -> RequestRefusal {
+        match self.reason {
+            DropReason::AccessDenied if self.code == NOT_ASKED.code => RequestRefusal::Undecided,
+            DropReason::AccessDenied => RequestRefusal::AccessDenied,
+            DropReason::MessageTooLarge => RequestRefusal::MessageTooLarge,
+            DropReason::RetainedFull => RequestRefusal::RetainedFull,
+            DropReason::StorageFull => RequestRefusal::StorageFull,
+            _ => RequestRefusal::TopicRefused,
+        }
+    }
 }
 
 /// What the access rules do not allow.
@@ -178,6 +192,7 @@ impl Shard {
             return Some(ConnectWill { qos, retain, ..will });
         };
         self.clients.counters.dropped(refusal.reason);
+        self.clients.counters.publish_refused(refusal.cause());
         let session = self.clients.sessions.get(id);
         let link = session.link.as_deref().expect("it has just been attached");
         turn.fx.events.push(Event::MessageRefused {
@@ -229,6 +244,7 @@ impl Shard {
         refusal: MessageRefusal,
     ) -> ReasonCode {
         self.clients.counters.dropped(refusal.reason);
+        self.clients.counters.publish_refused(refusal.cause());
         self.clients.spans.note_refused(refusal.code);
         if turn.fx.verbosity >= Verbosity::Debug {
             self.report_refused_publish(turn, id, topic, refusal.code);

@@ -1,9 +1,10 @@
-//! Whose client a session is: what rules ask of it, what it may do beside them, and what was decided last.
+//! Whose client a session is: what rules ask of it, what it may do beside them, and what was decided lately.
 
 use std::sync::Arc;
 
 use core::net::IpAddr;
 
+use super::recent_decisions::RecentDecisions;
 use super::remote_decisions::RemoteDecisions;
 use super::rights::{ClientRights, RemoteWord};
 use crate::auth::acl::{Publication, Who};
@@ -17,8 +18,8 @@ pub(super) struct Principal {
     pub rights: ClientRights,
     /// What somebody else has decided about it, where somebody is asked.
     pub remote: Option<Box<RemoteDecisions>>,
-    pub published: LastDecision,
-    pub received: LastDecision,
+    pub published: RecentDecisions,
+    pub received: RecentDecisions,
 }
 
 /// Who a client is, as far as rules ask.
@@ -42,29 +43,11 @@ pub(super) fn kind_of(publication: Publication<'_>) -> u8 {
     publication.qos as u8 | u8::from(publication.retain) << 2
 }
 
-/// The last topic that was decided about; an empty one is none.
-#[derive(Clone, Debug, Default)]
-pub(super) struct LastDecision {
-    pub topic: Box<str>,
-    /// The number of the rules that it is by: it says nothing once there are others.
-    pub rules: u32,
-    /// QoS and RETAIN, on which a rule may depend.
-    pub kind: u8,
-    pub allowed: bool,
-}
-
-impl LastDecision {
-    #[inline]
-    pub(super) fn is_about(&self, rules: u32, topic: &str, kind: u8) -> bool {
-        self.rules == rules && self.kind == kind && *self.topic == *topic
-    }
-}
-
 impl Principal {
     /// Of a client with a user name that somebody has verified, or without, that came by `listener`.
     pub(super) fn new(user: Option<&str>, listener: &Arc<ListenerSettings>, peer: Option<IpAddr>) -> Self {
         let identity = ClientIdentity { user: user.map(Into::into), listener: Arc::clone(listener), peer };
-        let (published, received) = (LastDecision::default(), LastDecision::default());
+        let (published, received) = (RecentDecisions::default(), RecentDecisions::default());
         let remote = listener.auth.acl_http_url.get().map(|_| Box::default());
         Self { identity, rights: ClientRights::default(), remote, published, received }
     }
@@ -84,6 +67,12 @@ impl Principal {
             Some(remote) if remote.delivers(topic) => RemoteWord::Said(TopicDecision::Allow),
             Some(_) => RemoteWord::Said(TopicDecision::Ignore),
         }
+    }
+
+    /// What was decided about topics is to be decided again.
+    pub(super) fn forget_decisions(&mut self) {
+        self.published.forget();
+        self.received.forget();
     }
 
     /// Whether its rules, or those of others, say anything.

@@ -61,6 +61,7 @@ impl Clients {
         let waits = self.is_nearly_full(id).is_some();
         if waits {
             self.hold_back.wait(now, id, confirmation);
+            self.counters.acks_held_back += 1;
         }
         waits
     }
@@ -111,6 +112,7 @@ impl Clients {
         {
             self.sessions.get_mut(id).link.as_deref_mut().expect("it had one above").set_held_back(true);
             self.hold_back.publishers += 1;
+            self.counters.publishers_held_back += 1;
             turn.fx.holds_sender = true;
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::certificates::CertificatesEnd;
 use super::mesh::StampClock;
 use super::places::Places;
-use crate::auth::Profiles;
 use crate::auth::acl::RuleSet;
 use crate::auth::operator_bans::OperatorBans;
+use crate::auth::{BanList, Profiles};
 use crate::codec::{ReasonCode, Version};
 use crate::ids::HashKeys;
 use crate::session::{QueuedMemory, Reception};
@@ -71,6 +71,8 @@ pub struct ProcessContext {
     pub profiles: Option<Arc<Profiles>>,
     /// Whom operators have banned, until [`super::Command::UseBans`] brings something else.
     pub bans: Option<Arc<OperatorBans>>,
+    /// Whom a file bans, until [`super::Command::UseBanList`] brings something else.
+    pub ban_list: Option<Arc<BanList>>,
     /// When the first certificate of a listener ends.
     pub certificates_end: Arc<CertificatesEnd>,
     /// Where the stamps of retained messages begin.
@@ -93,6 +95,7 @@ impl ProcessContext {
             listeners: Arc::new([]),
             profiles: None,
             bans: None,
+            ban_list: None,
             certificates_end: Arc::default(),
             stamps,
         }

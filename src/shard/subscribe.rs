@@ -18,7 +18,7 @@ use crate::limits;
 use crate::session::{Link, Place, Replay};
 use crate::store::format::LogRecord;
 use crate::store::{Position, Urgency};
-use crate::telemetry::{CloseReason, Verbosity};
+use crate::telemetry::{CloseReason, RequestRefusal, Verbosity};
 use crate::topic::{Interest, SubscribedFilter, Subscriber, TopicError};
 
 const EMPTY_FILTER: &str = "an empty topic filter";
@@ -63,12 +63,16 @@ impl Shard {
         let text = request.requested.filter;
         let is_refused = self.clients.settings.refuses_text(text);
         let code = match SubscribedFilter::parse(text, self.clients.settings.topic_levels_max) {
-            Ok(_) if is_refused => not_taken,
+            Ok(_) if is_refused => self.clients.refuse_filter(RequestRefusal::TopicRefused, not_taken),
             Ok(filter) if !self.clients.may_subscribe(request.id, &filter, request.requested.options.qos) => {
                 let (topic, qos) = (filter.filter.as_str(), request.requested.options.qos);
                 let asked = || AskedTopic { action: TopicAction::Subscribe, topic: topic.into(), qos, retain: false };
                 let is_unanswered = version.is_v5() && self.clients.is_unanswered(request.id, asked);
-                if is_unanswered { ReasonCode::QuotaExceeded } else { not_allowed }
+                if is_unanswered {
+                    self.clients.refuse_filter(RequestRefusal::Undecided, ReasonCode::QuotaExceeded)
+                } else {
+                    self.clients.refuse_filter(RequestRefusal::AccessDenied, not_allowed)
+                }
             }
             Ok(filter) => {
                 let link = self.clients.sessions.get(request.id).link.as_deref();
@@ -78,7 +82,8 @@ impl Shard {
                 let request = SubscribeRequest { requested, ..*request };
                 self.router.subscribe(turn, &mut self.clients, &request, &filter)
             }
-            Err(_) => not_taken, // 0x80 is the one failure that 3.1.1 has
+            // 0x80 is the one failure that 3.1.1 has.
+            Err(_) => self.clients.refuse_filter(RequestRefusal::TopicRefused, not_taken),
         };
         if turn.fx.verbosity >= Verbosity::Debug {
             self.clients.report_subscribed(turn, request.id, &request.requested, code);
@@ -219,6 +224,15 @@ impl Shard {
     }
 }
 
+impl Clients {
+    /// Counts a filter that is not taken. Returns its code.
+    #[cold]
+    const fn refuse_filter(&mut self, cause: RequestRefusal, code: ReasonCode) -> ReasonCode {
+        self.counters.filter_refused(cause);
+        code
+    }
+}
+
 /// One filter of a SUBSCRIBE.
 pub(super) struct SubscribeRequest<'a> {
     pub id: SessionId,
@@ -250,7 +264,7 @@ impl Router {
         // shown them all. What it repeats beyond that is shown once, by the replay that still waits.
         let has_all_replays = link.replays() >= subscriptions_max;
         if has_all_replays && !held.is_some_and(|(entry, _)| link.is_to_be_shown(entry)) {
-            return ReasonCode::QuotaExceeded;
+            return clients.refuse_filter(RequestRefusal::ReplaysFull, ReasonCode::QuotaExceeded);
         }
         let is_new = held.is_none();
         let entry = if let Some((entry, position)) = held {
@@ -261,9 +275,11 @@ impl Router {
             if session.subscriptions.len() >= subscriptions_max
                 || bytes > limits::SUBSCRIPTIONS_MAX_BYTES
                 || !self.index.admits(filter)
-                || (session.is_persistent() && clients.log_rooms.is_short())
             {
-                return ReasonCode::QuotaExceeded;
+                return clients.refuse_filter(RequestRefusal::SubscriptionsFull, ReasonCode::QuotaExceeded);
+            }
+            if session.is_persistent() && clients.log_rooms.is_short() {
+                return clients.refuse_filter(RequestRefusal::StorageFull, ReasonCode::QuotaExceeded);
             }
             session.subscriptions_bytes = bytes;
             let inserted = self.index.insert(filter, subscriber, session.counts_as_durable);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::connect::ConnectEntry;
 use super::{ConnectInfo, Effect, Shard, Turn, UserNameBasis};
-use crate::auth::{Ask, AskId, ConnectQuestion, EnhancedStep, PeerIdentity, Question, Verdict};
+use crate::auth::{Ask, AskId, ConnectQuestion, EnhancedStep, PeerIdentity, Question, RefusalCause, Verdict};
 use crate::codec::{Auth, Connect, ConnectPacket, Packet, ReasonCode};
 use crate::ids::{ClientKey, ConnectionId};
 use crate::limits::{ASKS_EXPIRED_PER_TICK, PENDING_CONNECTS_MAX, PENDING_CONNECTS_MAX_BYTES, VERDICT_TIMEOUT_MS};
@@ -171,6 +171,9 @@ impl Shard {
             Verdict::Admit => return self.admit_pending(turn, &pending, ConnectEntry::asked(ask, None)),
             Verdict::AdmitAs(admission) => {
                 return self.admit_pending(turn, &pending, ConnectEntry::asked(ask, Some(&admission)));
+            }
+            Verdict::Refuse(RefusalCause::Anonymous) => {
+                return self.refuse_anonymous(turn, pending.connection, pending.packet.get());
             }
             Verdict::Refuse(cause) => (cause.code(), cause.text()),
             // Answers about topics are none to this question.

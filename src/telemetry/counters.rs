@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use super::{CloseReason, DropReason, LoopFigures, MessageTimings, PauseReason};
+use super::{CloseReason, DropReason, LoopFigures, MessageTimings, PauseReason, RequestRefusal};
 use crate::limits::LISTENER_INDEXES_MAX;
 
 /// One count for each reason, by its number.
@@ -71,10 +71,18 @@ pub struct Counters {
     pub sessions_expired: u64,
     /// Messages to other shards.
     pub mesh_sent: u64,
+    /// Acknowledgements that waited for a subscriber's queue.
+    pub acks_held_back: u64,
+    /// Publishers that were not read for that.
+    pub publishers_held_back: u64,
     /// Dropped messages by reason.
     pub drops: CountsByReason<{ DropReason::COUNT }>,
     /// Ended connections by reason.
     pub closes: CountsByReason<{ CloseReason::COUNT }>,
+    /// Messages and wills that were not taken, by cause.
+    pub publishes_refused: CountsByReason<{ RequestRefusal::COUNT }>,
+    /// Filters of SUBSCRIBEs that were not taken, by cause.
+    pub filters_refused: CountsByReason<{ RequestRefusal::COUNT }>,
     /// Pauses of clients by the rate that they were over.
     pub pauses: CountsByReason<{ PauseReason::COUNT }>,
     /// How long messages took.
@@ -90,6 +98,16 @@ impl Counters {
     /// Counts one ended connection.
     pub const fn closed(&mut self, reason: CloseReason) {
         self.closes.count(reason as usize);
+    }
+
+    /// Counts one message or will that was not taken.
+    pub const fn publish_refused(&mut self, cause: RequestRefusal) {
+        self.publishes_refused.count(cause as usize);
+    }
+
+    /// Counts one filter that was not taken.
+    pub const fn filter_refused(&mut self, cause: RequestRefusal) {
+        self.filters_refused.count(cause as usize);
     }
 
     /// Counts one pause of a client.
@@ -123,8 +141,12 @@ impl Counters {
         self.connections += other.connections;
         self.sessions_expired += other.sessions_expired;
         self.mesh_sent += other.mesh_sent;
+        self.acks_held_back += other.acks_held_back;
+        self.publishers_held_back += other.publishers_held_back;
         self.drops.add(&other.drops);
         self.closes.add(&other.closes);
+        self.publishes_refused.add(&other.publishes_refused);
+        self.filters_refused.add(&other.filters_refused);
         self.pauses.add(&other.pauses);
         add_each(&mut self.received_acknowledged, &other.received_acknowledged);
         add_each(&mut self.sent_acknowledged, &other.sent_acknowledged);
@@ -249,12 +271,7 @@ pub struct Report {
 impl Report {
     /// Connections that ended for this reason before CONNACK had let their client in.
     pub fn refused(&self, reason: CloseReason) -> u64 {
-        let by_shards = match reason {
-            CloseReason::Refused | CloseReason::Banned | CloseReason::ConnectionsFull => {
-                self.counters.closes[reason as usize]
-            }
-            _ => 0,
-        };
+        let by_shards = if reason.is_refusal() { self.counters.closes[reason as usize] } else { 0 };
         self.transport.closes[reason as usize] + by_shards
     }
 

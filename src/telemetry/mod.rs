@@ -28,6 +28,6 @@ pub enum Verbosity {
 
 pub use counters::{Counters, CountsByReason, Gauges, Report, TransportCounters};
 pub use duration_histogram::{DURATION_BUCKETS, DurationHistogram};
-pub use reasons::{CloseReason, DropReason, PauseReason};
+pub use reasons::{CloseReason, DropReason, PauseReason, RequestRefusal};
 pub use timings::{LoopFigures, MessageTimings};
 pub use trace_context::{TRACE_STATE_MAX_BYTES, TraceContext, checked_trace_state};

@@ -114,6 +114,8 @@ pub enum CloseReason {
     TlsAlert,
     /// A TLS handshake that fails for another reason.
     TlsFailed,
+    /// A TLS handshake that waited for its peer and made way for a newer one: `--tls-half-open-max`.
+    TlsHalfOpen,
     /// The header of a proxy where CONNECT should be, or none where one should be, or one from somewhere else.
     ProxyHeader,
     /// An address that the listener's lists keep out.
@@ -142,8 +144,28 @@ pub enum CloseReason {
     SessionTakenOver,
     /// The token, or whatever else the client came in with, has expired.
     CredentialsExpired,
-    /// The CONNECT was refused: credentials, method, will, identifier, or too many takeovers.
+    /// The CONNECT was refused for none of the causes that follow: its will, or what came behind it.
     Refused,
+    /// User name or password are wrong, or a token, a proof of SCRAM or a certificate's name is no good.
+    BadCredentials,
+    /// It shows nothing, and anonymous access is not allowed.
+    AnonymousRefused,
+    /// Whoever it is, it may not connect, or not with this session or this mount point.
+    LoginDenied,
+    /// A client id that is none of its user's, or that settings do not take.
+    ClientIdRefused,
+    /// An authentication method that is not offered.
+    BadMethod,
+    /// Too many clients are being authenticated, or a later one has taken its client id meanwhile.
+    AuthenticatorBusy,
+    /// Nobody answers who could authenticate it, or the broker stops.
+    Unavailable,
+    /// No room for another session, or for one that is to be kept.
+    NoRoom,
+    /// Its client id is taken over too often.
+    TakeoverRate,
+    /// Its client id comes and goes too often (`--flapping-after`).
+    Flapping,
     /// No complete CONNECT within `--connect-timeout`.
     ConnectTimeout,
     /// As many clients were connected as may be, of all or of the listener.
@@ -164,7 +186,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// How many reasons there are.
-    pub const COUNT: usize = 38;
+    pub const COUNT: usize = 49;
     /// Every reason, in the order of its number.
     pub const ALL: [Self; Self::COUNT] = [
         Self::ClientDisconnect,
@@ -182,6 +204,7 @@ impl CloseReason {
         Self::TlsBadCertificate,
         Self::TlsAlert,
         Self::TlsFailed,
+        Self::TlsHalfOpen,
         Self::ProxyHeader,
         Self::NetworkDenied,
         Self::Banned,
@@ -197,6 +220,16 @@ impl CloseReason {
         Self::SessionTakenOver,
         Self::CredentialsExpired,
         Self::Refused,
+        Self::BadCredentials,
+        Self::AnonymousRefused,
+        Self::LoginDenied,
+        Self::ClientIdRefused,
+        Self::BadMethod,
+        Self::AuthenticatorBusy,
+        Self::Unavailable,
+        Self::NoRoom,
+        Self::TakeoverRate,
+        Self::Flapping,
         Self::ConnectTimeout,
         Self::ConnectionsFull,
         Self::ServerShutdown,
@@ -209,7 +242,7 @@ impl CloseReason {
 
     /// Those that end a connection before CONNACK has let its client in. One that ends others as well is counted apart there
     /// ([`crate::telemetry::TransportCounters`]).
-    pub const BEFORE_CONNACK: [Self; 26] = [
+    pub const BEFORE_CONNACK: [Self; 37] = [
         Self::Http,
         Self::Tls,
         Self::TlsPlainText,
@@ -221,6 +254,7 @@ impl CloseReason {
         Self::TlsBadCertificate,
         Self::TlsAlert,
         Self::TlsFailed,
+        Self::TlsHalfOpen,
         Self::ProxyHeader,
         Self::NetworkDenied,
         Self::Banned,
@@ -232,6 +266,16 @@ impl CloseReason {
         Self::ProtocolError,
         Self::PacketTooLarge,
         Self::Refused,
+        Self::BadCredentials,
+        Self::AnonymousRefused,
+        Self::LoginDenied,
+        Self::ClientIdRefused,
+        Self::BadMethod,
+        Self::AuthenticatorBusy,
+        Self::Unavailable,
+        Self::NoRoom,
+        Self::TakeoverRate,
+        Self::Flapping,
         Self::ConnectionsFull,
         Self::ConnectTimeout,
         Self::SocketClosed,
@@ -259,6 +303,26 @@ impl CloseReason {
         Self::MessageRate,
         Self::NoAnswer,
     ];
+
+    /// Whether a shard answers a CONNECT with a CONNACK that refuses it for this.
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Refused
+                | Self::Banned
+                | Self::ConnectionsFull
+                | Self::BadCredentials
+                | Self::AnonymousRefused
+                | Self::LoginDenied
+                | Self::ClientIdRefused
+                | Self::BadMethod
+                | Self::AuthenticatorBusy
+                | Self::Unavailable
+                | Self::NoRoom
+                | Self::TakeoverRate
+                | Self::Flapping
+        )
+    }
 
     /// Whether a client that keeps to the specification, and to what CONNACK told it, does not end like this.
     pub const fn is_of_client(self) -> bool {
@@ -290,6 +354,7 @@ impl CloseReason {
             Self::TlsBadCertificate => "tls_bad_certificate",
             Self::TlsAlert => "tls_alert",
             Self::TlsFailed => "tls_failed",
+            Self::TlsHalfOpen => "tls_half_open",
             Self::ProxyHeader => "proxy_header",
             Self::NetworkDenied => "network_denied",
             Self::Banned => "banned",
@@ -305,6 +370,16 @@ impl CloseReason {
             Self::SessionTakenOver => "session_taken_over",
             Self::CredentialsExpired => "credentials_expired",
             Self::Refused => "refused",
+            Self::BadCredentials => "bad_credentials",
+            Self::AnonymousRefused => "anonymous_refused",
+            Self::LoginDenied => "login_denied",
+            Self::ClientIdRefused => "client_id_refused",
+            Self::BadMethod => "authentication_method",
+            Self::AuthenticatorBusy => "authenticator_busy",
+            Self::Unavailable => "unavailable",
+            Self::NoRoom => "no_room",
+            Self::TakeoverRate => "takeover_rate",
+            Self::Flapping => "flapping",
             Self::ConnectTimeout => "connect_timeout",
             Self::ConnectionsFull => "connections_full",
             Self::ServerShutdown => "server_shutdown",
@@ -313,6 +388,65 @@ impl CloseReason {
             Self::NotAuthorized => "not_authorized",
             Self::MessageRate => "message_rate",
             Self::NoAnswer => "no_answer",
+        }
+    }
+}
+
+/// Why a message of a client, or a filter of its SUBSCRIBE, was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum RequestRefusal {
+    /// The access rules, or a back end, do not allow it.
+    AccessDenied,
+    /// A back end has not said anything about it, and too much waits for its word.
+    Undecided,
+    /// Its topic or filter is none that is taken from clients.
+    TopicRefused,
+    /// More than `--max-message-size`.
+    MessageTooLarge,
+    /// A new retained topic beyond `--retained-max` or `--retained-max-bytes`.
+    RetainedFull,
+    /// It would have to be kept, and the disk is full.
+    StorageFull,
+    /// The client has as many subscriptions as it may have, or as long ones.
+    SubscriptionsFull,
+    /// As many retained replays wait for the client as may.
+    ReplaysFull,
+}
+
+impl RequestRefusal {
+    /// How many causes there are.
+    pub const COUNT: usize = 8;
+    /// Those for which a message or a will is not taken.
+    pub const OF_PUBLISH: [Self; 6] = [
+        Self::AccessDenied,
+        Self::Undecided,
+        Self::TopicRefused,
+        Self::MessageTooLarge,
+        Self::RetainedFull,
+        Self::StorageFull,
+    ];
+    /// Those for which a filter is not taken.
+    pub const OF_SUBSCRIBE: [Self; 6] = [
+        Self::AccessDenied,
+        Self::Undecided,
+        Self::TopicRefused,
+        Self::SubscriptionsFull,
+        Self::ReplaysFull,
+        Self::StorageFull,
+    ];
+
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "access_denied",
+            Self::Undecided => "undecided",
+            Self::TopicRefused => "topic_refused",
+            Self::MessageTooLarge => "message_too_large",
+            Self::RetainedFull => "retained_full",
+            Self::StorageFull => "storage_full",
+            Self::SubscriptionsFull => "subscriptions_full",
+            Self::ReplaysFull => "replays_full",
         }
     }
 }
@@ -383,6 +517,14 @@ mod tests {
         }
         for (number, reason) in PauseReason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, number, "{}", reason.label());
+        }
+    }
+
+    #[test]
+    fn what_a_shard_refuses_is_counted_before_connack_alone() {
+        for reason in CloseReason::ALL.into_iter().filter(|reason| reason.is_refusal()) {
+            assert!(CloseReason::BEFORE_CONNACK.contains(&reason), "{}", reason.label());
+            assert!(!CloseReason::AFTER_CONNACK.contains(&reason), "{}", reason.label());
         }
     }
 

@@ -16,6 +16,7 @@ mod broker;
 mod doctor;
 mod every_call;
 mod full;
+mod hostile_tls;
 mod howto;
 mod keep_alive;
 mod listeners;

@@ -122,7 +122,7 @@ fn a_name_that_a_proxy_has_verified_is_the_user_and_its_version_of_tls_is_told()
     let users = std::env::temp_dir().join(format!("dunlin-proxied-rules-{}", std::process::id()));
     std::fs::write(&users, "user device-7\ntopic readwrite own/#\n").expect("a file");
     let file = format!(
-        "[log]\nlevel = \"debug\"\n[auth]\nacl_file = {users:?}\n[[listener]]\nname = \"proxied\"\nbind = \"127.0.0.1:0\"\n\
+        "[auth]\nacl_file = {users:?}\n[[listener]]\nname = \"proxied\"\nbind = \"127.0.0.1:0\"\n\
          allow_anonymous = true\nproxy_protocol = true\nproxy_from = \"127.0.0.0/8\"\ncertificate_user = \"common-name\"\n"
     );
     let broker = Broker::start("proxied-names", &file);

@@ -534,7 +534,7 @@ fn flags_describe_the_listener_for_tls_and_its_tickets_outlive_a_reload() {
     ca.issue("server", 1, 37);
     let (certificate, key) = (ca.path("server.pem"), ca.path("server.key"));
     let file = format!("[listener]\ntls_cert = {certificate:?}\ntls_key = {key:?}\ntls_port = 0\nwss_port = 0\n");
-    let broker = Broker::start("tls-flags", &format!("{file}[node]\nsys_interval = 1\n[log]\nlevel = \"debug\"\n"));
+    let broker = Broker::start("tls-flags", &format!("{file}[node]\nsys_interval = 1\n"));
     assert_eq!(broker.addresses.len(), 3, "plain, TLS, secure WebSocket: {:?}", broker.addresses);
     Client::connect(&broker, b'p').ping();
     let (secure, ticket) = (&broker.addresses[1], ca.path("ticket"));

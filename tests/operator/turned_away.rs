@@ -102,3 +102,45 @@ fn whoever_fails_to_log_in_too_often_is_turned_away_for_a_while() {
     assert!(banned.elapsed() > Duration::from_secs(9), "it has ended after {:?}", banned.elapsed());
     assert!(shakes_hands(secure));
 }
+
+#[test]
+fn a_list_of_bans_is_read_again_when_it_changes_and_a_broken_one_changes_nothing() {
+    let ca = Authority::new("listed");
+    ca.issue("server", 1, 90);
+    let list = ca.path("bans");
+    let write = |text: &str| fs::write(&list, text).expect("a file");
+    write("# nobody\n");
+    let tables = format!("[[listener]]\nname = \"plain\"\n{}", ca.listener("secure", ""));
+    let broker = Broker::start("listed", &format!("[auth]\nbans_file = {list:?}\n{tables}"));
+    let [plain, secure] = &broker.addresses[..] else { panic!("{:?}", broker.addresses) };
+    assert_eq!(Client::open(plain).say_connect(b'e'), 0);
+    write("client e\n");
+    let lines = broker.lines_to(" config_reloaded");
+    assert!(lines.iter().any(|line| line.contains("0 bans") && line.contains("1 ban")), "{lines:?}");
+    assert_eq!(Client::open(plain).say_connect(b'e'), 5);
+    refused_as_banned(&broker, "it is on the list of bans");
+    for broken in ["client e\n127.0.0.1", "", "client e\nnonsense\n"] {
+        write(broken);
+        let lines = broker.lines_to(" config_reload_failed");
+        assert!(
+            lines[lines.len() - 1].contains("--bans-file") || lines[lines.len() - 1].contains("bans_file"),
+            "{lines:?}"
+        );
+        assert_eq!(Client::open(plain).say_connect(b'e'), 5, "{broken:?}");
+        assert_eq!(Client::open(plain).say_connect(b'g'), 0, "{broken:?}");
+    }
+    fs::remove_file(&list).expect("it is there");
+    broker.lines_to(" config_reload_failed");
+    assert_eq!(Client::open(plain).say_connect(b'e'), 5);
+    assert!(shakes_hands(secure));
+    write("127.0.0.0/8\n");
+    broker.lines_to(" config_reloaded");
+    assert!(!shakes_hands(secure));
+    refused_as_banned(&broker, "by --bans-file");
+    let status = Command::new(env!("CARGO_BIN_EXE_dunlin"))
+        .args(["--test-config", "--bans-file", "/nowhere/bans"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    assert!(!status.expect("it runs").success(), "a start without its list is none");
+}

@@ -235,7 +235,7 @@ impl World {
     pub(crate) fn closed_while_waiting(&mut self, index: usize, reason: CloseReason) -> Check {
         let conn = &self.conns[&index];
         let is_right = match reason {
-            CloseReason::Refused | CloseReason::Banned => self.check_refusal(index),
+            reason if reason.is_refusal() => self.check_refusal(index),
             CloseReason::SocketClosed if conn.dropped || conn.half_closed => Ok(()),
             reason => Err(format!("connection {index} is closed before its verdict: {}", reason.label())),
         };

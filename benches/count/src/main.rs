@@ -14,7 +14,7 @@ mod connected;
 mod world;
 
 use baseline::{Cost, Verdict};
-use cases::CASES;
+use cases::{CASES, WITH_RULES};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -65,11 +65,50 @@ fn report(counted: &[(&'static str, Cost)], write: bool) -> ExitCode {
         println!("benches/baseline.toml is written; say in the commit why");
         return ExitCode::SUCCESS;
     }
+    let dear = rules_that_cost_too_much(counted);
     let gone: Vec<&String> = before.keys().filter(|name| !counted.iter().any(|(counted, _)| counted == name)).collect();
-    if grown == 0 && gone.is_empty() {
+    for line in &dear {
+        println!("{line}");
+    }
+    if grown == 0 && gone.is_empty() && dear.is_empty() {
         return ExitCode::SUCCESS;
     }
     println!("{grown} cases have grown, {} of the baseline are gone: {gone:?}", gone.len());
     println!("where that is on purpose: cargo run --release -p count -- --write, and say why in the commit");
     ExitCode::FAILURE
+}
+
+/// Access rules have a bound that no baseline moves: what they may add to the same work without them.
+fn rules_that_cost_too_much(counted: &[(&'static str, Cost)]) -> Vec<String> {
+    let cost = |wanted: &str| {
+        let found = counted.iter().find(|(name, _)| *name == wanted);
+        found.unwrap_or_else(|| panic!("no case is called {wanted:?}")).1.instructions
+    };
+    let compared = WITH_RULES.iter().map(|&(without, with, most)| (with, cost(with) / cost(without), most));
+    let dear = compared.filter(|(_, ratio, most)| ratio > most);
+    dear.map(|(name, ratio, most)| format!("{name}: {ratio:.3} of what it costs without rules, and {most} is the most"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_cost_more_than_a_twentieth_are_told() {
+        let counted = |with: f64| -> Vec<(&'static str, Cost)> {
+            let pairs = WITH_RULES.iter().flat_map(|&(without, rules, _)| [(without, 1_000.0), (rules, with)]);
+            pairs.map(|(name, instructions)| (name, Cost { instructions, allocations: 0.0 })).collect()
+        };
+        assert!(rules_that_cost_too_much(&counted(1_050.0)).is_empty());
+        assert_eq!(rules_that_cost_too_much(&counted(1_051.0)).len(), WITH_RULES.len() - 1, "one may cost more");
+        assert_eq!(rules_that_cost_too_much(&counted(1_081.0)).len(), WITH_RULES.len());
+    }
+
+    #[test]
+    fn each_case_that_is_compared_is_counted() {
+        for name in WITH_RULES.iter().flat_map(|&(without, with, _)| [without, with]) {
+            assert!(CASES.iter().any(|case| case.name == name), "{name}");
+        }
+    }
 }

@@ -276,6 +276,12 @@ mod banned {
         assert!(good(&mut stage, "192.0.3.1:1"));
         by_operator(&mut stage, None);
         assert!(good(&mut stage, "192.0.2.1:3"), "it was lifted");
+        let list = crate::auth::BanList::parse("198.51.100.0/24\n").unwrap();
+        stage.connections.use_ban_list(Some(Arc::new(list)));
+        assert_eq!(stage.come(peer("198.51.100.7:1")), Err(CloseReason::Banned), "a file says so");
+        assert!(good(&mut stage, "192.0.2.1:5"));
+        stage.connections.use_ban_list(None);
+        assert!(good(&mut stage, "198.51.100.7:2"));
         let until = stage.now.after_s(60);
         stage.connections.watch_banned(failed("2001:db8::", until));
         assert_eq!(stage.come(peer("[2001:db8::9]:1")), Err(CloseReason::Banned), "of the same /64");

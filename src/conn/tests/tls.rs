@@ -8,6 +8,7 @@ use super::*;
 use crate::conn::tls::tests::{Pki, Suite, client_config, server_config, suites};
 use crate::conn::tls::{Handshake, TlsListener};
 use crate::limits::TLS_HANDSHAKES_MAX;
+use crate::settings::ListenerKind;
 
 /// The listener for TLS, on a stage that has it.
 const TLS: u8 = 5;
@@ -137,6 +138,61 @@ fn no_more_handshakes_are_away_than_may_be() {
         secure.run(id, handshake);
     }
     assert!(secure.stage.connections.may_accept(now));
+}
+
+#[test]
+fn the_oldest_half_open_handshake_makes_way_and_whoever_is_done_stays() {
+    let mut secure = Secure::new();
+    let layers = ListenerLayers::Tls(TlsListener::new(server_config(&secure.pki, &secure.suite, true)));
+    let max = 9;
+    let settings = ListenerSettings {
+        kind: ListenerKind::Tls,
+        policy: Policy::Admit,
+        tls_half_open_max: max,
+        ..ListenerSettings::default()
+    };
+    let listener = secure.stage.connections.add_listener(Arc::new(settings), Arc::default(), layers);
+    let hello = written(&mut secure.client());
+    let stall = |secure: &mut Secure| {
+        let now = secure.stage.now;
+        secure.stage.connections.accepted(now, listener, SocketId::new(0, 7), Peer::Unknown);
+        // Another one may be closed for it.
+        let Some(Operation::ReceiveOnce { connection: id, .. }) = secure.stage.operations().pop() else { panic!() };
+        secure.stage.receive(id, &hello, false);
+        let Operation::Handshake { handshake, .. } = secure.stage.operation() else { panic!("it waits") };
+        secure.run(id, handshake);
+        secure.stage.operations();
+        id
+    };
+    // One goes all the way.
+    let mut client = secure.client();
+    let done = secure.stage.accept_by(listener);
+    secure.stage.receive(done, &written(&mut client), false);
+    let Operation::Handshake { handshake, .. } = secure.stage.operation() else { panic!("it waits") };
+    secure.run(done, handshake);
+    let flights = secure.stage.flush();
+    assert!(read(&mut client, &flights[0].1).is_empty());
+    secure.stage.receive(done, &written(&mut client), false);
+    while let Some(Operation::Handshake { handshake, .. }) =
+        secure.stage.operations().into_iter().find(|operation| matches!(operation, Operation::Handshake { .. }))
+    {
+        secure.run(done, handshake);
+    }
+    let share = 3;
+    let stalled: Vec<ConnectionId> = (0..share).map(|_| stall(&mut secure)).collect();
+    let refused = |secure: &Secure| secure.stage.connections.counters().closes[CloseReason::TlsHalfOpen as usize];
+    assert_eq!(refused(&secure), 0, "as many as may be");
+    for count in 1..=5 {
+        stall(&mut secure);
+        assert_eq!(refused(&secure), count);
+    }
+    let there = |secure: &Secure, id| secure.stage.connections.table.get(id).is_some();
+    assert!(stalled.iter().all(|id| !there(&secure, *id)) && there(&secure, done));
+    assert_eq!(secure.stage.connections.listeners[usize::from(listener)].half_open.len(), share);
+    // Their time runs out, and nothing of them is left.
+    secure.stage.pass_ms(60_000);
+    secure.stage.operations();
+    assert!(secure.stage.connections.listeners[usize::from(listener)].half_open.is_empty());
 }
 
 #[test]

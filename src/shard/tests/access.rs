@@ -311,7 +311,7 @@ fn a_session_belongs_to_the_user_whose_client_began_it() {
                 if is_refused {
                     for user in [Some("bob"), None] {
                         let answer = trial(&mut world, user);
-                        assert_eq!(answer, ["CONNACK not authorized", "CLOSED refused"], "{present} {user:?}");
+                        assert_eq!(answer, ["CONNACK not authorized", "CLOSED login_denied"], "{present} {user:?}");
                     }
                 }
             }

@@ -132,7 +132,7 @@ fn a_refused_connect_leaves_an_earlier_session_alone() {
     let first = world.connect(&v5_kept("c"));
     let method = Connect { authentication_method: Some("SCRAM"), ..v5("c") };
     let second = world.open(&method);
-    assert_eq!(world.read(second), ["CONNACK bad authentication method", "CLOSED refused"]);
+    assert_eq!(world.read(second), ["CONNACK bad authentication method", "CLOSED authentication_method"]);
     let will = ConnectWill {
         topic: "will",
         payload: b"",
@@ -179,7 +179,7 @@ fn shutdown_tells_every_client_and_lets_nobody_in() {
     assert_eq!(world.read(new), ["DISCONNECT server shutting down", "CLOSED server_shutdown"]);
     assert_eq!(world.read(old), ["CLOSED server_shutdown"]);
     let late = world.open(&v5("late"));
-    assert_eq!(world.read(late), ["CONNACK server unavailable", "CLOSED refused"]);
+    assert_eq!(world.read(late), ["CONNACK server unavailable", "CLOSED unavailable"]);
 }
 
 /// The timer's granularity is no licence to resurrect what has expired.

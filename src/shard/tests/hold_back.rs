@@ -331,6 +331,8 @@ fn no_more_than_so_many_wait_before_a_publisher_is_not_read() {
     assert_eq!(pair.acknowledged().len(), 4);
     let received = pair.world.shards[0].counters().publish_received;
     assert_eq!(received, 4 + HOLD_BACK_UNACKED_MAX as u64);
+    let counters = pair.world.shards[0].counters();
+    assert_eq!((counters.acks_held_back, counters.publishers_held_back), (HOLD_BACK_UNACKED_MAX as u64, 1));
     pair.world.close_socket(pair.sub);
     assert_eq!(pair.acknowledged().len(), 996);
 }

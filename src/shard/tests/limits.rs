@@ -162,9 +162,9 @@ fn sessions_have_a_limit_that_keeps_nobody_from_coming_back() {
     world.cut(kept);
     world.connect(&v5("connected"));
     let refused = world.open(&v5_kept("new"));
-    assert_eq!(world.read(refused), ["CONNACK quota exceeded", "CLOSED refused"]);
+    assert_eq!(world.read(refused), ["CONNACK quota exceeded", "CLOSED no_room"]);
     let refused = world.open(&Connect::new(Version::V311, "old", true));
-    assert_eq!(world.read(refused), ["CONNACK server unavailable", "CLOSED refused"]);
+    assert_eq!(world.read(refused), ["CONNACK server unavailable", "CLOSED no_room"]);
     // Who has a session may come back, take it over, or begin anew in its place.
     let (_, answers) = world.resume(&v5_kept("kept"));
     assert_eq!(answers, ["CONNACK success present"]);

@@ -105,9 +105,9 @@ fn sessions_and_subscriptions_that_would_be_kept_are_refused_and_what_is_there_g
     let (mut world, clean) = world(1);
     set(&mut world, 0, LogRoom::Short);
     let new = world.open(&v5_kept("new"));
-    assert_eq!(world.read(new), ["CONNACK quota exceeded", "CLOSED refused"]);
+    assert_eq!(world.read(new), ["CONNACK quota exceeded", "CLOSED no_room"]);
     let new = world.open(&v311("new", false));
-    assert_eq!(world.read(new), ["CONNACK server unavailable", "CLOSED refused"]);
+    assert_eq!(world.read(new), ["CONNACK server unavailable", "CLOSED unavailable"]);
     world.connect(&v311("new", true));
     world.connect(&v5("newer"));
     let name = world.name_on(0, "kept");

@@ -33,6 +33,7 @@ mod qos_out;
 mod queue;
 mod rates;
 mod reauthentication;
+mod refusals;
 mod replay;
 mod replayed;
 mod restart;

@@ -21,7 +21,7 @@ use crate::telemetry::DropReason;
 use crate::time::Timestamp;
 
 const ALL: &str = "topic readwrite a/#\nuser ann\ntopic readwrite a/#\nuser bob\ntopic readwrite a/#\n";
-const REFUSED: [&str; 2] = ["CONNACK not authorized", "CLOSED refused"];
+const REFUSED: [&str; 2] = ["CONNACK not authorized", "CLOSED login_denied"];
 
 /// A world that goes on with what is left of another.
 fn restarted(log: &RestoredLog, rules: Option<&str>, choose: impl FnOnce(&mut Settings)) -> World {

@@ -45,18 +45,19 @@ fn a_question_says_who_wants_in_and_nothing_is_sent_before_the_verdict() {
 
 #[test]
 fn each_refusal_has_its_code_in_each_version() {
-    for (verdict, code_5, code_311) in [
-        (Verdict::Refuse(RefusalCause::BadCredentials), "bad user name or password", 4),
-        (Verdict::Refuse(RefusalCause::NotAuthorized), "not authorized", 5),
-        (Verdict::Refuse(RefusalCause::Banned), "banned", 5),
-        (Verdict::Unavailable, "server unavailable", 3),
-        (Verdict::Busy, "server busy", 3),
+    for (verdict, code_5, code_311, reason) in [
+        (Verdict::Refuse(RefusalCause::BadCredentials), "bad user name or password", 4, "bad_credentials"),
+        (Verdict::Refuse(RefusalCause::NoUserName), "bad user name or password", 4, "bad_credentials"),
+        (Verdict::Refuse(RefusalCause::NotAuthorized), "not authorized", 5, "login_denied"),
+        (Verdict::Refuse(RefusalCause::Anonymous), "not authorized", 5, "anonymous_refused"),
+        (Verdict::Refuse(RefusalCause::Banned), "banned", 5, "banned"),
+        (Verdict::Unavailable, "server unavailable", 3, "unavailable"),
+        (Verdict::Busy, "server busy", 3, "authenticator_busy"),
     ] {
         let mut world = World::new();
         let (new, question) = ask(&mut world, &v5("new"));
         decide(&mut world, question, verdict.clone());
         let answer = world.read(new);
-        let reason = if code_5 == "banned" { "banned" } else { "refused" };
         assert_eq!(answer, [format!("CONNACK {code_5}"), format!("CLOSED {reason}")]);
         let (old, question) = ask(&mut world, &Connect::new(Version::V311, "old", true));
         decide(&mut world, question, verdict.clone());
@@ -88,7 +89,7 @@ fn who_gets_no_answer_is_refused_in_time_and_a_late_answer_changes_nothing() {
     world.pass_ms(VERDICT_TIMEOUT_MS - 1);
     assert!(world.read(peer).is_empty());
     world.pass_ms(1);
-    assert_eq!(world.read(peer), ["CONNACK server unavailable", "CLOSED refused"]);
+    assert_eq!(world.read(peer), ["CONNACK server unavailable", "CLOSED unavailable"]);
     decide(&mut world, question, Verdict::Admit);
     decide(&mut world, AskId(77), Verdict::Admit);
     assert_eq!(world.shards[0].gauges().clients_connected, 0);
@@ -134,7 +135,7 @@ fn the_later_of_two_connects_stays_in_whatever_order_their_verdicts_come() {
     let (second, about_second) = ask(&mut world, &v5_kept("c"));
     decide(&mut world, about_second, Verdict::Admit);
     assert_eq!(world.read(second), ["CONNACK success"]);
-    assert_eq!(world.read(first), ["CONNACK server busy", "CLOSED refused"]);
+    assert_eq!(world.read(first), ["CONNACK server busy", "CLOSED authenticator_busy"]);
     decide(&mut world, about_first, Verdict::Admit);
     assert!(world.read(second).is_empty(), "it stays");
 }
@@ -144,7 +145,7 @@ fn a_client_that_no_verdict_is_needed_for_ends_the_wait_of_an_earlier_connection
     let mut world = World::new();
     let (first, about_first) = ask(&mut world, &v5_kept("c"));
     let second = world.connect(&v5_kept("c"));
-    assert_eq!(world.read(first), ["CONNACK server busy", "CLOSED refused"]);
+    assert_eq!(world.read(first), ["CONNACK server busy", "CLOSED authenticator_busy"]);
     decide(&mut world, about_first, Verdict::Admit);
     assert!(world.read(second).is_empty(), "it stays");
 }
@@ -154,7 +155,7 @@ fn no_more_wait_than_may_and_all_of_them_are_refused_in_slices_when_the_broker_s
     let mut world = World::new();
     let peers: Vec<_> = (0..=PENDING_CONNECTS_MAX).map(|n| world.open_by(Policy::Ask, &v5(&format!("c{n}")))).collect();
     let last = peers[PENDING_CONNECTS_MAX];
-    assert_eq!(world.read(last), ["CONNACK server busy", "CLOSED refused"]);
+    assert_eq!(world.read(last), ["CONNACK server busy", "CLOSED authenticator_busy"]);
     assert_eq!(world.shards[0].holdings().pending_connects, PENDING_CONNECTS_MAX);
     world.hold_work();
     world.turn(0, Input::Shutdown);
@@ -162,7 +163,7 @@ fn no_more_wait_than_may_and_all_of_them_are_refused_in_slices_when_the_broker_s
     assert_eq!(world.shards[0].holdings().pending_connects, PENDING_CONNECTS_MAX - ASKS_EXPIRED_PER_TICK);
     world.release_work();
     assert_eq!(world.shards[0].holdings().pending_connects, 0);
-    assert_eq!(world.read(peers[0]), ["CONNACK server unavailable", "CLOSED refused"]);
+    assert_eq!(world.read(peers[0]), ["CONNACK server unavailable", "CLOSED unavailable"]);
 }
 
 #[test]

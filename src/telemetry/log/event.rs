@@ -31,7 +31,7 @@ pub struct ClientConnected<'a> {
     pub session_present: bool,
     /// The shard that owns the session.
     pub shard: u64,
-    /// Version of its TLS, and the cipher suite unless a proxy has that alone, where they are wanted.
+    /// Version of its TLS, and the cipher suite unless a proxy has that alone.
     pub tls: Option<(&'a str, Option<&'a str>)>,
 }
 
@@ -149,6 +149,13 @@ pub fn subscription_revoked(client: &str, filter: &str) {
 pub fn login_banned(who: &dyn Display) {
     if LogKind::LoginBanned.admit() {
         warn!(target: TARGET, event = LogKind::LoginBanned.name(), %who);
+    }
+}
+
+/// A client id comes and goes too often and is turned away for a while.
+pub fn client_flapping(client: &str, user: Option<&str>, peer: &dyn Display) {
+    if LogKind::ClientFlapping.admit() {
+        warn!(target: TARGET, event = LogKind::ClientFlapping.name(), client, user, %peer);
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) enum LogKind {
     SubscriptionRevoked,
     /// Somebody has failed to log in too often.
     LoginBanned,
+    /// A client id comes and goes too often.
+    ClientFlapping,
     /// A back end did not answer.
     BackEndFailed,
     /// A client sent more than is taken.
@@ -61,7 +63,7 @@ pub(super) enum LogKind {
 
 impl LogKind {
     /// Every kind, in the order of its number.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::ClientConnected,
         Self::ClientDisconnected,
         Self::ConnectRefused,
@@ -69,6 +71,7 @@ impl LogKind {
         Self::MessageRefused,
         Self::SubscriptionRevoked,
         Self::LoginBanned,
+        Self::ClientFlapping,
         Self::BackEndFailed,
         Self::PacketTooLarge,
         Self::ClientPaused,
@@ -94,6 +97,7 @@ impl LogKind {
             Self::MessageRefused => "message_refused",
             Self::SubscriptionRevoked => "subscription_revoked",
             Self::LoginBanned => "login_banned",
+            Self::ClientFlapping => "client_flapping",
             Self::BackEndFailed => "back_end_failed",
             Self::PacketTooLarge => "packet_too_large",
             Self::ClientPaused => "client_paused",

@@ -343,7 +343,7 @@ impl Oracle {
     pub(crate) fn closed(&mut self, client: usize, conn: usize, reason: CloseReason, keep_alive: bool) -> Check {
         if self.refused.remove(&conn) {
             return match reason {
-                CloseReason::Refused | CloseReason::ConnectionsFull => Ok(()),
+                reason if reason.is_refusal() => Ok(()),
                 reason => Err(format!("client {client} was to be refused, and is closed: {}", reason.label())),
             };
         }

@@ -2,7 +2,7 @@
 
 use super::scrape::{Samples, Scrape};
 use crate::services::connectors::NotPassed;
-use crate::telemetry::{CloseReason, DropReason, PauseReason, Report};
+use crate::telemetry::{CloseReason, DropReason, PauseReason, Report, RequestRefusal};
 
 /// What a metric's values do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +249,26 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     counter(
+        "dunlin_publishes_refused",
+        NoUnit,
+        "Messages and wills that were not taken from clients, by cause",
+        |_, sum, to| {
+            for cause in RequestRefusal::OF_PUBLISH {
+                to.labelled("reason", &cause.label(), sum.counters.publishes_refused[cause as usize]);
+            }
+        },
+    ),
+    counter(
+        "dunlin_subscriptions_refused",
+        NoUnit,
+        "Filters of SUBSCRIBEs that were not granted, by cause",
+        |_, sum, to| {
+            for cause in RequestRefusal::OF_SUBSCRIBE {
+                to.labelled("reason", &cause.label(), sum.counters.filters_refused[cause as usize]);
+            }
+        },
+    ),
+    counter(
         "dunlin_clients_paused",
         NoUnit,
         "Pauses of clients, by the rate of their profile that they were over",
@@ -258,6 +278,18 @@ pub(super) const FAMILIES: &[Family] = &[
                 to.labelled("reason", &reason.label(), pauses[reason as usize]);
             }
         },
+    ),
+    counter(
+        "dunlin_acks_held_back",
+        NoUnit,
+        "PUBACKs and PUBRECs that waited because a subscriber's queue was nearly full: --full-queue hold-back",
+        |_, sum, to| to.one(sum.counters.acks_held_back),
+    ),
+    counter(
+        "dunlin_publishers_held_back",
+        NoUnit,
+        "Times that a publisher was not read because many of its messages waited so",
+        |_, sum, to| to.one(sum.counters.publishers_held_back),
     ),
     counter("dunlin_sessions_expired", NoUnit, "Sessions that ended because nobody came back", |_, sum, to| {
         to.one(sum.counters.sessions_expired);
