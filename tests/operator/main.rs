@@ -35,6 +35,7 @@ mod recorder;
 mod reload;
 mod reload_listeners;
 mod rules;
+mod reload_all;
 mod service;
 mod sinks;
 mod source_tables;
