@@ -3,14 +3,13 @@
 //! Owns: its arguments, and which request each command is.
 //! Always holds: what a client could choose (ids, topics, payloads) is shown as text, control characters escaped; `--json` is what
 //! the API answered, unchanged but for pages, which are put together.
-//! Leaves to others: requests (`api`, `way`), how answers look (`table`), what changes how the broker serves (`operate`).
+//! Leaves to others: requests (`api`, and `way` beside this module), how answers look (`table`), what changes how the broker serves (`operate`).
 
 #![allow(clippy::doc_markdown, reason = "what explains an option is shown on terminals, as it stands")]
 
 mod api;
 mod operate;
 mod table;
-mod way;
 
 use std::ffi::OsString;
 use std::fs;

@@ -5,7 +5,7 @@
 //! connection, a request's head, its body and its time are bounded; the thread gives way to shards (nice).
 //! Leaves to others: the users' file (`auth::admin_users`, `config`), what shards do (`shard::Command`).
 //!
-//! Reading order: this file, `server`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
+//! Reading order: this file, `server` with `places`, `state`, `shards`, `hosts` (which server is meant, and which page asks), `access` (who asks), `asked`, `problem`; then one file for each kind of
 //! thing that can be asked: `health`, `metrics`, `broker`, `clients` with `client_by_query`, `subscriptions`, `messages`, `traffic`, `listeners`, `connectors` with `bridges`, `sinks` and `sources`, `draining`, `bans`, `traces`,
 //! `tail`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
@@ -35,6 +35,7 @@ mod operated;
 mod origin;
 mod problem;
 mod process;
+mod places;
 mod properties;
 mod samples;
 mod server;
