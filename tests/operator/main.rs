@@ -6,6 +6,7 @@ mod admin;
 mod admin_api;
 mod admin_bans;
 mod admin_do;
+mod admin_drain;
 mod admin_hosts;
 mod admin_look;
 mod admin_tls;
@@ -33,9 +34,9 @@ mod rates;
 #[path = "../support/recorder.rs"]
 mod recorder;
 mod reload;
+mod reload_all;
 mod reload_listeners;
 mod rules;
-mod reload_all;
 mod service;
 mod sinks;
 mod source_tables;

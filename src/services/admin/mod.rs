@@ -22,6 +22,8 @@ mod cursor;
 mod dashboard;
 mod description;
 mod draining;
+#[cfg(test)]
+mod failing_shards;
 mod first_password;
 mod health;
 mod history;
@@ -33,9 +35,9 @@ mod messages;
 mod metrics;
 mod operated;
 mod origin;
+mod places;
 mod problem;
 mod process;
-mod places;
 mod properties;
 mod samples;
 mod server;
@@ -132,6 +134,11 @@ impl AdminHandle {
     /// Keeps others from changing listeners for as long as what it returns is there. Not for the server's own thread.
     pub(crate) fn change_listeners(&self) -> impl Sized + '_ {
         self.0.changes.blocking_lock()
+    }
+
+    /// The broker stops from now on, and is not ready.
+    pub(crate) fn stops(&self) {
+        self.0.stops();
     }
 
     /// Whether the broker is being emptied.

@@ -80,6 +80,11 @@ impl HttpProblem {
         &self.detail
     }
 
+    /// The same status, with these words.
+    pub(super) fn told_as(self, detail: String) -> Self {
+        Self { detail, ..self }
+    }
+
     /// What a shard says that has not done what it was asked for.
     pub(super) fn of_reply(reply: &Reply) -> Self {
         match reply {

@@ -381,6 +381,11 @@ pub fn bans_not_kept(reason: &str) {
     warn!(target: TARGET, event = "bans_not_kept", reason);
 }
 
+/// Something of a drain, or of its end, could not be done; the rest was.
+pub fn drain_failed(action: &str, text: &str) {
+    warn!(target: TARGET, event = "drain_failed", action, text);
+}
+
 /// Somebody has shown a wrong password to the admin server.
 pub fn admin_login_failed(user: &str, peer: &dyn Display) {
     if LogKind::AdminLoginFailed.admit() {
