@@ -90,6 +90,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::auth::operator_bans::OperatorBans;
@@ -506,8 +507,19 @@ impl Shard {
     }
 
     /// Closes a connection for a reason of the broker's: DISCONNECT where the version has one, then the end.
-    fn close(&mut self, turn: &mut Turn<'_>, id: SessionId, code: ReasonCode, reason: CloseReason, text: &'static str) {
-        if turn.fx.verbosity >= Verbosity::Debug && reason.is_of_client() {
+    fn close(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: SessionId,
+        code: ReasonCode,
+        reason: CloseReason,
+        text: impl Into<Cow<'static, str>>,
+    ) {
+        let text = text.into();
+        if let Cow::Borrowed(text) = text
+            && turn.fx.verbosity >= Verbosity::Debug
+            && reason.is_of_client()
+        {
             self.report_protocol_error(turn, id, code, text);
         }
         if let Some(link) = self.clients.sessions.get(id).link.as_deref()
@@ -518,7 +530,7 @@ impl Shard {
             let fits = link.packet_size_max_bytes as usize >= text.len() + 16;
             // A CONNECT in the wrong place can be wrong in itself too, in ways that only CONNACK has codes for.
             let code = if code.is_allowed_in(PacketType::Disconnect) { code } else { ReasonCode::ProtocolError };
-            let packet = Disconnect { reason: code, reason_string: fits.then_some(text), ..Disconnect::default() };
+            let packet = Disconnect { reason: code, reason_string: fits.then_some(&text), ..Disconnect::default() };
             let version = link.version;
             if link.packet_size_max_bytes >= 4 {
                 turn.fx.send(link.connection, |out| packet.encode(version, out));

@@ -4,6 +4,7 @@
 
 mod admin;
 mod admin_api;
+mod admin_audit;
 mod admin_bans;
 mod admin_do;
 mod admin_drain;

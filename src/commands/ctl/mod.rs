@@ -74,6 +74,9 @@ enum CtlCommand {
         /// End its session, too: subscriptions and queue go, its will is published
         #[arg(long)]
         end_session: bool,
+        /// Why: it is told to a client of MQTT 5.0, and to the log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
     },
     /// Lists subscriptions, all or some
     Subscriptions(SubscriptionsArguments),
@@ -298,8 +301,10 @@ fn answer(arguments: &CtlArguments, api: &Api) -> Result<String, ApiError> {
             client["filters"] = filters;
             shown(&client, table::fields)
         }
-        CtlCommand::Kick { client_id, end_session } => {
-            let query = [("client_id", client_id.as_str()), ("end_session", &end_session.to_string())];
+        CtlCommand::Kick { client_id, end_session, reason } => {
+            let end_session = end_session.to_string();
+            let mut query = vec![("client_id", client_id.as_str()), ("end_session", &end_session)];
+            query.extend(reason.as_deref().map(|reason| ("reason", reason)));
             shown(&api.delete("/api/v1/client", &query)?, table::done)
         }
         CtlCommand::Subscriptions(wanted) => shown(&subscriptions(api, wanted)?, table::subscriptions),

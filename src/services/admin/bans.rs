@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{Operator, Viewer};
-use super::asked::{JsonBody, Parameters};
+use super::asked::{JsonBody, Parameters, check_reason};
 use super::operated::to_the_end;
 use super::problem::{ChangeProblems, HttpProblem, ReadProblems};
 use super::state::AdminState;
@@ -75,9 +75,6 @@ impl BanView {
     }
 }
 
-/// What an operator may write about a ban, in bytes.
-const REASON_MAX_BYTES: usize = 256;
-
 /// The wall clock.
 pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -127,10 +124,9 @@ pub(super) async fn add(
     JsonBody(new): JsonBody<NewBan>,
 ) -> Result<Json<BanView>, HttpProblem> {
     let (who, network) = who_of(new.client_id.as_deref(), new.network.as_deref())?;
-    if new.reason.len() > REASON_MAX_BYTES {
-        return Err(HttpProblem::bad_request(format!("reason has up to {REASON_MAX_BYTES} bytes")));
-    }
-    operator.note("ban", new.client_id.as_deref().or(new.network.as_deref()).unwrap_or_default());
+    check_reason(&new.reason)?;
+    let about = new.client_id.as_deref().or(new.network.as_deref()).unwrap_or_default();
+    operator.note_with_reason("ban", about, Some(&*new.reason).filter(|reason| !reason.is_empty()));
     let now = now();
     let until = new.seconds.map(|seconds| Timestamp(now.0 + u64::from(seconds) * 1_000));
     let ban = OperatorBan { until, reason: new.reason.into() };
@@ -159,7 +155,7 @@ async fn close_banned(state: &Arc<AdminState>, who: BannedWho, network: Option<N
         (BannedWho::ClientId(client_id), _) => {
             state
                 .shards
-                .ask_owner(&Command::Disconnect { client_id, session: SessionFate::Kept })
+                .ask_owner(&Command::Disconnect { client_id, session: SessionFate::Kept, reason: None })
                 .await?;
         }
         (BannedWho::Network(..), Some(network)) => {
@@ -216,7 +212,7 @@ async fn close_from(state: &AdminState, network: Network) -> Result<(), HttpProb
             let Reply::Clients { page, next } = state.shards.ask(shard, command).await? else { return Ok(()) };
             for client in page {
                 let command =
-                    Command::Disconnect { client_id: client.client_id, session: SessionFate::Kept };
+                    Command::Disconnect { client_id: client.client_id, session: SessionFate::Kept, reason: None };
                 state.shards.ask(shard, command).await?;
             }
             match next {

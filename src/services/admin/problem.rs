@@ -119,7 +119,7 @@ impl IntoResponses for ReadProblems {
 impl IntoResponses for ChangeProblems {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         let mut responses = described(&OF_READING);
-        responses.extend(described(&[("403", "not an operator")]));
+        responses.extend(described(&[("403", "not an operator"), ("413", "its body is too long")]));
         responses
     }
 }
