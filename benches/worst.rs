@@ -5,6 +5,9 @@
 //! It fails
 //! when one takes longer than it may. The results stand in `docs/LIMITS.md` (`tests/conformance/measured.tsv`).
 
+#[path = "worst/index.rs"]
+mod index;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -302,7 +305,9 @@ fn end_of_member(members: usize) -> Duration {
 /// What is tried, the milliseconds that it may take, and how to do it once.
 type Case = (&'static str, u64, fn() -> Duration);
 
-const CASES: [Case; 46] = [
+const CASES: &[Case] = &[
+    ("a page of what a shard with a million filters is interested in", 1, index::own_interest),
+    ("a page of forgetting a node with a million filters", 1, index::forgetting),
     ("PUBLISH on a topic that 1,024 filters of one client match", 1, || {
         let mut world = World::new();
         let (sub, _) = world.connect(&kept(&World::name("sub")));
@@ -508,24 +513,6 @@ const CASES: [Case; 46] = [
             let Some((_, Reply::Groups { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
             match next {
                 Some(next) => first = next,
-                None => return longest,
-            }
-        }
-    }),
-    ("command: each page of a search for a part of a client id, in ids of 64 KiB", 1, || {
-        let mut world = World::new();
-        for number in 0..64 {
-            world.connect(&kept(&format!("{}{number:02}", "x".repeat(65_000))));
-        }
-        // The longest way through a text: all of it but its end is what is looked for.
-        let filter = ClientFilter { contains: format!("{}y", "x".repeat(30_000)).into(), ..ClientFilter::default() };
-        let (mut after, mut longest) = (None, Duration::ZERO);
-        loop {
-            let command = Command::ListClients { after, limit: PAGE_MAX, filter: filter.clone() };
-            longest = longest.max(world.command(command));
-            let Some((_, Reply::Clients { next, .. })) = world.fx.replies.pop() else { panic!("no page") };
-            match next {
-                Some(_) => after = next,
                 None => return longest,
             }
         }

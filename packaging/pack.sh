@@ -13,9 +13,10 @@ maintainer='The dunlin developers <dunlin-mqtt@users.noreply.github.com>'
 # completions.
 gather_documents() {
     local documents=$work_dir/documents shell command
-    mkdir -p "$documents/docs" "$work_dir/completions" "$work_dir/man"
+    mkdir -p "$documents/docs" "$documents/dashboards" "$work_dir/completions" "$work_dir/man"
     cp README.md CHANGELOG.md SECURITY.md PERFORMANCE.md LICENSE "$documents"
     cp docs/*.md docs/dunlin.toml "$documents/docs"
+    cp dashboards/* "$documents/dashboards"
     python3 "$packaging_dir/third_party.py" "$machine-unknown-linux-gnu" >"$documents/THIRD-PARTY.txt"
     command -v help2man >/dev/null || ensure_packages help2man
     manual_of loadtest 'load generator for MQTT brokers'
@@ -66,7 +67,9 @@ pack_tar() {
     mkdir -p "$root"
     install -m 755 "$work_dir/bin/dunlin" "$work_dir/bin/loadtest" "$root"
     cp -r "$work_dir/documents/." "$root"
-    install -m 644 "$packaging_dir/dunlin.toml" "$packaging_dir/systemd/dunlin.service" "$packaging_dir/seccomp.json" "$root"
+    install -m 644 "$packaging_dir/dunlin.toml" "$packaging_dir/systemd/dunlin.service" "$root"
+    install -D -m 644 "$packaging_dir/seccomp.json" "$root/packaging/seccomp.json"
+    python3 "$packaging_dir/links.py" "$root"
     [ -z "$(ls "$work_dir/completions")" ] || cp -r "$work_dir/completions" "$root"
     [ -z "$(ls "$work_dir/man")" ] || cp -r "$work_dir/man" "$root"
     settle "$root"
@@ -82,17 +85,19 @@ pack_deb() {
     install -D -m 755 "$work_dir/bin/dunlin" "$root/usr/bin/dunlin"
     install -D -m 644 "$packaging_dir/dunlin.toml" "$root/etc/dunlin/dunlin.toml"
     install -D -m 644 "$packaging_dir/systemd/dunlin.service" "$root/lib/systemd/system/dunlin.service"
+    install -D -m 644 "$packaging_dir/debian/dunlin.logrotate" "$root/etc/logrotate.d/dunlin"
     install -d "$root/var/lib/dunlin"
     install_manuals "$root" dunlin
     install_completions "$root"
     local documents=$root/usr/share/doc/dunlin
     mkdir -p "$documents"
-    cp -r "$work_dir/documents/docs" "$documents"
+    cp -r "$work_dir/documents/docs" "$work_dir/documents/dashboards" "$documents"
     install -m 644 README.md SECURITY.md PERFORMANCE.md "$documents"
+    python3 "$packaging_dir/links.py" "$documents"
     debian_package dunlin "$root" <<END
 Depends: adduser, procps$(libraries_of "$root/usr/bin/dunlin")
 Recommends: openssl
-Suggests: dunlin-loadtest, mosquitto-clients
+Suggests: dunlin-loadtest, mosquitto-clients, logrotate
 Provides: mqtt-broker
 Description: MQTT broker for large fleets of devices
  dunlin speaks MQTT 3.1, 3.1.1 and 5.0, over TCP, TLS, WebSocket and Unix
@@ -132,7 +137,7 @@ debian_package() {
     fi
     if [ "$name" = dunlin ]; then
         install -m 755 "$packaging_dir/debian/postinst" "$packaging_dir/debian/prerm" "$packaging_dir/debian/postrm" "$root/DEBIAN"
-        echo /etc/dunlin/dunlin.toml >"$root/DEBIAN/conffiles"
+        printf '/etc/dunlin/dunlin.toml\n/etc/logrotate.d/dunlin\n' >"$root/DEBIAN/conffiles"
     fi
     size=$(du --apparent-size -sk --exclude=DEBIAN "$root" | cut -f 1)
     {
@@ -193,6 +198,7 @@ pack_image() {
     image_tool config --arch "$image_machine" --os linux --user "$image_user:$image_user" --workingdir / \
         --entrypoint '["/usr/bin/dunlin"]' --cmd '--config /etc/dunlin/dunlin.toml' --stop-signal SIGTERM \
         --port 1883/tcp --port 8883/tcp --port 8083/tcp --port 8084/tcp --port 18083/tcp --volume /var/lib/dunlin \
+        --env DUNLIN_ADMIN__SOCKET=/var/lib/dunlin/admin.sock \
         --healthcheck 'CMD /usr/bin/dunlin healthcheck --ready' --healthcheck-interval 10s --healthcheck-timeout 3s \
         --healthcheck-start-period 60s --healthcheck-retries 3 \
         --label org.opencontainers.image.title=dunlin --label "org.opencontainers.image.version=$version" \

@@ -284,8 +284,17 @@ pub const ADMIN_REPLY_MAX_S: u64 = 5;
 pub const CONNECTOR_STOP_MAX_S: u64 = 3;
 /// Bytes that wait for one side of a bridge before the other side is not heard.
 pub const BRIDGE_OUT_MAX_BYTES: usize = 256 * 1024;
+/// How often in a row another broker may have no room for a message, while it takes others, before the message is left out.
+pub const BRIDGE_REFUSALS_MAX: u8 = 3;
 /// How often a bridge that is not at its first address looks whether that is there again, in seconds.
 pub const BRIDGE_PRIMARY_AGAIN_S: u64 = 20;
+/// ... and how rarely, where that takes connections and no bridge: twice as long each time up to an hour.
+pub const BRIDGE_PRIMARY_AGAIN_MAX_S: u64 = 3_600;
+/// How long a connection has to last for its address to be one that works, in seconds.
+pub const BRIDGE_WORKS_AFTER_S: u64 = 30;
+/// Bytes of messages that may come from one side of a bridge before it has answered what a bridge begins with: what it may send without a
+/// word of ours, `max_inflight` messages and what of QoS 0 it has, and no flood.
+pub const BRIDGE_EARLIER_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// How long a scrape of metrics waits for a shard, in milliseconds: then it shows the numbers that it has of it.
 pub const METRICS_REPLY_MAX_MS: u64 = 1_000;
 /// Work that is not an answer to a packet (retained replay, a backlog) done in one turn, in messages: bounds how long
@@ -691,5 +700,14 @@ pub const SN_TRIES_OF_TOPIC_MAX: u8 = 3;
 /// Bytes that the kernel keeps of datagrams that have come, and of those that leave; beyond it they are lost, and their senders send them
 /// again. What the machine does not allow (`net.core.rmem_max`) is as much as it allows.
 pub const DATAGRAM_SOCKET_BYTES: u32 = 4 * 1024 * 1024;
+/// Default of `--sn-keep-alive`: half a day.
+pub const SN_KEEP_ALIVE_DEFAULT_S: u16 = 43_200;
+/// How long a client that says "congestion" is left alone, in seconds; it is asked again then. `T_WAIT` of MQTT-SN 1.2 is five minutes, made
+/// for a gateway that many clients burden.
+pub const SN_WAIT_S: u32 = 60;
 /// Silence after which whoever only publishes, without connecting, is forgotten, in seconds.
 pub const SN_PUBLISHER_IDLE_S: u32 = 10;
+/// Default of `--sn-max-publishers`: a hundred new ones a second, each of which is remembered for [`SN_PUBLISHER_IDLE_S`].
+pub const SN_PUBLISHERS_DEFAULT: u32 = 1_000;
+/// Most `--sn-max-publishers`: each takes a connection.
+pub const SN_PUBLISHERS_MAX: u32 = 1_000_000;

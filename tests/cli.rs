@@ -393,6 +393,7 @@ fn passwd_adds_changes_and_deletes_users_and_says_what_it_cannot_do() {
     assert!(text.starts_with("ann:$argon2id$v=19$m=47104,t=1,p=1$") && text.lines().count() == 1, "{text}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&users).expect("a file").permissions());
     assert_eq!(mode & 0o777, 0o600, "it is its owner's alone");
+    a_directory_with_a_group_has_files_for_it(&directory.0, &passwd);
     let text = ok(&["-b", "-H", "sha512-pbkdf2", &users, "bob", "b"]);
     assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("bob:$7$")), "{text}");
     let text = ok(&["-b", "-H", "sha512", &users, "ann", "changed"]);
@@ -418,6 +419,29 @@ fn passwd_adds_changes_and_deletes_users_and_says_what_it_cannot_do() {
         assert_eq!(fs::read_to_string(&users).expect("a file"), text, "and nothing is changed");
     }
     assert_eq!(fs::read_dir(&directory.0).expect("a directory").count(), 1, "nothing is left behind");
+}
+
+/// As /etc/dunlin of the packages. Only root may give a directory away.
+fn a_directory_with_a_group_has_files_for_it(directory: &std::path::Path, passwd: &dyn Fn(&[&str]) -> Output) {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    let place = directory.join("etc");
+    fs::create_dir(&place).expect("a directory");
+    let file = place.join("users").to_str().expect("UTF-8").to_owned();
+    let is_root = fs::metadata("/proc/self").expect("/proc").uid() == 0;
+    for (mode, group, wanted) in [(0o2750, 65534, 0o640), (0o750, 65534, 0o600), (0o2750, 0, 0o600)] {
+        if !is_root {
+            break;
+        }
+        chown(&place, None, Some(group)).expect("root gives it away");
+        fs::set_permissions(&place, fs::Permissions::from_mode(mode)).expect("a mode");
+        let output = passwd(&["-c", "-b", &file, "ann", "sesame"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let made = fs::metadata(&file).expect("a file");
+        assert_eq!(made.mode() & 0o777, wanted, "mode {mode:o}, group {group}");
+        assert!(mode & 0o2000 == 0 || made.gid() == group);
+        fs::remove_file(&file).expect("it is there");
+    }
+    fs::remove_dir(&place).expect("it is empty");
 }
 
 #[test]

@@ -16,6 +16,8 @@ mod flags;
 mod guides;
 #[path = "documents/log_events.rs"]
 mod log_events;
+#[path = "documents/typed.rs"]
+mod typed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -217,6 +219,7 @@ fn everybody_says_the_same_of_how_long_the_first_build_takes() {
     let [said] = &readme[..] else { panic!("README.md says it once: {readme:?}") };
     assert!(said.starts_with(|c: char| c.is_ascii_digit()), "{said}");
     assert_eq!(first_builds(&read("scripts/start")), [said.clone(), said.clone()], "its help, and what it prints");
+    assert_eq!(first_builds(&read("scripts/package")), std::slice::from_ref(said), "the same programs");
     let text =
         "It takes 1 to 2 minutes on 2 cores that\n# are busy; later not. say \"takes 3 to 4 minutes on 2 cores\"";
     assert_eq!(first_builds(text), ["1 to 2 minutes on 2 cores that are busy", "3 to 4 minutes on 2 cores"]);

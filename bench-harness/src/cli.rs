@@ -19,7 +19,7 @@ pub(crate) enum Command {
     Run(RunOptions),
     /// Writes docs/measurements/DATE.md, with its figures and plots, from a results file.
     Report(ReportOptions),
-    /// Takes the figures and plots of one day over into the marked places of PERFORMANCE.md and README.md.
+    /// Takes the figures and plots of one day over into the marked places of PERFORMANCE.md, README.md and docs/CAPACITY.md.
     Adopt(AdoptOptions),
     /// Says whether documents and plots agree with the figures in docs/measurements.
     Check(CheckOptions),

@@ -149,7 +149,8 @@ fn a_run_becomes_a_page_of_its_day_and_leaves_what_users_read_alone() {
     let read =
         |path: &str| std::fs::read_to_string(scratch.0.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     let short = "# Short\n<!-- bench:source --><!-- /bench:source -->\nend\n";
-    for name in ["PERFORMANCE.md", "README.md"] {
+    std::fs::create_dir_all(scratch.0.join("docs")).expect("a folder");
+    for name in ["PERFORMANCE.md", "README.md", "docs/CAPACITY.md"] {
         std::fs::write(scratch.0.join(name), short).expect("a document");
     }
     let results = scratch.0.join("results.json");
@@ -178,7 +179,7 @@ fn a_run_becomes_a_page_of_its_day_and_leaves_what_users_read_alone() {
             "docs/measurements/2026-01-02.json",
             "\"cores\":",
             "\"cores\":1",
-            "PERFORMANCE.md, README.md, docs/measurements",
+            "PERFORMANCE.md, README.md, docs/CAPACITY.md, docs/measurements",
         ),
     ] {
         let before = read(path);

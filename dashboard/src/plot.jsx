@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import { clock } from "./format.js";
-import { lastKnown, summaryOf, withGaps } from "./series.js";
+import { alone, lastKnown, summaryOf, withGaps } from "./series.js";
 import { color } from "./theme.js";
 
 const HEIGHT = 140;
@@ -26,7 +26,7 @@ function options(width, { series, format, isBytes, moved }) {
   return {
     width,
     height: HEIGHT,
-    cursor: { points: { size: 6 }, drag: { x: false, y: false } },
+    cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
     legend: { show: false },
     hooks: { setCursor: [({ cursor }) => moved(cursor.idx)] },
     scales: { x: { time: true }, y: { range: (_, least, most) => [Math.min(0, least), most > 0 ? most * 1.1 : 1] } },
@@ -41,7 +41,7 @@ function options(width, { series, format, isBytes, moved }) {
         stroke: color(tone),
         width: 1.5,
         fill: series.length === 1 ? `${color(tone)}22` : undefined,
-        points: { show: false },
+        points: { show: false, size: 5, fill: color(tone), filter: ({ data }, number) => alone(data[number]) },
       })),
     ],
   };

@@ -21,6 +21,12 @@ export function withGaps(times, columns, longestS) {
   return shown;
 }
 
+// The places of values with none beside them, which no line goes to.
+export function alone(values) {
+  const isKnown = (at) => values[at] !== null && values[at] !== undefined;
+  return [...values.keys()].filter((at) => isKnown(at) && !isKnown(at - 1) && !isKnown(at + 1));
+}
+
 // The least, the most and the mean of what is known; undefined where nothing is.
 export function summaryOf(values) {
   const known = values.filter((value) => value !== null && value !== undefined);

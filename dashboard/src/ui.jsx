@@ -259,6 +259,9 @@ export function Payload({ message, form }) {
   return <pre class="payload">{payloadAs(form, message)}</pre>;
 }
 
+export const hasProperties = (message) =>
+  message.content_type !== undefined || message.response_topic !== undefined || message.user_properties !== undefined || message.properties_left_out > 0;
+
 // What MQTT 5.0 says about a payload, and what its publisher adds.
 export function Properties({ message }) {
   const facts = [
@@ -266,7 +269,7 @@ export function Properties({ message }) {
     message.response_topic !== undefined && ["Response topic", message.response_topic],
     ...(message.user_properties ?? []).map(({ name, value }) => [name, value, true]),
   ].filter(Boolean);
-  if (facts.length === 0 && !message.properties_left_out) return null;
+  if (!hasProperties(message)) return null;
   return (
     <ul class="properties" aria-label="Properties">
       {facts.map(([name, value, isOfUser], index) => (

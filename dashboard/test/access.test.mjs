@@ -1,5 +1,8 @@
 // Who gets in, and what each role is shown.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
@@ -101,6 +104,27 @@ test("a viewer looks at everything and is shown nothing that it may not do", asy
   assert.equal(await page.getByRole("link", { name: /Ban/ }).count(), 1, "the view of bans alone");
   assert.deepEqual(page.wrong, []);
   await page.context().close();
+});
+
+test("whom access rules keep from a topic is marked among those who get it", async () => {
+  const directory = mkdtempSync(join(tmpdir(), "dunlin-dashboard-rules-"));
+  writeFileSync(join(directory, "acl"), "topic read a/#\n");
+  const ruled = await Broker.start(`[auth]\nacl_file = "${directory}/acl"\n`);
+  const all = await ruled.client("all");
+  await all.subscribeAsync("#");
+  const page = await openPage(browser, ruled);
+  await logIn(page);
+  await view(page, "Subscriptions");
+  const row = page.getByRole("row", { name: /^all # / });
+  await page.getByLabel("Topic name").fill("a/secret");
+  await row.waitFor();
+  assert.equal(await page.getByText("Rules withhold it").count(), 0);
+  await page.getByLabel("Topic name").fill("secret");
+  await row.getByText("Rules withhold it").waitFor();
+  assert.deepEqual(page.wrong, []);
+  await page.context().close();
+  await ruled.stop();
+  rmSync(directory, { recursive: true });
 });
 
 test("whoever guesses is told to wait", async () => {

@@ -97,6 +97,18 @@ test("a rate is that of the last seconds: it falls to nothing soon after the las
 const card = (title) => page.getByRole("list", { name: "Now" }).getByRole("listitem").filter({ has: page.getByText(title, { exact: true }) });
 const valueOf = async (title) => Number.parseFloat((await card(title).locator(".value").textContent()).replaceAll(",", ""));
 
+// Which of these colours are on the canvas of a plot.
+const drawn = (title, tones) =>
+  page.getByRole("figure").filter({ hasText: title }).locator("canvas").evaluate((canvas, tones) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const found = new Set();
+    for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) found.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
+    return tones.map((tone) => {
+      const hex = getComputedStyle(document.documentElement).getPropertyValue(tone).trim();
+      return found.has([1, 3, 5].map((begin) => parseInt(hex.slice(begin, begin + 2), 16)).join(","));
+    });
+  }, tones);
+
 test("the overview has the figures of the traffic that there is", async () => {
   const publisher = await broker.client("steady");
   for (const id of ["heard-1", "heard-2"]) await (await broker.client(id)).subscribeAsync("steady");
@@ -119,14 +131,28 @@ test("the overview has the figures of the traffic that there is", async () => {
   assert.equal(await valueOf("Clients"), broker.clients.filter((client) => client.connected).length);
   assert.ok((await valueOf("Memory")) > 1);
   // Curves are drawn: their colour is on the canvas.
-  const colours = await page.getByRole("figure").filter({ hasText: "Messages a second" }).locator("canvas").evaluate((canvas) => {
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-    const found = new Set();
-    for (let at = 0; at < data.length; at += 4) if (data[at + 3] === 255) found.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
-    const wanted = ["--tone1", "--tone2"].map((name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim());
-    return wanted.map((hex) => found.has([1, 3, 5].map((begin) => parseInt(hex.slice(begin, begin + 2), 16)).join(",")));
-  });
+  const colours = await drawn("Messages a second", ["--tone1", "--tone2"]);
   assert.deepEqual(colours, [true, true]);
+  assert.deepEqual(page.wrong, []);
+});
+
+test("a value with none beside it is drawn, and where nothing was timed nothing is", async () => {
+  await view(page, "Clients");
+  const length = 40;
+  const all = await (await page.request.get(`${broker.url}api/v1/history`)).json();
+  const sparse = Object.fromEntries(Object.entries(all).map(([name, value]) => [name, Array.isArray(value) && name !== "threads" ? Array(length).fill(0) : value]));
+  sparse.at_ms = Array.from({ length }, (_, at) => 1_800_000_000_000 + 5000 * at);
+  [sparse.ack_half_ms, sparse.ack_most_ms] = [Array(length).fill(null), Array(length).fill(null)];
+  sparse.ack_half_ms[20] = 0.4;
+  const isColumn = (name) => Array.isArray(sparse[name]) && name !== "threads";
+  const nothingNew = Object.fromEntries(Object.keys(sparse).map((name) => [name, isColumn(name) ? [] : sparse[name]]));
+  await page.route("**/api/v1/history*", (route) => route.fulfill({ json: route.request().url().includes("after_ms") ? nothingNew : sparse }));
+  await view(page, "Overview");
+  await until("it is drawn", async () => (await drawn("Acknowledged within", ["--tone1"]))[0]);
+  assert.deepEqual(await drawn("Acknowledged within", ["--tone1", "--tone3"]), [true, false]);
+  await page.unroute("**/api/v1/history*");
+  await view(page, "Clients");
+  page.forgive(/willReadFrequently/); // of this test
   assert.deepEqual(page.wrong, []);
 });
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { connect } from "node:net";
 import { after, before, test } from "node:test";
 import { isNetwork, payloadAs, visible, visibleName } from "../src/format.js";
-import { lastKnown, summaryOf, withGaps } from "../src/series.js";
+import { alone, lastKnown, summaryOf, withGaps } from "../src/series.js";
 import { Broker, logIn, openPage, startBrowser, until, view } from "./stage.mjs";
 
 let broker;
@@ -28,6 +28,7 @@ test("where nothing was taken for long there is a place without values, and what
   const { times, columns } = withGaps([0, 5, 10, 100, 105], [[1, 2, 3, 4, 5], [null, 2, undefined, 0, 5]], 15);
   assert.deepEqual(times, [0, 5, 10, 55, 100, 105]);
   assert.deepEqual(columns, [[1, 2, 3, null, 4, 5], [null, 2, null, null, 0, 5]]);
+  assert.deepEqual(alone([1, null, 2, 3, undefined, 0]), [0, 5]);
   assert.deepEqual(withGaps([], [[]], 15), { times: [], columns: [[]] });
   assert.deepEqual(summaryOf(columns[1]), { least: 0, most: 5, mean: 7 / 3 });
   assert.equal(summaryOf([null, undefined]), undefined);

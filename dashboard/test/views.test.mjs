@@ -122,7 +122,7 @@ test("at 360 px nothing of a row is left out", async () => {
   await shows(/^Kind MQTT$/, /^Address 127\.0\.0\.1:\d+$/, /^Connections \d+$/);
   if (process.env.DUNLIN_TEST_CERT) await shows(/^Kind MQTT over TLS$/, /^File .*cert\.pem$/, /^Ends \d\d\/\d\d\/2\d\d\d$/);
   await view(page, "Retained");
-  await shows("values/json", /^QoS 0$/, /^Size 11 B$/, /^Ends \d\d\/\d\d\/2\d\d\d, /);
+  await shows(/^Properties .*text\/plain/, "values/json", /^QoS 0$/, /^Size 11 B$/, /^Ends \d\d\/\d\d\/2\d\d\d, /);
   await view(page, "Subscriptions");
   await page.getByLabel("Show").selectOption("all");
   await shows("plant/+/temperature", /^State Away$/, /^State Connected$/);

@@ -106,6 +106,7 @@ pub struct Membership {
     map: Option<(u64, ClusterMap)>,
     own: OwnBeat,
     peers: BTreeMap<NodeId, PeerBeat>,
+    documents: BTreeMap<NodeId, NodeDocument>,
     floors: Vec<u64>,
     changes: VecDeque<MapChange>,
     /// The cluster's or the map's document was put: until then it may still come back.
@@ -128,6 +129,7 @@ impl Membership {
             map: None,
             own: OwnBeat::default(),
             peers: BTreeMap::new(),
+            documents: BTreeMap::new(),
             floors: Vec::new(),
             changes: VecDeque::new(),
             asked_until: None,
@@ -150,6 +152,16 @@ impl Membership {
     /// The newest map that was seen.
     pub fn map(&self) -> Option<&ClusterMap> {
         self.map.as_ref().map(|(_, map)| map)
+    }
+
+    /// What a node has said of itself last, be it dead by now.
+    pub fn document(&self, node: NodeId) -> Option<&NodeDocument> {
+        self.documents.get(&node)
+    }
+
+    /// When it will be unheard, unless a beat comes back before.
+    pub fn unheard_at(&self) -> Option<Deadline> {
+        self.own.heard_sent_at.map(|at| Deadline(at.0.saturating_add(UNHEARD_MS)))
     }
 
     /// What it may do.
@@ -331,6 +343,7 @@ impl Membership {
             self.handle_own(revision, &document, now);
         }
         self.peers.insert(node, PeerBeat { revision, still_since: None });
+        self.documents.insert(node, document);
         Ok(())
     }
 

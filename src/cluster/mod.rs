@@ -1,7 +1,7 @@
 //! Several nodes that act as one broker: who owns which client ids, how that is agreed upon, and the logs that outlive a node.
 //!
 //! Owns: which range a client id belongs to ([`RangeCount`]); the documents that all nodes read, and every change that one of them may make
-//! ([`ClusterMap`], [`Membership`]); a range's log, written by one owner ([`LogOwner`]) and read by the next ([`LogReader`]); what nodes say to each
+//! ([`ClusterMap`], [`Membership`]), and a node's part in it, which puts all that together ([`ClusterNode`]); a range's log, written by one owner ([`LogOwner`]) and read by the next ([`LogReader`]); what nodes say to each
 //! other ([`LinkFrame`]), how it arrives once and in order ([`LinkOut`]) and how they know each other ([`LinkHandshake`]); what a node tells its shards of all that ([`ClusterView`]).
 //! Always holds: the log itself is the lock. Whoever owns a range by the map serves it only after its MARK was appended right behind all that it has
 //! read, and an acknowledgement counts only when everything before it in the run of that MARK has one. So two nodes may both take
@@ -21,6 +21,8 @@ mod link_publish;
 mod link_stream;
 mod map;
 mod membership;
+mod node;
+mod node_exchange;
 mod owner;
 mod range;
 mod range_log;
@@ -46,8 +48,10 @@ pub use link_publish::{LinkPublish, LinkToken};
 pub use link_stream::{LinkIn, LinkOut, LinkPulse, LinkRedial};
 pub use map::{ClusterMap, MapChange, MapMember, RangeEntry};
 pub use membership::{ControlPut, Membership, MembershipNews, NodeIdentity, Standing};
+pub use node::ClusterNode;
+pub use node_exchange::{EndReason, NodeAsk, NodeNews};
 pub use owner::LogOwner;
-pub use range::{BootId, Mark, NodeId, NodeSet, RangeCount, RangeId};
+pub use range::{BootId, Mark, NodeId, NodeSet, RangeCount, RangeId, RangeSet};
 pub use range_log::RangeLog;
 pub use reader::{LogReader, RangeLogEnd};
 pub use run::LogDamage;

@@ -13,6 +13,40 @@ use crate::limits::{MEMBER_NAME_MAX_BYTES, NODES_MAX, RANGES_DEFAULT, RANGES_MAX
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RangeId(pub u16);
 
+/// A set of ranges, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet(u64);
+
+const _: () = assert!(RANGES_MAX <= 64);
+
+impl RangeSet {
+    /// Puts a range in.
+    pub const fn insert(&mut self, range: RangeId) {
+        self.0 |= 1 << range.0;
+    }
+
+    /// Whether it is in.
+    pub const fn contains(self, range: RangeId) -> bool {
+        range.0 < RANGES_MAX && self.0 & (1 << range.0) != 0
+    }
+
+    /// Whether none is.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Those that are not in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// What is in, the lowest number first.
+    pub fn iter(self) -> impl Iterator<Item = RangeId> {
+        (0..RANGES_MAX).map(RangeId).filter(move |range| self.contains(*range))
+    }
+}
+
 /// How many ranges a cluster has, `1..=RANGES_MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RangeCount(u16);
@@ -211,6 +245,20 @@ mod tests {
         nodes.insert(first);
         assert_eq!(nodes.iter().collect::<Vec<_>>(), [first, last]);
         assert!(!nodes.contains(NodeId::new(2).unwrap()));
+    }
+
+    #[test]
+    fn a_set_of_ranges_holds_the_first_and_the_last() {
+        let mut ranges = RangeSet::default();
+        assert!(ranges.is_empty());
+        for range in [RANGES_MAX - 1, 0, 5] {
+            ranges.insert(RangeId(range));
+        }
+        let mut five = RangeSet::default();
+        five.insert(RangeId(5));
+        let left = ranges.without(five);
+        assert_eq!(left.iter().collect::<Vec<_>>(), [RangeId(0), RangeId(RANGES_MAX - 1)]);
+        assert!(ranges.contains(RangeId(5)) && !left.contains(RangeId(5)) && !left.contains(RangeId(RANGES_MAX)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 
 use super::http::agent;
-use super::way::{Asked, Way};
+use super::way::{AskError, Asked, Way};
 use crate::config::Exit;
 
 /// Exits with 0 if the broker's admin server says that it is well, and with 1 otherwise
@@ -83,6 +83,9 @@ fn check(arguments: &HealthcheckArguments) -> Result<(), String> {
     };
     let name = way.name();
     let answer = way.ask(&Asked { method: "GET", path, key: None, body: None });
-    let answer = answer.map_err(|error| format!("{name}{path}: {error}"))?;
+    let answer = answer.map_err(|error| match error {
+        AskError::Denied => format!("{name}: it is for root and the broker's user alone"),
+        AskError::Failed(words) => format!("{name}{path}: {words}"),
+    })?;
     if answer.status == 200 { Ok(()) } else { Err(format!("{name}{path} answers with HTTP {}", answer.status)) }
 }

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -250,7 +250,7 @@ fn random_salt() -> Result<[u8; SALT_BYTES], PasswdError> {
 }
 
 /// Writes a file beside it and puts that in its place: a broker that reads meanwhile sees one or the other. Mode and owner of
-/// the old one stay; a new one is its owner's alone.
+/// the old one stay; a new one is its owner's alone, or its group's, too, where the directory says so.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     // What a link leads to is what is meant.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -267,13 +267,22 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 fn write_new(old: &Path, new: &Path, text: &str) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
     if let Ok(metadata) = fs::metadata(old) {
-        use std::os::unix::fs::MetadataExt as _;
         file.set_permissions(fs::Permissions::from_mode(metadata.permissions().mode() & 0o7777))?;
         // Only root may give a file away; for others it is theirs already.
         let _ = std::os::unix::fs::fchown(&file, Some(metadata.uid()), Some(metadata.gid()));
+    } else if is_for_a_group(new)? {
+        file.set_permissions(fs::Permissions::from_mode(0o640))?;
     }
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Whether its directory gives its files a group, so that the group may read them: as /etc/dunlin has that of the broker. root's
+/// group is nobody's.
+fn is_for_a_group(path: &Path) -> io::Result<bool> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = fs::metadata(directory)?;
+    Ok(directory.mode() & 0o2000 != 0 && directory.gid() != 0)
 }
 
 /// Asks twice on a terminal, without showing what is typed; reads a line where there is none.

@@ -41,6 +41,19 @@ pub(super) struct Answered {
     pub(super) body: Box<dyn Read>,
 }
 
+/// Why nothing came back.
+pub(super) enum AskError {
+    /// The path is not for this account.
+    Denied,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// Whether a server listens at a path, to this account or not.
+pub(super) fn is_closed_to_us(path: &Path) -> bool {
+    UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
 impl Way {
     /// How it is called where it does not lead anywhere.
     pub(super) fn name(&self) -> String {
@@ -50,10 +63,13 @@ impl Way {
         }
     }
 
-    pub(super) fn ask(&self, asked: &Asked<'_>) -> Result<Answered, String> {
+    pub(super) fn ask(&self, asked: &Asked<'_>) -> Result<Answered, AskError> {
         match self {
-            Self::Http(agent, url) => ask_by_http(agent, url, asked).map_err(|error| told(&error)),
-            Self::Local(path, patience) => ask_by_path(path, *patience, asked).map_err(|error| error.to_string()),
+            Self::Http(agent, url) => ask_by_http(agent, url, asked).map_err(|error| AskError::Failed(told(&error))),
+            Self::Local(path, patience) => ask_by_path(path, *patience, asked).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => AskError::Denied,
+                _ => AskError::Failed(error.to_string()),
+            }),
         }
     }
 }

@@ -5,17 +5,21 @@ use std::{
     path::Path,
 };
 
-use super::{Config, Listener, LogTarget, Problem, Storage};
+use super::{BridgeTopic, Config, Listener, LogTarget, Problem, Storage};
 use crate::auth::Policy;
-use crate::settings::{AnonymousAccess, CertificateUser, ClientCertificates, ListenerKind, ListenerSettings, Unit};
+use crate::settings::{
+    AnonymousAccess, CertificateUser, ClientCertificates, ListenerKind, ListenerSettings, Machine, Unit,
+};
 
 /// What is legal but probably not meant, a sentence each.
-pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
+pub(super) fn warnings(config: &Config, machine: &Machine) -> Vec<String> {
+    let cores = machine.cores;
     let mut warnings = Vec::new();
     warnings.extend(closed(config));
     warnings.extend(half_open(config));
     warnings.extend(config.listeners.iter().filter_map(trusts_nobody));
     warnings.extend(unknown_listeners(config));
+    warnings.extend(lowered_by_bridges(config));
     let values = &config.settings;
     let packet = values.packet_size_max_bytes as u64;
     for (path, bytes) in [
@@ -39,6 +43,7 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
              meant for all"
         ));
     }
+    warnings.extend(machine.memory_max_bytes.and_then(|memory| more_than_there_is(config, memory)));
     let connections_max = config.process.connections_max;
     if values.sessions_max < connections_max {
         warnings.push(format!(
@@ -55,6 +60,36 @@ pub(super) fn warnings(config: &Config, cores: usize) -> Vec<String> {
         ));
     }
     warnings
+}
+
+/// Queues and retained messages that may grow beyond the memory of the machine, or of the container.
+fn more_than_there_is(config: &Config, memory: u64) -> Option<String> {
+    let values = &config.settings;
+    let (queued, retained) = (values.queued_memory_max_bytes, values.retained_max_bytes);
+    let shown = |bytes| Unit::Bytes.show(bytes);
+    (queued.saturating_add(retained) > memory).then(|| {
+        format!(
+            "[session] max_queued_memory ({}) and [mqtt] retained_max_bytes ({}) are more together than the {} MiB of memory \
+             that this process may take: before they are full the kernel ends it. A third and a sixth of it leave room for clients",
+            shown(queued),
+            shown(retained),
+            memory >> 20
+        )
+    })
+}
+
+/// Bridges that bring messages of a higher QoS than this broker takes.
+fn lowered_by_bridges(config: &Config) -> Vec<String> {
+    let qos_max = config.settings.qos_max;
+    let is_lowered = |topic: &BridgeTopic| topic.direction.comes_in() && topic.qos as u16 > qos_max;
+    let lowered = config.bridges.iter().filter(|bridge| bridge.topics.iter().any(is_lowered));
+    let told = lowered.map(|bridge| {
+        let name = &bridge.name;
+        format!(
+            "[[bridge]] {name} brings messages of a higher QoS than [mqtt] max_qos = {qos_max}: they come with that"
+        )
+    });
+    told.take(WARNINGS_OF_A_KIND_MAX).collect()
 }
 
 /// Listeners that rules and profiles name and that there are not: what is said about their clients is said about nobody.

@@ -30,6 +30,7 @@ mod file;
 mod foreign;
 pub mod layers;
 mod listeners;
+pub(crate) mod memory;
 pub mod mosquitto;
 pub mod otlp;
 mod print;
@@ -47,6 +48,7 @@ mod target_tables;
 pub mod targets;
 mod toml_string;
 pub mod unix;
+pub(crate) mod unreadable;
 mod variables;
 
 pub use access::AccessFiles;
@@ -206,8 +208,9 @@ impl System<'static> {
         let cores = core_affinity::get_core_ids().map_or(quota, |ids| ids.len().min(quota)).max(1);
         let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let state_directory = store::state_directory(|name| std::env::var_os(name));
-        let machine = Machine { cores, host_name: host_name.trim().to_owned(), state_directory };
-        Self { machine, read_file: &|path| std::fs::read_to_string(path) }
+        let memory_max_bytes = memory::memory_max_bytes();
+        let machine = Machine { cores, host_name: host_name.trim().to_owned(), state_directory, memory_max_bytes };
+        Self { machine, read_file: &unreadable::read_text }
     }
 }
 
@@ -320,7 +323,7 @@ impl Config {
             Err((flag, text)) => problems.push(config.problem(flag, &text)),
         }
         config.access.set_superusers(config.process.superusers());
-        warnings.extend(check::warnings(&config, system.machine.cores));
+        warnings.extend(check::warnings(&config, &system.machine));
         warnings.extend(config.access.warnings());
         config.warnings = warnings;
         Some(config)

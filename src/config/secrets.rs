@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::tables::TableReader;
+use super::unreadable;
 
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ impl SecretPlace {
     pub fn read(&self) -> Result<String, String> {
         let (secret, place) = match self {
             Self::File(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+                let text = unreadable::read_text(path).map_err(|error| format!("{}: {error}", path.display()))?;
                 (text.lines().next().unwrap_or_default().trim().to_owned(), path.display().to_string())
             }
             Self::Variable(name) => {

@@ -223,9 +223,8 @@ impl HttpUrl {
 impl fmt::Display for HttpUrl {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "https" } else { "http" };
-        // A query may hold a secret.
-        let path = self.path.split('?').next().unwrap_or("/");
-        write!(out, "{scheme}://{}{path}", self.authority())
+        // Path and query may hold a secret: those of webhooks do.
+        write!(out, "{scheme}://{}", self.authority())
     }
 }
 

@@ -216,10 +216,7 @@ mod tests {
         assert_eq!((sink.qos, sink.workers, &*sink.dead_letters, sink.inflight_max), (Qos::AtMostOnce, 3, "dead/b", 7));
         assert_eq!((sink.batch.messages, sink.batch.time_ms, sink.topics.len()), (10, 250, 2));
         let TargetSettings::Http(http) = &sink.target else { panic!("{:?}", sink.target) };
-        assert_eq!(
-            (http.url.to_string().as_str(), http.url.port, http.timeout_ms),
-            ("https://h:8443/in", 8_443, 5_000)
-        );
+        assert_eq!((http.url.to_string().as_str(), http.url.port, http.timeout_ms), ("https://h:8443", 8_443, 5_000));
         assert_eq!(http.headers, [("x-a".to_owned(), "1".to_owned())]);
         assert_eq!(http.login, HttpLogin::Basic("u".to_owned(), SecretPlace::File("/p".into())));
         assert!(matches!(&http.body, HttpBody::Joined { begin, .. } if begin == "["));

@@ -111,6 +111,11 @@ pub(super) fn nats(table: &mut TableReader<'_, '_>) -> Option<NatsSinkSettings> 
 pub(super) fn nats_server(table: &mut TableReader<'_, '_>) -> Option<NatsServerSettings> {
     check_build(table, "servers", cfg!(feature = "nats"), "NATS");
     let servers = needed_texts(table, "servers");
+    if servers.iter().flatten().any(|server| server.contains('@')) {
+        // Not what it is: whoever reads the log is not to read it there.
+        let text = "an address has no user and no password, because it is shown: give username with password_file, or token_file";
+        table.problem_of("servers", text);
+    }
     let user = table.text("username");
     let (password, token) =
         (secret(table, "password_file", "password_variable"), secret(table, "token_file", "token_variable"));

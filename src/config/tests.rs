@@ -327,6 +327,20 @@ fn listeners_admit_anonymous_clients_on_loopback_unless_told_otherwise() {
 }
 
 #[test]
+fn a_bridge_that_brings_more_than_this_broker_takes_is_told() {
+    let warnings = |most: u8, topic: &str| {
+        let bridge = format!("[[bridge]]\nname = \"b\"\naddress = \"h\"\ntopics = [\"{topic}\"]\n");
+        let file = format!("[mqtt]\nmax_qos = {most}\n{bridge}");
+        Computer { file: &file, ..COMPUTER }.config(&["-c", "d.toml"], &[]).warnings
+    };
+    for (most, topic) in [(2, "# both 2"), (1, "# out 2"), (1, "# in 1")] {
+        assert_eq!(warnings(most, topic), [""; 0], "{most} {topic}");
+    }
+    let told = warnings(1, "# in 2");
+    assert!(told.len() == 1 && told[0].starts_with("[[bridge]] b brings messages of a higher QoS"), "{told:?}");
+}
+
+#[test]
 fn nobody_is_warned_of_a_listener_that_clients_come_in_by_with_scram_or_a_certificate() {
     let warnings = |listener: &str| {
         let file = format!("[[listener]]\nbind = \"0.0.0.0\"\n{listener}");
@@ -380,6 +394,24 @@ fn each_listener_may_have_users_of_its_own() {
     let config = Computer { file: &good, ..COMPUTER }.config(&["-c", "d.toml"], &[]);
     let policies: Vec<Policy> = config.listeners.iter().map(|listener| listener.settings.policy).collect();
     assert_eq!(policies, [Policy::AskAboutCredentials, Policy::Admit, Policy::AskAboutCredentials]);
+}
+
+#[test]
+fn bounds_beyond_the_memory_that_there_is_are_told() {
+    let warnings = |memory_max_bytes: Option<u64>, arguments: &[&str]| {
+        let machine = Machine { memory_max_bytes, ..Machine::default() };
+        let system = System { machine, read_file: &|_| Ok(String::new()) };
+        let arguments = std::iter::once("dunlin").chain(arguments.iter().copied()).map(OsString::from);
+        match load_on(&system, arguments, []) {
+            Ok(Invocation::Run(config)) => config.warnings,
+            other => panic!("{other:?}"),
+        }
+    };
+    let small = warnings(Some(2 << 30), &[]);
+    assert!(small.len() == 1 && small[0].contains("the 2048 MiB of memory"), "{small:?}");
+    assert_eq!(warnings(Some(2 << 30), &["--max-queued-memory", "680MiB", "--retained-max-bytes", "340MiB"]), [""; 0]);
+    assert_eq!(warnings(Some(64 << 30), &[]), [""; 0]);
+    assert_eq!(warnings(None, &[]), [""; 0], "where nobody knows");
 }
 
 #[test]

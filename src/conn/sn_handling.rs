@@ -198,7 +198,9 @@ impl Connections {
         out.clear();
         let client = make(SnTurn { now, settings: &entry.settings }, &mut out);
         self.sn.out = out;
-        self.sn.add(id, client, source);
+        // Silence begins with its first datagram: it may be the only one.
+        let idle = client.is_publisher().then(|| now.after_s(SN_PUBLISHER_IDLE_S));
+        self.sn.add(id, (client, idle), source);
         self.reroute(source, PeerRoute::Here(id));
         self.carry_out_sn(core, id);
         Some(id)
@@ -222,6 +224,11 @@ impl Connections {
     fn hear_stranger(&mut self, core: &mut impl InputHandler, source: DatagramSource, message: &SnMessage<'_>) {
         match message {
             SnMessage::Publish { flags, .. } if flags.qos.is_none() && flags.topic_kind != TopicKind::Normal => {
+                let most = self.listeners[usize::from(source.listener)].settings.sn_publishers_max;
+                if self.sn.publishers(source.listener) >= most {
+                    self.counters.datagrams_dropped += 1;
+                    return self.tell_gone(source);
+                }
                 let client_id = self.assign_sn_client_id();
                 let make = |turn: SnTurn<'_>, out: &mut SnOut| {
                     let mut client = SnClient::publisher(turn, &client_id, out);
@@ -534,5 +541,6 @@ fn renew(core: &mut impl InputHandler, id: ConnectionId, renewal: &SnRenewal) {
             properties: Forwarded::default(),
         }),
     });
-    core.handle(Input::Renew { connection: id, keep_alive_s: renewal.keep_alive_s, will });
+    let (keep_alive_s, sleeps) = (renewal.keep_alive_s, renewal.sleeps);
+    core.handle(Input::Renew { connection: id, keep_alive_s, sleeps, will });
 }

@@ -42,6 +42,8 @@ pub(super) struct SnPeers {
     /// Of the latest CONNECT that was passed on.
     number: u32,
     clients: HashMap<ConnectionId, SnPeer>,
+    /// How many of them only publish, by listener.
+    publishers: HashMap<u8, u32>,
     /// When something is due of which client; some of them are stale.
     deadlines: BinaryHeap<Reverse<(Deadline, ConnectionId)>>,
     /// Clients that sleep and have asked for what waits for them.
@@ -91,8 +93,22 @@ impl SnPeers {
         }
     }
 
-    pub(super) fn add(&mut self, id: ConnectionId, client: SnClient, source: DatagramSource) {
-        self.clients.insert(id, SnPeer { client, source, idle: None, armed: None });
+    /// `idle`: when it is forgotten unless something comes; of one that only publishes.
+    pub(super) fn add(
+        &mut self,
+        id: ConnectionId,
+        (client, idle): (SnClient, Option<Deadline>),
+        source: DatagramSource,
+    ) {
+        if client.is_publisher() {
+            *self.publishers.entry(source.listener).or_default() += 1;
+        }
+        self.clients.insert(id, SnPeer { client, source, idle, armed: None });
+    }
+
+    /// How many peers of a listener only publish.
+    pub(super) fn publishers(&self, listener: u8) -> u32 {
+        self.publishers.get(&listener).copied().unwrap_or(0)
     }
 
     pub(super) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut SnPeer> {
@@ -105,7 +121,12 @@ impl SnPeers {
 
     /// A connection is no more. Returns from where its peer came, unless the peer has another one by now.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<DatagramSource> {
-        let source = self.clients.remove(&id)?.source;
+        let SnPeer { client, source, .. } = self.clients.remove(&id)?;
+        if client.is_publisher()
+            && let Some(count) = self.publishers.get_mut(&source.listener)
+        {
+            *count = count.saturating_sub(1);
+        }
         if self.route(source.listener, source.peer) != Some(PeerRoute::Here(id)) {
             return None;
         }

@@ -100,6 +100,12 @@ pub const SINK_FILES_MAX: usize = 100_000;
 pub const SINK_HOPS_DEFAULT: u8 = 8;
 /// Longest reason of a dead letter, as its user property has it.
 pub const DEAD_LETTER_REASON_MAX_BYTES: usize = 1_000;
+/// ... where a packet has no room for as much.
+pub const DEAD_LETTER_SHORT_REASON_MAX_BYTES: usize = 100;
+/// Dead letters of one sink that are published and not acknowledged: an answer takes a turn of a shard, and each of them is held for it.
+pub const DEAD_LETTERS_SENT_MAX: usize = 100;
+/// How long a sink waits before it publishes a dead letter again that the broker has no room for.
+pub const DEAD_LETTER_AGAIN_MS: u64 = 1_000;
 /// Bytes of a request that publishes a batch of messages.
 pub const ADMIN_BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Messages of one such request.

@@ -1,7 +1,7 @@
 //! SIGHUP, or a file that has changed: the settings again, onto every shard.
 //!
-//! Always holds: all or nothing. Nothing is sent to a shard before the whole configuration was read and found right, and
-//! the thread that waits for the file and the shards is no shard, nor the one that hears signals.
+//! Always holds: all or nothing. Nothing is sent to a shard before the whole configuration was read and found right, and everything
+//! is there that could not start; and the thread that waits for the file and the shards is no shard, nor the one that hears signals.
 
 use std::time::Duration;
 use std::{
@@ -21,7 +21,7 @@ use crate::inbox::{InboxSender, SendError};
 use crate::limits::WATCHDOG_S;
 use crate::services::admin::{AdminHandle, ReloadThen};
 use crate::services::connectors::ConnectorsHandle;
-use crate::services::otlp;
+use crate::services::otlp::SpansPlan;
 use crate::shard::Command;
 use crate::telemetry::log;
 
@@ -87,7 +87,12 @@ impl Reloader {
         if plan.opens_or_closes() && admin.is_some_and(AdminHandle::is_draining) {
             return Err(stay("listeners come and go while the broker is not being emptied".to_owned()));
         }
+        let spans = self.plan_spans(&new).map_err(stay)?;
+        let prepared = self.reached.connectors.prepare(&new);
+        prepared.map_err(|error| stay(format!("no bridge, sink or source can start: {error}")))?;
+        // From here on nothing fails.
         tell(&self.config, &new, &self.reached);
+        spans.into_iter().for_each(SpansPlan::carry_out);
         if self.listeners.carry_out(plan, self.tls.take_over(tls)) {
             give(&Command::ChangeListeners, &self.reached.inboxes);
         }
@@ -98,6 +103,16 @@ impl Reloader {
         self.files.replace(new.files());
         self.config = new;
         Ok(changes)
+    }
+}
+
+impl Reloader {
+    /// What is sampled, and who is told, if that changes.
+    fn plan_spans(&self, new: &Config) -> Result<Option<SpansPlan>, String> {
+        if (&new.otlp, &new.otlp_files) == (&self.config.otlp, &self.config.otlp_files) {
+            return Ok(None);
+        }
+        SpansPlan::prepare(new, random).map(Some).map_err(|error| format!("nobody can be told of spans: {error}"))
     }
 }
 
@@ -127,11 +142,6 @@ fn tell(config: &Config, new: &Config, reached: &Reached) {
     if new.access.profiles() != config.access.profiles() {
         give(&Command::UseProfiles(new.access.profiles().cloned()), &reached.inboxes);
     }
-    if (&new.otlp, &new.otlp_files) != (&config.otlp, &config.otlp_files)
-        && let Err(error) = otlp::apply(new, random)
-    {
-        log::event::config_warning(&format!("spans are told to nobody: {error}"));
-    }
     let settings = new.process.auth();
     if let Some(handle) = &reached.authenticator
         && (new.access != config.access
@@ -143,9 +153,7 @@ fn tell(config: &Config, new: &Config, reached: &Reached) {
     if let Some(admin) = &reached.admin {
         admin.replace(new);
     }
-    if let Err(error) = reached.connectors.replace(new) {
-        log::event::config_warning(&format!("no bridge, sink or source can start: {error}"));
-    }
+    reached.connectors.replace(new);
 }
 
 /// What has changed, in the log, and the log's own settings.

@@ -32,7 +32,7 @@ use crate::ring::{PlaneHandle, SharedUnixListener};
 use crate::services::admin::{self, AdminHandle, AdminKept, AdminSockets, BanKeeper, ReloadAsker};
 use crate::services::connectors::ConnectorsHandle;
 use crate::services::local::LocalDoor;
-use crate::services::otlp;
+use crate::services::otlp::{self, SpansPlan};
 use crate::telemetry::log;
 use crate::time::Timestamp;
 
@@ -65,7 +65,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     };
     let Started { threads, inboxes, opened, listener_parts, restored } =
         start_shards(config, listening, &shared, logs.as_mut())?;
-    otlp::apply(config, random).map_err(|error| RunError::Thread("the exporter of spans".into(), error.to_string()))?;
+    SpansPlan::prepare(config, random).map_err(|error| no_spans(&error))?.carry_out();
     let planes = listener_parts.planes.clone();
     let addresses: Vec<_> = opened.iter().map(|opened| opened.on.clone()).collect();
     let listeners = ProcessListeners::new(opened, listener_parts);
@@ -74,7 +74,7 @@ pub fn run(config: &Config, log: log::LogControl, announce: impl FnOnce(&[Listen
     let connectors = ConnectorsHandle::new(LocalDoor::new(inboxes.clone()));
     let kept = AdminKept { certificates_end: tls.first_end(), bans, keep_bans, connectors: connectors.clone() };
     let admin = start_admin(config, admin_sockets, inboxes.clone(), kept)?;
-    connectors.replace(config).map_err(|error| no_connectors(&error))?;
+    start_connectors(&connectors, config)?;
     let waiters = ReloadWaiters::default();
     let reached =
         Reached { inboxes: inboxes.clone(), authenticator, admin: admin.clone(), connectors: connectors.clone() };
@@ -146,6 +146,16 @@ fn reload_asker(waiters: ReloadWaiters, reload: Errand) -> ReloadAsker {
 
 fn no_signals(error: &io::Error) -> RunError {
     RunError::Thread("the signal handler".into(), error.to_string())
+}
+
+fn no_spans(error: &io::Error) -> RunError {
+    RunError::Thread("the exporter of spans".into(), error.to_string())
+}
+
+fn start_connectors(connectors: &ConnectorsHandle, config: &Config) -> Result<(), RunError> {
+    connectors.prepare(config).map_err(|error| no_connectors(&error))?;
+    connectors.replace(config);
+    Ok(())
 }
 
 fn no_connectors(error: &io::Error) -> RunError {

@@ -315,7 +315,7 @@ impl ConnectorRegistry {
 }
 
 impl ConnectorsHandle {
-    /// None yet: [`Self::replace`] starts what is configured.
+    /// None yet: [`Self::prepare`] and [`Self::replace`] start what is configured.
     pub(crate) fn new(door: LocalDoor) -> Self {
         Self(Arc::new(ConnectorsShared { door, orders: Mutex::default(), registry: Arc::default() }))
     }
@@ -325,21 +325,22 @@ impl ConnectorsHandle {
         Arc::clone(&self.0.registry)
     }
 
-    /// From now on those of this configuration run.
-    pub(crate) fn replace(&self, config: &Config) -> io::Result<()> {
-        let specs = ConnectorSpec::all(config);
+    /// Starts the thread that those of this configuration need, unless it is there. What runs goes on as it does.
+    pub(crate) fn prepare(&self, config: &Config) -> io::Result<()> {
         let mut orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        if orders.is_none() && specs.is_empty() {
-            return Ok(());
-        }
-        if orders.is_none() {
+        if orders.is_none() && !ConnectorSpec::all(config).is_empty() {
             *orders = Some(self.start()?);
         }
+        Ok(())
+    }
+
+    /// From now on those of this configuration run, for which [`Self::prepare`] has started the thread.
+    pub(crate) fn replace(&self, config: &Config) {
+        let orders = self.0.orders.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(orders) = &*orders {
             // The thread stays as long as the process.
-            let _ = orders.send(ConnectorOrder::Replace(specs));
+            let _ = orders.send(ConnectorOrder::Replace(ConnectorSpec::all(config)));
         }
-        Ok(())
     }
 
     /// Has one run or not, until the next start or change of its table. False where there is none of this name.
@@ -372,7 +373,7 @@ impl ConnectorsHandle {
 
     fn start(&self) -> io::Result<mpsc::UnboundedSender<ConnectorOrder>> {
         let (orders, taken) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+        let runtime = runtime()?;
         let supervisor = Supervisor {
             door: self.0.door.clone(),
             registry: Arc::clone(&self.0.registry),
@@ -386,6 +387,12 @@ impl ConnectorsHandle {
         })?;
         Ok(orders)
     }
+}
+
+/// What the connectors run on. Look-ups of names and files wait on threads of their own, which there are as long as they are needed: with few
+/// of them, two names that nobody answers for would stop everything else.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// What runs, on the thread.
@@ -516,6 +523,26 @@ mod tests {
         state.note_error("a dead letter");
         let told = state.told();
         assert!(!told.is_failing() && told.last_error.is_some_and(|(text, _)| text == "a dead letter"));
+    }
+
+    #[test]
+    fn look_ups_that_hang_hold_up_no_other() {
+        let runtime = runtime().unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        runtime.block_on(async {
+            let hang = |_| {
+                let held = Arc::clone(&held);
+                tokio::task::spawn_blocking(move || _ = held.lock().unwrap().recv())
+            };
+            let hanging: Vec<JoinHandle<()>> = (0..40).map(hang).collect();
+            let other = tokio::task::spawn_blocking(|| 7);
+            assert_eq!(tokio::time::timeout(Duration::from_secs(60), other).await.unwrap().unwrap(), 7);
+            drop(release);
+            for task in hanging {
+                task.await.unwrap();
+            }
+        });
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::targets::TlsClientSettings;
+use crate::config::unreadable::with_remedy;
 use crate::http::{SYSTEM_AUTHORITIES, authorities};
 
 /// Reads the files and makes of them what a connection is opened with.
@@ -42,5 +43,5 @@ pub(crate) fn client_config(settings: &TlsClientSettings) -> Result<Arc<ClientCo
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+    fs::read(path).map_err(|error| format!("{}: {}", path.display(), with_remedy(path, error)))
 }

@@ -71,6 +71,16 @@ impl Outbound {
         self.parked = Some(Box::new(replays));
     }
 
+    /// A subscription has ended while its client is away: so have its replays.
+    pub fn end_parked(&mut self, entry: EntryId) {
+        if let Some(replays) = &mut self.parked {
+            replays.end(entry);
+            if replays.is_empty() {
+                self.parked = None;
+            }
+        }
+    }
+
     /// Takes the replays that were kept.
     pub fn unpark(&mut self) -> Replays {
         self.parked.take().map(|replays| *replays).unwrap_or_default()

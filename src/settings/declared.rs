@@ -105,7 +105,7 @@ super::declare_settings! {
 
         /// Largest payload of a client's message.
         ///
-        /// A larger one is refused, with 0x97 in MQTT 5.0, and its client stays connected; a packet above max_packet_size closes
+        /// A larger one is refused, with 0x83 in MQTT 5.0, and its client stays connected; a packet above max_packet_size closes
         /// the connection. A will with a larger one is left out.
         message_size_max_bytes: u32 = Setting::number(
             "max-message-size", Bytes, 1, limits::PACKET_SIZE_MAX_BYTES as u64, limits::PACKET_SIZE_MAX_BYTES as u64,
@@ -353,50 +353,41 @@ super::declare_settings! {
         ).for_each_listener(), Reload;
 
         /// Questions without an answer that end a connection.
-        tcp_keepalive_count: u16 = Setting::number(
-            "tcp-keepalive-count", Count, 1, limits::TCP_KEEPALIVE_COUNT_MAX as u64,
-            limits::TCP_KEEPALIVE_COUNT_DEFAULT as u64,
-        ).for_each_listener(), Reload;
+        tcp_keepalive_count: u16 = Setting::number("tcp-keepalive-count", Count, 1, limits::TCP_KEEPALIVE_COUNT_MAX as u64,
+            limits::TCP_KEEPALIVE_COUNT_DEFAULT as u64).for_each_listener(), Reload;
 
         /// Longest time that what was sent may go unacknowledged by the peer's TCP.
         ///
         /// TCP_USER_TIMEOUT. Beyond it the connection ends. off leaves it to the kernel's retransmissions, a quarter of an
         /// hour. Where it is set, it also bounds how long unanswered keep-alive questions go on.
-        tcp_user_timeout_s: u32 = Setting::number(
-            "tcp-user-timeout", Seconds, 0, limits::TCP_USER_TIMEOUT_MAX_S as u64, 0,
-        ).word("off", 0).for_each_listener(), Reload;
+        tcp_user_timeout_s: u32 = Setting::number("tcp-user-timeout", Seconds, 0, limits::TCP_USER_TIMEOUT_MAX_S as u64, 0)
+            .word("off", 0).for_each_listener(), Reload;
 
         /// Time after which MQTT-SN sends again what a client has not acknowledged.
         ///
         /// T_retry of MQTT-SN 1.2. A client that has acknowledged nothing after sn_retries times is taken for lost, and its will is published.
-        sn_retry_s: u16 = Setting::number(
-            "sn-retry", Seconds, 1, limits::SN_RETRY_MAX_S as u64, limits::SN_RETRY_DEFAULT_S as u64,
-        ).for_each_listener(), Reload;
+        sn_retry_s: u16 = Setting::number("sn-retry", Seconds, 1, limits::SN_RETRY_MAX_S as u64,
+            limits::SN_RETRY_DEFAULT_S as u64).for_each_listener(), Reload;
 
         /// How often MQTT-SN sends something again.
         ///
         /// N_retry of MQTT-SN 1.2.
-        sn_retries: u16 = Setting::number(
-            "sn-retries", Count, 0, limits::SN_RETRIES_MAX as u64, limits::SN_RETRIES_DEFAULT as u64,
-        ).for_each_listener(), Reload;
+        sn_retries: u16 = Setting::number("sn-retries", Count, 0, limits::SN_RETRIES_MAX as u64,
+            limits::SN_RETRIES_DEFAULT as u64).for_each_listener(), Reload;
 
         /// Longest datagram of MQTT-SN, in either direction.
         ///
         /// A message whose topic and payload do not fit one is not sent to the client, and counted as packet_too_large. A longer datagram
         /// that comes is not taken.
-        sn_datagram_max_bytes: u16 = Setting::number(
-            "sn-max-datagram", Bytes, limits::SN_DATAGRAM_MIN_BYTES as u64, limits::SN_DATAGRAM_MAX_BYTES as u64,
-            limits::SN_DATAGRAM_DEFAULT_BYTES as u64,
-        ).for_each_listener(), Reload;
+        sn_datagram_max_bytes: u16 = Setting::number("sn-max-datagram", Bytes, limits::SN_DATAGRAM_MIN_BYTES as u64,
+            limits::SN_DATAGRAM_MAX_BYTES as u64, limits::SN_DATAGRAM_DEFAULT_BYTES as u64).for_each_listener(), Reload;
 
         /// File of the topic ids that MQTT-SN clients know beforehand; none for none.
         ///
         /// An id and a topic a line, as in 7 sensors/temperature; a line that begins with # is a remark. It is read at a start and again at
         /// SIGHUP; with anything wrong in it the broker does not start, or keeps the ids that it has.
-        sn_topics_file: OptionalFile = Setting::new(
-            "sn-topics",
-            Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" },
-            Fallback::Text("none"),
+        sn_topics_file: OptionalFile = Setting::new("sn-topics",
+            Kind::Text { check: check_file, noun: "path", allowed: "a path, or none" }, Fallback::Text("none"),
         ).for_each_listener(), Reload;
 
         /// Number by which MQTT-SN clients find this gateway, 1 to 255; off does not answer them.
@@ -405,12 +396,23 @@ super::declare_settings! {
         sn_gateway_id: u16 = Setting::number("sn-gateway-id", Count, 0, u8::MAX as u64, 0).word("off", 0)
             .for_each_listener(), Reload;
 
+        /// Keep alive of an MQTT-SN client that asks for none.
+        ///
+        /// No connection breaks when such a client is gone: it is lost after 1.5 times this silence.
+        sn_keep_alive_s: u16 = Setting::number("sn-keep-alive", Seconds, 1, u16::MAX as u64,
+            limits::SN_KEEP_ALIVE_DEFAULT_S as u64).for_each_listener(), Reload;
+
+        /// How many MQTT-SN peers may publish without CONNECT (QoS -1) at a time.
+        ///
+        /// By one listener, on each shard; off takes nothing from them. Each takes a connection until it has been silent for ten seconds. What comes from more of them is dropped and counted.
+        sn_publishers_max: u32 = Setting::number("sn-max-publishers", Count, 0, limits::SN_PUBLISHERS_MAX as u64,
+            limits::SN_PUBLISHERS_DEFAULT as u64).word("off", 0).for_each_listener(), Reload;
+
         /// Versions of MQTT that are let in: 3.1, 3.1.1 and 5.0.
         ///
         /// A CONNECT of another version is answered with "unsupported protocol version" and closed. Of MQTT-SN it says nothing.
-        mqtt_versions: MqttVersions = Setting::new(
-            "mqtt-versions", Kind::Texts { check: lists::check_version, noun: "version", most: 3 },
-            Fallback::Text("3.1,3.1.1,5.0"),
+        mqtt_versions: MqttVersions = Setting::new("mqtt-versions",
+            Kind::Texts { check: lists::check_version, noun: "version", most: 3 }, Fallback::Text("3.1,3.1.1,5.0"),
         ).for_each_listener(), Reload;
 
         /// Networks that clients may come from; all, or networks and addresses.

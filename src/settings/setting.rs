@@ -202,12 +202,19 @@ pub struct Machine {
     pub host_name: String,
     /// Where this user's programs keep what outlives them; empty where there is no such place.
     pub state_directory: String,
+    /// Memory that this process may take, where that is known.
+    pub memory_max_bytes: Option<u64>,
 }
 
 /// One core and no name: what tests and simulations run on.
 impl Default for Machine {
     fn default() -> Self {
-        Self { cores: 1, host_name: NODE_NAME_DEFAULT.to_owned(), state_directory: "/var/lib/dunlin".to_owned() }
+        Self {
+            cores: 1,
+            host_name: NODE_NAME_DEFAULT.to_owned(),
+            state_directory: "/var/lib/dunlin".to_owned(),
+            memory_max_bytes: None,
+        }
     }
 }
 

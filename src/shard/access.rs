@@ -184,14 +184,19 @@ impl AccessControl {
 
     #[cold]
     fn decide_receive(&mut self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
-        let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) else {
-            return self.rules.is_none();
-        };
+        let allowed = self.would_receive(sessions, id, topic);
+        if let Some(principal) = self.principals.get_mut(id.0 as usize).and_then(Option::as_deref_mut) {
+            principal.received = LastDecision { topic: topic.into(), rules: self.rules_number, kind: 0, allowed };
+        }
+        allowed
+    }
+
+    /// The decision itself.
+    pub(super) fn would_receive(&self, sessions: &Sessions, id: SessionId, topic: &str) -> bool {
+        let Some(principal) = self.principal(id) else { return self.rules.is_none() };
         let who = principal.identity.who(&sessions.get(id).client_id);
         let remote = principal.delivery_word(topic);
-        let allowed = principal.rights.decide(self.rules.as_deref(), remote, |rules| rules.may_receive(&who, topic));
-        principal.received = LastDecision { topic: topic.into(), rules: self.rules_number, kind: 0, allowed };
-        allowed
+        principal.rights.decide(self.rules.as_deref(), remote, |rules| rules.may_receive(&who, topic))
     }
 
     /// What a client may receive of this filter. One that may receive a part of it has each message looked at from now on.

@@ -139,7 +139,7 @@ impl Shard {
                 next = Some(place.entry.order());
                 break;
             }
-            bytes += self.add_row(&mut page, id, (place.entry, place.position));
+            bytes += self.add_row(&mut page, id, (place.entry, place.position), None);
         }
         Reply::Subscriptions { page, total: subscriptions.len() as u32, next }
     }

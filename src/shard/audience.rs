@@ -21,15 +21,19 @@ impl Shard {
     pub(super) fn list_audience(&self, of: &Audience, after: Option<ClientCursor>, limit: u16) -> Reply {
         let limit = usize::from(limit.clamp(1, PAGE_MAX));
         let levels_max = self.clients.settings.topic_levels_max;
+        let mut topic = None;
         let entries = match of {
             Audience::All => return self.list_all_subscriptions(after, limit),
             Audience::Filter(filter) => match SubscribedFilter::parse(filter, levels_max) {
                 Ok(filter) => self.router.index.find(&filter).into_iter().collect(),
                 Err(_) => return Reply::Refused("the filter is no topic filter"),
             },
-            Audience::Topic(topic) => match TopicName::parse(topic, levels_max) {
-                Ok(topic) => match self.entries_of(topic) {
-                    Some(entries) => entries,
+            Audience::Topic(asked) => match TopicName::parse(asked, levels_max) {
+                Ok(name) => match self.entries_of(name) {
+                    Some(entries) => {
+                        topic = Some(&**asked);
+                        entries
+                    }
                     None => {
                         return Reply::Refused("more filters match the topic than are looked for: ask for one of them");
                     }
@@ -38,11 +42,11 @@ impl Shard {
             },
         };
         if after.is_none()
-            && let Some(page) = self.whole_audience(&entries, limit)
+            && let Some(page) = self.whole_audience(&entries, topic, limit)
         {
             return Reply::Audience { page, next: None };
         }
-        self.walk_audience(&entries, after, limit)
+        self.walk_audience(&entries, topic, after, limit)
     }
 
     /// Each filter that a topic matches and that somebody of this shard is subscribed to, in order. `None` where these are too many.
@@ -60,7 +64,7 @@ impl Shard {
     }
 
     /// All of it, where it fits into one page.
-    fn whole_audience(&self, entries: &[EntryId], limit: usize) -> Option<Vec<SubscriptionRow>> {
+    fn whole_audience(&self, entries: &[EntryId], topic: Option<&str>, limit: usize) -> Option<Vec<SubscriptionRow>> {
         let (mut page, mut bytes) = (Vec::new(), 0);
         for &entry in entries {
             let subscribers = match self.router.index.interest(entry) {
@@ -72,7 +76,7 @@ impl Shard {
             }
             for position in 0..subscribers {
                 let id = self.router.index.get(entry, position).session;
-                bytes += self.add_row(&mut page, id, (entry, position));
+                bytes += self.add_row(&mut page, id, (entry, position), topic);
                 if bytes > PAGE_MAX_BYTES {
                     return None;
                 }
@@ -82,7 +86,13 @@ impl Shard {
     }
 
     /// A part of it, session by session.
-    fn walk_audience(&self, entries: &[EntryId], after: Option<ClientCursor>, limit: usize) -> Reply {
+    fn walk_audience(
+        &self,
+        entries: &[EntryId],
+        topic: Option<&str>,
+        after: Option<ClientCursor>,
+        limit: usize,
+    ) -> Reply {
         let ClientCursor { next, end, within } = after.unwrap_or_else(|| self.first_slot());
         let (mut page, mut bytes, mut looks) = (Vec::new(), 0, 0);
         let mut within = within as usize;
@@ -104,7 +114,7 @@ impl Shard {
                 }
                 looks += 1;
                 if let Some(position) = places.position(entry) {
-                    bytes += self.add_row(&mut page, id, (entry, position));
+                    bytes += self.add_row(&mut page, id, (entry, position), topic);
                 }
             }
             within = 0;
@@ -131,7 +141,7 @@ impl Shard {
                         next: Some(ClientCursor { next: slot, end, within: at as u32 + 1 }),
                     };
                 }
-                bytes += self.add_row(&mut page, id, (place.entry, place.position));
+                bytes += self.add_row(&mut page, id, (place.entry, place.position), None);
             }
         }
         Reply::Audience { page, next: (until < end).then_some(ClientCursor { next: until, end, within: 0 }) }
@@ -141,12 +151,13 @@ impl Shard {
         ClientCursor { next: 0, end: self.clients.sessions.slots(), within: 0 }
     }
 
-    /// Adds one subscription to a page, unless its session has ended. Returns its bytes.
+    /// Adds one subscription to a page, unless its session has ended. Returns its bytes. `topic`: that was asked for.
     pub(super) fn add_row(
         &self,
         page: &mut Vec<SubscriptionRow>,
         id: SessionId,
         (entry, position): (EntryId, u32),
+        topic: Option<&str>,
     ) -> usize {
         let session = self.clients.sessions.get(id);
         if session.has_ended {
@@ -163,6 +174,7 @@ impl Shard {
             options: options_of(subscriber),
             identifier: subscriber.identifier,
             picked: self.router.index.picked(entry, position),
+            may_receive: topic.map(|topic| self.clients.would_receive(id, topic)),
         });
         bytes
     }

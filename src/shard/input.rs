@@ -81,6 +81,8 @@ pub enum Input<'a> {
         connection: ConnectionId,
         /// Its keep alive from now on, if that changes; 0 is off.
         keep_alive_s: Option<u16>,
+        /// It sleeps so long: what it may not ask for while it is awake.
+        sleeps: bool,
         /// Its will from now on, if that changes.
         will: Option<WillChange<'a>>,
     },

@@ -218,8 +218,8 @@ impl Shard {
             Input::BadPacket { connection, error } => self.handle_bad_packet(turn, connection, error),
             Input::Growing { connection } => self.handle_growing(turn.now, connection),
             Input::Blocked { connection, bytes } => self.handle_blocked(connection, bytes),
-            Input::Renew { connection, keep_alive_s, will } => {
-                self.handle_renewal(turn, connection, keep_alive_s, will);
+            Input::Renew { connection, keep_alive_s, sleeps, will } => {
+                self.handle_renewal(turn, connection, (keep_alive_s, sleeps), will);
             }
             Input::Durable { position } => {
                 self.clients.record_log.durable(position);

@@ -95,7 +95,8 @@ impl Settings {
         }
         if payload_bytes > self.message_size_max_bytes as usize {
             let text = "its payload is larger than --max-message-size";
-            let (code, reason) = (ReasonCode::QuotaExceeded, DropReason::MessageTooLarge);
+            // Not 0x97, which many take for "later": this one is never taken.
+            let (code, reason) = (ReasonCode::ImplementationSpecificError, DropReason::MessageTooLarge);
             return Err(MessageRefusal { code, reason, text });
         }
         Ok(topic)

@@ -157,6 +157,11 @@ impl ProfiledClients {
         of(&self.get(id)?.profile)
     }
 
+    /// The longest keep alive that a client may ask for, where its profile says one.
+    pub(super) fn keep_alive_max_s(&self, id: SessionId) -> Option<u16> {
+        self.setting(id, |profile| profile.keep_alive_max_s)
+    }
+
     /// Subscriptions that a session may have.
     pub(super) fn subscriptions_max(&self, id: SessionId, settings: &Settings) -> usize {
         self.setting(id, |profile| profile.subscriptions_max).unwrap_or(settings.subscriptions_max) as usize

@@ -275,7 +275,10 @@ impl Shard {
             && !self.router.may_retain(&self.clients.settings, message.topic, message.len_bytes())
         {
             let text = "no room for another retained message, see --retained-max and --retained-max-bytes";
-            let (code, reason) = (ReasonCode::QuotaExceeded, DropReason::RetainedFull);
+            // A bridge, a sink and a source take 0x97 for "later", and would wait for an operator with all that is behind this one.
+            let is_service = self.is_of_service(id);
+            let code = if is_service { ReasonCode::ImplementationSpecificError } else { ReasonCode::QuotaExceeded };
+            let reason = DropReason::RetainedFull;
             return Err(MessageRefusal { code, reason, text });
         }
         if self.clients.log_rooms.is_short() && self.router.is_to_be_kept(&self.clients, Some(id), message) {

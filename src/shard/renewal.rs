@@ -1,10 +1,11 @@
 //! What MQTT-SN has beyond MQTT: what a client changes of its connection while that lasts, and what is asked for it beforehand.
 //!
-//! Always holds: a will that is changed passes what a will of CONNECT passes.
+//! Always holds: a will and a keep alive that are changed pass what those of CONNECT pass.
 
 use super::input::WillChange;
+use super::settings::bounded_keep_alive_s;
 use super::{Shard, Turn};
-use crate::codec::{ConnectWill, Forwarded};
+use crate::codec::{ConnectWill, Forwarded, Version};
 use crate::ids::{ConnectionId, PacketId, Qos, SessionId};
 use crate::session::{Outbound, Will};
 
@@ -13,10 +14,16 @@ impl Shard {
         &mut self,
         turn: &mut Turn<'_>,
         connection: ConnectionId,
-        keep_alive_s: Option<u16>,
+        (keep_alive_s, sleeps): (Option<u16>, bool),
         will: Option<WillChange<'_>>,
     ) {
         let Some(id) = self.clients.sessions.of_connection(connection) else { return };
+        let own_max_s = self.clients.profiled.keep_alive_max_s(id);
+        let keep_alive_s = keep_alive_s.map(|asked_s| match own_max_s {
+            _ if sleeps => asked_s,
+            Some(max_s) => bounded_keep_alive_s(asked_s, max_s),
+            None => self.clients.settings.keep_alive_s(Version::V5, asked_s),
+        });
         let Some(link) = self.clients.sessions.get_mut(id).link.as_deref_mut() else { return };
         link.note_received(turn.now);
         if let Some(keep_alive_s) = keep_alive_s {

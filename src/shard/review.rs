@@ -40,6 +40,11 @@ impl Clients {
         !self.access.looks_at(id) || self.access.may_receive(&self.sessions, id, topic)
     }
 
+    /// The same for whoever looks: nothing is remembered of it.
+    pub(super) fn would_receive(&self, id: SessionId, topic: &str) -> bool {
+        !self.access.checks || !self.access.looks_at(id) || self.access.would_receive(&self.sessions, id, topic)
+    }
+
     /// Whether a client may be subscribed to what a filter asks for, without `$share/name/`.
     pub(super) fn may_subscribe(&mut self, id: SessionId, filter: &SubscribedFilter<'_>, qos: Qos) -> bool {
         if !self.access.checks {

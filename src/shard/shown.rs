@@ -119,6 +119,8 @@ pub struct SubscriptionRow {
     pub identifier: Option<SubscriptionId>,
     /// Messages that this member of a shared subscription was picked for while that was counted; `None` of a plain one.
     pub picked: Option<u32>,
+    /// Whether the rules let it receive a message on the topic that was asked for; `None` where none was.
+    pub may_receive: Option<bool>,
 }
 
 /// One line of a list of shared subscriptions.

@@ -310,6 +310,8 @@ impl Router {
         // Its replays, under way or waiting for their SUBACK, have lost their reason.
         if let Some(backlog) = session.link.as_deref_mut().and_then(|link| link.backlog.as_deref_mut()) {
             backlog.replays.end(entry);
+        } else if let Some(outbound) = session.outbound_existing_mut() {
+            outbound.end_parked(entry);
         }
         self.remove_from_index(turn, clients, Place { entry, position }, durable);
         if is_persistent {

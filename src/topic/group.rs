@@ -8,7 +8,7 @@
 
 use smallvec::SmallVec;
 
-use crate::ids::ShardId;
+use crate::ids::{ShardId, ShardSet};
 use crate::limits::SHARDS_MAX;
 
 use super::entry::NONE;
@@ -52,6 +52,8 @@ pub(super) struct Group {
     remote: SmallVec<[RemoteMembers; 1]>,
     member_turn: u32,
     shard_turn: Rotation,
+    /// The same among this shard and some others.
+    turn_among: Rotation,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,12 +89,17 @@ struct RemoteMembers {
 
 /// A place in a cycle of `weight` turns that visits each once, neighbours far apart: messages for a shard with half of
 /// the members come every other time, not all in a row.
+///
+/// Its numbers have 32 bits, so that a group has two of them where it had one: see [`MEMBERS_OF_SHARD_MAX`].
 #[derive(Clone, Copy, Debug, Default)]
 struct Rotation {
-    weight: u64,
-    stride: u64,
-    at: u64,
+    weight: u32,
+    stride: u32,
+    at: u32,
 }
+
+/// Members that are believed of one other shard: with as many on each there are fewer than 2^32.
+const MEMBERS_OF_SHARD_MAX: u32 = (u32::MAX >> 1) / SHARDS_MAX as u32;
 
 impl Group {
     /// One without members, to be filled at once.
@@ -112,6 +119,7 @@ impl Group {
             remote: SmallVec::new(),
             member_turn: 0,
             shard_turn: Rotation::default(),
+            turn_among: Rotation::default(),
         }
     }
 
@@ -257,6 +265,7 @@ impl Group {
     /// Notes what `shard` says of its members. `own` is the shard of this replica.
     pub(super) fn apply_remote(&mut self, own: ShardId, shard: ShardId, (online, total): (u32, u32), is_durable: bool) {
         let distance = |of: ShardId| (of.index() + SHARDS_MAX - own.index()) % SHARDS_MAX;
+        let total = total.min(MEMBERS_OF_SHARD_MAX);
         let told = RemoteMembers { shard, room: MemberRoom::Window, is_durable, online: online.min(total), total };
         match self.remote.binary_search_by_key(&distance(shard), |known| distance(known.shard)) {
             Ok(at) if total == 0 => {
@@ -273,34 +282,67 @@ impl Group {
         self.members.is_empty() && self.remote.is_empty()
     }
 
+    /// Whether a shard has said that it has members.
+    pub(super) fn has_of(&self, shard: ShardId) -> bool {
+        self.remote.iter().any(|remote| remote.shard == shard)
+    }
+
+    /// The interest of this shard and some others.
+    pub(super) fn interest_among(&self, shards: ShardSet) -> Interest {
+        let (mut online, mut total) = (self.online.len() as u32, self.members.len() as u32);
+        let mut durable = self.durable > 0;
+        for remote in self.remote.iter().filter(|remote| shards.contains(remote.shard)) {
+            (online, total) = (online.saturating_add(remote.online), total.saturating_add(remote.total));
+            durable |= remote.is_durable;
+        }
+        Interest::Shared { online, total, durable }
+    }
+
     /// Whose turn it is among the members of all shards.
     pub(super) fn pick(&mut self) -> Option<Pick> {
+        let mut turn = self.shard_turn;
+        let pick = self.pick_of(&mut turn, |_| true);
+        self.shard_turn = turn;
+        pick
+    }
+
+    /// Whose turn it is among the members of this shard and some others.
+    pub(super) fn pick_among(&mut self, shards: ShardSet) -> Option<Pick> {
+        let mut turn = self.turn_among;
+        let pick = self.pick_of(&mut turn, |shard| shards.contains(shard));
+        self.turn_among = turn;
+        pick
+    }
+
+    #[inline]
+    fn pick_of(&mut self, turns: &mut Rotation, may: impl Fn(ShardId) -> bool) -> Option<Pick> {
         let own_room = if self.ready > 0 { MemberRoom::Window } else { self.told.min(MemberRoom::Queue) };
         let mut best = if self.online.is_empty() { MemberRoom::Full } else { own_room };
         let mut any_online = !self.online.is_empty();
-        for remote in self.remote.iter().filter(|remote| remote.online > 0) {
+        for remote in self.remote.iter().filter(|remote| remote.online > 0 && may(remote.shard)) {
             best = best.max(remote.room);
             any_online = true;
         }
         let weight_of = |remote: &RemoteMembers| match (any_online, remote.room == best) {
-            (true, true) => u64::from(remote.online),
+            _ if !may(remote.shard) => 0,
+            (true, true) => remote.online,
             (true, false) => 0,
-            (false, _) => u64::from(remote.total),
+            (false, _) => remote.total,
         };
         let own = match (any_online, own_room == best) {
             (true, true) => self.online.len(),
             (true, false) => 0,
             (false, _) => self.members.len(),
         };
-        let weight = own as u64 + self.remote.iter().map(weight_of).sum::<u64>();
+        let weight = own as u32 + self.remote.iter().map(weight_of).sum::<u32>();
         if weight == 0 {
             return None;
         }
-        let mut turn = self.shard_turn.next(weight);
-        if turn < own as u64 {
+        let mut turn = turns.next(weight);
+        if turn < own as u32 {
             return self.pick_local().map(Pick::Local);
         }
-        turn -= own as u64;
+        turn -= own as u32;
         for remote in &self.remote {
             let weight = weight_of(remote);
             if turn < weight {
@@ -335,21 +377,21 @@ impl Group {
 
 impl Rotation {
     /// The next of `weight` turns. A cycle is fair from the first turn after `weight` last changed.
-    fn next(&mut self, weight: u64) -> u64 {
+    fn next(&mut self, weight: u32) -> u32 {
         if weight != self.weight {
             self.weight = weight;
             // The golden section leaves the largest gaps; the next number without a common divisor visits every turn.
-            self.stride = (weight * 618 / 1000).max(1);
+            self.stride = ((u64::from(weight) * 618 / 1000) as u32).max(1);
             while greatest_common_divisor(self.stride, weight) != 1 {
                 self.stride += 1;
             }
         }
-        self.at = (self.at + self.stride) % weight;
+        self.at = ((u64::from(self.at) + u64::from(self.stride)) % u64::from(weight)) as u32;
         self.at
     }
 }
 
-const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+const fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
     while b != 0 {
         (a, b) = (b, a % b);
     }
@@ -470,10 +512,52 @@ mod tests {
     }
 
     #[test]
+    fn some_shards_take_turns_of_their_own() {
+        let mut group = group();
+        (0..2).for_each(|session| {
+            group.push(subscriber(session), true);
+        });
+        group.apply_remote(ShardId(0), ShardId(1), (2, 5), false);
+        group.apply_remote(ShardId(0), ShardId(9), (7, 7), true);
+        let here = ShardSet::first(2);
+        assert_eq!(group.interest_among(here), Interest::Shared { online: 4, total: 7, durable: true });
+        let everywhere = ShardSet(u64::MAX);
+        assert_eq!(group.interest_among(everywhere), Interest::Shared { online: 11, total: 14, durable: true });
+        let (mut among, mut all) = (Vec::new(), Vec::new());
+        for _ in 0..44 {
+            among.push(format!("{:?}", group.pick_among(here).unwrap()));
+            all.push(matches!(group.pick().unwrap(), Pick::Remote(ShardId(9))));
+        }
+        // Two members here have one turn each for two of the other shard, whoever is picked among all shards between them.
+        let remote = format!("{:?}", Pick::Remote(ShardId(1)));
+        assert_eq!(among.iter().filter(|pick| **pick == remote).count(), 22);
+        assert_eq!(all.iter().filter(|is_far| **is_far).count(), 28, "as many as if nobody had been picked among some");
+        for session in [1, 0] {
+            group.swap_remove(session, true);
+        }
+        assert!((0..9).all(|_| group.pick_among(here) == Some(Pick::Remote(ShardId(1)))));
+        group.apply_remote(ShardId(0), ShardId(1), (0, 0), false);
+        assert!(group.pick_among(here).is_none() && group.pick().is_some());
+        assert!(group.has_of(ShardId(9)) && !group.has_of(ShardId(1)));
+    }
+
+    #[test]
+    fn no_number_of_members_that_others_tell_is_too_much() {
+        let mut group = group();
+        for shard in 1..SHARDS_MAX as u8 {
+            group.apply_remote(ShardId(0), ShardId(shard), (u32::MAX, u32::MAX), false);
+        }
+        group.push(subscriber(1), false);
+        assert!(matches!(group.pick(), Some(Pick::Remote(_) | Pick::Local(_))));
+        assert!(group.pick_among(ShardSet(u64::MAX)).is_some());
+        assert_eq!(group.sums().0, (SHARDS_MAX as u32 - 1) * MEMBERS_OF_SHARD_MAX + 1);
+    }
+
+    #[test]
     fn any_weight_has_a_stride_that_visits_every_turn() {
         for weight in 1..300 {
             let mut turn = Rotation::default();
-            assert_eq!(counts((0..weight).map(|_| turn.next(weight))).len() as u64, weight);
+            assert_eq!(counts((0..weight).map(|_| turn.next(weight))).len() as u32, weight);
         }
     }
 }

@@ -16,12 +16,12 @@ use super::trie::{FilterEnd, Trie};
 /// One shard's replica of the subscriptions of the process.
 #[derive(Debug)]
 pub struct SubscriptionIndex {
-    own: ShardId,
-    keys: Keys,
-    literals: Literals,
-    trie: Trie,
-    wildcards: Slab<Wildcard>,
-    groups: Slab<Group>,
+    pub(super) own: ShardId,
+    pub(super) keys: Keys,
+    pub(super) literals: Literals,
+    pub(super) trie: Trie,
+    pub(super) wildcards: Slab<Wildcard>,
+    pub(super) groups: Slab<Group>,
     groups_by_key: StripedTable<u32>,
     /// For each place of the trie where there are any, the groups that end there.
     groups_at: Slab<Vec<u32>>,
@@ -32,16 +32,16 @@ pub struct SubscriptionIndex {
     groups_made: u16,
     heap_bytes: usize,
     /// Counts whatever may change what a match finds.
-    changes: u64,
+    pub(super) changes: u64,
 }
 
 /// A plain filter with `+`: 40 bytes besides its nodes.
 #[derive(Debug)]
-struct Wildcard {
+pub(super) struct Wildcard {
     place: FilterEnd,
     subscribers: Subscribers,
-    shards: ShardSet,
-    durable_shards: ShardSet,
+    pub(super) shards: ShardSet,
+    pub(super) durable_shards: ShardSet,
 }
 
 // No tag: a slot of a slab is as large as what it holds.
@@ -497,7 +497,7 @@ impl SubscriptionIndex {
         self.groups_by_key.find(key, is_it).copied()
     }
 
-    fn free_if_unused(&mut self, entry: EntryId) {
+    pub(super) fn free_if_unused(&mut self, entry: EntryId) {
         match entry.stored() {
             Stored::Literal(id) => {
                 if matches!(self.literals.subscribers(id), Subscribers::None) {
@@ -557,18 +557,18 @@ impl SubscriptionIndex {
         }
     }
 
-    fn group(&self, group: EntryId) -> &Group {
+    pub(super) fn group(&self, group: EntryId) -> &Group {
         let Stored::Group(id) = group.stored() else { unreachable!("asked of shared subscriptions only") };
         &self.groups[id]
     }
 
-    fn group_mut(&mut self, group: EntryId) -> &mut Group {
+    pub(super) fn group_mut(&mut self, group: EntryId) -> &mut Group {
         let Stored::Group(id) = group.stored() else { unreachable!("asked of shared subscriptions only") };
         &mut self.groups[id]
     }
 
     /// Changes a group and keeps count of the bytes that it holds.
-    fn with_group<R>(&mut self, id: u32, change: impl FnOnce(&mut Group) -> R) -> R {
+    pub(super) fn with_group<R>(&mut self, id: u32, change: impl FnOnce(&mut Group) -> R) -> R {
         let group = &mut self.groups[id];
         self.heap_bytes -= group.heap_bytes();
         let result = change(group);

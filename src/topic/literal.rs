@@ -4,12 +4,14 @@
 //! found by the topic's first levels; `depths` says at which depths there are any, so that a topic is looked up only as
 //! often as there are different depths.
 //!
-//! Filters of other shards are kept as 88-bit fingerprints instead of strings, one 12-byte slot per filter and shard:
+//! Filters of other shards are kept as 82-bit fingerprints instead of strings, one 12-byte slot per filter and shard:
 //! every shard has one for every filter of the whole process, so this is what an idle client costs times the number of
-//! shards. Two filters with the same fingerprint (one chance in 6 x 10^14 among a million) would make one shard's interest
-//! end early; nothing a peer does can bring it about, since the hash keys are secret.
+//! shards. Two filters with the same fingerprint (one chance in 9 x 10^12 among a million) would make one shard's interest
+//! end early; nothing a peer does can bring it about, since the hash keys are secret. What a fingerprint is of cannot be told from
+//! it, but for the depth of its `#`: so all of a shard that is gone can be forgotten without its saying so.
 
-use crate::ids::ShardId;
+use crate::ids::{ShardId, ShardSet};
+use crate::limits::SHARDS_MAX;
 use crate::slab::Slab;
 
 use super::entry::{EntryId, Stored};
@@ -47,11 +49,16 @@ struct Literal {
 struct Remote {
     /// The hash by which the table finds it, in two halves so that four bytes align it.
     hash: [u32; 2],
-    /// 24 bits of an independent hash, then one that says durable, then seven of the shard.
+    /// 18 bits of an independent hash; seven of the depth of its `#`, from 1, or 0 without one; one that says durable; six of the shard.
     check_and_shard: u32,
 }
 
+const DURABLE_SHIFT: u32 = 6;
+const DEPTH_SHIFT: u32 = 7;
+const CHECK_SHIFT: u32 = 14;
+
 const _: () = assert!(size_of::<Option<Literal>>() == 40 && size_of::<Remote>() == 12);
+const _: () = assert!(SHARDS_MAX <= 1 << DURABLE_SHIFT && DEPTH_MAX + 1 < 1 << (CHECK_SHIFT - DEPTH_SHIFT));
 
 /// The filters without `+` of this shard, by text, and of the others, by fingerprint.
 #[derive(Debug)]
@@ -99,7 +106,7 @@ impl Literals {
         let id = self.entries.insert(Literal { filter: text, subscribers: Subscribers::None });
         let entries = &self.entries;
         self.by_key.insert(hash, id, |&id| LiteralKey::of_text(&entries[id].filter).hash(keys));
-        self.depths.add(key);
+        self.depths.add(key.depth());
         id
     }
 
@@ -110,7 +117,7 @@ impl Literals {
         let key = LiteralKey::of_text(&literal.filter);
         let hash = key.hash(keys);
         self.by_key.remove(hash, |&found| found == id).expect("every entry is in the table");
-        self.depths.subtract(key);
+        self.depths.subtract(key.depth());
         self.heap_bytes -= literal.filter.heap_bytes();
         if !self.has_remote(hash, key, keys) {
             self.distinct -= 1;
@@ -132,11 +139,11 @@ impl Literals {
     /// Notes another shard's interest: whether it is a durable one, or `None` where it has ended.
     pub(super) fn apply_remote(&mut self, shard: ShardId, key: LiteralKey<'_>, durable: Option<bool>, keys: &Keys) {
         let hash = key.hash(keys);
-        let told = Remote::new(hash, keys.check(key.bytes), shard, durable == Some(true));
+        let told = Remote::new(hash, keys.check(key.bytes)).told(shard, durable == Some(true), key.depth());
         let of_same_shard = |found: &Remote| found.is_same_filter(&told) && found.shard() == shard;
         if durable.is_none() {
             if self.remote.remove(hash, of_same_shard).is_some() {
-                self.depths.subtract(key);
+                self.depths.subtract(key.depth());
                 if !self.has_remote(hash, key, keys) && self.find_hashed(key, hash).is_none() {
                     self.distinct -= 1;
                 }
@@ -148,8 +155,59 @@ impl Literals {
                 self.distinct += 1;
             }
             self.remote.insert(hash, told, Remote::hash);
-            self.depths.add(key);
+            self.depths.add(key.depth());
         }
+    }
+
+    /// Whether a slot holds an entry.
+    pub(super) fn has(&self, slot: u32) -> bool {
+        self.entries.get(slot).is_some()
+    }
+
+    /// One more than the highest slot that was used.
+    pub(super) const fn slots(&self) -> u32 {
+        self.entries.slots()
+    }
+
+    /// Which other shards are interested in a filter, and for which of them durably.
+    pub(super) fn interested(&self, key: LiteralKey<'_>, keys: &Keys) -> (ShardSet, ShardSet) {
+        let hash = key.hash(keys);
+        let wanted = Remote::new(hash, keys.check(key.bytes));
+        let (mut shards, mut durable) = (ShardSet::default(), ShardSet::default());
+        for remote in self.remote.candidates(hash).filter(|remote| remote.is_same_filter(&wanted)) {
+            shards.insert(remote.shard());
+            if remote.is_durable() {
+                durable.insert(remote.shard());
+            }
+        }
+        (shards, durable)
+    }
+
+    /// Into how many parts other shards' filters are cut.
+    pub(super) const fn remote_stripes(&self) -> u32 {
+        self.remote.stripes() as u32
+    }
+
+    /// Filters of other shards in one of these.
+    pub(super) fn remote_in_stripe(&self, stripe: usize) -> usize {
+        self.remote.len_of_stripe(stripe)
+    }
+
+    /// Forgets a shard's filters in one of these, `max` at most, and says how many these were.
+    pub(super) fn forget_in_stripe(&mut self, shard: ShardId, stripe: usize, max: usize, keys: &Keys) -> usize {
+        let gone = self.remote.take_from_stripe(stripe, max, |remote| remote.shard() == shard);
+        for remote in &gone {
+            self.depths.subtract(remote.depth());
+            let is_of = |&id: &u32| {
+                let key = LiteralKey::of_text(&self.entries[id].filter);
+                remote.is_same_filter(&Remote::new(key.hash(keys), keys.check(key.bytes)))
+            };
+            let is_elsewhere = self.remote.find(remote.hash(), |other| other.is_same_filter(remote)).is_some();
+            if !is_elsewhere && self.by_key.find(remote.hash(), is_of).is_none() {
+                self.distinct -= 1;
+            }
+        }
+        gone.len()
     }
 
     /// Everybody whose literal filter matches.
@@ -206,7 +264,7 @@ impl Literals {
         // The second hash is worth its price only where the first agrees.
         let mut wanted = None;
         for remote in self.remote.candidates(hash).filter(|remote| remote.hash() == hash) {
-            let wanted = wanted.get_or_insert_with(|| Remote::new(hash, keys.check(key.bytes), ShardId(0), false));
+            let wanted = wanted.get_or_insert_with(|| Remote::new(hash, keys.check(key.bytes)));
             if remote.is_same_filter(wanted) {
                 out.shards.insert(remote.shard());
                 if remote.is_durable() {
@@ -222,7 +280,7 @@ impl Literals {
     }
 
     fn has_remote(&self, hash: u64, key: LiteralKey<'_>, keys: &Keys) -> bool {
-        let wanted = Remote::new(hash, keys.check(key.bytes), ShardId(0), false);
+        let wanted = Remote::new(hash, keys.check(key.bytes));
         self.remote.find(hash, |found| found.is_same_filter(&wanted)).is_some()
     }
 }
@@ -272,15 +330,27 @@ impl<'a> LiteralKey<'a> {
 }
 
 impl Remote {
+    /// What is compared with others: of a filter, and of no shard yet.
     #[inline]
-    fn new(hash: u64, check: u64, shard: ShardId, durable: bool) -> Self {
-        let check_and_shard = (check as u32) << 8 | u32::from(durable) << 7 | u32::from(shard.0);
-        Self { hash: [hash as u32, (hash >> 32) as u32], check_and_shard }
+    fn new(hash: u64, check: u64) -> Self {
+        Self { hash: [hash as u32, (hash >> 32) as u32], check_and_shard: (check as u32) << CHECK_SHIFT }
+    }
+
+    /// With what its shard says.
+    fn told(self, shard: ShardId, durable: bool, depth: Option<usize>) -> Self {
+        let depth = depth.map_or(0, |depth| depth as u32 + 1);
+        let told = depth << DEPTH_SHIFT | u32::from(durable) << DURABLE_SHIFT | u32::from(shard.0);
+        Self { check_and_shard: self.check_and_shard | told, ..self }
     }
 
     #[inline]
     fn is_same_filter(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.check_and_shard >> 8 == other.check_and_shard >> 8
+        self.hash == other.hash && self.check_and_shard >> CHECK_SHIFT == other.check_and_shard >> CHECK_SHIFT
+    }
+
+    /// Levels before its `#`, if that is how it ends.
+    const fn depth(&self) -> Option<usize> {
+        (self.check_and_shard as usize >> DEPTH_SHIFT & 0x7f).checked_sub(1)
     }
 
     #[inline]
@@ -290,12 +360,12 @@ impl Remote {
 
     #[inline]
     const fn shard(&self) -> ShardId {
-        ShardId(self.check_and_shard as u8 & 0x7f)
+        ShardId(self.check_and_shard as u8 & 0x3f)
     }
 
     #[inline]
     const fn is_durable(&self) -> bool {
-        self.check_and_shard >> 7 & 1 == 1
+        self.check_and_shard >> DURABLE_SHIFT & 1 == 1
     }
 }
 
@@ -308,15 +378,15 @@ struct Depths {
 }
 
 impl Depths {
-    fn add(&mut self, key: LiteralKey<'_>) {
-        if let Some(depth) = key.depth() {
+    fn add(&mut self, depth: Option<usize>) {
+        if let Some(depth) = depth {
             self.counts[depth] += 1;
             self.present |= 1 << depth;
         }
     }
 
-    fn subtract(&mut self, key: LiteralKey<'_>) {
-        if let Some(depth) = key.depth() {
+    fn subtract(&mut self, depth: Option<usize>) {
+        if let Some(depth) = depth {
             self.counts[depth] = self.counts[depth].checked_sub(1).expect("no more filters go than came");
             self.present &= !(u64::from(self.counts[depth] == 0) << depth);
         }
@@ -366,9 +436,16 @@ mod tests {
     #[test]
     fn a_fingerprint_keeps_its_shard_and_flag_apart_from_the_filter() {
         let keys = Keys::new(HashKeys::from(3));
-        let of = |text: &[u8], shard, durable| Remote::new(keys.exact(text), keys.check(text), ShardId(shard), durable);
-        let told = of(b"a", 63, true);
+        let of = |text: &[u8], shard, durable, depth| {
+            Remote::new(keys.exact(text), keys.check(text)).told(ShardId(shard), durable, depth)
+        };
+        let told = of(b"a", 63, true, Some(DEPTH_MAX));
         assert_eq!((told.shard(), told.is_durable(), told.hash()), (ShardId(63), true, keys.exact(b"a")));
-        assert!(told.is_same_filter(&of(b"a", 0, false)) && !told.is_same_filter(&of(b"b", 63, true)));
+        assert_eq!(told.depth(), Some(DEPTH_MAX));
+        assert!(told.is_same_filter(&of(b"a", 0, false, None)) && !told.is_same_filter(&of(b"b", 63, true, None)));
+        for (shard, durable, depth) in [(0, false, None), (62, false, Some(0)), (1, true, Some(33))] {
+            let told = of(b"a", shard, durable, depth);
+            assert_eq!((told.shard(), told.is_durable(), told.depth()), (ShardId(shard), durable, depth));
+        }
     }
 }

@@ -15,7 +15,7 @@
 //!
 //! Reading order: [`name`](TopicName) and [`filter`](TopicFilter); `index`, over its three stores `literal` (filters
 //! without `+`: hash tables), `trie` (filters with `+`, bounded by `shape`) and `group` (shared subscriptions);
-//! `retained`. `table`, `text` and `scan` are what they are built of.
+//! `remote_walk`, over all of it; `retained`. `table`, `text` and `scan` are what they are built of.
 
 mod entry;
 mod filter;
@@ -26,6 +26,7 @@ mod matches;
 #[cfg(test)]
 mod model_tests;
 mod name;
+mod remote_walk;
 mod retained;
 mod scan;
 mod shape;
@@ -40,5 +41,6 @@ pub use group::{MemberRoom, Pick};
 pub use index::{Inserted, Removed, SubscriptionIndex};
 pub use matches::Matches;
 pub use name::{TopicError, TopicName, TopicOwner, holds_control_characters};
+pub use remote_walk::InterestCursor;
 pub use retained::{Cursor, RetainedTree, Scan};
 pub use subscribers::{Interest, Subscriber};

@@ -9,7 +9,9 @@ use super::*;
 use crate::ids::{SessionId, ShardId, ShardSet};
 use crate::limits::FILTER_SHAPES_MAX;
 
-const SHARDS: usize = 3;
+/// Of these the first are shards of one node, and the others stand for processes of other nodes, which may go.
+const SHARDS: usize = 8;
+const SLOTS: std::ops::Range<usize> = 5..SHARDS;
 
 /// splitmix64: enough for choosing test cases.
 struct Random(u64);
@@ -79,9 +81,12 @@ struct Subscription {
     position: u32,
 }
 
-/// Three shards that hear of each other's interest at once, and a list of all subscriptions.
+/// Shards that hear of each other's interest at once, and a list of all subscriptions.
 struct Model {
+    seed: u64,
     random: Random,
+    /// Nobody tells this one anything, and it says nothing: its process has gone.
+    absent: Option<usize>,
     indexes: Vec<SubscriptionIndex>,
     subscriptions: Vec<Subscription>,
     /// What each shard found for one topic before the latest step.
@@ -92,7 +97,7 @@ impl Model {
     fn new(seed: u64) -> Self {
         let indexes = (0..SHARDS as u8).map(|shard| SubscriptionIndex::new(seed, ShardId(shard))).collect();
         let kept = (0..SHARDS).map(|_| Matches::new()).collect();
-        Self { random: Random(seed), indexes, subscriptions: Vec::new(), kept }
+        Self { seed, random: Random(seed), absent: None, indexes, subscriptions: Vec::new(), kept }
     }
 
     /// A step between two matches of the same topic: the second finds what one that knows nothing of the first does.
@@ -130,8 +135,70 @@ impl Model {
         }
     }
 
+    /// A process of another node goes, all forget it in pages while clients come and go, and its successor is told everything in pages.
+    fn replace_a_peer(&mut self) {
+        let gone = SLOTS.start + self.random.below(SLOTS.len());
+        self.subscriptions.retain(|known| known.shard != gone);
+        self.absent = Some(gone);
+        let slot = ShardId(gone as u8);
+        for shard in (0..SHARDS).filter(|shard| *shard != gone) {
+            let mut cursor = InterestCursor::default();
+            let budget = 1 + self.random.below(3);
+            while self.indexes[shard].forget_page(slot, &mut cursor, budget) == Scan::More {
+                self.come_or_go();
+            }
+        }
+        self.check_counts();
+        self.indexes[gone] = SubscriptionIndex::new(self.seed, slot);
+        self.kept[gone] = Matches::new();
+        self.absent = None;
+        for shard in (0..SHARDS).filter(|shard| *shard != gone) {
+            let (mut cursor, mut told) = (InterestCursor::default(), BTreeSet::new());
+            let mut stays = self.filters_of(shard);
+            loop {
+                let mut page = Vec::new();
+                let budget = 1 + self.random.below(3);
+                let scan =
+                    self.indexes[shard].own_interest_page(&mut cursor, budget, |text| page.push(text.to_owned()));
+                assert!(page.len() <= budget);
+                for filter in page {
+                    let interest = self.interest_of(shard, &filter);
+                    assert!(!interest.is_nothing(), "{filter}: nobody has it");
+                    self.indexes[gone].apply_remote(ShardId(shard as u8), &parse(&filter), interest);
+                    assert!(told.insert(filter.clone()) || !stays.contains(&filter), "{filter}: told twice");
+                }
+                if scan == Scan::Done {
+                    break;
+                }
+                self.come_or_go();
+                let now = self.filters_of(shard);
+                stays.retain(|filter| now.contains(filter));
+            }
+            assert!(stays.is_subset(&told), "not told: {:?}", stays.difference(&told));
+        }
+        self.check_counts();
+    }
+
+    fn filters_of(&self, shard: usize) -> BTreeSet<String> {
+        self.subscriptions.iter().filter(|known| known.shard == shard).map(|known| known.filter.clone()).collect()
+    }
+
+    fn come_or_go(&mut self) {
+        match self.random.below(8) {
+            0 => self.subscribe(),
+            1 if !self.subscriptions.is_empty() => {
+                let victim = self.random.below(self.subscriptions.len());
+                self.unsubscribe(victim);
+            }
+            _ => {}
+        }
+    }
+
     fn subscribe(&mut self) {
         let (shard, filter) = (self.random.below(SHARDS), self.random.filter());
+        if self.absent == Some(shard) {
+            return;
+        }
         let subscriber = Subscriber {
             session: SessionId(self.random.below(6) as u32),
             options: self.random.below(256) as u8,
@@ -195,7 +262,7 @@ impl Model {
     fn check_change(&mut self, shard: usize, filter: &str, before: Interest, change: Option<Interest>) {
         let after = self.interest_of(shard, filter);
         assert_eq!(change, Some(after).filter(|&after| after != before), "{filter}");
-        for other in (0..SHARDS).filter(|&other| other != shard) {
+        for other in (0..SHARDS).filter(|&other| other != shard && Some(other) != self.absent) {
             for _ in 0..=self.random.below(2) {
                 if let Some(change) = change {
                     self.indexes[other].apply_remote(ShardId(shard as u8), &parse(filter), change);
@@ -253,14 +320,37 @@ impl Model {
         assert_eq!(texts.len(), groups.len(), "{text}: a group is found once");
         assert_eq!(texts.into_iter().collect::<BTreeSet<_>>(), groups, "{text}");
         for group in found.groups {
-            self.check_picks(shard, group);
+            self.check_picks(shard, group, None);
+            let among = ShardSet(self.random.below(1 << SHARDS) as u64);
+            self.check_picks(shard, group, Some(among));
+            self.check_among(shard, &self.text(shard, group), among);
         }
+        let (filter, among) = (self.random.filter(), ShardSet(self.random.below(1 << SHARDS) as u64));
+        self.check_among(shard, &filter, among);
     }
 
-    /// One cycle of picks gives every member of every shard one message.
-    fn check_picks(&mut self, shard: usize, group: EntryId) {
+    /// The interest of a shard and some others, as one.
+    fn check_among(&self, shard: usize, filter: &str, among: ShardSet) {
+        let interests = (0..SHARDS).filter(|of| *of == shard || among.contains(ShardId(*of as u8)));
+        let whole = interests.map(|of| self.interest_of(of, filter)).reduce(|left, right| match (left, right) {
+            (Interest::Plain { any, durable }, Interest::Plain { any: more, durable: lasts }) => {
+                Interest::Plain { any: any | more, durable: durable | lasts }
+            }
+            (
+                Interest::Shared { online, total, durable },
+                Interest::Shared { online: on, total: all, durable: lasts },
+            ) => Interest::Shared { online: online + on, total: total + all, durable: durable | lasts },
+            _ => panic!("a filter is shared or is not"),
+        });
+        assert_eq!(Some(self.indexes[shard].interest_among(&parse(filter), among)), whole, "{filter} {among:?}");
+    }
+
+    /// One cycle of picks gives every member one message, of all shards or of some.
+    fn check_picks(&mut self, shard: usize, group: EntryId, among: Option<ShardSet>) {
         let text = self.text(shard, group);
-        let interests: Vec<Interest> = (0..SHARDS).map(|shard| self.interest_of(shard, &text)).collect();
+        let is_in = |of: usize| of == shard || among.is_none_or(|among| among.contains(ShardId(of as u8)));
+        let interests: Vec<Interest> =
+            (0..SHARDS).filter(|of| is_in(*of)).map(|of| self.interest_of(of, &text)).collect();
         let count = |interest: &Interest, online_only: bool| match interest {
             Interest::Shared { online, total, .. } => {
                 if online_only {
@@ -276,7 +366,11 @@ impl Model {
         let mut received: HashMap<(usize, SessionId), u32> = HashMap::new();
         let cycle: u32 = interests.iter().map(|interest| count(interest, online_only)).sum();
         for _ in 0..cycle {
-            let (at, member) = match self.indexes[shard].pick(group).expect("it has members") {
+            let pick = match among {
+                None => self.indexes[shard].pick(group),
+                Some(among) => self.indexes[shard].pick_among(group, among),
+            };
+            let (at, member) = match pick.expect("it has members") {
                 Pick::Local(member) => (shard, member),
                 Pick::Remote(remote) => {
                     let index = &mut self.indexes[remote.index()];
@@ -286,7 +380,8 @@ impl Model {
             };
             *received.entry((at, member.session)).or_insert(0) += 1;
         }
-        let members = self.subscriptions.iter().filter(|known| known.filter == text && (known.online || !online_only));
+        let members = self.subscriptions.iter().filter(|known| known.filter == text && is_in(known.shard));
+        let members = members.filter(|known| known.online || !online_only);
         let expected: HashMap<(usize, SessionId), u32> =
             members.map(|known| ((known.shard, known.subscriber.session), 1)).collect();
         assert_eq!(received, expected, "{text}");
@@ -300,7 +395,7 @@ impl Model {
 
     fn check_counts(&self) {
         let filters: BTreeSet<&str> = self.subscriptions.iter().map(|known| known.filter.as_str()).collect();
-        for (shard, index) in self.indexes.iter().enumerate() {
+        for (shard, index) in self.indexes.iter().enumerate().filter(|(shard, _)| Some(*shard) != self.absent) {
             let own = || self.subscriptions.iter().filter(|known| known.shard == shard);
             assert_eq!(index.filters_count(), filters.len());
             assert_eq!(index.subscriptions_count(), own().count());
@@ -317,11 +412,14 @@ impl Model {
 
 #[test]
 fn index_agrees_with_a_list_of_all_subscriptions() {
-    for seed in seeds(24) {
+    for seed in seeds(12) {
         let mut model = Model::new(seed);
         println!("TOPIC_SEED={seed}");
-        for step in 0..1_500 {
+        for step in 0..600 {
             model.step_between_matches();
+            if step % 150 == 149 {
+                model.replace_a_peer();
+            }
             if step % 100 == 0 {
                 model.check_counts();
             }
@@ -378,6 +476,54 @@ fn a_drained_index_gives_its_memory_back() {
     let tables_only = index.memory_bytes();
     assert!(tables_only < full_bytes / 4, "{tables_only} of {full_bytes}");
     assert_eq!(index.text_and_list_bytes(), 0);
+}
+
+#[test]
+fn a_shard_that_is_forgotten_leaves_nothing_and_takes_nothing_of_others_with_it() {
+    let mut index = SubscriptionIndex::new(7, ShardId(0));
+    let filters: Vec<String> = (0..40_000)
+        .map(|n| match n % 5 {
+            0 => format!("fleet/{n}"),
+            1 => format!("fleet/{n}/a/#"),
+            2 => format!("fleet/+/{n}"),
+            3 => format!("$share/group/{n}/a level longer than 22 bytes/+"),
+            _ => "one/filter/of/all".to_owned(),
+        })
+        .collect();
+    let apply = |index: &mut SubscriptionIndex, shard: u8, filter: &str| {
+        let interest = match parse(filter).share {
+            Some(_) => Interest::Shared { online: 1, total: 2, durable: false },
+            None => Interest::Plain { any: true, durable: shard == 2 },
+        };
+        index.apply_remote(ShardId(shard), &parse(filter), interest);
+    };
+    for filter in filters.iter().step_by(2) {
+        apply(&mut index, 1, filter);
+    }
+    let (count, texts, nodes) = (index.filters_count(), index.text_and_list_bytes(), index.worst_visit_nodes());
+    for _ in 0..2 {
+        for filter in &filters {
+            apply(&mut index, 2, filter);
+        }
+        assert!(index.filters_count() > count);
+        let (mut cursor, mut pages) = (InterestCursor::default(), 1);
+        while index.forget_page(ShardId(2), &mut cursor, 256) == Scan::More {
+            pages += 1;
+        }
+        assert!((50..2_000).contains(&pages), "{pages}");
+        assert_eq!(
+            (index.filters_count(), index.text_and_list_bytes(), index.worst_visit_nodes()),
+            (count, texts, nodes)
+        );
+        let mut found = Matches::new();
+        index.matches(topic("fleet/1/a/b"), &mut found);
+        assert!(found.is_empty(), "an odd number was the other shard's alone");
+        index.matches(topic("fleet/6/a/b"), &mut found);
+        assert_eq!((found.shards, found.durable_shards), (ShardSet(2), ShardSet(0)));
+    }
+    let mut cursor = InterestCursor::default();
+    while index.forget_page(ShardId(1), &mut cursor, 256) == Scan::More {}
+    assert_eq!((index.filters_count(), index.text_and_list_bytes(), index.worst_visit_nodes()), (0, 0, 1));
 }
 
 #[test]

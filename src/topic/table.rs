@@ -57,6 +57,23 @@ impl<T> StripedTable<T> {
         Some(found.remove().0)
     }
 
+    /// How many stripes there are, full or empty.
+    pub(super) const fn stripes(&self) -> usize {
+        self.stripes.len()
+    }
+
+    /// How many a stripe holds.
+    pub(super) fn len_of_stripe(&self, stripe: usize) -> usize {
+        self.stripes[stripe].len()
+    }
+
+    /// Takes what `is_it` says out of a stripe, `max` at most.
+    pub(super) fn take_from_stripe(&mut self, stripe: usize, max: usize, is_it: impl Fn(&T) -> bool) -> Vec<T> {
+        let taken: Vec<T> = self.stripes[stripe].extract_if(|value| is_it(value)).take(max).collect();
+        self.len -= taken.len();
+        taken
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         size_of_val(&*self.stripes) + self.stripes.iter().map(HashTable::allocation_size).sum::<usize>()
     }

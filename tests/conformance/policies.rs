@@ -232,7 +232,7 @@ fn a_message_above_the_largest_size_is_refused_and_its_client_stays() {
             subscriber.subscribe(&topic, 1);
             let will = Will::new(&topic, "x".repeat(101));
             let (mut publisher, _) = w.connect(&Connect::new(version, w.id("pub")).will(will));
-            answered(&mut publisher, Publish::new(&topic, "y".repeat(101)), if version == V5 { 0x97 } else { 0 });
+            answered(&mut publisher, Publish::new(&topic, "y".repeat(101)), if version == V5 { 0x83 } else { 0 });
             publisher.publish(&topic, &"y".repeat(101));
             publisher.deliver(Publish::new(&topic, "z".repeat(100)).qos(1));
             assert_eq!(subscriber.take().payload, "z".repeat(100).as_bytes());

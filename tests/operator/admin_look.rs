@@ -216,3 +216,28 @@ fn who_is_first_and_which_topics_are_published_is_counted_while_somebody_looks()
         assert_eq!(answer.status, 400, "{wrong}: {answer:?}");
     }
 }
+
+#[test]
+fn a_retained_message_is_found_among_thousands_by_one_request() {
+    let admin = Admin::start("look-retained", "");
+    for first in (0..5_000).step_by(1_000) {
+        let message = |n: usize| {
+            let name = if n == 4_999 { "zconfig" } else { "state" };
+            json!({"topic": format!("devices/{n:05}/{name}"), "payload": "x", "retain": true})
+        };
+        let batch: Vec<Value> = (first..first + 1_000).map(message).collect();
+        let answer = admin.ask(&admin.operator, "POST", "/api/v1/publish/batch", Some(batch.into()));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let page = admin.get("/api/v1/retained?filter=devices/%2B/zconfig");
+    assert_eq!(
+        (values(&page["messages"], "topic"), &page["next"]),
+        (vec![&json!("devices/04999/zconfig")], &Value::Null)
+    );
+    // A page is as long as was asked for, and the next goes on behind it.
+    let page = admin.get("/api/v1/retained?filter=devices/%23&limit=3");
+    assert_eq!(values(&page["messages"], "topic").len(), 3);
+    let cursor = page["next"].as_str().expect("there are more");
+    let page = admin.get(&format!("/api/v1/retained?filter=devices/%23&limit=1&cursor={cursor}"));
+    assert_eq!(values(&page["messages"], "topic"), [&json!("devices/00003/state")]);
+}

@@ -88,11 +88,11 @@ fn certificates(directory: &Path) {
     }
 }
 
-fn port_of(address: &str) -> &str {
+pub(crate) fn port_of(address: &str) -> &str {
     address.rsplit(':').next().expect("a port")
 }
 
-fn publish(port: &str, topic: &str, text: &str) {
+pub(crate) fn publish(port: &str, topic: &str, text: &str) {
     let status = Command::new("mosquitto_pub")
         .args(["-h", "127.0.0.1", "-p", port, "-V", "5", "-q", "2", "-t", topic, "-m", text])
         .args(["-D", "publish", "content-type", "text/plain"])
@@ -101,13 +101,13 @@ fn publish(port: &str, topic: &str, text: &str) {
 }
 
 /// Somebody who is subscribed and waits for so many messages.
-struct Heard {
+pub(crate) struct Heard {
     child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Heard {
-    fn listen(port: &str, filter: &str, count: usize) -> Self {
+    pub(crate) fn listen(port: &str, filter: &str, count: usize) -> Self {
         // Its lines one by one (coreutils): what it says of itself waits in its memory otherwise.
         let mut child = Command::new("stdbuf")
             .args([
@@ -136,7 +136,7 @@ impl Heard {
     }
 
     /// Those that have come, sorted.
-    fn all(mut self) -> Vec<String> {
+    pub(crate) fn all(mut self) -> Vec<String> {
         let lines = self.lines.by_ref().map_while(Result::ok);
         let mut heard: Vec<String> = lines.filter_map(|line| Some(line.strip_prefix("= ")?.to_owned())).collect();
         self.child.wait().expect("it ends");
@@ -145,7 +145,7 @@ impl Heard {
     }
 }
 
-fn ctl(socket: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn ctl(socket: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dunlin"))
         .args(["ctl", "--socket"])
         .arg(socket)
@@ -155,7 +155,7 @@ fn ctl(socket: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Until `dunlin ctl bridges` shows each of these as it is to be.
-fn await_bridges(socket: &Path, wanted: &[(&str, &str)]) -> String {
+pub(crate) fn await_bridges(socket: &Path, wanted: &[(&str, &str)]) -> String {
     let deadline = Instant::now() + LIMIT;
     loop {
         let output = ctl(socket, &["bridges"]);

@@ -12,6 +12,7 @@ mod admin_hosts;
 mod admin_look;
 mod admin_tls;
 mod admin_watch;
+mod bridge_faults;
 mod bridges;
 mod broker;
 mod doctor;

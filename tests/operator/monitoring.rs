@@ -129,6 +129,31 @@ fn promtool_has_nothing_to_say_of_a_scrape_nor_of_the_rules() {
 }
 
 #[test]
+fn prometheus_takes_the_configuration_of_the_document() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md")).expect("it is there");
+    let block = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
+    let directory = std::env::temp_dir().join(format!("dunlin-prometheus-{}", std::process::id()));
+    fs::create_dir_all(&directory).expect("a directory");
+    let key = directory.join("dunlin.key");
+    fs::write(&key, "key").expect("a file");
+    // On this machine nothing is installed.
+    let rules = "/usr/share/doc/dunlin/dashboards/alerts.yml";
+    assert!(block.contains(rules) && block.contains("/etc/prometheus/dunlin.key"), "{block}");
+    let block = block.replace(rules, &format!("{DASHBOARDS}/alerts.yml"));
+    let block = block.replace("/etc/prometheus/dunlin.key", key.to_str().expect("UTF-8"));
+    let path = directory.join("prometheus.yml");
+    fs::write(&path, &block).expect("a file");
+    let told = promtool(&["check", "config", path.to_str().expect("UTF-8")], "").expect("it is a configuration");
+    assert!(told.contains("rules found"), "{told}");
+    fs::write(&path, block.replace("job_name", "job")).expect("a file");
+    assert!(promtool(&["check", "config", path.to_str().expect("UTF-8")], "").is_err(), "it looks");
+    // The rules that say whether it is there go by this name.
+    let rules = fs::read_to_string(format!("{DASHBOARDS}/alerts.yml")).expect("it is there");
+    assert!(block.contains("job_name: dunlin\n") && rules.contains("up{job=\"dunlin\"}"), "{block}");
+    fs::remove_dir_all(directory).expect("it is ours");
+}
+
+#[test]
 fn each_metric_that_a_dashboard_or_a_rule_names_is_scraped_and_each_rule_has_a_test() {
     let whole = Whole::start("named");
     let admin = &whole.admin;

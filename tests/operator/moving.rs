@@ -124,10 +124,11 @@ fn the_commands_of_the_document_bring_a_broker_over() {
     assert!(made.contains("[[bridge]]") && made.contains("127.0.0.1:1\""), "{made}");
 }
 
-/// The scripts of the document, one for each step.
+/// The scripts of the document, one for each step. What is for the package `tests/packages/documents` types.
 fn steps() -> Vec<String> {
     let text = fs::read_to_string(DOCUMENT).expect("it is there");
-    text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+    let steps = text.split("\n## ").find(|section| section.starts_with("Step by step")).expect("there are steps");
+    steps.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
 }
 
 #[test]
@@ -137,8 +138,11 @@ fn the_step_that_copies_users_can_be_done_again_and_without_a_password_file() {
     let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap_or_default());
     let script = format!("set -eu -o pipefail\n{}", steps()[1]);
     for (toml, after) in [
-        ("[auth]\nallow_anonymous = true\n", "[auth]\nallow_anonymous = true\n"),
-        ("[auth]\npassword_file = \"their/passwd\"  # m.conf:1\n", "[auth]\npassword_file = \"users\"  # m.conf:1\n"),
+        ("[auth]\nallow_anonymous = true\n", "[auth]\nallow_anonymous = true\n".to_owned()),
+        (
+            "[auth]\npassword_file = \"their/passwd\"  # m.conf:1\n",
+            format!("[auth]\npassword_file = \"{}/users\"  # m.conf:1\n", directory.display()),
+        ),
     ] {
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(directory.join("their")).expect("a directory");
@@ -152,6 +156,10 @@ fn the_step_that_copies_users_can_be_done_again_and_without_a_password_file() {
             assert!(output.status.success(), "{toml}, round {round}: {output:?}");
             assert_eq!(fs::read_to_string(directory.join("dunlin.toml")).expect("it is there"), after);
         }
+        // A service starts in another directory.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dunlin"));
+        command.args(["--test-config", "--config"]).arg(directory.join("dunlin.toml"));
+        run(command.current_dir("/").env("XDG_STATE_HOME", &directory));
     }
     fs::remove_dir_all(&directory).expect("it is ours");
 }

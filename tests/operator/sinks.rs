@@ -298,3 +298,82 @@ fn files_hold_what_was_published_and_a_batch_is_published_by_one_request() {
     let many: Vec<Value> = (0..1_001).map(|_| json!({"topic": "u"})).collect();
     assert_eq!(admin.ask(&admin.operator, "POST", "/api/v1/publish/batch", Some(json!(many))).status, 400);
 }
+
+#[test]
+fn a_message_that_no_packet_holds_as_a_dead_letter_stops_nothing() {
+    let recorder = Recorder::start(None);
+    let url = recorder.address;
+    let table = |name: &str, topics: &str, more: &str| {
+        format!("[[sink]]\nname = \"{name}\"\ntopics = [\"{topics}\"]\n{more}\n")
+    };
+    let http = |path: &str| format!("[sink.http]\nurl = \"http://{url}/{path}\"");
+    let tables = format!(
+        "[mqtt]\nmax_packet_size = \"2KiB\"\n{}{}{}{}",
+        table("hot", "plant/#", &format!("condition = \"payload.t > 30\"\nformat = \"raw\"\n{}", http("hot"))),
+        table(
+            "again",
+            "again/#",
+            "template = \"{{ payload_text }}{{ payload_text }}\"\n[sink.republish]\ntopic = \"twice\""
+        ),
+        table("twice", "twice", &format!("format = \"raw\"\n{}", http("twice"))),
+        table("dead", "$dead/#", &http("dead")),
+    );
+    let admin = Admin::start("sinks-no-packet", &tables);
+    wait_for_sinks(&admin, 4);
+    publish(&admin, "plant/1", &"x".repeat(2_030));
+    publish(&admin, "plant/1", r#"{"t": 31}"#);
+    publish(&admin, "again/1", &"y".repeat(1_500));
+    publish(&admin, "again/1", "z");
+    let of = |path: &str, requests: &[Recorded]| -> Vec<String> {
+        let ours = requests.iter().filter(|request| request.line.contains(path));
+        ours.map(|request| request.body.clone()).collect()
+    };
+    let requests = recorder.wait_for("all of it comes", |requests| {
+        of("/hot", requests).len() == 1 && of("/twice", requests).len() == 1 && of("/dead", requests).len() == 2
+    });
+    assert_eq!(
+        (of("/hot", &requests), of("/twice", &requests)),
+        (vec![r#"{"t": 31}"#.to_owned()], vec!["zz".to_owned()])
+    );
+    let dead: Vec<Value> =
+        of("/dead", &requests).iter().map(|body| serde_json::from_str(body).expect("JSON")).collect();
+    let of_topic = |topic: &str| dead.iter().find(|letter| letter["topic"] == topic).expect("it is there");
+    let payload = of_topic("$dead/hot")["payload"].as_str().expect("text");
+    assert!(payload.len() > 1_900 && payload.len() < 2_030 && payload.bytes().all(|byte| byte == b'x'), "{payload}");
+    assert!(of_topic("$dead/hot")["properties"].to_string().contains(r#"["truncated","2030"]"#));
+    assert_eq!(of_topic("$dead/again")["payload"], "y".repeat(1_500));
+    wait_until("nothing waits", || {
+        let queued = |name: &str| admin.get(&format!("/api/v1/sinks/{name}"))["queued_messages"].clone();
+        queued("hot") == 0 && queued("again") == 0
+    });
+}
+
+#[test]
+fn a_wrong_path_eats_no_backlog_and_is_not_called_connected() {
+    let recorder = Recorder::start(None);
+    let table = format!(
+        "[[sink]]\nname = \"one\"\ntopics = [\"t/#\"]\nformat = \"raw\"\n[sink.http]\nurl = \"http://{}/secret-path\"\n",
+        recorder.address
+    );
+    let admin = Admin::start("sinks-wrong-path", &table);
+    wait_for_sinks(&admin, 1);
+    recorder.answer(404);
+    for number in 0..5 {
+        publish(&admin, "t/1", &number.to_string());
+    }
+    wait_until("it fails", || admin.get("/api/v1/sinks/one")["failing"] == true);
+    let sink = admin.get("/api/v1/sinks/one");
+    assert_eq!((&sink["dead_letters"], &sink["status"]), (&json!(0), &json!("connecting")), "{sink}");
+    assert!(sink["last_error"].as_str().is_some_and(|error| error.contains("404")), "{sink}");
+    assert!(!sink.to_string().contains("secret-path"), "{sink}");
+    recorder.answer(200);
+    wait_until("all are delivered", || admin.get("/api/v1/sinks/one")["delivered"] == 5);
+    // A batch of which the server takes nothing says nothing of whether it is the right one.
+    recorder.answer(400);
+    publish(&admin, "t/1", "bad");
+    wait_until("nobody is told of it", || {
+        let sink = admin.get("/api/v1/sinks/one");
+        sink["last_error"].as_str().is_some_and(|error| error.contains("nobody is subscribed to $dead/one"))
+    });
+    assert_eq!(admin.get("/api/v1/sinks/one")["queued_messages"], 0);
+}

@@ -1,7 +1,9 @@
 """The Helm chart: what helm makes of it is what Kubernetes takes, and what the broker takes. Run by tests/packages/chart."""
 
+import json
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 import unittest
@@ -96,6 +98,52 @@ class Chart(unittest.TestCase):
             path.write_text(text)
             told = subprocess.run([DUNLIN, "--config", path, "--test-config"], env=environment, capture_output=True, text=True)
         self.assertEqual(told.returncode, 0, told.stderr)
+
+    def test_what_may_be_kept_in_memory_leaves_room_below_the_limit(self):
+        def bytes_of(text):
+            number, unit = re.fullmatch(r"(\d+)([KMG]i)B?", text).groups()
+            return int(number) << {"Ki": 10, "Mi": 20, "Gi": 30}[unit]
+
+        container = only(rendered(), "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
+        environment = {it["name"]: it.get("value") for it in container["env"]}
+        names = ["DUNLIN_SESSION__MAX_QUEUED_MEMORY", "DUNLIN_MQTT__RETAINED_MAX_BYTES"]
+        kept = sum(bytes_of(environment[name]) for name in names)
+        limit = bytes_of(container["resources"]["limits"]["memory"])
+        self.assertLess(kept, limit * 6 // 10)
+        # They are called so.
+        lines = (ROOT / "docs/CONFIGURATION.md").read_text().splitlines()
+        settings = {line.split("`")[1]: line for line in lines if line.startswith("- `")}
+        self.assertIn(names[0], settings["max_queued_memory"])
+        self.assertIn(names[1], settings["retained_max_bytes"])
+
+    def test_people_can_operate_it_without_a_key(self):
+        spec = only(rendered(), "StatefulSet")["spec"]["template"]["spec"]
+        container = spec["containers"][0]
+        environment = {it["name"]: it.get("value") for it in container["env"]}
+        path = pathlib.PurePosixPath(environment["DUNLIN_ADMIN__SOCKET"])
+        # Where dunlin ctl looks by itself.
+        self.assertEqual(path, pathlib.PurePosixPath("/run/dunlin/admin.sock"))
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in spec["volumes"]}
+        self.assertEqual(volumes[mounts[str(path.parent)]]["emptyDir"]["medium"], "Memory")
+
+    def test_notes_say_how_to_operate_it(self):
+        # helm template leaves notes out.
+        command = [HELM, "install", "try", CHART, "--dry-run=client", "--namespace", "iot"]
+        told = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(told.returncode, 0, told.stderr)
+        notes = told.stdout.split("NOTES:")[1]
+        for words in ["exec try-dunlin-0 -- /usr/bin/dunlin ctl kick", "ctl password", "http://127.0.0.1:18083/"]:
+            self.assertIn(words, notes)
+
+    def test_values_have_a_schema(self):
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        # A chart that has this one below it gives it `global`.
+        self.assertEqual(set(schema["properties"]), set(values) | {"global"})
+        for wrong in ["ports: {mqtt: many}", "imgae: {tag: x}", "service: {type: Public}", "image: {tags: x}", "replicas: 2"]:
+            with self.assertRaises(subprocess.CalledProcessError, msg=wrong):
+                rendered(wrong)
 
     def test_the_pod_is_confined_and_asked_how_it_is(self):
         pod = only(rendered(), "StatefulSet")["spec"]["template"]["spec"]

@@ -48,7 +48,7 @@ make_root() {
 make_clean_root() {
     local suite=${DEBIAN_SUITE:-bookworm} kept
     # What the packages depend on, systemd, and what documents use: the machine has no network to fetch it.
-    local packages=adduser,procps,init-system-helpers,systemd,systemd-sysv,dbus,openssl,curl,mosquitto-clients,python3-paho-mqtt,nodejs
+    local packages=adduser,procps,init-system-helpers,systemd,systemd-sysv,dbus,openssl,curl,logrotate,mosquitto-clients,python3-paho-mqtt,nodejs
     kept=$repository_dir/target/debian-root-$suite-$(cksum <<<"$packages" | cut -d ' ' -f 1).tar
     command -v debootstrap >/dev/null || ensure_packages debootstrap
     mkdir -p "$scratch_dir/root"

@@ -80,6 +80,13 @@ impl Authenticator {
         self.waiting.contains_key(&index)
     }
 
+    /// A connection that waits is refused for another reason than a verdict.
+    pub(crate) fn expect_refusal(&mut self, index: usize) {
+        if let Some(waiting) = self.waiting.get_mut(&index) {
+            waiting.may_be_refused = true;
+        }
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.asked.is_empty() && self.waiting.is_empty()
@@ -228,7 +235,7 @@ impl World {
     pub(crate) fn closed_while_waiting(&mut self, index: usize, reason: CloseReason) -> Check {
         let conn = &self.conns[&index];
         let is_right = match reason {
-            CloseReason::Refused => self.check_refusal(index),
+            CloseReason::Refused | CloseReason::Banned => self.check_refusal(index),
             CloseReason::SocketClosed if conn.dropped || conn.half_closed => Ok(()),
             reason => Err(format!("connection {index} is closed before its verdict: {}", reason.label())),
         };

@@ -84,11 +84,25 @@ pub(crate) enum Canary {
     ReplayTwice,
     /// A start takes damage for the end of a log.
     TruncateOnRot,
+    /// Connections do not hear that time has passed: who says nothing stays.
+    NeverTimeOut,
+    /// Every 5th client that goes leaves its place taken.
+    KeepPlace,
+    /// Connections do not hear that a peer sends no more which still reads.
+    ForgetHalfClosed,
+    /// Shards do not hear of access rules.
+    ForgetRules,
+    /// Shards do not hear whom an operator has banned.
+    ForgetBans,
+    /// Clients are asked to go a hundred times as fast as they are to be.
+    HurryDrain,
+    /// Every 5th list of a client's filters lacks its last one.
+    SkipFilter,
 }
 
 impl Canary {
     /// All that break something.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 41] = [
         Self::LoseMeshMessage,
         Self::SwapPublishes,
         Self::ReusePacketId,
@@ -123,6 +137,13 @@ impl Canary {
         Self::SkipInboxOnDisk,
         Self::ReplayTwice,
         Self::TruncateOnRot,
+        Self::NeverTimeOut,
+        Self::KeepPlace,
+        Self::ForgetHalfClosed,
+        Self::ForgetRules,
+        Self::ForgetBans,
+        Self::HurryDrain,
+        Self::SkipFilter,
     ];
 
     /// Whether it is for what comes back after a crash to show it, and for nothing before: the model of the log does not look.
@@ -270,6 +291,18 @@ impl Cage {
         if self.canary == Canary::SkipInPage && !page.is_empty() && self.turn(5) {
             page.pop();
         }
+    }
+
+    /// What of a client's filters an operator does not see.
+    pub(crate) fn skips_filter(&mut self, page: &mut Vec<Box<str>>) {
+        if self.canary == Canary::SkipFilter && !page.is_empty() && self.turn(5) {
+            page.pop();
+        }
+    }
+
+    /// Whether a client that goes leaves its place taken.
+    pub(crate) fn keeps_place(&mut self) -> bool {
+        self.canary == Canary::KeepPlace && self.turn(5)
     }
 
     const fn turn(&mut self, every: u64) -> bool {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::layer;
+use crate::silent::Says;
 use dunlin::codec::Version;
 use dunlin::ids::{ConnectionId, SocketId, Ticket};
 
@@ -14,6 +15,8 @@ pub(crate) enum Owner {
     Client(usize),
     /// One that does not.
     Hostile(usize),
+    /// One that says too little to be a client for long.
+    Silent(Says),
 }
 
 /// Where the broker's end of it is.
@@ -69,6 +72,12 @@ pub(crate) struct Conn {
     pub(crate) stopped: Option<u64>,
     /// What the socket is still being given of an earlier outbox.
     pub(crate) rest: Option<(ConnectionId, VecDeque<u8>)>,
+    /// When the broker accepted it, in milliseconds.
+    pub(crate) taken_in_ms: Option<u64>,
+    /// The step at which its time for CONNECT was first seen to be over.
+    pub(crate) overdue_since: Option<u64>,
+    /// The step at which its shard was told that its peer sends no more.
+    pub(crate) end_told: Option<u64>,
     /// FIN has been sent to the client.
     pub(crate) fin_sent: bool,
     /// The client has dropped it: it reads nothing more, and the broker finds out once `to_broker` is empty.
@@ -96,6 +105,9 @@ impl Conn {
             receiving: Receiving::Nothing,
             stopped: None,
             rest: None,
+            taken_in_ms: None,
+            overdue_since: None,
+            end_told: None,
             fin_sent: false,
             dropped: false,
             half_closed: false,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use dunlin::conn::{Connections, Handover, KeptBuffer, Operation, Peer, ReceiveEnd, ShortSent};
+use dunlin::conn::{Connections, Handover, KeptBuffer, Operation, Peer, ReceiveEnd, RefusedPeer, ShortSent};
 use dunlin::ids::{ConnectionId, ShardId, SocketId, Ticket};
 use dunlin::limits::TURN_BUDGET_BYTES;
 
@@ -78,8 +78,12 @@ impl World {
         self.out.clear();
         let operations: Vec<Operation> = std::iter::from_fn(|| connections.next_operation()).collect();
         let handovers: Vec<(ShardId, Handover)> = connections.handovers().collect();
+        let refused: Vec<RefusedPeer> = connections.refused().collect();
         self.connections[shard] = Some(connections);
         failed?;
+        for refused in refused {
+            self.trace.note(&format!("a peer is refused at shard {shard}: {}", refused.text));
+        }
         for operation in operations {
             self.carry_out(shard, operation)?;
         }
@@ -170,6 +174,8 @@ impl World {
         conn.place = Place::Closed;
         conn.receiving = Receiving::Nothing;
         conn.rest = None;
+        self.ends_in_time(index)?;
+        let conn = self.conns.get_mut(&index).expect("it has not gone");
         if resets {
             conn.to_client.clear();
             self.oracle.stats.aborted += 1;
@@ -278,7 +284,8 @@ impl World {
             return Ok(false);
         }
         let socket = self.sockets[shard].insert(index);
-        self.conns.get_mut(&index).expect("just seen").place = Place::Socket(shard, socket);
+        let conn = self.conns.get_mut(&index).expect("just seen");
+        (conn.place, conn.taken_in_ms) = (Place::Socket(shard, socket), Some(now.ms()));
         self.with(shard, |connections, _| connections.accepted(now, listener, socket, Peer::Unknown))?;
         if self.sockets[shard].slots[socket.slot() as usize].is_some() {
             let receiving = self.conns[&index].receiving;
@@ -293,6 +300,9 @@ impl World {
         let conn = self.conns.get_mut(&index).expect("the caller has it");
         let (Place::Socket(shard, _), Some(id)) = (conn.place, conn.receiving.connection()) else { return Ok(()) };
         conn.receiving = Receiving::Nothing;
+        if self.hides_half_close(index) {
+            return Ok(());
+        }
         self.begin_turn(shard);
         self.with(shard, |connections, told| connections.receive_ended(told, id, ReceiveEnd::PeerGone))?;
         self.end_turn(shard)
@@ -422,7 +432,8 @@ impl World {
     pub(crate) fn keep_time(&mut self, shard: usize) -> Check {
         let now = self.now;
         let connections = self.connections[shard].as_ref().expect("no call is within another");
-        let is_due = connections.next_deadline().is_some_and(|due| due.is_due(now));
+        let hears = self.cage.canary != Canary::NeverTimeOut;
+        let is_due = hears && connections.next_deadline().is_some_and(|due| due.is_due(now));
         if is_due {
             self.receiving = None;
             self.with(shard, |connections, told| connections.handle_deadlines(told))?;

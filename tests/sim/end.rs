@@ -30,6 +30,7 @@ impl World {
                 self.drop_conn(index);
             }
         }
+        self.withdraw_orders()?;
         self.rest(true)?;
         self.oracle.at_rest(&self.counters())?;
         self.nothing_is_on_its_way()?;

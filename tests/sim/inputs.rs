@@ -116,10 +116,14 @@ impl World {
         info: ConnectInfo<'_>,
     ) -> Check {
         let received_from = self.received_from.get(&(shard, connection)).copied();
-        let index = match self.adopting.take().or(received_from).or(self.receiving) {
+        let known = self.adopting.take().or(received_from).or(self.receiving);
+        let awaiting = self.awaiting_place.get_mut();
+        let has_waited = known.is_none_or(|index| awaiting.values().any(|waiting| waiting.contains(&index)));
+        let index = match known {
             Some(index) => index,
             None => self.take_waiting(shard, info.listener_index, connect.client_id)?,
         };
+        self.oracle.stats.waited_for_place += u64::from(has_waited);
         let is_full = self.is_full();
         let conn = self.conns.get_mut(&index).expect("still there");
         conn.at = Some((shard, connection));
@@ -152,7 +156,12 @@ impl World {
             }
         }
         let connect = Connect { receive_maximum: self.cage.receive_maximum(connect.receive_maximum), ..*connect };
-        self.handle(shard, Input::Connect { connection, connect: &connect, info })
+        let is_banned = self.is_banned(connect.client_id);
+        if is_banned {
+            self.authenticator.expect_refusal(index);
+        }
+        self.handle(shard, Input::Connect { connection, connect: &connect, info })?;
+        if is_banned { self.check_ban(index, connect.client_id) } else { Ok(()) }
     }
 
     /// Whether as many clients are connected as may be.
@@ -381,6 +390,7 @@ impl World {
         if self.authenticator.is_waiting(index) {
             return self.sent_while_waiting(index, &packet);
         }
+        self.check_rules(index, &packet)?;
         let Owner::Client(client) = self.conns[&index].owner else { return Ok(()) };
         let mut topic = String::new();
         if let Packet::Publish(publish) = &packet {
@@ -432,11 +442,15 @@ impl World {
         self.out.list.push(Effect::Close { connection, reason });
         let conn = self.conns.get_mut(&index).expect("it had a name");
         conn.left = true;
+        if self.cage.keeps_place() {
+            let _ = self.places.take(conn.listener, None);
+        }
         conn.ended_ms = Some(self.now.ms());
         self.trace.note(&format!("connection {index} of {:?} closed: {}", conn.owner, reason.label()));
         if self.authenticator.is_waiting(index) {
             return self.closed_while_waiting(index, reason);
         }
+        self.note_asked_to_go(shard, index, reason)?;
         if let Owner::Client(client) = self.conns[&index].owner {
             let keep_alive = self.plan.clients[client].keep_alive_s > 0;
             return self.oracle.closed(client, index, reason, keep_alive);

@@ -77,12 +77,12 @@ impl World {
     }
 
     /// The answer to a command that is answered at once.
-    fn command(&mut self, shard: usize, command: Command) -> Result<Reply, String> {
+    pub(crate) fn command(&mut self, shard: usize, command: Command) -> Result<Reply, String> {
         let request = self.begin_command(shard, command)?;
         self.operator.replies.remove(&request).ok_or_else(|| format!("shard {shard} does not answer {request:?}"))
     }
 
-    fn begin_command(&mut self, shard: usize, command: Command) -> Result<RequestId, String> {
+    pub(crate) fn begin_command(&mut self, shard: usize, command: Command) -> Result<RequestId, String> {
         self.operator.requests += 1;
         let request = RequestId(self.operator.requests);
         self.trace.note(&format!("operator to shard {shard}: {command:?}"));
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    fn clients_of(&self, shard: usize) -> BTreeSet<usize> {
+    pub(crate) fn clients_of(&self, shard: usize) -> BTreeSet<usize> {
         let is_here =
             |&client: &usize| ShardId::owner_of(&self.clients[client].plan.name, self.shards.len()).index() == shard;
         self.oracle.sessions.keys().copied().filter(is_here).collect()

@@ -39,6 +39,7 @@ impl World {
                 let reads = match conn.owner {
                     Owner::Client(_) => true,
                     Owner::Hostile(hostile) => self.hostiles[hostile].reads,
+                    Owner::Silent(_) => true,
                 };
                 reads && !conn.dropped && (!conn.to_client.is_empty() || conn.is_at_end())
             })
@@ -180,7 +181,7 @@ impl World {
         Conn::new(owner, version, shard, u8::from(is_layered) + self.authenticator.listener(self.plan.asks))
     }
 
-    fn add_conn(&mut self, conn: Conn) -> usize {
+    pub(crate) fn add_conn(&mut self, conn: Conn) -> usize {
         self.next_conn += 1;
         self.conns.insert(self.next_conn, conn);
         self.next_conn

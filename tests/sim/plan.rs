@@ -28,6 +28,10 @@ pub(crate) struct Plan {
     pub(crate) asks: bool,
     /// An operator disconnects clients and publishes, and does not just look.
     pub(crate) operated: bool,
+    /// Some peers say nothing, or too little.
+    pub(crate) silents: bool,
+    /// An operator has rules, profiles and bans, empties shards, and reads every kind of list.
+    pub(crate) orders: bool,
     /// Some limit is so low that messages may be dropped: what is missing must then be counted.
     pub(crate) tight: bool,
     /// Everything happens within seconds: nothing expires, and fights for a client id are fierce.
@@ -115,6 +119,8 @@ impl Plan {
             layered: edge.percent(40),
             asks: edge.percent(30),
             operated: edge.percent(40),
+            silents: Rng::new(rng.clone().next() ^ 0x51e7).percent(40),
+            orders: Rng::new(rng.clone().next() ^ 0x04de).percent(40),
             settings,
             mesh_channel: rng.between(1, 16),
             mesh_pause: rng.between(8, 64),

@@ -28,8 +28,10 @@ use crate::edge::Sockets;
 use crate::hostile::Hostile;
 use crate::operator::Operator;
 use crate::oracle::{Check, Oracle};
+use crate::orders::{Orders, profiles, rules};
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::silent::{CONNECT_TIMEOUT_S, SilentPeers};
 use crate::trace::Trace;
 
 /// One direction between two shards, in batches of one message.
@@ -74,6 +76,8 @@ pub(crate) struct World {
     /// Connections of all shards, as they count them.
     pub(crate) connections_count: Arc<AtomicU32>,
     pub(crate) handovers_counts: Arc<[AtomicU32]>,
+    /// Those of each listener, without a layer and with one.
+    listener_counts: Vec<[Arc<AtomicU32>; 2]>,
     pub(crate) channels: Vec<Vec<Channel>>,
     pub(crate) stores: Vec<Store>,
     /// Connections whose CONNACK waits for its shard's store, and the packet.
@@ -92,6 +96,10 @@ pub(crate) struct World {
     pub(crate) bodies: Bodies,
     pub(crate) authenticator: Authenticator,
     pub(crate) operator: Operator,
+    pub(crate) orders: Orders,
+    pub(crate) silents: SilentPeers,
+    /// Of the process that runs, for clients.
+    pub(crate) places: Arc<Places>,
     /// Topic aliases that the broker gave out, by connection.
     pub(crate) aliases: BTreeMap<(usize, u16), String>,
     /// Topic aliases of clients, by connection.
@@ -130,6 +138,7 @@ impl World {
             received_from: BTreeMap::new(),
             connections_count: Arc::default(),
             handovers_counts: Arc::default(),
+            listener_counts: Vec::new(),
             rng,
             edge_rng: Rng::new(!seed),
             now,
@@ -149,6 +158,9 @@ impl World {
             authenticator: Authenticator::new(seed),
             bodies: Bodies::new(seed),
             operator: Operator::new(seed),
+            orders: Orders::new(seed),
+            silents: SilentPeers::new(seed),
+            places: Arc::new(Places::unlimited()),
             aliases: BTreeMap::new(),
             aliases_in: BTreeMap::new(),
             plan,
@@ -164,10 +176,13 @@ impl World {
     /// A process begins: with what was read back, if it has disks.
     pub(crate) fn begin_process(&mut self, opened: Option<(Opened, BTreeMap<usize, u64>)>) -> Check {
         let (seed, now, count) = (self.seed, self.now, self.plan.settings.shards);
-        let places = Arc::new(Places::new(self.plan.connections_max, []));
+        self.places = Arc::new(Places::new(self.plan.connections_max, []));
         let last_stamp_ns = opened.as_ref().map_or(0, |(opened, _)| opened.last_stamp_ns);
         let process = ProcessContext {
-            places,
+            places: Arc::clone(&self.places),
+            rules: self.plan.orders.then(rules),
+            tells_clients_apart: self.plan.orders,
+            profiles: self.plan.orders.then(profiles),
             listeners: self.listeners.clone().into(),
             stamps: StampClock::new(now, last_stamp_ns),
             ..ProcessContext::new(self.plan.settings.clone(), seed, now)
@@ -179,6 +194,7 @@ impl World {
         self.shards = (0..count).map(|n| Shard::new(ShardId(n as u8), &process, now, start(n))).collect();
         self.fresh_index_bytes = self.shards[0].holdings().index_bytes;
         self.connections_count = Arc::new(AtomicU32::new(0));
+        self.listener_counts = self.listeners.iter().map(|_| [(); 2].map(|()| Arc::default())).collect();
         self.handovers_counts = (0..count).map(|_| AtomicU32::new(0)).collect();
         self.connections = (0..count).map(|own| Some(self.begin_connections(own, &process.settings))).collect();
         self.sockets = (0..count).map(|_| Sockets::default()).collect();
@@ -196,6 +212,7 @@ impl World {
         self.authenticator.forget();
         self.bodies.begin(count);
         self.operator.forget();
+        self.orders.forget();
         match opened {
             Some((opened, serials)) => self.hand_over_logs(opened.logs, &serials),
             None => Ok(()),
@@ -213,9 +230,9 @@ impl World {
             settings: Arc::clone(settings),
             instance: self.seed,
         });
-        for listener in &self.listeners {
-            connections.add_listener(Arc::clone(listener), Arc::default(), ListenerLayers::None);
-            connections.add_listener(Arc::clone(listener), Arc::default(), ListenerLayers::Inverting);
+        for (listener, [plain, inverting]) in self.listeners.iter().zip(&self.listener_counts) {
+            connections.add_listener(Arc::clone(listener), Arc::clone(plain), ListenerLayers::None);
+            connections.add_listener(Arc::clone(listener), Arc::clone(inverting), ListenerLayers::Inverting);
         }
         connections
     }
@@ -247,6 +264,8 @@ impl World {
         self.somebody_decides()?;
         self.some_bodies_come()?;
         self.operator_acts()?;
+        self.operator_orders()?;
+        self.silent_peers_act();
         self.disks_misbehave()?;
         self.something_breaks()?;
         self.remove_finished();
@@ -266,6 +285,7 @@ impl World {
             let is_at_it = self.shards.iter().any(|shard| shard.holdings().ended_sessions > 0);
             self.oracle.stats.taking_down += u64::from(is_at_it);
         }
+        self.check_patience()?;
         self.check()
     }
 
@@ -384,6 +404,10 @@ impl World {
         let open =
             self.conns.values().filter(|conn| matches!(conn.place, Place::Socket(..) | Place::Between(_))).count();
         let counted = self.connections_count.load(Ordering::Relaxed);
+        let by_listener: u32 = self.listener_counts.iter().flatten().map(|count| count.load(Ordering::Relaxed)).sum();
+        if by_listener != counted {
+            return Err(format!("{counted} connections are counted, and {by_listener} by their listeners"));
+        }
         if counted as usize != open {
             return Err(format!("{counted} connections are counted, and there are {open}"));
         }
@@ -394,6 +418,7 @@ impl World {
         if let Some((index, _)) = stopped {
             return Err(format!("receiving from connection {index} was stopped and never resumed"));
         }
+        self.check_places()?;
         let kept_max = self.plan.mesh_pause + TURN_MESSAGES;
         for (from, channels) in self.channels.iter().enumerate() {
             if let Some(channel) = channels.iter().find(|channel| channel.kept.len() > kept_max) {
@@ -430,7 +455,12 @@ impl World {
 /// Clients that are let in by the first are admitted; about those of the second somebody is asked.
 fn listeners() -> Vec<Arc<ListenerSettings>> {
     let listener = |(name, policy): (&str, Policy)| {
-        Arc::new(ListenerSettings { name: name.into(), policy, connect_timeout_s: 10, ..ListenerSettings::default() })
+        Arc::new(ListenerSettings {
+            name: name.into(),
+            policy,
+            connect_timeout_s: CONNECT_TIMEOUT_S,
+            ..ListenerSettings::default()
+        })
     };
     [("admits", Policy::Admit), ("asks", Policy::Ask)].map(listener).into()
 }
@@ -442,7 +472,7 @@ pub(crate) const UNIX_MS_AT_ZERO: u64 = 1_700_000_000_000;
 const LONG_US: usize = 5_000_000;
 
 /// Steps within which a stopped receive goes on: what was deferred is handled a turn at a time, and turns are by chance.
-const RESUME_STEPS: u64 = 2_000;
+pub(crate) const RESUME_STEPS: u64 = 2_000;
 
 /// Messages that one turn may add for one other shard to those that had its shard paused: an info's packets.
 const TURN_MESSAGES: usize = 4_096;

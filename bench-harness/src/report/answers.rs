@@ -1,4 +1,4 @@
-//! What a user asks first, answered from a summary: the marked places of PERFORMANCE.md and README.md.
+//! What a user asks first, answered from a summary: the marked places of PERFORMANCE.md, README.md and docs/CAPACITY.md.
 //!
 //! Each is a short table: dunlin, the broker that everybody knows, and the best of the others, as medians. Where the ranges of
 //! dunlin and the best other overlap, the row shows them: a median alone would claim what the rounds do not say.

@@ -2,7 +2,7 @@
 //!
 //! Owns nothing but the way from values to text: what is shown is what the summary holds. Two ways lead out, and they are
 //! kept apart so that a run on somebody's machine changes no promise: `report` writes what was measured that day
-//! (`docs/measurements/DATE.md` and its plots), `adopt` takes one such day over into PERFORMANCE.md and README.md. `check`
+//! (`docs/measurements/DATE.md` and its plots), `adopt` takes one such day over into PERFORMANCE.md, README.md and docs/CAPACITY.md. `check`
 //! says what of it no longer agrees.
 
 mod answers;
@@ -24,7 +24,7 @@ const MEASUREMENTS: &str = "docs/measurements";
 /// One file a plot and day; pages link to them.
 const PLOTS: &str = "docs/plots";
 /// Documents that take over the figures of one day.
-const ADOPTERS: [&str; 2] = ["PERFORMANCE.md", "README.md"];
+const ADOPTERS: [&str; 3] = ["PERFORMANCE.md", "README.md", "docs/CAPACITY.md"];
 /// What a new day begins with.
 const TEMPLATE: &str = include_str!("measurement.template");
 
@@ -72,7 +72,7 @@ pub(crate) fn check(options: &CheckOptions) -> Result<(), String> {
     }
     Err(format!(
         "not what docs/measurements says: {}\n`bench-harness report --redraw --date DATE` writes a day anew, `bench-harness \
-         adopt --date DATE` PERFORMANCE.md and README.md",
+         adopt --date DATE` PERFORMANCE.md, README.md and docs/CAPACITY.md",
         stale.join(", ")
     ))
 }
@@ -138,7 +138,7 @@ fn adopted(root: &Path, date: &str) -> Result<Vec<File>, String> {
 
 /// The day that the first adopter names.
 fn adopted_date(root: &Path) -> Result<String, String> {
-    let [first, _] = ADOPTERS;
+    let [first, ..] = ADOPTERS;
     let text = std::fs::read_to_string(root.join(first)).map_err(|error| format!("{first}: {error}"))?;
     let folder = format!("{MEASUREMENTS}/");
     let named = text.split(&folder).skip(1).filter_map(|rest| rest.split_once(".md"));

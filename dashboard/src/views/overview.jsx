@@ -115,7 +115,7 @@ const took = (ms) => (ms === null || ms === undefined ? "–" : ms < 1000 ? `${N
 function acknowledged(columns) {
   if (!columns || columns.at_ms.length === 0) return { value: "–", more: "Looking…" };
   const at = lastKnown(columns.ack_most_ms);
-  if (at === undefined) return { value: "–", more: "none timed in the last hour: one message of 64 is" };
+  if (at === undefined) return { value: "–", more: "none timed in the last hour; one message of 64 is timed" };
   const agoMs = columns.at_ms.at(-1) - columns.at_ms[at];
   return { value: took(columns.ack_most_ms[at]), more: `99 of 100; half within ${took(columns.ack_half_ms[at])}${agoMs > 0 ? `; ${span(agoMs)} ago` : ""}` };
 }
@@ -127,7 +127,7 @@ const sumOf = (dropped) => dropped.reduce((sum, { messages }) => sum + messages,
 function Plots({ columns }) {
   const times = useMemo(() => columns.at_ms.map((ms) => ms / 1000), [columns.at_ms]);
   const whole = known((value) => compact(Math.round(value * 10) / 10));
-  if (times.length === 0) return <p class="empty">The first sample comes within ten seconds.</p>;
+  if (times.length < 2) return <p class="empty">The plots begin with two samples, within fifteen seconds.</p>;
   const plot = (title, format, ...series) => (
     <Plot title={title} format={format} isBytes={format === bytes} times={times} series={series.map(([name, column, tone]) => ({ name, tone, values: columns[column] }))} />
   );

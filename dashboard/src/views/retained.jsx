@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { ask, path } from "../api.js";
 import { bytes, moment, plural } from "../format.js";
 import { rememberQuery, usePages, useSettled } from "../hooks.js";
-import { ActionButton, Field, Heading, Name, Pager, Payload, PayloadForms, ProblemNote, Properties, SEARCH_GOES_ON, Table } from "../ui.jsx";
+import { ActionButton, Field, Heading, Name, Pager, Payload, PayloadForms, ProblemNote, Properties, hasProperties, SEARCH_GOES_ON, Table } from "../ui.jsx";
 
 const ROWS = 50;
 // A topic name is a filter of itself alone: none has a wildcard.
@@ -48,10 +48,11 @@ export function Retained({ query }) {
         keyOf={(row) => row.topic}
         columns={[
           { title: "Topic", cell: (row) => <Name text={row.topic} full /> },
-          { title: "Value", cell: (row) => <><Payload message={row} form={form} /><Properties message={row} /></> },
+          { title: "Value", cell: (row) => <Payload message={row} form={form} /> },
           { title: "Size", number: true, wide: true, cell: (row) => bytes(row.payload_bytes) },
           { title: "QoS", number: true, wide: true, cell: (row) => row.qos },
           { title: "Ends", wide: true, cell: (row) => (row.expires_at_ms ? moment(row.expires_at_ms) : "never") },
+          { title: "Properties", wide: true, cell: (row) => (hasProperties(row) ? <Properties message={row} /> : "–") },
           {
             title: "Actions",
             buttons: true,
@@ -73,7 +74,7 @@ export function Retained({ query }) {
                 />
               ),
           },
-        ].filter((column) => column.title !== "Actions" || pages.rows.length > 0)}
+        ].filter((column) => column.title !== "Properties" || pages.rows.some(hasProperties))}
       />
       <Pager pages={pages} what="retained messages" />
     </>

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { path } from "../api.js";
 import { count } from "../format.js";
 import { placeOf, rememberQuery, usePages, useSettled } from "../hooks.js";
-import { Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, SEARCH_GOES_ON, State, Table } from "../ui.jsx";
+import { Badge, Choice, ClientLink, Field, Heading, Name, Pager, ProblemNote, SEARCH_GOES_ON, State, Table } from "../ui.jsx";
 
 const KINDS = [
   ["topic", "Who gets this topic"],
@@ -63,7 +63,7 @@ function Audience({ query }) {
         keyOf={(row) => JSON.stringify([row.client_id, row.filter])}
         columns={[
           { title: "Client id", cell: (row) => <ClientLink id={row.client_id} /> },
-          { title: "Filter", cell: (row) => <Name text={row.filter} full /> },
+          { title: "Filter", cell: (row) => <><Name text={row.filter} full /> {row.may_receive === false && <Badge kind="warn">Rules withhold it</Badge>}</> },
           { title: "QoS", number: true, cell: (row) => row.qos },
           { title: "State", wide: true, cell: (row) => <State connected={row.connected} /> },
           { title: "Options", wide: true, cell: subscriptionOptions },

@@ -4,6 +4,7 @@ mod link;
 mod link_stream;
 mod map;
 mod membership;
+mod node;
 mod owner;
 mod reader;
 mod script;

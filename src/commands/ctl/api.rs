@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::http::agent;
-use super::super::way::{Answered, Asked, Way};
+use super::super::way::{Answered, AskError, Asked, Way};
 
 /// Most bytes of an answer that are read.
 const ANSWER_MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -41,6 +41,12 @@ pub(super) enum ApiError {
     /// Nobody answers.
     #[error("{0}: {1}; is the broker running, with an admin server? --url and --socket name other places")]
     Unreachable(String, String),
+    /// The path is root's and the broker's.
+    #[error(
+        "{0}: root and the broker's user alone may ask there: run it with sudo, or give an API key by --key-file or DUNLIN_CTL_KEY \
+         (dunlin passwd --admin --api-key makes one)"
+    )]
+    Denied(String),
     /// It has answered that it cannot be.
     #[error("{detail} (HTTP {status}){remedy}")]
     Refused {
@@ -179,7 +185,10 @@ impl Api {
 
     fn ask(&self, method: &str, path: &str, body: Option<String>) -> Result<Answered, ApiError> {
         let asked = Asked { method, path, key: self.key.as_deref(), body };
-        self.way.ask(&asked).map_err(|error| ApiError::Unreachable(self.way.name(), error))
+        self.way.ask(&asked).map_err(|error| match error {
+            AskError::Denied => ApiError::Denied(self.way.name()),
+            AskError::Failed(words) => ApiError::Unreachable(self.way.name(), words),
+        })
     }
 
     fn read(&self, method: &str, path: &str, body: Option<String>) -> Result<Value, ApiError> {

@@ -24,6 +24,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use serde_json::{Value, json};
 
+use super::way::is_closed_to_us;
 use crate::config::Exit;
 use api::{Api, ApiError, ServerPlace};
 use operate::OperateCommand;
@@ -36,7 +37,7 @@ pub(super) struct CtlArguments {
     #[arg(long, env = "DUNLIN_CTL_URL", global = true)]
     url: Option<String>,
 
-    /// The path at which it listens, where root and the broker's user need no key; /run/dunlin/admin.sock where that is there and no URL is given
+    /// The path at which it listens, where root and the broker's user need no key; /run/dunlin/admin.sock where that is there and no URL is given, and whoever has a key need not be one of them
     #[arg(long, value_name = "PATH", env = "DUNLIN_CTL_SOCKET", global = true)]
     socket: Option<PathBuf>,
 
@@ -245,16 +246,17 @@ fn both(names: &str) -> clap::Error {
     CtlArguments::command().error(ErrorKind::ArgumentConflict, text)
 }
 
-/// Where systemd has the broker's directory for such things.
-const USUAL_SOCKET: &str = "/run/dunlin/admin.sock";
+/// Where systemd has the broker's directory for such things, and where the container image has its volume.
+const USUAL_SOCKETS: [&str; 2] = ["/run/dunlin/admin.sock", "/var/lib/dunlin/admin.sock"];
 const USUAL_URL: &str = "http://127.0.0.1:18083";
 
 fn run_with(arguments: &CtlArguments, key: Option<String>) -> Result<(), ApiError> {
-    let usual = Path::new(USUAL_SOCKET);
-    let place = match (&arguments.url, &arguments.socket) {
+    let usual = USUAL_SOCKETS.iter().map(Path::new).find(|path| path.exists());
+    // Who has a key need not be root. Without one the path says what is missing.
+    let usual = usual.filter(|path| key.is_none() || !is_closed_to_us(path));
+    let place = match (&arguments.url, arguments.socket.as_deref().or(usual)) {
         (Some(url), _) => ServerPlace::Url(url, arguments.cafile.as_deref()),
         (None, Some(path)) => ServerPlace::Path(path),
-        (None, None) if usual.exists() => ServerPlace::Path(usual),
         (None, None) => ServerPlace::Url(USUAL_URL, arguments.cafile.as_deref()),
     };
     if let CtlCommand::Operate(OperateCommand::Trace(trace)) = &arguments.command

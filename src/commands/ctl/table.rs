@@ -71,6 +71,7 @@ pub(super) fn subscriptions(list: &Value) -> String {
             ("CLIENT", |row| plain(&row["client_id"])),
             ("CONNECTED", |row| if row["connected"] == true { "yes".into() } else { "no".into() }),
             ("QOS", |row| plain(&row["qos"])),
+            ("HEARS", |row| if row["may_receive"] == false { "no: rules".into() } else { "yes".into() }),
             ("FILTER", |row| plain(&row["filter"])),
         ],
     )

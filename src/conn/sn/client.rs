@@ -41,6 +41,8 @@ pub enum SnEnd {
 pub struct SnRenewal {
     /// Its keep alive, or how long it sleeps.
     pub keep_alive_s: Option<u16>,
+    /// It is how long it sleeps.
+    pub sleeps: bool,
     /// `None` leaves its will as it is.
     pub will: Option<SnWillChange>,
 }
@@ -133,6 +135,8 @@ pub struct SnClient {
     pub(super) clean_session: bool,
     /// It has sent CONNECT once more while it was connected, and was asked about its will. All else goes on meanwhile.
     pub(super) is_resuming: bool,
+    /// Until when its CONNECT may come again, because its client has not heard the answer; nothing else has come since.
+    pub(super) new_until: Option<Deadline>,
     /// It has only published, without connecting.
     pub(super) is_publisher: bool,
     /// As CONNECT said.
@@ -165,6 +169,7 @@ impl SnClient {
             state: SnState::AwaitingConnAck,
             clean_session: connect.flags.clean_session,
             is_resuming: false,
+            new_until: None,
             is_publisher: false,
             duration_s: connect.duration_s,
             next_msg_id: 0,
@@ -197,9 +202,15 @@ impl SnClient {
 
     /// CONNECT is complete: the shard hears it, or what changes.
     pub(super) fn finish_connect(&mut self, turn: SnTurn<'_>, will: Option<(SnFlags, &str, &[u8])>, out: &mut SnOut) {
+        // A client without a keep alive would have its place for ever: no connection breaks when it is gone.
+        let keep_alive_s = match self.duration_s {
+            0 if !self.is_publisher => turn.settings.sn_keep_alive_s,
+            duration_s => duration_s,
+        };
         if self.is_resuming {
+            self.topics.forget_told();
             let renewal = out.renewal_mut();
-            renewal.keep_alive_s = Some(self.duration_s);
+            renewal.keep_alive_s = Some(keep_alive_s);
             renewal.will = will.map(|(flags, topic, payload)| SnWillChange::Whole(flags, topic.into(), payload.into()));
             self.is_resuming = false;
             self.state = SnState::Active;
@@ -210,7 +221,7 @@ impl SnClient {
         self.state = SnState::AwaitingConnAck;
         let datagram_max_bytes = u32::from(turn.settings.sn_datagram_max_bytes);
         Connect {
-            keep_alive_s: self.duration_s,
+            keep_alive_s,
             session_expiry_s: if self.clean_session { 0 } else { u32::MAX },
             receive_maximum: 1,
             // So a PUBLISH that fits it fits a datagram, and so does the REGISTER of its topic.

@@ -16,6 +16,7 @@ use crate::settings::is_topic_name;
 impl SnClient {
     /// A message has come from the client.
     pub fn handle(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
+        self.new_until = None;
         match self.state {
             SnState::AwaitingWill | SnState::AwaitingConnAck => {
                 self.handle_before_connack(turn, message, out);
@@ -67,6 +68,12 @@ impl SnClient {
                 }
                 Reconnect::GoesOn
             }
+            // Its CONNACK was lost, or a copy was late: nothing has been heard of it since that it would lose.
+            SnState::Active if self.is_copy(turn, &connect) => {
+                out.is_alive = true;
+                out.send(&SnMessage::ConnAck { code: ReturnCode::Accepted });
+                Reconnect::GoesOn
+            }
             SnState::Active | SnState::Asleep | SnState::Awake if connect.flags.clean_session => Reconnect::Anew,
             // It may be a late copy, which its client does not know of: until it is answered, everything goes on as before.
             SnState::Active | SnState::Asleep | SnState::Awake => {
@@ -80,6 +87,13 @@ impl SnClient {
                 Reconnect::GoesOn
             }
         }
+    }
+
+    /// Whether a CONNECT with CleanSession is the one that the client is connected by, sent again.
+    fn is_copy(&self, turn: SnTurn<'_>, connect: &SnConnect<'_>) -> bool {
+        let is_new = self.new_until.is_some_and(|until| !until.is_due(turn.now));
+        let is_clean = connect.flags.clean_session && self.clean_session;
+        is_new && is_clean && !connect.flags.will && connect.duration_s == self.duration_s
     }
 
     fn handle_before_connack(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
@@ -103,7 +117,14 @@ impl SnClient {
     /// An answer in the dialogue about a will.
     fn handle_will(&mut self, turn: SnTurn<'_>, message: &SnMessage<'_>, out: &mut SnOut) {
         match (self.asked_will_msg(), message) {
-            (false, SnMessage::WillTopic(None)) => self.finish_connect(turn, None, out),
+            (false, SnMessage::WillTopic(None)) => {
+                let has_one_before = self.is_resuming;
+                self.finish_connect(turn, None, out);
+                // Asked, it has said that it has none (MQTT-SN 1.2, 5.4.7); without the question the one before stays (6.3).
+                if has_one_before {
+                    out.renewal_mut().will = Some(SnWillChange::Delete);
+                }
+            }
             (false, SnMessage::WillTopic(Some((flags, topic)))) => {
                 if flags.qos.is_none() || !is_topic_name(topic) {
                     out.send(&SnMessage::ConnAck { code: ReturnCode::NotSupported });
@@ -236,9 +257,16 @@ impl SnClient {
             return;
         }
         if code == ReturnCode::Congestion {
-            return; // it is sent again when its time has come
+            return self.wait_for_client(turn, (msg_id, is_publish), out);
         }
-        let Some(sent) = self.acknowledged(msg_id, is_publish) else { return };
+        let Some(sent) = self.acknowledged(msg_id, is_publish) else {
+            // Of QoS 0 nothing is kept: the next one is told the id before.
+            out.is_alive = true;
+            if code == ReturnCode::InvalidTopicId {
+                self.topics.forget(topic_id);
+            }
+            return;
+        };
         let kind = if sent.kind == SentKind::Publish(Qos::ExactlyOnce) { AckKind::PubRec } else { AckKind::PubAck };
         let reason = match (code, kind) {
             (ReturnCode::Accepted, AckKind::PubAck) => ReasonCode::Success,
@@ -261,17 +289,17 @@ impl SnClient {
 
     fn handle_regack(&mut self, turn: SnTurn<'_>, msg_id: u16, code: ReturnCode, out: &mut SnOut) {
         out.is_alive = true;
-        if code == ReturnCode::Congestion {
-            return; // it is told again when its time has come
-        }
         let is_register = |kind| matches!(kind, SentKind::Register { .. });
+        if code == ReturnCode::Congestion {
+            return self.wait_for_client(turn, (msg_id, is_register), out);
+        }
         let Some(sent) = self.acknowledged(msg_id, is_register) else { return };
         let SentKind::Register { topic_id } = sent.kind else { return };
         if code == ReturnCode::Accepted {
             self.topics.confirm(topic_id);
             self.send_again_with(turn, topic_id, out);
         } else {
-            self.drop_first_waiting(out);
+            self.drop_first_of(topic_id, out);
         }
         self.send_waiting(turn, out);
     }
@@ -377,7 +405,8 @@ impl SnClient {
         }
         if let Some(duration_s) = duration_s.filter(|duration_s| *duration_s > 0) {
             self.state = SnState::Asleep;
-            out.renewal_mut().keep_alive_s = Some(duration_s);
+            let renewal = out.renewal_mut();
+            (renewal.keep_alive_s, renewal.sleeps) = (Some(duration_s), true);
             return;
         }
         self.silence();

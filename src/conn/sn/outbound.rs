@@ -79,6 +79,8 @@ impl SnClient {
     fn send_connack(&mut self, turn: SnTurn<'_>, connack: &ConnAck<'_>, out: &mut SnOut) {
         let code = return_code(connack.reason);
         self.state = if code == ReturnCode::Accepted { SnState::Active } else { SnState::Ended };
+        let repeats_s = u32::from(turn.settings.sn_retry_s) * u32::from(turn.settings.sn_retries);
+        self.new_until = Some(turn.now.after_s(repeats_s));
         if !self.is_publisher {
             out.send(&SnMessage::ConnAck { code });
         }
@@ -122,9 +124,7 @@ impl SnClient {
         let Some(packet) = self.under_way.as_deref_mut().and_then(|under_way| under_way.waiting.pop_front()) else {
             return false;
         };
-        let framed = frame::next(&packet, u32::MAX).ok().flatten();
-        let publish = framed.and_then(|(framed, _)| Publish::decode(framed, Version::V5, Side::Client).ok());
-        let Some(publish) = publish else { return true };
+        let Some(publish) = waiting_publish(&packet) else { return true };
         let is_sent = self.send_publish(turn, &publish, out);
         let under_way = self.under_way_mut();
         if is_sent {
@@ -151,7 +151,7 @@ impl SnClient {
                 return false;
             }
             Naming::Full => {
-                give_up(publish, out);
+                give_up((publish.qos, publish.packet_id.map_or(0, std::num::NonZeroU16::get)), out);
                 return true;
             }
         };
@@ -192,29 +192,41 @@ impl SnClient {
         true
     }
 
-    /// The client does not take the topic of the message that waits first.
-    pub(super) fn drop_first_waiting(&mut self, out: &mut SnOut) {
+    /// The client does not take an id: the message that it was told for is given up. That is one that was sent with it, or else the first
+    /// that waits, if it is on that topic.
+    pub(super) fn drop_first_of(&mut self, topic_id: u16, out: &mut SnOut) {
+        let name = self.topics.name_of(topic_id).map(Box::<str>::from);
         let Some(under_way) = self.under_way.as_deref_mut() else { return };
-        let Some(packet) = under_way.waiting.pop_front() else { return };
-        under_way.waiting_bytes = under_way.waiting_bytes.saturating_sub(packet.len() as u32);
-        let framed = frame::next(&packet, u32::MAX).ok().flatten();
-        if let Some(Ok(publish)) = framed.map(|(framed, _)| Publish::decode(framed, Version::V5, Side::Client)) {
-            give_up(&publish, out);
+        if let Some(at) = under_way.unacknowledged.iter().position(|sent| sent.names(topic_id)) {
+            let sent = under_way.unacknowledged.remove(at);
+            let qos = if let SentKind::Publish(qos) = sent.kind { qos } else { Qos::AtMostOnce };
+            return give_up((qos, sent.msg_id), out);
         }
+        let first = under_way.waiting.front().and_then(|packet| waiting_publish(packet));
+        let Some(publish) = first.filter(|publish| name.is_some_and(|name| *publish.topic == *name)) else { return };
+        let of = (publish.qos, publish.packet_id.map_or(0, std::num::NonZeroU16::get));
+        if let Some(packet) = under_way.waiting.pop_front() {
+            under_way.waiting_bytes = under_way.waiting_bytes.saturating_sub(packet.len() as u32);
+        }
+        give_up(of, out);
     }
 }
 
+/// What waits, which the shard has sent.
+fn waiting_publish(packet: &[u8]) -> Option<Publish<'_>> {
+    let (framed, _) = frame::next(packet, u32::MAX).ok().flatten()?;
+    Publish::decode(framed, Version::V5, Side::Client).ok()
+}
+
 /// A message cannot be sent; its session is told that it is done with.
-fn give_up(publish: &Publish<'_>, out: &mut SnOut) {
+fn give_up((qos, msg_id): (Qos, u16), out: &mut SnOut) {
     out.dropped += 1;
-    let kind = match publish.qos {
+    let kind = match qos {
         Qos::AtMostOnce => return,
         Qos::AtLeastOnce => AckKind::PubAck,
         Qos::ExactlyOnce => AckKind::PubRec,
     };
-    if let Some(packet_id) = publish.packet_id {
-        ack(kind, packet_id.get(), ReasonCode::ImplementationSpecificError, out);
-    }
+    ack(kind, msg_id, ReasonCode::ImplementationSpecificError, out);
 }
 
 /// What a reason of MQTT 5.0 is in MQTT-SN.

@@ -4,6 +4,7 @@ use super::client::{SnClient, SnEnd, SnOut, SnState, SnTurn};
 use super::message::{SnMessage, TopicRef};
 use super::under_way::{SentKind, Unacknowledged};
 use crate::ids::PacketId;
+use crate::limits::SN_WAIT_S;
 
 impl SnClient {
     /// Notes that the latest datagram waits for an acknowledgement.
@@ -58,6 +59,21 @@ impl SnClient {
             sent.mark_dup();
             sent.due = due;
             out.send_again(&sent.datagram);
+        }
+    }
+
+    /// The client says that it can take a message later. It has answered: it is not on the way to being lost.
+    pub(super) fn wait_for_client(
+        &mut self,
+        turn: SnTurn<'_>,
+        (msg_id, is_for): (u16, impl Fn(SentKind) -> bool),
+        out: &mut SnOut,
+    ) {
+        out.is_alive = true;
+        let Some(under_way) = self.under_way.as_deref_mut() else { return };
+        let sent = under_way.unacknowledged.iter_mut().find(|sent| sent.msg_id == msg_id && is_for(sent.kind));
+        if let Some(sent) = sent {
+            (sent.tries, sent.due) = (0, turn.now.after_s(SN_WAIT_S));
         }
     }
 

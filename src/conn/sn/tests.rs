@@ -8,7 +8,9 @@ use crate::codec::{
     encode_suback, frame,
 };
 use crate::ids::{PacketId, Qos};
-use crate::limits::{SN_ASKED_MAX, SN_TOPICS_MAX, SN_TRIES_OF_TOPIC_MAX, SN_WAITING_MAX_BYTES};
+use crate::limits::{
+    SN_ASKED_MAX, SN_KEEP_ALIVE_DEFAULT_S, SN_TOPICS_MAX, SN_TRIES_OF_TOPIC_MAX, SN_WAIT_S, SN_WAITING_MAX_BYTES,
+};
 use crate::settings::{ListenerSettings, PredefinedTopics};
 use crate::time::Now;
 
@@ -286,8 +288,12 @@ fn what_is_not_acknowledged_is_sent_again_and_then_the_client_is_lost() {
     assert_eq!((peer.out.end, peer.client.next_retry()), (Some(SnEnd::Lost), None));
     let mut peer = Peer::connected();
     peer.deliver("ab", Qos::ExactlyOnce, b"x");
-    peer.hear(&SnMessage::PubAck { topic_id: 0, msg_id: 1, code: ReturnCode::Congestion });
-    assert_eq!(peer.pass_s(11).len(), 1, "a client that is congested is sent it later");
+    for _ in 0..5 {
+        peer.hear(&SnMessage::PubAck { topic_id: 0, msg_id: 1, code: ReturnCode::Congestion });
+        assert!(peer.out.is_alive, "it has answered");
+        assert_eq!(peer.pass_s(u64::from(SN_WAIT_S) - 1), [""; 0], "a client that is congested is left alone");
+        assert_eq!((peer.pass_s(1).len(), peer.out.end), (1, None), "it is sent it later, and is not lost");
+    }
     peer.hear(&SnMessage::PubRec { msg_id: 1 });
     assert_eq!(peer.packets(), ["PubRec 1 Success"]);
     peer.hear(&SnMessage::PubRec { msg_id: 1 });
@@ -319,7 +325,7 @@ fn an_id_that_the_client_has_forgotten_is_told_again_and_not_for_ever() {
 fn one_that_sleeps_is_sent_nothing_until_it_asks_and_then_everything() {
     let mut peer = Peer::connected();
     assert_eq!(peer.hear(&SnMessage::Disconnect { duration_s: Some(300) }), ["Disconnect { duration_s: None }"]);
-    assert_eq!(peer.out.renewal, Some(SnRenewal { keep_alive_s: Some(300), will: None }));
+    assert_eq!(peer.out.renewal, Some(SnRenewal { keep_alive_s: Some(300), sleeps: true, will: None }));
     assert_eq!((peer.client.state(), peer.packets()), (SnState::Asleep, vec![]));
     assert_eq!(peer.deliver("ab", Qos::AtMostOnce, b"1"), [""; 0]);
     assert_eq!(peer.deliver("ab", Qos::AtLeastOnce, b"2"), [""; 0]);
@@ -557,4 +563,97 @@ fn an_id_means_no_other_topic_while_a_message_with_it_is_under_way() {
     peer.hear(&SnMessage::PubAck { topic_id: 1, msg_id: 1, code: ReturnCode::Accepted });
     let told = peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 3, name: "one/more" });
     assert_eq!(told, ["RegAck { topic_id: 1, msg_id: 3, code: Accepted }"]);
+}
+
+#[test]
+fn a_client_that_has_begun_anew_is_told_ids_again_also_for_qos_0() {
+    let mut peer = Peer::connected();
+    let accept =
+        |peer: &mut Peer, msg_id| peer.hear(&SnMessage::RegAck { topic_id: 1, msg_id, code: ReturnCode::Accepted });
+    peer.deliver("a/b", Qos::AtMostOnce, b"1");
+    assert_eq!(accept(&mut peer, 1).len(), 1);
+    assert!(peer.deliver("a/b", Qos::AtMostOnce, b"2")[0].contains("Normal(1)"), "it knows the id");
+    // It has lost its memory, and says so of a message of which nothing is kept.
+    peer.hear(&SnMessage::PubAck { topic_id: 1, msg_id: 0, code: ReturnCode::InvalidTopicId });
+    assert_eq!((peer.packets(), peer.out.is_alive), (vec![], true));
+    assert!(peer.deliver("a/b", Qos::AtMostOnce, b"3")[0].starts_with("Register"));
+    assert_eq!(accept(&mut peer, 2).len(), 1);
+    // It connects to the session that it had, without a word about ids.
+    let connect = SnConnect { flags: SnFlags::NONE, duration_s: 60, client_id: "c" };
+    peer.with(|client, turn, out| client.reconnect(turn, connect, out));
+    assert!(peer.deliver("a/b", Qos::AtMostOnce, b"4")[0].starts_with("Register"));
+    // What it has registered itself it knows; where it does not, it says so.
+    accept(&mut peer, 3);
+    peer.hear(&SnMessage::Register { topic_id: 0, msg_id: 1, name: "own/topic" });
+    peer.with(|client, turn, out| client.reconnect(turn, connect, out));
+    assert!(peer.deliver("own/topic", Qos::AtMostOnce, b"5")[0].starts_with("Publish"));
+}
+
+#[test]
+fn a_topic_that_is_refused_costs_the_message_that_was_sent_with_its_id() {
+    let mut peer = Peer::connected();
+    peer.deliver("a/b", Qos::AtLeastOnce, b"x");
+    peer.hear(&SnMessage::RegAck { topic_id: 1, msg_id: 1, code: ReturnCode::Accepted });
+    assert_eq!(peer.deliver("cd", Qos::AtMostOnce, b"other").len(), 1);
+    let told = peer.deliver("e/f", Qos::AtMostOnce, b"waits");
+    assert_eq!(told, ["Register { topic_id: 2, msg_id: 2, name: \"e/f\" }"]);
+    peer.hear(&SnMessage::RegAck { topic_id: 2, msg_id: 2, code: ReturnCode::Accepted });
+    let told = peer.hear(&SnMessage::PubAck { topic_id: 1, msg_id: 1, code: ReturnCode::InvalidTopicId });
+    assert!(told[0].starts_with("Register { topic_id: 1, msg_id: 3"), "{told:?}");
+    assert_eq!(peer.deliver("g/h", Qos::AtMostOnce, b"behind"), [""; 0]);
+    let told = peer.hear(&SnMessage::RegAck { topic_id: 1, msg_id: 3, code: ReturnCode::NotSupported });
+    assert_eq!((peer.packets(), peer.out.dropped), (vec!["PubAck 1 ImplementationSpecificError".to_owned()], 1));
+    assert!(
+        told[0].contains("g/h") && !peer.client.has_sent(|kind| matches!(kind, super::under_way::SentKind::Publish(_)))
+    );
+    let sent = peer.hear(&SnMessage::RegAck { topic_id: 3, msg_id: 4, code: ReturnCode::Accepted });
+    assert!(sent.len() == 1 && sent[0].contains("Normal(3)"), "{sent:?}");
+}
+
+#[test]
+fn an_empty_will_topic_of_a_connected_client_deletes_its_will_and_no_question_leaves_it() {
+    let mut peer = Peer::connected();
+    let with_will = SnFlags { will: true, ..SnFlags::NONE };
+    let connect = |flags| SnConnect { flags, duration_s: 60, client_id: "c" };
+    peer.with(|client, turn, out| client.reconnect(turn, connect(with_will), out));
+    assert_eq!(peer.hear(&SnMessage::WillTopic(None)), ["ConnAck { code: Accepted }"]);
+    assert_eq!(peer.out.renewal.clone().unwrap().will, Some(SnWillChange::Delete));
+    peer.with(|client, turn, out| client.reconnect(turn, connect(SnFlags::NONE), out));
+    assert_eq!(peer.out.renewal.clone().unwrap().will, None);
+}
+
+#[test]
+fn a_copy_of_a_clean_connect_is_answered_again_until_something_was_heard() {
+    let clean = SnFlags { clean_session: true, ..SnFlags::NONE };
+    let connect = |duration_s| SnConnect { flags: clean, duration_s, client_id: "c" };
+    let connected = || {
+        let mut peer = Peer::connecting(clean);
+        peer.answer(&Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+        peer
+    };
+    let again =
+        |peer: &mut Peer, duration_s| peer.with(|client, turn, out| client.reconnect(turn, connect(duration_s), out));
+    let mut peer = connected();
+    for _ in 0..2 {
+        assert_eq!(again(&mut peer, 60), Reconnect::GoesOn);
+        assert_eq!((peer.datagrams(), peer.packets()), (vec!["ConnAck { code: Accepted }".to_owned()], vec![]));
+    }
+    assert_eq!(again(&mut peer, 61), Reconnect::Anew, "it is another one");
+    peer.hear(&SnMessage::PingReq { client_id: None });
+    assert_eq!(again(&mut peer, 60), Reconnect::Anew, "it has begun: nobody can say whether it begins anew");
+    let mut peer = connected();
+    peer.pass_s(20);
+    assert_eq!(again(&mut peer, 60), Reconnect::Anew, "nobody repeats for so long");
+}
+
+#[test]
+fn a_client_that_asks_for_no_keep_alive_has_the_listeners() {
+    let connect = SnConnect { flags: SnFlags::NONE, duration_s: 0, client_id: "c" };
+    let mut peer = Peer::connected();
+    peer.with(|client, turn, out| *client = SnClient::connect(turn, connect, out));
+    let expected = format!("CONNECT c clean=false keep_alive={SN_KEEP_ALIVE_DEFAULT_S} expiry=4294967295 window=1");
+    assert_eq!(peer.packets(), [expected]);
+    peer.answer(&Packet::ConnAck(ConnAck::new(ReasonCode::Success)));
+    peer.with(|client, turn, out| client.reconnect(turn, connect, out));
+    assert_eq!(peer.out.renewal.clone().unwrap().keep_alive_s, Some(SN_KEEP_ALIVE_DEFAULT_S));
 }

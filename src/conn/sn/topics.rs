@@ -146,6 +146,13 @@ impl SnTopics {
         self.set_known(id, false);
     }
 
+    /// The client has connected anew: it knows what it has asked for itself, and may have forgotten the rest.
+    pub(super) fn forget_told(&mut self) {
+        for topic in self.list.iter_mut().filter(|topic| !topic.is_clients()) {
+            topic.is_known = false;
+        }
+    }
+
     /// The client has used a predefined id.
     pub(super) fn use_predefined(&mut self, id: u16) {
         if !self.predefined.contains(&id) && self.predefined.len() < SN_TOPICS_MAX {

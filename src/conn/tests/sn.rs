@@ -46,6 +46,11 @@ impl Stage {
         stage
     }
 
+    fn set_publishers_max(&mut self, most: u32) {
+        let entry = &mut self.connections.listeners[usize::from(ADMITS)];
+        entry.settings = Arc::new(ListenerSettings { sn_publishers_max: most, ..(*entry.settings).clone() });
+    }
+
     fn arrive(&mut self, port: u16, bytes: &[u8]) {
         self.arrive_by(ADMITS, port, bytes);
     }
@@ -181,6 +186,36 @@ fn what_is_published_without_a_connection_reaches_subscribers_and_is_bounded() {
     }
     let waiting = stage.connections.sn.ids().filter_map(|id| stage.connections.table.get(id));
     assert!(waiting.map(|connection| connection.partial.len()).max().unwrap() <= SN_WAITING_MAX_BYTES + 260);
+}
+
+#[test]
+fn one_datagram_of_whoever_only_publishes_is_all_that_it_takes_to_be_forgotten() {
+    let mut stage = Stage::sn();
+    stage.arrive(2, &datagram(0x0c, b"\x62ab\0\0hi"));
+    stage.sent();
+    assert_eq!(stage.connections.len(), 1);
+    stage.pass_s(u64::from(SN_PUBLISHER_IDLE_S) + 1);
+    assert!(stage.sent().is_empty(), "it hears nothing of it");
+    assert_eq!((stage.connections.len(), stage.connections.sn.publishers(ADMITS)), (0, 0));
+}
+
+#[test]
+fn no_more_than_so_many_only_publish_at_a_time_and_none_where_that_is_off() {
+    let mut stage = Stage::sn();
+    stage.set_publishers_max(3);
+    for port in 1..=5 {
+        stage.arrive(port, &datagram(0x0c, b"\x62ab\0\0hi"));
+        stage.sent();
+    }
+    assert_eq!((stage.connections.len(), stage.connections.sn.publishers(ADMITS)), (3, 3));
+    assert_eq!(stage.connections.counters().datagrams_dropped, 2);
+    stage.pass_s(u64::from(SN_PUBLISHER_IDLE_S) + 1);
+    stage.sent();
+    stage.arrive(5, &datagram(0x0c, b"\x62ab\0\0hi"));
+    assert_eq!(stage.connections.len(), 1, "there is room again");
+    stage.set_publishers_max(0);
+    stage.arrive(6, &datagram(0x0c, b"\x62ab\0\0hi"));
+    assert_eq!(stage.connections.len(), 1);
 }
 
 #[test]

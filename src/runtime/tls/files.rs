@@ -6,6 +6,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 
 use super::problem::TlsProblem;
+use crate::config::unreadable::with_remedy;
 
 /// Files of keys and certificates are small; a path to something else is told before it fills the memory.
 const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -37,17 +38,13 @@ impl SettingPlace<'_> {
             ));
         }
         std::fs::read(path).map_err(|error| {
-            let who =
-                std::env::var("USER").map_or_else(|_| "the broker's user".to_owned(), |user| format!("user {user}"));
             let remedy = match error.kind() {
                 std::io::ErrorKind::NotFound => {
                     "; is the path right? A relative one begins where the broker was started"
                 }
-                std::io::ErrorKind::PermissionDenied => {
-                    return self.of_file(path, None, format!("{error}; {who} must be allowed to read it"));
-                }
                 _ => "",
             };
+            let error = with_remedy(path, error);
             self.of_file(path, None, format!("{error}{remedy}"))
         })
     }

@@ -77,6 +77,12 @@ pub(super) fn router(state: Arc<AdminState>) -> Router {
         .with_state(state)
 }
 
+/// The description alone.
+#[cfg(test)]
+pub(super) fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
 fn described() -> OpenApiRouter<Arc<AdminState>> {
     OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(access::log_in, access::show_login).layer(DefaultBodyLimit::max(ADMIN_LOGIN_MAX_BYTES)))

@@ -17,7 +17,7 @@ use super::properties::PropertiesView;
 use super::state::AdminState;
 use crate::codec::Forwarded;
 use crate::ids::Qos;
-use crate::limits::ADMIN_BATCH_MESSAGES_MAX;
+use crate::limits::{ADMIN_BATCH_MESSAGES_MAX, ADMIN_PAGES_PER_REQUEST};
 use crate::session::{Message, MessageRef};
 use crate::shard::command::RetainedSummary;
 use crate::shard::{Command, Reply};
@@ -202,16 +202,28 @@ pub(super) async fn list_retained(
     Parameters(query): Parameters<RetainedQuery>,
 ) -> Result<Json<RetainedPage>, HttpProblem> {
     let limit = query.limit()?;
-    let cursor = query.begin(Cursor::parse)?.unwrap_or_default();
-    let filter = query.filter.as_deref().unwrap_or("#").into();
-    // Every shard has them all.
-    match state.shards.ask(0, Command::ListRetained { filter, cursor, limit }).await? {
-        Reply::Retained { page, next } => {
-            let messages = page.into_iter().map(RetainedRow::from).collect();
-            Ok(Json(RetainedPage { messages, next: next.map(|cursor| cursor.to_text()) }))
+    let mut cursor = query.begin(Cursor::parse)?.unwrap_or_default();
+    let filter: Box<str> = query.filter.as_deref().unwrap_or("#").into();
+    let mut messages = Vec::new();
+    for _ in 0..ADMIN_PAGES_PER_REQUEST {
+        let left = limit - messages.len() as u16;
+        // Every shard has them all.
+        let command = Command::ListRetained { filter: filter.clone(), cursor, limit: left };
+        match state.shards.ask(0, command).await? {
+            Reply::Retained { page, next } => {
+                messages.extend(page.into_iter().map(RetainedRow::from));
+                match next {
+                    Some(next) => cursor = next,
+                    None => return Ok(Json(RetainedPage { messages, next: None })),
+                }
+            }
+            other => return Err(HttpProblem::of_reply(&other)),
         }
-        other => Err(HttpProblem::of_reply(&other)),
+        if messages.len() >= usize::from(limit) {
+            break;
+        }
     }
+    Ok(Json(RetainedPage { messages, next: Some(cursor.to_text()) }))
 }
 
 impl From<RetainedSummary> for RetainedRow {

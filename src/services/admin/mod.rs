@@ -10,6 +10,8 @@
 //! `tail`, `history` with `samples`, `certificates`, `log_lines`; `dashboard` (the page for people); `description` (`OpenAPI`).
 
 mod access;
+#[cfg(test)]
+mod api_document;
 mod asked;
 mod bans;
 mod bridges;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::config::memory::memory_max_bytes;
+
 /// Figures of the process, as far as the system tells them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct ProcessFigures {
@@ -66,24 +68,6 @@ impl ProcessFigures {
             open_files_max: None,
         }
     }
-}
-
-/// The least of what the machine has and what each of the process's control groups allows.
-fn memory_max_bytes() -> Option<u64> {
-    let machine = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-    // Within a container the group's path is that of the host: what is not there is not asked.
-    let folders = Path::new("/sys/fs/cgroup").join(own);
-    let folders = folders.ancestors().take_while(|folder| folder.starts_with("/sys/fs/cgroup"));
-    let limits = folders.filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok());
-    limits.chain(ram_bytes(&machine)).min()
-}
-
-/// From the text of `/proc/meminfo`.
-fn ram_bytes(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1_024)
 }
 
 /// The file system of the data directory.
@@ -156,7 +140,6 @@ mod tests {
         assert!(figures.open_files > Some(2) && figures.open_files_max >= figures.open_files, "{figures:?}");
         assert!(figures.threads >= Some(1) && figures.cpu_s.is_some(), "{figures:?}");
         assert!(figures.memory_max_bytes > figures.resident_bytes, "{figures:?}");
-        assert_eq!(ram_bytes("MemFree: 1 kB\nMemTotal:       2048 kB\n"), Some(2 << 20));
     }
 
     #[tokio::test]

@@ -22,11 +22,12 @@ pub(super) struct PropertiesView {
     properties_left_out: u32,
 }
 
-/// A user property.
+/// What a publisher has added to a message, in its own words.
 #[derive(Serialize, ToSchema)]
 pub(super) struct UserPropertyView {
     /// May come several times.
     name: String,
+    /// May be empty.
     value: String,
 }
 

@@ -11,6 +11,7 @@ use super::access::Viewer;
 use super::asked::{Paged as _, Parameters, page_over_shards, paged_query};
 use super::problem::{HttpProblem, ReadProblems};
 use super::state::AdminState;
+use crate::limits::ADMIN_PAGES_PER_REQUEST;
 use crate::shard::command::{Audience, GroupRow, SubscriptionRow};
 use crate::shard::{Command, Reply};
 
@@ -47,11 +48,15 @@ pub(super) struct SubscriptionView {
     /// Messages that this member of a shared subscription was picked for, while that is counted: see `/api/v1/top`.
     #[serde(skip_serializing_if = "Option::is_none")]
     picked_messages: Option<u32>,
+    /// Whether access rules let it receive a message on the topic that was asked for: where they do not, its client hears nothing of
+    /// that topic. Not there unless a topic was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    may_receive: Option<bool>,
 }
 
 impl From<SubscriptionRow> for SubscriptionView {
     fn from(row: SubscriptionRow) -> Self {
-        let SubscriptionRow { client_id, is_connected, filter, options, identifier, picked } = row;
+        let SubscriptionRow { client_id, is_connected, filter, options, identifier, picked, may_receive } = row;
         Self {
             client_id: client_id.into(),
             connected: is_connected,
@@ -61,6 +66,7 @@ impl From<SubscriptionRow> for SubscriptionView {
             retain_as_published: options.retain_as_published,
             identifier: identifier.map(Into::into),
             picked_messages: picked,
+            may_receive,
         }
     }
 }
@@ -144,17 +150,25 @@ pub(super) async fn groups(
     Parameters(query): Parameters<GroupsQuery>,
 ) -> Result<Json<GroupPage>, HttpProblem> {
     let limit = query.limit()?;
-    let first = query.begin(|text| text.parse().ok())?.unwrap_or(0);
-    // Every shard knows of them all.
-    match state.shards.ask(0, Command::ListGroups { first, limit }).await? {
-        Reply::Groups { page, next } => {
-            let view =
-                |GroupRow { filter, members, connected }| GroupView { filter: filter.into(), members, connected };
-            Ok(Json(GroupPage {
-                groups: page.into_iter().map(view).collect(),
-                next: next.map(|next| next.to_string()),
-            }))
+    let mut first = query.begin(|text| text.parse().ok())?.unwrap_or(0);
+    let view = |GroupRow { filter, members, connected }| GroupView { filter: filter.into(), members, connected };
+    let mut groups = Vec::new();
+    for _ in 0..ADMIN_PAGES_PER_REQUEST {
+        let left = limit - groups.len() as u16;
+        // Every shard knows of them all.
+        match state.shards.ask(0, Command::ListGroups { first, limit: left }).await? {
+            Reply::Groups { page, next } => {
+                groups.extend(page.into_iter().map(view));
+                match next {
+                    Some(next) => first = next,
+                    None => return Ok(Json(GroupPage { groups, next: None })),
+                }
+            }
+            other => return Err(HttpProblem::of_reply(&other)),
         }
-        other => Err(HttpProblem::of_reply(&other)),
+        if groups.len() >= usize::from(limit) {
+            break;
+        }
     }
+    Ok(Json(GroupPage { groups, next: Some(first.to_string()) }))
 }

@@ -11,6 +11,8 @@
 
 mod open;
 mod relay;
+#[cfg(test)]
+mod relay_tests;
 mod remote;
 mod topics;
 mod websocket;
@@ -29,14 +31,16 @@ use super::local::{OwnedPacket, StreamError};
 use crate::codec::{ReasonCode, Version};
 use crate::config::BridgeSettings;
 use crate::config::bridges::{BridgeStart, BridgeVersion};
-use crate::limits::{BRIDGE_OUT_MAX_BYTES, BRIDGE_PRIMARY_AGAIN_S};
+use crate::limits::{BRIDGE_OUT_MAX_BYTES, BRIDGE_PRIMARY_AGAIN_MAX_S, BRIDGE_PRIMARY_AGAIN_S, BRIDGE_WORKS_AFTER_S};
 use crate::shard::Reply;
 use crate::telemetry::log;
 use open::{BridgeNames, BridgeOpener, OpenBridge, OpenError};
-use relay::{BridgeSide, Relay, RelayBounds, RelayStep};
+use relay::{BridgeSide, Refusals, Relay, RelayBounds, RelayStep};
 
 /// How long the last words of a bridge may take.
 const GOODBYE_PATIENCE: Duration = Duration::from_secs(1);
+/// How long what is under way may still be acknowledged when a side has no room for one message.
+const LATER_PATIENCE: Duration = Duration::from_secs(1);
 /// How often a lazy bridge looks whether messages wait.
 const LAZY_LOOK: Duration = Duration::from_secs(1);
 
@@ -48,14 +52,64 @@ enum BridgeEnd {
     Idle,
     /// The first address is there again.
     PrimaryBack,
+    /// A side has no room for a message now, as it says.
+    Later(&'static str),
     /// In words.
     Failed(String),
+}
+
+/// How long to wait before the first address is looked at, while another one is used.
+struct PrimaryLook {
+    wait: Duration,
+    /// It took connections, and nothing else is known of it yet.
+    is_tried: bool,
+}
+
+impl PrimaryLook {
+    const MIN: Duration = Duration::from_secs(BRIDGE_PRIMARY_AGAIN_S);
+
+    /// An address has worked, or has not. The first one takes connections, and no bridge: what works is not given up for it so soon again.
+    fn note(&mut self, index: usize, works: bool) {
+        if index != 0 {
+            return;
+        }
+        let is_tried = std::mem::take(&mut self.is_tried);
+        if works {
+            self.wait = Self::MIN;
+        } else if is_tried {
+            self.wait = (self.wait * 2).min(Duration::from_secs(BRIDGE_PRIMARY_AGAIN_MAX_S));
+        }
+    }
+}
+
+/// Whether it says before 5.0 that it is a bridge: at each new outage, until the other broker does not take that.
+struct BridgeBit {
+    is_off: bool,
+    /// How often in a row an address has closed the connection instead of an answer to it.
+    closes: Vec<u8>,
+}
+
+impl BridgeBit {
+    /// An address has closed the connection. Once may be anything; returns whether it is tried without.
+    fn closed(&mut self, index: usize) -> bool {
+        self.closes[index] += 1;
+        self.is_off = self.closes[index] >= 2;
+        self.is_off
+    }
+
+    /// A connection has come to its end, or to nothing for another reason.
+    fn begin_anew(&mut self, index: usize) {
+        (self.is_off, self.closes[index]) = (false, 0);
+    }
 }
 
 /// Runs a bridge until it is told to end.
 pub(super) async fn run(settings: Arc<BridgeSettings>, node: &str, context: ConnectorContext) {
     let names = BridgeNames::of(&settings, node, context.state.client_id());
-    let mut bridge = Bridge { settings, names, context, at: 0, last: None, says_what_it_is: true };
+    let bit = BridgeBit { is_off: false, closes: vec![0; settings.addresses.len()] };
+    let primary = PrimaryLook { wait: PrimaryLook::MIN, is_tried: false };
+    let refusals = Refusals::default();
+    let mut bridge = Bridge { settings, names, context, at: 0, last: None, bit, primary, refusals };
     bridge.keep_open().await;
 }
 
@@ -75,8 +129,9 @@ struct Bridge {
     at: usize,
     /// Which it was connected to last.
     last: Option<usize>,
-    /// Until the other broker refuses that.
-    says_what_it_is: bool,
+    bit: BridgeBit,
+    primary: PrimaryLook,
+    refusals: Refusals,
 }
 
 impl Bridge {
@@ -92,28 +147,20 @@ impl Bridge {
             let Some(opened) = unless_stopped(self.context.clone(), Box::pin(self.open_once())).await else { return };
             match opened {
                 Ok((opened, index)) => {
-                    backoff.reset();
-                    match self.relay(opened, index).await {
+                    match self.relay(opened, index, &mut backoff).await {
                         BridgeEnd::Stopped => return,
-                        BridgeEnd::Idle => continue,
-                        BridgeEnd::PrimaryBack => {
-                            self.at = 0;
-                            continue;
-                        }
+                        BridgeEnd::Idle | BridgeEnd::PrimaryBack => continue,
+                        BridgeEnd::Later(text) => self.context.state.failed(text),
                         BridgeEnd::Failed(text) => self.context.state.failed(&text),
                     }
                     if self.settings.start == BridgeStart::Once {
                         return self.context.state.set_status(ConnectorStatus::Stopped, None);
                     }
                 }
-                Err(OpenError::TellsBridge) => {
-                    self.says_what_it_is = false;
-                    continue;
-                }
-                Err(OpenError::Other(text)) => {
-                    let address = &self.settings.addresses[self.at];
-                    self.context.state.failed(&format!("{address}: {text}"));
-                    self.at = (self.at + 1) % self.settings.addresses.len();
+                Err(error) => {
+                    if self.handle_unopened(error) {
+                        continue;
+                    }
                 }
             }
             let next = self.settings.addresses[self.at].to_string();
@@ -124,21 +171,53 @@ impl Bridge {
         }
     }
 
+    /// An address has come to nothing. Returns whether the same is tried at once, without saying that this is a bridge.
+    fn handle_unopened(&mut self, error: OpenError) -> bool {
+        let text = match error {
+            OpenError::RefusesBridge => {
+                self.bit.is_off = true;
+                return true;
+            }
+            OpenError::ClosesOnBridge if self.bit.closed(self.at) => return true,
+            OpenError::ClosesOnBridge => "it closes the connection instead of CONNACK".to_owned(),
+            OpenError::Other(text) => {
+                self.bit.begin_anew(self.at);
+                text
+            }
+        };
+        let address = &self.settings.addresses[self.at];
+        self.context.state.failed(&format!("{address}: {text}"));
+        self.note_address(self.at, false);
+        false
+    }
+
+    /// An address has worked, or has not: which one is next.
+    fn note_address(&mut self, index: usize, works: bool) {
+        self.primary.note(index, works);
+        let next = (index + 1) % self.settings.addresses.len();
+        self.at = if !works || self.settings.round_robin { next } else { 0 };
+    }
+
     async fn open_once(&mut self) -> Result<(OpenBridge, usize), OpenError> {
         let index = self.at;
         let address = &self.settings.addresses[index];
         self.context.state.set_status(ConnectorStatus::Connecting, Some(address.to_string()));
-        let opened = self.opener(self.last.is_some_and(|last| last != index)).open(address).await?;
+        // Nobody knows which of several it was connected to before this process began.
+        let is_elsewhere = self.last.map_or(self.settings.addresses.len() > 1, |last| last != index);
+        let opened = self.opener(is_elsewhere).open(address).await?;
         self.last = Some(index);
-        if self.settings.round_robin {
-            self.at = (index + 1) % self.settings.addresses.len();
-        } else {
-            self.at = 0;
+        if !opened.local_connack.session_present || !opened.remote_connack.session_present || is_elsewhere {
+            self.refusals = Refusals::default();
         }
         self.context.state.counters.connects.fetch_add(1, Ordering::Relaxed);
         self.context.state.set_status(ConnectorStatus::Connected, Some(address.to_string()));
         for filter in &opened.refused {
             self.context.state.failed(&format!("a filter is refused: {filter}"));
+        }
+        if self.bit.is_off {
+            self.context
+                .state
+                .failed("the other broker does not take that this is a bridge: its messages may come back");
         }
         log::event::connector_connected("bridge", &self.settings.name, &address.to_string());
         Ok((opened, index))
@@ -149,7 +228,7 @@ impl Bridge {
             settings: &self.settings,
             names: &self.names,
             door: &self.context.door,
-            tells_bridge: self.settings.tells_bridge && self.says_what_it_is,
+            tells_bridge: self.settings.tells_bridge && !self.bit.is_off,
             is_elsewhere,
         }
     }
@@ -167,14 +246,30 @@ impl Bridge {
         }
     }
 
-    /// Passes messages on until something ends it.
-    async fn relay(&mut self, mut open: OpenBridge, index: usize) -> BridgeEnd {
-        let mut relay = Relay::new(self.bounds(&open));
+    /// Passes messages on until something ends it, and learns from that which address is next, and how soon.
+    async fn relay(&mut self, mut open: OpenBridge, index: usize, backoff: &mut Backoff) -> BridgeEnd {
+        let mut relay = Relay::new(self.bounds(&open), std::mem::take(&mut self.refusals));
         let primary = (index != 0 && !self.settings.round_robin).then(|| self.watch_primary());
-        let keep_alive_s = open.remote_connack.keep_alive_s.unwrap_or(self.settings.keep_alive_s);
-        let end = self.pass_on(&mut open, &mut relay, (primary.as_ref(), keep_alive_s)).await;
+        // 0 is none.
+        let asked = open.remote_connack.keep_alive_s.filter(|seconds| *seconds > 0);
+        let mut clock = BridgeClock::new(asked.unwrap_or(self.settings.keep_alive_s));
+        let end = self.pass_on(&mut open, &mut relay, (primary.as_ref(), &mut clock)).await;
         if let Some(primary) = primary {
             primary.abort();
+        }
+        self.refusals = relay.into_refusals();
+        self.bit.begin_anew(index);
+        match &end {
+            BridgeEnd::PrimaryBack => (self.at, self.primary.is_tried) = (0, true),
+            // It works, and another one would say nothing else of its own messages.
+            BridgeEnd::Later(_) => self.at = index,
+            BridgeEnd::Stopped | BridgeEnd::Idle | BridgeEnd::Failed(_) => {
+                let works = clock.has_worked() || matches!(end, BridgeEnd::Idle);
+                self.note_address(index, works);
+                if works {
+                    backoff.reset();
+                }
+            }
         }
         // Whoever still hears it is told; a side that has failed is not waited for.
         self.opener(false).tell(&mut open, false);
@@ -198,17 +293,17 @@ impl Bridge {
             },
             remote_qos_max: remote.qos_max,
             remote_packet_max_bytes: remote.packet_size_max_bytes,
-            local_packet_max_bytes: open.local_connack.packet_size_max_bytes,
+            local: open.local_connack,
         }
     }
 
     /// Ends when the first address takes connections.
     fn watch_primary(&self) -> JoinHandle<()> {
-        let settings = Arc::clone(&self.settings);
+        let (settings, wait) = (Arc::clone(&self.settings), self.primary.wait);
         tokio::spawn(async move {
             let patience = Duration::from_secs(settings.connect_timeout_s.into());
             loop {
-                sleep(Duration::from_secs(BRIDGE_PRIMARY_AGAIN_S)).await;
+                sleep(wait).await;
                 if remote::is_there(&settings.addresses[0], patience).await {
                     return;
                 }
@@ -220,27 +315,24 @@ impl Bridge {
         &mut self,
         open: &mut OpenBridge,
         relay: &mut Relay,
-        (primary, keep_alive_s): (Option<&JoinHandle<()>>, u16),
+        (primary, clock): (Option<&JoinHandle<()>>, &mut BridgeClock),
     ) -> BridgeEnd {
         for (side, earlier) in [
             (BridgeSide::Local, std::mem::take(&mut open.earlier_local)),
             (BridgeSide::Remote, std::mem::take(&mut open.earlier_remote)),
         ] {
-            for packet in earlier {
-                if let Err(text) = self.handle(open, relay, side, packet) {
-                    return BridgeEnd::Failed(text);
-                }
+            for packet in earlier.packets {
+                self.handle(open, relay, (side, packet), clock);
             }
         }
-        let beat = Duration::from_millis(u64::from(keep_alive_s.max(1)) * 750);
         let is_lazy = self.settings.start == BridgeStart::Lazy;
         let idle = Duration::from_secs(self.settings.idle_timeout_s.into());
-        let mut clock = BridgeClock::new(beat);
         let mut is_remote_first = false;
         let mut context = self.context.clone();
         loop {
             is_remote_first = !is_remote_first;
             let idle_at = if is_lazy { clock.last_message + idle } else { clock.ping_at + idle };
+            let later_at = clock.later.map_or(clock.ping_at, |(at, _)| at);
             tokio::select! {
                 (side, packet) = next_of_both(open, is_remote_first) => {
                     let packet = match packet {
@@ -251,16 +343,19 @@ impl Bridge {
                         Err(error) => return BridgeEnd::Failed(format!("{}: {error}", side.name())),
                     };
                     clock.heard(side, &packet);
-                    if let Err(text) = self.handle(open, relay, side, packet) {
-                        return BridgeEnd::Failed(text);
-                    }
+                    self.handle(open, relay, (side, packet), clock);
                 }
                 () = sleep_until(clock.ping_at) => {
-                    if clock.is_silent {
+                    // Whoever is not heard, because this broker takes nothing now, says nothing.
+                    let is_heard = open.local.stream().waiting_bytes() < BRIDGE_OUT_MAX_BYTES;
+                    if is_heard && clock.is_silent {
                         return BridgeEnd::Failed("the other broker is silent".to_owned());
                     }
                     open.remote.put_ping();
-                    clock.pinged();
+                    clock.pinged(is_heard);
+                }
+                () = sleep_until(later_at), if clock.later.is_some() => {
+                    return BridgeEnd::Later(clock.later.map_or("", |(_, text)| text));
                 }
                 () = sleep_until(idle_at), if is_lazy => return BridgeEnd::Idle,
                 () = finished(primary) => return BridgeEnd::PrimaryBack,
@@ -274,9 +369,9 @@ impl Bridge {
         &self,
         open: &mut OpenBridge,
         relay: &mut Relay,
-        side: BridgeSide,
-        packet: OwnedPacket,
-    ) -> Result<(), String> {
+        (side, packet): (BridgeSide, OwnedPacket),
+        clock: &mut BridgeClock,
+    ) {
         let counters = &self.context.state.counters;
         for step in relay.handle(side, packet) {
             match step {
@@ -300,10 +395,9 @@ impl Bridge {
                         log::event::connector_not_passed("bridge", &self.settings.name, reason.label(), &topic);
                     }
                 }
-                RelayStep::TryLater(text) => return Err(text.to_owned()),
+                RelayStep::TryLater(text) => clock.try_later(text),
             }
         }
-        Ok(())
     }
 }
 
@@ -361,31 +455,57 @@ async fn finished(task: Option<&JoinHandle<()>>) {
 
 /// When what has happened last.
 struct BridgeClock {
+    begun: Instant,
     beat: Duration,
     ping_at: Instant,
     /// Nothing has come since the last PINGREQ.
     is_silent: bool,
     last_message: Instant,
+    /// The other broker has acknowledged a message.
+    has_acknowledged: bool,
+    /// When both connections end because a side has no room, and what it says.
+    later: Option<(Instant, &'static str)>,
 }
 
 impl BridgeClock {
-    fn new(beat: Duration) -> Self {
+    fn new(keep_alive_s: u16) -> Self {
         let now = Instant::now();
-        Self { beat, ping_at: now + beat, is_silent: false, last_message: now }
+        let beat = Duration::from_millis(u64::from(keep_alive_s.max(1)) * 750);
+        Self {
+            begun: now,
+            beat,
+            ping_at: now + beat,
+            is_silent: false,
+            last_message: now,
+            has_acknowledged: false,
+            later: None,
+        }
     }
 
     fn heard(&mut self, side: BridgeSide, packet: &OwnedPacket) {
         if side == BridgeSide::Remote {
             self.is_silent = false;
         }
-        if matches!(packet, OwnedPacket::Publish(_)) {
-            self.last_message = Instant::now();
+        match packet {
+            OwnedPacket::Publish(_) => self.last_message = Instant::now(),
+            OwnedPacket::Ack(ack) if side == BridgeSide::Remote => self.has_acknowledged |= !ack.reason.is_error(),
+            _ => {}
         }
     }
 
-    fn pinged(&mut self) {
-        self.is_silent = true;
+    /// `is_heard`: what comes is read.
+    fn pinged(&mut self, is_heard: bool) {
+        self.is_silent = is_heard;
         self.ping_at = Instant::now() + self.beat;
+    }
+
+    fn try_later(&mut self, text: &'static str) {
+        self.later.get_or_insert((Instant::now() + LATER_PATIENCE, text));
+    }
+
+    /// Whether this address is one that works, and not one that takes connections alone.
+    fn has_worked(&self) -> bool {
+        self.has_acknowledged || self.begun.elapsed() >= Duration::from_secs(BRIDGE_WORKS_AFTER_S)
     }
 }
 
@@ -424,6 +544,57 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_address_that_takes_connections_and_no_bridge_is_tried_more_and_more_rarely() {
+        let mut look = PrimaryLook { wait: PrimaryLook::MIN, is_tried: false };
+        look.note(0, false);
+        assert_eq!(look.wait, PrimaryLook::MIN, "nobody had said that it is there");
+        for times in [2, 4, 8] {
+            look.is_tried = true;
+            look.note(0, false);
+            look.note(1, true);
+            assert_eq!(look.wait, PrimaryLook::MIN * times);
+        }
+        for _ in 0..20 {
+            look.is_tried = true;
+            look.note(0, false);
+        }
+        assert_eq!(look.wait.as_secs(), BRIDGE_PRIMARY_AGAIN_MAX_S);
+        look.note(0, true);
+        assert_eq!(look.wait, PrimaryLook::MIN);
+    }
+
+    #[test]
+    fn a_bridge_says_what_it_is_until_an_address_has_closed_twice_in_a_row() {
+        let mut bit = BridgeBit { is_off: false, closes: vec![0; 2] };
+        assert_eq!((bit.closed(0), bit.closed(1)), (false, false));
+        assert!(bit.closed(0) && bit.is_off);
+        bit.begin_anew(0);
+        assert!(!bit.is_off && !bit.closed(0), "the next outage");
+    }
+
+    #[test]
+    fn an_address_works_when_it_has_acknowledged_something_or_lasts_and_one_that_is_not_heard_is_not_silent() {
+        let mut clock = BridgeClock::new(60);
+        assert!(!clock.has_worked());
+        let puback = |reason| {
+            OwnedPacket::Ack(crate::services::local::OwnedAck::new(
+                crate::codec::AckKind::PubAck,
+                crate::ids::PacketId::MIN,
+                reason,
+            ))
+        };
+        clock.heard(BridgeSide::Local, &puback(ReasonCode::Success));
+        clock.heard(BridgeSide::Remote, &puback(ReasonCode::QuotaExceeded));
+        assert!(!clock.has_worked());
+        clock.heard(BridgeSide::Remote, &puback(ReasonCode::Success));
+        assert!(clock.has_worked());
+        clock.pinged(false);
+        assert!(!clock.is_silent);
+        clock.pinged(true);
+        assert!(clock.is_silent);
+    }
 
     #[test]
     fn each_wait_is_longer_up_to_the_longest_and_begins_anew() {

@@ -15,9 +15,10 @@ use crate::codec::{
 };
 use crate::config::bridges::{BridgeAddress, BridgeNotifications, BridgeSettings, BridgeTopic, BridgeVersion};
 use crate::ids::{PacketId, Qos};
+use crate::limits::BRIDGE_EARLIER_MAX_BYTES;
 use crate::services::local::{
-    LocalClient, LocalConnack, LocalConnect, LocalDoor, LocalWill, MqttStream, OwnedAck, OwnedConnack, OwnedPacket,
-    OwnedPublish,
+    LocalClient, LocalConnack, LocalConnect, LocalDoor, LocalError, LocalWill, MqttStream, OwnedAck, OwnedConnack,
+    OwnedPacket, OwnedPublish, StreamError,
 };
 use crate::shard::{Command, Reply};
 
@@ -58,11 +59,33 @@ pub(super) struct OpenBridge {
     pub(super) local_connack: LocalConnack,
     pub(super) remote_connack: OwnedConnack,
     /// What has come meanwhile.
-    pub(super) earlier_local: VecDeque<OwnedPacket>,
+    pub(super) earlier_local: EarlierPackets,
     /// Likewise.
-    pub(super) earlier_remote: VecDeque<OwnedPacket>,
+    pub(super) earlier_remote: EarlierPackets,
     /// Filters that a side has refused.
     pub(super) refused: Vec<String>,
+}
+
+/// What a side has sent before it could be passed on.
+#[derive(Debug, Default)]
+pub(super) struct EarlierPackets {
+    pub(super) packets: VecDeque<OwnedPacket>,
+    bytes: usize,
+}
+
+impl EarlierPackets {
+    /// An error where it is too much.
+    fn push(&mut self, packet: OwnedPacket) -> Result<(), OpenError> {
+        self.bytes += size_of::<OwnedPacket>();
+        if let OwnedPacket::Publish(publish) = &packet {
+            self.bytes += publish.topic.len() + publish.properties.len() + publish.payload.len();
+        }
+        if self.bytes > BRIDGE_EARLIER_MAX_BYTES {
+            return Err(OpenError::Other("it sends more than may come before it has answered".to_owned()));
+        }
+        self.packets.push_back(packet);
+        Ok(())
+    }
 }
 
 /// Who is to be opened, and how.
@@ -79,8 +102,10 @@ pub(super) struct BridgeOpener<'a> {
 /// Why a bridge is not open.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// The other broker does not know the level that says that this is a bridge.
-    TellsBridge,
+    /// The other broker says that it does not know the level that says that this is a bridge.
+    RefusesBridge,
+    /// The other broker has closed the connection instead of an answer to that level.
+    ClosesOnBridge,
     /// In words.
     Other(String),
 }
@@ -103,8 +128,8 @@ impl BridgeOpener<'_> {
             remote,
             local_connack,
             remote_connack,
-            earlier_local: VecDeque::new(),
-            earlier_remote: VecDeque::new(),
+            earlier_local: EarlierPackets::default(),
+            earlier_remote: EarlierPackets::default(),
             refused: Vec::new(),
         };
         let late = |_| OpenError::Other("a side does not take what a bridge begins with in time".to_owned());
@@ -113,6 +138,29 @@ impl BridgeOpener<'_> {
     }
 
     async fn open_remote(&self, address: &BridgeAddress) -> Result<(RemoteStream, OwnedConnack), OpenError> {
+        let is_told = self.settings.notifications == BridgeNotifications::Both;
+        let mut will = is_told.then_some(StateWill::FIRST);
+        loop {
+            let (stream, connack) = self.ask_remote(address, will).await?;
+            let reason = connack.reason;
+            if reason == ReasonCode::Success {
+                return Ok((stream, connack));
+            }
+            if let Some(lower) = will.and_then(|will| will.lowered(reason)) {
+                will = Some(lower);
+                continue;
+            }
+            let text = connack.reason_string.map_or_else(String::new, |text| format!(": {text}"));
+            return Err(OpenError::Other(format!("the other broker refuses: {reason}{text}")));
+        }
+    }
+
+    /// What the other broker answers to CONNECT.
+    async fn ask_remote(
+        &self,
+        address: &BridgeAddress,
+        will: Option<StateWill>,
+    ) -> Result<(RemoteStream, OwnedConnack), OpenError> {
         let settings = self.settings;
         let password = remote::secret(&settings.password).await.map_err(OpenError::Other)?;
         let bytes = remote::connect(settings, address).await.map_err(OpenError::Other)?;
@@ -122,55 +170,57 @@ impl BridgeOpener<'_> {
             BridgeVersion::V5 => Version::V5,
         };
         let mut stream = MqttStream::new(bytes, version, settings.packet_size_max_bytes);
-        let is_told = settings.notifications == BridgeNotifications::Both;
         let tells_bridge = self.tells_bridge && version != Version::V5;
         stream.put_connect(&Connect {
             is_bridge: tells_bridge,
             keep_alive_s: settings.keep_alive_s,
             username: settings.username.as_deref(),
             password: password.as_deref(),
-            will: is_told.then(|| will_of(&self.names.state_topic)),
+            will: will.map(|will| will_of(&self.names.state_topic, will)),
             session_expiry_s: if settings.clean_start { 0 } else { settings.session_expiry_s },
             receive_maximum: settings.inflight_max,
             maximum_packet_size_bytes: settings.packet_size_max_bytes,
             ..Connect::new(version, &self.names.remote, settings.clean_start)
         });
         let answer = match stream.next().await {
-            // Some that do not know the level just close.
-            Err(crate::services::local::StreamError::Closed) if tells_bridge => return Err(OpenError::TellsBridge),
+            // Some that do not know the level just close, and so does a broker that ends.
+            Err(StreamError::Closed) if tells_bridge => return Err(OpenError::ClosesOnBridge),
             answer => answer?,
         };
         let OwnedPacket::ConnAck(connack) = answer else {
             return Err(OpenError::Other("the other broker begins with something else than CONNACK".to_owned()));
         };
-        match connack.reason {
-            ReasonCode::Success => Ok((stream, *connack)),
-            ReasonCode::UnsupportedProtocolVersion if tells_bridge => Err(OpenError::TellsBridge),
-            reason => {
-                let text = connack.reason_string.map_or_else(String::new, |text| format!(": {text}"));
-                Err(OpenError::Other(format!("the other broker refuses: {reason}{text}")))
-            }
+        if connack.reason == ReasonCode::UnsupportedProtocolVersion && tells_bridge {
+            return Err(OpenError::RefusesBridge);
         }
+        Ok((stream, *connack))
     }
 
     async fn open_local(&self, remote: &OwnedConnack) -> Result<(LocalClient, LocalConnack), OpenError> {
         let settings = self.settings;
         let is_told = settings.notifications != BridgeNotifications::Off;
-        let will = is_told.then(|| LocalWill {
-            topic: self.names.state_topic.clone(),
-            payload: "0".into(),
-            qos: Qos::AtLeastOnce,
-            retain: true,
-        });
-        let who = LocalConnect {
-            client_id: self.names.local.clone(),
-            clean_start: settings.local_clean_start,
-            session_expiry_s: if settings.local_clean_start { 0 } else { u32::MAX },
-            // So that the other side never has more of them than it takes.
-            receive_maximum: settings.inflight_max.min(remote.receive_maximum),
-            will,
-        };
-        Ok(self.door.connect(who).await?)
+        let mut will = is_told.then_some(StateWill::FIRST);
+        loop {
+            let who = LocalConnect {
+                client_id: self.names.local.clone(),
+                clean_start: settings.local_clean_start,
+                session_expiry_s: if settings.local_clean_start { 0 } else { u32::MAX },
+                // So that the other side never has more of them than it takes.
+                receive_maximum: settings.inflight_max.min(remote.receive_maximum),
+                will: will.map(|StateWill { qos, retain }| LocalWill {
+                    topic: self.names.state_topic.clone(),
+                    payload: "0".into(),
+                    qos,
+                    retain,
+                }),
+            };
+            match self.door.connect(who).await {
+                Err(LocalError::Refused(reason)) if will.is_some_and(|will| will.lowered(reason).is_some()) => {
+                    will = will.and_then(|will| will.lowered(reason));
+                }
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     async fn prepare(&self, open: &mut OpenBridge) -> Result<(), OpenError> {
@@ -205,7 +255,10 @@ impl BridgeOpener<'_> {
                 .await?;
             }
         }
-        subscribe(open.local.stream(), &filters, &mut open.earlier_local, &mut open.refused).await
+        // Another broker, or one that has lost its session, has nothing of what is retained here.
+        let retained = retained_for(self.is_elsewhere || !open.remote_connack.session_present);
+        let local = open.local.stream();
+        subscribe(local, (&filters, retained), &mut open.earlier_local, &mut open.refused).await
     }
 
     /// Filters of an earlier table that the session here still has.
@@ -235,7 +288,8 @@ impl BridgeOpener<'_> {
     async fn subscribe_there(&self, open: &mut OpenBridge) -> Result<(), OpenError> {
         let incoming = self.settings.topics.iter().filter(|topic| topic.direction.comes_in());
         let filters: Vec<(String, Qos)> = incoming.map(|topic| (topic.remote_filter(), topic.qos)).collect();
-        subscribe(&mut open.remote, &filters, &mut open.earlier_remote, &mut open.refused).await
+        let retained = retained_for(self.is_elsewhere || !open.local_connack.session_present);
+        subscribe(&mut open.remote, (&filters, retained), &mut open.earlier_remote, &mut open.refused).await
     }
 
     /// Says on both sides whether the bridge is connected, where that is wanted.
@@ -243,7 +297,8 @@ impl BridgeOpener<'_> {
         let payload = if is_connected { "1" } else { "0" };
         let state = OwnedPublish { retain: true, ..OwnedPublish::new(&self.names.state_topic, payload) };
         if self.settings.notifications != BridgeNotifications::Off {
-            open.local.stream().put_publish(&state);
+            let retain = open.local_connack.retain_available;
+            open.local.stream().put_publish(&OwnedPublish { retain, ..state.clone() });
         }
         if self.settings.notifications == BridgeNotifications::Both {
             let retain = open.remote_connack.retain_available;
@@ -252,23 +307,40 @@ impl BridgeOpener<'_> {
     }
 }
 
-/// For requests: the last that a broker or a client comes to.
-const LAST_ID: PacketId = PacketId::MAX;
+/// How a broker is told that the bridge has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StateWill {
+    qos: Qos,
+    retain: bool,
+}
 
-fn will_of(topic: &str) -> ConnectWill<'_> {
-    ConnectWill {
-        topic,
-        payload: b"0",
-        qos: Qos::AtLeastOnce,
-        retain: true,
-        delay_s: 0,
-        message_expiry_s: None,
-        properties: Forwarded::EMPTY,
+impl StateWill {
+    const FIRST: Self = Self { qos: Qos::AtLeastOnce, retain: true };
+
+    /// What is left of it for a broker that refuses it for this reason, which only 5.0 says; CONNACK would announce it too late.
+    fn lowered(self, reason: ReasonCode) -> Option<Self> {
+        match reason {
+            ReasonCode::RetainNotSupported if self.retain => Some(Self { retain: false, ..self }),
+            ReasonCode::QosNotSupported if self.qos != Qos::AtMostOnce => Some(Self { qos: Qos::AtMostOnce, ..self }),
+            _ => None,
+        }
     }
 }
 
+/// For requests: the last that a broker or a client comes to.
+const LAST_ID: PacketId = PacketId::MAX;
+
+fn will_of(topic: &str, StateWill { qos, retain }: StateWill) -> ConnectWill<'_> {
+    ConnectWill { topic, payload: b"0", qos, retain, delay_s: 0, message_expiry_s: None, properties: Forwarded::EMPTY }
+}
+
+/// What was retained before is there already, but for a side that has nothing of what was.
+const fn retained_for(is_new: bool) -> RetainHandling {
+    if is_new { RetainHandling::SendAlways } else { RetainHandling::SendIfNew }
+}
+
 /// Lets go of every exchange that the other end may hold open of messages from here.
-async fn release_all<S>(stream: &mut MqttStream<S>, earlier: &mut VecDeque<OwnedPacket>) -> Result<(), OpenError>
+async fn release_all<S>(stream: &mut MqttStream<S>, earlier: &mut EarlierPackets) -> Result<(), OpenError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -286,8 +358,8 @@ where
 
 async fn subscribe<S>(
     stream: &mut MqttStream<S>,
-    filters: &[(String, Qos)],
-    earlier: &mut VecDeque<OwnedPacket>,
+    (filters, retain_handling): (&[(String, Qos)], RetainHandling),
+    earlier: &mut EarlierPackets,
     refused: &mut Vec<String>,
 ) -> Result<(), OpenError>
 where
@@ -296,13 +368,7 @@ where
     for some in filters.chunks(FILTERS_AT_A_TIME) {
         let asked = some.iter().map(|(filter, qos)| SubscribeFilter {
             filter,
-            options: SubscriptionOptions {
-                qos: *qos,
-                no_local: true,
-                retain_as_published: true,
-                // What was retained before is there already.
-                retain_handling: RetainHandling::SendIfNew,
-            },
+            options: SubscriptionOptions { qos: *qos, no_local: true, retain_as_published: true, retain_handling },
         });
         stream.put_subscribe(LAST_ID, None, asked);
         let is_answer = |packet: &OwnedPacket| matches!(packet, OwnedPacket::SubAck { .. });
@@ -316,7 +382,7 @@ where
 /// The next packet of a kind; what comes before it waits.
 async fn until<S>(
     stream: &mut MqttStream<S>,
-    earlier: &mut VecDeque<OwnedPacket>,
+    earlier: &mut EarlierPackets,
     is_it: impl Fn(&OwnedPacket) -> bool,
 ) -> Result<OwnedPacket, OpenError>
 where
@@ -326,7 +392,35 @@ where
         match stream.next().await? {
             OwnedPacket::Disconnect { reason, .. } => return Err(OpenError::Other(format!("disconnected: {reason}"))),
             packet if is_it(&packet) => return Ok(packet),
-            packet => earlier.push_back(packet),
+            packet => earlier.push(packet)?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_before_a_bridge_is_open_is_bounded() {
+        let mut earlier = EarlierPackets::default();
+        let publish = OwnedPublish::new("t", vec![0; 1 << 20]);
+        let taken = (0..1_000).take_while(|_| earlier.push(OwnedPacket::Publish(publish.clone())).is_ok()).count();
+        assert!(taken == BRIDGE_EARLIER_MAX_BYTES / (1 << 20) - 1 && earlier.packets.len() == taken, "{taken}");
+        let mut small = EarlierPackets::default();
+        let taken = (0..10_000_000).take_while(|_| small.push(OwnedPacket::PingResp).is_ok()).count();
+        assert!(taken < BRIDGE_EARLIER_MAX_BYTES / 16, "{taken}");
+    }
+
+    #[test]
+    fn a_will_is_lowered_to_what_a_broker_takes_and_no_further() {
+        let first = StateWill::FIRST;
+        let kept = first.lowered(ReasonCode::RetainNotSupported).unwrap();
+        assert_eq!(kept, StateWill { qos: Qos::AtLeastOnce, retain: false });
+        let least = kept.lowered(ReasonCode::QosNotSupported).unwrap();
+        assert_eq!(least, StateWill { qos: Qos::AtMostOnce, retain: false });
+        for reason in [ReasonCode::RetainNotSupported, ReasonCode::QosNotSupported, ReasonCode::NotAuthorized] {
+            assert_eq!(least.lowered(reason), None);
         }
     }
 }

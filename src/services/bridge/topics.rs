@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use crate::codec::{Forwarded, Property};
 use crate::config::BridgeTopic;
+use crate::limits::USER_PROPERTIES_MAX;
 use crate::topic::{TopicFilter, TopicName, matches};
 
 /// The user property that counts.
@@ -48,6 +49,13 @@ pub(super) fn hops(properties: Forwarded<'_>) -> u32 {
             _ => None,
         })
         .unwrap_or(0)
+}
+
+/// Whether a message may say that it has passed one bridge more: dunlin takes so many user properties, and other brokers no more.
+pub(super) fn has_room_for_hop(properties: Forwarded<'_>) -> bool {
+    let others =
+        properties.iter().filter(|property| matches!(property, Property::UserProperty(name, _) if *name != HOPS));
+    others.count() < USER_PROPERTIES_MAX
 }
 
 /// The properties of a message that has passed one bridge more.

@@ -16,6 +16,7 @@ use crate::codec::frame::PACKET_SIZE_MAX_BYTES;
 use crate::codec::{Connect, ConnectWill, Forwarded, ReasonCode, SubscribeFilter, Version};
 use crate::ids::{PacketId, Qos, ShardId, SubscriptionId};
 use crate::inbox::{InboxSender, SendError};
+use crate::limits::USER_PROPERTIES_MAX;
 use crate::shard::{Command, Reply};
 
 /// How long a shard may take to its CONNACK: it may be reading back what its sessions hold, which it says by being silent.
@@ -56,6 +57,30 @@ pub(crate) struct LocalConnack {
     pub(crate) receive_maximum: u16,
     /// Largest packet that may be published.
     pub(crate) packet_size_max_bytes: u32,
+    /// Highest QoS of what may be published.
+    pub(crate) qos_max: Qos,
+    /// Whether RETAIN may be set.
+    pub(crate) retain_available: bool,
+}
+
+impl LocalConnack {
+    /// Lowers QoS and RETAIN of a message to what the broker has announced.
+    pub(crate) fn lower(&self, publish: &mut OwnedPublish) {
+        publish.qos = publish.qos.min(self.qos_max);
+        publish.retain &= self.retain_available;
+    }
+
+    /// Whether the broker takes a packet of this size and with so many user properties, or why not: beyond either it would end the
+    /// connection, and so again each time.
+    pub(crate) fn check_size(&self, publish: &OwnedPublish) -> Result<(), &'static str> {
+        if publish.user_properties() > USER_PROPERTIES_MAX {
+            return Err("it has more user properties than a message may have");
+        }
+        if !publish.out(Version::V5).fits(self.packet_size_max_bytes) {
+            return Err("it is larger than this broker takes (max_packet_size)");
+        }
+        Ok(())
+    }
 }
 
 /// Why a service is no client, or no client any more.
@@ -119,6 +144,8 @@ impl LocalDoor {
             session_present: connack.session_present,
             receive_maximum: connack.receive_maximum,
             packet_size_max_bytes: connack.packet_size_max_bytes,
+            qos_max: connack.qos_max,
+            retain_available: connack.retain_available,
         };
         Ok((LocalClient { stream, last_id: 0 }, told))
     }

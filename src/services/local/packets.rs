@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::{Ack, AckKind, ConnAck, Forwarded, Packet, Publish, PublishOut, ReasonCode, Version};
+use crate::codec::{Ack, AckKind, ConnAck, Forwarded, Packet, Property, Publish, PublishOut, ReasonCode, Version};
 use crate::ids::{PacketId, Qos, SubscriptionId};
 
 /// A packet that a server has sent.
@@ -12,6 +12,12 @@ use crate::ids::{PacketId, Qos, SubscriptionId};
 pub(crate) enum OwnedPacket {
     ConnAck(Box<OwnedConnack>),
     Publish(OwnedPublish),
+    /// A PUBLISH that is no message as it stands, and of which this much could be read: it can be acknowledged.
+    Unreadable {
+        qos: Qos,
+        packet_id: Option<PacketId>,
+        why: Box<str>,
+    },
     /// PUBACK, PUBREC, PUBREL or PUBCOMP.
     Ack(OwnedAck),
     SubAck {
@@ -89,6 +95,11 @@ impl OwnedPublish {
     /// The properties that go on to subscribers.
     pub(crate) const fn forwarded(&self) -> Forwarded<'_> {
         Forwarded::from_clean_block(&self.properties)
+    }
+
+    /// How many user properties it has.
+    pub(crate) fn user_properties(&self) -> usize {
+        self.forwarded().iter().filter(|property| matches!(property, Property::UserProperty(..))).count()
     }
 
     /// As a client sends it: with neither alias nor subscription identifiers.

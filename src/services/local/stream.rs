@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::packets::{OwnedAck, OwnedPacket, OwnedPublish};
 use crate::codec::{
-    Ack, Connect, DecodeError, Disconnect, PINGREQ, ReasonCode, Side, SubscribeFilter, Version, decode,
+    Ack, Connect, DecodeError, Disconnect, PINGREQ, PacketType, ReasonCode, Side, SubscribeFilter, Version, decode,
     encode_subscribe, encode_unsubscribe, frame,
 };
-use crate::ids::{PacketId, SubscriptionId};
+use crate::ids::{PacketId, Qos, SubscriptionId};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 16 * 1024;
@@ -166,8 +166,89 @@ impl<S: AsyncRead + AsyncWrite + Unpin> MqttStream<S> {
         }
         let whole = self.received.split_to(total).freeze();
         let Some((framed, _)) = frame::next(&whole, self.packet_size_max_bytes)? else { return Ok(None) };
-        let packet = decode(framed, self.version, Side::Client)?;
+        let packet = match decode(framed, self.version, Side::Client) {
+            Ok(packet) => packet,
+            // One message: those behind it are read all the same.
+            Err(error) => return unreadable(framed, error).map(Some),
+        };
         let owned = OwnedPacket::of(&packet, &whole);
         owned.map(Some).ok_or(DecodeError::Protocol("a packet that was not asked for"))
+    }
+}
+
+/// What can be known of a PUBLISH that is refused, so that it is refused alone; the sender would send it again for ever.
+fn unreadable(framed: frame::Frame<'_>, error: DecodeError) -> Result<OwnedPacket, DecodeError> {
+    if framed.packet_type() != PacketType::Publish {
+        return Err(error);
+    }
+    let qos = Qos::from_bits(framed.flags() >> 1 & 3).ok_or(error)?;
+    let why = error.text().into();
+    if qos == Qos::AtMostOnce {
+        return Ok(OwnedPacket::Unreadable { qos, packet_id: None, why });
+    }
+    // It stands behind the topic, whatever that is.
+    let (length, rest) = framed.body.split_first_chunk::<2>().ok_or(error)?;
+    let rest = rest.get(usize::from(u16::from_be_bytes(*length))..).ok_or(error)?;
+    let id = rest.first_chunk::<2>().copied().map(u16::from_be_bytes).and_then(PacketId::new).ok_or(error)?;
+    Ok(OwnedPacket::Unreadable { qos, packet_id: Some(id), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Property;
+    use crate::limits::USER_PROPERTIES_MAX;
+
+    /// What comes of these bytes, sent by the other end, which closes then.
+    fn read(bytes: &[u8]) -> Vec<Result<OwnedPacket, String>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (ours, mut theirs) = tokio::io::duplex(bytes.len() + 1);
+            tokio::io::AsyncWriteExt::write_all(&mut theirs, bytes).await.unwrap();
+            drop(theirs);
+            let mut stream = MqttStream::new(ours, Version::V5, 1 << 20);
+            let mut packets = Vec::new();
+            loop {
+                let packet = stream.next().await.map_err(|error| error.to_string());
+                let is_last = packet.is_err();
+                packets.push(packet);
+                if is_last {
+                    return packets;
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_read_is_told_with_its_packet_identifier_and_the_next_is_read() {
+        let mut properties = Vec::new();
+        for _ in 0..=USER_PROPERTIES_MAX {
+            Property::UserProperty("k", "v").write_to(&mut properties);
+        }
+        let mut publish = OwnedPublish::new("t", "x");
+        (publish.qos, publish.packet_id) = (Qos::ExactlyOnce, PacketId::new(7));
+        publish.properties = properties.into();
+        let mut bytes = Vec::new();
+        publish.out(Version::V5).encode(&mut bytes);
+        let next = OwnedPublish::new("t/2", "y");
+        next.out(Version::V5).encode(&mut bytes);
+        // One whose topic has a wildcard, and one whose packet identifier is 0: that cannot be answered.
+        bytes.extend_from_slice(&[0x32, 6, 0, 1, b'#', 0, 9, 0]);
+        bytes.extend_from_slice(&[0x32, 6, 0, 1, b'a', 0, 0, 0]);
+        let packets = read(&bytes);
+        assert_eq!(packets.len(), 4, "{packets:?}");
+        let told = |packet: &Result<OwnedPacket, String>| match packet {
+            Ok(OwnedPacket::Unreadable { qos, packet_id, why }) => {
+                Some((*qos, packet_id.map(PacketId::get), why.clone()))
+            }
+            _ => None,
+        };
+        assert!(
+            told(&packets[0])
+                .is_some_and(|(qos, id, why)| { qos == Qos::ExactlyOnce && id == Some(7) && !why.is_empty() })
+        );
+        assert_eq!(packets[1], Ok(OwnedPacket::Publish(next)));
+        assert!(told(&packets[2]).is_some_and(|(qos, id, _)| qos == Qos::AtLeastOnce && id == Some(9)));
+        assert!(packets[3].is_err());
     }
 }

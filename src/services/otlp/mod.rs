@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use prost::Message as _;
 use ureq::Agent;
 
@@ -56,35 +56,56 @@ pub(crate) fn counts() -> SpanCounts {
     }
 }
 
-/// Samples as a configuration says from now on, and tells its collector; `random` makes keys. Who was told before gets what there is and ends.
-pub(crate) fn apply(config: &Config, random: fn() -> u64) -> io::Result<()> {
-    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(url) = config.otlp.url() else {
-        spans::end();
-        *running = None;
-        return Ok(());
-    };
-    let timeout = Duration::from_secs(config.otlp.otlp_timeout_s.into());
-    let (told, has_ended) = bounded(0);
-    let below = config.otlp.otlp_sample_ratio.below();
-    let exporter = SpanExporter {
-        agent: http::agent(&config.otlp_files.authorities, timeout, 1),
-        headers: config.otlp_files.headers.clone(),
-        source: SpanSource {
-            service_name: config.otlp.otlp_service_name.clone(),
-            node_name: config.settings.node_name.to_string(),
-        },
-        from: spans::begin(SpanSampling { below, keys: [random(), random()] }),
-        shown_url: without_credentials(&url),
-        url,
-        fails: false,
-    };
-    *running = Some(has_ended);
-    std::thread::Builder::new().name("otlp".to_owned()).spawn(move || {
-        let _told = told; // with the thread's end
-        exporter.run();
-    })?;
-    Ok(())
+/// What is to be sampled, and who is to be told of it, when it holds: everything that can fail has been done.
+pub(crate) struct SpansPlan(Option<PlannedExport>);
+
+struct PlannedExport {
+    sampling: SpanSampling,
+    /// Has the thread begin; without a word it ends.
+    begins: Sender<Receiver<EndedSpan>>,
+    has_ended: Receiver<()>,
+}
+
+impl SpansPlan {
+    /// As a configuration says; `random` makes keys. What holds now goes on.
+    pub(crate) fn prepare(config: &Config, random: fn() -> u64) -> io::Result<Self> {
+        let Some(url) = config.otlp.url() else { return Ok(Self(None)) };
+        let timeout = Duration::from_secs(config.otlp.otlp_timeout_s.into());
+        let below = config.otlp.otlp_sample_ratio.below();
+        let collector = SpanCollector {
+            agent: http::agent(&config.otlp_files.authorities, timeout, 1),
+            headers: config.otlp_files.headers.clone(),
+            source: SpanSource {
+                service_name: config.otlp.otlp_service_name.clone(),
+                node_name: config.settings.node_name.to_string(),
+            },
+            shown_url: without_credentials(&url),
+            url,
+        };
+        let (begins, begun) = bounded::<Receiver<EndedSpan>>(1);
+        let (told, has_ended) = bounded(0);
+        std::thread::Builder::new().name("otlp".to_owned()).spawn(move || {
+            let _told: Sender<()> = told; // with the thread's end
+            if let Ok(from) = begun.recv() {
+                SpanExporter { collector, from, fails: false }.run();
+            }
+        })?;
+        let sampling = SpanSampling { below, keys: [random(), random()] };
+        Ok(Self(Some(PlannedExport { sampling, begins, has_ended })))
+    }
+
+    /// It holds from now on. Who was told before gets what there is and ends.
+    pub(crate) fn carry_out(self) {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(PlannedExport { sampling, begins, has_ended }) = self.0 else {
+            spans::end();
+            *running = None;
+            return;
+        };
+        *running = Some(has_ended);
+        // The thread waits for this.
+        let _ = begins.send(spans::begin(sampling));
+    }
 }
 
 /// Samples nothing more, and waits a while for the last spans to be taken.
@@ -97,15 +118,20 @@ pub(crate) fn finish() {
 }
 
 struct SpanExporter {
+    collector: SpanCollector,
+    from: Receiver<EndedSpan>,
+    /// The last request was not taken.
+    fails: bool,
+}
+
+/// Who is told, and how.
+struct SpanCollector {
     agent: Agent,
     headers: Option<HttpHeaders>,
     source: SpanSource,
-    from: Receiver<EndedSpan>,
     url: String,
     /// Without what is nobody's business.
     shown_url: String,
-    /// The last request was not taken.
-    fails: bool,
 }
 
 /// Why a collector has not taken a request.
@@ -120,7 +146,7 @@ impl SpanExporter {
     /// Until nobody gives it spans any more.
     fn run(mut self) {
         while let Some(batch) = self.next_batch() {
-            let body = encode(&self.source, &batch, unix_ns_at_zero());
+            let body = encode(&self.collector.source, &batch, unix_ns_at_zero());
             self.send(&body, batch.len() as u64);
         }
     }
@@ -166,8 +192,9 @@ impl SpanExporter {
     /// One request. Returns how many spans the collector has refused all the same.
     fn post(&mut self, body: &[u8]) -> Result<u64, ExportRefusal> {
         let for_now = |error: ureq::Error| ExportRefusal::ForNow(error.to_string());
-        let mut request = self.agent.post(&self.url).header("Content-Type", "application/x-protobuf");
-        for (name, value) in self.headers.iter().flat_map(HttpHeaders::iter) {
+        let mut request =
+            self.collector.agent.post(&self.collector.url).header("Content-Type", "application/x-protobuf");
+        for (name, value) in self.collector.headers.iter().flat_map(HttpHeaders::iter) {
             request = request.header(name, value);
         }
         let mut answer = request.send(body).map_err(for_now)?;
@@ -187,13 +214,13 @@ impl SpanExporter {
 
     fn note_failed(&mut self, error: &str) {
         if !std::mem::replace(&mut self.fails, true) {
-            log::event::spans_not_taken(&self.shown_url, error);
+            log::event::spans_not_taken(&self.collector.shown_url, error);
         }
     }
 
     fn note_taken(&mut self) {
         if std::mem::take(&mut self.fails) {
-            log::event::spans_taken(&self.shown_url);
+            log::event::spans_taken(&self.collector.shown_url);
         }
     }
 }
@@ -210,8 +237,22 @@ mod tests {
 
     use super::*;
     use crate::codec::ReasonCode;
+    use crate::config::Invocation;
     use crate::ids::{Qos, ShardId};
     use crate::shard::{SampledMessage, Span, SpanEnd, SpanKind};
+
+    #[test]
+    fn what_was_prepared_and_is_not_carried_out_ends_and_leaves_what_holds() {
+        let arguments = ["dunlin", "--otlp-endpoint", "http://127.0.0.1:9"].map(Into::into);
+        let Ok(Invocation::Run(config)) = crate::config::load(arguments, []) else { panic!("it runs the broker") };
+        let SpansPlan(planned) = SpansPlan::prepare(&config, || 7).expect("a thread can start");
+        let PlannedExport { begins, has_ended, .. } = planned.expect("a collector is named");
+        assert!(RUNNING.lock().unwrap_or_else(PoisonError::into_inner).is_none(), "nobody is told");
+        assert!(has_ended.recv_timeout(Duration::from_millis(50)).is_err_and(|error| error.is_timeout()), "it waits");
+        drop(begins);
+        let ended = has_ended.recv_timeout(Duration::from_secs(10));
+        assert!(ended.is_err_and(|error| error.is_disconnected()), "it has ended");
+    }
 
     #[test]
     fn a_request_has_so_many_spans_and_no_more() {
@@ -235,15 +276,14 @@ mod tests {
         };
         let (to, from) = crossbeam_channel::unbounded();
         let source = SpanSource { service_name: "s".to_owned(), node_name: "n".to_owned() };
-        let exporter = SpanExporter {
+        let collector = SpanCollector {
             agent: http::agent(&[], Duration::from_secs(1), 0),
             headers: None,
             source,
-            from,
             url: String::new(),
             shown_url: String::new(),
-            fails: false,
         };
+        let exporter = SpanExporter { collector, from, fails: false };
         let batch = |spans: usize| {
             (0..spans).for_each(|_| to.send(EndedSpan { span: Box::new(span.clone()), ended_ns: 2 }).unwrap());
             exporter.next_batch().unwrap().len()

@@ -16,6 +16,16 @@ pub(crate) enum Delivered {
     },
 }
 
+impl Delivered {
+    /// How many of so many rows it has.
+    pub(crate) fn taken_of(&self, rows: usize) -> usize {
+        match self {
+            Self::All => rows,
+            Self::Some { rejected } => rows.saturating_sub(rejected.len()),
+        }
+    }
+}
+
 /// Why a batch has to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DeliverError {

@@ -38,7 +38,7 @@ struct OpenFile {
     bytes: u64,
     since: Instant,
     /// Says that it is written.
-    _mark: WrittenMark,
+    mark: WrittenMark,
 }
 
 /// Has a path among [`WRITTEN`] for as long as it lives.
@@ -97,13 +97,23 @@ fn write(open: Option<OpenFile>, settings: &FileSinkSettings, worker: usize, lin
         Some(open) => open,
         None => begin(settings, worker)?,
     };
-    append(open, lines)
+    let is_first = open.bytes == 0;
+    let open = append(open, lines)?;
+    if is_first && let Some(folder) = open.mark.0.parent() {
+        // Not before something is written: where there is no room, a file without anything must not cost one that has something.
+        remove_oldest(folder, settings)?;
+    }
+    Ok(open)
 }
 
-/// What is written of a batch that fails is a torn line at the end of this file: the batch goes to another one.
+/// What is written of a batch that fails is taken back, and goes to another file; one that has nothing else is removed.
 fn append(mut open: OpenFile, lines: &[u8]) -> io::Result<OpenFile> {
-    open.file.write_all(lines)?;
-    open.file.sync_data()?;
+    let written = open.file.write_all(lines).and_then(|()| open.file.sync_data());
+    if let Err(error) = written {
+        // What cannot be undone is a torn line at the end of this file.
+        let _ = if open.bytes == 0 { fs::remove_file(&open.mark.0) } else { open.file.set_len(open.bytes) };
+        return Err(error);
+    }
     if is_gone(&open.file)? {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the file was removed while it was written"));
     }
@@ -116,12 +126,11 @@ fn is_gone(file: &File) -> io::Result<bool> {
     Ok(file.metadata()?.nlink() == 0)
 }
 
-/// Removes files that are too many, and makes the next one, whose name nobody has yet.
+/// Makes the next file, whose name nobody has yet.
 fn begin(settings: &FileSinkSettings, worker: usize) -> io::Result<OpenFile> {
     fs::create_dir_all(&settings.folder)?;
     // One name for each file, however the folder is written: files that are written are known by it.
     let folder = fs::canonicalize(&settings.folder)?;
-    remove_oldest(&folder, settings)?;
     let time: String = time_text(now_ms()).chars().filter(char::is_ascii_alphanumeric).collect();
     let mut number = 0;
     let (file, mark) = loop {
@@ -137,7 +146,7 @@ fn begin(settings: &FileSinkSettings, worker: usize) -> io::Result<OpenFile> {
     };
     // The name is to outlive the power as well.
     File::open(&folder)?.sync_all()?;
-    Ok(OpenFile { file, bytes: 0, since: Instant::now(), _mark: mark })
+    Ok(OpenFile { file, bytes: 0, since: Instant::now(), mark })
 }
 
 /// Complete files of this sink beyond `keep_files`, the oldest first: their names are in the order of time.
@@ -145,7 +154,9 @@ fn remove_oldest(folder: &Path, settings: &FileSinkSettings) -> io::Result<()> {
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| is_name_of(name, &settings.prefix)) {
+        let is_ours = entry.file_name().to_str().is_some_and(|name| is_name_of(name, &settings.prefix));
+        // Empty ones, which a kill leaves, are no reason to remove one that is not.
+        if is_ours && entry.metadata().is_ok_and(|metadata| metadata.len() > 0) {
             files.push(entry.path());
         }
     }
@@ -220,6 +231,35 @@ mod tests {
         assert!(texts.iter().any(|text| text == "kept"));
         let last = texts.iter().find(|text| text.contains(" 5,")).unwrap();
         assert!(last.ends_with("}\n") && last.lines().count() <= 2, "{last:?}");
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_nothing_and_removes_nothing() {
+        let settings = FileSinkSettings { keep_files: 1, ..settings("full") };
+        fs::create_dir_all(&settings.folder).unwrap();
+        let kept = settings.folder.join("m-20260101T000000000Z-0-0.ndjson");
+        fs::write(&kept, "kept\n").unwrap();
+        fs::write(settings.folder.join("m-20260102T000000000Z-0-0.ndjson"), "").unwrap();
+        let of_full_disk = |bytes: u64, path: &Path| OpenFile {
+            file: OpenOptions::new().write(true).open("/dev/full").unwrap(),
+            bytes,
+            since: Instant::now(),
+            mark: WrittenMark::new(path).unwrap(),
+        };
+        for number in 3..20 {
+            let path = settings.folder.join(format!("m-20260103T0000000{number:02}Z-0-0.ndjson"));
+            fs::write(&path, "").unwrap();
+            append(of_full_disk(0, &path), b"more\n").unwrap_err();
+            assert!(!path.exists(), "it holds nothing");
+        }
+        remove_oldest(&settings.folder, &settings).unwrap();
+        assert!(kept.exists(), "empty ones do not count");
+        // One that has something before keeps that.
+        let path = settings.folder.join("m-20260104T000000000Z-0-0.ndjson");
+        fs::write(&path, "before\n").unwrap();
+        append(of_full_disk(7, &path), b"more\n").unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "before\n");
+        fs::remove_dir_all(&settings.folder).unwrap();
     }
 
     #[test]

@@ -103,7 +103,10 @@ impl SinkLane {
             let DeliverError::Retry { why, after } = match self.target.deliver(rows).await {
                 Ok(delivered) => {
                     count(&state, rows, &delivered);
-                    state.set_status(ConnectorStatus::Connected, Some(self.address.clone()));
+                    // A target that refuses all of a batch may be another one than was meant.
+                    if delivered.taken_of(rows.len()) > 0 {
+                        state.set_status(ConnectorStatus::Connected, Some(self.address.clone()));
+                    }
                     return Some(delivered);
                 }
                 Err(error) => error,
@@ -135,12 +138,8 @@ impl SinkLane {
 }
 
 fn count(state: &ConnectorState, rows: &[Row], delivered: &Delivered) {
-    let rejected = match delivered {
-        Delivered::All => 0,
-        Delivered::Some { rejected } => rejected.len(),
-    };
     let bytes: usize = rows.iter().map(|row| row.payload.len()).sum();
-    state.counters.messages_out.fetch_add(rows.len().saturating_sub(rejected) as u64, Relaxed);
+    state.counters.messages_out.fetch_add(delivered.taken_of(rows.len()) as u64, Relaxed);
     state.counters.bytes_out.fetch_add(bytes as u64, Relaxed);
 }
 

@@ -85,15 +85,14 @@ pub(super) async fn run(settings: Arc<SinkSettings>, mut context: ConnectorConte
             () = stop.stopped() => return,
         };
         let ended = match connected {
-            Ok((client, receive_maximum, earlier)) => {
+            Ok((client, told, earlier)) => {
                 context.state.set_status(ConnectorStatus::Idle, Some(settings.target.to_string()));
                 log::event::connector_connected(
                     context.state.kind.word(),
                     &settings.name,
                     &settings.target.to_string(),
                 );
-                let session =
-                    SinkSession::new(Arc::clone(&settings), context.clone(), (client, receive_maximum), ids.clone());
+                let session = SinkSession::new(Arc::clone(&settings), context.clone(), (client, told), ids.clone());
                 let (known, ended) = session.run(earlier).await;
                 ids = known;
                 ended

@@ -15,7 +15,9 @@ use super::values::values_of;
 use crate::codec::{AckKind, Property, ReasonCode};
 use crate::config::sink_targets::RepublishSettings;
 use crate::ids::{PacketId, Qos};
-use crate::services::local::{LocalClient, LocalConnect, LocalDoor, LocalError, OwnedPacket, OwnedPublish};
+use crate::services::local::{
+    LocalClient, LocalConnack, LocalConnect, LocalDoor, LocalError, OwnedPacket, OwnedPublish,
+};
 use crate::topic::TopicName;
 
 /// The user property that counts them.
@@ -29,7 +31,7 @@ pub(crate) struct RepublishTarget {
     door: LocalDoor,
     /// What it is called in the broker; its session ends with its connection.
     client_id: String,
-    client: Option<(LocalClient, u16)>,
+    client: Option<(LocalClient, LocalConnack)>,
 }
 
 impl std::fmt::Debug for RepublishTarget {
@@ -47,14 +49,14 @@ impl RepublishTarget {
     /// Publishes a batch, and waits for the acknowledgements.
     pub(crate) async fn deliver(&mut self, batch: &[Row]) -> Result<Delivered, DeliverError> {
         // Taken out: when this is dropped half way, the connection goes with it.
-        let (mut client, receive_maximum) = match self.client.take() {
+        let (mut client, told) = match self.client.take() {
             Some(client) => client,
             None => self.connect().await.map_err(DeliverError::retry)?,
         };
         let mut rejected = Vec::new();
         let mut open = HashMap::new();
         for (at, row) in batch.iter().enumerate() {
-            let mut publish = match self.message(row) {
+            let mut publish = match self.message(row, &told) {
                 Ok(publish) => publish,
                 Err(why) => {
                     rejected.push((at, why));
@@ -62,7 +64,7 @@ impl RepublishTarget {
                 }
             };
             if publish.qos != Qos::AtMostOnce {
-                while open.len() >= usize::from(receive_maximum.max(1)) {
+                while open.len() >= usize::from(told.receive_maximum.max(1)) {
                     take_ack(&mut client, &mut open, &mut rejected).await?;
                 }
                 let id = client.next_id();
@@ -74,12 +76,12 @@ impl RepublishTarget {
         while !open.is_empty() {
             take_ack(&mut client, &mut open, &mut rejected).await?;
         }
-        self.client = Some((client, receive_maximum));
+        self.client = Some((client, told));
         rejected.sort_unstable();
         Ok(if rejected.is_empty() { Delivered::All } else { Delivered::Some { rejected } })
     }
 
-    async fn connect(&self) -> Result<(LocalClient, u16), LocalError> {
+    async fn connect(&self) -> Result<(LocalClient, LocalConnack), LocalError> {
         let who = LocalConnect {
             client_id: self.client_id.clone(),
             clean_start: true,
@@ -87,11 +89,10 @@ impl RepublishTarget {
             receive_maximum: 1,
             will: None,
         };
-        let (client, told) = self.door.connect(who).await?;
-        Ok((client, told.receive_maximum))
+        self.door.connect(who).await
     }
 
-    fn message(&self, row: &Row) -> Result<OwnedPublish, String> {
+    fn message(&self, row: &Row, told: &LocalConnack) -> Result<OwnedPublish, String> {
         let passed = row.user_properties.iter().find(|(name, _)| name == HOPS);
         let passed = passed.map_or(0, |(_, value)| value.parse().unwrap_or(u32::MAX));
         if passed >= u32::from(self.settings.hops_max) {
@@ -105,6 +106,9 @@ impl RepublishTarget {
         publish.qos = self.settings.qos;
         publish.retain = self.settings.retain;
         publish.properties = properties(row, passed + 1);
+        told.lower(&mut publish);
+        // It would end the connection, and the same again with the next.
+        told.check_size(&publish)?;
         Ok(publish)
     }
 }

@@ -46,4 +46,13 @@ impl Row {
         let properties: usize = self.user_properties.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.topic.len() + self.payload.len() + properties
     }
+
+    /// Bytes of memory that it takes, near enough: where a template has made something else of a payload, both are held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let is_same = self.original.as_ptr() == self.payload.as_ptr() && self.original.len() == self.payload.len();
+        let original = if is_same { 0 } else { self.original.len() };
+        let others = [&self.correlation_data, &self.key].into_iter().flatten().map(Bytes::len).sum::<usize>();
+        let texts = [&self.content_type, &self.response_topic].into_iter().flatten().map(String::len).sum::<usize>();
+        size_of::<Self>() + self.len_bytes() + original + others + texts
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! Always holds: a message of QoS 1 is acknowledged when its target has it, when the condition does not hold for it, or when its dead
 //! letter is acknowledged; what is not stays in the session's queue. Held is no more than the receive maximum, and the socket is not read
-//! while more than [`SINK_HELD_MAX_BYTES`] are held, so a target that is down costs no memory.
+//! while [`SINK_HELD_MAX_BYTES`] of rows and dead letters are held, so a target that is down costs no memory. Only while a dead letter
+//! waits for its acknowledgement, which comes behind messages, is it read beyond that.
 //! Leaves to others: the queue behind it (`session` of the shard), batches and attempts (`lane`).
 
 use std::collections::{HashMap, VecDeque};
@@ -23,9 +24,9 @@ use super::transform::{Transformed, transform};
 use crate::codec::{AckKind, ReasonCode};
 use crate::config::SinkSettings;
 use crate::ids::{PacketId, Qos};
-use crate::limits::{SINK_HELD_MAX_BYTES, SINK_HELD_QOS0_MAX};
+use crate::limits::{DEAD_LETTER_AGAIN_MS, DEAD_LETTERS_SENT_MAX, SINK_HELD_MAX_BYTES, SINK_HELD_QOS0_MAX};
 use crate::services::connectors::{ConnectorContext, now_ms};
-use crate::services::local::{LocalClient, LocalError, OwnedAck, OwnedPacket, OwnedPublish};
+use crate::services::local::{LocalClient, LocalConnack, LocalError, OwnedAck, OwnedPacket, OwnedPublish};
 
 /// How long what is under way may still take when the sink stops.
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
@@ -44,14 +45,24 @@ pub(super) struct SinkSession {
     tasks: JoinSet<()>,
     ids: MessageIds,
     keys: RandomState,
+    /// Of rows.
     held_bytes: usize,
+    /// Of dead letters.
+    dead_bytes: usize,
+    /// Rows and dead letters.
     held_qos0: usize,
     /// Dead letters that wait for their acknowledgement, by their packet identifier.
     sent_dead: HashMap<PacketId, DeadLetter>,
     /// ... and those that wait to be sent.
     waiting_dead: VecDeque<DeadLetter>,
-    /// Messages that may be published at a time.
-    receive_maximum: usize,
+    /// What the broker has announced.
+    told: LocalConnack,
+    /// Dead letters that may be published at a time: one, after one that the broker had no room for.
+    dead_window: usize,
+    /// When the next of them is published, after that.
+    dead_again: Option<Instant>,
+    /// The log has that nobody is subscribed to them.
+    is_nobody_in_log: bool,
     /// When the log had a dead letter last.
     dead_in_log: Option<Instant>,
 }
@@ -66,6 +77,7 @@ struct LaneEnd {
 enum Next {
     Packet(Result<OwnedPacket, LocalError>),
     Report(Option<LaneReport>),
+    DeadLetters,
     Stop,
 }
 
@@ -74,7 +86,7 @@ impl SinkSession {
     pub(super) fn new(
         settings: Arc<SinkSettings>,
         context: ConnectorContext,
-        (client, receive_maximum): (LocalClient, u16),
+        (client, told): (LocalClient, LocalConnack),
         ids: MessageIds,
     ) -> Self {
         let (reports_in, reports) = unbounded_channel();
@@ -98,10 +110,14 @@ impl SinkSession {
             ids,
             keys: RandomState::new(),
             held_bytes: 0,
+            dead_bytes: 0,
             held_qos0: 0,
             sent_dead: HashMap::new(),
             waiting_dead: VecDeque::new(),
-            receive_maximum: usize::from(receive_maximum.max(1)),
+            dead_window: dead_window(&told),
+            told,
+            dead_again: None,
+            is_nobody_in_log: false,
             dead_in_log: None,
         }
     }
@@ -119,22 +135,25 @@ impl SinkSession {
 
     async fn serve(&mut self, earlier: Vec<OwnedPacket>) -> Result<(), LocalError> {
         for packet in earlier {
-            self.take(packet)?;
+            self.take(packet);
         }
         let mut stop = self.context.clone();
         loop {
             self.send_dead_letters();
             // Acknowledgements of dead letters come by the socket, too.
-            let reads = self.held_bytes < SINK_HELD_MAX_BYTES || !self.sent_dead.is_empty();
+            let reads = !self.is_full() || !self.sent_dead.is_empty();
+            let again = self.dead_again.unwrap_or_else(Instant::now);
             let next = tokio::select! {
                 biased;
                 () = stop.stopped() => Next::Stop,
                 report = self.reports.recv() => Next::Report(report),
                 packet = self.client.next(), if reads => Next::Packet(packet),
+                () = tokio::time::sleep_until(again.into()), if self.dead_again.is_some() => Next::DeadLetters,
             };
             match next {
-                Next::Packet(packet) => self.take(packet?)?,
+                Next::Packet(packet) => self.take(packet?),
                 Next::Report(Some(report)) => self.finish(report),
+                Next::DeadLetters => self.dead_again = None,
                 Next::Report(None) | Next::Stop => return Ok(()),
             }
             if !reads {
@@ -153,13 +172,22 @@ impl SinkSession {
         self.client.disconnect().await
     }
 
-    fn take(&mut self, packet: OwnedPacket) -> Result<(), LocalError> {
+    fn take(&mut self, packet: OwnedPacket) {
         match packet {
             OwnedPacket::Publish(publish) => self.take_message(publish),
-            OwnedPacket::Ack(ack) if ack.kind == AckKind::PubAck => return self.take_ack(ack),
+            OwnedPacket::Ack(ack) if ack.kind == AckKind::PubAck => self.take_ack(ack),
+            OwnedPacket::Unreadable { packet_id, why, .. } => {
+                self.context.state.counters.dropped.fetch_add(1, Relaxed);
+                self.context.state.failed(&format!("a message cannot be read: {why}"));
+                self.acknowledge(packet_id);
+            }
             _ => {}
         }
-        Ok(())
+    }
+
+    /// Whether it holds as much as it may.
+    const fn is_full(&self) -> bool {
+        self.held_bytes + self.dead_bytes >= SINK_HELD_MAX_BYTES
     }
 
     fn take_message(&mut self, publish: OwnedPublish) {
@@ -167,7 +195,7 @@ impl SinkSession {
         counters.messages_in.fetch_add(1, Relaxed);
         counters.bytes_in.fetch_add(publish.payload.len() as u64, Relaxed);
         let packet_id = publish.packet_id;
-        if packet_id.is_none() && self.held_qos0 >= SINK_HELD_QOS0_MAX {
+        if packet_id.is_none() && (self.held_qos0 >= SINK_HELD_QOS0_MAX || self.is_full()) {
             counters.dropped.fetch_add(1, Relaxed);
             return;
         }
@@ -180,14 +208,14 @@ impl SinkSession {
             }
             Transformed::Dead(why) => {
                 let (topic, payload) = (publish.topic.into(), publish.payload);
-                self.add_dead_letter(DeadLetter { topic, payload, why, packet_id });
+                self.add_dead_letter(DeadLetter { topic, payload, why, packet_id, is_refused: false });
             }
         }
     }
 
     fn hold(&mut self, held: HeldRow) {
         let lane = self.lane_of(&held.row);
-        self.held_bytes += held.row.len_bytes();
+        self.held_bytes += held.row.held_bytes();
         self.held_qos0 += usize::from(held.packet_id.is_none());
         self.lanes[lane].held += 1;
         // A lane ends when the sink stops: then the message comes again.
@@ -207,12 +235,13 @@ impl SinkSession {
         self.lanes[report.lane].held -= report.rows.len();
         for (held, rejected) in report.rows {
             let HeldRow { row, packet_id } = held;
-            self.held_bytes -= row.len_bytes();
+            self.held_bytes -= row.held_bytes();
             self.held_qos0 -= usize::from(packet_id.is_none());
             match rejected {
                 None => self.acknowledge(packet_id),
                 Some(why) => {
-                    self.add_dead_letter(DeadLetter { topic: row.topic, payload: row.original, why, packet_id });
+                    let (topic, payload) = (row.topic, row.original);
+                    self.add_dead_letter(DeadLetter { topic, payload, why, packet_id, is_refused: false });
                 }
             }
         }
@@ -234,34 +263,83 @@ impl SinkSession {
         } else {
             self.context.state.note_error(&text);
         }
+        self.dead_bytes += dead.held_bytes();
+        self.held_qos0 += usize::from(dead.packet_id.is_none());
         self.waiting_dead.push_back(dead);
     }
 
+    /// Publishes dead letters, as many as may be under way. With as many bytes of rows as may be held it waits for them: behind the
+    /// acknowledgement of a dead letter there are more messages.
     fn send_dead_letters(&mut self) {
-        while self.sent_dead.len() < self.receive_maximum
+        while self.dead_again.is_none()
+            && self.held_bytes < SINK_HELD_MAX_BYTES
+            && self.sent_dead.len() < self.dead_window
             && let Some(dead) = self.waiting_dead.pop_front()
         {
+            let Some(mut publish) = dead.publish(&self.settings, &self.told) else {
+                let topic = &self.settings.dead_letters;
+                self.context
+                    .state
+                    .failed(&format!("a dead letter is lost: no packet that this broker takes holds {topic:?}"));
+                self.end_dead_letter(&dead);
+                continue;
+            };
+            if publish.qos == Qos::AtMostOnce {
+                publish.packet_id = None;
+                self.client.stream().put_publish(&publish);
+                self.end_dead_letter(&dead);
+                continue;
+            }
             let id = loop {
                 let id = self.client.next_id();
                 if !self.sent_dead.contains_key(&id) {
                     break id;
                 }
             };
-            let mut publish = dead.publish(&self.settings);
             publish.packet_id = Some(id);
-            publish.qos = Qos::AtLeastOnce;
             self.client.stream().put_publish(&publish);
             self.sent_dead.insert(id, dead);
         }
     }
 
-    fn take_ack(&mut self, ack: OwnedAck) -> Result<(), LocalError> {
-        let Some(dead) = self.sent_dead.remove(&ack.packet_id) else { return Ok(()) };
-        if ack.reason.is_error() {
-            // There is no room for it: the message stays unacknowledged, and comes again with the next connection.
-            return Err(LocalError::Refused(ack.reason));
+    fn take_ack(&mut self, ack: OwnedAck) {
+        let Some(mut dead) = self.sent_dead.remove(&ack.packet_id) else { return };
+        match ack.reason {
+            ReasonCode::NoMatchingSubscribers if !std::mem::replace(&mut self.is_nobody_in_log, true) => {
+                let topic = &self.settings.dead_letters;
+                self.context.state.failed(&format!("nobody is subscribed to {topic}: dead letters are lost"));
+            }
+            reason if !reason.is_error() => {}
+            // Its payload is longer than messages may be; where without it is not taken either, it is never.
+            ReasonCode::ImplementationSpecificError | ReasonCode::PacketTooLarge if !dead.is_refused => {
+                dead.is_refused = true;
+                return self.waiting_dead.push_front(dead);
+            }
+            reason @ (ReasonCode::ImplementationSpecificError | ReasonCode::PacketTooLarge) => {
+                self.context.state.failed(&format!("a dead letter is lost: the broker refuses it: {reason}"));
+            }
+            // There is no room for it now.
+            reason => {
+                self.context.state.failed(&format!("a dead letter waits: the broker refuses it: {reason}"));
+                self.waiting_dead.push_front(dead);
+                self.dead_window = 1;
+                self.dead_again = Some(Instant::now() + Duration::from_millis(DEAD_LETTER_AGAIN_MS));
+                return;
+            }
         }
-        self.acknowledge(dead.packet_id);
-        Ok(())
+        self.dead_window = dead_window(&self.told);
+        self.end_dead_letter(&dead);
     }
+
+    /// Nothing more is to be done for it.
+    fn end_dead_letter(&mut self, dead: &DeadLetter) {
+        self.dead_bytes -= dead.held_bytes();
+        self.held_qos0 -= usize::from(dead.packet_id.is_none());
+        self.acknowledge(dead.packet_id);
+    }
+}
+
+/// Dead letters that may be published at a time.
+fn dead_window(told: &LocalConnack) -> usize {
+    usize::from(told.receive_maximum.max(1)).min(DEAD_LETTERS_SENT_MAX)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::codec::{RetainHandling, SubscribeFilter, SubscriptionOptions};
 use crate::config::SinkSettings;
 use crate::services::connectors::ConnectorContext;
-use crate::services::local::{LocalClient, LocalConnect, LocalError, OwnedPacket};
+use crate::services::local::{LocalClient, LocalConnack, LocalConnect, LocalError, OwnedPacket};
 use crate::shard::{Command, Reply};
 
 /// How long a shard may take to say what a session has subscribed to.
@@ -16,11 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Filters of one SUBSCRIBE or UNSUBSCRIBE.
 const FILTERS_AT_ONCE: usize = 100;
 
-/// Connects and subscribes. Returns the client, how many messages it may publish at a time, and what came meanwhile.
+/// Connects and subscribes. Returns the client, what the broker has announced, and what came meanwhile.
 pub(super) async fn connect(
     settings: &SinkSettings,
     context: &ConnectorContext,
-) -> Result<(LocalClient, u16, Vec<OwnedPacket>), LocalError> {
+) -> Result<(LocalClient, LocalConnack, Vec<OwnedPacket>), LocalError> {
     let client_id = context.state.client_id();
     let who = LocalConnect {
         client_id: client_id.clone(),
@@ -46,7 +46,7 @@ pub(super) async fn connect(
             return Err(LocalError::Refused(refused));
         }
     }
-    Ok((client, told.receive_maximum, earlier))
+    Ok((client, told, earlier))
 }
 
 /// Retained messages come with the first subscription to a filter; RETAIN stays as it was published.

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::connectors::{ConnectorContext, ConnectorState, ConnectorStatus, NotPassed};
-use super::local::{LocalClient, LocalConnect, LocalDoor, OwnedAck, OwnedPacket};
+use super::local::{LocalClient, LocalConnack, LocalConnect, LocalDoor, OwnedAck, OwnedPacket};
 use crate::codec::{AckKind, ReasonCode};
 use crate::config::SourceSettings;
 use crate::ids::{PacketId, Qos};
@@ -78,8 +78,7 @@ async fn carry(settings: &SourceSettings, state: &ConnectorState, door: &LocalDo
     };
     let watch = feed.watch();
     let window = usize::from(settings.inflight_max.min(told.receive_maximum));
-    let size_max = told.packet_size_max_bytes as usize;
-    let mut carrier = Carrier { settings, state, client, feed, waiting: HashMap::new(), size_max };
+    let mut carrier = Carrier { settings, state, client, feed, waiting: HashMap::new(), told };
     let failed = tokio::select! {
         biased;
         never = tell_how_it_does(settings, state, watch) => match never {},
@@ -116,8 +115,8 @@ struct Carrier<'a> {
     feed: Feed,
     /// What the other system is told when the acknowledgement has come.
     waiting: HashMap<PacketId, (FeedPosition, usize)>,
-    /// Bytes of the largest packet that this broker takes.
-    size_max: usize,
+    /// What this broker takes.
+    told: LocalConnack,
 }
 
 impl Carrier<'_> {
@@ -140,7 +139,7 @@ impl Carrier<'_> {
     }
 
     async fn handle_message(&mut self, message: FeedMessage) -> Result<(), String> {
-        let mut publish = match publish_of(self.settings, &message, self.size_max) {
+        let mut publish = match publish_of(self.settings, &message, &self.told) {
             Ok(publish) => publish,
             Err(why) => {
                 self.leave_behind(&format!("{} is left behind: {why}", message.mark));
@@ -148,7 +147,7 @@ impl Carrier<'_> {
             }
         };
         let bytes = publish.payload.len();
-        if self.settings.qos == Qos::AtMostOnce {
+        if publish.qos == Qos::AtMostOnce {
             self.client.publish(&publish).await.map_err(|error| error.to_string())?;
             self.count(bytes);
             return self.feed.taken(message.mark).await;
@@ -164,7 +163,10 @@ impl Carrier<'_> {
         match ack.reason {
             reason if !reason.is_error() => self.count(bytes),
             // It is never taken: somebody else's message would wait behind it for good.
-            ReasonCode::TopicNameInvalid | ReasonCode::PayloadFormatInvalid | ReasonCode::PacketTooLarge => {
+            ReasonCode::TopicNameInvalid
+            | ReasonCode::PayloadFormatInvalid
+            | ReasonCode::PacketTooLarge
+            | ReasonCode::ImplementationSpecificError => {
                 self.leave_behind(&format!("{mark} is left behind: the broker says {}", ack.reason));
             }
             reason => return Err(format!("the broker does not take {mark}: {reason}")),

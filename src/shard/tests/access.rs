@@ -191,6 +191,25 @@ fn what_was_queued_or_sent_before_the_rules_changed_is_not_sent_after() {
 }
 
 #[test]
+fn a_replay_that_waits_for_its_client_ends_with_the_subscription_that_new_rules_take_away() {
+    let mut world = world_with(1, |_| {});
+    let bob = client(&mut world, "bob", "c2");
+    for (number, topic) in [(1, "a/1"), (2, "a/2"), (3, "a/3")] {
+        world.send(bob, &Packet::Publish(retained(publish1(number, topic, "kept"))));
+    }
+    let kept = Connect { receive_maximum: 1, ..v5_kept("c1") };
+    let (ann, _) = come_in(&mut world, "ann", &kept);
+    world.subscribe_with(ann, "a/#", options(1), None);
+    assert_eq!(world.read(ann), ["SUBACK #1 [1]", "PUBLISH a/1 q1 #1 retain kept"], "the rest waits for room");
+    world.cut(ann);
+    use_rules(&mut world, "user bob\ntopic write #\n");
+    world.run_until_idle();
+    // Its return ended the process: the replay named a filter that nobody had any more.
+    let (_, answer) = come_in(&mut world, "ann", &kept);
+    assert_eq!(answer, ["CONNACK success present"]);
+}
+
+#[test]
 fn a_will_is_looked_at_when_it_is_left_and_when_it_is_due() {
     let with_will = |topic: &'static str| Connect { will: Some(ConnectWill { topic, ..will(0) }), ..v5("c1") };
     let mut world = world_with(2, |_| {});

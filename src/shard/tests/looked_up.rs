@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::access::{come_in, use_rules};
 use super::harness::{World, v5_kept};
 use super::show::publish1;
 use crate::codec::{Connect, Packet};
@@ -69,6 +70,36 @@ fn whoever_matches_a_topic_is_found_by_each_filter_and_nobody_else() {
         let command = Command::ListAudience { of: wrong.clone(), after: None, limit: 9 };
         assert!(matches!(world.ask(0, command), Reply::Refused(_)), "{wrong:?}");
     }
+}
+
+#[test]
+fn who_is_subscribed_and_kept_from_a_topic_by_rules_is_told_apart() {
+    let mut world = World::new();
+    use_rules(&mut world, "user ann\ntopic read a/#\nuser bob\ntopic read #\n");
+    let ann = come_in(&mut world, "ann", &v5_kept("ann")).0;
+    let bob = come_in(&mut world, "bob", &v5_kept("bob")).0;
+    for peer in [ann, bob] {
+        world.subscribe(peer, "#", 1);
+    }
+    let hears = |world: &mut World, of: &Audience, limit: u16| {
+        let rows = audience(world, of, limit, |_| ());
+        let mut told: Vec<_> = rows.iter().map(|row| (row.client_id.to_string(), row.may_receive)).collect();
+        told.sort_unstable();
+        told
+    };
+    for limit in [256, 1] {
+        for (topic, ann) in [("a/x", true), ("secret", false)] {
+            let expected = [("ann".to_owned(), Some(ann)), ("bob".to_owned(), Some(true))];
+            assert_eq!(hears(&mut world, &of_topic(topic), limit), expected, "{topic}, limit {limit}");
+        }
+        for of in [of_filter("#"), Audience::All] {
+            let expected = [("ann".to_owned(), None), ("bob".to_owned(), None)];
+            assert_eq!(hears(&mut world, &of, limit), expected, "no topic was asked for");
+        }
+    }
+    use_rules(&mut world, "user ann\ntopic read #\nuser bob\ntopic read a/#\n");
+    let expected = [("ann".to_owned(), Some(true)), ("bob".to_owned(), Some(false))];
+    assert_eq!(hears(&mut world, &of_topic("secret"), 256), expected, "other rules");
 }
 
 #[test]

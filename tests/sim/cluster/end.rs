@@ -1,6 +1,6 @@
 //! The end of a run: nothing goes wrong any more, and everything must come right by itself; then another node takes over all there is.
 
-use dunlin::cluster::Standing;
+use dunlin::cluster::{RangeId, Standing};
 
 use super::node::Node;
 use super::world::{Event, TICK_MS, World};
@@ -44,6 +44,7 @@ impl World {
             node.paused_until = node.paused_until.min(self.now);
             (node.cut_until, node.stuck_until) = (0, 0);
             node.starts_at = node.starts_at.map(|at| at.min(self.now));
+            node.cluster.iter_mut().for_each(|node| node.contend(false));
         }
     }
 
@@ -59,13 +60,20 @@ impl World {
     fn expect_all_served(&mut self) -> Result<(), String> {
         for range in 0..self.plan.ranges {
             let serving: Vec<usize> = (0..self.nodes.len()).filter(|index| self.serves(*index, range)).collect();
-            let quarantined =
-                self.nodes.iter().any(|node| node.claims.get(&range).is_some_and(|claim| claim.is_quarantined));
+            let quarantined = self
+                .nodes
+                .iter()
+                .any(|node| node.contents.get(&RangeId(range)).is_some_and(|content| content.is_quarantined));
             if serving.len() != 1 && !(serving.is_empty() && quarantined) {
                 let claims: Vec<_> = self
                     .nodes
                     .iter()
-                    .map(|node| (node.membership.as_ref().and_then(|m| m.map()), node.claims.get(&range)))
+                    .map(|node| {
+                        (
+                            node.cluster.as_ref().and_then(|node| node.membership().map()),
+                            node.contents.get(&RangeId(range)),
+                        )
+                    })
                     .collect();
                 return Err(format!(
                     "range {range} is served by {} nodes though nothing is wrong: {claims:?}",

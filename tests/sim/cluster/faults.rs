@@ -1,13 +1,10 @@
 //! The engine's side of the way, and what goes wrong: with messages, replicas, leaders, and nodes.
 
-use dunlin::cluster::{
-    AppendId, BootId, LogAnswer, LogOperation, MapChange, NodeId, RangeBatch, RangeClaim, RangeId, RangeLog,
-};
+use dunlin::cluster::{AppendId, LogAnswer, LogOperation, MapChange, NodeId, RangeBatch, RangeId};
 
 use super::canary::Canary;
 use super::engine::{Fault, REPLICAS, Stored};
-use super::node::Claim;
-use super::world::{Event, ReadGoesOn, Reply, Request, Sender, World};
+use super::world::{AskedLog, Event, ReadGoesOn, Reply, Request, Sender, World};
 
 /// Messages of a read that go together.
 const CHUNK: u64 = 8;
@@ -21,20 +18,20 @@ impl World {
                     self.control.put(put.key, put.expected, &put.bytes);
                 }
             }
-            Request::Log(range, operation) => self.serve_log(from, range, operation)?,
+            Request::Log(log, operation) => self.serve_log(from, log, operation)?,
         }
         Ok(())
     }
 
-    fn serve_log(&mut self, from: Sender, range: u16, operation: LogOperation) -> Result<(), String> {
-        let now = self.now;
+    fn serve_log(&mut self, from: Sender, log: AskedLog, operation: LogOperation) -> Result<(), String> {
+        let (now, asked, range) = (self.now, log, log.range);
         let log = &mut self.logs[usize::from(range)];
         if log.leaderless_until > now {
             // Some servers say so, some say nothing.
             if let LogOperation::Append { id, .. } = operation
                 && self.rng.percent(50)
             {
-                self.reply(from, Reply::Answer(range, LogAnswer::Failed { id }));
+                self.reply(from, Reply::Answer(asked, LogAnswer::Failed { id }));
             }
             return Ok(());
         }
@@ -51,7 +48,7 @@ impl World {
                 LogAnswer::SteppedDown
             }
             LogOperation::Read { read, from: next, to } => {
-                self.serve_read(from, ReadGoesOn { range, read, next, to });
+                self.serve_read(from, ReadGoesOn { log: asked, read, next, to });
                 return Ok(());
             }
             LogOperation::Append { id, expected_last, message_id, bytes } => {
@@ -66,7 +63,7 @@ impl World {
                 LogAnswer::Purged
             }
         };
-        self.reply(from, Reply::Answer(range, answer));
+        self.reply(from, Reply::Answer(asked, answer));
         Ok(())
     }
 
@@ -101,9 +98,9 @@ impl World {
 
     /// Sends a part of what is read, as the leader has it at this moment.
     pub(crate) fn serve_read(&mut self, from: Sender, read: ReadGoesOn) {
-        let ReadGoesOn { range, read: number, next, to } = read;
+        let ReadGoesOn { log: asked, read: number, next, to } = read;
         let (now, skips) = (self.now, self.cage.is(Canary::SkipHole));
-        let log = &self.logs[usize::from(range)];
+        let log = &self.logs[usize::from(asked.range)];
         let end = to.min(next.max(log.first) + CHUNK - 1);
         let mut messages = Vec::new();
         for sequence in next.max(log.first)..=end {
@@ -117,10 +114,10 @@ impl World {
         }
         let breaks = log.leaderless_until > now || self.chance(self.plan.break_read);
         let way = 2;
-        self.after(way, Event::Reply { to: from, reply: Reply::Messages { range, read: number, messages } });
+        self.after(way, Event::Reply { to: from, reply: Reply::Messages { log: asked, read: number, messages } });
         if breaks || end >= to {
             let answer = LogAnswer::ReadEnded { read: number, is_whole: !breaks };
-            self.after(way, Event::Reply { to: from, reply: Reply::Answer(range, answer) });
+            self.after(way, Event::Reply { to: from, reply: Reply::Answer(asked, answer) });
         } else {
             self.after(way, Event::ReadGoesOn { from, read: ReadGoesOn { next: end + 1, ..read } });
         }
@@ -193,17 +190,10 @@ impl World {
 
     /// A node claims a range whatever the map says.
     fn grab(&mut self, index: usize, range: u16) {
-        let boot = BootId(self.nodes[index].boot);
-        let node = &mut self.nodes[index];
-        let Some(membership) = node.membership.as_ref() else { return };
-        let Some(number) = membership.node() else { return };
-        if node.claims.get(&range).is_some_and(|claim| claim.again_at.is_none()) {
+        let Some(cluster) = self.nodes[index].cluster.as_mut() else { return };
+        if !cluster.grab(RangeId(range)) {
             return;
         }
-        node.attempts += 1;
-        let (attempt, floor) = (node.attempts, membership.floor(RangeId(range)));
-        let claim = RangeClaim { range: RangeId(range), node: number, boot, attempt, floor };
-        node.claims.insert(range, Claim::new(RangeLog::new(claim)));
         self.trace.note(&format!("n{} grabs range {range}", index + 1));
     }
 
@@ -228,9 +218,9 @@ impl World {
         let to = NodeId::new(1 + self.rng.below(self.plan.nodes) as u16).expect("there are as many nodes");
         let change =
             if self.rng.percent(50) { MapChange::Rebalance } else { MapChange::Move { range: RangeId(range), to } };
-        if let Some(membership) = self.nodes[index].membership.as_mut() {
+        if let Some(cluster) = self.nodes[index].cluster.as_mut() {
             self.trace.note(&format!("n{}: {change:?}", index + 1));
-            membership.request(change);
+            cluster.request(change);
             self.oracle.stats.moved += 1;
         }
     }

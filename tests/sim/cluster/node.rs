@@ -1,40 +1,38 @@
-//! A node as an edge and a shard would make one of the cluster's parts: its membership, the logs of what it owns, and what it knows of their content.
+//! A node's process as its edge and its shards would make one around `ClusterNode`: what it knows of the content of the logs that it owns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use dunlin::cluster::{
-    BatchKind, BootId, ClusterDocument, Mark, Membership, NodeIdentity, RangeBatch, RangeCount, RangeLog,
+    BatchKind, BootId, ClusterDocument, ClusterNode, Mark, NodeIdentity, RangeBatch, RangeCount, RangeId,
 };
 
 use super::canary::{Cage, Canary};
 use super::oracle::{SLICES, ids};
 
-/// A range that a node owns by its map.
+/// What a node knows of the log of a range that it claims.
 #[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) log: RangeLog,
+pub(crate) struct Content {
     /// The ids that it has read and appended, by slice.
     pub(crate) slices: Vec<Vec<u64>>,
-    /// From when it serves.
+    /// Of its run, while it owns the range.
     pub(crate) mark: Option<Mark>,
     /// Ids by the number of the batch that they are in, until that is durable.
     pub(crate) waiting: BTreeMap<u64, Vec<u64>>,
     /// The next page of the state that it makes.
     pub(crate) page: Option<u64>,
-    /// It is over: claimed again then.
-    pub(crate) again_at: Option<u64>,
+    /// It was lost.
+    pub(crate) is_over: bool,
     pub(crate) is_quarantined: bool,
 }
 
-impl Claim {
-    pub(crate) fn new(log: RangeLog) -> Self {
+impl Content {
+    pub(crate) fn new() -> Self {
         Self {
-            log,
             slices: vec![Vec::new(); SLICES as usize],
             mark: None,
             waiting: BTreeMap::new(),
             page: None,
-            again_at: None,
+            is_over: false,
             is_quarantined: false,
         }
     }
@@ -59,10 +57,9 @@ impl Claim {
     }
 
     /// Appends ids, if there is room.
-    pub(crate) fn append(&mut self, new: &[u64]) -> bool {
-        let Some(owner) = self.log.owner().filter(|owner| owner.has_room()) else { return false };
+    pub(crate) fn append(&mut self, node: &mut ClusterNode, range: RangeId, new: &[u64]) -> bool {
         let records: Vec<u8> = new.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let n = owner.append(new.len() as u32, &records);
+        let Some(n) = node.append(range, new.len() as u32, &records) else { return false };
         self.waiting.insert(n, new.to_vec());
         for id in new {
             self.slices[(id % SLICES) as usize].push(*id);
@@ -71,15 +68,18 @@ impl Claim {
     }
 
     /// Appends the next page of a state, if one is made and there is room.
-    pub(crate) fn append_page(&mut self) {
+    pub(crate) fn append_page(&mut self, node: &mut ClusterNode, range: RangeId) {
         let Some(page) = self.page else { return };
-        let Some(owner) = self.log.owner().filter(|owner| owner.has_room()) else { return };
         let slice = &self.slices[page as usize];
         let records: Vec<u8> = slice.iter().flat_map(|id| id.to_le_bytes()).collect();
-        owner.append_state(page + 1 == SLICES, slice.len() as u32, &records);
-        self.page = (page + 1 < SLICES).then_some(page + 1);
+        if node.append_state(range, page + 1 == SLICES, slice.len() as u32, &records).is_some() {
+            self.page = (page + 1 < SLICES).then_some(page + 1);
+        }
     }
 }
+
+/// Shards that a node has beside what stands for its peers.
+const SHARDS: usize = 2;
 
 /// One process, or none.
 #[derive(Debug)]
@@ -88,9 +88,10 @@ pub(crate) struct Node {
     /// Which of its lives it is: what is said to an earlier one is lost.
     pub(crate) life: u64,
     pub(crate) boot: u64,
-    pub(crate) membership: Option<Membership>,
-    pub(crate) claims: BTreeMap<u16, Claim>,
-    pub(crate) attempts: u32,
+    pub(crate) cluster: Option<ClusterNode>,
+    pub(crate) contents: BTreeMap<RangeId, Content>,
+    /// Whether it looks at the store of documents now and then.
+    pub(crate) watches: bool,
     /// It does nothing, until then.
     pub(crate) paused_until: u64,
     /// Nothing of what it says or hears arrives, until then.
@@ -111,9 +112,9 @@ impl Node {
             name,
             life: 0,
             boot: 0,
-            membership: None,
-            claims: BTreeMap::new(),
-            attempts: 0,
+            cluster: None,
+            contents: BTreeMap::new(),
+            watches: false,
             paused_until: 0,
             cut_until: 0,
             stuck_until: 0,
@@ -123,32 +124,34 @@ impl Node {
         }
     }
 
-    /// A new membership, of a new process or of one that is out.
-    pub(crate) fn begin(&mut self, ranges: u16) {
+    /// A new process.
+    pub(crate) fn begin(&mut self, ranges: u16, contends: bool) {
         let boot = self.boot;
         let ranges = RangeCount::new(ranges).expect("a world has as many as may be");
         let identity = NodeIdentity {
             name: self.name.clone(),
             boot: BootId(boot),
-            link: format!("{}:1885", self.name),
+            link: "127.0.0.1:1885".to_owned(),
             version: "0.1.0".to_owned(),
             cluster: ClusterDocument { name: "sim".to_owned(), ranges, hash_seeds: [boot; 4] },
         };
-        self.membership = Some(Membership::new(identity));
-        self.claims.clear();
-        self.seen = 0;
+        let mut cluster = ClusterNode::new(identity, SHARDS);
+        cluster.contend(contends);
+        self.cluster = Some(cluster);
+        self.contents.clear();
+        (self.seen, self.watches) = (0, false);
         self.open.clear();
         self.life += 1;
     }
 
     pub(crate) fn stop(&mut self, starts_at: Option<u64>) {
-        self.membership = None;
-        self.claims.clear();
+        self.cluster = None;
+        self.contents.clear();
         self.life += 1;
         self.starts_at = starts_at;
     }
 
     pub(crate) fn runs(&self, now: u64) -> bool {
-        self.membership.is_some() && now >= self.paused_until
+        self.cluster.is_some() && now >= self.paused_until
     }
 }

@@ -4,14 +4,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use dunlin::cluster::{
-    BootId, ControlKey, ControlPut, LogAnswer, LogOperation, MapChange, MembershipNews, RangeClaim, RangeId, RangeLog,
-    RangeNews, Standing,
+    ClusterNode, ControlKey, ControlPut, EndReason, LogAnswer, LogOperation, NodeAsk, NodeNews, RangeId, RangePlace,
+    RangeSet, Standing,
 };
+use dunlin::ids::ShardId;
 use dunlin::time::Now;
 
 use super::canary::{Cage, Canary};
 use super::engine::{Control, EngineLog};
-use super::node::{Claim, Node};
+use super::node::{Content, Node};
 use super::oracle::{Oracle, Stats};
 use super::plan::Plan;
 use crate::rng::Rng;
@@ -25,20 +26,27 @@ pub(crate) const TICK_MS: u64 = 50;
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Put(ControlPut),
-    Log(u16, LogOperation),
+    Log(AskedLog, LogOperation),
+}
+
+/// Whose log, and which attempt to own it asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AskedLog {
+    pub(crate) range: u16,
+    pub(crate) attempt: u32,
 }
 
 /// On its way to a node.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    Answer(u16, LogAnswer),
-    Messages { range: u16, read: u32, messages: Vec<(u64, Vec<u8>)> },
+    Answer(AskedLog, LogAnswer),
+    Messages { log: AskedLog, read: u32, messages: Vec<(u64, Vec<u8>)> },
 }
 
 /// The part of a read that is not sent yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadGoesOn {
-    pub(crate) range: u16,
+    pub(crate) log: AskedLog,
     pub(crate) read: u32,
     pub(crate) next: u64,
     pub(crate) to: u64,
@@ -49,11 +57,39 @@ pub(crate) enum Event {
     Tick(usize),
     Work,
     Chaos,
-    Request { from: Sender, request: Request },
-    ReadGoesOn { from: Sender, read: ReadGoesOn },
-    Reply { to: Sender, reply: Reply },
-    TimeOut { to: Sender, range: u16, answer: LogAnswer },
-    Watch { node: usize, life: u64 },
+    Request {
+        from: Sender,
+        request: Request,
+    },
+    ReadGoesOn {
+        from: Sender,
+        read: ReadGoesOn,
+    },
+    Reply {
+        to: Sender,
+        reply: Reply,
+    },
+    TimeOut {
+        to: Sender,
+        log: AskedLog,
+        answer: LogAnswer,
+    },
+    /// Shards have closed the clients of these ranges.
+    Closed {
+        node: usize,
+        life: u64,
+        ranges: RangeSet,
+    },
+    /// They know nothing of a process that is gone any more.
+    Forgotten {
+        node: usize,
+        life: u64,
+        slot: ShardId,
+    },
+    Watch {
+        node: usize,
+        life: u64,
+    },
 }
 
 /// Who has asked, in which of its lives, and by which number.
@@ -164,10 +200,17 @@ impl World {
             Event::Request { from, request } => self.serve(from, request)?,
             Event::ReadGoesOn { from, read } => self.serve_read(from, read),
             Event::Reply { to, reply } => self.hear(to, &reply)?,
-            Event::TimeOut { to, range, answer } => {
+            Event::TimeOut { to, log, answer } => {
                 if self.nodes[to.node].life == to.life && self.nodes[to.node].open.remove(&to.number) {
-                    self.answer(to.node, range, answer)?;
+                    self.answer(to.node, log, answer)?;
                 }
+            }
+            Event::Closed { node, life, ranges } => {
+                self.of_life(node, life).into_iter().for_each(|node| node.handle_closed(ranges));
+                self.ask_and_tell(node)?;
+            }
+            Event::Forgotten { node, life, slot } => {
+                self.of_life(node, life).into_iter().for_each(|node| node.handle_forgotten(slot));
             }
             Event::Watch { node, life } => self.watch(node, life)?,
         }
@@ -180,156 +223,119 @@ impl World {
         if self.nodes[index].starts_at.is_some_and(|at| at <= self.now) {
             let (boot, ranges) = (self.rng.next(), self.plan.ranges);
             let node = &mut self.nodes[index];
-            (node.starts_at, node.boot, node.attempts) = (None, boot, 0);
-            node.begin(ranges);
+            (node.starts_at, node.boot) = (None, boot);
+            node.begin(ranges, self.plan.contends && !self.is_calm);
             self.trace.note(&format!("{} starts", self.nodes[index].name));
-            self.watch_later(index);
         }
-        for claim in self.nodes[index].claims.values_mut() {
-            claim.log.handle_tick(now);
-        }
+        self.nodes[index].cluster.iter_mut().for_each(|node| node.handle_tick(now));
         self.ask_and_tell(index)
     }
 
     /// Asks and tells whatever a node has to ask and to tell.
     pub(crate) fn ask_and_tell(&mut self, index: usize) -> Result<(), String> {
         let now = self.time();
-        loop {
-            let node = &mut self.nodes[index];
-            let Some(membership) = node.membership.as_mut() else { return Ok(()) };
-            if let Some(news) = membership.next_news() {
-                self.hear_membership(index, news)?;
+        while let Some(cluster) = self.nodes[index].cluster.as_mut() {
+            if let Some(news) = cluster.next_news(now) {
+                self.do_as_told(index, news)?;
                 continue;
             }
-            if let Some(put) = membership.next_put(now) {
-                self.send(index, Request::Put(put));
-                continue;
-            }
-            let mut news = None;
-            let mut operation = None;
-            for (range, claim) in &mut node.claims {
-                news = claim.log.next_news().map(|news| (*range, news));
-                if news.is_none() {
-                    operation = claim.log.next_operation(now).map(|operation| (*range, operation));
-                }
-                if news.is_some() || operation.is_some() {
-                    break;
-                }
-            }
-            match (news, operation) {
-                (Some((range, news)), _) => self.hear_log(index, range, news)?,
-                (None, Some((range, operation))) => self.send(index, Request::Log(range, operation)),
-                (None, None) => break,
-            }
-        }
-        self.claim(index);
-        Ok(())
-    }
-
-    fn hear_membership(&mut self, index: usize, news: MembershipNews) -> Result<(), String> {
-        match news {
-            MembershipNews::Map => {}
-            MembershipNews::Dead(dead) => {
-                self.stats().deaths += 1;
-                self.trace.note(&format!("{} calls {dead} dead", self.nodes[index].name));
-            }
-            MembershipNews::Expelled | MembershipNews::Replaced => {
-                self.stats().expelled += 1;
-                self.trace.note(&format!("{} is out: {news:?}", self.nodes[index].name));
-                self.nodes[index].begin(self.plan.ranges);
-                self.watch_later(index);
-            }
-            MembershipNews::Unusable(key, what) => return Err(format!("{key} cannot be used: {what}")),
-        }
-        Ok(())
-    }
-
-    /// Claims what the map says, and gives up what it does not.
-    fn claim(&mut self, index: usize) {
-        let (now, contends) = (self.time(), self.plan.contends && !self.is_calm);
-        let Node { membership: Some(membership), claims, attempts, boot, .. } = &mut self.nodes[index] else { return };
-        let (Some(map), Some(number)) = (membership.map(), membership.node()) else { return };
-        claims.retain(|range, claim| {
-            let is_mine = map.entries()[usize::from(*range)].owner == Some(number) || contends;
-            if !is_mine {
-                claim.log.release();
-            }
-            is_mine
-        });
-        let mut given_up = Vec::new();
-        for range in map.owned_by(number) {
-            let entry = map.entries()[usize::from(range.0)];
-            let claim = claims.get_mut(&range.0);
-            let is_due = claim.as_ref().is_none_or(|claim| claim.again_at.is_some_and(|at| at <= now.ms()));
-            if is_due && entry.next.is_none() && membership.standing(now) == Standing::Member {
-                *attempts += 1;
-                let (boot, floor) = (BootId(*boot), membership.floor(range));
-                let claim = RangeClaim { range, node: number, boot, attempt: *attempts, floor };
-                claims.insert(range.0, Claim::new(RangeLog::new(claim)));
-            } else if entry.next.is_some() {
-                // It gives the range up once nothing is under way, and at once if it has not even claimed it.
-                let is_idle = claim.as_ref().is_none_or(|claim| claim.again_at.is_some() || claim.is_quarantined);
-                let claim = claim.map(|claim| &mut claim.log);
-                if is_idle || claim.as_ref().is_some_and(|log| log.is_idle()) {
-                    claim.into_iter().for_each(RangeLog::release);
-                    given_up.push(MapChange::GivenUp { range, from: number });
-                }
-            }
-        }
-        for change in given_up {
-            membership.request(change);
-        }
-    }
-
-    fn hear_log(&mut self, index: usize, range: u16, news: RangeNews) -> Result<(), String> {
-        self.trace.note(&format!("{} range {range}: {news:?}", self.nodes[index].name));
-        let standing = self.standing(index);
-        let node = &mut self.nodes[index];
-        let (Some(claim), Some(membership)) = (node.claims.get_mut(&range), node.membership.as_mut()) else {
-            return Ok(());
-        };
-        match news {
-            RangeNews::BegunAnew => {
-                claim.slices.iter_mut().for_each(Vec::clear);
-                self.stats().begun_anew += 1;
-            }
-            RangeNews::Owned { mark } => {
-                claim.mark = Some(mark);
-                membership.tell_floor(RangeId(range), mark.sequence);
-                let owner = membership.node().expect("who claims is a member");
-                membership.request(MapChange::Marked { range: RangeId(range), owner, sequence: mark.sequence });
-                let slices = claim.slices.clone();
-                self.oracle.look(range, &self.logs[usize::from(range)])?;
-                self.oracle.owned(range, mark, &slices)?;
-            }
-            RangeNews::Durable { n } => {
-                let mark = claim.mark.expect("who has something durable has marked the range");
-                membership.tell_floor(RangeId(range), mark.sequence + n);
-                let later = claim.waiting.split_off(&(n + 1));
-                let durable = std::mem::replace(&mut claim.waiting, later);
-                if !matches!(standing, Standing::Paused | Standing::Out) {
-                    for id in durable.into_values().flatten() {
-                        self.acknowledge(range, id)?;
+            match cluster.next_ask(now) {
+                Some(NodeAsk::Watch) => {
+                    self.nodes[index].seen = 0;
+                    if !std::mem::replace(&mut self.nodes[index].watches, true) {
+                        self.watch_later(index);
                     }
                 }
+                Some(NodeAsk::Put(put)) => self.send(index, Request::Put(put)),
+                Some(NodeAsk::Log { range, attempt, operation }) => {
+                    self.send(index, Request::Log(AskedLog { range: range.0, attempt }, operation));
+                }
+                None => break,
             }
-            RangeNews::Lost { .. } => {
-                (claim.mark, claim.page) = (None, None);
-                claim.waiting.clear();
-                claim.again_at = Some(self.now + 50);
+        }
+        Ok(())
+    }
+
+    fn do_as_told(&mut self, index: usize, news: NodeNews) -> Result<(), String> {
+        let life = self.nodes[index].life;
+        if !matches!(news, NodeNews::View(_)) {
+            self.trace.note(&format!("{}: {news:?}", self.nodes[index].name));
+        }
+        match news {
+            NodeNews::View(view) => {
+                let own = self.nodes[index].cluster.as_ref().and_then(|node| node.membership().node());
+                if view.peers.iter().any(|peer| Some(peer.node) == own) {
+                    return Err("a node is its own peer".to_owned());
+                }
+            }
+            NodeNews::CloseRanges(ranges) => {
+                let delay = self.rng.between(1, 200) as u64;
+                self.after(delay, Event::Closed { node: index, life, ranges });
+            }
+            NodeNews::ForgetSlot(slot) => {
+                let delay = self.rng.between(1, 2_000) as u64;
+                self.after(delay, Event::Forgotten { node: index, life, slot });
+            }
+            NodeNews::Dead(_) => self.stats().deaths += 1,
+            NodeNews::Expelled => self.stats().expelled += 1,
+            NodeNews::Ends(EndReason::Replaced) => {
+                self.stats().expelled += 1;
+                self.nodes[index].stop(Some(self.now));
+            }
+            NodeNews::Ends(EndReason::Unusable(key, what)) => return Err(format!("{key} cannot be used: {what}")),
+            NodeNews::BegunAnew(range) => {
+                let before = self.nodes[index].contents.insert(range, Content::new());
+                let is_again = before.is_some_and(|content| !content.is_over && !content.is_quarantined);
+                self.stats().begun_anew += u64::from(is_again);
+            }
+            NodeNews::Owned { range, .. }
+            | NodeNews::Lost { range, .. }
+            | NodeNews::Durable { range, .. }
+            | NodeNews::Quarantined { range, .. } => self.hear_log(index, range, &news)?,
+        }
+        Ok(())
+    }
+
+    fn hear_log(&mut self, index: usize, range: RangeId, news: &NodeNews) -> Result<(), String> {
+        let content = self.nodes[index].contents.get_mut(&range).expect("a claim begins with nothing");
+        match news {
+            NodeNews::Owned { mark, .. } => {
+                content.mark = Some(*mark);
+                let slices = content.slices.clone();
+                self.oracle.look(range.0, &self.logs[usize::from(range.0)])?;
+                self.oracle.owned(range.0, *mark, &slices)?;
+            }
+            NodeNews::Durable { n, .. } => {
+                let later = content.waiting.split_off(&(*n + 1));
+                let durable = std::mem::replace(&mut content.waiting, later);
+                for id in durable.into_values().flatten() {
+                    self.acknowledge(range.0, id)?;
+                }
+            }
+            NodeNews::Lost { .. } => {
+                (content.mark, content.page, content.is_over) = (None, None, true);
+                content.waiting.clear();
                 self.stats().lost += 1;
             }
-            RangeNews::Quarantined { sequence, damage } => {
-                claim.is_quarantined = true;
+            NodeNews::Quarantined { sequence, damage, .. } => {
+                content.is_quarantined = true;
                 self.stats().quarantined += 1;
-                if self.logs[usize::from(range)].lacks(sequence, self.now) < 2 {
+                if self.logs[usize::from(range.0)].lacks(*sequence, self.now) < 2 {
                     return Err(format!(
-                        "range {range}: quarantined at {sequence} ({damage}), which replicas have whole"
+                        "range {}: quarantined at {sequence} ({damage}), which replicas have whole",
+                        range.0
                     ));
                 }
             }
+            _ => {}
         }
         Ok(())
+    }
+
+    /// A node, if its process is still the one that was meant.
+    fn of_life(&mut self, index: usize, life: u64) -> Option<&mut ClusterNode> {
+        let node = &mut self.nodes[index];
+        node.cluster.as_mut().filter(|_| node.life == life)
     }
 
     pub(crate) fn acknowledge(&mut self, range: u16, id: u64) -> Result<(), String> {
@@ -338,7 +344,7 @@ impl World {
     }
 
     pub(crate) fn standing(&self, index: usize) -> Standing {
-        self.nodes[index].membership.as_ref().map_or(Standing::Out, |membership| membership.standing(self.time()))
+        self.nodes[index].cluster.as_ref().map_or(Standing::Out, |node| node.standing(self.time()))
     }
 
     fn look_who_serves(&mut self) -> Result<(), String> {
@@ -359,7 +365,7 @@ impl World {
             return false;
         }
         let is_heard = self.standing(index) == Standing::Member || self.cage.is(Canary::ServeUnheard);
-        is_heard && node.claims.get(&range).is_some_and(|claim| claim.mark.is_some())
+        is_heard && node.cluster.as_ref().is_some_and(|node| node.place_of(RangeId(range)) == RangePlace::Here)
     }
 
     /// Clients publish: ids for the range of one who takes itself for its owner.
@@ -376,17 +382,15 @@ impl World {
         let begins_state = self.rng.below(1_000) < self.plan.compact;
         let new: Vec<u64> = (0..self.rng.between(1, 3)).map(|more| self.next_id + more as u64).collect();
         let node = &mut self.nodes[index];
-        let Some(claim) = node.claims.get_mut(&range).filter(|claim| claim.mark.is_some()) else { return Ok(()) };
-        if begins_state && claim.page.is_none() && claim.log.owner().is_some_and(|owner| !owner.is_compacting()) {
-            claim.page = Some(0);
+        let range_id = RangeId(range);
+        let Node { cluster: Some(cluster), contents, .. } = node else { return Ok(()) };
+        let Some(content) = contents.get_mut(&range_id).filter(|content| content.mark.is_some()) else { return Ok(()) };
+        let may_begin = cluster.place_of(range_id) == RangePlace::Here && !cluster.is_compacting(range_id);
+        if begins_state && content.page.is_none() && may_begin {
+            content.page = Some(0);
         }
-        claim.append_page();
-        let is_moving = node
-            .membership
-            .as_ref()
-            .and_then(|membership| membership.map())
-            .is_some_and(|map| map.entries()[usize::from(range)].next.is_some());
-        if !is_moving && claim.append(&new) {
+        content.append_page(cluster, range_id);
+        if content.append(cluster, range_id, &new) {
             self.next_id += new.len() as u64;
             if self.cage.is(Canary::AckBeforeStored) {
                 for id in new {
@@ -402,7 +406,7 @@ impl World {
         self.numbers += 1;
         let from = Sender { node: index, life: self.nodes[index].life, number: self.numbers };
         self.nodes[index].open.insert(from.number);
-        if let Request::Log(range, operation) = &request {
+        if let Request::Log(log, operation) = &request {
             let answer = match operation {
                 LogOperation::Look => LogAnswer::LookFailed,
                 LogOperation::Read { read, .. } => LogAnswer::ReadEnded { read: *read, is_whole: false },
@@ -415,7 +419,7 @@ impl World {
                 LogOperation::StepDown => self.stats().step_downs += 1,
                 _ => {}
             }
-            self.after(TIME_OUT_MS, Event::TimeOut { to: from, range: *range, answer });
+            self.after(TIME_OUT_MS, Event::TimeOut { to: from, log: *log, answer });
         }
         if self.nodes[index].cut_until > self.now || self.chance(self.plan.lose_request) {
             return;
@@ -442,19 +446,20 @@ impl World {
             return Ok(());
         }
         match reply {
-            Reply::Answer(range, answer) => {
+            Reply::Answer(log, answer) => {
                 let is_open = node.open.remove(&to.number);
                 if is_open || matches!(answer, LogAnswer::Appended { .. } | LogAnswer::Refused { .. }) {
-                    self.answer(to.node, *range, *answer)?;
+                    self.answer(to.node, *log, *answer)?;
                 }
                 Ok(())
             }
-            Reply::Messages { range, read, messages } => {
-                let Some(claim) = node.claims.get_mut(range) else { return Ok(()) };
+            Reply::Messages { log, read, messages } => {
+                let range = RangeId(log.range);
+                let Node { cluster: Some(cluster), contents, .. } = node else { return Ok(()) };
                 for (sequence, bytes) in messages {
-                    if let Some(batch) = claim.log.handle_message(*read, *sequence, bytes) {
-                        // Borrowed from the message, not from the log.
-                        claim.restore(&batch, &mut self.cage);
+                    if let Some(batch) = cluster.handle_message((range, log.attempt, *read), *sequence, bytes) {
+                        let content = contents.get_mut(&range).expect("a claim begins with nothing");
+                        content.restore(&batch, &mut self.cage);
                     }
                 }
                 self.ask_and_tell(to.node)
@@ -462,21 +467,24 @@ impl World {
         }
     }
 
-    fn answer(&mut self, index: usize, range: u16, answer: LogAnswer) -> Result<(), String> {
-        let now = self.time();
-        let Some(claim) = self.nodes[index].claims.get_mut(&range) else { return Ok(()) };
-        if let (LogAnswer::Appended { id, .. }, Some(_)) = (answer, claim.mark)
-            && claim.waiting.keys().next().is_some_and(|first| *first < id.n)
+    fn answer(&mut self, index: usize, log: AskedLog, answer: LogAnswer) -> Result<(), String> {
+        let (now, range) = (self.time(), RangeId(log.range));
+        let Node { cluster: Some(cluster), contents, .. } = &mut self.nodes[index] else { return Ok(()) };
+        if let (LogAnswer::Appended { id, .. }, Some(content)) = (answer, contents.get_mut(&range))
+            && content.mark.is_some_and(|mark| mark.attempt == log.attempt)
+            && content.waiting.keys().next().is_some_and(|first| *first < id.n)
         {
             self.oracle.stats.early += 1;
             if self.cage.is(Canary::AckOutOfOrder) {
-                for id in claim.waiting.remove(&id.n).unwrap_or_default() {
-                    self.acknowledge(range, id)?;
+                let early = content.waiting.remove(&id.n).unwrap_or_default();
+                cluster.handle_answer(range, log.attempt, answer, now);
+                for id in early {
+                    self.acknowledge(log.range, id)?;
                 }
+                return self.ask_and_tell(index);
             }
         }
-        let claim = self.nodes[index].claims.get_mut(&range).expect("it was there");
-        claim.log.handle_answer(answer, now);
+        cluster.handle_answer(range, log.attempt, answer, now);
         self.ask_and_tell(index)
     }
 
@@ -488,17 +496,17 @@ impl World {
             return Ok(());
         }
         if node.cut_until <= self.now && self.control_down_until <= self.now {
-            let Some(membership) = node.membership.as_mut() else { return Ok(()) };
-            let own = membership.node();
+            let Some(cluster) = node.cluster.as_mut() else { return Ok(()) };
+            let own = cluster.membership().node();
             for (event, (key, bytes)) in self.control.events.iter().enumerate().skip(node.seen) {
                 let is_hidden =
                     self.cage.is(Canary::HideBeats) && matches!(key, ControlKey::Node(number) if Some(*number) != own);
                 if !is_hidden {
-                    membership.handle_entry(*key, event as u64 + 1, bytes, now);
+                    cluster.handle_entry(*key, event as u64 + 1, bytes, now);
                 }
             }
             node.seen = self.control.events.len();
-            membership.handle_caught_up();
+            cluster.handle_caught_up();
             self.ask_and_tell(index)?;
         }
         if self.nodes[index].life == life {
@@ -517,7 +525,9 @@ impl Event {
     /// The node that it happens to.
     const fn node(&self) -> Option<usize> {
         match self {
-            Self::Tick(node) | Self::Watch { node, .. } => Some(*node),
+            Self::Tick(node) | Self::Watch { node, .. } | Self::Closed { node, .. } | Self::Forgotten { node, .. } => {
+                Some(*node)
+            }
             Self::Reply { to, .. } | Self::TimeOut { to, .. } => Some(to.node),
             Self::Work | Self::Chaos | Self::Request { .. } | Self::ReadGoesOn { .. } => None,
         }

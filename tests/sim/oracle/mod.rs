@@ -125,6 +125,16 @@ pub(crate) struct Stats {
     pub(crate) refused_writes: u64,
     /// Messages that memory had no room for and that were read from the disk.
     pub(crate) read: u64,
+    /// Peers that were cut off because they had not sent CONNECT, and half-closed ones that were let go of.
+    pub(crate) timed_out: u64,
+    pub(crate) half_closed: u64,
+    /// CONNECTs that waited until there was a place, or until they had waited long enough.
+    pub(crate) waited_for_place: u64,
+    /// CONNECTs of clients that an operator had banned; messages that rules keep from somebody; clients that were asked to go; lists.
+    pub(crate) banned: u64,
+    pub(crate) kept_from: u64,
+    pub(crate) asked_to_go: u64,
+    pub(crate) lists: u64,
 }
 
 impl Stats {
@@ -160,6 +170,13 @@ impl Stats {
         self.told_damage += other.told_damage;
         self.refused_writes += other.refused_writes;
         self.read += other.read;
+        self.timed_out += other.timed_out;
+        self.half_closed += other.half_closed;
+        self.waited_for_place += other.waited_for_place;
+        self.banned += other.banned;
+        self.kept_from += other.kept_from;
+        self.asked_to_go += other.asked_to_go;
+        self.lists += other.lists;
     }
 }
 

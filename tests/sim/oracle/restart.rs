@@ -231,7 +231,7 @@ impl Oracle {
             let may_be_too_large = open.payload.len() + SLACK_BYTES > session.packet_size_max_bytes as usize;
             let there = found.deliveries.iter().find(|delivery| delivery.packet_id == Some(open.packet_id));
             let is_right = there.is_some_and(|there| there.payload.is_none() || !open.release_told);
-            if is_strict && !is_right && !may_expire && !may_be_too_large {
+            if is_strict && !is_right && !may_expire && !may_be_too_large && !open.may_be_withheld {
                 return Err(format!("what it has of QoS 2 is not known any more: {open:?}, but {there:?}"));
             }
         }
@@ -256,6 +256,7 @@ impl Oracle {
                 sent_on: None,
                 released: delivery.payload.is_none(),
                 release_told: delivery.payload.is_none(),
+                may_be_withheld: known.is_some_and(|known| known.may_be_withheld),
                 group: group.or_else(|| known.and_then(|known| known.group.clone())),
             });
         }

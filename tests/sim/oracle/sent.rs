@@ -19,8 +19,17 @@ pub(crate) struct Open {
     pub(crate) released: bool,
     /// PUBREL has left.
     pub(crate) release_told: bool,
+    /// Rules keep it from everybody, or have done so while its client was away: it may never be sent again.
+    pub(crate) may_be_withheld: bool,
     /// The shared subscription that it came by, where its identifier says so.
     pub(crate) group: Option<String>,
+}
+
+impl Open {
+    /// Whether its client has to be sent it before anything newer.
+    const fn is_to_be_sent_again(&self) -> bool {
+        self.sent_on.is_none() && !self.released && !self.may_be_withheld
+    }
 }
 
 impl Oracle {
@@ -284,16 +293,7 @@ impl Oracle {
         let session = self.sessions.get_mut(&client).expect("just found");
         let Some(packet_id) = publish.packet_id.filter(|_| publish.qos != Qos::AtMostOnce) else { return Ok(true) };
         let packet_id = packet_id.get();
-        // What was so large that it went out by its alias alone cannot be sent again by name: it counts as delivered.
-        let max_bytes = session.packet_size_max_bytes as usize;
-        let mut reached = false;
-        session.open.retain(|open| {
-            reached |= open.packet_id == packet_id;
-            let may_be_too_large = open.payload.len() + SLACK_BYTES > max_bytes;
-            // One QoS does not wait for the other.
-            let is_other = open.qos != publish.qos as u8;
-            reached || is_other || open.sent_on.is_some() || open.released || !may_be_too_large
-        });
+        forget_unsent(session, packet_id, publish);
         let known = session.open.iter().position(|open| open.packet_id == packet_id);
         match (known, publish.dup) {
             (Some(_), false) => {
@@ -305,7 +305,7 @@ impl Oracle {
             }
             (None, _) => {
                 if !publish.dup
-                    && let Some(left) = session.open.iter().find(|open| open.sent_on.is_none() && !open.released)
+                    && let Some(left) = session.open.iter().find(|open| open.is_to_be_sent_again())
                 {
                     let left = left.packet_id;
                     return Err(format!("#{packet_id} of client {client} is sent before #{left} was sent again"));
@@ -318,6 +318,7 @@ impl Oracle {
                     sent_on: Some(conn),
                     released: false,
                     release_told: false,
+                    may_be_withheld: false,
                     group,
                 });
             }
@@ -331,7 +332,7 @@ impl Oracle {
                 }
                 // A QoS 1 message does not wait for a QoS 2 message that waits for the store.
                 let mut older = session.open.iter().take(at).filter(|older| older.qos == open.qos);
-                if older.any(|open| open.sent_on.is_none() && !open.released) {
+                if older.any(Open::is_to_be_sent_again) {
                     return Err(format!("#{packet_id} of client {client} is sent again out of order"));
                 }
                 session.open[at].sent_on = Some(conn);
@@ -346,6 +347,23 @@ impl Oracle {
         }
         Ok(known.is_none())
     }
+}
+
+/// What was in flight and is never sent again: rules withheld it, and its identifier is another's, or it went out by its alias alone and would be
+/// too large by name.
+fn forget_unsent(session: &mut Session, packet_id: u16, publish: &Publish<'_>) {
+    if !publish.dup {
+        session.open.retain(|open| open.packet_id != packet_id || open.sent_on.is_some() || !open.may_be_withheld);
+    }
+    let max_bytes = session.packet_size_max_bytes as usize;
+    let mut reached = false;
+    session.open.retain(|open| {
+        reached |= open.packet_id == packet_id;
+        let may_be_too_large = open.payload.len() + SLACK_BYTES > max_bytes;
+        // One QoS does not wait for the other.
+        let is_other = open.qos != publish.qos as u8;
+        reached || is_other || open.sent_on.is_some() || open.released || !may_be_too_large
+    });
 }
 
 /// The group that a delivery is for, where its identifier says so.

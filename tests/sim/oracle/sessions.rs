@@ -362,6 +362,14 @@ impl Oracle {
         Ok(())
     }
 
+    /// From now on nobody is sent what clients of no model publish.
+    pub(crate) fn withhold_wild(&mut self) {
+        let open = self.sessions.values_mut().flat_map(|session| &mut session.open);
+        for open in open.filter(|open| matches!(Tag::of(&open.payload), Tag::Wild)) {
+            open.may_be_withheld = true;
+        }
+    }
+
     pub(crate) fn end_connection(&mut self, client: usize, conn: usize) {
         let now_ms = self.now_ms;
         let Some(session) = self.sessions.get_mut(&client) else { return };

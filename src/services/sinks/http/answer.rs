@@ -23,7 +23,9 @@ pub(super) fn of_bulk(body: &[u8], rows: usize) -> Result<Vec<(usize, String)>, 
         match status {
             // 409: it is there already, because it was sent before.
             200..=299 | 409 => {}
-            400..=428 | 430..=499 => rejected.push((at, why())),
+            // As of a whole request: nobody knows us, or the index is not there.
+            401 | 403 | 404 | 405 | 407 | 408 | 410 | 425 | 429 => return Err(DeliverError::retry(why())),
+            400..=499 => rejected.push((at, why())),
             _ => return Err(DeliverError::retry(why())),
         }
     }
@@ -45,6 +47,9 @@ mod tests {
         };
         assert_eq!(of(&[201, 200, 409]).unwrap(), []);
         assert_eq!(of(&[201, 400, 200]).unwrap(), [(1, "status 400: why".to_owned())]);
+        for about_us in [401, 403, 404, 408, 429] {
+            assert!(of(&[201, about_us, 400]).is_err(), "{about_us}");
+        }
         assert!(of(&[201, 429, 400]).is_err() && of(&[201, 503, 200]).is_err() && of(&[201, 201]).is_err());
         assert!(of_bulk(b"<html>", 1).is_err());
     }

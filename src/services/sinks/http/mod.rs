@@ -1,8 +1,8 @@
 //! Rows as requests of HTTP: each by itself, or a batch in one body.
 //!
 //! Always holds: what the server says is a row's fault (a status of 4xx) is found row by row: a batch is halved until one row is left,
-//! which goes to the dead letters. What is the server's fault, or ours, is tried again: no answer, 5xx, 408, 425, 429, and 401, 403 and
-//! 407, which are about credentials. What is done of a batch is not sent again when the rest is.
+//! which goes to the dead letters. What is the server's fault, or ours, is tried again: no answer, 5xx, 408, 425, 429, and 401, 403, 404,
+//! 405, 407 and 410, which are about credentials and places. What is done of a batch is not sent again when the rest is.
 //! Leaves to others: connections (`connection`), what each row of an answer says (`answer`), how far a batch is (`progress`).
 
 mod answer;
@@ -104,9 +104,13 @@ impl HttpTarget {
                 },
             };
         }
+        // Whom nobody knows, or who is at the wrong place, has said nothing wrong of its rows.
         let is_about_us = [
             StatusCode::UNAUTHORIZED,
             StatusCode::FORBIDDEN,
+            StatusCode::NOT_FOUND,
+            StatusCode::METHOD_NOT_ALLOWED,
+            StatusCode::GONE,
             StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             StatusCode::REQUEST_TIMEOUT,
             StatusCode::TOO_EARLY,

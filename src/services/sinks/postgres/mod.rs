@@ -96,8 +96,7 @@ impl PostgresTarget {
                 .map_err(|_| no_answer("connecting"))?
                 .map_err(DeliverError::retry)?,
         };
-        let delivered = timeout(limit, self.transaction(&connected, batch)).await.map_err(|_| no_answer("a batch"))?;
-        match delivered {
+        match self.transaction(&connected, batch).await {
             Ok(delivered) => {
                 self.connected = Some(connected);
                 Ok(delivered)
@@ -179,6 +178,15 @@ impl PostgresTarget {
         self.settings.columns.iter().map(|(name, _)| quoted(name)).collect::<Vec<_>>().join(", ")
     }
 
+    /// Each answer has its time, and not all of them together: many rows that the server refuses take many.
+    async fn answered<T, E: Into<BatchRefusal>>(
+        &self,
+        asked: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, BatchRefusal> {
+        let late = || BatchRefusal::OfServer("the server has not answered to a batch in time".to_owned());
+        timeout(self.settings.timeout, asked).await.map_err(|_| late())?.map_err(Into::into)
+    }
+
     async fn transaction(&self, connected: &Connected, batch: &[Row]) -> Result<Delivered, BatchRefusal> {
         let mut rejected = Vec::new();
         let mut lines: Vec<(usize, Bytes)> = Vec::with_capacity(batch.len());
@@ -189,13 +197,13 @@ impl PostgresTarget {
             }
         }
         // A constraint that waits for the end of the transaction could not be told of a row.
-        connected.client.batch_execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
+        self.answered(connected.client.batch_execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE")).await?;
         let mut parts: Vec<Range<usize>> = Vec::from([Range { start: 0, end: lines.len() }]);
         while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-            connected.client.batch_execute("SAVEPOINT dunlin").await?;
-            let Err(refusal) = copy(connected, &lines[part.clone()]).await else { continue };
+            self.answered(connected.client.batch_execute("SAVEPOINT dunlin")).await?;
+            let Err(refusal) = self.answered(copy(connected, &lines[part.clone()])).await else { continue };
             let BatchRefusal::OfRows(why) = refusal else { return Err(refusal) };
-            connected.client.batch_execute("ROLLBACK TO SAVEPOINT dunlin").await?;
+            self.answered(connected.client.batch_execute("ROLLBACK TO SAVEPOINT dunlin")).await?;
             if part.len() == 1 {
                 rejected.push((lines[part.start].0, why));
             } else {
@@ -203,7 +211,7 @@ impl PostgresTarget {
                 parts.extend([middle..part.end, part.start..middle]);
             }
         }
-        connected.client.batch_execute("COMMIT").await?;
+        self.answered(connected.client.batch_execute("COMMIT")).await?;
         rejected.sort_unstable();
         Ok(if rejected.is_empty() { Delivered::All } else { Delivered::Some { rejected } })
     }

@@ -68,6 +68,27 @@ fn rows_get_in_as_they_are_and_those_that_never_will_are_named() {
 }
 
 #[test]
+fn many_rows_that_the_server_refuses_have_time_for_each() {
+    let server = ForeignServer::postgres(&[]);
+    server.psql("dunlin", TABLE);
+    // Each row takes the server a while.
+    server.psql(
+        "dunlin",
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.03); RETURN NEW; END'; \
+         CREATE TRIGGER slow BEFORE INSERT ON readings FOR EACH ROW EXECUTE FUNCTION slow()",
+    );
+    let mut target =
+        PostgresTarget::new(PostgresSettings { timeout: std::time::Duration::from_secs(1), ..settings(&server, &[]) });
+    let mut batch: Vec<Row> = (0..50).map(|id| reading(id, id as u32, "5000")).collect();
+    batch.push(reading(50, 59, "1"));
+    let began = std::time::Instant::now();
+    let delivered = block_on(target.deliver(&batch));
+    assert!(matches!(&delivered, Ok(Delivered::Some { rejected }) if rejected.len() == 50), "{delivered:?}");
+    assert!(began.elapsed() > std::time::Duration::from_secs(1), "it was to take longer than one answer may");
+    assert_eq!(server.psql("dunlin", "SELECT t FROM readings"), "1");
+}
+
+#[test]
 fn what_is_sent_again_goes_over_what_is_there() {
     let server = ForeignServer::postgres(&[]);
     server.psql("dunlin", TABLE);
